@@ -1,0 +1,86 @@
+"""Every failure a caller can meet, in one tree.
+
+    ServiceError                       status  type
+    ├── InvalidRequest                 400     invalid_request
+    ├── NotAuthenticated               401     authentication_error
+    ├── InsufficientBalance            402     insufficient_balance
+    ├── NotFound                       404     not_found
+    ├── Conflict                       409     conflict
+    ├── GenerationFailed               500     generation_failed
+    └── Unavailable                    503     service_unavailable
+
+Inner rooms raise these; only the web edge turns them into a body, in the words of a dialect.
+`code` is one machine word (`missing_prompt`), `param` the request field at fault.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ServiceError(Exception):
+    """Base of all errors that are shown to a caller."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    default_code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.param = param
+        #: Seconds after which a repetition may succeed (the `Retry-After` header).
+        self.retry_after = retry_after
+        #: Further fields for the error body, for example the current balance.
+        self.details = details or {}
+
+
+class InvalidRequest(ServiceError):
+    status = 400
+    type = "invalid_request"
+    default_code = "invalid_value"
+
+
+class NotAuthenticated(ServiceError):
+    status = 401
+    type = "authentication_error"
+    default_code = "invalid_api_key"
+
+
+class InsufficientBalance(ServiceError):
+    status = 402
+    type = "insufficient_balance"
+    default_code = "insufficient_balance"
+
+
+class NotFound(ServiceError):
+    status = 404
+    type = "not_found"
+    default_code = "not_found"
+
+
+class Conflict(ServiceError):
+    status = 409
+    type = "conflict"
+    default_code = "conflict"
+
+
+class GenerationFailed(ServiceError):
+    status = 500
+    type = "generation_failed"
+    default_code = "generation_failed"
+
+
+class Unavailable(ServiceError):
+    status = 503
+    type = "service_unavailable"
+    default_code = "service_unavailable"

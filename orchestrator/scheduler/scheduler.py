@@ -1,0 +1,219 @@
+"""The scheduler: a state that events change, each answered by instructions.
+
+Of the heads of all models the one with the lowest score goes to the card that will finish it first:
+
+    score = fair tag + seconds of loading if the card is cold - seconds it was passed over
+
+so a warm model wins as long as that costs others less than the load it saves, and nothing is passed
+over for more work than its own load would take. A cold card is left alone where a warm one, its queue
+and the model's backlog included, would still finish sooner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.scheduler.cards import Card
+from orchestrator.scheduler.estimates import Estimates
+from orchestrator.scheduler.events import (
+    Assignment,
+    CancelShard,
+    Event,
+    FailJob,
+    FreeMemory,
+    InstanceDown,
+    InstanceUp,
+    Instruction,
+    JobAdded,
+    JobCancelled,
+    RunEnded,
+    RunShard,
+    ShardDone,
+    ShardFailed,
+    Work,
+)
+from orchestrator.scheduler.queue import Entry, FairQueue
+
+#: Failures that every instance would repeat.
+PERMANENT = frozenset({"bad_graph"})
+OUT_OF_MEMORY = "out_of_memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A shard on the card that would finish it first."""
+
+    entry: Entry
+    card: Card
+    #: Expected seconds of loading and of running there.
+    load: float
+    run: float
+    #: Expected seconds from now until it is done.
+    finish: float
+
+    @property
+    def score(self) -> tuple[float, int]:
+        return (self.entry.tag + self.load - self.entry.passed, self.entry.order)
+
+
+class Scheduler:
+    """Pure: `handle` is the only way in."""
+
+    def __init__(self, *, max_attempts: int) -> None:
+        self.queue = FairQueue()
+        self.cards: dict[str, Card] = {}
+        self.estimates = Estimates()
+        self._max_attempts = max_attempts
+        self._works: dict[str, Work] = {}
+        self._jobs: dict[str, set[str]] = {}
+        self._attempts: dict[str, int] = {}
+        self._avoid: dict[str, set[str]] = {}
+
+    def handle(self, event: Event, now: float) -> list[Instruction]:
+        """What has to be done after `event`, in order. `now` is monotonic seconds."""
+        match event:
+            case JobAdded(works=works):
+                self._add(works, now)
+                return self._fill(now)
+            case RunEnded():
+                self._release(event, now)
+                return self._fill(now)
+            case ShardDone(shard_id=shard_id):
+                self._forget(shard_id)
+                return []
+            case ShardFailed():
+                return [*self._failed(event, now), *self._fill(now)]
+            case JobCancelled(job_id=job_id):
+                return [*self._drop_job(job_id), *self._fill(now)]
+            case InstanceUp(instance_id=instance_id):
+                self.cards.setdefault(instance_id, Card(instance_id)).comes_up(event)
+                return self._fill(now)
+            case InstanceDown(instance_id=instance_id, lost=lost):
+                if instance_id in self.cards:
+                    self.cards[instance_id].goes_down(lost)
+                return []
+
+    def can_serve(self, model: str) -> bool:
+        """Whether an instance that is up could run the model."""
+        return any(card.up and (card.models is None or model in card.models) for card in self.cards.values())
+
+    def expected_wait(self, now: float) -> float:
+        """Seconds until a shard that comes now would begin; infinite without instances."""
+        up = [card for card in self.cards.values() if card.up]
+        if not up:
+            return float("inf")
+        if any(not card.assigned for card in up) and not self.queue:
+            return 0.0
+        busy = sum(card.busy_for(now) for card in up)
+        return (busy + self.queue.total_backlog) / sum(card.speed for card in up)
+
+    def _add(self, works: Iterable[Work], now: float) -> None:
+        for work in works:
+            if work.shard_id in self._works:
+                continue
+            self._works[work.shard_id] = work
+            self._jobs.setdefault(work.job_id, set()).add(work.shard_id)
+            self._attempts[work.shard_id] = work.attempts
+            self.queue.add(work, now)
+
+    def _release(self, event: RunEnded, now: float) -> None:
+        card = self.cards.get(event.instance_id)
+        assignment = card.release(event.shard_id, now) if card else None
+        if card is None or assignment is None:
+            return
+        self.queue.ended(assignment.work.account_id)
+        if event.seconds is not None:
+            expected = assignment.work.run_seconds / card.speed
+            cold = assignment.work.load_seconds if assignment.load_seconds else 0.0
+            self.estimates.observe(
+                assignment.work.model, card.speed, run=(event.seconds, expected), load=cold
+            )
+
+    def _failed(self, event: ShardFailed, now: float) -> list[Instruction]:
+        work = self._works.get(event.shard_id)
+        if work is None or event.shard_id in self.queue:
+            return []
+        if event.kind in PERMANENT or self._attempts[work.shard_id] >= self._max_attempts:
+            failed = FailJob(job_id=work.job_id, shard_id=work.shard_id, kind=event.kind)
+            return [failed, *self._drop_job(work.job_id)]
+        self._avoid.setdefault(work.shard_id, set()).add(event.instance_id)
+        self.queue.put_back(work, now)
+        return [FreeMemory(instance_id=event.instance_id)] if event.kind == OUT_OF_MEMORY else []
+
+    def _drop_job(self, job_id: str) -> list[Instruction]:
+        """Takes waiting shards back and has the running ones cancelled."""
+        shards = self._jobs.get(job_id, set()).copy()
+        for shard_id in shards:
+            self.queue.remove(shard_id)
+            self._forget(shard_id)
+        return [
+            CancelShard(shard_id=assignment.work.shard_id, instance_id=card.id)
+            for card in self.cards.values()
+            for assignment in card.assigned
+            if assignment.work.shard_id in shards
+        ]
+
+    def _forget(self, shard_id: str) -> None:
+        work = self._works.pop(shard_id, None)
+        if work is None:
+            return
+        self._attempts.pop(shard_id, None)
+        self._avoid.pop(shard_id, None)
+        self._jobs[work.job_id].discard(shard_id)
+        if not self._jobs[work.job_id]:
+            del self._jobs[work.job_id]
+
+    def _fill(self, now: float) -> list[Instruction]:
+        """Assigns until no shard may go or no card may take one."""
+        begun: list[Instruction] = []
+        while any(card.up and card.free for card in self.cards.values()):
+            best = self._best(now)
+            if best is None:
+                break
+            begun.append(self._assign(best, now))
+        return begun
+
+    def _assign(self, best: Placement, now: float) -> RunShard:
+        entry, card = best.entry, best.card
+        for head in self.queue.heads():
+            if (head.tag, head.order) < (entry.tag, entry.order):
+                head.passed += best.run + best.load
+        work = self.queue.take(entry)
+        self._attempts[work.shard_id] += 1
+        seconds = best.load + best.run
+        assignment = Assignment(work=work, instance_id=card.id, seconds=seconds, load_seconds=best.load)
+        card.assign(assignment, now)
+        return RunShard(shard_id=work.shard_id, instance_id=card.id)
+
+    def _best(self, now: float) -> Placement | None:
+        placements = (self._place(entry, now) for entry in self.queue.heads())
+        return min((found for found in placements if found), key=lambda found: found.score, default=None)
+
+    def _place(self, entry: Entry, now: float) -> Placement | None:
+        """The card that would finish the shard first, or None where that one has no free slot."""
+        candidates = [self._on(entry, card, now) for card in self._cards_for(entry.work)]
+        free = [found for found in candidates if found.card.free]
+        if not free:
+            return None
+        best = min(free, key=lambda found: (found.finish, found.card.id))
+        warm = [found for found in candidates if not found.load]
+        if not best.load or not warm or entry.passed >= best.load:
+            return best
+        behind = self.queue.backlog(entry.work.model) - entry.work.run_seconds
+        worth_waiting = min(found.finish for found in warm) + behind / len(warm) < best.finish
+        return None if worth_waiting else best
+
+    def _on(self, entry: Entry, card: Card, now: float) -> Placement:
+        work = entry.work
+        run = self.estimates.run_seconds(work.model, work.run_seconds, card.speed)
+        warm = work.model in card.held
+        load = 0.0 if warm else self.estimates.load_seconds(work.model, work.load_seconds, card.speed)
+        return Placement(entry, card, load, run, card.busy_for(now) + load + run)
+
+    def _cards_for(self, work: Work) -> list[Card]:
+        """Cards that can serve the model; those it fits before others, those it failed on last."""
+        able = [card for card in self.cards.values() if card.serves(work)]
+        fitting = [card for card in able if card.fits(work)] or able
+        avoid = self._avoid.get(work.shard_id, set())
+        return [card for card in fitting if card.id not in avoid] or fitting

@@ -1,0 +1,105 @@
+"""All settings, read once into one frozen object.
+
+Precedence: command-line flags, then environment (`PIXELFACTORY_*`), then the TOML file given with
+`--config` (same names in lower case without the prefix), then the defaults below.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+HOME = user_data_path("pixelfactory")
+SHIPPED_WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+MIB = 2**20
+
+
+class SettingsError(Exception):
+    """A setting is missing, unknown or of the wrong kind; the text names it."""
+
+
+class Settings(BaseSettings):
+    """What the operator may choose. Sizes are bytes, durations seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="PIXELFACTORY_", frozen=True, extra="forbid")
+
+    data_dir: Path = Field(HOME / "data", description="Database, embedded S3, instance directories, logs.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    public_url: str | None = Field(None, description="Address under which callers reach the service.")
+    database_url: str | None = Field(None, description="`sqlite:///PATH`; default: a file under data_dir.")
+    workflows_dir: Path = Field(SHIPPED_WORKFLOWS, description="Where the models live.")
+    admin_token: SecretStr | None = Field(
+        None, description="Token of the admin API; made in DATA_DIR/admin-token when unset."
+    )
+
+    s3_endpoint: str | None = Field(None, description="URL of an S3 server; unset starts an embedded one.")
+    s3_access_key: SecretStr | None = Field(None, description="Its access key.")
+    s3_secret_key: SecretStr | None = Field(None, description="Its secret key.")
+    s3_bucket: str = Field("pixelfactory", description="Bucket for inputs and outputs.")
+    s3_region: str = Field("us-east-1", description="Region used in signatures.")
+    s3_public_endpoint: str | None = Field(None, description="URL callers use for presigned links.")
+
+    instances: tuple[str, ...] = Field((), description="URLs of running ComfyUI servers to adopt.")
+    simulate: int = Field(0, ge=0, le=64, description="Number of simulated instances to force.")
+    simulator_time_scale: float = Field(
+        0.1, ge=0, description="Simulated seconds per real second of a Blackwell card."
+    )
+    comfyui_dir: Path = Field(HOME / "comfyui", description="Where `comfyui install` puts ComfyUI.")
+    models_dir: Path = Field(HOME / "models", description="Weights, shared by all local instances.")
+
+    max_body_bytes: int = Field(96 * MIB, gt=0, description="Largest request body.")
+    max_image_bytes: int = Field(50 * MIB, gt=0, description="Largest input image, decoded from base64.")
+    max_image_pixels: int = Field(64_000_000, gt=0, description="Largest input image in pixels.")
+    url_lifetime_seconds: int = Field(3600, ge=1, le=604800, description="Life of a presigned URL.")
+    output_lifetime_days: int = Field(7, ge=1, description="Days until stored files are deleted.")
+    store_patience_seconds: float = Field(
+        600, ge=0, description="How long a finished picture waits for an S3 that is away."
+    )
+    max_attempts: int = Field(4, ge=1, description="Runs of one shard before its job fails.")
+    startup_seconds: float = Field(120, gt=0, description="How long a real instance may take to start.")
+    drain_seconds: float = Field(30, ge=0, description="How long SIGTERM waits for running work.")
+    public_metrics: bool = Field(True, description="Serve /metrics without a token.")
+    log_level: str = Field("INFO", description="Level of the service's log.")
+
+    @property
+    def database_path(self) -> Path:
+        """File of the SQLite database. Raises SettingsError for other databases."""
+        if self.database_url is None:
+            return self.data_dir / "pixelfactory.db"
+        scheme, _, path = self.database_url.partition(":///")
+        if scheme != "sqlite" or not path:
+            raise SettingsError(f"PIXELFACTORY_DATABASE_URL: expected sqlite:///PATH, not {scheme}://...")
+        return Path(path)
+
+    @classmethod
+    def read(cls, config: Path | None = None, **flags: Any) -> Settings:
+        """Settings from flags (None means not given), environment and `config`. Raises SettingsError."""
+
+        class WithFile(cls):  # type: ignore[misc, valid-type]
+            @classmethod
+            def settings_customise_sources(
+                cls, settings_cls: type[BaseSettings], *sources: Any, **named: Any
+            ) -> tuple[PydanticBaseSettingsSource, ...]:
+                file = TomlConfigSettingsSource(settings_cls, config) if config else None
+                found = (named["init_settings"], named["env_settings"], file)
+                return tuple(source for source in found if source is not None)
+
+        if config is not None and not config.is_file():
+            raise SettingsError(f"no such configuration file: {config}")
+        try:
+            values = WithFile(**{name: value for name, value in flags.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise SettingsError(f"PIXELFACTORY_{name.upper()}: {first['msg']}") from error
+        return cls.model_construct(**values.__dict__)

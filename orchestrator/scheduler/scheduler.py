@@ -94,6 +94,10 @@ class Scheduler:
                     self.cards[instance_id].goes_down(lost)
                 return []
 
+    def knows(self, shard_id: str) -> bool:
+        """Whether the shard still needs something."""
+        return shard_id in self._works
+
     def can_serve(self, model: str) -> bool:
         """Whether an instance that is up could run the model."""
         return any(card.up and (card.models is None or model in card.models) for card in self.cards.values())

@@ -1,0 +1,77 @@
+"""Which fleet to run: adopted servers, simulators, or a ComfyUI of our own per device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from comfy_instances.adopted import AdoptedFleet
+from comfy_instances.fleet import Fleet
+from comfy_instances.gpus import Gpu
+from comfy_instances.installation import Install
+from comfy_instances.local import COMFYUI_RULES, LocalFleet
+
+#: Where nothing is installed and nothing was asked for.
+DEFAULT_SIMULATORS = 2
+NOTICE = (
+    "ComfyUI is not installed, so {count} SIMULATED instances stand in for it: their pictures show parameters, "
+    "not models. Run `pixelfactory comfyui install` for real ones."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Watch servers that run already."""
+
+    urls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Simulate:
+    """Run simulators. `notice` is to be shown loudly: nobody asked for them."""
+
+    count: int
+    notice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunComfyUI:
+    """Run one ComfyUI per GPU, or one on the CPU."""
+
+    install: Install
+    gpus: tuple[Gpu, ...]
+
+
+Choice = Adopt | Simulate | RunComfyUI
+
+
+def choose(*, urls: Sequence[str], simulate: int, install: Install | None, gpus: Sequence[Gpu]) -> Choice:
+    """The first of these that applies: adopt `urls`, run `simulate` simulators, run what is installed on
+    what was found, run simulators with a notice. PURE."""
+    if urls:
+        return Adopt(tuple(urls))
+    if simulate > 0:
+        return Simulate(simulate)
+    if install is not None:
+        return RunComfyUI(install, tuple(gpus))
+    count = max(DEFAULT_SIMULATORS, len(gpus))
+    return Simulate(count, NOTICE.format(count=count))
+
+
+def make_fleet(
+    choice: Choice, *, directory: Path, models_dir: Path, time_scale: float, startup_seconds: float
+) -> Fleet:
+    """The chosen fleet, not started. `directory` gets one folder per local instance, `time_scale` is for
+    simulators. Raises FleetError or OSError."""
+    if isinstance(choice, Adopt):
+        return AdoptedFleet(choice.urls)
+    if isinstance(choice, Simulate):
+        return LocalFleet.simulated(choice.count, directory=directory, time_scale=time_scale)
+    return LocalFleet.comfyui(
+        choice.install,
+        directory=directory,
+        models_dir=models_dir,
+        gpus=choice.gpus,
+        rules=replace(COMFYUI_RULES, startup_seconds=startup_seconds),
+    )

@@ -1,0 +1,177 @@
+"""ComfyUI's HTTP routes, one method each. All failures leave as `InstanceError`s.
+
+Where nothing else is said: raises InstanceGone when the instance does not answer, or not as ComfyUI does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from comfy_instances.errors import BadGraph, InstanceGone, NoOutput
+from comfy_instances.graphs import Graph
+from comfy_instances.history import Queue, parse_history, parse_queue
+from comfy_instances.messages import Message
+from comfy_instances.outputs import FileRef
+from comfy_instances.session_settings import SessionSettings
+from comfy_instances.stats import SystemStats, parse_stats
+
+T = TypeVar("T")
+_CHUNK = 2**20
+
+
+class Client:
+    """One connection pool to one instance. Opened and closed by its session."""
+
+    def __init__(self, url: URL, settings: SessionSettings) -> None:
+        self._url = url
+        self._settings = settings
+        self._http: aiohttp.ClientSession | None = None
+
+    def open(self) -> None:
+        patience = self._settings.gone_after_s
+        self._http = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=patience),
+            # One prompt runs and one waits; the rest is uploads, downloads and questions.
+            connector=aiohttp.TCPConnector(limit=16),
+        )
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def submit(self, graph: Graph, prompt_id: str, client_id: str) -> dict[str, Any]:
+        """Queue a prompt. Returns the findings by node id of an answer that accepts a part of the graph:
+        not empty means that the rest will be skipped. Raises BadGraph where all of it is refused."""
+        body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
+        try:
+            data = json.dumps(body, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise BadGraph(f"the graph can not be written as JSON: {error}") from error
+        headers = {"Content-Type": "application/json"}
+        async with self._ask("POST", "prompt", data=data, headers=headers) as response:
+            if response.status in (400, 413):
+                raise refusal(await response.text())
+            _expect_ok(response)
+            return dict((await response.json()).get("node_errors") or {})
+
+    async def queue(self) -> Queue:
+        return await self._get("queue", parse_queue)
+
+    async def history(self, prompt_id: str) -> list[Message] | None:
+        """What the socket said of a prompt that has ended; None where the instance has no record."""
+        return await self._get(f"history/{prompt_id}", lambda body: parse_history(body, prompt_id))
+
+    async def forget(self, prompt_id: str) -> None:
+        """Delete the history entry."""
+        await self._post("history", {"delete": [prompt_id]})
+
+    async def unqueue(self, prompt_id: str) -> None:
+        """Take back a prompt that waits; nothing happens to one that runs."""
+        await self._post("queue", {"delete": [prompt_id]})
+
+    async def interrupt(self, prompt_id: str) -> None:
+        """Stop a prompt that runs, at its next step; nothing happens to others."""
+        await self._post("interrupt", {"prompt_id": prompt_id})
+
+    async def free(self) -> None:
+        await self._post("free", {"unload_models": True, "free_memory": True})
+
+    async def stats(self) -> SystemStats:
+        return await self._get("system_stats", parse_stats)
+
+    async def object_info(self) -> dict[str, Any]:
+        return await self._get("object_info", dict)
+
+    async def upload(self, name: str, data: bytes, content_type: str) -> str:
+        """Store an input file. Returns the name by which graphs refer to it, which may differ from `name`.
+        Raises BadGraph where the instance refuses the file (its name, or more than it takes)."""
+        form = aiohttp.FormData()
+        form.add_field("image", data, filename=name, content_type=content_type)
+        async with self._ask("POST", "upload/image", data=form, timeout=self._transfer()) as response:
+            if response.status in (400, 413):
+                raise BadGraph(f"the instance refuses the input file (status {response.status})")
+            _expect_ok(response)
+            taken = await response.json()
+            return "/".join(part for part in (taken.get("subfolder"), taken["name"]) if part)
+
+    async def fetch(self, file: FileRef) -> bytes:
+        """A file's bytes. Raises NoOutput where it is not there or larger than `max_output_bytes`."""
+        params = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
+        async with self._ask("GET", "view", params=params, timeout=self._transfer()) as response:
+            if response.status in (400, 403, 404):
+                raise NoOutput(f"the instance does not give out {file} (status {response.status})")
+            _expect_ok(response)
+            return await self._read(response, file)
+
+    async def _read(self, response: aiohttp.ClientResponse, file: FileRef) -> bytes:
+        limit = self._settings.max_output_bytes
+        content = bytearray()
+        async for chunk in response.content.iter_chunked(_CHUNK):
+            content += chunk
+            if len(content) > limit:
+                raise NoOutput(f"{file} is larger than {limit} bytes")
+        return bytes(content)
+
+    async def _get(self, path: str, read: Callable[[Any], T]) -> T:
+        async with self._ask("GET", path) as response:
+            _expect_ok(response)
+            return read(await response.json())
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> None:
+        async with self._ask("POST", path, json=body) as response:
+            _expect_ok(response)
+
+    def _transfer(self) -> aiohttp.ClientTimeout:
+        """However large a file is, it must keep moving."""
+        patience = self._settings.gone_after_s
+        return aiohttp.ClientTimeout(total=None, connect=patience, sock_read=patience)
+
+    @asynccontextmanager
+    async def _ask(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The one place where aiohttp's errors, and answers of a wrong shape, become ours."""
+        if self._http is None:
+            raise InstanceGone("the session is closed")
+        try:
+            async with self._http.request(method, self._url / path, **options) as response:
+                yield response
+        except aiohttp.ClientConnectorError as error:
+            refused = isinstance(error.os_error, ConnectionRefusedError)
+            raise InstanceGone(f"{path}: {error}", refused=refused) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise InstanceGone(f"{path}: {error or type(error).__name__}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InstanceGone(f"{path}: an answer that is not ComfyUI's ({error})") from error
+
+
+def refusal(body: str) -> BadGraph:
+    """The server's answer to a graph that it does not take."""
+    try:
+        answer = json.loads(body)
+        error, node_errors = answer["error"], answer.get("node_errors") or {}
+        kind, said = str(error["type"]), str(error["message"])
+        findings = "; ".join(finding_lines(node_errors)) or str(error.get("details") or "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return BadGraph("the instance refuses the graph and does not say why")
+    return BadGraph(f"{said}: {findings}" if findings else said, error_type=kind, node_errors=node_errors)
+
+
+def finding_lines(node_errors: Mapping[str, Any]) -> list[str]:
+    """One line for each finding. The server's `details` are left out: some carry paths of its disk."""
+    return [
+        f"node {node_id} ({row.get('class_type')}): {finding.get('type')}"
+        f" {(finding.get('extra_info') or {}).get('input_name', '')}".rstrip()
+        for node_id, row in node_errors.items()
+        for finding in row.get("errors", ())
+    ]
+
+
+def _expect_ok(response: aiohttp.ClientResponse) -> None:
+    if response.status >= 400:
+        raise InstanceGone(f"{response.url.path}: status {response.status}")

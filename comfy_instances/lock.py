@@ -1,0 +1,56 @@
+"""What `comfyui.lock.toml` pins: which ComfyUI, and which PyTorch on which kind of machine."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SHIPPED = Path(__file__).with_name("comfyui.lock.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class TorchPin:
+    """The PyTorch packages that fit together on one kind of machine."""
+
+    #: `name==version`, what pip takes.
+    packages: tuple[str, ...]
+    #: Package index that has builds for just this kind of machine; None: the default one.
+    index: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lock:
+    """One tested ComfyUI."""
+
+    url: str
+    tag: str
+    version: str
+    commit: str
+    #: SHA-256 of its requirements.txt.
+    requirements_sha256: str
+    #: Patterns of files without which ComfyUI still runs.
+    may_lack: tuple[str, ...]
+    #: `cpu` and `cuda`.
+    torch: Mapping[str, TorchPin]
+
+
+def load_lock(path: Path = SHIPPED) -> Lock:
+    """Raises OSError, tomllib.TOMLDecodeError or KeyError for a broken file."""
+    content = tomllib.loads(path.read_text("utf-8"))
+    comfyui = content["comfyui"]
+    return Lock(
+        url=comfyui["url"],
+        tag=comfyui["tag"],
+        version=comfyui["version"],
+        commit=comfyui["commit"],
+        requirements_sha256=comfyui["requirements_sha256"],
+        may_lack=tuple(comfyui["may_lack"]),
+        torch={kind: _torch(entry) for kind, entry in content["torch"].items()},
+    )
+
+
+def _torch(entry: Mapping[str, Any]) -> TorchPin:
+    return TorchPin(tuple(entry["packages"]), entry.get("index"))

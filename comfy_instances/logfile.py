@@ -1,0 +1,55 @@
+"""What a child prints, kept in a file that never outgrows its bound."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+KEPT_LINES = 500
+COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
+
+
+class LogFile:
+    """Appends bytes; at `max_bytes` the file becomes `NAME.1` (the older `NAME.1` becomes `NAME.2`, ...)
+    and a new one begins, of which `keep` old ones stay. A full disk costs lines, never the writer."""
+
+    def __init__(self, path: Path, *, max_bytes: int = 4 * 2**20, keep: int = 3) -> None:
+        self.path = path
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._tail: deque[str] = deque(maxlen=KEPT_LINES)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, line: bytes) -> None:
+        line = COLOURS.sub(b"", line)
+        self._tail.append(line.decode("utf-8", "replace").rstrip())
+        try:
+            if self._file.tell() + len(line) > self._max_bytes:
+                self._rotate()
+            self._file.write(line)
+        except OSError as error:
+            log.warning("cannot write %s: %s", self.path, error)
+
+    def tail(self, lines: int) -> list[str]:
+        """The last lines written through this object."""
+        return list(self._tail)[-lines:] if lines > 0 else []
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _rotate(self) -> None:
+        self._file.close()
+        for number in range(self._keep - 1, 0, -1):
+            older = self._numbered(number)
+            if older.exists():
+                older.replace(self._numbered(number + 1))
+        if self._keep > 0:
+            self.path.replace(self._numbered(1))
+        self._file = self.path.open("wb", buffering=0)
+
+    def _numbered(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}")

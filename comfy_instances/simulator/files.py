@@ -1,0 +1,85 @@
+"""Names of input and output files, as graphs and requests spell them."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_instances.simulator.options import Folders
+
+
+def within(folder: Path, path: Path) -> bool:
+    """Whether `path`, once its dots are resolved, lies in `folder` or is it."""
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+
+
+def split_annotation(name: str) -> tuple[str, str | None]:
+    """`x.png [temp]` -> (`x.png`, `temp`); a name without annotation has type None."""
+    for kind in ("output", "input", "temp"):
+        if name.endswith(f"[{kind}]"):
+            return name[: -len(kind) - 3], kind
+    return name, None
+
+
+def find_input(folders: Folders, name: str) -> Path:
+    """Path of an annotated name, by default in the input folder. Raises ValueError if it leads out."""
+    bare, kind = split_annotation(name)
+    folder = folders.of_type(kind or "input")
+    if folder is None or not within(folder, folder / bare):
+        raise ValueError(f"Invalid file path: {bare!r}")
+    return folder / bare
+
+
+def has_input(folders: Folders, name: str) -> bool:
+    try:
+        return find_input(folders, name).exists()
+    except ValueError:
+        return False
+
+
+@dataclass(slots=True)
+class Series:
+    """Numbered files of one prefix: `name_00001_.png`, `name_00002_.png`, ..."""
+
+    folder: Path
+    #: As the prefix gave it, relative to the type's folder.
+    subfolder: str
+    name: str
+    #: Of the next file.
+    counter: int
+
+    def next(self, suffix: str, batch_index: int = 0) -> Path:
+        name = self.name.replace("%batch_num%", str(batch_index))
+        path = self.folder / f"{name}_{self.counter:05}_{suffix}"
+        self.counter += 1
+        return path
+
+
+def open_series(folder: Path, prefix: str, *, width: int = 0, height: int = 0) -> Series:
+    """The series that `prefix` names under `folder`, to be continued after its highest number.
+
+    Placeholders for size and local time are filled in. Raises ValueError if the prefix leads out of
+    the folder.
+    """
+    now = time.localtime()
+    values = {"width": width, "height": height, "year": now.tm_year}
+    values |= {"month": now.tm_mon, "day": now.tm_mday, "hour": now.tm_hour}
+    for key, value in (values | {"minute": now.tm_min, "second": now.tm_sec}).items():
+        digits = str(value) if key in ("width", "height", "year") else f"{value:02}"
+        prefix = prefix.replace(f"%{key}%", digits)
+    subfolder, name = os.path.split(os.path.normpath(prefix))
+    target = folder / subfolder
+    if not within(folder, target):
+        raise ValueError("Saving outside the output folder is not allowed.")
+    target.mkdir(parents=True, exist_ok=True)
+    return Series(target, subfolder, name, _highest_number(target, name) + 1)
+
+
+def _highest_number(folder: Path, name: str) -> int:
+    """Of the files `<name>_<number>_...` in `folder`; 0 if there is none."""
+    start = f"{name}_"
+    rests = (entry[len(start) :] for entry in os.listdir(folder) if entry.startswith(start))
+    numbers = (rest.split(".")[0].split("_")[0] for rest in rests)
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)

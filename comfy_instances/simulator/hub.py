@@ -1,0 +1,141 @@
+"""Websockets by client id, and the one line of messages to all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from aiohttp import WSMsgType, web
+
+log = logging.getLogger(__name__)
+
+#: Binary events: a picture, a line of text, and a picture with the ids of its node.
+PREVIEW, TEXT, PREVIEW_WITH_METADATA = 1, 3, 4
+#: Formats within a plain picture event.
+IMAGE_TYPES = {"JPEG": 1, "PNG": 2}
+
+FEATURES: dict[str, Any] = {
+    "supports_preview_metadata": True,
+    "supports_model_type_tags": True,
+    "max_upload_size": 100 * 1024 * 1024,
+    "extension": {"manager": {"supports_v4": True}},
+    "node_replacements": True,
+    "assets": False,
+}
+
+
+@dataclass(slots=True)
+class _Client:
+    socket: web.WebSocketResponse
+    request: web.Request
+    flags: dict[str, Any] = field(default_factory=dict)
+
+
+class Hub:
+    """Sends in order, one message after the other: a client that does not read stalls all, as in the real one.
+
+    Call its methods on the event loop; the worker thread comes in through `call_soon_threadsafe`.
+    """
+
+    def __init__(self, queue_info: Callable[[], dict[str, Any]]) -> None:
+        self._queue_info = queue_info
+        self._clients: dict[str, _Client] = {}
+        self._messages: asyncio.Queue[tuple[str | bytes, str | None]] = asyncio.Queue()
+        #: Whose prompt runs or ran last, and the node it is at: told to that client when it reconnects.
+        self.client_id: str | None = None
+        self.node: str | None = None
+
+    def send(self, event: str, data: Any, client_id: str | None) -> None:
+        """Queue a message for one client, or for all with None."""
+        self._messages.put_nowait((json.dumps({"type": event, "data": data}), client_id))
+
+    def send_status(self) -> None:
+        self.send("status", {"status": self._queue_info()}, None)
+
+    def send_picture(
+        self, picture: bytes, image_type: str, node: dict[str, Any], client_id: str | None
+    ) -> None:
+        """Queue an encoded picture (`JPEG` or `PNG`); clients that asked for it get `node` along."""
+        if self.takes_metadata(client_id):
+            mime = "image/png" if image_type == "PNG" else "image/jpeg"
+            header = json.dumps(node | {"image_type": mime}).encode()
+            frame = struct.pack(">II", PREVIEW_WITH_METADATA, len(header)) + header + picture
+        else:
+            frame = struct.pack(">II", PREVIEW, IMAGE_TYPES[image_type]) + picture
+        self._messages.put_nowait((frame, client_id))
+
+    def send_text(self, text: str, node_id: str) -> None:
+        """Queue a line that is to be shown at a node, for all."""
+        name = node_id.encode()
+        self._messages.put_nowait((struct.pack(">II", TEXT, len(name)) + name + text.encode(), None))
+
+    def takes_metadata(self, client_id: str | None) -> bool:
+        client = self._clients.get(client_id or "")
+        return client is not None and client.flags.get("supports_preview_metadata") is True
+
+    async def publish(self) -> None:
+        """Deliver queued messages for ever."""
+        while True:
+            message, client_id = await self._messages.get()
+            if client_id is None:
+                receivers = list(self._clients.values())
+            else:
+                receivers = [self._clients[client_id]] if client_id in self._clients else []
+            for client in receivers:
+                await _deliver(client.socket, message)
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        """`GET /ws`. A second socket takes a client id over; when the first closes, the id is forgotten."""
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        sid = request.query.get("clientId") or uuid4().hex
+        self._clients[sid] = client = _Client(socket, request)
+        try:
+            await _deliver(socket, _text("status", {"status": self._queue_info(), "sid": sid}))
+            if self.client_id == sid and self.node is not None:
+                await _deliver(socket, _text("executing", {"node": self.node}))
+            await self._read(client)
+        finally:
+            self._clients.pop(sid, None)
+        return socket
+
+    async def _read(self, client: _Client) -> None:
+        """Feature flags count in the first well-formed frame only; all else is ignored."""
+        first = True
+        async for message in client.socket:
+            if message.type is not WSMsgType.TEXT:
+                continue
+            try:
+                data = json.loads(message.data)
+            except json.JSONDecodeError:
+                log.warning("a client sent a frame that is not JSON")
+                continue
+            if first and isinstance(data, dict) and data.get("type") == "feature_flags":
+                client.flags = data.get("data", {})
+                await _deliver(client.socket, _text("feature_flags", FEATURES))
+            first = False
+
+    def drop(self, client_id: str | None) -> None:
+        """Cut the client's connection (with None everybody's) without a word."""
+        for sid, client in list(self._clients.items()):
+            if client_id in (None, sid) and client.request.transport is not None:
+                client.request.transport.abort()
+
+
+def _text(event: str, data: Any) -> str:
+    return json.dumps({"type": event, "data": data})
+
+
+async def _deliver(socket: web.WebSocketResponse, message: str | bytes) -> None:
+    with suppress(ConnectionError):
+        if isinstance(message, str):
+            await socket.send_str(message)
+        else:
+            await socket.send_bytes(message)

@@ -1,0 +1,105 @@
+"""A node's inputs as one prompt sees them: dynamic groups and combos unfolded to plain names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+AUTOGROW = "COMFY_AUTOGROW_V3"
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One input of a node."""
+
+    name: str
+    #: A type name, or the list of options of an old-style combo.
+    type: Any
+    options: Mapping[str, Any]
+    required: bool
+
+    @property
+    def config(self) -> list[Any]:
+        """As error bodies quote it."""
+        return [self.type, dict(self.options)]
+
+    @property
+    def choices(self) -> list[Any] | None:
+        """The option list of a combo of either style, else None."""
+        if isinstance(self.type, list):
+            return self.type
+        return list(self.options.get("options", [])) if self.type == "COMBO" else None
+
+
+@dataclass(slots=True)
+class _Unfolding:
+    """Specs found so far; a name is required only if every mention of it is."""
+
+    live: Mapping[str, Any]
+    specs: dict[str, InputSpec] = field(default_factory=dict)
+
+    def add(self, name: str, value: list[Any], required: bool) -> None:
+        options = value[1] if len(value) > 1 else {}
+        self.specs.setdefault(name, InputSpec(name, value[0], options, required))
+
+    def section(self, inputs: Mapping[str, list[Any]], required: bool, prefix: str) -> None:
+        for key, value in inputs.items():
+            name = prefix + key
+            if value[0] == AUTOGROW:
+                self._autogrow(name, value)
+            elif value[0] == DYNAMIC_COMBO:
+                self._dynamic_combo(name, value, required)
+            else:
+                self.add(name, value, required)
+
+    def _autogrow(self, name: str, value: list[Any]) -> None:
+        template = value[1]["template"]
+        section, member = next((s, next(iter(d.values()))) for s, d in template["input"].items() if d)
+        members = template.get("names") or [f"{template['prefix']}{i}" for i in range(template["max"])]
+        for index, key in enumerate(members):
+            self.add(f"{name}.{key}", member, index < template["min"] and section == "required")
+
+    def _dynamic_combo(self, name: str, value: list[Any], required: bool) -> None:
+        """An option that is not listed unfolds to nothing, not even to the combo itself."""
+        chosen = self.live.get(name)
+        for option in value[1]["options"]:
+            if option["key"] == chosen:
+                for section, inputs in option["inputs"].items():
+                    self.section(inputs, section == "required", name + ".")
+                self.add(name, value, required)
+
+
+def unfold(facts: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, InputSpec]:
+    """Name -> spec of all inputs that a node with the values `live` has; hidden ones left out."""
+    unfolding = _Unfolding(live)
+    for section in ("required", "optional"):
+        unfolding.section(facts["input"].get(section, {}), section == "required", "")
+    return unfolding.specs
+
+
+def nest(facts: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted name -> the keyword arguments that a node's function takes.
+
+    A group becomes a dict of its members; a dynamic combo a dict that holds its own choice under its
+    own name, beside the inputs of that choice.
+    """
+    specs = unfold(facts, values)
+    nested: dict[str, Any] = {name: {} for name in _groups(facts)}
+    for name, value in values.items():
+        *path, last = name.split(".") if name in specs else [name]
+        place = nested
+        for step in path:
+            place = place.setdefault(step, {})
+        if name in specs and specs[name].type == DYNAMIC_COMBO:
+            place.setdefault(last, {})[last] = value
+        else:
+            place[last] = value
+    return nested
+
+
+def _groups(facts: Mapping[str, Any]) -> list[str]:
+    """Inputs that take any number of members; with none given they are an empty dict."""
+    sections = (facts["input"].get(section, {}) for section in ("required", "optional"))
+    return [name for inputs in sections for name, value in inputs.items() if value[0] == AUTOGROW]

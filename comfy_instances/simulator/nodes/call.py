@@ -1,0 +1,52 @@
+"""What a node's function gets to know and do beside its inputs, and what it may answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image as Pictures
+
+from comfy_instances.simulator.device import Device
+from comfy_instances.simulator.options import Folders
+
+#: `report(value, total, picture, image_type)`: where a node is; `picture` may be None.
+Report = Callable[[float, float, Pictures.Image | None, str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One node of one prompt at work."""
+
+    node_id: str
+    class_type: str
+    #: What the node facts say about its class.
+    facts: Mapping[str, Any]
+    #: The whole graph; savers write it into their files.
+    prompt: Mapping[str, Any]
+    #: Further metadata that the caller wants in the files, for example its workflow.
+    extra_pnginfo: Mapping[str, Any]
+    folders: Folders
+    device: Device
+    #: Whether samplers are to show unfinished work.
+    previews: bool
+    report: Report
+    #: Shows a line of text at the node.
+    tell: Callable[[str], None]
+
+    def progress(
+        self, value: float, total: float, picture: Pictures.Image | None = None, image_type: str = "JPEG"
+    ) -> None:
+        """Tell the client, then give an interrupt its chance. Raises Interrupted."""
+        self.device.spend(0)
+        self.report(value, total, picture, image_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The outputs of a node that also has something to show."""
+
+    #: `images`, `text`, ... -> list of items; empty for nothing.
+    ui: Mapping[str, Sequence[Any]]
+    outputs: Sequence[Any] = field(default=())

@@ -1,0 +1,305 @@
+"""Nodes that make and change pictures."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pictures
+from PIL import ImageFilter
+
+from comfy_instances.simulator.nodes.call import Call
+from comfy_instances.simulator.nodes.resizing import check_size, crop_to_aspect, resize, scale
+from comfy_instances.simulator.nodes.values import Floats, Image, Mask
+
+#: Sizes that FLUX Kontext was trained on.
+KONTEXT_SIZES = (
+    (672, 1568), (688, 1504), (720, 1456), (752, 1392), (800, 1328), (832, 1248), (880, 1184), (944, 1104),
+    (1024, 1024), (1104, 944), (1184, 880), (1248, 832), (1328, 800), (1392, 752), (1456, 720),
+    (1504, 688), (1568, 672),
+)  # fmt: skip
+
+
+def to_bytes(floats: Floats) -> Image:
+    """0..1 -> 0..255, cut off at both ends."""
+    return (np.clip(floats, 0, 1) * 255).astype(np.uint8)
+
+
+def to_floats(image: Image) -> Floats:
+    return image.astype(np.float32) / 255
+
+
+def empty(width: int, height: int, batch_size: int = 1, color: int = 0) -> tuple[Image]:
+    check_size(batch_size, height, width, 3)
+    rgb = (color >> 16 & 0xFF, color >> 8 & 0xFF, color & 0xFF)
+    return (np.full((batch_size, height, width, 3), rgb, dtype=np.uint8),)
+
+
+def image_scale(image: Image, upscale_method: str, width: int, height: int, crop: str) -> tuple[Image]:
+    return (scale(image, width, height, upscale_method, crop),)
+
+
+def scale_by(image: Image, upscale_method: str, scale_by: float) -> tuple[Image]:
+    height, width = image.shape[1:3]
+    return (resize(image, round(width * scale_by), round(height * scale_by), upscale_method),)
+
+
+def scale_to_pixels(
+    image: Image, upscale_method: str, megapixels: float, resolution_steps: int = 1
+) -> tuple[Image]:
+    height, width = image.shape[1:3]
+    factor = math.sqrt(megapixels * 1024 * 1024 / (width * height)) / resolution_steps
+    sides = (round(width * factor) * resolution_steps, round(height * factor) * resolution_steps)
+    return (resize(image, *sides, upscale_method),)
+
+
+def scale_to_longest(image: Image, upscale_method: str, largest_size: int) -> tuple[Image]:
+    height, width = image.shape[1:3]
+    factor = largest_size / max(width, height)
+    return (resize(image, round(width * factor), round(height * factor), upscale_method),)
+
+
+def fit_longer_edge(images: Image, longer_edge: int) -> tuple[Image]:
+    return scale_to_longest(images, "lanczos", longer_edge)
+
+
+def fit_shorter_edge(images: Image, shorter_edge: int) -> tuple[Image]:
+    height, width = images.shape[1:3]
+    factor = shorter_edge / min(width, height)
+    return (resize(images, int(width * factor), int(height * factor), "lanczos"),)
+
+
+def kontext_scale(image: Image) -> tuple[Image]:
+    aspect = image.shape[2] / image.shape[1]
+    width, height = min(KONTEXT_SIZES, key=lambda size: abs(size[0] / size[1] - aspect))
+    return (scale(image, width, height, "lanczos", "center"),)
+
+
+def resize_image_or_mask(
+    input: Image | Mask, resize_type: dict[str, Any], scale_method: str
+) -> tuple[Image | Mask]:
+    height, width = input.shape[1:3]
+    match resize_type:
+        case {"resize_type": "match size", "match": other}:
+            sides = (other.shape[2], other.shape[1])
+        case {"multiplier": factor}:
+            sides = (round(width * factor), round(height * factor))
+        case {"longer_size": side}:
+            sides = (side, 0) if width >= height else (0, side)
+        case {"shorter_size": side}:
+            sides = (side, 0) if width <= height else (0, side)
+        case {"megapixels": megapixels}:
+            factor = math.sqrt(megapixels * 1024 * 1024 / (width * height))
+            sides = (round(width * factor), round(height * factor))
+        case {"multiple": multiple}:
+            sides = (width // multiple * multiple, height // multiple * multiple)
+            return (crop_to_aspect(resize(input, width, height), *sides)[:, : sides[1], : sides[0]],)
+        case _:
+            sides = (resize_type.get("width", 0), resize_type.get("height", 0))
+    return (scale(input, *sides, scale_method, resize_type.get("crop", "disabled")),)
+
+
+def resize_and_pad(
+    image: Image, target_width: int, target_height: int, padding_color: str, interpolation: str
+) -> tuple[Image]:
+    height, width = image.shape[1:3]
+    factor = min(target_width / width, target_height / height)
+    resized = resize(image, int(width * factor), int(height * factor), interpolation)
+    shape = (len(image), target_height, target_width, image.shape[3])
+    padded = np.full(shape, 0 if padding_color == "black" else 255, np.uint8)
+    y, x = (target_height - resized.shape[1]) // 2, (target_width - resized.shape[2]) // 2
+    padded[:, y : y + resized.shape[1], x : x + resized.shape[2]] = resized
+    return (padded,)
+
+
+def invert(image: Image) -> tuple[Image]:
+    return (255 - image,)
+
+
+def batch(first: Image, second: Image) -> Image:
+    """Both in one batch, the second in the first's size; alpha is added where only one has it."""
+    channels = max(first.shape[3], second.shape[3])
+    first, second = (_with_channels(image, channels) for image in (first, second))
+    return np.concatenate([first, scale(second, first.shape[2], first.shape[1], "bilinear", "center")])
+
+
+def image_batch(image1: Image, image2: Image) -> tuple[Image]:
+    return (batch(image1, image2),)
+
+
+def batch_many(images: dict[str, Image]) -> tuple[Image]:
+    first, *others = images.values()
+    for other in others:
+        first = batch(first, other)
+    return (first,)
+
+
+def repeat(image: Image, amount: int) -> tuple[Image]:
+    check_size(amount, *image.shape)
+    return (np.repeat(image, amount, axis=0),)
+
+
+def from_batch(image: Image, batch_index: int, length: int) -> tuple[Image]:
+    index = batch_index + len(image) if batch_index < 0 else batch_index
+    index = max(0, min(len(image) - 1, index))
+    return (image[index : index + length],)
+
+
+def crop(image: Image, width: int, height: int, x: int, y: int) -> tuple[Image]:
+    x, y = min(x, image.shape[2] - 1), min(y, image.shape[1] - 1)
+    return (image[:, y : y + height, x : x + width],)
+
+
+def crop_region(image: Image, crop_region: dict[str, int]) -> tuple[Image]:
+    return crop(image, **{key: crop_region[key] for key in ("width", "height", "x", "y")})
+
+
+def center_crop(images: Image, width: int, height: int) -> tuple[Image]:
+    y, x = max(0, (images.shape[1] - height) // 2), max(0, (images.shape[2] - width) // 2)
+    return (images[:, y : y + height, x : x + width],)
+
+
+def flip(image: Image, flip_method: str) -> tuple[Image]:
+    return (np.flip(image, axis=1 if flip_method.startswith("x") else 2),)
+
+
+def rotate(image: Image, rotation: str) -> tuple[Image]:
+    turns = int(rotation.split()[0]) // 90 if rotation != "none" else 0
+    return (np.rot90(image, k=turns, axes=(2, 1)),)
+
+
+def blend(image1: Image, image2: Image, blend_factor: float, blend_mode: str) -> tuple[Image]:
+    other = scale(image2, image1.shape[2], image1.shape[1], "bicubic", "center")
+    a, b = to_floats(image1[..., :3]), to_floats(other[..., :3])
+    mixed = {
+        "multiply": lambda: a * b,
+        "screen": lambda: 1 - (1 - a) * (1 - b),
+        "overlay": lambda: np.where(a <= 0.5, 2 * a * b, 1 - 2 * (1 - a) * (1 - b)),
+        "soft_light": lambda: np.where(
+            b <= 0.5, a - (1 - 2 * b) * a * (1 - a), a + (2 * b - 1) * (np.sqrt(a) - a)
+        ),
+        "difference": lambda: a - b,
+    }.get(blend_mode, lambda: b)()
+    return (to_bytes(a * (1 - blend_factor) + mixed * blend_factor),)
+
+
+def blur(image: Image, blur_radius: int, sigma: float) -> tuple[Image]:
+    if blur_radius == 0:
+        return (image,)
+    return (_filtered(image, ImageFilter.GaussianBlur(min(sigma, blur_radius))),)
+
+
+def sharpen(image: Image, sharpen_radius: int, sigma: float, alpha: float) -> tuple[Image]:
+    if sharpen_radius == 0:
+        return (image,)
+    unsharp = ImageFilter.UnsharpMask(min(sigma, sharpen_radius), round(100 * alpha), 0)
+    return (_filtered(image, unsharp),)
+
+
+def quantize(image: Image, colors: int, dither: str) -> tuple[Image]:
+    mode = Pictures.Dither.NONE if dither == "none" else Pictures.Dither.FLOYDSTEINBERG
+    frames = [Pictures.fromarray(np.ascontiguousarray(frame[..., :3])) for frame in image]
+    return (np.stack([np.asarray(f.quantize(colors, dither=mode).convert("RGB")) for f in frames]),)
+
+
+def adjust_brightness(images: Image, factor: float) -> tuple[Image]:
+    return (to_bytes(to_floats(images) * factor),)
+
+
+def adjust_contrast(images: Image, factor: float) -> tuple[Image]:
+    return (to_bytes((to_floats(images) - 0.5) * factor + 0.5),)
+
+
+def add_noise(image: Image, seed: int, strength: float) -> tuple[Image]:
+    noise = np.random.default_rng(seed).standard_normal(image.shape, dtype=np.float32)
+    return (to_bytes(to_floats(image) + strength * noise),)
+
+
+def stitch(
+    image1: Image,
+    direction: str,
+    match_image_size: bool,
+    spacing_width: int,
+    spacing_color: str,
+    image2: Image | None = None,
+) -> tuple[Image]:
+    if image2 is None:
+        return (image1,)
+    across = direction in ("left", "right")
+    along, other = (2, 1) if across else (1, 2)
+    first, second = _same_length(image1[..., :3], image2[..., :3])
+    if match_image_size:
+        sides = (0, first.shape[1]) if across else (first.shape[2], 0)
+        second = scale(second, *sides, "lanczos")
+    side = max(first.shape[other], second.shape[other])
+    pair = [_padded(first, other, side), _padded(second, other, side)]
+    if spacing_width:
+        shape = list(pair[0].shape)
+        shape[along] = spacing_width
+        named = {"white": (255, 255, 255), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+        pair.insert(1, np.full(shape, named.get(spacing_color, (0, 0, 0)), np.uint8))
+    return (np.concatenate(pair if direction in ("right", "down") else pair[::-1], axis=along),)
+
+
+def size_of(call: Call, image: Image) -> tuple[int, int, int]:
+    batch_size, height, width = image.shape[:3]
+    call.tell(f"width: {width}, height: {height}\n batch size: {batch_size}")
+    return width, height, batch_size
+
+
+def _with_channels(image: Image, channels: int) -> Image:
+    missing = channels - image.shape[3]
+    return np.pad(image, [(0, 0)] * 3 + [(0, missing)], constant_values=255) if missing else image
+
+
+def _same_length(first: Image, second: Image) -> tuple[Image, Image]:
+    """Both batches in the longer one's length; the last picture repeats."""
+    length = max(len(first), len(second))
+    return first[np.minimum(np.arange(length), len(first) - 1)], second[
+        np.minimum(np.arange(length), len(second) - 1)
+    ]
+
+
+def _padded(image: Image, axis: int, side: int) -> Image:
+    missing = side - image.shape[axis]
+    before = [(missing // 2, missing - missing // 2) if i == axis else (0, 0) for i in range(4)]
+    return np.pad(image, before)
+
+
+def _filtered(image: Image, kernel: ImageFilter.Filter) -> Image:
+    frames = [Pictures.fromarray(np.ascontiguousarray(frame)).filter(kernel) for frame in image]
+    return np.stack([np.asarray(frame) for frame in frames])
+
+
+NODES = {
+    "EmptyImage": empty,
+    "ImageScale": image_scale,
+    "ImageScaleBy": scale_by,
+    "ImageScaleToTotalPixels": scale_to_pixels,
+    "ImageScaleToMaxDimension": scale_to_longest,
+    "ResizeImagesByLongerEdge": fit_longer_edge,
+    "ResizeImagesByShorterEdge": fit_shorter_edge,
+    "FluxKontextImageScale": kontext_scale,
+    "ResizeImageMaskNode": resize_image_or_mask,
+    "ResizeAndPadImage": resize_and_pad,
+    "ImageInvert": invert,
+    "ImageBatch": image_batch,
+    "BatchImagesNode": batch_many,
+    "RepeatImageBatch": repeat,
+    "ImageFromBatch": from_batch,
+    "ImageCrop": crop,
+    "ImageCropV2": crop_region,
+    "CenterCropImages": center_crop,
+    "ImageFlip": flip,
+    "ImageRotate": rotate,
+    "ImageBlend": blend,
+    "ImageBlur": blur,
+    "ImageSharpen": sharpen,
+    "ImageQuantize": quantize,
+    "AdjustBrightness": adjust_brightness,
+    "AdjustContrast": adjust_contrast,
+    "ImageAddNoise": add_noise,
+    "ImageStitch": stitch,
+    "GetImageSize": size_of,
+}

@@ -1,0 +1,104 @@
+"""What travels along the links of a graph.
+
+IMAGE is uint8 [batch, height, width, 3 or 4], MASK float32 [batch, height, width] in 0..1, SIGMAS
+float32 [steps + 1]; INT, FLOAT, STRING and BOOLEAN are themselves. The rest are the classes here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comfy_instances.simulator.weights import Weights
+
+Image = NDArray[np.uint8]
+Mask = NDArray[np.float32]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """LATENT's and VIDEO's sister: float32 [batch, channels, samples] in -1..1."""
+
+    waveform: Floats
+    #: Samples per second.
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    frames: Image
+    #: Frames per second.
+    rate: Fraction
+    audio: Audio | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latent:
+    """float32 [batch, channels, height, width], for videos [batch, channels, frames, height, width].
+
+    The first three channels are red, green and blue in -1..1, so that a latent can be looked at.
+    """
+
+    samples: Floats
+    #: Pixels per latent position, in each direction.
+    spatial: int = 8
+    #: Frames per latent frame; the first latent frame stands for one.
+    temporal: int = 1
+    #: Where a sampler may paint (1) and where not (0).
+    noise_mask: Mask | None = None
+    #: The sound part of a latent that has both.
+    audio: Latent | None = None
+
+    def with_samples(self, samples: NDArray[Any]) -> Latent:
+        return replace(self, samples=np.ascontiguousarray(samples, dtype=np.float32))
+
+    @property
+    def is_video(self) -> bool:
+        return self.samples.ndim == 5
+
+    @property
+    def positions(self) -> int:
+        """Latent positions in a batch: what memory and time are counted in."""
+        return int(np.prod(self.samples.shape)) // self.samples.shape[1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opaque:
+    """A model, conditioning, guider, ...: only its identity and what it draws on are known."""
+
+    type: str
+    #: Digest of everything that went into it.
+    fingerprint: str
+    #: What must be in GPU memory to use it.
+    weights: tuple[Weights, ...] = ()
+    #: A small picture ([3, height, width] in -1..1) that it was derived from: a start image, a reference.
+    picture: Floats | None = None
+    #: Literal inputs of the node that made it, and of those that it was passed through.
+    settings: Mapping[str, Any]
+
+
+def fingerprint(value: Any) -> str:
+    """The same for equal values, in every process."""
+    if isinstance(value, Opaque):
+        return value.fingerprint
+    digest = hashlib.blake2b(type(value).__name__.encode(), digest_size=16)
+    if isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).data)
+    elif isinstance(value, Mapping):
+        digest.update("".join(f"{key}={fingerprint(value[key])};" for key in sorted(value)).encode())
+    elif isinstance(value, list | tuple):
+        digest.update("".join(map(fingerprint, value)).encode())
+    elif is_dataclass(value) and not isinstance(value, type):
+        digest.update("".join(fingerprint(getattr(value, f.name)) for f in fields(value)).encode())
+    else:
+        digest.update(json.dumps(value, default=str).encode())
+    return digest.hexdigest()

@@ -1,0 +1,55 @@
+"""An instance's `/system_stats`, as a value. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device as the instance sees it. Memory in bytes."""
+
+    name: str
+    type: str
+    index: int | None
+    vram_total: int
+    vram_free: int
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStats:
+    """`devices[0]` is the one that the instance works on. Memory in bytes."""
+
+    version: str | None
+    torch_version: str | None
+    argv: tuple[str, ...]
+    ram_total: int
+    ram_free: int
+    devices: tuple[Device, ...]
+
+
+def parse_stats(body: Any) -> SystemStats:
+    """Raises ValueError where the answer has another shape."""
+    try:
+        system = body["system"]
+        return SystemStats(
+            version=system.get("comfyui_version"),
+            torch_version=system.get("pytorch_version"),
+            argv=tuple(map(str, system.get("argv") or ())),
+            ram_total=int(system.get("ram_total") or 0),
+            ram_free=int(system.get("ram_free") or 0),
+            devices=tuple(map(_device, body["devices"])),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("not the shape of system stats") from error
+
+
+def _device(row: Any) -> Device:
+    return Device(
+        name=str(row["name"]),
+        type=str(row["type"]),
+        index=row.get("index"),
+        vram_total=int(row.get("vram_total") or 0),
+        vram_free=int(row.get("vram_free") or 0),
+    )

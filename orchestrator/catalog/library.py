@@ -1,0 +1,82 @@
+"""The catalogue: all models of one or more directories, by id and alias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.graph import MAX_GRAPH_BYTES
+from orchestrator.catalog.manifest import Kind
+from orchestrator.catalog.model import Model
+from orchestrator.errors import InvalidRequest
+
+_KINDS = list(Kind)
+
+
+class Catalog:
+    """Models in the order of the model list: by kind, featured ones first, then by id. Immutable."""
+
+    def __init__(self, models: list[Model]) -> None:
+        """Raises CatalogError when two models claim one id or alias."""
+        self._models = sorted(models, key=_rank)
+        self._by_name: dict[str, Model] = {}
+        for model in self._models:
+            for name in (model.id, *model.aliases):
+                other = self._by_name.setdefault(name, model)
+                if other is not model:
+                    raise CatalogError(f"the name is taken by {other.id}", file=model.id, where=name)
+
+    @classmethod
+    def load(cls, directory: Path, *extra: Path) -> Catalog:
+        """Every folder with a `model.toml` in the directories. Raises CatalogError for the first that
+        is not right."""
+        folders = [folder for parent in (directory, *extra) for folder in model_folders(parent)]
+        return cls([load_model(folder) for folder in folders])
+
+    def __getitem__(self, name: str) -> Model:
+        """The model of that id or alias. Raises InvalidRequest (`model_not_found`)."""
+        model = self._by_name.get(name) if isinstance(name, str) else None
+        if model is None:
+            # Not echoed in full: the name may be anything that a caller sent.
+            shown = name[:100] if isinstance(name, str) else type(name).__name__
+            raise InvalidRequest(f"Model {shown!r} does not exist", code="model_not_found", param="model")
+        return model
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
+def model_folders(directory: Path) -> list[Path]:
+    """Folders that hold a model, sorted. Raises CatalogError where there is no such directory."""
+    if not directory.is_dir():
+        raise CatalogError("no such directory", file=directory)
+    return sorted(manifest.parent for manifest in directory.glob("*/model.toml"))
+
+
+def load_model(folder: Path) -> Model:
+    """The model in `folder`, the only code here that touches a disk. Raises CatalogError."""
+    texts = [_read(folder / name) for name in ("model.toml", "graph.json")]
+    model = Model.parse(texts[0], texts[1], folder)
+    if model.id != folder.name:
+        raise CatalogError(f"is {model.id!r}, but the folder is {folder.name!r}", file=folder, where="id")
+    return model
+
+
+def _read(file: Path) -> str:
+    try:
+        if file.stat().st_size > MAX_GRAPH_BYTES:
+            raise CatalogError(f"larger than {MAX_GRAPH_BYTES} bytes", file=file)
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogError(f"can not be read: {error}", file=file) from error
+
+
+def _rank(model: Model) -> tuple[int, bool, str]:
+    return _KINDS.index(model.kind), not model.manifest.featured, model.id

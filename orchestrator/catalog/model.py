@@ -1,0 +1,239 @@
+"""One model of the catalogue: what a request to it may say, and the graph that serves it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.graph import parse_graph
+from orchestrator.catalog.manifest import (
+    RESERVED_NAMES,
+    Kind,
+    Manifest,
+    OutputNode,
+    Requires,
+    Weight,
+    parse_manifest,
+)
+from orchestrator.catalog.parameters import Image, Images, Integer, Parameter, refusal
+from orchestrator.catalog.render import CompiledGraph, Graph
+from orchestrator.errors import InvalidRequest
+
+MAX_IMAGES = 4
+# Fills the place of a picture where a graph is rendered only to be looked at.
+EXAMPLE_IMAGE = "example.png"
+
+
+class Model:
+    """A manifest and its compiled graph. Immutable; all methods are pure."""
+
+    def __init__(self, manifest: Manifest, graph: CompiledGraph, digest: str) -> None:
+        self.manifest = manifest
+        #: SHA-256 over both files, hexadecimal: says which version of the model made a picture.
+        self.digest = digest
+        self._graph = graph
+
+    @classmethod
+    def parse(cls, manifest_text: str, graph_text: str, directory: Path) -> Model:
+        """A model from the texts of its two files; `directory` only names them in errors.
+
+        Renders it once, so that what fails for any request fails here. Raises CatalogError.
+        """
+        manifest = parse_manifest(manifest_text, directory / "model.toml")
+        file = directory / "graph.json"
+        nodes = parse_graph(graph_text, file)
+        for output in manifest.outputs:
+            if output.node not in nodes:
+                reason = f"there is no node {output.node!r} in {file.name}"
+                raise CatalogError(reason, file=directory / "model.toml", where="outputs")
+        names = frozenset(manifest.parameters) | RESERVED_NAMES - {"item", "index"}
+        digest = hashlib.sha256(f"{manifest_text}\0{graph_text}".encode()).hexdigest()
+        model = cls(manifest, CompiledGraph(nodes, names, file), digest)
+        model.render(model.example(), filename_prefix="example")
+        return model
+
+    def __repr__(self) -> str:
+        return f"Model({self.id!r})"
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def kind(self) -> Kind:
+        return self.manifest.kind
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return self.manifest.aliases
+
+    @property
+    def description(self) -> str:
+        return self.manifest.description
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return self.manifest.parameters
+
+    @property
+    def outputs(self) -> tuple[OutputNode, ...]:
+        return self.manifest.outputs
+
+    @property
+    def price_class(self) -> str:
+        return self.manifest.price_class
+
+    @property
+    def requires(self) -> Requires:
+        return self.manifest.requires
+
+    @property
+    def makes_video(self) -> bool:
+        return self.kind in (Kind.VIDEO, Kind.I2V)
+
+    @property
+    def max_n(self) -> int:
+        """How many results one request may ask for."""
+        return MAX_IMAGES if self.kind is Kind.IMAGE else 1
+
+    @property
+    def default_steps(self) -> int:
+        """1 for a model that does not sample."""
+        return int(self._default("steps", 1))
+
+    @property
+    def default_cfg(self) -> float:
+        return float(self._default("cfg_scale", 1.0))
+
+    @cached_property
+    def image_inputs(self) -> tuple[str, ...]:
+        """Names of the parameters whose values are input pictures: one (Image) or a list (Images)."""
+        return tuple(name for name, spec in self.parameters.items() if isinstance(spec, Image | Images))
+
+    def validate(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """`n` and every parameter of the model, with defaults where the request has none or null.
+
+        Other keys of the request are ignored. Numbers stay as they were asked for, and are charged so,
+        even where the model will make the nearest that it can (see `fitted`).
+        Raises InvalidRequest: `missing_NAME` or `invalid_NAME`.
+        """
+        params: dict[str, Any] = {"n": self._validated_n(request.get("n"))}
+        for name, spec in self.parameters.items():
+            params[name] = _validated(name, spec, request.get(name))
+        self._check_area(params)
+        return params
+
+    def fitted(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The model's own parameters among `params`, with sizes and lengths as they will be made."""
+        made = {name: value for name, value in params.items() if name in self.parameters}
+        for name, spec in self.parameters.items():
+            if isinstance(spec, Integer) and made.get(name) is not None:
+                made[name] = spec.fitted(made[name])
+        return made
+
+    def check_image(self, width: int, height: int, name: str = "image") -> None:
+        """Raises InvalidRequest for an input picture (pixels) that is too large or too small."""
+        spec = self.parameters.get(name)
+        if isinstance(spec, Image | Images):
+            spec.check_dimensions(name, width, height)
+
+    def output_size(self, params: Mapping[str, Any], image: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Width and height of the result in pixels, as far as they are known before the run.
+
+        `image` is the size of the input picture, which decides where the model scales it.
+        """
+        if self.manifest.scale is not None:
+            return (image[0] * self.manifest.scale, image[1] * self.manifest.scale) if image else None
+        made = self.fitted(params)
+        width, height = made.get("width"), made.get("height")
+        return (width, height) if width and height else image
+
+    def render(self, params: Mapping[str, Any], *, filename_prefix: str, dtypes: Sequence[str] = ()) -> Graph:
+        """The API-format graph for validated `params` with a seed, ready for `POST /prompt`.
+
+        Pictures are the names that the instance gave to the uploads; `dtypes` are the variants of the
+        weights that the GPU prefers, best first. Numbers are fitted to what the model can do.
+        Raises CatalogError where the template fails, ValueError without a seed.
+        """
+        context = {name: spec.default for name, spec in self.parameters.items()} | self.fitted(params)
+        if "seed" in context and context["seed"] is None:
+            raise ValueError(f"{self.id}: a seed must be drawn before the graph is rendered")
+        weights = self.weights(dtypes)
+        context |= {
+            "n": params.get("n", 1),
+            "filename_prefix": filename_prefix,
+            "weights": {weight.slot: weight.file for weight in weights},
+            "weight_dtypes": {weight.slot: weight.load_as for weight in weights},
+        }
+        return self._graph.render(context)
+
+    def weights(self, dtypes: Sequence[str] = ()) -> tuple[Weight, ...]:
+        """The files that a run loads where `dtypes` are preferred, one for each slot."""
+        return self.manifest.weights_for(dtypes)
+
+    def run_seconds(self, params: Mapping[str, Any], profile: str | None = None) -> float:
+        """How long a warm GPU is expected to need: scaled by steps, pixels and frames."""
+        estimate = self.manifest.estimate_for(profile)
+        scale = 1.0
+        for name in ("width", "height", "num_frames"):
+            usual, value = self._default(name, None), params.get(name)
+            scale *= value / usual if usual and value else 1.0
+        steps = params.get("steps") or self.default_steps
+        return (estimate.step_seconds * steps + estimate.fixed_seconds) * scale
+
+    def example(self, **values: Any) -> dict[str, Any]:
+        """Valid parameters: `values`, and defaults or stand-ins for all others."""
+        stand_ins: dict[str, Any] = {}
+        for name, spec in self.parameters.items():
+            if spec.required and isinstance(spec, Image):
+                stand_ins[name] = EXAMPLE_IMAGE
+            elif spec.required and isinstance(spec, Images):
+                stand_ins[name] = [EXAMPLE_IMAGE]
+            elif spec.required:
+                stand_ins[name] = spec.default or "a lighthouse at dusk"
+        params = self.validate(stand_ins | values)
+        return params | ({"seed": params["seed"] or 0} if "seed" in params else {})
+
+    def _default(self, name: str, otherwise: Any) -> Any:
+        spec = self.parameters.get(name)
+        return otherwise if spec is None or spec.default is None else spec.default
+
+    def _validated_n(self, value: object) -> int:
+        if value is None:
+            return 1
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise refusal("n", "must be an integer")
+        if self.max_n == 1 and value != 1:
+            raise refusal("n", f"must be 1: {self.id} makes one result per request")
+        if not 1 <= value <= self.max_n:
+            raise refusal("n", f"must be between 1 and {self.max_n}")
+        return value
+
+    def _check_area(self, params: Mapping[str, Any]) -> None:
+        """Each side is within its parameter's range by now; the area may still be too large."""
+        width, height = params.get("width"), params.get("height")
+        sides = self.manifest.max_sides
+        if width and height and width * height > sides[0] * sides[1]:
+            raise refusal("size", f"must have at most as many pixels as {self.manifest.max_resolution}")
+
+
+def _validated(name: str, spec: Parameter, value: object) -> Any:
+    if value is not None and not _is_blank(spec, value):
+        return spec.check(name, value)
+    if spec.required:
+        label = "Prompt" if name == "prompt" else f"`{name}`"
+        raise InvalidRequest(f"{label} is required", code=f"missing_{name}", param=name)
+    return list(spec.default) if isinstance(spec.default, tuple) else spec.default
+
+
+def _is_blank(spec: Parameter, value: object) -> bool:
+    """Whether a text counts as not given at all."""
+    return spec.type == "string" and not spec.blank and isinstance(value, str) and not value.strip()

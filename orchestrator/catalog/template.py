@@ -1,0 +1,101 @@
+"""Expressions in the string leaves of a graph, in a sandbox, giving native values.
+
+A leaf that is exactly one expression (`"{{ steps }}"`) becomes the value of that expression, with its
+type: an integer stays an integer, and a prompt arrives as exactly its text, because the value is never
+written into a text that somebody parses again. (Jinja's own native environment does parse: it turns the
+prompt `[1]` into a list.) Any other leaf with expressions in it (`"video/{{ seed }}"`) becomes text.
+
+Statements (`{% ... %}`), globals, filters that draw random numbers and unknown names are refused when
+a leaf is compiled; attributes that lead into Python are refused by Jinja's sandbox when it is evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, Undefined, meta, nodes
+from jinja2.environment import TemplateExpression
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+Context = Mapping[str, Any]
+Leaf = Callable[[Context], Any]
+
+_NATIVE_TYPES = (str, int, float, bool, type(None), list, dict)
+
+
+class BadExpression(Exception):
+    """A leaf can not be compiled or evaluated. The message says why."""
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    environment.globals.clear()
+    del environment.filters["random"]
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+def is_template(text: str) -> bool:
+    return any(mark in text for mark in ("{{", "{%", "{#"))
+
+
+def compile_leaf(text: str, names: Set[str]) -> Leaf:
+    """A function from context to value. Raises BadExpression; so does the function."""
+    try:
+        tree = _ENVIRONMENT.parse(text)
+        unknown = meta.find_undeclared_variables(tree) - names
+        if unknown:
+            raise BadExpression(f"unknown name {', '.join(sorted(unknown))}")
+        parts = _parts(tree)
+        compiled = _compile(parts, tree)
+    except TemplateError as error:
+        raise BadExpression(str(error)) from error
+
+    def evaluate(context: Context) -> Any:
+        try:
+            value = compiled(context)
+        except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError) as error:
+            raise BadExpression(f"{text!r}: {error}") from error
+        if isinstance(value, Undefined) or not isinstance(value, _NATIVE_TYPES):
+            raise BadExpression(f"{text!r} gives no value that JSON can hold")
+        return value
+
+    return evaluate
+
+
+def compile_expression(text: str, names: Set[str]) -> Leaf:
+    """Like compile_leaf, for a text that must be one expression (`_meta.when` and `_meta.each`)."""
+    if not _is_one_expression(text):
+        raise BadExpression(f"{text!r} must be one expression in double braces")
+    return compile_leaf(text, names)
+
+
+def _is_one_expression(text: str) -> bool:
+    try:
+        parts = _parts(_ENVIRONMENT.parse(text))
+    except TemplateError as error:
+        raise BadExpression(str(error)) from error
+    return len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData)
+
+
+def _parts(tree: nodes.Template) -> list[nodes.Expr]:
+    """Texts and expressions, in order."""
+    parts: list[nodes.Expr] = []
+    for statement in tree.body:
+        if not isinstance(statement, nodes.Output):
+            raise BadExpression("only expressions are allowed, no statements")
+        parts.extend(statement.nodes)
+    return parts
+
+
+def _compile(parts: list[nodes.Expr], tree: nodes.Template) -> Leaf:
+    if len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData):
+        # As Environment.compile_expression does, but from the tree, so that no text is cut by hand.
+        assignment = nodes.Assign(nodes.Name("result", "store"), parts[0], lineno=1)
+        template = _ENVIRONMENT.from_string(nodes.Template([assignment], lineno=1))
+        expression = TemplateExpression(template, undefined_to_none=False)
+        return lambda context: expression(context)
+    return _ENVIRONMENT.from_string(tree).render

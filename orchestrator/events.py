@@ -1,0 +1,119 @@
+"""Who wants to know what becomes of a job: publish and subscribe, within the process.
+
+A subscriber that reads slowly is not sent everything: of each kind of event it gets the latest, so a
+stalled reader costs a few entries of memory and never holds up a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+
+from orchestrator.jobs import JobRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobChanged:
+    """A job or one of its shards is in a new state, which is already on disk."""
+
+    record: JobRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardStarted:
+    """An attempt of a shard was sent to an instance."""
+
+    index: int
+    instance_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardProgress:
+    """A node of a running shard got on: `value` of `maximum` steps."""
+
+    index: int
+    node: str
+    value: float
+    maximum: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardPreview:
+    """A picture of what the sampler has so far."""
+
+    index: int
+    content_type: str
+    data: bytes
+
+
+JobEvent = JobChanged | ShardStarted | ShardProgress | ShardPreview
+
+
+def _slot(event: JobEvent) -> Hashable:
+    """Events of the same slot replace one another in a slow reader's queue."""
+    return type(event), getattr(event, "index", None)
+
+
+class Subscription:
+    """The events of one job for one reader, until the job is finished or the service stops."""
+
+    def __init__(self) -> None:
+        self._pending: OrderedDict[Hashable, JobEvent] = OrderedDict()
+        self._wake = asyncio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """No more will come."""
+        self._closed = True
+        self._wake.set()
+
+    def put(self, event: JobEvent) -> None:
+        slot = _slot(event)
+        self._pending.pop(slot, None)
+        self._pending[slot] = event
+        self._wake.set()
+
+    async def __aiter__(self) -> AsyncIterator[JobEvent]:
+        while True:
+            await self._wake.wait()
+            while self._pending:
+                _, event = self._pending.popitem(last=False)
+                yield event
+                if isinstance(event, JobChanged) and event.record.job.finished:
+                    return
+            if self._closed:
+                return
+            self._wake.clear()
+
+
+class EventHub:
+    """All subscriptions, by job."""
+
+    def __init__(self) -> None:
+        self._subscriptions: dict[str, set[Subscription]] = {}
+
+    def publish(self, job_id: str, event: JobEvent) -> None:
+        for subscription in self._subscriptions.get(job_id, ()):
+            subscription.put(event)
+
+    def close(self) -> None:
+        """The service stops: no reader has anything to wait for."""
+        for subscription in chain.from_iterable(self._subscriptions.values()):
+            subscription.close()
+
+    @contextmanager
+    def subscribe(self, job_id: str) -> Iterator[Subscription]:
+        subscription = Subscription()
+        self._subscriptions.setdefault(job_id, set()).add(subscription)
+        try:
+            yield subscription
+        finally:
+            readers = self._subscriptions[job_id]
+            readers.discard(subscription)
+            if not readers:
+                del self._subscriptions[job_id]

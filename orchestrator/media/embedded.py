@@ -1,0 +1,214 @@
+"""A real S3 server of our own: SeaweedFS as a child process, for installations that bring none.
+
+It listens on the loopback interface only, is started again when it dies, always at the same address, and
+dies with us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import sys
+from asyncio.subprocess import Process
+from pathlib import Path
+from typing import BinaryIO
+
+import aiohttp
+import psutil
+
+from orchestrator.media import tether, weed
+from orchestrator.media.errors import ServerNotStarted
+from orchestrator.media.objects import S3Access
+
+log = logging.getLogger(__name__)
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+#: A server that ran this long has recovered from whatever killed it before.
+_STABLE_SECONDS = 60.0
+_LOG_BYTES = 10 * 1024 * 1024
+
+
+def restart_delay(deaths: int) -> float:
+    """Seconds to wait before the next start, after so many deaths in a row."""
+    return min(0.25 * 2.0 ** min(deaths - 1, 10), 30.0)
+
+
+class EmbeddedS3:
+    """The server of one directory: `start`, use `access(bucket)`, `stop`; it may be started again.
+
+    `start` must run in a thread that lives as long as the server is wanted (the kernel ties the child to
+    the thread that made it).
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._home = weed.Home(directory)
+        self._credentials: weed.Credentials | None = None
+        self._ports: dict[str, int] = {}
+        self._process: Process | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._lock: BinaryIO | None = None
+
+    @property
+    def endpoint(self) -> str:
+        if not self._ports:
+            raise ServerNotStarted
+        return weed.endpoint(self._ports)
+
+    @property
+    def access_key(self) -> str:
+        return self._known_credentials.access_key
+
+    @property
+    def secret_key(self) -> str:
+        return self._known_credentials.secret_key
+
+    @property
+    def _known_credentials(self) -> weed.Credentials:
+        if self._credentials is None:
+            raise ServerNotStarted
+        return self._credentials
+
+    @property
+    def pid(self) -> int | None:
+        """Of the server, while it runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    def access(self, bucket: str, public_endpoint: str | None = None) -> S3Access:
+        return S3Access(
+            endpoint=self.endpoint,
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            bucket=bucket,
+            public_endpoint=public_endpoint,
+        )
+
+    async def start(self) -> None:
+        """Returns when the server answers. Raises ServerNotStarted, also where another service uses the
+        directory."""
+        binary = weed.find_binary()
+        self._home.prepare()
+        self._credentials = self._home.credentials()
+        self._lock = self._take_lock()
+        try:
+            await asyncio.to_thread(self._end_orphan)
+            self._ports = self._home.ports()
+            await self._launch(binary)
+        except BaseException:
+            self._drop_lock()
+            raise
+        self._watcher = asyncio.create_task(self._watch(binary), name="embedded-s3")
+
+    async def stop(self) -> None:
+        """Ends the server in order (about two seconds); does nothing where none runs."""
+        if self._watcher:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+            self._watcher = None
+        await self._end_process()
+        self._drop_lock()
+
+    async def _watch(self, binary: Path) -> None:
+        deaths = 0
+        while True:
+            begun = asyncio.get_running_loop().time()
+            code = await self._process.wait() if self._process else None
+            lived = asyncio.get_running_loop().time() - begun
+            deaths = 1 if lived > _STABLE_SECONDS else deaths + 1
+            delay = restart_delay(deaths)
+            log.error("S3 server ended with code %s; starting it again in %.2f s", code, delay)
+            await asyncio.sleep(delay)
+            try:
+                await self._launch(binary)
+            except ServerNotStarted as error:
+                log.error("S3 server: %s", error)
+
+    async def _launch(self, binary: Path) -> None:
+        if not weed.are_free(self._ports):
+            raise ServerNotStarted(f"a port of the S3 server is taken: {self._ports}")
+        command = self._home.command(binary, self._ports)
+        with self._open_log() as sink:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                env=self._home.environment(),
+                # Ctrl-C in a terminal is for us; we end the server when nobody needs it any more.
+                start_new_session=True,
+            )
+        self._home.pid.write_text(str(self._process.pid))
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await self._answers(self._process)
+        except BaseException as error:
+            await self._end_process()
+            if isinstance(error, TimeoutError):
+                raise ServerNotStarted(
+                    f"no answer in {_START_SECONDS:.0f} s; {self._last_words()}"
+                ) from error
+            raise
+        log.info("S3 server answers at %s", self.endpoint)
+
+    async def _answers(self, process: Process) -> None:
+        async with aiohttp.ClientSession() as http:
+            while process.returncode is None:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with http.get(f"{self.endpoint}/healthz") as response:
+                        if response.status == 200:
+                            return
+                await asyncio.sleep(0.03)
+        raise ServerNotStarted(f"it ended with code {process.returncode}; {self._last_words()}")
+
+    async def _end_process(self) -> None:
+        process = self._process
+        if process and process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            except TimeoutError:
+                log.warning("S3 server did not end in %.0f s and is killed", _STOP_SECONDS)
+                process.kill()
+                await process.wait()
+        self._home.pid.unlink(missing_ok=True)
+        self._home.remove_sockets(self._ports)
+
+    def _take_lock(self) -> BinaryIO:
+        """Held by this process, not by the server: it is free again whatever becomes of us."""
+        file = self._home.lock.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise ServerNotStarted(f"{self._home.directory} is in use by another service") from error
+        return file
+
+    def _drop_lock(self) -> None:
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def _end_orphan(self) -> None:
+        """Kills a server that outlived its service (only where the kernel does not see to that)."""
+        try:
+            orphan = psutil.Process(int(self._home.pid.read_text()))
+            if f"-dir={self._home.data}" in orphan.cmdline():
+                orphan.kill()
+                orphan.wait(_STOP_SECONDS)
+        except (OSError, ValueError, psutil.Error):
+            return
+
+    def _open_log(self) -> BinaryIO:
+        path = self._home.log
+        if path.exists() and path.stat().st_size > _LOG_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        path.touch(mode=0o600)
+        return path.open("ab")
+
+    def _last_words(self) -> str:
+        lines = self._home.log.read_text(errors="replace").splitlines()
+        return f"the end of {self._home.log}: " + " / ".join(lines[-3:])

@@ -1,0 +1,43 @@
+"""What can go wrong with media and with the store that keeps them.
+
+MediaError
+├── CorruptMedia          the bytes are empty, cut off, broken or of no known format
+└── StoreError
+    ├── StoreUnavailable  away, overloaded or full: the same call may succeed later
+    ├── StoreRefused      credentials, bucket or request: the same call will fail again
+    ├── ObjectMissing     there is no object with that key
+    └── ServerNotStarted  the embedded server did not come up
+"""
+
+from __future__ import annotations
+
+
+class MediaError(Exception):
+    """Base of all errors of this package; says its docstring where nothing better is known."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or type(self).__name__))
+
+
+class CorruptMedia(MediaError):
+    """The data is not a readable picture, film or sound."""
+
+
+class StoreError(MediaError):
+    """The object store failed."""
+
+
+class StoreUnavailable(StoreError):
+    """The object store can not be reached."""
+
+
+class StoreRefused(StoreError):
+    """The object store refuses the request."""
+
+
+class ObjectMissing(StoreError):
+    """There is no such object."""
+
+
+class ServerNotStarted(StoreError):
+    """The embedded S3 server did not start."""

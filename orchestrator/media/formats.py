@@ -1,0 +1,26 @@
+"""Content types, and what the bytes say of themselves."""
+
+from __future__ import annotations
+
+from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.info import MediaInfo
+from orchestrator.media.pictures import PICTURE_TYPES, convert_image, describe_picture
+from orchestrator.media.sniffing import EXTENSIONS, sniff
+from orchestrator.media.streams import STREAM_TYPES, describe_stream
+
+__all__ = ["EXTENSIONS", "CorruptMedia", "MediaInfo", "convert_image", "describe", "sniff"]
+
+
+def describe(data: bytes) -> MediaInfo:
+    """Type, size, frames and length of a picture, film or sound: CPU work, call it in a worker thread.
+
+    Raises CorruptMedia for data that is empty, cut off, broken or of no format that we deliver.
+    """
+    if not data:
+        raise CorruptMedia("the file is empty")
+    content_type = sniff(data)
+    if content_type in PICTURE_TYPES:
+        return describe_picture(data, content_type)
+    if content_type in STREAM_TYPES:
+        return describe_stream(data, content_type)
+    raise CorruptMedia(f"{content_type or 'the data'} is of no format that can be delivered")

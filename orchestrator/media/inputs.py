@@ -1,0 +1,181 @@
+"""Pictures that callers send: taken in any wrapping, trusted in none.
+
+Whatever comes out of `read_image` has been decoded once in full, within limits that were checked on the
+header first, and carries pixels only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from PIL import Image, ImageFile, ImageOps
+
+from orchestrator.errors import InvalidRequest
+from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.metadata import strip, webp_size
+from orchestrator.media.pictures import decoding, encode_png, flattened, has_alpha, opened
+from orchestrator.media.sniffing import EXTENSIONS, sniff
+
+#: Two decoders at once: enough for the cores beside the GPUs, and a bound on memory under a flood of
+#: large pictures (each takes four bytes a pixel while it is decoded).
+_DECODERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="picture-input")
+
+_ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_DATA_URL = re.compile(r"\s*data:(?P<head>[^,]{0,200}),", re.IGNORECASE)
+_URLSAFE = str.maketrans("-_", "+/")
+_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageLimits:
+    """What one input picture may be."""
+
+    #: Bytes of the file, once out of its base64.
+    max_bytes: int = 20 * 1024 * 1024
+    #: Width times height (default: 8K).
+    max_pixels: int = 7680 * 4320
+    #: Pixels of the longer side.
+    max_side: int = 16384
+    formats: frozenset[str] = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputImage:
+    """An upright PNG, JPEG or WebP of one frame, without metadata."""
+
+    data: bytes
+    content_type: str
+    width: int
+    height: int
+    #: Of `data`, hexadecimal.
+    sha256: str
+    has_alpha: bool
+
+    @property
+    def ext(self) -> str:
+        """Extension without the dot."""
+        return EXTENSIONS[self.content_type]
+
+
+class _Refused(Exception):
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+async def read_image(value: str | bytes, *, limits: ImageLimits, param: str = "image") -> InputImage:
+    """Reads a picture given as base64 text (any alphabet, wrapped or unpadded), as a data URL or as the
+    bytes of an uploaded file.
+
+    Of an animation the first frame is taken. Raises InvalidRequest with `param` and one of the codes
+    `invalid_image`, `image_too_large`, `unsupported_image_format`, `image_url_not_supported`.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.run_in_executor(_DECODERS, _read, value, limits)
+    except _Refused as refused:
+        raise InvalidRequest(str(refused), code=refused.code, param=param) from refused
+    except CorruptMedia as error:
+        raise InvalidRequest(
+            f"The image can not be read: {error}.", code="invalid_image", param=param
+        ) from error
+
+
+def _read(value: str | bytes, limits: ImageLimits) -> InputImage:
+    data = _unwrap(value, limits) if isinstance(value, str) else value
+    if not data:
+        raise _Refused("invalid_image", "The image is empty.")
+    if len(data) > limits.max_bytes:
+        raise _Refused("image_too_large", f"The image is larger than {limits.max_bytes} bytes.")
+    content_type = sniff(data)
+    if content_type not in limits.formats:
+        names = ", ".join(sorted(EXTENSIONS[name] for name in limits.formats))
+        raise _Refused("unsupported_image_format", f"The image must be one of {names}.")
+    return _decode(data, content_type, limits)
+
+
+def _unwrap(text: str, limits: ImageLimits) -> bytes:
+    if _ADDRESS.match(text):
+        raise _Refused(
+            "image_url_not_supported", "Addresses are not fetched; send the image as base64 or as a data URL."
+        )
+    data_url = _DATA_URL.match(text)
+    body = text[data_url.end() :] if data_url else text
+    if data_url and not data_url["head"].lower().endswith(";base64"):
+        return unquote_to_bytes(body)
+    compact = "".join(body.split()).rstrip("=")
+    if len(compact) * 3 // 4 > limits.max_bytes:
+        raise _Refused("image_too_large", f"The image is larger than {limits.max_bytes} bytes.")
+    try:
+        padded = compact.translate(_URLSAFE) + "=" * (-len(compact) % 4)
+        return base64.b64decode(padded, validate=True)
+    except ValueError as error:
+        raise _Refused("invalid_image", "The image is not valid base64.") from error
+
+
+def _decode(data: bytes, content_type: str, limits: ImageLimits) -> InputImage:
+    stripped = strip(data, content_type)
+    if content_type == "image/webp":
+        _check_size(webp_size(stripped.data), limits)
+    with opened(stripped.data, content_type) as picture:
+        _check_size(picture.size, limits)
+        picture.load()
+        orientation = _orientation(stripped.exif)
+        if orientation == 1 and _is_plain(picture):
+            return _image(stripped.data, content_type, picture)
+        upright = _upright(flattened(picture), orientation)
+        return _image(encode_png(upright), "image/png", upright)
+
+
+def _is_plain(picture: ImageFile.ImageFile) -> bool:
+    """Whether every reader takes the file for the same pixels: no palette, no animation, 8 bits."""
+    animated = getattr(picture, "is_animated", False)
+    return picture.mode in ("L", "RGB", "RGBA") and "transparency" not in picture.info and not animated
+
+
+def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise CorruptMedia("it has no pixels")
+    if width * height > limits.max_pixels or max(size) > limits.max_side:
+        raise _Refused(
+            "image_too_large",
+            f"The image has {width}x{height} pixels; at most {limits.max_pixels} pixels"
+            f" and {limits.max_side} a side are allowed.",
+        )
+
+
+def _orientation(exif: bytes | None) -> int:
+    """1 (upright) to 8; a broken EXIF block turns nothing."""
+    if not exif:
+        return 1
+    block = Image.Exif()
+    try:
+        with decoding():
+            block.load(exif)
+            value = block.get(_ORIENTATION, 1)
+    except CorruptMedia:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+    picture.getexif()[_ORIENTATION] = orientation
+    return ImageOps.exif_transpose(picture)
+
+
+def _image(data: bytes, content_type: str, picture: Image.Image) -> InputImage:
+    return InputImage(
+        data=data,
+        content_type=content_type,
+        width=picture.width,
+        height=picture.height,
+        sha256=hashlib.sha256(data).hexdigest(),
+        has_alpha=has_alpha(picture),
+    )

@@ -1,0 +1,39 @@
+"""Deletion rules of a bucket: what lies below a prefix goes some days after it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from minio import Minio
+from minio.commonconfig import ENABLED, Filter
+from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+
+_OURS = "pixelfactory-"
+
+
+def set_retention(client: Minio, bucket: str, retention: Mapping[str, int]) -> None:
+    """Replaces our rules by `retention` (prefix to days); an operator's own rules stay."""
+    present = client.get_bucket_lifecycle(bucket)
+    rules = list(present.rules) if present else []
+    others = [rule for rule in rules if not (rule.rule_id or "").startswith(_OURS)]
+    ours = [_rule(prefix, days) for prefix, days in sorted(retention.items())]
+    client.set_bucket_lifecycle(bucket, LifecycleConfig(others + ours))
+
+
+def get_retention(client: Minio, bucket: str) -> dict[str, int]:
+    """Days by prefix, of all rules that expire objects below a prefix."""
+    present = client.get_bucket_lifecycle(bucket)
+    return {
+        rule.rule_filter.prefix: rule.expiration.days
+        for rule in (present.rules if present else [])
+        if rule.rule_filter and rule.rule_filter.prefix and rule.expiration and rule.expiration.days
+    }
+
+
+def _rule(prefix: str, days: int) -> Rule:
+    return Rule(
+        ENABLED,
+        rule_filter=Filter(prefix=prefix),
+        rule_id=_OURS + prefix.strip("/").replace("/", "-"),
+        expiration=Expiration(days=days),
+    )

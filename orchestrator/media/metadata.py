@@ -1,0 +1,126 @@
+"""Takes everything out of a picture file that is not pixels, without decoding them.
+
+What goes: EXIF (places, cameras, people), XMP, comments, texts, colour profiles, thumbnails, further
+frames of a PNG, and whatever was hung on behind the end of the file.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+
+from orchestrator.media.errors import CorruptMedia
+
+_PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"cHRM", b"sBIT", b"IDAT", b"IEND"})
+_WEBP_KEPT = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
+#: VP8X flags that announce a colour profile, EXIF and XMP.
+_WEBP_METADATA_FLAGS = 0x20 | 0x08 | 0x04
+
+_EXIF_PREFIX = b"Exif\x00\x00"
+_SOI, _EOI, _SOS, _APP0, _APP1, _ADOBE, _APP15, _COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+#: Markers that stand alone, without a length: TEM and the restart markers.
+_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
+#: The next marker behind compressed data, in which FF is followed by 00, a restart marker or a fill byte.
+_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Stripped:
+    data: bytes
+    #: The EXIF block that was taken out (its orientation still has to be heeded).
+    exif: bytes | None = None
+
+
+def strip(data: bytes, content_type: str) -> Stripped:
+    """The same pixels in a bare file. Raises CorruptMedia where the file's structure is broken."""
+    try:
+        match content_type:
+            case "image/png":
+                return _strip_png(data)
+            case "image/jpeg":
+                return _strip_jpeg(data)
+            case "image/webp":
+                return _strip_webp(data)
+    except (struct.error, IndexError) as error:
+        raise CorruptMedia("the picture is cut off") from error
+    return Stripped(data)
+
+
+def _strip_png(data: bytes) -> Stripped:
+    kept, exif, at, kind = [data[:8]], None, 8, b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise CorruptMedia("the picture is cut off")
+        if kind == b"eXIf":
+            exif = data[at + 8 : end - 4]
+        elif kind in _PNG_KEPT:
+            kept.append(data[at:end])
+        at = end
+    return Stripped(b"".join(kept), exif)
+
+
+def _strip_jpeg(data: bytes) -> Stripped:
+    kept, exif, at = [data[:2]], None, 2
+    while True:
+        start, marker = _marker(data, at)
+        if marker == _EOI:
+            return Stripped(b"".join((*kept, b"\xff\xd9")), exif)
+        if marker in _BARE:
+            at = start + 2
+            continue
+        at = start + 2 + struct.unpack_from(">H", data, start + 2)[0]
+        if marker == _SOS:
+            scan_end = _AFTER_SCAN.search(data, at)
+            if scan_end is None:  # no end marker: the decoder will see whether all rows are there
+                return Stripped(b"".join((*kept, data[start:])), exif)
+            at = scan_end.start()
+        segment = data[start:at]
+        if marker == _APP1 and segment[4:10] == _EXIF_PREFIX:
+            exif = segment[10:]
+        elif marker in (_APP0, _ADOBE) or not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
+            kept.append(segment)
+
+
+def _marker(data: bytes, at: int) -> tuple[int, int]:
+    """Where the next marker begins, and which it is."""
+    if data[at] != 0xFF:
+        raise CorruptMedia("the picture is broken: a JPEG marker is missing")
+    while data[at + 1] == 0xFF:
+        at += 1
+    return at, data[at + 1]
+
+
+def _strip_webp(data: bytes) -> Stripped:
+    kept, exif, at = [], None, 12
+    end = 8 + struct.unpack_from("<I", data, 4)[0]
+    if end > len(data):
+        raise CorruptMedia("the picture is cut off")
+    while at + 8 <= end:
+        kind, length = struct.unpack_from("<4sI", data, at)
+        chunk = data[at : at + 8 + length + length % 2]
+        if kind == b"EXIF":
+            exif = chunk[8 : 8 + length].removeprefix(_EXIF_PREFIX)
+        elif kind == b"VP8X":
+            kept.append(chunk[:8] + bytes([chunk[8] & ~_WEBP_METADATA_FLAGS]) + chunk[9:])
+        elif kind in _WEBP_KEPT:
+            kept.append(chunk)
+        at += len(chunk)
+    body = b"WEBP" + b"".join(kept)
+    return Stripped(b"RIFF" + struct.pack("<I", len(body)) + body, exif)
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height by a stripped WebP's header: its decoder takes memory for them on opening."""
+    try:
+        if data[12:16] == b"VP8X":
+            return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+        if data[12:16] == b"VP8L":
+            bits = struct.unpack_from("<I", data, 21)[0]
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        width, height = struct.unpack_from("<HH", data, 26)
+    except struct.error as error:
+        raise CorruptMedia("the picture is cut off") from error
+    return width & 0x3FFF, height & 0x3FFF

@@ -1,0 +1,142 @@
+"""Pictures through Pillow. All of it is CPU work: call it in a worker thread."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from PIL import Image, ImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.info import MediaInfo
+from orchestrator.media.sniffing import sniff
+
+#: The decoder is chosen by the bytes we looked at. Pillow's own `Image.open` would also try formats
+#: that nobody asked for, and warn at a size of its own choosing where each caller has its limits.
+_DECODERS: Mapping[str, type[ImageFile.ImageFile]] = {
+    "image/png": PngImageFile,
+    "image/jpeg": JpegImageFile,
+    "image/webp": WebPImageFile,
+    "image/gif": GifImageFile,
+}
+PICTURE_TYPES = frozenset(_DECODERS)
+
+#: What Pillow raises when it meets broken data.
+_DECODE_ERRORS = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Turns whatever a decoder raises on broken data into CorruptMedia."""
+    try:
+        yield
+    except _DECODE_ERRORS as error:
+        raise CorruptMedia(f"the picture can not be decoded: {error}") from error
+
+
+@contextmanager
+def opened(data: bytes, content_type: str) -> Iterator[ImageFile.ImageFile]:
+    """The picture with its header read and its pixels not yet decoded.
+
+    Raises CorruptMedia, also for what goes wrong inside the `with` block while decoding.
+    """
+    decoder = _DECODERS.get(content_type)
+    if decoder is None:
+        raise CorruptMedia(f"{content_type} can not be decoded")
+    with decoding(), decoder(io.BytesIO(data)) as picture:
+        yield picture
+
+
+def describe_picture(data: bytes, content_type: str) -> MediaInfo:
+    """Raises CorruptMedia for a picture that is broken or cut off."""
+    with opened(data, content_type) as picture:
+        width, height = picture.size
+        frames = int(getattr(picture, "n_frames", 1))
+        if isinstance(picture, PngImageFile):
+            duration = picture.info.get("duration", 0)
+            picture.verify()  # every checksum, a tenth of the time that decoding takes
+        else:
+            picture.load()
+            duration = picture.info.get("duration", 0)
+    if width < 1 or height < 1:
+        raise CorruptMedia("the picture has no pixels")
+    if frames < 2:
+        return MediaInfo(content_type=content_type, width=width, height=height)
+    fps = 1000 / duration if duration else None
+    return MediaInfo(content_type=content_type, width=width, height=height, frames=frames, fps=fps)
+
+
+def has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
+
+
+def flattened(picture: Image.Image) -> Image.Image:
+    """The picture as 8-bit L, RGB or, where it has transparency, RGBA."""
+    if has_alpha(picture):
+        return picture.convert("RGBA")
+    if picture.mode.startswith("I"):
+        # Pillow cuts 16 bits off at 255; we want them scaled.
+        return picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    return picture.convert("L" if picture.mode in ("1", "L", "F") else "RGB")
+
+
+def encode_png(picture: Image.Image) -> bytes:
+    """Lossless, quick rather than small, and without any metadata."""
+    buffer = io.BytesIO()
+    bare = picture.copy()
+    bare.info.clear()
+    bare.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def convert_image(data: bytes, to: str, quality: int | None = None) -> bytes:
+    """The first frame of a picture as content type `to` (png, jpeg or webp).
+
+    `quality` is 1..100 (JPEG and WebP; default 90). A picture that is of type `to` already comes back
+    as it is unless a quality is asked of it. Transparency becomes white in a JPEG. Raises CorruptMedia.
+    """
+    content_type = sniff(data)
+    if content_type is None:
+        raise CorruptMedia
+    if content_type == to and quality is None:
+        return data
+    with opened(data, content_type) as picture:
+        picture.load()
+        pixels = flattened(picture)
+    buffer = io.BytesIO()
+    if to == "image/png":
+        pixels.save(buffer, "PNG", compress_level=4)
+    elif to == "image/jpeg":
+        _on_white(pixels).save(buffer, "JPEG", quality=quality or 90)
+    elif to == "image/webp":
+        pixels.save(buffer, "WEBP", quality=quality or 90, method=2)
+    else:
+        raise ValueError(f"no encoder for {to}")
+    return buffer.getvalue()
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    if picture.mode != "RGBA":
+        return picture
+    sheet = Image.new("RGB", picture.size, "white")
+    sheet.paste(picture, mask=picture.getchannel("A"))
+    return sheet

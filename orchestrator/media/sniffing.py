@@ -1,0 +1,78 @@
+"""The content type of some bytes, by looking at them: never by a name or somebody's word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Extension (without the dot) of every content type that `sniff` can answer.
+EXTENSIONS: Mapping[str, str] = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/gif": "gif",
+    "image/bmp": "bmp",
+    "image/tiff": "tiff",
+    "image/avif": "avif",
+    "image/heic": "heic",
+    "video/mp4": "mp4",
+    "video/quicktime": "mov",
+    "video/webm": "webm",
+    "video/x-matroska": "mkv",
+    "audio/mp4": "m4a",
+    "audio/webm": "weba",
+    "audio/wav": "wav",
+    "audio/flac": "flac",
+    "audio/mpeg": "mp3",
+    "audio/ogg": "ogg",
+}
+
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"BM", "image/bmp"),
+    (b"fLaC", "audio/flac"),
+    (b"OggS", "audio/ogg"),
+    (b"ID3", "audio/mpeg"),
+)
+_RIFF_FORMS = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
+#: Major brands of ISO base media files; every other brand is taken for mp4.
+_BRANDS = {
+    b"qt  ": "video/quicktime",
+    b"M4A ": "audio/mp4",
+    b"M4B ": "audio/mp4",
+    b"avif": "image/avif",
+    b"avis": "image/avif",
+    b"heic": "image/heic",
+    b"heix": "image/heic",
+    b"hevc": "image/heic",
+    b"mif1": "image/heic",
+    b"msf1": "image/heic",
+}
+
+
+def sniff(data: bytes) -> str | None:
+    """The content type, or None where the first bytes belong to no format we know."""
+    for magic, content_type in _MAGIC:
+        if data.startswith(magic):
+            return content_type
+    if data.startswith(b"RIFF"):
+        return _RIFF_FORMS.get(data[8:12])
+    if data[4:8] == b"ftyp" and len(data) >= 12:
+        return _BRANDS.get(data[8:12], "video/mp4")
+    if data.startswith(b"\x1a\x45\xdf\xa3"):
+        return "video/webm" if b"webm" in data[:64] else "video/x-matroska"
+    return "audio/mpeg" if _starts_with_mpeg_frame(data) else None
+
+
+def _starts_with_mpeg_frame(data: bytes) -> bool:
+    """Whether an MPEG audio frame header comes first (sound without an ID3 tag)."""
+    if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
+        return False
+    version, layer = data[1] >> 3 & 3, data[1] >> 1 & 3
+    bitrate, sample_rate = data[2] >> 4, data[2] >> 2 & 3
+    # The values left out are reserved; layer 0 would be AAC in ADTS frames.
+    return version != 1 and layer != 0 and bitrate not in (0, 15) and sample_rate != 3

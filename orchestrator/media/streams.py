@@ -1,0 +1,87 @@
+"""Films and sound through PyAV. CPU work: call it in a worker thread."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import av
+
+from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.info import MediaInfo
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+#: The demuxer is chosen by the bytes we looked at: FFmpeg's own guess may land on a playlist format
+#: that opens other files and addresses.
+_DEMUXERS: Mapping[str, str] = {
+    "video/mp4": "mp4",
+    "video/quicktime": "mov",
+    "video/webm": "matroska",
+    "video/x-matroska": "matroska",
+    "audio/mp4": "mp4",
+    "audio/wav": "wav",
+    "audio/flac": "flac",
+    "audio/mpeg": "mp3",
+    "audio/ogg": "ogg",
+}
+STREAM_TYPES = frozenset(_DEMUXERS)
+#: A film container without a picture in it.
+_SOUND_ONLY = {"video/mp4": "audio/mp4", "video/webm": "audio/webm"}
+
+
+def describe_stream(data: bytes, content_type: str) -> MediaInfo:
+    """Raises CorruptMedia for media that is broken, cut off or without a stream."""
+    try:
+        with av.open(io.BytesIO(data), "r", format=_DEMUXERS[content_type]) as container:
+            if container.streams.video:
+                return _film(container, container.streams.video[0], content_type)
+            if container.streams.audio:
+                return _sound(container, _SOUND_ONLY.get(content_type, content_type))
+    except (av.FFmpegError, ValueError, EOFError) as error:
+        raise CorruptMedia(f"the {content_type} can not be decoded: {error}") from error
+    raise CorruptMedia(f"the {content_type} holds neither picture nor sound")
+
+
+def _film(container: InputContainer, stream: VideoStream, content_type: str) -> MediaInfo:
+    frames = _whole_packets(container, stream)
+    if frames < max(1, stream.frames):
+        raise CorruptMedia(f"the film has {frames} of its {stream.frames} frames")
+    _decode_first(container, stream)
+    return MediaInfo(
+        content_type=content_type,
+        width=stream.width,
+        height=stream.height,
+        frames=frames,
+        fps=float(stream.average_rate) if stream.average_rate else None,
+        duration=_duration(container),
+        has_audio=bool(container.streams.audio),
+    )
+
+
+def _sound(container: InputContainer, content_type: str) -> MediaInfo:
+    stream = container.streams.audio[0]
+    if not _whole_packets(container, stream):
+        raise CorruptMedia("the sound is empty")
+    _decode_first(container, stream)
+    return MediaInfo(content_type=content_type, duration=_duration(container), has_audio=True)
+
+
+def _whole_packets(container: InputContainer, stream: Stream) -> int:
+    """Packets that are there to their last byte; a film has one for each frame."""
+    return sum(1 for packet in container.demux(stream) if packet.size and not packet.is_corrupt)
+
+
+def _decode_first(container: InputContainer, stream: Stream) -> None:
+    """A header alone is no film: something must come out of the decoder."""
+    container.seek(0)
+    if next(container.decode(stream), None) is None:
+        raise CorruptMedia("nothing in it can be decoded")
+
+
+def _duration(container: InputContainer) -> float | None:
+    return container.duration / av.time_base if container.duration else None

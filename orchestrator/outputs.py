@@ -1,0 +1,66 @@
+"""From an instance's answer to stored objects: fetch, look at the bytes, put them under their digest."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+
+from comfy_instances.errors import NoOutput
+from comfy_instances.session import NodeOutput, RunResult, Session
+from orchestrator.jobs import Output
+from orchestrator.media.formats import CorruptMedia, describe
+from orchestrator.media.objects import ObjectStore, content_key
+
+log = logging.getLogger(__name__)
+
+#: Folders of an instance's answer that hold results; `temp` has previews, `input` what we sent.
+RESULT_FOLDER = "output"
+
+
+class Outputs:
+    """The way of every result into the bucket."""
+
+    def __init__(self, objects: ObjectStore, patience: float) -> None:
+        self._objects = objects
+        self._patience = patience
+
+    async def keep(self, session: Session, nodes: Sequence[str], result: RunResult) -> list[Output]:
+        """Stores what the output nodes `nodes` made, in their order.
+
+        Waits up to `patience` seconds for an S3 server that is away. Raises NoOutput where there is
+        nothing or something that is not what its name says, InstanceGone, StoreUnavailable.
+        """
+        wanted = [item for node in nodes for item in result.outputs if item.node == node and _is_result(item)]
+        if not wanted:
+            raise NoOutput(f"no output of node(s) {', '.join(nodes)}")
+        return list(await asyncio.gather(*(self._keep_one(session, item) for item in wanted)))
+
+    async def _keep_one(self, session: Session, item: NodeOutput) -> Output:
+        data = await session.fetch(item.file) if item.file else _inline(item)
+        try:
+            found = await asyncio.to_thread(describe, data)
+        except CorruptMedia as error:
+            raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        key = content_key("outputs", sha256, found.extension)
+        await self._objects.put_patiently(key, data, found.content_type, patience=self._patience)
+        return Output(
+            key=key,
+            content_type=found.content_type,
+            size=len(data),
+            sha256=sha256,
+            width=found.width,
+            height=found.height,
+            frames=found.frames,
+            fps=found.fps,
+        )
+
+
+def _is_result(item: NodeOutput) -> bool:
+    return item.file.type == RESULT_FOLDER if item.file else bool(item.data or item.text)
+
+
+def _inline(item: NodeOutput) -> bytes:
+    return item.data if item.data is not None else (item.text or "").encode()

@@ -1,0 +1,141 @@
+"""One attempt of a shard on one instance: inputs up, graph rendered and run, outputs stored, settled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_instances.errors import InstanceError
+from comfy_instances.fleet import Fleet
+from comfy_instances.session import (
+    FileRef,
+    Listener,
+    Preview,
+    Progress,
+    ProgressEvent,
+    RunResult,
+    Session,
+)
+from orchestrator.catalog import Catalog, Model
+from orchestrator.events import EventHub, ShardPreview, ShardProgress
+from orchestrator.jobs import Attempt, JobRecord, Shard, Usage
+from orchestrator.media.objects import ObjectStore
+from orchestrator.outputs import Outputs
+from orchestrator.settlement import Settlement
+
+log = logging.getLogger(__name__)
+
+#: The session makes it unique by appending the prompt id.
+FILENAME_PREFIX = "pixelfactory"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """An attempt and all that is known of what it runs."""
+
+    attempt: Attempt
+    shard: Shard
+    model: Model
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runner:
+    """Carries attempts through; holds no state of its own."""
+
+    fleet: Fleet
+    catalog: Catalog
+    objects: ObjectStore
+    outputs: Outputs
+    settlement: Settlement
+    events: EventHub
+    #: Gives unguessable names for uploaded files.
+    token: Callable[[], str]
+
+    async def run(self, run: Run, ended: Callable[[float | None], None]) -> JobRecord:
+        """The whole walk. `ended(seconds)` is called once the instance has done with the prompt, so that
+        it gets the next one while this one's outputs are stored. Raises InstanceError, StoreUnavailable."""
+        attempt, shard = run.attempt, run.shard
+        session = self.fleet.session(attempt.instance_id)
+        uploaded = await self._upload(session, run)
+        params = with_images(run.model, shard.params, {key: file.filename for key, file in uploaded.items()})
+        graph = run.model.render(params, filename_prefix=FILENAME_PREFIX)
+        result = await session.run(attempt.prompt_id, graph, self._listener(shard))
+        ended(result.gpu_seconds)
+        return await self._settle(run, session, result, list(uploaded.values()))
+
+    async def resume(self, run: Run) -> JobRecord | None:
+        """Follows to its end what was sent before a crash; None where the instance knows nothing of it.
+        Raises as `run` does."""
+        session = self.fleet.session(run.attempt.instance_id)
+        result = await session.resume(run.attempt.prompt_id, self._listener(run.shard))
+        return await self._settle(run, session, result, []) if result else None
+
+    async def cancel(self, attempt: Attempt) -> None:
+        """Takes the prompt off its instance, waiting or running. Raises InstanceError."""
+        await self.fleet.session(attempt.instance_id).cancel(attempt.prompt_id)
+
+    async def tidy(self, attempt: Attempt, files: Sequence[FileRef] = ()) -> None:
+        """Makes the instance forget the prompt, so that its history and folders do not grow."""
+        try:
+            await self.fleet.session(attempt.instance_id).discard(attempt.prompt_id)
+            await self.fleet.forget_files(attempt.instance_id, files)
+        except InstanceError as error:
+            log.info("could not tidy up on %s: %s", attempt.instance_id, error)
+
+    async def _settle(
+        self, run: Run, session: Session, result: RunResult, uploaded: Sequence[FileRef]
+    ) -> JobRecord:
+        outputs = await self.outputs.keep(session, [output.node for output in run.model.outputs], result)
+        simulated = any(
+            info.simulated for info in self.fleet.instances() if info.id == run.attempt.instance_id
+        )
+        usage = Usage(gpu_seconds=result.gpu_seconds, simulated=simulated)
+        record = await self.settlement.finish(run.attempt, outputs, usage)
+        made = [item.file for item in result.outputs if item.file]
+        await self.tidy(run.attempt, [*made, *uploaded])
+        return record
+
+    async def _upload(self, session: Session, run: Run) -> dict[str, FileRef]:
+        """Brings the shard's stored input files to the instance, under names that nobody can guess."""
+        keys = list(dict.fromkeys(image_keys(run.model, run.shard.params)))
+        files = await asyncio.gather(*(self._upload_one(session, key) for key in keys))
+        return dict(zip(keys, files, strict=True))
+
+    async def _upload_one(self, session: Session, key: str) -> FileRef:
+        stored = await self.objects.get(key)
+        extension = key.rpartition(".")[2]
+        name = await session.upload(f"{self.token()}.{extension}", stored.data, stored.content_type)
+        return FileRef(filename=name, subfolder="", type="input")
+
+    def _listener(self, shard: Shard) -> Listener:
+        def hear(event: ProgressEvent) -> None:
+            match event:
+                case Progress(node=node, value=value, max=maximum):
+                    told: Any = ShardProgress(index=shard.index, node=node, value=value, maximum=maximum)
+                case Preview(content_type=content_type, data=data):
+                    told = ShardPreview(index=shard.index, content_type=content_type, data=data)
+                case _:
+                    return
+            self.events.publish(shard.job_id, told)
+
+        return hear
+
+
+def image_keys(model: Model, params: Mapping[str, Any]) -> Iterator[str]:
+    """Object keys of all input pictures in `params`."""
+    for name in model.image_inputs:
+        value = params.get(name)
+        yield from [value] if isinstance(value, str) else value or ()
+
+
+def with_images(model: Model, params: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """`params` with each input picture's value replaced by what `names` says of it."""
+    replaced = dict(params)
+    for name in model.image_inputs:
+        value = params.get(name)
+        if value:
+            replaced[name] = names[value] if isinstance(value, str) else [names[item] for item in value]
+    return replaced

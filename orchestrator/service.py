@@ -1,0 +1,189 @@
+"""What a caller may ask: a price, a generation, what became of it, and to give it up."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.catalog import Catalog, Model
+from orchestrator.dispatcher import Dispatcher
+from orchestrator.errors import NotFound, Unavailable
+from orchestrator.events import EventHub, JobChanged
+from orchestrator.jobs import Job, JobRecord, JobStatus, shards_of
+from orchestrator.media.inputs import ImageLimits, InputImage, read_image
+from orchestrator.media.objects import ObjectStore, content_key
+from orchestrator.settlement import Clock, Settlement
+from orchestrator.store import Key, Page, Store
+from pricing.tariff import Quote, Tariff
+from pricing.usage import Kind, Work
+
+#: Drawn seeds stay below 2^53, so that every JSON reader gives them back exactly.
+DRAWN_SEED_BITS = 53
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationRequest:
+    """What a dialect makes of a body: nothing is checked yet but that it had fields."""
+
+    model: str
+    #: Values by parameter name; pictures as base64 text, data URL or bytes.
+    params: Mapping[str, Any]
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """A request that is known to be right, and its price."""
+
+    model: Model
+    #: Validated parameters; pictures as the keys of the objects they will be.
+    params: Mapping[str, Any]
+    #: The pictures by those keys.
+    images: Mapping[str, InputImage]
+    quote: Quote
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was asked for, equal for equal requests."""
+        asked = json.dumps([self.model.id, self.params], sort_keys=True)
+        return hashlib.sha256(asked.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """The walk of a request up to its promise; the dispatcher keeps it."""
+
+    catalog: Catalog
+    tariff: Tariff
+    store: Store
+    objects: ObjectStore
+    dispatcher: Dispatcher
+    settlement: Settlement
+    events: EventHub
+    limits: ImageLimits
+    clock: Clock
+    #: Gives that many random bits, as `random.getrandbits` does.
+    random_bits: Callable[[int], int]
+
+    async def quote(self, request: GenerationRequest) -> Order:
+        """The request as it would run, and what it would cost. Raises InvalidRequest."""
+        model = self.catalog[request.model]
+        params = model.validate({name: _without_bytes(value) for name, value in request.params.items()})
+        images: dict[str, InputImage] = {}
+        sizes: dict[str, tuple[int, int]] = {}
+        for name in model.image_inputs:
+            if not params.get(name):
+                continue
+            given = request.params[name]
+            several = isinstance(given, list | tuple)
+            read = [await self._read_image(model, name, value) for value in (given if several else [given])]
+            keyed = {_key(image): image for image in read}
+            images |= keyed
+            params[name] = [_key(image) for image in read] if several else _key(read[0])
+            sizes[name] = (read[0].width, read[0].height)
+        work = _work(model, params, sizes.get("image") or next(iter(sizes.values()), None))
+        return Order(model=model, params=params, images=images, quote=self.tariff.quote(work))
+
+    async def submit(self, key: Key, request: GenerationRequest) -> JobRecord:
+        """Accepts a job: when this returns it is on disk and its price is held.
+
+        The same idempotency key and request give the job of the first time. Raises InvalidRequest,
+        InsufficientBalance, Conflict, Unavailable; then nothing is held.
+        """
+        order = await self.quote(request)
+        job = self._job(key, request, order)
+        known = await self.store.find_repeated(job)
+        if known:
+            return known
+        if not self.dispatcher.scheduler.can_serve(order.model.id):
+            raise Unavailable("No GPU servers available", code="no_instances", retry_after=5)
+        await self._keep_images(order)
+        record, created = await self.store.add_job(job, shards_of(job, order.params["n"]))
+        if created:
+            self.dispatcher.add(record)
+        return record
+
+    async def get(self, account_id: str, job_id: str) -> JobRecord:
+        """One of the account's jobs. Raises NotFound for others' jobs too."""
+        record = await self.store.get_job(job_id)
+        if record is None or record.job.account_id != account_id:
+            raise NotFound("There is no such job", code="job_not_found")
+        return record
+
+    async def jobs(
+        self, account_id: str, *, limit: int, cursor: str | None, status: JobStatus | None
+    ) -> Page[JobRecord]:
+        """The account's jobs, newest first."""
+        return await self.store.list_jobs(account_id, limit, cursor, status)
+
+    async def wait(self, job_id: str) -> JobRecord:
+        """The finished job. Raises Unavailable when the service stops before that."""
+        with self.events.subscribe(job_id) as subscription:
+            record = await self.store.get_job(job_id)
+            if record and record.job.finished:
+                return record
+            async for event in subscription:
+                if isinstance(event, JobChanged) and event.record.job.finished:
+                    return event.record
+        raise Unavailable("The service is shutting down", code="shutting_down", retry_after=5)
+
+    async def cancel(self, job_id: str) -> JobRecord:
+        """Gives a job up: waiting shards go at once, running ones at their instance's next step, and
+        nothing is charged. A finished job stays as it is."""
+        record = await self.settlement.cancel(job_id)
+        self.dispatcher.drop(job_id)
+        return record
+
+    def _job(self, key: Key, request: GenerationRequest, order: Order) -> Job:
+        params = dict(order.params)
+        if "seed" in params and params["seed"] is None:
+            params["seed"] = self.random_bits(DRAWN_SEED_BITS)
+        return Job(
+            id=f"job_{self.random_bits(128):032x}",
+            account_id=key.account.id,
+            key_id=key.id,
+            model=order.model.id,
+            params=params,
+            price=order.quote.micros,
+            created_at=self.clock(),
+            idempotency_key=request.idempotency_key,
+            request_digest=order.digest,
+        )
+
+    async def _read_image(self, model: Model, name: str, value: str | bytes) -> InputImage:
+        image = await read_image(value, limits=self.limits, param=name)
+        model.check_image(image.width, image.height, name)
+        return image
+
+    async def _keep_images(self, order: Order) -> None:
+        await asyncio.gather(
+            *(self.objects.put(key, image.data, image.content_type) for key, image in order.images.items())
+        )
+
+
+def _key(image: InputImage) -> str:
+    return content_key("inputs", image.sha256, image.content_type.rpartition("/")[2])
+
+
+def _without_bytes(value: Any) -> Any:
+    """Uploaded files look like text to the catalogue, which checks only that there is something."""
+    if isinstance(value, bytes):
+        return "upload" if value else ""
+    return [_without_bytes(item) for item in value] if isinstance(value, list) else value
+
+
+def _work(model: Model, params: Mapping[str, Any], image: tuple[int, int] | None) -> Work:
+    width, height = model.output_size(params, image) or (1024, 1024)
+    return Work(
+        model=model.price_class,
+        kind=Kind(model.kind),
+        n=params["n"],
+        width=width,
+        height=height,
+        frames=params.get("num_frames") or 1,
+        fps=params.get("fps") or 16.0,
+    )

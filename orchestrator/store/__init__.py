@@ -1,0 +1,7 @@
+"""The store: a small protocol in domain words, and its implementations."""
+
+from orchestrator.store.protocol import Store
+from orchestrator.store.sqlite import SqliteStore
+from orchestrator.store.values import Account, Key, Page, UsageRow, Violation
+
+__all__ = ["Account", "Key", "Page", "SqliteStore", "Store", "UsageRow", "Violation"]

@@ -1,0 +1,126 @@
+"""The store on one SQLite file: for one machine, with any number of processes on it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from pathlib import Path
+
+from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
+from orchestrator.store.sqlite import accounts, jobs, shards, usage, wallet
+from orchestrator.store.sqlite.audit import audit
+from orchestrator.store.sqlite.connection import Connections
+from orchestrator.store.values import Account, Key, Page, UsageRow, Violation
+from pricing.ledger import Balance, Entry
+
+
+def new_id(prefix: str) -> str:
+    """`acct_5f2c...`: short enough to type, random enough never to meet another."""
+    return f"{prefix}_{secrets.token_hex(8)}"
+
+
+class SqliteStore:
+    """Implements `orchestrator.store.protocol.Store`, where each method is described.
+
+    Opening creates the file and brings its schema up to date; it may wait for another process that writes.
+    """
+
+    def __init__(self, path: Path, new_id: Callable[[str], str] = new_id) -> None:
+        self._db = Connections(path)
+        self._new_id = new_id
+
+    async def close(self) -> None:
+        await self._db.close()
+
+    # Accounts
+
+    async def add_account(self, name: str, plan: str, now: datetime) -> Account:
+        account = Account(id=self._new_id("acct"), name=name, plan=plan, created_at=now)
+        return await self._db.write(accounts.add_account, account)
+
+    async def accounts(self) -> list[Account]:
+        return await self._db.read(accounts.all_accounts)
+
+    async def resolve_account(self, id: str) -> Account:
+        return await self._db.read(accounts.resolve_account, id)
+
+    async def add_key(self, account_id: str, digest: str, prefix: str, name: str, now: datetime) -> Key:
+        key = {"id": self._new_id("key"), "account_id": account_id, "digest": digest, "prefix": prefix}
+        return await self._db.write(accounts.add_key, {**key, "name": name}, now)
+
+    async def find_key(self, digest: str) -> Key | None:
+        return await self._db.read(accounts.find_key, digest)
+
+    async def get_key(self, key_id: str) -> Key:
+        return await self._db.read(accounts.get_key, key_id)
+
+    async def list_keys(self, account_id: str | None = None) -> list[Key]:
+        return await self._db.read(accounts.list_keys, account_id)
+
+    async def revoke_key(self, key_id: str, now: datetime) -> Key:
+        return await self._db.write(accounts.revoke_key, key_id, now)
+
+    # Wallets
+
+    async def credit(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+        return await self._db.write(wallet.credit, account_id, micros, reference, now)
+
+    async def balance(self, account_id: str) -> Balance:
+        return await self._db.read(wallet.balance, account_id)
+
+    async def ledger(self, account_id: str, limit: int = 50, cursor: str | None = None) -> Page[Entry]:
+        return await self._db.read(wallet.entries, account_id, limit, cursor)
+
+    async def usage(
+        self, since: date | None = None, until: date | None = None, account_id: str | None = None
+    ) -> list[UsageRow]:
+        return await self._db.read(usage.usage, since, until, account_id)
+
+    async def audit(self) -> list[Violation]:
+        return await self._db.read(audit)
+
+    # Jobs
+
+    async def add_job(self, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
+        return await self._db.write(jobs.add_job, job, shards)
+
+    async def find_repeated(self, job: Job) -> JobRecord | None:
+        return await self._db.read(jobs.same_request, job)
+
+    async def get_job(self, job_id: str) -> JobRecord | None:
+        return await self._db.read(jobs.get_job, job_id)
+
+    async def list_jobs(
+        self,
+        account_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        status: JobStatus | None = None,
+    ) -> Page[JobRecord]:
+        return await self._db.read(jobs.list_jobs, account_id, limit, cursor, status)
+
+    async def unfinished(self) -> list[JobRecord]:
+        return await self._db.read(jobs.unfinished)
+
+    async def open_attempts(self) -> list[Attempt]:
+        return await self._db.read(shards.open_attempts)
+
+    async def start_attempt(self, attempt: Attempt) -> bool:
+        return await self._db.write(shards.start_attempt, attempt)
+
+    async def end_attempt(
+        self, prompt_id: str, outcome: str, detail: str | None, now: datetime, retry: bool
+    ) -> None:
+        await self._db.write(shards.end_attempt, prompt_id, outcome, detail, now, retry)
+
+    async def finish_shard(
+        self, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
+    ) -> JobRecord:
+        return await self._db.write(shards.finish_shard, prompt_id, outputs, usage, now)
+
+    async def fail_job(self, job_id: str, error: JobError, now: datetime) -> JobRecord:
+        return await self._db.write(jobs.fail_job, job_id, error, now)
+
+    async def cancel_job(self, job_id: str, now: datetime) -> JobRecord:
+        return await self._db.write(jobs.cancel_job, job_id, now)

@@ -1,0 +1,81 @@
+"""The rules of the books, each as a query for what breaks it. All of them must come back empty."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+
+from orchestrator.store.values import Violation
+
+#: Sums over the entries of each job.
+_JOB_SUMS = """
+    SELECT job_id,
+        sum(micros) FILTER (WHERE kind = 'hold') AS held,
+        coalesce(sum(micros) FILTER (WHERE kind = 'capture'), 0) AS captured,
+        coalesce(sum(micros) FILTER (WHERE kind = 'release'), 0) AS released,
+        coalesce(sum(micros) FILTER (WHERE kind = 'refund'), 0) AS refunded
+    FROM entries WHERE job_id IS NOT NULL GROUP BY job_id"""
+
+#: Sums over the entries of each ledger account.
+_ACCOUNT_SUMS = """
+    SELECT account, sum(micros) AS micros FROM (
+        SELECT target AS account, micros FROM entries
+        UNION ALL SELECT source, -micros FROM entries
+    ) GROUP BY account"""
+
+#: Rule -> query for (subject, detail) of what breaks it.
+RULES: Mapping[str, str] = {
+    "entries_sum_to_zero": f"""
+        SELECT 'ledger', 'all accounts together hold ' || sum(micros)
+        FROM ({_ACCOUNT_SUMS}) HAVING sum(micros) <> 0""",
+    "balances_equal_entries": f"""
+        SELECT account, 'balance ' || coalesce(kept, 0) || ', entries ' || coalesce(booked, 0) FROM (
+            SELECT account, sum(kept) AS kept, sum(booked) AS booked FROM (
+                SELECT account, micros AS kept, 0 AS booked FROM balances
+                UNION ALL SELECT account, 0, micros FROM ({_ACCOUNT_SUMS})
+            ) GROUP BY account
+        ) WHERE kept <> booked""",
+    "no_wallet_below_zero": """
+        SELECT account, 'holds ' || micros FROM balances
+        WHERE micros < 0 AND (account LIKE 'wallet:%' OR account LIKE 'held:%')""",
+    "captured_at_most_held": f"""
+        SELECT job_id, 'held ' || coalesce(held, 0) || ', captured ' || captured || ', released ' || released
+        FROM ({_JOB_SUMS}) WHERE captured + released > coalesce(held, 0)""",
+    "refunded_at_most_captured": f"""
+        SELECT job_id, 'captured ' || captured || ', refunded ' || refunded
+        FROM ({_JOB_SUMS}) WHERE refunded > captured""",
+    "unfinished_job_is_held": f"""
+        SELECT id, status || ', price ' || price || ', held ' || coalesce(held - captured - released, 0)
+        FROM jobs LEFT JOIN ({_JOB_SUMS}) ON job_id = id
+        WHERE finished_at IS NULL AND price <> coalesce(held - captured - released, 0)""",
+    "finished_job_has_no_open_hold": f"""
+        SELECT id, status || ', still held ' || (held - captured - released)
+        FROM jobs JOIN ({_JOB_SUMS}) ON job_id = id
+        WHERE finished_at IS NOT NULL AND held <> captured + released""",
+    "only_success_is_charged": f"""
+        SELECT id, status || ', price ' || price || ', captured ' || coalesce(captured, 0)
+        FROM jobs LEFT JOIN ({_JOB_SUMS}) ON job_id = id
+        WHERE coalesce(captured, 0) <> CASE status WHEN 'succeeded' THEN price ELSE 0 END""",
+    "charged_job_has_outputs": """
+        SELECT jobs.id, count(*) || ' shards without outputs' FROM jobs JOIN shards ON job_id = jobs.id
+        WHERE jobs.status = 'succeeded' AND outputs = '[]' GROUP BY jobs.id""",
+    "job_has_shards": """
+        SELECT id, status FROM jobs WHERE NOT EXISTS (SELECT 1 FROM shards WHERE job_id = jobs.id)""",
+    "finished_job_has_no_open_shard": """
+        SELECT jobs.id, jobs.status || ', shard ' || shards.id || ' ' || shards.status
+        FROM jobs JOIN shards ON job_id = jobs.id
+        WHERE finished_at IS NOT NULL AND shards.status IN ('waiting', 'running')""",
+    "usage_equals_captures": """
+        SELECT account_id, 'usage ' || sum(used) || ', captured ' || sum(captured) FROM (
+            SELECT account_id, micros AS used, 0 AS captured FROM usage_days
+            UNION ALL SELECT account_id, 0, micros FROM entries WHERE kind = 'capture'
+        ) GROUP BY account_id HAVING sum(used) <> sum(captured)""",
+}
+
+
+def audit(db: sqlite3.Connection) -> list[Violation]:
+    return [
+        Violation(rule=rule, subject=str(subject), detail=str(detail))
+        for rule, query in RULES.items()
+        for subject, detail in db.execute(query)
+    ]

@@ -1,0 +1,175 @@
+"""Access to one SQLite file: a writer thread that owns the only writing connection, and a few readers.
+
+A write is a function of the connection. Functions that wait when the writer comes round share one
+transaction (`BEGIN IMMEDIATE` ... `COMMIT`), each within its own savepoint, so that a burst pays for one
+flush to disk. A caller hears of its write only after the commit.
+
+`synchronous = FULL` flushes the log at every commit, so an accepted job survives a power cut and not
+only the end of the process. Measured on ext4/NVMe with six rows per write: 0.24 ms alone and 0.02 ms in
+groups of 16, against 0.03 and 0.016 ms for NORMAL: with grouping, the stronger promise is nearly free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlite_utils import Database
+
+from orchestrator.errors import InvalidRequest
+from orchestrator.store.sqlite.migrations import migrate
+
+T = TypeVar("T")
+
+READERS = 2
+#: Writes that may share a transaction: bounds how long the first of them waits.
+GROUP = 64
+#: How long to wait for another process (the command line, a second service starting) that writes.
+BUSY_SECONDS = 30
+
+
+def _connect(path: Path, *pragmas: str) -> sqlite3.Connection:
+    # isolation_level=None: transactions begin and end only where this module says so.
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Take the write lock first, then read and write; roll back on any exception."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _unicode_only() -> Iterator[None]:
+    """SQLite keeps UTF-8: a lone surrogate in an id, a name or a cursor is the caller's mistake."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("Text must be valid Unicode.", code="invalid_unicode") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    future: Future[Any]
+
+
+class Connections:
+    """One file's writer and readers. Open once, close once."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = _connect(path, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+        migrate(Database(self._writer))
+        self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        for _ in range(READERS):
+            self._readers.put(_connect(path, "query_only = ON"))
+        self._pool = ThreadPoolExecutor(READERS, "store-reader")
+        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run `function(connection, *arguments)` in a transaction; its result, once that is on disk."""
+        if self._closed:
+            raise RuntimeError("the store is closed")
+        future: Future[T] = Future()
+        self._writes.put(_Write(function, arguments, future))
+        return await asyncio.wrap_future(future)
+
+    async def read(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run `function(connection, *arguments)` on one consistent snapshot of what is committed."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, function, arguments)
+
+    async def close(self) -> None:
+        """Finish the writes that wait, then close every connection."""
+        if self._closed:
+            return
+        self._closed = True
+        self._writes.put(None)
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._pool.shutdown)
+        for _ in range(READERS):
+            self._readers.get().close()
+        self._writer.close()
+
+    def _read(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        connection = self._readers.get()
+        try:
+            connection.execute("BEGIN")
+            with _unicode_only():
+                return function(connection, *arguments)
+        finally:
+            connection.rollback()
+            self._readers.put(connection)
+
+    def _run(self) -> None:
+        while True:
+            group, last = self._next_group()
+            if group:
+                self._commit(group)
+            if last:
+                return
+
+    def _next_group(self) -> tuple[list[_Write], bool]:
+        """The writes that wait, at least one; True when nothing will follow them."""
+        group: list[_Write] = []
+        write = self._writes.get()
+        while write is not None:
+            if write.future.set_running_or_notify_cancel():
+                group.append(write)
+            if len(group) == GROUP:
+                return group, False
+            try:
+                write = self._writes.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _commit(self, group: list[_Write]) -> None:
+        """Every future is settled here, whatever happens: a caller must never wait for ever."""
+        try:
+            with transaction(self._writer):
+                outcomes = [self._savepoint(write) for write in group]
+        except Exception as error:  # the commit failed: nobody's write has happened
+            for write in group:
+                write.future.set_exception(error)
+            return
+        for write, (result, failure) in zip(group, outcomes, strict=True):
+            if failure is None:
+                write.future.set_result(result)
+            else:
+                write.future.set_exception(failure)
+
+    def _savepoint(self, write: _Write) -> tuple[Any, Exception | None]:
+        self._writer.execute("SAVEPOINT one")
+        try:
+            with _unicode_only():
+                result = write.function(self._writer, *write.arguments)
+        except Exception as failure:  # handed to the caller whose write it was
+            self._writer.execute("ROLLBACK TO one")
+            self._writer.execute("RELEASE one")
+            return None, failure
+        self._writer.execute("RELEASE one")
+        return result, None

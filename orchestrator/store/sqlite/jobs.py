@@ -1,0 +1,162 @@
+"""Jobs: how they come in, how they are found, how they end without having succeeded."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+
+from orchestrator.errors import Conflict, InvalidRequest, NotFound
+from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Shard, ShardStatus
+from orchestrator.store.sqlite import wallet
+from orchestrator.store.sqlite.accounts import get_account
+from orchestrator.store.sqlite.rows import (
+    from_job,
+    from_json,
+    from_shard,
+    from_time,
+    insert,
+    to_job,
+    to_shard,
+)
+from orchestrator.store.values import Page
+
+
+def add_job(db: sqlite3.Connection, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
+    """Raises InsufficientBalance, Conflict, NotFound."""
+    if job.finished or not shards:
+        raise ValueError(f"job {job.id} must come in unfinished and with shards")
+    earlier = get_job(db, job.id) or same_request(db, job)
+    if earlier is not None:
+        return earlier, False
+    get_account(db, job.account_id)
+    insert(db, "jobs", from_job(job))
+    for shard in shards:
+        insert(db, "shards", from_shard(shard))
+    wallet.hold(db, job.account_id, job.id, job.price, job.created_at)
+    return JobRecord(job=job, shards=tuple(shards)), True
+
+
+def same_request(db: sqlite3.Connection, job: Job) -> JobRecord | None:
+    """The job that this account's idempotency key stands for. Raises Conflict for another request."""
+    if job.idempotency_key is None:
+        return None
+    row = db.execute(
+        "SELECT * FROM jobs WHERE account_id = ? AND idempotency_key = ?",
+        (job.account_id, job.idempotency_key),
+    ).fetchone()
+    if row is None:
+        return None
+    if row["request_digest"] != job.request_digest:
+        raise Conflict(
+            "This Idempotency-Key was used with a different request.",
+            code="idempotency_conflict",
+            param="Idempotency-Key",
+        )
+    return records(db, [row])[0]
+
+
+def get_job(db: sqlite3.Connection, job_id: str) -> JobRecord | None:
+    row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    return None if row is None else records(db, [row])[0]
+
+
+def existing_job(db: sqlite3.Connection, job_id: str) -> JobRecord:
+    """Raises NotFound."""
+    record = get_job(db, job_id)
+    if record is None:
+        raise NotFound(f"There is no job {job_id!r}.")
+    return record
+
+
+def list_jobs(
+    db: sqlite3.Connection,
+    account_id: str | None,
+    limit: int,
+    cursor: str | None,
+    status: JobStatus | None,
+) -> Page[JobRecord]:
+    """Raises InvalidRequest for a cursor that was never given out."""
+    conditions = ["seq < :before"]
+    values: dict[str, object] = {"before": 2**63 - 1, "limit": limit + 1}
+    if account_id is not None:
+        conditions.append("account_id = :account_id")
+        values["account_id"] = account_id
+    if status is not None:
+        conditions.append("status = :status")
+        values["status"] = status.value
+    if cursor is not None:
+        values["before"] = _position(db, account_id, cursor)
+    rows = db.execute(
+        f"SELECT * FROM jobs WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT :limit", values
+    ).fetchall()
+    found = records(db, rows[:limit])
+    return Page(items=found, cursor=found[-1].job.id if len(rows) > limit else None)
+
+
+def _position(db: sqlite3.Connection, account_id: str | None, cursor: str) -> int:
+    row = db.execute("SELECT seq, account_id FROM jobs WHERE id = ?", (cursor,)).fetchone()
+    if row is None or account_id not in (None, row["account_id"]):
+        raise InvalidRequest("This cursor is not known.", code="invalid_cursor", param="cursor")
+    return int(row["seq"])
+
+
+def unfinished(db: sqlite3.Connection) -> list[JobRecord]:
+    return records(db, db.execute("SELECT * FROM jobs WHERE finished_at IS NULL ORDER BY seq").fetchall())
+
+
+def records(db: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[JobRecord]:
+    """Jobs with their shards, in the order of the rows, in two queries however many they are."""
+    jobs = [to_job(row) for row in rows]
+    shards = _shards_of(db, [job.id for job in jobs])
+    return [JobRecord(job=job, shards=shards[job.id]) for job in jobs]
+
+
+def _shards_of(db: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str, tuple[Shard, ...]]:
+    rows = db.execute(
+        "SELECT * FROM shards WHERE job_id IN (SELECT value FROM json_each(?)) ORDER BY job_id, position",
+        (from_json(list(job_ids)),),
+    )
+    shards = (to_shard(row) for row in rows)
+    return {job_id: tuple(group) for job_id, group in groupby(shards, key=lambda shard: shard.job_id)}
+
+
+def fail_job(db: sqlite3.Connection, job_id: str, error: JobError, now: datetime) -> JobRecord:
+    return _give_up(db, job_id, JobStatus.FAILED, now, error)
+
+
+def cancel_job(db: sqlite3.Connection, job_id: str, now: datetime) -> JobRecord:
+    return _give_up(db, job_id, JobStatus.CANCELLED, now)
+
+
+def _give_up(
+    db: sqlite3.Connection, job_id: str, status: JobStatus, now: datetime, error: JobError | None = None
+) -> JobRecord:
+    """An unfinished job ends, its unfinished shards with it, and its hold is released."""
+    record = existing_job(db, job_id)
+    if record.job.finished:
+        return record
+    save(db, record.job.to(status, finished_at=now, error=error))
+    for shard in record.shards:
+        if shard.status in (ShardStatus.WAITING, ShardStatus.RUNNING):
+            ended = shard.to(ShardStatus(status.value))
+            db.execute("UPDATE shards SET status = ? WHERE id = ?", (ended.status.value, ended.id))
+    wallet.settle(db, job_id, 0, now)
+    return existing_job(db, job_id)
+
+
+def save(db: sqlite3.Connection, job: Job) -> None:
+    """Write what may change of a job."""
+    db.execute(
+        "UPDATE jobs SET status = ?, started_at = ?, finished_at = ?, error_code = ?, error_message = ? "
+        "WHERE id = ?",
+        (
+            job.status.value,
+            job.started_at and from_time(job.started_at),
+            job.finished_at and from_time(job.finished_at),
+            job.error and job.error.code,
+            job.error and job.error.message,
+            job.id,
+        ),
+    )

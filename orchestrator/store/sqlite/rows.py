@@ -1,0 +1,176 @@
+"""Rows to values and back: the one place that knows how values lie in columns."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from typing import Any
+
+from orchestrator.jobs import Attempt, Job, JobError, JobStatus, Output, Shard, ShardStatus, Usage
+from orchestrator.store.values import Account, Key, UsageRow
+from pricing.ledger import Entry, EntryKind
+
+
+def from_time(moment: datetime) -> str:
+    """UTC in ISO 8601 with microseconds: all of one length, so that text order is time order."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def to_time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def to_time_or_none(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def from_json(value: Any) -> str:
+    # ASCII escapes keep lone surrogates, which SQLite's UTF-8 could not.
+    return json.dumps(value, separators=(",", ":"))
+
+
+def insert(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
+    """Insert one row. Table and column names come from this package, never from a caller."""
+    columns, marks = ", ".join(row), ", ".join("?" * len(row))
+    db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(row.values()))
+
+
+def to_account(row: sqlite3.Row) -> Account:
+    return Account(id=row["id"], name=row["name"], plan=row["plan"], created_at=to_time(row["created_at"]))
+
+
+def to_key(row: sqlite3.Row) -> Key:
+    """From a key joined with its account (`accounts.KEYS`)."""
+    return Key(
+        id=row["id"],
+        account=Account(
+            id=row["account_id"],
+            name=row["account_name"],
+            plan=row["account_plan"],
+            created_at=to_time(row["account_created_at"]),
+        ),
+        digest=row["digest"],
+        prefix=row["prefix"],
+        name=row["name"],
+        created_at=to_time(row["created_at"]),
+        revoked_at=to_time_or_none(row["revoked_at"]),
+    )
+
+
+def from_job(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "account_id": job.account_id,
+        "key_id": job.key_id,
+        "model": job.model,
+        "params": from_json(dict(job.params)),
+        "price": job.price,
+        "status": job.status.value,
+        "created_at": from_time(job.created_at),
+        "idempotency_key": job.idempotency_key,
+        "request_digest": job.request_digest,
+    }
+
+
+def to_job(row: sqlite3.Row) -> Job:
+    code = row["error_code"]
+    return Job(
+        id=row["id"],
+        account_id=row["account_id"],
+        key_id=row["key_id"],
+        model=row["model"],
+        params=json.loads(row["params"]),
+        price=row["price"],
+        created_at=to_time(row["created_at"]),
+        status=JobStatus(row["status"]),
+        started_at=to_time_or_none(row["started_at"]),
+        finished_at=to_time_or_none(row["finished_at"]),
+        error=None if code is None else JobError(code=code, message=row["error_message"]),
+        idempotency_key=row["idempotency_key"],
+        request_digest=row["request_digest"],
+    )
+
+
+def from_shard(shard: Shard) -> dict[str, Any]:
+    return {
+        "id": shard.id,
+        "job_id": shard.job_id,
+        "position": shard.index,
+        "params": from_json(dict(shard.params)),
+        "status": shard.status.value,
+    }
+
+
+def to_shard(row: sqlite3.Row) -> Shard:
+    return Shard(
+        id=row["id"],
+        job_id=row["job_id"],
+        index=row["position"],
+        params=json.loads(row["params"]),
+        status=ShardStatus(row["status"]),
+        outputs=tuple(Output(**output) for output in json.loads(row["outputs"])),
+        usage=Usage(gpu_seconds=row["gpu_seconds"], simulated=bool(row["simulated"])),
+        attempts=row["attempts"],
+    )
+
+
+def from_outputs(outputs: Sequence[Output]) -> str:
+    return from_json([asdict(output) for output in outputs])
+
+
+def from_attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "prompt_id": attempt.prompt_id,
+        "shard_id": attempt.shard_id,
+        "number": attempt.number,
+        "instance_id": attempt.instance_id,
+        "started_at": from_time(attempt.started_at),
+    }
+
+
+def to_attempt(row: sqlite3.Row) -> Attempt:
+    return Attempt(
+        prompt_id=row["prompt_id"],
+        shard_id=row["shard_id"],
+        number=row["number"],
+        instance_id=row["instance_id"],
+        started_at=to_time(row["started_at"]),
+        ended_at=to_time_or_none(row["ended_at"]),
+        outcome=row["outcome"],
+        detail=row["detail"],
+    )
+
+
+def from_entry(entry: Entry) -> dict[str, Any]:
+    return {**asdict(entry), "kind": entry.kind.value, "at": from_time(entry.at)}
+
+
+def to_entry(row: sqlite3.Row) -> Entry:
+    return Entry(
+        key=row["key"],
+        kind=EntryKind(row["kind"]),
+        account_id=row["account_id"],
+        source=row["source"],
+        target=row["target"],
+        micros=row["micros"],
+        at=to_time(row["at"]),
+        job_id=row["job_id"],
+        reference=row["reference"],
+    )
+
+
+def to_usage(row: sqlite3.Row) -> UsageRow:
+    return UsageRow(
+        day=date.fromisoformat(row["day"]),
+        account_id=row["account_id"],
+        key_id=row["key_id"],
+        model=row["model"],
+        simulated=bool(row["simulated"]),
+        jobs=row["jobs"],
+        outputs=row["outputs"],
+        micros=row["micros"],
+        gpu_seconds=row["gpu_seconds"],
+    )

@@ -1,0 +1,154 @@
+"""Shards and attempts: how work begins, is retried, and ends with outputs that pay for themselves."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+
+from orchestrator.errors import NotFound
+from orchestrator.jobs import Attempt, Job, JobRecord, JobStatus, Output, Shard, ShardStatus, Usage
+from orchestrator.store.sqlite import wallet
+from orchestrator.store.sqlite.jobs import existing_job, save
+from orchestrator.store.sqlite.rows import (
+    from_attempt,
+    from_outputs,
+    from_time,
+    insert,
+    to_attempt,
+    to_shard,
+)
+
+OK = "ok"
+
+
+def open_attempts(db: sqlite3.Connection) -> list[Attempt]:
+    rows = db.execute("SELECT * FROM attempts WHERE ended_at IS NULL ORDER BY started_at, prompt_id")
+    return [to_attempt(row) for row in rows]
+
+
+def start_attempt(db: sqlite3.Connection, attempt: Attempt) -> bool:
+    """False where the shard does not wait; an attempt that has begun before is still on. Raises NotFound."""
+    shard = _shard(db, attempt.shard_id)
+    begun = db.execute("SELECT * FROM attempts WHERE prompt_id = ?", (attempt.prompt_id,)).fetchone()
+    if begun is not None:
+        return begun["ended_at"] is None and shard.status is ShardStatus.RUNNING
+    if shard.status is not ShardStatus.WAITING:
+        return False
+    insert(db, "attempts", from_attempt(attempt))
+    _save_shard(db, shard.to(ShardStatus.RUNNING, attempts=attempt.number))
+    job = existing_job(db, shard.job_id).job
+    if job.status is JobStatus.QUEUED:
+        save(db, job.to(JobStatus.RUNNING, started_at=attempt.started_at))
+    return True
+
+
+def end_attempt(
+    db: sqlite3.Connection,
+    prompt_id: str,
+    outcome: str,
+    detail: str | None,
+    now: datetime,
+    retry: bool,
+) -> None:
+    """Raises NotFound. An attempt that has ended stays as it is."""
+    attempt = _attempt(db, prompt_id)
+    if attempt.ended_at is not None:
+        return
+    _end(db, prompt_id, outcome, detail, now)
+    shard = _shard(db, attempt.shard_id)
+    if retry and shard.status is ShardStatus.RUNNING and shard.attempts == attempt.number:
+        _save_shard(db, shard.to(ShardStatus.WAITING))
+
+
+def finish_shard(
+    db: sqlite3.Connection, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
+) -> JobRecord:
+    """Raises NotFound, and ValueError without outputs: nothing may be charged for nothing."""
+    if not outputs:
+        raise ValueError(f"attempt {prompt_id} finished without outputs")
+    attempt = _attempt(db, prompt_id)
+    if attempt.ended_at is None:
+        _end(db, prompt_id, OK, None, now)
+    shard = _shard(db, attempt.shard_id)
+    if shard.status is ShardStatus.WAITING:
+        # The result of an attempt that was given up for lost: it is as good as any other.
+        shard = shard.to(ShardStatus.RUNNING)
+    if shard.status is ShardStatus.RUNNING:
+        _save_shard(db, shard.to(ShardStatus.SUCCEEDED, outputs=tuple(outputs), usage=usage))
+        _finish_job(db, existing_job(db, shard.job_id), now)
+    return existing_job(db, shard.job_id)
+
+
+def _finish_job(db: sqlite3.Connection, record: JobRecord, now: datetime) -> None:
+    """With its last shard a job succeeds, is paid, and counts as usage."""
+    if any(shard.status is not ShardStatus.SUCCEEDED for shard in record.shards):
+        return
+    job = record.job
+    if job.status is JobStatus.QUEUED:
+        job = job.to(JobStatus.RUNNING, started_at=now)
+    job = job.to(JobStatus.SUCCEEDED, finished_at=now)
+    save(db, job)
+    wallet.settle(db, job.id, job.price, now)
+    _count(db, job, record)
+
+
+def _count(db: sqlite3.Connection, job: Job, record: JobRecord) -> None:
+    assert job.finished_at is not None
+    db.execute(
+        """INSERT INTO usage_days
+            (day, account_id, key_id, model, simulated, jobs, outputs, micros, gpu_seconds)
+        VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)
+        ON CONFLICT (day, account_id, key_id, model, simulated) DO UPDATE SET
+            jobs = jobs + 1,
+            outputs = outputs + excluded.outputs,
+            micros = micros + excluded.micros,
+            gpu_seconds = gpu_seconds + excluded.gpu_seconds""",
+        (
+            from_time(job.finished_at)[:10],
+            job.account_id,
+            job.key_id,
+            job.model,
+            int(record.simulated),
+            len(record.outputs),
+            job.price,
+            sum(shard.usage.gpu_seconds for shard in record.shards),
+        ),
+    )
+
+
+def _attempt(db: sqlite3.Connection, prompt_id: str) -> Attempt:
+    row = db.execute("SELECT * FROM attempts WHERE prompt_id = ?", (prompt_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no attempt {prompt_id!r}.")
+    return to_attempt(row)
+
+
+def _shard(db: sqlite3.Connection, shard_id: str) -> Shard:
+    row = db.execute("SELECT * FROM shards WHERE id = ?", (shard_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no shard {shard_id!r}.")
+    return to_shard(row)
+
+
+def _end(db: sqlite3.Connection, prompt_id: str, outcome: str, detail: str | None, now: datetime) -> None:
+    db.execute(
+        "UPDATE attempts SET ended_at = ?, outcome = ?, detail = ? WHERE prompt_id = ?",
+        (from_time(now), outcome, detail, prompt_id),
+    )
+
+
+def _save_shard(db: sqlite3.Connection, shard: Shard) -> None:
+    """Write what may change of a shard."""
+    db.execute(
+        "UPDATE shards SET status = ?, outputs = ?, gpu_seconds = ?, simulated = ?, attempts = ? "
+        "WHERE id = ?",
+        (
+            shard.status.value,
+            from_outputs(shard.outputs),
+            shard.usage.gpu_seconds,
+            int(shard.usage.simulated),
+            shard.attempts,
+            shard.id,
+        ),
+    )

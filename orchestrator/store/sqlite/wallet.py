@@ -1,0 +1,95 @@
+"""The ledger on disk: entries are inserted here and nowhere else; triggers keep the balances."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+
+from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest
+from orchestrator.store.sqlite.accounts import get_account
+from orchestrator.store.sqlite.rows import from_entry, insert, to_entry
+from orchestrator.store.values import Page
+from pricing import ledger
+from pricing.ledger import Balance, Entry
+from pricing.money import format_usd, to_usd
+
+
+def post(db: sqlite3.Connection, entry: Entry) -> bool:
+    """Book an entry once. False: it was booked before. Raises Conflict for the same key with other terms."""
+    row = db.execute("SELECT * FROM entries WHERE key = ?", (entry.key,)).fetchone()
+    if row is None:
+        insert(db, "entries", from_entry(entry))
+        return True
+    earlier = to_entry(row)
+    if (earlier.source, earlier.target, earlier.micros) != (entry.source, entry.target, entry.micros):
+        raise Conflict(
+            f"{entry.key!r} was booked before, as {format_usd(earlier.micros)} USD.",
+            code="idempotency_conflict",
+        )
+    return False
+
+
+def balance(db: sqlite3.Connection, account_id: str) -> Balance:
+    """Raises NotFound."""
+    get_account(db, account_id)
+    available, held = ledger.wallet(account_id), ledger.held(account_id)
+    rows = db.execute("SELECT account, micros FROM balances WHERE account IN (?, ?)", (available, held))
+    found = {row["account"]: row["micros"] for row in rows}
+    return Balance(available=found.get(available, 0), held=found.get(held, 0))
+
+
+def credit(db: sqlite3.Connection, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+    if micros <= 0:
+        raise InvalidRequest("A credit must be more than zero.", code="invalid_amount", param="amount")
+    get_account(db, account_id)
+    post(db, ledger.credit(account_id, micros, reference, now))
+    return balance(db, account_id)
+
+
+def hold(db: sqlite3.Connection, account_id: str, job_id: str, micros: int, now: datetime) -> None:
+    """Put the price of a job aside; a job without a price has no hold. Raises InsufficientBalance."""
+    have = balance(db, account_id)
+    if have.available < micros:
+        raise InsufficientBalance(
+            f"Insufficient wallet balance: this costs ${format_usd(micros)}, "
+            f"and ${format_usd(have.available)} is available.",
+            details={
+                "balance_usd": to_usd(have.total),
+                "held_usd": to_usd(have.held),
+                "available_usd": to_usd(have.available),
+                "required_usd": to_usd(micros),
+            },
+        )
+    if micros:
+        post(db, ledger.hold(account_id, job_id, micros, now))
+
+
+def settle(db: sqlite3.Connection, job_id: str, captured: int, now: datetime) -> None:
+    """Capture part or all of a job's hold and release the rest; without a hold there is nothing to do."""
+    row = db.execute("SELECT * FROM entries WHERE key = ?", (f"hold:{job_id}",)).fetchone()
+    if row is not None:
+        for entry in ledger.settle(to_entry(row), captured, now):
+            post(db, entry)
+
+
+def entries(db: sqlite3.Connection, account_id: str, limit: int, cursor: str | None) -> Page[Entry]:
+    """Newest first. Raises NotFound, and InvalidRequest for a cursor that was never given out."""
+    get_account(db, account_id)
+    before = _position(db, account_id, cursor)
+    rows = db.execute(
+        "SELECT * FROM entries WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+        (account_id, before, limit + 1),
+    ).fetchall()
+    items = [to_entry(row) for row in rows[:limit]]
+    return Page(items=items, cursor=items[-1].key if len(rows) > limit else None)
+
+
+def _position(db: sqlite3.Connection, account_id: str, cursor: str | None) -> int:
+    if cursor is None:
+        return 2**63 - 1
+    row = db.execute(
+        "SELECT id FROM entries WHERE key = ? AND account_id = ?", (cursor, account_id)
+    ).fetchone()
+    if row is None:
+        raise InvalidRequest("This cursor is not known.", code="invalid_cursor", param="cursor")
+    return int(row["id"])

@@ -1,0 +1,60 @@
+"""Request bodies as plain fields, whatever they were sent as."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+
+from orchestrator.errors import InvalidRequest
+
+#: Larger bodies are parsed in a thread, so that other requests are not held up meanwhile (bytes).
+PARSED_AT_ONCE = 256 * 1024
+
+
+async def read_fields(request: web.Request) -> dict[str, Any]:
+    """The fields of a JSON object or of a form; uploaded files as bytes, repeated fields as lists.
+
+    Raises InvalidRequest (`invalid_json`, `invalid_body`, `payload_too_large`).
+    """
+    try:
+        if request.content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
+            return _form_fields(await request.post())
+        raw = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        limit = request.app._client_max_size // 2**20
+        raise InvalidRequest(
+            f"The request body is larger than {limit} MiB", code="payload_too_large"
+        ) from error
+    except (ValueError, LookupError) as error:
+        raise InvalidRequest("The form could not be read", code="invalid_body") from error
+    return parse_object(raw) if len(raw) < PARSED_AT_ONCE else await asyncio.to_thread(parse_object, raw)
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """The JSON object in `raw`. Raises InvalidRequest (`invalid_json`)."""
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("The request body is not valid JSON", code="invalid_json") from error
+    if not isinstance(fields, dict):
+        raise InvalidRequest("The request body must be a JSON object", code="invalid_json")
+    return fields
+
+
+def _form_fields(form: Any) -> dict[str, Any]:
+    """Names such as `image[]` are lists, as the OpenAI SDK sends them."""
+    fields: dict[str, Any] = {}
+    for name in dict.fromkeys(form.keys()):
+        values = [_form_value(value) for value in form.getall(name)]
+        plain = name.removesuffix("[]")
+        fields[plain] = values if len(values) > 1 or plain != name else values[0]
+    return fields
+
+
+def _form_value(value: str | web.FileField | bytes | bytearray) -> str | bytes:
+    if isinstance(value, web.FileField):
+        return value.file.read()
+    return bytes(value) if isinstance(value, bytearray) else value

@@ -1,0 +1,73 @@
+"""The outermost layer: request ids, exceptions into error bodies, the access log."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+
+from aiohttp import web
+
+from orchestrator.errors import Conflict, InvalidRequest, NotFound, ServiceError
+from orchestrator.web.dialects import error_body
+from orchestrator.web.metrics import HttpMetrics
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+REQUEST_ID = "X-Request-Id"
+
+#: HTTP errors of the framework, in our words.
+FRAMEWORK_ERRORS: dict[int, ServiceError] = {
+    404: NotFound("There is nothing at this address", code="unknown_url"),
+    405: Conflict("This address does not take this method", code="method_not_allowed"),
+}
+
+
+def edge(metrics: HttpMetrics) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    """The one middleware of the application."""
+
+    @web.middleware
+    async def at_the_edge(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = f"req_{uuid.uuid4().hex}"
+        begun = perf_counter()
+        try:
+            response = await handler(request)
+        except ServiceError as error:
+            response = error_response(request, error, error.status)
+        except web.HTTPException as error:
+            response = _framework_response(request, error)
+        except Exception:
+            # The last line of defence: whatever went wrong, the caller gets a proper error.
+            log.exception("request %s failed", request_id)
+            failed = ServiceError("The service met an unexpected error")
+            response = error_response(request, failed, failed.status)
+        seconds = perf_counter() - begun
+        metrics.observe(request, response.status, seconds)
+        log.info(
+            "%s %s %d %.1f ms %s", request.method, request.path, response.status, seconds * 1e3, request_id
+        )
+        if not response.prepared:
+            response.headers[REQUEST_ID] = request_id
+        return response
+
+    return at_the_edge
+
+
+def error_response(request: web.Request, error: ServiceError, status: int) -> web.Response:
+    """The error in the words of the dialect that the path belongs to."""
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    return web.json_response(error_body(request.path, error), status=status, headers=headers)
+
+
+def _framework_response(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+    if error.status < 400:
+        return error
+    known = FRAMEWORK_ERRORS.get(error.status, InvalidRequest(error.reason))
+    response = error_response(request, known, error.status)
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response

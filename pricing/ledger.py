@@ -1,0 +1,173 @@
+"""The ledger as pure values: what each operation books, and what the books add up to.
+
+An entry moves an amount from one account to another, so all accounts always add up to zero. Entries are
+never changed or removed. Each carries a key that may be booked once: a replay of an operation is the
+same key again, and changes nothing.
+
+    funding      negative: dollars paid in from outside        promotions   negative: given away by us
+    wallet:ID    what an account may spend                     held:ID      put aside for its unfinished jobs
+    revenue      earned by finished jobs
+
+    credit   funding -> wallet        hold      wallet -> held
+    grant    promotions -> wallet     capture   held -> revenue     (the rest of the hold: release)
+    expire   wallet -> promotions     release   held -> wallet
+    debit    wallet -> funding        refund    revenue -> wallet
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+FUNDING = "funding"
+PROMOTIONS = "promotions"
+REVENUE = "revenue"
+
+
+def wallet(account_id: str) -> str:
+    return f"wallet:{account_id}"
+
+
+def held(account_id: str) -> str:
+    return f"held:{account_id}"
+
+
+class EntryKind(StrEnum):
+    CREDIT = "credit"  #: paid in
+    DEBIT = "debit"  #: paid back, or a correction downwards
+    GRANT = "grant"  #: given: sign-up and plan credits
+    EXPIRE = "expire"  #: what was given and not spent in time
+    HOLD = "hold"  #: put aside for a job
+    CAPTURE = "capture"  #: the job succeeded
+    RELEASE = "release"  #: the job failed or was cancelled, or cost less than was held
+    REFUND = "refund"  #: given back after a capture
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One movement of money."""
+
+    #: Booked at most once.
+    key: str
+    kind: EntryKind
+    #: Whose wallet it concerns.
+    account_id: str
+    #: Where the money leaves and where it arrives.
+    source: str
+    target: str
+    #: Always positive.
+    micros: int
+    at: datetime
+    job_id: str | None = None
+    #: What the operator or payment provider calls it.
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.micros <= 0:
+            raise ValueError(f"{self.key}: an entry moves a positive amount, not {self.micros}")
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a wallet holds, in micro-dollars."""
+
+    available: int
+    held: int
+
+    @property
+    def total(self) -> int:
+        return self.available + self.held
+
+
+def credit(account_id: str, micros: int, reference: str, at: datetime) -> Entry:
+    return _outside(EntryKind.CREDIT, account_id, micros, reference, at)
+
+
+def debit(account_id: str, micros: int, reference: str, at: datetime) -> Entry:
+    return _outside(EntryKind.DEBIT, account_id, micros, reference, at)
+
+
+def grant(account_id: str, micros: int, reference: str, at: datetime) -> Entry:
+    return _outside(EntryKind.GRANT, account_id, micros, reference, at)
+
+
+def expire(account_id: str, micros: int, reference: str, at: datetime) -> Entry:
+    return _outside(EntryKind.EXPIRE, account_id, micros, reference, at)
+
+
+def hold(account_id: str, job_id: str, micros: int, at: datetime) -> Entry:
+    return _for_job(EntryKind.HOLD, account_id, job_id, micros, at)
+
+
+def settle(hold: Entry, captured: int, at: datetime) -> list[Entry]:
+    """Capture `captured` micro-dollars of a hold and release the rest. Raises ValueError beyond the hold."""
+    if not 0 <= captured <= hold.micros:
+        raise ValueError(f"{hold.key}: can not capture {captured} of {hold.micros}")
+    parts = ((EntryKind.CAPTURE, captured), (EntryKind.RELEASE, hold.micros - captured))
+    job_id = str(hold.job_id)
+    return [_for_job(kind, hold.account_id, job_id, micros, at) for kind, micros in parts if micros]
+
+
+def refund(capture: Entry, micros: int, reference: str, at: datetime) -> Entry:
+    """Give back some of a captured charge. The caller sees to it that refunds stay within the capture."""
+    return Entry(
+        key=f"refund:{reference}",
+        kind=EntryKind.REFUND,
+        account_id=capture.account_id,
+        source=REVENUE,
+        target=wallet(capture.account_id),
+        micros=micros,
+        at=at,
+        job_id=capture.job_id,
+        reference=reference,
+    )
+
+
+def balances(entries: Iterable[Entry]) -> dict[str, int]:
+    """Micro-dollars of every account that the entries touch. They add up to zero."""
+    totals: Counter[str] = Counter()
+    for entry in entries:
+        totals[entry.source] -= entry.micros
+        totals[entry.target] += entry.micros
+    return dict(totals)
+
+
+def _outside(kind: EntryKind, account_id: str, micros: int, reference: str, at: datetime) -> Entry:
+    mine = wallet(account_id)
+    source, target = {
+        EntryKind.CREDIT: (FUNDING, mine),
+        EntryKind.DEBIT: (mine, FUNDING),
+        EntryKind.GRANT: (PROMOTIONS, mine),
+        EntryKind.EXPIRE: (mine, PROMOTIONS),
+    }[kind]
+    return Entry(
+        key=f"{kind}:{account_id}:{reference}",
+        kind=kind,
+        account_id=account_id,
+        source=source,
+        target=target,
+        micros=micros,
+        at=at,
+        reference=reference,
+    )
+
+
+def _for_job(kind: EntryKind, account_id: str, job_id: str, micros: int, at: datetime) -> Entry:
+    source, target = {
+        EntryKind.HOLD: (wallet(account_id), held(account_id)),
+        EntryKind.CAPTURE: (held(account_id), REVENUE),
+        EntryKind.RELEASE: (held(account_id), wallet(account_id)),
+    }[kind]
+    return Entry(
+        key=f"{kind}:{job_id}",
+        kind=kind,
+        account_id=account_id,
+        source=source,
+        target=target,
+        micros=micros,
+        at=at,
+        job_id=job_id,
+    )

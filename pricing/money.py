@@ -1,0 +1,65 @@
+"""Money: integer micro-dollars (1 USD = 1 000 000), and the few places where it meets text and fractions.
+
+Rounding happens once, at the end of a calculation done in exact fractions, and always up to the next
+micro-dollar: work that has a price is never free. No binary or decimal floating point takes part.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+MICROS_PER_DOLLAR = 1_000_000
+MICROS_PER_CENT = 10_000
+#: A million dollars per entry: sums over 9 million such entries still fit a database integer.
+MAX_MICROS = 1_000_000 * MICROS_PER_DOLLAR
+
+_USD = re.compile(r"(?P<sign>-?)\$?(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]{1,6}))?", re.ASCII)
+_RATE = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
+
+
+class MoneyError(ValueError):
+    """A text that is not an amount of money."""
+
+
+def parse_usd(text: str) -> int:
+    """Micro-dollars of `5`, `5.00`, `$0.0005` or `-1.25`. At most six decimals: nothing is rounded here.
+
+    Raises MoneyError, also for amounts beyond MAX_MICROS.
+    """
+    match = _USD.fullmatch(text.strip())
+    if match is None:
+        raise MoneyError(f"{text!r} is not an amount in dollars with at most six decimals")
+    micros = int(match["whole"]) * MICROS_PER_DOLLAR + int((match["part"] or "").ljust(6, "0"))
+    if micros > MAX_MICROS:
+        raise MoneyError(f"{text!r} is more than this service can book ({format_usd(MAX_MICROS)})")
+    return -micros if match["sign"] else micros
+
+
+def parse_rate(text: str) -> Fraction:
+    """An exact non-negative number written in decimals, such as a price of less than a micro-dollar."""
+    if _RATE.fullmatch(text) is None:
+        raise MoneyError(f"{text!r} is not a decimal number")
+    return Fraction(text)
+
+
+def format_usd(micros: int) -> str:
+    """Dollars with two to six decimals and no sign of the currency: `5.00`, `0.0128`, `-1.25`."""
+    whole, part = divmod(abs(micros), MICROS_PER_DOLLAR)
+    decimals = f"{part:06d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if micros < 0 else ''}{whole}.{decimals}"
+
+
+def to_usd(micros: int) -> float:
+    """Dollars for a JSON body; only for showing, never to calculate with."""
+    return micros / MICROS_PER_DOLLAR
+
+
+def to_cents(micros: int) -> float:
+    """Cents for a JSON body (`12_800` -> `1.28`); only for showing."""
+    return micros / MICROS_PER_CENT
+
+
+def round_up(micros: Fraction) -> int:
+    """The next whole micro-dollar: the one rounding rule of all prices."""
+    return -(-micros.numerator // micros.denominator)

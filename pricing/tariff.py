@@ -1,0 +1,169 @@
+"""Price lists as data, and the one pure function that quotes from them.
+
+A tariff file names its unit (dollars or credits), its minimum, how each kind of model scales, and a
+price per model:
+
+    id = "pixel-factory"
+    effective = 2025-01-01           # a later file with the same id takes over from its date on
+    unit = "1"                       # dollars per unit of price
+    minimum = "0.01"                 # units per request
+    [scale]                          # one line per kind
+    image = "megapixels"
+    [models]
+    "flux-1-schnell" = "0.0005"      # scaled as its kind says
+    "p-video" = { price = "0.5", scale = "seconds", tiers = { "720p" = "0.5", "1080p" = "1" } }
+
+A request costs `rate x scale x n`, exactly, rounded up once, and at least the minimum.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from fractions import Fraction
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Self
+
+from pricing.money import MICROS_PER_DOLLAR, round_up, to_cents, to_usd
+from pricing.rates import Price, Scale, TariffError, parse_amount
+from pricing.usage import Kind, Work
+
+DEFAULT = "pixel-factory"
+SHIPPED = resources.files("pricing") / "tariffs"
+
+
+class NotPriced(LookupError):
+    """The tariff has no price for this model."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quote:
+    """What a request will cost: the amount that is held, and captured when it succeeds."""
+
+    micros: int
+    #: True where the minimum charge is more than the calculated price.
+    minimum_applied: bool
+    #: Which price list it came from, and since when that list holds.
+    tariff: str
+    effective: date
+    #: The price in the tariff's own unit (dollars or credits), minimum included.
+    units: Fraction
+
+    @property
+    def usd(self) -> float:
+        return to_usd(self.micros)
+
+    @property
+    def cents(self) -> float:
+        return to_cents(self.micros)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tariff:
+    """One price list."""
+
+    id: str
+    #: First day (UTC) on which it holds.
+    effective: date
+    #: Micro-dollars per unit of price.
+    unit: Fraction
+    #: Least charge of a request, in units.
+    minimum: Fraction
+    scales: Mapping[Kind, Scale]
+    prices: Mapping[str, Price]
+
+    def __contains__(self, model: object) -> bool:
+        return model in self.prices
+
+    def quote(self, work: Work) -> Quote:
+        """The price of a request. Pure. Raises NotPriced."""
+        price = self._price(work.model)
+        scale = price.scale or self.scales[work.kind]
+        exact = price.rate(work) * scale.factor(work) * work.n
+        units = max(exact, self.minimum)
+        return Quote(
+            micros=round_up(units * self.unit),
+            minimum_applied=exact < self.minimum,
+            tariff=self.id,
+            effective=self.effective,
+            units=units,
+        )
+
+    def base_micros(self, model: str) -> Fraction:
+        """Micro-dollars of one output of base size, before the minimum. Raises NotPriced."""
+        return self._price(model).base * self.unit
+
+    def base_cents(self, model: str) -> float:
+        """The same in cents, as the model list shows it (`0.05`). Raises NotPriced."""
+        return float(self.base_micros(model) / 10_000)
+
+    def with_model(self, model: str, price: object) -> Self:
+        """The tariff with one price added or replaced.
+
+        `price` is written as in a tariff file, or `{"like": "<priced model>"}` for the price of another
+        model. Raises TariffError.
+        """
+        match price:
+            case {"like": str(other), **rest} if not rest:
+                if other not in self.prices:
+                    raise TariffError(f"{model}: there is no price of {other!r} to take")
+                entry = self.prices[other]
+            case _:
+                entry = _parse_price(model, price)
+        return replace(self, prices={**self.prices, model: entry})
+
+    def _price(self, model: str) -> Price:
+        try:
+            return self.prices[model]
+        except KeyError:
+            raise NotPriced(f"{self.id} has no price for {model!r}") from None
+
+    @classmethod
+    def load(cls, path: Path | Traversable | None = None) -> Self:
+        """Read a file; None: Pixel Factory's list that ships. Raises TariffError."""
+        path = path or SHIPPED / f"{DEFAULT}.toml"
+        try:
+            return cls.parse(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, tomllib.TOMLDecodeError, TariffError) as error:
+            raise TariffError(f"{path}: {error}") from error
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        """Raises TariffError."""
+        wanted = {"id", "effective", "unit", "minimum", "scale", "models"}
+        if set(data) != wanted:
+            raise TariffError(
+                f"a tariff has {', '.join(sorted(wanted))}; this one: {', '.join(sorted(data))}"
+            )
+        if type(data["effective"]) is not date:
+            raise TariffError(f"effective: {data['effective']!r} must be a date")
+        return cls(
+            id=str(data["id"]),
+            effective=data["effective"],
+            unit=parse_amount(data["unit"]) * MICROS_PER_DOLLAR,
+            minimum=parse_amount(data["minimum"]),
+            scales=_parse_scales(data["scale"]),
+            prices={model: _parse_price(model, entry) for model, entry in data["models"].items()},
+        )
+
+
+def _parse_scales(table: Mapping[str, str]) -> Mapping[Kind, Scale]:
+    try:
+        scales = {Kind(kind): Scale(scale) for kind, scale in table.items()}
+    except ValueError as error:
+        raise TariffError(f"scale: {error}") from error
+    missing = set(Kind) - set(scales)
+    if missing:
+        raise TariffError(f"scale: nothing said about {', '.join(sorted(missing))}")
+    return scales
+
+
+def _parse_price(model: str, entry: object) -> Price:
+    try:
+        return Price.parse(entry)
+    except TariffError as error:
+        raise TariffError(f"{model}: {error}") from error

@@ -1,0 +1,46 @@
+"""What a request asks for, in the words that prices are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+
+class Kind(StrEnum):
+    """The sort of a model."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    I2V = "i2v"  #: image to video
+    UPSCALE = "upscale"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """One request, before it runs."""
+
+    #: Row of the price list: a model's id, or the price class that its manifest names.
+    model: str
+    kind: Kind
+    #: Number of outputs.
+    n: int = 1
+    #: Pixels of one output; for an upscaler of the enlarged picture.
+    width: int = 1024
+    height: int = 1024
+    #: Frames of a video and frames per second; ignored for pictures.
+    frames: int = 1
+    fps: float = 16.0
+
+    def __post_init__(self) -> None:
+        if min(self.n, self.width, self.height, self.frames) < 1 or not self.fps > 0:
+            raise ValueError(f"n, width, height, frames and fps must be positive: {self}")
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def seconds(self) -> Fraction:
+        """Length of a video."""
+        return Fraction(self.frames) / Fraction(self.fps)

@@ -1,0 +1,118 @@
+"""A store with one funded account, and short words for what happens to jobs in it.
+
+`STORES` names the implementations that the suite runs against; `open_world` checks the books on leaving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from orchestrator.jobs import Attempt, Job, JobRecord, Output, Usage, shards_of
+from orchestrator.store import Account, Key, SqliteStore, Store
+
+STORES = ("sqlite",)
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+PICTURE = Output(
+    key="outputs/ab/abcd.png", content_type="image/png", size=9, sha256="ab" * 32, width=64, height=64
+)
+USAGE = Usage(gpu_seconds=1.5)
+
+
+def open_store(kind: str, directory: Path) -> Store:
+    """Opening the same directory again finds what was written before."""
+    match kind:
+        case "sqlite":
+            return SqliteStore(directory / "store.db")
+    raise ValueError(f"there is no store {kind!r}")
+
+
+@dataclass
+class World:
+    store: Store
+    account: Account
+    key: Key
+    numbers: count[int] = field(default_factory=lambda: count(1))
+    now: datetime = START
+
+    def later(self, seconds: float = 1) -> datetime:
+        self.now += timedelta(seconds=seconds)
+        return self.now
+
+    def job(self, price: int = 10_000, **changes: Any) -> Job:
+        fields: dict[str, Any] = {
+            "id": f"job-{next(self.numbers)}",
+            "account_id": self.account.id,
+            "key_id": self.key.id,
+            "model": "sdxl-1.0",
+            "params": {"prompt": "a fox", "seed": 7},
+            "price": price,
+            "created_at": self.later(),
+        }
+        return Job(**{**fields, **changes})
+
+    async def add(self, n: int = 1, price: int = 10_000, **changes: Any) -> JobRecord:
+        job = self.job(price, **changes)
+        record, created = await self.store.add_job(job, shards_of(job, n))
+        assert created
+        return record
+
+    async def start(self, record: JobRecord, index: int = 0, number: int = 1) -> Attempt:
+        attempt = self.attempt(record, index, number)
+        assert await self.store.start_attempt(attempt)
+        return attempt
+
+    def attempt(self, record: JobRecord, index: int = 0, number: int = 1) -> Attempt:
+        shard_id = record.shards[index].id
+        return Attempt(
+            prompt_id=f"{shard_id}/{number}",
+            shard_id=shard_id,
+            number=number,
+            instance_id="sim-0",
+            started_at=self.later(),
+        )
+
+    async def finish(
+        self, attempt: Attempt, outputs: Sequence[Output] = (PICTURE,), usage: Usage = USAGE
+    ) -> JobRecord:
+        return await self.store.finish_shard(attempt.prompt_id, outputs, usage, self.later())
+
+    async def succeed(self, n: int = 1, price: int = 10_000, **changes: Any) -> JobRecord:
+        record = await self.add(n, price, **changes)
+        for index in range(n):
+            record = await self.finish(await self.start(record, index))
+        return record
+
+    async def again(self, record: JobRecord) -> JobRecord:
+        """The job as it is now."""
+        found = await self.store.get_job(record.job.id)
+        assert found is not None
+        return found
+
+    async def wallet(self) -> tuple[int, int]:
+        """Available, held."""
+        balance = await self.store.balance(self.account.id)
+        return balance.available, balance.held
+
+
+async def populate(store: Store, micros: int) -> World:
+    account = await store.add_account("Ada", "free", START)
+    key = await store.add_key(account.id, "0" * 64, "pk-Ab3d", "laptop", START)
+    if micros:
+        await store.credit(account.id, micros, "opening", START)
+    return World(store, account, key)
+
+
+@asynccontextmanager
+async def open_world(kind: str, directory: Path, micros: int = 1_000_000) -> AsyncIterator[World]:
+    store = open_store(kind, directory)
+    try:
+        yield await populate(store, micros)
+        assert await store.audit() == []
+    finally:
+        await store.close()

@@ -1,0 +1,331 @@
+"""Jobs, shards and attempts: one suite for every store. The books are audited after each test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from store_world import PICTURE, STORES, USAGE, World, open_store, open_world
+
+from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
+from orchestrator.jobs import JobError, JobStatus, Output, ShardStatus, Usage, shards_of
+
+ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
+
+
+@pytest.fixture(params=STORES)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(request.param, tmp_path) as world:
+        yield world
+
+
+async def test_a_job_comes_back_as_it_went_in(world: World) -> None:
+    job = world.job(
+        params={"prompt": "a \ud800 \0 fox", "seed": 2**64 - 1, "cfg": 1.5, "loras": [{"name": "x"}]},
+        idempotency_key="order 66",
+        request_digest="d" * 64,
+    )
+    record, created = await world.store.add_job(job, shards_of(job, 2))
+    assert created
+    assert record == await world.again(record)
+    assert record.job == job
+    assert [shard.params["seed"] for shard in record.shards] == [2**64 - 1, 0]
+
+
+async def test_accepting_a_job_holds_its_price(world: World) -> None:
+    await world.add(price=300_000)
+    assert await world.wallet() == (700_000, 300_000)
+
+
+async def test_without_the_money_there_is_no_job(world: World) -> None:
+    with pytest.raises(InsufficientBalance) as caught:
+        await world.add(price=1_000_001)
+    assert caught.value.details == {
+        "balance_usd": 1.0,
+        "held_usd": 0.0,
+        "available_usd": 1.0,
+        "required_usd": 1.000001,
+    }
+    assert await world.wallet() == (1_000_000, 0)
+    assert (await world.store.list_jobs()).items == []
+
+
+async def test_what_is_held_can_not_be_held_again(world: World) -> None:
+    await world.add(price=600_000)
+    with pytest.raises(InsufficientBalance):
+        await world.add(price=600_000)
+
+
+async def test_the_last_micro_dollar_can_be_spent(world: World) -> None:
+    await world.succeed(price=1_000_000)
+    assert await world.wallet() == (0, 0)
+
+
+async def test_a_free_job_needs_no_money(world: World) -> None:
+    record = await world.succeed(price=0)
+    assert record.job.status is JobStatus.SUCCEEDED
+    assert await world.wallet() == (1_000_000, 0)
+
+
+async def test_a_job_of_nobody_is_refused(world: World) -> None:
+    with pytest.raises(NotFound):
+        await world.add(account_id="acct_nobody")
+
+
+async def test_a_job_needs_shards(world: World) -> None:
+    with pytest.raises(ValueError, match="with shards"):
+        await world.store.add_job(world.job(), [])
+
+
+async def test_the_same_request_again_is_the_same_job(world: World) -> None:
+    first = await world.add(idempotency_key="k", request_digest="same")
+    second = world.job(idempotency_key="k", request_digest="same")
+    record, created = await world.store.add_job(second, shards_of(second, 1))
+    assert (record, created) == (first, False)
+    assert await world.wallet() == (990_000, 10_000)
+
+
+async def test_the_same_request_again_is_found_after_it_is_finished(world: World) -> None:
+    first = await world.succeed(idempotency_key="k", request_digest="same", price=1_000_000)
+    second = world.job(idempotency_key="k", request_digest="same", price=1_000_000)
+    assert await world.store.add_job(second, shards_of(second, 1)) == (first, False)
+
+
+async def test_another_request_under_the_same_key_is_a_conflict(world: World) -> None:
+    await world.add(idempotency_key="k", request_digest="one")
+    with pytest.raises(Conflict) as caught:
+        await world.add(idempotency_key="k", request_digest="other")
+    assert caught.value.code == "idempotency_conflict"
+
+
+async def test_idempotency_keys_of_two_accounts_do_not_meet(world: World) -> None:
+    other = await world.store.add_account("Bob", "free", world.now)
+    await world.store.credit(other.id, 10_000, "opening", world.now)
+    await world.add(idempotency_key="k", request_digest="one")
+    await world.add(idempotency_key="k", request_digest="other", account_id=other.id)
+
+
+async def test_fifty_at_once_under_one_key_are_one_job(world: World) -> None:
+    async def submit() -> tuple[str, bool]:
+        job = world.job(idempotency_key="k", request_digest="same")
+        record, created = await world.store.add_job(job, shards_of(job, 1))
+        return record.job.id, created
+
+    answers = await asyncio.gather(*(submit() for _ in range(50)))
+    assert len({job_id for job_id, _ in answers}) == 1
+    assert [created for _, created in answers].count(True) == 1
+    assert await world.wallet() == (990_000, 10_000)
+
+
+async def test_the_same_job_twice_is_one_job(world: World) -> None:
+    record = await world.add()
+    assert await world.store.add_job(record.job, record.shards) == (record, False)
+
+
+async def test_the_first_attempt_starts_shard_and_job(world: World) -> None:
+    record = await world.add(n=2)
+    attempt = await world.start(record, 1)
+    now = await world.again(record)
+    assert (now.job.status, now.job.started_at) == (JobStatus.RUNNING, attempt.started_at)
+    assert [shard.status for shard in now.shards] == [ShardStatus.WAITING, ShardStatus.RUNNING]
+    assert [shard.attempts for shard in now.shards] == [0, 1]
+    assert await world.store.open_attempts() == [attempt]
+
+
+async def test_starting_the_same_attempt_again_changes_nothing(world: World) -> None:
+    record = await world.add()
+    attempt = await world.start(record)
+    assert await world.store.start_attempt(attempt)
+    assert await world.store.open_attempts() == [attempt]
+
+
+async def test_a_shard_runs_once_at_a_time(world: World) -> None:
+    record = await world.add()
+    await world.start(record)
+    assert not await world.store.start_attempt(world.attempt(record, number=2))
+
+
+async def test_a_failed_attempt_sends_its_shard_back(world: World) -> None:
+    record = await world.add()
+    attempt = await world.start(record)
+    await world.store.end_attempt(attempt.prompt_id, "instance_gone", "killed", world.later(), retry=True)
+    assert (await world.again(record)).shards[0].status is ShardStatus.WAITING
+    assert await world.store.open_attempts() == []
+    assert not await world.store.start_attempt(attempt)
+    second = await world.start(record, number=2)
+    assert (await world.finish(second)).job.status is JobStatus.SUCCEEDED
+
+
+async def test_an_attempt_that_is_the_last_leaves_its_shard_running(world: World) -> None:
+    record = await world.add()
+    attempt = await world.start(record)
+    await world.store.end_attempt(attempt.prompt_id, "bad_graph", None, world.later(), retry=False)
+    assert (await world.again(record)).shards[0].status is ShardStatus.RUNNING
+
+
+async def test_ending_an_old_attempt_does_not_disturb_the_new_one(world: World) -> None:
+    record = await world.add()
+    first = await world.start(record)
+    await world.store.end_attempt(first.prompt_id, "abandoned", None, world.later(), retry=True)
+    second = await world.start(record, number=2)
+    await world.store.end_attempt(first.prompt_id, "abandoned", None, world.later(), retry=True)
+    assert (await world.again(record)).shards[0].status is ShardStatus.RUNNING
+    assert await world.store.open_attempts() == [second]
+
+
+async def test_the_last_shard_finishes_and_pays_the_job(world: World) -> None:
+    record = await world.add(n=2, price=30_000)
+    first, second = await world.start(record, 0), await world.start(record, 1)
+    half = await world.finish(second)
+    assert half.job.status is JobStatus.RUNNING
+    assert await world.wallet() == (970_000, 30_000)
+    video = Output(key="v", content_type="video/mp4", size=5, sha256="e" * 64, frames=81, fps=16.0)
+    whole = await world.finish(first, [PICTURE, video], Usage(gpu_seconds=2.25, simulated=True))
+    assert (whole.job.status, whole.job.finished_at) == (JobStatus.SUCCEEDED, world.now)
+    assert whole.outputs == [PICTURE, video, PICTURE]
+    assert (whole.simulated, whole.shards[0].usage.gpu_seconds) == (True, 2.25)
+    assert whole == await world.again(whole)
+    assert await world.wallet() == (970_000, 0)
+    assert await world.store.unfinished() == []
+
+
+async def test_finishing_again_charges_nothing_and_keeps_the_first_result(world: World) -> None:
+    record = await world.add()
+    attempt = await world.start(record)
+    done = await world.finish(attempt)
+    other = Output(key="other", content_type="image/png", size=1, sha256="f" * 64)
+    assert await world.finish(attempt, [other]) == done
+    assert await world.wallet() == (990_000, 0)
+
+
+async def test_nothing_is_charged_for_no_output(world: World) -> None:
+    record = await world.add()
+    attempt = await world.start(record)
+    with pytest.raises(ValueError, match="without outputs"):
+        await world.finish(attempt, [])
+    assert (await world.again(record)).job.status is JobStatus.RUNNING
+
+
+async def test_the_late_result_of_an_attempt_given_up_is_taken(world: World) -> None:
+    record = await world.add()
+    attempt = await world.start(record)
+    await world.store.end_attempt(attempt.prompt_id, "instance_gone", None, world.later(), retry=True)
+    assert (await world.finish(attempt)).job.status is JobStatus.SUCCEEDED
+
+
+async def test_a_failed_job_gets_its_money_back(world: World) -> None:
+    record = await world.add(n=2)
+    await world.finish(await world.start(record, 0))
+    await world.start(record, 1)
+    failed = await world.store.fail_job(record.job.id, ERROR, world.later())
+    assert (failed.job.status, failed.job.error) == (JobStatus.FAILED, ERROR)
+    assert [shard.status for shard in failed.shards] == [ShardStatus.SUCCEEDED, ShardStatus.FAILED]
+    assert await world.wallet() == (1_000_000, 0)
+    assert await world.store.fail_job(record.job.id, JobError(code="x", message="y"), world.later()) == failed
+
+
+@pytest.mark.parametrize("started", [False, True])
+async def test_a_cancelled_job_gets_its_money_back(world: World, started: bool) -> None:
+    record = await world.add()
+    if started:
+        await world.start(record)
+    cancelled = await world.store.cancel_job(record.job.id, world.later())
+    assert (cancelled.job.status, cancelled.job.finished_at) == (JobStatus.CANCELLED, world.now)
+    assert cancelled.shards[0].status is ShardStatus.CANCELLED
+    assert await world.wallet() == (1_000_000, 0)
+    assert await world.store.cancel_job(record.job.id, world.later()) == cancelled
+
+
+async def test_a_result_after_the_end_changes_nothing(world: World) -> None:
+    record = await world.add()
+    attempt = await world.start(record)
+    cancelled = await world.store.cancel_job(record.job.id, world.later())
+    assert await world.store.open_attempts() == [attempt]
+    assert await world.finish(attempt) == cancelled
+    assert await world.store.open_attempts() == []
+    assert await world.wallet() == (1_000_000, 0)
+
+
+async def test_a_cancelled_shard_does_not_start(world: World) -> None:
+    record = await world.add()
+    await world.store.cancel_job(record.job.id, world.later())
+    assert not await world.store.start_attempt(world.attempt(record))
+
+
+async def test_what_has_succeeded_can_not_fail_or_be_cancelled(world: World) -> None:
+    done = await world.succeed()
+    assert await world.store.cancel_job(done.job.id, world.later()) == done
+    assert await world.store.fail_job(done.job.id, ERROR, world.later()) == done
+    assert await world.wallet() == (990_000, 0)
+
+
+async def test_finish_and_cancel_at_once_have_one_winner(world: World) -> None:
+    for _ in range(10):
+        record = await world.add()
+        attempt = await world.start(record)
+        one, other = await asyncio.gather(
+            world.finish(attempt), world.store.cancel_job(record.job.id, world.now)
+        )
+        assert one.job.status == other.job.status
+
+
+async def test_unknown_ids(world: World) -> None:
+    assert await world.store.get_job("nothing") is None
+    with pytest.raises(NotFound):
+        await world.store.cancel_job("nothing", world.now)
+    with pytest.raises(NotFound):
+        await world.store.fail_job("nothing", ERROR, world.now)
+    with pytest.raises(NotFound):
+        await world.store.finish_shard("nothing", [PICTURE], USAGE, world.now)
+    with pytest.raises(NotFound):
+        await world.store.end_attempt("nothing", "ok", None, world.now, retry=False)
+
+
+async def test_jobs_are_listed_newest_first_in_pages(world: World) -> None:
+    added = [(await world.add()).job.id for _ in range(5)]
+    page = await world.store.list_jobs(limit=2)
+    seen = [record.job.id for record in page.items]
+    while page.cursor is not None:
+        page = await world.store.list_jobs(limit=2, cursor=page.cursor)
+        seen.extend(record.job.id for record in page.items)
+    assert seen == added[::-1]
+
+
+async def test_jobs_are_listed_by_account_and_status(world: World) -> None:
+    other = await world.store.add_account("Bob", "free", world.now)
+    await world.store.credit(other.id, 10_000, "opening", world.now)
+    mine, done, theirs = await world.add(), await world.succeed(), await world.add(account_id=other.id)
+
+    async def ids(account_id: str | None, status: JobStatus | None = None) -> list[str]:
+        page = await world.store.list_jobs(account_id, status=status)
+        return [record.job.id for record in page.items]
+
+    assert await ids(world.account.id) == [done.job.id, mine.job.id]
+    assert await ids(world.account.id, JobStatus.SUCCEEDED) == [done.job.id]
+    assert await ids(None, JobStatus.QUEUED) == [theirs.job.id, mine.job.id]
+    with pytest.raises(InvalidRequest):
+        await world.store.list_jobs(other.id, cursor=mine.job.id)
+
+
+@pytest.mark.parametrize("cursor", ["", "nothing", "\ud800"])
+async def test_a_made_up_cursor_is_refused(world: World, cursor: str) -> None:
+    with pytest.raises(InvalidRequest):
+        await world.store.list_jobs(cursor=cursor)
+
+
+@pytest.mark.parametrize("kind", STORES)
+async def test_a_restart_finds_what_is_unfinished(kind: str, tmp_path: Path) -> None:
+    async with open_world(kind, tmp_path) as world:
+        waiting, running = await world.add(n=2), await world.add()
+        attempt = await world.start(running)
+        await world.succeed()
+        expected = [await world.again(waiting), await world.again(running)]
+    store = open_store(kind, tmp_path)
+    try:
+        assert await store.unfinished() == expected
+        assert await store.open_attempts() == [attempt]
+        assert await store.audit() == []
+    finally:
+        await store.close()

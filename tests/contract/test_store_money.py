@@ -1,0 +1,178 @@
+"""Accounts, keys, wallets, usage and the audit: one suite for every store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from store_world import STORES, World, open_world
+
+from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
+from orchestrator.jobs import JobError, Usage
+from pricing import ledger
+from pricing.ledger import EntryKind
+
+
+@pytest.fixture(params=STORES)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(request.param, tmp_path) as world:
+        yield world
+
+
+async def test_accounts_and_keys_are_found(world: World) -> None:
+    other = await world.store.add_account("Bob", "pro", world.later())
+    key = await world.store.add_key(other.id, "1" * 64, "pk-Zz9_", "server", world.later())
+    assert await world.store.accounts() == [world.account, other]
+    assert (key.account, key.name, key.revoked) == (other, "server", False)
+    assert await world.store.find_key("1" * 64) == key == await world.store.get_key(key.id)
+    assert await world.store.list_keys() == [world.key, key]
+    assert await world.store.list_keys(other.id) == [key]
+    assert await world.store.resolve_account(key.id) == other
+    assert await world.store.resolve_account(other.id) == other
+
+
+async def test_a_revoked_key_is_found_as_such(world: World) -> None:
+    when = world.later()
+    revoked = await world.store.revoke_key(world.key.id, when)
+    assert (revoked.revoked, revoked.revoked_at) == (True, when)
+    assert await world.store.revoke_key(world.key.id, world.later()) == revoked
+    assert await world.store.find_key(world.key.digest) == revoked
+
+
+async def test_unknown_accounts_and_keys(world: World) -> None:
+    assert await world.store.find_key("f" * 64) is None
+    with pytest.raises(NotFound):
+        await world.store.get_key("key_none")
+    with pytest.raises(NotFound):
+        await world.store.revoke_key("key_none", world.now)
+    with pytest.raises(NotFound):
+        await world.store.resolve_account("acct_none")
+    with pytest.raises(NotFound):
+        await world.store.add_key("acct_none", "2" * 64, "pk-", "", world.now)
+    with pytest.raises(NotFound):
+        await world.store.credit("acct_none", 1, "x", world.now)
+    with pytest.raises(NotFound):
+        await world.store.balance("acct_none")
+    with pytest.raises(NotFound):
+        await world.store.ledger("acct_none")
+
+
+async def test_a_name_that_is_not_unicode_is_the_callers_mistake(world: World) -> None:
+    with pytest.raises(InvalidRequest):
+        await world.store.add_account("\ud800", "free", world.now)
+
+
+async def test_a_payment_is_booked_once_per_reference(world: World) -> None:
+    for _ in range(3):
+        balance = await world.store.credit(world.account.id, 250_000, "invoice 1", world.later())
+    assert (balance.available, balance.held, balance.total) == (1_250_000, 0, 1_250_000)
+    with pytest.raises(Conflict):
+        await world.store.credit(world.account.id, 250_001, "invoice 1", world.later())
+    other = await world.store.add_account("Bob", "free", world.now)
+    assert (await world.store.credit(other.id, 5, "invoice 1", world.now)).available == 5
+
+
+@pytest.mark.parametrize("micros", [0, -1])
+async def test_a_payment_is_more_than_nothing(world: World, micros: int) -> None:
+    with pytest.raises(InvalidRequest):
+        await world.store.credit(world.account.id, micros, "x", world.now)
+
+
+async def test_the_ledger_tells_the_whole_story(world: World) -> None:
+    done = await world.succeed(price=20_000)
+    failed = await world.add(price=30_000)
+    await world.store.fail_job(failed.job.id, JobError(code="c", message="m"), world.later())
+    page = await world.store.ledger(world.account.id)
+    assert [(entry.kind, entry.micros, entry.job_id) for entry in page.items] == [
+        (EntryKind.RELEASE, 30_000, failed.job.id),
+        (EntryKind.HOLD, 30_000, failed.job.id),
+        (EntryKind.CAPTURE, 20_000, done.job.id),
+        (EntryKind.HOLD, 20_000, done.job.id),
+        (EntryKind.CREDIT, 1_000_000, None),
+    ]
+    balances = ledger.balances(page.items)
+    assert balances[ledger.wallet(world.account.id)] == (await world.wallet())[0]
+    assert balances[ledger.REVENUE] == 20_000
+
+
+async def test_the_ledger_comes_in_pages(world: World) -> None:
+    for number in range(4):
+        await world.store.credit(world.account.id, 1, f"r{number}", world.later())
+    page = await world.store.ledger(world.account.id, limit=2)
+    references = [entry.reference for entry in page.items]
+    while page.cursor is not None:
+        page = await world.store.ledger(world.account.id, limit=2, cursor=page.cursor)
+        references.extend(entry.reference for entry in page.items)
+    assert references == ["r3", "r2", "r1", "r0", "opening"]
+
+
+async def test_a_cursor_of_another_account_is_refused(world: World) -> None:
+    other = await world.store.add_account("Bob", "free", world.now)
+    await world.store.credit(other.id, 1, "x", world.now)
+    entry = (await world.store.ledger(other.id)).items[0]
+    with pytest.raises(InvalidRequest):
+        await world.store.ledger(world.account.id, cursor=entry.key)
+
+
+async def test_exactly_as_many_jobs_as_the_wallet_can_pay(world: World) -> None:
+    async def submit() -> bool:
+        try:
+            await world.add(price=10_000)
+        except InsufficientBalance:
+            return False
+        return True
+
+    accepted = await asyncio.gather(*(submit() for _ in range(1_000)))
+    assert accepted.count(True) == 100
+    assert await world.wallet() == (0, 1_000_000)
+    for record in await world.store.unfinished():
+        await world.finish(await world.start(record))
+    assert await world.wallet() == (0, 0)
+
+
+async def test_usage_adds_up_by_day_key_and_model(world: World) -> None:
+    await world.succeed(n=2, price=20_000)
+    await world.succeed(price=10_000)
+    await world.succeed(price=5_000, model="flux-1-dev")
+    failed = await world.add()
+    await world.store.cancel_job(failed.job.id, world.later())
+    world.later(timedelta(days=1).total_seconds())
+    simulated = await world.add(price=1_000)
+    await world.finish(await world.start(simulated), usage=Usage(gpu_seconds=4, simulated=True))
+    rows = await world.store.usage()
+    assert [
+        (row.day.day, row.model, row.jobs, row.outputs, row.micros, row.gpu_seconds, row.simulated)
+        for row in rows
+    ] == [
+        (1, "flux-1-dev", 1, 1, 5_000, 1.5, False),
+        (1, "sdxl-1.0", 2, 3, 30_000, 4.5, False),
+        (2, "sdxl-1.0", 1, 1, 1_000, 4.0, True),
+    ]
+    assert {(row.account_id, row.key_id) for row in rows} == {(world.account.id, world.key.id)}
+
+
+async def test_usage_is_cut_by_day_and_account(world: World) -> None:
+    await world.succeed()
+    world.later(timedelta(days=1).total_seconds())
+    await world.succeed()
+    second = date(2026, 3, 2)
+    assert [row.day for row in await world.store.usage(since=second)] == [second]
+    assert [row.day for row in await world.store.usage(until=second)] == [date(2026, 3, 1)]
+    assert await world.store.usage(account_id="acct_none") == []
+
+
+async def test_a_clock_that_goes_back_does_no_harm(world: World) -> None:
+    record = await world.add()
+    world.later(-3600)
+    done = await world.finish(await world.start(record))
+    assert await world.store.get_job(done.job.id) == done
+    assert await world.wallet() == (990_000, 0)
+
+
+async def test_sums_stay_exact_over_large_amounts(world: World) -> None:
+    for number in range(9):
+        await world.store.credit(world.account.id, 10**12 - 1, f"large {number}", world.now)
+    assert (await world.wallet())[0] == 1_000_000 + 9 * (10**12 - 1)

@@ -15,8 +15,8 @@ from comfy_instances.local import COMFYUI_RULES, LocalFleet
 #: Where nothing is installed and nothing was asked for.
 DEFAULT_SIMULATORS = 2
 NOTICE = (
-    "ComfyUI is not installed, so {count} SIMULATED instances stand in for it: their pictures show parameters, "
-    "not models. Run `pixelfactory comfyui install` for real ones."
+    "ComfyUI is not installed, so {count} SIMULATED instances stand in for it: their pictures show "
+    "parameters, not models. Run `pixelfactory comfyui install` for real ones."
 )
 
 

@@ -26,6 +26,14 @@ def load_recorded() -> Mapping[str, Any]:
     return nodes
 
 
+def load_packs() -> Mapping[str, Any]:
+    """Class name -> facts of the nodes of those custom packs that our models may use."""
+    nodes: dict[str, Any] = {}
+    for pack in sorted(resources.files("comfy_instances").joinpath("facts/packs").iterdir(), key=str):
+        nodes |= json.loads(pack.read_bytes())["nodes"]
+    return nodes
+
+
 def record(object_info: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a server's `/object_info` answer that is worth keeping, by class name."""
     return {name: _facts(info) for name, info in sorted(object_info.items())}

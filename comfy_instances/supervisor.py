@@ -102,23 +102,24 @@ class Supervisor:
                 env=child_environment(**self.launch.environment),
             )
         except OSError as error:
-            self._history = self._history.ended(self._now(), f"cannot be launched: {error}", self._rules)
+            await self._end(f"cannot be launched: {error}")
 
     async def _end(self, reason: str | None) -> None:
         """Stop the child and close its session; `reason` is None where that was our plan."""
         child, session = self._child, self._session
         self._child = self._session = None
+        # Nobody may choose it any more when those who wait for its prompts hear that it is gone.
         self._roster.hold(self.launch.id, None)
-        if child is not None:
-            await child.stop(self._rules.stop_seconds)
+        self._report(InstanceState.DOWN, detail=reason or "stopped", vram_free=None, memory=None)
         if session is not None:
             await session.close()
+        if child is not None:
+            await child.stop(self._rules.stop_seconds)
         now = self._now()
         if reason is None:
             self._history = self._history.stopped(now)
         else:
             self._history = self._history.ended(now, reason, self._rules)
-        self._report(InstanceState.DOWN, detail=reason or "stopped", vram_free=None, memory=None)
 
     async def _pause(self, until: float) -> None:
         """Until the clock says so, the next look is due, the child has ended or a wish has come."""

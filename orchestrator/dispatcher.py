@@ -15,7 +15,7 @@ from comfy_instances.fleet import Fleet, InstanceInfo, InstanceState
 from orchestrator.catalog import Model
 from orchestrator.errors import ServiceError
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, Shard, ShardStatus
-from orchestrator.media.objects import StoreError
+from orchestrator.media.errors import StoreError
 from orchestrator.runner import Run, Runner
 from orchestrator.scheduler import (
     CancelShard,
@@ -107,6 +107,8 @@ class Dispatcher:
 
     async def stop(self, patience: float) -> None:
         """Begins nothing new, gives running attempts `patience` seconds, leaves the rest for next time."""
+        if self._stopping:
+            return
         self._stopping = True
         self._unsubscribe()
         if self._tasks:

@@ -44,7 +44,7 @@ class Outputs:
         except CorruptMedia as error:
             raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
-        key = content_key("outputs", sha256, found.extension)
+        key = content_key("outputs", sha256, found.ext)
         await self._objects.put_patiently(key, data, found.content_type, patience=self._patience)
         return Output(
             key=key,

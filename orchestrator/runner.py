@@ -105,9 +105,9 @@ class Runner:
         return dict(zip(keys, files, strict=True))
 
     async def _upload_one(self, session: Session, key: str) -> FileRef:
-        stored = await self.objects.get(key)
+        data = await self.objects.get(key)
         extension = key.rpartition(".")[2]
-        name = await session.upload(f"{self.token()}.{extension}", stored.data, stored.content_type)
+        name = await session.upload(f"{self.token()}.{extension}", data, f"image/{extension}")
         return FileRef(filename=name, subfolder="", type="input")
 
     def _listener(self, shard: Shard) -> Listener:

@@ -7,12 +7,13 @@ Precedence: command-line flags, then environment (`PIXELFACTORY_*`), then the TO
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -49,7 +50,9 @@ class Settings(BaseSettings):
     s3_region: str = Field("us-east-1", description="Region used in signatures.")
     s3_public_endpoint: str | None = Field(None, description="URL callers use for presigned links.")
 
-    instances: tuple[str, ...] = Field((), description="URLs of running ComfyUI servers to adopt.")
+    instances: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="URLs of running ComfyUI servers to adopt, separated by commas."
+    )
     simulate: int = Field(0, ge=0, le=64, description="Number of simulated instances to force.")
     simulator_time_scale: float = Field(
         0.1, ge=0, description="Simulated seconds per real second of a Blackwell card."
@@ -70,6 +73,13 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(30, ge=0, description="How long SIGTERM waits for running work.")
     public_metrics: bool = Field(True, description="Serve /metrics without a token.")
     log_level: str = Field("INFO", description="Level of the service's log.")
+
+    @field_validator("instances", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(url.strip() for url in value.split(",") if url.strip())
+        return value
 
     @property
     def database_path(self) -> Path:

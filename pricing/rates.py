@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -42,31 +43,45 @@ _FACTORS: Mapping[Scale, Callable[[Work], Fraction]] = {
 
 
 class Measure(StrEnum):
-    """What a tier limits, by the ending of its label."""
+    """What a tier limits."""
 
-    MEGAPIXELS = "MP"  #: area, in steps of 1024 x 1024
-    SQUARE = "K"  #: area of a square of so many times 1024 pixels
-    LINES = "p"  #: the shorter side
-    SECONDS = "s"  #: length of the video
+    AREA = "area"  #: pixels
+    LINES = "lines"  #: the shorter side
+    SECONDS = "seconds"  #: length of the video
 
     def of(self, work: Work) -> Fraction:
         match self:
-            case Measure.MEGAPIXELS | Measure.SQUARE:
+            case Measure.AREA:
                 return Fraction(work.pixels)
             case Measure.LINES:
                 return Fraction(min(work.width, work.height))
             case Measure.SECONDS:
                 return work.seconds
 
-    def limit(self, number: Fraction) -> Fraction:
-        """The largest measure that a label with this number takes in."""
-        match self:
-            case Measure.MEGAPIXELS:
-                return number * BASE_PIXELS
-            case Measure.SQUARE:
-                return (number * 1024) ** 2
-            case Measure.LINES | Measure.SECONDS:
-                return number
+
+_LABEL = re.compile(r"(?P<number>[0-9.]+) ?(?P<unit>MP|K|p|s|x(?P<height>[0-9]+))", re.ASCII)
+
+
+def parse_label(label: str) -> tuple[Measure, Fraction]:
+    """What a tier limits, and to how much: `0.5 MP`, `4K` (a square of 4 x 1024), `512x512`, `720p`, `6s`.
+
+    Raises TariffError.
+    """
+    match = _LABEL.fullmatch(label)
+    if match is None:
+        raise TariffError(f"tier {label!r} is not written like 0.5 MP, 4K, 512x512, 720p or 6s")
+    number = parse_amount(match["number"])
+    match match["unit"]:
+        case "MP":
+            return Measure.AREA, number * BASE_PIXELS
+        case "K":
+            return Measure.AREA, (number * 1024) ** 2
+        case "p":
+            return Measure.LINES, number
+        case "s":
+            return Measure.SECONDS, number
+        case _:
+            return Measure.AREA, number * int(match["height"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +99,8 @@ class Tier:
     @classmethod
     def parse(cls, label: str, value: object) -> Tier:
         """Raises TariffError."""
-        for measure in Measure:
-            if label.endswith(measure.value):
-                number = parse_amount(label.removesuffix(measure.value).strip())
-                return cls(label, measure, measure.limit(number), parse_tiers(value))
-        raise TariffError(f"tier {label!r} must end in one of {', '.join(Measure)}")
+        measure, limit = parse_label(label)
+        return cls(label, measure, limit, parse_tiers(value))
 
 
 #: Units of the tariff, or tiers in rising order that lead to them.
@@ -110,12 +122,9 @@ def parse_tiers(value: object) -> Rate:
     if not isinstance(value, Mapping):
         return parse_amount(value)
     tiers = sorted((Tier.parse(label, rate) for label, rate in value.items()), key=lambda tier: tier.limit)
-    if len({tier.measure for tier in tiers}) != 1 and {tier.measure for tier in tiers} != _AREA:
+    if len({tier.measure for tier in tiers}) != 1:
         raise TariffError(f"tiers must all measure one thing: {', '.join(map(str, value))}")
     return tuple(tiers)
-
-
-_AREA = {Measure.MEGAPIXELS, Measure.SQUARE}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,7 +28,7 @@ UNCHECKED: Mapping[str, frozenset[str]] = {"CustomCombo": frozenset({"choice"})}
 WEIGHT_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf")
 
 #: What a graph of the wrong shape makes the checks stumble over: links to nowhere, nodes without inputs.
-MALFORMED = (LookupError, TypeError, AttributeError, ValueError)
+MALFORMED = (LookupError, TypeError, AttributeError, ValueError, RecursionError)
 
 _CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 

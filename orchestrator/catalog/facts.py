@@ -14,12 +14,15 @@ from typing import Any
 NodeFacts = Mapping[str, Mapping[str, Any]]
 
 # Types whose values an author enters; all others come through a link.
-WIDGET_TYPES = frozenset(
-    "INT FLOAT BOOLEAN STRING MARKDOWN COMBO IMAGEUPLOAD COLOR IMAGECOMPARE BOUNDING_BOX BOUNDING_BOXES "
-    "CHART GALLERIA PAINTER COMPOSITOR TEXTAREA CURVE RANGE VIDEO_EDIT RESOLUTION_PREVIEW "
-    "LIGHT_INFO_PREVIEW COLORS LOAD_3D LOAD_3D_ADVANCED PREVIEW_3D AUDIO_UI AUDIOUPLOAD AUDIO_RECORD "
-    "WEBCAM COMFY_DYNAMICCOMBO_V3 COMFY_DYNAMICGROUP_V3".split()
-)
+# fmt: off
+WIDGET_TYPES = frozenset({
+    "INT", "FLOAT", "BOOLEAN", "STRING", "MARKDOWN", "COMBO", "IMAGEUPLOAD", "COLOR", "IMAGECOMPARE",
+    "BOUNDING_BOX", "BOUNDING_BOXES", "CHART", "GALLERIA", "PAINTER", "COMPOSITOR", "TEXTAREA", "CURVE",
+    "RANGE", "VIDEO_EDIT", "RESOLUTION_PREVIEW", "LIGHT_INFO_PREVIEW", "COLORS", "LOAD_3D",
+    "LOAD_3D_ADVANCED", "PREVIEW_3D", "AUDIO_UI", "AUDIOUPLOAD", "AUDIO_RECORD", "WEBCAM",
+    "COMFY_DYNAMICCOMBO_V3", "COMFY_DYNAMICGROUP_V3",
+})
+# fmt: on
 ANY = "*"
 _UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
 
@@ -131,10 +134,10 @@ def _input(name: str, spec: Any, required: bool) -> Input:
     if type == "COMFY_MATCHTYPE_V3":
         return Input(name, str((options.get("template") or {}).get("allowed_types", ANY)), required, options)
     if type == "COMFY_DYNAMICCOMBO_V3":
-        choices = tuple(option["key"] for option in options.get("options", ()))
-        return Input(name, type, required, options, choices)
-    choices = options.get("options") if type == "COMBO" else None
-    return Input(name, str(type), required, options, None if choices is None else tuple(choices))
+        keys = tuple(option["key"] for option in options.get("options", ()))
+        return Input(name, type, required, options, keys)
+    listed = options.get("options") if type == "COMBO" else None
+    return Input(name, str(type), required, options, None if listed is None else tuple(listed))
 
 
 def _parts(spec: Any) -> tuple[Any, Mapping[str, Any]]:

@@ -57,9 +57,11 @@ def compile_leaf(text: str, names: Set[str]) -> Leaf:
     def evaluate(context: Context) -> Any:
         try:
             value = compiled(context)
+            if isinstance(value, Undefined):
+                str(value)  # raises the error that says what is undefined
         except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError) as error:
             raise BadExpression(f"{text!r}: {error}") from error
-        if isinstance(value, Undefined) or not isinstance(value, _NATIVE_TYPES):
+        if not isinstance(value, _NATIVE_TYPES):
             raise BadExpression(f"{text!r} gives no value that JSON can hold")
         return value
 

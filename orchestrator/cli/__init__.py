@@ -1,0 +1,7 @@
+"""`pixelfactory`: one module per noun."""
+
+from __future__ import annotations
+
+from orchestrator.cli.main import main
+
+__all__ = ["main"]

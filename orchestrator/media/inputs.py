@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.metadata import strip, webp_size
-from orchestrator.media.pictures import decoding, encode_png, flattened, has_alpha, opened
+from orchestrator.media.metadata import orientation, strip, webp_size
+from orchestrator.media.pictures import encode_png, flattened, has_alpha, opened
 from orchestrator.media.sniffing import EXTENSIONS, sniff
 
 #: Two decoders at once: enough for the cores beside the GPUs, and a bound on memory under a flood of
@@ -29,7 +29,16 @@ _DECODERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="picture-input"
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _DATA_URL = re.compile(r"\s*data:(?P<head>[^,]{0,200}),", re.IGNORECASE)
 _URLSAFE = str.maketrans("-_", "+/")
-_ORIENTATION = 0x0112
+#: What brings a picture of each EXIF orientation upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,10 +135,12 @@ def _decode(data: bytes, content_type: str, limits: ImageLimits) -> InputImage:
     with opened(stripped.data, content_type) as picture:
         _check_size(picture.size, limits)
         picture.load()
-        orientation = _orientation(stripped.exif)
-        if orientation == 1 and _is_plain(picture):
+        turn = _TURNS.get(orientation(stripped.exif))
+        if turn is None and _is_plain(picture):
             return _image(stripped.data, content_type, picture)
-        upright = _upright(flattened(picture), orientation)
+        upright = flattened(picture)
+        if turn is not None:
+            upright = upright.transpose(turn)
         return _image(encode_png(upright), "image/png", upright)
 
 
@@ -149,25 +160,6 @@ def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
             f"The image has {width}x{height} pixels; at most {limits.max_pixels} pixels"
             f" and {limits.max_side} a side are allowed.",
         )
-
-
-def _orientation(exif: bytes | None) -> int:
-    """1 (upright) to 8; a broken EXIF block turns nothing."""
-    if not exif:
-        return 1
-    block = Image.Exif()
-    try:
-        with decoding():
-            block.load(exif)
-            value = block.get(_ORIENTATION, 1)
-    except CorruptMedia:
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _upright(picture: Image.Image, orientation: int) -> Image.Image:
-    picture.getexif()[_ORIENTATION] = orientation
-    return ImageOps.exif_transpose(picture)
 
 
 def _image(data: bytes, content_type: str, picture: Image.Image) -> InputImage:

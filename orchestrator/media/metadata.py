@@ -17,6 +17,7 @@ _WEBP_KEPT = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
 #: VP8X flags that announce a colour profile, EXIF and XMP.
 _WEBP_METADATA_FLAGS = 0x20 | 0x08 | 0x04
 
+_ORIENTATION, _SHORT = 0x0112, 3
 _EXIF_PREFIX = b"Exif\x00\x00"
 _SOI, _EOI, _SOS, _APP0, _APP1, _ADOBE, _APP15, _COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 #: Markers that stand alone, without a length: TEM and the restart markers.
@@ -112,15 +113,35 @@ def _strip_webp(data: bytes) -> Stripped:
     return Stripped(b"RIFF" + struct.pack("<I", len(body)) + body, exif)
 
 
+def orientation(exif: bytes | None) -> int:
+    """1 (upright) to 8, as the camera was held; 1 where the block is broken or does not say."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2]) if exif else None
+    if exif is None or order is None:
+        return 1
+    try:
+        (at,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, at)
+        for index in range(count):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, at + 2 + 12 * index)
+            if (tag, kind) == (_ORIENTATION, _SHORT):
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
 def webp_size(data: bytes) -> tuple[int, int]:
     """Width and height by a stripped WebP's header: its decoder takes memory for them on opening."""
     try:
-        if data[12:16] == b"VP8X":
-            return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-        if data[12:16] == b"VP8L":
-            bits = struct.unpack_from("<I", data, 21)[0]
-            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        width, height = struct.unpack_from("<HH", data, 26)
+        match data[12:16]:
+            case b"VP8X":
+                return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+            case b"VP8L":
+                (bits,) = struct.unpack_from("<I", data, 21)
+                return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+            case b"VP8 ":
+                width, height = struct.unpack_from("<HH", data, 26)
+                return width & 0x3FFF, height & 0x3FFF
     except struct.error as error:
         raise CorruptMedia("the picture is cut off") from error
-    return width & 0x3FFF, height & 0x3FFF
+    raise CorruptMedia("the picture does not begin with its size")

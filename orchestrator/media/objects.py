@@ -33,8 +33,6 @@ _TIMEOUT = urllib3.Timeout(connect=3.0, read=30.0)
 _PROBE_TIMEOUT = urllib3.Timeout(connect=1.0, read=1.5)
 #: Nothing we keep is worth a multipart upload; one PUT is one round trip, and its ETag the data's MD5.
 _PART_SIZE = 1024 * 1024 * 1024
-#: Seconds for which an object counts as just written and is not sent again.
-_FRESH = 3600.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
 _UNSAFE_IN_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -68,10 +66,15 @@ def content_key(prefix: str, sha256: str, ext: str) -> str:
 
 
 class ObjectStore:
-    """One bucket. Every call raises the StoreError tree, and only that."""
+    """One bucket. Every call raises the StoreError tree, and only that.
 
-    def __init__(self, access: S3Access) -> None:
+    `fresh` is for how many seconds an object counts as just written and is not sent again: at least so
+    much longer than promised do deletion rules have to keep it.
+    """
+
+    def __init__(self, access: S3Access, *, fresh: float = 3600.0) -> None:
         self._bucket = access.bucket
+        self._fresh = fresh
         self._pools = (_pool(_TIMEOUT), _pool(_PROBE_TIMEOUT))
         self._client = _client(access, access.endpoint, self._pools[0])
         self._probe = _client(access, access.endpoint, self._pools[1])
@@ -118,11 +121,11 @@ class ObjectStore:
                 raise
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Stores `data` under `key`; afterwards the object is at most an hour old.
+        """Stores `data` under `key`; afterwards the object is at most `fresh` seconds old.
 
-        Data that was written less than an hour ago is not sent again: a repeated upload of a film must
-        not pull it away under somebody who is loading it. Whatever is older is written anew, so that
-        the deletion rules count from now.
+        The same data written lately is not sent again: a repeated upload of a film must not pull it away
+        under somebody who is loading it. Whatever is older is written anew, so that the deletion rules
+        count from now.
         """
         await self._call(lambda: self._put(key, data, content_type))
 
@@ -142,7 +145,7 @@ class ObjectStore:
         if (there.size, there.content_type) != (len(data), content_type):
             return False
         age = (datetime.now(UTC) - there.modified).total_seconds()
-        return age < _FRESH and there.etag == hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return age < self._fresh and there.etag == hashlib.md5(data, usedforsecurity=False).hexdigest()
 
     async def put_patiently(
         self, key: str, data: bytes, content_type: str, *, patience: float = 900.0

@@ -33,9 +33,14 @@ STREAM_TYPES = frozenset(_DEMUXERS)
 #: A film container without a picture in it.
 _SOUND_ONLY = {"video/mp4": "audio/mp4", "video/webm": "audio/webm"}
 
+#: Ids of the two elements that a Matroska or WebM file consists of.
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
 
 def describe_stream(data: bytes, content_type: str) -> MediaInfo:
     """Raises CorruptMedia for media that is broken, cut off or without a stream."""
+    if _announced_length(data) > len(data):
+        raise CorruptMedia(f"the {content_type} is cut off")
     try:
         with av.open(io.BytesIO(data), "r", format=_DEMUXERS[content_type]) as container:
             if container.streams.video:
@@ -85,3 +90,30 @@ def _decode_first(container: InputContainer, stream: Stream) -> None:
 
 def _duration(container: InputContainer) -> float | None:
     return container.duration / av.time_base if container.duration else None
+
+
+def _announced_length(data: bytes) -> int:
+    """Bytes that the outermost container says it has, or 0 where it does not say.
+
+    FFmpeg reads what there is of such a file and takes that for the whole.
+    """
+    if data.startswith(b"RIFF"):
+        size = int.from_bytes(data[4:8], "little")
+        return 0 if size == 0xFFFFFFFF else 8 + size
+    if data.startswith(_EBML):
+        size, start = _ebml_size(data, len(_EBML))
+        segment = start + size
+        if data[segment : segment + 4] == _SEGMENT:
+            size, start = _ebml_size(data, segment + 4)
+            return start + size
+    return 0
+
+
+def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
+    """The size of an element's content (0: unknown), and where that begins."""
+    width = 9 - data[at].bit_length() if at < len(data) else 9
+    if width > 8:
+        raise CorruptMedia("the film is cut off")
+    most = (1 << 7 * width) - 1
+    size = int.from_bytes(data[at : at + width], "big") & most
+    return (0 if size == most else size), at + width

@@ -20,17 +20,15 @@ class Delivery:
 
     async def items(self, outputs: Sequence[Output], *, urls: bool) -> list[dict[str, str]]:
         """One `{"url": ...}` or `{"b64_json": ...}` per output."""
-        give = self._url_item if urls else self._embedded_item
-        return list(await asyncio.gather(*(give(output) for output in outputs)))
+        if urls:
+            return [{"url": self.url(output)} for output in outputs]
+        return list(await asyncio.gather(*(self._embedded(output) for output in outputs)))
 
-    async def url(self, output: Output) -> str:
+    def url(self, output: Output) -> str:
         """A URL that serves the file for a while, to anybody who has it."""
-        return await self._objects.presign(output.key, self._lifetime)
+        return self._objects.presign(output.key, self._lifetime)
 
-    async def _url_item(self, output: Output) -> dict[str, str]:
-        return {"url": await self.url(output)}
-
-    async def _embedded_item(self, output: Output) -> dict[str, str]:
-        stored = await self._objects.get(output.key)
-        encoded = await asyncio.to_thread(base64.b64encode, stored.data)
+    async def _embedded(self, output: Output) -> dict[str, str]:
+        data = await self._objects.get(output.key)
+        encoded = await asyncio.to_thread(base64.b64encode, data)
         return {"b64_json": encoded.decode("ascii")}

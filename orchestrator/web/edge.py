@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
-from orchestrator.errors import Conflict, InvalidRequest, NotFound, ServiceError
+from orchestrator.errors import Conflict, InvalidRequest, NotFound, ServiceError, Unavailable
+from orchestrator.media.errors import StoreError
 from orchestrator.web.dialects import error_body
 from orchestrator.web.metrics import HttpMetrics
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUEST_ID = "X-Request-Id"
 
 #: HTTP errors of the framework, in our words.
@@ -25,7 +25,7 @@ FRAMEWORK_ERRORS: dict[int, ServiceError] = {
 }
 
 
-def edge(metrics: HttpMetrics) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def edge(metrics: HttpMetrics) -> Middleware:
     """The one middleware of the application."""
 
     @web.middleware
@@ -36,6 +36,10 @@ def edge(metrics: HttpMetrics) -> Callable[[web.Request, Handler], Awaitable[web
             response = await handler(request)
         except ServiceError as error:
             response = error_response(request, error, error.status)
+        except StoreError as error:
+            log.error("request %s: %s", request_id, error)
+            away = Unavailable("The object store is away", code="store_unavailable", retry_after=5)
+            response = error_response(request, away, away.status)
         except web.HTTPException as error:
             response = _framework_response(request, error)
         except Exception:

@@ -13,7 +13,7 @@ from orchestrator.errors import GenerationFailed, InvalidRequest, Unavailable
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.service import GenerationRequest, Service
 from orchestrator.web.auth import authenticate
-from orchestrator.web.bodies import read_fields
+from orchestrator.web.bodies import is_form, read_fields
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import pixel_factory
 from orchestrator.web.jobs import job_view
@@ -51,14 +51,15 @@ class Generations:
         asked = _to_request(request, fields)
         record = await self._service.submit(key, asked)
         if "respond-async" in request.headers.get("Prefer", ""):
-            body = await job_view(record, self._delivery)
+            body = job_view(record, self._delivery)
             return web.json_response(body, status=202, headers={JOB: record.job.id})
         record = await self._result(record, asked)
         model = self._service.catalog[record.job.model]
         data = await self._delivery.items(record.outputs, urls=urls)
-        body = await asyncio.to_thread(json.dumps, pixel_factory.to_response(record, model, data))
+        answer = pixel_factory.to_response(record, model, data)
+        text = await asyncio.to_thread(json.dumps, answer)
         headers = {JOB: record.job.id} | ({SIMULATED: "true"} if record.simulated else {})
-        return web.Response(text=body, content_type="application/json", headers=headers)
+        return web.Response(text=text, content_type="application/json", headers=headers)
 
     async def quote(self, request: web.Request) -> web.Response:
         """The price of a generation's body."""
@@ -115,5 +116,5 @@ def _to_request(request: web.Request, fields: Mapping[str, Any]) -> GenerationRe
             code="invalid_idempotency_key",
             param="Idempotency-Key",
         )
-    form = request.content_type.startswith(("multipart/", "application/x-www-form"))
+    form = is_form(request)
     return pixel_factory.to_request(fields, form=form, idempotency_key=idempotency_key)

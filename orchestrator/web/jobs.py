@@ -16,9 +16,9 @@ from orchestrator.jobs import JobRecord, JobStatus, ShardStatus
 from orchestrator.service import Service
 from orchestrator.web.auth import authenticate
 from orchestrator.web.delivery import Delivery
+from orchestrator.web.queries import limit
 from pricing.money import to_cents, to_usd
 
-MAX_PAGE = 100
 _INPUT_KEY = re.compile(r"inputs/[0-9a-f]{2}/[0-9a-f]{64}\.[a-z0-9]+")
 
 
@@ -41,20 +41,20 @@ class Jobs:
         key = await authenticate(request, self._service.store)
         page = await self._service.jobs(
             key.account.id,
-            limit=_limit(request),
+            limit=limit(request),
             cursor=request.query.get("cursor"),
             status=_status(request),
         )
-        jobs = [await job_view(record, self._delivery) for record in page.items]
+        jobs = [job_view(record, self._delivery) for record in page.items]
         return web.json_response({"jobs": jobs, "nextCursor": page.cursor})
 
     async def get(self, request: web.Request) -> web.Response:
-        return web.json_response(await job_view(await self._own(request), self._delivery))
+        return web.json_response(job_view(await self._own(request), self._delivery))
 
     async def cancel(self, request: web.Request) -> web.Response:
         record = await self._own(request)
         record = await self._service.cancel(record.job.id)
-        return web.json_response(await job_view(record, self._delivery))
+        return web.json_response(job_view(record, self._delivery))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events until the job is finished."""
@@ -71,12 +71,12 @@ class Jobs:
         with self._service.events.subscribe(record.job.id) as subscription:
             # Read again: what happened before the subscription is in the store, the rest will be told.
             record = await self._service.get(record.job.account_id, record.job.id)
-            yield "job", await job_view(record, self._delivery)
+            yield "job", job_view(record, self._delivery)
             if record.job.finished:
                 return
             async for event in subscription:
                 if isinstance(event, JobChanged):
-                    yield "job", await job_view(event.record, self._delivery)
+                    yield "job", job_view(event.record, self._delivery)
                 else:
                     yield _live(event)
 
@@ -95,12 +95,12 @@ STATES = {
 }
 
 
-async def job_view(record: JobRecord, delivery: Delivery) -> dict[str, Any]:
+def job_view(record: JobRecord, delivery: Delivery) -> dict[str, Any]:
     """What a caller sees of a job. URLs are made anew each time and expire."""
     job = record.job
     urls: dict[str, list[str]] = {}
     for output in record.outputs if job.status is JobStatus.SUCCEEDED else ():
-        urls.setdefault(_media(output.content_type), []).append(await delivery.url(output))
+        urls.setdefault(_media(output.content_type), []).append(delivery.url(output))
     done = sum(shard.status is ShardStatus.SUCCEEDED for shard in record.shards)
     return {
         "jobId": job.id,
@@ -142,13 +142,6 @@ def _live(event: JobEvent) -> tuple[str, dict[str, Any]]:
             return "preview", {"shard": index, "content_type": content_type, "b64": encoded}
         case JobChanged():
             raise AssertionError("told as a whole job")
-
-
-def _limit(request: web.Request) -> int:
-    text = request.query.get("limit", "20")
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_PAGE:
-        raise InvalidRequest(f"`limit` must be between 1 and {MAX_PAGE}", code="invalid_limit", param="limit")
-    return int(text)
 
 
 def _status(request: web.Request) -> JobStatus | None:

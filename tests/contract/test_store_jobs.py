@@ -39,6 +39,11 @@ async def test_accepting_a_job_holds_its_price(world: World) -> None:
     assert await world.wallet() == (700_000, 300_000)
 
 
+async def test_a_new_request_repeats_nothing(world: World) -> None:
+    assert await world.store.find_repeated(world.job()) is None
+    assert await world.store.find_repeated(world.job(idempotency_key="k", request_digest="d")) is None
+
+
 async def test_without_the_money_there_is_no_job(world: World) -> None:
     with pytest.raises(InsufficientBalance) as caught:
         await world.add(price=1_000_001)
@@ -84,6 +89,7 @@ async def test_the_same_request_again_is_the_same_job(world: World) -> None:
     second = world.job(idempotency_key="k", request_digest="same")
     record, created = await world.store.add_job(second, shards_of(second, 1))
     assert (record, created) == (first, False)
+    assert await world.store.find_repeated(second) == first
     assert await world.wallet() == (990_000, 10_000)
 
 
@@ -95,6 +101,8 @@ async def test_the_same_request_again_is_found_after_it_is_finished(world: World
 
 async def test_another_request_under_the_same_key_is_a_conflict(world: World) -> None:
     await world.add(idempotency_key="k", request_digest="one")
+    with pytest.raises(Conflict):
+        await world.store.find_repeated(world.job(idempotency_key="k", request_digest="other"))
     with pytest.raises(Conflict) as caught:
         await world.add(idempotency_key="k", request_digest="other")
     assert caught.value.code == "idempotency_conflict"

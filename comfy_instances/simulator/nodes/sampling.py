@@ -109,8 +109,8 @@ def _laid_over(latent: Latent, target: Floats, strength: float) -> Floats:
     colours = target if latent.is_video else target[:, :, 0]
     new = old.copy()
     channels = min(3, old.shape[1])
-    new[:, :channels] = colours[:, :channels] if old.ndim >= 4 else old[:, :channels]
-    share: Floats | float = strength if old.any() else min(1.0, strength * 2)
+    new[:, :channels] = colours[:, :channels]
+    share: Floats | float = strength
     if latent.noise_mask is not None:
         share = share * resize(latent.noise_mask[:1], old.shape[-1], old.shape[-2], "bilinear")
     return (old * (1 - share) + new * share).astype(np.float32)

@@ -86,7 +86,7 @@ class SqliteStore:
         return await self._db.write(jobs.add_job, job, shards)
 
     async def find_repeated(self, job: Job) -> JobRecord | None:
-        return await self._db.read(jobs.same_request, job)
+        return await self._db.read(jobs.find_repeated, job)
 
     async def get_job(self, job_id: str) -> JobRecord | None:
         return await self._db.read(jobs.get_job, job_id)

@@ -25,9 +25,9 @@ _ACCOUNT_SUMS = """
 
 #: Rule -> query for (subject, detail) of what breaks it.
 RULES: Mapping[str, str] = {
-    "entries_sum_to_zero": f"""
+    "balances_sum_to_zero": """
         SELECT 'ledger', 'all accounts together hold ' || sum(micros)
-        FROM ({_ACCOUNT_SUMS}) HAVING sum(micros) <> 0""",
+        FROM balances HAVING sum(micros) <> 0""",
     "balances_equal_entries": f"""
         SELECT account, 'balance ' || coalesce(kept, 0) || ', entries ' || coalesce(booked, 0) FROM (
             SELECT account, sum(kept) AS kept, sum(booked) AS booked FROM (

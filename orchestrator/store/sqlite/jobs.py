@@ -27,7 +27,7 @@ def add_job(db: sqlite3.Connection, job: Job, shards: Sequence[Shard]) -> tuple[
     """Raises InsufficientBalance, Conflict, NotFound."""
     if job.finished or not shards:
         raise ValueError(f"job {job.id} must come in unfinished and with shards")
-    earlier = get_job(db, job.id) or same_request(db, job)
+    earlier = get_job(db, job.id) or find_repeated(db, job)
     if earlier is not None:
         return earlier, False
     get_account(db, job.account_id)
@@ -38,7 +38,7 @@ def add_job(db: sqlite3.Connection, job: Job, shards: Sequence[Shard]) -> tuple[
     return JobRecord(job=job, shards=tuple(shards)), True
 
 
-def same_request(db: sqlite3.Connection, job: Job) -> JobRecord | None:
+def find_repeated(db: sqlite3.Connection, job: Job) -> JobRecord | None:
     """The job that this account's idempotency key stands for. Raises Conflict for another request."""
     if job.idempotency_key is None:
         return None

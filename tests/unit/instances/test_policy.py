@@ -64,6 +64,22 @@ def says(health: Health) -> Event:
     return lambda history, now: history.answered(now, health)
 
 
+THREE_DEATHS: list[tuple[float, Event]] = [
+    (0, started),
+    (5, died),
+    (6, started),
+    (10, died),
+    (12, started),
+    (15, died),
+]
+TWO_LONG_RUNS: list[tuple[float, Event]] = [
+    (0, started),
+    (5, says(IDLE)),
+    (200, died),
+    (201, started),
+    (205, says(IDLE)),
+    (900, died),
+]
 HISTORIES: dict[str, tuple[list[tuple[float, Event]], float, Decision]] = {
     "never run": ([], 0, Start()),
     "starting": ([(0, started)], 10, Wait(120)),
@@ -78,24 +94,18 @@ HISTORIES: dict[str, tuple[list[tuple[float, Event]], float, Decision]] = {
     "died once, a second ago": ([(0, started), (8, says(BUSY)), (20, died)], 21, Start()),
     "died twice": ([(0, started), (5, died), (6, started), (10, died)], 11, Wait(12)),
     "died three times": (
-        [(0, started), (5, died), (6, started), (10, died), (12, started), (15, died)],
+        THREE_DEATHS,
         16,
         GiveUp(315, "ended 3 times in a row, last: killed by SIGKILL"),
     ),
-    "died three times, long ago": (
-        [(0, started), (5, died), (6, started), (10, died), (12, started), (15, died)],
-        315,
-        Start(),
-    ),
+    "died three times, long ago": (THREE_DEATHS, 315, Start()),
     "died once more after the pause": (
-        [(0, started), (5, died), (6, started), (10, died), (12, started), (15, died)]
-        + [(315, started), (320, died)],
+        [*THREE_DEATHS, (315, started), (320, died)],
         330,
         GiveUp(620, "ended 4 times in a row, last: killed by SIGKILL"),
     ),
     "deaths long apart": (
-        [(0, started), (5, says(IDLE)), (200, died), (201, started), (205, says(IDLE)), (900, died)]
-        + [(901, started), (905, says(IDLE)), (2000, died)],
+        [*TWO_LONG_RUNS, (901, started), (905, says(IDLE)), (2000, died)],
         2001,
         Start(),
     ),

@@ -20,6 +20,7 @@ def video(height: int, seconds: int) -> Work:
 
 AREA = Price.parse({"price": "1.5", "tiers": {"4 MP": "5", "0.5 MP": "1", "1 MP": "1.5", "2 MP": "3"}})
 SQUARE = Price.parse({"price": "3", "tiers": {"1K": "2", "2K": "3", "4K": "4"}})
+EXACT = Price.parse({"price": "2", "tiers": {"512x512": "1", "1024x1024": "2"}})
 LINES = Price.parse({"price": "1", "tiers": {"720p": "1", "1080p": "1.5"}})
 CLIPS = Price.parse({"price": "8", "tiers": {"768p": {"6s": "8", "10s": "12"}, "1080p": {"6s": "12"}}})
 
@@ -36,6 +37,8 @@ CLIPS = Price.parse({"price": "8", "tiers": {"768p": {"6s": "8", "10s": "12"}, "
         (SQUARE, image(1376, 760), "2"),
         (SQUARE, image(2048, 2048), "3"),
         (SQUARE, image(2056, 2048), "4"),
+        (EXACT, image(1024, 256), "1"),
+        (EXACT, image(520, 512), "2"),
         (LINES, video(480, 5), "1"),
         (LINES, video(720, 5), "1"),
         (LINES, video(1080, 5), "1.5"),
@@ -55,8 +58,9 @@ def test_without_tiers_the_base_price_is_the_rate() -> None:
 @pytest.mark.parametrize(
     ("entry", "text"),
     [
-        ({"price": "1", "tiers": {"big": "2"}}, "'big' must end in one of"),
-        ({"price": "1", "tiers": {"xMP": "2"}}, "'x' is not a decimal number"),
+        ({"price": "1", "tiers": {"big": "2"}}, "'big' is not written like"),
+        ({"price": "1", "tiers": {"xMP": "2"}}, "'xMP' is not written like"),
+        ({"price": "1", "tiers": {"1.2.3 MP": "2"}}, "'1.2.3' is not a decimal number"),
         ({"price": "1", "tiers": {"1 MP": "2", "720p": "3"}}, "must all measure one thing"),
         ({"price": "1", "tiers": "2"}, "must be a table"),
         ({"price": "1", "tiers": {"1 MP": {}}}, "must all measure one thing"),

@@ -1,0 +1,52 @@
+"""What nodes do: class name -> function from inputs to outputs.
+
+A function whose first parameter is named `call` gets the Call it works for. All take their inputs by
+keyword and answer with a sequence of outputs, or with Shown.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from comfy_instances.simulator.nodes import (
+    cogvideo,
+    conditioning,
+    images,
+    latents,
+    loading,
+    masks,
+    media,
+    sampling,
+    saving,
+    texts,
+)
+from comfy_instances.simulator.nodes.call import Call, Shown
+from comfy_instances.simulator.nodes.stand_in import stand_in
+
+NodeFunction = Callable[..., Any]
+
+FUNCTIONS: Mapping[str, NodeFunction] = {
+    **images.NODES,
+    **masks.NODES,
+    **latents.NODES,
+    **sampling.NODES,
+    **conditioning.NODES,
+    **media.NODES,
+    **texts.NODES,
+    **loading.NODES,
+    **saving.NODES,
+    **cogvideo.NODES,
+}
+
+#: Nodes that need only one of their lazy inputs: values so far -> its name.
+CHOOSERS: Mapping[str, Callable[[dict[str, Any]], str]] = {"ComfySwitchNode": texts.wanted_branch}
+
+
+def perform(call: Call, inputs: Mapping[str, Any]) -> Shown:
+    """Run a node. Raises what its function raises."""
+    function = FUNCTIONS.get(call.class_type, stand_in)
+    takes_call = next(iter(inspect.signature(function).parameters), "") == "call"
+    made = function(call, **inputs) if takes_call else function(**inputs)
+    return made if isinstance(made, Shown) else Shown({}, made)

@@ -1,0 +1,85 @@
+"""In which order the nodes of a graph run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def is_link(value: Any) -> bool:
+    """Whether an input's value is `[node id, output slot]`."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and isinstance(value[1], int | float)
+    )
+
+
+@dataclass(slots=True)
+class Order:
+    """The nodes that still have to run, dissolved from the inputs upwards.
+
+    Of those that are ready an output node comes first, then one right before an output, then one two
+    steps before it, then the one that was found first. Cached nodes are not waited for.
+    """
+
+    graph: Mapping[str, Any]
+    is_output: Callable[[str], bool]
+    #: Whether an input of a node is computed only when the node asks for it.
+    is_lazy: Callable[[str, str], bool]
+    is_cached: Callable[[str], bool]
+    #: Node -> the nodes that wait for it.
+    _waiting_for: dict[str, set[str]] = field(default_factory=dict)
+    #: Node -> how many nodes it waits for, in the order of discovery.
+    _blocked: dict[str, int] = field(default_factory=dict)
+
+    def add(self, node_id: str) -> None:
+        """The node and all it needs."""
+        found, links = [node_id], []
+        while found:
+            current = found.pop()
+            if current in self._blocked:
+                continue
+            self._blocked[current] = 0
+            self._waiting_for[current] = set()
+            for source in self._sources(current):
+                links.append((source, current))
+                if not self.is_cached(source):
+                    found.append(source)
+        for source, target in links:
+            self.require(source, target)
+
+    def require(self, source: str, target: str) -> None:
+        """Let `target` wait for `source`, unless that is cached."""
+        if self.is_cached(source):
+            return
+        self.add(source)
+        if target not in self._waiting_for[source]:
+            self._waiting_for[source].add(target)
+            self._blocked[target] += 1
+
+    def _sources(self, node_id: str) -> Iterator[str]:
+        for name, value in self.graph[node_id]["inputs"].items():
+            if is_link(value) and not self.is_lazy(node_id, name):
+                yield value[0]
+
+    def next(self) -> str | None:
+        """The node to run now; None when all are done. It stays in until `done`."""
+        ready = [node for node, count in self._blocked.items() if count == 0]
+        for distance in range(3):
+            for node in ready:
+                if self._leads_to_output(node, distance):
+                    return node
+        return ready[0] if ready else None
+
+    def _leads_to_output(self, node_id: str, distance: int) -> bool:
+        if distance == 0:
+            return self.is_output(node_id)
+        return any(self._leads_to_output(node, distance - 1) for node in self._waiting_for[node_id])
+
+    def done(self, node_id: str) -> None:
+        del self._blocked[node_id]
+        for waiting in self._waiting_for.pop(node_id):
+            self._blocked[waiting] -= 1

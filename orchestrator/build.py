@@ -1,0 +1,208 @@
+"""From settings to a running service: the only place that chooses implementations."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from comfy_instances.choice import RunComfyUI, Simulate, choose, make_fleet
+from comfy_instances.fleet import Fleet
+from comfy_instances.gpus import discover
+from comfy_instances.installation import find_install
+from orchestrator.catalog import Catalog
+from orchestrator.dispatcher import Dispatcher
+from orchestrator.events import EventHub
+from orchestrator.media.embedded import EmbeddedS3
+from orchestrator.media.inputs import ImageLimits
+from orchestrator.media.objects import ObjectStore, S3Access
+from orchestrator.outputs import Outputs
+from orchestrator.runner import Runner
+from orchestrator.scheduler import Scheduler
+from orchestrator.service import Service
+from orchestrator.settings import Settings, SettingsError
+from orchestrator.settlement import Settlement
+from orchestrator.store import SqliteStore, Store
+from orchestrator.web.admin import Admin
+from orchestrator.web.app import make_app
+from orchestrator.web.billing import Billing
+from orchestrator.web.delivery import Delivery
+from orchestrator.web.generations import Generations
+from orchestrator.web.jobs import Jobs
+from orchestrator.web.public import Public
+from pricing.tariff import Tariff
+
+log = logging.getLogger(__name__)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """A started service, without its listening socket."""
+
+    app: web.Application
+    service: Service
+    dispatcher: Dispatcher
+    fleet: Fleet
+    drain_seconds: float
+
+    async def drain(self) -> None:
+        """Lets running shards end, then tells those who still wait that they wait in vain."""
+        await self.dispatcher.stop(self.drain_seconds)
+        self.service.events.close()
+
+
+@asynccontextmanager
+async def opened_store(settings: Settings) -> AsyncIterator[Store]:
+    """The store of these settings. A running service and any command may have it open at once."""
+    path = settings.database_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store = SqliteStore(path)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def load_catalog(settings: Settings) -> tuple[Catalog, Tariff]:
+    """All models and their prices. Raises CatalogError, TariffError; SettingsError for unpriced models."""
+    catalog, tariff = Catalog.load(settings.workflows_dir), Tariff.load()
+    for model in catalog:
+        if model.price_class not in tariff:
+            raise SettingsError(f"{model.id}: price class {model.price_class!r} is not in tariff {tariff.id}")
+    return catalog, tariff
+
+
+def admin_token(settings: Settings) -> str:
+    """The configured token, or the one in `DATA_DIR/admin-token`, which is made at the first start."""
+    if settings.admin_token:
+        return settings.admin_token.get_secret_value()
+    file = settings.data_dir / "admin-token"
+    if not file.exists():
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+            new.write(secrets.token_urlsafe(32))
+    return file.read_text().strip()
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """The whole service; everything it starts ends with the context."""
+    catalog, tariff = load_catalog(settings)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(opened_store(settings))
+        fleet = choose_fleet(settings)
+        stack.push_async_callback(fleet.stop)
+        await fleet.start()
+        objects = await stack.enter_async_context(ObjectStore(await s3_access(settings, stack)))
+        days = settings.output_lifetime_days
+        await objects.ensure_bucket({"inputs/": days, "outputs/": days}, patience=settings.startup_seconds)
+
+        events = EventHub()
+        settlement = Settlement(store, events, now)
+        runner = Runner(
+            fleet=fleet,
+            catalog=catalog,
+            objects=objects,
+            outputs=Outputs(objects, settings.store_patience_seconds),
+            settlement=settlement,
+            events=events,
+            token=lambda: secrets.token_hex(16),
+        )
+        dispatcher = Dispatcher(
+            scheduler=Scheduler(max_attempts=settings.max_attempts),
+            runner=runner,
+            settlement=settlement,
+            store=store,
+            clock=now,
+        )
+        limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+        service = Service(
+            catalog=catalog,
+            tariff=tariff,
+            store=store,
+            objects=objects,
+            dispatcher=dispatcher,
+            settlement=settlement,
+            events=events,
+            limits=limits,
+            clock=now,
+            random_bits=random.SystemRandom().getrandbits,
+        )
+        await dispatcher.start()
+        stack.push_async_callback(dispatcher.stop, 0.0)
+        yield Running(
+            app=web_app(settings, service),
+            service=service,
+            dispatcher=dispatcher,
+            fleet=fleet,
+            drain_seconds=settings.drain_seconds,
+        )
+
+
+def web_app(settings: Settings, service: Service) -> web.Application:
+    """The HTTP side of a service."""
+    token = admin_token(settings)
+    registry = CollectorRegistry()
+    delivery = Delivery(service.objects, settings.url_lifetime_seconds)
+    metrics_token = None if settings.public_metrics else token
+    parts = (
+        Generations(service, delivery),
+        Jobs(service, delivery),
+        Billing(service),
+        Admin(service.dispatcher, token),
+        Public(service.dispatcher.fleet, service.objects, registry, metrics_token),
+    )
+    routes = [route for part in parts for route in part.routes()]
+    return make_app(routes, max_body_bytes=settings.max_body_bytes, registry=registry)
+
+
+def choose_fleet(settings: Settings) -> Fleet:
+    """Adopted servers, simulators, or one real ComfyUI per device, as settings and machine say."""
+    choice = choose(
+        urls=settings.instances,
+        simulate=settings.simulate,
+        install=find_install(settings.comfyui_dir),
+        gpus=discover(visible=os.environ.get("CUDA_VISIBLE_DEVICES")),
+    )
+    if isinstance(choice, Simulate) and choice.notice:
+        log.warning(choice.notice)
+    if isinstance(choice, RunComfyUI):
+        log.info("ComfyUI %s at %s", choice.install.version, choice.install.directory)
+    return make_fleet(
+        choice,
+        directory=settings.data_dir / "instances",
+        models_dir=settings.models_dir,
+        time_scale=settings.simulator_time_scale,
+        startup_seconds=settings.startup_seconds,
+    )
+
+
+async def s3_access(settings: Settings, stack: AsyncExitStack) -> S3Access:
+    """The configured S3 server, or an embedded one that lives as long as `stack`."""
+    if settings.s3_endpoint is None:
+        server = EmbeddedS3(settings.data_dir / "s3")
+        await server.start()
+        stack.push_async_callback(server.stop)
+        return server.access(settings.s3_bucket, settings.s3_public_endpoint)
+    if settings.s3_access_key is None or settings.s3_secret_key is None:
+        raise SettingsError("PIXELFACTORY_S3_ENDPOINT needs PIXELFACTORY_S3_ACCESS_KEY and _S3_SECRET_KEY")
+    return S3Access(
+        endpoint=settings.s3_endpoint,
+        access_key=settings.s3_access_key.get_secret_value(),
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        bucket=settings.s3_bucket,
+        region=settings.s3_region,
+        public_endpoint=settings.s3_public_endpoint,
+    )

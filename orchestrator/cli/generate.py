@@ -1,0 +1,190 @@
+"""`pixelfactory generate`: a client of the running service that shows how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiohttp
+import typer
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from orchestrator.cli.console import CommandFailed, Json, err, print_json
+
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    TextColumn("{task.fields[doing]}"),
+    TimeElapsedColumn(),
+)
+DEFAULT_URL = "http://127.0.0.1:8080"
+EXTENSIONS = {"image/jpeg": "jpg", "text/plain": "txt"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Client:
+    """Where the service is, and who asks."""
+
+    url: str
+    key: str
+
+
+def generate(
+    model: Annotated[str, typer.Argument(help="Id of a model; see `pixelfactory models list`.")],
+    prompt: Annotated[str, typer.Argument(help="What to make; empty for an upscaler.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; several get a number.")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("-p", "--param", help="name=value; name=@FILE sends a file.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", help="Number of results.")] = 1,
+    url: Annotated[
+        str, typer.Option(envvar="PIXELFACTORY_URL", help="Address of the service.")
+    ] = DEFAULT_URL,
+    key: Annotated[str, typer.Option(envvar="PIXELFACTORY_API_KEY", hidden=True)] = "",
+    json: Json = False,
+) -> None:
+    """Make pictures or a video and save them.
+
+    The key is read from PIXELFACTORY_API_KEY, the address from PIXELFACTORY_URL.
+    """
+    if not key:
+        raise CommandFailed("PIXELFACTORY_API_KEY is not set; make one with `pixelfactory keys create`")
+    client = Client(url=url.rstrip("/"), key=key)
+    body = {"model": model, "prompt": prompt, "n": n, **read_params(param or ())}
+    try:
+        job, files = asyncio.run(_run(client, body, output, quiet=json))
+    except aiohttp.ClientConnectionError as error:
+        raise CommandFailed(f"no answer from {client.url}: {error}") from error
+    if json:
+        print_json({**job, "files": [str(file) for file in files]})
+        return
+    for file in files:
+        typer.echo(file)
+    simulated = ", simulated" if job["simulated"] else ""
+    err.print(f"{job['jobId']}: {job['costCents']:g} cents{simulated}")
+
+
+def read_params(texts: Sequence[str]) -> dict[str, Any]:
+    """Values of `name=value`: JSON where it is some, else text; `@FILE` is the file in base64.
+
+    Raises CommandFailed, OSError.
+    """
+    params: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise CommandFailed(f"-p takes name=value, not {text!r}")
+        params[name] = _value(value)
+    return params
+
+
+def _value(text: str) -> Any:
+    if text.startswith("@"):
+        return base64.b64encode(Path(text[1:]).read_bytes()).decode("ascii")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+async def _run(
+    client: Client, body: dict[str, Any], output: Path | None, *, quiet: bool
+) -> tuple[dict[str, Any], list[Path]]:
+    headers = {"Authorization": f"Bearer {client.key}"}
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+    async with aiohttp.ClientSession(client.url, headers=headers, timeout=timeout) as http:
+        async with http.post(
+            "/api/v1/images/generations", json=body, headers={"Prefer": "respond-async"}
+        ) as response:
+            job = await _answer(response)
+        job = await _follow(http, job, quiet=quiet)
+    if job["status"] != "completed":
+        reason = job["error"]["message"] if job["error"] else job["status"]
+        raise CommandFailed(f"{job['jobId']} {job['status']}: {reason}")
+    return job, await _download(
+        [url for urls in job["output"].values() for url in urls], output, job["jobId"]
+    )
+
+
+async def _answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    body = await response.json(content_type=None)
+    if response.status >= 400:
+        raise CommandFailed(f"{response.status}: {body['error']['message']}")
+    return dict(body)
+
+
+async def _follow(http: aiohttp.ClientSession, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """The finished job; draws a bar per shard meanwhile."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[doing]}"),
+        TimeElapsedColumn(),
+    )
+    async with http.get(f"/api/v1/jobs/{job['jobId']}/events") as response:
+        with Progress(*columns, console=err, disable=quiet, transient=True) as progress:
+            bars = [
+                progress.add_task(
+                    f"{job['model']} {index + 1}/{job['shards']['total']}", total=None, doing="waiting"
+                )
+                for index in range(job["shards"]["total"])
+            ]
+            async for name, data in _events(response):
+                if name == "job":
+                    job = data
+                elif name in ("started", "progress"):
+                    _draw(progress, bars[data["shard"]], data)
+    return job
+
+
+def _draw(progress: Progress, bar: TaskID, data: dict[str, Any]) -> None:
+    if "max" in data:
+        doing = f"node {data['node']}: {data['value']:g}/{data['max']:g}"
+        progress.update(bar, completed=data["value"], total=data["max"], doing=doing)
+    else:
+        progress.update(bar, doing="started")
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Server-sent events, each with one line of data."""
+    name = ""
+    async for raw in _lines(response):
+        field, _, value = raw.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            yield name, json.loads(value)
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
+    """Lines of any length: a preview is larger than the line limit of aiohttp's reader."""
+    rest = b""
+    async for chunk in response.content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode()
+
+
+async def _download(urls: Sequence[str], output: Path | None, job_id: str) -> list[Path]:
+    files = []
+    async with aiohttp.ClientSession() as http:  # without our key: the URLs are presigned
+        for index, url in enumerate(urls):
+            async with http.get(url) as response:
+                response.raise_for_status()
+                file = _file(output, job_id, index if len(urls) > 1 else None, response.content_type)
+                file.write_bytes(await response.read())
+                files.append(file)
+    return files
+
+
+def _file(output: Path | None, job_id: str, index: int | None, content_type: str) -> Path:
+    extension = EXTENSIONS.get(content_type, content_type.partition("/")[2])
+    file = output or Path(f"{job_id}.{extension}")
+    return file if index is None else file.with_stem(f"{file.stem}-{index + 1}")

@@ -1,0 +1,56 @@
+"""The command and all its nouns."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from comfy_instances.fleet import FleetError
+from orchestrator.catalog import CatalogError
+from orchestrator.cli import generate, instances, keys, models, up, usage, wallet
+from orchestrator.cli.console import CommandFailed, fail
+from orchestrator.errors import ServiceError
+from orchestrator.media.errors import MediaError
+from orchestrator.settings import SettingsError
+from pricing.money import MoneyError
+from pricing.rates import TariffError
+
+app = typer.Typer(
+    name="pixelfactory",
+    help="A priced image and video API over ComfyUI graphs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(up.up)
+app.command()(generate.generate)
+app.add_typer(keys.app, name="keys")
+app.add_typer(wallet.app, name="wallet")
+app.add_typer(models.app, name="models")
+app.add_typer(instances.app, name="instances")
+app.add_typer(usage.app, name="usage")
+
+#: What a user can cause; anything else is a bug and shows its traceback.
+EXPECTED = (
+    CatalogError,
+    CommandFailed,
+    FleetError,
+    MediaError,
+    MoneyError,
+    OSError,
+    ServiceError,
+    SettingsError,
+    TariffError,
+)
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 failed, 2 wrong usage."""
+    try:
+        app()
+    except EXPECTED as error:
+        fail(str(error) or type(error).__name__)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

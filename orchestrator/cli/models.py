@@ -1,0 +1,87 @@
+"""`pixelfactory models`: list, show, check."""
+
+from __future__ import annotations
+
+import json as json_
+from typing import Annotated, Any
+
+import typer
+
+from comfy_instances.node_facts import load_recorded
+from orchestrator.build import load_catalog
+from orchestrator.catalog import Model, checks
+from orchestrator.cli.console import Json, err, fail, print_json, print_rows, read_settings
+from orchestrator.web.dialects.pixel_factory import to_model
+from pricing.tariff import Tariff
+
+LISTED = ("id", "type", "owned_by", "max_resolution", "default_steps", "price_per_image_cents")
+PARAMETERS = ("name", "type", "default", "minimum", "maximum", "required")
+
+app = typer.Typer(help="The catalogue of models.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """Show all models with their prices."""
+    catalog, tariff = load_catalog(read_settings())
+    rows = [to_model(model, tariff) for model in catalog]
+    print_rows(
+        rows,
+        ("id", "type", "owned_by", "max_resolution", "default_steps", "price_per_image_cents"),
+        as_json=json,
+    )
+
+
+@app.command()
+def show(id: Annotated[str, typer.Argument(help="Id or alias of a model.")], json: Json = False) -> None:
+    """Show one model and its parameters."""
+    catalog, tariff = load_catalog(read_settings())
+    view = _view(catalog[id], tariff)
+    if json:
+        print_json(view)
+        return
+    for name in ("id", "display_name", "type", "owned_by", "license", "aliases", "price_per_image_cents"):
+        typer.echo(f"{name:24} {view[name]}")
+    typer.echo("")
+    print_rows(
+        view["parameters"], ("name", "type", "default", "minimum", "maximum", "required"), as_json=False
+    )
+
+
+@app.command()
+def check(
+    models: Annotated[list[str] | None, typer.Argument(help="Ids; all models when none is given.")] = None,
+    json: Json = False,
+) -> None:
+    """Prove every graph against the node facts of the pinned ComfyUI, without any instance."""
+    catalog, _ = load_catalog(read_settings())
+    chosen = [catalog[name] for name in models] if models else list(catalog)
+    facts = load_recorded()
+    rows: list[dict[str, Any]] = []
+    for model in chosen:
+        graph = model.render(model.example(), filename_prefix="check")
+        rows += [{"model": model.id, "problem": str(found)} for found in checks.check_graph(graph, facts)]
+    if json:
+        print_json({"checked": [model.id for model in chosen], "problems": rows})
+    elif rows:
+        print_rows(rows, ("model", "problem"), as_json=False)
+    if rows:
+        fail(f"{len(rows)} problem(s) in {len({row['model'] for row in rows})} model(s)")
+        raise typer.Exit(1)
+    err.print(f"{len(chosen)} model(s) are right")
+
+
+def _view(model: Model, tariff: Tariff) -> dict[str, Any]:
+    parameters = [
+        {"name": name, **json_.loads(spec.model_dump_json())} for name, spec in model.parameters.items()
+    ]
+    return {
+        **to_model(model, tariff),
+        "description": model.description,
+        "license": model.manifest.license,
+        "aliases": list(model.aliases),
+        "parameters": parameters,
+        "weights": [
+            {"path": weight.path, "bytes": weight.bytes, "dtype": weight.dtype} for weight in model.weights()
+        ],
+    }

@@ -1,0 +1,64 @@
+"""`pixelfactory up`: the whole service in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import Annotated
+
+import typer
+from aiohttp import web
+
+from orchestrator.build import running
+from orchestrator.cli.console import Config, DataDir, read_settings
+from orchestrator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Seconds that open connections get once all work is done.
+SHUTDOWN_SECONDS = 5.0
+
+
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on [default: 8080].")] = None,
+    data_dir: DataDir = None,
+    simulate: Annotated[int | None, typer.Option(min=1, help="Force N simulated instances.")] = None,
+    instances: Annotated[str | None, typer.Option(help="URLs of ComfyUI servers to adopt.")] = None,
+    config: Config = None,
+) -> None:
+    """Run the whole service: orchestrator, instances and, unless one is configured, an S3 server.
+
+    Ready when GET /readyz answers 200. SIGTERM lets running work end and exits 0.
+    """
+    settings = read_settings(data_dir, config, host=host, port=port, simulate=simulate, instances=instances)
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # One line per request is the edge's; these would add one per message of each library.
+    for noisy in ("aiohttp.access", "urllib3", "websockets"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    asyncio.run(serve(settings))
+
+
+async def serve(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with running(settings) as service:
+        # A caller who goes away cancels its handler, which gives up the job.
+        runner = web.AppRunner(
+            service.app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, settings.host, settings.port).start()
+            for host, port, *_ in runner.addresses:
+                log.info("listening on http://%s:%d", host, port)
+            await stop.wait()
+            log.info("stopping: waiting for running work")
+            await service.drain()
+        finally:
+            await runner.cleanup()
+    log.info("stopped")

@@ -1,0 +1,59 @@
+"""What anybody may see: is the service alive, is it ready, its metrics, its front page."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from comfy_instances.fleet import Fleet, InstanceState
+from orchestrator.media.objects import ObjectStore
+from orchestrator.web.auth import require_admin
+
+
+class Public:
+    """Routes without a key."""
+
+    def __init__(
+        self, fleet: Fleet, objects: ObjectStore, registry: CollectorRegistry, metrics_token: str | None
+    ) -> None:
+        """`metrics_token` is asked for by `/metrics`; None leaves it open."""
+        self._fleet = fleet
+        self._objects = objects
+        self._registry = registry
+        self._metrics_token = metrics_token
+        self._page = (resources.files(__package__) / "dashboard" / "index.html").read_text(encoding="utf-8")
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/", self.front),
+            web.get("/healthz", self.alive),
+            web.get("/readyz", self.ready),
+            web.get("/metrics", self.metrics),
+        ]
+
+    async def front(self, request: web.Request) -> web.Response:
+        return web.Response(text=self._page, content_type="text/html")
+
+    async def alive(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """200 when a request would be served: an instance is ready and the object store answers."""
+        instances = sum(info.state is InstanceState.READY for info in self._fleet.instances())
+        store = await self._objects.healthy()
+        ready = instances > 0 and store
+        body = {
+            "status": "ready" if ready else "not ready",
+            "instances_ready": instances,
+            "object_store": store,
+        }
+        return web.json_response(body, status=200 if ready else 503)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        if self._metrics_token is not None:
+            require_admin(request, self._metrics_token)
+        return web.Response(
+            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )

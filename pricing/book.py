@@ -1,0 +1,45 @@
+"""All price lists that ship or that an operator adds, each with its revisions by date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Self
+
+from pricing.rates import TariffError
+from pricing.tariff import SHIPPED, Tariff
+
+
+@dataclass(frozen=True, slots=True)
+class TariffBook:
+    """Tariffs by id; of each the revision in force on a day. Jobs keep the price they were quoted."""
+
+    #: Oldest revision first.
+    tariffs: tuple[Tariff, ...]
+
+    def __post_init__(self) -> None:
+        seen = [(tariff.id, tariff.effective) for tariff in self.tariffs]
+        for id, effective in seen:
+            if seen.count((id, effective)) > 1:
+                raise TariffError(f"there are two tariffs {id!r} from {effective} on")
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids, in order."""
+        return iter(sorted({tariff.id for tariff in self.tariffs}))
+
+    def at(self, id: str, day: date) -> Tariff:
+        """The revision in force on a day (UTC). Raises TariffError."""
+        in_force = [tariff for tariff in self.tariffs if tariff.id == id and tariff.effective <= day]
+        if not in_force:
+            raise TariffError(f"there is no tariff {id!r} in force on {day}")
+        return in_force[-1]
+
+    @classmethod
+    def load(cls, directory: Path | Traversable = SHIPPED) -> Self:
+        """All `*.toml` of a folder. Raises TariffError."""
+        files = (file for file in directory.iterdir() if file.name.endswith(".toml"))
+        tariffs = (Tariff.load(file) for file in files)
+        return cls(tuple(sorted(tariffs, key=lambda tariff: (tariff.effective, tariff.id))))

@@ -1,0 +1,231 @@
+"""What the object store promises, asked of a real S3 server."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import aiohttp
+import pytest
+from minio import Minio
+from minio.commonconfig import ENABLED, Filter
+from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+from s3_server import S3Server
+
+from orchestrator.media.errors import ObjectMissing, StoreRefused, StoreUnavailable
+from orchestrator.media.lifecycle import get_retention
+from orchestrator.media.objects import ObjectStore, S3Access, content_key
+
+BUCKET = "contract"
+RETENTION = {"outputs/": 7, "inputs/": 1}
+PNG = "image/png"
+
+
+@pytest.fixture
+async def store(s3: S3Server) -> AsyncIterator[ObjectStore]:
+    async with ObjectStore(s3.access(BUCKET)) as store:
+        await store.ensure_bucket(RETENTION)
+        yield store
+
+
+@pytest.fixture
+def admin(s3: S3Server) -> Minio:
+    """The bare SDK, to look behind the store's back."""
+    access = s3.access(BUCKET)
+    address = access.endpoint.removeprefix("http://")
+    return Minio(
+        address,
+        access_key=access.access_key,
+        secret_key=access.secret_key,
+        secure=False,
+        region=access.region,
+    )
+
+
+def fresh_key(data: bytes, ext: str = "png") -> str:
+    return content_key("outputs", hashlib.sha256(data).hexdigest(), ext)
+
+
+async def status_of(url: str) -> int:
+    async with aiohttp.ClientSession() as http, http.get(url) as response:
+        return response.status
+
+
+def test_keys_name_their_content() -> None:
+    assert content_key("outputs", "abcd", "png") == "outputs/ab/abcd.png"
+    assert content_key("inputs/", "0f0f", "jpg") == "inputs/0f/0f0f.jpg"
+
+
+@pytest.mark.parametrize(
+    ("size", "content_type"), [(0, "text/plain"), (1, PNG), (70_001, "audio/flac"), (9_000_000, "video/mp4")]
+)
+async def test_what_is_put_comes_back(store: ObjectStore, size: int, content_type: str) -> None:
+    data = os.urandom(size)
+    key = fresh_key(data)
+    await store.put(key, data, content_type)
+    found = await store.stat(key)
+    assert (found.size, found.content_type) == (size, content_type)
+    assert await store.get(key) == data
+
+
+async def test_what_is_not_there_is_missing(store: ObjectStore) -> None:
+    with pytest.raises(ObjectMissing):
+        await store.get("outputs/00/none.png")
+    with pytest.raises(ObjectMissing):
+        await store.stat("outputs/00/none.png")
+
+
+async def test_delete_deletes_and_may_be_repeated(store: ObjectStore) -> None:
+    data = os.urandom(100)
+    key = fresh_key(data)
+    await store.put(key, data, PNG)
+    await store.delete(key)
+    await store.delete(key)
+    with pytest.raises(ObjectMissing):
+        await store.stat(key)
+
+
+async def test_fresh_data_is_not_sent_again_and_older_data_is(store: ObjectStore, s3: S3Server) -> None:
+    data = os.urandom(1000)
+    key = fresh_key(data)
+    await store.put(key, data, PNG)
+    first = await store.stat(key)
+    await asyncio.sleep(1.1)  # S3 counts whole seconds
+    await store.put(key, data, PNG)
+    assert (await store.stat(key)).modified == first.modified
+    async with ObjectStore(s3.access(BUCKET), fresh=0.5) as impatient:
+        await impatient.put(key, data, PNG)
+    assert (await store.stat(key)).modified > first.modified
+
+
+async def test_other_data_under_a_fresh_key_is_written(store: ObjectStore) -> None:
+    await store.put("outputs/note", b"one", "text/plain")
+    await store.put("outputs/note", b"two", "text/plain")
+    assert await store.get("outputs/note") == b"two"
+    await store.put("outputs/note", b"two", PNG)
+    assert (await store.stat("outputs/note")).content_type == PNG
+
+
+async def test_a_presigned_address_needs_no_key_and_names_the_file(store: ObjectStore) -> None:
+    data = os.urandom(100)
+    key = fresh_key(data)
+    await store.put(key, data, PNG)
+    url = store.presign(key, 60, filename='a "film"\r\n/of mine.png')
+    async with aiohttp.ClientSession() as http, http.get(url) as response:
+        assert response.status == 200
+        assert response.headers["Content-Type"] == PNG
+        assert response.headers["Content-Disposition"] == 'inline; filename="a_film_of_mine.png"'
+        assert await response.read() == data
+
+
+async def test_a_presigned_address_expires(store: ObjectStore) -> None:
+    data = os.urandom(100)
+    key = fresh_key(data)
+    await store.put(key, data, PNG)
+    url = store.presign(key, 2)
+    assert await status_of(url) == 200
+    await asyncio.sleep(3.1)
+    assert await status_of(url) == 403
+
+
+async def test_a_presigned_address_opens_nothing_else(store: ObjectStore) -> None:
+    await store.put("outputs/mine", b"mine", PNG)
+    await store.put("outputs/yours", b"yours", PNG)
+    url = store.presign("outputs/mine", 60)
+    assert await status_of(url.replace("outputs/mine", "outputs/yours")) == 403
+    assert await status_of(url.replace("Expires=60", "Expires=6000")) == 403
+    assert await status_of(url.split("?")[0]) == 403
+
+
+async def test_presigned_addresses_are_for_the_public_endpoint(s3: S3Server, store: ObjectStore) -> None:
+    await store.put("outputs/mine", b"mine", PNG)
+    port = s3.embedded.endpoint.rpartition(":")[2]
+    async with ObjectStore(s3.embedded.access(BUCKET, f"http://localhost:{port}")) as public:
+        url = public.presign("outputs/mine", 60)
+    assert url.startswith(f"http://localhost:{port}/{BUCKET}/outputs/mine?")
+    assert await status_of(url) == 200
+
+
+@pytest.mark.parametrize("lifetime", [0, 8 * 24 * 3600])
+async def test_a_lifetime_outside_s3_s_range_is_refused(store: ObjectStore, lifetime: float) -> None:
+    with pytest.raises(StoreRefused):
+        store.presign("outputs/mine", lifetime)
+
+
+async def test_deletion_rules_are_set_and_replaced(store: ObjectStore, admin: Minio) -> None:
+    assert await asyncio.to_thread(get_retention, admin, BUCKET) == RETENTION
+    await store.ensure_bucket({"outputs/": 2})
+    assert await asyncio.to_thread(get_retention, admin, BUCKET) == {"outputs/": 2}
+
+
+async def test_an_operators_own_rules_stay(store: ObjectStore, admin: Minio) -> None:
+    own = Rule(ENABLED, rule_filter=Filter(prefix="logs/"), rule_id="own", expiration=Expiration(days=30))
+    await asyncio.to_thread(admin.set_bucket_lifecycle, BUCKET, LifecycleConfig([own]))
+    await store.ensure_bucket(RETENTION)
+    await store.ensure_bucket(RETENTION)
+    assert await asyncio.to_thread(get_retention, admin, BUCKET) == {"logs/": 30, **RETENTION}
+    await asyncio.to_thread(admin.delete_bucket_lifecycle, BUCKET)
+
+
+async def test_a_good_store_is_healthy(store: ObjectStore) -> None:
+    assert await store.healthy()
+
+
+async def test_a_wrong_secret_is_refused_at_once(s3: S3Server) -> None:
+    async with ObjectStore(replace(s3.access(BUCKET), secret_key="wrong")) as stranger:
+        assert not await stranger.healthy()
+        with pytest.raises(StoreRefused, match=r"SignatureDoesNotMatch|AccessDenied"):
+            await stranger.put_patiently("outputs/a", b"a", PNG, patience=60)
+        with pytest.raises(StoreRefused):
+            await stranger.ensure_bucket(RETENTION, patience=60)
+
+
+async def test_an_unknown_bucket_is_refused(s3: S3Server) -> None:
+    async with ObjectStore(s3.access("nobody-made-me")) as store:
+        assert not await store.healthy()
+        with pytest.raises(StoreRefused, match="NoSuchBucket"):
+            await store.put("outputs/a", b"a", PNG)
+
+
+async def test_a_bad_bucket_name_is_refused(s3: S3Server) -> None:
+    async with ObjectStore(s3.access("Not_a bucket")) as store:
+        with pytest.raises(StoreRefused):
+            await store.ensure_bucket()
+
+
+async def test_where_nobody_listens_the_store_is_unavailable() -> None:
+    with socket.socket() as unused:  # bound, but not listening
+        unused.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        access = S3Access(endpoint=endpoint, access_key="a", secret_key="b" * 8, bucket=BUCKET)
+        async with ObjectStore(access) as store:
+            assert not await store.healthy()
+            with pytest.raises(StoreUnavailable):
+                await store.put_patiently("outputs/a", b"a", PNG, patience=0.5)
+            with pytest.raises(StoreUnavailable):
+                await store.get("outputs/a")
+
+
+async def test_a_server_that_says_nothing_is_not_healthy() -> None:
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        endpoint = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        access = S3Access(endpoint=endpoint, access_key="a", secret_key="b" * 8, bucket=BUCKET)
+        async with ObjectStore(access) as store:
+            assert not await store.healthy()
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "ftp://host", "http://host/path", ""])
+def test_an_endpoint_must_be_an_address(endpoint: str) -> None:
+    with pytest.raises(StoreRefused, match="endpoint"):
+        ObjectStore(S3Access(endpoint=endpoint, access_key="a", secret_key="b", bucket=BUCKET))
+
+
+def test_the_secret_is_not_shown() -> None:
+    access = S3Access(endpoint="http://h", access_key="a", secret_key="hush-hush", bucket=BUCKET)
+    assert "hush" not in repr(access)

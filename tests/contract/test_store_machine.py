@@ -1,0 +1,126 @@
+"""Any sequence of jobs, payments, failures, races and restarts, against a plain model of the wallet."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from store_world import STORES, World, open_store, populate
+
+from orchestrator.errors import InsufficientBalance
+from orchestrator.jobs import JobError, JobRecord, JobStatus
+
+ERROR = JobError(code="generation_failed", message="It failed.")
+PRICES = st.sampled_from((0, 1, 5_000, 10_000, 400_000))
+OPENING = 1_000_000
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """The model: what was paid in, what succeeded, and what is unfinished."""
+
+    kind = STORES[0]
+
+    @initialize()
+    def open(self) -> None:
+        self.runner = asyncio.Runner()
+        self.directory = TemporaryDirectory()
+        self.world: World = self.runner.run(self._open())
+        self.paid, self.charged, self.payments = OPENING, 0, 0
+        self.unfinished: dict[str, JobRecord] = {}
+
+    async def _open(self) -> World:
+        return await populate(open_store(self.kind, Path(self.directory.name)), OPENING)
+
+    @property
+    def available(self) -> int:
+        return self.paid - self.charged - sum(record.job.price for record in self.unfinished.values())
+
+    @rule(micros=st.integers(1, 10**6), again=st.booleans())
+    def pay(self, micros: int, again: bool) -> None:
+        self.payments += 1
+        for _ in range(1 + again):
+            self.runner.run(
+                self.world.store.credit(
+                    self.world.account.id, micros, f"payment {self.payments}", self.world.now
+                )
+            )
+        self.paid += micros
+
+    @rule(prices=st.lists(PRICES, min_size=1, max_size=6), n=st.integers(1, 3))
+    def submit(self, prices: list[int], n: int) -> None:
+        """Several callers at once: no more is accepted than can be paid."""
+
+        async def attempt(price: int) -> JobRecord | None:
+            try:
+                return await self.world.add(n, price)
+            except InsufficientBalance:
+                return None
+
+        async def all_at_once() -> list[JobRecord | None]:
+            return await asyncio.gather(*map(attempt, prices))
+
+        records = self.runner.run(all_at_once())
+        self.unfinished |= {record.job.id: record for record in records if record}
+        assert self.available >= 0
+        assert all(
+            price > self.available for price, record in zip(prices, records, strict=True) if not record
+        )
+
+    @precondition(lambda self: self.unfinished)
+    @rule(data=st.data(), cancel=st.booleans(), replays=st.integers(0, 2))
+    def give_up(self, data: st.DataObject, cancel: bool, replays: int) -> None:
+        record = self.unfinished.pop(data.draw(st.sampled_from(sorted(self.unfinished))))
+        for _ in range(1 + replays):
+            store, now = self.world.store, self.world.later()
+            self.runner.run(
+                store.cancel_job(record.job.id, now) if cancel else store.fail_job(record.job.id, ERROR, now)
+            )
+
+    @precondition(lambda self: self.unfinished)
+    @rule(data=st.data(), cancelled_meanwhile=st.booleans())
+    def run(self, data: st.DataObject, cancelled_meanwhile: bool) -> None:
+        """All shards of a job run at once, are reported twice, and perhaps race with a cancel."""
+        record = self.unfinished.pop(data.draw(st.sampled_from(sorted(self.unfinished))))
+
+        async def race() -> JobRecord:
+            shards = range(len(record.shards))
+            attempts = [await self.world.start(record, index) for index in shards]
+            reports = [self.world.finish(attempt) for attempt in attempts * 2]
+            if cancelled_meanwhile:
+                reports.insert(1, self.world.store.cancel_job(record.job.id, self.world.now))
+            await asyncio.gather(*reports)
+            return await self.world.again(record)
+
+        status = self.runner.run(race()).job.status
+        assert status in (JobStatus.SUCCEEDED, JobStatus.CANCELLED)
+        assert cancelled_meanwhile or status is JobStatus.SUCCEEDED
+        self.charged += record.job.price if status is JobStatus.SUCCEEDED else 0
+
+    @rule()
+    def restart(self) -> None:
+        self.runner.run(self.world.store.close())
+        self.world.store = open_store(self.kind, Path(self.directory.name))
+
+    @invariant()
+    def wallet_is_as_expected(self) -> None:
+        balance = self.runner.run(self.world.store.balance(self.world.account.id))
+        assert (balance.available, balance.total) == (self.available, self.paid - self.charged)
+
+    @invariant()
+    def books_are_in_order(self) -> None:
+        assert self.runner.run(self.world.store.audit()) == []
+        unfinished = self.runner.run(self.world.store.unfinished())
+        assert {record.job.id for record in unfinished} == set(self.unfinished)
+
+    def teardown(self) -> None:
+        self.runner.run(self.world.store.close())
+        self.runner.close()
+        self.directory.cleanup()
+
+
+TestStoreMachine = StoreMachine.TestCase
+TestStoreMachine.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)

@@ -1,0 +1,318 @@
+"""What only the SQLite store promises: durability, grouping, its own constraints, several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from store_world import PICTURE, START, USAGE, World, open_store, open_world
+
+from orchestrator.errors import InsufficientBalance
+from orchestrator.store.sqlite.audit import RULES, audit
+from orchestrator.store.sqlite.connection import Connections
+from orchestrator.store.sqlite.migrations import statements
+
+#: Submits and finishes jobs until it is killed, and says so after each answer of the store.
+WORKER = f"""
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from store_world import World, open_store, populate
+
+async def main():
+    world = await populate(open_store("sqlite", Path(sys.argv[1])), 10**12)
+    while True:
+        record = await world.add(n=2)
+        print("added", record.job.id, flush=True)
+        attempts = await asyncio.gather(world.start(record, 0), world.start(record, 1))
+        await asyncio.gather(*(world.finish(attempt) for attempt in attempts))
+        print("finished", record.job.id, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world("sqlite", tmp_path) as world:
+        yield world
+
+
+def work_until_killed(directory: Path, lines: int) -> list[list[str]]:
+    """Kill the worker -9 after so many answers of its store; all that it said until then."""
+    command = [sys.executable, "-c", WORKER, str(directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        said = [worker.stdout.readline() for _ in range(lines)]
+        worker.kill()
+        said += [line for line in worker.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    assert worker.returncode == -signal.SIGKILL
+    return [line.split() for line in said]
+
+
+@pytest.mark.parametrize("lines", [1, 20, 41])
+async def test_what_was_answered_survives_kill_9(tmp_path: Path, lines: int) -> None:
+    said = await asyncio.to_thread(work_until_killed, tmp_path, lines)
+    store = open_store("sqlite", tmp_path)
+    try:
+        for verb, job_id in said:
+            record = await store.get_job(job_id)
+            assert record is not None
+            assert verb == "added" or record.job.finished
+        assert await store.audit() == []
+        for record in await store.unfinished():
+            await store.cancel_job(record.job.id, START)
+        (account,) = await store.accounts()
+        captured = sum(row.micros for row in await store.usage())
+        assert await store.balance(account.id) == await store.credit(account.id, 10**12, "opening", START)
+        assert (await store.balance(account.id)).available == 10**12 - captured
+    finally:
+        await store.close()
+
+
+async def test_two_processes_may_write_at_once(world: World, tmp_path: Path) -> None:
+    other = open_store("sqlite", tmp_path)
+    try:
+        credits = [
+            store.credit(world.account.id, 1, f"{name} {number}", START)
+            for number in range(50)
+            for name, store in (("one", world.store), ("other", other))
+        ]
+        await asyncio.gather(*credits)
+        assert await other.balance(world.account.id) == await world.store.balance(world.account.id)
+        assert (await world.wallet())[0] == 1_000_100
+    finally:
+        await other.close()
+
+
+async def test_a_write_that_fails_takes_nothing_of_its_group_with_it(world: World) -> None:
+    async def submit(price: int) -> bool:
+        try:
+            await world.add(price=price)
+        except InsufficientBalance:
+            return False
+        return True
+
+    prices = [10_000, 2_000_000] * 40
+    assert await asyncio.gather(*map(submit, prices)) == [True, False] * 40
+    assert await world.wallet() == (600_000, 400_000)
+
+
+async def test_a_commit_that_fails_fails_every_write_of_its_group(tmp_path: Path) -> None:
+    connections = Connections(tmp_path / "store.db")
+
+    def orphan(db: sqlite3.Connection) -> None:
+        db.execute("PRAGMA defer_foreign_keys = ON")
+        db.execute("INSERT INTO keys VALUES ('k', 'nobody', 'd', 'p', 'n', 't', NULL)")
+
+    def quiet(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO accounts VALUES ('a', 'n', 'p', 't')")
+
+    def accounts(db: sqlite3.Connection) -> int:
+        return int(db.execute("SELECT count(*) FROM accounts").fetchone()[0])
+
+    running, block = threading.Event(), threading.Event()
+
+    def hold_up(db: sqlite3.Connection) -> None:
+        running.set()
+        block.wait()
+
+    blocked = asyncio.create_task(connections.write(hold_up))
+    await asyncio.to_thread(running.wait)
+    group = [asyncio.create_task(connections.write(work)) for work in (quiet, orphan)]
+    await asyncio.sleep(0)
+    block.set()
+    await blocked
+    assert [type(error) for error in await asyncio.gather(*group, return_exceptions=True)] == [
+        sqlite3.IntegrityError
+    ] * 2
+    assert await connections.read(accounts) == 0
+    await connections.write(quiet)
+    assert await connections.read(accounts) == 1
+    await connections.close()
+
+
+async def test_a_cancelled_caller_leaves_the_writer_at_work(world: World) -> None:
+    tasks = [asyncio.create_task(world.add()) for _ in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await world.add()
+    assert not tasks[1].cancelled()
+
+
+async def test_closing_finishes_what_waits_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    def left() -> tuple[int, int]:
+        files = len(list(Path("/proc/self/fd").iterdir()))
+        return files, sum(thread.name.startswith("store") for thread in threading.enumerate())
+
+    async with open_world("sqlite", tmp_path / "first") as world:
+        await world.succeed()
+    before = left()
+    for number in range(10):
+        async with open_world("sqlite", tmp_path / str(number)) as world:
+            added = asyncio.gather(*(world.add() for _ in range(10)))
+            await asyncio.sleep(0)
+        assert len(await added) == 10
+        await world.store.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            await world.add()
+    assert left() == before
+
+
+async def test_readers_can_not_write(tmp_path: Path) -> None:
+    connections = Connections(tmp_path / "store.db")
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        await connections.read(lambda db: db.execute("DELETE FROM jobs"))
+    await connections.close()
+
+
+COPY = "INSERT INTO entries SELECT 99, {}, account_id, {}, at, NULL, '' FROM entries LIMIT 1"
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("UPDATE entries SET micros = 1", "never changed"),
+        ("DELETE FROM entries", "never removed"),
+        ("UPDATE balances SET micros = -1 WHERE account LIKE 'wallet:%'", "CHECK"),
+        ("UPDATE jobs SET status = 'succeeded'", "CHECK"),
+        ("UPDATE jobs SET status = 'lost'", "CHECK"),
+        ("UPDATE shards SET status = 'succeeded'", "CHECK"),
+        ("UPDATE shards SET job_id = 'job-0'", "FOREIGN"),
+        (COPY.format("key, kind", "source, target, micros"), "UNIQUE"),
+        (COPY.format("'k', 'theft'", "source, target, micros"), "CHECK"),
+        (COPY.format("'k', kind", "source, source, micros"), "CHECK"),
+        (COPY.format("'k', kind", "source, target, -micros"), "CHECK"),
+        (COPY.format("'k', kind", "target, source, 990001"), "CHECK"),
+    ],
+)
+async def test_the_database_itself_refuses(world: World, tmp_path: Path, statement: str, reason: str) -> None:
+    await world.add()
+    db = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    db.execute("PRAGMA foreign_keys = ON")
+    with pytest.raises(sqlite3.IntegrityError, match=reason):
+        db.execute(statement)
+    db.close()
+
+
+FORGE = (
+    "INSERT INTO entries (key, kind, account_id, source, target, micros, at, job_id)"
+    " SELECT 'forged', '{kind}', account_id, '{source}', '{target}', {micros}, at, job_id"
+    " FROM entries WHERE key = 'hold:{job}'"
+)
+
+#: Rule -> what somebody with the file and no triggers could do to break it. job-1 has succeeded, job-2 waits.
+FRAUD = {
+    "balances_sum_to_zero": "UPDATE balances SET micros = micros + 5 WHERE account = 'revenue'",
+    "balances_equal_entries": "UPDATE balances SET micros = micros + 5 WHERE account LIKE 'wallet:%'",
+    "no_wallet_below_zero": "UPDATE balances SET micros = -5 WHERE account LIKE 'wallet:%'",
+    "captured_at_most_held": FORGE.format(
+        kind="capture", source="held:x", target="revenue", micros=5, job="job-1"
+    ),
+    "refunded_at_most_captured": FORGE.format(
+        kind="refund", source="revenue", target="wallet:x", micros=10_001, job="job-1"
+    ),
+    "unfinished_job_is_held": "DELETE FROM entries WHERE key = 'hold:job-2'",
+    "finished_job_has_no_open_hold": "UPDATE jobs SET status = 'failed', finished_at = '' WHERE id = 'job-2'",
+    "only_success_is_charged": "UPDATE jobs SET status = 'failed' WHERE id = 'job-1'",
+    "charged_job_has_outputs": "UPDATE shards SET outputs = '[]' WHERE job_id = 'job-1'",
+    "job_has_shards": "DELETE FROM shards WHERE job_id = 'job-2'",
+    "finished_job_has_no_open_shard": "UPDATE shards SET status = 'running' WHERE job_id = 'job-1'",
+    "usage_equals_captures": "UPDATE usage_days SET micros = micros - 1",
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+async def test_the_audit_finds_fraud(world: World, tmp_path: Path, rule: str) -> None:
+    await world.succeed()
+    await world.add()
+    db = forged(tmp_path)
+    assert audit(db) == []
+    db.execute(FRAUD[rule])
+    assert rule in {violation.rule for violation in audit(db)}
+    db.close()
+
+
+def forged(directory: Path) -> sqlite3.Connection:
+    """A copy of the books without their locks."""
+    source, copy = sqlite3.connect(directory / "store.db"), sqlite3.connect(":memory:", isolation_level=None)
+    source.backup(copy)
+    source.close()
+    for (trigger,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        copy.execute(f"DROP TRIGGER {trigger}")
+    copy.execute("PRAGMA ignore_check_constraints = ON")
+    return copy
+
+
+async def test_a_copy_of_the_files_is_a_whole_store(world: World, tmp_path: Path) -> None:
+    """What a power cut leaves: the file and its log, in the middle of writing."""
+    added = asyncio.gather(*(world.succeed() for _ in range(5)))
+    for number in range(20):
+        await asyncio.sleep(0.002)
+        copy = tmp_path / f"copy-{number}"
+        copy.mkdir()
+        for name in ("store.db", "store.db-wal"):
+            shutil.copyfile(tmp_path / name, copy / name)
+        store = open_store("sqlite", copy)
+        assert await store.audit() == []
+        await store.close()
+    await added
+
+
+def test_a_script_is_split_into_whole_statements() -> None:
+    script = (
+        "CREATE TABLE t (x);\n\nCREATE TRIGGER g AFTER INSERT ON t\nBEGIN\n SELECT 1;\n SELECT 2;\nEND;\n"
+    )
+    assert [statement.split()[1] for statement in statements(script)] == ["TABLE", "TRIGGER"]
+
+
+async def test_opening_twice_migrates_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        connections = Connections(tmp_path / "store.db")
+        names = await connections.read(
+            lambda db: [row["name"] for row in db.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
+        )
+        await connections.close()
+        assert names[:3] == ["0001_accounts", "0002_jobs", "0003_ledger"]
+        assert len(names) == len(set(names))
+
+
+async def test_every_commit_is_flushed_to_disk(tmp_path: Path) -> None:
+    connections = Connections(tmp_path / "store.db")
+
+    def pragmas(db: sqlite3.Connection) -> tuple[str, int]:
+        journal = db.execute("PRAGMA journal_mode").fetchone()[0]
+        return str(journal), int(db.execute("PRAGMA synchronous").fetchone()[0])
+
+    full = 2
+    assert await connections.write(pragmas) == ("wal", full)
+    await connections.close()
+
+
+async def test_finishing_is_one_transaction(world: World, tmp_path: Path) -> None:
+    """The capture fails (the ledger refuses it): shard and job are as before."""
+    record = await world.add()
+    attempt = await world.start(record)
+    db = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    db.execute(
+        "CREATE TRIGGER no_capture BEFORE INSERT ON entries WHEN new.kind = 'capture'"
+        " BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    )
+    with pytest.raises(sqlite3.IntegrityError, match="refused"):
+        await world.store.finish_shard(attempt.prompt_id, [PICTURE], USAGE, world.now)
+    now = await world.again(record)
+    assert (now.job.status.value, now.shards[0].status.value) == ("running", "running")
+    assert await world.store.open_attempts() == [attempt]
+    db.execute("DROP TRIGGER no_capture")
+    db.close()
+    assert (await world.finish(attempt)).job.finished

@@ -1,0 +1,249 @@
+"""The embedded S3 server: started, watched, stopped, killed; nothing that was stored is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from orchestrator.media import weed
+from orchestrator.media.embedded import EmbeddedS3, restart_delay
+from orchestrator.media.errors import ServerNotStarted
+from orchestrator.media.objects import ObjectStore
+
+BUCKET = "outputs-of-a-test"
+PNG = "image/png"
+
+#: A service that starts the server, tells where it is, and never ends by itself.
+SERVICE = """
+import asyncio, json, pathlib, sys
+from orchestrator.media.embedded import EmbeddedS3
+
+async def main():
+    server = EmbeddedS3(pathlib.Path(sys.argv[1]))
+    await server.start()
+    print(json.dumps({"pid": server.pid, "endpoint": server.endpoint}), flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[EmbeddedS3]:
+    server = EmbeddedS3(tmp_path / "s3")
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def store(server: EmbeddedS3) -> AsyncIterator[ObjectStore]:
+    async with ObjectStore(server.access(BUCKET)) as store:
+        await store.ensure_bucket({"outputs/": 7})
+        yield store
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", SERVICE, str(tmp_path / "s3")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+async def until(holds: Callable[[], bool], seconds: float = 15.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+def said(service: subprocess.Popen[str]) -> dict[str, object]:
+    assert service.stdout is not None
+    found = json.loads(service.stdout.readline())
+    assert isinstance(found, dict)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+async def test_a_server_that_is_away_for_seconds_delays_and_loses_nothing(
+    server: EmbeddedS3, store: ObjectStore
+) -> None:
+    before = {f"outputs/before-{number}": os.urandom(50_000) for number in range(5)}
+    during = {f"outputs/during-{number}": os.urandom(50_000) for number in range(12)}
+    for key, data in before.items():
+        await store.put(key, data, PNG)
+    endpoint = server.endpoint
+    await server.stop()
+    assert not await store.healthy()
+    uploads = [
+        asyncio.create_task(store.put_patiently(key, data, PNG, patience=60)) for key, data in during.items()
+    ]
+    await asyncio.sleep(1.5)
+    assert not any(upload.done() for upload in uploads)
+    await server.start()
+    assert server.endpoint == endpoint
+    await asyncio.gather(*uploads)
+    for key, data in (before | during).items():
+        assert await store.get(key) == data
+
+
+async def test_a_killed_server_comes_back_at_the_same_address(server: EmbeddedS3, store: ObjectStore) -> None:
+    data = os.urandom(300_000)
+    await store.put("outputs/kept", data, PNG)
+    first, endpoint = server.pid, server.endpoint
+    assert first
+    os.kill(first, signal.SIGKILL)
+    await store.put_patiently("outputs/new", data, PNG, patience=60)
+    assert (server.endpoint, server.pid != first) == (endpoint, True)
+    assert await store.get("outputs/kept") == data
+    assert await store.get("outputs/new") == data
+
+
+async def test_the_server_dies_with_a_killed_service_and_the_next_one_goes_on(
+    service: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    started = await asyncio.to_thread(said, service)
+    assert isinstance(started["pid"], int)
+    service.send_signal(signal.SIGKILL)
+    pid = started["pid"]
+    await until(lambda: not is_running(pid))
+    successor = EmbeddedS3(tmp_path / "s3")
+    await successor.start()
+    assert successor.endpoint == started["endpoint"]
+    await successor.stop()
+
+
+async def test_an_orphan_is_removed(tmp_path: Path) -> None:
+    """Where the kernel ties no child to its parent, the next start finds what was left over."""
+    home = weed.Home(tmp_path / "s3")
+    home.prepare()
+    ports = home.ports()
+    command = home.command(weed.find_binary(), ports)
+    with subprocess.Popen(command, env=home.environment(), stderr=subprocess.DEVNULL) as orphan:
+        home.pid.write_text(str(orphan.pid))
+        await until(lambda: not weed.are_free(ports))
+        server = EmbeddedS3(tmp_path / "s3")
+        await server.start()
+        assert orphan.poll() == -signal.SIGKILL
+        await server.stop()
+
+
+async def test_two_services_do_not_share_a_directory(server: EmbeddedS3, tmp_path: Path) -> None:
+    pid = server.pid
+    with pytest.raises(ServerNotStarted, match="in use"):
+        await EmbeddedS3(tmp_path / "s3").start()
+    assert server.pid == pid
+    async with ObjectStore(server.access(BUCKET)) as store:
+        await store.ensure_bucket()
+
+
+async def test_everything_listens_on_the_loopback_only(server: EmbeddedS3) -> None:
+    assert server.pid
+    listening = [
+        found.laddr.ip
+        for found in psutil.Process(server.pid).net_connections("inet")
+        if found.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 8
+    assert set(listening) == {"127.0.0.1"}
+
+
+async def test_the_parts_behind_s3_tell_nothing_to_strangers(
+    server: EmbeddedS3, store: ObjectStore, tmp_path: Path
+) -> None:
+    await store.put("outputs/secret", b"secret", PNG)
+    ports = json.loads((tmp_path / "s3" / "ports.json").read_text())
+    for path in (f"/buckets/{BUCKET}/outputs/secret", f"/buckets/{BUCKET}/", "/"):
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"http://127.0.0.1:{ports['filer']}{path}") as answer,
+        ):
+            assert answer.status == 401
+
+
+async def test_secrets_are_made_once_and_are_private(server: EmbeddedS3, tmp_path: Path) -> None:
+    home = tmp_path / "s3"
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert (home / "identities.json").stat().st_mode & 0o777 == 0o600
+    assert (home / "security.toml").stat().st_mode & 0o777 == 0o600
+    known = (server.access_key, server.secret_key)
+    await server.stop()
+    await server.start()
+    assert (server.access_key, server.secret_key) == known
+    assert server.pid
+    assert server.secret_key not in " ".join(psutil.Process(server.pid).cmdline())
+    assert server.secret_key not in (home / "weed.log").read_text()
+
+
+async def test_a_port_that_was_taken_meanwhile_is_replaced(server: EmbeddedS3, store: ObjectStore) -> None:
+    await store.put("outputs/kept", b"kept", PNG)
+    await server.stop()
+    old = server.endpoint
+    with socket.create_server(("127.0.0.1", int(old.rpartition(":")[2]))):
+        await server.start()
+    assert server.endpoint != old
+    async with ObjectStore(server.access(BUCKET)) as moved:
+        assert await moved.get("outputs/kept") == b"kept"
+
+
+async def test_stop_leaves_nothing_behind(tmp_path: Path) -> None:
+    server = EmbeddedS3(tmp_path / "s3")
+    await server.stop()  # never started: nothing to do
+    await server.start()
+    pid = server.pid
+    assert pid
+    await server.stop()
+    await server.stop()
+    assert server.pid is None
+    assert not is_running(pid)
+    port = server.endpoint.rpartition(":")[2]
+    assert not list(Path("/tmp").glob(f"seaweedfs-*-{port}.sock"))
+
+
+async def test_a_server_that_can_not_start_says_why_at_once(tmp_path: Path) -> None:
+    broken = tmp_path / "s3" / "data"
+    broken.mkdir(parents=True)
+    (broken / "filerldb2").write_text("a file where a folder should be")
+    begun = time.monotonic()
+    with pytest.raises(ServerNotStarted, match=r"weed\.log"):
+        await EmbeddedS3(tmp_path / "s3").start()
+    assert time.monotonic() - begun < 25
+    (broken / "filerldb2").unlink()
+    repaired = EmbeddedS3(tmp_path / "s3")
+    await repaired.start()  # the failure left no lock behind
+    await repaired.stop()
+
+
+async def test_unreadable_secrets_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "identities.json").write_text('{"identities": []}')
+    with pytest.raises(ServerNotStarted, match=r"identities\.json"):
+        await EmbeddedS3(tmp_path).start()
+
+
+def test_a_server_that_was_never_started_has_no_address(tmp_path: Path) -> None:
+    server = EmbeddedS3(tmp_path)
+    for asked in ("endpoint", "access_key", "secret_key"):
+        with pytest.raises(ServerNotStarted):
+            getattr(server, asked)
+
+
+def test_restarts_are_spread_and_bounded() -> None:
+    delays = [restart_delay(deaths) for deaths in range(1, 12)]
+    assert delays[0] <= 0.5
+    assert delays == sorted(delays)
+    assert restart_delay(10_000) == delays[-1] == 30.0

@@ -1,0 +1,168 @@
+"""The installation against a real repository, a real environment and a real start, of something very small.
+
+The far end is a git repository on this machine whose `main.py` is a server that speaks as much of ComfyUI's
+protocol as a trial asks for, with the simulator's code doing the talking.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from comfy_instances.install import InstallError, Step, Wish, install_comfyui
+from comfy_instances.installation import drift, find_install
+from comfy_instances.lock import Lock, TorchPin
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = f"""
+import os, sys
+sys.path[:0] = {[str(ROOT), *[path for path in sys.path if path.endswith("site-packages")]]!r}
+keep, words = [], iter(sys.argv[1:])
+for word in words:
+    if word in ("--port", "--base-directory"):
+        keep += [word, next(words)]
+import runpy
+sys.argv[1:] = keep
+runpy.run_module("comfy_instances.simulator", run_name="__main__", alter_sys=False)
+"""
+REQUIREMENTS = "# nothing\n"
+
+
+class Log:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.notes: list[str] = []
+        self.lines: list[str] = []
+
+    def step(self, step: Step) -> None:
+        self.steps.append(step)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def output(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def git(directory: Path, *words: str) -> str:
+    who = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.com")
+    done = subprocess.run(["git", *who, "-C", directory, *words], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Path:
+    """A repository with two commits; the second is the one to install."""
+    directory = tmp_path / "upstream"
+    directory.mkdir()
+    git(directory, "init", "--quiet")
+    (directory / "old.py").write_text("# goes with the next commit\n")
+    (directory / "main.py").write_text("raise SystemExit('too old')\n")
+    git(directory, "add", ".")
+    git(directory, "commit", "--quiet", "-m", "first")
+    (directory / "old.py").unlink()
+    (directory / "main.py").write_text(MAIN)
+    (directory / "comfyui_version.py").write_text('__version__ = "0.33.0"\n')
+    (directory / "requirements.txt").write_text(REQUIREMENTS)
+    vocabulary = directory / "comfy" / "text_encoders" / "some_tokenizer" / "vocab.json"
+    vocabulary.parent.mkdir(parents=True)
+    vocabulary.write_text("{}")
+    git(directory, "add", "--all")
+    git(directory, "commit", "--quiet", "-m", "second")
+    return directory
+
+
+@pytest.fixture
+def lock(upstream: Path) -> Lock:
+    return Lock(
+        url=str(upstream),
+        tag="v0.33.0",
+        version="0.33.0",
+        commit=git(upstream, "rev-parse", "HEAD"),
+        requirements_sha256=sha256(REQUIREMENTS.encode()).hexdigest(),
+        may_lack=("comfy/text_encoders/*_tokenizer/*",),
+        torch={"cpu": TorchPin(("pip",)), "cuda": TorchPin(("pip",))},
+    )
+
+
+@pytest.fixture
+def wish(tmp_path: Path) -> Wish:
+    return Wish(directory=tmp_path / "comfyui", startup_seconds=60)
+
+
+def lose(upstream: Path, path: str) -> None:
+    """Take the content of a file out of the repository."""
+    digest = git(upstream, "rev-parse", f"HEAD:{path}")
+    (upstream / ".git" / "objects" / digest[:2] / digest[2:]).unlink()
+
+
+async def test_from_nothing_then_again_then_to_another_commit(
+    upstream: Path, lock: Lock, wish: Wish, tmp_path: Path
+) -> None:
+    pack = tmp_path / "some_pack"
+    pack.mkdir()
+    wish = replace(wish, node_packs=(pack,))
+    assert find_install(wish.directory) is None
+    log = Log()
+    outcome = await install_comfyui(wish, lock, log)
+    assert log.steps == list(Step)
+    assert log.notes == []
+    assert outcome.trial.version == "0.33.0"
+    assert "SaveImage" in outcome.trial.object_info
+    assert outcome.install.python != Path(sys.executable)
+    assert [path.name for path in outcome.install.node_packs] == ["some_pack"]
+    assert drift(outcome.install, lock) == []
+
+    await install_comfyui(wish, lock, log)
+    assert log.notes == []
+
+    (wish.directory / "source" / "main.py").write_text("# changed by hand\n")
+    with pytest.raises(InstallError, match=r"local changes \(main\.py\)"):
+        await install_comfyui(wish, lock, log)
+
+    git(wish.directory / "source", "checkout", "--", "main.py")
+    first = git(upstream, "rev-parse", "HEAD~1")
+    with pytest.raises(InstallError, match="requirements"):
+        await install_comfyui(replace(wish, ref=first), lock, log)
+    assert (wish.directory / "source" / "old.py").exists()
+    assert not (wish.directory / "source" / "comfy").exists()
+    install = find_install(wish.directory)
+    assert install is not None
+    assert "version None instead of 0.33.0" in drift(install, lock)
+
+
+async def test_a_source_with_a_hole_that_does_not_matter(upstream: Path, lock: Lock, wish: Wish) -> None:
+    lose(upstream, "comfy/text_encoders/some_tokenizer/vocab.json")
+    log = Log()
+    outcome = await install_comfyui(wish, lock, log)
+    assert outcome.lacks == ("comfy/text_encoders/some_tokenizer/vocab.json",)
+    assert any("some_tokenizer/vocab.json" in note for note in log.notes)
+    assert drift(outcome.install, lock) == ["lacks comfy/text_encoders/some_tokenizer/vocab.json"]
+
+
+async def test_a_source_with_a_hole_that_matters(upstream: Path, lock: Lock, wish: Wish) -> None:
+    lose(upstream, "main.py")
+    with pytest.raises(InstallError, match=r"incomplete, it lacks main\.py"):
+        await install_comfyui(wish, lock, Log())
+
+
+async def test_a_source_that_is_not_there(lock: Lock, wish: Wish, tmp_path: Path) -> None:
+    with pytest.raises(InstallError, match="--source"):
+        await install_comfyui(replace(wish, origin=str(tmp_path / "nowhere")), lock, Log())
+
+
+async def test_a_directory_that_is_no_repository(lock: Lock, wish: Wish, tmp_path: Path) -> None:
+    with pytest.raises(InstallError, match="has no commit"):
+        await install_comfyui(replace(wish, origin=str(tmp_path)), lock, Log())
+
+
+async def test_a_torch_that_is_not_understood(lock: Lock, wish: Wish) -> None:
+    with pytest.raises(InstallError, match="torch==VERSION"):
+        await install_comfyui(replace(wish, torch="rocm"), lock, Log())

@@ -1,0 +1,365 @@
+"""A session with a server that behaves: runs, failures, cancelling, files, and how little it asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiohttp import web
+from puppet import PICTURE, Puppet, eventually
+
+from comfy_instances.errors import BadGraph, InstanceGone, Interrupted, NodeFailed, NoOutput, OutOfMemory
+from comfy_instances.session import FileRef, NodeOutput, NodeStarted, Progress, Session, SessionSettings
+
+SETTINGS = SessionSettings(cancel_timeout_s=0.5, connect_timeout_s=1.0, max_output_bytes=3_000_000)
+GRAPH = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "pf"}},
+}
+FILE = NodeOutput("2", "images", FileRef("a.png"))
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Puppet]:
+    async with Puppet() as puppet:
+        yield puppet
+
+
+@pytest.fixture
+async def session(server: Puppet) -> AsyncIterator[Session]:
+    async with Session(server.url, settings=SETTINGS) as session:
+        await session.wait_connected(5)
+        yield session
+
+
+def new_id() -> str:
+    return str(uuid4())
+
+
+async def test_a_run_asks_nothing_but_to_be_run(server: Puppet, session: Session) -> None:
+    heard: list[Any] = []
+    prompt_id = new_id()
+    run = asyncio.create_task(session.run(prompt_id, GRAPH, heard.append))
+    (prompt,) = await server.posted()
+    await server.begin(prompt)
+    await server.say(prompt, "execution_cached", nodes=["1"])
+    await server.say(prompt, "executing", node="2")
+    await server.say(prompt, "progress", node="2", value=1, max=4)
+    await server.say(prompt, "executed", node="2", output=PICTURE)
+    await server.end(prompt, outputs={"2": PICTURE})
+    result = await run
+    assert result.prompt_id == prompt_id == prompt.id
+    assert result.outputs == (FILE,)
+    assert result.gpu_seconds == 2.5
+    assert result.cached == {"1"}
+    assert heard == [NodeStarted(prompt_id, "2"), Progress(prompt_id, "2", 1, 4)]
+    assert server.requests == ["POST /prompt"]
+
+
+async def test_every_attempt_has_a_prefix_of_its_own(server: Puppet, session: Session) -> None:
+    runs = [asyncio.create_task(session.run(new_id(), GRAPH)) for _ in range(2)]
+    prompts = await server.posted(2)
+    for prompt in prompts:
+        assert prompt.graph["2"]["inputs"]["filename_prefix"] == f"pf-{prompt.id}"
+        await server.end(prompt, outputs={"2": PICTURE})
+    await asyncio.gather(*runs)
+
+
+async def test_one_runs_while_one_waits(server: Puppet, session: Session) -> None:
+    first = asyncio.create_task(session.run(new_id(), GRAPH))
+    (one,) = await server.posted()
+    second = asyncio.create_task(session.run(new_id(), GRAPH))
+    _, two = await server.posted(2)
+    assert await session.queue_depth() == 2
+    await server.begin(one)
+    await server.say(one, "executed", node="2", output=PICTURE)
+    await server.end(one)
+    await first
+    await server.begin(two)
+    # The server's late word about the first prompt is not the end of the second.
+    await server.say(one, "executing", node=None)
+    await asyncio.sleep(0.05)
+    assert not second.done()
+    await server.say(two, "executed", node="2", output={"text": ["done"]})
+    await server.end(two)
+    assert (await second).outputs == (NodeOutput("2", "text", text="done"),)
+
+
+async def test_a_cached_run_that_announces_nothing_is_read_from_history(
+    server: Puppet, session: Session
+) -> None:
+    run = asyncio.create_task(session.run(new_id(), GRAPH))
+    (prompt,) = await server.posted()
+    await server.begin(prompt)
+    await server.say(prompt, "execution_cached", nodes=["1", "2"])
+    await server.end(prompt, outputs={"2": PICTURE})
+    result = await run
+    assert result.outputs == (FILE,)
+    assert result.cached == {"1", "2"}
+
+
+async def test_history_that_comes_after_the_last_word(server: Puppet, session: Session) -> None:
+    run = asyncio.create_task(session.run(new_id(), GRAPH))
+    (prompt,) = await server.posted()
+    await server.say(prompt, "execution_success")
+    await eventually(lambda: [r for r in server.requests if r.startswith("GET /history")], 3)
+    await server.end(prompt, outputs={"2": PICTURE})
+    assert (await run).outputs == (FILE,)
+
+
+async def test_success_without_outputs(server: Puppet, session: Session) -> None:
+    run = asyncio.create_task(session.run(new_id(), GRAPH))
+    (prompt,) = await server.posted()
+    await server.end(prompt)
+    with pytest.raises(NoOutput):
+        await run
+
+
+async def test_a_node_fails(server: Puppet, session: Session) -> None:
+    run = asyncio.create_task(session.run(new_id(), GRAPH))
+    (prompt,) = await server.posted()
+    what = {"node_id": "2", "node_type": "SaveImage", "exception_type": "OSError"}
+    await server.end(prompt, "execution_error", exception_message="No space left on device", **what)
+    with pytest.raises(NodeFailed, match=r"node 2 \(SaveImage\): OSError: No space left"):
+        await run
+
+
+async def test_a_node_runs_out_of_memory(server: Puppet, session: Session) -> None:
+    run = asyncio.create_task(session.run(new_id(), GRAPH))
+    (prompt,) = await server.posted()
+    await server.end(prompt, "execution_error", exception_type="torch.OutOfMemoryError")
+    with pytest.raises(OutOfMemory):
+        await run
+
+
+async def test_a_refused_graph(server: Puppet, session: Session) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        error = {"type": "prompt_no_outputs", "message": "Prompt has no outputs", "details": ""}
+        return web.json_response({"error": error, "node_errors": {}}, status=400)
+
+    server.answers["POST /prompt"] = refuse
+    with pytest.raises(BadGraph, match="Prompt has no outputs") as caught:
+        await session.run(new_id(), GRAPH)
+    assert caught.value.error_type == "prompt_no_outputs"
+
+
+async def test_a_graph_that_is_accepted_in_part_is_refused_and_taken_back(
+    server: Puppet, session: Session
+) -> None:
+    findings = {"3": {"class_type": "SaveImage", "errors": [{"type": "required_input_missing"}]}}
+
+    async def accept_half(request: web.Request) -> web.Response:
+        await server.take_prompt(request)
+        (prompt,) = server.pending.values()
+        await server.begin(prompt)
+        return web.json_response({"prompt_id": prompt.id, "number": 0, "node_errors": findings})
+
+    server.answers["POST /prompt"] = accept_half
+    with pytest.raises(BadGraph, match=r"node 3 \(SaveImage\): required_input_missing") as caught:
+        await session.run(new_id(), GRAPH)
+    assert caught.value.node_errors == findings
+    assert not server.running
+
+
+async def test_a_graph_that_is_no_json(server: Puppet, session: Session) -> None:
+    with pytest.raises(BadGraph, match="JSON"):
+        await session.run(new_id(), {"1": {"class_type": "X", "inputs": {"cfg": float("nan")}}})
+    assert server.requests == []
+
+
+async def test_an_id_in_flight_is_not_used_twice(server: Puppet, session: Session) -> None:
+    prompt_id = new_id()
+    run = asyncio.create_task(session.run(prompt_id, GRAPH))
+    (prompt,) = await server.posted()
+    with pytest.raises(ValueError, match="in flight"):
+        await session.run(prompt_id, GRAPH)
+    await server.end(prompt, outputs={"2": PICTURE})
+    await run
+
+
+async def test_a_waiting_prompt_is_cancelled(server: Puppet, session: Session) -> None:
+    prompt_id = new_id()
+    run = asyncio.create_task(session.run(prompt_id, GRAPH))
+    await server.posted()
+    await session.cancel(prompt_id)
+    assert server.pending == {}
+    assert "POST /interrupt" not in server.requests
+    with pytest.raises(Interrupted):
+        await run
+
+
+async def test_a_running_prompt_is_cancelled_and_the_waiting_one_goes_on(
+    server: Puppet, session: Session
+) -> None:
+    first = asyncio.create_task(session.run(new_id(), GRAPH))
+    (one,) = await server.posted()
+    await server.begin(one)
+    second = asyncio.create_task(session.run(new_id(), GRAPH))
+    _, two = await server.posted(2)
+    await session.cancel(one.id)
+    with pytest.raises(Interrupted):
+        await first
+    await server.begin(two)
+    await server.end(two, outputs={"2": PICTURE})
+    assert (await second).outputs == (FILE,)
+
+
+async def test_a_prompt_that_ends_before_it_can_be_cancelled_has_ended(
+    server: Puppet, session: Session
+) -> None:
+    run = asyncio.create_task(session.run(new_id(), GRAPH))
+    (prompt,) = await server.posted()
+    server.deafen()
+    await server.end(prompt, outputs={"2": PICTURE})
+    await session.cancel(prompt.id)
+    assert (await run).outputs == (FILE,)
+
+
+async def test_cancelling_what_is_not_there_is_no_error(session: Session) -> None:
+    await session.cancel(new_id())
+
+
+async def test_an_instance_that_does_not_let_go(server: Puppet, session: Session) -> None:
+    server.obeys = False
+    run = asyncio.create_task(session.run(new_id(), GRAPH))
+    (prompt,) = await server.posted()
+    await server.begin(prompt)
+    with pytest.raises(InstanceGone, match="let go"):
+        await session.cancel(prompt.id)
+    run.cancel()
+
+
+async def test_a_cancel_that_overtakes_the_prompt(server: Puppet, session: Session) -> None:
+    may_arrive = asyncio.Event()
+
+    async def dawdle(request: web.Request) -> web.Response:
+        await may_arrive.wait()
+        return await server.take_prompt(request)
+
+    server.answers["POST /prompt"] = dawdle
+    prompt_id = new_id()
+    run = asyncio.create_task(session.run(prompt_id, GRAPH))
+    await eventually(lambda: server.requests, 1)
+    await session.cancel(prompt_id)
+    may_arrive.set()
+    with pytest.raises(Interrupted):
+        await run
+    assert server.pending == {}
+
+
+async def test_a_listener_that_raises_harms_nobody(
+    server: Puppet, session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(event: object) -> None:
+        raise RuntimeError("listener")
+
+    run = asyncio.create_task(session.run(new_id(), GRAPH, broken))
+    (prompt,) = await server.posted()
+    await server.begin(prompt)
+    await server.say(prompt, "executing", node="1")
+    await server.say(prompt, "executed", node="2", output=PICTURE)
+    await server.end(prompt)
+    assert (await run).outputs == (FILE,)
+    assert "listener" in caplog.text
+
+
+async def test_messages_of_a_later_protocol_are_tolerated(server: Puppet, session: Session) -> None:
+    run = asyncio.create_task(session.run(new_id(), GRAPH))
+    (prompt,) = await server.posted()
+    await server.say(prompt, "crystools.monitor", cpu=99)
+    await server.say(prompt, "executed", node=None)
+    await server.sockets[prompt.client_id].send_str("not json")
+    await server.sockets[prompt.client_id].send_bytes(b"\0\0\0\x63")
+    await server.end(prompt, outputs={"2": PICTURE})
+    assert (await run).outputs == (FILE,)
+
+
+async def test_discard(server: Puppet, session: Session) -> None:
+    run = asyncio.create_task(session.run(new_id(), GRAPH))
+    (prompt,) = await server.posted()
+    await server.end(prompt, outputs={"2": PICTURE})
+    await run
+    await session.discard(prompt.id)
+    assert server.history == {}
+
+
+async def test_fetch_names_the_file_and_reads_all_of_it(server: Puppet, session: Session) -> None:
+    content = bytes(range(256)) * 10_000
+    asked: list[dict[str, str]] = []
+
+    async def view(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        return web.Response(body=content)
+
+    server.answers["GET /view"] = view
+    assert await session.fetch(FileRef("ä b&c.png", "sub/dir", "temp")) == content
+    assert asked == [{"filename": "ä b&c.png", "subfolder": "sub/dir", "type": "temp"}]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+async def test_fetch_of_what_is_not_given_out(server: Puppet, session: Session, status: int) -> None:
+    async def view(request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    server.answers["GET /view"] = view
+    with pytest.raises(NoOutput):
+        await session.fetch(FileRef("a.png"))
+
+
+async def test_fetch_stops_at_the_limit(server: Puppet, session: Session) -> None:
+    sent = 0
+
+    async def view(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(1000):
+            await response.write(bytes(100_000))
+            sent += 100_000
+        return response
+
+    server.answers["GET /view"] = view
+    with pytest.raises(NoOutput, match="larger than 3000000 bytes"):
+        await session.fetch(FileRef("a.mp4"))
+    assert sent < 50_000_000
+
+
+async def test_fetch_of_a_connection_that_breaks(server: Puppet, session: Session) -> None:
+    async def view(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(bytes(10))
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    server.answers["GET /view"] = view
+    with pytest.raises(InstanceGone):
+        await session.fetch(FileRef("a.png"))
+
+
+async def test_upload_answers_with_the_name_that_was_taken(server: Puppet, session: Session) -> None:
+    got: list[tuple[str | None, str, bytes]] = []
+
+    async def upload(request: web.Request) -> web.Response:
+        image = (await request.post())["image"]
+        assert isinstance(image, web.FileField)
+        got.append((image.filename, image.content_type, image.file.read()))
+        return web.json_response({"name": "in (1).png", "subfolder": "pf", "type": "input"})
+
+    server.answers["POST /upload/image"] = upload
+    assert await session.upload("in.png", b"pixels", "image/png") == "pf/in (1).png"
+    assert got == [("in.png", "image/png", b"pixels")]
+
+
+@pytest.mark.parametrize("status", [400, 413])
+async def test_a_refused_upload(server: Puppet, session: Session, status: int) -> None:
+    async def upload(request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    server.answers["POST /upload/image"] = upload
+    with pytest.raises(BadGraph):
+        await session.upload("in.png", b"pixels", "image/png")

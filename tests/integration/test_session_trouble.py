@@ -1,0 +1,377 @@
+"""A session with a server that breaks, lies, forgets or falls silent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiohttp import web
+from puppet import PICTURE, Prompt, Puppet, eventually
+
+from comfy_instances.errors import InstanceGone, Interrupted, NodeFailed, NoOutput
+from comfy_instances.session import FileRef, NodeOutput, NodeStarted, Preview, Session, SessionSettings
+
+#: Impatient, so that the tests are quick.
+SETTINGS = SessionSettings(
+    connect_timeout_s=1.0,
+    silence_s=0.2,
+    gone_after_s=0.8,
+    stalled_after_s=0.5,
+    backoff_min_s=0.01,
+    backoff_max_s=0.05,
+)
+GRAPH = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "pf"}},
+}
+FILE = NodeOutput("2", "images", FileRef("a.png"))
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Puppet]:
+    async with Puppet() as puppet:
+        yield puppet
+
+
+@pytest.fixture
+async def session(server: Puppet) -> AsyncIterator[Session]:
+    async with Session(server.url, settings=SETTINGS, rng=Random(1)) as session:
+        await session.wait_connected(5)
+        yield session
+
+
+async def launch(server: Puppet, session: Session, listener: Any = None) -> tuple[asyncio.Task[Any], Prompt]:
+    """A prompt that has begun to run."""
+    run = asyncio.create_task(session.run(str(uuid4()), GRAPH, listener))
+    (prompt,) = await server.posted()
+    await server.begin(prompt)
+    return run, prompt
+
+
+async def reconnected(server: Puppet, session: Session, count: int = 2) -> None:
+    await eventually(lambda: server.client_ids, count)
+    await session.wait_connected(5)
+
+
+async def test_a_socket_lost_in_mid_run_is_replaced_and_heard_again(server: Puppet, session: Session) -> None:
+    heard: list[Any] = []
+    run, prompt = await launch(server, session, heard.append)
+    server.drop_sockets()
+    await reconnected(server, session)
+    await server.sockets[prompt.client_id].send_json({"type": "executing", "data": {"node": "2"}})
+    await server.end(prompt, outputs={"2": PICTURE})
+    assert (await run).outputs == (FILE,)
+    assert heard == [NodeStarted(prompt.id, "2")]
+    assert server.client_ids[0] == server.client_ids[1]
+
+
+async def test_what_was_announced_into_the_gap_comes_from_history(server: Puppet, session: Session) -> None:
+    run, prompt = await launch(server, session)
+    server.drop_sockets()
+    await server.end(prompt, outputs={"1": {"text": ["seen"]}, "2": PICTURE})
+    result = await run
+    assert result.outputs == (NodeOutput("1", "text", text="seen"), FILE)
+    assert result.gpu_seconds == 2.5
+
+
+async def test_a_failure_in_the_gap_comes_from_history(server: Puppet, session: Session) -> None:
+    run, prompt = await launch(server, session)
+    server.drop_sockets()
+    await server.end(prompt, "execution_error", exception_type="ValueError", exception_message="boom")
+    with pytest.raises(NodeFailed, match="boom"):
+        await run
+
+
+async def test_an_idle_session_takes_a_new_client_id_with_each_socket(
+    server: Puppet, session: Session
+) -> None:
+    server.drop_sockets()
+    await reconnected(server, session)
+    assert server.client_ids[0] != server.client_ids[1]
+
+
+async def test_an_open_socket_that_fell_silent_is_not_trusted(server: Puppet, session: Session) -> None:
+    run, prompt = await launch(server, session)
+    server.deafen()
+    await server.end(prompt, outputs={"2": PICTURE})
+    assert (await run).outputs == (FILE,)
+    await reconnected(server, session)
+
+
+async def test_a_socket_that_misses_the_start_is_replaced_during_the_run(
+    server: Puppet, session: Session
+) -> None:
+    heard: list[Any] = []
+    run = asyncio.create_task(session.run(str(uuid4()), GRAPH, heard.append))
+    (prompt,) = await server.posted()
+    server.deafen()
+    await server.begin(prompt)
+    await reconnected(server, session)
+    await server.say(prompt, "executing", node="2")
+    await server.end(prompt, outputs={"2": PICTURE})
+    await run
+    assert heard == [NodeStarted(prompt.id, "2")]
+
+
+async def test_a_long_silent_node_is_waited_for(server: Puppet, session: Session) -> None:
+    run, prompt = await launch(server, session)
+    await eventually(lambda: [r for r in server.requests if r == "GET /queue"], 3)
+    assert not run.done()
+    await server.say(prompt, "executed", node="2", output=PICTURE)
+    await server.end(prompt)
+    assert (await run).outputs == (FILE,)
+    assert len(server.client_ids) == 1
+
+
+async def test_the_last_word_of_another_prompt_or_none_ends_nothing(server: Puppet, session: Session) -> None:
+    run, prompt = await launch(server, session)
+    await server.say(prompt, "execution_success", prompt_id="another")
+    await server.say(prompt, "executing", node=None)
+    await asyncio.sleep(0.05)
+    assert not run.done()
+    await server.end(prompt, outputs={"2": PICTURE})
+    await run
+
+
+async def test_a_restart_in_mid_run_loses_the_prompt(server: Puppet, session: Session) -> None:
+    run, _ = await launch(server, session)
+    await server.stop()
+    await server.start()
+    with pytest.raises(InstanceGone):
+        await run
+    await session.wait_connected(5)
+    run, prompt = await launch(server, session)
+    await server.end(prompt, outputs={"2": PICTURE})
+    assert (await run).outputs == (FILE,)
+
+
+async def test_a_prompt_that_others_took_from_the_queue(server: Puppet, session: Session) -> None:
+    run = asyncio.create_task(session.run(str(uuid4()), GRAPH))
+    await server.posted()
+    server.pending.clear()
+    with pytest.raises(InstanceGone, match="does not know"):
+        await run
+
+
+async def test_nobody_listens_any_more(server: Puppet, session: Session) -> None:
+    run, _ = await launch(server, session)
+    await server.stop()
+    with pytest.raises(InstanceGone) as caught:
+        await run
+    assert caught.value.refused
+    assert not session.connected
+    with pytest.raises(InstanceGone):
+        await session.run(str(uuid4()), GRAPH)
+    with pytest.raises(InstanceGone) as caught:
+        await session.stats()
+    assert caught.value.refused
+    await server.start()
+    await session.wait_connected(5)
+
+
+async def test_a_server_that_is_stopped_answers_nobody(server: Puppet, session: Session) -> None:
+    async def never(request: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    run, _ = await launch(server, session)
+    server.deafen()
+    server.answers["GET /queue"] = never
+    with pytest.raises(InstanceGone):
+        await run
+
+
+async def test_a_short_absence_is_forgiven(server: Puppet, session: Session) -> None:
+    async def broken(request: web.Request) -> web.Response:
+        return web.Response(status=502)
+
+    run, prompt = await launch(server, session)
+    server.answers["GET /queue"] = broken
+    server.drop_sockets()
+    await eventually(lambda: [r for r in server.requests if r == "GET /queue"], 2)
+    del server.answers["GET /queue"]
+    await server.end(prompt, outputs={"2": PICTURE})
+    assert (await run).outputs == (FILE,)
+
+
+async def test_a_worker_that_died_while_http_lives_on(server: Puppet, session: Session) -> None:
+    run = asyncio.create_task(session.run(str(uuid4()), GRAPH))
+    await server.posted()
+    with pytest.raises(InstanceGone, match="nothing runs"):
+        await run
+
+
+async def test_waiting_behind_another_prompt_is_no_stall(server: Puppet, session: Session) -> None:
+    server.running["other"] = Prompt("other", {}, "somebody")
+    run = asyncio.create_task(session.run(str(uuid4()), GRAPH))
+    _, prompt = await server.posted(2)
+    await asyncio.sleep(2 * SETTINGS.stalled_after_s)
+    assert not run.done()
+    server.running.clear()
+    await server.end(prompt, outputs={"2": PICTURE})
+    await run
+
+
+async def test_a_lost_answer_says_nothing_of_the_prompt(server: Puppet, session: Session) -> None:
+    async def take_and_die(request: web.Request) -> web.Response:
+        await server.take_prompt(request)
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    server.answers["POST /prompt"] = take_and_die
+    run, prompt = await launch(server, session)
+    await server.say(prompt, "executed", node="2", output=PICTURE)
+    await server.end(prompt)
+    assert (await run).outputs == (FILE,)
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
+async def test_a_server_that_can_not_take_prompts(server: Puppet, session: Session, status: int) -> None:
+    async def broken(request: web.Request) -> web.Response:
+        return web.Response(status=status, text="trouble")
+
+    server.answers["POST /prompt"] = broken
+    with pytest.raises(InstanceGone, match=str(status)):
+        await session.run(str(uuid4()), GRAPH)
+
+
+@pytest.mark.parametrize("body", ["<html>", "[]", "5"])
+async def test_answers_that_are_not_comfyuis(server: Puppet, session: Session, body: str) -> None:
+    async def odd(request: web.Request) -> web.Response:
+        return web.Response(text=body, content_type="application/json")
+
+    server.answers["GET /queue"] = server.answers["GET /system_stats"] = odd
+    for question in (session.queue_depth, session.stats):
+        with pytest.raises(InstanceGone):
+            await question()
+
+
+async def test_pictures_on_a_socket_that_broke_are_no_output(server: Puppet, session: Session) -> None:
+    graph = {**GRAPH, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
+    run = asyncio.create_task(session.run(str(uuid4()), graph))
+    (prompt,) = await server.posted()
+    await server.begin(prompt)
+    await server.say(prompt, "executing", node="2")
+    await server.sockets[prompt.client_id].send_bytes(b"\0\0\0\1\0\0\0\2pixels")
+    server.drop_sockets()
+    await reconnected(server, session)
+    await server.end(prompt)
+    with pytest.raises(NoOutput):
+        await run
+
+
+async def test_a_connection_that_dies_within_a_binary_frame(server: Puppet, session: Session) -> None:
+    run, prompt = await launch(server, session)
+    # A frame that announces 65536 bytes and brings three.
+    server.transports[-1].write(b"\x82\x7f" + (65536).to_bytes(8, "big") + b"abc")
+    await asyncio.sleep(0.02)
+    server.drop_sockets()
+    await server.end(prompt, outputs={"2": PICTURE})
+    assert (await run).outputs == (FILE,)
+
+
+async def test_two_prompts_survive_one_lost_socket(server: Puppet, session: Session) -> None:
+    runs = [asyncio.create_task(session.run(str(uuid4()), GRAPH)) for _ in range(2)]
+    one, two = await server.posted(2)
+    await server.begin(one)
+    server.drop_sockets()
+    await server.end(one, outputs={"2": PICTURE})
+    await reconnected(server, session)
+    await server.begin(two)
+    await server.end(two, outputs={"2": PICTURE})
+    assert [result.outputs for result in await asyncio.gather(*runs)] == [(FILE,), (FILE,)]
+
+
+async def test_a_nameless_preview_belongs_to_what_runs(server: Puppet, session: Session) -> None:
+    heard: list[Any] = []
+    run, prompt = await launch(server, session, heard.append)
+    await server.say(prompt, "executing", node="1")
+    await server.sockets[prompt.client_id].send_bytes(b"\0\0\0\1\0\0\0\1jpeg")
+    await server.end(prompt, outputs={"2": PICTURE})
+    await run
+    assert heard == [NodeStarted(prompt.id, "1"), Preview(prompt.id, "1", "image/jpeg", b"jpeg")]
+
+
+async def test_closing_lets_go_of_what_runs(server: Puppet) -> None:
+    session = Session(server.url, settings=SETTINGS)
+    await session.start()
+    run, prompt = await launch(server, session)
+    await session.close()
+    with pytest.raises(InstanceGone, match="closed"):
+        await run
+    assert prompt.id in server.running
+    with pytest.raises(InstanceGone):
+        await session.queue_depth()
+
+
+async def test_no_server_at_all() -> None:
+    async with Session("http://127.0.0.1:9", settings=SETTINGS) as session:
+        with pytest.raises(InstanceGone):
+            await session.wait_connected(0.2)
+        assert not session.connected
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:8188", "ftp://host", "http://"])
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(ValueError, match="address"):
+        Session(url)
+
+
+async def test_after_our_crash_a_running_prompt_is_followed_to_its_end(server: Puppet) -> None:
+    async with Session(server.url, settings=SETTINGS) as crashed:
+        lost, prompt = await launch(server, crashed)
+        lost.cancel()
+    heard: list[Any] = []
+    async with Session(server.url, settings=SETTINGS) as session:
+        await session.wait_connected(5)
+        resumed = asyncio.create_task(session.resume(prompt.id, heard.append))
+        await eventually(lambda: [i for i in server.client_ids if i == prompt.client_id], 2)
+        await session.wait_connected(5)
+        await server.say(prompt, "executing", node="2")
+        await server.end(prompt, outputs={"2": PICTURE})
+        result = await resumed
+        assert result is not None
+        assert result.outputs == (FILE,)
+        assert heard == [NodeStarted(prompt.id, "2")]
+
+
+async def test_after_our_crash_both_prompts_are_followed_and_new_ones_are_heard(server: Puppet) -> None:
+    async with Session(server.url, settings=SETTINGS) as crashed:
+        runs = [asyncio.create_task(crashed.run(str(uuid4()), GRAPH)) for _ in range(2)]
+        one, two = await server.posted(2)
+        await server.begin(one)
+        for run in runs:
+            run.cancel()
+    async with Session(server.url, settings=SETTINGS) as session:
+        resumed = [asyncio.create_task(session.resume(prompt.id)) for prompt in (one, two)]
+        await eventually(lambda: [i for i in server.client_ids if i == one.client_id], 2)
+        fresh = asyncio.create_task(session.run(str(uuid4()), GRAPH))
+        await server.posted(3)
+        for prompt in await server.posted(3):
+            await server.say(prompt, "executed", node="2", output=PICTURE)
+            await server.end(prompt, outputs={"2": PICTURE})
+        results = await asyncio.gather(*resumed, fresh)
+        assert [result and result.outputs for result in results] == [(FILE,)] * 3
+
+
+async def test_after_our_crash_an_ended_prompt_is_read_from_history(server: Puppet, session: Session) -> None:
+    run, prompt = await launch(server, session)
+    await server.end(prompt, outputs={"2": PICTURE})
+    result = await run
+    assert await session.resume(prompt.id) == result
+
+
+async def test_after_our_crash_an_interrupted_prompt_says_so(server: Puppet, session: Session) -> None:
+    prompt = Prompt(str(uuid4()), GRAPH, "somebody")
+    await server.end(prompt, "execution_interrupted", node_id="1", node_type="EmptyImage")
+    with pytest.raises(Interrupted):
+        await session.resume(prompt.id)
+
+
+async def test_after_our_crash_an_unknown_prompt_is_unknown(session: Session) -> None:
+    assert await session.resume(str(uuid4())) is None

@@ -1,0 +1,130 @@
+"""The checks find what ComfyUI would refuse, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from drafts import CATALOG, FACTS
+
+from orchestrator.catalog.checks import check_graph
+from orchestrator.catalog.render import Graph
+
+SDXL = CATALOG["sdxl-1.0"]
+FILES = {weight.file for weight in SDXL.manifest.weights}
+
+
+def sdxl() -> Graph:
+    return copy.deepcopy(SDXL.render(SDXL.example(), filename_prefix="check"))
+
+
+def set_input(node: str, name: str, value: Any) -> Callable[[Graph], None]:
+    return lambda graph: graph[node]["inputs"].update({name: value})
+
+
+def drop_input(node: str, name: str) -> Callable[[Graph], None]:
+    return lambda graph: graph[node]["inputs"].pop(name)
+
+
+def rename_class(node: str, name: str) -> Callable[[Graph], None]:
+    return lambda graph: graph[node].update({"class_type": name})
+
+
+def swap_prompt_and_latent(graph: Graph) -> None:
+    inputs = graph["sampler"]["inputs"]
+    inputs["positive"], inputs["latent_image"] = inputs["latent_image"], inputs["positive"]
+
+
+@pytest.mark.parametrize(
+    ("mutate", "node", "input", "code"),
+    [
+        (rename_class("sampler", "KSamler"), "sampler", "", "missing_node_type"),
+        (rename_class("sampler", ""), "sampler", "", "missing_node_type"),
+        (drop_input("sampler", "seed"), "sampler", "seed", "required_input_missing"),
+        (drop_input("decode", "vae"), "decode", "vae", "required_input_missing"),
+        (swap_prompt_and_latent, "sampler", "positive", "return_type_mismatch"),
+        (set_input("decode", "vae", ["checkpoint", 0]), "decode", "vae", "return_type_mismatch"),
+        (set_input("decode", "vae", ["checkpoint", 3]), "decode", "vae", "linked_slot_missing"),
+        (set_input("decode", "vae", ["nowhere", 0]), "decode", "vae", "linked_node_missing"),
+        (set_input("decode", "vae", "ae.safetensors"), "decode", "vae", "invalid_input_type"),
+        (set_input("sampler", "steps", 10_001), "sampler", "steps", "value_bigger_than_max"),
+        (set_input("sampler", "steps", 0), "sampler", "steps", "value_smaller_than_min"),
+        (set_input("sampler", "seed", 2**64), "sampler", "seed", "value_bigger_than_max"),
+        (set_input("sampler", "steps", "many"), "sampler", "steps", "invalid_input_type"),
+        (set_input("sampler", "cfg", None), "sampler", "cfg", "invalid_input_type"),
+        (set_input("sampler", "sampler_name", "eulr"), "sampler", "sampler_name", "value_not_in_list"),
+        (set_input("checkpoint", "ckpt_name", "b.ckpt"), "checkpoint", "ckpt_name", "value_not_in_list"),
+        (set_input("sampler", "latent_image", ["sampler", 0]), "sampler", "", "dependency_cycle"),
+        (set_input("sampler", "denoize", 1.0), "sampler", "denoize", "unknown_input"),
+    ],
+)
+def test_each_mutation_is_caught(mutate: Callable[[Graph], None], node: str, input: str, code: str) -> None:
+    graph = sdxl()
+    assert check_graph(graph, FACTS, FILES) == []
+    mutate(graph)
+    problems = check_graph(graph, FACTS, FILES)
+    assert (code, node, input) in [(problem.code, problem.node, problem.input) for problem in problems]
+    assert [problem.harmless for problem in problems] == [code == "unknown_input"] * len(problems)
+    assert f"node {node}" in str(problems[0])
+
+
+def test_a_graph_needs_an_output() -> None:
+    graph = sdxl()
+    del graph["save"]
+    assert [problem.code for problem in check_graph(graph, FACTS, FILES)] == ["prompt_no_outputs"]
+    assert [problem.code for problem in check_graph({}, FACTS)] == ["prompt_no_outputs"]
+
+
+def test_a_longer_cycle_is_told_once() -> None:
+    graph = {
+        "a": {"class_type": "ImageInvert", "inputs": {"image": ["b", 0]}},
+        "b": {"class_type": "ImageInvert", "inputs": {"image": ["a", 0]}},
+        "save": {"class_type": "SaveImage", "inputs": {"images": ["a", 0], "filename_prefix": "x"}},
+    }
+    assert [problem.code for problem in check_graph(graph, FACTS)] == ["dependency_cycle"]
+
+
+def switch(**inputs: Any) -> Graph:
+    return {
+        "n": {"class_type": "ComfySwitchNode", "inputs": inputs},
+        "image": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0},
+        },
+        "save": {"class_type": "SaveImage", "inputs": {"images": ["n", 0], "filename_prefix": "x"}},
+    }
+
+
+def test_a_node_of_any_type_takes_and_gives_any_type() -> None:
+    graph = switch(switch=True, on_true=["image", 0], on_false=["image", 0])
+    assert check_graph(graph, FACTS) == []
+
+
+def resize(**inputs: Any) -> list[str]:
+    graph = switch(switch=True, on_true=["image", 0], on_false=["image", 0])
+    graph["n"] = {"class_type": "ResizeImageMaskNode", "inputs": {"input": ["image", 0]} | inputs}
+    return [f"{problem.code} {problem.input}" for problem in check_graph(graph, FACTS)]
+
+
+def test_a_dynamic_combo_asks_for_the_inputs_of_its_choice() -> None:
+    by_size = {"resize_type": "scale dimensions", "scale_method": "area"}
+    rest = {"resize_type.width": 64, "resize_type.height": 64, "resize_type.crop": "center"}
+    assert resize(**by_size, **rest) == []
+    assert resize(**by_size) == [f"required_input_missing {name}" for name in rest]
+    assert resize(resize_type="by feeling", scale_method="area") == ["value_not_in_list resize_type"]
+
+
+def batch(**images: Any) -> list[str]:
+    graph = switch(switch=True, on_true=["image", 0], on_false=["image", 0])
+    graph["n"] = {"class_type": "BatchImagesNode", "inputs": images}
+    return [f"{problem.code} {problem.input}" for problem in check_graph(graph, FACTS)]
+
+
+def test_a_growing_group_has_as_many_members_as_are_linked() -> None:
+    assert batch(**{"images.image0": ["image", 0], "images.image1": ["image", 0]}) == []
+    assert batch() == ["required_input_missing images.image0"]
+    assert batch(**{"images.image0": ["image", 0], "images.photo": ["image", 0]}) == [
+        "unknown_input images.photo"
+    ]

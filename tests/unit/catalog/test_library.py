@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from drafts import CATALOG, SHIPPED, WEIGHTLESS, write
+
+from orchestrator.catalog import Catalog, CatalogError, load_model
+from orchestrator.errors import InvalidRequest
+
+
+def test_a_model_is_found_by_id_and_alias() -> None:
+    assert CATALOG["flux-schnell"] is CATALOG["flux-1-schnell"]
+    assert "flux-schnell" in CATALOG
+    assert "nobody" not in CATALOG
+
+
+@pytest.mark.parametrize(
+    "name", ["nobody", "", "FLUX-1-SCHNELL", "../flux-1-schnell", "x" * 10_000, 7, None, []]
+)
+def test_an_unknown_model_is_a_bad_request(name: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        CATALOG[name]
+    assert (caught.value.code, caught.value.param, caught.value.status) == ("model_not_found", "model", 400)
+    assert len(caught.value.message) < 200
+
+
+def test_the_order_is_that_of_the_list(tmp_path: Path) -> None:
+    write(tmp_path / "z-image", id="z-image", featured=True)
+    write(tmp_path / "a-image", id="a-image")
+    write(tmp_path / "a-video", id="a-video", kind="video")
+    write(tmp_path / "b-image", id="b-image")
+    assert [model.id for model in Catalog.load(tmp_path)] == ["z-image", "a-image", "b-image", "a-video"]
+
+
+def test_several_directories_make_one_catalogue() -> None:
+    assert len(CATALOG) == len(Catalog.load(SHIPPED)) + len(Catalog.load(WEIGHTLESS))
+
+
+def test_a_name_can_not_be_taken_twice(tmp_path: Path) -> None:
+    write(tmp_path / "first", id="first", aliases=["both"])
+    write(tmp_path / "second", id="second", aliases=["both"])
+    with pytest.raises(CatalogError, match=r"second: both: the name is taken by first"):
+        Catalog.load(tmp_path)
+
+
+def test_the_folder_must_be_named_like_the_model(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="the folder is 'other'"):
+        load_model(write(tmp_path / "other"))
+
+
+def test_other_folders_are_left_alone(tmp_path: Path) -> None:
+    write(tmp_path / "draft")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "README.md").write_text("hello")
+    assert [model.id for model in Catalog.load(tmp_path)] == ["draft"]
+
+
+def test_what_can_not_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="no such directory"):
+        Catalog.load(tmp_path / "nowhere")
+    folder = write(tmp_path / "draft")
+    (folder / "graph.json").unlink()
+    with pytest.raises(CatalogError, match=r"draft/graph\.json: can not be read"):
+        load_model(folder)
+    (folder / "graph.json").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(CatalogError, match=r"draft/graph\.json: can not be read"):
+        load_model(folder)
+    write(folder)
+    (folder / "model.toml").write_text("id = ")
+    with pytest.raises(CatalogError, match=r"draft/model\.toml: not TOML"):
+        load_model(folder)
+    (folder / "model.toml").write_text("#" * (9 * 2**20))
+    with pytest.raises(CatalogError, match="larger than"):
+        load_model(folder)

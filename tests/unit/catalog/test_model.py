@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from drafts import CATALOG, PROMPT, SEED, node, parse, saving
+
+from orchestrator.catalog import CatalogError, Kind
+from orchestrator.errors import InvalidRequest
+
+FLUX = CATALOG["flux-1-schnell"]
+WAN = CATALOG["wan2.1-t2v-fast"]
+I2V = CATALOG["wan2.1-i2v-480p"]
+UPSCALER = CATALOG["4x-ultrasharp"]
+
+
+def code(model: Any, **request: Any) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        model.validate(request)
+    assert caught.value.status == 400
+    return caught.value.code
+
+
+def test_defaults_fill_what_a_request_leaves_out() -> None:
+    assert FLUX.validate({"prompt": "a fox", "user": "someone", "steps": None}) == {
+        "n": 1,
+        "prompt": "a fox",
+        "negative_prompt": "",
+        "width": 1024,
+        "height": 1024,
+        "steps": 4,
+        "cfg_scale": 1.0,
+        "seed": None,
+    }
+
+
+def test_videos_have_the_documents_defaults() -> None:
+    params = WAN.validate({"prompt": "a fox runs"})
+    assert (params["num_frames"], params["fps"], params["n"]) == (81, 16, 1)
+
+
+def test_a_request_is_taken_as_it_is() -> None:
+    request = {"prompt": "x", "n": 4, "width": 1344, "height": 768, "steps": 8, "cfg_scale": 2, "seed": 5}
+    assert FLUX.validate(request).items() >= request.items()
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ({}, "missing_prompt"),
+        ({"prompt": None}, "missing_prompt"),
+        ({"prompt": ""}, "missing_prompt"),
+        ({"prompt": " \n"}, "missing_prompt"),
+        ({"prompt": 7}, "invalid_prompt"),
+        ({"prompt": "x" * 1_000_000}, "invalid_prompt"),
+        ({"prompt": "a\0"}, "invalid_prompt"),
+        ({"prompt": "\ud83d"}, "invalid_prompt"),
+        ({"prompt": "x", "n": 0}, "invalid_n"),
+        ({"prompt": "x", "n": 5}, "invalid_n"),
+        ({"prompt": "x", "n": True}, "invalid_n"),
+        ({"prompt": "x", "n": "2"}, "invalid_n"),
+        ({"prompt": "x", "width": 1023}, "invalid_width"),
+        ({"prompt": "x", "width": 8}, "invalid_width"),
+        ({"prompt": "x", "height": 4096}, "invalid_height"),
+        ({"prompt": "x", "steps": 0}, "invalid_steps"),
+        ({"prompt": "x", "steps": 10_000}, "invalid_steps"),
+        ({"prompt": "x", "cfg_scale": float("nan")}, "invalid_cfg_scale"),
+        ({"prompt": "x", "seed": -1}, "invalid_seed"),
+        ({"prompt": "x", "seed": 2**64}, "invalid_seed"),
+        ({"prompt": "x", "seed": "1"}, "invalid_seed"),
+    ],
+)
+def test_what_is_wrong_is_named(request_: dict[str, Any], expected: str) -> None:
+    assert code(FLUX, **request_) == expected
+
+
+def test_a_video_is_made_one_at_a_time() -> None:
+    assert code(WAN, prompt="x", n=2) == "invalid_n"
+    assert code(UPSCALER, prompt="", image="a.png", n=2) == "invalid_n"
+
+
+def test_sides_may_be_long_only_while_the_area_is_small() -> None:
+    assert WAN.validate({"prompt": "x", "width": 480, "height": 832})["height"] == 832
+    assert code(WAN, prompt="x", width=832, height=832) == "invalid_size"
+
+
+def test_pictures_are_asked_for_by_name() -> None:
+    assert I2V.image_inputs == UPSCALER.image_inputs == ("image",)
+    assert FLUX.image_inputs == ()
+    assert code(I2V, prompt="x") == "missing_image"
+    assert code(UPSCALER, prompt="") == "missing_image"
+    assert UPSCALER.validate({"prompt": "", "image": "a.png"}) == {"n": 1, "prompt": "", "image": "a.png"}
+
+
+def test_an_upscaler_wants_a_prompt_even_if_it_is_empty() -> None:
+    assert code(UPSCALER, image="a.png") == "missing_prompt"
+
+
+def test_the_size_of_an_input_is_limited() -> None:
+    UPSCALER.check_image(2048, 2048)
+    with pytest.raises(InvalidRequest) as caught:
+        UPSCALER.check_image(2049, 100)
+    assert caught.value.code == "invalid_image"
+    FLUX.check_image(10**6, 10**6)  # takes no picture: nothing to refuse
+
+
+def test_lengths_and_sizes_are_made_as_the_model_can() -> None:
+    params = WAN.validate({"prompt": "x", "num_frames": 162, "width": 488})
+    assert (params["num_frames"], params["width"]) == (162, 488)
+    made = WAN.fitted(params)
+    assert (made["num_frames"], made["width"]) == (161, 480)
+    latent = WAN.render(params | {"seed": 0}, filename_prefix="p")["latent"]["inputs"]
+    assert (latent["length"], latent["width"], latent["height"]) == (161, 480, 480)
+
+
+def test_the_size_of_a_result_is_known_beforehand() -> None:
+    assert FLUX.output_size({"width": 1000, "height": 512}, None) == (992, 512)
+    assert UPSCALER.output_size({}, (100, 50)) == (400, 200)
+    assert UPSCALER.output_size({}, None) is None
+
+
+def test_a_graph_is_rendered_with_native_values() -> None:
+    params = FLUX.example(prompt="{{ 7*7 }}", seed=2**64 - 1, steps=8, width=1344, height=768)
+    graph = FLUX.render(params, filename_prefix="job/1")
+    assert graph["positive"]["inputs"]["text"] == "{{ 7*7 }}"
+    assert graph["sampler"]["inputs"].items() >= {"seed": 2**64 - 1, "steps": 8, "cfg": 1.0}.items()
+    assert graph["latent"]["inputs"] == {"width": 1344, "height": 768, "batch_size": 1}
+    assert graph["save"]["inputs"]["filename_prefix"] == "job/1"
+    assert graph["unet"]["inputs"]["unet_name"] == "flux1-schnell.safetensors"
+
+
+def test_a_negative_prompt_costs_nothing_where_it_does_nothing() -> None:
+    plain = FLUX.render(FLUX.example(), filename_prefix="p")
+    guided = FLUX.render(FLUX.example(cfg_scale=3, negative_prompt="fog"), filename_prefix="p")
+    assert plain["sampler"]["inputs"]["negative"] == ["zeroed", 0]
+    assert "negative" not in plain
+    assert guided["sampler"]["inputs"]["negative"] == ["negative", 0]
+    assert guided["negative"]["inputs"]["text"] == "fog"
+
+
+def test_a_seed_must_be_drawn_first() -> None:
+    with pytest.raises(ValueError, match="seed"):
+        FLUX.render(FLUX.validate({"prompt": "x"}), filename_prefix="p")
+
+
+def test_a_parameter_that_is_new_since_the_job_was_accepted_has_its_default() -> None:
+    graph = FLUX.render({"prompt": "x", "seed": 1}, filename_prefix="p")
+    assert graph["sampler"]["inputs"]["steps"] == 4
+
+
+def test_weights_follow_the_taste_of_the_gpu() -> None:
+    def encoder(*dtypes: str) -> str:
+        graph = FLUX.render(FLUX.example(), filename_prefix="p", dtypes=dtypes)
+        return str(graph["clip"]["inputs"]["clip_name2"])
+
+    assert encoder() == "t5xxl_fp16.safetensors"
+    assert encoder("nvfp4", "fp8", "fp16") == "t5xxl_fp8_e4m3fn_scaled.safetensors"
+    assert encoder("fp16", "fp8") == "t5xxl_fp16.safetensors"
+    assert encoder("int8") == "t5xxl_fp16.safetensors"
+    assert [weight.slot for weight in FLUX.weights()] == ["unet", "clip_l", "t5xxl", "vae"]
+
+
+def test_a_run_is_expected_to_take_longer_with_more_of_everything() -> None:
+    usual = WAN.run_seconds(WAN.example())
+    assert WAN.run_seconds(WAN.example(num_frames=161)) > usual * 1.9
+    assert WAN.run_seconds(WAN.example(steps=40)) > usual
+    assert WAN.run_seconds(WAN.example(), profile="cpu") > usual * 10
+    assert UPSCALER.run_seconds({}) > 0
+
+
+def test_what_the_model_list_shows() -> None:
+    assert (FLUX.default_steps, FLUX.default_cfg, FLUX.max_n) == (4, 1.0, 4)
+    assert (UPSCALER.default_steps, UPSCALER.default_cfg, UPSCALER.max_n) == (1, 1.0, 1)
+    assert (WAN.kind, I2V.kind, UPSCALER.kind) == (Kind.VIDEO, Kind.I2V, Kind.UPSCALE)
+    assert WAN.makes_video
+    assert not UPSCALER.makes_video
+
+
+def test_the_digest_tells_versions_apart() -> None:
+    assert parse().digest == parse().digest
+    assert parse().digest != parse(description="Another.").digest
+    assert parse().digest != parse(saving(more=node("X"))).digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"id": "../up"}, "id: "),
+        ({"id": None}, "id: Field required"),
+        ({"colour": "red"}, "colour: Extra inputs"),
+        ({"kind": "picture"}, "kind: "),
+        ({"max_resolution": "2048"}, "max_resolution: "),
+        ({"aliases": ["Not An Id"]}, "aliases: "),
+        ({"outputs": []}, "outputs: "),
+        ({"outputs": [{"node": "nowhere", "media": "image"}]}, "outputs: there is no node 'nowhere'"),
+        ({"parameters": {"weights": SEED}}, "'weights' can not be the name"),
+        ({"parameters": {"Prompt": PROMPT}}, "'Prompt' can not be the name"),
+        ({"parameters": {"p": {"type": "integer", "minimum": 0}}}, "parameters.p.integer.maximum: Field"),
+        ({"parameters": {"p": {"type": "texture"}}}, "parameters.p: "),
+        ({"requires": {"comfyui": "new"}}, "requires.comfyui: "),
+        (
+            {"resources": {"vram_bytes": "1", "load_seconds": 0.0, "step_seconds": 0.0}},
+            "resources.vram_bytes",
+        ),
+    ],
+)
+def test_a_manifest_error_names_file_key_and_expectation(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(CatalogError, match=r"^draft/model\.toml: ") as caught:
+        parse(**changes)
+    assert said in str(caught.value)
+
+
+WEIGHT = {
+    "slot": "unet",
+    "path": "diffusion_models/a.safetensors",
+    "url": "https://weights.example/a.safetensors",
+    "bytes": 1,
+    "dtype": "bf16",
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": "a.safetensors"},
+        {"path": "/etc/passwd"},
+        {"path": "loras/../../a"},
+        {"path": "loras\\a"},
+        {"url": "file:///etc/passwd"},
+        {"sha256": "abc"},
+        {"bytes": 0},
+        {"dtype": "float"},
+        {"slot": "Unet"},
+    ],
+)
+def test_a_weight_can_not_lead_astray(changes: dict[str, Any]) -> None:
+    assert parse(weights=[WEIGHT]).weights()[0].file == "a.safetensors"
+    with pytest.raises(CatalogError, match="weights"):
+        parse(weights=[WEIGHT | changes])
+
+
+def test_two_variants_must_differ() -> None:
+    assert len(parse(weights=[WEIGHT, WEIGHT | {"dtype": "fp8"}]).weights()) == 1
+    with pytest.raises(CatalogError, match="two variants of bf16"):
+        parse(weights=[WEIGHT, WEIGHT])

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.catalog.parameters import MAX_SEED, Integer, Parameter
+from orchestrator.errors import InvalidRequest
+
+PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Parameter)
+SIDE = {"type": "integer", "minimum": 256, "maximum": 2048, "step": 8}
+CFG = {"type": "number", "minimum": 0.0, "maximum": 20.0}
+TEXT = {"type": "string", "max_length": 20}
+
+
+def declare(**fields: Any) -> Parameter:
+    return PARAMETER.validate_python(fields)
+
+
+def refused(spec: dict[str, Any], value: object) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        declare(**spec).check("p", value)
+    assert caught.value.code == "invalid_p"
+    assert caught.value.param == "p"
+    assert caught.value.status == 400
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "value"),
+    [
+        (SIDE, 256),
+        (SIDE, 2048),
+        (CFG, 0),
+        (CFG, 7.25),
+        (CFG, 20),
+        (TEXT, ""),
+        (TEXT, "שלום עולם"),
+        (TEXT, "tab\tline\n"),
+        (TEXT, "🦊" * 20),
+        ({"type": "seed"}, 0),
+        ({"type": "seed"}, MAX_SEED),
+        ({"type": "boolean"}, False),
+        ({"type": "image"}, "upload-1.png"),
+    ],
+)
+def test_a_valid_value_stays_as_it_is(spec: dict[str, Any], value: Any) -> None:
+    assert declare(**spec).check("p", value) == value
+
+
+@pytest.mark.parametrize(
+    ("spec", "value"),
+    [
+        (SIDE, "1024"),
+        (SIDE, 1024.0),
+        (SIDE, True),
+        (SIDE, None),
+        (SIDE, [1024]),
+        (SIDE, 8),
+        (SIDE, 4096),
+        (SIDE, 1023),
+        (SIDE, 10**400),
+        (CFG, math.nan),
+        (CFG, math.inf),
+        (CFG, -0.1),
+        (CFG, 10**400),
+        (CFG, "7"),
+        (CFG, True),
+        (TEXT, 7),
+        (TEXT, "x" * 21),
+        (TEXT, "a\0b"),
+        (TEXT, "\ud800"),
+        (TEXT, "\udfff tail"),
+        ({"type": "string", "choices": ("a", "b")}, "c"),
+        ({"type": "seed"}, -1),
+        ({"type": "seed"}, 2**64),
+        ({"type": "seed"}, "1"),
+        ({"type": "seed"}, True),
+        ({"type": "seed"}, 1.0),
+        ({"type": "boolean"}, 1),
+        ({"type": "image"}, ""),
+        ({"type": "image"}, 3),
+        ({"type": "images", "max_items": 2}, ["a", "b", "c"]),
+        ({"type": "images"}, "a"),
+        ({"type": "images"}, [""]),
+        ({"type": "loras"}, {"name": "a"}),
+        ({"type": "loras"}, [{"name": "../a"}]),
+        ({"type": "loras"}, [{"name": ".hidden"}]),
+        ({"type": "loras"}, [{"name": "a", "strength": math.nan}]),
+        ({"type": "loras"}, [{"name": "a", "strength": 9}]),
+        ({"type": "loras"}, [{"name": "a", "file": "b"}]),
+        ({"type": "loras", "max_items": 1}, [{"name": "a"}, {"name": "b"}]),
+    ],
+)
+def test_a_bad_value_is_refused(spec: dict[str, Any], value: object) -> None:
+    message = refused(spec, value)
+    assert "p" in message
+    assert len(message) < 200
+
+
+def test_loras_get_their_default_strength() -> None:
+    value = declare(type="loras").check("p", [{"name": "ink"}, {"name": "oil", "strength": 1}])
+    assert value == [{"name": "ink", "strength": 1.0}, {"name": "oil", "strength": 1.0}]
+
+
+def test_a_picture_must_fit_the_limits() -> None:
+    spec = declare(type="image", max_width=2048, max_height=1024)
+    assert spec.type == "image"
+    spec.check_dimensions("image", 2048, 1024)
+    for width, height in ((2049, 16), (16, 1025), (15, 16), (16, 15)):
+        with pytest.raises(InvalidRequest, match="pixels") as caught:
+            spec.check_dimensions("image", width, height)
+        assert caught.value.code == "invalid_image"
+
+
+@given(st.integers(5, 165), st.sampled_from([4, 8, 16, 64]))
+def test_a_length_is_made_as_the_nearest_that_the_model_can_do(value: int, grid: int) -> None:
+    spec = Integer(type="integer", minimum=grid + 1, maximum=165, grid=grid, grid_offset=1)
+    value = max(value, spec.minimum)
+    made = spec.fitted(value)
+    assert spec.minimum <= made <= spec.maximum
+    assert made % grid == 1
+    assert all(abs(made - value) <= abs(other - value) for other in range(grid + 1, 166, grid))
+    assert spec.fitted(made) == made
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "integer", "minimum": 2, "maximum": 1},
+        {"type": "integer", "minimum": 0, "maximum": 9, "default": 10},
+        {"type": "integer", "minimum": 4, "maximum": 9, "grid": 4, "grid_offset": 1},
+        {"type": "integer", "minimum": 0, "maximum": 9, "step": 0},
+        {"type": "integer", "minimum": "0", "maximum": 9},
+        {"type": "number", "minimum": 2.0, "maximum": 1.0},
+        {"type": "number", "minimum": 0.0, "maximum": math.inf},
+        {"type": "string", "max_lenght": 3},
+        {"type": "colour"},
+        {},
+    ],
+)
+def test_a_declaration_that_can_not_be_meant_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        declare(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "schema"),
+    [
+        (SIDE, {"type": "integer", "minimum": 256, "maximum": 2048, "multipleOf": 8}),
+        (CFG, {"type": "number", "minimum": 0.0, "maximum": 20.0}),
+        (TEXT, {"type": "string", "maxLength": 20}),
+        ({"type": "string", "choices": ("a",)}, {"type": "string", "enum": ["a"]}),
+        ({"type": "seed"}, {"type": "integer", "minimum": 0, "maximum": MAX_SEED}),
+        ({"type": "boolean"}, {"type": "boolean"}),
+        ({"type": "image"}, {"type": "string", "contentEncoding": "base64"}),
+    ],
+)
+def test_the_schema_says_what_the_check_does(fields: dict[str, Any], schema: dict[str, Any]) -> None:
+    assert declare(**fields).schema_of_value() == schema

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.catalog import parse_size
+from orchestrator.errors import InvalidRequest
+
+
+@given(st.integers(0, 99999), st.integers(0, 99999))
+def test_a_size_is_read(width: int, height: int) -> None:
+    assert parse_size(f"{width}x{height}") == (width, height)
+
+
+NO_SIZES = ["", "axb", "1024", "1024x", "x768", "1024X768", "1024x768x3", " 1024x768", "1024x768\n", "-8x8"]
+
+
+@pytest.mark.parametrize("text", [*NO_SIZES, "1e3x8", "٣x٣", "1" * 5000 + "x8", None, 1024, [1024, 768]])
+def test_anything_else_is_refused(text: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_size(text)
+    assert (caught.value.code, caught.value.param) == ("invalid_size", "size")

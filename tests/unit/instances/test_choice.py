@@ -1,0 +1,53 @@
+"""Which fleet is chosen from what was asked for and what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfy_instances.choice import Adopt, Choice, RunComfyUI, Simulate, choose
+from comfy_instances.gpus import Gpu
+from comfy_instances.installation import Install
+
+INSTALL = Install(
+    directory=Path("/opt/comfyui"),
+    python=Path("/opt/comfyui/venv/bin/python"),
+    main=Path("/opt/comfyui/source/main.py"),
+    version="0.33.0",
+    record={},
+)
+GPU = Gpu(
+    index=0,
+    uuid="GPU-0",
+    name="NVIDIA RTX PRO 6000 Blackwell Workstation Edition",
+    pci_id="00000000:01:00.0",
+    capability=(12, 0),
+    memory_total=102 * 10**9,
+    memory_free=100 * 10**9,
+)
+URLS = ("http://127.0.0.1:8188", "http://10.0.0.2:8188")
+
+
+@pytest.mark.parametrize(
+    ("urls", "simulate", "install", "gpus", "expected"),
+    [
+        (URLS, 3, INSTALL, [GPU], Adopt(URLS)),
+        ((), 3, INSTALL, [GPU], Simulate(3)),
+        ((), 0, INSTALL, [GPU, GPU], RunComfyUI(INSTALL, (GPU, GPU))),
+        ((), 0, INSTALL, [], RunComfyUI(INSTALL, ())),
+    ],
+)
+def test_first_that_applies(
+    urls: tuple[str, ...], simulate: int, install: Install | None, gpus: list[Gpu], expected: Choice
+) -> None:
+    assert choose(urls=urls, simulate=simulate, install=install, gpus=gpus) == expected
+
+
+@pytest.mark.parametrize(("gpus", "count"), [(0, 2), (1, 2), (8, 8)])
+def test_nothing_installed_gives_simulators_and_says_so(gpus: int, count: int) -> None:
+    choice = choose(urls=(), simulate=0, install=None, gpus=[GPU] * gpus)
+    assert isinstance(choice, Simulate)
+    assert choice.count == count
+    assert choice.notice is not None
+    assert "comfyui install" in choice.notice

@@ -1,0 +1,80 @@
+"""How instances are launched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfy_instances.gpus import Gpu
+from comfy_instances.installation import Install
+from comfy_instances.launches import Launch, comfyui_launches, simulator_launches
+from comfy_instances.profiles import load_profiles
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Install:
+    source = tmp_path / "comfyui" / "source"
+    (source / "custom_nodes").mkdir(parents=True)
+    (source / "custom_nodes" / "websocket_image_save.py").touch()
+    (tmp_path / "comfyui" / "custom_nodes" / "pixel_factory").mkdir(parents=True)
+    return Install(
+        directory=tmp_path / "comfyui",
+        python=tmp_path / "comfyui" / "venv" / "bin" / "python",
+        main=source / "main.py",
+        version="0.33.0",
+        record={},
+    )
+
+
+def launches(install: Install, tmp_path: Path, gpus: list[Gpu]) -> list[Launch]:
+    return comfyui_launches(
+        install,
+        directory=tmp_path / "instances",
+        models_dir=tmp_path / "models",
+        gpus=gpus,
+        profiles=load_profiles(),
+    )
+
+
+def test_one_per_gpu_each_with_its_own_device_and_directory(install: Install, tmp_path: Path) -> None:
+    cards = [
+        Gpu(
+            index=number,
+            uuid=f"GPU-{number}",
+            name="NVIDIA RTX PRO 6000",
+            pci_id=f"00000000:0{number}:00.0",
+            capability=(12, 0),
+            memory_total=102 * 10**9,
+            memory_free=100 * 10**9,
+        )
+        for number in range(8)
+    ]
+    made = launches(install, tmp_path, cards)
+    assert [launch.id for launch in made] == [f"gpu-{number}" for number in range(8)]
+    assert [launch.environment["CUDA_VISIBLE_DEVICES"] for launch in made] == [gpu.uuid for gpu in cards]
+    assert len({launch.directory for launch in made}) == 8
+    assert all("fp8_matrix_mult" in launch.command for launch in made)
+    assert all("--cpu" not in launch.command for launch in made)
+
+
+def test_one_on_the_cpu_where_there_is_no_gpu(install: Install, tmp_path: Path) -> None:
+    (launch,) = launches(install, tmp_path, [])
+    assert (launch.id, launch.device) == ("cpu-0", "cpu")
+    assert "--cpu" in launch.command
+    assert launch.environment["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_partner_nodes_are_off_and_custom_nodes_on_a_list(install: Install, tmp_path: Path) -> None:
+    (launch,) = launches(install, tmp_path, [])
+    assert "--disable-api-nodes" in launch.command
+    allowed = launch.command[launch.command.index("--whitelist-custom-nodes") + 1 :]
+    assert allowed == ("pixel_factory", "websocket_image_save.py")
+    assert [pack.name for pack in launch.node_packs] == list(allowed)
+
+
+def test_simulators(tmp_path: Path) -> None:
+    made = simulator_launches(2, directory=tmp_path, time_scale=0.25, vram_gb=48)
+    assert [launch.id for launch in made] == ["sim-0", "sim-1"]
+    assert made[0].command[-4:] == ("--time-scale", "0.25", "--vram-gb", "48")
+    assert all(launch.simulated and launch.vram_total == 48 * 2**30 for launch in made)

@@ -1,0 +1,52 @@
+"""What a session does to a graph, and reads from it."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from comfy_instances.graphs import nodes_of_class, sinks, with_fresh_prefix
+
+GRAPH: dict[str, Any] = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "video/pf"}},
+    "3": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+}
+
+
+def test_a_fresh_prefix_per_run() -> None:
+    before = deepcopy(GRAPH)
+    fresh = with_fresh_prefix(GRAPH, "id")
+    assert fresh["2"]["inputs"] == {"images": ["1", 0], "filename_prefix": "video/pf-id"}
+    assert fresh["1"] is GRAPH["1"]
+    assert before == GRAPH
+
+
+def test_an_empty_prefix_becomes_the_run() -> None:
+    fresh = with_fresh_prefix({"1": {"inputs": {"filename_prefix": ""}}}, "id")
+    assert fresh["1"]["inputs"]["filename_prefix"] == "id"
+
+
+def test_a_linked_prefix_is_left_alone() -> None:
+    graph = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": ["9", 0]}}}
+    assert with_fresh_prefix(graph, "id") == graph
+
+
+def test_sinks_feed_nobody() -> None:
+    assert sinks(GRAPH) == {"2", "3"}
+    assert sinks({}) == frozenset()
+
+
+def test_a_list_that_is_no_link_hides_no_sink() -> None:
+    assert sinks({"1": {"inputs": {"sizes": [1, 2, 3], "pair": {"__value__": ["1", 0]}}}}) == {"1"}
+
+
+def test_nodes_by_class() -> None:
+    assert nodes_of_class(GRAPH, frozenset({"SaveImage", "Nope"})) == {"2"}
+
+
+def test_what_is_no_node_is_left_to_the_server() -> None:
+    odd: dict[str, Any] = {"1": None, "2": {"inputs": 5}, "3": []}
+    assert with_fresh_prefix(odd, "id") == odd
+    assert sinks(odd) == {"1", "2", "3"}
+    assert nodes_of_class(odd, frozenset({"x"})) == frozenset()

@@ -94,7 +94,9 @@ class Client:
         Raises BadGraph where the instance refuses the file (its name, or more than it takes)."""
         form = aiohttp.FormData()
         form.add_field("image", data, filename=name, content_type=content_type)
-        async with self._ask("POST", "upload/image", data=form, timeout=self._transfer()) as response:
+        # A server that stops reading must not hold us for ever: a second for each megabyte is ample.
+        timeout = aiohttp.ClientTimeout(total=self._settings.gone_after_s + len(data) / 1e6)
+        async with self._ask("POST", "upload/image", data=form, timeout=timeout) as response:
             if response.status in (400, 413):
                 raise BadGraph(f"the instance refuses the input file (status {response.status})")
             _expect_ok(response)
@@ -104,7 +106,10 @@ class Client:
     async def fetch(self, file: FileRef) -> bytes:
         """A file's bytes. Raises NoOutput where it is not there or larger than `max_output_bytes`."""
         params = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
-        async with self._ask("GET", "view", params=params, timeout=self._transfer()) as response:
+        # However large a file is, it must keep moving.
+        patience = self._settings.gone_after_s
+        timeout = aiohttp.ClientTimeout(total=None, connect=patience, sock_read=patience)
+        async with self._ask("GET", "view", params=params, timeout=timeout) as response:
             if response.status in (400, 403, 404):
                 raise NoOutput(f"the instance does not give out {file} (status {response.status})")
             _expect_ok(response)
@@ -127,11 +132,6 @@ class Client:
     async def _post(self, path: str, body: Mapping[str, Any]) -> None:
         async with self._ask("POST", path, json=body) as response:
             _expect_ok(response)
-
-    def _transfer(self) -> aiohttp.ClientTimeout:
-        """However large a file is, it must keep moving."""
-        patience = self._settings.gone_after_s
-        return aiohttp.ClientTimeout(total=None, connect=patience, sock_read=patience)
 
     @asynccontextmanager
     async def _ask(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_instances.policy import Health
-from comfy_instances.session import Queue, Session, SystemStats
+from comfy_instances.session import Device, Queue, Session, SystemStats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,13 +46,14 @@ async def ask(session: Session, within_seconds: float) -> Report:
 
 
 def read_report(stats: SystemStats, queue: Queue) -> Report:
-    device = stats.devices[0] if stats.devices else None
-    on_gpu = device is not None and device.type not in ("cpu", "simulated")
+    """PURE."""
+    device = stats.devices[0] if stats.devices else Device("unknown", "cpu", None, 0, 0)
+    has_vram = device.type != "cpu"
     return Report(
         version=stats.version,
-        device="unknown" if device is None else _short_name(device.name) if on_gpu else device.type,
-        vram_total=device.vram_total if device is not None and device.type != "cpu" else None,
-        vram_free=device.vram_free if device is not None and device.type != "cpu" else None,
+        device=_short_name(device.name),
+        vram_total=device.vram_total if has_vram else None,
+        vram_free=device.vram_free if has_vram else None,
         argv=stats.argv,
         running=len(queue.running),
         waiting=len(queue.pending),
@@ -60,6 +61,8 @@ def read_report(stats: SystemStats, queue: Queue) -> Report:
 
 
 def _short_name(name: str) -> str:
-    """`cuda:0 NVIDIA H200 : cudaMallocAsync` -> `NVIDIA H200`."""
-    without_place = name.split(" ", 1)[1] if name.startswith("cuda:") and " " in name else name
-    return without_place.split(" : ")[0]
+    """`cuda:0 NVIDIA H200 : cudaMallocAsync` -> `NVIDIA H200`; simulators begin with `simulated`."""
+    if name.startswith("simulated"):
+        return "simulated"
+    place, _, rest = name.partition(" ")
+    return (rest if place.startswith("cuda:") and rest else name).split(" : ")[0]

@@ -1,4 +1,4 @@
-"""What `pixelfactory comfyui install` leaves behind, found again, and how far it is from the pin.
+"""What `pixelfactory comfyui install` leaves behind, found again.
 
 DIR/source/          ComfyUI's own tree, a git checkout
 DIR/venv/            its own Python environment
@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-
-from comfy_instances.lock import Lock
 
 #: A node of ComfyUI's own that it keeps among the custom ones.
 OWN_PACK = "websocket_image_save.py"
@@ -64,26 +62,6 @@ def find_install(directory: Path) -> Install | None:
         version=read_version(main.parent),
         record=read_record(directory),
     )
-
-
-def drift(install: Install, lock: Lock) -> list[str]:
-    """What differs from the pin, one line each; [] where nothing does."""
-    record, found = install.record, []
-    if install.version != lock.version:
-        found.append(f"version {install.version} instead of {lock.version}")
-    if not record:
-        found.append("not recorded as installed: it was interrupted, or put there in another way")
-    elif record.get("commit") != lock.commit:
-        found.append(f"commit {record.get('commit')} instead of {lock.commit}")
-    requirements = requirements_digest(install.source)
-    if requirements != lock.requirements_sha256:
-        found.append("its requirements.txt is not the pinned one")
-    elif record and record.get("requirements_sha256") != requirements:
-        found.append("other requirements were installed than its requirements.txt lists now")
-    pins = [pin.packages for pin in lock.torch.values()]
-    if record and tuple(record.get("torch", ())) not in pins:
-        found.append(f"PyTorch {', '.join(record.get('torch', ()))} instead of {', '.join(pins[0])}")
-    return found + [f"lacks {path}" for path in record.get("lacks", ())]
 
 
 def venv_python(venv: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
+from io import FileIO
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -21,16 +22,13 @@ class LogFile:
         self._max_bytes = max_bytes
         self._keep = keep
         self._tail: deque[str] = deque(maxlen=KEPT_LINES)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
+        self._file: FileIO | None = None
 
     def write(self, line: bytes) -> None:
         line = COLOURS.sub(b"", line)
         self._tail.append(line.decode("utf-8", "replace").rstrip())
         try:
-            if self._file.tell() + len(line) > self._max_bytes:
-                self._rotate()
-            self._file.write(line)
+            self._append(line)
         except OSError as error:
             log.warning("cannot write %s: %s", self.path, error)
 
@@ -39,17 +37,28 @@ class LogFile:
         return list(self._tail)[-lines:] if lines > 0 else []
 
     def close(self) -> None:
-        self._file.close()
+        """May be written to again; that opens the file again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, line: bytes) -> None:
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = FileIO(self.path, "ab")
+        if self._file.tell() + len(line) > self._max_bytes:
+            self.close()
+            self._rotate()
+            self._file = FileIO(self.path, "wb")
+        self._file.write(line)
 
     def _rotate(self) -> None:
-        self._file.close()
         for number in range(self._keep - 1, 0, -1):
             older = self._numbered(number)
             if older.exists():
                 older.replace(self._numbered(number + 1))
         if self._keep > 0:
             self.path.replace(self._numbered(1))
-        self._file = self.path.open("wb", buffering=0)
 
     def _numbered(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}")

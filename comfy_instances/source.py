@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -161,6 +162,14 @@ async def _write_files(git: _Git, commit: str, blobs: Iterable[_Blob], lacks: Se
     if lacks:
         await git.ask("update-index", "--skip-worktree", "--stdin", given="\n".join(lacks) + "\n")
     await git.run("checkout-index", "--all", "--force", "--quiet")
-    for path in {path for path in before if path} - {blob.path for blob in blobs}:
-        (git.directory / path).unlink(missing_ok=True)
+    _remove(git.directory, {path for path in before if path} - {blob.path for blob in blobs})
     await git.run("update-ref", "--no-deref", "HEAD", commit)
+
+
+def _remove(directory: Path, paths: Iterable[str]) -> None:
+    """Delete files, and the folders that are empty then."""
+    for path in paths:
+        (directory / path).unlink(missing_ok=True)
+        with suppress(OSError):  # not empty
+            for folder in list(Path(path).parents)[:-1]:
+                (directory / folder).rmdir()

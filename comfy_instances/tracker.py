@@ -55,7 +55,7 @@ class Tracker:
 
     def __init__(self, prompt_id: str, graph: Graph, socket_classes: frozenset[str], now: float) -> None:
         self.prompt_id = prompt_id
-        #: False once messages may have been missed: then the outputs are history's to tell.
+        #: False where messages may have been missed: then the outputs are history's to tell.
         self.intact = True
         self.started = False
         self.end: End | None = None
@@ -79,17 +79,14 @@ class Tracker:
         return self.intact and bool(self._sinks) and self._sinks <= self._outputs.keys()
 
     def lose(self) -> None:
-        """Messages may have been missed. Pictures of the socket are kept nowhere else: what has come of
-        them may be a part, so it is dropped."""
+        """Messages may be missed from here on, until the first word about this prompt is heard."""
         self.intact = False
-        for node in self._socket_nodes:
-            self._outputs.pop(node, None)
 
     def handle(self, message: Message, now: float) -> list[ProgressEvent]:
         """Take in one message of this prompt."""
         match message:
             case ExecutionStart(timestamp=timestamp) if not self.started:
-                self.started = True
+                self.started = self.intact = True
                 self._began = (timestamp, now)
             case ExecutionCached(nodes=nodes):
                 self._cached |= frozenset(nodes)
@@ -112,9 +109,11 @@ class Tracker:
         return []
 
     def replay(self, messages: Iterable[Message], now: float) -> None:
-        """Take in history's record, which is whole."""
+        """Take in history's record, which tells all but the pictures that were sent by the socket."""
+        intact = self.intact
         for message in messages:
             self.handle(message, now)
+        self.intact = intact
         self._replayed = True
 
     def result(self) -> RunResult:
@@ -126,6 +125,8 @@ class Tracker:
                 raise Interrupted(f"interrupted at node {node}")
         if self._blocked is not None:
             raise failure_of(self._blocked)
+        if self._socket_nodes and not self.intact:
+            raise NoOutput("pictures are sent by the socket only, and it was lost")
         outputs = tuple(item for items in self._outputs.values() for item in items)
         if not outputs:
             raise NoOutput("the prompt ended well and no node left an output")

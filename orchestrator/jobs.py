@@ -84,6 +84,14 @@ class Usage:
     gpu_seconds: float = 0.0
     #: True where the instance was a simulator.
     simulated: bool = False
+    #: Of the GPU seconds, those spent loading weights.
+    load_seconds: float = 0.0
+    #: Most bytes of GPU memory in use at once; None where the instance does not tell.
+    peak_vram: int | None = None
+    #: Name of the GPU as its driver gives it, or `cpu`, or `simulated`.
+    device: str = ""
+    #: SHA-256 of the template that ran.
+    model_digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

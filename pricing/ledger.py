@@ -114,7 +114,7 @@ def settle(hold: Entry, captured: int, at: datetime) -> list[Entry]:
 def refund(capture: Entry, micros: int, reference: str, at: datetime) -> Entry:
     """Give back some of a captured charge. The caller sees to it that refunds stay within the capture."""
     return Entry(
-        key=f"refund:{reference}",
+        key=f"refund:{capture.job_id}:{reference}",
         kind=EntryKind.REFUND,
         account_id=capture.account_id,
         source=REVENUE,

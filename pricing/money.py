@@ -63,3 +63,9 @@ def to_cents(micros: int) -> float:
 def round_up(micros: Fraction) -> int:
     """The next whole micro-dollar: the one rounding rule of all prices."""
     return -(-micros.numerator // micros.denominator)
+
+
+def split(micros: int, parts: int) -> list[int]:
+    """An amount in equal parts that add up to it; the first ones take what does not divide."""
+    share, rest = divmod(micros, parts)
+    return [share + (index < rest) for index in range(parts)]

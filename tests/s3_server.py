@@ -25,6 +25,7 @@ class S3Server:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="s3-server", daemon=True)
         self._thread.start()
+        self.directory = directory
         self.embedded = EmbeddedS3(directory)
 
     def start(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from comfy_instances.simulator.order import is_link
 
 #: Bytes of results that are kept; the longest unused go first.
-LIMIT = 256 * 1024**2
+LIMIT = 128 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def signatures(graph: Mapping[str, Any], state: Callable[[str], Any]) -> dict[st
     """
     known: dict[str, str] = {}
     begun: set[str] = set()
-    stack = list(reversed(graph))
+    stack: list[str] = [*graph][::-1]
     while stack:
         node_id = stack[-1]
         begun.add(node_id)
@@ -89,7 +89,7 @@ def signatures(graph: Mapping[str, Any], state: Callable[[str], Any]) -> dict[st
         stack.pop()
         if node_id not in known:
             known[node_id] = _digest(graph[node_id], state(node_id), known)
-    return known
+    return {node_id: known[node_id] for node_id in graph}
 
 
 def _digest(node: Mapping[str, Any], state: Any, known: Mapping[str, str]) -> str:

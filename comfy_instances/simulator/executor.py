@@ -1,21 +1,20 @@
-"""Runs one prompt after the other, and tells the course of each as ComfyUI does."""
+"""Runs one prompt after the other: what is needed, in order, unless it is cached."""
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import threading
-import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from PIL import Image as Pictures
 
 from comfy_instances.simulator.cache import Cache, Entry, signatures
+from comfy_instances.simulator.course import Course, Wire
 from comfy_instances.simulator.device import Device, Interrupted, OutOfMemoryError
 from comfy_instances.simulator.faults import Fault
 from comfy_instances.simulator.input_specs import nest, unfold
@@ -24,26 +23,13 @@ from comfy_instances.simulator.nodes.call import Call, Shown
 from comfy_instances.simulator.nodes.loading import file_state
 from comfy_instances.simulator.options import Folders
 from comfy_instances.simulator.order import Order, is_link
-from comfy_instances.simulator.progress import Progress
-from comfy_instances.simulator.prompt_queue import Message, Outcome, Prompt
+from comfy_instances.simulator.prompt_queue import Outcome, Prompt
 from comfy_instances.simulator.validation import FILE_INPUTS
 
 log = logging.getLogger(__name__)
 
 #: Nodes that run again even if nothing has changed.
 NEVER_CACHED = frozenset({"SaveImageWebsocket", "WebcamCapture"})
-
-
-class Wire(Protocol):
-    """The way to the clients. A client id of None means all of them."""
-
-    def send(self, event: str, data: Any, client_id: str | None) -> None: ...
-    def send_picture(
-        self, picture: bytes, image_type: str, node: dict[str, Any], client_id: str | None
-    ) -> None: ...
-    def send_text(self, text: str, node_id: str) -> None: ...
-    def at(self, client_id: str | None, node_id: str | None) -> None: ...
-    def drop(self, client_id: str | None) -> None: ...
 
 
 @dataclass(slots=True)
@@ -91,47 +77,34 @@ class _Run:
         self.prompt = prompt
         self.fault = fault
         self.graph = prompt.graph
-        self.client_id = prompt.client_id
-        self.messages: list[Message] = []
-        self.progress = Progress(prompt.prompt_id)
-        self.signatures = signatures(
-            self.graph, lambda node_id: executor.state(node_id, self.graph[node_id])
-        )
+        self.course = Course(prompt, executor.wire)
+        self.signatures = signatures(self.graph, lambda node_id: executor.state(node_id, self.graph[node_id]))
         found = {node_id: executor.cache.get(key) for node_id, key in self.signatures.items()}
         #: Entries of the nodes that are cached or have run.
         self.results = {node_id: entry for node_id, entry in found.items() if entry is not None}
-        self.executed: list[str] = []
-        self.outputs: dict[str, Any] = {}
         self.order = Order(self.graph, self.is_output, self.is_lazy, lambda node_id: node_id in self.results)
 
     def go(self) -> Outcome:
-        self.executor.wire.at(self.client_id, None)
-        self.tell("execution_start")
-        self.tell("execution_cached", nodes=list(self.results))
+        self.course.begin(cached=list(self.results))
         for node_id in self.prompt.outputs:
             self.order.add(node_id)
-        success = self.run_nodes()
-        if success:
-            self.tell("execution_success")
-        self.executor.wire.at(self.client_id, None)
-        meta = {node_id: self.meta(node_id) for node_id in self.outputs}
-        return Outcome(outputs=self.outputs, meta=meta, success=success, messages=self.messages)
+        return self.course.end(success=self.run_nodes())
 
     def run_nodes(self) -> bool:
-        """Whether all went well; if not, the clients know by now."""
+        """Whether all went well; if not, the client knows by now."""
         while (node_id := self.order.next()) is not None:
             try:
                 finished = self.run_node(node_id)
             except Interrupted:
-                ids = {"node_id": node_id, "node_type": self.class_type(node_id)}
-                self.tell("execution_interrupted", broadcast=True, **ids, executed=self.executed)
+                where = {"node_id": node_id, "node_type": self.class_type(node_id)}
+                where |= {"executed": self.course.executed}
+                self.course.tell("execution_interrupted", broadcast=True, **where)
                 return False
             except Exception as error:  # whatever a node raises is the prompt's end, not the instance's
-                self.tell("execution_error", **self.describe(node_id, error))
+                self.course.tell("execution_error", **self.describe(node_id, error))
                 return False
             if finished:
-                self.progress.finish(node_id)
-                self.send_progress_state()
+                self.course.finish(node_id)
                 self.order.done(node_id)
         return True
 
@@ -140,12 +113,9 @@ class _Run:
         cached = self.executor.cache.get(self.signatures[node_id])
         if cached is not None:
             self.results[node_id] = cached
-            self.show(node_id, cached.ui, again=True)
+            self.course.show(node_id, cached.ui)
             return True
-        self.progress.start(node_id)
-        self.send_progress_state()
-        self.executor.wire.at(self.client_id, node_id)
-        self.send_own("executing", node=node_id, display_node=node_id, prompt_id=self.prompt.prompt_id)
+        self.course.start(node_id)
         wanted = self.wanted_input(node_id)
         if wanted is not None:
             self.order.require(wanted, node_id)
@@ -154,10 +124,10 @@ class _Run:
         entry = self.perform(node_id)
         self.results[node_id] = entry
         if entry.ui:
-            self.show(node_id, entry.ui)
+            self.course.show(node_id, entry.ui)
         if self.fault is not Fault.NO_OUTPUT:
             self.executor.cache.put(self.signatures[node_id], entry)
-        self.executed.append(node_id)
+        self.course.executed.append(node_id)
         return True
 
     def perform(self, node_id: str) -> Entry:
@@ -177,7 +147,7 @@ class _Run:
 
     def call(self, node_id: str, class_type: str, facts: Mapping[str, Any]) -> Call:
         def report(value: float, total: float, picture: Pictures.Image | None, image_type: str) -> None:
-            self.report(node_id, (value, total), picture, image_type)
+            self.course.step(node_id, (value, total), picture, image_type)
 
         return Call(
             node_id=node_id,
@@ -216,7 +186,7 @@ class _Run:
 
     def suffer(self, fault: Fault | None) -> None:
         """What was asked for through the faults, at the first node that runs."""
-        if self.executed:
+        if self.course.executed:
             return
         match fault:
             case Fault.CRASH:
@@ -226,7 +196,7 @@ class _Run:
                 log.warning("hanging, as asked for")
                 threading.Event().wait()
             case Fault.DROP_SOCKET:
-                self.executor.wire.drop(self.client_id)
+                self.executor.wire.drop(self.prompt.client_id)
             case Fault.OUT_OF_MEMORY:
                 raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB (simulated fault).")
             case Fault.NODE_ERROR:
@@ -243,59 +213,12 @@ class _Run:
         return {
             "node_id": node_id,
             "node_type": self.class_type(node_id),
-            "executed": self.executed,
+            "executed": self.course.executed,
             "exception_message": f"{error}\n{tips}",
             "exception_type": _type_name(error),
             "traceback": traceback.format_tb(error.__traceback__),
             "current_inputs": {name: [_shown(item) for item in items] for name, items in values.items()},
             "current_outputs": list(self.graph),
-        }
-
-    def report(
-        self, node_id: str, done: tuple[float, float], picture: Pictures.Image | None, image_type: str
-    ) -> None:
-        """A step of a node: to the client that takes metadata the picture comes first, else last."""
-        self.progress.update(node_id, *done)
-        self.send_progress_state()
-        value, total = done
-        step = {"value": value, "max": total, "prompt_id": self.prompt.prompt_id, "node": node_id}
-        self.executor.wire.send("progress", step, self.client_id)
-        if picture is not None:
-            encoded = io.BytesIO()
-            options = {"quality": 95} if image_type == "JPEG" else {"compress_level": 1}
-            picture.save(encoded, image_type, **options)
-            ids = self.progress.ids(node_id)
-            self.executor.wire.send_picture(encoded.getvalue(), image_type, ids, self.client_id)
-
-    def show(self, node_id: str, ui: Mapping[str, Any] | None, *, again: bool = False) -> None:
-        """Report what an output node made, or made in an earlier run (None where that was nothing)."""
-        if ui is not None:
-            self.outputs[node_id] = ui
-        if ui is not None or again:
-            ids = {"node": node_id, "display_node": node_id}
-            self.send_own("executed", **ids, output=ui, prompt_id=self.prompt.prompt_id)
-
-    def tell(self, event: str, *, broadcast: bool = False, **data: Any) -> None:
-        """A message that the history keeps."""
-        stamped = {"prompt_id": self.prompt.prompt_id} | data | {"timestamp": int(time.time() * 1000)}
-        self.messages.append((event, stamped))
-        if broadcast or self.client_id is not None:
-            self.executor.wire.send(event, stamped, self.client_id)
-
-    def send_own(self, event: str, **data: Any) -> None:
-        """A message that only the prompt's owner gets."""
-        if self.client_id is not None:
-            self.executor.wire.send(event, data, self.client_id)
-
-    def send_progress_state(self) -> None:
-        self.executor.wire.send("progress_state", self.progress.message, self.client_id)
-
-    def meta(self, node_id: str) -> dict[str, Any]:
-        return {
-            "node_id": node_id,
-            "display_node": node_id,
-            "parent_node": None,
-            "real_node_id": node_id,
         }
 
     def class_type(self, node_id: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from enum import StrEnum
 
 
@@ -24,13 +23,13 @@ class Faults:
     """Armed faults. Of several kinds the one that was named first strikes first."""
 
     def __init__(self) -> None:
-        self._armed: Counter[Fault] = Counter()
+        self._armed: dict[Fault, int] = {}
 
     def arm(self, kind: Fault, count: int) -> None:
         """The next `count` prompts suffer `kind`; 0 takes it back."""
-        self._armed.pop(kind, None)
-        if count > 0:
-            self._armed[kind] = count
+        self._armed[kind] = count
+        if count <= 0:
+            del self._armed[kind]
 
     @property
     def armed(self) -> dict[str, int]:
@@ -40,7 +39,6 @@ class Faults:
         """The fault, one of `kinds`, that the prompt at hand suffers; it is used up by that."""
         for kind in self._armed:
             if kind in kinds:
-                self._armed[kind] -= 1
-                self._armed += Counter()  # drops what has reached zero
+                self.arm(kind, self._armed[kind] - 1)
                 return kind
         return None

@@ -12,7 +12,7 @@ from comfy_instances.simulator.options import Folders
 
 def within(folder: Path, path: Path) -> bool:
     """Whether `path`, once its dots are resolved, lies in `folder` or is it."""
-    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+    return Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder))
 
 
 def split_annotation(name: str) -> tuple[str, str | None]:
@@ -80,6 +80,7 @@ def open_series(folder: Path, prefix: str, *, width: int = 0, height: int = 0) -
 def _highest_number(folder: Path, name: str) -> int:
     """Of the files `<name>_<number>_...` in `folder`; 0 if there is none."""
     start = f"{name}_"
-    rests = (entry[len(start) :] for entry in os.listdir(folder) if entry.startswith(start))
+    names = (path.name for path in folder.iterdir())
+    rests = (entry[len(start) :] for entry in names if entry.startswith(start))
     numbers = (rest.split(".")[0].split("_")[0] for rest in rests)
     return max((int(number) for number in numbers if number.isdecimal()), default=0)

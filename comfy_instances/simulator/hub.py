@@ -39,7 +39,7 @@ class _Client:
 
 
 class Hub:
-    """Sends in order, one message after the other: a client that does not read stalls all, as in the real one.
+    """Sends one message after the other: a client that does not read stalls all, as in the real one.
 
     Call its methods on the event loop; the worker thread comes in through `call_soon_threadsafe`.
     """
@@ -48,9 +48,12 @@ class Hub:
         self._queue_info = queue_info
         self._clients: dict[str, _Client] = {}
         self._messages: asyncio.Queue[tuple[str | bytes, str | None]] = asyncio.Queue()
-        #: Whose prompt runs or ran last, and the node it is at: told to that client when it reconnects.
-        self.client_id: str | None = None
-        self.node: str | None = None
+        #: Whose prompt runs or ran last, and the node it is at.
+        self._current: tuple[str | None, str | None] = (None, None)
+
+    def at(self, client_id: str | None, node_id: str | None) -> None:
+        """Note where the running prompt is, for a client that reconnects."""
+        self._current = (client_id, node_id)
 
     def send(self, event: str, data: Any, client_id: str | None) -> None:
         """Queue a message for one client, or for all with None."""
@@ -99,8 +102,9 @@ class Hub:
         self._clients[sid] = client = _Client(socket, request)
         try:
             await _deliver(socket, _text("status", {"status": self._queue_info(), "sid": sid}))
-            if self.client_id == sid and self.node is not None:
-                await _deliver(socket, _text("executing", {"node": self.node}))
+            owner, node = self._current
+            if owner == sid and node is not None:
+                await _deliver(socket, _text("executing", {"node": node}))
             await self._read(client)
         finally:
             self._clients.pop(sid, None)

@@ -99,7 +99,8 @@ def not_in_list(spec: InputSpec, value: Any, choices: list[Any]) -> Refusal:
     long = len(choices) > QUOTED_CHOICES
     listed = f"(list of length {len(choices)})" if long else str(choices)
     about = _about(spec, value) | ({"input_config": None} if long else {})
-    return refusal("value_not_in_list", "Value not in list", f"{spec.name}: {value!r} not in {listed}", **about)
+    details = f"{spec.name}: {value!r} not in {listed}"
+    return refusal("value_not_in_list", "Value not in list", details, **about)
 
 
 def failed_own_check(name: str, reason: str) -> Refusal:
@@ -134,4 +135,5 @@ def _about(spec: InputSpec, value: Any) -> dict[str, Any]:
 
 
 def _of(error: Exception) -> dict[str, Any]:
-    return {"exception_type": type(error).__name__, "traceback": [f"  {type(error).__name__} in validation\n"]}
+    name = type(error).__name__
+    return {"exception_type": name, "traceback": [f"  {name} in validation\n"]}

@@ -30,7 +30,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin
 #: What a graph of the wrong shape makes the checks stumble over: links to nowhere, nodes without inputs.
 MALFORMED = (LookupError, TypeError, AttributeError, ValueError, RecursionError)
 
-_CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
+_CONVERSIONS: Mapping[str, type] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
 
 @dataclass(frozen=True, slots=True)

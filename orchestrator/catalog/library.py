@@ -61,9 +61,14 @@ def model_folders(directory: Path) -> list[Path]:
 
 
 def load_model(folder: Path) -> Model:
-    """The model in `folder`, the only code here that touches a disk. Raises CatalogError."""
-    texts = [_read(folder / name) for name in ("model.toml", "graph.json")]
-    model = Model.parse(texts[0], texts[1], folder)
+    """The model in `folder`, read from disk as nothing else here is. Raises CatalogError."""
+    nodes = folder / "nodes.json"
+    model = Model.parse(
+        _read(folder / "model.toml"),
+        _read(folder / "graph.json"),
+        folder,
+        _read(nodes) if nodes.exists() else "{}",
+    )
     if model.id != folder.name:
         raise CatalogError(f"is {model.id!r}, but the folder is {folder.name!r}", file=folder, where="id")
     return model

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.facts import NodeFacts
 from orchestrator.catalog.graph import parse_graph
 from orchestrator.catalog.manifest import (
     RESERVED_NAMES,
@@ -31,15 +33,17 @@ EXAMPLE_IMAGE = "example.png"
 class Model:
     """A manifest and its compiled graph. Immutable; all methods are pure."""
 
-    def __init__(self, manifest: Manifest, graph: CompiledGraph, digest: str) -> None:
+    def __init__(self, manifest: Manifest, graph: CompiledGraph, digest: str, node_facts: NodeFacts) -> None:
         self.manifest = manifest
+        #: What is known of nodes that come with a pack: `nodes.json`, as in `/object_info`.
+        self.node_facts = node_facts
         #: SHA-256 over both files, hexadecimal: says which version of the model made a picture.
         self.digest = digest
         self._graph = graph
 
     @classmethod
-    def parse(cls, manifest_text: str, graph_text: str, directory: Path) -> Model:
-        """A model from the texts of its two files; `directory` only names them in errors.
+    def parse(cls, manifest_text: str, graph_text: str, directory: Path, nodes_text: str = "{}") -> Model:
+        """A model from the texts of its files; `directory` only names them in errors.
 
         Renders it once, so that what fails for any request fails here. Raises CatalogError.
         """
@@ -52,7 +56,7 @@ class Model:
                 raise CatalogError(reason, file=directory / "model.toml", where="outputs")
         names = frozenset(manifest.parameters) | RESERVED_NAMES - {"item", "index"}
         digest = hashlib.sha256(f"{manifest_text}\0{graph_text}".encode()).hexdigest()
-        model = cls(manifest, CompiledGraph(nodes, names, file), digest)
+        model = cls(manifest, CompiledGraph(nodes, names, file), digest, _parse_facts(nodes_text, directory))
         model.render(model.example(), filename_prefix="example")
         return model
 
@@ -150,11 +154,12 @@ class Model:
 
         `image` is the size of the input picture, which decides where the model scales it.
         """
-        if self.manifest.scale is not None:
-            return (image[0] * self.manifest.scale, image[1] * self.manifest.scale) if image else None
+        scale = self.manifest.scale
+        if scale is not None:
+            return (image[0] * scale, image[1] * scale) if image else None
         made = self.fitted(params)
         width, height = made.get("width"), made.get("height")
-        return (width, height) if width and height else image
+        return (width, height) if width and height else None
 
     def render(self, params: Mapping[str, Any], *, filename_prefix: str, dtypes: Sequence[str] = ()) -> Graph:
         """The API-format graph for validated `params` with a seed, ready for `POST /prompt`.
@@ -223,6 +228,18 @@ class Model:
         sides = self.manifest.max_sides
         if width and height and width * height > sides[0] * sides[1]:
             raise refusal("size", f"must have at most as many pixels as {self.manifest.max_resolution}")
+
+
+def _parse_facts(text: str, directory: Path) -> NodeFacts:
+    file = directory / "nodes.json"
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CatalogError(f"not JSON: {error}", file=file) from error
+    for name, entry in facts.items() if isinstance(facts, dict) else [("", None)]:
+        if not isinstance(entry, dict) or not isinstance(entry.get("input"), dict):
+            raise CatalogError("must hold entries as in /object_info", file=file, where=name)
+    return cast(NodeFacts, facts)
 
 
 def _validated(name: str, spec: Parameter, value: object) -> Any:

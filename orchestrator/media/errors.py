@@ -23,6 +23,10 @@ class CorruptMedia(MediaError):
     """The data is not a readable picture, film or sound."""
 
 
+class PictureTooLarge(CorruptMedia):
+    """The picture has more pixels than allowed."""
+
+
 class StoreError(MediaError):
     """The object store failed."""
 

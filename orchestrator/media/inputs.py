@@ -17,8 +17,8 @@ from urllib.parse import unquote_to_bytes
 from PIL import Image, ImageFile
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.metadata import orientation, strip, webp_size
+from orchestrator.media.errors import CorruptMedia, PictureTooLarge
+from orchestrator.media.metadata import orientation, strip
 from orchestrator.media.pictures import encode_png, flattened, has_alpha, opened
 from orchestrator.media.sniffing import EXTENSIONS, sniff
 
@@ -91,9 +91,8 @@ async def read_image(value: str | bytes, *, limits: ImageLimits, param: str = "i
     except _Refused as refused:
         raise InvalidRequest(str(refused), code=refused.code, param=param) from refused
     except CorruptMedia as error:
-        raise InvalidRequest(
-            f"The image can not be read: {error}.", code="invalid_image", param=param
-        ) from error
+        code = "image_too_large" if isinstance(error, PictureTooLarge) else "invalid_image"
+        raise InvalidRequest(f"The image can not be read: {error}.", code=code, param=param) from error
 
 
 def _read(value: str | bytes, limits: ImageLimits) -> InputImage:
@@ -130,10 +129,9 @@ def _unwrap(text: str, limits: ImageLimits) -> bytes:
 
 def _decode(data: bytes, content_type: str, limits: ImageLimits) -> InputImage:
     stripped = strip(data, content_type)
-    if content_type == "image/webp":
-        _check_size(webp_size(stripped.data), limits)
-    with opened(stripped.data, content_type) as picture:
-        _check_size(picture.size, limits)
+    with opened(stripped.data, content_type, limits.max_pixels) as picture:
+        if max(picture.size) > limits.max_side:
+            raise PictureTooLarge(f"a side of the picture is longer than {limits.max_side} pixels")
         picture.load()
         turn = _TURNS.get(orientation(stripped.exif))
         if turn is None and _is_plain(picture):
@@ -148,18 +146,6 @@ def _is_plain(picture: ImageFile.ImageFile) -> bool:
     """Whether every reader takes the file for the same pixels: no palette, no animation, 8 bits."""
     animated = getattr(picture, "is_animated", False)
     return picture.mode in ("L", "RGB", "RGBA") and "transparency" not in picture.info and not animated
-
-
-def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise CorruptMedia("it has no pixels")
-    if width * height > limits.max_pixels or max(size) > limits.max_side:
-        raise _Refused(
-            "image_too_large",
-            f"The image has {width}x{height} pixels; at most {limits.max_pixels} pixels"
-            f" and {limits.max_side} a side are allowed.",
-        )
 
 
 def _image(data: bytes, content_type: str, picture: Image.Image) -> InputImage:

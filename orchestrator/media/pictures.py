@@ -14,8 +14,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.errors import CorruptMedia, PictureTooLarge
 from orchestrator.media.info import MediaInfo
+from orchestrator.media.metadata import strip, webp_size
 from orchestrator.media.sniffing import sniff
 
 #: The decoder is chosen by the bytes we looked at. Pillow's own `Image.open` would also try formats
@@ -27,6 +28,10 @@ _DECODERS: Mapping[str, type[ImageFile.ImageFile]] = {
     "image/gif": GifImageFile,
 }
 PICTURE_TYPES = frozenset(_DECODERS)
+
+#: Pixels of the largest picture that is decoded where the caller sets no limit (16384x16384, what a
+#: fourfold upscaling of 4096x4096 gives).
+LARGEST_PICTURE = 2**28
 
 #: What Pillow raises when it meets broken data.
 _DECODE_ERRORS = (
@@ -45,29 +50,42 @@ _DECODE_ERRORS = (
 
 
 @contextmanager
-def decoding() -> Iterator[None]:
-    """Turns whatever a decoder raises on broken data into CorruptMedia."""
-    try:
-        yield
-    except _DECODE_ERRORS as error:
-        raise CorruptMedia(f"the picture can not be decoded: {error}") from error
-
-
-@contextmanager
-def opened(data: bytes, content_type: str) -> Iterator[ImageFile.ImageFile]:
+def opened(
+    data: bytes, content_type: str, max_pixels: int = LARGEST_PICTURE
+) -> Iterator[ImageFile.ImageFile]:
     """The picture with its header read and its pixels not yet decoded.
 
-    Raises CorruptMedia, also for what goes wrong inside the `with` block while decoding.
+    Raises PictureTooLarge by what the header says, CorruptMedia where it is broken, and CorruptMedia
+    also for whatever goes wrong inside the `with` block while decoding.
     """
     decoder = _DECODERS.get(content_type)
     if decoder is None:
         raise CorruptMedia(f"{content_type} can not be decoded")
-    with decoding(), decoder(io.BytesIO(data)) as picture:
-        yield picture
+    if content_type == "image/webp":
+        _check_size(webp_size(data), max_pixels)
+    try:
+        with decoder(io.BytesIO(data)) as picture:
+            _check_size(picture.size, max_pixels)
+            yield picture
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureTooLarge(str(error)) from error
+    except _DECODE_ERRORS as error:
+        raise CorruptMedia(f"the picture can not be decoded: {error}") from error
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise CorruptMedia("the picture has no pixels")
+    if width * height > max_pixels:
+        raise PictureTooLarge(f"the picture has {width}x{height} pixels, at most {max_pixels} are allowed")
 
 
 def describe_picture(data: bytes, content_type: str) -> MediaInfo:
     """Raises CorruptMedia for a picture that is broken or cut off."""
+    if content_type == "image/jpeg":
+        # Pillow looks for a resolution in the EXIF block and complains aloud of a broken one.
+        data = strip(data, content_type).data
     with opened(data, content_type) as picture:
         width, height = picture.size
         frames = int(getattr(picture, "n_frames", 1))
@@ -77,8 +95,6 @@ def describe_picture(data: bytes, content_type: str) -> MediaInfo:
         else:
             picture.load()
             duration = picture.info.get("duration", 0)
-    if width < 1 or height < 1:
-        raise CorruptMedia("the picture has no pixels")
     if frames < 2:
         return MediaInfo(content_type=content_type, width=width, height=height)
     fps = 1000 / duration if duration else None

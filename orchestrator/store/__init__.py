@@ -2,6 +2,26 @@
 
 from orchestrator.store.protocol import Store
 from orchestrator.store.sqlite import SqliteStore
-from orchestrator.store.values import Account, Key, Page, UsageRow, Violation
+from orchestrator.store.values import (
+    Account,
+    Key,
+    KeyLimits,
+    Message,
+    Page,
+    Scope,
+    UsageRow,
+    Violation,
+)
 
-__all__ = ["Account", "Key", "Page", "SqliteStore", "Store", "UsageRow", "Violation"]
+__all__ = [
+    "Account",
+    "Key",
+    "KeyLimits",
+    "Message",
+    "Page",
+    "Scope",
+    "SqliteStore",
+    "Store",
+    "UsageRow",
+    "Violation",
+]

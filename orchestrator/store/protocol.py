@@ -11,25 +11,49 @@ from datetime import date, datetime
 from typing import Protocol
 
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
-from orchestrator.store.values import Account, Key, Page, UsageRow, Violation
+from orchestrator.store.values import Account, Key, KeyLimits, Message, Page, UsageRow, Violation
+from pricing.alerts import Alert, Watched
+from pricing.costs import Metered
 from pricing.ledger import Balance, Entry
+from pricing.statement import Statement
+
+
+NO_LIMITS = KeyLimits()
 
 
 class Accounts(Protocol):
-    """Customers and their keys."""
+    """Customers."""
 
     async def add_account(self, name: str, plan: str, now: datetime) -> Account: ...
 
-    async def accounts(self) -> list[Account]: ...
+    async def accounts(self) -> list[Account]:
+        """Oldest first."""
+        ...
 
     async def resolve_account(self, id: str) -> Account:
         """The account with this id, or the account of the key with this id."""
         ...
 
-    async def add_key(self, account_id: str, digest: str, prefix: str, name: str, now: datetime) -> Key: ...
+    async def set_plan(self, account_id: str, plan: str, now: datetime) -> Account:
+        """Another plan begins its billing months now; jobs that run keep their price."""
+        ...
+
+
+class Keys(Protocol):
+    """API keys, without their secrets."""
+
+    async def add_key(
+        self,
+        account_id: str,
+        digest: str,
+        prefix: str,
+        name: str,
+        now: datetime,
+        limits: KeyLimits = NO_LIMITS,
+    ) -> Key: ...
 
     async def find_key(self, digest: str) -> Key | None:
-        """Revoked keys are found too."""
+        """Revoked and expired keys are found too."""
         ...
 
     async def get_key(self, key_id: str) -> Key: ...
@@ -38,28 +62,109 @@ class Accounts(Protocol):
         """Oldest first; of all accounts when None."""
         ...
 
+    async def limit_key(self, key_id: str, limits: KeyLimits) -> Key: ...
+
     async def revoke_key(self, key_id: str, now: datetime) -> Key: ...
+
+    async def rotate_key(self, key_id: str, digest: str, prefix: str, now: datetime) -> Key:
+        """A new key with the name and limits of an old one, which ends at once.
+
+        Raises InvalidRequest for a key that was revoked before.
+        """
+        ...
 
 
 class Wallets(Protocol):
-    """Money outside of jobs."""
+    """Money outside of jobs.
+
+    Amounts are positive micro-dollars, else InvalidRequest. The same reference of the same account again
+    books nothing; with another amount it is a Conflict.
+    """
 
     async def credit(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
-        """Book a payment. The same reference again books nothing; with another amount it is a Conflict."""
+        """Book a payment."""
+        ...
+
+    async def grant(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+        """Give something away: it counts as promotion and not as paid in."""
+        ...
+
+    async def debit(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+        """Pay back, or correct a payment downwards. Raises InsufficientBalance."""
+        ...
+
+    async def refund(self, job_id: str, micros: int | None, reference: str, now: datetime) -> Balance:
+        """Give back some of what a job was charged; None: all that is left of it.
+
+        Raises Conflict where nothing was charged, InvalidRequest for more than is left.
+        """
+        ...
+
+    async def renew(self, account_id: str, micros: int, period_start: datetime, now: datetime) -> Balance:
+        """Begin a billing month: what is left of the last allowance goes, `micros` come (perhaps none).
+
+        Once per period; a period that is not later than the last one changes nothing.
+        """
+        ...
+
+    async def allowance_left(self, account_id: str) -> int:
+        """Micro-dollars of this month's allowance that are not spent."""
         ...
 
     async def balance(self, account_id: str) -> Balance: ...
 
     async def ledger(self, account_id: str, limit: int = 50, cursor: str | None = None) -> Page[Entry]: ...
 
-    async def usage(
-        self, since: date | None = None, until: date | None = None, account_id: str | None = None
-    ) -> list[UsageRow]:
-        """Succeeded jobs by day, account, key and model; `until` is the first day left out."""
-        ...
+    async def statement(self, account_id: str, since: datetime, until: datetime) -> Statement: ...
 
     async def audit(self) -> list[Violation]:
         """Every rule of the books that does not hold, from the first entry on. Empty when all is well."""
+        ...
+
+
+class Reports(Protocol):
+    """What work came to. `until` is the first day (UTC) left out."""
+
+    async def usage(
+        self, since: date | None = None, until: date | None = None, account_id: str | None = None
+    ) -> list[UsageRow]:
+        """Succeeded jobs by day, account, key and model."""
+        ...
+
+    async def metered(self, since: date | None = None, until: date | None = None) -> list[Metered]:
+        """Work and revenue by day, model and device: for operators."""
+        ...
+
+    async def count_sent(self, job_id: str, size: int, now: datetime) -> None:
+        """So many bytes of a job's outputs were delivered. Not idempotent."""
+        ...
+
+
+class Alerts(Protocol):
+    """Budget alerts, and the outbox of what is to be told to the outside."""
+
+    async def add_alert(
+        self, account_id: str, watched: Watched, threshold: int, url: str | None, now: datetime
+    ) -> Alert:
+        """What is crossed already fires at once."""
+        ...
+
+    async def list_alerts(self, account_id: str) -> list[Alert]: ...
+
+    async def remove_alert(self, account_id: str, alert_id: str) -> None: ...
+
+    async def messages(self, account_id: str, limit: int = 50) -> list[Message]:
+        """Newest first, delivered or not."""
+        ...
+
+    async def due_messages(self, now: datetime, limit: int = 50) -> list[Message]:
+        """Those to deliver now, longest due first."""
+        ...
+
+    async def message_delivered(self, message_id: int, now: datetime) -> None: ...
+
+    async def message_failed(self, message_id: int, error: str, due_at: datetime | None) -> None:
+        """A delivery failed: try again at `due_at`, or never."""
         ...
 
 
@@ -70,7 +175,7 @@ class Jobs(Protocol):
         """Keep a job, its shards and the hold of its price. True: it is new.
 
         The same idempotency key and request digest again give the job of the first time and False; another
-        digest raises Conflict. Raises InsufficientBalance.
+        digest raises Conflict. Raises InsufficientBalance, also at a spend cap of the key (`key_spend_cap`).
         """
         ...
 
@@ -93,6 +198,8 @@ class Jobs(Protocol):
     async def unfinished(self) -> list[JobRecord]:
         """Oldest first: what a restart has to take up again."""
         ...
+
+    async def count_unfinished(self, account_id: str) -> int: ...
 
     async def open_attempts(self) -> list[Attempt]:
         """Attempts that nobody has ended, of finished jobs too."""
@@ -126,7 +233,7 @@ class Jobs(Protocol):
         ...
 
 
-class Store(Accounts, Wallets, Jobs, Protocol):
+class Store(Accounts, Keys, Wallets, Reports, Alerts, Jobs, Protocol):
     """The whole store. Closed once; no call may follow."""
 
     async def close(self) -> None: ...

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Generic, TypeVar
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 
@@ -18,6 +19,29 @@ class Account:
     name: str
     plan: str
     created_at: datetime
+    #: From which its billing months are counted.
+    plan_since: datetime
+
+
+class Scope(StrEnum):
+    """What a key may be used for."""
+
+    GENERATE = "generate"  #: submit and cancel jobs
+    READ = "read"  #: look at jobs and their outputs
+    BILLING = "billing"  #: look at balance, ledger and usage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyLimits:
+    """What the owner of a key lets it do; by default everything that the account may."""
+
+    scopes: frozenset[Scope] = frozenset(Scope)
+    #: Ids of the only models it may ask for; None: all.
+    models: frozenset[str] | None = None
+    expires_at: datetime | None = None
+    #: Micro-dollars per day and calendar month (UTC); None: as much as the wallet holds.
+    day_cap: int | None = None
+    month_cap: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,10 +57,23 @@ class Key:
     name: str
     created_at: datetime
     revoked_at: datetime | None = None
+    limits: KeyLimits = KeyLimits()
 
     @property
     def revoked(self) -> bool:
         return self.revoked_at is not None
+
+    def expired(self, now: datetime) -> bool:
+        return self.limits.expires_at is not None and self.limits.expires_at <= now
+
+    def usable(self, now: datetime) -> bool:
+        return not self.revoked and not self.expired(now)
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.limits.scopes
+
+    def may_use(self, model: str) -> bool:
+        return self.limits.models is None or model in self.limits.models
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,3 +111,24 @@ class Violation:
     #: The job, account or table at fault.
     subject: str
     detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """A word for the outside, kept until it is delivered."""
+
+    id: int
+    account_id: str
+    #: What it is about, such as `budget.alert`.
+    topic: str
+    payload: Mapping[str, Any]
+    #: Where it goes; None: it is only listed.
+    url: str | None
+    created_at: datetime
+    #: When to try next; None: not any more.
+    due_at: datetime | None
+    #: Number of deliveries tried.
+    attempts: int = 0
+    delivered_at: datetime | None = None
+    #: What went wrong the last time.
+    error: str | None = None

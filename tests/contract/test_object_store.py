@@ -7,16 +7,19 @@ import hashlib
 import os
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from minio import Minio
 from minio.commonconfig import ENABLED, Filter
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from s3_server import S3Server
 
-from orchestrator.media.errors import ObjectMissing, StoreRefused, StoreUnavailable
+from orchestrator.media.errors import ObjectMissing, StoreError, StoreRefused, StoreUnavailable
 from orchestrator.media.lifecycle import get_retention
 from orchestrator.media.objects import ObjectStore, S3Access, content_key
 
@@ -218,6 +221,49 @@ async def test_a_server_that_says_nothing_is_not_healthy() -> None:
         access = S3Access(endpoint=endpoint, access_key="a", secret_key="b" * 8, bucket=BUCKET)
         async with ObjectStore(access) as store:
             assert not await store.healthy()
+
+
+def s3_error(code: str) -> str:
+    return f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>no</Message></Error>'
+
+
+@asynccontextmanager
+async def failing_s3(status: int, body: str, content_type: str) -> AsyncIterator[S3Access]:
+    """A far end that answers everything in one way."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=body, content_type=content_type)
+
+    app = web.Application(client_max_size=2**24)
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        endpoint = f"http://127.0.0.1:{server.port}"
+        yield S3Access(endpoint=endpoint, access_key="a", secret_key="b" * 8, bucket=BUCKET)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "content_type", "error"),
+    [
+        (503, s3_error("SlowDown"), "application/xml", StoreUnavailable),
+        (500, s3_error("InternalError"), "application/xml", StoreUnavailable),
+        (502, "<html>bad gateway</html>", "text/html", StoreUnavailable),
+        (429, s3_error("TooManyRequests"), "application/xml", StoreUnavailable),
+        (403, s3_error("AccessDenied"), "application/xml", StoreRefused),
+        (400, s3_error("InvalidRequest"), "application/xml", StoreRefused),
+        (404, s3_error("NoSuchBucket"), "application/xml", StoreRefused),
+    ],
+)
+async def test_failures_are_sorted_into_passing_and_lasting_ones(
+    status: int, body: str, content_type: str, error: type[StoreError]
+) -> None:
+    async with failing_s3(status, body, content_type) as access, ObjectStore(access) as store:
+        assert not await store.healthy()
+        with pytest.raises(error):
+            await store.get("outputs/a")
+        with pytest.raises(error):
+            await store.put_patiently("outputs/a", b"a", PNG, patience=0.0)
+        with pytest.raises(error):
+            await store.ensure_bucket(RETENTION)
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "ftp://host", "http://host/path", ""])

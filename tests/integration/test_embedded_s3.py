@@ -16,6 +16,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
+from s3_server import S3Server
 
 from orchestrator.media import weed
 from orchestrator.media.embedded import EmbeddedS3, restart_delay
@@ -63,10 +64,11 @@ def service(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-async def until(holds: Callable[[], bool], seconds: float = 15.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not holds():
-            await asyncio.sleep(0.02)
+def wait_until(holds: Callable[[], bool], seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def said(service: subprocess.Popen[str]) -> dict[str, object]:
@@ -121,73 +123,95 @@ async def test_the_server_dies_with_a_killed_service_and_the_next_one_goes_on(
     assert isinstance(started["pid"], int)
     service.send_signal(signal.SIGKILL)
     pid = started["pid"]
-    await until(lambda: not is_running(pid))
+    await asyncio.to_thread(wait_until, lambda: not is_running(pid))
     successor = EmbeddedS3(tmp_path / "s3")
     await successor.start()
     assert successor.endpoint == started["endpoint"]
     await successor.stop()
 
 
-async def test_an_orphan_is_removed(tmp_path: Path) -> None:
-    """Where the kernel ties no child to its parent, the next start finds what was left over."""
+@pytest.fixture
+def orphan(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that nothing ties to us, as its predecessor left it where the kernel has no such tie."""
     home = weed.Home(tmp_path / "s3")
     home.prepare()
     ports = home.ports()
     command = home.command(weed.find_binary(), ports)
-    with subprocess.Popen(command, env=home.environment(), stderr=subprocess.DEVNULL) as orphan:
-        home.pid.write_text(str(orphan.pid))
-        await until(lambda: not weed.are_free(ports))
-        server = EmbeddedS3(tmp_path / "s3")
-        await server.start()
-        assert orphan.poll() == -signal.SIGKILL
-        await server.stop()
+    with subprocess.Popen(
+        command, env=home.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        home.pid.write_text(str(process.pid))
+        wait_until(lambda: not weed.are_free(ports))
+        yield process
+        process.kill()
 
 
-async def test_two_services_do_not_share_a_directory(server: EmbeddedS3, tmp_path: Path) -> None:
-    pid = server.pid
+async def test_an_orphan_is_removed(orphan: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    server = EmbeddedS3(tmp_path / "s3")
+    await server.start()
+    assert orphan.poll() is not None
+    assert server.pid != orphan.pid
+    await server.stop()
+
+
+async def test_two_services_do_not_share_a_directory(s3: S3Server) -> None:
+    pid = s3.embedded.pid
     with pytest.raises(ServerNotStarted, match="in use"):
-        await EmbeddedS3(tmp_path / "s3").start()
-    assert server.pid == pid
-    async with ObjectStore(server.access(BUCKET)) as store:
+        await EmbeddedS3(s3.directory).start()
+    assert s3.embedded.pid == pid
+    async with ObjectStore(s3.access(BUCKET)) as store:
         await store.ensure_bucket()
 
 
-async def test_everything_listens_on_the_loopback_only(server: EmbeddedS3) -> None:
-    assert server.pid
+async def test_everything_listens_on_the_loopback_only(s3: S3Server) -> None:
     listening = [
         found.laddr.ip
-        for found in psutil.Process(server.pid).net_connections("inet")
+        for found in psutil.Process(s3.embedded.pid).net_connections("inet")
         if found.status == psutil.CONN_LISTEN
     ]
     assert len(listening) >= 8
     assert set(listening) == {"127.0.0.1"}
 
 
-async def test_the_parts_behind_s3_tell_nothing_to_strangers(
-    server: EmbeddedS3, store: ObjectStore, tmp_path: Path
-) -> None:
-    await store.put("outputs/secret", b"secret", PNG)
-    ports = json.loads((tmp_path / "s3" / "ports.json").read_text())
-    for path in (f"/buckets/{BUCKET}/outputs/secret", f"/buckets/{BUCKET}/", "/"):
-        async with (
-            aiohttp.ClientSession() as http,
-            http.get(f"http://127.0.0.1:{ports['filer']}{path}") as answer,
-        ):
-            assert answer.status == 401
+async def test_the_parts_behind_s3_tell_nothing_to_strangers(s3: S3Server) -> None:
+    async with ObjectStore(s3.access(BUCKET)) as store:
+        await store.ensure_bucket()
+        await store.put("outputs/secret", b"secret", PNG)
+    port = json.loads((s3.directory / "ports.json").read_text())["filer"]
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        for path in (f"/buckets/{BUCKET}/outputs/secret", f"/buckets/{BUCKET}/", "/"):
+            async with http.get(path) as answer:
+                assert answer.status == 401
 
 
-async def test_secrets_are_made_once_and_are_private(server: EmbeddedS3, tmp_path: Path) -> None:
-    home = tmp_path / "s3"
-    assert home.stat().st_mode & 0o777 == 0o700
-    assert (home / "identities.json").stat().st_mode & 0o777 == 0o600
-    assert (home / "security.toml").stat().st_mode & 0o777 == 0o600
-    known = (server.access_key, server.secret_key)
+def test_secrets_are_private(s3: S3Server) -> None:
+    assert s3.directory.stat().st_mode & 0o777 == 0o700
+    for name in ("identities.json", "security.toml", "weed.log"):
+        assert (s3.directory / name).stat().st_mode & 0o777 == 0o600
+    secret = s3.embedded.secret_key
+    assert secret in (s3.directory / "identities.json").read_text()
+    assert secret not in " ".join(psutil.Process(s3.embedded.pid).cmdline())
+    assert secret not in (s3.directory / "weed.log").read_text()
+
+
+async def test_stop_leaves_nothing_running_and_the_next_life_has_the_same_secrets(tmp_path: Path) -> None:
+    server = EmbeddedS3(tmp_path)
+    await server.stop()  # never started: nothing to do
+    await server.start()
+    pid, known = server.pid, (server.access_key, server.secret_key)
+    assert pid
     await server.stop()
+    await server.stop()
+    assert server.pid is None
+    assert not is_running(pid)
+    assert sockets_of(server) == []
     await server.start()
     assert (server.access_key, server.secret_key) == known
-    assert server.pid
-    assert server.secret_key not in " ".join(psutil.Process(server.pid).cmdline())
-    assert server.secret_key not in (home / "weed.log").read_text()
+    await server.stop()
+
+
+def sockets_of(server: EmbeddedS3) -> list[Path]:
+    return list(Path("/tmp").glob(f"seaweedfs-*-{server.endpoint.rpartition(':')[2]}.sock"))
 
 
 async def test_a_port_that_was_taken_meanwhile_is_replaced(server: EmbeddedS3, store: ObjectStore) -> None:
@@ -201,31 +225,15 @@ async def test_a_port_that_was_taken_meanwhile_is_replaced(server: EmbeddedS3, s
         assert await moved.get("outputs/kept") == b"kept"
 
 
-async def test_stop_leaves_nothing_behind(tmp_path: Path) -> None:
-    server = EmbeddedS3(tmp_path / "s3")
-    await server.stop()  # never started: nothing to do
-    await server.start()
-    pid = server.pid
-    assert pid
-    await server.stop()
-    await server.stop()
-    assert server.pid is None
-    assert not is_running(pid)
-    port = server.endpoint.rpartition(":")[2]
-    assert not list(Path("/tmp").glob(f"seaweedfs-*-{port}.sock"))
-
-
-async def test_a_server_that_can_not_start_says_why_at_once(tmp_path: Path) -> None:
-    broken = tmp_path / "s3" / "data"
-    broken.mkdir(parents=True)
-    (broken / "filerldb2").write_text("a file where a folder should be")
-    begun = time.monotonic()
-    with pytest.raises(ServerNotStarted, match=r"weed\.log"):
-        await EmbeddedS3(tmp_path / "s3").start()
-    assert time.monotonic() - begun < 25
-    (broken / "filerldb2").unlink()
-    repaired = EmbeddedS3(tmp_path / "s3")
-    await repaired.start()  # the failure left no lock behind
+async def test_a_server_that_can_not_start_says_why_and_may_be_repaired(tmp_path: Path) -> None:
+    identities = tmp_path / "identities.json"
+    keys = [{"accessKey": "a", "secretKey": "b" * 8}]
+    identities.write_text(json.dumps({"identities": [{"credentials": keys, "actions": 7}]}))
+    with pytest.raises(ServerNotStarted, match="unexpected token 7"):
+        await EmbeddedS3(tmp_path).start()
+    identities.unlink()
+    repaired = EmbeddedS3(tmp_path)
+    await repaired.start()
     await repaired.stop()
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from comfy_instances.install import InstallError, Step, Wish, install_comfyui
-from comfy_instances.installation import drift, find_install
+from comfy_instances.installation import find_install
 from comfy_instances.lock import Lock, TorchPin
+from comfy_instances.source import changed_files, check_out
+from comfy_instances.status import look_at
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = f"""
@@ -31,6 +33,7 @@ sys.argv[1:] = keep
 runpy.run_module("comfy_instances.simulator", run_name="__main__", alter_sys=False)
 """
 REQUIREMENTS = "# nothing\n"
+VOCABULARY = "comfy/text_encoders/some_tokenizer/vocab.json"
 
 
 class Log:
@@ -71,9 +74,8 @@ def upstream(tmp_path: Path) -> Path:
     (directory / "main.py").write_text(MAIN)
     (directory / "comfyui_version.py").write_text('__version__ = "0.33.0"\n')
     (directory / "requirements.txt").write_text(REQUIREMENTS)
-    vocabulary = directory / "comfy" / "text_encoders" / "some_tokenizer" / "vocab.json"
-    vocabulary.parent.mkdir(parents=True)
-    vocabulary.write_text("{}")
+    (directory / VOCABULARY).parent.mkdir(parents=True)
+    (directory / VOCABULARY).write_text("{}")
     git(directory, "add", "--all")
     git(directory, "commit", "--quiet", "-m", "second")
     return directory
@@ -109,21 +111,24 @@ async def test_from_nothing_then_again_then_to_another_commit(
     pack = tmp_path / "some_pack"
     pack.mkdir()
     wish = replace(wish, node_packs=(pack,))
-    assert find_install(wish.directory) is None
+    assert (await look_at(wish.directory, lock)).drift == ("not installed",)
     log = Log()
     outcome = await install_comfyui(wish, lock, log)
     assert log.steps == list(Step)
     assert log.notes == []
+    assert outcome.install == find_install(wish.directory)
     assert outcome.trial.version == "0.33.0"
     assert "SaveImage" in outcome.trial.object_info
     assert outcome.install.python != Path(sys.executable)
     assert [path.name for path in outcome.install.node_packs] == ["some_pack"]
-    assert drift(outcome.install, lock) == []
+    status = await look_at(wish.directory, lock)
+    assert (status.commit, status.drift) == (lock.commit, ())
 
     await install_comfyui(wish, lock, log)
     assert log.notes == []
 
     (wish.directory / "source" / "main.py").write_text("# changed by hand\n")
+    assert (await look_at(wish.directory, lock)).drift == ("changed by hand: main.py",)
     with pytest.raises(InstallError, match=r"local changes \(main\.py\)"):
         await install_comfyui(wish, lock, log)
 
@@ -133,18 +138,21 @@ async def test_from_nothing_then_again_then_to_another_commit(
         await install_comfyui(replace(wish, ref=first), lock, log)
     assert (wish.directory / "source" / "old.py").exists()
     assert not (wish.directory / "source" / "comfy").exists()
-    install = find_install(wish.directory)
-    assert install is not None
-    assert "version None instead of 0.33.0" in drift(install, lock)
+    status = await look_at(wish.directory, lock)
+    assert status.commit == first
+    assert "version None instead of 0.33.0" in status.drift
+    assert f"commit {first} instead of {lock.commit}" in status.drift
 
 
 async def test_a_source_with_a_hole_that_does_not_matter(upstream: Path, lock: Lock, wish: Wish) -> None:
-    lose(upstream, "comfy/text_encoders/some_tokenizer/vocab.json")
-    log = Log()
-    outcome = await install_comfyui(wish, lock, log)
-    assert outcome.lacks == ("comfy/text_encoders/some_tokenizer/vocab.json",)
-    assert any("some_tokenizer/vocab.json" in note for note in log.notes)
-    assert drift(outcome.install, lock) == ["lacks comfy/text_encoders/some_tokenizer/vocab.json"]
+    lose(upstream, VOCABULARY)
+    directory = wish.directory / "source"
+    for _ in range(2):
+        checkout = await check_out(directory, origin=lock.url, ref=lock.commit, may_lack=lock.may_lack)
+        assert (checkout.commit, checkout.lacks) == (lock.commit, (VOCABULARY,))
+    assert (directory / "main.py").read_text() == MAIN
+    assert not (directory / VOCABULARY).exists()
+    assert await changed_files(directory) == []
 
 
 async def test_a_source_with_a_hole_that_matters(upstream: Path, lock: Lock, wish: Wish) -> None:

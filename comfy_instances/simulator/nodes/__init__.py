@@ -22,10 +22,8 @@ from comfy_instances.simulator.nodes import (
     saving,
     texts,
 )
-from comfy_instances.simulator.nodes.call import Call, Shown
+from comfy_instances.simulator.nodes.call import Call, NodeFunction, Shown
 from comfy_instances.simulator.nodes.stand_in import stand_in
-
-NodeFunction = Callable[..., Any]
 
 FUNCTIONS: Mapping[str, NodeFunction] = {
     **images.NODES,
@@ -46,7 +44,7 @@ CHOOSERS: Mapping[str, Callable[[dict[str, Any]], str]] = {"ComfySwitchNode": te
 
 def perform(call: Call, inputs: Mapping[str, Any]) -> Shown:
     """Run a node. Raises what its function raises."""
-    function = FUNCTIONS.get(call.class_type, stand_in)
+    function: NodeFunction = FUNCTIONS.get(call.class_type, stand_in)
     takes_call = next(iter(inspect.signature(function).parameters), "") == "call"
     made = function(call, **inputs) if takes_call else function(**inputs)
     return made if isinstance(made, Shown) else Shown({}, made)

@@ -13,6 +13,8 @@ from comfy_instances.simulator.options import Folders
 
 #: `report(value, total, picture, image_type)`: where a node is; `picture` may be None.
 Report = Callable[[float, float, Pictures.Image | None, str], None]
+#: Inputs by keyword, perhaps after a Call -> outputs, or Shown.
+NodeFunction = Callable[..., Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

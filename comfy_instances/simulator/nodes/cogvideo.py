@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_instances.simulator.nodes import latents
-from comfy_instances.simulator.nodes.call import Call
+from comfy_instances.simulator.nodes.call import Call, NodeFunction
 from comfy_instances.simulator.nodes.sampling import sample
 from comfy_instances.simulator.nodes.values import Image, Latent, Opaque, fingerprint
 
@@ -43,7 +44,7 @@ def cog_image_encode(call: Call, vae: Opaque, start_image: Image, **_: Any) -> t
     return (latents.encode(start_image[:1], latents.Geometry(8, 1, 16)),)
 
 
-NODES = {
+NODES: Mapping[str, NodeFunction] = {
     "CogVideoSampler": cog_sampler,
     "CogVideoDecode": cog_decode,
     "CogVideoImageEncode": cog_image_encode,

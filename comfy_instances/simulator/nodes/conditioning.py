@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from comfy_instances.simulator.nodes.call import Call
+from comfy_instances.simulator.nodes.call import Call, NodeFunction
 from comfy_instances.simulator.nodes.sampling import vae_encode
 from comfy_instances.simulator.nodes.stand_in import stand_in
 from comfy_instances.simulator.nodes.values import Image, Mask, Opaque
@@ -19,4 +20,4 @@ def inpaint(
     return positive, negative, replace(latent, noise_mask=mask if noise_mask else None)
 
 
-NODES = {"InpaintModelConditioning": inpaint}
+NODES: Mapping[str, NodeFunction] = {"InpaintModelConditioning": inpaint}

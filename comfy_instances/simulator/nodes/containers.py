@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from comfy_instances.simulator.nodes.values import Audio, Image, Video
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
+    from av.video.stream import VideoStream
 
 #: Encoder, pixel format and options by codec name. Speed before size: nobody keeps these files.
 VIDEO_CODECS: Mapping[str, tuple[str, dict[str, str]]] = {
@@ -38,19 +39,18 @@ def write_video(
     encoder, options = VIDEO_CODECS[codec]
     if crf is not None:
         options = options | {"crf": str(crf)}
-    with av.open(
-        path, "w", options={"movflags": "use_metadata_tags"} if path.suffix == ".mp4" else {}
-    ) as file:
+    flags = {"movflags": "use_metadata_tags"} if path.suffix == ".mp4" else {}
+    with av.open(path, "w", options=flags) as file:
         file.metadata.update(metadata)
         rate = Fraction(round(video.rate * 1000), 1000)
-        stream = file.add_stream(encoder, rate=rate, options=options)
-        stream.height, stream.width = video.frames.shape[1:3]  # type: ignore[union-attr]
-        stream.pix_fmt = "yuv420p"  # type: ignore[union-attr]
+        stream = cast("VideoStream", file.add_stream(encoder, rate=rate, options=options))
+        stream.height, stream.width = video.frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
         sound = _add_sound(file, video.audio, AUDIO_CODECS[".mp4"]) if video.audio else None
         for frame in video.frames:
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[..., :3]), format="rgb24")
-            file.mux(stream.encode(picture))  # type: ignore[union-attr]
-        file.mux(stream.encode(None))  # type: ignore[union-attr]
+            file.mux(stream.encode(picture))
+        file.mux(stream.encode(None))
         if video.audio and sound is not None:
             samples = int(len(video.frames) / rate * video.audio.rate)
             _encode_sound(file, sound, Audio(video.audio.waveform[..., :samples], video.audio.rate))
@@ -113,7 +113,7 @@ def _decode_sound(file: InputContainer) -> Audio:
     stream = file.streams.audio[0]
     resampler = av.AudioResampler(format="fltp", layout=stream.layout.name, rate=stream.rate)
     parts = [part.to_ndarray() for frame in file.decode(stream) for part in resampler.resample(frame)]
-    return Audio(np.concatenate(parts, axis=1)[None], stream.rate)
+    return Audio(np.concatenate(parts, axis=1)[None].astype(np.float32), stream.rate)
 
 
 def _at_rate(audio: Audio, rate: int) -> Audio:

@@ -34,7 +34,7 @@ def dream(digest: str, frames: int, height: int, width: int) -> Floats:
         cover = 1 / (1 + np.exp(np.clip((distance - 1) * 14, -30, 30)))
         colour = palette[rng.integers(2, len(palette))][:, None, None, None]
         picture = picture * (1 - cover) + colour * cover
-    return (picture * 2 - 1).astype(np.float32)
+    return np.asarray(picture * 2 - 1, np.float32)
 
 
 def sound(digest: str, seconds: float, rate: int = 44_100) -> Audio:

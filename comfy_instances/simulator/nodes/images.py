@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageFilter
 
-from comfy_instances.simulator.nodes.call import Call
+from comfy_instances.simulator.nodes.call import Call, NodeFunction
 from comfy_instances.simulator.nodes.resizing import check_size, crop_to_aspect, resize, scale
 from comfy_instances.simulator.nodes.values import Floats, Image, Mask
 
@@ -172,16 +173,22 @@ def rotate(image: Image, rotation: str) -> tuple[Image]:
 def blend(image1: Image, image2: Image, blend_factor: float, blend_mode: str) -> tuple[Image]:
     other = scale(image2, image1.shape[2], image1.shape[1], "bicubic", "center")
     a, b = to_floats(image1[..., :3]), to_floats(other[..., :3])
-    mixed = {
-        "multiply": lambda: a * b,
-        "screen": lambda: 1 - (1 - a) * (1 - b),
-        "overlay": lambda: np.where(a <= 0.5, 2 * a * b, 1 - 2 * (1 - a) * (1 - b)),
-        "soft_light": lambda: np.where(
-            b <= 0.5, a - (1 - 2 * b) * a * (1 - a), a + (2 * b - 1) * (np.sqrt(a) - a)
-        ),
-        "difference": lambda: a - b,
-    }.get(blend_mode, lambda: b)()
-    return (to_bytes(a * (1 - blend_factor) + mixed * blend_factor),)
+    return (to_bytes(a * (1 - blend_factor) + _mixed(a, b, blend_mode) * blend_factor),)
+
+
+def _mixed(a: Floats, b: Floats, mode: str) -> Floats:
+    match mode:
+        case "multiply":
+            return a * b
+        case "screen":
+            return 1 - (1 - a) * (1 - b)
+        case "overlay":
+            return np.where(a <= 0.5, 2 * a * b, 1 - 2 * (1 - a) * (1 - b))
+        case "soft_light":
+            return np.where(b <= 0.5, a - (1 - 2 * b) * a * (1 - a), a + (2 * b - 1) * (np.sqrt(a) - a))
+        case "difference":
+            return a - b
+    return b
 
 
 def blur(image: Image, blur_radius: int, sigma: float) -> tuple[Image]:
@@ -230,8 +237,8 @@ def stitch(
     along, other = (2, 1) if across else (1, 2)
     first, second = _same_length(image1[..., :3], image2[..., :3])
     if match_image_size:
-        sides = (0, first.shape[1]) if across else (first.shape[2], 0)
-        second = scale(second, *sides, "lanczos")
+        width, height = (0, first.shape[1]) if across else (first.shape[2], 0)
+        second = scale(second, width, height, "lanczos")
     side = max(first.shape[other], second.shape[other])
     pair = [_padded(first, other, side), _padded(second, other, side)]
     if spacing_width:
@@ -256,9 +263,8 @@ def _with_channels(image: Image, channels: int) -> Image:
 def _same_length(first: Image, second: Image) -> tuple[Image, Image]:
     """Both batches in the longer one's length; the last picture repeats."""
     length = max(len(first), len(second))
-    return first[np.minimum(np.arange(length), len(first) - 1)], second[
-        np.minimum(np.arange(length), len(second) - 1)
-    ]
+    first_index, second_index = (np.minimum(np.arange(length), len(image) - 1) for image in (first, second))
+    return first[first_index], second[second_index]
 
 
 def _padded(image: Image, axis: int, side: int) -> Image:
@@ -272,7 +278,7 @@ def _filtered(image: Image, kernel: ImageFilter.Filter) -> Image:
     return np.stack([np.asarray(frame) for frame in frames])
 
 
-NODES = {
+NODES: Mapping[str, NodeFunction] = {
     "EmptyImage": empty,
     "ImageScale": image_scale,
     "ImageScaleBy": scale_by,

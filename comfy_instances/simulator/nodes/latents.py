@@ -6,12 +6,14 @@ again: what comes back is the picture, blurred.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from comfy_instances.simulator.nodes.call import NodeFunction
 from comfy_instances.simulator.nodes.images import to_bytes
 from comfy_instances.simulator.nodes.resizing import check_size, crop_to_aspect, resize, resize_planes
 from comfy_instances.simulator.nodes.values import Floats, Image, Latent, Mask
@@ -100,7 +102,7 @@ def _in_time(video: Floats, temporal: int) -> Floats:
     before = places.astype(int)
     after = np.minimum(before + 1, len(video) - 1)
     share = (places - before).astype(np.float32).reshape(-1, 1, 1, 1)
-    return video[before] * (1 - share) + video[after] * share
+    return np.asarray(video[before] * (1 - share) + video[after] * share, np.float32)
 
 
 def fit(latent: Latent, like: Latent) -> NDArray[np.float32]:
@@ -228,7 +230,7 @@ def double(samples: Latent, **_: Any) -> tuple[Latent]:
     return (_resized(samples, width * 2, height * 2, "bicubic"),)
 
 
-NODES = {
+NODES: Mapping[str, NodeFunction] = {
     "LatentUpscale": upscale,
     "LatentUpscaleBy": upscale_by,
     "LatentFlip": flip,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image as Pictures
 from PIL import ImageOps, ImageSequence
 
 from comfy_instances.simulator.files import find_input
-from comfy_instances.simulator.nodes.call import Call
+from comfy_instances.simulator.nodes.call import Call, NodeFunction
 from comfy_instances.simulator.nodes.containers import read_audio, read_video
 from comfy_instances.simulator.nodes.masks import from_image
 from comfy_instances.simulator.nodes.resizing import check_size
@@ -27,7 +28,8 @@ def load_image(call: Call, image: str) -> tuple[Image, Mask]:
     if path.suffix.lower() in _VIDEO_SUFFIXES:
         frames = read_video(path).frames
         return frames, np.zeros((len(frames), 64, 64), np.float32)
-    images, masks = [], []
+    images: list[Image] = []
+    masks: list[Floats] = []
     with Pictures.open(path) as file:
         check_size(getattr(file, "n_frames", 1), file.height, file.width, 3)
         for frame in ImageSequence.Iterator(file):
@@ -75,7 +77,7 @@ def file_state(folders: Folders, class_type: str, name: str) -> str | float:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-NODES = {
+NODES: Mapping[str, NodeFunction] = {
     "LoadImage": load_image,
     "LoadImageOutput": load_image,
     "LoadImageMask": load_mask,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageFilter
 
+from comfy_instances.simulator.nodes.call import NodeFunction
 from comfy_instances.simulator.nodes.images import to_bytes
 from comfy_instances.simulator.nodes.resizing import check_size, resize
 from comfy_instances.simulator.nodes.values import Floats, Image, Mask
@@ -59,16 +62,24 @@ def combine(destination: Mask, source: Mask, x: int, y: int, operation: str) -> 
     out = destination.copy()
     target = out[:, y : y + source.shape[1], x : x + source.shape[2]]
     part = source[:, : target.shape[1], : target.shape[2]]
-    both = np.round(target) != 0, np.round(part) != 0
-    target[...] = {
-        "multiply": lambda: target * part,
-        "add": lambda: target + part,
-        "subtract": lambda: target - part,
-        "and": lambda: (both[0] & both[1]).astype(np.float32),
-        "or": lambda: (both[0] | both[1]).astype(np.float32),
-        "xor": lambda: (both[0] ^ both[1]).astype(np.float32),
-    }[operation]()
+    target[...] = _combined(target, part, operation)
     return (np.clip(out, 0, 1),)
+
+
+def _combined(target: Mask, part: Mask, operation: str) -> Mask:
+    white, new = np.round(target) != 0, np.round(part) != 0
+    match operation:
+        case "multiply":
+            return target * part
+        case "add":
+            return target + part
+        case "subtract":
+            return target - part
+        case "and":
+            return np.asarray(white & new, np.float32)
+        case "or":
+            return np.asarray(white | new, np.float32)
+    return np.asarray(white ^ new, np.float32)
 
 
 def from_image(image: Image, channel: str) -> tuple[Mask]:
@@ -143,10 +154,10 @@ def _distance_fade(height: int, width: int, grown: tuple[int, int, int, int], re
     across = np.minimum(columns if left else far, columns[::-1] if right else far)
     down = np.minimum(rows if top else far, rows[::-1] if bottom else far)
     distance = np.minimum.outer(np.broadcast_to(down, height), np.broadcast_to(across, width))
-    return (np.clip((reach - distance) / reach, 0, 1) ** 2).astype(np.float32)
+    return np.asarray(np.clip((reach - distance) / reach, 0, 1) ** 2, np.float32)
 
 
-NODES = {
+NODES: Mapping[str, NodeFunction] = {
     "SolidMask": solid,
     "InvertMask": invert,
     "CropMask": crop,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from comfy_instances.simulator.nodes.call import Call
+from comfy_instances.simulator.nodes.call import Call, NodeFunction
 from comfy_instances.simulator.nodes.containers import cut
 from comfy_instances.simulator.nodes.dreams import sound
 from comfy_instances.simulator.nodes.resizing import check_size
@@ -63,7 +64,7 @@ def adjust_volume(audio: Audio, volume: int) -> tuple[Audio]:
     return (replace(audio, waveform=(audio.waveform * 10 ** (volume / 20)).astype(np.float32)),)
 
 
-NODES = {
+NODES: Mapping[str, NodeFunction] = {
     "CreateVideo": create_video,
     "GetVideoComponents": components,
     "Video Slice": trim_video,

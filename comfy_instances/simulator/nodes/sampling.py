@@ -12,7 +12,7 @@ from PIL import Image as Pictures
 
 from comfy_instances.simulator.device import WORKING_BYTES, step_seconds
 from comfy_instances.simulator.nodes import latents
-from comfy_instances.simulator.nodes.call import Call
+from comfy_instances.simulator.nodes.call import Call, NodeFunction
 from comfy_instances.simulator.nodes.dreams import dream, generator
 from comfy_instances.simulator.nodes.images import to_bytes
 from comfy_instances.simulator.nodes.masks import grow
@@ -204,10 +204,11 @@ def start_frame_in_place(
 SCHEDULERS = (
     "AlignYourStepsScheduler", "BasicScheduler", "BetaSamplingScheduler", "ExponentialScheduler",
     "Flux2Scheduler", "GITSScheduler", "Ideogram4Scheduler", "KarrasScheduler", "LTXVScheduler",
-    "LaplaceScheduler", "OptimalStepsScheduler", "PolyexponentialScheduler", "SDTurboScheduler", "VPScheduler",
+    "LaplaceScheduler", "OptimalStepsScheduler", "PolyexponentialScheduler", "SDTurboScheduler",
+    "VPScheduler",
 )  # fmt: skip
 
-NODES = {
+NODES: Mapping[str, NodeFunction] = {
     "KSampler": ksampler,
     "KSamplerAdvanced": ksampler_advanced,
     "SamplerCustom": sampler_custom,

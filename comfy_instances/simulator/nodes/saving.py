@@ -6,6 +6,7 @@ import json
 import secrets
 import struct
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image as Pictures
 from PIL.PngImagePlugin import PngInfo
 
 from comfy_instances.simulator.files import Series, open_series
-from comfy_instances.simulator.nodes.call import Call, Shown
+from comfy_instances.simulator.nodes.call import Call, NodeFunction, Shown
 from comfy_instances.simulator.nodes.containers import write_audio, write_video
 from comfy_instances.simulator.nodes.masks import to_image
 from comfy_instances.simulator.nodes.values import Audio, Image, Latent, Mask, Video
@@ -77,7 +78,8 @@ def save_animated_webp(
     path = series.next(".webp")
     first, *others = [Pictures.fromarray(np.ascontiguousarray(frame)) for frame in images]
     effort = {"fastest": 0, "slowest": 6}.get(method, 4)
-    options = {"lossless": lossless, "quality": quality, "method": effort, "duration": int(1000 / fps)}
+    options: dict[str, Any] = {"lossless": lossless, "quality": quality, "method": effort}
+    options["duration"] = int(1000 / fps)
     first.save(path, save_all=True, append_images=others, loop=0, **options)
     return Shown({"images": [_row(path, series)], "animated": [True]}, (images,))
 
@@ -109,14 +111,8 @@ def save_webm(
 ) -> Shown:
     series = _series(call, filename_prefix, images)
     path = series.next(".webm")
-    write_video(path, create(images, fps), codec, _metadata(call), crf)
+    write_video(path, Video(images, Fraction(fps)), codec, _metadata(call), crf)
     return Shown({"images": [_row(path, series)], "animated": [True]}, (images,))
-
-
-def create(images: Image, fps: float) -> Video:
-    from fractions import Fraction
-
-    return Video(images, Fraction(fps))
 
 
 def save_audio_as(suffix: str) -> Callable[..., Shown]:
@@ -160,7 +156,9 @@ def save_text(call: Call, text: str, format: str = "txt", filename_prefix: str =
 def save_mesh(call: Call, mesh: Any, filename_prefix: str = "3d/ComfyUI") -> Shown:
     series = open_series(call.folders.output, filename_prefix)
     path = series.next(".glb")
-    path.write_bytes(_glb({"generator": "Pixel Factory simulator", "version": "2.0", "extras": _metadata(call)}))
+    path.write_bytes(
+        _glb({"generator": "Pixel Factory simulator", "version": "2.0", "extras": _metadata(call)})
+    )
     return Shown({"3d": [_row(path, series)]})
 
 
@@ -221,7 +219,7 @@ def _png_info(call: Call) -> PngInfo:
     return info
 
 
-NODES = {
+NODES: Mapping[str, NodeFunction] = {
     "SaveImage": save_image,
     "PreviewImage": preview_image,
     "MaskPreview": preview_mask,

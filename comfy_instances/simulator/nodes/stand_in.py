@@ -159,7 +159,9 @@ class _StandIn:
         """Files that the node names, and what its inputs hold."""
         downloads = self.call.class_type.startswith("DownloadAndLoad")
         for name, value in self.inputs.items():
-            if isinstance(value, str) and (value.endswith(WEIGHT_SUFFIXES) or downloads and name == "model"):
+            if isinstance(value, str) and (
+                value.endswith(WEIGHT_SUFFIXES) or (downloads and name == "model")
+            ):
                 yield weights(value)
         for opaque in self.opaques:
             yield from opaque.weights
@@ -171,9 +173,10 @@ class _StandIn:
                 factor = min(1.0, MEMORY_SIDE / max(value.shape[1:3]))
                 height, width = (max(1, round(side * factor)) for side in value.shape[1:3])
                 small = resize(value[:1], width, height)[0, ..., :3]
-                return np.moveaxis(small.astype(np.float32) / 127.5 - 1, -1, 0)
+                return np.moveaxis(np.asarray(small / np.float32(127.5) - 1, np.float32), -1, 0)
             if isinstance(value, Latent) and value.samples.shape[1] >= 3 and value.samples.any():
-                return np.moveaxis(latents.colours(value).reshape(-1, *value.samples.shape[-2:], 3)[0], -1, 0)
+                first: Floats = latents.colours(value).reshape(-1, *value.samples.shape[-2:], 3)[0]
+                return np.moveaxis(first, -1, 0)
             if isinstance(value, Opaque) and value.picture is not None:
                 return value.picture
         return None

@@ -6,10 +6,10 @@ import ast
 import json
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from comfy_instances.simulator.nodes.call import Call, Shown
+from comfy_instances.simulator.nodes.call import Call, NodeFunction, Shown
 from comfy_instances.simulator.nodes.values import fingerprint
 
 _OPERATORS: dict[type, Callable[..., Any]] = {
@@ -140,7 +140,7 @@ def preview_any(call: Call, source: Any) -> Shown:
     return Shown({"text": [text]}, (text,))
 
 
-NODES: dict[str, Callable[..., Any]] = {
+NODES: Mapping[str, NodeFunction] = {
     "ComfyMathExpression": math_expression,
     "StringConcatenate": concatenate,
     "StringReplace": replace,

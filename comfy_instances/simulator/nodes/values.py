@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from comfy_instances.simulator.weights import Weights
 
 Image = NDArray[np.uint8]
-Mask = NDArray[np.float32]
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
+Mask = Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Latent:
     @property
     def positions(self) -> int:
         """Latent positions in a batch: what memory and time are counted in."""
-        return int(np.prod(self.samples.shape)) // self.samples.shape[1]
+        return int(self.samples.size) // int(self.samples.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,11 +8,16 @@ from datetime import date, datetime
 from pathlib import Path
 
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
-from orchestrator.store.sqlite import accounts, jobs, shards, usage, wallet
+from orchestrator.store.sqlite import accounts, alerts, funds, jobs, keys, shards, usage, wallet
 from orchestrator.store.sqlite.audit import audit
 from orchestrator.store.sqlite.connection import Connections
-from orchestrator.store.values import Account, Key, Page, UsageRow, Violation
+from orchestrator.store.values import Account, Key, KeyLimits, Message, Page, UsageRow, Violation
+from pricing.alerts import Alert, Watched
+from pricing.costs import Metered
 from pricing.ledger import Balance, Entry
+from pricing.statement import Statement
+
+NO_LIMITS = KeyLimits()
 
 
 def new_id(prefix: str) -> str:
@@ -36,7 +41,8 @@ class SqliteStore:
     # Accounts
 
     async def add_account(self, name: str, plan: str, now: datetime) -> Account:
-        account = Account(id=self._new_id("acct"), name=name, plan=plan, created_at=now)
+        id = self._new_id("acct")
+        account = Account(id=id, name=name, plan=plan, created_at=now, plan_since=now)
         return await self._db.write(accounts.add_account, account)
 
     async def accounts(self) -> list[Account]:
@@ -45,26 +51,61 @@ class SqliteStore:
     async def resolve_account(self, id: str) -> Account:
         return await self._db.read(accounts.resolve_account, id)
 
-    async def add_key(self, account_id: str, digest: str, prefix: str, name: str, now: datetime) -> Key:
-        key = {"id": self._new_id("key"), "account_id": account_id, "digest": digest, "prefix": prefix}
-        return await self._db.write(accounts.add_key, {**key, "name": name}, now)
+    async def set_plan(self, account_id: str, plan: str, now: datetime) -> Account:
+        return await self._db.write(accounts.set_plan, account_id, plan, now)
+
+    # Keys
+
+    async def add_key(
+        self,
+        account_id: str,
+        digest: str,
+        prefix: str,
+        name: str,
+        now: datetime,
+        limits: KeyLimits = NO_LIMITS,
+    ) -> Key:
+        row = {"id": self._new_id("key"), "account_id": account_id, "digest": digest, "prefix": prefix}
+        return await self._db.write(keys.add_key, {**row, "name": name}, limits, now)
 
     async def find_key(self, digest: str) -> Key | None:
-        return await self._db.read(accounts.find_key, digest)
+        return await self._db.read(keys.find_key, digest)
 
     async def get_key(self, key_id: str) -> Key:
-        return await self._db.read(accounts.get_key, key_id)
+        return await self._db.read(keys.get_key, key_id)
 
     async def list_keys(self, account_id: str | None = None) -> list[Key]:
-        return await self._db.read(accounts.list_keys, account_id)
+        return await self._db.read(keys.list_keys, account_id)
+
+    async def limit_key(self, key_id: str, limits: KeyLimits) -> Key:
+        return await self._db.write(keys.limit_key, key_id, limits)
 
     async def revoke_key(self, key_id: str, now: datetime) -> Key:
-        return await self._db.write(accounts.revoke_key, key_id, now)
+        return await self._db.write(keys.revoke_key, key_id, now)
+
+    async def rotate_key(self, key_id: str, digest: str, prefix: str, now: datetime) -> Key:
+        row = {"id": self._new_id("key"), "digest": digest, "prefix": prefix}
+        return await self._db.write(keys.rotate_key, key_id, row, now)
 
     # Wallets
 
     async def credit(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
-        return await self._db.write(wallet.credit, account_id, micros, reference, now)
+        return await self._db.write(funds.credit, account_id, micros, reference, now)
+
+    async def grant(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+        return await self._db.write(funds.grant, account_id, micros, reference, now)
+
+    async def debit(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+        return await self._db.write(funds.debit, account_id, micros, reference, now)
+
+    async def refund(self, job_id: str, micros: int | None, reference: str, now: datetime) -> Balance:
+        return await self._db.write(funds.refund, job_id, micros, reference, now)
+
+    async def renew(self, account_id: str, micros: int, period_start: datetime, now: datetime) -> Balance:
+        return await self._db.write(funds.renew, account_id, micros, period_start, now)
+
+    async def allowance_left(self, account_id: str) -> int:
+        return await self._db.read(funds.allowance_left, account_id)
 
     async def balance(self, account_id: str) -> Balance:
         return await self._db.read(wallet.balance, account_id)
@@ -72,13 +113,55 @@ class SqliteStore:
     async def ledger(self, account_id: str, limit: int = 50, cursor: str | None = None) -> Page[Entry]:
         return await self._db.read(wallet.entries, account_id, limit, cursor)
 
+    async def statement(self, account_id: str, since: datetime, until: datetime) -> Statement:
+        return await self._db.read(funds.statement, account_id, since, until)
+
+    async def audit(self) -> list[Violation]:
+        return await self._db.read(audit)
+
+    # Usage and alerts
+
     async def usage(
         self, since: date | None = None, until: date | None = None, account_id: str | None = None
     ) -> list[UsageRow]:
         return await self._db.read(usage.usage, since, until, account_id)
 
-    async def audit(self) -> list[Violation]:
-        return await self._db.read(audit)
+    async def metered(self, since: date | None = None, until: date | None = None) -> list[Metered]:
+        return await self._db.read(usage.metered, since, until)
+
+    async def count_sent(self, job_id: str, size: int, now: datetime) -> None:
+        await self._db.write(usage.count_sent, job_id, size, now)
+
+    async def add_alert(
+        self, account_id: str, watched: Watched, threshold: int, url: str | None, now: datetime
+    ) -> Alert:
+        alert = Alert(
+            id=self._new_id("alert"),
+            account_id=account_id,
+            watched=watched,
+            threshold=threshold,
+            url=url,
+            created_at=now,
+        )
+        return await self._db.write(alerts.add_alert, alert)
+
+    async def list_alerts(self, account_id: str) -> list[Alert]:
+        return await self._db.read(alerts.list_alerts, account_id)
+
+    async def remove_alert(self, account_id: str, alert_id: str) -> None:
+        await self._db.write(alerts.remove_alert, account_id, alert_id)
+
+    async def messages(self, account_id: str, limit: int = 50) -> list[Message]:
+        return await self._db.read(alerts.messages, account_id, limit)
+
+    async def due_messages(self, now: datetime, limit: int = 50) -> list[Message]:
+        return await self._db.read(alerts.due_messages, now, limit)
+
+    async def message_delivered(self, message_id: int, now: datetime) -> None:
+        await self._db.write(alerts.message_delivered, message_id, now)
+
+    async def message_failed(self, message_id: int, error: str, due_at: datetime | None) -> None:
+        await self._db.write(alerts.message_failed, message_id, error, due_at)
 
     # Jobs
 
@@ -102,6 +185,9 @@ class SqliteStore:
 
     async def unfinished(self) -> list[JobRecord]:
         return await self._db.read(jobs.unfinished)
+
+    async def count_unfinished(self, account_id: str) -> int:
+        return await self._db.read(jobs.count_unfinished, account_id)
 
     async def open_attempts(self) -> list[Attempt]:
         return await self._db.read(shards.open_attempts)

@@ -70,6 +70,11 @@ RULES: Mapping[str, str] = {
             SELECT account_id, micros AS used, 0 AS captured FROM usage_days
             UNION ALL SELECT account_id, 0, micros FROM entries WHERE kind = 'capture'
         ) GROUP BY account_id HAVING sum(used) <> sum(captured)""",
+    "meters_equal_revenue": """
+        SELECT 'revenue', 'metered ' || metered || ', booked ' || booked FROM (
+            SELECT (SELECT coalesce(sum(revenue), 0) FROM meter_days) AS metered,
+                (SELECT coalesce(sum(micros), 0) FROM balances WHERE account = 'revenue') AS booked
+        ) WHERE metered <> booked""",
 }
 
 

@@ -11,6 +11,7 @@ from orchestrator.errors import Conflict, InvalidRequest, NotFound
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Shard, ShardStatus
 from orchestrator.store.sqlite import wallet
 from orchestrator.store.sqlite.accounts import get_account
+from orchestrator.store.sqlite.keys import check_caps
 from orchestrator.store.sqlite.rows import (
     from_job,
     from_json,
@@ -19,6 +20,7 @@ from orchestrator.store.sqlite.rows import (
     insert,
     to_job,
     to_shard,
+    update,
 )
 from orchestrator.store.values import Page
 
@@ -31,6 +33,7 @@ def add_job(db: sqlite3.Connection, job: Job, shards: Sequence[Shard]) -> tuple[
     if earlier is not None:
         return earlier, False
     get_account(db, job.account_id)
+    check_caps(db, job)
     insert(db, "jobs", from_job(job))
     for shard in shards:
         insert(db, "shards", from_shard(shard))
@@ -141,22 +144,23 @@ def _give_up(
     for shard in record.shards:
         if shard.status in (ShardStatus.WAITING, ShardStatus.RUNNING):
             ended = shard.to(ShardStatus(status.value))
-            db.execute("UPDATE shards SET status = ? WHERE id = ?", (ended.status.value, ended.id))
+            update(db, "shards", shard.id, {"status": ended.status.value})
     wallet.settle(db, job_id, 0, now)
     return existing_job(db, job_id)
 
 
+def count_unfinished(db: sqlite3.Connection, account_id: str) -> int:
+    query = "SELECT count(*) FROM jobs WHERE account_id = ? AND finished_at IS NULL"
+    return int(db.execute(query, (account_id,)).fetchone()[0])
+
+
 def save(db: sqlite3.Connection, job: Job) -> None:
     """Write what may change of a job."""
-    db.execute(
-        "UPDATE jobs SET status = ?, started_at = ?, finished_at = ?, error_code = ?, error_message = ? "
-        "WHERE id = ?",
-        (
-            job.status.value,
-            job.started_at and from_time(job.started_at),
-            job.finished_at and from_time(job.finished_at),
-            job.error and job.error.code,
-            job.error and job.error.message,
-            job.id,
-        ),
-    )
+    changes = {
+        "status": job.status.value,
+        "started_at": job.started_at and from_time(job.started_at),
+        "finished_at": job.finished_at and from_time(job.finished_at),
+        "error_code": job.error and job.error.code,
+        "error_message": job.error and job.error.message,
+    }
+    update(db, "jobs", job.id, changes)

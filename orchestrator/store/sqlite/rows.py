@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Any
 
 from orchestrator.jobs import Attempt, Job, JobError, JobStatus, Output, Shard, ShardStatus, Usage
-from orchestrator.store.values import Account, Key, UsageRow
+from orchestrator.store.values import Account, Key, KeyLimits, Message, Scope, UsageRow
+from pricing.alerts import Alert, Watched
+from pricing.costs import Metered
 from pricing.ledger import Entry, EntryKind
 
 
@@ -32,6 +34,12 @@ def from_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+def update(db: sqlite3.Connection, table: str, id: str, row: Mapping[str, Any]) -> None:
+    """Change some columns of one row. Names come from this package, never from a caller."""
+    changes = ", ".join(f"{column} = ?" for column in row)
+    db.execute(f"UPDATE {table} SET {changes} WHERE id = ?", (*row.values(), id))
+
+
 def insert(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
     """Insert one row. Table and column names come from this package, never from a caller."""
     columns, marks = ", ".join(row), ", ".join("?" * len(row))
@@ -39,11 +47,27 @@ def insert(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
 
 
 def to_account(row: sqlite3.Row) -> Account:
-    return Account(id=row["id"], name=row["name"], plan=row["plan"], created_at=to_time(row["created_at"]))
+    return Account(
+        id=row["id"],
+        name=row["name"],
+        plan=row["plan"],
+        created_at=to_time(row["created_at"]),
+        plan_since=to_time(row["plan_since"]),
+    )
+
+
+def from_limits(limits: KeyLimits) -> dict[str, Any]:
+    return {
+        "scopes": from_json(sorted(limits.scopes)),
+        "models": None if limits.models is None else from_json(sorted(limits.models)),
+        "expires_at": limits.expires_at and from_time(limits.expires_at),
+        "day_cap": limits.day_cap,
+        "month_cap": limits.month_cap,
+    }
 
 
 def to_key(row: sqlite3.Row) -> Key:
-    """From a key joined with its account (`accounts.KEYS`)."""
+    """From a key joined with its account (`keys.KEYS`)."""
     return Key(
         id=row["id"],
         account=Account(
@@ -51,12 +75,20 @@ def to_key(row: sqlite3.Row) -> Key:
             name=row["account_name"],
             plan=row["account_plan"],
             created_at=to_time(row["account_created_at"]),
+            plan_since=to_time(row["account_plan_since"]),
         ),
         digest=row["digest"],
         prefix=row["prefix"],
         name=row["name"],
         created_at=to_time(row["created_at"]),
         revoked_at=to_time_or_none(row["revoked_at"]),
+        limits=KeyLimits(
+            scopes=frozenset(Scope(scope) for scope in json.loads(row["scopes"])),
+            models=None if row["models"] is None else frozenset(json.loads(row["models"])),
+            expires_at=to_time_or_none(row["expires_at"]),
+            day_cap=row["day_cap"],
+            month_cap=row["month_cap"],
+        ),
     )
 
 
@@ -112,13 +144,26 @@ def to_shard(row: sqlite3.Row) -> Shard:
         params=json.loads(row["params"]),
         status=ShardStatus(row["status"]),
         outputs=tuple(Output(**output) for output in json.loads(row["outputs"])),
-        usage=Usage(gpu_seconds=row["gpu_seconds"], simulated=bool(row["simulated"])),
+        usage=Usage(
+            gpu_seconds=row["gpu_seconds"],
+            simulated=bool(row["simulated"]),
+            load_seconds=row["load_seconds"],
+            peak_vram=row["peak_vram"],
+            device=row["device"],
+            model_digest=row["model_digest"],
+        ),
         attempts=row["attempts"],
     )
 
 
-def from_outputs(outputs: Sequence[Output]) -> str:
-    return from_json([asdict(output) for output in outputs])
+def from_result(shard: Shard) -> dict[str, Any]:
+    """What a shard gains by running."""
+    return {
+        "status": shard.status.value,
+        "outputs": from_json([asdict(output) for output in shard.outputs]),
+        "attempts": shard.attempts,
+        **asdict(shard.usage),
+    }
 
 
 def from_attempt(attempt: Attempt) -> dict[str, Any]:
@@ -173,4 +218,53 @@ def to_usage(row: sqlite3.Row) -> UsageRow:
         outputs=row["outputs"],
         micros=row["micros"],
         gpu_seconds=row["gpu_seconds"],
+    )
+
+
+def to_metered(row: sqlite3.Row) -> Metered:
+    return Metered(
+        day=date.fromisoformat(row["day"]),
+        model=row["model"],
+        device=row["device"],
+        gpu_seconds=row["gpu_seconds"],
+        load_seconds=row["load_seconds"],
+        bytes_stored=row["bytes_stored"],
+        bytes_sent=row["bytes_sent"],
+        shards=row["shards"],
+        revenue=row["revenue"],
+    )
+
+
+def from_alert(alert: Alert) -> dict[str, Any]:
+    return {
+        **asdict(alert),
+        "watched": alert.watched.value,
+        "created_at": from_time(alert.created_at),
+    }
+
+
+def to_alert(row: sqlite3.Row) -> Alert:
+    return Alert(
+        id=row["id"],
+        account_id=row["account_id"],
+        watched=Watched(row["watched"]),
+        threshold=row["threshold"],
+        url=row["url"],
+        created_at=to_time(row["created_at"]),
+        fired=row["fired"],
+    )
+
+
+def to_message(row: sqlite3.Row) -> Message:
+    return Message(
+        id=row["id"],
+        account_id=row["account_id"],
+        topic=row["topic"],
+        payload=json.loads(row["payload"]),
+        url=row["url"],
+        created_at=to_time(row["created_at"]),
+        due_at=to_time_or_none(row["due_at"]),
+        attempts=row["attempts"],
+        delivered_at=to_time_or_none(row["delivered_at"]),
+        error=row["error"],
     )

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.errors import NotFound
 from orchestrator.jobs import Attempt, Job, JobRecord, JobStatus, Output, Shard, ShardStatus, Usage
-from orchestrator.store.sqlite import wallet
+from orchestrator.store.sqlite import alerts, usage, wallet
 from orchestrator.store.sqlite.jobs import existing_job, save
 from orchestrator.store.sqlite.rows import (
     from_attempt,
-    from_outputs,
+    from_result,
     from_time,
     insert,
     to_attempt,
     to_shard,
+    update,
 )
 
 OK = "ok"
@@ -62,7 +64,7 @@ def end_attempt(
 
 
 def finish_shard(
-    db: sqlite3.Connection, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
+    db: sqlite3.Connection, prompt_id: str, outputs: Sequence[Output], used: Usage, now: datetime
 ) -> JobRecord:
     """Raises NotFound, and ValueError without outputs: nothing may be charged for nothing."""
     if not outputs:
@@ -75,8 +77,11 @@ def finish_shard(
         # The result of an attempt that was given up for lost: it is as good as any other.
         shard = shard.to(ShardStatus.RUNNING)
     if shard.status is ShardStatus.RUNNING:
-        _save_shard(db, shard.to(ShardStatus.SUCCEEDED, outputs=tuple(outputs), usage=usage))
-        _finish_job(db, existing_job(db, shard.job_id), now)
+        done = shard.to(ShardStatus.SUCCEEDED, outputs=tuple(outputs), usage=used)
+        _save_shard(db, done)
+        record = existing_job(db, shard.job_id)
+        usage.count_shard(db, done, record.job.model, now)
+        _finish_job(db, record, now)
     return existing_job(db, shard.job_id)
 
 
@@ -90,31 +95,8 @@ def _finish_job(db: sqlite3.Connection, record: JobRecord, now: datetime) -> Non
     job = job.to(JobStatus.SUCCEEDED, finished_at=now)
     save(db, job)
     wallet.settle(db, job.id, job.price, now)
-    _count(db, job, record)
-
-
-def _count(db: sqlite3.Connection, job: Job, record: JobRecord) -> None:
-    assert job.finished_at is not None
-    db.execute(
-        """INSERT INTO usage_days
-            (day, account_id, key_id, model, simulated, jobs, outputs, micros, gpu_seconds)
-        VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)
-        ON CONFLICT (day, account_id, key_id, model, simulated) DO UPDATE SET
-            jobs = jobs + 1,
-            outputs = outputs + excluded.outputs,
-            micros = micros + excluded.micros,
-            gpu_seconds = gpu_seconds + excluded.gpu_seconds""",
-        (
-            from_time(job.finished_at)[:10],
-            job.account_id,
-            job.key_id,
-            job.model,
-            int(record.simulated),
-            len(record.outputs),
-            job.price,
-            sum(shard.usage.gpu_seconds for shard in record.shards),
-        ),
-    )
+    usage.count_job(db, replace(record, job=job), now)
+    alerts.check(db, job.account_id, now)
 
 
 def _attempt(db: sqlite3.Connection, prompt_id: str) -> Attempt:
@@ -140,15 +122,4 @@ def _end(db: sqlite3.Connection, prompt_id: str, outcome: str, detail: str | Non
 
 def _save_shard(db: sqlite3.Connection, shard: Shard) -> None:
     """Write what may change of a shard."""
-    db.execute(
-        "UPDATE shards SET status = ?, outputs = ?, gpu_seconds = ?, simulated = ?, attempts = ? "
-        "WHERE id = ?",
-        (
-            shard.status.value,
-            from_outputs(shard.outputs),
-            shard.usage.gpu_seconds,
-            int(shard.usage.simulated),
-            shard.attempts,
-            shard.id,
-        ),
-    )
+    update(db, "shards", shard.id, from_result(shard))

@@ -1,12 +1,16 @@
-"""What finished jobs came to, by day."""
+"""What finished work came to, added up by day as it happens: for callers, and for operators."""
 
 from __future__ import annotations
 
 import sqlite3
-from datetime import date
+from datetime import date, datetime
 
-from orchestrator.store.sqlite.rows import to_usage
+from orchestrator.jobs import JobRecord, Shard
+from orchestrator.store import metering
+from orchestrator.store.sqlite.jobs import existing_job
+from orchestrator.store.sqlite.rows import to_metered, to_usage
 from orchestrator.store.values import UsageRow
+from pricing.costs import Metered
 
 
 def usage(
@@ -16,11 +20,86 @@ def usage(
         """SELECT * FROM usage_days
         WHERE day >= ? AND day < ? AND (? IS NULL OR account_id = ?)
         ORDER BY day, account_id, key_id, model, simulated""",
-        (
-            (since or date.min).isoformat(),
-            (until or date.max).isoformat(),
-            account_id,
-            account_id,
-        ),
+        (*_days(since, until), account_id, account_id),
     )
     return [to_usage(row) for row in rows]
+
+
+def metered(db: sqlite3.Connection, since: date | None, until: date | None) -> list[Metered]:
+    rows = db.execute(
+        "SELECT * FROM meter_days WHERE day >= ? AND day < ? ORDER BY day, model, device", _days(since, until)
+    )
+    return [to_metered(row) for row in rows]
+
+
+def count_shard(db: sqlite3.Connection, shard: Shard, model: str, now: datetime) -> None:
+    _add(db, metering.of_shard(shard, model, now.date()))
+
+
+def count_job(db: sqlite3.Connection, record: JobRecord, now: datetime) -> None:
+    """A succeeded job: what its caller gets billed, and what it earned."""
+    for row in metering.revenue_of(record, now.date()):
+        _add(db, row)
+    job = record.job
+    db.execute(
+        """INSERT INTO usage_days
+            (day, account_id, key_id, model, simulated, jobs, outputs, micros, gpu_seconds)
+        VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)
+        ON CONFLICT (day, account_id, key_id, model, simulated) DO UPDATE SET
+            jobs = jobs + 1,
+            outputs = outputs + excluded.outputs,
+            micros = micros + excluded.micros,
+            gpu_seconds = gpu_seconds + excluded.gpu_seconds""",
+        (
+            now.date().isoformat(),
+            job.account_id,
+            job.key_id,
+            job.model,
+            int(record.simulated),
+            len(record.outputs),
+            job.price,
+            sum(shard.usage.gpu_seconds for shard in record.shards),
+        ),
+    )
+
+
+def count_refund(db: sqlite3.Connection, record: JobRecord, micros: int, now: datetime) -> None:
+    device = metering.device(record.shards[0])
+    _add(db, Metered(day=now.date(), model=record.job.model, device=device, revenue=-micros))
+
+
+def count_sent(db: sqlite3.Connection, job_id: str, size: int, now: datetime) -> None:
+    """Raises NotFound."""
+    record = existing_job(db, job_id)
+    device = metering.device(record.shards[0])
+    _add(db, Metered(day=now.date(), model=record.job.model, device=device, bytes_sent=size))
+
+
+def _add(db: sqlite3.Connection, row: Metered) -> None:
+    db.execute(
+        """INSERT INTO meter_days
+            (day, model, device, shards, gpu_seconds, load_seconds, bytes_stored, bytes_sent, revenue)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (day, model, device) DO UPDATE SET
+            shards = shards + excluded.shards,
+            gpu_seconds = gpu_seconds + excluded.gpu_seconds,
+            load_seconds = load_seconds + excluded.load_seconds,
+            bytes_stored = bytes_stored + excluded.bytes_stored,
+            bytes_sent = bytes_sent + excluded.bytes_sent,
+            revenue = revenue + excluded.revenue""",
+        (
+            row.day.isoformat(),
+            row.model,
+            row.device,
+            row.shards,
+            row.gpu_seconds,
+            row.load_seconds,
+            row.bytes_stored,
+            row.bytes_sent,
+            row.revenue,
+        ),
+    )
+
+
+def _days(since: date | None, until: date | None) -> tuple[str, str]:
+    return (since or date.min).isoformat(), (until or date.max).isoformat()

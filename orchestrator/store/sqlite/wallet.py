@@ -10,17 +10,22 @@ from orchestrator.store.sqlite.accounts import get_account
 from orchestrator.store.sqlite.rows import from_entry, insert, to_entry
 from orchestrator.store.values import Page
 from pricing import ledger
-from pricing.ledger import Balance, Entry
+from pricing.ledger import Balance, Entry, EntryKind
 from pricing.money import format_usd, to_usd
+
+
+def booked(db: sqlite3.Connection, key: str) -> Entry | None:
+    """The entry with this key."""
+    row = db.execute("SELECT * FROM entries WHERE key = ?", (key,)).fetchone()
+    return None if row is None else to_entry(row)
 
 
 def post(db: sqlite3.Connection, entry: Entry) -> bool:
     """Book an entry once. False: it was booked before. Raises Conflict for the same key with other terms."""
-    row = db.execute("SELECT * FROM entries WHERE key = ?", (entry.key,)).fetchone()
-    if row is None:
+    earlier = booked(db, entry.key)
+    if earlier is None:
         insert(db, "entries", from_entry(entry))
         return True
-    earlier = to_entry(row)
     if (earlier.source, earlier.target, earlier.micros) != (entry.source, entry.target, entry.micros):
         raise Conflict(
             f"{entry.key!r} was booked before, as {format_usd(earlier.micros)} USD.",
@@ -36,14 +41,6 @@ def balance(db: sqlite3.Connection, account_id: str) -> Balance:
     rows = db.execute("SELECT account, micros FROM balances WHERE account IN (?, ?)", (available, held))
     found = {row["account"]: row["micros"] for row in rows}
     return Balance(available=found.get(available, 0), held=found.get(held, 0))
-
-
-def credit(db: sqlite3.Connection, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
-    if micros <= 0:
-        raise InvalidRequest("A credit must be more than zero.", code="invalid_amount", param="amount")
-    get_account(db, account_id)
-    post(db, ledger.credit(account_id, micros, reference, now))
-    return balance(db, account_id)
 
 
 def hold(db: sqlite3.Connection, account_id: str, job_id: str, micros: int, now: datetime) -> None:
@@ -66,9 +63,9 @@ def hold(db: sqlite3.Connection, account_id: str, job_id: str, micros: int, now:
 
 def settle(db: sqlite3.Connection, job_id: str, captured: int, now: datetime) -> None:
     """Capture part or all of a job's hold and release the rest; without a hold there is nothing to do."""
-    row = db.execute("SELECT * FROM entries WHERE key = ?", (f"hold:{job_id}",)).fetchone()
-    if row is not None:
-        for entry in ledger.settle(to_entry(row), captured, now):
+    hold = booked(db, f"{EntryKind.HOLD}:{job_id}")
+    if hold is not None:
+        for entry in ledger.settle(hold, captured, now):
             post(db, entry)
 
 

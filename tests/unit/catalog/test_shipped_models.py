@@ -105,4 +105,4 @@ def test_the_repository_holds_what_the_document_lists() -> None:
 def test_a_model_on_disk_is_data_only() -> None:
     folders = {Path(model_file).parent for model_file in Path(__file__).parents[3].glob("workflows/*/*")}
     for folder in folders:
-        assert {file.name for file in folder.iterdir()} <= {"model.toml", "graph.json", "README.md"}
+        assert {file.name for file in folder.iterdir()} <= {"model.toml", "graph.json", "nodes.json"}

@@ -225,6 +225,27 @@ def test_a_part_of_a_sending_nodes_pictures_is_no_result() -> None:
         told.result()
 
 
+def test_a_gap_before_the_first_word_misses_nothing() -> None:
+    told = tracker(SENDER)
+    told.lose()
+    for message in (
+        ExecutionStart("p", None),
+        ImageFrame("image/png", b"one", "p", "2"),
+        ExecutionSuccess("p", None),
+    ):
+        told.handle(message, 101.0)
+    assert told.complete
+    assert [item.data for item in told.result().outputs] == [b"one"]
+
+
+def test_history_does_not_bring_back_lost_pictures() -> None:
+    told = tell({**SENDER, "3": TWO_SAVERS["3"]}, ImageFrame("image/png", b"one", "p", "2"))
+    told.lose()
+    told.replay([ExecutionStart("p", None), Executed("p", "3", PICTURE), ExecutionSuccess("p", None)], 103.0)
+    with pytest.raises(NoOutput, match="socket"):
+        told.result()
+
+
 def test_other_pictures_are_previews() -> None:
     told = tell(SAVER, Executing("p", "1"))
     assert told.handle(ImageFrame("image/jpeg", b"x"), 1.0) == [Preview("p", "1", "image/jpeg", b"x")]

@@ -1,0 +1,66 @@
+"""`python -m comfy_instances.simulator --port P`: run one simulated instance until it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+from aiohttp import web
+
+from comfy_instances.simulator.application import make_application
+from comfy_instances.simulator.options import Folders, Options
+
+log = logging.getLogger(__name__)
+
+
+def parse(arguments: list[str]) -> Options:
+    parser = argparse.ArgumentParser(prog="python -m comfy_instances.simulator", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--time-scale", type=float, default=0.0, help="factor on simulated times")
+    parser.add_argument("--vram-gb", type=float, default=96.0, help="simulated GPU memory in GiB")
+    parser.add_argument("--base-directory", type=Path, help="default: a folder for temporary files")
+    parser.add_argument("--preview-method", choices=["auto", "none"], default="auto")
+    given = parser.parse_args(arguments)
+    scratch = Path(tempfile.gettempdir()) / f"pixelfactory-simulator-{given.port}"
+    return Options(
+        port=given.port,
+        host=given.host,
+        time_scale=given.time_scale,
+        vram=int(given.vram_gb * 1024**3),
+        folders=Folders((given.base_directory or scratch).absolute()),
+        preview_method=given.preview_method,
+    )
+
+
+async def serve(options: Options) -> None:
+    """Until cancelled. Raises OSError if the port is taken."""
+    runner = web.AppRunner(make_application(options), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, options.host, options.port).start()
+        log.info("simulated instance on http://%s:%d", options.host, options.port)
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+def main() -> int:
+    """SIGINT ends it in good order; SIGTERM, as with the real one, at once."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(serve(parse(sys.argv[1:])))
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        log.error("can not start: %s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Files over HTTP: `/view` and the uploads."""
+
+from __future__ import annotations
+
+import io
+import json
+import mimetypes
+import os
+from pathlib import Path
+
+from aiohttp import web
+from PIL import Image as Pictures
+from PIL.PngImagePlugin import PngImageFile, PngInfo
+
+from comfy_instances.simulator.files import split_annotation, within
+from comfy_instances.simulator.options import Folders
+
+#: Types that a browser might run; served for download only.
+_ACTIVE_TYPES = ("html", "javascript", "ecmascript", "css", "xml", "rfc822")
+
+
+class FileRoutes:
+    def __init__(self, folders: Folders) -> None:
+        self._folders = folders
+
+    async def view(self, request: web.Request) -> web.StreamResponse:
+        """The file itself with ranges and validators, or re-encoded for `preview` and `channel`."""
+        path = self._named(request)
+        if not path.is_file():
+            return web.Response(status=404)
+        name = path.name.replace("\\", "\\\\").replace('"', '\\"')
+        disposition = {"Content-Disposition": f'filename="{name}"'}
+        channel = request.query.get("channel", "rgba")
+        if "preview" in request.query:
+            body, kind = _preview(path, request.query["preview"], channel)
+            return web.Response(body=body, content_type=kind, headers=disposition)
+        if channel in ("rgb", "a"):
+            return web.Response(body=_channel(path, channel), content_type="image/png", headers=disposition)
+        content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        headers = {"X-Content-Type-Options": "nosniff"} | disposition
+        if any(part in content_type for part in _ACTIVE_TYPES):
+            content_type = "application/octet-stream"
+            headers["Content-Disposition"] = "attachment; " + headers["Content-Disposition"]
+        return web.FileResponse(path, headers=headers | {"Content-Type": content_type})
+
+    def _named(self, request: web.Request) -> Path:
+        """The file that a request means. Raises 404 without a name, 400 and 403 for ways out."""
+        if "filename" not in request.query:
+            raise web.HTTPNotFound(text="")
+        name, kind = split_annotation(request.query["filename"])
+        folder = self._folders.of_type(kind or request.query.get("type", "output"))
+        if not name or name.startswith("/") or ".." in name or folder is None:
+            raise web.HTTPBadRequest(text="")
+        inner = folder / request.query.get("subfolder", "")
+        if not within(folder, inner):
+            raise web.HTTPForbidden(text="")
+        return inner / Path(name).name
+
+    async def upload_image(self, request: web.Request) -> web.Response:
+        """Keep a file; one of the same name and other contents makes it `name (1).png`."""
+        post = await request.post()
+        field = post.get("image")
+        if not isinstance(field, web.FileField) or not field.filename:
+            return web.Response(status=400)
+        return self._keep(post, field.filename, field.file.read())
+
+    async def upload_mask(self, request: web.Request) -> web.Response:
+        """Keep a copy of an earlier picture with the alpha of the uploaded one."""
+        post = await request.post()
+        field = post.get("image")
+        if not isinstance(field, web.FileField) or not field.filename:
+            return web.Response(status=400)
+        reference = json.loads(str(post.get("original_ref")))
+        folder = self._folders.of_type(reference.get("type", "output"))
+        if folder is None or reference["filename"].startswith("/") or ".." in reference["filename"]:
+            return web.Response(status=400)
+        original = folder / reference.get("subfolder", "") / reference["filename"]
+        if not within(folder, original):
+            return web.Response(status=403)
+        content = field.file.read()
+        return self._keep(post, field.filename, _masked(original, content) if original.is_file() else content)
+
+    def _keep(self, post: object, filename: str, content: bytes) -> web.Response:
+        text = {key: str(value) for key, value in post.items()} if hasattr(post, "items") else {}
+        kind, subfolder = text.get("type", "input"), text.get("subfolder", "")
+        folder = self._folders.of_type(kind)
+        if folder is None:
+            return web.Response(status=500)
+        target = folder / os.path.normpath(subfolder)
+        if not within(folder, target / filename):
+            return web.Response(status=400)
+        target.mkdir(parents=True, exist_ok=True)
+        path = target / filename
+        if text.get("overwrite") not in ("true", "1"):
+            path = _free_name(path, content)
+        path.write_bytes(content)
+        return web.json_response({"name": path.name, "subfolder": subfolder, "type": kind})
+
+
+def _free_name(path: Path, content: bytes) -> Path:
+    """The path itself if it is free or holds the same, else the first `name (n)` of which that is true."""
+    candidate, number = path, 0
+    while candidate.exists() and candidate.read_bytes() != content:
+        number += 1
+        candidate = path.with_name(f"{path.stem} ({number}){path.suffix}")
+    return candidate
+
+
+def _preview(path: Path, wanted: str, channel: str) -> tuple[bytes, str]:
+    """Re-encoded as `webp;90` or `jpeg;90` ask for, and its media type."""
+    kind, *rest = wanted.split(";")
+    if kind not in ("webp", "jpeg") or "a" in channel:
+        kind = "webp"
+    quality = int(rest[-1]) if rest and rest[-1].isdigit() else 90
+    out = io.BytesIO()
+    with Pictures.open(path) as picture:
+        plain = picture.convert("RGB") if kind == "jpeg" or channel == "rgb" else picture
+        plain.save(out, format=kind, quality=quality)
+    return out.getvalue(), f"image/{kind}"
+
+
+def _channel(path: Path, channel: str) -> bytes:
+    """The colours without the alpha, or the alpha without colours, as PNG."""
+    out = io.BytesIO()
+    with Pictures.open(path) as picture:
+        if channel == "rgb":
+            made = picture.convert("RGB")
+        else:
+            made = Pictures.new("RGBA", picture.size)
+            made.putalpha(picture.convert("RGBA").getchannel("A"))
+        made.save(out, format="PNG")
+    return out.getvalue()
+
+
+def _masked(original: Path, mask: bytes) -> bytes:
+    """The original's colours and texts with the alpha of `mask`, as PNG."""
+    info, out = PngInfo(), io.BytesIO()
+    with Pictures.open(original) as picture, Pictures.open(io.BytesIO(mask)) as alpha:
+        if isinstance(picture, PngImageFile):
+            for key, text in picture.text.items():
+                info.add_text(key, text)
+        made = picture.convert("RGBA")
+        made.putalpha(alpha.convert("RGBA").getchannel("A"))
+        made.save(out, format="PNG", compress_level=4, pnginfo=info)
+    return out.getvalue()

@@ -1,0 +1,159 @@
+"""Money outside of jobs: payments, corrections, refunds, the monthly allowance of a plan, statements."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+
+from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest
+from orchestrator.store.sqlite import alerts, usage, wallet
+from orchestrator.store.sqlite.accounts import get_account
+from orchestrator.store.sqlite.jobs import existing_job
+from orchestrator.store.sqlite.rows import from_time, to_entry
+from pricing import ledger
+from pricing.ledger import Balance, Entry, EntryKind
+from pricing.money import format_usd, to_usd
+from pricing.plans import unspent
+from pricing.statement import Statement
+
+#: Reference of the allowances that `renew` gives and takes back: `plan <first day>`.
+_PLAN = "plan "
+
+
+def credit(db: sqlite3.Connection, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+    _positive(micros)
+    get_account(db, account_id)
+    return _book(db, ledger.credit(account_id, micros, reference, now))
+
+
+def grant(db: sqlite3.Connection, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+    _positive(micros)
+    get_account(db, account_id)
+    if reference.startswith(_PLAN):
+        raise InvalidRequest("This reference is kept for plans.", code="invalid_reference", param="reference")
+    return _book(db, ledger.grant(account_id, micros, reference, now))
+
+
+def debit(db: sqlite3.Connection, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+    _positive(micros)
+    entry = ledger.debit(account_id, micros, reference, now)
+    have = wallet.balance(db, account_id)
+    if have.available < micros and not wallet.booked(db, entry.key):
+        raise InsufficientBalance(
+            f"Only ${format_usd(have.available)} of ${format_usd(micros)} is available.",
+            details={"available_usd": to_usd(have.available), "required_usd": to_usd(micros)},
+        )
+    return _book(db, entry)
+
+
+def refund(db: sqlite3.Connection, job_id: str, micros: int | None, reference: str, now: datetime) -> Balance:
+    """Give back some, or all that is left, of what a job was charged. Raises NotFound and Conflict."""
+    record = existing_job(db, job_id)
+    capture = wallet.booked(db, f"{EntryKind.CAPTURE}:{job_id}")
+    if capture is None:
+        raise Conflict(f"Job {job_id!r} was not charged.", code="not_charged")
+    earlier = wallet.booked(db, f"{EntryKind.REFUND}:{job_id}:{reference}")
+    if earlier is not None and micros is None:
+        return wallet.balance(db, record.job.account_id)
+    left = capture.micros - _refunded(db, job_id)
+    amount = left if micros is None else micros
+    if earlier is None and not 0 < amount <= left:
+        raise InvalidRequest(
+            f"Between $0 and ${format_usd(left)} can be refunded.", code="invalid_amount", param="amount"
+        )
+    if earlier is None:
+        usage.count_refund(db, record, amount, now)
+    return _book(db, ledger.refund(capture, amount, reference, now))
+
+
+def renew(
+    db: sqlite3.Connection, account_id: str, micros: int, period_start: datetime, now: datetime
+) -> Balance:
+    """Begin a billing month: what was not spent of the last allowance goes, `micros` come. Once per period.
+
+    A period that is not later than the last one changes nothing, so a clock set back does no harm.
+    """
+    have = wallet.balance(db, account_id)
+    last = _last_allowance(db, account_id)
+    reference = f"{_PLAN}{from_time(period_start)[:10]}"
+    if last is not None and str(last.reference) >= reference:
+        return have
+    if last is not None:
+        left = unspent(last.micros, _spent_since(db, last), have.available)
+        if left:
+            wallet.post(db, ledger.expire(account_id, left, str(last.reference), now))
+    if micros:
+        wallet.post(db, ledger.grant(account_id, micros, reference, now))
+    alerts.check(db, account_id, now)
+    return wallet.balance(db, account_id)
+
+
+def allowance_left(db: sqlite3.Connection, account_id: str) -> int:
+    """Micro-dollars of this month's allowance that are not spent. Raises NotFound."""
+    have, last = wallet.balance(db, account_id), _last_allowance(db, account_id)
+    return 0 if last is None else unspent(last.micros, _spent_since(db, last), have.available)
+
+
+def statement(db: sqlite3.Connection, account_id: str, since: datetime, until: datetime) -> Statement:
+    """Raises NotFound."""
+    get_account(db, account_id)
+    rows = db.execute(
+        "SELECT * FROM entries WHERE account_id = ? AND at >= ? AND at < ? ORDER BY id",
+        (account_id, from_time(since), from_time(until)),
+    )
+    return Statement(
+        account_id=account_id,
+        since=since,
+        until=until,
+        opening=_total_before(db, account_id, since),
+        entries=tuple(to_entry(row) for row in rows),
+    )
+
+
+def _book(db: sqlite3.Connection, entry: Entry) -> Balance:
+    if wallet.post(db, entry):
+        alerts.check(db, entry.account_id, entry.at)
+    return wallet.balance(db, entry.account_id)
+
+
+def _positive(micros: int) -> None:
+    if micros <= 0:
+        raise InvalidRequest("An amount must be more than zero.", code="invalid_amount", param="amount")
+
+
+def _refunded(db: sqlite3.Connection, job_id: str) -> int:
+    row = db.execute(
+        "SELECT coalesce(sum(micros), 0) FROM entries WHERE job_id = ? AND kind = 'refund'", (job_id,)
+    ).fetchone()
+    return int(row[0])
+
+
+def _last_allowance(db: sqlite3.Connection, account_id: str) -> Entry | None:
+    row = db.execute(
+        "SELECT * FROM entries WHERE account_id = ? AND kind = 'grant' AND reference LIKE ?"
+        " ORDER BY id DESC LIMIT 1",
+        (account_id, f"{_PLAN}%"),
+    ).fetchone()
+    return None if row is None else to_entry(row)
+
+
+def _spent_since(db: sqlite3.Connection, allowance: Entry) -> int:
+    """What jobs were charged since an allowance, less refunds."""
+    row = db.execute(
+        """SELECT coalesce(sum(CASE kind WHEN 'refund' THEN -micros ELSE micros END), 0)
+        FROM entries
+        WHERE account_id = ? AND kind IN ('capture', 'refund')
+            AND id > (SELECT id FROM entries WHERE key = ?)""",
+        (allowance.account_id, allowance.key),
+    ).fetchone()
+    return int(row[0])
+
+
+def _total_before(db: sqlite3.Connection, account_id: str, moment: datetime) -> int:
+    mine = (ledger.wallet(account_id), ledger.held(account_id))
+    row = db.execute(
+        """SELECT coalesce(sum(micros * ((target IN (?, ?)) - (source IN (?, ?)))), 0)
+        FROM entries WHERE account_id = ? AND at < ?""",
+        (*mine, *mine, account_id, from_time(moment)),
+    ).fetchone()
+    return int(row[0])

@@ -1,0 +1,50 @@
+"""Budget alerts: each fires once when its threshold is crossed, and again only after it was crossed back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+
+class Watched(StrEnum):
+    """What an alert looks at."""
+
+    BALANCE = "balance"  #: what is left, held money included: fires below the threshold
+    DAY = "day"  #: what succeeded jobs have cost today (UTC): fires from the threshold on
+    MONTH = "month"  #: the same for the calendar month
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alert:
+    id: str
+    account_id: str
+    watched: Watched
+    #: Micro-dollars.
+    threshold: int
+    #: Where to send word; None: it is only listed.
+    url: str | None
+    created_at: datetime
+    #: The period for which it has fired; None while it waits for a crossing.
+    fired: str | None = None
+
+    def period(self, now: datetime) -> str:
+        """What a second crossing must differ in to count: the day, the month, or nothing."""
+        match self.watched:
+            case Watched.BALANCE:
+                return "always"
+            case Watched.DAY:
+                return now.date().isoformat()
+            case Watched.MONTH:
+                return now.date().isoformat()[:7]
+
+    def read(self, micros: int, now: datetime) -> tuple[Alert, bool]:
+        """The alert after a look at what it watches, and whether it fires."""
+        below = self.watched is Watched.BALANCE
+        crossed = micros < self.threshold if below else micros >= self.threshold
+        period = self.period(now)
+        if crossed and self.fired != period:
+            return replace(self, fired=period), True
+        if not crossed and self.fired == period:
+            return replace(self, fired=None), False
+        return self, False

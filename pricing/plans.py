@@ -1,0 +1,105 @@
+"""Plans: what an account may do per minute and at once, and what it is given each month."""
+
+from __future__ import annotations
+
+import tomllib
+from calendar import monthrange
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Self
+
+from pricing.money import MICROS_PER_DOLLAR, MoneyError, parse_rate, parse_usd, round_up
+
+SHIPPED = resources.files("pricing") / "plans.toml"
+_COUNTS = ("monthly_credits", "requests_per_minute", "concurrency", "priority")
+
+
+class PlanError(ValueError):
+    """A file of plans that can not be read, or a plan that is not in it; the text names it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    id: str
+    #: Micro-dollars per month.
+    price: int
+    #: Given at the start of each month; what is not spent by its end is taken back.
+    monthly_credits: int
+    #: The same in micro-dollars.
+    monthly_micros: int
+    requests_per_minute: int
+    #: Unfinished jobs at once.
+    concurrency: int
+    #: The higher goes first.
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """All plans, by id."""
+
+    plans: Mapping[str, Plan]
+    #: The plan of an account that names none.
+    default: Plan
+
+    def __getitem__(self, id: str) -> Plan:
+        """Raises PlanError."""
+        try:
+            return self.plans[id]
+        except KeyError:
+            raise PlanError(f"there is no plan {id!r}, only {', '.join(self.plans)}") from None
+
+    @classmethod
+    def load(cls, path: Path | Traversable = SHIPPED) -> Self:
+        """Raises PlanError."""
+        try:
+            return cls.parse(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, tomllib.TOMLDecodeError, PlanError) as error:
+            raise PlanError(f"{path}: {error}") from error
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        """Raises PlanError."""
+        try:
+            plans = {id: _parse(id, entry, data["credit"]) for id, entry in data["plans"].items()}
+            return cls(plans, plans[data["default"]])
+        except KeyError as error:
+            raise PlanError(f"{error} is missing") from error
+
+
+def _parse(id: str, entry: Mapping[str, Any], credit: str) -> Plan:
+    counts = {name: entry[name] for name in _COUNTS}
+    for name, count in counts.items():
+        if type(count) is not int or count < 0:
+            raise PlanError(f"{id}: {name} must be a whole number, not {count!r}")
+    try:
+        price = parse_usd(entry["price"])
+        micros = round_up(parse_rate(credit) * counts["monthly_credits"] * MICROS_PER_DOLLAR)
+    except (MoneyError, TypeError, AttributeError) as error:
+        raise PlanError(f"{id}: {error}") from error
+    return Plan(id=id, price=price, monthly_micros=micros, **counts)
+
+
+def period(anchor: datetime, now: datetime) -> tuple[datetime, datetime]:
+    """The billing month, from `anchor`'s day of the month to the next, that `now` lies in.
+
+    A day that a month lacks is its last one: the 31st comes round on the 28th of February.
+    """
+    months = (now.year - anchor.year) * 12 + now.month - anchor.month
+    if now < _after(anchor, months):
+        months -= 1
+    return _after(anchor, months), _after(anchor, months + 1)
+
+
+def _after(anchor: datetime, months: int) -> datetime:
+    year, month = divmod(anchor.year * 12 + anchor.month - 1 + months, 12)
+    return anchor.replace(year=year, month=month + 1, day=min(anchor.day, monthrange(year, month + 1)[1]))
+
+
+def unspent(granted: int, spent: int, available: int) -> int:
+    """What of a month's gift is taken back at its end: gifts are spent first, holds never touched."""
+    return min(max(granted - spent, 0), available)

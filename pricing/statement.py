@@ -1,0 +1,85 @@
+"""A statement of account: what was there, what moved, what is left; and the same as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pricing.ledger import Entry, EntryKind, held, wallet
+from pricing.money import format_usd
+
+_COLUMNS = ("at", "kind", "change_usd", "balance_usd", "job_id", "reference")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statement:
+    """An account's money over some time; `closing` is `opening` and all changes. Micro-dollars."""
+
+    account_id: str
+    #: From (included) and to (left out).
+    since: datetime
+    until: datetime
+    #: What was available and held together before the first entry.
+    opening: int
+    #: Oldest first.
+    entries: Sequence[Entry]
+
+    @property
+    def closing(self) -> int:
+        return self.opening + sum(self.change(entry) for entry in self.entries)
+
+    @property
+    def totals(self) -> Mapping[EntryKind, int]:
+        """Sum of the amounts moved, by kind."""
+        totals: Counter[EntryKind] = Counter()
+        for entry in self.entries:
+            totals[entry.kind] += entry.micros
+        return dict(totals)
+
+    @property
+    def charged(self) -> int:
+        """What the jobs of this time have cost, less what was refunded."""
+        return self.totals.get(EntryKind.CAPTURE, 0) - self.totals.get(EntryKind.REFUND, 0)
+
+    def change(self, entry: Entry) -> int:
+        """What an entry adds to the account's total; nothing where money is only put aside or back."""
+        mine = {wallet(self.account_id), held(self.account_id)}
+        return entry.micros * ((entry.target in mine) - (entry.source in mine))
+
+    def to_csv(self) -> str:
+        """Every entry with the balance after it."""
+        rows, balance = [], self.opening
+        for entry in self.entries:
+            balance += self.change(entry)
+            rows.append(
+                (
+                    entry.at.isoformat(),
+                    entry.kind.value,
+                    format_usd(self.change(entry)),
+                    format_usd(balance),
+                    entry.job_id or "",
+                    entry.reference or "",
+                )
+            )
+        return to_csv(_COLUMNS, rows)
+
+
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """RFC 4180. Text that a spreadsheet would run as a formula is disarmed with an apostrophe."""
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(header)
+    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    return file.getvalue()
+
+
+def _harmless(cell: object) -> object:
+    if isinstance(cell, str) and cell.startswith(("=", "+", "@", "\t", "\r")):
+        return f"'{cell}"
+    if isinstance(cell, str) and cell.startswith("-") and not cell[1:].replace(".", "", 1).isdecimal():
+        return f"'{cell}"
+    return cell

@@ -1,0 +1,88 @@
+"""A real ComfyUI on the CPU as a child process, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from platformdirs import user_data_path
+
+START_TIMEOUT_S = 90
+
+
+def installation() -> Path | None:
+    """The folder with `source/` and `venv/` of an installed ComfyUI, if there is one."""
+    configured = os.environ.get("PIXELFACTORY_COMFYUI_DIR")
+    folder = Path(configured) if configured else user_data_path("pixelfactory") / "comfyui"
+    return folder if (folder / "source").is_dir() and (folder / "venv").is_dir() else None
+
+
+class RealServer:
+    """Started and stopped by the test; keeps its port and its folders over restarts."""
+
+    def __init__(self, install: Path, base: Path) -> None:
+        self._install = install
+        self._base = base
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+        nodes = base / "custom_nodes"
+        nodes.mkdir(parents=True)
+        shutil.copy(install / "source" / "custom_nodes" / "websocket_image_save.py", nodes)
+
+    def start(self) -> None:
+        """Returns when it answers. Raises TimeoutError with the end of its log where it does not."""
+        log = self._base / "log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [
+                    *(
+                        self._install / "venv" / "bin" / "python",
+                        "main.py",
+                        "--cpu",
+                        "--port",
+                        str(self.port),
+                    ),
+                    *("--base-directory", self._base, "--database-url", "sqlite:///:memory:"),
+                    *("--disable-auto-launch", "--disable-api-nodes"),
+                ],
+                cwd=self._install / "source",
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                self.kill()
+                raise TimeoutError(f"ComfyUI did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.2)
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(URLError, OSError), urlopen(f"{self.url}/system_stats", timeout=5):
+            return True
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

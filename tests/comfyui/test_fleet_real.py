@@ -1,0 +1,108 @@
+"""A real ComfyUI on the CPU under our supervision."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from comfy_instances.errors import InstanceGone
+from comfy_instances.fleet import InstanceInfo, InstanceState, wait_ready
+from comfy_instances.installation import find_install
+from comfy_instances.local import LocalFleet
+from comfy_instances.policy import Rules
+from comfy_instances.session import FileRef
+from tests.comfyui.real_server import installation
+
+pytestmark = pytest.mark.comfyui
+
+RULES = Rules(startup_seconds=90, probe_seconds=1, hung_seconds=4, stop_seconds=3, backoff_seconds=0.1)
+GRAPH = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+}
+#: Several seconds of work inside one node.
+LONG_GRAPH = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 4096, "height": 4096, "batch_size": 1, "color": 9}},
+    "2": {
+        "class_type": "ImageScaleBy",
+        "inputs": {"image": ["1", 0], "upscale_method": "lanczos", "scale_by": 2.0},
+    },
+    "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
+}
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[LocalFleet]:
+    directory = installation()
+    install = find_install(directory) if directory is not None else None
+    if install is None:
+        pytest.skip("ComfyUI is not installed")
+    fleet = LocalFleet.comfyui(
+        install, directory=tmp_path / "instances", models_dir=tmp_path / "models", rules=RULES
+    )
+    await fleet.start()
+    try:
+        await wait_ready(fleet, within_seconds=90)
+        yield fleet
+    finally:
+        await fleet.stop()
+
+
+def process_of(info: InstanceInfo) -> psutil.Process:
+    port = info.url.rsplit(":", 1)[1]
+    return next(child for child in psutil.Process().children() if port in child.cmdline())
+
+
+async def run(fleet: LocalFleet) -> list[FileRef]:
+    result = await fleet.session("cpu-0").run(str(uuid.uuid4()), GRAPH)
+    return [output.file for output in result.outputs if output.file is not None]
+
+
+async def test_life_of_a_supervised_instance(fleet: LocalFleet, tmp_path: Path) -> None:
+    """One test, because a start takes ten seconds: what it is, files, a crash, a hang, an operator's wish."""
+    told: list[InstanceInfo] = []
+    fleet.subscribe(told.append)
+    info = fleet.instances()[0]
+    assert (info.id, info.device, info.version, info.simulated) == ("cpu-0", "cpu", "0.33.0", False)
+    assert info.memory is not None
+    facts = fleet.node_facts("cpu-0")
+    assert facts is not None
+    assert {"SaveImage", "SaveImageWebsocket", "KSampler"} <= facts.keys()
+    assert not any(row.get("api_node") for row in facts.values())
+    assert fleet.log_tail("cpu-0")
+
+    folder = tmp_path / "instances" / "cpu-0" / "output"
+    files = await run(fleet)
+    assert [path.name for path in folder.iterdir()] == [files[0].filename]
+    await fleet.forget_files("cpu-0", files)
+    assert list(folder.iterdir()) == []
+
+    prompt = asyncio.create_task(fleet.session("cpu-0").run(str(uuid.uuid4()), LONG_GRAPH))
+    await asyncio.sleep(0.5)
+    process_of(info).kill()
+    with pytest.raises(InstanceGone):
+        await prompt
+    await back(fleet, restarts=1)
+    assert await run(fleet)
+
+    process_of(fleet.instances()[0]).send_signal(signal.SIGSTOP)
+    await back(fleet, restarts=2)
+    assert await run(fleet)
+    assert any((row.detail or "").startswith("hung") for row in told)
+
+    await fleet.restart("cpu-0")
+    await back(fleet, restarts=3)
+    assert InstanceState.FAILED not in {row.state for row in told}
+
+
+async def back(fleet: LocalFleet, restarts: int) -> None:
+    async with asyncio.timeout(90):
+        while fleet.instances()[0].restarts < restarts:  # noqa: ASYNC110 - a look now and then is enough
+            await asyncio.sleep(0.1)
+    await wait_ready(fleet, within_seconds=90)

@@ -1,0 +1,61 @@
+"""What we pin, against the ComfyUI that is installed here."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from comfy_instances.installation import Install, find_install, requirements_digest
+from comfy_instances.launches import COMFYUI_FLAGS
+from comfy_instances.lock import load_lock
+from comfy_instances.profiles import load_profiles
+from tests.comfyui.real_server import installation
+
+pytestmark = pytest.mark.comfyui
+
+#: Reads a command line as ComfyUI does, without starting it or loading PyTorch.
+PARSE = "import comfy.options as o; o.enable_args_parsing(); import comfy.cli_args"
+
+
+@pytest.fixture(scope="module")
+def install() -> Install:
+    directory = installation()
+    found = find_install(directory) if directory is not None else None
+    if found is None:
+        pytest.skip("ComfyUI is not installed")
+    return found
+
+
+@pytest.mark.parametrize("profile", load_profiles(), ids=lambda profile: profile.name)
+def test_the_pinned_comfyui_knows_all_flags(install: Install, profile: object) -> None:
+    flags = next(known.flags for known in load_profiles() if known == profile)
+    parsed = parse(install, *COMFYUI_FLAGS, *flags)
+    assert parsed.returncode == 0, parsed.stderr
+
+
+def test_it_refuses_others(install: Install) -> None:
+    assert parse(install, "--fast", "warp_drive").returncode == 2
+    assert parse(install, "--no-such-flag").returncode == 2
+
+
+def test_it_is_the_pinned_one(install: Install) -> None:
+    lock = load_lock()
+    assert install.version == lock.version
+    assert requirements_digest(install.source) == lock.requirements_sha256
+
+
+def test_its_environment_has_the_pinned_torch(install: Install) -> None:
+    """Local version labels (`+cu130`) say for which machine, not which version."""
+    pinned = {package for pin in load_lock().torch.values() for package in pin.packages}
+    names = [package.split("==")[0] for package in pinned]
+    script = "import importlib.metadata as m, sys; [print(n + '==' + m.version(n)) for n in sys.argv[1:]]"
+    out = subprocess.run(
+        [install.python, "-c", script, *names], capture_output=True, text=True, check=True
+    ).stdout
+    assert {line.split("+")[0] for line in out.splitlines()} == pinned
+
+
+def parse(install: Install, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [install.python, "-c", PARSE, *flags]
+    return subprocess.run(command, cwd=install.source, capture_output=True, text=True, check=False)

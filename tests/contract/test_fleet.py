@@ -1,0 +1,267 @@
+"""What every kind of fleet owes, shown with simulators: launched by the fleet, or adopted by it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+import pytest
+
+from comfy_instances.adopted import AdoptedFleet
+from comfy_instances.errors import InstanceGone
+from comfy_instances.fleet import (
+    Fleet,
+    FleetError,
+    InstanceInfo,
+    InstanceState,
+    UnknownInstance,
+    wait_ready,
+)
+from comfy_instances.local import LocalFleet
+from comfy_instances.policy import Rules
+from comfy_instances.process import free_port
+from comfy_instances.session import FileRef
+
+GRAPH = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+}
+RULES = Rules(startup_seconds=20, probe_seconds=0.2, hung_seconds=5, stop_seconds=1, backoff_seconds=0.05)
+
+
+class World(Protocol):
+    """A fleet of two, and what may befall its instances."""
+
+    fleet: Fleet
+    #: Of the first instance.
+    output_folder: Path
+
+    async def end(self) -> None: ...
+
+    async def kill(self, number: int) -> None:
+        """Kill an instance's process; somebody starts it again."""
+
+
+@dataclass
+class Launched:
+    """The fleet launches its instances, and starts them again."""
+
+    directory: Path
+    fleet: LocalFleet = field(init=False)
+    output_folder: Path = field(init=False)
+
+    async def begin(self) -> None:
+        self.fleet = LocalFleet.simulated(2, directory=self.directory, rules=RULES)
+        self.output_folder = self.directory / "sim-0" / "output"
+
+    async def end(self) -> None:
+        pass
+
+    async def kill(self, number: int) -> None:
+        port = self.fleet.instances()[number].url.rsplit(":", 1)[1]
+        for child in psutil.Process().children():
+            with suppress(psutil.ZombieProcess):
+                if port in child.cmdline():
+                    child.kill()
+
+
+@dataclass
+class Adopted:
+    """Somebody else launches the instances, and starts them again at the same address."""
+
+    directory: Path
+    fleet: AdoptedFleet = field(init=False)
+    output_folder: Path = field(init=False)
+    ports: list[int] = field(default_factory=lambda: [free_port(), free_port()])
+    processes: dict[int, asyncio.subprocess.Process] = field(default_factory=dict)
+
+    async def begin(self) -> None:
+        for number in range(2):
+            await self.launch(number)
+        urls = [f"http://127.0.0.1:{port}/" for port in self.ports]
+        self.fleet = AdoptedFleet(urls, probe_seconds=0.2, look_seconds=0.05)
+        self.output_folder = self.directory / "0" / "output"
+
+    async def launch(self, number: int) -> None:
+        options = ("--port", str(self.ports[number]), "--base-directory", str(self.directory / str(number)))
+        self.processes[number] = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "comfy_instances.simulator", *options, stderr=asyncio.subprocess.DEVNULL
+        )
+
+    async def end(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+            await process.wait()
+
+    async def kill(self, number: int) -> None:
+        self.processes[number].kill()
+        await self.processes[number].wait()
+        await until(lambda: self.fleet.instances()[number].state is InstanceState.DOWN)
+        await self.launch(number)
+
+
+@pytest.fixture(params=[Launched, Adopted])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    world = request.param(tmp_path)
+    await world.begin()
+    try:
+        yield world
+    finally:
+        await world.end()
+
+
+@asynccontextmanager
+async def started(fleet: Fleet) -> AsyncIterator[list[InstanceInfo]]:
+    """The fleet, ready; yields the growing list of what it tells."""
+    told: list[InstanceInfo] = []
+    fleet.subscribe(told.append)
+    await fleet.start()
+    try:
+        await wait_ready(fleet)
+        yield told
+    finally:
+        await fleet.stop()
+
+
+async def until(condition: Callable[[], bool], within_seconds: float = 20) -> None:
+    async with asyncio.timeout(within_seconds):
+        while not condition():  # noqa: ASYNC110 - conditions of many kinds, few of which announce themselves
+            await asyncio.sleep(0.02)
+
+
+async def test_tells_what_its_instances_are(world: World) -> None:
+    async with started(world.fleet) as told:
+        infos = world.fleet.instances()
+        assert len({info.id for info in infos}) == 2
+        for info in infos:
+            assert info.state is InstanceState.READY
+            assert info.simulated
+            assert info.device == "simulated"
+            assert info.version == "0.33.0"
+            assert info.vram_total == 96 * 2**30
+            assert info.vram_free is not None
+            assert info.restarts == 0
+            assert info.url.startswith("http://127.0.0.1:")
+        assert {info.id for info in told} == {info.id for info in infos}
+        assert [info for info in told if info.id == infos[0].id][-1] == infos[0]
+
+
+async def test_hands_out_sessions_and_node_facts(world: World) -> None:
+    async with started(world.fleet):
+        for info in world.fleet.instances():
+            session = world.fleet.session(info.id)
+            assert session is world.fleet.session(info.id)
+            result = await session.run(str(uuid.uuid4()), GRAPH)
+            file = result.outputs[0].file
+            assert file is not None
+            assert (await session.fetch(file)).startswith(b"\x89PNG")
+            facts = world.fleet.node_facts(info.id)
+            assert facts is not None
+            assert "SaveImage" in facts
+
+
+async def test_before_it_is_ready_and_after_its_end_there_is_no_session(world: World) -> None:
+    instance_id = world.fleet.instances()[0].id
+    assert world.fleet.node_facts(instance_id) is None
+    with pytest.raises(InstanceGone):
+        world.fleet.session(instance_id)
+    async with started(world.fleet):
+        session = world.fleet.session(instance_id)
+    with pytest.raises(InstanceGone):
+        world.fleet.session(instance_id)
+    assert not session.connected
+
+
+async def test_a_drained_instance_stays_reachable_until_resumed(world: World) -> None:
+    async with started(world.fleet) as told:
+        first, second = world.fleet.instances()
+        await world.fleet.drain(first.id)
+        assert world.fleet.instances()[0].state is InstanceState.DRAINING
+        assert told[-1].state is InstanceState.DRAINING
+        assert world.fleet.instances()[1].state is second.state
+        assert (await world.fleet.session(first.id).run(str(uuid.uuid4()), GRAPH)).outputs
+        await world.fleet.resume(first.id)
+        assert world.fleet.instances()[0].state is InstanceState.READY
+
+
+async def test_a_killed_instance_comes_back(world: World) -> None:
+    async with started(world.fleet) as told:
+        first = world.fleet.instances()[0]
+        told.clear()
+        await world.kill(0)
+        await until(lambda: any(info.state is InstanceState.DOWN for info in told))
+        await wait_ready(world.fleet)
+        assert {info.id for info in told if info.state is InstanceState.DOWN} == {first.id}
+        assert (await world.fleet.session(first.id).run(str(uuid.uuid4()), GRAPH)).outputs
+
+
+async def test_a_drain_outlives_a_death(world: World) -> None:
+    async with started(world.fleet) as told:
+        first = world.fleet.instances()[0]
+        await world.fleet.drain(first.id)
+        told.clear()
+        await world.kill(0)
+        await until(lambda: any(info.state is InstanceState.DOWN for info in told))
+        await until(lambda: world.fleet.instances()[0].state is InstanceState.DRAINING)
+
+
+async def test_files_are_deleted_where_they_are_ours(world: World) -> None:
+    async with started(world.fleet):
+        instance_id = world.fleet.instances()[0].id
+        session = world.fleet.session(instance_id)
+        result = await session.run(str(uuid.uuid4()), GRAPH)
+        files = [output.file for output in result.outputs if output.file is not None]
+        input_name = await session.upload("in.png", b"not looked at", "image/png")
+        files.append(FileRef(input_name, "", "input"))
+        assert list(world.output_folder.rglob("*.png"))
+        await world.fleet.forget_files(instance_id, files)
+        ours = isinstance(world.fleet, LocalFleet)
+        assert bool(list(world.output_folder.rglob("*.png"))) != ours
+        assert (world.output_folder.parent / "input" / input_name).exists() != ours
+
+
+async def test_restart_is_for_those_who_launched(world: World) -> None:
+    async with started(world.fleet):
+        first = world.fleet.instances()[0]
+        if first.adopted:
+            with pytest.raises(FleetError, match="adopted"):
+                await world.fleet.restart(first.id)
+            return
+        session = world.fleet.session(first.id)
+        await world.fleet.restart(first.id)
+        await until(lambda: world.fleet.instances()[0].restarts == 1)
+        await wait_ready(world.fleet)
+        assert world.fleet.session(first.id) is not session
+
+
+async def test_unknown_ids(world: World) -> None:
+    fleet = world.fleet
+    for ask in (fleet.session, fleet.node_facts, fleet.log_tail):
+        with pytest.raises(UnknownInstance, match="gpu-9"):
+            ask("gpu-9")
+    for act in (fleet.drain, fleet.resume, fleet.restart):
+        with pytest.raises(UnknownInstance, match="gpu-9"):
+            await act("gpu-9")
+    with pytest.raises(UnknownInstance, match="gpu-9"):
+        await fleet.forget_files("gpu-9", [])
+
+
+async def test_who_unsubscribes_hears_no_more(world: World) -> None:
+    heard: list[InstanceInfo] = []
+    unsubscribe = world.fleet.subscribe(heard.append)
+    unsubscribe()
+    async with started(world.fleet):
+        pass
+    assert heard == []
+
+
+async def test_waiting_for_what_does_not_come(world: World) -> None:
+    with pytest.raises(FleetError, match=r"not all instances were ready .*starting"):
+        await wait_ready(world.fleet, within_seconds=0.05)

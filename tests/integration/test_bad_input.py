@@ -1,0 +1,199 @@
+"""What callers get wrong: always the documented status and shape, never a charge, never a stuck hold."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.pictures import base64_png, bomb, png
+from tests.running import Service, pixelfactory
+
+PATH = "/api/v1/images/generations"
+TYPES = {
+    400: "invalid_request",
+    401: "authentication_error",
+    402: "insufficient_balance",
+    404: "not_found",
+}
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A body that is refused, and the code that says why."""
+
+    name: str
+    body: dict[str, Any] | bytes
+    code: str
+
+
+def image(**fields: Any) -> dict[str, Any]:
+    return {"model": "flux-1-schnell", "prompt": "a cat", **fields}
+
+
+def video(**fields: Any) -> dict[str, Any]:
+    return {"model": "wan2.1-t2v-fast", "prompt": "a cat", **fields}
+
+
+def upscale(picture: Any) -> dict[str, Any]:
+    return {"model": "4x-ultrasharp", "prompt": "", "image": picture}
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+BAD = [
+    Bad("not json", b"{", "invalid_json"),
+    Bad("empty body", b"", "invalid_json"),
+    Bad("a list", b"[]", "invalid_json"),
+    Bad("nested too deeply", b"[" * 100_000, "invalid_json"),
+    Bad("not utf-8", b'{"prompt": "\xff"}', "invalid_json"),
+    Bad("a number with too many digits", b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}", "invalid_json"),
+    Bad("model of the wrong type", image(model=7), "invalid_model"),
+    Bad("unknown model", image(model="dall-e-9"), "model_not_found"),
+    Bad("model that is a path", image(model="../flux-1-schnell"), "model_not_found"),
+    Bad("no prompt", {"model": "flux-1-schnell"}, "missing_prompt"),
+    Bad("null prompt", image(prompt=None), "missing_prompt"),
+    Bad("empty prompt", image(prompt=""), "missing_prompt"),
+    Bad("prompt of the wrong type", image(prompt=["a"]), "invalid_prompt"),
+    Bad("prompt of a megabyte", image(prompt="a" * 2**20), "invalid_prompt"),
+    Bad("prompt with a NUL", image(prompt="a\0b"), "invalid_prompt"),
+    Bad("prompt with a lone surrogate", b'{"prompt": "a\\ud800"}', "invalid_prompt"),
+    Bad("negative prompt of the wrong type", image(negative_prompt=1), "invalid_negative_prompt"),
+    Bad("n is zero", image(n=0), "invalid_n"),
+    Bad("n is five", image(n=5), "invalid_n"),
+    Bad("n is a text", image(n="2"), "invalid_n"),
+    Bad("n is true", image(n=True), "invalid_n"),
+    Bad("two videos", video(n=2), "invalid_n"),
+    Bad("size off the grid", image(size="1024x1023"), "invalid_size"),
+    Bad("width off the grid", image(size="1023x1024"), "invalid_size"),
+    Bad("size too small", image(size="8x8"), "invalid_size"),
+    Bad("size too large", image(size="4096x4096"), "invalid_size"),
+    Bad("size without numbers", image(size="axb"), "invalid_size"),
+    Bad("size of the wrong type", image(size=1024), "invalid_size"),
+    Bad("size with Arabic digits", image(size="\u0661\u0660x\u0661\u0660"), "invalid_size"),
+    Bad("no steps", image(steps=0), "invalid_steps"),
+    Bad("too many steps", image(steps=10_000), "invalid_steps"),
+    Bad("half a step", image(steps=1.5), "invalid_steps"),
+    Bad("cfg is not a number", b'{"prompt": "a", "cfg_scale": NaN}', "invalid_cfg_scale"),
+    Bad("cfg is infinite", b'{"prompt": "a", "cfg_scale": Infinity}', "invalid_cfg_scale"),
+    Bad("cfg is a text", image(cfg_scale="7"), "invalid_cfg_scale"),
+    Bad("negative seed", image(seed=-1), "invalid_seed"),
+    Bad("seed of 65 bits", image(seed=2**64), "invalid_seed"),
+    Bad("seed is a text", image(seed="1"), "invalid_seed"),
+    Bad("too many frames", video(num_frames=100_000), "invalid_num_frames"),
+    Bad("no frames", video(num_frames=0), "invalid_num_frames"),
+    Bad("no frame rate", video(fps=0), "invalid_fps"),
+    Bad("unknown response format", image(response_format="xml"), "invalid_response_format"),
+    Bad("no image to enlarge", {"model": "4x-ultrasharp", "prompt": ""}, "missing_image"),
+    Bad("no image to animate", {"model": "wan2.1-i2v-480p", "prompt": "a"}, "missing_image"),
+    Bad("image of the wrong type", upscale(5), "invalid_image"),
+    Bad("image that is no base64", upscale("!!!"), "invalid_image"),
+    Bad(
+        "image that is a text",
+        upscale(encoded(b"hello there, this is no picture")),
+        "unsupported_image_format",
+    ),
+    Bad("truncated image", upscale(encoded(png(512, 512)[:700])), "invalid_image"),
+    Bad("decompression bomb", upscale(encoded(bomb())), "image_too_large"),
+    Bad("image too large to enlarge", upscale(base64_png(2304, 64)), "invalid_image"),
+    Bad("image too small", upscale(base64_png(2, 2)), "invalid_image"),
+    Bad("image by address", upscale("http://169.254.169.254/latest"), "image_url_not_supported"),
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
+async def test_a_bad_body_is_refused(service: Service, key: str, bad: Bad) -> None:
+    data = bad.body if isinstance(bad.body, bytes) else json.dumps(bad.body).encode()
+    async with service.client(key) as http:
+        before = await _wallet(http)
+        async with http.post(PATH, data=data, headers={"Content-Type": "application/json"}) as response:
+            error = (await response.json())["error"]
+            assert (response.status, error["code"]) == (400, bad.code)
+            assert error["type"] == "invalid_request"
+            assert error["message"]
+            assert response.headers["X-Request-Id"]
+        assert await _wallet(http) == before
+
+
+async def test_a_body_over_the_limit_is_refused(service: Service, key: str) -> None:
+    body = json.dumps(image(image="A" * 101 * 2**20)).encode()
+    async with service.client(key) as http, http.post(PATH, data=body) as response:
+        error = (await response.json())["error"]
+        assert (response.status, error["code"]) == (400, "payload_too_large")
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer pk-wrong", "Basic cGs6eA==", "Bearer \u00e9"])
+async def test_a_wrong_key_is_refused(service: Service, header: str | None) -> None:
+    headers = {"Authorization": header} if header is not None else {}
+    async with service.client() as http, http.post(PATH, json=image(), headers=headers) as response:
+        error = (await response.json())["error"]
+        assert response.status == 401
+        assert error["type"] == TYPES[401]
+
+
+async def test_a_revoked_key_is_refused_at_once(service: Service) -> None:
+    made = service.run("keys", "create", "--credit", "1")
+    async with service.client(made["key"]) as http:
+        async with http.get("/api/v1/billing/balance") as response:
+            assert response.status == 200
+        service.run("keys", "revoke", made["id"])
+        async with http.post(PATH, json=image()) as response:
+            assert response.status == 401
+
+
+async def test_an_empty_wallet_is_told_its_balance(service: Service) -> None:
+    key = service.run("keys", "create")["key"]
+    async with service.client(key) as http, http.post(PATH, json=image()) as response:
+        error = (await response.json())["error"]
+        assert (response.status, error["type"], error["code"]) == (402, TYPES[402], "insufficient_balance")
+        assert error["balance_usd"] == 0
+        assert error["required_usd"] == 0.01
+
+
+async def test_unknown_addresses_and_methods_are_answered_in_shape(service: Service, key: str) -> None:
+    async with service.client(key) as http:
+        async with http.get("/api/v1/nothing") as response:
+            assert response.status == 404
+            assert (await response.json())["error"]["code"] == "unknown_url"
+        async with http.put(PATH, json={}) as response:
+            assert response.status == 405
+            assert response.headers["Allow"] == "POST"
+        async with http.get("/api/v1/jobs/job_of_nobody") as response:
+            assert response.status == 404
+
+
+async def test_odd_but_good_prompts_are_taken(service: Service, key: str) -> None:
+    async with service.client(key) as http:
+        for prompt in (
+            "{{ 7*7 }}",
+            '"], "x": [',
+            "مدينة عند الغروب",
+            "👩‍👩‍👧‍👦 \u202e reversed",
+            "{% raw %}",
+        ):
+            body = image(prompt=prompt, size="256x256", response_format="url")
+            async with http.post(PATH, json=body) as response:
+                assert response.status == 200, await response.text()
+                job = response.headers["X-PixelFactory-Job"]
+            async with http.get(f"/api/v1/jobs/{job}") as response:
+                assert (await response.json())["params"]["prompt"] == prompt
+
+
+def test_wrong_usage_of_the_command_line_ends_with_2(service: Service) -> None:
+    assert pixelfactory("keys", "create", "--nonsense", check=False).returncode == 2
+    failed = pixelfactory("keys", "revoke", "key_nobody", data_dir=service.data_dir, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error:")
+    assert failed.stderr.count("\n") == 1
+
+
+async def _wallet(http: Any) -> dict[str, Any]:
+    async with http.get("/api/v1/billing/balance") as response:
+        wallet = dict(await response.json())
+    assert wallet["held_usd"] == 0
+    return wallet

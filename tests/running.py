@@ -1,0 +1,148 @@
+"""The real service as a child process, for tests that use it as its users do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+COMMAND = Path(sys.executable).with_name("pixelfactory")
+ROOT = Path(__file__).resolve().parent.parent
+READY_SECONDS = 60.0
+STOP_SECONDS = 40.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def pixelfactory(
+    *arguments: str, data_dir: Path | None = None, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The command line, run to its end."""
+    where = {"PIXELFACTORY_DATA_DIR": str(data_dir)} if data_dir else {}
+    done = subprocess.run(
+        [COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **where, **environment},
+    )
+    if check and done.returncode:
+        raise AssertionError(f"pixelfactory {' '.join(arguments)}: {done.returncode}\n{done.stderr}")
+    return done
+
+
+@dataclass
+class Service:
+    """`pixelfactory up` in a data directory; may be killed and started again on the same port."""
+
+    data_dir: Path
+    options: Sequence[str] = ("--simulate", "2")
+    environment: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return (self.data_dir / "service.log").read_text()
+
+    def start(self) -> None:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0", **self.environment}
+        with (self.data_dir / "service.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [COMMAND, "up", "--port", str(self.port), "--data-dir", str(self.data_dir), *self.options],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment},
+            )
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise AssertionError(f"the service ended with {self.process.returncode}:\n{self.log[-4000:]}")
+            if _status(self.port) == 200:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"the service was never ready:\n{self.log[-4000:]}")
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+    def run(self, *arguments: str) -> Any:
+        """A command with `--json` against the same data directory."""
+        return json.loads(pixelfactory(*arguments, "--json", data_dir=self.data_dir).stdout)
+
+    def key(self, credit: str = "5.00") -> str:
+        return str(self.run("keys", "create", "--credit", credit)["key"])
+
+    @property
+    def admin_token(self) -> str:
+        return (self.data_dir / "admin-token").read_text().strip()
+
+    def client(self, key: str | None = None) -> aiohttp.ClientSession:
+        """An HTTP client that comes with `key`."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return aiohttp.ClientSession(self.url, headers=headers)
+
+    def audit(self) -> list[dict[str, str]]:
+        """Rules of the books that do not hold."""
+        done = pixelfactory("wallet", "audit", "--json", data_dir=self.data_dir, check=False)
+        return list(json.loads(done.stdout))
+
+
+@contextmanager
+def running(service: Service) -> Iterator[Service]:
+    """Starts it; whatever the test did to it, it is gone afterwards and its books are in order."""
+    service.start()
+    try:
+        yield service
+    finally:
+        if service.process and service.process.poll() is None:
+            service.stop()
+    assert service.audit() == []
+
+
+def _status(port: int) -> int:
+    """Status of /readyz; 0 where nobody listens."""
+    with socket.socket() as connection:
+        connection.settimeout(5)
+        try:
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            line = connection.recv(64)
+        except OSError:
+            return 0
+    parts = line.split()
+    return int(parts[1]) if len(parts) > 1 else 0

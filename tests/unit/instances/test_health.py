@@ -1,0 +1,51 @@
+"""What is read from an instance's own words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfy_instances.health import read_report
+from comfy_instances.history import parse_queue
+from comfy_instances.policy import Health
+from comfy_instances.stats import Device, SystemStats
+
+NOTHING = parse_queue({"queue_running": [], "queue_pending": []})
+
+
+def stats(*devices: Device, argv: tuple[str, ...] = ()) -> SystemStats:
+    return SystemStats("0.33.0", "2.11.0", argv, 0, 0, devices)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "device", "vram", "simulated"),
+    [
+        ("cuda:0 NVIDIA H200 : cudaMallocAsync", "cuda", "NVIDIA H200", (100, 40), False),
+        ("cuda:0 NVIDIA RTX PRO 6000", "cuda", "NVIDIA RTX PRO 6000", (100, 40), False),
+        ("simulated GPU with 96 GiB", "cuda", "simulated", (100, 40), True),
+        ("cpu", "cpu", "cpu", (None, None), False),
+    ],
+)
+def test_devices(
+    name: str, kind: str, device: str, vram: tuple[int | None, int | None], simulated: bool
+) -> None:
+    report = read_report(stats(Device(name, kind, 0, 100, 40)), NOTHING)
+    assert (report.device, report.vram_total, report.vram_free) == (device, *vram)
+    assert report.simulated is simulated
+
+
+def test_no_device_at_all() -> None:
+    assert read_report(stats(), NOTHING).device == "unknown"
+
+
+def test_queue() -> None:
+    row = [0, "id", {}, {}, []]
+    report = read_report(stats(), parse_queue({"queue_running": [row], "queue_pending": [row, row]}))
+    assert report.health(7) == Health(running=1, waiting=2, memory=7)
+
+
+def test_whose_it_is() -> None:
+    report = read_report(stats(argv=("main.py", "--base-directory", "/data/gpu-0")), NOTHING)
+    assert report.launched_in(Path("/data/gpu-0"))
+    assert not report.launched_in(Path("/data/gpu-1"))

@@ -1,0 +1,165 @@
+"""The scheduler under any order of events: hypothesis plays callers, instances and crashes."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from orchestrator.scheduler import (
+    CancelShard,
+    FailJob,
+    InstanceDown,
+    InstanceUp,
+    Instruction,
+    JobAdded,
+    JobCancelled,
+    RunEnded,
+    RunShard,
+    Scheduler,
+    ShardDone,
+    ShardFailed,
+    Work,
+)
+from orchestrator.scheduler.cards import SLOTS
+
+ACCOUNTS = st.sampled_from(["a", "b", "c"])
+MODELS = st.sampled_from(["x", "y", "z"])
+INSTANCES = ("g0", "g1", "g2")
+KINDS = st.sampled_from(["node_failed", "instance_gone", "out_of_memory", "bad_graph"])
+LIMITS = {"a": None, "b": 1, "c": 3}
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Keeps its own simple books beside the scheduler's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scheduler = Scheduler(max_attempts=3)
+        self.now = 0.0
+        self.jobs = 0
+        self.up: set[str] = set()
+        #: Shards on instances, in the order in which they were sent.
+        self.running: dict[str, list[Work]] = {name: [] for name in INSTANCES}
+        self.waiting: dict[str, Work] = {}
+        self.works: dict[str, Work] = {}
+        self.over: set[str] = set()
+
+    def tell(self, *events: object) -> None:
+        for event in events:
+            for instruction in self.scheduler.handle(event, self.now):  # type: ignore[arg-type]
+                self.obey(instruction)
+
+    def obey(self, instruction: Instruction) -> None:
+        match instruction:
+            case RunShard(shard_id=shard, instance_id=instance):
+                assert instance in self.up
+                self.running[instance].append(self.waiting.pop(shard))
+            case CancelShard(shard_id=shard, instance_id=instance):
+                assert shard in [work.shard_id for work in self.running[instance]]
+            case FailJob(job_id=job):
+                self.finish(job)
+
+    def finish(self, job: str) -> None:
+        self.over.add(job)
+        self.waiting = {shard: work for shard, work in self.waiting.items() if work.job_id != job}
+
+    @initialize(names=st.sets(st.sampled_from(INSTANCES)))
+    def begin(self, names: set[str]) -> None:
+        for name in names:
+            self.up.add(name)
+            self.tell(InstanceUp(instance_id=name))
+
+    @rule(account=ACCOUNTS, model=MODELS, count=st.integers(1, 4), seconds=st.floats(0.1, 100))
+    def submit(self, account: str, model: str, count: int, seconds: float) -> None:
+        self.jobs += 1
+        works = [
+            Work(
+                shard_id=f"j{self.jobs}-{index}",
+                job_id=f"j{self.jobs}",
+                account_id=account,
+                model=model,
+                run_seconds=seconds,
+                load_seconds=20.0,
+                concurrency=LIMITS[account],
+            )
+            for index in range(count)
+        ]
+        self.works |= {work.shard_id: work for work in works}
+        self.waiting |= {work.shard_id: work for work in works}
+        self.tell(JobAdded(works=works))
+
+    @precondition(lambda self: any(self.running.values()))
+    @rule(data=st.data(), kind=st.none() | KINDS, seconds=st.floats(0.1, 300))
+    def a_run_ends(self, data: st.DataObject, kind: str | None, seconds: float) -> None:
+        instance = data.draw(st.sampled_from([name for name, held in self.running.items() if held]))
+        work = self.running[instance].pop(0)
+        self.now += seconds
+        ended = RunEnded(shard_id=work.shard_id, instance_id=instance, seconds=None if kind else seconds)
+        if work.job_id in self.over:
+            self.tell(ended)
+        elif kind is None:
+            self.tell(ended, ShardDone(shard_id=work.shard_id))
+        else:
+            self.tell(ended)
+            self.waiting[work.shard_id] = work
+            self.tell(ShardFailed(shard_id=work.shard_id, instance_id=instance, kind=kind))
+
+    @precondition(lambda self: self.jobs > 0)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        job = f"j{data.draw(st.integers(1, self.jobs))}"
+        self.finish(job)
+        self.tell(JobCancelled(job_id=job))
+
+    @rule(name=st.sampled_from(INSTANCES))
+    def comes_up(self, name: str) -> None:
+        self.up.add(name)
+        self.tell(InstanceUp(instance_id=name))
+
+    @rule(name=st.sampled_from(INSTANCES), lost=st.booleans())
+    def goes_down(self, name: str, lost: bool) -> None:
+        self.up.discard(name)
+        self.tell(InstanceDown(instance_id=name, lost=lost))
+
+    @invariant()
+    def the_books_agree(self) -> None:
+        assert set(self.waiting) == {shard for shard in self.works if shard in self.scheduler.queue}
+        for name, held in self.running.items():
+            card = self.scheduler.cards.get(name)
+            assert (
+                [a.work.shard_id for a in card.assigned] == [w.shard_id for w in held] if card else not held
+            )
+
+    @invariant()
+    def no_card_is_overfull(self) -> None:
+        assert all(len(held) <= SLOTS for held in self.running.values())
+
+    @invariant()
+    def limits_hold(self) -> None:
+        for account, limit in LIMITS.items():
+            running = sum(work.account_id == account for held in self.running.values() for work in held)
+            assert limit is None or running <= limit
+
+    @invariant()
+    def nothing_waits_while_the_whole_fleet_is_idle(self) -> None:
+        idle = self.up and not any(self.running.values())
+        assert not (idle and self.waiting)
+
+    def teardown(self) -> None:
+        """Whatever happened, with an instance up everything comes to an end."""
+        self.comes_up("g0")
+        for _ in range(10 * len(self.works) + 10):
+            for name, held in self.running.items():
+                if held:
+                    work = held.pop(0)
+                    self.tell(
+                        RunEnded(shard_id=work.shard_id, instance_id=name), ShardDone(shard_id=work.shard_id)
+                    )
+        assert not self.waiting
+        assert not any(self.running.values())
+        assert len(self.scheduler.queue) == 0
+
+
+TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from comfy_instances.errors import InstanceError
 from comfy_instances.fleet import FleetError, InstanceInfo, InstanceState
 from comfy_instances.health import Report, ask
+from comfy_instances.node_facts import RECORDED_VERSION
 from comfy_instances.policy import MISSES
 from comfy_instances.roster import Roster
 from comfy_instances.session import Session
@@ -20,6 +21,7 @@ class AdoptedFleet(Roster):
     """Sessions with running ComfyUI servers at `urls`; each may vanish and come back at any time."""
 
     def __init__(self, urls: Sequence[str], *, probe_seconds: float = 5.0, look_seconds: float = 0.5) -> None:
+        """Raises FleetError for what is no address of a server, and for one that is named twice."""
         cleaned = [url.rstrip("/") for url in urls]
         if len(set(cleaned)) != len(cleaned):
             raise FleetError(f"an instance is named twice: {', '.join(cleaned)}")
@@ -36,30 +38,28 @@ class AdoptedFleet(Roster):
         )
         self._probe_seconds = probe_seconds
         self._look_seconds = look_seconds
-        self._tasks: list[asyncio.Task[None]] = []
+        try:
+            self._sessions = {info.id: Session(info.url) for info in self.instances()}
+        except ValueError as error:
+            raise FleetError(str(error)) from error
 
     async def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._watch(info), name=info.id) for info in self.instances()]
-
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        for instance_id, session in self._sessions.items():
+            self._begin(instance_id, self._watch(instance_id, session))
 
     async def restart(self, instance_id: str) -> None:
         self._member(instance_id)
         raise FleetError(f"{instance_id} is adopted: restart it where it was started")
 
-    async def _watch(self, info: InstanceInfo) -> None:
-        session = Session(info.url)
+    async def _watch(self, instance_id: str, session: Session) -> None:
         await session.start()
         try:
             while True:
-                await self._meet(info.id, session)
-                await self._stay(info.id, session)
+                await self._meet(instance_id, session)
+                await self._stay(instance_id, session)
         finally:
-            self.hold(info.id, None)
+            self.hold(instance_id, None)
+            self.report(instance_id, InstanceState.DOWN, detail="not watched", vram_free=None)
             await session.close()
 
     async def _meet(self, instance_id: str, session: Session) -> None:
@@ -106,5 +106,5 @@ class AdoptedFleet(Roster):
             version=report.version,
             vram_total=report.vram_total,
             vram_free=report.vram_free,
-            detail=None,
+            detail=None if report.version == RECORDED_VERSION else f"tested is ComfyUI {RECORDED_VERSION}",
         )

@@ -56,12 +56,18 @@ class InstanceInfo:
     version: str | None = None
     #: Starts beyond the first one, for whatever reason.
     restarts: int = 0
+    #: Bad ends in a row.
+    failures: int = 0
+    #: When its process was launched; None where that was not our doing, or there is none.
+    started_at: datetime | None = None
     #: Why it is in this state, for operators.
     detail: str | None = None
     #: Since when it has been in this state.
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     #: Resident memory of the process.
     memory: int | None = None
+    #: Name of its GPU profile, which says what weights it prefers; None where that is not known.
+    profile: str | None = None
     #: PCI bus id of its GPU, by which its utilisation and temperature are read.
     pci_id: str | None = None
 

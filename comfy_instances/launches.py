@@ -36,6 +36,7 @@ class Launch:
     device: str
     environment: Mapping[str, str] = field(default_factory=dict)
     vram_total: int | None = None
+    profile: str | None = None
     pci_id: str | None = None
     #: Node packs (files or folders) that this instance may load.
     node_packs: tuple[Path, ...] = ()
@@ -62,11 +63,10 @@ def comfyui_launches(
     *,
     directory: Path,
     models_dir: Path,
-    gpus: Sequence[Gpu],
+    gpus: Sequence[Gpu | None],
     profiles: Sequence[Profile],
 ) -> list[Launch]:
-    """One instance per GPU; one on the CPU where there is none."""
-    devices: Sequence[Gpu | None] = gpus or [None]
+    """One instance per GPU, on the CPU for each None; one on the CPU where there is neither."""
     return [
         _comfyui(
             install,
@@ -76,7 +76,7 @@ def comfyui_launches(
             gpu=gpu,
             profile=profile_for(gpu, profiles),
         )
-        for number, gpu in enumerate(devices)
+        for number, gpu in enumerate(gpus or [None])
     ]
 
 
@@ -107,6 +107,7 @@ def _comfyui(
         device="cpu" if gpu is None else gpu.name,
         environment=gpu_environment(gpu),
         vram_total=None if gpu is None else gpu.memory_total,
+        profile=profile.name,
         pci_id=None if gpu is None else gpu.pci_id,
         node_packs=install.node_packs,
     )

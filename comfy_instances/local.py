@@ -35,13 +35,13 @@ class LocalFleet(Roster):
                 simulated=launch.simulated,
                 device=launch.device,
                 vram_total=launch.vram_total,
+                profile=launch.profile,
                 pci_id=launch.pci_id,
                 adopted=False,
             )
             for launch in launches
         )
         self._supervisors = {launch.id: Supervisor(launch, rules, self) for launch in launches}
-        self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
     def simulated(
@@ -65,11 +65,11 @@ class LocalFleet(Roster):
         *,
         directory: Path,
         models_dir: Path,
-        gpus: Sequence[Gpu] = (),
+        gpus: Sequence[Gpu | None] = (),
         rules: Rules = COMFYUI_RULES,
     ) -> LocalFleet:
-        """One ComfyUI per GPU, or one on the CPU, with their directories under `directory` and the weights
-        in `models_dir`, which is made if it is missing. Raises OSError for unusable directories."""
+        """One ComfyUI per GPU (on the CPU for each None, and where there is neither), with their directories
+        under `directory` and the weights in `models_dir`, which is made if it is missing. Raises OSError."""
         models_dir.mkdir(parents=True, exist_ok=True)
         launches = comfyui_launches(
             install, directory=directory, models_dir=models_dir, gpus=gpus, profiles=load_profiles()
@@ -77,16 +77,8 @@ class LocalFleet(Roster):
         return cls(launches, rules=rules)
 
     async def start(self) -> None:
-        self._tasks = [
-            asyncio.create_task(supervisor.run(), name=instance_id)
-            for instance_id, supervisor in self._supervisors.items()
-        ]
-
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        for instance_id, supervisor in self._supervisors.items():
+            self._begin(instance_id, supervisor.run())
 
     async def restart(self, instance_id: str) -> None:
         self._member(instance_id)

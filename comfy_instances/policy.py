@@ -104,9 +104,9 @@ class History:
         failures = 1 if stable else self.failures + 1
         return History(ended_at=now, runs=self.runs, failures=failures, reason=reason)
 
-    def stopped(self, now: float) -> History:
+    def stopped(self, now: float, reason: str) -> History:
         """The process was stopped because we wished it; old failures are forgotten."""
-        return History(ended_at=now, runs=self.runs)
+        return History(ended_at=now, runs=self.runs, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)

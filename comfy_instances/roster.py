@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +35,13 @@ class Roster:
     def __init__(self, infos: Iterable[InstanceInfo]) -> None:
         self._members = {info.id: Member(info, info.state) for info in infos}
         self._listeners: list[Listener] = []
+        self._watchers: list[asyncio.Task[None]] = []
+
+    async def stop(self) -> None:
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        self._watchers.clear()
 
     def instances(self) -> list[InstanceInfo]:
         return [member.info for member in self._members.values()]
@@ -85,6 +93,12 @@ class Roster:
         for listener in list(self._listeners):
             listener(info)
 
+    def _begin(self, instance_id: str, watching: Coroutine[Any, Any, None]) -> None:
+        """Have `watching` for this instance run until `stop`."""
+        watcher = asyncio.create_task(watching, name=instance_id)
+        watcher.add_done_callback(_report_crash)
+        self._watchers.append(watcher)
+
     def _member(self, instance_id: str) -> Member:
         try:
             return self._members[instance_id]
@@ -95,3 +109,8 @@ class Roster:
         member = self._member(instance_id)
         member.draining = draining
         self.report(instance_id, member.seen)
+
+
+def _report_crash(watcher: asyncio.Task[None]) -> None:
+    if not watcher.cancelled() and (error := watcher.exception()) is not None:
+        log.error("nobody watches %s any more", watcher.get_name(), exc_info=error)

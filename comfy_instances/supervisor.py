@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -67,9 +68,9 @@ class Supervisor:
                 except Exception:
                     # Our own mistake must not leave an instance without its keeper.
                     log.exception("supervision of %s failed", self.launch.id)
-                    await self._end("supervision failed")
+                    await self._end("supervision failed", planned=False)
         finally:
-            await self._end(None)
+            await self._end("stopped", planned=True)
             self.output.close()
 
     async def _step(self) -> None:
@@ -77,7 +78,7 @@ class Supervisor:
         if isinstance(decision, Start):
             await self._start()
         elif isinstance(decision, Restart):
-            await self._end(None if decision.planned else decision.reason)
+            await self._end(decision.reason, planned=decision.planned)
         else:
             self._show(decision)
             await self._pause(decision.until)
@@ -90,6 +91,8 @@ class Supervisor:
             InstanceState.STARTING,
             url=f"http://{HOST}:{self._port}",
             restarts=self._history.restarts,
+            failures=self._history.failures,
+            started_at=datetime.now(UTC),
             detail=self._history.reason,
         )
         directory = self.launch.directory
@@ -102,24 +105,22 @@ class Supervisor:
                 env=child_environment(**self.launch.environment),
             )
         except OSError as error:
-            await self._end(f"cannot be launched: {error}")
+            await self._end(f"cannot be launched: {error}", planned=False)
 
-    async def _end(self, reason: str | None) -> None:
-        """Stop the child and close its session; `reason` is None where that was our plan."""
-        child, session = self._child, self._session
-        self._child = self._session = None
+    async def _end(self, reason: str, *, planned: bool) -> None:
+        """Stop the child, or what is left of it, and close its session."""
         # Nobody may choose it any more when those who wait for its prompts hear that it is gone.
         self._roster.hold(self.launch.id, None)
-        self._report(InstanceState.DOWN, detail=reason or "stopped", vram_free=None, memory=None)
-        if session is not None:
-            await session.close()
-        if child is not None:
-            await child.stop(self._rules.stop_seconds)
-        now = self._now()
-        if reason is None:
-            self._history = self._history.stopped(now)
-        else:
-            self._history = self._history.ended(now, reason, self._rules)
+        self._report(InstanceState.DOWN, detail=reason, started_at=None, vram_free=None, memory=None)
+        # Forgotten only when done: a cancelled end is ended once more.
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+        if self._child is not None:
+            await self._child.stop(self._rules.stop_seconds)
+            self._child = None
+        now, history = self._now(), self._history
+        self._history = history.stopped(now, reason) if planned else history.ended(now, reason, self._rules)
 
     async def _pause(self, until: float) -> None:
         """Until the clock says so, the next look is due, the child has ended or a wish has come."""
@@ -138,11 +139,11 @@ class Supervisor:
     async def _look(self) -> None:
         if self._wish.is_set():
             self._wish.clear()
-            await self._end(None)
+            await self._end("restarted by an operator", planned=True)
         elif self._child is None:
             return
         elif self._child.exited.done():
-            await self._end(self._last_words(self._child.exited.result()))
+            await self._end(self._last_words(self._child.exited.result()), planned=False)
         elif self._session is None:
             await self._connect()
         elif self._now() >= self._next_question:
@@ -174,7 +175,7 @@ class Supervisor:
             self._history = self._history if first else self._history.silent(self._now())
             return
         if not report.launched_in(self.launch.directory):
-            await self._end(f"another server answers on port {self._port}")
+            await self._end(f"another server answers on port {self._port}", planned=False)
             return
         self._next_question = self._now() + patience
         self._history = self._history.answered(self._now(), report.health(child.memory()))

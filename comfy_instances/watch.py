@@ -61,7 +61,7 @@ class Watch:
     async def run(self, link: Link) -> None:
         while True:
             roused = await self._wait()
-            due = self._due(everyone=roused or self._unreachable_since is not None)
+            due = self._due(everyone=roused)
             if due and await self._reconcile(due) and not roused and link.is_open:
                 logger.warning("the socket is open and silent; leaving it for a new one")
                 await link.reopen()

@@ -11,7 +11,9 @@ from comfy_instances.errors import NoOutput
 from comfy_instances.session import NodeOutput, RunResult, Session
 from orchestrator.jobs import Output
 from orchestrator.media.formats import CorruptMedia, describe
+from orchestrator.media.info import MediaInfo
 from orchestrator.media.objects import ObjectStore, content_key
+from orchestrator.media.provenance import without_graph
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +42,9 @@ class Outputs:
     async def _keep_one(self, session: Session, item: NodeOutput) -> Output:
         data = await session.fetch(item.file) if item.file else _inline(item)
         try:
-            found = await asyncio.to_thread(describe, data)
+            data, found, sha256 = await asyncio.to_thread(_examine, data)
         except CorruptMedia as error:
             raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
-        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
         key = content_key("outputs", sha256, found.ext)
         await self._objects.put_patiently(key, data, found.content_type, patience=self._patience)
         return Output(
@@ -56,6 +57,13 @@ class Outputs:
             frames=found.frames,
             fps=found.fps,
         )
+
+
+def _examine(data: bytes) -> tuple[bytes, MediaInfo, str]:
+    """The file as it is delivered, what it is, and its digest. Raises CorruptMedia."""
+    found = describe(data)
+    data = without_graph(data, found.content_type)
+    return data, found, hashlib.sha256(data).hexdigest()
 
 
 def _is_result(item: NodeOutput) -> bool:

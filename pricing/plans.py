@@ -101,5 +101,5 @@ def _after(anchor: datetime, months: int) -> datetime:
 
 
 def unspent(granted: int, spent: int, available: int) -> int:
-    """What of a month's gift is taken back at its end: gifts are spent first, holds never touched."""
+    """What of a month's allowance is taken back at its end: it is spent first, and holds are not touched."""
     return min(max(granted - spent, 0), available)

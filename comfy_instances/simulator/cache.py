@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from comfy_instances.simulator.order import is_link
-
-#: Bytes of results that are kept; the longest unused go first.
-LIMIT = 128 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,49 +21,23 @@ class Entry:
 
 @dataclass(slots=True)
 class Cache:
-    """Entries by signature, in order of use."""
+    """Entries by signature. A real instance short of memory keeps those of the last prompt; so do we."""
 
-    limit: int = LIMIT
     _entries: dict[str, Entry] = field(default_factory=dict)
 
     def get(self, signature: str) -> Entry | None:
-        entry = self._entries.pop(signature, None)
-        if entry is not None:
-            self._entries[signature] = entry
-        return entry
+        return self._entries.get(signature)
 
     def put(self, signature: str, entry: Entry) -> None:
-        self._entries.pop(signature, None)
         self._entries[signature] = entry
 
-    def trim(self) -> None:
-        """Forget the longest unused until the rest fits; not while a prompt runs that may need them."""
-        while len(self._entries) > 1 and self.size > self.limit:
-            del self._entries[next(iter(self._entries))]
+    def keep(self, signatures: Iterable[str]) -> None:
+        """Forget all but these."""
+        kept = set(signatures)
+        self._entries = {key: entry for key, entry in self._entries.items() if key in kept}
 
     def clear(self) -> None:
-        self._entries.clear()
-
-    @property
-    def size(self) -> int:
-        """Bytes; what several entries share counts once."""
-        arrays: dict[int, int] = {}
-        for entry in self._entries.values():
-            _count(entry.outputs, arrays)
-        return sum(arrays.values())
-
-
-def _count(value: Any, arrays: dict[int, int]) -> None:
-    """Note the bytes of every array in `value`, by the identity of its memory."""
-    if hasattr(value, "nbytes"):
-        owner = value if value.base is None else value.base
-        arrays[id(owner)] = int(getattr(owner, "nbytes", value.nbytes))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _count(item, arrays)
-    elif is_dataclass(value):
-        for item in fields(value):
-            _count(getattr(value, item.name), arrays)
+        self._entries = {}
 
 
 def signatures(graph: Mapping[str, Any], state: Callable[[str], Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from PIL import Image as Pictures
 
+from comfy_instances.simulator.hub import Encoded
 from comfy_instances.simulator.progress import Progress
 from comfy_instances.simulator.prompt_queue import Message, Outcome, Prompt
 
@@ -18,9 +19,7 @@ class Wire(Protocol):
     """The way to the clients. A client id of None means all of them."""
 
     def send(self, event: str, data: Any, client_id: str | None) -> None: ...
-    def send_picture(
-        self, picture: bytes, image_type: str, node: dict[str, Any], client_id: str | None
-    ) -> None: ...
+    def send_step(self, step: dict[str, Any], picture: Encoded | None, client_id: str | None) -> None: ...
     def send_text(self, text: str, node_id: str) -> None: ...
     def at(self, client_id: str | None, node_id: str | None) -> None: ...
     def drop(self, client_id: str | None) -> None: ...
@@ -62,13 +61,8 @@ class Course:
         self._send_progress_state()
         ids = {"prompt_id": self.prompt.prompt_id, "node": node_id}
         data = {"value": done[0], "max": done[1], **ids}
-        self.wire.send("progress", data, self.prompt.client_id)
-        if picture is not None:
-            encoded = io.BytesIO()
-            options = {"quality": 95} if image_type == "JPEG" else {"compress_level": 1}
-            picture.save(encoded, image_type, **options)
-            names = self.progress.ids(node_id)
-            self.wire.send_picture(encoded.getvalue(), image_type, names, self.prompt.client_id)
+        encoded = _encoded(picture, image_type, self.progress.ids(node_id)) if picture else None
+        self.wire.send_step(data, encoded, self.prompt.client_id)
 
     def show(self, node_id: str, ui: Mapping[str, Any] | None) -> None:
         """What an output node has made, now or in an earlier run; None where that was nothing."""
@@ -101,6 +95,13 @@ class Course:
 
     def _send_progress_state(self) -> None:
         self.wire.send("progress_state", self.progress.message, self.prompt.client_id)
+
+
+def _encoded(picture: Pictures.Image, image_type: str, node: dict[str, Any]) -> Encoded:
+    out = io.BytesIO()
+    options = {"quality": 95} if image_type == "JPEG" else {"compress_level": 1}
+    picture.save(out, image_type, **options)
+    return Encoded(out.getvalue(), image_type, node)
 
 
 def _meta(node_id: str) -> dict[str, Any]:

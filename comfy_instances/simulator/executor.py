@@ -47,8 +47,9 @@ class Executor:
     def run(self, prompt: Prompt, fault: Fault | None) -> Outcome:
         """To its end, good or bad."""
         self.device.interrupt.clear()
-        outcome = _Run(self, prompt, fault).go()
-        self.cache.trim()
+        run = _Run(self, prompt, fault)
+        outcome = run.go()
+        self.cache.keep(run.signatures.values())
         return outcome
 
     def shows_previews(self, prompt: Prompt) -> bool:

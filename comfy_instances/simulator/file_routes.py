@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from aiohttp import web
+from multidict import MultiDictProxy
 from PIL import Image as Pictures
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
@@ -19,6 +20,9 @@ from comfy_instances.simulator.options import Folders
 _ACTIVE_TYPES = ("html", "javascript", "ecmascript", "css", "xml", "rfc822")
 
 
+Form = MultiDictProxy[str | bytes | bytearray | web.FileField]
+
+
 class FileRoutes:
     def __init__(self, folders: Folders) -> None:
         self._folders = folders
@@ -26,11 +30,11 @@ class FileRoutes:
     async def view(self, request: web.Request) -> web.StreamResponse:
         """The file itself with ranges and validators, or re-encoded for `preview` and `channel`."""
         path = self._named(request)
-        if not path.is_file():
-            return web.Response(status=404)
+        if isinstance(path, int):
+            return web.Response(status=path)
         name = path.name.replace("\\", "\\\\").replace('"', '\\"')
         disposition = {"Content-Disposition": f'filename="{name}"'}
-        channel = request.query.get("channel", "rgba")
+        channel = request.query.get("channel", "")
         if "preview" in request.query:
             body, kind = _preview(path, request.query["preview"], channel)
             return web.Response(body=body, content_type=kind, headers=disposition)
@@ -43,33 +47,34 @@ class FileRoutes:
             headers["Content-Disposition"] = "attachment; " + headers["Content-Disposition"]
         return web.FileResponse(path, headers=headers | {"Content-Type": content_type})
 
-    def _named(self, request: web.Request) -> Path:
-        """The file that a request means. Raises 404 without a name, 400 and 403 for ways out."""
+    def _named(self, request: web.Request) -> Path | int:
+        """The file that a request means, or the status that says why there is none."""
         if "filename" not in request.query:
-            raise web.HTTPNotFound(text="")
+            return 404
         name, kind = split_annotation(request.query["filename"])
         folder = self._folders.of_type(kind or request.query.get("type", "output"))
         if not name or name.startswith("/") or ".." in name or folder is None:
-            raise web.HTTPBadRequest(text="")
+            return 400
         inner = folder / request.query.get("subfolder", "")
         if not within(folder, inner):
-            raise web.HTTPForbidden(text="")
-        return inner / Path(name).name
+            return 403
+        path = inner / Path(name).name
+        return path if path.is_file() else 404
 
     async def upload_image(self, request: web.Request) -> web.Response:
         """Keep a file; one of the same name and other contents makes it `name (1).png`."""
         post = await request.post()
-        field = post.get("image")
-        if not isinstance(field, web.FileField) or not field.filename:
-            return web.Response(status=400)
+        field = _uploaded(post)
+        if isinstance(field, int):
+            return web.Response(status=field)
         return self._keep(post, field.filename, field.file.read())
 
     async def upload_mask(self, request: web.Request) -> web.Response:
         """Keep a copy of an earlier picture with the alpha of the uploaded one."""
         post = await request.post()
-        field = post.get("image")
-        if not isinstance(field, web.FileField) or not field.filename:
-            return web.Response(status=400)
+        field = _uploaded(post)
+        if isinstance(field, int):
+            return web.Response(status=field)
         reference = json.loads(str(post.get("original_ref")))
         folder = self._folders.of_type(reference.get("type", "output"))
         if folder is None or reference["filename"].startswith("/") or ".." in reference["filename"]:
@@ -80,9 +85,8 @@ class FileRoutes:
         content = field.file.read()
         return self._keep(post, field.filename, _masked(original, content) if original.is_file() else content)
 
-    def _keep(self, post: object, filename: str, content: bytes) -> web.Response:
-        text = {key: str(value) for key, value in post.items()} if hasattr(post, "items") else {}
-        kind, subfolder = text.get("type", "input"), text.get("subfolder", "")
+    def _keep(self, post: Form, filename: str, content: bytes) -> web.Response:
+        kind, subfolder = str(post.get("type", "input")), str(post.get("subfolder", ""))
         folder = self._folders.of_type(kind)
         if folder is None:
             return web.Response(status=500)
@@ -91,10 +95,18 @@ class FileRoutes:
             return web.Response(status=400)
         target.mkdir(parents=True, exist_ok=True)
         path = target / filename
-        if text.get("overwrite") not in ("true", "1"):
+        if post.get("overwrite") not in ("true", "1"):
             path = _free_name(path, content)
         path.write_bytes(content)
         return web.json_response({"name": path.name, "subfolder": subfolder, "type": kind})
+
+
+def _uploaded(post: Form) -> web.FileField | int:
+    """The file in the form, or the status that says that there is none."""
+    field = post.get("image")
+    if isinstance(field, web.FileField):
+        return field if field.filename else 400
+    return 500 if field else 400
 
 
 def _free_name(path: Path, content: bytes) -> Path:

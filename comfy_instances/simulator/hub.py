@@ -31,6 +31,24 @@ FEATURES: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A picture as it goes over the socket."""
+
+    content: bytes
+    #: `JPEG` or `PNG`.
+    type: str
+    #: The ids of the node that shows it.
+    node: dict[str, Any]
+
+    def bare(self) -> bytes:
+        return struct.pack(">II", PREVIEW, IMAGE_TYPES[self.type]) + self.content
+
+    def with_metadata(self) -> bytes:
+        header = json.dumps(self.node | {"image_type": f"image/{self.type.lower()}"}).encode()
+        return struct.pack(">II", PREVIEW_WITH_METADATA, len(header)) + header + self.content
+
+
 @dataclass(slots=True)
 class _Client:
     socket: web.WebSocketResponse
@@ -62,24 +80,21 @@ class Hub:
     def send_status(self) -> None:
         self.send("status", {"status": self._queue_info()}, None)
 
-    def send_picture(
-        self, picture: bytes, image_type: str, node: dict[str, Any], client_id: str | None
-    ) -> None:
-        """Queue an encoded picture (`JPEG` or `PNG`); clients that asked for it get `node` along."""
-        if self.takes_metadata(client_id):
-            mime = "image/png" if image_type == "PNG" else "image/jpeg"
-            header = json.dumps(node | {"image_type": mime}).encode()
-            frame = struct.pack(">II", PREVIEW_WITH_METADATA, len(header)) + header + picture
-        else:
-            frame = struct.pack(">II", PREVIEW, IMAGE_TYPES[image_type]) + picture
-        self._messages.put_nowait((frame, client_id))
+    def send_step(self, step: dict[str, Any], picture: Encoded | None, client_id: str | None) -> None:
+        """Queue a `progress` message. Its picture goes before it with its node's ids to a client that
+        asked for those, and bare behind it to others."""
+        if picture is not None and self._takes_metadata(client_id):
+            self._messages.put_nowait((picture.with_metadata(), client_id))
+        self.send("progress", step, client_id)
+        if picture is not None and not self._takes_metadata(client_id):
+            self._messages.put_nowait((picture.bare(), client_id))
 
     def send_text(self, text: str, node_id: str) -> None:
         """Queue a line that is to be shown at a node, for all."""
         name = node_id.encode()
         self._messages.put_nowait((struct.pack(">II", TEXT, len(name)) + name + text.encode(), None))
 
-    def takes_metadata(self, client_id: str | None) -> bool:
+    def _takes_metadata(self, client_id: str | None) -> bool:
         client = self._clients.get(client_id or "")
         return client is not None and client.flags.get("supports_preview_metadata") is True
 

@@ -10,7 +10,7 @@ from pathlib import Path
 MODEL_FOLDERS = (
     "checkpoints", "configs", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision",
     "style_models", "embeddings", "diffusers", "vae_approx", "controlnet", "gligen", "upscale_models",
-    "latent_upscale_models", "custom_nodes", "hypernetworks", "photomaker", "classifiers",
+    "latent_upscale_models", "custom_nodes", "datasets", "hypernetworks", "photomaker", "classifiers",
     "model_patches", "audio_encoders", "background_removal", "frame_interpolation",
     "geometry_estimation", "optical_flow", "detection",
 )  # fmt: skip

@@ -29,6 +29,8 @@ class PromptRoutes:
     async def post(self, request: web.Request) -> web.Response:
         """Accept a graph. What is not even JSON of the right shape is a 500, as in the real one."""
         body = await request.json()
+        if isinstance(body, list):
+            body = {}
         number = self._number(body)
         if "prompt" not in body:
             return _refused(Verdict(refusals.no_prompt()))

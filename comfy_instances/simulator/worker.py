@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_instances.simulator.device import Device
 from comfy_instances.simulator.faults import Fault
-from comfy_instances.simulator.hub import Hub
+from comfy_instances.simulator.hub import Encoded, Hub
 from comfy_instances.simulator.options import Options
 from comfy_instances.simulator.prompt_queue import Outcome, Prompt
 
@@ -34,10 +34,8 @@ class LoopWire:
     def send(self, event: str, data: Any, client_id: str | None) -> None:
         self.loop.call_soon_threadsafe(self.hub.send, event, data, client_id)
 
-    def send_picture(
-        self, picture: bytes, image_type: str, node: dict[str, Any], client_id: str | None
-    ) -> None:
-        self.loop.call_soon_threadsafe(self.hub.send_picture, picture, image_type, node, client_id)
+    def send_step(self, step: dict[str, Any], picture: Encoded | None, client_id: str | None) -> None:
+        self.loop.call_soon_threadsafe(self.hub.send_step, step, picture, client_id)
 
     def send_text(self, text: str, node_id: str) -> None:
         self.loop.call_soon_threadsafe(self.hub.send_text, text, node_id)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from orchestrator.catalog.facts import ANY, Input, NodeFacts, inputs_of, output_types
+from orchestrator.catalog.facts import ANY, WIDGET_TYPES, Input, NodeFacts, inputs_of, output_types
 from orchestrator.catalog.graph import Link, as_link, links_of
 
 Graph = Mapping[str, Mapping[str, Any]]
+
+# The author of a graph writes this node's options, and its class checks none.
+_OWN_OPTIONS = frozenset({"CustomCombo"})
 
 # A misspelt optional input does no harm that a server would complain of; it just does nothing.
 _HARMLESS = frozenset({"unknown_input"})
@@ -45,19 +48,41 @@ def check_graph(graph: Graph, facts: NodeFacts, files: Container[str] = ()) -> l
     `files` are names that any option list may be taken to hold: weights and uploads that the recorded
     facts know nothing of.
     """
-    problems = [problem for id in graph for problem in _check_node(id, graph, facts, files)]
-    if not any(facts.get(node.get("class_type", ""), {}).get("output_node") for node in graph.values()):
+    outputs = [id for id, node in graph.items() if _entry(node, facts).get("output_node")]
+    needed = reachable(graph, outputs)
+    problems = []
+    for id, node in graph.items():
+        if not _entry(node, facts):
+            message = f"there is no node class {node.get('class_type')!r}"
+            problems.append(Problem("missing_node_type", message, id))
+        elif id in needed:
+            problems.extend(_check_node(id, graph, facts, files))
+    if not outputs:
         problems.append(Problem("prompt_no_outputs", "no node of the graph is an output node"))
     return [*problems, *_check_cycles(graph)]
 
 
+def reachable(graph: Graph, outputs: Iterable[str]) -> set[str]:
+    """The nodes that the `outputs` need, themselves included: a server looks at no others."""
+    found: set[str] = set()
+    waiting = [id for id in outputs if id in graph]
+    while waiting:
+        id = waiting.pop()
+        if id not in found:
+            found.add(id)
+            inputs = graph[id].get("inputs") or {}
+            waiting.extend(link.node for _, link in links_of(inputs) if link.node in graph)
+    return found
+
+
+def _entry(node: Mapping[str, Any], facts: NodeFacts) -> Mapping[str, Any]:
+    class_type = node.get("class_type")
+    return facts.get(class_type, {}) if isinstance(class_type, str) else {}
+
+
 def _check_node(id: str, graph: Graph, facts: NodeFacts, files: Container[str]) -> Iterator[Problem]:
     node = graph[id]
-    class_type = node.get("class_type")
-    entry = facts.get(class_type) if isinstance(class_type, str) else None
-    if entry is None:
-        yield Problem("missing_node_type", f"there is no node class {class_type!r}", id)
-        return
+    entry = _entry(node, facts)
     given = node.get("inputs") or {}
     known = inputs_of(entry, given)
     for name, item in known.items():
@@ -68,10 +93,10 @@ def _check_node(id: str, graph: Graph, facts: NodeFacts, files: Container[str]) 
         link = as_link(given[name])
         if link is not None:
             yield from _check_link(id, item, link, graph, facts)
-        else:
+        elif node["class_type"] not in _OWN_OPTIONS:
             yield from _check_value(id, item, given[name], files)
     for name in given.keys() - known.keys():
-        yield Problem("unknown_input", f"{class_type} has no such input", id, name)
+        yield Problem("unknown_input", f"{node['class_type']} has no such input", id, name)
 
 
 def _check_link(id: str, item: Input, link: Link, graph: Graph, facts: NodeFacts) -> Iterator[Problem]:
@@ -79,8 +104,8 @@ def _check_link(id: str, item: Input, link: Link, graph: Graph, facts: NodeFacts
     if source is None:
         yield Problem("linked_node_missing", f"there is no node {link.node}", id, item.name)
         return
-    entry = facts.get(source.get("class_type", ""))
-    if entry is None:
+    entry = _entry(source, facts)
+    if not entry:
         return  # told once, of that node
     types = output_types(entry)
     if link.slot >= len(types):
@@ -96,7 +121,7 @@ def _check_value(id: str, item: Input, value: Any, files: Container[str]) -> Ite
         yield from _check_choice(id, item, value, files)
     elif item.type in ("INT", "FLOAT"):
         yield from _check_number(id, item, value)
-    elif item.type != ANY and not item.is_widget:
+    elif not WIDGET_TYPES & set(item.type.split(",")) and item.type != ANY:
         yield Problem("invalid_input_type", f"{item.type} must come through a link", id, item.name)
 
 

@@ -47,10 +47,12 @@ class Weight(Frozen):
     slot: str = Field(pattern=NAME_PATTERN)
     #: `FOLDER/FILE`, relative to `models/`.
     path: str
-    url: str = Field(pattern=r"^https?://[^\s]+$")
+    #: Empty where nobody knows: then an operator puts the file there.
+    url: str = Field("", pattern=r"^(https?://[^\s]+)?$")
     #: Hexadecimal; empty where no trustworthy source was found: then the first download pins it.
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
-    bytes: int = Field(gt=0)
+    #: Size of the file: exact where `sha256` is given, else rounded; 0 where nobody knows.
+    bytes: int = Field(0, ge=0)
     #: Type of most numbers in the file: what a GPU profile prefers one variant to another by.
     dtype: Literal["nvfp4", "mxfp8", "fp8", "int8", "bf16", "fp16", "fp32"]
     #: `weight_dtype` for loaders that convert while loading: `{{ weight_dtypes.SLOT }}`.

@@ -12,6 +12,7 @@ a leaf is compiled; attributes that lead into Python are refused by Jinja's sand
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
+from functools import cache
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError, Undefined, meta, nodes
@@ -44,13 +45,19 @@ def is_template(text: str) -> bool:
 
 def compile_leaf(text: str, names: Set[str]) -> Leaf:
     """A function from context to value. Raises BadExpression; so does the function."""
+    evaluate, needed = _compiled(text)
+    if unknown := needed - names:
+        raise BadExpression(f"unknown name {', '.join(sorted(unknown))}")
+    return evaluate
+
+
+@cache
+def _compiled(text: str) -> tuple[Leaf, frozenset[str]]:
+    """The function for a leaf, and the names it uses; one text stands in many graphs."""
     try:
         tree = _ENVIRONMENT.parse(text)
-        unknown = meta.find_undeclared_variables(tree) - names
-        if unknown:
-            raise BadExpression(f"unknown name {', '.join(sorted(unknown))}")
-        parts = _parts(tree)
-        compiled = _compile(parts, tree)
+        needed = frozenset(meta.find_undeclared_variables(tree))
+        compiled = _compile(_parts(tree), tree)
     except TemplateError as error:
         raise BadExpression(str(error)) from error
 
@@ -65,7 +72,7 @@ def compile_leaf(text: str, names: Set[str]) -> Leaf:
             raise BadExpression(f"{text!r} gives no value that JSON can hold")
         return value
 
-    return evaluate
+    return evaluate, needed
 
 
 def compile_expression(text: str, names: Set[str]) -> Leaf:

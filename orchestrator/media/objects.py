@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
-import certifi
 import urllib3
 from minio import Minio
 from minio.error import S3Error
@@ -104,8 +103,10 @@ class ObjectStore:
         with the rules that it has; that is logged. `patience` as in `put_patiently`.
         """
         await _patiently(lambda: self._call(self._make_bucket), f"bucket {self._bucket}", patience)
-        if not retention:
-            return
+        if retention:
+            await _patiently(lambda: self._set_retention(retention), "its deletion rules", patience)
+
+    async def _set_retention(self, retention: Mapping[str, int]) -> None:
         try:
             await self._call(lambda: set_retention(self._client, self._bucket, retention))
         except StoreRefused as error:
@@ -215,7 +216,7 @@ class ObjectStore:
 
 def _pool(timeout: urllib3.Timeout) -> urllib3.PoolManager:
     # Repetition is our own business (put_patiently): urllib3's would hide it and hold a thread meanwhile.
-    return urllib3.PoolManager(maxsize=_THREADS, timeout=timeout, retries=False, ca_certs=certifi.where())
+    return urllib3.PoolManager(maxsize=_THREADS, timeout=timeout, retries=False)
 
 
 def _client(access: S3Access, endpoint: str, pool: urllib3.PoolManager) -> Minio:
@@ -245,7 +246,7 @@ async def _patiently(attempt: Callable[[], Awaitable[None]], what: str, patience
             log.log(level, "object store is away, %s waits: %s", what, error)
         else:
             if number:
-                log.info("%s stored after %.1f s of waiting", what, loop.time() - begun)
+                log.info("%s: done after %.1f s of waiting", what, loop.time() - begun)
             return
         await asyncio.sleep(delay)
 

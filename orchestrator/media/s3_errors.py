@@ -21,6 +21,8 @@ _PASSING = frozenset(
         "TooManyRequests",
     }
 )
+#: The server can not do this at all (the SDK says the second where a HEAD is answered with 501).
+_LASTING = frozenset({"NotImplemented", "MethodNotAllowed"})
 
 
 @contextmanager
@@ -40,6 +42,6 @@ def _of_s3(error: S3Error) -> StoreError:
     code, message = str(error.code), f"{error.code}: {error.message}"
     if code in _MISSING:
         return ObjectMissing(message)
-    if code in _PASSING or error.response.status >= 500:
+    if code in _PASSING or (error.response.status >= 500 and code not in _LASTING):
         return StoreUnavailable(message)
     return StoreRefused(message)

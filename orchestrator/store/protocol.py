@@ -17,7 +17,6 @@ from pricing.costs import Metered
 from pricing.ledger import Balance, Entry
 from pricing.statement import Statement
 
-
 NO_LIMITS = KeyLimits()
 
 

@@ -9,7 +9,7 @@ import pytest
 from comfy_instances.installation import Install, find_install, requirements_digest
 from comfy_instances.launches import COMFYUI_FLAGS
 from comfy_instances.lock import load_lock
-from comfy_instances.profiles import load_profiles
+from comfy_instances.profiles import Profile, load_profiles
 from tests.comfyui.real_server import installation
 
 pytestmark = pytest.mark.comfyui
@@ -28,9 +28,8 @@ def install() -> Install:
 
 
 @pytest.mark.parametrize("profile", load_profiles(), ids=lambda profile: profile.name)
-def test_the_pinned_comfyui_knows_all_flags(install: Install, profile: object) -> None:
-    flags = next(known.flags for known in load_profiles() if known == profile)
-    parsed = parse(install, *COMFYUI_FLAGS, *flags)
+def test_the_pinned_comfyui_knows_all_flags(install: Install, profile: Profile) -> None:
+    parsed = parse(install, *COMFYUI_FLAGS, *profile.flags)
     assert parsed.returncode == 0, parsed.stderr
 
 
@@ -51,11 +50,11 @@ def test_its_environment_has_the_pinned_torch(install: Install) -> None:
     names = [package.split("==")[0] for package in pinned]
     script = "import importlib.metadata as m, sys; [print(n + '==' + m.version(n)) for n in sys.argv[1:]]"
     out = subprocess.run(
-        [install.python, "-c", script, *names], capture_output=True, text=True, check=True
+        [str(install.python), "-c", script, *names], capture_output=True, text=True, check=True
     ).stdout
     assert {line.split("+")[0] for line in out.splitlines()} == pinned
 
 
 def parse(install: Install, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [install.python, "-c", PARSE, *flags]
+    command = [str(install.python), "-c", PARSE, *flags]
     return subprocess.run(command, cwd=install.source, capture_output=True, text=True, check=False)

@@ -248,6 +248,7 @@ async def failing_s3(status: int, body: str, content_type: str) -> AsyncIterator
         (500, s3_error("InternalError"), "application/xml", StoreUnavailable),
         (502, "<html>bad gateway</html>", "text/html", StoreUnavailable),
         (429, s3_error("TooManyRequests"), "application/xml", StoreUnavailable),
+        (501, s3_error("NotImplemented"), "application/xml", StoreRefused),
         (403, s3_error("AccessDenied"), "application/xml", StoreRefused),
         (400, s3_error("InvalidRequest"), "application/xml", StoreRefused),
         (404, s3_error("NoSuchBucket"), "application/xml", StoreRefused),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from store_world import STORES, World, open_store, populate
+from store_world import START, STORES, World, open_store, populate
 
 from orchestrator.errors import InsufficientBalance
-from orchestrator.jobs import JobError, JobRecord, JobStatus
+from orchestrator.jobs import Job, JobError, JobRecord, JobStatus
 
 ERROR = JobError(code="generation_failed", message="It failed.")
 PRICES = st.sampled_from((0, 1, 5_000, 10_000, 400_000))
@@ -20,7 +21,7 @@ OPENING = 1_000_000
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """The model: what was paid in, what succeeded, and what is unfinished."""
+    """The model: what was paid in or given, what was charged, and what is unfinished."""
 
     kind = STORES[0]
 
@@ -31,6 +32,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.world: World = self.runner.run(self._open())
         self.paid, self.charged, self.payments = OPENING, 0, 0
         self.unfinished: dict[str, JobRecord] = {}
+        self.succeeded: dict[str, Job] = {}
+        #: Months since the start: now, and of the latest renewal that counted.
+        self.month, self.renewed = 0, -1
 
     async def _open(self) -> World:
         return await populate(open_store(self.kind, Path(self.directory.name)), OPENING)
@@ -98,7 +102,33 @@ class StoreMachine(RuleBasedStateMachine):
         status = self.runner.run(race()).job.status
         assert status in (JobStatus.SUCCEEDED, JobStatus.CANCELLED)
         assert cancelled_meanwhile or status is JobStatus.SUCCEEDED
-        self.charged += record.job.price if status is JobStatus.SUCCEEDED else 0
+        if status is JobStatus.SUCCEEDED:
+            self.charged += record.job.price
+        if status is JobStatus.SUCCEEDED and record.job.price:
+            self.succeeded[record.job.id] = record.job
+
+    @precondition(lambda self: self.succeeded)
+    @rule(data=st.data(), replays=st.integers(0, 2))
+    def refund(self, data: st.DataObject, replays: int) -> None:
+        """Give back all, or all but one micro-dollar."""
+        job = self.succeeded.pop(data.draw(st.sampled_from(sorted(self.succeeded))))
+        kept = data.draw(st.integers(0, min(1, job.price - 1)))
+        for _ in range(1 + replays):
+            refund = self.world.store.refund(job.id, job.price - kept, "ticket", self.world.later())
+            self.runner.run(refund)
+        self.charged -= job.price - kept
+
+    @rule(months=st.integers(-1, 2), allowance=st.sampled_from((0, 50_000)))
+    def renew(self, months: int, allowance: int) -> None:
+        """A month ends: what is left of its allowance goes, another comes."""
+        store, account = self.world.store, self.world.account.id
+        left = self.runner.run(store.allowance_left(account))
+        self.month = max(self.month + months, 0)
+        start = START + timedelta(days=31 * self.month)
+        self.runner.run(store.renew(account, allowance, start, self.world.later()))
+        if self.month > self.renewed:
+            self.renewed = self.month
+            self.paid += allowance - left
 
     @rule()
     def restart(self) -> None:

@@ -3,6 +3,7 @@
 stuck       answers; its queue holds work and it never runs any
 foreign     answers, but was launched elsewhere
 errors      opens its port and answers every question with status 500
+old         answers; says that it is another version
 stubborn    answers; ignores SIGTERM and has a child of its own, whose id it prints
 """
 
@@ -34,7 +35,8 @@ async def serve(kind: str, port: int, directory: str) -> None:
     async def stats(_: web.Request) -> web.Response:
         if kind == "errors":
             return web.Response(status=500)
-        return web.json_response({"system": {"comfyui_version": "0.33.0", "argv": argv}, "devices": []})
+        version = "0.3.64" if kind == "old" else "0.33.0"
+        return web.json_response({"system": {"comfyui_version": version, "argv": argv}, "devices": []})
 
     async def queue(_: web.Request) -> web.Response:
         pending = [STUCK_ROW] if kind == "stuck" else []

@@ -44,6 +44,8 @@ class Puppet:
     requests: list[str] = field(default_factory=list)
     #: The client ids of all sockets that were ever opened, in order.
     client_ids: list[str] = field(default_factory=list)
+    #: What clients said on their sockets, in order.
+    told: list[str] = field(default_factory=list)
     #: The connections of all open sockets.
     transports: list[asyncio.Transport] = field(default_factory=list)
     #: `/interrupt` ends a running prompt at once.
@@ -72,7 +74,7 @@ class Puppet:
         app.router.add_get("/queue", self._get_queue)
         app.router.add_post("/queue", self._post_queue)
         app.router.add_post("/interrupt", self._interrupt)
-        app.router.add_get("/history/{id}", self._get_history)
+        app.router.add_get("/history/{id}", self.get_history)
         app.router.add_post("/history", self._post_history)
         app.router.add_route("*", "/{other}", self._nothing)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
@@ -145,8 +147,8 @@ class Puppet:
         if request.transport is not None:
             self.transports.append(request.transport)
         await socket.send_json({"type": "status", "data": {"sid": client_id}})
-        async for _ in socket:
-            pass
+        async for message in socket:
+            self.told.append(str(message.data))
         return socket
 
     async def take_prompt(self, request: web.Request) -> web.Response:
@@ -174,7 +176,7 @@ class Puppet:
             await self.end(prompt, "execution_interrupted", node_id="1", node_type="EmptyImage")
         return web.Response()
 
-    async def _get_history(self, request: web.Request) -> web.Response:
+    async def get_history(self, request: web.Request) -> web.Response:
         prompt_id = request.match_info["id"]
         found = self.history.get(prompt_id)
         return web.json_response({} if found is None else {prompt_id: found})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +112,9 @@ async def test_a_bad_body_is_refused(service: Service, key: str, bad: Bad) -> No
     data = bad.body if isinstance(bad.body, bytes) else json.dumps(bad.body).encode()
     async with service.client(key) as http:
         before = await _wallet(http)
-        async with http.post(PATH, data=data, headers={"Content-Type": "application/json"}) as response:
+        async with http.post(
+            PATH, data=io.BytesIO(data), headers={"Content-Type": "application/json"}
+        ) as response:
             error = (await response.json())["error"]
             assert (response.status, error["code"]) == (400, bad.code)
             assert error["type"] == "invalid_request"
@@ -121,7 +124,7 @@ async def test_a_bad_body_is_refused(service: Service, key: str, bad: Bad) -> No
 
 
 async def test_a_body_over_the_limit_is_refused(service: Service, key: str) -> None:
-    body = json.dumps(image(image="A" * 101 * 2**20)).encode()
+    body = io.BytesIO(json.dumps(image(image="A" * 101 * 2**20)).encode())
     async with service.client(key) as http, http.post(PATH, data=body) as response:
         error = (await response.json())["error"]
         assert (response.status, error["code"]) == (400, "payload_too_large")

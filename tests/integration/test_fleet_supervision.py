@@ -264,6 +264,14 @@ async def test_starting_and_stopping_leaves_no_descriptors(tmp_path: Path) -> No
     assert counts[0] == counts[1] == counts[2]
 
 
+async def test_stopped_while_a_stubborn_one_is_restarted(tmp_path: Path) -> None:
+    fleet = LocalFleet([misbehaving("stubborn", tmp_path)], rules=QUICK)
+    async with running(fleet):
+        await wait_ready(fleet)
+        await fleet.restart("odd-0")
+        await until(lambda: fleet.instances()[0].state is InstanceState.DOWN)
+
+
 async def test_stopped_while_it_starts(tmp_path: Path) -> None:
     for delay in (0, 0.001, 0.01, 0.1):
         async with running(LocalFleet.simulated(1, directory=tmp_path, rules=QUICK)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -12,7 +13,15 @@ from aiohttp import web
 from puppet import PICTURE, Puppet, eventually
 
 from comfy_instances.errors import BadGraph, InstanceGone, Interrupted, NodeFailed, NoOutput, OutOfMemory
-from comfy_instances.session import FileRef, NodeOutput, NodeStarted, Progress, Session, SessionSettings
+from comfy_instances.session import (
+    FileRef,
+    NodeOutput,
+    NodeStarted,
+    Preview,
+    Progress,
+    Session,
+    SessionSettings,
+)
 
 SETTINGS = SessionSettings(cancel_timeout_s=0.5, connect_timeout_s=1.0, max_output_bytes=3_000_000)
 GRAPH = {
@@ -86,6 +95,26 @@ async def test_one_runs_while_one_waits(server: Puppet, session: Session) -> Non
     await server.say(two, "executed", node="2", output={"text": ["done"]})
     await server.end(two)
     assert (await second).outputs == (NodeOutput("2", "text", text="done"),)
+
+
+async def test_a_late_word_about_a_prompt_does_not_draw_nameless_pictures_to_it(
+    server: Puppet, session: Session
+) -> None:
+    heard: list[Any] = []
+    first = asyncio.create_task(session.run(new_id(), GRAPH, heard.append))
+    (one,) = await server.posted()
+    second = asyncio.create_task(session.run(new_id(), GRAPH, heard.append))
+    _, two = await server.posted(2)
+    await server.begin(one)
+    await server.say(one, "execution_success")
+    await server.begin(two)
+    await server.say(one, "executing", node=None)
+    await server.sockets[two.client_id].send_bytes(b"\0\0\0\1\0\0\0\1jpeg")
+    await eventually(lambda: heard, 1)
+    for prompt in (one, two):
+        await server.end(prompt, outputs={"2": PICTURE})
+    await asyncio.gather(first, second)
+    assert heard == [Preview(two.id, "", "image/jpeg", b"jpeg")]
 
 
 async def test_a_cached_run_that_announces_nothing_is_read_from_history(
@@ -275,6 +304,25 @@ async def test_messages_of_a_later_protocol_are_tolerated(server: Puppet, sessio
     await server.sockets[prompt.client_id].send_bytes(b"\0\0\0\x63")
     await server.end(prompt, outputs={"2": PICTURE})
     assert (await run).outputs == (FILE,)
+
+
+async def test_previews_are_asked_for_with_their_names(server: Puppet, session: Session) -> None:
+    (told,) = await eventually(lambda: server.told, 1)
+    flags = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
+    assert json.loads(told) == flags
+
+
+async def test_large_pictures_pass_through_the_socket(server: Puppet, session: Session) -> None:
+    graph = {**GRAPH, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
+    run = asyncio.create_task(session.run(new_id(), graph))
+    (prompt,) = await server.posted()
+    await server.begin(prompt)
+    await server.say(prompt, "executing", node="2")
+    noise = bytes(range(256)) * 2**16
+    await server.sockets[prompt.client_id].send_bytes(b"\0\0\0\1\0\0\0\2" + noise)
+    await server.end(prompt)
+    (output,) = (await run).outputs
+    assert output.data == noise
 
 
 async def test_discard(server: Puppet, session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -173,6 +174,52 @@ async def test_nobody_listens_any_more(server: Puppet, session: Session) -> None
     await session.wait_connected(5)
 
 
+async def test_where_nobody_listens_nobody_is_waited_for(server: Puppet) -> None:
+    patient = replace(SETTINGS, gone_after_s=3600.0)
+    async with Session(server.url, settings=patient) as session:
+        run, _ = await launch(server, session)
+        await server.stop()
+        with pytest.raises(InstanceGone):
+            await run
+
+
+async def test_a_new_socket_is_a_reason_to_ask(server: Puppet) -> None:
+    async def closed(request: web.Request) -> web.Response:
+        return web.Response(status=503)
+
+    trusting = replace(SETTINGS, silence_s=3600.0)
+    async with Session(server.url, settings=trusting) as session:
+        run, prompt = await launch(server, session)
+        server.answers["GET /ws"] = closed
+        server.drop_sockets()
+        await eventually(lambda: [r for r in server.requests if r == "GET /queue"], 1)
+        await server.end(prompt, outputs={"2": PICTURE})
+        assert not run.done()
+        del server.answers["GET /ws"]
+        assert (await run).outputs == (FILE,)
+
+
+async def test_a_last_word_that_comes_while_we_ask_leaves_the_socket_trusted(
+    server: Puppet, session: Session
+) -> None:
+    run, prompt = await launch(server, session)
+
+    async def speak_first(request: web.Request) -> web.Response:
+        await server.say(prompt, "executed", node="2", output=PICTURE)
+        await server.say(prompt, "execution_success")
+        await asyncio.wait([run])
+        return await server.get_history(request)
+
+    server.answers[f"GET /history/{prompt.id}"] = speak_first
+    audible = dict(server.sockets)
+    server.deafen()
+    await server.end(prompt, outputs={"2": PICTURE})
+    server.sockets.update(audible)
+    assert (await run).outputs == (FILE,)
+    await asyncio.sleep(2 * SETTINGS.silence_s)
+    assert len(server.client_ids) == 1
+
+
 async def test_a_server_that_is_stopped_answers_nobody(server: Puppet, session: Session) -> None:
     async def never(request: web.Request) -> web.Response:
         await asyncio.sleep(60)
@@ -190,10 +237,14 @@ async def test_a_short_absence_is_forgiven(server: Puppet, session: Session) -> 
         return web.Response(status=502)
 
     run, prompt = await launch(server, session)
-    server.answers["GET /queue"] = broken
-    server.drop_sockets()
-    await eventually(lambda: [r for r in server.requests if r == "GET /queue"], 2)
-    del server.answers["GET /queue"]
+    for absence in (1, 2):
+        server.answers["GET /queue"] = broken
+        server.drop_sockets()
+        await reconnected(server, session, 1 + absence)
+        await asyncio.sleep(0.6 * SETTINGS.gone_after_s)
+        del server.answers["GET /queue"]
+        server.requests.clear()
+        await eventually(lambda: server.requests, 2)
     await server.end(prompt, outputs={"2": PICTURE})
     assert (await run).outputs == (FILE,)
 
@@ -214,6 +265,21 @@ async def test_waiting_behind_another_prompt_is_no_stall(server: Puppet, session
     server.running.clear()
     await server.end(prompt, outputs={"2": PICTURE})
     await run
+
+
+async def test_a_stall_is_over_when_something_runs(server: Puppet) -> None:
+    settings = replace(SETTINGS, stalled_after_s=1.0)
+    async with Session(server.url, settings=settings) as session:
+        run = asyncio.create_task(session.run(str(uuid4()), GRAPH))
+        (prompt,) = await server.posted()
+        await asyncio.sleep(0.7)
+        server.running["other"] = Prompt("other", {}, "somebody")
+        await asyncio.sleep(0.5)
+        server.running.clear()
+        await asyncio.sleep(0.6)
+        assert not run.done()
+        await server.end(prompt, outputs={"2": PICTURE})
+        await run
 
 
 async def test_a_lost_answer_says_nothing_of_the_prompt(server: Puppet, session: Session) -> None:
@@ -357,6 +423,23 @@ async def test_after_our_crash_both_prompts_are_followed_and_new_ones_are_heard(
             await server.end(prompt, outputs={"2": PICTURE})
         results = await asyncio.gather(*resumed, fresh)
         assert [result and result.outputs for result in results] == [(FILE,)] * 3
+
+
+async def test_a_resumed_prompt_takes_no_messages_from_one_that_runs(
+    server: Puppet, session: Session
+) -> None:
+    run, prompt = await launch(server, session)
+    foreign = Prompt(str(uuid4()), GRAPH, "somebody")
+    server.pending[foreign.id] = foreign
+    resumed = asyncio.create_task(session.resume(foreign.id))
+    await eventually(lambda: [r for r in server.requests if r == "GET /queue"], 2)
+    assert len(server.client_ids) == 1
+    for each in (prompt, foreign):
+        await server.end(each, outputs={"2": PICTURE})
+    assert (await run).outputs == (FILE,)
+    result = await resumed
+    assert result is not None
+    assert result.outputs == (FILE,)
 
 
 async def test_after_our_crash_an_ended_prompt_is_read_from_history(server: Puppet, session: Session) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.errors import NotFound
-from orchestrator.jobs import Attempt, Job, JobRecord, JobStatus, Output, Shard, ShardStatus, Usage
+from orchestrator.jobs import Attempt, JobRecord, JobStatus, Output, Shard, ShardStatus, Usage
 from orchestrator.store.sqlite import alerts, usage, wallet
 from orchestrator.store.sqlite.jobs import existing_job, save
 from orchestrator.store.sqlite.rows import (

@@ -228,7 +228,7 @@ WEIGHT = {
         {"path": "loras\\a"},
         {"url": "file:///etc/passwd"},
         {"sha256": "abc"},
-        {"bytes": 0},
+        {"bytes": -1},
         {"dtype": "float"},
         {"slot": "Unet"},
     ],

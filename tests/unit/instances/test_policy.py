@@ -57,7 +57,7 @@ def died(history: History, now: float) -> History:
 
 
 def stopped(history: History, now: float) -> History:
-    return history.stopped(now)
+    return history.stopped(now, "by wish")
 
 
 def says(health: Health) -> Event:

@@ -13,6 +13,7 @@ from pricing.money import (
     parse_rate,
     parse_usd,
     round_up,
+    split,
     to_cents,
     to_usd,
 )
@@ -103,3 +104,10 @@ def test_rates_are_plain_decimals(text: str) -> None:
 
 def test_json_numbers() -> None:
     assert (to_usd(4_990_000), to_cents(12_800)) == (4.99, 1.28)
+
+
+@given(st.integers(0, MAX_MICROS), st.integers(1, 100))
+def test_parts_add_up_and_differ_by_no_more_than_one(micros: int, parts: int) -> None:
+    shares = split(micros, parts)
+    assert (sum(shares), len(shares)) == (micros, parts)
+    assert max(shares) - min(shares) <= 1

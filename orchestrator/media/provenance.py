@@ -1,0 +1,66 @@
+"""Takes the graph out of a result, which ComfyUI writes into its files, and leaves all else.
+
+A customer's picture must not carry our graphs and file names; and without them the same pixels are the
+same file, whichever instance made it. What else the metadata says, such as that the picture is a
+simulator's, stays.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import av
+
+from orchestrator.media.errors import CorruptMedia
+
+#: Keywords under which ComfyUI keeps the graph as it ran and as it was drawn.
+GRAPHS = frozenset({"prompt", "workflow"})
+
+_PNG_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+_FILMS = {"video/mp4": "mp4", "video/webm": "webm", "video/x-matroska": "matroska"}
+
+
+def without_graph(data: bytes, content_type: str) -> bytes:
+    """The same media without the graph: CPU work, call it in a worker thread. Raises CorruptMedia."""
+    try:
+        if content_type == "image/png":
+            return _png(data)
+        if content_type in _FILMS:
+            return _film(data, _FILMS[content_type])
+    except (struct.error, av.FFmpegError, ValueError) as error:
+        raise CorruptMedia(f"the {content_type} can not be rewritten: {error}") from error
+    return data
+
+
+def _png(data: bytes) -> bytes:
+    kept, at = [data[:8]], 8
+    while at < len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise CorruptMedia("the picture is cut off")
+        keyword = data[at + 8 : end].partition(b"\0")[0] if kind in _PNG_TEXTS else b""
+        if keyword.decode("latin-1") not in GRAPHS:
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
+
+
+def _film(data: bytes, container: str) -> bytes:
+    """Packets are copied as they are, so the pictures stay bit for bit."""
+    buffer = io.BytesIO()
+    with av.open(io.BytesIO(data), "r", format="matroska" if container == "webm" else container) as source:
+        if not GRAPHS & {key.lower() for key in source.metadata}:
+            return data
+        # Without this flag the mp4 writer drops keywords that it does not know.
+        options = {"movflags": "use_metadata_tags"} if container == "mp4" else {}
+        with av.open(buffer, "w", format=container, container_options=options) as target:
+            kept = {key: text for key, text in source.metadata.items() if key.lower() not in GRAPHS}
+            target.metadata.update(kept)
+            streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+            for packet in source.demux():
+                if packet.dts is not None:
+                    packet.stream = streams[packet.stream.index]
+                    target.mux(packet)
+    return buffer.getvalue()

@@ -1,0 +1,43 @@
+"""Record what a real ComfyUI does in every scenario: `python tests/contract/record_comfyui.py`.
+
+The recording is what the simulator is held to where no ComfyUI is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from comfyui_server import installed_comfyui, real_comfyui
+from conformance_scenarios import SCENARIOS
+
+RECORDING = Path(__file__).parent / "recorded" / "comfyui-0.33.0.json"
+
+
+def plain(value: Any) -> Any:
+    """As JSON would hand it back: tuples are lists."""
+    return json.loads(json.dumps(value))
+
+
+async def record(url: str) -> dict[str, Any]:
+    return {name: plain(await scenario(url)) for name, scenario in SCENARIOS.items()}
+
+
+def main() -> int:
+    folder = installed_comfyui()
+    if folder is None:
+        print("no ComfyUI is installed", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as base, real_comfyui(folder, Path(base)) as server:
+        recording = asyncio.run(record(server.url))
+    RECORDING.parent.mkdir(exist_ok=True)
+    RECORDING.write_text(json.dumps(recording, indent=1, sort_keys=True) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

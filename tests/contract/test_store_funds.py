@@ -1,0 +1,167 @@
+"""Refunds, corrections, allowances, statements and metering: every store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from store_world import PICTURE, START, STORES, World, open_world
+
+from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
+from orchestrator.jobs import JobError, Usage
+from orchestrator.store.metering import of_job
+from pricing.costs import Costs, Metered
+from pricing.ledger import EntryKind
+
+MARCH, APRIL, MAY = (datetime(2026, month, 1, 12, tzinfo=UTC) for month in (3, 4, 5))
+
+
+@pytest.fixture(params=STORES)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(request.param, tmp_path) as world:
+        yield world
+
+
+async def test_a_refund_gives_back_what_was_charged(world: World) -> None:
+    job = (await world.succeed(price=100_000)).job
+    balance = await world.store.refund(job.id, 30_000, "ticket 1", world.later())
+    assert balance.available == 930_000
+    assert (await world.store.refund(job.id, None, "ticket 2", world.later())).available == 1_000_000
+    for again in (None, 70_000):
+        assert (await world.store.refund(job.id, again, "ticket 2", world.later())).available == 1_000_000
+    assert [row.revenue for row in await world.store.metered()] == [0]
+
+
+@pytest.mark.parametrize("micros", [0, -1, 100_001])
+async def test_no_more_is_refunded_than_was_charged(world: World, micros: int) -> None:
+    job = (await world.succeed(price=100_000)).job
+    with pytest.raises(InvalidRequest):
+        await world.store.refund(job.id, micros, "ticket", world.later())
+
+
+async def test_refunds_at_once_stay_within_the_charge(world: World) -> None:
+    job = (await world.succeed(price=100_000)).job
+    attempts = [world.store.refund(job.id, 30_000, f"ticket {n}", world.now) for n in range(10)]
+    outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+    assert sum(isinstance(outcome, InvalidRequest) for outcome in outcomes) == 7
+    assert await world.wallet() == (990_000, 0)
+
+
+async def test_what_was_not_charged_is_not_refunded(world: World) -> None:
+    record = await world.add()
+    with pytest.raises(Conflict):
+        await world.store.refund(record.job.id, None, "ticket", world.now)
+    with pytest.raises(NotFound):
+        await world.store.refund("nothing", None, "ticket", world.now)
+
+
+async def test_money_can_be_paid_back_but_not_more_than_is_there(world: World) -> None:
+    await world.add(price=400_000)
+    with pytest.raises(InsufficientBalance):
+        await world.store.debit(world.account.id, 600_001, "payout", world.now)
+    for _ in range(2):
+        balance = await world.store.debit(world.account.id, 600_000, "payout", world.now)
+        assert (balance.available, balance.held) == (0, 400_000)
+    with pytest.raises(Conflict):
+        await world.store.debit(world.account.id, 1, "payout", world.now)
+
+
+async def test_what_is_given_counts_as_promotion(world: World) -> None:
+    await world.store.grant(world.account.id, 5_000, "welcome", world.now)
+    entry = (await world.store.ledger(world.account.id)).items[0]
+    assert (entry.kind, entry.source) == (EntryKind.GRANT, "promotions")
+    assert await world.store.allowance_left(world.account.id) == 0
+    with pytest.raises(InvalidRequest):
+        await world.store.grant(world.account.id, 5_000, "plan 2026-03-01", world.now)
+
+
+async def test_what_is_left_of_an_allowance_goes_at_the_end_of_the_month(world: World) -> None:
+    await world.store.renew(world.account.id, 100_000, MARCH, MARCH)
+    await world.succeed(price=30_000)
+    assert await world.store.allowance_left(world.account.id) == 70_000
+    balance = await world.store.renew(world.account.id, 100_000, APRIL, APRIL)
+    assert balance.available == 1_000_000 + 100_000
+    assert await world.store.allowance_left(world.account.id) == 100_000
+    assert (await world.store.renew(world.account.id, 0, MAY, MAY)).available == 1_000_000
+
+
+async def test_an_allowance_that_was_spent_leaves_the_payments_alone(world: World) -> None:
+    await world.store.renew(world.account.id, 100_000, MARCH, MARCH)
+    await world.succeed(price=250_000)
+    balance = await world.store.renew(world.account.id, 100_000, APRIL, APRIL)
+    assert balance.available == 850_000 + 100_000
+
+
+async def test_renewing_twice_or_with_a_clock_set_back_changes_nothing(world: World) -> None:
+    await world.store.renew(world.account.id, 100_000, APRIL, APRIL)
+    renewals = [world.store.renew(world.account.id, 100_000, when, when) for when in (APRIL, MARCH, APRIL)]
+    assert {balance.available for balance in await asyncio.gather(*renewals)} == {1_100_000}
+
+
+async def test_what_is_held_when_the_month_ends_is_not_taken_back(world: World) -> None:
+    await world.store.renew(world.account.id, 100_000, MARCH, MARCH)
+    record = await world.add(price=1_050_000)
+    balance = await world.store.renew(world.account.id, 0, APRIL, APRIL)
+    assert (balance.available, balance.held) == (0, 1_050_000)
+    await world.store.cancel_job(record.job.id, world.later())
+
+
+async def test_another_plan_begins_its_months_anew(world: World) -> None:
+    when = world.later()
+    account = await world.store.set_plan(world.account.id, "pro", when)
+    assert (account.plan, account.plan_since) == ("pro", when)
+    assert await world.store.set_plan(world.account.id, "pro", world.later()) == account
+    assert (await world.store.get_key(world.key.id)).account == account
+
+
+async def test_a_statement_tells_what_was_there_what_moved_and_what_is_left(world: World) -> None:
+    await world.succeed(price=100_000)
+    since = world.later()
+    job = (await world.succeed(price=50_000)).job
+    await world.store.refund(job.id, 20_000, "ticket", world.later())
+    held = await world.add(price=10_000)
+    until = world.later()
+    await world.store.cancel_job(held.job.id, world.later())
+    statement = await world.store.statement(world.account.id, since, until)
+    assert (statement.opening, statement.closing, statement.charged) == (900_000, 870_000, 30_000)
+    before = await world.store.statement(world.account.id, START, since)
+    assert (before.opening, before.closing) == (0, 900_000)
+    after = await world.store.statement(world.account.id, until, world.later())
+    assert (after.opening, after.closing) == (870_000, sum(await world.wallet()))
+
+
+async def test_work_is_metered_by_day_model_and_device(world: World) -> None:
+    used = Usage(gpu_seconds=2, load_seconds=0.5, peak_vram=9, device="NVIDIA H200", model_digest="d")
+    record = await world.add(n=3, price=10_000)
+    for index in range(3):
+        done = await world.finish(await world.start(record, index), usage=used)
+    assert done.shards[0].usage == used
+    await world.store.count_sent(done.job.id, 500, world.now)
+    assert await world.store.metered() == [
+        Metered(
+            day=date(2026, 3, 1),
+            model="sdxl-1.0",
+            device="NVIDIA H200",
+            shards=3,
+            gpu_seconds=6,
+            load_seconds=1.5,
+            bytes_stored=3 * PICTURE.size,
+            bytes_sent=500,
+            revenue=10_000,
+        )
+    ]
+    assert await world.store.metered(since=date(2026, 3, 2)) == []
+    (margin,) = Costs.load().margins(of_job(done), by=lambda row: row.model)
+    assert (margin.revenue, margin.shards, margin.gpu_seconds) == (10_000, 3, 6)
+
+
+async def test_work_for_a_job_that_failed_is_a_cost_without_revenue(world: World) -> None:
+    record = await world.add(n=2)
+    await world.finish(await world.start(record, 0), usage=Usage(gpu_seconds=3, simulated=True))
+    failed = await world.store.fail_job(record.job.id, JobError(code="c", message="m"), world.later())
+    (row,) = await world.store.metered()
+    assert (row.gpu_seconds, row.revenue, row.device) == (3, 0, "simulated")
+    assert [row.revenue for row in of_job(failed)] == [0]

@@ -1,0 +1,171 @@
+"""Limits of keys and budget alerts: one suite for every store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from store_world import START, STORES, World, open_world
+
+from orchestrator.errors import InsufficientBalance, InvalidRequest, NotFound
+from orchestrator.store import KeyLimits, Scope
+from pricing.alerts import Watched
+
+APRIL = datetime(2026, 4, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(params=STORES)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(request.param, tmp_path) as world:
+        yield world
+
+
+async def test_a_key_knows_its_limits(world: World) -> None:
+    limits = KeyLimits(
+        scopes=frozenset({Scope.READ}),
+        models=frozenset({"sdxl-1.0"}),
+        expires_at=START + timedelta(days=1),
+        day_cap=1,
+        month_cap=2,
+    )
+    key = await world.store.add_key(world.account.id, "1" * 64, "pk-x", "ci", START, limits)
+    assert (await world.store.find_key("1" * 64), key.limits) == (key, limits)
+    assert key.may(Scope.READ)
+    assert not key.may(Scope.GENERATE)
+    assert key.may_use("sdxl-1.0")
+    assert not key.may_use("flux-1-dev")
+    assert key.usable(START)
+    assert not key.usable(START + timedelta(days=1))
+    assert world.key.may_use("anything")
+    assert (await world.store.limit_key(key.id, KeyLimits())).limits == KeyLimits()
+
+
+async def test_a_rotated_key_keeps_its_limits_and_ends_the_old_one(world: World) -> None:
+    limits = KeyLimits(day_cap=5)
+    await world.store.limit_key(world.key.id, limits)
+    new = await world.store.rotate_key(world.key.id, "2" * 64, "pk-new", world.later())
+    assert (new.name, new.limits, new.account) == (world.key.name, limits, world.account)
+    assert (await world.store.get_key(world.key.id)).revoked
+    assert not new.revoked
+    with pytest.raises(InvalidRequest):
+        await world.store.rotate_key(world.key.id, "3" * 64, "pk-again", world.later())
+
+
+async def test_a_key_spends_no_more_than_its_cap_a_day(world: World) -> None:
+    await world.store.limit_key(world.key.id, KeyLimits(day_cap=30_000))
+    await world.succeed(price=10_000)
+    await world.add(price=10_000)
+    await world.add(price=10_000)
+    with pytest.raises(InsufficientBalance) as caught:
+        await world.add(price=1)
+    assert caught.value.code == "key_spend_cap"
+    assert caught.value.details == {
+        "cap_usd": 0.03,
+        "spent_usd": 0.03,
+        "required_usd": 0.000001,
+        "period": "day",
+    }
+    other = await world.store.add_key(world.account.id, "1" * 64, "pk-x", "other", world.now)
+    await world.add(price=10_000, key_id=other.id)
+    for record in await world.store.unfinished():
+        await world.store.cancel_job(record.job.id, world.later())
+    await world.add(price=20_000)
+
+
+async def test_a_cap_for_the_month_outlives_the_day(world: World) -> None:
+    await world.store.limit_key(world.key.id, KeyLimits(day_cap=10_000, month_cap=15_000))
+    await world.succeed(price=10_000)
+    world.later(timedelta(days=1).total_seconds())
+    with pytest.raises(InsufficientBalance):
+        await world.add(price=10_000)
+    await world.succeed(price=5_000)
+    world.now = APRIL
+    await world.succeed(price=10_000)
+
+
+async def test_a_hundred_at_once_stay_within_the_cap(world: World) -> None:
+    await world.store.limit_key(world.key.id, KeyLimits(day_cap=70_000))
+    outcomes = await asyncio.gather(*(world.add() for _ in range(100)), return_exceptions=True)
+    assert sum(isinstance(outcome, InsufficientBalance) for outcome in outcomes) == 93
+
+
+async def test_unfinished_jobs_are_counted(world: World) -> None:
+    await world.succeed()
+    await world.add()
+    assert await world.store.count_unfinished(world.account.id) == 1
+
+
+async def test_an_alert_on_the_balance_fires_once_per_crossing(world: World) -> None:
+    async def fired() -> int:
+        return len(await world.store.messages(world.account.id))
+
+    alert = await world.store.add_alert(world.account.id, Watched.BALANCE, 900_000, "https://x.test/", START)
+    await world.add(price=500_000)
+    assert await fired() == 0
+    await world.succeed(price=100_001)
+    await world.succeed(price=10_000)
+    assert await fired() == 1
+    await world.store.credit(world.account.id, 200_000, "top-up", world.later())
+    await world.succeed(price=300_000)
+    assert await fired() == 2
+    message = (await world.store.messages(world.account.id))[-1]
+    assert (message.topic, message.url, message.payload["reading_usd"]) == (
+        "budget.alert",
+        "https://x.test/",
+        0.899999,
+    )
+    await world.store.remove_alert(world.account.id, alert.id)
+    assert await world.store.list_alerts(world.account.id) == []
+
+
+async def test_an_alert_on_spending_fires_once_a_period(world: World) -> None:
+    await world.store.add_alert(world.account.id, Watched.DAY, 20_000, None, START)
+    await world.store.add_alert(world.account.id, Watched.MONTH, 35_000, None, START)
+
+    async def watched() -> list[str]:
+        messages = await world.store.messages(world.account.id)
+        return [message.payload["watched"] for message in reversed(messages)]
+
+    for _ in range(3):
+        await world.succeed(price=10_000)
+    assert await watched() == ["day"]
+    world.later(timedelta(days=1).total_seconds())
+    for _ in range(3):
+        await world.succeed(price=10_000)
+    assert await watched() == ["day", "month", "day"]
+    assert await world.store.due_messages(world.now) == []
+
+
+async def test_an_alert_that_is_crossed_already_fires_at_once(world: World) -> None:
+    alert = await world.store.add_alert(world.account.id, Watched.BALANCE, 2_000_000, None, START)
+    assert alert.fired == "always"
+    assert len(await world.store.messages(world.account.id)) == 1
+
+
+async def test_another_accounts_alert_can_not_be_removed(world: World) -> None:
+    other = await world.store.add_account("Bob", "free", START)
+    alert = await world.store.add_alert(other.id, Watched.DAY, 1, None, START)
+    with pytest.raises(NotFound):
+        await world.store.remove_alert(world.account.id, alert.id)
+    with pytest.raises(NotFound):
+        await world.store.add_alert("acct_none", Watched.DAY, 1, None, START)
+
+
+async def test_a_message_is_due_until_it_is_delivered_or_given_up(world: World) -> None:
+    for number in range(2):
+        await world.store.add_alert(world.account.id, Watched.BALANCE, 2_000_000, f"https://{number}/", START)
+    first, second = await world.store.due_messages(START)
+    later = START + timedelta(minutes=1)
+    await world.store.message_failed(first.id, "HTTP 500", later)
+    await world.store.message_delivered(second.id, START)
+    assert await world.store.due_messages(START) == []
+    (again,) = await world.store.due_messages(later)
+    assert (again.id, again.attempts, again.error) == (first.id, 1, "HTTP 500")
+    await world.store.message_failed(first.id, "HTTP 410", None)
+    assert await world.store.due_messages(later + timedelta(days=1)) == []
+    delivered, failed = await world.store.messages(world.account.id)
+    assert (delivered.delivered_at, delivered.attempts) == (START, 1)
+    assert (failed.delivered_at, failed.attempts, failed.error) == (None, 2, "HTTP 410")

@@ -1,0 +1,53 @@
+"""Adopted instances that are not there, or not what was tested."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from comfy_instances.adopted import AdoptedFleet
+from comfy_instances.fleet import FleetError, InstanceInfo, InstanceState, wait_ready
+from comfy_instances.process import free_port
+
+ODD = Path(__file__).with_name("odd_instance.py")
+
+
+@pytest.mark.parametrize(
+    ("urls", "message"),
+    [
+        (["http://127.0.0.1:1", "http://127.0.0.1:1/"], "named twice"),
+        (["ftp://127.0.0.1"], "not the address"),
+        (["127.0.0.1:8188"], "not the address"),
+    ],
+)
+def test_addresses_are_checked_at_once(urls: list[str], message: str) -> None:
+    with pytest.raises(FleetError, match=message):
+        AdoptedFleet(urls)
+
+
+async def test_one_that_is_not_there_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    port = free_port()
+    options = ("--port", str(port), "--base-directory", str(tmp_path))
+    process = await asyncio.create_subprocess_exec(sys.executable, str(ODD), "old", *options)
+    fleet = AdoptedFleet(
+        [f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{port}"], probe_seconds=0.2, look_seconds=0.05
+    )
+    told: list[InstanceInfo] = []
+    fleet.subscribe(told.append)
+    await fleet.start()
+    try:
+        await wait_ready(fleet, count=1)
+        absent, old = fleet.instances()
+        assert (absent.state, absent.detail) == (InstanceState.DOWN, "not reachable")
+        assert old.state is InstanceState.READY
+        assert old.version == "0.3.64"
+        assert old.detail is not None
+        assert "0.33.0" in old.detail
+    finally:
+        await fleet.stop()
+        process.kill()
+        await process.wait()
+    assert {info.state for info in told if info.id == absent.id} == {InstanceState.DOWN}

@@ -1,0 +1,170 @@
+"""Jobs as a resource, idempotency, quotes and money, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.running import Service, running
+
+PATH = "/api/v1/images/generations"
+SMALL = {"model": "flux-1-schnell", "prompt": "a cat", "size": "256x256", "response_format": "url"}
+
+
+async def test_the_answer_says_what_was_made_and_what_it_cost(service: Service, key: str) -> None:
+    async with service.client(key) as http, http.post(PATH, json=SMALL | {"steps": 3}) as response:
+        body = await response.json()
+        assert response.status == 200
+        assert response.headers["X-PixelFactory-Simulated"] == "true"
+        assert response.headers["X-PixelFactory-Job"].startswith("job_")
+    usage = body["usage"]
+    assert usage.pop("duration_ms") >= 0
+    assert usage == {"model": "flux-1-schnell", "size": "256x256", "n": 1, "steps": 3, "cost_cents": 1.0}
+
+
+async def test_the_quote_is_what_is_charged(service: Service) -> None:
+    body = {"model": "sdxl-1.0", "prompt": "a cat", "n": 4, "size": "1024x1536", "response_format": "url"}
+    async with service.client(service.key("1.00")) as http:
+        async with http.post("/api/v1/quote", json=body) as response:
+            quote = await response.json()
+        assert quote == {
+            "model": "sdxl-1.0",
+            "cost_usd": 0.0132,
+            "cost_cents": 1.32,
+            "minimum_applied": False,
+        }
+        async with http.post(PATH, json=body) as response:
+            assert (await response.json())["usage"]["cost_cents"] == 1.32
+        async with http.get("/api/v1/billing/balance") as response:
+            assert await response.json() == {
+                "balance_usd": 0.9868,
+                "held_usd": 0.0,
+                "available_usd": 0.9868,
+                "currency": "USD",
+            }
+        async with http.get("/api/v1/billing/ledger") as response:
+            kinds = [entry["kind"] for entry in (await response.json())["entries"]]
+        assert kinds == ["capture", "hold", "credit"]
+
+
+async def test_the_same_idempotency_key_is_one_job(service: Service) -> None:
+    async with service.client(service.key("1.00")) as http:
+
+        async def ask(body: dict[str, Any]) -> tuple[int, str | None, Any]:
+            async with http.post(PATH, json=body, headers={"Idempotency-Key": "k1"}) as response:
+                return response.status, response.headers.get("X-PixelFactory-Job"), await response.json()
+
+        answers = await asyncio.gather(*(ask(SMALL) for _ in range(10)))
+        assert {(status, job) for status, job, _ in answers} == {(200, answers[0][1])}
+        status, _, body = await ask(SMALL | {"prompt": "a dog"})
+        assert (status, body["error"]["code"]) == (409, "idempotency_conflict")
+        async with http.get("/api/v1/billing/balance") as response:
+            assert (await response.json())["balance_usd"] == 0.99
+
+
+async def test_a_job_can_be_followed_live(service: Service, key: str) -> None:
+    async with service.client(key) as http:
+        async with http.post(PATH, json=SMALL | {"n": 2}, headers={"Prefer": "respond-async"}) as response:
+            job = await response.json()
+            assert response.status == 202
+        events = await _events(http, job["jobId"])
+    assert events[0][0] == "job"
+    last = events[-1][1]
+    assert (last["status"], last["shards"]) == ("completed", {"total": 2, "done": 2})
+    assert len(last["output"]["images"]) == 2
+
+
+async def _events(http: aiohttp.ClientSession, job: str) -> list[tuple[str, dict[str, Any]]]:
+    async with http.get(f"/api/v1/jobs/{job}/events") as response:
+        assert response.content_type == "text/event-stream"
+        text = await response.text()
+    events = []
+    for block in text.strip().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines())
+        events.append((fields["event"], json.loads(fields["data"])))
+    return events
+
+
+async def test_others_jobs_do_not_exist(service: Service, key: str) -> None:
+    async with service.client(key) as http, http.post(PATH, json=SMALL) as response:
+        job = response.headers["X-PixelFactory-Job"]
+    async with service.client(service.key()) as stranger:
+        for method in ("GET", "DELETE"):
+            async with stranger.request(method, f"/api/v1/jobs/{job}") as response:
+                theirs = await response.json()
+            async with stranger.request(method, f"/api/v1/jobs/{job[:-1]}x") as response:
+                assert (await response.json(), response.status) == (theirs, 404)
+
+
+async def test_jobs_are_listed_newest_first(service: Service) -> None:
+    async with service.client(service.key()) as http:
+        made = []
+        for _ in range(3):
+            async with http.post(PATH, json=SMALL) as response:
+                made.append(response.headers["X-PixelFactory-Job"])
+        async with http.get("/api/v1/jobs", params={"limit": "2"}) as response:
+            page = await response.json()
+        assert [job["jobId"] for job in page["jobs"]] == made[:0:-1]
+        async with http.get("/api/v1/jobs", params={"cursor": page["nextCursor"]}) as response:
+            rest = await response.json()
+        assert [job["jobId"] for job in rest["jobs"]] == made[:1]
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A service whose simulated cards need their whole time."""
+    slow = Service(
+        tmp_path_factory.mktemp("slow"),
+        ("--simulate", "1"),
+        {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "1", "PIXELFACTORY_DRAIN_SECONDS": "1"},
+    )
+    with running(slow) as started:
+        yield started
+
+
+async def test_a_cancelled_job_costs_nothing_and_frees_the_card(slow: Service) -> None:
+    async with slow.client(slow.key("1.00")) as http:
+        body = {"model": "wan2.1-t2v-fast", "prompt": "waves"}
+        async with http.post(PATH, json=body, headers={"Prefer": "respond-async"}) as response:
+            job = (await response.json())["jobId"]
+        await _until(http, job, "processing")
+        async with http.delete(f"/api/v1/jobs/{job}") as response:
+            assert (await response.json())["status"] == "cancelled"
+        async with http.get("/api/v1/billing/balance") as response:
+            assert (await response.json())["available_usd"] == 1.0
+        await _until_idle(slow)
+
+
+async def test_a_caller_who_goes_away_gives_the_job_up(slow: Service) -> None:
+    async with slow.client(slow.key("1.00")) as http:
+        body = {"model": "wan2.1-t2v-fast", "prompt": "waves"}
+        with pytest.raises(TimeoutError):
+            await http.post(PATH, json=body, timeout=aiohttp.ClientTimeout(total=0.5))
+        async with http.get("/api/v1/jobs", params={"limit": "1"}) as response:
+            job = (await response.json())["jobs"][0]["jobId"]
+        await _until(http, job, "cancelled")
+        await _until_idle(slow)
+
+
+async def _until(http: aiohttp.ClientSession, job: str, status: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            async with http.get(f"/api/v1/jobs/{job}") as response:
+                if (await response.json())["status"] == status:
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def _until_idle(service: Service) -> None:
+    """Until no instance has anything to do: within seconds, not when the film would have been done."""
+    async with asyncio.timeout(15), service.client(service.admin_token) as http:
+        while True:
+            async with http.get("/admin/v1/instances") as response:
+                rows = (await response.json())["instances"]
+            if not any(row["shards"] for row in rows):
+                return
+            await asyncio.sleep(0.05)

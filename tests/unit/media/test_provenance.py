@@ -1,0 +1,78 @@
+"""Results lose the graph that ComfyUI wrote into them, and nothing else."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.provenance import without_graph
+
+
+def picture(**texts: str) -> bytes:
+    info, buffer = PngInfo(), io.BytesIO()
+    for key, text in texts.items():
+        info.add_text(key, text, zip=key == "workflow")
+    Image.effect_noise((40, 30), 60).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def film(container: str, codec: str, **texts: str) -> bytes:
+    buffer = io.BytesIO()
+    options = {"movflags": "use_metadata_tags"} if container == "mp4" else {}
+    with av.open(buffer, "w", format=container, container_options=options) as target:
+        target.metadata.update(texts)
+        stream = target.add_stream(codec, rate=8)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for shade in range(0, 250, 50):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), shade, np.uint8), format="rgb24")
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def test_a_picture_loses_its_graph_and_keeps_its_pixels() -> None:
+    before = picture(prompt=json.dumps({"3": {}}), workflow="{}", note="kept")
+    after = without_graph(before, "image/png")
+    with Image.open(io.BytesIO(before)) as old, Image.open(io.BytesIO(after)) as new:
+        assert new.tobytes() == old.tobytes()
+        assert new.info == {"note": "kept"}  # type: ignore[comparison-overlap]
+
+
+def test_two_runs_of_the_same_pixels_become_the_same_file() -> None:
+    noise = picture(prompt="a")
+    other = noise.replace(b"prompt\0a", b"prompt\0b")
+    assert noise != other
+    assert without_graph(noise, "image/png") == without_graph(other, "image/png")
+
+
+@pytest.mark.parametrize(("container", "codec"), [("mp4", "libx264"), ("webm", "libvpx-vp9")])
+def test_a_film_loses_its_graph_and_keeps_its_frames(container: str, codec: str) -> None:
+    before = film(container, codec, prompt="{}", workflow="{}", note="kept")
+    after = without_graph(before, f"video/{container}")
+    reader = "matroska" if container == "webm" else container
+    with av.open(io.BytesIO(before), format=reader) as old, av.open(io.BytesIO(after), format=reader) as new:
+        keys = {key.lower() for key in new.metadata}
+        assert "note" in keys
+        assert not keys & {"prompt", "workflow"}
+        frames = [[frame.to_ndarray().tobytes() for frame in each.decode(video=0)] for each in (old, new)]
+    assert frames[0] == frames[1]
+    assert len(frames[0]) == 5
+
+
+def test_a_film_without_a_graph_is_not_touched() -> None:
+    data = film("mp4", "libx264", note="kept")
+    assert without_graph(data, "video/mp4") is data
+
+
+def test_a_broken_file_is_refused() -> None:
+    with pytest.raises(CorruptMedia):
+        without_graph(picture()[:60] + b"\0", "image/png")
+    with pytest.raises(CorruptMedia):
+        without_graph(b"\0\0\0\x18ftypmp42", "video/mp4")

@@ -70,8 +70,7 @@ def comfyui_launches(
     return [
         _comfyui(
             install,
-            id=f"cpu-{number}" if gpu is None else f"gpu-{number}",
-            directory=directory,
+            directory=directory / (f"cpu-{number}" if gpu is None else f"gpu-{number}"),
             models_dir=models_dir,
             gpu=gpu,
             profile=profile_for(gpu, profiles),
@@ -97,12 +96,12 @@ def gpu_environment(gpu: Gpu | None) -> dict[str, str]:
 
 
 def _comfyui(
-    install: Install, *, id: str, directory: Path, models_dir: Path, gpu: Gpu | None, profile: Profile
+    install: Install, *, directory: Path, models_dir: Path, gpu: Gpu | None, profile: Profile
 ) -> Launch:
     return Launch(
-        id=id,
+        id=directory.name,
         command=comfyui_command(install, models_dir, profile),
-        directory=(directory / id).resolve(),
+        directory=directory.resolve(),
         simulated=False,
         device="cpu" if gpu is None else gpu.name,
         environment=gpu_environment(gpu),

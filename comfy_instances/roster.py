@@ -91,7 +91,14 @@ class Roster:
             log.info("%s is %s%s", instance_id, shown, f": {info.detail}" if info.detail else "")
         member.info = info
         for listener in list(self._listeners):
+            self._tell(listener, info)
+
+    def _tell(self, listener: Listener, info: InstanceInfo) -> None:
+        try:
             listener(info)
+        except Exception:
+            # A listener's mistake must not leave a child without its keeper.
+            log.exception("a listener failed on %s", info.id)
 
     def _begin(self, instance_id: str, watching: Coroutine[Any, Any, None]) -> None:
         """Have `watching` for this instance run until `stop`."""

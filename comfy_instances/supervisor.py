@@ -69,6 +69,7 @@ class Supervisor:
                     # Our own mistake must not leave an instance without its keeper.
                     log.exception("supervision of %s failed", self.launch.id)
                     await self._end("supervision failed", planned=False)
+                    await asyncio.sleep(self.running_look)
         finally:
             await self._end("stopped", planned=True)
             self.output.close()
@@ -140,14 +141,16 @@ class Supervisor:
         if self._wish.is_set():
             self._wish.clear()
             await self._end("restarted by an operator", planned=True)
-        elif self._child is None:
-            return
-        elif self._child.exited.done():
-            await self._end(self._last_words(self._child.exited.result()), planned=False)
+        elif self._child is not None:
+            await self._look_at(self._child)
+
+    async def _look_at(self, child: Child) -> None:
+        if child.exited.done():
+            await self._end(self._last_words(child.exited.result()), planned=False)
         elif self._session is None:
             await self._connect()
         elif self._now() >= self._next_question:
-            await self._question(self._session, self._child)
+            await self._question(self._session, child)
 
     async def _connect(self) -> None:
         """Make the session once the port is open: before that there is nobody to talk to."""

@@ -97,8 +97,8 @@ class _Run:
             try:
                 finished = self.run_node(node_id)
             except Interrupted:
-                where = {"node_id": node_id, "node_type": self.class_type(node_id)}
-                where |= {"executed": self.course.executed}
+                where: dict[str, Any] = {"node_id": node_id, "node_type": self.class_type(node_id)}
+                where["executed"] = self.course.executed
                 self.course.tell("execution_interrupted", broadcast=True, **where)
                 return False
             except Exception as error:  # whatever a node raises is the prompt's end, not the instance's

@@ -47,8 +47,16 @@ def simulator(base: Path, *options: str) -> Iterator[Server]:
 
 @contextmanager
 def real_comfyui(folder: Path, base: Path, *options: str) -> Iterator[Server]:
-    """On the CPU, without paid nodes, with its database in memory."""
+    """On the CPU, without paid nodes, with its database in memory.
+
+    Its own custom node for pictures over the socket is linked in; ComfyUI does not start without the folder.
+    """
     port = free_port()
+    nodes = base / "custom_nodes"
+    nodes.mkdir(parents=True, exist_ok=True)
+    (nodes / "websocket_image_save.py").symlink_to(
+        folder / "source" / "custom_nodes" / "websocket_image_save.py"
+    )
     command = [str(folder / "venv" / "bin" / "python"), str(folder / "source" / "main.py"), "--cpu"]
     command += ["--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
     command += ["--port", str(port), "--base-directory", str(base), *options]

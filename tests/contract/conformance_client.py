@@ -91,7 +91,7 @@ class Client:
 
     async def hear_until(self, event: str, **data: Any) -> list[Any]:
         """Shapes of all messages up to the one of that type that carries `data`."""
-        heard = []
+        heard: list[Any] = []
         while True:
             message = await self.hear()
             if isinstance(message, bytes):

@@ -13,18 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from comfyui_server import installed_comfyui, real_comfyui
-from conformance_scenarios import SCENARIOS
+from conformance_scenarios import SCENARIOS, play
 
 RECORDING = Path(__file__).parent / "recorded" / "comfyui-0.33.0.json"
 
 
-def plain(value: Any) -> Any:
-    """As JSON would hand it back: tuples are lists."""
-    return json.loads(json.dumps(value))
-
-
 async def record(url: str) -> dict[str, Any]:
-    return {name: plain(await scenario(url)) for name, scenario in SCENARIOS.items()}
+    return {name: await play(name, url) for name in SCENARIOS}
 
 
 def main() -> int:

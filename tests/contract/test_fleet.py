@@ -262,6 +262,16 @@ async def test_who_unsubscribes_hears_no_more(world: World) -> None:
     assert heard == []
 
 
+async def test_a_listener_that_fails_disturbs_nobody(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(info: InstanceInfo) -> None:
+        raise RuntimeError("a mistake")
+
+    world.fleet.subscribe(fail)
+    async with started(world.fleet) as told:
+        assert told
+    assert "a listener failed" in caplog.text
+
+
 async def test_waiting_for_what_does_not_come(world: World) -> None:
     with pytest.raises(FleetError, match=r"not all instances were ready .*starting"):
         await wait_ready(world.fleet, within_seconds=0.05)

@@ -88,6 +88,15 @@ async def test_what_is_left_of_an_allowance_goes_at_the_end_of_the_month(world: 
     assert (await world.store.renew(world.account.id, 0, MAY, MAY)).available == 1_000_000
 
 
+async def test_a_month_without_an_allowance_ends_the_last_one_for_good(world: World) -> None:
+    await world.store.renew(world.account.id, 100_000, MARCH, MARCH)
+    job = (await world.succeed(price=40_000)).job
+    await world.store.renew(world.account.id, 0, APRIL, APRIL)
+    assert await world.store.allowance_left(world.account.id) == 0
+    await world.store.refund(job.id, None, "ticket", APRIL)
+    assert (await world.store.renew(world.account.id, 0, MAY, MAY)).available == 1_040_000
+
+
 async def test_an_allowance_that_was_spent_leaves_the_payments_alone(world: World) -> None:
     await world.store.renew(world.account.id, 100_000, MARCH, MARCH)
     await world.succeed(price=250_000)

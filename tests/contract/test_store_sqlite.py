@@ -16,7 +16,7 @@ import pytest
 from sqlite_utils import Database
 from store_world import PICTURE, START, USAGE, World, open_store, open_world
 
-from orchestrator.errors import InsufficientBalance
+from orchestrator.errors import InsufficientBalance, Unavailable
 from orchestrator.store import KeyLimits
 from orchestrator.store.sqlite.connection import Connections
 from orchestrator.store.sqlite.migrations import MIGRATIONS, statements
@@ -144,6 +144,31 @@ async def test_a_commit_that_fails_fails_every_write_of_its_group(tmp_path: Path
     await connections.write(quiet)
     assert await connections.read(accounts) == 1
     await connections.close()
+
+
+async def test_a_lock_that_another_process_keeps_is_said_to_pass(tmp_path: Path) -> None:
+    connections = Connections(tmp_path / "store.db", busy_seconds=0.05)
+    other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable) as caught:
+        await connections.write(lambda db: None)
+    assert caught.value.code == "store_unavailable"
+    other.close()
+    await connections.write(lambda db: None)
+    await connections.close()
+
+
+async def test_a_full_disk_refuses_jobs_and_breaks_none(world: World, tmp_path: Path) -> None:
+    held = await world.add()
+    connections = world.store._db  # type: ignore[attr-defined]
+    pages = await connections.read(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
+    await connections.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 2}").fetchall())
+    large = {"prompt": "x" * 100_000}
+    outcomes = await asyncio.gather(*(world.add(params=large) for _ in range(5)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} <= {Unavailable, sqlite3.OperationalError}
+    assert [record.job.id for record in await world.store.unfinished()] == [held.job.id]
+    await connections.write(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
+    await world.add(params=large)
 
 
 async def test_a_cancelled_caller_leaves_the_writer_at_work(world: World) -> None:

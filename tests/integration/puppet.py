@@ -14,8 +14,16 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from comfy_instances.session import FileRef, NodeOutput
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+#: What tests send, what its saver shows, and what the session makes of that.
+GRAPH = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "pf"}},
+}
 PICTURE = {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}]}
+FILE = NodeOutput("2", "images", FileRef("a.png"))
 
 
 @dataclass

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
-from puppet import PICTURE, Puppet, eventually
+from puppet import FILE, GRAPH, PICTURE, Puppet, eventually
 
 from comfy_instances.errors import BadGraph, InstanceGone, Interrupted, NodeFailed, NoOutput, OutOfMemory
 from comfy_instances.session import (
@@ -24,11 +24,6 @@ from comfy_instances.session import (
 )
 
 SETTINGS = SessionSettings(cancel_timeout_s=0.5, connect_timeout_s=1.0, max_output_bytes=3_000_000)
-GRAPH = {
-    "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16}},
-    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "pf"}},
-}
-FILE = NodeOutput("2", "images", FileRef("a.png"))
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
-from puppet import PICTURE, Prompt, Puppet, eventually
+from puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
 
-from comfy_instances.errors import InstanceGone, Interrupted, NodeFailed, NoOutput
-from comfy_instances.session import FileRef, NodeOutput, NodeStarted, Preview, Session, SessionSettings
+from comfy_instances.errors import InstanceGone, NodeFailed, NoOutput
+from comfy_instances.session import NodeOutput, NodeStarted, Preview, Session, SessionSettings
 
 #: Impatient, so that the tests are quick.
 SETTINGS = SessionSettings(
@@ -25,11 +25,6 @@ SETTINGS = SessionSettings(
     backoff_min_s=0.01,
     backoff_max_s=0.05,
 )
-GRAPH = {
-    "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16}},
-    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "pf"}},
-}
-FILE = NodeOutput("2", "images", FileRef("a.png"))
 
 
 @pytest.fixture
@@ -386,75 +381,3 @@ async def test_no_server_at_all() -> None:
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ValueError, match="address"):
         Session(url)
-
-
-async def test_after_our_crash_a_running_prompt_is_followed_to_its_end(server: Puppet) -> None:
-    async with Session(server.url, settings=SETTINGS) as crashed:
-        lost, prompt = await launch(server, crashed)
-        lost.cancel()
-    heard: list[Any] = []
-    async with Session(server.url, settings=SETTINGS) as session:
-        await session.wait_connected(5)
-        resumed = asyncio.create_task(session.resume(prompt.id, heard.append))
-        await eventually(lambda: [i for i in server.client_ids if i == prompt.client_id], 2)
-        await session.wait_connected(5)
-        await server.say(prompt, "executing", node="2")
-        await server.end(prompt, outputs={"2": PICTURE})
-        result = await resumed
-        assert result is not None
-        assert result.outputs == (FILE,)
-        assert heard == [NodeStarted(prompt.id, "2")]
-
-
-async def test_after_our_crash_both_prompts_are_followed_and_new_ones_are_heard(server: Puppet) -> None:
-    async with Session(server.url, settings=SETTINGS) as crashed:
-        runs = [asyncio.create_task(crashed.run(str(uuid4()), GRAPH)) for _ in range(2)]
-        one, two = await server.posted(2)
-        await server.begin(one)
-        for run in runs:
-            run.cancel()
-    async with Session(server.url, settings=SETTINGS) as session:
-        resumed = [asyncio.create_task(session.resume(prompt.id)) for prompt in (one, two)]
-        await eventually(lambda: [i for i in server.client_ids if i == one.client_id], 2)
-        fresh = asyncio.create_task(session.run(str(uuid4()), GRAPH))
-        await server.posted(3)
-        for prompt in await server.posted(3):
-            await server.say(prompt, "executed", node="2", output=PICTURE)
-            await server.end(prompt, outputs={"2": PICTURE})
-        results = await asyncio.gather(*resumed, fresh)
-        assert [result and result.outputs for result in results] == [(FILE,)] * 3
-
-
-async def test_a_resumed_prompt_takes_no_messages_from_one_that_runs(
-    server: Puppet, session: Session
-) -> None:
-    run, prompt = await launch(server, session)
-    foreign = Prompt(str(uuid4()), GRAPH, "somebody")
-    server.pending[foreign.id] = foreign
-    resumed = asyncio.create_task(session.resume(foreign.id))
-    await eventually(lambda: [r for r in server.requests if r == "GET /queue"], 2)
-    assert len(server.client_ids) == 1
-    for each in (prompt, foreign):
-        await server.end(each, outputs={"2": PICTURE})
-    assert (await run).outputs == (FILE,)
-    result = await resumed
-    assert result is not None
-    assert result.outputs == (FILE,)
-
-
-async def test_after_our_crash_an_ended_prompt_is_read_from_history(server: Puppet, session: Session) -> None:
-    run, prompt = await launch(server, session)
-    await server.end(prompt, outputs={"2": PICTURE})
-    result = await run
-    assert await session.resume(prompt.id) == result
-
-
-async def test_after_our_crash_an_interrupted_prompt_says_so(server: Puppet, session: Session) -> None:
-    prompt = Prompt(str(uuid4()), GRAPH, "somebody")
-    await server.end(prompt, "execution_interrupted", node_id="1", node_type="EmptyImage")
-    with pytest.raises(Interrupted):
-        await session.resume(prompt.id)
-
-
-async def test_after_our_crash_an_unknown_prompt_is_unknown(session: Session) -> None:
-    assert await session.resume(str(uuid4())) is None

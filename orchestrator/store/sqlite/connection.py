@@ -12,6 +12,7 @@ groups of 16, against 0.03 and 0.016 ms for NORMAL: with grouping, the stronger 
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import threading
@@ -24,10 +25,11 @@ from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, Unavailable
 from orchestrator.store.sqlite.migrations import migrate
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 READERS = 2
 #: Writes that may share a transaction: bounds how long the first of them waits.
@@ -36,9 +38,9 @@ GROUP = 64
 BUSY_SECONDS = 30
 
 
-def _connect(path: Path, *pragmas: str) -> sqlite3.Connection:
+def _connect(path: Path, busy_seconds: float, *pragmas: str) -> sqlite3.Connection:
     # isolation_level=None: transactions begin and end only where this module says so.
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
@@ -67,6 +69,15 @@ def _unicode_only() -> Iterator[None]:
         raise InvalidRequest("Text must be valid Unicode.", code="invalid_unicode") from error
 
 
+def _translated(error: Exception) -> Exception:
+    """A lock held too long, a full or broken disk: it may pass, and the caller did nothing wrong."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return error
+    unavailable = Unavailable("The store can not write now.", code="store_unavailable", retry_after=5)
+    unavailable.__cause__ = error
+    return unavailable
+
+
 @dataclass(frozen=True, slots=True)
 class _Write:
     function: Callable[..., Any]
@@ -77,13 +88,14 @@ class _Write:
 class Connections:
     """One file's writer and readers. Open once, close once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = _connect(path, "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+        pragmas = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+        self._writer = _connect(path, busy_seconds, *pragmas)
         migrate(Database(self._writer))
         self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         for _ in range(READERS):
-            self._readers.put(_connect(path, "query_only = ON"))
+            self._readers.put(_connect(path, busy_seconds, "query_only = ON"))
         self._pool = ThreadPoolExecutor(READERS, "store-reader")
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._closed = False
@@ -153,8 +165,9 @@ class Connections:
             with transaction(self._writer):
                 outcomes = [self._savepoint(write) for write in group]
         except Exception as error:  # the commit failed: nobody's write has happened
+            log.exception("a group of %d writes was rolled back", len(group))
             for write in group:
-                write.future.set_exception(error)
+                write.future.set_exception(_translated(error))
             return
         for write, (result, failure) in zip(group, outcomes, strict=True):
             if failure is None:

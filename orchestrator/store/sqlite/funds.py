@@ -9,14 +9,14 @@ from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest
 from orchestrator.store.sqlite import alerts, usage, wallet
 from orchestrator.store.sqlite.accounts import get_account
 from orchestrator.store.sqlite.jobs import existing_job
-from orchestrator.store.sqlite.rows import from_time, to_entry
+from orchestrator.store.sqlite.rows import from_time, to_entry, update
 from pricing import ledger
 from pricing.ledger import Balance, Entry, EntryKind
 from pricing.money import format_usd, to_usd
 from pricing.plans import unspent
 from pricing.statement import Statement
 
-#: Reference of the allowances that `renew` gives and takes back: `plan <first day>`.
+#: Reference of the allowances that `renew` gives and takes back: `plan <start of the month>`.
 _PLAN = "plan "
 
 
@@ -73,30 +73,31 @@ def renew(
 
     A period that is not later than the last one changes nothing, so a clock set back does no harm.
     """
-    have = wallet.balance(db, account_id)
-    last = _last_allowance(db, account_id)
-    reference = f"{_PLAN}{from_time(period_start)[:10]}"
-    if last is not None and str(last.reference) >= reference:
-        return have
-    if last is not None:
-        left = unspent(last.micros, _spent_since(db, last), have.available)
-        if left:
-            wallet.post(db, ledger.expire(account_id, left, str(last.reference), now))
+    period = from_time(period_start)
+    last = _renewed(db, account_id)
+    if last is not None and last >= period:
+        return wallet.balance(db, account_id)
+    left = allowance_left(db, account_id)
+    if left:
+        wallet.post(db, ledger.expire(account_id, left, f"{_PLAN}{last}", now))
     if micros:
-        wallet.post(db, ledger.grant(account_id, micros, reference, now))
+        wallet.post(db, ledger.grant(account_id, micros, f"{_PLAN}{period}", now))
+    update(db, "accounts", account_id, {"renewed": period})
     alerts.check(db, account_id, now)
     return wallet.balance(db, account_id)
 
 
 def allowance_left(db: sqlite3.Connection, account_id: str) -> int:
     """Micro-dollars of this month's allowance that are not spent. Raises NotFound."""
-    have, last = wallet.balance(db, account_id), _last_allowance(db, account_id)
-    return 0 if last is None else unspent(last.micros, _spent_since(db, last), have.available)
+    have = wallet.balance(db, account_id)
+    reference = f"{_PLAN}{_renewed(db, account_id)}"
+    allowance = wallet.booked(db, f"{EntryKind.GRANT}:{account_id}:{reference}")
+    return 0 if allowance is None else unspent(allowance.micros, _spent_since(db, allowance), have.available)
 
 
 def statement(db: sqlite3.Connection, account_id: str, since: datetime, until: datetime) -> Statement:
     """Raises NotFound."""
-    get_account(db, account_id)
+    opening = _total_before(db, account_id, since)
     rows = db.execute(
         "SELECT * FROM entries WHERE account_id = ? AND at >= ? AND at < ? ORDER BY id",
         (account_id, from_time(since), from_time(until)),
@@ -105,7 +106,7 @@ def statement(db: sqlite3.Connection, account_id: str, since: datetime, until: d
         account_id=account_id,
         since=since,
         until=until,
-        opening=_total_before(db, account_id, since),
+        opening=opening,
         entries=tuple(to_entry(row) for row in rows),
     )
 
@@ -128,13 +129,10 @@ def _refunded(db: sqlite3.Connection, job_id: str) -> int:
     return int(row[0])
 
 
-def _last_allowance(db: sqlite3.Connection, account_id: str) -> Entry | None:
-    row = db.execute(
-        "SELECT * FROM entries WHERE account_id = ? AND kind = 'grant' AND reference LIKE ?"
-        " ORDER BY id DESC LIMIT 1",
-        (account_id, f"{_PLAN}%"),
-    ).fetchone()
-    return None if row is None else to_entry(row)
+def _renewed(db: sqlite3.Connection, account_id: str) -> str | None:
+    """When the billing month began that the account is in."""
+    row = db.execute("SELECT renewed FROM accounts WHERE id = ?", (account_id,)).fetchone()
+    return row["renewed"] if row else None
 
 
 def _spent_since(db: sqlite3.Connection, allowance: Entry) -> int:
@@ -150,10 +148,11 @@ def _spent_since(db: sqlite3.Connection, allowance: Entry) -> int:
 
 
 def _total_before(db: sqlite3.Connection, account_id: str, moment: datetime) -> int:
+    """Counted back from today's balance, so that a late statement is as quick as an early one was."""
     mine = (ledger.wallet(account_id), ledger.held(account_id))
     row = db.execute(
         """SELECT coalesce(sum(micros * ((target IN (?, ?)) - (source IN (?, ?)))), 0)
-        FROM entries WHERE account_id = ? AND at < ?""",
+        FROM entries WHERE account_id = ? AND at >= ?""",
         (*mine, *mine, account_id, from_time(moment)),
     ).fetchone()
-    return int(row[0])
+    return wallet.balance(db, account_id).total - int(row[0])

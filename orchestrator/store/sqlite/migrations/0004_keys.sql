@@ -12,5 +12,7 @@ CREATE INDEX jobs_unfinished_account ON jobs (account_id) WHERE finished_at IS N
 -- The day from which the billing months of a plan are counted.
 ALTER TABLE accounts ADD COLUMN plan_since TEXT;
 UPDATE accounts SET plan_since = created_at;
+-- Start of the billing month whose allowance was given last.
+ALTER TABLE accounts ADD COLUMN renewed TEXT;
 
 CREATE INDEX entries_time ON entries (account_id, at);

@@ -1,0 +1,244 @@
+"""Finds the natural parameters of a graph by walking it from samplers and savers.
+
+What the author has marked comes first: a widget that holds `{{ name }}`, or a node whose title is the
+name of a parameter. Names of inputs alone decide nothing: a number is the length of the video because it
+is the `length` of the latent that a sampler draws on, not because it is called so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from orchestrator.catalog.bindings import WORDS, Bindings, Place
+from orchestrator.catalog.checks import reachable
+from orchestrator.catalog.facts import output_types
+from orchestrator.catalog.graph import Link, as_link, links_of
+from orchestrator.catalog.manifest import RESERVED_NAMES
+
+_MARK = re.compile(r"\{\{\s*([a-z][a-z0-9_]*)\s*\}\}")
+_SEEDS = ("seed", "noise_seed")
+_LENGTHS = ("length", "num_frames", "video_frames", "frames_number")
+_RATES = ("fps", "frame_rate")
+_MAX_IMAGES = 4
+
+# Inputs that a node titled with a parameter's name may mean.
+_TITLED = {
+    "prompt": ("text", "prompt", "value", "string"),
+    "negative_prompt": ("text", "prompt", "value", "string"),
+    "seed": (*_SEEDS, "value"),
+    "steps": ("steps", "value"),
+    "cfg_scale": ("cfg", "guidance", "value"),
+    "width": ("width", "value"),
+    "height": ("height", "value"),
+    "num_frames": (*_LENGTHS, "value"),
+    "fps": (*_RATES, "value"),
+    "image": ("image",),
+    "mask": ("image",),
+}
+
+
+def find_parameters(found: Bindings, outputs: Iterable[str]) -> None:
+    """Fills `found` with all that can be told; nodes that the `outputs` do not need are left out."""
+    needed = [id for id in found.graph if id in reachable(found.graph, outputs)]
+    _marked(found, needed)
+    samplers = [id for id in needed if _is_sampler(found, id)]
+    guiders = [id for id in needed if "GUIDER" in output_types(found.entry(id))]
+    _seeds(found, needed)
+    _steps(found, needed)
+    _prompts(found, samplers + guiders)
+    _guidance(found, samplers + guiders)
+    _sizes(found, samplers, needed)
+    _rates(found, needed)
+    _images(found, needed)
+    _loras(found, needed)
+
+
+def _marked(found: Bindings, needed: list[str]) -> None:
+    for id in needed:
+        node = found.graph[id]
+        for name, value in node["inputs"].items():
+            mark = _MARK.fullmatch(value) if isinstance(value, str) else None
+            if mark and mark[1] not in RESERVED_NAMES:
+                _bind_mark(found, mark[1], Place(id, name))
+        title = str(node.get("_meta", {}).get("title", "")).strip().lower().replace(" ", "_")
+        for name in _TITLED.get(title, ()):
+            if found.bind(title, found.literal(id, name) if name in node["inputs"] else None):
+                break
+
+
+def _bind_mark(found: Bindings, name: str, place: Place) -> None:
+    """A mark stands where a value should: the widget's own default takes its place."""
+    item = found.inputs(place.node).get(place.input)
+    default = item.options.get("default", "") if item else ""
+    if item is not None and item.choices and not default:
+        default = item.choices[0]
+    found.graph[place.node]["inputs"][place.input] = default
+    found.bind(name, place)
+
+
+def _is_sampler(found: Bindings, id: str) -> bool:
+    """Whether a node draws: it makes a latent out of a model, or a guider, and a latent."""
+    types = {item.type for item in found.inputs(id).values()}
+    return "LATENT" in output_types(found.entry(id)) and bool(types & {"MODEL", "GUIDER"})
+
+
+def _seeds(found: Bindings, needed: list[str]) -> None:
+    for id in needed:
+        inputs = found.graph[id]["inputs"]
+        for name in _SEEDS:
+            # A second stage that adds no noise has a seed that does nothing.
+            if name in inputs and inputs.get("add_noise") != "disable":
+                place = found.literal(id, name)
+                if place and isinstance(found.value(place), int):
+                    found.bind("seed", place, "{{ seed }}")
+
+
+def _steps(found: Bindings, needed: list[str]) -> None:
+    for id in needed:
+        if {"MODEL", "LATENT", "SIGMAS"} & {item.type for item in found.inputs(id).values()} or (
+            "SIGMAS" in output_types(found.entry(id))
+        ):
+            place = found.literal(id, "steps")
+            if place and isinstance(found.value(place), int):
+                found.bind("steps", place)
+    steps = found.parameters.get("steps", {}).get("default")
+    for id in needed if steps else ():
+        for name in ("start_at_step", "end_at_step"):
+            place = found.literal(id, name)
+            at = found.value(place) if place else None
+            if isinstance(at, int) and 0 < at <= steps:
+                whole = at == steps
+                found.bind("steps", place, "{{ steps }}" if whole else f"{{{{ steps * {at} // {steps} }}}}")
+
+
+def _prompts(found: Bindings, samplers: list[str]) -> None:
+    positive = list(_encoders(found, samplers, ("positive", "conditioning")))
+    for id in positive:
+        _bind_text(found, "prompt", id)
+    for id in _encoders(found, samplers, ("negative",)):
+        if id not in positive:
+            _bind_text(found, "negative_prompt", id)
+
+
+def _encoders(found: Bindings, samplers: list[str], names: tuple[str, ...]) -> Iterator[str]:
+    """Nodes from which a sampler's conditioning starts, nearest first."""
+    starts = (as_link(found.graph[id]["inputs"].get(name)) for id in samplers for name in names)
+    waiting = [link for link in starts if link is not None]
+    seen: set[Link] = set()
+    for link in waiting:  # grows while it is walked
+        if link in seen or "ZeroOut" in found.graph[link.node]["class_type"]:
+            continue
+        seen.add(link)
+        further = _conditionings(found, link)
+        if further:
+            waiting.extend(further)
+        else:
+            yield link.node
+
+
+def _conditionings(found: Bindings, link: Link) -> list[Link]:
+    """The conditionings that an output of a node is made from."""
+    inputs = found.inputs(link.node)
+    linked = {
+        name: source
+        for name, source in links_of(found.graph[link.node]["inputs"])
+        if name in inputs and inputs[name].type == "CONDITIONING"
+    }
+    if {"positive", "negative"} <= linked.keys():
+        return [linked["positive" if link.slot == 0 else "negative"]]
+    return list(linked.values())
+
+
+def _bind_text(found: Bindings, name: str, id: str) -> None:
+    for input, item in found.inputs(id).items():
+        if item.type == "STRING" and item.options.get("multiline"):
+            place = found.literal(id, input)
+            if place and isinstance(found.value(place), str):
+                # The text for a second encoder is the same prompt, whatever stands there.
+                same_node = any(other.node == id for other, text in found.places.items() if name in text)
+                found.bind(name, place, f"{{{{ {name} }}}}" if same_node else None)
+
+
+def _guidance(found: Bindings, samplers: list[str]) -> None:
+    """What is called cfg does nothing at 1: then an embedded guidance is meant."""
+    places = [place for id in samplers if (place := found.literal(id, "cfg"))]
+    if any(found.value(place) != 1 for place in places):
+        for place in places:
+            found.bind("cfg_scale", place)
+        return
+    on_the_way = reachable(found.graph, samplers)
+    for id in found.graph:
+        if id in on_the_way and "CONDITIONING" in output_types(found.entry(id)):
+            found.bind("cfg_scale", found.literal(id, "guidance"))
+    for place in places:
+        if "cfg_scale" not in found.parameters:
+            found.bind("cfg_scale", place)
+
+
+def _sizes(found: Bindings, samplers: list[str], needed: list[str]) -> None:
+    """From the latent that the first sampler starts from; other nodes follow where they agree."""
+    for id in _latents(found, samplers):
+        width, height = found.literal(id, "width"), found.literal(id, "height")
+        if width and height and isinstance(found.value(width), int) and isinstance(found.value(height), int):
+            found.bind("width", width)
+            found.bind("height", height)
+        for name in _LENGTHS:
+            place = found.literal(id, name)
+            if place and isinstance(found.value(place), int):
+                found.bind("num_frames", place)
+    for id in needed if "width" in found.parameters else ():
+        inputs = found.graph[id]["inputs"]
+        if {"width", "height"} <= inputs.keys():
+            found.bind("width", found.literal(id, "width"))
+            found.bind("height", found.literal(id, "height"))
+
+
+def _latents(found: Bindings, samplers: list[str]) -> Iterator[str]:
+    """The nodes that make a latent out of nothing, upstream of the samplers' latents, nearest first."""
+    starts = [as_link(found.graph[id]["inputs"].get("latent_image")) for id in samplers]
+    waiting = [link.node for link in starts if link is not None]
+    seen: set[str] = set()
+    for id in waiting:  # grows while it is walked
+        if id in seen:
+            continue
+        seen.add(id)
+        inputs = found.inputs(id)
+        sources = [link.node for name, link in links_of(found.graph[id]["inputs"]) if name in inputs]
+        kinds = {name for name, item in inputs.items() if item.type == "LATENT"}
+        if not kinds:
+            yield id
+        waiting.extend(source for source in sources if "LATENT" in output_types(found.entry(source)))
+
+
+def _rates(found: Bindings, needed: list[str]) -> None:
+    for id in needed:
+        for name in _RATES:
+            item = found.inputs(id).get(name)
+            place = found.literal(id, name) if item else None
+            if item is None or place is None or not isinstance(found.value(place), int | float):
+                continue
+            if "fps" in found.parameters and round(found.value(place)) != found.parameters["fps"]["default"]:
+                continue
+            found.bind("fps", place, "{{ fps }}" if item.type == "INT" else "{{ fps | float }}")
+
+
+def _images(found: Bindings, needed: list[str]) -> None:
+    """Pictures that callers upload, in the order in which they are loaded."""
+    for id in needed:
+        for name, item in found.inputs(id).items():
+            place = found.literal(id, name)
+            if item.options.get("image_upload") and place and place not in found.places:
+                count = sum(word.startswith("image") for word in found.parameters)
+                masks = output_types(found.entry(id)) == ["MASK"]
+                word = "mask" if masks else "image" if count == 0 else f"image{count + 1}"
+                if count < _MAX_IMAGES and word in WORDS:
+                    found.bind(word, place)
+
+
+def _loras(found: Bindings, needed: list[str]) -> None:
+    """How strongly the author's own LoRA works; which file it is stays as it was drawn."""
+    loaders = [id for id in needed if "lora_name" in found.graph[id]["inputs"]]
+    for id in loaders if len(loaders) == 1 else ():
+        for name in ("strength_model", "strength_clip"):
+            found.bind("lora_strength", found.literal(id, name))

@@ -1,0 +1,143 @@
+"""kill -9 of anything, at any moment: no job is lost, each is charged once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from tests.running import Service, running
+
+PATH = "/api/v1/images/generations"
+JOBS = 20
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Any:
+    environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.3"}
+    with running(Service(tmp_path / "data", ("--simulate", "2"), environment)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A service whose instances the tests tell to fail."""
+    with running(Service(tmp_path_factory.mktemp("faulty"), ("--simulate", "2"))) as started:
+        yield started
+
+
+async def test_a_killed_instance_and_a_killed_orchestrator_lose_none_of_20_jobs(service: Service) -> None:
+    key = service.key("1.00")
+    async with service.client(key) as http:
+        jobs = [await _submit(http, number) for number in range(JOBS)]
+        await _until_done(http, jobs, 3)
+        _kill_one_instance(service)
+        await _until_done(http, jobs, 8)
+
+    assert service.process is not None
+    children = psutil.Process(service.process.pid).children(recursive=True)
+    service.kill()
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive, "the children of a killed service must not outlive it"
+    assert len(gone) >= 2
+    assert service.audit() == []
+
+    service.start()
+    async with service.client(key) as http:
+        assert [await _submit(http, number) for number in range(JOBS)] == jobs
+        await _until_done(http, jobs, JOBS)
+        for job in jobs:
+            async with http.get(f"/api/v1/jobs/{job}") as response:
+                view = await response.json()
+            assert (view["status"], view["costCents"]) == ("completed", 1.0)
+            async with aiohttp.request("GET", view["output"]["images"][0]) as picture:
+                assert picture.status == 200
+        async with http.get("/api/v1/billing/balance") as response:
+            wallet = await response.json()
+        assert (wallet["balance_usd"], wallet["held_usd"]) == (0.8, 0.0)
+        async with http.get("/api/v1/billing/ledger", params={"limit": "100"}) as response:
+            kinds = [entry["kind"] for entry in (await response.json())["entries"]]
+        assert (kinds.count("hold"), kinds.count("capture"), kinds.count("release")) == (JOBS, JOBS, 0)
+
+
+async def _submit(http: aiohttp.ClientSession, number: int) -> str:
+    body = {"model": "flux-1-schnell", "prompt": f"cat {number}", "size": "512x512", "seed": number}
+    headers = {"Prefer": "respond-async", "Idempotency-Key": f"job-{number}"}
+    async with http.post(PATH, json=body, headers=headers) as response:
+        assert response.status == 202, await response.text()
+        return str((await response.json())["jobId"])
+
+
+async def _until_done(http: aiohttp.ClientSession, jobs: list[str], count: int) -> None:
+    async with asyncio.timeout(90):
+        while True:
+            async with http.get("/api/v1/jobs", params={"status": "completed", "limit": "100"}) as response:
+                done = {job["jobId"] for job in (await response.json())["jobs"]}
+            if len(done & set(jobs)) >= count:
+                return
+            await asyncio.sleep(0.05)
+
+
+def _kill_one_instance(service: Service) -> None:
+    assert service.process is not None
+    simulators = [
+        child
+        for child in psutil.Process(service.process.pid).children(recursive=True)
+        if "comfy_instances.simulator" in child.cmdline()
+    ]
+    assert len(simulators) == 2
+    simulators[0].kill()
+
+
+async def test_sigterm_ends_with_0_and_leaves_nothing_running(service: Service) -> None:
+    assert service.process is not None
+    async with service.client(service.key()) as http:
+        await _submit(http, 0)
+    children = psutil.Process(service.process.pid).children(recursive=True)
+    assert service.stop() == 0
+    assert not psutil.wait_procs(children, timeout=5)[1]
+
+
+@pytest.mark.parametrize("kind", ["crash", "drop_socket", "node_error", "no_output", "out_of_memory"])
+async def test_a_failing_instance_costs_time_and_no_money(faulty: Service, kind: str) -> None:
+    await _tell_all_to_fail(faulty, kind, 1)
+    async with faulty.client(faulty.key("1.00")) as http:
+        body = {"model": "flux-1-schnell", "prompt": "a cat", "size": "256x256"}
+        async with http.post(PATH, json=body) as response:
+            assert response.status == 200, await response.text()
+        async with http.get("/api/v1/billing/balance") as response:
+            assert (await response.json())["balance_usd"] == 0.99
+
+
+async def test_a_job_that_can_not_be_done_fails_and_is_not_charged(faulty: Service) -> None:
+    await _tell_all_to_fail(faulty, "node_error", 10)
+    async with faulty.client(faulty.key("1.00")) as http:
+        async with http.post(PATH, json={"model": "flux-1-schnell", "prompt": "a cat"}) as response:
+            error = (await response.json())["error"]
+            assert (response.status, error["type"], error["code"]) == (
+                500,
+                "generation_failed",
+                "node_failed",
+            )
+        async with http.get("/api/v1/billing/balance") as response:
+            assert (await response.json())["available_usd"] == 1.0
+
+
+async def _tell_all_to_fail(service: Service, kind: str, count: int) -> None:
+    """Waits until both instances are there, then has each fail its next `count` prompts."""
+    async with asyncio.timeout(30), service.client(service.admin_token) as http:
+        while True:
+            async with http.get("/admin/v1/instances") as response:
+                instances = (await response.json())["instances"]
+            if all(instance["state"] == "ready" for instance in instances):
+                break
+            await asyncio.sleep(0.05)
+    async with aiohttp.ClientSession() as http:
+        for instance in instances:
+            faults = {"kind": kind, "count": count}
+            async with http.post(f"{instance['url']}/simulator/faults", json=faults) as response:
+                assert response.status == 200, await response.text()

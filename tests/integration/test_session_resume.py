@@ -1,0 +1,118 @@
+"""A session after a crash of ours: what became of the prompts that an earlier one sent?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
+
+from comfy_instances.errors import Interrupted
+from comfy_instances.session import NodeStarted, Session, SessionSettings
+
+#: Impatient, so that the tests are quick.
+SETTINGS = SessionSettings(
+    connect_timeout_s=1.0,
+    silence_s=0.2,
+    gone_after_s=0.8,
+    stalled_after_s=0.5,
+    backoff_min_s=0.01,
+    backoff_max_s=0.05,
+)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Puppet]:
+    async with Puppet() as puppet:
+        yield puppet
+
+
+@pytest.fixture
+async def session(server: Puppet) -> AsyncIterator[Session]:
+    async with Session(server.url, settings=SETTINGS, rng=Random(1)) as session:
+        await session.wait_connected(5)
+        yield session
+
+
+async def launch(server: Puppet, session: Session, listener: Any = None) -> tuple[asyncio.Task[Any], Prompt]:
+    """A prompt that has begun to run."""
+    run = asyncio.create_task(session.run(str(uuid4()), GRAPH, listener))
+    (prompt,) = await server.posted()
+    await server.begin(prompt)
+    return run, prompt
+
+
+async def test_after_our_crash_a_running_prompt_is_followed_to_its_end(server: Puppet) -> None:
+    async with Session(server.url, settings=SETTINGS) as crashed:
+        lost, prompt = await launch(server, crashed)
+        lost.cancel()
+    heard: list[Any] = []
+    async with Session(server.url, settings=SETTINGS) as session:
+        await session.wait_connected(5)
+        resumed = asyncio.create_task(session.resume(prompt.id, heard.append))
+        await eventually(lambda: [i for i in server.client_ids if i == prompt.client_id], 2)
+        await session.wait_connected(5)
+        await server.say(prompt, "executing", node="2")
+        await server.end(prompt, outputs={"2": PICTURE})
+        result = await resumed
+        assert result is not None
+        assert result.outputs == (FILE,)
+        assert heard == [NodeStarted(prompt.id, "2")]
+
+
+async def test_after_our_crash_both_prompts_are_followed_and_new_ones_are_heard(server: Puppet) -> None:
+    async with Session(server.url, settings=SETTINGS) as crashed:
+        runs = [asyncio.create_task(crashed.run(str(uuid4()), GRAPH)) for _ in range(2)]
+        one, two = await server.posted(2)
+        await server.begin(one)
+        for run in runs:
+            run.cancel()
+    async with Session(server.url, settings=SETTINGS) as session:
+        resumed = [asyncio.create_task(session.resume(prompt.id)) for prompt in (one, two)]
+        await eventually(lambda: [i for i in server.client_ids if i == one.client_id], 2)
+        fresh = asyncio.create_task(session.run(str(uuid4()), GRAPH))
+        await server.posted(3)
+        for prompt in await server.posted(3):
+            await server.say(prompt, "executed", node="2", output=PICTURE)
+            await server.end(prompt, outputs={"2": PICTURE})
+        results = await asyncio.gather(*resumed, fresh)
+        assert [result and result.outputs for result in results] == [(FILE,)] * 3
+
+
+async def test_a_resumed_prompt_takes_no_messages_from_one_that_runs(
+    server: Puppet, session: Session
+) -> None:
+    run, prompt = await launch(server, session)
+    foreign = Prompt(str(uuid4()), GRAPH, "somebody")
+    server.pending[foreign.id] = foreign
+    resumed = asyncio.create_task(session.resume(foreign.id))
+    await eventually(lambda: [r for r in server.requests if r == "GET /queue"], 2)
+    assert len(server.client_ids) == 1
+    for each in (prompt, foreign):
+        await server.end(each, outputs={"2": PICTURE})
+    assert (await run).outputs == (FILE,)
+    result = await resumed
+    assert result is not None
+    assert result.outputs == (FILE,)
+
+
+async def test_after_our_crash_an_ended_prompt_is_read_from_history(server: Puppet, session: Session) -> None:
+    run, prompt = await launch(server, session)
+    await server.end(prompt, outputs={"2": PICTURE})
+    result = await run
+    assert await session.resume(prompt.id) == result
+
+
+async def test_after_our_crash_an_interrupted_prompt_says_so(server: Puppet, session: Session) -> None:
+    prompt = Prompt(str(uuid4()), GRAPH, "somebody")
+    await server.end(prompt, "execution_interrupted", node_id="1", node_type="EmptyImage")
+    with pytest.raises(Interrupted):
+        await session.resume(prompt.id)
+
+
+async def test_after_our_crash_an_unknown_prompt_is_unknown(session: Session) -> None:
+    assert await session.resume(str(uuid4())) is None

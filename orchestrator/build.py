@@ -53,13 +53,11 @@ class Running:
 
     app: web.Application
     service: Service
-    dispatcher: Dispatcher
-    fleet: Fleet
     drain_seconds: float
 
     async def drain(self) -> None:
         """Lets running shards end, then tells those who still wait that they wait in vain."""
-        await self.dispatcher.stop(self.drain_seconds)
+        await self.service.dispatcher.stop(self.drain_seconds)
         self.service.events.close()
 
 
@@ -108,47 +106,55 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         objects = await stack.enter_async_context(ObjectStore(await s3_access(settings, stack)))
         days = settings.output_lifetime_days
         await objects.ensure_bucket({"inputs/": days, "outputs/": days}, patience=settings.startup_seconds)
+        service = wire(settings, Parts(catalog, tariff, store, fleet, objects))
+        await service.dispatcher.start()
+        stack.push_async_callback(service.dispatcher.stop, 0.0)
+        yield Running(app=web_app(settings, service), service=service, drain_seconds=settings.drain_seconds)
 
-        events = EventHub()
-        settlement = Settlement(store, events, now)
-        runner = Runner(
-            fleet=fleet,
-            catalog=catalog,
-            objects=objects,
-            outputs=Outputs(objects, settings.store_patience_seconds),
-            settlement=settlement,
-            events=events,
-            token=lambda: secrets.token_hex(16),
-        )
-        dispatcher = Dispatcher(
-            scheduler=Scheduler(max_attempts=settings.max_attempts),
-            runner=runner,
-            settlement=settlement,
-            store=store,
-            clock=now,
-        )
-        limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-        service = Service(
-            catalog=catalog,
-            tariff=tariff,
-            store=store,
-            objects=objects,
-            dispatcher=dispatcher,
-            settlement=settlement,
-            events=events,
-            limits=limits,
-            clock=now,
-            random_bits=random.SystemRandom().getrandbits,
-        )
-        await dispatcher.start()
-        stack.push_async_callback(dispatcher.stop, 0.0)
-        yield Running(
-            app=web_app(settings, service),
-            service=service,
-            dispatcher=dispatcher,
-            fleet=fleet,
-            drain_seconds=settings.drain_seconds,
-        )
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a service is made of, each chosen already."""
+
+    catalog: Catalog
+    tariff: Tariff
+    store: Store
+    fleet: Fleet
+    objects: ObjectStore
+
+
+def wire(settings: Settings, parts: Parts) -> Service:
+    """The rooms between the HTTP edge and the parts, knowing of each other. Starts nothing."""
+    events = EventHub()
+    settlement = Settlement(parts.store, events, now)
+    runner = Runner(
+        fleet=parts.fleet,
+        catalog=parts.catalog,
+        objects=parts.objects,
+        outputs=Outputs(parts.objects, settings.store_patience_seconds),
+        settlement=settlement,
+        events=events,
+        token=lambda: secrets.token_hex(16),
+    )
+    dispatcher = Dispatcher(
+        scheduler=Scheduler(max_attempts=settings.max_attempts),
+        runner=runner,
+        settlement=settlement,
+        store=parts.store,
+        clock=now,
+    )
+    return Service(
+        catalog=parts.catalog,
+        tariff=parts.tariff,
+        store=parts.store,
+        objects=parts.objects,
+        dispatcher=dispatcher,
+        settlement=settlement,
+        events=events,
+        limits=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+        clock=now,
+        random_bits=random.SystemRandom().getrandbits,
+    )
 
 
 def web_app(settings: Settings, service: Service) -> web.Application:

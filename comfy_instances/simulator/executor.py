@@ -46,7 +46,6 @@ class Executor:
 
     def run(self, prompt: Prompt, fault: Fault | None) -> Outcome:
         """To its end, good or bad."""
-        self.device.interrupt.clear()
         run = _Run(self, prompt, fault)
         outcome = run.go()
         self.cache.keep(run.signatures.values())

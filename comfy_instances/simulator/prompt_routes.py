@@ -94,7 +94,7 @@ class PromptRoutes:
     async def free(self, request: web.Request) -> web.Response:
         """Answered at once, done when the running prompt has ended."""
         body = await request.json()
-        if body.get("unload_models", body.get("free_memory")):
+        if body.get("unload_models") or body.get("free_memory"):
             self._instance.worker.unload()
         if body.get("free_memory"):
             self._instance.worker.forget()

@@ -63,6 +63,8 @@ class Worker:
         threading.Thread(target=self._work, name="worker", daemon=True).start()
 
     async def run(self, prompt: Prompt, fault: Fault | None) -> Outcome:
+        """To its end. An interrupt that came before is forgotten, one from now on counts."""
+        self.device.interrupt.clear()
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Outcome] = loop.create_future()
 

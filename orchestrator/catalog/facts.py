@@ -51,6 +51,15 @@ class Input:
         return bool(self.options.get("forceInput") or self.options.get("defaultInput"))
 
     @property
+    def default(self) -> Any:
+        """What the widget shows before anybody has touched it; None where that is not known."""
+        if "default" in self.options:
+            return self.options["default"]
+        if self.choices is not None or self.type == "COMBO":
+            return self.choices[0] if self.choices else None
+        return {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}.get(self.type, "" if self.is_widget else None)
+
+    @property
     def takes_upload(self) -> bool:
         """Whether its choices are files that callers may add to."""
         return any(self.options.get(flag) for flag in _UPLOADS)

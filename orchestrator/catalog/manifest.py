@@ -102,7 +102,8 @@ class Pack(Frozen):
     """A custom node pack without which the graph does not run."""
 
     name: str
-    url: str = Field(pattern=r"^https?://[^\s]+$")
+    #: Empty where nobody knows.
+    url: str = Field("", pattern=r"^(https?://[^\s]+)?$")
     #: Commit, tag or version to install.
     ref: str = ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -30,15 +31,28 @@ MAX_IMAGES = 4
 EXAMPLE_IMAGE = "example.png"
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model's files as they were read."""
+
+    manifest: str
+    graph: str
+    #: What is known of nodes that come with a pack: `nodes.json`, as in `/object_info`.
+    node_facts: NodeFacts
+
+    @property
+    def template(self) -> dict[str, Any]:
+        """The graph with its expressions, as JSON."""
+        template: dict[str, Any] = json.loads(self.graph)
+        return template
+
+
 class Model:
     """A manifest and its compiled graph. Immutable; all methods are pure."""
 
-    def __init__(self, manifest: Manifest, graph: CompiledGraph, digest: str, node_facts: NodeFacts) -> None:
+    def __init__(self, manifest: Manifest, graph: CompiledGraph, source: Source) -> None:
         self.manifest = manifest
-        #: What is known of nodes that come with a pack: `nodes.json`, as in `/object_info`.
-        self.node_facts = node_facts
-        #: SHA-256 over both files, hexadecimal: says which version of the model made a picture.
-        self.digest = digest
+        self.source = source
         self._graph = graph
 
     @classmethod
@@ -55,13 +69,19 @@ class Model:
                 reason = f"there is no node {output.node!r} in {file.name}"
                 raise CatalogError(reason, file=directory / "model.toml", where="outputs")
         names = frozenset(manifest.parameters) | RESERVED_NAMES - {"item", "index"}
-        digest = hashlib.sha256(f"{manifest_text}\0{graph_text}".encode()).hexdigest()
-        model = cls(manifest, CompiledGraph(nodes, names, file), digest, _parse_facts(nodes_text, directory))
+        facts = _parse_facts(nodes_text, directory)
+        source = Source(manifest_text, graph_text, facts)
+        model = cls(manifest, CompiledGraph(nodes, names, file), source)
         model.render(model.example(), filename_prefix="example")
         return model
 
     def __repr__(self) -> str:
         return f"Model({self.id!r})"
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over manifest and graph, hexadecimal: says which version of the model made a picture."""
+        return hashlib.sha256(f"{self.source.manifest}\0{self.source.graph}".encode()).hexdigest()
 
     @property
     def id(self) -> str:

@@ -30,7 +30,7 @@ def check_request(model: Model, request: dict[str, Any], facts: NodeFacts) -> li
         return [Problem("template_error", str(error))]
     files = {weight.file for weight in model.manifest.weights}
     files |= {EXAMPLE_IMAGE, f"{EXAMPLE_LORA}.safetensors"}
-    facts = {**model.node_facts, **facts}
+    facts = {**model.source.node_facts, **facts}
     problems = check_graph(graph, facts, files)
     for output in model.outputs:
         entry = facts.get(graph[output.node]["class_type"], {}) if output.node in graph else None

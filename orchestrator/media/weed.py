@@ -87,7 +87,7 @@ class Home:
             str(binary),
             f"-config_dir={self.directory}",
             f"-logdir={self.directory}",
-            "-logtostderr=true",
+            "-logtostderr=true", "-vmodule=assign*=4,retry=4,master_grpc*=4,volume_layout=4,volume_growth=4,topology*=4",
             "mini",
             f"-dir={self.data}",
             f"-ip={_HOST}",

@@ -38,6 +38,12 @@ GROUP = 64
 BUSY_SECONDS = 30
 
 
+#: SQLite's primary result codes for trouble that lies outside of it.
+_PASSING = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
+)
+
+
 def _connect(path: Path, busy_seconds: float, *pragmas: str) -> sqlite3.Connection:
     # isolation_level=None: transactions begin and end only where this module says so.
     connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
@@ -71,7 +77,7 @@ def _unicode_only() -> Iterator[None]:
 
 def _translated(error: Exception) -> Exception:
     """A lock held too long, a full or broken disk: it may pass, and the caller did nothing wrong."""
-    if not isinstance(error, sqlite3.OperationalError):
+    if not isinstance(error, sqlite3.OperationalError) or error.sqlite_errorcode & 0xFF not in _PASSING:
         return error
     unavailable = Unavailable("The store can not write now.", code="store_unavailable", retry_after=5)
     unavailable.__cause__ = error
@@ -181,8 +187,10 @@ class Connections:
             with _unicode_only():
                 result = write.function(self._writer, *write.arguments)
         except Exception as failure:  # handed to the caller whose write it was
+            if not self._writer.in_transaction:
+                raise  # a full disk makes SQLite roll back everything, savepoints and all
             self._writer.execute("ROLLBACK TO one")
             self._writer.execute("RELEASE one")
-            return None, failure
+            return None, _translated(failure)
         self._writer.execute("RELEASE one")
         return result, None

@@ -1,6 +1,6 @@
 """Parameters of a graph that somebody else drew: which input each one sets, and in what range.
 
-`Bindings` is filled by `binding.py`, which knows where to look; here is how a found input is turned into
+`Bindings` is filled by `finder.py`, which knows where to look; here is how a found input is turned into
 an expression and a declaration.
 """
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.catalog.exchange.flatten import Scope, Value, executed, promoted_values, source_of
+from orchestrator.catalog.exchange.ui_graph import UiNode, parse_workflow
+from orchestrator.catalog.exchange.widgets import widget_values
 from orchestrator.catalog.facts import NodeFacts, inputs_of
-from orchestrator.catalog.flatten import Scope, Value, executed, promoted_values, source_of
 from orchestrator.catalog.graph import links_of
-from orchestrator.catalog.ui_graph import UiNode, parse_workflow
-from orchestrator.catalog.widgets import widget_values
 
 #: Where our own export keeps what a graph alone can not say.
 OWN_KEY = "pixel_factory"
@@ -34,11 +34,13 @@ def convert(data: Any, facts: NodeFacts) -> Converted:
     workflow = parse_workflow(data)
     own = workflow.extra.get(OWN_KEY)
     result = Converted({}, own=own if isinstance(own, dict) else {})
+    # In a file of our own, bypassed nodes are the optional parts of the template.
+    absent_too = bool(result.own)
 
     def widgets(node: UiNode) -> dict[str, Any]:
         return widget_values(node, facts.get(_class_type(node, facts)))
 
-    for scope, node in executed(Scope(workflow, workflow.root, widgets)):
+    for scope, node in executed(Scope(workflow, workflow.root, widgets), absent_too):
         class_type = _class_type(node, facts)
         entry = facts.get(class_type)
         if entry is None:

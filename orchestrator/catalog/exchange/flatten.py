@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.catalog.facts import ANY
-from orchestrator.catalog.graph import Link
-from orchestrator.catalog.ui_graph import (
+from orchestrator.catalog.exchange.ui_graph import (
     MAX_NODES,
     SUBGRAPH_INPUT,
     SUBGRAPH_OUTPUT,
@@ -23,6 +21,8 @@ from orchestrator.catalog.ui_graph import (
     UiNode,
     Workflow,
 )
+from orchestrator.catalog.facts import ANY
+from orchestrator.catalog.graph import Link
 
 VIRTUAL = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode", "SetNode", "GetNode"})
 _MAX_DEPTH = 32
@@ -67,20 +67,23 @@ class Scope:
         return node.type in self.workflow.subgraphs
 
 
-def executed(scope: Scope) -> Iterator[tuple[Scope, UiNode]]:
-    """Every node that a server will see, subgraphs unfolded, each with its scope."""
-    for count, found in enumerate(_executed(scope)):
+def executed(scope: Scope, absent_too: bool = False) -> Iterator[tuple[Scope, UiNode]]:
+    """Every node that a server will see, subgraphs unfolded, each with its scope.
+
+    With `absent_too` also those that are muted or bypassed.
+    """
+    for count, found in enumerate(_executed(scope, absent_too)):
         if count >= MAX_NODES:
             raise BadWorkflow(f"more than {MAX_NODES} nodes once subgraphs are unfolded")
         yield found
 
 
-def _executed(scope: Scope) -> Iterator[tuple[Scope, UiNode]]:
+def _executed(scope: Scope, absent_too: bool) -> Iterator[tuple[Scope, UiNode]]:
     for node in scope.graph.nodes.values():
-        if node.mode is not Mode.ALWAYS:
+        if node.mode is not Mode.ALWAYS and not absent_too:
             continue
         if scope.is_subgraph(node):
-            yield from _executed(scope.inside(node))
+            yield from _executed(scope.inside(node), absent_too)
         elif node.type not in VIRTUAL:
             yield scope, node
 

@@ -11,7 +11,7 @@ from typing import Any
 import av
 from PIL import Image
 
-from orchestrator.catalog.ui_graph import BadWorkflow, is_ui_format
+from orchestrator.catalog.exchange.ui_graph import BadWorkflow, is_ui_format
 
 #: Bytes of JSON; the largest workflows that people publish are below 2 MB.
 MAX_JSON_BYTES = 16 * 2**20

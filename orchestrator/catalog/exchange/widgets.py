@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from orchestrator.catalog.exchange.ui_graph import UiNode
 from orchestrator.catalog.facts import Input, declared_inputs, sub_inputs
-from orchestrator.catalog.ui_graph import UiNode
 
 _AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
 _SEED_NAMES = frozenset({"seed", "noise_seed"})
@@ -57,10 +57,11 @@ def _assigned(inputs: Iterator[Input] | list[Input], slots: _Slots) -> Iterator[
         if not item.is_widget:
             continue
         value = slots.take()
-        yield item.name, _typed(item, _default(item) if value is _NOTHING or value is None else value)
+        if value is _NOTHING or value is None:
+            value = _NOTHING if item.default is None else item.default
+        yield item.name, _typed(item, value)
         if item.type == "COMFY_DYNAMICCOMBO_V3":
-            chosen = (item.choices or (None,))[0] if value is _NOTHING else value
-            yield from _assigned(sub_inputs(item, chosen), slots)
+            yield from _assigned(sub_inputs(item, value), slots)
         elif _has_companion(item) and slots.skip_if(_AFTER_GENERATE) and item.type == "COMBO":
             slots.take()  # the filter that the list on screen is narrowed by
 
@@ -70,15 +71,6 @@ def _has_companion(item: Input) -> bool:
     if item.type == "INT":
         return bool(item.options.get("control_after_generate", item.name in _SEED_NAMES))
     return item.type == "COMBO" and bool(item.options.get("control_after_generate"))
-
-
-def _default(item: Input) -> Any:
-    """What the widget shows when nobody has touched it."""
-    if "default" in item.options:
-        return item.options["default"]
-    if item.choices is not None or item.type == "COMBO":
-        return item.choices[0] if item.choices else _NOTHING
-    return {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}.get(item.type, "")
 
 
 def _typed(item: Input, value: Any) -> Any:

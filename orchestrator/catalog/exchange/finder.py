@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from orchestrator.catalog.bindings import WORDS, Bindings, Place
 from orchestrator.catalog.checks import reachable
+from orchestrator.catalog.exchange.bindings import WORDS, Bindings, Place
 from orchestrator.catalog.facts import output_types
 from orchestrator.catalog.graph import Link, as_link, links_of
 from orchestrator.catalog.manifest import RESERVED_NAMES
@@ -102,14 +102,14 @@ def _steps(found: Bindings, needed: list[str]) -> None:
             place = found.literal(id, "steps")
             if place and isinstance(found.value(place), int):
                 found.bind("steps", place)
-    steps = found.parameters.get("steps", {}).get("default")
-    for id in needed if steps else ():
+    steps: int = found.parameters.get("steps", {}).get("default", 0)
+    for id in needed:
         for name in ("start_at_step", "end_at_step"):
             place = found.literal(id, name)
             at = found.value(place) if place else None
             if isinstance(at, int) and 0 < at <= steps:
-                whole = at == steps
-                found.bind("steps", place, "{{ steps }}" if whole else f"{{{{ steps * {at} // {steps} }}}}")
+                part = "" if at == steps else f" * {at} // {steps}"
+                found.bind("steps", place, f"{{{{ steps{part} }}}}")
 
 
 def _prompts(found: Bindings, samplers: list[str]) -> None:

@@ -1,0 +1,155 @@
+"""The house keeps its shape: sizes, nesting, annotations, and no drawer for everything.
+
+The doors between rooms are import-linter's, in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("orchestrator", "comfy_instances", "pricing")
+FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+
+MODULE_LINES, MEDIAN_MODULE_LINES = 300, 150
+FUNCTION_LINES, P90_FUNCTION_LINES = 50, 30
+NESTING = 3
+PARAMETERS = 5
+#: Names under which everything ends up that nobody found a place for.
+DRAWERS = {"utils", "helpers", "manager", "base", "common", "misc"}
+
+#: Where functions may take more parameters, and why.
+MANY_PARAMETERS = {
+    "orchestrator/cli/": "each parameter of a command is an option of the command line",
+    "comfy_instances/simulator/nodes/": "a node's function takes the node's inputs, by name",
+}
+#: Where anything at all may be caught, and why.
+BROAD_EXCEPT = {
+    "orchestrator/dispatcher.py": "an attempt's unexpected error fails the attempt, not the service",
+    "orchestrator/web/edge.py": "the caller gets a proper error whatever went wrong",
+}
+NESTERS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Found:
+    """A function and where it stands."""
+
+    file: str
+    node: Function
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.node.lineno} {self.node.name}"
+
+    @property
+    def lines(self) -> int:
+        return (self.node.end_lineno or self.node.lineno) - self.node.lineno + 1
+
+
+def _trees() -> Iterator[tuple[str, ast.Module]]:
+    for file in FILES:
+        yield str(file.relative_to(ROOT)), ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _functions() -> list[Found]:
+    return [
+        Found(file, node)
+        for file, tree in _trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+
+def _depth(node: ast.AST, depth: int = 0) -> int:
+    """Nested blocks below `node`; an `elif` counts as its `if`."""
+    deepest = depth
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, Function):
+            continue
+        chained = isinstance(node, ast.If) and isinstance(child, ast.If) and child in node.orelse
+        step = 1 if isinstance(child, NESTERS) and not chained else 0
+        deepest = max(deepest, _depth(child, depth + step))
+    return deepest
+
+
+def test_modules_are_short() -> None:
+    lines = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in FILES}
+    assert {file: count for file, count in lines.items() if count > MODULE_LINES} == {}
+    assert median(lines.values()) <= MEDIAN_MODULE_LINES
+
+
+def test_functions_are_short() -> None:
+    found = _functions()
+    assert [str(function) for function in found if function.lines > FUNCTION_LINES] == []
+    assert quantiles([function.lines for function in found], n=10)[-1] <= P90_FUNCTION_LINES
+
+
+def test_functions_are_flat() -> None:
+    assert [str(found) for found in _functions() if _depth(found.node) > NESTING] == []
+
+
+def test_functions_take_few_parameters() -> None:
+    many = []
+    for found in _functions():
+        names = [argument.arg for argument in found.node.args.posonlyargs + found.node.args.args]
+        # Keyword-only ones name themselves where they are called.
+        names = [name for name in names if name not in ("self", "cls")]
+        if len(names) > PARAMETERS and not found.file.startswith(tuple(MANY_PARAMETERS)):
+            many.append(str(found))
+    assert many == []
+
+
+def test_everything_is_annotated() -> None:
+    assert [str(found) for found in _functions() if found.node.returns is None] == []
+
+
+def test_there_is_no_drawer() -> None:
+    assert [str(file) for file in FILES if file.stem in DRAWERS] == []
+
+
+def test_annotations_are_never_evaluated() -> None:
+    lacking = [
+        file
+        for file, tree in _trees()
+        if any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in tree.body)
+        and "from __future__ import annotations" not in (ROOT / file).read_text()
+    ]
+    assert lacking == []
+
+
+def test_anything_is_caught_in_listed_places_only() -> None:
+    broad = {
+        file
+        for file, tree in _trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler)
+        and (
+            node.type is None
+            or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+        )
+        and not any(isinstance(inner, ast.Raise) and inner.exc is None for inner in ast.walk(node))
+    }
+    assert broad == set(BROAD_EXCEPT)
+
+
+def test_our_tests_patch_nothing() -> None:
+    words = ("unittest.mock", "MagicMock", "monkeypatch.setattr", "mocker.")
+    tests = [file for file in (ROOT / "tests").rglob("*.py") if file != Path(__file__).resolve()]
+    assert [str(file) for file in tests if any(word in file.read_text() for word in words)] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_says_what_it_is(package: str) -> None:
+    silent = [
+        file
+        for file, tree in _trees()
+        if file.startswith(package) and tree.body and not ast.get_docstring(tree)
+    ]
+    assert silent == []

@@ -19,7 +19,7 @@ class Film:
 
 def film(data: bytes) -> Film:
     """Decodes every frame. Raises for anything that is not a playable film."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         frames = sum(1 for _ in container.decode(stream))
         rate = stream.average_rate

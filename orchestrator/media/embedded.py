@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from asyncio.subprocess import Process
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,12 +30,25 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 #: A server that ran this long has recovered from whatever killed it before.
 _STABLE_SECONDS = 60.0
+#: A predecessor that was killed keeps its lock and ports for a moment longer.
+_LINGER_SECONDS = 2.0
 _LOG_BYTES = 10 * 1024 * 1024
 
 
 def restart_delay(deaths: int) -> float:
     """Seconds to wait before the next start, after so many deaths in a row."""
     return min(0.25 * 2.0 ** min(deaths - 1, 10), 30.0)
+
+
+async def _comes_true(holds: Callable[[], bool]) -> bool:
+    """Whether `holds` answers yes before a predecessor's time is over."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _LINGER_SECONDS
+    while not holds():
+        if loop.time() > end:
+            return False
+        await asyncio.sleep(0.05)
+    return True
 
 
 class EmbeddedS3:
@@ -92,9 +106,11 @@ class EmbeddedS3:
         binary = weed.find_binary()
         self._home.prepare()
         self._credentials = self._home.credentials()
-        self._lock = self._take_lock()
+        if not await _comes_true(self._take_lock):
+            raise ServerNotStarted(f"{self._home.directory} is in use by another service")
         try:
             await asyncio.to_thread(self._end_orphan)
+            await _comes_true(self._home.has_its_ports)
             self._ports = self._home.ports()
             await self._launch(binary)
         except BaseException:
@@ -177,15 +193,16 @@ class EmbeddedS3:
         self._home.pid.unlink(missing_ok=True)
         self._home.remove_sockets(self._ports)
 
-    def _take_lock(self) -> BinaryIO:
-        """Held by this process, not by the server: it is free again whatever becomes of us."""
+    def _take_lock(self) -> bool:
+        """The lock is held by this process, not by the server: free again whatever becomes of us."""
         file = self._home.lock.open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except OSError:
             file.close()
-            raise ServerNotStarted(f"{self._home.directory} is in use by another service") from error
-        return file
+            return False
+        self._lock = file
+        return True
 
     def _drop_lock(self) -> None:
         if self._lock:

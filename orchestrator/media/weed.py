@@ -70,15 +70,23 @@ class Home:
 
     def ports(self) -> dict[str, int]:
         """One port per service: those of last time where they are free, so that addresses stay good."""
-        try:
-            kept = {name: int(json.loads(self._ports.read_text())[name]) for name in _SERVICES}
-        except (OSError, ValueError, LookupError, TypeError):
-            kept = {}
+        kept = self._kept_ports()
         if kept and are_free(kept):
             return kept
         drawn = dict(zip(_SERVICES, _draw_ports(len(_SERVICES)), strict=True))
         _write_privately(self._ports, json.dumps(drawn))
         return drawn
+
+    def has_its_ports(self) -> bool:
+        """Whether `ports` would answer those of last time (or there was none)."""
+        return are_free(self._kept_ports())
+
+    def _kept_ports(self) -> dict[str, int]:
+        try:
+            found = json.loads(self._ports.read_text())
+            return {name: int(found[name]) for name in _SERVICES}
+        except (OSError, ValueError, LookupError, TypeError):
+            return {}
 
     def command(self, binary: Path, ports: dict[str, int]) -> list[str]:
         # A file of options that it keeps for itself would mix with ours.
@@ -87,7 +95,7 @@ class Home:
             str(binary),
             f"-config_dir={self.directory}",
             f"-logdir={self.directory}",
-            "-logtostderr=true", "-vmodule=assign*=4,retry=4,master_grpc*=4,volume_layout=4,volume_growth=4,topology*=4",
+            "-logtostderr=true",
             "mini",
             f"-dir={self.data}",
             f"-ip={_HOST}",
@@ -99,6 +107,9 @@ class Home:
             "-webdav=false",
             "-admin.ui=false",
             "-master.telemetry=false",
+            # The one volume server tells the master all there is to know within milliseconds. With what
+            # it remembers the master would first wait 15 seconds for others, and let every PUT wait.
+            "-master.resumeState=false",
             "-volume.preStopSeconds=0",
             *(f"-{name}.port={port}" for name, port in ports.items()),
             *(f"-{name}.port.grpc={port + _GRPC}" for name, port in ports.items()),

@@ -10,12 +10,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from meddler import Meddler
 from PIL import Image
-from real_server import RealServer, installation
 
 from comfy_instances.errors import BadGraph, InstanceGone, Interrupted, NodeFailed, NoOutput
 from comfy_instances.session import FileRef, NodeStarted, Progress, Session, SessionSettings
+from tests.comfyui.meddler import Meddler
+from tests.comfyui.real_server import RealServer, installation
 
 INSTALL = installation()
 pytestmark = [

@@ -6,9 +6,10 @@ import io
 import json
 from typing import Any
 
-from conformance_client import client
-from conformance_graphs import events, node, png
 from PIL import Image
+
+from tests.contract.conformance_client import client
+from tests.contract.conformance_graphs import events, node, png
 
 
 async def uploads(url: str) -> Any:

@@ -6,8 +6,9 @@ import io
 import json
 from typing import Any
 
-from conformance_client import Graph, shape
 from PIL import Image
+
+from tests.contract.conformance_client import Graph, shape
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
-from conformance_client import Graph, client, shape
-from conformance_graphs import broken_graphs, enlarged, events, node
+
+from tests.contract.conformance_client import Graph, client, shape
+from tests.contract.conformance_graphs import broken_graphs, enlarged, events, node
 
 
 async def refused_graphs(url: str) -> Any:

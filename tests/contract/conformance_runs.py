@@ -7,9 +7,10 @@ import io
 import json
 from typing import Any
 
-from conformance_client import client, shape
-from conformance_graphs import enlarged, entry, events, node, tedious, texts
 from PIL import Image
+
+from tests.contract.conformance_client import client, shape
+from tests.contract.conformance_graphs import enlarged, entry, events, node, tedious, texts
 
 
 async def happy_path(url: str) -> Any:

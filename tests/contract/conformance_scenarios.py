@@ -10,10 +10,16 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from conformance_client import client
-from conformance_files import uploads, videos, views
-from conformance_refusals import descriptions, origins, oversized, refused_bodies, refused_graphs
-from conformance_runs import (
+from tests.contract.conformance_client import client
+from tests.contract.conformance_files import uploads, videos, views
+from tests.contract.conformance_refusals import (
+    descriptions,
+    origins,
+    oversized,
+    refused_bodies,
+    refused_graphs,
+)
+from tests.contract.conformance_runs import (
     cached_second_run,
     failing_node,
     free_forgets,
@@ -24,7 +30,12 @@ from conformance_runs import (
     queue,
     switches,
 )
-from conformance_sockets import pictures_over_the_socket, socket_lost_and_found, taken_over, two_clients
+from tests.contract.conformance_sockets import (
+    pictures_over_the_socket,
+    socket_lost_and_found,
+    taken_over,
+    two_clients,
+)
 
 Scenario = Callable[[str], Awaitable[Any]]
 

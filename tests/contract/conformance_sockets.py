@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from conformance_client import client, shape
-from conformance_graphs import enlarged, events, node, tedious
+from tests.contract.conformance_client import client, shape
+from tests.contract.conformance_graphs import enlarged, events, node, tedious
 
 
 async def socket_lost_and_found(url: str) -> Any:

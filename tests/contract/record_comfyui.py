@@ -1,4 +1,4 @@
-"""Record what a real ComfyUI does in every scenario: `python tests/contract/record_comfyui.py`.
+"""Record what a real ComfyUI does in every scenario: `python -m tests.contract.record_comfyui`.
 
 The recording is what the simulator is held to where no ComfyUI is installed.
 """
@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from comfyui_server import installed_comfyui, real_comfyui
-from conformance_scenarios import SCENARIOS, play
+from tests.contract.comfyui_server import installed_comfyui, real_comfyui
+from tests.contract.conformance_scenarios import SCENARIOS, play
 
 RECORDING = Path(__file__).parent / "recorded" / "comfyui-0.33.0.json"
 

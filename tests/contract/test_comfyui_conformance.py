@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import Server, installed_comfyui, real_comfyui, simulator
-from conformance_scenarios import SCENARIOS, play
-from record_comfyui import RECORDING
+
+from tests.contract.comfyui_server import Server, installed_comfyui, real_comfyui, simulator
+from tests.contract.conformance_scenarios import SCENARIOS, play
+from tests.contract.record_comfyui import RECORDING
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from aiohttp.test_utils import TestServer
 from minio import Minio
 from minio.commonconfig import ENABLED, Filter
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
-from s3_server import S3Server
 
 from orchestrator.media.errors import ObjectMissing, StoreError, StoreRefused, StoreUnavailable
 from orchestrator.media.lifecycle import get_retention
 from orchestrator.media.objects import ObjectStore, S3Access, content_key
+from tests.s3_server import S3Server
 
 BUCKET = "contract"
 RETENTION = {"outputs/": 7, "inputs/": 1}

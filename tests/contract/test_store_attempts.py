@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from store_world import PICTURE, STORES, World, open_world
 
 from orchestrator.jobs import JobError, JobStatus, Output, ShardStatus, Usage
+from tests.contract.store_world import PICTURE, STORES, World, open_world
 
 ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from store_world import World, open_world
 
 from orchestrator.store.sqlite.audit import RULES, audit
+from tests.contract.store_world import World, open_world
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from store_world import PICTURE, START, STORES, World, open_world
 
 from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.jobs import JobError, Usage
 from orchestrator.store.metering import of_job
 from pricing.costs import Costs, Metered
 from pricing.ledger import EntryKind
+from tests.contract.store_world import PICTURE, START, STORES, World, open_world
 
 MARCH, APRIL, MAY = (datetime(2026, month, 1, 12, tzinfo=UTC) for month in (3, 4, 5))
 

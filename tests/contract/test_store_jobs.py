@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from store_world import PICTURE, STORES, USAGE, World, open_store, open_world
 
 from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.jobs import JobError, JobStatus, shards_of
+from tests.contract.store_world import PICTURE, STORES, USAGE, World, open_store, open_world
 
 ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
 

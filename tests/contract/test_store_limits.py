@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from store_world import START, STORES, World, open_world
 
 from orchestrator.errors import InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.store import KeyLimits, Scope
 from pricing.alerts import Watched
+from tests.contract.store_world import START, STORES, World, open_world
 
 APRIL = datetime(2026, 4, 1, 12, tzinfo=UTC)
 

@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from store_world import START, STORES, World, open_store, populate
 
 from orchestrator.errors import InsufficientBalance
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus
+from tests.contract.store_world import START, STORES, World, open_store, populate
 
 ERROR = JobError(code="generation_failed", message="It failed.")
 PRICES = st.sampled_from((0, 1, 5_000, 10_000, 400_000))

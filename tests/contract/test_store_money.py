@@ -8,12 +8,12 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from store_world import STORES, World, open_world
 
 from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.jobs import JobError, Usage
 from pricing import ledger
 from pricing.ledger import EntryKind
+from tests.contract.store_world import STORES, World, open_world
 
 
 @pytest.fixture(params=STORES)

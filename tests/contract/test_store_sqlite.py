@@ -14,20 +14,20 @@ from pathlib import Path
 
 import pytest
 from sqlite_utils import Database
-from store_world import PICTURE, START, USAGE, World, open_store, open_world
 
 from orchestrator.errors import InsufficientBalance, Unavailable
 from orchestrator.store import KeyLimits
 from orchestrator.store.sqlite.connection import Connections
 from orchestrator.store.sqlite.migrations import MIGRATIONS, statements
 from orchestrator.store.sqlite.rows import insert
+from tests.contract.store_world import PICTURE, START, USAGE, World, open_store, open_world
 
 #: Submits and finishes jobs until it is killed, and says so after each answer of the store.
 WORKER = f"""
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from store_world import World, open_store, populate
+from tests.contract.store_world import World, open_store, populate
 
 async def main():
     world = await populate(open_store("sqlite", Path(sys.argv[1])), 10**12)

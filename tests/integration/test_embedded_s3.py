@@ -16,12 +16,12 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
-from s3_server import S3Server
 
 from orchestrator.media import weed
 from orchestrator.media.embedded import EmbeddedS3, restart_delay
 from orchestrator.media.errors import ServerNotStarted
 from orchestrator.media.objects import ObjectStore
+from tests.s3_server import S3Server
 
 BUCKET = "outputs-of-a-test"
 PNG = "image/png"

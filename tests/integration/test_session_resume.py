@@ -9,10 +9,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
 
 from comfy_instances.errors import Interrupted
 from comfy_instances.session import NodeStarted, Session, SessionSettings
+from tests.integration.puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
 
 #: Impatient, so that the tests are quick.
 SETTINGS = SessionSettings(

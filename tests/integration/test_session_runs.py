@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
-from puppet import FILE, GRAPH, PICTURE, Puppet, eventually
 
 from comfy_instances.errors import BadGraph, InstanceGone, Interrupted, NodeFailed, NoOutput, OutOfMemory
 from comfy_instances.session import (
@@ -22,6 +21,7 @@ from comfy_instances.session import (
     Session,
     SessionSettings,
 )
+from tests.integration.puppet import FILE, GRAPH, PICTURE, Puppet, eventually
 
 SETTINGS = SessionSettings(cancel_timeout_s=0.5, connect_timeout_s=1.0, max_output_bytes=3_000_000)
 

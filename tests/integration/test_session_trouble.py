@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
-from puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
 
 from comfy_instances.errors import InstanceGone, NodeFailed, NoOutput
 from comfy_instances.session import NodeOutput, NodeStarted, Preview, Session, SessionSettings
+from tests.integration.puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
 
 #: Impatient, so that the tests are quick.
 SETTINGS = SessionSettings(

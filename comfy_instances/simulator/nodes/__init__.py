@@ -20,6 +20,7 @@ from comfy_instances.simulator.nodes import (
     media,
     sampling,
     saving,
+    scaling,
     texts,
 )
 from comfy_instances.simulator.nodes.call import Call, NodeFunction, Shown
@@ -27,6 +28,7 @@ from comfy_instances.simulator.nodes.stand_in import stand_in
 
 FUNCTIONS: Mapping[str, NodeFunction] = {
     **images.NODES,
+    **scaling.NODES,
     **masks.NODES,
     **latents.NODES,
     **sampling.NODES,

@@ -197,7 +197,8 @@ def start_frame_in_place(
     height, width = latent.samples.shape[-2:]
     frame = np.moveaxis(resize(image[:1], width, height)[..., :3].astype(np.float32) / 127.5 - 1, -1, 1)
     samples = latent.samples.copy()
-    samples[:, :3] = samples[:, :3] * (1 - strength) + frame[:, :, None] * strength
+    start = frame[:, :, None] if latent.is_video else frame
+    samples[:, :3] = samples[:, :3] * (1 - strength) + start * strength
     return (latent.with_samples(samples),)
 
 

@@ -104,7 +104,7 @@ class _StandIn:
         video = self.first(Video)
         if video is not None:
             return video.frames
-        height, width = self.inputs.get("height", 512), self.inputs.get("width", 512)
+        height, width = (self.inputs.get(side) or 512 for side in ("height", "width"))
         small = dream(fingerprint(self.inputs), 1, max(1, height // 8), max(1, width // 8))
         return resize(to_bytes((np.moveaxis(small, 0, -1) + 1) / 2), width, height, "bicubic")
 

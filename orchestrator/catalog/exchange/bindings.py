@@ -36,6 +36,8 @@ class Bindings:
     facts: NodeFacts
     parameters: dict[str, Declaration] = field(default_factory=dict)
     places: dict[Place, str] = field(default_factory=dict)
+    #: Places on nodes that only hold a value -> the input that it is for.
+    users: dict[Place, Input] = field(default_factory=dict)
 
     def entry(self, node: str) -> Mapping[str, Any]:
         return self.facts.get(self.graph[node]["class_type"], {})
@@ -56,8 +58,12 @@ class Bindings:
             return None if value is None or isinstance(value, list | dict) else Place(node, name)
         held = self.graph[link.node]["inputs"]
         written = [key for key in _VALUE_INPUTS if key in held and as_link(held[key]) is None]
-        linked = any(as_link(other) for other in held.values())
-        return Place(link.node, written[0]) if written and not linked else None
+        if not written or any(as_link(other) for other in held.values()):
+            return None
+        place, user = Place(link.node, written[0]), self.inputs(node).get(name)
+        if user is not None:
+            self.users.setdefault(place, user)
+        return place
 
     def bind(self, name: str, place: Place | None, expression: str | None = None) -> bool:
         """Lets the parameter `name` set a place, unless the place is taken or holds another value."""
@@ -68,7 +74,8 @@ class Bindings:
             if expression is None and value != self._first_value(name):
                 return False
         else:
-            self.parameters[name] = declare(name, value, self.inputs(place.node).get(place.input))
+            item = self.users.get(place) or self.inputs(place.node).get(place.input)
+            self.parameters[name] = declare(name, value, item)
         self.places[place] = expression or f"{{{{ {name} }}}}"
         return True
 
@@ -109,7 +116,9 @@ def _side(value: Any, options: Mapping[str, Any]) -> Declaration:
 def _frames(value: Any, options: Mapping[str, Any]) -> Declaration:
     grid = int(options.get("step") or 1)
     offset = value % grid
-    return _integer(value, offset or grid, max(257, value)) | _grid(grid, offset)
+    least = max(1, int(options.get("min", 1)))
+    low = least + (offset - least) % grid
+    return _integer(value, min(low, value), max(257, value)) | _grid(grid, offset)
 
 
 def _integer(value: int, low: int, high: int) -> Declaration:
@@ -134,7 +143,7 @@ _WORDS: Mapping[str, Callable[[Any, Mapping[str, Any]], Declaration]] = {
     "prompt": lambda value, _: {"type": "string", "required": True, "blank": False},
     "negative_prompt": lambda value, _: {"type": "string", "default": str(value)},
     "seed": lambda value, _: {"type": "seed"},
-    "steps": lambda value, _: _integer(value, 1, max(100, value)),
+    "steps": lambda value, options: _integer(value, 1, min(options.get("max", value), max(100, value))),
     "cfg_scale": _guidance,
     "width": _side,
     "height": _side,

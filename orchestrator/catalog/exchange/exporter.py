@@ -24,7 +24,7 @@ def export_api(model: Model) -> Graph:
     """The graph for the default request, in API format; optional nodes are there, linked to nothing."""
     graph = _filled(model)
     first = next(iter(graph))
-    graph[first]["_meta"][OWN_KEY]["manifest"] = model.source.manifest
+    graph[first]["_meta"][OWN_KEY] |= _whole(model)
     return graph
 
 
@@ -54,8 +54,14 @@ def export_ui(model: Model, facts: NodeFacts) -> dict[str, Any]:
         "links": links,
         "groups": [],
         "config": {},
-        "extra": {OWN_KEY: {"manifest": model.source.manifest}},
+        "extra": {OWN_KEY: _whole(model)},
     }
+
+
+def _whole(model: Model) -> dict[str, Any]:
+    """What belongs to no single node."""
+    facts = model.source.node_facts
+    return {"manifest": model.source.manifest} | ({"node_facts": facts} if facts else {})
 
 
 def _filled(model: Model) -> Graph:

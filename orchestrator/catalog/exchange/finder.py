@@ -15,12 +15,16 @@ from orchestrator.catalog.exchange.bindings import WORDS, Bindings, Place
 from orchestrator.catalog.facts import output_types
 from orchestrator.catalog.graph import Link, as_link, links_of
 from orchestrator.catalog.manifest import RESERVED_NAMES
+from orchestrator.catalog.parameters import MAX_SEED
 
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _MARK = re.compile(r"\{\{\s*([a-z][a-z0-9_]*)\s*\}\}")
 _SEEDS = ("seed", "noise_seed")
 _LENGTHS = ("length", "num_frames", "video_frames", "frames_number")
 _RATES = ("fps", "frame_rate")
 _MAX_IMAGES = 4
+# Inputs by which an encoder of several towers takes the text once for each.
+_TOWERS = frozenset({"clip_l", "clip_g", "t5xxl", "llama", "bert", "mt5xl", "qwen25_7b"})
 
 # Inputs that a node titled with a parameter's name may mean.
 _TITLED = {
@@ -91,7 +95,10 @@ def _seeds(found: Bindings, needed: list[str]) -> None:
             if name in inputs and inputs.get("add_noise") != "disable":
                 place = found.literal(id, name)
                 if place and isinstance(found.value(place), int):
-                    found.bind("seed", place, "{{ seed }}")
+                    item = found.inputs(place.node).get(place.input)
+                    limit = item.options.get("max", MAX_SEED) if item else MAX_SEED
+                    narrow = f" % {limit + 1}" if limit < MAX_SEED else ""
+                    found.bind("seed", place, f"{{{{ seed{narrow} }}}}")
 
 
 def _steps(found: Bindings, needed: list[str]) -> None:
@@ -151,21 +158,27 @@ def _conditionings(found: Bindings, link: Link) -> list[Link]:
 
 
 def _bind_text(found: Bindings, name: str, id: str) -> None:
+    """The texts of an encoder: the first is the prompt, others for its second tower are the same prompt;
+    any other text (lyrics, say) is a parameter of its own."""
     for input, item in found.inputs(id).items():
-        if item.type == "STRING" and item.options.get("multiline"):
-            place = found.literal(id, input)
-            if place and isinstance(found.value(place), str):
-                # The text for a second encoder is the same prompt, whatever stands there.
-                same_node = any(other.node == id for other, text in found.places.items() if name in text)
-                found.bind(name, place, f"{{{{ {name} }}}}" if same_node else None)
+        place = found.literal(id, input) if item.type == "STRING" and item.options.get("multiline") else None
+        if place is None or not isinstance(found.value(place), str):
+            continue
+        if not any(other.node == id for other in found.places):
+            found.bind(name, place)
+        elif input in _TOWERS:
+            found.bind(name, place, f"{{{{ {name} }}}}")
+        elif _NAME.fullmatch(input) and name == "prompt":
+            found.bind(input, place)
 
 
 def _guidance(found: Bindings, samplers: list[str]) -> None:
     """What is called cfg does nothing at 1: then an embedded guidance is meant."""
     places = [place for id in samplers if (place := found.literal(id, "cfg"))]
-    if any(found.value(place) != 1 for place in places):
-        for place in places:
-            found.bind("cfg_scale", place)
+    guided = [place for place in places if found.value(place) != 1]
+    for place in guided:
+        found.bind("cfg_scale", place)
+    if guided:
         return
     on_the_way = reachable(found.graph, samplers)
     for id in found.graph:

@@ -6,7 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Imported:
     unknown: tuple[str, ...]
     #: What the checks say of the new model.
     problems: tuple[Problem, ...]
+    #: Facts of nodes that come with a pack, where the file carries them.
+    node_facts: NodeFacts = field(default_factory=dict)
 
     def write(self, directory: Path, id: str) -> Path:
         """Puts the model's folder under `directory`. Raises FileExistsError, OSError."""
@@ -51,15 +53,10 @@ class Imported:
         folder.mkdir(parents=True)
         (folder / "model.toml").write_text(self.manifest, encoding="utf-8")
         (folder / "graph.json").write_text(self.graph, encoding="utf-8")
+        if self.node_facts:
+            text = json.dumps(self.node_facts, indent=1) + "\n"
+            (folder / "nodes.json").write_text(text, encoding="utf-8")
         return folder
-
-
-@dataclass(slots=True)
-class _Notes:
-    unknown: list[str] = field(default_factory=list)
-
-    def add(self, sentence: str) -> None:
-        self.unknown.append(sentence)
 
 
 def import_workflow(data: Any, *, id: str, facts: NodeFacts) -> Imported:
@@ -72,14 +69,15 @@ def import_workflow(data: Any, *, id: str, facts: NodeFacts) -> Imported:
     source = _converted(data, facts)
     own = restore(source.graph, source.own, facts)
     if own is not None:
-        return _checked(own.manifest(id), own.graph, {}, _Notes(), facts)
-    notes = _Notes()
+        node_facts = source.own.get("node_facts")
+        known = {**(node_facts if isinstance(node_facts, dict) else {}), **facts}
+        return replace(_checked(own.manifest_for(id), own.graph, {}, [], known), node_facts=node_facts or {})
     graph, outputs = _with_outputs(source.graph, facts)
     found = Bindings(graph, facts)
     find_parameters(found, outputs)
     needed = reachable(graph, outputs)
     manifest = draft_manifest(id, found, source, outputs, needed)
-    _note_what_is_missing(source, manifest, notes)
+    notes = _notes(source, manifest)
     template = {name: _templated(found, name, outputs) for name in graph if name in needed}
     fixed = {
         f"{name}.{key}": value
@@ -149,21 +147,23 @@ def _escaped(value: Any) -> Any:
     return f"{{{{ '{quoted}' }}}}"
 
 
-def _note_what_is_missing(source: Converted, manifest: Mapping[str, Any], notes: _Notes) -> None:
+def _notes(source: Converted, manifest: Mapping[str, Any]) -> list[str]:
+    """What the author should look after."""
+    notes = []
     for class_type, pack in source.unknown.items():
         place = f"; it is said to come from {pack}" if pack else ""
-        notes.add(f"nothing is known of the node class {class_type}{place}")
-    notes.add(f"its price: it is charged like {manifest['price_class']}")
-    notes.add("its license, its need of GPU memory and its time per step")
-    for weight in manifest["weights"]:
-        if not weight.get("url"):
-            notes.add(f"where {weight['path']} can be had")
+        notes.append(f"nothing is known of the node class {class_type}{place}")
+    notes.append(f"its price: it is charged like {manifest['price_class']}")
+    notes.append("its license, its need of GPU memory and its time per step")
+    files = [weight["path"] for weight in manifest["weights"] if not weight.get("url")]
+    notes.extend(f"where {file} can be had" for file in files)
     if "prompt" not in manifest["parameters"]:
-        notes.add("which text is the prompt, if there is one")
+        notes.append("which text is the prompt, if there is one")
+    return notes
 
 
 def _checked(
-    manifest: str, graph: Mapping[str, Any], fixed: Mapping[str, Any], notes: _Notes, facts: NodeFacts
+    manifest: str, graph: Mapping[str, Any], fixed: Mapping[str, Any], notes: list[str], facts: NodeFacts
 ) -> Imported:
     """Reads the new model as it will be read from disk. Raises BadWorkflow when that is not possible."""
     text = json.dumps(graph, indent=2, ensure_ascii=False) + "\n"
@@ -175,7 +175,7 @@ def _checked(
     except CatalogError as error:
         raise BadWorkflow(f"the graph makes no model: {error}") from error
     problems = tuple(check_model(model, facts))
-    return Imported(manifest, text, _expressions(nodes), fixed, tuple(notes.unknown), problems)
+    return Imported(manifest, text, _expressions(nodes), fixed, tuple(notes), problems)
 
 
 def _expressions(nodes: Mapping[str, Node]) -> dict[str, str]:

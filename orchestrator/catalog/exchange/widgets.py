@@ -13,6 +13,8 @@ from orchestrator.catalog.exchange.ui_graph import UiNode
 from orchestrator.catalog.facts import Input, declared_inputs, sub_inputs
 
 _AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
+# Buttons of the 3D loaders own slots too.
+_BUTTONS = frozenset({"upload3dmodel", "upload 3d model", "uploadExtraResources", "clear"})
 _SEED_NAMES = frozenset({"seed", "noise_seed"})
 
 
@@ -56,6 +58,8 @@ def _assigned(inputs: Iterator[Input] | list[Input], slots: _Slots) -> Iterator[
     for item in inputs:
         if not item.is_widget:
             continue
+        while slots.skip_if(_BUTTONS):
+            pass
         value = slots.take()
         if value is _NOTHING or value is None:
             value = _NOTHING if item.default is None else item.default

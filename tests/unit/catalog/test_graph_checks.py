@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from drafts import CATALOG, FACTS
 
 from orchestrator.catalog.checks import check_graph
 from orchestrator.catalog.render import Graph
+from tests.unit.catalog.drafts import CATALOG, FACTS
 
 SDXL = CATALOG["sdxl-1.0"]
 FILES = {weight.file for weight in SDXL.manifest.weights}

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drafts import node, parse, saving
 
 from orchestrator.catalog import CatalogError
 from orchestrator.catalog.graph import MAX_GRAPH_BYTES, Link, as_link, parse_graph
+from tests.unit.catalog.drafts import node, parse, saving
 
 
 def read(text: str) -> Any:

@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from drafts import CATALOG, SHIPPED, WEIGHTLESS, write
 
 from orchestrator.catalog import Catalog, CatalogError, load_model
 from orchestrator.errors import InvalidRequest
+from tests.unit.catalog.drafts import CATALOG, SHIPPED, WEIGHTLESS, write
 
 
 def test_a_model_is_found_by_id_and_alias() -> None:

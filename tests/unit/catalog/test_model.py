@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from drafts import CATALOG, PROMPT, SEED, node, parse, saving
 
 from orchestrator.catalog import CatalogError, Kind
 from orchestrator.errors import InvalidRequest
+from tests.unit.catalog.drafts import CATALOG, PROMPT, SEED, node, parse, saving
 
 FLUX = CATALOG["flux-1-schnell"]
 WAN = CATALOG["wan2.1-t2v-fast"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from drafts import PROMPT, SEED, node, parse, saving
 
 from orchestrator.catalog.render import Graph
+from tests.unit.catalog.drafts import PROMPT, SEED, node, parse, saving
 
 FLAG = {"type": "boolean"}
 LORAS = {"type": "loras"}

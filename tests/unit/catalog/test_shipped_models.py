@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drafts import CATALOG, FACTS, node, parse, saving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from orchestrator.catalog import Model
 from orchestrator.catalog.model_checks import EXAMPLE_LORA, check_model, check_request
 from orchestrator.catalog.parameters import MAX_SEED, Image, Images, Integer, Loras, Number, Parameter, Text
 from orchestrator.errors import InvalidRequest
+from tests.unit.catalog.drafts import CATALOG, FACTS, node, parse, saving
 
 MODELS = list(CATALOG)
 every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.id)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from drafts import showing, shown
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.catalog import CatalogError
+from tests.unit.catalog.drafts import showing, shown
 
 STEPS = {"type": "integer", "minimum": 1, "maximum": 50, "default": 4}
 CFG = {"type": "number", "minimum": 0.0, "maximum": 20.0, "default": 1.0}

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recording import recorded_names, recorded_run
 
 from comfy_instances.messages import (
     Executed,
@@ -30,6 +29,7 @@ from comfy_instances.messages import (
     Unknown,
 )
 from comfy_instances.wire import parse, parse_event
+from tests.unit.instances.recording import recorded_names, recorded_run
 
 
 def heard(name: str) -> list[Message]:

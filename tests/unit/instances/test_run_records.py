@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from recording import recorded_run, recording
 
 from comfy_instances.client import finding_lines, refusal
 from comfy_instances.history import Queue, parse_history, parse_queue
 from comfy_instances.messages import Executed, ExecutionError, ExecutionInterrupted, ExecutionSuccess
 from comfy_instances.outputs import FileRef, NodeOutput, outputs_of
 from comfy_instances.stats import Device, parse_stats
+from tests.unit.instances.recording import recorded_run, recording
 
 
 def test_a_recorded_queue() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from recording import recorded_run
 
 from comfy_instances.errors import InstanceError, Interrupted, NodeFailed, NoOutput, OutOfMemory
 from comfy_instances.history import parse_history
@@ -29,6 +28,7 @@ from comfy_instances.outputs import FileRef, NodeOutput
 from comfy_instances.progress import NodeStarted, Note, Preview, Progress
 from comfy_instances.tracker import Tracker, failure_of
 from comfy_instances.wire import parse
+from tests.unit.instances.recording import recorded_run
 
 SAVER = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 16}},

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from media_samples import animation, encoded, film, gradient, png_of_size, sound
 from PIL import Image
 
 from orchestrator.media.formats import EXTENSIONS, CorruptMedia, MediaInfo, convert_image, describe, sniff
+from tests.unit.media.media_samples import animation, encoded, film, gradient, png_of_size, sound
 
 Samples = dict[str, Callable[[], bytes]]
 

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media_samples import (
+from PIL import Image, ImageChops, ImageOps
+
+from orchestrator.errors import InvalidRequest
+from orchestrator.media.formats import CorruptMedia, describe
+from orchestrator.media.inputs import ImageLimits, InputImage, read_image
+from orchestrator.media.metadata import strip
+from tests.unit.media.media_samples import (
     SECRET,
     animation,
     encoded,
@@ -24,12 +30,6 @@ from media_samples import (
     png_of_size,
     webp_of_size,
 )
-from PIL import Image, ImageChops, ImageOps
-
-from orchestrator.errors import InvalidRequest
-from orchestrator.media.formats import CorruptMedia, describe
-from orchestrator.media.inputs import ImageLimits, InputImage, read_image
-from orchestrator.media.metadata import strip
 
 KINDS = ("PNG", "JPEG", "WEBP")
 PNG = encoded(gradient(), "PNG")

@@ -1,0 +1,93 @@
+"""The executor without a server around it, and graphs for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from comfy_instances.node_facts import load_packs, load_recorded
+from comfy_instances.simulator.device import Device
+from comfy_instances.simulator.executor import Executor
+from comfy_instances.simulator.faults import Fault
+from comfy_instances.simulator.hub import Encoded
+from comfy_instances.simulator.options import Folders
+from comfy_instances.simulator.prompt_queue import Outcome, Prompt
+from comfy_instances.simulator.validation import validate
+
+GIB = 1024**3
+FACTS = {**load_recorded(), **load_packs()}
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+@dataclass
+class Transcript:
+    """A wire that leads nowhere and remembers."""
+
+    events: list[tuple[str, Any]] = field(default_factory=list)
+    pictures: list[Encoded] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    dropped: list[str | None] = field(default_factory=list)
+
+    def send(self, event: str, data: Any, client_id: str | None) -> None:
+        self.events.append((event, data))
+
+    def send_step(self, step: dict[str, Any], picture: Encoded | None, client_id: str | None) -> None:
+        self.events.append(("progress", step))
+        if picture is not None:
+            self.pictures.append(picture)
+
+    def send_text(self, text: str, node_id: str) -> None:
+        self.texts.append((node_id, text))
+
+    def at(self, client_id: str | None, node_id: str | None) -> None:
+        pass
+
+    def drop(self, client_id: str | None) -> None:
+        self.dropped.append(client_id)
+
+    def of(self, event: str) -> list[Any]:
+        return [data for name, data in self.events if name == event]
+
+
+class Bench:
+    """Runs graphs one after the other on one simulated device."""
+
+    def __init__(self, base: Path, *, vram: int = 96 * GIB, previews: bool = False) -> None:
+        self.folders = Folders(base)
+        self.folders.prepare()
+        self.wire = Transcript()
+        self.device = Device(vram)
+        self.executor = Executor(FACTS, self.folders, self.device, self.wire, previews)
+        self._ids = count()
+
+    def run(self, graph: dict[str, Any], fault: Fault | None = None, **extra_data: Any) -> Outcome:
+        """Check the graph as the server does, and run it."""
+        verdict = validate(graph, FACTS, has_file=lambda name: (self.folders.input / name).exists())
+        if verdict.error is not None or verdict.node_errors:
+            raise AssertionError(verdict)
+        self.wire.events.clear()
+        prompt = Prompt(
+            number=next(self._ids),
+            prompt_id=f"prompt {next(self._ids)}",
+            graph=graph,
+            extra_data={"client_id": "me", "create_time": 0} | extra_data,
+            outputs=verdict.outputs,
+        )
+        return self.executor.run(prompt, fault)
+
+    def saved(self, outcome: Outcome) -> list[Path]:
+        """The files that a prompt has put out, in order."""
+        if not outcome.success:
+            raise AssertionError(outcome.messages[-1])
+        return [
+            self.folders.base / item["type"] / item["subfolder"] / item["filename"]
+            for shown in outcome.outputs.values()
+            for items in shown.values()
+            for item in items
+            if isinstance(item, dict)
+        ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 
 from comfy_instances.process import child_environment
 
 #: Lines of a failed command that its error quotes.
 QUOTED_LINES = 5
-LINE_BYTES = 2**20
+READ_BYTES = 2**16
+LINE_ENDS = re.compile(rb"[\r\n]+")
 Hear = Callable[[str], None]
 
 
@@ -25,14 +27,13 @@ class CommandFailed(Exception):
 
 
 async def run(command: Sequence[str], *, hear: Hear | None = None) -> None:
-    """Run to the end, passing each line of output on. Raises CommandFailed; a cancelled wait kills it."""
+    """Run to the end, passing each line on as it comes. Raises CommandFailed; a cancelled wait kills it."""
     process = await _spawn(command, stdin=False, merge=True)
     last: list[str] = []
     stream = process.stdout
     assert stream is not None
     try:
-        async for raw in stream:
-            line = raw.decode("utf-8", "replace").rstrip()
+        async for line in _lines(stream):
             last = [*last[-QUOTED_LINES + 1 :], line]
             if hear is not None:
                 hear(line)
@@ -57,6 +58,17 @@ async def output_of(command: Sequence[str], *, given: str = "") -> str:
     return out.decode("utf-8", "surrogateescape")
 
 
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """Lines as they come; a progress display, which overwrites its line, is one line each time."""
+    rest = b""
+    while chunk := await stream.read(READ_BYTES):
+        *lines, rest = LINE_ENDS.split(rest + chunk)
+        for line in lines:
+            yield line.decode("utf-8", "replace").rstrip()
+    if rest:
+        yield rest.decode("utf-8", "replace").rstrip()
+
+
 async def _spawn(command: Sequence[str], *, stdin: bool, merge: bool) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
     try:
@@ -65,7 +77,6 @@ async def _spawn(command: Sequence[str], *, stdin: bool, merge: bool) -> asyncio
             stdin=pipe if stdin else asyncio.subprocess.DEVNULL,
             stdout=pipe,
             stderr=asyncio.subprocess.STDOUT if merge else pipe,
-            limit=LINE_BYTES,
             # Neither may stop to ask a question that nobody sees.
             env=child_environment(
                 GIT_TERMINAL_PROMPT="0", PIP_NO_INPUT="1", PIP_DISABLE_PIP_VERSION_CHECK="1"

@@ -11,8 +11,6 @@ from comfy_instances.installation import venv_python
 from comfy_instances.lock import TorchPin
 
 PIP = ("-m", "pip", "install", "--progress-bar", "off")
-#: An index that is out of reach is given up quickly; there is another way.
-IMPATIENT = ("--retries", "0", "--timeout", "20")
 
 
 def torch_pin(choice: str, pins: Mapping[str, TorchPin]) -> TorchPin:
@@ -38,17 +36,10 @@ async def make_venv(venv: Path, hear: Hear) -> None:
         await run([sys.executable, "-m", "venv", "--clear", str(venv)], hear=hear)
 
 
-async def install_torch(venv: Path, pin: TorchPin, hear: Hear) -> bool:
-    """Whether the pin's own index was used; otherwise the default one was. Raises CommandFailed."""
-    command = [str(venv_python(venv)), *PIP]
-    if pin.index is not None:
-        try:
-            await run([*command, *IMPATIENT, "--index-url", pin.index, *pin.packages], hear=hear)
-            return True
-        except CommandFailed:
-            hear(f"{pin.index} does not answer, trying the default index")
-    await run([*command, *pin.packages], hear=hear)
-    return pin.index is None
+async def install_torch(venv: Path, pin: TorchPin, hear: Hear) -> None:
+    """Raises CommandFailed."""
+    index = ("--index-url", pin.index) if pin.index is not None else ()
+    await run([str(venv_python(venv)), *PIP, *index, *pin.packages], hear=hear)
 
 
 async def install_requirements(venv: Path, requirements: Path, pin: TorchPin, hear: Hear) -> None:

@@ -6,6 +6,7 @@
     ├── InstanceGone           instance_gone   nobody answers, or it forgot      retry elsewhere
     ├── NodeFailed             node_failed     a node raised while it ran        retry once, then fail
     ├── NoOutput               no_output       it ended well, but gave nothing   retry once, then fail
+    ├── Stalled                stalled         it runs and gets nowhere          restart it, retry elsewhere
     └── Interrupted            cancelled       somebody asked for it             nothing
 
 Messages are for operators: they may name nodes and exceptions, never prompts or secrets.
@@ -85,3 +86,9 @@ class Interrupted(InstanceError):
     """The prompt was cancelled, by us or by an operator of the instance."""
 
     kind = "cancelled"
+
+
+class Stalled(InstanceError):
+    """The prompt runs and makes no progress."""
+
+    kind = "stalled"

@@ -135,8 +135,7 @@ async def _fill_environment(directory: Path, pin: TorchPin, reporter: Reporter) 
     reporter.step(Step.ENVIRONMENT)
     await make_venv(venv, reporter.output)
     reporter.step(Step.TORCH)
-    if not await install_torch(venv, pin, reporter.output):
-        reporter.note(f"{pin.index} is out of reach: took the default wheels, which carry CUDA libraries")
+    await install_torch(venv, pin, reporter.output)
     reporter.step(Step.REQUIREMENTS)
     await install_requirements(venv, directory / "source" / "requirements.txt", pin, reporter.output)
 

@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 SHIPPED = Path(__file__).with_name("comfyui.lock.toml")
 
@@ -17,7 +16,7 @@ class TorchPin:
 
     #: `name==version`, what pip takes.
     packages: tuple[str, ...]
-    #: Package index that has builds for just this kind of machine; None: the default one.
+    #: Package index that an operator has chosen; None: the default one.
     index: str | None = None
 
 
@@ -48,9 +47,5 @@ def load_lock(path: Path = SHIPPED) -> Lock:
         commit=comfyui["commit"],
         requirements_sha256=comfyui["requirements_sha256"],
         may_lack=tuple(comfyui["may_lack"]),
-        torch={kind: _torch(entry) for kind, entry in content["torch"].items()},
+        torch={kind: TorchPin(tuple(entry["packages"])) for kind, entry in content["torch"].items()},
     )
-
-
-def _torch(entry: Mapping[str, Any]) -> TorchPin:
-    return TorchPin(tuple(entry["packages"]), entry.get("index"))

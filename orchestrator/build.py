@@ -135,6 +135,7 @@ def wire(settings: Settings, parts: Parts) -> Service:
         settlement=settlement,
         events=events,
         token=lambda: secrets.token_hex(16),
+        stall_seconds=settings.stall_seconds,
     )
     dispatcher = Dispatcher(
         scheduler=Scheduler(max_attempts=settings.max_attempts),
@@ -142,6 +143,7 @@ def wire(settings: Settings, parts: Parts) -> Service:
         settlement=settlement,
         store=parts.store,
         clock=now,
+        max_job_seconds=settings.max_job_seconds,
     )
     return Service(
         catalog=parts.catalog,
@@ -154,6 +156,7 @@ def wire(settings: Settings, parts: Parts) -> Service:
         limits=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
         clock=now,
         random_bits=random.SystemRandom().getrandbits,
+        max_wait=settings.max_wait_seconds,
     )
 
 

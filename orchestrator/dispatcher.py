@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
-from comfy_instances.errors import InstanceError
-from comfy_instances.fleet import Fleet, InstanceInfo, InstanceState
+from comfy_instances.errors import InstanceError, Stalled
+from comfy_instances.fleet import Fleet, FleetError, InstanceInfo, InstanceState
+from orchestrator.capability import served
 from orchestrator.catalog import Model
 from orchestrator.errors import ServiceError
+from orchestrator.failures import Failure, failure_of, for_caller
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, Shard, ShardStatus
-from orchestrator.media.errors import StoreError
+from orchestrator.recovery import Recovery
 from orchestrator.runner import Run, Runner
 from orchestrator.scheduler import (
     CancelShard,
@@ -32,6 +34,7 @@ from orchestrator.scheduler import (
     Scheduler,
     ShardDone,
     ShardFailed,
+    Tick,
     Work,
 )
 from orchestrator.settlement import Clock, Settlement
@@ -39,24 +42,10 @@ from orchestrator.store import Store
 
 log = logging.getLogger(__name__)
 
-#: What a caller is told, by the kind of the last failure.
-REASONS = {
-    "bad_graph": "The model's graph was refused by the instance.",
-    "out_of_memory": "The request needs more GPU memory than there is.",
-    "instance_gone": "The instances that ran the request went away each time.",
-    "node_failed": "A step of the model failed.",
-    "no_output": "The model gave no usable output.",
-    "cancelled": "The run was interrupted on its instance.",
-    "store_unavailable": "The result could not be stored.",
-    "abandoned": "The run was lost with its instance.",
-    "internal": "The service failed to carry the request out.",
-}
-
-
-#: How long a restart waits for the instance of a prompt that was under way.
-RECOVERY_SECONDS = 15.0
-
-Failure = tuple[str, str]
+#: How long a hung run may take to heed an interrupt before its instance is restarted.
+INTERRUPT_SECONDS = 10.0
+#: How often old jobs are looked for.
+TICK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,27 +61,49 @@ class Dispatcher:
     """Owns the scheduler and the tasks that run attempts."""
 
     def __init__(
-        self, *, scheduler: Scheduler, runner: Runner, settlement: Settlement, store: Store, clock: Clock
+        self,
+        *,
+        scheduler: Scheduler,
+        runner: Runner,
+        settlement: Settlement,
+        store: Store,
+        clock: Clock,
+        max_job_seconds: float,
     ) -> None:
         self.scheduler = scheduler
         self._runner = runner
         self._settlement = settlement
         self._store = store
+        self._recovery = Recovery(runner=runner, store=store, settlement=settlement)
         self._clock = clock
+        self._max_job_seconds = max_job_seconds
         self._active: dict[str, Active] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        #: What each instance said it has, and the models which that covers.
+        self._facts: dict[str, tuple[Mapping[str, Any], frozenset[str]]] = {}
         self._unsubscribe: Callable[[], None] = lambda: None
+        self._ticking: asyncio.Task[None] | None = None
         self._stopping = False
 
     @property
     def fleet(self) -> Fleet:
         return self._runner.fleet
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it begins nothing new any more."""
+        return self._stopping
+
     def assigned(self, instance_id: str) -> list[Active]:
         """What an instance has been given, the running shard first."""
         card = self.scheduler.cards.get(instance_id)
         shards = [assignment.work.shard_id for assignment in card.assigned] if card else []
         return [self._active[shard] for shard in shards if shard in self._active]
+
+    async def _tick(self) -> None:
+        while not self._stopping:
+            await asyncio.sleep(TICK_SECONDS)
+            self._feed(Tick())
 
     async def start(self) -> None:
         """Takes up what an earlier process left: waiting shards wait on, sent ones are looked for."""
@@ -104,6 +115,7 @@ class Dispatcher:
             self.add(record)
         for attempt in sent:
             self._spawn(self._recover(attempt))
+        self._ticking = asyncio.create_task(self._tick())
 
     async def stop(self, patience: float) -> None:
         """Begins nothing new, gives running attempts `patience` seconds, leaves the rest for next time."""
@@ -111,6 +123,8 @@ class Dispatcher:
             return
         self._stopping = True
         self._unsubscribe()
+        if self._ticking:
+            self._ticking.cancel()
         if self._tasks:
             log.info("waiting up to %g s for %d running shard(s)", patience, len(self._tasks))
             await asyncio.wait(self._tasks, timeout=patience)
@@ -128,7 +142,9 @@ class Dispatcher:
             self._spawn(self._fail(record.job.id, JobError(code=gone.code, message=gone.message)))
             return
         self._active |= {shard.id: Active(job=record.job, shard=shard) for shard in fresh}
-        self._feed(JobAdded(works=[_work(record.job, shard, model) for shard in fresh]))
+        age = (self._clock() - record.job.created_at).total_seconds()
+        deadline = monotonic() + self._max_job_seconds - age
+        self._feed(JobAdded(works=[_work(record.job, shard, model, deadline) for shard in fresh]))
 
     def drop(self, job_id: str) -> None:
         """The job needs nothing more: waiting shards go, running ones are cancelled."""
@@ -142,11 +158,23 @@ class Dispatcher:
     def _instance_changed(self, info: InstanceInfo) -> None:
         match info.state:
             case InstanceState.READY:
-                self._feed(InstanceUp(instance_id=info.id, vram=info.vram_total))
+                models = self._served(info)
+                self._feed(InstanceUp(instance_id=info.id, vram=info.vram_total, models=models))
             case InstanceState.DRAINING:
                 self._feed(InstanceDown(instance_id=info.id, lost=False))
             case _:
                 self._feed(InstanceDown(instance_id=info.id))
+
+    def _served(self, info: InstanceInfo) -> frozenset[str] | None:
+        """Models that it can serve, found out once for each time it was asked what it has."""
+        facts = self.fleet.node_facts(info.id)
+        known = self._facts.get(info.id)
+        if facts is None or (known and known[0] is facts):
+            return known[1] if known else None
+        models = served(self._runner.catalog, facts, simulated=info.simulated)
+        self._facts[info.id] = (facts, models)
+        log.info("%s can serve %d of %d model(s)", info.id, len(models), len(self._runner.catalog))
+        return models
 
     def _feed(self, event: Event) -> None:
         if self._stopping:
@@ -163,7 +191,7 @@ class Dispatcher:
             case FreeMemory(instance_id=instance_id):
                 self._spawn(self._free(instance_id))
             case FailJob(job_id=job_id, kind=kind):
-                self._spawn(self._fail(job_id, JobError(code=kind, message=REASONS[kind])))
+                self._spawn(self._fail(job_id, for_caller(kind)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -185,7 +213,7 @@ class Dispatcher:
         def ended(seconds: float | None) -> None:
             self._feed(RunEnded(shard_id=attempt.shard_id, instance_id=instance_id, seconds=seconds))
 
-        failure = await self._failure_of(self._run(active, attempt, ended))
+        failure = await failure_of(self._run(active, attempt, ended))
         ended(None)
         await self._report(attempt, failure)
 
@@ -195,54 +223,9 @@ class Dispatcher:
             await self._runner.run(Run(attempt=attempt, shard=active.shard, model=model), ended)
 
     async def _recover(self, attempt: Attempt) -> None:
-        """Finds out what became of a prompt that an earlier process sent: settles it or has it run again."""
-        record = await self._store.get_job(attempt.shard_id.rpartition("-")[0])
-        shard = (
-            next((shard for shard in record.shards if shard.id == attempt.shard_id), None) if record else None
-        )
-        if record is None or shard is None or record.job.finished:
-            await self._settlement.missed(attempt, "abandoned", "the job is finished")
-            return
-        self._active[shard.id] = Active(job=record.job, shard=shard, attempt=attempt)
-        failure = await self._failure_of(self._look_for(record, shard, attempt))
-        del self._active[shard.id]
-        if failure:
-            await self._settlement.missed(attempt, *failure)
-            again = await self._store.get_job(record.job.id)
-            if again and not self._stopping:
-                self.add(again)
-
-    async def _look_for(self, record: JobRecord, shard: Shard, attempt: Attempt) -> None:
-        model = self._runner.catalog[record.job.model]
-        async with asyncio.timeout(RECOVERY_SECONDS):
-            await self._until_reachable(attempt.instance_id)
-        if not await self._runner.resume(Run(attempt=attempt, shard=shard, model=model)):
-            raise Abandoned("the instance knows nothing of it")
-
-    async def _until_reachable(self, instance_id: str) -> None:
-        changed = asyncio.Event()
-        unsubscribe = self.fleet.subscribe(lambda _: changed.set())
-        try:
-            while not _reachable(self.fleet, instance_id):
-                changed.clear()
-                await changed.wait()
-        finally:
-            unsubscribe()
-
-    async def _failure_of(self, run: Coroutine[Any, Any, None]) -> Failure | None:
-        """None where all went well, else the kind of failure and its details for operators."""
-        try:
-            await run
-        except InstanceError as error:
-            return error.kind, str(error)
-        except StoreError as error:
-            return "store_unavailable", str(error)
-        except (Abandoned, TimeoutError) as error:
-            return "abandoned", str(error)
-        except Exception as error:
-            log.exception("an attempt met an unexpected error")
-            return "internal", repr(error)
-        return None
+        again = await self._recovery.look_for(attempt)
+        if again and not self._stopping:
+            self.add(again)
 
     async def _report(self, attempt: Attempt, failure: Failure | None) -> None:
         shard_id = attempt.shard_id
@@ -252,6 +235,8 @@ class Dispatcher:
             kind, detail = failure
             log.warning("shard %s failed on %s: %s: %s", shard_id, attempt.instance_id, kind, detail)
             await self._settlement.missed(attempt, kind, detail)
+            if kind == Stalled.kind:
+                self._spawn(self._unstick(attempt))
             self._feed(ShardFailed(shard_id=shard_id, instance_id=attempt.instance_id, kind=kind))
         if not self.scheduler.knows(shard_id):
             self._active.pop(shard_id, None)
@@ -269,23 +254,30 @@ class Dispatcher:
         except InstanceError as error:
             log.info("could not free the memory of %s: %s", instance_id, error)
 
+    async def _unstick(self, attempt: Attempt) -> None:
+        """Interrupts a hung run; an instance that does not heed that is restarted, if it is ours."""
+        self._feed(InstanceDown(instance_id=attempt.instance_id, lost=False))
+        try:
+            async with asyncio.timeout(INTERRUPT_SECONDS):
+                await self._runner.cancel(attempt)
+        except (InstanceError, TimeoutError):
+            log.warning("%s does not heed an interrupt and is restarted", attempt.instance_id)
+            await self._restart(attempt.instance_id)
+        for info in self.fleet.instances():
+            if info.id == attempt.instance_id:
+                self._instance_changed(info)
+
+    async def _restart(self, instance_id: str) -> None:
+        try:
+            await self.fleet.restart(instance_id)
+        except FleetError as error:
+            log.error("%s hangs: %s", instance_id, error)
+
     async def _fail(self, job_id: str, error: JobError) -> None:
         await self._settlement.fail(job_id, error)
 
 
-class Abandoned(Exception):
-    """A prompt of an earlier process can not be found."""
-
-
-def _reachable(fleet: Fleet, instance_id: str) -> bool:
-    """Raises Abandoned where this fleet has no such instance."""
-    states = {info.id: info.state for info in fleet.instances()}
-    if instance_id not in states:
-        raise Abandoned(f"there is no instance {instance_id} any more")
-    return states[instance_id] in (InstanceState.READY, InstanceState.DRAINING)
-
-
-def _work(job: Job, shard: Shard, model: Model) -> Work:
+def _work(job: Job, shard: Shard, model: Model, deadline: float) -> Work:
     estimate = model.manifest.estimate_for(None)
     return Work(
         shard_id=shard.id,
@@ -296,4 +288,5 @@ def _work(job: Job, shard: Shard, model: Model) -> Work:
         load_seconds=estimate.load_seconds,
         vram=estimate.vram_bytes,
         attempts=shard.attempts,
+        deadline=deadline,
     )

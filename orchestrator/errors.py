@@ -4,8 +4,10 @@
     ├── InvalidRequest                 400     invalid_request
     ├── NotAuthenticated               401     authentication_error
     ├── InsufficientBalance            402     insufficient_balance
+    ├── Forbidden                      403     permission_error
     ├── NotFound                       404     not_found
     ├── Conflict                       409     conflict
+    ├── RateLimited                    429     rate_limit_exceeded
     ├── GenerationFailed               500     generation_failed
     └── Unavailable                    503     service_unavailable
 
@@ -62,6 +64,12 @@ class InsufficientBalance(ServiceError):
     default_code = "insufficient_balance"
 
 
+class Forbidden(ServiceError):
+    status = 403
+    type = "permission_error"
+    default_code = "forbidden"
+
+
 class NotFound(ServiceError):
     status = 404
     type = "not_found"
@@ -72,6 +80,12 @@ class Conflict(ServiceError):
     status = 409
     type = "conflict"
     default_code = "conflict"
+
+
+class RateLimited(ServiceError):
+    status = 429
+    type = "rate_limit_exceeded"
+    default_code = "rate_limit_exceeded"
 
 
 class GenerationFailed(ServiceError):

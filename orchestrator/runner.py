@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comfy_instances.errors import InstanceError
+from comfy_instances.errors import InstanceError, InstanceGone
 from comfy_instances.fleet import Fleet
 from comfy_instances.session import (
     FileRef,
@@ -25,11 +25,14 @@ from orchestrator.jobs import Attempt, JobRecord, Shard, Usage
 from orchestrator.media.objects import ObjectStore
 from orchestrator.outputs import Outputs
 from orchestrator.settlement import Settlement
+from orchestrator.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 #: The session makes it unique by appending the prompt id.
 FILENAME_PREFIX = "pixelfactory"
+#: How many times its expected duration a run may be silent.
+PATIENCE_FACTOR = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +56,8 @@ class Runner:
     events: EventHub
     #: Gives unguessable names for uploaded files.
     token: Callable[[], str]
+    #: Least time after which a run without progress is given up.
+    stall_seconds: float
 
     async def run(self, run: Run, ended: Callable[[float | None], None]) -> JobRecord:
         """The whole walk. `ended(seconds)` is called once the instance has done with the prompt, so that
@@ -62,15 +67,29 @@ class Runner:
         uploaded = await self._upload(session, run)
         params = with_images(run.model, shard.params, {key: file.filename for key, file in uploaded.items()})
         graph = run.model.render(params, filename_prefix=FILENAME_PREFIX)
-        result = await session.run(attempt.prompt_id, graph, self._listener(shard))
+        watchdog = Watchdog(self.patience(run))
+        try:
+            result = await watchdog.guard(
+                session.run(attempt.prompt_id, graph, self._listener(shard, watchdog.heard))
+            )
+        except InstanceGone:
+            raise
+        except InstanceError:
+            await self.tidy(attempt, list(uploaded.values()))
+            raise
         ended(result.gpu_seconds)
         return await self._settle(run, session, result, list(uploaded.values()))
+
+    def patience(self, run: Run) -> float:
+        """Seconds that a run may go without a sign of progress: many times what its model needs in all."""
+        seconds = run.model.run_seconds(run.shard.params) + run.model.manifest.resources.load_seconds
+        return max(self.stall_seconds, PATIENCE_FACTOR * seconds)
 
     async def resume(self, run: Run) -> JobRecord | None:
         """Follows to its end what was sent before a crash; None where the instance knows nothing of it.
         Raises as `run` does."""
         session = self.fleet.session(run.attempt.instance_id)
-        result = await session.resume(run.attempt.prompt_id, self._listener(run.shard))
+        result = await session.resume(run.attempt.prompt_id, self._listener(run.shard, lambda: None))
         return await self._settle(run, session, result, []) if result else None
 
     async def cancel(self, attempt: Attempt) -> None:
@@ -110,8 +129,9 @@ class Runner:
         name = await session.upload(f"{self.token()}.{extension}", data, f"image/{extension}")
         return FileRef(filename=name, subfolder="", type="input")
 
-    def _listener(self, shard: Shard) -> Listener:
+    def _listener(self, shard: Shard, heard: Callable[[], None]) -> Listener:
         def hear(event: ProgressEvent) -> None:
+            heard()
             match event:
                 case Progress(node=node, value=value, max=maximum):
                     told: Any = ShardProgress(index=shard.index, node=node, value=value, maximum=maximum)

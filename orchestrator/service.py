@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from orchestrator.catalog import Catalog, Model
@@ -68,6 +70,8 @@ class Service:
     clock: Clock
     #: Gives that many random bits, as `random.getrandbits` does.
     random_bits: Callable[[int], int]
+    #: Expected seconds of waiting beyond which requests are refused.
+    max_wait: float
 
     async def quote(self, request: GenerationRequest) -> Order:
         """The request as it would run, and what it would cost. Raises InvalidRequest."""
@@ -99,8 +103,7 @@ class Service:
         known = await self.store.find_repeated(job)
         if known:
             return known
-        if not self.dispatcher.scheduler.can_serve(order.model.id):
-            raise Unavailable("No GPU servers available", code="no_instances", retry_after=5)
+        self._admit(key.account.id, order.model.id)
         await self._keep_images(order)
         record, created = await self.store.add_job(job, shards_of(job, order.params["n"]))
         if created:
@@ -137,6 +140,23 @@ class Service:
         record = await self.settlement.cancel(job_id)
         self.dispatcher.drop(job_id)
         return record
+
+    def _admit(self, account_id: str, model: str) -> None:
+        """Refuses, before anything is held, what could not begin in good time. Raises Unavailable."""
+        scheduler = self.dispatcher.scheduler
+        wait = scheduler.expected_wait(account_id, monotonic())
+        if wait == float("inf") or self.dispatcher.stopping:
+            raise Unavailable("No GPU servers available", code="no_instances", retry_after=5)
+        if not scheduler.can_serve(model):
+            raise Unavailable(
+                f"No GPU server has what {model} needs", code="model_unavailable", retry_after=60
+            )
+        if wait > self.max_wait:
+            raise Unavailable(
+                f"All GPU servers are busy for about {wait:.0f} s",
+                code="busy",
+                retry_after=math.ceil(wait - self.max_wait),
+            )
 
     def _job(self, key: Key, request: GenerationRequest, order: Order) -> Job:
         params = dict(order.params)

@@ -43,6 +43,25 @@ class Settings(BaseSettings):
         None, description="Token of the admin API; made in DATA_DIR/admin-token when unset."
     )
 
+    tariffs_dir: Path | None = Field(None, description="Price lists (`*.toml`); default: those that ship.")
+    plans_file: Path | None = Field(None, description="Plans; default: those that ship.")
+    costs_file: Path | None = Field(None, description="The operator's costs; default: those that ship.")
+    payment_secret: SecretStr | None = Field(
+        None, description="Secret of the payment provider's webhook; unset: none is believed."
+    )
+    limits_url: str = Field(
+        "memory://", description="Where request counts are kept; `redis://HOST:PORT/DB` where shared."
+    )
+    failures_per_minute: int = Field(
+        60, ge=1, description="Requests with a wrong key that one address may make."
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, description="Proxies in front of the service that set X-Forwarded-For."
+    )
+    allow_private_urls: bool = Field(
+        False, description="Let callers' URLs reach private addresses; for development."
+    )
+
     s3_endpoint: str | None = Field(None, description="URL of an S3 server; unset starts an embedded one.")
     s3_access_key: SecretStr | None = Field(None, description="Its access key.")
     s3_secret_key: SecretStr | None = Field(None, description="Its secret key.")
@@ -69,6 +88,15 @@ class Settings(BaseSettings):
         600, ge=0, description="How long a finished picture waits for an S3 that is away."
     )
     max_attempts: int = Field(4, ge=1, description="Runs of one shard before its job fails.")
+    stall_seconds: float = Field(
+        300, gt=0, description="Least silence after which a run that began is taken for hung."
+    )
+    max_wait_seconds: float = Field(
+        1800, gt=0, description="Expected wait beyond which new requests are refused with 503."
+    )
+    max_job_seconds: float = Field(
+        86400, gt=0, description="Age at which a job that has not begun everything fails."
+    )
     startup_seconds: float = Field(120, gt=0, description="How long a real instance may take to start.")
     drain_seconds: float = Field(30, ge=0, description="How long SIGTERM waits for running work.")
     public_metrics: bool = Field(True, description="Serve /metrics without a token.")

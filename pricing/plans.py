@@ -31,11 +31,18 @@ class Plan:
     monthly_credits: int
     #: The same in micro-dollars.
     monthly_micros: int
+    #: Micro-dollars given once, when an account is opened on this plan.
+    signup_micros: int
     requests_per_minute: int
-    #: Unfinished jobs at once.
+    #: Shards that may run at once.
     concurrency: int
     #: The higher goes first.
     priority: int
+
+    @property
+    def weight(self) -> float:
+        """Share of the fleet relative to other accounts that wait: each step of priority doubles it."""
+        return float(2**self.priority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,10 @@ class Plans:
             return self.plans[id]
         except KeyError:
             raise PlanError(f"there is no plan {id!r}, only {', '.join(self.plans)}") from None
+
+    def of(self, id: str) -> Plan:
+        """The plan of an account; the default one where its own is not offered any more."""
+        return self.plans.get(id, self.default)
 
     @classmethod
     def load(cls, path: Path | Traversable = SHIPPED) -> Self:
@@ -73,15 +84,22 @@ class Plans:
 
 def _parse(id: str, entry: Mapping[str, Any], credit: str) -> Plan:
     counts = {name: entry[name] for name in _COUNTS}
-    for name, count in counts.items():
+    signup_credits = entry.get("signup_credits", 0)
+    for name, count in {**counts, "signup_credits": signup_credits}.items():
         if type(count) is not int or count < 0:
             raise PlanError(f"{id}: {name} must be a whole number, not {count!r}")
     try:
         price = parse_usd(entry["price"])
-        micros = round_up(parse_rate(credit) * counts["monthly_credits"] * MICROS_PER_DOLLAR)
+        each = parse_rate(credit) * MICROS_PER_DOLLAR
     except (MoneyError, TypeError, AttributeError) as error:
         raise PlanError(f"{id}: {error}") from error
-    return Plan(id=id, price=price, monthly_micros=micros, **counts)
+    return Plan(
+        id=id,
+        price=price,
+        monthly_micros=round_up(each * counts["monthly_credits"]),
+        signup_micros=round_up(each * signup_credits),
+        **counts,
+    )
 
 
 def period(anchor: datetime, now: datetime) -> tuple[datetime, datetime]:

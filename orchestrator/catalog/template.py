@@ -5,8 +5,9 @@ type: an integer stays an integer, and a prompt arrives as exactly its text, bec
 written into a text that somebody parses again. (Jinja's own native environment does parse: it turns the
 prompt `[1]` into a list.) Any other leaf with expressions in it (`"video/{{ seed }}"`) becomes text.
 
-Statements (`{% ... %}`), globals, filters that draw random numbers and unknown names are refused when
-a leaf is compiled; attributes that lead into Python are refused by Jinja's sandbox when it is evaluated.
+Operators, tests and a few filters are all there is: statements (`{% ... %}`), calls, globals and unknown
+names are refused when a leaf is compiled; attributes that lead into Python are refused by Jinja's sandbox,
+and arithmetic that would fill the memory by the guards below, when it is evaluated.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError, Undefined, meta, nodes
 from jinja2.environment import TemplateExpression
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context as RuntimeContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 Context = Mapping[str, Any]
@@ -29,14 +32,34 @@ class BadExpression(Exception):
     """A leaf can not be compiled or evaluated. The message says why."""
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.globals.clear()
-    del environment.filters["random"]
-    return environment
+# fmt: off
+_FILTERS = (
+    "abs", "default", "first", "float", "int", "join", "last", "length", "lower", "max", "min", "replace",
+    "round", "string", "sum", "trim", "upper",
+)
+# fmt: on
+_MAX_EXPONENT = 64
 
 
-_ENVIRONMENT = _environment()
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, narrowed to pure expressions of bounded size."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def __init__(self) -> None:
+        super().__init__(undefined=StrictUndefined, keep_trailing_newline=True)
+        self.globals.clear()
+        self.filters = {name: self.filters[name] for name in _FILTERS}
+
+    def call_binop(self, context: RuntimeContext, operator: str, left: Any, right: Any) -> Any:
+        if not isinstance(left, int | float) or not isinstance(right, int | float):
+            raise SecurityError(f"{operator} is for numbers")
+        if operator == "**" and abs(right) > _MAX_EXPONENT:
+            raise SecurityError(f"no exponents above {_MAX_EXPONENT}")
+        return super().call_binop(context, operator, left, right)
+
+
+_ENVIRONMENT = _Environment()
 
 
 def is_template(text: str) -> bool:
@@ -56,6 +79,8 @@ def _compiled(text: str) -> tuple[Leaf, frozenset[str]]:
     """The function for a leaf, and the names it uses; one text stands in many graphs."""
     try:
         tree = _ENVIRONMENT.parse(text)
+        if tree.find(nodes.Call):
+            raise BadExpression("calls are not allowed")
         needed = frozenset(meta.find_undeclared_variables(tree))
         compiled = _compile(_parts(tree), tree)
     except TemplateError as error:

@@ -6,9 +6,11 @@ import sys
 
 import typer
 
+from comfy_instances.errors import InstanceError
 from comfy_instances.fleet import FleetError
+from comfy_instances.install import InstallError
 from orchestrator.catalog import CatalogError
-from orchestrator.cli import generate, instances, keys, models, up, usage, wallet
+from orchestrator.cli import comfyui, generate, instances, keys, models, up, usage, wallet
 from orchestrator.cli.console import CommandFailed, fail
 from orchestrator.errors import ServiceError
 from orchestrator.media.errors import MediaError
@@ -29,6 +31,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(wallet.app, name="wallet")
 app.add_typer(models.app, name="models")
 app.add_typer(instances.app, name="instances")
+app.add_typer(comfyui.app, name="comfyui")
 app.add_typer(usage.app, name="usage")
 
 #: What a user can cause; anything else is a bug and shows its traceback.
@@ -36,6 +39,8 @@ EXPECTED = (
     CatalogError,
     CommandFailed,
     FleetError,
+    InstallError,
+    InstanceError,
     MediaError,
     MoneyError,
     OSError,

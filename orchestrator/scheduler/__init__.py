@@ -20,6 +20,7 @@ from orchestrator.scheduler.events import (
     RunShard,
     ShardDone,
     ShardFailed,
+    Tick,
     Work,
 )
 from orchestrator.scheduler.scheduler import Scheduler
@@ -39,5 +40,6 @@ __all__ = [
     "Scheduler",
     "ShardDone",
     "ShardFailed",
+    "Tick",
     "Work",
 ]

@@ -27,6 +27,8 @@ class Work:
     concurrency: int | None = None
     #: Runs begun before (counted again after a restart).
     attempts: int = 0
+    #: Time by which it must have begun, in the clock of the events; None for ever.
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +93,12 @@ class InstanceDown:
     lost: bool = True
 
 
-Event = JobAdded | RunEnded | ShardDone | ShardFailed | JobCancelled | InstanceUp | InstanceDown
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tick:
+    """Time went by."""
+
+
+Event = JobAdded | RunEnded | ShardDone | ShardFailed | JobCancelled | InstanceUp | InstanceDown | Tick
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

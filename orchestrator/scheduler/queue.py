@@ -40,6 +40,8 @@ class Lane:
     finish: float = 0.0
     running: int = 0
     waiting: int = 0
+    #: Seconds of waiting work on the reference card.
+    seconds: float = 0.0
     parked: list[Entry] = field(default_factory=list)
 
 
@@ -70,10 +72,10 @@ class FairQueue:
         """Seconds of waiting work of a model on the reference card."""
         return self._seconds.get(model, 0.0)
 
-    @property
-    def total_backlog(self) -> float:
-        """Seconds of all waiting work on the reference card."""
-        return sum(self._seconds.values())
+    def ahead_of(self, account_id: str) -> float:
+        """Seconds of work that a fair queue runs before a new shard of the account."""
+        own = self._lanes.get(account_id, Lane()).seconds
+        return own + sum(min(lane.seconds, own) for name, lane in self._lanes.items() if name != account_id)
 
     def add(self, work: Work, now: float) -> None:
         lane = self._lanes.setdefault(work.account_id, Lane())
@@ -131,7 +133,9 @@ class FairQueue:
 
     def _count(self, entry: Entry) -> None:
         work = entry.work
-        self._lanes.setdefault(work.account_id, Lane()).waiting += 1
+        lane = self._lanes.setdefault(work.account_id, Lane())
+        lane.waiting += 1
+        lane.seconds += work.run_seconds
         self._entries[work.shard_id] = entry
         self._waiting[work.model] = self._waiting.get(work.model, 0) + 1
         self._seconds[work.model] = self._seconds.get(work.model, 0.0) + work.run_seconds
@@ -141,7 +145,9 @@ class FairQueue:
         work = entry.work
         entry.taken = True
         del self._entries[work.shard_id]
-        self._lanes[work.account_id].waiting -= 1
+        lane = self._lanes[work.account_id]
+        lane.waiting -= 1
+        lane.seconds -= work.run_seconds
         self._waiting[work.model] -= 1
         self._seconds[work.model] -= work.run_seconds
         if not self._waiting[work.model]:

@@ -11,6 +11,7 @@ and the model's backlog included, would still finish sooner.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ from orchestrator.scheduler.events import (
     RunShard,
     ShardDone,
     ShardFailed,
+    Tick,
     Work,
 )
 from orchestrator.scheduler.queue import Entry, FairQueue
@@ -69,6 +71,8 @@ class Scheduler:
         self._jobs: dict[str, set[str]] = {}
         self._attempts: dict[str, int] = {}
         self._avoid: dict[str, set[str]] = {}
+        #: (deadline, shard id), the earliest first.
+        self._deadlines: list[tuple[float, str]] = []
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """What has to be done after `event`, in order. `now` is monotonic seconds."""
@@ -93,6 +97,8 @@ class Scheduler:
                 if instance_id in self.cards:
                     self.cards[instance_id].goes_down(lost)
                 return []
+            case Tick():
+                return self._expire(now)
 
     def knows(self, shard_id: str) -> bool:
         """Whether the shard still needs something."""
@@ -102,15 +108,19 @@ class Scheduler:
         """Whether an instance that is up could run the model."""
         return any(card.up and (card.models is None or model in card.models) for card in self.cards.values())
 
-    def expected_wait(self, now: float) -> float:
-        """Seconds until a shard that comes now would begin; infinite without instances."""
+    def expected_wait(self, account_id: str, now: float) -> float:
+        """Seconds until a shard of the account that comes now would begin; infinite without instances.
+
+        Fair shares: before it run the account's own waiting shards, and of each other account at most
+        as much as that.
+        """
         up = [card for card in self.cards.values() if card.up]
         if not up:
             return float("inf")
         if any(not card.assigned for card in up) and not self.queue:
             return 0.0
         busy = sum(card.busy_for(now) for card in up)
-        return (busy + self.queue.total_backlog) / sum(card.speed for card in up)
+        return (busy + self.queue.ahead_of(account_id)) / sum(card.speed for card in up)
 
     def _add(self, works: Iterable[Work], now: float) -> None:
         for work in works:
@@ -120,6 +130,8 @@ class Scheduler:
             self._jobs.setdefault(work.job_id, set()).add(work.shard_id)
             self._attempts[work.shard_id] = work.attempts
             self.queue.add(work, now)
+            if work.deadline is not None:
+                heapq.heappush(self._deadlines, (work.deadline, work.shard_id))
 
     def _release(self, event: RunEnded, now: float) -> None:
         card = self.cards.get(event.instance_id)
@@ -144,6 +156,19 @@ class Scheduler:
         self._avoid.setdefault(work.shard_id, set()).add(event.instance_id)
         self.queue.put_back(work, now)
         return [FreeMemory(instance_id=event.instance_id)] if event.kind == OUT_OF_MEMORY else []
+
+    def _expire(self, now: float) -> list[Instruction]:
+        """Gives up the jobs of shards that still wait after their deadline."""
+        given_up: list[Instruction] = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, shard_id = heapq.heappop(self._deadlines)
+            if shard_id in self.queue:
+                job_id = self._works[shard_id].job_id
+                given_up += [
+                    FailJob(job_id=job_id, shard_id=shard_id, kind="expired"),
+                    *self._drop_job(job_id),
+                ]
+        return given_up
 
     def _drop_job(self, job_id: str) -> list[Instruction]:
         """Takes waiting shards back and has the running ones cancelled."""

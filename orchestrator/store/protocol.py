@@ -150,6 +150,12 @@ class Alerts(Protocol):
 
     async def list_alerts(self, account_id: str) -> list[Alert]: ...
 
+    async def change_alert(
+        self, account_id: str, alert_id: str, threshold: int, url: str | None, now: datetime
+    ) -> Alert:
+        """Other terms: it fires anew if they are crossed."""
+        ...
+
     async def remove_alert(self, account_id: str, alert_id: str) -> None: ...
 
     async def messages(self, account_id: str, limit: int = 50) -> list[Message]:
@@ -158,6 +164,16 @@ class Alerts(Protocol):
 
     async def due_messages(self, now: datetime, limit: int = 50) -> list[Message]:
         """Those to deliver now, longest due first."""
+        ...
+
+    async def signing_secrets(self, account_id: str, now: datetime) -> list[str]:
+        """What this account's messages are signed with, newest first; empty before the first one."""
+        ...
+
+    async def add_signing_secret(
+        self, account_id: str, secret: str, now: datetime, others_until: datetime
+    ) -> None:
+        """A new secret; those before it stay in force until `others_until`, so that receivers can follow."""
         ...
 
     async def message_delivered(self, message_id: int, now: datetime) -> None: ...

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import platformdirs
 
+#: Writes checkpoints that a CPU runs in seconds.
+TINY_MODELS = Path(__file__).parent.parent.parent / "scripts" / "tiny_models.py"
 #: Seconds that a start may take.
 PATIENCE = 90.0
 
@@ -47,11 +49,12 @@ def simulator(base: Path, *options: str) -> Iterator[Server]:
 
 @contextmanager
 def real_comfyui(folder: Path, base: Path, *options: str) -> Iterator[Server]:
-    """On the CPU, without paid nodes, with its database in memory.
+    """On the CPU, with tiny models, without paid nodes, with its database in memory.
 
     Its own custom node for pictures over the socket is linked in; ComfyUI does not start without the folder.
     """
     port = free_port()
+    subprocess.run([sys.executable, str(TINY_MODELS), str(base / "models")], check=True, capture_output=True)
     nodes = base / "custom_nodes"
     nodes.mkdir(parents=True, exist_ok=True)
     (nodes / "websocket_image_save.py").symlink_to(

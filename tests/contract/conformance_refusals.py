@@ -90,7 +90,7 @@ async def descriptions(url: str) -> Any:
         _, stats = await user.get("/system_stats")
         _, features = await user.get("/features")
         _, folders = await user.get("/models")
-        _, files = await user.get("/models/checkpoints")
+        _, files = await user.get("/models/gligen")
         _, embeddings = await user.get("/embeddings")
         _, one = await user.get("/object_info/ImageScaleBy")
         _, every = await user.get("/object_info")

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.contract.conformance_client import client
 from tests.contract.conformance_files import uploads, videos, views
+from tests.contract.conformance_models import interrupted_sampler, sampled_film, samplers, upscaled
 from tests.contract.conformance_refusals import (
     descriptions,
     origins,
@@ -45,6 +46,7 @@ SCENARIOS: dict[str, Scenario] = {
         happy_path, cached_second_run, free_forgets, refused_graphs, refused_bodies, failing_node, interrupt,
         queue, socket_lost_and_found, two_clients, taken_over, uploads, views, history,
         pictures_over_the_socket, videos, switches, partial_run, oversized, origins, descriptions,
+        upscaled, samplers, interrupted_sampler, sampled_film,
     )
 }  # fmt: skip
 

@@ -1,12 +1,7 @@
-"""The installation against a real repository, a real environment and a real start, of something very small.
-
-The far end is a git repository on this machine whose `main.py` is a server that speaks as much of ComfyUI's
-protocol as a trial asks for, with the simulator's code doing the talking.
-"""
+"""The installation against a real repository, a real environment and a real start, of something very small."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 from hashlib import sha256
@@ -19,21 +14,7 @@ from comfy_instances.installation import find_install
 from comfy_instances.lock import Lock, TorchPin
 from comfy_instances.source import changed_files, check_out
 from comfy_instances.status import look_at
-
-ROOT = Path(__file__).resolve().parents[2]
-MAIN = f"""
-import os, sys
-sys.path[:0] = {[str(ROOT), *[path for path in sys.path if path.endswith("site-packages")]]!r}
-keep, words = [], iter(sys.argv[1:])
-for word in words:
-    if word in ("--port", "--base-directory"):
-        keep += [word, next(words)]
-import runpy
-sys.argv[1:] = keep
-runpy.run_module("comfy_instances.simulator", run_name="__main__", alter_sys=False)
-"""
-REQUIREMENTS = "# nothing\n"
-VOCABULARY = "comfy/text_encoders/some_tokenizer/vocab.json"
+from tests.integration.small_comfyui import MAIN, REQUIREMENTS, VOCABULARY, git, make_upstream
 
 
 class Log:
@@ -54,31 +35,9 @@ class Log:
         self.lines.append(line)
 
 
-def git(directory: Path, *words: str) -> str:
-    who = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.com")
-    done = subprocess.run(["git", *who, "-C", directory, *words], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
 @pytest.fixture
 def upstream(tmp_path: Path) -> Path:
-    """A repository with two commits; the second is the one to install."""
-    directory = tmp_path / "upstream"
-    directory.mkdir()
-    git(directory, "init", "--quiet")
-    (directory / "old.py").write_text("# goes with the next commit\n")
-    (directory / "main.py").write_text("raise SystemExit('too old')\n")
-    git(directory, "add", ".")
-    git(directory, "commit", "--quiet", "-m", "first")
-    (directory / "old.py").unlink()
-    (directory / "main.py").write_text(MAIN)
-    (directory / "comfyui_version.py").write_text('__version__ = "0.33.0"\n')
-    (directory / "requirements.txt").write_text(REQUIREMENTS)
-    (directory / VOCABULARY).parent.mkdir(parents=True)
-    (directory / VOCABULARY).write_text("{}")
-    git(directory, "add", "--all")
-    git(directory, "commit", "--quiet", "-m", "second")
-    return directory
+    return make_upstream(tmp_path / "upstream")
 
 
 @pytest.fixture

@@ -147,7 +147,8 @@ def rotate(samples: Latent, rotation: str) -> tuple[Latent]:
 
 def crop(samples: Latent, width: int, height: int, x: int, y: int) -> tuple[Latent]:
     x, y, width, height = (side // samples.spatial for side in (x, y, width, height))
-    x, y = min(x, samples.samples.shape[-1] - 8), min(y, samples.samples.shape[-2] - 8)
+    rows, columns = samples.samples.shape[-2:]
+    x, y = min(x, max(0, columns - 8)), min(y, max(0, rows - 8))
     return (samples.with_samples(samples.samples[..., y : y + height, x : x + width]),)
 
 

@@ -26,7 +26,7 @@ from orchestrator.catalog.graph import Link
 
 VIRTUAL = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode", "SetNode", "GetNode"})
 _MAX_DEPTH = 32
-_MAX_HOPS = 1_000
+_MAX_HOPS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def promoted_value(scope: Scope, slot: int) -> Value | None:
     if given and given[0] is not None:
         return Value(given[0])
     for node, name in targets:
-        inner = scope.widgets(node)
+        inner = {**scope.widgets(node), **promoted_values(scope, node)}
         if name in inner:
             return Value(inner[name])
     return None

@@ -52,7 +52,7 @@ def convert(data: Any, facts: NodeFacts) -> Converted:
             "_meta": _meta(node, class_type),
         }
         result.models.update(_models(node))
-    _drop_dangling(result.graph)
+    drop_dangling(result.graph)
     return result
 
 
@@ -107,9 +107,9 @@ def _models(node: UiNode) -> dict[str, dict[str, str]]:
     }
 
 
-def _drop_dangling(graph: dict[str, dict[str, Any]]) -> None:
+def drop_dangling(graph: dict[str, dict[str, Any]]) -> None:
     """Inputs that are linked to a node that is not there are no inputs."""
     for node in graph.values():
         for name, link in list(links_of(node["inputs"])):
-            if link.node not in graph:
+            if link.node not in graph or link.slot < 0:
                 del node["inputs"][name]

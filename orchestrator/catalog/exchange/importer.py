@@ -15,7 +15,7 @@ from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.exchange.bindings import ApiGraph, Bindings
 from orchestrator.catalog.exchange.draft import draft_manifest, manifest_text
 from orchestrator.catalog.exchange.finder import find_parameters
-from orchestrator.catalog.exchange.from_ui import OWN_KEY, Converted, convert
+from orchestrator.catalog.exchange.from_ui import OWN_KEY, Converted, convert, drop_dangling
 from orchestrator.catalog.exchange.own import restore
 from orchestrator.catalog.exchange.ui_graph import BadWorkflow, is_ui_format
 from orchestrator.catalog.exchange.workflow_files import is_api_format
@@ -99,6 +99,7 @@ def _converted(data: Any, facts: NodeFacts) -> Converted:
             raise BadWorkflow(f"node {name}: expected class_type and inputs")
         meta = node.get("_meta")
         graph[name] = node | {"_meta": meta if isinstance(meta, dict) else {}}
+    drop_dangling(graph)
     unknown = {node["class_type"]: "" for node in graph.values() if node["class_type"] not in facts}
     notes = [node["_meta"].get(OWN_KEY) for node in graph.values()]
     own = next((note for note in notes if isinstance(note, dict) and "manifest" in note), {})

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
-from orchestrator.store.sqlite import accounts, alerts, funds, jobs, keys, shards, usage, wallet
+from orchestrator.store.sqlite import accounts, alerts, funds, jobs, keys, outbox, shards, usage, wallet
 from orchestrator.store.sqlite.audit import audit
 from orchestrator.store.sqlite.connection import Connections
 from orchestrator.store.values import Account, Key, KeyLimits, Message, Page, UsageRow, Violation
@@ -148,20 +148,33 @@ class SqliteStore:
     async def list_alerts(self, account_id: str) -> list[Alert]:
         return await self._db.read(alerts.list_alerts, account_id)
 
+    async def change_alert(
+        self, account_id: str, alert_id: str, threshold: int, url: str | None, now: datetime
+    ) -> Alert:
+        return await self._db.write(alerts.change_alert, account_id, alert_id, (threshold, url), now)
+
     async def remove_alert(self, account_id: str, alert_id: str) -> None:
         await self._db.write(alerts.remove_alert, account_id, alert_id)
 
     async def messages(self, account_id: str, limit: int = 50) -> list[Message]:
-        return await self._db.read(alerts.messages, account_id, limit)
+        return await self._db.read(outbox.messages, account_id, limit)
+
+    async def signing_secrets(self, account_id: str, now: datetime) -> list[str]:
+        return await self._db.read(outbox.signing_secrets, account_id, now)
+
+    async def add_signing_secret(
+        self, account_id: str, secret: str, now: datetime, others_until: datetime
+    ) -> None:
+        await self._db.write(outbox.add_signing_secret, account_id, secret, now, others_until)
 
     async def due_messages(self, now: datetime, limit: int = 50) -> list[Message]:
-        return await self._db.read(alerts.due_messages, now, limit)
+        return await self._db.read(outbox.due_messages, now, limit)
 
     async def message_delivered(self, message_id: int, now: datetime) -> None:
-        await self._db.write(alerts.message_delivered, message_id, now)
+        await self._db.write(outbox.message_delivered, message_id, now)
 
     async def message_failed(self, message_id: int, error: str, due_at: datetime | None) -> None:
-        await self._db.write(alerts.message_failed, message_id, error, due_at)
+        await self._db.write(outbox.message_failed, message_id, error, due_at)
 
     # Jobs
 

@@ -1,25 +1,14 @@
-"""Budget alerts, and the outbox in which they wait to be delivered."""
+"""Budget alerts: looked at whenever an account's money has moved."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from orchestrator.errors import NotFound
-from orchestrator.store.sqlite import wallet
+from orchestrator.store.sqlite import outbox, wallet
 from orchestrator.store.sqlite.accounts import get_account
-from orchestrator.store.sqlite.rows import (
-    from_alert,
-    from_json,
-    from_time,
-    insert,
-    to_alert,
-    to_message,
-    update,
-)
-from orchestrator.store.values import Message
+from orchestrator.store.sqlite.rows import from_alert, from_time, insert, to_alert, update
 from pricing.alerts import Alert, Watched
 from pricing.money import to_usd
 
@@ -31,12 +20,23 @@ def add_alert(db: sqlite3.Connection, alert: Alert) -> Alert:
     get_account(db, alert.account_id)
     insert(db, "alerts", from_alert(alert))
     check(db, alert.account_id, alert.created_at)
-    return to_alert(db.execute("SELECT * FROM alerts WHERE id = ?", (alert.id,)).fetchone())
+    return _alert(db, alert.account_id, alert.id)
 
 
 def list_alerts(db: sqlite3.Connection, account_id: str) -> list[Alert]:
     rows = db.execute("SELECT * FROM alerts WHERE account_id = ? ORDER BY created_at, rowid", (account_id,))
     return [to_alert(row) for row in rows]
+
+
+def change_alert(
+    db: sqlite3.Connection, account_id: str, alert_id: str, terms: tuple[int, str | None], now: datetime
+) -> Alert:
+    """`terms` are threshold and URL. Raises NotFound for another account's too."""
+    _alert(db, account_id, alert_id)
+    threshold, url = terms
+    update(db, "alerts", alert_id, {"threshold": threshold, "url": url, "fired": None})
+    check(db, account_id, now)
+    return _alert(db, account_id, alert_id)
 
 
 def remove_alert(db: sqlite3.Connection, account_id: str, alert_id: str) -> None:
@@ -61,7 +61,16 @@ def check(db: sqlite3.Connection, account_id: str, now: datetime) -> None:
                 "reading_usd": to_usd(reading),
                 "at": from_time(now),
             }
-            post(db, account_id, TOPIC, payload, alert.url, now)
+            outbox.post(db, account_id, (TOPIC, payload), alert.url, now)
+
+
+def _alert(db: sqlite3.Connection, account_id: str, alert_id: str) -> Alert:
+    row = db.execute(
+        "SELECT * FROM alerts WHERE id = ? AND account_id = ?", (alert_id, account_id)
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"There is no alert {alert_id!r}.")
+    return to_alert(row)
 
 
 def _reading(db: sqlite3.Connection, alert: Alert, now: datetime) -> int:
@@ -73,58 +82,3 @@ def _reading(db: sqlite3.Connection, alert: Alert, now: datetime) -> int:
         (alert.account_id, since.isoformat()),
     ).fetchone()
     return int(row[0])
-
-
-def post(
-    db: sqlite3.Connection,
-    account_id: str,
-    topic: str,
-    payload: Mapping[str, Any],
-    url: str | None,
-    now: datetime,
-) -> None:
-    """Put a message into the outbox; it is due at once if it has somewhere to go."""
-    moment = from_time(now)
-    insert(
-        db,
-        "outbox",
-        {
-            "account_id": account_id,
-            "topic": topic,
-            "payload": from_json(dict(payload)),
-            "url": url,
-            "created_at": moment,
-            "due_at": moment if url else None,
-        },
-    )
-
-
-def due_messages(db: sqlite3.Connection, now: datetime, limit: int) -> list[Message]:
-    rows = db.execute(
-        "SELECT * FROM outbox WHERE due_at <= ? ORDER BY due_at, id LIMIT ?", (from_time(now), limit)
-    )
-    return [to_message(row) for row in rows]
-
-
-def messages(db: sqlite3.Connection, account_id: str, limit: int) -> list[Message]:
-    rows = db.execute(
-        "SELECT * FROM outbox WHERE account_id = ? ORDER BY id DESC LIMIT ?", (account_id, limit)
-    )
-    return [to_message(row) for row in rows]
-
-
-def message_delivered(db: sqlite3.Connection, message_id: int, now: datetime) -> None:
-    db.execute(
-        "UPDATE outbox SET delivered_at = ?, due_at = NULL, error = NULL, attempts = attempts + 1"
-        " WHERE id = ? AND delivered_at IS NULL",
-        (from_time(now), message_id),
-    )
-
-
-def message_failed(db: sqlite3.Connection, message_id: int, error: str, due_at: datetime | None) -> None:
-    """Try again at `due_at`; None gives it up."""
-    db.execute(
-        "UPDATE outbox SET error = ?, due_at = ?, attempts = attempts + 1"
-        " WHERE id = ? AND delivered_at IS NULL",
-        (error, due_at and from_time(due_at), message_id),
-    )

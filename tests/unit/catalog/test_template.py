@@ -43,6 +43,8 @@ def test_a_prompt_arrives_as_exactly_its_text(prompt: str) -> None:
     [
         ("{{ steps }}", 7),
         ("{{ steps // 2 }}", 3),
+        ("{{ steps * 3 % 4 }}", 1),
+        ("{{ 2 ** steps }}", 128),
         ("{{ cfg }}", 2.5),
         ("{{ [cfg, 1.0] | max }}", 2.5),
         ("{{ flag }}", True),
@@ -79,6 +81,12 @@ def test_an_expression_keeps_its_type(leaf: str, value: object) -> None:
         "{{ range(3) }}",
         "{{ [1, 2] | random }}",
         "{{ [].append(1) or weights.update(a=1) }}",
+        "{{ 'x' * 999999999 }}",
+        "{{ [0] * 999999999 }}",
+        "{{ '%999999999d' % seed }}",
+        "{{ 9 ** 999999999 }}",
+        "{{ prompt.center(999999999) }}",
+        "{{ prompt | center(999999999) }}",
         "{% for x in prompt %}{{ x }}{% endfor %}",
         "{% set x = 1 %}{{ x }}",
         "{% include 'secret' %}",
@@ -100,6 +108,7 @@ def test_nothing_leads_out_of_the_sandbox(leaf: str) -> None:
         ("{{ prompt + 1 }}", "concatenate"),
         ("{{ weights.unet }}", "no attribute 'unet'"),
         ("{{ prompt.upper }}", "no value that JSON can hold"),
+        ("{{ prompt.upper() }}", "calls are not allowed"),
     ],
 )
 def test_a_bad_leaf_is_named_when_the_model_is_read(leaf: str, said: str) -> None:

@@ -35,6 +35,22 @@ def test_better_plans_go_first() -> None:
     )
 
 
+def test_each_step_of_priority_doubles_the_share() -> None:
+    assert [PLANS[id].weight for id in ("free", "starter", "pro", "scale")] == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_credits_for_signing_up_are_for_plans_that_say_so() -> None:
+    data = shipped()
+    data["plans"]["free"]["signup_credits"] = 250
+    plans = Plans.parse(data)
+    assert (plans["free"].signup_micros, plans["starter"].signup_micros) == (250_000, 0)
+
+
+def test_a_plan_that_is_gone_becomes_the_default() -> None:
+    assert PLANS.of("gold") is PLANS.default
+    assert PLANS.of("pro") is PLANS["pro"]
+
+
 def test_an_unknown_plan_is_named() -> None:
     with pytest.raises(PlanError, match="no plan 'gold', only standard, free"):
         PLANS["gold"]
@@ -52,6 +68,7 @@ def shipped() -> dict[str, Any]:
         ("concurrency", -1, "free: concurrency must be a whole number"),
         ("concurrency", 1.5, "free: concurrency"),
         ("priority", True, "free: priority"),
+        ("signup_credits", "10", "free: signup_credits"),
     ],
 )
 def test_a_broken_plan_is_named(field: str, value: object, text: str) -> None:

@@ -16,6 +16,7 @@ from orchestrator.scheduler import (
     Scheduler,
     ShardDone,
     ShardFailed,
+    Tick,
     Work,
 )
 
@@ -258,9 +259,18 @@ def test_one_stalled_run_does_not_spoil_the_estimate() -> None:
     assert fleet.cards["g0"].assigned[0].seconds == 10.0
 
 
-def test_the_expected_wait_counts_what_runs_and_what_waits() -> None:
+def test_the_expected_wait_counts_what_runs_and_a_fair_share_of_what_waits() -> None:
     fleet = scheduler("g0", "g1")
-    assert fleet.expected_wait(0.0) == 0.0
+    assert fleet.expected_wait("a", 0.0) == 0.0
     add(fleet, *(work(f"j-{index}") for index in range(8)))
-    assert fleet.expected_wait(0.0) == 40.0
-    assert scheduler().expected_wait(0.0) == float("inf")
+    assert fleet.expected_wait("a", 0.0) == 40.0
+    assert fleet.expected_wait("newcomer", 0.0) == 20.0
+    assert scheduler().expected_wait("a", 0.0) == float("inf")
+
+
+def test_a_shard_that_waits_beyond_its_deadline_fails_its_job() -> None:
+    fleet = scheduler()
+    add(fleet, work("j-0", deadline=100.0), work("j-1", deadline=100.0), work("k-0"))
+    assert fleet.handle(Tick(), 99.0) == []
+    assert fleet.handle(Tick(), 100.0) == [FailJob(job_id="j", shard_id="j-0", kind="expired")]
+    assert runs(fleet.handle(InstanceUp(instance_id="g0"), 101.0)) == [("k-0", "g0")]

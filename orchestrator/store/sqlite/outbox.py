@@ -1,0 +1,91 @@
+"""The outbox: words for the outside, written with what gives rise to them, kept until delivered."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from orchestrator.store.sqlite.accounts import get_account
+from orchestrator.store.sqlite.rows import from_json, from_time, insert, to_message
+from orchestrator.store.values import Message
+
+
+def post(
+    db: sqlite3.Connection,
+    account_id: str,
+    message: tuple[str, Mapping[str, Any]],
+    url: str | None,
+    now: datetime,
+) -> None:
+    """Put a message (topic and payload) into the outbox; it is due at once if it has somewhere to go."""
+    moment = from_time(now)
+    topic, payload = message
+    insert(
+        db,
+        "outbox",
+        {
+            "account_id": account_id,
+            "topic": topic,
+            "payload": from_json(dict(payload)),
+            "url": url,
+            "created_at": moment,
+            "due_at": moment if url else None,
+        },
+    )
+
+
+def due_messages(db: sqlite3.Connection, now: datetime, limit: int) -> list[Message]:
+    rows = db.execute(
+        "SELECT * FROM outbox WHERE due_at <= ? ORDER BY due_at, id LIMIT ?", (from_time(now), limit)
+    )
+    return [to_message(row) for row in rows]
+
+
+def messages(db: sqlite3.Connection, account_id: str, limit: int) -> list[Message]:
+    rows = db.execute(
+        "SELECT * FROM outbox WHERE account_id = ? ORDER BY id DESC LIMIT ?", (account_id, limit)
+    )
+    return [to_message(row) for row in rows]
+
+
+def message_delivered(db: sqlite3.Connection, message_id: int, now: datetime) -> None:
+    db.execute(
+        "UPDATE outbox SET delivered_at = ?, due_at = NULL, error = NULL, attempts = attempts + 1"
+        " WHERE id = ? AND delivered_at IS NULL",
+        (from_time(now), message_id),
+    )
+
+
+def message_failed(db: sqlite3.Connection, message_id: int, error: str, due_at: datetime | None) -> None:
+    """Try again at `due_at`; None gives it up."""
+    db.execute(
+        "UPDATE outbox SET error = ?, due_at = ?, attempts = attempts + 1"
+        " WHERE id = ? AND delivered_at IS NULL",
+        (error, due_at and from_time(due_at), message_id),
+    )
+
+
+def signing_secrets(db: sqlite3.Connection, account_id: str, now: datetime) -> list[str]:
+    rows = db.execute(
+        "SELECT secret FROM signing_secrets WHERE account_id = ? AND coalesce(ends_at > ?, TRUE)"
+        " ORDER BY id DESC",
+        (account_id, from_time(now)),
+    )
+    return [str(row["secret"]) for row in rows]
+
+
+def add_signing_secret(
+    db: sqlite3.Connection, account_id: str, secret: str, now: datetime, others_until: datetime
+) -> None:
+    """Raises NotFound."""
+    get_account(db, account_id)
+    db.execute(
+        "DELETE FROM signing_secrets WHERE account_id = ? AND ends_at <= ?", (account_id, from_time(now))
+    )
+    db.execute(
+        "UPDATE signing_secrets SET ends_at = ? WHERE account_id = ? AND ends_at IS NULL",
+        (from_time(others_until), account_id),
+    )
+    insert(db, "signing_secrets", {"account_id": account_id, "secret": secret})

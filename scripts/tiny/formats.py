@@ -1,0 +1,96 @@
+"""The two file formats of checkpoints, written without torch.
+
+Both take tensors by name, as numpy arrays. An array that repeats one number (`zeros`) takes hardly any
+space in the file, whatever its shape.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+Tensors = Mapping[str, Array]
+
+_SAFETENSORS_NAMES = {"float16": "F16", "float32": "F32"}
+_TORCH_STORAGES = {"float16": "HalfStorage", "float32": "FloatStorage"}
+
+
+def zeros(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
+    """Nothing but zeros, held once."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def is_repeated(array: Array) -> bool:
+    """Whether all numbers of the array are one and the same in memory."""
+    return array.ndim > 0 and not any(array.strides)
+
+
+def write_safetensors(file: Path, tensors: Tensors, metadata: Mapping[str, str] | None = None) -> None:
+    """Zeros become holes, which take no blocks on the disk."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name, array in tensors.items():
+        begin, end = end, end + array.nbytes
+        kind = _SAFETENSORS_NAMES[array.dtype.name]
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": (begin, end)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for array in tensors.values():
+            if is_repeated(array) and not array.flat[0]:
+                out.seek(array.nbytes, 1)
+            else:
+                out.write(array.tobytes())
+        out.truncate(out.tell())
+
+
+def write_torch(file: Path, tensors: Tensors) -> None:
+    """What `torch.save` of a state dict writes: a ZIP archive of a pickle and of the tensors' numbers."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+
+        def write(name: str, data: bytes) -> None:
+            # Without a time of its own the file is the same at each writing.
+            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), data)
+
+        write("data.pkl", _pickled(tensors))
+        write("byteorder", b"little")
+        for number, array in enumerate(tensors.values()):
+            write(f"data/{number}", _stored(array).tobytes())
+        write("version", b"3\n")
+
+
+def _stored(array: Array) -> Array:
+    return array.reshape(-1)[:1] if is_repeated(array) else array
+
+
+def _pickled(tensors: Tensors) -> bytes:
+    """`{name: torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())}`, put
+    together by hand because pickle would import torch to write its names down."""
+    parts = [pickle.PROTO, b"\x02", pickle.EMPTY_DICT, pickle.MARK]
+    for number, (name, array) in enumerate(tensors.items()):
+        storage = pickle.MARK + _value("storage") + _global("torch", _TORCH_STORAGES[array.dtype.name])
+        storage += _value(str(number)) + _value("cpu") + _value(_stored(array).size)
+        strides = tuple(step // array.itemsize for step in array.strides)
+        parts += [_value(name), _global("torch._utils", "_rebuild_tensor_v2"), pickle.MARK]
+        parts += [storage, pickle.TUPLE, pickle.BINPERSID, _value(0), _value(array.shape), _value(strides)]
+        parts += [_value(False), _global("collections", "OrderedDict"), pickle.EMPTY_TUPLE, pickle.REDUCE]
+        parts += [pickle.TUPLE, pickle.REDUCE]
+    return b"".join([*parts, pickle.SETITEMS, pickle.STOP])
+
+
+def _global(module: str, name: str) -> bytes:
+    return pickle.GLOBAL + f"{module}\n{name}\n".encode()
+
+
+def _value(value: str | bool | int | tuple[int, ...]) -> bytes:
+    """The opcodes that put `value` on the stack: its own pickle without beginning and end."""
+    return pickle.dumps(value, protocol=2)[2:-1]

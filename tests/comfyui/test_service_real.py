@@ -1,0 +1,188 @@
+"""The whole service on a real ComfyUI on the CPU, through the official OpenAI SDK.
+
+The models are those of tests/workflows, which need no weights, and three of ours with tiny weights.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import openai
+import pytest
+from PIL import Image, ImageChops
+
+from tests.comfyui.real_server import RealServer, installation
+from tests.films import Film, film
+from tests.running import ROOT, Service, running
+
+INSTALL = installation()
+pytestmark = [
+    pytest.mark.comfyui,
+    pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
+    pytest.mark.xdist_group("service-real"),
+]
+SHIPPED = ("4x-ultrasharp", "sd-1.5", "wan2.1-t2v-fast")
+
+
+@pytest.fixture(scope="module")
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    assert INSTALL is not None
+    base = tmp_path_factory.mktemp("comfyui")
+    subprocess.run([sys.executable, ROOT / "scripts" / "tiny_models.py", base / "models"], check=True)
+    server = RealServer(INSTALL, base)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def service(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    workflows = tmp_path_factory.mktemp("workflows")
+    shutil.copytree(ROOT / "tests" / "workflows", workflows, dirs_exist_ok=True)
+    for model in SHIPPED:
+        shutil.copytree(ROOT / "workflows" / model, workflows / model)
+    environment = {"PIXELFACTORY_WORKFLOWS_DIR": str(workflows)}
+    data = tmp_path_factory.mktemp("service")
+    with running(Service(data, ("--instances", comfyui.url), environment)) as started:
+        yield started
+
+
+@pytest.fixture
+def key(service: Service) -> str:
+    return service.key("1.00")
+
+
+@pytest.fixture
+async def client(service: Service, key: str) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{service.url}/api/v1", api_key=key, max_retries=0) as client:
+        yield client
+
+
+async def generate(client: openai.AsyncOpenAI, model: str, **extra: Any) -> list[bytes]:
+    n = extra.pop("n", 1)
+    size = extra.pop("size", "256x256")
+    response = await client.images.with_raw_response.generate(
+        model=model, prompt=extra.pop("prompt", "a lighthouse"), n=n, size=size, extra_body=extra
+    )
+    assert "X-PixelFactory-Simulated" not in response.headers
+    return [base64.b64decode(str(item.b64_json)) for item in response.parse().data or []]
+
+
+def picture(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+async def test_four_images_have_the_colours_of_four_seeds(client: openai.AsyncOpenAI) -> None:
+    made = await generate(client, "test-image", n=4, seed=0xFE1C80, size="512x256")
+    pictures = [picture(data) for data in made]
+    assert [shown.size for shown in pictures] == [(512, 256)] * 4
+    colours = [shown.getcolors() for shown in pictures]
+    assert colours == [[(512 * 256, (0xFE, 0x1C, 0x80 + number))] for number in range(4)]
+    assert await generate(client, "test-image", seed=0xFE1C80, size="512x256") == made[:1]
+
+
+async def test_a_video_changes_its_colour_halfway(client: openai.AsyncOpenAI) -> None:
+    (made,) = await generate(client, "test-video", num_frames=33, fps=8, seed=0xFF8000, size="320x256")
+    assert film(made) == Film(320, 256, 33, 8.0, "h264")
+    with av.open(io.BytesIO(made)) as container:
+        frames = [frame.to_ndarray(format="rgb24")[100, 100] for frame in container.decode(video=0)]
+    assert abs(frames[0].astype(int) - (0xFF, 0x80, 0)).max() < 16
+    assert abs(frames[-1].astype(int) - (0, 0x7F, 0xFF)).max() < 16
+
+
+async def test_an_upscale_is_the_picture_four_times_as_large(client: openai.AsyncOpenAI) -> None:
+    """Wider than a tile of the upscaler, so that seams would show."""
+    given = Image.radial_gradient("L").resize((600, 96))
+    given = Image.merge("RGB", (given, given.rotate(180), Image.linear_gradient("L").resize(given.size)))
+    buffer = io.BytesIO()
+    given.save(buffer, "PNG")
+    image = base64.b64encode(buffer.getvalue()).decode()
+    (made,) = await generate(client, "4x-ultrasharp", prompt="", image=image, size="auto")
+    difference = ImageChops.difference(picture(made), given.resize((2400, 384), Image.Resampling.NEAREST))
+    assert all(largest <= 1 for _, largest in difference.getextrema())  # type: ignore[misc, operator]
+
+
+async def test_a_sampled_image_depends_on_seed_and_prompt(client: openai.AsyncOpenAI) -> None:
+    async def image(**more: Any) -> bytes:
+        (made,) = await generate(client, "sd-1.5", **{"seed": 1, "steps": 3} | more)
+        return made
+
+    first = await image()
+    assert picture(first).size == (256, 256)
+    assert len(picture(first).getcolors(256 * 256) or []) > 500
+    assert first == await image()
+    assert len({first, await image(seed=2), await image(prompt="a fox")}) == 3
+
+
+async def test_a_sampled_video(client: openai.AsyncOpenAI) -> None:
+    (made,) = await generate(client, "wan2.1-t2v-fast", num_frames=9, fps=16, steps=2, seed=1)
+    assert film(made) == Film(256, 256, 9, 16.0, "h264")
+
+
+async def test_a_cancelled_job_stops_between_two_steps(service: Service, key: str) -> None:
+    async with service.client(key) as http:
+        body = {"model": "sd-1.5", "prompt": "a lighthouse", "size": "256x256", "steps": 100}
+        headers = {"Prefer": "respond-async"}
+        async with http.post("/api/v1/images/generations", json=body, headers=headers) as response:
+            job = (await response.json())["jobId"]
+        await until_it_samples(service, key, job)
+        async with http.delete(f"/api/v1/jobs/{job}") as response:
+            assert (await response.json())["status"] == "cancelled"
+        await until_idle(service)
+        async with http.get("/api/v1/billing/balance") as response:
+            assert (await response.json())["available_usd"] == 1.0
+
+
+async def test_kill_9_of_comfyui_costs_time_and_no_job(
+    comfyui: RealServer, service: Service, key: str, client: openai.AsyncOpenAI
+) -> None:
+    made = asyncio.create_task(generate(client, "sd-1.5", steps=12, seed=3))
+    async with service.client(key) as http:
+        async with http.get("/api/v1/jobs") as response:
+            jobs = (await response.json())["jobs"]
+        while not jobs:
+            async with http.get("/api/v1/jobs") as response:
+                jobs = (await response.json())["jobs"]
+        await until_it_samples(service, key, jobs[0]["jobId"])
+        comfyui.kill()
+        await asyncio.to_thread(comfyui.start)
+        assert [picture(data).size for data in await made] == [(256, 256)]
+        async with http.get("/api/v1/billing/ledger") as response:
+            kinds = [entry["kind"] for entry in (await response.json())["entries"]]
+        assert kinds == ["capture", "hold", "credit"]
+        async with http.get(f"/api/v1/jobs/{jobs[0]['jobId']}") as response:
+            assert (await response.json())["status"] == "completed"
+
+
+async def until_it_samples(service: Service, key: str, job: str) -> None:
+    """Until its second step is done."""
+    async with (
+        asyncio.timeout(60),
+        service.client(key) as http,
+        http.get(f"/api/v1/jobs/{job}/events") as told,
+    ):
+        async for line in told.content:
+            data = json.loads(line[6:]) if line.startswith(b"data: ") else {}
+            if data.get("node") == "sampler" and data["value"] >= 2:
+                return
+    raise AssertionError("the job ended first")
+
+
+async def until_idle(service: Service) -> None:
+    async with asyncio.timeout(30), service.client(service.admin_token) as http:
+        while True:
+            async with http.get("/admin/v1/instances") as response:
+                rows = (await response.json())["instances"]
+            if not any(row["shards"] for row in rows):
+                return
+            await asyncio.sleep(0.05)

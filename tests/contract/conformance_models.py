@@ -1,0 +1,90 @@
+"""Scenarios of models: an upscaler, a sampler, a film. A real server runs them on tiny checkpoints."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from PIL import Image
+
+from tests.contract.conformance_client import Graph, client
+from tests.contract.conformance_files import film
+from tests.contract.conformance_graphs import events, node, png
+
+SAMPLER = {"cfg": 3.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+
+
+def sampled(seed: int, steps: int = 3) -> Graph:
+    links = {"positive": ["positive", 0], "negative": ["negative", 0], "latent_image": ["latent", 0]}
+    return {
+        "model": node("CheckpointLoaderSimple", ckpt_name="v1-5-pruned-emaonly-fp16.safetensors"),
+        "positive": node("CLIPTextEncode", clip=["model", 1], text="a heron"),
+        "negative": node("CLIPTextEncode", clip=["model", 1], text="blur"),
+        "latent": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "sampler": node("KSampler", model=["model", 0], seed=seed, steps=steps, **links, **SAMPLER),
+        "decoded": node("VAEDecode", samples=["sampler", 0], vae=["model", 2]),
+        "saved": node("SaveImage", images=["decoded", 0], filename_prefix="sampled"),
+    }
+
+
+async def upscaled(url: str) -> Any:
+    async with client(url) as user:
+        await user.upload("small.png", png((200, 40, 10), (24, 16)), overwrite="true")
+        prompt_id = await user.submit({
+            "1": node("LoadImage", image="small.png"),
+            "2": node("UpscaleModelLoader", model_name="4x-UltraSharp.pth"),
+            "3": node("ImageUpscaleWithModel", upscale_model=["2", 0], image=["1", 0]),
+            "4": node("SaveImage", images=["3", 0], filename_prefix="upscaled"),
+        })  # fmt: skip
+        heard = await user.hear_to_end(prompt_id)
+        _, content = await user.get("/view", filename="upscaled_00001_.png")
+    with Image.open(io.BytesIO(content)) as picture:
+        colour = picture.convert("RGB").getpixel((48, 32))
+        seen = [picture.size, [round(part / 32) for part in colour] if isinstance(colour, tuple) else None]
+    return {"heard": heard, "picture": seen}
+
+
+async def samplers(url: str) -> Any:
+    """Steps with and without pictures, bare and described; another seed runs from the sampler on."""
+    shown = {"extra_data": {"preview_method": "latent2rgb"}}
+    async with client(url) as user:
+        bare = await user.hear_to_end(await user.submit(sampled(1), **shown))
+        quiet = await user.hear_to_end(await user.submit(sampled(2), extra_data={"preview_method": "none"}))
+    async with client(url, connected=False) as user:
+        await user.connect({"supports_preview_metadata": True})
+        described = await user.hear_to_end(await user.submit(sampled(3), **shown))
+    return {"bare": bare, "quiet": quiet, "described": described}
+
+
+async def interrupted_sampler(url: str) -> Any:
+    """Stops at a step, and keeps what it had loaded."""
+    async with client(url) as user:
+        prompt_id = await user.submit(sampled(4, steps=1000))
+        await user.hear_until("progress", prompt_id=prompt_id)
+        await user.post("/interrupt", {"prompt_id": prompt_id})
+        heard = await user.hear_to_end(prompt_id)
+        again = await user.hear_to_end(await user.submit(sampled(5)))
+    return {"last": events(heard)[-3:], "again": events(again)}
+
+
+async def sampled_film(url: str) -> Any:
+    links = {"positive": ["positive", 0], "negative": ["negative", 0], "latent_image": ["latent", 0]}
+    clip = "umt5_xxl_fp8_e4m3fn_scaled.safetensors"
+    unet = "wan2.1_t2v_1.3B_fp16.safetensors"
+    graph = {
+        "unet": node("UNETLoader", unet_name=unet, weight_dtype="default"),
+        "model": node("ModelSamplingSD3", model=["unet", 0], shift=8.0),
+        "clip": node("CLIPLoader", clip_name=clip, type="wan"),
+        "vae": node("VAELoader", vae_name="wan_2.1_vae.safetensors"),
+        "positive": node("CLIPTextEncode", clip=["clip", 0], text="a heron"),
+        "negative": node("CLIPTextEncode", clip=["clip", 0], text="blur"),
+        "latent": node("EmptyHunyuanLatentVideo", width=64, height=48, length=5, batch_size=1),
+        "sampler": node("KSampler", model=["model", 0], seed=1, steps=2, **links, **SAMPLER),
+        "decoded": node("VAEDecode", samples=["sampler", 0], vae=["vae", 0]),
+        "made": node("CreateVideo", images=["decoded", 0], fps=16.0),
+        "saved": node("SaveVideo", video=["made", 0], filename_prefix="sampled", format="mp4", codec="h264"),
+    }
+    async with client(url) as user:
+        heard = await user.hear_to_end(await user.submit(graph))
+        _, content = await user.get("/view", filename="sampled_00001_.mp4")
+    return {"heard": heard, "film": film(content)[:6]}

@@ -1,0 +1,109 @@
+"""A model to a file that ComfyUI opens, and back."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.checks import check_graph
+from orchestrator.catalog.exchange import export_api, export_ui, import_workflow
+from orchestrator.catalog.exchange.from_ui import convert
+from tests.unit.catalog.drafts import CATALOG, FACTS
+
+every_model = pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)
+
+
+def exported(model: Model, format: str) -> dict[str, Any]:
+    """As it comes back from a disk."""
+    graph = export_api(model) if format == "api" else export_ui(model, FACTS)
+    loaded: dict[str, Any] = json.loads(json.dumps(graph))
+    return loaded
+
+
+@every_model
+@pytest.mark.parametrize("format", ["api", "ui"])
+def test_an_export_imports_back_to_the_same_model(model: Model, format: str) -> None:
+    back = import_workflow(exported(model, format), id=model.id, facts=FACTS)
+    assert back.manifest == model.source.manifest
+    assert json.loads(back.graph) == model.source.template
+    assert back.node_facts == model.source.node_facts
+    assert back.problems == ()
+
+
+@every_model
+def test_comfyui_would_queue_the_graph_of_the_default_request(model: Model) -> None:
+    data = exported(model, "ui")
+    del data["extra"]["pixel_factory"]
+    facts = {**model.source.node_facts, **FACTS}
+    graph = convert(data, facts).graph
+    rendered = model.render(model.example(), filename_prefix="ComfyUI")
+    assert sorted(node["class_type"] for node in graph.values()) == sorted(
+        node["class_type"] for node in rendered.values()
+    )
+    files = {weight.file for weight in model.manifest.weights}
+    assert check_graph(graph, facts, files) == []
+
+
+@every_model
+def test_nodes_do_not_lie_upon_one_another(model: Model) -> None:
+    nodes = exported(model, "ui")["nodes"]
+    for at, one in enumerate(nodes):
+        for other in nodes[at + 1 :]:
+            apart = abs(one["pos"][0] - other["pos"][0]) >= 315
+            assert apart or one["pos"][1] != other["pos"][1]
+
+
+def edited(change: dict[str, Any]) -> dict[str, Any]:
+    """SDXL, exported, with other values on its sampler's widgets."""
+    data = exported(CATALOG["sdxl-1.0"], "ui")
+    sampler = next(node for node in data["nodes"] if node["type"] == "KSampler")
+    for index, value in change.items():
+        sampler["widgets_values"][int(index)] = value
+    return data
+
+
+def test_a_changed_value_becomes_the_default() -> None:
+    back = import_workflow(edited({"2": 40, "3": 5.5}), id="sdxl-1.0", facts=FACTS)
+    parameters = tomllib.loads(back.manifest)["parameters"]
+    assert parameters["steps"]["default"] == 40
+    assert back.bound["sampler.steps"] == "{{ steps }}"
+
+
+def test_a_changed_literal_stays_changed() -> None:
+    back = import_workflow(edited({"4": "euler"}), id="sdxl-1.0", facts=FACTS)
+    assert json.loads(back.graph)["sampler"]["inputs"]["sampler_name"] == "euler"
+
+
+def test_a_copy_takes_no_aliases_along() -> None:
+    back = import_workflow(exported(CATALOG["sdxl-1.0"], "api"), id="my-sdxl", facts=FACTS)
+    manifest = tomllib.loads(back.manifest)
+    assert manifest["id"] == "my-sdxl"
+    assert "aliases" not in manifest
+
+
+def test_an_added_node_is_kept() -> None:
+    data = exported(CATALOG["sdxl-1.0"], "api")
+    data["sharper"] = {
+        "class_type": "ImageInvert",
+        "inputs": {"image": ["decode", 0]},
+        "_meta": {"title": "x"},
+    }
+    data["save"]["inputs"]["images"] = ["sharper", 0]
+    back = import_workflow(data, id="sdxl-1.0", facts=FACTS)
+    graph = json.loads(back.graph)
+    assert graph["save"]["inputs"]["images"] == ["sharper", 0]
+    assert graph["sampler"]["inputs"]["steps"] == "{{ steps }}"
+    assert back.problems == ()
+
+
+def test_a_pack_keeps_what_is_known_of_its_nodes(tmp_path: Path) -> None:
+    model = CATALOG["cogvideox-2b"]
+    back = import_workflow(exported(model, "ui"), id=model.id, facts=FACTS)
+    folder = back.write(tmp_path, model.id)
+    assert json.loads((folder / "nodes.json").read_text("utf-8")) == model.source.node_facts
+    assert Catalog.load(tmp_path)[model.id].source.template == model.source.template

@@ -1,0 +1,115 @@
+"""Where a workflow can be found: JSON, pictures, videos."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from orchestrator.catalog.exchange import BadWorkflow, read_workflow
+from orchestrator.catalog.exchange.workflow_files import MAX_JSON_BYTES
+from tests.unit.catalog.canvas import sdxl
+
+API = {"1": {"class_type": "EmptyImage", "inputs": {"width": 8}}}
+UI = sdxl()
+
+
+def png(**texts: str) -> bytes:
+    info = PngImagePlugin.PngInfo()
+    for name, text in texts.items():
+        info.add_text(name, text)
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def chunked(kind: bytes, body: bytes) -> bytes:
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return b"\x89PNG\r\n\x1a\n" + chunk
+
+
+def webp(**texts: str) -> bytes:
+    exif = Image.Exif()
+    for tag, (name, text) in zip((0x010F, 0x0110), texts.items(), strict=False):
+        exif[tag] = f"{name}:{text}"
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "WEBP", exif=exif)
+    return buffer.getvalue()
+
+
+def mp4(**texts: str) -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", "mp4", options={"movflags": "use_metadata_tags"}) as container:
+        container.metadata.update(texts)
+        stream = container.add_stream("libx264", rate=Fraction(8))
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        json.dumps(UI).encode(),
+        png(workflow=json.dumps(UI), prompt=json.dumps(API)),
+        webp(workflow=json.dumps(UI), prompt=json.dumps(API)),
+        mp4(workflow=json.dumps(UI), prompt=json.dumps(API)),
+        chunked(b"zTXt", b"workflow\0\0" + zlib.compress(json.dumps(UI).encode())),
+        chunked(b"iTXt", b"workflow\0\1\0\0\0" + zlib.compress(json.dumps(UI).encode())),
+        chunked(b"iTXt", b"workflow\0\0\0\0\0" + json.dumps(UI).encode()),
+    ],
+)
+def test_the_workflow_is_found(data: bytes) -> None:
+    assert read_workflow(data) == UI
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        json.dumps(API).encode(),
+        json.dumps({"prompt": API, "client_id": "x"}).encode(),
+        b"\xef\xbb\xbf" + json.dumps(API).encode(),
+        png(prompt=json.dumps(API)),
+        mp4(prompt=json.dumps(API)),
+    ],
+)
+def test_without_one_the_api_graph_is_taken(data: bytes) -> None:
+    assert read_workflow(data) == API
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "not JSON"),
+        (b"hello", "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b"[" * 200_000, "not JSON"),
+        (b"[1, 2]", "neither"),
+        (b"{}", "neither"),
+        (b'{"1": {"inputs": {}}}', "neither"),
+        (b" " * (MAX_JSON_BYTES + 1), "more than"),
+        (png(), "carries no workflow"),
+        (png(workflow="{"), "not JSON"),
+        (png(workflow="{}"), "neither"),
+        (webp(), "carries no workflow"),
+        (mp4(), "carries no workflow"),
+        (png(workflow=json.dumps(UI))[:60], "not JSON"),
+        (png(workflow=json.dumps(UI))[:40], "carries no workflow"),
+        (b"RIFF\0\0\0\0WEBPjunk", "can not be read"),
+        (b"\0\0\0\x18ftypmp42" + b"\0" * 40, "can not be read"),
+        (chunked(b"zTXt", b"workflow\0\0junk"), "broken"),
+        (chunked(b"zTXt", b"workflow\0\0" + zlib.compress(b" " * (MAX_JSON_BYTES + 1))), "more than"),
+    ],
+)
+def test_anything_else_is_refused(data: bytes, said: str) -> None:
+    with pytest.raises(BadWorkflow, match=said):
+        read_workflow(data)

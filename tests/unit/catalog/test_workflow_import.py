@@ -1,0 +1,320 @@
+"""From a graph that somebody drew to a model that answers requests."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.exchange import BadWorkflow, Imported, import_workflow
+from tests.unit.catalog.canvas import image, node, save, sdxl, socket, widget, workflow
+from tests.unit.catalog.drafts import FACTS
+
+
+def imported(data: Any, id: str = "drawn") -> Imported:
+    return import_workflow(data, id=id, facts=FACTS)
+
+
+def parameters(result: Imported) -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads(result.manifest)["parameters"]
+    return found
+
+
+def api(**nodes: Any) -> dict[str, Any]:
+    return {
+        id: {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
+        for id, (class_type, title, inputs) in nodes.items()
+    }
+
+
+def test_natural_parameters_are_found() -> None:
+    result = imported(sdxl())
+    assert parameters(result) == {
+        "prompt": {"type": "string", "required": True, "blank": False},
+        "negative_prompt": {"type": "string", "default": "blurry"},
+        "seed": {"type": "seed"},
+        "steps": {"type": "integer", "default": 25, "minimum": 1, "maximum": 100},
+        "cfg_scale": {"type": "number", "default": 7.0, "minimum": 0.0, "maximum": 30.0, "step": 0.1},
+        "width": {"type": "integer", "default": 1024, "minimum": 256, "maximum": 2048, "step": 8},
+        "height": {"type": "integer", "default": 768, "minimum": 256, "maximum": 2048, "step": 8},
+    }
+    assert result.bound == {
+        "3.seed": "{{ seed }}",
+        "3.steps": "{{ steps }}",
+        "3.cfg": "{{ cfg_scale }}",
+        "5.width": "{{ width }}",
+        "5.height": "{{ height }}",
+        "6.text": "{{ prompt }}",
+        "7.text": "{{ negative_prompt }}",
+        "9.filename_prefix": "{{ filename_prefix }}",
+    }
+    assert result.fixed["3.sampler_name"] == "dpmpp_2m"
+    assert result.problems == ()
+
+
+def test_the_model_is_one_of_the_catalogue(tmp_path: Path) -> None:
+    imported(sdxl()).write(tmp_path, "drawn")
+    model = Catalog.load(tmp_path)["drawn"]
+    graph = model.render(model.example(prompt="a hare", steps=9, seed=3), filename_prefix="p")
+    assert graph["6"]["inputs"]["text"] == "a hare"
+    assert graph["3"]["inputs"].items() >= {"steps": 9, "seed": 3}.items()
+    with pytest.raises(FileExistsError):
+        imported(sdxl()).write(tmp_path, "drawn")
+
+
+def test_weights_are_listed_with_what_the_file_says() -> None:
+    weights = tomllib.loads(imported(sdxl()).manifest)["weights"]
+    assert weights == [
+        {
+            "slot": "weight_1",
+            "path": "checkpoints/base.safetensors",
+            "dtype": "fp16",
+            "url": "https://weights.example/base.safetensors",
+        }
+    ]
+
+
+def test_what_is_not_known_is_said() -> None:
+    data = sdxl()
+    data["nodes"][0]["properties"] = {}
+    data["nodes"][5] = node(
+        8,
+        "TheirDecoder",
+        inputs=data["nodes"][5]["inputs"],
+        gives=["IMAGE"],
+        properties={"aux_id": "some/pack"},
+    )
+    result = imported(data)
+    said = " ".join(result.unknown)
+    assert "TheirDecoder; it is said to come from some/pack" in said
+    assert "price" in said
+    assert "checkpoints/base.safetensors" in said
+    assert {problem.code for problem in result.problems} >= {"missing_node_type"}
+
+
+def test_two_experts_share_their_parameters() -> None:
+    sampler = {
+        "model": ["unet", 0],
+        "add_noise": "enable",
+        "noise_seed": 5,
+        "steps": 20,
+        "cfg": 3.5,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+        "positive": ["text", 0],
+        "negative": ["zero", 0],
+        "latent_image": ["latent", 0],
+        "start_at_step": 0,
+        "end_at_step": 10,
+        "return_with_leftover_noise": "enable",
+    }
+    second = sampler | {"add_noise": "disable", "noise_seed": 0, "latent_image": ["first", 0]}
+    second |= {"start_at_step": 10, "end_at_step": 10_000, "return_with_leftover_noise": "disable"}
+    result = imported(
+        api(
+            unet=("UNETLoader", "", {"unet_name": "wan.safetensors", "weight_dtype": "default"}),
+            clip=("CLIPLoader", "", {"clip_name": "umt5.safetensors", "type": "wan"}),
+            vae=("VAELoader", "", {"vae_name": "wan_vae.safetensors"}),
+            text=("CLIPTextEncode", "", {"text": "a fox runs", "clip": ["clip", 0]}),
+            zero=("ConditioningZeroOut", "", {"conditioning": ["text", 0]}),
+            latent=(
+                "EmptyHunyuanLatentVideo",
+                "",
+                {"width": 640, "height": 640, "length": 81, "batch_size": 1},
+            ),
+            first=("KSamplerAdvanced", "", sampler),
+            second=("KSamplerAdvanced", "", second),
+            decode=("VAEDecode", "", {"samples": ["second", 0], "vae": ["vae", 0]}),
+            video=("CreateVideo", "", {"images": ["decode", 0], "fps": 16.0}),
+            save=(
+                "SaveVideo",
+                "",
+                {"video": ["video", 0], "filename_prefix": "video/x", "format": "auto", "codec": "auto"},
+            ),
+        )
+    )
+    assert result.problems == ()
+    manifest = tomllib.loads(result.manifest)
+    assert manifest["kind"] == "video"
+    assert manifest["outputs"] == [{"node": "save", "media": "video"}]
+    assert (
+        result.bound.items()
+        >= {
+            "first.noise_seed": "{{ seed }}",
+            "first.end_at_step": "{{ steps * 10 // 20 }}",
+            "second.start_at_step": "{{ steps * 10 // 20 }}",
+            "second.steps": "{{ steps }}",
+            "latent.length": "{{ num_frames }}",
+            "video.fps": "{{ fps | float }}",
+        }.items()
+    )
+    assert "second.noise_seed" not in result.bound
+    assert "negative_prompt" not in manifest["parameters"]
+    frames = manifest["parameters"]["num_frames"]
+    assert (frames["grid"], frames["grid_offset"], frames["default"]) == (4, 1, 81)
+    folders = {weight["path"] for weight in manifest["weights"]}
+    assert folders == {
+        "diffusion_models/wan.safetensors",
+        "text_encoders/umt5.safetensors",
+        "vae/wan_vae.safetensors",
+    }
+
+
+def test_embedded_guidance_is_meant_where_cfg_does_nothing() -> None:
+    data = sdxl()
+    data["nodes"][4]["widgets_values"][3] = 1
+    guidance = node(
+        20, "FluxGuidance", inputs=[socket("conditioning", "CONDITIONING", 4)], gives=["CONDITIONING"]
+    )
+    data["nodes"].append(guidance | {"widgets_values": [3.5]})
+    data["nodes"][4]["inputs"][1]["link"] = 20
+    data["links"][3] = [4, 6, 0, 20, 0, "CONDITIONING"]
+    data["links"].append([20, 20, 0, 3, 1, "CONDITIONING"])
+    result = imported(data)
+    assert result.bound["20.guidance"] == "{{ cfg_scale }}"
+    assert result.bound["6.text"] == "{{ prompt }}"
+    assert result.fixed["3.cfg"] == 1
+
+
+def test_values_held_by_other_nodes_are_bound_there() -> None:
+    data = sdxl()
+    data["nodes"].append(node(30, "PrimitiveInt", gives=["INT"], widgets_values=[512, "fixed"]))
+    latent = data["nodes"][3]
+    latent["inputs"] = [widget("width", "INT", 30), widget("height", "INT", 31)]
+    data["links"] += [[30, 30, 0, 5, 0, "INT"], [31, 30, 0, 5, 1, "INT"]]
+    result = imported(data)
+    assert result.bound["30.value"] == "{{ width }}"
+    assert parameters(result)["width"]["default"] == 512
+
+
+def test_pictures_are_uploaded_in_order() -> None:
+    result = imported(
+        api(
+            one=("LoadImage", "", {"image": "a.png"}),
+            two=("LoadImage", "", {"image": "b.png"}),
+            mask=("LoadImageMask", "", {"image": "m.png", "channel": "alpha"}),
+            join=(
+                "ImageCompositeMasked",
+                "",
+                {"destination": ["one", 0], "source": ["two", 0], "x": 0, "y": 0},
+            ),
+            save=("SaveImage", "", {"images": ["join", 0], "filename_prefix": "x"}),
+        )
+        | {}
+    )
+    assert list(parameters(result)) == ["image", "image2"]
+    assert result.problems[:0] == ()
+    assert tomllib.loads(result.manifest)["kind"] == "image"
+
+
+def test_an_upscaler_is_told_by_what_it_does() -> None:
+    result = imported(
+        api(
+            load=("LoadImage", "", {"image": "a.png"}),
+            model=("UpscaleModelLoader", "", {"model_name": "4x.pth"}),
+            up=("ImageUpscaleWithModel", "", {"upscale_model": ["model", 0], "image": ["load", 0]}),
+            show=("PreviewImage", "", {"images": ["up", 0]}),
+        )
+    )
+    manifest = tomllib.loads(result.manifest)
+    assert manifest["kind"] == "upscale"
+    assert manifest["weights"][0]["path"] == "upscale_models/4x.pth"
+    assert json.loads(result.graph)["show"]["class_type"] == "SaveImage"
+    assert result.problems == ()
+
+
+def test_the_authors_marks_win() -> None:
+    data = sdxl()
+    data["nodes"][1]["widgets_values"] = ["a poster of {{ subject }}"]
+    data["nodes"][2]["widgets_values"] = ["{{ subject }}"]
+    data["nodes"][4]["widgets_values"][4] = "{{ sampler }}"
+    data["nodes"][3]["title"] = "Width"
+    result = imported(data)
+    assert result.bound["7.text"] == "{{ subject }}"
+    assert result.bound["3.sampler_name"] == "{{ sampler }}"
+    assert parameters(result)["sampler"]["choices"][0] == "euler"
+    assert result.bound["5.width"] == "{{ width }}"
+    assert "negative_prompt" not in parameters(result)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30))
+def test_text_that_looks_like_a_template_is_only_text(text: str) -> None:
+    noted = "{{ " + text + " }}' \\ {% raw %}\n😀"
+    data = api(
+        picture=("EmptyImage", "", {"width": 64, "height": 64, "batch_size": 1, "color": 0}),
+        note=("Mystery", "", {"image": ["picture", 0], "text": noted, "many": {"__value__": [noted]}}),
+        save=("SaveImage", "", {"images": ["note", 0], "filename_prefix": noted}),
+    )
+    result = imported(data)
+    model = Model.parse(result.manifest, result.graph, Path("drawn"))
+    inputs = model.render(model.example(), filename_prefix="p")["note"]["inputs"]
+    assert inputs["text"] == noted
+    assert inputs["many"] == {"__value__": [noted]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"1": {"class_type": "EmptyImage"}},
+        {"1": {"class_type": 5, "inputs": {}}},
+        {"1": {"class_type": "EmptyImage", "inputs": []}},
+        workflow(image(1), links=[]),
+        "text",
+        None,
+        7,
+    ],
+)
+def test_what_makes_no_model_is_refused(data: Any) -> None:
+    with pytest.raises(BadWorkflow):
+        imported(data)
+
+
+@pytest.mark.parametrize("id", ["", "../up", "Upper", "a/b", "a b", ".", "-x", "x" * 101, "a\n"])
+def test_an_id_must_be_a_plain_name(id: str) -> None:
+    with pytest.raises(BadWorkflow, match="id"):
+        imported(sdxl(), id=id)
+
+
+@pytest.mark.parametrize("link", [["gone", 0], ["save", -3]])
+def test_a_link_to_nothing_is_no_input(link: list[Any]) -> None:
+    result = imported(api(save=("SaveImage", "", {"images": link, "filename_prefix": "x"})))
+    assert [problem.code for problem in result.problems] == ["required_input_missing"]
+
+
+def test_a_cycle_is_told_as_a_problem() -> None:
+    data = api(
+        a=("ImageInvert", "", {"image": ["b", 0]}),
+        b=("ImageInvert", "", {"image": ["a", 0]}),
+        save=("SaveImage", "", {"images": ["a", 0], "filename_prefix": "x"}),
+    )
+    assert [problem.code for problem in imported(data).problems] == ["dependency_cycle"]
+
+
+def test_a_path_that_leaves_its_folder_is_no_weight() -> None:
+    data = sdxl()
+    data["nodes"][0]["widgets_values"] = ["../../secret.safetensors"]
+    assert tomllib.loads(imported(data).manifest)["weights"] == []
+
+
+def test_the_file_itself_is_left_alone() -> None:
+    data = api(
+        show=("PreviewImage", "", {"images": ["picture", 0]}),
+        picture=("EmptyImage", "", {"width": 64, "height": 64, "batch_size": 1, "color": 0}),
+    )
+    before = copy.deepcopy(data)
+    imported(data)
+    assert data == before
+
+
+def test_a_saved_picture_is_a_saver_too() -> None:
+    result = imported(workflow(image(1), save(2, 1), links=[[1, 1, 0, 2, 0, "IMAGE"]]))
+    assert result.bound == {"2.filename_prefix": "{{ filename_prefix }}"}
+    assert "which text is the prompt, if there is one" in result.unknown

@@ -1,0 +1,77 @@
+"""The simulated GPU: what fits, what goes, what time passes."""
+
+from __future__ import annotations
+
+import pytest
+
+from comfy_instances.simulator.device import (
+    CONTEXT_BYTES,
+    Device,
+    Interrupted,
+    OutOfMemoryError,
+    step_seconds,
+)
+from comfy_instances.simulator.weights import Weights, weights
+
+GIB = 1024**3
+A, B, C = (Weights(name, 8 * GIB) for name in "abc")
+
+
+def test_the_longest_unused_goes_when_there_is_no_room() -> None:
+    device = Device(CONTEXT_BYTES + 17 * GIB)
+    for needed in (A, B, A, C):
+        device.use([needed])
+    assert device.held == (A, C)
+    assert device.free == GIB
+
+
+def test_what_is_needed_together_stays_together() -> None:
+    device = Device(CONTEXT_BYTES + 17 * GIB)
+    device.use([C])
+    device.use([A, B])
+    assert set(device.held) == {A, B}
+
+
+def test_working_memory_makes_room_too() -> None:
+    device = Device(CONTEXT_BYTES + 17 * GIB)
+    device.use([A])
+    device.use([B], working=5 * GIB)
+    assert device.held == (B,)
+
+
+def test_what_can_not_fit_is_out_of_memory_and_changes_nothing() -> None:
+    device = Device(CONTEXT_BYTES + 17 * GIB)
+    device.use([A])
+    with pytest.raises(OutOfMemoryError, match="CUDA out of memory"):
+        device.use([B], working=10 * GIB)
+    assert device.held == (A,)
+
+
+def test_an_interrupt_strikes_once() -> None:
+    device = Device(GIB, time_scale=1000.0)
+    device.interrupt.set()
+    with pytest.raises(Interrupted):
+        device.spend(3600)
+    device.spend(0)
+
+
+def test_guidance_doubles_and_size_multiplies_the_time_of_a_step() -> None:
+    once = step_seconds([A], 1000, guided=False)
+    assert step_seconds([A], 1000, guided=True) == 2 * once
+    assert step_seconds([A, B], 3000, guided=False) == pytest.approx(6 * once)
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes"),
+    [
+        ("flux1-schnell.safetensors", 23.8),
+        ("sub/wan2.1_t2v_14B_fp8_scaled.safetensors", 14.3),
+        ("wan2.1_t2v_14B_fp16.safetensors", 28.6),
+        ("umt5_xxl_fp16.safetensors", 11.4),
+        ("wan_2.1_vae.safetensors", 0.3),
+        ("ltx-2-19b-distilled-lora-384.safetensors", 0.7),
+        ("nobody-knows.safetensors", 6.0),
+    ],
+)
+def test_sizes_of_files(name: str, gigabytes: float) -> None:
+    assert weights(name).size == int(gigabytes * 1e9)

@@ -47,6 +47,9 @@ class Accounts:
             await self._store.renew(account.id, plan.monthly_micros, start, now)
             self._months[account.id] = start
 
+    def now(self) -> datetime:
+        return self._clock()
+
     def plan_of(self, account: Account) -> Plan:
         return self._plans.of(account.plan)
 
@@ -54,9 +57,7 @@ class Accounts:
         """Raises NotFound."""
         return self.plan_of(await self._store.resolve_account(account_id))
 
-    async def issue_key(
-        self, account_id: str, name: str, limits: KeyLimits = NO_LIMITS
-    ) -> tuple[Key, str]:
+    async def issue_key(self, account_id: str, name: str, limits: KeyLimits = NO_LIMITS) -> tuple[Key, str]:
         """A further key of an account, and its secret, which nobody will see again. Raises NotFound."""
         secret = new_key()
         key = await self._store.add_key(
@@ -72,5 +73,7 @@ class Accounts:
     def _named(self, plan: str) -> Plan:
         if plan not in self._plans.plans:
             offered = ", ".join(self._plans.plans)
-            raise InvalidRequest(f"There is no plan {plan!r}, only {offered}", code="invalid_plan", param="plan")
+            raise InvalidRequest(
+                f"There is no plan {plan!r}, only {offered}", code="invalid_plan", param="plan"
+            )
         return self._plans[plan]

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -18,6 +19,7 @@ from comfy_instances.choice import RunComfyUI, Simulate, choose, make_fleet
 from comfy_instances.fleet import Fleet
 from comfy_instances.gpus import discover
 from comfy_instances.installation import find_install
+from orchestrator.accounts import Accounts
 from orchestrator.catalog import Catalog
 from orchestrator.dispatcher import Dispatcher
 from orchestrator.events import EventHub
@@ -34,10 +36,16 @@ from orchestrator.store import SqliteStore, Store
 from orchestrator.web.admin import Admin
 from orchestrator.web.app import make_app
 from orchestrator.web.billing import Billing
+from orchestrator.web.dashboard import Dashboard, Sessions
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.generations import Generations
 from orchestrator.web.jobs import Jobs
 from orchestrator.web.public import Public
+from pricing.book import TariffBook
+from pricing.costs import Costs
+from pricing.plans import Plans
+from pricing.tariff import DEFAULT as OUR_TARIFF
+from pricing.tariff import SHIPPED as SHIPPED_TARIFFS
 from pricing.tariff import Tariff
 
 log = logging.getLogger(__name__)
@@ -74,21 +82,47 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 def load_catalog(settings: Settings) -> tuple[Catalog, Tariff]:
-    """All models and their prices. Raises CatalogError, TariffError; SettingsError for unpriced models."""
-    catalog, tariff = Catalog.load(settings.workflows_dir), Tariff.load()
-    for model in catalog:
-        if model.price_class not in tariff:
-            raise SettingsError(f"{model.id}: price class {model.price_class!r} is not in tariff {tariff.id}")
-    return catalog, tariff
+    """All models and their prices of today. Raises as `load_prices` does, and CatalogError."""
+    catalog = Catalog.load(settings.workflows_dir)
+    return catalog, load_prices(settings, catalog).at(OUR_TARIFF, now().date())
+
+
+def load_prices(settings: Settings, catalog: Catalog) -> TariffBook:
+    """All price lists. Raises TariffError; SettingsError where ours lacks a model, now or from some day on."""
+    book = TariffBook.load(settings.tariffs_dir or SHIPPED_TARIFFS)
+    today = now().date()
+    coming = [one for one in book.tariffs if one.id == OUR_TARIFF and one.effective > today]
+    for tariff in (book.at(OUR_TARIFF, today), *coming):
+        for model in catalog:
+            if model.price_class not in tariff:
+                raise SettingsError(
+                    f"{model.id}: price class {model.price_class!r} is not in tariff {tariff.id}"
+                    f" of {tariff.effective}"
+                )
+    return book
+
+
+def load_plans(settings: Settings) -> Plans:
+    """Raises PlanError."""
+    return Plans.load(settings.plans_file) if settings.plans_file else Plans.load()
+
+
+def load_costs(settings: Settings) -> Costs:
+    """Raises CostsError."""
+    return Costs.load(settings.costs_file) if settings.costs_file else Costs.load()
 
 
 def admin_token(settings: Settings) -> str:
     """The configured token, or the one in `DATA_DIR/admin-token`, which is made at the first start."""
     if settings.admin_token:
         return settings.admin_token.get_secret_value()
-    file = settings.data_dir / "admin-token"
+    return kept_secret(settings.data_dir / "admin-token")
+
+
+def kept_secret(file: Path) -> str:
+    """The text in `file`, which is drawn at random the first time, for this user's eyes only."""
     if not file.exists():
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
             new.write(secrets.token_urlsafe(32))
     return file.read_text().strip()
@@ -97,7 +131,8 @@ def admin_token(settings: Settings) -> str:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """The whole service; everything it starts ends with the context."""
-    catalog, tariff = load_catalog(settings)
+    catalog = Catalog.load(settings.workflows_dir)
+    prices, plans = load_prices(settings, catalog), load_plans(settings)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(settings))
         fleet = choose_fleet(settings)
@@ -106,7 +141,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         objects = await stack.enter_async_context(ObjectStore(await s3_access(settings, stack)))
         days = settings.output_lifetime_days
         await objects.ensure_bucket({"inputs/": days, "outputs/": days}, patience=settings.startup_seconds)
-        service = wire(settings, Parts(catalog, tariff, store, fleet, objects))
+        service = wire(settings, Parts(catalog, prices, plans, store, fleet, objects))
         await service.dispatcher.start()
         stack.push_async_callback(service.dispatcher.stop, 0.0)
         yield Running(app=web_app(settings, service), service=service, drain_seconds=settings.drain_seconds)
@@ -117,7 +152,8 @@ class Parts:
     """What a service is made of, each chosen already."""
 
     catalog: Catalog
-    tariff: Tariff
+    prices: TariffBook
+    plans: Plans
     store: Store
     fleet: Fleet
     objects: ObjectStore
@@ -127,6 +163,7 @@ def wire(settings: Settings, parts: Parts) -> Service:
     """The rooms between the HTTP edge and the parts, knowing of each other. Starts nothing."""
     events = EventHub()
     settlement = Settlement(parts.store, events, now)
+    accounts = Accounts(parts.store, parts.plans, now)
     runner = Runner(
         fleet=parts.fleet,
         catalog=parts.catalog,
@@ -142,12 +179,14 @@ def wire(settings: Settings, parts: Parts) -> Service:
         runner=runner,
         settlement=settlement,
         store=parts.store,
+        accounts=accounts,
         clock=now,
         max_job_seconds=settings.max_job_seconds,
     )
     return Service(
         catalog=parts.catalog,
-        tariff=parts.tariff,
+        prices=parts.prices,
+        accounts=accounts,
         store=parts.store,
         objects=parts.objects,
         dispatcher=dispatcher,
@@ -166,11 +205,16 @@ def web_app(settings: Settings, service: Service) -> web.Application:
     registry = CollectorRegistry()
     delivery = Delivery(service.objects, settings.url_lifetime_seconds)
     metrics_token = None if settings.public_metrics else token
+    admin = Admin(service.dispatcher, token)
+    secure = (settings.public_url or "").startswith("https://")
+    session_secret = kept_secret(settings.data_dir / "session-secret")
+    sessions = Sessions(session_secret, token, service.store, service.clock, secure=secure)
     parts = (
         Generations(service, delivery),
         Jobs(service, delivery),
         Billing(service),
-        Admin(service.dispatcher, token),
+        admin,
+        Dashboard(service, delivery, admin, sessions),
         Public(service.dispatcher.fleet, service.objects, registry, metrics_token),
     )
     routes = [route for part in parts for route in part.routes()]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
 from comfy_instances.errors import InstanceError, Stalled
 from comfy_instances.fleet import Fleet, FleetError, InstanceInfo, InstanceState
+from orchestrator.accounts import Accounts
 from orchestrator.capability import served
-from orchestrator.catalog import Model
 from orchestrator.errors import ServiceError
 from orchestrator.failures import Failure, failure_of, for_caller
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, Shard, ShardStatus
@@ -35,10 +35,11 @@ from orchestrator.scheduler import (
     ShardDone,
     ShardFailed,
     Tick,
-    Work,
 )
 from orchestrator.settlement import Clock, Settlement
 from orchestrator.store import Store
+from orchestrator.work import work_of
+from pricing.plans import Plan
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Dispatcher:
         runner: Runner,
         settlement: Settlement,
         store: Store,
+        accounts: Accounts,
         clock: Clock,
         max_job_seconds: float,
     ) -> None:
@@ -74,6 +76,7 @@ class Dispatcher:
         self._runner = runner
         self._settlement = settlement
         self._store = store
+        self._accounts = accounts
         self._recovery = Recovery(runner=runner, store=store, settlement=settlement)
         self._clock = clock
         self._max_job_seconds = max_job_seconds
@@ -100,6 +103,10 @@ class Dispatcher:
         shards = [assignment.work.shard_id for assignment in card.assigned] if card else []
         return [self._active[shard] for shard in shards if shard in self._active]
 
+    def unfinished(self) -> Collection[Active]:
+        """Every shard that still needs something."""
+        return self._active.values()
+
     async def _tick(self) -> None:
         while not self._stopping:
             await asyncio.sleep(TICK_SECONDS)
@@ -112,7 +119,7 @@ class Dispatcher:
             self._instance_changed(info)
         sent = await self._store.open_attempts()
         for record in await self._store.unfinished():
-            self.add(record)
+            self.add(record, await self._accounts.plan_by_id(record.job.account_id))
         for attempt in sent:
             self._spawn(self._recover(attempt))
         self._ticking = asyncio.create_task(self._tick())
@@ -132,8 +139,8 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def add(self, record: JobRecord) -> None:
-        """Schedules the waiting shards of a stored job."""
+    def add(self, record: JobRecord, plan: Plan) -> None:
+        """Schedules the waiting shards of a stored job, in its account's share of the fleet."""
         waiting = [shard for shard in record.shards if shard.status is ShardStatus.WAITING]
         fresh = [shard for shard in waiting if shard.id not in self._active]
         try:
@@ -144,7 +151,7 @@ class Dispatcher:
         self._active |= {shard.id: Active(job=record.job, shard=shard) for shard in fresh}
         age = (self._clock() - record.job.created_at).total_seconds()
         deadline = monotonic() + self._max_job_seconds - age
-        self._feed(JobAdded(works=[_work(record.job, shard, model, deadline) for shard in fresh]))
+        self._feed(JobAdded(works=[work_of(record.job, shard, model, deadline, plan) for shard in fresh]))
 
     def drop(self, job_id: str) -> None:
         """The job needs nothing more: waiting shards go, running ones are cancelled."""
@@ -220,12 +227,13 @@ class Dispatcher:
     async def _run(self, active: Active, attempt: Attempt, ended: Callable[[float | None], None]) -> None:
         if await self._settlement.begin(active.job.id, active.shard, attempt):
             model = self._runner.catalog[active.job.model]
-            await self._runner.run(Run(attempt=attempt, shard=active.shard, model=model), ended)
+            run = Run(attempt=attempt, job=active.job, shard=active.shard, model=model)
+            await self._runner.run(run, ended)
 
     async def _recover(self, attempt: Attempt) -> None:
         again = await self._recovery.look_for(attempt)
         if again and not self._stopping:
-            self.add(again)
+            self.add(again, await self._accounts.plan_by_id(again.job.account_id))
 
     async def _report(self, attempt: Attempt, failure: Failure | None) -> None:
         shard_id = attempt.shard_id
@@ -275,18 +283,3 @@ class Dispatcher:
 
     async def _fail(self, job_id: str, error: JobError) -> None:
         await self._settlement.fail(job_id, error)
-
-
-def _work(job: Job, shard: Shard, model: Model, deadline: float) -> Work:
-    estimate = model.manifest.estimate_for(None)
-    return Work(
-        shard_id=shard.id,
-        job_id=job.id,
-        account_id=job.account_id,
-        model=model.id,
-        run_seconds=model.run_seconds(shard.params),
-        load_seconds=estimate.load_seconds,
-        vram=estimate.vram_bytes,
-        attempts=shard.attempts,
-        deadline=deadline,
-    )

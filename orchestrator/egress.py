@@ -7,15 +7,10 @@ resolve to something private, literal addresses and names that change their mind
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
-from typing import Any
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 import aiohttp
-
-#: As aiohttp passes it: family, type, protocol, canonical name, address.
-AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 
 
 class NotPublic(OSError):
@@ -35,8 +30,7 @@ def is_public(address: str) -> bool:
     """Whether an IP address belongs to the public Internet, also when it is wrapped in another one."""
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or _nat64(ip)
-        ip = inner or ip
+        return all(each.is_global and not each.is_multicast for each in (_inner(ip), ip) if each)
     return ip.is_global and not ip.is_multicast
 
 
@@ -50,18 +44,17 @@ def is_web_url(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
 
 
-def _nat64(ip: IPv6Address) -> Any:
-    """The IPv4 address that a translator would reach by this one (64:ff9b::/96)."""
-    return ip_address(int(ip) & 0xFFFFFFFF) if int(ip) >> 32 == 0x64FF9B << 64 else None
+def _inner(ip: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that is reached by way of this one (mapped, 6to4, Teredo, NAT64)."""
+    if int(ip) >> 32 == 0x64FF9B << 64:
+        return IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
 
 
-def _public_socket(info: AddressInfo) -> socket.socket:
+def _public_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     family, kind, protocol, _, address = info
     if not is_public(str(address[0])):
         raise NotPublic(f"{address[0]} is not a public address")
     made = socket.socket(family, kind, protocol)
     made.setblocking(False)
     return made
-
-
-SocketFactory = Callable[[AddressInfo], socket.socket]

@@ -6,6 +6,7 @@
     ├── InsufficientBalance            402     insufficient_balance
     ├── Forbidden                      403     permission_error
     ├── NotFound                       404     not_found
+    ├── MethodNotAllowed               405     method_not_allowed
     ├── Conflict                       409     conflict
     ├── RateLimited                    429     rate_limit_exceeded
     ├── GenerationFailed               500     generation_failed
@@ -74,6 +75,12 @@ class NotFound(ServiceError):
     status = 404
     type = "not_found"
     default_code = "not_found"
+
+
+class MethodNotAllowed(ServiceError):
+    status = 405
+    type = "method_not_allowed"
+    default_code = "method_not_allowed"
 
 
 class Conflict(ServiceError):

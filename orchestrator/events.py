@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
-from orchestrator.jobs import JobRecord
+from orchestrator.jobs import Job, JobRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +21,8 @@ class JobChanged:
     """A job or one of its shards is in a new state, which is already on disk."""
 
     record: JobRecord
+    #: True once per job: for the change that finished it.
+    final: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +30,7 @@ class ShardStarted:
     """An attempt of a shard was sent to an instance."""
 
     index: int
+    shard_id: str
     instance_id: str
     attempt: int
 
@@ -51,7 +54,31 @@ class ShardPreview:
     data: bytes
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardRan:
+    """An instance came to the end of a shard's prompt, and keeps its slot until all have heard of it."""
+
+    job: Job
+    shard_id: str
+    instance_id: str
+    #: Seconds between the instance's first and last word about the prompt.
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardMissed:
+    """An attempt of a shard came to nothing. `kind` is the failure's word."""
+
+    shard_id: str
+    instance_id: str
+    kind: str
+
+
+#: What the readers of a job hear.
 JobEvent = JobChanged | ShardStarted | ShardProgress | ShardPreview
+#: What those hear who watch over all work.
+WorkEvent = JobEvent | ShardRan | ShardMissed
+Observer = Callable[[WorkEvent], None]
 
 
 def _slot(event: JobEvent) -> Hashable:
@@ -92,12 +119,23 @@ class Subscription:
 
 
 class EventHub:
-    """All subscriptions, by job."""
+    """All subscriptions, by job, and the few who hear of everything."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, set[Subscription]] = {}
+        self._observers: list[Observer] = []
+
+    def observe(self, observer: Observer) -> None:
+        """Calls `observer` with every event of all work, at once and in order; it must not fail or wait."""
+        self._observers.append(observer)
+
+    def tell(self, event: WorkEvent) -> None:
+        """Tells the observers, and no reader of a job."""
+        for observer in self._observers:
+            observer(event)
 
     def publish(self, job_id: str, event: JobEvent) -> None:
+        self.tell(event)
         for subscription in self._subscriptions.get(job_id, ()):
             subscription.put(event)
 

@@ -41,7 +41,7 @@ class Recovery:
         model = self.runner.catalog[record.job.model]
         async with asyncio.timeout(RECOVERY_SECONDS):
             await _until_reachable(self.runner.fleet, attempt.instance_id)
-        if not await self.runner.resume(Run(attempt=attempt, shard=shard, model=model)):
+        if not await self.runner.resume(Run(attempt=attempt, job=record.job, shard=shard, model=model)):
             raise Abandoned("the instance knows nothing of it")
 
 

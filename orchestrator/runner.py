@@ -20,8 +20,8 @@ from comfy_instances.session import (
     Session,
 )
 from orchestrator.catalog import Catalog, Model
-from orchestrator.events import EventHub, ShardPreview, ShardProgress
-from orchestrator.jobs import Attempt, JobRecord, Shard, Usage
+from orchestrator.events import EventHub, ShardPreview, ShardProgress, ShardRan
+from orchestrator.jobs import Attempt, Job, JobRecord, Shard, Usage
 from orchestrator.media.objects import ObjectStore
 from orchestrator.outputs import Outputs
 from orchestrator.settlement import Settlement
@@ -40,6 +40,7 @@ class Run:
     """An attempt and all that is known of what it runs."""
 
     attempt: Attempt
+    job: Job
     shard: Shard
     model: Model
 
@@ -77,6 +78,7 @@ class Runner:
         except InstanceError:
             await self.tidy(attempt, list(uploaded.values()))
             raise
+        self._tell_ran(run, result)
         ended(result.gpu_seconds)
         return await self._settle(run, session, result, list(uploaded.values()))
 
@@ -90,7 +92,10 @@ class Runner:
         Raises as `run` does."""
         session = self.fleet.session(run.attempt.instance_id)
         result = await session.resume(run.attempt.prompt_id, self._listener(run.shard, lambda: None))
-        return await self._settle(run, session, result, []) if result else None
+        if result is None:
+            return None
+        self._tell_ran(run, result)
+        return await self._settle(run, session, result, [])
 
     async def cancel(self, attempt: Attempt) -> None:
         """Takes the prompt off its instance, waiting or running. Raises InstanceError."""
@@ -103,6 +108,15 @@ class Runner:
             await self.fleet.forget_files(attempt.instance_id, files)
         except InstanceError as error:
             log.info("could not tidy up on %s: %s", attempt.instance_id, error)
+
+    def _tell_ran(self, run: Run, result: RunResult) -> None:
+        ran = ShardRan(
+            job=run.job,
+            shard_id=run.shard.id,
+            instance_id=run.attempt.instance_id,
+            seconds=result.gpu_seconds,
+        )
+        self.events.tell(ran)
 
     async def _settle(
         self, run: Run, session: Session, result: RunResult, uploaded: Sequence[FileRef]

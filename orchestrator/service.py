@@ -7,20 +7,23 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from orchestrator.accounts import Accounts
 from orchestrator.catalog import Catalog, Model
 from orchestrator.dispatcher import Dispatcher
-from orchestrator.errors import NotFound, Unavailable
+from orchestrator.errors import Forbidden, NotFound, ServiceError, Unavailable
 from orchestrator.events import EventHub, JobChanged
 from orchestrator.jobs import Job, JobRecord, JobStatus, shards_of
 from orchestrator.media.inputs import ImageLimits, InputImage, read_image
 from orchestrator.media.objects import ObjectStore, content_key
 from orchestrator.settlement import Clock, Settlement
-from orchestrator.store import Key, Page, Store
-from pricing.tariff import Quote, Tariff
+from orchestrator.store import Account, Key, Page, Store
+from pricing.book import TariffBook
+from pricing.tariff import DEFAULT, Quote, Tariff
 from pricing.usage import Kind, Work
 
 #: Drawn seeds stay below 2^53, so that every JSON reader gives them back exactly.
@@ -60,7 +63,8 @@ class Service:
     """The walk of a request up to its promise; the dispatcher keeps it."""
 
     catalog: Catalog
-    tariff: Tariff
+    prices: TariffBook
+    accounts: Accounts
     store: Store
     objects: ObjectStore
     dispatcher: Dispatcher
@@ -72,6 +76,11 @@ class Service:
     random_bits: Callable[[int], int]
     #: Expected seconds of waiting beyond which requests are refused.
     max_wait: float
+
+    @property
+    def tariff(self) -> Tariff:
+        """Our price list as it is today; a job keeps the price of the day it came in."""
+        return self.prices.at(DEFAULT, self.clock().date())
 
     async def quote(self, request: GenerationRequest) -> Order:
         """The request as it would run, and what it would cost. Raises InvalidRequest."""
@@ -96,19 +105,30 @@ class Service:
         """Accepts a job: when this returns it is on disk and its price is held.
 
         The same idempotency key and request give the job of the first time. Raises InvalidRequest,
-        InsufficientBalance, Conflict, Unavailable; then nothing is held.
+        Forbidden, InsufficientBalance, Conflict, Unavailable; then nothing is held.
         """
         order = await self.quote(request)
+        if not key.may_use(order.model.id):
+            raise Forbidden(
+                f"This API key may not use {order.model.id}", code="model_not_allowed", param="model"
+            )
         job = self._job(key, request, order)
         known = await self.store.find_repeated(job)
         if known:
             return known
         self._admit(key.account.id, order.model.id)
         await self._keep_images(order)
-        record, created = await self.store.add_job(job, shards_of(job, order.params["n"]))
-        if created:
-            self.dispatcher.add(record)
-        return record
+        await self.accounts.renew(key.account)
+        accepting = asyncio.ensure_future(self._accept(job, order.params["n"], key.account))
+        try:
+            return await asyncio.shield(accepting)
+        except asyncio.CancelledError:
+            # Nobody will hear of this job, so nobody shall pay for it, unless a key says that they ask again.
+            with suppress(ServiceError):
+                await accepting
+                if job.idempotency_key is None:
+                    await self.cancel(job.id)
+            raise
 
     async def get(self, account_id: str, job_id: str) -> JobRecord:
         """One of the account's jobs. Raises NotFound for others' jobs too."""
@@ -139,6 +159,13 @@ class Service:
         nothing is charged. A finished job stays as it is."""
         record = await self.settlement.cancel(job_id)
         self.dispatcher.drop(job_id)
+        return record
+
+    async def _accept(self, job: Job, n: int, account: Account) -> JobRecord:
+        """Stored and scheduled: never the one without the other while the process lives."""
+        record, created = await self.store.add_job(job, shards_of(job, n))
+        if created:
+            self.dispatcher.add(record, self.accounts.plan_of(account))
         return record
 
     def _admit(self, account_id: str, model: str) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from orchestrator.events import EventHub, JobChanged, ShardStarted
+from orchestrator.events import EventHub, JobChanged, ShardMissed, ShardStarted
 from orchestrator.jobs import Attempt, JobError, JobRecord, JobStatus, Output, Shard, Usage
 from orchestrator.store import Store
 
@@ -28,35 +28,43 @@ class Settlement:
         False where its shard is not wanted any more."""
         wanted = await self._store.start_attempt(attempt)
         if wanted:
-            started = ShardStarted(index=shard.index, instance_id=attempt.instance_id, attempt=attempt.number)
+            started = ShardStarted(
+                index=shard.index,
+                shard_id=shard.id,
+                instance_id=attempt.instance_id,
+                attempt=attempt.number,
+            )
             self._events.publish(job_id, started)
         return wanted
 
     async def finish(self, attempt: Attempt, outputs: Sequence[Output], usage: Usage) -> JobRecord:
         """A shard is done; with the last one its job is, and the hold is captured."""
-        record = await self._store.finish_shard(attempt.prompt_id, outputs, usage, self._clock())
-        if record.job.finished:
-            self._log(record)
-        return self._tell(record)
+        now = self._clock()
+        return self._tell(await self._store.finish_shard(attempt.prompt_id, outputs, usage, now), now)
 
     async def missed(self, attempt: Attempt, outcome: str, detail: str) -> None:
         """An attempt came to nothing: its shard waits again, if its job is not finished."""
         await self._store.end_attempt(attempt.prompt_id, outcome, detail, self._clock(), retry=True)
+        missed = ShardMissed(shard_id=attempt.shard_id, instance_id=attempt.instance_id, kind=outcome)
+        self._events.tell(missed)
 
     async def fail(self, job_id: str, error: JobError) -> JobRecord:
         """The job can not be done: the hold is released."""
-        record = await self._store.fail_job(job_id, error, self._clock())
-        self._log(record)
-        return self._tell(record)
+        now = self._clock()
+        return self._tell(await self._store.fail_job(job_id, error, now), now)
 
     async def cancel(self, job_id: str) -> JobRecord:
         """The job is not wanted any more: the hold is released."""
-        record = await self._store.cancel_job(job_id, self._clock())
-        self._log(record)
-        return self._tell(record)
+        now = self._clock()
+        return self._tell(await self._store.cancel_job(job_id, now), now)
 
-    def _tell(self, record: JobRecord) -> JobRecord:
-        self._events.publish(record.job.id, JobChanged(record=record))
+    def _tell(self, record: JobRecord, now: datetime) -> JobRecord:
+        """`now` is when the store was asked for the change: a job that ended at another time had ended
+        before, and is left as it was."""
+        final = record.job.finished_at == now
+        if final:
+            self._log(record)
+        self._events.publish(record.job.id, JobChanged(record=record, final=final))
         return record
 
     @staticmethod

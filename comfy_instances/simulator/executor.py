@@ -23,6 +23,7 @@ from comfy_instances.simulator.nodes.call import Call, Shown
 from comfy_instances.simulator.nodes.loading import file_state
 from comfy_instances.simulator.options import Folders
 from comfy_instances.simulator.order import Order, is_link
+from comfy_instances.simulator.progress import Throttle
 from comfy_instances.simulator.prompt_queue import Outcome, Prompt
 from comfy_instances.simulator.validation import FILE_INPUTS
 
@@ -146,7 +147,11 @@ class _Run:
         return Entry(_merged(shown, facts["output_is_list"]), _merged_ui(shown))
 
     def call(self, node_id: str, class_type: str, facts: Mapping[str, Any]) -> Call:
+        throttle = Throttle()
+
         def report(value: float, total: float, picture: Pictures.Image | None, image_type: str) -> None:
+            if not throttle.passes(value, total, shown=picture is not None):
+                return
             self.course.step(node_id, (value, total), picture, image_type)
 
         return Call(

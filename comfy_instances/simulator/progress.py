@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
+
+#: Steps that come sooner after the last one told (seconds), or are less of the whole, are not told.
+LEAST_INTERVAL, LEAST_SHARE = 0.1, 0.005
 
 
 @dataclass(slots=True)
@@ -39,3 +44,21 @@ class Progress:
     @property
     def message(self) -> dict[str, Any]:
         return {"prompt_id": self.prompt_id, "nodes": {key: dict(node) for key, node in self._nodes.items()}}
+
+
+@dataclass(slots=True)
+class Throttle:
+    """Which steps of one node are told: the first, the last, those with a picture, and a few between."""
+
+    clock: Callable[[], float] = monotonic
+    _told: tuple[float, float] | None = None
+
+    def passes(self, value: float, total: float, *, shown: bool) -> bool:
+        """Whether this step is told; it counts as told if so."""
+        now = self.clock()
+        if self._told is not None and value < total and not shown:
+            last_value, last_time = self._told
+            if now - last_time < LEAST_INTERVAL or value - last_value < LEAST_SHARE * total:
+                return False
+        self._told = (value, now)
+        return True

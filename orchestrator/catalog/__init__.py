@@ -7,6 +7,7 @@ from orchestrator.catalog.library import Catalog, load_model, model_folders
 from orchestrator.catalog.manifest import Estimate, Kind, Manifest, OutputNode, Weight
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.parameters import Parameter
+from orchestrator.catalog.schema import request_schema
 from orchestrator.catalog.size import parse_size
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "load_model",
     "model_folders",
     "parse_size",
+    "request_schema",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.catalog.errors import CatalogError
@@ -33,6 +34,25 @@ class Catalog:
         is not right."""
         folders = [folder for parent in (directory, *extra) for folder in model_folders(parent)]
         return cls([load_model(folder) for folder in folders])
+
+    def refreshed(self, directory: Path, *extra: Path) -> tuple[Catalog, list[CatalogError]]:
+        """The catalogue as the directories have it now, and why some of it is refused.
+
+        A model whose folder is broken, or claims a taken name, stays as it was in this catalogue, or
+        stays away if it is new. Raises CatalogError where a directory itself is gone.
+        """
+        models: list[Model] = []
+        refused: list[CatalogError] = []
+        for folder in (folder for parent in (directory, *extra) for folder in model_folders(parent)):
+            old = self._by_name.get(folder.name)
+            try:
+                models = [*Catalog([*models, load_model(folder)])]
+            except CatalogError as error:
+                refused.append(error)
+                if old is not None and old.id == folder.name:
+                    with suppress(CatalogError):  # another model has taken a name of its by now
+                        models = [*Catalog([*models, old])]
+        return Catalog(models), refused
 
     def __getitem__(self, name: str) -> Model:
         """The model of that id or alias. Raises InvalidRequest (`model_not_found`)."""

@@ -27,8 +27,6 @@ app = typer.Typer(help="The ComfyUI that instances run.", no_args_is_help=True)
 
 #: Our own node packs; each is a package.
 NODE_PACKS = Path(__file__).resolve().parents[2] / "custom_nodes"
-#: Seconds that a server has for answering `facts`.
-PATIENCE_SECONDS = 10.0
 _PERCENT = re.compile(r"(\d{1,3})%")
 
 
@@ -165,6 +163,5 @@ async def _ask(url: str) -> dict[str, Any]:
     except ValueError as error:
         raise CommandFailed(str(error)) from error
     async with session:
-        await session.wait_connected(PATIENCE_SECONDS)
         stats, info = await asyncio.gather(session.stats(), session.object_info())
     return {"comfyui_version": stats.version, "nodes": record(info)}

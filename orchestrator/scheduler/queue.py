@@ -68,6 +68,15 @@ class FairQueue:
         """Number of waiting shards by model."""
         return {model: count for model, count in self._waiting.items() if count}
 
+    def oldest(self) -> dict[str, float]:
+        """When the first waiting shard of each model began to wait, in the clock of the events."""
+        found: dict[str, float] = {}
+        for entry in self._entries.values():  # in the order in which they came
+            found.setdefault(entry.work.model, entry.since)
+            if len(found) == len(self._waiting):
+                break
+        return found
+
     def backlog(self, model: str) -> float:
         """Seconds of waiting work of a model on the reference card."""
         return self._seconds.get(model, 0.0)

@@ -1,14 +1,19 @@
-"""Who asks: API keys of callers, the token of operators."""
+"""Who asks, and whether they may: API keys of callers, the token of operators."""
 
 from __future__ import annotations
 
 import hmac
+from datetime import datetime
 
 from aiohttp import web
 
-from orchestrator.errors import NotAuthenticated
+from orchestrator.accounts import Accounts
+from orchestrator.errors import Forbidden, NotAuthenticated
 from orchestrator.keys import digest, matches
-from orchestrator.store import Key, Store
+from orchestrator.store import Key, Scope, Store
+from orchestrator.web.limits import LIMITS
+
+ACCOUNTS = web.AppKey("accounts", Accounts)
 
 
 def bearer(request: web.Request) -> str | None:
@@ -17,21 +22,37 @@ def bearer(request: web.Request) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-async def authenticate(request: web.Request, store: Store) -> Key:
-    """The key that a request came with. Raises NotAuthenticated; unknown and revoked keys look the same."""
-    token = bearer(request)
-    if token is None:
-        raise NotAuthenticated(
-            "Missing API key: send it as `Authorization: Bearer pk-...`", code="missing_api_key"
-        )
-    key = await store.find_key(digest(token))
-    if key is None or key.revoked or not matches(token, key.digest):
-        raise NotAuthenticated("Invalid API key")
+async def authenticate(
+    request: web.Request, store: Store, *scopes: Scope, token: str | None = None
+) -> Key:
+    """The key that a request came with, and its request counted.
+
+    The key must have one of `scopes`; where none is named, `read` for looking and `generate` for the rest.
+    `token` is the key where it did not come as a bearer token. Raises NotAuthenticated (unknown, revoked and
+    expired keys look the same), RateLimited, Forbidden.
+    """
+    key = await _known(token or bearer(request), store, request.app[ACCOUNTS].now())
+    await request.app[LIMITS].take(request, key.account.id, request.app[ACCOUNTS].plan_of(key.account))
+    wanted = scopes or ((Scope.READ,) if request.method in ("GET", "HEAD") else (Scope.GENERATE,))
+    if not any(key.may(scope) for scope in wanted):
+        words = " or ".join(f"`{scope}`" for scope in wanted)
+        raise Forbidden(f"This API key lacks the scope {words}", code="insufficient_scope")
     return key
 
 
 def require_admin(request: web.Request, token: str) -> None:
     """Raises NotAuthenticated where the request lacks the operators' token."""
     given = bearer(request) or ""
-    if not hmac.compare_digest(given.encode(), token.encode()):
+    if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token.encode()):
         raise NotAuthenticated("This needs the admin token", code="invalid_admin_token")
+
+
+async def _known(token: str | None, store: Store, now: datetime) -> Key:
+    if token is None:
+        raise NotAuthenticated(
+            "Missing API key: send it as `Authorization: Bearer pk-...`", code="missing_api_key"
+        )
+    key = await store.find_key(digest(token))
+    if key is None or not key.usable(now) or not matches(token, key.digest):
+        raise NotAuthenticated("Invalid API key")
+    return key

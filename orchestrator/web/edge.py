@@ -9,9 +9,9 @@ from time import perf_counter
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from orchestrator.errors import Conflict, InvalidRequest, NotFound, ServiceError, Unavailable
+from orchestrator.errors import InvalidRequest, MethodNotAllowed, NotFound, ServiceError, Unavailable
 from orchestrator.media.errors import StoreError
-from orchestrator.web.dialects import error_body
+from orchestrator.web.dialects import to_error
 from orchestrator.web.metrics import HttpMetrics
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ REQUEST_ID = "X-Request-Id"
 #: HTTP errors of the framework, in our words.
 FRAMEWORK_ERRORS: dict[int, ServiceError] = {
     404: NotFound("There is nothing at this address", code="unknown_url"),
-    405: Conflict("This address does not take this method", code="method_not_allowed"),
+    405: MethodNotAllowed("This address does not take this method"),
 }
 
 
@@ -35,18 +35,20 @@ def edge(metrics: HttpMetrics) -> Middleware:
         try:
             response = await handler(request)
         except ServiceError as error:
-            response = error_response(request, error, error.status)
+            response = error_response(request, error)
         except StoreError as error:
             log.error("request %s: %s", request_id, error)
             away = Unavailable("The object store is away", code="store_unavailable", retry_after=5)
-            response = error_response(request, away, away.status)
+            response = error_response(request, away)
         except web.HTTPException as error:
             response = _framework_response(request, error)
+        except ConnectionError:
+            raise  # the caller is gone: aiohttp knows what to do
         except Exception:
             # The last line of defence: whatever went wrong, the caller gets a proper error.
             log.exception("request %s failed", request_id)
             failed = ServiceError("The service met an unexpected error")
-            response = error_response(request, failed, failed.status)
+            response = error_response(request, failed)
         seconds = perf_counter() - begun
         metrics.observe(request, response.status, seconds)
         log.info(
@@ -59,19 +61,20 @@ def edge(metrics: HttpMetrics) -> Middleware:
     return at_the_edge
 
 
-def error_response(request: web.Request, error: ServiceError, status: int) -> web.Response:
+def error_response(request: web.Request, error: ServiceError) -> web.Response:
     """The error in the words of the dialect that the path belongs to."""
     headers = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    return web.json_response(error_body(request.path, error), status=status, headers=headers)
+    status, body = to_error(request.path, error)
+    return web.json_response(body, status=status, headers=headers)
 
 
 def _framework_response(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
     if error.status < 400:
         return error
     known = FRAMEWORK_ERRORS.get(error.status, InvalidRequest(error.reason))
-    response = error_response(request, known, error.status)
+    response = error_response(request, known)
     if "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
     return response

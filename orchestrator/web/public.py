@@ -1,8 +1,6 @@
-"""What anybody may see: is the service alive, is it ready, its metrics, its front page."""
+"""What anybody may see: is the service alive, is it ready, its metrics."""
 
 from __future__ import annotations
-
-from importlib import resources
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -23,18 +21,13 @@ class Public:
         self._objects = objects
         self._registry = registry
         self._metrics_token = metrics_token
-        self._page = (resources.files(__package__) / "dashboard" / "index.html").read_text(encoding="utf-8")
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/", self.front),
             web.get("/healthz", self.alive),
             web.get("/readyz", self.ready),
             web.get("/metrics", self.metrics),
         ]
-
-    async def front(self, request: web.Request) -> web.Response:
-        return web.Response(text=self._page, content_type="text/html")
 
     async def alive(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})

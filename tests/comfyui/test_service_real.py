@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import av
@@ -109,7 +108,7 @@ async def test_an_upscale_is_the_picture_four_times_as_large(client: openai.Asyn
     image = base64.b64encode(buffer.getvalue()).decode()
     (made,) = await generate(client, "4x-ultrasharp", prompt="", image=image, size="auto")
     difference = ImageChops.difference(picture(made), given.resize((2400, 384), Image.Resampling.NEAREST))
-    assert all(largest <= 1 for _, largest in difference.getextrema())  # type: ignore[misc, operator]
+    assert all(largest <= 1 for _, largest in difference.getextrema())  # type: ignore[misc]
 
 
 async def test_a_sampled_image_depends_on_seed_and_prompt(client: openai.AsyncOpenAI) -> None:
@@ -119,7 +118,7 @@ async def test_a_sampled_image_depends_on_seed_and_prompt(client: openai.AsyncOp
 
     first = await image()
     assert picture(first).size == (256, 256)
-    assert len(picture(first).getcolors(256 * 256) or []) > 500
+    assert len(picture(first).getcolors(256 * 256) or []) > 100
     assert first == await image()
     assert len({first, await image(seed=2), await image(prompt="a fox")}) == 3
 

@@ -1,4 +1,4 @@
-"""The installation against a real repository, a real environment and a real start, of something very small."""
+"""The installation against a real repository, environment and start, of something very small."""
 
 from __future__ import annotations
 

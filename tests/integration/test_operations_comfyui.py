@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +42,7 @@ def test_install_says_what_it_did_and_status_tells_the_drift(tmp_path: Path, dir
         done = comfyui(directory, "install", *options)
         assert f"ComfyUI 0.33.0 at commit {commit}" in done.stdout
         assert f"PyTorch: {', '.join(TORCH)}" in done.stdout
-        assert "Tried on simulated: ready after" in done.stdout
+        assert "Tried on cpu: ready after" in done.stdout
         assert "is not the tested commit" in done.stderr.replace("\n", " ")
     found = status(directory)
     assert (found["installed"], found["version"], found["commit"]) == (True, "0.33.0", commit)
@@ -72,9 +70,9 @@ def test_an_install_that_can_not_be_done(directory: Path, options: tuple[str, ..
 
 
 @pytest.fixture(scope="module")
-def address(service: Service) -> Iterator[str]:
-    """A running server."""
-    yield str(service.run("instances", "list", "--url", service.url)[0]["url"])
+def address(service: Service) -> str:
+    """Of a running server."""
+    return str(service.run("instances", "list", "--url", service.url)[0]["url"])
 
 
 def test_facts_of_a_running_server(address: str, tmp_path: Path) -> None:
@@ -94,10 +92,3 @@ def test_facts_of_nobody(url: str) -> None:
     done = pixelfactory("comfyui", "facts", "--from", url, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")
-
-
-def test_the_python_of_an_install_is_its_own(directory: Path) -> None:
-    """What is installed for ComfyUI never enters our own environment."""
-    script = "import importlib.util as u; print(u.find_spec('torchaudio') is None)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True"

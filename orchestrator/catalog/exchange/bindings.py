@@ -156,4 +156,3 @@ _WORDS: Mapping[str, Callable[[Any, Mapping[str, Any]], Declaration]] = {
     "mask": lambda value, _: {"type": "image", "required": True},
     "lora_strength": _strength,
 }
-WORDS = frozenset(_WORDS)

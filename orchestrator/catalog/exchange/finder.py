@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from orchestrator.catalog.checks import reachable
-from orchestrator.catalog.exchange.bindings import WORDS, Bindings, Place
+from orchestrator.catalog.exchange.bindings import Bindings, Place
 from orchestrator.catalog.facts import output_types
 from orchestrator.catalog.graph import Link, as_link, links_of
 from orchestrator.catalog.manifest import RESERVED_NAMES
@@ -90,15 +90,18 @@ def _is_sampler(found: Bindings, id: str) -> bool:
 def _seeds(found: Bindings, needed: list[str]) -> None:
     for id in needed:
         inputs = found.graph[id]["inputs"]
-        for name in _SEEDS:
-            # A second stage that adds no noise has a seed that does nothing.
-            if name in inputs and inputs.get("add_noise") != "disable":
-                place = found.literal(id, name)
-                if place and isinstance(found.value(place), int):
-                    item = found.inputs(place.node).get(place.input)
-                    limit = item.options.get("max", MAX_SEED) if item else MAX_SEED
-                    narrow = f" % {limit + 1}" if limit < MAX_SEED else ""
-                    found.bind("seed", place, f"{{{{ seed{narrow} }}}}")
+        # A second stage that adds no noise has a seed that does nothing.
+        names = [name for name in _SEEDS if name in inputs and inputs.get("add_noise") != "disable"]
+        for place in (found.literal(id, name) for name in names):
+            if place and isinstance(found.value(place), int):
+                found.bind("seed", place, _seed_expression(found, place))
+
+
+def _seed_expression(found: Bindings, place: Place) -> str:
+    """The seed, folded where the node's range is narrower than ours."""
+    item = found.inputs(place.node).get(place.input)
+    limit = item.options.get("max", MAX_SEED) if item else MAX_SEED
+    return "{{ seed }}" if limit >= MAX_SEED else f"{{{{ seed % {limit + 1} }}}}"
 
 
 def _steps(found: Bindings, needed: list[str]) -> None:
@@ -239,14 +242,13 @@ def _rates(found: Bindings, needed: list[str]) -> None:
 def _images(found: Bindings, needed: list[str]) -> None:
     """Pictures that callers upload, in the order in which they are loaded."""
     for id in needed:
-        for name, item in found.inputs(id).items():
-            place = found.literal(id, name)
-            if item.options.get("image_upload") and place and place not in found.places:
-                count = sum(word.startswith("image") for word in found.parameters)
-                masks = output_types(found.entry(id)) == ["MASK"]
-                word = "mask" if masks else "image" if count == 0 else f"image{count + 1}"
-                if count < _MAX_IMAGES and word in WORDS:
-                    found.bind(word, place)
+        uploads = [name for name, item in found.inputs(id).items() if item.options.get("image_upload")]
+        for place in (found.literal(id, name) for name in uploads):
+            count = sum(word.startswith("image") for word in found.parameters)
+            if output_types(found.entry(id)) == ["MASK"]:
+                found.bind("mask", place)
+            elif count < _MAX_IMAGES:
+                found.bind("image" if count == 0 else f"image{count + 1}", place)
 
 
 def _loras(found: Bindings, needed: list[str]) -> None:

@@ -144,7 +144,7 @@ def _escaped(value: Any) -> Any:
         return [_escaped(item) for item in value]
     if not isinstance(value, str) or not is_template(value):
         return value
-    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'").replace("\r", "\\r").replace("\n", "\\n")
     return f"{{{{ '{quoted}' }}}}"
 
 

@@ -1,13 +1,28 @@
-"""One module per document: its words to ours, ours to its words. No store, no scheduler, no waiting."""
+"""One module per document: its words to ours, ours to its words. No store, no scheduler, no waiting.
+
+A dialect has `to_request` (a body to a GenerationRequest), `to_response` (a job to a body), `to_error` (an
+error to a status and a body) and a class with its routes. Which dialect answers an error follows from the
+path alone, so that unknown addresses are answered in the right words too.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import ServiceError
 from orchestrator.web.dialects import pixel_factory
 
+ToError = Callable[[ServiceError], tuple[int, dict[str, Any]]]
 
-def error_body(path: str, error: ServiceError) -> dict[str, Any]:
-    """The error as the document describes it that `path` belongs to."""
+#: The first pattern that the path begins with decides; all other paths speak Pixel Factory.
+DIALECTS: tuple[tuple[re.Pattern[str], ToError], ...] = ()
+
+
+def to_error(path: str, error: ServiceError) -> tuple[int, dict[str, Any]]:
+    """Status and body of an error, as the document describes it that `path` belongs to."""
+    for pattern, translate in DIALECTS:
+        if pattern.match(path):
+            return translate(error)
     return pixel_factory.to_error(error)

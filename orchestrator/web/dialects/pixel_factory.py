@@ -108,13 +108,13 @@ def to_model(model: Model, tariff: Tariff) -> dict[str, Any]:
     }
 
 
-def to_error(error: ServiceError) -> dict[str, Any]:
+def to_error(error: ServiceError) -> tuple[int, dict[str, Any]]:
     """`{"error": {...}}`; OpenAI's SDKs read `param` too. Callers know width and height as `size`."""
     code, param = error.code, error.param
     if param in ("width", "height"):
         code, param = "invalid_size", "size"
     body = {"message": error.message, "type": error.type, "code": code, "param": param}
-    return {"error": body | error.details}
+    return error.status, {"error": body | error.details}
 
 
 def _model(fields: Mapping[str, Any]) -> str:

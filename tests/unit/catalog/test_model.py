@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog import CatalogError, Kind
+from orchestrator.catalog import CatalogError, Kind, request_schema
 from orchestrator.errors import InvalidRequest
 from tests.unit.catalog.drafts import CATALOG, PROMPT, SEED, node, parse, saving
 
@@ -243,3 +243,20 @@ def test_two_variants_must_differ() -> None:
     assert len(parse(weights=[WEIGHT, WEIGHT | {"dtype": "fp8"}]).weights()) == 1
     with pytest.raises(CatalogError, match="two variants of bf16"):
         parse(weights=[WEIGHT, WEIGHT])
+
+
+def test_the_schema_of_a_request() -> None:
+    schema = request_schema(FLUX)
+    assert schema["required"] == ["prompt"]
+    assert schema["properties"]["width"] == {
+        "type": "integer",
+        "minimum": 256,
+        "maximum": 2048,
+        "multipleOf": 8,
+        "description": "Width of the result in pixels.",
+        "default": 1024,
+    }
+    assert schema["properties"]["n"]["maximum"] == 4
+    assert "n" not in request_schema(WAN)["properties"]
+    assert request_schema(I2V)["required"] == ["prompt", "image"]
+    assert request_schema(CATALOG["flux-2-dev"])["properties"]["images"]["default"] == []

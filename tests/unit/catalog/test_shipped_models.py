@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.catalog import Model
+from orchestrator.catalog import Kind, Model
 from orchestrator.catalog.model_checks import EXAMPLE_LORA, check_model, check_request
 from orchestrator.catalog.parameters import MAX_SEED, Image, Images, Integer, Loras, Number, Parameter, Text
 from orchestrator.errors import InvalidRequest
+from pricing.tariff import Tariff
 from tests.unit.catalog.drafts import CATALOG, FACTS, node, parse, saving
 
 MODELS = list(CATALOG)
@@ -97,9 +98,82 @@ def test_an_output_must_save_something() -> None:
     assert "output_missing" in [problem.code for problem in check_model(parse(guarded), FACTS)]
 
 
-def test_the_repository_holds_what_the_document_lists() -> None:
-    first = {"flux-1-schnell", "sdxl-1.0", "4x-ultrasharp", "wan2.1-t2v-fast", "wan2.1-i2v-480p"}
-    assert first <= {model.id for model in MODELS}
+# The Pixel Factory document: model, default steps, largest resolution.
+DOCUMENTED = {
+    "flux-1-schnell": (4, "2048x2048"),
+    "flux-1-dev": (20, "2048x2048"),
+    "flux-2-dev": (30, "2048x2048"),
+    "sdxl-1.0": (30, "2048x2048"),
+    "4x-ultrasharp": (1, "8192x8192"),
+    "wan2.1-t2v-fast": (20, "832x480"),
+    "wan2.1-t2v-pro": (30, "832x480"),
+    "wan2.2-t2v-14b": (30, "1280x720"),
+    "ltx2-t2v": (30, "1280x720"),
+    "cogvideox-1.5-5b": (50, "1360x768"),
+    "hunyuan-video-720p": (30, "1280x720"),
+    "wan2.1-i2v-480p": (20, "832x480"),
+    "wan2.1-i2v-720p": (20, "1280x720"),
+    "wan2.2-i2v-14b": (20, "1280x720"),
+}
+
+
+@pytest.mark.parametrize(("id", "expected"), DOCUMENTED.items())
+def test_documented_models_have_the_documents_defaults(id: str, expected: tuple[int, str]) -> None:
+    model = CATALOG[id]
+    assert (model.default_steps, model.manifest.max_resolution) == expected
+    assert model.price_class == id
+    if model.makes_video:
+        assert (model.parameters["num_frames"].default, model.parameters["fps"].default) == (81, 16)
+    elif model.kind is Kind.IMAGE:
+        assert (model.parameters["width"].default, model.parameters["height"].default) == (1024, 1024)
+    if model.kind is Kind.I2V or model.kind is Kind.UPSCALE:
+        assert model.parameters["image"].required
+
+
+@pytest.mark.parametrize(
+    ("alias", "id"),
+    [
+        ("sdxl", "sdxl-1.0"),
+        ("flux-schnell", "flux-1-schnell"),
+        ("cogvideo-2b", "cogvideox-2b"),
+        ("upscale-4x", "4x-ultrasharp"),
+        ("flux-dev", "flux-1-dev"),
+        ("flux-krea-dev", "flux-1-krea-dev"),
+        ("flux-fill-dev", "flux-1-fill-dev"),
+        ("flux-edit", "flux-1-kontext-dev"),
+        ("flux-kontext-restore-image", "flux-1-kontext-restore"),
+        ("image-to-image-flux", "flux-1-dev-image-to-image"),
+        ("redux-flux", "flux-1-redux-dev"),
+        ("outpaint", "flux-1-outpaint"),
+        ("flux-2-klein-4b", "flux-2-klein-4b"),
+        ("flux-2-klein-9b", "flux-2-klein-9b"),
+        ("qwen-image-edit", "qwen-image-edit"),
+        ("z-image-turbo", "z-image-turbo"),
+        ("wan-image", "wan2.2-image"),
+        ("hunyuan-3d", "hunyuan-3d"),
+    ],
+)
+def test_the_other_documents_ids_are_known(alias: str, id: str) -> None:
+    assert CATALOG[alias].id == id
+
+
+@every_model
+def test_every_choice_is_explained(model: Model) -> None:
+    assert model.source.manifest.startswith("# ")
+    assert all(spec.description for spec in model.parameters.values())
+
+
+@every_model
+def test_every_file_can_be_had(model: Model) -> None:
+    for weight in model.manifest.weights:
+        assert weight.url, weight.path
+        assert weight.bytes, weight.path
+        assert weight.license, weight.path
+
+
+@every_model
+def test_every_model_has_a_price(model: Model) -> None:
+    assert model.price_class in Tariff.load()
 
 
 def test_a_model_on_disk_is_data_only() -> None:

@@ -151,3 +151,4 @@ def test_samplers_tell_each_step_and_show_it_where_that_is_wanted(tmp_path: Path
     bench.wire.pictures.clear()
     bench.run(sdxl(steps=4), preview_method="none")
     assert bench.wire.pictures == []
+    assert [step["value"] for step in bench.wire.of("progress")] == [1, 4]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from comfy_instances.simulator.cache import signatures
 from comfy_instances.simulator.faults import AT_START, Fault, Faults
 from comfy_instances.simulator.order import Order
+from comfy_instances.simulator.progress import Throttle
 from comfy_instances.simulator.prompt_queue import HISTORY_LIMIT, Outcome, Prompt, PromptQueue
 from tests.unit.simulator.simulator_bench import Bench, node
 
@@ -154,6 +155,19 @@ def test_faults_strike_in_the_order_they_were_armed_and_are_used_up() -> None:
     assert faults.strike(Fault.REJECT) is Fault.REJECT
     struck = [faults.strike(*AT_START) for _ in range(4)]
     assert struck == [Fault.NODE_ERROR, Fault.NODE_ERROR, Fault.HANG, None]
+
+
+def test_quick_steps_are_not_all_told() -> None:
+    times = iter([0.0, 0.01, 0.02, 0.2, 0.21, 0.22, 0.5])
+    throttle = Throttle(lambda: next(times))
+    steps = [(1, False), (2, False), (3, True), (4, False), (5, False), (6, False), (7, False)]
+    told = [value for value, shown in steps if throttle.passes(value, 7, shown=shown)]
+    assert told == [1, 3, 4, 7]
+
+
+def test_steps_too_small_to_see_are_not_told() -> None:
+    throttle = Throttle(iter(range(100)).__next__)
+    assert [value for value in range(1, 9) if throttle.passes(value, 1000, shown=False)] == [1, 6]
 
 
 def test_a_file_that_changed_is_read_again(bench: Bench) -> None:

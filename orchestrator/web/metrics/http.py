@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests as they come, and the state of the fleet when it asks."""
+"""Requests as they come, by route and status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BUCKETS = (0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 
 
 class HttpMetrics:
-    """Counts and times of requests, by route and status."""
+    """Counts and times of requests."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(

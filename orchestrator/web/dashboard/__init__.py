@@ -1,0 +1,37 @@
+"""Pages for people: sign-in, playground with gallery, operations.
+
+The pages are plain files that talk to `/dashboard/api/...`, which only a signed-in browser may use, and
+only from our own pages. The public API knows nothing of sessions.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from orchestrator.service import Service
+from orchestrator.web.admin import Admin
+from orchestrator.web.dashboard.entrance import Entrance
+from orchestrator.web.dashboard.live import Live
+from orchestrator.web.dashboard.operations import Operations
+from orchestrator.web.dashboard.pages import Pages
+from orchestrator.web.dashboard.playground import Playground
+from orchestrator.web.dashboard.sessions import Sessions
+from orchestrator.web.delivery import Delivery
+
+__all__ = ["Dashboard", "Sessions"]
+
+
+class Dashboard:
+    """All of it."""
+
+    def __init__(self, service: Service, delivery: Delivery, admin: Admin, sessions: Sessions) -> None:
+        self._parts = (
+            Entrance(sessions),
+            Pages(sessions, service.objects),
+            Playground(service, delivery, sessions),
+            Live(service, delivery, sessions),
+            Operations(admin, sessions),
+        )
+
+    def routes(self) -> list[web.RouteDef]:
+        return [route for part in self._parts for route in part.routes()]

@@ -1,0 +1,124 @@
+"""The pages and what they are made of: files read once, sent under a strict content policy."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from orchestrator.errors import NotAuthenticated, NotFound
+from orchestrator.media.objects import ObjectStore
+from orchestrator.web.dashboard.sessions import OPERATOR, Sessions
+
+CONTENT_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """One file as it is sent."""
+
+    body: bytes
+    content_type: str
+    etag: str
+
+
+class Pages:
+    """Three pages, their styles and scripts. Nothing in them is secret."""
+
+    def __init__(self, sessions: Sessions, objects: ObjectStore) -> None:
+        self._sessions = sessions
+        self._files = load_files()
+        self._headers = {
+            "Content-Security-Policy": content_policy(origin_of(objects)),
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cache-Control": "no-cache",
+        }
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/", self.playground),
+            web.get("/operations", self.operations),
+            web.get("/sign-in", self.sign_in),
+            web.get("/dashboard/static/{name}", self.file),
+        ]
+
+    async def playground(self, request: web.Request) -> web.Response:
+        if self._holder(request) == OPERATOR:
+            raise web.HTTPSeeOther("/operations")
+        return self._send(request, "playground.html")
+
+    async def operations(self, request: web.Request) -> web.Response:
+        if self._holder(request) != OPERATOR:
+            raise web.HTTPSeeOther("/")
+        return self._send(request, "operations.html")
+
+    async def sign_in(self, request: web.Request) -> web.Response:
+        return self._send(request, "sign-in.html")
+
+    async def file(self, request: web.Request) -> web.Response:
+        return self._send(request, request.match_info["name"])
+
+    def _holder(self, request: web.Request) -> str:
+        """Who asks; sends everybody else to the sign-in page."""
+        try:
+            return self._sessions.read(request).holder
+        except NotAuthenticated:
+            raise web.HTTPSeeOther("/sign-in") from None
+
+    def _send(self, request: web.Request, name: str) -> web.Response:
+        file = self._files.get(name)
+        if file is None:
+            raise NotFound("There is nothing at this address", code="unknown_url")
+        known = any(etag.value == file.etag for etag in request.if_none_match or ())
+        response = web.Response(headers=self._headers, status=304 if known else 200)
+        if not known:
+            response.body = file.body
+            response.content_type = file.content_type
+            response.charset = "utf-8"
+        response.etag = file.etag
+        return response
+
+
+def load_files() -> dict[str, StaticFile]:
+    """Everything in `static`, by name."""
+    folder = resources.files("orchestrator.web.dashboard.static")
+    files = {}
+    for entry in folder.iterdir():
+        suffix = entry.name[entry.name.rfind(".") :]
+        if suffix in CONTENT_TYPES:
+            body = entry.read_bytes()
+            etag = hashlib.sha256(body).hexdigest()[:16]
+            files[entry.name] = StaticFile(body, CONTENT_TYPES[suffix], etag)
+    return files
+
+
+def origin_of(objects: ObjectStore) -> str:
+    """Scheme and host of the addresses under which browsers get stored files."""
+    url = urlsplit(objects.presign("origin", 60))
+    return f"{url.scheme}://{url.netloc}"
+
+
+def content_policy(media: str) -> str:
+    """Only our own files run and are shown, and media from the origin `media`. No inline anything."""
+    rules = {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "connect-src": f"'self' {media}",
+        "img-src": f"'self' blob: data: {media}",
+        "media-src": f"'self' blob: {media}",
+        "form-action": "'self'",
+        "base-uri": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())

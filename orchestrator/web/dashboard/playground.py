@@ -1,0 +1,146 @@
+"""What the playground page asks for: the caller's account, models and prices, jobs and files."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from aiohttp import web
+
+from orchestrator.catalog import Model
+from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.jobs import JobRecord
+from orchestrator.keys import masked
+from orchestrator.media.errors import ObjectMissing
+from orchestrator.service import GenerationRequest, Service
+from orchestrator.web.billing import balance_view
+from orchestrator.web.bodies import read_fields
+from orchestrator.web.dashboard.presets import preset_sizes
+from orchestrator.web.dashboard.sessions import Sessions
+from orchestrator.web.delivery import Delivery
+from orchestrator.web.jobs import job_view
+from orchestrator.web.queries import limit
+from pricing.tariff import Tariff
+
+
+class Playground:
+    """`/dashboard/api/...` for who is signed in with an API key."""
+
+    def __init__(self, service: Service, delivery: Delivery, sessions: Sessions) -> None:
+        self._service = service
+        self._delivery = delivery
+        self._sessions = sessions
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/dashboard/api/account", self.account),
+            web.get("/dashboard/api/models", self.models),
+            web.post("/dashboard/api/quote", self.quote),
+            web.get("/dashboard/api/jobs", self.jobs),
+            web.post("/dashboard/api/jobs", self.submit),
+            web.delete("/dashboard/api/jobs/{id}", self.cancel),
+            web.get("/dashboard/api/jobs/{id}/outputs/{index:[0-9]{1,3}}", self.output),
+        ]
+
+    async def account(self, request: web.Request) -> web.Response:
+        """Who is signed in, what can be spent, and whether results may be simulated."""
+        key = await self._sessions.key(request)
+        body = {
+            "name": key.account.name,
+            "plan": key.account.plan,
+            "key": masked(key.prefix),
+            "balance": balance_view(await self._service.store.balance(key.account.id)),
+            "simulated": any(info.simulated for info in self._service.dispatcher.fleet.instances()),
+        }
+        return web.json_response(body)
+
+    async def models(self, request: web.Request) -> web.Response:
+        """The models that the key may use, with all that their forms need."""
+        key = await self._sessions.key(request)
+        models = [model for model in self._service.catalog if key.may_use(model.id)]
+        return web.json_response({"models": [model_view(model, self._service.tariff) for model in models]})
+
+    async def quote(self, request: web.Request) -> web.Response:
+        """The price of `{"model": ..., "params": {...}}`."""
+        await self._sessions.key(request)
+        order = await self._service.quote(await _asked(request))
+        return web.json_response(
+            {"cost_usd": order.quote.usd, "minimum_applied": order.quote.minimum_applied}
+        )
+
+    async def submit(self, request: web.Request) -> web.Response:
+        """Accepts a job and does not wait for it."""
+        key = await self._sessions.key(request)
+        record = await self._service.submit(key, await _asked(request))
+        return web.json_response(view(record, self._delivery), status=202)
+
+    async def jobs(self, request: web.Request) -> web.Response:
+        """The account's jobs, newest first, whichever way they came."""
+        key = await self._sessions.key(request)
+        page = await self._service.jobs(
+            key.account.id, limit=limit(request), cursor=request.query.get("cursor"), status=None
+        )
+        jobs = [view(record, self._delivery) for record in page.items]
+        return web.json_response({"jobs": jobs, "next": page.cursor})
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        record = await self._own(request)
+        return web.json_response(view(await self._service.cancel(record.job.id), self._delivery))
+
+    async def output(self, request: web.Request) -> web.Response:
+        """A file to save. Browsers save under a name of ours only what comes from our own origin."""
+        record = await self._own(request)
+        index = int(request.match_info["index"])
+        if index >= len(record.outputs):
+            raise NotFound("The job has no such output", code="output_not_found")
+        output = record.outputs[index]
+        try:
+            body = await self._service.objects.get(output.key)
+        except ObjectMissing as error:
+            raise NotFound("The file is no longer kept", code="output_expired") from error
+        name = f"{record.job.model}-{record.job.id[-8:]}-{index + 1}{PurePosixPath(output.key).suffix}"
+        headers = {
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "X-Content-Type-Options": "nosniff",
+        }
+        return web.Response(body=body, content_type=output.content_type, headers=headers)
+
+    async def _own(self, request: web.Request) -> JobRecord:
+        key = await self._sessions.key(request)
+        return await self._service.get(key.account.id, request.match_info["id"])
+
+
+def view(record: JobRecord, delivery: Delivery) -> dict[str, Any]:
+    """A job as the API shows it, with each output in the order of the seeds."""
+    outputs = [
+        {
+            "url": delivery.url(output),
+            "type": output.content_type,
+            "width": output.width,
+            "height": output.height,
+        }
+        for output in record.outputs
+    ]
+    return job_view(record, delivery) | {"outputs": outputs}
+
+
+def model_view(model: Model, tariff: Tariff) -> dict[str, Any]:
+    """What a form for the model has to know."""
+    return {
+        "id": model.id,
+        "name": model.name,
+        "kind": model.kind.value,
+        "description": model.description,
+        "max_n": model.max_n,
+        "price_usd": tariff.base_cents(model.price_class) / 100,
+        "parameters": {name: spec.model_dump(mode="json") for name, spec in model.parameters.items()},
+        "sizes": preset_sizes(model),
+    }
+
+
+async def _asked(request: web.Request) -> GenerationRequest:
+    fields = await read_fields(request)
+    params = fields.get("params")
+    if not isinstance(params, dict):
+        raise InvalidRequest("`params` must be an object", code="invalid_params", param="params")
+    return GenerationRequest(model=fields.get("model", ""), params=params)

@@ -1,0 +1,142 @@
+"""Who is signed in: a signed cookie that names an API key, never the key itself.
+
+The cookie says who, until when, and carries a message authentication code over both. The key behind it is
+looked up at every request, so that a revoked one is out at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from orchestrator.errors import NotAuthenticated, NotFound
+from orchestrator.keys import digest
+from orchestrator.store import Key, Store
+
+COOKIE = "pixelfactory_session"
+LIFETIME = timedelta(hours=12)
+#: Who holds the admin token; ids of keys look different.
+OPERATOR = "operator"
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a cookie says."""
+
+    #: Id of an API key, or OPERATOR.
+    holder: str
+    #: Random; by it a session is known as ended.
+    id: str
+    #: POSIX time.
+    expires: int
+
+    def __str__(self) -> str:
+        return f"{self.holder}.{self.id}.{self.expires}"
+
+
+class Sessions:
+    """Opens, reads and ends sessions.
+
+    All raise NotAuthenticated, whose code tells the page whether to show the sign-in form. Ended sessions
+    are remembered by this process until they would have expired.
+    """
+
+    def __init__(
+        self, secret: str, admin_token: str, store: Store, clock: Callable[[], datetime], *, secure: bool
+    ) -> None:
+        """`secure`: browsers send the cookie by https only."""
+        self._admin_token = admin_token
+        # With another admin token everybody has to sign in again, operators above all.
+        self._key = _mac(secret.encode(), admin_token)
+        self._store = store
+        self._clock = clock
+        self._secure = secure
+        self._ended: dict[str, int] = {}
+
+    async def open(self, credential: str) -> Session:
+        """A session for who has this API key, or this admin token."""
+        if hmac.compare_digest(credential.encode(), self._admin_token.encode()):
+            return self._session(OPERATOR)
+        key = await self._store.find_key(digest(credential))
+        if key is None or not key.usable(self._clock()):
+            raise NotAuthenticated("This is neither a valid API key nor the admin token")
+        return self._session(key.id)
+
+    def remember(self, response: web.StreamResponse, session: Session) -> None:
+        """Gives the browser the cookie, out of reach of scripts and of other sites."""
+        text = str(session)
+        response.set_cookie(
+            COOKIE,
+            f"{text}.{_mac(self._key, text).hex()}",
+            max_age=int(LIFETIME.total_seconds()),
+            httponly=True,
+            secure=self._secure,
+            samesite="Strict",
+        )
+
+    def end(self, session: Session) -> None:
+        """From now on its cookie is worthless, also to somebody who copied it."""
+        now = self._clock().timestamp()
+        self._ended = {id: expires for id, expires in self._ended.items() if expires > now}
+        self._ended[session.id] = session.expires
+
+    def read(self, request: web.Request) -> Session:
+        """The session that a request belongs to, which our own page sent if it changes anything."""
+        require_same_origin(request)
+        text, _, code = request.cookies.get(COOKIE, "").rpartition(".")
+        if not hmac.compare_digest(code.encode(), _mac(self._key, text).hex().encode()):
+            raise NotAuthenticated("Please sign in", code="not_signed_in")
+        holder, id, expires = text.split(".")
+        if int(expires) <= self._clock().timestamp() or id in self._ended:
+            raise NotAuthenticated("The session has ended; please sign in again", code="not_signed_in")
+        return Session(holder, id, int(expires))
+
+    async def key(self, request: web.Request) -> Key:
+        """The API key that a request is made with."""
+        session = self.read(request)
+        if session.holder == OPERATOR:
+            raise NotAuthenticated("Operators have no wallet: sign in with an API key", code="needs_api_key")
+        try:
+            key = await self._store.get_key(session.holder)
+        except NotFound:
+            key = None
+        if key is None or not key.usable(self._clock()):
+            raise NotAuthenticated("The API key is no longer valid", code="not_signed_in")
+        return key
+
+    def as_operator(self, request: web.Request) -> web.Request:
+        """The same request, bearing the admin token that its sender has shown at sign-in."""
+        if self.read(request).holder != OPERATOR:
+            raise NotAuthenticated("Sign in with the admin token to operate", code="needs_admin_token")
+        headers = CIMultiDict(request.headers)
+        headers[hdrs.AUTHORIZATION] = f"Bearer {self._admin_token}"
+        return request.clone(headers=headers)
+
+    def _session(self, holder: str) -> Session:
+        expires = self._clock() + LIFETIME
+        return Session(holder, secrets.token_hex(16), int(expires.timestamp()))
+
+
+def require_same_origin(request: web.Request) -> None:
+    """Refuses what another site's page, or one at another port of this host, wants to have done."""
+    if request.method in _SAFE_METHODS:
+        return
+    # Browsers tell it outright over https and on localhost; there a proxy may even rename the host.
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = urlsplit(request.headers.get("Origin", "")).netloc
+    own = site == "same-origin" if site else origin == request.host
+    if not own:
+        raise NotAuthenticated("Only this site's own pages may do this", code="wrong_origin")
+
+
+def _mac(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)

@@ -1,0 +1,37 @@
+"""What Prometheus reads: requests and work as they come, queue and fleet when it asks.
+
+`scripts/deploy/README.md` lists every name.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+
+from orchestrator.service import Service
+from orchestrator.web.instance_rows import GpuReadings, InstanceRows
+from orchestrator.web.metrics.fleet import FleetCollector
+from orchestrator.web.metrics.http import HttpMetrics
+from orchestrator.web.metrics.work import WorkMetrics
+
+
+class Metrics:
+    """All metrics of one service, listening from now on."""
+
+    def __init__(self, service: Service) -> None:
+        dispatcher = service.dispatcher
+        self._registry = CollectorRegistry()
+        self.http = HttpMetrics(self._registry)
+        work = WorkMetrics(self._registry, dispatcher.scheduler, service.clock)
+        service.events.observe(work.hear)
+        dispatcher.fleet.subscribe(work.instance_changed)
+        self.rows = InstanceRows(dispatcher, work, GpuReadings())
+        self._registry.register(FleetCollector(dispatcher, self.rows))
+        ProcessCollector(registry=self._registry)
+
+    async def page(self) -> bytes:
+        """In Prometheus' text format."""
+        await self.rows.refresh()
+        return generate_latest(self._registry)
+
+
+__all__ = ["HttpMetrics", "Metrics"]

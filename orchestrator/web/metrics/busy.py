@@ -1,0 +1,71 @@
+"""How busy an instance was of late, and how long it stood idle between two prompts.
+
+Pure: times are seconds of one monotonic clock and always passed in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+#: How far back `busy` looks.
+WINDOW_SECONDS = 60.0
+
+
+class BusyClock:
+    """One instance, from what is told of its prompts: given to it, run to their end, or missed."""
+
+    def __init__(self, now: float, window: float = WINDOW_SECONDS) -> None:
+        self._born = now
+        self._window = window
+        #: When each shard that it has was given to it, the one that runs first.
+        self._given: dict[str, float] = {}
+        #: Begin and end of earlier runs, oldest first.
+        self._runs: deque[tuple[float, float]] = deque()
+        #: End of the last run; None where something else came after it.
+        self._free_since: float | None = None
+
+    def given(self, shard_id: str, now: float) -> None:
+        self._given[shard_id] = now
+
+    def ran(self, shard_id: str, now: float, seconds: float, waited: float) -> float | None:
+        """A prompt has run for `seconds`, after its job had waited for `waited`.
+
+        Answers how long the instance stood idle before it although the job was there already; None where
+        that is not known, because no other run came straight before.
+        """
+        begun = now - seconds
+        gap = None if self._free_since is None else max(0.0, min(begun - self._free_since, waited))
+        self._end(shard_id, begun, now)
+        self._free_since = now
+        return gap
+
+    def missed(self, shard_id: str, now: float) -> None:
+        """An attempt came to nothing; if it was the one that ran, the instance was busy with it."""
+        begun = self._running_since() if next(iter(self._given), None) == shard_id else now
+        self._end(shard_id, begun, now)
+        self._free_since = None
+
+    def away(self) -> None:
+        """The instance takes no work at present: that is no gap between prompts."""
+        self._free_since = None
+
+    def busy(self, now: float) -> float:
+        """Share of the last seconds in which a prompt was under way, 0 to 1."""
+        start = max(self._born, now - self._window)
+        spans = [*self._runs, (self._running_since(), now)] if self._given else self._runs
+        covered, reached = 0.0, start
+        for begun, ended in spans:
+            covered += max(0.0, ended - max(begun, reached))
+            reached = max(reached, ended)
+        return min(1.0, covered / (now - start)) if now > start else 0.0
+
+    def _running_since(self) -> float:
+        """When the first of its prompts can have begun."""
+        given = next(iter(self._given.values()))
+        return max(given, self._runs[-1][1]) if self._runs else given
+
+    def _end(self, shard_id: str, begun: float, now: float) -> None:
+        self._given.pop(shard_id, None)
+        self._runs.append((begun, now))
+        while self._runs[0][1] < now - self._window:
+            self._runs.popleft()

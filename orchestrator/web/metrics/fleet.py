@@ -1,0 +1,110 @@
+"""The state of queue and fleet, looked at when Prometheus asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from comfy_instances.fleet import InstanceState
+from orchestrator.dispatcher import Active, Dispatcher
+from orchestrator.jobs import JobStatus
+from orchestrator.web.instance_rows import InstanceRows, Row
+from pricing.money import to_usd
+
+Value = Callable[[Row], float | None]
+
+#: By instance; those that are not known are left out.
+GAUGES: tuple[tuple[str, str, Value], ...] = (
+    ("instance_busy_ratio", "Share of the last minute with a prompt under way", lambda row: row.busy),
+    ("instance_shards", "Shards it has been given, running and waiting", lambda row: len(row.assigned)),
+    ("instance_models_held", "Models in its memory", lambda row: len(row.held)),
+    ("instance_failures", "Bad ends of its process in a row", lambda row: row.info.failures),
+    ("instance_memory_bytes", "Resident memory of its process", lambda row: row.info.memory),
+    ("instance_vram_total_bytes", "Memory of its GPU", lambda row: row.info.vram_total),
+    ("instance_vram_used_bytes", "Memory of its GPU in use", lambda row: row.vram_used),
+    ("gpu_utilisation_ratio", "Share of time with a kernel on its GPU", lambda row: _of_gpu(row, "utilisation")),
+    ("gpu_temperature_celsius", "Temperature of its GPU", lambda row: _of_gpu(row, "temperature")),
+    ("gpu_power_watts", "Power that its GPU draws", lambda row: _of_gpu(row, "power")),
+)
+
+
+class FleetCollector(Collector):
+    """Gauges of the moment. `rows` must have been refreshed."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, rows: InstanceRows, monotonic: Callable[[], float] = monotonic
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._rows = rows
+        self._monotonic = monotonic
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._queue()
+        yield from jobs(self._dispatcher.unfinished())
+        yield from instances(list(self._rows.all()))
+
+    def _queue(self) -> Iterator[Metric]:
+        queue, now = self._dispatcher.scheduler.queue, self._monotonic()
+        depths = _gauge("shards_waiting", "Shards that wait for an instance", "model")
+        for model, count in queue.depths().items():
+            depths.add_metric([model], count)
+        oldest = _gauge("oldest_wait_seconds", "Age of the shard that waits longest", "model")
+        for model, since in queue.oldest().items():
+            oldest.add_metric([model], now - since)
+        yield from (depths, oldest)
+
+
+def jobs(unfinished: Iterable[Active]) -> Iterator[Metric]:
+    """Jobs that are not finished, and what is held for them."""
+    begun: dict[str, bool] = {}
+    held: dict[str, int] = {}
+    for active in unfinished:
+        begun[active.job.id] = begun.get(active.job.id, False) or active.attempt is not None
+        held[active.job.id] = active.job.price
+    count = _gauge("jobs_unfinished", "Jobs on their way", "status")
+    count.add_metric([JobStatus.QUEUED.value], len(begun) - sum(begun.values()))
+    count.add_metric([JobStatus.RUNNING.value], sum(begun.values()))
+    yield count
+    yield GaugeMetricFamily(
+        "pixelfactory_held_usd", "Money held for unfinished jobs", value=to_usd(sum(held.values()))
+    )
+
+
+def instances(rows: Iterable[Row]) -> Iterator[Metric]:
+    rows = list(rows)
+    about = InfoMetricFamily("pixelfactory_instance", "What the instance is", labels=["instance"])
+    states = _gauge("instance_state", "1 for the state that the instance is in", "instance", "state")
+    restarts = CounterMetricFamily(
+        "pixelfactory_instance_restarts", "Starts of its process beyond the first", labels=["instance"]
+    )
+    for row in rows:
+        info = row.info
+        named = {"device": info.device, "version": info.version or "", "profile": info.profile or ""}
+        about.add_metric([info.id], named)
+        restarts.add_metric([info.id], info.restarts)
+        for state in InstanceState:
+            states.add_metric([info.id, state.value], float(info.state is state))
+    yield from (about, states, restarts)
+    for name, meaning, value in GAUGES:
+        yield _by_instance(name, meaning, rows, value)
+
+
+def _by_instance(name: str, meaning: str, rows: Iterable[Row], value: Value) -> GaugeMetricFamily:
+    gauge = _gauge(name, meaning, "instance")
+    for row in rows:
+        found = value(row)
+        if found is not None:
+            gauge.add_metric([row.info.id], found)
+    return gauge
+
+
+def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"pixelfactory_{name}", meaning, labels=labels)
+
+
+def _of_gpu(row: Row, name: str) -> float | None:
+    return None if row.gpu is None else getattr(row.gpu, name)

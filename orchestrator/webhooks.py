@@ -1,0 +1,182 @@
+"""Messages on their way out: signed by the Standard Webhooks specification, tried for a day, never lost.
+
+The store's outbox says what is due. A delivery that ends between the receiver's answer and our note of it
+is made again: receivers know a repetition by its `webhook-id`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import aiohttp
+from standardwebhooks.webhooks import Webhook
+
+from orchestrator.egress import public_session
+from orchestrator.errors import ServiceError
+from orchestrator.store import Message, Store
+
+log = logging.getLogger(__name__)
+
+#: Waits after each failed attempt; with the last one a day has passed, and the message is given up.
+DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1 / 12, 1, 5, 30, 2 * 60, 6 * 60, 15.5 * 60))
+#: How often the outbox is looked at (other processes write to it too), in seconds.
+LOOK_SECONDS = 1.0
+#: How many due messages are looked at, how many are on their way at once, and how many of one account:
+#: an account whose receiver hangs must not hold up the others.
+LOOKED_AT, AT_ONCE, PER_ACCOUNT = 256, 32, 4
+TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
+#: How long receivers may go on checking with a secret that was replaced.
+OVERLAP = timedelta(days=1)
+#: What is told of an error, in characters.
+SHOWN = 200
+
+
+def new_secret() -> str:
+    """`whsec_` and 32 random bytes in base64, as the specification's libraries read it."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode("ascii")
+
+
+def signed(message: Message, keys: list[str], now: datetime) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of a message; each key in force signs it."""
+    id = f"msg_{message.id}"
+    body = json.dumps(
+        {"type": message.topic, "timestamp": message.created_at.isoformat(), "data": dict(message.payload)}
+    )
+    signatures = (Webhook(key).sign(id, now, body) for key in keys)
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "PixelFactory-Webhooks/1",
+        "webhook-id": id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+    return body.encode(), headers
+
+
+def next_try(attempts: int, now: datetime) -> datetime | None:
+    """When to try again after that many failed attempts; None: never."""
+    return now + DELAYS[attempts - 1] if attempts <= len(DELAYS) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What an account's messages are signed with."""
+
+    store: Store
+    clock: Callable[[], datetime]
+
+    async def of(self, account_id: str) -> list[str]:
+        """Newest first; the first one is made when it is first asked for."""
+        known = await self.store.signing_secrets(account_id, self.clock())
+        return known or [await self.rotate(account_id)]
+
+    async def rotate(self, account_id: str) -> str:
+        """A new secret; for a day messages are signed with the old one too."""
+        secret, now = new_secret(), self.clock()
+        await self.store.add_signing_secret(account_id, secret, now, now + OVERLAP)
+        return secret
+
+
+class WebhookSender:
+    """Delivers what the outbox holds, as long as it runs."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime], *, allow_private: bool) -> None:
+        self._store = store
+        self._clock = clock
+        self._secrets = Secrets(store, clock)
+        self._allow_private = allow_private
+        self._task: asyncio.Task[None] | None = None
+        #: Deliveries under way, by message.
+        self._flying: dict[int, tuple[str, asyncio.Task[None]]] = {}
+        self._landed = asyncio.Event()
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="webhooks")
+
+    async def stop(self) -> None:
+        """What is under way is tried again by the next process."""
+        tasks = [task for _, task in self._flying.values()] + ([self._task] if self._task else [])
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        async with public_session(allow_private=self._allow_private, timeout=TIMEOUT) as http:
+            while True:
+                self._landed.clear()
+                try:
+                    await self._launch_due(http)
+                except Exception:
+                    # The outbox keeps what is due; whatever is wrong now may be right in a second.
+                    log.exception("the outbox could not be worked off")
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._landed.wait(), LOOK_SECONDS)
+
+    async def _launch_due(self, http: aiohttp.ClientSession) -> None:
+        for message in await self._store.due_messages(self._clock(), LOOKED_AT):
+            if len(self._flying) >= AT_ONCE:
+                return
+            accounts = [account_id for account_id, _ in self._flying.values()]
+            if message.id not in self._flying and accounts.count(message.account_id) < PER_ACCOUNT:
+                task = asyncio.create_task(self._fly(http, message), name=f"message {message.id}")
+                self._flying[message.id] = (message.account_id, task)
+
+    async def _fly(self, http: aiohttp.ClientSession, message: Message) -> None:
+        try:
+            await self._deliver(http, message)
+            # Only now: what could not be noted down is left until the next look.
+            self._landed.set()
+        except ServiceError as error:
+            log.warning("message %d: %s", message.id, error)
+        finally:
+            del self._flying[message.id]
+
+    async def _deliver(self, http: aiohttp.ClientSession, message: Message) -> None:
+        error = await self._error_of(http, message)
+        now = self._clock()
+        if error is None:
+            await self._store.message_delivered(message.id, now)
+            return
+        again = next_try(message.attempts + 1, now)
+        await self._store.message_failed(message.id, error, again)
+        log.info(
+            "message %d could not be delivered (%s), %s",
+            message.id,
+            error,
+            f"next try at {again.isoformat()}" if again else "given up",
+            extra={"action": "webhook_failed", "message_id": message.id},
+        )
+
+    async def _error_of(self, http: aiohttp.ClientSession, message: Message) -> str | None:
+        """Why a delivery failed; None where the receiver took it."""
+        body, headers = signed(message, await self._secrets.of(message.account_id), self._clock())
+        try:
+            async with http.post(
+                message.url or "", data=body, headers=headers, allow_redirects=False
+            ) as response:
+                return None if 200 <= response.status < 300 else f"HTTP {response.status}"
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"[:SHOWN]
+
+
+def view(message: Message) -> Mapping[str, object]:
+    """A message as its account sees it."""
+    return {
+        "id": f"msg_{message.id}",
+        "type": message.topic,
+        "data": message.payload,
+        "url": message.url,
+        "created_at": message.created_at.isoformat(),
+        "attempts": message.attempts,
+        "delivered_at": message.delivered_at.isoformat() if message.delivered_at else None,
+        "next_attempt_at": message.due_at.isoformat() if message.due_at else None,
+        "error": message.error,
+    }

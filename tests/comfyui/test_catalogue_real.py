@@ -1,0 +1,145 @@
+"""What a real ComfyUI says of our graphs, and what our own checks say: they must agree."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from PIL import Image
+
+from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.checks import check_graph
+from orchestrator.catalog.exchange import export_ui
+from orchestrator.catalog.exchange.from_ui import convert
+from orchestrator.catalog.model import EXAMPLE_IMAGE
+from orchestrator.catalog.model_checks import probes
+from tests.contract.comfyui_server import Server, installed_comfyui, real_comfyui
+
+pytestmark = pytest.mark.comfyui
+
+ROOT = Path(__file__).parents[2]
+CATALOG = Catalog.load(ROOT / "workflows", ROOT / "tests" / "workflows")
+WEIGHTLESS = [model for model in CATALOG if model.id.startswith("test-")]
+#: Node, input and kind of an objection.
+Objection = tuple[str, str, str]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = installed_comfyui()
+    if folder is None:
+        pytest.skip("no ComfyUI is installed")
+    base = tmp_path_factory.mktemp("comfyui")
+    (base / "input").mkdir()
+    Image.new("RGB", (64, 48), "teal").save(base / "input" / EXAMPLE_IMAGE)
+    with real_comfyui(folder, base) as running:
+        yield running
+
+
+async def objections(client: aiohttp.ClientSession, graph: dict[str, Any]) -> set[Objection]:
+    """Asks the server to queue a graph, and takes it out again where it has been accepted."""
+    async with client.post("/prompt", json={"prompt": graph}) as response:
+        answer = await response.json()
+    await client.post("/queue", json={"clear": True})
+    await client.post("/interrupt", json={})
+    if answer.get("error", {}).get("type") == "missing_node_type":
+        return {(answer["error"]["extra_info"]["node_id"], "", "missing_node_type")}
+    return {
+        (node, error.get("extra_info", {}).get("input_name", ""), error["type"])
+        for node, report in (answer.get("node_errors") or {}).items()
+        for error in report["errors"]
+    }
+
+
+async def node_facts(client: aiohttp.ClientSession) -> dict[str, Any]:
+    async with client.get("/object_info") as response:
+        facts: dict[str, Any] = await response.json()
+        return facts
+
+
+def ours(graph: dict[str, Any], facts: dict[str, Any]) -> set[Objection]:
+    found = {(problem.node, problem.input, problem.code) for problem in check_graph(graph, facts)}
+    missing = {objection for objection in found if objection[2] == "missing_node_type"}
+    return {min(missing)} if missing else found  # the server stops at the first
+
+
+@pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)
+async def test_the_server_and_our_checks_object_to_the_same(server: Server, model: Model) -> None:
+    async with aiohttp.ClientSession(server.url) as client:
+        facts = await node_facts(client)
+        for request in probes(model):
+            graph = model.render(model.example(**request), filename_prefix="check")
+            theirs = await objections(client, graph)
+            assert theirs == ours(graph, facts)
+            # All that it may object to are weights and packs that are not there.
+            expected = {"missing_node_type"} if model.requires.packs else {"value_not_in_list"}
+            assert {kind for _, _, kind in theirs} <= expected
+
+
+MUTATIONS = [
+    ("sampler", "class_type", "KSamler"),
+    ("sampler", "seed", None),
+    ("sampler", "steps", 10_001),
+    ("sampler", "steps", 0),
+    ("sampler", "steps", "many"),
+    ("sampler", "sampler_name", "eulr"),
+    ("sampler", "positive", ["latent", 0]),
+    ("decode", "vae", ["checkpoint", 0]),
+    ("latent", "width", 8),
+]
+
+
+@pytest.mark.parametrize(("node", "name", "value"), MUTATIONS)
+async def test_they_agree_on_what_is_wrong(server: Server, node: str, name: str, value: Any) -> None:
+    graph = copy.deepcopy(CATALOG["sdxl-1.0"].render(CATALOG["sdxl-1.0"].example(), filename_prefix="x"))
+    if name == "class_type":
+        graph[node][name] = value
+    elif value is None:
+        del graph[node]["inputs"][name]
+    else:
+        graph[node]["inputs"][name] = value
+    async with aiohttp.ClientSession(server.url) as client:
+        theirs = await objections(client, graph)
+        assert theirs == ours(graph, await node_facts(client))
+        assert any(place[:2] in {(node, name), (node, "")} for place in theirs)
+
+
+@pytest.mark.parametrize("model", WEIGHTLESS, ids=lambda model: model.id)
+async def test_weightless_models_run(server: Server, model: Model) -> None:
+    graph = model.render(model.example(prompt="a fox"), filename_prefix=f"run/{model.id}")
+    async with aiohttp.ClientSession(server.url) as client:
+        async with client.post("/prompt", json={"prompt": graph}) as response:
+            id = (await response.json())["prompt_id"]
+        entry = await _finished(client, id)
+    assert entry["status"]["status_str"] == "success"
+    files = entry["outputs"][model.outputs[0].node]["images"]
+    assert (server.base / "output" / files[0]["subfolder"] / files[0]["filename"]).stat().st_size > 0
+
+
+async def test_an_exported_workflow_runs(server: Server) -> None:
+    """What the frontend would queue after opening our file."""
+    async with aiohttp.ClientSession(server.url) as client:
+        facts = await node_facts(client)
+        data = json.loads(json.dumps(export_ui(CATALOG["test-video"], facts)))
+        del data["extra"]["pixel_factory"]
+        graph = convert(data, facts).graph
+        async with client.post("/prompt", json={"prompt": graph}) as response:
+            answer = await response.json()
+        assert answer.get("node_errors") == {}
+        assert (await _finished(client, answer["prompt_id"]))["status"]["status_str"] == "success"
+
+
+async def _finished(client: aiohttp.ClientSession, id: str) -> dict[str, Any]:
+    async with asyncio.timeout(60):
+        while True:
+            async with client.get(f"/history/{id}") as response:
+                history: dict[str, dict[str, Any]] = await response.json()
+            if id in history:
+                return history[id]
+            await asyncio.sleep(0.1)

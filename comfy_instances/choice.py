@@ -37,24 +37,31 @@ class Simulate:
 
 @dataclass(frozen=True, slots=True)
 class RunComfyUI:
-    """Run one ComfyUI per GPU, or one on the CPU."""
+    """Run one ComfyUI per GPU, on the CPU for each None."""
 
     install: Install
-    gpus: tuple[Gpu, ...]
+    gpus: tuple[Gpu | None, ...]
 
 
 Choice = Adopt | Simulate | RunComfyUI
 
 
-def choose(*, urls: Sequence[str], simulate: int, install: Install | None, gpus: Sequence[Gpu]) -> Choice:
+def choose(
+    *,
+    urls: Sequence[str],
+    simulate: int,
+    install: Install | None,
+    gpus: Sequence[Gpu],
+    cpu_instances: int = 1,
+) -> Choice:
     """The first of these that applies: adopt `urls`, run `simulate` simulators, run what is installed on
-    what was found, run simulators with a notice. PURE."""
+    each of `gpus` or, without one, `cpu_instances` times on the CPU, run simulators with a notice. PURE."""
     if urls:
         return Adopt(tuple(urls))
     if simulate > 0:
         return Simulate(simulate)
     if install is not None:
-        return RunComfyUI(install, tuple(gpus))
+        return RunComfyUI(install, tuple(gpus) or (None,) * cpu_instances)
     count = max(DEFAULT_SIMULATORS, len(gpus))
     return Simulate(count, NOTICE.format(count=count))
 

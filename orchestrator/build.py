@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 
 from comfy_instances.choice import RunComfyUI, Simulate, choose, make_fleet
 from comfy_instances.fleet import Fleet
@@ -27,6 +26,7 @@ from orchestrator.media.embedded import EmbeddedS3
 from orchestrator.media.inputs import ImageLimits
 from orchestrator.media.objects import ObjectStore, S3Access
 from orchestrator.outputs import Outputs
+from orchestrator.pricelists import load_costs, load_plans, load_prices
 from orchestrator.runner import Runner
 from orchestrator.scheduler import Scheduler
 from orchestrator.service import Service
@@ -34,19 +34,24 @@ from orchestrator.settings import Settings, SettingsError
 from orchestrator.settlement import Settlement
 from orchestrator.store import SqliteStore, Store
 from orchestrator.web.admin import Admin
+from orchestrator.web.admin_accounts import AdminAccounts
+from orchestrator.web.admin_money import AdminMoney
+from orchestrator.web.alerts import Alerts
 from orchestrator.web.app import make_app
+from orchestrator.web.auth import Door
 from orchestrator.web.billing import Billing
 from orchestrator.web.dashboard import Dashboard, Sessions
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.generations import Generations
 from orchestrator.web.jobs import Jobs
+from orchestrator.web.limits import RateLimits
+from orchestrator.web.metrics import Metrics
+from orchestrator.web.payments import Payments
 from orchestrator.web.public import Public
+from orchestrator.webhooks import WebhookSender
 from pricing.book import TariffBook
-from pricing.costs import Costs
 from pricing.plans import Plans
-from pricing.tariff import DEFAULT as OUR_TARIFF
-from pricing.tariff import SHIPPED as SHIPPED_TARIFFS
-from pricing.tariff import Tariff
+from pricing.tariff import DEFAULT, Tariff
 
 log = logging.getLogger(__name__)
 
@@ -84,32 +89,7 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
 def load_catalog(settings: Settings) -> tuple[Catalog, Tariff]:
     """All models and their prices of today. Raises as `load_prices` does, and CatalogError."""
     catalog = Catalog.load(settings.workflows_dir)
-    return catalog, load_prices(settings, catalog).at(OUR_TARIFF, now().date())
-
-
-def load_prices(settings: Settings, catalog: Catalog) -> TariffBook:
-    """All price lists. Raises TariffError; SettingsError where ours lacks a model, now or from some day on."""
-    book = TariffBook.load(settings.tariffs_dir or SHIPPED_TARIFFS)
-    today = now().date()
-    coming = [one for one in book.tariffs if one.id == OUR_TARIFF and one.effective > today]
-    for tariff in (book.at(OUR_TARIFF, today), *coming):
-        for model in catalog:
-            if model.price_class not in tariff:
-                raise SettingsError(
-                    f"{model.id}: price class {model.price_class!r} is not in tariff {tariff.id}"
-                    f" of {tariff.effective}"
-                )
-    return book
-
-
-def load_plans(settings: Settings) -> Plans:
-    """Raises PlanError."""
-    return Plans.load(settings.plans_file) if settings.plans_file else Plans.load()
-
-
-def load_costs(settings: Settings) -> Costs:
-    """Raises CostsError."""
-    return Costs.load(settings.costs_file) if settings.costs_file else Costs.load()
+    return catalog, load_prices(settings, catalog, now().date()).at(DEFAULT, now().date())
 
 
 def admin_token(settings: Settings) -> str:
@@ -132,7 +112,7 @@ def kept_secret(file: Path) -> str:
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """The whole service; everything it starts ends with the context."""
     catalog = Catalog.load(settings.workflows_dir)
-    prices, plans = load_prices(settings, catalog), load_plans(settings)
+    prices, plans = load_prices(settings, catalog, now().date()), load_plans(settings)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(settings))
         fleet = choose_fleet(settings)
@@ -142,9 +122,14 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         days = settings.output_lifetime_days
         await objects.ensure_bucket({"inputs/": days, "outputs/": days}, patience=settings.startup_seconds)
         service = wire(settings, Parts(catalog, prices, plans, store, fleet, objects))
+        # The metrics listen before anything begins.
+        app = web_app(settings, service)
+        webhooks = WebhookSender(store, now, allow_private=settings.allow_private_urls)
+        await webhooks.start()
+        stack.push_async_callback(webhooks.stop)
         await service.dispatcher.start()
         stack.push_async_callback(service.dispatcher.stop, 0.0)
-        yield Running(app=web_app(settings, service), service=service, drain_seconds=settings.drain_seconds)
+        yield Running(app=app, service=service, drain_seconds=settings.drain_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +187,10 @@ def wire(settings: Settings, parts: Parts) -> Service:
 def web_app(settings: Settings, service: Service) -> web.Application:
     """The HTTP side of a service."""
     token = admin_token(settings)
-    registry = CollectorRegistry()
+    metrics = Metrics(service)
     delivery = Delivery(service.objects, settings.url_lifetime_seconds)
     metrics_token = None if settings.public_metrics else token
-    admin = Admin(service.dispatcher, token)
+    admin = Admin(service.dispatcher, metrics.rows, service.clock, token)
     secure = (settings.public_url or "").startswith("https://")
     session_secret = kept_secret(settings.data_dir / "session-secret")
     sessions = Sessions(session_secret, token, service.store, service.clock, secure=secure)
@@ -213,12 +198,22 @@ def web_app(settings: Settings, service: Service) -> web.Application:
         Generations(service, delivery),
         Jobs(service, delivery),
         Billing(service),
+        Alerts(service, allow_private=settings.allow_private_urls),
+        Payments(service, settings.payment_secret),
+        AdminAccounts(service, token),
+        AdminMoney(service, load_costs(settings), token),
         admin,
         Dashboard(service, delivery, admin, sessions),
-        Public(service.dispatcher.fleet, service.objects, registry, metrics_token),
+        Public(service.dispatcher.fleet, service.objects, metrics, metrics_token),
     )
     routes = [route for part in parts for route in part.routes()]
-    return make_app(routes, max_body_bytes=settings.max_body_bytes, registry=registry)
+    limits = RateLimits(
+        settings.limits_url,
+        failures_per_minute=settings.failures_per_minute,
+        trusted_proxies=settings.trusted_proxies,
+    )
+    door = Door(accounts=service.accounts, limits=limits)
+    return make_app(routes, door, max_body_bytes=settings.max_body_bytes, metrics=metrics.http)
 
 
 def choose_fleet(settings: Settings) -> Fleet:
@@ -228,6 +223,7 @@ def choose_fleet(settings: Settings) -> Fleet:
         simulate=settings.simulate,
         install=find_install(settings.comfyui_dir),
         gpus=discover(visible=os.environ.get("CUDA_VISIBLE_DEVICES")),
+        cpu_instances=settings.cpu_instances,
     )
     if isinstance(choice, Simulate) and choice.notice:
         log.warning(choice.notice)

@@ -7,31 +7,52 @@ resolve to something private, literal addresses and names that change their mind
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
+
+#: The only IPv6 addresses that are given to the public Internet so far.
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+#: NAT64's well-known prefix: the public IPv4 Internet as hosts without IPv4 reach it.
+_NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class NotPublic(OSError):
     """A URL leads to an address that callers have no business with."""
 
 
-def public_session(*, allow_private: bool, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
+def public_session(
+    *, allow_private: bool, timeout: aiohttp.ClientTimeout, resolver: AbstractResolver | None = None
+) -> aiohttp.ClientSession:
     """A client that only connects to public addresses; `allow_private` lifts that, for development.
 
-    A refused connection raises `aiohttp.ClientConnectorError`, as any other that fails.
+    It keeps no cookies, asks no proxy of ours and unpacks no answer. A refused connection raises
+    `aiohttp.ClientConnectorError`, as any other that fails; its `os_error` is NotPublic where none of the
+    addresses was public.
     """
-    connector = aiohttp.TCPConnector(socket_factory=None if allow_private else _public_socket)
-    return aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False)
+    connector = aiohttp.TCPConnector(
+        socket_factory=None if allow_private else _public_socket, resolver=resolver
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+    )
 
 
 def is_public(address: str) -> bool:
     """Whether an IP address belongs to the public Internet, also when it is wrapped in another one."""
     ip = ip_address(address.partition("%")[0])
-    if isinstance(ip, IPv6Address):
-        return all(each.is_global and not each.is_multicast for each in (_inner(ip), ip) if each)
-    return ip.is_global and not ip.is_multicast
+    if isinstance(ip, IPv4Address):
+        return ip.is_global and not ip.is_multicast
+    inner = _inner(ip)
+    if inner is not None and not is_public(str(inner)):
+        return False
+    return ip in _NAT64 or (ip in _GLOBAL_UNICAST and ip.is_global)
 
 
 def is_web_url(text: str) -> bool:
@@ -46,7 +67,7 @@ def is_web_url(text: str) -> bool:
 
 def _inner(ip: IPv6Address) -> IPv4Address | None:
     """The IPv4 address that is reached by way of this one (mapped, 6to4, Teredo, NAT64)."""
-    if int(ip) >> 32 == 0x64FF9B << 64:
+    if ip in _NAT64:
         return IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
 
@@ -54,7 +75,8 @@ def _inner(ip: IPv6Address) -> IPv4Address | None:
 def _public_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     family, kind, protocol, _, address = info
     if not is_public(str(address[0])):
-        raise NotPublic(f"{address[0]} is not a public address")
+        # The same words for every address, or aiohappyeyeballs makes a plain OSError of several.
+        raise NotPublic("not a public address")
     made = socket.socket(family, kind, protocol)
     made.setblocking(False)
     return made

@@ -21,8 +21,9 @@ from comfy_instances.session import (
 )
 from orchestrator.catalog import Catalog, Model
 from orchestrator.events import EventHub, ShardPreview, ShardProgress, ShardRan
-from orchestrator.jobs import Attempt, Job, JobRecord, Shard, Usage
+from orchestrator.jobs import Attempt, Job, JobRecord, Shard
 from orchestrator.media.objects import ObjectStore
+from orchestrator.metering import Meter
 from orchestrator.outputs import Outputs
 from orchestrator.settlement import Settlement
 from orchestrator.watchdog import Watchdog
@@ -68,11 +69,11 @@ class Runner:
         uploaded = await self._upload(session, run)
         params = with_images(run.model, shard.params, {key: file.filename for key, file in uploaded.items()})
         graph = run.model.render(params, filename_prefix=FILENAME_PREFIX)
-        watchdog = Watchdog(self.patience(run))
+        watchdog, meter = Watchdog(self.patience(run)), Meter(attempt.instance_id, graph)
+        listener = self._listener(shard, watchdog.heard, meter)
         try:
-            result = await watchdog.guard(
-                session.run(attempt.prompt_id, graph, self._listener(shard, watchdog.heard))
-            )
+            with meter.watching(self.fleet):
+                result = await watchdog.guard(session.run(attempt.prompt_id, graph, listener))
         except InstanceGone:
             raise
         except InstanceError:
@@ -80,7 +81,7 @@ class Runner:
             raise
         self._tell_ran(run, result)
         ended(result.gpu_seconds)
-        return await self._settle(run, session, result, list(uploaded.values()))
+        return await self._settle(run, result, meter, list(uploaded.values()))
 
     def patience(self, run: Run) -> float:
         """Seconds that a run may go without a sign of progress: many times what its model needs in all."""
@@ -91,11 +92,13 @@ class Runner:
         """Follows to its end what was sent before a crash; None where the instance knows nothing of it.
         Raises as `run` does."""
         session = self.fleet.session(run.attempt.instance_id)
-        result = await session.resume(run.attempt.prompt_id, self._listener(run.shard, lambda: None))
+        meter = Meter(run.attempt.instance_id, {})
+        listener = self._listener(run.shard, lambda: None, meter)
+        result = await session.resume(run.attempt.prompt_id, listener)
         if result is None:
             return None
         self._tell_ran(run, result)
-        return await self._settle(run, session, result, [])
+        return await self._settle(run, result, meter, [])
 
     async def cancel(self, attempt: Attempt) -> None:
         """Takes the prompt off its instance, waiting or running. Raises InstanceError."""
@@ -119,13 +122,11 @@ class Runner:
         self.events.tell(ran)
 
     async def _settle(
-        self, run: Run, session: Session, result: RunResult, uploaded: Sequence[FileRef]
+        self, run: Run, result: RunResult, meter: Meter, uploaded: Sequence[FileRef]
     ) -> JobRecord:
+        usage = meter.usage(result, run.model, self.fleet)
+        session = self.fleet.session(run.attempt.instance_id)
         outputs = await self.outputs.keep(session, [output.node for output in run.model.outputs], result)
-        simulated = any(
-            info.simulated for info in self.fleet.instances() if info.id == run.attempt.instance_id
-        )
-        usage = Usage(gpu_seconds=result.gpu_seconds, simulated=simulated)
         record = await self.settlement.finish(run.attempt, outputs, usage)
         made = [item.file for item in result.outputs if item.file]
         await self.tidy(run.attempt, [*made, *uploaded])
@@ -143,9 +144,10 @@ class Runner:
         name = await session.upload(f"{self.token()}.{extension}", data, f"image/{extension}")
         return FileRef(filename=name, subfolder="", type="input")
 
-    def _listener(self, shard: Shard, heard: Callable[[], None]) -> Listener:
+    def _listener(self, shard: Shard, heard: Callable[[], None], meter: Meter) -> Listener:
         def hear(event: ProgressEvent) -> None:
             heard()
+            meter.hear(event)
             match event:
                 case Progress(node=node, value=value, max=maximum):
                     told: Any = ShardProgress(index=shard.index, node=node, value=value, maximum=maximum)

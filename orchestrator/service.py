@@ -154,6 +154,11 @@ class Service:
                     return event.record
         raise Unavailable("The service is shutting down", code="shutting_down", retry_after=5)
 
+    async def count_sent(self, record: JobRecord) -> None:
+        """Notes that a caller was sent all outputs of a job through us: it shows in what the job cost."""
+        size = sum(output.size for output in record.outputs)
+        await self.store.count_sent(record.job.id, size, self.clock())
+
     async def cancel(self, job_id: str) -> JobRecord:
         """Gives a job up: waiting shards go at once, running ones at their instance's next step, and
         nothing is charged. A finished job stays as it is."""

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
         0.1, ge=0, description="Simulated seconds per real second of a Blackwell card."
     )
     comfyui_dir: Path = Field(HOME / "comfyui", description="Where `comfyui install` puts ComfyUI.")
+    cpu_instances: int = Field(
+        1, ge=1, le=64, description="Number of real instances on a machine without a GPU."
+    )
     models_dir: Path = Field(HOME / "models", description="Weights, shared by all local instances.")
 
     max_body_bytes: int = Field(96 * MIB, gt=0, description="Largest request body.")

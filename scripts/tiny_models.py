@@ -1,6 +1,6 @@
 """Writes checkpoints so small that a CPU runs them in seconds, under the names that our models expect.
 
-    .venv/bin/python scripts/tiny_models.py DIR [--only MODEL ...]
+    .venv/bin/python -m scripts.tiny_models DIR [--only MODEL ...]
 
 DIR is a ComfyUI's `models` folder (DIR/upscale_models, DIR/checkpoints, ...). The files have the shapes of
 the real networks' and are loaded and run by the real nodes; what comes out is no art. `4x-ultrasharp` gives
@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tiny.formats import Array, write_safetensors, write_torch
-from tiny.networks import WAN_CONFIG, clip_l, esrgan, stable_diffusion, video_decoder, wan
+from scripts.tiny.formats import Array, write_safetensors, write_torch
+from scripts.tiny.networks import WAN_CONFIG, clip_l, esrgan, stable_diffusion, video_decoder, wan
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
 

@@ -6,10 +6,10 @@ import io
 import json
 import mimetypes
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from aiohttp import web
-from multidict import MultiDictProxy
 from PIL import Image as Pictures
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
@@ -20,7 +20,7 @@ from comfy_instances.simulator.options import Folders
 _ACTIVE_TYPES = ("html", "javascript", "ecmascript", "css", "xml", "rfc822")
 
 
-Form = MultiDictProxy[str | bytes | bytearray | web.FileField]
+Form = Mapping[str, str | bytes | bytearray | web.FileField]
 
 
 class FileRoutes:

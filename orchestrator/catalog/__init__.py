@@ -1,9 +1,9 @@
-"""The catalogue of models: manifests, parameters, graphs, checks. Pure, but for `library.load_model`."""
+"""The catalogue of models: manifests, parameters, graphs, checks. Pure, but for `library`."""
 
 from __future__ import annotations
 
 from orchestrator.catalog.errors import CatalogError
-from orchestrator.catalog.library import Catalog, load_model, model_folders
+from orchestrator.catalog.library import Catalog, load_model, model_folders, write_model
 from orchestrator.catalog.manifest import Estimate, Kind, Manifest, OutputNode, Weight
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.parameters import Parameter
@@ -24,4 +24,5 @@ __all__ = [
     "model_folders",
     "parse_size",
     "request_schema",
+    "write_model",
 ]

@@ -21,6 +21,8 @@ from orchestrator.catalog.errors import CatalogError
 
 #: Bytes. The largest graphs that people publish are below 2 MB.
 MAX_GRAPH_BYTES = 8 * 2**20
+#: Levels of lists and objects within one another; real graphs have six.
+MAX_DEPTH = 100
 
 
 class Link(NamedTuple):
@@ -83,6 +85,7 @@ def parse_graph(text: str, file: Path) -> dict[str, Node]:
         raise CatalogError(f"larger than {MAX_GRAPH_BYTES} bytes", file=file)
     try:
         data = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+        check_depth(data)
         nodes = _Nodes.validate_python(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -92,6 +95,20 @@ def parse_graph(text: str, file: Path) -> dict[str, Node]:
     for id, node in nodes.items():
         _check_node(id, node, nodes, file)
     return nodes
+
+
+def check_depth(data: Any) -> None:
+    """Raises ValueError for JSON that is nested so deeply that walking it would exhaust the stack."""
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, list | dict)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    if level:
+        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
 
 
 def _check_node(id: str, node: Node, nodes: Mapping[str, Node], file: Path) -> None:

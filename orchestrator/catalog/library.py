@@ -1,9 +1,12 @@
-"""The catalogue: all models of one or more directories, by id and alias."""
+"""The catalogue: all models of one or more directories, by id and alias.
+
+Here alone does the catalogue touch a disk.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.catalog.errors import CatalogError
@@ -44,15 +47,18 @@ class Catalog:
         models: list[Model] = []
         refused: list[CatalogError] = []
         for folder in (folder for parent in (directory, *extra) for folder in model_folders(parent)):
-            old = self._by_name.get(folder.name)
             try:
                 models = [*Catalog([*models, load_model(folder)])]
             except CatalogError as error:
                 refused.append(error)
-                if old is not None and old.id == folder.name:
-                    with suppress(CatalogError):  # another model has taken a name of its by now
-                        models = [*Catalog([*models, old])]
+                models += self._fallback(folder.name, models)
         return Catalog(models), refused
+
+    def _fallback(self, id: str, models: list[Model]) -> list[Model]:
+        """The model `id` of this catalogue, unless one of `models` has taken a name of its by now."""
+        old = self._by_name.get(id)
+        taken = {name for model in models for name in (model.id, *model.aliases)}
+        return [old] if old and old.id == id and not taken & {old.id, *old.aliases} else []
 
     def __getitem__(self, name: str) -> Model:
         """The model of that id or alias. Raises InvalidRequest (`model_not_found`)."""
@@ -81,7 +87,7 @@ def model_folders(directory: Path) -> list[Path]:
 
 
 def load_model(folder: Path) -> Model:
-    """The model in `folder`, read from disk as nothing else here is. Raises CatalogError."""
+    """The model in `folder`. Raises CatalogError."""
     nodes = folder / "nodes.json"
     model = Model.parse(
         _read(folder / "model.toml"),
@@ -92,6 +98,24 @@ def load_model(folder: Path) -> Model:
     if model.id != folder.name:
         raise CatalogError(f"is {model.id!r}, but the folder is {folder.name!r}", file=folder, where="id")
     return model
+
+
+def write_model(directory: Path, id: str, files: Mapping[str, str]) -> Path:
+    """Puts a new model's folder under `directory`, whole or not at all.
+
+    Raises CatalogError where there is such a folder already, OSError.
+    """
+    folder = directory / id
+    if folder.exists():
+        raise CatalogError("there is such a model already", file=folder)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=directory) as draft:
+        made = Path(draft) / id
+        made.mkdir()
+        for name, text in files.items():
+            (made / name).write_text(text, encoding="utf-8")
+        # A running service that looks at the directory sees the folder complete.
+        made.rename(folder)
+    return folder
 
 
 def _read(file: Path) -> str:

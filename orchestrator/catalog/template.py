@@ -33,7 +33,7 @@ class BadExpression(Exception):
 
 
 # fmt: off
-_FILTERS = (
+FILTERS = (
     "abs", "default", "first", "float", "int", "join", "last", "length", "lower", "max", "min", "replace",
     "round", "string", "sum", "trim", "upper",
 )
@@ -49,7 +49,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(undefined=StrictUndefined, keep_trailing_newline=True)
         self.globals.clear()
-        self.filters = {name: self.filters[name] for name in _FILTERS}
+        self.filters = {name: self.filters[name] for name in FILTERS}
 
     def call_binop(self, context: RuntimeContext, operator: str, left: Any, right: Any) -> Any:
         if not isinstance(left, int | float) or not isinstance(right, int | float):

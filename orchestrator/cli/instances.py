@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json as json_
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import aiohttp
@@ -16,14 +19,21 @@ app = typer.Typer(help="Instances of the running service.", no_args_is_help=True
 Id = Annotated[str, typer.Argument(help="Id of an instance, such as gpu-0.")]
 Url = Annotated[str, typer.Option(envvar="PIXELFACTORY_URL", help="Address of the service.")]
 DEFAULT_URL = "http://127.0.0.1:8080"
-COLUMNS = ("id", "state", "device", "version", "models_held", "restarts", "url", "detail")
+GB = 1e9
 
 
 @app.command("list")
 def list_(url: Url = DEFAULT_URL, data_dir: DataDir = None, json: Json = False) -> None:
-    """Show all instances."""
-    rows = _ask("GET", "instances", url, data_dir)["instances"]
-    print_rows(rows, COLUMNS, as_json=json)
+    """Show all instances: what they are, what they do, how they are doing."""
+    rows = json_.loads(_ask("GET", "instances", url, data_dir))["instances"]
+    if json:
+        print_json(rows)
+        return
+    shown = [for_people(row) for row in rows]
+    print_rows(shown, tuple(shown[0]) if shown else ("id",), as_json=False)
+    for row in rows:
+        if row["detail"]:
+            typer.echo(f"{row['id']}: {row['detail']}")
 
 
 @app.command()
@@ -44,26 +54,92 @@ def restart(id: Id, url: Url = DEFAULT_URL, data_dir: DataDir = None, json: Json
     _change(id, "restart", url, data_dir, json)
 
 
-def _change(id: str, verb: str, url: str, data_dir: Any, json: bool) -> None:
-    row = _ask("POST", f"instances/{id}/{verb}", url, data_dir)
+@app.command()
+def log(
+    id: Id,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, max=500, help="How many, at most.")] = 50,
+    url: Url = DEFAULT_URL,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Show the last lines that an instance printed."""
+    text = _ask("GET", f"instances/{id}/log?limit={lines}", url, data_dir)
+    print_json({"id": id, "lines": text.splitlines()}) if json else typer.echo(text, nl=False)
+
+
+def for_people(row: Mapping[str, Any]) -> dict[str, str]:
+    """The columns of the table."""
+    return {
+        "id": row["id"],
+        "state": row["state"],
+        "device": row["device"],
+        "profile": row["profile"] or "-",
+        "models": _models(row["models_held"]),
+        "runs": _shards(row, "running"),
+        "next": _shards(row, "waiting"),
+        "busy": f"{row['busy']:.0%}",
+        "GPU": _gpu(row),
+        "VRAM GB": _vram(row),
+        "failures": str(row["failures"]),
+        "restarts": str(row["restarts"]),
+    }
+
+
+def _models(held: Sequence[str]) -> str:
+    """The one used last, and how many others are in memory."""
+    return f"{held[-1]} +{len(held) - 1}" if len(held) > 1 else ", ".join(held) or "-"
+
+
+def _shards(row: Mapping[str, Any], state: str) -> str:
+    shards = [shard for shard in row["shards"] if shard["state"] == state]
+    return ", ".join(f"{shard['model']} {shard['age_seconds']:.0f} s" for shard in shards) or "-"
+
+
+def _gpu(row: Mapping[str, Any]) -> str:
+    """`97% 64°C 412W`, as far as it is known."""
+    share, degrees, watts = row["utilisation"], row["temperature"], row["power"]
+    known = (
+        None if share is None else f"{share:.0%}",
+        None if degrees is None else f"{degrees}°C",
+        None if watts is None else f"{watts:.0f}W",
+    )
+    return " ".join(text for text in known if text) or "-"
+
+
+def _vram(row: Mapping[str, Any]) -> str:
+    used, total = row["vram_used"], row["vram_total"]
+    return "-" if used is None or total is None else f"{used / GB:.1f}/{total / GB:.1f}"
+
+
+def _change(id: str, verb: str, url: str, data_dir: Path | None, json: bool) -> None:
+    row = json_.loads(_ask("POST", f"instances/{id}/{verb}", url, data_dir))
     print_json(row) if json else typer.echo(f"{row['id']}: {row['state']}")
 
 
-def _ask(method: str, path: str, url: str, data_dir: Any) -> dict[str, Any]:
+def _ask(method: str, path: str, url: str, data_dir: Path | None) -> str:
+    """The body of the answer. Raises CommandFailed."""
     token = admin_token(read_settings(data_dir))
     return asyncio.run(_send(method, f"{url.rstrip('/')}/admin/v1/{path}", token))
 
 
-async def _send(method: str, url: str, token: str) -> dict[str, Any]:
+async def _send(method: str, url: str, token: str) -> str:
     headers = {"Authorization": f"Bearer {token}"}
     try:
         async with (
             aiohttp.ClientSession(headers=headers) as http,
             http.request(method, url) as response,
         ):
-            body = await response.json(content_type=None)
-    except aiohttp.ClientConnectionError as error:
+            body = await response.text()
+    except (aiohttp.ClientConnectionError, aiohttp.InvalidURL) as error:
         raise CommandFailed(f"no answer from the service: {error}") from error
     if response.status >= 400:
-        raise CommandFailed(body["error"]["message"])
-    return dict(body)
+        raise CommandFailed(_reason(body, response.status))
+    return body
+
+
+def _reason(body: str, status: int) -> str:
+    """What the service says of an error; another server may say anything."""
+    try:
+        return str(json_.loads(body)["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return f"the service answered with status {status}"

@@ -2,6 +2,10 @@
 
 MediaError
 ├── CorruptMedia          the bytes are empty, cut off, broken or of no known format
+├── FetchError
+│   ├── AddressRefused    not a web address, or one that leads to nothing public
+│   ├── Unreachable       the server does not give the file
+│   └── FileTooLarge      the file is larger than wanted
 └── StoreError
     ├── StoreUnavailable  away, overloaded or full: the same call may succeed later
     ├── StoreRefused      credentials, bucket or request: the same call will fail again
@@ -25,6 +29,22 @@ class CorruptMedia(MediaError):
 
 class PictureTooLarge(CorruptMedia):
     """The picture has more pixels than allowed."""
+
+
+class FetchError(MediaError):
+    """The file could not be fetched."""
+
+
+class AddressRefused(FetchError):
+    """There is no public server at this address."""
+
+
+class Unreachable(FetchError):
+    """The server does not give the file."""
+
+
+class FileTooLarge(FetchError):
+    """The file is too large."""
 
 
 class StoreError(MediaError):

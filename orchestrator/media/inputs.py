@@ -10,6 +10,7 @@ import asyncio
 import base64
 import hashlib
 import re
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
@@ -17,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 from PIL import Image, ImageFile
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.media.errors import CorruptMedia, PictureTooLarge
+from orchestrator.media.errors import AddressRefused, CorruptMedia, FetchError, FileTooLarge, PictureTooLarge
 from orchestrator.media.metadata import orientation, strip
 from orchestrator.media.pictures import encode_png, flattened, has_alpha, opened
 from orchestrator.media.sniffing import EXTENSIONS, sniff
@@ -25,6 +26,9 @@ from orchestrator.media.sniffing import EXTENSIONS, sniff
 #: Two decoders at once: enough for the cores beside the GPUs, and a bound on memory under a flood of
 #: large pictures (each takes four bytes a pixel while it is decoded).
 _DECODERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="picture-input")
+
+#: Gives the file at an address, of at most so many bytes. Raises FetchError.
+Fetch = Callable[[str, int], Awaitable[bytes]]
 
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _DATA_URL = re.compile(r"\s*data:(?P<head>[^,]{0,200}),", re.IGNORECASE)
@@ -78,21 +82,40 @@ class _Refused(Exception):
         self.code = code
 
 
-async def read_image(value: str | bytes, *, limits: ImageLimits, param: str = "image") -> InputImage:
-    """Reads a picture given as base64 text (any alphabet, wrapped or unpadded), as a data URL or as the
-    bytes of an uploaded file.
+async def read_image(
+    value: str | bytes, *, limits: ImageLimits, param: str = "image", fetch: Fetch | None = None
+) -> InputImage:
+    """Reads a picture given as base64 text (any alphabet, wrapped or unpadded), as a data URL, as the
+    bytes of an uploaded file, or as an address that `fetch` gets it from.
 
     Of an animation the first frame is taken. Raises InvalidRequest with `param` and one of the codes
-    `invalid_image`, `image_too_large`, `unsupported_image_format`, `image_url_not_supported`.
+    `invalid_image`, `image_too_large`, `unsupported_image_format`, `image_url_refused`,
+    `image_url_unreachable`, and without `fetch` `image_url_not_supported`.
     """
     loop = asyncio.get_running_loop()
     try:
+        if fetch and isinstance(value, str) and _ADDRESS.match(value):
+            value = await _fetched(value.strip(), limits, fetch)
         return await loop.run_in_executor(_DECODERS, _read, value, limits)
     except _Refused as refused:
         raise InvalidRequest(str(refused), code=refused.code, param=param) from refused
     except CorruptMedia as error:
         code = "image_too_large" if isinstance(error, PictureTooLarge) else "invalid_image"
         raise InvalidRequest(f"The image can not be read: {error}.", code=code, param=param) from error
+
+
+async def _fetched(address: str, limits: ImageLimits, fetch: Fetch) -> bytes:
+    try:
+        return await fetch(address, limits.max_bytes)
+    except FetchError as error:
+        match error:
+            case AddressRefused():
+                code = "image_url_refused"
+            case FileTooLarge():
+                code = "image_too_large"
+            case _:
+                code = "image_url_unreachable"
+        raise _Refused(code, f"The image can not be fetched from its address: {error}.") from error
 
 
 def _read(value: str | bytes, limits: ImageLimits) -> InputImage:

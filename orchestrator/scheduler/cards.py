@@ -22,8 +22,8 @@ class Card:
     up: bool = False
     #: Running first, then waiting.
     assigned: list[Assignment] = field(default_factory=list)
-    #: Bytes by model, least recently used first.
-    held: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    #: The latest work of each model in memory, least recently used first.
+    held: OrderedDict[str, Work] = field(default_factory=OrderedDict)
 
     def comes_up(self, event: InstanceUp) -> None:
         self.speed, self.vram, self.models, self.up = event.speed, event.vram, event.models, True
@@ -44,11 +44,14 @@ class Card:
         return len(self.assigned) < SLOTS
 
     def busy_for(self, now: float) -> float:
-        """Expected seconds until all that is assigned has run."""
+        """Expected seconds until all that is assigned has run.
+
+        Of a run that is overdue it is expected that it takes as long again as it is late.
+        """
         if not self.assigned:
             return 0.0
         first, *rest = self.assigned
-        return max(first.begun + first.seconds - now, 0.0) + sum(later.seconds for later in rest)
+        return abs(first.begun + first.seconds - now) + sum(later.seconds for later in rest)
 
     def assign(self, assignment: Assignment, now: float) -> None:
         assignment.begun = now
@@ -65,9 +68,21 @@ class Card:
                 return assignment
         return None
 
+    def displaced(self, work: Work) -> list[Work]:
+        """Work of the models that would have to leave for this one: those used longest ago."""
+        room = float("inf") if self.vram is None else self.vram
+        room -= work.vram + sum(held.vram for name, held in self.held.items() if name != work.model)
+        gone = []
+        for name, held in self.held.items():
+            if room >= 0:
+                break
+            if name != work.model:
+                gone.append(held)
+                room += held.vram
+        return gone
+
     def _touch(self, work: Work) -> None:
-        """The model is used now; what no longer fits beside it was used longest ago and goes."""
-        self.held[work.model] = work.vram
+        for gone in self.displaced(work):
+            del self.held[gone.model]
+        self.held[work.model] = work
         self.held.move_to_end(work.model)
-        while self.vram is not None and len(self.held) > 1 and sum(self.held.values()) > self.vram:
-            self.held.popitem(last=False)

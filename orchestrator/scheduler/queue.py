@@ -81,6 +81,11 @@ class FairQueue:
         """Seconds of waiting work of a model on the reference card."""
         return self._seconds.get(model, 0.0)
 
+    @property
+    def total_backlog(self) -> float:
+        """Seconds of all waiting work on the reference card."""
+        return sum(self._seconds.values())
+
     def ahead_of(self, account_id: str) -> float:
         """Seconds of work that a fair queue runs before a new shard of the account."""
         own = self._lanes.get(account_id, Lane()).seconds

@@ -1,12 +1,13 @@
 """The scheduler: a state that events change, each answered by instructions.
 
-Of the heads of all models the one with the lowest score goes to the card that will finish it first:
+Of the heads of all models the one with the lowest score goes to the card that serves it best:
 
-    score = fair tag + seconds of loading if the card is cold - seconds it was passed over
+    score = fair tag + patience - seconds it was passed over
 
-so a warm model wins as long as that costs others less than the load it saves, and nothing is passed
-over for more work than its own load would take. A cold card is left alone where a warm one, its queue
-and the model's backlog included, would still finish sooner.
+A warm model's patience is 0. A cold one's is several times what loading it, and loading again what it
+displaces, would cost, so models are run in batches; and since being passed over is counted against it,
+nothing is passed over for longer than that. A shard does not take a free slot where other cards would
+finish it sooner all the same, and a run that would end last if it began last goes first.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from orchestrator.scheduler.queue import Entry, FairQueue
 #: Failures that every instance would repeat.
 PERMANENT = frozenset({"bad_graph"})
 OUT_OF_MEMORY = "out_of_memory"
+#: How long a cold model waits in favour of warm ones, in units of its own load time.
+PATIENCE = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,14 @@ class Placement:
     run: float
     #: Expected seconds from now until it is done.
     finish: float
+    #: Seconds of other work that may go first rather than load and displace models now.
+    patience: float
+    #: `finish`, and the seconds of loading again what has to leave the card's memory.
+    cost: float
 
     @property
     def score(self) -> tuple[float, int]:
-        return (self.entry.tag + self.load - self.entry.passed, self.entry.order)
+        return (self.entry.tag + self.patience - self.entry.passed, self.entry.order)
 
 
 class Scheduler:
@@ -98,7 +105,7 @@ class Scheduler:
                     self.cards[instance_id].goes_down(lost)
                 return []
             case Tick():
-                return self._expire(now)
+                return [*self._expire(now), *self._fill(now)]
 
     def knows(self, shard_id: str) -> bool:
         """Whether the shard still needs something."""
@@ -216,21 +223,38 @@ class Scheduler:
         return RunShard(shard_id=work.shard_id, instance_id=card.id)
 
     def _best(self, now: float) -> Placement | None:
-        placements = (self._place(entry, now) for entry in self.queue.heads())
-        return min((found for found in placements if found), key=lambda found: found.score, default=None)
+        found = [place for entry in self.queue.heads() if (place := self._place(entry, now))]
+        if not found:
+            return None
+        longest = max(found, key=lambda place: place.load + place.run)
+        return longest if self._is_critical(longest) else min(found, key=lambda place: place.score)
+
+    def _is_critical(self, place: Placement) -> bool:
+        """Whether all would end later if this began any later: it takes longer than all else that waits,
+        spread over the fleet. Such runs go first, but never on more than half of the cards, so that
+        short work is not held up for their sake."""
+        up = [card for card in self.cards.values() if card.up]
+        seconds = place.load + place.run
+        rest = (self.queue.total_backlog - place.entry.work.run_seconds) / len(up)
+        occupied = sum(any(run.seconds >= seconds / 2 for run in card.assigned) for card in up)
+        return seconds > rest and occupied < len(up) // 2
 
     def _place(self, entry: Entry, now: float) -> Placement | None:
-        """The card that would finish the shard first, or None where that one has no free slot."""
+        """The card with a free slot that serves the shard best, or None where it had better wait.
+
+        It waits where cards without a free slot would still finish it sooner, all that waits for the
+        same model included; but not for longer than its patience.
+        """
         candidates = [self._on(entry, card, now) for card in self._cards_for(entry.work)]
         free = [found for found in candidates if found.card.free]
         if not free:
             return None
-        best = min(free, key=lambda found: (found.finish, found.card.id))
-        warm = [found for found in candidates if not found.load]
-        if not best.load or not warm or entry.passed >= best.load:
+        best = min(free, key=lambda found: (found.cost, found.card.id))
+        better = [found for found in candidates if found.cost < best.cost]
+        if not better or entry.passed >= best.patience > 0:
             return best
         behind = self.queue.backlog(entry.work.model) - entry.work.run_seconds
-        worth_waiting = min(found.finish for found in warm) + behind / len(warm) < best.finish
+        worth_waiting = min(found.cost for found in better) + behind / len(better) < best.cost
         return None if worth_waiting else best
 
     def _on(self, entry: Entry, card: Card, now: float) -> Placement:
@@ -238,7 +262,22 @@ class Scheduler:
         run = self.estimates.run_seconds(work.model, work.run_seconds, card.speed)
         warm = work.model in card.held
         load = 0.0 if warm else self.estimates.load_seconds(work.model, work.load_seconds, card.speed)
-        return Placement(entry, card, load, run, card.busy_for(now) + load + run)
+        finish = card.busy_for(now) + load + run
+        again = 0.0 if warm else self._reloads(card, work)
+        patience = PATIENCE * (load + again) * len(self.cards)
+        return Placement(entry, card, load, run, finish, patience, finish + again)
+
+    def _reloads(self, card: Card, work: Work) -> float:
+        """Seconds that loading a model here costs others: of those it displaces, what is still asked for
+        and held nowhere else has to be loaded again."""
+        return sum(
+            gone.load_seconds
+            for gone in card.displaced(work)
+            if self.queue.backlog(gone.model)
+            and not any(
+                other.up and gone.model in other.held for other in self.cards.values() if other is not card
+            )
+        )
 
     def _cards_for(self, work: Work) -> list[Card]:
         """Cards that can serve the model; those it fits before others, those it failed on last."""

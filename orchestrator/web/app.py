@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 
+from orchestrator.web.auth import DOOR, Door
 from orchestrator.web.edge import edge
+from orchestrator.web.limits import failures_limited, tell_allowance
 from orchestrator.web.metrics import HttpMetrics
 
 
 def make_app(
-    routes: Sequence[web.RouteDef], *, max_body_bytes: int, registry: CollectorRegistry
+    routes: Sequence[web.RouteDef], door: Door, *, max_body_bytes: int, metrics: HttpMetrics
 ) -> web.Application:
-    app = web.Application(client_max_size=max_body_bytes, middlewares=[edge(HttpMetrics(registry))])
+    middlewares = [edge(metrics), failures_limited(door.limits)]
+    app = web.Application(client_max_size=max_body_bytes, middlewares=middlewares)
+    app[DOOR] = door
+    app.on_response_prepare.append(tell_allowance)
     app.add_routes(routes)
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
 from datetime import datetime
 
 from aiohttp import web
@@ -11,9 +12,18 @@ from orchestrator.accounts import Accounts
 from orchestrator.errors import Forbidden, NotAuthenticated
 from orchestrator.keys import digest, matches
 from orchestrator.store import Key, Scope, Store
-from orchestrator.web.limits import LIMITS
+from orchestrator.web.limits import RateLimits
 
-ACCOUNTS = web.AppKey("accounts", Accounts)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Door:
+    """What is asked of before a caller is let in."""
+
+    accounts: Accounts
+    limits: RateLimits
+
+
+DOOR = web.AppKey("door", Door)
 
 
 def bearer(request: web.Request) -> str | None:
@@ -22,17 +32,16 @@ def bearer(request: web.Request) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-async def authenticate(
-    request: web.Request, store: Store, *scopes: Scope, token: str | None = None
-) -> Key:
+async def authenticate(request: web.Request, store: Store, *scopes: Scope, token: str | None = None) -> Key:
     """The key that a request came with, and its request counted.
 
     The key must have one of `scopes`; where none is named, `read` for looking and `generate` for the rest.
     `token` is the key where it did not come as a bearer token. Raises NotAuthenticated (unknown, revoked and
     expired keys look the same), RateLimited, Forbidden.
     """
-    key = await _known(token or bearer(request), store, request.app[ACCOUNTS].now())
-    await request.app[LIMITS].take(request, key.account.id, request.app[ACCOUNTS].plan_of(key.account))
+    door = request.app[DOOR]
+    key = await _known(token or bearer(request), store, door.accounts.now())
+    await door.limits.take(request, key.account.id, door.accounts.plan_of(key.account))
     wanted = scopes or ((Scope.READ,) if request.method in ("GET", "HEAD") else (Scope.GENERATE,))
     if not any(key.may(scope) for scope in wanted):
         words = " or ".join(f"`{scope}`" for scope in wanted)

@@ -12,6 +12,7 @@ from aiohttp import web
 from orchestrator.errors import GenerationFailed, InvalidRequest, Unavailable
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.service import GenerationRequest, Service
+from orchestrator.store import Scope
 from orchestrator.web.auth import authenticate
 from orchestrator.web.bodies import is_form, read_fields
 from orchestrator.web.delivery import Delivery
@@ -56,6 +57,8 @@ class Generations:
         record = await self._result(record, asked)
         model = self._service.catalog[record.job.model]
         data = await self._delivery.items(record.outputs, urls=urls)
+        if not urls:
+            await self._service.count_sent(record)
         answer = pixel_factory.to_response(record, model, data)
         text = await asyncio.to_thread(json.dumps, answer)
         headers = {JOB: record.job.id} | ({SIMULATED: "true"} if record.simulated else {})
@@ -63,7 +66,7 @@ class Generations:
 
     async def quote(self, request: web.Request) -> web.Response:
         """The price of a generation's body."""
-        await authenticate(request, self._service.store)
+        await authenticate(request, self._service.store, Scope.GENERATE, Scope.READ)
         order = await self._service.quote(_to_request(request, await read_fields(request)))
         body = {
             "model": order.model.id,

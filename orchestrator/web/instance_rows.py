@@ -13,7 +13,6 @@ from comfy_instances import gpus
 from comfy_instances.fleet import InstanceInfo, UnknownInstance
 from comfy_instances.gpus import GpuReading
 from orchestrator.dispatcher import Active, Dispatcher
-from orchestrator.web.metrics.work import WorkMetrics
 
 #: How old a GPU's reading may be, in seconds: NVML itself samples no faster.
 FRESH_SECONDS = 1.0
@@ -67,9 +66,10 @@ class Row:
 class InstanceRows:
     """Rows of the instances of one dispatcher."""
 
-    def __init__(self, dispatcher: Dispatcher, work: WorkMetrics, readings: GpuReadings) -> None:
+    def __init__(self, dispatcher: Dispatcher, busy: Callable[[str], float], readings: GpuReadings) -> None:
+        """`busy` says how busy the instance with an id was of late."""
         self._dispatcher = dispatcher
-        self._work = work
+        self._busy = busy
         self._readings = readings
 
     async def refresh(self) -> None:
@@ -84,7 +84,7 @@ class InstanceRows:
                 info=info,
                 held=tuple(card.held) if card else (),
                 assigned=tuple(self._dispatcher.assigned(info.id)),
-                busy=self._work.busy(info.id),
+                busy=self._busy(info.id),
                 gpu=self._readings.of(info.pci_id),
             )
 

@@ -106,7 +106,6 @@ class RateLimits:
 
 #: What is left of the caller's minute, for the answer's headers.
 ALLOWANCE = web.RequestKey("allowance", Allowance)
-LIMITS = web.AppKey("limits", RateLimits)
 
 
 def failures_limited(limits: RateLimits) -> Middleware:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from comfy_instances.fleet import Fleet, InstanceState
 from orchestrator.media.objects import ObjectStore
 from orchestrator.web.auth import require_admin
+from orchestrator.web.metrics import Metrics
 
 
 class Public:
     """Routes without a key."""
 
     def __init__(
-        self, fleet: Fleet, objects: ObjectStore, registry: CollectorRegistry, metrics_token: str | None
+        self, fleet: Fleet, objects: ObjectStore, metrics: Metrics, metrics_token: str | None
     ) -> None:
         """`metrics_token` is asked for by `/metrics`; None leaves it open."""
         self._fleet = fleet
         self._objects = objects
-        self._registry = registry
+        self._metrics = metrics
         self._metrics_token = metrics_token
 
     def routes(self) -> list[web.RouteDef]:
@@ -47,6 +48,4 @@ class Public:
     async def metrics(self, request: web.Request) -> web.Response:
         if self._metrics_token is not None:
             require_admin(request, self._metrics_token)
-        return web.Response(
-            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        return web.Response(body=await self._metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from datetime import date
+from enum import StrEnum
+from typing import TypeVar
 
 from aiohttp import web
 
 from orchestrator.errors import InvalidRequest
 
 MAX_PAGE = 100
+Words = TypeVar("Words", bound=StrEnum)
 
 
-def limit(request: web.Request, default: int = 20) -> int:
+def limit(request: web.Request, default: int = 20, largest: int = MAX_PAGE) -> int:
     """`limit`: how many items a page shall have. Raises InvalidRequest."""
     text = request.query.get("limit", str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_PAGE):
-        raise InvalidRequest(f"`limit` must be between 1 and {MAX_PAGE}", code="invalid_limit", param="limit")
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= largest):
+        raise InvalidRequest(f"`limit` must be between 1 and {largest}", code="invalid_limit", param="limit")
     return int(text)
 
 
@@ -28,3 +31,21 @@ def day(request: web.Request, name: str) -> date | None:
         raise InvalidRequest(
             f"`{name}` must be a day such as 2026-01-31", code=f"invalid_{name}", param=name
         ) from error
+
+
+def choice(request: web.Request, name: str, words: type[Words]) -> Words | None:
+    """One of some words; None where it is not given. Raises InvalidRequest."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        return words(text)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"`{name}` must be one of {', '.join(words)}", code=f"invalid_{name}", param=name
+        ) from error
+
+
+def wants_csv(request: web.Request) -> bool:
+    """Whether the answer shall be a table: `?format=csv`, or an `Accept` of nothing but that."""
+    return request.query.get("format") == "csv" or request.headers.get("Accept") == "text/csv"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import random
 import resource
@@ -226,7 +225,7 @@ def four_pictures(tasks: list[Task]) -> float:
         for gpu in fleet.gpus:
             gpu.use(task.work)
             scheduler.handle(InstanceUp(instance_id=str(gpu.index), vram=MEMORY), 0.0)
-            scheduler.cards[str(gpu.index)].held[task.work.model] = task.work.vram
+            scheduler.cards[str(gpu.index)].held[task.work.model] = task.work
         works = [replace(task.work, shard_id=f"j-{index}", job_id="j") for index in range(n)]
         for told in scheduler.handle(JobAdded(works=works), 0.0):
             assert isinstance(told, RunShard)
@@ -252,10 +251,10 @@ def decision(waiting: int) -> dict[str, float]:
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     times = []
     for index in range(400):
-        card = scheduler.cards[str(index % CARDS)]
-        shard = card.assigned[0].work.shard_id
+        gpu = scheduler.cards[str(index % CARDS)]
+        shard = gpu.assigned[0].work.shard_id
         begun = time.perf_counter()
-        scheduler.handle(RunEnded(shard_id=shard, instance_id=card.id, seconds=1.0), float(index))
+        scheduler.handle(RunEnded(shard_id=shard, instance_id=gpu.id, seconds=1.0), float(index))
         times.append(time.perf_counter() - begun)
         scheduler.handle(ShardDone(shard_id=shard), float(index))
     median = sorted(times)[len(times) // 2] * 1e3

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tiny.formats import Array, zeros
+from scripts.tiny.formats import Array, zeros
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 

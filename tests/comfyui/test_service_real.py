@@ -37,7 +37,7 @@ SHIPPED = ("4x-ultrasharp", "sd-1.5", "wan2.1-t2v-fast")
 def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     assert INSTALL is not None
     base = tmp_path_factory.mktemp("comfyui")
-    subprocess.run([sys.executable, ROOT / "scripts" / "tiny_models.py", base / "models"], check=True)
+    subprocess.run([sys.executable, "-m", "scripts.tiny_models", base / "models"], cwd=ROOT, check=True)
     server = RealServer(INSTALL, base)
     server.start()
     yield server
@@ -93,7 +93,7 @@ async def test_four_images_have_the_colours_of_four_seeds(client: openai.AsyncOp
 async def test_a_video_changes_its_colour_halfway(client: openai.AsyncOpenAI) -> None:
     (made,) = await generate(client, "test-video", num_frames=33, fps=8, seed=0xFF8000, size="320x256")
     assert film(made) == Film(320, 256, 33, 8.0, "h264")
-    with av.open(io.BytesIO(made)) as container:
+    with av.open(io.BytesIO(made), "r") as container:
         frames = [frame.to_ndarray(format="rgb24")[100, 100] for frame in container.decode(video=0)]
     assert abs(frames[0].astype(int) - (0xFF, 0x80, 0)).max() < 16
     assert abs(frames[-1].astype(int) - (0, 0x7F, 0xFF)).max() < 16

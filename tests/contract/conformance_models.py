@@ -11,7 +11,8 @@ from tests.contract.conformance_client import Graph, client
 from tests.contract.conformance_files import film
 from tests.contract.conformance_graphs import events, node, png
 
-#: What goes with a prompt so that no pictures of unfinished work are sent.
+#: What goes with a prompt so that pictures of unfinished work are sent, or are not.
+SHOWN: dict[str, Any] = {"extra_data": {"preview_method": "latent2rgb"}}
 QUIET: dict[str, Any] = {"extra_data": {"preview_method": "none"}}
 SAMPLER = {"cfg": 3.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
 
@@ -48,21 +49,20 @@ async def upscaled(url: str) -> Any:
 
 async def samplers(url: str) -> Any:
     """Steps with and without pictures, bare and described; another seed runs from the sampler on."""
-    shown = {"extra_data": {"preview_method": "latent2rgb"}}
     async with client(url) as user:
-        bare = await user.hear_to_end(await user.submit(sampled(1), **shown))
+        bare = await user.hear_to_end(await user.submit(sampled(1), **SHOWN))
         # Of two steps both are told; of more, real servers leave out those that come too soon.
         quiet = await user.hear_to_end(await user.submit(sampled(2, steps=2), **QUIET))
     async with client(url, connected=False) as user:
         await user.connect({"supports_preview_metadata": True})
-        described = await user.hear_to_end(await user.submit(sampled(3), **shown))
+        described = await user.hear_to_end(await user.submit(sampled(3), **SHOWN))
     return {"bare": bare, "quiet": quiet, "described": described}
 
 
 async def interrupted_sampler(url: str) -> Any:
     """Stops at a step, and keeps what it had loaded."""
     async with client(url) as user:
-        prompt_id = await user.submit(sampled(4, steps=1000), **QUIET)
+        prompt_id = await user.submit(sampled(4, steps=2000), **SHOWN)
         await user.hear_until("progress", prompt_id=prompt_id)
         await user.post("/interrupt", {"prompt_id": prompt_id})
         heard = await user.hear_to_end(prompt_id)

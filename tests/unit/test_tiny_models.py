@@ -1,4 +1,4 @@
-"""The tiny checkpoints, read as torch and safetensors would read them. Real nodes load them in tests/comfyui."""
+"""The tiny checkpoints, read as torch and safetensors read them; tests/comfyui has real nodes load them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Array = NDArray[Any]
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "scripts" / "tiny_models.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, "-m", "scripts.tiny_models", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture(scope="module")

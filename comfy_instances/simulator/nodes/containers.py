@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Encoder, pixel format and options by codec name. Speed before size: nobody keeps these files.
 VIDEO_CODECS: Mapping[str, tuple[str, dict[str, str]]] = {
-    "h264": ("libx264", {"preset": "veryfast", "crf": "23"}),
+    "h264": ("libx264", {"preset": "ultrafast", "crf": "23"}),
     "vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
     "av1": ("libsvtav1", {"preset": "12"}),
 }

@@ -44,7 +44,8 @@ _TITLED = {
 
 def find_parameters(found: Bindings, outputs: Iterable[str]) -> None:
     """Fills `found` with all that can be told; nodes that the `outputs` do not need are left out."""
-    needed = [id for id in found.graph if id in reachable(found.graph, outputs)]
+    used = reachable(found.graph, outputs)
+    needed = [id for id in found.graph if id in used]
     _marked(found, needed)
     samplers = [id for id in needed if _is_sampler(found, id)]
     guiders = [id for id in needed if "GUIDER" in output_types(found.entry(id))]

@@ -47,16 +47,13 @@ class Imported:
     #: Facts of nodes that come with a pack, where the file carries them.
     node_facts: NodeFacts = field(default_factory=dict)
 
-    def write(self, directory: Path, id: str) -> Path:
-        """Puts the model's folder under `directory`. Raises FileExistsError, OSError."""
-        folder = directory / id
-        folder.mkdir(parents=True)
-        (folder / "model.toml").write_text(self.manifest, encoding="utf-8")
-        (folder / "graph.json").write_text(self.graph, encoding="utf-8")
+    @property
+    def files(self) -> dict[str, str]:
+        """The texts of the model's files by name, for `write_model`."""
+        files = {"model.toml": self.manifest, "graph.json": self.graph}
         if self.node_facts:
-            text = json.dumps(self.node_facts, indent=1) + "\n"
-            (folder / "nodes.json").write_text(text, encoding="utf-8")
-        return folder
+            files["nodes.json"] = json.dumps(self.node_facts, indent=1) + "\n"
+        return files
 
 
 def import_workflow(data: Any, *, id: str, facts: NodeFacts) -> Imported:

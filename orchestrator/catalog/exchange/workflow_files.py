@@ -12,6 +12,7 @@ import av
 from PIL import Image
 
 from orchestrator.catalog.exchange.ui_graph import BadWorkflow, is_ui_format
+from orchestrator.catalog.graph import check_depth
 
 #: Bytes of JSON; the largest workflows that people publish are below 2 MB.
 MAX_JSON_BYTES = 16 * 2**20
@@ -56,7 +57,9 @@ def _parse(text: bytes | str) -> Any:
     if len(text) > MAX_JSON_BYTES:
         raise BadWorkflow(f"more than {MAX_JSON_BYTES} bytes of JSON")
     try:
-        return json.loads(text)
+        data = json.loads(text)
+        check_depth(data)
+        return data
     except (ValueError, RecursionError) as error:
         raise BadWorkflow(f"not JSON: {error}") from error
 

@@ -23,9 +23,12 @@ class Entrance:
         ]
 
     async def look(self, request: web.Request) -> web.Response:
-        """204 where somebody is signed in, else 401."""
-        self._sessions.read(request)
-        return web.Response(status=204, headers={"Cache-Control": "no-store"})
+        """Whether somebody is signed in."""
+        try:
+            self._sessions.read(request)
+        except NotAuthenticated:
+            return web.json_response({"signed_in": False})
+        return web.json_response({"signed_in": True})
 
     async def sign_in(self, request: web.Request) -> web.Response:
         """Takes `{"credential": "pk-..."}` or the admin token, once; the browser gets a cookie instead."""

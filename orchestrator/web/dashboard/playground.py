@@ -13,6 +13,8 @@ from orchestrator.jobs import JobRecord
 from orchestrator.keys import masked
 from orchestrator.media.errors import ObjectMissing
 from orchestrator.service import GenerationRequest, Service
+from orchestrator.store import Key, Scope
+from orchestrator.web.auth import DOOR
 from orchestrator.web.billing import balance_view
 from orchestrator.web.bodies import read_fields
 from orchestrator.web.dashboard.presets import preset_sizes
@@ -44,39 +46,41 @@ class Playground:
 
     async def account(self, request: web.Request) -> web.Response:
         """Who is signed in, what can be spent, and whether results may be simulated."""
-        key = await self._sessions.key(request)
+        key = await self._sessions.key(request, Scope.READ)
         body = {
             "name": key.account.name,
             "plan": key.account.plan,
             "key": masked(key.prefix),
-            "balance": balance_view(await self._service.store.balance(key.account.id)),
+            "balance": await self._balance(key) if key.may(Scope.BILLING) else None,
             "simulated": any(info.simulated for info in self._service.dispatcher.fleet.instances()),
         }
         return web.json_response(body)
 
     async def models(self, request: web.Request) -> web.Response:
         """The models that the key may use, with all that their forms need."""
-        key = await self._sessions.key(request)
+        key = await self._sessions.key(request, Scope.READ)
         models = [model for model in self._service.catalog if key.may_use(model.id)]
         return web.json_response({"models": [model_view(model, self._service.tariff) for model in models]})
 
     async def quote(self, request: web.Request) -> web.Response:
         """The price of `{"model": ..., "params": {...}}`."""
-        await self._sessions.key(request)
+        await self._sessions.key(request, Scope.READ)
         order = await self._service.quote(await _asked(request))
         return web.json_response(
             {"cost_usd": order.quote.usd, "minimum_applied": order.quote.minimum_applied}
         )
 
     async def submit(self, request: web.Request) -> web.Response:
-        """Accepts a job and does not wait for it."""
-        key = await self._sessions.key(request)
+        """Accepts a job and does not wait for it. Counts as a request; the page's looks do not."""
+        key = await self._sessions.key(request, Scope.GENERATE)
+        plan = self._service.accounts.plan_of(key.account)
+        await request.app[DOOR].limits.take(request, key.account.id, plan)
         record = await self._service.submit(key, await _asked(request))
         return web.json_response(view(record, self._delivery), status=202)
 
     async def jobs(self, request: web.Request) -> web.Response:
         """The account's jobs, newest first, whichever way they came."""
-        key = await self._sessions.key(request)
+        key = await self._sessions.key(request, Scope.READ)
         page = await self._service.jobs(
             key.account.id, limit=limit(request), cursor=request.query.get("cursor"), status=None
         )
@@ -84,12 +88,12 @@ class Playground:
         return web.json_response({"jobs": jobs, "next": page.cursor})
 
     async def cancel(self, request: web.Request) -> web.Response:
-        record = await self._own(request)
+        record = await self._own(request, Scope.GENERATE)
         return web.json_response(view(await self._service.cancel(record.job.id), self._delivery))
 
     async def output(self, request: web.Request) -> web.Response:
         """A file to save. Browsers save under a name of ours only what comes from our own origin."""
-        record = await self._own(request)
+        record = await self._own(request, Scope.READ)
         index = int(request.match_info["index"])
         if index >= len(record.outputs):
             raise NotFound("The job has no such output", code="output_not_found")
@@ -105,8 +109,12 @@ class Playground:
         }
         return web.Response(body=body, content_type=output.content_type, headers=headers)
 
-    async def _own(self, request: web.Request) -> JobRecord:
-        key = await self._sessions.key(request)
+    async def _balance(self, key: Key) -> dict[str, object]:
+        await self._service.accounts.renew(key.account)
+        return balance_view(await self._service.store.balance(key.account.id))
+
+    async def _own(self, request: web.Request, scope: Scope) -> JobRecord:
+        key = await self._sessions.key(request, scope)
         return await self._service.get(key.account.id, request.match_info["id"])
 
 

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from orchestrator.errors import NotAuthenticated, NotFound
+from orchestrator.errors import Forbidden, NotAuthenticated, NotFound
 from orchestrator.keys import digest
-from orchestrator.store import Key, Store
+from orchestrator.store import Key, Scope, Store
 
 COOKIE = "pixelfactory_session"
 LIFETIME = timedelta(hours=12)
@@ -46,8 +46,9 @@ class Session:
 class Sessions:
     """Opens, reads and ends sessions.
 
-    All raise NotAuthenticated, whose code tells the page whether to show the sign-in form. Ended sessions
-    are remembered by this process until they would have expired.
+    All raise NotAuthenticated with the code `not_signed_in` where the page shall show the sign-in form, and
+    Forbidden for what this session may not do. Ended sessions are remembered by this process until they
+    would have expired.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Sessions:
         """`secure`: browsers send the cookie by https only."""
         self._admin_token = admin_token
         # With another admin token everybody has to sign in again, operators above all.
-        self._key = _mac(secret.encode(), admin_token)
+        self._key = _mac(_bytes(secret), admin_token)
         self._store = store
         self._clock = clock
         self._secure = secure
@@ -64,7 +65,7 @@ class Sessions:
 
     async def open(self, credential: str) -> Session:
         """A session for who has this API key, or this admin token."""
-        if hmac.compare_digest(credential.encode(), self._admin_token.encode()):
+        if hmac.compare_digest(_bytes(credential), _bytes(self._admin_token)):
             return self._session(OPERATOR)
         key = await self._store.find_key(digest(credential))
         if key is None or not key.usable(self._clock()):
@@ -93,30 +94,32 @@ class Sessions:
         """The session that a request belongs to, which our own page sent if it changes anything."""
         require_same_origin(request)
         text, _, code = request.cookies.get(COOKIE, "").rpartition(".")
-        if not hmac.compare_digest(code.encode(), _mac(self._key, text).hex().encode()):
+        if not hmac.compare_digest(_bytes(code), _bytes(_mac(self._key, text).hex())):
             raise NotAuthenticated("Please sign in", code="not_signed_in")
         holder, id, expires = text.split(".")
         if int(expires) <= self._clock().timestamp() or id in self._ended:
             raise NotAuthenticated("The session has ended; please sign in again", code="not_signed_in")
         return Session(holder, id, int(expires))
 
-    async def key(self, request: web.Request) -> Key:
-        """The API key that a request is made with."""
+    async def key(self, request: web.Request, scope: Scope) -> Key:
+        """The API key that a request is made with, which has this scope."""
         session = self.read(request)
         if session.holder == OPERATOR:
-            raise NotAuthenticated("Operators have no wallet: sign in with an API key", code="needs_api_key")
+            raise Forbidden("Operators have no wallet: sign in with an API key", code="needs_api_key")
         try:
             key = await self._store.get_key(session.holder)
         except NotFound:
             key = None
         if key is None or not key.usable(self._clock()):
             raise NotAuthenticated("The API key is no longer valid", code="not_signed_in")
+        if not key.may(scope):
+            raise Forbidden(f"This API key lacks the scope `{scope}`", code="insufficient_scope")
         return key
 
     def as_operator(self, request: web.Request) -> web.Request:
         """The same request, bearing the admin token that its sender has shown at sign-in."""
         if self.read(request).holder != OPERATOR:
-            raise NotAuthenticated("Sign in with the admin token to operate", code="needs_admin_token")
+            raise Forbidden("Sign in with the admin token to operate", code="needs_admin_token")
         headers = CIMultiDict(request.headers)
         headers[hdrs.AUTHORIZATION] = f"Bearer {self._admin_token}"
         return request.clone(headers=headers)
@@ -135,8 +138,13 @@ def require_same_origin(request: web.Request) -> None:
     origin = urlsplit(request.headers.get("Origin", "")).netloc
     own = site == "same-origin" if site else origin == request.host
     if not own:
-        raise NotAuthenticated("Only this site's own pages may do this", code="wrong_origin")
+        raise Forbidden("Only this site's own pages may do this", code="wrong_origin")
 
 
 def _mac(key: bytes, text: str) -> bytes:
-    return hmac.digest(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    return hmac.digest(key, _bytes(text), hashlib.sha256)
+
+
+def _bytes(text: str) -> bytes:
+    """Headers and JSON may carry halves of characters, which are no reason to fail."""
+    return text.encode("utf-8", "surrogatepass")

@@ -24,7 +24,7 @@ class Metrics:
         work = WorkMetrics(self._registry, dispatcher.scheduler, service.clock)
         service.events.observe(work.hear)
         dispatcher.fleet.subscribe(work.instance_changed)
-        self.rows = InstanceRows(dispatcher, work, GpuReadings())
+        self.rows = InstanceRows(dispatcher, work.busy, GpuReadings())
         self._registry.register(FleetCollector(dispatcher, self.rows))
         ProcessCollector(registry=self._registry)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from comfy_instances.fleet import InstanceState
+from comfy_instances.gpus import GpuReading
 from orchestrator.dispatcher import Active, Dispatcher
 from orchestrator.jobs import JobStatus
 from orchestrator.web.instance_rows import InstanceRows, Row
@@ -26,9 +27,12 @@ GAUGES: tuple[tuple[str, str, Value], ...] = (
     ("instance_memory_bytes", "Resident memory of its process", lambda row: row.info.memory),
     ("instance_vram_total_bytes", "Memory of its GPU", lambda row: row.info.vram_total),
     ("instance_vram_used_bytes", "Memory of its GPU in use", lambda row: row.vram_used),
-    ("gpu_utilisation_ratio", "Share of time with a kernel on its GPU", lambda row: _of_gpu(row, "utilisation")),
-    ("gpu_temperature_celsius", "Temperature of its GPU", lambda row: _of_gpu(row, "temperature")),
-    ("gpu_power_watts", "Power that its GPU draws", lambda row: _of_gpu(row, "power")),
+)
+#: By instance, as the driver says.
+GPU_GAUGES: tuple[tuple[str, str, Callable[[GpuReading], float | None]], ...] = (
+    ("gpu_utilisation_ratio", "Share of time with a kernel on its GPU", lambda gpu: gpu.utilisation),
+    ("gpu_temperature_celsius", "Temperature of its GPU", lambda gpu: gpu.temperature),
+    ("gpu_power_watts", "Power that its GPU draws", lambda gpu: gpu.power),
 )
 
 
@@ -74,8 +78,7 @@ def jobs(unfinished: Iterable[Active]) -> Iterator[Metric]:
     )
 
 
-def instances(rows: Iterable[Row]) -> Iterator[Metric]:
-    rows = list(rows)
+def instances(rows: Sequence[Row]) -> Iterator[Metric]:
     about = InfoMetricFamily("pixelfactory_instance", "What the instance is", labels=["instance"])
     states = _gauge("instance_state", "1 for the state that the instance is in", "instance", "state")
     restarts = CounterMetricFamily(
@@ -90,21 +93,18 @@ def instances(rows: Iterable[Row]) -> Iterator[Metric]:
             states.add_metric([info.id, state.value], float(info.state is state))
     yield from (about, states, restarts)
     for name, meaning, value in GAUGES:
-        yield _by_instance(name, meaning, rows, value)
+        yield _by_instance(name, meaning, {row.info.id: value(row) for row in rows})
+    for name, meaning, reading in GPU_GAUGES:
+        yield _by_instance(name, meaning, {row.info.id: reading(row.gpu) for row in rows if row.gpu})
 
 
-def _by_instance(name: str, meaning: str, rows: Iterable[Row], value: Value) -> GaugeMetricFamily:
+def _by_instance(name: str, meaning: str, values: Mapping[str, float | None]) -> GaugeMetricFamily:
     gauge = _gauge(name, meaning, "instance")
-    for row in rows:
-        found = value(row)
-        if found is not None:
-            gauge.add_metric([row.info.id], found)
+    for instance_id, value in values.items():
+        if value is not None:
+            gauge.add_metric([instance_id], value)
     return gauge
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"pixelfactory_{name}", meaning, labels=labels)
-
-
-def _of_gpu(row: Row, name: str) -> float | None:
-    return None if row.gpu is None else getattr(row.gpu, name)

@@ -40,9 +40,7 @@ class WorkMetrics:
             return Counter(f"pixelfactory_{name}", meaning, labels, registry=registry)
 
         def time(name: str, meaning: str, label: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(
-                f"pixelfactory_{name}", meaning, [label], buckets=buckets, registry=registry
-            )
+            return Histogram(f"pixelfactory_{name}", meaning, [label], buckets=buckets, registry=registry)
 
         self._jobs = count("jobs_finished", "Jobs that came to an end", "model", "status")
         self._job_errors = count("job_errors", "Jobs that failed, by the reason", "model", "code")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from hypothesis import HealthCheck, settings
 
 from comfy_instances.node_facts import load_recorded
 from orchestrator.catalog import Catalog, Model
@@ -14,6 +15,9 @@ from orchestrator.catalog import Catalog, Model
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "workflows"
 WEIGHTLESS = ROOT / "tests" / "workflows"
+
+#: For property tests: a busy machine is no failure.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FACTS = load_recorded()
 CATALOG = Catalog.load(SHIPPED, WEIGHTLESS)

@@ -23,6 +23,7 @@ def read(text: str) -> Any:
         ("", "not a graph in JSON"),
         ("{", "not a graph in JSON"),
         ("[" * 100_000, "not a graph in JSON"),
+        ('{"a": ' * 150 + "1" + "}" * 150, "nested"),
         ('{"a": NaN}', "NaN is not JSON"),
         ("[]", "valid dictionary"),
         ('{"a": 1}', "node a"),

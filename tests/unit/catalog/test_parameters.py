@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.catalog.parameters import MAX_SEED, Integer, Parameter
 from orchestrator.errors import InvalidRequest
+from tests.unit.catalog.drafts import unhurried
 
 PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Parameter)
 SIDE = {"type": "integer", "minimum": 256, "maximum": 2048, "step": 8}
@@ -117,6 +118,7 @@ def test_a_picture_must_fit_the_limits() -> None:
         assert caught.value.code == "invalid_image"
 
 
+@unhurried
 @given(st.integers(5, 165), st.sampled_from([4, 8, 16, 64]))
 def test_a_length_is_made_as_the_nearest_that_the_model_can_do(value: int, grid: int) -> None:
     spec = Integer(type="integer", minimum=grid + 1, maximum=165, grid=grid, grid_offset=1)

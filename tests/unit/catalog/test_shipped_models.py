@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.catalog import Kind, Model
@@ -14,7 +14,7 @@ from orchestrator.catalog.model_checks import EXAMPLE_LORA, check_model, check_r
 from orchestrator.catalog.parameters import MAX_SEED, Image, Images, Integer, Loras, Number, Parameter, Text
 from orchestrator.errors import InvalidRequest
 from pricing.tariff import Tariff
-from tests.unit.catalog.drafts import CATALOG, FACTS, node, parse, saving
+from tests.unit.catalog.drafts import CATALOG, FACTS, node, parse, saving, unhurried
 
 MODELS = list(CATALOG)
 every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.id)
@@ -49,7 +49,7 @@ def test_a_model_passes_its_checks(model: Model) -> None:
 
 
 @every_model
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(unhurried, max_examples=15)
 @given(data=st.data())
 def test_whatever_is_accepted_renders_to_a_right_graph(model: Model, data: st.DataObject) -> None:
     request = data.draw(requests(model))

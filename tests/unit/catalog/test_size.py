@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from orchestrator.catalog import parse_size
 from orchestrator.errors import InvalidRequest
+from tests.unit.catalog.drafts import unhurried
 
 
+@unhurried
 @given(st.integers(0, 99999), st.integers(0, 99999))
 def test_a_size_is_read(width: int, height: int) -> None:
     assert parse_size(f"{width}x{height}") == (width, height)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog import Catalog, Model, write_model
 from orchestrator.catalog.checks import check_graph
 from orchestrator.catalog.exchange import export_api, export_ui, import_workflow
 from orchestrator.catalog.exchange.from_ui import convert
@@ -104,6 +104,6 @@ def test_an_added_node_is_kept() -> None:
 def test_a_pack_keeps_what_is_known_of_its_nodes(tmp_path: Path) -> None:
     model = CATALOG["cogvideox-2b"]
     back = import_workflow(exported(model, "ui"), id=model.id, facts=FACTS)
-    folder = back.write(tmp_path, model.id)
+    folder = write_model(tmp_path, model.id, back.files)
     assert json.loads((folder / "nodes.json").read_text("utf-8")) == model.source.node_facts
     assert Catalog.load(tmp_path)[model.id].source.template == model.source.template

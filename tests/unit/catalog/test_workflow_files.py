@@ -93,6 +93,7 @@ def test_without_one_the_api_graph_is_taken(data: bytes) -> None:
         (b"hello", "not JSON"),
         (b"\xff\xfe\x00", "not JSON"),
         (b"[" * 200_000, "not JSON"),
+        (b'{"1":' * 150 + b"1" + b"}" * 150, "nested"),
         (b"[1, 2]", "neither"),
         (b"{}", "neither"),
         (b'{"1": {"inputs": {}}}', "neither"),

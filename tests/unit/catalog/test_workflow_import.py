@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog import Catalog, CatalogError, Model, write_model
 from orchestrator.catalog.exchange import BadWorkflow, Imported, import_workflow
 from tests.unit.catalog.canvas import image, node, save, sdxl, socket, widget, workflow
-from tests.unit.catalog.drafts import FACTS
+from tests.unit.catalog.drafts import FACTS, unhurried
 
 
 def imported(data: Any, id: str = "drawn") -> Imported:
@@ -60,13 +60,14 @@ def test_natural_parameters_are_found() -> None:
 
 
 def test_the_model_is_one_of_the_catalogue(tmp_path: Path) -> None:
-    imported(sdxl()).write(tmp_path, "drawn")
+    write_model(tmp_path, "drawn", imported(sdxl()).files)
     model = Catalog.load(tmp_path)["drawn"]
     graph = model.render(model.example(prompt="a hare", steps=9, seed=3), filename_prefix="p")
     assert graph["6"]["inputs"]["text"] == "a hare"
     assert graph["3"]["inputs"].items() >= {"steps": 9, "seed": 3}.items()
-    with pytest.raises(FileExistsError):
-        imported(sdxl()).write(tmp_path, "drawn")
+    with pytest.raises(CatalogError, match="already"):
+        write_model(tmp_path, "drawn", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["drawn"]
 
 
 def test_weights_are_listed_with_what_the_file_says() -> None:
@@ -244,6 +245,7 @@ def test_the_authors_marks_win() -> None:
     assert "negative_prompt" not in parameters(result)
 
 
+@unhurried
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30))
 def test_text_that_looks_like_a_template_is_only_text(text: str) -> None:
     noted = "{{ " + text + " }}' \\ {% raw %}\n😀"

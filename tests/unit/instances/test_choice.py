@@ -35,13 +35,21 @@ URLS = ("http://127.0.0.1:8188", "http://10.0.0.2:8188")
         (URLS, 3, INSTALL, [GPU], Adopt(URLS)),
         ((), 3, INSTALL, [GPU], Simulate(3)),
         ((), 0, INSTALL, [GPU, GPU], RunComfyUI(INSTALL, (GPU, GPU))),
-        ((), 0, INSTALL, [], RunComfyUI(INSTALL, ())),
+        ((), 0, INSTALL, [], RunComfyUI(INSTALL, (None,))),
     ],
 )
 def test_first_that_applies(
     urls: tuple[str, ...], simulate: int, install: Install | None, gpus: list[Gpu], expected: Choice
 ) -> None:
     assert choose(urls=urls, simulate=simulate, install=install, gpus=gpus) == expected
+
+
+def test_several_on_the_cpu_where_there_is_no_gpu() -> None:
+    def chosen(gpus: list[Gpu]) -> object:
+        return choose(urls=(), simulate=0, install=INSTALL, gpus=gpus, cpu_instances=3)
+
+    assert chosen([]) == RunComfyUI(INSTALL, (None, None, None))
+    assert chosen([GPU]) == RunComfyUI(INSTALL, (GPU,))
 
 
 @pytest.mark.parametrize(("gpus", "count"), [(0, 2), (1, 2), (8, 8)])

@@ -1,0 +1,38 @@
+"""The books as commands open them: beside the running service, on the same data directory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from orchestrator.accounts import Accounts
+from orchestrator.build import now, opened_store
+from orchestrator.pricelists import load_plans
+from orchestrator.settings import Settings
+from orchestrator.store import Account, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The store, and the rules of the plans on it."""
+
+    store: Store
+    accounts: Accounts
+
+    async def account(self, id: str) -> Account:
+        """The account with this id, or that of the key with this id, its billing month begun.
+
+        Raises NotFound.
+        """
+        account = await self.store.resolve_account(id)
+        await self.accounts.renew(account)
+        return account
+
+
+@asynccontextmanager
+async def opened_books(settings: Settings) -> AsyncIterator[Books]:
+    """Raises PlanError."""
+    plans = load_plans(settings)
+    async with opened_store(settings) as store:
+        yield Books(store, Accounts(store, plans, now))

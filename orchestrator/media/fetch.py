@@ -1,0 +1,162 @@
+"""Files that callers name by address: fetched by us, from the public Internet only, within limits.
+
+Which addresses are public is decided where connections are made (`orchestrator.egress`). What a server
+says is never passed on: a caller hears only whether there is such a server, its status and our limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from orchestrator.egress import NotPublic, is_web_url, public_session
+from orchestrator.media.errors import AddressRefused, FetchError, FileTooLarge, Unreachable
+
+#: Hops from the first address to the file.
+MAX_REDIRECTS = 3
+#: Characters of an address: presigned ones are long.
+MAX_ADDRESS = 8192
+#: Downloads at once: a bound on memory, which one request's limit times this number could take.
+AT_ONCE = 16
+CONNECT_SECONDS = 5.0
+HEADERS = {"User-Agent": "PixelFactory-Fetch/1", "Accept-Encoding": "identity", "Accept": "*/*"}
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+#: What no address has, and what would end the request line or a header early.
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+#: Ways out of the folder that an address seems to lie in.
+_DOTS = re.compile(r"(?:\.|%2e){2}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchRules:
+    """What may be fetched, and how long that may take."""
+
+    #: For development: private addresses are fetched too.
+    allow_private: bool = False
+    #: From the first look-up to the last byte, redirects included.
+    seconds: float = 20.0
+    #: What our own presigned addresses begin with: they are fetched wherever our store is, so that the
+    #: result of one job can be the input of the next one.
+    own: str | None = None
+
+
+class Downloads:
+    """Fetches files until it is closed."""
+
+    def __init__(self, rules: FetchRules, resolver: AbstractResolver | None = None) -> None:
+        """`resolver` turns names into addresses; None asks the system."""
+        self._rules = rules
+        self._resolver = resolver
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+        private = self._rules.allow_private
+        self._public = public_session(allow_private=private, timeout=timeout, resolver=self._resolver)
+        self._own = public_session(allow_private=True, timeout=timeout)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._public.close()
+        await self._own.close()
+
+    async def fetch(self, address: str, max_bytes: int) -> bytes:
+        """The file at an http(s) address, unpacked. Raises the FetchError tree, and only that."""
+        try:
+            async with asyncio.timeout(self._rules.seconds), self._slots:
+                if self._is_own(address):
+                    return await self._get_own(URL(address, encoded=True), max_bytes)
+                return await self._follow(_checked(address), max_bytes)
+        except TimeoutError as error:
+            raise Unreachable(f"it took longer than {self._rules.seconds:g} s") from error
+        except aiohttp.ClientConnectorError as error:
+            raise _not_connected(error) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unreachable("the server does not answer properly") from error
+
+    def _is_own(self, address: str) -> bool:
+        own = self._rules.own
+        known = own is not None and address.startswith(own)
+        return known and not _FORBIDDEN.search(address) and not _DOTS.search(address)
+
+    async def _get_own(self, url: URL, max_bytes: int) -> bytes:
+        async with self._own.get(url, headers=HEADERS, allow_redirects=False) as response:
+            return await _body(response, max_bytes)
+
+    async def _follow(self, url: URL, max_bytes: int) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            async with self._public.get(url, headers=HEADERS, allow_redirects=False) as response:
+                target = response.headers.get("Location")
+                if response.status not in _REDIRECTS or target is None:
+                    return await _body(response, max_bytes)
+                url = _redirected(url, target)
+        raise AddressRefused(f"it redirects more than {MAX_REDIRECTS} times")
+
+
+def _checked(address: str) -> URL:
+    """The address, byte for byte where it is ASCII: signatures in it must stay as they are."""
+    if len(address) > MAX_ADDRESS or _FORBIDDEN.search(address) or not is_web_url(address):
+        raise AddressRefused("it is no http(s) address without credentials")
+    return URL(address, encoded=address.isascii())
+
+
+def _redirected(url: URL, target: str) -> URL:
+    found = _checked(str(url.join(URL(target, encoded=target.isascii()))))
+    if url.scheme == "https" and found.scheme != "https":
+        raise AddressRefused("it redirects from https to http")
+    return found
+
+
+def _not_connected(error: aiohttp.ClientConnectorError) -> FetchError:
+    # A name without an address is answered like one with a private address: nobody shall find out here
+    # which names our network knows.
+    if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(error.os_error, NotPublic):
+        return AddressRefused()
+    return Unreachable("its server can not be reached")
+
+
+async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    if response.status != 200:
+        raise Unreachable(f"its server answers with status {response.status}")
+    if (response.content_length or 0) > max_bytes:
+        raise FileTooLarge(f"it is larger than {max_bytes} bytes")
+    unpack = _unpacker(response.headers.get("Content-Encoding", "identity"))
+    body = bytearray()
+    received = 0
+    async for chunk in response.content.iter_any():
+        received += len(chunk)
+        body += unpack(chunk, max_bytes + 1 - len(body))
+        if max(len(body), received) > max_bytes:
+            raise FileTooLarge(f"it is larger than {max_bytes} bytes")
+    return bytes(body)
+
+
+def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
+    """What turns a chunk into at most so many bytes of the file. We ask for the file as it is, but some
+    servers know no other way than the one in which they keep it."""
+    match encoding.strip().lower():
+        case "identity" | "":
+            return lambda chunk, most: chunk
+        case "gzip" | "x-gzip" | "deflate":
+            inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+
+            def unpack(chunk: bytes, most: int) -> bytes:
+                try:
+                    return inflate.decompress(chunk, most)
+                except zlib.error as error:
+                    raise Unreachable("the server does not answer properly") from error
+
+            return unpack
+    raise Unreachable("its server packs it in a way that was not asked for")

@@ -1,0 +1,173 @@
+"""`/admin/v1/accounts` and `/admin/v1/keys`: operators open accounts and hand out keys."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import AwareDatetime, Field
+
+from orchestrator.accounts import Accounts
+from orchestrator.catalog import Catalog
+from orchestrator.errors import InvalidRequest
+from orchestrator.keys import masked
+from orchestrator.service import Service
+from orchestrator.store import Account, Key, KeyLimits, Scope
+from orchestrator.web.auth import require_admin
+from orchestrator.web.forms import Form, Name, PositiveUsd, Usd, micros, read_form
+from pricing.money import to_usd
+
+Id = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class NewAccount(Form):
+    name: Name = "default"
+    plan: Id | None = None
+    credit_usd: PositiveUsd | None = None
+
+
+class PlanChange(Form):
+    plan: Id
+
+
+class Limits(Form):
+    """What a key may do; whatever is not given is not limited."""
+
+    scopes: Annotated[frozenset[Scope], Field(min_length=1)] = frozenset(Scope)
+    models: Annotated[frozenset[str], Field(min_length=1)] | None = None
+    expires_at: AwareDatetime | None = None
+    daily_cap_usd: Usd | None = None
+    monthly_cap_usd: Usd | None = None
+
+    def limits(self, catalog: Catalog) -> KeyLimits:
+        """Raises InvalidRequest for unknown models."""
+        return KeyLimits(
+            scopes=self.scopes,
+            models=None if self.models is None else frozenset(catalog[name].id for name in self.models),
+            expires_at=self.expires_at and self.expires_at.astimezone(UTC),
+            day_cap=None if self.daily_cap_usd is None else micros(self.daily_cap_usd),
+            month_cap=None if self.monthly_cap_usd is None else micros(self.monthly_cap_usd),
+        )
+
+
+class NewKey(Limits):
+    """A key of `account`, or of a new account on `plan` with `credit_usd`."""
+
+    name: Name = "default"
+    account: Id | None = None
+    plan: Id | None = None
+    credit_usd: PositiveUsd | None = None
+
+
+class AdminAccounts:
+    """Every request carries the admin token."""
+
+    def __init__(self, service: Service, token: str) -> None:
+        self._service = service
+        self._accounts: Accounts = service.accounts
+        self._store = service.store
+        self._token = token
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/admin/v1/accounts", self.list),
+            web.post("/admin/v1/accounts", self.open),
+            web.put("/admin/v1/accounts/{id}/plan", self.change_plan),
+            web.get("/admin/v1/keys", self.keys),
+            web.post("/admin/v1/keys", self.issue),
+            web.put("/admin/v1/keys/{id}/limits", self.limit),
+            web.post("/admin/v1/keys/{id}/rotate", self.rotate),
+            web.post("/admin/v1/keys/{id}/revoke", self.revoke),
+        ]
+
+    async def list(self, request: web.Request) -> web.Response:
+        require_admin(request, self._token)
+        return web.json_response(
+            {"accounts": [account_view(account) for account in await self._store.accounts()]}
+        )
+
+    async def open(self, request: web.Request) -> web.Response:
+        require_admin(request, self._token)
+        form = await read_form(request, NewAccount)
+        account = await self._open(form.name, form.plan, form.credit_usd)
+        return web.json_response(account_view(account), status=201)
+
+    async def change_plan(self, request: web.Request) -> web.Response:
+        require_admin(request, self._token)
+        form = await read_form(request, PlanChange)
+        account = await self._store.resolve_account(request.match_info["id"])
+        return web.json_response(account_view(await self._accounts.change_plan(account.id, form.plan)))
+
+    async def keys(self, request: web.Request) -> web.Response:
+        require_admin(request, self._token)
+        keys = await self._store.list_keys(request.query.get("account"))
+        return web.json_response({"keys": [key_view(key) for key in keys]})
+
+    async def issue(self, request: web.Request) -> web.Response:
+        """A key, with its secret this once."""
+        require_admin(request, self._token)
+        form = await read_form(request, NewKey)
+        limits = form.limits(self._service.catalog)
+        if form.account is None:
+            account = await self._open(form.name, form.plan, form.credit_usd)
+        elif form.plan is not None or form.credit_usd is not None:
+            raise InvalidRequest("`plan` and `credit_usd` are for new accounts", code="invalid_account")
+        else:
+            account = await self._store.resolve_account(form.account)
+        key, secret = await self._accounts.issue_key(account.id, form.name, limits)
+        return web.json_response({**key_view(key), "key": secret}, status=201)
+
+    async def limit(self, request: web.Request) -> web.Response:
+        """Other limits in the place of all that the key has."""
+        require_admin(request, self._token)
+        form = await read_form(request, Limits)
+        key = await self._store.get_key(request.match_info["id"])
+        key = await self._store.limit_key(key.id, form.limits(self._service.catalog))
+        return web.json_response(key_view(key))
+
+    async def rotate(self, request: web.Request) -> web.Response:
+        """Another key with the same limits; the old one ends at once."""
+        require_admin(request, self._token)
+        key, secret = await self._accounts.rotate_key(request.match_info["id"])
+        return web.json_response({**key_view(key), "key": secret}, status=201)
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        require_admin(request, self._token)
+        return web.json_response(
+            key_view(await self._store.revoke_key(request.match_info["id"], self._accounts.now()))
+        )
+
+    async def _open(self, name: str, plan: str | None, credit: Usd | None) -> Account:
+        account = await self._accounts.open(name, plan)
+        if credit is not None:
+            await self._store.credit(account.id, micros(credit), "first credit", self._accounts.now())
+        return account
+
+
+def account_view(account: Account) -> dict[str, object]:
+    return {
+        "id": account.id,
+        "name": account.name,
+        "plan": account.plan,
+        "created_at": account.created_at.isoformat(),
+    }
+
+
+def key_view(key: Key) -> dict[str, object]:
+    """A key without its secret."""
+    limits = key.limits
+    return {
+        "id": key.id,
+        "prefix": masked(key.prefix),
+        "name": key.name,
+        "account": key.account.id,
+        "plan": key.account.plan,
+        "scopes": sorted(limits.scopes),
+        "models": None if limits.models is None else sorted(limits.models),
+        "expires_at": limits.expires_at.isoformat() if limits.expires_at else None,
+        "daily_cap_usd": None if limits.day_cap is None else to_usd(limits.day_cap),
+        "monthly_cap_usd": None if limits.month_cap is None else to_usd(limits.month_cap),
+        "created_at": key.created_at.isoformat(),
+        "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
+    }

@@ -1,0 +1,128 @@
+"""The caller's budget alerts, what they have said, and the secret that it is signed with."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from pydantic import Field
+
+from orchestrator.egress import is_public, is_web_url
+from orchestrator.errors import InvalidRequest
+from orchestrator.service import Service
+from orchestrator.store import Key, Scope
+from orchestrator.web.auth import authenticate
+from orchestrator.web.forms import Form, PositiveUsd, micros, read_form
+from orchestrator.web.queries import limit
+from orchestrator.webhooks import Secrets, view
+from pricing.alerts import Alert, Watched
+from pricing.money import to_usd
+
+MAX_ALERTS = 50
+
+
+class Terms(Form):
+    """When an alert fires, and whom it tells."""
+
+    threshold_usd: PositiveUsd
+    #: None: it is only listed.
+    url: Annotated[str, Field(max_length=2000)] | None = None
+
+
+class NewAlert(Terms):
+    watch: Watched
+
+
+class Alerts:
+    """`/api/v1/billing/alerts`, and the messages that came of them."""
+
+    def __init__(self, service: Service, *, allow_private: bool) -> None:
+        """`allow_private`: receivers may be at private addresses, for development."""
+        self._store = service.store
+        self._clock = service.clock
+        self._secrets = Secrets(service.store, service.clock)
+        self._allow_private = allow_private
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/api/v1/billing/alerts", self.list),
+            web.post("/api/v1/billing/alerts", self.add),
+            web.put("/api/v1/billing/alerts/{id}", self.change),
+            web.delete("/api/v1/billing/alerts/{id}", self.remove),
+            web.get("/api/v1/billing/messages", self.messages),
+            web.get("/api/v1/webhooks/secret", self.secret),
+            web.post("/api/v1/webhooks/secret/rotate", self.rotate_secret),
+        ]
+
+    async def list(self, request: web.Request) -> web.Response:
+        key = await self._enter(request)
+        alerts = [alert_view(alert) for alert in await self._store.list_alerts(key.account.id)]
+        return web.json_response({"alerts": alerts})
+
+    async def add(self, request: web.Request) -> web.Response:
+        key = await self._enter(request)
+        terms = await read_form(request, NewAlert)
+        if len(await self._store.list_alerts(key.account.id)) >= MAX_ALERTS:
+            raise InvalidRequest(f"An account has at most {MAX_ALERTS} alerts", code="too_many_alerts")
+        threshold, url = micros(terms.threshold_usd), self._checked(terms.url)
+        alert = await self._store.add_alert(key.account.id, terms.watch, threshold, url, self._clock())
+        return web.json_response(alert_view(alert), status=201)
+
+    async def change(self, request: web.Request) -> web.Response:
+        """Other terms; what is crossed by them fires anew."""
+        key = await self._enter(request)
+        terms = await read_form(request, Terms)
+        threshold, url = micros(terms.threshold_usd), self._checked(terms.url)
+        id = request.match_info["id"]
+        alert = await self._store.change_alert(key.account.id, id, threshold, url, self._clock())
+        return web.json_response(alert_view(alert))
+
+    async def remove(self, request: web.Request) -> web.Response:
+        key = await self._enter(request)
+        await self._store.remove_alert(key.account.id, request.match_info["id"])
+        return web.Response(status=204)
+
+    async def messages(self, request: web.Request) -> web.Response:
+        """What was said of late, and whether it arrived."""
+        key = await self._enter(request)
+        found = await self._store.messages(key.account.id, limit(request))
+        return web.json_response({"messages": [view(message) for message in found]})
+
+    async def secret(self, request: web.Request) -> web.Response:
+        key = await self._enter(request)
+        return web.json_response({"secret": (await self._secrets.of(key.account.id))[0]})
+
+    async def rotate_secret(self, request: web.Request) -> web.Response:
+        """Another secret; for a day the old one signs too."""
+        key = await self._enter(request)
+        return web.json_response({"secret": await self._secrets.rotate(key.account.id)})
+
+    async def _enter(self, request: web.Request) -> Key:
+        return await authenticate(request, self._store, Scope.BILLING)
+
+    def _checked(self, url: str | None) -> str | None:
+        """Refuses at once what could never be delivered; names are looked at when it is."""
+        if url is not None and (not is_web_url(url) or self._private(url)):
+            raise InvalidRequest("`url` must be a public http(s) address", code="invalid_url", param="url")
+        return url
+
+    def _private(self, url: str) -> bool:
+        host = urlsplit(url).hostname or ""
+        try:
+            literal = str(ip_address(host))
+        except ValueError:
+            return host == "localhost" and not self._allow_private
+        return not is_public(literal) and not self._allow_private
+
+
+def alert_view(alert: Alert) -> dict[str, object]:
+    return {
+        "id": alert.id,
+        "watch": alert.watched.value,
+        "threshold_usd": to_usd(alert.threshold),
+        "url": alert.url,
+        "fired": alert.fired is not None,
+        "created_at": alert.created_at.isoformat(),
+    }

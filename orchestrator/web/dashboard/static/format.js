@@ -1,0 +1,25 @@
+// Numbers as people read them.
+
+const USD = new Intl.NumberFormat("en-US", {
+  style: "currency",
+  currency: "USD",
+  minimumFractionDigits: 2,
+  maximumFractionDigits: 6,
+});
+
+export const dollars = (usd) => USD.format(usd);
+
+export const gibibytes = (bytes) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+
+export const when = (iso) => new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+
+// Seconds, minutes, hours or days since `iso`.
+export function since(iso) {
+  const seconds = Math.max(0, Math.round((Date.now() - new Date(iso)) / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  return seconds < 86400 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86400)} d`;
+}
+
+// `cfg_scale` as `Cfg scale`.
+export const words = (name) => (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");

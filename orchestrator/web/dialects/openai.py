@@ -1,0 +1,214 @@
+"""OpenAI's images API, as its official SDKs send it: fields of requests, and which model serves them.
+
+Bodies are pydantic models: what validates a request is what documents it. Fields that OpenAI names and that
+mean nothing here (`user`, `style`, `moderation`, `input_fidelity`, ...) are tolerated; every other field that
+the model's manifest declares as a parameter goes to the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestrator.catalog import Catalog, Model, parse_size
+from orchestrator.catalog.parameters import Integer
+from orchestrator.errors import InvalidRequest
+from orchestrator.service import GenerationRequest
+from orchestrator.web.dialects.routing import Task, placed
+
+#: Who edits where the caller names no model: the first of these, and then of all others, that takes what
+#: came with the request.
+EDITORS = ("flux-1-kontext-dev", "qwen-image-edit", "flux-2-dev", "flux-1-fill-dev")
+#: The same for variations, which come without a prompt.
+VARIERS = ("flux-1-redux-dev",)
+
+#: How many times a model's usual number of steps a quality is worth.
+EFFORT = {
+    "low": 0.5,
+    "medium": 1.0,
+    "standard": 1.0,
+    "auto": 1.0,
+    "high": 1.5,
+    "hd": 1.5,
+    "xhigh": 2.0,
+    "max": 2.0,
+}
+Quality = Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"]
+#: Types of parameters that a form can only write as text.
+_WRITTEN = frozenset({"integer", "number", "boolean", "seed", "loras"})
+
+AnyBody = TypeVar("AnyBody", bound="Body")
+
+
+class Body(BaseModel):
+    """Fields as they came: null is the same as not given."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+#: Base64 text, a data URL or an address; an uploaded file; or either text as `{"image_url": ...}`.
+Picture = str | bytes | dict[str, str]
+
+
+class ImageBody(Body):
+    """What all requests for pictures have in common."""
+
+    model: str | None = Field(None, description="Id or alias of a model.")
+    n: int | None = Field(None, description="Number of results.")
+    size: str | None = Field(None, description="WIDTHxHEIGHT; `auto` leaves it to the model.")
+    quality: Quality | None = Field(None, description="Share of the model's usual steps, unless `steps` is set.")
+    response_format: Literal["b64_json", "url"] | None = Field(None, description="Default: b64_json.")
+    output_format: Literal["png", "jpeg", "webp"] | None = Field(None, description="Default: png.")
+    output_compression: int | None = Field(
+        None, ge=0, le=100, description="Quality of a JPEG or WebP in percent; default: 100."
+    )
+    background: Literal["transparent", "opaque", "auto"] | None = Field(
+        None, description="`transparent` needs a model with a `background` parameter."
+    )
+    stream: bool | None = Field(None, description="Answer with server-sent events.")
+    partial_images: int | None = Field(
+        None, ge=0, le=3, description="How many unfinished pictures a stream shows."
+    )
+
+    @property
+    def urls(self) -> bool:
+        """Whether the answer shall name URLs instead of carrying the files."""
+        return self.response_format == "url"
+
+    @property
+    def content_type(self) -> str | None:
+        """What pictures shall be delivered as; None: as the model makes them."""
+        return f"image/{self.output_format}" if self.output_format else None
+
+
+class EditBody(ImageBody):
+    """`POST /images/edits`."""
+
+    prompt: str | None = Field(None, description="What to change.")
+    image: Picture | list[Picture] | None = Field(None, description="One picture or several.")
+    images: list[Picture] | None = Field(None, description="The same in a JSON body.")
+    mask: Picture | None = Field(None, description="Of the picture's size; what is transparent is replaced.")
+
+    @property
+    def pictures(self) -> list[Picture]:
+        if self.images:
+            return self.images
+        if self.image is None:
+            return []
+        return self.image if isinstance(self.image, list) else [self.image]
+
+
+class VariationBody(ImageBody):
+    """`POST /images/variations`."""
+
+    image: Picture | None = Field(None, description="The picture to vary.")
+
+
+def parse(kind: type[AnyBody], fields: Mapping[str, Any], *, form: bool) -> AnyBody:
+    """The fields of a body, checked. A form's are all text, so that numbers are read from it.
+
+    Raises InvalidRequest (`invalid_FIELD`).
+    """
+    try:
+        return kind.model_validate(fields, strict=not form)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "body"
+        reason = first["msg"].replace("Input should be", "must be")
+        raise InvalidRequest(f"`{name}` {reason}", code=f"invalid_{name}", param=name) from error
+
+
+def to_edit(body: EditBody, catalog: Catalog, *, form: bool, idempotency_key: str | None) -> GenerationRequest:
+    """What an edit asks for, of the model it names or of one that can do it. Raises InvalidRequest."""
+    if not body.pictures:
+        raise InvalidRequest("`image` is required", code="missing_image", param="image")
+    pictures = [given_picture(picture, "image") for picture in body.pictures]
+    mask = None if body.mask is None else given_picture(body.mask, "mask")
+    model = Task(pictures=len(pictures), mask=mask is not None).assign(catalog, body.model, EDITORS)
+    params = to_params(body, model, form=form) | placed(model, pictures)
+    if mask is not None:
+        params["mask"] = mask
+    return GenerationRequest(model=model.id, params=params, idempotency_key=idempotency_key)
+
+
+def to_variation(
+    body: VariationBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
+) -> GenerationRequest:
+    """What a variation asks for. Raises InvalidRequest."""
+    if body.image is None:
+        raise InvalidRequest("`image` is required", code="missing_image", param="image")
+    picture = given_picture(body.image, "image")
+    model = Task(pictures=1, prompt=False).assign(catalog, body.model, VARIERS)
+    params = to_params(body, model, form=form) | placed(model, [picture])
+    return GenerationRequest(model=model.id, params=params, idempotency_key=idempotency_key)
+
+
+def given_picture(picture: Picture, name: str) -> str | bytes:
+    """A picture as the service takes it. Raises InvalidRequest."""
+    if not isinstance(picture, dict):
+        return picture
+    if "image_url" not in picture:
+        raise InvalidRequest(
+            f"`{name}` must come with an `image_url`; files are not kept here",
+            code=f"invalid_{name}",
+            param=name,
+        )
+    return picture["image_url"]
+
+
+def to_params(body: ImageBody, model: Model, *, form: bool) -> dict[str, Any]:
+    """The model's parameters among the fields of a body. Raises InvalidRequest."""
+    given = {name: value for name, value in body if value is not None and name not in _CONTROL}
+    params = {name: value for name, value in given.items() if name in model.parameters or name == "n"}
+    if form:
+        params = {name: _from_form(model, name, value) for name, value in params.items()}
+    return params | _size(body.size) | _steps(body, model) | _background(body, model)
+
+
+#: Fields that say how to ask and to answer, whatever a model may call its parameters.
+_CONTROL = frozenset(ImageBody.model_fields) - {"n"} | {"image", "images", "mask"}
+
+
+def _from_form(model: Model, name: str, value: Any) -> Any:
+    """What text stands for; what can not be read stays as it is, and the model refuses it."""
+    spec = model.parameters.get(name)
+    if spec is None or spec.type not in _WRITTEN or not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _size(size: str | None) -> dict[str, int]:
+    """`auto`, as newer SDKs say it, leaves the size to the model."""
+    if size is None or size == "auto":
+        return {}
+    width, height = parse_size(size)
+    return {"width": width, "height": height}
+
+
+def _steps(body: ImageBody, model: Model) -> dict[str, int]:
+    """Steps by quality, where neither the caller says how many nor the model samples in a fixed way."""
+    spec = model.parameters.get("steps")
+    effort = EFFORT.get(body.quality or "auto", 1.0)
+    if effort == 1.0 or not isinstance(spec, Integer) or getattr(body, "steps", None) is not None:
+        return {}
+    return {"steps": min(max(round(model.default_steps * effort), spec.minimum), spec.maximum)}
+
+
+def _background(body: ImageBody, model: Model) -> dict[str, str]:
+    if body.background == "transparent" and body.output_format == "jpeg":
+        raise InvalidRequest(
+            "A JPEG has no transparency: ask for png or webp", code="invalid_background", param="background"
+        )
+    if "background" in model.parameters:
+        return {"background": body.background} if body.background else {}
+    if body.background == "transparent":
+        raise InvalidRequest(
+            f"{model.id} makes no transparent background", code="unsupported_background", param="background"
+        )
+    return {}

@@ -1,0 +1,87 @@
+"""Which model does what a caller asks for with pictures, by what the manifests say that each takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.manifest import Kind
+from orchestrator.catalog.parameters import Image, Images
+from orchestrator.errors import InvalidRequest
+
+#: Parameters that such a request can fill.
+_GIVEN = frozenset({"prompt", "image", "images", "mask"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """Pictures out of pictures."""
+
+    #: How many come in.
+    pictures: int
+    mask: bool = False
+    #: Whether there are words too.
+    prompt: bool = True
+
+    def assign(self, catalog: Catalog, name: str | None, preferred: Sequence[str]) -> Model:
+        """The named model; else the first of the preferred ones, and then of all, that can do it.
+
+        Raises InvalidRequest.
+        """
+        if name is not None:
+            self._check(catalog[name])
+            return catalog[name]
+        first = [catalog[other] for other in preferred if other in catalog]
+        for model in (*first, *catalog):
+            if self._fits(model):
+                return model
+        with_mask = " with a mask" if self.mask else ""
+        raise InvalidRequest(
+            f"No model here takes {self.pictures} picture(s){with_mask}", code="unsupported_image", param="image"
+        )
+
+    def _fits(self, model: Model) -> bool:
+        """Whether nothing else would have to be said."""
+        needed = {name for name, spec in model.parameters.items() if spec.required}
+        if model.kind is not Kind.IMAGE or not needed <= _GIVEN or ("prompt" in needed and not self.prompt):
+            return False
+        try:
+            self._check(model)
+        except InvalidRequest:
+            return False
+        return True
+
+    def _check(self, model: Model) -> None:
+        """Raises InvalidRequest."""
+        most = max_pictures(model)
+        if most == 0 or any(output.media != "image" for output in model.outputs):
+            raise InvalidRequest(
+                f"{model.id} makes no pictures out of pictures", code="unsupported_model", param="model"
+            )
+        if self.pictures > most:
+            raise InvalidRequest(
+                f"{model.id} takes at most {most} picture(s), not {self.pictures}",
+                code="too_many_images",
+                param="image",
+            )
+        if self.mask and "mask" not in model.parameters:
+            raise InvalidRequest(f"{model.id} takes no mask", code="unsupported_mask", param="mask")
+
+
+def max_pictures(model: Model) -> int:
+    """How many input pictures a request to the model may have, masks aside."""
+    single, several = model.parameters.get("image"), model.parameters.get("images")
+    return int(isinstance(single, Image)) + (several.max_items if isinstance(several, Images) else 0)
+
+
+def placed(model: Model, pictures: Sequence[str | bytes]) -> dict[str, Any]:
+    """The pictures under the names that the model has for them; nothing where it takes none."""
+    rest = list(pictures)
+    params: dict[str, Any] = {}
+    if rest and isinstance(model.parameters.get("image"), Image):
+        params["image"] = rest.pop(0)
+    if rest and isinstance(model.parameters.get("images"), Images):
+        params["images"] = rest
+    return params

@@ -1,0 +1,163 @@
+"""What the service adds to an image, over driving the same simulated instance with a bare websocket client.
+
+    .venv/bin/python -m scripts.bench.overhead [--quick]
+
+One request in flight; the instance spends no simulated time, only that for drawing the picture. Bare and
+served requests alternate, so that whatever else the machine does meets both. The bare client posts the
+graph that the service would render, waits for the last message on the socket and fetches the picture. The
+service besides authenticates, validates, prices, holds and captures money, keeps the picture in S3, tidies
+up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from websockets.asyncio.client import ClientConnection, connect
+
+from orchestrator.catalog import Catalog, Model
+from orchestrator.settings import SHIPPED_WORKFLOWS
+from scripts.bench.children import new_key, service, simulator
+from scripts.bench.report import save, spread
+
+Ask = Callable[[], Awaitable[None]]
+SIZE = 256
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="20 requests of each kind instead of 200")
+    parser.add_argument("--model", default="flux-1-schnell", help="an image model (%(default)s)")
+    options = parser.parse_args()
+    count, warm_up = (20, 5) if options.quick else (200, 30)
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        instance = stack.enter_context(simulator(Path(directory) / "instance"))
+        data = Path(directory) / "service"
+        served = stack.enter_context(service(data, "--instances", instance.url))
+        model = Catalog.load(SHIPPED_WORKFLOWS)[options.model]
+        taken = asyncio.run(measure(instance.url, served.url, new_key(data), model, warm_up, count))
+    tell(options.model, taken)
+
+
+async def measure(
+    instance: str, served: str, key: str, model: Model, warm_up: int, count: int
+) -> dict[str, list[float]]:
+    """Seconds for each request, by the way it went."""
+    client_id = uuid.uuid4().hex
+    socket_url = f"{instance.replace('http', 'ws', 1)}/ws?clientId={client_id}"
+    headers = {"Authorization": f"Bearer {key}"}
+    seeds = itertools.count(int(time.time()))
+    async with (
+        connect(socket_url, max_size=None, compression=None) as socket,
+        aiohttp.ClientSession(instance) as bare,
+        aiohttp.ClientSession(served, headers=headers) as through,
+    ):
+        ways: dict[str, Ask] = {
+            "bare": Bare(bare, socket, client_id, graphs(model, seeds)),
+            "served, url": Served(through, model.id, seeds, "url"),
+            "served, b64_json": Served(through, model.id, seeds, "b64_json"),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for number in range(warm_up + count):
+            for name, ask in ways.items():
+                begun = time.perf_counter()
+                await ask()
+                if number >= warm_up:
+                    taken[name].append(time.perf_counter() - begun)
+    return taken
+
+
+def graphs(model: Model, seeds: Iterator[int]) -> Iterator[dict[str, Any]]:
+    for seed in seeds:
+        params = model.example(width=SIZE, height=SIZE, seed=seed)
+        yield dict(model.render(params, filename_prefix=f"bench-{seed}"))
+
+
+class Bare:
+    """The shortest way to a picture that ComfyUI's protocol has."""
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        socket: ClientConnection,
+        client_id: str,
+        graphs: Iterator[dict[str, Any]],
+    ) -> None:
+        self._http = http
+        self._socket = socket
+        self._client_id = client_id
+        self._graphs = graphs
+
+    async def __call__(self) -> None:
+        body = {"prompt": next(self._graphs), "client_id": self._client_id}
+        async with self._http.post("/prompt", json=body) as response:
+            prompt = (await response.json())["prompt_id"]
+        for image in await self._images(prompt):
+            async with self._http.get("/view", params=image) as response:
+                response.raise_for_status()
+                await response.read()
+
+    async def _images(self, prompt: str) -> list[dict[str, str]]:
+        images: list[dict[str, str]] = []
+        async for frame in self._socket:
+            message = json.loads(frame) if isinstance(frame, str) else {}
+            data = message.get("data", {})
+            if data.get("prompt_id") != prompt:
+                continue
+            if message["type"] == "executed":
+                images += data["output"].get("images", [])
+            if message["type"] == "execution_success":
+                return images
+        raise RuntimeError("the socket closed")
+
+
+class Served:
+    def __init__(
+        self, http: aiohttp.ClientSession, model: str, seeds: Iterator[int], response_format: str
+    ) -> None:
+        self._http = http
+        self._seeds = seeds
+        self._body = {
+            "model": model,
+            "prompt": "a lighthouse at dusk",
+            "size": f"{SIZE}x{SIZE}",
+            "response_format": response_format,
+        }
+
+    async def __call__(self) -> None:
+        body = self._body | {"seed": next(self._seeds)}
+        async with self._http.post("/api/v1/images/generations", json=body) as response:
+            response.raise_for_status()
+            await response.read()
+
+
+def tell(model: str, taken: dict[str, list[float]]) -> None:
+    spreads = {name: spread(seconds) for name, seconds in taken.items()}
+    bare = spreads["bare"]
+    count, size = len(taken["bare"]), f"{SIZE}x{SIZE}"
+    print(f"{model}, {size}, {count} requests each, one in flight")
+    rows: dict[str, Any] = {}
+    for name, found in spreads.items():
+        ratio = found["median_ms"] / bare["median_ms"]
+        added = {key: round(found[key] - bare[key], 2) for key in found}
+        rows[name] = {**found, "ratio": round(ratio, 2), "added": added}
+        print(
+            f"{name:17} median {found['median_ms']:6.1f} ms  p95 {found['p95_ms']:6.1f} ms  ratio {ratio:.2f}"
+            f"  adds {added['median_ms']:.1f} ms at the median, {added['p95_ms']:.1f} at p95"
+        )
+    save("overhead", {"model": model, "size": size, "requests": count, **rows})
+
+
+if __name__ == "__main__":
+    main()

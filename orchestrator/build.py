@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 
 from aiohttp import web
@@ -22,9 +23,12 @@ from orchestrator.accounts import Accounts
 from orchestrator.catalog import Catalog
 from orchestrator.dispatcher import Dispatcher
 from orchestrator.events import EventHub
+from orchestrator.intake import fetch_rules, open_moderation
 from orchestrator.media.embedded import EmbeddedS3
+from orchestrator.media.fetch import Downloads
 from orchestrator.media.inputs import ImageLimits
 from orchestrator.media.objects import ObjectStore, S3Access
+from orchestrator.moderation import Moderation
 from orchestrator.outputs import Outputs
 from orchestrator.pricelists import load_costs, load_plans, load_prices
 from orchestrator.runner import Runner
@@ -46,6 +50,7 @@ from orchestrator.web.generations import Generations
 from orchestrator.web.jobs import Jobs
 from orchestrator.web.limits import RateLimits
 from orchestrator.web.metrics import Metrics
+from orchestrator.web.models import Models
 from orchestrator.web.payments import Payments
 from orchestrator.web.public import Public
 from orchestrator.webhooks import WebhookSender
@@ -119,9 +124,13 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         stack.push_async_callback(fleet.stop)
         await fleet.start()
         objects = await stack.enter_async_context(ObjectStore(await s3_access(settings, stack)))
-        days = settings.output_lifetime_days
+        # The net below `expiry`: the bucket's own rules count from when a file was written, in whole days.
+        days = ceil(settings.output_lifetime_days) + 1
         await objects.ensure_bucket({"inputs/": days, "outputs/": days}, patience=settings.startup_seconds)
-        service = wire(settings, Parts(catalog, prices, plans, store, fleet, objects))
+        downloads = await stack.enter_async_context(Downloads(fetch_rules(settings, objects)))
+        moderation = await open_moderation(settings, stack)
+        parts = Parts(catalog, prices, plans, store, fleet, objects, downloads, moderation)
+        service = wire(settings, parts)
         # The metrics listen before anything begins.
         app = web_app(settings, service)
         webhooks = WebhookSender(store, now, allow_private=settings.allow_private_urls)
@@ -142,6 +151,8 @@ class Parts:
     store: Store
     fleet: Fleet
     objects: ObjectStore
+    downloads: Downloads
+    moderation: Moderation
 
 
 def wire(settings: Settings, parts: Parts) -> Service:
@@ -178,6 +189,8 @@ def wire(settings: Settings, parts: Parts) -> Service:
         settlement=settlement,
         events=events,
         limits=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+        downloads=parts.downloads,
+        moderation=parts.moderation,
         clock=now,
         random_bits=random.SystemRandom().getrandbits,
         max_wait=settings.max_wait_seconds,
@@ -196,6 +209,7 @@ def web_app(settings: Settings, service: Service) -> web.Application:
     sessions = Sessions(session_secret, token, service.store, service.clock, secure=secure)
     parts = (
         Generations(service, delivery),
+        Models(service),
         Jobs(service, delivery),
         Billing(service),
         Alerts(service, allow_private=settings.allow_private_urls),

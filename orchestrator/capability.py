@@ -1,12 +1,14 @@
-"""Which models an instance can serve: its nodes and its weight files must cover the graph."""
+"""Which models an instance can serve, and with which files: its nodes and weights must cover the graph."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from orchestrator.catalog import Catalog, Model
+from comfy_instances.fleet import Fleet, InstanceInfo
+from orchestrator.catalog import Model
 from orchestrator.catalog.checks import check_graph
-from orchestrator.catalog.facts import NodeFacts
+from orchestrator.catalog.facts import NodeFacts, declared_inputs
 from orchestrator.catalog.model import EXAMPLE_IMAGE
 
 
@@ -17,14 +19,65 @@ class AnyFile:
         return True
 
 
-def served(catalog: Catalog, facts: NodeFacts, *, simulated: bool) -> frozenset[str]:
-    """Ids of the models whose default graph the instance with these facts would accept. Pure; about half a
-    millisecond per model."""
-    files: Container[str] = AnyFile() if simulated else {EXAMPLE_IMAGE}
-    return frozenset(model.id for model in catalog if not lacks(model, facts, files))
+@dataclass(frozen=True, slots=True, eq=False)
+class Kit:
+    """What an instance has to run models with."""
+
+    #: Its `/object_info`; None where it was never asked.
+    facts: NodeFacts | None
+    #: Variants of weights that its GPU prefers, best first; empty where that is not known.
+    dtypes: Sequence[str] = ()
+    #: Names of the files that it has; None where that is not known.
+    files: Container[str] | None = None
+    simulated: bool = False
+
+    def serves(self, model: Model) -> bool:
+        return not self.lacks(model)
+
+    def lacks(self, model: Model) -> list[str]:
+        """What keeps the instance from running the model's default graph, one line each. Pure; about half
+        a millisecond."""
+        if self.facts is None:
+            return []
+        graph = model.render(
+            model.example(), filename_prefix="check", dtypes=self.dtypes, files=self.files
+        )
+        given: Container[str] = AnyFile() if self.simulated else {EXAMPLE_IMAGE}
+        return [str(problem) for problem in check_graph(graph, self.facts, given) if not problem.harmless]
 
 
-def lacks(model: Model, facts: NodeFacts, files: Container[str]) -> list[str]:
-    """What keeps the instance from running the model, one line each."""
-    graph = model.render(model.example(), filename_prefix="check")
-    return [str(problem) for problem in check_graph(graph, facts, files) if not problem.harmless]
+class Kits:
+    """The kit of each instance, made anew whenever the instance was asked what it has."""
+
+    def __init__(self, fleet: Fleet, dtypes: Mapping[str, Sequence[str]]) -> None:
+        """`dtypes` are the variants that each GPU profile prefers, by its name."""
+        self._fleet = fleet
+        self._dtypes = dtypes
+        self._known: dict[str, Kit] = {}
+
+    def of(self, instance_id: str) -> Kit:
+        """The same object for as long as nothing has changed."""
+        info = next((one for one in self._fleet.instances() if one.id == instance_id), None)
+        known = self._known.get(instance_id)
+        facts = self._fleet.node_facts(instance_id) if info else None
+        if known is None or known.facts is not facts:
+            known = self._known[instance_id] = self._made(info, facts)
+        return known
+
+    def _made(self, info: InstanceInfo | None, facts: NodeFacts | None) -> Kit:
+        if info is None or facts is None:
+            return Kit(None)
+        files: Container[str] = AnyFile() if info.simulated else frozenset(_offered(facts))
+        return Kit(facts, self._dtypes.get(info.profile or "", ()), files, info.simulated)
+
+
+def served(models: Iterable[Model], kit: Kit) -> frozenset[str] | None:
+    """Ids of the models that an instance can serve; None for all, where nothing is known of it."""
+    return None if kit.facts is None else frozenset(model.id for model in models if kit.serves(model))
+
+
+def _offered(facts: NodeFacts) -> Iterator[str]:
+    """Every name that a node of the instance offers: among them are the files that it has."""
+    for entry in facts.values():
+        for item in declared_inputs(entry):
+            yield from (choice for choice in item.choices or () if isinstance(choice, str))

@@ -7,6 +7,7 @@ resolve to something private, literal addresses and names that change their mind
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
@@ -23,27 +24,6 @@ class NotPublic(OSError):
     """A URL leads to an address that callers have no business with."""
 
 
-def public_session(
-    *, allow_private: bool, timeout: aiohttp.ClientTimeout, resolver: AbstractResolver | None = None
-) -> aiohttp.ClientSession:
-    """A client that only connects to public addresses; `allow_private` lifts that, for development.
-
-    It keeps no cookies, asks no proxy of ours and unpacks no answer. A refused connection raises
-    `aiohttp.ClientConnectorError`, as any other that fails; its `os_error` is NotPublic where none of the
-    addresses was public.
-    """
-    connector = aiohttp.TCPConnector(
-        socket_factory=None if allow_private else _public_socket, resolver=resolver
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        timeout=timeout,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-        auto_decompress=False,
-    )
-
-
 def is_public(address: str) -> bool:
     """Whether an IP address belongs to the public Internet, also when it is wrapped in another one."""
     ip = ip_address(address.partition("%")[0])
@@ -53,6 +33,32 @@ def is_public(address: str) -> bool:
     if inner is not None and not is_public(str(inner)):
         return False
     return ip in _NAT64 or (ip in _GLOBAL_UNICAST and ip.is_global)
+
+
+def public_session(
+    *,
+    allow_private: bool,
+    timeout: aiohttp.ClientTimeout,
+    resolver: AbstractResolver | None = None,
+    reachable: Callable[[str], bool] = is_public,
+) -> aiohttp.ClientSession:
+    """A client that only connects to addresses that are `reachable`; `allow_private` lifts that, for
+    development.
+
+    It keeps no cookies, asks no proxy of ours and unpacks no answer. A refused connection raises
+    `aiohttp.ClientConnectorError`, as any other that fails; its `os_error` is NotPublic where none of the
+    addresses was public.
+    """
+    connector = aiohttp.TCPConnector(
+        socket_factory=None if allow_private else _sockets(reachable), resolver=resolver
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+    )
 
 
 def is_web_url(text: str) -> bool:
@@ -72,11 +78,16 @@ def _inner(ip: IPv6Address) -> IPv4Address | None:
     return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
 
 
-def _public_socket(info: aiohttp.AddrInfoType) -> socket.socket:
-    family, kind, protocol, _, address = info
-    if not is_public(str(address[0])):
-        # The same words for every address, or aiohappyeyeballs makes a plain OSError of several.
-        raise NotPublic("not a public address")
-    made = socket.socket(family, kind, protocol)
-    made.setblocking(False)
-    return made
+def _sockets(reachable: Callable[[str], bool]) -> Callable[[aiohttp.AddrInfoType], socket.socket]:
+    """Makes the sockets for connections, where it knows exactly whom they will be connected to."""
+
+    def make(info: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if not reachable(str(address[0])):
+            # The same words for every address, or aiohappyeyeballs makes a plain OSError of several.
+            raise NotPublic("not a public address")
+        made = socket.socket(family, kind, protocol)
+        made.setblocking(False)
+        return made
+
+    return make

@@ -2,12 +2,14 @@
 
     ServiceError                       status  type
     ├── InvalidRequest                 400     invalid_request
+    │   └── Blocked                    400     invalid_request
     ├── NotAuthenticated               401     authentication_error
     ├── InsufficientBalance            402     insufficient_balance
     ├── Forbidden                      403     permission_error
     ├── NotFound                       404     not_found
     ├── MethodNotAllowed               405     method_not_allowed
     ├── Conflict                       409     conflict
+    ├── Gone                           410     expired
     ├── RateLimited                    429     rate_limit_exceeded
     ├── GenerationFailed               500     generation_failed
     └── Unavailable                    503     service_unavailable
@@ -53,6 +55,12 @@ class InvalidRequest(ServiceError):
     default_code = "invalid_value"
 
 
+class Blocked(InvalidRequest):
+    """What was asked for is against the content policy; dialects have words of their own for it."""
+
+    default_code = "content_policy_violation"
+
+
 class NotAuthenticated(ServiceError):
     status = 401
     type = "authentication_error"
@@ -87,6 +95,14 @@ class Conflict(ServiceError):
     status = 409
     type = "conflict"
     default_code = "conflict"
+
+
+class Gone(ServiceError):
+    """It was there once, and is kept no longer."""
+
+    status = 410
+    type = "expired"
+    default_code = "expired"
 
 
 class RateLimited(ServiceError):

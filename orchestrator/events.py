@@ -123,6 +123,8 @@ class EventHub:
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, set[Subscription]] = {}
+        #: Of each job that runs: how far each of its shards ever was.
+        self._shares: dict[str, dict[int, float]] = {}
         self._observers: list[Observer] = []
 
     def observe(self, observer: Observer) -> None:
@@ -134,7 +136,21 @@ class EventHub:
         for observer in self._observers:
             observer(event)
 
+    def progress(self, job_id: str, shards: int) -> float:
+        """Share of a running job's steps that are done, as far as its nodes tell; 0 where nothing is known."""
+        return sum(self._shares.get(job_id, {}).values()) / max(shards, 1)
+
+    def _note(self, job_id: str, event: JobEvent) -> None:
+        match event:
+            case JobChanged(record=record) if record.job.finished:
+                self._shares.pop(job_id, None)
+            case ShardProgress(index=index, value=value, maximum=maximum) if maximum > 0:
+                # The furthest point ever: a job with two samplers, or two attempts, does not go back.
+                shares = self._shares.setdefault(job_id, {})
+                shares[index] = max(shares.get(index, 0.0), value / maximum)
+
     def publish(self, job_id: str, event: JobEvent) -> None:
+        self._note(job_id, event)
         self.tell(event)
         for subscription in self._subscriptions.get(job_id, ()):
             subscription.put(event)

@@ -166,6 +166,10 @@ class Job:
     #: The caller's `Idempotency-Key` and a digest of the request it came with.
     idempotency_key: str | None = None
     request_digest: str | None = None
+    #: Who is told when the job is finished.
+    webhook_url: str | None = None
+    #: From when on its caller does not see it any more.
+    removed_at: datetime | None = None
 
     @property
     def finished(self) -> bool:

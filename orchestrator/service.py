@@ -8,18 +8,22 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
 from orchestrator.accounts import Accounts
 from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.parameters import Text
 from orchestrator.dispatcher import Dispatcher
 from orchestrator.errors import Forbidden, NotFound, ServiceError, Unavailable
 from orchestrator.events import EventHub, JobChanged
 from orchestrator.jobs import Job, JobRecord, JobStatus, shards_of
+from orchestrator.masks import check_mask
+from orchestrator.media.fetch import Downloads
 from orchestrator.media.inputs import ImageLimits, InputImage, read_image
 from orchestrator.media.objects import ObjectStore, content_key
+from orchestrator.moderation import Moderation
 from orchestrator.settlement import Clock, Settlement
 from orchestrator.store import Account, Key, Page, Store
 from pricing.book import TariffBook
@@ -35,9 +39,11 @@ class GenerationRequest:
     """What a dialect makes of a body: nothing is checked yet but that it had fields."""
 
     model: str
-    #: Values by parameter name; pictures as base64 text, data URL or bytes.
+    #: Values by parameter name; pictures as base64 text, data URL, http(s) URL or bytes.
     params: Mapping[str, Any]
     idempotency_key: str | None = None
+    #: Kept with the job's parameters; they mean nothing to the model.
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +77,8 @@ class Service:
     settlement: Settlement
     events: EventHub
     limits: ImageLimits
+    downloads: Downloads
+    moderation: Moderation
     clock: Clock
     #: Gives that many random bits, as `random.getrandbits` does.
     random_bits: Callable[[int], int]
@@ -87,7 +95,7 @@ class Service:
         model = self.catalog[request.model]
         params = model.validate({name: _without_bytes(value) for name, value in request.params.items()})
         images: dict[str, InputImage] = {}
-        sizes: dict[str, tuple[int, int]] = {}
+        first: dict[str, InputImage] = {}
         for name in model.image_inputs:
             if not params.get(name):
                 continue
@@ -97,15 +105,17 @@ class Service:
             keyed = {_key(image): image for image in read}
             images |= keyed
             params[name] = [_key(image) for image in read] if several else _key(read[0])
-            sizes[name] = (read[0].width, read[0].height)
-        work = _work(model, params, sizes.get("image") or next(iter(sizes.values()), None))
+            first[name] = read[0]
+        check_mask(first.get("image"), first.get("mask"), params)
+        main = first.get("image") or next(iter(first.values()), None)
+        work = _work(model, params, (main.width, main.height) if main else None)
         return Order(model=model, params=params, images=images, quote=self.tariff.quote(work))
 
     async def submit(self, key: Key, request: GenerationRequest) -> JobRecord:
         """Accepts a job: when this returns it is on disk and its price is held.
 
         The same idempotency key and request give the job of the first time. Raises InvalidRequest,
-        Forbidden, InsufficientBalance, Conflict, Unavailable; then nothing is held.
+        Blocked, Forbidden, InsufficientBalance, Conflict, Unavailable; then nothing is held.
         """
         order = await self.quote(request)
         if not key.may_use(order.model.id):
@@ -116,6 +126,7 @@ class Service:
         known = await self.store.find_repeated(job)
         if known:
             return known
+        await self.moderation.check(key.account.id, _texts(order))
         self._admit(key.account.id, order.model.id)
         await self._keep_images(order)
         await self.accounts.renew(key.account)
@@ -133,7 +144,7 @@ class Service:
     async def get(self, account_id: str, job_id: str) -> JobRecord:
         """One of the account's jobs. Raises NotFound for others' jobs too."""
         record = await self.store.get_job(job_id)
-        if record is None or record.job.account_id != account_id:
+        if record is None or record.job.account_id != account_id or record.job.removed_at is not None:
             raise NotFound("There is no such job", code="job_not_found")
         return record
 
@@ -142,6 +153,13 @@ class Service:
     ) -> Page[JobRecord]:
         """The account's jobs, newest first."""
         return await self.store.list_jobs(account_id, limit, cursor, status)
+
+    async def videos(
+        self, account_id: str, *, limit: int, cursor: str | None, oldest_first: bool
+    ) -> Page[JobRecord]:
+        """The account's jobs that make films."""
+        models = [model.id for model in self.catalog if model.makes_video]
+        return await self.store.list_jobs(account_id, limit, cursor, models=models, oldest_first=oldest_first)
 
     async def wait(self, job_id: str) -> JobRecord:
         """The finished job. Raises Unavailable when the service stops before that."""
@@ -165,6 +183,14 @@ class Service:
         record = await self.settlement.cancel(job_id)
         self.dispatcher.drop(job_id)
         return record
+
+    async def remove(self, job_id: str) -> None:
+        """Gives the job up, if it still runs, and shows it to its caller no more.
+
+        Its files go when their time is over: others may have been given the same ones.
+        """
+        await self.cancel(job_id)
+        await self.store.remove_job(job_id, self.clock())
 
     async def _accept(self, job: Job, n: int, account: Account) -> JobRecord:
         """Stored and scheduled: never the one without the other while the process lives."""
@@ -191,7 +217,7 @@ class Service:
             )
 
     def _job(self, key: Key, request: GenerationRequest, order: Order) -> Job:
-        params = dict(order.params)
+        params = {**order.params, **request.notes}
         if "seed" in params and params["seed"] is None:
             params["seed"] = self.random_bits(DRAWN_SEED_BITS)
         return Job(
@@ -207,7 +233,7 @@ class Service:
         )
 
     async def _read_image(self, model: Model, name: str, value: str | bytes) -> InputImage:
-        image = await read_image(value, limits=self.limits, param=name)
+        image = await read_image(value, limits=self.limits, param=name, fetch=self.downloads.fetch)
         model.check_image(image.width, image.height, name)
         return image
 
@@ -219,6 +245,12 @@ class Service:
 
 def _key(image: InputImage) -> str:
     return content_key("inputs", image.sha256, image.content_type.rpartition("/")[2])
+
+
+def _texts(order: Order) -> dict[str, str]:
+    """What the caller wrote, by parameter."""
+    written = (name for name, spec in order.model.parameters.items() if isinstance(spec, Text))
+    return {name: order.params[name] for name in written if order.params.get(name)}
 
 
 def _without_bytes(value: Any) -> Any:

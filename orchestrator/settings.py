@@ -62,6 +62,19 @@ class Settings(BaseSettings):
         False, description="Let callers' URLs reach private addresses; for development."
     )
 
+    moderation_file: Path | None = Field(
+        None, description="Words and patterns that prompts must not have: `*.toml`, or a text of words."
+    )
+    moderation_url: str | None = Field(
+        None, description="A service with OpenAI's `/v1/moderations`, which is asked about every prompt."
+    )
+    moderation_key: SecretStr | None = Field(None, description="Its key.")
+    moderation_model: str | None = Field(None, description="Its model; default: its own choice.")
+    moderation_seconds: float = Field(5, gt=0, description="How long it may take to answer.")
+    moderation_fail_open: bool = Field(
+        False, description="Let requests pass while it is away; else they are refused with 503."
+    )
+
     s3_endpoint: str | None = Field(None, description="URL of an S3 server; unset starts an embedded one.")
     s3_access_key: SecretStr | None = Field(None, description="Its access key.")
     s3_secret_key: SecretStr | None = Field(None, description="Its secret key.")
@@ -85,8 +98,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(96 * MIB, gt=0, description="Largest request body.")
     max_image_bytes: int = Field(50 * MIB, gt=0, description="Largest input image, decoded from base64.")
     max_image_pixels: int = Field(64_000_000, gt=0, description="Largest input image in pixels.")
+    input_url_seconds: float = Field(
+        20, gt=0, description="How long fetching an input that is given by its URL may take."
+    )
     url_lifetime_seconds: int = Field(3600, ge=1, le=604800, description="Life of a presigned URL.")
-    output_lifetime_days: int = Field(7, ge=1, description="Days until stored files are deleted.")
+    output_lifetime_days: float = Field(
+        7, gt=0, description="Days after which a finished job is gone and its files are deleted."
+    )
     store_patience_seconds: float = Field(
         600, ge=0, description="How long a finished picture waits for an S3 that is away."
     )

@@ -6,7 +6,7 @@ Here alone does the catalogue touch a disk.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.catalog.errors import CatalogError
@@ -38,17 +38,22 @@ class Catalog:
         folders = [folder for parent in (directory, *extra) for folder in model_folders(parent)]
         return cls([load_model(folder) for folder in folders])
 
-    def refreshed(self, directory: Path, *extra: Path) -> tuple[Catalog, list[CatalogError]]:
-        """The catalogue as the directories have it now, and why some of it is refused.
+    def refreshed(
+        self, directory: Path, accept: Callable[[Model], None] = lambda model: None
+    ) -> tuple[Catalog, list[CatalogError]]:
+        """The catalogue as the directory has it now, and why some of it is refused.
 
-        A model whose folder is broken, or claims a taken name, stays as it was in this catalogue, or
-        stays away if it is new. Raises CatalogError where a directory itself is gone.
+        A model whose folder is broken, claims a taken name, or is refused by `accept` (which raises
+        CatalogError) stays as it was in this catalogue, or stays away if it is new. Raises CatalogError
+        where the directory itself is gone.
         """
         models: list[Model] = []
         refused: list[CatalogError] = []
-        for folder in (folder for parent in (directory, *extra) for folder in model_folders(parent)):
+        for folder in model_folders(directory):
             try:
-                models = [*Catalog([*models, load_model(folder)])]
+                model = load_model(folder)
+                accept(model)
+                models = [*Catalog([*models, model])]
             except CatalogError as error:
                 refused.append(error)
                 models += self._fallback(folder.name, models)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import date
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -170,21 +170,25 @@ class Manifest(Frozen):
         width, _, height = self.max_resolution.partition("x")
         return int(width), int(height)
 
-    def weights_for(self, dtypes: Sequence[str]) -> tuple[Weight, ...]:
-        """One file for each slot: the variant named first in `dtypes`, else the slot's first row."""
-        chosen: dict[str, Weight] = {}
+    def weights_for(
+        self, dtypes: Sequence[str], files: Container[str] | None = None
+    ) -> tuple[Weight, ...]:
+        """One file for each slot: the variant named first in `dtypes`, else the slot's first row.
+
+        Where `files` says which files there are, a variant that is there wins over one that is not.
+        """
+        slots: dict[str, list[Weight]] = {}
         for weight in self.weights:
-            rival = chosen.setdefault(weight.slot, weight)
-            if _rank(weight.dtype, dtypes) < _rank(rival.dtype, dtypes):
-                chosen[weight.slot] = weight
-        return tuple(chosen.values())
+            slots.setdefault(weight.slot, []).append(weight)
+
+        def rank(weight: Weight) -> tuple[bool, int]:
+            absent = files is not None and weight.file not in files
+            return absent, dtypes.index(weight.dtype) if weight.dtype in dtypes else len(dtypes)
+
+        return tuple(min(variants, key=rank) for variants in slots.values())
 
     def estimate_for(self, profile: str | None) -> Estimate:
         return self.resources.profiles.get(profile or "", self.resources)
-
-
-def _rank(dtype: str, dtypes: Sequence[str]) -> int:
-    return dtypes.index(dtype) if dtype in dtypes else len(dtypes)
 
 
 def parse_manifest(text: str, file: Path) -> Manifest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -181,17 +181,25 @@ class Model:
         width, height = made.get("width"), made.get("height")
         return (width, height) if width and height else None
 
-    def render(self, params: Mapping[str, Any], *, filename_prefix: str, dtypes: Sequence[str] = ()) -> Graph:
+    def render(
+        self,
+        params: Mapping[str, Any],
+        *,
+        filename_prefix: str,
+        dtypes: Sequence[str] = (),
+        files: Container[str] | None = None,
+    ) -> Graph:
         """The API-format graph for validated `params` with a seed, ready for `POST /prompt`.
 
         Pictures are the names that the instance gave to the uploads; `dtypes` are the variants of the
-        weights that the GPU prefers, best first. Numbers are fitted to what the model can do.
+        weights that the GPU prefers, best first, and `files` those that the instance has (None: all).
+        Numbers are fitted to what the model can do.
         Raises CatalogError where the template fails, ValueError without a seed.
         """
         context = {name: spec.default for name, spec in self.parameters.items()} | self.fitted(params)
         if "seed" in context and context["seed"] is None:
             raise ValueError(f"{self.id}: a seed must be drawn before the graph is rendered")
-        weights = self.weights(dtypes)
+        weights = self.weights(dtypes, files)
         context |= {
             "n": params.get("n", 1),
             "filename_prefix": filename_prefix,
@@ -200,9 +208,11 @@ class Model:
         }
         return self._graph.render(context)
 
-    def weights(self, dtypes: Sequence[str] = ()) -> tuple[Weight, ...]:
-        """The files that a run loads where `dtypes` are preferred, one for each slot."""
-        return self.manifest.weights_for(dtypes)
+    def weights(
+        self, dtypes: Sequence[str] = (), files: Container[str] | None = None
+    ) -> tuple[Weight, ...]:
+        """The files that a run loads where `dtypes` are preferred and `files` are there, one a slot."""
+        return self.manifest.weights_for(dtypes, files)
 
     def run_seconds(self, params: Mapping[str, Any], profile: str | None = None) -> float:
         """How long a warm GPU is expected to need: scaled by steps, pixels and frames."""

@@ -122,25 +122,14 @@ async def _answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
 
 async def _follow(http: aiohttp.ClientSession, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """The finished job; draws a bar per shard meanwhile."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[doing]}"),
-        TimeElapsedColumn(),
-    )
-    async with http.get(f"/api/v1/jobs/{job['jobId']}/events") as response:
-        with Progress(*columns, console=err, disable=quiet, transient=True) as progress:
-            bars = [
-                progress.add_task(
-                    f"{job['model']} {index + 1}/{job['shards']['total']}", total=None, doing="waiting"
-                )
-                for index in range(job["shards"]["total"])
-            ]
-            async for name, data in _events(response):
-                if name == "job":
-                    job = data
-                elif name in ("started", "progress"):
-                    _draw(progress, bars[data["shard"]], data)
+    names = [f"{job['model']} {index + 1}" for index in range(job["shards"]["total"])]
+    with Progress(*COLUMNS, console=err, disable=quiet, transient=True) as progress:
+        bars = [progress.add_task(name, total=None, doing="waiting") for name in names]
+        async for name, data in _events(http, job["jobId"]):
+            if name == "job":
+                job = data
+            elif name in ("started", "progress"):
+                _draw(progress, bars[data["shard"]], data)
     return job
 
 
@@ -152,15 +141,16 @@ def _draw(progress: Progress, bar: TaskID, data: dict[str, Any]) -> None:
         progress.update(bar, doing="started")
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Server-sent events, each with one line of data."""
+async def _events(http: aiohttp.ClientSession, job_id: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Server-sent events of a job, each with one line of data."""
     name = ""
-    async for raw in _lines(response):
-        field, _, value = raw.partition(": ")
-        if field == "event":
-            name = value
-        elif field == "data":
-            yield name, json.loads(value)
+    async with http.get(f"/api/v1/jobs/{job_id}/events") as response:
+        async for line in _lines(response):
+            field, _, value = line.partition(": ")
+            if field == "event":
+                name = value
+            elif field == "data":
+                yield name, json.loads(value)
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[str]:

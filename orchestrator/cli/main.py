@@ -10,12 +10,14 @@ from comfy_instances.errors import InstanceError
 from comfy_instances.fleet import FleetError
 from comfy_instances.install import InstallError
 from orchestrator.catalog import CatalogError
-from orchestrator.cli import comfyui, generate, instances, keys, models, up, usage, wallet
+from orchestrator.cli import alerts, comfyui, generate, instances, keys, models, up, usage, wallet
 from orchestrator.cli.console import CommandFailed, fail
 from orchestrator.errors import ServiceError
 from orchestrator.media.errors import MediaError
 from orchestrator.settings import SettingsError
+from pricing.costs import CostsError
 from pricing.money import MoneyError
+from pricing.plans import PlanError
 from pricing.rates import TariffError
 
 app = typer.Typer(
@@ -29,6 +31,7 @@ app.command()(up.up)
 app.command()(generate.generate)
 app.add_typer(keys.app, name="keys")
 app.add_typer(wallet.app, name="wallet")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(models.app, name="models")
 app.add_typer(instances.app, name="instances")
 app.add_typer(comfyui.app, name="comfyui")
@@ -38,12 +41,14 @@ app.add_typer(usage.app, name="usage")
 EXPECTED = (
     CatalogError,
     CommandFailed,
+    CostsError,
     FleetError,
     InstallError,
     InstanceError,
     MediaError,
     MoneyError,
     OSError,
+    PlanError,
     ServiceError,
     SettingsError,
     TariffError,

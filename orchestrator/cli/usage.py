@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -12,28 +11,34 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.build import opened_store
-from orchestrator.cli.console import DataDir, Json, print_rows, read_settings
+from orchestrator.cli.books import opened_books
+from orchestrator.cli.console import CommandFailed, DataDir, Json, print_json, print_rows, read_settings
+from orchestrator.pricelists import load_costs
+from orchestrator.reports import (
+    By,
+    MarginBy,
+    Total,
+    margin_view,
+    margins,
+    margins_csv,
+    totals,
+    totals_csv,
+)
 from orchestrator.settings import Settings
 from orchestrator.store import UsageRow
+from pricing.costs import Metered
 from pricing.money import format_usd
 
 app = typer.Typer(help="What was made, and what it earned.", no_args_is_help=True)
 
-COLUMNS = ("jobs", "outputs", "usd", "gpu_seconds")
 
+class Heading(StrEnum):
+    """All that a report can be added up by: margins know no keys, usage no devices."""
 
-class By(StrEnum):
     MODEL = "model"
     KEY = "key"
     DAY = "day"
-
-
-GROUPS: Mapping[By, Callable[[UsageRow], str]] = {
-    By.MODEL: lambda row: row.model,
-    By.KEY: lambda row: row.key_id,
-    By.DAY: lambda row: row.day.isoformat(),
-}
+    DEVICE = "device"
 
 
 @app.callback()
@@ -45,42 +50,68 @@ def about() -> None:
 def report(
     since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day after the last.")] = None,
-    by: Annotated[By, typer.Option(help="What to add up by.")] = By.MODEL,
+    by: Annotated[Heading, typer.Option(help="What to add up by.")] = Heading.MODEL,
+    account: Annotated[str | None, typer.Option(help="Only this account (or that of this key).")] = None,
+    with_margins: Annotated[bool, typer.Option("--margins", help="Show costs and margins.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the rows to this file.")] = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Finished jobs, their outputs, money and GPU time."""
+    """Finished jobs, their outputs, money and GPU time; with --margins what they cost and left."""
     days = (since.date() if since else None, until.date() if until else None)
-    rows = summed(asyncio.run(_usage(read_settings(data_dir), *days)), by)
-    columns = (by.value, *COLUMNS)
+    settings = read_settings(data_dir)
+    if with_margins:
+        rows, text = _margins(settings, days, by, account)
+    else:
+        rows, text = _usage(settings, days, by, account)
     if csv_file:
-        with csv_file.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
-    print_rows(rows, columns, as_json=json)
+        csv_file.write_text(text, encoding="utf-8", newline="")
+    if json:
+        print_json(rows)
+    elif rows:
+        print_rows(rows, tuple(rows[0]), as_json=False)
+    else:
+        typer.echo("nothing was made in this time")
 
 
-def summed(rows: Iterable[UsageRow], by: By) -> list[dict[str, Any]]:
-    """The rows added up by model, key or day, in the order of their names."""
-    totals: dict[str, list[float]] = {}
-    for row in rows:
-        total = totals.setdefault(GROUPS[by](row), [0, 0, 0, 0.0])
-        for index, value in enumerate((row.jobs, row.outputs, row.micros, row.gpu_seconds)):
-            total[index] += value
+Days = tuple[date | None, date | None]
+Report = tuple[list[dict[str, Any]], str]
+
+
+def _usage(settings: Settings, days: Days, by: Heading, account: str | None) -> Report:
+    if by.value not in set(By):
+        raise CommandFailed(f"usage is added up by {', '.join(By)}; by {by} there are --margins")
+    found = totals(asyncio.run(_read_usage(settings, days, account)), By(by))
+    return _usage_rows(found, By(by)), totals_csv(found, By(by))
+
+
+def _margins(settings: Settings, days: Days, by: Heading, account: str | None) -> Report:
+    if by.value not in set(MarginBy) or account:
+        raise CommandFailed(f"margins are of all accounts together, by {', '.join(MarginBy)}")
+    rows = asyncio.run(_read_metered(settings, days))
+    found = margins(rows, load_costs(settings), MarginBy(by))
+    return [margin_view(one, MarginBy(by)) for one in found], margins_csv(found, MarginBy(by))
+
+
+def _usage_rows(found: Sequence[Total], by: By) -> list[dict[str, Any]]:
     return [
         {
-            by.value: name,
-            "jobs": total[0],
-            "outputs": total[1],
-            "usd": format_usd(int(total[2])),
-            "gpu_seconds": round(total[3], 3),
+            by.value: one.heading,
+            "jobs": one.jobs,
+            "outputs": one.outputs,
+            "usd": format_usd(one.micros),
+            "gpu_seconds": round(one.gpu_seconds, 3),
         }
-        for name, total in sorted(totals.items())
+        for one in found
     ]
 
 
-async def _usage(settings: Settings, since: date | None, until: date | None) -> list[UsageRow]:
-    async with opened_store(settings) as store:
-        return await store.usage(since, until)
+async def _read_usage(settings: Settings, days: Days, account: str | None) -> list[UsageRow]:
+    async with opened_books(settings) as books:
+        account_id = (await books.account(account)).id if account else None
+        return await books.store.usage(*days, account_id)
+
+
+async def _read_metered(settings: Settings, days: Days) -> list[Metered]:
+    async with opened_books(settings) as books:
+        return await books.store.metered(*days)

@@ -1,21 +1,37 @@
-"""`pixelfactory wallet`: show, credit, history, audit."""
+"""`pixelfactory wallet`: show, credit, grant, debit, refund, history, statement, audit."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from orchestrator.build import now, opened_store
+from orchestrator.build import now
+from orchestrator.cli.books import opened_books
 from orchestrator.cli.console import DataDir, Json, fail, print_json, print_rows, read_settings
 from orchestrator.settings import Settings
 from pricing.money import format_usd, parse_usd, to_usd
+from pricing.statement import Statement
 
 app = typer.Typer(help="Money of an account, named by its id or by the id of one of its keys.")
 
 Id = Annotated[str, typer.Argument(help="Id of an account or of a key.")]
+Usd = Annotated[str, typer.Argument(help="Dollars, such as 5.00.")]
+Reference = Annotated[str | None, typer.Option(help="Name of the booking; the same one is booked only once.")]
+Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="A day (UTC).")]
+
+
+class Verb(StrEnum):
+    """How money comes into a wallet or goes out of it."""
+
+    CREDIT = "credit"
+    GRANT = "grant"
+    DEBIT = "debit"
 
 
 @app.command()
@@ -27,17 +43,41 @@ def show(id: Id, data_dir: DataDir = None, json: Json = False) -> None:
 
 @app.command()
 def credit(
-    id: Id,
-    usd: Annotated[str, typer.Argument(help="Dollars, such as 5.00.")],
+    id: Id, usd: Usd, reference: Reference = None, data_dir: DataDir = None, json: Json = False
+) -> None:
+    """Book a payment."""
+    _book(Verb.CREDIT, id, (usd, reference), data_dir, json)
+
+
+@app.command()
+def grant(
+    id: Id, usd: Usd, reference: Reference = None, data_dir: DataDir = None, json: Json = False
+) -> None:
+    """Give something away: it counts as promotion and not as paid in."""
+    _book(Verb.GRANT, id, (usd, reference), data_dir, json)
+
+
+@app.command()
+def debit(
+    id: Id, usd: Usd, reference: Reference = None, data_dir: DataDir = None, json: Json = False
+) -> None:
+    """Pay back, or correct a payment downwards."""
+    _book(Verb.DEBIT, id, (usd, reference), data_dir, json)
+
+
+@app.command()
+def refund(
+    job: Annotated[str, typer.Argument(help="Id of a job that was charged.")],
+    usd: Annotated[str | None, typer.Argument(help="Dollars; else all that is left of it.")] = None,
     reference: Annotated[
-        str | None, typer.Option(help="Name of the payment; the same one is booked only once.")
-    ] = None,
+        str, typer.Option(help="Name of the refund; the same one is booked once.")
+    ] = "operator",
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Book a payment."""
-    named = reference or f"manual {uuid.uuid4()}"
-    row = asyncio.run(_credit(read_settings(data_dir), id, parse_usd(usd), named))
+    """Give back what a job was charged, or some of it."""
+    micros = parse_usd(usd) if usd else None
+    row = asyncio.run(_refund(read_settings(data_dir), job, micros, reference))
     print_json(row) if json else typer.echo(f"{row['account']} has {row['balance_usd']} USD")
 
 
@@ -54,6 +94,25 @@ def history(
 
 
 @app.command()
+def statement(
+    id: Id,
+    since: Day = None,
+    until: Day = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write every entry to this file.")] = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Show what was there, what moved and what is left; by default of this month."""
+    begin = (since or now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)).replace(tzinfo=UTC)
+    end = until.replace(tzinfo=UTC) if until else now()
+    found = asyncio.run(_statement(read_settings(data_dir), id, begin, end))
+    if csv_file:
+        csv_file.write_text(found.to_csv(), encoding="utf-8", newline="")
+    row = _statement_row(found)
+    print_rows([row], tuple(row), as_json=False) if not json else print_json(row)
+
+
+@app.command()
 def audit(data_dir: DataDir = None, json: Json = False) -> None:
     """Prove the books from the first entry on; fails where a rule does not hold."""
     rows = asyncio.run(_audit(read_settings(data_dir)))
@@ -66,30 +125,49 @@ def audit(data_dir: DataDir = None, json: Json = False) -> None:
         typer.echo("all books are in order")
 
 
+def _book(verb: Verb, id: str, what: tuple[str, str | None], data_dir: Path | None, json: bool) -> None:
+    usd, reference = what
+    named = reference or f"manual {uuid.uuid4()}"
+    row = asyncio.run(_move(read_settings(data_dir), verb, id, (parse_usd(usd), named)))
+    print_json(row) if json else typer.echo(f"{row['account']} has {row['balance_usd']} USD")
+
+
 async def _show(settings: Settings, id: str) -> dict[str, Any]:
-    async with opened_store(settings) as store:
-        account = await store.resolve_account(id)
-        balance = await store.balance(account.id)
+    async with opened_books(settings) as books:
+        account = await books.account(id)
+        balance = await books.store.balance(account.id)
         return {
             "account": account.id,
             "name": account.name,
+            "plan": account.plan,
             "balance_usd": to_usd(balance.total),
             "held_usd": to_usd(balance.held),
             "available_usd": to_usd(balance.available),
         }
 
 
-async def _credit(settings: Settings, id: str, micros: int, reference: str) -> dict[str, Any]:
-    async with opened_store(settings) as store:
-        account = await store.resolve_account(id)
-        await store.credit(account.id, micros, reference, now())
+async def _move(settings: Settings, verb: Verb, id: str, what: tuple[int, str]) -> dict[str, Any]:
+    """`what` is the amount in micro-dollars and the reference."""
+    async with opened_books(settings) as books:
+        account = await books.account(id)
+        store = books.store
+        moves = {Verb.CREDIT: store.credit, Verb.GRANT: store.grant, Verb.DEBIT: store.debit}
+        await moves[verb](account.id, *what, now())
     return await _show(settings, id)
 
 
+async def _refund(settings: Settings, job_id: str, micros: int | None, reference: str) -> dict[str, Any]:
+    async with opened_books(settings) as books:
+        await books.store.refund(job_id, micros, reference, now())
+        record = await books.store.get_job(job_id)
+        assert record is not None
+    return await _show(settings, record.job.account_id)
+
+
 async def _history(settings: Settings, id: str, limit: int) -> list[dict[str, Any]]:
-    async with opened_store(settings) as store:
-        account = await store.resolve_account(id)
-        page = await store.ledger(account.id, limit)
+    async with opened_books(settings) as books:
+        account = await books.account(id)
+        page = await books.store.ledger(account.id, limit)
     return [
         {
             "at": entry.at.isoformat(timespec="seconds"),
@@ -104,7 +182,25 @@ async def _history(settings: Settings, id: str, limit: int) -> list[dict[str, An
     ]
 
 
+async def _statement(settings: Settings, id: str, since: datetime, until: datetime) -> Statement:
+    async with opened_books(settings) as books:
+        account = await books.account(id)
+        return await books.store.statement(account.id, since, until)
+
+
+def _statement_row(found: Statement) -> dict[str, Any]:
+    return {
+        "account": found.account_id,
+        "since": found.since.isoformat(timespec="seconds"),
+        "until": found.until.isoformat(timespec="seconds"),
+        "opening_usd": format_usd(found.opening),
+        "charged_usd": format_usd(found.charged),
+        "closing_usd": format_usd(found.closing),
+        "entries": len(found.entries),
+    }
+
+
 async def _audit(settings: Settings) -> list[dict[str, Any]]:
-    async with opened_store(settings) as store:
-        found = await store.audit()
+    async with opened_books(settings) as books:
+        found = await books.store.audit()
     return [{"rule": one.rule, "subject": one.subject, "detail": one.detail} for one in found]

@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from orchestrator.egress import NotPublic, is_web_url, public_session
+from orchestrator.egress import NotPublic, is_public, is_web_url, public_session
 from orchestrator.media.errors import AddressRefused, FetchError, FileTooLarge, Unreachable
 
 #: Hops from the first address to the file.
@@ -53,16 +53,28 @@ class FetchRules:
 class Downloads:
     """Fetches files until it is closed."""
 
-    def __init__(self, rules: FetchRules, resolver: AbstractResolver | None = None) -> None:
-        """`resolver` turns names into addresses; None asks the system."""
+    def __init__(
+        self,
+        rules: FetchRules,
+        *,
+        resolver: AbstractResolver | None = None,
+        reachable: Callable[[str], bool] = is_public,
+    ) -> None:
+        """`resolver` turns names into addresses, None asks the system; `reachable` says of an IP address
+        whether files are fetched from there."""
         self._rules = rules
         self._resolver = resolver
+        self._reachable = reachable
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-        private = self._rules.allow_private
-        self._public = public_session(allow_private=private, timeout=timeout, resolver=self._resolver)
+        self._public = public_session(
+            allow_private=self._rules.allow_private,
+            timeout=timeout,
+            resolver=self._resolver,
+            reachable=self._reachable,
+        )
         self._own = public_session(allow_private=True, timeout=timeout)
         return self
 
@@ -81,6 +93,8 @@ class Downloads:
                 return await self._follow(_checked(address), max_bytes)
         except TimeoutError as error:
             raise Unreachable(f"it took longer than {self._rules.seconds:g} s") from error
+        except aiohttp.InvalidURL as error:
+            raise AddressRefused("it is no http(s) address") from error
         except aiohttp.ClientConnectorError as error:
             raise _not_connected(error) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -123,7 +137,7 @@ def _not_connected(error: aiohttp.ClientConnectorError) -> FetchError:
     # A name without an address is answered like one with a private address: nobody shall find out here
     # which names our network knows.
     if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(error.os_error, NotPublic):
-        return AddressRefused()
+        return AddressRefused("there is no public server at it")
     return Unreachable("its server can not be reached")
 
 

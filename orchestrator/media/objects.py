@@ -198,6 +198,10 @@ class ObjectStore:
                 self._bucket, key, expires=timedelta(seconds=lifetime), response_headers=headers
             )
 
+    def addresses_below(self, prefix: str) -> str:
+        """What every presigned address of an object below `prefix` begins with."""
+        return self.presign(f"{prefix}any", 1).partition("any")[0]
+
     async def healthy(self) -> bool:
         """Whether the bucket answers at once."""
         try:

@@ -166,6 +166,14 @@ class Alerts(Protocol):
         """Those to deliver now, longest due first."""
         ...
 
+    async def job_message(self, job_id: str) -> Message | None:
+        """What tells of the end of a job; None where nobody is told, or the job has not ended."""
+        ...
+
+    async def replay_job_message(self, job_id: str, now: datetime) -> Message | None:
+        """Deliver it once more, whether it has arrived or not."""
+        ...
+
     async def signing_secrets(self, account_id: str, now: datetime) -> list[str]:
         """What this account's messages are signed with, newest first; empty before the first one."""
         ...
@@ -194,6 +202,10 @@ class Jobs(Protocol):
         """
         ...
 
+    async def add_refused_job(self, job: Job, shards: Sequence[Shard]) -> JobRecord:
+        """Keep a job that has failed before it began; nothing is held for it. Repeated as `add_job`."""
+        ...
+
     async def find_repeated(self, job: Job) -> JobRecord | None:
         """The earlier job that `job` repeats by its idempotency key. Raises Conflict as `add_job` does."""
         ...
@@ -206,8 +218,18 @@ class Jobs(Protocol):
         limit: int = 50,
         cursor: str | None = None,
         status: JobStatus | None = None,
+        *,
+        models: Sequence[str] | None = None,
+        oldest_first: bool = False,
     ) -> Page[JobRecord]:
-        """Newest first. The cursor is the id of the last job seen."""
+        """Newest first, if not told otherwise. The cursor is the id of the last job seen.
+
+        Removed jobs are left out where an account is named.
+        """
+        ...
+
+    async def remove_job(self, job_id: str, now: datetime) -> None:
+        """The job's account does not see it any more; the books keep it."""
         ...
 
     async def unfinished(self) -> list[JobRecord]:

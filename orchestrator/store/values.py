@@ -132,3 +132,5 @@ class Message:
     delivered_at: datetime | None = None
     #: What went wrong the last time.
     error: str | None = None
+    #: The job whose end it tells of.
+    job_id: str | None = None

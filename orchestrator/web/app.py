@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.web.auth import DOOR, Door
-from orchestrator.web.edge import edge
+from orchestrator.web.edge import edge, tell_request_id
 from orchestrator.web.limits import failures_limited, tell_allowance
 from orchestrator.web.metrics import HttpMetrics
 
@@ -18,6 +18,6 @@ def make_app(
     middlewares = [edge(metrics), failures_limited(door.limits)]
     app = web.Application(client_max_size=max_body_bytes, middlewares=middlewares)
     app[DOOR] = door
-    app.on_response_prepare.append(tell_allowance)
+    app.on_response_prepare.extend((tell_request_id, tell_allowance))
     app.add_routes(routes)
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 from aiohttp import web
@@ -12,6 +13,8 @@ from orchestrator.errors import InvalidRequest
 
 #: Larger bodies are parsed in a thread, so that other requests are not held up meanwhile (bytes).
 PARSED_AT_ONCE = 256 * 1024
+
+_PART = re.compile(r"(?P<whole>\w+)\[(?P<part>\w+)\]")
 
 
 async def read_fields(request: web.Request) -> dict[str, Any]:
@@ -52,10 +55,14 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 
 
 def _form_fields(form: Any) -> dict[str, Any]:
-    """Names such as `image[]` are lists, as the OpenAI SDK sends them."""
+    """Names such as `image[]` are lists, `image[url]` parts of an object, as the OpenAI SDKs send them."""
     fields: dict[str, Any] = {}
     for name in dict.fromkeys(form.keys()):
         values = [_form_value(value) for value in form.getall(name)]
+        found = _PART.fullmatch(name)
+        if found and isinstance(fields.setdefault(found["whole"], {}), dict):
+            fields[found["whole"]][found["part"]] = values[0]
+            continue
         plain = name.removesuffix("[]")
         fields[plain] = values if len(values) > 1 or plain != name else values[0]
     return fields

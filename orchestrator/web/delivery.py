@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from orchestrator.jobs import Output
-from orchestrator.media.objects import ObjectStore
+from orchestrator.media.formats import EXTENSIONS, convert_image
+from orchestrator.media.objects import ObjectStore, content_key
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What pictures are delivered as, where the caller chooses. Films stay as they are."""
+
+    content_type: str
+    #: 1 to 100, of a JPEG or WebP; None: the encoder's default.
+    quality: int | None = None
+
+    async def apply(self, data: bytes) -> bytes:
+        """Raises CorruptMedia for what is no picture."""
+        return await asyncio.to_thread(convert_image, data, self.content_type, self.quality)
 
 
 class Delivery:
@@ -18,17 +34,32 @@ class Delivery:
         self._objects = objects
         self._lifetime = lifetime
 
-    async def items(self, outputs: Sequence[Output], *, urls: bool) -> list[dict[str, str]]:
+    async def items(
+        self, outputs: Sequence[Output], *, urls: bool, encoding: Encoding | None = None
+    ) -> list[dict[str, str]]:
         """One `{"url": ...}` or `{"b64_json": ...}` per output."""
-        if urls:
-            return [{"url": self.url(output)} for output in outputs]
-        return list(await asyncio.gather(*(self._embedded(output) for output in outputs)))
+        deliver = self._named if urls else self._embedded
+        return list(await asyncio.gather(*(deliver(output, encoding) for output in outputs)))
 
     def url(self, output: Output) -> str:
         """A URL that serves the file for a while, to anybody who has it."""
         return self._objects.presign(output.key, self._lifetime)
 
-    async def _embedded(self, output: Output) -> dict[str, str]:
+    async def _named(self, output: Output, encoding: Encoding | None) -> dict[str, str]:
+        if encoding is None or not output.content_type.startswith("image/"):
+            return {"url": self.url(output)}
+        data = await encoding.apply(await self._objects.get(output.key))
+        key = content_key("outputs", hashlib.sha256(data).hexdigest(), EXTENSIONS[encoding.content_type])
+        await self._objects.put(key, data, encoding.content_type)
+        return {"url": self._objects.presign(key, self._lifetime)}
+
+    async def _embedded(self, output: Output, encoding: Encoding | None) -> dict[str, str]:
         data = await self._objects.get(output.key)
-        encoded = await asyncio.to_thread(base64.b64encode, data)
-        return {"b64_json": encoded.decode("ascii")}
+        if encoding and output.content_type.startswith("image/"):
+            data = await encoding.apply(data)
+        return {"b64_json": await encoded(data)}
+
+
+async def encoded(data: bytes) -> str:
+    """Base64 text."""
+    return (await asyncio.to_thread(base64.b64encode, data)).decode("ascii")

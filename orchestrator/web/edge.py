@@ -9,7 +9,14 @@ from time import perf_counter
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from orchestrator.errors import InvalidRequest, MethodNotAllowed, NotFound, ServiceError, Unavailable
+from orchestrator.errors import (
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RateLimited,
+    ServiceError,
+    Unavailable,
+)
 from orchestrator.media.errors import StoreError
 from orchestrator.web.dialects import to_error
 from orchestrator.web.metrics import HttpMetrics
@@ -17,6 +24,18 @@ from orchestrator.web.metrics import HttpMetrics
 log = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Request-Id"
+SHOULD_RETRY = "X-Should-Retry"
+
+#: What may go well a little later; OpenAI's SDKs would by themselves repeat conflicts and broken models too.
+PASSING = frozenset({RateLimited.status, Unavailable.status})
+#: Failures of a generation that had nothing to do with what was asked for.
+MISFORTUNES = frozenset({"instance_gone", "abandoned", "expired", "stalled", "store_unavailable"})
+#: Seconds to wait where nobody knows better.
+RETRY_AFTER = 1
+
+#: The request's id, and whether the head of its answer is on the way.
+ID = web.RequestKey("id", str)
+BEGUN = web.RequestKey("begun", bool)
 
 #: HTTP errors of the framework, in our words.
 FRAMEWORK_ERRORS: dict[int, ServiceError] = {
@@ -30,7 +49,7 @@ def edge(metrics: HttpMetrics) -> Middleware:
 
     @web.middleware
     async def at_the_edge(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request_id = f"req_{uuid.uuid4().hex}"
+        request_id = request[ID] = f"req_{uuid.uuid4().hex}"
         begun = perf_counter()
         try:
             response = await handler(request)
@@ -46,6 +65,8 @@ def edge(metrics: HttpMetrics) -> Middleware:
             raise  # the caller is gone: aiohttp knows what to do
         except Exception:
             # The last line of defence: whatever went wrong, the caller gets a proper error.
+            if BEGUN in request:
+                raise  # nothing more can be said in an answer that has begun
             log.exception("request %s failed", request_id)
             failed = ServiceError("The service met an unexpected error")
             response = error_response(request, failed)
@@ -54,18 +75,24 @@ def edge(metrics: HttpMetrics) -> Middleware:
         log.info(
             "%s %s %d %.1f ms %s", request.method, request.path, response.status, seconds * 1e3, request_id
         )
-        if not response.prepared:
-            response.headers[REQUEST_ID] = request_id
         return response
 
     return at_the_edge
 
 
+async def tell_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    """Puts the id on every answer, streams included (`on_response_prepare`)."""
+    request[BEGUN] = True
+    if ID in request:
+        response.headers[REQUEST_ID] = request[ID]
+
+
 def error_response(request: web.Request, error: ServiceError) -> web.Response:
     """The error in the words of the dialect that the path belongs to."""
-    headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(error.retry_after)
+    again = error.status in PASSING or error.code in MISFORTUNES
+    headers = {SHOULD_RETRY: "true" if again else "false"}
+    if error.retry_after is not None or error.status in PASSING:
+        headers["Retry-After"] = str(error.retry_after or RETRY_AFTER)
     status, body = to_error(request.path, error)
     return web.json_response(body, status=status, headers=headers)
 

@@ -159,6 +159,12 @@ class SqliteStore:
     async def messages(self, account_id: str, limit: int = 50) -> list[Message]:
         return await self._db.read(outbox.messages, account_id, limit)
 
+    async def job_message(self, job_id: str) -> Message | None:
+        return await self._db.read(outbox.job_message, job_id)
+
+    async def replay_job_message(self, job_id: str, now: datetime) -> Message | None:
+        return await self._db.write(outbox.replay_job_message, job_id, now)
+
     async def signing_secrets(self, account_id: str, now: datetime) -> list[str]:
         return await self._db.read(outbox.signing_secrets, account_id, now)
 
@@ -181,6 +187,9 @@ class SqliteStore:
     async def add_job(self, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
         return await self._db.write(jobs.add_job, job, shards)
 
+    async def add_refused_job(self, job: Job, shards: Sequence[Shard]) -> JobRecord:
+        return await self._db.write(jobs.add_refused_job, job, shards)
+
     async def find_repeated(self, job: Job) -> JobRecord | None:
         return await self._db.read(jobs.find_repeated, job)
 
@@ -193,8 +202,15 @@ class SqliteStore:
         limit: int = 50,
         cursor: str | None = None,
         status: JobStatus | None = None,
+        *,
+        models: Sequence[str] | None = None,
+        oldest_first: bool = False,
     ) -> Page[JobRecord]:
-        return await self._db.read(jobs.list_jobs, account_id, limit, cursor, status)
+        wanted = jobs.Wanted(account_id=account_id, status=status, models=models, oldest_first=oldest_first)
+        return await self._db.read(jobs.list_jobs, wanted, limit, cursor)
+
+    async def remove_job(self, job_id: str, now: datetime) -> None:
+        await self._db.write(jobs.remove_job, job_id, now)
 
     async def unfinished(self) -> list[JobRecord]:
         return await self._db.read(jobs.unfinished)

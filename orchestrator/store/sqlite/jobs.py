@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
 from orchestrator.errors import Conflict, InvalidRequest, NotFound
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Shard, ShardStatus
-from orchestrator.store.sqlite import wallet
+from orchestrator.store.sqlite import outbox, wallet
 from orchestrator.store.sqlite.accounts import get_account
 from orchestrator.store.sqlite.keys import check_caps
 from orchestrator.store.sqlite.rows import (
     from_job,
     from_json,
+    from_progress,
     from_shard,
     from_time,
     insert,
@@ -39,6 +41,21 @@ def add_job(db: sqlite3.Connection, job: Job, shards: Sequence[Shard]) -> tuple[
         insert(db, "shards", from_shard(shard))
     wallet.hold(db, job.account_id, job.id, job.price, job.created_at)
     return JobRecord(job=job, shards=tuple(shards)), True
+
+
+def add_refused_job(db: sqlite3.Connection, job: Job, shards: Sequence[Shard]) -> JobRecord:
+    """Keep a job that has failed before it began; nothing is held for it. Raises Conflict, NotFound."""
+    if job.status is not JobStatus.FAILED:
+        raise ValueError(f"job {job.id} must come in failed")
+    earlier = get_job(db, job.id) or find_repeated(db, job)
+    if earlier is not None:
+        return earlier
+    get_account(db, job.account_id)
+    insert(db, "jobs", from_job(job))
+    for shard in shards:
+        insert(db, "shards", from_shard(shard.to(ShardStatus.FAILED)))
+    outbox.post_job(db, job, job.created_at)
+    return existing_job(db, job.id)
 
 
 def find_repeated(db: sqlite3.Connection, job: Job) -> JobRecord | None:
@@ -73,26 +90,36 @@ def existing_job(db: sqlite3.Connection, job_id: str) -> JobRecord:
     return record
 
 
-def list_jobs(
-    db: sqlite3.Connection,
-    account_id: str | None,
-    limit: int,
-    cursor: str | None,
-    status: JobStatus | None,
-) -> Page[JobRecord]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """Which jobs, in which order; None: all."""
+
+    account_id: str | None = None
+    status: JobStatus | None = None
+    models: Sequence[str] | None = None
+    oldest_first: bool = False
+
+
+def list_jobs(db: sqlite3.Connection, wanted: Wanted, limit: int, cursor: str | None) -> Page[JobRecord]:
     """Raises InvalidRequest for a cursor that was never given out."""
-    conditions = ["seq < :before"]
-    values: dict[str, object] = {"before": 2**63 - 1, "limit": limit + 1}
-    if account_id is not None:
-        conditions.append("account_id = :account_id")
-        values["account_id"] = account_id
-    if status is not None:
+    after, order = (">", "ASC") if wanted.oldest_first else ("<", "DESC")
+    conditions = []
+    values: dict[str, object] = {"limit": limit + 1}
+    if wanted.account_id is not None:
+        conditions.append("account_id = :account_id AND removed_at IS NULL")
+        values["account_id"] = wanted.account_id
+    if wanted.status is not None:
         conditions.append("status = :status")
-        values["status"] = status.value
+        values["status"] = wanted.status.value
+    if wanted.models is not None:
+        conditions.append("model IN (SELECT value FROM json_each(:models))")
+        values["models"] = from_json(list(wanted.models))
     if cursor is not None:
-        values["before"] = _position(db, account_id, cursor)
+        conditions.append(f"seq {after} :position")
+        values["position"] = _position(db, wanted.account_id, cursor)
     rows = db.execute(
-        f"SELECT * FROM jobs WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT :limit", values
+        f"SELECT * FROM jobs WHERE {' AND '.join(conditions) or 'TRUE'} ORDER BY seq {order} LIMIT :limit",
+        values,
     ).fetchall()
     found = records(db, rows[:limit])
     return Page(items=found, cursor=found[-1].job.id if len(rows) > limit else None)
@@ -140,13 +167,21 @@ def _give_up(
     record = existing_job(db, job_id)
     if record.job.finished:
         return record
-    save(db, record.job.to(status, finished_at=now, error=error))
+    job = record.job.to(status, finished_at=now, error=error)
+    save(db, job)
     for shard in record.shards:
         if shard.status in (ShardStatus.WAITING, ShardStatus.RUNNING):
             ended = shard.to(ShardStatus(status.value))
             update(db, "shards", shard.id, {"status": ended.status.value})
     wallet.settle(db, job_id, 0, now)
+    outbox.post_job(db, job, now)
     return existing_job(db, job_id)
+
+
+def remove_job(db: sqlite3.Connection, job_id: str, now: datetime) -> None:
+    """Once removed, it stays as it was removed first. Raises NotFound."""
+    if existing_job(db, job_id).job.removed_at is None:
+        update(db, "jobs", job_id, {"removed_at": from_time(now)})
 
 
 def count_unfinished(db: sqlite3.Connection, account_id: str) -> int:
@@ -156,11 +191,4 @@ def count_unfinished(db: sqlite3.Connection, account_id: str) -> int:
 
 def save(db: sqlite3.Connection, job: Job) -> None:
     """Write what may change of a job."""
-    changes = {
-        "status": job.status.value,
-        "started_at": job.started_at and from_time(job.started_at),
-        "finished_at": job.finished_at and from_time(job.finished_at),
-        "error_code": job.error and job.error.code,
-        "error_message": job.error and job.error.message,
-    }
-    update(db, "jobs", job.id, changes)
+    update(db, "jobs", job.id, from_progress(job))

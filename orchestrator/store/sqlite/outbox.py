@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from orchestrator.jobs import Job
 from orchestrator.store.sqlite.accounts import get_account
 from orchestrator.store.sqlite.rows import from_json, from_time, insert, to_message
 from orchestrator.store.values import Message
@@ -18,6 +19,8 @@ def post(
     message: tuple[str, Mapping[str, Any]],
     url: str | None,
     now: datetime,
+    *,
+    job_id: str | None = None,
 ) -> None:
     """Put a message (topic and payload) into the outbox; it is due at once if it has somewhere to go."""
     moment = from_time(now)
@@ -32,8 +35,30 @@ def post(
             "url": url,
             "created_at": moment,
             "due_at": moment if url else None,
+            "job_id": job_id,
         },
     )
+
+
+def post_job(db: sqlite3.Connection, job: Job, now: datetime) -> None:
+    """The job is finished: tell whoever it names."""
+    if job.webhook_url is not None:
+        told = (f"job.{job.status}", {"jobId": job.id})
+        post(db, job.account_id, told, job.webhook_url, now, job_id=job.id)
+
+
+def job_message(db: sqlite3.Connection, job_id: str) -> Message | None:
+    row = db.execute("SELECT * FROM outbox WHERE job_id = ?", (job_id,)).fetchone()
+    return None if row is None else to_message(row)
+
+
+def replay_job_message(db: sqlite3.Connection, job_id: str, now: datetime) -> Message | None:
+    """The same message once more, as if it had never been tried."""
+    db.execute(
+        "UPDATE outbox SET due_at = ?, delivered_at = NULL, error = NULL, attempts = 0 WHERE job_id = ?",
+        (from_time(now), job_id),
+    )
+    return job_message(db, job_id)
 
 
 def due_messages(db: sqlite3.Connection, now: datetime, limit: int) -> list[Message]:

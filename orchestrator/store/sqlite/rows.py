@@ -100,10 +100,22 @@ def from_job(job: Job) -> dict[str, Any]:
         "model": job.model,
         "params": from_json(dict(job.params)),
         "price": job.price,
-        "status": job.status.value,
         "created_at": from_time(job.created_at),
         "idempotency_key": job.idempotency_key,
         "request_digest": job.request_digest,
+        "webhook_url": job.webhook_url,
+        **from_progress(job),
+    }
+
+
+def from_progress(job: Job) -> dict[str, Any]:
+    """What may change of a job."""
+    return {
+        "status": job.status.value,
+        "started_at": job.started_at and from_time(job.started_at),
+        "finished_at": job.finished_at and from_time(job.finished_at),
+        "error_code": job.error and job.error.code,
+        "error_message": job.error and job.error.message,
     }
 
 
@@ -123,6 +135,8 @@ def to_job(row: sqlite3.Row) -> Job:
         error=None if code is None else JobError(code=code, message=row["error_message"]),
         idempotency_key=row["idempotency_key"],
         request_digest=row["request_digest"],
+        webhook_url=row["webhook_url"],
+        removed_at=to_time_or_none(row["removed_at"]),
     )
 
 
@@ -267,4 +281,5 @@ def to_message(row: sqlite3.Row) -> Message:
         attempts=row["attempts"],
         delivered_at=to_time_or_none(row["delivered_at"]),
         error=row["error"],
+        job_id=row["job_id"],
     )

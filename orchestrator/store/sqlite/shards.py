@@ -9,7 +9,7 @@ from datetime import datetime
 
 from orchestrator.errors import NotFound
 from orchestrator.jobs import Attempt, JobRecord, JobStatus, Output, Shard, ShardStatus, Usage
-from orchestrator.store.sqlite import alerts, usage, wallet
+from orchestrator.store.sqlite import alerts, outbox, usage, wallet
 from orchestrator.store.sqlite.jobs import existing_job, save
 from orchestrator.store.sqlite.rows import (
     from_attempt,
@@ -96,6 +96,7 @@ def _finish_job(db: sqlite3.Connection, record: JobRecord, now: datetime) -> Non
     save(db, job)
     wallet.settle(db, job.id, job.price, now)
     usage.count_job(db, replace(record, job=job), now)
+    outbox.post_job(db, job, now)
     alerts.check(db, job.account_id, now)
 
 

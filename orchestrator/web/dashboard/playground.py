@@ -20,6 +20,7 @@ from orchestrator.web.bodies import read_fields
 from orchestrator.web.dashboard.presets import preset_sizes
 from orchestrator.web.dashboard.sessions import Sessions
 from orchestrator.web.delivery import Delivery
+from orchestrator.web.dialects import pixel_factory
 from orchestrator.web.jobs import job_view
 from orchestrator.web.queries import limit
 from pricing.tariff import Tariff
@@ -60,7 +61,9 @@ class Playground:
         """The models that the key may use, with all that their forms need."""
         key = await self._sessions.key(request, Scope.READ)
         models = [model for model in self._service.catalog if key.may_use(model.id)]
-        return web.json_response({"models": [model_view(model, self._service.tariff) for model in models]})
+        tariff = self._service.tariff
+        views = [model_view(model, tariff) for model in models]
+        return web.json_response({"models": views, "default": pixel_factory.DEFAULT_MODEL})
 
     async def quote(self, request: web.Request) -> web.Response:
         """The price of `{"model": ..., "params": {...}}`."""

@@ -36,8 +36,10 @@ def _size(ratio: Fraction, usual: tuple[int, int], sides: tuple[Integer, Integer
         if near and size[0] <= width.maximum and size[1] <= height.maximum:
             return size
     # Rounded down, so that the area stays within what the model can do.
-    wide = min(isqrt(int(usual[0] * usual[1] * ratio)), width.maximum, int(height.maximum * ratio))
-    return _on_grid(wide, width), _on_grid(int(wide / ratio), height)
+    area = usual[0] * usual[1]
+    wide = min(isqrt(int(area * ratio)), width.maximum, int(height.maximum * ratio))
+    high = min(isqrt(int(area / ratio)), height.maximum, int(width.maximum / ratio))
+    return _on_grid(wide, width), _on_grid(high, height)
 
 
 def _on_grid(side: int, spec: Integer) -> int:

@@ -8,7 +8,7 @@ the model's manifest declares as a parameter goes to the model.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from orchestrator.catalog import Catalog, Model, parse_size
 from orchestrator.catalog.parameters import Integer
 from orchestrator.errors import InvalidRequest
+from orchestrator.jobs import Output
 from orchestrator.service import GenerationRequest
+from orchestrator.web.delivery import Encoding
 from orchestrator.web.dialects.routing import Task, placed
 
 #: Who edits where the caller names no model: the first of these, and then of all others, that takes what
@@ -59,7 +61,9 @@ class ImageBody(Body):
     model: str | None = Field(None, description="Id or alias of a model.")
     n: int | None = Field(None, description="Number of results.")
     size: str | None = Field(None, description="WIDTHxHEIGHT; `auto` leaves it to the model.")
-    quality: Quality | None = Field(None, description="Share of the model's usual steps, unless `steps` is set.")
+    quality: Quality | None = Field(
+        None, description="Share of the model's usual steps, unless `steps` is set."
+    )
     response_format: Literal["b64_json", "url"] | None = Field(None, description="Default: b64_json.")
     output_format: Literal["png", "jpeg", "webp"] | None = Field(None, description="Default: png.")
     output_compression: int | None = Field(
@@ -79,26 +83,35 @@ class ImageBody(Body):
         return self.response_format == "url"
 
     @property
-    def content_type(self) -> str | None:
+    def encoding(self) -> Encoding | None:
         """What pictures shall be delivered as; None: as the model makes them."""
-        return f"image/{self.output_format}" if self.output_format else None
+        if self.output_format is None:
+            return None
+        best = 100 if self.output_compression is None else self.output_compression
+        return Encoding(f"image/{self.output_format}", None if self.output_format == "png" else max(1, best))
 
 
-class EditBody(ImageBody):
+class PicturesBody(ImageBody):
+    """What requests have in common that may come with pictures."""
+
+    image: Picture | list[Picture] | None = Field(None, description="One picture or several.")
+    images: list[Picture] | None = Field(None, description="The same, or more of them.")
+    mask: Picture | None = Field(None, description="Of the picture's size; what is transparent is replaced.")
+
+    def given_pictures(self) -> list[str | bytes]:
+        """Raises InvalidRequest."""
+        first = self.image if isinstance(self.image, list) else [] if self.image is None else [self.image]
+        return [given_picture(picture, "image") for picture in (*first, *(self.images or ()))]
+
+    def given_mask(self) -> dict[str, str | bytes]:
+        """Raises InvalidRequest."""
+        return {} if self.mask is None else {"mask": given_picture(self.mask, "mask")}
+
+
+class EditBody(PicturesBody):
     """`POST /images/edits`."""
 
     prompt: str | None = Field(None, description="What to change.")
-    image: Picture | list[Picture] | None = Field(None, description="One picture or several.")
-    images: list[Picture] | None = Field(None, description="The same in a JSON body.")
-    mask: Picture | None = Field(None, description="Of the picture's size; what is transparent is replaced.")
-
-    @property
-    def pictures(self) -> list[Picture]:
-        if self.images:
-            return self.images
-        if self.image is None:
-            return []
-        return self.image if isinstance(self.image, list) else [self.image]
 
 
 class VariationBody(ImageBody):
@@ -121,16 +134,15 @@ def parse(kind: type[AnyBody], fields: Mapping[str, Any], *, form: bool) -> AnyB
         raise InvalidRequest(f"`{name}` {reason}", code=f"invalid_{name}", param=name) from error
 
 
-def to_edit(body: EditBody, catalog: Catalog, *, form: bool, idempotency_key: str | None) -> GenerationRequest:
+def to_edit(
+    body: EditBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
+) -> GenerationRequest:
     """What an edit asks for, of the model it names or of one that can do it. Raises InvalidRequest."""
-    if not body.pictures:
+    pictures, mask = body.given_pictures(), body.given_mask()
+    if not pictures:
         raise InvalidRequest("`image` is required", code="missing_image", param="image")
-    pictures = [given_picture(picture, "image") for picture in body.pictures]
-    mask = None if body.mask is None else given_picture(body.mask, "mask")
-    model = Task(pictures=len(pictures), mask=mask is not None).assign(catalog, body.model, EDITORS)
-    params = to_params(body, model, form=form) | placed(model, pictures)
-    if mask is not None:
-        params["mask"] = mask
+    model = Task(pictures=len(pictures), mask=bool(mask)).assign(catalog, body.model, EDITORS)
+    params = to_params(body, model, form=form) | placed(model, pictures) | mask
     return GenerationRequest(model=model.id, params=params, idempotency_key=idempotency_key)
 
 
@@ -161,6 +173,7 @@ def given_picture(picture: Picture, name: str) -> str | bytes:
 
 def to_params(body: ImageBody, model: Model, *, form: bool) -> dict[str, Any]:
     """The model's parameters among the fields of a body. Raises InvalidRequest."""
+    _check_manner(body, model)
     given = {name: value for name, value in body if value is not None and name not in _CONTROL}
     params = {name: value for name, value in given.items() if name in model.parameters or name == "n"}
     if form:
@@ -170,6 +183,27 @@ def to_params(body: ImageBody, model: Model, *, form: bool) -> dict[str, Any]:
 
 #: Fields that say how to ask and to answer, whatever a model may call its parameters.
 _CONTROL = frozenset(ImageBody.model_fields) - {"n"} | {"image", "images", "mask"}
+
+
+def _check_manner(body: ImageBody, model: Model) -> None:
+    """Raises InvalidRequest where pictures are asked for in a way that they do not come in."""
+    if model.makes_video and (body.stream or body.output_format):
+        field = "stream" if body.stream else "output_format"
+        raise InvalidRequest(
+            f"`{field}` is for pictures, and {model.id} makes video", code=f"invalid_{field}", param=field
+        )
+    if body.stream and body.urls:
+        raise InvalidRequest(
+            "A stream carries its pictures: `response_format` must be b64_json",
+            code="invalid_response_format",
+            param="response_format",
+        )
+    if body.output_compression not in (None, 100) and body.output_format in (None, "png"):
+        raise InvalidRequest(
+            "`output_compression` is for jpeg and webp",
+            code="invalid_output_compression",
+            param="output_compression",
+        )
 
 
 def _from_form(model: Model, name: str, value: Any) -> Any:
@@ -212,3 +246,22 @@ def _background(body: ImageBody, model: Model) -> dict[str, str]:
             f"{model.id} makes no transparent background", code="unsupported_background", param="background"
         )
     return {}
+
+
+def look(body: ImageBody, outputs: Sequence[Output]) -> dict[str, str]:
+    """What an answer says of its pictures; nothing of films."""
+    if not outputs or not outputs[0].content_type.startswith("image/"):
+        return {}
+    first = outputs[0]
+    return {
+        "background": "transparent" if body.background == "transparent" else "opaque",
+        "output_format": body.output_format or first.content_type.removeprefix("image/"),
+        "quality": told_quality(body),
+        "size": f"{first.width}x{first.height}",
+    }
+
+
+def told_quality(body: ImageBody) -> str:
+    """The quality in the words of answers."""
+    words = {None: "medium", "auto": "medium", "standard": "medium", "hd": "high"}
+    return words.get(body.quality, body.quality or "medium")

@@ -6,66 +6,68 @@ from calendar import timegm
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.catalog import Catalog, Model, parse_size
-from orchestrator.errors import InvalidRequest, ServiceError
+from pydantic import Field
+
+from orchestrator.catalog import Catalog, Model
+from orchestrator.errors import ServiceError
 from orchestrator.jobs import Job, JobRecord
 from orchestrator.service import GenerationRequest
+from orchestrator.web.dialects.openai import ImageBody, PicturesBody, look, to_params
+from orchestrator.web.dialects.routing import check_count, max_pictures, placed
 from pricing.money import to_cents
 from pricing.tariff import Tariff
 
 DEFAULT_MODEL = "flux-1-schnell"
-DEFAULT_FORMAT = "b64_json"
-FORMATS = ("b64_json", "url")
 
-#: Fields that go to the model as they are. All others (OpenAI's `user`, `quality`, `style`, ...) are
-#: tolerated and mean nothing here.
-MODEL_FIELDS = (
-    "prompt",
-    "negative_prompt",
-    "n",
-    "steps",
-    "cfg_scale",
-    "seed",
-    "num_frames",
-    "fps",
-    "image",
-)
-#: Fields that a form can only send as text.
-NUMBERS = ("n", "steps", "cfg_scale", "seed", "num_frames", "fps")
+NO_TOKENS: Mapping[str, Any] = {
+    "input_tokens": 0,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+    "output_tokens": 0,
+    "total_tokens": 0,
+}
 
 
-def to_request(fields: Mapping[str, Any], *, form: bool, idempotency_key: str | None) -> GenerationRequest:
+class GenerationBody(PicturesBody):
+    """`POST /images/generations`: what the document and OpenAI's SDKs name. Further parameters of the model's
+    manifest are taken under their names there."""
+
+    prompt: str | None = Field(None, description="What to make; may be empty where it is not used.")
+    negative_prompt: str | None = Field(None, description="What to avoid.")
+    steps: int | None = Field(None, description="Number of denoising steps.")
+    cfg_scale: int | float | None = Field(None, description="How closely the result follows the prompt.")
+    seed: int | None = Field(None, description="Same seed and parameters, same result.")
+    num_frames: int | None = Field(None, description="Video only: number of frames.")
+    fps: int | None = Field(None, description="Video only: frames per second.")
+
+
+def to_request(
+    body: GenerationBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
+) -> GenerationRequest:
     """What a body asks for. Raises InvalidRequest where it can not even be understood."""
-    params = {name: fields[name] for name in MODEL_FIELDS if fields.get(name) is not None}
-    if form:
-        params = {name: _from_form(name, value) for name, value in params.items()}
-    params |= _size(fields.get("size"))
-    return GenerationRequest(model=_model(fields), params=params, idempotency_key=idempotency_key)
+    model = catalog[body.model or DEFAULT_MODEL]
+    params = to_params(body, model, form=form)
+    pictures = body.given_pictures()
+    check_count(model, len(pictures) if max_pictures(model) else 0)
+    params |= placed(model, pictures)
+    if "mask" in model.parameters:
+        params |= body.given_mask()
+    return GenerationRequest(model=model.id, params=params, idempotency_key=idempotency_key)
 
 
-def wants_url(fields: Mapping[str, Any]) -> bool:
-    """Whether the answer shall name URLs instead of carrying the files. Raises InvalidRequest."""
-    wanted = fields.get("response_format") or DEFAULT_FORMAT
-    if wanted not in FORMATS:
-        raise InvalidRequest(
-            "`response_format` must be b64_json or url",
-            code="invalid_response_format",
-            param="response_format",
-        )
-    return bool(wanted == "url")
-
-
-def to_response(record: JobRecord, model: Model, data: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def to_response(
+    record: JobRecord, model: Model, body: ImageBody, data: Sequence[Mapping[str, str]]
+) -> dict[str, Any]:
     """The answer to a finished generation; `data` has one item per output."""
     return {
         "created": int(record.job.created_at.timestamp()),
         "data": list(data),
+        **look(body, record.outputs),
         "usage": usage(record, model),
     }
 
 
 def usage(record: JobRecord, model: Model) -> dict[str, Any]:
-    """What was made and what it cost."""
+    """What was made and what it cost. Nothing is counted in tokens, but SDKs expect them."""
     job, outputs = record.job, record.outputs
     size = f"{outputs[0].width}x{outputs[0].height}" if outputs and outputs[0].width else None
     return {
@@ -75,6 +77,7 @@ def usage(record: JobRecord, model: Model) -> dict[str, Any]:
         "steps": job.params.get("steps", model.default_steps),
         "duration_ms": duration_ms(job),
         "cost_cents": to_cents(job.price),
+        **NO_TOKENS,
     }
 
 
@@ -115,34 +118,3 @@ def to_error(error: ServiceError) -> tuple[int, dict[str, Any]]:
         code, param = "invalid_size", "size"
     body = {"message": error.message, "type": error.type, "code": code, "param": param}
     return error.status, {"error": body | error.details}
-
-
-def _model(fields: Mapping[str, Any]) -> str:
-    model = fields.get("model")
-    if model is None:
-        return DEFAULT_MODEL
-    if not isinstance(model, str):
-        raise InvalidRequest("`model` must be a string", code="invalid_model", param="model")
-    return model
-
-
-def _size(size: object) -> dict[str, int]:
-    """`auto`, as newer SDKs say it, leaves the size to the model."""
-    if size is None or size == "auto":
-        return {}
-    width, height = parse_size(size)
-    return {"width": width, "height": height}
-
-
-def _from_form(name: str, value: Any) -> Any:
-    """Numbers from text; what is none stays as it is, and the model refuses it."""
-    if name not in NUMBERS or not isinstance(value, str):
-        return value
-    try:
-        return int(value)
-    except ValueError:
-        pass
-    try:
-        return float(value)
-    except ValueError:
-        return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from orchestrator.catalog import Catalog, Model
@@ -33,13 +34,14 @@ class Task:
         if name is not None:
             self._check(catalog[name])
             return catalog[name]
-        first = [catalog[other] for other in preferred if other in catalog]
-        for model in (*first, *catalog):
+        for model in chain((catalog[other] for other in preferred if other in catalog), catalog):
             if self._fits(model):
                 return model
         with_mask = " with a mask" if self.mask else ""
         raise InvalidRequest(
-            f"No model here takes {self.pictures} picture(s){with_mask}", code="unsupported_image", param="image"
+            f"No model here takes {self.pictures} picture(s){with_mask}",
+            code="unsupported_image",
+            param="image",
         )
 
     def _fits(self, model: Model) -> bool:
@@ -55,17 +57,11 @@ class Task:
 
     def _check(self, model: Model) -> None:
         """Raises InvalidRequest."""
-        most = max_pictures(model)
-        if most == 0 or any(output.media != "image" for output in model.outputs):
+        if max_pictures(model) == 0 or any(output.media != "image" for output in model.outputs):
             raise InvalidRequest(
                 f"{model.id} makes no pictures out of pictures", code="unsupported_model", param="model"
             )
-        if self.pictures > most:
-            raise InvalidRequest(
-                f"{model.id} takes at most {most} picture(s), not {self.pictures}",
-                code="too_many_images",
-                param="image",
-            )
+        check_count(model, self.pictures)
         if self.mask and "mask" not in model.parameters:
             raise InvalidRequest(f"{model.id} takes no mask", code="unsupported_mask", param="mask")
 
@@ -74,6 +70,17 @@ def max_pictures(model: Model) -> int:
     """How many input pictures a request to the model may have, masks aside."""
     single, several = model.parameters.get("image"), model.parameters.get("images")
     return int(isinstance(single, Image)) + (several.max_items if isinstance(several, Images) else 0)
+
+
+def check_count(model: Model, pictures: int) -> None:
+    """Raises InvalidRequest."""
+    most = max_pictures(model)
+    if pictures > most:
+        raise InvalidRequest(
+            f"{model.id} takes at most {most} picture(s), not {pictures}",
+            code="too_many_images",
+            param="image",
+        )
 
 
 def placed(model: Model, pictures: Sequence[str | bytes]) -> dict[str, Any]:

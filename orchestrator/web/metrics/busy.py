@@ -41,8 +41,9 @@ class BusyClock:
 
     def missed(self, shard_id: str, now: float) -> None:
         """An attempt came to nothing; if it was the one that ran, the instance was busy with it."""
-        begun = self._running_since() if next(iter(self._given), None) == shard_id else now
-        self._end(shard_id, begun, now)
+        if next(iter(self._given), None) == shard_id:
+            self._end(shard_id, self._running_since(), now)
+        self._given.pop(shard_id, None)
         self._free_since = None
 
     def away(self) -> None:

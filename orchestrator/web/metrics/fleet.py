@@ -79,10 +79,10 @@ def jobs(unfinished: Iterable[Active]) -> Iterator[Metric]:
 
 
 def instances(rows: Sequence[Row]) -> Iterator[Metric]:
-    about = InfoMetricFamily("pixelfactory_instance", "What the instance is", labels=["instance"])
-    states = _gauge("instance_state", "1 for the state that the instance is in", "instance", "state")
+    about = InfoMetricFamily("pixelfactory_instance", "What the instance is", labels=["instance_id"])
+    states = _gauge("instance_state", "1 for the state that the instance is in", "instance_id", "state")
     restarts = CounterMetricFamily(
-        "pixelfactory_instance_restarts", "Starts of its process beyond the first", labels=["instance"]
+        "pixelfactory_instance_restarts", "Starts of its process beyond the first", labels=["instance_id"]
     )
     for row in rows:
         info = row.info
@@ -99,7 +99,7 @@ def instances(rows: Sequence[Row]) -> Iterator[Metric]:
 
 
 def _by_instance(name: str, meaning: str, values: Mapping[str, float | None]) -> GaugeMetricFamily:
-    gauge = _gauge(name, meaning, "instance")
+    gauge = _gauge(name, meaning, "instance_id")
     for instance_id, value in values.items():
         if value is not None:
             gauge.add_metric([instance_id], value)

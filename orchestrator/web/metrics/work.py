@@ -39,31 +39,33 @@ class WorkMetrics:
         def count(name: str, meaning: str, *labels: str) -> Counter:
             return Counter(f"pixelfactory_{name}", meaning, labels, registry=registry)
 
-        def time(name: str, meaning: str, label: str, buckets: tuple[float, ...]) -> Histogram:
+        def measure(name: str, meaning: str, label: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"pixelfactory_{name}", meaning, [label], buckets=buckets, registry=registry)
 
         self._jobs = count("jobs_finished", "Jobs that came to an end", "model", "status")
         self._job_errors = count("job_errors", "Jobs that failed, by the reason", "model", "code")
-        self._retries = count("retries", "Attempts of shards after their first", "instance")
-        self._failures = count("attempt_failures", "Attempts that came to nothing", "instance", "kind")
-        self._gpu_seconds = count("gpu_seconds", "Time that prompts ran", "instance")
+        self._retries = count("retries", "Attempts of shards after their first", "instance_id")
+        self._failures = count("attempt_failures", "Attempts that came to nothing", "instance_id", "kind")
+        self._gpu_seconds = count("gpu_seconds", "Time that prompts ran", "instance_id")
         self._stored = count("stored_bytes", "Outputs of finished jobs put into the object store", "model")
         self._captured = count("captured_usd", "Money taken for finished jobs", "model")
         self._released = count("released_usd", "Money given back for jobs that were not done", "model")
-        self._wait = time(
+        self._wait = measure(
             "wait_seconds", "From the acceptance of a job to the begin of a prompt", "model", WORK_BUCKETS
         )
-        self._run = time("run_seconds", "Prompts from begin to end, loading included", "model", WORK_BUCKETS)
-        self._load = time(
+        self._run = measure(
+            "run_seconds", "Prompts from begin to end, loading included", "model", WORK_BUCKETS
+        )
+        self._load = measure(
             "load_seconds",
             "What prompts that found their model not in memory took beyond the others",
             "model",
             WORK_BUCKETS,
         )
-        self._gap = time(
+        self._gap = measure(
             "idle_gap_seconds",
             "Between two prompts of an instance, the later one's job being there already",
-            "instance",
+            "instance_id",
             GAP_BUCKETS,
         )
 

@@ -1,23 +1,15 @@
 // The form of a model, made from the parameters of its manifest.
 
 import { el } from "./dom.js";
-import { words } from "./format.js";
+import { label } from "./format.js";
 import { DropZone } from "./pictures.js";
 
-const LABELS = {
-  cfg_scale: "CFG scale",
-  fps: "Frames per second",
-  image: "Input picture",
-  images: "Reference pictures",
-  num_frames: "Frames",
-};
 // Shown at once; everything else waits under "Advanced settings".
 const PLAIN = new Set(["prompt", "negative_prompt", "num_frames", "fps"]);
 const PICTURES = new Set(["image", "images"]);
 // What JavaScript's numbers hold exactly. Larger seeds are for the API.
 const MAX_SEED = Number.MAX_SAFE_INTEGER;
 
-const label = (name) => LABELS[name] ?? words(name);
 const filled = (text) => (text === "" ? undefined : text);
 
 // A control has a `node`, an `input` to put the cursor in, `get` (undefined: not given) and `set`.
@@ -32,19 +24,25 @@ export class Fields {
     }
     if (model.max_n > 1) this.controls.set("n", choice("n", "Images", upTo(model.max_n), changed));
     this.#addShapes(changed);
+    this.#addLength();
   }
 
+  // What everybody sees; pictures first, since a model that takes one starts from it.
   get main() {
-    const first = [...this.controls].filter(([name]) => this.#isPlain(name)).map(([, control]) => control.node);
-    return [...first, ...[this.shapes, this.controls.get("n")].filter(Boolean).map((control) => control.node)];
+    const needed = this.pictures.filter((control) => control.required);
+    const plain = [...this.controls].filter(([name]) => this.#isPlain(name)).map(([, control]) => control);
+    const all = new Set([...needed, ...plain, this.shapes, this.controls.get("n")].filter(Boolean));
+    return [...all].map((control) => control.node);
   }
 
   get advanced() {
     return [...this.controls].filter(([name]) => name !== "n" && !this.#isPlain(name)).map(([, control]) => control.node);
   }
 
+  // A prompt that is not required, as an upscaler's, hardly matters.
   #isPlain(name) {
-    return PLAIN.has(name) || PICTURES.has(this.model.parameters[name]?.type);
+    const spec = this.model.parameters[name];
+    return name === "prompt" ? spec.required : PLAIN.has(name) || PICTURES.has(spec?.type);
   }
 
   get pictures() {
@@ -72,6 +70,7 @@ export class Fields {
       if (control && !control.zone && value !== null) control.set(value);
     }
     this.shapes?.follow();
+    this.length?.();
   }
 
   // Words and pictures stay when another model is chosen; numbers are each model's own.
@@ -104,15 +103,31 @@ export class Fields {
     shapes.follow();
     this.shapes = shapes;
   }
+
+  // How long the film will be.
+  #addLength() {
+    const [frames, fps] = [this.controls.get("num_frames"), this.controls.get("fps")];
+    if (!frames || !fps) return;
+    const length = el("p", { className: "hint" });
+    const tell = () => (length.textContent = `${(frames.get() / fps.get()).toFixed(1)} seconds`);
+    for (const control of [frames, fps]) control.node.addEventListener("input", tell);
+    fps.node.append(length);
+    this.length = tell;
+    tell();
+  }
 }
 
 const upTo = (last) => Array.from({ length: last }, (_, index) => index + 1);
 
 // `box` is what holds the input, where it is not alone.
 function field(name, input, description, box = input) {
+  const title = el("label", { htmlFor: input.id, textContent: label(name) });
+  const node = el("div", { className: "field" }, title, box);
+  if (PLAIN.has(name)) return node;
   const hint = el("p", { className: "hint", textContent: description, id: `${input.id}-hint` });
   input.setAttribute("aria-describedby", hint.id);
-  return el("div", { className: "field" }, el("label", { htmlFor: input.id, textContent: label(name) }), box, hint);
+  node.append(hint);
+  return node;
 }
 
 function text(name, spec) {
@@ -120,7 +135,7 @@ function text(name, spec) {
   const long = name.endsWith("prompt");
   const input = spec.choices.length
     ? el("select", { id }, ...spec.choices.map((value) => el("option", { value, textContent: value })))
-    : el(long ? "textarea" : "input", { id, maxLength: spec.max_length, rows: name === "prompt" ? 4 : 2 });
+    : el(long ? "textarea" : "input", { id, maxLength: spec.max_length, rows: name === "prompt" ? 4 : 2, placeholder: spec.description });
   input.value = spec.default ?? "";
   input.required = spec.required;
   return { node: field(name, input, spec.description), input, get: () => filled(input.value), set: (value) => (input.value = value) };

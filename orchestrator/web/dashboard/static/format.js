@@ -21,5 +21,13 @@ export function since(iso) {
   return seconds < 86400 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86400)} d`;
 }
 
-// `cfg_scale` as `Cfg scale`.
-export const words = (name) => (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");
+const LABELS = {
+  cfg_scale: "CFG scale",
+  fps: "Frames per second",
+  image: "Input picture",
+  images: "Reference pictures",
+  num_frames: "Frames",
+};
+
+// What people call a parameter.
+export const label = (name) => LABELS[name] ?? (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");

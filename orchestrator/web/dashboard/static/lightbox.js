@@ -1,7 +1,7 @@
 // One result, large, with what it was made from.
 
 import { byId, el } from "./dom.js";
-import { dollars, when, words } from "./format.js";
+import { dollars, label, when } from "./format.js";
 import { isImage, viewer } from "./tiles.js";
 
 const HIDDEN = new Set(["prompt", "n", "width", "height"]);
@@ -46,7 +46,7 @@ export class Lightbox {
     if (output.width) facts.push(["Size", `${output.width} × ${output.height}`]);
     for (const [param, value] of Object.entries(job.params)) {
       if (HIDDEN.has(param) || value === null || value === "" || typeof value === "object") continue;
-      facts.push([words(param), param === "seed" ? String(BigInt(value) + BigInt(index)) : String(value)]);
+      facts.push([label(param), param === "seed" ? String(BigInt(value) + BigInt(index)) : String(value)]);
     }
     facts.push(["Cost", dollars(job.costUsd) + (job.shards.total > 1 ? ` for ${job.shards.total}` : "")]);
     facts.push(["Made", when(job.finishedAt)]);

@@ -145,9 +145,9 @@ async function start() {
   }
   // A file that misses the drop zone must not replace the page.
   for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
-  [{ models }] = await Promise.all([api("GET", "models"), showAccount()]);
-  showModels();
-  choose(select.value);
+  const [offer] = await Promise.all([api("GET", "models"), showAccount()]);
+  models = offer.models;
+  choose((models.find((model) => model.id === offer.default) ?? models[0]).id);
   const names = new Map(models.map((model) => [model.id, model.name]));
   gallery = new Gallery(names, { finished: showAccount, reuse, use });
   await gallery.load();

@@ -1,0 +1,52 @@
+"""What may come in, as the settings have it: which addresses are fetched, which words are refused."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from orchestrator.media.fetch import FetchRules
+from orchestrator.media.objects import ObjectStore
+from orchestrator.moderation import (
+    EndpointAccess,
+    Moderation,
+    ModerationEndpoint,
+    Policy,
+    WordFileError,
+    WordLists,
+)
+from orchestrator.settings import Settings, SettingsError
+
+
+def fetch_rules(settings: Settings, objects: ObjectStore) -> FetchRules:
+    """Inputs come from the public Internet, and from among our own outputs wherever those are kept."""
+    return FetchRules(
+        allow_private=settings.allow_private_urls,
+        seconds=settings.input_url_seconds,
+        own=objects.addresses_below("outputs/"),
+    )
+
+
+async def open_moderation(settings: Settings, stack: AsyncExitStack) -> Moderation:
+    """The policies that are configured, for as long as `stack` lives. Raises SettingsError."""
+    policies: list[Policy] = []
+    if settings.moderation_file:
+        policies.append(_load_words(settings.moderation_file))
+    if settings.moderation_url:
+        key = settings.moderation_key
+        access = EndpointAccess(
+            url=settings.moderation_url,
+            key=key.get_secret_value() if key else None,
+            model=settings.moderation_model,
+            seconds=settings.moderation_seconds,
+            fail_open=settings.moderation_fail_open,
+        )
+        policies.append(await stack.enter_async_context(ModerationEndpoint(access)))
+    return Moderation(policies)
+
+
+def _load_words(file: Path) -> WordLists:
+    try:
+        return WordLists.load(file)
+    except WordFileError as error:
+        raise SettingsError(f"PIXELFACTORY_MODERATION_FILE: {error}") from error

@@ -1,0 +1,112 @@
+"""The catalogue as its directory has it: read again whenever a file of a model changes.
+
+What requests and jobs hold are models, which never change; a new catalogue only decides what comes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.catalog import Catalog, CatalogError, Model, model_folders
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+_FILES = ("model.toml", "graph.json", "nodes.json")
+
+#: Path, time of the last change in nanoseconds and bytes of every file.
+Fingerprint = frozenset[tuple[str, int, int]]
+Accept = Callable[[Model], None]
+
+
+class LiveCatalog:
+    """The models of one directory, at any moment. `start` and `stop` frame its watching."""
+
+    def __init__(self, directory: Path, accept: Accept, poll_seconds: float = POLL_SECONDS) -> None:
+        """Reads the directory. `accept` raises CatalogError for a model that may not be offered.
+
+        Raises CatalogError where there is no such directory, or not one right model in it.
+        """
+        self._directory = directory
+        self._accept = accept
+        self._poll_seconds = poll_seconds
+        self._listeners: list[Callable[[], None]] = []
+        self._watching: asyncio.Task[None] | None = None
+        self._seen = fingerprint(directory)
+        self.catalog, self.refused = Catalog([]).refreshed(directory, accept)
+        if self.refused and not self.catalog:
+            raise self.refused[0]
+        self._tell_refused(())
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Calls `listener` after each change."""
+        self._listeners.append(listener)
+
+    def start(self) -> None:
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        if self._watching:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
+
+    async def _watch(self) -> None:
+        before = self._seen
+        while True:
+            await asyncio.sleep(self._poll_seconds)
+            now = await asyncio.to_thread(fingerprint, self._directory)
+            # Only what has come to rest is read: an editor or a copy may be half done.
+            if now == before != self._seen:
+                self._seen = now
+                await self._refresh()
+            before = now
+
+    async def _refresh(self) -> None:
+        try:
+            new, refused = await asyncio.to_thread(
+                self.catalog.refreshed, self._directory, self._accept
+            )
+        except CatalogError as error:
+            log.error("the models stay as they are: %s", error)
+            return
+        old, self.catalog = self.catalog, new
+        known, self.refused = self.refused, refused
+        self._tell_refused(tuple(map(str, known)))
+        for line in changes(old, new):
+            log.info("%s", line)
+        for listener in self._listeners:
+            listener()
+
+    def _tell_refused(self, told: tuple[str, ...]) -> None:
+        for error in self.refused:
+            if str(error) not in told:
+                log.error("refused: %s", error)
+
+
+def fingerprint(directory: Path) -> Fingerprint:
+    """What tells one state of the directory from another; of no directory it is empty."""
+    found: set[tuple[str, int, int]] = set()
+    with suppress(CatalogError):
+        for folder in model_folders(directory):
+            for name in _FILES:
+                with suppress(OSError):
+                    stat = (folder / name).stat()
+                    found.add((f"{folder.name}/{name}", stat.st_mtime_ns, stat.st_size))
+    return frozenset(found)
+
+
+def changes(old: Catalog, new: Catalog) -> Iterator[str]:
+    """One line for each model that came, went or is another now."""
+    before, after = ({model.id: model.digest for model in catalog} for catalog in (old, new))
+    for id in sorted(before.keys() | after.keys()):
+        if id not in before:
+            yield f"{id} is offered, version {after[id][:12]}"
+        elif id not in after:
+            yield f"{id} is withdrawn"
+        elif before[id] != after[id]:
+            yield f"{id} is now version {after[id][:12]}, no longer {before[id][:12]}"

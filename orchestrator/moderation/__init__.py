@@ -1,0 +1,21 @@
+"""What callers may ask pictures of: policies that look at the words of a request before it costs anything.
+
+Nothing is refused unless the operator says so: with a file of words and patterns, with the address of a
+moderation service, or with both.
+"""
+
+from __future__ import annotations
+
+from orchestrator.moderation.endpoint import EndpointAccess, ModerationEndpoint
+from orchestrator.moderation.policy import Finding, Moderation, Policy
+from orchestrator.moderation.words import WordFileError, WordLists
+
+__all__ = [
+    "EndpointAccess",
+    "Finding",
+    "Moderation",
+    "ModerationEndpoint",
+    "Policy",
+    "WordFileError",
+    "WordLists",
+]

@@ -1,0 +1,97 @@
+"""A generation as a stream: the sampler's unfinished pictures while it works, then the finished ones."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from orchestrator.errors import ServiceError, Unavailable
+from orchestrator.events import JobChanged, ShardPreview, ShardProgress
+from orchestrator.jobs import JobRecord
+from orchestrator.media.errors import CorruptMedia, StoreError
+from orchestrator.service import Service
+from orchestrator.web.delivery import Delivery, Encoding, encoded
+from orchestrator.web.dialects import pixel_factory
+from orchestrator.web.dialects.openai import ImageBody
+from orchestrator.web.dialects.openai_events import Partials, Topic, completed_event, partial_event
+from orchestrator.web.results import cancelled_with_caller, job_headers, succeeded
+from orchestrator.web.streaming import EventStream, event_stream
+
+log = logging.getLogger(__name__)
+
+#: What previews are delivered as where the caller chooses nothing.
+PNG = Encoding("image/png")
+
+
+@dataclass(frozen=True, slots=True)
+class LivePictures:
+    """One answer of events, in OpenAI's words."""
+
+    service: Service
+    delivery: Delivery
+    body: ImageBody
+    topic: Topic
+
+    async def tell(self, request: web.Request, record: JobRecord) -> web.StreamResponse:
+        """The whole answer. What goes wrong after its head is sent is its last event."""
+        async with event_stream(request, job_headers(record)) as (response, stream):
+            try:
+                async with cancelled_with_caller(self.service, record):
+                    done = succeeded(await self._show_partials(stream, record))
+                await self._show_results(stream, done)
+            except (ServiceError, StoreError) as error:
+                await stream.send("error", _error_event(error))
+        return response
+
+    async def _show_partials(self, stream: EventStream, record: JobRecord) -> JobRecord:
+        """Shows what there is to see until the job is finished. Raises Unavailable."""
+        partials = Partials(self.body.partial_images or 0)
+        with self.service.events.subscribe(record.job.id) as subscription:
+            # Read again: what happened before the subscription is in the store, the rest will be told.
+            record = await self.service.get(record.job.account_id, record.job.id)
+            if record.job.finished:
+                return record
+            async for event in subscription:
+                match event:
+                    case JobChanged(record=changed) if changed.job.finished:
+                        return changed
+                    case ShardProgress(index=index, value=value, maximum=maximum):
+                        partials.progress(index, value / maximum if maximum else 0.0)
+                    case ShardPreview(index=index):
+                        await self._show(stream, record, event, partials.take(index))
+        raise Unavailable("The service is shutting down", code="shutting_down", retry_after=5)
+
+    async def _show(
+        self, stream: EventStream, record: JobRecord, preview: ShardPreview, number: int | None
+    ) -> None:
+        if number is None:
+            return
+        try:
+            data = await (self.body.encoding or PNG).apply(preview.data)
+        except CorruptMedia as error:
+            log.warning("job %s: a preview is left out: %s", record.job.id, error)
+            return
+        place = (preview.index, number)
+        event = partial_event(self.topic, self.body, record.job, place, self.service.clock())
+        await stream.send(event["type"], event | {"b64_json": await encoded(data)})
+
+    async def _show_results(self, stream: EventStream, record: JobRecord) -> None:
+        usage = pixel_factory.usage(record, self.service.catalog[record.job.model])
+        items = await self.delivery.items(record.outputs, urls=False, encoding=self.body.encoding)
+        created = {"created_at": int(self.service.clock().timestamp())}
+        if record.simulated:
+            created["simulated"] = True
+        for index, (output, item) in enumerate(zip(record.outputs, items, strict=True)):
+            event = completed_event(self.topic, self.body, output, index, usage)
+            await stream.send(event["type"], event | created | item)
+        await self.service.count_sent(record)
+
+
+def _error_event(error: ServiceError | StoreError) -> dict[str, Any]:
+    if isinstance(error, StoreError):
+        log.error("a stream ends early: %s", error)
+        error = Unavailable("The object store is away", code="store_unavailable")
+    return {"type": "error", **pixel_factory.to_error(error)[1]}

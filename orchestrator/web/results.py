@@ -1,0 +1,61 @@
+"""From an accepted job to its result: waiting for it, and giving it up with the caller who goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from orchestrator.errors import GenerationFailed, InvalidRequest, Unavailable
+from orchestrator.jobs import JobRecord, JobStatus
+from orchestrator.service import Service
+
+JOB = "X-PixelFactory-Job"
+SIMULATED = "X-PixelFactory-Simulated"
+MAX_IDEMPOTENCY_KEY = 255
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """The caller's `Idempotency-Key`. Raises InvalidRequest."""
+    given = request.headers.get("Idempotency-Key")
+    if given is not None and not 0 < len(given) <= MAX_IDEMPOTENCY_KEY:
+        raise InvalidRequest(
+            f"`Idempotency-Key` must have 1 to {MAX_IDEMPOTENCY_KEY} characters",
+            code="invalid_idempotency_key",
+            param="Idempotency-Key",
+        )
+    return given
+
+
+def job_headers(record: JobRecord) -> dict[str, str]:
+    """What every answer about a generation carries."""
+    return {JOB: record.job.id} | ({SIMULATED: "true"} if record.simulated else {})
+
+
+@asynccontextmanager
+async def cancelled_with_caller(service: Service, record: JobRecord) -> AsyncIterator[None]:
+    """A caller who goes away, or whom we can not serve to the end, gives the job up, unless an idempotency
+    key says that it will ask again."""
+    try:
+        yield
+    except (asyncio.CancelledError, ConnectionError, Unavailable):
+        if record.job.idempotency_key is None:
+            await asyncio.shield(service.cancel(record.job.id))
+        raise
+
+
+async def finished(service: Service, record: JobRecord) -> JobRecord:
+    """The job once it has succeeded. Raises GenerationFailed, Unavailable."""
+    async with cancelled_with_caller(service, record):
+        return succeeded(await service.wait(record.job.id))
+
+
+def succeeded(record: JobRecord) -> JobRecord:
+    """The finished job. Raises GenerationFailed where it came to nothing."""
+    if record.job.status is JobStatus.SUCCEEDED:
+        return record
+    if record.job.error:
+        raise GenerationFailed(record.job.error.message, code=record.job.error.code)
+    raise GenerationFailed("The job was cancelled", code="cancelled")

@@ -1,0 +1,49 @@
+"""Server-sent events: one answer in pieces, kept alive while there is nothing to tell."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from aiohttp import web
+
+#: Seconds of silence after which proxies on the way might think the connection dead.
+HEARTBEAT = 15.0
+HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class EventStream:
+    """The sending side."""
+
+    def __init__(self, response: web.StreamResponse) -> None:
+        self._response = response
+
+    async def send(self, name: str, data: Mapping[str, Any]) -> None:
+        """One event. Raises ConnectionError where nobody listens any more."""
+        text = await asyncio.to_thread(json.dumps, data)
+        await self._response.write(f"event: {name}\ndata: {text}\n\n".encode())
+
+    async def keep_alive(self) -> None:
+        """Says nothing, again and again."""
+        with suppress(ConnectionError):
+            while True:
+                await asyncio.sleep(HEARTBEAT)
+                await self._response.write(b": still here\n\n")
+
+
+@asynccontextmanager
+async def event_stream(
+    request: web.Request, headers: Mapping[str, str]
+) -> AsyncIterator[tuple[web.StreamResponse, EventStream]]:
+    """An answer that has begun: from here on, errors can only be events."""
+    response = web.StreamResponse(headers={**HEADERS, **headers})
+    await response.prepare(request)
+    stream = EventStream(response)
+    beat = asyncio.create_task(stream.keep_alive())
+    try:
+        yield response, stream
+    finally:
+        beat.cancel()

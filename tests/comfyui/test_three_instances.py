@@ -1,0 +1,185 @@
+"""Three real ComfyUI servers under our supervision, killed, stopped and restarted under load.
+
+One test, because three starts take a while: callers come one after the other with a mixed load, and each
+waits for its job, while an operator's bad day takes its course.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import itertools
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+from PIL import Image
+
+from tests.comfyui.real_server import installation
+from tests.running import ROOT, Service, pixelfactory, running
+from tests.scrape import scrape
+
+INSTALL = installation()
+pytestmark = [
+    pytest.mark.comfyui,
+    pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
+    pytest.mark.xdist_group("three-instances"),
+]
+PATH = "/api/v1/images/generations"
+CALLERS = 8
+CREDIT = 500.0
+#: How long anything may take that heals by itself.
+PATIENCE_SECONDS = 80.0
+
+
+def picture(size: int) -> str:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((size, size)).convert("RGB").save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+#: What callers ask for in turn; none needs weights.
+MIX: tuple[dict[str, Any], ...] = (
+    {"model": "test-image", "prompt": "a colour", "size": "512x512", "n": 2},
+    {"model": "test-video", "prompt": "two colours", "size": "320x256", "num_frames": 17},
+    {"model": "test-image", "prompt": "a colour", "size": "2048x2048"},
+    {"model": "test-upscale", "prompt": "", "image": picture(256)},
+    {"model": "test-i2v", "prompt": "a picture", "size": "256x256", "num_frames": 17, "image": picture(300)},
+)
+
+
+@dataclass
+class Crowd:
+    """Callers who come again until they are told that it is over."""
+
+    http: aiohttp.ClientSession
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    #: What became of every job, by its id.
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    async def call(self) -> None:
+        while not self.over.is_set():
+            number = next(self.numbers)
+            job = await self._submit(number, MIX[number % len(MIX)])
+            self.done[job] = await self._finished(job)
+
+    async def _submit(self, number: int, body: dict[str, Any]) -> str:
+        seed = {"seed": number} if body["model"] in ("test-image", "test-video") else {}
+        headers = {"Prefer": "respond-async", "Idempotency-Key": f"call-{number}"}
+        async with self.http.post(PATH, json=body | seed, headers=headers) as response:
+            assert response.status == 202, await response.text()
+            return str((await response.json())["jobId"])
+
+    async def _finished(self, job: str) -> dict[str, Any]:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                async with self.http.get(f"/api/v1/jobs/{job}") as response:
+                    view = dict(await response.json())
+                if view["status"] not in ("pending", "processing"):
+                    return view
+                await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def callers(crowd: Crowd) -> AsyncIterator[None]:
+    """They come while the block lasts; after it, all have what they came for."""
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(CALLERS):
+            tasks.create_task(crowd.call())
+        yield
+        crowd.over.set()
+
+
+@pytest.fixture
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    data = tmp_path_factory.mktemp("three")
+    environment = {
+        "PIXELFACTORY_COMFYUI_DIR": str(INSTALL),
+        "PIXELFACTORY_CPU_INSTANCES": "3",
+        "PIXELFACTORY_WORKFLOWS_DIR": str(ROOT / "tests" / "workflows"),
+        "PIXELFACTORY_MODELS_DIR": str(data / "models"),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    with running(Service(data, (), environment)) as started:
+        yield started
+
+
+async def rows(service: Service) -> dict[str, dict[str, Any]]:
+    async with service.client(service.admin_token) as http, http.get("/admin/v1/instances") as response:
+        return {row["id"]: row for row in (await response.json())["instances"]}
+
+
+async def until(service: Service, instance_id: str, condition: Callable[[dict[str, Any]], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            row = (await rows(service))[instance_id]
+            if condition(row):
+                return
+            await asyncio.sleep(0.1)
+
+
+async def until_ready(service: Service, instance_id: str, restarts: int = 0) -> None:
+    await until(service, instance_id, lambda row: (row["state"], row["restarts"]) == ("ready", restarts))
+
+
+async def until_it_works(service: Service, instance_id: str) -> psutil.Process:
+    """Its process, as soon as it has a prompt running and one waiting."""
+    await until(service, instance_id, lambda row: len(row["shards"]) == 2)
+    port = (await rows(service))[instance_id]["url"].rsplit(":", 1)[1]
+    assert service.process is not None
+    children = psutil.Process(service.process.pid).children(recursive=True)
+    return next(child for child in children if port in child.cmdline())
+
+
+def restart(service: Service, instance_id: str) -> subprocess.CompletedProcess[str]:
+    words = ("instances", "restart", instance_id, "--url", service.url)
+    return pixelfactory(*words, data_dir=service.data_dir)
+
+
+async def bad_day(service: Service) -> None:
+    """One is stopped, one is killed, and one is restarted by the operator, each with work under way."""
+    stopped = await until_it_works(service, "cpu-1")
+    stopped.send_signal(signal.SIGSTOP)
+    (await until_it_works(service, "cpu-0")).kill()
+    await until_ready(service, "cpu-0", restarts=1)
+    await until_it_works(service, "cpu-2")
+    await asyncio.to_thread(restart, service, "cpu-2")
+    await until_ready(service, "cpu-2", restarts=1)
+    # What the stopped one had is given up and runs elsewhere; then it wakes and finds nobody waiting for it.
+    await until(service, "cpu-1", lambda row: row["state"] == "down" and not row["shards"])
+    stopped.send_signal(signal.SIGCONT)
+    await until_ready(service, "cpu-1")
+    await until_it_works(service, "cpu-1")
+
+
+async def test_nothing_is_lost_and_everything_is_charged_once(service: Service) -> None:
+    for number in range(3):
+        await until_ready(service, f"cpu-{number}")
+    async with service.client(service.key(f"{CREDIT:.2f}")) as http:
+        crowd = Crowd(http)
+        async with callers(crowd):
+            await bad_day(service)
+        jobs = crowd.done
+        assert len(jobs) >= 5 * len(MIX)
+        assert {view["status"] for view in jobs.values()} == {"completed"}
+        assert not any(view["simulated"] for view in jobs.values())
+        async with http.get("/api/v1/billing/balance") as response:
+            wallet = await response.json()
+        cost = sum(view["costUsd"] for view in jobs.values())
+        assert (wallet["held_usd"], wallet["balance_usd"]) == (0.0, pytest.approx(CREDIT - cost, abs=1e-6))
+    found = await scrape(service)
+    assert found.value("pixelfactory_jobs_finished_total", status="succeeded") == len(jobs)
+    assert found.value("pixelfactory_captured_usd_total") == pytest.approx(cost, abs=1e-6)
+    for number in range(3):
+        lost = found.value(
+            "pixelfactory_attempt_failures_total", instance_id=f"cpu-{number}", kind="instance_gone"
+        )
+        assert lost >= 1, f"cpu-{number} had no work when it was struck"

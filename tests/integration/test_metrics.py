@@ -1,0 +1,213 @@
+"""What Prometheus gets: every name that is documented, dashboarded or alerted on, and true numbers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.deploy_files import UP, asked, documented, documented_of_the_process, expressions
+from tests.running import Service, running
+from tests.scrape import Scrape, scrape, status
+
+PATH = "/api/v1/images/generations"
+SMALL = {"prompt": "a cat", "size": "512x512"}
+#: What only a machine with a GPU can tell.
+OF_GPUS = {f"pixelfactory_gpu_{name}" for name in ("utilisation_ratio", "temperature_celsius", "power_watts")}
+WAIT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Load:
+    """What was asked of a service, and what it said before, while and after it worked."""
+
+    before: Scrape
+    meanwhile: Scrape
+    after: Scrape
+    #: Bytes of all outputs of succeeded jobs.
+    stored: int
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.2"}
+    data = tmp_path_factory.mktemp("metrics")
+    with running(Service(data, ("--simulate", "2"), environment)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def load(service: Service) -> Load:
+    return asyncio.run(_load(service))
+
+
+async def _load(service: Service) -> Load:
+    """Ten jobs that succeed, one of them on its second try; one that is cancelled, one that fails."""
+    instances = await _ready(service)
+    async with service.client(service.key("10.00")) as http:
+        before = await scrape(service)
+        await _break(instances[:1], "crash", 1)
+        jobs = [await _submit(http, "flux-1-schnell", n=2, seed=seed) for seed in range(6)]
+        jobs += [await _submit(http, "sdxl-1.0", seed=seed) for seed in range(4)]
+        given_up = await _submit(http, "flux-1-dev", steps=50)
+        for _ in range(2):
+            async with http.delete(f"/api/v1/jobs/{given_up}") as response:
+                assert (await response.json())["status"] == "cancelled"
+        meanwhile = await scrape(service)
+        done = [await _finished(http, job) for job in jobs]
+        assert {view["status"] for view in done} == {"completed"}
+        stored = [await _size(url) for view in done for url in view["output"]["images"]]
+        await _break(await _ready(service), "node_error", 10)
+        assert (await _finished(http, await _submit(http, "flux-1-schnell")))["status"] == "failed"
+        return Load(before, meanwhile, await scrape(service), sum(stored))
+
+
+async def _ready(service: Service) -> list[str]:
+    """URLs of the instances, once all are ready."""
+    async with asyncio.timeout(WAIT_SECONDS), service.client(service.admin_token) as http:
+        while True:
+            async with http.get("/admin/v1/instances") as response:
+                rows = (await response.json())["instances"]
+            if all(row["state"] == "ready" for row in rows):
+                return [row["url"] for row in rows]
+            await asyncio.sleep(0.05)
+
+
+async def _break(instances: list[str], kind: str, count: int) -> None:
+    async with aiohttp.ClientSession() as http:
+        for url in instances:
+            async with http.post(f"{url}/simulator/faults", json={"kind": kind, "count": count}) as response:
+                assert response.status == 200
+
+
+async def _submit(http: aiohttp.ClientSession, model: str, **more: Any) -> str:
+    body = {**SMALL, "model": model, **more}
+    async with http.post(PATH, json=body, headers={"Prefer": "respond-async"}) as response:
+        assert response.status == 202, await response.text()
+        return str((await response.json())["jobId"])
+
+
+async def _finished(http: aiohttp.ClientSession, job: str) -> dict[str, Any]:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            async with http.get(f"/api/v1/jobs/{job}") as response:
+                view = dict(await response.json())
+            if view["status"] not in ("pending", "processing"):
+                return view
+            await asyncio.sleep(0.05)
+
+
+async def _size(url: str) -> int:
+    async with aiohttp.request("GET", url) as response:
+        return len(await response.read())
+
+
+def test_everything_documented_is_there_and_nothing_else(load: Load) -> None:
+    rows, families = documented(), load.after.families
+    ours = {name for name in families if name.startswith("pixelfactory_")}
+    assert ours == set(rows)
+    for name in ours:
+        assert (families[name].type, families[name].documentation) == (rows[name].type, rows[name].meaning)
+    assert documented_of_the_process() == set(families) - ours
+
+
+def test_labels_are_those_that_are_documented(load: Load) -> None:
+    found = load.after.labels() | load.meanwhile.labels()
+    for row in documented().values():
+        series = f"{row.name}_count" if row.type == "histogram" else row.name
+        if row.name not in OF_GPUS:
+            assert found[series] == row.labels, series
+
+
+def test_everything_asked_for_has_a_value_after_some_load(load: Load) -> None:
+    found = load.after.labels() | load.meanwhile.labels()
+    for expression in expressions():
+        for one in asked(expression):
+            if one.name not in OF_GPUS | {UP}:
+                # Prometheus adds the job by itself.
+                assert one.labels - {"le", "job"} <= found[one.name], expression
+
+
+def test_jobs_are_counted_once(load: Load) -> None:
+    after = load.after
+    assert after.value("pixelfactory_jobs_finished_total", status="succeeded") == 10
+    assert after.value("pixelfactory_jobs_finished_total", model="flux-1-schnell", status="succeeded") == 6
+    assert after.value("pixelfactory_jobs_finished_total", status="cancelled") == 1
+    assert after.value("pixelfactory_jobs_finished_total", status="failed") == 1
+    assert after.value("pixelfactory_job_errors_total", model="flux-1-schnell", code="node_failed") == 1
+    assert after.value("pixelfactory_jobs_unfinished") == 0
+
+
+def test_money_is_that_of_the_wallet(load: Load, service: Service) -> None:
+    captured = load.after.value("pixelfactory_captured_usd_total")
+    (account,) = {row["account"] for row in service.run("keys", "list")}
+    wallet = service.run("wallet", "show", account)
+    assert captured == pytest.approx(10.0 - wallet["balance_usd"], abs=1e-9)
+    assert captured > 0
+    assert load.after.value("pixelfactory_released_usd_total") > 0
+    assert load.meanwhile.value("pixelfactory_held_usd") == pytest.approx(captured, abs=1e-9)
+    assert load.after.value("pixelfactory_held_usd") == 0
+
+
+def test_bytes_are_those_of_the_files(load: Load) -> None:
+    assert load.after.value("pixelfactory_stored_bytes_total") == load.stored > 0
+
+
+def test_runs_are_timed_and_counted(load: Load) -> None:
+    after = load.after
+    for name in ("run", "wait"):
+        assert after.value(f"pixelfactory_{name}_seconds_count", model="flux-1-schnell") == 12
+        assert after.value(f"pixelfactory_{name}_seconds_count", model="sdxl-1.0") == 4
+    assert after.value("pixelfactory_run_seconds_sum") == pytest.approx(
+        after.value("pixelfactory_gpu_seconds_total")
+    )
+    loads = after.value("pixelfactory_load_seconds_count")
+    assert 2 <= loads < 16, "both models were loaded, and not for each run"
+    gaps = after.value("pixelfactory_idle_gap_seconds_count")
+    assert 0 < gaps < 16
+
+
+def test_trouble_is_counted_where_it_happened(load: Load) -> None:
+    after = load.after
+    assert after.value("pixelfactory_attempt_failures_total", kind="node_failed") == 4
+    assert after.value("pixelfactory_attempt_failures_total", instance_id="sim-0", kind="instance_gone") >= 1
+    assert after.value("pixelfactory_retries_total") >= 4
+    assert after.value("pixelfactory_instance_restarts_total", instance_id="sim-0") == 1
+    assert after.value("pixelfactory_instance_restarts_total", instance_id="sim-1") == 0
+
+
+def test_the_queue_is_seen_while_it_is_there(load: Load) -> None:
+    assert load.meanwhile.value("pixelfactory_shards_waiting") > 0
+    assert load.meanwhile.value("pixelfactory_oldest_wait_seconds") > 0
+    assert load.meanwhile.value("pixelfactory_jobs_unfinished") == 10
+    assert load.meanwhile.value("pixelfactory_instance_shards", instance_id="sim-1") == 2
+    assert load.after.value("pixelfactory_shards_waiting") == 0
+
+
+def test_every_instance_is_in_exactly_one_state(load: Load) -> None:
+    for instance_id in ("sim-0", "sim-1"):
+        assert load.after.value("pixelfactory_instance_state", instance_id=instance_id) == 1
+        assert load.after.value("pixelfactory_instance_info", instance_id=instance_id) == 1
+        assert 0 < load.after.value("pixelfactory_instance_busy_ratio", instance_id=instance_id) <= 1
+        assert load.after.value("pixelfactory_instance_models_held", instance_id=instance_id) >= 1
+        used = load.after.value("pixelfactory_instance_vram_used_bytes", instance_id=instance_id)
+        assert 0 < used < load.after.value("pixelfactory_instance_vram_total_bytes", instance_id=instance_id)
+
+
+def test_counters_never_go_back(load: Load) -> None:
+    for name, family in load.before.families.items():
+        for sample in family.samples if family.type == "counter" else ():
+            assert load.after.value(sample.name, **sample.labels) >= sample.value, name
+
+
+async def test_metrics_can_be_kept_from_the_public(tmp_path: Path) -> None:
+    environment = {"PIXELFACTORY_PUBLIC_METRICS": "false"}
+    with running(Service(tmp_path / "data", ("--simulate", "1"), environment)) as service:
+        assert await status(service, None) == 401
+        assert await status(service, "wrong") == 401
+        assert (await scrape(service, service.admin_token)).value("pixelfactory_instance_info") == 1

@@ -1,0 +1,181 @@
+"""What an operator does to running instances, by the command line and the admin API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.running import Service, pixelfactory, running
+
+PATH = "/api/v1/images/generations"
+SLOW = {"model": "flux-1-dev", "prompt": "a cat", "size": "1024x1024", "steps": 30}
+WAIT_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.2"}
+    data = tmp_path_factory.mktemp("operations")
+    with running(Service(data, ("--simulate", "2"), environment)) as started:
+        yield started
+
+
+def instances(service: Service, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return pixelfactory("instances", *words, "--url", service.url, data_dir=service.data_dir, check=check)
+
+
+async def rows(service: Service) -> dict[str, dict[str, Any]]:
+    async with service.client(service.admin_token) as http, http.get("/admin/v1/instances") as response:
+        return {row["id"]: row for row in (await response.json())["instances"]}
+
+
+async def until(service: Service, condition: Callable[[dict[str, dict[str, Any]]], bool]) -> dict[str, Any]:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            found = await rows(service)
+            if condition(found):
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def all_ready(service: Service) -> None:
+    await until(service, lambda found: all(row["state"] == "ready" for row in found.values()))
+
+
+async def submit(http: aiohttp.ClientSession, **more: Any) -> str:
+    headers = {"Prefer": "respond-async"}
+    async with http.post(PATH, json={**SLOW, **more}, headers=headers) as response:
+        assert response.status == 202, await response.text()
+        return str((await response.json())["jobId"])
+
+
+async def finished(http: aiohttp.ClientSession, job: str) -> dict[str, Any]:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while True:
+            async with http.get(f"/api/v1/jobs/{job}") as response:
+                view = dict(await response.json())
+            if view["status"] not in ("pending", "processing"):
+                return view
+            await asyncio.sleep(0.05)
+
+
+async def test_a_row_tells_what_runs_what_waits_and_how_it_is_doing(service: Service) -> None:
+    await all_ready(service)
+    async with service.client(service.key("1.00")) as http:
+        job = await submit(http, n=4)
+        found = await until(service, lambda found: all(len(row["shards"]) == 2 for row in found.values()))
+        for row in found.values():
+            running_, waiting = row["shards"]
+            assert (running_["state"], waiting["state"]) == ("running", "waiting")
+            for shard in row["shards"]:
+                assert (shard["job"], shard["model"], shard["attempt"]) == (job, "flux-1-dev", 1)
+                assert 0 <= shard["age_seconds"] < WAIT_SECONDS
+            assert row["models_held"] == ["flux-1-dev"]
+            assert (row["failures"], row["restarts"]) == (0, 0)
+            assert row["started_at"] > "2020"
+            # A simulated instance has memory, but no card to ask for the rest.
+            assert 0 < row["vram_used"] < row["vram_total"]
+            assert (row["utilisation"], row["temperature"], row["power"]) == (None, None, None)
+        table = instances(service, "list")
+        assert table.stdout.count("sim-") == 2
+        assert (await finished(http, job))["status"] == "completed"
+    found = await rows(service)
+    assert all(0 < row["busy"] <= 1 for row in found.values())
+    listed = json.loads(instances(service, "list", "--json").stdout)
+    assert [row["id"] for row in listed] == ["sim-0", "sim-1"]
+    assert set(listed[0]) == set(found["sim-0"])
+
+
+async def test_a_drained_instance_ends_its_work_and_gets_no_more(service: Service) -> None:
+    await all_ready(service)
+    async with service.client(service.key("1.00")) as http:
+        first = await submit(http, n=4)
+        await until(service, lambda found: len(found["sim-0"]["shards"]) == 2)
+        assert instances(service, "drain", "sim-0").stdout == "sim-0: draining\n"
+        second = await submit(http, n=2)
+        found = await until(service, lambda found: not found["sim-0"]["shards"])
+        assert found["sim-0"]["state"] == "draining"
+        for job in (first, second):
+            assert (await finished(http, job))["status"] == "completed"
+        assert (await rows(service))["sim-0"]["failures"] == 0
+        assert json.loads(instances(service, "resume", "sim-0", "--json").stdout)["state"] == "ready"
+        third = await submit(http, n=2)
+        await until(service, lambda found: len(found["sim-0"]["shards"]) > 0)
+        assert (await finished(http, third))["status"] == "completed"
+
+
+async def test_a_restarted_instance_loses_no_job(service: Service) -> None:
+    await all_ready(service)
+    async with service.client(service.key("1.00")) as http:
+        job = await submit(http, n=4)
+        await until(service, lambda found: len(found["sim-1"]["shards"]) == 2)
+        before = (await rows(service))["sim-1"]
+        instances(service, "restart", "sim-1")
+        found = await until(service, lambda found: found["sim-1"]["restarts"] == before["restarts"] + 1)
+        assert found["sim-1"]["url"] != before["url"]
+        view = await finished(http, job)
+        assert (view["status"], len(view["output"]["images"])) == ("completed", 4)
+        async with http.get("/api/v1/billing/ledger") as response:
+            kinds = [entry["kind"] for entry in (await response.json())["entries"]]
+        assert kinds == ["capture", "hold", "credit"]
+    await all_ready(service)
+    assert (await rows(service))["sim-1"]["failures"] == 0, "a restart by an operator is none"
+
+
+async def test_the_log_of_an_instance(service: Service) -> None:
+    await all_ready(service)
+    url = (await rows(service))["sim-0"]["url"]
+    assert f"simulated instance on {url}" in instances(service, "log", "sim-0").stdout
+    shown = json.loads(instances(service, "log", "sim-0", "-n", "1", "--json").stdout)
+    assert (shown["id"], len(shown["lines"])) == ("sim-0", 1)
+
+
+def test_what_can_not_be_done_is_said_in_one_line(service: Service) -> None:
+    for words in (("drain", "gpu-9"), ("restart", "gpu-9"), ("log", "gpu-9")):
+        done = instances(service, *words, check=False)
+        assert (done.returncode, done.stderr) == (1, "error: There is no instance 'gpu-9'\n")
+    nobody = pixelfactory("instances", "list", "--url", "http://127.0.0.1:1", check=False)
+    assert nobody.returncode == 1
+    assert nobody.stderr.startswith("error: no answer from the service:")
+    assert nobody.stderr.count("\n") == 1
+
+
+async def test_another_server_is_not_taken_for_the_service(service: Service) -> None:
+    url = (await rows(service))["sim-0"]["url"]
+    done = pixelfactory("instances", "list", "--url", url, data_dir=service.data_dir, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: the service answered with status 404\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "instances"),
+        ("GET", "instances/sim-0"),
+        ("GET", "instances/sim-0/log"),
+        ("POST", "instances/sim-0/drain"),
+        ("GET", "queue"),
+    ],
+)
+async def test_a_customer_is_no_operator(service: Service, key: str, method: str, path: str) -> None:
+    for secret in (None, key):
+        async with service.client(secret) as http, http.request(method, f"/admin/v1/{path}") as response:
+            assert response.status == 401
+            assert (await response.json())["error"]["code"] == "invalid_admin_token"
+
+
+async def test_an_adopted_instance_is_not_ours_to_restart(service: Service, tmp_path: Path) -> None:
+    url = (await rows(service))["sim-0"]["url"]
+    with running(Service(tmp_path / "data", ("--instances", url))) as other:
+        await all_ready(other)
+        done = instances(other, "restart", "adopted-0", check=False)
+        assert done.returncode == 1
+        assert "adopted-0 is adopted: restart it where it was started" in done.stderr
+        assert instances(other, "log", "adopted-0").stdout == ""
+        assert (await rows(other))["adopted-0"]["state"] == "ready"

@@ -8,6 +8,7 @@ from datetime import datetime
 from orchestrator.errors import InvalidRequest
 from orchestrator.keys import digest, new_key, shown
 from orchestrator.store import Account, Key, KeyLimits, Store
+from pricing.ledger import Balance
 from pricing.plans import Plan, Plans, period
 
 SIGN_UP = "sign-up"
@@ -47,6 +48,11 @@ class Accounts:
             await self._store.renew(account.id, plan.monthly_micros, start, now)
             self._months[account.id] = start
 
+    async def balance(self, account: Account) -> Balance:
+        """What the account has now, this month's allowance included."""
+        await self.renew(account)
+        return await self._store.balance(account.id)
+
     def now(self) -> datetime:
         return self._clock()
 
@@ -61,7 +67,7 @@ class Accounts:
         """A further key of an account, and its secret, which nobody will see again. Raises NotFound."""
         secret = new_key()
         key = await self._store.add_key(
-            account_id, digest(secret), shown(secret), name, self._clock(), limits
+            account_id, digest(secret), shown(secret), name, self._clock(), limits=limits
         )
         return key, secret
 

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import ceil
 from pathlib import Path
 
@@ -19,18 +19,22 @@ from comfy_instances.choice import RunComfyUI, Simulate, choose, make_fleet
 from comfy_instances.fleet import Fleet
 from comfy_instances.gpus import discover
 from comfy_instances.installation import find_install
+from comfy_instances.profiles import load_profiles
 from orchestrator.accounts import Accounts
+from orchestrator.capability import Kits
 from orchestrator.catalog import Catalog
 from orchestrator.dispatcher import Dispatcher
 from orchestrator.events import EventHub
+from orchestrator.expiry import CleanUp, Expiry
 from orchestrator.intake import fetch_rules, open_moderation
+from orchestrator.live_catalog import LiveCatalog
 from orchestrator.media.embedded import EmbeddedS3
 from orchestrator.media.fetch import Downloads
 from orchestrator.media.inputs import ImageLimits
 from orchestrator.media.objects import ObjectStore, S3Access
 from orchestrator.moderation import Moderation
 from orchestrator.outputs import Outputs
-from orchestrator.pricelists import load_costs, load_plans, load_prices
+from orchestrator.pricelists import check_priced, load_book, load_costs, load_plans, load_prices
 from orchestrator.runner import Runner
 from orchestrator.scheduler import Scheduler
 from orchestrator.service import Service
@@ -39,6 +43,7 @@ from orchestrator.settlement import Settlement
 from orchestrator.store import SqliteStore, Store
 from orchestrator.web.admin import Admin
 from orchestrator.web.admin_accounts import AdminAccounts
+from orchestrator.web.admin_models import AdminModels
 from orchestrator.web.admin_money import AdminMoney
 from orchestrator.web.alerts import Alerts
 from orchestrator.web.app import make_app
@@ -53,6 +58,7 @@ from orchestrator.web.metrics import Metrics
 from orchestrator.web.models import Models
 from orchestrator.web.payments import Payments
 from orchestrator.web.public import Public
+from orchestrator.web.videos import Videos
 from orchestrator.webhooks import WebhookSender
 from pricing.book import TariffBook
 from pricing.plans import Plans
@@ -116,9 +122,10 @@ def kept_secret(file: Path) -> str:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """The whole service; everything it starts ends with the context."""
-    catalog = Catalog.load(settings.workflows_dir)
-    prices, plans = load_prices(settings, catalog, now().date()), load_plans(settings)
+    prices, plans = load_book(settings), load_plans(settings)
+    live = LiveCatalog(settings.workflows_dir, lambda model: check_priced(model, prices, now().date()))
     async with AsyncExitStack() as stack:
+        moderation = await open_moderation(settings, stack)
         store = await stack.enter_async_context(opened_store(settings))
         fleet = choose_fleet(settings)
         stack.push_async_callback(fleet.stop)
@@ -129,14 +136,18 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         await objects.ensure_bucket({"inputs/": days, "outputs/": days}, patience=settings.startup_seconds)
         downloads = await stack.enter_async_context(Downloads(fetch_rules(settings, objects)))
         moderation = await open_moderation(settings, stack)
-        parts = Parts(catalog, prices, plans, store, fleet, objects, downloads, moderation)
+        parts = Parts(live, prices, plans, store, fleet, objects, downloads, moderation)
         service = wire(settings, parts)
         # The metrics listen before anything begins.
         app = web_app(settings, service)
         webhooks = WebhookSender(store, now, allow_private=settings.allow_private_urls)
         await webhooks.start()
         stack.push_async_callback(webhooks.stop)
+        await stack.enter_async_context(CleanUp(store, objects, service.expiry))
         await service.dispatcher.start()
+        live.subscribe(service.dispatcher.models_changed)
+        live.start()
+        stack.push_async_callback(live.stop)
         stack.push_async_callback(service.dispatcher.stop, 0.0)
         yield Running(app=app, service=service, drain_seconds=settings.drain_seconds)
 
@@ -145,7 +156,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 class Parts:
     """What a service is made of, each chosen already."""
 
-    catalog: Catalog
+    live: LiveCatalog
     prices: TariffBook
     plans: Plans
     store: Store
@@ -162,7 +173,7 @@ def wire(settings: Settings, parts: Parts) -> Service:
     accounts = Accounts(parts.store, parts.plans, now)
     runner = Runner(
         fleet=parts.fleet,
-        catalog=parts.catalog,
+        kits=Kits(parts.fleet, {profile.name: profile.weights for profile in load_profiles()}),
         objects=parts.objects,
         outputs=Outputs(parts.objects, settings.store_patience_seconds),
         settlement=settlement,
@@ -171,6 +182,7 @@ def wire(settings: Settings, parts: Parts) -> Service:
         stall_seconds=settings.stall_seconds,
     )
     dispatcher = Dispatcher(
+        live=parts.live,
         scheduler=Scheduler(max_attempts=settings.max_attempts),
         runner=runner,
         settlement=settlement,
@@ -180,7 +192,7 @@ def wire(settings: Settings, parts: Parts) -> Service:
         max_job_seconds=settings.max_job_seconds,
     )
     return Service(
-        catalog=parts.catalog,
+        live=parts.live,
         prices=parts.prices,
         accounts=accounts,
         store=parts.store,
@@ -191,6 +203,7 @@ def wire(settings: Settings, parts: Parts) -> Service:
         limits=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
         downloads=parts.downloads,
         moderation=parts.moderation,
+        expiry=Expiry(timedelta(days=settings.output_lifetime_days), now),
         clock=now,
         random_bits=random.SystemRandom().getrandbits,
         max_wait=settings.max_wait_seconds,
@@ -201,7 +214,7 @@ def web_app(settings: Settings, service: Service) -> web.Application:
     """The HTTP side of a service."""
     token = admin_token(settings)
     metrics = Metrics(service)
-    delivery = Delivery(service.objects, settings.url_lifetime_seconds)
+    delivery = Delivery(service.objects, settings.url_lifetime_seconds, service.expiry)
     metrics_token = None if settings.public_metrics else token
     admin = Admin(service.dispatcher, metrics.rows, service.clock, token)
     secure = (settings.public_url or "").startswith("https://")
@@ -210,11 +223,13 @@ def web_app(settings: Settings, service: Service) -> web.Application:
     parts = (
         Generations(service, delivery),
         Models(service),
+        Videos(service, settings.output_lifetime_days),
         Jobs(service, delivery),
         Billing(service),
         Alerts(service, allow_private=settings.allow_private_urls),
         Payments(service, settings.payment_secret),
         AdminAccounts(service, token),
+        AdminModels(service, token),
         AdminMoney(service, load_costs(settings), token),
         admin,
         Dashboard(service, delivery, admin, sessions),

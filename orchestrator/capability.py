@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from comfy_instances.fleet import Fleet, InstanceInfo
-from orchestrator.catalog import Model
+from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.checks import check_graph
 from orchestrator.catalog.facts import NodeFacts, declared_inputs
 from orchestrator.catalog.model import EXAMPLE_IMAGE
+from orchestrator.live_catalog import LiveCatalog
+
+log = logging.getLogger(__name__)
 
 
 class AnyFile:
@@ -31,17 +36,16 @@ class Kit:
     files: Container[str] | None = None
     simulated: bool = False
 
-    def serves(self, model: Model) -> bool:
-        return not self.lacks(model)
+    def served(self, models: Iterable[Model]) -> frozenset[str] | None:
+        """Ids of those that it can serve; None for all, where nothing is known of it."""
+        return None if self.facts is None else frozenset(one.id for one in models if not self.lacks(one))
 
     def lacks(self, model: Model) -> list[str]:
         """What keeps the instance from running the model's default graph, one line each. Pure; about half
         a millisecond."""
         if self.facts is None:
             return []
-        graph = model.render(
-            model.example(), filename_prefix="check", dtypes=self.dtypes, files=self.files
-        )
+        graph = model.render(model.example(), filename_prefix="check", dtypes=self.dtypes, files=self.files)
         given: Container[str] = AnyFile() if self.simulated else {EXAMPLE_IMAGE}
         return [str(problem) for problem in check_graph(graph, self.facts, given) if not problem.harmless]
 
@@ -71,13 +75,35 @@ class Kits:
         return Kit(facts, self._dtypes.get(info.profile or "", ()), files, info.simulated)
 
 
-def served(models: Iterable[Model], kit: Kit) -> frozenset[str] | None:
-    """Ids of the models that an instance can serve; None for all, where nothing is known of it."""
-    return None if kit.facts is None else frozenset(model.id for model in models if kit.serves(model))
+class Offers:
+    """The models that each instance can serve, found out once for each kit and catalogue."""
+
+    def __init__(self, kits: Kits, live: LiveCatalog) -> None:
+        self._kits = kits
+        self._live = live
+        self._known: dict[str, tuple[Kit, Catalog, frozenset[str] | None]] = {}
+
+    def of(self, instance_id: str, in_use: Iterable[Model]) -> frozenset[str] | None:
+        """Ids; None for all, where nothing is known of the instance.
+
+        Models that were withdrawn are served to those who asked before: they are among those `in_use`.
+        """
+        kit, catalog = self._kits.of(instance_id), self._live.catalog
+        known = self._known.get(instance_id)
+        if known and known[0] is kit and known[1] is catalog:
+            return known[2]
+        withdrawn = {model.id: model for model in in_use if model.id not in catalog}
+        served = kit.served([*catalog, *withdrawn.values()])
+        self._known[instance_id] = (kit, catalog, served)
+        if served is not None:
+            log.info("%s can serve %d of %d model(s)", instance_id, len(served), len(catalog))
+        return served
 
 
 def _offered(facts: NodeFacts) -> Iterator[str]:
     """Every name that a node of the instance offers: among them are the files that it has."""
     for entry in facts.values():
-        for item in declared_inputs(entry):
-            yield from (choice for choice in item.choices or () if isinstance(choice, str))
+        # Somebody's node pack may describe itself in a way of its own; then it offers nothing to us.
+        with suppress(LookupError, TypeError, AttributeError):
+            for item in declared_inputs(entry):
+                yield from (choice for choice in item.choices or () if isinstance(choice, str))

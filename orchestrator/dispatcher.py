@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
@@ -13,10 +13,12 @@ from typing import Any
 from comfy_instances.errors import InstanceError, Stalled
 from comfy_instances.fleet import Fleet, FleetError, InstanceInfo, InstanceState
 from orchestrator.accounts import Accounts
-from orchestrator.capability import served
+from orchestrator.capability import Offers
+from orchestrator.catalog import Model
 from orchestrator.errors import ServiceError
 from orchestrator.failures import Failure, failure_of, for_caller
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, Shard, ShardStatus
+from orchestrator.live_catalog import LiveCatalog
 from orchestrator.recovery import Recovery
 from orchestrator.runner import Run, Runner
 from orchestrator.scheduler import (
@@ -55,6 +57,8 @@ class Active:
 
     job: Job
     shard: Shard
+    #: As it was when the job came in: a job is done by one version, whatever becomes of the catalogue.
+    model: Model
     attempt: Attempt | None = None
 
 
@@ -64,6 +68,7 @@ class Dispatcher:
     def __init__(
         self,
         *,
+        live: LiveCatalog,
         scheduler: Scheduler,
         runner: Runner,
         settlement: Settlement,
@@ -73,17 +78,17 @@ class Dispatcher:
         max_job_seconds: float,
     ) -> None:
         self.scheduler = scheduler
+        self._live = live
         self._runner = runner
         self._settlement = settlement
         self._store = store
         self._accounts = accounts
-        self._recovery = Recovery(runner=runner, store=store, settlement=settlement)
+        self._recovery = Recovery(live=live, runner=runner, store=store, settlement=settlement)
         self._clock = clock
         self._max_job_seconds = max_job_seconds
         self._active: dict[str, Active] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        #: What each instance said it has, and the models which that covers.
-        self._facts: dict[str, tuple[Mapping[str, Any], frozenset[str]]] = {}
+        self._offers = Offers(runner.kits, live)
         self._unsubscribe: Callable[[], None] = lambda: None
         self._ticking: asyncio.Task[None] | None = None
         self._stopping = False
@@ -144,11 +149,11 @@ class Dispatcher:
         waiting = [shard for shard in record.shards if shard.status is ShardStatus.WAITING]
         fresh = [shard for shard in waiting if shard.id not in self._active]
         try:
-            model = self._runner.catalog[record.job.model]
+            model = self._live.catalog[record.job.model]
         except ServiceError as gone:
             self._spawn(self._fail(record.job.id, JobError(code=gone.code, message=gone.message)))
             return
-        self._active |= {shard.id: Active(job=record.job, shard=shard) for shard in fresh}
+        self._active |= {shard.id: Active(job=record.job, shard=shard, model=model) for shard in fresh}
         age = (self._clock() - record.job.created_at).total_seconds()
         deadline = monotonic() + self._max_job_seconds - age
         self._feed(JobAdded(works=[work_of(record.job, shard, model, deadline, plan) for shard in fresh]))
@@ -162,26 +167,21 @@ class Dispatcher:
             if active.attempt or active.job.id != job_id
         }
 
+    def models_changed(self) -> None:
+        """The catalogue is another one: what instances can serve is told anew."""
+        for info in self.fleet.instances():
+            if info.state is InstanceState.READY:
+                self._instance_changed(info)
+
     def _instance_changed(self, info: InstanceInfo) -> None:
         match info.state:
             case InstanceState.READY:
-                models = self._served(info)
+                models = self._offers.of(info.id, (active.model for active in self._active.values()))
                 self._feed(InstanceUp(instance_id=info.id, vram=info.vram_total, models=models))
             case InstanceState.DRAINING:
                 self._feed(InstanceDown(instance_id=info.id, lost=False))
             case _:
                 self._feed(InstanceDown(instance_id=info.id))
-
-    def _served(self, info: InstanceInfo) -> frozenset[str] | None:
-        """Models that it can serve, found out once for each time it was asked what it has."""
-        facts = self.fleet.node_facts(info.id)
-        known = self._facts.get(info.id)
-        if facts is None or (known and known[0] is facts):
-            return known[1] if known else None
-        models = served(self._runner.catalog, facts, simulated=info.simulated)
-        self._facts[info.id] = (facts, models)
-        log.info("%s can serve %d of %d model(s)", info.id, len(models), len(self._runner.catalog))
-        return models
 
     def _feed(self, event: Event) -> None:
         if self._stopping:
@@ -226,8 +226,7 @@ class Dispatcher:
 
     async def _run(self, active: Active, attempt: Attempt, ended: Callable[[float | None], None]) -> None:
         if await self._settlement.begin(active.job.id, active.shard, attempt):
-            model = self._runner.catalog[active.job.model]
-            run = Run(attempt=attempt, job=active.job, shard=active.shard, model=model)
+            run = Run(attempt=attempt, job=active.job, shard=active.shard, model=active.model)
             await self._runner.run(run, ended)
 
     async def _recover(self, attempt: Attempt) -> None:

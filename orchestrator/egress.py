@@ -71,6 +71,18 @@ def is_web_url(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
 
 
+def is_receiver(url: str, *, allow_private: bool) -> bool:
+    """Whether something could be delivered to a URL; where names lead is looked at when it is."""
+    if not is_web_url(url):
+        return False
+    host = urlsplit(url).hostname or ""
+    try:
+        public = is_public(host)
+    except ValueError:
+        public = host != "localhost"
+    return public or allow_private
+
+
 def _inner(ip: IPv6Address) -> IPv4Address | None:
     """The IPv4 address that is reached by way of this one (mapped, 6to4, Teredo, NAT64)."""
     if ip in _NAT64:

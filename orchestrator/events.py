@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
-from orchestrator.jobs import Job, JobRecord
+from orchestrator.jobs import Job, JobRecord, Usage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,12 +37,14 @@ class ShardStarted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardProgress:
-    """A node of a running shard got on: `value` of `maximum` steps."""
+    """A node of a running shard began or got on: `value` of `maximum` steps."""
 
     index: int
     node: str
     value: float
     maximum: float
+    #: How much of the whole run is done, 0 to 1.
+    fraction: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +63,7 @@ class ShardRan:
     job: Job
     shard_id: str
     instance_id: str
-    #: Seconds between the instance's first and last word about the prompt.
-    seconds: float
+    usage: Usage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +80,8 @@ JobEvent = JobChanged | ShardStarted | ShardProgress | ShardPreview
 #: What those hear who watch over all work.
 WorkEvent = JobEvent | ShardRan | ShardMissed
 Observer = Callable[[WorkEvent], None]
+#: Number of jobs whose latest events are kept.
+REMEMBERED = 4096
 
 
 def _slot(event: JobEvent) -> Hashable:
@@ -123,8 +126,8 @@ class EventHub:
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, set[Subscription]] = {}
-        #: Of each job that runs: how far each of its shards ever was.
-        self._shares: dict[str, dict[int, float]] = {}
+        #: Of each job that runs: the latest event of each slot.
+        self._latest: OrderedDict[str, dict[Hashable, JobEvent]] = OrderedDict()
         self._observers: list[Observer] = []
 
     def observe(self, observer: Observer) -> None:
@@ -137,17 +140,23 @@ class EventHub:
             observer(event)
 
     def progress(self, job_id: str, shards: int) -> float:
-        """Share of a running job's steps that are done, as far as its nodes tell; 0 where nothing is known."""
-        return sum(self._shares.get(job_id, {}).values()) / max(shards, 1)
+        """Share of a running job that is done, as far as its nodes tell; 0 where nothing is known."""
+        told = (event.fraction for event in self.latest(job_id) if isinstance(event, ShardProgress))
+        return sum(told) / max(shards, 1)
+
+    def latest(self, job_id: str) -> list[JobEvent]:
+        """What a reader who comes now has missed of a job that runs, without the job itself."""
+        return list(self._latest.get(job_id, {}).values())
 
     def _note(self, job_id: str, event: JobEvent) -> None:
-        match event:
-            case JobChanged(record=record) if record.job.finished:
-                self._shares.pop(job_id, None)
-            case ShardProgress(index=index, value=value, maximum=maximum) if maximum > 0:
-                # The furthest point ever: a job with two samplers, or two attempts, does not go back.
-                shares = self._shares.setdefault(job_id, {})
-                shares[index] = max(shares.get(index, 0.0), value / maximum)
+        if isinstance(event, JobChanged):
+            if event.record.job.finished:
+                self._latest.pop(job_id, None)
+            return
+        self._latest.setdefault(job_id, {})[_slot(event)] = event
+        if len(self._latest) > REMEMBERED:
+            # A word that comes after the end of its job would stay for ever.
+            self._latest.popitem(last=False)
 
     def publish(self, job_id: str, event: JobEvent) -> None:
         self._note(job_id, event)

@@ -68,9 +68,7 @@ class LiveCatalog:
 
     async def _refresh(self) -> None:
         try:
-            new, refused = await asyncio.to_thread(
-                self.catalog.refreshed, self._directory, self._accept
-            )
+            new, refused = await asyncio.to_thread(self.catalog.refreshed, self._directory, self._accept)
         except CatalogError as error:
             log.error("the models stay as they are: %s", error)
             return

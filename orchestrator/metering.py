@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
-from comfy_instances.fleet import Fleet, InstanceInfo
+from comfy_instances.fleet import InstanceInfo
 from comfy_instances.session import NodeStarted, Progress, ProgressEvent, RunResult
 from orchestrator.catalog import Model
 from orchestrator.jobs import Usage
 
 #: Part of the class names of nodes that read weights from disk.
 _LOADER = "Loader"
+
+
+class Instances(Protocol):
+    """As much of a fleet as a meter looks at."""
+
+    def instances(self) -> Sequence[InstanceInfo]: ...
+
+    def subscribe(self, listener: Callable[[InstanceInfo], None]) -> Callable[[], None]: ...
 
 
 @dataclass(slots=True)
@@ -56,7 +64,7 @@ class Meter:
         self._peak: int | None = None
 
     @contextmanager
-    def watching(self, fleet: Fleet) -> Iterator[None]:
+    def watching(self, fleet: Instances) -> Iterator[None]:
         """Looks at the instance's memory whenever the fleet does."""
         unsubscribe = fleet.subscribe(self._see)
         try:
@@ -73,7 +81,7 @@ class Meter:
             case Progress(node=node, value=value) if self._node and self._node.id == node:
                 self._node.step(self._clock(), value)
 
-    def usage(self, result: RunResult, model: Model, fleet: Fleet) -> Usage:
+    def usage(self, result: RunResult, model: Model, fleet: Instances) -> Usage:
         """What the run has used, now that it is over."""
         self._close()
         info = next((one for one in fleet.instances() if one.id == self._instance_id), None)

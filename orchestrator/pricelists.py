@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from orchestrator.catalog import Catalog
+from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.settings import Settings, SettingsError
 from pricing.book import TariffBook
 from pricing.costs import Costs
@@ -14,16 +14,27 @@ from pricing.tariff import DEFAULT, SHIPPED
 
 def load_prices(settings: Settings, catalog: Catalog, today: date) -> TariffBook:
     """All price lists. Raises TariffError; SettingsError where ours lacks a model, today or later."""
-    book = TariffBook.load(settings.tariffs_dir or SHIPPED)
+    book = load_book(settings)
+    for model in catalog:
+        try:
+            check_priced(model, book, today)
+        except CatalogError as error:
+            raise SettingsError(str(error)) from error
+    return book
+
+
+def load_book(settings: Settings) -> TariffBook:
+    """All price lists, whatever the models. Raises TariffError."""
+    return TariffBook.load(settings.tariffs_dir or SHIPPED)
+
+
+def check_priced(model: Model, book: TariffBook, today: date) -> None:
+    """Raises CatalogError where our price list, of today or to come, has no price for the model."""
     coming = [one for one in book.tariffs if one.id == DEFAULT and one.effective > today]
     for tariff in (book.at(DEFAULT, today), *coming):
-        for model in catalog:
-            if model.price_class not in tariff:
-                raise SettingsError(
-                    f"{model.id}: price class {model.price_class!r} is not in tariff {tariff.id}"
-                    f" of {tariff.effective}"
-                )
-    return book
+        if model.price_class not in tariff:
+            reason = f"price class {model.price_class!r} is not in tariff {tariff.id} of {tariff.effective}"
+            raise CatalogError(reason, file=model.id, where="price_class")
 
 
 def load_plans(settings: Settings) -> Plans:

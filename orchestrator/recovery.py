@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from comfy_instances.fleet import Fleet, InstanceState
 from orchestrator.failures import Abandoned, failure_of
 from orchestrator.jobs import Attempt, JobRecord, Shard
+from orchestrator.live_catalog import LiveCatalog
 from orchestrator.runner import Run, Runner
 from orchestrator.settlement import Settlement
 from orchestrator.store import Store
@@ -20,6 +21,7 @@ RECOVERY_SECONDS = 15.0
 class Recovery:
     """Looks for attempts of an earlier process: settles those that are found, gives up the others."""
 
+    live: LiveCatalog
     runner: Runner
     store: Store
     settlement: Settlement
@@ -38,7 +40,7 @@ class Recovery:
         return await self.store.get_job(record.job.id)
 
     async def _follow(self, record: JobRecord, shard: Shard, attempt: Attempt) -> None:
-        model = self.runner.catalog[record.job.model]
+        model = self.live.catalog[record.job.model]
         async with asyncio.timeout(RECOVERY_SECONDS):
             await _until_reachable(self.runner.fleet, attempt.instance_id)
         if not await self.runner.resume(Run(attempt=attempt, job=record.job, shard=shard, model=model)):

@@ -13,15 +13,19 @@ from comfy_instances.fleet import Fleet
 from comfy_instances.session import (
     FileRef,
     Listener,
+    NodeStarted,
+    Note,
     Preview,
     Progress,
     ProgressEvent,
     RunResult,
     Session,
 )
-from orchestrator.catalog import Catalog, Model
+from orchestrator.capability import Kits
+from orchestrator.catalog import Model
 from orchestrator.events import EventHub, ShardPreview, ShardProgress, ShardRan
-from orchestrator.jobs import Attempt, Job, JobRecord, Shard
+from orchestrator.gauge import Gauge
+from orchestrator.jobs import Attempt, Job, JobRecord, Shard, Usage
 from orchestrator.media.objects import ObjectStore
 from orchestrator.metering import Meter
 from orchestrator.outputs import Outputs
@@ -51,7 +55,8 @@ class Runner:
     """Carries attempts through; holds no state of its own."""
 
     fleet: Fleet
-    catalog: Catalog
+    #: What each instance has to run models with.
+    kits: Kits
     objects: ObjectStore
     outputs: Outputs
     settlement: Settlement
@@ -68,9 +73,10 @@ class Runner:
         session = self.fleet.session(attempt.instance_id)
         uploaded = await self._upload(session, run)
         params = with_images(run.model, shard.params, {key: file.filename for key, file in uploaded.items()})
-        graph = run.model.render(params, filename_prefix=FILENAME_PREFIX)
+        kit = self.kits.of(attempt.instance_id)
+        graph = run.model.render(params, filename_prefix=FILENAME_PREFIX, dtypes=kit.dtypes, files=kit.files)
         watchdog, meter = Watchdog(self.patience(run)), Meter(attempt.instance_id, graph)
-        listener = self._listener(shard, watchdog.heard, meter)
+        listener = self._listener(shard, watchdog.heard, meter, Gauge(graph))
         try:
             with meter.watching(self.fleet):
                 result = await watchdog.guard(session.run(attempt.prompt_id, graph, listener))
@@ -79,9 +85,9 @@ class Runner:
         except InstanceError:
             await self.tidy(attempt, list(uploaded.values()))
             raise
-        self._tell_ran(run, result)
+        usage = self._used(run, result, meter)
         ended(result.gpu_seconds)
-        return await self._settle(run, result, meter, list(uploaded.values()))
+        return await self._settle(run, result, usage, list(uploaded.values()))
 
     def patience(self, run: Run) -> float:
         """Seconds that a run may go without a sign of progress: many times what its model needs in all."""
@@ -93,12 +99,11 @@ class Runner:
         Raises as `run` does."""
         session = self.fleet.session(run.attempt.instance_id)
         meter = Meter(run.attempt.instance_id, {})
-        listener = self._listener(run.shard, lambda: None, meter)
+        listener = self._listener(run.shard, lambda: None, meter, Gauge(run.model.source.template))
         result = await session.resume(run.attempt.prompt_id, listener)
         if result is None:
             return None
-        self._tell_ran(run, result)
-        return await self._settle(run, result, meter, [])
+        return await self._settle(run, result, self._used(run, result, meter), [])
 
     async def cancel(self, attempt: Attempt) -> None:
         """Takes the prompt off its instance, waiting or running. Raises InstanceError."""
@@ -112,19 +117,17 @@ class Runner:
         except InstanceError as error:
             log.info("could not tidy up on %s: %s", attempt.instance_id, error)
 
-    def _tell_ran(self, run: Run, result: RunResult) -> None:
-        ran = ShardRan(
-            job=run.job,
-            shard_id=run.shard.id,
-            instance_id=run.attempt.instance_id,
-            seconds=result.gpu_seconds,
-        )
+    def _used(self, run: Run, result: RunResult, meter: Meter) -> Usage:
+        """What the run has used, told to those who watch over all work before the next one begins."""
+        usage = meter.usage(result, run.model, self.fleet)
+        instance_id = run.attempt.instance_id
+        ran = ShardRan(job=run.job, shard_id=run.shard.id, instance_id=instance_id, usage=usage)
         self.events.tell(ran)
+        return usage
 
     async def _settle(
-        self, run: Run, result: RunResult, meter: Meter, uploaded: Sequence[FileRef]
+        self, run: Run, result: RunResult, usage: Usage, uploaded: Sequence[FileRef]
     ) -> JobRecord:
-        usage = meter.usage(result, run.model, self.fleet)
         session = self.fleet.session(run.attempt.instance_id)
         outputs = await self.outputs.keep(session, [output.node for output in run.model.outputs], result)
         record = await self.settlement.finish(run.attempt, outputs, usage)
@@ -144,20 +147,30 @@ class Runner:
         name = await session.upload(f"{self.token()}.{extension}", data, f"image/{extension}")
         return FileRef(filename=name, subfolder="", type="input")
 
-    def _listener(self, shard: Shard, heard: Callable[[], None], meter: Meter) -> Listener:
+    def _listener(self, shard: Shard, heard: Callable[[], None], meter: Meter, gauge: Gauge) -> Listener:
         def hear(event: ProgressEvent) -> None:
             heard()
             meter.hear(event)
-            match event:
-                case Progress(node=node, value=value, max=maximum):
-                    told: Any = ShardProgress(index=shard.index, node=node, value=value, maximum=maximum)
-                case Preview(content_type=content_type, data=data):
-                    told = ShardPreview(index=shard.index, content_type=content_type, data=data)
-                case _:
-                    return
-            self.events.publish(shard.job_id, told)
+            told = _told(shard.index, event, gauge)
+            if told:
+                self.events.publish(shard.job_id, told)
 
         return hear
+
+
+def _told(index: int, event: ProgressEvent, gauge: Gauge) -> ShardProgress | ShardPreview | None:
+    """What the readers of a job hear of an instance's word about its shard `index`."""
+    match event:
+        case NodeStarted(node=node):
+            done = gauge.begins(node)
+            return ShardProgress(index=index, node=node, value=0, maximum=1, fraction=done)
+        case Progress(node=node, value=value, max=maximum):
+            done = gauge.steps(node, value, maximum)
+            return ShardProgress(index=index, node=node, value=value, maximum=maximum, fraction=done)
+        case Preview(content_type=content_type, data=data):
+            return ShardPreview(index=index, content_type=content_type, data=data)
+        case Note():
+            return None
 
 
 def image_keys(model: Model, params: Mapping[str, Any]) -> Iterator[str]:

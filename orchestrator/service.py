@@ -5,30 +5,31 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from time import monotonic
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.accounts import Accounts
+from orchestrator.admission import check_room
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.parameters import Text
 from orchestrator.dispatcher import Dispatcher
-from orchestrator.errors import Forbidden, NotFound, ServiceError, Unavailable
+from orchestrator.errors import Blocked, Forbidden, Gone, InvalidRequest, NotFound, ServiceError, Unavailable
 from orchestrator.events import EventHub, JobChanged
-from orchestrator.jobs import Job, JobRecord, JobStatus, shards_of
+from orchestrator.expiry import Expiry
+from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, shards_of
+from orchestrator.live_catalog import LiveCatalog
 from orchestrator.masks import check_mask
 from orchestrator.media.fetch import Downloads
 from orchestrator.media.inputs import ImageLimits, InputImage, read_image
 from orchestrator.media.objects import ObjectStore, content_key
 from orchestrator.moderation import Moderation
+from orchestrator.quotes import PriceLists, work_of
 from orchestrator.settlement import Clock, Settlement
-from orchestrator.store import Account, Key, Page, Store
+from orchestrator.store import Account, Key, Message, Page, Store
 from pricing.book import TariffBook
 from pricing.tariff import DEFAULT, Quote, Tariff
-from pricing.usage import Kind, Work
 
 #: Drawn seeds stay below 2^53, so that every JSON reader gives them back exactly.
 DRAWN_SEED_BITS = 53
@@ -42,6 +43,12 @@ class GenerationRequest:
     #: Values by parameter name; pictures as base64 text, data URL, http(s) URL or bytes.
     params: Mapping[str, Any]
     idempotency_key: str | None = None
+    #: The price list that it is charged by, as far as that knows the model.
+    tariff: str = DEFAULT
+    #: Who is told when the job is finished.
+    webhook_url: str | None = None
+    #: Whether what the content policy refuses becomes a job that has failed, instead of an error.
+    keep_blocked: bool = False
     #: Kept with the job's parameters; they mean nothing to the model.
     notes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,7 +75,7 @@ class Order:
 class Service:
     """The walk of a request up to its promise; the dispatcher keeps it."""
 
-    catalog: Catalog
+    live: LiveCatalog
     prices: TariffBook
     accounts: Accounts
     store: Store
@@ -79,6 +86,7 @@ class Service:
     limits: ImageLimits
     downloads: Downloads
     moderation: Moderation
+    expiry: Expiry
     clock: Clock
     #: Gives that many random bits, as `random.getrandbits` does.
     random_bits: Callable[[int], int]
@@ -86,9 +94,19 @@ class Service:
     max_wait: float
 
     @property
+    def catalog(self) -> Catalog:
+        """The models of this moment."""
+        return self.live.catalog
+
+    @property
+    def prices_now(self) -> PriceLists:
+        """The price lists as they are today; a job keeps the price of the day it came in."""
+        return PriceLists(self.prices, self.clock().date())
+
+    @property
     def tariff(self) -> Tariff:
-        """Our price list as it is today; a job keeps the price of the day it came in."""
-        return self.prices.at(DEFAULT, self.clock().date())
+        """Our own price list of today."""
+        return self.prices_now.ours
 
     async def quote(self, request: GenerationRequest) -> Order:
         """The request as it would run, and what it would cost. Raises InvalidRequest."""
@@ -108,8 +126,9 @@ class Service:
             first[name] = read[0]
         check_mask(first.get("image"), first.get("mask"), params)
         main = first.get("image") or next(iter(first.values()), None)
-        work = _work(model, params, (main.width, main.height) if main else None)
-        return Order(model=model, params=params, images=images, quote=self.tariff.quote(work))
+        work = work_of(model, params, (main.width, main.height) if main else None)
+        quote = self.prices_now.quote(request.tariff, model, work, request.model)
+        return Order(model=model, params=params, images=images, quote=quote)
 
     async def submit(self, key: Key, request: GenerationRequest) -> JobRecord:
         """Accepts a job: when this returns it is on disk and its price is held.
@@ -125,9 +144,14 @@ class Service:
         job = self._job(key, request, order)
         known = await self.store.find_repeated(job)
         if known:
-            return known
-        await self.moderation.check(key.account.id, _texts(order))
-        self._admit(key.account.id, order.model.id)
+            return self._unexpired(known)
+        try:
+            await self.moderation.check(key.account.id, _texts(order))
+        except Blocked as error:
+            if request.keep_blocked:
+                return await self._keep_blocked(job, order.params["n"], error)
+            raise
+        check_room(self.dispatcher, key.account.id, order.model.id, self.max_wait)
         await self._keep_images(order)
         await self.accounts.renew(key.account)
         accepting = asyncio.ensure_future(self._accept(job, order.params["n"], key.account))
@@ -142,17 +166,24 @@ class Service:
             raise
 
     async def get(self, account_id: str, job_id: str) -> JobRecord:
-        """One of the account's jobs. Raises NotFound for others' jobs too."""
+        """One of the account's jobs. Raises Gone where it has expired, NotFound for others' jobs too."""
         record = await self.store.get_job(job_id)
         if record is None or record.job.account_id != account_id or record.job.removed_at is not None:
             raise NotFound("There is no such job", code="job_not_found")
-        return record
+        return self._unexpired(record)
 
     async def jobs(
-        self, account_id: str, *, limit: int, cursor: str | None, status: JobStatus | None
+        self,
+        account_id: str,
+        *,
+        limit: int,
+        cursor: str | None,
+        status: JobStatus | None,
+        model: str | None = None,
     ) -> Page[JobRecord]:
         """The account's jobs, newest first."""
-        return await self.store.list_jobs(account_id, limit, cursor, status)
+        models = None if model is None else [model]
+        return await self.store.list_jobs(account_id, limit, cursor, status, models=models)
 
     async def videos(
         self, account_id: str, *, limit: int, cursor: str | None, oldest_first: bool
@@ -171,6 +202,15 @@ class Service:
                 if isinstance(event, JobChanged) and event.record.job.finished:
                     return event.record
         raise Unavailable("The service is shutting down", code="shutting_down", retry_after=5)
+
+    async def replay_webhook(self, account_id: str, job_id: str) -> Message:
+        """Tells whom a finished job of the account names once more. Raises NotFound, InvalidRequest."""
+        job = (await self.get(account_id, job_id)).job
+        message = await self.store.replay_job_message(job.id, self.clock()) if job.finished else None
+        if message is None:
+            reason = "was given no webhook_url" if job.finished else "is not finished"
+            raise InvalidRequest(f"The job {reason}", code="no_webhook")
+        return message
 
     async def count_sent(self, record: JobRecord) -> None:
         """Notes that a caller was sent all outputs of a job through us: it shows in what the job cost."""
@@ -192,6 +232,11 @@ class Service:
         await self.cancel(job_id)
         await self.store.remove_job(job_id, self.clock())
 
+    def _unexpired(self, record: JobRecord) -> JobRecord:
+        if self.expiry.has_expired(record.job):
+            raise Gone("The job has expired, and its files are deleted")
+        return record
+
     async def _accept(self, job: Job, n: int, account: Account) -> JobRecord:
         """Stored and scheduled: never the one without the other while the process lives."""
         record, created = await self.store.add_job(job, shards_of(job, n))
@@ -199,22 +244,11 @@ class Service:
             self.dispatcher.add(record, self.accounts.plan_of(account))
         return record
 
-    def _admit(self, account_id: str, model: str) -> None:
-        """Refuses, before anything is held, what could not begin in good time. Raises Unavailable."""
-        scheduler = self.dispatcher.scheduler
-        wait = scheduler.expected_wait(account_id, monotonic())
-        if wait == float("inf") or self.dispatcher.stopping:
-            raise Unavailable("No GPU servers available", code="no_instances", retry_after=5)
-        if not scheduler.can_serve(model):
-            raise Unavailable(
-                f"No GPU server has what {model} needs", code="model_unavailable", retry_after=60
-            )
-        if wait > self.max_wait:
-            raise Unavailable(
-                f"All GPU servers are busy for about {wait:.0f} s",
-                code="busy",
-                retry_after=math.ceil(wait - self.max_wait),
-            )
+    async def _keep_blocked(self, job: Job, n: int, error: Blocked) -> JobRecord:
+        """A job that has come to its end already, and costs nothing."""
+        reason = JobError(code=error.code, message=error.message)
+        refused = replace(job, price=0).to(JobStatus.FAILED, finished_at=job.created_at, error=reason)
+        return await self.store.add_refused_job(refused, shards_of(job, n))
 
     def _job(self, key: Key, request: GenerationRequest, order: Order) -> Job:
         params = {**order.params, **request.notes}
@@ -230,6 +264,7 @@ class Service:
             created_at=self.clock(),
             idempotency_key=request.idempotency_key,
             request_digest=order.digest,
+            webhook_url=request.webhook_url,
         )
 
     async def _read_image(self, model: Model, name: str, value: str | bytes) -> InputImage:
@@ -258,16 +293,3 @@ def _without_bytes(value: Any) -> Any:
     if isinstance(value, bytes):
         return "upload" if value else ""
     return [_without_bytes(item) for item in value] if isinstance(value, list) else value
-
-
-def _work(model: Model, params: Mapping[str, Any], image: tuple[int, int] | None) -> Work:
-    width, height = model.output_size(params, image) or (1024, 1024)
-    return Work(
-        model=model.price_class,
-        kind=Kind(model.kind),
-        n=params["n"],
-        width=width,
-        height=height,
-        frames=params.get("num_frames") or 1,
-        fps=params.get("fps") or 16.0,
-    )

@@ -167,6 +167,24 @@ class WebhookSender:
             return f"{type(error).__name__}: {error}"[:SHOWN]
 
 
+def standing(url: str | None, message: Message | None) -> Mapping[str, object] | None:
+    """How it stands with telling somebody of a job's end; there is a message once it has ended."""
+    if url is None:
+        return None
+    if message is None or message.due_at is not None:
+        status = "pending"
+    else:
+        status = "delivered" if message.delivered_at else "failed"
+    delivered = message.delivered_at if message else None
+    return {
+        "url": url,
+        "status": status,
+        "attempts": message.attempts if message else 0,
+        "deliveredAt": delivered.isoformat() if delivered else None,
+        "error": message.error if message else None,
+    }
+
+
 def view(message: Message) -> Mapping[str, object]:
     """A message as its account sees it."""
     return {

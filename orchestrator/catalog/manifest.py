@@ -170,9 +170,7 @@ class Manifest(Frozen):
         width, _, height = self.max_resolution.partition("x")
         return int(width), int(height)
 
-    def weights_for(
-        self, dtypes: Sequence[str], files: Container[str] | None = None
-    ) -> tuple[Weight, ...]:
+    def weights_for(self, dtypes: Sequence[str], files: Container[str] | None = None) -> tuple[Weight, ...]:
         """One file for each slot: the variant named first in `dtypes`, else the slot's first row.
 
         Where `files` says which files there are, a variant that is there wins over one that is not.

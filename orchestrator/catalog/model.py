@@ -208,9 +208,7 @@ class Model:
         }
         return self._graph.render(context)
 
-    def weights(
-        self, dtypes: Sequence[str] = (), files: Container[str] | None = None
-    ) -> tuple[Weight, ...]:
+    def weights(self, dtypes: Sequence[str] = (), files: Container[str] | None = None) -> tuple[Weight, ...]:
         """The files that a run loads where `dtypes` are preferred and `files` are there, one a slot."""
         return self.manifest.weights_for(dtypes, files)
 

@@ -173,12 +173,17 @@ class EmbeddedS3:
     async def _answers(self, process: Process) -> None:
         async with aiohttp.ClientSession() as http:
             while process.returncode is None:
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with http.get(f"{self.endpoint}/healthz") as response:
-                        if response.status == 200:
-                            return
+                if await self._is_healthy(http):
+                    return
                 await asyncio.sleep(0.03)
         raise ServerNotStarted(f"it ended with code {process.returncode}; {self._last_words()}")
+
+    async def _is_healthy(self, http: aiohttp.ClientSession) -> bool:
+        try:
+            async with http.get(f"{self.endpoint}/healthz") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
 
     async def _end_process(self) -> None:
         process = self._process

@@ -11,6 +11,7 @@ import io
 import struct
 
 import av
+from av.container import InputContainer
 
 from orchestrator.media.errors import CorruptMedia
 
@@ -48,19 +49,25 @@ def _png(data: bytes) -> bytes:
 
 
 def _film(data: bytes, container: str) -> bytes:
-    """Packets are copied as they are, so the pictures stay bit for bit."""
-    buffer = io.BytesIO()
-    with av.open(io.BytesIO(data), "r", format="matroska" if container == "webm" else container) as source:
+    reader = "matroska" if container == "webm" else container
+    with av.open(io.BytesIO(data), "r", format=reader) as source:
         if not GRAPHS & {key.lower() for key in source.metadata}:
             return data
-        # Without this flag the mp4 writer drops keywords that it does not know.
-        options = {"movflags": "use_metadata_tags"} if container == "mp4" else {}
-        with av.open(buffer, "w", format=container, container_options=options) as target:
-            kept = {key: text for key, text in source.metadata.items() if key.lower() not in GRAPHS}
-            target.metadata.update(kept)
-            streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
-            for packet in source.demux():
-                if packet.dts is not None:
-                    packet.stream = streams[packet.stream.index]
-                    target.mux(packet)
+        return _copied(source, container)
+
+
+def _copied(source: InputContainer, container: str) -> bytes:
+    """Packets go over as they are, so the pictures stay bit for bit."""
+    buffer = io.BytesIO()
+    # Without this flag the mp4 writer drops keywords that it does not know.
+    options = {"movflags": "use_metadata_tags"} if container == "mp4" else {}
+    with av.open(buffer, "w", format=container, container_options=options) as target:
+        target.metadata.update(
+            {key: text for key, text in source.metadata.items() if key.lower() not in GRAPHS}
+        )
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
     return buffer.getvalue()

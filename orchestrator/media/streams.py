@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: The demuxer is chosen by the bytes we looked at: FFmpeg's own guess may land on a playlist format
 #: that opens other files and addresses.
-_DEMUXERS: Mapping[str, str] = {
+DEMUXERS: Mapping[str, str] = {
     "video/mp4": "mp4",
     "video/quicktime": "mov",
     "video/webm": "matroska",
@@ -29,7 +29,7 @@ _DEMUXERS: Mapping[str, str] = {
     "audio/mpeg": "mp3",
     "audio/ogg": "ogg",
 }
-STREAM_TYPES = frozenset(_DEMUXERS)
+STREAM_TYPES = frozenset(DEMUXERS)
 #: A film container without a picture in it.
 _SOUND_ONLY = {"video/mp4": "audio/mp4", "video/webm": "audio/webm"}
 
@@ -42,7 +42,7 @@ def describe_stream(data: bytes, content_type: str) -> MediaInfo:
     if _announced_length(data) > len(data):
         raise CorruptMedia(f"the {content_type} is cut off")
     try:
-        with av.open(io.BytesIO(data), "r", format=_DEMUXERS[content_type]) as container:
+        with av.open(io.BytesIO(data), "r", format=DEMUXERS[content_type]) as container:
             if container.streams.video:
                 return _film(container, container.streams.video[0], content_type)
             if container.streams.audio:

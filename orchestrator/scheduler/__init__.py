@@ -23,6 +23,7 @@ from orchestrator.scheduler.events import (
     Tick,
     Work,
 )
+from orchestrator.scheduler.outlook import Outlook
 from orchestrator.scheduler.scheduler import Scheduler
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Instruction",
     "JobAdded",
     "JobCancelled",
+    "Outlook",
     "RunEnded",
     "RunShard",
     "Scheduler",

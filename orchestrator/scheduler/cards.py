@@ -43,14 +43,14 @@ class Card:
     def free(self) -> bool:
         return len(self.assigned) < SLOTS
 
-    def busy_for(self, now: float) -> float:
-        """Expected seconds until all that is assigned has run.
+    def busy_for(self, now: float, *, through: int | None = None) -> float:
+        """Expected seconds until all that is assigned, or the first `through` of it, has run.
 
         Of a run that is overdue it is expected that it takes as long again as it is late.
         """
         if not self.assigned:
             return 0.0
-        first, *rest = self.assigned
+        first, *rest = self.assigned[:through]
         return abs(first.begun + first.seconds - now) + sum(later.seconds for later in rest)
 
     def assign(self, assignment: Assignment, now: float) -> None:

@@ -13,7 +13,7 @@ present. All operations are O(log n).
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.scheduler.events import Work
@@ -85,6 +85,16 @@ class FairQueue:
     def total_backlog(self) -> float:
         """Seconds of all waiting work on the reference card."""
         return sum(self._seconds.values())
+
+    def place_of(self, shards: Collection[str]) -> tuple[int, list[Work]] | None:
+        """How many shards go before the first of these, and all work up to the last of these, that last;
+        None where none of them waits. O(n): for those who ask, not for decisions."""
+        own = [self._entries[shard_id] for shard_id in shards if shard_id in self._entries]
+        if not own:
+            return None
+        first, last = min(own), max(own)
+        until_last = [entry.work for entry in self._entries.values() if entry < last]
+        return sum(entry < first for entry in self._entries.values()), [*until_last, last.work]
 
     def ahead_of(self, account_id: str) -> float:
         """Seconds of work that a fair queue runs before a new shard of the account."""

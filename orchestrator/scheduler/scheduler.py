@@ -36,6 +36,7 @@ from orchestrator.scheduler.events import (
     Tick,
     Work,
 )
+from orchestrator.scheduler.outlook import Outlook, Prospect
 from orchestrator.scheduler.queue import Entry, FairQueue
 
 #: Failures that every instance would repeat.
@@ -114,6 +115,11 @@ class Scheduler:
     def can_serve(self, model: str) -> bool:
         """Whether an instance that is up could run the model."""
         return any(card.up and (card.models is None or model in card.models) for card in self.cards.values())
+
+    def outlook(self, job_id: str, now: float) -> Outlook | None:
+        """What an unfinished job may expect; None for others."""
+        shards = frozenset(self._jobs.get(job_id, ()))
+        return Prospect(self.queue, self.cards.values(), self.estimates).of(shards, now)
 
     def expected_wait(self, account_id: str, now: float) -> float:
         """Seconds until a shard of the account that comes now would begin; infinite without instances.

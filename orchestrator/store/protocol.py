@@ -48,6 +48,7 @@ class Keys(Protocol):
         prefix: str,
         name: str,
         now: datetime,
+        *,
         limits: KeyLimits = NO_LIMITS,
     ) -> Key: ...
 
@@ -270,7 +271,19 @@ class Jobs(Protocol):
         ...
 
 
-class Store(Accounts, Keys, Wallets, Reports, Alerts, Jobs, Protocol):
+class Files(Protocol):
+    """Files in the object store that jobs have made."""
+
+    async def unused_files(self, before: datetime, limit: int) -> list[str]:
+        """Keys of files that only jobs need which finished before `before`, longest unneeded first."""
+        ...
+
+    async def forget_files(self, keys: Sequence[str], before: datetime) -> None:
+        """These files are deleted, as far as jobs made them that finished before `before`."""
+        ...
+
+
+class Store(Accounts, Keys, Wallets, Reports, Alerts, Jobs, Files, Protocol):
     """The whole store. Closed once; no call may follow."""
 
     async def close(self) -> None: ...

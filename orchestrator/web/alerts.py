@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from pydantic import Field
 
-from orchestrator.egress import is_public, is_web_url
+from orchestrator.egress import is_receiver
 from orchestrator.errors import InvalidRequest
 from orchestrator.service import Service
 from orchestrator.store import Key, Scope
@@ -104,17 +102,9 @@ class Alerts:
 
     def _checked(self, url: str | None) -> str | None:
         """Refuses at once what could never be delivered; names are looked at when it is."""
-        if url is not None and (not is_web_url(url) or self._private(url)):
+        if url is not None and not is_receiver(url, allow_private=self._allow_private):
             raise InvalidRequest("`url` must be a public http(s) address", code="invalid_url", param="url")
         return url
-
-    def _private(self, url: str) -> bool:
-        host = urlsplit(url).hostname or ""
-        try:
-            literal = str(ip_address(host))
-        except ValueError:
-            return host == "localhost" and not self._allow_private
-        return not is_public(literal) and not self._allow_private
 
 
 def alert_view(alert: Alert) -> dict[str, object]:

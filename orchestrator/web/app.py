@@ -19,5 +19,6 @@ def make_app(
     app = web.Application(client_max_size=max_body_bytes, middlewares=middlewares)
     app[DOOR] = door
     app.on_response_prepare.extend((tell_request_id, tell_allowance))
+    app.on_cleanup.append(door.limits.close)
     app.add_routes(routes)
     return app

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.expiry import Expiry
 from orchestrator.jobs import Output
 from orchestrator.media.formats import EXTENSIONS, convert_image
 from orchestrator.media.objects import ObjectStore, content_key
@@ -29,10 +30,11 @@ class Encoding:
 class Delivery:
     """Reads and signs stored outputs."""
 
-    def __init__(self, objects: ObjectStore, lifetime: int) -> None:
+    def __init__(self, objects: ObjectStore, lifetime: int, expiry: Expiry) -> None:
         """`lifetime` of URLs is in seconds."""
         self._objects = objects
         self._lifetime = lifetime
+        self.expiry = expiry
 
     async def items(
         self, outputs: Sequence[Output], *, urls: bool, encoding: Encoding | None = None
@@ -41,9 +43,9 @@ class Delivery:
         deliver = self._named if urls else self._embedded
         return list(await asyncio.gather(*(deliver(output, encoding) for output in outputs)))
 
-    def url(self, output: Output) -> str:
+    def url(self, output: Output, seconds: int | None = None) -> str:
         """A URL that serves the file for a while, to anybody who has it."""
-        return self._objects.presign(output.key, self._lifetime)
+        return self._objects.presign(output.key, seconds or self._lifetime)
 
     async def _named(self, output: Output, encoding: Encoding | None) -> dict[str, str]:
         if encoding is None or not output.content_type.startswith("image/"):

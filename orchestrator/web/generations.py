@@ -14,7 +14,7 @@ from orchestrator.web.bodies import is_form, read_fields
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import openai, pixel_factory
 from orchestrator.web.dialects.openai_events import Topic
-from orchestrator.web.jobs import job_view
+from orchestrator.web.job_views import job_view
 from orchestrator.web.live_pictures import LivePictures
 from orchestrator.web.results import finished, idempotency_key, job_headers
 

@@ -19,6 +19,7 @@ from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 from limits.storage import storage_from_string
+from redis.asyncio import ConnectionPool
 
 from orchestrator.errors import NotAuthenticated, RateLimited
 from pricing.plans import Plan
@@ -54,9 +55,15 @@ class RateLimits:
 
     def __init__(self, url: str, *, failures_per_minute: int, trusted_proxies: int) -> None:
         """`url` is `memory://` or `redis://HOST:PORT/DB`."""
-        self._limiter = FixedWindowRateLimiter(_storage(url))
+        self._pool = ConnectionPool.from_url(url) if url.startswith("redis") else None
+        self._limiter = FixedWindowRateLimiter(_storage(url, self._pool))
         self._failures = RateLimitItemPerMinute(failures_per_minute)
         self._proxies = trusted_proxies
+
+    async def close(self, app: web.Application | None = None) -> None:
+        """Lets go of Redis (`on_cleanup`)."""
+        if self._pool:
+            await self._pool.aclose()
 
     async def take(self, request: web.Request, account_id: str, plan: Plan) -> None:
         """Counts a request of an account; every answer to it will tell what is left. Raises RateLimited."""
@@ -129,10 +136,10 @@ async def tell_allowance(request: web.Request, response: web.StreamResponse) -> 
         response.headers.update(request[ALLOWANCE].headers)
 
 
-def _storage(url: str) -> Storage:
+def _storage(url: str, pool: ConnectionPool | None) -> Storage:
     """Raises `limits.errors.ConfigurationError` for an unknown scheme."""
-    options = {"implementation": "redispy"} if url.startswith("redis") else {}
-    storage = storage_from_string(f"async+{url}", wrap_exceptions=True, **options)
+    options = {"implementation": "redispy", "connection_pool": pool} if pool else {}
+    storage = storage_from_string(f"async+{url}", wrap_exceptions=True, **options)  # type: ignore[arg-type]
     assert isinstance(storage, Storage)
     return storage
 

@@ -21,10 +21,15 @@ class EventStream:
     def __init__(self, response: web.StreamResponse) -> None:
         self._response = response
 
-    async def send(self, name: str, data: Mapping[str, Any]) -> None:
-        """One event. Raises ConnectionError where nobody listens any more."""
+    async def send(
+        self, name: str, data: Mapping[str, Any] | None, *, id: int | None = None, retry: int | None = None
+    ) -> None:
+        """One event. `id` is what a reader who comes back says it has seen, `retry` after how many
+        milliseconds it may come. Raises ConnectionError where nobody listens any more."""
         text = await asyncio.to_thread(json.dumps, data)
-        await self._response.write(f"event: {name}\ndata: {text}\n\n".encode())
+        fields = {"retry": retry, "id": id, "event": name, "data": text}
+        lines = [f"{field}: {value}\n" for field, value in fields.items() if value is not None]
+        await self._response.write("".join([*lines, "\n"]).encode())
 
     async def keep_alive(self) -> None:
         """Says nothing, again and again."""

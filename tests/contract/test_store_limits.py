@@ -31,7 +31,7 @@ async def test_a_key_knows_its_limits(world: World) -> None:
         day_cap=1,
         month_cap=2,
     )
-    key = await world.store.add_key(world.account.id, "1" * 64, "pk-x", "ci", START, limits)
+    key = await world.store.add_key(world.account.id, "1" * 64, "pk-x", "ci", START, limits=limits)
     assert (await world.store.find_key("1" * 64), key.limits) == (key, limits)
     assert key.may(Scope.READ)
     assert not key.may(Scope.GENERATE)

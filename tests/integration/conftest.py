@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.node import node_project  # noqa: F401 - a fixture for all tests here
 from tests.running import Service, running
 
 

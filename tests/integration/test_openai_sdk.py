@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import httpx
@@ -15,6 +12,7 @@ import openai
 import pytest
 
 from tests.films import Film, film
+from tests.node import run_node
 from tests.pictures import base64_png, png, size_of
 from tests.running import Service
 
@@ -139,32 +137,8 @@ console.log(JSON.stringify({
 """
 
 
-@pytest.fixture(scope="session")
-def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the official npm package."""
-    if not shutil.which("npm"):
-        pytest.skip("needs Node.js with npm (Debian: apt install nodejs npm)")
-    project = tmp_path_factory.mktemp("node")
-    (project / "package.json").write_text(json.dumps({"type": "module", "private": True}))
-    command = ["npm", "install", "--no-audit", "--no-fund", "--silent", "openai@6"]
-    subprocess.run(command, cwd=project, check=True, timeout=110)
-    return project
-
-
 def test_the_sdk_for_node(service: Service, key: str, node_project: Path) -> None:
-    (node_project / "test.mjs").write_text(NODE)
-    environment = {**os.environ, "BASE_URL": f"{service.url}/api/v1", "API_KEY": key}
-    done = subprocess.run(
-        ["node", "test.mjs"],
-        cwd=node_project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told = json.loads(run_node(node_project, NODE, BASE_URL=f"{service.url}/api/v1", API_KEY=key))
     assert size_of((node_project / "image.png").read_bytes()) == (512, 256)
     assert size_of(httpx.get(told["url"]).content) == (256, 256)
     assert told["usage"]["cost_cents"] == 1

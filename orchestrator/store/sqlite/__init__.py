@@ -8,7 +8,18 @@ from datetime import date, datetime
 from pathlib import Path
 
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
-from orchestrator.store.sqlite import accounts, alerts, funds, jobs, keys, outbox, shards, usage, wallet
+from orchestrator.store.sqlite import (
+    accounts,
+    alerts,
+    files,
+    funds,
+    jobs,
+    keys,
+    outbox,
+    shards,
+    usage,
+    wallet,
+)
 from orchestrator.store.sqlite.audit import audit
 from orchestrator.store.sqlite.connection import Connections
 from orchestrator.store.values import Account, Key, KeyLimits, Message, Page, UsageRow, Violation
@@ -63,6 +74,7 @@ class SqliteStore:
         prefix: str,
         name: str,
         now: datetime,
+        *,
         limits: KeyLimits = NO_LIMITS,
     ) -> Key:
         row = {"id": self._new_id("key"), "account_id": account_id, "digest": digest, "prefix": prefix}
@@ -239,3 +251,11 @@ class SqliteStore:
 
     async def cancel_job(self, job_id: str, now: datetime) -> JobRecord:
         return await self._db.write(jobs.cancel_job, job_id, now)
+
+    # Files
+
+    async def unused_files(self, before: datetime, limit: int) -> list[str]:
+        return await self._db.read(files.unused_files, before, limit)
+
+    async def forget_files(self, keys: Sequence[str], before: datetime) -> None:
+        await self._db.write(files.forget_files, keys, before)

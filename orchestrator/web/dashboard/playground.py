@@ -21,7 +21,7 @@ from orchestrator.web.dashboard.presets import preset_sizes
 from orchestrator.web.dashboard.sessions import Sessions
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import pixel_factory
-from orchestrator.web.jobs import job_view
+from orchestrator.web.job_views import job_view
 from orchestrator.web.queries import limit
 from pricing.tariff import Tariff
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -50,6 +50,9 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
+    #: Fields that say how to ask and to answer, whatever a model may call its parameters.
+    control: ClassVar[frozenset[str]] = frozenset()
+
 
 #: Base64 text, a data URL or an address; an uploaded file; or either text as `{"image_url": ...}`.
 Picture = str | bytes | dict[str, str]
@@ -57,6 +60,11 @@ Picture = str | bytes | dict[str, str]
 
 class ImageBody(Body):
     """What all requests for pictures have in common."""
+
+    control = frozenset(
+        {"model", "size", "quality", "response_format", "output_format", "output_compression"}
+        | {"background", "stream", "partial_images", "image", "images", "mask"}
+    )
 
     model: str | None = Field(None, description="Id or alias of a model.")
     n: int | None = Field(None, description="Number of results.")
@@ -174,15 +182,17 @@ def given_picture(picture: Picture, name: str) -> str | bytes:
 def to_params(body: ImageBody, model: Model, *, form: bool) -> dict[str, Any]:
     """The model's parameters among the fields of a body. Raises InvalidRequest."""
     _check_manner(body, model)
-    given = {name: value for name, value in body if value is not None and name not in _CONTROL}
+    params = own_params(body, model, form=form)
+    return params | to_sides(body.size) | _steps(body, model) | _background(body, model)
+
+
+def own_params(body: Body, model: Model, *, form: bool) -> dict[str, Any]:
+    """The fields of a body that go to the model under the names they have, pictures aside."""
+    given = {name: value for name, value in body if value is not None and name not in body.control}
     params = {name: value for name, value in given.items() if name in model.parameters or name == "n"}
     if form:
         params = {name: _from_form(model, name, value) for name, value in params.items()}
-    return params | _size(body.size) | _steps(body, model) | _background(body, model)
-
-
-#: Fields that say how to ask and to answer, whatever a model may call its parameters.
-_CONTROL = frozenset(ImageBody.model_fields) - {"n"} | {"image", "images", "mask"}
+    return params
 
 
 def _check_manner(body: ImageBody, model: Model) -> None:
@@ -217,7 +227,7 @@ def _from_form(model: Model, name: str, value: Any) -> Any:
         return value
 
 
-def _size(size: str | None) -> dict[str, int]:
+def to_sides(size: str | None) -> dict[str, int]:
     """`auto`, as newer SDKs say it, leaves the size to the model."""
     if size is None or size == "auto":
         return {}

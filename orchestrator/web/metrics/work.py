@@ -58,7 +58,7 @@ class WorkMetrics:
         )
         self._load = measure(
             "load_seconds",
-            "What prompts that found their model not in memory took beyond the others",
+            "Loading of weights, in prompts that found their model not in memory",
             "model",
             WORK_BUCKETS,
         )
@@ -98,28 +98,25 @@ class WorkMetrics:
         self._busy_clock(event.instance_id).given(event.shard_id, self._monotonic())
 
     def _ran(self, event: ShardRan) -> None:
-        model = event.job.model
-        waited = max(0.0, (self._clock() - event.job.created_at).total_seconds() - event.seconds)
-        gap = self._busy_clock(event.instance_id).ran(
-            event.shard_id, self._monotonic(), event.seconds, waited
-        )
+        model, seconds = event.job.model, event.usage.gpu_seconds
+        waited = max(0.0, (self._clock() - event.job.created_at).total_seconds() - seconds)
+        gap = self._busy_clock(event.instance_id).ran(event.shard_id, self._monotonic(), seconds, waited)
         if gap is not None:
             self._gap.labels(event.instance_id).observe(gap)
         self._wait.labels(model).observe(waited)
-        self._run.labels(model).observe(event.seconds)
-        self._gpu_seconds.labels(event.instance_id).inc(event.seconds)
-        load = self._load_seconds(event)
-        if load is not None:
-            self._load.labels(model).observe(load)
+        self._run.labels(model).observe(seconds)
+        self._gpu_seconds.labels(event.instance_id).inc(seconds)
+        if self._was_cold(event):
+            self._load.labels(model).observe(event.usage.load_seconds)
 
-    def _load_seconds(self, event: ShardRan) -> float | None:
-        """What a run took beyond that of a warm one; None where its model was in memory before."""
+    def _was_cold(self, event: ShardRan) -> bool:
+        """Whether the scheduler sent the shard to an instance without its model in memory."""
         card = self._scheduler.cards.get(event.instance_id)
-        for assignment in card.assigned if card else ():
-            if assignment.work.shard_id == event.shard_id and assignment.load_seconds:
-                warm = assignment.seconds - assignment.load_seconds
-                return max(0.0, event.seconds - warm)
-        return None
+        return any(
+            assignment.load_seconds > 0
+            for assignment in (card.assigned if card else ())
+            if assignment.work.shard_id == event.shard_id
+        )
 
     def _finished(self, record: JobRecord) -> None:
         job = record.job

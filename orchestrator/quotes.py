@@ -1,0 +1,65 @@
+"""What requests cost: by the price list that they came in under where it names the model, else by ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from fractions import Fraction
+from typing import Any
+
+from orchestrator.catalog import Model
+from pricing.book import TariffBook
+from pricing.rates import Price
+from pricing.tariff import DEFAULT, Quote, Tariff
+from pricing.usage import Kind, Work
+
+
+def work_of(model: Model, params: Mapping[str, Any], image: tuple[int, int] | None) -> Work:
+    """What validated parameters ask for; `image` is the size of the input picture in pixels."""
+    width, height = model.output_size(params, image) or (1024, 1024)
+    return Work(
+        model=model.price_class,
+        kind=Kind(model.kind),
+        n=params["n"],
+        width=width,
+        height=height,
+        frames=params.get("num_frames") or 1,
+        fps=params.get("fps") or 16.0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PriceLists:
+    """All price lists as they are on one day (UTC)."""
+
+    book: TariffBook
+    day: date
+
+    @property
+    def ours(self) -> Tariff:
+        return self.book.at(DEFAULT, self.day)
+
+    def unit(self, tariff: str) -> Fraction:
+        """Micro-dollars per unit (a dollar or a credit) of a price list. Raises TariffError."""
+        return self.book.at(tariff, self.day).unit
+
+    def row(self, tariff: str, model: Model, asked: str | None = None) -> tuple[str, Price] | None:
+        """Name and price by which a list knows a model: as it was asked for, by its id, by an alias.
+
+        Ours knows a model by its price class alone. Raises TariffError for a list that there is not.
+        """
+        names = (asked or model.id, model.id, *model.aliases) if tariff != DEFAULT else (model.price_class,)
+        prices = self.book.at(tariff, self.day).prices
+        return next(((name, prices[name]) for name in names if name in prices), None)
+
+    def quote(self, tariff: str, model: Model, work: Work, asked: str | None = None) -> Quote:
+        """The price of some work of a model. Raises TariffError for a list that there is not."""
+        found = self.row(tariff, model, asked)
+        if found is None:
+            return self.ours.quote(work)
+        return self.book.at(tariff, self.day).quote(replace(work, model=found[0]))
+
+    def usual(self, tariff: str, model: Model) -> Quote:
+        """What one result costs where nothing but the prompt is said. Raises TariffError."""
+        return self.quote(tariff, model, work_of(model, model.example(), None))

@@ -1,0 +1,29 @@
+"""Files in the object store: who still needs them. Rows come and change by triggers (migration 0010)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+
+from orchestrator.store.sqlite.rows import from_time
+
+_UNUSED = """
+    SELECT key FROM output_files AS file
+    WHERE finished_at < :before AND NOT EXISTS (
+        SELECT 1 FROM output_files AS other
+        WHERE other.key = file.key AND (other.finished_at IS NULL OR other.finished_at >= :before)
+    )
+    GROUP BY key ORDER BY min(finished_at), key LIMIT :limit
+"""
+
+
+def unused_files(db: sqlite3.Connection, before: datetime, limit: int) -> list[str]:
+    rows = db.execute(_UNUSED, {"before": from_time(before), "limit": limit})
+    return [row["key"] for row in rows]
+
+
+def forget_files(db: sqlite3.Connection, keys: Sequence[str], before: datetime) -> None:
+    """What jobs that finished later need stays known."""
+    rows = [(key, from_time(before)) for key in keys]
+    db.executemany("DELETE FROM output_files WHERE key = ? AND finished_at < ?", rows)

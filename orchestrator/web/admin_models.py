@@ -1,0 +1,50 @@
+"""`/admin/v1/models`: what is offered, by whom, and what was refused and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from orchestrator.catalog import CatalogError, Model
+from orchestrator.service import Service
+from orchestrator.web.auth import require_admin
+
+
+class AdminModels:
+    """The live catalogue as operators see it."""
+
+    def __init__(self, service: Service, token: str) -> None:
+        self._service = service
+        self._token = token
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/admin/v1/models", self.models)]
+
+    async def models(self, request: web.Request) -> web.Response:
+        """Every model with its version; a broken folder with its reason, while its old version stays."""
+        require_admin(request, self._token)
+        live = self._service.live
+        return web.json_response(
+            {
+                "models": [self._model(model) for model in live.catalog],
+                "refused": [_refused(error) for error in live.refused],
+            }
+        )
+
+    def _model(self, model: Model) -> dict[str, Any]:
+        cards = self._service.dispatcher.scheduler.cards.values()
+        return {
+            "id": model.id,
+            "type": model.kind,
+            "aliases": list(model.aliases),
+            "digest": model.digest,
+            "price_class": model.price_class,
+            "served_by": [
+                card.id for card in cards if card.up and (card.models is None or model.id in card.models)
+            ],
+        }
+
+
+def _refused(error: CatalogError) -> dict[str, str]:
+    return {"file": str(error.file), "where": error.where, "reason": error.reason}

@@ -1,0 +1,176 @@
+"""OpenAI's videos API, as its official SDKs send it: a video is a job whose model makes films."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from pydantic import Field
+
+from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.manifest import Kind
+from orchestrator.catalog.parameters import Integer
+from orchestrator.errors import InvalidRequest
+from orchestrator.jobs import Job, JobRecord, JobStatus
+from orchestrator.service import GenerationRequest
+from orchestrator.web.dialects.openai import Body, Picture, given_picture, own_params, to_sides
+from orchestrator.web.dialects.routing import max_pictures, placed
+
+#: Who makes films where the caller names no model: from words, and from a picture.
+FROM_WORDS, FROM_PICTURE = "wan2.1-t2v-fast", "wan2.1-i2v-480p"
+
+#: Where a remix keeps the id of the video that it was made from.
+REMIXED_FROM = "remixed_from_video_id"
+
+STATES = {
+    JobStatus.QUEUED: "queued",
+    JobStatus.RUNNING: "in_progress",
+    JobStatus.SUCCEEDED: "completed",
+    JobStatus.FAILED: "failed",
+    JobStatus.CANCELLED: "failed",
+}
+
+#: Our words for what callers know by others.
+_NAMES = {"image": "input_reference", "images": "input_reference", "num_frames": "seconds"}
+_SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?", re.ASCII)
+
+
+class VideoBody(Body):
+    """`POST /videos`. Further parameters of the model's manifest are taken under their names there."""
+
+    control = frozenset({"model", "size", "seconds", "input_reference"})
+
+    model: str | None = Field(None, description="Id or alias of a model that makes films.")
+    prompt: str | None = Field(None, description="What happens in the video.")
+    seconds: str | int | float | None = Field(None, description="Length; default: the model's own.")
+    size: str | None = Field(None, description="WIDTHxHEIGHT; default: the model's own.")
+    input_reference: Picture | None = Field(None, description="The picture to begin with.")
+
+
+class RemixBody(Body):
+    """`POST /videos/{id}/remix`."""
+
+    prompt: str | None = Field(None, description="What happens in the new video.")
+
+
+def to_request(
+    body: VideoBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
+) -> GenerationRequest:
+    """What a body asks for. Raises InvalidRequest."""
+    picture = None if body.input_reference is None else given_picture(body.input_reference, "input_reference")
+    model = catalog[body.model] if body.model else _default(catalog, with_picture=picture is not None)
+    if not model.makes_video:
+        raise InvalidRequest(f"{model.id} makes no video", code="unsupported_model", param="model")
+    if picture is not None and not max_pictures(model):
+        raise InvalidRequest(
+            f"{model.id} takes no picture", code="unsupported_input_reference", param="input_reference"
+        )
+    pictures = [] if picture is None else [picture]
+    params = to_sides(body.size) | _frames(body.seconds, model) | own_params(body, model, form=form)
+    params |= placed(model, pictures)
+    return GenerationRequest(model=model.id, params=params, idempotency_key=idempotency_key)
+
+
+def to_remix(
+    source: Job, model: Model, prompt: str | None, pictures: Mapping[str, Any], idempotency_key: str | None
+) -> GenerationRequest:
+    """The same film, seed and all, after other words; `pictures` are the files that it was made from."""
+    kept = {name: value for name, value in source.params.items() if name in model.parameters}
+    return GenerationRequest(
+        model=model.id,
+        params={**kept, **pictures, "prompt": prompt},
+        idempotency_key=idempotency_key,
+        notes={REMIXED_FROM: source.id},
+    )
+
+
+def to_video(record: JobRecord, progress: float, kept_days: float) -> dict[str, Any]:
+    """The video object; `progress` is the share of the steps that are done."""
+    job = record.job
+    done = job.status is JobStatus.SUCCEEDED
+    ended = job.finished_at
+    return {
+        "id": job.id,
+        "object": "video",
+        "model": job.model,
+        "status": STATES[job.status],
+        "progress": 100 if done else min(99, int(progress * 100)),
+        "prompt": job.params.get("prompt"),
+        "size": _size(record),
+        "seconds": _seconds(record),
+        "created_at": int(job.created_at.timestamp()),
+        "completed_at": int(ended.timestamp()) if done and ended else None,
+        "expires_at": int((ended + timedelta(days=kept_days)).timestamp()) if done and ended else None,
+        "remixed_from_video_id": job.params.get(REMIXED_FROM),
+        "error": _error(job),
+    }
+
+
+@contextmanager
+def in_its_words() -> Iterator[None]:
+    """Refusals of parameters name the fields of this API."""
+    try:
+        yield
+    except InvalidRequest as error:
+        name = _NAMES.get(error.param or "", error.param)
+        if name == error.param or name is None:
+            raise
+        code = error.code.replace(str(error.param), name)
+        message = error.message.replace(f"`{error.param}`", f"`{name}`")
+        raise InvalidRequest(message, code=code, param=name) from error
+
+
+def _default(catalog: Catalog, *, with_picture: bool) -> Model:
+    """The usual model, or the first of its kind where that is not here."""
+    usual, kind = (FROM_PICTURE, Kind.I2V) if with_picture else (FROM_WORDS, Kind.VIDEO)
+    if usual in catalog:
+        return catalog[usual]
+    for model in catalog:
+        if model.kind is kind:
+            return model
+    return catalog[usual]
+
+
+def _frames(seconds: str | float | None, model: Model) -> dict[str, int]:
+    """As many frames as a film of that length has. Raises InvalidRequest."""
+    if seconds is None:
+        return {}
+    if not _SECONDS.fullmatch(str(seconds)):
+        raise _bad_seconds("must be a number of seconds, for example 4")
+    spec, fps = model.parameters.get("num_frames"), model.parameters.get("fps")
+    if not isinstance(spec, Integer) or not isinstance(fps, Integer) or not fps.default:
+        raise _bad_seconds(f"is not {model.id}'s to choose")
+    frames = round(float(seconds) * fps.default)
+    if not spec.minimum <= frames <= spec.maximum:
+        shortest, longest = spec.minimum / fps.default, spec.maximum / fps.default
+        raise _bad_seconds(f"must be between {shortest:.1f} and {longest:.1f} for {model.id}")
+    return {"num_frames": frames}
+
+
+def _bad_seconds(reason: str) -> InvalidRequest:
+    return InvalidRequest(f"`seconds` {reason}", code="invalid_seconds", param="seconds")
+
+
+def _size(record: JobRecord) -> str | None:
+    made = record.outputs[0] if record.outputs else None
+    params = record.job.params
+    width, height = (made.width, made.height) if made else (params.get("width"), params.get("height"))
+    return f"{width}x{height}" if width and height else None
+
+
+def _seconds(record: JobRecord) -> str:
+    """Whole seconds, as text: so SDKs know it."""
+    made = record.outputs[0] if record.outputs else None
+    params = record.job.params
+    frames = (made.frames if made else None) or params.get("num_frames") or 0
+    fps = (made.fps if made else None) or params.get("fps") or 0
+    return str(max(1, round(frames / fps))) if fps else "0"
+
+
+def _error(job: Job) -> dict[str, str] | None:
+    if job.status is JobStatus.CANCELLED:
+        return {"code": "cancelled", "message": "The video was cancelled."}
+    return {"code": job.error.code, "message": job.error.message} if job.error else None

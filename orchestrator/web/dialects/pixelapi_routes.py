@@ -1,0 +1,91 @@
+"""PixelAPI's addresses: generations and the account."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from aiohttp import web
+
+from orchestrator.errors import InvalidRequest
+from orchestrator.jobs import Job, JobRecord
+from orchestrator.service import Service
+from orchestrator.web.auth import authenticate
+from orchestrator.web.bodies import is_form, read_fields
+from orchestrator.web.delivery import Delivery
+from orchestrator.web.dialects import pixelapi
+from orchestrator.web.dialects.credits import in_credits
+from orchestrator.web.dialects.openai import parse
+from orchestrator.web.queries import limit
+from orchestrator.web.results import idempotency_key, job_headers
+
+
+class PixelApi:
+    """Submit, poll, and look at one's credits."""
+
+    def __init__(self, service: Service, delivery: Delivery) -> None:
+        """Raises TariffError where the dialect's price list is missing."""
+        self._service = service
+        self._delivery = delivery
+        service.prices_now.unit(pixelapi.TARIFF)
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/v1/image/generate", self.generate),
+            web.get("/v1/image/{id}", self.get),
+            web.get("/v1/account/balance", self.balance),
+            web.get("/v1/account/usage", self.usage),
+        ]
+
+    async def generate(self, request: web.Request) -> web.Response:
+        """Answers as soon as the job is accepted, or known to be against the content policy."""
+        key = await authenticate(request, self._service.store)
+        fields = await read_fields(request)
+        if is_form(request):
+            raise InvalidRequest("The request body must be JSON", code="invalid_json")
+        catalog = self._service.catalog
+        body = parse(pixelapi.GenerateBody, fields, form=False)
+        asked = pixelapi.to_request(body, catalog, idempotency_key=idempotency_key(request))
+        record = await self._service.submit(key, asked)
+        answer = pixelapi.to_submitted(record.job, catalog[record.job.model], self._unit)
+        return web.json_response(answer, headers=job_headers(record))
+
+    async def get(self, request: web.Request) -> web.Response:
+        key = await authenticate(request, self._service.store)
+        job_id = pixelapi.job_id(request.match_info["id"])
+        record = await self._service.get(key.account.id, job_id)
+        return web.json_response(self._generation(record), headers=job_headers(record))
+
+    async def balance(self, request: web.Request) -> web.Response:
+        key = await authenticate(request, self._service.store)
+        have = await self._service.accounts.balance(key.account)
+        return web.json_response(
+            {
+                "credits_remaining": in_credits(have.available, self._unit),
+                "plan": key.account.plan,
+                # Accounts have a name, which may well be an address.
+                "email": key.account.name if "@" in key.account.name else None,
+            }
+        )
+
+    async def usage(self, request: web.Request) -> web.Response:
+        """The latest generations, newest first."""
+        key = await authenticate(request, self._service.store)
+        page = await self._service.jobs(key.account.id, limit=limit(request), cursor=None, status=None)
+        generations = [
+            {**self._generation(record), "prompt": record.job.params.get("prompt")} for record in page.items
+        ]
+        return web.json_response({"generations": generations})
+
+    def _generation(self, record: JobRecord) -> dict[str, object]:
+        seconds = pixelapi.seconds_left(record.job, self._service.clock())
+        url = self._delivery.url(record.outputs[0], seconds) if seconds else None
+        return pixelapi.to_generation(record.job, self._name(record.job), self._unit, url)
+
+    def _name(self, job: Job) -> str:
+        """The document's name of the model, also of one that is not offered any more."""
+        catalog = self._service.catalog
+        return pixelapi.api_id(catalog[job.model]) if job.model in catalog else job.model
+
+    @property
+    def _unit(self) -> Fraction:
+        return self._service.prices_now.unit(pixelapi.TARIFF)

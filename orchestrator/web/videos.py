@@ -1,0 +1,189 @@
+"""OpenAI's videos API over jobs: `/v1/videos`, and the same under `/api/v1`."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import NoReturn
+
+from aiohttp import web
+
+from orchestrator.catalog import Model
+from orchestrator.errors import Gone, InvalidRequest, NotFound
+from orchestrator.jobs import JobRecord, JobStatus
+from orchestrator.media.errors import ObjectMissing
+from orchestrator.media.stills import spritesheet, thumbnail
+from orchestrator.service import GenerationRequest, Service
+from orchestrator.store import Key
+from orchestrator.web.auth import authenticate
+from orchestrator.web.bodies import is_form, read_fields
+from orchestrator.web.dialects import openai, openai_videos
+from orchestrator.web.queries import choice, limit
+from orchestrator.web.ranges import File, file_response
+from orchestrator.web.results import idempotency_key, job_headers
+
+#: Milliseconds that SDKs are asked to let pass between two looks at an unfinished video.
+POLL_AFTER = {"openai-poll-after-ms": "2000"}
+
+
+class Order(StrEnum):
+    """Of a list, by age."""
+
+    ASCENDING = "asc"
+    DESCENDING = "desc"
+
+
+class Variant(StrEnum):
+    """What can be downloaded of a video."""
+
+    VIDEO = "video"  #: the film itself
+    THUMBNAIL = "thumbnail"  #: its first frame, WebP
+    SPRITESHEET = "spritesheet"  #: up to 25 of its frames, JPEG
+
+
+class Videos:
+    """The caller's own films; those of others look as if they did not exist."""
+
+    def __init__(self, service: Service, kept_days: float) -> None:
+        self._service = service
+        self._kept_days = kept_days
+
+    def routes(self) -> list[web.RouteDef]:
+        return [route for root in ("/v1", "/api/v1") for route in self._routes(f"{root}/videos")]
+
+    def _routes(self, root: str) -> list[web.RouteDef]:
+        return [
+            web.post(root, self.create),
+            web.get(root, self.page),
+            web.post(f"{root}/{{verb:edits|extensions|characters}}", self.refuse),
+            web.get(f"{root}/{{id}}", self.get),
+            web.delete(f"{root}/{{id}}", self.delete),
+            web.get(f"{root}/{{id}}/content", self.content),
+            web.post(f"{root}/{{id}}/remix", self.remix),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Accepts a video; it is made while nobody waits."""
+        key = await authenticate(request, self._service.store)
+        fields, form = await read_fields(request), is_form(request)
+        body = openai.parse(openai_videos.VideoBody, fields, form=form)
+        asked = openai_videos.to_request(
+            body, self._service.catalog, form=form, idempotency_key=idempotency_key(request)
+        )
+        return await self._submit(key, asked)
+
+    async def remix(self, request: web.Request) -> web.Response:
+        """The same video after other words."""
+        key = await authenticate(request, self._service.store)
+        source = _ready(await self._own(key, request.match_info["id"]))
+        fields, form = await read_fields(request), is_form(request)
+        body = openai.parse(openai_videos.RemixBody, fields, form=form)
+        model = self._service.catalog[source.job.model]
+        pictures = await self._pictures(source, model)
+        asked = openai_videos.to_remix(source.job, model, body.prompt, pictures, idempotency_key(request))
+        return await self._submit(key, asked)
+
+    async def page(self, request: web.Request) -> web.Response:
+        """Videos, newest first if not told otherwise."""
+        key = await authenticate(request, self._service.store)
+        page = await self._service.videos(
+            key.account.id,
+            limit=limit(request),
+            cursor=request.query.get("after"),
+            oldest_first=choice(request, "order", Order) is Order.ASCENDING,
+        )
+        ids = [record.job.id for record in page.items]
+        body = {
+            "object": "list",
+            "data": [self._view(record) for record in page.items],
+            "first_id": ids[0] if ids else None,
+            "last_id": ids[-1] if ids else None,
+            "has_more": page.cursor is not None,
+        }
+        return web.json_response(body)
+
+    async def get(self, request: web.Request) -> web.Response:
+        """One video and how far it is."""
+        key = await authenticate(request, self._service.store)
+        record = await self._own(key, request.match_info["id"])
+        return web.json_response(self._view(record), headers={} if record.job.finished else POLL_AFTER)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Gives the video up if it is not ready, and forgets it."""
+        key = await authenticate(request, self._service.store)
+        record = await self._own(key, request.match_info["id"])
+        await self._service.remove(record.job.id)
+        return web.json_response({"id": record.job.id, "object": "video.deleted", "deleted": True})
+
+    async def content(self, request: web.Request) -> web.Response:
+        """The film or stills of it, whole or in part."""
+        key = await authenticate(request, self._service.store)
+        variant = choice(request, "variant", Variant) or Variant.VIDEO
+        record = _ready(await self._own(key, request.match_info["id"]))
+        output = record.outputs[0]
+        try:
+            film = await self._service.objects.get(output.key)
+        except ObjectMissing as error:
+            raise Gone("The video is kept no longer", code="video_expired") from error
+        data, content_type, extension = await _variant(film, variant, output.content_type)
+        if variant is Variant.VIDEO:
+            await self._service.count_sent(record)
+        name = f"{record.job.id}.{extension}"
+        tag = f"{output.sha256}-{variant}"
+        return file_response(request, File(data=data, content_type=content_type, name=name, tag=tag))
+
+    async def refuse(self, request: web.Request) -> NoReturn:
+        """Films are made from words and pictures here, not from films."""
+        await authenticate(request, self._service.store)
+        raise InvalidRequest(
+            f"`videos/{request.match_info['verb']}` is not offered", code="unsupported_operation"
+        )
+
+    async def _submit(self, key: Key, asked: GenerationRequest) -> web.Response:
+        with openai_videos.in_its_words():
+            record = await self._service.submit(key, asked)
+        return web.json_response(self._view(record), headers=job_headers(record))
+
+    async def _own(self, key: Key, video_id: str) -> JobRecord:
+        try:
+            record = await self._service.get(key.account.id, video_id)
+        except NotFound as error:
+            raise NotFound("There is no such video", code="video_not_found") from error
+        films = any(output.content_type.startswith("video/") for output in record.outputs)
+        model = record.job.model
+        if films or (model in self._service.catalog and self._service.catalog[model].makes_video):
+            return record
+        raise NotFound("There is no such video", code="video_not_found")
+
+    async def _pictures(self, source: JobRecord, model: Model) -> dict[str, bytes]:
+        """The files that a film was made from, by parameter."""
+        given = {name: source.job.params.get(name) for name in model.image_inputs}
+        keys = {name: key for name, key in given.items() if isinstance(key, str)}
+        try:
+            files = await asyncio.gather(*(self._service.objects.get(key) for key in keys.values()))
+        except ObjectMissing as error:
+            raise Gone(
+                "The pictures that it was made from are kept no longer", code="input_expired"
+            ) from error
+        return dict(zip(keys, files, strict=True))
+
+    def _view(self, record: JobRecord) -> dict[str, object]:
+        progress = self._service.events.progress(record.job.id, len(record.shards))
+        return openai_videos.to_video(record, progress, self._kept_days)
+
+
+def _ready(record: JobRecord) -> JobRecord:
+    """Raises NotFound for what is not made yet, or never will be."""
+    if record.job.status is not JobStatus.SUCCEEDED:
+        state = openai_videos.STATES[record.job.status]
+        raise NotFound(f"The video is not there: it is {state}", code="video_not_ready")
+    return record
+
+
+async def _variant(film: bytes, variant: Variant, content_type: str) -> tuple[bytes, str, str]:
+    """Data, type and extension."""
+    if variant is Variant.THUMBNAIL:
+        return await asyncio.to_thread(thumbnail, film), "image/webp", "webp"
+    if variant is Variant.SPRITESHEET:
+        return await asyncio.to_thread(spritesheet, film), "image/jpeg", "jpg"
+    return film, content_type, content_type.rpartition("/")[2]

@@ -1,0 +1,35 @@
+"""What the first download of a file was, where no manifest says what it should be."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from orchestrator.weights.errors import WeightError
+
+NAME = ".pixelfactory-pins.json"
+
+
+class Pins:
+    """SHA-256 by path below the models' folder, kept in a file there."""
+
+    def __init__(self, models_dir: Path) -> None:
+        """Raises WeightError where the file is damaged, OSError."""
+        self._file = models_dir / NAME
+        self._known: dict[str, str] = {}
+        if self._file.exists():
+            try:
+                self._known = {str(path): str(sha) for path, sha in json.loads(self._file.read_text()).items()}
+            except (ValueError, AttributeError) as error:
+                raise WeightError(f"{self._file} is damaged; without it every file counts as new") from error
+
+    def get(self, path: str) -> str | None:
+        return self._known.get(path)
+
+    def add(self, path: str, sha256: str) -> None:
+        """Kept at once. Raises OSError."""
+        self._known[path] = sha256
+        draft = self._file.with_suffix(".new")
+        draft.write_text(json.dumps(self._known, indent=1, sort_keys=True) + "\n")
+        os.replace(draft, self._file)

@@ -1,0 +1,92 @@
+"""What the service weighs when it has nothing to do, and after it has had.
+
+    .venv/bin/python -m scripts.bench.idle [--quick]
+
+Resident memory of `pixelfactory up` itself; its S3 server and instances, which are processes of their own,
+are listed beside it. RSS counts pages that processes share in full, PSS by their share. The reference is a
+process of the same Python that serves one empty page with aiohttp.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from scripts.bench.children import new_key, service
+from scripts.bench.report import save
+
+#: So long nothing happens before memory is read. Seconds.
+SETTLE_SECONDS = 3.0
+SERVER = """
+from aiohttp import web
+app = web.Application()
+app.router.add_get("/", lambda request: web.Response())
+web.run_app(app, host="127.0.0.1", port=0, print=lambda *_: print("ready", flush=True))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="20 images between the two looks, not 500")
+    images = 20 if parser.parse_args().quick else 500
+    result: dict[str, Any] = {"empty aiohttp server": reference()}
+    with tempfile.TemporaryDirectory() as directory:
+        data = Path(directory) / "service"
+        with service(data, "--simulate", "2") as served:
+            time.sleep(SETTLE_SECONDS)
+            process = psutil.Process(served.pid)
+            result["service"] = memory(process)
+            result |= {name_of(child): memory(child) for child in process.children(recursive=True)}
+            generate(served.url, new_key(data), images)
+            time.sleep(SETTLE_SECONDS)
+            result[f"service after {images} images"] = memory(process)
+    for name, found in result.items():
+        print(f"{name:28} RSS {found['rss_mb']:6.1f} MB  PSS {found['pss_mb']:6.1f} MB")
+    save("idle", result)
+
+
+def reference() -> dict[str, float]:
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        found = memory(psutil.Process(child.pid))
+        child.terminate()
+    return found
+
+
+def memory(process: psutil.Process) -> dict[str, float]:
+    """In MB of 10^6 bytes."""
+    found = process.memory_full_info()
+    return {"rss_mb": round(found.rss / 1e6, 1), "pss_mb": round(found.pss / 1e6, 1)}
+
+
+def name_of(child: psutil.Process) -> str:
+    """What a child of the service is for; those of one kind are as good as the same."""
+    line = " ".join(child.cmdline())
+    return "simulated instance" if "simulator" in line else f"S3 server ({child.name()})"
+
+
+def generate(url: str, key: str, count: int) -> None:
+    """One after the other, with every picture inside its answer."""
+    for number in range(count):
+        body = {"model": "flux-1-schnell", "prompt": "a lighthouse", "size": "512x512", "seed": number}
+        request = urllib.request.Request(
+            f"{url}/api/v1/images/generations",
+            data=json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            response.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""Every code example of the Pixel Factory document, unchanged but for host and key, and its tables.
+
+The examples lie in `tests/documents/pixel_factory`. Where one leans on another (`client`), that one's words
+come first.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.films import film
+from tests.node import run_node
+from tests.pictures import png, size_of
+from tests.running import Service
+
+EXAMPLES = Path(__file__).parent.parent / "documents" / "pixel_factory"
+CLIENT = "base_url"
+#: A page for the example that shows its result in a browser.
+PAGE = """
+const shown = [];
+globalThis.document = { createElement: () => ({}), body: { appendChild: (element) => shown.push(element) } };
+process.on("exit", () => console.log(JSON.stringify(shown)));
+"""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """Where a reader of the document would try its examples."""
+    (tmp_path / "start_frame.png").write_bytes(png(320, 256))
+    (tmp_path / "low_res.png").write_bytes(png(96, 64))
+    return tmp_path
+
+
+def example(name: str, service: Service, key: str) -> str:
+    text = (EXAMPLES / f"{name}.txt").read_text()
+    return text.replace("https://YOUR_DASHBOARD_URL", service.url).replace("pk-your-api-key", key)
+
+
+def python(desk: Path, service: Service, key: str, *texts: str) -> str:
+    """Runs examples one after the other, with the client of the first one where they make none."""
+    script = "\n".join(texts)
+    if CLIENT not in script:
+        first = example("python.py", service, key)
+        script = first[: first.index("response = ")] + script
+    return _run(desk, sys.executable, "-c", script)
+
+
+def shell(desk: Path, script: str) -> httpx.Response:
+    """Runs an example where `base64` writes one line, as on the system that the document was written for."""
+    tools = desk / "tools"
+    tools.mkdir()
+    (tools / "base64").write_text(f'#!/bin/sh\nexec {shutil.which("base64")} -w 0 "$@"\n')
+    (tools / "base64").chmod(0o755)
+    told = _run(desk, "bash", "-c", script, PATH=f"{tools}:{os.environ['PATH']}")
+    return httpx.Response(200, text=told)
+
+
+def _run(desk: Path, *command: str, **environment: str) -> str:
+    done = subprocess.run(
+        command,
+        cwd=desk,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def made(answer: httpx.Response) -> bytes:
+    """The only file in an answer."""
+    (item,) = answer.json()["data"]
+    return base64.b64decode(item["b64_json"])
+
+
+def test_python(desk: Path, service: Service, key: str) -> None:
+    told = python(desk, service, key, example("python.py", service, key))
+    assert told == "Image saved to output.png\n"
+    assert size_of((desk / "output.png").read_bytes()) == (1024, 1024)
+
+
+def test_curl(desk: Path, service: Service, key: str) -> None:
+    answer = shell(desk, example("curl.sh", service, key))
+    assert size_of(made(answer)) == (1344, 768)
+    assert {"model", "size", "n", "steps", "duration_ms", "cost_cents"} <= answer.json()["usage"].keys()
+
+
+def test_javascript_in_a_browser(desk: Path, service: Service, key: str) -> None:
+    (shown,) = json.loads(run_node(desk, PAGE + example("browser.mjs", service, key)))
+    head, _, body = shown["src"].partition(",")
+    assert head == "data:image/png;base64"
+    assert size_of(base64.b64decode(body)) == (1024, 1024)
+
+
+def test_javascript_under_node(desk: Path, service: Service, key: str) -> None:
+    assert run_node(desk, example("node.mjs", service, key)) == "Saved to output.png\n"
+    assert size_of((desk / "output.png").read_bytes()) == (1024, 1024)
+
+
+def test_a_video_by_curl(desk: Path, service: Service, key: str) -> None:
+    video = film(made(shell(desk, example("video.sh", service, key))))
+    assert (video.frames, video.fps) == (81, 16.0)
+
+
+def test_a_video_by_python(desk: Path, service: Service, key: str) -> None:
+    told = python(desk, service, key, example("video.py", service, key))
+    assert told == "Video saved to output.mp4\n"
+    assert film((desk / "output.mp4").read_bytes()).frames == 81
+
+
+def test_image_to_video_by_python(desk: Path, service: Service, key: str) -> None:
+    python(desk, service, key, example("image_to_video.py", service, key))
+    assert film((desk / "animated.mp4").read_bytes()).frames == 81
+
+
+def test_image_to_video_by_curl(desk: Path, service: Service, key: str) -> None:
+    video = film(made(shell(desk, example("image_to_video.sh", service, key))))
+    assert (video.frames, video.fps) == (81, 16.0)
+
+
+def test_upscaling_by_python(desk: Path, service: Service, key: str) -> None:
+    told = python(desk, service, key, example("upscale.py", service, key))
+    assert told == "Upscaled image saved to upscaled.png\n"
+    assert size_of((desk / "upscaled.png").read_bytes()) == (384, 256)
+
+
+def test_upscaling_by_curl(desk: Path, service: Service, key: str) -> None:
+    assert size_of(made(shell(desk, example("upscale.sh", service, key)))) == (384, 256)
+
+
+def test_a_batch(desk: Path, service: Service, key: str) -> None:
+    assert python(desk, service, key, example("batch.py", service, key)) == "Saved 4 images\n"
+    assert len({(desk / f"output_{index}.png").read_bytes() for index in range(4)}) == 4
+
+
+def test_seeds(desk: Path, service: Service, key: str) -> None:
+    compare = "print(response1.data[0].b64_json == response2.data[0].b64_json)"
+    assert python(desk, service, key, example("seeds.py", service, key), compare) == "True\n"
+
+
+def test_errors_in_python(desk: Path, service: Service, key: str) -> None:
+    text = example("retry.py", service, key)
+    assert python(desk, service, key, text, "print(len(generate_with_retry('a cat').data))") == "1\n"
+    caught = """
+try:
+    generate_with_retry("a cat")
+except APIError as error:
+    print(type(error).__name__, error.status_code)
+"""
+    nobody = example("retry.py", service, "pk-nobody")
+    told = python(desk, service, key, nobody, caught)
+    assert told == "Invalid API key - check your credentials\nAuthenticationError 401\n"
+    poor = example("retry.py", service, str(service.run("keys", "create")["key"]))
+    told = python(desk, service, key, poor, caught)
+    assert told == "Insufficient balance - add funds at dashboard\nAPIStatusError 402\n"
+
+
+def test_errors_in_javascript(desk: Path, service: Service, key: str) -> None:
+    ask = "\nconsole.log(await generateImage('a cat').then((made) => made.data.length, (e) => e.message));"
+    told = {
+        owner: run_node(desk, example("retry.mjs", service, each) + ask).strip()
+        for owner, each in {
+            "customer": key,
+            "nobody": "pk-nobody",
+            "poor": str(service.run("keys", "create")["key"]),
+        }.items()
+    }
+    assert told["customer"] == "1"
+    assert told["nobody"] == "Invalid API key"
+    assert told["poor"].startswith("Insufficient balance: ")
+
+
+#: Model, default steps (where the document tells), largest size (where it does), price in dollars.
+MODELS = {
+    "flux-1-schnell": (4, "2048x2048", 0.0005),
+    "flux-1-dev": (20, "2048x2048", 0.0032),
+    "flux-2-dev": (30, "2048x2048", 0.0060),
+    "sdxl-1.0": (30, "2048x2048", 0.0022),
+    "4x-ultrasharp": (1, "8192x8192", 0.0010),
+    "wan2.1-t2v-fast": (20, None, 0.0050),
+    "wan2.1-t2v-pro": (30, None, 0.0150),
+    "wan2.2-t2v-14b": (30, None, 0.0200),
+    "ltx2-t2v": (30, None, 0.0080),
+    "cogvideox-1.5-5b": (50, None, 0.0100),
+    "hunyuan-video-720p": (30, None, 0.0200),
+    "wan2.1-i2v-480p": (None, None, 0.0200),
+    "wan2.1-i2v-720p": (None, None, 0.0300),
+    "wan2.2-i2v-14b": (None, None, 0.0300),
+}
+
+
+def test_the_models_are_those_of_the_tables(service: Service) -> None:
+    answer = httpx.get(f"{service.url}/api/v1/images/models", headers={"Origin": "https://example.org"})
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    body = answer.json()
+    assert body["object"] == "list"
+    entries = {entry["id"]: entry for entry in body["data"]}
+    for model, (steps, largest, price) in MODELS.items():
+        entry = entries[model]
+        assert entry["object"] == "model"
+        assert entry["price_per_image_cents"] == pytest.approx(price * 100), model
+        assert steps in (None, entry["default_steps"]), model
+        assert largest in (None, entry["max_resolution"]), model
+    kinds = {entry["type"] for entry in entries.values() if entry["id"] in MODELS}
+    assert kinds == {"image", "upscale", "video", "i2v"}
+    fields = {"created", "owned_by", "display_name", "architecture", "default_cfg", "featured"}
+    assert all(fields <= entry.keys() for entry in entries.values())
+
+
+COSTS = [
+    ({"model": "flux-1-schnell"}, 1.0),
+    ({"model": "flux-1-schnell", "n": 4}, 1.0),
+    ({"model": "flux-1-dev", "size": "2048x2048"}, 1.28),
+    ({"model": "wan2.1-t2v-pro", "num_frames": 81}, 1.5),
+    ({"model": "hunyuan-video-720p", "num_frames": 81}, 2.0),
+]
+
+
+@pytest.mark.parametrize(("asked", "cents"), COSTS)
+def test_what_the_examples_cost(service: Service, key: str, asked: dict[str, object], cents: float) -> None:
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = httpx.post(f"{service.url}/api/v1/quote", json={"prompt": "a", **asked}, headers=headers)
+    assert answer.json()["cost_cents"] == cents

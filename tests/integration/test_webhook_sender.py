@@ -1,0 +1,134 @@
+"""Messages from the outbox to a real receiver: signed, tried again, given up, never to private places."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from orchestrator.store import Account, Message
+from orchestrator.webhooks import DELAYS, OVERLAP, PER_ACCOUNT, Secrets, WebhookSender, new_secret, next_try
+from pricing.alerts import Watched
+from tests.contract.store_world import World, open_world
+from tests.integration.receiver import receiving
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world("sqlite", tmp_path) as world:
+        world.now = datetime.now(UTC)
+        yield world
+
+
+@asynccontextmanager
+async def sending(world: World, *, allow_private: bool = True) -> AsyncIterator[Secrets]:
+    sender = WebhookSender(world.store, lambda: world.now, allow_private=allow_private)
+    await sender.start()
+    try:
+        yield Secrets(world.store, lambda: world.now)
+    finally:
+        await sender.stop()
+
+
+async def post(world: World, url: str, account: Account | None = None) -> None:
+    """A message that is due: an alert on a balance that is below already."""
+    account_id = (account or world.account).id
+    await world.store.add_alert(account_id, Watched.BALANCE, 2_000_000, url, world.now)
+
+
+async def until_noted(world: World, attempts: int) -> Message:
+    """The latest message, once that many attempts are written down."""
+    async with asyncio.timeout(20):
+        while True:
+            (message, *_) = await world.store.messages(world.account.id)
+            if message.attempts >= attempts:
+                return message
+            await asyncio.sleep(0.02)
+
+
+async def test_a_message_arrives_signed(world: World) -> None:
+    async with receiving() as receiver, sending(world) as secrets:
+        await post(world, receiver.url)
+        delivery = await receiver.next()
+        (secret,) = await secrets.of(world.account.id)
+        message = delivery.checked(secret)
+        assert message["type"] == "budget.alert"
+        assert message["data"]["reading_usd"] == 1.0
+        with pytest.raises(WebhookVerificationError):
+            delivery.checked(new_secret())
+        assert (await until_noted(world, 1)).delivered_at == world.now
+
+
+async def test_a_secret_is_rotated_with_overlap(world: World) -> None:
+    async with receiving() as receiver, sending(world) as secrets:
+        (old,) = await secrets.of(world.account.id)
+        new = await secrets.rotate(world.account.id)
+        await post(world, receiver.url)
+        delivery = await receiver.next()
+        assert delivery.checked(old) == delivery.checked(new)
+        world.now += OVERLAP
+        assert await secrets.of(world.account.id) == [new]
+
+
+async def test_a_refused_message_is_tried_again_until_it_is_taken(world: World) -> None:
+    async with receiving(500, 302, 200) as receiver, sending(world):
+        await post(world, receiver.url)
+        first = await receiver.next()
+        failed = await until_noted(world, 1)
+        assert (failed.error, failed.due_at) == ("HTTP 500", world.now + DELAYS[0])
+        world.now += DELAYS[0]
+        assert (await receiver.next()).headers["webhook-id"] == first.headers["webhook-id"]
+        assert (await until_noted(world, 2)).error == "HTTP 302"
+        world.now += DELAYS[1]
+        await receiver.next()
+        taken = await until_noted(world, 3)
+        assert (taken.delivered_at, taken.due_at, taken.error) == (world.now, None, None)
+
+
+async def test_after_a_day_a_message_is_given_up(world: World) -> None:
+    async with receiving(*[500] * 9) as receiver, sending(world):
+        await post(world, receiver.url)
+        for attempt, delay in enumerate((*DELAYS, timedelta(0)), start=1):
+            await receiver.next()
+            message = await until_noted(world, attempt)
+            world.now += delay
+        assert message.due_at is None
+    assert timedelta(days=1) <= sum(DELAYS, timedelta()) < timedelta(days=1.1)
+    assert next_try(len(DELAYS) + 1, world.now) is None
+
+
+async def test_nothing_private_is_reached(world: World) -> None:
+    async with receiving() as receiver, sending(world, allow_private=False):
+        for url in (receiver.url, receiver.url.replace("127.0.0.1", "localhost"), "http://[::1]:1/"):
+            await post(world, url)
+            message = await until_noted(world, 1)
+            assert message.url == url
+            assert message.error is not None
+        assert receiver.deliveries.empty()
+
+
+async def test_a_receiver_that_hangs_does_not_hold_up_others(world: World) -> None:
+    other = await world.store.add_account("Bob", "free", world.now)
+    async with receiving(*[0] * PER_ACCOUNT) as hanging, receiving() as quick, sending(world):
+        for _ in range(PER_ACCOUNT + 1):
+            await post(world, hanging.url)
+        for _ in range(PER_ACCOUNT):
+            await hanging.next()
+        await post(world, quick.url, other)
+        await quick.next()
+        assert hanging.deliveries.empty()
+
+
+async def test_what_was_under_way_is_sent_again_by_the_next_process(world: World) -> None:
+    async with receiving(0) as receiver:
+        async with sending(world):
+            await post(world, receiver.url)
+            first = await receiver.next()
+        async with sending(world):
+            assert (await receiver.next()).headers["webhook-id"] == first.headers["webhook-id"]
+            assert (await until_noted(world, 1)).delivered_at is not None

@@ -1,0 +1,39 @@
+"""Node.js with the official OpenAI package, for tests of what it sends and reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the official npm package."""
+    if not shutil.which("npm"):
+        pytest.skip("needs Node.js with npm (Debian: apt install nodejs npm)")
+    project = tmp_path_factory.mktemp("node")
+    (project / "package.json").write_text(json.dumps({"type": "module", "private": True}))
+    command = ["npm", "install", "--no-audit", "--no-fund", "--silent", "openai@6"]
+    subprocess.run(command, cwd=project, check=True, timeout=110)
+    return project
+
+
+def run_node(directory: Path, script: str, **environment: str) -> str:
+    """What a module prints."""
+    (directory / "script.mjs").write_text(script)
+    done = subprocess.run(
+        ["node", "script.mjs"],
+        cwd=directory,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

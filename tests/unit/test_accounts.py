@@ -1,0 +1,114 @@
+"""Plans applied to accounts, on a real store with a clock of our own."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.accounts import SIGN_UP, Accounts
+from orchestrator.errors import InvalidRequest
+from orchestrator.keys import digest
+from orchestrator.store import KeyLimits, SqliteStore
+from pricing.ledger import EntryKind
+from pricing.plans import SHIPPED, Plans
+
+PLANS = tomllib.loads(SHIPPED.read_text())
+PLANS["plans"]["welcome"] = {**PLANS["plans"]["free"], "signup_credits": 50}
+
+
+@dataclass
+class Desk:
+    store: SqliteStore
+    now: datetime
+    accounts: Accounts
+
+    async def available(self, account_id: str) -> int:
+        return (await self.store.balance(account_id)).available
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    store = SqliteStore(tmp_path / "books.db")
+    desk = Desk(store, datetime(2026, 1, 15, tzinfo=UTC), None)  # type: ignore[arg-type]
+    desk.accounts = Accounts(store, Plans.parse(PLANS), lambda: desk.now)
+    yield desk
+    assert await store.audit() == []
+    await store.close()
+
+
+async def test_an_account_gets_nothing_that_its_plan_does_not_give(desk: Desk) -> None:
+    account = await desk.accounts.open("Ada")
+    assert (account.plan, await desk.available(account.id)) == ("standard", 0)
+
+
+async def test_monthly_credits_come_at_once_and_are_renewed_each_month(desk: Desk) -> None:
+    account = await desk.accounts.open("Ada", "free")
+    assert await desk.available(account.id) == 100_000
+    await desk.store.credit(account.id, 5_000_000, "payment", desk.now)
+    desk.now += timedelta(days=30)
+    await desk.accounts.renew(account)
+    assert await desk.available(account.id) == 5_100_000
+    desk.now += timedelta(days=1)
+    await desk.accounts.renew(account)
+    entries = (await desk.store.ledger(account.id)).items
+    assert [entry.kind for entry in entries[:2]] == [EntryKind.GRANT, EntryKind.EXPIRE]
+    assert await desk.available(account.id) == 5_100_000
+
+
+async def test_credits_for_signing_up_come_once(desk: Desk) -> None:
+    account = await desk.accounts.open("Ada", "welcome")
+    assert await desk.available(account.id) == 150_000
+    desk.now += timedelta(days=40)
+    await desk.accounts.renew(account)
+    assert await desk.available(account.id) == 150_000
+    references = [entry.reference for entry in (await desk.store.ledger(account.id)).items]
+    assert references.count(SIGN_UP) == 1
+
+
+async def test_a_clock_set_back_renews_nothing_twice(desk: Desk) -> None:
+    account = await desk.accounts.open("Ada", "free")
+    desk.now += timedelta(days=31)
+    await desk.accounts.renew(account)
+    before = len((await desk.store.ledger(account.id)).items)
+    for days in (-31, 31):
+        desk.now += timedelta(days=days)
+        await desk.accounts.renew(account)
+        assert len((await desk.store.ledger(account.id)).items) == before
+
+
+async def test_another_process_renews_nothing_twice(desk: Desk) -> None:
+    account = await desk.accounts.open("Ada", "free")
+    await Accounts(desk.store, Plans.parse(PLANS), lambda: desk.now).renew(account)
+    assert await desk.available(account.id) == 100_000
+
+
+async def test_another_plan_begins_at_once(desk: Desk) -> None:
+    account = await desk.accounts.open("Ada", "free")
+    desk.now += timedelta(days=3)
+    account = await desk.accounts.change_plan(account.id, "pro")
+    assert await desk.available(account.id) == 6_000_000
+    assert desk.accounts.plan_of(account).id == "pro"
+    account = await desk.accounts.change_plan(account.id, "standard")
+    assert await desk.available(account.id) == 0
+
+
+async def test_an_unknown_plan_is_refused(desk: Desk) -> None:
+    account = await desk.accounts.open("Ada")
+    for attempt in (desk.accounts.open("Bob", "gold"), desk.accounts.change_plan(account.id, "gold")):
+        with pytest.raises(InvalidRequest, match="no plan 'gold', only standard"):
+            await attempt
+
+
+async def test_keys_are_issued_and_rotated(desk: Desk) -> None:
+    account = await desk.accounts.open("Ada")
+    key, secret = await desk.accounts.issue_key(account.id, "ci", KeyLimits(day_cap=5))
+    new, other = await desk.accounts.rotate_key(key.id)
+    assert (await desk.store.find_key(digest(secret))) == await desk.store.get_key(key.id)
+    assert (await desk.store.get_key(key.id)).revoked
+    assert (await desk.store.find_key(digest(other))) == new
+    assert (new.limits, new.prefix) == (key.limits, other[:7])

@@ -1,0 +1,119 @@
+"""What is made of the events of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from comfy_instances.fleet import InstanceInfo, InstanceState
+from comfy_instances.session import NodeStarted, Progress, ProgressEvent, RunResult
+from orchestrator.catalog import Catalog
+from orchestrator.metering import Meter
+from orchestrator.settings import SHIPPED_WORKFLOWS
+
+GRAPH = {
+    "1": {"class_type": "UNETLoader"},
+    "2": {"class_type": "LoadImage"},
+    "3": {"class_type": "KSampler"},
+    "4": {"class_type": "SaveImage"},
+}
+MODEL = Catalog.load(SHIPPED_WORKFLOWS)["flux-1-schnell"]
+GIB = 2**30
+
+
+def info(free: int | None, id: str = "gpu-0") -> InstanceInfo:
+    return InstanceInfo(
+        id=id,
+        url="http://127.0.0.1:1",
+        state=InstanceState.READY,
+        simulated=False,
+        device="NVIDIA H200",
+        adopted=False,
+        vram_total=10 * GIB,
+        vram_free=free,
+    )
+
+
+@dataclass
+class Watched:
+    """Instances that are as the test says."""
+
+    infos: list[InstanceInfo] = field(default_factory=list)
+    listeners: list[Callable[[InstanceInfo], None]] = field(default_factory=list)
+
+    def instances(self) -> list[InstanceInfo]:
+        return self.infos
+
+    def subscribe(self, listener: Callable[[InstanceInfo], None]) -> Callable[[], None]:
+        self.listeners.append(listener)
+        return lambda: self.listeners.remove(listener)
+
+
+def started(node: str) -> NodeStarted:
+    return NodeStarted("p", node)
+
+
+def step(value: float, node: str = "3") -> Progress:
+    return Progress("p", node, value, 4)
+
+
+def load_seconds(*events: tuple[float, ProgressEvent], gpu_seconds: float = 100.0) -> float:
+    """What a meter makes of events at times; the last one's time is also the end."""
+    now = [0.0]
+    meter = Meter("gpu-0", GRAPH, lambda: now[0])
+    for at, event in events:
+        now[0] = at
+        meter.hear(event)
+    result = RunResult("p", (), gpu_seconds, frozenset())
+    return meter.usage(result, MODEL, Watched()).load_seconds
+
+
+def test_loaders_load() -> None:
+    assert load_seconds((0, started("1")), (7, started("2")), (9, started("4")), (12, started("4"))) == 7
+
+
+def test_the_last_node_may_be_a_loader() -> None:
+    assert load_seconds((0, started("2")), (1, started("1")), (5, step(1, "2"))) == 4
+
+
+def test_a_sampler_loads_before_its_first_step() -> None:
+    """Steps take 2 s each, so 10 - 2 of the first 10 s were something else."""
+    steps = [(10, step(1)), (12, step(2)), (14, step(3)), (16, step(4))]
+    assert load_seconds((0, started("3")), *steps, (17, started("4"))) == pytest.approx(8)
+
+
+@pytest.mark.parametrize("steps", [[], [(10, step(1))], [(10, step(4)), (12, step(4))]])
+def test_without_two_steps_nothing_is_known_of_a_sampler(steps: list[tuple[float, Progress]]) -> None:
+    assert load_seconds((0, started("3")), *steps, (17, started("4"))) == 0
+
+
+def test_a_quick_first_step_is_no_negative_load() -> None:
+    assert load_seconds((0, started("3")), (1, step(1)), (9, step(2)), (17, started("4"))) == 0
+
+
+def test_steps_of_another_node_do_not_count() -> None:
+    assert load_seconds((0, started("2")), (5, step(1)), (6, step(2))) == 0
+
+
+def test_loading_is_part_of_the_run() -> None:
+    assert load_seconds((0, started("1")), (9, started("4")), gpu_seconds=3.0) == 3.0
+
+
+def test_the_peak_is_the_most_that_was_ever_seen() -> None:
+    fleet = Watched([info(6 * GIB)])
+    meter = Meter("gpu-0", GRAPH)
+    with meter.watching(fleet):
+        for seen in (info(8 * GIB), info(1 * GIB), info(None), info(0, "gpu-1")):
+            for listener in fleet.listeners:
+                listener(seen)
+    assert fleet.listeners == []
+    usage = meter.usage(RunResult("p", (), 2.5, frozenset()), MODEL, fleet)
+    assert (usage.gpu_seconds, usage.peak_vram) == (2.5, 9 * GIB)
+    assert (usage.device, usage.model_digest) == ("NVIDIA H200", MODEL.digest)
+
+
+def test_of_an_instance_that_is_gone_little_is_known() -> None:
+    usage = Meter("gpu-0", {}).usage(RunResult("p", (), 1.0, frozenset()), MODEL, Watched())
+    assert (usage.peak_vram, usage.device, usage.simulated) == (None, "", False)

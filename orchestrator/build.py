@@ -51,6 +51,8 @@ from orchestrator.web.auth import Door
 from orchestrator.web.billing import Billing
 from orchestrator.web.dashboard import Dashboard, Sessions
 from orchestrator.web.delivery import Delivery
+from orchestrator.web.dialects.pixelapi_routes import PixelApi
+from orchestrator.web.dialects.pixeldojo_routes import PixelDojo, Surroundings
 from orchestrator.web.generations import Generations
 from orchestrator.web.jobs import Jobs
 from orchestrator.web.limits import RateLimits
@@ -65,6 +67,9 @@ from pricing.plans import Plans
 from pricing.tariff import DEFAULT, Tariff
 
 log = logging.getLogger(__name__)
+
+#: Life of the URLs in jobs and webhooks: the documents promise those who poll a day.
+JOB_URL_SECONDS = 24 * 3600
 
 
 def now() -> datetime:
@@ -140,7 +145,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         service = wire(settings, parts)
         # The metrics listen before anything begins.
         app = web_app(settings, service)
-        webhooks = WebhookSender(store, now, allow_private=settings.allow_private_urls)
+        tell = Jobs(service, job_delivery(service)).payload
+        webhooks = WebhookSender(store, now, tell, allow_private=settings.allow_private_urls)
         await webhooks.start()
         stack.push_async_callback(webhooks.stop)
         await stack.enter_async_context(CleanUp(store, objects, service.expiry))
@@ -210,6 +216,10 @@ def wire(settings: Settings, parts: Parts) -> Service:
     )
 
 
+def job_delivery(service: Service) -> Delivery:
+    return Delivery(service.objects, JOB_URL_SECONDS, service.expiry)
+
+
 def web_app(settings: Settings, service: Service) -> web.Application:
     """The HTTP side of a service."""
     token = admin_token(settings)
@@ -220,11 +230,14 @@ def web_app(settings: Settings, service: Service) -> web.Application:
     secure = (settings.public_url or "").startswith("https://")
     session_secret = kept_secret(settings.data_dir / "session-secret")
     sessions = Sessions(session_secret, token, service.store, service.clock, secure=secure)
+    surroundings = Surroundings(public_url=settings.public_url, allow_private=settings.allow_private_urls)
     parts = (
         Generations(service, delivery),
         Models(service),
         Videos(service, settings.output_lifetime_days),
-        Jobs(service, delivery),
+        Jobs(service, job_delivery(service)),
+        PixelApi(service, job_delivery(service)),
+        PixelDojo(service, surroundings),
         Billing(service),
         Alerts(service, allow_private=settings.allow_private_urls),
         Payments(service, settings.payment_secret),

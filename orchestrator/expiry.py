@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
-from orchestrator.errors import ServiceError
-from orchestrator.jobs import Job
+from orchestrator.errors import Gone, ServiceError
+from orchestrator.jobs import Job, JobRecord
 from orchestrator.media.errors import ObjectMissing, StoreError
 from orchestrator.media.objects import ObjectStore
 from orchestrator.store import Store
@@ -42,6 +42,12 @@ class Expiry:
     def has_expired(self, job: Job) -> bool:
         end = self.of(job)
         return end is not None and end <= self.clock()
+
+    def checked(self, record: JobRecord) -> JobRecord:
+        """The same record. Raises Gone where the job has expired."""
+        if self.has_expired(record.job):
+            raise Gone("The job has expired, and its files are deleted")
+        return record
 
 
 class CleanUp:

@@ -15,7 +15,7 @@ from orchestrator.admission import check_room
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.parameters import Text
 from orchestrator.dispatcher import Dispatcher
-from orchestrator.errors import Blocked, Forbidden, Gone, InvalidRequest, NotFound, ServiceError, Unavailable
+from orchestrator.errors import Blocked, Forbidden, InvalidRequest, NotFound, ServiceError, Unavailable
 from orchestrator.events import EventHub, JobChanged
 from orchestrator.expiry import Expiry
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, shards_of
@@ -144,7 +144,7 @@ class Service:
         job = self._job(key, request, order)
         known = await self.store.find_repeated(job)
         if known:
-            return self._unexpired(known)
+            return self.expiry.checked(known)
         try:
             await self.moderation.check(key.account.id, _texts(order))
         except Blocked as error:
@@ -170,7 +170,7 @@ class Service:
         record = await self.store.get_job(job_id)
         if record is None or record.job.account_id != account_id or record.job.removed_at is not None:
             raise NotFound("There is no such job", code="job_not_found")
-        return self._unexpired(record)
+        return self.expiry.checked(record)
 
     async def jobs(
         self,
@@ -231,11 +231,6 @@ class Service:
         """
         await self.cancel(job_id)
         await self.store.remove_job(job_id, self.clock())
-
-    def _unexpired(self, record: JobRecord) -> JobRecord:
-        if self.expiry.has_expired(record.job):
-            raise Gone("The job has expired, and its files are deleted")
-        return record
 
     async def _accept(self, job: Job, n: int, account: Account) -> JobRecord:
         """Stored and scheduled: never the one without the other while the process lives."""

@@ -11,10 +11,11 @@ import base64
 import json
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import aiohttp
 from standardwebhooks.webhooks import Webhook
@@ -85,10 +86,26 @@ class Secrets:
         return secret
 
 
+#: What a message says, made at the moment of each delivery.
+Payload = Callable[[Message], Awaitable[Mapping[str, Any]]]
+
+
+async def as_posted(message: Message) -> Mapping[str, Any]:
+    return message.payload
+
+
 class WebhookSender:
     """Delivers what the outbox holds, as long as it runs."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime], *, allow_private: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], datetime],
+        payload: Payload = as_posted,
+        *,
+        allow_private: bool,
+    ) -> None:
+        self._payload = payload
         self._store = store
         self._clock = clock
         self._secrets = Secrets(store, clock)
@@ -157,7 +174,8 @@ class WebhookSender:
 
     async def _error_of(self, http: aiohttp.ClientSession, message: Message) -> str | None:
         """Why a delivery failed; None where the receiver took it."""
-        body, headers = signed(message, await self._secrets.of(message.account_id), self._clock())
+        said = replace(message, payload=await self._payload(message))
+        body, headers = signed(said, await self._secrets.of(message.account_id), self._clock())
         try:
             async with http.post(
                 message.url or "", data=body, headers=headers, allow_redirects=False

@@ -57,6 +57,8 @@ class Weight(Frozen):
     dtype: Literal["nvfp4", "mxfp8", "fp8", "int8", "bf16", "fp16", "fp32"]
     #: `weight_dtype` for loaders that convert while loading: `{{ weight_dtypes.SLOT }}`.
     load_as: Literal["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"] = "default"
+    #: Some tensors of the file and their shapes, which tell it from another network's of the same size.
+    tensors: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     license: str = ""
     #: Whether the host asks for an account that has accepted the license.
     gated: bool = False

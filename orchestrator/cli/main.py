@@ -10,11 +10,13 @@ from comfy_instances.errors import InstanceError
 from comfy_instances.fleet import FleetError
 from comfy_instances.install import InstallError
 from orchestrator.catalog import CatalogError
-from orchestrator.cli import alerts, comfyui, generate, instances, keys, models, up, usage, wallet
+from orchestrator.catalog.exchange import BadWorkflow
+from orchestrator.cli import alerts, comfyui, generate, instances, keys, models, up, usage, wallet, weights
 from orchestrator.cli.console import CommandFailed, fail
 from orchestrator.errors import ServiceError
 from orchestrator.media.errors import MediaError
 from orchestrator.settings import SettingsError
+from orchestrator.weights.errors import WeightError
 from pricing.costs import CostsError
 from pricing.money import MoneyError
 from pricing.plans import PlanError
@@ -34,11 +36,13 @@ app.add_typer(wallet.app, name="wallet")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(models.app, name="models")
 app.add_typer(instances.app, name="instances")
+app.add_typer(weights.app, name="weights")
 app.add_typer(comfyui.app, name="comfyui")
 app.add_typer(usage.app, name="usage")
 
 #: What a user can cause; anything else is a bug and shows its traceback.
 EXPECTED = (
+    BadWorkflow,
     CatalogError,
     CommandFailed,
     CostsError,
@@ -52,6 +56,7 @@ EXPECTED = (
     ServiceError,
     SettingsError,
     TariffError,
+    WeightError,
 )
 
 

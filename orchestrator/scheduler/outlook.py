@@ -51,7 +51,7 @@ class Prospect:
         ]
 
     def _through(self, works: list[Work], now: float) -> float | None:
-        """Seconds until the last of `works` has run, all cards at work on what they have and then on these."""
+        """Seconds until the last of `works` has run, all cards at work on what they have, then on these."""
         *others, last = works
         able = [card for card in self.cards if card.serves(last)]
         if not able:

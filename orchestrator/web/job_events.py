@@ -33,7 +33,7 @@ END = 2**53 - 1
 
 
 def last_event_id(request: web.Request) -> int:
-    """The id of the last event that a reader has seen; 0 for who comes anew, or with what is no id of ours."""
+    """The id of the last event that a reader has seen; 0 for one who comes anew, or with no id of ours."""
     text = request.headers.get("Last-Event-ID", "")
     known = text.isascii() and text.isdigit() and len(text) <= len(str(END))
     return min(int(text), END) if known else 0
@@ -48,12 +48,14 @@ async def tell_events(
     if seen == END and record.job.finished:
         return web.Response(status=204)
     seen %= END
-    async with event_stream(request, {}) as (response, stream):
-        async with aclosing(follow(service, account_id, job_id)) as events:
-            async for told in events:
-                seen = END if _is_end(told) else seen + 1
-                name, data = _event(told, delivery)
-                await stream.send(name, data, id=seen, retry=RETRY)
+    async with (
+        event_stream(request, {}) as (response, stream),
+        aclosing(follow(service, account_id, job_id)) as events,
+    ):
+        async for told in events:
+            seen = END if _is_end(told) else seen + 1
+            name, data = _event(told, delivery)
+            await stream.send(name, data, id=seen, retry=RETRY if isinstance(told, JobChanged) else None)
     return response
 
 
@@ -61,7 +63,7 @@ def _is_end(told: Told) -> bool:
     return isinstance(told, JobChanged) and told.record.job.finished
 
 
-def _event(told: Told, delivery: Delivery) -> tuple[str, dict[str, Any] | None]:
+def _event(told: Told, delivery: Delivery) -> tuple[str, dict[str, Any]]:
     match told:
         case JobChanged(record=record):
             return "job", job_view(record, delivery)

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.following import Place
 from orchestrator.jobs import JobRecord, JobStatus, ShardStatus
 from orchestrator.web.delivery import Delivery
+from orchestrator.web.dialects.pixeldojo import job_fields
 from pricing.money import to_cents, to_usd
 
 _INPUT_KEY = re.compile(r"inputs/[0-9a-f]{2}/[0-9a-f]{64}\.[a-z0-9]+")
@@ -25,17 +26,17 @@ STATES = {
 def job_view(record: JobRecord, delivery: Delivery) -> dict[str, Any]:
     """A job. URLs are made anew each time and expire; an expired job has none any more."""
     job = record.job
-    urls: dict[str, list[str]] = {}
+    output: dict[str, list[str]] = {}
     there = job.status is JobStatus.SUCCEEDED and not delivery.expiry.has_expired(job)
-    for output in record.outputs if there else ():
-        urls.setdefault(_media(output.content_type), []).append(delivery.url(output))
+    urls = [delivery.url(output) for output in record.outputs] if there else []
+    for url, made in zip(urls, record.outputs, strict=False):
+        output.setdefault(_media(made.content_type), []).append(url)
     done = sum(shard.status is ShardStatus.SUCCEEDED for shard in record.shards)
-    expires = delivery.expiry.of(job)
     return {
         "jobId": job.id,
         "status": STATES[job.status],
         "model": job.model,
-        "output": urls,
+        "output": output,
         "shards": {"total": len(record.shards), "done": done},
         "params": {name: value for name, value in job.params.items() if not _is_key(value)},
         "costUsd": to_usd(job.price) if job.status is JobStatus.SUCCEEDED else 0.0,
@@ -45,14 +46,12 @@ def job_view(record: JobRecord, delivery: Delivery) -> dict[str, Any]:
         "createdAt": job.created_at.isoformat(),
         "startedAt": job.started_at.isoformat() if job.started_at else None,
         "finishedAt": job.finished_at.isoformat() if job.finished_at else None,
-        "expiresAt": expires.isoformat() if expires else None,
+        **job_fields(record, urls, delivery.expiry.of(job)),
     }
 
 
-def place_view(place: Place | None) -> dict[str, Any] | None:
-    """Where an unfinished job stands; None where nothing of it waits or runs."""
-    if place is None:
-        return None
+def place_view(place: Place) -> dict[str, Any]:
+    """Where an unfinished job stands."""
     finish = place.finish.isoformat() if place.finish else None
     return {"position": place.position, "estimatedFinish": finish}
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from aiohttp import web
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.following import place_of
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.service import Service
+from orchestrator.store import Message
 from orchestrator.web.auth import authenticate
 from orchestrator.web.delivery import Delivery
+from orchestrator.web.dialects import pixeldojo
 from orchestrator.web.job_events import tell_events
 from orchestrator.web.job_views import STATES, job_view, place_view
 from orchestrator.web.queries import limit
+from orchestrator.web.results import job_headers
+from orchestrator.webhooks import standing
 
 
 class Jobs:
@@ -40,24 +47,36 @@ class Jobs:
             status=_status(request),
             model=request.query.get("model"),
         )
-        jobs = [job_view(record, self._delivery) for record in page.items]
+        jobs = [self._view(record) for record in page.items]
         return web.json_response({"jobs": jobs, "nextCursor": page.cursor})
 
     async def get(self, request: web.Request) -> web.Response:
         """One job, with its place in the queue while it is not finished."""
         record = await self._own(request)
-        queue = place_view(place_of(self._service, record.job.id))
-        return web.json_response(job_view(record, self._delivery) | {"queue": queue})
+        place = place_of(self._service, record.job.id)
+        queue = {"queue": place_view(place) if place else None}
+        message = await self._service.store.job_message(record.job.id)
+        told = {"webhook": standing(record.job.webhook_url, message)}
+        return web.json_response(self._view(record) | queue | told, headers=job_headers(record))
 
     async def cancel(self, request: web.Request) -> web.Response:
         record = await self._own(request)
         record = await self._service.cancel(record.job.id)
-        return web.json_response(job_view(record, self._delivery))
+        return web.json_response(self._view(record))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events until the job is finished."""
         key = await authenticate(request, self._service.store)
         return await tell_events(request, self._service, self._delivery, key.account.id)
+
+    async def payload(self, message: Message) -> Mapping[str, Any]:
+        """What a message says: of a job all of it as it is now, with URLs that have just been made."""
+        record = await self._service.store.get_job(message.job_id) if message.job_id else None
+        return message.payload if record is None else self._view(record)
+
+    def _view(self, record: JobRecord) -> dict[str, Any]:
+        unit = self._service.prices_now.unit(pixeldojo.TARIFF)
+        return job_view(record, self._delivery) | pixeldojo.credit_cost(record.job, unit)
 
     async def _own(self, request: web.Request) -> JobRecord:
         key = await authenticate(request, self._service.store)

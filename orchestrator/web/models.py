@@ -10,7 +10,7 @@ from orchestrator.catalog import Model
 from orchestrator.errors import Forbidden, NotFound
 from orchestrator.service import Service
 from orchestrator.web.auth import authenticate
-from orchestrator.web.dialects import pixel_factory
+from orchestrator.web.dialects import pixel_factory, pixelapi, pixeldojo_models
 
 #: Pages of any origin may read the list.
 CORS = {
@@ -30,8 +30,8 @@ class Models:
         return [
             web.get("/api/v1/images/models", self.list),
             web.options("/api/v1/images/models", self.allow),
-            web.get("/api/v1/models", self.list),
-            web.get("/v1/models", self.list),
+            web.get("/api/v1/models", self.entries),
+            web.get("/v1/models", self.entries),
             web.get("/api/v1/models/{id}", self.get),
             web.get("/v1/models/{id}", self.get),
             web.delete("/api/v1/models/{id}", self.delete),
@@ -43,13 +43,23 @@ class Models:
         body = pixel_factory.to_models(self._service.catalog, self._service.tariff)
         return web.json_response(body, headers=CORS)
 
+    async def entries(self, request: web.Request) -> web.Response:
+        """The same for OpenAI's clients, PixelDojo's and PixelAPI's: each reads what it knows."""
+        service, prices = self._service, self._service.prices_now
+        body = pixel_factory.to_models(service.catalog, prices.ours)
+        for shown, model in zip(body["data"], service.catalog, strict=True):
+            shown |= pixeldojo_models.entry(model, prices) | pixelapi.entry(model, prices)
+        return web.json_response(body, headers=CORS)
+
     async def allow(self, request: web.Request) -> web.Response:
         """What a browser asks before it asks."""
         return web.Response(status=204, headers=CORS)
 
     async def get(self, request: web.Request) -> web.Response:
         """One model."""
-        body = pixel_factory.to_model(self._named(request), self._service.tariff)
+        model, prices = self._named(request), self._service.prices_now
+        body = pixel_factory.to_model(model, prices.ours)
+        body |= pixeldojo_models.details(model, prices) | pixelapi.entry(model, prices)
         return web.json_response(body, headers=CORS)
 
     async def delete(self, request: web.Request) -> NoReturn:

@@ -22,7 +22,7 @@ class EventStream:
         self._response = response
 
     async def send(
-        self, name: str, data: Mapping[str, Any] | None, *, id: int | None = None, retry: int | None = None
+        self, name: str, data: Mapping[str, Any], *, id: int | None = None, retry: int | None = None
     ) -> None:
         """One event. `id` is what a reader who comes back says it has seen, `retry` after how many
         milliseconds it may come. Raises ConnectionError where nobody listens any more."""

@@ -1,3 +1,3 @@
-"""Weight files: what models need of them, getting them, looking whether they are right, making them smaller."""
+"""Weight files: what models need of them, getting them, whether they are right, making them smaller."""
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The header of a safetensors file: which tensors it holds, and whether they can all be there.
 
-    8 bytes, little-endian: length N of the header
-    N bytes of JSON: {"NAME": {"dtype": "BF16", "shape": [3072, 768], "data_offsets": [0, 4718592]}, ...}
-    the numbers of all tensors, without gaps
+8 bytes, little-endian: length N of the header
+N bytes of JSON: {"NAME": {"dtype": "BF16", "shape": [3072, 768], "data_offsets": [0, 4718592]}, ...}
+the numbers of all tensors, without gaps
 """
 
 from __future__ import annotations

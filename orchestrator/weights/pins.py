@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from orchestrator.weights.errors import WeightError
@@ -20,7 +19,9 @@ class Pins:
         self._known: dict[str, str] = {}
         if self._file.exists():
             try:
-                self._known = {str(path): str(sha) for path, sha in json.loads(self._file.read_text()).items()}
+                self._known = {
+                    str(path): str(sha) for path, sha in json.loads(self._file.read_text()).items()
+                }
             except (ValueError, AttributeError) as error:
                 raise WeightError(f"{self._file} is damaged; without it every file counts as new") from error
 
@@ -32,4 +33,4 @@ class Pins:
         self._known[path] = sha256
         draft = self._file.with_suffix(".new")
         draft.write_text(json.dumps(self._known, indent=1, sort_keys=True) + "\n")
-        os.replace(draft, self._file)
+        draft.replace(self._file)

@@ -11,6 +11,7 @@ from pathlib import Path
 from orchestrator.catalog import Model, Weight
 from orchestrator.weights.checking import wrong_size
 from orchestrator.weights.errors import NoSpace, WeightError
+from orchestrator.weights.part import Part
 
 #: Bytes that stay free on the disk.
 RESERVE = 2**30
@@ -86,11 +87,6 @@ def plan(models: Iterable[Model], dtypes: Sequence[str], models_dir: Path) -> Pl
     return Plan(models_dir=models_dir, files=tuple(files))
 
 
-def part_of(file: Path) -> Path:
-    """Where a download of `file` lies until it is whole."""
-    return file.with_name(f"{file.name}.part")
-
-
 def free_bytes(directory: Path) -> int:
     """Free bytes where the directory is, or will be."""
     while not directory.exists():
@@ -108,11 +104,10 @@ def _agreed(one: Weight | None, other: Weight) -> Weight:
 
 def _looked_at(weight: Weight, models: tuple[str, ...], models_dir: Path) -> PlannedFile:
     file = models_dir / weight.path
-    part = part_of(file)
+    part = Part(file)
     if file.is_file():
         state = State.WRONG if wrong_size(weight, file.stat().st_size) else State.PRESENT
         return PlannedFile(weight=weight, models=models, state=state)
-    if part.is_file():
-        held = part.stat().st_size
-        return PlannedFile(weight=weight, models=models, state=State.PARTIAL, held=held)
+    if part.exists and part.size:
+        return PlannedFile(weight=weight, models=models, state=State.PARTIAL, held=part.size)
     return PlannedFile(weight=weight, models=models, state=State.MISSING)

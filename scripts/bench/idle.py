@@ -37,7 +37,8 @@ web.run_app(app, host="127.0.0.1", port=0, print=lambda *_: print("ready", flush
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="20 images between the two looks, not 500")
-    images = 20 if parser.parse_args().quick else 500
+    quick = parser.parse_args().quick
+    images = 20 if quick else 500
     result: dict[str, Any] = {"empty aiohttp server": reference()}
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory) / "service"
@@ -51,7 +52,8 @@ def main() -> None:
             result[f"service after {images} images"] = memory(process)
     for name, found in result.items():
         print(f"{name:28} RSS {found['rss_mb']:6.1f} MB  PSS {found['pss_mb']:6.1f} MB")
-    save("idle", result)
+    if not quick:
+        save("idle", result)
 
 
 def reference() -> dict[str, float]:

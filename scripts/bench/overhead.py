@@ -47,7 +47,9 @@ def main() -> None:
         served = stack.enter_context(service(data, "--instances", instance.url))
         model = Catalog.load(SHIPPED_WORKFLOWS)[options.model]
         taken = asyncio.run(measure(instance.url, served.url, new_key(data), model, warm_up, count))
-    tell(options.model, taken)
+    result = told(options.model, taken)
+    if not options.quick:
+        save("overhead", result)
 
 
 async def measure(
@@ -142,7 +144,8 @@ class Served:
             await response.read()
 
 
-def tell(model: str, taken: dict[str, list[float]]) -> None:
+def told(model: str, taken: dict[str, list[float]]) -> dict[str, Any]:
+    """Prints the result, and gives it."""
     spreads = {name: spread(seconds) for name, seconds in taken.items()}
     bare = spreads["bare"]
     count, size = len(taken["bare"]), f"{SIZE}x{SIZE}"
@@ -156,7 +159,7 @@ def tell(model: str, taken: dict[str, list[float]]) -> None:
             f"{name:17} median {found['median_ms']:6.1f} ms  p95 {found['p95_ms']:6.1f} ms  ratio {ratio:.2f}"
             f"  adds {added['median_ms']:.1f} ms at the median, {added['p95_ms']:.1f} at p95"
         )
-    save("overhead", {"model": model, "size": size, "requests": count, **rows})
+    return {"model": model, "size": size, "requests": count, **rows}
 
 
 if __name__ == "__main__":

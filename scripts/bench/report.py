@@ -40,7 +40,7 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        #: Processes that wanted a core during the last minute: above `cores` the numbers are too high.
+        # Processes that wanted a core during the last minute: above `cores` the numbers are too high.
         "load": round(os.getloadavg()[0], 1),
     }
 

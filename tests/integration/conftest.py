@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.node import node_project  # noqa: F401 - a fixture for all tests here
 from tests.running import Service, running
+
+WORKFLOWS = Path(__file__).resolve().parent.parent.parent / "workflows"
+#: Of the payment provider that reports to `bank`.
+PAYMENT_SECRET = "whsec_of_the_provider"
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +23,60 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="session")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that hears of payments, sends webhooks to this machine, and believes its proxy."""
+    environment = {
+        "PIXELFACTORY_PAYMENT_SECRET": PAYMENT_SECRET,
+        "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
+        "PIXELFACTORY_TRUSTED_PROXIES": "1",
+        "PIXELFACTORY_FAILURES_PER_MINUTE": "10",
+    }
+    with running(Service(tmp_path_factory.mktemp("bank"), environment=environment)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose operator lets a model of his stand in for `flux-1.1-pro` and allows no ogres, and that
+    sends webhooks to this machine."""
+    models = stand_ins(tmp_path_factory.mktemp("models"), "flux-1-dev", "flux-1.1-pro")
+    words = tmp_path_factory.mktemp("words") / "words.toml"
+    words.write_text('words = ["ogre"]\n')
+    environment = {
+        "PIXELFACTORY_WORKFLOWS_DIR": str(models),
+        "PIXELFACTORY_MODERATION_FILE": str(words),
+        "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
+    }
+    with running(Service(tmp_path_factory.mktemp("offering"), environment=environment)) as started:
+        yield started
+
+
+def stand_ins(directory: Path, id: str, alias: str) -> Path:
+    """The shipped models, one of them with an alias more."""
+    for folder in sorted(path.parent for path in WORKFLOWS.glob("*/model.toml")):
+        if folder.name != id:
+            (directory / folder.name).symlink_to(folder)
+    shutil.copytree(WORKFLOWS / id, directory / id)
+    manifest = directory / id / "model.toml"
+    manifest.write_text(manifest.read_text().replace("aliases = [", f'aliases = ["{alias}", '))
+    return directory
+
+
+@pytest.fixture(scope="session")
 def key(service: Service) -> str:
     """A key with money for every test."""
     return service.key("100.00")
+
+
+@pytest.fixture(scope="session")
+def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose simulated card takes a little time, so that there is something to watch."""
+    environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05", "PIXELFACTORY_DRAIN_SECONDS": "1"}
+    with running(Service(tmp_path_factory.mktemp("paced"), ("--simulate", "1"), environment)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def paced_key(paced: Service) -> str:
+    """A key of that service with money for every test."""
+    return paced.key("100.00")

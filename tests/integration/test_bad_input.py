@@ -103,7 +103,7 @@ BAD = [
     Bad("decompression bomb", upscale(encoded(bomb())), "image_too_large"),
     Bad("image too large to enlarge", upscale(base64_png(2304, 64)), "invalid_image"),
     Bad("image too small", upscale(base64_png(2, 2)), "invalid_image"),
-    Bad("image by address", upscale("http://169.254.169.254/latest"), "image_url_not_supported"),
+    Bad("image by private address", upscale("http://169.254.169.254/latest"), "image_url_refused"),
 ]
 
 

@@ -6,13 +6,13 @@ import asyncio
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.running import Service, pixelfactory, running
+from tests.scrape import scrape, status
 
 PATH = "/api/v1/images/generations"
 SLOW = {"model": "flux-1-dev", "prompt": "a cat", "size": "1024x1024", "steps": 30}
@@ -133,8 +133,11 @@ async def test_the_log_of_an_instance(service: Service) -> None:
     await all_ready(service)
     url = (await rows(service))["sim-0"]["url"]
     assert f"simulated instance on {url}" in instances(service, "log", "sim-0").stdout
-    shown = json.loads(instances(service, "log", "sim-0", "-n", "1", "--json").stdout)
-    assert (shown["id"], len(shown["lines"])) == ("sim-0", 1)
+    async with service.client(service.admin_token) as http:
+        async with http.get("/admin/v1/instances/sim-0/log", params={"limit": "1"}) as response:
+            assert len((await response.text()).splitlines()) == 1
+        async with http.get("/admin/v1/instances/sim-0/log", params={"limit": "many"}) as response:
+            assert (response.status, (await response.json())["error"]["param"]) == (400, "limit")
 
 
 def test_what_can_not_be_done_is_said_in_one_line(service: Service) -> None:
@@ -152,28 +155,41 @@ async def test_another_server_is_not_taken_for_the_service(service: Service) -> 
     assert (done.returncode, done.stderr) == (1, "error: the service answered with status 404\n")
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "instances"),
-        ("GET", "instances/sim-0"),
-        ("GET", "instances/sim-0/log"),
-        ("POST", "instances/sim-0/drain"),
-        ("GET", "queue"),
-    ],
-)
-async def test_a_customer_is_no_operator(service: Service, key: str, method: str, path: str) -> None:
-    for secret in (None, key):
-        async with service.client(secret) as http, http.request(method, f"/admin/v1/{path}") as response:
-            assert response.status == 401
-            assert (await response.json())["error"]["code"] == "invalid_admin_token"
+async def test_a_customer_is_no_operator(service: Service) -> None:
+    for secret in (None, service.key()):
+        async with service.client(secret) as http:
+            for method, path in (
+                ("GET", "instances"),
+                ("GET", "instances/sim-0"),
+                ("GET", "instances/sim-0/log"),
+                ("POST", "instances/sim-0/drain"),
+                ("GET", "queue"),
+            ):
+                async with http.request(method, f"/admin/v1/{path}") as response:
+                    assert response.status == 401
+                    assert (await response.json())["error"]["code"] == "invalid_admin_token"
 
 
-async def test_an_adopted_instance_is_not_ours_to_restart(service: Service, tmp_path: Path) -> None:
-    url = (await rows(service))["sim-0"]["url"]
-    with running(Service(tmp_path / "data", ("--instances", url))) as other:
-        await all_ready(other)
-        done = instances(other, "restart", "adopted-0", check=False)
-        assert done.returncode == 1
-        assert "adopted-0 is adopted: restart it where it was started" in done.stderr
-        assert (await rows(other))["adopted-0"]["state"] == "ready"
+@pytest.fixture(scope="module")
+def adopter(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A second service, careful with its metrics, on an instance of the first."""
+    url = service.run("instances", "list", "--url", service.url)[0]["url"]
+    environment = {"PIXELFACTORY_PUBLIC_METRICS": "false"}
+    data = tmp_path_factory.mktemp("adopter")
+    with running(Service(data, ("--instances", url), environment)) as started:
+        yield started
+
+
+async def test_an_adopted_instance_is_not_ours_to_restart(adopter: Service) -> None:
+    await all_ready(adopter)
+    done = instances(adopter, "restart", "adopted-0", check=False)
+    assert done.returncode == 1
+    assert "adopted-0 is adopted: restart it where it was started" in done.stderr
+    assert (await rows(adopter))["adopted-0"]["state"] == "ready"
+
+
+async def test_metrics_can_be_kept_from_the_public(adopter: Service) -> None:
+    assert await status(adopter, None) == 401
+    assert await status(adopter, "wrong") == 401
+    found = await scrape(adopter, adopter.admin_token)
+    assert found.value("pixelfactory_instance_info", instance_id="adopted-0") == 1

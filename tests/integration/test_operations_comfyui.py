@@ -80,11 +80,10 @@ def test_facts_of_a_running_server(address: str, tmp_path: Path) -> None:
     assert printed["comfyui_version"] == "0.33.0"
     core = load_recorded()
     assert printed["nodes"]["KSampler"] == core["KSampler"]
-    plain, packed = tmp_path / "facts.json", tmp_path / "facts.json.gz"
-    for file in (plain, packed):
-        done = pixelfactory("comfyui", "facts", "--from", address, "-o", str(file))
-        assert f"{len(printed['nodes'])} nodes of ComfyUI 0.33.0" in done.stderr.replace("\n", " ")
-    assert json.loads(plain.read_bytes()) == json.loads(gzip.decompress(packed.read_bytes())) == printed
+    file = tmp_path / "facts.json.gz"
+    done = pixelfactory("comfyui", "facts", "--from", address, "-o", str(file))
+    assert f"{len(printed['nodes'])} nodes of ComfyUI 0.33.0" in done.stderr.replace("\n", " ")
+    assert json.loads(gzip.decompress(file.read_bytes())) == printed
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "not an address"])

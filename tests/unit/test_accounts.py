@@ -93,6 +93,7 @@ async def test_another_plan_begins_at_once(desk: Desk) -> None:
     account = await desk.accounts.change_plan(account.id, "pro")
     assert await desk.available(account.id) == 6_000_000
     assert desk.accounts.plan_of(account).id == "pro"
+    desk.now += timedelta(seconds=1)
     account = await desk.accounts.change_plan(account.id, "standard")
     assert await desk.available(account.id) == 0
 

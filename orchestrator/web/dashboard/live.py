@@ -78,8 +78,9 @@ class Live:
                 return "job", view(record, self._delivery)
             case ShardStarted(index=index):
                 return "started", {"job": job_id, "shard": index}
-            case ShardProgress(index=index, value=value, maximum=maximum):
-                return "progress", {"job": job_id, "shard": index, "value": value, "max": maximum}
+            case ShardProgress(index=index, value=value, maximum=maximum, fraction=fraction):
+                steps = {"value": value, "max": maximum, "fraction": fraction}
+                return "progress", {"job": job_id, "shard": index, **steps}
             case ShardPreview(index=index, content_type=content_type, data=data):
                 picture = f"data:{content_type};base64,{base64.b64encode(data).decode('ascii')}"
                 return "preview", {"job": job_id, "shard": index, "src": picture}

@@ -18,6 +18,7 @@ from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.parameters import Integer
 from orchestrator.errors import Blocked, InvalidRequest, ServiceError
 from orchestrator.jobs import Job, JobStatus
+from orchestrator.quotes import PriceLists
 from orchestrator.service import GenerationRequest
 from orchestrator.web.dialects.credits import charged, in_credits, in_utc
 from orchestrator.web.dialects.openai import Body
@@ -79,6 +80,11 @@ def to_request(body: GenerateBody, catalog: Catalog, *, idempotency_key: str | N
 def api_id(model: Model) -> str:
     """The document's name for a model that it knows, else ours."""
     return next((name for name in (model.id, *model.aliases) if name in DOCUMENTED), model.id)
+
+
+def entry(model: Model, prices: PriceLists) -> dict[str, Any]:
+    """What the list of models says of one, besides what others' clients read of it."""
+    return {"credits": in_credits(prices.usual(TARIFF, model).micros, prices.unit(TARIFF))}
 
 
 #: The models of the document.

@@ -24,7 +24,7 @@ from orchestrator.errors import (
     ServiceError,
     Unavailable,
 )
-from orchestrator.jobs import Job, JobRecord, JobStatus
+from orchestrator.jobs import Job, JobRecord
 from orchestrator.service import GenerationRequest
 from orchestrator.web.dialects import pixeldojo_shapes as shapes
 from orchestrator.web.dialects.credits import charged, in_credits, in_utc, plain
@@ -99,34 +99,26 @@ def _loras(body: RunBody, model: Model) -> dict[str, Any]:
     return {"loras": [{"name": name, "strength": each} for name, each in zip(names, scales, strict=True)]}
 
 
-#: Our states in the words of callers who poll.
-STATES = {
-    JobStatus.QUEUED: "pending",
-    JobStatus.RUNNING: "processing",
-    JobStatus.SUCCEEDED: "completed",
-    JobStatus.FAILED: "failed",
-    JobStatus.CANCELLED: "cancelled",
-}
-
-
-def to_submitted(job: Job, status_url: str, unit: Fraction, available: int) -> dict[str, Any]:
-    """The answer to a run; `unit` is what a credit is worth and `available` what is left, in micro-dollars."""
+def to_submitted(job: Job, status: str, status_url: str, *, unit: Fraction, available: int) -> dict[str, Any]:
+    """The answer to a run; `unit` (what a credit is worth) and `available` are micro-dollars."""
     return {
         "jobId": job.id,
-        "status": STATES[job.status],
+        "status": status,
         "statusUrl": status_url,
-        "creditCost": plain(in_credits(charged(job), unit)),
+        **credit_cost(job, unit),
         "creditsRemaining": plain(in_credits(available, unit)),
     }
 
 
-def job_fields(
-    record: JobRecord, urls: Sequence[str], unit: Fraction, expires: datetime | None
-) -> dict[str, Any]:
+def credit_cost(job: Job, unit: Fraction) -> dict[str, int | float]:
+    """What a job was charged; `unit` is what a credit is worth in micro-dollars."""
+    return {"creditCost": plain(in_credits(charged(job), unit))}
+
+
+def job_fields(record: JobRecord, urls: Sequence[str], expires: datetime | None) -> dict[str, Any]:
     """What the documents and their samples name of a job beside id, status and output; a URL per output."""
-    job = record.job
+    url = record.job.webhook_url
     return {
-        "creditCost": plain(in_credits(charged(job), unit)),
         "assets": [
             {
                 "url": url,
@@ -138,7 +130,7 @@ def job_fields(
             for url, output in zip(urls, record.outputs, strict=False)
         ],
         "expiresAt": in_utc(expires) if expires else None,
-        "webhook": {"url": job.webhook_url} if job.webhook_url else None,
+        "webhook": {"url": url} if url else None,
     }
 
 

@@ -10,7 +10,6 @@ const PICTURES = new Set(["image", "images"]);
 // What JavaScript's numbers hold exactly. Larger seeds are for the API.
 const MAX_SEED = Number.MAX_SAFE_INTEGER;
 
-const filled = (text) => (text === "" ? undefined : text);
 
 // A control has a `node`, an `input` to put the cursor in, `get` (undefined: not given) and `set`.
 const CONTROLS = { string: text, integer: slider, number: slider, seed, boolean: checkbox, image: drop, images: drop };
@@ -36,13 +35,17 @@ export class Fields {
   }
 
   get advanced() {
-    return [...this.controls].filter(([name]) => name !== "n" && !this.#isPlain(name)).map(([, control]) => control.node);
+    const rest = [...this.controls].filter(([name]) => name !== "n" && !this.#isPlain(name) && !this.#isIdle(name));
+    return rest.map(([, control]) => control.node);
   }
 
-  // A prompt that is not required, as an upscaler's, hardly matters.
   #isPlain(name) {
-    const spec = this.model.parameters[name];
-    return name === "prompt" ? spec.required : PLAIN.has(name) || PICTURES.has(spec?.type);
+    return (PLAIN.has(name) || PICTURES.has(this.model.parameters[name]?.type)) && !this.#isIdle(name);
+  }
+
+  // An upscaler has a prompt only because every request must have one.
+  #isIdle(name) {
+    return name === "prompt" && this.model.kind === "upscale";
   }
 
   get pictures() {
@@ -59,7 +62,7 @@ export class Fields {
     const params = {};
     for (const [name, control] of this.controls) {
       const value = control.zone ? await control.encoded(encode) : control.get();
-      if (value !== undefined) params[name] = value;
+      if (value !== undefined) params[name] = this.#isIdle(name) ? "" : value;
     }
     return params;
   }
@@ -138,7 +141,7 @@ function text(name, spec) {
     : el(long ? "textarea" : "input", { id, maxLength: spec.max_length, rows: name === "prompt" ? 4 : 2, placeholder: spec.description });
   input.value = spec.default ?? "";
   input.required = spec.required;
-  return { node: field(name, input, spec.description), input, get: () => filled(input.value), set: (value) => (input.value = value) };
+  return { node: field(name, input, spec.description), input, get: () => input.value, set: (value) => (input.value = value) };
 }
 
 // A slider, and a box beside it for those who know the number.

@@ -47,7 +47,7 @@ export class Gallery {
     const tile = this.tiles.get(data.job)?.[data.shard];
     if (!(tile instanceof WaitingTile)) return undefined;
     if (event === "started") return tile.say("Starting");
-    return event === "progress" ? tile.progress(data.value, data.max) : tile.show(data.src);
+    return event === "progress" ? tile.progress(data) : tile.show(data.src);
   }
 
   #update(job) {

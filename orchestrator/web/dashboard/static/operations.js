@@ -48,7 +48,7 @@ function factsOf(row) {
   const gpu = [...given(row.utilisation && row.utilisation * 100, "%"), ...given(row.temperature, "°C"), ...given(row.power, "W")];
   return {
     Device: row.device + (row.adopted ? ", adopted" : ""),
-    "Busy of late": `${Math.round(row.busy * 100)} %`,
+    "Busy, last minute": `${Math.round(row.busy * 100)} %`,
     Work: shards.join("; ") || "none",
     "Models held": row.models_held.join(", ") || "none",
     "GPU memory": row.vram_used === null ? "unknown" : `${gibibytes(row.vram_used)} of ${gibibytes(row.vram_total)}`,

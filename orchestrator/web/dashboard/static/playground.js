@@ -55,6 +55,7 @@ function choose(id) {
   if (before) fields.keepFrom(before);
   byId("fields").replaceChildren(...fields.main);
   byId("advanced").replaceChildren(...fields.advanced);
+  byId("advanced").parentElement.hidden = !fields.advanced.length;
   changed();
 }
 

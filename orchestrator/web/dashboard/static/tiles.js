@@ -47,10 +47,11 @@ export class WaitingTile {
     this.status.textContent = text;
   }
 
-  progress(value, max) {
-    this.bar.max = max;
-    this.bar.value = value;
-    this.say(`Step ${value} of ${max}`);
+  // `fraction` is of the whole run; only samplers have more than one step.
+  progress({ value, max, fraction }) {
+    this.bar.max = 1;
+    this.bar.value = fraction;
+    this.say(max > 1 ? `Step ${value} of ${max}` : `${Math.round(100 * fraction)} %`);
   }
 
   show(src) {

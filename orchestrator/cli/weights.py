@@ -1,0 +1,250 @@
+"""`pixelfactory weights`: what models need, getting it, looking whether it is right, making it smaller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiohttp
+import typer
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from comfy_instances.gpus import discover
+from comfy_instances.profiles import Profile, load_profiles, profile_for
+from orchestrator.catalog import Catalog, Model
+from orchestrator.cli.console import CommandFailed, Json, err, fail, print_json, print_rows, read_settings
+from orchestrator.egress import public_session
+from orchestrator.settings import Settings
+from orchestrator.weights import planning, pulling, verifying
+from orchestrator.weights.checking import digest
+from orchestrator.weights.download import HUB, Downloader, Hub
+from orchestrator.weights.planning import Plan, PlannedFile, State
+from orchestrator.weights.quantize import quantize as make_fp8
+
+app = typer.Typer(help="The weight files that models load.", no_args_is_help=True)
+
+Models = Annotated[list[str] | None, typer.Argument(help="Ids or aliases; all models when none is given.")]
+ProfileName = Annotated[
+    str | None, typer.Option("--profile", help="A GPU profile; by default that of this machine.")
+]
+COLUMNS = ("path", "GB", "dtype", "license", "models", "state")
+GB = 1e9
+
+
+@app.command()
+def plan(models: Models = None, profile: ProfileName = None, json: Json = False) -> None:
+    """Show which files the models need on a GPU profile, how large they are, and what stands in the way."""
+    settings = read_settings()
+    chosen = _profile(profile)
+    found = planning.plan(_models(settings, models), chosen.weights, settings.models_dir)
+    if json:
+        print_json(_view(found, chosen))
+        return
+    print_rows([_row(file) for file in found.files], COLUMNS, as_json=False)
+    for line in _summary(found, chosen):
+        typer.echo(line)
+
+
+@app.command()
+def pull(
+    models: Models = None,
+    everything: Annotated[bool, typer.Option("--all", help="The files of all models.")] = False,
+    profile: ProfileName = None,
+    parallel: Annotated[int, typer.Option(min=1, max=32, help="Files at a time.")] = 4,
+    replace: Annotated[bool, typer.Option(help="Overwrite files of another size.")] = False,
+    token: Annotated[
+        str | None, typer.Option(envvar="HF_TOKEN", help="Your Hugging Face token.", show_default=False)
+    ] = None,
+    hub: Annotated[str, typer.Option(envvar="HF_ENDPOINT", help="Hugging Face, or a mirror of it.")] = HUB,
+) -> None:
+    """Fetch what is lacking; interrupted, it goes on where it was."""
+    if not models and not everything:
+        raise typer.BadParameter("name models, or say --all")
+    settings = read_settings()
+    found = planning.plan(_models(settings, models), _profile(profile).weights, settings.models_dir)
+    if not found.lacking:
+        err.print(f"all {len(found.files)} file(s) are there")
+        return
+    with _bars() as progress:
+        work = _pull(settings, found, Bars(progress), Hub(url=hub, token=token), (parallel, replace))
+        failures = asyncio.run(work)
+    for failure in failures:
+        fail(f"{failure.file.path}: {failure.reason}")
+    if failures:
+        raise typer.Exit(1)
+    err.print(f"{len(found.lacking)} file(s) fetched into {settings.models_dir}")
+
+
+@app.command()
+def verify(
+    models: Models = None,
+    profile: ProfileName = None,
+    quick: Annotated[bool, typer.Option(help="Look at sizes and headers only.")] = False,
+    json: Json = False,
+) -> None:
+    """Look whether the files that are there are what the manifests say. Of models that are named, what is
+    missing counts too."""
+    settings = read_settings()
+    chosen = _models(settings, models)
+    weights = verifying.on_disk(chosen, settings.models_dir)
+    needed = planning.plan(chosen, _profile(profile).weights, settings.models_dir)
+    bad = {file.path: [str(file.state)] for file in needed.files if models and file.state in _NOT_THERE}
+    with _bars() as progress:
+        size = sum((settings.models_dir / weight.path).stat().st_size for weight in weights)
+        bar = progress.add_task("reading", total=None if quick else size)
+        verdicts = verifying.verify(
+            weights, settings.models_dir, whole=not quick, hear=lambda count: progress.advance(bar, count)
+        )
+        for verdict in verdicts:
+            progress.update(bar, description=escape(Path(verdict.weight.path).name))
+            if verdict.problems:
+                bad[verdict.weight.path] = list(verdict.problems)
+    if json:
+        print_json({"checked": [weight.path for weight in weights], "problems": bad})
+    for path, problems in bad.items():
+        fail(f"{path}: {'; '.join(problems)}")
+    if bad:
+        raise typer.Exit(1)
+    err.print(f"{len(weights)} file(s) are right, {len(needed.lacking)} are not there")
+
+
+@app.command()
+def quantize(
+    source: Annotated[Path, typer.Argument(help="A safetensors file of 16 or 32 bits.")],
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    keep: Annotated[str, typer.Option(help="Layers to leave as they are: a regular expression.")] = "",
+) -> None:
+    """Make the fp8 version (E4M3, one scale for each matrix) of a file, in little memory."""
+    if source.resolve() == target.resolve():
+        raise CommandFailed("the new file must have another name")
+    with _bars() as progress:
+        bar = progress.add_task(escape(source.name), total=source.stat().st_size)
+        made = make_fp8(source, target, keep, lambda count: progress.update(bar, completed=count))
+    err.print(
+        f"{made.quantized} matrices in fp8, {made.kept} tensors as they were:"
+        f" {made.after / GB:.2f} GB instead of {made.before / GB:.2f}"
+    )
+    typer.echo("[[weights]]")
+    typer.echo(f'path = "FOLDER/{target.name}"')
+    typer.echo(f'sha256 = "{digest(target)}"\nbytes = {made.after}\ndtype = "fp8"')
+
+
+class Bars:
+    """One bar for each file that is being fetched."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+
+    def begins(self, file: PlannedFile) -> None:
+        name = escape(Path(file.path).name)
+        self._bars[file.path] = self._progress.add_task(name, total=file.weight.bytes or None)
+
+    def has(self, file: PlannedFile, count: int) -> None:
+        self._progress.update(self._bars[file.path], completed=count)
+
+    def ends(self, file: PlannedFile, reason: str | None) -> None:
+        self._progress.stop_task(self._bars[file.path])
+
+
+_NOT_THERE = (State.MISSING, State.PARTIAL)
+
+
+async def _pull(
+    settings: Settings, plan: Plan, bars: Bars, hub: Hub, how: tuple[int, bool]
+) -> list[pulling.Failure]:
+    parallel, replace = how
+    # Downloads take their time; each has its own patience with a server that says nothing.
+    hours = aiohttp.ClientTimeout(total=None)
+    async with public_session(allow_private=settings.allow_private_urls, timeout=hours) as http:
+        downloader = Downloader(http, hub)
+        return [*await pulling.pull(plan, downloader, bars, parallel=parallel, replace=replace)]
+
+
+def _models(settings: Settings, names: list[str] | None) -> list[Model]:
+    catalog = Catalog.load(settings.workflows_dir)
+    return list(dict.fromkeys(catalog[name] for name in names)) if names else list(catalog)
+
+
+def _profile(name: str | None) -> Profile:
+    """Raises CommandFailed."""
+    profiles = load_profiles()
+    if name is None:
+        return profile_for(next(iter(discover()), None), profiles)
+    for profile in profiles:
+        if profile.name == name:
+            return profile
+    raise CommandFailed(f"no GPU profile {name}; there are {', '.join(one.name for one in profiles)}")
+
+
+def _row(file: PlannedFile) -> dict[str, Any]:
+    weight = file.weight
+    notes = [file.state.value, *(["gated"] if weight.gated else []), *([] if weight.url else ["no address"])]
+    return {
+        "path": file.path,
+        "GB": f"{weight.bytes / GB:.2f}",
+        "dtype": weight.dtype,
+        "license": weight.license,
+        "models": len(file.models) if len(file.models) > 2 else file.models,
+        "state": notes,
+    }
+
+
+def _view(plan: Plan, profile: Profile) -> dict[str, Any]:
+    files = [
+        {
+            **file.weight.model_dump(include={"path", "url", "sha256", "bytes", "dtype", "license", "gated"}),
+            "models": list(file.models),
+            "state": file.state.value,
+            "held_bytes": file.held,
+        }
+        for file in plan.files
+    ]
+    return {
+        "profile": profile.name,
+        "models_dir": str(plan.models_dir),
+        "bytes": plan.bytes,
+        "missing_bytes": plan.lacking_bytes,
+        "free_bytes": planning.free_bytes(plan.models_dir),
+        "files": files,
+    }
+
+
+def _summary(plan: Plan, profile: Profile) -> Iterator[str]:
+    free = planning.free_bytes(plan.models_dir)
+    yield f"\n{len(plan.files)} file(s), {plan.bytes / GB:.1f} GB, for the profile {profile.name}"
+    yield (
+        f"{len(plan.lacking)} lacking, {plan.lacking_bytes / GB:.1f} GB;"
+        f" {free / GB:.1f} GB free at {plan.models_dir}"
+    )
+    gates = {file.weight.url.partition("/resolve/")[0] for file in plan.lacking if file.weight.gated}
+    for gate in sorted(gates):
+        yield f"accept the licence at {gate} and set HF_TOKEN"
+    for file in plan.lacking:
+        if not file.weight.url:
+            yield f"{file.path} has no known address: put it there yourself"
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        yield progress

@@ -1,0 +1,122 @@
+"""PixelDojo's view of the models: what each costs in credits, can do and takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+from orchestrator.catalog import Model, request_schema
+from orchestrator.quotes import PriceLists
+from orchestrator.web.dialects.credits import plain
+from orchestrator.web.dialects.pixeldojo import TARIFF
+from orchestrator.web.dialects.pixeldojo_shapes import RATIOS, Frame
+from orchestrator.web.dialects.routing import max_pictures
+from pricing.rates import Rate, Scale
+
+#: Credits, or tables of them by resolution or length.
+Costs: TypeAlias = int | float | dict[str, Any]
+
+
+def entry(model: Model, prices: PriceLists) -> dict[str, Any]:
+    """What the list of models says of one, besides what others' clients read of it."""
+    return {
+        "apiId": api_id(model, prices),
+        "name": model.name,
+        "description": model.description,
+        "modality": "video" if model.makes_video else "image",
+        "creditCost": credit_cost(model, prices),
+        "features": features(model),
+        "aliases": list(model.aliases),
+    }
+
+
+def details(model: Model, prices: PriceLists) -> dict[str, Any]:
+    """The same and what a run takes."""
+    schema = run_schema(model)
+    return entry(model, prices) | {"parameters": schema["properties"], "requestSchema": schema}
+
+
+def api_id(model: Model, prices: PriceLists) -> str:
+    """The name by which the price list knows the model, else ours."""
+    row = prices.row(TARIFF, model)
+    return row[0] if row else model.id
+
+
+def credit_cost(model: Model, prices: PriceLists) -> dict[str, Any]:
+    """Credits for a result, or a second of one, where nothing but the prompt is said; and by resolution."""
+    row = prices.row(TARIFF, model)
+    if row is None:
+        usual = Fraction(prices.usual(TARIFF, model).micros) / prices.unit(TARIFF)
+        return {"default": plain(usual), "type": "fixed", "amount": plain(usual)}
+    price = row[1]
+    kind = "per_second" if price.scale is Scale.SECONDS else "fixed"
+    tiers = {"byResolution": _costs(price.tiers)} if price.tiers else {}
+    return {"default": plain(price.base), "type": kind, "amount": plain(price.base), **tiers}
+
+
+def cost_line(cost: Mapping[str, Any]) -> str:
+    """`1.5 credit(s) (by resolution: 0.5 MP=1, 1 MP=1.5)`, as the document prints it."""
+    per_second = cost["type"] == "per_second"
+    line = f"{cost['amount']} credits/sec" if per_second else f"{cost['amount']} credit(s)"
+    tiers = cost.get("byResolution", {})
+    if any(isinstance(value, dict) for value in tiers.values()):
+        rows = (
+            f"{name}: " + "/".join(f"{key}={value}" for key, value in row.items())
+            for name, row in tiers.items()
+        )
+        return f"{line} ({'; '.join(rows)})"
+    if not tiers:
+        return line
+    listed = ", ".join(f"{name}={value}" for name, value in tiers.items())
+    return f"{line} (by resolution: {listed}{' /sec' if per_second else ''})"
+
+
+def features(model: Model) -> list[str]:
+    named = {
+        "LoRA": "loras" in model.parameters,
+        "Editing": not model.makes_video and max_pictures(model) > 0,
+    }
+    return [name for name, has in named.items() if has]
+
+
+def run_schema(model: Model) -> dict[str, Any]:
+    """The JSON Schema of a run's body: the manifest's parameters and the dialect's own."""
+    schema = request_schema(model)
+    properties = schema["properties"] | _own_properties(model)
+    if "image" not in schema["required"]:
+        return schema | {"properties": properties}
+    return schema | {
+        "properties": properties,
+        "required": [name for name in schema["required"] if name != "image"],
+        "anyOf": [{"required": [name]} for name in ("image", "image_url", "reference_images")],
+    }
+
+
+def _own_properties(model: Model) -> dict[str, Any]:
+    text, picture = {"type": "string"}, {"type": "string", "description": "Base64, data URL or http(s) URL."}
+    properties: dict[str, Any] = {}
+    if Frame.of(model) is not None:
+        properties["aspect_ratio"] = text | {"enum": list(RATIOS), "description": "Shape of the result."}
+        properties["resolution"] = text | {"description": "Such as 720p, 1K, 0.5 MP or 1024x1024."}
+    if "num_frames" in model.parameters:
+        properties["duration"] = {"type": "number", "exclusiveMinimum": 0, "description": "Seconds."}
+    pictures = max_pictures(model)
+    if pictures:
+        properties["image_url"] = picture
+        properties["reference_images"] = {"type": "array", "items": picture, "maxItems": pictures}
+    if "loras" in model.parameters:
+        properties["lora_weights"] = {
+            "type": ["string", "array"],
+            "items": text,
+            "description": "Names of LoRAs.",
+        }
+        properties["lora_scale"] = {"type": ["number", "array"], "items": {"type": "number"}, "default": 1}
+    properties["webhook_url"] = text | {"format": "uri", "description": "Is told when the job is finished."}
+    return properties
+
+
+def _costs(rate: Rate) -> Costs:
+    if isinstance(rate, Fraction):
+        return plain(rate)
+    return {tier.label: _costs(tier.rate) for tier in rate}

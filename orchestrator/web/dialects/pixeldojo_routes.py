@@ -1,0 +1,96 @@
+"""PixelDojo's own addresses; its jobs are everybody's jobs, and its models everybody's models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from orchestrator.egress import is_receiver
+from orchestrator.errors import InvalidRequest
+from orchestrator.service import Service
+from orchestrator.web.auth import authenticate
+from orchestrator.web.bodies import is_form, read_fields
+from orchestrator.web.dialects import pixeldojo, pixeldojo_models, pixeldojo_text
+from orchestrator.web.dialects.openai import parse
+from orchestrator.web.job_views import STATES
+from orchestrator.web.results import idempotency_key, job_headers
+from orchestrator.webhooks import standing
+
+MAX_URL = 2000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surroundings:
+    """What the settings say of the world around the service."""
+
+    #: Where callers reach us; None: where the request says that it came to.
+    public_url: str | None
+    #: Receivers may be at private addresses, for development.
+    allow_private: bool
+
+
+class PixelDojo:
+    """Run a model, read what it takes, tell a webhook once more."""
+
+    def __init__(self, service: Service, surroundings: Surroundings) -> None:
+        """Raises TariffError where the dialect's price list is missing."""
+        self._service = service
+        self._surroundings = surroundings
+        service.prices_now.unit(pixeldojo.TARIFF)
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/api/v1/models/{id}/run", self.run),
+            web.get("/api/v1/models/{id}/schema", self.schema),
+            web.post("/api/v1/jobs/{id}/webhook", self.replay),
+            web.get("/llms.txt", self.text),
+        ]
+
+    async def run(self, request: web.Request) -> web.Response:
+        """Answers as soon as the job is accepted."""
+        key = await authenticate(request, self._service.store)
+        fields = await read_fields(request)
+        if is_form(request):
+            raise InvalidRequest("The request body must be JSON", code="invalid_json")
+        body = parse(pixeldojo.RunBody, fields, form=False)
+        self._check_receiver(body.webhook_url)
+        asked = pixeldojo.to_request(
+            request.match_info["id"], body, self._service.catalog, idempotency_key=idempotency_key(request)
+        )
+        record = await self._service.submit(key, asked)
+        have = await self._service.accounts.balance(key.account)
+        url = f"{self._url(request)}/api/v1/jobs/{record.job.id}"
+        job, unit = record.job, self._service.prices_now.unit(pixeldojo.TARIFF)
+        answer = pixeldojo.to_submitted(job, STATES[job.status], url, unit=unit, available=have.available)
+        return web.json_response(answer, headers=job_headers(record))
+
+    async def schema(self, request: web.Request) -> web.Response:
+        """What a run of one model takes, for everybody."""
+        model = self._service.catalog[request.match_info["id"]]
+        api_id = pixeldojo_models.api_id(model, self._service.prices_now)
+        return web.json_response({"apiId": api_id, "schema": pixeldojo_models.run_schema(model)})
+
+    async def replay(self, request: web.Request) -> web.Response:
+        """Delivers what a finished job has to tell once more, under the same id."""
+        key = await authenticate(request, self._service.store)
+        message = await self._service.replay_webhook(key.account.id, request.match_info["id"])
+        return web.json_response({"jobId": message.job_id, "webhook": standing(message.url, message)})
+
+    async def text(self, request: web.Request) -> web.Response:
+        """All of it for language models."""
+        service = self._service
+        text = pixeldojo_text.describe(service.catalog, service.prices_now, self._url(request))
+        return web.Response(text=text, content_type="text/plain", charset="utf-8")
+
+    def _check_receiver(self, url: str | None) -> None:
+        allow = self._surroundings.allow_private
+        if url is not None and (len(url) > MAX_URL or not is_receiver(url, allow_private=allow)):
+            raise InvalidRequest(
+                "`webhook_url` must be a public http(s) address",
+                code="invalid_webhook_url",
+                param="webhook_url",
+            )
+
+    def _url(self, request: web.Request) -> str:
+        return (self._surroundings.public_url or str(request.url.origin())).rstrip("/")

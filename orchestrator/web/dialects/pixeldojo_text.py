@@ -1,0 +1,85 @@
+"""`/llms.txt`: the service described for language models, from the models and prices of this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.catalog import Catalog
+from orchestrator.quotes import PriceLists
+from orchestrator.web.dialects.pixeldojo import CODES, SPECIAL
+from orchestrator.web.dialects.pixeldojo_models import cost_line, entry
+
+ENDPOINTS = (
+    ("POST /api/v1/models/{apiId}/run", "Submit a generation job"),
+    ("GET /api/v1/jobs/{jobId}", "Poll job status and outputs"),
+    ("GET /api/v1/jobs/{jobId}/events", "Follow a job live (server-sent events)"),
+    ("DELETE /api/v1/jobs/{jobId}", "Cancel a job"),
+    ("POST /api/v1/jobs/{jobId}/webhook", "Send the webhook of a finished job again"),
+    ("GET /api/v1/models", "List available models (with credit costs)"),
+    ("GET /api/v1/models/{apiId}", "Model details and input parameters"),
+    ("GET /api/v1/models/{apiId}/schema", "JSON Schema of a run's body"),
+)
+MEANINGS = {
+    "unauthorized": "Missing or invalid API key",
+    "invalid_json": "Invalid JSON in request body",
+    "validation_error": "Input validation failed",
+    "not_found": "Model or job not found",
+    "insufficient_credits": "Insufficient credits",
+    "submission_failed": "Failed to submit job",
+    "expired": "Job has expired",
+    "rate_limit_exceeded": "Rate limit exceeded",
+    "internal_error": "Internal server error",
+}
+SUBMITTED = """```json
+{"jobId": "job_abc123", "status": "pending", "statusUrl": "URL/api/v1/jobs/job_abc123", "creditCost": 1, \
+"creditsRemaining": 99}
+```"""
+COMPLETED = """```json
+{"jobId": "job_abc123", "status": "completed", "output": {"images": ["https://..."]}, "creditCost": 1, \
+"expiresAt": "2025-01-23T12:00:00Z"}
+```"""
+EXAMPLE = """```bash
+curl -X POST "URL/api/v1/models/MODEL/run" \\
+  -H "Authorization: Bearer YOUR_API_KEY" \\
+  -H "Content-Type: application/json" \\
+  -d '{"prompt": "A sunset", "aspect_ratio": "1:1", "webhook_url": "https://example.com/webhook"}'
+curl "URL/api/v1/jobs/job_abc123" -H "Authorization: Bearer YOUR_API_KEY"
+```"""
+
+
+def describe(catalog: Catalog, prices: PriceLists, url: str) -> str:
+    """The whole text, in Markdown; `url` is where callers reach the service."""
+    return "\n".join(_lines(catalog, prices, url)) + "\n"
+
+
+def _described(shown: Mapping[str, Any]) -> str:
+    """One model."""
+    lines = [f"\n### {shown['name']} (`{shown['apiId']}`)", shown["description"]]
+    lines.append(f"- Cost: {cost_line(shown['creditCost'])}")
+    if shown["features"]:
+        lines.append(f"- Features: {', '.join(shown['features'])}")
+    return "\n".join(lines)
+
+
+def _lines(catalog: Catalog, prices: PriceLists, url: str) -> Iterator[str]:
+    entries = [entry(model, prices) for model in catalog]
+    first = next((one["apiId"] for one in entries if one["modality"] == "image"), "MODEL")
+    yield "# Pixel Factory API (Async Jobs)"
+    yield "> Generated from the models that are offered now. Optimized for LLM consumption."
+    yield f"\n## Overview\n\n**Base URL:** `{url}/api/v1`\n\n### Core Endpoints\n"
+    yield from (f"- `{endpoint}` — {meaning}" for endpoint, meaning in ENDPOINTS)
+    yield "\n## Authentication\n\n`Authorization: Bearer YOUR_API_KEY`; models and schemas need none."
+    for title, modality in (("Image", "image"), ("Video", "video")):
+        shown = [one for one in entries if one["modality"] == modality]
+        yield f"\n## {title} Models ({len(shown)} available)"
+        yield from map(_described, shown)
+    yield f"\n## Response Format\n\nSubmit:\n{SUBMITTED}\n\nCompleted:\n{COMPLETED}".replace("URL", url)
+    yield "\n## Error Codes\n\n| Code | Status | Description |\n|------|--------|-------------|"
+    yield from (
+        f"| `{code}` | {status} | {MEANINGS[code]} |"
+        for code, status in dict.fromkeys((*CODES.values(), *SPECIAL.values()))
+    )
+    yield "\n## Rate Limits\n\nPer account and plan: see `X-RateLimit-Limit`, `-Remaining` and `-Reset`."
+    yield "\n## Example\n\n" + EXAMPLE.replace("URL", url).replace("MODEL", first)
+    yield f"\n## Links\n\n- OpenAPI: {url}/openapi.json\n- This text: {url}/llms.txt"

@@ -1,0 +1,158 @@
+"""fp8 out of 16 or 32 bits: the weights of the repeated blocks, each matrix with a scale of its own.
+
+    LAYER.weight        F8_E4M3, the shape it had
+    LAYER.weight_scale  F32, one number: the largest absolute value / 448
+    LAYER.comfy_quant   U8, the JSON by which ComfyUI knows the layer's format
+
+What lies outside of the blocks (embedders, final layers), vectors and small matrices stay as they are:
+they weigh little, and pictures suffer most from them. Numbers are read, scaled and written in pieces of a
+few megabytes, so that a file of 24 GB needs no 24 GB of memory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from orchestrator.weights.errors import BadFile, WeightError
+from orchestrator.weights.header import Header, Tensor, read_header
+
+#: The largest number that E4M3 has.
+LARGEST = 448.0
+#: Matrices with a shorter side stay as they are, as do those that tensor cores can not multiply in fp8.
+SHORTEST_SIDE, MULTIPLE = 128, 16
+#: A layer within a numbered block: `double_blocks.0.img_attn.qkv`.
+BLOCK = re.compile(r"\.\d+\.")
+FORMAT = json.dumps({"format": "float8_e4m3fn"}).encode()
+_PIECE = 8 * 2**20
+_SOURCES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was made. Sizes are bytes."""
+
+    quantized: int
+    kept: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One tensor of the new file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+def quantize(
+    source: Path, target: Path, keep: str = "", hear: Callable[[int], None] = lambda count: None
+) -> Outcome:
+    """Writes the fp8 version of the safetensors file `source`; `hear` is told the bytes read so far.
+
+    Layers whose name has a match of the regular expression `keep` stay as they are. `target` is there
+    only when it is complete. Raises BadFile, WeightError, OSError.
+    """
+    torch = _torch()
+    header = read_header(source)
+    chosen = {name for name, tensor in header.tensors.items() if _is_chosen(name, tensor, keep)}
+    if any(name.endswith((".comfy_quant", ".scale_weight", ".weight_scale")) for name in header.tensors):
+        raise BadFile("it is quantized already")
+    if not chosen:
+        raise BadFile("it has no large matrices within blocks, of 16 or 32 bits: there is nothing to gain")
+    draft = target.with_name(f"{target.name}.part")
+    scales = []
+    with source.open("rb") as read, draft.open("wb") as written:
+        written.write(_header_bytes(header, chosen))
+        for name, tensor in header.tensors.items():
+            if name in chosen:
+                scales.append(_write_quantized(torch, read, written, tensor))
+            else:
+                written.writelines(_pieces(read, tensor))
+            hear(tensor.end)
+        written.writelines([*scales, *[FORMAT] * len(scales)])
+    draft.replace(target)
+    sizes = source.stat().st_size, target.stat().st_size
+    return Outcome(len(chosen), len(header.tensors) - len(chosen), *sizes)
+
+
+def _torch() -> Any:
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        raise WeightError("this needs PyTorch: pip install 'pixel-factory[torch]'") from error
+
+
+def _is_chosen(name: str, tensor: Tensor, keep: str) -> bool:
+    return (
+        name.endswith(".weight")
+        and BLOCK.search(name) is not None
+        and tensor.dtype in _SOURCES
+        and len(tensor.shape) == 2
+        and min(tensor.shape) >= SHORTEST_SIDE
+        and all(side % MULTIPLE == 0 for side in tensor.shape)
+        and not (keep and re.search(keep, name))
+    )
+
+
+def _header_bytes(header: Header, chosen: set[str]) -> bytes:
+    """The new file up to its data."""
+    entries: dict[str, Any] = {"__metadata__": dict(header.metadata)} if header.metadata else {}
+    at = 0
+    for entry in _entries(header.tensors, chosen):
+        offsets = [at, at + entry.bytes]
+        entries[entry.name] = {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": offsets}
+        at += entry.bytes
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the data is aligned
+    return len(text).to_bytes(8, "little") + text
+
+
+def _entries(tensors: Mapping[str, Tensor], chosen: set[str]) -> Iterator[_Entry]:
+    """In the order in which they are written: what is short comes last, so that all else stays aligned."""
+    for name, tensor in tensors.items():
+        if name in chosen:
+            yield _Entry(name, "F8_E4M3", tensor.shape, prod(tensor.shape))
+        else:
+            yield _Entry(name, tensor.dtype, tensor.shape, tensor.end - tensor.start)
+    layers = [name.removesuffix(".weight") for name in tensors if name in chosen]
+    yield from (_Entry(f"{layer}.weight_scale", "F32", (), 4) for layer in layers)
+    yield from (_Entry(f"{layer}.comfy_quant", "U8", (len(FORMAT),), len(FORMAT)) for layer in layers)
+
+
+def _write_quantized(torch: Any, read: BinaryIO, written: BinaryIO, tensor: Tensor) -> bytes:
+    """Writes a matrix in fp8; the bytes of its scale. Reads it twice: the scale comes first."""
+    dtype = getattr(torch, _SOURCES[tensor.dtype])
+
+    def numbers() -> Iterator[Any]:
+        for piece in _pieces(read, tensor):
+            yield torch.frombuffer(piece, dtype=dtype).to(torch.float32)
+
+    largest = max(float(piece.abs().max()) for piece in numbers())
+    if not largest < float("inf"):
+        raise BadFile("it holds numbers that are not finite")
+    # A matrix of zeros has no scale of its own.
+    scale = torch.tensor(largest / LARGEST if largest else 1.0, dtype=torch.float32)
+    for piece in numbers():
+        scaled = (piece / scale).clamp(-LARGEST, LARGEST).to(torch.float8_e4m3fn)
+        written.write(scaled.view(torch.uint8).numpy().tobytes())
+    return bytes(scale.numpy().tobytes())
+
+
+def _pieces(read: BinaryIO, tensor: Tensor) -> Iterator[bytearray]:
+    """The bytes of a tensor. Raises BadFile where they end early."""
+    for start in range(tensor.start, tensor.end, _PIECE):
+        read.seek(start)
+        piece = bytearray(read.read(min(_PIECE, tensor.end - start)))
+        if len(piece) < min(_PIECE, tensor.end - start):
+            raise BadFile("it became shorter while it was read")
+        yield piece

@@ -1,0 +1,76 @@
+"""A real browser before the real service. Nothing here may break the page's own content policy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.running import Service, running
+
+CHROMIUM = shutil.which("chromium")
+WAIT_MS = 15_000
+
+expect.set_options(timeout=WAIT_MS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            if CHROMIUM is None:
+                item.add_marker(pytest.mark.skip(reason="no chromium: apt-get install chromium"))
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Simulated cards that need a tenth of a real one's time, so that there is something to see."""
+    slow = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.1"}
+    with running(Service(tmp_path_factory.mktemp("service"), environment=slow)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser, service: Service) -> Iterator[BrowserContext]:
+    context = browser.new_context(base_url=service.url, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(WAIT_MS)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page whose scripts must not fail, and that must not ask for what its policy forbids."""
+    page = context.new_page()
+    troubles: list[str] = []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    yield page
+    # Refused requests show up here too; what becomes of them is the tests' business.
+    assert [text for text in troubles if not text.startswith("Failed to load resource")] == []
+
+
+def sign_in(page: Page, credential: str) -> None:
+    page.goto("/")
+    page.get_by_label("API key or admin token").fill(credential)
+    page.get_by_role("button", name="Sign in").click()
+
+
+@pytest.fixture
+def playground(page: Page, service: Service) -> Page:
+    """The playground of somebody with five dollars and an empty gallery."""
+    sign_in(page, service.key("5.00"))
+    expect(page.get_by_text("Nothing yet.")).to_be_visible()
+    return page

@@ -1,0 +1,124 @@
+"""Coming, going, operating, and pages that everybody can use."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.conftest import sign_in
+from tests.running import Service
+
+
+def test_a_wrong_key_stays_outside(page: Page) -> None:
+    sign_in(page, "pk-wrong")
+    expect(page.get_by_role("alert")).to_have_text("This is neither a valid API key nor the admin token")
+    page.goto("/")
+    expect(page).to_have_url("/sign-in")
+
+
+def test_the_browser_keeps_no_key_and_signing_out_ends_the_session(
+    page: Page, context: BrowserContext, service: Service
+) -> None:
+    key = service.key()
+    sign_in(page, key)
+    expect(page.get_by_role("heading", name="Gallery")).to_be_visible()
+    kept = page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
+    assert kept == '[{},{},""]'
+    assert key not in str(context.storage_state())
+    page.goto("/sign-in")
+    expect(page).to_have_url("/")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url("/sign-in")
+    assert context.cookies() == []
+    page.goto("/")
+    expect(page).to_have_url("/sign-in")
+
+
+def test_a_revoked_key_is_out_at_once(page: Page, service: Service) -> None:
+    made = service.run("keys", "create", "--credit", "1.00")
+    sign_in(page, made["key"])
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("a cat")
+    service.run("keys", "revoke", made["id"])
+    page.get_by_role("button", name="Generate").click()
+    expect(page).to_have_url("/sign-in")
+
+
+def test_an_operator_drains_and_resumes_an_instance(page: Page, service: Service) -> None:
+    sign_in(page, service.admin_token)
+    expect(page).to_have_url("/operations")
+    expect(page.get_by_text("Simulated instances.")).to_be_visible()
+    expect(page.get_by_text("0 shards wait")).to_be_visible()
+    card = page.get_by_role("listitem").filter(has_text="sim-1")
+    expect(card.get_by_text("of 96.0 GiB")).to_be_visible()
+    card.get_by_role("button", name="Drain").click()
+    expect(card.get_by_text("draining for")).to_be_visible()
+    expect(card.get_by_role("button", name="Drain")).to_be_disabled()
+    card.get_by_role("button", name="Resume").click()
+    expect(card.get_by_text("ready for")).to_be_visible()
+    card.get_by_role("button", name="Log").click()
+    expect(page.get_by_role("dialog", name="Log of sim-1")).to_be_visible()
+
+
+def test_an_operator_restarts_an_instance(page: Page, service: Service) -> None:
+    sign_in(page, service.admin_token)
+    card = page.get_by_role("listitem").filter(has_text="sim-0")
+    expect(card.get_by_text("ready for")).to_be_visible()
+    before = int(card.locator("dt:text-is('Restarts') + dd").inner_text())
+    page.once("dialog", lambda dialog: dialog.accept())
+    card.get_by_role("button", name="Restart").click()
+    expect(card.locator("dt:text-is('Restarts') + dd")).to_have_text(str(before + 1))
+    expect(card.get_by_text("ready for")).to_be_visible()
+
+
+#: Every control has a name that a screen reader can say.
+NAMELESS = """() => [...document.querySelectorAll("input, select, textarea, button, a, video")]
+    .filter((node) => !node.labels?.length && !node.ariaLabel && !node.getAttribute("aria-labelledby")
+        && !node.textContent.trim())
+    .map((node) => node.outerHTML)"""
+
+
+@pytest.mark.parametrize("model", ["flux-2-dev", "flux-1-outpaint", "wan2.1-i2v-480p"])
+def test_every_control_has_a_name(playground: Page, model: str) -> None:
+    if "i2v" in model:
+        playground.get_by_role("radio", name="Video").check()
+    playground.get_by_label("Model").select_option(model)
+    assert playground.evaluate(NAMELESS) == []
+
+
+def test_the_page_fits_a_phone(playground: Page) -> None:
+    playground.set_viewport_size({"width": 360, "height": 740})
+    for mode in ("Video", "Image"):
+        playground.get_by_role("radio", name=mode, exact=True).check()
+        sizes = playground.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert sizes[0] <= sizes[1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(playground: Page, scheme: str) -> None:
+    """WCAG AA: a contrast of at least 4.5 for text, in both colour schemes."""
+    playground.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    names = ["ground", "surface", "ink", "muted", "accent", "on-accent", "danger", "notice", "on-notice"]
+    read = (
+        "(names) => names.map((name) => getComputedStyle(document.body).getPropertyValue(`--${name}`).trim())"
+    )
+    colours = dict(zip(names, playground.evaluate(read, names), strict=True))
+    pairs = [
+        (text, ground) for text in ("ink", "muted", "danger", "accent") for ground in ("ground", "surface")
+    ]
+    for text, ground in [*pairs, ("on-accent", "accent"), ("on-notice", "notice")]:
+        assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+
+
+def contrast(one: str, other: str) -> float:
+    brighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    """Of `#rgb` or `#rrggbb`, as WCAG defines it."""
+    digits = colour.removeprefix("#")
+    digits = "".join(digit * 2 for digit in digits) if len(digits) == 3 else digits
+    channels = [int(digits[index : index + 2], 16) / 255 for index in (0, 2, 4)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

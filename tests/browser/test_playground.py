@@ -1,0 +1,204 @@
+"""What people do in the playground, from the first prompt to the saved file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import av
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import sign_in
+from tests.pictures import png
+from tests.running import Service
+
+
+def balance(page: Page) -> Locator:
+    return page.locator("#balance")
+
+
+def cost(page: Page) -> Locator:
+    return page.locator("#cost")
+
+
+def results(page: Page) -> Locator:
+    """Finished outputs in the gallery."""
+    return page.get_by_role("button", name="Open ")
+
+
+def generate(page: Page) -> None:
+    page.get_by_role("button", name="Generate").click()
+
+
+def save(page: Page, folder: Path) -> Path:
+    """What the opened result's download link gives."""
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    file = folder / download.value.suggested_filename
+    download.value.save_as(file)
+    return file
+
+
+def test_a_prompt_becomes_images_in_the_gallery(playground: Page, tmp_path: Path) -> None:
+    page = playground
+    expect(page.get_by_text("Simulated instances.")).to_be_visible()
+    expect(balance(page)).to_have_text("Balance $5.00")
+    page.get_by_label("Prompt", exact=True).fill("a lighthouse at dusk")
+    page.get_by_role("radio", name="16:9").check()
+    page.get_by_role("group", name="Images").get_by_role("radio", name="2").check()
+    expect(cost(page)).to_have_text("$0.01")
+    page.get_by_text("Advanced settings").click()
+    page.get_by_label("Seed").fill("41")
+    generate(page)
+    expect(results(page)).to_have_count(2)
+    expect(balance(page)).to_have_text("Balance $4.99")
+    results(page).last.click()
+    box = page.get_by_role("dialog")
+    expect(box.get_by_role("img")).to_have_js_property("naturalWidth", 1344)
+    for fact in ("FLUX.1 Schnell", "1344 × 768", "42", "$0.01 for 2"):
+        expect(box.get_by_text(fact, exact=True)).to_be_visible()
+    file = save(page, tmp_path)
+    assert file.name.startswith("flux-1-schnell-")
+    with Image.open(file) as picture:
+        assert (picture.format, picture.size) == ("PNG", (1344, 768))
+    page.keyboard.press("ArrowLeft")
+    expect(box.get_by_text("41", exact=True)).to_be_visible()
+    page.keyboard.press("Escape")
+    page.reload()
+    expect(results(page)).to_have_count(2)
+
+
+def test_sliders_shape_a_video(playground: Page, tmp_path: Path) -> None:
+    page = playground
+    page.get_by_role("radio", name="Video").check()
+    page.get_by_label("Model").select_option("wan2.1-t2v-pro")
+    expect(cost(page)).to_have_text("$0.015")
+    page.get_by_label("Prompt", exact=True).fill("waves on a rocky shore")
+    page.get_by_label("Frames, slider").fill("161")
+    expect(page.get_by_text("10.1 seconds")).to_be_visible()
+    expect(cost(page)).to_have_text("$0.029815")
+    page.get_by_label("Frames", exact=True).fill("17")
+    page.get_by_label("Frames per second", exact=True).fill("8")
+    expect(cost(page)).to_have_text("$0.01")
+    generate(page)
+    results(page).click()
+    video = page.get_by_role("dialog").locator("video")
+    expect(video).to_have_js_property("videoWidth", 832)
+    with av.open(save(page, tmp_path)) as film:
+        stream = film.streams.video[0]
+        assert (stream.frames, stream.average_rate) == (17, 8)
+
+
+def test_a_dropped_picture_is_enlarged(playground: Page, tmp_path: Path) -> None:
+    page = playground
+    page.get_by_label("Model").select_option("4x-ultrasharp")
+    expect(page.get_by_text("Add a picture to see it.")).to_be_visible()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_count(0)
+    drop(page.locator(".drop"), "small.png", png(80, 48))
+    expect(page.get_by_text("small.png, 80 × 48")).to_be_visible()
+    expect(cost(page)).to_have_text("$0.01")
+    generate(page)
+    results(page).click()
+    with Image.open(save(page, tmp_path)) as picture:
+        assert picture.size == (320, 192)
+
+
+def drop(zone: Locator, name: str, data: bytes) -> None:
+    """Drags a file from outside of the browser onto `zone`."""
+    transfer = zone.page.evaluate_handle(
+        """([name, encoded]) => {
+            const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name, { type: "image/png" }));
+            return transfer;
+        }""",
+        [name, base64.b64encode(data).decode()],
+    )
+    zone.dispatch_event("drop", {"dataTransfer": transfer})
+
+
+def test_a_result_can_be_set_in_motion(playground: Page) -> None:
+    page = playground
+    page.get_by_label("Prompt", exact=True).fill("a paper boat")
+    generate(page)
+    results(page).click()
+    page.get_by_role("button", name="Animate").click()
+    expect(page.get_by_role("radio", name="Video")).to_be_checked()
+    expect(page.get_by_text("flux-1-schnell.png, 1024 × 1024")).to_be_visible()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a paper boat")
+    expect(cost(page)).to_have_text("$0.02")
+
+
+def test_what_is_no_picture_is_not_taken(playground: Page) -> None:
+    page = playground
+    page.get_by_label("Model").select_option("4x-ultrasharp")
+    files = {"name": "notes.png", "mimeType": "image/png", "buffer": b"not a picture"}
+    page.get_by_label("Input picture").set_input_files(files)  # type: ignore[arg-type]
+    expect(page.get_by_text("not a picture that the browser can read")).to_be_visible()
+    generate(page)
+    expect(page.get_by_text("`image` is required")).to_be_visible()
+
+
+def test_a_refusal_is_shown_where_it_belongs(playground: Page) -> None:
+    page = playground
+    generate(page)
+    expect(page.get_by_role("alert").filter(has_text="Prompt is required")).to_be_visible()
+    prompt = page.get_by_label("Prompt", exact=True)
+    expect(prompt).to_be_focused()
+    expect(prompt).to_have_attribute("aria-invalid", "true")
+    prompt.fill("a cat")
+    expect(page.get_by_text("Prompt is required")).to_be_hidden()
+    page.get_by_text("Advanced settings").click()
+    page.get_by_label("Width", exact=True).fill("1023")
+    generate(page)
+    expect(page.get_by_role("alert").filter(has_text="multiple of 8")).to_be_visible()
+    expect(page.get_by_label("Width", exact=True)).to_be_focused()
+    expect(results(page)).to_have_count(0)
+    expect(balance(page)).to_have_text("Balance $5.00")
+
+
+def test_an_empty_wallet_is_told_so(page: Page, service: Service) -> None:
+    sign_in(page, service.key("0.001"))
+    page.get_by_label("Prompt", exact=True).fill("a cat")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("alert").filter(has_text="balance")).to_be_visible()
+
+
+def test_work_is_followed_live_and_can_be_given_up(playground: Page) -> None:
+    page = playground
+    page.get_by_role("radio", name="Video").check()
+    page.get_by_label("Model").select_option("wan2.2-t2v-14b")
+    page.get_by_label("Prompt", exact=True).fill("a train in the rain")
+    generate(page)
+    expect(page.get_by_text("Step ")).to_be_visible()
+    preview = page.locator(".waiting img")
+    expect(preview).to_be_visible()
+    source = preview.get_attribute("src") or ""
+    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as picture:
+        assert picture.width > 0
+    page.reload()
+    expect(page.get_by_text("Step ")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Nothing yet.")).to_be_visible()
+    expect(balance(page)).to_have_text("Balance $5.00")
+
+
+def test_settings_of_a_result_can_be_taken_up_again(playground: Page) -> None:
+    page = playground
+    page.get_by_label("Model").select_option("sdxl-1.0")
+    page.get_by_label("Prompt", exact=True).fill("a red fox")
+    page.get_by_label("Negative prompt").fill("snow")
+    page.get_by_role("radio", name="9:16").check()
+    generate(page)
+    expect(results(page)).to_have_count(1)
+    page.reload()
+    results(page).click()
+    page.get_by_role("button", name="Reuse settings").click()
+    expect(page.get_by_label("Model")).to_have_value("sdxl-1.0")
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a red fox")
+    expect(page.get_by_label("Negative prompt")).to_have_value("snow")
+    expect(page.get_by_role("radio", name="9:16")).to_be_checked()
+    page.get_by_text("Advanced settings").click()
+    expect(page.get_by_label("Seed")).not_to_have_value("")

@@ -1,0 +1,143 @@
+"""Requests that the operator's policy refuses: before anything is held, in every way they may come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.running import Service, pixelfactory, running
+
+PATH = "/api/v1/images/generations"
+SMALL = {"model": "sdxl-1.0", "size": "256x256", "steps": 1, "response_format": "url"}
+
+
+class Judge(BaseHTTPRequestHandler):
+    """A moderation service that flags violence and fails when it is told to."""
+
+    asked: list[list[str]] = []  # noqa: RUF012 - the server makes a handler for each request
+
+    def do_POST(self) -> None:
+        texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["input"]
+        self.asked.append(texts)
+        results = [{"flagged": "violence" in text, "categories": {"violence": True}} for text in texts]
+        body = json.dumps({"results": results}).encode()
+        self.send_response(500 if "break down" in texts else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory, judge: str) -> Iterator[Service]:
+    directory = tmp_path_factory.mktemp("strict")
+    words = directory / "words.toml"
+    words.write_text('words = ["badword"]\npatterns = ["n+ope"]\n')
+    environment = {"PIXELFACTORY_MODERATION_FILE": str(words), "PIXELFACTORY_MODERATION_URL": judge}
+    with running(Service(directory / "data", environment=environment)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def caller(strict: Service) -> str:
+    return strict.key("1.00")
+
+
+async def ask(http: aiohttp.ClientSession, **fields: Any) -> tuple[int, Any]:
+    async with http.post(PATH, json=SMALL | fields) as response:
+        return response.status, await response.json()
+
+
+async def traces(http: aiohttp.ClientSession) -> tuple[Any, Any]:
+    """What a request leaves behind: ledger entries and jobs."""
+    async with http.get("/api/v1/billing/ledger") as response:
+        entries = (await response.json())["entries"]
+    async with http.get("/api/v1/jobs") as response:
+        return entries, (await response.json())["jobs"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": "a B\u200bad\uff37ord on a wall"}, "prompt"),
+        ({"prompt": "nnnope"}, "prompt"),
+        ({"prompt": "a fox", "negative_prompt": "badword"}, "negative_prompt"),
+        ({"prompt": "a scene of violence"}, "prompt"),
+    ],
+)
+async def test_a_blocked_request_costs_nothing_and_leaves_no_job(
+    strict: Service, caller: str, fields: dict[str, str], param: str
+) -> None:
+    async with strict.client(caller) as http:
+        before = await traces(http)
+        status, body = await ask(http, **fields)
+        assert (status, body["error"]["type"]) == (400, "invalid_request")
+        assert (body["error"]["code"], body["error"]["param"]) == ("content_policy_violation", param)
+        assert await traces(http) == before
+
+
+async def test_other_requests_pass(strict: Service, caller: str) -> None:
+    async with strict.client(caller) as http:
+        status, body = await ask(http, prompt="a fox, badwords aside", negative_prompt="blur")
+        assert status == 200, body
+    assert Judge.asked[-1] == ["a fox, badwords aside", "blur"]
+
+
+async def test_what_the_words_refuse_is_sent_nowhere(strict: Service, caller: str) -> None:
+    asked = len(Judge.asked)
+    async with strict.client(caller) as http:
+        assert (await ask(http, prompt="badword"))[0] == 400
+    assert len(Judge.asked) == asked
+
+
+async def test_without_the_moderation_service_requests_are_told_to_come_again(
+    strict: Service, caller: str
+) -> None:
+    async with strict.client(caller) as http:
+        before = await traces(http)
+        async with http.post(PATH, json=SMALL | {"prompt": "break down"}) as response:
+            assert (response.status, response.headers["Retry-After"]) == (503, "5")
+            assert (await response.json())["error"]["code"] == "moderation_unavailable"
+        assert await traces(http) == before
+
+
+async def test_the_log_says_what_was_refused_and_never_the_prompt(strict: Service, caller: str) -> None:
+    async with strict.client(caller) as http:
+        await ask(http, prompt="badword and nothing else of this")
+    assert "`prompt` meets word 1 of the lists for everybody" in strict.log
+    assert "nothing else of this" not in strict.log
+
+
+async def test_by_default_nothing_is_refused(service: Service, key: str) -> None:
+    async with service.client(key) as http:
+        assert (await ask(http, prompt="badword violence"))[0] == 200
+
+
+def test_a_wrong_word_file_is_told_at_the_start(tmp_path: Path) -> None:
+    words = tmp_path / "words.toml"
+    words.write_text("words = 7")
+    done = pixelfactory(
+        "up", "--port", "0", data_dir=tmp_path, check=False, PIXELFACTORY_MODERATION_FILE=str(words)
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: PIXELFACTORY_MODERATION_FILE:")

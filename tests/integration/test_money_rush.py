@@ -1,0 +1,88 @@
+"""Many at once: nobody spends what they do not have, nobody pays twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import aiohttp
+
+from tests.running import Service
+
+PATH = "/api/v1/images/generations"
+SMALL = {"model": "flux-1-schnell", "prompt": "a cat", "size": "256x256", "steps": 1}
+#: Requests, and how many of them the wallet can pay for.
+RUSH, PAID = 1000, 100
+
+
+async def test_a_thousand_requests_on_a_wallet_that_pays_for_a_hundred(bank: Service) -> None:
+    key = bank.key("1.00")
+    connector = aiohttp.TCPConnector(limit=0)
+    headers = {"Authorization": f"Bearer {key}", "Prefer": "respond-async"}
+    async with aiohttp.ClientSession(bank.url, headers=headers, connector=connector) as http:
+
+        async def ask(number: int) -> int:
+            async with http.post(PATH, json=SMALL | {"seed": number}) as response:
+                await response.read()
+                return response.status
+
+        statuses = Counter(await asyncio.gather(*(ask(number) for number in range(RUSH))))
+        assert statuses == {202: PAID, 402: RUSH - PAID}
+        await until_settled(http)
+        async with http.get("/api/v1/billing/balance") as response:
+            wallet = await response.json()
+        assert (wallet["balance_usd"], wallet["held_usd"]) == (0.0, 0.0)
+        async with http.get("/api/v1/billing/usage?by=model") as response:
+            assert (await response.json())["totals"]["jobs"] == PAID
+
+
+async def until_settled(http: aiohttp.ClientSession) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            async with http.get("/api/v1/billing/balance") as response:
+                if (await response.json())["held_usd"] == 0:
+                    return
+            await asyncio.sleep(0.2)
+
+
+async def test_fifty_times_the_same_request_is_one_job(bank: Service) -> None:
+    body = SMALL | {"prompt": "the same", "response_format": "b64_json"}
+    async with bank.client(bank.key("0.01")) as http:
+
+        async def ask(fields: dict[str, Any]) -> tuple[int, str | None, str]:
+            headers = {"Idempotency-Key": "only once"}
+            async with http.post(PATH, json=fields, headers=headers) as response:
+                return response.status, response.headers.get("X-PixelFactory-Job"), await response.text()
+
+        answers = await asyncio.gather(*(ask(body) for _ in range(50)))
+        assert len(set(answers)) == 1
+        assert answers[0][0] == 200
+        assert (await ask(body | {"steps": 2}))[0] == 409
+        async with http.get("/api/v1/billing/ledger") as response:
+            kinds = [entry["kind"] for entry in (await response.json())["entries"]]
+        assert kinds == ["capture", "hold", "credit"]
+
+
+async def test_callers_who_hang_up_leave_no_hold(bank: Service) -> None:
+    """At every moment of a request, the first milliseconds above all."""
+    key = bank.key("1.00")
+
+    async def hang_up(number: int) -> None:
+        patience = aiohttp.ClientTimeout(total=0.001 * number)
+        async with bank.client(key) as http:
+            try:
+                async with http.post(PATH, json=SMALL | {"seed": number}, timeout=patience) as response:
+                    await response.read()
+            except TimeoutError:
+                pass
+
+    await asyncio.gather(*(hang_up(number) for number in range(1, 60)))
+    async with bank.client(key) as http:
+        await until_settled(http)
+        async with http.get("/api/v1/jobs", params={"limit": "100"}) as response:
+            jobs = (await response.json())["jobs"]
+        charged = sum(job["costUsd"] for job in jobs)
+        async with http.get("/api/v1/billing/balance") as response:
+            assert (await response.json())["balance_usd"] == round(1 - charged, 6)
+    assert {job["status"] for job in jobs} <= {"completed", "cancelled"}

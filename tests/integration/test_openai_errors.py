@@ -1,0 +1,279 @@
+"""What goes wrong through OpenAI's API: statuses, codes, exceptions, and which of it an SDK repeats."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from PIL import Image
+
+from tests.pictures import bomb, png
+from tests.running import Service
+
+EDITS, VARIATIONS, VIDEOS = "images/edits", "images/variations", "videos"
+Upload = tuple[str, tuple[str, bytes]]
+
+
+def upload(data: bytes, name: str = "image") -> Upload:
+    return name, (f"{name}.png", data)
+
+
+def transparent(width: int, height: int) -> Upload:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (width, height), (0, 0, 0, 0)).save(buffer, "PNG")
+    return upload(buffer.getvalue(), "mask")
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A form that is refused with 400, the code that says why, and the field at fault."""
+
+    path: str
+    name: str
+    code: str
+    param: str | None
+    fields: Mapping[str, str]
+    files: tuple[Upload, ...]
+
+
+def edit(name: str, code: str, param: str, *files: Upload, **fields: str) -> Bad:
+    return Bad(EDITS, name, code, param, {"prompt": "at night", **fields}, files)
+
+
+def variation(name: str, code: str, param: str, *files: Upload, **fields: str) -> Bad:
+    return Bad(VARIATIONS, name, code, param, fields, files)
+
+
+def video(name: str, code: str, param: str, *files: Upload, **fields: str) -> Bad:
+    return Bad(VIDEOS, name, code, param, {"prompt": "waves", **fields}, files)
+
+
+ONE = upload(png())
+FIVE = tuple(upload(png(64 + index, 64), "image[]") for index in range(5))
+START = upload(png(256, 256), "input_reference")
+BAD = [
+    edit("no picture", "missing_image", "image"),
+    edit("a text for a picture", "invalid_image", "image", image="!!!"),
+    edit("an empty file", "invalid_image", "image", upload(b"")),
+    edit("a file that is no picture", "unsupported_image_format", "image", upload(b"hello there")),
+    edit("a picture cut off", "invalid_image", "image", upload(png(512, 512)[:700])),
+    edit("a bomb", "image_too_large", "image", upload(bomb())),
+    edit("too many pictures", "unsupported_image", "image", *FIVE),
+    edit("two for one", "too_many_images", "image", *FIVE[:2], model="flux-1-kontext-dev"),
+    edit("no prompt", "missing_prompt", "prompt", ONE, prompt=""),
+    edit("unknown model", "model_not_found", "model", ONE, model="gpt-image-9"),
+    edit("a model that takes none", "unsupported_model", "model", ONE, model="flux-1-schnell"),
+    edit("a model that makes films", "unsupported_model", "model", ONE, model="wan2.1-i2v-480p"),
+    edit("n is a word", "invalid_n", "n", ONE, n="two"),
+    edit("n is half", "invalid_n", "n", ONE, n="1.5"),
+    edit("n is five", "invalid_n", "n", ONE, n="5"),
+    edit("size without numbers", "invalid_size", "size", ONE, size="large"),
+    edit("unknown quality", "invalid_quality", "quality", ONE, quality="supreme"),
+    edit("unknown format", "invalid_output_format", "output_format", ONE, output_format="tiff"),
+    edit("too much", "invalid_output_compression", "output_compression", ONE, output_compression="101"),
+    edit("for nothing", "invalid_output_compression", "output_compression", ONE, output_compression="50"),
+    edit("four partials", "invalid_partial_images", "partial_images", ONE, partial_images="4"),
+    edit("not a truth", "invalid_stream", "stream", ONE, stream="perhaps"),
+    edit("no transparency", "unsupported_background", "background", ONE, background="transparent"),
+    edit("unknown background", "invalid_background", "background", ONE, background="sky"),
+    edit("a mask for none", "unsupported_mask", "mask", ONE, transparent(64, 64), model="flux-1-kontext-dev"),
+    edit("a mask for two", "unsupported_image", "image", *FIVE[:2], transparent(64, 64)),
+    edit("a mask that covers all", "invalid_mask", "mask", ONE, upload(png(), "mask")),
+    edit("a mask of another size", "invalid_mask", "mask", ONE, transparent(32, 64)),
+    edit("a mask that is no picture", "unsupported_image_format", "mask", ONE, upload(b"hello", "mask")),
+    edit("too many steps", "invalid_steps", "steps", ONE, steps="9999"),
+    edit("steps in words", "invalid_steps", "steps", ONE, steps="many"),
+    edit("a negative seed", "invalid_seed", "seed", ONE, seed="-1"),
+    variation("no picture", "missing_image", "image", n="1"),
+    variation("two pictures", "invalid_image", "image", *FIVE[:2]),
+    variation("n is nought", "invalid_n", "n", ONE, n="0"),
+    variation("a small size", "invalid_size", "size", ONE, size="8x8"),
+    variation("a model that wants words", "missing_prompt", "prompt", ONE, model="flux-1-kontext-dev"),
+    variation(
+        "unknown response format", "invalid_response_format", "response_format", ONE, response_format="x"
+    ),
+    video("no prompt", "missing_prompt", "prompt", prompt=""),
+    video("unknown model", "model_not_found", "model", model="sora-9"),
+    video("a model that makes pictures", "unsupported_model", "model", model="flux-1-dev"),
+    video("no picture to begin with", "missing_input_reference", "input_reference", model="wan2.1-i2v-480p"),
+    video(
+        "a picture for none", "unsupported_input_reference", "input_reference", START, model="wan2.1-t2v-pro"
+    ),
+    video(
+        "no picture at all", "unsupported_image_format", "input_reference", upload(b"x", "input_reference")
+    ),
+    video(
+        "a file id", "invalid_input_reference", "input_reference", **{"input_reference[file_id]": "file-1"}
+    ),
+    video("too long", "invalid_seconds", "seconds", seconds="3600"),
+    video("no length", "invalid_seconds", "seconds", seconds="0"),
+    video("a length in words", "invalid_seconds", "seconds", seconds="four"),
+    video("a length below nought", "invalid_seconds", "seconds", seconds="-4"),
+    video("a length that is no number", "invalid_seconds", "seconds", seconds="NaN"),
+    video("too many frames", "invalid_seconds", "seconds", num_frames="99999"),
+    video("too large", "invalid_size", "size", size="8192x8192"),
+    video("no size", "invalid_size", "size", size="wide"),
+    video("two films", "invalid_n", "n", n="2"),
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad.path}: {bad.name}")
+async def test_a_bad_form_is_refused(service: Service, key: str, bad: Bad) -> None:
+    async with httpx.AsyncClient(base_url=service.url, headers={"Authorization": f"Bearer {key}"}) as http:
+        before = (await http.get("/api/v1/billing/balance")).json()
+        # An empty part makes a form of what has no file.
+        files = list(bad.files) or [("none", ("", b""))]
+        answer = await http.post(f"/v1/{bad.path}", data=dict(bad.fields), files=files)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (400, bad.code, bad.param), error
+        assert error["type"] == "invalid_request"
+        assert error["message"]
+        assert answer.headers["X-Should-Retry"] == "false"
+        assert (await http.get("/api/v1/billing/balance")).json() == before
+
+
+BODIES: list[tuple[str, dict[str, Any], str]] = [
+    (EDITS, {"prompt": "a", "image": 5}, "invalid_image"),
+    (EDITS, {"prompt": "a", "images": "x"}, "invalid_images"),
+    (EDITS, {"prompt": "a", "images": [{"file_id": "file-1"}]}, "invalid_image"),
+    (EDITS, {"prompt": "a", "image": "x", "n": "2"}, "invalid_n"),
+    (EDITS, {"prompt": ["a"], "image": "x"}, "invalid_prompt"),
+    (EDITS, {"prompt": "a", "image": "x", "stream": 1}, "invalid_stream"),
+    (VIDEOS, {"prompt": "a", "seconds": [4]}, "invalid_seconds"),
+    (VIDEOS, {"prompt": "a", "seconds": True}, "invalid_seconds"),
+    (VIDEOS, {"prompt": "a", "size": 5}, "invalid_size"),
+    (VIDEOS, {"prompt": "a", "model": {}}, "invalid_model"),
+    (VIDEOS, {"prompt": "a", "steps": "4"}, "invalid_steps"),
+    (
+        "images/generations",
+        {"prompt": "a", "stream": True, "response_format": "url"},
+        "invalid_response_format",
+    ),
+    (
+        "images/generations",
+        {"prompt": "a", "background": "transparent", "output_format": "jpeg"},
+        "invalid_background",
+    ),
+    ("images/generations", {"prompt": "a", "model": "wan2.1-t2v-fast", "stream": True}, "invalid_stream"),
+    (
+        "images/generations",
+        {"prompt": "a", "model": "wan2.1-t2v-fast", "output_format": "png"},
+        "invalid_output_format",
+    ),
+    ("images/generations", {"prompt": "a", "cfg_scale": 10**400}, "invalid_cfg_scale"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "code"), BODIES, ids=lambda value: str(value)[:60])
+def test_a_bad_body_is_refused(
+    service: Service, key: str, path: str, body: dict[str, Any], code: str
+) -> None:
+    answer = httpx.post(f"{service.url}/v1/{path}", json=body, headers={"Authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code), answer.text
+
+
+PROTECTED = [
+    ("POST", EDITS),
+    ("POST", VARIATIONS),
+    ("POST", VIDEOS),
+    ("GET", VIDEOS),
+    ("GET", f"{VIDEOS}/job_1"),
+    ("DELETE", f"{VIDEOS}/job_1"),
+    ("GET", f"{VIDEOS}/job_1/content"),
+    ("POST", f"{VIDEOS}/job_1/remix"),
+    ("POST", f"{VIDEOS}/edits"),
+    ("DELETE", "models/flux-1-dev"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), PROTECTED)
+@pytest.mark.parametrize("root", ["/v1", "/api/v1"])
+def test_nothing_is_done_without_a_key(service: Service, root: str, method: str, path: str) -> None:
+    answer = httpx.request(method, f"{service.url}{root}/{path}")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (401, "authentication_error")
+    assert answer.headers["X-Should-Retry"] == "false"
+
+
+WRONG_VIDEO = [
+    ("GET", "job_nobody", 404, "video_not_found"),
+    ("GET", "job_nobody/content", 404, "video_not_found"),
+    ("POST", "job_nobody/remix", 404, "video_not_found"),
+    ("DELETE", "job_nobody", 404, "video_not_found"),
+    ("GET", "?limit=0", 400, "invalid_limit"),
+    ("GET", "?order=sideways", 400, "invalid_order"),
+    ("GET", "?after=job_nobody", 400, "invalid_cursor"),
+    ("GET", "job_nobody/content?variant=gif", 400, "invalid_variant"),
+    ("POST", "edits", 400, "unsupported_operation"),
+    ("POST", "extensions", 400, "unsupported_operation"),
+    ("POST", "characters", 400, "unsupported_operation"),
+    ("PATCH", "job_nobody", 405, "method_not_allowed"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "code"), WRONG_VIDEO)
+def test_wrong_questions_about_videos(
+    service: Service, key: str, method: str, path: str, status: int, code: str
+) -> None:
+    answer = httpx.request(
+        method,
+        f"{service.url}/v1/videos{'' if path.startswith('?') else '/'}{path}",
+        headers={"Authorization": f"Bearer {key}"},
+        json={"prompt": "a"} if method == "POST" else None,
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_a_picture_is_no_video(service: Service, key: str) -> None:
+    headers = {"Authorization": f"Bearer {key}"}
+    body = {"prompt": "a cat", "size": "256x256", "response_format": "url"}
+    made = httpx.post(f"{service.url}/v1/images/generations", json=body, headers=headers, timeout=60)
+    answer = httpx.get(f"{service.url}/v1/videos/{made.headers['X-PixelFactory-Job']}", headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "video_not_found")
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 404, 409])
+def test_sdks_do_not_repeat_what_would_fail_again(service: Service, key: str, status: int) -> None:
+    keys = {401: "pk-nobody", 402: str(service.run("keys", "create")["key"])}
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key=keys.get(status, key), max_retries=2) as client:
+        once = {"Idempotency-Key": f"once-{status}"}
+        with pytest.raises(openai.APIStatusError) as refused:
+            if status == 404:
+                client.models.retrieve("nobody")
+            if status == 409:
+                client.images.generate(prompt="a cat", size="256x256", extra_headers=once)
+            size = "1x1" if status == 400 else "512x512"
+            client.images.generate(prompt="a cat", size=size, extra_headers=once)
+    assert refused.value.status_code == status
+    assert refused.value.request.headers["x-stainless-retry-count"] == "0"
+    assert refused.value.response.headers["x-should-retry"] == "false"
+    assert str(refused.value.request_id).startswith("req_")
+
+
+async def test_sdks_come_again_when_the_fleet_is_back(paced: Service, paced_key: str) -> None:
+    async with paced.client(paced.admin_token) as admin:
+        await _each_instance(admin, "drain")
+        async with openai.AsyncOpenAI(base_url=f"{paced.url}/v1", api_key=paced_key, max_retries=0) as client:
+            with pytest.raises(openai.InternalServerError) as away:
+                await client.images.generate(prompt="a cat", size="256x256")
+            assert (away.value.status_code, away.value.code) == (503, "no_instances")
+            assert away.value.response.headers["x-should-retry"] == "true"
+            assert int(away.value.response.headers["retry-after"]) > 0
+            patient = client.with_options(max_retries=2)
+            waiting = asyncio.create_task(patient.images.generate(prompt="a cat", size="256x256"))
+            await asyncio.sleep(0.5)
+            await _each_instance(admin, "resume")
+            assert (await waiting).data
+
+
+async def _each_instance(admin: Any, verb: str) -> None:
+    async with admin.get("/admin/v1/instances") as response:
+        rows = (await response.json())["instances"]
+    for row in rows:
+        async with admin.post(f"/admin/v1/instances/{row['id']}/{verb}") as response:
+            assert response.status == 200, await response.text()

@@ -1,0 +1,124 @@
+"""`stream=true`: the sampler's unfinished pictures, then the finished ones, as the SDKs' own events."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Iterator
+
+import openai
+import pytest
+from openai.types import ImageEditCompletedEvent, ImageEditPartialImageEvent
+from openai.types import ImageGenCompletedEvent as Completed
+from openai.types import ImageGenPartialImageEvent as Partial
+
+from tests.pictures import png, size_of
+from tests.running import Service
+
+
+@pytest.fixture
+def client(paced: Service, paced_key: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{paced.url}/v1", api_key=paced_key, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def later(paced: Service, paced_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{paced.url}/v1", api_key=paced_key, max_retries=0) as client:
+        yield client
+
+
+@pytest.mark.parametrize("partial_images", [1, 2, 3])
+def test_as_many_unfinished_pictures_as_asked_for(client: openai.OpenAI, partial_images: int) -> None:
+    with client.images.generate(
+        model="sdxl-1.0", prompt="a cat", size="512x256", stream=True, partial_images=partial_images
+    ) as stream:
+        events = list(stream)
+    *partials, last = events
+    assert [type(event) for event in partials] == [Partial] * partial_images
+    assert [getattr(event, "partial_image_index", None) for event in partials] == list(range(partial_images))
+    assert isinstance(last, Completed)
+    assert last.type == "image_generation.completed"
+    assert size_of(base64.b64decode(last.b64_json)) == (512, 256)
+    assert (last.size, last.quality, last.output_format) == ("512x256", "medium", "png")
+    assert last.usage.total_tokens == 0
+    pictures = [base64.b64decode(event.b64_json) for event in events]
+    assert len(set(pictures)) == len(pictures)
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+
+
+def test_no_unfinished_pictures_but_the_finished_one(client: openai.OpenAI) -> None:
+    with client.images.generate(
+        model="flux-1-schnell", prompt="a cat", stream=True, size="256x256"
+    ) as stream:
+        (event,) = stream
+    assert isinstance(event, Completed)
+
+
+def test_all_pictures_come_in_the_chosen_format(client: openai.OpenAI) -> None:
+    with client.images.generate(
+        model="sdxl-1.0", prompt="a cat", size="256x256", stream=True, partial_images=1, output_format="webp"
+    ) as stream:
+        for event in stream:
+            assert event.output_format == "webp"
+            assert base64.b64decode(event.b64_json).startswith(b"RIFF")
+
+
+def test_an_edit_is_streamed_too(client: openai.OpenAI) -> None:
+    with client.images.edit(image=png(), prompt="at night", stream=True, partial_images=1) as stream:
+        partial, done = stream
+    assert isinstance(partial, ImageEditPartialImageEvent)
+    assert isinstance(done, ImageEditCompletedEvent)
+
+
+async def test_several_pictures_in_one_stream(later: openai.AsyncOpenAI) -> None:
+    stream = await later.images.generate(
+        model="flux-1-schnell", prompt="a cat", n=2, size="256x256", stream=True
+    )
+    events = [event async for event in stream]
+    assert [event.model_dump()["image_index"] for event in events] == [0, 1]
+    assert len({event.b64_json for event in events}) == 2
+
+
+async def test_what_is_wrong_with_a_request_is_told_by_its_status(later: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        await later.images.generate(model="sdxl-1.0", prompt="a", size="1x1", stream=True)
+    assert refused.value.code == "invalid_size"
+
+
+async def test_what_goes_wrong_later_is_the_last_event(later: openai.AsyncOpenAI, paced: Service) -> None:
+    await fail_next(paced, 9)
+    stream = await later.images.generate(
+        model="flux-1-schnell", prompt="a failure", size="256x256", stream=True
+    )
+    with pytest.raises(openai.APIError) as failed:
+        async for _ in stream:
+            pass
+    assert (failed.value.code, failed.value.type) == ("node_failed", "generation_failed")
+    await fail_next(paced, 0)
+
+
+async def test_a_listener_who_goes_away_gives_the_job_up(later: openai.AsyncOpenAI, paced: Service) -> None:
+    response = await later.images.with_raw_response.generate(
+        model="flux-2-dev", prompt="a cat", size="2048x2048", stream=True
+    )
+    job = response.headers["X-PixelFactory-Job"]
+    assert response.headers["X-Request-Id"].startswith("req_")
+    await response.http_response.aclose()
+    async with asyncio.timeout(20), paced.client(later.api_key) as http:
+        while True:
+            async with http.get(f"/api/v1/jobs/{job}") as answer:
+                if (await answer.json())["status"] == "cancelled":
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def fail_next(service: Service, count: int) -> None:
+    """The next so many prompts on every simulated instance fail."""
+    async with service.client(service.admin_token) as http:
+        async with http.get("/admin/v1/instances") as response:
+            rows = (await response.json())["instances"]
+        for row in rows:
+            fault = {"kind": "node_error", "count": count}
+            async with http.post(f"{row['url']}/simulator/faults", json=fault) as response:
+                assert response.status == 200, await response.text()

@@ -1,0 +1,214 @@
+"""The videos API through the official Python SDK, synchronous and asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import openai
+import pytest
+from PIL import Image
+
+from tests.films import film
+from tests.pictures import png, size_of
+from tests.running import Service
+
+#: OpenAI gives up its own videos API; the SDK says so whenever it is used.
+pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+
+SHORT = {"num_frames": 17, "fps": 8}
+
+
+@pytest.fixture(scope="module")
+def own_key(service: Service) -> str:
+    """The key of an account that has no other jobs."""
+    return service.key("10.00")
+
+
+@pytest.fixture
+def client(service: Service, own_key: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key=own_key, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def video(service: Service, own_key: str) -> str:
+    """The id of a finished video of 320x256 pixels and 17 frames."""
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key=own_key, max_retries=0) as client:
+        made = client.videos.create(
+            prompt="waves",
+            size="320x256",  # type: ignore[arg-type]
+            extra_body=SHORT | {"seed": 5},
+        )
+        assert (made.status, made.progress) in {("queued", 0), ("in_progress", made.progress)}
+        return client.videos.poll(made.id, poll_interval_ms=50).id
+
+
+@pytest.fixture
+async def patient(paced: Service, paced_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{paced.url}/v1", api_key=paced_key, max_retries=0) as client:
+        yield client
+
+
+def test_a_finished_video(client: openai.OpenAI, video: str) -> None:
+    found = client.videos.retrieve(video)
+    assert (found.object, found.status, found.progress) == ("video", "completed", 100)
+    assert (found.model, found.prompt) == ("wan2.1-t2v-fast", "waves")
+    assert (found.size, found.seconds) == ("320x256", "2")
+    assert found.completed_at is not None
+    assert found.expires_at is not None
+    assert found.created_at <= found.completed_at < found.expires_at
+    assert found.error is None
+    assert found.remixed_from_video_id is None
+
+
+def test_its_film_and_its_stills(client: openai.OpenAI, video: str) -> None:
+    whole = client.videos.download_content(video)
+    assert whole.response.headers["content-type"] == "video/mp4"
+    assert (film(whole.content).width, film(whole.content).frames) == (320, 17)
+    still = client.videos.download_content(video, variant="thumbnail")
+    assert still.response.headers["content-type"] == "image/webp"
+    assert size_of(still.content) == (320, 256)
+    sheet = client.videos.download_content(video, variant="spritesheet")
+    assert sheet.response.headers["content-type"] == "image/jpeg"
+    with Image.open(io.BytesIO(sheet.content)) as picture:
+        assert picture.size == (5 * 240, 4 * 192)
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "end"),
+    [
+        ("bytes=0-99", 0, 100),
+        ("bytes=100-", 100, None),
+        ("bytes=-50", -50, None),
+        ("bytes=0-99999999", 0, None),
+    ],
+)
+def test_a_part_of_a_film(client: openai.OpenAI, video: str, asked: str, start: int, end: int | None) -> None:
+    whole = client.videos.download_content(video).content
+    part = client.videos.download_content(video, extra_headers={"Range": asked})
+    assert part.response.status_code == 206
+    assert part.content == whole[start:end]
+    first, last, size = (
+        part.response.headers["content-range"].removeprefix("bytes ").replace("/", "-").split("-")
+    )
+    assert whole[int(first) : int(last) + 1] == part.content
+    assert int(size) == len(whole)
+
+
+def test_parts_that_are_not_there(service: Service, own_key: str, video: str) -> None:
+    url, key = f"{service.url}/v1/videos/{video}/content", {"Authorization": f"Bearer {own_key}"}
+    beyond = httpx.get(url, headers=key | {"Range": "bytes=99999999-"})
+    assert beyond.status_code == 416
+    assert beyond.headers["content-range"].startswith("bytes */")
+    for odd in ("bytes=5-1", "lines=1-2", "bytes=0-1,5-6", "bytes=a-b"):
+        assert httpx.get(url, headers=key | {"Range": odd}).status_code == 200, odd
+    whole = httpx.get(url, headers=key)
+    same, other = whole.headers["etag"], '"another"'
+    assert httpx.get(url, headers=key | {"Range": "bytes=0-9", "If-Range": same}).status_code == 206
+    assert httpx.get(url, headers=key | {"Range": "bytes=0-9", "If-Range": other}).status_code == 200
+    head = httpx.head(url, headers=key)
+    assert (head.content, head.headers["content-length"]) == (b"", str(len(whole.content)))
+
+
+def test_a_remix_is_another_video(client: openai.OpenAI, video: str) -> None:
+    made = client.videos.remix(video, prompt="a storm")
+    assert made.remixed_from_video_id == video
+    done = client.videos.poll(made.id, poll_interval_ms=50)
+    assert (done.status, done.prompt, done.size, done.seconds) == ("completed", "a storm", "320x256", "2")
+    assert client.videos.download_content(made.id).content != client.videos.download_content(video).content
+
+
+def test_a_video_begins_with_a_picture(client: openai.OpenAI) -> None:
+    done = client.videos.create_and_poll(
+        prompt="zoom in",
+        input_reference=("start.png", png(320, 256), "image/png"),
+        size="320x256",  # type: ignore[arg-type]
+        extra_body={"num_frames": 9},
+        poll_interval_ms=50,
+    )
+    assert (done.status, done.model, done.size) == ("completed", "wan2.1-i2v-480p", "320x256")
+    remix = client.videos.poll(client.videos.remix(done.id, prompt="zoom out").id, poll_interval_ms=50)
+    assert (remix.status, remix.model) == ("completed", "wan2.1-i2v-480p")
+
+
+def test_seconds_are_frames(client: openai.OpenAI, service: Service, own_key: str) -> None:
+    video = client.videos.create(
+        prompt="waves",
+        seconds="4",
+        size="256x256",  # type: ignore[arg-type]
+        extra_body={"steps": 1},
+    )
+    assert video.seconds == "4"
+    headers = {"Authorization": f"Bearer {own_key}"}
+    params = httpx.get(f"{service.url}/api/v1/jobs/{video.id}", headers=headers).json()["params"]
+    assert (params["num_frames"], params["fps"], params["steps"]) == (64, 16, 1)
+
+
+def test_the_list_has_pages(service: Service) -> None:
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.key("1.00"), max_retries=0) as client:
+        made = [
+            client.videos.create(
+                prompt=f"waves {number}",
+                size="256x256",  # type: ignore[arg-type]
+                extra_body={"num_frames": 5},
+            ).id
+            for number in range(5)
+        ]
+        client.images.generate(model="flux-1-schnell", prompt="no video", size="256x256")
+        assert [video.id for video in client.videos.list()] == made[::-1]
+        assert [video.id for video in client.videos.list(limit=2)] == made[::-1]
+        assert [video.id for video in client.videos.list(limit=2, order="asc")] == made
+        page = client.videos.list(limit=2, after=made[4])
+        assert ([video.id for video in page.data], page.has_more) == ([made[3], made[2]], True)
+
+
+def test_a_deleted_video_is_gone(client: openai.OpenAI) -> None:
+    made = client.videos.create(
+        prompt="waves",
+        size="256x256",  # type: ignore[arg-type]
+        extra_body={"num_frames": 5},
+    )
+    deleted = client.videos.delete(made.id)
+    assert (deleted.id, deleted.deleted, deleted.object) == (made.id, True, "video.deleted")
+    for ask in (client.videos.retrieve, client.videos.delete, client.videos.download_content):
+        with pytest.raises(openai.NotFoundError):
+            ask(made.id)
+    assert made.id not in [video.id for video in client.videos.list()]
+
+
+def test_others_videos_do_not_exist(service: Service, video: str) -> None:
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.key(), max_retries=0) as stranger:
+        messages = set()
+        for video_id in (video, "job_of_nobody"):
+            for ask in (stranger.videos.retrieve, stranger.videos.delete, stranger.videos.download_content):
+                with pytest.raises(openai.NotFoundError) as refused:
+                    ask(video_id)
+                messages.add((refused.value.code, refused.value.message))
+        assert len(messages) == 1
+
+
+async def test_progress_grows_while_a_video_is_made(patient: openai.AsyncOpenAI) -> None:
+    video = await patient.videos.create(prompt="waves", size="256x256")  # type: ignore[arg-type]
+    with pytest.raises(openai.NotFoundError) as early:
+        await patient.videos.download_content(video.id)
+    assert early.value.code == "video_not_ready"
+    seen = [(video.status, video.progress)]
+    async with asyncio.timeout(60):
+        while video.status in ("queued", "in_progress"):
+            raw = await patient.videos.with_raw_response.retrieve(video.id)
+            video = raw.parse()
+            seen.append((video.status, video.progress))
+            await asyncio.sleep(0.02)
+    assert seen[-1] == ("completed", 100)
+    assert [progress for _, progress in seen] == sorted(progress for _, progress in seen)
+    assert any(status == "in_progress" and 0 < progress < 100 for status, progress in seen)
+
+
+async def test_deleting_gives_a_running_video_up(patient: openai.AsyncOpenAI, paced: Service) -> None:
+    video = await patient.videos.create(prompt="waves", model="wan2.1-t2v-pro")
+    await patient.videos.delete(video.id)
+    async with paced.client(patient.api_key) as http, http.get("/api/v1/billing/balance") as response:
+        assert (await response.json())["held_usd"] == 0

@@ -17,6 +17,10 @@ RECORDED_VERSION = "0.33.0"
 
 #: What a record keeps of a node. Names for people, tooltips and module paths are left out.
 KEPT = ("input", "input_order", "output", "output_name", "output_is_list", "output_node", "category")
+#: And these where they are true: what its authors warn of.
+FLAGS = ("experimental", "deprecated")
+#: What an input's options say to people.
+WORDS = ("tooltip", "display_name")
 
 
 def load_recorded() -> Mapping[str, Any]:
@@ -40,17 +44,25 @@ def record(object_info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _facts(info: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {key: info[key] for key in KEPT if key in info}
+    facts = {key: info[key] for key in KEPT if key in info} | {flag: True for flag in FLAGS if info.get(flag)}
     facts["input"] = {
-        section: {name: _without_tooltip(spec) for name, spec in inputs.items()}
+        section: {name: _plain(spec) for name, spec in inputs.items()}
         for section, inputs in info["input"].items()
     }
     return facts
 
 
-def _without_tooltip(spec: Any) -> Any:
-    """An input's `[type, options]` without its `tooltip`; hidden inputs may be a bare type name."""
-    if not isinstance(spec, list) or len(spec) < 2 or not isinstance(spec[1], dict):
+def _plain(spec: Any) -> Any:
+    """An input's `[type, options]` without words for people, those of the inputs inside of it included;
+    hidden inputs may be a bare type name."""
+    if isinstance(spec, dict):
+        return {key: _plain(value) for key, value in spec.items() if not _is_for_people(key, value)}
+    if not isinstance(spec, list):
         return spec
-    options = {key: value for key, value in spec[1].items() if key != "tooltip"}
-    return [spec[0], options, *spec[2:]] if options else [spec[0]]
+    items = [_plain(item) for item in spec]
+    return items[:1] if len(items) == 2 and items[1] == {} != spec[1] else items
+
+
+def _is_for_people(key: str, value: Any) -> bool:
+    """An input that happens to have such a name is a list."""
+    return key in WORDS and isinstance(value, str)

@@ -53,6 +53,7 @@ from orchestrator.web.dashboard import Dashboard, Sessions
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects.pixelapi_routes import PixelApi
 from orchestrator.web.dialects.pixeldojo_routes import PixelDojo, Surroundings
+from orchestrator.web.documents import Documents
 from orchestrator.web.generations import Generations
 from orchestrator.web.jobs import Jobs
 from orchestrator.web.limits import RateLimits
@@ -140,7 +141,6 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         days = ceil(settings.output_lifetime_days) + 1
         await objects.ensure_bucket({"inputs/": days, "outputs/": days}, patience=settings.startup_seconds)
         downloads = await stack.enter_async_context(Downloads(fetch_rules(settings, objects)))
-        moderation = await open_moderation(settings, stack)
         parts = Parts(live, prices, plans, store, fleet, objects, downloads, moderation)
         service = wire(settings, parts)
         # The metrics listen before anything begins.
@@ -246,6 +246,7 @@ def web_app(settings: Settings, service: Service) -> web.Application:
         AdminMoney(service, load_costs(settings), token),
         admin,
         Dashboard(service, delivery, admin, sessions),
+        Documents(),
         Public(service.dispatcher.fleet, service.objects, metrics, metrics_token),
     )
     routes = [route for part in parts for route in part.routes()]

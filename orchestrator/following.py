@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import TypeVar
 
-from orchestrator.events import JobChanged, JobEvent
+from orchestrator.events import JobChanged, JobEvent, ShardStarted
 from orchestrator.jobs import JobRecord, ShardStatus
 from orchestrator.service import Service
 
@@ -57,22 +57,34 @@ async def follow(service: Service, account_id: str, job_id: str) -> AsyncGenerat
         yield JobChanged(record=record)
         if record.job.finished:
             return
-        told = place_of(service, job_id)
-        if told:
-            yield told
         for event in _missed(service, record):
             yield event
-        looked = monotonic()
-        async with aclosing(_paced(aiter(subscription), LOOK_SECONDS)) as changes:
+        async with aclosing(_changes(service, job_id, aiter(subscription))) as changes:
             async for change in changes:
-                if change is not None:
-                    yield change
-                if monotonic() - looked < LOOK_SECONDS:
-                    continue
-                place, looked = place_of(service, job_id), monotonic()
-                if place and _is_news(place, told, service.clock()):
-                    told = place
-                    yield place
+                yield change
+
+
+async def _changes(
+    service: Service, job_id: str, events: AsyncIterator[JobEvent]
+) -> AsyncGenerator[Told, None]:
+    """The events up to the job's end, and its place whenever that is news."""
+    told = place_of(service, job_id)
+    if told:
+        yield told
+    looked = monotonic()
+    async with aclosing(_paced(events, LOOK_SECONDS)) as paced:
+        async for change in paced:
+            if change is not None:
+                yield change
+            if isinstance(change, JobChanged) and change.record.job.finished:
+                return
+            # What starts does not wait any more: that is looked at without delay.
+            if monotonic() - looked < LOOK_SECONDS and not isinstance(change, ShardStarted):
+                continue
+            place, looked = place_of(service, job_id), monotonic()
+            if place and _is_news(place, told, service.clock()):
+                told = place
+                yield place
 
 
 def _missed(service: Service, record: JobRecord) -> Iterator[JobEvent]:

@@ -119,7 +119,8 @@ class Service:
                 continue
             given = request.params[name]
             several = isinstance(given, list | tuple)
-            read = [await self._read_image(model, name, value) for value in (given if several else [given])]
+            values = given if several else [given]
+            read = await asyncio.gather(*(self._read_image(model, name, value) for value in values))
             keyed = {_key(image): image for image in read}
             images |= keyed
             params[name] = [_key(image) for image in read] if several else _key(read[0])

@@ -34,6 +34,7 @@ BROAD_EXCEPT = {
     "comfy_instances/roster.py": "a failing listener must not keep the others from hearing",
     "comfy_instances/simulator/executor.py": "whatever a node raises ends its prompt, not the instance",
     "comfy_instances/supervisor.py": "the supervisor outlives every surprise with its child",
+    "orchestrator/expiry.py": "what can not be cleaned up now is cleaned up at the next look",
     "orchestrator/failures.py": "an attempt's unexpected error fails the attempt, not the service",
     "orchestrator/store/sqlite/connection.py": "a write's error goes to whoever awaits the write",
     "orchestrator/web/edge.py": "the caller gets a proper error whatever went wrong",

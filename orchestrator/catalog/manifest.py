@@ -53,7 +53,8 @@ class Weight(Frozen):
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
     #: Size of the file: exact where `sha256` is given, else rounded; 0 where nobody knows.
     bytes: int = Field(0, ge=0)
-    #: Type of most numbers in the file: what a GPU profile prefers one variant to another by.
+    #: Type of most numbers in the file, or what `load_as` makes of them: what a GPU profile prefers one
+    #: variant to another by.
     dtype: Literal["nvfp4", "mxfp8", "fp8", "int8", "bf16", "fp16", "fp32"]
     #: `weight_dtype` for loaders that convert while loading: `{{ weight_dtypes.SLOT }}`.
     load_as: Literal["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"] = "default"

@@ -11,7 +11,19 @@ from comfy_instances.fleet import FleetError
 from comfy_instances.install import InstallError
 from orchestrator.catalog import CatalogError
 from orchestrator.catalog.exchange import BadWorkflow
-from orchestrator.cli import alerts, comfyui, generate, instances, keys, models, up, usage, wallet, weights
+from orchestrator.cli import (
+    alerts,
+    comfyui,
+    generate,
+    instances,
+    keys,
+    models,
+    openapi,
+    up,
+    usage,
+    wallet,
+    weights,
+)
 from orchestrator.cli.console import CommandFailed, fail
 from orchestrator.errors import ServiceError
 from orchestrator.media.errors import MediaError
@@ -31,6 +43,7 @@ app = typer.Typer(
 )
 app.command()(up.up)
 app.command()(generate.generate)
+app.command()(openapi.openapi)
 app.add_typer(keys.app, name="keys")
 app.add_typer(wallet.app, name="wallet")
 app.add_typer(alerts.app, name="alerts")

@@ -1,4 +1,4 @@
-"""`pixelfactory models`: list, show, check."""
+"""`pixelfactory models`: list, show, check, import, export."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from comfy_instances.node_facts import load_recorded
+from comfy_instances.node_facts import load_packs, load_recorded
 from orchestrator.build import load_catalog
-from orchestrator.catalog import Model, checks
+from orchestrator.catalog import Catalog, CatalogError, Model
+from orchestrator.catalog.model_checks import check_model
+from orchestrator.cli import model_files
 from orchestrator.cli.console import Json, err, fail, print_json, print_rows, read_settings
+from orchestrator.settings import Settings
 from orchestrator.web.dialects.pixel_factory import to_model
 from pricing.tariff import Tariff
 
@@ -18,6 +21,8 @@ LISTED = ("id", "type", "owned_by", "max_resolution", "default_steps", "price_pe
 PARAMETERS = ("name", "type", "default", "minimum", "maximum", "required")
 
 app = typer.Typer(help="The catalogue of models.", no_args_is_help=True)
+app.command("import")(model_files.import_)
+app.command()(model_files.export)
 
 
 @app.command("list")
@@ -25,11 +30,7 @@ def list_(json: Json = False) -> None:
     """Show all models with their prices."""
     catalog, tariff = load_catalog(read_settings())
     rows = [to_model(model, tariff) for model in catalog]
-    print_rows(
-        rows,
-        ("id", "type", "owned_by", "max_resolution", "default_steps", "price_per_image_cents"),
-        as_json=json,
-    )
+    print_rows(rows, LISTED, as_json=json)
 
 
 @app.command()
@@ -43,9 +44,7 @@ def show(id: Annotated[str, typer.Argument(help="Id or alias of a model.")], jso
     for name in ("id", "display_name", "type", "owned_by", "license", "aliases", "price_per_image_cents"):
         typer.echo(f"{name:24} {view[name]}")
     typer.echo("")
-    print_rows(
-        view["parameters"], ("name", "type", "default", "minimum", "maximum", "required"), as_json=False
-    )
+    print_rows(view["parameters"], PARAMETERS, as_json=False)
 
 
 @app.command()
@@ -53,14 +52,15 @@ def check(
     models: Annotated[list[str] | None, typer.Argument(help="Ids; all models when none is given.")] = None,
     json: Json = False,
 ) -> None:
-    """Prove every graph against the node facts of the pinned ComfyUI, without any instance."""
-    catalog, _ = load_catalog(read_settings())
-    chosen = [catalog[name] for name in models] if models else list(catalog)
-    facts = load_recorded()
-    rows: list[dict[str, Any]] = []
-    for model in chosen:
-        graph = model.render(model.example(), filename_prefix="check")
-        rows += [{"model": model.id, "problem": str(found)} for found in checks.check_graph(graph, facts)]
+    """Prove, without any instance, that every kind of request gives a graph that ComfyUI accepts."""
+    chosen, broken = _chosen(read_settings(), models)
+    facts = {**load_packs(), **load_recorded()}
+    rows: list[dict[str, Any]] = [
+        {"model": model.id, "problem": str(problem)}
+        for model in chosen
+        for problem in check_model(model, facts)
+    ]
+    rows += [{"model": error.file.parent.name, "problem": str(error)} for error in broken]
     if json:
         print_json({"checked": [model.id for model in chosen], "problems": rows})
     elif rows:
@@ -69,6 +69,16 @@ def check(
         fail(f"{len(rows)} problem(s) in {len({row['model'] for row in rows})} model(s)")
         raise typer.Exit(1)
     err.print(f"{len(chosen)} model(s) are right")
+
+
+def _chosen(settings: Settings, names: list[str] | None) -> tuple[list[Model], list[CatalogError]]:
+    """The models to check, and what keeps others from being models at all."""
+    catalog, broken = Catalog([]).refreshed(settings.workflows_dir)
+    if not names:
+        return list(catalog), broken
+    broken = [error for error in broken if error.file.parent.name in names or error.file.name in names]
+    unread = {part for error in broken for part in (error.file.parent.name, error.file.name)}
+    return list(dict.fromkeys(catalog[name] for name in names if name not in unread)), broken
 
 
 def _view(model: Model, tariff: Tariff) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from rich.progress import (
 from comfy_instances.gpus import discover
 from comfy_instances.profiles import Profile, load_profiles, profile_for
 from orchestrator.catalog import Catalog, Model
-from orchestrator.cli.console import CommandFailed, Json, err, fail, print_json, print_rows, read_settings
+from orchestrator.cli.console import CommandFailed, Json, err, fail, print_json, read_settings
 from orchestrator.egress import public_session
 from orchestrator.settings import Settings
 from orchestrator.weights import planning, pulling, verifying
@@ -39,7 +39,6 @@ Models = Annotated[list[str] | None, typer.Argument(help="Ids or aliases; all mo
 ProfileName = Annotated[
     str | None, typer.Option("--profile", help="A GPU profile; by default that of this machine.")
 ]
-COLUMNS = ("path", "GB", "dtype", "license", "models", "state")
 GB = 1e9
 
 
@@ -52,8 +51,7 @@ def plan(models: Models = None, profile: ProfileName = None, json: Json = False)
     if json:
         print_json(_view(found, chosen))
         return
-    print_rows([_row(file) for file in found.files], COLUMNS, as_json=False)
-    for line in _summary(found, chosen):
+    for line in (*map(_line, found.files), "", *_summary(found, chosen)):
         typer.echo(line)
 
 
@@ -189,17 +187,9 @@ def _profile(name: str | None) -> Profile:
     raise CommandFailed(f"no GPU profile {name}; there are {', '.join(one.name for one in profiles)}")
 
 
-def _row(file: PlannedFile) -> dict[str, Any]:
+def _line(file: PlannedFile) -> str:
     weight = file.weight
-    notes = [file.state.value, *(["gated"] if weight.gated else []), *([] if weight.url else ["no address"])]
-    return {
-        "path": file.path,
-        "GB": f"{weight.bytes / GB:.2f}",
-        "dtype": weight.dtype,
-        "license": weight.license,
-        "models": len(file.models) if len(file.models) > 2 else file.models,
-        "state": notes,
-    }
+    return f"{weight.bytes / GB:8.2f} GB  {weight.dtype:6} {file.state:11} {file.path}"
 
 
 def _view(plan: Plan, profile: Profile) -> dict[str, Any]:
@@ -224,11 +214,16 @@ def _view(plan: Plan, profile: Profile) -> dict[str, Any]:
 
 def _summary(plan: Plan, profile: Profile) -> Iterator[str]:
     free = planning.free_bytes(plan.models_dir)
-    yield f"\n{len(plan.files)} file(s), {plan.bytes / GB:.1f} GB, for the profile {profile.name}"
+    yield f"{len(plan.files)} file(s), {plan.bytes / GB:.1f} GB, for the profile {profile.name}"
     yield (
         f"{len(plan.lacking)} lacking, {plan.lacking_bytes / GB:.1f} GB;"
         f" {free / GB:.1f} GB free at {plan.models_dir}"
     )
+    licenses: dict[str, set[str]] = {}
+    for file in plan.files:
+        licenses.setdefault(file.weight.license or "unknown", set()).update(file.models)
+    for license, models in sorted(licenses.items()):
+        yield f"license {license}: {', '.join(sorted(models))}"
     gates = {file.weight.url.partition("/resolve/")[0] for file in plan.lacking if file.weight.gated}
     for gate in sorted(gates):
         yield f"accept the licence at {gate} and set HF_TOKEN"

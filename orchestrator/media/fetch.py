@@ -25,8 +25,9 @@ from orchestrator.media.errors import AddressRefused, FetchError, FileTooLarge, 
 MAX_REDIRECTS = 3
 #: Characters of an address: presigned ones are long.
 MAX_ADDRESS = 8192
-#: Downloads at once: a bound on memory, which one request's limit times this number could take.
-AT_ONCE = 16
+#: Downloads at once: a bound on memory, of which each may take its limit, and enough that callers who
+#: are sent to slow servers leave room for the others.
+AT_ONCE = 64
 CONNECT_SECONDS = 5.0
 HEADERS = {"User-Agent": "PixelFactory-Fetch/1", "Accept-Encoding": "identity", "Accept": "*/*"}
 

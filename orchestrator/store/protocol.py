@@ -179,6 +179,10 @@ class Alerts(Protocol):
         """What this account's messages are signed with, newest first; empty before the first one."""
         ...
 
+    async def first_signing_secret(self, account_id: str, secret: str, now: datetime) -> list[str]:
+        """The same, with this one as the first where there is none: whoever asks first makes it for all."""
+        ...
+
     async def add_signing_secret(
         self, account_id: str, secret: str, now: datetime, others_until: datetime
     ) -> None:

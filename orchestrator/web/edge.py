@@ -63,13 +63,10 @@ def edge(metrics: HttpMetrics) -> Middleware:
             response = _framework_response(request, error)
         except ConnectionError:
             raise  # the caller is gone: aiohttp knows what to do
-        except Exception:
+        except Exception as error:
             # The last line of defence: whatever went wrong, the caller gets a proper error.
-            if BEGUN in request:
-                raise  # nothing more can be said in an answer that has begun
             log.exception("request %s failed", request_id)
-            failed = ServiceError("The service met an unexpected error")
-            response = error_response(request, failed)
+            response = _last_words(request, error)
         seconds = perf_counter() - begun
         metrics.observe(request, response.status, seconds)
         log.info(
@@ -95,6 +92,13 @@ def error_response(request: web.Request, error: ServiceError) -> web.Response:
         headers["Retry-After"] = str(error.retry_after or RETRY_AFTER)
     status, body = to_error(request.path, error)
     return web.json_response(body, status=status, headers=headers)
+
+
+def _last_words(request: web.Request, error: Exception) -> web.Response:
+    """Raises the error again where an answer has begun, in which nothing more can be said."""
+    if BEGUN in request:
+        raise error
+    return error_response(request, ServiceError("The service met an unexpected error"))
 
 
 def _framework_response(request: web.Request, error: web.HTTPException) -> web.StreamResponse:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from orchestrator.jobs import JobRecord
 from orchestrator.service import GenerationRequest, Service
+from orchestrator.web.answers import Images, Quote
 from orchestrator.web.auth import authenticate
 from orchestrator.web.bodies import is_form, read_fields
 from orchestrator.web.delivery import Delivery
@@ -16,7 +17,12 @@ from orchestrator.web.dialects import openai, pixel_factory
 from orchestrator.web.dialects.openai_events import Topic
 from orchestrator.web.job_views import job_view
 from orchestrator.web.live_pictures import LivePictures
+from orchestrator.web.operations import describes
 from orchestrator.web.results import finished, idempotency_key, job_headers
+
+#: Answers may be streams; with `Prefer: respond-async` they come at once.
+PICTURES = ("application/json", "text/event-stream")
+LATER = {202: "The job is accepted, and shown as it is: `Prefer: respond-async` was asked for."}
 
 
 class Generations:
@@ -34,6 +40,9 @@ class Generations:
             web.post("/api/v1/quote", self.quote),
         ]
 
+    @describes(
+        body=pixel_factory.GenerationBody, form=True, answer=Images, media=PICTURES, job=True, also=LATER
+    )
     async def generate(self, request: web.Request) -> web.StreamResponse:
         """Waits for the result, or answers 202 at once to `Prefer: respond-async`."""
         key = await authenticate(request, self._service.store)
@@ -41,6 +50,7 @@ class Generations:
         record = await self._service.submit(key, asked)
         return await self._answer(request, record, body, "image_generation")
 
+    @describes(body=openai.EditBody, form=True, answer=Images, media=PICTURES, job=True, also=LATER)
     async def edit(self, request: web.Request) -> web.StreamResponse:
         """A picture, or several, changed as the prompt says; with a mask only there."""
         key = await authenticate(request, self._service.store)
@@ -52,6 +62,7 @@ class Generations:
         record = await self._service.submit(key, asked)
         return await self._answer(request, record, body, "image_edit")
 
+    @describes(body=openai.VariationBody, form=True, answer=Images, media=PICTURES, job=True, also=LATER)
     async def vary(self, request: web.Request) -> web.StreamResponse:
         """Other pictures like this one."""
         key = await authenticate(request, self._service.store)
@@ -63,6 +74,7 @@ class Generations:
         record = await self._service.submit(key, asked)
         return await self._answer(request, record, body, "image_edit")
 
+    @describes(body=pixel_factory.GenerationBody, form=True, answer=Quote, tag="images")
     async def quote(self, request: web.Request) -> web.Response:
         """The price of a generation's body."""
         await authenticate(request, self._service.store)

@@ -14,6 +14,7 @@ with that has heard everything, and gets 204, upon which EventSource stops askin
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -21,10 +22,13 @@ from aiohttp import web
 
 from orchestrator.events import JobChanged, ShardPreview, ShardProgress, ShardStarted
 from orchestrator.following import Place, Told, follow
+from orchestrator.jobs import JobRecord
 from orchestrator.service import Service
-from orchestrator.web.delivery import Delivery
-from orchestrator.web.job_views import job_view, place_view
+from orchestrator.web.job_views import place_view
 from orchestrator.web.streaming import event_stream
+
+#: What a caller sees of a job.
+View = Callable[[JobRecord], dict[str, Any]]
 
 #: Milliseconds after which EventSource comes back when the connection breaks.
 RETRY = 2000
@@ -40,9 +44,9 @@ def last_event_id(request: web.Request) -> int:
 
 
 async def tell_events(
-    request: web.Request, service: Service, delivery: Delivery, account_id: str
+    request: web.Request, service: Service, account_id: str, view: View
 ) -> web.StreamResponse:
-    """Events until the job is finished. Raises NotFound, Gone."""
+    """Events until the job is finished; `view` shows the job itself. Raises NotFound, Gone."""
     job_id, seen = request.match_info["id"], last_event_id(request)
     record = await service.get(account_id, job_id)
     if seen == END and record.job.finished:
@@ -54,7 +58,7 @@ async def tell_events(
     ):
         async for told in events:
             seen = END if _is_end(told) else seen + 1
-            name, data = _event(told, delivery)
+            name, data = _event(told, view)
             await stream.send(name, data, id=seen, retry=RETRY if isinstance(told, JobChanged) else None)
     return response
 
@@ -63,10 +67,10 @@ def _is_end(told: Told) -> bool:
     return isinstance(told, JobChanged) and told.record.job.finished
 
 
-def _event(told: Told, delivery: Delivery) -> tuple[str, dict[str, Any]]:
+def _event(told: Told, view: View) -> tuple[str, dict[str, Any]]:
     match told:
         case JobChanged(record=record):
-            return "job", job_view(record, delivery)
+            return "job", view(record)
         case Place():
             return "queue", place_view(told)
         case ShardStarted(index=index, attempt=attempt):

@@ -67,7 +67,7 @@ class Jobs:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events until the job is finished."""
         key = await authenticate(request, self._service.store)
-        return await tell_events(request, self._service, self._delivery, key.account.id)
+        return await tell_events(request, self._service, key.account.id, self._view)
 
     async def payload(self, message: Message) -> Mapping[str, Any]:
         """What a message says: of a job all of it as it is now, with URLs that have just been made."""

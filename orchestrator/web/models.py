@@ -9,8 +9,11 @@ from aiohttp import web
 from orchestrator.catalog import Model
 from orchestrator.errors import Forbidden, NotFound
 from orchestrator.service import Service
+from orchestrator.web.answers import Error, ModelList
+from orchestrator.web.answers import Model as ModelEntry
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects import pixel_factory, pixelapi, pixeldojo_models
+from orchestrator.web.operations import Access, describes
 
 #: Pages of any origin may read the list.
 CORS = {
@@ -38,11 +41,13 @@ class Models:
             web.delete("/v1/models/{id}", self.delete),
         ]
 
+    @describes(answer=ModelList, access=Access.NONE, tag="models")
     async def list(self, request: web.Request) -> web.Response:
         """All models, with their prices."""
         body = pixel_factory.to_models(self._service.catalog, self._service.tariff)
         return web.json_response(body, headers=CORS)
 
+    @describes(answer=ModelList, access=Access.NONE)
     async def entries(self, request: web.Request) -> web.Response:
         """The same for OpenAI's clients, PixelDojo's and PixelAPI's: each reads what it knows."""
         service, prices = self._service, self._service.prices_now
@@ -55,6 +60,7 @@ class Models:
         """What a browser asks before it asks."""
         return web.Response(status=204, headers=CORS)
 
+    @describes(answer=ModelEntry, access=Access.NONE)
     async def get(self, request: web.Request) -> web.Response:
         """One model."""
         model, prices = self._named(request), self._service.prices_now
@@ -62,6 +68,7 @@ class Models:
         body |= pixeldojo_models.details(model, prices) | pixelapi.entry(model, prices)
         return web.json_response(body, headers=CORS)
 
+    @describes(answer=Error, status=403)
     async def delete(self, request: web.Request) -> NoReturn:
         """Always refused: models belong to the service."""
         await authenticate(request, self._service.store)

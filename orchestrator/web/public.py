@@ -9,6 +9,7 @@ from comfy_instances.fleet import Fleet, InstanceState
 from orchestrator.media.objects import ObjectStore
 from orchestrator.web.auth import require_admin
 from orchestrator.web.metrics import Metrics
+from orchestrator.web.operations import Access, describes
 
 
 class Public:
@@ -30,9 +31,12 @@ class Public:
             web.get("/metrics", self.metrics),
         ]
 
+    @describes(access=Access.NONE, tag="service")
     async def alive(self, request: web.Request) -> web.Response:
+        """200 while the process answers at all."""
         return web.json_response({"status": "ok"})
 
+    @describes(access=Access.NONE, tag="service", also={503: "Not now."})
     async def ready(self, request: web.Request) -> web.Response:
         """200 when a request would be served: an instance is ready and the object store answers."""
         instances = sum(info.state is InstanceState.READY for info in self._fleet.instances())
@@ -45,7 +49,9 @@ class Public:
         }
         return web.json_response(body, status=200 if ready else 503)
 
+    @describes(access=Access.ADMIN, tag="service", media=("text/plain",))
     async def metrics(self, request: web.Request) -> web.Response:
+        """What Prometheus reads; for operators, unless the settings open it."""
         if self._metrics_token is not None:
             require_admin(request, self._metrics_token)
         return web.Response(body=await self._metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})

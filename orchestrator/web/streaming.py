@@ -31,23 +31,23 @@ class EventStream:
         lines = [f"{field}: {value}\n" for field, value in fields.items() if value is not None]
         await self._response.write("".join([*lines, "\n"]).encode())
 
-    async def keep_alive(self) -> None:
+    async def keep_alive(self, seconds: float) -> None:
         """Says nothing, again and again."""
         with suppress(ConnectionError):
             while True:
-                await asyncio.sleep(HEARTBEAT)
+                await asyncio.sleep(seconds)
                 await self._response.write(b": still here\n\n")
 
 
 @asynccontextmanager
 async def event_stream(
-    request: web.Request, headers: Mapping[str, str]
+    request: web.Request, headers: Mapping[str, str], *, heartbeat: float = HEARTBEAT
 ) -> AsyncIterator[tuple[web.StreamResponse, EventStream]]:
     """An answer that has begun: from here on, errors can only be events."""
     response = web.StreamResponse(headers={**HEADERS, **headers})
     await response.prepare(request)
     stream = EventStream(response)
-    beat = asyncio.create_task(stream.keep_alive())
+    beat = asyncio.create_task(stream.keep_alive(heartbeat))
     try:
         yield response, stream
     finally:

@@ -15,9 +15,11 @@ from orchestrator.media.errors import ObjectMissing
 from orchestrator.media.stills import spritesheet, thumbnail
 from orchestrator.service import GenerationRequest, Service
 from orchestrator.store import Key
+from orchestrator.web.answers import Video, VideoDeleted, VideoList
 from orchestrator.web.auth import authenticate
 from orchestrator.web.bodies import is_form, read_fields
 from orchestrator.web.dialects import openai, openai_videos
+from orchestrator.web.operations import LIMIT, Value, describes
 from orchestrator.web.queries import choice, limit
 from orchestrator.web.ranges import File, file_response
 from orchestrator.web.results import idempotency_key, job_headers
@@ -41,6 +43,13 @@ class Variant(StrEnum):
     SPRITESHEET = "spritesheet"  #: up to 25 of its frames, JPEG
 
 
+AFTER = Value({"type": "string"}, "Id of the last video seen.")
+ORDER = Value({"enum": [*Order], "default": "desc"}, "By age.")
+VARIANT = Value({"enum": [*Variant], "default": "video"}, "The film, its first frame, or a sheet of frames.")
+STILLS = ("video/mp4", "image/webp", "image/jpeg")
+PARTS = {206: "The part that `Range` names.", 416: "There is no such part."}
+
+
 class Videos:
     """The caller's own films; those of others look as if they did not exist."""
 
@@ -62,6 +71,7 @@ class Videos:
             web.post(f"{root}/{{id}}/remix", self.remix),
         ]
 
+    @describes(body=openai_videos.VideoBody, form=True, answer=Video, job=True)
     async def create(self, request: web.Request) -> web.Response:
         """Accepts a video; it is made while nobody waits."""
         key = await authenticate(request, self._service.store)
@@ -72,6 +82,7 @@ class Videos:
         )
         return await self._submit(key, asked)
 
+    @describes(body=openai_videos.RemixBody, form=True, answer=Video, job=True)
     async def remix(self, request: web.Request) -> web.Response:
         """The same video after other words."""
         key = await authenticate(request, self._service.store)
@@ -83,6 +94,7 @@ class Videos:
         asked = openai_videos.to_remix(source.job, model, body.prompt, pictures, idempotency_key(request))
         return await self._submit(key, asked)
 
+    @describes(answer=VideoList, query={"limit": LIMIT, "after": AFTER, "order": ORDER})
     async def page(self, request: web.Request) -> web.Response:
         """Videos, newest first if not told otherwise."""
         key = await authenticate(request, self._service.store)
@@ -102,12 +114,14 @@ class Videos:
         }
         return web.json_response(body)
 
+    @describes(answer=Video)
     async def get(self, request: web.Request) -> web.Response:
         """One video and how far it is."""
         key = await authenticate(request, self._service.store)
         record = await self._own(key, request.match_info["id"])
         return web.json_response(self._view(record), headers={} if record.job.finished else POLL_AFTER)
 
+    @describes(answer=VideoDeleted)
     async def delete(self, request: web.Request) -> web.Response:
         """Gives the video up if it is not ready, and forgets it."""
         key = await authenticate(request, self._service.store)
@@ -115,6 +129,7 @@ class Videos:
         await self._service.remove(record.job.id)
         return web.json_response({"id": record.job.id, "object": "video.deleted", "deleted": True})
 
+    @describes(query={"variant": VARIANT}, media=STILLS, also=PARTS)
     async def content(self, request: web.Request) -> web.Response:
         """The film or stills of it, whole or in part."""
         key = await authenticate(request, self._service.store)

@@ -20,7 +20,7 @@ from yarl import URL
 
 from orchestrator.catalog import Weight
 from orchestrator.egress import NotPublic, is_web_url
-from orchestrator.weights.checking import Hear, digest, look, wrong_size
+from orchestrator.weights.checking import ROUNDED, Hear, digest, look, wrong_size
 from orchestrator.weights.errors import GateClosed, Interrupted, Refused
 from orchestrator.weights.part import Part
 
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 HUB = "https://huggingface.co"
 MAX_REDIRECTS = 5
+#: Of a file whose size nobody knows.
+MAX_BYTES = 200 * 10**9
 _CHUNK = 2**20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -127,7 +129,9 @@ class Downloader:
             if total is not None and (problem := wrong_size(weight, total)):
                 raise Refused(f"the server's file is another one: {problem}")
             with part.writing(begin, response.headers.get("ETag", "")) as opened:
-                await _receive(response, opened, total, hear)
+                await _receive(response, opened, total or _most(weight), hear)
+            if total is not None and part.size < total:
+                raise Interrupted("the server ended too early")
 
     @asynccontextmanager
     async def _answer(self, weight: Weight, asked: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -158,17 +162,21 @@ class Downloader:
         return aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
 
 
-async def _receive(response: aiohttp.ClientResponse, opened: BinaryIO, total: int | None, hear: Hear) -> None:
-    """Raises Interrupted where the body ends early, Refused where it is longer than announced."""
+async def _receive(response: aiohttp.ClientResponse, opened: BinaryIO, most: int, hear: Hear) -> None:
+    """Takes in the body, piece by piece. Raises Refused where the file would be longer than `most`."""
     hear(opened.tell())
     async for piece in response.content.iter_chunked(_CHUNK):
-        opened.write(piece)
-        if total is not None and opened.tell() > total:
+        if opened.tell() + len(piece) > most:
             opened.truncate(0)
-            raise Refused(f"the server sends more than the {total} bytes that it announced")
+            raise Refused(f"the server sends more than the {most} bytes that were expected")
+        opened.write(piece)
+        opened.flush()
         hear(opened.tell())
-    if total is not None and opened.tell() < total:
-        raise Interrupted("the server ended too early")
+
+
+def _most(weight: Weight) -> int:
+    """Bytes beyond which a server that does not say how many will come is not believed any more."""
+    return int(weight.bytes * (1 + ROUNDED)) if weight.bytes else MAX_BYTES
 
 
 def _range(weight: Weight, part: Part) -> dict[str, str]:

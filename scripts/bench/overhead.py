@@ -155,11 +155,14 @@ def told(model: str, taken: dict[str, list[float]]) -> dict[str, Any]:
         ratio = found["median_ms"] / bare["median_ms"]
         added = {key: round(found[key] - bare[key], 2) for key in found}
         rows[name] = {**found, "ratio": round(ratio, 2), "added": added}
-        print(
-            f"{name:17} median {found['median_ms']:6.1f} ms  p95 {found['p95_ms']:6.1f} ms  ratio {ratio:.2f}"
-            f"  adds {added['median_ms']:.1f} ms at the median, {added['p95_ms']:.1f} at p95"
-        )
+        print(f"{name:17} {in_words(found)}  ratio {ratio:.2f}")
+        if name != "bare":
+            print(f"{'... adds':17} {in_words(added)}")
     return {"model": model, "size": size, "requests": count, **rows}
+
+
+def in_words(found: dict[str, float]) -> str:
+    return "  ".join(f"{name.removesuffix('_ms'):>6} {value:6.1f} ms" for name, value in found.items())
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.browser.people import new_key, sign_in
 from tests.running import Service, running
 
 CHROMIUM = shutil.which("chromium")
@@ -29,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Simulated cards that need a tenth of a real one's time, so that there is something to see."""
-    slow = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.1"}
+    slow = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.1", "PIXELFACTORY_DRAIN_SECONDS": "1"}
     with running(Service(tmp_path_factory.mktemp("service"), environment=slow)) as started:
         yield started
 
@@ -62,15 +63,9 @@ def page(context: BrowserContext) -> Iterator[Page]:
     assert [text for text in troubles if not text.startswith("Failed to load resource")] == []
 
 
-def sign_in(page: Page, credential: str) -> None:
-    page.goto("/")
-    page.get_by_label("API key or admin token").fill(credential)
-    page.get_by_role("button", name="Sign in").click()
-
-
 @pytest.fixture
 def playground(page: Page, service: Service) -> Page:
     """The playground of somebody with five dollars and an empty gallery."""
-    sign_in(page, service.key("5.00"))
+    sign_in(page, new_key(service, "5.00")["key"])
     expect(page.get_by_text("Nothing yet.")).to_be_visible()
     return page

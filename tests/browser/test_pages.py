@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import sign_in
+from tests.browser.people import admin, new_key, sign_in
 from tests.running import Service
 
 
@@ -19,7 +19,7 @@ def test_a_wrong_key_stays_outside(page: Page) -> None:
 def test_the_browser_keeps_no_key_and_signing_out_ends_the_session(
     page: Page, context: BrowserContext, service: Service
 ) -> None:
-    key = service.key()
+    key = new_key(service, "1.00")["key"]
     sign_in(page, key)
     expect(page.get_by_role("heading", name="Gallery")).to_be_visible()
     kept = page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
@@ -27,6 +27,7 @@ def test_the_browser_keeps_no_key_and_signing_out_ends_the_session(
     assert key not in str(context.storage_state())
     page.goto("/sign-in")
     expect(page).to_have_url("/")
+    expect(page.locator("#balance")).to_have_text("Balance $1.00")
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url("/sign-in")
     assert context.cookies() == []
@@ -35,12 +36,13 @@ def test_the_browser_keeps_no_key_and_signing_out_ends_the_session(
 
 
 def test_a_revoked_key_is_out_at_once(page: Page, service: Service) -> None:
-    made = service.run("keys", "create", "--credit", "1.00")
+    made = new_key(service, "1.00")
     sign_in(page, made["key"])
     prompt = page.get_by_label("Prompt", exact=True)
     prompt.fill("a cat")
-    service.run("keys", "revoke", made["id"])
-    page.get_by_role("button", name="Generate").click()
+    admin(service, f"keys/{made['id']}/revoke")
+    # Even asking for the price is no longer answered.
+    prompt.fill("a dog")
     expect(page).to_have_url("/sign-in")
 
 

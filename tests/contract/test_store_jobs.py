@@ -170,6 +170,36 @@ async def test_jobs_are_listed_by_account_and_status(world: World) -> None:
         await world.store.list_jobs(other.id, cursor=mine.job.id)
 
 
+async def test_jobs_are_listed_by_model_and_from_either_end(world: World) -> None:
+    films = [(await world.add(model=f"film-{number % 2}")).job.id for number in range(3)]
+    await world.add()
+    page = await world.store.list_jobs(
+        world.account.id, limit=2, models=["film-0", "film-1"], oldest_first=True
+    )
+    rest = await world.store.list_jobs(
+        world.account.id, cursor=page.cursor, models=["film-0", "film-1"], oldest_first=True
+    )
+    assert [record.job.id for record in (*page.items, *rest.items)] == films
+    one = await world.store.list_jobs(models=["film-1"])
+    assert [record.job.id for record in one.items] == films[1:2]
+    assert (await world.store.list_jobs(models=[])).items == []
+
+
+async def test_a_removed_job_is_hidden_from_its_account_alone(world: World) -> None:
+    kept, gone = await world.add(), await world.succeed()
+    await world.store.remove_job(gone.job.id, world.now)
+    first = (await world.again(gone)).job.removed_at
+    await world.store.remove_job(gone.job.id, world.later())
+    assert first == (await world.again(gone)).job.removed_at
+    assert first is not None
+    assert [record.job.id for record in (await world.store.list_jobs(world.account.id)).items] == [
+        kept.job.id
+    ]
+    assert len((await world.store.list_jobs()).items) == 2
+    with pytest.raises(NotFound):
+        await world.store.remove_job("nothing", world.now)
+
+
 @pytest.mark.parametrize("cursor", ["", "nothing", "\ud800"])
 async def test_a_made_up_cursor_is_refused(world: World, cursor: str) -> None:
     with pytest.raises(InvalidRequest):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -37,9 +37,10 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service whose operator lets a model of his stand in for `flux-1.1-pro` and allows no ogres, and that
+    """A service whose operator lets open models stand in for proprietary ones and allows no ogres, and that
     sends webhooks to this machine."""
-    models = stand_ins(tmp_path_factory.mktemp("models"), "flux-1-dev", "flux-1.1-pro")
+    aliases = {"flux-1-dev": "flux-1.1-pro", "wan2.2-t2v-14b": "wan-2.6-flash"}
+    models = stand_ins(tmp_path_factory.mktemp("models"), aliases)
     words = tmp_path_factory.mktemp("words") / "words.toml"
     words.write_text('words = ["ogre"]\n')
     environment = {
@@ -51,14 +52,18 @@ def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield started
 
 
-def stand_ins(directory: Path, id: str, alias: str) -> Path:
-    """The shipped models, one of them with an alias more."""
+def stand_ins(directory: Path, aliases: Mapping[str, str]) -> Path:
+    """The shipped models, some of them with an alias more."""
     for folder in sorted(path.parent for path in WORKFLOWS.glob("*/model.toml")):
-        if folder.name != id:
+        if folder.name not in aliases:
             (directory / folder.name).symlink_to(folder)
-    shutil.copytree(WORKFLOWS / id, directory / id)
-    manifest = directory / id / "model.toml"
-    manifest.write_text(manifest.read_text().replace("aliases = [", f'aliases = ["{alias}", '))
+    for id, alias in aliases.items():
+        shutil.copytree(WORKFLOWS / id, directory / id)
+        manifest = directory / id / "model.toml"
+        named = manifest.read_text().replace("aliases = [", f'aliases = ["{alias}", ')
+        if alias not in named:
+            named = named.replace("max_resolution =", f'aliases = ["{alias}"]\nmax_resolution =')
+        manifest.write_text(named)
     return directory
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.integration.callers import new_key
 from tests.pictures import size_of
 from tests.running import Service
 
@@ -46,28 +47,36 @@ async def shell(directory: Path, script: str) -> dict[str, object]:
     return dict(json.loads(await run(directory, "sh", "-c", script.replace("curl ", "curl -sS ", 1))))
 
 
-async def test_the_complete_sample_script(offering: Service, tmp_path: Path) -> None:
-    (tmp_path / "generate.py").write_text(example("generate.py", offering, offering.key("1.00")))
-    printed = await run(tmp_path, sys.executable, "generate.py")
-    assert "OK" in printed
+async def test_the_scripts(offering: Service, tmp_path: Path) -> None:
+    """At once, for each of them sleeps for seconds."""
+    async with asyncio.TaskGroup() as group:
+        for script in (complete_sample_script, python_example, node_example):
+            directory = tmp_path / script.__name__
+            directory.mkdir()
+            group.create_task(script(offering, directory))
+
+
+async def complete_sample_script(service: Service, directory: Path) -> None:
+    (directory / "generate.py").write_text(example("generate.py", service, new_key(service, "1.00")))
+    printed = await run(directory, sys.executable, "generate.py")
     assert "1000.0 credits remaining" in printed
     assert "done!" in printed
-    assert size_of((tmp_path / "output.png").read_bytes()) == (1024, 1024)
+    assert size_of((directory / "output.png").read_bytes()) == (1024, 1024)
 
 
-async def test_the_python_example(offering: Service, tmp_path: Path) -> None:
-    printed = await run(tmp_path, sys.executable, "-c", example("python.py", offering, offering.key()))
+async def python_example(service: Service, directory: Path) -> None:
+    printed = await run(directory, sys.executable, "-c", example("python.py", service, new_key(service)))
     assert size_of(await download(printed.partition("Done! ")[2].strip())) == (1024, 1024)
 
 
-async def test_the_node_example(offering: Service, tmp_path: Path) -> None:
-    (tmp_path / "example.mjs").write_text(example("node.js", offering, offering.key()))
-    printed = await run(tmp_path, "node", "example.mjs")
+async def node_example(service: Service, directory: Path) -> None:
+    (directory / "example.mjs").write_text(example("node.js", service, new_key(service)))
+    printed = await run(directory, "node", "example.mjs")
     assert size_of(await download(printed.strip())) == (1024, 1024)
 
 
 async def test_the_curl_examples(offering: Service, tmp_path: Path) -> None:
-    key = offering.key()
+    key = new_key(offering)
     submitted = await shell(tmp_path, example("quickstart_submit.sh", offering, key))
     assert set(submitted) == {"generation_id", "status", "model", "credits_used"}
     assert (submitted["status"], submitted["model"], submitted["credits_used"]) == ("queued", "sdxl", 1.0)
@@ -85,9 +94,11 @@ async def test_the_curl_examples(offering: Service, tmp_path: Path) -> None:
 
 async def until_finished(directory: Path, script: str) -> dict[str, object]:
     async with asyncio.timeout(30):
-        while (seen := await shell(directory, script))["status"] in ("queued", "processing"):
+        while True:
+            seen = await shell(directory, script)
+            if seen["status"] not in ("queued", "processing"):
+                return seen
             await asyncio.sleep(0.1)
-    return seen
 
 
 async def download(url: str) -> bytes:

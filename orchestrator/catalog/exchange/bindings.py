@@ -6,7 +6,8 @@ an expression and a declaration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,8 @@ class Bindings:
     facts: NodeFacts
     parameters: dict[str, Declaration] = field(default_factory=dict)
     places: dict[Place, str] = field(default_factory=dict)
+    #: Node -> the expression without which it is not there.
+    guards: dict[str, str] = field(default_factory=dict)
     #: Places on nodes that only hold a value -> the input that it is for.
     users: dict[Place, Input] = field(default_factory=dict)
 
@@ -79,10 +82,16 @@ class Bindings:
         self.places[place] = expression or f"{{{{ {name} }}}}"
         return True
 
+    def sets(self, name: str, nodes: Container[str]) -> bool:
+        """Whether the parameter sets anything on one of `nodes`, or decides that one is there."""
+        texts = [text for place, text in self.places.items() if place.node in nodes]
+        texts += [text for node, text in self.guards.items() if node in nodes]
+        return any(re.search(rf"\b{name}\b", text) for text in texts)
+
     def _first_value(self, name: str) -> Any:
         """What stands in the graph where the parameter was bound first."""
-        first = next(place for place, text in self.places.items() if text == f"{{{{ {name} }}}}")
-        return self.value(first)
+        text = f"{{{{ {name} }}}}"
+        return next((self.value(place) for place, bound in self.places.items() if bound == text), None)
 
 
 def declare(name: str, value: Any, item: Input | None) -> Declaration:

@@ -95,10 +95,10 @@ def _seeds(found: Bindings, needed: list[str]) -> None:
         names = [name for name in _SEEDS if name in inputs and inputs.get("add_noise") != "disable"]
         for place in (found.literal(id, name) for name in names):
             if place and isinstance(found.value(place), int):
-                found.bind("seed", place, _seed_expression(found, place))
+                found.bind("seed", place, seed_expression(found, place))
 
 
-def _seed_expression(found: Bindings, place: Place) -> str:
+def seed_expression(found: Bindings, place: Place) -> str:
     """The seed, folded where the node's range is narrower than ours."""
     item = found.inputs(place.node).get(place.input)
     limit = item.options.get("max", MAX_SEED) if item else MAX_SEED

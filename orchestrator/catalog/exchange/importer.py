@@ -17,6 +17,7 @@ from orchestrator.catalog.exchange.draft import draft_manifest, manifest_text
 from orchestrator.catalog.exchange.finder import find_parameters
 from orchestrator.catalog.exchange.from_ui import OWN_KEY, Converted, convert, drop_dangling
 from orchestrator.catalog.exchange.own import restore
+from orchestrator.catalog.exchange.parameter_nodes import PARAMETER_NODES, take_parameter_nodes
 from orchestrator.catalog.exchange.ui_graph import BadWorkflow, is_ui_format
 from orchestrator.catalog.exchange.workflow_files import is_api_format
 from orchestrator.catalog.facts import NodeFacts
@@ -71,10 +72,13 @@ def import_workflow(data: Any, *, id: str, facts: NodeFacts) -> Imported:
         return replace(_checked(own.manifest_for(id), own.graph, {}, [], known), node_facts=node_facts or {})
     graph, outputs = _with_outputs(source.graph, facts)
     found = Bindings(graph, facts)
+    take_parameter_nodes(found)
     find_parameters(found, outputs)
     needed = reachable(graph, outputs)
     manifest = draft_manifest(id, found, source, outputs, needed)
     notes = _notes(source, manifest)
+    idle = (name for name in found.parameters if not found.sets(name, needed))
+    notes.extend(f"what the parameter {name} is for: no node that is needed takes it" for name in idle)
     template = {name: _templated(found, name, outputs) for name in graph if name in needed}
     fixed = {
         f"{name}.{key}": value
@@ -129,8 +133,10 @@ def _templated(found: Bindings, id: str, outputs: list[str]) -> dict[str, Any]:
     inputs = {name: bound.get(name, _escaped(value)) for name, value in node["inputs"].items()}
     if id in outputs:
         inputs["filename_prefix"] = "{{ filename_prefix }}"
-    title = str(node["_meta"].get("title") or node["class_type"])
-    return {"class_type": node["class_type"], "inputs": inputs, "_meta": {"title": title}}
+    meta = {"title": str(node["_meta"].get("title") or node["class_type"])}
+    if id in found.guards:
+        meta["when"] = found.guards[id]
+    return {"class_type": node["class_type"], "inputs": inputs, "_meta": meta}
 
 
 def _escaped(value: Any) -> Any:
@@ -149,6 +155,8 @@ def _notes(source: Converted, manifest: Mapping[str, Any]) -> list[str]:
     """What the author should look after."""
     notes = []
     for class_type, pack in source.unknown.items():
+        if class_type in PARAMETER_NODES:
+            continue
         place = f"; it is said to come from {pack}" if pack else ""
         notes.append(f"nothing is known of the node class {class_type}{place}")
     notes.append(f"its price: it is charged like {manifest['price_class']}")

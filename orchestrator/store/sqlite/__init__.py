@@ -180,6 +180,9 @@ class SqliteStore:
     async def signing_secrets(self, account_id: str, now: datetime) -> list[str]:
         return await self._db.read(outbox.signing_secrets, account_id, now)
 
+    async def first_signing_secret(self, account_id: str, secret: str, now: datetime) -> list[str]:
+        return await self._db.write(outbox.first_signing_secret, account_id, secret, now)
+
     async def add_signing_secret(
         self, account_id: str, secret: str, now: datetime, others_until: datetime
     ) -> None:

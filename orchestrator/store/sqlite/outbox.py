@@ -101,6 +101,14 @@ def signing_secrets(db: sqlite3.Connection, account_id: str, now: datetime) -> l
     return [str(row["secret"]) for row in rows]
 
 
+def first_signing_secret(db: sqlite3.Connection, account_id: str, secret: str, now: datetime) -> list[str]:
+    """Those there are, or this one. Raises NotFound."""
+    known = signing_secrets(db, account_id, now)
+    if not known:
+        add_signing_secret(db, account_id, secret, now, now)
+    return known or [secret]
+
+
 def add_signing_secret(
     db: sqlite3.Connection, account_id: str, secret: str, now: datetime, others_until: datetime
 ) -> None:

@@ -25,7 +25,7 @@ class Entrance:
     async def look(self, request: web.Request) -> web.Response:
         """Whether somebody is signed in."""
         try:
-            self._sessions.read(request)
+            await self._sessions.visitor(request)
         except NotAuthenticated:
             return web.json_response({"signed_in": False})
         return web.json_response({"signed_in": True})

@@ -11,7 +11,8 @@ from aiohttp import web
 
 from orchestrator.errors import NotAuthenticated, NotFound
 from orchestrator.media.objects import ObjectStore
-from orchestrator.web.dashboard.sessions import OPERATOR, Sessions
+from orchestrator.store import Key
+from orchestrator.web.dashboard.sessions import Sessions
 
 CONTENT_TYPES = {
     ".html": "text/html",
@@ -53,12 +54,12 @@ class Pages:
         ]
 
     async def playground(self, request: web.Request) -> web.Response:
-        if self._holder(request) == OPERATOR:
+        if await self._visitor(request) is None:
             raise web.HTTPSeeOther("/operations")
         return self._send(request, "playground.html")
 
     async def operations(self, request: web.Request) -> web.Response:
-        if self._holder(request) != OPERATOR:
+        if await self._visitor(request) is not None:
             raise web.HTTPSeeOther("/")
         return self._send(request, "operations.html")
 
@@ -68,10 +69,10 @@ class Pages:
     async def file(self, request: web.Request) -> web.Response:
         return self._send(request, request.match_info["name"])
 
-    def _holder(self, request: web.Request) -> str:
-        """Who asks; sends everybody else to the sign-in page."""
+    async def _visitor(self, request: web.Request) -> Key | None:
+        """The caller's key, or None for an operator; sends everybody else to the sign-in page."""
         try:
-            return self._sessions.read(request).holder
+            return await self._sessions.visitor(request)
         except NotAuthenticated:
             raise web.HTTPSeeOther("/sign-in") from None
 

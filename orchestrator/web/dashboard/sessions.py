@@ -101,17 +101,24 @@ class Sessions:
             raise NotAuthenticated("The session has ended; please sign in again", code="not_signed_in")
         return Session(holder, id, int(expires))
 
-    async def key(self, request: web.Request, scope: Scope) -> Key:
-        """The API key that a request is made with, which has this scope."""
+    async def visitor(self, request: web.Request) -> Key | None:
+        """The API key that the session stands for; None for an operator."""
         session = self.read(request)
         if session.holder == OPERATOR:
-            raise Forbidden("Operators have no wallet: sign in with an API key", code="needs_api_key")
+            return None
         try:
             key = await self._store.get_key(session.holder)
         except NotFound:
             key = None
         if key is None or not key.usable(self._clock()):
             raise NotAuthenticated("The API key is no longer valid", code="not_signed_in")
+        return key
+
+    async def key(self, request: web.Request, scope: Scope) -> Key:
+        """The API key that a request is made with, which has this scope."""
+        key = await self.visitor(request)
+        if key is None:
+            raise Forbidden("Operators have no wallet: sign in with an API key", code="needs_api_key")
         if not key.may(scope):
             raise Forbidden(f"This API key lacks the scope `{scope}`", code="insufficient_scope")
         return key

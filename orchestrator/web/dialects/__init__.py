@@ -19,7 +19,7 @@ ToError = Callable[[ServiceError], tuple[int, dict[str, Any]]]
 #: The first pattern that the path begins with decides; all other paths speak Pixel Factory.
 DIALECTS: tuple[tuple[re.Pattern[str], ToError], ...] = (
     (re.compile(r"/v1/(image|account)(/|$)"), pixelapi.to_error),
-    (re.compile(r"/api/v1/(models/[^/]+/(run|schema)$|jobs(/|$))"), pixeldojo.to_error),
+    (re.compile(r"/api/v1/(models/.+/(run|schema)$|jobs(/|$))"), pixeldojo.to_error),
 )
 
 

@@ -118,9 +118,9 @@ def in_its_words() -> Iterator[None]:
         name = _NAMES.get(error.param or "", error.param)
         if name == error.param or name is None:
             raise
-        code = error.code.replace(str(error.param), name)
+        own = {f"{word}_{error.param}": f"{word}_{name}" for word in ("missing", "invalid")}
         message = error.message.replace(f"`{error.param}`", f"`{name}`")
-        raise InvalidRequest(message, code=code, param=name) from error
+        raise InvalidRequest(message, code=own.get(error.code, error.code), param=name) from error
 
 
 def _default(catalog: Catalog, *, with_picture: bool) -> Model:

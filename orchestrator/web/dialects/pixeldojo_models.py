@@ -12,7 +12,7 @@ from orchestrator.web.dialects.credits import plain
 from orchestrator.web.dialects.pixeldojo import TARIFF
 from orchestrator.web.dialects.pixeldojo_shapes import RATIOS, Frame
 from orchestrator.web.dialects.routing import max_pictures
-from pricing.rates import Rate, Scale
+from pricing.rates import Price, Rate, Scale
 
 #: Credits, or tables of them by resolution or length.
 Costs: TypeAlias = int | float | dict[str, Any]
@@ -49,7 +49,11 @@ def credit_cost(model: Model, prices: PriceLists) -> dict[str, Any]:
     if row is None:
         usual = Fraction(prices.usual(TARIFF, model).micros) / prices.unit(TARIFF)
         return {"default": plain(usual), "type": "fixed", "amount": plain(usual)}
-    price = row[1]
+    return listed(row[1])
+
+
+def listed(price: Price) -> dict[str, Any]:
+    """A price of PixelDojo's list."""
     kind = "per_second" if price.scale is Scale.SECONDS else "fixed"
     tiers = {"byResolution": _costs(price.tiers)} if price.tiers else {}
     return {"default": plain(price.base), "type": kind, "amount": plain(price.base), **tiers}

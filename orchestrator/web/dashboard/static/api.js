@@ -31,8 +31,10 @@ export async function api(method, path, options) {
   try {
     return await call(method, `/dashboard/api/${path}`, options);
   } catch (refused) {
-    if (refused.code === "not_signed_in") location.assign("/sign-in");
-    throw refused;
+    if (refused.code !== "not_signed_in") throw refused;
+    location.assign("/sign-in");
+    // Nobody is left to hear an answer.
+    return new Promise(() => {});
   }
 }
 

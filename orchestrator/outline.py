@@ -1,0 +1,42 @@
+"""The application without a service: every address is there, and nothing behind it runs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from comfy_instances.adopted import AdoptedFleet
+from orchestrator.build import Parts, now, web_app, wire
+from orchestrator.live_catalog import LiveCatalog
+from orchestrator.media.fetch import Downloads, FetchRules
+from orchestrator.media.objects import ObjectStore, S3Access
+from orchestrator.moderation import Moderation
+from orchestrator.pricelists import check_priced, load_book, load_plans
+from orchestrator.settings import Settings
+from orchestrator.store import SqliteStore
+
+#: An address at which nobody is asked anything.
+NOWHERE = S3Access(endpoint="http://127.0.0.1:9", access_key="none", secret_key="none", bucket="none")
+
+
+@asynccontextmanager
+async def outlined(settings: Settings) -> AsyncIterator[web.Application]:
+    """The application of these settings, for documents of its addresses. Leaves nothing behind.
+
+    Raises CatalogError, SettingsError, TariffError.
+    """
+    prices, plans = load_book(settings), load_plans(settings)
+    live = LiveCatalog(settings.workflows_dir, lambda model: check_priced(model, prices, now().date()))
+    async with AsyncExitStack() as stack:
+        aside = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store = SqliteStore(aside / "outline.sqlite")
+        stack.push_async_callback(store.close)
+        objects = await stack.enter_async_context(ObjectStore(NOWHERE))
+        downloads = await stack.enter_async_context(Downloads(FetchRules()))
+        parts = Parts(live, prices, plans, store, AdoptedFleet([]), objects, downloads, Moderation([]))
+        settings = settings.model_copy(update={"data_dir": aside})
+        yield web_app(settings, wire(settings, parts))

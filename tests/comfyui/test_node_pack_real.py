@@ -1,0 +1,139 @@
+"""Our node pack in a real ComfyUI: it loads, it runs, and what is imported from it runs without it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from PIL import Image
+
+from comfy_instances.install import link_packs
+from comfy_instances.node_facts import load_packs, load_recorded, record
+from orchestrator.catalog import load_model, write_model
+from orchestrator.catalog.exchange import import_workflow
+from orchestrator.catalog.exchange.parameter_nodes import PARAMETER_NODES
+from tests.comfyui.real_server import RealServer, installation
+
+pytestmark = pytest.mark.comfyui
+
+PACK = Path(__file__).parents[2] / "custom_nodes" / "pixel_factory"
+FACTS = {**load_packs(), **load_recorded()}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running ComfyUI with our pack."""
+
+    url: str
+    #: Its `--base-directory`.
+    base: Path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    install = installation()
+    if install is None:
+        pytest.skip("no ComfyUI is installed")
+    base = tmp_path_factory.mktemp("comfyui")
+    (base / "input").mkdir()
+    started = RealServer(install, base)
+    link_packs(base / "custom_nodes", [PACK])
+    started.start()
+    try:
+        yield Server(started.url, base)
+    finally:
+        started.kill()
+
+
+def drawn() -> dict[str, Any]:
+    """A picture, brightened by a colour of its own size, in every kind of parameter."""
+    declared = {"required": False, "description": ""}
+
+    def parameter(kind: str, **values: Any) -> dict[str, Any]:
+        return {"class_type": f"PixelFactory{kind}", "inputs": {**declared, **values}}
+
+    nodes: dict[str, Any] = {
+        "picture": parameter("Image", image="small.png", name="image", required=True),
+        "hole": parameter("Mask", image="small.png", channel="red", name="mask", required=True),
+        "side": parameter("Integer", name="side", value=32, minimum=16, maximum=64, step=8),
+        "factor": parameter("Number", name="blend_factor", value=0.5, minimum=0, maximum=1, step=0.1),
+        "note": parameter("Text", name="note", value="a note"),
+        "invert": parameter("Boolean", name="resize", value=True),
+    }
+    nodes["colour"] = node("EmptyImage", width=["side", 0], height=["side", 0], batch_size=1, color=0xFF0000)
+    nodes["blend"] = node(
+        "ImageBlend",
+        image1=["picture", 0],
+        image2=["colour", 0],
+        blend_factor=["factor", 0],
+        blend_mode="normal",
+    )
+    nodes["paste"] = node(
+        "ImageCompositeMasked",
+        destination=["blend", 0],
+        source=["colour", 0],
+        x=0,
+        y=0,
+        resize_source=["invert", 0],
+        mask=["hole", 0],
+    )
+    nodes["same"] = node("StringReplace", string=["note", 0], find="a", replace="b")
+    nodes["show"] = node("PreviewAny", source=["same", 0])
+    nodes["save"] = node("SaveImage", images=["paste", 0], filename_prefix="drawn")
+    return nodes
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+async def run(server: Server, graph: dict[str, Any]) -> dict[str, Any]:
+    """Its outputs by node."""
+    async with aiohttp.ClientSession(server.url) as client:
+        async with client.post("/prompt", json={"prompt": graph}) as response:
+            answer = await response.json()
+            assert response.status == 200, answer
+        for _ in range(300):
+            async with client.get(f"/history/{answer['prompt_id']}") as response:
+                entry = (await response.json()).get(answer["prompt_id"])
+            if entry:
+                assert entry["status"]["status_str"] == "success", entry["status"]
+                outputs: dict[str, Any] = entry["outputs"]
+                return outputs
+            await asyncio.sleep(0.1)
+    raise AssertionError("it never ended")
+
+
+async def test_our_facts_of_the_pack_are_the_servers(server: Server) -> None:
+    async with aiohttp.ClientSession(server.url) as client, client.get("/object_info") as response:
+        nodes = record(await response.json())
+    found = {name: nodes[name] for name in sorted(PARAMETER_NODES)}
+    recorded = {name: FACTS[name] for name in sorted(PARAMETER_NODES)}
+    assert json.loads(json.dumps(found)) == recorded
+
+
+async def test_the_graph_runs_as_drawn_and_as_imported(server: Server, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32), (0, 0, 200)).save(server.base / "input" / "small.png")
+    outputs = await run(server, drawn())
+    assert outputs["show"]["text"] == ["b note"]
+    first = server.base / "output" / outputs["save"]["images"][0]["filename"]
+
+    imported = import_workflow(drawn(), id="drawn", facts=FACTS)
+    assert imported.problems == ()
+    model = load_model(write_model(tmp_path, "drawn", imported.files))
+    assert set(model.parameters) == {"image", "mask", "side", "blend_factor", "resize", "note"}
+    assert "what the parameter note is for: no node that is needed takes it" in imported.unknown
+    params = model.example(image="small.png", mask="small.png")
+    graph = model.render(params, filename_prefix="imported")
+    assert not {each["class_type"] for each in graph.values()} & PARAMETER_NODES
+    outputs = await run(server, graph)
+    second = server.base / "output" / outputs["save"]["images"][0]["filename"]
+    with Image.open(first) as drew, Image.open(second) as made:
+        assert drew.convert("RGB").tobytes() == made.convert("RGB").tobytes()
+        assert drew.convert("RGB").getpixel((0, 0)) == (127, 0, 100)

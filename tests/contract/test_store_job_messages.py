@@ -1,0 +1,105 @@
+"""Who is told of a job's end: one message each, written with the end itself; and jobs refused at the door."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import Conflict
+from orchestrator.jobs import Job, JobError, JobStatus, ShardStatus, shards_of
+from orchestrator.webhooks import Secrets
+from tests.contract.store_world import STORES, World, open_world
+
+URL = "https://example.com/webhook"
+REFUSED = JobError(code="content_policy_violation", message="no")
+
+
+@pytest.fixture(params=STORES)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(request.param, tmp_path) as world:
+        yield world
+
+
+def refused_job(world: World, **changes: Any) -> Job:
+    job = world.job(0, **changes)
+    return job.to(JobStatus.FAILED, finished_at=job.created_at, error=REFUSED)
+
+
+async def test_a_finished_job_tells_once(world: World) -> None:
+    record = await world.add(webhook_url=URL)
+    assert record.job.webhook_url == URL
+    assert await world.store.job_message(record.job.id) is None
+    await world.store.cancel_job(record.job.id, world.later())
+    await world.store.cancel_job(record.job.id, world.later())
+    (message,) = await world.store.due_messages(world.later())
+    assert (message.topic, message.url, message.job_id) == ("job.cancelled", URL, record.job.id)
+    assert await world.store.job_message(record.job.id) == message
+
+
+@pytest.mark.parametrize("end", ["succeeded", "failed"])
+async def test_every_end_is_told(world: World, end: str) -> None:
+    record = await world.add(webhook_url=URL)
+    if end == "succeeded":
+        await world.finish(record, await world.start(record))
+    else:
+        await world.store.fail_job(record.job.id, REFUSED, world.later())
+    message = await world.store.job_message(record.job.id)
+    assert message is not None
+    assert message.topic == f"job.{end}"
+
+
+async def test_a_job_without_a_webhook_tells_nobody(world: World) -> None:
+    record = await world.add()
+    await world.store.cancel_job(record.job.id, world.later())
+    assert await world.store.job_message(record.job.id) is None
+    assert await world.store.replay_job_message(record.job.id, world.later()) is None
+
+
+async def test_a_replay_is_the_same_message_once_more(world: World) -> None:
+    record = await world.add(webhook_url=URL)
+    await world.store.cancel_job(record.job.id, world.later())
+    (message,) = await world.store.due_messages(world.later())
+    await world.store.message_failed(message.id, "HTTP 500", None)
+    await world.store.message_delivered(message.id, world.later())
+    assert await world.store.due_messages(world.later()) == []
+    again = await world.store.replay_job_message(record.job.id, world.later())
+    assert again is not None
+    assert (again.id, again.attempts, again.delivered_at, again.error) == (message.id, 0, None, None)
+    assert [one.id for one in await world.store.due_messages(world.later())] == [message.id]
+
+
+async def test_a_refused_job_has_ended_and_holds_nothing(world: World) -> None:
+    before = await world.store.balance(world.account.id)
+    job = refused_job(world, idempotency_key="k", request_digest="d", webhook_url=URL)
+    record = await world.store.add_refused_job(job, shards_of(job, 2))
+    assert (record.job.status, record.job.error) == (JobStatus.FAILED, REFUSED)
+    assert [shard.status for shard in record.shards] == [ShardStatus.FAILED] * 2
+    assert await world.store.get_job(job.id) == record
+    assert await world.store.unfinished() == []
+    assert await world.store.balance(world.account.id) == before
+    message = await world.store.job_message(job.id)
+    assert message is not None
+    assert message.topic == "job.failed"
+
+
+async def test_a_refused_job_is_repeated_as_any_other(world: World) -> None:
+    first = refused_job(world, idempotency_key="k", request_digest="d")
+    record = await world.store.add_refused_job(first, shards_of(first, 1))
+    again = refused_job(world, idempotency_key="k", request_digest="d")
+    assert await world.store.add_refused_job(again, shards_of(again, 1)) == record
+    other = refused_job(world, idempotency_key="k", request_digest="e")
+    with pytest.raises(Conflict):
+        await world.store.add_refused_job(other, shards_of(other, 1))
+    with pytest.raises(ValueError, match="must come in failed"):
+        await world.store.add_refused_job(world.job(), [])
+
+
+async def test_whoever_asks_first_makes_the_secret_for_all(world: World) -> None:
+    secrets = Secrets(world.store, lambda: world.now)
+    found = await asyncio.gather(*(secrets.of(world.account.id) for _ in range(10)))
+    assert len({tuple(secret) for secret in found}) == 1
+    assert found[0] == await world.store.signing_secrets(world.account.id, world.now)

@@ -1,0 +1,36 @@
+"""Sizes that one click gives are sizes that the model takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.catalog import Catalog, Model
+from orchestrator.settings import SHIPPED_WORKFLOWS
+from orchestrator.web.dashboard.presets import RATIOS, preset_sizes
+
+CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
+SIZED = [model for model in CATALOG if "width" in model.parameters and model.parameters["width"].default]
+
+
+@pytest.mark.parametrize("model", SIZED, ids=lambda model: model.id)
+def test_every_preset_of_every_model_is_valid_and_has_its_shape(model: Model) -> None:
+    presets = preset_sizes(model)
+    assert presets.keys() == RATIOS.keys()
+    for name, (width, height) in presets.items():
+        params = model.validate(model.example(width=width, height=height))
+        assert (model.fitted(params)["width"], model.fitted(params)["height"]) == (width, height)
+        assert width / height == pytest.approx(float(RATIOS[name]), rel=0.07)
+
+
+def test_the_common_sizes_are_those_that_everybody_knows() -> None:
+    assert preset_sizes(CATALOG["flux-1-schnell"]) == {
+        "1:1": (1024, 1024),
+        "16:9": (1344, 768),
+        "9:16": (768, 1344),
+    }
+    assert preset_sizes(CATALOG["wan2.1-t2v-fast"])["16:9"] == (832, 480)
+
+
+def test_who_takes_the_size_of_a_picture_has_no_presets() -> None:
+    assert preset_sizes(CATALOG["4x-ultrasharp"]) == {}
+    assert preset_sizes(CATALOG["flux-1-dev-image-to-image"]) == {}

@@ -1,0 +1,108 @@
+"""Sessions over time and restarts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from orchestrator.build import kept_secret
+from orchestrator.errors import NotAuthenticated
+from orchestrator.keys import digest, new_key, shown
+from orchestrator.store import KeyLimits, Scope, SqliteStore
+from orchestrator.web.dashboard.sessions import COOKIE, LIFETIME, Sessions
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class World:
+    """A store with one key, and a clock to turn."""
+
+    store: SqliteStore
+    secret: str = field(default_factory=new_key)
+    now: datetime = BEGIN
+
+    def sessions(self, *, secret: str = "s", admin_token: str = "t", secure: bool = False) -> Sessions:
+        return Sessions(secret, admin_token, self.store, lambda: self.now, secure=secure)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    world = World(SqliteStore(tmp_path / "pixelfactory.db"))
+    account = await world.store.add_account("tester", "standard", BEGIN)
+    limits = KeyLimits(expires_at=BEGIN + timedelta(hours=1))
+    secret = world.secret
+    await world.store.add_key(account.id, digest(secret), shown(secret), "key", BEGIN, limits=limits)
+    yield world
+    await world.store.close()
+
+
+async def signed_in(sessions: Sessions, credential: str) -> web.Request:
+    """A request of a browser that has just signed in."""
+    response = web.Response()
+    sessions.remember(response, await sessions.open(credential))
+    return make_mocked_request("GET", "/", headers={"Cookie": f"{COOKIE}={response.cookies[COOKIE].value}"})
+
+
+async def test_a_session_survives_a_restart(world: World) -> None:
+    request = await signed_in(world.sessions(), world.secret)
+    assert (await world.sessions().key(request, Scope.GENERATE)).digest == digest(world.secret)
+
+
+@pytest.mark.parametrize("change", [{"secret": "other"}, {"admin_token": "other"}], ids=str)
+async def test_a_session_ends_with_the_secrets_it_was_signed_with(
+    world: World, change: dict[str, str]
+) -> None:
+    request = await signed_in(world.sessions(), "t")
+    with pytest.raises(NotAuthenticated):
+        world.sessions(**change).read(request)  # type: ignore[arg-type]
+
+
+async def test_a_session_lasts_half_a_day(world: World) -> None:
+    sessions = world.sessions()
+    request = await signed_in(sessions, "t")
+    world.now += LIFETIME - timedelta(seconds=1)
+    assert await sessions.visitor(request) is None
+    world.now += timedelta(seconds=1)
+    with pytest.raises(NotAuthenticated):
+        sessions.read(request)
+
+
+async def test_a_key_that_expires_ends_its_session(world: World) -> None:
+    sessions = world.sessions()
+    request = await signed_in(sessions, world.secret)
+    world.now += timedelta(hours=1)
+    with pytest.raises(NotAuthenticated):
+        await sessions.key(request, Scope.READ)
+    with pytest.raises(NotAuthenticated):
+        await sessions.open(world.secret)
+
+
+async def test_an_ended_session_ends_no_other(world: World) -> None:
+    sessions = world.sessions()
+    one, other = await signed_in(sessions, "t"), await signed_in(sessions, "t")
+    sessions.end(sessions.read(one))
+    with pytest.raises(NotAuthenticated):
+        sessions.read(one)
+    assert await sessions.visitor(other) is None
+
+
+async def test_the_cookie_of_an_https_service_goes_by_https_only(world: World) -> None:
+    for secure in (True, False):
+        sessions, response = world.sessions(secure=secure), web.Response()
+        sessions.remember(response, await sessions.open("t"))
+        assert bool(response.cookies[COOKIE]["secure"]) is secure
+
+
+def test_the_secret_is_kept_for_its_owner_only(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "session-secret"
+    secret = kept_secret(file)
+    assert kept_secret(file) == secret
+    assert len(secret) >= 32
+    assert file.stat().st_mode & 0o777 == 0o600

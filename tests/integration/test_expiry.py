@@ -1,0 +1,208 @@
+"""The end of finished jobs: 410 for who asks, and files that go once nobody needs them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from orchestrator.errors import Gone
+from orchestrator.expiry import CleanUp, Expiry
+from orchestrator.jobs import JobRecord, Output
+from orchestrator.media.errors import ObjectMissing, StoreUnavailable
+from orchestrator.media.objects import ObjectStore, S3Access
+from tests.contract.store_world import PICTURE, World, open_world
+from tests.running import Service, running
+from tests.s3_server import S3Server
+
+PATH = "/api/v1/images/generations"
+WEEK = timedelta(days=7)
+LIFETIME_SECONDS = 4.0
+
+
+@pytest.fixture(scope="module")
+def brief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that keeps everything for a few seconds."""
+    environment = {"PIXELFACTORY_OUTPUT_LIFETIME_DAYS": str(LIFETIME_SECONDS / 86400)}
+    with running(Service(tmp_path_factory.mktemp("brief"), environment=environment)) as started:
+        yield started
+
+
+async def generate(http: aiohttp.ClientSession, seed: int, **headers: str) -> tuple[str, str]:
+    """Job and URL of a small picture."""
+    body = {"model": "flux-1-schnell", "prompt": "a fox", "size": "256x256", "seed": seed}
+    async with http.post(PATH, json=body | {"response_format": "url"}, headers=headers) as response:
+        assert response.status == 200, await response.text()
+        return response.headers["X-PixelFactory-Job"], (await response.json())["data"][0]["url"]
+
+
+async def status(http: aiohttp.ClientSession, method: str, path: str) -> tuple[int, Any]:
+    async with http.request(method, path) as response:
+        return response.status, await response.json()
+
+
+async def until_missing(http: aiohttp.ClientSession, url: str) -> None:
+    while True:
+        async with http.get(url) as response:
+            if response.status == 404:
+                return
+        await asyncio.sleep(0.1)
+
+
+async def test_an_expired_job_is_gone_and_so_are_its_files(brief: Service) -> None:
+    key = brief.key()
+    async with brief.client(key) as http, aiohttp.ClientSession() as anybody:
+        job, url = await generate(http, 1, **{"Idempotency-Key": "once"})
+        _, shown = await status(http, "GET", f"/api/v1/jobs/{job}")
+        kept = datetime.fromisoformat(shown["expiresAt"]) - datetime.fromisoformat(shown["finishedAt"])
+        assert kept.total_seconds() == pytest.approx(LIFETIME_SECONDS, abs=1)
+        async with anybody.get(url) as response:
+            assert response.status == 200
+        await asyncio.sleep(LIFETIME_SECONDS / 2)
+        second, same_url = await generate(http, 1)
+        assert same_url.partition("?")[0] == url.partition("?")[0], "the same pixels are the same file"
+        await asyncio.sleep(LIFETIME_SECONDS / 2 + 1)
+
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/events")):
+            found, body = await status(http, method, f"/api/v1/jobs/{job}{path}")
+            assert (found, body["error"]["code"]) == (410, "expired")
+        async with anybody.get(url) as response:
+            assert response.status == 200, "another job needs the file"
+        assert (await status(http, "GET", f"/api/v1/jobs/{second}"))[0] == 200
+
+        async with asyncio.timeout(20):
+            await until_missing(anybody, url)
+        assert (await status(http, "GET", f"/api/v1/jobs/{second}"))[0] == 410
+        _, listed = await status(http, "GET", "/api/v1/jobs")
+        assert {entry["jobId"]: entry["output"] for entry in listed["jobs"]} == {job: {}, second: {}}
+
+        body = {"model": "flux-1-schnell", "prompt": "a fox", "size": "256x256", "seed": 1}
+        async with http.post(PATH, json=body, headers={"Idempotency-Key": "once"}) as response:
+            assert response.status == 410, "what is promised once is not made twice"
+        await generate(http, 1)
+
+
+async def test_a_strangers_expired_job_does_not_exist(brief: Service) -> None:
+    async with brief.client(brief.key()) as http:
+        job, _ = await generate(http, 2)
+        await asyncio.sleep(LIFETIME_SECONDS + 0.5)
+        assert (await status(http, "GET", f"/api/v1/jobs/{job}"))[0] == 410
+    async with brief.client(brief.key()) as stranger:
+        assert (await status(stranger, "GET", f"/api/v1/jobs/{job}"))[0] == 404
+
+
+@pytest.fixture
+async def objects(s3: S3Server) -> AsyncIterator[ObjectStore]:
+    async with ObjectStore(s3.access("expiry")) as objects:
+        await objects.ensure_bucket(patience=10)
+        yield objects
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world("sqlite", tmp_path) as world:
+        yield world
+
+
+async def made(world: World, objects: ObjectStore, name: str) -> JobRecord:
+    """A finished job whose one output is a stored file of that name."""
+    key = f"outputs/{name[:2]}/{name}.png"
+    await objects.put(key, name.encode(), "image/png")
+    output = Output(key=key, content_type="image/png", size=len(name), sha256=PICTURE.sha256)
+    return await world.finish(await world.start(await world.add()), (output,))
+
+
+async def there(objects: ObjectStore, record: JobRecord) -> bool:
+    try:
+        await objects.stat(record.outputs[0].key)
+    except ObjectMissing:
+        return False
+    return True
+
+
+async def until_deleted(objects: ObjectStore, record: JobRecord) -> None:
+    while True:
+        if not await there(objects, record):
+            return
+        await asyncio.sleep(0.05)
+
+
+def years_later(world: World) -> datetime:
+    """The world's clock stands in the past; S3 writes today's date on every file."""
+    return max(world.now, datetime.now(world.now.tzinfo)) + timedelta(days=400)
+
+
+async def test_a_sweep_deletes_what_is_unused_and_nothing_else(world: World, objects: ObjectStore) -> None:
+    old, shared = await made(world, objects, "old"), await made(world, objects, "shared")
+    world.now = years_later(world)
+    again, fresh = await made(world, objects, "shared"), await made(world, objects, "fresh")
+    now = world.now + timedelta(days=1)
+    clean_up = CleanUp(world.store, objects, Expiry(WEEK, lambda: now))
+    assert await clean_up.sweep() == 1
+    found = [await there(objects, record) for record in (old, shared, again, fresh)]
+    assert found == [False, True, True, True]
+    assert await clean_up.sweep() == 0
+
+
+async def test_many_files_go_in_one_sweep(world: World, objects: ObjectStore) -> None:
+    await world.store.credit(world.account.id, 10_000_000, "many", world.now)
+    records = [await made(world, objects, f"many-{number}") for number in range(210)]
+    now = years_later(world)
+    assert await CleanUp(world.store, objects, Expiry(WEEK, lambda: now)).sweep() == 210
+    assert not any([await there(objects, record) for record in records[::50]])
+
+
+async def test_a_file_written_anew_stays(world: World, objects: ObjectStore) -> None:
+    """By a run that makes the same pixels, and whose end is not in the store yet."""
+    record = await made(world, objects, "rewritten")
+    world.now += 2 * WEEK
+    cutoff = world.now - WEEK
+    written = (await objects.stat(record.outputs[0].key)).modified
+    assert cutoff < written, "the world's clock stands in the past"
+    assert await CleanUp(world.store, objects, Expiry(WEEK, lambda: world.now)).sweep() == 1
+    assert await there(objects, record)
+
+
+async def test_a_file_that_is_gone_already_is_no_trouble(world: World, objects: ObjectStore) -> None:
+    record = await made(world, objects, "gone")
+    await objects.delete(record.outputs[0].key)
+    now = years_later(world)
+    assert await CleanUp(world.store, objects, Expiry(WEEK, lambda: now)).sweep() == 1
+
+
+async def test_without_the_object_store_nothing_is_forgotten(world: World, objects: ObjectStore) -> None:
+    record = await made(world, objects, "later")
+    now = years_later(world)
+    expiry = Expiry(WEEK, lambda: now)
+    nowhere = S3Access(endpoint="http://127.0.0.1:1", access_key="a", secret_key="b" * 8, bucket="expiry")
+    async with ObjectStore(nowhere) as away:
+        with pytest.raises(StoreUnavailable):
+            await CleanUp(world.store, away, expiry).sweep()
+    assert await CleanUp(world.store, objects, expiry).sweep() == 1
+    assert not await there(objects, record)
+
+
+async def test_it_cleans_up_as_long_as_it_runs(world: World, objects: ObjectStore) -> None:
+    record = await made(world, objects, "running")
+    now = years_later(world)
+    async with CleanUp(world.store, objects, Expiry(timedelta(seconds=1), lambda: now)):
+        async with asyncio.timeout(10):
+            await until_deleted(objects, record)
+
+
+async def test_a_job_expires_a_lifetime_after_its_end(world: World) -> None:
+    running_one = await world.add()
+    record = await world.succeed()
+    end = record.job.finished_at
+    assert end is not None
+    expiry = Expiry(WEEK, lambda: end + WEEK)
+    assert (expiry.of(record.job), expiry.of(running_one.job)) == (end + WEEK, None)
+    assert expiry.checked(running_one) is running_one
+    with pytest.raises(Gone):
+        expiry.checked(record)
+    assert Expiry(WEEK, lambda: end + WEEK - timedelta(microseconds=1)).checked(record) is record

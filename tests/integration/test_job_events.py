@@ -1,0 +1,174 @@
+"""A job as it happens: its place in the queue, its steps, its pictures, and coming back after a break."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from collections.abc import Iterator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import pytest
+from PIL import Image
+
+from tests.integration.sse import Event, Reader
+from tests.running import Service, running
+
+PATH = "/api/v1/images/generations"
+END = 2**53 - 1
+
+
+@pytest.fixture(scope="module")
+def one_card(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with one simulated card that takes its time, so that there is something to see."""
+    environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.3", "PIXELFACTORY_DRAIN_SECONDS": "1"}
+    with running(Service(tmp_path_factory.mktemp("card"), ("--simulate", "1"), environment)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def caller(one_card: Service) -> str:
+    return one_card.key("50.00")
+
+
+async def submit(http: aiohttp.ClientSession, **fields: Any) -> str:
+    body = {"model": "sdxl-1.0", "prompt": "a fox", "size": "256x256", "steps": 20, **fields}
+    async with http.post(PATH, json=body, headers={"Prefer": "respond-async"}) as response:
+        assert response.status == 202, await response.text()
+        return str((await response.json())["jobId"])
+
+
+async def look(http: aiohttp.ClientSession, job: str) -> dict[str, Any]:
+    async with http.get(f"/api/v1/jobs/{job}") as response:
+        assert response.status == 200
+        return dict(await response.json())
+
+
+def named(events: list[Event], name: str) -> list[Event]:
+    return [event for event in events if event.name == name]
+
+
+async def test_everything_about_a_job_is_told(one_card: Service, caller: str) -> None:
+    async with one_card.client(caller) as http:
+        events = await Reader(http, await submit(http, n=2)).all()
+    first, last = events[0], events[-1]
+    assert (first.id, first.name, first.retry) == (1, "job", 2000)
+    assert (last.id, last.name, last.data["status"]) == (END, "job", "completed")
+    assert len(last.data["output"]["images"]) == 2
+    assert [event.id for event in events[:-1]] == list(range(1, len(events)))
+    assert {event.data["shard"] for event in named(events, "started")} == {0, 1}
+    for shard in (0, 1):
+        told = [event.data for event in named(events, "progress") if event.data["shard"] == shard]
+        fractions = [data["fraction"] for data in told]
+        assert fractions == sorted(fractions)
+        assert 0.9 <= fractions[-1] <= 1
+        assert max(data["value"] for data in told if data["max"] == 20) > 10
+        assert len({data["node"] for data in told}) > 1, "nodes without steps are told too"
+    preview = named(events, "preview")[-1].data
+    with Image.open(io.BytesIO(base64.b64decode(preview["b64"]))) as picture:
+        assert Image.MIME[picture.format or ""] == preview["content_type"]
+
+
+async def test_who_waits_hears_of_the_queue(one_card: Service, caller: str) -> None:
+    async with one_card.client(caller) as http:
+        ahead = [await submit(http) for _ in range(4)]
+        job = await submit(http)
+        shown = await look(http, job)
+        reader = Reader(http, job)
+        events = await reader.all()
+        for other in ahead:
+            assert (await look(http, other))["status"] == "completed"
+            assert (await look(http, other))["queue"] is None
+    places = [event.data["position"] for event in named(events, "queue")]
+    waited = [place for place in places if place is not None]
+    assert shown["queue"]["position"] == waited[0] == 3, "of five one runs and one waits on the card"
+    assert waited == sorted(waited, reverse=True)
+    assert places.index(None) == len(waited), "once it runs, it waits no more"
+    finish = datetime.fromisoformat(named(events, "queue")[0].data["estimatedFinish"])
+    assert finish > datetime.fromisoformat(shown["createdAt"]).astimezone(UTC)
+
+
+async def test_a_reader_who_comes_back_goes_on(one_card: Service, caller: str) -> None:
+    async with one_card.client(caller) as http:
+        job = await submit(http, n=2, steps=40)
+        reader = Reader(http, job)
+        async with aclosing(reader.read()) as events:
+            async for event in events:
+                if event.name == "progress" and event.data["value"] >= 3:
+                    break
+        seen = reader.events[-1]
+        again = await reader.all()
+    assert again[0].name == "job"
+    assert again[0].data["status"] == "processing"
+    assert again[0].id == seen.id + 1
+    assert [event.id for event in again] == sorted({event.id for event in again})
+    told = next(event for event in again if event.name == "progress")
+    assert told.data["fraction"] >= seen.data["fraction"], "what was known before is known at once"
+    assert told.id < seen.id + 8
+    assert (again[-1].id, again[-1].data["status"]) == (END, "completed")
+
+
+async def test_a_reader_who_has_heard_the_end_is_sent_home(one_card: Service, caller: str) -> None:
+    async with one_card.client(caller) as http:
+        reader = Reader(http, await submit(http))
+        await reader.all()
+        assert reader.last == str(END)
+        headers = {"Last-Event-ID": reader.last}
+        async with http.get(f"/api/v1/jobs/{reader.job}/events", headers=headers) as response:
+            assert (response.status, await response.read()) == (204, b"")
+        for odd in ("", "7", "-1", "abc", "9" * 40, "\u0663"):
+            reader.last = odd
+            told = await reader.all()
+            assert [(event.id, event.data["status"]) for event in told] == [(END, "completed")], odd
+
+
+async def test_all_readers_hear_the_same(one_card: Service, caller: str) -> None:
+    async with one_card.client(caller) as http:
+        job = await submit(http)
+        told = await asyncio.gather(*(Reader(http, job).all() for _ in range(3)))
+    assert {tuple(event.id for event in events[-1:]) for events in told} == {(END,)}
+    assert len({str(events[-1].data["finishedAt"]) for events in told}) == 1
+
+
+async def test_the_end_of_a_cancelled_job_is_told(one_card: Service, caller: str) -> None:
+    async with one_card.client(caller) as http:
+        job = await submit(http, steps=60)
+        reader = Reader(http, job)
+        async for event in reader.read():
+            if event.name == "started":
+                async with http.delete(f"/api/v1/jobs/{job}") as response:
+                    assert response.status == 200
+        assert (reader.events[-1].id, reader.events[-1].data["status"]) == (END, "cancelled")
+        assert reader.events[-1].data["costUsd"] == 0
+
+
+async def test_others_hear_nothing(one_card: Service, caller: str) -> None:
+    async with one_card.client(caller) as http:
+        job = await submit(http)
+    address = f"/api/v1/jobs/{job}/events"
+    async with one_card.client(one_card.key()) as stranger, stranger.get(address) as response:
+        assert response.status == 404
+    async with one_card.client() as nobody, nobody.get(address) as response:
+        assert response.status == 401
+
+
+async def test_jobs_are_chosen_by_status_and_model(one_card: Service, caller: str) -> None:
+    async with one_card.client(caller) as http:
+        kept = await submit(http, model="flux-1-schnell", steps=1)
+        await Reader(http, kept).all()
+
+        async def ids(**query: str) -> list[str]:
+            async with http.get("/api/v1/jobs", params=query) as response:
+                assert response.status == 200
+                return [job["jobId"] for job in (await response.json())["jobs"]]
+
+        assert await ids(model="flux-1-schnell") == [kept]
+        assert await ids(model="flux-1-schnell", status="completed") == [kept]
+        assert await ids(model="flux-1-schnell", status="failed") == []
+        assert await ids(model="no-such-model") == []
+        assert kept in await ids(status="completed")
+        async with http.get("/api/v1/jobs", params={"status": "done"}) as response:
+            assert response.status == 400

@@ -1,0 +1,239 @@
+"""PixelAPI: what its document promises beyond its examples."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import pytest
+
+from tests.films import film
+from tests.integration.callers import new_key, set_back, until
+from tests.pictures import base64_png, size_of
+from tests.running import Service
+
+GENERATE = "/v1/image/generate"
+SDXL = {"model": "sdxl", "prompt": "a cat", "width": 512, "height": 512}
+
+
+async def submit(http: aiohttp.ClientSession, **fields: Any) -> dict[str, Any]:
+    async with http.post(GENERATE, json=fields) as response:
+        assert response.status == 200, await response.text()
+        return dict(await response.json())
+
+
+async def params(http: aiohttp.ClientSession, generation_id: str) -> dict[str, Any]:
+    """What the job was made with, as our own API tells it."""
+    async with http.get(f"/api/v1/jobs/job_{generation_id.replace('-', '')}") as response:
+        return dict((await response.json())["params"])
+
+
+async def download(url: str) -> bytes:
+    async with aiohttp.ClientSession() as http, http.get(url) as response:
+        assert response.status == 200
+        return await response.read()
+
+
+async def test_the_defaults_are_the_documents(offering: Service) -> None:
+    async with offering.client(new_key(offering)) as http:
+        made = await submit(http, prompt="a cat")
+        assert made["model"] == "sdxl"
+        seen = await params(http, made["generation_id"])
+        chosen = {name: seen[name] for name in ("width", "height", "steps", "cfg_scale", "negative_prompt")}
+        assert chosen == {"width": 1024, "height": 1024, "steps": 30, "cfg_scale": 7.5, "negative_prompt": ""}
+        made = await submit(http, model="flux-schnell", prompt="a cat", negative_prompt="dogs")
+        seen = await params(http, made["generation_id"])
+        chosen = {name: seen[name] for name in ("steps", "cfg_scale", "negative_prompt")}
+        assert chosen == {"steps": 4, "cfg_scale": 1.0, "negative_prompt": ""}
+
+
+async def test_every_parameter_counts(offering: Service) -> None:
+    asked = {
+        "width": 513,
+        "height": 1536,
+        "steps": 50,
+        "guidance_scale": 3,
+        "seed": 7,
+        "negative_prompt": "dogs",
+    }
+    async with offering.client(new_key(offering)) as http:
+        made = await submit(http, model="sdxl", prompt="a cat", **asked)
+        seen = await params(http, made["generation_id"])
+        assert seen["width"] == 512  # what the document allows is taken, and made as near as the model can
+        assert {name: seen[name] for name in ("height", "steps", "cfg_scale", "seed", "negative_prompt")} == {
+            "height": 1536,
+            "steps": 50,
+            "cfg_scale": 3.0,
+            "seed": 7,
+            "negative_prompt": "dogs",
+        }
+        body = await until(http, f"/v1/image/{made['generation_id']}", "completed")
+        assert size_of(await download(body["output_url"])) == (512, 1536)
+
+
+async def test_a_video_and_an_upscale(offering: Service) -> None:
+    async with offering.client(new_key(offering)) as http:
+        video = await submit(http, model="cogvideo-2b", prompt="waves", num_frames=9)
+        large = await submit(http, model="upscale-4x", prompt="larger", image=base64_png(64, 48))
+        assert (video["credits_used"], large["credits_used"]) == (25.0, 2.0)
+        body = await until(http, f"/v1/image/{video['generation_id']}", "completed")
+        assert (body["model"], film(await download(body["output_url"])).frames) == ("cogvideo-2b", 9)
+        body = await until(http, f"/v1/image/{large['generation_id']}", "completed")
+        assert (body["model"], size_of(await download(body["output_url"]))) == ("upscale-4x", (256, 192))
+
+
+async def test_a_blocked_generation_is_told_when_polled_and_costs_nothing(offering: Service) -> None:
+    async with offering.client(new_key(offering, "0.001")) as http:
+        made = await submit(http, model="sdxl", prompt="An OGRE at dusk")
+        async with http.get(f"/v1/image/{made['generation_id']}") as response:
+            body = await response.json()
+        assert (body["status"], body["output_url"], body["credits_used"]) == ("blocked", None, 0.0)
+        async with http.get("/v1/account/balance") as response:
+            assert (await response.json())["credits_remaining"] == 1.0
+
+
+async def test_balance_and_usage(offering: Service) -> None:
+    key = new_key(offering, None, plan="free", name="somebody@example.org")
+    async with offering.client(key) as http:
+        async with http.get("/v1/account/balance") as response:
+            assert await response.json() == {
+                "credits_remaining": 100.0,
+                "plan": "free",
+                "email": "somebody@example.org",
+            }
+        first = await submit(http, **SDXL)
+        second = await submit(http, model="flux-schnell", prompt="a dog")
+        await until(http, f"/v1/image/{first['generation_id']}", "completed")
+        await until(http, f"/v1/image/{second['generation_id']}", "completed")
+        async with http.get("/v1/account/usage?limit=20") as response:
+            generations = (await response.json())["generations"]
+        shown = [(one["id"], one["prompt"], one["model"], one["status"]) for one in generations]
+        assert shown == [
+            (second["generation_id"], "a dog", "flux-schnell", "completed"),
+            (first["generation_id"], "a cat", "sdxl", "completed"),
+        ]
+        assert all(one["output_url"].startswith("http") for one in generations)
+        async with http.get("/v1/account/balance") as response:
+            assert (await response.json())["credits_remaining"] == 96.0
+
+
+async def test_the_plans_minute_is_told_and_kept(offering: Service) -> None:
+    async with offering.client(new_key(offering, None, plan="free")) as http:
+        for left in range(19, -1, -1):
+            async with http.get("/v1/account/balance") as response:
+                assert response.status == 200
+                assert response.headers["X-RateLimit-Remaining"] == str(left)
+                assert int(response.headers["X-RateLimit-Reset"]) > 0
+        async with http.post(GENERATE, json=SDXL) as response:
+            detail = (await response.json())["detail"]
+            assert response.status == 429
+            assert detail.startswith("Rate limit exceeded for free plan")
+            assert int(response.headers["Retry-After"]) > 0
+
+
+async def test_a_file_can_be_had_for_a_day(offering: Service) -> None:
+    async with offering.client(new_key(offering)) as http:
+        made = await submit(http, **SDXL)
+        path, job = f"/v1/image/{made['generation_id']}", f"job_{made['generation_id'].replace('-', '')}"
+        body = await until(http, path, "completed")
+        (seconds,) = parse_qs(urlsplit(body["output_url"]).query)["X-Amz-Expires"]
+        assert 86_000 < int(seconds) <= 86_400
+        assert body["created_at"].endswith("Z")
+        set_back(offering, job, timedelta(hours=23))
+        body = await until(http, path, "completed")
+        (seconds,) = parse_qs(urlsplit(body["output_url"]).query)["X-Amz-Expires"]
+        assert 3_000 < int(seconds) <= 3_600
+        set_back(offering, job, timedelta(hours=2))
+        assert (await until(http, path, "completed"))["output_url"] is None
+        set_back(offering, job, timedelta(days=7))
+        async with http.get(path) as response:
+            assert response.status == 404
+            assert set(await response.json()) == {"detail"}
+
+
+async def test_an_idempotency_key_is_one_generation(offering: Service) -> None:
+    headers = {"Idempotency-Key": "k1"}
+    async with offering.client(new_key(offering)) as http:
+        ids = set()
+        for _ in range(2):
+            async with http.post(GENERATE, json=SDXL, headers=headers) as response:
+                ids.add((await response.json())["generation_id"])
+        assert len(ids) == 1
+        async with http.post(GENERATE, json=SDXL | {"steps": 20}, headers=headers) as response:
+            assert (response.status, set(await response.json())) == (409, {"detail"})
+
+
+BAD: list[tuple[str, bytes | dict[str, Any], str]] = [
+    ("not json", b"{", "JSON"),
+    ("a list", b"[]", "object"),
+    ("no prompt", {"model": "sdxl"}, "Prompt is required"),
+    ("prompt of the wrong type", {"prompt": 7}, "`prompt`"),
+    ("model of the wrong type", {"model": 7, "prompt": "a"}, "`model`"),
+    ("unknown model", {"model": "dall-e-9", "prompt": "a"}, "does not exist"),
+    ("too narrow", {**SDXL, "width": 511}, "`width` must be between 512 and 1536"),
+    ("too high", {**SDXL, "height": 1537}, "`height` must be between 512 and 1536"),
+    ("width is a text", {**SDXL, "width": "1024"}, "`width`"),
+    ("width is true", {**SDXL, "width": True}, "`width`"),
+    ("too few steps for SDXL", {**SDXL, "steps": 19}, "`steps` must be between 20 and 50"),
+    ("too many steps for SDXL", {**SDXL, "steps": 51}, "`steps` must be between 20 and 50"),
+    ("too many steps for FLUX", {"model": "flux-schnell", "prompt": "a", "steps": 9}, "between 1 and 8"),
+    ("guidance below zero", {**SDXL, "guidance_scale": -1}, "`guidance_scale`"),
+    ("guidance too high", {**SDXL, "guidance_scale": 1000}, "`guidance_scale` must be between"),
+    ("guidance is no number", b'{"prompt": "a", "guidance_scale": NaN}', "`guidance_scale`"),
+    ("seed below zero", {**SDXL, "seed": -1}, "`seed`"),
+    ("seed is a text", {**SDXL, "seed": "1"}, "`seed`"),
+    ("nothing to enlarge", {"model": "upscale-4x", "prompt": "a"}, "`image` is required"),
+]
+
+
+@pytest.mark.parametrize(("name", "body", "reason"), BAD, ids=[bad[0] for bad in BAD])
+async def test_a_bad_body_is_422(
+    service: Service, key: str, name: str, body: bytes | dict[str, Any], reason: str
+) -> None:
+    sent = {"data": body} if isinstance(body, bytes) else {"json": body}
+    async with service.client(key) as http, http.post(GENERATE, **sent) as response:
+        answer = await response.json()
+        assert (response.status, set(answer)) == (422, {"detail"})
+        assert reason in answer["detail"]
+
+
+async def test_a_form_is_no_body(service: Service, key: str) -> None:
+    form = aiohttp.FormData(default_to_multipart=True)
+    form.add_field("prompt", "a cat")
+    async with service.client(key) as http, http.post(GENERATE, data=form) as response:
+        assert (response.status, set(await response.json())) == (422, {"detail"})
+
+
+async def test_wrong_keys_empty_wallets_and_narrow_keys(offering: Service) -> None:
+    async with offering.client("pk-wrong") as http, http.get("/v1/account/balance") as response:
+        assert (response.status, set(await response.json())) == (401, {"detail"})
+    async with offering.client() as http, http.post(GENERATE, json=SDXL) as response:
+        assert (response.status, set(await response.json())) == (401, {"detail"})
+    async with offering.client(new_key(offering, None)) as http, http.post(GENERATE, json=SDXL) as response:
+        assert (response.status, set(await response.json())) == (402, {"detail"})
+    reader = new_key(offering, scopes=["read"])
+    async with offering.client(reader) as http, http.post(GENERATE, json=SDXL) as response:
+        assert (response.status, set(await response.json())) == (403, {"detail"})
+
+
+async def test_unknown_and_others_generations_look_alike(service: Service, key: str) -> None:
+    async with service.client(key) as http:
+        made = await submit(http, **SDXL)
+    answers = []
+    async with service.client(new_key(service)) as stranger:
+        for id in (made["generation_id"], "00000000-0000-0000-0000-000000000000", "nonsense"):
+            async with stranger.get(f"/v1/image/{id}") as response:
+                answers.append((response.status, await response.json()))
+    assert answers == [(404, {"detail": "There is no such job"})] * 3
+
+
+async def test_unknown_addresses_are_answered_in_shape(service: Service, key: str) -> None:
+    async with service.client(key) as http:
+        async with http.get("/v1/account/nothing") as response:
+            assert (response.status, set(await response.json())) == (404, {"detail"})
+        async with http.delete("/v1/account/balance") as response:
+            assert (response.status, set(await response.json())) == (405, {"detail"})
+        async with http.get("/v1/account/usage?limit=0") as response:
+            assert (response.status, set(await response.json())) == (422, {"detail"})

@@ -1,0 +1,199 @@
+"""PixelDojo: what its documents promise beyond their examples."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.integration.callers import new_key, set_back, until
+from tests.integration.receiver import receiving
+from tests.pictures import base64_png, size_of
+from tests.running import Service
+
+SMALL = {"prompt": "a cat", "width": 256, "height": 256}
+
+
+def path(model: str) -> str:
+    return f"/api/v1/models/{model}/run"
+
+
+async def run(http: aiohttp.ClientSession, model: str, **fields: Any) -> dict[str, Any]:
+    async with http.post(path(model), json=fields) as response:
+        assert response.status == 200, await response.text()
+        assert response.headers["X-PixelFactory-Job"]
+        return dict(await response.json())
+
+
+async def get(http: aiohttp.ClientSession, address: str) -> Any:
+    async with http.get(address) as response:
+        assert response.status == 200, await response.text()
+        return await response.json()
+
+
+async def refusal(http: aiohttp.ClientSession, method: str, address: str, **sent: Any) -> tuple[int, str]:
+    """Status and code of an error, in the dialect's shape."""
+    async with http.request(method, address, **sent) as response:
+        error = (await response.json())["error"]
+        assert error["message"]
+        return response.status, error["code"]
+
+
+COSTS = [
+    ("flux-dev", SMALL, 1),
+    ("flux-dev", SMALL | {"n": 3}, 3),
+    ("flux-2-klein-4b", SMALL, 0.1),
+    ("z-image-turbo", SMALL, 0.5),
+    ("flux-2-lora", {"prompt": "a", "resolution": "1 MP", "aspect_ratio": "16:9"}, 1),
+    ("flux-2-lora", {"prompt": "a", "resolution": "4 MP"}, 2),
+    ("wan-2.6-flash", {"prompt": "a", "resolution": "480p", "duration": 3}, 3),
+    ("wan-2.6-flash", {"prompt": "a", "duration": 2.5, "aspect_ratio": "9:16"}, 2.5),
+    ("sdxl-1.0", SMALL, 1),  # in no list of PixelDojo's: our price of a cent
+]
+
+
+@pytest.mark.parametrize(("model", "body", "credits"), COSTS)
+async def test_credits_by_picture_resolution_and_second(
+    offering: Service, model: str, body: dict[str, Any], credits: float
+) -> None:
+    async with offering.client(new_key(offering, "1.00")) as http:
+        made = await run(http, model, **body)
+        assert made["creditCost"] == credits
+        assert made["creditsRemaining"] == 100 - credits
+        seen = await until(http, f"/api/v1/jobs/{made['jobId']}", "completed")
+        assert seen["creditCost"] == credits
+
+
+async def test_a_shape_a_size_and_a_length(offering: Service) -> None:
+    async with offering.client(new_key(offering)) as http:
+        picture = await run(http, "flux-dev", prompt="a", aspect_ratio="9:16", resolution="0.5 MP")
+        film = await run(http, "wan2.1-t2v-fast", prompt="a", aspect_ratio="1:1", duration=1)
+        seen = await until(http, f"/api/v1/jobs/{picture['jobId']}", "completed")
+        (asset,) = seen["assets"]
+        assert (asset["width"], asset["height"]) == (544, 960)
+        assert asset["url"] == seen["output"]["images"][0]
+        seen = await until(http, f"/api/v1/jobs/{film['jobId']}", "completed")
+        (asset,) = seen["assets"]
+        assert (asset["width"], asset["height"], seen["params"]["num_frames"]) == (624, 624, 16)
+        assert asset["url"] == seen["output"]["videos"][0]
+
+
+async def test_loras_and_reference_images(offering: Service) -> None:
+    async with offering.client(new_key(offering)) as http:
+        made = await run(http, "flux-dev", **SMALL, lora_weights=["ink", "gold"], lora_scale=[0.5, 1])
+        seen = await get(http, f"/api/v1/jobs/{made['jobId']}")
+        assert seen["params"]["loras"] == [
+            {"name": "ink", "strength": 0.5},
+            {"name": "gold", "strength": 1.0},
+        ]
+        pictures = [base64_png(64, 64), base64_png(96, 64)]
+        made = await run(http, "flux-2-dev", **SMALL, reference_images=pictures)
+        assert (await until(http, f"/api/v1/jobs/{made['jobId']}", "completed"))["output"]["images"]
+        made = await run(http, "upscale-4x", prompt="", image_url=base64_png(64, 48))
+        seen = await until(http, f"/api/v1/jobs/{made['jobId']}", "completed")
+        async with aiohttp.ClientSession() as anybody, anybody.get(seen["assets"][0]["url"]) as response:
+            assert size_of(await response.read()) == (256, 192)
+
+
+async def test_jobs_are_listed_by_cursor(offering: Service) -> None:
+    async with offering.client(new_key(offering)) as http:
+        made = [(await run(http, "flux-dev", **SMALL))["jobId"] for _ in range(3)]
+        first = await get(http, "/api/v1/jobs?limit=2")
+        second = await get(http, f"/api/v1/jobs?limit=2&cursor={first['nextCursor']}")
+        assert [job["jobId"] for job in first["jobs"] + second["jobs"]] == made[::-1]
+        assert second["nextCursor"] is None
+
+
+async def test_a_webhook_that_fails_is_told_and_can_be_sent_again(offering: Service) -> None:
+    async with receiving(500) as receiver, offering.client(new_key(offering)) as http:
+        made = await run(http, "flux-dev", **SMALL, webhook_url=receiver.url)
+        job = f"/api/v1/jobs/{made['jobId']}"
+        await receiver.next()
+        async with http.post(f"{job}/webhook") as response:
+            assert response.status == 200
+        delivery = await receiver.next()
+        assert delivery.data["jobId"] == made["jobId"]
+        assert delivery.data["output"]["images"]
+        await until_delivered(http, job)
+
+
+async def until_delivered(http: aiohttp.ClientSession, job: str) -> None:
+    async with asyncio.timeout(20):
+        while (await get(http, job))["webhook"]["status"] != "delivered":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_a_failed_job_tells_its_webhook_too(offering: Service) -> None:
+    async with receiving() as receiver, offering.client(new_key(offering)) as http:
+        made = await run(http, "wan-2.6-flash", prompt="a", duration=5, webhook_url=receiver.url)
+        async with http.delete(f"/api/v1/jobs/{made['jobId']}") as response:
+            ended = (await response.json())["status"]
+        assert (await receiver.next()).data["status"] == ended
+
+
+async def test_a_job_expires(offering: Service) -> None:
+    async with offering.client(new_key(offering)) as http:
+        made = await run(http, "flux-dev", **SMALL)
+        address = f"/api/v1/jobs/{made['jobId']}"
+        seen = await until(http, address, "completed")
+        kept = datetime.fromisoformat(seen["expiresAt"]) - datetime.fromisoformat(seen["finishedAt"])
+        assert kept.total_seconds() == pytest.approx(7 * 86400, abs=1)
+        set_back(offering, made["jobId"], timedelta(days=8))
+        assert await refusal(http, "GET", address) == (410, "expired")
+        assert await refusal(http, "POST", f"{address}/webhook") == (410, "expired")
+
+
+async def test_sixty_requests_a_minute(offering: Service) -> None:
+    async with offering.client(new_key(offering, plan="pixeldojo")) as http:
+        for _ in range(60):
+            await get(http, "/api/v1/jobs?limit=1")
+        assert await refusal(http, "POST", path("flux-dev"), json=SMALL) == (429, "rate_limit_exceeded")
+
+
+async def test_one_list_of_models_serves_all_clients(offering: Service) -> None:
+    async with offering.client() as anybody:
+        listed = await get(anybody, "/api/v1/models")
+        assert listed == await get(anybody, "/v1/models")
+        models = {model["id"]: model for model in listed["data"]}
+        flux = models["flux-2-dev"]
+        assert flux["object"] == "model"
+        assert {name: flux[name] for name in ("apiId", "modality", "features", "credits")} == {
+            "apiId": "flux-2-dev",
+            "modality": "image",
+            "features": ["LoRA", "Editing"],
+            "credits": 10.0,  # PixelAPI does not know it: our cent, at a tenth of a cent each
+        }
+        assert flux["creditCost"] == {"default": 1, "type": "fixed", "amount": 1}
+        assert models["sdxl-1.0"]["credits"] == 1.0
+        assert models["wan2.2-t2v-14b"]["creditCost"] == {
+            "default": 1,
+            "type": "per_second",
+            "amount": 1,
+            "byResolution": {"720p": 1, "1080p": 1.5},
+        }
+
+
+async def test_a_model_says_what_it_takes(offering: Service) -> None:
+    async with offering.client() as anybody:
+        one = await get(anybody, "/api/v1/models/flux-2-lora")
+        schema = await get(anybody, "/api/v1/models/flux-2-lora/schema")
+        assert schema["schema"] == one["requestSchema"]
+        assert {"prompt", "aspect_ratio", "reference_images", "lora_weights", "webhook_url", "seed"} <= set(
+            one["parameters"]
+        )
+        assert schema["schema"]["required"] == ["prompt"]
+        assert await refusal(anybody, "GET", "/api/v1/models/dall-e-9/schema") == (404, "not_found")
+
+
+async def test_llms_txt_is_made_of_live_data(offering: Service) -> None:
+    async with offering.client() as anybody, anybody.get("/llms.txt") as response:
+        text = await response.text()
+        listed = await get(anybody, "/api/v1/models")
+    assert response.content_type == "text/plain"
+    assert f"**Base URL:** `{offering.url}/api/v1`" in text
+    assert all(f"(`{model['apiId']}`)" in text for model in listed["data"])
+    assert "- Cost: 1 credits/sec (by resolution: 720p=1, 1080p=1.5 /sec)" in text
+    assert "| `expired` | 410 |" in text

@@ -1,0 +1,168 @@
+"""PixelDojo: what callers get wrong, with the codes and statuses of its document's table."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.integration.callers import new_key
+from tests.pictures import base64_png
+from tests.running import Service
+
+RUN = "/api/v1/models/flux-dev/run"
+SMALL = {"prompt": "a cat", "width": 256, "height": 256}
+
+
+async def refused(response: aiohttp.ClientResponse) -> tuple[int, str]:
+    error = (await response.json())["error"]
+    assert error["message"]
+    return response.status, error["code"]
+
+
+PICTURE = base64_png(64, 64)
+INVALID: list[tuple[str, str, dict[str, Any]]] = [
+    ("no prompt", "flux-dev", {}),
+    ("empty prompt", "flux-dev", {"prompt": " "}),
+    ("prompt of the wrong type", "flux-dev", {"prompt": 7}),
+    ("unknown aspect ratio", "flux-dev", {"prompt": "a", "aspect_ratio": "7:3"}),
+    ("aspect ratio of the wrong type", "flux-dev", {"prompt": "a", "aspect_ratio": 1.5}),
+    ("unknown resolution", "flux-dev", {"prompt": "a", "resolution": "large"}),
+    ("resolution that is a time", "flux-dev", {"prompt": "a", "resolution": "5s"}),
+    ("resolution too large", "flux-dev", {"prompt": "a", "resolution": "8K"}),
+    ("resolution too small", "flux-dev", {"prompt": "a", "resolution": "64x64"}),
+    ("width out of range", "flux-dev", {"prompt": "a", "width": 8}),
+    ("too many results", "flux-dev", {"prompt": "a", "n": 5}),
+    ("too long", "wan2.1-t2v-fast", {"prompt": "a", "duration": 60}),
+    ("no time at all", "wan2.1-t2v-fast", {"prompt": "a", "duration": 0}),
+    ("duration of the wrong type", "wan2.1-t2v-fast", {"prompt": "a", "duration": "5"}),
+    ("a LoRA for a model without", "flux-schnell", {"prompt": "a", "lora_weights": "ink"}),
+    ("a LoRA by address", "flux-dev", {"prompt": "a", "lora_weights": "https://example.com/a.safetensors"}),
+    ("a LoRA too strong", "flux-dev", {"prompt": "a", "lora_weights": "ink", "lora_scale": 9}),
+    (
+        "too few strengths",
+        "flux-dev",
+        {"prompt": "a", "lora_weights": ["ink", "gold"], "lora_scale": [1]},
+    ),
+    ("a picture for a model without", "flux-dev", {"prompt": "a", "image_url": PICTURE}),
+    ("too many pictures", "flux-2-dev", {"prompt": "a", "reference_images": [PICTURE] * 5}),
+    ("a picture that is none", "flux-2-dev", {"prompt": "a", "reference_images": ["!!!"]}),
+    ("a picture at a private address", "flux-2-dev", {"prompt": "a", "image_url": "http://10.0.0.1/a.png"}),
+    ("nothing to enlarge", "upscale-4x", {"prompt": ""}),
+    ("webhook that is no address", "flux-dev", {"prompt": "a", "webhook_url": "example.com"}),
+    ("webhook of another protocol", "flux-dev", {"prompt": "a", "webhook_url": "ftp://example.com/"}),
+    ("webhook on this machine", "flux-dev", {"prompt": "a", "webhook_url": "http://localhost:1/"}),
+    (
+        "webhook at a metadata service",
+        "flux-dev",
+        {"prompt": "a", "webhook_url": "http://169.254.169.254/latest"},
+    ),
+    ("webhook of the wrong type", "flux-dev", {"prompt": "a", "webhook_url": 5}),
+]
+
+
+@pytest.mark.parametrize(("name", "model", "body"), INVALID, ids=[bad[0] for bad in INVALID])
+async def test_invalid_input(service: Service, key: str, name: str, model: str, body: dict[str, Any]) -> None:
+    async with service.client(key) as http:
+        async with http.post(f"/api/v1/models/{model}/run", json=body) as response:
+            assert await refused(response) == (400, "validation_error")
+        async with http.get("/api/v1/billing/balance") as response:
+            assert (await response.json())["held_usd"] == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"[" * 100_000, b'{"prompt": "\xff"}', b"prompt=a"])
+async def test_what_is_no_json_object(service: Service, key: str, body: bytes) -> None:
+    async with service.client(key) as http, http.post(RUN, data=body) as response:
+        assert await refused(response) == (400, "invalid_json")
+
+
+async def test_a_form_is_no_json(service: Service, key: str) -> None:
+    form = aiohttp.FormData(default_to_multipart=True)
+    form.add_field("prompt", "a cat")
+    async with service.client(key) as http, http.post(RUN, data=form) as response:
+        assert await refused(response) == (400, "invalid_json")
+
+
+async def test_a_body_over_the_limit(service: Service, key: str) -> None:
+    body = io.BytesIO(json.dumps({"prompt": "a" * 97 * 2**20}).encode())
+    async with service.client(key) as http, http.post(RUN, data=body) as response:
+        assert await refused(response) == (400, "validation_error")
+
+
+async def test_unknown_models(service: Service, key: str) -> None:
+    """Proprietary ones that no operator has given a stand-in are as unknown as any other."""
+    async with service.client(key) as http:
+        for model in ("dall-e-9", "flux-1.1-pro", "nano-banana-pro", "..%2Fflux-dev"):
+            async with http.post(f"/api/v1/models/{model}/run", json=SMALL) as response:
+                assert await refused(response) == (404, "not_found")
+
+
+async def test_wrong_keys(service: Service) -> None:
+    for client in (service.client(), service.client("pk-wrong")):
+        async with client as http:
+            for method, address in (
+                ("POST", RUN),
+                ("GET", "/api/v1/jobs"),
+                ("GET", "/api/v1/jobs/job_abc123"),
+            ):
+                async with http.request(method, address, json=SMALL) as response:
+                    assert await refused(response) == (401, "unauthorized")
+
+
+async def test_an_empty_wallet_and_a_narrow_key(service: Service) -> None:
+    async with service.client(new_key(service, None)) as http, http.post(RUN, json=SMALL) as response:
+        assert await refused(response) == (402, "insufficient_credits")
+    reader = new_key(service, scopes=["read"])
+    async with service.client(reader) as http, http.post(RUN, json=SMALL) as response:
+        assert await refused(response) == (403, "insufficient_scope")
+
+
+async def test_others_jobs_do_not_exist(service: Service, key: str) -> None:
+    async with service.client(key) as http, http.post(RUN, json=SMALL) as response:
+        job = (await response.json())["jobId"]
+    requests = [("GET", ""), ("DELETE", ""), ("POST", "/webhook"), ("GET", "/events")]
+    async with service.client(new_key(service)) as stranger:
+        for method, rest in requests:
+            async with stranger.request(method, f"/api/v1/jobs/{job}{rest}") as response:
+                theirs = (response.status, await response.json())
+            async with stranger.request(method, f"/api/v1/jobs/job_abc123{rest}") as response:
+                assert (response.status, await response.json()) == theirs
+            assert (theirs[0], theirs[1]["error"]["code"]) == (404, "not_found")
+
+
+async def test_jobs_without_a_webhook_have_nothing_to_replay(service: Service, key: str) -> None:
+    async with service.client(key) as http:
+        async with http.post(RUN, json=SMALL) as response:
+            job = (await response.json())["jobId"]
+        async with http.post(f"/api/v1/jobs/{job}/webhook") as response:
+            assert await refused(response) == (400, "validation_error")
+
+
+async def test_pages_that_there_are_not(service: Service, key: str) -> None:
+    async with service.client(key) as http:
+        for query in ("limit=0", "limit=x", "limit=1000", "cursor=job_abc123", "status=done"):
+            async with http.get(f"/api/v1/jobs?{query}") as response:
+                assert await refused(response) == (400, "validation_error")
+
+
+async def test_an_idempotency_key_of_another_request(service: Service, key: str) -> None:
+    headers = {"Idempotency-Key": "pixeldojo-1"}
+    async with service.client(key) as http:
+        jobs = set()
+        for _ in range(2):
+            async with http.post(RUN, json=SMALL, headers=headers) as response:
+                jobs.add((await response.json())["jobId"])
+        assert len(jobs) == 1
+        async with http.post(RUN, json=SMALL | {"prompt": "a dog"}, headers=headers) as response:
+            assert await refused(response) == (409, "idempotency_conflict")
+
+
+async def test_what_the_content_policy_refuses(offering: Service) -> None:
+    async with offering.client(new_key(offering)) as http:
+        async with http.post(RUN, json=SMALL | {"prompt": "an ogre"}) as response:
+            assert await refused(response) == (400, "validation_error")
+        async with http.get("/api/v1/jobs") as response:
+            assert (await response.json())["jobs"] == []

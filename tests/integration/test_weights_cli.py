@@ -1,0 +1,133 @@
+"""`pixelfactory weights` as its users type it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tests.commands import command
+from tests.integration.weight_host import hosting, partly
+from tests.running import COMMAND
+from tests.unit.catalog.drafts import node, saving, write
+from tests.unit.weights.weight_files import safetensors, weight
+
+DATA = safetensors({"blocks.0.lin.weight": ("BF16", [512, 1024])})
+FILE = "diffusion_models/small.safetensors"
+
+
+def world(tmp_path: Path, **changes: Any) -> dict[str, str]:
+    """Settings for a directory with one model that needs one file."""
+    row = weight(DATA, **changes).model_dump(mode="json", exclude={"tensors"})
+    loader = node("UNETLoader", unet_name="{{ weights.unet }}", weight_dtype="default")
+    write(tmp_path / "models" / "draft", saving(unet=loader), weights=[row])
+    return {
+        "PIXELFACTORY_WORKFLOWS_DIR": str(tmp_path / "models"),
+        "PIXELFACTORY_MODELS_DIR": str(tmp_path / "weights"),
+        "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
+    }
+
+
+async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command, while our server goes on."""
+    done = await asyncio.to_thread(partial(command, *arguments, **environment))
+    return done.returncode, done.stdout, done.stderr
+
+
+async def test_from_plan_to_proof(tmp_path: Path) -> None:
+    settings = world(tmp_path)
+    _, out, _ = await run("weights", "plan", "--profile", "ada", "--json", **settings)
+    view = json.loads(out)
+    assert (view["profile"], view["bytes"], view["missing_bytes"]) == ("ada", len(DATA), len(DATA))
+    assert [(file["path"], file["state"], file["models"]) for file in view["files"]] == [
+        (FILE, "missing", ["draft"])
+    ]
+    async with hosting(DATA) as host:
+        settings["HF_ENDPOINT"] = host.server.url
+        code, _, err = await run("weights", "pull", "draft", HF_TOKEN="hf_secret", **settings)
+        assert (code, "hf_secret" in err) == (0, False)
+        assert "Bearer hf_secret" in host.server.requests[0]
+        await run("weights", "pull", "draft", **settings)
+        assert len(host.server.requests) == 1, "what is there is not fetched again"
+    file = tmp_path / "weights" / FILE
+    assert file.read_bytes() == DATA
+    code, out, _ = await run("weights", "verify", "draft", "--json", **settings)
+    assert (code, json.loads(out)) == (0, {"checked": [FILE], "problems": {}})
+    file.write_bytes(DATA[:-2] + b"xx")
+    code, _, err = await run("weights", "verify", **settings)
+    assert code == 1
+    assert f"error: {FILE}: its bytes are damaged" in err.replace("\n", " ")
+    assert (await run("weights", "verify", "--quick", **settings))[0] == 0
+
+
+async def test_a_killed_download_goes_on(tmp_path: Path) -> None:
+    settings = world(tmp_path)
+    async with hosting(DATA, partly(300_000, pause=60)) as host:
+        settings["HF_ENDPOINT"] = host.server.url
+        process = await asyncio.create_subprocess_exec(
+            COMMAND,
+            "weights",
+            "pull",
+            "draft",
+            env={**os.environ, **settings},
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        part = tmp_path / "weights" / f"{FILE}.part"
+        await asyncio.to_thread(_wait, part, 300_000)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        code, _, _ = await run("weights", "pull", "--all", **settings)
+        assert code == 0
+        assert host.ranges == [0, 300_000]
+    assert (tmp_path / "weights" / FILE).read_bytes() == DATA
+    assert not part.exists()
+
+
+def _wait(file: Path, size: int) -> None:
+    """Until the file has grown so far."""
+    for _ in range(600):
+        if file.exists() and file.stat().st_size >= size:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{file} never had {size} bytes")
+
+
+async def test_failures_are_one_clear_line_each(tmp_path: Path) -> None:
+    settings = world(tmp_path)
+    async with hosting(DATA[:-1]) as host:
+        code, _, err = await run("weights", "pull", "draft", HF_ENDPOINT=host.server.url, **settings)
+    assert (code, "is another one" in err, "Traceback" in err) == (1, True, False)
+    async with hosting(DATA) as host:
+        guarded = settings | {"PIXELFACTORY_ALLOW_PRIVATE_URLS": "false", "HF_ENDPOINT": host.server.url}
+        code, _, err = await run("weights", "pull", "draft", **guarded)
+        assert (code, "no public address" in err, host.server.requests) == (1, True, [])
+    code, _, err = await run("weights", "verify", "draft", **settings)
+    assert (code, f"{FILE}: missing" in err) == (1, True)
+    assert (await run("weights", "pull", **settings))[0] == 2
+    for arguments, words in (
+        (("plan", "nothing"), "'nothing' does not exist"),
+        (("plan", "--profile", "toaster"), "no GPU profile toaster; there are blackwell-96gb"),
+    ):
+        code, _, err = await run("weights", *arguments, **settings)
+        assert (code, words in err) == (1, True), err
+
+
+async def test_nothing_is_fetched_that_would_not_fit(tmp_path: Path) -> None:
+    settings = world(tmp_path, sha256="", bytes=10**17)
+    async with hosting(DATA) as host:
+        code, _, err = await run("weights", "pull", "draft", HF_ENDPOINT=host.server.url, **settings)
+        assert (code, "GB are to be fetched" in err, host.server.requests) == (1, True, [])
+
+
+def test_quantizing_says_what_it_lacks(tmp_path: Path) -> None:
+    source = tmp_path / "wide.safetensors"
+    source.write_bytes(DATA)
+    done = command("weights", "quantize", str(source), str(source))
+    assert (done.returncode, "another name" in done.stderr) == (1, True)
+    done = command("weights", "quantize", str(tmp_path / "no"), str(tmp_path / "new"))
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)

@@ -1,0 +1,143 @@
+"""What those who wait are told: their place and when they will be done. Decisions never depend on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.scheduler import (
+    Event,
+    InstanceDown,
+    InstanceUp,
+    JobAdded,
+    JobCancelled,
+    Outlook,
+    RunEnded,
+    Scheduler,
+    ShardDone,
+    Work,
+)
+
+
+def work(shard: str, *, account: str = "a", model: str = "m", seconds: float = 10.0, load: float = 0) -> Work:
+    return Work(
+        shard_id=shard,
+        job_id=shard.partition("-")[0],
+        account_id=account,
+        model=model,
+        run_seconds=seconds,
+        load_seconds=load,
+    )
+
+
+def scheduler(*instances: str, models: frozenset[str] | None = None) -> Scheduler:
+    made = Scheduler(max_attempts=3)
+    for name in instances:
+        made.handle(InstanceUp(instance_id=name, models=models), 0.0)
+    return made
+
+
+def add(to: Scheduler, *works: Work, now: float = 0.0) -> None:
+    to.handle(JobAdded(works=works), now)
+
+
+def ended(to: Scheduler, shard: str, now: float, seconds: float) -> None:
+    to.handle(RunEnded(shard_id=shard, instance_id="g0", seconds=seconds), now)
+    to.handle(ShardDone(shard_id=shard), now)
+
+
+def test_nobody_knows_an_unknown_job() -> None:
+    assert scheduler("g0").outlook("x", 0.0) is None
+
+
+def test_a_job_that_runs_has_no_place_and_an_end() -> None:
+    fleet = scheduler("g0")
+    add(fleet, work("x-0"))
+    assert fleet.outlook("x", 0.0) == Outlook(position=None, seconds=10)
+    assert fleet.outlook("x", 4.0) == Outlook(position=None, seconds=6)
+
+
+def test_what_waits_on_a_card_ends_after_what_runs_there() -> None:
+    fleet = scheduler("g0")
+    add(fleet, work("x-0"))
+    add(fleet, work("y-0", seconds=5))
+    assert fleet.outlook("y", 2.0) == Outlook(position=None, seconds=13)
+
+
+def test_the_queue_has_places() -> None:
+    fleet = scheduler("g0")
+    for name in "vwxyz":
+        add(fleet, work(f"{name}-0"))
+    assert [fleet.outlook(name, 0.0) for name in "xyz"] == [
+        Outlook(position=0, seconds=30),
+        Outlook(position=1, seconds=40),
+        Outlook(position=2, seconds=50),
+    ]
+    ended(fleet, "v-0", 10.0, 10.0)
+    assert fleet.outlook("x", 10.0) == Outlook(position=None, seconds=20)
+    assert fleet.outlook("z", 10.0) == Outlook(position=1, seconds=40)
+
+
+def test_fair_shares_decide_the_place() -> None:
+    fleet = scheduler("g0")
+    add(fleet, *[work(f"many-{index}", account="greedy") for index in range(50)])
+    add(fleet, work("one-0", account="modest"))
+    place = fleet.outlook("one", 0.0)
+    assert place is not None
+    assert place.position is not None
+    assert place.position < 5
+
+
+def test_more_cards_are_sooner_done() -> None:
+    one, four = scheduler("g0"), scheduler("g0", "g1", "g2", "g3")
+    for fleet in (one, four):
+        add(fleet, *[work(f"x-{index}") for index in range(16)])
+    slow, quick = one.outlook("x", 0.0), four.outlook("x", 0.0)
+    assert slow
+    assert quick
+    assert slow.seconds == 160
+    assert quick.seconds is not None
+    assert 40 <= quick.seconds <= 60
+
+
+def test_measured_times_are_believed() -> None:
+    fleet = scheduler("g0")
+    add(fleet, *[work(f"x-{index}") for index in range(3)])
+    ended(fleet, "x-0", 2.0, 2.0)
+    add(fleet, work("y-0"), work("y-1"), now=2.0)
+    place = fleet.outlook("y", 2.0)
+    assert place
+    assert place.seconds is not None
+    assert place.seconds == pytest.approx(10 + 2 + 2 + 2), "what was assigned before keeps its estimate"
+
+
+def test_loading_is_counted() -> None:
+    fleet = scheduler("g0")
+    add(fleet, work("x-0"), work("x-1"), work("x-2", model="cold", load=7))
+    place = fleet.outlook("x", 0.0)
+    assert place
+    assert place.seconds == 37
+
+
+def test_without_a_card_nobody_knows_when() -> None:
+    fleet = scheduler()
+    add(fleet, work("x-0"))
+    assert fleet.outlook("x", 0.0) == Outlook(position=0, seconds=None)
+    other = scheduler("g0", models=frozenset({"m"}))
+    add(other, work("x-0"), work("y-0", model="unserved"))
+    assert other.outlook("y", 0.0) == Outlook(position=0, seconds=None)
+    other.handle(InstanceDown(instance_id="g0"), 1.0)
+    add(other, work("z-0"), now=1.0)
+    place = other.outlook("z", 1.0)
+    assert place
+    assert place.seconds is None
+
+
+def test_looking_changes_nothing() -> None:
+    looked, left_alone = scheduler("g0", "g1"), scheduler("g0", "g1")
+    for fleet in (looked, left_alone):
+        add(fleet, *[work(f"{name}-{index}") for name in "xyz" for index in range(4)])
+    for name in "xyz":
+        looked.outlook(name, 3.0)
+    events: list[Event] = [RunEnded(shard_id="x-0", instance_id="g0", seconds=3.0), JobCancelled(job_id="y")]
+    for event in events:
+        assert looked.handle(event, 3.0) == left_alone.handle(event, 3.0)

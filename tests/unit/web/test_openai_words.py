@@ -1,0 +1,178 @@
+"""OpenAI's words to ours: what a body becomes, and who is asked to do it. Nothing runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.catalog import Catalog
+from orchestrator.errors import InvalidRequest
+from orchestrator.service import GenerationRequest
+from orchestrator.settings import Settings
+from orchestrator.web.delivery import Encoding
+from orchestrator.web.dialects import openai, openai_videos
+from orchestrator.web.dialects.openai_events import Partials
+from orchestrator.web.dialects.pixel_factory import GenerationBody, to_request
+
+CATALOG = Catalog.load(Settings.model_fields["workflows_dir"].default)
+
+
+def generation(*, form: bool = False, **fields: Any) -> GenerationRequest:
+    body = openai.parse(GenerationBody, fields, form=form)
+    return to_request(body, CATALOG, form=form, idempotency_key=None)
+
+
+def edit(*, form: bool = False, **fields: Any) -> GenerationRequest:
+    body = openai.parse(openai.EditBody, fields, form=form)
+    return openai.to_edit(body, CATALOG, form=form, idempotency_key="k")
+
+
+def video(*, form: bool = False, **fields: Any) -> GenerationRequest:
+    body = openai.parse(openai_videos.VideoBody, fields, form=form)
+    return openai_videos.to_request(body, CATALOG, form=form, idempotency_key=None)
+
+
+def test_numbers_of_a_form_are_read_and_texts_stay_texts() -> None:
+    asked = generation(form=True, prompt="12", n="2", seed="7", cfg_scale="1.5", steps="3")
+    assert asked.params == {"prompt": "12", "n": 2, "seed": 7, "cfg_scale": 1.5, "steps": 3}
+
+
+def test_further_parameters_of_a_form_are_read_as_the_model_has_them() -> None:
+    loras = '[{"name": "ink", "strength": 0.5}]'
+    asked = generation(form=True, model="flux-1-dev", prompt="a", loras=loras, strength="0.5")
+    assert asked.params == {"prompt": "a", "loras": [{"name": "ink", "strength": 0.5}]}
+
+
+def test_what_no_model_knows_stays_behind() -> None:
+    asked = generation(prompt="a", user="u", style="vivid", moderation="low", hocus=1, background="opaque")
+    assert asked.params == {"prompt": "a"}
+
+
+def test_control_words_never_reach_a_model() -> None:
+    """Whatever a manifest may call its parameters, `quality` is ours."""
+    body = openai.parse(GenerationBody, {"prompt": "a", "quality": "low", "stream": False}, form=False)
+    assert openai.own_params(body, CATALOG["flux-1-schnell"], form=False) == {"prompt": "a"}
+
+
+@pytest.mark.parametrize(
+    ("quality", "model", "steps"),
+    [
+        ("low", "flux-1-schnell", 2),
+        ("high", "flux-1-schnell", 6),
+        ("max", "flux-1-dev", 40),
+        ("max", "cogvideox-1.5-5b", 100),
+        ("auto", "flux-1-dev", None),
+        ("standard", "flux-1-dev", None),
+    ],
+)
+def test_quality_is_a_share_of_the_usual_steps(quality: str, model: str, steps: int | None) -> None:
+    asked = generation(prompt="a", model=model, quality=quality)
+    assert asked.params.get("steps") == steps
+
+
+def test_quality_stays_within_what_the_model_can_do() -> None:
+    steps = CATALOG["flux-2-dev"].parameters["steps"]
+    asked = generation(prompt="a", model="flux-2-dev", quality="max").params["steps"]
+    assert asked <= getattr(steps, "maximum")  # noqa: B009 - the type of a parameter is a union
+
+
+@pytest.mark.parametrize(
+    ("pictures", "mask", "model"),
+    [
+        (1, False, "flux-1-kontext-dev"),
+        (2, False, "qwen-image-edit"),
+        (3, False, "qwen-image-edit"),
+        (4, False, "flux-2-dev"),
+        (1, True, "flux-1-fill-dev"),
+    ],
+)
+def test_the_editor_follows_from_what_came(pictures: int, mask: bool, model: str) -> None:
+    asked = edit(prompt="a", images=[f"p{number}" for number in range(pictures)], mask="m" if mask else None)
+    assert asked.model == model
+    assert asked.idempotency_key == "k"
+
+
+def test_pictures_get_the_names_that_the_model_has_for_them() -> None:
+    assert edit(prompt="a", image="p").params == {"prompt": "a", "image": "p"}
+    assert edit(prompt="a", image="p", model="flux-2-dev").params == {"prompt": "a", "images": ["p"]}
+    assert edit(prompt="a", image=["p", {"image_url": "q"}]).params["images"] == ["p", "q"]
+    masked = edit(prompt="a", image=b"p", mask=b"m").params
+    assert (masked["image"], masked["mask"]) == (b"p", b"m")
+
+
+def test_a_catalogue_without_the_usual_editors_has_others() -> None:
+    other = Catalog([CATALOG["flux-2-klein-4b"], CATALOG["flux-1-schnell"]])
+    body = openai.parse(openai.EditBody, {"prompt": "a", "image": "p"}, form=False)
+    assert openai.to_edit(body, other, form=False, idempotency_key=None).model == "flux-2-klein-4b"
+    with pytest.raises(InvalidRequest) as refused:
+        openai.to_edit(body, Catalog([CATALOG["flux-1-schnell"]]), form=False, idempotency_key=None)
+    assert refused.value.code == "unsupported_image"
+
+
+@pytest.mark.parametrize(
+    ("fields", "encoding"),
+    [
+        ({}, None),
+        ({"output_format": "png"}, Encoding("image/png")),
+        ({"output_format": "jpeg"}, Encoding("image/jpeg", 100)),
+        ({"output_format": "webp", "output_compression": 40}, Encoding("image/webp", 40)),
+        ({"output_format": "jpeg", "output_compression": 0}, Encoding("image/jpeg", 1)),
+    ],
+)
+def test_formats_become_encodings(fields: dict[str, Any], encoding: Encoding | None) -> None:
+    assert openai.parse(openai.ImageBody, fields, form=False).encoding == encoding
+
+
+def test_json_is_taken_at_its_word() -> None:
+    with pytest.raises(InvalidRequest, match="`n`"):
+        generation(prompt="a", n="1")
+    with pytest.raises(InvalidRequest, match="`stream`"):
+        generation(prompt="a", stream="true")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "frames"), [("4", 64), (5, 80), ("2.5", 40), (0.5, 8), ("10", 160), ("0005", 80)]
+)
+def test_seconds_are_frames_at_the_models_rate(seconds: str | float, frames: int) -> None:
+    assert video(prompt="a", seconds=seconds).params["num_frames"] == frames
+
+
+@pytest.mark.parametrize("seconds", ["", "four", "-1", "0", "11", "1e3", "9" * 5, "٤", "nan", " 4"])
+def test_seconds_that_are_none(seconds: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        video(prompt="a", seconds=seconds)
+    assert (refused.value.code, refused.value.param) == ("invalid_seconds", "seconds")
+
+
+def test_frames_count_more_than_seconds() -> None:
+    assert video(form=True, prompt="a", seconds="4", num_frames="17").params["num_frames"] == 17
+
+
+def test_who_makes_a_film_follows_from_what_came() -> None:
+    assert video(prompt="a").model == "wan2.1-t2v-fast"
+    assert video(prompt="a", input_reference="p").model == "wan2.1-i2v-480p"
+    either = video(prompt="a", input_reference="p", model="wan2.2-5b")
+    assert (either.model, either.params["image"]) == ("wan2.2-5b", "p")
+    only = Catalog([CATALOG["ltx2-t2v"]])
+    body = openai.parse(openai_videos.VideoBody, {"prompt": "a"}, form=False)
+    assert openai_videos.to_request(body, only, form=False, idempotency_key=None).model == "ltx2-t2v"
+
+
+@pytest.mark.parametrize(("wanted", "shown"), [(0, []), (1, [10]), (2, [7, 14]), (3, [5, 10, 15])])
+def test_partial_pictures_lie_evenly_over_the_run(wanted: int, shown: list[int]) -> None:
+    partials, taken = Partials(wanted), []
+    for step in range(1, 21):
+        partials.progress(0, step / 20)
+        if partials.take(0) is not None:
+            taken.append(step)
+    assert taken == shown
+
+
+def test_partial_pictures_are_counted_by_shard() -> None:
+    partials = Partials(1)
+    partials.progress(0, 0.9)
+    partials.progress(1, 0.1)
+    assert [partials.take(0), partials.take(1), partials.take(0)] == [0, None, None]
+    partials.progress(1, 0.5)
+    assert partials.take(1) == 0

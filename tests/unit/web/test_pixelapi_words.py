@@ -1,0 +1,148 @@
+"""PixelAPI's words to ours and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.catalog import Catalog
+from orchestrator.errors import (
+    Blocked,
+    Conflict,
+    Forbidden,
+    Gone,
+    InsufficientBalance,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotAuthenticated,
+    NotFound,
+    RateLimited,
+    ServiceError,
+    Unavailable,
+)
+from orchestrator.jobs import Job, JobError, JobStatus
+from orchestrator.settings import SHIPPED_WORKFLOWS
+from orchestrator.web.dialects import pixelapi
+from orchestrator.web.dialects.openai import parse
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CREDIT = Fraction(1000)
+CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
+
+
+def job(status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> Job:
+    fields: dict[str, Any] = {
+        "id": "job_" + "0123456789abcdef" * 2,
+        "account_id": "acct_1",
+        "key_id": "key_1",
+        "model": "sdxl-1.0",
+        "params": {"prompt": "a"},
+        "price": 1000,
+        "created_at": NOW,
+        "status": status,
+    }
+    return Job(**fields | changes)
+
+
+def params(**fields: Any) -> dict[str, Any]:
+    body = parse(pixelapi.GenerateBody, fields, form=False)
+    return dict(pixelapi.to_request(body, CATALOG, idempotency_key=None).params)
+
+
+@given(side=st.integers(pixelapi.MIN_SIDE, pixelapi.MAX_SIDE))
+def test_every_side_of_the_document_is_made_as_near_as_the_model_can(side: int) -> None:
+    made = params(prompt="a", width=side, height=side)
+    assert CATALOG["sdxl"].validate(made)["width"] == made["height"]
+    assert 0 <= side - made["width"] < 8
+
+
+@pytest.mark.parametrize(("asked", "graph"), [(0, 1.0), (0.5, 1.0), (1, 1), (1.5, 1.5), (7.5, 7.5)])
+def test_guidance_of_one_and_less_is_none(asked: float, graph: float) -> None:
+    assert params(prompt="a", guidance_scale=asked)["cfg_scale"] == graph
+
+
+def test_models_that_the_document_does_not_name_keep_their_own_ranges() -> None:
+    made = params(model="sd-1.5", prompt="a", width=256, steps=5, guidance_scale=2)
+    assert made == {"prompt": "a", "width": 256, "steps": 5, "cfg_scale": 2}
+    assert params(model="cogvideo-2b", prompt="a") == {"prompt": "a"}
+
+
+def test_one_picture_per_generation() -> None:
+    assert "n" not in params(prompt="a", n=4)
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sdxl-1.0", "sdxl-base"])
+def test_a_model_has_one_name_and_price(name: str) -> None:
+    body = parse(pixelapi.GenerateBody, {"model": name, "prompt": "a"}, form=False)
+    request = pixelapi.to_request(body, CATALOG, idempotency_key="k")
+    assert (request.model, request.tariff, request.keep_blocked) == ("sdxl", "pixelapi", True)
+    assert request.idempotency_key == "k"
+
+
+STATUSES = [
+    (job(JobStatus.QUEUED), "queued", 1.0),
+    (job(JobStatus.RUNNING), "processing", 1.0),
+    (job(JobStatus.SUCCEEDED), "completed", 1.0),
+    (job(JobStatus.FAILED, error=JobError(code="out_of_memory", message="too large")), "failed", 0.0),
+    (job(JobStatus.CANCELLED), "failed", 0.0),
+    (job(JobStatus.FAILED, error=JobError(code=Blocked.default_code, message="no")), "blocked", 0.0),
+]
+
+
+@pytest.mark.parametrize(("seen", "status", "credits"), STATUSES)
+def test_statuses_and_what_they_cost(seen: Job, status: str, credits: float) -> None:
+    body = pixelapi.to_generation(seen, "sdxl", CREDIT, None)
+    assert (body["status"], body["credits_used"]) == (status, credits)
+    assert body["created_at"] == "2026-03-01T12:00:00Z"
+    assert body.get("error") == (seen.error.message if seen.error else None)
+
+
+@given(bits=st.integers(0, 2**128 - 1))
+def test_ids_are_the_same_bits_in_other_words(bits: int) -> None:
+    id = f"job_{bits:032x}"
+    assert pixelapi.job_id(pixelapi.generation_id(id)) == id
+
+
+def test_what_is_no_id_is_no_job() -> None:
+    assert pixelapi.job_id("nonsense") == "nonsense"
+
+
+@pytest.mark.parametrize(
+    ("status", "hours", "seconds"),
+    [
+        (JobStatus.RUNNING, 0, 0),
+        (JobStatus.FAILED, 0, 0),
+        (JobStatus.SUCCEEDED, 0, 86_400),
+        (JobStatus.SUCCEEDED, 23, 3_600),
+        (JobStatus.SUCCEEDED, 24, 0),
+        (JobStatus.SUCCEEDED, 100, 0),
+    ],
+)
+def test_a_file_lives_a_day(status: JobStatus, hours: int, seconds: int) -> None:
+    seen = job(status, finished_at=None if status is JobStatus.RUNNING else NOW)
+    assert pixelapi.seconds_left(seen, NOW + timedelta(hours=hours)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InvalidRequest("no"), 422),
+        (NotAuthenticated("no"), 401),
+        (InsufficientBalance("no"), 402),
+        (Forbidden("no"), 403),
+        (NotFound("no"), 404),
+        (Gone("no"), 404),
+        (MethodNotAllowed("no"), 405),
+        (Conflict("no"), 409),
+        (RateLimited("no"), 429),
+        (Unavailable("no"), 500),
+        (ServiceError("no"), 500),
+    ],
+)
+def test_errors_have_a_detail(error: ServiceError, status: int) -> None:
+    assert pixelapi.to_error(error) == (status, {"detail": "no"})

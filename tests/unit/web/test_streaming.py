@@ -1,0 +1,46 @@
+"""Server-sent events on the wire, from a real server."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
+from aiohttp.typedefs import Handler
+
+from orchestrator.web.streaming import event_stream
+
+
+async def told(handler: Handler) -> str:
+    """All that a reader gets from an address."""
+    app = web.Application()
+    app.router.add_get("/", handler)
+    async with TestServer(app) as server, ClientSession() as http, http.get(server.make_url("/")) as response:
+        assert response.headers["Content-Type"] == "text/event-stream"
+        assert response.headers["Cache-Control"] == "no-store"
+        return await response.text()
+
+
+async def test_an_event_has_the_fields_that_it_was_given() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        async with event_stream(request, {}) as (response, stream):
+            await stream.send("job", {"text": "two\nlines \u2028 and more"}, id=7, retry=2000)
+            await stream.send("progress", {})
+        return response
+
+    text = r"two\nlines \u2028 and more"
+    first = f'retry: 2000\nid: 7\nevent: job\ndata: {{"text": "{text}"}}\n\n'
+    assert await told(handler) == f"{first}event: progress\ndata: {{}}\n\n"
+
+
+async def test_silence_is_filled_with_comments() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        async with event_stream(request, {}, heartbeat=0.02) as (response, stream):
+            await asyncio.sleep(0.2)
+            await stream.send("end", {})
+        return response
+
+    *comments, event, rest = (await told(handler)).split("\n\n")
+    assert (event, rest) == ("event: end\ndata: {}", "")
+    assert len(comments) >= 2
+    assert all(comment.startswith(":") for comment in comments)

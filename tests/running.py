@@ -17,6 +17,8 @@ from typing import Any
 
 import aiohttp
 
+from tests.commands import command
+
 COMMAND = Path(sys.executable).with_name("pixelfactory")
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 60.0
@@ -102,7 +104,14 @@ class Service:
 
     def run(self, *arguments: str) -> Any:
         """A command with `--json` against the same data directory."""
-        return json.loads(pixelfactory(*arguments, "--json", data_dir=self.data_dir).stdout)
+        done = self.command(*arguments, "--json")
+        if done.returncode:
+            raise AssertionError(f"pixelfactory {' '.join(arguments)}: {done.returncode}\n{done.stderr}")
+        return json.loads(done.stdout)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command against the same data directory, whatever comes of it."""
+        return command(*arguments, PIXELFACTORY_DATA_DIR=str(self.data_dir))
 
     def key(self, credit: str = "5.00") -> str:
         return str(self.run("keys", "create", "--credit", credit)["key"])
@@ -118,8 +127,7 @@ class Service:
 
     def audit(self) -> list[dict[str, str]]:
         """Rules of the books that do not hold."""
-        done = pixelfactory("wallet", "audit", "--json", data_dir=self.data_dir, check=False)
-        return list(json.loads(done.stdout))
+        return list(json.loads(self.command("wallet", "audit", "--json").stdout))
 
 
 @contextmanager

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from orchestrator.catalog.facts import ANY, WIDGET_TYPES, Input, NodeFacts, inputs_of, output_types
-from orchestrator.catalog.graph import Link, as_link, links_of
+from orchestrator.catalog.graph import Link, as_link, circle, links_of
 
 Graph = Mapping[str, Mapping[str, Any]]
 
@@ -147,9 +146,6 @@ def _check_number(id: str, item: Input, value: Any) -> Iterator[Problem]:
 
 
 def _check_cycles(graph: Graph) -> Iterator[Problem]:
-    edges = {id: {link.node for _, link in links_of(node.get("inputs") or {})} for id, node in graph.items()}
-    try:
-        TopologicalSorter(edges).prepare()
-    except CycleError as error:
-        path = " -> ".join(reversed(error.args[1]))
-        yield Problem("dependency_cycle", f"nodes depend on each other: {path}", error.args[1][0])
+    path = circle({id: node.get("inputs") or {} for id, node in graph.items()})
+    if path:
+        yield Problem("dependency_cycle", f"nodes depend on each other: {' -> '.join(path)}", path[-1])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +95,21 @@ def parse_graph(text: str, file: Path) -> dict[str, Node]:
         raise CatalogError(f"not a graph in JSON: {error}", file=file) from error
     for id, node in nodes.items():
         _check_node(id, node, nodes, file)
+    if path := circle({id: node.inputs for id, node in nodes.items()}):
+        reason = f"nodes depend on each other: {' -> '.join(path)}"
+        raise CatalogError(reason, file=file, where=f"node {path[0]}")
     return nodes
+
+
+def circle(inputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Nodes of which each is linked to the next, the last one being the first again; empty where there are
+    none. `inputs` are those of each node."""
+    edges = {id: {link.node for _, link in links_of(values)} for id, values in inputs.items()}
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return [*reversed(error.args[1])]
+    return []
 
 
 def check_depth(data: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ from orchestrator.catalog.manifest import (
     Weight,
     parse_manifest,
 )
-from orchestrator.catalog.parameters import Image, Images, Integer, Parameter, refusal
+from orchestrator.catalog.parameters import Image, Images, Integer, Number, Parameter, Text, refusal
 from orchestrator.catalog.render import CompiledGraph, Graph
 from orchestrator.errors import InvalidRequest
 
@@ -231,7 +232,7 @@ class Model:
             elif spec.required and isinstance(spec, Images):
                 stand_ins[name] = [EXAMPLE_IMAGE]
             elif spec.required:
-                stand_ins[name] = spec.default or "a lighthouse at dusk"
+                stand_ins[name] = _stand_in(spec)
         params = self.validate(stand_ins | values)
         return params | ({"seed": params["seed"] or 0} if "seed" in params else {})
 
@@ -256,6 +257,17 @@ class Model:
         sides = self.manifest.max_sides
         if width and height and width * height > sides[0] * sides[1]:
             raise refusal("size", f"must have at most as many pixels as {self.manifest.max_resolution}")
+
+
+def _stand_in(spec: Parameter) -> Any:
+    """A valid value for a parameter that must be given."""
+    if spec.default not in (None, ""):
+        return spec.default
+    if isinstance(spec, Text):
+        return next(iter(spec.choices), "a lighthouse at dusk")
+    if isinstance(spec, Integer):
+        return math.ceil(spec.minimum / spec.step) * spec.step
+    return spec.minimum if isinstance(spec, Number) else 0
 
 
 def _parse_facts(text: str, directory: Path) -> NodeFacts:

@@ -29,9 +29,7 @@ _SHOWN = 60
 
 
 def import_(
-    file: Annotated[
-        Path, typer.Argument(help="A graph in UI or API format, or a PNG, WebP or MP4 with one.")
-    ],
+    file: Annotated[Path, typer.Argument(help="UI or API format, or a PNG, WebP or MP4 that carries one.")],
     id: Annotated[str, typer.Option(help="What the model shall be called.")],
     into: Annotated[
         Path | None, typer.Option(help="Directory of models; default: PIXELFACTORY_WORKFLOWS_DIR.")
@@ -39,8 +37,7 @@ def import_(
     json: Json = False,
 ) -> None:
     """Make a model of a ComfyUI graph, and tell what it takes, what is fixed and what could not be known."""
-    facts = {**load_packs(), **load_recorded()}
-    found = import_workflow(_read(file), id=id, facts=facts)
+    found = import_workflow(_read(file), id=id, facts=known_nodes())
     directory = into or read_settings().workflows_dir
     directory.mkdir(parents=True, exist_ok=True)
     _check_free(directory, id)
@@ -62,12 +59,17 @@ def export(
 ) -> None:
     """Give a model as a file that ComfyUI opens; imported again it is the same model."""
     model = Catalog.load(read_settings().workflows_dir)[id]
-    graph = export_api(model) if format == "api" else export_ui(model, {**load_packs(), **load_recorded()})
+    graph = export_api(model) if format == "api" else export_ui(model, known_nodes())
     if output is None:
         typer.echo(dumps(graph), nl=False)
         return
     output.write_text(dumps(graph), encoding="utf-8")
     err.print(f"{model.id} in {output}")
+
+
+def known_nodes() -> Mapping[str, Any]:
+    """Facts of the pinned ComfyUI's nodes, and of the packs that we know."""
+    return {**load_packs(), **load_recorded()}
 
 
 def _read(file: Path) -> dict[str, Any]:

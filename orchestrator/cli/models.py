@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from comfy_instances.node_facts import load_packs, load_recorded
-from orchestrator.build import load_catalog
+from orchestrator.build import load_catalog, now
 from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.catalog.model_checks import check_model
 from orchestrator.cli import model_files
 from orchestrator.cli.console import Json, err, fail, print_json, print_rows, read_settings
+from orchestrator.pricelists import check_priced, load_book
 from orchestrator.settings import Settings
 from orchestrator.web.dialects.pixel_factory import to_model
 from pricing.tariff import Tariff
@@ -54,7 +54,7 @@ def check(
 ) -> None:
     """Prove, without any instance, that every kind of request gives a graph that ComfyUI accepts."""
     chosen, broken = _chosen(read_settings(), models)
-    facts = {**load_packs(), **load_recorded()}
+    facts = model_files.known_nodes()
     rows: list[dict[str, Any]] = [
         {"model": model.id, "problem": str(problem)}
         for model in chosen
@@ -73,7 +73,10 @@ def check(
 
 def _chosen(settings: Settings, names: list[str] | None) -> tuple[list[Model], list[CatalogError]]:
     """The models to check, and what keeps others from being models at all."""
-    catalog, broken = Catalog([]).refreshed(settings.workflows_dir)
+    prices, today = load_book(settings), now().date()
+    catalog, broken = Catalog([]).refreshed(
+        settings.workflows_dir, lambda model: check_priced(model, prices, today)
+    )
     if not names:
         return list(catalog), broken
     broken = [error for error in broken if error.file.parent.name in names or error.file.name in names]

@@ -5,14 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import zlib
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from orchestrator.errors import InvalidRequest
 
 #: Larger bodies are parsed in a thread, so that other requests are not held up meanwhile (bytes).
 PARSED_AT_ONCE = 256 * 1024
+
+#: What the framework raises for forms that are none, unknown encodings and broken compression.
+UNREADABLE = (
+    ValueError,
+    LookupError,
+    RuntimeError,
+    zlib.error,
+    HttpProcessingError,
+    web.RequestPayloadError,
+)
 
 _PART = re.compile(r"(?P<whole>\w+)\[(?P<part>\w+)\]")
 
@@ -33,8 +45,8 @@ async def read_fields(request: web.Request) -> dict[str, Any]:
         raise InvalidRequest(
             f"The request body is larger than {limit} MiB", code="payload_too_large"
         ) from error
-    except (ValueError, LookupError) as error:
-        raise InvalidRequest("The form could not be read", code="invalid_body") from error
+    except UNREADABLE as error:
+        raise InvalidRequest("The request body could not be read", code="invalid_body") from error
     return parse_object(raw) if len(raw) < PARSED_AT_ONCE else await asyncio.to_thread(parse_object, raw)
 
 

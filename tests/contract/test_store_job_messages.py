@@ -44,7 +44,7 @@ async def test_a_finished_job_tells_once(world: World) -> None:
 async def test_every_end_is_told(world: World, end: str) -> None:
     record = await world.add(webhook_url=URL)
     if end == "succeeded":
-        await world.finish(record, await world.start(record))
+        await world.finish(await world.start(record))
     else:
         await world.store.fail_job(record.job.id, REFUSED, world.later())
     message = await world.store.job_message(record.job.id)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.receiver import receiving
 from tests.integration.test_keys_limits import PATH, SMALL, ask, code
-from tests.running import Service, pixelfactory
+from tests.running import Service
 
 BILLING = "/api/v1/billing"
 TODAY = datetime.now(UTC).date().isoformat()
@@ -90,7 +90,7 @@ async def test_a_statement_leads_from_opening_to_closing(bank: Service, tmp_path
     file = tmp_path / "statement.csv"
     row = bank.run("wallet", "statement", made["account"], "--csv", str(file))
     assert (row["closing_usd"], row["entries"]) == ("0.99", 3)
-    assert list(csv.reader(file.open(newline=""))) == table
+    assert list(csv.reader(io.StringIO(file.read_text()))) == table
     _, before = await ask(bank, made["key"], "GET", f"{BILLING}/statement?since=2020-01-01&until=2020-02-01")
     assert (before["closing_usd"], before["entries"]) == (0.0, 0)
     wrong = f"{BILLING}/statement?since=2020-01-01&until=2022-01-01"
@@ -129,7 +129,7 @@ async def test_a_charge_is_refunded_within_what_it_was(bank: Service) -> None:
     assert bank.run("wallet", "refund", job, "--reference", "rest")["balance_usd"] == 1.0
     assert bank.run("wallet", "refund", job, "--reference", "rest")["balance_usd"] == 1.0
     assert bank.run("wallet", "debit", made["id"], "0.25")["balance_usd"] == 0.75
-    done = pixelfactory("wallet", "debit", made["id"], "5", data_dir=bank.data_dir, check=False)
+    done = bank.command("wallet", "debit", made["id"], "5")
     assert (done.returncode, done.stderr) == (1, "error: Only $0.75 of $5.00 is available.\n")
     kinds = [entry["kind"] for entry in bank.run("wallet", "history", made["account"])]
     assert kinds == ["debit", "refund", "refund", "capture", "hold", "credit"]
@@ -153,7 +153,7 @@ async def test_operators_see_what_the_work_used_and_earned(bank: Service) -> Non
     report = bank.run("usage", "report", "--margins", "--by", "model")
     assert next(row for row in report if row["model"] == "sdxl-1.0") == after
     for options in (("--margins", "--by", "key"), ("--by", "device")):
-        assert pixelfactory("usage", "report", *options, data_dir=bank.data_dir, check=False).returncode == 1
+        assert bank.command("usage", "report", *options).returncode == 1
 
 
 async def metered(service: Service) -> dict[str, Any]:

@@ -178,6 +178,39 @@ def test_a_bad_body_is_refused(
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, code), answer.text
 
 
+def part(head: str) -> bytes:
+    """A form of one part."""
+    return f"--edge\r\n{head}\r\n\r\nx\r\n--edge--\r\n".encode()
+
+
+NAMED = 'Content-Disposition: form-data; name="prompt"'
+BROKEN = [
+    (b"", "multipart/form-data; boundary=edge"),
+    (b"--other\r\n", "multipart/form-data; boundary=edge"),
+    (part(NAMED), "multipart/form-data"),
+    (part(NAMED), "multipart/form-data; boundary=" + "e" * 80),
+    (part("Content-Disposition: form-data"), "multipart/form-data; boundary=edge"),
+    (part('Content-Disposition: form-data; name="a\x13b"'), "multipart/form-data; boundary=edge"),
+    (part(f"{NAMED}\r\nContent-Transfer-Encoding: pigeon"), "multipart/form-data; boundary=edge"),
+    (part(f"{NAMED}\r\nContent-Type: text/plain; charset=pigeon"), "multipart/form-data; boundary=edge"),
+    (part(f"{NAMED}\r\nContent-Type: multipart/mixed; boundary=b"), "multipart/form-data; boundary=edge"),
+]
+
+
+@pytest.mark.parametrize(("body", "content_type"), BROKEN)
+def test_a_form_that_is_none_is_refused(service: Service, key: str, body: bytes, content_type: str) -> None:
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": content_type}
+    answer = httpx.post(f"{service.url}/v1/videos", content=body, headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["code"] in ("invalid_body", "missing_prompt", "invalid_prompt")
+
+
+def test_a_body_that_is_not_compressed_as_it_says(service: Service, key: str) -> None:
+    headers = {"Authorization": f"Bearer {key}", "Content-Encoding": "gzip"}
+    answer = httpx.post(f"{service.url}/v1/images/generations", content=b"{}", headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_body")
+
+
 PROTECTED = [
     ("POST", EDITS),
     ("POST", VARIATIONS),

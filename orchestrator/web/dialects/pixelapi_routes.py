@@ -13,8 +13,10 @@ from orchestrator.web.auth import authenticate
 from orchestrator.web.bodies import is_form, read_fields
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import pixelapi
+from orchestrator.web.dialects import pixelapi_answers as answers
 from orchestrator.web.dialects.credits import in_credits
 from orchestrator.web.dialects.openai import parse
+from orchestrator.web.operations import LIMIT, describes
 from orchestrator.web.queries import limit
 from orchestrator.web.results import idempotency_key, job_headers
 
@@ -36,8 +38,12 @@ class PixelApi:
             web.get("/v1/account/usage", self.usage),
         ]
 
+    @describes(body=pixelapi.GenerateBody, answer=answers.GenerationSubmitted, job=True, tag="pixelapi")
     async def generate(self, request: web.Request) -> web.Response:
-        """Answers as soon as the job is accepted, or known to be against the content policy."""
+        """Submits a generation, and answers at once.
+
+        What is against the content policy is told when it is polled, and costs nothing.
+        """
         key = await authenticate(request, self._service.store)
         fields = await read_fields(request)
         if is_form(request):
@@ -49,13 +55,17 @@ class PixelApi:
         answer = pixelapi.to_submitted(record.job, catalog[record.job.model], self._unit)
         return web.json_response(answer, headers=job_headers(record))
 
+    @describes(answer=answers.Generation, tag="pixelapi")
     async def get(self, request: web.Request) -> web.Response:
+        """What became of a generation."""
         key = await authenticate(request, self._service.store)
         job_id = pixelapi.job_id(request.match_info["id"])
         record = await self._service.get(key.account.id, job_id)
         return web.json_response(self._generation(record), headers=job_headers(record))
 
+    @describes(answer=answers.CreditBalance, tag="pixelapi")
     async def balance(self, request: web.Request) -> web.Response:
+        """What is left of the account's credits."""
         key = await authenticate(request, self._service.store)
         have = await self._service.accounts.balance(key.account)
         return web.json_response(
@@ -67,6 +77,7 @@ class PixelApi:
             }
         )
 
+    @describes(answer=answers.GenerationHistory, query={"limit": LIMIT}, tag="pixelapi")
     async def usage(self, request: web.Request) -> web.Response:
         """The latest generations, newest first."""
         key = await authenticate(request, self._service.store)

@@ -12,8 +12,10 @@ from orchestrator.service import Service
 from orchestrator.web.auth import authenticate
 from orchestrator.web.bodies import is_form, read_fields
 from orchestrator.web.dialects import pixeldojo, pixeldojo_models, pixeldojo_text
+from orchestrator.web.dialects import pixeldojo_answers as answers
 from orchestrator.web.dialects.openai import parse
 from orchestrator.web.job_views import STATES
+from orchestrator.web.operations import Access, describes
 from orchestrator.web.results import idempotency_key, job_headers
 from orchestrator.webhooks import standing
 
@@ -47,8 +49,9 @@ class PixelDojo:
             web.get("/llms.txt", self.text),
         ]
 
+    @describes(body=pixeldojo.RunBody, answer=answers.RunSubmitted, job=True, tag="pixeldojo")
     async def run(self, request: web.Request) -> web.Response:
-        """Answers as soon as the job is accepted."""
+        """Runs a model, and answers as soon as the job is accepted."""
         key = await authenticate(request, self._service.store)
         fields = await read_fields(request)
         if is_form(request):
@@ -65,20 +68,23 @@ class PixelDojo:
         answer = pixeldojo.to_submitted(job, STATES[job.status], url, unit=unit, available=have.available)
         return web.json_response(answer, headers=job_headers(record))
 
+    @describes(answer=answers.RunSchema, access=Access.NONE, tag="pixeldojo")
     async def schema(self, request: web.Request) -> web.Response:
-        """What a run of one model takes, for everybody."""
+        """What a run of one model takes."""
         model = self._service.catalog[request.match_info["id"]]
         api_id = pixeldojo_models.api_id(model, self._service.prices_now)
         return web.json_response({"apiId": api_id, "schema": pixeldojo_models.run_schema(model)})
 
+    @describes(answer=answers.WebhookReplay, tag="pixeldojo")
     async def replay(self, request: web.Request) -> web.Response:
-        """Delivers what a finished job has to tell once more, under the same id."""
+        """Sends a finished job's webhook once more, under the same id."""
         key = await authenticate(request, self._service.store)
         message = await self._service.replay_webhook(key.account.id, request.match_info["id"])
         return web.json_response({"jobId": message.job_id, "webhook": standing(message.url, message)})
 
+    @describes(access=Access.NONE, media=("text/plain",), tag="pixeldojo")
     async def text(self, request: web.Request) -> web.Response:
-        """All of it for language models."""
+        """The service described for language models."""
         service = self._service
         text = pixeldojo_text.describe(service.catalog, service.prices_now, self._url(request))
         return web.Response(text=text, content_type="text/plain", charset="utf-8")

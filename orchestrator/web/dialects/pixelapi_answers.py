@@ -1,0 +1,51 @@
+"""PixelAPI's answers as models, for documents and for tests."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from orchestrator.web.answers import Answer
+
+GenerationState = Literal["queued", "processing", "completed", "failed", "blocked"]
+
+
+class GenerationSubmitted(Answer):
+    """An accepted generation."""
+
+    generation_id: str
+    status: GenerationState
+    model: str
+    credits_used: float
+
+
+class Generation(Answer):
+    """What became of a generation."""
+
+    id: str
+    status: GenerationState
+    output_url: str | None = Field(description="Works for a day from the generation's end.")
+    model: str
+    credits_used: float
+    created_at: str
+
+
+class CreditBalance(Answer):
+    """What is left of an account's credits."""
+
+    credits_remaining: float
+    plan: str
+    email: str | None
+
+
+class PastGeneration(Generation):
+    """One line of the history."""
+
+    prompt: str | None
+
+
+class GenerationHistory(Answer):
+    """The latest generations, newest first."""
+
+    generations: list[PastGeneration]

@@ -1,0 +1,58 @@
+"""What a reader who comes late has missed, and that nothing of it is kept for ever."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from orchestrator.events import REMEMBERED, EventHub, JobChanged, ShardPreview, ShardProgress, ShardStarted
+from orchestrator.jobs import Job, JobRecord, JobStatus
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def progress(index: int, fraction: float) -> ShardProgress:
+    return ShardProgress(index=index, node="3", value=fraction * 20, maximum=20, fraction=fraction)
+
+
+def changed(status: JobStatus) -> JobChanged:
+    job = Job(
+        id="j", account_id="a", key_id="k", model="m", params={}, price=1, created_at=NOW, status=status
+    )
+    return JobChanged(record=JobRecord(job=job, shards=()))
+
+
+def test_the_latest_of_each_kind_and_shard_is_kept() -> None:
+    hub = EventHub()
+    started = ShardStarted(index=0, shard_id="j-0", instance_id="g0", attempt=1)
+    preview = ShardPreview(index=0, content_type="image/jpeg", data=b"x")
+    for event in (started, progress(0, 0.1), preview, progress(1, 0.2), progress(0, 0.6)):
+        hub.publish("j", event)
+    assert hub.latest("j") == [started, progress(0, 0.6), preview, progress(1, 0.2)]
+    assert hub.latest("other") == []
+
+
+def test_the_share_of_a_job_is_that_of_its_shards() -> None:
+    hub = EventHub()
+    assert hub.progress("j", 4) == 0
+    hub.publish("j", progress(0, 0.5))
+    hub.publish("j", progress(1, 0.3))
+    assert hub.progress("j", 4) == pytest.approx(0.2)
+
+
+def test_nothing_is_kept_of_a_finished_job() -> None:
+    hub = EventHub()
+    hub.publish("j", progress(0, 0.5))
+    hub.publish("j", changed(JobStatus.RUNNING))
+    assert hub.latest("j")
+    hub.publish("j", changed(JobStatus.CANCELLED))
+    assert hub.latest("j") == []
+
+
+def test_words_that_come_late_do_not_pile_up() -> None:
+    hub = EventHub()
+    for number in range(REMEMBERED + 10):
+        hub.publish(f"j{number}", progress(0, 0.5))
+    assert hub.latest("j9") == []
+    assert hub.latest("j10")

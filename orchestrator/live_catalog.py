@@ -37,10 +37,16 @@ class LiveCatalog:
         self._listeners: list[Callable[[], None]] = []
         self._watching: asyncio.Task[None] | None = None
         self._seen = fingerprint(directory)
+        self._withdrawn: dict[str, Model] = {}
         self.catalog, self.refused = Catalog([]).refreshed(directory, accept)
         if self.refused and not self.catalog:
             raise self.refused[0]
         self._tell_refused(())
+
+    def last(self, id: str) -> Model:
+        """The model, also after it was withdrawn: what it has made is spoken of for longer than it is offered.
+        Raises InvalidRequest (`model_not_found`) where this process has never known it."""
+        return self._withdrawn[id] if id in self._withdrawn else self.catalog[id]
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Calls `listener` after each change."""
@@ -73,6 +79,8 @@ class LiveCatalog:
             log.error("the models stay as they are: %s", error)
             return
         old, self.catalog = self.catalog, new
+        known_once = self._withdrawn | {model.id: model for model in old}
+        self._withdrawn = {id: model for id, model in known_once.items() if id not in new}
         known, self.refused = self.refused, refused
         self._tell_refused(tuple(map(str, known)))
         for line in changes(old, new):

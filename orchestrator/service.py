@@ -103,6 +103,10 @@ class Service:
         """The price lists as they are today; a job keeps the price of the day it came in."""
         return PriceLists(self.prices, self.clock().date())
 
+    def model_of(self, job: Job) -> Model:
+        """The model of an accepted job, which may not be offered any more. Raises InvalidRequest."""
+        return self.live.last(job.model)
+
     @property
     def tariff(self) -> Tariff:
         """Our own price list of today."""

@@ -10,11 +10,16 @@ from pathlib import Path
 
 import typer
 
+from orchestrator.build import load_catalog
+from orchestrator.catalog import Model
+from orchestrator.catalog.tables import model_table, parameter_table
 from orchestrator.cli.main import app
-from orchestrator.settings import Settings
+from orchestrator.settings import SHIPPED_WORKFLOWS, Settings
+from orchestrator.web.dialects.pixel_factory import to_model
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+MODELS = SHIPPED_WORKFLOWS / "MODELS.md"
 GENERATED = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
 
 
@@ -41,6 +46,27 @@ def _default(value: object) -> str:
 def verbs_of(command: object) -> dict[str, object]:
     """Commands below a command, by name; none for one that is not a group."""
     return dict(getattr(command, "commands", {}))
+
+
+def models_document() -> str:
+    """All of `workflows/MODELS.md`."""
+    catalog, tariff = load_catalog(Settings(workflows_dir=SHIPPED_WORKFLOWS))
+
+    def price(model: Model) -> str:
+        return f"{to_model(model, tariff)['price_per_image_cents']:g} ¢"
+
+    parts = [
+        "# The models that ship",
+        "Written by `python -m tests.test_docs`. Prices are for one result of base size.",
+    ]
+    parts.append(model_table(catalog, price))
+    for model in catalog:
+        parts += [f"## {model.id}", model.description, parameter_table(model)]
+    return "\n\n".join(parts) + "\n"
+
+
+def test_every_model_is_described() -> None:
+    assert MODELS.read_text("utf-8") == models_document(), "run `python -m tests.test_docs`"
 
 
 def test_every_setting_is_in_the_readme() -> None:
@@ -72,4 +98,5 @@ def test_the_changelog_knows_the_version() -> None:
 
 
 if __name__ == "__main__":
+    MODELS.write_text(models_document(), "utf-8")
     README.write_text(GENERATED.sub(lambda _: settings_table(), README.read_text()))

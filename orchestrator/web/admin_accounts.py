@@ -16,9 +16,12 @@ from orchestrator.service import Service
 from orchestrator.store import Account, Key, KeyLimits, Scope
 from orchestrator.web.auth import require_admin
 from orchestrator.web.forms import Form, Name, PositiveUsd, Usd, micros, read_form
+from orchestrator.web.money_answers import AccountView, AccountViews, KeyView, KeyViews
+from orchestrator.web.operations import Value, describes
 from pricing.money import to_usd
 
 Id = Annotated[str, Field(min_length=1, max_length=100)]
+ACCOUNT = Value({"type": "string"}, "Only keys of this account.")
 
 
 class NewAccount(Form):
@@ -31,7 +34,7 @@ class PlanChange(Form):
     plan: Id
 
 
-class Limits(Form):
+class KeyTerms(Form):
     """What a key may do; whatever is not given is not limited."""
 
     scopes: Annotated[frozenset[Scope], Field(min_length=1)] = frozenset(Scope)
@@ -51,7 +54,7 @@ class Limits(Form):
         )
 
 
-class NewKey(Limits):
+class NewKey(KeyTerms):
     """A key of `account`, or of a new account on `plan` with `credit_usd`."""
 
     name: Name = "default"
@@ -81,29 +84,34 @@ class AdminAccounts:
             web.post("/admin/v1/keys/{id}/revoke", self.revoke),
         ]
 
+    @describes(answer=AccountViews)
     async def list(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         return web.json_response(
             {"accounts": [account_view(account) for account in await self._store.accounts()]}
         )
 
+    @describes(body=NewAccount, answer=AccountView, status=201)
     async def open(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         form = await read_form(request, NewAccount)
         account = await self._open(form.name, form.plan, form.credit_usd)
         return web.json_response(account_view(account), status=201)
 
+    @describes(body=PlanChange, answer=AccountView)
     async def change_plan(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         form = await read_form(request, PlanChange)
         account = await self._store.resolve_account(request.match_info["id"])
         return web.json_response(account_view(await self._accounts.change_plan(account.id, form.plan)))
 
+    @describes(query={"account": ACCOUNT}, answer=KeyViews)
     async def keys(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         keys = await self._store.list_keys(request.query.get("account"))
         return web.json_response({"keys": [key_view(key) for key in keys]})
 
+    @describes(body=NewKey, answer=KeyView, status=201)
     async def issue(self, request: web.Request) -> web.Response:
         """A key, with its secret this once."""
         require_admin(request, self._token)
@@ -118,20 +126,23 @@ class AdminAccounts:
         key, secret = await self._accounts.issue_key(account.id, form.name, limits)
         return web.json_response({**key_view(key), "key": secret}, status=201)
 
+    @describes(body=KeyTerms, answer=KeyView)
     async def limit(self, request: web.Request) -> web.Response:
         """Other limits in the place of all that the key has."""
         require_admin(request, self._token)
-        form = await read_form(request, Limits)
+        form = await read_form(request, KeyTerms)
         key = await self._store.get_key(request.match_info["id"])
         key = await self._store.limit_key(key.id, form.limits(self._service.catalog))
         return web.json_response(key_view(key))
 
+    @describes(answer=KeyView, status=201)
     async def rotate(self, request: web.Request) -> web.Response:
         """Another key with the same limits; the old one ends at once."""
         require_admin(request, self._token)
         key, secret = await self._accounts.rotate_key(request.match_info["id"])
         return web.json_response({**key_view(key), "key": secret}, status=201)
 
+    @describes(answer=KeyView)
     async def revoke(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         return web.json_response(

@@ -12,13 +12,26 @@ from orchestrator.reports import MarginBy, margin_view, margins, margins_csv
 from orchestrator.service import Service
 from orchestrator.web.auth import require_admin
 from orchestrator.web.billing import (
+    DAYS,
+    FORMAT,
+    TABLES,
     balance_view,
     csv_response,
     entry_view,
+    one_of,
     statement_response,
     statement_time,
 )
 from orchestrator.web.forms import Form, PositiveUsd, micros, read_form
+from orchestrator.web.money_answers import (
+    AccountWallet,
+    BooksAudit,
+    LedgerPage,
+    MarginReport,
+    StatementSummary,
+    WalletBalance,
+)
+from orchestrator.web.operations import CURSOR, LIMIT, describes
 from orchestrator.web.queries import choice, day, limit, wants_csv
 from pricing.costs import Costs
 from pricing.ledger import Balance
@@ -60,6 +73,7 @@ class AdminMoney:
             web.get("/admin/v1/audit", self.audit),
         ]
 
+    @describes(answer=AccountWallet)
     async def wallet(self, request: web.Request) -> web.Response:
         """What a wallet holds, and what of it is this month's allowance."""
         account_id = await self._account(request)
@@ -72,6 +86,7 @@ class AdminMoney:
             }
         )
 
+    @describes(query={"limit": LIMIT, "cursor": CURSOR}, answer=LedgerPage)
     async def ledger(self, request: web.Request) -> web.Response:
         account_id = await self._account(request)
         page = await self._store.ledger(account_id, limit(request), request.query.get("cursor"))
@@ -79,11 +94,13 @@ class AdminMoney:
             {"entries": [entry_view(entry) for entry in page.items], "next": page.cursor}
         )
 
+    @describes(query=DAYS | {"format": FORMAT}, answer=StatementSummary, media=TABLES)
     async def statement(self, request: web.Request) -> web.Response:
         account_id = await self._account(request)
         since, until = statement_time(request, self._service.clock())
         return await statement_response(request, await self._store.statement(account_id, since, until))
 
+    @describes(body=Amount, answer=AccountWallet)
     async def book(self, request: web.Request) -> web.Response:
         """A payment, a gift or a correction downwards."""
         account_id = await self._account(request)
@@ -94,6 +111,7 @@ class AdminMoney:
         balance = await verb(account_id, micros(form.usd), reference, self._service.clock())
         return web.json_response(_wallet_view(account_id, balance))
 
+    @describes(body=Refund, answer=WalletBalance)
     async def refund(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         form = await read_form(request, Refund)
@@ -103,6 +121,7 @@ class AdminMoney:
         )
         return web.json_response(balance_view(balance))
 
+    @describes(query=DAYS | {"by": one_of(MarginBy), "format": FORMAT}, answer=MarginReport, media=TABLES)
     async def margins(self, request: web.Request) -> web.Response:
         """What was earned and what it cost us, `by` model, day or device."""
         require_admin(request, self._token)
@@ -113,6 +132,7 @@ class AdminMoney:
             return csv_response(margins_csv(found, by), f"margins-by-{by}.csv")
         return web.json_response({"margins": [margin_view(margin, by) for margin in found]})
 
+    @describes(answer=BooksAudit)
     async def audit(self, request: web.Request) -> web.Response:
         """Every rule of the books that does not hold."""
         require_admin(request, self._token)

@@ -13,6 +13,8 @@ from orchestrator.service import Service
 from orchestrator.store import Key, Scope
 from orchestrator.web.auth import authenticate
 from orchestrator.web.forms import Form, PositiveUsd, micros, read_form
+from orchestrator.web.money_answers import BudgetAlert, BudgetAlerts, OutboxMessages, SigningSecret
+from orchestrator.web.operations import LIMIT, describes
 from orchestrator.web.queries import limit
 from orchestrator.webhooks import Secrets, view
 from pricing.alerts import Alert, Watched
@@ -21,7 +23,7 @@ from pricing.money import to_usd
 MAX_ALERTS = 50
 
 
-class Terms(Form):
+class AlertTerms(Form):
     """When an alert fires, and whom it tells."""
 
     threshold_usd: PositiveUsd
@@ -29,7 +31,7 @@ class Terms(Form):
     url: Annotated[str, Field(max_length=2000)] | None = None
 
 
-class NewAlert(Terms):
+class NewAlert(AlertTerms):
     watch: Watched
 
 
@@ -54,11 +56,13 @@ class Alerts:
             web.post("/api/v1/webhooks/secret/rotate", self.rotate_secret),
         ]
 
+    @describes(answer=BudgetAlerts)
     async def list(self, request: web.Request) -> web.Response:
         key = await self._enter(request)
         alerts = [alert_view(alert) for alert in await self._store.list_alerts(key.account.id)]
         return web.json_response({"alerts": alerts})
 
+    @describes(body=NewAlert, answer=BudgetAlert, status=201)
     async def add(self, request: web.Request) -> web.Response:
         key = await self._enter(request)
         terms = await read_form(request, NewAlert)
@@ -68,30 +72,35 @@ class Alerts:
         alert = await self._store.add_alert(key.account.id, terms.watch, threshold, url, self._clock())
         return web.json_response(alert_view(alert), status=201)
 
+    @describes(body=AlertTerms, answer=BudgetAlert)
     async def change(self, request: web.Request) -> web.Response:
         """Other terms; what is crossed by them fires anew."""
         key = await self._enter(request)
-        terms = await read_form(request, Terms)
+        terms = await read_form(request, AlertTerms)
         threshold, url = micros(terms.threshold_usd), self._checked(terms.url)
         id = request.match_info["id"]
         alert = await self._store.change_alert(key.account.id, id, threshold, url, self._clock())
         return web.json_response(alert_view(alert))
 
+    @describes(status=204)
     async def remove(self, request: web.Request) -> web.Response:
         key = await self._enter(request)
         await self._store.remove_alert(key.account.id, request.match_info["id"])
         return web.Response(status=204)
 
+    @describes(query={"limit": LIMIT}, answer=OutboxMessages)
     async def messages(self, request: web.Request) -> web.Response:
         """What was said of late, and whether it arrived."""
         key = await self._enter(request)
         found = await self._store.messages(key.account.id, limit(request))
         return web.json_response({"messages": [view(message) for message in found]})
 
+    @describes(answer=SigningSecret)
     async def secret(self, request: web.Request) -> web.Response:
         key = await self._enter(request)
         return web.json_response({"secret": (await self._secrets.of(key.account.id))[0]})
 
+    @describes(answer=SigningSecret)
     async def rotate_secret(self, request: web.Request) -> web.Response:
         """Another secret; for a day the old one signs too."""
         key = await self._enter(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
 
 from aiohttp import web
 
@@ -12,6 +13,8 @@ from orchestrator.reports import By, Total, total_view, totals, totals_csv
 from orchestrator.service import Service
 from orchestrator.store import Key, Scope, UsageRow
 from orchestrator.web.auth import authenticate
+from orchestrator.web.money_answers import LedgerPage, StatementSummary, UsageReport, WalletBalance
+from orchestrator.web.operations import CURSOR, LIMIT, Value, describes
 from orchestrator.web.queries import choice, day, limit, wants_csv
 from pricing.ledger import Balance, Entry, wallet
 from pricing.money import to_usd
@@ -19,6 +22,18 @@ from pricing.statement import Statement
 
 #: A statement names every entry: longer times are asked for in parts.
 MAX_STATEMENT = timedelta(days=366)
+#: Lists that may also be had as a table.
+TABLES = ("application/json", "text/csv")
+DAYS = {
+    "since": Value({"type": "string", "format": "date"}, "The first day (UTC)."),
+    "until": Value({"type": "string", "format": "date"}, "The first day that is left out."),
+}
+FORMAT = Value({"enum": ["json", "csv"], "default": "json"}, "`csv` gives a table.")
+
+
+def one_of(words: type[StrEnum]) -> Value:
+    """A value of the query that is one of some words."""
+    return Value({"enum": [word.value for word in words]}, "What to add up by.")
 
 
 class Billing:
@@ -36,11 +51,13 @@ class Billing:
             web.get("/api/v1/billing/usage", self.usage),
         ]
 
+    @describes(answer=WalletBalance)
     async def balance(self, request: web.Request) -> web.Response:
         key = await self._enter(request)
         await self._service.accounts.renew(key.account)
         return web.json_response(balance_view(await self._store.balance(key.account.id)))
 
+    @describes(query={"limit": LIMIT, "cursor": CURSOR}, answer=LedgerPage)
     async def ledger(self, request: web.Request) -> web.Response:
         """Entries, newest first, in pages."""
         key = await self._enter(request)
@@ -49,6 +66,7 @@ class Billing:
             {"entries": [entry_view(entry) for entry in page.items], "next": page.cursor}
         )
 
+    @describes(query=DAYS | {"format": FORMAT}, answer=StatementSummary, media=TABLES)
     async def statement(self, request: web.Request) -> web.Response:
         """What moved between two days (by default in this month); every entry of it as CSV."""
         key = await self._enter(request)
@@ -56,6 +74,7 @@ class Billing:
         found = await self._store.statement(key.account.id, since, until)
         return await statement_response(request, found)
 
+    @describes(query=DAYS | {"by": one_of(By), "format": FORMAT}, answer=UsageReport, media=TABLES)
     async def usage(self, request: web.Request) -> web.Response:
         """By day, key and model, or added up `by` one of them."""
         key = await self._enter(request)

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from orchestrator.jobs import JobRecord
 from orchestrator.service import GenerationRequest, Service
+from orchestrator.store import Scope
 from orchestrator.web.answers import Images, Quote
 from orchestrator.web.auth import authenticate
 from orchestrator.web.bodies import is_form, read_fields
@@ -77,7 +78,7 @@ class Generations:
     @describes(body=pixel_factory.GenerationBody, form=True, answer=Quote, tag="images")
     async def quote(self, request: web.Request) -> web.Response:
         """The price of a generation's body."""
-        await authenticate(request, self._service.store)
+        await authenticate(request, self._service.store, Scope.GENERATE, Scope.READ)
         _, asked = await self._generation(request)
         order = await self._service.quote(asked)
         body = {
@@ -110,6 +111,6 @@ class Generations:
         data = await self._delivery.items(record.outputs, urls=body.urls, encoding=body.encoding)
         if not body.urls:
             await self._service.count_sent(record)
-        answer = pixel_factory.to_response(record, self._service.catalog[record.job.model], body, data)
+        answer = pixel_factory.to_response(record, self._service.model_of(record.job), body, data)
         text = await asyncio.to_thread(json.dumps, answer)
         return web.Response(text=text, content_type="application/json", headers=job_headers(record))

@@ -79,7 +79,7 @@ class LivePictures:
         await stream.send(event["type"], event | {"b64_json": await encoded(data)})
 
     async def _show_results(self, stream: EventStream, record: JobRecord) -> None:
-        usage = pixel_factory.usage(record, self.service.catalog[record.job.model])
+        usage = pixel_factory.usage(record, self.service.model_of(record.job))
         items = await self.delivery.items(record.outputs, urls=False, encoding=self.body.encoding)
         created = {"created_at": int(self.service.clock().timestamp())}
         if record.simulated:

@@ -10,6 +10,8 @@ from pydantic import SecretStr
 from orchestrator.errors import InvalidRequest, NotAuthenticated, NotFound
 from orchestrator.service import Service
 from orchestrator.web.auth import DOOR
+from orchestrator.web.money_answers import PaymentReceipt
+from orchestrator.web.operations import Access, describes
 from pricing.payments import PaymentError, parse, verify
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ class Payments:
     def routes(self) -> list[web.RouteDef]:
         return [web.post("/payments/checkout", self.checkout)]
 
+    @describes(answer=PaymentReceipt, access=Access.NONE)
     async def checkout(self, request: web.Request) -> web.Response:
         """200 for everything that need not be sent again, booked or none of our business."""
         if self._secret is None:

@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 from orchestrator.catalog import load_model
 from tests.commands import command
 from tests.running import ROOT, Service, running
-from tests.unit.catalog.canvas import invert, node, save, sdxl, socket, workflow
+from tests.unit.catalog.canvas import image, invert, node, save, sdxl, socket, workflow
 
 PICTURE = ROOT / "tests" / "workflows" / "test-image"
 
@@ -261,7 +261,8 @@ def test_names_that_are_taken_stay_with_their_owners(tmp_path: Path) -> None:
 def test_unknown_nodes_are_named_with_where_they_come_from(tmp_path: Path) -> None:
     pack = {"cnr_id": "comfyui-kjnodes", "ver": "1.2.3"}
     odd = invert(1, 1, properties=pack) | {"type": "OddNode"}
-    graph = workflow(odd, save(2, 1), links=[[1, 1, 0, 2, 0, "IMAGE"]])
+    links = [[1, 3, 0, 1, 0, "IMAGE"], [2, 1, 0, 2, 0, "IMAGE"]]
+    graph = workflow(image(3), odd, save(2, 2), links=links)
     done = command("models", "import", put(tmp_path, graph), "--id", "odd", "--into", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert (

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 import pytest
 
+from orchestrator.web.dialects import pixelapi_answers as answers
 from tests.films import film
 from tests.integration.callers import new_key, set_back, until
 from tests.pictures import base64_png, size_of
@@ -21,7 +22,9 @@ SDXL = {"model": "sdxl", "prompt": "a cat", "width": 512, "height": 512}
 async def submit(http: aiohttp.ClientSession, **fields: Any) -> dict[str, Any]:
     async with http.post(GENERATE, json=fields) as response:
         assert response.status == 200, await response.text()
-        return dict(await response.json())
+        body = dict(await response.json())
+    answers.GenerationSubmitted.model_validate(body, strict=True)
+    return body
 
 
 async def params(http: aiohttp.ClientSession, generation_id: str) -> dict[str, Any]:
@@ -108,7 +111,9 @@ async def test_balance_and_usage(offering: Service) -> None:
         await until(http, f"/v1/image/{first['generation_id']}", "completed")
         await until(http, f"/v1/image/{second['generation_id']}", "completed")
         async with http.get("/v1/account/usage?limit=20") as response:
-            generations = (await response.json())["generations"]
+            history = await response.json()
+        answers.GenerationHistory.model_validate(history, strict=True)
+        generations = history["generations"]
         shown = [(one["id"], one["prompt"], one["model"], one["status"]) for one in generations]
         assert shown == [
             (second["generation_id"], "a dog", "flux-schnell", "completed"),
@@ -138,6 +143,7 @@ async def test_a_file_can_be_had_for_a_day(offering: Service) -> None:
         made = await submit(http, **SDXL)
         path, job = f"/v1/image/{made['generation_id']}", f"job_{made['generation_id'].replace('-', '')}"
         body = await until(http, path, "completed")
+        answers.Generation.model_validate(body, strict=True)
         (seconds,) = parse_qs(urlsplit(body["output_url"]).query)["X-Amz-Expires"]
         assert 86_000 < int(seconds) <= 86_400
         assert body["created_at"].endswith("Z")

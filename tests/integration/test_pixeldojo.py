@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from orchestrator.web.dialects import pixeldojo_answers as answers
 from tests.integration.callers import new_key, set_back, until
 from tests.integration.receiver import receiving
 from tests.pictures import base64_png, size_of
@@ -25,7 +26,9 @@ async def run(http: aiohttp.ClientSession, model: str, **fields: Any) -> dict[st
     async with http.post(path(model), json=fields) as response:
         assert response.status == 200, await response.text()
         assert response.headers["X-PixelFactory-Job"]
-        return dict(await response.json())
+        body = dict(await response.json())
+    answers.RunSubmitted.model_validate(body, strict=True)
+    return body
 
 
 async def get(http: aiohttp.ClientSession, address: str) -> Any:
@@ -113,7 +116,7 @@ async def test_a_webhook_that_fails_is_told_and_can_be_sent_again(offering: Serv
         job = f"/api/v1/jobs/{made['jobId']}"
         await receiver.next()
         async with http.post(f"{job}/webhook") as response:
-            assert response.status == 200
+            answers.WebhookReplay.model_validate(await response.json(), strict=True)
         delivery = await receiver.next()
         assert delivery.data["jobId"] == made["jobId"]
         assert delivery.data["output"]["images"]
@@ -180,6 +183,7 @@ async def test_a_model_says_what_it_takes(offering: Service) -> None:
     async with offering.client() as anybody:
         one = await get(anybody, "/api/v1/models/flux-2-lora")
         schema = await get(anybody, "/api/v1/models/flux-2-lora/schema")
+        answers.RunSchema.model_validate(schema, strict=True)
         assert schema["schema"] == one["requestSchema"]
         assert {"prompt", "aspect_ratio", "reference_images", "lora_weights", "webhook_url", "seed"} <= set(
             one["parameters"]
@@ -192,6 +196,8 @@ async def test_llms_txt_is_made_of_live_data(offering: Service) -> None:
     async with offering.client() as anybody, anybody.get("/llms.txt") as response:
         text = await response.text()
         listed = await get(anybody, "/api/v1/models")
+        described = await get(anybody, "/api/openapi")
+    assert "/api/v1/models/{id}/run" in described["paths"]
     assert response.content_type == "text/plain"
     assert f"**Base URL:** `{offering.url}/api/v1`" in text
     assert all(f"(`{model['apiId']}`)" in text for model in listed["data"])

@@ -9,6 +9,7 @@ from aiohttp import web
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Job, JobRecord
 from orchestrator.service import Service
+from orchestrator.store import Scope
 from orchestrator.web.auth import authenticate
 from orchestrator.web.bodies import is_form, read_fields
 from orchestrator.web.delivery import Delivery
@@ -52,7 +53,7 @@ class PixelApi:
         body = parse(pixelapi.GenerateBody, fields, form=False)
         asked = pixelapi.to_request(body, catalog, idempotency_key=idempotency_key(request))
         record = await self._service.submit(key, asked)
-        answer = pixelapi.to_submitted(record.job, catalog[record.job.model], self._unit)
+        answer = pixelapi.to_submitted(record.job, self._service.model_of(record.job), self._unit)
         return web.json_response(answer, headers=job_headers(record))
 
     @describes(answer=answers.Generation, tag="pixelapi")
@@ -66,7 +67,7 @@ class PixelApi:
     @describes(answer=answers.CreditBalance, tag="pixelapi")
     async def balance(self, request: web.Request) -> web.Response:
         """What is left of the account's credits."""
-        key = await authenticate(request, self._service.store)
+        key = await authenticate(request, self._service.store, Scope.BILLING)
         have = await self._service.accounts.balance(key.account)
         return web.json_response(
             {

@@ -39,6 +39,7 @@ Picture = str
 class RunBody(Body):
     """`POST /api/v1/models/{apiId}/run`. Other fields are parameters of the model's manifest."""
 
+    prompt: str | None = Field(None, description="What the result should show.")
     aspect_ratio: str | None = Field(None, description="Shape of the result, such as 16:9.")
     resolution: str | None = Field(None, description="Size of the result, such as 720p, 1K or 0.5 MP.")
     duration: int | float | None = Field(None, description="Length of the video in seconds.")

@@ -47,6 +47,7 @@ class PixelDojo:
             web.get("/api/v1/models/{id}/schema", self.schema),
             web.post("/api/v1/jobs/{id}/webhook", self.replay),
             web.get("/llms.txt", self.text),
+            web.get("/api/openapi", self.openapi),
         ]
 
     @describes(body=pixeldojo.RunBody, answer=answers.RunSubmitted, job=True, tag="pixeldojo")
@@ -88,6 +89,11 @@ class PixelDojo:
         service = self._service
         text = pixeldojo_text.describe(service.catalog, service.prices_now, self._url(request))
         return web.Response(text=text, content_type="text/plain", charset="utf-8")
+
+    @describes(access=Access.NONE, status=302, tag="pixeldojo")
+    async def openapi(self, request: web.Request) -> web.Response:
+        """The OpenAPI document, under the address that PixelDojo has for it."""
+        return web.Response(status=302, headers={"Location": "/openapi.json"})
 
     def _check_receiver(self, url: str | None) -> None:
         allow = self._surroundings.allow_private

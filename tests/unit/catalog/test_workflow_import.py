@@ -291,13 +291,14 @@ def test_a_link_to_nothing_is_no_input(link: list[Any]) -> None:
     assert [problem.code for problem in result.problems] == ["required_input_missing"]
 
 
-def test_a_cycle_is_told_as_a_problem() -> None:
+def test_nodes_that_wait_for_one_another_are_no_model() -> None:
     data = api(
         a=("ImageInvert", "", {"image": ["b", 0]}),
         b=("ImageInvert", "", {"image": ["a", 0]}),
         save=("SaveImage", "", {"images": ["a", 0], "filename_prefix": "x"}),
     )
-    assert [problem.code for problem in imported(data).problems] == ["dependency_cycle"]
+    with pytest.raises(BadWorkflow, match="depend on each other: a -> b -> a"):
+        imported(data)
 
 
 def test_a_path_that_leaves_its_folder_is_no_weight() -> None:

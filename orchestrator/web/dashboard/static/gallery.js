@@ -38,6 +38,7 @@ export class Gallery {
   // A job that was just accepted.
   add(job) {
     this.#place(job, this.#make(job), true);
+    this.list.firstElementChild.scrollIntoView({ block: "nearest" });
     this.live.follow(job.jobId);
     this.#noteEmpty();
   }

@@ -1,0 +1,94 @@
+"""PixelAPI and PixelDojo on a real ComfyUI on the CPU: submit, poll, download, be told.
+
+The models are those of tests/workflows, which need no weights, under names of the documents.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.comfyui.real_server import RealServer, installation
+from tests.films import film
+from tests.integration.callers import new_key, until
+from tests.integration.receiver import receiving
+from tests.pictures import size_of
+from tests.running import ROOT, Service, running
+
+INSTALL = installation()
+pytestmark = [
+    pytest.mark.comfyui,
+    pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
+    pytest.mark.xdist_group("dialects-real"),
+    pytest.mark.timeout(300),
+]
+NAMES = {"test-image": '"sdxl", "flux-1.1-pro"', "test-video": '"cogvideo-2b", "wan-2.6-flash"'}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    assert INSTALL is not None
+    server = RealServer(INSTALL, tmp_path_factory.mktemp("comfyui"))
+    server.start()
+    environment = {
+        "PIXELFACTORY_WORKFLOWS_DIR": str(named_models(tmp_path_factory.mktemp("models"))),
+        "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
+    }
+    try:
+        data = tmp_path_factory.mktemp("service")
+        with running(Service(data, ("--instances", server.url), environment)) as started:
+            yield started
+    finally:
+        server.kill()
+
+
+def named_models(directory: Path) -> Path:
+    for id, names in NAMES.items():
+        shutil.copytree(ROOT / "tests" / "workflows" / id, directory / id)
+        manifest = directory / id / "model.toml"
+        text = manifest.read_text()
+        manifest.write_text(text.replace("max_resolution =", f"aliases = [{names}]\nmax_resolution ="))
+    return directory
+
+
+async def download(url: str) -> bytes:
+    async with aiohttp.ClientSession() as http, http.get(url) as response:
+        assert response.status == 200
+        return await response.read()
+
+
+async def test_pixelapi(service: Service) -> None:
+    async with service.client(new_key(service, "1.00")) as http:
+        asked = {"model": "sdxl", "prompt": "a cat", "width": 768, "height": 512, "seed": 7}
+        async with http.post("/v1/image/generate", json=asked) as response:
+            picture = await response.json()
+            assert "X-PixelFactory-Simulated" not in response.headers
+        async with http.post(
+            "/v1/image/generate", json={"model": "cogvideo-2b", "prompt": "waves"}
+        ) as response:
+            video = await response.json()
+        seen = await until(http, f"/v1/image/{picture['generation_id']}", "completed")
+        assert size_of(await download(seen["output_url"])) == (768, 512)
+        seen = await until(http, f"/v1/image/{video['generation_id']}", "completed")
+        assert film(await download(seen["output_url"])).frames == 17
+        async with http.get("/v1/account/balance") as response:
+            assert response.status == 200, await response.text()
+            assert (await response.json())["credits_remaining"] == 1000 - 1 - 25
+
+
+async def test_pixeldojo(service: Service) -> None:
+    async with receiving() as receiver, service.client(new_key(service, "1.00")) as http:
+        asked = {"prompt": "a sunset", "aspect_ratio": "4:3", "resolution": "0.5 MP", "n": 2}
+        body = {**asked, "webhook_url": receiver.url}
+        async with http.post("/api/v1/models/flux-1.1-pro/run", json=body) as response:
+            made = await response.json()
+        assert (made["creditCost"], made["creditsRemaining"]) == (2, 98)
+        told = (await receiver.next(60)).data
+        assert (told["jobId"], told["status"], told["simulated"]) == (made["jobId"], "completed", False)
+        assert [size_of(await download(url)) for url in told["output"]["images"]] == [(832, 624)] * 2
+        seen = await until(http, f"/api/v1/jobs/{made['jobId']}", "completed")
+        assert [asset["contentType"] for asset in seen["assets"]] == ["image/png"] * 2

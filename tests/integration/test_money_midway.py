@@ -1,0 +1,121 @@
+"""What changes while a job runs changes nothing about what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from pricing.tariff import SHIPPED
+from tests.running import Service, running
+
+PATH = "/api/v1/images/generations"
+FILM = {"model": "wan2.1-t2v-fast", "prompt": "waves", "num_frames": 162, "response_format": "url"}
+ASYNC = {"Prefer": "respond-async"}
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose one card takes a second or two for a film; its price lists are ours to change."""
+    directory = tmp_path_factory.mktemp("midway")
+    shutil.copytree(str(SHIPPED), directory / "tariffs")
+    environment = {
+        "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.1",
+        "PIXELFACTORY_TARIFFS_DIR": str(directory / "tariffs"),
+    }
+    with running(Service(directory / "data", ("--simulate", "1"), environment)) as started:
+        yield started
+
+
+async def submit(http: aiohttp.ClientSession) -> str:
+    async with http.post(PATH, json=FILM, headers=ASYNC) as response:
+        assert response.status == 202, await response.text()
+        return str((await response.json())["jobId"])
+
+
+async def until(http: aiohttp.ClientSession, job: str, status: str) -> dict[str, Any]:
+    async with asyncio.timeout(60):
+        while True:
+            async with http.get(f"/api/v1/jobs/{job}") as response:
+                view = dict(await response.json())
+            if view["status"] == status:
+                return view
+            assert view["status"] in ("pending", "processing")
+            await asyncio.sleep(0.02)
+
+
+async def wallet(http: aiohttp.ClientSession) -> tuple[float, float]:
+    """Balance, held."""
+    async with http.get("/api/v1/billing/balance") as response:
+        body = await response.json()
+    return body["balance_usd"], body["held_usd"]
+
+
+async def test_a_key_that_is_revoked_has_its_job_finished_and_charged(slow: Service) -> None:
+    made = slow.run("keys", "create", "--credit", "1")
+    other = slow.run("keys", "create", "--account", made["account"])["key"]
+    async with slow.client(made["key"]) as http, slow.client(other) as owner:
+        job = await submit(http)
+        await until(http, job, "processing")
+        slow.run("keys", "revoke", made["id"])
+        async with http.get(f"/api/v1/jobs/{job}") as response:
+            assert response.status == 401
+        assert (await until(owner, job, "completed"))["costUsd"] == 0.01
+        assert await wallet(owner) == (0.99, 0.0)
+
+
+async def test_another_plan_takes_its_allowance_and_leaves_the_hold(slow: Service) -> None:
+    made = slow.run("keys", "create", "--plan", "starter")
+    async with slow.client(made["key"]) as http:
+        job = await submit(http)
+        await until(http, job, "processing")
+        assert await wallet(http) == (1.5, 0.01)
+        slow.run("keys", "plan", made["id"], "standard")
+        assert await wallet(http) == (0.01, 0.01)  # the allowance is gone, what is held is not
+        await until(http, job, "completed")
+        assert await wallet(http) == (0.0, 0.0)
+
+
+async def test_another_price_is_for_later_jobs(slow: Service) -> None:
+    tariffs = Path(slow.environment["PIXELFACTORY_TARIFFS_DIR"])
+    async with slow.client(slow.key("1.00")) as http:
+        job = await submit(http)
+        await until(http, job, "processing")
+        slow.kill()
+        now = (tariffs / "pixel-factory.toml").read_text()
+        today = datetime.now(UTC).date()
+        dearer = now.replace("effective = 2025-01-01", f"effective = {today}").replace(
+            '"wan2.1-t2v-fast" = "0.0050"', '"wan2.1-t2v-fast" = "0.0500"'
+        )
+        assert dearer.count(str(today)) == dearer.count('"0.0500"') == 1
+        (tariffs / "pixel-factory-dearer.toml").write_text(dearer)
+        slow.start()
+        assert (await until(http, job, "completed"))["costUsd"] == 0.01
+        assert await wallet(http) == (0.99, 0.0)
+        async with http.post("/api/v1/quote", json=FILM) as response:
+            assert (await response.json())["cost_usd"] == 0.1
+        await until(http, await submit(http), "completed")
+        assert await wallet(http) == (0.89, 0.0)
+
+
+async def test_a_model_that_a_coming_price_list_lacks_is_not_offered(tmp_path: Path) -> None:
+    """From now on, and not from the day on which that list takes over."""
+    shutil.copytree(str(SHIPPED), tmp_path / "tariffs")
+    now = (tmp_path / "tariffs" / "pixel-factory.toml").read_text()
+    later = now.replace("effective = 2025-01-01", "effective = 2099-01-01").replace(
+        '"sdxl-1.0" =', '"sdxl" ='
+    )
+    (tmp_path / "tariffs" / "later.toml").write_text(later)
+    environment = {"PIXELFACTORY_TARIFFS_DIR": str(tmp_path / "tariffs")}
+    with running(Service(tmp_path / "data", ("--simulate", "1"), environment)) as lacking:
+        async with lacking.client(lacking.key("1.00")) as http:
+            for model, status in (("sdxl-1.0", 400), ("flux-1-schnell", 200)):
+                async with http.post("/api/v1/quote", json={"model": model, "prompt": "a"}) as response:
+                    assert response.status == status
+        assert "price class 'sdxl-1.0' is not in tariff pixel-factory of 2099-01-01" in lacking.log

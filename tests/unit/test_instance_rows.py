@@ -1,0 +1,106 @@
+"""What is shown of an instance with a GPU, which few machines that run tests have."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from comfy_instances.fleet import InstanceInfo, InstanceState
+from comfy_instances.gpus import GpuReading
+from orchestrator.catalog import Catalog
+from orchestrator.dispatcher import Active
+from orchestrator.jobs import Attempt, Job, Shard
+from orchestrator.web.instance_rows import GpuReadings, Row, view
+from orchestrator.web.metrics.fleet import instances, jobs
+from tests.running import ROOT
+from tests.scrape import Scrape
+
+WORKFLOWS = ROOT / "tests" / "workflows"
+MODEL = Catalog.load(WORKFLOWS)["test-image"]
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+READING = GpuReading(utilisation=0.97, temperature=64, power=412.5, memory_used=48_000_000_000)
+INFO = InstanceInfo(
+    id="gpu-0",
+    url="http://127.0.0.1:1",
+    state=InstanceState.READY,
+    simulated=False,
+    device="NVIDIA RTX PRO 6000",
+    adopted=False,
+    vram_total=96_000_000_000,
+    vram_free=60_000_000_000,
+    restarts=3,
+    profile="blackwell-96gb",
+    pci_id="00000000:01:00.0",
+)
+
+
+def active(job_id: str, index: int, seconds: float | None) -> Active:
+    """A shard, given to the instance so many seconds ago; None: it waits for one."""
+    job = Job(
+        id=job_id, account_id="acct", key_id="key", model=MODEL.id, params={}, price=5000, created_at=NOW
+    )
+    shard = Shard(id=f"{job_id}-{index}", job_id=job_id, index=index, params={})
+    if seconds is None:
+        return Active(job=job, shard=shard, model=MODEL)
+    begun = NOW - timedelta(seconds=seconds)
+    attempt = Attempt(prompt_id="p", shard_id=shard.id, number=2, instance_id="gpu-0", started_at=begun)
+    return Active(job=job, shard=shard, model=MODEL, attempt=attempt)
+
+
+def row(gpu: GpuReading | None = READING) -> Row:
+    assigned = (active("job_a", 0, 7.5), active("job_a", 1, 2.0))
+    return Row(info=INFO, held=("flux-1-dev", "sdxl-1.0"), assigned=assigned, busy=0.5, gpu=gpu)
+
+
+def test_the_driver_is_believed_before_the_instance() -> None:
+    assert row().vram_used == 48_000_000_000
+    assert row(gpu=None).vram_used == 36_000_000_000
+
+
+def test_the_view_of_a_gpu() -> None:
+    shown = view(row(), NOW)
+    assert (shown["utilisation"], shown["temperature"], shown["power"]) == (0.97, 64, 412.5)
+    assert (shown["profile"], shown["restarts"]) == ("blackwell-96gb", 3)
+    assert shown["models_held"] == ["flux-1-dev", "sdxl-1.0"]
+    assert [(shard["state"], shard["age_seconds"], shard["attempt"]) for shard in shown["shards"]] == [
+        ("running", 7.5, 2),
+        ("waiting", 2.0, 2),
+    ]
+
+
+def test_the_metrics_of_a_gpu() -> None:
+    found = Scrape({family.name: family for family in instances([row()])})
+    for name, value in (
+        ("pixelfactory_gpu_utilisation_ratio", 0.97),
+        ("pixelfactory_gpu_temperature_celsius", 64),
+        ("pixelfactory_gpu_power_watts", 412.5),
+        ("pixelfactory_instance_vram_used_bytes", 48_000_000_000),
+        ("pixelfactory_instance_shards", 2),
+        ("pixelfactory_instance_models_held", 2),
+        ("pixelfactory_instance_restarts_total", 3),
+    ):
+        assert found.value(name, instance_id="gpu-0") == value, name
+
+
+def test_a_job_with_many_shards_is_one_job_and_held_once() -> None:
+    shards = [active("job_a", 0, 1.0), active("job_a", 1, None), active("job_b", 0, None)]
+    found = Scrape({family.name: family for family in jobs(shards)})
+    assert found.value("pixelfactory_jobs_unfinished", status="running") == 1
+    assert found.value("pixelfactory_jobs_unfinished", status="queued") == 1
+    assert found.value("pixelfactory_held_usd") == 0.01
+
+
+async def test_cards_are_read_at_most_once_a_second() -> None:
+    asked: list[str] = []
+
+    def read(pci_id: str) -> GpuReading | None:
+        asked.append(pci_id)
+        return READING if pci_id == INFO.pci_id else None
+
+    readings = GpuReadings(read)
+    assert readings.of(INFO.pci_id) is None
+    for _ in range(5):
+        await readings.refresh([str(INFO.pci_id), "elsewhere"])
+    assert asked == [INFO.pci_id, "elsewhere"]
+    assert readings.of(INFO.pci_id) == READING
+    assert readings.of("elsewhere") is None
+    assert readings.of(None) is None

@@ -23,6 +23,8 @@ from comfy_instances.stats import SystemStats, parse_stats
 
 T = TypeVar("T")
 _CHUNK = 2**20
+#: Previews, however the server was started: one small product per step, and no weights.
+EXTRA_DATA = {"preview_method": "latent2rgb"}
 
 
 class Client:
@@ -49,7 +51,7 @@ class Client:
     async def submit(self, graph: Graph, prompt_id: str, client_id: str) -> dict[str, Any]:
         """Queue a prompt. Returns the findings by node id of an answer that accepts a part of the graph:
         not empty means that the rest will be skipped. Raises BadGraph where all of it is refused."""
-        body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
+        body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id, "extra_data": EXTRA_DATA}
         try:
             data = json.dumps(body, allow_nan=False).encode()
         except (TypeError, ValueError) as error:

@@ -35,6 +35,8 @@ class Kit:
     #: Names of the files that it has; None where that is not known.
     files: Container[str] | None = None
     simulated: bool = False
+    #: Name of its GPU profile, by which manifests estimate times; None where that is not known.
+    profile: str | None = None
 
     def served(self, models: Iterable[Model]) -> frozenset[str] | None:
         """Ids of those that it can serve; None for all, where nothing is known of it."""
@@ -72,7 +74,8 @@ class Kits:
         if info is None or facts is None:
             return Kit(None)
         files: Container[str] = AnyFile() if info.simulated else frozenset(_offered(facts))
-        return Kit(facts, self._dtypes.get(info.profile or "", ()), files, info.simulated)
+        dtypes = self._dtypes.get(info.profile or "", ())
+        return Kit(facts, dtypes, files, info.simulated, info.profile)
 
 
 class Offers:

@@ -149,7 +149,7 @@ class Dispatcher:
         waiting = [shard for shard in record.shards if shard.status is ShardStatus.WAITING]
         fresh = [shard for shard in waiting if shard.id not in self._active]
         try:
-            model = self._live.catalog[record.job.model]
+            model = self._live.last(record.job.model)
         except ServiceError as gone:
             self._spawn(self._fail(record.job.id, JobError(code=gone.code, message=gone.message)))
             return

@@ -44,7 +44,7 @@ class LiveCatalog:
         self._tell_refused(())
 
     def last(self, id: str) -> Model:
-        """The model, also after it was withdrawn: what it has made is spoken of for longer than it is offered.
+        """The model, also after it was withdrawn: its results are asked for longer than it is offered.
         Raises InvalidRequest (`model_not_found`) where this process has never known it."""
         return self._withdrawn[id] if id in self._withdrawn else self.catalog[id]
 

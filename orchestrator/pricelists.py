@@ -9,6 +9,7 @@ from orchestrator.settings import Settings, SettingsError
 from pricing.book import TariffBook
 from pricing.costs import Costs
 from pricing.plans import Plans
+from pricing.rates import TariffError
 from pricing.tariff import DEFAULT, SHIPPED
 
 
@@ -31,7 +32,11 @@ def load_book(settings: Settings) -> TariffBook:
 def check_priced(model: Model, book: TariffBook, today: date) -> None:
     """Raises CatalogError where our price list, of today or to come, has no price for the model."""
     coming = [one for one in book.tariffs if one.id == DEFAULT and one.effective > today]
-    for tariff in (book.at(DEFAULT, today), *coming):
+    try:
+        current = book.at(DEFAULT, today)
+    except TariffError as error:
+        raise CatalogError(str(error), file=model.id, where="price_class") from error
+    for tariff in (current, *coming):
         if model.price_class not in tariff:
             reason = f"price class {model.price_class!r} is not in tariff {tariff.id} of {tariff.effective}"
             raise CatalogError(reason, file=model.id, where="price_class")

@@ -40,7 +40,7 @@ class Recovery:
         return await self.store.get_job(record.job.id)
 
     async def _follow(self, record: JobRecord, shard: Shard, attempt: Attempt) -> None:
-        model = self.live.catalog[record.job.model]
+        model = self.live.last(record.job.model)
         async with asyncio.timeout(RECOVERY_SECONDS):
             await _until_reachable(self.runner.fleet, attempt.instance_id)
         if not await self.runner.resume(Run(attempt=attempt, job=record.job, shard=shard, model=model)):

@@ -91,7 +91,9 @@ class Runner:
 
     def patience(self, run: Run) -> float:
         """Seconds that a run may go without a sign of progress: many times what its model needs in all."""
-        seconds = run.model.run_seconds(run.shard.params) + run.model.manifest.resources.load_seconds
+        profile = self.kits.of(run.attempt.instance_id).profile
+        load = run.model.manifest.estimate_for(profile).load_seconds
+        seconds = run.model.run_seconds(run.shard.params, profile) + load
         return max(self.stall_seconds, PATIENCE_FACTOR * seconds)
 
     async def resume(self, run: Run) -> JobRecord | None:

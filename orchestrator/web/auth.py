@@ -14,6 +14,8 @@ from orchestrator.keys import digest, matches
 from orchestrator.store import Key, Scope, Store
 from orchestrator.web.limits import RateLimits
 
+__all__ = ["DOOR", "Door", "Scope", "authenticate", "bearer", "require_admin"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Door:

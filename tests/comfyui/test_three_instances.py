@@ -160,21 +160,24 @@ async def until_it_lost(service: Service, instance_id: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def bad_day(service: Service) -> None:
-    """One is stopped, one is killed, and one is restarted by the operator, each with work under way."""
-    stopped = await until_it_works(service, "cpu-1")
-    stopped.send_signal(signal.SIGSTOP)
-    (await until_it_works(service, "cpu-0")).kill()
-    await until_ready(service, "cpu-0", restarts=1)
-    await until_it_works(service, "cpu-2")
-    await asyncio.to_thread(restart, service, "cpu-2")
-    await until_ready(service, "cpu-2", restarts=1)
-    # What the stopped one had is given up and runs elsewhere; then it wakes and finds nobody waiting for it.
-    await until(service, "cpu-1", lambda row: row["state"] == "down")
-    await until_it_lost(service, "cpu-1")
-    stopped.send_signal(signal.SIGCONT)
-    await until_ready(service, "cpu-1")
-    await until_it_works(service, "cpu-1")
+async def stop_for_a_while(service: Service, instance_id: str) -> None:
+    """What it had is given up and runs elsewhere; then it wakes and finds nobody waiting for it."""
+    process = await until_it_works(service, instance_id)
+    process.send_signal(signal.SIGSTOP)
+    await until(service, instance_id, lambda row: row["state"] == "down")
+    await until_it_lost(service, instance_id)
+    process.send_signal(signal.SIGCONT)
+    await until_ready(service, instance_id)
+    await until_it_works(service, instance_id)
+
+
+async def kill_one_and_restart_another(service: Service, one: str, another: str) -> None:
+    """The second only when the first is back, so that there is always one that works."""
+    (await until_it_works(service, one)).kill()
+    await until_ready(service, one, restarts=1)
+    await until_it_works(service, another)
+    await asyncio.to_thread(restart, service, another)
+    await until_ready(service, another, restarts=1)
 
 
 async def test_nothing_is_lost_and_everything_is_charged_once(service: Service) -> None:
@@ -183,7 +186,9 @@ async def test_nothing_is_lost_and_everything_is_charged_once(service: Service) 
     async with service.client(service.key(f"{CREDIT:.2f}")) as http:
         crowd = Crowd(http)
         async with callers(crowd):
-            await bad_day(service)
+            await asyncio.gather(
+                stop_for_a_while(service, "cpu-1"), kill_one_and_restart_another(service, "cpu-0", "cpu-2")
+            )
         jobs = crowd.done
         assert len(jobs) >= 5 * len(MIX)
         assert {view["status"] for view in jobs.values()} == {"completed"}

@@ -9,8 +9,7 @@ from aiohttp import web
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Job, JobRecord
 from orchestrator.service import Service
-from orchestrator.store import Scope
-from orchestrator.web.auth import authenticate
+from orchestrator.web.auth import Scope, authenticate
 from orchestrator.web.bodies import is_form, read_fields
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import pixelapi

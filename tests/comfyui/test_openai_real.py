@@ -1,0 +1,69 @@
+"""OpenAI's API on a real ComfyUI on the CPU: a sampler's own previews, edits and videos."""
+
+from __future__ import annotations
+
+import base64
+
+import openai
+import pytest
+from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent
+
+from tests.comfyui.test_service_real import (  # noqa: F401 - fixtures
+    client,
+    comfyui,
+    key,
+    pytestmark,
+    service,
+)
+from tests.films import Film, film
+from tests.pictures import png, size_of
+
+pytestmark = [*pytestmark, pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")]
+
+
+async def test_the_samplers_own_previews(client: openai.AsyncOpenAI) -> None:  # noqa: F811
+    stream = await client.images.generate(
+        model="sd-1.5", prompt="a cat", size="256x256", stream=True, partial_images=2, extra_body={"steps": 8}
+    )
+    events = [event async for event in stream]
+    kinds = [ImageGenPartialImageEvent, ImageGenPartialImageEvent, ImageGenCompletedEvent]
+    assert [type(event) for event in events] == kinds
+    assert "simulated" not in events[-1].model_dump()
+    pictures = [base64.b64decode(event.b64_json) for event in events]
+    assert len(set(pictures)) == 3
+    assert size_of(pictures[-1]) == (256, 256)
+
+
+async def test_a_picture_out_of_a_picture(client: openai.AsyncOpenAI) -> None:  # noqa: F811
+    made = await client.images.edit(model="test-upscale", image=png(64, 48), prompt="", output_format="webp")
+    assert made.data
+    data = base64.b64decode(str(made.data[0].b64_json))
+    assert (data[:4], size_of(data)) == (b"RIFF", (256, 192))
+
+
+async def test_a_video_and_its_remix(client: openai.AsyncOpenAI) -> None:  # noqa: F811
+    made = await client.videos.create_and_poll(
+        model="test-video",
+        prompt="waves",
+        seconds="4",
+        size="256x256",  # type: ignore[arg-type]
+        poll_interval_ms=100,
+    )
+    assert (made.status, made.seconds, made.progress) == ("completed", "4", 100)
+    content = await client.videos.download_content(made.id)
+    assert film(content.content) == Film(256, 256, 65, 16.0, "h264")
+    still = await client.videos.download_content(made.id, variant="thumbnail")
+    assert size_of(still.content) == (256, 256)
+    remix = await client.videos.remix(made.id, prompt="a storm")
+    assert (await client.videos.poll(remix.id, poll_interval_ms=100)).status == "completed"
+
+
+async def test_a_video_begins_with_a_picture(client: openai.AsyncOpenAI) -> None:  # noqa: F811
+    made = await client.videos.create_and_poll(
+        model="test-i2v",
+        prompt="zoom in",
+        input_reference=("start.png", png(256, 256), "image/png"),
+        poll_interval_ms=100,
+    )
+    assert made.status == "completed"
+    assert film((await client.videos.download_content(made.id)).content).frames == 17

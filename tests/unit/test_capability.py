@@ -1,0 +1,119 @@
+"""What an instance has decides which models it is given, and with which files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from comfy_instances.fleet import InstanceInfo, InstanceState
+from orchestrator.capability import Kit, Kits, Offers
+from orchestrator.live_catalog import LiveCatalog
+from tests.unit.catalog.drafts import FACTS, node, parse, saving, write
+from tests.unit.weights.weight_files import weight
+
+DTYPES = {"ada": ("fp8", "bf16")}
+INFO = InstanceInfo(
+    id="gpu-0",
+    url="http://127.0.0.1:1",
+    state=InstanceState.READY,
+    simulated=False,
+    device="a card",
+    adopted=False,
+    profile="ada",
+)
+LOADER = saving(unet=node("UNETLoader", unet_name="{{ weights.unet }}", weight_dtype="default"))
+# The loader has no part in the picture, so something must ask for it.
+LOADER["keep"] = node("PreviewAny", source=["unet", 0])
+WEIGHTS = [
+    weight(path=f"diffusion_models/{name}.safetensors", dtype=dtype).model_dump(mode="json")
+    for name, dtype in (("wide", "bf16"), ("narrow", "fp8"))
+]
+
+
+class Rack:
+    """The part of a fleet that says what its instances are and have."""
+
+    def __init__(self, info: InstanceInfo, facts: Mapping[str, Any] | None) -> None:
+        self.info = info
+        self.facts = facts
+
+    def instances(self) -> list[InstanceInfo]:
+        return [self.info]
+
+    def node_facts(self, instance_id: str) -> Mapping[str, Any] | None:
+        return self.facts
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        raise AssertionError(f"nobody asked for {name}")
+
+
+def facts(*files: str) -> dict[str, Any]:
+    """The facts of an instance whose loader offers these files."""
+    entry = dict(FACTS["UNETLoader"])
+    inputs = dict(entry["input"]["required"])
+    inputs["unet_name"] = [list(files)]
+    return {**FACTS, "UNETLoader": entry | {"input": {**entry["input"], "required": inputs}}}
+
+
+def chosen(kit: Kit) -> str:
+    model = parse(LOADER, weights=WEIGHTS)
+    graph = model.render(model.example(), filename_prefix="p", dtypes=kit.dtypes, files=kit.files)
+    return str(graph["unet"]["inputs"]["unet_name"])
+
+
+def test_the_profile_chooses_among_what_is_there() -> None:
+    for files, variant in (
+        (("wide.safetensors", "narrow.safetensors"), "narrow.safetensors"),
+        (("wide.safetensors",), "wide.safetensors"),
+        (("narrow.safetensors",), "narrow.safetensors"),
+    ):
+        kit = Kits(Rack(INFO, facts(*files)), DTYPES).of("gpu-0")
+        assert chosen(kit) == variant
+        assert kit.served([parse(LOADER, weights=WEIGHTS)]) == frozenset({"draft"})
+        assert kit.profile == "ada"
+    without = Kits(Rack(INFO, facts("other.safetensors")), DTYPES).of("gpu-0")
+    assert without.served([parse(LOADER, weights=WEIGHTS)]) == frozenset()
+    assert "'narrow.safetensors' is none of its options" in without.lacks(parse(LOADER, weights=WEIGHTS))[0]
+
+
+def test_an_adopted_instance_takes_what_it_has() -> None:
+    adopted = replace(INFO, adopted=True, profile=None)
+    assert (
+        chosen(Kits(Rack(adopted, facts("narrow.safetensors")), DTYPES).of("gpu-0")) == "narrow.safetensors"
+    )
+
+
+def test_a_simulator_has_every_file() -> None:
+    simulated = replace(INFO, simulated=True)
+    kit = Kits(Rack(simulated, facts()), DTYPES).of("gpu-0")
+    assert chosen(kit) == "narrow.safetensors"
+    assert kit.served([parse(LOADER, weights=WEIGHTS)]) == frozenset({"draft"})
+
+
+def test_of_an_instance_that_was_never_asked_everything_is_believed() -> None:
+    kit = Kits(Rack(INFO, None), DTYPES).of("gpu-0")
+    assert kit.served([parse()]) is None
+    assert kit.lacks(parse()) == []
+    assert Kits(Rack(INFO, None), DTYPES).of("unknown").served([parse()]) is None
+
+
+def test_a_pack_that_describes_itself_oddly_does_no_harm() -> None:
+    odd = {"Odd": {"input": {"required": {"x": ["COMFY_DYNAMICCOMBO_V3", {"options": [{}]}]}}}, "Odder": {}}
+    kit = Kits(Rack(INFO, {**facts("narrow.safetensors"), **odd}), DTYPES).of("gpu-0")
+    assert chosen(kit) == "narrow.safetensors"
+
+
+def test_offers_are_made_anew_when_the_instance_or_the_catalogue_changes(tmp_path: Path) -> None:
+    write(tmp_path / "draft")
+    rack, live = Rack(INFO, facts()), LiveCatalog(tmp_path, lambda model: None)
+    offers = Offers(Kits(rack, DTYPES), live)
+    first = offers.of("gpu-0", [])
+    assert first == frozenset({"draft"})
+    assert offers.of("gpu-0", []) is first
+    write(tmp_path / "other", id="other")
+    live.catalog, _ = live.catalog.refreshed(tmp_path)
+    assert offers.of("gpu-0", [parse(id="withdrawn")]) == frozenset({"draft", "other", "withdrawn"})
+    rack.facts = {name: entry for name, entry in FACTS.items() if name != "SaveImage"}
+    assert offers.of("gpu-0", []) == frozenset()

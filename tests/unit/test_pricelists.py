@@ -1,0 +1,65 @@
+"""Prices, plans and costs of the operator's own."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from orchestrator.catalog import Catalog, CatalogError
+from orchestrator.pricelists import check_priced, load_book, load_costs, load_plans, load_prices
+from orchestrator.settings import SHIPPED_WORKFLOWS, Settings, SettingsError
+from pricing.plans import SHIPPED as PLANS
+from pricing.tariff import DEFAULT, SHIPPED
+
+CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
+TODAY = date(2026, 3, 1)
+
+
+@pytest.fixture
+def tariffs(tmp_path: Path) -> Path:
+    """The price lists that ship, and from 2099 on one of ours without SDXL."""
+    shutil.copytree(str(SHIPPED), tmp_path / "tariffs")
+    now = (tmp_path / "tariffs" / f"{DEFAULT}.toml").read_text()
+    later = now.replace("effective = 2025-01-01", "effective = 2099-01-01").replace(
+        '"sdxl-1.0" =', '"sdxl" ='
+    )
+    (tmp_path / "tariffs" / "later.toml").write_text(later)
+    return tmp_path / "tariffs"
+
+
+def test_what_ships_prices_every_model_that_ships() -> None:
+    settings = Settings.read()
+    assert load_prices(settings, CATALOG, TODAY).at(DEFAULT, TODAY).effective == date(2025, 1, 1)
+    assert load_plans(settings).default.id == "standard"
+    assert load_costs(settings).byte_sent > 0
+
+
+def test_a_model_that_a_coming_list_lacks_is_found_today(tariffs: Path) -> None:
+    """And not on the day on which that list takes over."""
+    settings = Settings.read(tariffs_dir=tariffs)
+    book = load_book(settings)
+    with pytest.raises(CatalogError, match="2099-01-01"):
+        check_priced(CATALOG["sdxl-1.0"], book, TODAY)
+    check_priced(CATALOG["flux-1-schnell"], book, TODAY)
+    with pytest.raises(SettingsError, match=r"sdxl-1\.0.* 2099-01-01"):
+        load_prices(settings, CATALOG, TODAY)
+
+
+def test_a_list_that_is_over_may_lack_a_model(tariffs: Path) -> None:
+    old = tariffs / "later.toml"
+    old.write_text(old.read_text().replace("2099-01-01", "2020-01-01"))
+    load_prices(Settings.read(tariffs_dir=tariffs), CATALOG, TODAY)
+
+
+def test_the_operators_own_files_are_read(tmp_path: Path) -> None:
+    plans = PLANS.read_text()
+    (tmp_path / "plans.toml").write_text(plans.replace('default = "standard"', 'default = "free"'))
+    (tmp_path / "costs.toml").write_text(
+        'per_gb_stored = "0"\nper_gb_sent = "1"\n[per_gpu_hour]\n"" = "3.6"\n'
+    )
+    settings = Settings.read(plans_file=tmp_path / "plans.toml", costs_file=tmp_path / "costs.toml")
+    assert load_plans(settings).default.id == "free"
+    assert load_costs(settings).gpu_second == {"": 1000}

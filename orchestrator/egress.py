@@ -73,7 +73,7 @@ def is_web_url(text: str) -> bool:
 
 def is_receiver(url: str, *, allow_private: bool) -> bool:
     """Whether something could be delivered to a URL; where names lead is looked at when it is."""
-    if not is_web_url(url):
+    if not is_web_url(url) or not url.isprintable():
         return False
     host = urlsplit(url).hostname or ""
     try:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.jobs import JobRecord
 from orchestrator.store import UsageRow
+from orchestrator.store.metering import of_job
 from pricing.costs import Costs, Margin, Metered
 from pricing.money import format_usd, to_usd
 from pricing.statement import to_csv
@@ -95,6 +97,33 @@ def margin_view(margin: Margin[str], by: MarginBy) -> dict[str, object]:
         "cost_usd": to_usd(margin.cost),
         "margin_usd": to_usd(margin.margin),
         "usd_per_gpu_second": None if earned is None else round(earned / 1e6, 6),
+    }
+
+
+def job_view(record: JobRecord, costs: Costs) -> dict[str, object]:
+    """What one job used, earned and cost, in dollars; what was sent of it is known by model and day only."""
+    by_device = margins(of_job(record), costs, MarginBy.DEVICE)
+    return {
+        "job": record.job.id,
+        "model": record.job.model,
+        "status": record.job.status.value,
+        "account": record.job.account_id,
+        "shards": [
+            {
+                "shard": shard.id,
+                "attempts": shard.attempts,
+                "device": shard.usage.device,
+                "gpu_seconds": round(shard.usage.gpu_seconds, 3),
+                "load_seconds": round(shard.usage.load_seconds, 3),
+                "peak_vram": shard.usage.peak_vram,
+                "bytes_stored": sum(output.size for output in shard.outputs),
+                "model_digest": shard.usage.model_digest,
+            }
+            for shard in record.shards
+        ],
+        "revenue_usd": to_usd(sum(margin.revenue for margin in by_device)),
+        "cost_usd": to_usd(sum(margin.cost for margin in by_device)),
+        "margin_usd": to_usd(sum(margin.margin for margin in by_device)),
     }
 
 

@@ -109,9 +109,9 @@ def parse_expiry(text: str, at: datetime) -> datetime:
         return at + timedelta(hours=int(age["number"]) * (24 if age["unit"] == "d" else 1))
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise CommandFailed(f"{text!r} is not a time such as 12h, 30d or 2030-01-31") from error
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 async def _create(settings: Settings, wanted: Wanted) -> tuple[Key, str]:

@@ -13,11 +13,13 @@ import typer
 
 from orchestrator.cli.books import opened_books
 from orchestrator.cli.console import CommandFailed, DataDir, Json, print_json, print_rows, read_settings
+from orchestrator.jobs import JobRecord
 from orchestrator.pricelists import load_costs
 from orchestrator.reports import (
     By,
     MarginBy,
     Total,
+    job_view,
     margin_view,
     margins,
     margins_csv,
@@ -74,6 +76,22 @@ def report(
         typer.echo("nothing was made in this time")
 
 
+@app.command()
+def job(
+    id: Annotated[str, typer.Argument(help="Id of a job.")], data_dir: DataDir = None, json: Json = False
+) -> None:
+    """Show what one job used, earned and cost."""
+    settings = read_settings(data_dir)
+    view = job_view(asyncio.run(_read_job(settings, id)), load_costs(settings))
+    if json:
+        print_json(view)
+        return
+    shards = view.pop("shards")
+    print_rows([view], tuple(view), as_json=False)
+    assert isinstance(shards, list)
+    print_rows(shards, tuple(shards[0]), as_json=False)
+
+
 Days = tuple[date | None, date | None]
 Report = tuple[list[dict[str, Any]], str]
 
@@ -110,6 +128,14 @@ async def _read_usage(settings: Settings, days: Days, account: str | None) -> li
     async with opened_books(settings) as books:
         account_id = (await books.account(account)).id if account else None
         return await books.store.usage(*days, account_id)
+
+
+async def _read_job(settings: Settings, job_id: str) -> JobRecord:
+    async with opened_books(settings) as books:
+        record = await books.store.get_job(job_id)
+    if record is None:
+        raise CommandFailed(f"there is no job {job_id!r}")
+    return record
 
 
 async def _read_metered(settings: Settings, days: Days) -> list[Metered]:

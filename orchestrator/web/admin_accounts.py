@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated
 
 from aiohttp import web
@@ -21,6 +21,8 @@ from orchestrator.web.operations import Value, describes
 from pricing.money import to_usd
 
 Id = Annotated[str, Field(min_length=1, max_length=100)]
+#: Times before it can not be told in UTC everywhere.
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 ACCOUNT = Value({"type": "string"}, "Only keys of this account.")
 
 
@@ -39,7 +41,7 @@ class KeyTerms(Form):
 
     scopes: Annotated[frozenset[Scope], Field(min_length=1)] = frozenset(Scope)
     models: Annotated[frozenset[str], Field(min_length=1)] | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Annotated[AwareDatetime, Field(ge=EARLIEST)] | None = None
     daily_cap_usd: Usd | None = None
     monthly_cap_usd: Usd | None = None
 

@@ -8,7 +8,8 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from orchestrator.reports import MarginBy, margin_view, margins, margins_csv
+from orchestrator.errors import NotFound
+from orchestrator.reports import MarginBy, job_view, margin_view, margins, margins_csv
 from orchestrator.service import Service
 from orchestrator.web.auth import require_admin
 from orchestrator.web.billing import (
@@ -26,6 +27,7 @@ from orchestrator.web.forms import Form, PositiveUsd, micros, read_form
 from orchestrator.web.money_answers import (
     AccountWallet,
     BooksAudit,
+    JobMargin,
     LedgerPage,
     MarginReport,
     StatementSummary,
@@ -69,6 +71,7 @@ class AdminMoney:
             web.get("/admin/v1/wallets/{id}/statement", self.statement),
             web.post("/admin/v1/wallets/{id}/{verb:credit|grant|debit}", self.book),
             web.post("/admin/v1/jobs/{id}/refund", self.refund),
+            web.get("/admin/v1/jobs/{id}/margin", self.job),
             web.get("/admin/v1/margins", self.margins),
             web.get("/admin/v1/audit", self.audit),
         ]
@@ -120,6 +123,15 @@ class AdminMoney:
             request.match_info["id"], amount, form.reference, self._service.clock()
         )
         return web.json_response(balance_view(balance))
+
+    @describes(answer=JobMargin)
+    async def job(self, request: web.Request) -> web.Response:
+        """What one job used, earned and cost us."""
+        require_admin(request, self._token)
+        record = await self._store.get_job(request.match_info["id"])
+        if record is None:
+            raise NotFound("There is no such job", code="job_not_found")
+        return web.json_response(job_view(record, self._costs))
 
     @describes(query=DAYS | {"by": one_of(MarginBy), "format": FORMAT}, answer=MarginReport, media=TABLES)
     async def margins(self, request: web.Request) -> web.Response:

@@ -15,11 +15,20 @@ from orchestrator.store import Message
 from orchestrator.web.auth import authenticate
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import pixeldojo
+from orchestrator.web.dialects import pixeldojo_answers as answers
 from orchestrator.web.job_events import tell_events
 from orchestrator.web.job_views import STATES, job_view, place_view
+from orchestrator.web.operations import CURSOR, LIMIT, Value, describes
 from orchestrator.web.queries import limit
 from orchestrator.web.results import job_headers
 from orchestrator.webhooks import standing
+
+CHOICE = {
+    "limit": LIMIT,
+    "cursor": CURSOR,
+    "status": Value({"enum": list(STATES.values())}, "Only jobs in this state."),
+    "model": Value({"type": "string"}, "Only jobs of this model."),
+}
 
 
 class Jobs:
@@ -37,6 +46,7 @@ class Jobs:
             web.get("/api/v1/jobs/{id}/events", self.events),
         ]
 
+    @describes(answer=answers.JobPage, query=CHOICE, tag="jobs")
     async def page(self, request: web.Request) -> web.Response:
         """The jobs, newest first; `status` and `model` choose among them."""
         key = await authenticate(request, self._service.store)
@@ -50,6 +60,7 @@ class Jobs:
         jobs = [self._view(record) for record in page.items]
         return web.json_response({"jobs": jobs, "nextCursor": page.cursor})
 
+    @describes(answer=answers.Job, tag="jobs")
     async def get(self, request: web.Request) -> web.Response:
         """One job, with its place in the queue while it is not finished."""
         record = await self._own(request)
@@ -59,7 +70,9 @@ class Jobs:
         told = {"webhook": standing(record.job.webhook_url, message)}
         return web.json_response(self._view(record) | queue | told, headers=job_headers(record))
 
+    @describes(answer=answers.Job, tag="jobs")
     async def cancel(self, request: web.Request) -> web.Response:
+        """Gives a job up: what has not run is not charged."""
         record = await self._own(request)
         record = await self._service.cancel(record.job.id)
         return web.json_response(self._view(record))

@@ -176,6 +176,19 @@ class MarginReport(Answer):
     margins: list[MarginLine]
 
 
+class JobMargin(Answer):
+    """What one job used, earned and cost."""
+
+    job: str
+    model: str
+    status: str
+    account: str
+    shards: list[dict[str, Any]]
+    revenue_usd: float
+    cost_usd: float
+    margin_usd: float
+
+
 class BooksAudit(Answer):
     """Whether every rule of the books holds from the first entry on."""
 

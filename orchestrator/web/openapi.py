@@ -24,7 +24,7 @@ from orchestrator.web.dialects import DIALECTS
 from orchestrator.web.operations import Access, Operation, Value, operation_of
 
 #: Pages for people, and what they are made of.
-HIDDEN = re.compile(r"/($|operations$|sign-in$|session$|dashboard/|docs$|openapi\.json$)")
+HIDDEN = re.compile(r"/($|operations$|sign-in$|session$|dashboard/|docs$|openapi\.json$|api/openapi$)")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _REF = "#/components/schemas/{model}"
 _GROUP = re.compile(r"\(\?P<(\w+)>([^()]*)\)")

@@ -27,8 +27,8 @@ from orchestrator.weights.header import Header, Tensor, read_header
 LARGEST = 448.0
 #: Matrices with a shorter side stay as they are, as do those that tensor cores can not multiply in fp8.
 SHORTEST_SIDE, MULTIPLE = 128, 16
-#: A layer within a numbered block: `double_blocks.0.img_attn.qkv`.
-BLOCK = re.compile(r"\.\d+\.")
+#: A layer within one of many like it: `double_blocks.0.img_attn.qkv`.
+BLOCK = re.compile(r"(?:blocks?|layers?|refiner)\.\d+\.")
 FORMAT = json.dumps({"format": "float8_e4m3fn"}).encode()
 _PIECE = 8 * 2**20
 _SOURCES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}

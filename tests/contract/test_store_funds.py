@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.jobs import JobError, Usage
+from orchestrator.store import KeyLimits
 from orchestrator.store.metering import of_job
 from pricing.costs import Costs, Metered
 from pricing.ledger import EntryKind
@@ -108,6 +109,20 @@ async def test_renewing_twice_or_with_a_clock_set_back_changes_nothing(world: Wo
     await world.store.renew(world.account.id, 100_000, APRIL, APRIL)
     renewals = [world.store.renew(world.account.id, 100_000, when, when) for when in (APRIL, MARCH, APRIL)]
     assert {balance.available for balance in await asyncio.gather(*renewals)} == {1_100_000}
+
+
+async def test_a_clock_set_back_midway_charges_once_and_for_the_caps_too(world: World) -> None:
+    await world.store.limit_key(world.key.id, KeyLimits(day_cap=15_000, month_cap=15_000))
+    record = await world.add(price=10_000)
+    attempt = await world.start(record)
+    world.later(-timedelta(days=40).total_seconds())
+    for _ in range(2):
+        await world.finish(attempt)
+    assert await world.wallet() == (990_000, 0)
+    statement = await world.store.statement(world.account.id, world.now - timedelta(days=1), START)
+    assert statement.charged == 10_000
+    with pytest.raises(InsufficientBalance):
+        await world.add(price=10_000)
 
 
 async def test_what_is_held_when_the_month_ends_is_not_taken_back(world: World) -> None:

@@ -139,6 +139,37 @@ async def test_an_alert_on_spending_fires_once_a_period(world: World) -> None:
     assert await world.store.due_messages(world.now) == []
 
 
+async def test_other_terms_make_an_alert_fire_anew(world: World) -> None:
+    alert = await world.store.add_alert(world.account.id, Watched.BALANCE, 2_000_000, None, START)
+    changed = await world.store.change_alert(world.account.id, alert.id, 500_000, "https://x.test/", START)
+    assert (changed.threshold, changed.url, changed.fired) == (500_000, "https://x.test/", None)
+    again = await world.store.change_alert(world.account.id, alert.id, 3_000_000, None, START)
+    assert again.fired == "always"
+    assert len(await world.store.messages(world.account.id)) == 2
+    other = await world.store.add_account("Bob", "free", START)
+    with pytest.raises(NotFound):
+        await world.store.change_alert(other.id, alert.id, 1, None, START)
+
+
+async def test_signing_secrets_overlap(world: World) -> None:
+    async def secrets(later: timedelta = timedelta(0)) -> list[str]:
+        return await world.store.signing_secrets(world.account.id, START + later)
+
+    day = timedelta(days=1)
+    assert await secrets() == []
+    await world.store.add_signing_secret(world.account.id, "a", START, START + day)
+    assert await secrets(100 * day) == ["a"]
+    await world.store.add_signing_secret(world.account.id, "b", START, START + day)
+    await world.store.add_signing_secret(world.account.id, "c", START, START + 2 * day)
+    assert await secrets() == ["c", "b", "a"]
+    assert await secrets(day) == ["c", "b"]
+    assert await secrets(2 * day) == ["c"]
+    other = await world.store.add_account("Bob", "free", START)
+    assert await world.store.signing_secrets(other.id, START) == []
+    with pytest.raises(NotFound):
+        await world.store.add_signing_secret("acct_none", "d", START, START)
+
+
 async def test_an_alert_that_is_crossed_already_fires_at_once(world: World) -> None:
     alert = await world.store.add_alert(world.account.id, Watched.BALANCE, 2_000_000, None, START)
     assert alert.fired == "always"

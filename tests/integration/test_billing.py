@@ -148,6 +148,13 @@ async def test_operators_see_what_the_work_used_and_earned(bank: Service) -> Non
     assert round(after["revenue_usd"] - before["revenue_usd"], 6) == 0.01
     assert after["cost_usd"] >= before["cost_usd"]
     assert after["margin_usd"] == round(after["revenue_usd"] - after["cost_usd"], 6)
+    _, job = await ask(bank, bank.admin_token, "GET", f"/admin/v1/jobs/{id}/margin")
+    assert job.items() >= {"model": "sdxl-1.0", "status": "completed", "revenue_usd": 0.01}.items()
+    (shard,) = job["shards"]
+    assert (shard["device"], shard["attempts"], len(shard["model_digest"])) == ("simulated", 1, 64)
+    assert shard["bytes_stored"] > 0
+    assert shard["gpu_seconds"] >= shard["load_seconds"] >= 0
+    assert bank.run("usage", "job", id) == job
     table = await text(bank, bank.admin_token, "/admin/v1/margins?by=device&format=csv")
     assert "simulated" in [row[0] for row in table]
     report = bank.run("usage", "report", "--margins", "--by", "model")

@@ -167,6 +167,12 @@ async def test_a_job_from_quote_to_file(signed_in: aiohttp.ClientSession) -> Non
     assert (status, body["error"]["code"]) == (404, "output_not_found")
 
 
+async def test_the_largest_seed_survives_javascript(signed_in: aiohttp.ClientSession) -> None:
+    asked = SMALL | {"params": {"prompt": "a cat", "width": 256, "height": 256, "seed": 2**64 - 1}}
+    _, job = await ask(signed_in, "POST", f"{API}/jobs", json=asked)
+    assert job["params"]["seed"] == "18446744073709551615"
+
+
 async def test_several_jobs_are_followed_over_one_stream(signed_in: aiohttp.ClientSession) -> None:
     jobs = [(await ask(signed_in, "POST", f"{API}/jobs", json=SMALL))[1]["jobId"] for _ in range(3)]
     events = await _live(signed_in, *jobs)

@@ -105,6 +105,7 @@ async def test_jobs_are_listed_by_cursor(offering: Service) -> None:
     async with offering.client(new_key(offering)) as http:
         made = [(await run(http, "flux-dev", **SMALL))["jobId"] for _ in range(3)]
         first = await get(http, "/api/v1/jobs?limit=2")
+        answers.JobPage.model_validate(first, strict=True)
         second = await get(http, f"/api/v1/jobs?limit=2&cursor={first['nextCursor']}")
         assert [job["jobId"] for job in first["jobs"] + second["jobs"]] == made[::-1]
         assert second["nextCursor"] is None

@@ -39,6 +39,9 @@ INVALID: list[tuple[str, str, dict[str, Any]]] = [
     ("too long", "wan2.1-t2v-fast", {"prompt": "a", "duration": 60}),
     ("no time at all", "wan2.1-t2v-fast", {"prompt": "a", "duration": 0}),
     ("duration of the wrong type", "wan2.1-t2v-fast", {"prompt": "a", "duration": "5"}),
+    ("a resolution of a thousand digits", "flux-dev", {"prompt": "a", "resolution": "9" * 1000 + " MP"}),
+    ("no pixels at all", "flux-dev", {"prompt": "a", "resolution": "0 MP"}),
+    ("frames without end", "wan2.1-t2v-fast", {"prompt": "a", "duration": 0.0, "fps": 10**400}),
     ("a LoRA for a model without", "flux-schnell", {"prompt": "a", "lora_weights": "ink"}),
     ("a LoRA by address", "flux-dev", {"prompt": "a", "lora_weights": "https://example.com/a.safetensors"}),
     ("a LoRA too strong", "flux-dev", {"prompt": "a", "lora_weights": "ink", "lora_scale": 9}),
@@ -59,6 +62,11 @@ INVALID: list[tuple[str, str, dict[str, Any]]] = [
         "webhook at a metadata service",
         "flux-dev",
         {"prompt": "a", "webhook_url": "http://169.254.169.254/latest"},
+    ),
+    (
+        "webhook with a lone surrogate",
+        "flux-dev",
+        {"prompt": "a", "webhook_url": "http://example.com/\ud800"},
     ),
     ("webhook of the wrong type", "flux-dev", {"prompt": "a", "webhook_url": 5}),
 ]

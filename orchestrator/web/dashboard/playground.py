@@ -122,7 +122,11 @@ class Playground:
 
 
 def view(record: JobRecord, delivery: Delivery) -> dict[str, Any]:
-    """A job as the API shows it, with each output in the order of the seeds."""
+    """A job as the API shows it, with each output in the order of the seeds.
+
+    The seed is a text: JavaScript would round a large one.
+    """
+    shown = job_view(record, delivery)
     outputs = [
         {
             "url": delivery.url(output),
@@ -132,7 +136,8 @@ def view(record: JobRecord, delivery: Delivery) -> dict[str, Any]:
         }
         for output in record.outputs
     ]
-    return job_view(record, delivery) | {"outputs": outputs}
+    seed = {"seed": str(record.job.params["seed"])} if "seed" in record.job.params else {}
+    return shown | {"params": shown["params"] | seed, "outputs": outputs}
 
 
 def model_view(model: Model, tariff: Tariff) -> dict[str, Any]:

@@ -41,7 +41,9 @@ class RunBody(Body):
 
     prompt: str | None = Field(None, description="What the result should show.")
     aspect_ratio: str | None = Field(None, description="Shape of the result, such as 16:9.")
-    resolution: str | None = Field(None, description="Size of the result, such as 720p, 1K or 0.5 MP.")
+    resolution: str | None = Field(
+        None, max_length=20, description="Size of the result, such as 720p, 1K or 0.5 MP."
+    )
     duration: int | float | None = Field(None, description="Length of the video in seconds.")
     image: Picture | None = Field(None, description="Base64 text, data URL or address of a picture.")
     image_url: Picture | None = Field(None, description="The same.")

@@ -8,12 +8,14 @@ from pydantic import Field
 
 from orchestrator.web.answers import Answer
 
+JobState = Literal["pending", "processing", "completed", "failed", "cancelled"]
+
 
 class RunSubmitted(Answer):
     """An accepted run."""
 
     jobId: str
-    status: Literal["pending", "processing", "completed", "failed", "cancelled"]
+    status: JobState
     statusUrl: str = Field(description="Where to poll.")
     creditCost: float
     creditsRemaining: float
@@ -34,6 +36,52 @@ class WebhookState(Answer):
     attempts: int
     deliveredAt: str | None
     error: str | None
+
+
+class Asset(Answer):
+    """One result of a job."""
+
+    url: str = Field(description="Works for a day.")
+    contentType: str
+    width: int | None
+    height: int | None
+    bytes: int
+
+
+class JobFailure(Answer):
+    """Why a job came to nothing."""
+
+    code: str
+    message: str
+
+
+class Job(Answer):
+    """A job, whatever dialect it came in by."""
+
+    jobId: str
+    status: JobState
+    model: str
+    output: dict[str, list[str]] = Field(description="URLs by kind: `images`, `videos`, `audio`, `files`.")
+    assets: list[Asset] = Field(description="The same with what is known of each.")
+    params: dict[str, Any]
+    shards: dict[str, int]
+    creditCost: float
+    costUsd: float
+    costCents: float
+    simulated: bool
+    error: JobFailure | None
+    createdAt: str
+    startedAt: str | None
+    finishedAt: str | None
+    expiresAt: str | None = Field(description="When the job and its files are gone.")
+    webhook: dict[str, Any] | None
+
+
+class JobPage(Answer):
+    """Some jobs, newest first."""
+
+    jobs: list[Job]
+    nextCursor: str | None
 
 
 class WebhookReplay(Answer):

@@ -74,7 +74,7 @@ def frames(model: Model, duration: float | None, fps: int | None) -> dict[str, i
     spec, rate = model.parameters.get("num_frames"), model.parameters.get("fps")
     if duration is None or not isinstance(spec, Integer) or not isinstance(rate, Integer):
         return {}
-    per_second = fps or rate.default or 16
+    per_second = rate.default or 16 if fps is None else rate.check("fps", fps)
     least, most = spec.minimum / per_second, spec.maximum / per_second
     if not least <= duration <= most:
         raise _refusal("duration", f"must be between {least:.2f} and {most:.2f} seconds")

@@ -101,7 +101,7 @@ def test_what_the_author_says_wins_over_what_could_be_guessed() -> None:
         "description": "How closely.",
     }
     assert found["seed"] == {"type": "seed"}
-    assert "prompt" not in found and "steps" not in found and "cfg_scale" not in found
+    assert not {"prompt", "steps", "cfg_scale"} & found.keys()
     assert result.bound["plus.text"] == "{{ subject }}"
     assert result.bound["sampler.seed"] == "{{ seed }}"
     assert found["negative_prompt"]["default"] == "blur", "what is not said is still found"

@@ -12,3 +12,8 @@ export function el(tag, props = {}, ...children) {
   node.append(...children);
   return node;
 }
+
+// Pairs of a term and a fact, for a `dl`.
+export function definitions(pairs) {
+  return pairs.flatMap(([term, fact]) => [el("dt", { textContent: term }), el("dd", { textContent: fact })]);
+}

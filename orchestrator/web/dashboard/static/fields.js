@@ -10,9 +10,16 @@ const PICTURES = new Set(["image", "images"]);
 // What JavaScript's numbers hold exactly. Larger seeds are for the API.
 const MAX_SEED = Number.MAX_SAFE_INTEGER;
 
-
 // A control has a `node`, an `input` to put the cursor in, `get` (undefined: not given) and `set`.
-const CONTROLS = { string: text, integer: slider, number: slider, seed, boolean: checkbox, image: drop, images: drop };
+const CONTROLS = {
+  boolean: checkbox,
+  image: drop,
+  images: drop,
+  integer: slider,
+  number: slider,
+  seed,
+  string: text,
+};
 
 export class Fields {
   constructor(model, changed) {
@@ -29,18 +36,19 @@ export class Fields {
   // What everybody sees; pictures first, since a model that takes one starts from it.
   get main() {
     const needed = this.pictures.filter((control) => control.required);
-    const plain = [...this.controls].filter(([name]) => this.#isPlain(name)).map(([, control]) => control);
-    const all = new Set([...needed, ...plain, this.shapes, this.controls.get("n")].filter(Boolean));
+    const all = new Set([...needed, ...this.#where(true), this.shapes, this.controls.get("n")].filter(Boolean));
     return [...all].map((control) => control.node);
   }
 
   get advanced() {
-    const rest = [...this.controls].filter(([name]) => name !== "n" && !this.#isPlain(name) && !this.#isIdle(name));
-    return rest.map(([, control]) => control.node);
+    return this.#where(false).map((control) => control.node);
   }
 
-  #isPlain(name) {
-    return (PLAIN.has(name) || PICTURES.has(this.model.parameters[name]?.type)) && !this.#isIdle(name);
+  // The controls of parameters that are plain, or not.
+  #where(plain) {
+    const entries = Object.entries(this.model.parameters).filter(([name]) => !this.#isIdle(name));
+    const chosen = entries.filter(([name, spec]) => plain === (PLAIN.has(name) || PICTURES.has(spec.type)));
+    return chosen.map(([name]) => this.controls.get(name)).filter(Boolean);
   }
 
   // An upscaler has a prompt only because every request must have one.
@@ -78,10 +86,14 @@ export class Fields {
 
   // Words and pictures stay when another model is chosen; numbers are each model's own.
   keepFrom(others) {
-    for (const name of ["prompt", "negative_prompt"]) this.controls.get(name)?.set(others.controls.get(name)?.get() ?? "");
+    for (const name of ["prompt", "negative_prompt"]) {
+      this.controls.get(name)?.set(others.controls.get(name)?.get() ?? "");
+    }
     others.pictures.forEach((control, index) => {
       const mine = this.pictures[index];
-      mine?.zone.show(control.zone.pictures.slice(0, mine.zone.most));
+      const { pictures } = control.zone;
+      control.zone.show([]);
+      mine?.zone.show(pictures.slice(0, mine.zone.most));
     });
   }
 
@@ -134,14 +146,22 @@ function field(name, input, description, box = input) {
 }
 
 function text(name, spec) {
-  const id = `field-${name}`;
-  const long = name.endsWith("prompt");
-  const input = spec.choices.length
-    ? el("select", { id }, ...spec.choices.map((value) => el("option", { value, textContent: value })))
-    : el(long ? "textarea" : "input", { id, maxLength: spec.max_length, rows: name === "prompt" ? 4 : 2, placeholder: spec.description });
+  const input = spec.choices.length ? options(spec.choices) : lines(name, spec);
+  input.id = `field-${name}`;
   input.value = spec.default ?? "";
   input.required = spec.required;
-  return { node: field(name, input, spec.description), input, get: () => input.value, set: (value) => (input.value = value) };
+  const node = field(name, input, spec.description);
+  return { node, input, get: () => input.value, set: (value) => (input.value = value) };
+}
+
+function options(values) {
+  return el("select", {}, ...values.map((value) => el("option", { value, textContent: value })));
+}
+
+function lines(name, spec) {
+  const props = { maxLength: spec.max_length, placeholder: spec.description };
+  if (!name.endsWith("prompt")) return el("input", props);
+  return el("textarea", { ...props, rows: name === "prompt" ? 4 : 2 });
 }
 
 // A slider, and a box beside it for those who know the number.
@@ -157,18 +177,21 @@ function slider(name, spec) {
   range.addEventListener("input", () => (input.value = range.value));
   input.addEventListener("input", () => (range.value = input.value));
   const node = field(name, input, spec.description, el("div", { className: "slider" }, range, input));
-  return { node, input, get: () => (input.value === "" ? undefined : input.valueAsNumber), set };
+  return { node, input, get: () => number(input), set };
 }
 
+const number = (input) => (input.value === "" ? undefined : input.valueAsNumber);
+
 function seed(name, spec) {
-  const input = el("input", { id: `field-${name}`, type: "number", min: 0, max: MAX_SEED, step: 1, placeholder: "random" });
-  const set = (value) => (input.value = Number.isSafeInteger(value) ? value : "");
-  return { node: field(name, input, spec.description), input, get: () => (input.value === "" ? undefined : input.valueAsNumber), set };
+  const input = el("input", { id: `field-${name}`, type: "number", min: 0, max: MAX_SEED, placeholder: "random" });
+  const set = (value) => (input.value = Number(value) <= MAX_SEED ? value : "");
+  return { node: field(name, input, spec.description), input, get: () => number(input), set };
 }
 
 function checkbox(name, spec) {
   const input = el("input", { id: `field-${name}`, type: "checkbox", checked: spec.default });
-  return { node: field(name, input, spec.description), input, get: () => input.checked, set: (value) => (input.checked = value) };
+  const node = field(name, input, spec.description);
+  return { node, input, get: () => input.checked, set: (value) => (input.checked = value) };
 }
 
 // One of a few values, each with its own button.

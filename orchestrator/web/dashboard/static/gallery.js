@@ -19,7 +19,8 @@ export class Gallery {
     this.tiles = new Map();
     this.results = new Map();
     this.live = new Live((event, data) => this.#told(event, data));
-    this.lightbox = new Lightbox(() => [...this.list.children].map((li) => this.results.get(li)).filter(Boolean), act);
+    const shown = () => [...this.list.children].map((li) => this.results.get(li)).filter(Boolean);
+    this.lightbox = new Lightbox(shown, act);
     byId("more").addEventListener("click", () => this.load());
   }
 

@@ -1,6 +1,6 @@
 // One result, large, with what it was made from.
 
-import { byId, el } from "./dom.js";
+import { byId, definitions } from "./dom.js";
 import { dollars, label, when } from "./format.js";
 import { isImage, viewer } from "./tiles.js";
 
@@ -32,7 +32,7 @@ export class Lightbox {
     if (shown instanceof HTMLMediaElement) Object.assign(shown, { controls: true, autoplay: true });
     byId("stage").replaceChildren(shown);
     byId("shown-prompt").textContent = job.params.prompt ?? "";
-    byId("facts").replaceChildren(...this.#facts(item));
+    byId("facts").replaceChildren(...definitions(this.#facts(item)));
     byId("download").href = item.download;
     for (const id of ["upscale", "animate"]) byId(id).hidden = !isImage(output);
     const all = this.items();
@@ -41,7 +41,7 @@ export class Lightbox {
     if (!this.dialog.open) this.dialog.showModal();
   }
 
-  *#facts({ job, output, name, index }) {
+  #facts({ job, output, name, index }) {
     const facts = [["Model", name]];
     if (output.width) facts.push(["Size", `${output.width} × ${output.height}`]);
     for (const [param, value] of Object.entries(job.params)) {
@@ -50,7 +50,7 @@ export class Lightbox {
     }
     facts.push(["Cost", dollars(job.costUsd) + (job.shards.total > 1 ? ` for ${job.shards.total}` : "")]);
     facts.push(["Made", when(job.finishedAt)]);
-    for (const [term, fact] of facts) yield* [el("dt", { textContent: term }), el("dd", { textContent: fact })];
+    return facts;
   }
 
   #move(step) {

@@ -1,7 +1,7 @@
 // Instances and queue, looked at every other second, and what an operator may do to them.
 
 import { api, signOut } from "./api.js";
-import { byId, el } from "./dom.js";
+import { byId, definitions, el } from "./dom.js";
 import { gibibytes, since } from "./format.js";
 
 const PERIOD_MS = 2000;
@@ -20,7 +20,8 @@ class Card {
     const log = el("button", { type: "button", className: "quiet", textContent: "Log" });
     log.addEventListener("click", () => showLog(id));
     const head = el("div", { className: "row" }, el("h2", { textContent: id }), this.state);
-    this.node = el("li", { className: "panel" }, head, this.detail, this.facts, el("div", { className: "row" }, ...this.buttons, log));
+    const foot = el("div", { className: "row" }, ...this.buttons, log);
+    this.node = el("li", { className: "panel" }, head, this.detail, this.facts, foot);
   }
 
   #button(verb, text) {
@@ -36,33 +37,46 @@ class Card {
     const drained = row.state === "draining";
     const unfit = { drain: row.state !== "ready", resume: !drained, restart: row.adopted };
     for (const button of this.buttons) button.disabled = unfit[button.value];
-    const facts = Object.entries(factsOf(row));
-    this.facts.replaceChildren(...facts.flatMap(([term, fact]) => [el("dt", { textContent: term }), el("dd", { textContent: fact })]));
+    this.facts.replaceChildren(...definitions(factsOf(row)));
   }
 }
 
-const given = (value, unit) => (value === null ? [] : [`${Math.round(value)} ${unit}`]);
+function work({ model, state, attempt }) {
+  return attempt > 1 ? `${model}, ${state}, attempt ${attempt}` : `${model}, ${state}`;
+}
+
+// What the card's own sensors say, as far as they say anything.
+function gpu({ utilisation, temperature, power }) {
+  const readings = [[utilisation === null ? null : utilisation * 100, "%"], [temperature, "°C"], [power, "W"]];
+  const known = readings.filter(([value]) => value !== null);
+  return known.map(([value, unit]) => `${Math.round(value)} ${unit}`).join(", ");
+}
+
+function memory({ vram_used: used, vram_total: total }) {
+  return used === null ? "unknown" : `${gibibytes(used)} of ${gibibytes(total)}`;
+}
 
 function factsOf(row) {
-  const shards = row.shards.map((shard) => `${shard.model}, ${shard.state}` + (shard.attempt > 1 ? `, attempt ${shard.attempt}` : ""));
-  const gpu = [...given(row.utilisation && row.utilisation * 100, "%"), ...given(row.temperature, "°C"), ...given(row.power, "W")];
-  return {
-    Device: row.device + (row.adopted ? ", adopted" : ""),
-    "Busy, last minute": `${Math.round(row.busy * 100)} %`,
-    Work: shards.join("; ") || "none",
-    "Models held": row.models_held.join(", ") || "none",
-    "GPU memory": row.vram_used === null ? "unknown" : `${gibibytes(row.vram_used)} of ${gibibytes(row.vram_total)}`,
-    ...(gpu.length && { GPU: gpu.join(", ") }),
-    Version: row.version ?? "unknown",
-    Restarts: row.restarts,
-  };
+  const facts = [
+    ["Device", row.device + (row.adopted ? ", adopted" : "")],
+    ["Busy, last minute", `${Math.round(row.busy * 100)} %`],
+    ["Work", row.shards.map(work).join("; ") || "none"],
+    ["Models held", row.models_held.join(", ") || "none"],
+    ["GPU memory", memory(row)],
+    ["GPU", gpu(row)],
+    ["Version", row.version ?? "unknown"],
+    ["Restarts", row.restarts],
+  ];
+  return facts.filter(([, fact]) => fact !== "");
 }
 
 async function refresh() {
-  const [{ instances }, queue] = await Promise.all([api("GET", "admin/v1/instances"), api("GET", "admin/v1/queue")]);
+  const asked = [api("GET", "admin/v1/instances"), api("GET", "admin/v1/queue")];
+  const [{ instances }, queue] = await Promise.all(asked);
   byId("simulated").hidden = !instances.some((row) => row.simulated);
   byId("waiting").textContent = queue.waiting === 1 ? "1 shard waits" : `${queue.waiting} shards wait`;
-  byId("by-model").textContent = Object.entries(queue.by_model).map(([model, count]) => `${model} ${count}`).join(", ");
+  const waiting = Object.entries(queue.by_model).map(([model, count]) => `${model} ${count}`);
+  byId("by-model").textContent = waiting.join(", ");
   for (const row of instances) {
     if (!cards.has(row.id)) {
       cards.set(row.id, new Card(row.id));

@@ -7,7 +7,13 @@ import { dollars } from "./format.js";
 import { Gallery } from "./gallery.js";
 
 const MODES = { image: ["image", "upscale", "3d"], video: ["video", "i2v"] };
-const GROUPS = { image: "Images", upscale: "Upscaling", "3d": "3D", video: "Text to video", i2v: "Image to video" };
+const GROUPS = {
+  image: "Images",
+  upscale: "Upscaling",
+  "3d": "3D",
+  video: "Text to video",
+  i2v: "Image to video",
+};
 const QUOTE_DELAY_MS = 200;
 
 const form = byId("request");

@@ -7,9 +7,10 @@ const media = (type) => type.split("/")[0];
 // What shows an output: a picture, a film, a sound, or the name of its type.
 export function viewer(output, props = {}) {
   const kind = media(output.type);
-  if (kind === "video") return el("video", { src: output.url, loop: true, playsInline: true, preload: "metadata", ...props });
-  if (kind === "audio") return el("audio", { src: output.url, controls: true });
-  if (kind === "image") return el("img", { src: output.url, decoding: "async", ...props });
+  const src = output.url;
+  if (kind === "video") return el("video", { loop: true, playsInline: true, preload: "metadata", ...props, src });
+  if (kind === "audio") return el("audio", { controls: true, src });
+  if (kind === "image") return el("img", { decoding: "async", ...props, src });
   return el("span", { className: "file", textContent: output.type });
 }
 
@@ -19,13 +20,16 @@ export const isImage = (output) => media(output.type) === "image";
 export function resultTile(job, output, name, open) {
   const prompt = job.params.prompt || name;
   const shown = viewer(output, { alt: prompt, loading: "lazy", muted: true });
-  shown.addEventListener("error", () => shown.replaceWith(el("span", { className: "file", textContent: "no longer kept" })));
+  const gone = el("span", { className: "file", textContent: "no longer kept" });
+  shown.addEventListener("error", () => shown.replaceWith(gone));
   const button = el("button", { type: "button", className: "open", ariaLabel: `Open ${prompt}` }, shown);
   button.addEventListener("click", open);
   if (shown instanceof HTMLVideoElement) {
     button.append(el("span", { className: "badge", textContent: "▶ video" }));
-    for (const name of ["pointerenter", "focus"]) button.addEventListener(name, () => shown.play().catch(() => {}));
-    for (const name of ["pointerleave", "blur"]) button.addEventListener(name, () => shown.pause());
+    // A film that is left before it plays says so; that is nobody's concern.
+    const play = () => shown.play().catch(() => {});
+    for (const event of ["pointerenter", "focus"]) button.addEventListener(event, play);
+    for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => shown.pause());
   }
   if (job.simulated) button.append(el("span", { className: "badge end", textContent: "simulated" }));
   return el("li", { className: "tile" }, button, el("p", { className: "caption", textContent: prompt }));
@@ -39,7 +43,8 @@ export class WaitingTile {
     const button = el("button", { type: "button", className: "quiet", textContent: "Cancel" });
     button.addEventListener("click", cancel);
     const caption = el("p", { className: "caption" }, this.status, button);
-    this.node = el("li", { className: "tile waiting" }, el("div", { className: "frame" }, this.preview, this.bar), caption);
+    const frame = el("div", { className: "frame" }, this.preview, this.bar);
+    this.node = el("li", { className: "tile waiting" }, frame, caption);
     this.say(job.status === "pending" ? "Waiting for a GPU" : "Starting");
   }
 
@@ -62,7 +67,8 @@ export class WaitingTile {
 
 export function failedTile(job) {
   const dismiss = el("button", { type: "button", className: "quiet", textContent: "Dismiss" });
-  const frame = el("div", { className: "frame" }, el("p", { className: "refusal", textContent: job.error?.message ?? "Failed" }));
+  const reason = el("p", { className: "refusal", textContent: job.error?.message ?? "Failed" });
+  const frame = el("div", { className: "frame" }, reason);
   const caption = el("p", { className: "caption" }, el("span", { textContent: "Failed, not charged" }), dismiss);
   const node = el("li", { className: "tile" }, frame, caption);
   dismiss.addEventListener("click", () => node.remove());

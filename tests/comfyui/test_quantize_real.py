@@ -1,0 +1,52 @@
+"""fp8 files of our making, read by safetensors and run by ComfyUI's own loader."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator.weights.checking import look
+from orchestrator.weights.header import read_header
+from scripts.tiny.formats import write_safetensors
+from scripts.tiny.networks import WAN_CONFIG, wan
+from tests.comfyui.real_server import installation
+from tests.running import ROOT
+from tests.unit.weights.weight_files import weight
+
+SCRIPT = Path(__file__).with_name("quantizing.py")
+
+pytestmark = pytest.mark.comfyui
+
+
+def test_a_network_in_fp8_answers_like_the_one_it_was_made_from(tmp_path: Path) -> None:
+    install = installation()
+    if install is None:
+        pytest.skip("no ComfyUI is installed")
+    source, target = tmp_path / "wide.safetensors", tmp_path / "narrow.safetensors"
+    write_safetensors(source, wan(), WAN_CONFIG)
+    done = subprocess.run(
+        [install / "venv" / "bin" / "python", SCRIPT, source, target],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(install / "source")])},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["quantized"] == len(told["scaled"]) >= 8
+    assert all(name.startswith("blocks.0.") for name in told["scaled"]), "embedders and what is kept stay"
+    assert told["kept"]
+    assert told["worst"] <= 1 / 16, "E4M3 has three bits after the point"
+    assert told["likeness"] > 0.999
+    assert told["sizes"] == [source.stat().st_size, target.stat().st_size]
+    assert told["sizes"][1] < told["sizes"][0]
+    header = read_header(target)
+    assert header.metadata == WAN_CONFIG
+    row = weight(target.read_bytes(), dtype="fp8")
+    assert [problem for problem in look(row, target) if "numbers are" not in problem] == []
+    assert not target.with_name("narrow.safetensors.part").exists()

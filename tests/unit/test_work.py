@@ -1,0 +1,31 @@
+"""What the scheduler is told of a shard."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from orchestrator.catalog import Catalog
+from orchestrator.jobs import Job, shards_of
+from orchestrator.settings import SHIPPED_WORKFLOWS
+from orchestrator.work import work_of
+from pricing.plans import Plans
+
+MODEL = Catalog.load(SHIPPED_WORKFLOWS)["flux-1-schnell"]
+
+
+def test_an_account_has_the_share_of_its_plan() -> None:
+    job = Job(
+        id="job_1",
+        account_id="acct_1",
+        key_id="key_1",
+        model=MODEL.id,
+        params=MODEL.example(),
+        price=1,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    (shard,) = shards_of(job, 1)
+    free, pro = (work_of(job, shard, MODEL, 5.0, Plans.load()[id]) for id in ("free", "pro"))
+    assert (free.weight, free.concurrency) == (1.0, 2)
+    assert (pro.weight, pro.concurrency) == (4.0, 8)
+    assert (free.account_id, free.shard_id, free.deadline) == ("acct_1", "job_1-0", 5.0)
+    assert free.run_seconds > 0

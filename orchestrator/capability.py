@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from comfy_instances.fleet import Fleet, InstanceInfo
-from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog import Model
 from orchestrator.catalog.checks import check_graph
 from orchestrator.catalog.facts import NodeFacts, declared_inputs
 from orchestrator.catalog.model import EXAMPLE_IMAGE
@@ -38,13 +38,9 @@ class Kit:
     #: Name of its GPU profile, by which manifests estimate times; None where that is not known.
     profile: str | None = None
 
-    def served(self, models: Iterable[Model]) -> frozenset[str] | None:
-        """Ids of those that it can serve; None for all, where nothing is known of it."""
-        return None if self.facts is None else frozenset(one.id for one in models if not self.lacks(one))
-
     def lacks(self, model: Model) -> list[str]:
-        """What keeps the instance from running the model's default graph, one line each. Pure; about half
-        a millisecond."""
+        """What keeps the instance from running the model's default graph, one line each; nothing where it
+        was never asked. About half a millisecond."""
         if self.facts is None:
             return []
         graph = model.render(model.example(), filename_prefix="check", dtypes=self.dtypes, files=self.files)
@@ -79,12 +75,12 @@ class Kits:
 
 
 class Offers:
-    """The models that each instance can serve, found out once for each kit and catalogue."""
+    """The models that each instance can serve; each pair is looked at once, until one of them changes."""
 
     def __init__(self, kits: Kits, live: LiveCatalog) -> None:
         self._kits = kits
         self._live = live
-        self._known: dict[str, tuple[Kit, Catalog, frozenset[str] | None]] = {}
+        self._known: dict[str, tuple[Kit, dict[Model, bool]]] = {}
 
     def of(self, instance_id: str, in_use: Iterable[Model]) -> frozenset[str] | None:
         """Ids; None for all, where nothing is known of the instance.
@@ -92,13 +88,16 @@ class Offers:
         Models that were withdrawn are served to those who asked before: they are among those `in_use`.
         """
         kit, catalog = self._kits.of(instance_id), self._live.catalog
-        known = self._known.get(instance_id)
-        if known and known[0] is kit and known[1] is catalog:
-            return known[2]
+        if kit.facts is None:
+            return None
         withdrawn = {model.id: model for model in in_use if model.id not in catalog}
-        served = kit.served([*catalog, *withdrawn.values()])
-        self._known[instance_id] = (kit, catalog, served)
-        if served is not None:
+        known, verdicts = self._known.get(instance_id, (kit, {}))
+        before = verdicts if known is kit else {}
+        models = (*catalog, *withdrawn.values())
+        after = {model: before[model] if model in before else not kit.lacks(model) for model in models}
+        self._known[instance_id] = (kit, after)
+        served = frozenset(model.id for model, can in after.items() if can)
+        if after.keys() != before.keys():
             log.info("%s can serve %d of %d model(s)", instance_id, len(served), len(catalog))
         return served
 

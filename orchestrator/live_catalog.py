@@ -96,14 +96,20 @@ class LiveCatalog:
 
 def fingerprint(directory: Path) -> Fingerprint:
     """What tells one state of the directory from another; of no directory it is empty."""
-    found: set[tuple[str, int, int]] = set()
-    with suppress(CatalogError):
-        for folder in model_folders(directory):
-            for name in _FILES:
-                with suppress(OSError):
-                    stat = (folder / name).stat()
-                    found.add((f"{folder.name}/{name}", stat.st_mtime_ns, stat.st_size))
-    return frozenset(found)
+    try:
+        folders = model_folders(directory)
+    except CatalogError:
+        return frozenset()
+    files = (folder / name for folder in folders for name in _FILES)
+    return frozenset(mark for mark in map(_mark, files) if mark)
+
+
+def _mark(file: Path) -> tuple[str, int, int] | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return str(file), stat.st_mtime_ns, stat.st_size
 
 
 def changes(old: Catalog, new: Catalog) -> Iterator[str]:

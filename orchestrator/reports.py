@@ -100,7 +100,7 @@ def margin_view(margin: Margin[str], by: MarginBy) -> dict[str, object]:
     }
 
 
-def job_view(record: JobRecord, costs: Costs) -> dict[str, object]:
+def job_margin(record: JobRecord, costs: Costs) -> dict[str, object]:
     """What one job used, earned and cost, in dollars; what was sent of it is known by model and day only."""
     by_device = margins(of_job(record), costs, MarginBy.DEVICE)
     return {

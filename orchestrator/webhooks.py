@@ -104,12 +104,14 @@ class WebhookSender:
         payload: Payload = as_posted,
         *,
         allow_private: bool,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._payload = payload
         self._store = store
         self._clock = clock
         self._secrets = Secrets(store, clock)
         self._allow_private = allow_private
+        self._look_seconds = look_seconds
         self._task: asyncio.Task[None] | None = None
         #: Deliveries under way, by message.
         self._flying: dict[int, tuple[str, asyncio.Task[None]]] = {}
@@ -135,14 +137,16 @@ class WebhookSender:
                     # The outbox keeps what is due; whatever is wrong now may be right in a second.
                     log.exception("the outbox could not be worked off")
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._landed.wait(), LOOK_SECONDS)
+                    await asyncio.wait_for(self._landed.wait(), self._look_seconds)
 
     async def _launch_due(self, http: aiohttp.ClientSession) -> None:
+        # What lands while we read may still look due; it is left until the next look.
+        before = set(self._flying)
         for message in await self._store.due_messages(self._clock(), LOOKED_AT):
             if len(self._flying) >= AT_ONCE:
                 return
             accounts = [account_id for account_id, _ in self._flying.values()]
-            if message.id not in self._flying and accounts.count(message.account_id) < PER_ACCOUNT:
+            if message.id not in before and accounts.count(message.account_id) < PER_ACCOUNT:
                 task = asyncio.create_task(self._fly(http, message), name=f"message {message.id}")
                 self._flying[message.id] = (message.account_id, task)
 

@@ -44,20 +44,25 @@ class Catalog:
         """The catalogue as the directory has it now, and why some of it is refused.
 
         A model whose folder is broken, claims a taken name, or is refused by `accept` (which raises
-        CatalogError) stays as it was in this catalogue, or stays away if it is new. Raises CatalogError
-        where the directory itself is gone.
+        CatalogError) stays as it was in this catalogue, or stays away if it is new. What has not changed
+        is the same object. Raises CatalogError where the directory itself is gone.
         """
         models: list[Model] = []
         refused: list[CatalogError] = []
         for folder in model_folders(directory):
             try:
-                model = load_model(folder)
+                model = self._same(load_model(folder))
                 accept(model)
                 models = [*Catalog([*models, model])]
             except CatalogError as error:
                 refused.append(error)
                 models += self._fallback(folder.name, models)
         return Catalog(models), refused
+
+    def _same(self, model: Model) -> Model:
+        """The model of this catalogue where it has not changed: what is known of it stays known."""
+        old = self._by_name.get(model.id)
+        return old if old is not None and old.source == model.source else model
 
     def _fallback(self, id: str, models: list[Model]) -> list[Model]:
         """The model `id` of this catalogue, unless one of `models` has taken a name of its by now."""

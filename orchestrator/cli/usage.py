@@ -19,7 +19,7 @@ from orchestrator.reports import (
     By,
     MarginBy,
     Total,
-    job_view,
+    job_margin,
     margin_view,
     margins,
     margins_csv,
@@ -82,7 +82,7 @@ def job(
 ) -> None:
     """Show what one job used, earned and cost."""
     settings = read_settings(data_dir)
-    view = job_view(asyncio.run(_read_job(settings, id)), load_costs(settings))
+    view = job_margin(asyncio.run(_read_job(settings, id)), load_costs(settings))
     if json:
         print_json(view)
         return

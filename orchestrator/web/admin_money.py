@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import Field
 
 from orchestrator.errors import NotFound
-from orchestrator.reports import MarginBy, job_view, margin_view, margins, margins_csv
+from orchestrator.reports import MarginBy, job_margin, margin_view, margins, margins_csv
 from orchestrator.service import Service
 from orchestrator.web.auth import require_admin
 from orchestrator.web.billing import (
@@ -131,7 +131,7 @@ class AdminMoney:
         record = await self._store.get_job(request.match_info["id"])
         if record is None:
             raise NotFound("There is no such job", code="job_not_found")
-        return web.json_response(job_view(record, self._costs))
+        return web.json_response(job_margin(record, self._costs))
 
     @describes(query=DAYS | {"by": one_of(MarginBy), "format": FORMAT}, answer=MarginReport, media=TABLES)
     async def margins(self, request: web.Request) -> web.Response:

@@ -26,6 +26,8 @@ from orchestrator.web.operations import Access, Operation, Value, operation_of
 #: Pages for people, and what they are made of.
 HIDDEN = re.compile(r"/($|operations$|sign-in$|session$|dashboard/|docs$|openapi\.json$|api/openapi$)")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+#: The groups that most callers look for.
+FIRST = ("images", "videos", "models", "jobs")
 _REF = "#/components/schemas/{model}"
 _GROUP = re.compile(r"\(\?P<(\w+)>([^()]*)\)")
 _WORDS = re.compile(r"[\w-]+(\|[\w-]+)+")
@@ -80,7 +82,9 @@ def document(app: web.Application) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for place in places:
         paths.setdefault(place.path, {})[place.method.lower()] = _operation(place)
-    tags = sorted({tag for path in paths.values() for entry in path.values() for tag in entry["tags"]})
+    tags = sorted(
+        {tag for path in paths.values() for entry in path.values() for tag in entry["tags"]}, key=_rank
+    )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -121,17 +125,18 @@ def _spelled_out(path: str, groups: Mapping[str, str]) -> Iterator[tuple[str, di
 
 
 def _operation(place: Place) -> dict[str, Any]:
-    said, title = place.operation, (getdoc(place.handler) or place.id).split("\n\n", 1)
+    said, (summary, _, description) = place.operation, (getdoc(place.handler) or "").partition("\n\n")
     access = said.access or (Access.ADMIN if place.path.startswith("/admin/") else Access.KEY)
     entry: dict[str, Any] = {
         "operationId": place.id,
         "tags": [said.tag or _tag(place.path)],
-        "summary": " ".join(title[0].split()),
         "security": SECURITY[access],
         "responses": _responses(place),
     }
-    if len(title) > 1:
-        entry["description"] = title[1]
+    if summary:
+        entry["summary"] = " ".join(summary.split())
+    if description:
+        entry["description"] = description
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": schema}
         for name, schema in place.parts.items()
@@ -146,6 +151,11 @@ def _operation(place: Place) -> dict[str, Any]:
         content = {each: {"schema": _reference(said.body)} for each in media}
         entry["requestBody"] = {"required": True, "content": content}
     return entry
+
+
+def _rank(tag: str) -> tuple[bool, int, str]:
+    """What most callers look for first, what is for operators last."""
+    return tag == "admin", FIRST.index(tag) if tag in FIRST else len(FIRST), tag
 
 
 def _tag(path: str) -> str:

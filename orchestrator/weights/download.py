@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -105,7 +105,8 @@ class Downloader:
         while True:
             before = part.size
             try:
-                await self._continue(weight, part, hear)
+                with _our_errors():
+                    await self._continue(weight, part, hear)
                 return await asyncio.to_thread(digest, part.path)
             except Interrupted as error:
                 failures = 0 if part.size > before else failures + 1
@@ -137,29 +138,35 @@ class Downloader:
     async def _answer(self, weight: Weight, asked: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         """The server's answer with a body, redirects followed one by one."""
         url = self._hub.address(weight.url)
-        try:
-            for _ in range(MAX_REDIRECTS + 1):
-                headers = {"Accept-Encoding": "identity", **asked, **self._hub.headers(url)}
-                async with self._http.get(
-                    url, headers=headers, allow_redirects=False, timeout=self._timeout()
-                ) as response:
-                    target = response.headers.get("Location")
-                    if response.status not in _REDIRECTS or target is None:
-                        _check_status(response, weight)
-                        yield response
-                        return
-                    url = _redirected(url, target)
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, NotPublic):
-                raise Refused(f"{url.host} is no public address") from error
-            raise Interrupted(f"{url.host} can not be reached") from error
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise Interrupted(f"{url.host} has stopped sending") from error
+        for _ in range(MAX_REDIRECTS + 1):
+            headers = {"Accept-Encoding": "identity", **asked, **self._hub.headers(url)}
+            async with self._http.get(
+                url, headers=headers, allow_redirects=False, timeout=self._timeout()
+            ) as response:
+                target = response.headers.get("Location")
+                if response.status not in _REDIRECTS or target is None:
+                    _check_status(response, weight)
+                    yield response
+                    return
+                url = _redirected(url, target)
         raise Refused(f"it redirects more than {MAX_REDIRECTS} times")
 
     def _timeout(self) -> aiohttp.ClientTimeout:
         seconds = self._patience.stall_seconds
         return aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    """What the client raises, in our words."""
+    try:
+        yield
+    except aiohttp.ClientConnectorError as error:
+        if isinstance(error.os_error, NotPublic):
+            raise Refused(f"{error.host} is no public address") from error
+        raise Interrupted(f"{error.host} can not be reached") from error
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise Interrupted("the server has stopped sending") from error
 
 
 async def _receive(response: aiohttp.ClientResponse, opened: BinaryIO, most: int, hear: Hear) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
+import httpx
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
@@ -209,3 +212,48 @@ def test_settings_of_a_result_can_be_taken_up_again(playground: Page) -> None:
     expect(page.get_by_role("radio", name="9:16")).to_be_checked()
     page.get_by_text("Advanced settings").click()
     expect(page.get_by_label("Seed")).not_to_have_value("")
+
+
+def test_a_failure_says_why_and_costs_nothing(playground: Page, service: Service) -> None:
+    page = playground
+    page.get_by_label("Prompt", exact=True).fill("a cat")
+    with faulty(service, "reject"):
+        generate(page)
+        expect(page.get_by_text("The model's graph was refused by the instance.")).to_be_visible()
+    expect(page.get_by_text("Failed, not charged")).to_be_visible()
+    expect(balance(page)).to_have_text("Balance $5.00")
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.get_by_text("Failed, not charged")).to_be_hidden()
+
+
+@contextmanager
+def faulty(service: Service, kind: str) -> Iterator[None]:
+    """Instances on which everything fails in this way."""
+    headers = {"Authorization": f"Bearer {service.admin_token}"}
+    rows = httpx.get(f"{service.url}/admin/v1/instances", headers=headers).json()["instances"]
+
+    def arm(count: int) -> None:
+        for row in rows:
+            httpx.post(
+                f"{row['url']}/simulator/faults", json={"kind": kind, "count": count}
+            ).raise_for_status()
+
+    arm(100)
+    try:
+        yield
+    finally:
+        arm(0)
+
+
+def test_older_jobs_come_page_by_page(page: Page, service: Service) -> None:
+    key = new_key(service, "5.00")["key"]
+    headers = {"Authorization": f"Bearer {key}", "Prefer": "respond-async"}
+    body = {"prompt": "a cat", "size": "256x256", "steps": 1}
+    for _ in range(25):
+        made = httpx.post(f"{service.url}/api/v1/images/generations", json=body, headers=headers)
+        assert made.status_code == 202
+    sign_in(page, key)
+    expect(results(page)).to_have_count(24)
+    page.get_by_role("button", name="Show older").click()
+    expect(results(page)).to_have_count(25)
+    expect(page.get_by_role("button", name="Show older")).to_be_hidden()

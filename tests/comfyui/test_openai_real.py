@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
+from typing import Literal
 
 import openai
 import pytest
 from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent
+from PIL import Image
 
 from tests.comfyui.test_service_real import (  # noqa: F401 - fixtures
     client,
@@ -32,6 +35,24 @@ async def test_the_samplers_own_previews(client: openai.AsyncOpenAI) -> None:  #
     pictures = [base64.b64decode(event.b64_json) for event in events]
     assert len(set(pictures)) == 3
     assert size_of(pictures[-1]) == (256, 256)
+
+
+@pytest.mark.parametrize("output_format", ["png", "webp"])
+async def test_a_background_where_a_model_can_leave_it_out(
+    client: openai.AsyncOpenAI,  # noqa: F811
+    output_format: Literal["png", "webp"],
+) -> None:
+    made = await client.images.generate(
+        model="test-transparent", prompt="nothing", background="transparent", output_format=output_format
+    )
+    assert (made.background, made.output_format) == ("transparent", output_format)
+    assert made.data
+    with Image.open(io.BytesIO(base64.b64decode(str(made.data[0].b64_json)))) as picture:
+        assert picture.getchannel("A").getextrema() == (0, 0)
+    seen = await client.images.generate(model="test-transparent", prompt="nothing", background="opaque")
+    assert seen.data
+    with Image.open(io.BytesIO(base64.b64decode(str(seen.data[0].b64_json)))) as picture:
+        assert picture.mode == "RGB"
 
 
 async def test_a_picture_out_of_a_picture(client: openai.AsyncOpenAI) -> None:  # noqa: F811

@@ -1,12 +1,14 @@
-"""Callers with keys of their own, made through the admin API: quicker than a command for each."""
+"""Callers, with keys of their own (by the admin API: quicker than a command for each) and programs."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -40,3 +42,17 @@ async def until(http: aiohttp.ClientSession, path: str, *statuses: str) -> dict[
             if body.get("status") in statuses:
                 return body
             await asyncio.sleep(0.05)
+
+
+async def run_program(directory: Path, *command: str) -> str:
+    """What a program prints that ends well."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=directory,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, err.decode() + out.decode()
+    return out.decode()

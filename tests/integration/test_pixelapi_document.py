@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from pathlib import Path
 
 import aiohttp
 
-from tests.integration.callers import new_key
+from tests.integration.callers import new_key, run_program
 from tests.pictures import size_of
 from tests.running import Service
 
@@ -27,24 +26,9 @@ def example(name: str, service: Service, key: str) -> str:
     return text.replace("https://api.pixelapi.dev", service.url)
 
 
-async def run(directory: Path, *command: str) -> str:
-    """What a program prints."""
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=directory,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0, err.decode() + out.decode()
-    return out.decode()
-
-
 async def shell(directory: Path, script: str) -> dict[str, object]:
     """The answer to a curl command that prints nothing else."""
-    return dict(json.loads(await run(directory, "sh", "-c", script.replace("curl ", "curl -sS ", 1))))
+    return dict(json.loads(await run_program(directory, "sh", "-c", script.replace("curl ", "curl -sS ", 1))))
 
 
 async def test_the_scripts(offering: Service, tmp_path: Path) -> None:
@@ -58,20 +42,22 @@ async def test_the_scripts(offering: Service, tmp_path: Path) -> None:
 
 async def complete_sample_script(service: Service, directory: Path) -> None:
     (directory / "generate.py").write_text(example("generate.py", service, new_key(service, "1.00")))
-    printed = await run(directory, sys.executable, "generate.py")
+    printed = await run_program(directory, sys.executable, "generate.py")
     assert "1000.0 credits remaining" in printed
     assert "done!" in printed
     assert size_of((directory / "output.png").read_bytes()) == (1024, 1024)
 
 
 async def python_example(service: Service, directory: Path) -> None:
-    printed = await run(directory, sys.executable, "-c", example("python.py", service, new_key(service)))
+    printed = await run_program(
+        directory, sys.executable, "-c", example("python.py", service, new_key(service))
+    )
     assert size_of(await download(printed.partition("Done! ")[2].strip())) == (1024, 1024)
 
 
 async def node_example(service: Service, directory: Path) -> None:
     (directory / "example.mjs").write_text(example("node.js", service, new_key(service)))
-    printed = await run(directory, "node", "example.mjs")
+    printed = await run_program(directory, "node", "example.mjs")
     assert size_of(await download(printed.strip())) == (1024, 1024)
 
 

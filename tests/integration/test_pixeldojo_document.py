@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from tests.integration.callers import new_key, until
+from tests.integration.callers import new_key, run_program, until
 from tests.integration.receiver import Delivery, Receiver, receiving
 from tests.running import Service
 
@@ -28,20 +27,6 @@ def example(name: str, service: Service, key: str, receiver: Receiver) -> str:
     return text.replace("https://pixeldojo.ai", service.url)
 
 
-async def run(directory: Path, *command: str) -> str:
-    """What a program prints."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=directory,
-        env=dict(os.environ),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0, err.decode() + out.decode()
-    return out.decode()
-
-
 async def test_the_scripts(offering: Service, tmp_path: Path) -> None:
     """At once, for each of them sleeps for seconds; their webhooks arrive too, signed."""
     key = new_key(offering)
@@ -49,8 +34,8 @@ async def test_the_scripts(offering: Service, tmp_path: Path) -> None:
         script = example("javascript.js", offering, key, receiver)
         (tmp_path / "example.mjs").write_text(script)
         python, node = await asyncio.gather(
-            run(tmp_path, sys.executable, "-c", example("python.py", offering, key, receiver)),
-            run(tmp_path, "node", "example.mjs"),
+            run_program(tmp_path, sys.executable, "-c", example("python.py", offering, key, receiver)),
+            run_program(tmp_path, "node", "example.mjs"),
         )
         deliveries = [await receiver.next(), await receiver.next()]
     assert "'status': 'completed'" in python
@@ -69,7 +54,7 @@ async def test_the_curl_examples(offering: Service, tmp_path: Path) -> None:
     key = new_key(offering, "1.00")
     async with receiving() as receiver:
         submit = example("submit.sh", offering, key, receiver).replace("curl ", "curl -sS ")
-        job = json.loads(await run(tmp_path, "sh", "-c", submit))
+        job = json.loads(await run_program(tmp_path, "sh", "-c", submit))
         assert job == {
             "jobId": job["jobId"],
             "status": "pending",
@@ -96,7 +81,7 @@ async def test_the_curl_examples(offering: Service, tmp_path: Path) -> None:
 async def followed(directory: Path, script: str, job_id: str) -> list[Any]:
     """The answers to the three commands."""
     script = script.replace("job_abc123", job_id).replace("curl ", "curl -sS -w '\\n' ")
-    return [json.loads(line) for line in (await run(directory, "sh", "-c", script)).splitlines()]
+    return [json.loads(line) for line in (await run_program(directory, "sh", "-c", script)).splitlines()]
 
 
 def same_message(first: Delivery, second: Delivery) -> bool:

@@ -27,7 +27,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def sending(world: World, *, allow_private: bool = True) -> AsyncIterator[Secrets]:
-    sender = WebhookSender(world.store, lambda: world.now, allow_private=allow_private)
+    sender = WebhookSender(world.store, lambda: world.now, allow_private=allow_private, look_seconds=0.05)
     await sender.start()
     try:
         yield Secrets(world.store, lambda: world.now)

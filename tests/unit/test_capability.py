@@ -71,10 +71,9 @@ def test_the_profile_chooses_among_what_is_there() -> None:
     ):
         kit = Kits(Rack(INFO, facts(*files)), DTYPES).of("gpu-0")
         assert chosen(kit) == variant
-        assert kit.served([parse(LOADER, weights=WEIGHTS)]) == frozenset({"draft"})
+        assert kit.lacks(parse(LOADER, weights=WEIGHTS)) == []
         assert kit.profile == "ada"
     without = Kits(Rack(INFO, facts("other.safetensors")), DTYPES).of("gpu-0")
-    assert without.served([parse(LOADER, weights=WEIGHTS)]) == frozenset()
     assert "'narrow.safetensors' is none of its options" in without.lacks(parse(LOADER, weights=WEIGHTS))[0]
 
 
@@ -89,14 +88,15 @@ def test_a_simulator_has_every_file() -> None:
     simulated = replace(INFO, simulated=True)
     kit = Kits(Rack(simulated, facts()), DTYPES).of("gpu-0")
     assert chosen(kit) == "narrow.safetensors"
-    assert kit.served([parse(LOADER, weights=WEIGHTS)]) == frozenset({"draft"})
+    assert kit.lacks(parse(LOADER, weights=WEIGHTS)) == []
 
 
-def test_of_an_instance_that_was_never_asked_everything_is_believed() -> None:
-    kit = Kits(Rack(INFO, None), DTYPES).of("gpu-0")
-    assert kit.served([parse()]) is None
-    assert kit.lacks(parse()) == []
-    assert Kits(Rack(INFO, None), DTYPES).of("unknown").served([parse()]) is None
+def test_of_an_instance_that_was_never_asked_everything_is_believed(tmp_path: Path) -> None:
+    write(tmp_path / "draft")
+    kits = Kits(Rack(INFO, None), DTYPES)
+    assert kits.of("gpu-0").lacks(parse()) == []
+    for instance in ("gpu-0", "unknown"):
+        assert Offers(kits, LiveCatalog(tmp_path, lambda model: None)).of(instance, []) is None
 
 
 def test_a_pack_that_describes_itself_oddly_does_no_harm() -> None:
@@ -109,9 +109,7 @@ def test_offers_are_made_anew_when_the_instance_or_the_catalogue_changes(tmp_pat
     write(tmp_path / "draft")
     rack, live = Rack(INFO, facts()), LiveCatalog(tmp_path, lambda model: None)
     offers = Offers(Kits(rack, DTYPES), live)
-    first = offers.of("gpu-0", [])
-    assert first == frozenset({"draft"})
-    assert offers.of("gpu-0", []) is first
+    assert offers.of("gpu-0", []) == offers.of("gpu-0", []) == frozenset({"draft"})
     write(tmp_path / "other", id="other")
     live.catalog, _ = live.catalog.refreshed(tmp_path)
     assert offers.of("gpu-0", [parse(id="withdrawn")]) == frozenset({"draft", "other", "withdrawn"})

@@ -19,8 +19,9 @@ from orchestrator.service import GenerationRequest
 from orchestrator.web.dialects.openai import Body, Picture, given_picture, own_params, to_sides
 from orchestrator.web.dialects.routing import max_pictures, placed
 
-#: Who makes films where the caller names no model: from words, and from a picture.
-FROM_WORDS, FROM_PICTURE = "wan2.1-t2v-fast", "wan2.1-i2v-480p"
+#: Who makes films where the caller names no model: the first of these that can make what is asked for.
+FROM_WORDS = ("wan2.1-t2v-fast", "wan2.2-t2v-14b", "ltx2-t2v")
+FROM_PICTURE = ("wan2.1-i2v-480p", "wan2.2-i2v-14b", "ltx2.3-i2v")
 
 #: Where a remix keeps the id of the video that it was made from.
 REMIXED_FROM = "remixed_from_video_id"
@@ -61,16 +62,15 @@ def to_request(
 ) -> GenerationRequest:
     """What a body asks for. Raises InvalidRequest."""
     picture = None if body.input_reference is None else given_picture(body.input_reference, "input_reference")
-    model = catalog[body.model] if body.model else _default(catalog, with_picture=picture is not None)
+    makers = [catalog[body.model]] if body.model else _makers(catalog, with_picture=picture is not None)
+    model = next((maker for maker in makers if _can_make(maker, body, form=form)), makers[0])
     if not model.makes_video:
         raise InvalidRequest(f"{model.id} makes no video", code="unsupported_model", param="model")
     if picture is not None and not max_pictures(model):
         raise InvalidRequest(
             f"{model.id} takes no picture", code="unsupported_input_reference", param="input_reference"
         )
-    pictures = [] if picture is None else [picture]
-    params = to_sides(body.size) | _frames(body.seconds, model) | own_params(body, model, form=form)
-    params |= placed(model, pictures)
+    params = _film(body, model, form=form) | placed(model, [] if picture is None else [picture])
     return GenerationRequest(model=model.id, params=params, idempotency_key=idempotency_key)
 
 
@@ -123,18 +123,29 @@ def in_its_words() -> Iterator[None]:
         raise InvalidRequest(message, code=own.get(error.code, error.code), param=name) from error
 
 
-def _default(catalog: Catalog, *, with_picture: bool) -> Model:
-    """The usual model, or the first of its kind where that is not here."""
+def _makers(catalog: Catalog, *, with_picture: bool) -> list[Model]:
+    """The usual models, or all of their kind where none of those is here. Raises InvalidRequest."""
     usual, kind = (FROM_PICTURE, Kind.I2V) if with_picture else (FROM_WORDS, Kind.VIDEO)
-    if usual in catalog:
-        return catalog[usual]
-    for model in catalog:
-        if model.kind is kind:
-            return model
-    return catalog[usual]
+    here = [catalog[name] for name in usual if name in catalog]
+    return here or [model for model in catalog if model.kind is kind] or [catalog[usual[0]]]
 
 
-def _frames(seconds: str | float | None, model: Model) -> dict[str, int]:
+def _can_make(model: Model, body: VideoBody, *, form: bool) -> bool:
+    """Whether size, length and all else are within the model's ranges."""
+    try:
+        model.example(**_film(body, model, form=form))
+    except InvalidRequest:
+        return False
+    return True
+
+
+def _film(body: VideoBody, model: Model, *, form: bool) -> dict[str, Any]:
+    """The model's parameters but for pictures. Raises InvalidRequest."""
+    own = own_params(body, model, form=form)
+    return to_sides(body.size) | _frames(body.seconds, model, own.get("fps")) | own
+
+
+def _frames(seconds: str | float | None, model: Model, asked_fps: object) -> dict[str, int]:
     """As many frames as a film of that length has. Raises InvalidRequest."""
     if seconds is None:
         return {}
@@ -143,9 +154,10 @@ def _frames(seconds: str | float | None, model: Model) -> dict[str, int]:
     spec, fps = model.parameters.get("num_frames"), model.parameters.get("fps")
     if not isinstance(spec, Integer) or not isinstance(fps, Integer) or not fps.default:
         raise _bad_seconds(f"is not {model.id}'s to choose")
-    frames = round(float(seconds) * fps.default)
+    rate = fps.default if asked_fps is None else fps.check("fps", asked_fps)
+    frames = round(float(seconds) * rate)
     if not spec.minimum <= frames <= spec.maximum:
-        shortest, longest = spec.minimum / fps.default, spec.maximum / fps.default
+        shortest, longest = spec.minimum / rate, spec.maximum / rate
         raise _bad_seconds(f"must be between {shortest:.1f} and {longest:.1f} for {model.id}")
     return {"num_frames": frames}
 

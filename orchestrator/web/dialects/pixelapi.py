@@ -16,7 +16,7 @@ from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.parameters import Integer
-from orchestrator.errors import Blocked, InvalidRequest, ServiceError
+from orchestrator.errors import Blocked, Gone, InvalidRequest, ServiceError
 from orchestrator.jobs import Job, JobStatus
 from orchestrator.quotes import PriceLists
 from orchestrator.service import GenerationRequest
@@ -48,6 +48,8 @@ RULES = {
     "sdxl": Rules(min_steps=20, max_steps=50, steps=30, guidance=7.5, negative_prompt=True),
     "flux-schnell": Rules(min_steps=1, max_steps=8, steps=4, guidance=0.0, negative_prompt=False),
 }
+#: The models of the document.
+DOCUMENTED = frozenset({*RULES, "cogvideo-2b", "upscale-4x"})
 
 
 class GenerateBody(Body):
@@ -85,10 +87,6 @@ def api_id(model: Model) -> str:
 def entry(model: Model, prices: PriceLists) -> dict[str, Any]:
     """What the list of models says of one, besides what others' clients read of it."""
     return {"credits": in_credits(prices.usual(TARIFF, model).micros, prices.unit(TARIFF))}
-
-
-#: The models of the document.
-DOCUMENTED = frozenset({*RULES, "cogvideo-2b", "upscale-4x"})
 
 
 def to_submitted(job: Job, model: Model, unit: Fraction) -> dict[str, Any]:
@@ -151,17 +149,13 @@ def job_id(generation_id: str) -> str:
         return generation_id
 
 
-#: The document's statuses where they are others than ours, all of them of what is wrong with a request.
-UNPROCESSABLE, SERVER_ERROR = 422, 500
-
-
 def to_error(error: ServiceError) -> tuple[int, dict[str, Any]]:
-    """`{"detail": ...}`: 422 for what is wrong with a request, 500 for what is wrong with us."""
-    if isinstance(error, InvalidRequest):
-        return UNPROCESSABLE, {"detail": error.message.replace("`cfg_scale`", "`guidance_scale`")}
-    if error.status == 410:
-        return 404, {"detail": error.message}
-    return min(error.status, SERVER_ERROR), {"detail": error.message}
+    """`{"detail": ...}`: 422 for what is wrong with a request, 500 for whatever is wrong with us.
+
+    What has expired is not there: the document knows no 410.
+    """
+    status = 422 if isinstance(error, InvalidRequest) else 404 if isinstance(error, Gone) else error.status
+    return min(status, 500), {"detail": error.message.replace("`cfg_scale`", "`guidance_scale`")}
 
 
 def _ruled(body: GenerateBody, model: Model, rules: Rules) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def test_a_refresh_takes_what_is_new_and_drops_what_is_gone(tmp_path: Path) -> N
     after, refused = before.refreshed(tmp_path)
     assert refused == []
     assert [model.id for model in after] == ["first", "third"]
+    assert after.refreshed(tmp_path)[0]["third"] is after["third"]
     assert after["first"].digest != before["first"].digest
 
 

@@ -14,6 +14,7 @@ from orchestrator.web.delivery import Encoding
 from orchestrator.web.dialects import openai, openai_videos
 from orchestrator.web.dialects.openai_events import Partials
 from orchestrator.web.dialects.pixel_factory import GenerationBody, to_request
+from tests.running import ROOT
 
 CATALOG = Catalog.load(Settings.model_fields["workflows_dir"].default)
 
@@ -124,6 +125,17 @@ def test_formats_become_encodings(fields: dict[str, Any], encoding: Encoding | N
     assert openai.parse(openai.ImageBody, fields, form=False).encoding == encoding
 
 
+def test_a_background_goes_to_a_model_that_knows_of_it() -> None:
+    able = Catalog.load(ROOT / "tests" / "workflows")
+    fields = {"prompt": "a", "model": "test-transparent", "background": "transparent"}
+    body = openai.parse(GenerationBody, fields, form=False)
+    asked = to_request(body, able, form=False, idempotency_key=None)
+    assert asked.params == {"prompt": "a", "background": "transparent"}
+    with pytest.raises(InvalidRequest) as refused:
+        generation(prompt="a", background="transparent")
+    assert (refused.value.code, refused.value.param) == ("unsupported_background", "background")
+
+
 def test_json_is_taken_at_its_word() -> None:
     with pytest.raises(InvalidRequest, match="`n`"):
         generation(prompt="a", n="1")
@@ -138,11 +150,32 @@ def test_seconds_are_frames_at_the_models_rate(seconds: str | float, frames: int
     assert video(prompt="a", seconds=seconds).params["num_frames"] == frames
 
 
-@pytest.mark.parametrize("seconds", ["", "four", "-1", "0", "11", "1e3", "9" * 5, "٤", "nan", " 4"])
+@pytest.mark.parametrize("seconds", ["", "four", "-1", "0", "17", "1e3", "9" * 5, "٤", "nan", " 4"])
 def test_seconds_that_are_none(seconds: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         video(prompt="a", seconds=seconds)
     assert (refused.value.code, refused.value.param) == ("invalid_seconds", "seconds")
+
+
+def test_seconds_are_counted_at_the_rate_that_is_asked_for() -> None:
+    assert video(prompt="a", seconds="4", fps=24).params["num_frames"] == 96
+
+
+@pytest.mark.parametrize("size", ["720x1280", "1280x720"])
+@pytest.mark.parametrize(
+    ("seconds", "picture", "model"),
+    [
+        ("4", None, "wan2.2-t2v-14b"),
+        ("8", None, "wan2.2-t2v-14b"),
+        ("12", None, "ltx2-t2v"),
+        ("4", "p", "wan2.2-i2v-14b"),
+        ("8", "p", "wan2.2-i2v-14b"),
+    ],
+)
+def test_what_openais_own_clients_ask_for_is_made(
+    size: str, seconds: str, picture: str | None, model: str
+) -> None:
+    assert video(prompt="a", size=size, seconds=seconds, input_reference=picture).model == model
 
 
 def test_frames_count_more_than_seconds() -> None:

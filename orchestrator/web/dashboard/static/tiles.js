@@ -2,26 +2,26 @@
 
 import { el } from "./dom.js";
 
-const media = (type) => type.split("/")[0];
+const medium = (output) => output.type.split("/")[0];
+const word = (text) => el("span", { className: "file", textContent: text });
+
+export const isImage = (output) => medium(output) === "image";
 
 // What shows an output: a picture, a film, a sound, or the name of its type.
 export function viewer(output, props = {}) {
-  const kind = media(output.type);
   const src = output.url;
-  if (kind === "video") return el("video", { loop: true, playsInline: true, preload: "metadata", ...props, src });
-  if (kind === "audio") return el("audio", { controls: true, src });
-  if (kind === "image") return el("img", { decoding: "async", ...props, src });
-  return el("span", { className: "file", textContent: output.type });
+  if (isImage(output)) return el("img", { decoding: "async", ...props, src });
+  const film = { loop: true, playsInline: true, preload: "metadata" };
+  if (medium(output) === "video") return el("video", { ...film, ...props, src });
+  return medium(output) === "audio" ? el("audio", { src }) : word(output.type);
 }
-
-export const isImage = (output) => media(output.type) === "image";
 
 // `open` is called when it is chosen.
 export function resultTile(job, output, name, open) {
   const prompt = job.params.prompt || name;
-  const shown = viewer(output, { alt: prompt, loading: "lazy", muted: true });
-  const gone = el("span", { className: "file", textContent: "no longer kept" });
-  shown.addEventListener("error", () => shown.replaceWith(gone));
+  const silent = medium(output) === "audio";
+  const shown = silent ? word("audio") : viewer(output, { alt: prompt, loading: "lazy", muted: true });
+  shown.addEventListener("error", () => shown.replaceWith(word("no longer kept")));
   const button = el("button", { type: "button", className: "open", ariaLabel: `Open ${prompt}` }, shown);
   button.addEventListener("click", open);
   if (shown instanceof HTMLVideoElement) {

@@ -102,8 +102,13 @@ class Subscription:
         self._closed = True
         self._wake.set()
 
+    def slot(self, event: JobEvent) -> Hashable:
+        """Events of the same slot replace one another while they wait to be read."""
+        return _slot(event)
+
     def put(self, event: JobEvent) -> None:
-        slot = _slot(event)
+        """Called with every event, at once and in order."""
+        slot = self.slot(event)
         self._pending.pop(slot, None)
         self._pending[slot] = event
         self._wake.set()
@@ -170,8 +175,9 @@ class EventHub:
             subscription.close()
 
     @contextmanager
-    def subscribe(self, job_id: str) -> Iterator[Subscription]:
-        subscription = Subscription()
+    def subscribe(self, job_id: str, reader: Subscription | None = None) -> Iterator[Subscription]:
+        """The events of one job from now on; `reader` may have its own way to keep them."""
+        subscription = reader or Subscription()
         self._subscriptions.setdefault(job_id, set()).add(subscription)
         try:
             yield subscription

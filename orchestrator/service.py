@@ -147,7 +147,7 @@ class Service:
                 f"This API key may not use {order.model.id}", code="model_not_allowed", param="model"
             )
         job = self._job(key, request, order)
-        known = await self.store.find_repeated(job)
+        known = await self.store.find_repeated(job) if job.idempotency_key else None
         if known:
             return self.expiry.checked(known)
         try:
@@ -217,9 +217,11 @@ class Service:
             raise InvalidRequest(f"The job {reason}", code="no_webhook")
         return message
 
-    async def count_sent(self, record: JobRecord) -> None:
-        """Notes that a caller was sent all outputs of a job through us: it shows in what the job cost."""
-        size = sum(output.size for output in record.outputs)
+    async def count_sent(self, record: JobRecord, size: int | None = None) -> None:
+        """Notes that a caller was sent so many bytes of a job's outputs, or all, through us: it shows in what
+        the job cost."""
+        if size is None:
+            size = sum(output.size for output in record.outputs)
         await self.store.count_sent(record.job.id, size, self.clock())
 
     async def cancel(self, job_id: str) -> JobRecord:
@@ -230,12 +232,11 @@ class Service:
         return record
 
     async def remove(self, job_id: str) -> None:
-        """Gives the job up, if it still runs, and shows it to its caller no more.
-
-        Its files go when their time is over: others may have been given the same ones.
-        """
+        """Gives the job up, if it still runs, deletes its files that no other job has too, and shows it to
+        its caller no more."""
         await self.cancel(job_id)
-        await self.store.remove_job(job_id, self.clock())
+        keys = await self.store.remove_job(job_id, self.clock())
+        await asyncio.gather(*(self.objects.delete(key) for key in keys))
 
     async def _accept(self, job: Job, n: int, account: Account) -> JobRecord:
         """Stored and scheduled: never the one without the other while the process lives."""

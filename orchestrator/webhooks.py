@@ -136,8 +136,14 @@ class WebhookSender:
                 except Exception:
                     # The outbox keeps what is due; whatever is wrong now may be right in a second.
                     log.exception("the outbox could not be worked off")
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._landed.wait(), self._look_seconds)
+                await self._until_next_look()
+
+    async def _until_next_look(self) -> None:
+        """Until a delivery ends, or some seconds have passed."""
+        with suppress(TimeoutError):
+            # Not `wait_for`: that one overlooks a cancellation that comes with what it waits for.
+            async with asyncio.timeout(self._look_seconds):
+                await self._landed.wait()
 
     async def _launch_due(self, http: aiohttp.ClientSession) -> None:
         # What lands while we read may still look due; it is left until the next look.

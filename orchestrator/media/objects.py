@@ -22,6 +22,7 @@ from minio.error import S3Error
 
 from orchestrator.media.errors import ObjectMissing, StoreError, StoreRefused, StoreUnavailable
 from orchestrator.media.lifecycle import set_retention
+from orchestrator.media.recent import Recent
 from orchestrator.media.s3_errors import translated
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class ObjectStore:
     def __init__(self, access: S3Access, *, fresh: float = 3600.0) -> None:
         self._bucket = access.bucket
         self._fresh = fresh
+        self._recent = Recent()
         self._pools = (_pool(_TIMEOUT), _pool(_PROBE_TIMEOUT))
         self._client = _client(access, access.endpoint, self._pools[0])
         self._probe = _client(access, access.endpoint, self._pools[1])
@@ -136,6 +138,7 @@ class ObjectStore:
         self._client.put_object(
             self._bucket, key, io.BytesIO(data), len(data), content_type, part_size=_PART_SIZE
         )
+        self._recent.keep(key, data)
 
     def _is_fresh(self, key: str, data: bytes, content_type: str) -> bool:
         try:
@@ -158,7 +161,9 @@ class ObjectStore:
         await _patiently(lambda: self.put(key, data, content_type), key, patience)
 
     async def get(self, key: str) -> bytes:
-        return await self._call(lambda: self._get(key))
+        """The data under `key`; what this process stored a moment ago is not fetched again."""
+        recent = self._recent.get(key)
+        return recent if recent is not None else await self._call(lambda: self._get(key))
 
     def _get(self, key: str) -> bytes:
         response = self._client.get_object(self._bucket, key)
@@ -182,6 +187,7 @@ class ObjectStore:
 
     async def delete(self, key: str) -> None:
         """Deletes the object; one that is not there is fine."""
+        self._recent.drop(key)
         await self._call(lambda: self._client.remove_object(self._bucket, key))
 
     def presign(self, key: str, lifetime: float, filename: str | None = None) -> str:

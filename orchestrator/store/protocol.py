@@ -233,8 +233,11 @@ class Jobs(Protocol):
         """
         ...
 
-    async def remove_job(self, job_id: str, now: datetime) -> None:
-        """The job's account does not see it any more; the books keep it."""
+    async def remove_job(self, job_id: str, now: datetime) -> list[str]:
+        """The job's account does not see it any more; the books keep it.
+
+        The keys of its files that no other job needs.
+        """
         ...
 
     async def unfinished(self) -> list[JobRecord]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -136,10 +136,3 @@ class Error(Answer):
     """Every failure, whatever its status."""
 
     error: ErrorDetails
-
-
-class AnyObject(Answer):
-    """A JSON object that is not described further."""
-
-    def fields(self) -> dict[str, Any]:
-        return self.model_extra or {}

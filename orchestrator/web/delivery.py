@@ -13,6 +13,9 @@ from orchestrator.jobs import Output
 from orchestrator.media.formats import EXTENSIONS, convert_image
 from orchestrator.media.objects import ObjectStore, content_key
 
+#: Bytes below which going to a thread and back takes longer than the work itself.
+ENCODED_AT_ONCE = 256 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
@@ -64,4 +67,6 @@ class Delivery:
 
 async def encoded(data: bytes) -> str:
     """Base64 text."""
+    if len(data) < ENCODED_AT_ONCE:
+        return base64.b64encode(data).decode("ascii")
     return (await asyncio.to_thread(base64.b64encode, data)).decode("ascii")

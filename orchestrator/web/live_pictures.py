@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
 from orchestrator.errors import ServiceError, Unavailable
-from orchestrator.events import JobChanged, ShardPreview, ShardProgress
+from orchestrator.events import JobChanged, JobEvent, ShardPreview, ShardProgress, Subscription
 from orchestrator.jobs import JobRecord
 from orchestrator.media.errors import CorruptMedia, StoreError
 from orchestrator.service import Service
@@ -24,6 +25,36 @@ log = logging.getLogger(__name__)
 
 #: What previews are delivered as where the caller chooses nothing.
 PNG = Encoding("image/png")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pick(ShardPreview):
+    """A preview that is shown."""
+
+    #: Of the shard's previews that are shown, from 0 on.
+    number: int
+
+
+class Picks(Subscription):
+    """Of all that is told of a job, its state and the previews to show: those all, however slow the reader."""
+
+    def __init__(self, wanted: int) -> None:
+        super().__init__()
+        self._partials = Partials(wanted)
+
+    def slot(self, event: JobEvent) -> Hashable:
+        return (event.index, event.number) if isinstance(event, Pick) else super().slot(event)
+
+    def put(self, event: JobEvent) -> None:
+        match event:
+            case ShardProgress(index=index, value=value, maximum=maximum):
+                self._partials.progress(index, value / maximum if maximum else 0.0)
+            case ShardPreview(index=index, content_type=content_type, data=data):
+                number = self._partials.take(index)
+                if number is not None:
+                    super().put(Pick(index=index, content_type=content_type, data=data, number=number))
+            case JobChanged():
+                super().put(event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +79,26 @@ class LivePictures:
 
     async def _show_partials(self, stream: EventStream, record: JobRecord) -> JobRecord:
         """Shows what there is to see until the job is finished. Raises Unavailable."""
-        partials = Partials(self.body.partial_images or 0)
-        with self.service.events.subscribe(record.job.id) as subscription:
+        picks = Picks(self.body.partial_images or 0)
+        with self.service.events.subscribe(record.job.id, picks):
             # Read again: what happened before the subscription is in the store, the rest will be told.
             record = await self.service.get(record.job.account_id, record.job.id)
             if record.job.finished:
                 return record
-            async for event in subscription:
-                match event:
-                    case JobChanged(record=changed) if changed.job.finished:
-                        return changed
-                    case ShardProgress(index=index, value=value, maximum=maximum):
-                        partials.progress(index, value / maximum if maximum else 0.0)
-                    case ShardPreview(index=index):
-                        await self._show(stream, record, event, partials.take(index))
+            async for event in picks:
+                if isinstance(event, Pick):
+                    await self._show(stream, record, event)
+                elif isinstance(event, JobChanged) and event.record.job.finished:
+                    return event.record
         raise Unavailable("The service is shutting down", code="shutting_down", retry_after=5)
 
-    async def _show(
-        self, stream: EventStream, record: JobRecord, preview: ShardPreview, number: int | None
-    ) -> None:
-        if number is None:
-            return
+    async def _show(self, stream: EventStream, record: JobRecord, pick: Pick) -> None:
         try:
-            data = await (self.body.encoding or PNG).apply(preview.data)
+            data = await (self.body.encoding or PNG).apply(pick.data)
         except CorruptMedia as error:
             log.warning("job %s: a preview is left out: %s", record.job.id, error)
             return
-        place = (preview.index, number)
+        place = (pick.index, pick.number)
         event = partial_event(self.topic, self.body, record.job, place, self.service.clock())
         await stream.send(event["type"], event | {"b64_json": await encoded(data)})
 

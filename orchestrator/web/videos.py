@@ -141,11 +141,12 @@ class Videos:
         except ObjectMissing as error:
             raise Gone("The video is kept no longer", code="video_expired") from error
         data, content_type, extension = await _variant(film, variant, output.content_type)
-        if variant is Variant.VIDEO:
-            await self._service.count_sent(record)
         name = f"{record.job.id}.{extension}"
         tag = f"{output.sha256}-{variant}"
-        return file_response(request, File(data=data, content_type=content_type, name=name, tag=tag))
+        response = file_response(request, File(data=data, content_type=content_type, name=name, tag=tag))
+        if request.method == "GET":
+            await self._service.count_sent(record, response.content_length or 0)
+        return response
 
     async def refuse(self, request: web.Request) -> NoReturn:
         """Films are made from words and pictures here, not from films."""

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
-#: Writes checkpoints that a CPU runs in seconds.
-TINY_MODELS = Path(__file__).parent.parent.parent / "scripts" / "tiny_models.py"
+ROOT = Path(__file__).resolve().parent.parent.parent
 #: Seconds that a start may take.
 PATIENCE = 90.0
 
@@ -54,7 +53,9 @@ def real_comfyui(folder: Path, base: Path, *options: str) -> Iterator[Server]:
     Its own custom node for pictures over the socket is linked in; ComfyUI does not start without the folder.
     """
     port = free_port()
-    subprocess.run([sys.executable, str(TINY_MODELS), str(base / "models")], check=True, capture_output=True)
+    # Checkpoints that a CPU runs in seconds.
+    write = [sys.executable, "-m", "scripts.tiny_models", str(base / "models")]
+    subprocess.run(write, cwd=ROOT, check=True, capture_output=True)
     nodes = base / "custom_nodes"
     nodes.mkdir(parents=True, exist_ok=True)
     (nodes / "websocket_image_save.py").symlink_to(

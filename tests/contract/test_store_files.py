@@ -109,3 +109,11 @@ async def test_finishing_twice_changes_nothing(world: World) -> None:
     await world.store.forget_files([A.key], after(record))
     await world.finish(attempt, (B,))
     assert await unused(world, world.later()) == []
+
+
+async def test_a_removed_job_gives_up_what_no_other_job_needs(world: World) -> None:
+    first, second = await done(world, A, B), await done(world, A)
+    assert await world.store.remove_job(first.job.id, world.now) == [B.key]
+    assert await unused(world, after(second)) == [A.key]
+    assert await world.store.remove_job(second.job.id, world.now) == [A.key]
+    assert await unused(world, after(second)) == []

@@ -83,6 +83,7 @@ BAD = [
     edit("no transparency", "unsupported_background", "background", ONE, background="transparent"),
     edit("unknown background", "invalid_background", "background", ONE, background="sky"),
     edit("a mask for none", "unsupported_mask", "mask", ONE, transparent(64, 64), model="flux-1-kontext-dev"),
+    edit("markup", "unsupported_markup", "markup", ONE, upload(png(), "markup")),
     edit("a mask for two", "unsupported_image", "image", *MANY[:2], transparent(64, 64)),
     edit("a mask that covers all", "invalid_mask", "mask", ONE, upload(png(), "mask")),
     edit("a mask of another size", "invalid_mask", "mask", ONE, transparent(32, 64)),

@@ -179,6 +179,27 @@ def test_a_deleted_video_is_gone(client: openai.OpenAI) -> None:
     assert made.id not in [video.id for video in client.videos.list()]
 
 
+def test_deleting_a_video_deletes_its_film(client: openai.OpenAI, service: Service, own_key: str) -> None:
+    """Unless another video has the same."""
+    first, twin = (
+        client.videos.create_and_poll(
+            prompt="waves",
+            size="256x256",  # type: ignore[arg-type]
+            extra_body={"num_frames": 5, "seed": 77},
+            poll_interval_ms=50,
+        )
+        for _ in range(2)
+    )
+    headers = {"Authorization": f"Bearer {own_key}"}
+    shown = httpx.get(f"{service.url}/api/v1/jobs/{first.id}", headers=headers).json()
+    (address,) = shown["output"]["videos"]
+    client.videos.delete(first.id)
+    assert httpx.get(address).status_code == 200
+    assert client.videos.download_content(twin.id).content
+    client.videos.delete(twin.id)
+    assert httpx.get(address).status_code == 404
+
+
 def test_others_videos_do_not_exist(service: Service, video: str) -> None:
     with openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.key(), max_retries=0) as stranger:
         messages = set()

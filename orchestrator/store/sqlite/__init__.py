@@ -224,8 +224,8 @@ class SqliteStore:
         wanted = jobs.Wanted(account_id=account_id, status=status, models=models, oldest_first=oldest_first)
         return await self._db.read(jobs.list_jobs, wanted, limit, cursor)
 
-    async def remove_job(self, job_id: str, now: datetime) -> None:
-        await self._db.write(jobs.remove_job, job_id, now)
+    async def remove_job(self, job_id: str, now: datetime) -> list[str]:
+        return await self._db.write(jobs.remove_job, job_id, now)
 
     async def unfinished(self) -> list[JobRecord]:
         return await self._db.read(jobs.unfinished)

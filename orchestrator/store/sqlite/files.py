@@ -23,6 +23,18 @@ def unused_files(db: sqlite3.Connection, before: datetime, limit: int) -> list[s
     return [row["key"] for row in rows]
 
 
+def release(db: sqlite3.Connection, job_id: str) -> list[str]:
+    """The job needs its files no more. Those that no other job needs either, sorted."""
+    query = """
+        SELECT key FROM output_files AS file WHERE job_id = :job_id AND NOT EXISTS (
+            SELECT 1 FROM output_files AS other WHERE other.key = file.key AND other.job_id <> :job_id
+        ) ORDER BY key
+    """
+    keys = [row["key"] for row in db.execute(query, {"job_id": job_id})]
+    db.execute("DELETE FROM output_files WHERE job_id = ?", (job_id,))
+    return keys
+
+
 def forget_files(db: sqlite3.Connection, keys: Sequence[str], before: datetime) -> None:
     """What jobs that finished later need stays known."""
     rows = [(key, from_time(before)) for key in keys]

@@ -12,6 +12,7 @@ from orchestrator.errors import Conflict, InvalidRequest, NotFound
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Shard, ShardStatus
 from orchestrator.store.sqlite import outbox, wallet
 from orchestrator.store.sqlite.accounts import get_account
+from orchestrator.store.sqlite.files import release
 from orchestrator.store.sqlite.keys import check_caps
 from orchestrator.store.sqlite.rows import (
     from_job,
@@ -178,10 +179,11 @@ def _give_up(
     return existing_job(db, job_id)
 
 
-def remove_job(db: sqlite3.Connection, job_id: str, now: datetime) -> None:
+def remove_job(db: sqlite3.Connection, job_id: str, now: datetime) -> list[str]:
     """Once removed, it stays as it was removed first. Raises NotFound."""
     if existing_job(db, job_id).job.removed_at is None:
         update(db, "jobs", job_id, {"removed_at": from_time(now)})
+    return release(db, job_id)
 
 
 def count_unfinished(db: sqlite3.Connection, account_id: str) -> int:

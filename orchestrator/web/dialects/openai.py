@@ -119,6 +119,7 @@ class PicturesBody(ImageBody):
 class EditBody(PicturesBody):
     """`POST /images/edits`."""
 
+    markup: Picture | None = Field(None, description="Not supported: say it in the prompt, or with a mask.")
     prompt: str | None = Field(None, description="What to change.")
 
 
@@ -149,6 +150,8 @@ def to_edit(
     pictures, mask = body.given_pictures(), body.given_mask()
     if not pictures:
         raise InvalidRequest("`image` is required", code="missing_image", param="image")
+    if body.markup is not None:
+        raise InvalidRequest("`markup` is not supported", code="unsupported_markup", param="markup")
     model = Task(pictures=len(pictures), mask=bool(mask)).assign(catalog, body.model, EDITORS)
     params = to_params(body, model, form=form) | placed(model, pictures) | mask
     return GenerationRequest(model=model.id, params=params, idempotency_key=idempotency_key)

@@ -36,7 +36,7 @@ class Pick(ShardPreview):
 
 
 class Picks(Subscription):
-    """Of all that is told of a job, its state and the previews to show: those all, however slow the reader."""
+    """Of all that a job tells, its state and the previews to show: none is lost to a slow reader."""
 
     def __init__(self, wanted: int) -> None:
         super().__init__()

@@ -77,6 +77,7 @@ class Jobs:
         record = await self._service.cancel(record.job.id)
         return web.json_response(self._view(record))
 
+    @describes(media=("text/event-stream",), also={204: "All has been told."}, tag="jobs")
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events until the job is finished."""
         key = await authenticate(request, self._service.store)

@@ -25,6 +25,7 @@ from orchestrator.web.operations import Access, Operation, Value, operation_of
 
 #: Pages for people, and what they are made of.
 HIDDEN = re.compile(r"/($|operations$|sign-in$|session$|dashboard/|docs$|openapi\.json$|api/openapi$)")
+NO_CONTENT = 204
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 #: The groups that most callers look for.
 FIRST = ("images", "videos", "models", "jobs")
@@ -33,6 +34,7 @@ _GROUP = re.compile(r"\(\?P<(\w+)>([^()]*)\)")
 _WORDS = re.compile(r"[\w-]+(\|[\w-]+)+")
 
 Schema = dict[str, Any]
+References = Mapping[type[BaseModel], Schema]
 
 INTRODUCTION = """One host, several dialects: OpenAI's images and videos API with the fields of the Pixel \
 Factory document, and further ones that are described under their own tags. A prompt that the models take is \
@@ -79,9 +81,10 @@ class Place:
 def document(app: web.Application) -> dict[str, Any]:
     """The whole document."""
     places = sorted(_places(app), key=lambda place: (place.path, METHODS.index(place.method)))
+    references, schemas = _schemas(places)
     paths: dict[str, dict[str, Any]] = {}
     for place in places:
-        paths.setdefault(place.path, {})[place.method.lower()] = _operation(place)
+        paths.setdefault(place.path, {})[place.method.lower()] = _operation(place, references)
     tags = sorted(
         {tag for path in paths.values() for entry in path.values() for tag in entry["tags"]}, key=_rank
     )
@@ -96,7 +99,7 @@ def document(app: web.Application) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in tags],
         "paths": paths,
-        "components": {"schemas": _schemas(places), "securitySchemes": SCHEMES},
+        "components": {"schemas": schemas, "securitySchemes": SCHEMES},
     }
 
 
@@ -124,14 +127,14 @@ def _spelled_out(path: str, groups: Mapping[str, str]) -> Iterator[tuple[str, di
     yield path, {name: {"type": "string"} for name in groups}
 
 
-def _operation(place: Place) -> dict[str, Any]:
+def _operation(place: Place, references: References) -> dict[str, Any]:
     said, (summary, _, description) = place.operation, (getdoc(place.handler) or "").partition("\n\n")
     access = said.access or (Access.ADMIN if place.path.startswith("/admin/") else Access.KEY)
     entry: dict[str, Any] = {
         "operationId": place.id,
         "tags": [said.tag or _tag(place.path)],
         "security": SECURITY[access],
-        "responses": _responses(place),
+        "responses": _responses(place, references),
     }
     if summary:
         entry["summary"] = " ".join(summary.split())
@@ -148,7 +151,7 @@ def _operation(place: Place) -> dict[str, Any]:
         entry["parameters"] = parameters
     if said.body:
         media = ["application/json", *(["multipart/form-data"] if said.form else [])]
-        content = {each: {"schema": _reference(said.body)} for each in media}
+        content = {each: {"schema": references[said.body]} for each in media}
         entry["requestBody"] = {"required": True, "content": content}
     return entry
 
@@ -168,17 +171,17 @@ def _parameter(name: str, where: str, value: Value) -> dict[str, Any]:
     return {"name": name, "in": where, "schema": dict(value.schema), "description": value.description}
 
 
-def _responses(place: Place) -> dict[str, Any]:
+def _responses(place: Place, references: References) -> dict[str, Any]:
     said = place.operation
-    schema = _reference(said.answer) if said.answer else {}
-    answer: dict[str, Any] = {
-        "description": "All is well.",
-        "content": {media: {"schema": schema if "json" in media else {}} for media in said.media},
-    }
+    schema = references[said.answer] if said.answer else {}
+    answer: dict[str, Any] = {"description": "All is well."}
+    if said.status != NO_CONTENT:
+        content = {media: {"schema": schema if "json" in media else {}} for media in said.media}
+        answer["content"] = content
     if said.job:
         answer["headers"] = JOB_HEADERS
     own = any(pattern.match(place.path) for pattern, _ in DIALECTS)
-    failure = {"type": "object"} if own else _reference(Error)
+    failure = {"type": "object"} if own else references[Error]
     return {
         str(said.status): answer,
         **{str(status): {"description": text} for status, text in said.also.items()},
@@ -189,14 +192,10 @@ def _responses(place: Place) -> dict[str, Any]:
     }
 
 
-def _schemas(places: list[Place]) -> dict[str, Schema]:
+def _schemas(places: list[Place]) -> tuple[References, dict[str, Schema]]:
+    """How each model is referred to, and all schemas by name."""
     operations = [place.operation for place in places]
     models = {model for said in operations for model in (said.body, said.answer, Error) if model}
     named = sorted(models, key=lambda model: model.__name__)
-    _, definitions = models_json_schema([(model, "validation") for model in named], ref_template=_REF)
-    schemas: dict[str, Schema] = definitions["$defs"]
-    return schemas
-
-
-def _reference(model: type[BaseModel]) -> Schema:
-    return {"$ref": _REF.format(model=model.__name__)}
+    found, definitions = models_json_schema([(model, "validation") for model in named], ref_template=_REF)
+    return {model: dict(schema) for (model, _), schema in found.items()}, definitions["$defs"]

@@ -115,3 +115,8 @@ def test_answers_are_as_described(service: Service) -> None:
         caller.ask(answers.VideoList, "GET", "/v1/videos")
         caller.ask(answers.VideoDeleted, "DELETE", f"/v1/videos/{video['id']}")
         caller.ask(answers.Error, "GET", f"/v1/videos/{video['id']}")
+
+
+def test_an_answer_without_content_has_none(described: dict[str, Any]) -> None:
+    for entry in operations(described).values():
+        assert "content" not in entry["responses"].get("204", {})

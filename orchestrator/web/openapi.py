@@ -198,4 +198,4 @@ def _schemas(places: list[Place]) -> tuple[References, dict[str, Schema]]:
     models = {model for said in operations for model in (said.body, said.answer, Error) if model}
     named = sorted(models, key=lambda model: model.__name__)
     found, definitions = models_json_schema([(model, "validation") for model in named], ref_template=_REF)
-    return {model: dict(schema) for (model, _), schema in found.items()}, definitions["$defs"]
+    return {model: dict(found[model, "validation"]) for model in named}, definitions["$defs"]

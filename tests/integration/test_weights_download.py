@@ -19,7 +19,7 @@ from orchestrator.weights.errors import GateClosed, Interrupted, Refused, Weight
 from orchestrator.weights.planning import plan
 from orchestrator.weights.pulling import pull
 from tests.integration.weight_host import Host, Mood, hosting, lying, partly, whole
-from tests.unit.weights.test_plans import model
+from tests.unit.weights.test_weight_plans import model
 from tests.unit.weights.weight_files import safetensors, weight
 
 DATA = safetensors({"blocks.0.lin.weight": ("BF16", [300, 500]), "norm": ("F32", [8])})

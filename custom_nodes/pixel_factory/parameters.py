@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -124,7 +125,7 @@ class Boolean:
         return (value,)
 
 
-class Picture:
+class Picture(ABC):
     """What both picture nodes have in common: a file of ComfyUI's input folder, loaded by its own nodes."""
 
     CATEGORY: ClassVar = CATEGORY
@@ -133,9 +134,9 @@ class Picture:
     NAME: ClassVar[str]
 
     @staticmethod
+    @abstractmethod
     def loader() -> Any:
         """ComfyUI's class that loads such a picture."""
-        raise NotImplementedError
 
     @classmethod
     def INPUT_TYPES(cls) -> Specs:

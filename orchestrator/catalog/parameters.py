@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -29,7 +30,7 @@ def refusal(name: str, reason: str) -> InvalidRequest:
     return InvalidRequest(f"`{name}` {reason}", code=f"invalid_{name}", param=name)
 
 
-class Declaration(Frozen):
+class Declaration(Frozen, ABC):
     """What all parameters have in common."""
 
     #: One sentence for people who choose a value.
@@ -37,12 +38,13 @@ class Declaration(Frozen):
     #: A request without it is refused with the code `missing_NAME`.
     required: bool = False
 
+    @abstractmethod
     def check(self, name: str, value: object) -> Any:
-        raise NotImplementedError
+        """The value as the graph shall have it. Raises InvalidRequest."""
 
+    @abstractmethod
     def schema_of_value(self) -> dict[str, Any]:
         """The JSON Schema of a valid value, without its description and default."""
-        raise NotImplementedError
 
 
 class Text(Declaration):

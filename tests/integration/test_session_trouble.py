@@ -13,18 +13,9 @@ import pytest
 from aiohttp import web
 
 from comfy_instances.errors import InstanceGone, NodeFailed, NoOutput
-from comfy_instances.session import NodeOutput, NodeStarted, Preview, Session, SessionSettings
+from comfy_instances.session import NodeOutput, NodeStarted, Preview, Session
+from tests.integration.impatient import SETTINGS, launch
 from tests.integration.puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
-
-#: Impatient, so that the tests are quick.
-SETTINGS = SessionSettings(
-    connect_timeout_s=1.0,
-    silence_s=0.2,
-    gone_after_s=0.8,
-    stalled_after_s=0.5,
-    backoff_min_s=0.01,
-    backoff_max_s=0.05,
-)
 
 
 @pytest.fixture
@@ -38,14 +29,6 @@ async def session(server: Puppet) -> AsyncIterator[Session]:
     async with Session(server.url, settings=SETTINGS, rng=Random(1)) as session:
         await session.wait_connected(5)
         yield session
-
-
-async def launch(server: Puppet, session: Session, listener: Any = None) -> tuple[asyncio.Task[Any], Prompt]:
-    """A prompt that has begun to run."""
-    run = asyncio.create_task(session.run(str(uuid4()), GRAPH, listener))
-    (prompt,) = await server.posted()
-    await server.begin(prompt)
-    return run, prompt
 
 
 async def reconnected(server: Puppet, session: Session, count: int = 2) -> None:

@@ -1,0 +1,27 @@
+"""Sessions whose patience is short, so that tests of trouble are quick."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+from comfy_instances.session import Session, SessionSettings
+from tests.integration.puppet import GRAPH, Prompt, Puppet
+
+SETTINGS = SessionSettings(
+    connect_timeout_s=1.0,
+    silence_s=0.2,
+    gone_after_s=0.8,
+    stalled_after_s=0.5,
+    backoff_min_s=0.01,
+    backoff_max_s=0.05,
+)
+
+
+async def launch(server: Puppet, session: Session, listener: Any = None) -> tuple[asyncio.Task[Any], Prompt]:
+    """A prompt that has begun to run."""
+    run = asyncio.create_task(session.run(str(uuid4()), GRAPH, listener))
+    (prompt,) = await server.posted()
+    await server.begin(prompt)
+    return run, prompt

@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
-from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.events import JobChanged, JobEvent, ShardPreview, ShardProgress, ShardStarted
+from orchestrator.following import Place, follow
 from orchestrator.service import Service
 from orchestrator.store import Scope
 from orchestrator.web.dashboard.playground import view
 from orchestrator.web.dashboard.sessions import Sessions
 from orchestrator.web.delivery import Delivery
+from orchestrator.web.streaming import event_stream
 
 MAX_FOLLOWED = 50
-
-#: Name and data of a server-sent event.
-Told = tuple[str, dict[str, Any]]
 
 
 class Live:
@@ -46,33 +44,23 @@ class Live:
             raise InvalidRequest(f"Between 1 and {MAX_FOLLOWED} jobs can be followed", code="invalid_job")
         for job_id in ids:
             await self._service.get(account, job_id)
-        headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
-        response = web.StreamResponse(headers=headers)
-        await response.prepare(request)
+        async with event_stream(request, {}) as (response, stream):
 
-        async def follow(job_id: str) -> None:
-            async for name, data in self._told(account, job_id):
-                await response.write(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
+            async def tell(job_id: str) -> None:
+                async with aclosing(follow(self._service, account, job_id)) as events:
+                    async for told in events:
+                        if not isinstance(told, Place):
+                            await stream.send(*self._event(job_id, told))
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for job_id in ids:
-                    group.create_task(follow(job_id))
-        except* ConnectionResetError:
-            pass  # The reader left; the jobs go on.
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for job_id in ids:
+                        group.create_task(tell(job_id))
+            except* ConnectionResetError:
+                pass  # The reader left; the jobs go on.
         return response
 
-    async def _told(self, account: str, job_id: str) -> AsyncIterator[Told]:
-        with self._service.events.subscribe(job_id) as subscription:
-            # Read after subscribing: what happened before is in the store, the rest will be told.
-            record = await self._service.get(account, job_id)
-            yield "job", view(record, self._delivery)
-            if record.job.finished:
-                return
-            async for event in subscription:
-                yield self._event(job_id, event)
-
-    def _event(self, job_id: str, event: JobEvent) -> Told:
+    def _event(self, job_id: str, event: JobEvent) -> tuple[str, dict[str, Any]]:
         match event:
             case JobChanged(record=record):
                 return "job", view(record, self._delivery)

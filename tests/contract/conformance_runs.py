@@ -80,7 +80,8 @@ async def interrupt(url: str) -> Any:
     async with client(url) as user:
         prompt_id = await user.submit(tedious("interrupted", 0x112233))
         waiting = await user.submit(enlarged("after", scale_by=1.5))
-        await user.hear_until("executing", prompt_id=prompt_id)
+        # The server looks for interrupts between nodes: during the second, it must be the third that stops.
+        await user.hear_until("executing", prompt_id=prompt_id, node="2")
         missed = await user.post("/interrupt", {"prompt_id": waiting})
         hit = await user.post("/interrupt", {"prompt_id": prompt_id})
         heard = await user.hear_until("execution_interrupted")

@@ -9,9 +9,8 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from math import ceil
-from pathlib import Path
 
 from aiohttp import web
 
@@ -22,7 +21,6 @@ from comfy_instances.installation import find_install
 from comfy_instances.profiles import load_profiles
 from orchestrator.accounts import Accounts
 from orchestrator.capability import Kits
-from orchestrator.catalog import Catalog
 from orchestrator.dispatcher import Dispatcher
 from orchestrator.events import EventHub
 from orchestrator.expiry import CleanUp, Expiry
@@ -33,14 +31,17 @@ from orchestrator.media.fetch import Downloads
 from orchestrator.media.inputs import ImageLimits
 from orchestrator.media.objects import ObjectStore, S3Access
 from orchestrator.moderation import Moderation
+from orchestrator.openings import admin_token, kept_secret, now, opened_store
+from orchestrator.orders import Desk
 from orchestrator.outputs import Outputs
-from orchestrator.pricelists import check_priced, load_book, load_costs, load_plans, load_prices
+from orchestrator.pricelists import check_priced, load_book, load_costs, load_plans
+from orchestrator.quotes import PriceLists
 from orchestrator.runner import Runner
 from orchestrator.scheduler import Scheduler
 from orchestrator.service import Service
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.settlement import Settlement
-from orchestrator.store import SqliteStore, Store
+from orchestrator.store import Store
 from orchestrator.web.admin import Admin
 from orchestrator.web.admin_accounts import AdminAccounts
 from orchestrator.web.admin_models import AdminModels
@@ -52,11 +53,12 @@ from orchestrator.web.billing import Billing
 from orchestrator.web.dashboard import Dashboard, Sessions
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects.pixelapi_routes import PixelApi
-from orchestrator.web.dialects.pixeldojo_routes import PixelDojo, Surroundings
+from orchestrator.web.dialects.pixeldojo_routes import PixelDojo
 from orchestrator.web.documents import Documents
 from orchestrator.web.generations import Generations
 from orchestrator.web.jobs import Jobs
 from orchestrator.web.limits import RateLimits
+from orchestrator.web.messages import Messages
 from orchestrator.web.metrics import Metrics
 from orchestrator.web.models import Models
 from orchestrator.web.payments import Payments
@@ -65,16 +67,11 @@ from orchestrator.web.videos import Videos
 from orchestrator.webhooks import WebhookSender
 from pricing.book import TariffBook
 from pricing.plans import Plans
-from pricing.tariff import DEFAULT, Tariff
 
 log = logging.getLogger(__name__)
 
 #: Life of the URLs in jobs and webhooks: the documents promise those who poll a day.
 JOB_URL_SECONDS = 24 * 3600
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,40 +86,6 @@ class Running:
         """Lets running shards end, then tells those who still wait that they wait in vain."""
         await self.service.dispatcher.stop(self.drain_seconds)
         self.service.events.close()
-
-
-@asynccontextmanager
-async def opened_store(settings: Settings) -> AsyncIterator[Store]:
-    """The store of these settings. A running service and any command may have it open at once."""
-    path = settings.database_path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    store = SqliteStore(path)
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-def load_catalog(settings: Settings) -> tuple[Catalog, Tariff]:
-    """All models and their prices of today. Raises as `load_prices` does, and CatalogError."""
-    catalog = Catalog.load(settings.workflows_dir)
-    return catalog, load_prices(settings, catalog, now().date()).at(DEFAULT, now().date())
-
-
-def admin_token(settings: Settings) -> str:
-    """The configured token, or the one in `DATA_DIR/admin-token`, which is made at the first start."""
-    if settings.admin_token:
-        return settings.admin_token.get_secret_value()
-    return kept_secret(settings.data_dir / "admin-token")
-
-
-def kept_secret(file: Path) -> str:
-    """The text in `file`, which is drawn at random the first time, for this user's eyes only."""
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
-            new.write(secrets.token_urlsafe(32))
-    return file.read_text().strip()
 
 
 @asynccontextmanager
@@ -199,15 +162,19 @@ def wire(settings: Settings, parts: Parts) -> Service:
     )
     return Service(
         live=parts.live,
-        prices=parts.prices,
+        desk=Desk(
+            live=parts.live,
+            prices=lambda: PriceLists(parts.prices, now().date()),
+            limits=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
+            downloads=parts.downloads,
+            allow_private=settings.allow_private_urls,
+        ),
         accounts=accounts,
         store=parts.store,
         objects=parts.objects,
         dispatcher=dispatcher,
         settlement=settlement,
         events=events,
-        limits=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
-        downloads=parts.downloads,
         moderation=parts.moderation,
         expiry=Expiry(timedelta(days=settings.output_lifetime_days), now),
         clock=now,
@@ -230,16 +197,16 @@ def web_app(settings: Settings, service: Service) -> web.Application:
     secure = (settings.public_url or "").startswith("https://")
     session_secret = kept_secret(settings.data_dir / "session-secret")
     sessions = Sessions(session_secret, token, service.store, service.clock, secure=secure)
-    surroundings = Surroundings(public_url=settings.public_url, allow_private=settings.allow_private_urls)
     parts = (
         Generations(service, delivery),
         Models(service),
         Videos(service, settings.output_lifetime_days),
         Jobs(service, job_delivery(service)),
         PixelApi(service, job_delivery(service)),
-        PixelDojo(service, surroundings),
+        PixelDojo(service, settings.public_url),
         Billing(service),
         Alerts(service, allow_private=settings.allow_private_urls),
+        Messages(service),
         Payments(service, settings.payment_secret),
         AdminAccounts(service, token),
         AdminModels(service, token),

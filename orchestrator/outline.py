@@ -10,11 +10,12 @@ from pathlib import Path
 from aiohttp import web
 
 from comfy_instances.adopted import AdoptedFleet
-from orchestrator.build import Parts, now, web_app, wire
+from orchestrator.build import Parts, web_app, wire
 from orchestrator.live_catalog import LiveCatalog
 from orchestrator.media.fetch import Downloads, FetchRules
 from orchestrator.media.objects import ObjectStore, S3Access
 from orchestrator.moderation import Moderation
+from orchestrator.openings import now
 from orchestrator.pricelists import check_priced, load_book, load_plans
 from orchestrator.settings import Settings
 from orchestrator.store import SqliteStore

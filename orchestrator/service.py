@@ -3,72 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from orchestrator.accounts import Accounts
 from orchestrator.admission import check_room
 from orchestrator.catalog import Catalog, Model
-from orchestrator.catalog.parameters import Text
 from orchestrator.dispatcher import Dispatcher
 from orchestrator.errors import Blocked, Forbidden, InvalidRequest, NotFound, ServiceError, Unavailable
 from orchestrator.events import EventHub, JobChanged
 from orchestrator.expiry import Expiry
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, shards_of
 from orchestrator.live_catalog import LiveCatalog
-from orchestrator.masks import check_mask
-from orchestrator.media.fetch import Downloads
-from orchestrator.media.inputs import ImageLimits, InputImage, read_image
-from orchestrator.media.objects import ObjectStore, content_key
+from orchestrator.media.objects import ObjectStore
 from orchestrator.moderation import Moderation
-from orchestrator.quotes import PriceLists, work_of
+from orchestrator.orders import Desk, GenerationRequest, Order
+from orchestrator.quotes import PriceLists
 from orchestrator.settlement import Clock, Settlement
 from orchestrator.store import Account, Key, Message, Page, Store
-from pricing.book import TariffBook
-from pricing.tariff import DEFAULT, Quote, Tariff
+from pricing.tariff import Tariff
 
 #: Drawn seeds stay below 2^53, so that every JSON reader gives them back exactly.
 DRAWN_SEED_BITS = 53
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GenerationRequest:
-    """What a dialect makes of a body: nothing is checked yet but that it had fields."""
-
-    model: str
-    #: Values by parameter name; pictures as base64 text, data URL, http(s) URL or bytes.
-    params: Mapping[str, Any]
-    idempotency_key: str | None = None
-    #: The price list that it is charged by, as far as that knows the model.
-    tariff: str = DEFAULT
-    #: Who is told when the job is finished.
-    webhook_url: str | None = None
-    #: Whether what the content policy refuses becomes a job that has failed, instead of an error.
-    keep_blocked: bool = False
-    #: Kept with the job's parameters; they mean nothing to the model.
-    notes: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
-    """A request that is known to be right, and its price."""
-
-    model: Model
-    #: Validated parameters; pictures as the keys of the objects they will be.
-    params: Mapping[str, Any]
-    #: The pictures by those keys.
-    images: Mapping[str, InputImage]
-    quote: Quote
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what was asked for, equal for equal requests."""
-        asked = json.dumps([self.model.id, self.params], sort_keys=True)
-        return hashlib.sha256(asked.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,15 +33,13 @@ class Service:
     """The walk of a request up to its promise; the dispatcher keeps it."""
 
     live: LiveCatalog
-    prices: TariffBook
+    desk: Desk
     accounts: Accounts
     store: Store
     objects: ObjectStore
     dispatcher: Dispatcher
     settlement: Settlement
     events: EventHub
-    limits: ImageLimits
-    downloads: Downloads
     moderation: Moderation
     expiry: Expiry
     clock: Clock
@@ -101,7 +56,7 @@ class Service:
     @property
     def prices_now(self) -> PriceLists:
         """The price lists as they are today; a job keeps the price of the day it came in."""
-        return PriceLists(self.prices, self.clock().date())
+        return self.desk.prices()
 
     def model_of(self, job: Job) -> Model:
         """The model of an accepted job, which may not be offered any more. Raises InvalidRequest."""
@@ -114,26 +69,7 @@ class Service:
 
     async def quote(self, request: GenerationRequest) -> Order:
         """The request as it would run, and what it would cost. Raises InvalidRequest."""
-        model = self.catalog[request.model]
-        params = model.validate({name: _without_bytes(value) for name, value in request.params.items()})
-        images: dict[str, InputImage] = {}
-        first: dict[str, InputImage] = {}
-        for name in model.image_inputs:
-            if not params.get(name):
-                continue
-            given = request.params[name]
-            several = isinstance(given, list | tuple)
-            values = given if several else [given]
-            read = await asyncio.gather(*(self._read_image(model, name, value) for value in values))
-            keyed = {_key(image): image for image in read}
-            images |= keyed
-            params[name] = [_key(image) for image in read] if several else _key(read[0])
-            first[name] = read[0]
-        check_mask(first.get("image"), first.get("mask"), params)
-        main = first.get("image") or next(iter(first.values()), None)
-        work = work_of(model, params, (main.width, main.height) if main else None)
-        quote = self.prices_now.quote(request.tariff, model, work, request.model)
-        return Order(model=model, params=params, images=images, quote=quote)
+        return await self.desk.quote(request)
 
     async def submit(self, key: Key, request: GenerationRequest) -> JobRecord:
         """Accepts a job: when this returns it is on disk and its price is held.
@@ -146,12 +82,12 @@ class Service:
             raise Forbidden(
                 f"This API key may not use {order.model.id}", code="model_not_allowed", param="model"
             )
-        job = self._job(key, request, order)
+        job = self._job(key, order)
         known = await self.store.find_repeated(job) if job.idempotency_key else None
         if known:
             return self.expiry.checked(known)
         try:
-            await self.moderation.check(key.account.id, _texts(order))
+            await self.moderation.check(key.account.id, order.texts)
         except Blocked as error:
             if request.keep_blocked:
                 return await self._keep_blocked(job, order.params["n"], error)
@@ -211,11 +147,11 @@ class Service:
     async def replay_webhook(self, account_id: str, job_id: str) -> Message:
         """Tells whom a finished job of the account names once more. Raises NotFound, InvalidRequest."""
         job = (await self.get(account_id, job_id)).job
-        message = await self.store.replay_job_message(job.id, self.clock()) if job.finished else None
+        message = await self.store.job_message(job.id)
         if message is None:
             reason = "was given no webhook_url" if job.finished else "is not finished"
             raise InvalidRequest(f"The job {reason}", code="no_webhook")
-        return message
+        return await self.store.replay_message(message.id, self.clock())
 
     async def count_sent(self, record: JobRecord, size: int | None = None) -> None:
         """Notes that a caller was sent so many bytes of a job's outputs, or all, through us: it shows in what
@@ -251,7 +187,8 @@ class Service:
         refused = replace(job, price=0).to(JobStatus.FAILED, finished_at=job.created_at, error=reason)
         return await self.store.add_refused_job(refused, shards_of(job, n))
 
-    def _job(self, key: Key, request: GenerationRequest, order: Order) -> Job:
+    def _job(self, key: Key, order: Order) -> Job:
+        request = order.request
         params = {**order.params, **request.notes}
         if "seed" in params and params["seed"] is None:
             params["seed"] = self.random_bits(DRAWN_SEED_BITS)
@@ -268,29 +205,7 @@ class Service:
             webhook_url=request.webhook_url,
         )
 
-    async def _read_image(self, model: Model, name: str, value: str | bytes) -> InputImage:
-        image = await read_image(value, limits=self.limits, param=name, fetch=self.downloads.fetch)
-        model.check_image(image.width, image.height, name)
-        return image
-
     async def _keep_images(self, order: Order) -> None:
         await asyncio.gather(
             *(self.objects.put(key, image.data, image.content_type) for key, image in order.images.items())
         )
-
-
-def _key(image: InputImage) -> str:
-    return content_key("inputs", image.sha256, image.content_type.rpartition("/")[2])
-
-
-def _texts(order: Order) -> dict[str, str]:
-    """What the caller wrote, by parameter."""
-    written = (name for name, spec in order.model.parameters.items() if isinstance(spec, Text))
-    return {name: order.params[name] for name in written if order.params.get(name)}
-
-
-def _without_bytes(value: Any) -> Any:
-    """Uploaded files look like text to the catalogue, which checks only that there is something."""
-    if isinstance(value, bytes):
-        return "upload" if value else ""
-    return [_without_bytes(item) for item in value] if isinstance(value, list) else value

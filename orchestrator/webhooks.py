@@ -11,7 +11,8 @@ import base64
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from standardwebhooks.webhooks import Webhook
 
 from orchestrator.egress import public_session
 from orchestrator.errors import ServiceError
-from orchestrator.store import Message, Store
+from orchestrator.store import DeliveryAttempt, Message, Store
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ LOOKED_AT, AT_ONCE, PER_ACCOUNT = 256, 32, 4
 TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 #: How long receivers may go on checking with a secret that was replaced.
 OVERLAP = timedelta(days=1)
+#: What a message's id begins with.
+MESSAGE = "msg_"
 #: What is told of an error, in characters.
 SHOWN = 200
 
@@ -47,7 +50,7 @@ def new_secret() -> str:
 
 def signed(message: Message, keys: list[str], now: datetime) -> tuple[bytes, dict[str, str]]:
     """Body and headers of a message; each key in force signs it."""
-    id = f"msg_{message.id}"
+    id = f"{MESSAGE}{message.id}"
     body = json.dumps(
         {"type": message.topic, "timestamp": message.created_at.isoformat(), "data": dict(message.payload)}
     )
@@ -167,32 +170,38 @@ class WebhookSender:
             del self._flying[message.id]
 
     async def _deliver(self, http: aiohttp.ClientSession, message: Message) -> None:
-        error = await self._error_of(http, message)
-        now = self._clock()
-        if error is None:
-            await self._store.message_delivered(message.id, now)
-            return
-        again = next_try(message.attempts + 1, now)
-        await self._store.message_failed(message.id, error, again)
-        log.info(
-            "message %d could not be delivered (%s), %s",
-            message.id,
-            error,
-            f"next try at {again.isoformat()}" if again else "given up",
-            extra={"action": "webhook_failed", "message_id": message.id},
+        began = time.monotonic()
+        status, error = await self._send(http, message)
+        attempt = DeliveryAttempt(
+            message_id=message.id,
+            at=self._clock(),
+            seconds=time.monotonic() - began,
+            http_status=status,
+            error=error,
         )
+        again = next_try(message.attempts + 1, attempt.at)
+        await self._store.note_delivery(attempt, again)
+        if error is not None:
+            log.info(
+                "message %d could not be delivered (%s), %s",
+                message.id,
+                error,
+                f"next try at {again.isoformat()}" if again else "given up",
+                extra={"action": "webhook_failed", "message_id": message.id},
+            )
 
-    async def _error_of(self, http: aiohttp.ClientSession, message: Message) -> str | None:
-        """Why a delivery failed; None where the receiver took it."""
+    async def _send(self, http: aiohttp.ClientSession, message: Message) -> tuple[int | None, str | None]:
+        """The receiver's status, and why the delivery failed; no reason where the receiver took it."""
         said = replace(message, payload=await self._payload(message))
         body, headers = signed(said, await self._secrets.of(message.account_id), self._clock())
         try:
             async with http.post(
                 message.url or "", data=body, headers=headers, allow_redirects=False
             ) as response:
-                return None if 200 <= response.status < 300 else f"HTTP {response.status}"
+                taken = 200 <= response.status < 300
+                return response.status, None if taken else f"HTTP {response.status}"
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            return f"{type(error).__name__}: {error}"[:SHOWN]
+            return None, f"{type(error).__name__}: {error}"[:SHOWN]
 
 
 def standing(url: str | None, message: Message | None) -> Mapping[str, object] | None:
@@ -216,7 +225,7 @@ def standing(url: str | None, message: Message | None) -> Mapping[str, object] |
 def view(message: Message) -> Mapping[str, object]:
     """A message as its account sees it."""
     return {
-        "id": f"msg_{message.id}",
+        "id": f"{MESSAGE}{message.id}",
         "type": message.topic,
         "data": message.payload,
         "url": message.url,
@@ -226,3 +235,16 @@ def view(message: Message) -> Mapping[str, object]:
         "next_attempt_at": message.due_at.isoformat() if message.due_at else None,
         "error": message.error,
     }
+
+
+def history(attempts: Sequence[DeliveryAttempt]) -> list[Mapping[str, object]]:
+    """Every try to deliver a message, as its account sees it; oldest first."""
+    return [
+        {
+            "at": attempt.at.isoformat(),
+            "seconds": round(attempt.seconds, 3),
+            "status": attempt.http_status,
+            "error": attempt.error,
+        }
+        for attempt in attempts
+    ]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import typer
 
-from orchestrator.build import load_catalog
 from orchestrator.catalog import Model
 from orchestrator.catalog.tables import model_table, parameter_table
 from orchestrator.cli.main import app
+from orchestrator.openings import load_catalog
 from orchestrator.settings import SHIPPED_WORKFLOWS, Settings
 from orchestrator.web.dialects.pixel_factory import to_model
 

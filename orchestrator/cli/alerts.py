@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.build import now
 from orchestrator.cli.books import opened_books
 from orchestrator.cli.console import CommandFailed, DataDir, Json, print_json, print_rows, read_settings
 from orchestrator.egress import is_web_url
+from orchestrator.openings import now
 from orchestrator.settings import Settings
 from pricing.alerts import Alert, Watched
 from pricing.money import format_usd, parse_usd

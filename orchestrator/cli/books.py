@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from orchestrator.accounts import Accounts
-from orchestrator.build import now, opened_store
+from orchestrator.openings import now, opened_store
 from orchestrator.pricelists import load_plans
 from orchestrator.settings import Settings
 from orchestrator.store import Account, Store

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import aiohttp
 import typer
 
-from orchestrator.build import admin_token
 from orchestrator.cli.console import CommandFailed, DataDir, Json, print_json, print_rows, read_settings
+from orchestrator.openings import admin_token
 
 app = typer.Typer(help="Instances of the running service.", no_args_is_help=True)
 

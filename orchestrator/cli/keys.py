@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.build import load_catalog, now
 from orchestrator.cli.books import opened_books
 from orchestrator.cli.console import CommandFailed, DataDir, Json, print_json, print_rows, read_settings
 from orchestrator.keys import masked
+from orchestrator.openings import load_catalog, now
 from orchestrator.settings import Settings
 from orchestrator.store import Key, KeyLimits, Scope
 from pricing.money import format_usd, parse_usd

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.build import load_catalog, now
 from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.catalog.model_checks import check_model
 from orchestrator.cli import model_files
 from orchestrator.cli.console import Json, err, fail, print_json, print_rows, read_settings
+from orchestrator.openings import load_catalog, now
 from orchestrator.pricelists import check_priced, load_book
 from orchestrator.settings import Settings
 from orchestrator.web.dialects.pixel_factory import to_model

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.build import now
 from orchestrator.cli.books import opened_books
 from orchestrator.cli.console import DataDir, Json, fail, print_json, print_rows, read_settings
+from orchestrator.openings import now
 from orchestrator.settings import Settings
 from pricing.money import format_usd, parse_usd, to_usd
 from pricing.statement import Statement

@@ -4,6 +4,7 @@ from orchestrator.store.protocol import Store
 from orchestrator.store.sqlite import SqliteStore
 from orchestrator.store.values import (
     Account,
+    DeliveryAttempt,
     Key,
     KeyLimits,
     Message,
@@ -15,6 +16,7 @@ from orchestrator.store.values import (
 
 __all__ = [
     "Account",
+    "DeliveryAttempt",
     "Key",
     "KeyLimits",
     "Message",

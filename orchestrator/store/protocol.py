@@ -11,7 +11,8 @@ from datetime import date, datetime
 from typing import Protocol
 
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
-from orchestrator.store.values import Account, Key, KeyLimits, Message, Page, UsageRow, Violation
+from orchestrator.store.outbox import Outbox
+from orchestrator.store.values import Account, Key, KeyLimits, Page, UsageRow, Violation
 from pricing.alerts import Alert, Watched
 from pricing.costs import Metered
 from pricing.ledger import Balance, Entry
@@ -141,7 +142,7 @@ class Reports(Protocol):
 
 
 class Alerts(Protocol):
-    """Budget alerts, and the outbox of what is to be told to the outside."""
+    """Budget alerts."""
 
     async def add_alert(
         self, account_id: str, watched: Watched, threshold: int, url: str | None, now: datetime
@@ -158,42 +159,6 @@ class Alerts(Protocol):
         ...
 
     async def remove_alert(self, account_id: str, alert_id: str) -> None: ...
-
-    async def messages(self, account_id: str, limit: int = 50) -> list[Message]:
-        """Newest first, delivered or not."""
-        ...
-
-    async def due_messages(self, now: datetime, limit: int = 50) -> list[Message]:
-        """Those to deliver now, longest due first."""
-        ...
-
-    async def job_message(self, job_id: str) -> Message | None:
-        """What tells of the end of a job; None where nobody is told, or the job has not ended."""
-        ...
-
-    async def replay_job_message(self, job_id: str, now: datetime) -> Message | None:
-        """Deliver it once more, whether it has arrived or not."""
-        ...
-
-    async def signing_secrets(self, account_id: str, now: datetime) -> list[str]:
-        """What this account's messages are signed with, newest first; empty before the first one."""
-        ...
-
-    async def first_signing_secret(self, account_id: str, secret: str, now: datetime) -> list[str]:
-        """The same, with this one as the first where there is none: whoever asks first makes it for all."""
-        ...
-
-    async def add_signing_secret(
-        self, account_id: str, secret: str, now: datetime, others_until: datetime
-    ) -> None:
-        """A new secret; those before it stay in force until `others_until`, so that receivers can follow."""
-        ...
-
-    async def message_delivered(self, message_id: int, now: datetime) -> None: ...
-
-    async def message_failed(self, message_id: int, error: str, due_at: datetime | None) -> None:
-        """A delivery failed: try again at `due_at`, or never."""
-        ...
 
 
 class Jobs(Protocol):
@@ -290,7 +255,7 @@ class Files(Protocol):
         ...
 
 
-class Store(Accounts, Keys, Wallets, Reports, Alerts, Jobs, Files, Protocol):
+class Store(Accounts, Keys, Wallets, Reports, Alerts, Outbox, Jobs, Files, Protocol):
     """The whole store. Closed once; no call may follow."""
 
     async def close(self) -> None: ...

@@ -134,3 +134,17 @@ class Message:
     error: str | None = None
     #: The job whose end it tells of.
     job_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryAttempt:
+    """One try to deliver a message."""
+
+    message_id: int
+    at: datetime
+    #: How long it took.
+    seconds: float
+    #: What the receiver answered; None where no answer came.
+    http_status: int | None = None
+    #: Why it failed; None: the receiver took it.
+    error: str | None = None

@@ -1,4 +1,4 @@
-"""The caller's budget alerts, what they have said, and the secret that it is signed with."""
+"""The caller's budget alerts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from orchestrator.service import Service
 from orchestrator.store import Key, Scope
 from orchestrator.web.auth import authenticate
 from orchestrator.web.forms import Form, PositiveUsd, micros, read_form
-from orchestrator.web.money_answers import BudgetAlert, BudgetAlerts, OutboxMessages, SigningSecret
-from orchestrator.web.operations import LIMIT, describes
-from orchestrator.web.queries import limit
-from orchestrator.webhooks import Secrets, view
+from orchestrator.web.money_answers import BudgetAlert, BudgetAlerts
+from orchestrator.web.operations import describes
 from pricing.alerts import Alert, Watched
 from pricing.money import to_usd
 
@@ -36,13 +34,12 @@ class NewAlert(AlertTerms):
 
 
 class Alerts:
-    """`/api/v1/billing/alerts`, and the messages that came of them."""
+    """`/api/v1/billing/alerts`."""
 
     def __init__(self, service: Service, *, allow_private: bool) -> None:
         """`allow_private`: receivers may be at private addresses, for development."""
         self._store = service.store
         self._clock = service.clock
-        self._secrets = Secrets(service.store, service.clock)
         self._allow_private = allow_private
 
     def routes(self) -> list[web.RouteDef]:
@@ -51,9 +48,6 @@ class Alerts:
             web.post("/api/v1/billing/alerts", self.add),
             web.put("/api/v1/billing/alerts/{id}", self.change),
             web.delete("/api/v1/billing/alerts/{id}", self.remove),
-            web.get("/api/v1/billing/messages", self.messages),
-            web.get("/api/v1/webhooks/secret", self.secret),
-            web.post("/api/v1/webhooks/secret/rotate", self.rotate_secret),
         ]
 
     @describes(answer=BudgetAlerts)
@@ -87,24 +81,6 @@ class Alerts:
         key = await self._enter(request)
         await self._store.remove_alert(key.account.id, request.match_info["id"])
         return web.Response(status=204)
-
-    @describes(query={"limit": LIMIT}, answer=OutboxMessages)
-    async def messages(self, request: web.Request) -> web.Response:
-        """What was said of late, and whether it arrived."""
-        key = await self._enter(request)
-        found = await self._store.messages(key.account.id, limit(request))
-        return web.json_response({"messages": [view(message) for message in found]})
-
-    @describes(answer=SigningSecret)
-    async def secret(self, request: web.Request) -> web.Response:
-        key = await self._enter(request)
-        return web.json_response({"secret": (await self._secrets.of(key.account.id))[0]})
-
-    @describes(answer=SigningSecret)
-    async def rotate_secret(self, request: web.Request) -> web.Response:
-        """Another secret; for a day the old one signs too."""
-        key = await self._enter(request)
-        return web.json_response({"secret": await self._secrets.rotate(key.account.id)})
 
     async def _enter(self, request: web.Request) -> Key:
         return await authenticate(request, self._store, Scope.BILLING)

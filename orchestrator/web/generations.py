@@ -8,7 +8,8 @@ import json
 from aiohttp import web
 
 from orchestrator.jobs import JobRecord
-from orchestrator.service import GenerationRequest, Service
+from orchestrator.orders import GenerationRequest
+from orchestrator.service import Service
 from orchestrator.store import Scope
 from orchestrator.web.answers import Images, Quote
 from orchestrator.web.auth import authenticate

@@ -21,7 +21,7 @@ from orchestrator.web.job_views import STATES, job_view, place_view
 from orchestrator.web.operations import CURSOR, LIMIT, Value, describes
 from orchestrator.web.queries import limit
 from orchestrator.web.results import job_headers
-from orchestrator.webhooks import standing
+from orchestrator.webhooks import history, standing
 
 CHOICE = {
     "limit": LIMIT,
@@ -66,8 +66,7 @@ class Jobs:
         record = await self._own(request)
         place = place_of(self._service, record.job.id)
         queue = {"queue": place_view(place) if place else None}
-        message = await self._service.store.job_message(record.job.id)
-        told = {"webhook": standing(record.job.webhook_url, message)}
+        told = {"webhook": await self._told(record)}
         return web.json_response(self._view(record) | queue | told, headers=job_headers(record))
 
     @describes(answer=answers.Job, tag="jobs")
@@ -87,6 +86,14 @@ class Jobs:
         """What a message says: of a job all of it as it is now, with URLs that have just been made."""
         record = await self._service.store.get_job(message.job_id) if message.job_id else None
         return message.payload if record is None else self._view(record)
+
+    async def _told(self, record: JobRecord) -> Mapping[str, object] | None:
+        """How it stands with the job's webhook, try by try."""
+        store = self._service.store
+        message = await store.job_message(record.job.id)
+        state = standing(record.job.webhook_url, message)
+        tries = await store.delivery_attempts(message.id) if message else []
+        return state and {**state, "history": history(tries)}
 
     def _view(self, record: JobRecord) -> dict[str, Any]:
         unit = self._service.prices_now.unit(pixeldojo.TARIFF)

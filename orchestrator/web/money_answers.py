@@ -105,6 +105,19 @@ class OutboxMessage(Answer):
     error: str | None
 
 
+class MessageTry(Answer):
+    """One try to deliver a message."""
+
+    at: datetime
+    seconds: float
+    status: int | None = Field(description="What the receiver answered; null: nothing came.")
+    error: str | None = Field(description="Why it failed; null: the receiver took it.")
+
+
+class ToldMessage(OutboxMessage):
+    history: list[MessageTry] = Field(description="Each try to deliver it, oldest first.")
+
+
 class OutboxMessages(Answer):
     messages: list[OutboxMessage]
 

@@ -13,7 +13,8 @@ from orchestrator.errors import Gone, InvalidRequest, NotFound
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.media.errors import ObjectMissing
 from orchestrator.media.stills import spritesheet, thumbnail
-from orchestrator.service import GenerationRequest, Service
+from orchestrator.orders import GenerationRequest
+from orchestrator.service import Service
 from orchestrator.store import Key
 from orchestrator.web.answers import Video, VideoDeleted, VideoList
 from orchestrator.web.auth import authenticate

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.jobs import Attempt, Job, JobRecord, Output, Usage, shards_of
-from orchestrator.store import Account, Key, SqliteStore, Store
+from orchestrator.store import Account, DeliveryAttempt, Key, Message, SqliteStore, Store
 
 STORES = ("sqlite",)
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -22,6 +22,12 @@ PICTURE = Output(
     key="outputs/ab/abcd.png", content_type="image/png", size=9, sha256="ab" * 32, width=64, height=64
 )
 USAGE = Usage(gpu_seconds=1.5)
+
+
+def delivery(message: Message, at: datetime, error: str | None = None) -> DeliveryAttempt:
+    """A try to deliver a message: taken, or refused with `HTTP` and a status."""
+    status = int(error.removeprefix("HTTP ")) if error else 200
+    return DeliveryAttempt(message_id=message.id, at=at, seconds=0.25, http_status=status, error=error)
 
 
 def open_store(kind: str, directory: Path) -> Store:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import Conflict
+from orchestrator.errors import Conflict, NotFound
 from orchestrator.jobs import Job, JobError, JobStatus, ShardStatus, shards_of
 from orchestrator.webhooks import Secrets
-from tests.contract.store_world import STORES, World, open_world
+from tests.contract.store_world import STORES, World, delivery, open_world
 
 URL = "https://example.com/webhook"
 REFUSED = JobError(code="content_policy_violation", message="no")
@@ -56,20 +56,34 @@ async def test_a_job_without_a_webhook_tells_nobody(world: World) -> None:
     record = await world.add()
     await world.store.cancel_job(record.job.id, world.later())
     assert await world.store.job_message(record.job.id) is None
-    assert await world.store.replay_job_message(record.job.id, world.later()) is None
 
 
 async def test_a_replay_is_the_same_message_once_more(world: World) -> None:
     record = await world.add(webhook_url=URL)
     await world.store.cancel_job(record.job.id, world.later())
     (message,) = await world.store.due_messages(world.later())
-    await world.store.message_failed(message.id, "HTTP 500", None)
-    await world.store.message_delivered(message.id, world.later())
+    await world.store.note_delivery(delivery(message, world.later(), "HTTP 500"), None)
+    await world.store.note_delivery(delivery(message, world.later()), None)
     assert await world.store.due_messages(world.later()) == []
-    again = await world.store.replay_job_message(record.job.id, world.later())
-    assert again is not None
+    again = await world.store.replay_message(message.id, world.later())
     assert (again.id, again.attempts, again.delivered_at, again.error) == (message.id, 0, None, None)
     assert [one.id for one in await world.store.due_messages(world.later())] == [message.id]
+    tries = await world.store.delivery_attempts(message.id)
+    assert [(one.http_status, one.error) for one in tries] == [(500, "HTTP 500"), (200, None)]
+
+
+async def test_messages_that_are_not_there(world: World) -> None:
+    record = await world.add(webhook_url=URL)
+    await world.store.cancel_job(record.job.id, world.later())
+    (message,) = await world.store.due_messages(world.later())
+    other = await world.store.add_account("Bob", "free", world.now)
+    assert await world.store.get_message(world.account.id, message.id) == message
+    for account_id, number in ((other.id, message.id), (world.account.id, message.id + 1)):
+        with pytest.raises(NotFound):
+            await world.store.get_message(account_id, number)
+    with pytest.raises(NotFound):
+        await world.store.replay_message(message.id + 1, world.later())
+    assert await world.store.delivery_attempts(message.id) == []
 
 
 async def test_a_refused_job_has_ended_and_holds_nothing(world: World) -> None:

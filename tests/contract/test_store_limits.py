@@ -12,7 +12,7 @@ import pytest
 from orchestrator.errors import InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.store import KeyLimits, Scope
 from pricing.alerts import Watched
-from tests.contract.store_world import START, STORES, World, open_world
+from tests.contract.store_world import START, STORES, World, delivery, open_world
 
 APRIL = datetime(2026, 4, 1, 12, tzinfo=UTC)
 
@@ -190,12 +190,12 @@ async def test_a_message_is_due_until_it_is_delivered_or_given_up(world: World) 
         await world.store.add_alert(world.account.id, Watched.BALANCE, 2_000_000, f"https://{number}/", START)
     first, second = await world.store.due_messages(START)
     later = START + timedelta(minutes=1)
-    await world.store.message_failed(first.id, "HTTP 500", later)
-    await world.store.message_delivered(second.id, START)
+    await world.store.note_delivery(delivery(first, START, "HTTP 500"), later)
+    await world.store.note_delivery(delivery(second, START), later)
     assert await world.store.due_messages(START) == []
     (again,) = await world.store.due_messages(later)
     assert (again.id, again.attempts, again.error) == (first.id, 1, "HTTP 500")
-    await world.store.message_failed(first.id, "HTTP 410", None)
+    await world.store.note_delivery(delivery(first, later, "HTTP 410"), None)
     assert await world.store.due_messages(later + timedelta(days=1)) == []
     delivered, failed = await world.store.messages(world.account.id)
     assert (delivered.delivered_at, delivered.attempts) == (START, 1)

@@ -22,7 +22,16 @@ from orchestrator.store.sqlite import (
 )
 from orchestrator.store.sqlite.audit import audit
 from orchestrator.store.sqlite.connection import Connections
-from orchestrator.store.values import Account, Key, KeyLimits, Message, Page, UsageRow, Violation
+from orchestrator.store.values import (
+    Account,
+    DeliveryAttempt,
+    Key,
+    KeyLimits,
+    Message,
+    Page,
+    UsageRow,
+    Violation,
+)
 from pricing.alerts import Alert, Watched
 from pricing.costs import Metered
 from pricing.ledger import Balance, Entry
@@ -174,8 +183,11 @@ class SqliteStore:
     async def job_message(self, job_id: str) -> Message | None:
         return await self._db.read(outbox.job_message, job_id)
 
-    async def replay_job_message(self, job_id: str, now: datetime) -> Message | None:
-        return await self._db.write(outbox.replay_job_message, job_id, now)
+    async def get_message(self, account_id: str, message_id: int) -> Message:
+        return await self._db.read(outbox.get_message, account_id, message_id)
+
+    async def replay_message(self, message_id: int, now: datetime) -> Message:
+        return await self._db.write(outbox.replay_message, message_id, now)
 
     async def signing_secrets(self, account_id: str, now: datetime) -> list[str]:
         return await self._db.read(outbox.signing_secrets, account_id, now)
@@ -191,11 +203,11 @@ class SqliteStore:
     async def due_messages(self, now: datetime, limit: int = 50) -> list[Message]:
         return await self._db.read(outbox.due_messages, now, limit)
 
-    async def message_delivered(self, message_id: int, now: datetime) -> None:
-        await self._db.write(outbox.message_delivered, message_id, now)
+    async def note_delivery(self, attempt: DeliveryAttempt, again: datetime | None) -> None:
+        await self._db.write(outbox.note_delivery, attempt, again)
 
-    async def message_failed(self, message_id: int, error: str, due_at: datetime | None) -> None:
-        await self._db.write(outbox.message_failed, message_id, error, due_at)
+    async def delivery_attempts(self, message_id: int) -> list[DeliveryAttempt]:
+        return await self._db.read(outbox.delivery_attempts, message_id)
 
     # Jobs
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from orchestrator.errors import NotFound
 from orchestrator.jobs import Job
 from orchestrator.store.sqlite.accounts import get_account
-from orchestrator.store.sqlite.rows import from_json, from_time, insert, to_message
-from orchestrator.store.values import Message
+from orchestrator.store.sqlite.rows import from_json, from_time, insert, to_message, to_time
+from orchestrator.store.values import DeliveryAttempt, Message
 
 
 def post(
@@ -52,13 +53,26 @@ def job_message(db: sqlite3.Connection, job_id: str) -> Message | None:
     return None if row is None else to_message(row)
 
 
-def replay_job_message(db: sqlite3.Connection, job_id: str, now: datetime) -> Message | None:
-    """The same message once more, as if it had never been tried."""
-    db.execute(
-        "UPDATE outbox SET due_at = ?, delivered_at = NULL, error = NULL, attempts = 0 WHERE job_id = ?",
-        (from_time(now), job_id),
-    )
-    return job_message(db, job_id)
+def get_message(db: sqlite3.Connection, account_id: str, message_id: int) -> Message:
+    """Raises NotFound."""
+    row = db.execute(
+        "SELECT * FROM outbox WHERE id = ? AND account_id = ?", (message_id, account_id)
+    ).fetchone()
+    if row is None:
+        raise NotFound("There is no such message", code="message_not_found")
+    return to_message(row)
+
+
+def replay_message(db: sqlite3.Connection, message_id: int, now: datetime) -> Message:
+    """The same message once more, as if it had never been tried. Raises NotFound."""
+    row = db.execute(
+        "UPDATE outbox SET due_at = ?, delivered_at = NULL, error = NULL, attempts = 0 WHERE id = ?"
+        " RETURNING *",
+        (from_time(now), message_id),
+    ).fetchone()
+    if row is None:
+        raise NotFound("There is no such message", code="message_not_found")
+    return to_message(row)
 
 
 def due_messages(db: sqlite3.Connection, now: datetime, limit: int) -> list[Message]:
@@ -75,21 +89,43 @@ def messages(db: sqlite3.Connection, account_id: str, limit: int) -> list[Messag
     return [to_message(row) for row in rows]
 
 
-def message_delivered(db: sqlite3.Connection, message_id: int, now: datetime) -> None:
+def note_delivery(db: sqlite3.Connection, attempt: DeliveryAttempt, again: datetime | None) -> None:
+    at = from_time(attempt.at)
+    insert(
+        db,
+        "deliveries",
+        {
+            "message_id": attempt.message_id,
+            "at": at,
+            "seconds": attempt.seconds,
+            "http_status": attempt.http_status,
+            "error": attempt.error,
+        },
+    )
     db.execute(
-        "UPDATE outbox SET delivered_at = ?, due_at = NULL, error = NULL, attempts = attempts + 1"
+        "UPDATE outbox SET delivered_at = ?, due_at = ?, error = ?, attempts = attempts + 1"
         " WHERE id = ? AND delivered_at IS NULL",
-        (from_time(now), message_id),
+        (
+            at if attempt.error is None else None,
+            from_time(again) if attempt.error is not None and again else None,
+            attempt.error,
+            attempt.message_id,
+        ),
     )
 
 
-def message_failed(db: sqlite3.Connection, message_id: int, error: str, due_at: datetime | None) -> None:
-    """Try again at `due_at`; None gives it up."""
-    db.execute(
-        "UPDATE outbox SET error = ?, due_at = ?, attempts = attempts + 1"
-        " WHERE id = ? AND delivered_at IS NULL",
-        (error, due_at and from_time(due_at), message_id),
-    )
+def delivery_attempts(db: sqlite3.Connection, message_id: int) -> list[DeliveryAttempt]:
+    rows = db.execute("SELECT * FROM deliveries WHERE message_id = ? ORDER BY id", (message_id,))
+    return [
+        DeliveryAttempt(
+            message_id=row["message_id"],
+            at=to_time(row["at"]),
+            seconds=row["seconds"],
+            http_status=row["http_status"],
+            error=row["error"],
+        )
+        for row in rows
+    ]
 
 
 def signing_secrets(db: sqlite3.Connection, account_id: str, now: datetime) -> list[str]:

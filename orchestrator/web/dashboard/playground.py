@@ -12,7 +12,8 @@ from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.jobs import JobRecord
 from orchestrator.keys import masked
 from orchestrator.media.errors import ObjectMissing
-from orchestrator.service import GenerationRequest, Service
+from orchestrator.orders import GenerationRequest
+from orchestrator.service import Service
 from orchestrator.store import Key, Scope
 from orchestrator.web.auth import DOOR
 from orchestrator.web.billing import balance_view

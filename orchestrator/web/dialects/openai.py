@@ -17,7 +17,7 @@ from orchestrator.catalog import Catalog, Model, parse_size
 from orchestrator.catalog.parameters import Integer
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Output
-from orchestrator.service import GenerationRequest
+from orchestrator.orders import GenerationRequest
 from orchestrator.web.delivery import Encoding
 from orchestrator.web.dialects.routing import Task, placed
 
@@ -52,6 +52,8 @@ class Body(BaseModel):
 
     #: Fields that say how to ask and to answer, whatever a model may call its parameters.
     control: ClassVar[frozenset[str]] = frozenset()
+
+    webhook_url: str | None = Field(None, description="Is told when the job is finished.")
 
 
 #: Base64 text, a data URL or an address; an uploaded file; or either text as `{"image_url": ...}`.
@@ -154,7 +156,12 @@ def to_edit(
         raise InvalidRequest("`markup` is not supported", code="unsupported_markup", param="markup")
     model = Task(pictures=len(pictures), mask=bool(mask)).assign(catalog, body.model, EDITORS)
     params = to_params(body, model, form=form) | placed(model, pictures) | mask
-    return GenerationRequest(model=model.id, params=params, idempotency_key=idempotency_key)
+    return GenerationRequest(
+        model=model.id,
+        params=params,
+        idempotency_key=idempotency_key,
+        webhook_url=body.webhook_url,
+    )
 
 
 def to_variation(
@@ -166,7 +173,12 @@ def to_variation(
     picture = given_picture(body.image, "image")
     model = Task(pictures=1, prompt=False).assign(catalog, body.model, VARIERS)
     params = to_params(body, model, form=form) | placed(model, [picture])
-    return GenerationRequest(model=model.id, params=params, idempotency_key=idempotency_key)
+    return GenerationRequest(
+        model=model.id,
+        params=params,
+        idempotency_key=idempotency_key,
+        webhook_url=body.webhook_url,
+    )
 
 
 def given_picture(picture: Picture, name: str) -> str | bytes:

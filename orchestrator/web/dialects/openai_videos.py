@@ -15,7 +15,7 @@ from orchestrator.catalog.manifest import Kind
 from orchestrator.catalog.parameters import Integer
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
-from orchestrator.service import GenerationRequest
+from orchestrator.orders import GenerationRequest
 from orchestrator.web.dialects.openai import Body, Picture, given_picture, own_params, to_sides
 from orchestrator.web.dialects.routing import max_pictures, placed
 
@@ -71,7 +71,12 @@ def to_request(
             f"{model.id} takes no picture", code="unsupported_input_reference", param="input_reference"
         )
     params = _film(body, model, form=form) | placed(model, [] if picture is None else [picture])
-    return GenerationRequest(model=model.id, params=params, idempotency_key=idempotency_key)
+    return GenerationRequest(
+        model=model.id,
+        params=params,
+        idempotency_key=idempotency_key,
+        webhook_url=body.webhook_url,
+    )
 
 
 def to_remix(

@@ -11,7 +11,7 @@ from pydantic import Field
 from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import ServiceError
 from orchestrator.jobs import Job, JobRecord
-from orchestrator.service import GenerationRequest
+from orchestrator.orders import GenerationRequest
 from orchestrator.web.dialects.openai import ImageBody, PicturesBody, look, to_params
 from orchestrator.web.dialects.routing import check_count, max_pictures, placed
 from pricing.money import to_cents
@@ -51,7 +51,12 @@ def to_request(
     params |= placed(model, pictures)
     if "mask" in model.parameters:
         params |= body.given_mask()
-    return GenerationRequest(model=model.id, params=params, idempotency_key=idempotency_key)
+    return GenerationRequest(
+        model=model.id,
+        params=params,
+        idempotency_key=idempotency_key,
+        webhook_url=body.webhook_url,
+    )
 
 
 def to_response(

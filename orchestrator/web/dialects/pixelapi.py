@@ -18,8 +18,8 @@ from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.parameters import Integer
 from orchestrator.errors import Blocked, Gone, InvalidRequest, ServiceError
 from orchestrator.jobs import Job, JobStatus
+from orchestrator.orders import GenerationRequest
 from orchestrator.quotes import PriceLists
-from orchestrator.service import GenerationRequest
 from orchestrator.web.dialects.credits import charged, in_credits, in_utc
 from orchestrator.web.dialects.openai import Body
 
@@ -75,7 +75,12 @@ def to_request(body: GenerateBody, catalog: Catalog, *, idempotency_key: str | N
     if body.guidance_scale is not None:
         params["cfg_scale"] = _guidance(body.guidance_scale)
     return GenerationRequest(
-        model=name, params=params, idempotency_key=idempotency_key, tariff=TARIFF, keep_blocked=True
+        model=name,
+        params=params,
+        idempotency_key=idempotency_key,
+        tariff=TARIFF,
+        webhook_url=body.webhook_url,
+        keep_blocked=True,
     )
 
 

@@ -25,7 +25,7 @@ from orchestrator.errors import (
     Unavailable,
 )
 from orchestrator.jobs import Job, JobRecord
-from orchestrator.service import GenerationRequest
+from orchestrator.orders import GenerationRequest
 from orchestrator.web.dialects import pixeldojo_shapes as shapes
 from orchestrator.web.dialects.credits import charged, in_credits, in_utc, plain
 from orchestrator.web.dialects.openai import Body
@@ -52,7 +52,6 @@ class RunBody(Body):
     lora_weights: str | list[str] | None = Field(None, description="Name of a LoRA, or several.")
     lora_scale: int | float | list[int | float] | None = Field(None, description="Strength of each; 1.")
     fps: int | None = Field(None, description="Frames per second of a video.")
-    webhook_url: str | None = Field(None, description="Is told when the job is finished.")
 
 
 def to_request(

@@ -74,7 +74,9 @@ class Job(Answer):
     startedAt: str | None
     finishedAt: str | None
     expiresAt: str | None = Field(description="When the job and its files are gone.")
-    webhook: dict[str, Any] | None
+    webhook: dict[str, Any] | None = Field(
+        description="How it stands with telling `webhook_url`; of one job with the `history` of all tries."
+    )
 
 
 class JobPage(Answer):

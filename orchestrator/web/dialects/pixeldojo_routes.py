@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aiohttp import web
 
-from orchestrator.egress import is_receiver
 from orchestrator.errors import InvalidRequest
 from orchestrator.service import Service
 from orchestrator.web.auth import authenticate
@@ -19,26 +16,17 @@ from orchestrator.web.operations import Access, describes
 from orchestrator.web.results import idempotency_key, job_headers
 from orchestrator.webhooks import standing
 
-MAX_URL = 2000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Surroundings:
-    """What the settings say of the world around the service."""
-
-    #: Where callers reach us; None: where the request says that it came to.
-    public_url: str | None
-    #: Receivers may be at private addresses, for development.
-    allow_private: bool
-
 
 class PixelDojo:
     """Run a model, read what it takes, tell a webhook once more."""
 
-    def __init__(self, service: Service, surroundings: Surroundings) -> None:
-        """Raises TariffError where the dialect's price list is missing."""
+    def __init__(self, service: Service, public_url: str | None) -> None:
+        """`public_url`: where callers reach us; None: where a request says that it came to.
+
+        Raises TariffError where the dialect's price list is missing.
+        """
         self._service = service
-        self._surroundings = surroundings
+        self._public_url = public_url
         service.prices_now.unit(pixeldojo.TARIFF)
 
     def routes(self) -> list[web.RouteDef]:
@@ -58,7 +46,6 @@ class PixelDojo:
         if is_form(request):
             raise InvalidRequest("The request body must be JSON", code="invalid_json")
         body = parse(pixeldojo.RunBody, fields, form=False)
-        self._check_receiver(body.webhook_url)
         asked = pixeldojo.to_request(
             request.match_info["id"], body, self._service.catalog, idempotency_key=idempotency_key(request)
         )
@@ -95,14 +82,5 @@ class PixelDojo:
         """The OpenAPI document, under the address that PixelDojo has for it."""
         return web.Response(status=302, headers={"Location": "/openapi.json"})
 
-    def _check_receiver(self, url: str | None) -> None:
-        allow = self._surroundings.allow_private
-        if url is not None and (len(url) > MAX_URL or not is_receiver(url, allow_private=allow)):
-            raise InvalidRequest(
-                "`webhook_url` must be a public http(s) address",
-                code="invalid_webhook_url",
-                param="webhook_url",
-            )
-
     def _url(self, request: web.Request) -> str:
-        return (self._surroundings.public_url or str(request.url.origin())).rstrip("/")
+        return (self._public_url or str(request.url.origin())).rstrip("/")

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.catalog import Catalog
 from orchestrator.errors import InvalidRequest
-from orchestrator.service import GenerationRequest
+from orchestrator.orders import GenerationRequest
 from orchestrator.settings import Settings
 from orchestrator.web.delivery import Encoding
 from orchestrator.web.dialects import openai, openai_videos

@@ -1,0 +1,132 @@
+"""What a caller wants, and what it is once it is known to be right: an order with a price."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.catalog import Model
+from orchestrator.catalog.parameters import Text
+from orchestrator.egress import is_receiver
+from orchestrator.errors import InvalidRequest
+from orchestrator.live_catalog import LiveCatalog
+from orchestrator.masks import check_mask
+from orchestrator.media.fetch import Downloads
+from orchestrator.media.inputs import ImageLimits, InputImage, read_image
+from orchestrator.media.objects import content_key
+from orchestrator.quotes import PriceLists, work_of
+from pricing.tariff import DEFAULT, Quote
+
+#: Length of a receiver's address.
+MAX_URL = 2000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationRequest:
+    """What a dialect makes of a body: nothing is checked yet but that it had fields."""
+
+    model: str
+    #: Values by parameter name; pictures as base64 text, data URL, http(s) URL or bytes.
+    params: Mapping[str, Any]
+    idempotency_key: str | None = None
+    #: The price list that it is charged by, as far as that knows the model.
+    tariff: str = DEFAULT
+    #: Who is told when the job is finished.
+    webhook_url: str | None = None
+    #: Whether what the content policy refuses becomes a job that has failed, instead of an error.
+    keep_blocked: bool = False
+    #: Kept with the job's parameters; they mean nothing to the model.
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """A request that is known to be right, and its price."""
+
+    request: GenerationRequest
+    model: Model
+    #: Validated parameters; pictures as the keys of the objects they will be.
+    params: Mapping[str, Any]
+    #: The pictures by those keys.
+    images: Mapping[str, InputImage]
+    quote: Quote
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """What the caller wrote, by parameter."""
+        written = (name for name, spec in self.model.parameters.items() if isinstance(spec, Text))
+        return {name: self.params[name] for name in written if self.params.get(name)}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was asked for, equal for equal requests."""
+        asked = json.dumps(
+            [self.model.id, self.params, self.request.tariff, self.request.webhook_url], sort_keys=True
+        )
+        return hashlib.sha256(asked.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Desk:
+    """Where requests are read, inputs and all, and priced."""
+
+    live: LiveCatalog
+    #: The price lists of this moment.
+    prices: Callable[[], PriceLists]
+    limits: ImageLimits
+    downloads: Downloads
+    #: Whether webhooks may go to private addresses, for development.
+    allow_private: bool
+
+    async def quote(self, request: GenerationRequest) -> Order:
+        """The request as it would run, and what it would cost. Raises InvalidRequest."""
+        self._check_receiver(request.webhook_url)
+        model = self.live.catalog[request.model]
+        params = model.validate({name: _without_bytes(value) for name, value in request.params.items()})
+        images: dict[str, InputImage] = {}
+        first: dict[str, InputImage] = {}
+        for name in model.image_inputs:
+            if not params.get(name):
+                continue
+            given = request.params[name]
+            several = isinstance(given, list | tuple)
+            values = given if several else [given]
+            read = await asyncio.gather(*(self._read_image(model, name, value) for value in values))
+            keyed = {_key(image): image for image in read}
+            images |= keyed
+            params[name] = [_key(image) for image in read] if several else _key(read[0])
+            first[name] = read[0]
+        check_mask(first.get("image"), first.get("mask"), params)
+        main = first.get("image") or next(iter(first.values()), None)
+        work = work_of(model, params, (main.width, main.height) if main else None)
+        quote = self.prices().quote(request.tariff, model, work, request.model)
+        return Order(request=request, model=model, params=params, images=images, quote=quote)
+
+    def _check_receiver(self, url: str | None) -> None:
+        """Refuses at once what could never be delivered; names are looked up when it is."""
+        if url is not None and (len(url) > MAX_URL or not is_receiver(url, allow_private=self.allow_private)):
+            raise InvalidRequest(
+                "`webhook_url` must be a public http(s) address",
+                code="invalid_webhook_url",
+                param="webhook_url",
+            )
+
+    async def _read_image(self, model: Model, name: str, value: str | bytes) -> InputImage:
+        image = await read_image(value, limits=self.limits, param=name, fetch=self.downloads.fetch)
+        model.check_image(image.width, image.height, name)
+        return image
+
+
+def _key(image: InputImage) -> str:
+    return content_key("inputs", image.sha256, image.content_type.rpartition("/")[2])
+
+
+def _without_bytes(value: Any) -> Any:
+    """Uploaded files look like text to the catalogue, which checks only that there is something."""
+    if isinstance(value, bytes):
+        return "upload" if value else ""
+    return [_without_bytes(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,108 @@
+"""Every dialect's jobs can tell a webhook, and their caller sees each try."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+
+from orchestrator.web.money_answers import OutboxMessage, ToldMessage
+from tests.integration.callers import new_key, until
+from tests.integration.receiver import receiving
+from tests.pictures import base64_png
+from tests.running import Service
+
+SMALL = {"model": "flux-1-schnell", "prompt": "a cat"}
+ASKED = [
+    ("/v1/images/generations", SMALL | {"size": "256x256"}),
+    ("/v1/images/edits", {"prompt": "a cat", "image": base64_png(64, 64)}),
+    ("/v1/images/variations", {"image": base64_png(64, 64)}),
+    ("/v1/videos", {"prompt": "a cat", "seconds": "1"}),
+    ("/v1/image/generate", {"model": "flux-schnell", "prompt": "a cat", "width": 512, "height": 512}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), ASKED)
+async def test_every_dialect_tells_a_webhook(bank: Service, path: str, body: dict[str, Any]) -> None:
+    async with receiving() as receiver, bank.client(new_key(bank)) as http:
+        async with http.post(path, json=body | {"webhook_url": receiver.url}) as response:
+            assert response.status == 200, await response.text()
+            job_id = response.headers["X-PixelFactory-Job"]
+        told = (await receiver.next()).data
+        assert (told["jobId"], told["status"]) == (job_id, "completed")
+
+
+async def test_each_try_is_seen_and_a_message_is_sent_again(bank: Service) -> None:
+    async with receiving(500) as receiver, bank.client(new_key(bank)) as http:
+        async with http.post(
+            "/v1/images/generations", json=SMALL | {"webhook_url": receiver.url}
+        ) as response:
+            job = f"/api/v1/jobs/{response.headers['X-PixelFactory-Job']}"
+        await receiver.next()
+        webhook = await until_tried(http, job, 1)
+        assert (webhook["status"], webhook["error"]) == ("pending", "HTTP 500")
+        assert [(tried["status"], tried["error"]) for tried in webhook["history"]] == [(500, "HTTP 500")]
+        (message,) = (await get(http, "/api/v1/webhooks/messages"))["messages"]
+        address = f"/api/v1/webhooks/messages/{message['id']}"
+        async with http.post(f"{address}/replay") as response:
+            OutboxMessage.model_validate_json(await response.read(), strict=True)
+        await receiver.next()
+        webhook = await until_tried(http, job, 2)
+        assert webhook["status"] == "delivered"
+        told = await get(http, address)
+        ToldMessage.model_validate(told)
+        assert [tried["status"] for tried in told["history"]] == [500, 200]
+        assert told["history"] == webhook["history"]
+
+
+async def test_others_and_absent_messages_are_the_same(bank: Service) -> None:
+    async with receiving() as receiver, bank.client(new_key(bank)) as http:
+        body = {"model": "flux-schnell", "prompt": "a", "webhook_url": receiver.url}
+        async with http.post("/v1/image/generate", json=body):
+            await receiver.next()
+        (message,) = (await get(http, "/api/v1/webhooks/messages"))["messages"]
+    async with bank.client(new_key(bank)) as stranger:
+        for id in (message["id"], "msg_999999", "msg_", "msg_-1", "msg_x", f"msg_{2**64}"):
+            for method, path in (("GET", ""), ("POST", "/replay")):
+                address = f"/api/v1/webhooks/messages/{id}{path}"
+                async with stranger.request(method, address) as response:
+                    error = (await response.json())["error"]
+                assert (response.status, error["code"]) == (404, "message_not_found")
+
+
+async def test_another_receiver_is_another_request(bank: Service) -> None:
+    """An idempotency key stands for all of a request, whom it tells included."""
+    headers = {"Idempotency-Key": "once"}
+    async with receiving() as receiver, bank.client(new_key(bank)) as http:
+        body = {"model": "flux-schnell", "prompt": "a", "webhook_url": receiver.url}
+        for url, status in ((receiver.url, 200), (receiver.url, 200), (f"{receiver.url}other", 409)):
+            async with http.post(
+                "/v1/image/generate", json=body | {"webhook_url": url}, headers=headers
+            ) as response:
+                assert response.status == status
+
+
+async def test_a_receiver_that_can_not_be_is_refused(bank: Service) -> None:
+    async with bank.client(new_key(bank)) as http:
+        for url in ("ftp://example.com/", "example.com", f"https://example.com/{'x' * 2000}"):
+            async with http.post("/v1/images/generations", json=SMALL | {"webhook_url": url}) as response:
+                assert response.status == 400
+                assert (await response.json())["error"]["code"] == "invalid_webhook_url"
+
+
+async def until_tried(http: aiohttp.ClientSession, job: str, times: int) -> Any:
+    """The job's webhook, once so many tries are on record."""
+    async with asyncio.timeout(20):
+        while True:
+            webhook = (await until(http, job, "completed"))["webhook"]
+            if len(webhook["history"]) >= times:
+                return webhook
+            await asyncio.sleep(0.05)
+
+
+async def get(http: aiohttp.ClientSession, address: str) -> Any:
+    async with http.get(address) as response:
+        assert response.status == 200, await response.text()
+        return await response.json()

@@ -5,6 +5,7 @@
     ├── OutOfMemory            out_of_memory   the instance is too small or full free memory, retry elsewhere
     ├── InstanceGone           instance_gone   nobody answers, or it forgot      retry elsewhere
     ├── NodeFailed             node_failed     a node raised while it ran        retry once, then fail
+    ├── Refused                refused         what was made may not leave       fail the job
     ├── NoOutput               no_output       it ended well, but gave nothing   retry once, then fail
     ├── Stalled                stalled         it runs and gets nowhere          restart it, retry elsewhere
     └── Interrupted            cancelled       somebody asked for it             nothing
@@ -74,6 +75,12 @@ class NodeFailed(InstanceError):
         self.node_id = node_id
         self.node_type = node_type
         self.exception_type = exception_type
+
+
+class Refused(InstanceError):
+    """The output check in the graph objects to what was made."""
+
+    kind = "refused"
 
 
 class NoOutput(InstanceError):

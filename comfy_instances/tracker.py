@@ -8,7 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from comfy_instances.errors import InstanceError, Interrupted, NodeFailed, NoOutput, OutOfMemory
+from comfy_instances.errors import (
+    InstanceError,
+    Interrupted,
+    NodeFailed,
+    NoOutput,
+    OutOfMemory,
+    Refused,
+)
 from comfy_instances.graphs import Graph, nodes_of_class, sinks
 from comfy_instances.messages import (
     Executed,
@@ -29,6 +36,8 @@ from comfy_instances.progress import NodeStarted, Note, Preview, Progress, Progr
 
 End = ExecutionSuccess | ExecutionError | ExecutionInterrupted
 
+#: What our output check raises, wherever its pack lies.
+_REFUSAL = re.compile(r"(^|\.)ContentRefused$")
 _MEMORY_TYPES = re.compile(r"(OutOfMemoryError|(^|\.)MemoryError)$")
 _MEMORY_WORDS = re.compile(
     r"out of memory|allocation on device|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED",
@@ -42,6 +51,8 @@ def failure_of(error: ExecutionError) -> InstanceError:
     message = f"{place}: {error.exception_type}: {error.exception_message}"
     if _MEMORY_TYPES.search(error.exception_type) or _MEMORY_WORDS.search(error.exception_message):
         return OutOfMemory(message)
+    if _REFUSAL.search(error.exception_type):
+        return Refused(message)
     return NodeFailed(
         message,
         node_id=error.node_id,

@@ -24,7 +24,7 @@ from orchestrator.capability import Kits
 from orchestrator.dispatcher import Dispatcher
 from orchestrator.events import EventHub
 from orchestrator.expiry import CleanUp, Expiry
-from orchestrator.intake import fetch_rules, open_moderation
+from orchestrator.intake import fetch_rules, open_moderation, output_check
 from orchestrator.live_catalog import LiveCatalog
 from orchestrator.media.embedded import EmbeddedS3
 from orchestrator.media.fetch import Downloads
@@ -140,9 +140,10 @@ def wire(settings: Settings, parts: Parts) -> Service:
     events = EventHub()
     settlement = Settlement(parts.store, events, now)
     accounts = Accounts(parts.store, parts.plans, now)
+    preferred = {profile.name: profile.weights for profile in load_profiles()}
     runner = Runner(
         fleet=parts.fleet,
-        kits=Kits(parts.fleet, {profile.name: profile.weights for profile in load_profiles()}),
+        kits=Kits(parts.fleet, preferred, output_check(settings)),
         objects=parts.objects,
         outputs=Outputs(parts.objects, settings.store_patience_seconds),
         settlement=settlement,

@@ -6,12 +6,16 @@ import logging
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from comfy_instances.fleet import Fleet, InstanceInfo
+from comfy_instances.node_facts import load_recorded
 from orchestrator.catalog import Model
 from orchestrator.catalog.checks import check_graph
 from orchestrator.catalog.facts import NodeFacts, declared_inputs
 from orchestrator.catalog.model import EXAMPLE_IMAGE
+from orchestrator.catalog.output_check import OutputCheck
+from orchestrator.catalog.render import Graph
 from orchestrator.live_catalog import LiveCatalog
 
 log = logging.getLogger(__name__)
@@ -37,13 +41,23 @@ class Kit:
     simulated: bool = False
     #: Name of its GPU profile, by which manifests estimate times; None where that is not known.
     profile: str | None = None
+    #: What every picture must pass before it is saved; None: nothing.
+    check: OutputCheck | None = None
+
+    def graph(self, model: Model, params: Mapping[str, Any], filename_prefix: str) -> Graph:
+        """What the instance is to run. Raises as `Model.render` does."""
+        graph = model.render(params, filename_prefix=filename_prefix, dtypes=self.dtypes, files=self.files)
+        if self.check is None:
+            return graph
+        outputs = [output.node for output in model.outputs if output.node in graph]
+        return self.check.guard(graph, outputs, self.facts or load_recorded())
 
     def lacks(self, model: Model) -> list[str]:
         """What keeps the instance from running the model's default graph, one line each; nothing where it
         was never asked. About half a millisecond."""
         if self.facts is None:
             return []
-        graph = model.render(model.example(), filename_prefix="check", dtypes=self.dtypes, files=self.files)
+        graph = self.graph(model, model.example(), "check")
         given: Container[str] = AnyFile() if self.simulated else {EXAMPLE_IMAGE}
         return [str(problem) for problem in check_graph(graph, self.facts, given) if not problem.harmless]
 
@@ -51,9 +65,12 @@ class Kit:
 class Kits:
     """The kit of each instance, made anew whenever the instance was asked what it has."""
 
-    def __init__(self, fleet: Fleet, dtypes: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, fleet: Fleet, dtypes: Mapping[str, Sequence[str]], check: OutputCheck | None = None
+    ) -> None:
         """`dtypes` are the variants that each GPU profile prefers, by its name."""
         self._fleet = fleet
+        self._check = check
         self._dtypes = dtypes
         self._known: dict[str, Kit] = {}
 
@@ -68,10 +85,10 @@ class Kits:
 
     def _made(self, info: InstanceInfo | None, facts: NodeFacts | None) -> Kit:
         if info is None or facts is None:
-            return Kit(None)
+            return Kit(None, check=self._check)
         files: Container[str] = AnyFile() if info.simulated else frozenset(_offered(facts))
         dtypes = self._dtypes.get(info.profile or "", ())
-        return Kit(facts, dtypes, files, info.simulated, info.profile)
+        return Kit(facts, dtypes, files, info.simulated, info.profile, self._check)
 
 
 class Offers:

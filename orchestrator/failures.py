@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable
 
 from comfy_instances.errors import InstanceError
-from orchestrator.errors import ServiceError
+from orchestrator.errors import Blocked, ServiceError
 from orchestrator.jobs import JobError
 from orchestrator.media.errors import StoreError
 
@@ -18,6 +18,7 @@ REASONS = {
     "out_of_memory": "The request needs more GPU memory than there is.",
     "instance_gone": "The instances that ran the request went away each time.",
     "node_failed": "A step of the model failed.",
+    "refused": "The result is against the content policy.",
     "no_output": "The model gave no usable output.",
     "stalled": "The run made no progress.",
     "cancelled": "The run was interrupted on its instance.",
@@ -26,6 +27,9 @@ REASONS = {
     "abandoned": "The run was lost with its instance.",
     "internal": "The service failed to carry the request out.",
 }
+
+#: Codes that callers know by another word than ours.
+CODES = {"refused": Blocked.default_code}
 
 #: The kind, and details for operators.
 Failure = tuple[str, str]
@@ -55,4 +59,4 @@ async def failure_of(run: Awaitable[object]) -> Failure | None:
 
 def for_caller(kind: str) -> JobError:
     """The failure in words fit for the job's caller."""
-    return JobError(code=kind, message=REASONS[kind])
+    return JobError(code=CODES.get(kind, kind), message=REASONS[kind])

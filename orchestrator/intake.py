@@ -1,10 +1,12 @@
-"""What may come in, as the settings have it: which addresses are fetched, which words are refused."""
+"""What may come in and go out, as the settings have it: which addresses are fetched, which words and pictures
+are refused."""
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from orchestrator.catalog.output_check import OutputCheck
 from orchestrator.media.fetch import FetchRules
 from orchestrator.media.objects import ObjectStore
 from orchestrator.moderation import (
@@ -43,6 +45,17 @@ async def open_moderation(settings: Settings, stack: AsyncExitStack) -> Moderati
         )
         policies.append(await stack.enter_async_context(ModerationEndpoint(access)))
     return Moderation(policies)
+
+
+def output_check(settings: Settings) -> OutputCheck | None:
+    """What every picture must pass before it is saved."""
+    if settings.output_check is None:
+        return None
+    return OutputCheck(
+        classifier=settings.output_check,
+        labels=settings.output_check_labels,
+        threshold=settings.output_check_threshold,
+    )
 
 
 def _load_words(file: Path) -> WordLists:

@@ -106,8 +106,8 @@ class Attempt:
     instance_id: str
     started_at: datetime
     ended_at: datetime | None = None
-    #: `ok`, or the kind of failure: bad_graph, out_of_memory, instance_gone, node_failed, no_output,
-    #: cancelled, abandoned. None while it runs.
+    #: `ok`, or the kind of failure: bad_graph, out_of_memory, instance_gone, node_failed, refused,
+    #: no_output, cancelled, abandoned. None while it runs.
     outcome: str | None = None
     #: For operators; may name nodes and exceptions.
     detail: str | None = None

@@ -74,7 +74,7 @@ class Runner:
         uploaded = await self._upload(session, run)
         params = with_images(run.model, shard.params, {key: file.filename for key, file in uploaded.items()})
         kit = self.kits.of(attempt.instance_id)
-        graph = run.model.render(params, filename_prefix=FILENAME_PREFIX, dtypes=kit.dtypes, files=kit.files)
+        graph = kit.graph(run.model, params, FILENAME_PREFIX)
         watchdog, meter = Watchdog(self.patience(run)), Meter(attempt.instance_id, graph)
         listener = self._listener(shard, watchdog.heard, meter, Gauge(graph))
         try:

@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     moderation_fail_open: bool = Field(
         False, description="Let requests pass while it is away; else they are refused with 503."
     )
+    output_check: str | None = Field(
+        None,
+        description="Classifier that every picture must pass, a file below `classifiers/`; unset: none.",
+    )
+    output_check_labels: str = Field("nsfw", description="Its labels that are refused, with commas.")
+    output_check_threshold: float = Field(0.5, gt=0, le=1, description="Probability that is refused.")
 
     s3_endpoint: str | None = Field(None, description="URL of an S3 server; unset starts an embedded one.")
     s3_access_key: SecretStr | None = Field(None, description="Its access key.")

@@ -20,6 +20,7 @@ from comfy_instances.simulator.faults import Fault
 from comfy_instances.simulator.input_specs import nest, unfold
 from comfy_instances.simulator.nodes import CHOOSERS, perform
 from comfy_instances.simulator.nodes.call import Call, Shown
+from comfy_instances.simulator.nodes.checking import ContentRefused
 from comfy_instances.simulator.nodes.loading import file_state
 from comfy_instances.simulator.options import Folders
 from comfy_instances.simulator.order import Order, is_link
@@ -206,6 +207,8 @@ class _Run:
                 raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB (simulated fault).")
             case Fault.NODE_ERROR:
                 raise RuntimeError("simulated fault")
+            case Fault.REFUSE:
+                raise ContentRefused("nsfw 0.99 (simulated fault)")
 
     def describe(self, node_id: str, error: Exception) -> dict[str, Any]:
         """The body of `execution_error`. Out of memory, all models are unloaded."""

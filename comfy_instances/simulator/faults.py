@@ -11,6 +11,7 @@ class Fault(StrEnum):
     DROP_SOCKET = "drop_socket"  #: its client's connection is cut; the prompt runs on
     OUT_OF_MEMORY = "out_of_memory"  #: the first node fails as torch does
     NODE_ERROR = "node_error"  #: the first node raises
+    REFUSE = "refuse"  #: the output check objects to what was made
     NO_OUTPUT = "no_output"  #: success, and nothing was written
     REJECT = "reject"  #: refused when posted
 

@@ -40,7 +40,7 @@ from orchestrator.scheduler.outlook import Outlook, Prospect
 from orchestrator.scheduler.queue import Entry, FairQueue
 
 #: Failures that every instance would repeat.
-PERMANENT = frozenset({"bad_graph"})
+PERMANENT = frozenset({"bad_graph", "refused"})
 OUT_OF_MEMORY = "out_of_memory"
 #: How long a cold model waits in favour of warm ones, in units of its own load time.
 PATIENCE = 6.0

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from orchestrator.errors import GenerationFailed, InvalidRequest, Unavailable
+from orchestrator.errors import Blocked, GenerationFailed, InvalidRequest, Unavailable
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.service import Service
 
@@ -47,15 +47,18 @@ async def cancelled_with_caller(service: Service, record: JobRecord) -> AsyncIte
 
 
 async def finished(service: Service, record: JobRecord) -> JobRecord:
-    """The job once it has succeeded. Raises GenerationFailed, Unavailable."""
+    """The job once it has succeeded. Raises GenerationFailed, Blocked, Unavailable."""
     async with cancelled_with_caller(service, record):
         return succeeded(await service.wait(record.job.id))
 
 
 def succeeded(record: JobRecord) -> JobRecord:
-    """The finished job. Raises GenerationFailed where it came to nothing."""
+    """The finished job. Raises GenerationFailed where it came to nothing, Blocked where its outputs were
+    refused."""
     if record.job.status is JobStatus.SUCCEEDED:
         return record
+    if record.job.error and record.job.error.code == Blocked.default_code:
+        raise Blocked(record.job.error.message)
     if record.job.error:
         raise GenerationFailed(record.job.error.message, code=record.job.error.code)
     raise GenerationFailed("The job was cancelled", code="cancelled")

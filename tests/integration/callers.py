@@ -56,3 +56,14 @@ async def run_program(directory: Path, *command: str) -> str:
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, err.decode() + out.decode()
     return out.decode()
+
+
+async def arm(service: Service, kind: str, count: int) -> None:
+    """The next so many prompts on every simulated instance suffer a fault; 0 takes it back."""
+    async with service.client(service.admin_token) as http:
+        async with http.get("/admin/v1/instances") as response:
+            rows = (await response.json())["instances"]
+        for row in rows:
+            fault = {"kind": kind, "count": count}
+            async with http.post(f"{row['url']}/simulator/faults", json=fault) as response:
+                assert response.status == 200, await response.text()

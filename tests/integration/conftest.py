@@ -37,8 +37,8 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service whose operator lets open models stand in for proprietary ones and allows no ogres, and that
-    sends webhooks to this machine."""
+    """A service whose operator lets open models stand in for proprietary ones and allows no ogres, has
+    every picture looked at, and sends webhooks to this machine."""
     aliases = {"flux-1-dev": "flux-1.1-pro", "wan2.2-t2v-14b": "wan-2.6-flash"}
     models = stand_ins(tmp_path_factory.mktemp("models"), aliases)
     words = tmp_path_factory.mktemp("words") / "words.toml"
@@ -47,6 +47,7 @@ def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "PIXELFACTORY_WORKFLOWS_DIR": str(models),
         "PIXELFACTORY_MODERATION_FILE": str(words),
         "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
+        "PIXELFACTORY_OUTPUT_CHECK": "nsfw_image_detection/model.safetensors",
     }
     with running(Service(tmp_path_factory.mktemp("offering"), environment=environment)) as started:
         yield started

@@ -12,6 +12,7 @@ from openai.types import ImageEditCompletedEvent, ImageEditPartialImageEvent
 from openai.types import ImageGenCompletedEvent as Completed
 from openai.types import ImageGenPartialImageEvent as Partial
 
+from tests.integration.callers import arm
 from tests.pictures import png, size_of
 from tests.running import Service
 
@@ -87,7 +88,7 @@ async def test_what_is_wrong_with_a_request_is_told_by_its_status(later: openai.
 
 
 async def test_what_goes_wrong_later_is_the_last_event(later: openai.AsyncOpenAI, paced: Service) -> None:
-    await fail_next(paced, 9)
+    await arm(paced, "node_error", 9)
     stream = await later.images.generate(
         model="flux-1-schnell", prompt="a failure", size="256x256", stream=True
     )
@@ -95,7 +96,7 @@ async def test_what_goes_wrong_later_is_the_last_event(later: openai.AsyncOpenAI
         async for _ in stream:
             pass
     assert (failed.value.code, failed.value.type) == ("node_failed", "generation_failed")
-    await fail_next(paced, 0)
+    await arm(paced, "node_error", 0)
 
 
 async def test_a_listener_who_goes_away_gives_the_job_up(later: openai.AsyncOpenAI, paced: Service) -> None:
@@ -111,14 +112,3 @@ async def test_a_listener_who_goes_away_gives_the_job_up(later: openai.AsyncOpen
                 if (await answer.json())["status"] == "cancelled":
                     return
             await asyncio.sleep(0.05)
-
-
-async def fail_next(service: Service, count: int) -> None:
-    """The next so many prompts on every simulated instance fail."""
-    async with service.client(service.admin_token) as http:
-        async with http.get("/admin/v1/instances") as response:
-            rows = (await response.json())["instances"]
-        for row in rows:
-            fault = {"kind": "node_error", "count": count}
-            async with http.post(f"{row['url']}/simulator/faults", json=fault) as response:
-                assert response.status == 200, await response.text()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from comfy_instances.simulator.nodes import (
+    checking,
     cogvideo,
     conditioning,
     images,
@@ -38,6 +39,7 @@ FUNCTIONS: Mapping[str, NodeFunction] = {
     **loading.NODES,
     **saving.NODES,
     **cogvideo.NODES,
+    **checking.NODES,
 }
 
 #: Nodes that need only one of their lazy inputs: values so far -> its name.

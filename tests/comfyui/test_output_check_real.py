@@ -1,0 +1,96 @@
+"""The output check on a real ComfyUI: what its classifier objects to never leaves, and costs nothing."""
+
+from __future__ import annotations
+
+import base64
+import io
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from comfy_instances.install import link_packs
+from tests.comfyui.real_server import RealServer, installation
+from tests.running import ROOT, Service, running
+
+INSTALL = installation()
+pytestmark = [
+    pytest.mark.comfyui,
+    pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
+]
+CLASSIFIER = "red/model.safetensors"
+RED, BLUE = 0xFF0000, 0x0000FF
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    assert INSTALL is not None
+    base = tmp_path_factory.mktemp("comfyui")
+    folder = base / "models" / "classifiers" / "red"
+    folder.mkdir(parents=True)
+    script = Path(__file__).with_name("classifier.py")
+    subprocess.run([INSTALL / "venv" / "bin" / "python", script, folder], check=True, capture_output=True)
+    server = RealServer(INSTALL, base)
+    link_packs(base / "custom_nodes", [ROOT / "custom_nodes" / "pixel_factory"])
+    server.start()
+    environment = {
+        "PIXELFACTORY_WORKFLOWS_DIR": str(ROOT / "tests" / "workflows"),
+        "PIXELFACTORY_OUTPUT_CHECK": CLASSIFIER,
+    }
+    try:
+        data = tmp_path_factory.mktemp("service")
+        with running(Service(data, ("--instances", server.url), environment)) as started:
+            yield started
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def http(service: Service) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {service.key('1.00')}"}
+    with httpx.Client(base_url=service.url, headers=headers, timeout=60) as client:
+        yield client
+
+
+def asked(**params: Any) -> dict[str, Any]:
+    return {"model": "test-image", "prompt": "a colour", "size": "256x256", **params}
+
+
+def test_a_refused_picture_is_blocked_and_not_charged(http: httpx.Client) -> None:
+    answer = http.post("/v1/images/generations", json=asked(seed=RED))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "content_policy_violation"
+    assert http.get("/api/v1/billing/balance").json()["balance_usd"] == 1.0
+    # Once is enough: what the check has seen it will see again elsewhere.
+    job = http.get(f"/api/v1/jobs/{latest(http)}").json()
+    assert (job["status"], job["error"]["code"]) == ("failed", "content_policy_violation")
+
+
+def test_others_pass(http: httpx.Client) -> None:
+    answer = http.post("/v1/images/generations", json=asked(seed=BLUE))
+    assert answer.status_code == 200, answer.text
+    assert http.get("/api/v1/billing/balance").json()["balance_usd"] < 1.0
+
+
+def test_each_frame_of_a_film_is_a_picture(http: httpx.Client) -> None:
+    for colour, status in (((250, 0, 0), 400), ((0, 0, 250), 200)):
+        body = {"model": "test-i2v", "prompt": "a", "num_frames": 5, "response_format": "url"}
+        picture = plain(colour)
+        answer = http.post("/api/v1/images/generations", json=body | {"image": picture})
+        assert answer.status_code == status, answer.text
+
+
+def plain(colour: tuple[int, int, int]) -> str:
+    """A picture of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (256, 256), colour).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def latest(http: httpx.Client) -> str:
+    (job, *_) = http.get("/api/v1/jobs").json()["jobs"]
+    return str(job["jobId"])

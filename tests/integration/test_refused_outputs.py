@@ -1,0 +1,58 @@
+"""Results that the output check refuses: blocked in the words of each dialect, and not charged."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import openai
+import pytest
+
+from tests.integration.callers import arm, new_key, until
+from tests.running import Service
+
+
+@asynccontextmanager
+async def refusing(service: Service) -> AsyncIterator[None]:
+    """The next prompt is refused, wherever it runs."""
+    await arm(service, "refuse", 1)
+    yield
+    await arm(service, "refuse", 0)
+
+
+@pytest.fixture
+def key(offering: Service) -> str:
+    return new_key(offering, "1.00")
+
+
+async def test_the_sdk_raises_what_a_refused_prompt_raises(offering: Service, key: str) -> None:
+    async with refusing(offering), openai.AsyncOpenAI(base_url=f"{offering.url}/v1", api_key=key) as client:
+        with pytest.raises(openai.BadRequestError, match="content policy") as caught:
+            await client.images.generate(model="flux-1-schnell", prompt="a cat", size="256x256")
+    assert caught.value.code == "content_policy_violation"
+
+
+async def test_a_refused_generation_is_blocked(offering: Service, key: str) -> None:
+    async with refusing(offering), offering.client(key) as http:
+        async with http.post("/v1/image/generate", json={"prompt": "a cat"}) as response:
+            generation = (await response.json())["generation_id"]
+        await until(http, f"/v1/image/{generation}", "blocked")
+        async with http.get("/v1/account/balance") as response:
+            assert (await response.json())["credits_remaining"] == 1000
+
+
+async def test_a_refused_run_has_failed(offering: Service, key: str) -> None:
+    async with refusing(offering), offering.client(key) as http:
+        async with http.post("/api/v1/models/flux-1-schnell/run", json={"prompt": "a cat"}) as response:
+            job = (await response.json())["jobId"]
+        seen = await until(http, f"/api/v1/jobs/{job}", "failed")
+        assert seen["error"]["code"] == "content_policy_violation"
+        assert seen["creditCost"] == 0
+
+
+async def test_whatever_is_not_refused_passes(offering: Service, key: str) -> None:
+    async with (
+        offering.client(key) as http,
+        http.post("/v1/images/generations", json={"prompt": "a cat"}) as response,
+    ):
+        assert response.status == 200, await response.text()

@@ -23,7 +23,6 @@ INSTALL = installation()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
-    pytest.mark.xdist_group("dialects-real"),
     pytest.mark.timeout(300),
 ]
 NAMES = {"test-image": '"sdxl", "flux-1.1-pro"', "test-video": '"cogvideo-2b", "wan-2.6-flash"'}

@@ -29,7 +29,6 @@ INSTALL = installation()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
-    pytest.mark.xdist_group("service-real"),
     pytest.mark.timeout(300),
 ]
 SHIPPED = ("4x-ultrasharp", "sd-1.5", "wan2.1-t2v-fast")

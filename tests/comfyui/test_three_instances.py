@@ -30,7 +30,6 @@ INSTALL = installation()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
-    pytest.mark.xdist_group("three-instances"),
     # A minute and a bit; two or three on a machine that has other things to do.
     pytest.mark.timeout(300),
 ]

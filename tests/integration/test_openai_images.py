@@ -188,3 +188,31 @@ def test_models_can_be_looked_at_and_not_deleted(client: openai.OpenAI) -> None:
         client.models.delete("flux-1-schnell")
     with pytest.raises(openai.NotFoundError):
         client.models.delete("dall-e-9")
+
+
+def test_a_background_is_transparent_where_a_model_can(client: openai.OpenAI) -> None:
+    made = {}
+    for background in ("transparent", "opaque"):
+        response = client.images.generate(
+            model="flux-1-schnell-cutout",
+            prompt="a fox",
+            size="256x256",
+            extra_body={"seed": 1},
+            background=background,
+        )
+        assert response.background == background
+        made[background] = Image.open(io.BytesIO(data(response)))
+    clear, solid = made["transparent"], made["opaque"]
+    alpha = clear.getchannel("A")
+    assert (alpha.getpixel((0, 0)), alpha.getpixel((128, 128))) == (0, 255)
+    assert solid.mode == "RGB"
+    assert clear.convert("RGB").getpixel((128, 128)) == solid.getpixel((128, 128))
+
+
+def test_the_subject_of_a_picture_is_cut_out(client: openai.OpenAI) -> None:
+    response = client.images.edit(
+        model="birefnet-cutout", prompt="", image=png(128, 96), background="transparent", output_format="webp"
+    )
+    cut = Image.open(io.BytesIO(data(response)))
+    assert (cut.format, cut.mode, cut.size) == ("WEBP", "RGBA", (128, 96))
+    assert cut.getchannel("A").getextrema() == (0, 255)

@@ -37,12 +37,17 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service whose operator lets open models stand in for proprietary ones and allows no ogres, has
-    every picture looked at, and sends webhooks to this machine."""
+    """A service whose operator lets open models stand in for proprietary ones, by aliases and by the table
+    that ships, allows no ogres, has every picture looked at, and sends webhooks to this machine."""
     aliases = {"flux-1-dev": "flux-1.1-pro", "wan2.2-t2v-14b": "wan-2.6-flash"}
     models = stand_ins(tmp_path_factory.mktemp("models"), aliases)
     words = tmp_path_factory.mktemp("words") / "words.toml"
     words.write_text('words = ["ogre"]\n')
+    table = (WORKFLOWS / "stand-ins.toml").read_text().replace("enabled = false", "enabled = true")
+    rows = [
+        row for row in table.splitlines() if row.split('"')[1:2] not in [[name] for name in aliases.values()]
+    ]
+    (models / "stand-ins.toml").write_text("\n".join(rows))
     environment = {
         "PIXELFACTORY_WORKFLOWS_DIR": str(models),
         "PIXELFACTORY_MODERATION_FILE": str(words),
@@ -77,7 +82,11 @@ def key(service: Service) -> str:
 @pytest.fixture(scope="session")
 def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose simulated card takes a little time, so that there is something to watch."""
-    environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05", "PIXELFACTORY_DRAIN_SECONDS": "1"}
+    environment = {
+        "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05",
+        "PIXELFACTORY_DRAIN_SECONDS": "1",
+        "PIXELFACTORY_BATCH_WAIT_SECONDS": "0.01",
+    }
     with running(Service(tmp_path_factory.mktemp("paced"), ("--simulate", "1"), environment)) as started:
         yield started
 

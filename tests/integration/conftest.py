@@ -38,6 +38,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose operator lets open models stand in for proprietary ones, by aliases and by the table
+    """A service whose operator lets open models stand in for proprietary ones, by aliases and by the table
     that ships, allows no ogres, has every picture looked at, and sends webhooks to this machine."""
     aliases = {"flux-1-dev": "flux-1.1-pro", "wan2.2-t2v-14b": "wan-2.6-flash"}
     models = stand_ins(tmp_path_factory.mktemp("models"), aliases)

@@ -1,8 +1,8 @@
 """Every code example of Pixazo's document, unchanged but for host, key, pictures, receiver and request id.
 
-They lie in `tests/documents/pixazo`, byte for byte, a file for each of the document's sections: the request as
-HTTP, in Python, in JavaScript and by curl, a body with everything in it, and the poll by curl. The operator lets
-open models stand in for the proprietary ones.
+They lie in `tests/documents/pixazo`, byte for byte, a file for each of the document's sections: the request
+as HTTP, in Python, in JavaScript and by curl, a body with everything in it, and the poll by curl. Open models
+stand in for the proprietary ones.
 """
 
 from __future__ import annotations

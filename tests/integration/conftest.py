@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -38,17 +39,12 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose operator lets open models stand in for proprietary ones, by aliases and by the table
-    """A service whose operator lets open models stand in for proprietary ones, by aliases and by the table
     that ships, allows no ogres, has every picture looked at, and sends webhooks to this machine."""
     aliases = {"flux-1-dev": "flux-1.1-pro", "wan2.2-t2v-14b": "wan-2.6-flash"}
     models = stand_ins(tmp_path_factory.mktemp("models"), aliases)
     words = tmp_path_factory.mktemp("words") / "words.toml"
     words.write_text('words = ["ogre"]\n')
-    table = (WORKFLOWS / "stand-ins.toml").read_text().replace("enabled = false", "enabled = true")
-    rows = [
-        row for row in table.splitlines() if row.split('"')[1:2] not in [[name] for name in aliases.values()]
-    ]
-    (models / "stand-ins.toml").write_text("\n".join(rows))
+    (models / "stand-ins.toml").write_text(turned_on(but=aliases.values()))
     environment = {
         "PIXELFACTORY_WORKFLOWS_DIR": str(models),
         "PIXELFACTORY_MODERATION_FILE": str(words),
@@ -72,6 +68,17 @@ def stand_ins(directory: Path, aliases: Mapping[str, str]) -> Path:
             named = named.replace("max_resolution =", f'aliases = ["{alias}"]\nmax_resolution =')
         manifest.write_text(named)
     return directory
+
+
+def turned_on(but: Iterable[str]) -> str:
+    """The table of stand-ins that ships with all its rows on, but for some names."""
+    rows = tomllib.loads((WORKFLOWS / "stand-ins.toml").read_text())
+    on = (
+        f'"{name}" = {{ model = "{row["model"]}", enabled = true }}'
+        for name, row in rows.items()
+        if name not in but
+    )
+    return "\n".join(on)
 
 
 @pytest.fixture(scope="session")

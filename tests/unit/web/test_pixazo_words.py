@@ -213,9 +213,9 @@ def test_the_ends_that_a_webhook_hears_of() -> None:
     assert asked(DEV, prompt="a").webhook_ends is None
     request = asked(DEV, prompt="a", webhook=URL, webhook_events_filter=["failed"])
     assert request.webhook_url == URL
-    assert request.webhook_ends == {JobStatus.FAILED, JobStatus.CANCELLED}
+    assert request.webhook_ends == frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
     both = asked(DEV, prompt="a", webhook=URL, webhook_events_filter=["failed", "completed"])
-    assert both.webhook_ends == {JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUCCEEDED}
+    assert both.webhook_ends == frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUCCEEDED})
 
 
 OUTPUT = Output(key="outputs/a.png", content_type="image/webp", size=1, sha256="", width=8, height=8)

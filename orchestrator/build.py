@@ -52,6 +52,8 @@ from orchestrator.web.auth import Door
 from orchestrator.web.billing import Billing
 from orchestrator.web.dashboard import Dashboard, Sessions
 from orchestrator.web.delivery import Delivery
+from orchestrator.web.dialects import pixazo
+from orchestrator.web.dialects.pixazo_routes import Pixazo, Requests
 from orchestrator.web.dialects.pixelapi_routes import PixelApi
 from orchestrator.web.dialects.pixeldojo_routes import PixelDojo
 from orchestrator.web.documents import Documents
@@ -63,6 +65,7 @@ from orchestrator.web.metrics import Metrics
 from orchestrator.web.models import Models
 from orchestrator.web.payments import Payments
 from orchestrator.web.public import Public
+from orchestrator.web.telling import Telling
 from orchestrator.web.videos import Videos
 from orchestrator.webhooks import WebhookSender
 from pricing.book import TariffBook
@@ -92,7 +95,11 @@ class Running:
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """The whole service; everything it starts ends with the context."""
     prices, plans = load_book(settings), load_plans(settings)
-    live = LiveCatalog(settings.workflows_dir, lambda model: check_priced(model, prices, now().date()))
+    live = LiveCatalog(
+        settings.workflows_dir,
+        lambda model: check_priced(model, prices, now().date()),
+        stand_ins=settings.stand_ins,
+    )
     async with AsyncExitStack() as stack:
         moderation = await open_moderation(settings, stack)
         store = await stack.enter_async_context(opened_store(settings))
@@ -108,8 +115,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         service = wire(settings, parts)
         # The metrics listen before anything begins.
         app = web_app(settings, service)
-        tell = Jobs(service, job_delivery(service)).payload
-        webhooks = WebhookSender(store, now, tell, allow_private=settings.allow_private_urls)
+        webhooks = WebhookSender(store, now, telling(service).body, allow_private=settings.allow_private_urls)
         await webhooks.start()
         stack.push_async_callback(webhooks.stop)
         await stack.enter_async_context(CleanUp(store, objects, service.expiry))
@@ -188,6 +194,13 @@ def job_delivery(service: Service) -> Delivery:
     return Delivery(service.objects, JOB_URL_SECONDS, service.expiry)
 
 
+def telling(service: Service) -> Telling:
+    """The words of webhooks."""
+    delivery = job_delivery(service)
+    theirs = {pixazo.NAME: Requests(delivery).told}
+    return Telling(service.store, Jobs(service, delivery).view, theirs)
+
+
 def web_app(settings: Settings, service: Service) -> web.Application:
     """The HTTP side of a service."""
     token = admin_token(settings)
@@ -205,6 +218,7 @@ def web_app(settings: Settings, service: Service) -> web.Application:
         Jobs(service, job_delivery(service)),
         PixelApi(service, job_delivery(service)),
         PixelDojo(service, settings.public_url),
+        Pixazo(service, job_delivery(service), settings.public_url, settings.batch_wait_seconds),
         Billing(service),
         Alerts(service, allow_private=settings.allow_private_urls),
         Messages(service),

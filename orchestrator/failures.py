@@ -31,6 +31,9 @@ REASONS = {
 #: Codes that callers know by another word than ours.
 CODES = {"refused": Blocked.default_code}
 
+#: Failures that had nothing to do with what was asked for: it may go well a little later.
+MISFORTUNES = frozenset({"instance_gone", "abandoned", "expired", "stalled", "store_unavailable"})
+
 #: The kind, and details for operators.
 Failure = tuple[str, str]
 

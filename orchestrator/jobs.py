@@ -168,12 +168,25 @@ class Job:
     request_digest: str | None = None
     #: Who is told when the job is finished.
     webhook_url: str | None = None
+    #: Of which ends; None: of all.
+    webhook_ends: frozenset[JobStatus] | None = None
+    #: In whose words it was asked for, and under which name of theirs: `pixazo/flux-dev`. None: in our own.
+    origin: str | None = None
+    #: Content type that pictures are stored as, and quality (1 to 100); None: as the model makes them.
+    output_type: str | None = None
+    output_quality: int | None = None
     #: From when on its caller does not see it any more.
     removed_at: datetime | None = None
 
     @property
     def finished(self) -> bool:
         return not JOB_TRANSITIONS[self.status]
+
+    @property
+    def receiver(self) -> str | None:
+        """Who is told of its end; None once it has come to an end that they do not want to hear of."""
+        unwanted = self.finished and self.webhook_ends is not None and self.status not in self.webhook_ends
+        return None if unwanted else self.webhook_url
 
     def to(self, status: JobStatus, **changes: Any) -> Job:
         """The job in its next state. Raises IllegalTransition."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.catalog import Catalog, CatalogError, Model, model_folders
+from orchestrator.catalog import Catalog, CatalogError, Model, load_stand_ins, model_folders
 
 log = logging.getLogger(__name__)
 
@@ -26,22 +26,33 @@ Accept = Callable[[Model], None]
 class LiveCatalog:
     """The models of one directory, at any moment. `start` and `stop` frame its watching."""
 
-    def __init__(self, directory: Path, accept: Accept, poll_seconds: float = POLL_SECONDS) -> None:
-        """Reads the directory. `accept` raises CatalogError for a model that may not be offered.
+    def __init__(
+        self,
+        directory: Path,
+        accept: Accept,
+        poll_seconds: float = POLL_SECONDS,
+        *,
+        stand_ins: Path | None = None,
+    ) -> None:
+        """Reads the directory. `accept` raises CatalogError for a model that may not be offered; `stand_ins`
+        is the file of those, if there is one.
 
-        Raises CatalogError where there is no such directory, or not one right model in it.
+        Raises CatalogError where there is no such directory, or not one right model in it, or the file of
+        stand-ins is wrong.
         """
         self._directory = directory
+        self._stand_ins = stand_ins
         self._accept = accept
         self._poll_seconds = poll_seconds
         self._listeners: list[Callable[[], None]] = []
         self._watching: asyncio.Task[None] | None = None
-        self._seen = fingerprint(directory)
+        self._seen = self._fingerprint()
         self._withdrawn: dict[str, Model] = {}
         self.catalog, self.refused = Catalog([]).refreshed(directory, accept)
         if self.refused and not self.catalog:
             raise self.refused[0]
         self._tell_refused(())
+        self.catalog = self._with_stand_ins(self.catalog)
 
     def last(self, id: str) -> Model:
         """The model, also after it was withdrawn: its results are asked for longer than it is offered.
@@ -65,7 +76,7 @@ class LiveCatalog:
         before = self._seen
         while True:
             await asyncio.sleep(self._poll_seconds)
-            now = await asyncio.to_thread(fingerprint, self._directory)
+            now = await asyncio.to_thread(self._fingerprint)
             # Only what has come to rest is read: an editor or a copy may be half done.
             if now == before != self._seen:
                 self._seen = now
@@ -78,6 +89,10 @@ class LiveCatalog:
         except CatalogError as error:
             log.error("the models stay as they are: %s", error)
             return
+        try:
+            new = self._with_stand_ins(new)
+        except CatalogError as error:
+            log.error("the stand-ins stay as they are: %s", error)
         old, self.catalog = self.catalog, new
         known_once = self._withdrawn | {model.id: model for model in old}
         self._withdrawn = {id: model for id, model in known_once.items() if id not in new}
@@ -87,6 +102,18 @@ class LiveCatalog:
             log.info("%s", line)
         for listener in self._listeners:
             listener()
+
+    def _with_stand_ins(self, catalog: Catalog) -> Catalog:
+        """Raises CatalogError."""
+        file = self._stand_ins
+        found = load_stand_ins(file, catalog) if file and file.exists() else {}
+        for name in sorted(found.keys() - catalog.stand_ins.keys()):
+            log.info("%s stands in for %s", found[name], name)
+        return catalog.with_stand_ins(found)
+
+    def _fingerprint(self) -> Fingerprint:
+        mark = _mark(self._stand_ins) if self._stand_ins else None
+        return fingerprint(self._directory) | ({mark} if mark else set())
 
     def _tell_refused(self, told: tuple[str, ...]) -> None:
         for error in self.refused:

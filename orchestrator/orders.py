@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.catalog import Model
+from orchestrator.catalog import Model, sides_like
 from orchestrator.catalog.parameters import Text
 from orchestrator.egress import is_receiver
 from orchestrator.errors import InvalidRequest
+from orchestrator.jobs import JobStatus
 from orchestrator.live_catalog import LiveCatalog
 from orchestrator.masks import check_mask
 from orchestrator.media.fetch import Downloads
+from orchestrator.media.formats import Encoding
 from orchestrator.media.inputs import ImageLimits, InputImage, read_image
 from orchestrator.media.objects import content_key
 from orchestrator.quotes import PriceLists, work_of
@@ -33,10 +35,20 @@ class GenerationRequest:
     #: Values by parameter name; pictures as base64 text, data URL, http(s) URL or bytes.
     params: Mapping[str, Any]
     idempotency_key: str | None = None
+    #: In whose words it is asked for, and under which name of theirs: `pixazo/flux-dev`. None: in our own.
+    origin: str | None = None
     #: The price list that it is charged by, as far as that knows the model.
     tariff: str = DEFAULT
+    #: The name by which that knows the model; None: as it is asked for.
+    priced_as: str | None = None
     #: Who is told when the job is finished.
     webhook_url: str | None = None
+    #: Of which ends; None: of all.
+    webhook_ends: frozenset[JobStatus] | None = None
+    #: What pictures are stored as; None: as the model makes them.
+    encoding: Encoding | None = None
+    #: Whether the result shall have the size of the first picture, where its sides can be chosen.
+    like_picture: bool = False
     #: Whether what the content policy refuses becomes a job that has failed, instead of an error.
     keep_blocked: bool = False
     #: Kept with the job's parameters; they mean nothing to the model.
@@ -64,9 +76,9 @@ class Order:
     @property
     def digest(self) -> str:
         """SHA-256 of what was asked for, equal for equal requests."""
-        asked = json.dumps(
-            [self.model.id, self.params, self.request.tariff, self.request.webhook_url], sort_keys=True
-        )
+        request = self.request
+        manner = (request.tariff, request.webhook_url, request.origin, repr(request.encoding))
+        asked = json.dumps([self.model.id, self.params, *manner], sort_keys=True)
         return hashlib.sha256(asked.encode()).hexdigest()
 
 
@@ -102,8 +114,11 @@ class Desk:
             first[name] = read[0]
         check_mask(first.get("image"), first.get("mask"), params)
         main = first.get("image") or next(iter(first.values()), None)
-        work = work_of(model, params, (main.width, main.height) if main else None)
-        quote = self.prices().quote(request.tariff, model, work, request.model)
+        size = (main.width, main.height) if main else None
+        if request.like_picture and size:
+            params |= sides_like(model, size)
+        work = work_of(model, params, size)
+        quote = self.prices().quote(request.tariff, model, work, request.priced_as or request.model)
         return Order(request=request, model=model, params=params, images=images, quote=quote)
 
     def _check_receiver(self, url: str | None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from comfy_instances.errors import NoOutput
 from comfy_instances.session import NodeOutput, RunResult, Session
 from orchestrator.jobs import Output
-from orchestrator.media.formats import CorruptMedia, describe
+from orchestrator.media.formats import CorruptMedia, Encoding, describe
 from orchestrator.media.info import MediaInfo
 from orchestrator.media.objects import ObjectStore, content_key
 from orchestrator.media.provenance import without_graph
@@ -28,8 +28,10 @@ class Outputs:
         self._objects = objects
         self._patience = patience
 
-    async def keep(self, session: Session, nodes: Sequence[str], result: RunResult) -> list[Output]:
-        """Stores what the output nodes `nodes` made, in their order.
+    async def keep(
+        self, session: Session, nodes: Sequence[str], result: RunResult, encoding: Encoding | None = None
+    ) -> list[Output]:
+        """Stores what the output nodes `nodes` made, in their order; pictures as `encoding` says.
 
         Waits up to `patience` seconds for an S3 server that is away. Raises NoOutput where there is
         nothing or something that is not what its name says, InstanceGone, StoreUnavailable.
@@ -37,12 +39,12 @@ class Outputs:
         wanted = [item for node in nodes for item in result.outputs if item.node == node and _is_result(item)]
         if not wanted:
             raise NoOutput(f"no output of node(s) {', '.join(nodes)}")
-        return list(await asyncio.gather(*(self._keep_one(session, item) for item in wanted)))
+        return list(await asyncio.gather(*(self._keep_one(session, item, encoding) for item in wanted)))
 
-    async def _keep_one(self, session: Session, item: NodeOutput) -> Output:
+    async def _keep_one(self, session: Session, item: NodeOutput, encoding: Encoding | None) -> Output:
         data = await session.fetch(item.file) if item.file else _inline(item)
         try:
-            data, found, sha256 = await asyncio.to_thread(_examine, data)
+            data, found, sha256 = await asyncio.to_thread(_examine, data, encoding)
         except CorruptMedia as error:
             raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
         key = content_key("outputs", sha256, found.ext)
@@ -59,9 +61,12 @@ class Outputs:
         )
 
 
-def _examine(data: bytes) -> tuple[bytes, MediaInfo, str]:
+def _examine(data: bytes, encoding: Encoding | None) -> tuple[bytes, MediaInfo, str]:
     """The file as it is delivered, what it is, and its digest. Raises CorruptMedia."""
     found = describe(data)
+    if encoding and found.content_type.startswith("image/"):
+        data = encoding.apply(data)
+        found = describe(data)
     data = without_graph(data, found.content_type)
     return data, found, hashlib.sha256(data).hexdigest()
 

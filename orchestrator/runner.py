@@ -26,6 +26,7 @@ from orchestrator.catalog import Model
 from orchestrator.events import EventHub, ShardPreview, ShardProgress, ShardRan
 from orchestrator.gauge import Gauge
 from orchestrator.jobs import Attempt, Job, JobRecord, Shard, Usage
+from orchestrator.media.formats import Encoding
 from orchestrator.media.objects import ObjectStore
 from orchestrator.metering import Meter
 from orchestrator.outputs import Outputs
@@ -131,7 +132,8 @@ class Runner:
         self, run: Run, result: RunResult, usage: Usage, uploaded: Sequence[FileRef]
     ) -> JobRecord:
         session = self.fleet.session(run.attempt.instance_id)
-        outputs = await self.outputs.keep(session, [output.node for output in run.model.outputs], result)
+        nodes = [output.node for output in run.model.outputs]
+        outputs = await self.outputs.keep(session, nodes, result, encoding_of(run.job))
         record = await self.settlement.finish(run.attempt, outputs, usage)
         made = [item.file for item in result.outputs if item.file]
         await self.tidy(run.attempt, [*made, *uploaded])
@@ -173,6 +175,11 @@ def _told(index: int, event: ProgressEvent, gauge: Gauge) -> ShardProgress | Sha
             return ShardPreview(index=index, content_type=content_type, data=data)
         case Note():
             return None
+
+
+def encoding_of(job: Job) -> Encoding | None:
+    """What the job's pictures are stored as; None: as they come."""
+    return Encoding(job.output_type, job.output_quality) if job.output_type else None
 
 
 def image_keys(model: Model, params: Mapping[str, Any]) -> Iterator[str]:

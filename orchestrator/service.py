@@ -188,7 +188,7 @@ class Service:
         return await self.store.add_refused_job(refused, shards_of(job, n))
 
     def _job(self, key: Key, order: Order) -> Job:
-        request = order.request
+        request, encoding = order.request, order.request.encoding
         params = {**order.params, **request.notes}
         if "seed" in params and params["seed"] is None:
             params["seed"] = self.random_bits(DRAWN_SEED_BITS)
@@ -203,6 +203,10 @@ class Service:
             idempotency_key=request.idempotency_key,
             request_digest=order.digest,
             webhook_url=request.webhook_url,
+            webhook_ends=request.webhook_ends,
+            origin=request.origin,
+            output_type=encoding.content_type if encoding else None,
+            output_quality=encoding.quality if encoding else None,
         )
 
     async def _keep_images(self, order: Order) -> None:

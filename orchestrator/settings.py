@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     public_url: str | None = Field(None, description="Address under which callers reach the service.")
     database_url: str | None = Field(None, description="`sqlite:///PATH`; default: a file under data_dir.")
     workflows_dir: Path = Field(SHIPPED_WORKFLOWS, description="Where the models live.")
+    stand_ins_file: Path | None = Field(
+        None,
+        description="Models that stand in for proprietary ones; default: `stand-ins.toml` beside the models.",
+    )
     admin_token: SecretStr | None = Field(
         None, description="Token of the admin API; made in DATA_DIR/admin-token when unset."
     )
@@ -121,6 +125,9 @@ class Settings(BaseSettings):
     max_wait_seconds: float = Field(
         1800, gt=0, description="Expected wait beyond which new requests are refused with 503."
     )
+    batch_wait_seconds: float = Field(
+        60, ge=0, description="How long Pixazo's batches wait for a result that no webhook is told of."
+    )
     max_job_seconds: float = Field(
         86400, gt=0, description="Age at which a job that has not begun everything fails."
     )
@@ -135,6 +142,15 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(url.strip() for url in value.split(",") if url.strip())
         return value
+
+    @property
+    def stand_ins(self) -> Path:
+        """The table of stand-ins, which need not be there unless it was named. Raises SettingsError."""
+        if self.stand_ins_file is None:
+            return self.workflows_dir / "stand-ins.toml"
+        if not self.stand_ins_file.is_file():
+            raise SettingsError(f"PIXELFACTORY_STAND_INS_FILE: no such file: {self.stand_ins_file}")
+        return self.stand_ins_file
 
     @property
     def database_path(self) -> Path:

@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -48,12 +48,17 @@ def new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode("ascii")
 
 
-def signed(message: Message, keys: list[str], now: datetime) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of a message; each key in force signs it."""
+def enveloped(message: Message, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body of a message as the specification recommends it."""
+    return {"type": message.topic, "timestamp": message.created_at.isoformat(), "data": dict(data)}
+
+
+def signed(
+    message: Message, said: Mapping[str, Any], keys: list[str], now: datetime
+) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of a message that says this; each key in force signs it."""
     id = f"{MESSAGE}{message.id}"
-    body = json.dumps(
-        {"type": message.topic, "timestamp": message.created_at.isoformat(), "data": dict(message.payload)}
-    )
+    body = json.dumps(dict(said))
     signatures = (Webhook(key).sign(id, now, body) for key in keys)
     headers = {
         "Content-Type": "application/json",
@@ -89,12 +94,12 @@ class Secrets:
         return secret
 
 
-#: What a message says, made at the moment of each delivery.
+#: The body of a message, made at the moment of each delivery.
 Payload = Callable[[Message], Awaitable[Mapping[str, Any]]]
 
 
 async def as_posted(message: Message) -> Mapping[str, Any]:
-    return message.payload
+    return enveloped(message, message.payload)
 
 
 class WebhookSender:
@@ -192,8 +197,8 @@ class WebhookSender:
 
     async def _send(self, http: aiohttp.ClientSession, message: Message) -> tuple[int | None, str | None]:
         """The receiver's status, and why the delivery failed; no reason where the receiver took it."""
-        said = replace(message, payload=await self._payload(message))
-        body, headers = signed(said, await self._secrets.of(message.account_id), self._clock())
+        said = await self._payload(message)
+        body, headers = signed(message, said, await self._secrets.of(message.account_id), self._clock())
         try:
             async with http.post(
                 message.url or "", data=body, headers=headers, allow_redirects=False

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.frame import Frame, sides_like
 from orchestrator.catalog.library import Catalog, load_model, model_folders, write_model
 from orchestrator.catalog.manifest import Estimate, Kind, Manifest, OutputNode, Weight
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.parameters import Parameter
 from orchestrator.catalog.schema import request_schema
 from orchestrator.catalog.size import parse_size
+from orchestrator.catalog.stand_ins import load_stand_ins
 
 __all__ = [
     "Catalog",
     "CatalogError",
     "Estimate",
+    "Frame",
     "Kind",
     "Manifest",
     "Model",
@@ -21,8 +24,10 @@ __all__ = [
     "Parameter",
     "Weight",
     "load_model",
+    "load_stand_ins",
     "model_folders",
     "parse_size",
     "request_schema",
+    "sides_like",
     "write_model",
 ]

@@ -6,7 +6,7 @@ Here alone does the catalogue touch a disk.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.catalog.errors import CatalogError
@@ -21,9 +21,13 @@ _KINDS = list(Kind)
 class Catalog:
     """Models in the order of the model list: by kind, featured ones first, then by id. Immutable."""
 
-    def __init__(self, models: list[Model]) -> None:
-        """Raises CatalogError when two models claim one id or alias."""
+    def __init__(self, models: Sequence[Model], stand_ins: Mapping[str, str] | None = None) -> None:
+        """`stand_ins` are ids of models by names that they answer to besides their own.
+
+        Raises CatalogError when two models claim one id or alias.
+        """
         self._models = sorted(models, key=_rank)
+        self.stand_ins = dict(stand_ins or {})
         self._by_name: dict[str, Model] = {}
         for model in self._models:
             for name in (model.id, *model.aliases):
@@ -45,7 +49,8 @@ class Catalog:
 
         A model whose folder is broken, claims a taken name, or is refused by `accept` (which raises
         CatalogError) stays as it was in this catalogue, or stays away if it is new. What has not changed
-        is the same object. Raises CatalogError where the directory itself is gone.
+        is the same object; stand-ins are not looked at. Raises CatalogError where the directory itself is
+        gone.
         """
         models: list[Model] = []
         refused: list[CatalogError] = []
@@ -57,7 +62,7 @@ class Catalog:
             except CatalogError as error:
                 refused.append(error)
                 models += self._fallback(folder.name, models)
-        return Catalog(models), refused
+        return Catalog(models, self.stand_ins), refused
 
     def _same(self, model: Model) -> Model:
         """The model of this catalogue where it has not changed: what is known of it stays known."""
@@ -71,8 +76,9 @@ class Catalog:
         return [old] if old and old.id == id and not taken & {old.id, *old.aliases} else []
 
     def __getitem__(self, name: str) -> Model:
-        """The model of that id or alias. Raises InvalidRequest (`model_not_found`)."""
-        model = self._by_name.get(name) if isinstance(name, str) else None
+        """The model of that id or alias, or the one that stands in for it. Raises InvalidRequest
+        (`model_not_found`)."""
+        model = self._find(name)
         if model is None:
             # Not echoed in full: the name may be anything that a caller sent.
             shown = name[:100] if isinstance(name, str) else type(name).__name__
@@ -80,13 +86,22 @@ class Catalog:
         return model
 
     def __contains__(self, name: object) -> bool:
-        return name in self._by_name
+        return self._find(name) is not None
+
+    def _find(self, name: object) -> Model | None:
+        if not isinstance(name, str):
+            return None
+        return self._by_name.get(name) or self._by_name.get(self.stand_ins.get(name, ""))
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
 
     def __len__(self) -> int:
         return len(self._models)
+
+    def with_stand_ins(self, stand_ins: Mapping[str, str]) -> Catalog:
+        """The same models, which answer to these names too."""
+        return Catalog(self._models, stand_ins)
 
 
 def model_folders(directory: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from orchestrator.catalog.manifest import (
 )
 from orchestrator.catalog.parameters import Image, Images, Integer, Number, Parameter, Text, refusal
 from orchestrator.catalog.render import CompiledGraph, Graph
+from orchestrator.catalog.size import scaled_to
 from orchestrator.errors import InvalidRequest
 
 MAX_IMAGES = 4
@@ -176,6 +177,8 @@ class Model:
         `image` is the size of the input picture, which decides where the model scales it.
         """
         scale = self.manifest.scale
+        if image and params.get("megapixels"):
+            return scaled_to(image, params["megapixels"])
         if scale is not None:
             return (image[0] * scale, image[1] * scale) if image else None
         made = self.fitted(params)

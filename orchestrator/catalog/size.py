@@ -1,7 +1,8 @@
-"""Picture sizes as callers write them."""
+"""Picture sizes: as callers write them, and as graphs make them."""
 
 from __future__ import annotations
 
+import math
 import re
 
 from orchestrator.errors import InvalidRequest
@@ -18,3 +19,10 @@ def parse_size(text: object, *, param: str = "size") -> tuple[int, int]:
             f"`{param}` must be WIDTHxHEIGHT, for example 1024x1024", code=f"invalid_{param}", param=param
         )
     return int(match[1]), int(match[2])
+
+
+def scaled_to(size: tuple[int, int], megapixels: float, step: int = 16) -> tuple[int, int]:
+    """What ComfyUI's `ImageScaleToTotalPixels` makes of a picture's width and height."""
+    factor = math.sqrt(megapixels * 1024 * 1024 / (size[0] * size[1]))
+    width, height = (max(1, round(side * factor / step)) * step for side in size)
+    return width, height

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from orchestrator.media.errors import CorruptMedia
 from orchestrator.media.info import MediaInfo
 from orchestrator.media.pictures import PICTURE_TYPES, convert_image, describe_picture
 from orchestrator.media.sniffing import EXTENSIONS, sniff
 from orchestrator.media.streams import STREAM_TYPES, describe_stream
 
-__all__ = ["EXTENSIONS", "CorruptMedia", "MediaInfo", "convert_image", "describe", "sniff"]
+__all__ = ["EXTENSIONS", "CorruptMedia", "Encoding", "MediaInfo", "convert_image", "describe", "sniff"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What pictures are stored or delivered as, where the caller chooses. Films stay as they are."""
+
+    content_type: str
+    #: 1 to 100, of a JPEG or WebP; None: the encoder's default.
+    quality: int | None = None
+
+    def apply(self, data: bytes) -> bytes:
+        """CPU work: call it in a worker thread. Raises CorruptMedia for what is no picture."""
+        return convert_image(data, self.content_type, self.quality)
 
 
 def describe(data: bytes) -> MediaInfo:

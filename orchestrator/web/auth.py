@@ -14,7 +14,7 @@ from orchestrator.keys import digest, matches
 from orchestrator.store import Key, Scope, Store
 from orchestrator.web.limits import RateLimits
 
-__all__ = ["DOOR", "Door", "Scope", "authenticate", "bearer", "require_admin"]
+__all__ = ["DOOR", "Door", "Key", "Scope", "authenticate", "bearer", "require_admin"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -50,6 +50,14 @@ async def read_fields(request: web.Request) -> dict[str, Any]:
     return parse_object(raw) if len(raw) < PARSED_AT_ONCE else await asyncio.to_thread(parse_object, raw)
 
 
+async def read_json(request: web.Request) -> dict[str, Any]:
+    """The fields of a JSON object, for addresses that take no form. Raises as `read_fields` does."""
+    fields = await read_fields(request)
+    if is_form(request):
+        raise InvalidRequest("The request body must be JSON", code="invalid_json")
+    return fields
+
+
 def is_form(request: web.Request) -> bool:
     """Whether the body is a form, whose fields are all text or files."""
     return request.content_type == "multipart/form-data"

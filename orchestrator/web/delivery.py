@@ -6,28 +6,14 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from orchestrator.expiry import Expiry
 from orchestrator.jobs import Output
-from orchestrator.media.formats import EXTENSIONS, convert_image
+from orchestrator.media.formats import EXTENSIONS, Encoding
 from orchestrator.media.objects import ObjectStore, content_key
 
 #: Bytes below which going to a thread and back takes longer than the work itself.
 ENCODED_AT_ONCE = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """What pictures are delivered as, where the caller chooses. Films stay as they are."""
-
-    content_type: str
-    #: 1 to 100, of a JPEG or WebP; None: the encoder's default.
-    quality: int | None = None
-
-    async def apply(self, data: bytes) -> bytes:
-        """Raises CorruptMedia for what is no picture."""
-        return await asyncio.to_thread(convert_image, data, self.content_type, self.quality)
 
 
 class Delivery:
@@ -53,7 +39,7 @@ class Delivery:
     async def _named(self, output: Output, encoding: Encoding | None) -> dict[str, str]:
         if encoding is None or not output.content_type.startswith("image/"):
             return {"url": self.url(output)}
-        data = await encoding.apply(await self._objects.get(output.key))
+        data = await asyncio.to_thread(encoding.apply, await self._objects.get(output.key))
         key = content_key("outputs", hashlib.sha256(data).hexdigest(), EXTENSIONS[encoding.content_type])
         await self._objects.put(key, data, encoding.content_type)
         return {"url": self._objects.presign(key, self._lifetime)}
@@ -61,7 +47,7 @@ class Delivery:
     async def _embedded(self, output: Output, encoding: Encoding | None) -> dict[str, str]:
         data = await self._objects.get(output.key)
         if encoding and output.content_type.startswith("image/"):
-            data = await encoding.apply(data)
+            data = await asyncio.to_thread(encoding.apply, data)
         return {"b64_json": await encoded(data)}
 
 

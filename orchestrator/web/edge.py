@@ -17,6 +17,7 @@ from orchestrator.errors import (
     ServiceError,
     Unavailable,
 )
+from orchestrator.failures import MISFORTUNES
 from orchestrator.media.errors import StoreError
 from orchestrator.web.dialects import to_error
 from orchestrator.web.metrics import HttpMetrics
@@ -28,8 +29,6 @@ SHOULD_RETRY = "X-Should-Retry"
 
 #: What may go well a little later; OpenAI's SDKs would by themselves repeat conflicts and broken models too.
 PASSING = frozenset({RateLimited.status, Unavailable.status})
-#: Failures of a generation that had nothing to do with what was asked for.
-MISFORTUNES = frozenset({"instance_gone", "abandoned", "expired", "stalled", "store_unavailable"})
 #: Seconds to wait where nobody knows better.
 RETRY_AFTER = 1
 

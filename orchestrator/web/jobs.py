@@ -11,7 +11,6 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.following import place_of
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.service import Service
-from orchestrator.store import Message
 from orchestrator.web.auth import authenticate
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import pixeldojo
@@ -57,7 +56,7 @@ class Jobs:
             status=_status(request),
             model=request.query.get("model"),
         )
-        jobs = [self._view(record) for record in page.items]
+        jobs = [self.view(record) for record in page.items]
         return web.json_response({"jobs": jobs, "nextCursor": page.cursor})
 
     @describes(answer=answers.Job, tag="jobs")
@@ -67,35 +66,31 @@ class Jobs:
         place = place_of(self._service, record.job.id)
         queue = {"queue": place_view(place) if place else None}
         told = {"webhook": await self._told(record)}
-        return web.json_response(self._view(record) | queue | told, headers=job_headers(record))
+        return web.json_response(self.view(record) | queue | told, headers=job_headers(record))
 
     @describes(answer=answers.Job, tag="jobs")
     async def cancel(self, request: web.Request) -> web.Response:
         """Gives a job up: what has not run is not charged."""
         record = await self._own(request)
         record = await self._service.cancel(record.job.id)
-        return web.json_response(self._view(record))
+        return web.json_response(self.view(record))
 
     @describes(media=("text/event-stream",), also={204: "All has been told."}, tag="jobs")
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events until the job is finished."""
         key = await authenticate(request, self._service.store)
-        return await tell_events(request, self._service, key.account.id, self._view)
-
-    async def payload(self, message: Message) -> Mapping[str, Any]:
-        """What a message says: of a job all of it as it is now, with URLs that have just been made."""
-        record = await self._service.store.get_job(message.job_id) if message.job_id else None
-        return message.payload if record is None else self._view(record)
+        return await tell_events(request, self._service, key.account.id, self.view)
 
     async def _told(self, record: JobRecord) -> Mapping[str, object] | None:
         """How it stands with the job's webhook, try by try."""
         store = self._service.store
         message = await store.job_message(record.job.id)
-        state = standing(record.job.webhook_url, message)
+        state = standing(record.job.receiver, message)
         tries = await store.delivery_attempts(message.id) if message else []
         return state and {**state, "history": history(tries)}
 
-    def _view(self, record: JobRecord) -> dict[str, Any]:
+    def view(self, record: JobRecord) -> dict[str, Any]:
+        """All of a job as it is now, with URLs that have just been made."""
         unit = self._service.prices_now.unit(pixeldojo.TARIFF)
         return job_view(record, self._delivery) | pixeldojo.credit_cost(record.job, unit)
 

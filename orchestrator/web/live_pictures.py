@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from orchestrator.errors import ServiceError, Unavailable
 from orchestrator.events import JobChanged, JobEvent, ShardPreview, ShardProgress, Subscription
 from orchestrator.jobs import JobRecord
 from orchestrator.media.errors import CorruptMedia, StoreError
+from orchestrator.media.formats import Encoding
 from orchestrator.service import Service
-from orchestrator.web.delivery import Delivery, Encoding, encoded
+from orchestrator.web.delivery import Delivery, encoded
 from orchestrator.web.dialects import pixel_factory
 from orchestrator.web.dialects.openai import ImageBody
 from orchestrator.web.dialects.openai_events import Partials, Topic, completed_event, partial_event
@@ -94,7 +96,7 @@ class LivePictures:
 
     async def _show(self, stream: EventStream, record: JobRecord, pick: Pick) -> None:
         try:
-            data = await (self.body.encoding or PNG).apply(pick.data)
+            data = await asyncio.to_thread((self.body.encoding or PNG).apply, pick.data)
         except CorruptMedia as error:
             log.warning("job %s: a preview is left out: %s", record.job.id, error)
             return

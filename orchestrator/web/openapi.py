@@ -43,10 +43,19 @@ any Unicode text; sizes are WIDTHxHEIGHT in pixels; money is in US dollars or ce
 SECURITY: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.NONE: [],
     Access.KEY: [{"key": []}],
+    Access.GATEWAY: [{"subscription": []}, {"secret": []}, {"key": []}],
     Access.ADMIN: [{"admin": []}],
 }
+
+
+def _header(name: str) -> dict[str, str]:
+    return {"type": "apiKey", "in": "header", "name": name, "description": "An API key, `pk-...`."}
+
+
 SCHEMES = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key, `pk-...`."},
+    "subscription": _header("Ocp-Apim-Subscription-Key"),
+    "secret": _header("X-Secret-Key"),
     "admin": {"type": "http", "scheme": "bearer", "description": "The operators' token."},
 }
 IDEMPOTENCY = Value(
@@ -145,6 +154,7 @@ def _operation(place: Place, references: References) -> dict[str, Any]:
         for name, schema in place.parts.items()
     ]
     parameters += [_parameter(name, "query", value) for name, value in said.query.items()]
+    parameters += [_parameter(name, "header", value) for name, value in said.headers.items()]
     if said.job:
         parameters.append(_parameter("Idempotency-Key", "header", IDEMPOTENCY))
     if parameters:

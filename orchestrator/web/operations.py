@@ -29,6 +29,7 @@ class Access(StrEnum):
 
     NONE = "none"  #: nothing
     KEY = "key"  #: an API key
+    GATEWAY = "gateway"  #: an API key, perhaps in a header of Pixazo's gateway
     ADMIN = "admin"  #: the operators' token
 
 
@@ -50,6 +51,8 @@ class Operation:
     form: bool = False
     #: Values of the query string by name; none is required.
     query: Query = field(default_factory=dict)
+    #: Headers of its own; none is required.
+    headers: Query = field(default_factory=dict)
     #: What is answered where all is well: JSON after this model, or whatever `media` says.
     answer: type[BaseModel] | None = None
     status: int = 200

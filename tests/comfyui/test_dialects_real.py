@@ -1,22 +1,38 @@
-"""PixelAPI and PixelDojo on a real ComfyUI on the CPU: submit, poll, download, be told.
+"""PixelAPI, PixelDojo and Pixazo's gateway on a real ComfyUI on the CPU: submit, poll, download, be told.
 
 The models are those of tests/workflows, which need no weights, under names of the documents.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
 import pytest
+from PIL import Image
 
 from tests.comfyui.real_server import RealServer, installation
 from tests.films import film
 from tests.integration.callers import new_key, until
+from tests.integration.photos import hosting
 from tests.integration.receiver import receiving
-from tests.pictures import size_of
+from tests.integration.test_pixazo import (
+    BATCH,
+    DEV,
+    FILL,
+    RESTORE,
+    SCHNELL,
+    checked,
+    client,
+    files,
+    made,
+    mask,
+)
+from tests.pictures import png, size_of
 from tests.running import ROOT, Service, running
 
 INSTALL = installation()
@@ -25,7 +41,12 @@ pytestmark = [
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
     pytest.mark.timeout(300),
 ]
-NAMES = {"test-image": '"sdxl", "flux-1.1-pro"', "test-video": '"cogvideo-2b", "wan-2.6-flash"'}
+NAMES = {
+    "test-image": '"sdxl", "flux-1.1-pro", "flux-dev", "flux-1-schnell"',
+    "test-video": '"cogvideo-2b", "wan-2.6-flash"',
+    "test-fill": '"flux-fill-dev"',
+    "test-upscale": '"flux-kontext-restore-image"',
+}
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +112,50 @@ async def test_pixeldojo(service: Service) -> None:
         assert [size_of(await download(url)) for url in told["output"]["images"]] == [(832, 624)] * 2
         seen = await until(http, f"/api/v1/jobs/{made['jobId']}", "completed")
         assert [asset["contentType"] for asset in seen["assets"]] == ["image/png"] * 2
+
+
+async def test_pixazos_queue_and_results(service: Service) -> None:
+    async with receiving() as receiver, client(service, new_key(service, "1.00")) as http:
+        header = {"X-Webhook-URL": receiver.url}
+        asked = {
+            "prompt": "a sunset",
+            "image_size": "landscape_4_3",
+            "num_images": 2,
+            "output_format": "jpeg",
+        }
+        done = await made(http, DEV, **asked, headers=header)
+        assert [size_of(data) for data in await files(done)] == [(1024, 768)] * 2
+        assert done["output"]["media_type"] == "image/jpeg"
+        told = json.loads((await receiver.next(60)).body)
+        assert (told["request_id"], told["status"]) == (done["request_id"], "COMPLETED")
+        async with http.post(SCHNELL, json={"prompt": "a", "width": 512, "height": 256}) as response:
+            assert "X-PixelFactory-Simulated" not in response.headers
+            assert size_of(await download((await response.json())["output"])) == (512, 256)
+        async with http.post(BATCH, json={"prompt": "a", "webhook_url": receiver.url}) as response:
+            queued = (await response.json())["requestId"]
+        told = json.loads((await receiver.next(60)).body)
+        assert (told["requestId"], told["status"]) == (queued, "completed")
+        assert size_of(await download((await checked(http, queued))["output"])) == (1024, 1024)
+
+
+async def test_pixazos_edits(service: Service) -> None:
+    """White is painted over, black stays; and the formats are those that were asked for."""
+    async with (
+        hosting({"photo.png": png(320, 256)}) as photos,
+        client(service, new_key(service, "1.00")) as http,
+    ):
+        photo = f"{photos}/photo.png"
+        fields = {"prompt": "a", "image": photo, "mask": mask(320, 256), "seed": 0x00FF00}
+        done = await made(http, FILL, **fields, megapixels="match_input", output_format="png")
+        (data,) = await files(done)
+        with Image.open(io.BytesIO(data)) as picture, Image.open(io.BytesIO(png(320, 256))) as before:
+            after = picture.convert("RGB")
+            assert after.getpixel((40, 200)) == (0, 255, 0)
+            right = (168, 0, 320, 256)
+            assert after.crop(right).tobytes() == before.crop(right).tobytes()
+        done = await made(http, FILL, **fields, megapixels="0.25")
+        assert [size_of(data) for data in await files(done)] == [(576, 464)]
+        assert done["output"]["media_type"] == "image/webp"
+        done = await made(http, RESTORE, input_image=photo, output_format="jpg")
+        assert [size_of(data) for data in await files(done)] == [(1280, 1024)]
+        assert done["output"]["media_type"] == "image/jpeg"

@@ -52,6 +52,15 @@ async def test_every_end_is_told(world: World, end: str) -> None:
     assert message.topic == f"job.{end}"
 
 
+@pytest.mark.parametrize(("wanted", "heard"), [(JobStatus.FAILED, True), (JobStatus.SUCCEEDED, False)])
+async def test_only_ends_that_are_wanted_are_told(world: World, wanted: JobStatus, heard: bool) -> None:
+    record = await world.add(webhook_url=URL, webhook_ends=frozenset({wanted}))
+    assert record.job.receiver == URL
+    record = await world.store.fail_job(record.job.id, REFUSED, world.later())
+    assert record.job.receiver == (URL if heard else None)
+    assert (await world.store.job_message(record.job.id) is not None) == heard
+
+
 async def test_a_job_without_a_webhook_tells_nobody(world: World) -> None:
     record = await world.add()
     await world.store.cancel_job(record.job.id, world.later())

@@ -26,6 +26,11 @@ async def test_a_job_comes_back_as_it_went_in(world: World) -> None:
         params={"prompt": "a \ud800 \0 fox", "seed": 2**64 - 1, "cfg": 1.5, "loras": [{"name": "x"}]},
         idempotency_key="order 66",
         request_digest="d" * 64,
+        webhook_url="https://example.com/webhook",
+        webhook_ends=frozenset({JobStatus.FAILED, JobStatus.CANCELLED}),
+        origin="pixazo/flux-dev",
+        output_type="image/webp",
+        output_quality=80,
     )
     record, created = await world.store.add_job(job, shards_of(job, 2))
     assert created

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,13 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service whose operator lets open models stand in for proprietary ones and allows no ogres, has
-    every picture looked at, and sends webhooks to this machine."""
+    """A service whose operator lets open models stand in for proprietary ones, by aliases and by the table
+    that ships, allows no ogres, has every picture looked at, and sends webhooks to this machine."""
     aliases = {"flux-1-dev": "flux-1.1-pro", "wan2.2-t2v-14b": "wan-2.6-flash"}
     models = stand_ins(tmp_path_factory.mktemp("models"), aliases)
     words = tmp_path_factory.mktemp("words") / "words.toml"
     words.write_text('words = ["ogre"]\n')
+    (models / "stand-ins.toml").write_text(turned_on(but=aliases.values()))
     environment = {
         "PIXELFACTORY_WORKFLOWS_DIR": str(models),
         "PIXELFACTORY_MODERATION_FILE": str(words),
@@ -68,6 +70,17 @@ def stand_ins(directory: Path, aliases: Mapping[str, str]) -> Path:
     return directory
 
 
+def turned_on(but: Iterable[str]) -> str:
+    """The table of stand-ins that ships with all its rows on, but for some names."""
+    rows = tomllib.loads((WORKFLOWS / "stand-ins.toml").read_text())
+    on = (
+        f'"{name}" = {{ model = "{row["model"]}", enabled = true }}'
+        for name, row in rows.items()
+        if name not in but
+    )
+    return "\n".join(on)
+
+
 @pytest.fixture(scope="session")
 def key(service: Service) -> str:
     """A key with money for every test."""
@@ -77,7 +90,11 @@ def key(service: Service) -> str:
 @pytest.fixture(scope="session")
 def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose simulated card takes a little time, so that there is something to watch."""
-    environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05", "PIXELFACTORY_DRAIN_SECONDS": "1"}
+    environment = {
+        "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05",
+        "PIXELFACTORY_DRAIN_SECONDS": "1",
+        "PIXELFACTORY_BATCH_WAIT_SECONDS": "0.01",
+    }
     with running(Service(tmp_path_factory.mktemp("paced"), ("--simulate", "1"), environment)) as started:
         yield started
 

@@ -43,9 +43,9 @@ def post(
 
 def post_job(db: sqlite3.Connection, job: Job, now: datetime) -> None:
     """The job is finished: tell whoever it names."""
-    if job.webhook_url is not None:
+    if job.receiver is not None:
         told = (f"job.{job.status}", {"jobId": job.id})
-        post(db, job.account_id, told, job.webhook_url, now, job_id=job.id)
+        post(db, job.account_id, told, job.receiver, now, job_id=job.id)
 
 
 def job_message(db: sqlite3.Connection, job_id: str) -> Message | None:

@@ -104,6 +104,10 @@ def from_job(job: Job) -> dict[str, Any]:
         "idempotency_key": job.idempotency_key,
         "request_digest": job.request_digest,
         "webhook_url": job.webhook_url,
+        "webhook_ends": None if job.webhook_ends is None else from_json(sorted(job.webhook_ends)),
+        "origin": job.origin,
+        "output_type": job.output_type,
+        "output_quality": job.output_quality,
         **from_progress(job),
     }
 
@@ -120,7 +124,7 @@ def from_progress(job: Job) -> dict[str, Any]:
 
 
 def to_job(row: sqlite3.Row) -> Job:
-    code = row["error_code"]
+    code, ends = row["error_code"], row["webhook_ends"]
     return Job(
         id=row["id"],
         account_id=row["account_id"],
@@ -136,6 +140,10 @@ def to_job(row: sqlite3.Row) -> Job:
         idempotency_key=row["idempotency_key"],
         request_digest=row["request_digest"],
         webhook_url=row["webhook_url"],
+        webhook_ends=None if ends is None else frozenset(JobStatus(end) for end in json.loads(ends)),
+        origin=row["origin"],
+        output_type=row["output_type"],
+        output_quality=row["output_quality"],
         removed_at=to_time_or_none(row["removed_at"]),
     )
 

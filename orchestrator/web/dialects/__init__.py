@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import ServiceError
-from orchestrator.web.dialects import pixel_factory, pixelapi, pixeldojo
+from orchestrator.web.dialects import pixazo, pixel_factory, pixelapi, pixeldojo
 
 ToError = Callable[[ServiceError], tuple[int, dict[str, Any]]]
 
 #: The first pattern that the path begins with decides; all other paths speak Pixel Factory.
 DIALECTS: tuple[tuple[re.Pattern[str], ToError], ...] = (
     (re.compile(r"/v1/(image|account)(/|$)"), pixelapi.to_error),
+    (pixazo.PATHS, pixazo.to_error),
     (re.compile(r"/api/v1/(models/.+/(run|schema)$|jobs(/|$))"), pixeldojo.to_error),
 )
 

@@ -14,12 +14,11 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.catalog import Catalog, Model, parse_size
-from orchestrator.catalog.parameters import Integer
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Output
+from orchestrator.media.formats import Encoding
 from orchestrator.orders import GenerationRequest
-from orchestrator.web.delivery import Encoding
-from orchestrator.web.dialects.routing import Task, placed
+from orchestrator.web.dialects.routing import Task, placed, share_of_steps
 
 #: Who edits where the caller names no model: the first of these, and then of all others, that takes what
 #: came with the request.
@@ -252,11 +251,9 @@ def to_sides(size: str | None) -> dict[str, int]:
 
 def _steps(body: ImageBody, model: Model) -> dict[str, int]:
     """Steps by quality, where neither the caller says how many nor the model samples in a fixed way."""
-    spec = model.parameters.get("steps")
-    effort = EFFORT.get(body.quality or "auto", 1.0)
-    if effort == 1.0 or not isinstance(spec, Integer) or getattr(body, "steps", None) is not None:
+    if getattr(body, "steps", None) is not None:
         return {}
-    return {"steps": min(max(round(model.default_steps * effort), spec.minimum), spec.maximum)}
+    return share_of_steps(model, EFFORT.get(body.quality or "auto", 1.0))
 
 
 def _background(body: ImageBody, model: Model) -> dict[str, str]:

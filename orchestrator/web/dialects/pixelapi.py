@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
-from uuid import UUID
 
 from pydantic import Field
 
@@ -21,6 +20,7 @@ from orchestrator.jobs import Job, JobStatus
 from orchestrator.orders import GenerationRequest
 from orchestrator.quotes import PriceLists
 from orchestrator.web.dialects.credits import charged, in_credits, in_utc
+from orchestrator.web.dialects.ids import as_uuid
 from orchestrator.web.dialects.openai import Body
 
 TARIFF = "pixelapi"
@@ -29,8 +29,6 @@ DEFAULT_MODEL = "sdxl"
 OUTPUT_LIFETIME = timedelta(hours=24)
 MIN_SIDE, MAX_SIDE, DEFAULT_SIDE = 512, 1536, 1024
 NO_GUIDANCE = 1.0
-
-_JOB = "job_"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +95,7 @@ def entry(model: Model, prices: PriceLists) -> dict[str, Any]:
 def to_submitted(job: Job, model: Model, unit: Fraction) -> dict[str, Any]:
     """The answer to a submission; `unit` is what a credit is worth in micro-dollars."""
     return {
-        "generation_id": generation_id(job.id),
+        "generation_id": as_uuid(job.id),
         "status": status(job),
         "model": api_id(model),
         "credits_used": in_credits(charged(job), unit),
@@ -108,7 +106,7 @@ def to_generation(job: Job, model: str, unit: Fraction, url: str | None) -> dict
     """What became of a submission; `url` leads to its file, as long as there is one."""
     error = {"error": job.error.message} if job.error else {}
     return {
-        "id": generation_id(job.id),
+        "id": as_uuid(job.id),
         "status": status(job),
         "output_url": url,
         "model": model,
@@ -139,19 +137,6 @@ def seconds_left(job: Job, now: datetime) -> int:
     if job.status is not JobStatus.SUCCEEDED or job.finished_at is None:
         return 0
     return max(0, int((job.finished_at + OUTPUT_LIFETIME - now).total_seconds()))
-
-
-def generation_id(job_id: str) -> str:
-    """A job's 128 random bits, written as the document writes ids: `a1b2c3d4-...`."""
-    return str(UUID(hex=job_id.removeprefix(_JOB)))
-
-
-def job_id(generation_id: str) -> str:
-    """The other way round; what is no such id is left as it is, and no job has it."""
-    try:
-        return f"{_JOB}{UUID(generation_id).hex}"
-    except ValueError:
-        return generation_id
 
 
 def to_error(error: ServiceError) -> tuple[int, dict[str, Any]]:

@@ -6,15 +6,15 @@ from fractions import Fraction
 
 from aiohttp import web
 
-from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Job, JobRecord
 from orchestrator.service import Service
 from orchestrator.web.auth import Scope, authenticate
-from orchestrator.web.bodies import is_form, read_fields
+from orchestrator.web.bodies import read_json
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import pixelapi
 from orchestrator.web.dialects import pixelapi_answers as answers
 from orchestrator.web.dialects.credits import in_credits
+from orchestrator.web.dialects.ids import from_uuid
 from orchestrator.web.dialects.openai import parse
 from orchestrator.web.operations import LIMIT, describes
 from orchestrator.web.queries import limit
@@ -45,9 +45,7 @@ class PixelApi:
         What is against the content policy is told when it is polled, and costs nothing.
         """
         key = await authenticate(request, self._service.store)
-        fields = await read_fields(request)
-        if is_form(request):
-            raise InvalidRequest("The request body must be JSON", code="invalid_json")
+        fields = await read_json(request)
         catalog = self._service.catalog
         body = parse(pixelapi.GenerateBody, fields, form=False)
         asked = pixelapi.to_request(body, catalog, idempotency_key=idempotency_key(request))
@@ -59,7 +57,7 @@ class PixelApi:
     async def get(self, request: web.Request) -> web.Response:
         """What became of a generation."""
         key = await authenticate(request, self._service.store)
-        job_id = pixelapi.job_id(request.match_info["id"])
+        job_id = from_uuid(request.match_info["id"])
         record = await self._service.get(key.account.id, job_id)
         return web.json_response(self._generation(record), headers=job_headers(record))
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, TypeAlias
 
-from orchestrator.catalog import Model, request_schema
+from orchestrator.catalog import Frame, Model, request_schema
 from orchestrator.quotes import PriceLists
 from orchestrator.web.dialects.credits import plain
 from orchestrator.web.dialects.pixeldojo import TARIFF
-from orchestrator.web.dialects.pixeldojo_shapes import RATIOS, Frame
+from orchestrator.web.dialects.pixeldojo_shapes import RATIOS
 from orchestrator.web.dialects.routing import max_pictures
 from pricing.rates import Price, Rate, Scale
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from orchestrator.errors import InvalidRequest
 from orchestrator.service import Service
 from orchestrator.web.auth import authenticate
-from orchestrator.web.bodies import is_form, read_fields
+from orchestrator.web.bodies import read_json
 from orchestrator.web.dialects import pixeldojo, pixeldojo_models, pixeldojo_text
 from orchestrator.web.dialects import pixeldojo_answers as answers
 from orchestrator.web.dialects.openai import parse
@@ -42,9 +41,7 @@ class PixelDojo:
     async def run(self, request: web.Request) -> web.Response:
         """Runs a model, and answers as soon as the job is accepted."""
         key = await authenticate(request, self._service.store)
-        fields = await read_fields(request)
-        if is_form(request):
-            raise InvalidRequest("The request body must be JSON", code="invalid_json")
+        fields = await read_json(request)
         body = parse(pixeldojo.RunBody, fields, form=False)
         asked = pixeldojo.to_request(
             request.match_info["id"], body, self._service.catalog, idempotency_key=idempotency_key(request)

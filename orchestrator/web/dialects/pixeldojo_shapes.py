@@ -2,53 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
-from orchestrator.catalog import Model
+from orchestrator.catalog import Frame, Model
 from orchestrator.catalog.parameters import Integer
 from orchestrator.errors import InvalidRequest
 from pricing.rates import Measure, TariffError, parse_label
 
 RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "5:4", "4:5", "21:9", "9:21")
-#: How much more a wrong shape counts than a wrong size.
-SHAPE_FIRST = 4
 #: By how much a named resolution may lie above what the model makes: 480p is 853x480, its model 832x480.
 SLACK = 1.05
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """The sides that a model can make."""
-
-    width: Integer
-    height: Integer
-    #: Most pixels.
-    area: int
-
-    @classmethod
-    def of(cls, model: Model) -> Frame | None:
-        """None where the sides are not the caller's to choose."""
-        width, height = model.parameters.get("width"), model.parameters.get("height")
-        if not isinstance(width, Integer) or not isinstance(height, Integer):
-            return None
-        most = model.manifest.max_sides
-        return cls(width, height, most[0] * most[1])
-
-    @property
-    def usual(self) -> tuple[int, int]:
-        """Where the model takes its size from a picture, a megapixel."""
-        return self.width.default or 1024, self.height.default or 1024
-
-    def nearest(self, ratio: float, area: float) -> tuple[int, int] | None:
-        """Width and height of about that shape with at most that many pixels; None: all are larger."""
-        found = [
-            (width, height)
-            for width in _steps(self.width)
-            for height in _around(self.height, width / ratio)
-            if width * height <= min(area, self.area)
-        ]
-        return min(found, key=lambda sides: _misfit(sides, ratio, area), default=None)
 
 
 def sides(model: Model, aspect_ratio: str | None, resolution: str | None) -> dict[str, int]:
@@ -101,23 +62,6 @@ def _area(resolution: str, ratio: float) -> float:
             return float(number**2) * max(ratio, 1 / ratio)
         case Measure.SECONDS:
             raise _refusal("resolution", "is no length of time")
-
-
-def _steps(spec: Integer) -> range:
-    step = math.lcm(spec.step, spec.grid)
-    return range(-(-spec.minimum // step) * step, spec.maximum + 1, step)
-
-
-def _around(spec: Integer, value: float) -> set[int]:
-    """The steps next to a value, below and above."""
-    steps = _steps(spec)
-    below = math.floor(value / steps.step) * steps.step
-    return {min(max(step, steps.start), steps[-1]) for step in (below, below + steps.step)}
-
-
-def _misfit(sides: tuple[int, int], ratio: float, area: float) -> float:
-    width, height = sides
-    return SHAPE_FIRST * abs(math.log(width / height / ratio)) + abs(math.log(width * height / area))
 
 
 def _refusal(name: str, reason: str) -> InvalidRequest:

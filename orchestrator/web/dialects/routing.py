@@ -1,4 +1,4 @@
-"""Which model does what a caller asks for with pictures, by what the manifests say that each takes."""
+"""What callers ask for in words of their own, as models take it by their manifests: pictures, effort."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.manifest import Kind
-from orchestrator.catalog.parameters import Image, Images
+from orchestrator.catalog.parameters import Image, Images, Integer
 from orchestrator.errors import InvalidRequest
 
 #: Parameters that such a request can fill.
@@ -92,3 +92,11 @@ def placed(model: Model, pictures: Sequence[str | bytes]) -> dict[str, Any]:
     if rest and isinstance(model.parameters.get("images"), Images):
         params["images"] = rest
     return params
+
+
+def share_of_steps(model: Model, share: float) -> dict[str, int]:
+    """That share of the model's usual steps; nothing where it is all of them, or the model takes no steps."""
+    spec = model.parameters.get("steps")
+    if share == 1.0 or not isinstance(spec, Integer):
+        return {}
+    return {"steps": min(max(round(model.default_steps * share), spec.minimum), spec.maximum)}

@@ -8,9 +8,9 @@ import pytest
 
 from orchestrator.catalog import Catalog
 from orchestrator.errors import InvalidRequest
+from orchestrator.media.formats import Encoding
 from orchestrator.orders import GenerationRequest
 from orchestrator.settings import Settings
-from orchestrator.web.delivery import Encoding
 from orchestrator.web.dialects import openai, openai_videos
 from orchestrator.web.dialects.openai_events import Partials
 from orchestrator.web.dialects.pixel_factory import GenerationBody, to_request

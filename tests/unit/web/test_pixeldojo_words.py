@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog import Catalog, Frame, Model
 from orchestrator.errors import (
     Conflict,
     Forbidden,
@@ -29,7 +29,7 @@ from orchestrator.web.dialects.openai import parse
 from pricing.rates import Price
 
 CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
-SIZED = [model for model in CATALOG if pixeldojo_shapes.Frame.of(model)]
+SIZED = [model for model in CATALOG if Frame.of(model)]
 
 
 def params(model: str, **fields: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def test_every_shape_is_near_and_as_large_as_usual_if_it_can_be(model: Model, ra
     width, _, height = ratio.partition(":")
     off = made["width"] / made["height"] / (int(width) / int(height))
     assert abs(math.log(off)) < 0.06
-    frame = pixeldojo_shapes.Frame.of(model)
+    frame = Frame.of(model)
     assert frame is not None
     share = made["width"] * made["height"] / math.prod(frame.usual)
     assert share <= 1
@@ -164,7 +164,7 @@ def test_schemas_name_what_can_be_asked_for(model: Model) -> None:
     schema = pixeldojo_models.run_schema(model)
     properties = set(schema["properties"])
     assert set(model.parameters) < properties
-    assert ("aspect_ratio" in properties) == (pixeldojo_shapes.Frame.of(model) is not None)
+    assert ("aspect_ratio" in properties) == (Frame.of(model) is not None)
     assert ("duration" in properties) == ("num_frames" in model.parameters)
     assert ("lora_weights" in properties) == ("loras" in model.parameters)
     assert "webhook_url" in properties

@@ -1,0 +1,19 @@
+"""Ids of jobs as some documents write ids: their 128 random bits as a UUID, `a1b2c3d4-...`."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+_JOB = "job_"
+
+
+def as_uuid(job_id: str) -> str:
+    return str(UUID(hex=job_id.removeprefix(_JOB)))
+
+
+def from_uuid(text: str) -> str:
+    """The other way round; what is no such id is left as it is, and no job has it."""
+    try:
+        return f"{_JOB}{UUID(text).hex}"
+    except ValueError:
+        return text

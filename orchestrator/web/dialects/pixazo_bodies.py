@@ -1,0 +1,291 @@
+"""What each of Pixazo's endpoints takes: the document's fields, ranges and defaults.
+
+Safety flags are taken and checked, and change nothing: what may be made here is the operator's to say, not a
+caller's. Nor have models that run here a use for some other fields; their descriptions say so.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from orchestrator.catalog import Model, parse_size
+from orchestrator.media.formats import Encoding
+from orchestrator.web.dialects import pixeldojo_shapes as shapes
+from orchestrator.web.dialects.pixazo_fields import Address, Fields
+from orchestrator.web.dialects.pixazo_sizes import Fal, Pro, Ratio, named, stepped
+from orchestrator.web.dialects.routing import check_count, placed, share_of_steps
+
+SAFETY = "Taken, and without effect: the operator's own content policy decides."
+UNUSED = "Taken, and without effect: the models that run here know nothing of the kind."
+
+#: Share of a model's usual steps that an acceleration leaves.
+ACCELERATION = {"none": 1.0, "regular": 0.75, "high": 0.5}
+CONTENT_TYPES = {"jpeg": "image/jpeg", "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+
+Prompt = Annotated[str, Field(description="What the picture shall show, or what shall change.")]
+Seed = Annotated[int | None, Field(ge=0, description="For reproducible results; random when not given.")]
+Steps = Annotated[int | None, Field(ge=1, description="Denoising steps, within the model's range.")]
+Guidance = Annotated[float | None, Field(ge=0, description="How closely the result follows the prompt.")]
+Count = Annotated[int, Field(ge=1, le=4, description="Number of pictures.")]
+Picture = Annotated[Address, Field(description="Address or data URL of a picture.")]
+Lossy = Annotated[Literal["jpeg", "png"] | None, Field(description="Format of the files; default: png.")]
+AnyFormat = Annotated[Literal["jpeg", "png", "webp"] | None, Field(description="Format of the files; png.")]
+SafetyChecker = Annotated[bool | None, Field(description=SAFETY)]
+Acceleration = Annotated[
+    Literal["none", "regular", "high"],
+    Field(description="`regular` takes three quarters of the model's usual steps, `high` half of them."),
+]
+
+
+class Gateway(Fields):
+    """What all bodies have in common; attributes are named as our models' parameters are."""
+
+    def params(self, model: Model) -> dict[str, Any]:
+        """The model's parameters that the body sets. Raises InvalidRequest."""
+        own = {name: value for name, value in self if name in model.parameters or name == "n"}
+        return {name: value for name, value in own.items() if value is not None} | self._sides(model)
+
+    @property
+    def encoding(self) -> Encoding | None:
+        """What the files shall be; None: as the model makes them."""
+        format, quality = getattr(self, "output_format", None), getattr(self, "quality", None)
+        if format is None:
+            return None
+        if quality is None or format == "png":
+            return Encoding(CONTENT_TYPES[format])
+        return Encoding(CONTENT_TYPES[format], max(1, quality))
+
+    @property
+    def like_picture(self) -> bool:
+        """Whether the result shall have the size of the picture."""
+        return False
+
+    @property
+    def receiver(self) -> str | None:
+        """Who shall be told when it is done, by the body."""
+        return getattr(self, "webhook_url", None)
+
+    @property
+    def events(self) -> tuple[str, ...] | None:
+        """Of which ends; None: all."""
+        return None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the answer shall be the result, if that comes soon enough."""
+        return bool(getattr(self, "sync_mode", False))
+
+    def _sides(self, model: Model) -> dict[str, int]:
+        """Width and height that are given in pixels, as near as the model comes below them."""
+        given = {name: getattr(self, name, None) for name in ("width", "height")}
+        return {name: stepped(model, name, value) for name, value in given.items() if value is not None}
+
+
+class Queued(Gateway):
+    """Bodies of endpoints whose requests are polled, or tell a webhook."""
+
+    webhook_url: Annotated[Address | None, Field(alias="webhook", description="Told of the end.")] = None
+    webhook_events: Annotated[
+        list[Literal["completed", "failed"]] | None,
+        Field(alias="webhook_events_filter", min_length=1, description="Which ends; default: both."),
+    ] = None
+
+    @property
+    def events(self) -> tuple[str, ...] | None:
+        return None if self.webhook_events is None else tuple(self.webhook_events)
+
+
+class Pictured(Queued):
+    """The same, with a picture to work on."""
+
+    picture: Picture
+
+    def params(self, model: Model) -> dict[str, Any]:
+        return super().params(model) | worked_on(model, self.picture)
+
+
+class ProEditBody(Queued):
+    """FLUX.2 Pro, image to image."""
+
+    prompt: Prompt
+    pictures: list[Address] = Field(
+        alias="image_urls", min_length=1, description="Only the first one is worked on."
+    )
+    image_size: str = Field(
+        "auto", max_length=20, description="`auto` for the picture's own size, or such as `1024x1024`."
+    )
+    safety_tolerance: Literal["1", "2", "3"] | None = Field(None, description=SAFETY)
+    enable_safety_checker: SafetyChecker = None
+    output_format: AnyFormat = None
+
+    def params(self, model: Model) -> dict[str, Any]:
+        return super().params(model) | worked_on(model, self.pictures[0])
+
+    @property
+    def like_picture(self) -> bool:
+        return self.image_size == "auto"
+
+    def _sides(self, model: Model) -> dict[str, int]:
+        if self.image_size == "auto":
+            return {}
+        width, height = parse_size(self.image_size, param="image_size")
+        return {"width": stepped(model, "width", width), "height": stepped(model, "height", height)}
+
+
+class ProTextBody(Queued):
+    """FLUX.2 Pro, text to image."""
+
+    prompt: Prompt
+    image_size: Pro | None = Field(None, description="Shape of the picture; default: the model's own.")
+    safety_tolerance: int | None = Field(None, ge=1, le=4, description=SAFETY)
+    enable_safety_checker: SafetyChecker = None
+    output_format: AnyFormat = None
+
+    def _sides(self, model: Model) -> dict[str, int]:
+        return named(model, self.image_size)
+
+
+class RestoreBody(Pictured):
+    """FLUX Kontext, image restoration."""
+
+    picture: Picture = Field(alias="input_image", description="The picture to restore: jpeg, png, gif, webp.")
+    seed: Seed = None
+    output_format: Literal["jpg", "png"] = Field("png", description="Format of the file.")
+    safety_tolerance: int = Field(2, ge=0, le=2, description=SAFETY)
+
+
+class UltraBody(Queued):
+    """FLUX 1.1 Pro Ultra, text to image."""
+
+    prompt: Prompt
+    seed: Seed = None
+    sync_mode: bool = Field(False, description="Answer 200 with the result, if it comes within a minute.")
+    n: Count = Field(1, alias="num_images")
+    enable_safety_checker: SafetyChecker = None
+    output_format: Lossy = None
+    safety_tolerance: Literal["1", "2", "3", "4", "5", "6"] | None = Field(None, description=SAFETY)
+    enhance_prompt: bool | None = Field(None, description=UNUSED)
+    aspect_ratio: Ratio | None = Field(None, description="Shape of the picture; default: the model's own.")
+    raw: bool | None = Field(None, description=UNUSED)
+
+    def _sides(self, model: Model) -> dict[str, int]:
+        return shapes.sides(model, self.aspect_ratio, None)
+
+
+class ProBody(Queued):
+    """FLUX Pro, text to image."""
+
+    prompt: Prompt
+    image_size: Fal | None = Field(None, description="Shape of the picture; default: the model's own.")
+    steps: Steps = Field(None, alias="num_inference_steps")
+    cfg_scale: Guidance = Field(None, alias="guidance_scale")
+    n: Count = Field(1, alias="num_images")
+    enable_safety_checker: SafetyChecker = None
+    output_format: Lossy = None
+
+    def _sides(self, model: Model) -> dict[str, int]:
+        return named(model, self.image_size)
+
+
+class DevTextBody(ProBody):
+    """FLUX Dev, text to image."""
+
+    acceleration: Acceleration = "none"
+
+    def params(self, model: Model) -> dict[str, Any]:
+        return share_of_steps(model, ACCELERATION[self.acceleration]) | super().params(model)
+
+
+class DevEditBody(Pictured):
+    """FLUX Dev, image to image."""
+
+    picture: Picture = Field(alias="image_url", description="Address or data URL of the picture to change.")
+    prompt: Prompt
+    strength: float | None = Field(None, description="How far the result may leave the picture.")
+    steps: Steps = Field(None, alias="num_inference_steps")
+    cfg_scale: Guidance = Field(None, alias="guidance_scale")
+    n: Count = Field(1, alias="num_images")
+    enable_safety_checker: SafetyChecker = None
+    output_format: Lossy = None
+    acceleration: Acceleration = "none"
+
+    def params(self, model: Model) -> dict[str, Any]:
+        return share_of_steps(model, ACCELERATION[self.acceleration]) | super().params(model)
+
+
+class FillBody(Pictured):
+    """FLUX Fill Dev, inpainting."""
+
+    prompt: Prompt
+    picture: Picture = Field(alias="image", description="The picture to change.")
+    mask: Picture = Field(description="Of the picture's size: white is made anew, black stays.")
+    seed: Seed = None
+    cfg_scale: float = Field(30.0, alias="guidance", ge=0, description="How closely the prompt is followed.")
+    n: Count = Field(1, alias="num_outputs")
+    steps: int = Field(28, alias="num_inference_steps", ge=1, description="Denoising steps.")
+    size: Literal["0.25", "1", "match_input"] = Field(
+        "1", alias="megapixels", description="Size of the result; `match_input`: the picture's own."
+    )
+    output_format: Literal["webp", "jpg", "png"] = Field("webp", description="Format of the files.")
+    quality: int = Field(80, alias="output_quality", ge=0, le=100, description="Of webp and jpg.")
+    lora_scale: float = Field(1.0, description=UNUSED)
+    disable_safety_checker: bool = Field(False, description=SAFETY)
+
+    def params(self, model: Model) -> dict[str, Any]:
+        megapixels = None if self.size == "match_input" else float(self.size)
+        chosen = {"mask": self.mask, "mask_channel": "red", "megapixels": megapixels}
+        known = {name: value for name, value in chosen.items() if name in model.parameters}
+        return super().params(model) | known
+
+
+Side = Literal[512, 1024, 1448, 2048]
+
+
+class KleinBody(Gateway):
+    """FLUX.2 Klein, text to image."""
+
+    prompt: Prompt
+    steps: int = Field(25, ge=1, description="Denoising steps, within the model's range.")
+    width: Side = Field(1024, description="Pixels.")
+    height: Side = Field(1024, description="Pixels.")
+
+
+class TextToImageBody(Gateway):
+    """FLUX.2 Dev, text to image."""
+
+    prompt: Prompt
+    steps: Steps = None
+    width: int | None = Field(None, ge=1, description="Pixels, within the model's range.")
+    height: int | None = Field(None, ge=1, description="Pixels, within the model's range.")
+
+
+class SchnellBody(Gateway):
+    """FLUX.1 Schnell, text to image."""
+
+    prompt: Prompt
+    steps: int = Field(4, alias="num_steps", ge=1, le=8, description="Denoising steps.")
+    seed: Seed = None
+    height: int = Field(1024, ge=1, description="Pixels, within the model's range.")
+    width: int = Field(1024, ge=1, description="Pixels, within the model's range.")
+
+
+class BatchBody(SchnellBody):
+    """FLUX.1 Schnell, in a batch."""
+
+    webhook_url: Annotated[
+        Address | None, Field(description="Told of the end. Without it the answer waits for up to a minute.")
+    ] = None
+
+
+class CheckBody(Fields):
+    """Which request of a batch is asked after."""
+
+    requestId: str = Field(description="As it was given when the request was accepted.")
+
+
+def worked_on(model: Model, picture: str) -> dict[str, Any]:
+    """The picture under the model's name for it. Raises InvalidRequest where it takes none."""
+    check_count(model, 1)
+    return placed(model, [picture])

@@ -1,0 +1,119 @@
+"""The fields of Pixazo's bodies, and what is said of a field that is wrong.
+
+A body's attributes have the names that our models' parameters have; the document's own name of a field, which
+is another one at each endpoint, is its alias. So one loop makes parameters of any body, and an error about a
+parameter finds the field that it came from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import WithJsonSchema as Shown
+
+from orchestrator.errors import InvalidRequest
+
+AnyFields = TypeVar("AnyFields", bound="Fields")
+
+#: What may be sent in place of an address: the file itself.
+_ADDRESS = re.compile(r"https?://[^\s/]|data:", re.IGNORECASE)
+WEBHOOK_REFUSAL = "Invalid webhook URL"
+_WEBHOOKS = frozenset({"webhook", "webhook_url"})
+#: Bounds of a picture's parameters that callers do not set one by one.
+_PICTURES = frozenset({"image", "images"})
+_SIDES = frozenset({"width", "height", "size"})
+
+
+def _is_address(text: str) -> str:
+    if not _ADDRESS.match(text):
+        raise ValueError("is no address")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_is_address), Shown({"type": "string", "format": "uri"})]
+
+
+class Fields(BaseModel):
+    """Fields as they came: null is the same as not given, and what the document does not name is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @classmethod
+    def read(cls: type[AnyFields], fields: Mapping[str, Any]) -> AnyFields:
+        """Raises InvalidRequest in the document's phrases (`missing_FIELD`, `invalid_FIELD`)."""
+        try:
+            return cls.model_validate(fields, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise cls._refusal(str(first["loc"][0]), first["type"]) from error
+
+    @classmethod
+    def in_its_words(cls, error: InvalidRequest) -> InvalidRequest:
+        """An error about a parameter of a model, told of the field that it came from."""
+        name = cls._field_of(error.param or "")
+        if name in _WEBHOOKS:
+            return InvalidRequest(WEBHOOK_REFUSAL, code=error.code, param=name)
+        message = error.message.replace(f"`{error.param}`", name)
+        return InvalidRequest(message, code=error.code, param=name)
+
+    @classmethod
+    def _field_of(cls, param: str) -> str:
+        """The document's name for one of our parameters."""
+        ours = "picture" if param in _PICTURES else param
+        if ours in _SIDES and ours not in cls.model_fields:
+            ours = next((name for name in ("image_size", "aspect_ratio") if name in cls.model_fields), ours)
+        if param == "webhook_url":
+            ours = next((name for name in _WEBHOOKS if name in cls.model_fields), param)
+        field = cls.model_fields.get(ours)
+        return (field.alias if field else None) or ours
+
+    @classmethod
+    def _refusal(cls, name: str, problem: str) -> InvalidRequest:
+        if name in _WEBHOOKS:
+            return InvalidRequest(WEBHOOK_REFUSAL, code=f"invalid_{name}", param=name)
+        schema = cls.model_json_schema()
+        wanted = _wanted(schema["properties"][name], problem)
+        lacking = problem == "missing" or (problem == "string_type" and name in schema.get("required", ()))
+        reason = f"is required and must be {wanted}" if lacking else f"must be {wanted}"
+        code = f"missing_{name}" if problem == "missing" else f"invalid_{name}"
+        return InvalidRequest(f"{name} {reason}", code=code, param=name)
+
+
+def _wanted(schema: Mapping[str, Any], problem: str) -> str:
+    """What a field must be, by its JSON Schema: `one of: jpg, png`, `an integer in [0, 2]`."""
+    schema = next((each for each in schema.get("anyOf", ()) if each.get("type") != "null"), schema)
+    if "enum" in schema or "const" in schema:
+        return f"one of: {', '.join(str(value) for value in schema.get('enum', [schema.get('const')]))}"
+    match schema["type"]:
+        case "integer" | "number" as kind:
+            return _number(schema, kind)
+        case "array":
+            return f"a non-empty array of {_items(schema['items'])}"
+        case "string" if schema.get("format") == "uri":
+            return "a string URL" if problem in ("missing", "string_type") else "a valid URL"
+        case "string":
+            return "a string"
+        case kind:
+            return f"a {kind}"
+
+
+def _items(schema: Mapping[str, Any]) -> str:
+    """What the items of a list must be: `URLs`, `completed, failed`."""
+    return ", ".join(schema["enum"]) if "enum" in schema else "URLs"
+
+
+def _number(schema: Mapping[str, Any], kind: str) -> str:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    article = f"an {kind}" if kind == "integer" else f"a {kind}"
+    if least is not None and most is not None:
+        return f"{article} in [{least}, {most}]"
+    signs: dict[Any, str] = {0: f"a non-negative {kind}", 1: f"a positive {kind}"}
+    return signs.get(least, article)

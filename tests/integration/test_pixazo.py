@@ -1,0 +1,363 @@
+"""Pixazo's gateway: what its document promises beyond its examples."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from datetime import timedelta
+from time import time
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import pytest
+from PIL import Image
+
+from orchestrator.web.dialects import pixazo_answers as answers
+from tests.integration.callers import new_key, set_back, until
+from tests.integration.receiver import Delivery, receiving
+from tests.pictures import base64_png, size_of
+from tests.running import Service
+
+DEV = "/flux-dev/v1/dev/textToImage"
+EDIT = "/flux-dev/v1/dev/imageToImage"
+FILL = "/flux-fill-dev/v1/flux-fill/generate"
+RESTORE = "/flux-kontext-restore-image/v1/flux-kontext-restore-image/generate"
+KLEIN = "/flux-2-klein-4b/v1/generateImage"
+SCHNELL = "/flux-1-schnell/v1/getData"
+BATCH = "/flux-1-schnell/v1/getDataBatch"
+CHECK = "/flux-1-schnell/v1/checkStatus"
+ULTRA = "/pro1.1/v1/pro1.1ultra/generateRequest"
+PRO_TEXT = "/flux-2-pro-text-to-image-799/v1/flux-2-pro-text-to-image-request"
+PRO_EDIT = "/flux-2-pro-image-to-image-866/v1/flux-2-pro-image-to-image-request"
+PRO = "/flux-pro/v1/pro/textToImage"
+TEXT = "/generateT2I"
+SMALL = {"prompt": "a cat", "image_size": "square"}
+
+
+def picture(width: int = 64, height: int = 64) -> str:
+    return f"data:image/png;base64,{base64_png(width, height)}"
+
+
+def mask(width: int, height: int) -> str:
+    """Its left half is to be made anew."""
+    sheet = Image.new("L", (width, height), 0)
+    sheet.paste(255, (0, 0, width // 2, height))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def client(service: Service, key: str) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(service.url, headers={"Ocp-Apim-Subscription-Key": key})
+
+
+async def queue(http: aiohttp.ClientSession, path: str, **sent: Any) -> dict[str, Any]:
+    """An accepted request; `headers` aside all are fields of its body."""
+    headers = sent.pop("headers", {})
+    async with http.post(path, json=sent, headers=headers) as response:
+        assert response.status == 202, await response.text()
+        assert response.headers["X-PixelFactory-Job"]
+        body = dict(await response.json())
+    answers.GatewayQueued.model_validate(body, strict=True)
+    return body
+
+
+async def made(http: aiohttp.ClientSession, path: str, **fields: Any) -> dict[str, Any]:
+    """A request that has succeeded."""
+    queued = await queue(http, path, **fields)
+    body = await until(http, f"/v2/requests/status/{queued['request_id']}", "COMPLETED", "FAILED", "ERROR")
+    answers.GatewayStatus.model_validate(body, strict=True)
+    assert body["status"] == "COMPLETED", body
+    return body
+
+
+async def files(body: dict[str, Any]) -> list[bytes]:
+    return [await download(url) for url in body["output"]["media_url"]]
+
+
+async def download(url: str) -> bytes:
+    async with aiohttp.ClientSession() as http, http.get(url) as response:
+        assert response.status == 200
+        return await response.read()
+
+
+async def params(http: aiohttp.ClientSession, job: str) -> dict[str, Any]:
+    """What a job was made with, as our own API tells it."""
+    key = http.headers["Ocp-Apim-Subscription-Key"]
+    async with http.get(f"/api/v1/jobs/{job}", headers={"Authorization": f"Bearer {key}"}) as response:
+        return dict((await response.json())["params"])
+
+
+async def available(http: aiohttp.ClientSession) -> float:
+    key = http.headers["Ocp-Apim-Subscription-Key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    async with http.get("/api/v1/billing/balance", headers=headers) as response:
+        return float((await response.json())["available_usd"])
+
+
+async def test_a_request_from_its_queue_to_its_file(offering: Service) -> None:
+    async with client(offering, new_key(offering)) as http:
+        queued = await queue(http, DEV, prompt="a cat", image_size="landscape_16_9", num_images=2)
+        assert re.fullmatch(r"flux-dev_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", queued["request_id"])
+        assert queued["polling_url"] == f"{offering.url}/v2/requests/status/{queued['request_id']}"
+        body = await until(http, queued["polling_url"], "COMPLETED")
+        assert (body["request_id"], body["model_id"]) == (queued["request_id"], "flux-dev")
+        assert (body["error"], body["output"]["media_type"]) == (None, "image/png")
+        assert [size_of(data) for data in await files(body)] == [(1024, 576)] * 2
+        moments = [body[name] for name in ("created_at", "updated_at", "completed_at")]
+        assert moments == sorted(moments)
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", moment) for moment in moments)
+        (seconds,) = parse_qs(urlsplit(body["output"]["media_url"][0]).query)["X-Amz-Expires"]
+        assert int(seconds) == 86_400
+
+
+@pytest.mark.parametrize("header", ["Ocp-Apim-Subscription-Key", "X-Secret-Key", "Authorization"])
+async def test_a_key_comes_in_any_of_its_headers(offering: Service, header: str) -> None:
+    key = new_key(offering)
+    given = f"Bearer {key}" if header == "Authorization" else key
+    async with aiohttp.ClientSession(offering.url, headers={header: given}) as http:
+        queued = await queue(http, DEV, **SMALL)
+        await until(http, f"/v2/requests/status/{queued['request_id']}", "COMPLETED")
+        for path in (SCHNELL, TEXT, BATCH):
+            async with http.post(path, json={"prompt": "a", "width": 256, "height": 256}) as response:
+                assert (response.status, response.headers["X-PixelFactory-Simulated"]) == (200, "true")
+                assert response.headers["X-RateLimit-Limit"]
+                assert response.headers["X-Request-Id"]
+
+
+PRICES: list[tuple[str, dict[str, Any], float]] = [
+    (PRO_TEXT, {"prompt": "a"}, 0.06),
+    (PRO_EDIT, {"prompt": "a", "image_urls": [picture()]}, 0.06),
+    (RESTORE, {"input_image": picture()}, 0.04),
+    (KLEIN, {"prompt": "a", "width": 512, "height": 512}, 0.0003),
+    (KLEIN, {"prompt": "a"}, 0.0007),
+    (KLEIN, {"prompt": "a", "width": 1448, "height": 1448}, 0.0014),
+    (KLEIN, {"prompt": "a", "width": 2048, "height": 2048}, 0.0028),
+    (TEXT, {"prompt": "a", "width": 256, "height": 256}, 0.025),
+    (ULTRA, {"prompt": "a"}, 0.08),
+    (SCHNELL, {"prompt": "a", "width": 256, "height": 256}, 0),
+    (BATCH, {"prompt": "a", "width": 256, "height": 256}, 0),
+    (PRO, {"prompt": "a", "image_size": "square"}, 0.03),
+    (EDIT, {"prompt": "a", "image_url": picture()}, 0.025),
+    (DEV, SMALL | {"num_images": 3}, 0.075),
+    (FILL, {"prompt": "a", "image": picture(), "mask": mask(64, 64), "megapixels": "match_input"}, 0.04),
+]
+
+
+async def test_each_costs_what_the_document_says(offering: Service) -> None:
+    """Free ones need no money; others say how much is missing."""
+    poor, rich = new_key(offering, None), new_key(offering, "1.00")
+    async with client(offering, poor) as beggar, client(offering, rich) as http:
+        for path, body, price in PRICES:
+            before = await available(http)
+            async with http.post(path, json=body) as response:
+                assert response.status in (200, 202), await response.text()
+            assert before - await available(http) == pytest.approx(price), path
+            async with beggar.post(path, json=body) as response:
+                refusal = await response.json()
+                assert response.status == (402 if price else 200)
+            if price:
+                text = f"Your wallet does not have enough balance. Required: ${price:.4f}"
+                assert refusal["error"] == "Insufficient Balance"
+                assert text.startswith(refusal["message"].rstrip("0"))
+
+
+FORMATS: list[tuple[str, dict[str, Any], str]] = [
+    (DEV, SMALL | {"output_format": "jpeg"}, "JPEG"),
+    (DEV, SMALL | {"output_format": "png"}, "PNG"),
+    (PRO_TEXT, {"prompt": "a", "output_format": "webp"}, "WEBP"),
+    (ULTRA, {"prompt": "a", "output_format": "jpeg"}, "JPEG"),
+    (RESTORE, {"input_image": picture(), "output_format": "jpg"}, "JPEG"),
+    (RESTORE, {"input_image": picture()}, "PNG"),
+    (FILL, {"prompt": "a", "image": picture(256, 256), "mask": mask(256, 256)}, "WEBP"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "format"), FORMATS)
+async def test_a_file_of_the_format_asked_for(
+    offering: Service, path: str, body: dict[str, Any], format: str
+) -> None:
+    async with client(offering, new_key(offering)) as http:
+        told = await made(http, path, **body)
+        (data,) = await files(told)
+        assert told["output"]["media_type"] == f"image/{format.lower()}"
+        with Image.open(io.BytesIO(data)) as opened:
+            opened.load()
+            assert opened.format == format
+
+
+async def test_quality_and_size_of_inpainting_count(offering: Service) -> None:
+    async with client(offering, new_key(offering)) as http:
+        body = {
+            "prompt": "a",
+            "image": picture(320, 256),
+            "mask": mask(320, 256),
+            "num_outputs": 2,
+            "seed": 7,
+        }
+        rough = await made(http, FILL, **body, output_quality=0, megapixels="0.25")
+        fine = await made(http, FILL, **body, output_quality=100, megapixels="0.25")
+        assert [size_of(data) for data in await files(fine)] == [(576, 464)] * 2
+        assert sum(map(len, await files(rough))) < sum(map(len, await files(fine))) / 2
+        same = await made(http, FILL, **body, megapixels="match_input")
+        assert [size_of(data) for data in await files(same)] == [(320, 256)] * 2
+        large = await made(http, FILL, **body)
+        assert [size_of(data) for data in await files(large)] == [(1152, 912)] * 2
+
+
+async def test_an_edit_keeps_or_changes_the_size_of_its_picture(offering: Service) -> None:
+    async with client(offering, new_key(offering)) as http:
+        pictures = [picture(640, 400), "https://example.com/never-fetched.png"]
+        kept = await made(http, PRO_EDIT, prompt="a", image_urls=pictures, image_size="auto")
+        assert [size_of(data) for data in await files(kept)] == [(640, 400)]
+        changed = await made(http, PRO_EDIT, prompt="a", image_urls=pictures, image_size="512x768")
+        assert [size_of(data) for data in await files(changed)] == [(512, 768)]
+
+
+async def test_what_is_said_of_an_edit_counts(offering: Service) -> None:
+    fields = {"prompt": "a", "image_url": picture(), "strength": 0.5, "guidance_scale": 2}
+    async with client(offering, new_key(offering)) as http:
+        told = await queue(http, EDIT, **fields, num_inference_steps=9, acceleration="high")
+        seen = await params(http, job_of(told))
+        assert [seen[name] for name in ("strength", "cfg_scale", "steps")] == [0.5, 2.0, 9]
+        told = await queue(http, EDIT, **fields, acceleration="high")
+        assert (await params(http, job_of(told)))["steps"] == 10
+
+
+def job_of(body: dict[str, Any]) -> str:
+    return f"job_{body['request_id'].rpartition('_')[2].replace('-', '')}"
+
+
+async def test_a_request_that_waits_for_its_result(offering: Service, paced: Service) -> None:
+    """With `sync_mode`; where it takes longer than the service waits, it is as any other."""
+    async with client(offering, new_key(offering)) as http:
+        async with http.post(ULTRA, json={"prompt": "a", "sync_mode": True, "seed": 3}) as response:
+            assert response.status == 200
+            body = await response.json()
+        answers.GatewayStatus.model_validate(body, strict=True)
+        assert (body["status"], len(await files(body))) == ("COMPLETED", 1)
+    async with client(paced, new_key(paced)) as http:
+        async with http.post(BATCH, json={"prompt": "a", "width": 256, "height": 256}) as response:
+            assert response.status == 202
+            queued = await response.json()
+        answers.BatchQueued.model_validate(queued, strict=True)
+        assert queued["pollingEndpoint"] == "/checkStatus"
+        assert json.loads(queued["pollingInstructions"].partition("with ")[2]) == {
+            "requestId": queued["requestId"]
+        }
+        body = await checked(http, queued["requestId"])
+        assert size_of(await download(body["output"])) == (256, 256)
+
+
+async def checked(http: aiohttp.ClientSession, id: str) -> dict[str, Any]:
+    """A request of a batch, once it is finished."""
+    while True:
+        async with http.post(CHECK, json={"requestId": id}) as response:
+            assert response.status == 200
+            body = dict(await response.json())
+        answers.BatchStatus.model_validate(body, strict=True)
+        if body["status"] in ("completed", "failed"):
+            return body
+
+
+async def test_a_batch_waits_or_tells(offering: Service) -> None:
+    key = new_key(offering)
+    async with receiving() as receiver, client(offering, key) as http:
+        async with http.post(BATCH, json={"prompt": "a", "width": 256, "height": 256}) as response:
+            assert response.status == 200
+            body = await response.json()
+        answers.BatchStatus.model_validate(body, strict=True)
+        assert abs(body["completedAt"] / 1000 - time()) < 60
+        async with http.post(BATCH, json={"prompt": "a", "webhook_url": receiver.url}) as response:
+            assert response.status == 202
+            queued = await response.json()
+        assert queued["message"] == "Request queued. Result will be sent to the provided webhook URL."
+        told = (await receiver.next()).checked(await signing_secret(offering, key))
+        assert without_urls(told) == without_urls(await checked(http, queued["requestId"]))
+
+
+async def signing_secret(service: Service, key: str) -> str:
+    async with service.client(key) as http, http.get("/api/v1/webhooks/secret") as response:
+        return str((await response.json())["secret"])
+
+
+def without_urls(body: Any) -> Any:
+    """URLs are signed anew each time."""
+    return json.loads(re.sub(r"\?X-Amz[^\"]*", "", json.dumps(body)))
+
+
+async def test_a_webhook_is_told_what_is_polled(offering: Service) -> None:
+    """By header or by body, which goes before; signed as every webhook is, and not wrapped."""
+    key = new_key(offering)
+    secret = await signing_secret(offering, key)
+    async with receiving() as receiver, receiving() as other, client(offering, key) as http:
+        header = {"X-Webhook-URL": receiver.url}
+        by_header = await queue(http, DEV, **SMALL, headers=header)
+        assert await told_of(receiver.next(), secret) == await polled(http, by_header)
+        by_body = await queue(http, DEV, **SMALL, webhook=other.url, headers=header)
+        assert await told_of(other.next(), secret) == await polled(http, by_body)
+
+
+async def told_of(delivery: Any, secret: str) -> Any:
+    received: Delivery = await delivery
+    return without_urls(received.checked(secret))
+
+
+async def polled(http: aiohttp.ClientSession, queued: dict[str, Any]) -> Any:
+    return without_urls(await until(http, queued["polling_url"], "COMPLETED", "FAILED"))
+
+
+async def test_a_webhook_hears_of_the_ends_that_it_wants(offering: Service) -> None:
+    """The blocked request ends before the other one: had it been told of, that would have come first."""
+    key = new_key(offering)
+    async with receiving() as receiver, client(offering, key) as http:
+        only: dict[str, Any] = {"webhook": receiver.url, "webhook_events_filter": ["completed"]}
+        unheard = await queue(http, DEV, prompt="an ogre", **only)
+        heard = await queue(http, DEV, **SMALL, **only)
+        assert json.loads((await receiver.next()).body)["request_id"] == heard["request_id"]
+        only = {"webhook": receiver.url, "webhook_events_filter": ["failed"]}
+        await made(http, DEV, **SMALL, **only)
+        heard = await queue(http, DEV, prompt="an ogre", **only)
+        body = json.loads((await receiver.next()).body)
+        assert (body["request_id"], body["status"]) == (heard["request_id"], "FAILED")
+        assert receiver.deliveries.empty()
+        theirs = {"Authorization": f"Bearer {key}"}
+        async with http.get(f"/api/v1/jobs/{job_of(unheard)}", headers=theirs) as response:
+            assert (await response.json())["webhook"] is None
+
+
+async def test_what_the_content_policy_refuses(offering: Service) -> None:
+    """A request that has failed where there is a queue, a 400 where there is none; and costs nothing."""
+    async with client(offering, new_key(offering, "0.03")) as http:
+        queued = await queue(http, DEV, prompt="An OGRE at dusk", enable_safety_checker=False)
+        body = await until(http, queued["polling_url"], "FAILED")
+        assert body["error"]
+        assert (body["output"], body["status"]) == (None, "FAILED")
+        async with http.post(TEXT, json={"prompt": "an ogre"}) as response:
+            assert (response.status, set(await response.json())) == (400, {"error"})
+        async with http.post(BATCH, json={"prompt": "an ogre"}) as response:
+            body = await response.json()
+            assert (response.status, body["status"]) == (200, "failed")
+            assert body["error"]
+        assert await available(http) == 0.03
+
+
+async def test_an_idempotency_key_is_one_request(offering: Service) -> None:
+    headers = {"Idempotency-Key": "k1"}
+    async with client(offering, new_key(offering)) as http:
+        ids = {(await queue(http, DEV, **SMALL, headers=headers))["request_id"] for _ in range(2)}
+        assert len(ids) == 1
+        for change in ({"prompt": "a dog"}, {"output_format": "jpeg"}):
+            async with http.post(DEV, json=SMALL | change, headers=headers) as response:
+                assert (response.status, (await response.json())["error"]) == (409, "Conflict")
+
+
+async def test_a_request_expires(offering: Service) -> None:
+    async with client(offering, new_key(offering)) as http:
+        body = await made(http, DEV, **SMALL)
+        set_back(offering, job_of(body), timedelta(days=8))
+        async with http.get(f"/v2/requests/status/{body['request_id']}") as response:
+            assert (response.status, (await response.json())["error"]) == (404, "Not Found")

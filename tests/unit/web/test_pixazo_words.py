@@ -1,0 +1,335 @@
+"""Pixazo's words to ours and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from orchestrator.catalog import Catalog, Frame
+from orchestrator.errors import (
+    Blocked,
+    Conflict,
+    Forbidden,
+    GenerationFailed,
+    Gone,
+    InsufficientBalance,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotAuthenticated,
+    NotFound,
+    RateLimited,
+    ServiceError,
+    Unavailable,
+)
+from orchestrator.failures import REASONS
+from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Output, shards_of
+from orchestrator.media.formats import Encoding
+from orchestrator.orders import GenerationRequest
+from orchestrator.settings import SHIPPED_WORKFLOWS
+from orchestrator.web.dialects import pixazo, pixazo_answers, pixazo_sizes
+from orchestrator.web.dialects.pixazo_endpoints import ENDPOINTS, Endpoint, Manner
+from pricing.book import TariffBook
+from pricing.tariff import SHIPPED
+
+NOW = datetime(2026, 3, 31, 10, tzinfo=UTC)
+#: As if the operator had turned the rows of the gateway on.
+CATALOG = Catalog.load(SHIPPED_WORKFLOWS).with_stand_ins(
+    {
+        "flux-2-pro-image-to-image-866": "flux-2-dev",
+        "flux-2-pro-text-to-image-799": "flux-2-dev",
+        "flux-pro-1-1": "flux-2-dev",
+        "flux-pro": "flux-1-dev",
+    }
+)
+BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS}
+DEV = BY_PATH["/flux-dev/v1/dev/textToImage"]
+EDIT = BY_PATH["/flux-dev/v1/dev/imageToImage"]
+FILL = BY_PATH["/flux-fill-dev/v1/flux-fill/generate"]
+RESTORE = BY_PATH["/flux-kontext-restore-image/v1/flux-kontext-restore-image/generate"]
+PRO_EDIT = BY_PATH["/flux-2-pro-image-to-image-866/v1/flux-2-pro-image-to-image-request"]
+PRO_TEXT = BY_PATH["/flux-2-pro-text-to-image-799/v1/flux-2-pro-text-to-image-request"]
+ULTRA = BY_PATH["/pro1.1/v1/pro1.1ultra/generateRequest"]
+KLEIN = BY_PATH["/flux-2-klein-4b/v1/generateImage"]
+TEXT = BY_PATH["/generateT2I"]
+URL = "https://example.com/a.png"
+
+
+def asked(endpoint: Endpoint, **fields: Any) -> GenerationRequest:
+    body, model = endpoint.body.read(fields), endpoint.model_in(CATALOG)
+    return pixazo.to_request(endpoint, body, model, receiver=body.receiver, idempotency_key=None)
+
+
+def params(endpoint: Endpoint, **fields: Any) -> dict[str, Any]:
+    return dict(asked(endpoint, **fields).params)
+
+
+def job(status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> Job:
+    fields: dict[str, Any] = {
+        "id": "job_" + "0123456789abcdef" * 2,
+        "account_id": "acct_1",
+        "key_id": "key_1",
+        "model": "flux-1-dev",
+        "params": {"prompt": "a"},
+        "price": 25_000,
+        "created_at": NOW,
+        "status": status,
+        "origin": "pixazo/flux-dev",
+    }
+    return Job(**fields | changes)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
+def test_every_endpoint_has_a_model_a_price_and_an_address_of_the_gateway(endpoint: Endpoint) -> None:
+    assert endpoint.model_in(CATALOG).id
+    assert endpoint.price in TariffBook.load(SHIPPED).at(pixazo.TARIFF, NOW.date()).prices
+    assert pixazo.PATHS.match(endpoint.path)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/api/v1/jobs/1", "/admin/v1/keys", "/", "/docs", "/v1/v2"])
+def test_other_addresses_are_not_the_gateways(path: str) -> None:
+    assert not pixazo.PATHS.match(path)
+
+
+def test_a_request_says_where_it_came_from_and_what_it_is_called_there() -> None:
+    request = asked(EDIT, prompt="a", image_url=URL)
+    assert (request.origin, request.model, request.priced_as) == (
+        "pixazo/flux-dev",
+        "flux-dev-image-to-image",
+        "flux-dev",
+    )
+    assert (request.tariff, request.keep_blocked) == ("pixazo", True)
+    assert not asked(TEXT, prompt="a").keep_blocked
+    assert asked(ULTRA, prompt="a").priced_as == "pro1.1"
+
+
+def test_fields_become_the_parameters_that_they_mean() -> None:
+    assert params(
+        EDIT, prompt="a", image_url=URL, strength=0.5, num_inference_steps=9, guidance_scale=2, num_images=3
+    ) == {
+        "prompt": "a",
+        "image": URL,
+        "strength": 0.5,
+        "steps": 9,
+        "cfg_scale": 2.0,
+        "n": 3,
+    }
+    assert params(FILL, prompt="a", image=URL, mask=URL + "?mask", seed=7) == {
+        "prompt": "a",
+        "image": URL,
+        "mask": URL + "?mask",
+        "mask_channel": "red",
+        "megapixels": 1.0,
+        "steps": 28,
+        "cfg_scale": 30.0,
+        "seed": 7,
+        "n": 1,
+    }
+    assert params(RESTORE, input_image=URL) == {"image": URL}
+    assert params(KLEIN, prompt="a") == {"prompt": "a", "steps": 25, "width": 1024, "height": 1024}
+    assert params(TEXT, prompt="a", width=1021) == {"prompt": "a", "width": 1016}
+
+
+def test_null_is_the_same_as_not_given() -> None:
+    assert params(KLEIN, prompt="a", steps=None, width=None) == params(KLEIN, prompt="a")
+    assert asked(RESTORE, input_image=URL, output_format=None).encoding == Encoding("image/png")
+
+
+def test_of_several_pictures_the_first_is_edited() -> None:
+    request = asked(PRO_EDIT, prompt="a", image_urls=[URL, URL + "?2"])
+    assert (request.params["images"], request.like_picture) == ([URL], True)
+    request = asked(PRO_EDIT, prompt="a", image_urls=[URL], image_size="1001x512")
+    assert (request.params["width"], request.params["height"], request.like_picture) == (1000, 512, False)
+
+
+@pytest.mark.parametrize(("acceleration", "steps"), [("none", None), ("regular", 15), ("high", 10)])
+def test_acceleration_takes_fewer_of_the_usual_steps(acceleration: str, steps: int | None) -> None:
+    assert params(DEV, prompt="a", acceleration=acceleration).get("steps") == steps
+    assert params(DEV, prompt="a", acceleration=acceleration, num_inference_steps=33)["steps"] == 33
+
+
+ENCODINGS: list[tuple[Endpoint, dict[str, Any], Encoding | None]] = [
+    (DEV, {"prompt": "a"}, None),
+    (DEV, {"prompt": "a", "output_format": "jpeg"}, Encoding("image/jpeg")),
+    (RESTORE, {"input_image": URL, "output_format": "jpg"}, Encoding("image/jpeg")),
+    (FILL, {"prompt": "a", "image": URL, "mask": URL}, Encoding("image/webp", 80)),
+    (FILL, {"prompt": "a", "image": URL, "mask": URL, "output_quality": 0}, Encoding("image/webp", 1)),
+    (FILL, {"prompt": "a", "image": URL, "mask": URL, "output_format": "png"}, Encoding("image/png")),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "fields", "encoding"), ENCODINGS)
+def test_formats(endpoint: Endpoint, fields: dict[str, Any], encoding: Encoding | None) -> None:
+    assert asked(endpoint, **fields).encoding == encoding
+
+
+NAMED = [
+    *((DEV, name) for name in get_args(pixazo_sizes.Fal)),
+    *((PRO_TEXT, name) for name in get_args(pixazo_sizes.Pro)),
+]
+
+
+@pytest.mark.parametrize(("endpoint", "name"), NAMED)
+def test_named_sizes_are_sides_that_the_model_makes(endpoint: Endpoint, name: str) -> None:
+    made = params(endpoint, prompt="a", image_size=name)
+    model = endpoint.model_in(CATALOG)
+    assert model.fitted(model.validate(made))["width"] == made["width"]
+    width, height = pixazo_sizes.SIDES[name]
+    assert made["width"] / made["height"] == pytest.approx(width / height, rel=0.02)
+    assert made["width"] * made["height"] == pytest.approx(width * height, rel=0.05)
+    shape, _, numbers = name.partition("_")
+    if numbers.count("_"):
+        long, short = sorted(map(int, numbers.split("_")), reverse=True)
+        turned = short / long if shape == "portrait" else long / short
+        assert made["width"] / made["height"] == pytest.approx(turned, rel=0.03)
+
+
+@pytest.mark.parametrize("ratio", get_args(pixazo_sizes.Ratio))
+def test_aspect_ratios(ratio: str) -> None:
+    made = params(ULTRA, prompt="a", aspect_ratio=ratio)
+    width, height = map(int, ratio.split(":"))
+    assert made["width"] / made["height"] == pytest.approx(width / height, rel=0.03)
+
+
+@given(width=st.integers(1, 20_000), height=st.integers(1, 20_000))
+def test_any_picture_has_a_size_like_it(width: int, height: int) -> None:
+    model = CATALOG["flux-2-dev"]
+    frame = Frame.of(model)
+    assert frame is not None
+    like = frame.like(width, height)
+    model.validate({"prompt": "a", "width": like[0], "height": like[1]})
+    if 512 <= width <= 1024 and 512 <= height <= 1024:
+        assert math.log(like[0] / width) == pytest.approx(0, abs=0.05)
+        assert math.log(like[1] / height) == pytest.approx(0, abs=0.05)
+
+
+def test_the_ends_that_a_webhook_hears_of() -> None:
+    assert asked(DEV, prompt="a").webhook_ends is None
+    request = asked(DEV, prompt="a", webhook=URL, webhook_events_filter=["failed"])
+    assert request.webhook_url == URL
+    assert request.webhook_ends == frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
+    both = asked(DEV, prompt="a", webhook=URL, webhook_events_filter=["failed", "completed"])
+    assert both.webhook_ends == frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUCCEEDED})
+
+
+OUTPUT = Output(key="outputs/a.png", content_type="image/webp", size=1, sha256="", width=8, height=8)
+
+
+def test_a_request_that_is_done() -> None:
+    done = job(started_at=NOW, finished_at=NOW + timedelta(seconds=15))
+    (shard,) = shards_of(done, 1)
+    record = JobRecord(job=done, shards=[replace(shard, outputs=(OUTPUT,))])
+    body = pixazo.to_status(record, [URL])
+    pixazo_answers.GatewayStatus.model_validate(body, strict=True)
+    assert body == {
+        "request_id": "flux-dev_01234567-89ab-cdef-0123-456789abcdef",
+        "status": "COMPLETED",
+        "model_id": "flux-dev",
+        "error": None,
+        "output": {"media_url": [URL], "media_type": "image/webp"},
+        "created_at": "2026-03-31T10:00:00.000Z",
+        "updated_at": "2026-03-31T10:00:15.000Z",
+        "completed_at": "2026-03-31T10:00:15.000Z",
+    }
+
+
+def failed(code: str) -> Job:
+    return job(JobStatus.FAILED, error=JobError(code=code, message="why"), finished_at=NOW)
+
+
+#: What a caller had no part in.
+OURS = {"instance_gone", "abandoned", "expired", "stalled", "store_unavailable", "internal"}
+STATUSES = [
+    (job(JobStatus.QUEUED), "QUEUED", "queued"),
+    (job(JobStatus.RUNNING), "PROCESSING", "processing"),
+    (job(JobStatus.CANCELLED, finished_at=NOW), "FAILED", "failed"),
+    (failed(Blocked.default_code), "FAILED", "failed"),
+    *((failed(code), "ERROR" if code in OURS else "FAILED", "failed") for code in REASONS),
+]
+
+
+@pytest.mark.parametrize(("seen", "status", "batch_status"), STATUSES)
+def test_statuses(seen: Job, status: str, batch_status: str) -> None:
+    body = pixazo.to_status(JobRecord(job=seen, shards=shards_of(seen, 1)), [])
+    pixazo_answers.GatewayStatus.model_validate(body, strict=True)
+    assert (body["status"], body["output"]) == (status, None)
+    assert (body["error"] is not None) == (batch_status == "failed")
+    batch = pixazo.to_batch_status(seen, None)
+    pixazo_answers.BatchStatus.model_validate(batch, strict=True)
+    assert batch["status"] == batch_status
+    assert ("error" in batch) == (batch_status == "failed")
+
+
+@given(bits=st.integers(0, 2**128 - 1), endpoint=st.sampled_from(ENDPOINTS))
+def test_a_request_id_leads_back_to_its_job(bits: int, endpoint: Endpoint) -> None:
+    seen = job(id=f"job_{bits:032x}", origin=pixazo.origin(endpoint.id))
+    assert pixazo.named_job(pixazo.request_id(seen)) == (seen.origin, seen.id)
+    assert pixazo.batched_job(pixazo.batch_id(seen)) == seen.id
+
+
+@given(st.text())
+def test_what_is_no_request_id_leads_nowhere(text: str) -> None:
+    assert pixazo.named_job(text) == ("", "")
+
+
+MISSING = {"error": "Not Found", "message": "gone"}
+SHORT = InsufficientBalance("poor", details={"required_usd": 0.04})
+ERRORS: list[tuple[ServiceError, int, dict[str, str]]] = [
+    (InvalidRequest("`seed` is odd"), 400, {"error": "seed is odd"}),
+    (Blocked("not that"), 400, {"error": "not that"}),
+    (NotAuthenticated("who?"), 401, {"error": "Unauthorized", "message": "who?"}),
+    (
+        SHORT,
+        402,
+        {
+            "error": "Insufficient Balance",
+            "message": "Your wallet does not have enough balance. Required: $0.04",
+        },
+    ),
+    (
+        InsufficientBalance("This key has spent enough", code="key_spend_cap"),
+        402,
+        {"error": "Insufficient Balance", "message": "This key has spent enough"},
+    ),
+    (Forbidden("no"), 403, {"error": "Forbidden", "message": "no"}),
+    (NotFound("gone"), 404, MISSING),
+    (Gone("gone"), 404, MISSING),
+    (MethodNotAllowed("no"), 405, {"error": "Method Not Allowed", "message": "no"}),
+    (Conflict("no"), 409, {"error": "Conflict", "message": "no"}),
+    (RateLimited("slow"), 429, {"error": "Too Many Requests", "message": "slow"}),
+    (GenerationFailed("sorry"), 500, {"error": "Internal Server Error", "message": "sorry"}),
+    (Unavailable("later"), 500, {"error": "Internal Server Error", "message": "later"}),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "body"), ERRORS)
+def test_errors(error: ServiceError, status: int, body: dict[str, str]) -> None:
+    assert pixazo.to_error(error) == (status, body)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
+def test_a_model_that_is_not_there_is_named_as_it_was_asked_for(endpoint: Endpoint) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        endpoint.model_in(Catalog([]))
+    assert pixazo.to_error(caught.value) == (
+        400,
+        {"error": "Model not found", "message": f"Model '{endpoint.id}' not found or is disabled"},
+    )
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
+def test_every_field_says_what_it_is(endpoint: Endpoint) -> None:
+    body: type[BaseModel] = endpoint.body
+    for name, schema in body.model_json_schema()["properties"].items():
+        assert schema.get("description"), name
+
+
+def test_only_queues_and_batches_tell_webhooks() -> None:
+    told = {endpoint.manner for endpoint in ENDPOINTS if "webhook_url" in endpoint.body.model_fields}
+    assert told == {Manner.QUEUED, Manner.BATCH}

@@ -91,11 +91,14 @@ class Client:
     async def object_info(self) -> dict[str, Any]:
         return await self._get("object_info", dict)
 
-    async def upload(self, name: str, data: bytes, content_type: str) -> str:
-        """Store an input file. Returns the name by which graphs refer to it, which may differ from `name`.
+    async def upload(self, name: str, data: bytes, content_type: str, subfolder: str = "") -> str:
+        """Store an input file. Returns the name by which graphs refer to it, which may differ from `name`
+        and begins with the sub-folder, which is made where it is not there.
         Raises BadGraph where the instance refuses the file (its name, or more than it takes)."""
         form = aiohttp.FormData()
         form.add_field("image", data, filename=name, content_type=content_type)
+        if subfolder:
+            form.add_field("subfolder", subfolder)
         # A server that stops reading must not hold us for ever: a second for each megabyte is ample.
         timeout = aiohttp.ClientTimeout(total=self._settings.gone_after_s + len(data) / 1e6)
         async with self._ask("POST", "upload/image", data=form, timeout=timeout) as response:

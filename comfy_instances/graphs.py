@@ -8,9 +8,12 @@ from typing import Any
 #: API format: node id -> {"class_type": str, "inputs": {name: literal or [node id, slot]}}.
 Graph = Mapping[str, Any]
 
+#: The input that begins a saver's file names, and the classes that call it otherwise.
+_PREFIX, _OTHER_PREFIXES = "filename_prefix", {"SaveLoRA": "prefix"}
+
 
 def with_fresh_prefix(graph: Graph, run_id: str) -> dict[str, Any]:
-    """The graph with `run_id` appended to every literal `filename_prefix`.
+    """The graph with `run_id` appended to every literal prefix of file names.
 
     A server answers a graph it has just run from its cache, naming the earlier run's file, which may have
     been collected and removed. With a prefix of its own a run's savers always run; its files collide with
@@ -21,10 +24,24 @@ def with_fresh_prefix(graph: Graph, run_id: str) -> dict[str, Any]:
 
 def _refreshed(node: Any, run_id: str) -> Any:
     inputs = _inputs(node)
-    prefix = inputs.get("filename_prefix")
+    name = _OTHER_PREFIXES.get(node.get("class_type"), _PREFIX) if inputs else _PREFIX
+    prefix = inputs.get(name)
     if not isinstance(prefix, str):
         return node
-    return {**node, "inputs": {**inputs, "filename_prefix": f"{prefix}-{run_id}" if prefix else run_id}}
+    return {**node, "inputs": {**inputs, name: f"{prefix}-{run_id}" if prefix else run_id}}
+
+
+def silent_files(graph: Graph) -> Iterator[tuple[str, str]]:
+    """Node and file (path below the output folder) of every saver that does not say what it has saved.
+
+    The names are ComfyUI's for the first file of a prefix, which a fresh one is.
+    """
+    for node_id in nodes_of_class(graph, frozenset({"SaveLoRA"})):
+        inputs = _inputs(graph[node_id])
+        prefix, steps = inputs.get("prefix"), inputs.get("steps")
+        if isinstance(prefix, str) and not isinstance(steps, list | tuple):
+            trained = "" if steps is None else f"{steps}_steps_"
+            yield node_id, f"{prefix}_{trained}00001_.safetensors"
 
 
 def sinks(graph: Graph) -> frozenset[str]:

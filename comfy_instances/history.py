@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
+from comfy_instances.graphs import Graph, silent_files
 from comfy_instances.messages import (
     Executed,
     ExecutionError,
@@ -56,8 +58,9 @@ def _entries(rows: Any) -> tuple[QueueEntry, ...]:
 
 
 def parse_history(body: Any, prompt_id: str) -> list[Message] | None:
-    """The messages that a socket would have delivered for a prompt that has ended; None where the server
-    has no record of it. To replay them is to have heard them. Raises ValueError for another shape."""
+    """The messages that a socket would have delivered for a prompt that has ended, and those that it should
+    have: of files that were saved without a word. None where the server has no record of the prompt.
+    To replay them is to have heard them. Raises ValueError for another shape."""
     try:
         entry = body.get(prompt_id)
         return None if entry is None else list(_replay(prompt_id, entry))
@@ -72,7 +75,17 @@ def _replay(prompt_id: str, entry: Mapping[str, Any]) -> Iterator[Message]:
     yield from (message for message in told if not _ends(message))
     for node, output in entry.get("outputs", {}).items():
         yield Executed(prompt_id, str(node), dict(output or {}))
-    yield ends[-1] if ends else _end_by_status(prompt_id, str(status.get("status_str")))
+    end = ends[-1] if ends else _end_by_status(prompt_id, str(status.get("status_str")))
+    if isinstance(end, ExecutionSuccess):
+        yield from _unsaid(prompt_id, entry["prompt"][2] if "prompt" in entry else {})
+    yield end
+
+
+def _unsaid(prompt_id: str, graph: Graph) -> Iterator[Executed]:
+    for node, path in silent_files(graph):
+        file = PurePosixPath(path)
+        row = {"filename": file.name, "subfolder": str(file.parent) if file.parent.name else ""}
+        yield Executed(prompt_id, node, {"files": [row | {"type": "output"}]})
 
 
 def _ends(message: Message) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from comfy_instances.fleet import InstanceInfo, InstanceState
@@ -105,3 +106,7 @@ def forget(directory: Path, files: Sequence[FileRef]) -> None:
             path.unlink(missing_ok=True)
         except OSError as error:
             log.warning("cannot delete %s: %s", path, error)
+        if file.type == "input" and file.subfolder:
+            # Made for these files alone; an instance offers every folder in its option lists.
+            with suppress(OSError):
+                path.parent.rmdir()

@@ -162,9 +162,9 @@ class Session:
             flight.replay(record)
         flight.fail(Interrupted("taken from the queue"))
 
-    async def upload(self, name: str, data: bytes, content_type: str) -> str:
+    async def upload(self, name: str, data: bytes, content_type: str, subfolder: str = "") -> str:
         """Store an input file; returns the name for the graph, as the instance took it. Raises BadGraph."""
-        return await self._client.upload(name, data, content_type)
+        return await self._client.upload(name, data, content_type, subfolder)
 
     async def fetch(self, file: FileRef) -> bytes:
         """Raises NoOutput where the file is not there or larger than `max_output_bytes`."""

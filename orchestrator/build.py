@@ -24,11 +24,10 @@ from orchestrator.capability import Kits
 from orchestrator.dispatcher import Dispatcher
 from orchestrator.events import EventHub
 from orchestrator.expiry import CleanUp, Expiry
-from orchestrator.intake import fetch_rules, open_moderation, output_check
+from orchestrator.intake import fetch_rules, open_moderation, output_check, reader
 from orchestrator.live_catalog import LiveCatalog
 from orchestrator.media.embedded import EmbeddedS3
 from orchestrator.media.fetch import Downloads
-from orchestrator.media.inputs import ImageLimits
 from orchestrator.media.objects import ObjectStore, S3Access
 from orchestrator.moderation import Moderation
 from orchestrator.openings import admin_token, kept_secret, now, opened_store
@@ -42,6 +41,7 @@ from orchestrator.service import Service
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.settlement import Settlement
 from orchestrator.store import Store
+from orchestrator.uploads import Uploads
 from orchestrator.web.admin import Admin
 from orchestrator.web.admin_accounts import AdminAccounts
 from orchestrator.web.admin_models import AdminModels
@@ -150,11 +150,10 @@ def wire(settings: Settings, parts: Parts) -> Service:
     runner = Runner(
         fleet=parts.fleet,
         kits=Kits(parts.fleet, preferred, output_check(settings)),
-        objects=parts.objects,
+        uploads=Uploads(parts.objects, lambda: secrets.token_hex(16)),
         outputs=Outputs(parts.objects, settings.store_patience_seconds),
         settlement=settlement,
         events=events,
-        token=lambda: secrets.token_hex(16),
         stall_seconds=settings.stall_seconds,
     )
     dispatcher = Dispatcher(
@@ -172,8 +171,7 @@ def wire(settings: Settings, parts: Parts) -> Service:
         desk=Desk(
             live=parts.live,
             prices=lambda: PriceLists(parts.prices, now().date()),
-            limits=ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels),
-            downloads=parts.downloads,
+            reader=reader(settings, parts.downloads),
             allow_private=settings.allow_private_urls,
         ),
         accounts=accounts,

@@ -12,8 +12,8 @@ from comfy_instances.fleet import Fleet, InstanceInfo
 from comfy_instances.node_facts import load_recorded
 from orchestrator.catalog import Model
 from orchestrator.catalog.checks import check_graph
+from orchestrator.catalog.example_values import EXAMPLE_FOLDER, EXAMPLE_IMAGE
 from orchestrator.catalog.facts import NodeFacts, declared_inputs
-from orchestrator.catalog.model import EXAMPLE_IMAGE
 from orchestrator.catalog.output_check import OutputCheck
 from orchestrator.catalog.render import Graph
 from orchestrator.live_catalog import LiveCatalog
@@ -58,7 +58,7 @@ class Kit:
         if self.facts is None:
             return []
         graph = self.graph(model, model.example(), "check")
-        given: Container[str] = AnyFile() if self.simulated else {EXAMPLE_IMAGE}
+        given: Container[str] = AnyFile() if self.simulated else {EXAMPLE_IMAGE, EXAMPLE_FOLDER}
         return [str(problem) for problem in check_graph(graph, self.facts, given) if not problem.harmless]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 #: What the samplers of a graph have together, where there are any.
 SAMPLING = 0.9
-#: By these inputs a sampler is known: what it works on, and how it goes about it.
-_LATENTS, _PLANS = frozenset({"latent_image", "samples"}), frozenset({"steps", "sigmas"})
+#: By these inputs a sampler, or a trainer, is known: what it works on, and how it goes about it.
+_LATENTS, _PLANS = frozenset({"latent_image", "samples", "latents"}), frozenset({"steps", "sigmas"})
 
 
 class Gauge:

@@ -1,5 +1,5 @@
-"""What may come in and go out, as the settings have it: which addresses are fetched, which words and pictures
-are refused."""
+"""What may come in and go out, as the settings have it: which addresses are fetched, how large files may be,
+which words and pictures are refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from orchestrator.catalog.output_check import OutputCheck
-from orchestrator.media.fetch import FetchRules
+from orchestrator.media.datasets import DatasetLimits
+from orchestrator.media.fetch import Downloads, FetchRules
+from orchestrator.media.inputs import ImageLimits
 from orchestrator.media.objects import ObjectStore
 from orchestrator.moderation import (
     EndpointAccess,
@@ -17,6 +19,7 @@ from orchestrator.moderation import (
     WordFileError,
     WordLists,
 )
+from orchestrator.reading import Reader
 from orchestrator.settings import Settings, SettingsError
 
 
@@ -26,6 +29,20 @@ def fetch_rules(settings: Settings, objects: ObjectStore) -> FetchRules:
         allow_private=settings.allow_private_urls,
         seconds=settings.input_url_seconds,
         own=objects.addresses_below("outputs/"),
+    )
+
+
+def reader(settings: Settings, downloads: Downloads) -> Reader:
+    """What takes the files that come with requests."""
+    images = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    datasets = DatasetLimits(
+        max_bytes=settings.max_dataset_bytes, max_pictures=settings.max_dataset_pictures, images=images
+    )
+    return Reader(
+        images=images,
+        datasets=datasets,
+        downloads=downloads,
+        dataset_seconds=settings.dataset_url_seconds,
     )
 
 

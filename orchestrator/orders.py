@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -15,12 +14,9 @@ from orchestrator.egress import is_receiver
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import JobStatus
 from orchestrator.live_catalog import LiveCatalog
-from orchestrator.masks import check_mask
-from orchestrator.media.fetch import Downloads
 from orchestrator.media.formats import Encoding
-from orchestrator.media.inputs import ImageLimits, InputImage, read_image
-from orchestrator.media.objects import content_key
 from orchestrator.quotes import PriceLists, work_of
+from orchestrator.reading import InputFile, Reader
 from pricing.tariff import DEFAULT, Quote
 
 #: Length of a receiver's address.
@@ -32,7 +28,7 @@ class GenerationRequest:
     """What a dialect makes of a body: nothing is checked yet but that it had fields."""
 
     model: str
-    #: Values by parameter name; pictures as base64 text, data URL, http(s) URL or bytes.
+    #: Values by parameter name; files as base64 text, data URL, http(s) URL or bytes.
     params: Mapping[str, Any]
     idempotency_key: str | None = None
     #: In whose words it is asked for, and under which name of theirs: `pixazo/flux-dev`. None: in our own.
@@ -61,17 +57,19 @@ class Order:
 
     request: GenerationRequest
     model: Model
-    #: Validated parameters; pictures as the keys of the objects they will be.
+    #: Validated parameters; files as the keys of the objects they will be.
     params: Mapping[str, Any]
-    #: The pictures by those keys.
-    images: Mapping[str, InputImage]
+    #: The files by those keys.
+    files: Mapping[str, InputFile]
+    #: Those of datasets, by parameter.
+    captions: Mapping[str, str]
     quote: Quote
 
     @property
-    def texts(self) -> dict[str, str]:
-        """What the caller wrote, by parameter."""
+    def texts(self) -> Mapping[str, str]:
+        """What the caller wrote, by parameter; of a dataset its captions."""
         written = (name for name, spec in self.model.parameters.items() if isinstance(spec, Text))
-        return {name: self.params[name] for name in written if self.params.get(name)}
+        return {name: self.params[name] for name in written if self.params.get(name)} | self.captions
 
     @property
     def digest(self) -> str:
@@ -89,8 +87,7 @@ class Desk:
     live: LiveCatalog
     #: The price lists of this moment.
     prices: Callable[[], PriceLists]
-    limits: ImageLimits
-    downloads: Downloads
+    reader: Reader
     #: Whether webhooks may go to private addresses, for development.
     allow_private: bool
 
@@ -99,27 +96,20 @@ class Desk:
         self._check_receiver(request.webhook_url)
         model = self.live.catalog[request.model]
         params = model.validate({name: _without_bytes(value) for name, value in request.params.items()})
-        images: dict[str, InputImage] = {}
-        first: dict[str, InputImage] = {}
-        for name in model.image_inputs:
-            if not params.get(name):
-                continue
-            given = request.params[name]
-            several = isinstance(given, list | tuple)
-            values = given if several else [given]
-            read = await asyncio.gather(*(self._read_image(model, name, value) for value in values))
-            keyed = {_key(image): image for image in read}
-            images |= keyed
-            params[name] = [_key(image) for image in read] if several else _key(read[0])
-            first[name] = read[0]
-        check_mask(first.get("image"), first.get("mask"), params)
-        main = first.get("image") or next(iter(first.values()), None)
-        size = (main.width, main.height) if main else None
-        if request.like_picture and size:
-            params |= sides_like(model, size)
-        work = work_of(model, params, size)
+        files = await self.reader.read(model, params, request.params)
+        params = dict(files.params)
+        if request.like_picture and files.size:
+            params |= sides_like(model, files.size)
+        work = work_of(model, params, files.size)
         quote = self.prices().quote(request.tariff, model, work, request.priced_as or request.model)
-        return Order(request=request, model=model, params=params, images=images, quote=quote)
+        return Order(
+            request=request,
+            model=model,
+            params=params,
+            files=files.files,
+            captions=files.captions,
+            quote=quote,
+        )
 
     def _check_receiver(self, url: str | None) -> None:
         """Refuses at once what could never be delivered; names are looked up when it is."""
@@ -129,15 +119,6 @@ class Desk:
                 code="invalid_webhook_url",
                 param="webhook_url",
             )
-
-    async def _read_image(self, model: Model, name: str, value: str | bytes) -> InputImage:
-        image = await read_image(value, limits=self.limits, param=name, fetch=self.downloads.fetch)
-        model.check_image(image.width, image.height, name)
-        return image
-
-
-def _key(image: InputImage) -> str:
-    return content_key("inputs", image.sha256, image.content_type.rpartition("/")[2])
 
 
 def _without_bytes(value: Any) -> Any:

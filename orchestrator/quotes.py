@@ -26,6 +26,7 @@ def work_of(model: Model, params: Mapping[str, Any], image: tuple[int, int] | No
         height=height,
         frames=params.get("num_frames") or 1,
         fps=params.get("fps") or 16.0,
+        steps=params.get("steps") or 1,
     )
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from comfy_instances.errors import InstanceError, InstanceGone
 from comfy_instances.fleet import Fleet
@@ -19,7 +17,6 @@ from comfy_instances.session import (
     Progress,
     ProgressEvent,
     RunResult,
-    Session,
 )
 from orchestrator.capability import Kits
 from orchestrator.catalog import Model
@@ -27,10 +24,10 @@ from orchestrator.events import EventHub, ShardPreview, ShardProgress, ShardRan
 from orchestrator.gauge import Gauge
 from orchestrator.jobs import Attempt, Job, JobRecord, Shard, Usage
 from orchestrator.media.formats import Encoding
-from orchestrator.media.objects import ObjectStore
 from orchestrator.metering import Meter
 from orchestrator.outputs import Outputs
 from orchestrator.settlement import Settlement
+from orchestrator.uploads import Uploads
 from orchestrator.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -58,12 +55,10 @@ class Runner:
     fleet: Fleet
     #: What each instance has to run models with.
     kits: Kits
-    objects: ObjectStore
+    uploads: Uploads
     outputs: Outputs
     settlement: Settlement
     events: EventHub
-    #: Gives unguessable names for uploaded files.
-    token: Callable[[], str]
     #: Least time after which a run without progress is given up.
     stall_seconds: float
 
@@ -72,10 +67,9 @@ class Runner:
         it gets the next one while this one's outputs are stored. Raises InstanceError, StoreUnavailable."""
         attempt, shard = run.attempt, run.shard
         session = self.fleet.session(attempt.instance_id)
-        uploaded = await self._upload(session, run)
-        params = with_images(run.model, shard.params, {key: file.filename for key, file in uploaded.items()})
+        uploaded = await self.uploads.bring(session, run.model, shard.params)
         kit = self.kits.of(attempt.instance_id)
-        graph = kit.graph(run.model, params, FILENAME_PREFIX)
+        graph = kit.graph(run.model, uploaded.params, FILENAME_PREFIX)
         watchdog, meter = Watchdog(self.patience(run)), Meter(attempt.instance_id, graph)
         listener = self._listener(shard, watchdog.heard, meter, Gauge(graph))
         try:
@@ -84,11 +78,11 @@ class Runner:
         except InstanceGone:
             raise
         except InstanceError:
-            await self.tidy(attempt, list(uploaded.values()))
+            await self.tidy(attempt, uploaded.files)
             raise
         usage = self._used(run, result, meter)
         ended(result.gpu_seconds)
-        return await self._settle(run, result, usage, list(uploaded.values()))
+        return await self._settle(run, result, usage, uploaded.files)
 
     def patience(self, run: Run) -> float:
         """Seconds that a run may go without a sign of progress: many times what its model needs in all."""
@@ -139,18 +133,6 @@ class Runner:
         await self.tidy(run.attempt, [*made, *uploaded])
         return record
 
-    async def _upload(self, session: Session, run: Run) -> dict[str, FileRef]:
-        """Brings the shard's stored input files to the instance, under names that nobody can guess."""
-        keys = list(dict.fromkeys(image_keys(run.model, run.shard.params)))
-        files = await asyncio.gather(*(self._upload_one(session, key) for key in keys))
-        return dict(zip(keys, files, strict=True))
-
-    async def _upload_one(self, session: Session, key: str) -> FileRef:
-        data = await self.objects.get(key)
-        extension = key.rpartition(".")[2]
-        name = await session.upload(f"{self.token()}.{extension}", data, f"image/{extension}")
-        return FileRef(filename=name, subfolder="", type="input")
-
     def _listener(self, shard: Shard, heard: Callable[[], None], meter: Meter, gauge: Gauge) -> Listener:
         def hear(event: ProgressEvent) -> None:
             heard()
@@ -180,20 +162,3 @@ def _told(index: int, event: ProgressEvent, gauge: Gauge) -> ShardProgress | Sha
 def encoding_of(job: Job) -> Encoding | None:
     """What the job's pictures are stored as; None: as they come."""
     return Encoding(job.output_type, job.output_quality) if job.output_type else None
-
-
-def image_keys(model: Model, params: Mapping[str, Any]) -> Iterator[str]:
-    """Object keys of all input pictures in `params`."""
-    for name in model.image_inputs:
-        value = params.get(name)
-        yield from [value] if isinstance(value, str) else value or ()
-
-
-def with_images(model: Model, params: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """`params` with each input picture's value replaced by what `names` says of it."""
-    replaced = dict(params)
-    for name in model.image_inputs:
-        value = params.get(name)
-        if value:
-            replaced[name] = names[value] if isinstance(value, str) else [names[item] for item in value]
-    return replaced

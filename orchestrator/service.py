@@ -93,7 +93,7 @@ class Service:
                 return await self._keep_blocked(job, order.params["n"], error)
             raise
         check_room(self.dispatcher, key.account.id, order.model.id, self.max_wait)
-        await self._keep_images(order)
+        await self._keep_files(order)
         await self.accounts.renew(key.account)
         accepting = asyncio.ensure_future(self._accept(job, order.params["n"], key.account))
         try:
@@ -209,7 +209,7 @@ class Service:
             output_quality=encoding.quality if encoding else None,
         )
 
-    async def _keep_images(self, order: Order) -> None:
+    async def _keep_files(self, order: Order) -> None:
         await asyncio.gather(
-            *(self.objects.put(key, image.data, image.content_type) for key, image in order.images.items())
+            *(self.objects.put(key, file.data, file.content_type) for key, file in order.files.items())
         )

@@ -111,6 +111,13 @@ class Settings(BaseSettings):
     input_url_seconds: float = Field(
         20, gt=0, description="How long fetching an input that is given by its URL may take."
     )
+    max_dataset_bytes: int = Field(
+        128 * MIB, gt=0, description="Largest dataset to train on; unpacked it may be twice as large."
+    )
+    max_dataset_pictures: int = Field(1000, gt=0, description="Most pictures in it.")
+    dataset_url_seconds: float = Field(
+        120, gt=0, description="How long fetching a dataset that is given by its URL may take."
+    )
     url_lifetime_seconds: int = Field(3600, ge=1, le=604800, description="Life of a presigned URL.")
     output_lifetime_days: float = Field(
         7, gt=0, description="Days after which a finished job is gone and its files are deleted."

@@ -16,6 +16,8 @@ from pricing.usage import Work
 BASE_PIXELS = 1024 * 1024
 #: Frames at which a video has its base price.
 BASE_FRAMES = 81
+#: Steps at which a training has its base price.
+BASE_STEPS = 1000
 
 
 class TariffError(ValueError):
@@ -29,6 +31,7 @@ class Scale(StrEnum):
     MEGAPIXELS = "megapixels"  #: area / (1024 x 1024)
     FRAMES = "frames"  #: frames / 81
     SECONDS = "seconds"  #: length of the video
+    STEPS = "steps"  #: steps of training / 1000
 
     def factor(self, work: Work) -> Fraction:
         return _FACTORS[self](work)
@@ -39,6 +42,7 @@ _FACTORS: Mapping[Scale, Callable[[Work], Fraction]] = {
     Scale.MEGAPIXELS: lambda work: Fraction(work.pixels, BASE_PIXELS),
     Scale.FRAMES: lambda work: Fraction(work.frames, BASE_FRAMES),
     Scale.SECONDS: lambda work: work.seconds,
+    Scale.STEPS: lambda work: Fraction(work.steps, BASE_STEPS),
 }
 
 

@@ -14,6 +14,8 @@ class Kind(StrEnum):
     VIDEO = "video"
     I2V = "i2v"  #: image to video
     UPSCALE = "upscale"
+    MESH = "3d"  #: image to 3D model
+    TRAINER = "trainer"  #: dataset to weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,10 +33,12 @@ class Work:
     #: Frames of a video and frames per second; ignored for pictures.
     frames: int = 1
     fps: float = 16.0
+    #: Of training.
+    steps: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.n, self.width, self.height, self.frames) < 1 or not self.fps > 0:
-            raise ValueError(f"n, width, height, frames and fps must be positive: {self}")
+        if min(self.n, self.width, self.height, self.frames, self.steps) < 1 or not self.fps > 0:
+            raise ValueError(f"n, width, height, frames, fps and steps must be positive: {self}")
 
     @property
     def pixels(self) -> int:

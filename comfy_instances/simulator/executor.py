@@ -22,6 +22,7 @@ from comfy_instances.simulator.nodes import CHOOSERS, perform
 from comfy_instances.simulator.nodes.call import Call, Shown
 from comfy_instances.simulator.nodes.checking import ContentRefused
 from comfy_instances.simulator.nodes.loading import file_state
+from comfy_instances.simulator.nodes.training import TAKES_LISTS
 from comfy_instances.simulator.options import Folders
 from comfy_instances.simulator.order import Order, is_link
 from comfy_instances.simulator.progress import Throttle
@@ -133,7 +134,7 @@ class _Run:
         return True
 
     def perform(self, node_id: str) -> Entry:
-        """Run the node's function once for each member of its longest input list."""
+        """Run the node's function once for each member of its longest input list, or for all at once."""
         self.executor.device.spend(0)
         class_type = self.class_type(node_id)
         facts = self.executor.facts[class_type]
@@ -141,10 +142,14 @@ class _Run:
             return Entry([], None)
         call = self.call(node_id, class_type, facts)
         inputs = self.inputs(node_id)
-        shown = []
-        for index in range(max(map(len, inputs.values()), default=1)):
-            values = {name: items[min(index, len(items) - 1)] for name, items in inputs.items()}
-            shown.append(perform(call, nest(facts, values)))
+        if class_type in TAKES_LISTS:
+            calls: list[dict[str, Any]] = [inputs]
+        else:
+            calls = [
+                {name: items[min(index, len(items) - 1)] for name, items in inputs.items()}
+                for index in range(max(map(len, inputs.values()), default=1))
+            ]
+        shown = [perform(call, nest(facts, values)) for values in calls]
         return Entry(_merged(shown, facts["output_is_list"]), _merged_ui(shown))
 
     def call(self, node_id: str, class_type: str, facts: Mapping[str, Any]) -> Call:

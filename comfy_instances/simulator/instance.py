@@ -9,6 +9,7 @@ from typing import Any
 
 from comfy_instances.simulator.faults import AT_START, Faults
 from comfy_instances.simulator.hub import Hub
+from comfy_instances.simulator.live_facts import with_folders
 from comfy_instances.simulator.options import Options
 from comfy_instances.simulator.prompt_queue import Prompt, PromptQueue
 from comfy_instances.simulator.worker import Worker
@@ -19,13 +20,18 @@ class Instance:
 
     def __init__(self, options: Options, facts: Mapping[str, Any]) -> None:
         self.options = options
-        self.facts = facts
+        self._facts = facts
         self.faults = Faults()
         self.hub = Hub(self.queue_info)
         self.queue = PromptQueue(self._queue_changed)
         self.worker = Worker(facts, options, self.hub)
         self._counter = 0
         self._wake = asyncio.Event()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the node classes take, with the option lists of this moment."""
+        return with_folders(self._facts, self.options.folders)
 
     def queue_info(self) -> dict[str, Any]:
         return {"exec_info": {"queue_remaining": self.queue.remaining}}

@@ -31,13 +31,14 @@ class Kind(StrEnum):
     VIDEO = "video"  #: text to video
     I2V = "i2v"  #: a picture, and text, to video
     MESH = "3d"  #: a picture to a 3D model
+    TRAINER = "trainer"  #: a dataset to a file of weights
 
 
 class OutputNode(Frozen):
     """A node whose results are the model's results."""
 
     node: str
-    media: Literal["image", "video", "audio", "mesh"]
+    media: Literal["image", "video", "audio", "mesh", "weights"]
 
 
 class Weight(Frozen):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,14 +22,19 @@ from orchestrator.catalog.manifest import (
     Weight,
     parse_manifest,
 )
-from orchestrator.catalog.parameters import Image, Images, Integer, Number, Parameter, Text, refusal
+from orchestrator.catalog.parameters import (
+    Dataset,
+    Image,
+    Images,
+    Integer,
+    Parameter,
+    refusal,
+)
 from orchestrator.catalog.render import CompiledGraph, Graph
 from orchestrator.catalog.size import scaled_to
 from orchestrator.errors import InvalidRequest
 
 MAX_IMAGES = 4
-# Fills the place of a picture where a graph is rendered only to be looked at.
-EXAMPLE_IMAGE = "example.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,12 @@ class Model:
         """Names of the parameters whose values are input pictures: one (Image) or a list (Images)."""
         return tuple(name for name, spec in self.parameters.items() if isinstance(spec, Image | Images))
 
+    @cached_property
+    def file_inputs(self) -> tuple[str, ...]:
+        """The same, and those of datasets."""
+        files = Image | Images | Dataset
+        return tuple(name for name, spec in self.parameters.items() if isinstance(spec, files))
+
     def validate(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """`n` and every parameter of the model, with defaults where the request has none or null.
 
@@ -170,6 +180,12 @@ class Model:
         spec = self.parameters.get(name)
         if isinstance(spec, Image | Images):
             spec.check_dimensions(name, width, height)
+
+    def check_dataset(self, pictures: int, name: str) -> None:
+        """Raises InvalidRequest for a dataset of too many pictures."""
+        spec = self.parameters.get(name)
+        if isinstance(spec, Dataset):
+            spec.check_count(name, pictures)
 
     def output_size(self, params: Mapping[str, Any], image: tuple[int, int] | None) -> tuple[int, int] | None:
         """Width and height of the result in pixels, as far as they are known before the run.
@@ -228,15 +244,8 @@ class Model:
 
     def example(self, **values: Any) -> dict[str, Any]:
         """Valid parameters: `values`, and defaults or stand-ins for all others."""
-        stand_ins: dict[str, Any] = {}
-        for name, spec in self.parameters.items():
-            if spec.required and isinstance(spec, Image):
-                stand_ins[name] = EXAMPLE_IMAGE
-            elif spec.required and isinstance(spec, Images):
-                stand_ins[name] = [EXAMPLE_IMAGE]
-            elif spec.required:
-                stand_ins[name] = _stand_in(spec)
-        params = self.validate(stand_ins | values)
+        given = {name: example_value(spec) for name, spec in self.parameters.items() if spec.required}
+        params = self.validate(given | values)
         return params | ({"seed": params["seed"] or 0} if "seed" in params else {})
 
     def _default(self, name: str, otherwise: Any) -> Any:
@@ -260,17 +269,6 @@ class Model:
         sides = self.manifest.max_sides
         if width and height and width * height > sides[0] * sides[1]:
             raise refusal("size", f"must have at most as many pixels as {self.manifest.max_resolution}")
-
-
-def _stand_in(spec: Parameter) -> Any:
-    """A valid value for a parameter that must be given."""
-    if spec.default not in (None, ""):
-        return spec.default
-    if isinstance(spec, Text):
-        return next(iter(spec.choices), "a lighthouse at dusk")
-    if isinstance(spec, Integer):
-        return math.ceil(spec.minimum / spec.step) * spec.step
-    return spec.minimum if isinstance(spec, Number) else 0
 
 
 def _parse_facts(text: str, directory: Path) -> NodeFacts:

@@ -7,9 +7,20 @@ from typing import Any
 
 from orchestrator.catalog.checks import Problem, check_graph
 from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.example_values import EXAMPLE_FOLDER, EXAMPLE_IMAGE
 from orchestrator.catalog.facts import NodeFacts
-from orchestrator.catalog.model import EXAMPLE_IMAGE, Model
-from orchestrator.catalog.parameters import MAX_SEED, Image, Images, Integer, Loras, Number, Parameter, Text
+from orchestrator.catalog.model import Model
+from orchestrator.catalog.parameters import (
+    MAX_SEED,
+    Dataset,
+    Image,
+    Images,
+    Integer,
+    Loras,
+    Number,
+    Parameter,
+    Text,
+)
 
 EXAMPLE_LORA = "example"
 
@@ -29,7 +40,7 @@ def check_request(model: Model, request: dict[str, Any], facts: NodeFacts) -> li
     except CatalogError as error:
         return [Problem("template_error", str(error))]
     files = {weight.file for weight in model.manifest.weights}
-    files |= {EXAMPLE_IMAGE, f"{EXAMPLE_LORA}.safetensors"}
+    files |= {EXAMPLE_IMAGE, EXAMPLE_FOLDER, f"{EXAMPLE_LORA}.safetensors"}
     facts = {**model.source.node_facts, **facts}
     problems = check_graph(graph, facts, files)
     for output in model.outputs:
@@ -63,6 +74,8 @@ def _values(spec: Parameter) -> list[Any]:
             return [EXAMPLE_IMAGE]
         case Images():
             return [[EXAMPLE_IMAGE], [EXAMPLE_IMAGE] * spec.max_items]
+        case Dataset():
+            return [EXAMPLE_FOLDER]
         case Loras():
             item = {"name": EXAMPLE_LORA, "strength": 0.5}
             return [[item], [item] * spec.max_items]

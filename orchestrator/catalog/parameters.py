@@ -9,42 +9,32 @@ from __future__ import annotations
 
 import math
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from orchestrator.errors import InvalidRequest
+from orchestrator.catalog.declaration import Declaration, Frozen, refusal
+from orchestrator.catalog.file_parameters import Dataset, Image, Images
+
+__all__ = [
+    "MAX_SEED",
+    "Boolean",
+    "Dataset",
+    "Declaration",
+    "Frozen",
+    "Image",
+    "Images",
+    "Integer",
+    "Loras",
+    "Number",
+    "Parameter",
+    "Seed",
+    "Text",
+    "refusal",
+]
 
 MAX_SEED = 2**64 - 1
-
-
-class Frozen(BaseModel):
-    """A value read from a manifest: immutable, no unknown keys, no coercion, no NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-def refusal(name: str, reason: str) -> InvalidRequest:
-    return InvalidRequest(f"`{name}` {reason}", code=f"invalid_{name}", param=name)
-
-
-class Declaration(Frozen, ABC):
-    """What all parameters have in common."""
-
-    #: One sentence for people who choose a value.
-    description: str = ""
-    #: A request without it is refused with the code `missing_NAME`.
-    required: bool = False
-
-    @abstractmethod
-    def check(self, name: str, value: object) -> Any:
-        """The value as the graph shall have it. Raises InvalidRequest."""
-
-    @abstractmethod
-    def schema_of_value(self) -> dict[str, Any]:
-        """The JSON Schema of a valid value, without its description and default."""
 
 
 class Text(Declaration):
@@ -182,63 +172,6 @@ class Seed(Declaration):
         return {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
 
 
-class Picture(Declaration):
-    """An input picture or mask. Its value is an opaque name: whatever the caller of `render` says
-    that the instance knows the uploaded file by. Sides are pixels."""
-
-    min_width: int = Field(16, gt=0)
-    min_height: int = Field(16, gt=0)
-    max_width: int = Field(8192, gt=0)
-    max_height: int = Field(8192, gt=0)
-
-    def check_dimensions(self, name: str, width: int, height: int) -> None:
-        """Raises InvalidRequest for a picture that the model does not take."""
-        if width > self.max_width or height > self.max_height:
-            limit = f"at most {self.max_width}x{self.max_height}"
-        elif width < self.min_width or height < self.min_height:
-            limit = f"at least {self.min_width}x{self.min_height}"
-        else:
-            return
-        raise refusal(name, f"must be {limit} pixels, not {width}x{height}")
-
-    @staticmethod
-    def check_one(name: str, value: object) -> str:
-        if not isinstance(value, str) or not value:
-            raise refusal(name, "must be an image")
-        return value
-
-
-class Image(Picture):
-    """One picture."""
-
-    type: Literal["image"]
-    default: None = None
-
-    def check(self, name: str, value: object) -> str:
-        return self.check_one(name, value)
-
-    def schema_of_value(self) -> dict[str, Any]:
-        return dict(_PICTURE_SCHEMA)
-
-
-class Images(Picture):
-    """A list of pictures, each under the limits of one."""
-
-    type: Literal["images"]
-    default: tuple[()] = ()
-    max_items: int = Field(4, gt=0)
-
-    def check(self, name: str, value: object) -> list[str]:
-        if not isinstance(value, list | tuple):
-            raise refusal(name, "must be a list of images")
-        if len(value) > self.max_items:
-            raise refusal(name, f"must have at most {self.max_items} images, not {len(value)}")
-        return [self.check_one(name, item) for item in value]
-
-    def schema_of_value(self) -> dict[str, Any]:
-        return {"type": "array", "items": dict(_PICTURE_SCHEMA), "maxItems": self.max_items}
-
-
 class Loras(Declaration):
     """A list of LoRAs that the operator has put under `models/loras`, each `{"name", "strength"}`."""
 
@@ -274,11 +207,9 @@ class Loras(Declaration):
         return {"type": "array", "items": item, "maxItems": self.max_items}
 
 
-_PICTURE_SCHEMA = {"type": "string", "contentEncoding": "base64"}
-
 # No separator and no leading dot, so that no name can point out of the folder.
 _LORA_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}")
 
 Parameter = Annotated[
-    Text | Integer | Number | Boolean | Seed | Image | Images | Loras, Field(discriminator="type")
+    Text | Integer | Number | Boolean | Seed | Image | Images | Dataset | Loras, Field(discriminator="type")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 from orchestrator.media.errors import CorruptMedia
@@ -9,6 +10,7 @@ from orchestrator.media.info import MediaInfo
 from orchestrator.media.pictures import PICTURE_TYPES, convert_image, describe_picture
 from orchestrator.media.sniffing import EXTENSIONS, sniff
 from orchestrator.media.streams import STREAM_TYPES, describe_stream
+from orchestrator.media.tensors import parse_header
 
 __all__ = ["EXTENSIONS", "CorruptMedia", "Encoding", "MediaInfo", "convert_image", "describe", "sniff"]
 
@@ -27,7 +29,8 @@ class Encoding:
 
 
 def describe(data: bytes) -> MediaInfo:
-    """Type, size, frames and length of a picture, film or sound: CPU work, call it in a worker thread.
+    """Type, and as far as it has them size, frames and length, of a picture, film, sound, mesh or file of
+    tensors: CPU work, call it in a worker thread.
 
     Raises CorruptMedia for data that is empty, cut off, broken or of no format that we deliver.
     """
@@ -38,4 +41,16 @@ def describe(data: bytes) -> MediaInfo:
         return describe_picture(data, content_type)
     if content_type in STREAM_TYPES:
         return describe_stream(data, content_type)
+    if content_type == "application/octet-stream":
+        parse_header(io.BytesIO(data), len(data))
+        return MediaInfo(content_type=content_type)
+    if content_type == "model/gltf-binary":
+        return _mesh(data, content_type)
     raise CorruptMedia(f"{content_type or 'the data'} is of no format that can be delivered")
+
+
+def _mesh(data: bytes, content_type: str) -> MediaInfo:
+    """Its header says how long it is: magic, version and length, four bytes each."""
+    if len(data) < 12 or int.from_bytes(data[8:12], "little") != len(data):
+        raise CorruptMedia("the mesh is cut off")
+    return MediaInfo(content_type=content_type)

@@ -7,32 +7,26 @@ header first, and carries pixels only.
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
-import re
-from collections.abc import Awaitable, Callable
+import io
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
 from PIL import Image, ImageFile
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.media.errors import AddressRefused, CorruptMedia, FetchError, FileTooLarge, PictureTooLarge
+from orchestrator.media.errors import CorruptMedia, PictureTooLarge
 from orchestrator.media.metadata import orientation, strip
 from orchestrator.media.pictures import encode_png, flattened, has_alpha, opened
 from orchestrator.media.sniffing import EXTENSIONS, sniff
+from orchestrator.media.wrapping import Fetch, Refused, Wrapping
 
 #: Two decoders at once: enough for the cores beside the GPUs, and a bound on memory under a flood of
 #: large pictures (each takes four bytes a pixel while it is decoded).
 _DECODERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="picture-input")
 
-#: Gives the file at an address, of at most so many bytes. Raises FetchError.
-Fetch = Callable[[str, int], Awaitable[bytes]]
-
-_ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_DATA_URL = re.compile(r"\s*data:(?P<head>[^,]{0,200}),", re.IGNORECASE)
-_URLSAFE = str.maketrans("-_", "+/")
+#: Quality of a JPEG that is written anew.
+_ANEW = 95
 #: What brings a picture of each EXIF orientation upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -76,12 +70,6 @@ class InputImage:
         return EXTENSIONS[self.content_type]
 
 
-class _Refused(Exception):
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 async def read_image(
     value: str | bytes, *, limits: ImageLimits, param: str = "image", fetch: Fetch | None = None
 ) -> InputImage:
@@ -94,63 +82,33 @@ async def read_image(
     """
     loop = asyncio.get_running_loop()
     try:
-        if fetch and isinstance(value, str) and _ADDRESS.match(value):
-            value = await _fetched(value.strip(), limits, fetch)
+        value = await _wrapping(limits).fetched(value, fetch)
         return await loop.run_in_executor(_DECODERS, _read, value, limits)
-    except _Refused as refused:
+    except Refused as refused:
         raise InvalidRequest(str(refused), code=refused.code, param=param) from refused
     except CorruptMedia as error:
         code = "image_too_large" if isinstance(error, PictureTooLarge) else "invalid_image"
         raise InvalidRequest(f"The image can not be read: {error}.", code=code, param=param) from error
 
 
-async def _fetched(address: str, limits: ImageLimits, fetch: Fetch) -> bytes:
-    try:
-        return await fetch(address, limits.max_bytes)
-    except FetchError as error:
-        match error:
-            case AddressRefused():
-                code = "image_url_refused"
-            case FileTooLarge():
-                code = "image_too_large"
-            case _:
-                code = "image_url_unreachable"
-        raise _Refused(code, f"The image can not be fetched from its address: {error}.") from error
-
-
 def _read(value: str | bytes, limits: ImageLimits) -> InputImage:
-    data = _unwrap(value, limits) if isinstance(value, str) else value
-    if not data:
-        raise _Refused("invalid_image", "The image is empty.")
-    if len(data) > limits.max_bytes:
-        raise _Refused("image_too_large", f"The image is larger than {limits.max_bytes} bytes.")
+    return decode(_wrapping(limits).opened(value), limits)
+
+
+def _wrapping(limits: ImageLimits) -> Wrapping:
+    return Wrapping("image", limits.max_bytes)
+
+
+def decode(data: bytes, limits: ImageLimits, *, lossless: bool = True) -> InputImage:
+    """The picture in a file: CPU work. Where its pixels must be written anew, a JPEG becomes a PNG, or stays
+    a JPEG of a tenth of the size where it need not be `lossless`.
+
+    Raises Refused for a format that is not taken, CorruptMedia.
+    """
     content_type = sniff(data)
     if content_type not in limits.formats:
         names = ", ".join(sorted(EXTENSIONS[name] for name in limits.formats))
-        raise _Refused("unsupported_image_format", f"The image must be one of {names}.")
-    return _decode(data, content_type, limits)
-
-
-def _unwrap(text: str, limits: ImageLimits) -> bytes:
-    if _ADDRESS.match(text):
-        raise _Refused(
-            "image_url_not_supported", "Addresses are not fetched; send the image as base64 or as a data URL."
-        )
-    data_url = _DATA_URL.match(text)
-    body = text[data_url.end() :] if data_url else text
-    if data_url and not data_url["head"].lower().endswith(";base64"):
-        return unquote_to_bytes(body)
-    compact = "".join(body.split()).rstrip("=")
-    if len(compact) * 3 // 4 > limits.max_bytes:
-        raise _Refused("image_too_large", f"The image is larger than {limits.max_bytes} bytes.")
-    try:
-        padded = compact.translate(_URLSAFE) + "=" * (-len(compact) % 4)
-        return base64.b64decode(padded, validate=True)
-    except ValueError as error:
-        raise _Refused("invalid_image", "The image is not valid base64.") from error
-
-
-def _decode(data: bytes, content_type: str, limits: ImageLimits) -> InputImage:
+        raise Refused("unsupported_image_format", f"The image must be one of {names}.")
     stripped = strip(data, content_type)
     with opened(stripped.data, content_type, limits.max_pixels) as picture:
         if max(picture.size) > limits.max_side:
@@ -162,7 +120,15 @@ def _decode(data: bytes, content_type: str, limits: ImageLimits) -> InputImage:
         upright = flattened(picture)
         if turn is not None:
             upright = upright.transpose(turn)
-        return _image(encode_png(upright), "image/png", upright)
+        if lossless or content_type != "image/jpeg":
+            return _image(encode_png(upright), "image/png", upright)
+        return _image(_jpeg(upright), content_type, upright)
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "JPEG", quality=_ANEW)
+    return buffer.getvalue()
 
 
 def _is_plain(picture: ImageFile.ImageFile) -> bool:

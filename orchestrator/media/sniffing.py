@@ -24,6 +24,9 @@ EXTENSIONS: Mapping[str, str] = {
     "audio/flac": "flac",
     "audio/mpeg": "mp3",
     "audio/ogg": "ogg",
+    "model/gltf-binary": "glb",
+    # Files of tensors have no type of their own.
+    "application/octet-stream": "safetensors",
 }
 
 _MAGIC = (
@@ -37,6 +40,7 @@ _MAGIC = (
     (b"fLaC", "audio/flac"),
     (b"OggS", "audio/ogg"),
     (b"ID3", "audio/mpeg"),
+    (b"glTF", "model/gltf-binary"),
 )
 _RIFF_FORMS = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
 #: Major brands of ISO base media files; every other brand is taken for mp4.
@@ -65,6 +69,8 @@ def sniff(data: bytes) -> str | None:
         return _BRANDS.get(data[8:12], "video/mp4")
     if data.startswith(b"\x1a\x45\xdf\xa3"):
         return "video/webm" if b"webm" in data[:64] else "video/x-matroska"
+    if data[8:10] == b'{"' and int.from_bytes(data[:8], "little") <= len(data) - 8:
+        return "application/octet-stream"
     return "audio/mpeg" if _starts_with_mpeg_frame(data) else None
 
 

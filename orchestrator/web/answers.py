@@ -63,7 +63,7 @@ class Model(Answer):
     object: Literal["model"]
     created: int
     owned_by: str
-    type: Literal["image", "video", "i2v", "upscale", "3d"]
+    type: Literal["image", "video", "i2v", "upscale", "3d", "trainer"]
     display_name: str
     architecture: str
     max_resolution: str

@@ -1,124 +1,20 @@
-"""The header of a safetensors file: which tensors it holds, and whether they can all be there.
-
-8 bytes, little-endian: length N of the header
-N bytes of JSON: {"NAME": {"dtype": "BF16", "shape": [3072, 768], "data_offsets": [0, 4718592]}, ...}
-the numbers of all tensors, without gaps
-"""
+"""The header of a weight file: which tensors it holds, and whether they can all be there."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from typing import Any
 
+from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.tensors import Header, Tensor, parse_header
 from orchestrator.weights.errors import BadFile
 
-#: Bytes; the reference implementation refuses longer ones too.
-MAX_HEADER_BYTES = 100_000_000
-
-# fmt: off
-_BITS = {
-    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
-    "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "C64": 64,
-}
-# fmt: on
-#: What a file that begins so really is.
-_OTHERS = {
-    b"PK\x03\x04": "a pickle archive of PyTorch",
-    b"\x80": "a pickle",
-    b"version https://git-lfs": "a Git LFS pointer, not the file that it points to",
-    b"GGUF": "a GGUF file",
-    b"<": "a web page",
-    b"{": "a JSON text",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One entry of the header. Its numbers are the bytes `start` to `end` of the file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    end: int
-
-    @property
-    def numbers(self) -> int:
-        return prod(self.shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """In the order of the data."""
-
-    tensors: Mapping[str, Tensor]
-    metadata: Mapping[str, str]
-
-    @property
-    def dtype(self) -> str:
-        """The type of most numbers in the file; empty where there are none."""
-        counts: Counter[str] = Counter()
-        for tensor in self.tensors.values():
-            counts[tensor.dtype] += tensor.numbers
-        return counts.most_common(1)[0][0] if counts else ""
+__all__ = ["Header", "Tensor", "read_header"]
 
 
 def read_header(file: Path) -> Header:
     """Raises BadFile with what the file is instead, or lacks; OSError."""
-    size = file.stat().st_size
     with file.open("rb") as opened:
-        start = opened.read(8)
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
-            raise BadFile(_instead(start + opened.read(32), size))
-        text = opened.read(length)
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadFile("its header is damaged") from error
-    if not isinstance(data, dict):
-        raise BadFile("its header is damaged")
-    metadata = data.pop("__metadata__", {})
-    tensors = {name: _tensor(name, entry, 8 + length) for name, entry in data.items()}
-    ordered = dict(sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)))
-    _check_layout(ordered, 8 + length, size)
-    return Header(ordered, metadata if isinstance(metadata, dict) else {})
-
-
-def _tensor(name: str, entry: Any, offset: int) -> Tensor:
-    try:
-        dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        numbers = [*shape, start, end]
-        if dtype not in _BITS or any(type(number) is not int or number < 0 for number in numbers):
-            raise ValueError("no numbers")
-    except (LookupError, TypeError, ValueError) as error:
-        raise BadFile(f"its header is damaged at {name[:100]!r}") from error
-    if prod(shape) * _BITS[dtype] != (end - start) * 8:
-        raise BadFile(f"{name[:100]!r} has not as many bytes as its shape needs")
-    return Tensor(dtype, shape, offset + start, offset + end)
-
-
-def _check_layout(tensors: Mapping[str, Tensor], begin: int, size: int) -> None:
-    """Raises BadFile unless the tensors fill the file exactly."""
-    at = begin
-    for name, tensor in tensors.items():
-        if tensor.start != at:
-            raise BadFile(f"{name[:100]!r} is not where it should begin")
-        at = tensor.end
-    if at > size:
-        raise BadFile(f"it is cut off: {at - size} of {at} bytes are missing")
-    if at < size:
-        raise BadFile(f"it goes on for {size - at} bytes after its last tensor")
-
-
-def _instead(start: bytes, size: int) -> str:
-    if size == 0:
-        return "it is empty"
-    for mark, name in _OTHERS.items():
-        if start.startswith(mark):
-            return f"it is no safetensors file but {name}"
-    return "it is no safetensors file, or cut off within its header"
+        try:
+            return parse_header(opened, file.stat().st_size)
+        except CorruptMedia as error:
+            raise BadFile(str(error)) from error

@@ -17,8 +17,8 @@ from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.checks import check_graph
 from orchestrator.catalog.exchange import export_ui
 from orchestrator.catalog.exchange.from_ui import convert
-from orchestrator.catalog.model import EXAMPLE_IMAGE
 from orchestrator.catalog.model_checks import probes
+from orchestrator.catalog.example_values import EXAMPLE_FOLDER, EXAMPLE_IMAGE
 from tests.contract.comfyui_server import Server, installed_comfyui, real_comfyui
 
 pytestmark = pytest.mark.comfyui
@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if folder is None:
         pytest.skip("no ComfyUI is installed")
     base = tmp_path_factory.mktemp("comfyui")
-    (base / "input").mkdir()
+    (base / "input" / EXAMPLE_FOLDER).mkdir(parents=True)
     Image.new("RGB", (64, 48), "teal").save(base / "input" / EXAMPLE_IMAGE)
     with real_comfyui(folder, base) as running:
         yield running

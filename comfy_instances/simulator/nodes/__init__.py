@@ -23,6 +23,7 @@ from comfy_instances.simulator.nodes import (
     saving,
     scaling,
     texts,
+    training,
 )
 from comfy_instances.simulator.nodes.call import Call, NodeFunction, Shown
 from comfy_instances.simulator.nodes.stand_in import stand_in
@@ -40,6 +41,7 @@ FUNCTIONS: Mapping[str, NodeFunction] = {
     **saving.NODES,
     **cogvideo.NODES,
     **checking.NODES,
+    **training.NODES,
 }
 
 #: Nodes that need only one of their lazy inputs: values so far -> its name.

@@ -64,7 +64,8 @@ def test_whatever_is_accepted_renders_to_a_right_graph(model: Model, data: st.Da
 def test_every_output_has_a_prefix_of_its_own(model: Model) -> None:
     graph = model.render(model.example(), filename_prefix="job-1/attempt-1")
     for output in model.outputs:
-        assert graph[output.node]["inputs"]["filename_prefix"] == "job-1/attempt-1"
+        inputs = graph[output.node]["inputs"]
+        assert inputs.get("filename_prefix", inputs.get("prefix")) == "job-1/attempt-1"
 
 
 @every_model

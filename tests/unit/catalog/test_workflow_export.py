@@ -13,6 +13,7 @@ from orchestrator.catalog import Catalog, Model, write_model
 from orchestrator.catalog.checks import check_graph
 from orchestrator.catalog.exchange import export_api, export_ui, import_workflow
 from orchestrator.catalog.exchange.from_ui import convert
+from orchestrator.catalog.example_values import EXAMPLE_FOLDER
 from tests.unit.catalog.drafts import CATALOG, FACTS
 
 every_model = pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)
@@ -45,7 +46,7 @@ def test_comfyui_would_queue_the_graph_of_the_default_request(model: Model) -> N
     assert sorted(node["class_type"] for node in graph.values()) == sorted(
         node["class_type"] for node in rendered.values()
     )
-    files = {weight.file for weight in model.manifest.weights}
+    files = {weight.file for weight in model.manifest.weights} | {EXAMPLE_FOLDER}
     assert check_graph(graph, facts, files) == []
 
 

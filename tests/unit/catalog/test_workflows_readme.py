@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from orchestrator.catalog import parameters
+from orchestrator.catalog.file_parameters import Picture
 from orchestrator.catalog.graph import Meta
 from orchestrator.catalog.manifest import Manifest, parse_manifest
 from orchestrator.catalog.template import FILTERS
@@ -31,10 +32,10 @@ def test_every_type_of_parameter_is_described_with_its_fields() -> None:
         type_name = get_args(declaration.model_fields["type"].annotation)[0]
         row = next(line for line in TEXT.splitlines() if line.startswith(f"| `{type_name}` |"))
         own = set(declaration.model_fields) - set(parameters.Declaration.model_fields) - {"type"}
-        if type_name in ("images", "seed", "image", "loras"):
+        if type_name in ("images", "seed", "image", "dataset", "loras"):
             own -= {"default"}  # which is none, or nothing
         if type_name == "images":
-            own -= set(parameters.Picture.model_fields)  # "the same"
+            own -= set(Picture.model_fields)  # "the same"
         assert all(f"`{name}`" in row for name in own), (type_name, own)
 
 

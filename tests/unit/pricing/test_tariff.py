@@ -136,7 +136,7 @@ def shipped() -> dict[str, object]:
         ({"effective": "soon"}, "must be a date"),
         ({"minimum": 0.01}, "in quotes"),
         ({"scale": {"image": "weight"}}, "weight"),
-        ({"scale": {"image": "flat"}}, "nothing said about i2v, upscale, video"),
+        ({"scale": {"image": "flat"}}, "nothing said about 3d, i2v, trainer, upscale, video"),
         ({"models": {"m": {"price": "1", "tiers": {}}}}, "m: "),
     ],
 )

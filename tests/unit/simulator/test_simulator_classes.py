@@ -13,6 +13,7 @@ from comfy_instances.simulator.device import Device
 from comfy_instances.simulator.input_specs import DYNAMIC_COMBO, InputSpec, nest, unfold
 from comfy_instances.simulator.nodes import FUNCTIONS, perform
 from comfy_instances.simulator.nodes.call import Call
+from comfy_instances.simulator.nodes.training import TAKES_LISTS
 from comfy_instances.simulator.nodes.values import Audio, Latent, Opaque, Video
 from tests.unit.simulator.simulator_bench import FACTS, Bench, node
 
@@ -25,6 +26,7 @@ VALUES: dict[str, Any] = {
     "VIDEO": Video(PICTURE, Fraction(8)),
     "SIGMAS": np.linspace(1, 0, 4, dtype=np.float32),
     "COMFY_MATCHTYPE_V3": PICTURE,
+    "LORA_MODEL": {"layer.weight": np.ones((2, 3), np.float32)},
     "BOUNDING_BOX": {"x": 0, "y": 0, "width": 8, "height": 8},
 }
 
@@ -60,6 +62,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     bench = Bench(tmp_path_factory.mktemp("classes"))
     Image.new("RGB", (16, 16)).save(bench.folders.input / "start.png")
     Image.new("RGB", (16, 16)).save(bench.folders.input / "example.png")
+    (bench.folders.input / "3d").mkdir()
+    Image.new("RGB", (16, 16)).save(bench.folders.input / "3d" / "example.png")
     return bench
 
 
@@ -84,7 +88,10 @@ def test_class_runs(class_type: str, shared: Bench) -> None:
         report=lambda *_: None,
         tell=lambda _: None,
     )
-    made = perform(call, nest(facts, values(class_type)))
+    given = values(class_type)
+    if class_type in TAKES_LISTS:
+        given = {name: [one] for name, one in given.items()}
+    made = perform(call, nest(facts, given))
     assert len(made.outputs) == len(facts["output"])
 
 

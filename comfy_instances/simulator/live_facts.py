@@ -1,0 +1,29 @@
+"""Option lists that are made anew each time somebody asks: the folders among the input files."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from typing import Any
+
+from comfy_instances.simulator.options import Folders
+
+#: Nodes that load all files of a folder, which their only input names.
+FOLDER_LOADERS = (
+    "LoadImageDataSetFromFolder",
+    "LoadImageTextDataSetFromFolder",
+    "LoadVideoDataSetFromFolder",
+    "LoadVideoTextDataSetFromFolder",
+)
+
+
+def with_folders(facts: Mapping[str, Any], folders: Folders) -> Mapping[str, Any]:
+    """`facts` with the folders that are there now."""
+    found = sorted(str(path.relative_to(folders.input)) for path in folders.input.rglob("*/"))
+    return ChainMap({name: _offering(facts[name], found) for name in FOLDER_LOADERS}, dict(facts))
+
+
+def _offering(facts: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    kind, options = facts["input"]["required"]["folder"]
+    folder = [kind, {**options, "options": names}]
+    return {**facts, "input": {**facts["input"], "required": {"folder": folder}}}

@@ -1,0 +1,142 @@
+"""Zip archives from strangers: what is in them, found out within limits before anything is unpacked."""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+
+from orchestrator.media.errors import CorruptMedia
+
+#: What an archive begins with: its first file, or the end of an empty one.
+BEGINNINGS = (b"PK\x03\x04", b"PK\x05\x06")
+#: Bytes of the directory at the end; each entry in it takes 46 and its name.
+MAX_DIRECTORY = 4 * 2**20
+#: How many times as large as the archive its contents may be, beside a first megabyte.
+MAX_RATIO, FREE_OF_RATIO = 100, 2**20
+
+_END, _END_BYTES, _MAX_COMMENT = b"PK\x05\x06", 22, 65535
+_LOCATOR_64, _LOCATOR_64_BYTES = b"PK\x06\x07", 20
+_ENCRYPTED = 1
+_DRIVE = re.compile(r"[A-Za-z]:")
+#: What zipfile raises for archives that are damaged, or made to look so.
+_DAMAGES = (BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError)
+
+
+class ArchiveTooLarge(CorruptMedia):
+    """The archive holds more than allowed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveLimits:
+    #: Bytes of all files that are wanted, unpacked.
+    max_unpacked: int
+    #: Entries of any kind.
+    max_entries: int
+
+
+class Archive:
+    """An archive that was looked at: names are safe, sizes within limits."""
+
+    def __init__(self, opened: ZipFile, entries: dict[PurePosixPath, ZipInfo]) -> None:
+        self._opened = opened
+        self._entries = entries
+        #: Of the wanted files, in alphabetical order.
+        self.names = sorted(entries)
+
+    def __contains__(self, name: PurePosixPath) -> bool:
+        return name in self._entries
+
+    def size(self, name: PurePosixPath) -> int:
+        """Bytes, unpacked."""
+        return self._entries[name].file_size
+
+    def read(self, name: PurePosixPath) -> bytes:
+        """CPU work. Raises CorruptMedia."""
+        with _told(f"{name} is damaged"):
+            return self._opened.read(self._entries[name])
+
+
+@contextmanager
+def opened_archive(data: bytes, limits: ArchiveLimits, suffixes: frozenset[str]) -> Iterator[Archive]:
+    """The files whose names end in one of `suffixes` (`.png`, in any case); all others, and what
+    computers put into archives for themselves, are passed over.
+
+    Raises ArchiveTooLarge, and CorruptMedia where the archive is damaged, encrypted, has two files of one
+    name, links, or names that lead out of it.
+    """
+    _check_directory(data)
+    with _told("the archive is damaged"):
+        opened = ZipFile(io.BytesIO(data))
+    with opened:
+        infos = opened.infolist()
+        if len(infos) > limits.max_entries:
+            raise ArchiveTooLarge(f"the archive has more than {limits.max_entries} entries")
+        entries = _wanted(infos, suffixes)
+        unpacked = sum(info.file_size for info in entries.values())
+        if unpacked > min(limits.max_unpacked, len(data) * MAX_RATIO + FREE_OF_RATIO):
+            raise ArchiveTooLarge("the archive unpacks to more than is taken")
+        yield Archive(opened, entries)
+
+
+def _check_directory(data: bytes) -> None:
+    """Raises CorruptMedia for a directory that would take much memory to read. Archives beyond the limits
+    of the original format (4 GiB, 65535 files) are beyond ours too."""
+    end = data.rfind(_END, max(0, len(data) - _END_BYTES - _MAX_COMMENT))
+    if end < 0 or end + _END_BYTES > len(data):
+        raise CorruptMedia("the archive is cut off")
+    (size,) = struct.unpack_from("<I", data, end + 12)
+    locator = end - _LOCATOR_64_BYTES
+    if size > MAX_DIRECTORY or (locator >= 0 and data.startswith(_LOCATOR_64, locator)):
+        raise ArchiveTooLarge("the archive has too many entries")
+
+
+def _wanted(infos: list[ZipInfo], suffixes: frozenset[str]) -> dict[PurePosixPath, ZipInfo]:
+    entries: dict[PurePosixPath, ZipInfo] = {}
+    for info in infos:
+        name = _safe_name(info)
+        if info.is_dir() or _is_housekeeping(name) or name.suffix.lower() not in suffixes:
+            continue
+        if name in entries:
+            raise CorruptMedia(f"the archive has two files named {name}")
+        _check_entry(name, info)
+        entries[name] = info
+    return entries
+
+
+def _safe_name(info: ZipInfo) -> PurePosixPath:
+    text = info.filename.replace("\\", "/")
+    name = PurePosixPath(text)
+    if name.is_absolute() or _DRIVE.match(text) or ".." in name.parts:
+        raise CorruptMedia("the archive has names that lead out of it")
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise CorruptMedia("the archive has links in it")
+    return name
+
+
+def _is_housekeeping(name: PurePosixPath) -> bool:
+    """`__MACOSX/._cat.jpg`, `.DS_Store` and the like."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
+
+
+def _check_entry(name: PurePosixPath, info: ZipInfo) -> None:
+    if info.flag_bits & _ENCRYPTED:
+        raise CorruptMedia("the archive is encrypted")
+    # The others may ask for gigabytes of memory before the first byte comes out.
+    if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        raise CorruptMedia(f"{name} is packed in a way that is not taken")
+
+
+@contextmanager
+def _told(problem: str) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGES as error:
+        raise CorruptMedia(problem) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.example_values import example_value
 from orchestrator.catalog.facts import NodeFacts
 from orchestrator.catalog.graph import parse_graph
 from orchestrator.catalog.manifest import (
@@ -128,6 +129,10 @@ class Model:
     @property
     def makes_video(self) -> bool:
         return self.kind in (Kind.VIDEO, Kind.I2V)
+
+    @property
+    def makes_pictures(self) -> bool:
+        return all(output.media == "image" for output in self.outputs)
 
     @property
     def max_n(self) -> int:

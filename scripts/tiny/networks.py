@@ -65,7 +65,7 @@ def clip_l() -> dict[str, Array]:
 
 
 def stable_diffusion() -> dict[str, Array]:
-    """A whole checkpoint: denoiser, text encoder, and a decoder that shows three latent channels."""
+    """A whole checkpoint: denoiser, text encoder, and a VAE whose latents are small pictures."""
     return {
         **{f"model.diffusion_model.{name}": array for name, array in _initial(_unet(), seed=2).items()},
         **{f"cond_stage_model.transformer.{name}": array for name, array in clip_l().items()},
@@ -95,13 +95,28 @@ def video_decoder() -> dict[str, Array]:
 
 
 def _taesd() -> dict[str, Array]:
-    """Decoder of latents in four channels: eightfold in space, three channels to be seen."""
+    """Encoder and decoder of latents in four channels: eightfold in space, three channels to be seen."""
+    encoder = {f"taesd_encoder.{name}": array for name, array in _taesd_encoder().items()}
+    return encoder | {f"taesd_decoder.{name}": array for name, array in _taesd_decoder().items()}
+
+
+def _taesd_encoder() -> dict[str, Array]:
+    """Takes every eighth pixel, and spreads its 0..1 over the range of latents."""
+    spread = _passing(4, 64)
+    spread *= 2 * LATENT_LIMIT
+    tensors = {"0.weight": _passing(64, 3), "0.bias": zeros((64,))}
+    for block in (1, 3, 4, 5, 7, 8, 9, 11, 12, 13):
+        tensors |= _idle_block(str(block), 64, 64)
+    tensors |= {f"{layer}.weight": _passing(64, 64) for layer in (2, 6, 10)}
+    return tensors | {"14.weight": spread, "14.bias": -_offset(4)}
+
+
+def _taesd_decoder() -> dict[str, Array]:
     tensors = {"1.weight": _passing(64, 4), "1.bias": _offset(64)}
     for block in (3, 4, 5, 8, 9, 10, 13, 14, 15, 18):
         tensors |= _idle_block(str(block), 64, 64)
     tensors |= {f"{layer}.weight": _passing(64, 64) for layer in (7, 12, 17)}
-    tensors |= {"19.weight": _shown(64), "19.bias": zeros((3,))}
-    return {f"taesd_decoder.{name}": array for name, array in tensors.items()}
+    return tensors | {"19.weight": _shown(64), "19.bias": zeros((3,))}
 
 
 def _passing(out: int, into: int) -> Array:

@@ -30,7 +30,7 @@ class RealServer:
 
     def __init__(self, install: Path, base: Path) -> None:
         self._install = install
-        self._base = base
+        self.base = base
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -40,7 +40,7 @@ class RealServer:
 
     def start(self) -> None:
         """Returns when it answers. Raises TimeoutError with the end of its log where it does not."""
-        log = self._base / "log"
+        log = self.base / "log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [
@@ -51,7 +51,7 @@ class RealServer:
                         "--port",
                         str(self.port),
                     ),
-                    *("--base-directory", self._base, "--database-url", "sqlite:///:memory:"),
+                    *("--base-directory", self.base, "--database-url", "sqlite:///:memory:"),
                     *("--disable-auto-launch", "--disable-api-nodes"),
                 ],
                 cwd=self._install / "source",

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import av
@@ -21,7 +22,10 @@ import openai
 import pytest
 from PIL import Image, ImageChops
 
+from comfy_instances.session import Session
+from orchestrator.catalog import Catalog
 from tests.comfyui.real_server import RealServer, installation
+from tests.datasets import data_url, is_trained, zipped
 from tests.films import Film, film
 from tests.running import ROOT, Service, running
 
@@ -31,7 +35,7 @@ pytestmark = [
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
     pytest.mark.timeout(300),
 ]
-SHIPPED = ("4x-ultrasharp", "sd-1.5", "wan2.1-t2v-fast")
+SHIPPED = ("4x-ultrasharp", "sd-1.5", "sd-1.5-lora-trainer", "wan2.1-t2v-fast")
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +136,56 @@ async def test_a_sampled_image_depends_on_seed_and_prompt(client: openai.AsyncOp
 async def test_a_sampled_video(client: openai.AsyncOpenAI) -> None:
     (made,) = await generate(client, "wan2.1-t2v-fast", num_frames=9, fps=16, steps=2, seed=1)
     assert film(made) == Film(256, 256, 9, 16.0, "h264")
+
+
+async def test_a_lora_is_trained(comfyui: RealServer, service: Service, key: str) -> None:
+    """From an archive of pictures to a file that ComfyUI itself takes: it changes what the model makes."""
+    async with service.client(key) as http:
+        body = {"dataset": data_url(zipped()), "trigger_word": "sks", "steps": 3, "rank": 4, "size": 256}
+        async with http.post("/api/v1/models/sd-1.5-lora-trainer/run", json=body) as response:
+            job = (await response.json())["jobId"]
+        steps = await steps_of(http, job, "train")
+        async with http.get(f"/api/v1/jobs/{job}") as response:
+            shown = await response.json()
+    assert shown["status"] == "completed", shown["error"]
+    assert steps == [1, 2, 3]
+    (asset,) = shown["assets"]
+    async with aiohttp.ClientSession() as anybody, anybody.get(asset["url"]) as response:
+        assert response.content_type == asset["contentType"] == "application/octet-stream"
+        lora = await response.read()
+    assert len(lora) == asset["bytes"]
+    assert is_trained(lora)
+    assert list((comfyui.base / "output").glob("*.safetensors")) != []  # adopted: ours to read only
+    assert await picture_with(comfyui, lora, 1.0) != await picture_with(comfyui, lora, 0.0)
+
+
+async def steps_of(http: aiohttp.ClientSession, job: str, node: str) -> list[int]:
+    """The steps of a node that a job's events tell of, to its end."""
+    steps = []
+    async with http.get(f"/api/v1/jobs/{job}/events") as told:
+        async for line in told.content:
+            data = json.loads(line[6:]) if line.startswith(b"data: ") else {}
+            if data.get("node") == node and data["max"] > 1:
+                steps.append(int(data["value"]))
+    return steps
+
+
+async def picture_with(comfyui: RealServer, lora: bytes, strength: float) -> bytes:
+    """What the tiny model makes with a LoRA of that strength."""
+    folder = comfyui.base / "models" / "loras"
+    folder.mkdir(exist_ok=True)
+    (folder / "trained.safetensors").write_bytes(lora)
+    model = Catalog.load(ROOT / "workflows")["sd-1.5"]
+    params = model.example(width=256, height=256, steps=2, seed=1)
+    graph = model.render(params, filename_prefix="with-lora")
+    inputs = {"model": ["checkpoint", 0], "lora_name": "trained.safetensors", "strength_model": strength}
+    graph["lora"] = {"class_type": "LoraLoaderModelOnly", "inputs": inputs}
+    graph["sampler"]["inputs"]["model"] = ["lora", 0]
+    async with Session(comfyui.url) as session:
+        made = await session.run(str(uuid4()), graph)
+        assert made.outputs[0].file is not None
+        with Image.open(io.BytesIO(await session.fetch(made.outputs[0].file))) as shown:
+            return shown.tobytes()
 
 
 async def test_a_cancelled_job_stops_between_two_steps(comfyui: RealServer, service: Service) -> None:

@@ -211,10 +211,10 @@ def own_params(body: Body, model: Model, *, form: bool) -> dict[str, Any]:
 
 def _check_manner(body: ImageBody, model: Model) -> None:
     """Raises InvalidRequest where pictures are asked for in a way that they do not come in."""
-    if model.makes_video and (body.stream or body.output_format):
+    if not model.makes_pictures and (body.stream or body.output_format):
         field = "stream" if body.stream else "output_format"
         raise InvalidRequest(
-            f"`{field}` is for pictures, and {model.id} makes video", code=f"invalid_{field}", param=field
+            f"`{field}` is for pictures, and {model.id} makes none", code=f"invalid_{field}", param=field
         )
     if body.stream and body.urls:
         raise InvalidRequest(

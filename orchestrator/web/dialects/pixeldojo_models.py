@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, TypeAlias
 
-from orchestrator.catalog import Frame, Model, request_schema
+from orchestrator.catalog import Frame, Kind, Model, request_schema
 from orchestrator.quotes import PriceLists
 from orchestrator.web.dialects.credits import plain
 from orchestrator.web.dialects.pixeldojo import TARIFF
@@ -24,7 +24,7 @@ def entry(model: Model, prices: PriceLists) -> dict[str, Any]:
         "apiId": api_id(model, prices),
         "name": model.name,
         "description": model.description,
-        "modality": "video" if model.makes_video else "image",
+        "modality": modality(model),
         "creditCost": credit_cost(model, prices),
         "features": features(model),
         "aliases": list(model.aliases),
@@ -35,6 +35,12 @@ def details(model: Model, prices: PriceLists) -> dict[str, Any]:
     """The same and what a run takes."""
     schema = run_schema(model)
     return entry(model, prices) | {"parameters": schema["properties"], "requestSchema": schema}
+
+
+def modality(model: Model) -> str:
+    if model.makes_video:
+        return "video"
+    return "training" if model.kind is Kind.TRAINER else "image"
 
 
 def api_id(model: Model, prices: PriceLists) -> str:

@@ -70,8 +70,10 @@ def _lines(catalog: Catalog, prices: PriceLists, url: str) -> Iterator[str]:
     yield f"\n## Overview\n\n**Base URL:** `{url}/api/v1`\n\n### Core Endpoints\n"
     yield from (f"- `{endpoint}` — {meaning}" for endpoint, meaning in ENDPOINTS)
     yield "\n## Authentication\n\n`Authorization: Bearer YOUR_API_KEY`; models and schemas need none."
-    for title, modality in (("Image", "image"), ("Video", "video")):
+    for title, modality in (("Image", "image"), ("Video", "video"), ("Training", "training")):
         shown = [one for one in entries if one["modality"] == modality]
+        if not shown:
+            continue
         yield f"\n## {title} Models ({len(shown)} available)"
         yield from map(_described, shown)
     yield f"\n## Response Format\n\nSubmit:\n{SUBMITTED}\n\nCompleted:\n{COMPLETED}".replace("URL", url)

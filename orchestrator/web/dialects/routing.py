@@ -57,7 +57,7 @@ class Task:
 
     def _check(self, model: Model) -> None:
         """Raises InvalidRequest."""
-        if max_pictures(model) == 0 or any(output.media != "image" for output in model.outputs):
+        if max_pictures(model) == 0 or not model.makes_pictures:
             raise InvalidRequest(
                 f"{model.id} makes no pictures out of pictures", code="unsupported_model", param="model"
             )

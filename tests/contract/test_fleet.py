@@ -275,3 +275,18 @@ async def test_a_listener_that_fails_disturbs_nobody(world: World, caplog: pytes
 async def test_waiting_for_what_does_not_come(world: World) -> None:
     with pytest.raises(FleetError, match=r"not all instances were ready .*starting"):
         await wait_ready(world.fleet, within_seconds=0.05)
+
+
+async def test_a_folder_that_was_made_for_files_goes_with_the_last_one(world: World) -> None:
+    async with started(world.fleet):
+        instance_id = world.fleet.instances()[0].id
+        session = world.fleet.session(instance_id)
+        names = [await session.upload(name, b"a text", "text/plain", "pets") for name in ("a.txt", "b.txt")]
+        assert names == ["pets/a.txt", "pets/b.txt"]
+        folder = world.output_folder.parent / "input" / "pets"
+        assert sorted(file.name for file in folder.iterdir()) == ["a.txt", "b.txt"]
+        first, second = (FileRef(name, "pets", "input") for name in ("a.txt", "b.txt"))
+        await world.fleet.forget_files(instance_id, [first])
+        assert folder.is_dir()
+        await world.fleet.forget_files(instance_id, [second])
+        assert folder.is_dir() != isinstance(world.fleet, LocalFleet)

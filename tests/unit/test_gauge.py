@@ -75,3 +75,10 @@ def test_every_shipped_graph_comes_close_to_its_end(file: Path) -> None:
     gauge = Gauge(nodes)
     assert [gauge.begins(node) for node in nodes][-1] < 1
     assert gauge.steps(list(nodes)[-1], 1, 1) == pytest.approx(1)
+
+
+def test_a_trainer_has_most_of_it_too() -> None:
+    gauge = Gauge(graph(load={}, train={"steps": 10, "latents": ["encoded", 0]}, save={}))
+    gauge.begins("load")
+    before = gauge.begins("train")
+    assert gauge.steps("train", 5, 10) == pytest.approx(before + SAMPLING / 2)

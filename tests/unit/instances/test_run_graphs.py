@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from comfy_instances.graphs import nodes_of_class, sinks, with_fresh_prefix
+from comfy_instances.graphs import nodes_of_class, silent_files, sinks, with_fresh_prefix
 
 GRAPH: dict[str, Any] = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16}},
@@ -50,3 +50,31 @@ def test_what_is_no_node_is_left_to_the_server() -> None:
     assert with_fresh_prefix(odd, "id") == odd
     assert sinks(odd) == {"1", "2", "3"}
     assert nodes_of_class(odd, frozenset({"x"})) == frozenset()
+
+
+def saver(**inputs: Any) -> dict[str, Any]:
+    return {"class_type": "SaveLoRA", "inputs": {"lora": ["1", 0], **inputs}}
+
+
+def test_savers_of_loras_have_another_word_for_it() -> None:
+    graph = {
+        "1": saver(prefix="loras/pf"),
+        "2": {"class_type": "StringConcatenate", "inputs": {"prefix": "a"}},
+    }
+    fresh = with_fresh_prefix(graph, "id")
+    assert fresh["1"]["inputs"]["prefix"] == "loras/pf-id"
+    assert fresh["2"] == graph["2"]
+
+
+def test_files_of_savers_that_say_nothing() -> None:
+    graph = {
+        "plain": saver(prefix="pf"),
+        "counted": saver(prefix="loras/pf", steps=30),
+        "linked": saver(prefix="pf", steps=["1", 2]),
+        "named by another": saver(prefix=["1", 0]),
+        "loud": GRAPH["2"],
+    }
+    assert dict(silent_files(graph)) == {
+        "plain": "pf_00001_.safetensors",
+        "counted": "loras/pf_30_steps_00001_.safetensors",
+    }

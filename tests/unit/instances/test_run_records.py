@@ -145,3 +145,25 @@ def test_a_recorded_half_acceptance() -> None:
 @pytest.mark.parametrize("body", ["", "<html>", "[]", '{"error": "no"}', '{"error": {"type": 1}}'])
 def test_a_refusal_that_does_not_say_why(body: str) -> None:
     assert "does not say why" in refusal(body).message
+
+
+def history_of_training(**status: Any) -> dict[str, Any]:
+    graph = {"save": {"class_type": "SaveLoRA", "inputs": {"lora": ["train", 0], "prefix": "loras/pf-p"}}}
+    entry = {"prompt": [0, "p", graph, {}, ["save"]], "outputs": {}, "status": status}
+    return {"p": entry}
+
+
+def test_a_file_that_was_saved_without_a_word_is_told_of() -> None:
+    record = parse_history(history_of_training(status_str="success"), "p")
+    assert record is not None
+    told, end = record
+    assert isinstance(told, Executed)
+    file = FileRef("pf-p_00001_.safetensors", "loras")
+    assert outputs_of(told.node, told.output) == (NodeOutput("save", "files", file),)
+    assert isinstance(end, ExecutionSuccess)
+
+
+def test_what_failed_has_saved_nothing() -> None:
+    record = parse_history(history_of_training(status_str="error"), "p")
+    assert record is not None
+    assert [type(message) for message in record] == [ExecutionError]

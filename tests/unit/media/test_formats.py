@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from orchestrator.media.formats import EXTENSIONS, CorruptMedia, MediaInfo, convert_image, describe, sniff
 from tests.unit.media.media_samples import animation, encoded, film, gradient, png_of_size, sound
+from tests.unit.weights.weight_files import safetensors
 
 Samples = dict[str, Callable[[], bytes]]
 
@@ -220,3 +222,29 @@ def test_conversion_refuses_what_it_can_not_do() -> None:
         convert_image(png_of_size(10, 10), "image/jpeg")
     with pytest.raises(ValueError, match="avif"):
         convert_image(STILLS["image/png"](), "image/avif")
+
+
+LORA, MESH = safetensors({"a.lora_up.weight": ("F32", [4, 2])}), struct.pack("<4sII", b"glTF", 2, 12)
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type", "extension"),
+    [(LORA, "application/octet-stream", "safetensors"), (MESH, "model/gltf-binary", "glb")],
+)
+def test_weights_and_meshes_are_told_by_their_headers(data: bytes, content_type: str, extension: str) -> None:
+    found = describe(data)
+    assert (found.content_type, found.ext) == (content_type, extension)
+    assert (found.width, found.frames, found.duration) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(LORA[:-1], LORA + b"\0", LORA[:30], b"PK" + LORA[2:], LORA.replace(b"F32", b"F99")),
+        *(safetensors({"a": ("F32", [4])}, a={"dtype": "F32", "shape": [9], "data_offsets": [0, 16]}),),
+        *(MESH[:-1], MESH + b"\0", MESH[:6]),
+    ],
+)
+def test_weights_and_meshes_that_are_none_are_corrupt(data: bytes) -> None:
+    with pytest.raises(CorruptMedia):
+        describe(data)

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from pricing.rates import Price, TariffError
+from pricing.rates import Price, Scale, TariffError
 from pricing.usage import Kind, Work
 
 
@@ -71,3 +71,9 @@ def test_without_tiers_the_base_price_is_the_rate() -> None:
 def test_a_broken_price_says_what_is_wrong(entry: object, text: str) -> None:
     with pytest.raises(TariffError, match=text):
         Price.parse(entry)
+
+
+@pytest.mark.parametrize(("steps", "factor"), [(1, "0.001"), (1000, "1"), (2500, "2.5")])
+def test_training_costs_by_the_step(steps: int, factor: str) -> None:
+    work = Work(model="m", kind=Kind.TRAINER, steps=steps)
+    assert Scale.STEPS.factor(work) == Fraction(factor)

@@ -1,0 +1,211 @@
+"""LoRAs through the whole service: a dataset comes in by any way, a file of weights goes out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_STORED
+
+import aiohttp
+import pytest
+from safetensors.numpy import load
+
+from tests.datasets import PETS, data_url, is_trained, zipped
+from tests.integration.callers import new_key, until
+from tests.pictures import base64_png, png
+from tests.running import Service
+from tests.unit.media.web_servers import Say, answer, endless, redirect, serving
+
+MODEL = "sd-1.5-lora-trainer"
+RUN = f"/api/v1/models/{MODEL}/run"
+GENERATIONS = "/api/v1/images/generations"
+QUICK = {"steps": 3, "rank": 2, "seed": 7}
+
+
+async def train(http: aiohttp.ClientSession, dataset: str, **fields: Any) -> dict[str, Any]:
+    """The finished job."""
+    async with http.post(RUN, json={"dataset": dataset, **QUICK, **fields}) as response:
+        assert response.status == 200, await response.text()
+        job = (await response.json())["jobId"]
+    return await until(http, f"/api/v1/jobs/{job}", "completed", "failed")
+
+
+async def lora(job: dict[str, Any]) -> bytes:
+    """The file of a job."""
+    (url,), (asset,) = job["output"]["files"], job["assets"]
+    data = await download(url)
+    assert (asset["contentType"], asset["bytes"]) == ("application/octet-stream", len(data))
+    return data
+
+
+async def download(url: str) -> bytes:
+    """As somebody without a key."""
+    async with aiohttp.ClientSession() as anybody, anybody.get(url) as response:
+        assert (response.status, response.content_type) == (200, "application/octet-stream")
+        return await response.read()
+
+
+async def available(http: aiohttp.ClientSession) -> float:
+    async with http.get("/api/v1/billing/balance") as response:
+        wallet = await response.json()
+    assert wallet["held_usd"] == 0
+    return float(wallet["available_usd"])
+
+
+async def test_from_an_archive_by_url_to_a_file(offering: Service) -> None:
+    async with serving(answer(zipped())) as server, offering.client(new_key(offering)) as http:
+        job = await train(http, f"{server.url}/pets.zip?sign=%7E", trigger_word="sks")
+        assert [head.split("\r\n")[0] for head in server.requests] == ["GET /pets.zip?sign=%7E HTTP/1.1"]
+        assert is_trained(await lora(job))
+        assert job["simulated"]
+        assert "dataset" not in job["params"]
+        assert await available(http) == pytest.approx(5 - job["costUsd"])
+
+
+async def test_all_ways_of_handing_over_are_one(offering: Service) -> None:
+    """Address, data URL and upload: the same pictures, so the same LoRA."""
+    async with serving(answer(zipped())) as server, offering.client(new_key(offering)) as http:
+        fetched = await lora(await train(http, server.url))
+        carried = await lora(await train(http, data_url(zipped())))
+        form = aiohttp.FormData({"model": MODEL, "response_format": "url"})
+        for name, value in QUICK.items():
+            form.add_field(name, str(value))
+        form.add_field("dataset", zipped(), filename="pets.zip", content_type="application/zip")
+        async with http.post(GENERATIONS, data=form) as response:
+            assert response.status == 200, await response.text()
+            (item,) = (await response.json())["data"]
+    assert fetched == carried == await download(item["url"])
+
+
+async def test_pictures_captions_and_parameters_matter(offering: Service) -> None:
+    usual = data_url(zipped())
+    others: list[dict[str, Any]] = [
+        {},
+        {"dataset": data_url(zipped({**PETS, "pets/cat.txt": b"a lion"}))},
+        {"dataset": data_url(zipped({**PETS, "pets/owl.png": png(64, 64)}))},
+        {"dataset": data_url(png(), "image/png")},
+        {"trigger_word": "sks"},
+        {"size": 256},
+        {"rank": 4},
+    ]
+    async with offering.client(new_key(offering)) as http:
+        made = [await lora(await train(http, **({"dataset": usual} | one))) for one in others]
+    assert len(set(made)) == len(others)
+    assert {array.shape for array in load(made[-1]).values()} == {(64, 4), (4, 64)}
+
+
+async def test_each_step_is_told_and_nothing_is_left_behind(offering: Service) -> None:
+    body = {"dataset": data_url(zipped()), **QUICK, "steps": 40}
+    async with offering.client(new_key(offering)) as http:
+        async with http.post(RUN, json=body) as response:
+            job = (await response.json())["jobId"]
+        async with http.get(f"/api/v1/jobs/{job}/events") as response:
+            lines = (await response.text()).splitlines()
+    told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    steps = [event for event in told if event.get("node") == "train"]
+    assert (steps[-1]["value"], steps[-1]["max"]) == (40, 40)
+    assert steps[-1]["fraction"] > 0.9
+    fractions = [event["fraction"] for event in told if "fraction" in event]
+    assert fractions == sorted(fractions)
+    folders = [*(offering.data_dir / "instances").glob("*/[io][nu]*put")]
+    assert len(folders) == 4
+    await until_empty(folders)
+
+
+async def until_empty(folders: list[Path]) -> None:
+    """Instances are tidied up after the end was told."""
+    async with asyncio.timeout(10):
+        while True:
+            if not any(path for folder in folders for path in folder.rglob("*")):
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_what_it_costs(service: Service, key: str) -> None:
+    costs = {}
+    async with service.client(key) as http:
+        for steps in (1, 1000, 3000):
+            body = {"model": MODEL, "dataset": base64_png(), "steps": steps}
+            async with http.post("/api/v1/quote", json=body) as response:
+                costs[steps] = (await response.json())["cost_usd"]
+        async with http.get(f"/api/v1/models/{MODEL}") as response:
+            shown = await response.json()
+    assert costs == {1: 0.01, 1000: 0.5, 3000: 1.5}
+    assert (shown["type"], shown["modality"], shown["price_per_image_cents"]) == ("trainer", "training", 50)
+
+
+async def test_the_same_dataset_twice_is_the_same_request(offering: Service) -> None:
+    repacked = zipped({name.removeprefix("pets/"): data for name, data in PETS.items()}, ZIP_STORED)
+    async with offering.client(new_key(offering)) as http:
+        http.headers["Idempotency-Key"] = "pets-1"
+        first = await train(http, data_url(zipped()))
+        assert (await train(http, data_url(repacked)))["jobId"] == first["jobId"]
+
+
+BAD: dict[str, tuple[str, str]] = {
+    "a page": (data_url(b"<html>"), "unsupported_dataset_format"),
+    "no base64": ("*", "invalid_dataset"),
+    "a broken picture": (data_url(zipped({"fox.png": png()[:90]})), "invalid_dataset"),
+    "a way out": (data_url(zipped({"../fox.png": png()})), "invalid_dataset"),
+    "no pictures": (data_url(zipped({"fox.txt": b"a fox"})), "empty_dataset"),
+    "a bomb": (data_url(zipped({"fox.png": png(), "b.txt": bytes(2**24)})), "dataset_too_large"),
+    "no dataset": ("", "invalid_dataset"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+async def test_bad_archives_cost_nothing(service: Service, key: str, case: str) -> None:
+    dataset, code = BAD[case]
+    async with service.client(key) as http:
+        before = await available(http)
+        for path, expected in ((GENERATIONS, code), (RUN, "validation_error")):
+            async with http.post(path, json={"model": MODEL, "dataset": dataset}) as response:
+                error = (await response.json())["error"]
+                assert (response.status, error["code"], error["param"]) == (400, expected, "dataset")
+        assert await available(http) == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({}, "missing_dataset"),
+        ({"dataset": 5}, "invalid_dataset"),
+        ({"dataset": base64_png(), "steps": 0}, "invalid_steps"),
+        ({"dataset": base64_png(), "learning_rate": 2}, "invalid_learning_rate"),
+        ({"dataset": base64_png(), "rank": 1000}, "invalid_rank"),
+        ({"dataset": base64_png(), "n": 2}, "invalid_n"),
+        ({"dataset": base64_png(), "stream": True}, "invalid_stream"),
+        ({"dataset": base64_png(), "output_format": "png"}, "invalid_output_format"),
+    ],
+)
+async def test_bad_parameters(service: Service, key: str, fields: dict[str, Any], code: str) -> None:
+    body = {"model": MODEL, **fields}
+    async with service.client(key) as http, http.post(GENERATIONS, json=body) as response:
+        assert (response.status, (await response.json())["error"]["code"]) == (400, code)
+
+
+@pytest.mark.parametrize(
+    ("say", "code"),
+    [
+        (answer(b"not here", status="404 Not Found"), "dataset_url_unreachable"),
+        (answer(b"short", "Content-Length: 90000"), "dataset_url_unreachable"),
+        (redirect("file:///etc/passwd"), "dataset_url_refused"),
+        (endless(bytes(2**20)), "dataset_too_large"),
+        (answer(b"<html>sign in</html>", "Content-Type: application/zip"), "unsupported_dataset_format"),
+    ],
+)
+async def test_addresses_without_a_dataset(offering: Service, say: Say, code: str) -> None:
+    async with serving(say) as server, offering.client(new_key(offering)) as http:
+        body = {"model": MODEL, "dataset": f"{server.url}/pets.zip"}
+        async with http.post(GENERATIONS, json=body) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (400, code)
+
+
+async def test_private_addresses_are_refused(service: Service, key: str) -> None:
+    async with serving(answer(zipped())) as server:
+        body = {"model": MODEL, "dataset": server.url}
+        async with service.client(key) as http, http.post(GENERATIONS, json=body) as response:
+            assert (await response.json())["error"]["code"] == "dataset_url_refused"
+    assert server.requests == []

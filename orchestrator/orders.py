@@ -66,10 +66,11 @@ class Order:
     quote: Quote
 
     @property
-    def texts(self) -> Mapping[str, str]:
+    def texts(self) -> dict[str, str]:
         """What the caller wrote, by parameter; of a dataset its captions."""
         written = (name for name, spec in self.model.parameters.items() if isinstance(spec, Text))
-        return {name: self.params[name] for name in written if self.params.get(name)} | self.captions
+        texts = {name: self.params[name] for name in written if self.params.get(name)}
+        return {**texts, **self.captions}
 
     @property
     def digest(self) -> str:

@@ -186,6 +186,15 @@ async def test_bad_parameters(service: Service, key: str, fields: dict[str, Any]
         assert (response.status, (await response.json())["error"]["code"]) == (400, code)
 
 
+async def test_captions_are_read_as_prompts_are(offering: Service) -> None:
+    """The operator allows no ogres."""
+    async with offering.client(new_key(offering)) as http:
+        dataset = data_url(zipped({**PETS, "pets/fox.txt": b"a fox and an ogre"}))
+        async with http.post(GENERATIONS, json={"model": MODEL, "dataset": dataset}) as response:
+            error = (await response.json())["error"]
+            assert (response.status, error["param"]) == (400, "dataset"), error
+
+
 @pytest.mark.parametrize(
     ("say", "code"),
     [

@@ -72,6 +72,7 @@ async def test_pictures_and_captions_under_plain_names() -> None:
     assert dataset.pictures == 3
     assert list(files(dataset)) == ["0000.png", "0000.txt", "0001.png", "0001.txt", "0002.png"]
     assert captions(dataset) == {"0000.txt": "a cat on a mat", "0001.txt": "a dog in the fog"}
+    assert dataset.captions == "a cat on a mat\na dog in the fog"
     kinds = [kind for _, kind, _ in files_of(dataset.data)]
     assert kinds == ["image/png", "text/plain", "image/png", "text/plain", "image/png"]
 

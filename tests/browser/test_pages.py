@@ -84,7 +84,12 @@ NAMELESS = """() => [...document.querySelectorAll("input, select, textarea, butt
 
 
 def test_every_control_has_a_name(playground: Page) -> None:
-    for mode, model in (("Image", "flux-2-dev"), ("Image", "flux-1-outpaint"), ("Video", "wan2.1-i2v-480p")):
+    for mode, model in (
+        ("Image", "flux-2-dev"),
+        ("Image", "flux-1-outpaint"),
+        ("Video", "wan2.1-i2v-480p"),
+        ("Training", "sd-1.5-lora-trainer"),
+    ):
         playground.get_by_role("radio", name=mode, exact=True).check()
         playground.get_by_label("Model").select_option(model)
         assert playground.evaluate(NAMELESS) == []

@@ -15,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.people import new_key, sign_in
+from tests.datasets import is_trained, zipped
 from tests.pictures import png
 from tests.running import Service
 
@@ -257,3 +258,25 @@ def test_older_jobs_come_page_by_page(page: Page, service: Service) -> None:
     page.get_by_role("button", name="Show older").click()
     expect(results(page)).to_have_count(25)
     expect(page.get_by_role("button", name="Show older")).to_be_hidden()
+
+
+def test_a_dataset_becomes_a_lora(playground: Page, tmp_path: Path) -> None:
+    page = playground
+    page.get_by_role("radio", name="Training", exact=True).check()
+    page.get_by_label("Model").select_option("sd-1.5-lora-trainer")
+    expect(cost(page)).to_have_text("$0.50")
+    page.get_by_text("Advanced settings").click()
+    page.get_by_label("Steps", exact=True).fill("3")
+    expect(cost(page)).to_have_text("$0.01")
+    generate(page)
+    expect(results(page)).to_have_count(0)  # the browser asks for the dataset first
+    archive = tmp_path / "pets.zip"
+    archive.write_bytes(zipped())
+    page.get_by_label("Dataset").set_input_files(archive)
+    generate(page)
+    expect(results(page)).to_have_count(1)
+    expect(results(page)).to_have_text("safetensorssimulated")
+    results(page).click()
+    saved = save(page, tmp_path)
+    assert saved.suffix == ".safetensors"
+    assert is_trained(saved.read_bytes())

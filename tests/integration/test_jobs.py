@@ -9,6 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.integration.callers import until
+from tests.pictures import base64_png
 from tests.running import Service, running
 
 PATH = "/api/v1/images/generations"
@@ -169,3 +171,15 @@ async def _until_idle(service: Service) -> None:
             if not any(row["shards"] for row in rows):
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_a_mesh_is_delivered_as_a_file(service: Service, key: str) -> None:
+    async with service.client(key) as http:
+        body = {"image": base64_png(64, 64), "steps": 1}
+        async with http.post("/api/v1/models/hunyuan-3d/run", json=body) as response:
+            job = (await response.json())["jobId"]
+        shown = await until(http, f"/api/v1/jobs/{job}", "completed", "failed")
+        assert shown["status"] == "completed", shown["error"]
+        async with aiohttp.ClientSession() as anybody, anybody.get(shown["output"]["files"][0]) as response:
+            assert response.content_type == shown["assets"][0]["contentType"] == "model/gltf-binary"
+            assert (await response.read()).startswith(b"glTF")

@@ -1,18 +1,20 @@
 // The form of a model, made from the parameters of its manifest.
 
+import { datasetPicker } from "./datasets.js";
 import { el } from "./dom.js";
 import { label } from "./format.js";
 import { DropZone } from "./pictures.js";
 
 // Shown at once; everything else waits under "Advanced settings".
 const PLAIN = new Set(["prompt", "negative_prompt", "num_frames", "fps"]);
-const PICTURES = new Set(["image", "images"]);
+const FILES = new Set(["dataset", "image", "images"]);
 // What JavaScript's numbers hold exactly. Larger seeds are for the API.
 const MAX_SEED = Number.MAX_SAFE_INTEGER;
 
 // A control has a `node`, an `input` to put the cursor in, `get` (undefined: not given) and `set`.
 const CONTROLS = {
   boolean: checkbox,
+  dataset,
   image: drop,
   images: drop,
   integer: slider,
@@ -47,7 +49,7 @@ export class Fields {
   // The controls of parameters that are plain, or not.
   #where(plain) {
     const entries = Object.entries(this.model.parameters).filter(([name]) => !this.#isIdle(name));
-    const chosen = entries.filter(([name, spec]) => plain === (PLAIN.has(name) || PICTURES.has(spec.type)));
+    const chosen = entries.filter(([name, spec]) => plain === (PLAIN.has(name) || FILES.has(spec.type)));
     return chosen.map(([name]) => this.controls.get(name)).filter(Boolean);
   }
 
@@ -69,7 +71,7 @@ export class Fields {
   async params(encode) {
     const params = {};
     for (const [name, control] of this.controls) {
-      const value = control.zone ? await control.encoded(encode) : control.get();
+      const value = control.encoded ? await control.encoded(encode) : control.get();
       if (value !== undefined) params[name] = this.#isIdle(name) ? "" : value;
     }
     return params;
@@ -78,7 +80,7 @@ export class Fields {
   fill(params) {
     for (const [name, value] of Object.entries(params)) {
       const control = this.controls.get(name);
-      if (control && !control.zone && value !== null) control.set(value);
+      if (control?.set && value !== null) control.set(value);
     }
     this.shapes?.follow();
     this.length?.();
@@ -207,6 +209,11 @@ function choice(name, title, values, changed) {
     get: () => values[inputs.findIndex((input) => input.checked)],
     set: (value) => inputs.forEach((input, index) => (input.checked = values[index] === value)),
   };
+}
+
+function dataset(name, spec) {
+  const { input, encoded } = datasetPicker(`field-${name}`, spec.required);
+  return { node: field(name, input, spec.description), input, encoded };
 }
 
 function drop(name, spec, changed) {

@@ -28,7 +28,7 @@ export class Picture {
   }
 }
 
-function dataUrl(blob) {
+export function dataUrl(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);

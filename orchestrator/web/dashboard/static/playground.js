@@ -6,13 +6,14 @@ import { Fields } from "./fields.js";
 import { dollars } from "./format.js";
 import { Gallery } from "./gallery.js";
 
-const MODES = { image: ["image", "upscale", "3d"], video: ["video", "i2v"] };
+const MODES = { image: ["image", "upscale", "3d"], video: ["video", "i2v"], training: ["trainer"] };
 const GROUPS = {
   image: "Images",
   upscale: "Upscaling",
   "3d": "3D",
   video: "Text to video",
   i2v: "Image to video",
+  trainer: "LoRA training",
 };
 const QUOTE_DELAY_MS = 200;
 
@@ -154,6 +155,9 @@ async function start() {
   for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
   const [offer] = await Promise.all([api("GET", "models"), showAccount()]);
   models = offer.models;
+  for (const radio of form.elements.mode) {
+    radio.parentElement.hidden = !models.some((model) => MODES[radio.value].includes(model.kind));
+  }
   choose((models.find((model) => model.id === offer.default) ?? models[0]).id);
   const names = new Map(models.map((model) => [model.id, model.name]));
   gallery = new Gallery(names, { finished: showAccount, reuse, use });

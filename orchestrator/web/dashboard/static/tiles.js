@@ -4,16 +4,17 @@ import { el } from "./dom.js";
 
 const medium = (output) => output.type.split("/")[0];
 const word = (text) => el("span", { className: "file", textContent: text });
+const extension = (output) => new URL(output.url).pathname.split(".").pop();
 
 export const isImage = (output) => medium(output) === "image";
 
-// What shows an output: a picture, a film, a sound, or the name of its type.
+// What shows an output: a picture, a film, a sound, or the sort of its file.
 export function viewer(output, props = {}) {
   const src = output.url;
   if (isImage(output)) return el("img", { decoding: "async", ...props, src });
   const film = { loop: true, playsInline: true, preload: "metadata" };
   if (medium(output) === "video") return el("video", { ...film, ...props, src });
-  return medium(output) === "audio" ? el("audio", { src }) : word(output.type);
+  return medium(output) === "audio" ? el("audio", { src }) : word(extension(output));
 }
 
 // `open` is called when it is chosen.

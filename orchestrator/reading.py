@@ -72,17 +72,18 @@ class Reader:
         )
 
     async def _read_one(self, model: Model, name: str, value: str | bytes) -> InputFile:
-        if isinstance(model.parameters[name], DatasetParameter):
-            return await self._read_dataset(model, name, value)
+        spec = model.parameters[name]
+        if isinstance(spec, DatasetParameter):
+            return await self._read_dataset(spec, name, value)
         image = await read_image(value, limits=self.images, param=name, fetch=self.downloads.fetch)
         model.check_image(image.width, image.height, name)
         return image
 
-    async def _read_dataset(self, model: Model, name: str, value: str | bytes) -> Dataset:
+    async def _read_dataset(self, spec: DatasetParameter, name: str, value: str | bytes) -> Dataset:
         fetch = partial(self.downloads.fetch, seconds=self.dataset_seconds)
         async with self._datasets:
             dataset = await read_dataset(value, limits=self.datasets, param=name, fetch=fetch)
-        model.check_dataset(dataset.pictures, name)
+        spec.check_count(name, dataset.pictures)
         return dataset
 
 

@@ -186,12 +186,6 @@ class Model:
         if isinstance(spec, Image | Images):
             spec.check_dimensions(name, width, height)
 
-    def check_dataset(self, pictures: int, name: str) -> None:
-        """Raises InvalidRequest for a dataset of too many pictures."""
-        spec = self.parameters.get(name)
-        if isinstance(spec, Dataset):
-            spec.check_count(name, pictures)
-
     def output_size(self, params: Mapping[str, Any], image: tuple[int, int] | None) -> tuple[int, int] | None:
         """Width and height of the result in pixels, as far as they are known before the run.
 

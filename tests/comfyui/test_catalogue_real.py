@@ -15,10 +15,10 @@ from PIL import Image
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.checks import check_graph
+from orchestrator.catalog.example_values import EXAMPLE_FOLDER, EXAMPLE_IMAGE
 from orchestrator.catalog.exchange import export_ui
 from orchestrator.catalog.exchange.from_ui import convert
 from orchestrator.catalog.model_checks import probes
-from orchestrator.catalog.example_values import EXAMPLE_FOLDER, EXAMPLE_IMAGE
 from tests.contract.comfyui_server import Server, installed_comfyui, real_comfyui
 
 pytestmark = pytest.mark.comfyui

@@ -20,6 +20,8 @@ from orchestrator.web.dialects.routing import check_count, placed, share_of_step
 SAFETY = "Taken, and without effect: the operator's own content policy decides."
 UNUSED = "Taken, and without effect: the models that run here know nothing of the kind."
 
+#: What is said to a model that restores no picture by itself.
+RESTORE = "Restore this photograph: remove scratches, dust, stains and fading; keep everything else as it is."
 #: Share of a model's usual steps that an acceleration leaves.
 ACCELERATION = {"none": 1.0, "regular": 0.75, "high": 0.5}
 CONTENT_TYPES = {"jpeg": "image/jpeg", "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
@@ -154,6 +156,11 @@ class RestoreBody(Pictured):
     seed: Seed = None
     output_format: Literal["jpg", "png"] = Field("png", description="Format of the file.")
     safety_tolerance: int = Field(2, ge=0, le=2, description=SAFETY)
+
+    def params(self, model: Model) -> dict[str, Any]:
+        prompt = model.parameters.get("prompt")
+        told = {"prompt": RESTORE} if prompt and prompt.required else {}
+        return super().params(model) | told
 
 
 class UltraBody(Queued):

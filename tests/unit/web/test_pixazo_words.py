@@ -132,6 +132,10 @@ def test_fields_become_the_parameters_that_they_mean() -> None:
         "n": 1,
     }
     assert params(RESTORE, input_image=URL) == {"image": URL}
+    assert set(RESTORE.body.read({"input_image": URL}).params(CATALOG["flux-1-kontext-dev"])) == {
+        "image",
+        "prompt",
+    }
     assert params(KLEIN, prompt="a") == {"prompt": "a", "steps": 25, "width": 1024, "height": 1024}
     assert params(TEXT, prompt="a", width=1021) == {"prompt": "a", "width": 1016}
 

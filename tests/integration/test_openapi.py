@@ -67,6 +67,18 @@ def test_who_may_ask_is_said(described: dict[str, Any]) -> None:
     assert found["GET /v1/models"]["security"] == []
     assert found["POST /v1/videos"]["security"] == [{"key": []}]
     assert found["GET /admin/v1/instances"]["security"] == [{"admin": []}]
+    gateway = [{"subscription": []}, {"secret": []}, {"key": []}]
+    assert found["POST /generateT2I"]["security"] == gateway
+    assert found["GET /v2/requests/status/{id}"]["security"] == gateway
+    schemes = described["components"]["securitySchemes"]
+    assert {scheme for each in gateway for scheme in each} <= schemes.keys()
+    assert schemes["subscription"]["name"] == "Ocp-Apim-Subscription-Key"
+
+
+def test_headers_of_an_address_are_said(described: dict[str, Any]) -> None:
+    found = operations(described)["POST /flux-dev/v1/dev/textToImage"]
+    assert {"X-Webhook-URL", "Idempotency-Key"} <= {each["name"] for each in found["parameters"]}
+    assert set(found["responses"]) == {"202", "200", "default"}
 
 
 def test_bodies_are_what_validates_them(described: dict[str, Any]) -> None:

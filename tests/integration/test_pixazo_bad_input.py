@@ -59,7 +59,7 @@ INVALID: list[tuple[str, Any, str]] = [
     ),
     (DEV, {}, "prompt is required and must be a string"),
     (DEV, {"prompt": 7}, "prompt is required and must be a string"),
-    (DEV, {"prompt": " "}, "Prompt is required"),
+    (DEV, {"prompt": " "}, "prompt is required"),
     (DEV, SMALL | {"image_size": "wide"}, "image_size must be one of: square_hd, square, portrait_4_3"),
     (DEV, SMALL | {"num_images": 0}, "num_images must be an integer in [1, 4]"),
     (DEV, SMALL | {"num_images": True}, "num_images must be an integer in [1, 4]"),
@@ -141,6 +141,13 @@ async def test_a_bad_body_for_a_stand_in_is_400(offering: Service, path: str, bo
     async with client(offering, new_key(offering)) as http:
         status, error = await refused(http, path, json=body)
         assert (status, error[: len(reason)]) == (400, reason)
+
+
+async def test_a_receiver_that_can_not_be(service: Service, key: str) -> None:
+    async with client(service, key) as http:
+        for url in ("somewhere", "ftp://example.com/", "http://127.0.0.1/", "data:,x", "http://a.b/" + "x" * 2000):
+            headers = {"X-Webhook-URL": url}
+            assert await refused(http, DEV, json=SMALL, headers=headers) == (400, "Invalid webhook URL")
 
 
 @pytest.mark.parametrize("path", [DEV, SCHNELL, BATCH, CHECK])

@@ -13,8 +13,8 @@ from orchestrator.failures import MISFORTUNES
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.orders import GenerationRequest
 from orchestrator.web.dialects.ids import as_uuid, from_uuid
-from orchestrator.web.dialects.pixazo_bodies import Gateway
 from orchestrator.web.dialects.pixazo_endpoints import Endpoint, Manner
+from orchestrator.web.dialects.pixazo_forms import Gateway
 from pricing.money import MICROS_PER_DOLLAR, format_usd
 
 NAME = TARIFF = "pixazo"

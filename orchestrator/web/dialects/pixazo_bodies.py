@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from orchestrator.catalog import Model, parse_size
-from orchestrator.media.formats import Encoding
 from orchestrator.web.dialects import pixeldojo_shapes as shapes
 from orchestrator.web.dialects.pixazo_fields import Address, Fields
+from orchestrator.web.dialects.pixazo_forms import Gateway, Picture, Pictured, Queued, worked_on
 from orchestrator.web.dialects.pixazo_sizes import Fal, Pro, Ratio, named, stepped
-from orchestrator.web.dialects.routing import check_count, placed, share_of_steps
+from orchestrator.web.dialects.routing import share_of_steps
 
 SAFETY = "Taken, and without effect: the operator's own content policy decides."
 UNUSED = "Taken, and without effect: the models that run here know nothing of the kind."
@@ -24,14 +24,12 @@ UNUSED = "Taken, and without effect: the models that run here know nothing of th
 RESTORE = "Restore this photograph: remove scratches, dust, stains and fading; keep everything else as it is."
 #: Share of a model's usual steps that an acceleration leaves.
 ACCELERATION = {"none": 1.0, "regular": 0.75, "high": 0.5}
-CONTENT_TYPES = {"jpeg": "image/jpeg", "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
 Prompt = Annotated[str, Field(description="What the picture shall show, or what shall change.")]
 Seed = Annotated[int | None, Field(ge=0, description="For reproducible results; random when not given.")]
 Steps = Annotated[int | None, Field(ge=1, description="Denoising steps, within the model's range.")]
 Guidance = Annotated[float | None, Field(ge=0, description="How closely the result follows the prompt.")]
 Count = Annotated[int, Field(ge=1, le=4, description="Number of pictures.")]
-Picture = Annotated[Address, Field(description="Address or data URL of a picture.")]
 Lossy = Annotated[Literal["jpeg", "png"] | None, Field(description="Format of the files; default: png.")]
 AnyFormat = Annotated[Literal["jpeg", "png", "webp"] | None, Field(description="Format of the files; png.")]
 SafetyChecker = Annotated[bool | None, Field(description=SAFETY)]
@@ -39,73 +37,6 @@ Acceleration = Annotated[
     Literal["none", "regular", "high"],
     Field(description="`regular` takes three quarters of the model's usual steps, `high` half of them."),
 ]
-
-
-class Gateway(Fields):
-    """What all bodies have in common; attributes are named as our models' parameters are."""
-
-    def params(self, model: Model) -> dict[str, Any]:
-        """The model's parameters that the body sets. Raises InvalidRequest."""
-        own = {name: value for name, value in self if name in model.parameters or name == "n"}
-        return {name: value for name, value in own.items() if value is not None} | self._sides(model)
-
-    @property
-    def encoding(self) -> Encoding | None:
-        """What the files shall be; None: as the model makes them."""
-        format, quality = getattr(self, "output_format", None), getattr(self, "quality", None)
-        if format is None:
-            return None
-        if quality is None or format == "png":
-            return Encoding(CONTENT_TYPES[format])
-        return Encoding(CONTENT_TYPES[format], max(1, quality))
-
-    @property
-    def like_picture(self) -> bool:
-        """Whether the result shall have the size of the picture."""
-        return False
-
-    @property
-    def receiver(self) -> str | None:
-        """Who shall be told when it is done, by the body."""
-        return getattr(self, "webhook_url", None)
-
-    @property
-    def events(self) -> tuple[str, ...] | None:
-        """Of which ends; None: all."""
-        return None
-
-    @property
-    def waits(self) -> bool:
-        """Whether the answer shall be the result, if that comes soon enough."""
-        return bool(getattr(self, "sync_mode", False))
-
-    def _sides(self, model: Model) -> dict[str, int]:
-        """Width and height that are given in pixels, as near as the model comes below them."""
-        given = {name: getattr(self, name, None) for name in ("width", "height")}
-        return {name: stepped(model, name, value) for name, value in given.items() if value is not None}
-
-
-class Queued(Gateway):
-    """Bodies of endpoints whose requests are polled, or tell a webhook."""
-
-    webhook_url: Annotated[Address | None, Field(alias="webhook", description="Told of the end.")] = None
-    webhook_events: Annotated[
-        list[Literal["completed", "failed"]] | None,
-        Field(alias="webhook_events_filter", min_length=1, description="Which ends; default: both."),
-    ] = None
-
-    @property
-    def events(self) -> tuple[str, ...] | None:
-        return None if self.webhook_events is None else tuple(self.webhook_events)
-
-
-class Pictured(Queued):
-    """The same, with a picture to work on."""
-
-    picture: Picture
-
-    def params(self, model: Model) -> dict[str, Any]:
-        return super().params(model) | worked_on(model, self.picture)
 
 
 class ProEditBody(Queued):
@@ -147,6 +78,18 @@ class ProTextBody(Queued):
 
     def _sides(self, model: Model) -> dict[str, int]:
         return named(model, self.image_size)
+
+
+class TrainerBody(Queued):
+    """FLUX.2 Pro, LoRA trainer."""
+
+    dataset: Address = Field(
+        alias="image_data_url",
+        description="Address or data URL of a zip of pictures, each with its caption in a text file or with"
+        " none; or of one picture.",
+    )
+    steps: Annotated[int | None, Field(ge=1, description="Training steps, within the model's range.")] = None
+    learning_rate: float | None = Field(None, ge=0, description="How much is learnt from each step.")
 
 
 class RestoreBody(Pictured):
@@ -290,9 +233,3 @@ class CheckBody(Fields):
     """Which request of a batch is asked after."""
 
     requestId: str = Field(description="As it was given when the request was accepted.")
-
-
-def worked_on(model: Model, picture: str) -> dict[str, Any]:
-    """The picture under the model's name for it. Raises InvalidRequest where it takes none."""
-    check_count(model, 1)
-    return placed(model, [picture])

@@ -12,6 +12,7 @@ from enum import StrEnum
 from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import InvalidRequest
 from orchestrator.web.dialects import pixazo_bodies as bodies
+from orchestrator.web.dialects.pixazo_forms import Gateway
 
 
 class Manner(StrEnum):
@@ -29,7 +30,7 @@ class Endpoint:
     path: str
     #: The model in answers and request ids; in our catalogue and in the price list too, unless they say else.
     id: str
-    body: type[bodies.Gateway]
+    body: type[Gateway]
     manner: Manner = Manner.QUEUED
     catalogued_as: str | None = None
     priced_as: str | None = None
@@ -64,6 +65,10 @@ ENDPOINTS = (
         path="/flux-2-pro-text-to-image-799/v1/flux-2-pro-text-to-image-request",
         id="flux-2-pro-text-to-image-799",
         body=bodies.ProTextBody,
+    ),
+    *(
+        Endpoint(path=f"/{id}/v1/{id.rpartition('-')[0]}-request", id=id, body=bodies.TrainerBody)
+        for id in ("flux-2-pro-image-to-image-trainer-831", "flux-2-pro-text-to-image-trainer-712")
     ),
     Endpoint(
         path="/flux-kontext-restore-image/v1/flux-kontext-restore-image/generate",

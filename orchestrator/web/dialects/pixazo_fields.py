@@ -61,7 +61,8 @@ class Fields(BaseModel):
         name = cls._field_of(error.param or "")
         if name in _WEBHOOKS:
             return InvalidRequest(WEBHOOK_REFUSAL, code=error.code, param=name)
-        message = error.message.replace(f"`{error.param}`", name)
+        lacking = error.code.startswith("missing_")
+        message = f"{name} is required" if lacking else error.message.replace(f"`{error.param}`", name)
         return InvalidRequest(message, code=error.code, param=name)
 
     @classmethod

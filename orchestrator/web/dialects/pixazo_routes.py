@@ -16,8 +16,9 @@ from orchestrator.web.bodies import read_json
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import pixazo
 from orchestrator.web.dialects import pixazo_answers as answers
-from orchestrator.web.dialects.pixazo_bodies import CheckBody, Gateway
+from orchestrator.web.dialects.pixazo_bodies import CheckBody
 from orchestrator.web.dialects.pixazo_endpoints import BATCHED, ENDPOINTS, Endpoint, Manner
+from orchestrator.web.dialects.pixazo_forms import Gateway
 from orchestrator.web.operations import Access, Value, describes
 from orchestrator.web.results import cancelled_with_caller, finished, idempotency_key, job_headers
 

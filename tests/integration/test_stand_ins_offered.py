@@ -1,0 +1,52 @@
+"""Models that the operator lets stand in for proprietary ones, asked for in the words of several dialects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.callers import new_key
+from tests.running import Service, pixelfactory
+
+
+async def test_openais_names(offering: Service, service: Service) -> None:
+    """The answer names the model that made it."""
+    body = {"model": "dall-e-3", "prompt": "a cat", "size": "512x512"}
+    async with offering.client(new_key(offering)) as http:
+        async with http.post("/v1/images/generations", json=body) as response:
+            assert response.status == 200
+        async with http.post("/v1/videos", json={"model": "sora-2", "prompt": "waves"}) as response:
+            assert (await response.json())["model"] == "ltx2.3-t2v"
+    async with (
+        service.client(new_key(service)) as http,
+        http.post("/v1/images/generations", json=body) as response,
+    ):
+        assert (response.status, (await response.json())["error"]["code"]) == (400, "model_not_found")
+
+
+@pytest.mark.parametrize(("name", "credits"), [("flux-2-pro", 1.5), ("flux-2-max", 2)])
+async def test_pixeldojos_names_cost_what_its_list_says(offering: Service, name: str, credits: float) -> None:
+    async with offering.client(new_key(offering)) as http:
+        async with http.post(f"/api/v1/models/{name}/run", json={"prompt": "a"}) as response:
+            made = await response.json()
+        assert (response.status, made["creditCost"]) == (200, credits)
+        async with http.get(f"/api/v1/jobs/{made['jobId']}") as response:
+            assert (await response.json())["model"] == "flux-2-dev"
+
+
+async def test_they_are_not_listed(offering: Service) -> None:
+    async with offering.client() as anybody, anybody.get("/v1/models") as response:
+        listed = (await response.json())["data"]
+    names = {name for model in listed for name in (model["id"], *model["aliases"])}
+    assert not names & {"dall-e-3", "sora-2", "flux-2-pro", "flux-pro"}
+
+
+def test_a_wrong_table_is_told_at_the_start(tmp_path: Path) -> None:
+    table = tmp_path / "mine.toml"
+    table.write_text('"sora-2" = { model = "nobody", enabled = true }\n')
+    up = ("up", "--simulate", "1", "--port", "0", "--data-dir", str(tmp_path / "data"))
+    done = pixelfactory(*up, check=False, PIXELFACTORY_STAND_INS_FILE=str(table))
+    assert done.returncode == 1
+    assert "there is no model 'nobody'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -67,7 +67,7 @@ def test_who_may_ask_is_said(described: dict[str, Any]) -> None:
     assert found["GET /v1/models"]["security"] == []
     assert found["POST /v1/videos"]["security"] == [{"key": []}]
     assert found["GET /admin/v1/instances"]["security"] == [{"admin": []}]
-    gateway = [{"subscription": []}, {"secret": []}, {"key": []}]
+    gateway: list[dict[str, list[str]]] = [{"subscription": []}, {"secret": []}, {"key": []}]
     assert found["POST /generateT2I"]["security"] == gateway
     assert found["GET /v2/requests/status/{id}"]["security"] == gateway
     schemes = described["components"]["securitySchemes"]

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.web.dialects import pixazo_answers as answers
+from tests.datasets import data_url, is_trained, zipped
 from tests.integration.callers import new_key, set_back, until
 from tests.integration.receiver import Delivery, receiving
 from tests.pictures import base64_png, size_of
@@ -33,6 +34,8 @@ ULTRA = "/pro1.1/v1/pro1.1ultra/generateRequest"
 PRO_TEXT = "/flux-2-pro-text-to-image-799/v1/flux-2-pro-text-to-image-request"
 PRO_EDIT = "/flux-2-pro-image-to-image-866/v1/flux-2-pro-image-to-image-request"
 PRO = "/flux-pro/v1/pro/textToImage"
+TRAIN = "/flux-2-pro-text-to-image-trainer-712/v1/flux-2-pro-text-to-image-trainer-request"
+TRAIN_EDITS = "/flux-2-pro-image-to-image-trainer-831/v1/flux-2-pro-image-to-image-trainer-request"
 TEXT = "/generateT2I"
 SMALL = {"prompt": "a cat", "image_size": "square"}
 
@@ -131,6 +134,8 @@ async def test_a_key_comes_in_any_of_its_headers(offering: Service, header: str)
 PRICES: list[tuple[str, dict[str, Any], float]] = [
     (PRO_TEXT, {"prompt": "a"}, 0.06),
     (PRO_EDIT, {"prompt": "a", "image_urls": [picture()]}, 0.06),
+    (TRAIN, {"image_data_url": picture(), "steps": 2}, 8),
+    (TRAIN_EDITS, {"image_data_url": picture(), "steps": 1200}, 8),
     (RESTORE, {"input_image": picture()}, 0.04),
     (KLEIN, {"prompt": "a", "width": 512, "height": 512}, 0.0003),
     (KLEIN, {"prompt": "a"}, 0.0007),
@@ -149,7 +154,7 @@ PRICES: list[tuple[str, dict[str, Any], float]] = [
 
 async def test_each_costs_what_the_document_says(offering: Service) -> None:
     """Free ones need no money; others say how much is missing."""
-    poor, rich = new_key(offering, None), new_key(offering, "1.00")
+    poor, rich = new_key(offering, None), new_key(offering, "17.00")
     async with client(offering, poor) as beggar, client(offering, rich) as http:
         for path, body, price in PRICES:
             before = await available(http)
@@ -206,6 +211,15 @@ async def test_quality_and_size_of_inpainting_count(offering: Service) -> None:
         assert [size_of(data) for data in await files(same)] == [(320, 256)] * 2
         large = await made(http, FILL, **body)
         assert [size_of(data) for data in await files(large)] == [(1152, 912)] * 2
+
+
+async def test_a_dataset_comes_in_and_a_file_of_weights_goes_out(offering: Service) -> None:
+    async with client(offering, new_key(offering, "8.00")) as http:
+        told = await made(http, TRAIN, image_data_url=data_url(zipped()), steps=3, learning_rate=0.0001)
+        assert told["output"]["media_type"] == "application/octet-stream"
+        assert [is_trained(data) for data in await files(told)] == [True]
+        seen = await params(http, job_of(told))
+        assert (seen["steps"], seen["learning_rate"]) == (3, 0.0001)
 
 
 async def test_an_edit_keeps_or_changes_the_size_of_its_picture(offering: Service) -> None:

@@ -24,6 +24,8 @@ from tests.integration.test_pixazo import (
     SCHNELL,
     SMALL,
     TEXT,
+    TRAIN,
+    TRAIN_EDITS,
     ULTRA,
     client,
     mask,
@@ -95,6 +97,11 @@ INVALID: list[tuple[str, Any, str]] = [
     (CHECK, {"requestId": 7}, "requestId is required and must be a string"),
 ]
 PROPRIETARY: list[tuple[str, Any, str]] = [
+    (TRAIN, {}, "image_data_url is required and must be a string URL"),
+    (TRAIN, {"image_data_url": "dataset.zip"}, "image_data_url must be a valid URL"),
+    (TRAIN, {"image_data_url": "data:,hello"}, "The dataset must be"),
+    (TRAIN, {"image_data_url": picture(), "steps": 10_000}, "steps must be between 1 and 6000"),
+    (TRAIN, {"image_data_url": picture(), "learning_rate": 2}, "learning_rate must be between"),
     (ULTRA, {"prompt": "a", "aspect_ratio": "5:4"}, "aspect_ratio must be one of: 21:9, 16:9"),
     (ULTRA, {"prompt": "a", "safety_tolerance": "7"}, "safety_tolerance must be one of: 1, 2, 3, 4, 5, 6"),
     (ULTRA, {"prompt": "a", "sync_mode": 1}, "sync_mode must be a boolean"),
@@ -145,7 +152,13 @@ async def test_a_bad_body_for_a_stand_in_is_400(offering: Service, path: str, bo
 
 async def test_a_receiver_that_can_not_be(service: Service, key: str) -> None:
     async with client(service, key) as http:
-        for url in ("somewhere", "ftp://example.com/", "http://127.0.0.1/", "data:,x", "http://a.b/" + "x" * 2000):
+        for url in (
+            "somewhere",
+            "ftp://example.com/",
+            "http://127.0.0.1/",
+            "data:,x",
+            "http://a.b/" + "x" * 2000,
+        ):
             headers = {"X-Webhook-URL": url}
             assert await refused(http, DEV, json=SMALL, headers=headers) == (400, "Invalid webhook URL")
 
@@ -187,6 +200,8 @@ async def test_a_body_over_the_limit(service: Service, key: str) -> None:
         (PRO_TEXT, "flux-2-pro-text-to-image-799"),
         (ULTRA, "flux-pro-1-1"),
         (PRO, "flux-pro"),
+        (TRAIN, "flux-2-pro-text-to-image-trainer-712"),
+        (TRAIN_EDITS, "flux-2-pro-image-to-image-trainer-831"),
     ],
 )
 async def test_what_no_model_stands_in_for(service: Service, key: str, path: str, id: str) -> None:

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from orchestrator.web.dialects import pixazo_answers as answers
+from tests.datasets import is_trained, zipped
 from tests.integration.callers import new_key, run_program, until
 from tests.integration.photos import hosting
 from tests.integration.receiver import Receiver, receiving
@@ -27,6 +28,8 @@ EXAMPLES = Path(__file__).parent.parent / "documents" / "pixazo"
 QUEUED = (
     "flux-2-pro-image-to-image-866",
     "flux-2-pro-text-to-image-799",
+    "flux-2-pro-image-to-image-trainer-831",
+    "flux-2-pro-text-to-image-trainer-712",
     "flux-kontext-restore-image",
     "pro1.1",
     "flux-pro",
@@ -35,9 +38,9 @@ QUEUED = (
     "flux-fill-dev",
 )
 SYNCHRONOUS = ("flux-2-klein-4b", "generateT2I", "getData")
-FILES = {"photo.png": png(320, 256), "mask.png": png(320, 256)}
+FILES = {"photo.png": png(320, 256), "mask.png": png(320, 256), "dataset.zip": zipped()}
 
-_PHOTO = re.compile(r"https://(?:pub-|example\.com)[^\"']+?(\w+)\.(?:png|jpg)")
+_INPUT = re.compile(r"https://(?:pub-|example\.com)[^\"']+?(\w+\.(?:png|jpg|zip))")
 _RECEIVER = re.compile(r"https://your-[^\"']+")
 _REQUEST_ID = re.compile(r"request_id['\"]?:\s*['\"]([\w.-]+)['\"]")
 _BATCH_ID = re.compile(r"requestId['\"]?:\s*['\"]([0-9a-f-]{36})['\"]")
@@ -51,7 +54,7 @@ class Section:
         text = (EXAMPLES / f"{name}.txt").read_text()
         text = re.sub(r"YOUR_\w*KEY|your-api-key-here", key, text).replace("process.env.API_KEY", f"'{key}'")
         text = text.replace("https://gateway.pixazo.ai", service.url)
-        text = _PHOTO.sub(lambda found: f"{photos}/{'mask' if found[1] == 'mask' else 'photo'}.png", text)
+        text = _INPUT.sub(lambda found: f"{photos}/{found[1] if found[1] in FILES else 'photo.png'}", text)
         text = _RECEIVER.sub(receiver.url, text)
         examples = text.split("\n\n")
         self.http = examples[0]
@@ -92,7 +95,7 @@ async def download(url: str) -> bytes:
 
 @pytest.mark.parametrize("name", QUEUED)
 async def test_what_is_queued_and_polled(offering: Service, tmp_path: Path, name: str) -> None:
-    key = new_key(offering)
+    key = new_key(offering, "100.00")
     headers = {"Ocp-Apim-Subscription-Key": key}
     async with (
         hosting(FILES) as photos,
@@ -107,7 +110,8 @@ async def test_what_is_queued_and_polled(offering: Service, tmp_path: Path, name
             answers.GatewayStatus.model_validate(body, strict=True)
             assert body["request_id"] == id
             for url in body["output"]["media_url"]:
-                assert size_of(await download(url))
+                data = await download(url)
+                assert is_trained(data) if "trainer" in name else size_of(data)
         assert section.poll is not None
         poll = re.sub(r"(?<=/status/)[^\"]+", found[0][0], section.poll).replace("curl ", "curl -sS ")
         assert json.loads(await run_program(tmp_path, "sh", "-c", poll))["status"] == "COMPLETED"

@@ -44,6 +44,8 @@ CATALOG = Catalog.load(SHIPPED_WORKFLOWS).with_stand_ins(
     {
         "flux-2-pro-image-to-image-866": "flux-2-dev",
         "flux-2-pro-text-to-image-799": "flux-2-dev",
+        "flux-2-pro-image-to-image-trainer-831": "flux-2-klein-4b-lora-trainer",
+        "flux-2-pro-text-to-image-trainer-712": "flux-2-klein-4b-lora-trainer",
         "flux-pro-1-1": "flux-2-dev",
         "flux-pro": "flux-1-dev",
     }
@@ -58,6 +60,7 @@ PRO_TEXT = BY_PATH["/flux-2-pro-text-to-image-799/v1/flux-2-pro-text-to-image-re
 ULTRA = BY_PATH["/pro1.1/v1/pro1.1ultra/generateRequest"]
 KLEIN = BY_PATH["/flux-2-klein-4b/v1/generateImage"]
 TEXT = BY_PATH["/generateT2I"]
+TRAINER = BY_PATH["/flux-2-pro-text-to-image-trainer-712/v1/flux-2-pro-text-to-image-trainer-request"]
 URL = "https://example.com/a.png"
 
 
@@ -135,6 +138,11 @@ def test_fields_become_the_parameters_that_they_mean() -> None:
     assert set(RESTORE.body.read({"input_image": URL}).params(CATALOG["flux-1-kontext-dev"])) == {
         "image",
         "prompt",
+    }
+    assert params(TRAINER, image_data_url=URL, steps=1500, learning_rate=0.00003) == {
+        "dataset": URL,
+        "steps": 1500,
+        "learning_rate": 0.00003,
     }
     assert params(KLEIN, prompt="a") == {"prompt": "a", "steps": 25, "width": 1024, "height": 1024}
     assert params(TEXT, prompt="a", width=1021) == {"prompt": "a", "width": 1016}

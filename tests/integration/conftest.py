@@ -13,13 +13,15 @@ from tests.node import node_project  # noqa: F401 - a fixture for all tests here
 from tests.running import Service, running
 
 WORKFLOWS = Path(__file__).resolve().parent.parent.parent / "workflows"
+#: Many tests knock with wrong keys, all from one address; that there is a limit shows elsewhere.
+PATIENT = {"PIXELFACTORY_FAILURES_PER_MINUTE": "100000"}
 #: Of the payment provider that reports to `bank`.
 PAYMENT_SECRET = "whsec_of_the_provider"
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(Service(tmp_path_factory.mktemp("service"))) as started:
+    with running(Service(tmp_path_factory.mktemp("service"), environment=PATIENT)) as started:
         yield started
 
 
@@ -50,6 +52,7 @@ def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "PIXELFACTORY_MODERATION_FILE": str(words),
         "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
         "PIXELFACTORY_OUTPUT_CHECK": "nsfw_image_detection/model.safetensors",
+        **PATIENT,
     }
     with running(Service(tmp_path_factory.mktemp("offering"), environment=environment)) as started:
         yield started

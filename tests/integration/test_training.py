@@ -97,7 +97,7 @@ async def test_pictures_captions_and_parameters_matter(offering: Service) -> Non
 
 
 async def test_each_step_is_told_and_nothing_is_left_behind(offering: Service) -> None:
-    body = {"dataset": data_url(zipped()), **QUICK, "steps": 40}
+    body = {"dataset": data_url(zipped()), **QUICK, "steps": 400}
     async with offering.client(new_key(offering)) as http:
         async with http.post(RUN, json=body) as response:
             job = (await response.json())["jobId"]
@@ -105,7 +105,7 @@ async def test_each_step_is_told_and_nothing_is_left_behind(offering: Service) -
             lines = (await response.text()).splitlines()
     told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
     steps = [event for event in told if event.get("node") == "train"]
-    assert (steps[-1]["value"], steps[-1]["max"]) == (40, 40)
+    assert (steps[-1]["value"], steps[-1]["max"]) == (400, 400)
     assert steps[-1]["fraction"] > 0.9
     fractions = [event["fraction"] for event in told if "fraction" in event]
     assert fractions == sorted(fractions)

@@ -91,15 +91,6 @@ def named_job(request_id: str) -> tuple[str, str]:
     return (origin(found["model"]), from_uuid(found["uuid"])) if found else ("", "")
 
 
-def batch_id(job: Job) -> str:
-    return as_uuid(job.id)
-
-
-def batched_job(request_id: str) -> str:
-    """Id of the job that an id of the batch pair stands for."""
-    return from_uuid(request_id)
-
-
 def to_queued(job: Job, host: str) -> dict[str, Any]:
     """The answer to a request that is polled at `host`."""
     id = request_id(job)
@@ -146,17 +137,17 @@ def to_batch_queued(job: Job) -> dict[str, Any]:
     told = job.webhook_url is not None
     message = "Result will be sent to the provided webhook URL." if told else "It is still being processed."
     return {
-        "requestId": batch_id(job),
+        "requestId": as_uuid(job.id),
         "status": _BATCH_STATUSES[job.status],
         "message": f"Request queued. {message}",
         "pollingEndpoint": "/checkStatus",
-        "pollingInstructions": f'POST to /checkStatus with {{"requestId": "{batch_id(job)}"}}',
+        "pollingInstructions": f'POST to /checkStatus with {{"requestId": "{as_uuid(job.id)}"}}',
     }
 
 
 def to_batch_status(job: Job, url: str | None) -> dict[str, Any]:
     """What became of it, as `checkStatus` and webhook tell it; `url` is its file's."""
-    body: dict[str, Any] = {"requestId": batch_id(job), "status": _BATCH_STATUSES[job.status]}
+    body: dict[str, Any] = {"requestId": as_uuid(job.id), "status": _BATCH_STATUSES[job.status]}
     body |= {"output": url} if url else {}
     body |= {"error": _error(job)} if body["status"] == "failed" else {}
     return body | ({"completedAt": round(job.finished_at.timestamp() * 1000)} if job.finished_at else {})

@@ -1,7 +1,8 @@
 """What each of Pixazo's endpoints takes: the document's fields, ranges and defaults.
 
 Safety flags are taken and checked, and change nothing: what may be made here is the operator's to say, not a
-caller's. Nor have models that run here a use for some other fields; their descriptions say so.
+caller's. Nor have models that run here a use for some other fields; their descriptions say so. Prompts are
+taken as they were written.
 """
 
 from __future__ import annotations
@@ -33,10 +34,6 @@ Count = Annotated[int, Field(ge=1, le=4, description="Number of pictures.")]
 Lossy = Annotated[Literal["jpeg", "png"] | None, Field(description="Format of the files; default: png.")]
 AnyFormat = Annotated[Literal["jpeg", "png", "webp"] | None, Field(description="Format of the files; png.")]
 SafetyChecker = Annotated[bool | None, Field(description=SAFETY)]
-Acceleration = Annotated[
-    Literal["none", "regular", "high"],
-    Field(description="`regular` takes three quarters of the model's usual steps, `high` half of them."),
-]
 
 
 class ProEditBody(Queued):
@@ -111,7 +108,7 @@ class UltraBody(Queued):
 
     prompt: Prompt
     seed: Seed = None
-    sync_mode: bool = Field(False, description="Answer 200 with the result, if it comes within a minute.")
+    sync_mode: bool = Field(False, description="Answer 200 with the result, if it comes soon enough.")
     n: Count = Field(1, alias="num_images")
     enable_safety_checker: SafetyChecker = None
     output_format: Lossy = None
@@ -124,45 +121,47 @@ class UltraBody(Queued):
         return shapes.sides(model, self.aspect_ratio, None)
 
 
-class ProBody(Queued):
-    """FLUX Pro, text to image."""
+class Diffused(Queued):
+    """What older models are told in one way."""
 
     prompt: Prompt
-    image_size: Fal | None = Field(None, description="Shape of the picture; default: the model's own.")
     steps: Steps = Field(None, alias="num_inference_steps")
     cfg_scale: Guidance = Field(None, alias="guidance_scale")
     n: Count = Field(1, alias="num_images")
     enable_safety_checker: SafetyChecker = None
     output_format: Lossy = None
+
+
+class Accelerated(Diffused):
+    """The same, perhaps in fewer steps."""
+
+    acceleration: Literal["none", "regular", "high"] = Field(
+        "none",
+        description="`regular` takes three quarters of the model's usual steps, `high` half of them.",
+    )
+
+    def params(self, model: Model) -> dict[str, Any]:
+        return share_of_steps(model, ACCELERATION[self.acceleration]) | super().params(model)
+
+
+class ProBody(Diffused):
+    """FLUX Pro, text to image."""
+
+    image_size: Fal | None = Field(None, description="Shape of the picture; default: the model's own.")
 
     def _sides(self, model: Model) -> dict[str, int]:
         return named(model, self.image_size)
 
 
-class DevTextBody(ProBody):
+class DevTextBody(Accelerated, ProBody):
     """FLUX Dev, text to image."""
 
-    acceleration: Acceleration = "none"
 
-    def params(self, model: Model) -> dict[str, Any]:
-        return share_of_steps(model, ACCELERATION[self.acceleration]) | super().params(model)
-
-
-class DevEditBody(Pictured):
+class DevEditBody(Accelerated, Pictured):
     """FLUX Dev, image to image."""
 
     picture: Picture = Field(alias="image_url", description="Address or data URL of the picture to change.")
-    prompt: Prompt
     strength: float | None = Field(None, description="How far the result may leave the picture.")
-    steps: Steps = Field(None, alias="num_inference_steps")
-    cfg_scale: Guidance = Field(None, alias="guidance_scale")
-    n: Count = Field(1, alias="num_images")
-    enable_safety_checker: SafetyChecker = None
-    output_format: Lossy = None
-    acceleration: Acceleration = "none"
-
-    def params(self, model: Model) -> dict[str, Any]:
-        return share_of_steps(model, ACCELERATION[self.acceleration]) | super().params(model)
 
 
 class FillBody(Pictured):

@@ -11,8 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic import WithJsonSchema as Shown
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, WithJsonSchema, model_validator
 
 from orchestrator.errors import InvalidRequest
 
@@ -22,7 +21,7 @@ AnyFields = TypeVar("AnyFields", bound="Fields")
 _ADDRESS = re.compile(r"https?://[^\s/]|data:", re.IGNORECASE)
 WEBHOOK_REFUSAL = "Invalid webhook URL"
 _WEBHOOKS = frozenset({"webhook", "webhook_url"})
-#: Bounds of a picture's parameters that callers do not set one by one.
+#: Parameters that bodies have as `picture`, and those that are set together by the name of a size.
 _PICTURES = frozenset({"image", "images"})
 _SIDES = frozenset({"width", "height", "size"})
 
@@ -33,7 +32,7 @@ def _is_address(text: str) -> str:
     return text
 
 
-Address = Annotated[str, AfterValidator(_is_address), Shown({"type": "string", "format": "uri"})]
+Address = Annotated[str, AfterValidator(_is_address), WithJsonSchema({"type": "string", "format": "uri"})]
 
 
 class Fields(BaseModel):

@@ -11,11 +11,13 @@ from aiohttp import web
 from orchestrator.errors import InvalidRequest, NotAuthenticated, NotFound
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.service import Service
+from orchestrator.web.address import own_address
 from orchestrator.web.auth import Key, Scope, authenticate, bearer
 from orchestrator.web.bodies import read_json
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import pixazo
 from orchestrator.web.dialects import pixazo_answers as answers
+from orchestrator.web.dialects.ids import from_uuid
 from orchestrator.web.dialects.pixazo_bodies import CheckBody
 from orchestrator.web.dialects.pixazo_endpoints import BATCHED, ENDPOINTS, Endpoint, Manner
 from orchestrator.web.dialects.pixazo_forms import Gateway
@@ -86,7 +88,7 @@ class Pixazo:
         key = await self._enter(request, Scope.READ)
         body = CheckBody.read(await read_json(request))
         (origin,) = (pixazo.origin(model) for model in BATCHED)
-        record = await self._find(key.account.id, origin, pixazo.batched_job(body.requestId))
+        record = await self._find(key.account.id, origin, from_uuid(body.requestId))
         return _answer(self._requests.batched(record), record)
 
     def _handler(self, endpoint: Endpoint) -> Handler:
@@ -134,7 +136,7 @@ class Pixazo:
             record = await self._awaited(record)
             if record.job.finished:
                 return _answer(self._requests.status(record), record)
-        return _answer(pixazo.to_queued(record.job, self._host(request)), record, 202)
+        return _answer(pixazo.to_queued(record.job, own_address(request, self._public_url)), record, 202)
 
     async def _result(self, request: web.Request, body: Gateway, record: JobRecord) -> web.Response:
         record = await finished(self._service, record)
@@ -175,9 +177,6 @@ class Pixazo:
                 f"Missing API key: send it as `{pixazo.KEY_HEADERS[0]}`", code="missing_api_key"
             )
         return await authenticate(request, self._service.store, scope, token=token)
-
-    def _host(self, request: web.Request) -> str:
-        return (self._public_url or str(request.url.origin())).rstrip("/")
 
 
 def _answer(body: Mapping[str, Any], record: JobRecord, status: int = 200) -> web.Response:

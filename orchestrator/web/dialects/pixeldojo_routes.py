@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from orchestrator.service import Service
+from orchestrator.web.address import own_address
 from orchestrator.web.auth import authenticate
 from orchestrator.web.bodies import read_json
 from orchestrator.web.dialects import pixeldojo, pixeldojo_models, pixeldojo_text
@@ -48,7 +49,7 @@ class PixelDojo:
         )
         record = await self._service.submit(key, asked)
         have = await self._service.accounts.balance(key.account)
-        url = f"{self._url(request)}/api/v1/jobs/{record.job.id}"
+        url = f"{own_address(request, self._public_url)}/api/v1/jobs/{record.job.id}"
         job, unit = record.job, self._service.prices_now.unit(pixeldojo.TARIFF)
         answer = pixeldojo.to_submitted(job, STATES[job.status], url, unit=unit, available=have.available)
         return web.json_response(answer, headers=job_headers(record))
@@ -71,13 +72,12 @@ class PixelDojo:
     async def text(self, request: web.Request) -> web.Response:
         """The service described for language models."""
         service = self._service
-        text = pixeldojo_text.describe(service.catalog, service.prices_now, self._url(request))
+        text = pixeldojo_text.describe(
+            service.catalog, service.prices_now, own_address(request, self._public_url)
+        )
         return web.Response(text=text, content_type="text/plain", charset="utf-8")
 
     @describes(access=Access.NONE, status=302, tag="pixeldojo")
     async def openapi(self, request: web.Request) -> web.Response:
         """The OpenAPI document, under the address that PixelDojo has for it."""
         return web.Response(status=302, headers={"Location": "/openapi.json"})
-
-    def _url(self, request: web.Request) -> str:
-        return (self._public_url or str(request.url.origin())).rstrip("/")

@@ -34,6 +34,7 @@ from orchestrator.media.formats import Encoding
 from orchestrator.orders import GenerationRequest
 from orchestrator.settings import SHIPPED_WORKFLOWS
 from orchestrator.web.dialects import pixazo, pixazo_answers, pixazo_sizes
+from orchestrator.web.dialects.ids import from_uuid
 from orchestrator.web.dialects.pixazo_endpoints import ENDPOINTS, Endpoint, Manner
 from pricing.book import TariffBook
 from pricing.tariff import SHIPPED
@@ -282,7 +283,7 @@ def test_statuses(seen: Job, status: str, batch_status: str) -> None:
 def test_a_request_id_leads_back_to_its_job(bits: int, endpoint: Endpoint) -> None:
     seen = job(id=f"job_{bits:032x}", origin=pixazo.origin(endpoint.id))
     assert pixazo.named_job(pixazo.request_id(seen)) == (seen.origin, seen.id)
-    assert pixazo.batched_job(pixazo.batch_id(seen)) == seen.id
+    assert from_uuid(pixazo.to_batch_queued(seen)["requestId"]) == seen.id
 
 
 @given(st.text())

@@ -64,10 +64,10 @@ class Outputs:
 def _examine(data: bytes, encoding: Encoding | None) -> tuple[bytes, MediaInfo, str]:
     """The file as it is delivered, what it is, and its digest. Raises CorruptMedia."""
     found = describe(data)
+    data = without_graph(data, found.content_type)
     if encoding and found.content_type.startswith("image/"):
         data = encoding.apply(data)
         found = describe(data)
-    data = without_graph(data, found.content_type)
     return data, found, hashlib.sha256(data).hexdigest()
 
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -32,6 +32,9 @@ PICTURE_TYPES = frozenset(_DECODERS)
 #: Pixels of the largest picture that is decoded where the caller sets no limit (16384x16384, what a
 #: fourfold upscaling of 4096x4096 gives).
 LARGEST_PICTURE = 2**28
+
+#: Characters of what a picture says of itself.
+LONGEST_DESCRIPTION = 1000
 
 #: What Pillow raises when it meets broken data.
 _DECODE_ERRORS = (
@@ -128,7 +131,8 @@ def convert_image(data: bytes, to: str, quality: int | None = None) -> bytes:
     """The first frame of a picture as content type `to` (png, jpeg or webp).
 
     `quality` is 1..100 (JPEG and WebP; default 90). A picture that is of type `to` already comes back
-    as it is unless a quality is asked of it. Transparency becomes white in a JPEG. Raises CorruptMedia.
+    as it is unless a quality is asked of it. Transparency becomes white in a JPEG. What a PNG says of itself,
+    such as that it is a simulator's, becomes the description of the others. Raises CorruptMedia.
     """
     content_type = sniff(data)
     if content_type is None:
@@ -137,17 +141,27 @@ def convert_image(data: bytes, to: str, quality: int | None = None) -> bytes:
         return data
     with opened(data, content_type) as picture:
         picture.load()
-        pixels = flattened(picture)
+        pixels, exif = flattened(picture), _described(picture)
     buffer = io.BytesIO()
     if to == "image/png":
         pixels.save(buffer, "PNG", compress_level=4)
     elif to == "image/jpeg":
-        _on_white(pixels).save(buffer, "JPEG", quality=quality or 90)
+        _on_white(pixels).save(buffer, "JPEG", quality=quality or 90, exif=exif)
     elif to == "image/webp":
-        pixels.save(buffer, "WEBP", quality=quality or 90, method=2)
+        pixels.save(buffer, "WEBP", quality=quality or 90, method=2, exif=exif)
     else:
         raise ValueError(f"no encoder for {to}")
     return buffer.getvalue()
+
+
+def _described(picture: Image.Image) -> Image.Exif:
+    """The texts of a PNG as an EXIF block; empty where there are none."""
+    exif = Image.Exif()
+    texts = picture.text if isinstance(picture, PngImageFile) else {}
+    if texts:
+        told = "; ".join(f"{name}: {text}" for name, text in texts.items())
+        exif[ExifTags.Base.ImageDescription] = told[:LONGEST_DESCRIPTION]
+    return exif
 
 
 def _on_white(picture: Image.Image) -> Image.Image:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from orchestrator.web.dialects import pixazo_answers as answers
 from tests.datasets import data_url, is_trained, zipped
@@ -192,6 +192,8 @@ async def test_a_file_of_the_format_asked_for(
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()
             assert opened.format == format
+            said = opened.info if format == "PNG" else opened.getexif()[ExifTags.Base.ImageDescription]
+            assert "pixelfactory_simulated" in said
 
 
 async def test_quality_and_size_of_inpainting_count(offering: Service) -> None:

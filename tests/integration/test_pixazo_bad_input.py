@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 import pytest
@@ -255,9 +256,14 @@ async def test_unknown_others_and_mismatched_requests_look_alike(service: Servic
             queued = (await response.json())["request_id"]
         async with http.post(BATCH, json={"prompt": "a", "width": 256, "height": 256}) as response:
             batched = (await response.json())["requestId"]
+        theirs = {"Authorization": f"Bearer {key}"}
+        run = "/api/v1/models/flux-dev/run"
+        async with http.post(run, json={"prompt": "a"}, headers=theirs) as response:
+            other = str(UUID((await response.json())["jobId"].removeprefix("job_")))
         uuid = queued.partition("_")[2]
         unknown = [queued.replace("dev", "pro"), f"flux-1-schnell_{uuid}", f"flux-dev_{batched}", uuid, "x"]
         told = [await status(http, id) for id in (*unknown, f"flux-dev_{uuid.upper()}", "flux-dev_", "%00")]
+        told += [await status(http, f"flux-dev_{other}"), await check(http, other)]
         told += [await check(http, id) for id in (uuid, queued, f"job_{uuid}", "", "\u0000")]
     async with client(service, new_key(service)) as stranger:
         told += [await status(stranger, queued), await check(stranger, batched)]

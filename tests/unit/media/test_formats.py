@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from orchestrator.media.formats import EXTENSIONS, CorruptMedia, MediaInfo, convert_image, describe, sniff
 from tests.unit.media.media_samples import animation, encoded, film, gradient, png_of_size, sound
@@ -191,6 +192,20 @@ def test_a_picture_is_converted(source: Callable[[], bytes], to: str) -> None:
 def test_a_picture_of_the_asked_type_stays_as_it_is() -> None:
     data = STILLS["image/jpeg"]()
     assert convert_image(data, "image/jpeg") is data
+
+
+@pytest.mark.parametrize("to", ["image/jpeg", "image/webp"])
+def test_what_a_png_says_of_itself_goes_along(to: str) -> None:
+    buffer, texts = io.BytesIO(), PngInfo()
+    texts.add_text("pixelfactory_simulated", "true")
+    texts.add_text("comment", "x" * 5000)
+    gradient().save(buffer, "PNG", pnginfo=texts)
+    with Image.open(io.BytesIO(convert_image(buffer.getvalue(), to))) as after:
+        told = after.getexif()[ExifTags.Base.ImageDescription]
+    assert told.startswith("pixelfactory_simulated: true; comment: xxx")
+    assert len(told) == 1000
+    with Image.open(io.BytesIO(convert_image(STILLS["image/png"](), to))) as after:
+        assert not after.getexif()
 
 
 def test_lower_quality_is_smaller() -> None:

@@ -92,7 +92,7 @@ class LiveCatalog:
         try:
             new = self._with_stand_ins(new)
         except CatalogError as error:
-            log.error("the stand-ins stay as they are: %s", error)
+            refused = [*refused, error]
         old, self.catalog = self.catalog, new
         known_once = self._withdrawn | {model.id: model for model in old}
         self._withdrawn = {id: model for id, model in known_once.items() if id not in new}

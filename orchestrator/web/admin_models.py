@@ -22,7 +22,8 @@ class AdminModels:
         return [web.get("/admin/v1/models", self.models)]
 
     async def models(self, request: web.Request) -> web.Response:
-        """Every model with its version; a broken folder with its reason, while its old version stays."""
+        """Every model with its version and what it stands in for; what is broken with its reason, while its
+        old version stays."""
         require_admin(request, self._token)
         live = self._service.live
         return web.json_response(
@@ -33,11 +34,12 @@ class AdminModels:
         )
 
     def _model(self, model: Model) -> dict[str, Any]:
-        cards = self._service.dispatcher.scheduler.cards.values()
+        cards, stand_ins = self._service.dispatcher.scheduler.cards.values(), self._service.catalog.stand_ins
         return {
             "id": model.id,
             "type": model.kind,
             "aliases": list(model.aliases),
+            "stands_in_for": [name for name, id in stand_ins.items() if id == model.id],
             "digest": model.digest,
             "price_class": model.price_class,
             "served_by": [

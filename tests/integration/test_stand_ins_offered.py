@@ -42,6 +42,13 @@ async def test_they_are_not_listed(offering: Service) -> None:
     assert not names & {"dall-e-3", "sora-2", "flux-2-pro", "flux-pro"}
 
 
+async def test_operators_see_them(offering: Service) -> None:
+    async with offering.client(offering.admin_token) as http, http.get("/admin/v1/models") as response:
+        models = {model["id"]: model["stands_in_for"] for model in (await response.json())["models"]}
+    assert models["ltx2.3-t2v"] == ["sora-2"]
+    assert models["sd-1.5"] == []
+
+
 def test_a_wrong_table_is_told_at_the_start(tmp_path: Path) -> None:
     table = tmp_path / "mine.toml"
     table.write_text('"sora-2" = { model = "nobody", enabled = true }\n')

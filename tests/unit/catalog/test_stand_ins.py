@@ -83,6 +83,7 @@ async def test_changes_are_read_while_the_service_runs(tmp_path: Path) -> None:
         file.write_text(row.format("sora-2", "nobody"))
         await asyncio.wait_for(changed.wait(), 10)
         assert live.catalog["sora-2"].id == "test-video"
+        assert [error.reason for error in live.refused] == ["there is no model 'nobody'"]
         changed.clear()
         shutil.rmtree(tmp_path / "test-video")
         await asyncio.wait_for(changed.wait(), 10)

@@ -18,8 +18,9 @@ from orchestrator.media.objects import content_key
 
 InputFile = InputImage | Dataset
 
-#: Datasets that are read at once: each may take its limit of memory several times over.
-DATASETS_AT_ONCE = 4
+#: Datasets that are on their way in at once: a bound on memory, of which each may take its limit, and enough
+#: that callers who are sent to slow servers leave room for the others.
+DATASETS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -29,8 +29,8 @@ from orchestrator.media.inputs import ImageLimits, InputImage, decode
 from orchestrator.media.sniffing import EXTENSIONS, sniff
 from orchestrator.media.wrapping import Fetch, Refused, Wrapping
 
-#: One at a time: a bound on memory, of which an archive takes several times its size.
-_READER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dataset-input")
+#: Two at a time: a bound on memory, of which an archive takes several times its size.
+_READERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="dataset-input")
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 CAPTION = ".txt"
@@ -46,6 +46,8 @@ class DatasetLimits:
     #: Bytes of the archive, once out of its base64; unpacked it may be twice as large.
     max_bytes: int = 128 * 2**20
     max_pictures: int = 1000
+    #: Of all pictures together: what a reader decodes in about a minute.
+    max_pixels: int = 4_000_000_000
     #: What each of the pictures may be.
     images: ImageLimits = field(default_factory=ImageLimits)
 
@@ -87,7 +89,7 @@ async def read_dataset(
     wrapping = Wrapping("dataset", limits.max_bytes)
     try:
         value = await wrapping.fetched(value, fetch)
-        return await loop.run_in_executor(_READER, lambda: _read(wrapping.opened(value), limits))
+        return await loop.run_in_executor(_READERS, lambda: _read(wrapping.opened(value), limits))
     except Refused as refused:
         raise InvalidRequest(str(refused), code=refused.code, param=param) from refused
     except CorruptMedia as error:
@@ -106,7 +108,7 @@ def files_of(data: bytes) -> Iterator[tuple[str, str, bytes]]:
 
 def _read(data: bytes, limits: DatasetLimits) -> Dataset:
     if sniff(data) in limits.images.formats:
-        return _packed([(_picture("the picture", data, limits), "")])
+        return _packed([(_picture("the picture", data, limits), "")], limits.archive.max_unpacked)
     if not data.startswith(BEGINNINGS):
         raise Refused(
             "unsupported_dataset_format", "The dataset must be a zip archive of pictures, or a picture."
@@ -118,7 +120,7 @@ def _read(data: bytes, limits: DatasetLimits) -> Dataset:
             raise Refused("empty_dataset", f"The dataset has no pictures ({kinds}) in it.")
         if len(pictures) > limits.max_pictures:
             raise ArchiveTooLarge(f"there are more than {limits.max_pictures} pictures")
-        return _packed([_pair(archive, name, limits) for name in pictures])
+        return _packed(_pairs(archive, pictures, limits), limits.archive.max_unpacked)
 
 
 def _pictures(archive: Archive) -> list[PurePosixPath]:
@@ -128,6 +130,18 @@ def _pictures(archive: Archive) -> list[PurePosixPath]:
         if name.suffix.lower() in PICTURES and found.setdefault(name.with_suffix(""), name) != name:
             raise CorruptMedia(f"there are two pictures named {name.with_suffix('')}")
     return list(found.values())
+
+
+def _pairs(
+    archive: Archive, names: list[PurePosixPath], limits: DatasetLimits
+) -> Iterator[tuple[InputImage, str]]:
+    pixels = 0
+    for name in names:
+        image, caption = _pair(archive, name, limits)
+        pixels += image.width * image.height
+        if pixels > limits.max_pixels:
+            raise ArchiveTooLarge(f"its pictures have more than {limits.max_pixels} pixels together")
+        yield image, caption
 
 
 def _pair(archive: Archive, name: PurePosixPath, limits: DatasetLimits) -> tuple[InputImage, str]:
@@ -159,17 +173,22 @@ def _caption(archive: Archive, name: PurePosixPath) -> str:
     return text
 
 
-def _packed(pairs: list[tuple[InputImage, str]]) -> Dataset:
-    buffer = io.BytesIO()
+def _packed(pairs: Iterable[tuple[InputImage, str]], most: int) -> Dataset:
+    """Raises ArchiveTooLarge beyond `most` bytes: pictures that were written anew may have grown."""
+    buffer, pictures, captions = io.BytesIO(), 0, []
     with ZipFile(buffer, "w") as archive:
         for number, (image, caption) in enumerate(pairs):
+            pictures += 1
             # With a date of its own the same dataset would be another file each time.
             archive.writestr(ZipInfo(f"{number:04}.{image.ext}"), image.data)
             if caption:
                 archive.writestr(ZipInfo(f"{number:04}{CAPTION}"), caption)
+                captions.append(caption)
+            if buffer.tell() > most:
+                raise ArchiveTooLarge(f"its pictures, brought upright, take more than {most} bytes")
     return Dataset(
         data=buffer.getvalue(),
         sha256=hashlib.sha256(buffer.getbuffer()).hexdigest(),
-        pictures=len(pairs),
-        captions="\n".join(caption for _, caption in pairs if caption),
+        pictures=pictures,
+        captions="\n".join(captions),
     )

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from comfy_instances.errors import Interrupted
-from comfy_instances.session import NodeStarted, Session
+from comfy_instances.session import FileRef, NodeOutput, NodeStarted, Session
 from tests.integration.impatient import SETTINGS, launch
 from tests.integration.puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
 
@@ -99,3 +99,17 @@ async def test_after_our_crash_an_interrupted_prompt_says_so(server: Puppet, ses
 
 async def test_after_our_crash_an_unknown_prompt_is_unknown(session: Session) -> None:
     assert await session.resume(str(uuid4())) is None
+
+
+async def test_what_was_saved_without_a_word_is_found_before_and_after_our_crash(
+    server: Puppet, session: Session
+) -> None:
+    graph = {"1": {"class_type": "SaveLoRA", "inputs": {"lora": ["0", 0], "prefix": "loras/pf"}}}
+    run = asyncio.create_task(session.run(str(uuid4()), graph))
+    (prompt,) = await server.posted()
+    await server.begin(prompt)
+    await server.end(prompt)
+    result = await run
+    file = FileRef(f"pf-{prompt.id}_00001_.safetensors", "loras", "output")
+    assert result.outputs == (NodeOutput("1", "files", file),)
+    assert await session.resume(prompt.id) == result

@@ -207,6 +207,7 @@ async def test_two_files_of_one_name() -> None:
     [
         {"max_bytes": 500},
         {"max_pictures": 2},
+        {"max_pixels": 64 * 64 + 96 * 64 + 64 * 128 - 1},
         {"images": ImageLimits(max_bytes=100)},
         {"images": ImageLimits(max_pixels=1000)},
         {"images": ImageLimits(max_side=100)},
@@ -221,6 +222,14 @@ async def test_unpacked_it_may_be_twice_as_large_and_no_more() -> None:
     assert len(archive) < 60_000
     assert (await refusal(archive, max_bytes=60_000)).message.count("unpacks to more") == 1
     assert (await read(archive, max_bytes=120_000)).pictures == 1
+
+
+async def test_pictures_that_grow_when_they_are_brought_upright() -> None:
+    noise = Image.effect_noise((400, 300), 80).convert("RGB")
+    turned = encoded(noise, "WEBP", quality=1, exif=exif(6))
+    archive = zipped({f"{number}.webp": turned for number in range(9)})
+    assert "brought upright" in (await refusal(archive, max_bytes=len(archive))).message
+    assert (await read(archive)).pictures == 9
 
 
 async def test_many_small_entries() -> None:

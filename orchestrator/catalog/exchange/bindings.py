@@ -11,22 +11,11 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.catalog.exchange.constants import ApiGraph, Constant, Place, constant
 from orchestrator.catalog.facts import Input, NodeFacts, inputs_of
-from orchestrator.catalog.graph import as_link
+from orchestrator.catalog.graph import Link, links_of
 
-ApiGraph = dict[str, dict[str, Any]]
 Declaration = dict[str, Any]
-
-# Nodes that only hold a value for others.
-_VALUE_INPUTS = ("value", "string", "text", "number")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One literal of a graph: an input of a node."""
-
-    node: str
-    input: str
 
 
 @dataclass(slots=True)
@@ -37,10 +26,12 @@ class Bindings:
     facts: NodeFacts
     parameters: dict[str, Declaration] = field(default_factory=dict)
     places: dict[Place, str] = field(default_factory=dict)
-    #: Node -> the expression without which it is not there.
-    guards: dict[str, str] = field(default_factory=dict)
+    #: Node -> the words of its `_meta` that say when it is there, and how often.
+    words: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: Places on nodes that only hold a value -> the input that it is for.
     users: dict[Place, Input] = field(default_factory=dict)
+    #: What stays as it was drawn although a request might want to set it, in sentences.
+    notes: list[str] = field(default_factory=list)
 
     def entry(self, node: str) -> Mapping[str, Any]:
         return self.facts.get(self.graph[node]["class_type"], {})
@@ -53,20 +44,43 @@ class Bindings:
     def value(self, place: Place) -> Any:
         return self.graph[place.node]["inputs"].get(place.input)
 
+    def constant(self, node: str, name: str) -> Constant | None:
+        """What an input gets in every run; None where that is decided elsewhere or by a parameter."""
+        found = constant(self.graph, node, name)
+        return None if found is None or self.places.keys() & found.origins.keys() else found
+
     def literal(self, node: str, name: str) -> Place | None:
-        """Where the value of an input is written: there, or on a node that only holds it."""
-        value = self.graph[node]["inputs"].get(name)
-        link = as_link(value)
-        if link is None:
-            return None if value is None or isinstance(value, list | dict) else Place(node, name)
-        held = self.graph[link.node]["inputs"]
-        written = [key for key in _VALUE_INPUTS if key in held and as_link(held[key]) is None]
-        if not written or any(as_link(other) for other in held.values()):
+        """Where the value of an input is written: there, or on a node that it comes from unchanged."""
+        found = constant(self.graph, node, name)
+        if found is None or len(found.origins) > 1:
             return None
-        place, user = Place(link.node, written[0]), self.inputs(node).get(name)
-        if user is not None:
+        ((origin, value),) = found.origins.items()
+        if isinstance(origin, Link) or value != found.value:
+            return None
+        self._remember_user(origin, node, name)
+        return origin
+
+    def users_of(self, output: Link) -> list[Place]:
+        """The inputs that are linked to an output."""
+        return [
+            Place(id, name)
+            for id, node in self.graph.items()
+            for name, link in links_of(node["inputs"])
+            if link == output
+        ]
+
+    def replace(self, output: Link, node: str, name: str, value: Any) -> list[Place]:
+        """Writes `value` wherever `output` is linked to; it is meant for the input `name` of `node`."""
+        users = self.users_of(output)
+        for place in users:
+            self.graph[place.node]["inputs"][place.input] = value
+            self._remember_user(place, node, name)
+        return users
+
+    def _remember_user(self, place: Place, node: str, name: str) -> None:
+        user = self.inputs(node).get(name)
+        if user is not None and place != Place(node, name):
             self.users.setdefault(place, user)
-        return place
 
     def bind(self, name: str, place: Place | None, expression: str | None = None) -> bool:
         """Lets the parameter `name` set a place, unless the place is taken or holds another value."""
@@ -85,7 +99,7 @@ class Bindings:
     def sets(self, name: str, nodes: Container[str]) -> bool:
         """Whether the parameter sets anything on one of `nodes`, or decides that one is there."""
         texts = [text for place, text in self.places.items() if place.node in nodes]
-        texts += [text for node, text in self.guards.items() if node in nodes]
+        texts += [str(words) for node, words in self.words.items() if node in nodes]
         return any(re.search(rf"\b{name}\b", text) for text in texts)
 
     def _first_value(self, name: str) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 import tomli_w
 
 from orchestrator.catalog.exchange.bindings import Bindings
+from orchestrator.catalog.exchange.constants import Place
 from orchestrator.catalog.exchange.from_ui import Converted
 from orchestrator.catalog.facts import output_types
 from orchestrator.catalog.graph import links_of
@@ -100,22 +101,29 @@ def _weights(
 ) -> list[dict[str, Any]]:
     """A row for every file that a loader names, each a slot of its own."""
     rows: dict[str, dict[str, Any]] = {}
-    for id in needed:
-        node = found.graph[id]
-        for name, value in node["inputs"].items():
-            if not isinstance(value, str) or not _WEIGHT_FILE.fullmatch(value):
-                continue
-            file = value.replace("\\", "/")
-            told = models.get(PurePosixPath(file).name, {})
-            folder = _folder(node["class_type"], name, told)
-            path = f"{folder}/{file}"
-            if ".." in PurePosixPath(path).parts or path in rows:
-                continue
-            slot = f"weight_{len(rows) + 1}"
-            rows[path] = {"slot": slot, "path": path, "dtype": _dtype(file)}
-            if told.get("url", "").startswith(("http://", "https://")):
-                rows[path]["url"] = told["url"].partition("?")[0]
+    for class_type, name, file in _files(found, needed):
+        told = models.get(PurePosixPath(file).name, {})
+        path = f"{_folder(class_type, name, told)}/{file}"
+        if ".." in PurePosixPath(path).parts or path in rows:
+            continue
+        slot = f"weight_{len(rows) + 1}"
+        rows[path] = {"slot": slot, "path": path, "dtype": _dtype(file)}
+        if told.get("url", "").startswith(("http://", "https://")):
+            rows[path]["url"] = told["url"].partition("?")[0]
     return list(rows.values())
+
+
+def _files(found: Bindings, needed: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Class and input of each loader, and the file: those of LoRAs stand in the default of their list."""
+    for id in needed:
+        for name, value in found.graph[id]["inputs"].items():
+            if Place(id, name) in found.places:
+                continue
+            if isinstance(value, str) and _WEIGHT_FILE.fullmatch(value):
+                yield found.graph[id]["class_type"], name, value.replace("\\", "/")
+    for spec in found.parameters.values():
+        for item in spec["default"] if spec["type"] == "loras" else ():
+            yield "", "lora_name", f"{item['name']}.safetensors"
 
 
 def _folder(class_type: str, name: str, told: Mapping[str, str]) -> str:

@@ -8,10 +8,13 @@ is the `length` of the latent that a sampler draws on, not because it is called 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from orchestrator.catalog.checks import reachable
-from orchestrator.catalog.exchange.bindings import Bindings, Place
+from orchestrator.catalog.exchange.bindings import Bindings
+from orchestrator.catalog.exchange.constants import Place
+from orchestrator.catalog.exchange.loras import find_loras
+from orchestrator.catalog.exchange.sizes import LENGTHS, RATES, find_lengths, find_sizes
 from orchestrator.catalog.facts import output_types
 from orchestrator.catalog.graph import Link, as_link, links_of
 from orchestrator.catalog.manifest import RESERVED_NAMES
@@ -20,8 +23,6 @@ from orchestrator.catalog.parameters import MAX_SEED
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _MARK = re.compile(r"\{\{\s*([a-z][a-z0-9_]*)\s*\}\}")
 _SEEDS = ("seed", "noise_seed")
-_LENGTHS = ("length", "num_frames", "video_frames", "frames_number")
-_RATES = ("fps", "frame_rate")
 _MAX_IMAGES = 4
 # Inputs by which an encoder of several towers takes the text once for each.
 _TOWERS = frozenset({"clip_l", "clip_g", "t5xxl", "llama", "bert", "mt5xl", "qwen25_7b"})
@@ -35,28 +36,50 @@ _TITLED = {
     "cfg_scale": ("cfg", "guidance", "value"),
     "width": ("width", "value"),
     "height": ("height", "value"),
-    "num_frames": (*_LENGTHS, "value"),
-    "fps": (*_RATES, "value"),
+    "num_frames": (*LENGTHS, "value"),
+    "fps": (*RATES, "value"),
     "image": ("image",),
     "mask": ("image",),
 }
 
 
-def find_parameters(found: Bindings, outputs: Iterable[str]) -> None:
+def find_parameters(found: Bindings, outputs: Sequence[str]) -> None:
     """Fills `found` with all that can be told; nodes that the `outputs` do not need are left out."""
-    used = reachable(found.graph, outputs)
-    needed = [id for id in found.graph if id in used]
-    _marked(found, needed)
+    _marked(found, _needed(found, outputs))
+    _settle_switches(found, _needed(found, outputs))
+    needed = _needed(found, outputs)
     samplers = [id for id in needed if _is_sampler(found, id)]
     guiders = [id for id in needed if "GUIDER" in output_types(found.entry(id))]
     _seeds(found, needed)
     _steps(found, needed)
     _prompts(found, samplers + guiders)
     _guidance(found, samplers + guiders)
-    _sizes(found, samplers, needed)
-    _rates(found, needed)
+    find_sizes(found, samplers, needed)
+    find_lengths(found, samplers, needed, outputs)
     _images(found, needed)
-    _loras(found, needed)
+    find_loras(found, needed)
+
+
+def _needed(found: Bindings, outputs: Sequence[str]) -> list[str]:
+    used = reachable(found.graph, outputs)
+    return [id for id in found.graph if id in used]
+
+
+def _settle_switches(found: Bindings, needed: list[str]) -> None:
+    """Goes the way that a switch was left at, unless a parameter sets it: nothing else could be bound on
+    the other way to any effect."""
+    for id in needed:
+        if found.graph[id]["class_type"] != "ComfySwitchNode":
+            continue
+        switch = found.constant(id, "switch")
+        name = "on_true" if switch and switch.value else "on_false"
+        if switch is None or name not in found.graph[id]["inputs"]:
+            continue
+        chosen = found.graph[id]["inputs"][name]
+        if as_link(chosen) != Link(id, 0):
+            found.replace(Link(id, 0), id, name, chosen)
+            title = found.graph[id]["_meta"].get("title", "")
+            found.notes.append(f"how requests could turn the switch {title} of node {id}: it stays at {name}")
 
 
 def _marked(found: Bindings, needed: list[str]) -> None:
@@ -193,53 +216,6 @@ def _guidance(found: Bindings, samplers: list[str]) -> None:
             found.bind("cfg_scale", place)
 
 
-def _sizes(found: Bindings, samplers: list[str], needed: list[str]) -> None:
-    """From the latent that the first sampler starts from; other nodes follow where they agree."""
-    for id in _latents(found, samplers):
-        width, height = found.literal(id, "width"), found.literal(id, "height")
-        if width and height and isinstance(found.value(width), int) and isinstance(found.value(height), int):
-            found.bind("width", width)
-            found.bind("height", height)
-        for name in _LENGTHS:
-            place = found.literal(id, name)
-            if place and isinstance(found.value(place), int):
-                found.bind("num_frames", place)
-    for id in needed if "width" in found.parameters else ():
-        inputs = found.graph[id]["inputs"]
-        if {"width", "height"} <= inputs.keys():
-            found.bind("width", found.literal(id, "width"))
-            found.bind("height", found.literal(id, "height"))
-
-
-def _latents(found: Bindings, samplers: list[str]) -> Iterator[str]:
-    """The nodes that make a latent out of nothing, upstream of the samplers' latents, nearest first."""
-    starts = [as_link(found.graph[id]["inputs"].get("latent_image")) for id in samplers]
-    waiting = [link.node for link in starts if link is not None]
-    seen: set[str] = set()
-    for id in waiting:  # grows while it is walked
-        if id in seen:
-            continue
-        seen.add(id)
-        inputs = found.inputs(id)
-        sources = [link.node for name, link in links_of(found.graph[id]["inputs"]) if name in inputs]
-        kinds = {name for name, item in inputs.items() if item.type == "LATENT"}
-        if not kinds:
-            yield id
-        waiting.extend(source for source in sources if "LATENT" in output_types(found.entry(source)))
-
-
-def _rates(found: Bindings, needed: list[str]) -> None:
-    for id in needed:
-        for name in _RATES:
-            item = found.inputs(id).get(name)
-            place = found.literal(id, name) if item else None
-            if item is None or place is None or not isinstance(found.value(place), int | float):
-                continue
-            if "fps" in found.parameters and round(found.value(place)) != found.parameters["fps"]["default"]:
-                continue
-            found.bind("fps", place, "{{ fps }}" if item.type == "INT" else "{{ fps | float }}")
-
-
 def _images(found: Bindings, needed: list[str]) -> None:
     """Pictures that callers upload, in the order in which they are loaded."""
     for id in needed:
@@ -250,11 +226,3 @@ def _images(found: Bindings, needed: list[str]) -> None:
                 found.bind("mask", place)
             elif count < _MAX_IMAGES:
                 found.bind("image" if count == 0 else f"image{count + 1}", place)
-
-
-def _loras(found: Bindings, needed: list[str]) -> None:
-    """How strongly the author's own LoRA works; which file it is stays as it was drawn."""
-    loaders = [id for id in needed if "lora_name" in found.graph[id]["inputs"]]
-    for id in loaders if len(loaders) == 1 else ():
-        for name in ("strength_model", "strength_clip"):
-            found.bind("lora_strength", found.literal(id, name))

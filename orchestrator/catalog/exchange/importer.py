@@ -12,7 +12,8 @@ from typing import Any
 
 from orchestrator.catalog.checks import Problem, reachable
 from orchestrator.catalog.errors import CatalogError
-from orchestrator.catalog.exchange.bindings import ApiGraph, Bindings
+from orchestrator.catalog.exchange.bindings import Bindings
+from orchestrator.catalog.exchange.constants import ApiGraph
 from orchestrator.catalog.exchange.draft import draft_manifest, manifest_text
 from orchestrator.catalog.exchange.finder import find_parameters
 from orchestrator.catalog.exchange.from_ui import OWN_KEY, Converted, convert, drop_dangling
@@ -76,7 +77,7 @@ def import_workflow(data: Any, *, id: str, facts: NodeFacts) -> Imported:
     find_parameters(found, outputs)
     needed = reachable(graph, outputs)
     manifest = draft_manifest(id, found, source, outputs, needed)
-    notes = _notes(source, manifest)
+    notes = [*found.notes, *_notes(source, manifest)]
     idle = (name for name in found.parameters if not found.sets(name, needed))
     notes.extend(f"what the parameter {name} is for: no node that is needed takes it" for name in idle)
     template = {name: _templated(found, name, outputs) for name in graph if name in needed}
@@ -133,9 +134,8 @@ def _templated(found: Bindings, id: str, outputs: list[str]) -> dict[str, Any]:
     inputs = {name: bound.get(name, _escaped(value)) for name, value in node["inputs"].items()}
     if id in outputs:
         inputs["filename_prefix"] = "{{ filename_prefix }}"
-    meta = {"title": str(node["_meta"].get("title") or node["class_type"])}
-    if id in found.guards:
-        meta["when"] = found.guards[id]
+    meta: dict[str, Any] = {"title": str(node["_meta"].get("title") or node["class_type"])}
+    meta |= found.words.get(id, {})
     return {"class_type": node["class_type"], "inputs": inputs, "_meta": meta}
 
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrator.catalog.exchange.bindings import Bindings, Declaration, Place
+from orchestrator.catalog.exchange.bindings import Bindings, Declaration
+from orchestrator.catalog.exchange.constants import Place
 from orchestrator.catalog.exchange.finder import seed_expression
 from orchestrator.catalog.exchange.ui_graph import BadWorkflow
 from orchestrator.catalog.graph import links_of
@@ -78,7 +79,7 @@ def _load(found: Bindings, id: str, name: str, *, required: bool) -> None:
     found.graph[id] = node | {"class_type": _LOADERS[node["class_type"]], "inputs": inputs}
     found.places[Place(id, "image")] = f"{{{{ {name} }}}}"
     if not required:
-        found.guards[id] = f"{{{{ {name} is not none }}}}"
+        found.words[id] = {"when": f"{{{{ {name} is not none }}}}"}
 
 
 def _text(values: Values) -> Declaration:

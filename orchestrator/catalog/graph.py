@@ -136,6 +136,9 @@ def _check_node(id: str, node: Node, nodes: Mapping[str, Node], file: Path) -> N
         if not slot.isdecimal() or source is None or source.node not in nodes:
             reason = f"bypass {slot} -> {stand_in} must be an output slot, and a linked input or a link"
             raise CatalogError(reason, file=file, where=f"node {id}")
+    if node.meta.each is not None and any(other.startswith(f"{id}.") for other in nodes):
+        reason = f"the copies of a repeated node are called {id}.0, {id}.1, ...: no other may be"
+        raise CatalogError(reason, file=file, where=f"node {id}")
     if node.meta.bypass and node.meta.when is None and node.meta.each is None:
         raise CatalogError("bypass needs `when` or `each`", file=file, where=f"node {id}")
 

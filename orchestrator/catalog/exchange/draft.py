@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-import tomli_w
-
 from orchestrator.catalog.exchange.bindings import Bindings
 from orchestrator.catalog.exchange.constants import Place
 from orchestrator.catalog.exchange.from_ui import Converted
@@ -71,10 +69,6 @@ def draft_manifest(
         "requires": {"comfyui": "0.33.0", "packs": [{"name": pack} for pack in packs]},
         "resources": {"vram_bytes": 0, "load_seconds": 10.0, "step_seconds": 1.0},
     }
-
-
-def manifest_text(manifest: Mapping[str, Any]) -> str:
-    return tomli_w.dumps(manifest, multiline_strings=False)
 
 
 def _media(found: Bindings, output: str) -> str:

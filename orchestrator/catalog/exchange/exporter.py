@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import count, takewhile
 from typing import Any
 
 from orchestrator.catalog.exchange.from_ui import OWN_KEY
@@ -65,18 +66,28 @@ def _whole(model: Model) -> dict[str, Any]:
 
 
 def _filled(model: Model) -> Graph:
-    """Every node of the template, with the values of the default request where that has it."""
+    """Every node of the template, with the values of the default request where that has it; a repeated
+    node as often as that repeats it."""
     rendered = model.render(model.example(), filename_prefix="ComfyUI")
+    template = model.source.template
+    copies = {id: _copies(id, node, rendered) for id, node in template.items()}
+    names = {name: id for id, copied in copies.items() for name in copied}
     graph: Graph = {}
-    for id, node in model.source.template.items():
-        # The default request has at most one copy of a repeated node.
-        name = next((name for name in (id, f"{id}.0") if name in rendered), None)
-        inputs = rendered[name]["inputs"] if name else {}
-        words = node.get("_meta", {})
-        note = {"id": id, "present": name is not None, **note_of(node, inputs)}
-        meta = {"title": words.get("title") or id, OWN_KEY: note}
-        graph[name or id] = {"class_type": node["class_type"], "inputs": dict(inputs), "_meta": meta}
+    for name, id in names.items():
+        node, inputs = template[id], rendered[name]["inputs"] if name in rendered else {}
+        place = {"id": id, "copy": copies[id].index(name), "present": name in rendered}
+        meta = {"title": node.get("_meta", {}).get("title") or id}
+        note = {OWN_KEY: place | note_of(node, inputs, names)}
+        graph[name] = {"class_type": node["class_type"], "inputs": dict(inputs), "_meta": meta | note}
     return graph
+
+
+def _copies(id: str, node: Mapping[str, Any], rendered: Graph) -> list[str]:
+    """The names of a template's node in the rendered graph; its own where it is not there."""
+    if "each" not in node.get("_meta", {}):
+        return [id]
+    numbered = (f"{id}.{index}" for index in count())
+    return list(takewhile(lambda name: name in rendered, numbered)) or [id]
 
 
 def _ui_node(node: Mapping[str, Any], facts: NodeFacts) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from orchestrator.catalog.checks import Problem, reachable
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.exchange.bindings import Bindings
 from orchestrator.catalog.exchange.constants import ApiGraph
-from orchestrator.catalog.exchange.draft import draft_manifest, manifest_text
+from orchestrator.catalog.exchange.draft import draft_manifest
 from orchestrator.catalog.exchange.finder import find_parameters
 from orchestrator.catalog.exchange.from_ui import OWN_KEY, Converted, convert, drop_dangling
+from orchestrator.catalog.exchange.manifest_text import dumped
 from orchestrator.catalog.exchange.own import restore
 from orchestrator.catalog.exchange.parameter_nodes import PARAMETER_NODES, take_parameter_nodes
 from orchestrator.catalog.exchange.ui_graph import BadWorkflow, is_ui_format
@@ -87,7 +88,7 @@ def import_workflow(data: Any, *, id: str, facts: NodeFacts) -> Imported:
         for key, value in template[name]["inputs"].items()
         if as_link(value) is None and not (isinstance(value, str) and is_template(value))
     }
-    return _checked(manifest_text(manifest), template, fixed, notes, facts)
+    return _checked(dumped(manifest), template, fixed, notes, facts)
 
 
 def _converted(data: Any, facts: NodeFacts) -> Converted:

@@ -71,17 +71,16 @@ def _loader(found: Bindings, id: str) -> _Loader | str:
     file = inputs["lora_name"] if isinstance(inputs.get("lora_name"), str) else ""
     name = file.removesuffix(_ENDING)
     strengths = tuple(key for key, item in declared.items() if item.type == "FLOAT")
-    values = {inputs.get(key) for key in strengths if as_link(inputs.get(key)) is None}
+    values = [inputs.get(key) for key in strengths]
     if any(Place(id, key) in found.places for key in ("lora_name", *strengths)):
         return "its author has made parameters of what it takes"
     if len(chained) < len(types) or any(as_link(inputs.get(name)) is None for name in chained.values()):
         return f"{found.graph[id]['class_type']} hands on no model"
     if not file.endswith(_ENDING) or not is_lora_name(name):
         return f"a list takes plain names of {_ENDING} files only"
-    strength = next(iter(values)) if len(values) == 1 and len(strengths) > 0 else None
-    if not isinstance(strength, int | float) or any(as_link(inputs[key]) for key in strengths):
+    if not values or not isinstance(values[0], int | float) or values.count(values[0]) < len(values):
         return "a list has one strength for model and text encoder, written as a number"
-    return _Loader(id, name, float(strength), strengths, chained)
+    return _Loader(id, name, float(values[0]), strengths, chained)
 
 
 def _rows(found: Bindings, loaders: Mapping[str, _Loader], needed: Sequence[str]) -> Iterator[list[_Loader]]:

@@ -1,8 +1,52 @@
-"""Draws UI-format workflows in a test."""
+"""Draws workflows in a test, most of them in UI format."""
 
 from __future__ import annotations
 
+import tomllib
 from typing import Any
+
+from orchestrator.catalog.exchange import Imported, import_workflow
+from tests.unit.catalog.drafts import FACTS
+
+
+def imported(data: Any, id: str = "drawn") -> Imported:
+    return import_workflow(data, id=id, facts=FACTS)
+
+
+def parameters(result: Imported) -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads(result.manifest)["parameters"]
+    return found
+
+
+def api(**nodes: Any) -> dict[str, Any]:
+    """An API-format graph of nodes by id: class, title and inputs."""
+    return {
+        id: {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
+        for id, (class_type, title, inputs) in nodes.items()
+    }
+
+
+def drawn(**nodes: Any) -> dict[str, Any]:
+    """A whole text-to-image graph in API format, with `nodes` added or put in place of its own."""
+    sampler: dict[str, Any] = {
+        "model": ["model", 0],
+        "positive": ["text", 0],
+        "negative": ["text", 0],
+        "latent_image": ["latent", 0],
+    }
+    sampler |= {"seed": 1, "steps": 20, "cfg": 7.0, "denoise": 1.0}
+    sampler |= {"sampler_name": "euler", "scheduler": "simple"}
+    return api(
+        **{
+            "model": ("CheckpointLoaderSimple", "", {"ckpt_name": "base.safetensors"}),
+            "text": ("CLIPTextEncode", "", {"text": "a fox", "clip": ["model", 1]}),
+            "latent": ("EmptyLatentImage", "", {"width": 1024, "height": 768, "batch_size": 1}),
+            "sampler": ("KSampler", "", sampler),
+            "decode": ("VAEDecode", "", {"samples": ["sampler", 0], "vae": ["model", 2]}),
+            "save": ("SaveImage", "", {"images": ["decode", 0], "filename_prefix": "x"}),
+        }
+        | nodes
+    )
 
 
 def widget(name: str, type: str = "STRING", link: int | None = None) -> dict[str, Any]:

@@ -73,6 +73,12 @@ def test_a_guard_that_can_not_work_is_refused(meta: dict[str, Any]) -> None:
         parse(saving(guarded=guarded))
 
 
+def test_no_node_is_called_like_a_copy_of_another() -> None:
+    each = node("Each", {"each": "{{ loras }}"})
+    with pytest.raises(CatalogError, match="node ink: the copies"):
+        parse(saving(ink=each, **{"ink.0": node("Other")}), parameters={"loras": {"type": "loras"}})
+
+
 @pytest.mark.parametrize(
     ("value", "link"),
     [

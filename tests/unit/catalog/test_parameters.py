@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -101,6 +102,25 @@ def test_a_bad_value_is_refused(spec: dict[str, Any], value: object) -> None:
     message = refused(spec, value)
     assert "p" in message
     assert len(message) < 200
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [{"name": "ink"}],
+        [{"name": "../ink", "strength": 1.0}],
+        [{"name": "ink", "strength": 3.0}],
+        [{"name": "ink", "strength": 1.0, "file": "x"}],
+        [{"name": "ink", "strength": 1.0}] * 5,
+    ],
+)
+def test_default_loras_are_such_as_requests_may_have(items: list[Any]) -> None:
+    def declared(default: list[Any]) -> Parameter:
+        return PARAMETER.validate_json(json.dumps({"type": "loras", "default": default}))
+
+    assert declared([{"name": "ink", "strength": 1.0}])
+    with pytest.raises(ValidationError):
+        declared(items)
 
 
 def test_loras_get_their_default_strength() -> None:

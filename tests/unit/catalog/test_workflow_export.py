@@ -102,6 +102,41 @@ def test_an_added_node_is_kept() -> None:
     assert back.problems == ()
 
 
+def test_a_node_that_an_author_doubles_is_one_of_its_own() -> None:
+    """With its values as they are: it would be hard to tell which of the two a parameter means."""
+    data = exported(CATALOG["sdxl-1.0"], "api")
+    again = json.loads(json.dumps(data["sampler"]))
+    again["inputs"] |= {"latent_image": ["sampler", 0], "denoise": 0.4, "steps": 12}
+    data["later"] = again
+    data["decode"]["inputs"]["samples"] = ["later", 0]
+    back = import_workflow(data, id="sdxl-1.0", facts=FACTS)
+    graph = json.loads(back.graph)
+    assert graph["sampler"]["inputs"]["steps"] == "{{ steps }}"
+    assert graph["later"]["inputs"].items() >= {"steps": 12, "denoise": 0.4}.items()
+    assert graph["decode"]["inputs"]["samples"] == ["later", 0]
+    assert back.manifest == CATALOG["sdxl-1.0"].source.manifest
+    assert back.problems == ()
+
+
+@pytest.mark.parametrize("format", ["api", "ui"])
+def test_an_author_links_something_else_where_an_optional_node_would_be(format: str) -> None:
+    """The sampler's model comes from the repeated LoRA, of which the default request has none."""
+    model = CATALOG["sdxl-1.0"]
+    data = exported(model, format)
+    if format == "api":
+        data["sampler"]["inputs"]["model"] = ["spare", 0]
+        data["spare"] = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "x"}, "_meta": {}}
+    else:
+        sampler = next(node for node in data["nodes"] if node["type"] == "KSampler")
+        checkpoint = next(node for node in data["nodes"] if node["type"] == "CheckpointLoaderSimple")
+        data["nodes"].append(checkpoint | {"id": 900, "properties": {}, "widgets_values": ["x"]})
+        data["links"].append([901, 900, 0, sampler["id"], 0, "MODEL"])
+        sampler["inputs"][0]["link"] = 901
+    graph = json.loads(import_workflow(data, id=model.id, facts=FACTS).graph)
+    source, _ = graph["sampler"]["inputs"]["model"]
+    assert graph[source]["inputs"]["ckpt_name"] == "x"
+
+
 def test_a_pack_keeps_what_is_known_of_its_nodes(tmp_path: Path) -> None:
     model = CATALOG["cogvideox-2b"]
     back = import_workflow(exported(model, "ui"), id=model.id, facts=FACTS)

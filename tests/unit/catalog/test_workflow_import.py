@@ -13,25 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, CatalogError, Model, write_model
-from orchestrator.catalog.exchange import BadWorkflow, Imported, import_workflow
-from tests.unit.catalog.canvas import image, node, save, sdxl, socket, widget, workflow
-from tests.unit.catalog.drafts import FACTS, unhurried
-
-
-def imported(data: Any, id: str = "drawn") -> Imported:
-    return import_workflow(data, id=id, facts=FACTS)
-
-
-def parameters(result: Imported) -> dict[str, Any]:
-    found: dict[str, Any] = tomllib.loads(result.manifest)["parameters"]
-    return found
-
-
-def api(**nodes: Any) -> dict[str, Any]:
-    return {
-        id: {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
-        for id, (class_type, title, inputs) in nodes.items()
-    }
+from orchestrator.catalog.exchange import BadWorkflow
+from tests.unit.catalog.canvas import api, image, imported, node, parameters, save, sdxl, socket, workflow
+from tests.unit.catalog.drafts import unhurried
 
 
 def test_natural_parameters_are_found() -> None:
@@ -182,17 +166,6 @@ def test_embedded_guidance_is_meant_where_cfg_does_nothing() -> None:
     assert result.bound["20.guidance"] == "{{ cfg_scale }}"
     assert result.bound["6.text"] == "{{ prompt }}"
     assert result.fixed["3.cfg"] == 1
-
-
-def test_values_held_by_other_nodes_are_bound_there() -> None:
-    data = sdxl()
-    data["nodes"].append(node(30, "PrimitiveInt", gives=["INT"], widgets_values=[512, "fixed"]))
-    latent = data["nodes"][3]
-    latent["inputs"] = [widget("width", "INT", 30), widget("height", "INT", 31)]
-    data["links"] += [[30, 30, 0, 5, 0, "INT"], [31, 30, 0, 5, 1, "INT"]]
-    result = imported(data)
-    assert result.bound["30.value"] == "{{ width }}"
-    assert parameters(result)["width"]["default"] == 512
 
 
 def test_pictures_are_uploaded_in_order() -> None:

@@ -1,0 +1,57 @@
+"""Changes to the text of a manifest that leave all the rest of it as it was written."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from typing import Any
+
+import tomli_w
+
+
+def with_id(text: str, id: str) -> str:
+    """The manifest under another id, without its aliases."""
+    old = re.search(r'^id = "([^"]*)"$', text, re.MULTILINE)
+    if old is None or old[1] == id:
+        return text
+    text = text.replace(old[0], f'id = "{id}"', 1)
+    return re.sub(r"^aliases = \[.*?\]\n", "", text, count=1, flags=re.MULTILINE | re.DOTALL)
+
+
+def with_default(text: str, name: str, value: Any) -> str:
+    """The manifest with another default, where the parameter has one."""
+    section = rf"(^\[parameters\.{re.escape(name)}\]\n(?:[^\[\n].*\n)*?)default = .*$"
+    line = f"default = {_written(value)}"
+    return re.sub(section, lambda found: found[1] + line, text, count=1, flags=re.MULTILINE)
+
+
+def default_of(text: str, name: str) -> Any:
+    """The default of a parameter; None where it has none, or the text is no manifest."""
+    try:
+        return tomllib.loads(text)["parameters"][name].get("default")
+    except (tomllib.TOMLDecodeError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def dumped(manifest: dict[str, Any]) -> str:
+    """The text of a new manifest."""
+    lists = {name: spec["default"] for name, spec in manifest["parameters"].items() if _is_list(spec)}
+    # On one line, as people write them; a writer of TOML makes a table of each element.
+    plain = {name: manifest["parameters"][name] | {"default": ""} for name in lists}
+    data = manifest | {"parameters": manifest["parameters"] | plain}
+    text = tomli_w.dumps(data, multiline_strings=False)
+    for name, value in lists.items():
+        text = with_default(text, name, value)
+    return text
+
+
+def _is_list(spec: dict[str, Any]) -> bool:
+    return isinstance(spec.get("default"), list)
+
+
+def _written(value: Any) -> str:
+    if not isinstance(value, list):
+        return tomli_w.dumps({"default": value}).rstrip("\n").removeprefix("default = ")
+    items = (", ".join(f"{key} = {json.dumps(part)}" for key, part in item.items()) for item in value)
+    return "[" + ", ".join(f"{{ {item} }}" for item in items) + "]"

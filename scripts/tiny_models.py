@@ -5,6 +5,22 @@
 DIR is a ComfyUI's `models` folder (DIR/upscale_models, DIR/checkpoints, ...). The files have the shapes of
 the real networks' and are loaded and run by the real nodes; what comes out is no art. `4x-ultrasharp` gives
 its input, enlarged; the others noise that depends on prompt, seed and all else that should matter.
+
+ComfyUI reads the sizes of some networks off their files; those of others stand in its code (0.33.0), and no
+file can make them small:
+
+- SDXL: only 320 channels with transformers of depth 0, 0, 2, 2, 10 and 10 are taken for it, 2.6 billion
+  parameters; its second text encoder is always 32 layers of 1280.
+- FLUX.1: T5-XXL, 24 layers of 4096, is built whatever the file holds. FLUX.2, Z-Image and
+  Qwen-Image: so are Qwen3 4B and 8B, Mistral 24B and Qwen2.5-VL 7B.
+- HunyuanVideo: its denoiser would be small, but Llama 3 (32 layers of 4096, 8 billion parameters) is always
+  built beside CLIP, and reads a hundred tokens of instructions before each prompt. HunyuanVideo 1.5: the same
+  with Qwen2.5-VL 7B.
+- LTX 2 and 2.3: denoiser and VAEs take all sizes from their files' metadata, but Gemma 3 is always 48 layers
+  of 3840, and pads each prompt to 1024 tokens.
+- Wan 2.1 from a picture: sees the picture through CLIP ViT-H, 32 layers of 1280. Wan 2.2 does not.
+- HiDream: its denoiser is always 48 blocks, 2560 wide. Hunyuan 3D: sees its picture through DINOv2, at least
+  24 layers of 1024.
 """
 
 from __future__ import annotations
@@ -16,8 +32,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scripts.tiny import wan
 from scripts.tiny.formats import Array, write_safetensors, write_torch
-from scripts.tiny.networks import WAN_CONFIG, clip_l, esrgan, stable_diffusion, video_decoder, wan
+from scripts.tiny.networks import clip_l, esrgan, stable_diffusion, stable_diffusion_3
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
 
@@ -36,9 +53,14 @@ class Tiny:
 TINIES = (
     Tiny("4x-ultrasharp", "upscaler", esrgan),
     Tiny("sd-1.5", "checkpoint", stable_diffusion),
-    Tiny("wan2.1-t2v-fast", "unet", wan, WAN_CONFIG),
+    Tiny("sd-3.5-large", "checkpoint", stable_diffusion_3),
+    Tiny("wan2.1-t2v-fast", "unet", wan.text_to_video, wan.CONFIG),
     Tiny("wan2.1-t2v-fast", "clip", clip_l),
-    Tiny("wan2.1-t2v-fast", "vae", video_decoder),
+    Tiny("wan2.1-t2v-fast", "vae", wan.vae),
+    Tiny("wan2.2-i2v-14b", "high", wan.first_expert, wan.CONFIG),
+    Tiny("wan2.2-i2v-14b", "low", wan.second_expert, wan.CONFIG),
+    Tiny("wan2.2-i2v-14b", "clip", clip_l),
+    Tiny("wan2.2-i2v-14b", "vae", wan.vae),
 )
 
 

@@ -1,6 +1,6 @@
 """The whole service on a real ComfyUI on the CPU, through the official OpenAI SDK.
 
-The models are those of tests/workflows, which need no weights, and three of ours with tiny weights.
+The models are those of tests/workflows, which need no weights, and those of ours that have tiny weights.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from PIL import Image, ImageChops
 
 from comfy_instances.session import Session
 from orchestrator.catalog import Catalog
+from scripts.tiny_models import TINIES
 from tests.comfyui.real_server import RealServer, installation
 from tests.datasets import data_url, is_trained, zipped
 from tests.films import Film, film
@@ -35,7 +36,7 @@ pytestmark = [
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
     pytest.mark.timeout(300),
 ]
-SHIPPED = ("4x-ultrasharp", "sd-1.5", "sd-1.5-lora-trainer", "wan2.1-t2v-fast")
+SHIPPED = sorted({tiny.model for tiny in TINIES} | {"sd-1.5-lora-trainer"})
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +122,10 @@ async def test_an_upscale_is_the_picture_four_times_as_large(client: openai.Asyn
     assert all(largest <= 1 for _, largest in difference.getextrema())  # type: ignore[misc]
 
 
-async def test_a_sampled_image_depends_on_seed_and_prompt(client: openai.AsyncOpenAI) -> None:
+@pytest.mark.parametrize("model", ["sd-1.5", "sd-3.5-large"])
+async def test_a_sampled_image_depends_on_seed_and_prompt(client: openai.AsyncOpenAI, model: str) -> None:
     async def image(**more: Any) -> bytes:
-        (made,) = await generate(client, "sd-1.5", **{"seed": 1, "steps": 2} | more)
+        (made,) = await generate(client, model, **{"seed": 1, "steps": 2} | more)
         return made
 
     first = await image()
@@ -187,6 +189,25 @@ async def picture_with(comfyui: RealServer, lora: bytes, strength: float) -> byt
         assert made.outputs[0].file is not None
         with Image.open(io.BytesIO(await session.fetch(made.outputs[0].file))) as shown:
             return shown.tobytes()
+
+
+async def test_a_sampled_video_depends_on_its_first_frame(client: openai.AsyncOpenAI) -> None:
+    """Through both experts, and the encoder of the VAE."""
+
+    async def video(color: str) -> bytes:
+        (made,) = await generate(
+            client, "wan2.2-i2v-14b", image=png(color), num_frames=5, fps=16, steps=2, seed=1
+        )
+        assert film(made) == Film(256, 256, 5, 16.0, "h264")
+        return made
+
+    assert await video("teal") != await video("salmon")
+
+
+def png(color: str) -> str:
+    buffer = io.BytesIO()
+    Image.new("RGB", (256, 256), color).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 async def test_a_cancelled_job_stops_between_two_steps(comfyui: RealServer, service: Service) -> None:

@@ -29,7 +29,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    done = run(folder, "--only", "4x-ultrasharp", "wan2.1-t2v-fast")
+    done = run(folder, "--only", "4x-ultrasharp", "sd-3.5-large", "wan2.2-i2v-14b")
     assert done.returncode == 0, done.stderr
     assert {line.split(maxsplit=1)[1] for line in done.stdout.splitlines()} == {
         str(file) for file in folder.rglob("*.*")
@@ -114,7 +114,9 @@ def test_safetensors_are_complete_and_hold_numbers(models: Path) -> None:
 
 
 def test_the_video_denoiser_says_how_wide_its_text_is(models: Path) -> None:
-    header, tensors = read_safetensors(models / "diffusion_models" / "wan2.1_t2v_1.3B_fp16.safetensors")
+    header, tensors = read_safetensors(
+        models / "diffusion_models" / "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors"
+    )
     width = json.loads(header["__metadata__"]["config"])["transformer"]["text_dim"]
     assert tensors["text_embedding.0.weight"].shape[1] == width
     _, encoder = read_safetensors(models / "text_encoders" / "umt5_xxl_fp16.safetensors")

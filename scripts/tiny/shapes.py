@@ -1,0 +1,39 @@
+"""Networks as lists of tensors, and the numbers of one that was never trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from scripts.tiny.formats import Array
+
+#: Names and shapes.
+Shapes = Iterator[tuple[str, tuple[int, ...]]]
+
+
+def layer(name: str, *shape: int) -> Shapes:
+    """Weight and bias."""
+    yield f"{name}.weight", shape
+    yield f"{name}.bias", shape[:1]
+
+
+def initial(shapes: Shapes, seed: int) -> dict[str, Array]:
+    """As before any training: norms that scale by one, no biases, weights that keep their input's spread."""
+    random = np.random.default_rng(seed)
+    tensors: dict[str, Array] = {}
+    for name, shape in shapes:
+        if name.endswith(".gamma"):
+            tensors[name] = np.ones(shape, np.float16)
+        elif len(shape) > 1:
+            tensors[name] = random_array(random, shape)
+        else:
+            tensors[name] = np.full(shape, name.endswith(".weight"), np.float16)
+    return tensors
+
+
+def random_array(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    weights: Array = random.standard_normal(shape, np.float32)
+    weights /= math.sqrt(math.prod(shape[1:]))
+    return weights.astype(np.float16)

@@ -99,6 +99,7 @@ def verify(
     weights = verifying.on_disk(chosen, settings.models_dir)
     needed = planning.plan(chosen, _profile(profile).weights, settings.models_dir)
     bad = {file.path: [str(file.state)] for file in needed.files if models and file.state in _NOT_THERE}
+    unproven = []
     with _bars() as progress:
         size = sum((settings.models_dir / weight.path).stat().st_size for weight in weights)
         bar = progress.add_task("reading", total=None if quick else size)
@@ -109,8 +110,12 @@ def verify(
             progress.update(bar, description=escape(Path(verdict.weight.path).name))
             if verdict.problems:
                 bad[verdict.weight.path] = list(verdict.problems)
+            elif verdict.unproven:
+                unproven.append(verdict.weight.path)
     if json:
-        print_json({"checked": [weight.path for weight in weights], "problems": bad})
+        print_json({"checked": [weight.path for weight in weights], "problems": bad, "unproven": unproven})
+    for path in unproven:
+        err.print(escape(f"{path}: no SHA-256 of it is known; only its size and header were looked at"))
     for path, problems in bad.items():
         fail(f"{path}: {'; '.join(problems)}")
     if bad:
@@ -227,6 +232,9 @@ def _summary(plan: Plan, profile: Profile) -> Iterator[str]:
     gates = {file.weight.url.partition("/resolve/")[0] for file in plan.lacking if file.weight.gated}
     for gate in sorted(gates):
         yield f"accept the licence at {gate} and set HF_TOKEN"
+    for file in plan.files:
+        if not file.weight.sha256:
+            yield f"{file.path} has no known SHA-256: what its first download has counts from then on"
     for file in plan.lacking:
         if not file.weight.url:
             yield f"{file.path} has no known address: put it there yourself"

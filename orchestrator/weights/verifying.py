@@ -17,6 +17,8 @@ class Verdict:
 
     weight: Weight
     problems: tuple[str, ...]
+    #: Whether neither the manifest nor the file's first download says what its bytes should be.
+    unproven: bool = False
 
 
 def on_disk(models: Iterable[Model], models_dir: Path) -> list[Weight]:
@@ -36,17 +38,16 @@ def verify(weights: Iterable[Weight], models_dir: Path, *, whole: bool, hear: He
     """
     pins = Pins(models_dir)
     for weight in weights:
-        yield Verdict(
-            weight=weight, problems=tuple(_problems(weight, models_dir, pins, hear if whole else None))
-        )
+        wanted = weight.sha256 or pins.get(weight.path)
+        problems = _problems(weight, models_dir, wanted, hear if whole else None)
+        yield Verdict(weight=weight, problems=tuple(problems), unproven=wanted is None)
 
 
-def _problems(weight: Weight, models_dir: Path, pins: Pins, hear: Hear | None) -> Iterator[str]:
+def _problems(weight: Weight, models_dir: Path, wanted: str | None, hear: Hear | None) -> Iterator[str]:
     file = models_dir / weight.path
     try:
         found = look(weight, file)
         yield from found
-        wanted = weight.sha256 or pins.get(weight.path)
         if found or hear is None or wanted is None:
             return
         sha = digest(file, hear)

@@ -57,7 +57,7 @@ async def test_from_plan_to_proof(tmp_path: Path) -> None:
     file = tmp_path / "weights" / FILE
     assert file.read_bytes() == DATA
     code, out, _ = await run("weights", "verify", "draft", "--json", **settings)
-    assert (code, json.loads(out)) == (0, {"checked": [FILE], "problems": {}})
+    assert (code, json.loads(out)) == (0, {"checked": [FILE], "problems": {}, "unproven": []})
     file.write_bytes(DATA[:-2] + b"xx")
     code, _, err = await run("weights", "verify", **settings)
     assert code == 1
@@ -122,6 +122,25 @@ async def test_nothing_is_fetched_that_would_not_fit(tmp_path: Path) -> None:
     async with hosting(DATA) as host:
         code, _, err = await run("weights", "pull", "draft", HF_ENDPOINT=host.server.url, **settings)
         assert (code, "GB are to be fetched" in err, host.server.requests) == (1, True, [])
+
+
+async def test_a_file_of_unknown_hash_is_called_so_until_its_first_download(tmp_path: Path) -> None:
+    settings = world(tmp_path, sha256="")
+    code, out, _ = await run("weights", "plan", **settings)
+    assert (code, f"{FILE} has no known SHA-256" in out) == (0, True)
+    by_hand = tmp_path / "weights" / FILE
+    by_hand.parent.mkdir(parents=True)
+    by_hand.write_bytes(DATA)
+    code, out, err = await run("weights", "verify", "--json", **settings)
+    assert (code, json.loads(out)["unproven"]) == (0, [FILE])
+    assert "no SHA-256 of it is known" in err
+    by_hand.unlink()
+    async with hosting(DATA) as host:
+        assert (await run("weights", "pull", "draft", HF_ENDPOINT=host.server.url, **settings))[0] == 0
+    code, out, _ = await run("weights", "verify", "--json", **settings)
+    assert (code, json.loads(out)["unproven"]) == (0, [])
+    by_hand.write_bytes(DATA[:-2] + b"xx")
+    assert (await run("weights", "verify", **settings))[0] == 1
 
 
 def test_quantizing_says_what_it_lacks(tmp_path: Path) -> None:

@@ -217,12 +217,18 @@ def _guidance(found: Bindings, samplers: list[str]) -> None:
 
 
 def _images(found: Bindings, needed: list[str]) -> None:
-    """Pictures that callers upload, in the order in which they are loaded."""
+    """Pictures that callers upload, in the order in which they are loaded. No request carries other files."""
     for id in needed:
-        uploads = [name for name, item in found.inputs(id).items() if item.options.get("image_upload")]
-        for place in (found.literal(id, name) for name in uploads):
+        uploads = {name: item for name, item in found.inputs(id).items() if item.takes_upload}
+        for name, item in uploads.items():
+            place = found.literal(id, name)
             count = sum(word.startswith("image") for word in found.parameters)
+            if place is None or place in found.places:
+                continue
             if output_types(found.entry(id)) == ["MASK"]:
                 found.bind("mask", place)
-            elif count < _MAX_IMAGES:
+            elif item.options.get("image_upload") and count < _MAX_IMAGES:
                 found.bind("image" if count == 0 else f"image{count + 1}", place)
+            else:
+                file = found.value(place)
+                found.notes.append(f"how requests could give another file than {file} of node {id}")

@@ -30,7 +30,7 @@ from orchestrator.catalog.model_checks import check_model
 from orchestrator.catalog.template import is_template
 
 # Savers that write a file with a prefix are outputs; these only show, and are made to save.
-_PREVIEWS = {"PreviewImage": "SaveImage"}
+_PREVIEWS = {"PreviewImage": "SaveImage", "PreviewAudio": "SaveAudio", "MaskPreview": "SaveImage"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +113,16 @@ def _with_outputs(graph: ApiGraph, facts: NodeFacts) -> tuple[ApiGraph, list[str
     """The graph, and the nodes whose files are its results."""
     outputs = [id for id, node in graph.items() if _saves(node, facts)]
     if not outputs:
-        for id, node in graph.items():
-            if node["class_type"] in _PREVIEWS:
-                node["class_type"] = _PREVIEWS[node["class_type"]]
-                node["inputs"]["filename_prefix"] = ""
-                outputs.append(id)
+        for id, node in list(graph.items()):
+            if node["class_type"] not in _PREVIEWS:
+                continue
+            if "mask" in node["inputs"]:
+                shown = {"mask": node["inputs"].pop("mask")}
+                graph[f"{id}:image"] = {"class_type": "MaskToImage", "inputs": shown, "_meta": {}}
+                node["inputs"]["images"] = [f"{id}:image", 0]
+            node["class_type"] = _PREVIEWS[node["class_type"]]
+            node["inputs"]["filename_prefix"] = ""
+            outputs.append(id)
     if not outputs:
         raise BadWorkflow("no node of the graph saves a result")
     return graph, outputs

@@ -188,6 +188,36 @@ def test_pictures_are_uploaded_in_order() -> None:
     assert tomllib.loads(result.manifest)["kind"] == "image"
 
 
+def test_files_that_no_request_can_carry_are_told() -> None:
+    pictures = {f"p{n}": ("LoadImage", "", {"image": f"{n}.png"}) for n in range(5)}
+    savers = {f"s{n}": ("SaveImage", "", {"images": [f"p{n}", 0], "filename_prefix": "x"}) for n in range(5)}
+    video = {
+        "film": ("LoadVideo", "", {"file": "a.mp4"}),
+        "parts": ("GetVideoComponents", "", {"video": ["film", 0]}),
+        "frames": ("SaveImage", "", {"images": ["parts", 0], "filename_prefix": "x"}),
+    }
+    result = imported(api(**pictures, **savers, **video))
+    assert list(parameters(result)) == ["image", "image2", "image3", "image4"]
+    told = [line for line in result.unknown if "another file" in line]
+    assert told == [
+        "how requests could give another file than 4.png of node p4",
+        "how requests could give another file than a.mp4 of node film",
+    ]
+
+
+def test_a_mask_that_is_only_shown_is_saved_as_a_picture() -> None:
+    result = imported(
+        api(
+            load=("LoadImage", "", {"image": "a.png"}),
+            show=("MaskPreview", "", {"mask": ["load", 1]}),
+        )
+    )
+    assert result.problems == ()
+    graph = json.loads(result.graph)
+    assert graph["show"]["class_type"] == "SaveImage"
+    assert graph["show:image"]["inputs"] == {"mask": ["load", 1]}
+
+
 def test_an_upscaler_is_told_by_what_it_does() -> None:
     result = imported(
         api(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from comfy_instances.errors import InstanceError
 from comfy_instances.fleet import FleetError, InstanceInfo, InstanceState
 from comfy_instances.health import Report, ask
+from comfy_instances.inventory import LOOK_SECONDS, Inventory
 from comfy_instances.node_facts import RECORDED_VERSION
 from comfy_instances.policy import MISSES
 from comfy_instances.roster import Roster
@@ -20,7 +21,14 @@ log = logging.getLogger(__name__)
 class AdoptedFleet(Roster):
     """Sessions with running ComfyUI servers at `urls`; each may vanish and come back at any time."""
 
-    def __init__(self, urls: Sequence[str], *, probe_seconds: float = 5.0, look_seconds: float = 0.5) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        probe_seconds: float = 5.0,
+        look_seconds: float = 0.5,
+        files_seconds: float = LOOK_SECONDS,
+    ) -> None:
         """Raises FleetError for what is no address of a server, and for one that is named twice."""
         cleaned = [url.rstrip("/") for url in urls]
         if len(set(cleaned)) != len(cleaned):
@@ -38,6 +46,7 @@ class AdoptedFleet(Roster):
         )
         self._probe_seconds = probe_seconds
         self._look_seconds = look_seconds
+        self._files_seconds = files_seconds
         try:
             self._sessions = {info.id: Session(info.url) for info in self.instances()}
         except ValueError as error:
@@ -55,19 +64,20 @@ class AdoptedFleet(Roster):
         await session.start()
         try:
             while True:
-                await self._meet(instance_id, session)
-                await self._stay(instance_id, session)
+                inventory = Inventory(session, self._files_seconds)
+                await self._meet(instance_id, session, inventory)
+                await self._stay(instance_id, session, inventory)
         finally:
             self.hold(instance_id, None)
             self.report(instance_id, InstanceState.DOWN, detail="not watched", vram_free=None)
             await session.close()
 
-    async def _meet(self, instance_id: str, session: Session) -> None:
+    async def _meet(self, instance_id: str, session: Session, inventory: Inventory) -> None:
         """Wait until it is there, learn what it can do and make it ready."""
         while True:
             try:
                 report = await self._ask_when_connected(session)
-                facts = await session.object_info()
+                facts = await inventory.first()
             except (InstanceError, TimeoutError):
                 self.report(instance_id, InstanceState.DOWN, detail="not reachable")
                 await asyncio.sleep(self._look_seconds)
@@ -80,8 +90,8 @@ class AdoptedFleet(Roster):
         await session.wait_connected(self._probe_seconds)
         return await ask(session, self._probe_seconds)
 
-    async def _stay(self, instance_id: str, session: Session) -> None:
-        """Ask now and then how it is, until its socket is lost or it falls silent."""
+    async def _stay(self, instance_id: str, session: Session, inventory: Inventory) -> None:
+        """Ask now and then how it is and what files it has, until its socket is lost or it falls silent."""
         loop = asyncio.get_running_loop()
         missed, due = 0, loop.time() + self._probe_seconds
         while session.connected and missed < MISSES:
@@ -89,7 +99,9 @@ class AdoptedFleet(Roster):
             if loop.time() < due:
                 continue
             try:
-                self._take_over(instance_id, await ask(session, self._probe_seconds))
+                report = await ask(session, self._probe_seconds)
+                self.hold(instance_id, session, await inventory.news())
+                self._take_over(instance_id, report)
                 missed = 0
             except (InstanceError, TimeoutError):
                 missed += 1

@@ -23,6 +23,8 @@ from comfy_instances.stats import SystemStats, parse_stats
 
 T = TypeVar("T")
 _CHUNK = 2**20
+# Folders that are in the list of model folders, and hold programs and settings.
+_NO_MODELS = ("custom_nodes", "configs")
 #: Previews, however the server was started: one small product per step, and no weights.
 EXTRA_DATA = {"preview_method": "latent2rgb"}
 
@@ -90,6 +92,19 @@ class Client:
 
     async def object_info(self) -> dict[str, Any]:
         return await self._get("object_info", dict)
+
+    async def model_files(self) -> dict[str, list[str]]:
+        """The names of its model files by folder, from the server's cached lists; none of a server that has
+        no such lists."""
+        folders = [name for name in await self._names("models") if name not in _NO_MODELS]
+        return {name: await self._names(f"models/{name}") for name in folders}
+
+    async def _names(self, path: str) -> list[str]:
+        async with self._ask("GET", path) as response:
+            if response.status == 404:
+                return []
+            _expect_ok(response)
+            return [str(name) for name in await response.json()]
 
     async def upload(self, name: str, data: bytes, content_type: str, subfolder: str = "") -> str:
         """Store an input file. Returns the name by which graphs refer to it, which may differ from `name`

@@ -92,10 +92,12 @@ class Fleet(Protocol):
         Raises InstanceGone while there is none."""
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` after each change of an instance; returns the way to end that."""
+        """Call `listener` after each change of an instance, its node facts included; returns the way to end
+        that."""
 
     def node_facts(self, instance_id: str) -> Mapping[str, Any] | None:
-        """Its `/object_info`, read each time it becomes ready; None before the first time."""
+        """Its `/object_info`, read each time it becomes ready and soon after its model files have changed;
+        None before the first time. The same object until it is read again."""
 
     def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
         """The last lines that it printed; empty where we do not hold its output."""

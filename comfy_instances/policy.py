@@ -21,6 +21,8 @@ class Rules:
     startup_seconds: float = 120.0
     #: Between two questions after its health.
     probe_seconds: float = 5.0
+    #: Between two looks at the model files that it lists.
+    files_seconds: float = 30.0
     #: Silence after which a running instance is stopped.
     hung_seconds: float = 60.0
     #: Work waits and nothing runs: its worker thread is dead while HTTP lives on.

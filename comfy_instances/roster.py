@@ -25,6 +25,8 @@ class Member:
     seen: InstanceState
     session: Session | None = None
     facts: Mapping[str, Any] | None = None
+    #: The listeners have not heard of these facts.
+    news: bool = False
     #: An operator wants no new prompts on it; outlives restarts.
     draining: bool = False
 
@@ -76,7 +78,8 @@ class Roster:
         """Hand out `session` from now on (None: there is none)."""
         member = self._member(instance_id)
         member.session = session
-        member.facts = facts if facts is not None else member.facts
+        if facts is not None:
+            member.facts, member.news = facts, True
 
     def report(self, instance_id: str, state: InstanceState, **changes: Any) -> None:
         """Take over what a watcher saw: `state` and further fields of InstanceInfo."""
@@ -85,8 +88,9 @@ class Roster:
         shown = InstanceState.DRAINING if state is InstanceState.READY and member.draining else state
         since = member.info.since if shown is member.info.state else datetime.now(UTC)
         info = replace(member.info, state=shown, since=since, **changes)
-        if info == member.info:
+        if info == member.info and not member.news:
             return
+        member.news = False
         if shown is not member.info.state:
             log.info("%s is %s%s", instance_id, shown, f": {info.detail}" if info.detail else "")
         member.info = info

@@ -185,6 +185,10 @@ class Session:
         """What the instance says of its node classes, by class name."""
         return await self._client.object_info()
 
+    async def model_files(self) -> dict[str, list[str]]:
+        """The names of the model files that the instance lists, by folder."""
+        return await self._client.model_files()
+
     async def queue(self) -> Queue:
         """What runs and what waits, of all its clients."""
         return await self._client.queue()

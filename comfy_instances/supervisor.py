@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from comfy_instances.errors import InstanceError
 from comfy_instances.fleet import InstanceState
 from comfy_instances.health import Report, ask
+from comfy_instances.inventory import Inventory
 from comfy_instances.launches import Launch
 from comfy_instances.logfile import LogFile
 from comfy_instances.policy import (
@@ -50,7 +51,7 @@ class Supervisor:
         self._roster = roster
         self._history = History()
         self._child: Child | None = None
-        self._session: Session | None = None
+        self._inventory: Inventory | None = None
         self._port = 0
         self._next_question = 0.0
         self._wish = asyncio.Event()
@@ -114,9 +115,9 @@ class Supervisor:
         self._roster.hold(self.launch.id, None)
         self._report(InstanceState.DOWN, detail=reason, started_at=None, vram_free=None, memory=None)
         # Forgotten only when done: a cancelled end is ended once more.
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._inventory is not None:
+            await self._inventory.session.close()
+            self._inventory = None
         if self._child is not None:
             await self._child.stop(self._rules.stop_seconds)
             self._child = None
@@ -147,10 +148,10 @@ class Supervisor:
     async def _look_at(self, child: Child) -> None:
         if child.exited.done():
             await self._end(self._last_words(child.exited.result()), planned=False)
-        elif self._session is None:
+        elif self._inventory is None:
             await self._connect()
         elif self._now() >= self._next_question:
-            await self._question(self._session, child)
+            await self._question(self._inventory, child)
 
     async def _connect(self) -> None:
         """Make the session once the port is open: before that there is nobody to talk to."""
@@ -161,18 +162,19 @@ class Supervisor:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-        self._session = Session(f"http://{HOST}:{self._port}")
-        await self._session.start()
+        session = Session(f"http://{HOST}:{self._port}")
+        self._inventory = Inventory(session, self._rules.files_seconds)
+        await session.start()
 
-    async def _question(self, session: Session, child: Child) -> None:
-        """Ask how it is. Its first answer makes it ready, if it is ours."""
+    async def _question(self, inventory: Inventory, child: Child) -> None:
+        """Ask how it is, and whether it has other files. Its first answer makes it ready, if it is ours."""
         first = self._history.ready_at is None
         patience = self._rules.probe_seconds
-        if first and not session.connected:
+        if first and not inventory.session.connected:
             return
         try:
-            report = await ask(session, patience)
-            facts = await session.object_info() if first else None
+            report = await ask(inventory.session, patience)
+            facts = await (inventory.first() if first else inventory.news())
         except (InstanceError, TimeoutError):
             self._next_question = self._now() + (self.starting_look if first else patience)
             self._history = self._history if first else self._history.silent(self._now())
@@ -182,7 +184,7 @@ class Supervisor:
             return
         self._next_question = self._now() + patience
         self._history = self._history.answered(self._now(), report.health(child.memory()))
-        self._roster.hold(self.launch.id, session, facts)
+        self._roster.hold(self.launch.id, inventory.session, facts)
         self._take_over(report)
 
     def _take_over(self, report: Report) -> None:
@@ -202,15 +204,19 @@ class Supervisor:
         elif self._child is not None and self._history.ready_at is not None:
             self._report(self._present_state(), detail=self._present_detail())
 
+    @property
+    def _connected(self) -> bool:
+        return self._inventory is not None and self._inventory.session.connected
+
     def _present_state(self) -> InstanceState:
-        if self._history.missed >= MISSES or self._session is None or not self._session.connected:
+        if self._history.missed >= MISSES or not self._connected:
             return InstanceState.DOWN
         return InstanceState.DRAINING if worn(self._history, self._rules) else InstanceState.READY
 
     def _present_detail(self) -> str | None:
         if self._history.missed >= MISSES:
             return "does not answer"
-        if self._session is None or not self._session.connected:
+        if not self._connected:
             return "its socket is lost"
         return "will be recycled once idle" if worn(self._history, self._rules) else None
 

@@ -21,7 +21,9 @@ from tests.comfyui.real_server import installation
 
 pytestmark = pytest.mark.comfyui
 
-RULES = Rules(startup_seconds=90, probe_seconds=1, hung_seconds=4, stop_seconds=3, backoff_seconds=0.1)
+RULES = Rules(
+    startup_seconds=90, probe_seconds=1, files_seconds=1, hung_seconds=4, stop_seconds=3, backoff_seconds=0.1
+)
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
@@ -54,6 +56,17 @@ async def fleet(tmp_path: Path) -> AsyncIterator[LocalFleet]:
         await fleet.stop()
 
 
+async def offered(fleet: LocalFleet, file: str) -> None:
+    """Until a loader of the instance has the file in its list."""
+    changed = asyncio.Event()
+    unsubscribe = fleet.subscribe(lambda _: changed.set())
+    async with asyncio.timeout(20):
+        while file not in str((fleet.node_facts("cpu-0") or {}).get("UpscaleModelLoader")):
+            changed.clear()
+            await changed.wait()
+    unsubscribe()
+
+
 def process_of(info: InstanceInfo) -> psutil.Process:
     port = info.url.rsplit(":", 1)[1]
     return next(child for child in psutil.Process().children() if port in child.cmdline())
@@ -76,6 +89,10 @@ async def test_life_of_a_supervised_instance(fleet: LocalFleet, tmp_path: Path) 
     assert {"SaveImage", "SaveImageWebsocket", "KSampler"} <= facts.keys()
     assert not any(row.get("api_node") for row in facts.values())
     assert fleet.log_tail("cpu-0")
+
+    (tmp_path / "models" / "upscale_models").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "models" / "upscale_models" / "late.pth").touch()
+    await offered(fleet, "late.pth")
 
     folder = tmp_path / "instances" / "cpu-0" / "output"
     files = await run(fleet)

@@ -33,7 +33,14 @@ GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
 }
-RULES = Rules(startup_seconds=20, probe_seconds=0.2, hung_seconds=5, stop_seconds=1, backoff_seconds=0.05)
+RULES = Rules(
+    startup_seconds=20,
+    probe_seconds=0.2,
+    files_seconds=0.2,
+    hung_seconds=5,
+    stop_seconds=1,
+    backoff_seconds=0.05,
+)
 
 
 class World(Protocol):
@@ -86,7 +93,7 @@ class Adopted:
         for number in range(2):
             await self.launch(number)
         urls = [f"http://127.0.0.1:{port}/" for port in self.ports]
-        self.fleet = AdoptedFleet(urls, probe_seconds=0.2, look_seconds=0.05)
+        self.fleet = AdoptedFleet(urls, probe_seconds=0.2, look_seconds=0.05, files_seconds=0.2)
         self.output_folder = self.directory / "0" / "output"
 
     async def launch(self, number: int) -> None:
@@ -165,6 +172,24 @@ async def test_hands_out_sessions_and_node_facts(world: World) -> None:
             facts = world.fleet.node_facts(info.id)
             assert facts is not None
             assert "SaveImage" in facts
+
+
+async def test_reads_node_facts_again_when_the_model_files_change(world: World) -> None:
+    """And tells so, also where nothing else is new."""
+    async with started(world.fleet) as told:
+        first, second = world.fleet.instances()
+        before, others = world.fleet.node_facts(first.id), world.fleet.node_facts(second.id)
+        folder = world.output_folder.parent / "models" / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "late.safetensors").touch()
+        await until(lambda: world.fleet.node_facts(first.id) is not before)
+        told.clear()
+        after = world.fleet.node_facts(first.id)
+        (folder / "late.safetensors").rename(folder / "later.safetensors")
+        await until(lambda: world.fleet.node_facts(first.id) is not after)
+        await until(lambda: any(info.id == first.id for info in told))
+        assert world.fleet.node_facts(first.id) == before
+        assert world.fleet.node_facts(second.id) is others
 
 
 async def test_before_it_is_ready_and_after_its_end_there_is_no_session(world: World) -> None:

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from orchestrator.catalog.declaration import Declaration, Frozen, refusal
 from orchestrator.catalog.file_parameters import Dataset, Image, Images
+from orchestrator.errors import InvalidRequest
 
 __all__ = [
     "MAX_SEED",

@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator.weights.checking import look
 from orchestrator.weights.header import read_header
+from scripts.tiny import wan
 from scripts.tiny.formats import write_safetensors
-from scripts.tiny.networks import WAN_CONFIG, wan
 from tests.comfyui.real_server import installation
 from tests.running import ROOT
 from tests.unit.weights.weight_files import weight
@@ -27,7 +27,7 @@ def test_a_network_in_fp8_answers_like_the_one_it_was_made_from(tmp_path: Path) 
     if install is None:
         pytest.skip("no ComfyUI is installed")
     source, target = tmp_path / "wide.safetensors", tmp_path / "narrow.safetensors"
-    write_safetensors(source, wan(), WAN_CONFIG)
+    write_safetensors(source, wan.text_to_video(), wan.CONFIG)
     done = subprocess.run(
         [install / "venv" / "bin" / "python", SCRIPT, source, target],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(install / "source")])},
@@ -46,7 +46,7 @@ def test_a_network_in_fp8_answers_like_the_one_it_was_made_from(tmp_path: Path) 
     assert told["sizes"] == [source.stat().st_size, target.stat().st_size]
     assert told["sizes"][1] < told["sizes"][0]
     header = read_header(target)
-    assert header.metadata == WAN_CONFIG
+    assert header.metadata == wan.CONFIG
     row = weight(target.read_bytes(), dtype="fp8")
     assert [problem for problem in look(row, target) if "numbers are" not in problem] == []
     assert not target.with_name("narrow.safetensors.part").exists()

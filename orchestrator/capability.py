@@ -100,23 +100,26 @@ class Offers:
         self._known: dict[str, tuple[Kit, dict[Model, bool]]] = {}
 
     def of(self, instance_id: str, in_use: Iterable[Model]) -> frozenset[str] | None:
-        """Ids; None for all, where nothing is known of the instance.
+        """Ids of models, and digests of their versions; None for all, where nothing is known of the instance.
 
-        Models that were withdrawn are served to those who asked before: they are among those `in_use`.
+        Versions that were changed or withdrawn are served to those who asked before: they are `in_use`.
         """
         kit, catalog = self._kits.of(instance_id), self._live.catalog
         if kit.facts is None:
             return None
-        withdrawn = {model.id: model for model in in_use if model.id not in catalog}
+        current = {model.digest: model for model in catalog}
+        versions = {model.digest: model for model in in_use} | current
         known, verdicts = self._known.get(instance_id, (kit, {}))
         before = verdicts if known is kit else {}
-        models = (*catalog, *withdrawn.values())
-        after = {model: before[model] if model in before else not kit.lacks(model) for model in models}
+        after = {
+            model: before[model] if model in before else not kit.lacks(model) for model in versions.values()
+        }
         self._known[instance_id] = (kit, after)
-        served = frozenset(model.id for model, can in after.items() if can)
+        served = {digest for digest, model in versions.items() if after[model]}
+        ids = {model.id for digest, model in current.items() if digest in served}
         if after.keys() != before.keys():
-            log.info("%s can serve %d of %d model(s)", instance_id, len(served), len(catalog))
-        return served
+            log.info("%s can serve %d of %d model(s)", instance_id, len(ids), len(catalog))
+        return frozenset(ids | served)
 
 
 def _offered(facts: NodeFacts) -> Iterator[str]:

@@ -116,6 +116,7 @@ class Dispatcher:
         while not self._stopping:
             await asyncio.sleep(TICK_SECONDS)
             self._feed(Tick())
+            self._give_up()
 
     async def start(self) -> None:
         """Takes up what an earlier process left: waiting shards wait on, sent ones are looked for."""
@@ -154,6 +155,8 @@ class Dispatcher:
             self._spawn(self._fail(record.job.id, JobError(code=gone.code, message=gone.message)))
             return
         self._active |= {shard.id: Active(job=record.job, shard=shard, model=model) for shard in fresh}
+        if self._live.is_old(model):
+            self.models_changed()  # which version each instance can serve was told before this was in use
         age = (self._clock() - record.job.created_at).total_seconds()
         deadline = monotonic() + self._max_job_seconds - age
         self._feed(JobAdded(works=[work_of(record.job, shard, model, deadline, plan) for shard in fresh]))
@@ -172,6 +175,18 @@ class Dispatcher:
         for info in self.fleet.instances():
             if info.state is InstanceState.READY:
                 self._instance_changed(info)
+
+    def _give_up(self) -> None:
+        """Fails the jobs that wait for an old version of a model which no instance can run, once each is
+        there to say so: what a new version needs may yet be fetched, what an old one needs will not."""
+        states = {info.state for info in self.fleet.instances()}
+        if InstanceState.READY not in states or states - {InstanceState.READY, InstanceState.FAILED}:
+            return
+        for active in [one for one in self._active.values() if self._live.is_old(one.model)]:
+            waits = active.shard.id in self.scheduler.queue
+            if waits and not self.scheduler.can_serve(active.model.digest):
+                self.drop(active.job.id)
+                self._spawn(self._fail(active.job.id, for_caller("superseded")))
 
     def _instance_changed(self, info: InstanceInfo) -> None:
         match info.state:

@@ -23,6 +23,7 @@ REASONS = {
     "stalled": "The run made no progress.",
     "cancelled": "The run was interrupted on its instance.",
     "expired": "No instance could take the request in time.",
+    "superseded": "The model was changed meanwhile, and no instance can run its old version.",
     "store_unavailable": "The result could not be stored.",
     "abandoned": "The run was lost with its instance.",
     "internal": "The service failed to carry the request out.",

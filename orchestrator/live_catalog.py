@@ -59,6 +59,10 @@ class LiveCatalog:
         Raises InvalidRequest (`model_not_found`) where this process has never known it."""
         return self._withdrawn[id] if id in self._withdrawn else self.catalog[id]
 
+    def is_old(self, model: Model) -> bool:
+        """Whether it is offered no more, or in another version."""
+        return model.id not in self.catalog or self.catalog[model.id].digest != model.digest
+
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Calls `listener` after each change."""
         self._listeners.append(listener)

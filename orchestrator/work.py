@@ -23,4 +23,5 @@ def work_of(job: Job, shard: Shard, model: Model, deadline: float, plan: Plan) -
         concurrency=plan.concurrency,
         attempts=shard.attempts,
         deadline=deadline,
+        version=model.digest,
     )

@@ -34,7 +34,7 @@ class Card:
             self.held.clear()
 
     def serves(self, work: Work) -> bool:
-        return self.up and (self.models is None or work.model in self.models)
+        return self.up and (self.models is None or work.needs in self.models)
 
     def fits(self, work: Work) -> bool:
         return self.vram is None or work.vram <= self.vram

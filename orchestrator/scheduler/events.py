@@ -29,6 +29,13 @@ class Work:
     attempts: int = 0
     #: Time by which it must have begun, in the clock of the events; None for ever.
     deadline: float | None = None
+    #: The version of the model that it needs; none where the model has only ever been one.
+    version: str | None = None
+
+    @property
+    def needs(self) -> str:
+        """What an instance must have to run it: an old version may be served where the new one is not."""
+        return self.version or self.model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -118,11 +118,11 @@ class FairQueue:
         self._retries.append(entry)
 
     def heads(self) -> Iterator[Entry]:
-        """Every eligible retry, and the first eligible shard of each model."""
+        """Every eligible retry, and the first eligible shard of each version of a model."""
         self._retries = [entry for entry in self._retries if not entry.taken]
         yield from (entry for entry in self._retries if self._allowed(entry))
-        for model in list(self._heaps):
-            head = self._head(model)
+        for needs in list(self._heaps):
+            head = self._head(needs)
             if head is not None:
                 yield head
 
@@ -153,7 +153,7 @@ class FairQueue:
 
     def _insert(self, entry: Entry) -> None:
         self._count(entry)
-        heapq.heappush(self._heaps.setdefault(entry.work.model, []), entry)
+        heapq.heappush(self._heaps.setdefault(entry.work.needs, []), entry)
 
     def _count(self, entry: Entry) -> None:
         work = entry.work
@@ -181,8 +181,8 @@ class FairQueue:
         limit = entry.work.concurrency
         return limit is None or self._lanes[entry.work.account_id].running < limit
 
-    def _head(self, model: str) -> Entry | None:
-        heap = self._heaps[model]
+    def _head(self, needs: str) -> Entry | None:
+        heap = self._heaps[needs]
         while heap:
             entry = heap[0]
             if not entry.taken and self._allowed(entry):
@@ -190,7 +190,7 @@ class FairQueue:
             heapq.heappop(heap)
             if not entry.taken:
                 heapq.heappush(self._lanes[entry.work.account_id].parked, entry)
-        del self._heaps[model]
+        del self._heaps[needs]
         return None
 
     def _unpark(self, account_id: str) -> None:
@@ -199,7 +199,7 @@ class FairQueue:
         while lane.parked:
             entry = heapq.heappop(lane.parked)
             if not entry.taken:
-                heapq.heappush(self._heaps.setdefault(entry.work.model, []), entry)
+                heapq.heappush(self._heaps.setdefault(entry.work.needs, []), entry)
                 return
         if not lane.waiting and not lane.running and lane.finish <= self._virtual:
             del self._lanes[account_id]

@@ -109,9 +109,25 @@ def test_offers_are_made_anew_when_the_instance_or_the_catalogue_changes(tmp_pat
     write(tmp_path / "draft")
     rack, live = Rack(INFO, facts()), LiveCatalog(tmp_path, lambda model: None)
     offers = Offers(Kits(rack, DTYPES), live)
-    assert offers.of("gpu-0", []) == offers.of("gpu-0", []) == frozenset({"draft"})
+    first = live.catalog["draft"]
+    assert offers.of("gpu-0", []) == offers.of("gpu-0", [first]) == frozenset({"draft", first.digest})
     write(tmp_path / "other", id="other")
     live.catalog, _ = live.catalog.refreshed(tmp_path)
-    assert offers.of("gpu-0", [parse(id="withdrawn")]) == frozenset({"draft", "other", "withdrawn"})
+    withdrawn, other = parse(id="withdrawn"), live.catalog["other"]
+    assert offers.of("gpu-0", [withdrawn]) == frozenset(
+        {"draft", "other", first.digest, other.digest, withdrawn.digest}
+    )
     rack.facts = {name: entry for name, entry in FACTS.items() if name != "SaveImage"}
+    assert offers.of("gpu-0", []) == frozenset()
+
+
+def test_an_old_version_may_be_served_where_the_new_one_is_not(tmp_path: Path) -> None:
+    write(tmp_path / "draft")
+    live = LiveCatalog(tmp_path, lambda model: None)
+    offers = Offers(Kits(Rack(INFO, facts()), DTYPES), live)
+    old = live.catalog["draft"]
+    write(tmp_path / "draft", saving(picture=node("FromNextYear")))
+    live.catalog, _ = live.catalog.refreshed(tmp_path)
+    assert live.is_old(old)
+    assert offers.of("gpu-0", [old]) == frozenset({old.digest})
     assert offers.of("gpu-0", []) == frozenset()

@@ -116,6 +116,15 @@ def test_a_model_goes_only_where_it_is_served() -> None:
     assert runs(fleet.handle(InstanceUp(instance_id="g1", models=frozenset({"m"})), 1.0)) == [("j-0", "g1")]
 
 
+def test_an_old_version_that_is_served_nowhere_holds_up_none_of_the_new() -> None:
+    fleet = Scheduler(max_attempts=1)
+    fleet.handle(InstanceUp(instance_id="g0", models=frozenset({"m", "v2"})), 0.0)
+    assert add(fleet, work("j-0", version="v1"), work("k-0", version="v2")) == [("k-0", "g0")]
+    assert not fleet.can_serve("v1")
+    assert runs(fleet.handle(InstanceUp(instance_id="g1", models=frozenset({"v1"})), 1.0)) == [("j-0", "g1")]
+    assert fleet.queue.depths() == {}
+
+
 def test_a_model_that_fits_one_card_only_waits_for_that_card() -> None:
     fleet = Scheduler(max_attempts=1)
     fleet.handle(InstanceUp(instance_id="small", vram=24 * GIB), 0.0)

@@ -1,0 +1,122 @@
+"""What becomes of jobs that wait while their model changes: the version they were asked of makes them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from comfy_instances.process import free_port
+from tests.running import ROOT, Service, running
+
+PATH = "/api/v1/images/generations"
+ODD = Path(__file__).with_name("odd_instance.py")
+BODY = {"model": "sd-1.5", "prompt": "a cat", "size": "512x512", "n": 4, "steps": 100}
+
+
+class Machine:
+    """One address, at which one instance or another answers."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def put(self, *command: str) -> None:
+        """Kills what is there and starts another."""
+        self.kill()
+        options = ("--port", str(self.port), "--base-directory", str(self._directory))
+        self._process = subprocess.Popen([sys.executable, *command, *options], cwd=ROOT)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[tuple[Service, Machine]]:
+    """A service with one model, and one instance that takes seconds for a picture."""
+    shutil.copytree(ROOT / "workflows" / "sd-1.5", tmp_path / "models" / "sd-1.5")
+    machine = Machine(tmp_path / "instance")
+    machine.put("-m", "comfy_instances.simulator", "--time-scale", "0.3")
+    settings = {"PIXELFACTORY_WORKFLOWS_DIR": str(tmp_path / "models")}
+    service = Service(tmp_path / "data", ("--instances", machine.url), settings)
+    with closing(machine), running(service):
+        yield service, machine
+
+
+@contextmanager
+def closing(machine: Machine) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        machine.kill()
+
+
+async def begun(http: aiohttp.ClientSession) -> str:
+    """The id of a job that has four pictures to make and is at its first."""
+    async with http.post(PATH, json=BODY, headers={"Prefer": "respond-async"}) as response:
+        job = str((await response.json())["jobId"])
+    await until(http, job, "processing")
+    return job
+
+
+async def until(http: aiohttp.ClientSession, job: str, *wanted: str) -> dict[str, Any]:
+    """The job, once it has one of these states."""
+    async with asyncio.timeout(40):
+        while True:
+            async with http.get(f"/api/v1/jobs/{job}") as response:
+                shown: dict[str, Any] = await response.json()
+            if shown["status"] in wanted:
+                return shown
+            await asyncio.sleep(0.05)
+
+
+async def change(service: Service, number: int) -> None:
+    """The model becomes one that wants a node which no instance has; returns once that is known."""
+    file = Path(service.environment["PIXELFACTORY_WORKFLOWS_DIR"]) / "sd-1.5" / "graph.json"
+    file.write_text(file.read_text().replace('"VAEDecode', f'"VAEDecode{number}'))
+    async with service.client(service.admin_token) as http, asyncio.timeout(20):
+        while True:
+            async with http.get("/admin/v1/models") as response:
+                (model,) = (await response.json())["models"]
+            if model["served_by"] == []:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_an_old_version_is_served_where_the_new_one_is_not(world: tuple[Service, Machine]) -> None:
+    service, _ = world
+    async with service.client(service.key("5.00")) as http:
+        job = await begun(http)
+        await change(service, 2)
+        async with http.post(PATH, json=BODY) as response:
+            assert response.status == 503, "nobody can serve the new version"
+        done = await until(http, job, "completed", "failed")
+        assert done["status"] == "completed", done["error"]
+        assert len(done["assets"]) == 4
+
+
+async def test_an_old_version_that_no_instance_can_run_is_given_up(world: tuple[Service, Machine]) -> None:
+    """The instance comes back without the nodes that it had, and the model is another one by then."""
+    service, machine = world
+    async with service.client(service.key("5.00")) as http:
+        job = await begun(http)
+        machine.put(str(ODD), "old")
+        await change(service, 2)
+        ended = await until(http, job, "completed", "failed")
+        assert ended["status"] == "failed"
+        assert ended["error"]["code"] == "superseded"
+        assert "old version" in ended["error"]["message"]
+        async with http.get("/api/v1/billing/balance") as response:
+            assert (await response.json())["available_usd"] == 5.0

@@ -17,7 +17,7 @@ from PIL import Image, ImageFile
 from orchestrator.errors import InvalidRequest
 from orchestrator.media.errors import CorruptMedia, PictureTooLarge
 from orchestrator.media.metadata import orientation, strip
-from orchestrator.media.pictures import encode_png, flattened, has_alpha, opened
+from orchestrator.media.pictures import encode_png, flattened, has_alpha, opened, verify
 from orchestrator.media.sniffing import EXTENSIONS, sniff
 from orchestrator.media.wrapping import Fetch, Refused, Wrapping
 
@@ -114,6 +114,7 @@ def decode(data: bytes, limits: ImageLimits, *, lossless: bool = True) -> InputI
         if max(picture.size) > limits.max_side:
             raise PictureTooLarge(f"a side of the picture is longer than {limits.max_side} pixels")
         picture.load()
+        verify(stripped.data, content_type)
         turn = _TURNS.get(orientation(stripped.exif))
         if turn is None and _is_plain(picture):
             return _image(stripped.data, content_type, picture)

@@ -135,6 +135,15 @@ async def test_a_truncated_image_is_invalid(kind: str, left: float) -> None:
     assert error.code == "invalid_image"
 
 
+async def test_a_checksum_that_does_not_fit_is_invalid() -> None:
+    """Pillow alone would decode past the last one of the pixels."""
+    damaged = bytearray(encoded(gradient(), "PNG"))
+    damaged[damaged.index(b"IEND") - 8] ^= 1
+    with pytest.raises(InvalidRequest) as refused:
+        await read(bytes(damaged))
+    assert refused.value.code == "invalid_image"
+
+
 async def test_a_file_over_the_limit_is_too_large() -> None:
     assert (await read(PNG, max_bytes=len(PNG))).width == 48
     for value in (PNG, base64.b64encode(PNG).decode()):

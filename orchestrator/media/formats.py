@@ -10,7 +10,7 @@ from orchestrator.media.info import MediaInfo
 from orchestrator.media.pictures import PICTURE_TYPES, convert_image, describe_picture
 from orchestrator.media.sniffing import EXTENSIONS, sniff
 from orchestrator.media.streams import STREAM_TYPES, describe_stream
-from orchestrator.media.tensors import parse_header
+from orchestrator.media.tensors import check_finite, parse_header
 
 __all__ = ["EXTENSIONS", "CorruptMedia", "Encoding", "MediaInfo", "convert_image", "describe", "sniff"]
 
@@ -42,7 +42,7 @@ def describe(data: bytes) -> MediaInfo:
     if content_type in STREAM_TYPES:
         return describe_stream(data, content_type)
     if content_type == "application/octet-stream":
-        parse_header(io.BytesIO(data), len(data))
+        check_finite(data, parse_header(io.BytesIO(data), len(data)))
         return MediaInfo(content_type=content_type)
     if content_type == "model/gltf-binary":
         return _mesh(data, content_type)

@@ -1,4 +1,4 @@
-"""The header of a safetensors file: which tensors it holds, and whether they can all be there.
+"""Safetensors files: which tensors one holds, whether they can all be there, and are numbers.
 
 8 bytes, little-endian: length N of the header
 N bytes of JSON: {"NAME": {"dtype": "BF16", "shape": [3072, 768], "data_offsets": [0, 4718592]}, ...}
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from orchestrator.media.errors import CorruptMedia
 
 #: Bytes; the reference implementation refuses longer ones too.
@@ -25,6 +27,13 @@ _BITS = {
     "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "C64": 64,
 }
 # fmt: on
+#: Bits of the exponent, all of which are set in what is infinite or not a number, by type.
+_EXPONENTS = {
+    "F64": ("<u8", 0x7FF << 52),
+    "F32": ("<u4", 0xFF << 23),
+    "F16": ("<u2", 0x1F << 10),
+    "BF16": ("<u2", 0xFF << 7),
+}
 #: What a file that begins so really is.
 _OTHERS = {
     b"PK\x03\x04": "a pickle archive of PyTorch",
@@ -85,6 +94,17 @@ def parse_header(file: BinaryIO, size: int) -> Header:
     ordered = dict(sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)))
     _check_layout(ordered, 8 + length, size)
     return Header(ordered, metadata if isinstance(metadata, dict) else {})
+
+
+def check_finite(data: bytes, header: Header) -> None:
+    """Raises CorruptMedia where a tensor holds infinity or what is not a number, as training leaves that has
+    diverged. Types of 8 bits and less are not looked at."""
+    for name, tensor in header.tensors.items():
+        if tensor.dtype in _EXPONENTS:
+            kind, exponent = _EXPONENTS[tensor.dtype]
+            bits = np.frombuffer(data, kind, tensor.numbers, tensor.start)
+            if np.any(bits & exponent == exponent):
+                raise CorruptMedia(f"{name[:100]!r} holds what is not a number")
 
 
 def _tensor(name: str, entry: Any, offset: int) -> Tensor:

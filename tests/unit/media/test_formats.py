@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -263,3 +265,19 @@ def test_weights_and_meshes_are_told_by_their_headers(data: bytes, content_type:
 def test_weights_and_meshes_that_are_none_are_corrupt(data: bytes) -> None:
     with pytest.raises(CorruptMedia):
         describe(data)
+
+
+@pytest.mark.parametrize("bits", [16, 32, 64])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_training_that_has_diverged_is_no_result(bits: int, number: str) -> None:
+    kind = np.dtype(f"<f{bits // 8}")
+
+    def weights(last: float) -> bytes:
+        numbers = np.array([0.0, -1.5, last], kind).tobytes()
+        head = {"a": {"dtype": f"F{bits}", "shape": [3], "data_offsets": [0, len(numbers)]}}
+        text = json.dumps(head).encode()
+        return len(text).to_bytes(8, "little") + text + numbers
+
+    assert describe(weights(float(np.finfo(kind).max))).content_type == "application/octet-stream"
+    with pytest.raises(CorruptMedia, match="not a number"):
+        describe(weights(float(number)))

@@ -87,6 +87,8 @@ class Bindings:
         if place is None or place in self.places:
             return False
         value = self.value(place)
+        if not _can_be(name, value):
+            return False
         if name in self.parameters:
             if expression is None and value != self._first_value(name):
                 return False
@@ -106,6 +108,19 @@ class Bindings:
         """What stands in the graph where the parameter was bound first."""
         text = f"{{{{ {name} }}}}"
         return next((self.value(place) for place, bound in self.places.items() if bound == text), None)
+
+
+def _can_be(name: str, value: Any) -> bool:
+    """Whether a value of the graph is of the type that a word's has."""
+    types = _NUMBERS.get(name)
+    return types is None or (isinstance(value, types) and not isinstance(value, bool))
+
+
+#: The words that stand for numbers.
+_NUMBERS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("seed", "steps", "width", "height", "num_frames"), (int,)),
+    **dict.fromkeys(("cfg_scale", "fps"), (int, float)),
+}
 
 
 def declare(name: str, value: Any, item: Input | None) -> Declaration:
@@ -157,11 +172,6 @@ def _guidance(value: Any, options: Mapping[str, Any]) -> Declaration:
     return {"type": "number", "default": float(value), "minimum": 0.0, "maximum": high, "step": 0.1}
 
 
-def _strength(value: Any, options: Mapping[str, Any]) -> Declaration:
-    bound = max(2.0, abs(float(value)))
-    return {"type": "number", "default": float(value), "minimum": -bound, "maximum": bound}
-
-
 _WORDS: Mapping[str, Callable[[Any, Mapping[str, Any]], Declaration]] = {
     "prompt": lambda value, _: {"type": "string", "required": True, "blank": False},
     "negative_prompt": lambda value, _: {"type": "string", "default": str(value)},
@@ -177,5 +187,4 @@ _WORDS: Mapping[str, Callable[[Any, Mapping[str, Any]], Declaration]] = {
     "image3": lambda value, _: {"type": "image", "required": True},
     "image4": lambda value, _: {"type": "image", "required": True},
     "mask": lambda value, _: {"type": "image", "required": True},
-    "lora_strength": _strength,
 }

@@ -182,9 +182,10 @@ def _checked(
     if len(text) > MAX_GRAPH_BYTES:
         raise BadWorkflow("the graph is too large for a model")
     try:
+        f"{manifest}{text}".encode()
         model = Model.parse(manifest, text, Path("import"))
         nodes = parse_graph(text, Path("import/graph.json"))
-    except CatalogError as error:
+    except (CatalogError, UnicodeEncodeError) as error:
         raise BadWorkflow(f"the graph makes no model: {error}") from error
     problems = tuple(check_model(model, facts))
     return Imported(manifest, text, _expressions(nodes), fixed, tuple(notes), problems)

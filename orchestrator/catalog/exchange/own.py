@@ -124,7 +124,8 @@ def _node(
     defaults: Mapping[str, Any],
     changed: dict[str, Any],
 ) -> dict[str, Any]:
-    had = note.get("names", node["inputs"])
+    noted = note.get("names")
+    had = noted if isinstance(noted, list) else node["inputs"]
     inputs = {
         name: _renamed(value, names)
         for name, value in node["inputs"].items()
@@ -136,7 +137,7 @@ def _node(
         now = inputs.get(name, values.get(name))
         if name in values and now != values[name]:
             parameter = _ONE_NAME.fullmatch(template) if isinstance(template, str) else None
-            if as_link(now) or as_link(template) or not (parameter or _is_part(template)):
+            if not isinstance(now, str | int | float) or not (parameter or _is_part(template)):
                 continue
             if parameter:
                 changed[parameter[1]] = now

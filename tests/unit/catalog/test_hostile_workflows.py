@@ -82,19 +82,16 @@ def test_whatever_is_changed_it_is_imported_or_refused(data: st.DataObject) -> N
     for _ in range(data.draw(st.integers(1, 4), "changes")):
         file = changed(file, data.draw(st.sampled_from(PLACES[number])), data.draw(st.sampled_from(VALUES)))
     with suppress(BadWorkflow):
-        imported(json.loads(json.dumps(file)))
+        made = imported(json.loads(json.dumps(file)))
+        assert all(text.encode() for text in made.files.values())
 
 
 def test_a_formula_of_formulas_is_worked_out_once() -> None:
     """Forty levels, each of which takes the one before twice: a billion ways through them."""
     whole = {"expression": "(a + b) / 2"}
     levels = {
-        f"f{at}": (
-            "ComfyMathExpression",
-            "",
-            whole | {f"values.{x}": [f"f{at - 1}", int(at > 1)] for x in "ab"},
-        )
-        for at in range(1, 41)
+        f"f{at}": ("ComfyMathExpression", "", whole | {f"values.{name}": before for name in "ab"})
+        for at, before in enumerate((["f0", 0], *([f"f{at}", 1] for at in range(1, 40))), start=1)
     }
     graph = drawn(f0=("PrimitiveInt", "", {"value": 512}), **levels)
     graph["latent"]["inputs"]["width"] = ["f40", 1]

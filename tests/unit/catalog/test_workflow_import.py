@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, CatalogError, Model, write_model
 from orchestrator.catalog.exchange import BadWorkflow
-from tests.unit.catalog.canvas import api, image, imported, node, parameters, save, sdxl, socket, workflow
+from tests.unit.catalog.canvas import (
+    api,
+    image,
+    imported,
+    node,
+    parameters,
+    save,
+    sdxl,
+    socket,
+    widget,
+    workflow,
+)
 from tests.unit.catalog.drafts import unhurried
 
 
@@ -308,6 +319,21 @@ def test_a_path_that_leaves_its_folder_is_no_weight() -> None:
     data = sdxl()
     data["nodes"][0]["widgets_values"] = ["../../secret.safetensors"]
     assert tomllib.loads(imported(data).manifest)["weights"] == []
+
+
+@pytest.mark.parametrize("directory", ["../..", "/etc", "a/b", "..", "", ["vae"], None])
+def test_a_folder_that_a_file_names_is_a_plain_name(directory: Any) -> None:
+    """Of a loader that we know nothing of, its own file says where the weights belong."""
+    models = [{"name": "strange.safetensors", "url": "https://weights.example/x", "directory": directory}]
+    nodes = [
+        node(1, "StrangeLoader", inputs=[widget("model_file")], gives=["MODEL"], widgets_values=["x"]),
+        node(2, "StrangeMaker", inputs=[socket("model", "MODEL", 1)], gives=["IMAGE"]),
+        save(3, 2),
+    ]
+    nodes[0] |= {"properties": {"models": models}, "widgets_values": ["strange.safetensors"]}
+    links = [[1, 1, 0, 2, 0, "MODEL"], [2, 2, 0, 3, 0, "IMAGE"]]
+    weights = tomllib.loads(imported(workflow(*nodes, links=links)).manifest)["weights"]
+    assert [row["path"] for row in weights] == ["checkpoints/strange.safetensors"]
 
 
 def test_the_file_itself_is_left_alone() -> None:

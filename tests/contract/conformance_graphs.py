@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.contract.conformance_client import Graph, shape
+from tests.contract.conformance_client import Client, Graph, shape
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:
@@ -34,6 +34,21 @@ def tedious(prefix: str, color: int) -> Graph:
         graph[str(index)] = node("ImageScale", image=[str(index - 1), 0], **scale)
     graph["save"] = node("SaveImage", images=["41", 0], filename_prefix=prefix)
     return graph
+
+
+async def emptied(user: Client) -> None:
+    """Once this has ended, whatever comes next finds the cache emptied that was to be.
+
+    The server looks at such wishes whenever a prompt has ended, or when it gets round to it without one.
+    """
+    await user.hear_to_end(
+        await user.submit(
+            {
+                "1": node("EmptyImage", width=8, height=8, batch_size=1, color=7),
+                "2": node("PreviewImage", images=["1", 0]),
+            }
+        )
+    )
 
 
 def png(color: tuple[int, ...] = (10, 200, 30), size: tuple[int, int] = (8, 6)) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from tests.contract.conformance_client import client, shape
-from tests.contract.conformance_graphs import enlarged, entry, events, node, tedious, texts
+from tests.contract.conformance_graphs import emptied, enlarged, entry, events, node, tedious, texts
 
 
 async def happy_path(url: str) -> Any:
@@ -45,7 +44,7 @@ async def free_forgets(url: str) -> Any:
     async with client(url) as user:
         await user.hear_to_end(await user.submit(enlarged("free", scale_by=5.0)))
         freed = await user.post("/free", {"unload_models": True, "free_memory": True})
-        await asyncio.sleep(0.3)
+        await emptied(user)
         heard = await user.hear_to_end(await user.submit(enlarged("free", scale_by=5.0)))
     cached = [data for event, data in texts(heard) if event == "execution_cached"]
     return {"freed": [freed[0], len(freed[1])], "cached": cached}

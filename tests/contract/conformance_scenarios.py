@@ -5,13 +5,13 @@ Every scenario works with names and prompts of its own, so that all can share on
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.contract.conformance_client import client
 from tests.contract.conformance_files import uploads, videos, views
+from tests.contract.conformance_graphs import emptied
 from tests.contract.conformance_models import interrupted_sampler, sampled_film, samplers, upscaled
 from tests.contract.conformance_refusals import (
     descriptions,
@@ -53,7 +53,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 async def play(name: str, url: str) -> Any:
     """A scenario's result, as JSON would hand it back. The server's cache is emptied before."""
-    async with client(url, connected=False) as user:
+    async with client(url) as user:
         await user.post("/free", {"free_memory": True})
-    await asyncio.sleep(0.1)
+        await emptied(user)
     return json.loads(json.dumps(await SCENARIOS[name](url)))

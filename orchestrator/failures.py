@@ -33,7 +33,9 @@ REASONS = {
 CODES = {"refused": Blocked.default_code}
 
 #: Failures that had nothing to do with what was asked for: it may go well a little later.
-MISFORTUNES = frozenset({"instance_gone", "abandoned", "expired", "stalled", "store_unavailable"})
+MISFORTUNES = frozenset(
+    {"instance_gone", "abandoned", "expired", "stalled", "superseded", "store_unavailable"}
+)
 
 #: The kind, and details for operators.
 Failure = tuple[str, str]

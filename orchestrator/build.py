@@ -40,7 +40,7 @@ from orchestrator.scheduler import Scheduler
 from orchestrator.service import Service
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.settlement import Settlement
-from orchestrator.store import Store
+from orchestrator.store import Scope, Store
 from orchestrator.uploads import Uploads
 from orchestrator.web.admin import Admin
 from orchestrator.web.admin_accounts import AdminAccounts
@@ -48,7 +48,7 @@ from orchestrator.web.admin_models import AdminModels
 from orchestrator.web.admin_money import AdminMoney
 from orchestrator.web.alerts import Alerts
 from orchestrator.web.app import make_app
-from orchestrator.web.auth import Door
+from orchestrator.web.auth import Door, by_key
 from orchestrator.web.billing import Billing
 from orchestrator.web.dashboard import Dashboard, Sessions
 from orchestrator.web.delivery import Delivery
@@ -209,6 +209,7 @@ def web_app(settings: Settings, service: Service) -> web.Application:
     secure = (settings.public_url or "").startswith("https://")
     session_secret = kept_secret(settings.data_dir / "session-secret")
     sessions = Sessions(session_secret, token, service.store, service.clock, secure=secure)
+    payer = by_key(service.store, Scope.BILLING)
     parts = (
         Generations(service, delivery),
         Models(service),
@@ -217,15 +218,15 @@ def web_app(settings: Settings, service: Service) -> web.Application:
         PixelApi(service, job_delivery(service)),
         PixelDojo(service, settings.public_url),
         Pixazo(service, job_delivery(service), settings.public_url, settings.batch_wait_seconds),
-        Billing(service),
-        Alerts(service, allow_private=settings.allow_private_urls),
-        Messages(service),
+        Billing(service, payer),
+        Alerts(service, payer, allow_private=settings.allow_private_urls),
+        Messages(service, payer),
         Payments(service, settings.payment_secret),
         AdminAccounts(service, token),
         AdminModels(service, token),
         AdminMoney(service, load_costs(settings), token),
         admin,
-        Dashboard(service, delivery, admin, sessions),
+        Dashboard(service, delivery, admin, sessions, allow_private=settings.allow_private_urls),
         Documents(),
         Public(service.dispatcher.fleet, service.objects, metrics, metrics_token),
     )

@@ -38,6 +38,10 @@ class Alert:
             case Watched.MONTH:
                 return now.date().isoformat()[:7]
 
+    def standing(self, now: datetime) -> bool:
+        """Whether it has fired in the present period: yesterday's spending is no news today."""
+        return self.fired == self.period(now)
+
     def read(self, micros: int, now: datetime) -> tuple[Alert, bool]:
         """The alert after a look at what it watches, and whether it fires."""
         below = self.watched is Watched.BALANCE

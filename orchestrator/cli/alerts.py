@@ -79,5 +79,5 @@ def _row(alert: Alert) -> dict[str, Any]:
         "watch": alert.watched.value,
         "threshold_usd": format_usd(alert.threshold),
         "url": alert.url,
-        "fired": alert.fired is not None,
+        "fired": alert.standing(now()),
     }

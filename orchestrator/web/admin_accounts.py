@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from orchestrator.accounts import Accounts
-from orchestrator.catalog import Catalog
 from orchestrator.errors import InvalidRequest
-from orchestrator.keys import masked
 from orchestrator.service import Service
-from orchestrator.store import Account, Key, KeyLimits, Scope
+from orchestrator.store import Account
 from orchestrator.web.auth import require_admin
 from orchestrator.web.forms import Form, Name, PositiveUsd, Usd, micros, read_form
+from orchestrator.web.key_terms import KeyTerms, NamedTerms, key_view
 from orchestrator.web.money_answers import AccountView, AccountViews, KeyView, KeyViews
 from orchestrator.web.operations import Value, describes
-from pricing.money import to_usd
 
 Id = Annotated[str, Field(min_length=1, max_length=100)]
-#: Times before it can not be told in UTC everywhere.
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 ACCOUNT = Value({"type": "string"}, "Only keys of this account.")
 
 
@@ -36,30 +31,9 @@ class PlanChange(Form):
     plan: Id
 
 
-class KeyTerms(Form):
-    """What a key may do; whatever is not given is not limited."""
-
-    scopes: Annotated[frozenset[Scope], Field(min_length=1)] = frozenset(Scope)
-    models: Annotated[frozenset[str], Field(min_length=1)] | None = None
-    expires_at: Annotated[AwareDatetime, Field(ge=EARLIEST)] | None = None
-    daily_cap_usd: Usd | None = None
-    monthly_cap_usd: Usd | None = None
-
-    def limits(self, catalog: Catalog) -> KeyLimits:
-        """Raises InvalidRequest for unknown models."""
-        return KeyLimits(
-            scopes=self.scopes,
-            models=None if self.models is None else frozenset(catalog[name].id for name in self.models),
-            expires_at=self.expires_at and self.expires_at.astimezone(UTC),
-            day_cap=None if self.daily_cap_usd is None else micros(self.daily_cap_usd),
-            month_cap=None if self.monthly_cap_usd is None else micros(self.monthly_cap_usd),
-        )
-
-
-class NewKey(KeyTerms):
+class NewKey(NamedTerms):
     """A key of `account`, or of a new account on `plan` with `credit_usd`."""
 
-    name: Name = "default"
     account: Id | None = None
     plan: Id | None = None
     credit_usd: PositiveUsd | None = None
@@ -164,23 +138,4 @@ def account_view(account: Account) -> dict[str, object]:
         "name": account.name,
         "plan": account.plan,
         "created_at": account.created_at.isoformat(),
-    }
-
-
-def key_view(key: Key) -> dict[str, object]:
-    """A key without its secret."""
-    limits = key.limits
-    return {
-        "id": key.id,
-        "prefix": masked(key.prefix),
-        "name": key.name,
-        "account": key.account.id,
-        "plan": key.account.plan,
-        "scopes": sorted(limits.scopes),
-        "models": None if limits.models is None else sorted(limits.models),
-        "expires_at": limits.expires_at.isoformat() if limits.expires_at else None,
-        "daily_cap_usd": None if limits.day_cap is None else to_usd(limits.day_cap),
-        "monthly_cap_usd": None if limits.month_cap is None else to_usd(limits.month_cap),
-        "created_at": key.created_at.isoformat(),
-        "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
     }

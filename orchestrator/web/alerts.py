@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from aiohttp import web
@@ -10,8 +11,7 @@ from pydantic import Field
 from orchestrator.egress import is_receiver
 from orchestrator.errors import InvalidRequest
 from orchestrator.service import Service
-from orchestrator.store import Key, Scope
-from orchestrator.web.auth import authenticate
+from orchestrator.web.auth import Enter
 from orchestrator.web.forms import Form, PositiveUsd, micros, read_form
 from orchestrator.web.money_answers import BudgetAlert, BudgetAlerts
 from orchestrator.web.operations import describes
@@ -36,10 +36,11 @@ class NewAlert(AlertTerms):
 class Alerts:
     """`/api/v1/billing/alerts`."""
 
-    def __init__(self, service: Service, *, allow_private: bool) -> None:
+    def __init__(self, service: Service, enter: Enter, *, allow_private: bool) -> None:
         """`allow_private`: receivers may be at private addresses, for development."""
         self._store = service.store
         self._clock = service.clock
+        self._enter = enter
         self._allow_private = allow_private
 
     def routes(self) -> list[web.RouteDef]:
@@ -53,8 +54,8 @@ class Alerts:
     @describes(answer=BudgetAlerts)
     async def list(self, request: web.Request) -> web.Response:
         key = await self._enter(request)
-        alerts = [alert_view(alert) for alert in await self._store.list_alerts(key.account.id)]
-        return web.json_response({"alerts": alerts})
+        alerts = await self._store.list_alerts(key.account.id)
+        return web.json_response({"alerts": [alert_view(alert, self._clock()) for alert in alerts]})
 
     @describes(body=NewAlert, answer=BudgetAlert, status=201)
     async def add(self, request: web.Request) -> web.Response:
@@ -64,7 +65,7 @@ class Alerts:
             raise InvalidRequest(f"An account has at most {MAX_ALERTS} alerts", code="too_many_alerts")
         threshold, url = micros(terms.threshold_usd), self._checked(terms.url)
         alert = await self._store.add_alert(key.account.id, terms.watch, threshold, url, self._clock())
-        return web.json_response(alert_view(alert), status=201)
+        return web.json_response(alert_view(alert, self._clock()), status=201)
 
     @describes(body=AlertTerms, answer=BudgetAlert)
     async def change(self, request: web.Request) -> web.Response:
@@ -74,16 +75,13 @@ class Alerts:
         threshold, url = micros(terms.threshold_usd), self._checked(terms.url)
         id = request.match_info["id"]
         alert = await self._store.change_alert(key.account.id, id, threshold, url, self._clock())
-        return web.json_response(alert_view(alert))
+        return web.json_response(alert_view(alert, self._clock()))
 
     @describes(status=204)
     async def remove(self, request: web.Request) -> web.Response:
         key = await self._enter(request)
         await self._store.remove_alert(key.account.id, request.match_info["id"])
         return web.Response(status=204)
-
-    async def _enter(self, request: web.Request) -> Key:
-        return await authenticate(request, self._store, Scope.BILLING)
 
     def _checked(self, url: str | None) -> str | None:
         """Refuses at once what could never be delivered; names are looked at when it is."""
@@ -92,12 +90,12 @@ class Alerts:
         return url
 
 
-def alert_view(alert: Alert) -> dict[str, object]:
+def alert_view(alert: Alert, now: datetime) -> dict[str, object]:
     return {
         "id": alert.id,
         "watch": alert.watched.value,
         "threshold_usd": to_usd(alert.threshold),
         "url": alert.url,
-        "fired": alert.fired is not None,
+        "fired": alert.standing(now),
         "created_at": alert.created_at.isoformat(),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +15,7 @@ from orchestrator.keys import digest, matches
 from orchestrator.store import Key, Scope, Store
 from orchestrator.web.limits import RateLimits
 
-__all__ = ["DOOR", "Door", "Key", "Scope", "authenticate", "bearer", "require_admin"]
+__all__ = ["DOOR", "Door", "Enter", "Key", "Scope", "authenticate", "bearer", "by_key", "require_admin"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +27,8 @@ class Door:
 
 
 DOOR = web.AppKey("door", Door)
+#: Lets a request in with the key that it stands for, or raises: by API key, or by a browser's session.
+Enter = Callable[[web.Request], Awaitable[Key]]
 
 
 def bearer(request: web.Request) -> str | None:
@@ -49,6 +52,15 @@ async def authenticate(request: web.Request, store: Store, *scopes: Scope, token
         words = " or ".join(f"`{scope}`" for scope in wanted)
         raise Forbidden(f"This API key lacks the scope {words}", code="insufficient_scope")
     return key
+
+
+def by_key(store: Store, scope: Scope) -> Enter:
+    """Lets in who comes with an API key that has `scope`."""
+
+    async def enter(request: web.Request) -> Key:
+        return await authenticate(request, store, scope)
+
+    return enter
 
 
 def require_admin(request: web.Request, token: str) -> None:

@@ -11,8 +11,8 @@ from aiohttp import web
 from orchestrator.errors import InvalidRequest
 from orchestrator.reports import By, Total, total_view, totals, totals_csv
 from orchestrator.service import Service
-from orchestrator.store import Key, Scope, UsageRow
-from orchestrator.web.auth import authenticate
+from orchestrator.store import UsageRow
+from orchestrator.web.auth import Enter
 from orchestrator.web.money_answers import LedgerPage, StatementSummary, UsageReport, WalletBalance
 from orchestrator.web.operations import CURSOR, LIMIT, Value, describes
 from orchestrator.web.queries import choice, day, limit, wants_csv
@@ -39,9 +39,10 @@ def one_of(words: type[StrEnum]) -> Value:
 class Billing:
     """`/api/v1/billing/...`"""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, enter: Enter) -> None:
         self._service = service
         self._store = service.store
+        self._enter = enter
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -89,9 +90,6 @@ class Billing:
             else [usage_view(row) for row in rows]
         )
         return web.json_response({"usage": views, "totals": total_view(Total.of("all", rows))})
-
-    async def _enter(self, request: web.Request) -> Key:
-        return await authenticate(request, self._store, Scope.BILLING)
 
 
 def statement_time(request: web.Request, now: datetime) -> tuple[datetime, datetime]:

@@ -6,8 +6,8 @@ from aiohttp import web
 
 from orchestrator.errors import NotFound
 from orchestrator.service import Service
-from orchestrator.store import Key, Message, Scope
-from orchestrator.web.auth import authenticate
+from orchestrator.store import Message
+from orchestrator.web.auth import Enter
 from orchestrator.web.money_answers import OutboxMessage, OutboxMessages, SigningSecret, ToldMessage
 from orchestrator.web.operations import LIMIT, describes
 from orchestrator.web.queries import limit
@@ -19,9 +19,10 @@ MAX_ID = 2**63 - 1
 class Messages:
     """`/api/v1/webhooks/...`: the outbox as its account sees it."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, enter: Enter) -> None:
         self._store = service.store
         self._clock = service.clock
+        self._enter = enter
         self._secrets = Secrets(service.store, service.clock)
 
     def routes(self) -> list[web.RouteDef]:
@@ -71,6 +72,3 @@ class Messages:
         if not (number.isascii() and number.isdecimal() and int(number) <= MAX_ID):
             raise NotFound("There is no such message", code="message_not_found")
         return await self._store.get_message(key.account.id, int(number))
-
-    async def _enter(self, request: web.Request) -> Key:
-        return await authenticate(request, self._store, Scope.BILLING)

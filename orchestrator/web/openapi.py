@@ -24,7 +24,9 @@ from orchestrator.web.dialects import DIALECTS
 from orchestrator.web.operations import Access, Operation, Value, operation_of
 
 #: Pages for people, and what they are made of.
-HIDDEN = re.compile(r"/($|operations$|sign-in$|session$|dashboard/|docs$|openapi\.json$|api/openapi$)")
+HIDDEN = re.compile(
+    r"/($|billing$|keys$|operations$|sign-in$|session$|dashboard/|docs$|openapi\.json$|api/openapi$)"
+)
 NO_CONTENT = 204
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 #: The groups that most callers look for.

@@ -29,9 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Simulated cards that need a tenth of a real one's time, so that there is something to see."""
-    slow = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.1", "PIXELFACTORY_DRAIN_SECONDS": "1"}
-    with running(Service(tmp_path_factory.mktemp("service"), environment=slow)) as started:
+    """Simulated cards that need a tenth of a real one's time, so that there is something to see; webhooks may
+    go to this machine."""
+    environment = {
+        "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.1",
+        "PIXELFACTORY_DRAIN_SECONDS": "1",
+        "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
+    }
+    with running(Service(tmp_path_factory.mktemp("service"), environment=environment)) as started:
         yield started
 
 

@@ -14,6 +14,8 @@ from orchestrator.media.objects import ObjectStore
 from orchestrator.store import Key
 from orchestrator.web.dashboard.sessions import Sessions
 
+#: Pages for who has an API key.
+FOR_CALLERS = {"/": "playground.html", "/billing": "billing.html", "/keys": "keys.html"}
 CONTENT_TYPES = {
     ".html": "text/html",
     ".css": "text/css",
@@ -32,7 +34,7 @@ class StaticFile:
 
 
 class Pages:
-    """Three pages, their styles and scripts. Nothing in them is secret."""
+    """Some pages, their styles and scripts. Nothing in them is secret."""
 
     def __init__(self, sessions: Sessions, objects: ObjectStore) -> None:
         self._sessions = sessions
@@ -47,16 +49,16 @@ class Pages:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/", self.playground),
+            *(web.get(path, self.for_callers) for path in FOR_CALLERS),
             web.get("/operations", self.operations),
             web.get("/sign-in", self.sign_in),
             web.get("/dashboard/static/{name}", self.file),
         ]
 
-    async def playground(self, request: web.Request) -> web.Response:
+    async def for_callers(self, request: web.Request) -> web.Response:
         if await self._visitor(request) is None:
             raise web.HTTPSeeOther("/operations")
-        return self._send(request, "playground.html")
+        return self._send(request, FOR_CALLERS[request.path])
 
     async def operations(self, request: web.Request) -> web.Response:
         if await self._visitor(request) is not None:

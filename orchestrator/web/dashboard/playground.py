@@ -15,7 +15,7 @@ from orchestrator.media.errors import ObjectMissing
 from orchestrator.orders import GenerationRequest
 from orchestrator.service import Service
 from orchestrator.store import Key, Scope
-from orchestrator.web.auth import DOOR
+from orchestrator.web.alerts import alert_view
 from orchestrator.web.billing import balance_view
 from orchestrator.web.bodies import read_fields
 from orchestrator.web.dashboard.presets import preset_sizes
@@ -47,16 +47,19 @@ class Playground:
         ]
 
     async def account(self, request: web.Request) -> web.Response:
-        """Who is signed in, what can be spent, and whether results may be simulated."""
-        key = await self._sessions.key(request, Scope.READ)
+        """What the head of every page shows: who is signed in, what is left and what is amiss with that, and
+        whether results may be simulated."""
+        key = await self._sessions.key(request)
         body = {
             "name": key.account.name,
             "plan": key.account.plan,
             "key": masked(key.prefix),
-            "balance": await self._balance(key) if key.may(Scope.BILLING) else None,
+            "scopes": sorted(key.limits.scopes),
+            "balance": None,
+            "alerts": [],
             "simulated": any(info.simulated for info in self._service.dispatcher.fleet.instances()),
         }
-        return web.json_response(body)
+        return web.json_response(body | (await self._money(key) if key.may(Scope.BILLING) else {}))
 
     async def models(self, request: web.Request) -> web.Response:
         """The models that the key may use, with all that their forms need."""
@@ -75,10 +78,8 @@ class Playground:
         )
 
     async def submit(self, request: web.Request) -> web.Response:
-        """Accepts a job and does not wait for it. Counts as a request; the page's looks do not."""
-        key = await self._sessions.key(request, Scope.GENERATE)
-        plan = self._service.accounts.plan_of(key.account)
-        await request.app[DOOR].limits.take(request, key.account.id, plan)
+        """Accepts a job and does not wait for it."""
+        key = await self._sessions.counted(request, Scope.GENERATE)
         record = await self._service.submit(key, await _asked(request))
         return web.json_response(view(record, self._delivery), status=202)
 
@@ -113,9 +114,12 @@ class Playground:
         }
         return web.Response(body=body, content_type=output.content_type, headers=headers)
 
-    async def _balance(self, key: Key) -> dict[str, object]:
-        await self._service.accounts.renew(key.account)
-        return balance_view(await self._service.store.balance(key.account.id))
+    async def _money(self, key: Key) -> dict[str, object]:
+        """What is left, and the alerts that stand fired."""
+        balance, now = await self._service.accounts.balance(key.account), self._service.clock()
+        alerts = await self._service.store.list_alerts(key.account.id)
+        fired = [alert_view(alert, now) for alert in alerts if alert.standing(now)]
+        return {"balance": balance_view(balance), "alerts": fired}
 
     async def _own(self, request: web.Request, scope: Scope) -> JobRecord:
         key = await self._sessions.key(request, scope)

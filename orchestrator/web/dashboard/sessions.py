@@ -20,12 +20,14 @@ from multidict import CIMultiDict
 from orchestrator.errors import Forbidden, NotAuthenticated, NotFound
 from orchestrator.keys import digest
 from orchestrator.store import Key, Scope, Store
+from orchestrator.web.auth import DOOR
 
 COOKIE = "pixelfactory_session"
 LIFETIME = timedelta(hours=12)
 #: Who holds the admin token; ids of keys look different.
 OPERATOR = "operator"
-_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+#: What changes nothing.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +116,19 @@ class Sessions:
             raise NotAuthenticated("The API key is no longer valid", code="not_signed_in")
         return key
 
-    async def key(self, request: web.Request, scope: Scope) -> Key:
-        """The API key that a request is made with, which has this scope."""
+    async def key(self, request: web.Request, scope: Scope | None = None) -> Key:
+        """The API key that a request is made with, which has this scope; None: any will do."""
         key = await self.visitor(request)
         if key is None:
             raise Forbidden("Operators have no wallet: sign in with an API key", code="needs_api_key")
-        if not key.may(scope):
+        if scope is not None and not key.may(scope):
             raise Forbidden(f"This API key lacks the scope `{scope}`", code="insufficient_scope")
+        return key
+
+    async def counted(self, request: web.Request, scope: Scope) -> Key:
+        """The same for what counts as a request of the account; looks do not. Raises RateLimited."""
+        key, door = await self.key(request, scope), request.app[DOOR]
+        await door.limits.take(request, key.account.id, door.accounts.plan_of(key.account))
         return key
 
     def as_operator(self, request: web.Request) -> web.Request:
@@ -138,7 +146,7 @@ class Sessions:
 
 def require_same_origin(request: web.Request) -> None:
     """Refuses what another site's page, or one at another port of this host, wants to have done."""
-    if request.method in _SAFE_METHODS:
+    if request.method in SAFE_METHODS:
         return
     # Browsers tell it outright over https and on localhost; there a proxy may even rename the host.
     site = request.headers.get("Sec-Fetch-Site")

@@ -26,3 +26,19 @@ def test_an_alert_fires_once_per_crossing(watched: Watched, story: list[tuple[in
     for micros, now, expected in story:
         state, fires = state.read(micros, now)
         assert fires == bool(expected), (micros, now)
+
+
+@pytest.mark.parametrize(
+    ("watched", "stands"),
+    [
+        (Watched.BALANCE, (True, True, True)),
+        (Watched.DAY, (True, False, False)),
+        (Watched.MONTH, (True, True, False)),
+    ],
+)
+def test_an_alert_stands_fired_for_its_period(watched: Watched, stands: tuple[bool, ...]) -> None:
+    """Also while no money moves, which would have it looked at."""
+    fresh = alert(watched)
+    assert not fresh.standing(FIRST)
+    fired, _ = fresh.read(0 if watched is Watched.BALANCE else 100, FIRST)
+    assert tuple(fired.standing(now) for now in (FIRST, SECOND, APRIL)) == stands

@@ -1,13 +1,18 @@
 // Numbers as people read them.
 
-const USD = new Intl.NumberFormat("en-US", {
+const STYLE = {
   style: "currency",
   currency: "USD",
   minimumFractionDigits: 2,
   maximumFractionDigits: 6,
-});
+};
+const USD = new Intl.NumberFormat("en-US", STYLE);
+const CHANGE = new Intl.NumberFormat("en-US", { ...STYLE, signDisplay: "exceptZero" });
 
 export const dollars = (usd) => USD.format(usd);
+
+// What comes with a plus, what goes with a minus.
+export const signedDollars = (usd) => CHANGE.format(usd);
 
 export const gibibytes = (bytes) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 

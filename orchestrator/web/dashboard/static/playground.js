@@ -1,6 +1,7 @@
 // The playground: a form for the chosen model, its price, and the gallery.
 
-import { api, signOut } from "./api.js";
+import { showAccount } from "./account.js";
+import { api, Refused } from "./api.js";
 import { byId, el } from "./dom.js";
 import { Fields } from "./fields.js";
 import { dollars } from "./format.js";
@@ -27,15 +28,6 @@ let timer = 0;
 
 const mode = () => form.elements.mode.value;
 const optionText = (model) => `${model.name} · ${dollars(model.price_usd)}`;
-
-async function showAccount() {
-  const account = await api("GET", "account");
-  byId("simulated").hidden = !account.simulated;
-  byId("balance").title = `${account.name}, ${account.key}`;
-  if (!account.balance) return;
-  const { available_usd: available, held_usd: held } = account.balance;
-  byId("balance").textContent = `Balance ${dollars(available)}${held ? ` · ${dollars(held)} held` : ""}`;
-}
 
 function showModels() {
   const groups = MODES[mode()].map((kind) => [kind, models.filter((model) => model.kind === kind)]);
@@ -138,7 +130,6 @@ async function use(item, kind) {
 }
 
 async function start() {
-  byId("sign-out").addEventListener("click", signOut);
   form.addEventListener("submit", generate);
   form.addEventListener("input", (event) => event.target !== select && event.target.name !== "mode" && changed());
   form.addEventListener("keydown", (event) => {
@@ -153,7 +144,9 @@ async function start() {
   }
   // A file that misses the drop zone must not replace the page.
   for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
-  const [offer] = await Promise.all([api("GET", "models"), showAccount()]);
+  const account = await showAccount();
+  byId("simulated").hidden = !account.simulated;
+  const offer = await api("GET", "models");
   models = offer.models;
   for (const radio of form.elements.mode) {
     radio.parentElement.hidden = !models.some((model) => MODES[radio.value].includes(model.kind));
@@ -164,4 +157,8 @@ async function start() {
   await gallery.load();
 }
 
-start();
+start().catch((refused) => {
+  // A key that may not generate may still do what other pages are for.
+  if (!(refused instanceof Refused)) throw refused;
+  byId("refusal").textContent = refused.message;
+});

@@ -1,0 +1,94 @@
+"""What the keys page asks for: the account's API keys, made, rotated and revoked by one of them.
+
+Only a key without limits of its own changes keys: nobody gets out of a key's limits by making another.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from orchestrator.accounts import NO_LIMITS
+from orchestrator.errors import Forbidden, InvalidRequest, NotFound
+from orchestrator.service import Service
+from orchestrator.store import Key, Scope
+from orchestrator.web.dashboard.sessions import Sessions
+from orchestrator.web.forms import read_form
+from orchestrator.web.key_terms import NamedTerms, key_view
+
+MAX_KEYS = 100
+
+
+class Keys:
+    """`/dashboard/api/keys`."""
+
+    def __init__(self, service: Service, sessions: Sessions) -> None:
+        self._service = service
+        self._accounts = service.accounts
+        self._store = service.store
+        self._sessions = sessions
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/dashboard/api/keys", self.list),
+            web.post("/dashboard/api/keys", self.issue),
+            web.post("/dashboard/api/keys/{id}/rotate", self.rotate),
+            web.post("/dashboard/api/keys/{id}/revoke", self.revoke),
+        ]
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Oldest first, those that have ended too; and whether the caller may change them."""
+        mine = await self._sessions.key(request, Scope.READ)
+        keys = [self._view(key, mine) for key in await self._store.list_keys(mine.account.id)]
+        return web.json_response({"keys": keys, "may_change": mine.limits == NO_LIMITS})
+
+    async def issue(self, request: web.Request) -> web.Response:
+        """A key, with its secret this once."""
+        mine = await self._owner(request)
+        form, now = await read_form(request, NamedTerms), self._accounts.now()
+        limits = form.limits(self._service.catalog)
+        if limits.expires_at is not None and limits.expires_at <= now:
+            raise InvalidRequest("`expires_at` has passed", code="invalid_expires_at", param="expires_at")
+        if sum(key.usable(now) for key in await self._store.list_keys(mine.account.id)) >= MAX_KEYS:
+            raise InvalidRequest(f"An account has at most {MAX_KEYS} keys at a time", code="too_many_keys")
+        key, secret = await self._accounts.issue_key(mine.account.id, form.name, limits)
+        return web.json_response({**self._view(key, mine), "key": secret}, status=201)
+
+    async def rotate(self, request: web.Request) -> web.Response:
+        """Another key with the same limits; the old one ends at once.
+
+        Whoever is signed in with the old one stays so with the new one, or would not see its secret.
+        """
+        mine, old = await self._own(request)
+        key, secret = await self._accounts.rotate_key(old.id)
+        staying = old.id == mine.id
+        body = {**self._view(key, key if staying else mine), "key": secret}
+        response = web.json_response(body, status=201)
+        if staying:
+            self._sessions.remember(response, await self._sessions.open(secret))
+        return response
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        mine, key = await self._own(request)
+        return web.json_response(self._view(await self._store.revoke_key(key.id, self._accounts.now()), mine))
+
+    def _view(self, key: Key, mine: Key) -> dict[str, object]:
+        """As operators see it, with how it stands, and whether the caller is signed in with it."""
+        expired = key.expired(self._accounts.now())
+        state = "revoked" if key.revoked else "expired" if expired else "active"
+        return {**key_view(key), "state": state, "current": key.id == mine.id}
+
+    async def _own(self, request: web.Request) -> tuple[Key, Key]:
+        """The caller's key, and the one of the same account that the path names."""
+        mine = await self._owner(request)
+        key = await self._store.get_key(request.match_info["id"])
+        if key.account.id != mine.account.id:
+            # In the store's words: others' keys look like none.
+            raise NotFound(f"There is no key {key.id!r}.")
+        return mine, key
+
+    async def _owner(self, request: web.Request) -> Key:
+        """The caller's key, without limits of its own. Raises Forbidden."""
+        key = await self._sessions.counted(request, Scope.READ)
+        if key.limits != NO_LIMITS:
+            raise Forbidden("Only a key without limits of its own may change keys", code="limited_key")
+        return key

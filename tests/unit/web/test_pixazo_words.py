@@ -257,7 +257,7 @@ def failed(code: str) -> Job:
 
 
 #: What a caller had no part in.
-OURS = {"instance_gone", "abandoned", "expired", "stalled", "store_unavailable", "internal"}
+OURS = {"instance_gone", "abandoned", "expired", "stalled", "superseded", "store_unavailable", "internal"}
 STATUSES = [
     (job(JobStatus.QUEUED), "QUEUED", "queued"),
     (job(JobStatus.RUNNING), "PROCESSING", "processing"),

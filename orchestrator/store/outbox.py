@@ -16,7 +16,7 @@ class Outbox(Protocol):
         ...
 
     async def get_message(self, account_id: str, message_id: int) -> Message:
-        """One of the account's. Raises NotFound for others' too."""
+        """One of the account's, with each try. Raises NotFound for others' too."""
         ...
 
     async def due_messages(self, now: datetime, limit: int = 50) -> list[Message]:
@@ -24,7 +24,7 @@ class Outbox(Protocol):
         ...
 
     async def job_message(self, job_id: str) -> Message | None:
-        """What tells of the end of a job; None where nobody is told, or the job has not ended."""
+        """What tells of the end of a job, with each try; None where nobody is told, or it has not ended."""
         ...
 
     async def replay_message(self, message_id: int, now: datetime) -> Message:
@@ -36,10 +36,6 @@ class Outbox(Protocol):
 
         A message that has arrived meanwhile stays delivered.
         """
-        ...
-
-    async def delivery_attempts(self, message_id: int) -> list[DeliveryAttempt]:
-        """Oldest first."""
         ...
 
     async def signing_secrets(self, account_id: str, now: datetime) -> list[str]:

@@ -114,6 +114,20 @@ class Violation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryAttempt:
+    """One try to deliver a message."""
+
+    message_id: int
+    at: datetime
+    #: How long it took.
+    seconds: float
+    #: What the receiver answered; None where no answer came.
+    http_status: int | None = None
+    #: Why it failed; None: the receiver took it.
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
     """A word for the outside, kept until it is delivered."""
 
@@ -134,17 +148,5 @@ class Message:
     error: str | None = None
     #: The job whose end it tells of.
     job_id: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DeliveryAttempt:
-    """One try to deliver a message."""
-
-    message_id: int
-    at: datetime
-    #: How long it took.
-    seconds: float
-    #: What the receiver answered; None where no answer came.
-    http_status: int | None = None
-    #: Why it failed; None: the receiver took it.
-    error: str | None = None
+    #: Each try to deliver it, oldest first; known of a message that is asked for by itself.
+    tries: Sequence[DeliveryAttempt] = ()

@@ -83,11 +83,9 @@ class Jobs:
 
     async def _told(self, record: JobRecord) -> Mapping[str, object] | None:
         """How it stands with the job's webhook, try by try."""
-        store = self._service.store
-        message = await store.job_message(record.job.id)
+        message = await self._service.store.job_message(record.job.id)
         state = standing(record.job.receiver, message)
-        tries = await store.delivery_attempts(message.id) if message else []
-        return state and {**state, "history": history(tries)}
+        return state and {**state, "history": history(message.tries if message else ())}
 
     def view(self, record: JobRecord) -> dict[str, Any]:
         """All of a job as it is now, with URLs that have just been made."""

@@ -45,8 +45,7 @@ class Messages:
     async def get(self, request: web.Request) -> web.Response:
         """One message, with each try to deliver it."""
         message = await self._own(request)
-        tries = await self._store.delivery_attempts(message.id)
-        return web.json_response({**view(message), "history": history(tries)})
+        return web.json_response({**view(message), "history": history(message.tries)})
 
     @describes(answer=OutboxMessage)
     async def replay(self, request: web.Request) -> web.Response:

@@ -40,6 +40,9 @@ async def test_one_that_is_not_there_does_not_keep_the_others_waiting(tmp_path: 
     await fleet.start()
     try:
         await wait_ready(fleet, count=1)
+        async with asyncio.timeout(20):
+            while fleet.instances()[0].state is InstanceState.STARTING:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         absent, old = fleet.instances()
         assert (absent.state, absent.detail) == (InstanceState.DOWN, "not reachable")
         assert old.state is InstanceState.READY

@@ -206,9 +206,6 @@ class SqliteStore:
     async def note_delivery(self, attempt: DeliveryAttempt, again: datetime | None) -> None:
         await self._db.write(outbox.note_delivery, attempt, again)
 
-    async def delivery_attempts(self, message_id: int) -> list[DeliveryAttempt]:
-        return await self._db.read(outbox.delivery_attempts, message_id)
-
     # Jobs
 
     async def add_job(self, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -50,7 +51,7 @@ def post_job(db: sqlite3.Connection, job: Job, now: datetime) -> None:
 
 def job_message(db: sqlite3.Connection, job_id: str) -> Message | None:
     row = db.execute("SELECT * FROM outbox WHERE job_id = ?", (job_id,)).fetchone()
-    return None if row is None else to_message(row)
+    return None if row is None else _with_tries(db, to_message(row))
 
 
 def get_message(db: sqlite3.Connection, account_id: str, message_id: int) -> Message:
@@ -60,7 +61,7 @@ def get_message(db: sqlite3.Connection, account_id: str, message_id: int) -> Mes
     ).fetchone()
     if row is None:
         raise NotFound("There is no such message", code="message_not_found")
-    return to_message(row)
+    return _with_tries(db, to_message(row))
 
 
 def replay_message(db: sqlite3.Connection, message_id: int, now: datetime) -> Message:
@@ -114,9 +115,9 @@ def note_delivery(db: sqlite3.Connection, attempt: DeliveryAttempt, again: datet
     )
 
 
-def delivery_attempts(db: sqlite3.Connection, message_id: int) -> list[DeliveryAttempt]:
-    rows = db.execute("SELECT * FROM deliveries WHERE message_id = ? ORDER BY id", (message_id,))
-    return [
+def _with_tries(db: sqlite3.Connection, message: Message) -> Message:
+    rows = db.execute("SELECT * FROM deliveries WHERE message_id = ? ORDER BY id", (message.id,))
+    tries = [
         DeliveryAttempt(
             message_id=row["message_id"],
             at=to_time(row["at"]),
@@ -126,6 +127,7 @@ def delivery_attempts(db: sqlite3.Connection, message_id: int) -> list[DeliveryA
         )
         for row in rows
     ]
+    return replace(message, tries=tuple(tries))
 
 
 def signing_secrets(db: sqlite3.Connection, account_id: str, now: datetime) -> list[str]:

@@ -94,6 +94,7 @@ def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> Non
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with {process.returncode}: {log.read_text()[-2000:]}")
         with suppress(OSError), urllib.request.urlopen(f"{url}/system_stats", timeout=5):
-            return
+            if process.poll() is None:
+                return
         time.sleep(0.05)
     raise TimeoutError(f"no answer from {url} within {PATIENCE:g} s")

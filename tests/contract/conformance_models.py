@@ -62,7 +62,7 @@ async def samplers(url: str) -> Any:
 async def interrupted_sampler(url: str) -> Any:
     """Stops at a step, and keeps what it had loaded."""
     async with client(url) as user:
-        prompt_id = await user.submit(sampled(4, steps=2000), **SHOWN)
+        prompt_id = await user.submit(sampled(4, steps=10_000), **SHOWN)
         await user.hear_until("progress", prompt_id=prompt_id)
         await user.post("/interrupt", {"prompt_id": prompt_id})
         heard = await user.hear_to_end(prompt_id)

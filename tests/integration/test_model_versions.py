@@ -49,7 +49,11 @@ async def world(tmp_path: Path) -> AsyncIterator[tuple[Service, Machine]]:
     shutil.copytree(ROOT / "workflows" / "sd-1.5", tmp_path / "models" / "sd-1.5")
     machine = Machine(tmp_path / "instance")
     machine.put("-m", "comfy_instances.simulator", "--time-scale", "0.3")
-    settings = {"PIXELFACTORY_WORKFLOWS_DIR": str(tmp_path / "models")}
+    # However often it is tried meanwhile, it is the change that decides.
+    settings = {
+        "PIXELFACTORY_WORKFLOWS_DIR": str(tmp_path / "models"),
+        "PIXELFACTORY_MAX_ATTEMPTS": "1000",
+    }
     service = Service(tmp_path / "data", ("--instances", machine.url), settings)
     with closing(machine), running(service):
         yield service, machine

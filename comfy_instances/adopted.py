@@ -8,17 +8,17 @@ from collections.abc import Sequence
 
 from comfy_instances.errors import InstanceError
 from comfy_instances.fleet import FleetError, InstanceInfo, InstanceState
-from comfy_instances.health import Report, ask
-from comfy_instances.inventory import LOOK_SECONDS, Inventory
+from comfy_instances.health import HealthReport, check_health
+from comfy_instances.inventory import FILE_REFRESH_SECONDS, NodeFactsPoller
 from comfy_instances.node_facts import RECORDED_VERSION
-from comfy_instances.policy import MISSES
-from comfy_instances.roster import Roster
-from comfy_instances.session import Session
+from comfy_instances.policy import MAX_MISSED_PROBES
+from comfy_instances.roster import FleetBase
+from comfy_instances.session import InstanceSession
 
 log = logging.getLogger(__name__)
 
 
-class AdoptedFleet(Roster):
+class AdoptedFleet(FleetBase):
     """Sessions with running ComfyUI servers at `urls`; each may vanish and come back at any time."""
 
     def __init__(
@@ -26,8 +26,8 @@ class AdoptedFleet(Roster):
         urls: Sequence[str],
         *,
         probe_seconds: float = 5.0,
-        look_seconds: float = 0.5,
-        files_seconds: float = LOOK_SECONDS,
+        poll_seconds: float = 0.5,
+        file_refresh_seconds: float = FILE_REFRESH_SECONDS,
     ) -> None:
         """Raises FleetError for what is no address of a server, and for one that is named twice."""
         cleaned = [url.rstrip("/") for url in urls]
@@ -45,72 +45,76 @@ class AdoptedFleet(Roster):
             for number, url in enumerate(cleaned)
         )
         self._probe_seconds = probe_seconds
-        self._look_seconds = look_seconds
-        self._files_seconds = files_seconds
+        self._poll_seconds = poll_seconds
+        self._file_refresh_seconds = file_refresh_seconds
         try:
-            self._sessions = {info.id: Session(info.url) for info in self.instances()}
+            self._sessions = {info.id: InstanceSession(info.url) for info in self.instances()}
         except ValueError as error:
             raise FleetError(str(error)) from error
 
     async def start(self) -> None:
         for instance_id, session in self._sessions.items():
-            self._begin(instance_id, self._watch(instance_id, session))
+            self._start_watcher(instance_id, self._monitor(instance_id, session))
 
     async def restart(self, instance_id: str) -> None:
-        self._member(instance_id)
+        self._get_member(instance_id)
         raise FleetError(f"{instance_id} is adopted: restart it where it was started")
 
-    async def _watch(self, instance_id: str, session: Session) -> None:
+    async def _monitor(self, instance_id: str, session: InstanceSession) -> None:
         await session.start()
         try:
             while True:
-                inventory = Inventory(session, self._files_seconds)
-                await self._meet(instance_id, session, inventory)
-                await self._stay(instance_id, session, inventory)
+                inventory = NodeFactsPoller(session, self._file_refresh_seconds)
+                await self._wait_until_ready(instance_id, session, inventory)
+                await self._poll_until_lost(instance_id, session, inventory)
         finally:
-            self.hold(instance_id, None)
-            self.report(instance_id, InstanceState.DOWN, detail="not watched", vram_free=None)
+            self.set_session(instance_id, None)
+            self.update_state(instance_id, InstanceState.DOWN, detail="not watched", vram_free=None)
             await session.close()
 
-    async def _meet(self, instance_id: str, session: Session, inventory: Inventory) -> None:
+    async def _wait_until_ready(
+        self, instance_id: str, session: InstanceSession, facts_poller: NodeFactsPoller
+    ) -> None:
         """Wait until it is there, learn what it can do and make it ready."""
         while True:
             try:
-                report = await self._ask_when_connected(session)
-                facts = await inventory.first()
+                report = await self._check_health_when_connected(session)
+                facts = await facts_poller.load()
             except (InstanceError, TimeoutError):
-                self.report(instance_id, InstanceState.DOWN, detail="not reachable")
-                await asyncio.sleep(self._look_seconds)
+                self.update_state(instance_id, InstanceState.DOWN, detail="not reachable")
+                await asyncio.sleep(self._poll_seconds)
                 continue
-            self.hold(instance_id, session, facts)
-            self._take_over(instance_id, report)
+            self.set_session(instance_id, session, facts)
+            self._mark_ready(instance_id, report)
             return
 
-    async def _ask_when_connected(self, session: Session) -> Report:
+    async def _check_health_when_connected(self, session: InstanceSession) -> HealthReport:
         await session.wait_connected(self._probe_seconds)
-        return await ask(session, self._probe_seconds)
+        return await check_health(session, self._probe_seconds)
 
-    async def _stay(self, instance_id: str, session: Session, inventory: Inventory) -> None:
+    async def _poll_until_lost(
+        self, instance_id: str, session: InstanceSession, facts_poller: NodeFactsPoller
+    ) -> None:
         """Ask now and then how it is and what files it has, until its socket is lost or it falls silent."""
         loop = asyncio.get_running_loop()
         missed, due = 0, loop.time() + self._probe_seconds
-        while session.connected and missed < MISSES:
-            await asyncio.sleep(min(self._look_seconds, max(0.0, due - loop.time())))
+        while session.is_connected and missed < MAX_MISSED_PROBES:
+            await asyncio.sleep(min(self._poll_seconds, max(0.0, due - loop.time())))
             if loop.time() < due:
                 continue
             try:
-                report = await ask(session, self._probe_seconds)
-                self.hold(instance_id, session, await inventory.news())
-                self._take_over(instance_id, report)
+                report = await check_health(session, self._probe_seconds)
+                self.set_session(instance_id, session, await facts_poller.refresh_if_changed())
+                self._mark_ready(instance_id, report)
                 missed = 0
             except (InstanceError, TimeoutError):
                 missed += 1
             due = loop.time() + self._probe_seconds
-        detail = "does not answer" if session.connected else "its socket is lost"
-        self.report(instance_id, InstanceState.DOWN, detail=detail, vram_free=None)
+        detail = "does not answer" if session.is_connected else "its socket is lost"
+        self.update_state(instance_id, InstanceState.DOWN, detail=detail, vram_free=None)
 
-    def _take_over(self, instance_id: str, report: Report) -> None:
-        self.report(
+    def _mark_ready(self, instance_id: str, report: HealthReport) -> None:
+        self.update_state(
             instance_id,
             InstanceState.READY,
             device=report.device,

@@ -9,26 +9,26 @@ from pathlib import Path
 from comfy_instances.adopted import AdoptedFleet
 from comfy_instances.fleet import Fleet
 from comfy_instances.gpus import Gpu
-from comfy_instances.installation import Install
-from comfy_instances.local import COMFYUI_RULES, LocalFleet
+from comfy_instances.installation import Installation
+from comfy_instances.local import COMFYUI_RESTART_POLICY, LocalFleet
 
 #: Where nothing is installed and nothing was asked for.
-DEFAULT_SIMULATORS = 2
-NOTICE = (
+DEFAULT_SIMULATOR_COUNT = 2
+SIMULATED_NOTICE = (
     "ComfyUI is not installed, so {count} SIMULATED instances stand in for it: their pictures show "
     "parameters, not models. Run `pixelfactory comfyui install` for real ones."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Adopt:
+class AdoptServers:
     """Watch servers that run already."""
 
     urls: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Simulate:
+class RunSimulators:
     """Run simulators. `notice` is to be shown loudly: nobody asked for them."""
 
     count: int
@@ -39,46 +39,46 @@ class Simulate:
 class RunComfyUI:
     """Run one ComfyUI per GPU, on the CPU for each None."""
 
-    install: Install
+    installation: Installation
     gpus: tuple[Gpu | None, ...]
 
 
-Choice = Adopt | Simulate | RunComfyUI
+FleetChoice = AdoptServers | RunSimulators | RunComfyUI
 
 
-def choose(
+def choose_fleet_kind(
     *,
     urls: Sequence[str],
     simulate: int,
-    install: Install | None,
+    installation: Installation | None,
     gpus: Sequence[Gpu],
     cpu_instances: int = 1,
-) -> Choice:
+) -> FleetChoice:
     """The first of these that applies: adopt `urls`, run `simulate` simulators, run what is installed on
     each of `gpus` or, without one, `cpu_instances` times on the CPU, run simulators with a notice. PURE."""
     if urls:
-        return Adopt(tuple(urls))
+        return AdoptServers(tuple(urls))
     if simulate > 0:
-        return Simulate(simulate)
-    if install is not None:
-        return RunComfyUI(install, tuple(gpus) or (None,) * cpu_instances)
-    count = max(DEFAULT_SIMULATORS, len(gpus))
-    return Simulate(count, NOTICE.format(count=count))
+        return RunSimulators(simulate)
+    if installation is not None:
+        return RunComfyUI(installation, tuple(gpus) or (None,) * cpu_instances)
+    count = max(DEFAULT_SIMULATOR_COUNT, len(gpus))
+    return RunSimulators(count, SIMULATED_NOTICE.format(count=count))
 
 
-def make_fleet(
-    choice: Choice, *, directory: Path, models_dir: Path, time_scale: float, startup_seconds: float
+def create_fleet(
+    choice: FleetChoice, *, directory: Path, models_dir: Path, time_scale: float, startup_seconds: float
 ) -> Fleet:
     """The chosen fleet, not started. `directory` gets one folder per local instance, `time_scale` is for
     simulators. Raises FleetError or OSError."""
-    if isinstance(choice, Adopt):
+    if isinstance(choice, AdoptServers):
         return AdoptedFleet(choice.urls)
-    if isinstance(choice, Simulate):
+    if isinstance(choice, RunSimulators):
         return LocalFleet.simulated(choice.count, directory=directory, time_scale=time_scale)
     return LocalFleet.comfyui(
-        choice.install,
+        choice.installation,
         directory=directory,
         models_dir=models_dir,
         gpus=choice.gpus,
-        rules=replace(COMFYUI_RULES, startup_seconds=startup_seconds),
+        policy=replace(COMFYUI_RESTART_POLICY, startup_seconds=startup_seconds),
     )

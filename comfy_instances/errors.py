@@ -55,14 +55,14 @@ class OutOfMemory(InstanceError):
 class InstanceGone(InstanceError):
     """The instance does not answer, answers nonsense, or does not know the prompt any more.
 
-    `refused` says that nothing listens at its address: that process and all it held are gone.
+    `connection_refused` says that nothing listens at its address: that process and all it held are gone.
     """
 
     kind = "instance_gone"
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
+    def __init__(self, message: str, *, connection_refused: bool = False) -> None:
         super().__init__(message)
-        self.refused = refused
+        self.connection_refused = connection_refused
 
 
 class NodeFailed(InstanceError):
@@ -77,7 +77,7 @@ class NodeFailed(InstanceError):
         self.exception_type = exception_type
 
 
-class Refused(InstanceError):
+class OutputRefused(InstanceError):
     """The output check in the graph objects to what was made."""
 
     kind = "refused"
@@ -89,13 +89,13 @@ class NoOutput(InstanceError):
     kind = "no_output"
 
 
-class Interrupted(InstanceError):
+class PromptCancelled(InstanceError):
     """The prompt was cancelled, by us or by an operator of the instance."""
 
     kind = "cancelled"
 
 
-class Stalled(InstanceError):
+class PromptStalled(InstanceError):
     """The prompt runs and makes no progress."""
 
     kind = "stalled"

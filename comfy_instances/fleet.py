@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from comfy_instances.session import FileRef, Session
+from comfy_instances.session import FileRef, InstanceSession
 
 
 class InstanceState(StrEnum):
@@ -72,7 +72,7 @@ class InstanceInfo:
     pci_id: str | None = None
 
 
-Listener = Callable[[InstanceInfo], None]
+InstanceListener = Callable[[InstanceInfo], None]
 
 
 class Fleet(Protocol):
@@ -87,11 +87,11 @@ class Fleet(Protocol):
     def instances(self) -> list[InstanceInfo]:
         """All instances in the order of their ids."""
 
-    def session(self, instance_id: str) -> Session:
+    def session(self, instance_id: str) -> InstanceSession:
         """The session with a reachable instance. Each start of a local instance makes a new one.
         Raises InstanceGone while there is none."""
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: InstanceListener) -> Callable[[], None]:
         """Call `listener` after each change of an instance, its node facts included; returns the way to end
         that."""
 
@@ -112,22 +112,22 @@ class Fleet(Protocol):
         """Stop it now, whatever it runs, and start it anew; closes an open circuit breaker.
         Raises FleetError for an adopted instance."""
 
-    async def forget_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
+    async def delete_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
         """Delete collected output and input files where we own the directory. Missing ones are fine."""
 
 
-async def wait_ready(fleet: Fleet, count: int | None = None, within_seconds: float = 120.0) -> None:
+async def wait_until_ready(fleet: Fleet, count: int | None = None, timeout_seconds: float = 120.0) -> None:
     """Wait until `count` instances (default: all) are ready. Raises FleetError where that takes longer."""
     wanted = len(fleet.instances()) if count is None else count
     changed = asyncio.Event()
     unsubscribe = fleet.subscribe(lambda _: changed.set())
     try:
-        async with asyncio.timeout(within_seconds):
+        async with asyncio.timeout(timeout_seconds):
             while sum(info.state is InstanceState.READY for info in fleet.instances()) < wanted:
                 changed.clear()
                 await changed.wait()
     except TimeoutError:
         states = ", ".join(f"{info.id} {info.state}" for info in fleet.instances())
-        raise FleetError(f"not all instances were ready after {within_seconds:g} s: {states}") from None
+        raise FleetError(f"not all instances were ready after {timeout_seconds:g} s: {states}") from None
     finally:
         unsubscribe()

@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_instances.policy import Health
-from comfy_instances.session import Device, Queue, Session, SystemStats
+from comfy_instances.policy import HealthSample
+from comfy_instances.session import DeviceStats, InstanceQueue, InstanceSession, SystemStats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
+class HealthReport:
     """What an instance says of itself. Sizes are bytes."""
 
     version: str | None
@@ -29,29 +29,29 @@ class Report:
     def simulated(self) -> bool:
         return self.device == "simulated"
 
-    def health(self, memory: int | None = None) -> Health:
-        return Health(running=self.running, waiting=self.waiting, memory=memory)
+    def to_health_sample(self, memory: int | None = None) -> HealthSample:
+        return HealthSample(running=self.running, waiting=self.waiting, memory=memory)
 
-    def launched_in(self, directory: Path) -> bool:
+    def was_launched_in(self, directory: Path) -> bool:
         """Whether the process that answers is the one that we launched with this base directory."""
         return str(directory) in self.argv
 
 
-async def ask(session: Session, within_seconds: float) -> Report:
+async def check_health(session: InstanceSession, timeout_seconds: float) -> HealthReport:
     """Raises InstanceError where the instance is gone or answers wrongly, TimeoutError where
     that takes longer."""
-    async with asyncio.timeout(within_seconds):
-        stats, queue = await asyncio.gather(session.stats(), session.queue())
-    return read_report(stats, queue)
+    async with asyncio.timeout(timeout_seconds):
+        stats, queue = await asyncio.gather(session.get_system_stats(), session.get_queue())
+    return build_health_report(stats, queue)
 
 
-def read_report(stats: SystemStats, queue: Queue) -> Report:
+def build_health_report(stats: SystemStats, queue: InstanceQueue) -> HealthReport:
     """PURE."""
-    device = stats.devices[0] if stats.devices else Device("unknown", "cpu", None, 0, 0)
+    device = stats.devices[0] if stats.devices else DeviceStats("unknown", "cpu", None, 0, 0)
     has_vram = device.type != "cpu"
-    return Report(
+    return HealthReport(
         version=stats.version,
-        device=_short_name(device.name),
+        device=_short_device_name(device.name),
         vram_total=device.vram_total if has_vram else None,
         vram_free=device.vram_free if has_vram else None,
         argv=stats.argv,
@@ -60,7 +60,7 @@ def read_report(stats: SystemStats, queue: Queue) -> Report:
     )
 
 
-def _short_name(name: str) -> str:
+def _short_device_name(name: str) -> str:
     """`cuda:0 NVIDIA H200 : cudaMallocAsync` -> `NVIDIA H200`; simulators begin with `simulated`."""
     if name.startswith("simulated"):
         return "simulated"

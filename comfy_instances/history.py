@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from comfy_instances.graphs import Graph, silent_files
+from comfy_instances.graphs import Graph, files_without_events
 from comfy_instances.messages import (
     Executed,
     ExecutionError,
@@ -28,7 +28,7 @@ class QueueEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class InstanceQueue:
     """What runs and what waits on an instance; `pending` is not in the order of execution."""
 
     running: tuple[QueueEntry, ...] = ()
@@ -37,23 +37,23 @@ class Queue:
     def __len__(self) -> int:
         return len(self.running) + len(self.pending)
 
-    def runs(self, prompt_id: str) -> bool:
+    def is_running(self, prompt_id: str) -> bool:
         return any(entry.prompt_id == prompt_id for entry in self.running)
 
     def find(self, prompt_id: str) -> QueueEntry | None:
         return next((e for e in (*self.running, *self.pending) if e.prompt_id == prompt_id), None)
 
 
-def parse_queue(body: Any) -> Queue:
+def parse_queue(body: Any) -> InstanceQueue:
     """`{"queue_running": [...], "queue_pending": [...]}` of
     `[number, prompt_id, graph, extra_data, outputs]`. Raises ValueError for anything else."""
     try:
-        return Queue(_entries(body["queue_running"]), _entries(body["queue_pending"]))
+        return InstanceQueue(_parse_entries(body["queue_running"]), _parse_entries(body["queue_pending"]))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError("not the shape of a queue") from error
 
 
-def _entries(rows: Any) -> tuple[QueueEntry, ...]:
+def _parse_entries(rows: Any) -> tuple[QueueEntry, ...]:
     return tuple(QueueEntry(str(row[1]), dict(row[2]), row[3].get("client_id")) for row in rows)
 
 
@@ -63,36 +63,36 @@ def parse_history(body: Any, prompt_id: str) -> list[Message] | None:
     To replay them is to have heard them. Raises ValueError for another shape."""
     try:
         entry = body.get(prompt_id)
-        return None if entry is None else list(_replay(prompt_id, entry))
+        return None if entry is None else list(_history_messages(prompt_id, entry))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError("not the shape of a history") from error
 
 
-def _replay(prompt_id: str, entry: Mapping[str, Any]) -> Iterator[Message]:
+def _history_messages(prompt_id: str, entry: Mapping[str, Any]) -> Iterator[Message]:
     status = entry.get("status") or {}
     told = [parse_event(row[0], row[1]) for row in status.get("messages") or ()]
-    ends = [message for message in told if _ends(message)]
-    yield from (message for message in told if not _ends(message))
+    ends = [message for message in told if _is_final(message)]
+    yield from (message for message in told if not _is_final(message))
     for node, output in entry.get("outputs", {}).items():
         yield Executed(prompt_id, str(node), dict(output or {}))
-    end = ends[-1] if ends else _end_by_status(prompt_id, str(status.get("status_str")))
+    end = ends[-1] if ends else _end_from_status(prompt_id, str(status.get("status_str")))
     if isinstance(end, ExecutionSuccess):
-        yield from _unsaid(prompt_id, entry["prompt"][2] if "prompt" in entry else {})
+        yield from _outputs_without_events(prompt_id, entry["prompt"][2] if "prompt" in entry else {})
     yield end
 
 
-def _unsaid(prompt_id: str, graph: Graph) -> Iterator[Executed]:
-    for node, path in silent_files(graph):
+def _outputs_without_events(prompt_id: str, graph: Graph) -> Iterator[Executed]:
+    for node, path in files_without_events(graph):
         file = PurePosixPath(path)
         row = {"filename": file.name, "subfolder": str(file.parent) if file.parent.name else ""}
         yield Executed(prompt_id, node, {"files": [row | {"type": "output"}]})
 
 
-def _ends(message: Message) -> bool:
+def _is_final(message: Message) -> bool:
     return isinstance(message, ExecutionSuccess | ExecutionError | ExecutionInterrupted)
 
 
-def _end_by_status(prompt_id: str, status: str) -> Message:
+def _end_from_status(prompt_id: str, status: str) -> Message:
     """For entries without messages, as old servers and other implementations keep them."""
     if status == "success":
         return ExecutionSuccess(prompt_id, None)

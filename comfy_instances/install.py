@@ -14,45 +14,50 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from comfy_instances.commands import CommandFailed
-from comfy_instances.environment import install_requirements, install_torch, make_venv, torch_pin
+from comfy_instances.commands import SubprocessFailed
+from comfy_instances.environment import ensure_venv, install_requirements, install_torch, select_torch_pin
 from comfy_instances.fleet import FleetError
 from comfy_instances.gpus import Gpu
-from comfy_instances.installation import Install, find_install, requirements_digest, write_record
-from comfy_instances.lock import Lock, TorchPin
-from comfy_instances.node_facts import record
-from comfy_instances.source import Checkout, SourceError, check_out
-from comfy_instances.trial import Trial, try_out
+from comfy_instances.installation import (
+    Installation,
+    find_installation,
+    hash_requirements,
+    write_install_record,
+)
+from comfy_instances.lock import ComfyUILock, TorchPin
+from comfy_instances.node_facts import extract_node_facts
+from comfy_instances.source import Checkout, CheckoutError, checkout_source
+from comfy_instances.trial import SmokeTestResult, run_smoke_test
 
 
 class InstallError(Exception):
     """The installation can not go on; the text says why and what to do."""
 
 
-class Step(StrEnum):
+class InstallStep(StrEnum):
     SOURCE = "Fetch ComfyUI's source"
     ENVIRONMENT = "Make its Python environment"
     TORCH = "Install PyTorch"
     REQUIREMENTS = "Install its requirements"
     NODE_PACKS = "Link node packs"
-    TRIAL = "Start it once and record its nodes"
+    SMOKE_TEST = "Start it once and record its nodes"
 
 
-class Reporter(Protocol):
+class InstallReporter(Protocol):
     """Who shows the progress."""
 
-    def step(self, step: Step) -> None:
+    def on_step(self, step: InstallStep) -> None:
         """`step` begins; the one before is done."""
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         """A line that stays: a warning, or what was done."""
 
-    def output(self, line: str) -> None:
+    def on_output(self, line: str) -> None:
         """What git or pip prints meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
+class InstallRequest:
     """What to install where."""
 
     directory: Path
@@ -70,39 +75,41 @@ class Wish:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class InstallResult:
     """What there is now."""
 
-    install: Install
-    trial: Trial
+    installation: Installation
+    smoke_test: SmokeTestResult
     #: Files that the source lacks; models that read them will fail.
-    lacks: tuple[str, ...] = field(default=())
+    missing_files: tuple[str, ...] = field(default=())
 
 
-async def install_comfyui(wish: Wish, lock: Lock, reporter: Reporter) -> Outcome:
+async def install_comfyui(
+    request: InstallRequest, lock: ComfyUILock, reporter: InstallReporter
+) -> InstallResult:
     """Raises InstallError; what was done until then is kept and found again by the next try."""
     try:
-        pin = torch_pin(wish.torch, lock.torch)
-        checkout = await _fetch(wish, lock, reporter)
-        await _fill_environment(wish.directory, pin, reporter)
-        reporter.step(Step.NODE_PACKS)
-        link_packs(wish.directory / "custom_nodes", wish.node_packs)
-        reporter.step(Step.TRIAL)
-        install = find_install(wish.directory)
+        pin = select_torch_pin(request.torch, lock.torch)
+        checkout = await _fetch_source(request, lock, reporter)
+        await _install_environment(request.directory, pin, reporter)
+        reporter.on_step(InstallStep.NODE_PACKS)
+        link_node_packs(request.directory / "custom_nodes", request.node_packs)
+        reporter.on_step(InstallStep.SMOKE_TEST)
+        install = find_installation(request.directory)
         if install is None:
-            raise InstallError(f"{wish.ref or lock.tag} is not a ComfyUI: it has no main.py")
-        trial = await try_out(install, wish.gpus, wish.startup_seconds)
-        facts = json.dumps(record(trial.object_info), separators=(",", ":"))
-        (wish.directory / "node-facts.json").write_text(facts, "utf-8")
-        write_record(wish.directory, _record(wish, lock, pin, checkout, trial))
-    except (SourceError, CommandFailed, FleetError, ValueError, OSError) as error:
+            raise InstallError(f"{request.ref or lock.tag} is not a ComfyUI: it has no main.py")
+        trial = await run_smoke_test(install, request.gpus, request.startup_seconds)
+        facts = json.dumps(extract_node_facts(trial.object_info), separators=(",", ":"))
+        (request.directory / "node-facts.json").write_text(facts, "utf-8")
+        write_install_record(request.directory, _build_install_record(request, lock, pin, checkout, trial))
+    except (CheckoutError, SubprocessFailed, FleetError, ValueError, OSError) as error:
         raise InstallError(str(error)) from error
-    finished = find_install(wish.directory)
+    finished = find_installation(request.directory)
     assert finished is not None
-    return Outcome(install=finished, trial=trial, lacks=checkout.lacks)
+    return InstallResult(installation=finished, smoke_test=trial, missing_files=checkout.missing_files)
 
 
-def link_packs(directory: Path, packs: Sequence[Path]) -> None:
+def link_node_packs(directory: Path, packs: Sequence[Path]) -> None:
     """Have links to `packs` in `directory`, whatever their names linked to before. Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True)
     for pack in packs:
@@ -112,41 +119,46 @@ def link_packs(directory: Path, packs: Sequence[Path]) -> None:
         link.symlink_to(pack.resolve(strict=True))
 
 
-async def _fetch(wish: Wish, lock: Lock, reporter: Reporter) -> Checkout:
-    reporter.step(Step.SOURCE)
-    checkout = await check_out(
-        wish.directory / "source",
-        origin=wish.origin or lock.url,
-        ref=wish.ref or lock.commit,
+async def _fetch_source(request: InstallRequest, lock: ComfyUILock, reporter: InstallReporter) -> Checkout:
+    reporter.on_step(InstallStep.SOURCE)
+    checkout = await checkout_source(
+        request.directory / "source",
+        origin=request.origin or lock.url,
+        ref=request.ref or lock.commit,
         may_lack=lock.may_lack,
-        hear=reporter.output,
+        on_output=reporter.on_output,
     )
     if checkout.commit != lock.commit:
-        reporter.note(f"{checkout.commit} is not the tested commit, which is {lock.commit} ({lock.tag})")
-    if checkout.lacks:
-        reporter.note(
-            f"the source lacks {', '.join(checkout.lacks)}: all else works, models that read them fail"
-        )
+        reporter.on_note(f"{checkout.commit} is not the tested commit, which is {lock.commit} ({lock.tag})")
+    if checkout.missing_files:
+        missing = ", ".join(checkout.missing_files)
+        reporter.on_note(f"the source lacks {missing}: all else works, models that read them fail")
     return checkout
 
 
-async def _fill_environment(directory: Path, pin: TorchPin, reporter: Reporter) -> None:
+async def _install_environment(directory: Path, pin: TorchPin, reporter: InstallReporter) -> None:
     venv = directory / "venv"
-    reporter.step(Step.ENVIRONMENT)
-    await make_venv(venv, reporter.output)
-    reporter.step(Step.TORCH)
-    await install_torch(venv, pin, reporter.output)
-    reporter.step(Step.REQUIREMENTS)
-    await install_requirements(venv, directory / "source" / "requirements.txt", pin, reporter.output)
+    reporter.on_step(InstallStep.ENVIRONMENT)
+    await ensure_venv(venv, reporter.on_output)
+    reporter.on_step(InstallStep.TORCH)
+    await install_torch(venv, pin, reporter.on_output)
+    reporter.on_step(InstallStep.REQUIREMENTS)
+    await install_requirements(venv, directory / "source" / "requirements.txt", pin, reporter.on_output)
 
 
-def _record(wish: Wish, lock: Lock, pin: TorchPin, checkout: Checkout, trial: Trial) -> dict[str, Any]:
+def _build_install_record(
+    request: InstallRequest, lock: ComfyUILock, pin: TorchPin, checkout: Checkout, smoke_test: SmokeTestResult
+) -> dict[str, Any]:
     return {
         "commit": checkout.commit,
-        "origin": wish.origin or lock.url,
-        "lacks": checkout.lacks,
+        "origin": request.origin or lock.url,
+        "lacks": checkout.missing_files,
         "torch": pin.packages,
-        "requirements_sha256": requirements_digest(wish.directory / "source"),
+        "requirements_sha256": hash_requirements(request.directory / "source"),
         "installed_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "trial": {"version": trial.version, "device": trial.device, "nodes": len(trial.object_info)},
+        "trial": {
+            "version": smoke_test.version,
+            "device": smoke_test.device,
+            "nodes": len(smoke_test.object_info),
+        },
     }

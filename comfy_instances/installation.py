@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 #: A node of ComfyUI's own that it keeps among the custom ones.
-OWN_PACK = "websocket_image_save.py"
+BUNDLED_NODE_PACK = "websocket_image_save.py"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Install:
+class Installation:
     """A ComfyUI that can be launched."""
 
     directory: Path
@@ -46,21 +46,21 @@ class Install:
         """Node packs that instances load: those linked into `custom_nodes`, and ComfyUI's own."""
         linked = self.directory / "custom_nodes"
         packs = sorted(path for path in linked.iterdir() if path.exists()) if linked.is_dir() else []
-        own = self.source / "custom_nodes" / OWN_PACK
+        own = self.source / "custom_nodes" / BUNDLED_NODE_PACK
         return (*packs, own) if own.exists() else tuple(packs)
 
 
-def find_install(directory: Path) -> Install | None:
+def find_installation(directory: Path) -> Installation | None:
     """The ComfyUI under `directory`; None where its source or its Python is missing."""
     main, python = directory / "source" / "main.py", venv_python(directory / "venv")
     if not main.is_file() or not python.exists():
         return None
-    return Install(
+    return Installation(
         directory=directory,
         python=python,
         main=main,
-        version=read_version(main.parent),
-        record=read_record(directory),
+        version=read_comfyui_version(main.parent),
+        record=read_install_record(directory),
     )
 
 
@@ -68,7 +68,7 @@ def venv_python(venv: Path) -> Path:
     return venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
-def read_version(source: Path) -> str | None:
+def read_comfyui_version(source: Path) -> str | None:
     """What `comfyui_version.py` says, read and not run."""
     try:
         text = (source / "comfyui_version.py").read_text("utf-8")
@@ -78,7 +78,7 @@ def read_version(source: Path) -> str | None:
     return found.group(1) if found else None
 
 
-def requirements_digest(source: Path) -> str | None:
+def hash_requirements(source: Path) -> str | None:
     """SHA-256 of its requirements.txt; None where there is none."""
     try:
         return sha256((source / "requirements.txt").read_bytes()).hexdigest()
@@ -86,7 +86,7 @@ def requirements_digest(source: Path) -> str | None:
         return None
 
 
-def read_record(directory: Path) -> Mapping[str, Any]:
+def read_install_record(directory: Path) -> Mapping[str, Any]:
     try:
         record = json.loads((directory / "installed.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -94,7 +94,7 @@ def read_record(directory: Path) -> Mapping[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def write_record(directory: Path, record: Mapping[str, Any]) -> None:
+def write_install_record(directory: Path, record: Mapping[str, Any]) -> None:
     """All or nothing. Raises OSError."""
     partial = directory / "installed.json.partial"
     partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", "utf-8")

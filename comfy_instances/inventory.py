@@ -11,43 +11,43 @@ from collections.abc import Mapping
 from typing import Any
 
 from comfy_instances.errors import InstanceError
-from comfy_instances.session import Session
+from comfy_instances.session import InstanceSession
 
 #: Seconds between two looks at the lists.
-LOOK_SECONDS = 30.0
-_PATIENCE = 5.0
+FILE_REFRESH_SECONDS = 30.0
+_REFRESH_TIMEOUT_S = 5.0
 
 
-class Inventory:
-    """Of one session; `first` comes first."""
+class NodeFactsPoller:
+    """Of one session; `load` comes first."""
 
-    def __init__(self, session: Session, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, session: InstanceSession, refresh_seconds: float = FILE_REFRESH_SECONDS) -> None:
         self.session = session
-        self._look_seconds = look_seconds
-        self._files: Mapping[str, list[str]] = {}
-        self._due = 0.0
+        self._refresh_seconds = refresh_seconds
+        self._model_files: Mapping[str, list[str]] = {}
+        self._next_refresh_at = 0.0
 
-    async def first(self) -> dict[str, Any]:
+    async def load(self) -> dict[str, Any]:
         """Its `/object_info`. Raises InstanceError."""
         # The lists first: what comes in between is then seen at the next look.
-        self._files = await self.session.model_files()
-        self._put_off()
-        return await self.session.object_info()
+        self._model_files = await self.session.list_model_files()
+        self._schedule_next_refresh()
+        return await self.session.get_object_info()
 
-    async def news(self) -> dict[str, Any] | None:
+    async def refresh_if_changed(self) -> dict[str, Any] | None:
         """Its `/object_info` where its files are others than before; None where they are not, where it is
         not yet time to look, and where it does not answer: somebody else watches over that."""
-        if asyncio.get_running_loop().time() < self._due:
+        if asyncio.get_running_loop().time() < self._next_refresh_at:
             return None
-        self._put_off()
+        self._schedule_next_refresh()
         try:
-            async with asyncio.timeout(_PATIENCE):
-                files = await self.session.model_files()
-                facts = await self.session.object_info() if files != self._files else None
+            async with asyncio.timeout(_REFRESH_TIMEOUT_S):
+                files = await self.session.list_model_files()
+                facts = await self.session.get_object_info() if files != self._model_files else None
         except (InstanceError, TimeoutError):
             return None
-        self._files = files
+        self._model_files = files
         return facts
 
-    def _put_off(self) -> None:
-        self._due = asyncio.get_running_loop().time() + self._look_seconds
+    def _schedule_next_refresh(self) -> None:
+        self._next_refresh_at = asyncio.get_running_loop().time() + self._refresh_seconds

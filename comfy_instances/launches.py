@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from comfy_instances.gpus import Gpu
-from comfy_instances.installation import Install
-from comfy_instances.profiles import Profile, profile_for
+from comfy_instances.installation import Installation
+from comfy_instances.profiles import GpuProfile, select_gpu_profile
 
 GIB = 2**30
 #: On every device. `--port` and `--base-directory` follow at each start.
@@ -24,7 +24,7 @@ COMFYUI_FLAGS = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Launch:
+class LaunchSpec:
     """How to launch one instance; `--port` and `--base-directory` are added at each start."""
 
     id: str
@@ -42,11 +42,13 @@ class Launch:
     node_packs: tuple[Path, ...] = ()
 
 
-def simulator_launches(count: int, *, directory: Path, time_scale: float, vram_gb: int) -> list[Launch]:
+def simulator_launch_specs(
+    count: int, *, directory: Path, time_scale: float, vram_gb: int
+) -> list[LaunchSpec]:
     """`count` simulators, each with its own directory under `directory`."""
     options = ("--time-scale", f"{time_scale:g}", "--vram-gb", str(vram_gb))
     return [
-        Launch(
+        LaunchSpec(
             id=f"sim-{number}",
             command=(sys.executable, "-m", "comfy_instances.simulator", *options),
             directory=(directory / f"sim-{number}").resolve(),
@@ -58,36 +60,45 @@ def simulator_launches(count: int, *, directory: Path, time_scale: float, vram_g
     ]
 
 
-def comfyui_launches(
-    install: Install,
+def comfyui_launch_specs(
+    installation: Installation,
     *,
     directory: Path,
     models_dir: Path,
     gpus: Sequence[Gpu | None],
-    profiles: Sequence[Profile],
-) -> list[Launch]:
+    profiles: Sequence[GpuProfile],
+) -> list[LaunchSpec]:
     """One instance per GPU, on the CPU for each None; one on the CPU where there is neither."""
     return [
-        _comfyui(
-            install,
+        _comfyui_launch_spec(
+            installation,
             directory=directory / (f"cpu-{number}" if gpu is None else f"gpu-{number}"),
             models_dir=models_dir,
             gpu=gpu,
-            profile=profile_for(gpu, profiles),
+            profile=select_gpu_profile(gpu, profiles),
         )
         for number, gpu in enumerate(gpus or [None])
     ]
 
 
-def comfyui_command(install: Install, models_dir: Path, profile: Profile) -> tuple[str, ...]:
+def build_comfyui_command(
+    installation: Installation, models_dir: Path, profile: GpuProfile
+) -> tuple[str, ...]:
     """ComfyUI's command line without port and directory."""
-    packs = [pack.name for pack in install.node_packs]
+    packs = [pack.name for pack in installation.node_packs]
     allowed = ("--disable-all-custom-nodes", *(("--whitelist-custom-nodes", *packs) if packs else ()))
     models = ("--models-directory", str(models_dir.resolve()))
-    return (str(install.python), str(install.main), *COMFYUI_FLAGS, *models, *profile.flags, *allowed)
+    return (
+        str(installation.python),
+        str(installation.main),
+        *COMFYUI_FLAGS,
+        *models,
+        *profile.flags,
+        *allowed,
+    )
 
 
-def gpu_environment(gpu: Gpu | None) -> dict[str, str]:
+def gpu_visibility_env(gpu: Gpu | None) -> dict[str, str]:
     """Shows a process its own device and no other."""
     return {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -95,18 +106,18 @@ def gpu_environment(gpu: Gpu | None) -> dict[str, str]:
     }
 
 
-def _comfyui(
-    install: Install, *, directory: Path, models_dir: Path, gpu: Gpu | None, profile: Profile
-) -> Launch:
-    return Launch(
+def _comfyui_launch_spec(
+    installation: Installation, *, directory: Path, models_dir: Path, gpu: Gpu | None, profile: GpuProfile
+) -> LaunchSpec:
+    return LaunchSpec(
         id=directory.name,
-        command=comfyui_command(install, models_dir, profile),
+        command=build_comfyui_command(installation, models_dir, profile),
         directory=directory.resolve(),
         simulated=False,
         device="cpu" if gpu is None else gpu.name,
-        environment=gpu_environment(gpu),
+        environment=gpu_visibility_env(gpu),
         vram_total=None if gpu is None else gpu.memory_total,
         profile=profile.name,
         pci_id=None if gpu is None else gpu.pci_id,
-        node_packs=install.node_packs,
+        node_packs=installation.node_packs,
     )

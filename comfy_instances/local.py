@@ -10,24 +10,24 @@ from pathlib import Path
 
 from comfy_instances.fleet import InstanceInfo, InstanceState
 from comfy_instances.gpus import Gpu
-from comfy_instances.installation import Install
-from comfy_instances.launches import Launch, comfyui_launches, simulator_launches
-from comfy_instances.policy import Rules
-from comfy_instances.profiles import load_profiles
-from comfy_instances.roster import Roster
+from comfy_instances.installation import Installation
+from comfy_instances.launches import LaunchSpec, comfyui_launch_specs, simulator_launch_specs
+from comfy_instances.policy import RestartPolicy
+from comfy_instances.profiles import load_gpu_profiles
+from comfy_instances.roster import FleetBase
 from comfy_instances.session import FileRef
 from comfy_instances.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 #: A simulator is a light process that is ready in a second and has no reason to fall silent.
-SIMULATOR_RULES = Rules(startup_seconds=30, hung_seconds=15, stop_seconds=3)
-COMFYUI_RULES = Rules()
+SIMULATOR_RESTART_POLICY = RestartPolicy(startup_seconds=30, hang_timeout_seconds=15, stop_timeout_seconds=3)
+COMFYUI_RESTART_POLICY = RestartPolicy()
 
 
-class LocalFleet(Roster):
+class LocalFleet(FleetBase):
     """One supervised child per `Launch`. They die with this process, kill -9 included (Linux)."""
 
-    def __init__(self, launches: Sequence[Launch], *, rules: Rules) -> None:
+    def __init__(self, launch_specs: Sequence[LaunchSpec], *, policy: RestartPolicy) -> None:
         super().__init__(
             InstanceInfo(
                 id=launch.id,
@@ -40,9 +40,9 @@ class LocalFleet(Roster):
                 pci_id=launch.pci_id,
                 adopted=False,
             )
-            for launch in launches
+            for launch in launch_specs
         )
-        self._supervisors = {launch.id: Supervisor(launch, rules, self) for launch in launches}
+        self._supervisors = {launch.id: Supervisor(launch, policy, self) for launch in launch_specs}
 
     @classmethod
     def simulated(
@@ -52,49 +52,51 @@ class LocalFleet(Roster):
         directory: Path,
         time_scale: float = 0.0,
         vram_gb: int = 96,
-        rules: Rules = SIMULATOR_RULES,
+        policy: RestartPolicy = SIMULATOR_RESTART_POLICY,
     ) -> LocalFleet:
         """`count` simulators with their directories under `directory`. `time_scale` is the factor on
         simulated times."""
-        launches = simulator_launches(count, directory=directory, time_scale=time_scale, vram_gb=vram_gb)
-        return cls(launches, rules=rules)
+        launches = simulator_launch_specs(count, directory=directory, time_scale=time_scale, vram_gb=vram_gb)
+        return cls(launches, policy=policy)
 
     @classmethod
     def comfyui(
         cls,
-        install: Install,
+        installation: Installation,
         *,
         directory: Path,
         models_dir: Path,
         gpus: Sequence[Gpu | None] = (),
-        rules: Rules = COMFYUI_RULES,
+        policy: RestartPolicy = COMFYUI_RESTART_POLICY,
     ) -> LocalFleet:
         """One ComfyUI per GPU (on the CPU for each None, and where there is neither), with their directories
         under `directory` and the weights in `models_dir`, which is made if it is missing. Raises OSError."""
         models_dir.mkdir(parents=True, exist_ok=True)
-        launches = comfyui_launches(
-            install, directory=directory, models_dir=models_dir, gpus=gpus, profiles=load_profiles()
+        launches = comfyui_launch_specs(
+            installation, directory=directory, models_dir=models_dir, gpus=gpus, profiles=load_gpu_profiles()
         )
-        return cls(launches, rules=rules)
+        return cls(launches, policy=policy)
 
     async def start(self) -> None:
         for instance_id, supervisor in self._supervisors.items():
-            self._begin(instance_id, supervisor.run())
+            self._start_watcher(instance_id, supervisor.run())
 
     async def restart(self, instance_id: str) -> None:
-        self._member(instance_id)
-        self._supervisors[instance_id].restart()
+        self._get_member(instance_id)
+        self._supervisors[instance_id].request_restart()
 
     def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
-        self._member(instance_id)
-        return self._supervisors[instance_id].output.tail(lines)
+        self._get_member(instance_id)
+        return self._supervisors[instance_id].log_file.tail(lines)
 
-    async def forget_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
-        self._member(instance_id)
-        await asyncio.to_thread(forget, self._supervisors[instance_id].launch.directory, files)
+    async def delete_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
+        self._get_member(instance_id)
+        await asyncio.to_thread(
+            delete_instance_files, self._supervisors[instance_id].launch_spec.directory, files
+        )
 
 
-def forget(directory: Path, files: Sequence[FileRef]) -> None:
+def delete_instance_files(directory: Path, files: Sequence[FileRef]) -> None:
     """Delete files of an instance's own folders; what lies outside of them is left alone, with a warning."""
     for file in files:
         folder = directory / file.type

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-SHIPPED = Path(__file__).with_name("comfyui.lock.toml")
+LOCK_FILE = Path(__file__).with_name("comfyui.lock.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,11 @@ class TorchPin:
     #: `name==version`, what pip takes.
     packages: tuple[str, ...]
     #: Package index that an operator has chosen; None: the default one.
-    index: str | None = None
+    index_url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lock:
+class ComfyUILock:
     """One tested ComfyUI."""
 
     url: str
@@ -36,11 +36,11 @@ class Lock:
     torch: Mapping[str, TorchPin]
 
 
-def load_lock(path: Path = SHIPPED) -> Lock:
+def load_comfyui_lock(path: Path = LOCK_FILE) -> ComfyUILock:
     """Raises OSError, tomllib.TOMLDecodeError or KeyError for a broken file."""
     content = tomllib.loads(path.read_text("utf-8"))
     comfyui = content["comfyui"]
-    return Lock(
+    return ComfyUILock(
         url=comfyui["url"],
         tag=comfyui["tag"],
         version=comfyui["version"],

@@ -9,23 +9,23 @@ from io import FileIO
 from pathlib import Path
 
 log = logging.getLogger(__name__)
-KEPT_LINES = 500
-COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
+TAIL_LINES = 500
+ANSI_COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 
 
-class LogFile:
+class RotatingLogFile:
     """Appends bytes; at `max_bytes` the file becomes `NAME.1` (the older `NAME.1` becomes `NAME.2`, ...)
     and a new one begins, of which `keep` old ones stay. A full disk costs lines, never the writer."""
 
-    def __init__(self, path: Path, *, max_bytes: int = 4 * 2**20, keep: int = 3) -> None:
+    def __init__(self, path: Path, *, max_bytes: int = 4 * 2**20, backup_count: int = 3) -> None:
         self.path = path
         self._max_bytes = max_bytes
-        self._keep = keep
-        self._tail: deque[str] = deque(maxlen=KEPT_LINES)
+        self._backup_count = backup_count
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._file: FileIO | None = None
 
     def write(self, line: bytes) -> None:
-        line = COLOURS.sub(b"", line)
+        line = ANSI_COLOURS.sub(b"", line)
         self._tail.append(line.decode("utf-8", "replace").rstrip())
         try:
             self._append(line)
@@ -53,12 +53,12 @@ class LogFile:
         self._file.write(line)
 
     def _rotate(self) -> None:
-        for number in range(self._keep - 1, 0, -1):
-            older = self._numbered(number)
+        for number in range(self._backup_count - 1, 0, -1):
+            older = self._backup_path(number)
             if older.exists():
-                older.replace(self._numbered(number + 1))
-        if self._keep > 0:
-            self.path.replace(self._numbered(1))
+                older.replace(self._backup_path(number + 1))
+        if self._backup_count > 0:
+            self.path.replace(self._backup_path(1))
 
-    def _numbered(self, number: int) -> Path:
+    def _backup_path(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}")

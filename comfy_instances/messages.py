@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class QueueStatus:
     """Length of the queue, running prompt included; `sid` only as the first word on a socket."""
 
     queue_remaining: int | None
@@ -141,14 +141,14 @@ class TextFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class UnknownMessage:
     """Anything else. `type` is the server's word for it where it had one."""
 
     type: str
 
 
 Message = (
-    Status
+    QueueStatus
     | FeatureFlags
     | ExecutionStart
     | ExecutionCached
@@ -161,5 +161,5 @@ Message = (
     | ExecutionInterrupted
     | ImageFrame
     | TextFrame
-    | Unknown
+    | UnknownMessage
 )

@@ -16,21 +16,21 @@ from typing import Any
 RECORDED_VERSION = "0.33.0"
 
 #: What a record keeps of a node. Names for people, tooltips and module paths are left out.
-KEPT = ("input", "input_order", "output", "output_name", "output_is_list", "output_node", "category")
+KEPT_FIELDS = ("input", "input_order", "output", "output_name", "output_is_list", "output_node", "category")
 #: And these where they are true: what its authors warn of.
-FLAGS = ("experimental", "deprecated")
+KEPT_FLAGS = ("experimental", "deprecated")
 #: What an input's options say to people.
-WORDS = ("tooltip", "display_name")
+UI_TEXT_OPTIONS = ("tooltip", "display_name")
 
 
-def load_recorded() -> Mapping[str, Any]:
+def load_core_node_facts() -> Mapping[str, Any]:
     """Class name -> facts of every core node of the pinned version."""
     packed = resources.files("comfy_instances").joinpath(f"facts/comfyui-{RECORDED_VERSION}.json.gz")
     nodes: dict[str, Any] = json.loads(gzip.decompress(packed.read_bytes()))["nodes"]
     return nodes
 
 
-def load_packs() -> Mapping[str, Any]:
+def load_pack_node_facts() -> Mapping[str, Any]:
     """Class name -> facts of the nodes of those custom packs that our models may use."""
     nodes: dict[str, Any] = {}
     for pack in sorted(resources.files("comfy_instances").joinpath("facts/packs").iterdir(), key=str):
@@ -38,31 +38,33 @@ def load_packs() -> Mapping[str, Any]:
     return nodes
 
 
-def record(object_info: Mapping[str, Any]) -> dict[str, Any]:
+def extract_node_facts(object_info: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a server's `/object_info` answer that is worth keeping, by class name."""
-    return {name: _facts(info) for name, info in sorted(object_info.items())}
+    return {name: _extract_facts(info) for name, info in sorted(object_info.items())}
 
 
-def _facts(info: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {key: info[key] for key in KEPT if key in info} | {flag: True for flag in FLAGS if info.get(flag)}
+def _extract_facts(info: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {key: info[key] for key in KEPT_FIELDS if key in info} | {
+        flag: True for flag in KEPT_FLAGS if info.get(flag)
+    }
     facts["input"] = {
-        section: {name: _plain(spec) for name, spec in inputs.items()}
+        section: {name: _strip_ui_text(spec) for name, spec in inputs.items()}
         for section, inputs in info["input"].items()
     }
     return facts
 
 
-def _plain(spec: Any) -> Any:
+def _strip_ui_text(spec: Any) -> Any:
     """An input's `[type, options]` without words for people, those of the inputs inside of it included;
     hidden inputs may be a bare type name."""
     if isinstance(spec, dict):
-        return {key: _plain(value) for key, value in spec.items() if not _is_for_people(key, value)}
+        return {key: _strip_ui_text(value) for key, value in spec.items() if not _is_ui_text(key, value)}
     if not isinstance(spec, list):
         return spec
-    items = [_plain(item) for item in spec]
+    items = [_strip_ui_text(item) for item in spec]
     return items[:1] if len(items) == 2 and items[1] == {} != spec[1] else items
 
 
-def _is_for_people(key: str, value: Any) -> bool:
+def _is_ui_text(key: str, value: Any) -> bool:
     """An input that happens to have such a name is a list."""
-    return key in WORDS and isinstance(value, str)
+    return key in UI_TEXT_OPTIONS and isinstance(value, str)

@@ -41,24 +41,24 @@ class RunResult:
     cached: frozenset[str]
 
 
-def outputs_of(node: str, output: Mapping[str, Any]) -> tuple[NodeOutput, ...]:
+def parse_outputs(node: str, output: Mapping[str, Any]) -> tuple[NodeOutput, ...]:
     """All items under all keys: whatever names a file, and every text.
 
     Numbers, flags (`animated`) and objects without a file name are remarks, not results.
     """
-    return tuple(item for key, value in output.items() for item in _items(node, str(key), value))
+    return tuple(item for key, value in output.items() for item in _parse_items(node, str(key), value))
 
 
-def _items(node: str, key: str, value: Any) -> Iterator[NodeOutput]:
+def _parse_items(node: str, key: str, value: Any) -> Iterator[NodeOutput]:
     if isinstance(value, str):
         yield NodeOutput(node, key, text=value)
     elif isinstance(value, Mapping):
         if isinstance(value.get("filename"), str):
-            yield NodeOutput(node, key, file=_file(value))
+            yield NodeOutput(node, key, file=_parse_file_ref(value))
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _items(node, key, item)
+            yield from _parse_items(node, key, item)
 
 
-def _file(item: Mapping[str, Any]) -> FileRef:
+def _parse_file_ref(item: Mapping[str, Any]) -> FileRef:
     return FileRef(item["filename"], str(item.get("subfolder") or ""), str(item.get("type") or "output"))

@@ -15,32 +15,32 @@ from pathlib import Path
 import psutil
 
 from comfy_instances import launcher
-from comfy_instances.logfile import LogFile
+from comfy_instances.logfile import RotatingLogFile
 
 log = logging.getLogger(__name__)
 #: Longest line kept of a child's output; the rest of a longer one comes as further lines.
-LINE_BYTES = 16 * 1024
+MAX_LINE_BYTES = 16 * 1024
 #: How long output may still be read after a child's end (a grandchild may hold the pipe open).
-LAST_WORDS_SECONDS = 1.0
+OUTPUT_DRAIN_SECONDS = 1.0
 
 
-class Child:
+class ChildProcess:
     """A running command.
 
     `returncode` is None while it runs, then its exit status, negative for a signal. The child dies with
     this process, however that ends; `stop` ends it and all that it started in its process group.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, output: LogFile) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, output: RotatingLogFile) -> None:
         self._process = process
         self._output = output
-        self._reader = asyncio.create_task(self._keep_output())
-        self.exited = asyncio.create_task(self._wait())
+        self._reader = asyncio.create_task(self._copy_output())
+        self.exited = asyncio.create_task(self._wait_for_exit())
 
     @classmethod
     async def launch(
-        cls, command: Sequence[str], *, output: LogFile, cwd: Path, env: Mapping[str, str]
-    ) -> Child:
+        cls, command: Sequence[str], *, output: RotatingLogFile, cwd: Path, env: Mapping[str, str]
+    ) -> ChildProcess:
         """Start `command`. Raises OSError where no process can be made; a command that can not be run
         shows by its exit."""
         process = await asyncio.create_subprocess_exec(
@@ -49,7 +49,7 @@ class Child:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            limit=LINE_BYTES,
+            limit=MAX_LINE_BYTES,
             cwd=cwd,
             env=dict(env),
         )
@@ -63,42 +63,42 @@ class Child:
     def returncode(self) -> int | None:
         return self._process.returncode
 
-    def memory(self) -> int | None:
+    def resident_memory(self) -> int | None:
         """Resident bytes of the child; None when it is gone."""
         try:
             return int(psutil.Process(self.pid).memory_info().rss)
         except psutil.Error:
             return None
 
-    async def stop(self, patience: float) -> None:
+    async def stop(self, timeout: float) -> None:
         """SIGTERM to the group, SIGKILL after `patience` seconds; returns when the child is gone."""
         if self.returncode is None:
-            self._signal(signal.SIGTERM)
-            await asyncio.wait([self.exited], timeout=patience)
+            self._signal_group(signal.SIGTERM)
+            await asyncio.wait([self.exited], timeout=timeout)
         if self.returncode is None:
-            self._signal(signal.SIGKILL)
+            self._signal_group(signal.SIGKILL)
         await asyncio.shield(self.exited)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal_group(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
-    async def _wait(self) -> int:
+    async def _wait_for_exit(self) -> int:
         code = await self._process.wait()
-        self._signal(signal.SIGKILL)  # what it started and left behind in its group
-        _, late = await asyncio.wait([self._reader], timeout=LAST_WORDS_SECONDS)
+        self._signal_group(signal.SIGKILL)  # what it started and left behind in its group
+        _, late = await asyncio.wait([self._reader], timeout=OUTPUT_DRAIN_SECONDS)
         for task in late:
             task.cancel()
         return code
 
-    async def _keep_output(self) -> None:
+    async def _copy_output(self) -> None:
         stream = self._process.stdout
         assert stream is not None
         while True:
             try:
                 line = await stream.readuntil(b"\n")
             except asyncio.LimitOverrunError:
-                line = await stream.read(LINE_BYTES)
+                line = await stream.read(MAX_LINE_BYTES)
             except asyncio.IncompleteReadError as end:
                 if end.partial:
                     self._output.write(end.partial)
@@ -112,7 +112,7 @@ def child_environment(**additions: str) -> dict[str, str]:
     return inherited | {"PYTHONUNBUFFERED": "1"} | additions
 
 
-def free_port(host: str = "127.0.0.1") -> int:
+def find_free_port(host: str = "127.0.0.1") -> int:
     """A TCP port that nobody listens on now. Somebody may take it before the child does: then the child
     ends with an error and is started anew on another one."""
     with socket.socket() as probe:
@@ -120,7 +120,7 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
-def describe_exit(code: int) -> str:
+def format_exit_status(code: int) -> str:
     """`exited with status 1` or `killed by SIGKILL`."""
     if code >= 0:
         return f"exited with status {code}"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from comfy_instances.gpus import Gpu
 
-SHIPPED = Path(__file__).with_name("gpu_profiles.toml")
+PROFILES_FILE = Path(__file__).with_name("gpu_profiles.toml")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Profile:
+class GpuProfile:
     """What fits one kind of device."""
 
     name: str
@@ -34,39 +34,39 @@ class Profile:
         return self.capability is not None and gpu.capability >= self.capability and enough
 
 
-def load_profiles(path: Path = SHIPPED) -> list[Profile]:
+def load_gpu_profiles(path: Path = PROFILES_FILE) -> list[GpuProfile]:
     """Raises OSError, tomllib.TOMLDecodeError, KeyError or ValueError for a broken file."""
-    return [_profile(entry) for entry in tomllib.loads(path.read_text("utf-8"))["profile"]]
+    return [_parse_profile(entry) for entry in tomllib.loads(path.read_text("utf-8"))["profile"]]
 
 
-def profile_for(gpu: Gpu | None, profiles: Sequence[Profile]) -> Profile:
+def select_gpu_profile(gpu: Gpu | None, profiles: Sequence[GpuProfile]) -> GpuProfile:
     """The first profile that fits; a card that none fits is launched with ComfyUI's own defaults."""
     for profile in profiles:
         if profile.fits(gpu):
             return profile
-    return Profile(name="default", flags=(), weights=("fp16", "bf16", "fp8"))
+    return GpuProfile(name="default", flags=(), weights=("fp16", "bf16", "fp8"))
 
 
-def _profile(entry: dict[str, object]) -> Profile:
+def _parse_profile(entry: dict[str, object]) -> GpuProfile:
     known = {"name", "capability", "memory_gb", "flags", "weights"}
     if unknown := entry.keys() - known:
         raise ValueError(f"GPU profile {entry.get('name')}: unknown fields {', '.join(sorted(unknown))}")
     capability = entry.get("capability")
-    return Profile(
+    return GpuProfile(
         name=str(entry["name"]),
-        flags=_strings(entry["flags"]),
-        weights=_strings(entry["weights"]),
-        capability=None if capability is None else _capability(str(capability)),
+        flags=_parse_strings(entry["flags"]),
+        weights=_parse_strings(entry["weights"]),
+        capability=None if capability is None else _parse_capability(str(capability)),
         memory=int(float(str(entry.get("memory_gb", 0))) * 1e9),
     )
 
 
-def _strings(value: object) -> tuple[str, ...]:
+def _parse_strings(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError(f"expected a list of strings, not {value!r}")
     return tuple(str(item) for item in value)
 
 
-def _capability(text: str) -> tuple[int, int]:
+def _parse_capability(text: str) -> tuple[int, int]:
     major, minor = text.split(".")
     return int(major), int(minor)

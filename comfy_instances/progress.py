@@ -13,7 +13,7 @@ class NodeStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class StepProgress:
     """`value` of `max` steps of a node are done."""
 
     prompt_id: str
@@ -33,7 +33,7 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class NodeText:
     """A line of text that a node shows while it runs."""
 
     prompt_id: str
@@ -41,6 +41,6 @@ class Note:
     text: str
 
 
-ProgressEvent = NodeStarted | Progress | Preview | Note
+ProgressEvent = NodeStarted | StepProgress | Preview | NodeText
 #: Called on the event loop, in order; it must return at once.
-Listener = Callable[[ProgressEvent], None]
+ProgressListener = Callable[[ProgressEvent], None]

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class DeviceStats:
     """A device as the instance sees it. Memory in bytes."""
 
     name: str
@@ -26,10 +26,10 @@ class SystemStats:
     argv: tuple[str, ...]
     ram_total: int
     ram_free: int
-    devices: tuple[Device, ...]
+    devices: tuple[DeviceStats, ...]
 
 
-def parse_stats(body: Any) -> SystemStats:
+def parse_system_stats(body: Any) -> SystemStats:
     """Raises ValueError where the answer has another shape."""
     try:
         system = body["system"]
@@ -39,14 +39,14 @@ def parse_stats(body: Any) -> SystemStats:
             argv=tuple(map(str, system.get("argv") or ())),
             ram_total=int(system.get("ram_total") or 0),
             ram_free=int(system.get("ram_free") or 0),
-            devices=tuple(map(_device, body["devices"])),
+            devices=tuple(map(_parse_device, body["devices"])),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("not the shape of system stats") from error
 
 
-def _device(row: Any) -> Device:
-    return Device(
+def _parse_device(row: Any) -> DeviceStats:
+    return DeviceStats(
         name=str(row["name"]),
         type=str(row["type"]),
         index=row.get("index"),

@@ -6,43 +6,45 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_instances.installation import Install, find_install, requirements_digest
-from comfy_instances.lock import Lock
-from comfy_instances.source import changed_files, commit_of
+from comfy_instances.installation import Installation, find_installation, hash_requirements
+from comfy_instances.lock import ComfyUILock
+from comfy_instances.source import list_changed_files, read_head_commit
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class InstallationStatus:
     """What is installed."""
 
     #: None: nothing that could be launched.
-    install: Install | None
+    installation: Installation | None
     #: The commit that is checked out; None where the source is no git checkout.
     commit: str | None
     #: What differs from the pin, one line each.
     drift: tuple[str, ...]
 
 
-async def look_at(directory: Path, lock: Lock) -> Status:
+async def check_installation(directory: Path, lock: ComfyUILock) -> InstallationStatus:
     """The state of the installation under `directory`."""
-    install = find_install(directory)
+    install = find_installation(directory)
     if install is None:
-        return Status(None, None, ("not installed",))
-    commit = await commit_of(install.source)
-    changed = await changed_files(install.source)
-    return Status(install, commit, tuple(drift(install, lock, commit, changed)))
+        return InstallationStatus(None, None, ("not installed",))
+    commit = await read_head_commit(install.source)
+    changed = await list_changed_files(install.source)
+    return InstallationStatus(install, commit, tuple(find_drift(install, lock, commit, changed)))
 
 
-def drift(install: Install, lock: Lock, commit: str | None, changed: Sequence[str]) -> list[str]:
+def find_drift(
+    installation: Installation, lock: ComfyUILock, commit: str | None, changed: Sequence[str]
+) -> list[str]:
     """What differs from the pin, one line each; [] where nothing does."""
-    record, found = install.record, []
-    if install.version != lock.version:
-        found.append(f"version {install.version} instead of {lock.version}")
+    record, found = installation.record, []
+    if installation.version != lock.version:
+        found.append(f"version {installation.version} instead of {lock.version}")
     if commit is not None and commit != lock.commit:
         found.append(f"commit {commit} instead of {lock.commit}")
     if changed:
         found.append(f"changed by hand: {', '.join(changed[:5])}")
-    requirements = requirements_digest(install.source)
+    requirements = hash_requirements(installation.source)
     if requirements != lock.requirements_sha256:
         found.append("its requirements.txt is not the pinned one")
     if not record:

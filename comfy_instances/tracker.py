@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 
 from comfy_instances.errors import (
     InstanceError,
-    Interrupted,
     NodeFailed,
     NoOutput,
     OutOfMemory,
-    Refused,
+    OutputRefused,
+    PromptCancelled,
 )
-from comfy_instances.graphs import Graph, nodes_of_class, sinks
+from comfy_instances.graphs import Graph, find_nodes_of_class, find_sink_nodes
 from comfy_instances.messages import (
     Executed,
     Executing,
@@ -31,28 +31,30 @@ from comfy_instances.messages import (
     ProgressState,
     TextFrame,
 )
-from comfy_instances.outputs import NodeOutput, RunResult, outputs_of
-from comfy_instances.progress import NodeStarted, Note, Preview, Progress, ProgressEvent
+from comfy_instances.outputs import NodeOutput, RunResult, parse_outputs
+from comfy_instances.progress import NodeStarted, NodeText, Preview, ProgressEvent, StepProgress
 
-End = ExecutionSuccess | ExecutionError | ExecutionInterrupted
+FinalMessage = ExecutionSuccess | ExecutionError | ExecutionInterrupted
 
 #: What our output check raises, wherever its pack lies.
-_REFUSAL = re.compile(r"(^|\.)ContentRefused$")
-_MEMORY_TYPES = re.compile(r"(OutOfMemoryError|(^|\.)MemoryError)$")
-_MEMORY_WORDS = re.compile(
+_CONTENT_REFUSED_TYPE = re.compile(r"(^|\.)ContentRefused$")
+_OUT_OF_MEMORY_TYPE = re.compile(r"(OutOfMemoryError|(^|\.)MemoryError)$")
+_OUT_OF_MEMORY_MESSAGE = re.compile(
     r"out of memory|allocation on device|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED",
     re.IGNORECASE,
 )
 
 
-def failure_of(error: ExecutionError) -> InstanceError:
+def classify_execution_error(error: ExecutionError) -> InstanceError:
     """The server's exception, sorted."""
     place = f"node {error.node_id} ({error.node_type})"
     message = f"{place}: {error.exception_type}: {error.exception_message}"
-    if _MEMORY_TYPES.search(error.exception_type) or _MEMORY_WORDS.search(error.exception_message):
+    if _OUT_OF_MEMORY_TYPE.search(error.exception_type) or _OUT_OF_MEMORY_MESSAGE.search(
+        error.exception_message
+    ):
         return OutOfMemory(message)
-    if _REFUSAL.search(error.exception_type):
-        return Refused(message)
+    if _CONTENT_REFUSED_TYPE.search(error.exception_type):
+        return OutputRefused(message)
     return NodeFailed(
         message,
         node_id=error.node_id,
@@ -61,113 +63,113 @@ def failure_of(error: ExecutionError) -> InstanceError:
     )
 
 
-class Tracker:
+class PromptTracker:
     """What is known of one prompt. `now` is any clock that only runs forward, in seconds."""
 
     def __init__(self, prompt_id: str, graph: Graph, socket_classes: frozenset[str], now: float) -> None:
         self.prompt_id = prompt_id
         #: False where messages may have been missed: then the outputs are history's to tell.
-        self.intact = True
-        self.started = False
-        self.end: End | None = None
-        self._replayed = False
-        self._sinks = sinks(graph)
-        self._socket_nodes = nodes_of_class(graph, socket_classes)
+        self.has_all_messages = True
+        self.has_started = False
+        self.final_message: FinalMessage | None = None
+        self._has_history = False
+        self._sink_nodes = find_sink_nodes(graph)
+        self._socket_nodes = find_nodes_of_class(graph, socket_classes)
         self._outputs: dict[str, tuple[NodeOutput, ...]] = {}
         self._cached: frozenset[str] = frozenset()
         self._blocked: ExecutionError | None = None
-        self._node = ""
-        self._steps: dict[str, Progress] = {}
-        self._began: tuple[float | None, float] = (None, now)
-        self._ended: tuple[float | None, float] = (None, now)
+        self._current_node = ""
+        self._step_progress: dict[str, StepProgress] = {}
+        self._started_at: tuple[float | None, float] = (None, now)
+        self._ended_at: tuple[float | None, float] = (None, now)
 
     @property
-    def complete(self) -> bool:
+    def has_all_outputs(self) -> bool:
         """True where all outputs are known: history has told them, or every node that could have shown
         something has, and nothing was missed."""
-        if self._replayed:
+        if self._has_history:
             return True
-        return self.intact and bool(self._sinks) and self._sinks <= self._outputs.keys()
+        return self.has_all_messages and bool(self._sink_nodes) and self._sink_nodes <= self._outputs.keys()
 
-    def lose(self) -> None:
+    def mark_messages_lost(self) -> None:
         """Messages may be missed from here on, until the first word about this prompt is heard."""
-        self.intact = False
+        self.has_all_messages = False
 
-    def handle(self, message: Message, now: float) -> list[ProgressEvent]:
+    def handle_message(self, message: Message, now: float) -> list[ProgressEvent]:
         """Take in one message of this prompt."""
         match message:
-            case ExecutionStart(timestamp=timestamp) if not self.started:
-                self.started = self.intact = True
-                self._began = (timestamp, now)
+            case ExecutionStart(timestamp=timestamp) if not self.has_started:
+                self.has_started = self.has_all_messages = True
+                self._started_at = (timestamp, now)
             case ExecutionCached(nodes=nodes):
                 self._cached |= frozenset(nodes)
             case Executing(node=str(node)):
-                self._node = node
+                self._current_node = node
                 return [NodeStarted(self.prompt_id, node)]
             case NodeProgress() | ProgressState():
-                return list(self._progress(message))
+                return list(self._progress_events(message))
             case ImageFrame():
-                return self._image(message)
+                return self._handle_image(message)
             case TextFrame(node=node, text=text):
-                return [Note(self.prompt_id, node, text)]
+                return [NodeText(self.prompt_id, node, text)]
             case Executed(node=node, output=output) if output:
-                self._outputs[node] = outputs_of(node, output)
+                self._outputs[node] = parse_outputs(node, output)
             case ExecutionError() if not message.ends_prompt:
                 self._blocked = message
-            case ExecutionSuccess() | ExecutionError() | ExecutionInterrupted() if self.end is None:
-                self.end = message
-                self._ended = (message.timestamp, now)
+            case ExecutionSuccess() | ExecutionError() | ExecutionInterrupted() if self.final_message is None:
+                self.final_message = message
+                self._ended_at = (message.timestamp, now)
         return []
 
-    def replay(self, messages: Iterable[Message], now: float) -> None:
+    def replay_history(self, messages: Iterable[Message], now: float) -> None:
         """Take in history's record, which tells all but the pictures that were sent by the socket."""
-        intact = self.intact
+        intact = self.has_all_messages
         for message in messages:
-            self.handle(message, now)
-        self.intact = intact
-        self._replayed = True
+            self.handle_message(message, now)
+        self.has_all_messages = intact
+        self._has_history = True
 
-    def result(self) -> RunResult:
+    def build_result(self) -> RunResult:
         """The outcome of a prompt that has ended. Raises NodeFailed, OutOfMemory, Interrupted, NoOutput."""
-        match self.end:
+        match self.final_message:
             case ExecutionError() as error:
-                raise failure_of(error)
+                raise classify_execution_error(error)
             case ExecutionInterrupted(node_id=node):
-                raise Interrupted(f"interrupted at node {node}")
+                raise PromptCancelled(f"interrupted at node {node}")
         if self._blocked is not None:
-            raise failure_of(self._blocked)
-        if self._socket_nodes and not self.intact:
+            raise classify_execution_error(self._blocked)
+        if self._socket_nodes and not self.has_all_messages:
             raise NoOutput("pictures are sent by the socket only, and it was lost")
         outputs = tuple(item for items in self._outputs.values() for item in items)
         if not outputs:
             raise NoOutput("the prompt ended well and no node left an output")
-        return RunResult(self.prompt_id, outputs, self._duration(), self._cached)
+        return RunResult(self.prompt_id, outputs, self._gpu_seconds(), self._cached)
 
-    def _progress(self, message: NodeProgress | ProgressState) -> Iterator[Progress]:
+    def _progress_events(self, message: NodeProgress | ProgressState) -> Iterator[StepProgress]:
         """A server tells each step twice, as a step and within the state of all nodes: pass on one."""
         if isinstance(message, NodeProgress):
-            steps = [Progress(self.prompt_id, message.node, message.value, message.max)]
+            steps = [StepProgress(self.prompt_id, message.node, message.value, message.max)]
         else:
             steps = [
-                Progress(self.prompt_id, row.node, row.value, row.max)
+                StepProgress(self.prompt_id, row.node, row.value, row.max)
                 for row in message.nodes
                 if row.state == "running" and row.max > 1
             ]
         for step in steps:
-            if step != self._steps.get(step.node):
-                self._steps[step.node] = step
+            if step != self._step_progress.get(step.node):
+                self._step_progress[step.node] = step
                 yield step
 
-    def _image(self, frame: ImageFrame) -> list[ProgressEvent]:
-        node = frame.node or self._node
+    def _handle_image(self, frame: ImageFrame) -> list[ProgressEvent]:
+        node = frame.node or self._current_node
         if node not in self._socket_nodes:
             return [Preview(self.prompt_id, node, frame.content_type, frame.data)]
         picture = NodeOutput(node, "images", data=frame.data)
         self._outputs[node] = (*self._outputs.get(node, ()), picture)
         return []
 
-    def _duration(self) -> float:
-        (began, heard_begin), (ended, heard_end) = self._began, self._ended
+    def _gpu_seconds(self) -> float:
+        (began, heard_begin), (ended, heard_end) = self._started_at, self._ended_at
         if began is not None and ended is not None:
             return max(0.0, round(ended - began, 3))
         return max(0.0, heard_end - heard_begin)

@@ -11,13 +11,13 @@ from typing import Any
 
 from comfy_instances.fleet import FleetError, InstanceInfo, InstanceState
 from comfy_instances.gpus import Gpu
-from comfy_instances.installation import Install
+from comfy_instances.installation import Installation
 from comfy_instances.local import LocalFleet
-from comfy_instances.policy import Rules
+from comfy_instances.policy import RestartPolicy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trial:
+class SmokeTestResult:
     """What it said."""
 
     version: str | None
@@ -25,46 +25,50 @@ class Trial:
     #: Its `/object_info`: facts by node class.
     object_info: Mapping[str, Any] = field(repr=False)
     #: Seconds from launch to ready.
-    seconds: float
+    startup_seconds: float
 
 
-async def try_out(install: Install, gpus: Sequence[Gpu], startup_seconds: float) -> Trial:
+async def run_smoke_test(
+    installation: Installation, gpus: Sequence[Gpu], startup_seconds: float
+) -> SmokeTestResult:
     """Start it on the first GPU, or on the CPU. Raises FleetError with its last words where it does not
     get ready within `startup_seconds`, or is not the version that its source says."""
     with TemporaryDirectory(prefix="pixelfactory-trial-") as name:
         directory = Path(name)
         fleet = LocalFleet.comfyui(
-            install,
+            installation,
             directory=directory,
             models_dir=directory / "models",
             gpus=gpus[:1],
-            rules=Rules(startup_seconds=startup_seconds),
+            policy=RestartPolicy(startup_seconds=startup_seconds),
         )
         clock = asyncio.get_running_loop().time
         begun = clock()
         await fleet.start()
         try:
-            info = await _first_verdict(fleet)
+            info = await _wait_for_first_state(fleet)
             facts = fleet.node_facts(info.id)
             words = fleet.log_tail(info.id, 5)
         finally:
             await fleet.stop()
     if info.state is not InstanceState.READY or facts is None:
         raise FleetError(f"ComfyUI does not start: {info.detail} ({' / '.join(words)})")
-    if info.version != install.version:
-        raise FleetError(f"its source is version {install.version}, but it says {info.version}")
-    return Trial(version=info.version, device=info.device, object_info=facts, seconds=clock() - begun)
+    if info.version != installation.version:
+        raise FleetError(f"its source is version {installation.version}, but it says {info.version}")
+    return SmokeTestResult(
+        version=info.version, device=info.device, object_info=facts, startup_seconds=clock() - begun
+    )
 
 
-async def _first_verdict(fleet: LocalFleet) -> InstanceInfo:
+async def _wait_for_first_state(fleet: LocalFleet) -> InstanceInfo:
     """Its state once it is no longer starting; there is no second try here."""
     verdict: asyncio.Future[InstanceInfo] = asyncio.get_running_loop().create_future()
 
-    def hear(info: InstanceInfo) -> None:
+    def on_change(info: InstanceInfo) -> None:
         if info.state is not InstanceState.STARTING and not verdict.done():
             verdict.set_result(info)
 
-    unsubscribe = fleet.subscribe(hear)
+    unsubscribe = fleet.subscribe(on_change)
     try:
         return await verdict
     finally:

@@ -10,127 +10,134 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from comfy_instances.client import Client
+from comfy_instances.client import ComfyUIClient
 from comfy_instances.errors import InstanceGone
-from comfy_instances.flight import Flight
-from comfy_instances.history import Queue
-from comfy_instances.link import Link
-from comfy_instances.messages import Executing, FeatureFlags, Message, Status, TextFrame, Unknown
+from comfy_instances.flight import PromptRun
+from comfy_instances.history import InstanceQueue
+from comfy_instances.link import EventSocket
+from comfy_instances.messages import Executing, FeatureFlags, Message, QueueStatus, TextFrame, UnknownMessage
 from comfy_instances.session_settings import SessionSettings
 
 logger = logging.getLogger(__name__)
 
 
-class Watch:
+class Reconciler:
     """The receiver of a link. `run()` is a task for the life of a session."""
 
-    def __init__(self, client: Client, settings: SessionSettings) -> None:
-        self.flights: dict[str, Flight] = {}
+    def __init__(self, client: ComfyUIClient, settings: SessionSettings) -> None:
+        self.prompt_runs: dict[str, PromptRun] = {}
         self._client = client
         self._settings = settings
-        self._roused = asyncio.Event()
+        self._wake_up = asyncio.Event()
         self._unreachable_since: float | None = None
         #: The prompt that nameless messages belong to.
-        self._current = ""
+        self._current_prompt_id = ""
 
     @property
-    def expecting(self) -> bool:
-        return bool(self.flights)
+    def has_active_prompts(self) -> bool:
+        return bool(self.prompt_runs)
 
-    def opened(self) -> None:
-        self._roused.set()
+    def on_open(self) -> None:
+        self._wake_up.set()
 
-    def lost(self) -> None:
-        for flight in self.flights.values():
-            flight.tracker.lose()
-        self._roused.set()
+    def on_close(self) -> None:
+        for flight in self.prompt_runs.values():
+            flight.tracker.mark_messages_lost()
+        self._wake_up.set()
 
-    def received(self, message: Message) -> None:
+    def on_message(self, message: Message) -> None:
         match message:
-            case Status() | FeatureFlags() | Unknown() | Executing(node=None):
+            case QueueStatus() | FeatureFlags() | UnknownMessage() | Executing(node=None):
                 return
             case TextFrame():
-                prompt_id = self._current
+                prompt_id = self._current_prompt_id
             case _:
-                prompt_id = message.prompt_id or self._current
-        flight = self.flights.get(prompt_id)
+                prompt_id = message.prompt_id or self._current_prompt_id
+        flight = self.prompt_runs.get(prompt_id)
         if flight is not None:
-            self._current = prompt_id
-            flight.hear(message)
+            self._current_prompt_id = prompt_id
+            flight.handle_message(message)
 
-    async def run(self, link: Link) -> None:
+    async def run(self, event_socket: EventSocket) -> None:
         while True:
-            roused = await self._wait()
-            due = self._due(everyone=roused)
-            if due and await self._reconcile(due) and not roused and link.is_open:
+            roused = await self._wait_for_next_round()
+            due = self._runs_to_reconcile(include_all=roused)
+            if due and await self._reconcile(due) and not roused and event_socket.is_open:
                 logger.warning("the socket is open and silent; leaving it for a new one")
-                await link.reopen()
+                await event_socket.reconnect()
 
-    async def _wait(self) -> bool:
+    async def _wait_for_next_round(self) -> bool:
         """Wait for the next round; True where the socket was opened or lost meanwhile."""
         try:
             async with asyncio.timeout(self._settings.silence_s / 2):
-                await self._roused.wait()
+                await self._wake_up.wait()
         except TimeoutError:
             return False
-        self._roused.clear()
+        self._wake_up.clear()
         return True
 
-    def _due(self, everyone: bool) -> list[Flight]:
+    def _runs_to_reconcile(self, include_all: bool) -> list[PromptRun]:
         silent_since = _now() - self._settings.silence_s
         return [
             flight
-            for flight in self.flights.values()
-            if flight.posted and not flight.over and (everyone or flight.news_at <= silent_since)
+            for flight in self.prompt_runs.values()
+            if flight.submitted
+            and not flight.is_done
+            and (include_all or flight.last_update_at <= silent_since)
         ]
 
-    async def _reconcile(self, due: Sequence[Flight]) -> bool:
+    async def _reconcile(self, due: Sequence[PromptRun]) -> bool:
         """Ask the instance about these. True where an answer shows that the socket should have told us."""
         asked_at = _now()
         try:
-            queue = await self._client.queue()
-            untold = [await self._settle(flight, queue) for flight in due]
+            queue = await self._client.get_queue()
+            untold = [await self._reconcile_run(flight, queue) for flight in due]
         except InstanceGone as gone:
-            self._unreachable(gone, asked_at)
+            self._handle_unreachable(gone, asked_at)
             return False
         self._unreachable_since = None
         return any(untold)
 
-    async def _settle(self, flight: Flight, queue: Queue) -> bool:
-        flight.news_at = _now()
-        if queue.runs(flight.prompt_id):
-            flight.stalled_since = None
-            self._current = flight.prompt_id
-            return flight.tracker.intact and not flight.tracker.started
-        if queue.find(flight.prompt_id) is not None:
-            self._suspect_stall(flight, queue)
+    async def _reconcile_run(self, prompt_run: PromptRun, queue: InstanceQueue) -> bool:
+        prompt_run.last_update_at = _now()
+        if queue.is_running(prompt_run.prompt_id):
+            prompt_run.stalled_since = None
+            self._current_prompt_id = prompt_run.prompt_id
+            return prompt_run.tracker.has_all_messages and not prompt_run.tracker.has_started
+        if queue.find(prompt_run.prompt_id) is not None:
+            self._detect_stall(prompt_run, queue)
             return False
-        record = await self._client.history(flight.prompt_id)
-        if flight.over:
+        record = await self._client.get_history(prompt_run.prompt_id)
+        if prompt_run.is_done:
             return False
         if record is None:
-            flight.fail(InstanceGone("the instance does not know the prompt any more"))
+            prompt_run.fail(InstanceGone("the instance does not know the prompt any more"))
             return False
-        flight.replay(record)
+        prompt_run.replay_history(record)
         return True
 
-    def _suspect_stall(self, flight: Flight, queue: Queue) -> None:
+    def _detect_stall(self, prompt_run: PromptRun, queue: InstanceQueue) -> None:
         """A server whose worker thread has died goes on taking prompts that it will never run."""
         if queue.running:
-            flight.stalled_since = None
-        elif flight.stalled_since is None:
-            flight.stalled_since = _now()
-        elif _now() - flight.stalled_since >= self._settings.stalled_after_s:
-            flight.fail(InstanceGone("work waits on the instance and nothing runs"))
+            prompt_run.stalled_since = None
+        elif prompt_run.stalled_since is None:
+            prompt_run.stalled_since = _now()
+        elif _now() - prompt_run.stalled_since >= self._settings.stalled_after_s:
+            prompt_run.fail(InstanceGone("work waits on the instance and nothing runs"))
 
-    def _unreachable(self, gone: InstanceGone, asked_at: float) -> None:
+    def _handle_unreachable(self, gone: InstanceGone, asked_at: float) -> None:
         """A queue lives in its process's memory: where nothing listens, nothing is left to wait for."""
         if self._unreachable_since is None:
             self._unreachable_since = asked_at
-        if gone.refused or _now() - self._unreachable_since >= self._settings.gone_after_s:
-            for flight in self.flights.values():
-                if flight.posted:
-                    flight.fail(InstanceGone(f"the instance is gone: {gone.message}", refused=gone.refused))
+        if gone.connection_refused or _now() - self._unreachable_since >= self._settings.gone_after_s:
+            for flight in self.prompt_runs.values():
+                if flight.submitted:
+                    flight.fail(
+                        InstanceGone(
+                            f"the instance is gone: {gone.message}",
+                            connection_refused=gone.connection_refused,
+                        )
+                    )
 
 
 def _now() -> float:

@@ -24,63 +24,63 @@ from comfy_instances.messages import (
     NodeProgress,
     NodeState,
     ProgressState,
-    Status,
+    QueueStatus,
     TextFrame,
-    Unknown,
+    UnknownMessage,
 )
 
 #: What reading the wrong shape may raise; whatever it is, the message becomes `Unknown`.
-_MISREAD = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
+_PARSE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
-def parse(frame: str | bytes) -> Message:
+def parse_frame(frame: str | bytes) -> Message:
     """The message in one frame of the socket."""
     try:
         if isinstance(frame, bytes):
-            return _binary(frame)
+            return _parse_binary_frame(frame)
         envelope = json.loads(frame)
         return parse_event(envelope["type"], envelope.get("data", {}))
-    except _MISREAD:
-        return Unknown("")
+    except _PARSE_ERRORS:
+        return UnknownMessage("")
 
 
 def parse_event(type_: str, data: Any) -> Message:
     """The message of a JSON event, from the socket or from a history entry."""
-    reader = _EVENTS.get(type_) if isinstance(type_, str) else None
+    reader = _EVENT_PARSERS.get(type_) if isinstance(type_, str) else None
     if reader is None:
-        return Unknown(str(type_))
+        return UnknownMessage(str(type_))
     try:
         return reader(data)
-    except _MISREAD:
-        return Unknown(type_)
+    except _PARSE_ERRORS:
+        return UnknownMessage(type_)
 
 
-def _status(data: Any) -> Status:
+def _parse_status(data: Any) -> QueueStatus:
     remaining = data.get("status", {}).get("exec_info", {}).get("queue_remaining")
-    return Status(None if remaining is None else int(remaining), data.get("sid"))
+    return QueueStatus(None if remaining is None else int(remaining), data.get("sid"))
 
 
-def _feature_flags(data: Any) -> FeatureFlags:
+def _parse_feature_flags(data: Any) -> FeatureFlags:
     return FeatureFlags(dict(data))
 
 
-def _execution_start(data: Any) -> ExecutionStart:
-    return ExecutionStart(str(data["prompt_id"]), _seconds(data))
+def _parse_execution_start(data: Any) -> ExecutionStart:
+    return ExecutionStart(str(data["prompt_id"]), _timestamp_seconds(data))
 
 
-def _execution_cached(data: Any) -> ExecutionCached:
-    return ExecutionCached(str(data["prompt_id"]), tuple(map(str, data["nodes"])), _seconds(data))
+def _parse_execution_cached(data: Any) -> ExecutionCached:
+    return ExecutionCached(str(data["prompt_id"]), tuple(map(str, data["nodes"])), _timestamp_seconds(data))
 
 
-def _executing(data: Any) -> Executing:
-    return Executing(_optional(data, "prompt_id"), _optional(data, "node"))
+def _parse_executing(data: Any) -> Executing:
+    return Executing(_optional_text(data, "prompt_id"), _optional_text(data, "node"))
 
 
-def _progress(data: Any) -> NodeProgress:
+def _parse_progress(data: Any) -> NodeProgress:
     return NodeProgress(str(data["prompt_id"]), str(data["node"]), float(data["value"]), float(data["max"]))
 
 
-def _progress_state(data: Any) -> ProgressState:
+def _parse_progress_state(data: Any) -> ProgressState:
     nodes = (
         NodeState(str(node), str(row["state"]), float(row["value"]), float(row["max"]))
         for node, row in data["nodes"].items()
@@ -88,15 +88,15 @@ def _progress_state(data: Any) -> ProgressState:
     return ProgressState(str(data["prompt_id"]), tuple(nodes))
 
 
-def _executed(data: Any) -> Executed:
+def _parse_executed(data: Any) -> Executed:
     return Executed(str(data["prompt_id"]), str(data["node"]), dict(data.get("output") or {}))
 
 
-def _execution_success(data: Any) -> ExecutionSuccess:
-    return ExecutionSuccess(str(data["prompt_id"]), _seconds(data))
+def _parse_execution_success(data: Any) -> ExecutionSuccess:
+    return ExecutionSuccess(str(data["prompt_id"]), _timestamp_seconds(data))
 
 
-def _execution_error(data: Any) -> ExecutionError:
+def _parse_execution_error(data: Any) -> ExecutionError:
     return ExecutionError(
         prompt_id=str(data["prompt_id"]),
         node_id=str(data.get("node_id", "")),
@@ -104,62 +104,62 @@ def _execution_error(data: Any) -> ExecutionError:
         exception_type=str(data.get("exception_type", "")),
         exception_message=str(data.get("exception_message", "")).strip(),
         traceback=tuple(map(str, data.get("traceback") or ())),
-        timestamp=_seconds(data),
+        timestamp=_timestamp_seconds(data),
     )
 
 
-def _execution_interrupted(data: Any) -> ExecutionInterrupted:
+def _parse_execution_interrupted(data: Any) -> ExecutionInterrupted:
     return ExecutionInterrupted(
         prompt_id=str(data["prompt_id"]),
         node_id=str(data.get("node_id", "")),
         node_type=str(data.get("node_type", "")),
-        timestamp=_seconds(data),
+        timestamp=_timestamp_seconds(data),
     )
 
 
-_EVENTS: Mapping[str, Callable[[Any], Message]] = {
-    "status": _status,
-    "feature_flags": _feature_flags,
-    "execution_start": _execution_start,
-    "execution_cached": _execution_cached,
-    "executing": _executing,
-    "progress": _progress,
-    "progress_state": _progress_state,
-    "executed": _executed,
-    "execution_success": _execution_success,
-    "execution_error": _execution_error,
-    "execution_interrupted": _execution_interrupted,
+_EVENT_PARSERS: Mapping[str, Callable[[Any], Message]] = {
+    "status": _parse_status,
+    "feature_flags": _parse_feature_flags,
+    "execution_start": _parse_execution_start,
+    "execution_cached": _parse_execution_cached,
+    "executing": _parse_executing,
+    "progress": _parse_progress,
+    "progress_state": _parse_progress_state,
+    "executed": _parse_executed,
+    "execution_success": _parse_execution_success,
+    "execution_error": _parse_execution_error,
+    "execution_interrupted": _parse_execution_interrupted,
 }
 
 #: The first four bytes of a binary frame.
-_PREVIEW, _TEXT, _PREVIEW_WITH_METADATA = 1, 3, 4
-_PICTURE_FORMATS = {1: "image/jpeg", 2: "image/png"}
+_PREVIEW_EVENT, _TEXT_EVENT, _PREVIEW_WITH_METADATA_EVENT = 1, 3, 4
+_IMAGE_CONTENT_TYPES = {1: "image/jpeg", 2: "image/png"}
 
 
-def _binary(frame: bytes) -> Message:
+def _parse_binary_frame(frame: bytes) -> Message:
     """Four bytes of event, four bytes that say more (a format, or the length of a header), the rest."""
     if len(frame) < 8:
-        return Unknown("binary")
+        return UnknownMessage("binary")
     event = int.from_bytes(frame[:4], "big")
     word = int.from_bytes(frame[4:8], "big")
-    if event == _PREVIEW:
-        return ImageFrame(_PICTURE_FORMATS[word], frame[8:])
-    if event not in (_TEXT, _PREVIEW_WITH_METADATA) or len(frame) < 8 + word:
-        return Unknown(f"binary {event}")
+    if event == _PREVIEW_EVENT:
+        return ImageFrame(_IMAGE_CONTENT_TYPES[word], frame[8:])
+    if event not in (_TEXT_EVENT, _PREVIEW_WITH_METADATA_EVENT) or len(frame) < 8 + word:
+        return UnknownMessage(f"binary {event}")
     header, body = frame[8 : 8 + word], frame[8 + word :]
-    if event == _TEXT:
+    if event == _TEXT_EVENT:
         return TextFrame(header.decode(), body.decode(errors="replace"))
     about = json.loads(header)
     return ImageFrame(
-        str(about["image_type"]), body, _optional(about, "prompt_id"), _optional(about, "node_id")
+        str(about["image_type"]), body, _optional_text(about, "prompt_id"), _optional_text(about, "node_id")
     )
 
 
-def _optional(data: Any, key: str) -> str | None:
+def _optional_text(data: Any, key: str) -> str | None:
     value = data.get(key)
     return None if value is None else str(value)
 
 
-def _seconds(data: Any) -> float | None:
+def _timestamp_seconds(data: Any) -> float | None:
     value = data.get("timestamp")
     return None if value is None else float(value) / 1000

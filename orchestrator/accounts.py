@@ -7,12 +7,12 @@ from datetime import datetime
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.keys import digest, new_key, shown
-from orchestrator.store import Account, Key, KeyLimits, Store
+from orchestrator.store import Account, ApiKey, ApiKeyLimits, Store
 from pricing.ledger import Balance
-from pricing.plans import Plan, Plans, period
+from pricing.plans import Plan, Plans, billing_period
 
 SIGN_UP = "sign-up"
-NO_LIMITS = KeyLimits()
+NO_LIMITS = ApiKeyLimits()
 
 
 class Accounts:
@@ -43,27 +43,29 @@ class Accounts:
     async def renew(self, account: Account) -> None:
         """Begins the account's billing month if that is due: asked for before its money is looked at."""
         plan, now = self.plan_of(account), self._clock()
-        start, _ = period(account.plan_since, now)
+        start, _ = billing_period(account.plan_since, now)
         if self._months.get(account.id) != start:
-            await self._store.renew(account.id, plan.monthly_micros, start, now)
+            await self._store.renew_allowance(account.id, plan.monthly_micros, start, now)
             self._months[account.id] = start
 
     async def balance(self, account: Account) -> Balance:
         """What the account has now, this month's allowance included."""
         await self.renew(account)
-        return await self._store.balance(account.id)
+        return await self._store.get_balance(account.id)
 
     def now(self) -> datetime:
         return self._clock()
 
     def plan_of(self, account: Account) -> Plan:
-        return self._plans.of(account.plan)
+        return self._plans.get_or_default(account.plan)
 
     async def plan_by_id(self, account_id: str) -> Plan:
         """Raises NotFound."""
         return self.plan_of(await self._store.resolve_account(account_id))
 
-    async def issue_key(self, account_id: str, name: str, limits: KeyLimits = NO_LIMITS) -> tuple[Key, str]:
+    async def issue_key(
+        self, account_id: str, name: str, limits: ApiKeyLimits = NO_LIMITS
+    ) -> tuple[ApiKey, str]:
         """A further key of an account, and its secret, which nobody will see again. Raises NotFound."""
         secret = new_key()
         key = await self._store.add_key(
@@ -71,14 +73,14 @@ class Accounts:
         )
         return key, secret
 
-    async def rotate_key(self, key_id: str) -> tuple[Key, str]:
+    async def rotate_key(self, key_id: str) -> tuple[ApiKey, str]:
         """A new secret in the place of an old one, which ends at once. Raises NotFound, InvalidRequest."""
         secret = new_key()
         return await self._store.rotate_key(key_id, digest(secret), shown(secret), self._clock()), secret
 
     def _named(self, plan: str) -> Plan:
-        if plan not in self._plans.plans:
-            offered = ", ".join(self._plans.plans)
+        if plan not in self._plans.by_id:
+            offered = ", ".join(self._plans.by_id)
             raise InvalidRequest(
                 f"There is no plan {plan!r}, only {offered}", code="invalid_plan", param="plan"
             )

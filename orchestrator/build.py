@@ -14,11 +14,11 @@ from math import ceil
 
 from aiohttp import web
 
-from comfy_instances.choice import RunComfyUI, Simulate, choose, make_fleet
+from comfy_instances.choice import RunComfyUI, RunSimulators, choose_fleet_kind, create_fleet
 from comfy_instances.fleet import Fleet
-from comfy_instances.gpus import discover
-from comfy_instances.installation import find_install
-from comfy_instances.profiles import load_profiles
+from comfy_instances.gpus import discover_gpus
+from comfy_instances.installation import find_installation
+from comfy_instances.profiles import load_gpu_profiles
 from orchestrator.accounts import Accounts
 from orchestrator.capability import Kits
 from orchestrator.dispatcher import Dispatcher
@@ -27,8 +27,8 @@ from orchestrator.expiry import CleanUp, Expiry
 from orchestrator.intake import fetch_rules, open_moderation, output_check, reader
 from orchestrator.live_catalog import LiveCatalog
 from orchestrator.media.embedded import EmbeddedS3
-from orchestrator.media.fetch import Downloads
-from orchestrator.media.objects import ObjectStore, S3Access
+from orchestrator.media.fetch import UrlFetcher
+from orchestrator.media.objects import ObjectStore, S3Config
 from orchestrator.moderation import Moderation
 from orchestrator.openings import admin_token, kept_secret, now, opened_store
 from orchestrator.orders import Desk
@@ -40,7 +40,7 @@ from orchestrator.scheduler import Scheduler
 from orchestrator.service import Service
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.settlement import Settlement
-from orchestrator.store import Scope, Store
+from orchestrator.store import ApiKeyScope, Store
 from orchestrator.uploads import Uploads
 from orchestrator.web.admin import Admin
 from orchestrator.web.admin_accounts import AdminAccounts
@@ -53,9 +53,9 @@ from orchestrator.web.billing import Billing
 from orchestrator.web.dashboard import Dashboard, Sessions
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import pixazo
-from orchestrator.web.dialects.pixazo_routes import Pixazo, Requests
-from orchestrator.web.dialects.pixelapi_routes import PixelApi
-from orchestrator.web.dialects.pixeldojo_routes import PixelDojo
+from orchestrator.web.dialects.pixazo_routes import PixazoJobViews, PixazoRoutes
+from orchestrator.web.dialects.pixelapi_routes import PixelApiRoutes
+from orchestrator.web.dialects.pixeldojo_routes import PixelDojoRoutes
 from orchestrator.web.documents import Documents
 from orchestrator.web.generations import Generations
 from orchestrator.web.jobs import Jobs
@@ -68,7 +68,7 @@ from orchestrator.web.public import Public
 from orchestrator.web.telling import Telling
 from orchestrator.web.videos import Videos
 from orchestrator.webhooks import WebhookSender
-from pricing.book import TariffBook
+from pricing.book import TariffRevisions
 from pricing.plans import Plans
 
 log = logging.getLogger(__name__)
@@ -109,8 +109,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         objects = await stack.enter_async_context(ObjectStore(await s3_access(settings, stack)))
         # The net below `expiry`: the bucket's own rules count from when a file was written, in whole days.
         days = ceil(settings.output_lifetime_days) + 1
-        await objects.ensure_bucket({"inputs/": days, "outputs/": days}, patience=settings.startup_seconds)
-        downloads = await stack.enter_async_context(Downloads(fetch_rules(settings, objects)))
+        await objects.ensure_bucket({"inputs/": days, "outputs/": days}, timeout=settings.startup_seconds)
+        downloads = await stack.enter_async_context(UrlFetcher(fetch_rules(settings, objects)))
         parts = Parts(live, prices, plans, store, fleet, objects, downloads, moderation)
         service = wire(settings, parts)
         # The metrics listen before anything begins.
@@ -132,12 +132,12 @@ class Parts:
     """What a service is made of, each chosen already."""
 
     live: LiveCatalog
-    prices: TariffBook
+    prices: TariffRevisions
     plans: Plans
     store: Store
     fleet: Fleet
     objects: ObjectStore
-    downloads: Downloads
+    downloads: UrlFetcher
     moderation: Moderation
 
 
@@ -146,7 +146,7 @@ def wire(settings: Settings, parts: Parts) -> Service:
     events = EventHub()
     settlement = Settlement(parts.store, events, now)
     accounts = Accounts(parts.store, parts.plans, now)
-    preferred = {profile.name: profile.weights for profile in load_profiles()}
+    preferred = {profile.name: profile.weights for profile in load_gpu_profiles()}
     runner = Runner(
         fleet=parts.fleet,
         kits=Kits(parts.fleet, preferred, output_check(settings)),
@@ -195,7 +195,7 @@ def job_delivery(service: Service) -> Delivery:
 def telling(service: Service) -> Telling:
     """The words of webhooks."""
     delivery = job_delivery(service)
-    theirs = {pixazo.NAME: Requests(delivery).told}
+    theirs = {pixazo.DIALECT_NAME: PixazoJobViews(delivery).webhook_payload}
     return Telling(service.store, Jobs(service, delivery).view, theirs)
 
 
@@ -209,15 +209,15 @@ def web_app(settings: Settings, service: Service) -> web.Application:
     secure = (settings.public_url or "").startswith("https://")
     session_secret = kept_secret(settings.data_dir / "session-secret")
     sessions = Sessions(session_secret, token, service.store, service.clock, secure=secure)
-    payer = by_key(service.store, Scope.BILLING)
+    payer = by_key(service.store, ApiKeyScope.BILLING)
     parts = (
         Generations(service, delivery),
         Models(service),
         Videos(service, settings.output_lifetime_days),
         Jobs(service, job_delivery(service)),
-        PixelApi(service, job_delivery(service)),
-        PixelDojo(service, settings.public_url),
-        Pixazo(service, job_delivery(service), settings.public_url, settings.batch_wait_seconds),
+        PixelApiRoutes(service, job_delivery(service)),
+        PixelDojoRoutes(service, settings.public_url),
+        PixazoRoutes(service, job_delivery(service), settings.public_url, settings.batch_wait_seconds),
         Billing(service, payer),
         Alerts(service, payer, allow_private=settings.allow_private_urls),
         Messages(service, payer),
@@ -242,18 +242,18 @@ def web_app(settings: Settings, service: Service) -> web.Application:
 
 def choose_fleet(settings: Settings) -> Fleet:
     """Adopted servers, simulators, or one real ComfyUI per device, as settings and machine say."""
-    choice = choose(
+    choice = choose_fleet_kind(
         urls=settings.instances,
         simulate=settings.simulate,
-        install=find_install(settings.comfyui_dir),
-        gpus=discover(visible=os.environ.get("CUDA_VISIBLE_DEVICES")),
+        installation=find_installation(settings.comfyui_dir),
+        gpus=discover_gpus(cuda_visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES")),
         cpu_instances=settings.cpu_instances,
     )
-    if isinstance(choice, Simulate) and choice.notice:
+    if isinstance(choice, RunSimulators) and choice.notice:
         log.warning(choice.notice)
     if isinstance(choice, RunComfyUI):
-        log.info("ComfyUI %s at %s", choice.install.version, choice.install.directory)
-    return make_fleet(
+        log.info("ComfyUI %s at %s", choice.installation.version, choice.installation.directory)
+    return create_fleet(
         choice,
         directory=settings.data_dir / "instances",
         models_dir=settings.models_dir,
@@ -262,16 +262,16 @@ def choose_fleet(settings: Settings) -> Fleet:
     )
 
 
-async def s3_access(settings: Settings, stack: AsyncExitStack) -> S3Access:
+async def s3_access(settings: Settings, stack: AsyncExitStack) -> S3Config:
     """The configured S3 server, or an embedded one that lives as long as `stack`."""
     if settings.s3_endpoint is None:
         server = EmbeddedS3(settings.data_dir / "s3")
         await server.start()
         stack.push_async_callback(server.stop)
-        return server.access(settings.s3_bucket, settings.s3_public_endpoint)
+        return server.bucket_config(settings.s3_bucket, settings.s3_public_endpoint)
     if settings.s3_access_key is None or settings.s3_secret_key is None:
         raise SettingsError("PIXELFACTORY_S3_ENDPOINT needs PIXELFACTORY_S3_ACCESS_KEY and _S3_SECRET_KEY")
-    return S3Access(
+    return S3Config(
         endpoint=settings.s3_endpoint,
         access_key=settings.s3_access_key.get_secret_value(),
         secret_key=settings.s3_secret_key.get_secret_value(),

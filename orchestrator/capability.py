@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfy_instances.fleet import Fleet, InstanceInfo
-from comfy_instances.node_facts import load_recorded
+from comfy_instances.node_facts import load_core_node_facts
 from orchestrator.catalog import Model
 from orchestrator.catalog.checks import check_graph
 from orchestrator.catalog.example_values import EXAMPLE_FOLDER, EXAMPLE_IMAGE
@@ -50,7 +50,7 @@ class Kit:
         if self.check is None:
             return graph
         outputs = [output.node for output in model.outputs if output.node in graph]
-        return self.check.guard(graph, outputs, self.facts or load_recorded())
+        return self.check.guard(graph, outputs, self.facts or load_core_node_facts())
 
     def lacks(self, model: Model) -> list[str]:
         """What keeps the instance from running the model's default graph, one line each; nothing where it

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
-from comfy_instances.errors import InstanceError, Stalled
+from comfy_instances.errors import InstanceError, PromptStalled
 from comfy_instances.fleet import Fleet, FleetError, InstanceInfo, InstanceState
 from orchestrator.accounts import Accounts
 from orchestrator.capability import Offers
@@ -123,8 +123,8 @@ class Dispatcher:
         self._unsubscribe = self.fleet.subscribe(self._instance_changed)
         for info in self.fleet.instances():
             self._instance_changed(info)
-        sent = await self._store.open_attempts()
-        for record in await self._store.unfinished():
+        sent = await self._store.list_open_attempts()
+        for record in await self._store.list_unfinished_jobs():
             self.add(record, await self._accounts.plan_by_id(record.job.account_id))
         for attempt in sent:
             self._spawn(self._recover(attempt))
@@ -257,7 +257,7 @@ class Dispatcher:
             kind, detail = failure
             log.warning("shard %s failed on %s: %s: %s", shard_id, attempt.instance_id, kind, detail)
             await self._settlement.missed(attempt, kind, detail)
-            if kind == Stalled.kind:
+            if kind == PromptStalled.kind:
                 self._spawn(self._unstick(attempt))
             self._feed(ShardFailed(shard_id=shard_id, instance_id=attempt.instance_id, kind=kind))
         if not self.scheduler.knows(shard_id):
@@ -272,7 +272,7 @@ class Dispatcher:
 
     async def _free(self, instance_id: str) -> None:
         try:
-            await self.fleet.session(instance_id).free()
+            await self.fleet.session(instance_id).free_memory()
         except InstanceError as error:
             log.info("could not free the memory of %s: %s", instance_id, error)
 

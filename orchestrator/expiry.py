@@ -16,7 +16,7 @@ from typing import Self
 
 from orchestrator.errors import Gone, ServiceError
 from orchestrator.jobs import Job, JobRecord
-from orchestrator.media.errors import ObjectMissing, StoreError
+from orchestrator.media.errors import ObjectNotFound, ObjectStoreError
 from orchestrator.media.objects import ObjectStore
 from orchestrator.store import Store
 
@@ -70,13 +70,13 @@ class CleanUp:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def sweep(self) -> int:
-        """Deletes all that nobody needs now; the number of files. Raises StoreError, ServiceError."""
+        """Deletes all that nobody needs now; the number of files. Raises ObjectStoreError, ServiceError."""
         before = self._expiry.clock() - self._expiry.lifetime
         swept = 0
-        while keys := await self._store.unused_files(before, BATCH):
+        while keys := await self._store.list_unused_files(before, BATCH):
             slots = asyncio.Semaphore(AT_ONCE)
             await asyncio.gather(*(self._delete(key, before, slots) for key in keys))
-            await self._store.forget_files(keys, before)
+            await self._store.delete_file_records(keys, before)
             swept += len(keys)
         return swept
 
@@ -87,7 +87,7 @@ class CleanUp:
                 swept = await self.sweep()
                 if swept:
                     log.info("%d expired file(s) deleted", swept, extra={"action": "files_expired"})
-            except (StoreError, ServiceError) as error:
+            except (ObjectStoreError, ServiceError) as error:
                 log.warning("expired files could not be deleted: %s", error)
             except Exception:
                 # What is wrong now may be right at the next look; the files are still known.
@@ -98,7 +98,7 @@ class CleanUp:
         async with slots:
             try:
                 written = (await self._objects.stat(key)).modified
-            except ObjectMissing:
+            except ObjectNotFound:
                 return
             # Written anew since: by a run that makes the same pixels and whose end is not in the store yet.
             # A file this old is always written anew (`ObjectStore.put`).

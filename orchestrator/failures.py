@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from comfy_instances.errors import InstanceError
 from orchestrator.errors import Blocked, ServiceError
 from orchestrator.jobs import JobError
-from orchestrator.media.errors import StoreError
+from orchestrator.media.errors import ObjectStoreError
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ async def failure_of(run: Awaitable[object]) -> Failure | None:
         await run
     except InstanceError as error:
         return error.kind, str(error)
-    except StoreError as error:
+    except ObjectStoreError as error:
         return "store_unavailable", str(error)
     except (Abandoned, TimeoutError) as error:
         return "abandoned", str(error)

@@ -8,35 +8,35 @@ from pathlib import Path
 
 from orchestrator.catalog.output_check import OutputCheck
 from orchestrator.media.datasets import DatasetLimits
-from orchestrator.media.fetch import Downloads, FetchRules
+from orchestrator.media.fetch import FetchPolicy, UrlFetcher
 from orchestrator.media.inputs import ImageLimits
 from orchestrator.media.objects import ObjectStore
 from orchestrator.moderation import (
-    EndpointAccess,
     Moderation,
     ModerationEndpoint,
-    Policy,
-    WordFileError,
-    WordLists,
+    ModerationEndpointConfig,
+    ModerationPolicy,
+    WordListError,
+    WordListPolicy,
 )
 from orchestrator.reading import Reader
 from orchestrator.settings import Settings, SettingsError
 
 
-def fetch_rules(settings: Settings, objects: ObjectStore) -> FetchRules:
+def fetch_rules(settings: Settings, objects: ObjectStore) -> FetchPolicy:
     """Inputs come from the public Internet, and from among our own outputs wherever those are kept."""
-    return FetchRules(
+    return FetchPolicy(
         allow_private=settings.allow_private_urls,
-        seconds=settings.input_url_seconds,
-        own=objects.addresses_below("outputs/"),
+        timeout_seconds=settings.input_url_seconds,
+        own_url_prefix=objects.presigned_url_prefix("outputs/"),
     )
 
 
-def reader(settings: Settings, downloads: Downloads) -> Reader:
+def reader(settings: Settings, downloads: UrlFetcher) -> Reader:
     """What takes the files that come with requests."""
     images = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     datasets = DatasetLimits(
-        max_bytes=settings.max_dataset_bytes, max_pictures=settings.max_dataset_pictures, images=images
+        max_bytes=settings.max_dataset_bytes, max_images=settings.max_dataset_pictures, image_limits=images
     )
     return Reader(
         images=images,
@@ -48,16 +48,16 @@ def reader(settings: Settings, downloads: Downloads) -> Reader:
 
 async def open_moderation(settings: Settings, stack: AsyncExitStack) -> Moderation:
     """The policies that are configured, for as long as `stack` lives. Raises SettingsError."""
-    policies: list[Policy] = []
+    policies: list[ModerationPolicy] = []
     if settings.moderation_file:
         policies.append(_load_words(settings.moderation_file))
     if settings.moderation_url:
         key = settings.moderation_key
-        access = EndpointAccess(
+        access = ModerationEndpointConfig(
             url=settings.moderation_url,
-            key=key.get_secret_value() if key else None,
+            api_key=key.get_secret_value() if key else None,
             model=settings.moderation_model,
-            seconds=settings.moderation_seconds,
+            timeout_seconds=settings.moderation_seconds,
             fail_open=settings.moderation_fail_open,
         )
         policies.append(await stack.enter_async_context(ModerationEndpoint(access)))
@@ -75,8 +75,8 @@ def output_check(settings: Settings) -> OutputCheck | None:
     )
 
 
-def _load_words(file: Path) -> WordLists:
+def _load_words(file: Path) -> WordListPolicy:
     try:
-        return WordLists.load(file)
-    except WordFileError as error:
+        return WordListPolicy.load(file)
+    except WordListError as error:
         raise SettingsError(f"PIXELFACTORY_MODERATION_FILE: {error}") from error

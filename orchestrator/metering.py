@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from comfy_instances.fleet import InstanceInfo
-from comfy_instances.session import NodeStarted, Progress, ProgressEvent, RunResult
+from comfy_instances.session import NodeStarted, ProgressEvent, RunResult, StepProgress
 from orchestrator.catalog import Model
 from orchestrator.jobs import Usage
 
@@ -78,7 +78,7 @@ class Meter:
             case NodeStarted(node=node):
                 self._close()
                 self._node = _Node(node, self._clock())
-            case Progress(node=node, value=value) if self._node and self._node.id == node:
+            case StepProgress(node=node, value=value) if self._node and self._node.id == node:
                 self._node.step(self._clock(), value)
 
     def usage(self, result: RunResult, model: Model, fleet: Instances) -> Usage:

@@ -13,7 +13,7 @@ from orchestrator.catalog import Catalog
 from orchestrator.pricelists import load_prices
 from orchestrator.settings import Settings
 from orchestrator.store import SqliteStore, Store
-from pricing.tariff import DEFAULT, Tariff
+from pricing.tariff import DEFAULT_TARIFF, Tariff
 
 
 def now() -> datetime:
@@ -35,7 +35,7 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
 def load_catalog(settings: Settings) -> tuple[Catalog, Tariff]:
     """All models and their prices of today. Raises as `load_prices` does, and CatalogError."""
     catalog = Catalog.load(settings.workflows_dir)
-    return catalog, load_prices(settings, catalog, now().date()).at(DEFAULT, now().date())
+    return catalog, load_prices(settings, catalog, now().date()).in_force_on(DEFAULT_TARIFF, now().date())
 
 
 def admin_token(settings: Settings) -> str:

@@ -14,10 +14,10 @@ from orchestrator.egress import is_receiver
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import JobStatus
 from orchestrator.live_catalog import LiveCatalog
-from orchestrator.media.formats import Encoding
+from orchestrator.media.formats import ImageEncoding
 from orchestrator.quotes import PriceLists, work_of
 from orchestrator.reading import InputFile, Reader
-from pricing.tariff import DEFAULT, Quote
+from pricing.tariff import DEFAULT_TARIFF, Quote
 
 #: Length of a receiver's address.
 MAX_URL = 2000
@@ -34,7 +34,7 @@ class GenerationRequest:
     #: In whose words it is asked for, and under which name of theirs: `pixazo/flux-dev`. None: in our own.
     origin: str | None = None
     #: The price list that it is charged by, as far as that knows the model.
-    tariff: str = DEFAULT
+    tariff: str = DEFAULT_TARIFF
     #: The name by which that knows the model; None: as it is asked for.
     priced_as: str | None = None
     #: Who is told when the job is finished.
@@ -42,7 +42,7 @@ class GenerationRequest:
     #: Of which ends; None: of all.
     webhook_ends: frozenset[JobStatus] | None = None
     #: What pictures are stored as; None: as the model makes them.
-    encoding: Encoding | None = None
+    encoding: ImageEncoding | None = None
     #: Whether the result shall have the size of the first picture, where its sides can be chosen.
     like_picture: bool = False
     #: Whether what the content policy refuses becomes a job that has failed, instead of an error.

@@ -12,8 +12,8 @@ from aiohttp import web
 from comfy_instances.adopted import AdoptedFleet
 from orchestrator.build import Parts, web_app, wire
 from orchestrator.live_catalog import LiveCatalog
-from orchestrator.media.fetch import Downloads, FetchRules
-from orchestrator.media.objects import ObjectStore, S3Access
+from orchestrator.media.fetch import FetchPolicy, UrlFetcher
+from orchestrator.media.objects import ObjectStore, S3Config
 from orchestrator.moderation import Moderation
 from orchestrator.openings import now
 from orchestrator.pricelists import check_priced, load_book, load_plans
@@ -21,7 +21,7 @@ from orchestrator.settings import Settings
 from orchestrator.store import SqliteStore
 
 #: An address at which nobody is asked anything.
-NOWHERE = S3Access(endpoint="http://127.0.0.1:9", access_key="none", secret_key="none", bucket="none")
+NOWHERE = S3Config(endpoint="http://127.0.0.1:9", access_key="none", secret_key="none", bucket="none")
 
 
 @asynccontextmanager
@@ -37,7 +37,7 @@ async def outlined(settings: Settings) -> AsyncIterator[web.Application]:
         store = SqliteStore(aside / "outline.sqlite")
         stack.push_async_callback(store.close)
         objects = await stack.enter_async_context(ObjectStore(NOWHERE))
-        downloads = await stack.enter_async_context(Downloads(FetchRules()))
+        downloads = await stack.enter_async_context(UrlFetcher(FetchPolicy()))
         parts = Parts(live, prices, plans, store, AdoptedFleet([]), objects, downloads, Moderation([]))
         settings = settings.model_copy(update={"data_dir": aside})
         yield web_app(settings, wire(settings, parts))

@@ -8,12 +8,12 @@ import logging
 from collections.abc import Sequence
 
 from comfy_instances.errors import NoOutput
-from comfy_instances.session import NodeOutput, RunResult, Session
+from comfy_instances.session import InstanceSession, NodeOutput, RunResult
 from orchestrator.jobs import Output
-from orchestrator.media.formats import CorruptMedia, Encoding, describe
+from orchestrator.media.formats import CorruptMedia, ImageEncoding, probe_media
 from orchestrator.media.info import MediaInfo
-from orchestrator.media.objects import ObjectStore, content_key
-from orchestrator.media.provenance import without_graph
+from orchestrator.media.objects import ObjectStore, content_addressed_key
+from orchestrator.media.provenance import strip_graph_metadata
 
 log = logging.getLogger(__name__)
 
@@ -29,26 +29,32 @@ class Outputs:
         self._patience = patience
 
     async def keep(
-        self, session: Session, nodes: Sequence[str], result: RunResult, encoding: Encoding | None = None
+        self,
+        session: InstanceSession,
+        nodes: Sequence[str],
+        result: RunResult,
+        encoding: ImageEncoding | None = None,
     ) -> list[Output]:
         """Stores what the output nodes `nodes` made, in their order; pictures as `encoding` says.
 
         Waits up to `patience` seconds for an S3 server that is away. Raises NoOutput where there is
-        nothing or something that is not what its name says, InstanceGone, StoreUnavailable.
+        nothing or something that is not what its name says, InstanceGone, ObjectStoreUnavailable.
         """
         wanted = [item for node in nodes for item in result.outputs if item.node == node and _is_result(item)]
         if not wanted:
             raise NoOutput(f"no output of node(s) {', '.join(nodes)}")
         return list(await asyncio.gather(*(self._keep_one(session, item, encoding) for item in wanted)))
 
-    async def _keep_one(self, session: Session, item: NodeOutput, encoding: Encoding | None) -> Output:
-        data = await session.fetch(item.file) if item.file else _inline(item)
+    async def _keep_one(
+        self, session: InstanceSession, item: NodeOutput, encoding: ImageEncoding | None
+    ) -> Output:
+        data = await session.fetch_file(item.file) if item.file else _inline(item)
         try:
             data, found, sha256 = await asyncio.to_thread(_examine, data, encoding)
         except CorruptMedia as error:
             raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
-        key = content_key("outputs", sha256, found.ext)
-        await self._objects.put_patiently(key, data, found.content_type, patience=self._patience)
+        key = content_addressed_key("outputs", sha256, found.ext)
+        await self._objects.put_with_retry(key, data, found.content_type, timeout=self._patience)
         return Output(
             key=key,
             content_type=found.content_type,
@@ -61,13 +67,13 @@ class Outputs:
         )
 
 
-def _examine(data: bytes, encoding: Encoding | None) -> tuple[bytes, MediaInfo, str]:
+def _examine(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, MediaInfo, str]:
     """The file as it is delivered, what it is, and its digest. Raises CorruptMedia."""
-    found = describe(data)
-    data = without_graph(data, found.content_type)
+    found = probe_media(data)
+    data = strip_graph_metadata(data, found.content_type)
     if encoding and found.content_type.startswith("image/"):
-        data = encoding.apply(data)
-        found = describe(data)
+        data = encoding.encode(data)
+        found = probe_media(data)
     return data, found, hashlib.sha256(data).hexdigest()
 
 

@@ -6,14 +6,14 @@ from datetime import date
 
 from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.settings import Settings, SettingsError
-from pricing.book import TariffBook
-from pricing.costs import Costs
+from pricing.book import TariffRevisions
+from pricing.costs import CostRates
 from pricing.plans import Plans
 from pricing.rates import TariffError
-from pricing.tariff import DEFAULT, SHIPPED
+from pricing.tariff import DEFAULT_TARIFF, SHIPPED_TARIFFS
 
 
-def load_prices(settings: Settings, catalog: Catalog, today: date) -> TariffBook:
+def load_prices(settings: Settings, catalog: Catalog, today: date) -> TariffRevisions:
     """All price lists. Raises TariffError; SettingsError where ours lacks a model, today or later."""
     book = load_book(settings)
     for model in catalog:
@@ -24,16 +24,16 @@ def load_prices(settings: Settings, catalog: Catalog, today: date) -> TariffBook
     return book
 
 
-def load_book(settings: Settings) -> TariffBook:
+def load_book(settings: Settings) -> TariffRevisions:
     """All price lists, whatever the models. Raises TariffError."""
-    return TariffBook.load(settings.tariffs_dir or SHIPPED)
+    return TariffRevisions.load(settings.tariffs_dir or SHIPPED_TARIFFS)
 
 
-def check_priced(model: Model, book: TariffBook, today: date) -> None:
+def check_priced(model: Model, book: TariffRevisions, today: date) -> None:
     """Raises CatalogError where our price list, of today or to come, has no price for the model."""
-    coming = [one for one in book.tariffs if one.id == DEFAULT and one.effective > today]
+    coming = [one for one in book.tariffs if one.id == DEFAULT_TARIFF and one.effective > today]
     try:
-        current = book.at(DEFAULT, today)
+        current = book.in_force_on(DEFAULT_TARIFF, today)
     except TariffError as error:
         raise CatalogError(str(error), file=model.id, where="price_class") from error
     for tariff in (current, *coming):
@@ -47,6 +47,6 @@ def load_plans(settings: Settings) -> Plans:
     return Plans.load(settings.plans_file) if settings.plans_file else Plans.load()
 
 
-def load_costs(settings: Settings) -> Costs:
+def load_costs(settings: Settings) -> CostRates:
     """Raises CostsError."""
-    return Costs.load(settings.costs_file) if settings.costs_file else Costs.load()
+    return CostRates.load(settings.costs_file) if settings.costs_file else CostRates.load()

@@ -9,18 +9,18 @@ from fractions import Fraction
 from typing import Any
 
 from orchestrator.catalog import Model
-from pricing.book import TariffBook
-from pricing.rates import Price
-from pricing.tariff import DEFAULT, Quote, Tariff
-from pricing.usage import Kind, Work
+from pricing.book import TariffRevisions
+from pricing.rates import ModelPrice
+from pricing.tariff import DEFAULT_TARIFF, Quote, Tariff
+from pricing.usage import BillableWork, ModelKind
 
 
-def work_of(model: Model, params: Mapping[str, Any], image: tuple[int, int] | None) -> Work:
+def work_of(model: Model, params: Mapping[str, Any], image: tuple[int, int] | None) -> BillableWork:
     """What validated parameters ask for; `image` is the size of the input picture in pixels."""
     width, height = model.output_size(params, image) or (1024, 1024)
-    return Work(
+    return BillableWork(
         model=model.price_class,
-        kind=Kind(model.kind),
+        kind=ModelKind(model.kind),
         n=params["n"],
         width=width,
         height=height,
@@ -34,32 +34,36 @@ def work_of(model: Model, params: Mapping[str, Any], image: tuple[int, int] | No
 class PriceLists:
     """All price lists as they are on one day (UTC)."""
 
-    book: TariffBook
+    book: TariffRevisions
     day: date
 
     @property
     def ours(self) -> Tariff:
-        return self.book.at(DEFAULT, self.day)
+        return self.book.in_force_on(DEFAULT_TARIFF, self.day)
 
     def unit(self, tariff: str) -> Fraction:
         """Micro-dollars per unit (a dollar or a credit) of a price list. Raises TariffError."""
-        return self.book.at(tariff, self.day).unit
+        return self.book.in_force_on(tariff, self.day).unit
 
-    def row(self, tariff: str, model: Model, asked: str | None = None) -> tuple[str, Price] | None:
+    def row(self, tariff: str, model: Model, asked: str | None = None) -> tuple[str, ModelPrice] | None:
         """Name and price by which a list knows a model: as it was asked for, by its id, by an alias.
 
         Ours knows a model by its price class alone. Raises TariffError for a list that there is not.
         """
-        names = (asked or model.id, model.id, *model.aliases) if tariff != DEFAULT else (model.price_class,)
-        prices = self.book.at(tariff, self.day).prices
+        names = (
+            (asked or model.id, model.id, *model.aliases)
+            if tariff != DEFAULT_TARIFF
+            else (model.price_class,)
+        )
+        prices = self.book.in_force_on(tariff, self.day).prices
         return next(((name, prices[name]) for name in names if name in prices), None)
 
-    def quote(self, tariff: str, model: Model, work: Work, asked: str | None = None) -> Quote:
+    def quote(self, tariff: str, model: Model, work: BillableWork, asked: str | None = None) -> Quote:
         """The price of some work of a model. Raises TariffError for a list that there is not."""
         found = self.row(tariff, model, asked)
         if found is None:
             return self.ours.quote(work)
-        return self.book.at(tariff, self.day).quote(replace(work, model=found[0]))
+        return self.book.in_force_on(tariff, self.day).quote(replace(work, model=found[0]))
 
     def usual(self, tariff: str, model: Model) -> Quote:
         """What one result costs where nothing but the prompt is said. Raises TariffError."""

@@ -11,12 +11,12 @@ from typing import Any
 from orchestrator.catalog import Model
 from orchestrator.catalog.parameters import Dataset as DatasetParameter
 from orchestrator.masks import check_mask
-from orchestrator.media.datasets import Dataset, DatasetLimits, read_dataset
-from orchestrator.media.fetch import Downloads
+from orchestrator.media.datasets import DatasetLimits, InputDataset, read_dataset
+from orchestrator.media.fetch import UrlFetcher
 from orchestrator.media.inputs import ImageLimits, InputImage, read_image
-from orchestrator.media.objects import content_key
+from orchestrator.media.objects import content_addressed_key
 
-InputFile = InputImage | Dataset
+InputFile = InputImage | InputDataset
 
 #: Datasets that are on their way in at once: a bound on memory, of which each may take its limit, and enough
 #: that callers who are sent to slow servers leave room for the others.
@@ -42,7 +42,7 @@ class Reader:
 
     images: ImageLimits
     datasets: DatasetLimits
-    downloads: Downloads
+    downloads: UrlFetcher
     #: How long fetching a dataset may take.
     dataset_seconds: float
     _datasets: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, DATASETS_AT_ONCE))
@@ -68,7 +68,7 @@ class Reader:
         return Files(
             params=placed,
             files=files,
-            captions={name: file.captions for name, file in first.items() if isinstance(file, Dataset)},
+            captions={name: file.captions for name, file in first.items() if isinstance(file, InputDataset)},
             size=(main.width, main.height) if main else None,
         )
 
@@ -80,14 +80,14 @@ class Reader:
         model.check_image(image.width, image.height, name)
         return image
 
-    async def _read_dataset(self, spec: DatasetParameter, name: str, value: str | bytes) -> Dataset:
-        fetch = partial(self.downloads.fetch, seconds=self.dataset_seconds)
+    async def _read_dataset(self, spec: DatasetParameter, name: str, value: str | bytes) -> InputDataset:
+        fetch = partial(self.downloads.fetch, timeout_seconds=self.dataset_seconds)
         async with self._datasets:
             dataset = await read_dataset(value, limits=self.datasets, param=name, fetch=fetch)
-        spec.check_count(name, dataset.pictures)
+        spec.check_count(name, dataset.image_count)
         return dataset
 
 
 def key_of(file: InputFile) -> str:
     """The key of the object that the file will be."""
-    return content_key("inputs", file.sha256, file.content_type.rpartition("/")[2])
+    return content_addressed_key("inputs", file.sha256, file.content_type.rpartition("/")[2])

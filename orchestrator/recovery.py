@@ -28,7 +28,7 @@ class Recovery:
 
     async def look_for(self, attempt: Attempt) -> JobRecord | None:
         """The job whose shard has to be run again; None where nothing is left to do."""
-        record = await self.store.get_job(attempt.shard_id.rpartition("-")[0])
+        record = await self.store.find_job(attempt.shard_id.rpartition("-")[0])
         shards = {shard.id: shard for shard in record.shards} if record else {}
         if record is None or record.job.finished or attempt.shard_id not in shards:
             await self.settlement.missed(attempt, "abandoned", "the job is finished")
@@ -37,7 +37,7 @@ class Recovery:
         if failure is None:
             return None
         await self.settlement.missed(attempt, *failure)
-        return await self.store.get_job(record.job.id)
+        return await self.store.find_job(record.job.id)
 
     async def _follow(self, record: JobRecord, shard: Shard, attempt: Attempt) -> None:
         model = self.live.last(record.job.model)

@@ -8,10 +8,10 @@ from enum import StrEnum
 
 from orchestrator.jobs import JobRecord
 from orchestrator.store import UsageRow
-from orchestrator.store.metering import of_job
-from pricing.costs import Costs, Margin, Metered
+from orchestrator.store.metering import meter_job
+from pricing.costs import CostRates, Margin, MeteredUsage
 from pricing.money import format_usd, to_usd
-from pricing.statement import to_csv
+from pricing.statement import format_csv
 
 
 class By(StrEnum):
@@ -35,7 +35,7 @@ _HEADINGS: Mapping[By, Callable[[UsageRow], str]] = {
     By.KEY: lambda row: row.key_id,
     By.DAY: lambda row: row.day.isoformat(),
 }
-_MARGIN_HEADINGS: Mapping[MarginBy, Callable[[Metered], str]] = {
+_MARGIN_HEADINGS: Mapping[MarginBy, Callable[[MeteredUsage], str]] = {
     MarginBy.MODEL: lambda row: row.model,
     MarginBy.DAY: lambda row: row.day.isoformat(),
     MarginBy.DEVICE: lambda row: row.device or "unknown",
@@ -72,7 +72,7 @@ def totals(rows: Iterable[UsageRow], by: By) -> list[Total]:
     return [Total.of(heading, group) for heading, group in sorted(groups.items())]
 
 
-def margins(rows: Iterable[Metered], costs: Costs, by: MarginBy) -> list[Margin[str]]:
+def margins(rows: Iterable[MeteredUsage], costs: CostRates, by: MarginBy) -> list[Margin[str]]:
     """One margin per heading, in the order of the headings."""
     return sorted(costs.margins(rows, _MARGIN_HEADINGS[by]), key=lambda margin: margin.key)
 
@@ -88,7 +88,7 @@ def total_view(total: Total) -> dict[str, object]:
 
 def margin_view(margin: Margin[str], by: MarginBy) -> dict[str, object]:
     """What an operator sees, in dollars."""
-    earned = margin.earned_per_gpu_second
+    earned = margin.revenue_per_gpu_second
     return {
         by.value: margin.key,
         "shards": margin.shards,
@@ -100,9 +100,9 @@ def margin_view(margin: Margin[str], by: MarginBy) -> dict[str, object]:
     }
 
 
-def job_margin(record: JobRecord, costs: Costs) -> dict[str, object]:
+def job_margin(record: JobRecord, costs: CostRates) -> dict[str, object]:
     """What one job used, earned and cost, in dollars; what was sent of it is known by model and day only."""
-    by_device = margins(of_job(record), costs, MarginBy.DEVICE)
+    by_device = margins(meter_job(record), costs, MarginBy.DEVICE)
     return {
         "job": record.job.id,
         "model": record.job.model,
@@ -133,7 +133,7 @@ def totals_csv(found: Sequence[Total], by: By) -> str:
         (one.heading, one.jobs, one.outputs, format_usd(one.micros), round(one.gpu_seconds, 3))
         for one in found
     )
-    return to_csv(header, rows)
+    return format_csv(header, rows)
 
 
 def margins_csv(found: Sequence[Margin[str]], by: MarginBy) -> str:
@@ -149,4 +149,4 @@ def margins_csv(found: Sequence[Margin[str]], by: MarginBy) -> str:
         )
         for one in found
     )
-    return to_csv(header, rows)
+    return format_csv(header, rows)

@@ -10,20 +10,20 @@ from comfy_instances.errors import InstanceError, InstanceGone
 from comfy_instances.fleet import Fleet
 from comfy_instances.session import (
     FileRef,
-    Listener,
     NodeStarted,
-    Note,
+    NodeText,
     Preview,
-    Progress,
     ProgressEvent,
+    ProgressListener,
     RunResult,
+    StepProgress,
 )
 from orchestrator.capability import Kits
 from orchestrator.catalog import Model
 from orchestrator.events import EventHub, ShardPreview, ShardProgress, ShardRan
 from orchestrator.gauge import Gauge
 from orchestrator.jobs import Attempt, Job, JobRecord, Shard, Usage
-from orchestrator.media.formats import Encoding
+from orchestrator.media.formats import ImageEncoding
 from orchestrator.metering import Meter
 from orchestrator.outputs import Outputs
 from orchestrator.settlement import Settlement
@@ -64,7 +64,8 @@ class Runner:
 
     async def run(self, run: Run, ended: Callable[[float | None], None]) -> JobRecord:
         """The whole walk. `ended(seconds)` is called once the instance has done with the prompt, so that
-        it gets the next one while this one's outputs are stored. Raises InstanceError, StoreUnavailable."""
+        it gets the next one while this one's outputs are stored. Raises InstanceError,
+        ObjectStoreUnavailable."""
         attempt, shard = run.attempt, run.shard
         session = self.fleet.session(attempt.instance_id)
         uploaded = await self.uploads.bring(session, run.model, shard.params)
@@ -74,7 +75,7 @@ class Runner:
         listener = self._listener(shard, watchdog.heard, meter, Gauge(graph))
         try:
             with meter.watching(self.fleet):
-                result = await watchdog.guard(session.run(attempt.prompt_id, graph, listener))
+                result = await watchdog.guard(session.run_prompt(attempt.prompt_id, graph, listener))
         except InstanceGone:
             raise
         except InstanceError:
@@ -97,20 +98,20 @@ class Runner:
         session = self.fleet.session(run.attempt.instance_id)
         meter = Meter(run.attempt.instance_id, {})
         listener = self._listener(run.shard, lambda: None, meter, Gauge(run.model.source.template))
-        result = await session.resume(run.attempt.prompt_id, listener)
+        result = await session.resume_prompt(run.attempt.prompt_id, listener)
         if result is None:
             return None
         return await self._settle(run, result, self._used(run, result, meter), [])
 
     async def cancel(self, attempt: Attempt) -> None:
         """Takes the prompt off its instance, waiting or running. Raises InstanceError."""
-        await self.fleet.session(attempt.instance_id).cancel(attempt.prompt_id)
+        await self.fleet.session(attempt.instance_id).cancel_prompt(attempt.prompt_id)
 
     async def tidy(self, attempt: Attempt, files: Sequence[FileRef] = ()) -> None:
         """Makes the instance forget the prompt, so that its history and folders do not grow."""
         try:
-            await self.fleet.session(attempt.instance_id).discard(attempt.prompt_id)
-            await self.fleet.forget_files(attempt.instance_id, files)
+            await self.fleet.session(attempt.instance_id).delete_history(attempt.prompt_id)
+            await self.fleet.delete_files(attempt.instance_id, files)
         except InstanceError as error:
             log.info("could not tidy up on %s: %s", attempt.instance_id, error)
 
@@ -133,7 +134,9 @@ class Runner:
         await self.tidy(run.attempt, [*made, *uploaded])
         return record
 
-    def _listener(self, shard: Shard, heard: Callable[[], None], meter: Meter, gauge: Gauge) -> Listener:
+    def _listener(
+        self, shard: Shard, heard: Callable[[], None], meter: Meter, gauge: Gauge
+    ) -> ProgressListener:
         def hear(event: ProgressEvent) -> None:
             heard()
             meter.hear(event)
@@ -150,15 +153,15 @@ def _told(index: int, event: ProgressEvent, gauge: Gauge) -> ShardProgress | Sha
         case NodeStarted(node=node):
             done = gauge.begins(node)
             return ShardProgress(index=index, node=node, value=0, maximum=1, fraction=done)
-        case Progress(node=node, value=value, max=maximum):
+        case StepProgress(node=node, value=value, max=maximum):
             done = gauge.steps(node, value, maximum)
             return ShardProgress(index=index, node=node, value=value, maximum=maximum, fraction=done)
         case Preview(content_type=content_type, data=data):
             return ShardPreview(index=index, content_type=content_type, data=data)
-        case Note():
+        case NodeText():
             return None
 
 
-def encoding_of(job: Job) -> Encoding | None:
+def encoding_of(job: Job) -> ImageEncoding | None:
     """What the job's pictures are stored as; None: as they come."""
-    return Encoding(job.output_type, job.output_quality) if job.output_type else None
+    return ImageEncoding(job.output_type, job.output_quality) if job.output_type else None

@@ -21,7 +21,7 @@ from orchestrator.moderation import Moderation
 from orchestrator.orders import Desk, GenerationRequest, Order
 from orchestrator.quotes import PriceLists
 from orchestrator.settlement import Clock, Settlement
-from orchestrator.store import Account, Key, Message, Page, Store
+from orchestrator.store import Account, ApiKey, Page, Store, WebhookMessage
 from pricing.tariff import Tariff
 
 #: Drawn seeds stay below 2^53, so that every JSON reader gives them back exactly.
@@ -71,19 +71,19 @@ class Service:
         """The request as it would run, and what it would cost. Raises InvalidRequest."""
         return await self.desk.quote(request)
 
-    async def submit(self, key: Key, request: GenerationRequest) -> JobRecord:
+    async def submit(self, key: ApiKey, request: GenerationRequest) -> JobRecord:
         """Accepts a job: when this returns it is on disk and its price is held.
 
         The same idempotency key and request give the job of the first time. Raises InvalidRequest,
         Blocked, Forbidden, InsufficientBalance, Conflict, Unavailable; then nothing is held.
         """
         order = await self.quote(request)
-        if not key.may_use(order.model.id):
+        if not key.can_use_model(order.model.id):
             raise Forbidden(
                 f"This API key may not use {order.model.id}", code="model_not_allowed", param="model"
             )
         job = self._job(key, order)
-        known = await self.store.find_repeated(job) if job.idempotency_key else None
+        known = await self.store.find_job_by_idempotency_key(job) if job.idempotency_key else None
         if known:
             return self.expiry.checked(known)
         try:
@@ -108,7 +108,7 @@ class Service:
 
     async def get(self, account_id: str, job_id: str) -> JobRecord:
         """One of the account's jobs. Raises Gone where it has expired, NotFound for others' jobs too."""
-        record = await self.store.get_job(job_id)
+        record = await self.store.find_job(job_id)
         if record is None or record.job.account_id != account_id or record.job.removed_at is not None:
             raise NotFound("There is no such job", code="job_not_found")
         return self.expiry.checked(record)
@@ -136,7 +136,7 @@ class Service:
     async def wait(self, job_id: str) -> JobRecord:
         """The finished job. Raises Unavailable when the service stops before that."""
         with self.events.subscribe(job_id) as subscription:
-            record = await self.store.get_job(job_id)
+            record = await self.store.find_job(job_id)
             if record and record.job.finished:
                 return record
             async for event in subscription:
@@ -144,10 +144,10 @@ class Service:
                     return event.record
         raise Unavailable("The service is shutting down", code="shutting_down", retry_after=5)
 
-    async def replay_webhook(self, account_id: str, job_id: str) -> Message:
+    async def replay_webhook(self, account_id: str, job_id: str) -> WebhookMessage:
         """Tells whom a finished job of the account names once more. Raises NotFound, InvalidRequest."""
         job = (await self.get(account_id, job_id)).job
-        message = await self.store.job_message(job.id)
+        message = await self.store.find_job_message(job.id)
         if message is None:
             reason = "was given no webhook_url" if job.finished else "is not finished"
             raise InvalidRequest(f"The job {reason}", code="no_webhook")
@@ -158,7 +158,7 @@ class Service:
         the job cost."""
         if size is None:
             size = sum(output.size for output in record.outputs)
-        await self.store.count_sent(record.job.id, size, self.clock())
+        await self.store.record_bytes_sent(record.job.id, size, self.clock())
 
     async def cancel(self, job_id: str) -> JobRecord:
         """Gives a job up: waiting shards go at once, running ones at their instance's next step, and
@@ -185,9 +185,9 @@ class Service:
         """A job that has come to its end already, and costs nothing."""
         reason = JobError(code=error.code, message=error.message)
         refused = replace(job, price=0).to(JobStatus.FAILED, finished_at=job.created_at, error=reason)
-        return await self.store.add_refused_job(refused, shards_of(job, n))
+        return await self.store.add_rejected_job(refused, shards_of(job, n))
 
-    def _job(self, key: Key, order: Order) -> Job:
+    def _job(self, key: ApiKey, order: Order) -> Job:
         request, encoding = order.request, order.request.encoding
         params = {**order.params, **request.notes}
         if "seed" in params and params["seed"] is None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from comfy_instances.session import FileRef, Session
+from comfy_instances.session import FileRef, InstanceSession
 from orchestrator.catalog import Model
-from orchestrator.media.datasets import files_of
+from orchestrator.media.datasets import iter_dataset_files
 from orchestrator.media.objects import ObjectStore
 
 #: Files of one dataset that are on their way at once.
@@ -35,35 +35,35 @@ class Uploads:
     #: Gives unguessable names.
     token: Callable[[], str]
 
-    async def bring(self, session: Session, model: Model, params: Mapping[str, Any]) -> Uploaded:
+    async def bring(self, session: InstanceSession, model: Model, params: Mapping[str, Any]) -> Uploaded:
         """Pictures become files of the input folder, a dataset a folder in it. Raises InstanceError,
-        StoreError."""
+        ObjectStoreError."""
         keys = list(dict.fromkeys(input_keys(model, params)))
         brought = await asyncio.gather(*(self._bring(session, key) for key in keys))
         names = {key: name for key, (name, _) in zip(keys, brought, strict=True)}
         files = tuple(file for _, parts in brought for file in parts)
         return Uploaded(with_names(model, params, names), files)
 
-    async def _bring(self, session: Session, key: str) -> tuple[str, list[FileRef]]:
+    async def _bring(self, session: InstanceSession, key: str) -> tuple[str, list[FileRef]]:
         """The name for the graph, and the files behind it."""
         data = await self.objects.get(key)
         if key.endswith(ARCHIVE):
             folder = self.token()
             return folder, await _bring_dataset(session, folder, data)
         extension = key.rpartition(".")[2]
-        name = await session.upload(f"{self.token()}.{extension}", data, f"image/{extension}")
+        name = await session.upload_input(f"{self.token()}.{extension}", data, f"image/{extension}")
         return name, [FileRef(filename=name, subfolder="", type="input")]
 
 
-async def _bring_dataset(session: Session, folder: str, data: bytes) -> list[FileRef]:
+async def _bring_dataset(session: InstanceSession, folder: str, data: bytes) -> list[FileRef]:
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def bring(name: str, content_type: str, content: bytes) -> FileRef:
         async with slots:
-            await session.upload(name, content, content_type, folder)
+            await session.upload_input(name, content, content_type, folder)
         return FileRef(filename=name, subfolder=folder, type="input")
 
-    return await asyncio.gather(*(bring(*file) for file in files_of(data)))
+    return await asyncio.gather(*(bring(*file) for file in iter_dataset_files(data)))
 
 
 def input_keys(model: Model, params: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any, TypeVar
 
-from comfy_instances.errors import Stalled
+from comfy_instances.errors import PromptStalled
 
 T = TypeVar("T")
 
@@ -25,13 +25,15 @@ class Watchdog:
         self._heard = self._clock()
 
     async def guard(self, run: Coroutine[Any, Any, T]) -> T:
-        """The result of `run`. Raises Stalled, having cancelled it, when it has been silent too long."""
+        """The result of `run`. Raises PromptStalled, having cancelled it, when it has been silent too
+        long.
+        """
         task = asyncio.create_task(run)
         try:
             while not task.done():
                 await asyncio.wait({task}, timeout=self._patience / 4)
                 if not task.done() and self._silence() > self._patience:
-                    raise Stalled(f"no progress for {self._patience:g} s")
+                    raise PromptStalled(f"no progress for {self._patience:g} s")
             return task.result()
         finally:
             task.cancel()

@@ -23,7 +23,7 @@ from standardwebhooks.webhooks import Webhook
 
 from orchestrator.egress import public_session
 from orchestrator.errors import ServiceError
-from orchestrator.store import DeliveryAttempt, Message, Store
+from orchestrator.store import DeliveryAttempt, Store, WebhookMessage
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +48,13 @@ def new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode("ascii")
 
 
-def enveloped(message: Message, data: Mapping[str, Any]) -> Mapping[str, Any]:
+def enveloped(message: WebhookMessage, data: Mapping[str, Any]) -> Mapping[str, Any]:
     """The body of a message as the specification recommends it."""
     return {"type": message.topic, "timestamp": message.created_at.isoformat(), "data": dict(data)}
 
 
 def signed(
-    message: Message, said: Mapping[str, Any], keys: list[str], now: datetime
+    message: WebhookMessage, said: Mapping[str, Any], keys: list[str], now: datetime
 ) -> tuple[bytes, dict[str, str]]:
     """Body and headers of a message that says this; each key in force signs it."""
     id = f"{MESSAGE}{message.id}"
@@ -84,8 +84,8 @@ class Secrets:
 
     async def of(self, account_id: str) -> list[str]:
         """Newest first; the first one is made when it is first asked for."""
-        known = await self.store.signing_secrets(account_id, self.clock())
-        return known or await self.store.first_signing_secret(account_id, new_secret(), self.clock())
+        known = await self.store.list_signing_secrets(account_id, self.clock())
+        return known or await self.store.get_or_create_signing_secrets(account_id, new_secret(), self.clock())
 
     async def rotate(self, account_id: str) -> str:
         """A new secret; for a day messages are signed with the old one too."""
@@ -95,10 +95,10 @@ class Secrets:
 
 
 #: The body of a message, made at the moment of each delivery.
-Payload = Callable[[Message], Awaitable[Mapping[str, Any]]]
+Payload = Callable[[WebhookMessage], Awaitable[Mapping[str, Any]]]
 
 
-async def as_posted(message: Message) -> Mapping[str, Any]:
+async def as_posted(message: WebhookMessage) -> Mapping[str, Any]:
     return enveloped(message, message.payload)
 
 
@@ -156,7 +156,7 @@ class WebhookSender:
     async def _launch_due(self, http: aiohttp.ClientSession) -> None:
         # What lands while we read may still look due; it is left until the next look.
         before = set(self._flying)
-        for message in await self._store.due_messages(self._clock(), LOOKED_AT):
+        for message in await self._store.list_due_messages(self._clock(), LOOKED_AT):
             if len(self._flying) >= AT_ONCE:
                 return
             accounts = [account_id for account_id, _ in self._flying.values()]
@@ -164,7 +164,7 @@ class WebhookSender:
                 task = asyncio.create_task(self._fly(http, message), name=f"message {message.id}")
                 self._flying[message.id] = (message.account_id, task)
 
-    async def _fly(self, http: aiohttp.ClientSession, message: Message) -> None:
+    async def _fly(self, http: aiohttp.ClientSession, message: WebhookMessage) -> None:
         try:
             await self._deliver(http, message)
             # Only now: what could not be noted down is left until the next look.
@@ -174,7 +174,7 @@ class WebhookSender:
         finally:
             del self._flying[message.id]
 
-    async def _deliver(self, http: aiohttp.ClientSession, message: Message) -> None:
+    async def _deliver(self, http: aiohttp.ClientSession, message: WebhookMessage) -> None:
         began = time.monotonic()
         status, error = await self._send(http, message)
         attempt = DeliveryAttempt(
@@ -185,7 +185,7 @@ class WebhookSender:
             error=error,
         )
         again = next_try(message.attempts + 1, attempt.at)
-        await self._store.note_delivery(attempt, again)
+        await self._store.record_delivery_attempt(attempt, again)
         if error is not None:
             log.info(
                 "message %d could not be delivered (%s), %s",
@@ -195,7 +195,9 @@ class WebhookSender:
                 extra={"action": "webhook_failed", "message_id": message.id},
             )
 
-    async def _send(self, http: aiohttp.ClientSession, message: Message) -> tuple[int | None, str | None]:
+    async def _send(
+        self, http: aiohttp.ClientSession, message: WebhookMessage
+    ) -> tuple[int | None, str | None]:
         """The receiver's status, and why the delivery failed; no reason where the receiver took it."""
         said = await self._payload(message)
         body, headers = signed(message, said, await self._secrets.of(message.account_id), self._clock())
@@ -209,7 +211,7 @@ class WebhookSender:
             return None, f"{type(error).__name__}: {error}"[:SHOWN]
 
 
-def standing(url: str | None, message: Message | None) -> Mapping[str, object] | None:
+def standing(url: str | None, message: WebhookMessage | None) -> Mapping[str, object] | None:
     """How it stands with telling somebody of a job's end; there is a message once it has ended."""
     if url is None:
         return None
@@ -227,7 +229,7 @@ def standing(url: str | None, message: Message | None) -> Mapping[str, object] |
     }
 
 
-def view(message: Message) -> Mapping[str, object]:
+def view(message: WebhookMessage) -> Mapping[str, object]:
     """A message as its account sees it."""
     return {
         "id": f"{MESSAGE}{message.id}",

@@ -19,7 +19,7 @@ def work_of(job: Job, shard: Shard, model: Model, deadline: float, plan: Plan) -
         run_seconds=model.run_seconds(shard.params),
         load_seconds=estimate.load_seconds,
         vram=estimate.vram_bytes,
-        weight=plan.weight,
+        weight=plan.fair_share_weight,
         concurrency=plan.concurrency,
         attempts=shard.attempts,
         deadline=deadline,

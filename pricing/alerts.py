@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 
-class Watched(StrEnum):
+class AlertMetric(StrEnum):
     """What an alert looks at."""
 
     BALANCE = "balance"  #: what is left, held money included: fires below the threshold
@@ -19,7 +19,7 @@ class Watched(StrEnum):
 class Alert:
     id: str
     account_id: str
-    watched: Watched
+    watched: AlertMetric
     #: Micro-dollars.
     threshold: int
     #: Where to send word; None: it is only listed.
@@ -28,25 +28,25 @@ class Alert:
     #: The period for which it has fired; None while it waits for a crossing.
     fired: str | None = None
 
-    def period(self, now: datetime) -> str:
+    def period_key(self, now: datetime) -> str:
         """What a second crossing must differ in to count: the day, the month, or nothing."""
         match self.watched:
-            case Watched.BALANCE:
+            case AlertMetric.BALANCE:
                 return "always"
-            case Watched.DAY:
+            case AlertMetric.DAY:
                 return now.date().isoformat()
-            case Watched.MONTH:
+            case AlertMetric.MONTH:
                 return now.date().isoformat()[:7]
 
-    def standing(self, now: datetime) -> bool:
+    def has_fired(self, now: datetime) -> bool:
         """Whether it has fired in the present period: yesterday's spending is no news today."""
-        return self.fired == self.period(now)
+        return self.fired == self.period_key(now)
 
-    def read(self, micros: int, now: datetime) -> tuple[Alert, bool]:
+    def evaluate(self, value: int, now: datetime) -> tuple[Alert, bool]:
         """The alert after a look at what it watches, and whether it fires."""
-        below = self.watched is Watched.BALANCE
-        crossed = micros < self.threshold if below else micros >= self.threshold
-        period = self.period(now)
+        below = self.watched is AlertMetric.BALANCE
+        crossed = value < self.threshold if below else value >= self.threshold
+        period = self.period_key(now)
         if crossed and self.fired != period:
             return replace(self, fired=period), True
         if not crossed and self.fired == period:

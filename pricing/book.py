@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Self
 
 from pricing.rates import TariffError
-from pricing.tariff import SHIPPED, Tariff
+from pricing.tariff import SHIPPED_TARIFFS, Tariff
 
 
 @dataclass(frozen=True, slots=True)
-class TariffBook:
+class TariffRevisions:
     """Tariffs by id; of each the revision in force on a day. Jobs keep the price they were quoted."""
 
     #: Oldest revision first.
@@ -30,7 +30,7 @@ class TariffBook:
         """The ids, in order."""
         return iter(sorted({tariff.id for tariff in self.tariffs}))
 
-    def at(self, id: str, day: date) -> Tariff:
+    def in_force_on(self, id: str, day: date) -> Tariff:
         """The revision in force on a day (UTC). Raises TariffError."""
         in_force = [tariff for tariff in self.tariffs if tariff.id == id and tariff.effective <= day]
         if not in_force:
@@ -38,7 +38,7 @@ class TariffBook:
         return in_force[-1]
 
     @classmethod
-    def load(cls, directory: Path | Traversable = SHIPPED) -> Self:
+    def load(cls, directory: Path | Traversable = SHIPPED_TARIFFS) -> Self:
         """All `*.toml` of a folder. Raises TariffError."""
         files = (file for file in directory.iterdir() if file.name.endswith(".toml"))
         tariffs = (Tariff.load(file) for file in files)

@@ -15,7 +15,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from pricing.money import MICROS_PER_DOLLAR, MoneyError, parse_rate, round_up
 
-SHIPPED = resources.files("pricing") / "costs.toml"
+SHIPPED_COSTS = resources.files("pricing") / "costs.toml"
 GIGABYTE = 10**9
 K = TypeVar("K", bound=Hashable)
 
@@ -25,7 +25,7 @@ class CostsError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Metered:
+class MeteredUsage:
     """What some work used, and what was earned by it."""
 
     day: date
@@ -59,13 +59,13 @@ class Margin(Generic[K]):
         return self.revenue - self.cost
 
     @property
-    def earned_per_gpu_second(self) -> float | None:
+    def revenue_per_gpu_second(self) -> float | None:
         """Micro-dollars; None where no GPU was used."""
         return self.revenue / self.gpu_seconds if self.gpu_seconds else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Costs:
+class CostRates:
     """The operator's own price list: micro-dollars per second and byte."""
 
     #: By a part of the device's name, in order of preference; the last one fits all.
@@ -73,30 +73,30 @@ class Costs:
     byte_stored: Fraction
     byte_sent: Fraction
 
-    def of(self, work: Metered) -> Fraction:
+    def cost_of(self, usage: MeteredUsage) -> Fraction:
         """Micro-dollars, exactly."""
-        second = next(rate for part, rate in self.gpu_second.items() if part.lower() in work.device.lower())
-        stored, sent = work.bytes_stored * self.byte_stored, work.bytes_sent * self.byte_sent
-        return Fraction(work.gpu_seconds) * second + stored + sent
+        second = next(rate for part, rate in self.gpu_second.items() if part.lower() in usage.device.lower())
+        stored, sent = usage.bytes_stored * self.byte_stored, usage.bytes_sent * self.byte_sent
+        return Fraction(usage.gpu_seconds) * second + stored + sent
 
-    def margins(self, rows: Iterable[Metered], by: Callable[[Metered], K]) -> list[Margin[K]]:
+    def margins(self, rows: Iterable[MeteredUsage], group_by: Callable[[MeteredUsage], K]) -> list[Margin[K]]:
         """One row per heading, in order of first appearance; costs are rounded up once per heading."""
-        groups: defaultdict[K, list[Metered]] = defaultdict(list)
+        groups: defaultdict[K, list[MeteredUsage]] = defaultdict(list)
         for row in rows:
-            groups[by(row)].append(row)
+            groups[group_by(row)].append(row)
         return [
             Margin(
                 key=key,
                 shards=sum(row.shards for row in group),
                 gpu_seconds=sum(row.gpu_seconds for row in group),
                 revenue=sum(row.revenue for row in group),
-                cost=round_up(sum((self.of(row) for row in group), Fraction(0))),
+                cost=round_up(sum((self.cost_of(row) for row in group), Fraction(0))),
             )
             for key, group in groups.items()
         ]
 
     @classmethod
-    def load(cls, path: Path | Traversable = SHIPPED) -> Self:
+    def load(cls, path: Path | Traversable = SHIPPED_COSTS) -> Self:
         """Raises CostsError."""
         try:
             return cls.parse(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -107,8 +107,10 @@ class Costs:
     def parse(cls, data: Mapping[str, Any]) -> Self:
         """Raises CostsError."""
         try:
-            hours = {part: _dollars(rate) / 3600 for part, rate in data["per_gpu_hour"].items()}
-            stored, sent = (_dollars(data[name]) / GIGABYTE for name in ("per_gb_stored", "per_gb_sent"))
+            hours = {part: _parse_dollar_rate(rate) / 3600 for part, rate in data["per_gpu_hour"].items()}
+            stored, sent = (
+                _parse_dollar_rate(data[name]) / GIGABYTE for name in ("per_gb_stored", "per_gb_sent")
+            )
         except KeyError as error:
             raise CostsError(f"{error} is missing") from error
         if "" not in hours:
@@ -117,7 +119,7 @@ class Costs:
         return cls(gpu_second={**hours, "": any_other}, byte_stored=stored, byte_sent=sent)
 
 
-def _dollars(text: object) -> Fraction:
+def _parse_dollar_rate(text: object) -> Fraction:
     if not isinstance(text, str):
         raise CostsError(f"{text!r} must be a decimal number in quotes")
     try:

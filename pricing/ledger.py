@@ -27,11 +27,11 @@ PROMOTIONS = "promotions"
 REVENUE = "revenue"
 
 
-def wallet(account_id: str) -> str:
+def wallet_account(account_id: str) -> str:
     return f"wallet:{account_id}"
 
 
-def held(account_id: str) -> str:
+def held_account(account_id: str) -> str:
     return f"held:{account_id}"
 
 
@@ -47,7 +47,7 @@ class EntryKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class LedgerEntry:
     """One movement of money."""
 
     #: Booked at most once.
@@ -82,43 +82,43 @@ class Balance:
         return self.available + self.held
 
 
-def credit(account_id: str, micros: int, reference: str, at: datetime) -> Entry:
-    return _outside(EntryKind.CREDIT, account_id, micros, reference, at)
+def credit_entry(account_id: str, micros: int, reference: str, at: datetime) -> LedgerEntry:
+    return _external_entry(EntryKind.CREDIT, account_id, micros, reference, at)
 
 
-def debit(account_id: str, micros: int, reference: str, at: datetime) -> Entry:
-    return _outside(EntryKind.DEBIT, account_id, micros, reference, at)
+def debit_entry(account_id: str, micros: int, reference: str, at: datetime) -> LedgerEntry:
+    return _external_entry(EntryKind.DEBIT, account_id, micros, reference, at)
 
 
-def grant(account_id: str, micros: int, reference: str, at: datetime) -> Entry:
-    return _outside(EntryKind.GRANT, account_id, micros, reference, at)
+def grant_entry(account_id: str, micros: int, reference: str, at: datetime) -> LedgerEntry:
+    return _external_entry(EntryKind.GRANT, account_id, micros, reference, at)
 
 
-def expire(account_id: str, micros: int, reference: str, at: datetime) -> Entry:
-    return _outside(EntryKind.EXPIRE, account_id, micros, reference, at)
+def expire_entry(account_id: str, micros: int, reference: str, at: datetime) -> LedgerEntry:
+    return _external_entry(EntryKind.EXPIRE, account_id, micros, reference, at)
 
 
-def hold(account_id: str, job_id: str, micros: int, at: datetime) -> Entry:
-    return _for_job(EntryKind.HOLD, account_id, job_id, micros, at)
+def hold_entry(account_id: str, job_id: str, micros: int, at: datetime) -> LedgerEntry:
+    return _job_entry(EntryKind.HOLD, account_id, job_id, micros, at)
 
 
-def settle(hold: Entry, captured: int, at: datetime) -> list[Entry]:
+def capture_entries(hold: LedgerEntry, captured: int, at: datetime) -> list[LedgerEntry]:
     """Capture `captured` micro-dollars of a hold and release the rest. Raises ValueError beyond the hold."""
     if not 0 <= captured <= hold.micros:
         raise ValueError(f"{hold.key}: can not capture {captured} of {hold.micros}")
     parts = ((EntryKind.CAPTURE, captured), (EntryKind.RELEASE, hold.micros - captured))
     job_id = str(hold.job_id)
-    return [_for_job(kind, hold.account_id, job_id, micros, at) for kind, micros in parts if micros]
+    return [_job_entry(kind, hold.account_id, job_id, micros, at) for kind, micros in parts if micros]
 
 
-def refund(capture: Entry, micros: int, reference: str, at: datetime) -> Entry:
+def refund_entry(capture: LedgerEntry, micros: int, reference: str, at: datetime) -> LedgerEntry:
     """Give back some of a captured charge. The caller sees to it that refunds stay within the capture."""
-    return Entry(
+    return LedgerEntry(
         key=f"refund:{capture.job_id}:{reference}",
         kind=EntryKind.REFUND,
         account_id=capture.account_id,
         source=REVENUE,
-        target=wallet(capture.account_id),
+        target=wallet_account(capture.account_id),
         micros=micros,
         at=at,
         job_id=capture.job_id,
@@ -126,7 +126,7 @@ def refund(capture: Entry, micros: int, reference: str, at: datetime) -> Entry:
     )
 
 
-def balances(entries: Iterable[Entry]) -> dict[str, int]:
+def sum_balances(entries: Iterable[LedgerEntry]) -> dict[str, int]:
     """Micro-dollars of every account that the entries touch. They add up to zero."""
     totals: Counter[str] = Counter()
     for entry in entries:
@@ -135,15 +135,17 @@ def balances(entries: Iterable[Entry]) -> dict[str, int]:
     return dict(totals)
 
 
-def _outside(kind: EntryKind, account_id: str, micros: int, reference: str, at: datetime) -> Entry:
-    mine = wallet(account_id)
+def _external_entry(
+    kind: EntryKind, account_id: str, micros: int, reference: str, at: datetime
+) -> LedgerEntry:
+    mine = wallet_account(account_id)
     source, target = {
         EntryKind.CREDIT: (FUNDING, mine),
         EntryKind.DEBIT: (mine, FUNDING),
         EntryKind.GRANT: (PROMOTIONS, mine),
         EntryKind.EXPIRE: (mine, PROMOTIONS),
     }[kind]
-    return Entry(
+    return LedgerEntry(
         key=f"{kind}:{account_id}:{reference}",
         kind=kind,
         account_id=account_id,
@@ -155,13 +157,13 @@ def _outside(kind: EntryKind, account_id: str, micros: int, reference: str, at: 
     )
 
 
-def _for_job(kind: EntryKind, account_id: str, job_id: str, micros: int, at: datetime) -> Entry:
+def _job_entry(kind: EntryKind, account_id: str, job_id: str, micros: int, at: datetime) -> LedgerEntry:
     source, target = {
-        EntryKind.HOLD: (wallet(account_id), held(account_id)),
-        EntryKind.CAPTURE: (held(account_id), REVENUE),
-        EntryKind.RELEASE: (held(account_id), wallet(account_id)),
+        EntryKind.HOLD: (wallet_account(account_id), held_account(account_id)),
+        EntryKind.CAPTURE: (held_account(account_id), REVENUE),
+        EntryKind.RELEASE: (held_account(account_id), wallet_account(account_id)),
     }[kind]
-    return Entry(
+    return LedgerEntry(
         key=f"{kind}:{job_id}",
         kind=kind,
         account_id=account_id,

@@ -14,8 +14,8 @@ MICROS_PER_CENT = 10_000
 #: A million dollars per entry: sums over 9 million such entries still fit a database integer.
 MAX_MICROS = 1_000_000 * MICROS_PER_DOLLAR
 
-_USD = re.compile(r"(?P<sign>-?)\$?(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]{1,6}))?", re.ASCII)
-_RATE = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
+_USD_PATTERN = re.compile(r"(?P<sign>-?)\$?(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]{1,6}))?", re.ASCII)
+_RATE_PATTERN = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 
 
 class MoneyError(ValueError):
@@ -27,7 +27,7 @@ def parse_usd(text: str) -> int:
 
     Raises MoneyError, also for amounts beyond MAX_MICROS.
     """
-    match = _USD.fullmatch(text.strip())
+    match = _USD_PATTERN.fullmatch(text.strip())
     if match is None:
         raise MoneyError(f"{text!r} is not an amount in dollars with at most six decimals")
     micros = int(match["whole"]) * MICROS_PER_DOLLAR + int((match["part"] or "").ljust(6, "0"))
@@ -38,7 +38,7 @@ def parse_usd(text: str) -> int:
 
 def parse_rate(text: str) -> Fraction:
     """An exact non-negative number written in decimals, such as a price of less than a micro-dollar."""
-    if _RATE.fullmatch(text) is None:
+    if _RATE_PATTERN.fullmatch(text) is None:
         raise MoneyError(f"{text!r} is not a decimal number")
     return Fraction(text)
 
@@ -65,7 +65,7 @@ def round_up(micros: Fraction) -> int:
     return -(-micros.numerator // micros.denominator)
 
 
-def split(micros: int, parts: int) -> list[int]:
+def split_evenly(micros: int, parts: int) -> list[int]:
     """An amount in equal parts that add up to it; the first ones take what does not divide."""
     share, rest = divmod(micros, parts)
     return [share + (index < rest) for index in range(parts)]

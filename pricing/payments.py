@@ -21,11 +21,11 @@ from typing import Any
 from pricing.money import MICROS_PER_CENT
 
 #: How old, or how far ahead, a signature may be.
-TOLERANCE = timedelta(minutes=5)
+SIGNATURE_TOLERANCE = timedelta(minutes=5)
 #: Events that say that a checkout has been paid; the second for slow means of payment.
 PAID_EVENTS = frozenset({"checkout.session.completed", "checkout.session.async_payment_succeeded"})
 
-_STAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
+_TIMESTAMP_PATTERN = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 class PaymentError(ValueError):
@@ -46,27 +46,27 @@ class Payment:
     reference: str
 
 
-def sign(body: bytes, secret: str, at: datetime) -> str:
+def sign_payment_webhook(body: bytes, secret: str, now: datetime) -> str:
     """The header that the provider would send."""
-    stamp = str(int(at.timestamp()))
-    return f"t={stamp},v1={_mac(stamp, body, secret)}"
+    stamp = str(int(now.timestamp()))
+    return f"t={stamp},v1={_hmac_sha256(stamp, body, secret)}"
 
 
-def verify(body: bytes, header: str, secret: str, now: datetime) -> None:
+def verify_payment_webhook(body: bytes, header: str, secret: str, now: datetime) -> None:
     """Raises PaymentError unless one of the header's signatures is right and fresh."""
     fields = [part.strip().partition("=")[::2] for part in header.split(",")]
     stamps = [value for name, value in fields if name == "t"]
-    if len(stamps) != 1 or _STAMP.fullmatch(stamps[0]) is None:
+    if len(stamps) != 1 or _TIMESTAMP_PATTERN.fullmatch(stamps[0]) is None:
         raise PaymentError("invalid_signature", "The signature header has no time stamp.")
-    expected = _mac(stamps[0], body, secret).encode()
+    expected = _hmac_sha256(stamps[0], body, secret).encode()
     given = [value.encode("utf-8", "replace") for name, value in fields if name == "v1"]
     if not any(hmac.compare_digest(expected, signature) for signature in given):
         raise PaymentError("invalid_signature", "The signature does not match.")
-    if abs(now.timestamp() - int(stamps[0])) > TOLERANCE.total_seconds():
+    if abs(now.timestamp() - int(stamps[0])) > SIGNATURE_TOLERANCE.total_seconds():
         raise PaymentError("stale_signature", "The signature is too old.")
 
 
-def parse(body: bytes) -> Payment | None:
+def parse_payment_webhook(body: bytes) -> Payment | None:
     """The payment that a verified event reports; None for events about something else.
 
     Raises PaymentError.
@@ -89,5 +89,5 @@ def parse(body: bytes) -> Payment | None:
     return Payment(account_id=account_id, micros=cents * MICROS_PER_CENT, reference=reference)
 
 
-def _mac(stamp: str, body: bytes, secret: str) -> str:
-    return hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+def _hmac_sha256(timestamp: str, body: bytes, secret: str) -> str:
+    return hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from pricing.money import MICROS_PER_DOLLAR, MoneyError, parse_rate, parse_usd, round_up
 
-SHIPPED = resources.files("pricing") / "plans.toml"
-_COUNTS = ("monthly_credits", "requests_per_minute", "concurrency", "priority")
+SHIPPED_PLANS = resources.files("pricing") / "plans.toml"
+_COUNT_FIELDS = ("monthly_credits", "requests_per_minute", "concurrency", "priority")
 
 
 class PlanError(ValueError):
@@ -40,7 +40,7 @@ class Plan:
     priority: int
 
     @property
-    def weight(self) -> float:
+    def fair_share_weight(self) -> float:
         """Share of the fleet relative to other accounts that wait: each step of priority doubles it."""
         return float(2**self.priority)
 
@@ -49,23 +49,23 @@ class Plan:
 class Plans:
     """All plans, by id."""
 
-    plans: Mapping[str, Plan]
+    by_id: Mapping[str, Plan]
     #: The plan of an account that names none.
     default: Plan
 
     def __getitem__(self, id: str) -> Plan:
         """Raises PlanError."""
         try:
-            return self.plans[id]
+            return self.by_id[id]
         except KeyError:
-            raise PlanError(f"there is no plan {id!r}, only {', '.join(self.plans)}") from None
+            raise PlanError(f"there is no plan {id!r}, only {', '.join(self.by_id)}") from None
 
-    def of(self, id: str) -> Plan:
+    def get_or_default(self, id: str) -> Plan:
         """The plan of an account; the default one where its own is not offered any more."""
-        return self.plans.get(id, self.default)
+        return self.by_id.get(id, self.default)
 
     @classmethod
-    def load(cls, path: Path | Traversable = SHIPPED) -> Self:
+    def load(cls, path: Path | Traversable = SHIPPED_PLANS) -> Self:
         """Raises PlanError."""
         try:
             return cls.parse(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -76,14 +76,14 @@ class Plans:
     def parse(cls, data: Mapping[str, Any]) -> Self:
         """Raises PlanError."""
         try:
-            plans = {id: _parse(id, entry, data["credit"]) for id, entry in data["plans"].items()}
+            plans = {id: _parse_plan(id, entry, data["credit"]) for id, entry in data["plans"].items()}
             return cls(plans, plans[data["default"]])
         except KeyError as error:
             raise PlanError(f"{error} is missing") from error
 
 
-def _parse(id: str, entry: Mapping[str, Any], credit: str) -> Plan:
-    counts = {name: entry[name] for name in _COUNTS}
+def _parse_plan(id: str, entry: Mapping[str, Any], credit: str) -> Plan:
+    counts = {name: entry[name] for name in _COUNT_FIELDS}
     signup_credits = entry.get("signup_credits", 0)
     for name, count in {**counts, "signup_credits": signup_credits}.items():
         if type(count) is not int or count < 0:
@@ -102,22 +102,22 @@ def _parse(id: str, entry: Mapping[str, Any], credit: str) -> Plan:
     )
 
 
-def period(anchor: datetime, now: datetime) -> tuple[datetime, datetime]:
+def billing_period(anchor: datetime, now: datetime) -> tuple[datetime, datetime]:
     """The billing month, from `anchor`'s day of the month to the next, that `now` lies in.
 
     A day that a month lacks is its last one: the 31st comes round on the 28th of February.
     """
     months = (now.year - anchor.year) * 12 + now.month - anchor.month
-    if now < _after(anchor, months):
+    if now < _add_months(anchor, months):
         months -= 1
-    return _after(anchor, months), _after(anchor, months + 1)
+    return _add_months(anchor, months), _add_months(anchor, months + 1)
 
 
-def _after(anchor: datetime, months: int) -> datetime:
+def _add_months(anchor: datetime, months: int) -> datetime:
     year, month = divmod(anchor.year * 12 + anchor.month - 1 + months, 12)
     return anchor.replace(year=year, month=month + 1, day=min(anchor.day, monthrange(year, month + 1)[1]))
 
 
-def unspent(granted: int, spent: int, available: int) -> int:
+def unspent_allowance(granted: int, spent: int, available: int) -> int:
     """What of a month's allowance is taken back at its end: it is spent first, and holds are not touched."""
     return min(max(granted - spent, 0), available)

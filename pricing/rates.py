@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from pricing.money import MoneyError, parse_rate
-from pricing.usage import Work
+from pricing.usage import BillableWork
 
 #: Pixels at which an image has its base price, and one "MP" of a tier.
 BASE_PIXELS = 1024 * 1024
@@ -33,11 +33,11 @@ class Scale(StrEnum):
     SECONDS = "seconds"  #: length of the video
     STEPS = "steps"  #: steps of training / 1000
 
-    def factor(self, work: Work) -> Fraction:
+    def factor_for(self, work: BillableWork) -> Fraction:
         return _FACTORS[self](work)
 
 
-_FACTORS: Mapping[Scale, Callable[[Work], Fraction]] = {
+_FACTORS: Mapping[Scale, Callable[[BillableWork], Fraction]] = {
     Scale.FLAT: lambda work: Fraction(1),
     Scale.MEGAPIXELS: lambda work: Fraction(work.pixels, BASE_PIXELS),
     Scale.FRAMES: lambda work: Fraction(work.frames, BASE_FRAMES),
@@ -46,46 +46,46 @@ _FACTORS: Mapping[Scale, Callable[[Work], Fraction]] = {
 }
 
 
-class Measure(StrEnum):
+class TierMeasure(StrEnum):
     """What a tier limits."""
 
     AREA = "area"  #: pixels
     LINES = "lines"  #: the shorter side
     SECONDS = "seconds"  #: length of the video
 
-    def of(self, work: Work) -> Fraction:
+    def value_for(self, work: BillableWork) -> Fraction:
         match self:
-            case Measure.AREA:
+            case TierMeasure.AREA:
                 return Fraction(work.pixels)
-            case Measure.LINES:
+            case TierMeasure.LINES:
                 return Fraction(min(work.width, work.height))
-            case Measure.SECONDS:
+            case TierMeasure.SECONDS:
                 return work.seconds
 
 
-_LABEL = re.compile(r"(?P<number>[0-9.]+) ?(?P<unit>MP|K|p|s|x(?P<height>[0-9]+))", re.ASCII)
+_TIER_LABEL_PATTERN = re.compile(r"(?P<number>[0-9.]+) ?(?P<unit>MP|K|p|s|x(?P<height>[0-9]+))", re.ASCII)
 
 
-def parse_label(label: str) -> tuple[Measure, Fraction]:
+def parse_tier_label(label: str) -> tuple[TierMeasure, Fraction]:
     """What a tier limits, and to how much: `0.5 MP`, `4K` (a square of 4 x 1024), `512x512`, `720p`, `6s`.
 
     Raises TariffError.
     """
-    match = _LABEL.fullmatch(label)
+    match = _TIER_LABEL_PATTERN.fullmatch(label)
     if match is None:
         raise TariffError(f"tier {label!r} is not written like 0.5 MP, 4K, 512x512, 720p or 6s")
-    number = parse_amount(match["number"])
+    number = parse_decimal(match["number"])
     match match["unit"]:
         case "MP":
-            return Measure.AREA, number * BASE_PIXELS
+            return TierMeasure.AREA, number * BASE_PIXELS
         case "K":
-            return Measure.AREA, (number * 1024) ** 2
+            return TierMeasure.AREA, (number * 1024) ** 2
         case "p":
-            return Measure.LINES, number
+            return TierMeasure.LINES, number
         case "s":
-            return Measure.SECONDS, number
+            return TierMeasure.SECONDS, number
         case _:
-            return Measure.AREA, number * int(match["height"])
+            return TierMeasure.AREA, number * int(match["height"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +93,25 @@ class Tier:
     """A rate for outputs up to a limit."""
 
     label: str
-    measure: Measure
+    measure: TierMeasure
     limit: Fraction
     rate: Rate
 
-    def takes(self, work: Work) -> bool:
-        return self.measure.of(work) <= self.limit
+    def covers(self, work: BillableWork) -> bool:
+        return self.measure.value_for(work) <= self.limit
 
     @classmethod
     def parse(cls, label: str, value: object) -> Tier:
         """Raises TariffError."""
-        measure, limit = parse_label(label)
-        return cls(label, measure, limit, parse_tiers(value))
+        measure, limit = parse_tier_label(label)
+        return cls(label, measure, limit, parse_rate_or_tiers(value))
 
 
 #: Units of the tariff, or tiers in rising order that lead to them.
 Rate: TypeAlias = Fraction | tuple[Tier, ...]
 
 
-def parse_amount(value: object) -> Fraction:
+def parse_decimal(value: object) -> Fraction:
     """A decimal number in quotes. Raises TariffError."""
     if not isinstance(value, str):
         raise TariffError(f"{value!r} must be a decimal number in quotes")
@@ -121,10 +121,10 @@ def parse_amount(value: object) -> Fraction:
         raise TariffError(str(error)) from error
 
 
-def parse_tiers(value: object) -> Rate:
+def parse_rate_or_tiers(value: object) -> Rate:
     """An amount, or a table of tiers. Raises TariffError."""
     if not isinstance(value, Mapping):
-        return parse_amount(value)
+        return parse_decimal(value)
     tiers = sorted((Tier.parse(label, rate) for label, rate in value.items()), key=lambda tier: tier.limit)
     if len({tier.measure for tier in tiers}) != 1:
         raise TariffError(f"tiers must all measure one thing: {', '.join(map(str, value))}")
@@ -132,7 +132,7 @@ def parse_tiers(value: object) -> Rate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Price:
+class ModelPrice:
     """The price of one model, in units of its tariff."""
 
     #: For the model list: one output of base size.
@@ -142,25 +142,25 @@ class Price:
     #: Replaces the base price where it is not empty.
     tiers: tuple[Tier, ...] = ()
 
-    def rate(self, work: Work) -> Fraction:
+    def rate_for(self, work: BillableWork) -> Fraction:
         """The first tier that the work fits; what fits none pays the last."""
         rate: Rate = self.tiers or self.base
         while not isinstance(rate, Fraction):
-            rate = next((tier for tier in rate if tier.takes(work)), rate[-1]).rate
+            rate = next((tier for tier in rate if tier.covers(work)), rate[-1]).rate
         return rate
 
     @classmethod
-    def parse(cls, entry: object) -> Price:
+    def parse(cls, entry: object) -> ModelPrice:
         """`"0.0005"`, or a table with `price` and perhaps `scale` and `tiers`. Raises TariffError."""
         if not isinstance(entry, Mapping):
-            return cls(base=parse_amount(entry))
+            return cls(base=parse_decimal(entry))
         unknown = set(entry) - {"price", "scale", "tiers"}
         if unknown or "price" not in entry:
             raise TariffError(f"a price has `price`, `scale`, `tiers`; not {sorted(entry)}")
         scale = entry.get("scale")
         if scale is not None and scale not in list(Scale):
             raise TariffError(f"scale {scale!r} is none of {', '.join(Scale)}")
-        tiers = parse_tiers(entry["tiers"]) if "tiers" in entry else ()
+        tiers = parse_rate_or_tiers(entry["tiers"]) if "tiers" in entry else ()
         if isinstance(tiers, Fraction):
             raise TariffError("`tiers` must be a table")
-        return cls(base=parse_amount(entry["price"]), scale=scale and Scale(scale), tiers=tiers)
+        return cls(base=parse_decimal(entry["price"]), scale=scale and Scale(scale), tiers=tiers)

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pricing.ledger import Entry, EntryKind, held, wallet
+from pricing.ledger import EntryKind, LedgerEntry, held_account, wallet_account
 from pricing.money import format_usd
 
-_COLUMNS = ("at", "kind", "change_usd", "balance_usd", "job_id", "reference")
+_CSV_COLUMNS = ("at", "kind", "change_usd", "balance_usd", "job_id", "reference")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,11 +26,11 @@ class Statement:
     #: What was available and held together before the first entry.
     opening: int
     #: Oldest first.
-    entries: Sequence[Entry]
+    entries: Sequence[LedgerEntry]
 
     @property
     def closing(self) -> int:
-        return self.opening + sum(self.change(entry) for entry in self.entries)
+        return self.opening + sum(self.balance_change(entry) for entry in self.entries)
 
     @property
     def totals(self) -> Mapping[EntryKind, int]:
@@ -41,43 +41,43 @@ class Statement:
         return dict(totals)
 
     @property
-    def charged(self) -> int:
+    def net_charges(self) -> int:
         """What the jobs of this time have cost, less what was refunded."""
         return self.totals.get(EntryKind.CAPTURE, 0) - self.totals.get(EntryKind.REFUND, 0)
 
-    def change(self, entry: Entry) -> int:
+    def balance_change(self, entry: LedgerEntry) -> int:
         """What an entry adds to the account's total; nothing where money is only put aside or back."""
-        mine = {wallet(self.account_id), held(self.account_id)}
+        mine = {wallet_account(self.account_id), held_account(self.account_id)}
         return entry.micros * ((entry.target in mine) - (entry.source in mine))
 
     def to_csv(self) -> str:
         """Every entry with the balance after it."""
         rows, balance = [], self.opening
         for entry in self.entries:
-            balance += self.change(entry)
+            balance += self.balance_change(entry)
             rows.append(
                 (
                     entry.at.isoformat(),
                     entry.kind.value,
-                    format_usd(self.change(entry)),
+                    format_usd(self.balance_change(entry)),
                     format_usd(balance),
                     entry.job_id or "",
                     entry.reference or "",
                 )
             )
-        return to_csv(_COLUMNS, rows)
+        return format_csv(_CSV_COLUMNS, rows)
 
 
-def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def format_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """RFC 4180. Text that a spreadsheet would run as a formula is disarmed with an apostrophe."""
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(header)
-    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    writer.writerows([_escape_formula(cell) for cell in row] for row in rows)
     return file.getvalue()
 
 
-def _harmless(cell: object) -> object:
+def _escape_formula(cell: object) -> object:
     if isinstance(cell, str) and cell.startswith(("=", "+", "@", "\t", "\r")):
         return f"'{cell}"
     if isinstance(cell, str) and cell.startswith("-") and not cell[1:].replace(".", "", 1).isdecimal():

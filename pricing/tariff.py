@@ -29,14 +29,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from pricing.money import MICROS_PER_DOLLAR, round_up, to_cents, to_usd
-from pricing.rates import Price, Scale, TariffError, parse_amount
-from pricing.usage import Kind, Work
+from pricing.rates import ModelPrice, Scale, TariffError, parse_decimal
+from pricing.usage import BillableWork, ModelKind
 
-DEFAULT = "pixel-factory"
-SHIPPED = resources.files("pricing") / "tariffs"
+DEFAULT_TARIFF = "pixel-factory"
+SHIPPED_TARIFFS = resources.files("pricing") / "tariffs"
 
 
-class NotPriced(LookupError):
+class ModelNotPriced(LookupError):
     """The tariff has no price for this model."""
 
 
@@ -48,7 +48,7 @@ class Quote:
     #: True where the minimum charge is more than the calculated price.
     minimum_applied: bool
     #: Which price list it came from, and since when that list holds.
-    tariff: str
+    tariff_id: str
     effective: date
     #: The price in the tariff's own unit (dollars or credits), minimum included.
     units: Fraction
@@ -73,35 +73,35 @@ class Tariff:
     unit: Fraction
     #: Least charge of a request, in units.
     minimum: Fraction
-    scales: Mapping[Kind, Scale]
-    prices: Mapping[str, Price]
+    scales: Mapping[ModelKind, Scale]
+    prices: Mapping[str, ModelPrice]
 
     def __contains__(self, model: object) -> bool:
         return model in self.prices
 
-    def quote(self, work: Work) -> Quote:
-        """The price of a request. Pure. Raises NotPriced."""
-        price = self._price(work.model)
+    def quote(self, work: BillableWork) -> Quote:
+        """The price of a request. Pure. Raises ModelNotPriced."""
+        price = self._find_price(work.model)
         scale = price.scale or self.scales[work.kind]
-        exact = price.rate(work) * scale.factor(work) * work.n
+        exact = price.rate_for(work) * scale.factor_for(work) * work.n
         units = max(exact, self.minimum)
         return Quote(
             micros=round_up(units * self.unit),
             minimum_applied=exact < self.minimum,
-            tariff=self.id,
+            tariff_id=self.id,
             effective=self.effective,
             units=units,
         )
 
     def base_micros(self, model: str) -> Fraction:
-        """Micro-dollars of one output of base size, before the minimum. Raises NotPriced."""
-        return self._price(model).base * self.unit
+        """Micro-dollars of one output of base size, before the minimum. Raises ModelNotPriced."""
+        return self._find_price(model).base * self.unit
 
     def base_cents(self, model: str) -> float:
-        """The same in cents, as the model list shows it (`0.05`). Raises NotPriced."""
+        """The same in cents, as the model list shows it (`0.05`). Raises ModelNotPriced."""
         return float(self.base_micros(model) / 10_000)
 
-    def with_model(self, model: str, price: object) -> Self:
+    def with_price(self, model: str, price: object) -> Self:
         """The tariff with one price added or replaced.
 
         `price` is written as in a tariff file, or `{"like": "<priced model>"}` for the price of another
@@ -116,16 +116,16 @@ class Tariff:
                 entry = _parse_price(model, price)
         return replace(self, prices={**self.prices, model: entry})
 
-    def _price(self, model: str) -> Price:
+    def _find_price(self, model: str) -> ModelPrice:
         try:
             return self.prices[model]
         except KeyError:
-            raise NotPriced(f"{self.id} has no price for {model!r}") from None
+            raise ModelNotPriced(f"{self.id} has no price for {model!r}") from None
 
     @classmethod
     def load(cls, path: Path | Traversable | None = None) -> Self:
         """Read a file; None: Pixel Factory's list that ships. Raises TariffError."""
-        path = path or SHIPPED / f"{DEFAULT}.toml"
+        path = path or SHIPPED_TARIFFS / f"{DEFAULT_TARIFF}.toml"
         try:
             return cls.parse(tomllib.loads(path.read_text(encoding="utf-8")))
         except (OSError, tomllib.TOMLDecodeError, TariffError) as error:
@@ -144,26 +144,26 @@ class Tariff:
         return cls(
             id=str(data["id"]),
             effective=data["effective"],
-            unit=parse_amount(data["unit"]) * MICROS_PER_DOLLAR,
-            minimum=parse_amount(data["minimum"]),
+            unit=parse_decimal(data["unit"]) * MICROS_PER_DOLLAR,
+            minimum=parse_decimal(data["minimum"]),
             scales=_parse_scales(data["scale"]),
             prices={model: _parse_price(model, entry) for model, entry in data["models"].items()},
         )
 
 
-def _parse_scales(table: Mapping[str, str]) -> Mapping[Kind, Scale]:
+def _parse_scales(table: Mapping[str, str]) -> Mapping[ModelKind, Scale]:
     try:
-        scales = {Kind(kind): Scale(scale) for kind, scale in table.items()}
+        scales = {ModelKind(kind): Scale(scale) for kind, scale in table.items()}
     except ValueError as error:
         raise TariffError(f"scale: {error}") from error
-    missing = set(Kind) - set(scales)
+    missing = set(ModelKind) - set(scales)
     if missing:
         raise TariffError(f"scale: nothing said about {', '.join(sorted(missing))}")
     return scales
 
 
-def _parse_price(model: str, entry: object) -> Price:
+def _parse_price(model: str, entry: object) -> ModelPrice:
     try:
-        return Price.parse(entry)
+        return ModelPrice.parse(entry)
     except TariffError as error:
         raise TariffError(f"{model}: {error}") from error

@@ -7,7 +7,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 
-class Kind(StrEnum):
+class ModelKind(StrEnum):
     """The sort of a model."""
 
     IMAGE = "image"
@@ -19,12 +19,12 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
+class BillableWork:
     """One request, before it runs."""
 
     #: Row of the price list: a model's id, or the price class that its manifest names.
     model: str
-    kind: Kind
+    kind: ModelKind
     #: Number of outputs.
     n: int = 1
     #: Pixels of one output; for an upscaler of the enlarged picture.

@@ -33,67 +33,67 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.tiny import wan
-from scripts.tiny.formats import Array, write_safetensors, write_torch
+from scripts.tiny.formats import Array, write_safetensors, write_torch_checkpoint
 from scripts.tiny.networks import clip_l, esrgan, stable_diffusion, stable_diffusion_3
 
-WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+WORKFLOWS_DIR = Path(__file__).resolve().parent.parent / "workflows"
 
 
 @dataclass(frozen=True, slots=True)
-class Tiny:
+class TinyModel:
     """What stands in for the weights of one model's slot."""
 
     model: str
     slot: str
-    tensors: Callable[[], dict[str, Array]]
+    build_tensors: Callable[[], dict[str, Array]]
     #: Written into the file's header.
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-TINIES = (
-    Tiny("4x-ultrasharp", "upscaler", esrgan),
-    Tiny("sd-1.5", "checkpoint", stable_diffusion),
-    Tiny("sd-3.5-large", "checkpoint", stable_diffusion_3),
-    Tiny("wan2.1-t2v-fast", "unet", wan.text_to_video, wan.CONFIG),
-    Tiny("wan2.1-t2v-fast", "clip", clip_l),
-    Tiny("wan2.1-t2v-fast", "vae", wan.vae),
-    Tiny("wan2.2-i2v-14b", "high", wan.first_expert, wan.CONFIG),
-    Tiny("wan2.2-i2v-14b", "low", wan.second_expert, wan.CONFIG),
-    Tiny("wan2.2-i2v-14b", "clip", clip_l),
-    Tiny("wan2.2-i2v-14b", "vae", wan.vae),
+TINY_MODELS = (
+    TinyModel("4x-ultrasharp", "upscaler", esrgan),
+    TinyModel("sd-1.5", "checkpoint", stable_diffusion),
+    TinyModel("sd-3.5-large", "checkpoint", stable_diffusion_3),
+    TinyModel("wan2.1-t2v-fast", "unet", wan.text_to_video_denoiser, wan.DENOISER_METADATA),
+    TinyModel("wan2.1-t2v-fast", "clip", clip_l),
+    TinyModel("wan2.1-t2v-fast", "vae", wan.vae),
+    TinyModel("wan2.2-i2v-14b", "high", wan.high_noise_expert, wan.DENOISER_METADATA),
+    TinyModel("wan2.2-i2v-14b", "low", wan.low_noise_expert, wan.DENOISER_METADATA),
+    TinyModel("wan2.2-i2v-14b", "clip", clip_l),
+    TinyModel("wan2.2-i2v-14b", "vae", wan.vae),
 )
 
 
 def main() -> int:
-    models = sorted({tiny.model for tiny in TINIES})
+    models = sorted({tiny.model for tiny in TINY_MODELS})
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("directory", type=Path, metavar="DIR", help="a ComfyUI's `models` folder")
     parser.add_argument("--only", choices=models, nargs="+", default=models, metavar="MODEL")
     options = parser.parse_args()
-    for tiny in TINIES:
+    for tiny in TINY_MODELS:
         if tiny.model in options.only:
-            for file in write(tiny, options.directory):
+            for file in write_tiny_model(tiny, options.directory):
                 print(f"{tiny.model:16} {file}")
     return 0
 
 
-def write(tiny: Tiny, directory: Path) -> Iterator[Path]:
+def write_tiny_model(tiny_model: TinyModel, directory: Path) -> Iterator[Path]:
     """One file for each variant of the slot, for the instance may ask for any."""
-    tensors = tiny.tensors()
-    for path in variants(tiny):
+    tensors = tiny_model.build_tensors()
+    for path in variant_paths(tiny_model):
         file = directory / path
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.suffix == ".safetensors":
-            write_safetensors(file, tensors, tiny.metadata)
+            write_safetensors(file, tensors, tiny_model.metadata)
         else:
-            write_torch(file, tensors)
+            write_torch_checkpoint(file, tensors)
         yield file
 
 
-def variants(tiny: Tiny) -> list[str]:
+def variant_paths(tiny_model: TinyModel) -> list[str]:
     """Paths below `models/`, as the model's manifest has them."""
-    manifest = tomllib.loads((WORKFLOWS / tiny.model / "model.toml").read_text("utf-8"))
-    return [weight["path"] for weight in manifest["weights"] if weight["slot"] == tiny.slot]
+    manifest = tomllib.loads((WORKFLOWS_DIR / tiny_model.model / "model.toml").read_text("utf-8"))
+    return [weight["path"] for weight in manifest["weights"] if weight["slot"] == tiny_model.slot]
 
 
 if __name__ == "__main__":

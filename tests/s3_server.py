@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from orchestrator.media.embedded import EmbeddedS3
-from orchestrator.media.objects import S3Access
+from orchestrator.media.objects import S3Config
 
 T = TypeVar("T")
 
@@ -34,8 +34,8 @@ class S3Server:
     def stop(self) -> None:
         self._run(self.embedded.stop())
 
-    def access(self, bucket: str) -> S3Access:
-        return self.embedded.access(bucket)
+    def access(self, bucket: str) -> S3Config:
+        return self.embedded.bucket_config(bucket)
 
     def close(self) -> None:
         self.stop()

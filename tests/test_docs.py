@@ -15,7 +15,7 @@ from orchestrator.catalog.tables import model_table, parameter_table
 from orchestrator.cli.main import app
 from orchestrator.openings import load_catalog
 from orchestrator.settings import SHIPPED_WORKFLOWS, Settings
-from orchestrator.web.dialects.pixel_factory import to_model
+from orchestrator.web.dialects.pixel_factory import to_model_entry
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -53,7 +53,7 @@ def models_document() -> str:
     catalog, tariff = load_catalog(Settings(workflows_dir=SHIPPED_WORKFLOWS))
 
     def price(model: Model) -> str:
-        return f"{to_model(model, tariff)['price_per_image_cents']:g} ¢"
+        return f"{to_model_entry(model, tariff)['price_per_image_cents']:g} ¢"
 
     parts = [
         "# The models that ship",

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from comfy_instances.node_facts import load_packs, load_recorded
+from comfy_instances.node_facts import load_core_node_facts, load_pack_node_facts
 from comfy_instances.simulator.file_routes import FileRoutes
 from comfy_instances.simulator.hub import FEATURES
 from comfy_instances.simulator.info_routes import InfoRoutes
@@ -27,7 +27,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def make_application(options: Options) -> web.Application:
     """To be called on a running event loop: the instance's worker starts at once."""
     options.folders.prepare()
-    instance = Instance(options, {**load_recorded(), **load_packs()})
+    instance = Instance(options, {**load_core_node_facts(), **load_pack_node_facts()})
     limit = FEATURES["max_upload_size"]
     application = web.Application(client_max_size=limit, middlewares=[_own_origin_only])
     application[INSTANCE] = instance

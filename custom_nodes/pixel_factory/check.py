@@ -12,21 +12,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .parameters import CATEGORY, Specs
+from .parameters import CATEGORY, InputTypes
 
 #: One of ComfyUI's kinds of model folders.
-FOLDER = "classifiers"
+CLASSIFIER_FOLDER = "classifiers"
 #: Frames of a film that are looked at, spread evenly over it.
-MOST = 24
+MAX_FRAMES = 24
 #: Pictures that are classified at once.
-BATCH = 8
+BATCH_SIZE = 8
 
 
 class ContentRefused(Exception):
     """What was made must not be handed out. The service knows this class by its name."""
 
 
-class OutputCheck:
+class OutputCheckNode:
     """Hands pictures on as they are, or stops the run."""
 
     CATEGORY: ClassVar = CATEGORY
@@ -35,13 +35,13 @@ class OutputCheck:
     RETURN_TYPES: ClassVar = ("IMAGE",)
 
     @classmethod
-    def INPUT_TYPES(cls) -> Specs:
+    def INPUT_TYPES(cls) -> InputTypes:
         labels = {"default": "nsfw", "tooltip": "Labels of the classifier that are refused, with commas."}
         share = {"default": 0.5, "min": 0.0, "max": 1.0, "step": 0.01, "tooltip": "Least probability."}
         return {
             "required": {
                 "images": ("IMAGE", {}),
-                "classifier": (_classifiers(), {}),
+                "classifier": (_list_classifiers(), {}),
                 "labels": ("STRING", labels),
                 "threshold": ("FLOAT", share),
             }
@@ -54,12 +54,14 @@ class OutputCheck:
         not have raises ValueError, so that a slip of the pen does not let everything pass.
         """
         refused = {label.strip().lower() for label in labels.split(",")} - {""}
-        eye = _eye(import_module("folder_paths").get_full_path_or_raise(FOLDER, classifier))
+        eye = _load_classifier(
+            import_module("folder_paths").get_full_path_or_raise(CLASSIFIER_FOLDER, classifier)
+        )
         unknown = refused - set(eye.labels)
         if unknown or not refused:
             known = ", ".join(sorted(eye.labels))
             raise ValueError(f"{classifier} knows {known}, and not {', '.join(sorted(unknown)) or 'nothing'}")
-        for probabilities in eye.see(images):
+        for probabilities in eye.classify(images):
             found = {label: probabilities[eye.labels[label]] for label in refused}
             worst = max(found, key=lambda label: found[label])
             if found[worst] >= threshold:
@@ -67,7 +69,7 @@ class OutputCheck:
         return (images,)
 
 
-class Eye:
+class ImageClassifier:
     """A classifier in memory, moved to the GPU and away from it by ComfyUI's own memory management."""
 
     def __init__(self, folder: Path) -> None:
@@ -85,31 +87,31 @@ class Eye:
         #: Label in small letters -> its place among the probabilities.
         self.labels = {str(label).lower(): index for index, label in model.config.id2label.items()}
 
-    def see(self, images: Any) -> Iterator[list[float]]:
+    def classify(self, images: Any) -> Iterator[list[float]]:
         """Probabilities by label, for each picture that is looked at."""
         torch = import_module("torch")
         self._load([self._patcher])
-        step = max(1, -(-len(images) // MOST))
+        step = max(1, -(-len(images) // MAX_FRAMES))
         chosen = (images[::step, ..., :3].clamp(0, 1) * 255).round().to(torch.uint8)
-        for batch in chosen.cpu().split(BATCH):
+        for batch in chosen.cpu().split(BATCH_SIZE):
             read = self._processor(images=[picture.numpy() for picture in batch], return_tensors="pt")
             with torch.inference_mode():
                 seen = self._patcher.model[0](pixel_values=read["pixel_values"].to(self._device))
             yield from seen.logits.float().softmax(-1).tolist()
 
 
-def _classifiers() -> list[str]:
+def _list_classifiers() -> list[str]:
     """Weight files with their folders: `name/model.safetensors`. ComfyUI's own list of this kind of folder
     knows files without extensions only."""
-    folders = map(Path, import_module("folder_paths").get_folder_paths(FOLDER))
+    folders = map(Path, import_module("folder_paths").get_folder_paths(CLASSIFIER_FOLDER))
     found = (file.relative_to(folder) for folder in folders for file in folder.glob("*/*.safetensors"))
     return sorted({file.as_posix() for file in found})
 
 
 @lru_cache(maxsize=2)
-def _eye(weights: str) -> Eye:
-    return Eye(Path(weights).parent)
+def _load_classifier(weights: str) -> ImageClassifier:
+    return ImageClassifier(Path(weights).parent)
 
 
-NODE_CLASS_MAPPINGS = {"PixelFactoryOutputCheck": OutputCheck}
+NODE_CLASS_MAPPINGS = {"PixelFactoryOutputCheck": OutputCheckNode}
 NODE_DISPLAY_NAME_MAPPINGS = {"PixelFactoryOutputCheck": "Output check"}

@@ -7,77 +7,84 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.books import opened_books
-from orchestrator.cli.console import CommandFailed, DataDir, Json, print_json, print_rows, read_settings
+from orchestrator.cli.books import open_billing_context
+from orchestrator.cli.console import (
+    CliError,
+    DataDirOption,
+    JsonOption,
+    print_json,
+    print_rows,
+    read_settings,
+)
 from orchestrator.egress import is_web_url
 from orchestrator.openings import now
 from orchestrator.settings import Settings
-from pricing.alerts import Alert, Watched
+from pricing.alerts import Alert, AlertMetric
 from pricing.money import format_usd, parse_usd
 
 app = typer.Typer(help="Budget alerts of an account.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(help="Id of an account or of a key.")]
+AccountOrKeyId = Annotated[str, typer.Argument(help="Id of an account or of a key.")]
 COLUMNS = ("id", "watch", "threshold_usd", "url", "fired")
 
 
 @app.command()
 def add(
-    id: Id,
-    watch: Annotated[Watched, typer.Argument(help="The balance, or what a day or month costs.")],
+    id: AccountOrKeyId,
+    watch: Annotated[AlertMetric, typer.Argument(help="The balance, or what a day or month costs.")],
     usd: Annotated[str, typer.Argument(help="Dollars: fires below them, or from them on.")],
     url: Annotated[str | None, typer.Option(help="Where to send word; else it is only listed.")] = None,
-    data_dir: DataDir = None,
-    json: Json = False,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Have word sent when a threshold is crossed, once per crossing."""
     if url is not None and not is_web_url(url):
-        raise CommandFailed(f"{url!r} is not an http(s) address")
-    alert = asyncio.run(_add(read_settings(data_dir), id, (watch, parse_usd(usd), url)))
-    print_json(_row(alert)) if json else typer.echo(f"alert {alert.id}")
+        raise CliError(f"{url!r} is not an http(s) address")
+    alert = asyncio.run(_add_alert(read_settings(data_dir), id, (watch, parse_usd(usd), url)))
+    print_json(_alert_row(alert)) if json else typer.echo(f"alert {alert.id}")
 
 
 @app.command("list")
-def list_(id: Id, data_dir: DataDir = None, json: Json = False) -> None:
+def list_(id: AccountOrKeyId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """Show the alerts of an account."""
-    rows = [_row(alert) for alert in asyncio.run(_list(read_settings(data_dir), id))]
+    rows = [_alert_row(alert) for alert in asyncio.run(_list_alerts(read_settings(data_dir), id))]
     print_rows(rows, COLUMNS, as_json=json)
 
 
 @app.command()
 def remove(
-    id: Id,
+    id: AccountOrKeyId,
     alert: Annotated[str, typer.Argument(help="Id of the alert.")],
-    data_dir: DataDir = None,
-    json: Json = False,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Remove an alert."""
-    asyncio.run(_remove(read_settings(data_dir), id, alert))
+    asyncio.run(_remove_alert(read_settings(data_dir), id, alert))
     print_json({"removed": alert}) if json else typer.echo(f"removed {alert}")
 
 
-async def _add(settings: Settings, id: str, terms: tuple[Watched, int, str | None]) -> Alert:
+async def _add_alert(settings: Settings, id: str, terms: tuple[AlertMetric, int, str | None]) -> Alert:
     watched, threshold, url = terms
-    async with opened_books(settings) as books:
-        account = await books.account(id)
+    async with open_billing_context(settings) as books:
+        account = await books.resolve_account(id)
         return await books.store.add_alert(account.id, watched, threshold, url, now())
 
 
-async def _list(settings: Settings, id: str) -> list[Alert]:
-    async with opened_books(settings) as books:
-        return await books.store.list_alerts((await books.account(id)).id)
+async def _list_alerts(settings: Settings, id: str) -> list[Alert]:
+    async with open_billing_context(settings) as books:
+        return await books.store.list_alerts((await books.resolve_account(id)).id)
 
 
-async def _remove(settings: Settings, id: str, alert_id: str) -> None:
-    async with opened_books(settings) as books:
-        await books.store.remove_alert((await books.account(id)).id, alert_id)
+async def _remove_alert(settings: Settings, id: str, alert_id: str) -> None:
+    async with open_billing_context(settings) as books:
+        await books.store.delete_alert((await books.resolve_account(id)).id, alert_id)
 
 
-def _row(alert: Alert) -> dict[str, Any]:
+def _alert_row(alert: Alert) -> dict[str, Any]:
     return {
         "id": alert.id,
         "watch": alert.watched.value,
         "threshold_usd": format_usd(alert.threshold),
         "url": alert.url,
-        "fired": alert.standing(now()),
+        "fired": alert.has_fired(now()),
     }

@@ -14,13 +14,13 @@ from orchestrator.store import Account, Store
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class BillingContext:
     """The store, and the rules of the plans on it."""
 
     store: Store
     accounts: Accounts
 
-    async def account(self, id: str) -> Account:
+    async def resolve_account(self, id: str) -> Account:
         """The account with this id, or that of the key with this id, its billing month begun.
 
         Raises NotFound.
@@ -31,8 +31,8 @@ class Books:
 
 
 @asynccontextmanager
-async def opened_books(settings: Settings) -> AsyncIterator[Books]:
+async def open_billing_context(settings: Settings) -> AsyncIterator[BillingContext]:
     """Raises PlanError."""
     plans = load_plans(settings)
     async with opened_store(settings) as store:
-        yield Books(store, Accounts(store, plans, now))
+        yield BillingContext(store, Accounts(store, plans, now))

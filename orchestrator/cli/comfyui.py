@@ -15,48 +15,48 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from comfy_instances.gpus import discover
-from comfy_instances.install import Outcome, Step, Wish, install_comfyui
-from comfy_instances.lock import load_lock
-from comfy_instances.node_facts import record
-from comfy_instances.session import Session
-from comfy_instances.status import Status, look_at
-from orchestrator.cli.console import CommandFailed, Json, err, print_json, read_settings
+from comfy_instances.gpus import discover_gpus
+from comfy_instances.install import InstallRequest, InstallResult, InstallStep, install_comfyui
+from comfy_instances.lock import load_comfyui_lock
+from comfy_instances.node_facts import extract_node_facts
+from comfy_instances.session import InstanceSession
+from comfy_instances.status import InstallationStatus, check_installation
+from orchestrator.cli.console import CliError, JsonOption, err, print_json, read_settings
 
 app = typer.Typer(help="The ComfyUI that instances run.", no_args_is_help=True)
 
 #: Our own node packs; each is a package.
-NODE_PACKS = Path(__file__).resolve().parents[2] / "custom_nodes"
+NODE_PACKS_DIR = Path(__file__).resolve().parents[2] / "custom_nodes"
 _PERCENT = re.compile(r"(\d{1,3})%")
 
 
-class Bars:
+class InstallProgressBars:
     """Shows an installation as it goes: one bar per step, and what git or pip said last."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._bar: TaskID | None = None
+        self._task: TaskID | None = None
 
-    def step(self, step: Step) -> None:
-        self.close()
-        number = list(Step).index(step) + 1
-        self._bar = self._progress.add_task(f"{number}/{len(Step)} {step}", total=None, doing="")
+    def on_step(self, step: InstallStep) -> None:
+        self.finish()
+        number = list(InstallStep).index(step) + 1
+        self._task = self._progress.add_task(f"{number}/{len(InstallStep)} {step}", total=None, doing="")
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         self._progress.console.print(f"[yellow]note:[/yellow] {escape(text)}", highlight=False)
 
-    def output(self, line: str) -> None:
-        if self._bar is None:
+    def on_output(self, line: str) -> None:
+        if self._task is None:
             return
-        self._progress.update(self._bar, doing=escape(line.strip()[:60]))
+        self._progress.update(self._task, doing=escape(line.strip()[:60]))
         if found := _PERCENT.search(line):
-            self._progress.update(self._bar, total=100, completed=int(found[1]))
+            self._progress.update(self._task, total=100, completed=int(found[1]))
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """The last step is done."""
-        if self._bar is not None:
-            self._progress.update(self._bar, total=100, completed=100, doing="done")
-            self._progress.stop_task(self._bar)
+        if self._task is not None:
+            self._progress.update(self._task, total=100, completed=100, doing="done")
+            self._progress.stop_task(self._task)
 
 
 @app.command()
@@ -73,27 +73,27 @@ def install(
     ] = None,
 ) -> None:
     """Install ComfyUI in an environment of its own; again, it does only what is missing."""
-    gpus = tuple(discover())
-    wish = Wish(
+    gpus = tuple(discover_gpus())
+    wish = InstallRequest(
         directory=read_settings().comfyui_dir,
         ref=ref,
         origin=source,
         torch=torch or ("cuda" if gpus else "cpu"),
-        node_packs=tuple(sorted(path.parent for path in NODE_PACKS.glob("*/__init__.py"))),
+        node_packs=tuple(sorted(path.parent for path in NODE_PACKS_DIR.glob("*/__init__.py"))),
         gpus=gpus,
     )
-    with _bars() as bars:
-        outcome = asyncio.run(install_comfyui(wish, load_lock(), bars))
-        bars.close()
-    for line in _done(outcome):
+    with _install_progress_bars() as bars:
+        outcome = asyncio.run(install_comfyui(wish, load_comfyui_lock(), bars))
+        bars.finish()
+    for line in _install_summary(outcome):
         typer.echo(line)
 
 
 @app.command()
-def status(json: Json = False) -> None:
+def status(json: JsonOption = False) -> None:
     """Show what is installed, and what differs from the pin."""
     directory = read_settings().comfyui_dir
-    found = _view(directory, asyncio.run(look_at(directory, load_lock())))
+    found = _status_to_json(directory, asyncio.run(check_installation(directory, load_comfyui_lock())))
     if json:
         print_json(found)
         return
@@ -110,7 +110,7 @@ def facts(
     ] = None,
 ) -> None:
     """Record what the nodes of a running server take and give, as JSON."""
-    found = asyncio.run(_ask(url))
+    found = asyncio.run(_fetch_node_facts(url))
     if output is None:
         print_json(found)
         return
@@ -121,7 +121,7 @@ def facts(
 
 
 @contextmanager
-def _bars() -> Iterator[Bars]:
+def _install_progress_bars() -> Iterator[InstallProgressBars]:
     columns = (
         SpinnerColumn(finished_text="[green]✓[/green]"),
         TextColumn("{task.description}"),
@@ -130,20 +130,21 @@ def _bars() -> Iterator[Bars]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=err) as progress:
-        yield Bars(progress)
+        yield InstallProgressBars(progress)
 
 
-def _done(outcome: Outcome) -> Iterator[str]:
-    found, trial = outcome.install, outcome.trial
+def _install_summary(outcome: InstallResult) -> Iterator[str]:
+    found, trial = outcome.installation, outcome.smoke_test
     packs = ", ".join(pack.name for pack in found.node_packs) or "none"
     yield f"ComfyUI {found.version} at commit {found.record['commit']} in {found.directory}"
     yield f"PyTorch: {', '.join(found.record['torch'])}"
     yield f"Node packs: {packs}"
-    yield f"Tried on {trial.device}: ready after {trial.seconds:.1f} s with {len(trial.object_info)} nodes"
+    nodes = len(trial.object_info)
+    yield f"Tried on {trial.device}: ready after {trial.startup_seconds:.1f} s with {nodes} nodes"
 
 
-def _view(directory: Path, status: Status) -> dict[str, Any]:
-    found = status.install
+def _status_to_json(directory: Path, status: InstallationStatus) -> dict[str, Any]:
+    found = status.installation
     return {
         "directory": str(directory),
         "installed": found is not None,
@@ -156,12 +157,12 @@ def _view(directory: Path, status: Status) -> dict[str, Any]:
     }
 
 
-async def _ask(url: str) -> dict[str, Any]:
+async def _fetch_node_facts(url: str) -> dict[str, Any]:
     """Raises CommandFailed, InstanceError."""
     try:
-        session = Session(url)
+        session = InstanceSession(url)
     except ValueError as error:
-        raise CommandFailed(str(error)) from error
+        raise CliError(str(error)) from error
     async with session:
-        stats, info = await asyncio.gather(session.stats(), session.object_info())
-    return {"comfyui_version": stats.version, "nodes": record(info)}
+        stats, info = await asyncio.gather(session.get_system_stats(), session.get_object_info())
+    return {"comfyui_version": stats.version, "nodes": extract_node_facts(info)}

@@ -13,19 +13,21 @@ from rich.table import Table
 
 from orchestrator.settings import Settings
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-DataDir = Annotated[Path | None, typer.Option(help="Where the service keeps its data.", show_default=False)]
-Config = Annotated[Path | None, typer.Option(help="TOML file with settings.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+DataDirOption = Annotated[
+    Path | None, typer.Option(help="Where the service keeps its data.", show_default=False)
+]
+ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with settings.", show_default=False)]
 
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
 
 
-class CommandFailed(Exception):
+class CliError(Exception):
     """A command could not do what it was asked; the text is shown to the user."""
 
 
-def fail(message: str) -> None:
+def print_error(message: str) -> None:
     """One clear line on stderr."""
     line = " ".join(message.split())
     err.print(f"[red]error:[/red] {line.replace('[', chr(92) + '[')}", highlight=False)
@@ -47,11 +49,11 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_
         return
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+        table.add_row(*(_format_cell(row.get(column)) for column in columns))
     out.print(table)
 
 
-def _cell(value: object) -> str:
+def _format_cell(value: object) -> str:
     if value is None:
         return "-"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -14,9 +14,9 @@ import aiohttp
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from orchestrator.cli.console import CommandFailed, Json, err, print_json
+from orchestrator.cli.console import CliError, JsonOption, err, print_json
 
-COLUMNS = (
+PROGRESS_COLUMNS = (
     TextColumn("{task.description}"),
     BarColumn(),
     TextColumn("{task.fields[doing]}"),
@@ -27,11 +27,11 @@ EXTENSIONS = {"image/jpeg": "jpg", "text/plain": "txt"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Client:
+class ServiceConnection:
     """Where the service is, and who asks."""
 
     url: str
-    key: str
+    api_key: str
 
 
 def generate(
@@ -48,20 +48,20 @@ def generate(
         str, typer.Option(envvar="PIXELFACTORY_URL", help="Address of the service.")
     ] = DEFAULT_URL,
     key: Annotated[str, typer.Option(envvar="PIXELFACTORY_API_KEY", hidden=True)] = "",
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Make pictures or a video and save them.
 
     The key is read from PIXELFACTORY_API_KEY, the address from PIXELFACTORY_URL.
     """
     if not key:
-        raise CommandFailed("PIXELFACTORY_API_KEY is not set; make one with `pixelfactory keys create`")
-    client = Client(url=url.rstrip("/"), key=key)
-    body = {"model": model, "prompt": prompt, "n": n, **read_params(param or ())}
+        raise CliError("PIXELFACTORY_API_KEY is not set; make one with `pixelfactory keys create`")
+    client = ServiceConnection(url=url.rstrip("/"), api_key=key)
+    body = {"model": model, "prompt": prompt, "n": n, **parse_params(param or ())}
     try:
-        job, files = asyncio.run(_run(client, body, output, quiet=json))
+        job, files = asyncio.run(_generate(client, body, output, quiet=json))
     except aiohttp.ClientConnectionError as error:
-        raise CommandFailed(f"no answer from {client.url}: {error}") from error
+        raise CliError(f"no answer from {client.url}: {error}") from error
     if json:
         print_json({**job, "files": [str(file) for file in files]})
         return
@@ -71,21 +71,21 @@ def generate(
     err.print(f"{job['jobId']}: {job['costCents']:g} cents{simulated}")
 
 
-def read_params(texts: Sequence[str]) -> dict[str, Any]:
+def parse_params(assignments: Sequence[str]) -> dict[str, Any]:
     """Values of `name=value`: JSON where it is some, else text; `@FILE` is the file in base64.
 
     Raises CommandFailed, OSError.
     """
     params: dict[str, Any] = {}
-    for text in texts:
+    for text in assignments:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise CommandFailed(f"-p takes name=value, not {text!r}")
-        params[name] = _value(value)
+            raise CliError(f"-p takes name=value, not {text!r}")
+        params[name] = _parse_value(value)
     return params
 
 
-def _value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     if text.startswith("@"):
         return base64.b64encode(Path(text[1:]).read_bytes()).decode("ascii")
     try:
@@ -94,46 +94,48 @@ def _value(text: str) -> Any:
         return text
 
 
-async def _run(
-    client: Client, body: dict[str, Any], output: Path | None, *, quiet: bool
+async def _generate(
+    connection: ServiceConnection, body: dict[str, Any], output: Path | None, *, quiet: bool
 ) -> tuple[dict[str, Any], list[Path]]:
-    headers = {"Authorization": f"Bearer {client.key}"}
+    headers = {"Authorization": f"Bearer {connection.api_key}"}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-    async with aiohttp.ClientSession(client.url, headers=headers, timeout=timeout) as http:
+    async with aiohttp.ClientSession(connection.url, headers=headers, timeout=timeout) as http:
         async with http.post(
             "/api/v1/images/generations", json=body, headers={"Prefer": "respond-async"}
         ) as response:
-            job = await _answer(response)
-        job = await _follow(http, job, quiet=quiet)
+            job = await _read_response(response)
+        job = await _follow_progress(http, job, quiet=quiet)
     if job["status"] != "completed":
         reason = job["error"]["message"] if job["error"] else job["status"]
-        raise CommandFailed(f"{job['jobId']} {job['status']}: {reason}")
-    return job, await _download(
+        raise CliError(f"{job['jobId']} {job['status']}: {reason}")
+    return job, await _download_outputs(
         [url for urls in job["output"].values() for url in urls], output, job["jobId"]
     )
 
 
-async def _answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
+async def _read_response(response: aiohttp.ClientResponse) -> dict[str, Any]:
     body = await response.json(content_type=None)
     if response.status >= 400:
-        raise CommandFailed(f"{response.status}: {body['error']['message']}")
+        raise CliError(f"{response.status}: {body['error']['message']}")
     return dict(body)
 
 
-async def _follow(http: aiohttp.ClientSession, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+async def _follow_progress(
+    http: aiohttp.ClientSession, job: dict[str, Any], *, quiet: bool
+) -> dict[str, Any]:
     """The finished job; draws a bar per shard meanwhile."""
     names = [f"{job['model']} {index + 1}" for index in range(job["shards"]["total"])]
-    with Progress(*COLUMNS, console=err, disable=quiet, transient=True) as progress:
+    with Progress(*PROGRESS_COLUMNS, console=err, disable=quiet, transient=True) as progress:
         bars = [progress.add_task(name, total=None, doing="waiting") for name in names]
-        async for name, data in _events(http, job["jobId"]):
+        async for name, data in _read_sse_events(http, job["jobId"]):
             if name == "job":
                 job = data
             elif name in ("started", "progress"):
-                _draw(progress, bars[data["shard"]], data)
+                _update_progress_bar(progress, bars[data["shard"]], data)
     return job
 
 
-def _draw(progress: Progress, bar: TaskID, data: dict[str, Any]) -> None:
+def _update_progress_bar(progress: Progress, bar: TaskID, data: dict[str, Any]) -> None:
     if "max" in data:
         doing = f"node {data['node']}: {data['value']:g}/{data['max']:g}"
         progress.update(bar, completed=data["value"], total=data["max"], doing=doing)
@@ -141,11 +143,13 @@ def _draw(progress: Progress, bar: TaskID, data: dict[str, Any]) -> None:
         progress.update(bar, doing="started")
 
 
-async def _events(http: aiohttp.ClientSession, job_id: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+async def _read_sse_events(
+    http: aiohttp.ClientSession, job_id: str
+) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """Server-sent events of a job, each with one line of data."""
     name = ""
     async with http.get(f"/api/v1/jobs/{job_id}/events") as response:
-        async for line in _lines(response):
+        async for line in _read_lines(response):
             field, _, value = line.partition(": ")
             if field == "event":
                 name = value
@@ -153,7 +157,7 @@ async def _events(http: aiohttp.ClientSession, job_id: str) -> AsyncIterator[tup
                 yield name, json.loads(value)
 
 
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
+async def _read_lines(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
     """Lines of any length: a preview is larger than the line limit of aiohttp's reader."""
     rest = b""
     async for chunk in response.content.iter_any():
@@ -162,19 +166,19 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
             yield line.decode()
 
 
-async def _download(urls: Sequence[str], output: Path | None, job_id: str) -> list[Path]:
+async def _download_outputs(urls: Sequence[str], output: Path | None, job_id: str) -> list[Path]:
     files = []
     async with aiohttp.ClientSession() as http:  # without our key: the URLs are presigned
         for index, url in enumerate(urls):
             async with http.get(url) as response:
                 response.raise_for_status()
-                file = _file(output, job_id, index if len(urls) > 1 else None, response.content_type)
+                file = _output_path(output, job_id, index if len(urls) > 1 else None, response.content_type)
                 file.write_bytes(await response.read())
                 files.append(file)
     return files
 
 
-def _file(output: Path | None, job_id: str, index: int | None, content_type: str) -> Path:
+def _output_path(output: Path | None, job_id: str, index: int | None, content_type: str) -> Path:
     extension = EXTENSIONS.get(content_type, content_type.partition("/")[2])
     file = output or Path(f"{job_id}.{extension}")
     return file if index is None else file.with_stem(f"{file.stem}-{index + 1}")

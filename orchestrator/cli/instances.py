@@ -11,25 +11,32 @@ from typing import Annotated, Any
 import aiohttp
 import typer
 
-from orchestrator.cli.console import CommandFailed, DataDir, Json, print_json, print_rows, read_settings
+from orchestrator.cli.console import (
+    CliError,
+    DataDirOption,
+    JsonOption,
+    print_json,
+    print_rows,
+    read_settings,
+)
 from orchestrator.openings import admin_token
 
 app = typer.Typer(help="Instances of the running service.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(help="Id of an instance, such as gpu-0.")]
-Url = Annotated[str, typer.Option(envvar="PIXELFACTORY_URL", help="Address of the service.")]
+InstanceId = Annotated[str, typer.Argument(help="Id of an instance, such as gpu-0.")]
+UrlOption = Annotated[str, typer.Option(envvar="PIXELFACTORY_URL", help="Address of the service.")]
 DEFAULT_URL = "http://127.0.0.1:8080"
 GB = 1e9
 
 
 @app.command("list")
-def list_(url: Url = DEFAULT_URL, data_dir: DataDir = None, json: Json = False) -> None:
+def list_(url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """Show all instances: what they are, what they do, how they are doing."""
-    rows = json_.loads(_ask("GET", "instances", url, data_dir))["instances"]
+    rows = json_.loads(_request_admin_api("GET", "instances", url, data_dir))["instances"]
     if json:
         print_json(rows)
         return
-    shown = [for_people(row) for row in rows]
+    shown = [to_table_row(row) for row in rows]
     print_rows(shown, tuple(shown[0]) if shown else ("id",), as_json=False)
     for row in rows:
         if row["detail"]:
@@ -37,65 +44,71 @@ def list_(url: Url = DEFAULT_URL, data_dir: DataDir = None, json: Json = False) 
 
 
 @app.command()
-def drain(id: Id, url: Url = DEFAULT_URL, data_dir: DataDir = None, json: Json = False) -> None:
+def drain(
+    id: InstanceId, url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: JsonOption = False
+) -> None:
     """Let an instance finish what it has and give it nothing new."""
-    _change(id, "drain", url, data_dir, json)
+    _post_action(id, "drain", url, data_dir, json)
 
 
 @app.command()
-def resume(id: Id, url: Url = DEFAULT_URL, data_dir: DataDir = None, json: Json = False) -> None:
+def resume(
+    id: InstanceId, url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: JsonOption = False
+) -> None:
     """End a drain."""
-    _change(id, "resume", url, data_dir, json)
+    _post_action(id, "resume", url, data_dir, json)
 
 
 @app.command()
-def restart(id: Id, url: Url = DEFAULT_URL, data_dir: DataDir = None, json: Json = False) -> None:
+def restart(
+    id: InstanceId, url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: JsonOption = False
+) -> None:
     """Stop an instance now and start it anew; what it ran is run again elsewhere."""
-    _change(id, "restart", url, data_dir, json)
+    _post_action(id, "restart", url, data_dir, json)
 
 
 @app.command()
 def log(
-    id: Id,
+    id: InstanceId,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, max=500, help="How many, at most.")] = 50,
-    url: Url = DEFAULT_URL,
-    data_dir: DataDir = None,
-    json: Json = False,
+    url: UrlOption = DEFAULT_URL,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show the last lines that an instance printed."""
-    text = _ask("GET", f"instances/{id}/log?limit={lines}", url, data_dir)
+    text = _request_admin_api("GET", f"instances/{id}/log?limit={lines}", url, data_dir)
     print_json({"id": id, "lines": text.splitlines()}) if json else typer.echo(text, nl=False)
 
 
-def for_people(row: Mapping[str, Any]) -> dict[str, str]:
+def to_table_row(row: Mapping[str, Any]) -> dict[str, str]:
     """The columns of the table."""
     return {
         "id": row["id"],
         "state": row["state"],
         "device": row["device"],
         "profile": row["profile"] or "-",
-        "models": _models(row["models_held"]),
-        "runs": _shards(row, "running"),
-        "next": _shards(row, "waiting"),
+        "models": _format_models(row["models_held"]),
+        "runs": _format_shards(row, "running"),
+        "next": _format_shards(row, "waiting"),
         "busy": f"{row['busy']:.0%}",
-        "GPU": _gpu(row),
-        "VRAM GB": _vram(row),
+        "GPU": _format_gpu(row),
+        "VRAM GB": _format_vram(row),
         "failures": str(row["failures"]),
         "restarts": str(row["restarts"]),
     }
 
 
-def _models(held: Sequence[str]) -> str:
+def _format_models(loaded: Sequence[str]) -> str:
     """The one used last, and how many others are in memory."""
-    return f"{held[-1]} +{len(held) - 1}" if len(held) > 1 else ", ".join(held) or "-"
+    return f"{loaded[-1]} +{len(loaded) - 1}" if len(loaded) > 1 else ", ".join(loaded) or "-"
 
 
-def _shards(row: Mapping[str, Any], state: str) -> str:
+def _format_shards(row: Mapping[str, Any], state: str) -> str:
     shards = [shard for shard in row["shards"] if shard["state"] == state]
     return ", ".join(f"{shard['model']} {shard['age_seconds']:.0f} s" for shard in shards) or "-"
 
 
-def _gpu(row: Mapping[str, Any]) -> str:
+def _format_gpu(row: Mapping[str, Any]) -> str:
     """`97% 64°C 412W`, as far as it is known."""
     share, degrees, watts = row["utilisation"], row["temperature"], row["power"]
     known = (
@@ -106,23 +119,23 @@ def _gpu(row: Mapping[str, Any]) -> str:
     return " ".join(text for text in known if text) or "-"
 
 
-def _vram(row: Mapping[str, Any]) -> str:
+def _format_vram(row: Mapping[str, Any]) -> str:
     used, total = row["vram_used"], row["vram_total"]
     return "-" if used is None or total is None else f"{used / GB:.1f}/{total / GB:.1f}"
 
 
-def _change(id: str, verb: str, url: str, data_dir: Path | None, json: bool) -> None:
-    row = json_.loads(_ask("POST", f"instances/{id}/{verb}", url, data_dir))
+def _post_action(id: str, action: str, url: str, data_dir: Path | None, json: bool) -> None:
+    row = json_.loads(_request_admin_api("POST", f"instances/{id}/{action}", url, data_dir))
     print_json(row) if json else typer.echo(f"{row['id']}: {row['state']}")
 
 
-def _ask(method: str, path: str, url: str, data_dir: Path | None) -> str:
+def _request_admin_api(method: str, path: str, url: str, data_dir: Path | None) -> str:
     """The body of the answer. Raises CommandFailed."""
     token = admin_token(read_settings(data_dir))
-    return asyncio.run(_send(method, f"{url.rstrip('/')}/admin/v1/{path}", token))
+    return asyncio.run(_send_request(method, f"{url.rstrip('/')}/admin/v1/{path}", token))
 
 
-async def _send(method: str, url: str, token: str) -> str:
+async def _send_request(method: str, url: str, token: str) -> str:
     headers = {"Authorization": f"Bearer {token}"}
     try:
         async with (
@@ -131,13 +144,13 @@ async def _send(method: str, url: str, token: str) -> str:
         ):
             body = await response.text()
     except (aiohttp.ClientConnectionError, aiohttp.InvalidURL) as error:
-        raise CommandFailed(f"no answer from the service: {error}") from error
+        raise CliError(f"no answer from the service: {error}") from error
     if response.status >= 400:
-        raise CommandFailed(_reason(body, response.status))
+        raise CliError(_parse_error_message(body, response.status))
     return body
 
 
-def _reason(body: str, status: int) -> str:
+def _parse_error_message(body: str, status: int) -> str:
     """What the service says of an error; another server may say anything."""
     try:
         return str(json_.loads(body)["error"]["message"])

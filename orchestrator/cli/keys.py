@@ -11,30 +11,37 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.books import opened_books
-from orchestrator.cli.console import CommandFailed, DataDir, Json, print_json, print_rows, read_settings
+from orchestrator.cli.books import open_billing_context
+from orchestrator.cli.console import (
+    CliError,
+    DataDirOption,
+    JsonOption,
+    print_json,
+    print_rows,
+    read_settings,
+)
 from orchestrator.keys import masked
 from orchestrator.openings import load_catalog, now
 from orchestrator.settings import Settings
-from orchestrator.store import Key, KeyLimits, Scope
+from orchestrator.store import ApiKey, ApiKeyLimits, ApiKeyScope
 from pricing.money import format_usd, parse_usd
 
 app = typer.Typer(help="API keys.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(help="Id of the key.")]
+KeyId = Annotated[str, typer.Argument(help="Id of the key.")]
 COLUMNS = ("id", "key", "name", "account", "plan", "scopes", "models", "expires", "revoked")
-_AGE = re.compile(r"(?P<number>[0-9]{1,5})(?P<unit>[hd])", re.ASCII)
+_DURATION = re.compile(r"(?P<number>[0-9]{1,5})(?P<unit>[hd])", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class KeyRequest:
     """A key that is to be made: of `account`, or of a new account on `plan` with `credit` micro-dollars."""
 
     name: str
     account: str | None
     plan: str | None
     credit: int
-    limits: KeyLimits
+    limits: ApiKeyLimits
 
 
 @app.command()
@@ -43,133 +50,133 @@ def create(
     plan: Annotated[str | None, typer.Option(help="Plan of the new account.")] = None,
     credit: Annotated[str | None, typer.Option(help="Dollars to put into its wallet.")] = None,
     account: Annotated[str | None, typer.Option(help="Make a further key of this account.")] = None,
-    scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; else everything.")] = None,
+    scope: Annotated[list[ApiKeyScope] | None, typer.Option(help="What it may do; else everything.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="A model it may use; else all.")] = None,
     expires: Annotated[str | None, typer.Option(help="12h, 30d, or a day such as 2030-01-31.")] = None,
     daily_cap: Annotated[str | None, typer.Option(help="Most dollars it may spend in a day.")] = None,
     monthly_cap: Annotated[str | None, typer.Option(help="Most dollars in a calendar month.")] = None,
-    data_dir: DataDir = None,
-    json: Json = False,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Make a key, of a new account unless one is named. It is shown this once, alone on the last line."""
     if account and (plan or credit):
-        raise CommandFailed("--plan and --credit are for new accounts: see `keys plan`, `wallet credit`")
+        raise CliError("--plan and --credit are for new accounts: see `keys plan`, `wallet credit`")
     settings = read_settings(data_dir)
-    limits = KeyLimits(
-        scopes=frozenset(scope or Scope),
-        models=_model_ids(settings, model) if model else None,
+    limits = ApiKeyLimits(
+        scopes=frozenset(scope or ApiKeyScope),
+        models=_resolve_model_ids(settings, model) if model else None,
         expires_at=parse_expiry(expires, now()) if expires else None,
-        day_cap=_cap(daily_cap),
-        month_cap=_cap(monthly_cap),
+        day_cap=_parse_spend_cap(daily_cap),
+        month_cap=_parse_spend_cap(monthly_cap),
     )
     first = parse_usd(credit) if credit else 0
-    wanted = Wanted(name=name, account=account, plan=plan, credit=first, limits=limits)
-    _show_once(*asyncio.run(_create(settings, wanted)), as_json=json)
+    wanted = KeyRequest(name=name, account=account, plan=plan, credit=first, limits=limits)
+    _print_new_key(*asyncio.run(_create_key(settings, wanted)), as_json=json)
 
 
 @app.command("list")
 def list_(
     account: Annotated[str | None, typer.Option(help="Only keys of this account.")] = None,
-    data_dir: DataDir = None,
-    json: Json = False,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show all keys, without their secrets."""
-    print_rows(asyncio.run(_list(read_settings(data_dir), account)), COLUMNS, as_json=json)
+    print_rows(asyncio.run(_list_keys(read_settings(data_dir), account)), COLUMNS, as_json=json)
 
 
 @app.command()
-def rotate(id: Id, data_dir: DataDir = None, json: Json = False) -> None:
+def rotate(id: KeyId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """Replace a key by another one with the same limits; the old one ends at once."""
-    _show_once(*asyncio.run(_rotate(read_settings(data_dir), id)), as_json=json)
+    _print_new_key(*asyncio.run(_rotate_key(read_settings(data_dir), id)), as_json=json)
 
 
 @app.command()
-def revoke(id: Id, data_dir: DataDir = None, json: Json = False) -> None:
+def revoke(id: KeyId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """Make a key useless at once. What it has asked for already is finished and charged."""
-    key = asyncio.run(_revoke(read_settings(data_dir), id))
-    print_json(_row(key)) if json else typer.echo(f"revoked {key.id}")
+    key = asyncio.run(_revoke_key(read_settings(data_dir), id))
+    print_json(_key_row(key)) if json else typer.echo(f"revoked {key.id}")
 
 
 @app.command()
 def plan(
     id: Annotated[str, typer.Argument(help="Id of an account or of a key.")],
     plan: Annotated[str, typer.Argument(help="Name of the plan.")],
-    data_dir: DataDir = None,
-    json: Json = False,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Put an account on another plan, from now on."""
     row = asyncio.run(_change_plan(read_settings(data_dir), id, plan))
     print_json(row) if json else typer.echo(f"{row['account']} is on plan {row['plan']}")
 
 
-def parse_expiry(text: str, at: datetime) -> datetime:
+def parse_expiry(text: str, start: datetime) -> datetime:
     """`12h` or `30d` from `at` on, or the beginning of a day (UTC). Raises CommandFailed."""
-    age = _AGE.fullmatch(text)
+    age = _DURATION.fullmatch(text)
     if age:
-        return at + timedelta(hours=int(age["number"]) * (24 if age["unit"] == "d" else 1))
+        return start + timedelta(hours=int(age["number"]) * (24 if age["unit"] == "d" else 1))
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
-        raise CommandFailed(f"{text!r} is not a time such as 12h, 30d or 2030-01-31") from error
+        raise CliError(f"{text!r} is not a time such as 12h, 30d or 2030-01-31") from error
 
 
-async def _create(settings: Settings, wanted: Wanted) -> tuple[Key, str]:
-    async with opened_books(settings) as books:
-        if wanted.account:
-            account = await books.account(wanted.account)
+async def _create_key(settings: Settings, request: KeyRequest) -> tuple[ApiKey, str]:
+    async with open_billing_context(settings) as books:
+        if request.account:
+            account = await books.resolve_account(request.account)
         else:
-            account = await books.accounts.open(wanted.name, wanted.plan)
-        if wanted.credit:
-            await books.store.credit(account.id, wanted.credit, "first credit", now())
-        return await books.accounts.issue_key(account.id, wanted.name, wanted.limits)
+            account = await books.accounts.open(request.name, request.plan)
+        if request.credit:
+            await books.store.credit(account.id, request.credit, "first credit", now())
+        return await books.accounts.issue_key(account.id, request.name, request.limits)
 
 
-async def _list(settings: Settings, account: str | None) -> list[dict[str, Any]]:
-    async with opened_books(settings) as books:
-        account_id = (await books.account(account)).id if account else None
-        return [_row(key) for key in await books.store.list_keys(account_id)]
+async def _list_keys(settings: Settings, account: str | None) -> list[dict[str, Any]]:
+    async with open_billing_context(settings) as books:
+        account_id = (await books.resolve_account(account)).id if account else None
+        return [_key_row(key) for key in await books.store.list_keys(account_id)]
 
 
-async def _rotate(settings: Settings, key_id: str) -> tuple[Key, str]:
-    async with opened_books(settings) as books:
+async def _rotate_key(settings: Settings, key_id: str) -> tuple[ApiKey, str]:
+    async with open_billing_context(settings) as books:
         return await books.accounts.rotate_key(key_id)
 
 
-async def _revoke(settings: Settings, key_id: str) -> Key:
-    async with opened_books(settings) as books:
+async def _revoke_key(settings: Settings, key_id: str) -> ApiKey:
+    async with open_billing_context(settings) as books:
         return await books.store.revoke_key(key_id, now())
 
 
 async def _change_plan(settings: Settings, id: str, plan: str) -> dict[str, str]:
-    async with opened_books(settings) as books:
-        account = await books.account(id)
+    async with open_billing_context(settings) as books:
+        account = await books.resolve_account(id)
         changed = await books.accounts.change_plan(account.id, plan)
         return {"account": changed.id, "plan": changed.plan}
 
 
-def _show_once(key: Key, secret: str, *, as_json: bool) -> None:
+def _print_new_key(key: ApiKey, secret: str, *, as_json: bool) -> None:
     if as_json:
-        print_json({**_row(key), "key": secret})
+        print_json({**_key_row(key), "key": secret})
         return
     typer.echo(f"key {key.id} of account {key.account.id} ({key.account.plan})")
     typer.echo(secret)
 
 
-def _model_ids(settings: Settings, names: Sequence[str]) -> frozenset[str]:
+def _resolve_model_ids(settings: Settings, names: Sequence[str]) -> frozenset[str]:
     """Raises NotFound, or what it is that the catalogue raises for unknown models."""
     catalog, _ = load_catalog(settings)
     return frozenset(catalog[name].id for name in names)
 
 
-def _cap(usd: str | None) -> int | None:
+def _parse_spend_cap(usd: str | None) -> int | None:
     micros = None if usd is None else parse_usd(usd)
     if micros is not None and micros < 0:
-        raise CommandFailed("a cap can not be below zero")
+        raise CliError("a cap can not be below zero")
     return micros
 
 
-def _row(key: Key) -> dict[str, Any]:
+def _key_row(key: ApiKey) -> dict[str, Any]:
     limits = key.limits
     return {
         "id": key.id,

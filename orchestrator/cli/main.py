@@ -24,7 +24,7 @@ from orchestrator.cli import (
     wallet,
     weights,
 )
-from orchestrator.cli.console import CommandFailed, fail
+from orchestrator.cli.console import CliError, print_error
 from orchestrator.errors import ServiceError
 from orchestrator.media.errors import MediaError
 from orchestrator.settings import SettingsError
@@ -54,10 +54,10 @@ app.add_typer(comfyui.app, name="comfyui")
 app.add_typer(usage.app, name="usage")
 
 #: What a user can cause; anything else is a bug and shows its traceback.
-EXPECTED = (
+USER_ERRORS = (
     BadWorkflow,
     CatalogError,
-    CommandFailed,
+    CliError,
     CostsError,
     FleetError,
     InstallError,
@@ -77,8 +77,8 @@ def main() -> None:
     """Exit codes: 0 done, 1 failed, 2 wrong usage."""
     try:
         app()
-    except EXPECTED as error:
-        fail(str(error) or type(error).__name__)
+    except USER_ERRORS as error:
+        print_error(str(error) or type(error).__name__)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
-from comfy_instances.node_facts import load_packs, load_recorded
+from comfy_instances.node_facts import load_core_node_facts, load_pack_node_facts
 from orchestrator.catalog import Catalog, write_model
 from orchestrator.catalog.exchange import (
     BadWorkflow,
@@ -20,12 +20,12 @@ from orchestrator.catalog.exchange import (
     read_workflow,
 )
 from orchestrator.catalog.exchange.exporter import dumps
-from orchestrator.cli.console import CommandFailed, Json, err, out, print_json, read_settings
+from orchestrator.cli.console import CliError, JsonOption, err, out, print_json, read_settings
 
 #: Bytes. Larger are only videos, and none that ComfyUI's own nodes write in minutes.
 MAX_FILE_BYTES = 2**30
 #: Characters of a value that are shown.
-_SHOWN = 60
+_MAX_VALUE_LENGTH = 60
 
 
 def import_(
@@ -34,18 +34,18 @@ def import_(
     into: Annotated[
         Path | None, typer.Option(help="Directory of models; default: PIXELFACTORY_WORKFLOWS_DIR.")
     ] = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Make a model of a ComfyUI graph, and tell what it takes, what is fixed and what could not be known."""
-    found = import_workflow(_read(file), id=id, facts=known_nodes())
+    found = import_workflow(_read_workflow_file(file), id=id, facts=load_node_facts())
     directory = into or read_settings().workflows_dir
     directory.mkdir(parents=True, exist_ok=True)
-    _check_free(directory, id)
+    _check_id_is_free(directory, id)
     folder = write_model(directory, id, found.files)
     if json:
-        print_json({"id": id, "folder": str(folder), **_view(found)})
+        print_json({"id": id, "folder": str(folder), **_import_to_json(found)})
         return
-    for line in _told(found):
+    for line in _format_import(found):
         out.print(line, highlight=False, soft_wrap=True)
     err.print(f"written to {folder}; look through its model.toml, then: pixelfactory models check {id}")
 
@@ -59,7 +59,7 @@ def export(
 ) -> None:
     """Give a model as a file that ComfyUI opens; imported again it is the same model."""
     model = Catalog.load(read_settings().workflows_dir)[id]
-    graph = export_api(model) if format == "api" else export_ui(model, known_nodes())
+    graph = export_api(model) if format == "api" else export_ui(model, load_node_facts())
     if output is None:
         typer.echo(dumps(graph), nl=False)
         return
@@ -67,12 +67,12 @@ def export(
     err.print(f"{model.id} in {output}")
 
 
-def known_nodes() -> Mapping[str, Any]:
+def load_node_facts() -> Mapping[str, Any]:
     """Facts of the pinned ComfyUI's nodes, and of the packs that we know."""
-    return {**load_packs(), **load_recorded()}
+    return {**load_pack_node_facts(), **load_core_node_facts()}
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read_workflow_file(file: Path) -> dict[str, Any]:
     """Raises BadWorkflow naming the file, OSError."""
     if file.stat().st_size > MAX_FILE_BYTES:
         raise BadWorkflow(f"{file}: larger than {MAX_FILE_BYTES} bytes")
@@ -82,35 +82,35 @@ def _read(file: Path) -> dict[str, Any]:
         raise BadWorkflow(f"{file}: {error}") from error
 
 
-def _check_free(directory: Path, id: str) -> None:
+def _check_id_is_free(directory: Path, id: str) -> None:
     """Raises CommandFailed where another model has that id as its alias."""
     catalog, _ = Catalog([]).refreshed(directory)
     if id in catalog and catalog[id].id != id:
-        raise CommandFailed(f"{id} is an alias of {catalog[id].id} already")
+        raise CliError(f"{id} is an alias of {catalog[id].id} already")
 
 
-def _view(found: Imported) -> dict[str, Any]:
+def _import_to_json(imported: Imported) -> dict[str, Any]:
     return {
-        "bound": dict(found.bound),
-        "fixed": dict(found.fixed),
-        "unknown": list(found.unknown),
-        "problems": [str(problem) for problem in found.problems],
+        "bound": dict(imported.bound),
+        "fixed": dict(imported.fixed),
+        "unknown": list(imported.unknown),
+        "problems": [str(problem) for problem in imported.problems],
     }
 
 
-def _told(found: Imported) -> Iterator[str]:
+def _format_import(imported: Imported) -> Iterator[str]:
     """Lines with markup."""
-    yield from _section("Requests set", found.bound)
-    yield from _section("Fixed as drawn", found.fixed)
-    yield from _section("Not known", dict.fromkeys(found.unknown))
-    yield from _section("Wrong", dict.fromkeys(map(str, found.problems)))
+    yield from _format_section("Requests set", imported.bound)
+    yield from _format_section("Fixed as drawn", imported.fixed)
+    yield from _format_section("Not known", dict.fromkeys(imported.unknown))
+    yield from _format_section("Wrong", dict.fromkeys(map(str, imported.problems)))
 
 
-def _section(title: str, rows: Mapping[str, Any]) -> Iterator[str]:
+def _format_section(title: str, rows: Mapping[str, Any]) -> Iterator[str]:
     if rows:
         yield f"[bold]{title}[/bold]"
     for name, value in rows.items():
         text = "" if value is None else f" = {value!r}" if not isinstance(value, str) else f" = {value}"
         line = " ".join(text.split())
-        line = line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
+        line = line if len(line) <= _MAX_VALUE_LENGTH else f"{line[:_MAX_VALUE_LENGTH]}..."
         yield f"  {escape(name)} {escape(line)}".rstrip()

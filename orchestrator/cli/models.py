@@ -10,15 +10,15 @@ import typer
 from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.catalog.model_checks import check_model
 from orchestrator.cli import model_files
-from orchestrator.cli.console import Json, err, fail, print_json, print_rows, read_settings
+from orchestrator.cli.console import JsonOption, err, print_error, print_json, print_rows, read_settings
 from orchestrator.openings import load_catalog, now
 from orchestrator.pricelists import check_priced, load_book
 from orchestrator.settings import Settings
-from orchestrator.web.dialects.pixel_factory import to_model
+from orchestrator.web.dialects.pixel_factory import to_model_entry
 from pricing.tariff import Tariff
 
-LISTED = ("id", "type", "owned_by", "max_resolution", "default_steps", "price_per_image_cents")
-PARAMETERS = ("name", "type", "default", "minimum", "maximum", "required")
+LIST_COLUMNS = ("id", "type", "owned_by", "max_resolution", "default_steps", "price_per_image_cents")
+PARAMETER_COLUMNS = ("name", "type", "default", "minimum", "maximum", "required")
 
 app = typer.Typer(help="The catalogue of models.", no_args_is_help=True)
 app.command("import")(model_files.import_)
@@ -26,35 +26,37 @@ app.command()(model_files.export)
 
 
 @app.command("list")
-def list_(json: Json = False) -> None:
+def list_(json: JsonOption = False) -> None:
     """Show all models with their prices."""
     catalog, tariff = load_catalog(read_settings())
-    rows = [to_model(model, tariff) for model in catalog]
-    print_rows(rows, LISTED, as_json=json)
+    rows = [to_model_entry(model, tariff) for model in catalog]
+    print_rows(rows, LIST_COLUMNS, as_json=json)
 
 
 @app.command()
-def show(id: Annotated[str, typer.Argument(help="Id or alias of a model.")], json: Json = False) -> None:
+def show(
+    id: Annotated[str, typer.Argument(help="Id or alias of a model.")], json: JsonOption = False
+) -> None:
     """Show one model and its parameters."""
     catalog, tariff = load_catalog(read_settings())
-    view = _view(catalog[id], tariff)
+    view = _model_to_json(catalog[id], tariff)
     if json:
         print_json(view)
         return
     for name in ("id", "display_name", "type", "owned_by", "license", "aliases", "price_per_image_cents"):
         typer.echo(f"{name:24} {view[name]}")
     typer.echo("")
-    print_rows(view["parameters"], PARAMETERS, as_json=False)
+    print_rows(view["parameters"], PARAMETER_COLUMNS, as_json=False)
 
 
 @app.command()
 def check(
     models: Annotated[list[str] | None, typer.Argument(help="Ids; all models when none is given.")] = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Prove, without any instance, that every kind of request gives a graph that ComfyUI accepts."""
-    chosen, broken = _chosen(read_settings(), models)
-    facts = model_files.known_nodes()
+    chosen, broken = _select_models(read_settings(), models)
+    facts = model_files.load_node_facts()
     rows: list[dict[str, Any]] = [
         {"model": model.id, "problem": str(problem)}
         for model in chosen
@@ -66,12 +68,12 @@ def check(
     elif rows:
         print_rows(rows, ("model", "problem"), as_json=False)
     if rows:
-        fail(f"{len(rows)} problem(s) in {len({row['model'] for row in rows})} model(s)")
+        print_error(f"{len(rows)} problem(s) in {len({row['model'] for row in rows})} model(s)")
         raise typer.Exit(1)
     err.print(f"{len(chosen)} model(s) are right")
 
 
-def _chosen(settings: Settings, names: list[str] | None) -> tuple[list[Model], list[CatalogError]]:
+def _select_models(settings: Settings, names: list[str] | None) -> tuple[list[Model], list[CatalogError]]:
     """The models to check, and what keeps others from being models at all."""
     prices, today = load_book(settings), now().date()
     catalog, broken = Catalog([]).refreshed(
@@ -84,12 +86,12 @@ def _chosen(settings: Settings, names: list[str] | None) -> tuple[list[Model], l
     return list(dict.fromkeys(catalog[name] for name in names if name not in unread)), broken
 
 
-def _view(model: Model, tariff: Tariff) -> dict[str, Any]:
+def _model_to_json(model: Model, tariff: Tariff) -> dict[str, Any]:
     parameters = [
         {"name": name, **json_.loads(spec.model_dump_json())} for name, spec in model.parameters.items()
     ]
     return {
-        **to_model(model, tariff),
+        **to_model_entry(model, tariff),
         "description": model.description,
         "license": model.manifest.license,
         "aliases": list(model.aliases),

@@ -11,22 +11,22 @@ import typer
 from aiohttp import web
 
 from orchestrator.build import running
-from orchestrator.cli.console import Config, DataDir, read_settings
+from orchestrator.cli.console import ConfigOption, DataDirOption, read_settings
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
 #: Seconds that open connections get once all work is done.
-SHUTDOWN_SECONDS = 5.0
+SHUTDOWN_TIMEOUT_SECONDS = 5.0
 
 
 def up(
     host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on [default: 8080].")] = None,
-    data_dir: DataDir = None,
+    data_dir: DataDirOption = None,
     simulate: Annotated[int | None, typer.Option(min=1, help="Force N simulated instances.")] = None,
     instances: Annotated[str | None, typer.Option(help="URLs of ComfyUI servers to adopt.")] = None,
-    config: Config = None,
+    config: ConfigOption = None,
 ) -> None:
     """Run the whole service: orchestrator, instances and, unless one is configured, an S3 server.
 
@@ -49,7 +49,7 @@ async def serve(settings: Settings) -> None:
     async with running(settings) as service:
         # A caller who goes away cancels its handler, which gives up the job.
         runner = web.AppRunner(
-            service.app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS
+            service.app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS
         )
         await runner.setup()
         try:

@@ -11,8 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.books import opened_books
-from orchestrator.cli.console import CommandFailed, DataDir, Json, print_json, print_rows, read_settings
+from orchestrator.cli.books import open_billing_context
+from orchestrator.cli.console import (
+    CliError,
+    DataDirOption,
+    JsonOption,
+    print_json,
+    print_rows,
+    read_settings,
+)
 from orchestrator.jobs import JobRecord
 from orchestrator.pricelists import load_costs
 from orchestrator.reports import (
@@ -28,13 +35,13 @@ from orchestrator.reports import (
 )
 from orchestrator.settings import Settings
 from orchestrator.store import UsageRow
-from pricing.costs import Metered
+from pricing.costs import MeteredUsage
 from pricing.money import format_usd
 
 app = typer.Typer(help="What was made, and what it earned.", no_args_is_help=True)
 
 
-class Heading(StrEnum):
+class ReportGrouping(StrEnum):
     """All that a report can be added up by: margins know no keys, usage no devices."""
 
     MODEL = "model"
@@ -44,7 +51,7 @@ class Heading(StrEnum):
 
 
 @app.callback()
-def about() -> None:
+def usage_callback() -> None:
     """What was made, and what it earned."""
 
 
@@ -52,20 +59,20 @@ def about() -> None:
 def report(
     since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day after the last.")] = None,
-    by: Annotated[Heading, typer.Option(help="What to add up by.")] = Heading.MODEL,
+    by: Annotated[ReportGrouping, typer.Option(help="What to add up by.")] = ReportGrouping.MODEL,
     account: Annotated[str | None, typer.Option(help="Only this account (or that of this key).")] = None,
     with_margins: Annotated[bool, typer.Option("--margins", help="Show costs and margins.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the rows to this file.")] = None,
-    data_dir: DataDir = None,
-    json: Json = False,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Finished jobs, their outputs, money and GPU time; with --margins what they cost and left."""
     days = (since.date() if since else None, until.date() if until else None)
     settings = read_settings(data_dir)
     if with_margins:
-        rows, text = _margins(settings, days, by, account)
+        rows, text = _margin_report(settings, days, by, account)
     else:
-        rows, text = _usage(settings, days, by, account)
+        rows, text = _usage_report(settings, days, by, account)
     if csv_file:
         csv_file.write_text(text, encoding="utf-8", newline="")
     if json:
@@ -78,7 +85,9 @@ def report(
 
 @app.command()
 def job(
-    id: Annotated[str, typer.Argument(help="Id of a job.")], data_dir: DataDir = None, json: Json = False
+    id: Annotated[str, typer.Argument(help="Id of a job.")],
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show what one job used, earned and cost."""
     settings = read_settings(data_dir)
@@ -92,21 +101,25 @@ def job(
     print_rows(shards, tuple(shards[0]), as_json=False)
 
 
-Days = tuple[date | None, date | None]
-Report = tuple[list[dict[str, Any]], str]
+DateRange = tuple[date | None, date | None]
+ReportRowsAndCsv = tuple[list[dict[str, Any]], str]
 
 
-def _usage(settings: Settings, days: Days, by: Heading, account: str | None) -> Report:
+def _usage_report(
+    settings: Settings, date_range: DateRange, by: ReportGrouping, account: str | None
+) -> ReportRowsAndCsv:
     if by.value not in set(By):
-        raise CommandFailed(f"usage is added up by {', '.join(By)}; by {by} there are --margins")
-    found = totals(asyncio.run(_read_usage(settings, days, account)), By(by))
+        raise CliError(f"usage is added up by {', '.join(By)}; by {by} there are --margins")
+    found = totals(asyncio.run(_read_usage(settings, date_range, account)), By(by))
     return _usage_rows(found, By(by)), totals_csv(found, By(by))
 
 
-def _margins(settings: Settings, days: Days, by: Heading, account: str | None) -> Report:
+def _margin_report(
+    settings: Settings, date_range: DateRange, by: ReportGrouping, account: str | None
+) -> ReportRowsAndCsv:
     if by.value not in set(MarginBy) or account:
-        raise CommandFailed(f"margins are of all accounts together, by {', '.join(MarginBy)}")
-    rows = asyncio.run(_read_metered(settings, days))
+        raise CliError(f"margins are of all accounts together, by {', '.join(MarginBy)}")
+    rows = asyncio.run(_read_metered(settings, date_range))
     found = margins(rows, load_costs(settings), MarginBy(by))
     return [margin_view(one, MarginBy(by)) for one in found], margins_csv(found, MarginBy(by))
 
@@ -124,20 +137,20 @@ def _usage_rows(found: Sequence[Total], by: By) -> list[dict[str, Any]]:
     ]
 
 
-async def _read_usage(settings: Settings, days: Days, account: str | None) -> list[UsageRow]:
-    async with opened_books(settings) as books:
-        account_id = (await books.account(account)).id if account else None
-        return await books.store.usage(*days, account_id)
+async def _read_usage(settings: Settings, date_range: DateRange, account: str | None) -> list[UsageRow]:
+    async with open_billing_context(settings) as books:
+        account_id = (await books.resolve_account(account)).id if account else None
+        return await books.store.list_usage(*date_range, account_id)
 
 
 async def _read_job(settings: Settings, job_id: str) -> JobRecord:
-    async with opened_books(settings) as books:
-        record = await books.store.get_job(job_id)
+    async with open_billing_context(settings) as books:
+        record = await books.store.find_job(job_id)
     if record is None:
-        raise CommandFailed(f"there is no job {job_id!r}")
+        raise CliError(f"there is no job {job_id!r}")
     return record
 
 
-async def _read_metered(settings: Settings, days: Days) -> list[Metered]:
-    async with opened_books(settings) as books:
-        return await books.store.metered(*days)
+async def _read_metered(settings: Settings, date_range: DateRange) -> list[MeteredUsage]:
+    async with open_billing_context(settings) as books:
+        return await books.store.list_metered_usage(*date_range)

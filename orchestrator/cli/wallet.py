@@ -11,8 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.books import opened_books
-from orchestrator.cli.console import DataDir, Json, fail, print_json, print_rows, read_settings
+from orchestrator.cli.books import open_billing_context
+from orchestrator.cli.console import (
+    DataDirOption,
+    JsonOption,
+    print_error,
+    print_json,
+    print_rows,
+    read_settings,
+)
 from orchestrator.openings import now
 from orchestrator.settings import Settings
 from pricing.money import format_usd, parse_usd, to_usd
@@ -20,13 +27,15 @@ from pricing.statement import Statement
 
 app = typer.Typer(help="Money of an account, named by its id or by the id of one of its keys.")
 
-Id = Annotated[str, typer.Argument(help="Id of an account or of a key.")]
-Usd = Annotated[str, typer.Argument(help="Dollars, such as 5.00.")]
-Reference = Annotated[str | None, typer.Option(help="Name of the booking; the same one is booked only once.")]
-Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="A day (UTC).")]
+AccountOrKeyId = Annotated[str, typer.Argument(help="Id of an account or of a key.")]
+UsdArgument = Annotated[str, typer.Argument(help="Dollars, such as 5.00.")]
+ReferenceOption = Annotated[
+    str | None, typer.Option(help="Name of the booking; the same one is booked only once.")
+]
+DayOption = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="A day (UTC).")]
 
 
-class Verb(StrEnum):
+class WalletOperation(StrEnum):
     """How money comes into a wallet or goes out of it."""
 
     CREDIT = "credit"
@@ -35,34 +44,46 @@ class Verb(StrEnum):
 
 
 @app.command()
-def show(id: Id, data_dir: DataDir = None, json: Json = False) -> None:
+def show(id: AccountOrKeyId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """Show what a wallet holds."""
-    row = asyncio.run(_show(read_settings(data_dir), id))
+    row = asyncio.run(_read_wallet(read_settings(data_dir), id))
     print_rows([row], tuple(row), as_json=False) if not json else print_json(row)
 
 
 @app.command()
 def credit(
-    id: Id, usd: Usd, reference: Reference = None, data_dir: DataDir = None, json: Json = False
+    id: AccountOrKeyId,
+    usd: UsdArgument,
+    reference: ReferenceOption = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Book a payment."""
-    _book(Verb.CREDIT, id, (usd, reference), data_dir, json)
+    _book_and_print(WalletOperation.CREDIT, id, (usd, reference), data_dir, json)
 
 
 @app.command()
 def grant(
-    id: Id, usd: Usd, reference: Reference = None, data_dir: DataDir = None, json: Json = False
+    id: AccountOrKeyId,
+    usd: UsdArgument,
+    reference: ReferenceOption = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Give something away: it counts as promotion and not as paid in."""
-    _book(Verb.GRANT, id, (usd, reference), data_dir, json)
+    _book_and_print(WalletOperation.GRANT, id, (usd, reference), data_dir, json)
 
 
 @app.command()
 def debit(
-    id: Id, usd: Usd, reference: Reference = None, data_dir: DataDir = None, json: Json = False
+    id: AccountOrKeyId,
+    usd: UsdArgument,
+    reference: ReferenceOption = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Pay back, or correct a payment downwards."""
-    _book(Verb.DEBIT, id, (usd, reference), data_dir, json)
+    _book_and_print(WalletOperation.DEBIT, id, (usd, reference), data_dir, json)
 
 
 @app.command()
@@ -72,40 +93,40 @@ def refund(
     reference: Annotated[
         str, typer.Option(help="Name of the refund; the same one is booked once.")
     ] = "operator",
-    data_dir: DataDir = None,
-    json: Json = False,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Give back what a job was charged, or some of it."""
     micros = parse_usd(usd) if usd else None
-    row = asyncio.run(_refund(read_settings(data_dir), job, micros, reference))
+    row = asyncio.run(_refund_job(read_settings(data_dir), job, micros, reference))
     print_json(row) if json else typer.echo(f"{row['account']} has {row['balance_usd']} USD")
 
 
 @app.command()
 def history(
-    id: Id,
+    id: AccountOrKeyId,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of entries.")] = 50,
-    data_dir: DataDir = None,
-    json: Json = False,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show the ledger of a wallet, newest first."""
-    rows = asyncio.run(_history(read_settings(data_dir), id, limit))
+    rows = asyncio.run(_read_ledger(read_settings(data_dir), id, limit))
     print_rows(rows, ("at", "kind", "usd", "from", "to", "job", "reference"), as_json=json)
 
 
 @app.command()
 def statement(
-    id: Id,
-    since: Day = None,
-    until: Day = None,
+    id: AccountOrKeyId,
+    since: DayOption = None,
+    until: DayOption = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write every entry to this file.")] = None,
-    data_dir: DataDir = None,
-    json: Json = False,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show what was there, what moved and what is left; by default of this month."""
     begin = (since or now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)).replace(tzinfo=UTC)
     end = until.replace(tzinfo=UTC) if until else now()
-    found = asyncio.run(_statement(read_settings(data_dir), id, begin, end))
+    found = asyncio.run(_read_statement(read_settings(data_dir), id, begin, end))
     if csv_file:
         csv_file.write_text(found.to_csv(), encoding="utf-8", newline="")
     row = _statement_row(found)
@@ -113,29 +134,31 @@ def statement(
 
 
 @app.command()
-def audit(data_dir: DataDir = None, json: Json = False) -> None:
+def audit(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """Prove the books from the first entry on; fails where a rule does not hold."""
-    rows = asyncio.run(_audit(read_settings(data_dir)))
+    rows = asyncio.run(_audit_ledger(read_settings(data_dir)))
     if json or rows:
         print_rows(rows, ("rule", "subject", "detail"), as_json=json)
     if rows:
-        fail(f"{len(rows)} rule(s) of the books do not hold")
+        print_error(f"{len(rows)} rule(s) of the books do not hold")
         raise typer.Exit(1)
     if not json:
         typer.echo("all books are in order")
 
 
-def _book(verb: Verb, id: str, what: tuple[str, str | None], data_dir: Path | None, json: bool) -> None:
+def _book_and_print(
+    operation: WalletOperation, id: str, what: tuple[str, str | None], data_dir: Path | None, json: bool
+) -> None:
     usd, reference = what
     named = reference or f"manual {uuid.uuid4()}"
-    row = asyncio.run(_move(read_settings(data_dir), verb, id, (parse_usd(usd), named)))
+    row = asyncio.run(_apply_operation(read_settings(data_dir), operation, id, (parse_usd(usd), named)))
     print_json(row) if json else typer.echo(f"{row['account']} has {row['balance_usd']} USD")
 
 
-async def _show(settings: Settings, id: str) -> dict[str, Any]:
-    async with opened_books(settings) as books:
-        account = await books.account(id)
-        balance = await books.store.balance(account.id)
+async def _read_wallet(settings: Settings, id: str) -> dict[str, Any]:
+    async with open_billing_context(settings) as books:
+        account = await books.resolve_account(id)
+        balance = await books.store.get_balance(account.id)
         return {
             "account": account.id,
             "name": account.name,
@@ -146,28 +169,34 @@ async def _show(settings: Settings, id: str) -> dict[str, Any]:
         }
 
 
-async def _move(settings: Settings, verb: Verb, id: str, what: tuple[int, str]) -> dict[str, Any]:
+async def _apply_operation(
+    settings: Settings, operation: WalletOperation, id: str, what: tuple[int, str]
+) -> dict[str, Any]:
     """`what` is the amount in micro-dollars and the reference."""
-    async with opened_books(settings) as books:
-        account = await books.account(id)
+    async with open_billing_context(settings) as books:
+        account = await books.resolve_account(id)
         store = books.store
-        moves = {Verb.CREDIT: store.credit, Verb.GRANT: store.grant, Verb.DEBIT: store.debit}
-        await moves[verb](account.id, *what, now())
-    return await _show(settings, id)
+        moves = {
+            WalletOperation.CREDIT: store.credit,
+            WalletOperation.GRANT: store.grant,
+            WalletOperation.DEBIT: store.debit,
+        }
+        await moves[operation](account.id, *what, now())
+    return await _read_wallet(settings, id)
 
 
-async def _refund(settings: Settings, job_id: str, micros: int | None, reference: str) -> dict[str, Any]:
-    async with opened_books(settings) as books:
+async def _refund_job(settings: Settings, job_id: str, micros: int | None, reference: str) -> dict[str, Any]:
+    async with open_billing_context(settings) as books:
         await books.store.refund(job_id, micros, reference, now())
-        record = await books.store.get_job(job_id)
+        record = await books.store.find_job(job_id)
         assert record is not None
-    return await _show(settings, record.job.account_id)
+    return await _read_wallet(settings, record.job.account_id)
 
 
-async def _history(settings: Settings, id: str, limit: int) -> list[dict[str, Any]]:
-    async with opened_books(settings) as books:
-        account = await books.account(id)
-        page = await books.store.ledger(account.id, limit)
+async def _read_ledger(settings: Settings, id: str, limit: int) -> list[dict[str, Any]]:
+    async with open_billing_context(settings) as books:
+        account = await books.resolve_account(id)
+        page = await books.store.list_ledger_entries(account.id, limit)
     return [
         {
             "at": entry.at.isoformat(timespec="seconds"),
@@ -182,10 +211,10 @@ async def _history(settings: Settings, id: str, limit: int) -> list[dict[str, An
     ]
 
 
-async def _statement(settings: Settings, id: str, since: datetime, until: datetime) -> Statement:
-    async with opened_books(settings) as books:
-        account = await books.account(id)
-        return await books.store.statement(account.id, since, until)
+async def _read_statement(settings: Settings, id: str, since: datetime, until: datetime) -> Statement:
+    async with open_billing_context(settings) as books:
+        account = await books.resolve_account(id)
+        return await books.store.get_statement(account.id, since, until)
 
 
 def _statement_row(found: Statement) -> dict[str, Any]:
@@ -194,13 +223,13 @@ def _statement_row(found: Statement) -> dict[str, Any]:
         "since": found.since.isoformat(timespec="seconds"),
         "until": found.until.isoformat(timespec="seconds"),
         "opening_usd": format_usd(found.opening),
-        "charged_usd": format_usd(found.charged),
+        "charged_usd": format_usd(found.net_charges),
         "closing_usd": format_usd(found.closing),
         "entries": len(found.entries),
     }
 
 
-async def _audit(settings: Settings) -> list[dict[str, Any]]:
-    async with opened_books(settings) as books:
-        found = await books.store.audit()
+async def _audit_ledger(settings: Settings) -> list[dict[str, Any]]:
+    async with open_billing_context(settings) as books:
+        found = await books.store.audit_ledger()
     return [{"rule": one.rule, "subject": one.subject, "detail": one.detail} for one in found]

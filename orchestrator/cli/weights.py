@@ -21,106 +21,121 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from comfy_instances.gpus import discover
-from comfy_instances.profiles import Profile, load_profiles, profile_for
+from comfy_instances.gpus import discover_gpus
+from comfy_instances.profiles import GpuProfile, load_gpu_profiles, select_gpu_profile
 from orchestrator.catalog import Catalog, Model
-from orchestrator.cli.console import CommandFailed, Json, err, fail, print_json, read_settings
+from orchestrator.cli.console import CliError, JsonOption, err, print_error, print_json, read_settings
 from orchestrator.egress import public_session
 from orchestrator.settings import Settings
 from orchestrator.weights import planning, pulling, verifying
-from orchestrator.weights.checking import digest
-from orchestrator.weights.download import HUB, Downloader, Hub
-from orchestrator.weights.planning import Plan, PlannedFile, State
-from orchestrator.weights.quantize import quantize as make_fp8
+from orchestrator.weights.checking import compute_sha256
+from orchestrator.weights.download import HUGGING_FACE_URL, HuggingFaceHub, WeightDownloader
+from orchestrator.weights.planning import DownloadPlan, PlannedFile, WeightFileState
+from orchestrator.weights.quantize import quantize_to_fp8 as make_fp8
 
 app = typer.Typer(help="The weight files that models load.", no_args_is_help=True)
 
-Models = Annotated[list[str] | None, typer.Argument(help="Ids or aliases; all models when none is given.")]
-ProfileName = Annotated[
+ModelsArgument = Annotated[
+    list[str] | None, typer.Argument(help="Ids or aliases; all models when none is given.")
+]
+ProfileOption = Annotated[
     str | None, typer.Option("--profile", help="A GPU profile; by default that of this machine.")
 ]
 GB = 1e9
 
 
 @app.command()
-def plan(models: Models = None, profile: ProfileName = None, json: Json = False) -> None:
+def plan(models: ModelsArgument = None, profile: ProfileOption = None, json: JsonOption = False) -> None:
     """Show which files the models need on a GPU profile, how large they are, and what stands in the way."""
     settings = read_settings()
-    chosen = _profile(profile)
-    found = planning.plan(_models(settings, models), chosen.weights, settings.models_dir)
+    chosen = _select_profile(profile)
+    found = planning.plan_downloads(_select_models(settings, models), chosen.weights, settings.models_dir)
     if json:
-        print_json(_view(found, chosen))
+        print_json(_plan_to_json(found, chosen))
         return
-    for line in (*map(_line, found.files), "", *_summary(found, chosen)):
+    for line in (*map(_format_file, found.files), "", *_summary_lines(found, chosen)):
         typer.echo(line)
 
 
 @app.command()
 def pull(
-    models: Models = None,
+    models: ModelsArgument = None,
     everything: Annotated[bool, typer.Option("--all", help="The files of all models.")] = False,
-    profile: ProfileName = None,
+    profile: ProfileOption = None,
     parallel: Annotated[int, typer.Option(min=1, max=32, help="Files at a time.")] = 4,
     replace: Annotated[bool, typer.Option(help="Overwrite files of another size.")] = False,
     token: Annotated[
         str | None, typer.Option(envvar="HF_TOKEN", help="Your Hugging Face token.", show_default=False)
     ] = None,
-    hub: Annotated[str, typer.Option(envvar="HF_ENDPOINT", help="Hugging Face, or a mirror of it.")] = HUB,
+    hub: Annotated[
+        str, typer.Option(envvar="HF_ENDPOINT", help="Hugging Face, or a mirror of it.")
+    ] = HUGGING_FACE_URL,
 ) -> None:
     """Fetch what is lacking; interrupted, it goes on where it was."""
     if not models and not everything:
         raise typer.BadParameter("name models, or say --all")
     settings = read_settings()
-    found = planning.plan(_models(settings, models), _profile(profile).weights, settings.models_dir)
-    if not found.lacking:
+    found = planning.plan_downloads(
+        _select_models(settings, models), _select_profile(profile).weights, settings.models_dir
+    )
+    if not found.missing_files:
         err.print(f"all {len(found.files)} file(s) are there")
         return
-    with _bars() as progress:
-        work = _pull(settings, found, Bars(progress), Hub(url=hub, token=token), (parallel, replace))
+    with _download_progress() as progress:
+        work = _download_missing(
+            settings,
+            found,
+            DownloadProgressBars(progress),
+            HuggingFaceHub(url=hub, token=token),
+            (parallel, replace),
+        )
         failures = asyncio.run(work)
     for failure in failures:
-        fail(f"{failure.file.path}: {failure.reason}")
+        print_error(f"{failure.file.path}: {failure.reason}")
     if failures:
         raise typer.Exit(1)
-    err.print(f"{len(found.lacking)} file(s) fetched into {settings.models_dir}")
+    err.print(f"{len(found.missing_files)} file(s) fetched into {settings.models_dir}")
 
 
 @app.command()
 def verify(
-    models: Models = None,
-    profile: ProfileName = None,
+    models: ModelsArgument = None,
+    profile: ProfileOption = None,
     quick: Annotated[bool, typer.Option(help="Look at sizes and headers only.")] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Look whether the files that are there are what the manifests say. Of models that are named, what is
     missing counts too."""
     settings = read_settings()
-    chosen = _models(settings, models)
-    weights = verifying.on_disk(chosen, settings.models_dir)
-    needed = planning.plan(chosen, _profile(profile).weights, settings.models_dir)
-    bad = {file.path: [str(file.state)] for file in needed.files if models and file.state in _NOT_THERE}
+    chosen = _select_models(settings, models)
+    weights = verifying.find_weights_on_disk(chosen, settings.models_dir)
+    needed = planning.plan_downloads(chosen, _select_profile(profile).weights, settings.models_dir)
+    bad = {file.path: [str(file.state)] for file in needed.files if models and file.state in _NOT_COMPLETE}
     unproven = []
-    with _bars() as progress:
+    with _download_progress() as progress:
         size = sum((settings.models_dir / weight.path).stat().st_size for weight in weights)
         bar = progress.add_task("reading", total=None if quick else size)
-        verdicts = verifying.verify(
-            weights, settings.models_dir, whole=not quick, hear=lambda count: progress.advance(bar, count)
+        verdicts = verifying.verify_weights(
+            weights,
+            settings.models_dir,
+            full=not quick,
+            on_progress=lambda count: progress.advance(bar, count),
         )
         for verdict in verdicts:
             progress.update(bar, description=escape(Path(verdict.weight.path).name))
             if verdict.problems:
                 bad[verdict.weight.path] = list(verdict.problems)
-            elif verdict.unproven:
+            elif verdict.checksum_unknown:
                 unproven.append(verdict.weight.path)
     if json:
         print_json({"checked": [weight.path for weight in weights], "problems": bad, "unproven": unproven})
     for path in unproven:
         err.print(escape(f"{path}: no SHA-256 of it is known; only its size and header were looked at"))
     for path, problems in bad.items():
-        fail(f"{path}: {'; '.join(problems)}")
+        print_error(f"{path}: {'; '.join(problems)}")
     if bad:
         raise typer.Exit(1)
-    err.print(f"{len(weights)} file(s) are right, {len(needed.lacking)} are not there")
+    err.print(f"{len(weights)} file(s) are right, {len(needed.missing_files)} are not there")
 
 
 @app.command()
@@ -131,97 +146,101 @@ def quantize(
 ) -> None:
     """Make the fp8 version (E4M3, one scale for each matrix) of a file, in little memory."""
     if source.resolve() == target.resolve():
-        raise CommandFailed("the new file must have another name")
-    with _bars() as progress:
+        raise CliError("the new file must have another name")
+    with _download_progress() as progress:
         bar = progress.add_task(escape(source.name), total=source.stat().st_size)
         made = make_fp8(source, target, keep, lambda count: progress.update(bar, completed=count))
     err.print(
         f"{made.quantized} matrices in fp8, {made.kept} tensors as they were:"
-        f" {made.after / GB:.2f} GB instead of {made.before / GB:.2f}"
+        f" {made.target_bytes / GB:.2f} GB instead of {made.source_bytes / GB:.2f}"
     )
     typer.echo("[[weights]]")
     typer.echo(f'path = "FOLDER/{target.name}"')
-    typer.echo(f'sha256 = "{digest(target)}"\nbytes = {made.after}\ndtype = "fp8"')
+    typer.echo(f'sha256 = "{compute_sha256(target)}"\nbytes = {made.target_bytes}\ndtype = "fp8"')
 
 
-class Bars:
+class DownloadProgressBars:
     """One bar for each file that is being fetched."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._bars: dict[str, TaskID] = {}
+        self._tasks: dict[str, TaskID] = {}
 
-    def begins(self, file: PlannedFile) -> None:
+    def on_start(self, file: PlannedFile) -> None:
         name = escape(Path(file.path).name)
-        self._bars[file.path] = self._progress.add_task(name, total=file.weight.bytes or None)
+        self._tasks[file.path] = self._progress.add_task(name, total=file.weight.bytes or None)
 
-    def has(self, file: PlannedFile, count: int) -> None:
-        self._progress.update(self._bars[file.path], completed=count)
+    def on_progress(self, file: PlannedFile, count: int) -> None:
+        self._progress.update(self._tasks[file.path], completed=count)
 
-    def ends(self, file: PlannedFile, reason: str | None) -> None:
-        self._progress.stop_task(self._bars[file.path])
-
-
-_NOT_THERE = (State.MISSING, State.PARTIAL)
+    def on_finish(self, file: PlannedFile, reason: str | None) -> None:
+        self._progress.stop_task(self._tasks[file.path])
 
 
-async def _pull(
-    settings: Settings, plan: Plan, bars: Bars, hub: Hub, how: tuple[int, bool]
-) -> list[pulling.Failure]:
+_NOT_COMPLETE = (WeightFileState.MISSING, WeightFileState.PARTIAL)
+
+
+async def _download_missing(
+    settings: Settings,
+    plan: DownloadPlan,
+    bars: DownloadProgressBars,
+    hub: HuggingFaceHub,
+    how: tuple[int, bool],
+) -> list[pulling.DownloadFailure]:
     parallel, replace = how
     # Downloads take their time; each has its own patience with a server that says nothing.
     hours = aiohttp.ClientTimeout(total=None)
     async with public_session(allow_private=settings.allow_private_urls, timeout=hours) as http:
-        downloader = Downloader(http, hub)
-        return [*await pulling.pull(plan, downloader, bars, parallel=parallel, replace=replace)]
+        downloader = WeightDownloader(http, hub)
+        return [*await pulling.download_missing(plan, downloader, bars, parallel=parallel, replace=replace)]
 
 
-def _models(settings: Settings, names: list[str] | None) -> list[Model]:
+def _select_models(settings: Settings, names: list[str] | None) -> list[Model]:
     catalog = Catalog.load(settings.workflows_dir)
     return list(dict.fromkeys(catalog[name] for name in names)) if names else list(catalog)
 
 
-def _profile(name: str | None) -> Profile:
+def _select_profile(name: str | None) -> GpuProfile:
     """Raises CommandFailed."""
-    profiles = load_profiles()
+    profiles = load_gpu_profiles()
     if name is None:
-        return profile_for(next(iter(discover()), None), profiles)
+        return select_gpu_profile(next(iter(discover_gpus()), None), profiles)
     for profile in profiles:
         if profile.name == name:
             return profile
-    raise CommandFailed(f"no GPU profile {name}; there are {', '.join(one.name for one in profiles)}")
+    raise CliError(f"no GPU profile {name}; there are {', '.join(one.name for one in profiles)}")
 
 
-def _line(file: PlannedFile) -> str:
+def _format_file(file: PlannedFile) -> str:
     weight = file.weight
     return f"{weight.bytes / GB:8.2f} GB  {weight.dtype:6} {file.state:11} {file.path}"
 
 
-def _view(plan: Plan, profile: Profile) -> dict[str, Any]:
+def _plan_to_json(plan: DownloadPlan, profile: GpuProfile) -> dict[str, Any]:
     files = [
         {
             **file.weight.model_dump(include={"path", "url", "sha256", "bytes", "dtype", "license", "gated"}),
             "models": list(file.models),
             "state": file.state.value,
-            "held_bytes": file.held,
+            "held_bytes": file.downloaded_bytes,
         }
         for file in plan.files
     ]
     return {
         "profile": profile.name,
         "models_dir": str(plan.models_dir),
-        "bytes": plan.bytes,
-        "missing_bytes": plan.lacking_bytes,
-        "free_bytes": planning.free_bytes(plan.models_dir),
+        "bytes": plan.total_bytes,
+        "missing_bytes": plan.missing_bytes,
+        "free_bytes": planning.free_disk_bytes(plan.models_dir),
         "files": files,
     }
 
 
-def _summary(plan: Plan, profile: Profile) -> Iterator[str]:
-    free = planning.free_bytes(plan.models_dir)
-    yield f"{len(plan.files)} file(s), {plan.bytes / GB:.1f} GB, for the profile {profile.name}"
+def _summary_lines(plan: DownloadPlan, profile: GpuProfile) -> Iterator[str]:
+    free = planning.free_disk_bytes(plan.models_dir)
+    yield f"{len(plan.files)} file(s), {plan.total_bytes / GB:.1f} GB, for the profile {profile.name}"
     yield (
-        f"{len(plan.lacking)} lacking, {plan.lacking_bytes / GB:.1f} GB;"
+        f"{len(plan.missing_files)} lacking, {plan.missing_bytes / GB:.1f} GB;"
         f" {free / GB:.1f} GB free at {plan.models_dir}"
     )
     licenses: dict[str, set[str]] = {}
@@ -229,19 +248,19 @@ def _summary(plan: Plan, profile: Profile) -> Iterator[str]:
         licenses.setdefault(file.weight.license or "unknown", set()).update(file.models)
     for license, models in sorted(licenses.items()):
         yield f"license {license}: {', '.join(sorted(models))}"
-    gates = {file.weight.url.partition("/resolve/")[0] for file in plan.lacking if file.weight.gated}
+    gates = {file.weight.url.partition("/resolve/")[0] for file in plan.missing_files if file.weight.gated}
     for gate in sorted(gates):
         yield f"accept the licence at {gate} and set HF_TOKEN"
     for file in plan.files:
         if not file.weight.sha256:
             yield f"{file.path} has no known SHA-256: what its first download has counts from then on"
-    for file in plan.lacking:
+    for file in plan.missing_files:
         if not file.weight.url:
             yield f"{file.path} has no known address: put it there yourself"
 
 
 @contextmanager
-def _bars() -> Iterator[Progress]:
+def _download_progress() -> Iterator[Progress]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),

@@ -3,14 +3,14 @@
 MediaError
 ├── CorruptMedia          the bytes are empty, cut off, broken or of no known format
 ├── FetchError
-│   ├── AddressRefused    not a web address, or one that leads to nothing public
+│   ├── UrlNotAllowed    not a web address, or one that leads to nothing public
 │   ├── Unreachable       the server does not give the file
 │   └── FileTooLarge      the file is larger than wanted
-└── StoreError
-    ├── StoreUnavailable  away, overloaded or full: the same call may succeed later
-    ├── StoreRefused      credentials, bucket or request: the same call will fail again
-    ├── ObjectMissing     there is no object with that key
-    └── ServerNotStarted  the embedded server did not come up
+└── ObjectStoreError
+    ├── ObjectStoreUnavailable  away, overloaded or full: the same call may succeed later
+    ├── ObjectStoreRequestRejected      credentials, bucket or request: the same call will fail again
+    ├── ObjectNotFound     there is no object with that key
+    └── S3ServerNotStarted  the embedded server did not come up
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class CorruptMedia(MediaError):
     """The data is not a readable picture, film or sound."""
 
 
-class PictureTooLarge(CorruptMedia):
+class ImageTooLarge(CorruptMedia):
     """The picture has more pixels than allowed."""
 
 
@@ -35,11 +35,11 @@ class FetchError(MediaError):
     """The file could not be fetched."""
 
 
-class AddressRefused(FetchError):
+class UrlNotAllowed(FetchError):
     """There is no public server at this address."""
 
 
-class Unreachable(FetchError):
+class UrlUnreachable(FetchError):
     """The server does not give the file."""
 
 
@@ -47,21 +47,21 @@ class FileTooLarge(FetchError):
     """The file is too large."""
 
 
-class StoreError(MediaError):
+class ObjectStoreError(MediaError):
     """The object store failed."""
 
 
-class StoreUnavailable(StoreError):
+class ObjectStoreUnavailable(ObjectStoreError):
     """The object store can not be reached."""
 
 
-class StoreRefused(StoreError):
+class ObjectStoreRequestRejected(ObjectStoreError):
     """The object store refuses the request."""
 
 
-class ObjectMissing(StoreError):
+class ObjectNotFound(ObjectStoreError):
     """There is no such object."""
 
 
-class ServerNotStarted(StoreError):
+class S3ServerNotStarted(ObjectStoreError):
     """The embedded S3 server did not start."""

@@ -19,137 +19,139 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from orchestrator.egress import NotPublic, is_public, is_web_url, public_session
-from orchestrator.media.errors import AddressRefused, FetchError, FileTooLarge, Unreachable
+from orchestrator.media.errors import FetchError, FileTooLarge, UrlNotAllowed, UrlUnreachable
 
 #: Hops from the first address to the file.
 MAX_REDIRECTS = 3
 #: Characters of an address: presigned ones are long.
-MAX_ADDRESS = 8192
+MAX_URL_LENGTH = 8192
 #: Downloads at once: a bound on memory, of which each may take its limit, and enough that callers who
 #: are sent to slow servers leave room for the others.
-AT_ONCE = 64
-CONNECT_SECONDS = 5.0
-HEADERS = {"User-Agent": "PixelFactory-Fetch/1", "Accept-Encoding": "identity", "Accept": "*/*"}
+MAX_CONCURRENT_DOWNLOADS = 64
+CONNECT_TIMEOUT_SECONDS = 5.0
+REQUEST_HEADERS = {"User-Agent": "PixelFactory-Fetch/1", "Accept-Encoding": "identity", "Accept": "*/*"}
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 #: What no address has, and what would end the request line or a header early.
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+_FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\]")
 #: Ways out of the folder that an address seems to lie in.
-_DOTS = re.compile(r"(?:\.|%2e){2}", re.IGNORECASE)
+_PATH_TRAVERSAL = re.compile(r"(?:\.|%2e){2}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FetchRules:
+class FetchPolicy:
     """What may be fetched, and how long that may take."""
 
     #: For development: private addresses are fetched too.
     allow_private: bool = False
     #: From the first look-up to the last byte, redirects included.
-    seconds: float = 20.0
+    timeout_seconds: float = 20.0
     #: What our own presigned addresses begin with: they are fetched wherever our store is, so that the
     #: result of one job can be the input of the next one.
-    own: str | None = None
+    own_url_prefix: str | None = None
 
 
-class Downloads:
+class UrlFetcher:
     """Fetches files until it is closed."""
 
     def __init__(
         self,
-        rules: FetchRules,
+        policy: FetchPolicy,
         *,
         resolver: AbstractResolver | None = None,
         reachable: Callable[[str], bool] = is_public,
     ) -> None:
         """`resolver` turns names into addresses, None asks the system; `reachable` says of an IP address
         whether files are fetched from there."""
-        self._rules = rules
+        self._policy = policy
         self._resolver = resolver
         self._reachable = reachable
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._semaphore = asyncio.Semaphore(MAX_CONCURRENT_DOWNLOADS)
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-        self._public = public_session(
-            allow_private=self._rules.allow_private,
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
+        self._public_session = public_session(
+            allow_private=self._policy.allow_private,
             timeout=timeout,
             resolver=self._resolver,
             reachable=self._reachable,
         )
-        self._own = public_session(allow_private=True, timeout=timeout)
+        self._own_session = public_session(allow_private=True, timeout=timeout)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._public.close()
-        await self._own.close()
+        await self._public_session.close()
+        await self._own_session.close()
 
-    async def fetch(self, address: str, max_bytes: int, seconds: float | None = None) -> bytes:
+    async def fetch(self, url: str, max_bytes: int, timeout_seconds: float | None = None) -> bytes:
         """The file at an http(s) address, unpacked; within `seconds` where the rules' are not meant.
         Raises the FetchError tree, and only that."""
-        patience = self._rules.seconds if seconds is None else seconds
+        patience = self._policy.timeout_seconds if timeout_seconds is None else timeout_seconds
         try:
-            async with asyncio.timeout(patience), self._slots:
-                if self._is_own(address):
-                    return await self._get_own(URL(address, encoded=True), max_bytes)
-                return await self._follow(_checked(address), max_bytes)
+            async with asyncio.timeout(patience), self._semaphore:
+                if self._is_own_url(url):
+                    return await self._fetch_own(URL(url, encoded=True), max_bytes)
+                return await self._follow_redirects(_parse_url(url), max_bytes)
         except TimeoutError as error:
-            raise Unreachable(f"it took longer than {patience:g} s") from error
+            raise UrlUnreachable(f"it took longer than {patience:g} s") from error
         except aiohttp.InvalidURL as error:
-            raise AddressRefused("it is no http(s) address") from error
+            raise UrlNotAllowed("it is no http(s) address") from error
         except aiohttp.ClientConnectorError as error:
-            raise _not_connected(error) from error
+            raise _to_fetch_error(error) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Unreachable("the server does not answer properly") from error
+            raise UrlUnreachable("the server does not answer properly") from error
 
-    def _is_own(self, address: str) -> bool:
-        own = self._rules.own
-        known = own is not None and address.startswith(own)
-        return known and not _FORBIDDEN.search(address) and not _DOTS.search(address)
+    def _is_own_url(self, url: str) -> bool:
+        own = self._policy.own_url_prefix
+        known = own is not None and url.startswith(own)
+        return known and not _FORBIDDEN_CHARACTERS.search(url) and not _PATH_TRAVERSAL.search(url)
 
-    async def _get_own(self, url: URL, max_bytes: int) -> bytes:
-        async with self._own.get(url, headers=HEADERS, allow_redirects=False) as response:
-            return await _body(response, max_bytes)
+    async def _fetch_own(self, url: URL, max_bytes: int) -> bytes:
+        async with self._own_session.get(url, headers=REQUEST_HEADERS, allow_redirects=False) as response:
+            return await _read_body(response, max_bytes)
 
-    async def _follow(self, url: URL, max_bytes: int) -> bytes:
+    async def _follow_redirects(self, url: URL, max_bytes: int) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
-            async with self._public.get(url, headers=HEADERS, allow_redirects=False) as response:
+            async with self._public_session.get(
+                url, headers=REQUEST_HEADERS, allow_redirects=False
+            ) as response:
                 target = response.headers.get("Location")
-                if response.status not in _REDIRECTS or target is None:
-                    return await _body(response, max_bytes)
-                url = _redirected(url, target)
-        raise AddressRefused(f"it redirects more than {MAX_REDIRECTS} times")
+                if response.status not in _REDIRECT_STATUSES or target is None:
+                    return await _read_body(response, max_bytes)
+                url = _resolve_redirect(url, target)
+        raise UrlNotAllowed(f"it redirects more than {MAX_REDIRECTS} times")
 
 
-def _checked(address: str) -> URL:
+def _parse_url(text: str) -> URL:
     """The address, byte for byte where it is ASCII: signatures in it must stay as they are."""
-    if len(address) > MAX_ADDRESS or _FORBIDDEN.search(address) or not is_web_url(address):
-        raise AddressRefused("it is no http(s) address without credentials")
-    return URL(address, encoded=address.isascii())
+    if len(text) > MAX_URL_LENGTH or _FORBIDDEN_CHARACTERS.search(text) or not is_web_url(text):
+        raise UrlNotAllowed("it is no http(s) address without credentials")
+    return URL(text, encoded=text.isascii())
 
 
-def _redirected(url: URL, target: str) -> URL:
-    found = _checked(str(url.join(URL(target, encoded=target.isascii()))))
+def _resolve_redirect(url: URL, location: str) -> URL:
+    found = _parse_url(str(url.join(URL(location, encoded=location.isascii()))))
     if url.scheme == "https" and found.scheme != "https":
-        raise AddressRefused("it redirects from https to http")
+        raise UrlNotAllowed("it redirects from https to http")
     return found
 
 
-def _not_connected(error: aiohttp.ClientConnectorError) -> FetchError:
+def _to_fetch_error(error: aiohttp.ClientConnectorError) -> FetchError:
     # A name without an address is answered like one with a private address: nobody shall find out here
     # which names our network knows.
     if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(error.os_error, NotPublic):
-        return AddressRefused("there is no public server at it")
-    return Unreachable("its server can not be reached")
+        return UrlNotAllowed("there is no public server at it")
+    return UrlUnreachable("its server can not be reached")
 
 
-async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     if response.status != 200:
-        raise Unreachable(f"its server answers with status {response.status}")
+        raise UrlUnreachable(f"its server answers with status {response.status}")
     if (response.content_length or 0) > max_bytes:
         raise FileTooLarge(f"it is larger than {max_bytes} bytes")
-    unpack = _unpacker(response.headers.get("Content-Encoding", "identity"))
+    unpack = _decompressor(response.headers.get("Content-Encoding", "identity"))
     body = bytearray()
     received = 0
     async for chunk in response.content.iter_any():
@@ -160,7 +162,7 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
+def _decompressor(encoding: str) -> Callable[[bytes, int], bytes]:
     """What turns a chunk into at most so many bytes of the file. We ask for the file as it is, but some
     servers know no other way than the one in which they keep it."""
     match encoding.strip().lower():
@@ -173,7 +175,7 @@ def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
                 try:
                     return inflate.decompress(chunk, most)
                 except zlib.error as error:
-                    raise Unreachable("the server does not answer properly") from error
+                    raise UrlUnreachable("the server does not answer properly") from error
 
             return unpack
-    raise Unreachable("its server packs it in a way that was not asked for")
+    raise UrlUnreachable("its server packs it in a way that was not asked for")

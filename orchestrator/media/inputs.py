@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from PIL import Image, ImageFile
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.media.errors import CorruptMedia, PictureTooLarge
-from orchestrator.media.metadata import orientation, strip
-from orchestrator.media.pictures import encode_png, flattened, has_alpha, opened, verify
-from orchestrator.media.sniffing import EXTENSIONS, sniff
-from orchestrator.media.wrapping import Fetch, Refused, Wrapping
+from orchestrator.media.errors import CorruptMedia, ImageTooLarge
+from orchestrator.media.metadata import exif_orientation, strip_metadata
+from orchestrator.media.pictures import encode_png, has_alpha, open_image, to_8bit_mode, verify_checksums
+from orchestrator.media.sniffing import EXTENSIONS, detect_content_type
+from orchestrator.media.wrapping import FetchUrl, InputRejected, PayloadDecoder
 
 #: Two decoders at once: enough for the cores beside the GPUs, and a bound on memory under a flood of
 #: large pictures (each takes four bytes a pixel while it is decoded).
-_DECODERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="picture-input")
+_DECODER_POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="picture-input")
 
 #: Quality of a JPEG that is written anew.
-_ANEW = 95
+_JPEG_QUALITY = 95
 #: What brings a picture of each EXIF orientation upright.
-_TURNS = {
+_TRANSPOSE_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -71,7 +71,7 @@ class InputImage:
 
 
 async def read_image(
-    value: str | bytes, *, limits: ImageLimits, param: str = "image", fetch: Fetch | None = None
+    value: str | bytes, *, limits: ImageLimits, param: str = "image", fetch: FetchUrl | None = None
 ) -> InputImage:
     """Reads a picture given as base64 text (any alphabet, wrapped or unpadded), as a data URL, as the
     bytes of an uploaded file, or as an address that `fetch` gets it from.
@@ -82,68 +82,68 @@ async def read_image(
     """
     loop = asyncio.get_running_loop()
     try:
-        value = await _wrapping(limits).fetched(value, fetch)
-        return await loop.run_in_executor(_DECODERS, _read, value, limits)
-    except Refused as refused:
+        value = await _payload_decoder(limits).fetch_if_url(value, fetch)
+        return await loop.run_in_executor(_DECODER_POOL, _decode_payload, value, limits)
+    except InputRejected as refused:
         raise InvalidRequest(str(refused), code=refused.code, param=param) from refused
     except CorruptMedia as error:
-        code = "image_too_large" if isinstance(error, PictureTooLarge) else "invalid_image"
+        code = "image_too_large" if isinstance(error, ImageTooLarge) else "invalid_image"
         raise InvalidRequest(f"The image can not be read: {error}.", code=code, param=param) from error
 
 
-def _read(value: str | bytes, limits: ImageLimits) -> InputImage:
-    return decode(_wrapping(limits).opened(value), limits)
+def _decode_payload(value: str | bytes, limits: ImageLimits) -> InputImage:
+    return decode_image(_payload_decoder(limits).decode(value), limits)
 
 
-def _wrapping(limits: ImageLimits) -> Wrapping:
-    return Wrapping("image", limits.max_bytes)
+def _payload_decoder(limits: ImageLimits) -> PayloadDecoder:
+    return PayloadDecoder("image", limits.max_bytes)
 
 
-def decode(data: bytes, limits: ImageLimits, *, lossless: bool = True) -> InputImage:
+def decode_image(data: bytes, limits: ImageLimits, *, lossless: bool = True) -> InputImage:
     """The picture in a file: CPU work. Where its pixels must be written anew, a JPEG becomes a PNG, or stays
     a JPEG of a tenth of the size where it need not be `lossless`.
 
     Raises Refused for a format that is not taken, CorruptMedia.
     """
-    content_type = sniff(data)
+    content_type = detect_content_type(data)
     if content_type not in limits.formats:
         names = ", ".join(sorted(EXTENSIONS[name] for name in limits.formats))
-        raise Refused("unsupported_image_format", f"The image must be one of {names}.")
-    stripped = strip(data, content_type)
-    with opened(stripped.data, content_type, limits.max_pixels) as picture:
+        raise InputRejected("unsupported_image_format", f"The image must be one of {names}.")
+    stripped = strip_metadata(data, content_type)
+    with open_image(stripped.data, content_type, limits.max_pixels) as picture:
         if max(picture.size) > limits.max_side:
-            raise PictureTooLarge(f"a side of the picture is longer than {limits.max_side} pixels")
+            raise ImageTooLarge(f"a side of the picture is longer than {limits.max_side} pixels")
         picture.load()
-        verify(stripped.data, content_type)
-        turn = _TURNS.get(orientation(stripped.exif))
-        if turn is None and _is_plain(picture):
-            return _image(stripped.data, content_type, picture)
-        upright = flattened(picture)
+        verify_checksums(stripped.data, content_type)
+        turn = _TRANSPOSE_BY_ORIENTATION.get(exif_orientation(stripped.exif))
+        if turn is None and _is_portable(picture):
+            return _to_input_image(stripped.data, content_type, picture)
+        upright = to_8bit_mode(picture)
         if turn is not None:
             upright = upright.transpose(turn)
         if lossless or content_type != "image/jpeg":
-            return _image(encode_png(upright), "image/png", upright)
-        return _image(_jpeg(upright), content_type, upright)
+            return _to_input_image(encode_png(upright), "image/png", upright)
+        return _to_input_image(_encode_jpeg(upright), content_type, upright)
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def _encode_jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG", quality=_ANEW)
+    image.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()
 
 
-def _is_plain(picture: ImageFile.ImageFile) -> bool:
+def _is_portable(image: ImageFile.ImageFile) -> bool:
     """Whether every reader takes the file for the same pixels: no palette, no animation, 8 bits."""
-    animated = getattr(picture, "is_animated", False)
-    return picture.mode in ("L", "RGB", "RGBA") and "transparency" not in picture.info and not animated
+    animated = getattr(image, "is_animated", False)
+    return image.mode in ("L", "RGB", "RGBA") and "transparency" not in image.info and not animated
 
 
-def _image(data: bytes, content_type: str, picture: Image.Image) -> InputImage:
+def _to_input_image(data: bytes, content_type: str, image: Image.Image) -> InputImage:
     return InputImage(
         data=data,
         content_type=content_type,
-        width=picture.width,
-        height=picture.height,
+        width=image.width,
+        height=image.height,
         sha256=hashlib.sha256(data).hexdigest(),
-        has_alpha=has_alpha(picture),
+        has_alpha=has_alpha(image),
     )

@@ -8,15 +8,15 @@ from minio import Minio
 from minio.commonconfig import ENABLED, Filter
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
-_OURS = "pixelfactory-"
+_RULE_ID_PREFIX = "pixelfactory-"
 
 
 def set_retention(client: Minio, bucket: str, retention: Mapping[str, int]) -> None:
     """Replaces our rules by `retention` (prefix to days); an operator's own rules stay."""
     present = client.get_bucket_lifecycle(bucket)
     rules = list(present.rules) if present else []
-    others = [rule for rule in rules if not (rule.rule_id or "").startswith(_OURS)]
-    ours = [_rule(prefix, days) for prefix, days in sorted(retention.items())]
+    others = [rule for rule in rules if not (rule.rule_id or "").startswith(_RULE_ID_PREFIX)]
+    ours = [_expiration_rule(prefix, days) for prefix, days in sorted(retention.items())]
     client.set_bucket_lifecycle(bucket, LifecycleConfig(others + ours))
 
 
@@ -30,10 +30,10 @@ def get_retention(client: Minio, bucket: str) -> dict[str, int]:
     }
 
 
-def _rule(prefix: str, days: int) -> Rule:
+def _expiration_rule(prefix: str, days: int) -> Rule:
     return Rule(
         ENABLED,
         rule_filter=Filter(prefix=prefix),
-        rule_id=_OURS + prefix.strip("/").replace("/", "-"),
+        rule_id=_RULE_ID_PREFIX + prefix.strip("/").replace("/", "-"),
         expiration=Expiration(days=days),
     )

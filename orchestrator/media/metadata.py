@@ -12,28 +12,30 @@ from dataclasses import dataclass
 
 from orchestrator.media.errors import CorruptMedia
 
-_PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"cHRM", b"sBIT", b"IDAT", b"IEND"})
-_WEBP_KEPT = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
+_PNG_CHUNKS_KEPT = frozenset(
+    {b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"cHRM", b"sBIT", b"IDAT", b"IEND"}
+)
+_WEBP_CHUNKS_KEPT = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
 #: VP8X flags that announce a colour profile, EXIF and XMP.
 _WEBP_METADATA_FLAGS = 0x20 | 0x08 | 0x04
 
-_ORIENTATION, _SHORT = 0x0112, 3
+_ORIENTATION_TAG, _SHORT_TYPE = 0x0112, 3
 _EXIF_PREFIX = b"Exif\x00\x00"
-_SOI, _EOI, _SOS, _APP0, _APP1, _ADOBE, _APP15, _COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+_SOI, _EOI, _SOS, _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 #: Markers that stand alone, without a length: TEM and the restart markers.
-_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
+_STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
 #: The next marker behind compressed data, in which FF is followed by 00, a restart marker or a fill byte.
-_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Stripped:
+class StrippedImage:
     data: bytes
     #: The EXIF block that was taken out (its orientation still has to be heeded).
     exif: bytes | None = None
 
 
-def strip(data: bytes, content_type: str) -> Stripped:
+def strip_metadata(data: bytes, content_type: str) -> StrippedImage:
     """The same pixels in a bare file. Raises CorruptMedia where the file's structure is broken."""
     try:
         match content_type:
@@ -45,10 +47,10 @@ def strip(data: bytes, content_type: str) -> Stripped:
                 return _strip_webp(data)
     except (struct.error, IndexError) as error:
         raise CorruptMedia("the picture is cut off") from error
-    return Stripped(data)
+    return StrippedImage(data)
 
 
-def _strip_png(data: bytes) -> Stripped:
+def _strip_png(data: bytes) -> StrippedImage:
     kept, exif, at, kind = [data[:8]], None, 8, b""
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -57,44 +59,44 @@ def _strip_png(data: bytes) -> Stripped:
             raise CorruptMedia("the picture is cut off")
         if kind == b"eXIf":
             exif = data[at + 8 : end - 4]
-        elif kind in _PNG_KEPT:
+        elif kind in _PNG_CHUNKS_KEPT:
             kept.append(data[at:end])
         at = end
-    return Stripped(b"".join(kept), exif)
+    return StrippedImage(b"".join(kept), exif)
 
 
-def _strip_jpeg(data: bytes) -> Stripped:
+def _strip_jpeg(data: bytes) -> StrippedImage:
     kept, exif, at = [data[:2]], None, 2
     while True:
-        start, marker = _marker(data, at)
+        start, marker = _find_marker(data, at)
         if marker == _EOI:
-            return Stripped(b"".join((*kept, b"\xff\xd9")), exif)
-        if marker in _BARE:
+            return StrippedImage(b"".join((*kept, b"\xff\xd9")), exif)
+        if marker in _STANDALONE_MARKERS:
             at = start + 2
             continue
         at = start + 2 + struct.unpack_from(">H", data, start + 2)[0]
         if marker == _SOS:
-            scan_end = _AFTER_SCAN.search(data, at)
+            scan_end = _MARKER_AFTER_SCAN.search(data, at)
             if scan_end is None:  # no end marker: the decoder will see whether all rows are there
-                return Stripped(b"".join((*kept, data[start:])), exif)
+                return StrippedImage(b"".join((*kept, data[start:])), exif)
             at = scan_end.start()
         segment = data[start:at]
         if marker == _APP1 and segment[4:10] == _EXIF_PREFIX:
             exif = segment[10:]
-        elif marker in (_APP0, _ADOBE) or not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
+        elif marker in (_APP0, _APP14) or not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
             kept.append(segment)
 
 
-def _marker(data: bytes, at: int) -> tuple[int, int]:
+def _find_marker(data: bytes, offset: int) -> tuple[int, int]:
     """Where the next marker begins, and which it is."""
-    if data[at] != 0xFF:
+    if data[offset] != 0xFF:
         raise CorruptMedia("the picture is broken: a JPEG marker is missing")
-    while data[at + 1] == 0xFF:
-        at += 1
-    return at, data[at + 1]
+    while data[offset + 1] == 0xFF:
+        offset += 1
+    return offset, data[offset + 1]
 
 
-def _strip_webp(data: bytes) -> Stripped:
+def _strip_webp(data: bytes) -> StrippedImage:
     kept, exif, at = [], None, 12
     end = 8 + struct.unpack_from("<I", data, 4)[0]
     if end > len(data):
@@ -106,14 +108,14 @@ def _strip_webp(data: bytes) -> Stripped:
             exif = chunk[8 : 8 + length].removeprefix(_EXIF_PREFIX)
         elif kind == b"VP8X":
             kept.append(chunk[:8] + bytes([chunk[8] & ~_WEBP_METADATA_FLAGS]) + chunk[9:])
-        elif kind in _WEBP_KEPT:
+        elif kind in _WEBP_CHUNKS_KEPT:
             kept.append(chunk)
         at += len(chunk)
     body = b"WEBP" + b"".join(kept)
-    return Stripped(b"RIFF" + struct.pack("<I", len(body)) + body, exif)
+    return StrippedImage(b"RIFF" + struct.pack("<I", len(body)) + body, exif)
 
 
-def orientation(exif: bytes | None) -> int:
+def exif_orientation(exif: bytes | None) -> int:
     """1 (upright) to 8, as the camera was held; 1 where the block is broken or does not say."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2]) if exif else None
     if exif is None or order is None:
@@ -123,7 +125,7 @@ def orientation(exif: bytes | None) -> int:
         (count,) = struct.unpack_from(f"{order}H", exif, at)
         for index in range(count):
             tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, at + 2 + 12 * index)
-            if (tag, kind) == (_ORIENTATION, _SHORT):
+            if (tag, kind) == (_ORIENTATION_TAG, _SHORT_TYPE):
                 return value if 1 <= value <= 8 else 1
     except struct.error:
         pass

@@ -20,25 +20,30 @@ import urllib3
 from minio import Minio
 from minio.error import S3Error
 
-from orchestrator.media.errors import ObjectMissing, StoreError, StoreRefused, StoreUnavailable
+from orchestrator.media.errors import (
+    ObjectNotFound,
+    ObjectStoreError,
+    ObjectStoreRequestRejected,
+    ObjectStoreUnavailable,
+)
 from orchestrator.media.lifecycle import set_retention
-from orchestrator.media.recent import Recent
-from orchestrator.media.s3_errors import translated
+from orchestrator.media.recent import RecentObjectCache
+from orchestrator.media.s3_errors import translate_s3_errors
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_THREADS = 8
+_MAX_WORKERS = 8
 _TIMEOUT = urllib3.Timeout(connect=3.0, read=30.0)
-_PROBE_TIMEOUT = urllib3.Timeout(connect=1.0, read=1.5)
+_HEALTH_CHECK_TIMEOUT = urllib3.Timeout(connect=1.0, read=1.5)
 #: Nothing we keep is worth a multipart upload; one PUT is one round trip, and its ETag the data's MD5.
 _PART_SIZE = 1024 * 1024 * 1024
-_FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
+_FIRST_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.2, 10.0
 _UNSAFE_IN_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class S3Access:
+class S3Config:
     """Where a bucket is, and with what it opens."""
 
     #: `http://host:port` or `https://host`.
@@ -60,27 +65,30 @@ class ObjectStat:
     etag: str
 
 
-def content_key(prefix: str, sha256: str, ext: str) -> str:
+def content_addressed_key(prefix: str, sha256: str, ext: str) -> str:
     """`outputs/ab/abcd....png` for prefix `outputs`, a hexadecimal digest and an extension without dot."""
     return f"{prefix.strip('/')}/{sha256[:2]}/{sha256}.{ext}"
 
 
 class ObjectStore:
-    """One bucket. Every call raises the StoreError tree, and only that.
+    """One bucket. Every call raises the ObjectStoreError tree, and only that.
 
-    `fresh` is for how many seconds an object counts as just written and is not sent again: at least so
+    `fresh_seconds` is for how many seconds an object counts as just written and is not sent again: at least
+    so
     much longer than promised do deletion rules have to keep it.
     """
 
-    def __init__(self, access: S3Access, *, fresh: float = 3600.0) -> None:
-        self._bucket = access.bucket
-        self._fresh = fresh
-        self._recent = Recent()
-        self._pools = (_pool(_TIMEOUT), _pool(_PROBE_TIMEOUT))
-        self._client = _client(access, access.endpoint, self._pools[0])
-        self._probe = _client(access, access.endpoint, self._pools[1])
-        self._signer = _client(access, access.public_endpoint or access.endpoint, self._pools[0])
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="object-store")
+    def __init__(self, config: S3Config, *, fresh_seconds: float = 3600.0) -> None:
+        self._bucket = config.bucket
+        self._fresh_seconds = fresh_seconds
+        self._cache = RecentObjectCache()
+        self._pools = (_http_pool(_TIMEOUT), _http_pool(_HEALTH_CHECK_TIMEOUT))
+        self._client = _minio_client(config, config.endpoint, self._pools[0])
+        self._health_client = _minio_client(config, config.endpoint, self._pools[1])
+        self._presign_client = _minio_client(
+            config, config.public_endpoint or config.endpoint, self._pools[0]
+        )
+        self._executor = ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="object-store")
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,29 +100,33 @@ class ObjectStore:
 
     async def close(self) -> None:
         """Lets calls under way end, then closes all connections."""
-        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
         for pool in self._pools:
             pool.clear()
 
     async def ensure_bucket(
-        self, retention: Mapping[str, int] | None = None, *, patience: float = 0.0
+        self, retention: Mapping[str, int] | None = None, *, timeout: float = 0.0
     ) -> None:
         """Makes the bucket if it is not there, and sets after how many days what is deleted.
 
         `retention` maps prefixes (`outputs/`) to days. A bucket whose rules we may not change is used
-        with the rules that it has; that is logged. `patience` as in `put_patiently`.
+        with the rules that it has; that is logged. `patience` as in `put_with_retry`.
         """
-        await _patiently(lambda: self._call(self._make_bucket), f"bucket {self._bucket}", patience)
+        await _retry_while_unavailable(
+            lambda: self._run_in_thread(self._create_bucket), f"bucket {self._bucket}", timeout
+        )
         if retention:
-            await _patiently(lambda: self._set_retention(retention), "its deletion rules", patience)
+            await _retry_while_unavailable(
+                lambda: self._set_retention(retention), "its deletion rules", timeout
+            )
 
     async def _set_retention(self, retention: Mapping[str, int]) -> None:
         try:
-            await self._call(lambda: set_retention(self._client, self._bucket, retention))
-        except StoreRefused as error:
+            await self._run_in_thread(lambda: set_retention(self._client, self._bucket, retention))
+        except ObjectStoreRequestRejected as error:
             log.warning("bucket %s keeps its own deletion rules: %s", self._bucket, error)
 
-    def _make_bucket(self) -> None:
+    def _create_bucket(self) -> None:
         if self._client.bucket_exists(self._bucket):
             return
         try:
@@ -124,13 +136,13 @@ class ObjectStore:
                 raise
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Stores `data` under `key`; afterwards the object is at most `fresh` seconds old.
+        """Stores `data` under `key`; afterwards the object is at most `fresh_seconds` seconds old.
 
         The same data written lately is not sent again: a repeated upload of a film must not pull it away
         under somebody who is loading it. Whatever is older is written anew, so that the deletion rules
         count from now.
         """
-        await self._call(lambda: self._put(key, data, content_type))
+        await self._run_in_thread(lambda: self._put(key, data, content_type))
 
     def _put(self, key: str, data: bytes, content_type: str) -> None:
         if self._is_fresh(key, data, content_type):
@@ -138,32 +150,34 @@ class ObjectStore:
         self._client.put_object(
             self._bucket, key, io.BytesIO(data), len(data), content_type, part_size=_PART_SIZE
         )
-        self._recent.keep(key, data)
+        self._cache.put(key, data)
 
     def _is_fresh(self, key: str, data: bytes, content_type: str) -> bool:
         try:
-            with translated():
+            with translate_s3_errors():
                 there = self._stat(key)
-        except ObjectMissing:
+        except ObjectNotFound:
             return False
         if (there.size, there.content_type) != (len(data), content_type):
             return False
         age = (datetime.now(UTC) - there.modified).total_seconds()
-        return age < self._fresh and there.etag == hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return (
+            age < self._fresh_seconds and there.etag == hashlib.md5(data, usedforsecurity=False).hexdigest()
+        )
 
-    async def put_patiently(
-        self, key: str, data: bytes, content_type: str, *, patience: float = 900.0
+    async def put_with_retry(
+        self, key: str, data: bytes, content_type: str, *, timeout: float = 900.0
     ) -> None:
         """`put`, repeated with growing pauses for up to `patience` seconds while the store is away.
 
-        Raises StoreUnavailable when they are over, StoreRefused at once.
+        Raises ObjectStoreUnavailable when they are over, ObjectStoreRequestRejected at once.
         """
-        await _patiently(lambda: self.put(key, data, content_type), key, patience)
+        await _retry_while_unavailable(lambda: self.put(key, data, content_type), key, timeout)
 
     async def get(self, key: str) -> bytes:
         """The data under `key`; what this process stored a moment ago is not fetched again."""
-        recent = self._recent.get(key)
-        return recent if recent is not None else await self._call(lambda: self._get(key))
+        recent = self._cache.get(key)
+        return recent if recent is not None else await self._run_in_thread(lambda: self._get(key))
 
     def _get(self, key: str) -> bytes:
         response = self._client.get_object(self._bucket, key)
@@ -174,7 +188,7 @@ class ObjectStore:
             response.release_conn()
 
     async def stat(self, key: str) -> ObjectStat:
-        return await self._call(lambda: self._stat(key))
+        return await self._run_in_thread(lambda: self._stat(key))
 
     def _stat(self, key: str) -> ObjectStat:
         found = self._client.stat_object(self._bucket, key)
@@ -187,8 +201,8 @@ class ObjectStore:
 
     async def delete(self, key: str) -> None:
         """Deletes the object; one that is not there is fine."""
-        self._recent.drop(key)
-        await self._call(lambda: self._client.remove_object(self._bucket, key))
+        self._cache.delete(key)
+        await self._run_in_thread(lambda: self._client.remove_object(self._bucket, key))
 
     def presign(self, key: str, lifetime: float, filename: str | None = None) -> str:
         """An address that needs no key and works for `lifetime` seconds (1 to 604800).
@@ -199,71 +213,75 @@ class ObjectStore:
         if filename:
             safe = _UNSAFE_IN_FILENAME.sub("_", filename)
             headers = {"response-content-disposition": f'inline; filename="{safe}"'}
-        with translated():
-            return self._signer.presigned_get_object(
+        with translate_s3_errors():
+            return self._presign_client.presigned_get_object(
                 self._bucket, key, expires=timedelta(seconds=lifetime), response_headers=headers
             )
 
-    def addresses_below(self, prefix: str) -> str:
+    def presigned_url_prefix(self, prefix: str) -> str:
         """What every presigned address of an object below `prefix` begins with."""
         return self.presign(f"{prefix}any", 1).partition("any")[0]
 
-    async def healthy(self) -> bool:
+    async def is_healthy(self) -> bool:
         """Whether the bucket answers at once."""
         try:
             async with asyncio.timeout(3.0):
-                return await self._call(lambda: self._probe.bucket_exists(self._bucket))
-        except (StoreError, TimeoutError):
+                return await self._run_in_thread(lambda: self._health_client.bucket_exists(self._bucket))
+        except (ObjectStoreError, TimeoutError):
             return False
 
-    async def _call(self, work: Callable[[], T]) -> T:
+    async def _run_in_thread(self, operation: Callable[[], T]) -> T:
         def run() -> T:
-            with translated():
-                return work()
+            with translate_s3_errors():
+                return operation()
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, run)
 
 
-def _pool(timeout: urllib3.Timeout) -> urllib3.PoolManager:
+def _http_pool(timeout: urllib3.Timeout) -> urllib3.PoolManager:
     # Repetition is our own business (put_patiently): urllib3's would hide it and hold a thread meanwhile.
-    return urllib3.PoolManager(maxsize=_THREADS, timeout=timeout, retries=False)
+    return urllib3.PoolManager(maxsize=_MAX_WORKERS, timeout=timeout, retries=False)
 
 
-def _client(access: S3Access, endpoint: str, pool: urllib3.PoolManager) -> Minio:
+def _minio_client(config: S3Config, endpoint: str, pool: urllib3.PoolManager) -> Minio:
     url = urlsplit(endpoint)
     if url.scheme not in ("http", "https") or not url.netloc or url.path not in ("", "/"):
-        raise StoreRefused(f"an S3 endpoint is http://host:port or https://host, not {endpoint!r}")
+        raise ObjectStoreRequestRejected(
+            f"an S3 endpoint is http://host:port or https://host, not {endpoint!r}"
+        )
     return Minio(
         url.netloc,
-        access_key=access.access_key,
-        secret_key=access.secret_key,
+        access_key=config.access_key,
+        secret_key=config.secret_key,
         secure=url.scheme == "https",
-        region=access.region,
+        region=config.region,
         http_client=pool,
     )
 
 
-async def _patiently(attempt: Callable[[], Awaitable[None]], what: str, patience: float) -> None:
+async def _retry_while_unavailable(
+    operation: Callable[[], Awaitable[None]], description: str, timeout: float
+) -> None:
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    for number, delay in enumerate(_delays()):
+    for number, delay in enumerate(_backoff_delays()):
         try:
-            await attempt()
-        except StoreUnavailable as error:
-            if loop.time() - begun + delay > patience:
+            await operation()
+        except ObjectStoreUnavailable as error:
+            if loop.time() - begun + delay > timeout:
                 raise
             level = logging.DEBUG if number else logging.WARNING
-            log.log(level, "object store is away, %s waits: %s", what, error)
+            log.log(level, "object store is away, %s waits: %s", description, error)
         else:
             if number:
-                log.info("%s: done after %.1f s of waiting", what, loop.time() - begun)
+                log.info("%s: done after %.1f s of waiting", description, loop.time() - begun)
             return
         await asyncio.sleep(delay)
 
 
-def _delays() -> Iterator[float]:
+def _backoff_delays() -> Iterator[float]:
     """Seconds: growing, then steady; spread so that many waiting uploads do not come back at once."""
-    delay = _FIRST_DELAY
+    delay = _FIRST_BACKOFF_SECONDS
     while True:
         yield delay * random.uniform(0.8, 1.2)
-        delay = min(delay * 2, _LONGEST_DELAY)
+        delay = min(delay * 2, _MAX_BACKOFF_SECONDS)

@@ -6,35 +6,37 @@ from collections import OrderedDict
 from threading import Lock
 
 #: Bytes kept in all, and of one object at most.
-CAPACITY, LARGEST = 32 * 2**20, 8 * 2**20
+CAPACITY_BYTES, MAX_OBJECT_BYTES = 32 * 2**20, 8 * 2**20
 
 
-class Recent:
+class RecentObjectCache:
     """The bytes of the last objects by key, up to a fixed size. Safe to use from any thread."""
 
-    def __init__(self, capacity: int = CAPACITY, largest: int = LARGEST) -> None:
-        self._capacity, self._largest = capacity, largest
+    def __init__(
+        self, capacity_bytes: int = CAPACITY_BYTES, max_object_bytes: int = MAX_OBJECT_BYTES
+    ) -> None:
+        self._capacity_bytes, self._max_object_bytes = capacity_bytes, max_object_bytes
         self._objects: OrderedDict[str, bytes] = OrderedDict()
-        self._size = 0
+        self._size_bytes = 0
         self._lock = Lock()
 
-    def keep(self, key: str, data: bytes) -> None:
-        if len(data) > self._largest:
+    def put(self, key: str, data: bytes) -> None:
+        if len(data) > self._max_object_bytes:
             return
         with self._lock:
-            self._drop(key)
+            self._remove(key)
             self._objects[key] = data
-            self._size += len(data)
-            while self._size > self._capacity:
-                self._drop(next(iter(self._objects)))
+            self._size_bytes += len(data)
+            while self._size_bytes > self._capacity_bytes:
+                self._remove(next(iter(self._objects)))
 
     def get(self, key: str) -> bytes | None:
         with self._lock:
             return self._objects.get(key)
 
-    def drop(self, key: str) -> None:
+    def delete(self, key: str) -> None:
         with self._lock:
-            self._drop(key)
+            self._remove(key)
 
-    def _drop(self, key: str) -> None:
-        self._size -= len(self._objects.pop(key, b""))
+    def _remove(self, key: str) -> None:
+        self._size_bytes -= len(self._objects.pop(key, b""))

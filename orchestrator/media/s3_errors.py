@@ -8,10 +8,15 @@ from contextlib import contextmanager
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError
 
-from orchestrator.media.errors import ObjectMissing, StoreError, StoreRefused, StoreUnavailable
+from orchestrator.media.errors import (
+    ObjectNotFound,
+    ObjectStoreError,
+    ObjectStoreRequestRejected,
+    ObjectStoreUnavailable,
+)
 
-_MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
-_PASSING = frozenset(
+_NOT_FOUND_CODES = frozenset({"NoSuchKey", "NoSuchObject"})
+_TRANSIENT_CODES = frozenset(
     {
         "InternalError",
         "OperationAborted",
@@ -22,26 +27,26 @@ _PASSING = frozenset(
     }
 )
 #: The server can not do this at all (the SDK says the second where a HEAD is answered with 501).
-_LASTING = frozenset({"NotImplemented", "MethodNotAllowed"})
+_PERMANENT_CODES = frozenset({"NotImplemented", "MethodNotAllowed"})
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raises StoreError and its kin for whatever the SDK raises inside."""
+def translate_s3_errors() -> Iterator[None]:
+    """Raises ObjectStoreError and its kin for whatever the SDK raises inside."""
     try:
         yield
     except S3Error as error:
-        raise _of_s3(error) from error
+        raise _from_s3_error(error) from error
     except (InvalidResponseError, ServerError, HTTPError, OSError) as error:
-        raise StoreUnavailable(f"the object store can not be reached: {error}") from error
+        raise ObjectStoreUnavailable(f"the object store can not be reached: {error}") from error
     except (MinioException, ValueError) as error:
-        raise StoreRefused(f"the object store can not be used like this: {error}") from error
+        raise ObjectStoreRequestRejected(f"the object store can not be used like this: {error}") from error
 
 
-def _of_s3(error: S3Error) -> StoreError:
+def _from_s3_error(error: S3Error) -> ObjectStoreError:
     code, message = str(error.code), f"{error.code}: {error.message}"
-    if code in _MISSING:
-        return ObjectMissing(message)
-    if code in _PASSING or (error.response.status >= 500 and code not in _LASTING):
-        return StoreUnavailable(message)
-    return StoreRefused(message)
+    if code in _NOT_FOUND_CODES:
+        return ObjectNotFound(message)
+    if code in _TRANSIENT_CODES or (error.response.status >= 500 and code not in _PERMANENT_CODES):
+        return ObjectStoreUnavailable(message)
+    return ObjectStoreRequestRejected(message)

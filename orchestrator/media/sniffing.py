@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: Extension (without the dot) of every content type that `sniff` can answer.
+#: Extension (without the dot) of every content type that `detect_content_type` can answer.
 EXTENSIONS: Mapping[str, str] = {
     "image/png": "png",
     "image/jpeg": "jpg",
@@ -44,7 +44,7 @@ _MAGIC = (
 )
 _RIFF_FORMS = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
 #: Major brands of ISO base media files; every other brand is taken for mp4.
-_BRANDS = {
+_ISO_BRANDS = {
     b"qt  ": "video/quicktime",
     b"M4A ": "audio/mp4",
     b"M4B ": "audio/mp4",
@@ -58,7 +58,7 @@ _BRANDS = {
 }
 
 
-def sniff(data: bytes) -> str | None:
+def detect_content_type(data: bytes) -> str | None:
     """The content type, or None where the first bytes belong to no format we know."""
     for magic, content_type in _MAGIC:
         if data.startswith(magic):
@@ -66,7 +66,7 @@ def sniff(data: bytes) -> str | None:
     if data.startswith(b"RIFF"):
         return _RIFF_FORMS.get(data[8:12])
     if data[4:8] == b"ftyp" and len(data) >= 12:
-        return _BRANDS.get(data[8:12], "video/mp4")
+        return _ISO_BRANDS.get(data[8:12], "video/mp4")
     if data.startswith(b"\x1a\x45\xdf\xa3"):
         return "video/webm" if b"webm" in data[:64] else "video/x-matroska"
     if data[8:10] == b'{"' and int.from_bytes(data[:8], "little") <= len(data) - 8:

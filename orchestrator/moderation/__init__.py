@@ -6,16 +6,16 @@ moderation service, or with both.
 
 from __future__ import annotations
 
-from orchestrator.moderation.endpoint import EndpointAccess, ModerationEndpoint
-from orchestrator.moderation.policy import Finding, Moderation, Policy
-from orchestrator.moderation.words import WordFileError, WordLists
+from orchestrator.moderation.endpoint import ModerationEndpoint, ModerationEndpointConfig
+from orchestrator.moderation.policy import Moderation, ModerationPolicy, PolicyViolation
+from orchestrator.moderation.words import WordListError, WordListPolicy
 
 __all__ = [
-    "EndpointAccess",
-    "Finding",
     "Moderation",
     "ModerationEndpoint",
-    "Policy",
-    "WordFileError",
-    "WordLists",
+    "ModerationEndpointConfig",
+    "ModerationPolicy",
+    "PolicyViolation",
+    "WordListError",
+    "WordListPolicy",
 ]

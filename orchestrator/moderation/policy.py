@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
+class PolicyViolation:
     """What a policy objects to."""
 
     #: The parameter at fault.
@@ -22,10 +22,10 @@ class Finding:
     rule: str
 
 
-class Policy(Protocol):
+class ModerationPolicy(Protocol):
     """One opinion on what may be asked for."""
 
-    async def check(self, account_id: str, texts: Mapping[str, str]) -> Finding | None:
+    async def check(self, account_id: str, texts: Mapping[str, str]) -> PolicyViolation | None:
         """The first objection to an account's texts, by parameter; None where there is none.
 
         Raises Unavailable where it can not tell and nothing may pass untold.
@@ -37,7 +37,7 @@ class Policy(Protocol):
 class Moderation:
     """All policies, asked one after the other: the cheap ones come first."""
 
-    policies: Sequence[Policy] = ()
+    policies: Sequence[ModerationPolicy] = ()
 
     async def check(self, account_id: str, texts: Mapping[str, str]) -> None:
         """Raises Blocked, Unavailable."""

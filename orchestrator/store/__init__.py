@@ -4,26 +4,26 @@ from orchestrator.store.protocol import Store
 from orchestrator.store.sqlite import SqliteStore
 from orchestrator.store.values import (
     Account,
+    ApiKey,
+    ApiKeyLimits,
+    ApiKeyScope,
+    AuditViolation,
     DeliveryAttempt,
-    Key,
-    KeyLimits,
-    Message,
     Page,
-    Scope,
     UsageRow,
-    Violation,
+    WebhookMessage,
 )
 
 __all__ = [
     "Account",
+    "ApiKey",
+    "ApiKeyLimits",
+    "ApiKeyScope",
+    "AuditViolation",
     "DeliveryAttempt",
-    "Key",
-    "KeyLimits",
-    "Message",
     "Page",
-    "Scope",
     "SqliteStore",
     "Store",
     "UsageRow",
-    "Violation",
+    "WebhookMessage",
 ]

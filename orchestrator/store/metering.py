@@ -6,16 +6,16 @@ from dataclasses import replace
 from datetime import date
 
 from orchestrator.jobs import JobRecord, JobStatus, Shard
-from pricing.costs import Metered
-from pricing.money import split
+from pricing.costs import MeteredUsage
+from pricing.money import split_evenly
 
 
-def of_shard(shard: Shard, model: str, day: date) -> Metered:
+def meter_shard(shard: Shard, model: str, day: date) -> MeteredUsage:
     """The work of a shard that gave outputs on `day`."""
-    return Metered(
+    return MeteredUsage(
         day=day,
         model=model,
-        device=device(shard),
+        device=device_name(shard),
         shards=1,
         gpu_seconds=shard.usage.gpu_seconds,
         load_seconds=shard.usage.load_seconds,
@@ -23,25 +23,25 @@ def of_shard(shard: Shard, model: str, day: date) -> Metered:
     )
 
 
-def revenue_of(record: JobRecord, day: date) -> list[Metered]:
+def meter_revenue(record: JobRecord, day: date) -> list[MeteredUsage]:
     """The price of a job, shared equally among its shards."""
-    shares = split(record.job.price, len(record.shards))
+    shares = split_evenly(record.job.price, len(record.shards))
     return [
-        Metered(day=day, model=record.job.model, device=device(shard), revenue=share)
+        MeteredUsage(day=day, model=record.job.model, device=device_name(shard), revenue=share)
         for shard, share in zip(record.shards, shares, strict=True)
     ]
 
 
-def of_job(record: JobRecord) -> list[Metered]:
+def meter_job(record: JobRecord) -> list[MeteredUsage]:
     """One row for each shard with outputs, with its share of the price if the job succeeded."""
     day = (record.job.finished_at or record.job.created_at).date()
     earned = record.job.status is JobStatus.SUCCEEDED
     return [
-        replace(of_shard(shard, record.job.model, day), revenue=row.revenue if earned else 0)
-        for shard, row in zip(record.shards, revenue_of(record, day), strict=True)
+        replace(meter_shard(shard, record.job.model, day), revenue=row.revenue if earned else 0)
+        for shard, row in zip(record.shards, meter_revenue(record, day), strict=True)
         if shard.outputs
     ]
 
 
-def device(shard: Shard) -> str:
+def device_name(shard: Shard) -> str:
     return shard.usage.device or ("simulated" if shard.usage.simulated else "")

@@ -11,26 +11,26 @@ from datetime import date, datetime
 from typing import Protocol
 
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
-from orchestrator.store.outbox import Outbox
-from orchestrator.store.values import Account, Key, KeyLimits, Page, UsageRow, Violation
-from pricing.alerts import Alert, Watched
-from pricing.costs import Metered
-from pricing.ledger import Balance, Entry
+from orchestrator.store.outbox import OutboxStore
+from orchestrator.store.values import Account, ApiKey, ApiKeyLimits, AuditViolation, Page, UsageRow
+from pricing.alerts import Alert, AlertMetric
+from pricing.costs import MeteredUsage
+from pricing.ledger import Balance, LedgerEntry
 from pricing.statement import Statement
 
-NO_LIMITS = KeyLimits()
+NO_LIMITS = ApiKeyLimits()
 
 
-class Accounts(Protocol):
+class AccountStore(Protocol):
     """Customers."""
 
     async def add_account(self, name: str, plan: str, now: datetime) -> Account: ...
 
-    async def accounts(self) -> list[Account]:
+    async def list_accounts(self) -> list[Account]:
         """Oldest first."""
         ...
 
-    async def resolve_account(self, id: str) -> Account:
+    async def resolve_account(self, account_or_key_id: str) -> Account:
         """The account with this id, or the account of the key with this id."""
         ...
 
@@ -39,7 +39,7 @@ class Accounts(Protocol):
         ...
 
 
-class Keys(Protocol):
+class ApiKeyStore(Protocol):
     """API keys, without their secrets."""
 
     async def add_key(
@@ -50,24 +50,24 @@ class Keys(Protocol):
         name: str,
         now: datetime,
         *,
-        limits: KeyLimits = NO_LIMITS,
-    ) -> Key: ...
+        limits: ApiKeyLimits = NO_LIMITS,
+    ) -> ApiKey: ...
 
-    async def find_key(self, digest: str) -> Key | None:
+    async def find_key(self, digest: str) -> ApiKey | None:
         """Revoked and expired keys are found too."""
         ...
 
-    async def get_key(self, key_id: str) -> Key: ...
+    async def get_key(self, key_id: str) -> ApiKey: ...
 
-    async def list_keys(self, account_id: str | None = None) -> list[Key]:
+    async def list_keys(self, account_id: str | None = None) -> list[ApiKey]:
         """Oldest first; of all accounts when None."""
         ...
 
-    async def limit_key(self, key_id: str, limits: KeyLimits) -> Key: ...
+    async def set_key_limits(self, key_id: str, limits: ApiKeyLimits) -> ApiKey: ...
 
-    async def revoke_key(self, key_id: str, now: datetime) -> Key: ...
+    async def revoke_key(self, key_id: str, now: datetime) -> ApiKey: ...
 
-    async def rotate_key(self, key_id: str, digest: str, prefix: str, now: datetime) -> Key:
+    async def rotate_key(self, key_id: str, digest: str, prefix: str, now: datetime) -> ApiKey:
         """A new key with the name and limits of an old one, which ends at once.
 
         Raises InvalidRequest for a key that was revoked before.
@@ -75,7 +75,7 @@ class Keys(Protocol):
         ...
 
 
-class Wallets(Protocol):
+class WalletStore(Protocol):
     """Money outside of jobs.
 
     Amounts are positive micro-dollars, else InvalidRequest. The same reference of the same account again
@@ -101,67 +101,73 @@ class Wallets(Protocol):
         """
         ...
 
-    async def renew(self, account_id: str, micros: int, period_start: datetime, now: datetime) -> Balance:
+    async def renew_allowance(
+        self, account_id: str, micros: int, period_start: datetime, now: datetime
+    ) -> Balance:
         """Begin a billing month: what is left of the last allowance goes, `micros` come (perhaps none).
 
         Once per period; a period that is not later than the last one changes nothing.
         """
         ...
 
-    async def allowance_left(self, account_id: str) -> int:
+    async def remaining_allowance(self, account_id: str) -> int:
         """Micro-dollars of this month's allowance that are not spent."""
         ...
 
-    async def balance(self, account_id: str) -> Balance: ...
+    async def get_balance(self, account_id: str) -> Balance: ...
 
-    async def ledger(self, account_id: str, limit: int = 50, cursor: str | None = None) -> Page[Entry]: ...
+    async def list_ledger_entries(
+        self, account_id: str, limit: int = 50, cursor: str | None = None
+    ) -> Page[LedgerEntry]: ...
 
-    async def statement(self, account_id: str, since: datetime, until: datetime) -> Statement: ...
+    async def get_statement(self, account_id: str, since: datetime, until: datetime) -> Statement: ...
 
-    async def audit(self) -> list[Violation]:
+    async def audit_ledger(self) -> list[AuditViolation]:
         """Every rule of the books that does not hold, from the first entry on. Empty when all is well."""
         ...
 
 
-class Reports(Protocol):
+class UsageStore(Protocol):
     """What work came to. `until` is the first day (UTC) left out."""
 
-    async def usage(
+    async def list_usage(
         self, since: date | None = None, until: date | None = None, account_id: str | None = None
     ) -> list[UsageRow]:
         """Succeeded jobs by day, account, key and model."""
         ...
 
-    async def metered(self, since: date | None = None, until: date | None = None) -> list[Metered]:
+    async def list_metered_usage(
+        self, since: date | None = None, until: date | None = None
+    ) -> list[MeteredUsage]:
         """Work and revenue by day, model and device: for operators."""
         ...
 
-    async def count_sent(self, job_id: str, size: int, now: datetime) -> None:
+    async def record_bytes_sent(self, job_id: str, size: int, now: datetime) -> None:
         """So many bytes of a job's outputs were delivered. Not idempotent."""
         ...
 
 
-class Alerts(Protocol):
+class AlertStore(Protocol):
     """Budget alerts."""
 
     async def add_alert(
-        self, account_id: str, watched: Watched, threshold: int, url: str | None, now: datetime
+        self, account_id: str, watched: AlertMetric, threshold: int, url: str | None, now: datetime
     ) -> Alert:
         """What is crossed already fires at once."""
         ...
 
     async def list_alerts(self, account_id: str) -> list[Alert]: ...
 
-    async def change_alert(
+    async def update_alert(
         self, account_id: str, alert_id: str, threshold: int, url: str | None, now: datetime
     ) -> Alert:
         """Other terms: it fires anew if they are crossed."""
         ...
 
-    async def remove_alert(self, account_id: str, alert_id: str) -> None: ...
+    async def delete_alert(self, account_id: str, alert_id: str) -> None: ...
 
 
-class Jobs(Protocol):
+class JobStore(Protocol):
     """Jobs, their shards and attempts, and the money that moves with them."""
 
     async def add_job(self, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
@@ -172,15 +178,15 @@ class Jobs(Protocol):
         """
         ...
 
-    async def add_refused_job(self, job: Job, shards: Sequence[Shard]) -> JobRecord:
+    async def add_rejected_job(self, job: Job, shards: Sequence[Shard]) -> JobRecord:
         """Keep a job that has failed before it began; nothing is held for it. Repeated as `add_job`."""
         ...
 
-    async def find_repeated(self, job: Job) -> JobRecord | None:
+    async def find_job_by_idempotency_key(self, job: Job) -> JobRecord | None:
         """The earlier job that `job` repeats by its idempotency key. Raises Conflict as `add_job` does."""
         ...
 
-    async def get_job(self, job_id: str) -> JobRecord | None: ...
+    async def find_job(self, job_id: str) -> JobRecord | None: ...
 
     async def list_jobs(
         self,
@@ -205,13 +211,13 @@ class Jobs(Protocol):
         """
         ...
 
-    async def unfinished(self) -> list[JobRecord]:
+    async def list_unfinished_jobs(self) -> list[JobRecord]:
         """Oldest first: what a restart has to take up again."""
         ...
 
-    async def count_unfinished(self, account_id: str) -> int: ...
+    async def count_unfinished_jobs(self, account_id: str) -> int: ...
 
-    async def open_attempts(self) -> list[Attempt]:
+    async def list_open_attempts(self) -> list[Attempt]:
         """Attempts that nobody has ended, of finished jobs too."""
         ...
 
@@ -243,19 +249,29 @@ class Jobs(Protocol):
         ...
 
 
-class Files(Protocol):
+class OutputFileStore(Protocol):
     """Files in the object store that jobs have made."""
 
-    async def unused_files(self, before: datetime, limit: int) -> list[str]:
+    async def list_unused_files(self, before: datetime, limit: int) -> list[str]:
         """Keys of files that only jobs need which finished before `before`, longest unneeded first."""
         ...
 
-    async def forget_files(self, keys: Sequence[str], before: datetime) -> None:
+    async def delete_file_records(self, keys: Sequence[str], before: datetime) -> None:
         """These files are deleted, as far as jobs made them that finished before `before`."""
         ...
 
 
-class Store(Accounts, Keys, Wallets, Reports, Alerts, Outbox, Jobs, Files, Protocol):
+class Store(
+    AccountStore,
+    ApiKeyStore,
+    WalletStore,
+    UsageStore,
+    AlertStore,
+    OutboxStore,
+    JobStore,
+    OutputFileStore,
+    Protocol,
+):
     """The whole store. Closed once; no call may follow."""
 
     async def close(self) -> None: ...

@@ -23,7 +23,7 @@ class Account:
     plan_since: datetime
 
 
-class Scope(StrEnum):
+class ApiKeyScope(StrEnum):
     """What a key may be used for."""
 
     GENERATE = "generate"  #: submit and cancel jobs
@@ -32,10 +32,10 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KeyLimits:
+class ApiKeyLimits:
     """What the owner of a key lets it do; by default everything that the account may."""
 
-    scopes: frozenset[Scope] = frozenset(Scope)
+    scopes: frozenset[ApiKeyScope] = frozenset(ApiKeyScope)
     #: Ids of the only models it may ask for; None: all.
     models: frozenset[str] | None = None
     expires_at: datetime | None = None
@@ -45,7 +45,7 @@ class KeyLimits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Key:
+class ApiKey:
     """An API key, without its secret."""
 
     id: str
@@ -57,22 +57,22 @@ class Key:
     name: str
     created_at: datetime
     revoked_at: datetime | None = None
-    limits: KeyLimits = KeyLimits()
+    limits: ApiKeyLimits = ApiKeyLimits()
 
     @property
-    def revoked(self) -> bool:
+    def is_revoked(self) -> bool:
         return self.revoked_at is not None
 
-    def expired(self, now: datetime) -> bool:
+    def is_expired(self, now: datetime) -> bool:
         return self.limits.expires_at is not None and self.limits.expires_at <= now
 
-    def usable(self, now: datetime) -> bool:
-        return not self.revoked and not self.expired(now)
+    def is_usable(self, now: datetime) -> bool:
+        return not self.is_revoked and not self.is_expired(now)
 
-    def may(self, scope: Scope) -> bool:
+    def has_scope(self, scope: ApiKeyScope) -> bool:
         return scope in self.limits.scopes
 
-    def may_use(self, model: str) -> bool:
+    def can_use_model(self, model: str) -> bool:
         return self.limits.models is None or model in self.limits.models
 
 
@@ -103,7 +103,7 @@ class UsageRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Violation:
+class AuditViolation:
     """A rule of the books that does not hold."""
 
     #: One word: the rule.
@@ -128,7 +128,7 @@ class DeliveryAttempt:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Message:
+class WebhookMessage:
     """A word for the outside, kept until it is delivered."""
 
     id: int
@@ -149,4 +149,4 @@ class Message:
     #: The job whose end it tells of.
     job_id: str | None = None
     #: Each try to deliver it, oldest first; known of a message that is asked for by itself.
-    tries: Sequence[DeliveryAttempt] = ()
+    delivery_attempts: Sequence[DeliveryAttempt] = ()

@@ -64,7 +64,7 @@ class AdminAccounts:
     async def list(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         return web.json_response(
-            {"accounts": [account_view(account) for account in await self._store.accounts()]}
+            {"accounts": [account_view(account) for account in await self._store.list_accounts()]}
         )
 
     @describes(body=NewAccount, answer=AccountView, status=201)
@@ -108,7 +108,7 @@ class AdminAccounts:
         require_admin(request, self._token)
         form = await read_form(request, KeyTerms)
         key = await self._store.get_key(request.match_info["id"])
-        key = await self._store.limit_key(key.id, form.limits(self._service.catalog))
+        key = await self._store.set_key_limits(key.id, form.limits(self._service.catalog))
         return web.json_response(key_view(key))
 
     @describes(answer=KeyView, status=201)

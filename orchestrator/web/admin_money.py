@@ -35,7 +35,7 @@ from orchestrator.web.money_answers import (
 )
 from orchestrator.web.operations import CURSOR, LIMIT, describes
 from orchestrator.web.queries import choice, day, limit, wants_csv
-from pricing.costs import Costs
+from pricing.costs import CostRates
 from pricing.ledger import Balance
 from pricing.money import to_usd
 
@@ -58,7 +58,7 @@ class Refund(Form):
 class AdminMoney:
     """Every request carries the admin token."""
 
-    def __init__(self, service: Service, costs: Costs, token: str) -> None:
+    def __init__(self, service: Service, costs: CostRates, token: str) -> None:
         self._service = service
         self._store = service.store
         self._costs = costs
@@ -80,19 +80,19 @@ class AdminMoney:
     async def wallet(self, request: web.Request) -> web.Response:
         """What a wallet holds, and what of it is this month's allowance."""
         account_id = await self._account(request)
-        balance = await self._store.balance(account_id)
+        balance = await self._store.get_balance(account_id)
         return web.json_response(
             {
                 **_wallet_view(account_id, balance),
-                "allowance_usd": to_usd(await self._store.allowance_left(account_id)),
-                "unfinished_jobs": await self._store.count_unfinished(account_id),
+                "allowance_usd": to_usd(await self._store.remaining_allowance(account_id)),
+                "unfinished_jobs": await self._store.count_unfinished_jobs(account_id),
             }
         )
 
     @describes(query={"limit": LIMIT, "cursor": CURSOR}, answer=LedgerPage)
     async def ledger(self, request: web.Request) -> web.Response:
         account_id = await self._account(request)
-        page = await self._store.ledger(account_id, limit(request), request.query.get("cursor"))
+        page = await self._store.list_ledger_entries(account_id, limit(request), request.query.get("cursor"))
         return web.json_response(
             {"entries": [entry_view(entry) for entry in page.items], "next": page.cursor}
         )
@@ -101,7 +101,7 @@ class AdminMoney:
     async def statement(self, request: web.Request) -> web.Response:
         account_id = await self._account(request)
         since, until = statement_time(request, self._service.clock())
-        return await statement_response(request, await self._store.statement(account_id, since, until))
+        return await statement_response(request, await self._store.get_statement(account_id, since, until))
 
     @describes(body=Amount, answer=AccountWallet)
     async def book(self, request: web.Request) -> web.Response:
@@ -128,7 +128,7 @@ class AdminMoney:
     async def job(self, request: web.Request) -> web.Response:
         """What one job used, earned and cost us."""
         require_admin(request, self._token)
-        record = await self._store.get_job(request.match_info["id"])
+        record = await self._store.find_job(request.match_info["id"])
         if record is None:
             raise NotFound("There is no such job", code="job_not_found")
         return web.json_response(job_margin(record, self._costs))
@@ -138,7 +138,7 @@ class AdminMoney:
         """What was earned and what it cost us, `by` model, day or device."""
         require_admin(request, self._token)
         by = choice(request, "by", MarginBy) or MarginBy.MODEL
-        rows = await self._store.metered(day(request, "since"), day(request, "until"))
+        rows = await self._store.list_metered_usage(day(request, "since"), day(request, "until"))
         found = margins(rows, self._costs, by)
         if wants_csv(request):
             return csv_response(margins_csv(found, by), f"margins-by-{by}.csv")
@@ -148,7 +148,7 @@ class AdminMoney:
     async def audit(self, request: web.Request) -> web.Response:
         """Every rule of the books that does not hold."""
         require_admin(request, self._token)
-        found = await self._store.audit()
+        found = await self._store.audit_ledger()
         rows = [{"rule": one.rule, "subject": one.subject, "detail": one.detail} for one in found]
         return web.json_response({"in_order": not rows, "violations": rows})
 

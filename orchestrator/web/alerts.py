@@ -15,7 +15,7 @@ from orchestrator.web.auth import Enter
 from orchestrator.web.forms import Form, PositiveUsd, micros, read_form
 from orchestrator.web.money_answers import BudgetAlert, BudgetAlerts
 from orchestrator.web.operations import describes
-from pricing.alerts import Alert, Watched
+from pricing.alerts import Alert, AlertMetric
 from pricing.money import to_usd
 
 MAX_ALERTS = 50
@@ -30,7 +30,7 @@ class AlertTerms(Form):
 
 
 class NewAlert(AlertTerms):
-    watch: Watched
+    watch: AlertMetric
 
 
 class Alerts:
@@ -74,13 +74,13 @@ class Alerts:
         terms = await read_form(request, AlertTerms)
         threshold, url = micros(terms.threshold_usd), self._checked(terms.url)
         id = request.match_info["id"]
-        alert = await self._store.change_alert(key.account.id, id, threshold, url, self._clock())
+        alert = await self._store.update_alert(key.account.id, id, threshold, url, self._clock())
         return web.json_response(alert_view(alert, self._clock()))
 
     @describes(status=204)
     async def remove(self, request: web.Request) -> web.Response:
         key = await self._enter(request)
-        await self._store.remove_alert(key.account.id, request.match_info["id"])
+        await self._store.delete_alert(key.account.id, request.match_info["id"])
         return web.Response(status=204)
 
     def _checked(self, url: str | None) -> str | None:
@@ -96,6 +96,6 @@ def alert_view(alert: Alert, now: datetime) -> dict[str, object]:
         "watch": alert.watched.value,
         "threshold_usd": to_usd(alert.threshold),
         "url": alert.url,
-        "fired": alert.standing(now),
+        "fired": alert.has_fired(now),
         "created_at": alert.created_at.isoformat(),
     }

@@ -12,10 +12,20 @@ from aiohttp import web
 from orchestrator.accounts import Accounts
 from orchestrator.errors import Forbidden, NotAuthenticated
 from orchestrator.keys import digest, matches
-from orchestrator.store import Key, Scope, Store
+from orchestrator.store import ApiKey, ApiKeyScope, Store
 from orchestrator.web.limits import RateLimits
 
-__all__ = ["DOOR", "Door", "Enter", "Key", "Scope", "authenticate", "bearer", "by_key", "require_admin"]
+__all__ = [
+    "DOOR",
+    "ApiKey",
+    "ApiKeyScope",
+    "Door",
+    "Enter",
+    "authenticate",
+    "bearer",
+    "by_key",
+    "require_admin",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +38,7 @@ class Door:
 
 DOOR = web.AppKey("door", Door)
 #: Lets a request in with the key that it stands for, or raises: by API key, or by a browser's session.
-Enter = Callable[[web.Request], Awaitable[Key]]
+Enter = Callable[[web.Request], Awaitable[ApiKey]]
 
 
 def bearer(request: web.Request) -> str | None:
@@ -37,7 +47,9 @@ def bearer(request: web.Request) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-async def authenticate(request: web.Request, store: Store, *scopes: Scope, token: str | None = None) -> Key:
+async def authenticate(
+    request: web.Request, store: Store, *scopes: ApiKeyScope, token: str | None = None
+) -> ApiKey:
     """The key that a request came with, and its request counted.
 
     The key must have one of `scopes`; where none is named, `read` for looking and `generate` for the rest.
@@ -47,17 +59,17 @@ async def authenticate(request: web.Request, store: Store, *scopes: Scope, token
     door = request.app[DOOR]
     key = await _known(token or bearer(request), store, door.accounts.now())
     await door.limits.take(request, key.account.id, door.accounts.plan_of(key.account))
-    wanted = scopes or ((Scope.READ,) if request.method in ("GET", "HEAD") else (Scope.GENERATE,))
-    if not any(key.may(scope) for scope in wanted):
+    wanted = scopes or ((ApiKeyScope.READ,) if request.method in ("GET", "HEAD") else (ApiKeyScope.GENERATE,))
+    if not any(key.has_scope(scope) for scope in wanted):
         words = " or ".join(f"`{scope}`" for scope in wanted)
         raise Forbidden(f"This API key lacks the scope {words}", code="insufficient_scope")
     return key
 
 
-def by_key(store: Store, scope: Scope) -> Enter:
+def by_key(store: Store, scope: ApiKeyScope) -> Enter:
     """Lets in who comes with an API key that has `scope`."""
 
-    async def enter(request: web.Request) -> Key:
+    async def enter(request: web.Request) -> ApiKey:
         return await authenticate(request, store, scope)
 
     return enter
@@ -70,12 +82,12 @@ def require_admin(request: web.Request, token: str) -> None:
         raise NotAuthenticated("This needs the admin token", code="invalid_admin_token")
 
 
-async def _known(token: str | None, store: Store, now: datetime) -> Key:
+async def _known(token: str | None, store: Store, now: datetime) -> ApiKey:
     if token is None:
         raise NotAuthenticated(
             "Missing API key: send it as `Authorization: Bearer pk-...`", code="missing_api_key"
         )
     key = await store.find_key(digest(token))
-    if key is None or not key.usable(now) or not matches(token, key.digest):
+    if key is None or not key.is_usable(now) or not matches(token, key.digest):
         raise NotAuthenticated("Invalid API key")
     return key

@@ -16,7 +16,7 @@ from orchestrator.web.auth import Enter
 from orchestrator.web.money_answers import LedgerPage, StatementSummary, UsageReport, WalletBalance
 from orchestrator.web.operations import CURSOR, LIMIT, Value, describes
 from orchestrator.web.queries import choice, day, limit, wants_csv
-from pricing.ledger import Balance, Entry, wallet
+from pricing.ledger import Balance, LedgerEntry, wallet_account
 from pricing.money import to_usd
 from pricing.statement import Statement
 
@@ -56,13 +56,15 @@ class Billing:
     async def balance(self, request: web.Request) -> web.Response:
         key = await self._enter(request)
         await self._service.accounts.renew(key.account)
-        return web.json_response(balance_view(await self._store.balance(key.account.id)))
+        return web.json_response(balance_view(await self._store.get_balance(key.account.id)))
 
     @describes(query={"limit": LIMIT, "cursor": CURSOR}, answer=LedgerPage)
     async def ledger(self, request: web.Request) -> web.Response:
         """Entries, newest first, in pages."""
         key = await self._enter(request)
-        page = await self._store.ledger(key.account.id, limit(request), request.query.get("cursor"))
+        page = await self._store.list_ledger_entries(
+            key.account.id, limit(request), request.query.get("cursor")
+        )
         return web.json_response(
             {"entries": [entry_view(entry) for entry in page.items], "next": page.cursor}
         )
@@ -72,14 +74,14 @@ class Billing:
         """What moved between two days (by default in this month); every entry of it as CSV."""
         key = await self._enter(request)
         since, until = statement_time(request, self._service.clock())
-        found = await self._store.statement(key.account.id, since, until)
+        found = await self._store.get_statement(key.account.id, since, until)
         return await statement_response(request, found)
 
     @describes(query=DAYS | {"by": one_of(By), "format": FORMAT}, answer=UsageReport, media=TABLES)
     async def usage(self, request: web.Request) -> web.Response:
         """By day, key and model, or added up `by` one of them."""
         key = await self._enter(request)
-        rows = await self._store.usage(day(request, "since"), day(request, "until"), key.account.id)
+        rows = await self._store.list_usage(day(request, "since"), day(request, "until"), key.account.id)
         by = choice(request, "by", By)
         if wants_csv(request):
             by = by or By.DAY
@@ -128,10 +130,10 @@ def balance_view(balance: Balance) -> dict[str, object]:
     }
 
 
-def entry_view(entry: Entry) -> dict[str, object]:
+def entry_view(entry: LedgerEntry) -> dict[str, object]:
     """One movement of money, seen from the wallet: what it can spend grows by `amount_usd`."""
-    into = entry.target == wallet(entry.account_id)
-    out = entry.source == wallet(entry.account_id)
+    into = entry.target == wallet_account(entry.account_id)
+    out = entry.source == wallet_account(entry.account_id)
     return {
         "kind": entry.kind.value,
         "amount_usd": to_usd(entry.micros if into else -entry.micros if out else 0),
@@ -149,7 +151,7 @@ def statement_view(found: Statement) -> dict[str, object]:
         "until": found.until.isoformat(),
         "opening_usd": to_usd(found.opening),
         "closing_usd": to_usd(found.closing),
-        "charged_usd": to_usd(found.charged),
+        "charged_usd": to_usd(found.net_charges),
         "totals_usd": {kind.value: to_usd(sum_) for kind, sum_ in found.totals.items()},
         "entries": len(found.entries),
     }

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from orchestrator.expiry import Expiry
 from orchestrator.jobs import Output
-from orchestrator.media.formats import EXTENSIONS, Encoding
-from orchestrator.media.objects import ObjectStore, content_key
+from orchestrator.media.formats import EXTENSIONS, ImageEncoding
+from orchestrator.media.objects import ObjectStore, content_addressed_key
 
 #: Bytes below which going to a thread and back takes longer than the work itself.
 ENCODED_AT_ONCE = 256 * 1024
@@ -26,7 +26,7 @@ class Delivery:
         self.expiry = expiry
 
     async def items(
-        self, outputs: Sequence[Output], *, urls: bool, encoding: Encoding | None = None
+        self, outputs: Sequence[Output], *, urls: bool, encoding: ImageEncoding | None = None
     ) -> list[dict[str, str]]:
         """One `{"url": ...}` or `{"b64_json": ...}` per output."""
         deliver = self._named if urls else self._embedded
@@ -36,18 +36,20 @@ class Delivery:
         """A URL that serves the file for a while, to anybody who has it."""
         return self._objects.presign(output.key, seconds or self._lifetime)
 
-    async def _named(self, output: Output, encoding: Encoding | None) -> dict[str, str]:
+    async def _named(self, output: Output, encoding: ImageEncoding | None) -> dict[str, str]:
         if encoding is None or not output.content_type.startswith("image/"):
             return {"url": self.url(output)}
-        data = await asyncio.to_thread(encoding.apply, await self._objects.get(output.key))
-        key = content_key("outputs", hashlib.sha256(data).hexdigest(), EXTENSIONS[encoding.content_type])
+        data = await asyncio.to_thread(encoding.encode, await self._objects.get(output.key))
+        key = content_addressed_key(
+            "outputs", hashlib.sha256(data).hexdigest(), EXTENSIONS[encoding.content_type]
+        )
         await self._objects.put(key, data, encoding.content_type)
         return {"url": self._objects.presign(key, self._lifetime)}
 
-    async def _embedded(self, output: Output, encoding: Encoding | None) -> dict[str, str]:
+    async def _embedded(self, output: Output, encoding: ImageEncoding | None) -> dict[str, str]:
         data = await self._objects.get(output.key)
         if encoding and output.content_type.startswith("image/"):
-            data = await asyncio.to_thread(encoding.apply, data)
+            data = await asyncio.to_thread(encoding.encode, data)
         return {"b64_json": await encoded(data)}
 
 

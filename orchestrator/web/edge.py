@@ -18,8 +18,8 @@ from orchestrator.errors import (
     Unavailable,
 )
 from orchestrator.failures import MISFORTUNES
-from orchestrator.media.errors import StoreError
-from orchestrator.web.dialects import to_error
+from orchestrator.media.errors import ObjectStoreError
+from orchestrator.web.dialects import to_error_response
 from orchestrator.web.metrics import HttpMetrics
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def edge(metrics: HttpMetrics) -> Middleware:
             response = await handler(request)
         except ServiceError as error:
             response = error_response(request, error)
-        except StoreError as error:
+        except ObjectStoreError as error:
             log.error("request %s: %s", request_id, error)
             away = Unavailable("The object store is away", code="store_unavailable", retry_after=5)
             response = error_response(request, away)
@@ -89,7 +89,7 @@ def error_response(request: web.Request, error: ServiceError) -> web.Response:
     headers = {SHOULD_RETRY: "true" if again else "false"}
     if error.retry_after is not None or error.status in PASSING:
         headers["Retry-After"] = str(error.retry_after or RETRY_AFTER)
-    status, body = to_error(request.path, error)
+    status, body = to_error_response(request.path, error)
     return web.json_response(body, status=status, headers=headers)
 
 

@@ -10,13 +10,13 @@ from aiohttp import web
 from orchestrator.jobs import JobRecord
 from orchestrator.orders import GenerationRequest
 from orchestrator.service import Service
-from orchestrator.store import Scope
+from orchestrator.store import ApiKeyScope
 from orchestrator.web.answers import Images, Quote
 from orchestrator.web.auth import authenticate
 from orchestrator.web.bodies import is_form, read_fields
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import openai, pixel_factory
-from orchestrator.web.dialects.openai_events import Topic
+from orchestrator.web.dialects.openai_events import EventPrefix
 from orchestrator.web.job_views import job_view
 from orchestrator.web.live_pictures import LivePictures
 from orchestrator.web.operations import describes
@@ -43,7 +43,7 @@ class Generations:
         ]
 
     @describes(
-        body=pixel_factory.GenerationBody, form=True, answer=Images, media=PICTURES, job=True, also=LATER
+        body=pixel_factory.ImageGenerationBody, form=True, answer=Images, media=PICTURES, job=True, also=LATER
     )
     async def generate(self, request: web.Request) -> web.StreamResponse:
         """Waits for the result, or answers 202 at once to `Prefer: respond-async`."""
@@ -52,34 +52,34 @@ class Generations:
         record = await self._service.submit(key, asked)
         return await self._answer(request, record, body, "image_generation")
 
-    @describes(body=openai.EditBody, form=True, answer=Images, media=PICTURES, job=True, also=LATER)
+    @describes(body=openai.ImageEditBody, form=True, answer=Images, media=PICTURES, job=True, also=LATER)
     async def edit(self, request: web.Request) -> web.StreamResponse:
         """A picture, or several, changed as the prompt says; with a mask only there."""
         key = await authenticate(request, self._service.store)
         fields, form = await read_fields(request), is_form(request)
-        body = openai.parse(openai.EditBody, fields, form=form)
-        asked = openai.to_edit(
+        body = openai.parse_body(openai.ImageEditBody, fields, form=form)
+        asked = openai.to_edit_request(
             body, self._service.catalog, form=form, idempotency_key=idempotency_key(request)
         )
         record = await self._service.submit(key, asked)
         return await self._answer(request, record, body, "image_edit")
 
-    @describes(body=openai.VariationBody, form=True, answer=Images, media=PICTURES, job=True, also=LATER)
+    @describes(body=openai.ImageVariationBody, form=True, answer=Images, media=PICTURES, job=True, also=LATER)
     async def vary(self, request: web.Request) -> web.StreamResponse:
         """Other pictures like this one."""
         key = await authenticate(request, self._service.store)
         fields, form = await read_fields(request), is_form(request)
-        body = openai.parse(openai.VariationBody, fields, form=form)
-        asked = openai.to_variation(
+        body = openai.parse_body(openai.ImageVariationBody, fields, form=form)
+        asked = openai.to_variation_request(
             body, self._service.catalog, form=form, idempotency_key=idempotency_key(request)
         )
         record = await self._service.submit(key, asked)
         return await self._answer(request, record, body, "image_edit")
 
-    @describes(body=pixel_factory.GenerationBody, form=True, answer=Quote, tag="images")
+    @describes(body=pixel_factory.ImageGenerationBody, form=True, answer=Quote, tag="images")
     async def quote(self, request: web.Request) -> web.Response:
         """The price of a generation's body."""
-        await authenticate(request, self._service.store, Scope.GENERATE, Scope.READ)
+        await authenticate(request, self._service.store, ApiKeyScope.GENERATE, ApiKeyScope.READ)
         _, asked = await self._generation(request)
         order = await self._service.quote(asked)
         body = {
@@ -92,16 +92,16 @@ class Generations:
 
     async def _generation(
         self, request: web.Request
-    ) -> tuple[pixel_factory.GenerationBody, GenerationRequest]:
+    ) -> tuple[pixel_factory.ImageGenerationBody, GenerationRequest]:
         fields, form = await read_fields(request), is_form(request)
-        body = openai.parse(pixel_factory.GenerationBody, fields, form=form)
+        body = openai.parse_body(pixel_factory.ImageGenerationBody, fields, form=form)
         asked = pixel_factory.to_request(
             body, self._service.catalog, form=form, idempotency_key=idempotency_key(request)
         )
         return body, asked
 
     async def _answer(
-        self, request: web.Request, record: JobRecord, body: openai.ImageBody, topic: Topic
+        self, request: web.Request, record: JobRecord, body: openai.ImageRequestBody, topic: EventPrefix
     ) -> web.StreamResponse:
         if "respond-async" in request.headers.get("Prefer", ""):
             view = job_view(record, self._delivery)
@@ -109,8 +109,8 @@ class Generations:
         if body.stream:
             return await LivePictures(self._service, self._delivery, body, topic).tell(request, record)
         record = await finished(self._service, record)
-        data = await self._delivery.items(record.outputs, urls=body.urls, encoding=body.encoding)
-        if not body.urls:
+        data = await self._delivery.items(record.outputs, urls=body.wants_urls, encoding=body.encoding)
+        if not body.wants_urls:
             await self._service.count_sent(record)
         answer = pixel_factory.to_response(record, self._service.model_of(record.job), body, data)
         text = await asyncio.to_thread(json.dumps, answer)

@@ -11,7 +11,7 @@ from typing import Any
 
 from comfy_instances import gpus
 from comfy_instances.fleet import InstanceInfo, UnknownInstance
-from comfy_instances.gpus import GpuReading
+from comfy_instances.gpus import GpuStats
 from orchestrator.dispatcher import Active, Dispatcher
 
 #: How old a GPU's reading may be, in seconds: NVML itself samples no faster.
@@ -21,9 +21,9 @@ FRESH_SECONDS = 1.0
 class GpuReadings:
     """The latest reading of each card, taken in a thread: a driver may take its time."""
 
-    def __init__(self, read: Callable[[str], GpuReading | None] = gpus.read) -> None:
+    def __init__(self, read: Callable[[str], GpuStats | None] = gpus.read_gpu_stats) -> None:
         self._read = read
-        self._readings: dict[str, GpuReading | None] = {}
+        self._readings: dict[str, GpuStats | None] = {}
         self._taken = float("-inf")
         self._lock = asyncio.Lock()
 
@@ -33,10 +33,10 @@ class GpuReadings:
                 self._readings = await asyncio.to_thread(self._read_all, pci_ids)
                 self._taken = monotonic()
 
-    def of(self, pci_id: str | None) -> GpuReading | None:
+    def of(self, pci_id: str | None) -> GpuStats | None:
         return None if pci_id is None else self._readings.get(pci_id)
 
-    def _read_all(self, pci_ids: Sequence[str]) -> dict[str, GpuReading | None]:
+    def _read_all(self, pci_ids: Sequence[str]) -> dict[str, GpuStats | None]:
         return {pci_id: self._read(pci_id) for pci_id in pci_ids}
 
 
@@ -52,7 +52,7 @@ class Row:
     #: Share of the last minute in which it ran a prompt, 0 to 1.
     busy: float
     #: None where it has no GPU, or one that is not on this machine.
-    gpu: GpuReading | None
+    gpu: GpuStats | None
 
     @property
     def vram_used(self) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.following import Place
 from orchestrator.jobs import JobRecord, JobStatus, ShardStatus
 from orchestrator.web.delivery import Delivery
-from orchestrator.web.dialects.pixeldojo import job_fields
+from orchestrator.web.dialects.pixeldojo import to_job_fields
 from pricing.money import to_cents, to_usd
 
 _INPUT_KEY = re.compile(r"inputs/[0-9a-f]{2}/[0-9a-f]{64}\.[a-z0-9]+")
@@ -46,7 +46,7 @@ def job_view(record: JobRecord, delivery: Delivery) -> dict[str, Any]:
         "createdAt": job.created_at.isoformat(),
         "startedAt": job.started_at.isoformat() if job.started_at else None,
         "finishedAt": job.finished_at.isoformat() if job.finished_at else None,
-        **job_fields(record, urls, delivery.expiry.of(job)),
+        **to_job_fields(record, urls, delivery.expiry.of(job)),
     }
 
 

@@ -45,7 +45,7 @@ class Jobs:
             web.get("/api/v1/jobs/{id}/events", self.events),
         ]
 
-    @describes(answer=answers.JobPage, query=CHOICE, tag="jobs")
+    @describes(answer=answers.JobListResponse, query=CHOICE, tag="jobs")
     async def page(self, request: web.Request) -> web.Response:
         """The jobs, newest first; `status` and `model` choose among them."""
         key = await authenticate(request, self._service.store)
@@ -59,7 +59,7 @@ class Jobs:
         jobs = [self.view(record) for record in page.items]
         return web.json_response({"jobs": jobs, "nextCursor": page.cursor})
 
-    @describes(answer=answers.Job, tag="jobs")
+    @describes(answer=answers.JobResponse, tag="jobs")
     async def get(self, request: web.Request) -> web.Response:
         """One job, with its place in the queue while it is not finished."""
         record = await self._own(request)
@@ -68,7 +68,7 @@ class Jobs:
         told = {"webhook": await self._told(record)}
         return web.json_response(self.view(record) | queue | told, headers=job_headers(record))
 
-    @describes(answer=answers.Job, tag="jobs")
+    @describes(answer=answers.JobResponse, tag="jobs")
     async def cancel(self, request: web.Request) -> web.Response:
         """Gives a job up: what has not run is not charged."""
         record = await self._own(request)
@@ -83,14 +83,14 @@ class Jobs:
 
     async def _told(self, record: JobRecord) -> Mapping[str, object] | None:
         """How it stands with the job's webhook, try by try."""
-        message = await self._service.store.job_message(record.job.id)
+        message = await self._service.store.find_job_message(record.job.id)
         state = standing(record.job.receiver, message)
-        return state and {**state, "history": history(message.tries if message else ())}
+        return state and {**state, "history": history(message.delivery_attempts if message else ())}
 
     def view(self, record: JobRecord) -> dict[str, Any]:
         """All of a job as it is now, with URLs that have just been made."""
         unit = self._service.prices_now.unit(pixeldojo.TARIFF)
-        return job_view(record, self._delivery) | pixeldojo.credit_cost(record.job, unit)
+        return job_view(record, self._delivery) | pixeldojo.job_credit_cost(record.job, unit)
 
     async def _own(self, request: web.Request) -> JobRecord:
         key = await authenticate(request, self._service.store)

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from orchestrator.catalog import Catalog
 from orchestrator.keys import masked
-from orchestrator.store import Key, KeyLimits, Scope
+from orchestrator.store import ApiKey, ApiKeyLimits, ApiKeyScope
 from orchestrator.web.forms import Form, Name, Usd, micros
 from pricing.money import to_usd
 
@@ -20,15 +20,15 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 class KeyTerms(Form):
     """What a key may do; whatever is not given is not limited."""
 
-    scopes: Annotated[frozenset[Scope], Field(min_length=1)] = frozenset(Scope)
+    scopes: Annotated[frozenset[ApiKeyScope], Field(min_length=1)] = frozenset(ApiKeyScope)
     models: Annotated[frozenset[str], Field(min_length=1)] | None = None
     expires_at: Annotated[AwareDatetime, Field(ge=EARLIEST)] | None = None
     daily_cap_usd: Usd | None = None
     monthly_cap_usd: Usd | None = None
 
-    def limits(self, catalog: Catalog) -> KeyLimits:
+    def limits(self, catalog: Catalog) -> ApiKeyLimits:
         """Raises InvalidRequest for unknown models."""
-        return KeyLimits(
+        return ApiKeyLimits(
             scopes=self.scopes,
             models=None if self.models is None else frozenset(catalog[name].id for name in self.models),
             expires_at=self.expires_at and self.expires_at.astimezone(UTC),
@@ -43,7 +43,7 @@ class NamedTerms(KeyTerms):
     name: Name = "default"
 
 
-def key_view(key: Key) -> dict[str, object]:
+def key_view(key: ApiKey) -> dict[str, object]:
     """A key without its secret."""
     limits = key.limits
     return {

@@ -13,20 +13,25 @@ from aiohttp import web
 from orchestrator.errors import ServiceError, Unavailable
 from orchestrator.events import JobChanged, JobEvent, ShardPreview, ShardProgress, Subscription
 from orchestrator.jobs import JobRecord
-from orchestrator.media.errors import CorruptMedia, StoreError
-from orchestrator.media.formats import Encoding
+from orchestrator.media.errors import CorruptMedia, ObjectStoreError
+from orchestrator.media.formats import ImageEncoding
 from orchestrator.service import Service
 from orchestrator.web.delivery import Delivery, encoded
 from orchestrator.web.dialects import pixel_factory
-from orchestrator.web.dialects.openai import ImageBody
-from orchestrator.web.dialects.openai_events import Partials, Topic, completed_event, partial_event
+from orchestrator.web.dialects.openai import ImageRequestBody
+from orchestrator.web.dialects.openai_events import (
+    EventPrefix,
+    PartialImageSchedule,
+    to_completed_event,
+    to_partial_image_event,
+)
 from orchestrator.web.results import cancelled_with_caller, job_headers, succeeded
 from orchestrator.web.streaming import EventStream, event_stream
 
 log = logging.getLogger(__name__)
 
 #: What previews are delivered as where the caller chooses nothing.
-PNG = Encoding("image/png")
+PNG = ImageEncoding("image/png")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +47,7 @@ class Picks(Subscription):
 
     def __init__(self, wanted: int) -> None:
         super().__init__()
-        self._partials = Partials(wanted)
+        self._partials = PartialImageSchedule(wanted)
 
     def slot(self, event: JobEvent) -> Hashable:
         return (event.index, event.number) if isinstance(event, Pick) else super().slot(event)
@@ -50,9 +55,9 @@ class Picks(Subscription):
     def put(self, event: JobEvent) -> None:
         match event:
             case ShardProgress(index=index, value=value, maximum=maximum):
-                self._partials.progress(index, value / maximum if maximum else 0.0)
+                self._partials.set_progress(index, value / maximum if maximum else 0.0)
             case ShardPreview(index=index, content_type=content_type, data=data):
-                number = self._partials.take(index)
+                number = self._partials.take_next_index(index)
                 if number is not None:
                     super().put(Pick(index=index, content_type=content_type, data=data, number=number))
             case JobChanged():
@@ -65,8 +70,8 @@ class LivePictures:
 
     service: Service
     delivery: Delivery
-    body: ImageBody
-    topic: Topic
+    body: ImageRequestBody
+    topic: EventPrefix
 
     async def tell(self, request: web.Request, record: JobRecord) -> web.StreamResponse:
         """The whole answer. What goes wrong after its head is sent is its last event."""
@@ -75,7 +80,7 @@ class LivePictures:
                 async with cancelled_with_caller(self.service, record):
                     done = succeeded(await self._show_partials(stream, record))
                 await self._show_results(stream, done)
-            except (ServiceError, StoreError) as error:
+            except (ServiceError, ObjectStoreError) as error:
                 await stream.send("error", _error_event(error))
         return response
 
@@ -96,28 +101,28 @@ class LivePictures:
 
     async def _show(self, stream: EventStream, record: JobRecord, pick: Pick) -> None:
         try:
-            data = await asyncio.to_thread((self.body.encoding or PNG).apply, pick.data)
+            data = await asyncio.to_thread((self.body.encoding or PNG).encode, pick.data)
         except CorruptMedia as error:
             log.warning("job %s: a preview is left out: %s", record.job.id, error)
             return
         place = (pick.index, pick.number)
-        event = partial_event(self.topic, self.body, record.job, place, self.service.clock())
+        event = to_partial_image_event(self.topic, self.body, record.job, place, self.service.clock())
         await stream.send(event["type"], event | {"b64_json": await encoded(data)})
 
     async def _show_results(self, stream: EventStream, record: JobRecord) -> None:
-        usage = pixel_factory.usage(record, self.service.model_of(record.job))
+        usage = pixel_factory.to_usage(record, self.service.model_of(record.job))
         items = await self.delivery.items(record.outputs, urls=False, encoding=self.body.encoding)
         created = {"created_at": int(self.service.clock().timestamp())}
         if record.simulated:
             created["simulated"] = True
         for index, (output, item) in enumerate(zip(record.outputs, items, strict=True)):
-            event = completed_event(self.topic, self.body, output, index, usage)
+            event = to_completed_event(self.topic, self.body, output, index, usage)
             await stream.send(event["type"], event | created | item)
         await self.service.count_sent(record)
 
 
-def _error_event(error: ServiceError | StoreError) -> dict[str, Any]:
-    if isinstance(error, StoreError):
+def _error_event(error: ServiceError | ObjectStoreError) -> dict[str, Any]:
+    if isinstance(error, ObjectStoreError):
         log.error("a stream ends early: %s", error)
         error = Unavailable("The object store is away", code="store_unavailable")
-    return {"type": "error", **pixel_factory.to_error(error)[1]}
+    return {"type": "error", **pixel_factory.to_error_response(error)[1]}

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from orchestrator.errors import NotFound
 from orchestrator.service import Service
-from orchestrator.store import Message
+from orchestrator.store import WebhookMessage
 from orchestrator.web.auth import Enter
 from orchestrator.web.money_answers import OutboxMessage, OutboxMessages, SigningSecret, ToldMessage
 from orchestrator.web.operations import LIMIT, describes
@@ -38,14 +38,14 @@ class Messages:
     async def list(self, request: web.Request) -> web.Response:
         """What was said of late, and whether it arrived."""
         key = await self._enter(request)
-        found = await self._store.messages(key.account.id, limit(request))
+        found = await self._store.list_messages(key.account.id, limit(request))
         return web.json_response({"messages": [view(message) for message in found]})
 
     @describes(answer=ToldMessage)
     async def get(self, request: web.Request) -> web.Response:
         """One message, with each try to deliver it."""
         message = await self._own(request)
-        return web.json_response({**view(message), "history": history(message.tries)})
+        return web.json_response({**view(message), "history": history(message.delivery_attempts)})
 
     @describes(answer=OutboxMessage)
     async def replay(self, request: web.Request) -> web.Response:
@@ -65,7 +65,7 @@ class Messages:
         key = await self._enter(request)
         return web.json_response({"secret": await self._secrets.rotate(key.account.id)})
 
-    async def _own(self, request: web.Request) -> Message:
+    async def _own(self, request: web.Request) -> WebhookMessage:
         key = await self._enter(request)
         number = request.match_info["id"].removeprefix(MESSAGE)
         if not (number.isascii() and number.isdecimal() and int(number) <= MAX_ID):

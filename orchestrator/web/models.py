@@ -44,16 +44,16 @@ class Models:
     @describes(answer=ModelList, access=Access.NONE, tag="models")
     async def list(self, request: web.Request) -> web.Response:
         """All models, with their prices."""
-        body = pixel_factory.to_models(self._service.catalog, self._service.tariff)
+        body = pixel_factory.to_model_list(self._service.catalog, self._service.tariff)
         return web.json_response(body, headers=CORS)
 
     @describes(answer=ModelList, access=Access.NONE)
     async def entries(self, request: web.Request) -> web.Response:
-        """The same for OpenAI's clients, PixelDojo's and PixelAPI's: each reads what it knows."""
+        """The same for OpenAI's clients, PixelDojoRoutes's and PixelAPI's: each reads what it knows."""
         service, prices = self._service, self._service.prices_now
-        body = pixel_factory.to_models(service.catalog, prices.ours)
+        body = pixel_factory.to_model_list(service.catalog, prices.ours)
         for shown, model in zip(body["data"], service.catalog, strict=True):
-            shown |= pixeldojo_models.entry(model, prices) | pixelapi.entry(model, prices)
+            shown |= pixeldojo_models.to_model_fields(model, prices) | pixelapi.to_model_fields(model, prices)
         return web.json_response(body, headers=CORS)
 
     async def allow(self, request: web.Request) -> web.Response:
@@ -64,8 +64,8 @@ class Models:
     async def get(self, request: web.Request) -> web.Response:
         """One model."""
         model, prices = self._named(request), self._service.prices_now
-        body = pixel_factory.to_model(model, prices.ours)
-        body |= pixeldojo_models.details(model, prices) | pixelapi.entry(model, prices)
+        body = pixel_factory.to_model_entry(model, prices.ours)
+        body |= pixeldojo_models.to_model_details(model, prices) | pixelapi.to_model_fields(model, prices)
         return web.json_response(body, headers=CORS)
 
     @describes(answer=Error, status=403)

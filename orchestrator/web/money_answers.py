@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from orchestrator.store import Scope
+from orchestrator.store import ApiKeyScope
 from orchestrator.web.answers import Answer
-from pricing.alerts import Watched
+from pricing.alerts import AlertMetric
 from pricing.ledger import EntryKind
 
 
@@ -80,7 +80,7 @@ class BudgetAlert(Answer):
     """An alert and its terms."""
 
     id: str
-    watch: Watched
+    watch: AlertMetric
     threshold_usd: float
     url: str | None
     fired: bool
@@ -153,7 +153,7 @@ class KeyView(Answer):
     name: str
     account: str
     plan: str
-    scopes: list[Scope]
+    scopes: list[ApiKeyScope]
     models: list[str] | None
     expires_at: datetime | None
     daily_cap_usd: float | None

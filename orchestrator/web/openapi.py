@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from orchestrator.web.answers import Error
-from orchestrator.web.dialects import DIALECTS
+from orchestrator.web.dialects import ERROR_TRANSLATORS
 from orchestrator.web.operations import Access, Operation, Value, operation_of
 
 #: Pages for people, and what they are made of.
@@ -192,7 +192,7 @@ def _responses(place: Place, references: References) -> dict[str, Any]:
         answer["content"] = content
     if said.job:
         answer["headers"] = JOB_HEADERS
-    own = any(pattern.match(place.path) for pattern, _ in DIALECTS)
+    own = any(pattern.match(place.path) for pattern, _ in ERROR_TRANSLATORS)
     failure = {"type": "object"} if own else references[Error]
     return {
         str(said.status): answer,

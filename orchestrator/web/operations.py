@@ -1,6 +1,6 @@
 """What an address takes and gives, said beside the handler that does it.
 
-    @describes(body=VideoBody, form=True, answer=Video, job=True)
+    @describes(body=VideoCreateBody, form=True, answer=Video, job=True)
     async def create(self, request: web.Request) -> web.Response:
         \"\"\"Accepts a video; it is made while nobody waits.\"\"\"
 

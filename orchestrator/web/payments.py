@@ -12,7 +12,7 @@ from orchestrator.service import Service
 from orchestrator.web.auth import DOOR
 from orchestrator.web.money_answers import PaymentReceipt
 from orchestrator.web.operations import Access, describes
-from pricing.payments import PaymentError, parse, verify
+from pricing.payments import PaymentError, parse_payment_webhook, verify_payment_webhook
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Payments:
             raise NotFound("There is nothing at this address", code="unknown_url")
         body = await self._verified(request, self._secret)
         try:
-            payment = parse(body)
+            payment = parse_payment_webhook(body)
         except PaymentError as error:
             raise InvalidRequest(str(error), code=error.code) from error
         if payment is None:
@@ -61,7 +61,7 @@ class Payments:
             raise InvalidRequest("The event is too large", code="payload_too_large")
         body = await request.content.read(MAX_EVENT_BYTES + 1)
         try:
-            verify(body, request.headers.get(SIGNATURE, ""), secret, self._clock())
+            verify_payment_webhook(body, request.headers.get(SIGNATURE, ""), secret, self._clock())
         except PaymentError as error:
             await request.app[DOOR].limits.fail(request)
             raise NotAuthenticated(str(error), code=error.code) from error

@@ -40,7 +40,7 @@ class Public:
     async def ready(self, request: web.Request) -> web.Response:
         """200 when a request would be served: an instance is ready and the object store answers."""
         instances = sum(info.state is InstanceState.READY for info in self._fleet.instances())
-        store = await self._objects.healthy()
+        store = await self._objects.is_healthy()
         ready = instances > 0 and store
         body = {
             "status": "ready" if ready else "not ready",

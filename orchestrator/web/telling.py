@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.jobs import JobRecord
-from orchestrator.store import Message, Store
+from orchestrator.store import Store, WebhookMessage
 from orchestrator.webhooks import enveloped
 
 View = Callable[[JobRecord], Mapping[str, Any]]
@@ -23,8 +23,8 @@ class Telling:
     #: Whole bodies, by the dialect that a job's origin begins with.
     theirs: Mapping[str, View]
 
-    async def body(self, message: Message) -> Mapping[str, Any]:
-        record = await self.store.get_job(message.job_id) if message.job_id else None
+    async def body(self, message: WebhookMessage) -> Mapping[str, Any]:
+        record = await self.store.find_job(message.job_id) if message.job_id else None
         if record is None:
             return enveloped(message, message.payload)
         dialect, _, _ = (record.job.origin or "").partition("/")

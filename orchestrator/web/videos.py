@@ -11,11 +11,11 @@ from aiohttp import web
 from orchestrator.catalog import Model
 from orchestrator.errors import Gone, InvalidRequest, NotFound
 from orchestrator.jobs import JobRecord, JobStatus
-from orchestrator.media.errors import ObjectMissing
-from orchestrator.media.stills import spritesheet, thumbnail
+from orchestrator.media.errors import ObjectNotFound
+from orchestrator.media.stills import make_spritesheet, make_thumbnail
 from orchestrator.orders import GenerationRequest
 from orchestrator.service import Service
-from orchestrator.store import Key
+from orchestrator.store import ApiKey
 from orchestrator.web.answers import Video, VideoDeleted, VideoList
 from orchestrator.web.auth import authenticate
 from orchestrator.web.bodies import is_form, read_fields
@@ -72,27 +72,29 @@ class Videos:
             web.post(f"{root}/{{id}}/remix", self.remix),
         ]
 
-    @describes(body=openai_videos.VideoBody, form=True, answer=Video, job=True)
+    @describes(body=openai_videos.VideoCreateBody, form=True, answer=Video, job=True)
     async def create(self, request: web.Request) -> web.Response:
         """Accepts a video; it is made while nobody waits."""
         key = await authenticate(request, self._service.store)
         fields, form = await read_fields(request), is_form(request)
-        body = openai.parse(openai_videos.VideoBody, fields, form=form)
+        body = openai.parse_body(openai_videos.VideoCreateBody, fields, form=form)
         asked = openai_videos.to_request(
             body, self._service.catalog, form=form, idempotency_key=idempotency_key(request)
         )
         return await self._submit(key, asked)
 
-    @describes(body=openai_videos.RemixBody, form=True, answer=Video, job=True)
+    @describes(body=openai_videos.VideoRemixBody, form=True, answer=Video, job=True)
     async def remix(self, request: web.Request) -> web.Response:
         """The same video after other words."""
         key = await authenticate(request, self._service.store)
         source = _ready(await self._own(key, request.match_info["id"]))
         fields, form = await read_fields(request), is_form(request)
-        body = openai.parse(openai_videos.RemixBody, fields, form=form)
+        body = openai.parse_body(openai_videos.VideoRemixBody, fields, form=form)
         model = self._service.catalog[source.job.model]
         pictures = await self._pictures(source, model)
-        asked = openai_videos.to_remix(source.job, model, body.prompt, pictures, idempotency_key(request))
+        asked = openai_videos.to_remix_request(
+            source.job, model, body.prompt, pictures, idempotency_key(request)
+        )
         return await self._submit(key, asked)
 
     @describes(answer=VideoList, query={"limit": LIMIT, "after": AFTER, "order": ORDER})
@@ -139,7 +141,7 @@ class Videos:
         output = record.outputs[0]
         try:
             film = await self._service.objects.get(output.key)
-        except ObjectMissing as error:
+        except ObjectNotFound as error:
             raise Gone("The video is kept no longer", code="video_expired") from error
         data, content_type, extension = await _variant(film, variant, output.content_type)
         name = f"{record.job.id}.{extension}"
@@ -156,12 +158,12 @@ class Videos:
             f"`videos/{request.match_info['verb']}` is not offered", code="unsupported_operation"
         )
 
-    async def _submit(self, key: Key, asked: GenerationRequest) -> web.Response:
-        with openai_videos.in_its_words():
+    async def _submit(self, key: ApiKey, asked: GenerationRequest) -> web.Response:
+        with openai_videos.translate_param_errors():
             record = await self._service.submit(key, asked)
         return web.json_response(self._view(record), headers=job_headers(record))
 
-    async def _own(self, key: Key, video_id: str) -> JobRecord:
+    async def _own(self, key: ApiKey, video_id: str) -> JobRecord:
         try:
             record = await self._service.get(key.account.id, video_id)
         except NotFound as error:
@@ -178,7 +180,7 @@ class Videos:
         keys = {name: key for name, key in given.items() if isinstance(key, str)}
         try:
             files = await asyncio.gather(*(self._service.objects.get(key) for key in keys.values()))
-        except ObjectMissing as error:
+        except ObjectNotFound as error:
             raise Gone(
                 "The pictures that it was made from are kept no longer", code="input_expired"
             ) from error
@@ -186,13 +188,13 @@ class Videos:
 
     def _view(self, record: JobRecord) -> dict[str, object]:
         progress = self._service.events.progress(record.job.id, len(record.shards))
-        return openai_videos.to_video(record, progress, self._kept_days)
+        return openai_videos.to_video_response(record, progress, self._kept_days)
 
 
 def _ready(record: JobRecord) -> JobRecord:
     """Raises NotFound for what is not made yet, or never will be."""
     if record.job.status is not JobStatus.SUCCEEDED:
-        state = openai_videos.STATES[record.job.status]
+        state = openai_videos.VIDEO_STATUS_NAMES[record.job.status]
         raise NotFound(f"The video is not there: it is {state}", code="video_not_ready")
     return record
 
@@ -200,7 +202,7 @@ def _ready(record: JobRecord) -> JobRecord:
 async def _variant(film: bytes, variant: Variant, content_type: str) -> tuple[bytes, str, str]:
     """Data, type and extension."""
     if variant is Variant.THUMBNAIL:
-        return await asyncio.to_thread(thumbnail, film), "image/webp", "webp"
+        return await asyncio.to_thread(make_thumbnail, film), "image/webp", "webp"
     if variant is Variant.SPRITESHEET:
-        return await asyncio.to_thread(spritesheet, film), "image/jpeg", "jpg"
+        return await asyncio.to_thread(make_spritesheet, film), "image/jpeg", "jpg"
     return film, content_type, content_type.rpartition("/")[2]

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from orchestrator.catalog import Weight
-from orchestrator.weights.errors import BadFile
-from orchestrator.weights.header import Header, read_header
+from orchestrator.weights.errors import BadWeightFile
+from orchestrator.weights.header import SafetensorsHeader, read_safetensors_header
 
 #: Share by which a size that a manifest has only rounded may be off.
-ROUNDED = 0.02
-_CHUNK = 4 * 2**20
+SIZE_TOLERANCE = 0.02
+_CHUNK_BYTES = 4 * 2**20
 
 #: What a manifest calls a file whose numbers are mostly of that type. Four-bit numbers come packed in bytes.
-_LABELS = {
+_MANIFEST_DTYPES = {
     "F32": ("fp32",),
     "F16": ("fp16",),
     "BF16": ("bf16",),
@@ -27,57 +27,57 @@ _LABELS = {
     "F4": ("nvfp4",),
 }
 
-Hear = Callable[[int], None]
+ProgressCallback = Callable[[int], None]
 
 
-def look(weight: Weight, file: Path) -> list[str]:
+def inspect_weight_file(weight: Weight, file: Path) -> list[str]:
     """What is wrong with the file as far as its size and its beginning tell. Raises OSError."""
-    problem = wrong_size(weight, file.stat().st_size)
+    problem = find_size_problem(weight, file.stat().st_size)
     # Of a file that is cut off, its own words are the better ones.
     try:
-        return [*_contents(weight, file), *([problem] if problem else [])]
-    except BadFile as error:
+        return [*_find_content_problems(weight, file), *([problem] if problem else [])]
+    except BadWeightFile as error:
         return [str(error)]
 
 
-def wrong_size(weight: Weight, size: int) -> str | None:
+def find_size_problem(weight: Weight, size: int) -> str | None:
     """What is wrong with a file of `size` bytes."""
-    slack = 0 if weight.sha256 else int(weight.bytes * ROUNDED)
+    slack = 0 if weight.sha256 else int(weight.bytes * SIZE_TOLERANCE)
     if weight.bytes and abs(size - weight.bytes) > slack:
         return f"it has {size} bytes, not {weight.bytes}"
     return None
 
 
-def digest(file: Path, hear: Hear = lambda count: None) -> str:
+def compute_sha256(file: Path, on_progress: ProgressCallback = lambda count: None) -> str:
     """SHA-256 of a file, hexadecimal; `hear` is told the bytes of each piece."""
     sha = hashlib.sha256()
     with file.open("rb") as opened:
-        while piece := opened.read(_CHUNK):
+        while piece := opened.read(_CHUNK_BYTES):
             sha.update(piece)
-            hear(len(piece))
+            on_progress(len(piece))
     return sha.hexdigest()
 
 
-def _contents(weight: Weight, file: Path) -> Iterator[str]:
+def _find_content_problems(weight: Weight, file: Path) -> Iterator[str]:
     suffix = Path(weight.path).suffix.lower()
     if suffix in (".safetensors", ".sft"):
-        yield from _tensors(weight, read_header(file))
+        yield from _find_tensor_problems(weight, read_safetensors_header(file))
     elif suffix == ".gguf":
-        if _start(file) != b"GGUF":
-            raise BadFile("it is no GGUF file")
-    elif _start(file) == b"PK\x03\x04":
+        if _read_magic(file) != b"GGUF":
+            raise BadWeightFile("it is no GGUF file")
+    elif _read_magic(file) == b"PK\x03\x04":
         # The list of what an archive holds is at its end.
         if not zipfile.is_zipfile(file):
-            raise BadFile("it is cut off: the archive has no end")
-    elif _start(file)[:1] != b"\x80":
-        raise BadFile("it is no PyTorch file")
+            raise BadWeightFile("it is cut off: the archive has no end")
+    elif _read_magic(file)[:1] != b"\x80":
+        raise BadWeightFile("it is no PyTorch file")
 
 
-def _tensors(weight: Weight, header: Header) -> Iterator[str]:
-    labels = _LABELS.get(header.dtype, ())
+def _find_tensor_problems(weight: Weight, header: SafetensorsHeader) -> Iterator[str]:
+    labels = _MANIFEST_DTYPES.get(header.dominant_dtype, ())
     # Where the loader converts, the manifest's type is that in memory.
     if weight.dtype not in labels and weight.load_as == "default":
-        yield f"its numbers are {header.dtype or 'missing'}, not {weight.dtype}"
+        yield f"its numbers are {header.dominant_dtype or 'missing'}, not {weight.dtype}"
     for name, shape in weight.tensors.items():
         tensor = header.tensors.get(name)
         if tensor is None:
@@ -86,6 +86,6 @@ def _tensors(weight: Weight, header: Header) -> Iterator[str]:
             yield f"its tensor {name} has the shape {list(tensor.shape)}, not {list(shape)}"
 
 
-def _start(file: Path) -> bytes:
+def _read_magic(file: Path) -> bytes:
     with file.open("rb") as opened:
         return opened.read(4)

@@ -1,10 +1,10 @@
 """What can go wrong with weight files.
 
 WeightError
-├── BadFile          a file is not what its name says
-├── NoSpace          the disk is too small for what is wanted
+├── BadWeightFile          a file is not what its name says
+├── InsufficientDiskSpace          the disk is too small for what is wanted
 ├── Refused          a download can not succeed, however often it is tried
-│   └── GateClosed   its host wants an account that has accepted the licence
+│   └── LicenseNotAccepted   its host wants an account that has accepted the licence
 └── Interrupted      a download that may go on where it was
 """
 
@@ -15,21 +15,21 @@ class WeightError(Exception):
     """The text says what is wrong, in words for an operator."""
 
 
-class BadFile(WeightError):
+class BadWeightFile(WeightError):
     pass
 
 
-class NoSpace(WeightError):
+class InsufficientDiskSpace(WeightError):
     pass
 
 
-class Refused(WeightError):
+class PermanentDownloadError(WeightError):
     pass
 
 
-class GateClosed(Refused):
+class LicenseNotAccepted(PermanentDownloadError):
     pass
 
 
-class Interrupted(WeightError):
+class DownloadInterrupted(WeightError):
     pass

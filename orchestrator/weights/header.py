@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.tensors import Header, Tensor, parse_header
-from orchestrator.weights.errors import BadFile
+from orchestrator.media.tensors import SafetensorsHeader, TensorInfo, parse_safetensors_header
+from orchestrator.weights.errors import BadWeightFile
 
-__all__ = ["Header", "Tensor", "read_header"]
+__all__ = ["SafetensorsHeader", "TensorInfo", "read_safetensors_header"]
 
 
-def read_header(file: Path) -> Header:
-    """Raises BadFile with what the file is instead, or lacks; OSError."""
+def read_safetensors_header(file: Path) -> SafetensorsHeader:
+    """Raises BadWeightFile with what the file is instead, or lacks; OSError."""
     with file.open("rb") as opened:
         try:
-            return parse_header(opened, file.stat().st_size)
+            return parse_safetensors_header(opened, file.stat().st_size)
         except CorruptMedia as error:
-            raise BadFile(str(error)) from error
+            raise BadWeightFile(str(error)) from error

@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from orchestrator.weights.errors import Refused
+from orchestrator.weights.errors import PermanentDownloadError
 
 
-class Part:
+class PartialDownload:
     """The disk's side of one download. All methods raise OSError."""
 
-    def __init__(self, file: Path) -> None:
-        """`file` is where it shall be when it is whole."""
-        self.path = file.with_name(f"{file.name}.part")
-        self._file = file
-        self._etag = file.with_name(f"{file.name}.part.etag")
+    def __init__(self, target: Path) -> None:
+        """`target` is where it shall be when it is whole."""
+        self.path = target.with_name(f"{target.name}.part")
+        self._target = target
+        self._etag_file = target.with_name(f"{target.name}.part.etag")
 
     @property
     def exists(self) -> bool:
@@ -31,33 +31,33 @@ class Part:
     @property
     def etag(self) -> str:
         """The server's name for the version that it is of; empty where that is not known for sure."""
-        return self._etag.read_text() if self._etag.exists() else ""
+        return self._etag_file.read_text() if self._etag_file.exists() else ""
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Made if needed, and for one download alone. Raises Refused where another one has it."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._target.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as opened:
             try:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise Refused("somebody else is fetching it") from error
+                raise PermanentDownloadError("somebody else is fetching it") from error
             yield
 
     @contextmanager
-    def writing(self, begin: int, etag: str) -> Iterator[BinaryIO]:
+    def open_at(self, offset: int, etag: str) -> Iterator[BinaryIO]:
         """Open for what follows byte `begin` of the version `etag`; what is behind that is cut off."""
-        self._etag.write_text(etag if etag.startswith('"') else "")
+        self._etag_file.write_text(etag if etag.startswith('"') else "")
         with self.path.open("r+b") as opened:
-            opened.truncate(begin)
-            opened.seek(begin)
+            opened.truncate(offset)
+            opened.seek(offset)
             yield opened
 
-    def empty(self) -> None:
+    def discard(self) -> None:
         """Nothing of it is of any use."""
         self.path.write_bytes(b"")
 
     def finish(self) -> None:
         """It is whole: from now on it has its own name."""
-        self.path.replace(self._file)
-        self._etag.unlink(missing_ok=True)
+        self.path.replace(self._target)
+        self._etag_file.unlink(missing_ok=True)

@@ -7,30 +7,30 @@ from pathlib import Path
 
 from orchestrator.weights.errors import WeightError
 
-NAME = ".pixelfactory-pins.json"
+PINS_FILE_NAME = ".pixelfactory-pins.json"
 
 
-class Pins:
+class PinnedChecksums:
     """SHA-256 by path below the models' folder, kept in a file there."""
 
     def __init__(self, models_dir: Path) -> None:
         """Raises WeightError where the file is damaged, OSError."""
-        self._file = models_dir / NAME
-        self._known: dict[str, str] = {}
+        self._file = models_dir / PINS_FILE_NAME
+        self._sha256_by_path: dict[str, str] = {}
         if self._file.exists():
             try:
-                self._known = {
+                self._sha256_by_path = {
                     str(path): str(sha) for path, sha in json.loads(self._file.read_text()).items()
                 }
             except (ValueError, AttributeError) as error:
                 raise WeightError(f"{self._file} is damaged; without it every file counts as new") from error
 
     def get(self, path: str) -> str | None:
-        return self._known.get(path)
+        return self._sha256_by_path.get(path)
 
     def add(self, path: str, sha256: str) -> None:
         """Kept at once. Raises OSError."""
-        self._known[path] = sha256
+        self._sha256_by_path[path] = sha256
         draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps(self._known, indent=1, sort_keys=True) + "\n")
+        draft.write_text(json.dumps(self._sha256_by_path, indent=1, sort_keys=True) + "\n")
         draft.replace(self._file)

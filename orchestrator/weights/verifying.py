@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.catalog import Model, Weight
-from orchestrator.weights.checking import Hear, digest, look
-from orchestrator.weights.pins import Pins
+from orchestrator.weights.checking import ProgressCallback, compute_sha256, inspect_weight_file
+from orchestrator.weights.pins import PinnedChecksums
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class WeightVerification:
     """What is to be said of one file; nothing where it is right."""
 
     weight: Weight
     problems: tuple[str, ...]
     #: Whether neither the manifest nor the file's first download says what its bytes should be.
-    unproven: bool = False
+    checksum_unknown: bool = False
 
 
-def on_disk(models: Iterable[Model], models_dir: Path) -> list[Weight]:
+def find_weights_on_disk(models: Iterable[Model], models_dir: Path) -> list[Weight]:
     """Every variant of every weight that is there, one row for each path."""
     rows: dict[str, Weight] = {}
     for weight in (weight for model in models for weight in model.manifest.weights):
@@ -31,28 +31,32 @@ def on_disk(models: Iterable[Model], models_dir: Path) -> list[Weight]:
     return [rows[path] for path in sorted(rows) if (models_dir / path).is_file()]
 
 
-def verify(weights: Iterable[Weight], models_dir: Path, *, whole: bool, hear: Hear) -> Iterator[Verdict]:
-    """A verdict on each file; where `whole`, every byte of it counts, and `hear` is told how many were read.
+def verify_weights(
+    weights: Iterable[Weight], models_dir: Path, *, full: bool, on_progress: ProgressCallback
+) -> Iterator[WeightVerification]:
+    """A verdict on each file; where `full`, every byte of it counts, and `hear` is told how many were read.
 
     Raises WeightError where the pins are damaged.
     """
-    pins = Pins(models_dir)
+    pins = PinnedChecksums(models_dir)
     for weight in weights:
         wanted = weight.sha256 or pins.get(weight.path)
-        problems = _problems(weight, models_dir, wanted, hear if whole else None)
-        yield Verdict(weight=weight, problems=tuple(problems), unproven=wanted is None)
+        problems = _find_problems(weight, models_dir, wanted, on_progress if full else None)
+        yield WeightVerification(weight=weight, problems=tuple(problems), checksum_unknown=wanted is None)
 
 
-def _problems(weight: Weight, models_dir: Path, wanted: str | None, hear: Hear | None) -> Iterator[str]:
+def _find_problems(
+    weight: Weight, models_dir: Path, expected_sha256: str | None, on_progress: ProgressCallback | None
+) -> Iterator[str]:
     file = models_dir / weight.path
     try:
-        found = look(weight, file)
+        found = inspect_weight_file(weight, file)
         yield from found
-        if found or hear is None or wanted is None:
+        if found or on_progress is None or expected_sha256 is None:
             return
-        sha = digest(file, hear)
+        sha = compute_sha256(file, on_progress)
     except OSError as error:
         yield f"it can not be read: {error}"
         return
-    if sha != wanted:
-        yield f"its bytes are damaged, or another file's: it has SHA-256 {sha}, not {wanted}"
+    if sha != expected_sha256:
+        yield f"its bytes are damaged, or another file's: it has SHA-256 {sha}, not {expected_sha256}"

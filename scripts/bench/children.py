@@ -16,70 +16,70 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMAND = Path(sys.executable).with_name("pixelfactory")
+PIXELFACTORY_COMMAND = Path(sys.executable).with_name("pixelfactory")
 READY_SECONDS = 60.0
 STOP_SECONDS = 40.0
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
+class ServerProcess:
     url: str
     pid: int
 
 
 @contextmanager
-def simulator(directory: Path) -> Iterator[Child]:
+def run_simulator(directory: Path) -> Iterator[ServerProcess]:
     """An instance that spends no simulated time."""
     command = [sys.executable, "-m", "comfy_instances.simulator", "--time-scale", "0"]
-    with _running([*command, "--base-directory", str(directory)], "/system_stats", directory) as child:
+    with _run_server([*command, "--base-directory", str(directory)], "/system_stats", directory) as child:
         yield child
 
 
 @contextmanager
-def service(directory: Path, *options: str) -> Iterator[Child]:
+def run_service(directory: Path, *options: str) -> Iterator[ServerProcess]:
     """`pixelfactory up` with its data in `directory`; its simulated instances spend no simulated time."""
-    command = [str(COMMAND), "up", "--data-dir", str(directory), *options]
-    with _running(command, "/readyz", directory) as child:
+    command = [str(PIXELFACTORY_COMMAND), "up", "--data-dir", str(directory), *options]
+    with _run_server(command, "/readyz", directory) as child:
         yield child
 
 
-def new_key(directory: Path) -> str:
+def create_api_key(directory: Path) -> str:
     """A key of the service whose data are in `directory`."""
-    command = [str(COMMAND), "keys", "create", "--credit", "1000", "--json"]
-    done = subprocess.run(command, check=True, capture_output=True, env=_environment(directory))
+    command = [str(PIXELFACTORY_COMMAND), "keys", "create", "--credit", "1000", "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, env=_server_environment(directory))
     return str(json.loads(done.stdout)["key"])
 
 
 @contextmanager
-def _running(command: Sequence[str], ready: str, directory: Path) -> Iterator[Child]:
-    """A child that listens on a free port, from its first good answer at the path `ready`."""
+def _run_server(command: Sequence[str], ready_path: str, directory: Path) -> Iterator[ServerProcess]:
+    """A child that listens on a free port, from its first good answer at the path `ready_path`."""
     directory.mkdir(parents=True, exist_ok=True)
     port, log = _free_port(), directory / "log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [*command, "--port", str(port)], stdout=sink, stderr=sink, env=_environment(directory)
+            [*command, "--port", str(port)], stdout=sink, stderr=sink, env=_server_environment(directory)
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait(f"{url}{ready}", process, log)
-        yield Child(url, process.pid)
+        _wait_until_ready(f"{url}{ready_path}", process, log)
+        yield ServerProcess(url, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(STOP_SECONDS)
 
 
-def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(address, timeout=5):
+            with urllib.request.urlopen(url, timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.02)
     sys.exit(f"{process.args!r} did not start:\n{log.read_text()[-2000:]}")
 
 
-def _environment(directory: Path) -> dict[str, str]:
+def _server_environment(directory: Path) -> dict[str, str]:
     return {
         **os.environ,
         "PIXELFACTORY_DATA_DIR": str(directory),

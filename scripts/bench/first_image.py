@@ -18,11 +18,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from scripts.bench.report import save
+from scripts.bench.report import save_results
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Lines of the demo that mark a moment, by what the moment is called.
-MOMENTS = {
+MILESTONES = {
     "service ready": re.compile(r"service ready after"),
     "first image": re.compile(r"first image written"),
     "video": re.compile(r"demo-output/video"),
@@ -36,7 +36,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     runs = 1 if quick else 5
     subprocess.run([ROOT / "scripts" / "install"], check=True)
-    floors, walks = zip(*((imports(), demo()) for _ in range(runs)), strict=True)
+    floors, walks = zip(*((measure_import_seconds(), run_demo()) for _ in range(runs)), strict=True)
     medians = {"imports alone": statistics.median(floors)}
     medians |= {name: statistics.median(walk[name] for walk in walks) for name in walks[0]}
     for name, seconds in medians.items():
@@ -45,16 +45,18 @@ def main() -> None:
     print(f"{runs} run(s); slowest first image after {worst:.2f} s")
     rounded = {name: round(seconds, 2) for name, seconds in medians.items()}
     if not quick:
-        save("first_image", {"runs": runs, "seconds": rounded, "slowest_first_image": round(worst, 2)})
+        save_results(
+            "first_image", {"runs": runs, "seconds": rounded, "slowest_first_image": round(worst, 2)}
+        )
 
 
-def imports() -> float:
+def measure_import_seconds() -> float:
     begun = time.monotonic()
     subprocess.run([sys.executable, "-c", "import orchestrator.cli"], check=True)
     return time.monotonic() - begun
 
 
-def demo() -> dict[str, float]:
+def run_demo() -> dict[str, float]:
     """Seconds from the command to each of its moments, and to its end. Exits where the demo fails."""
     moments: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as directory:
@@ -66,11 +68,11 @@ def demo() -> dict[str, float]:
             env={**os.environ, "PIXELFACTORY_DATA_DIR": directory},
         ) as process:
             for line in process.stdout or ():
-                for name, marked in MOMENTS.items():
+                for name, marked in MILESTONES.items():
                     if marked.search(line):
                         moments.setdefault(name, time.monotonic() - begun)
         moments["end"] = time.monotonic() - begun
-    if process.returncode or MOMENTS.keys() - moments.keys():
+    if process.returncode or MILESTONES.keys() - moments.keys():
         sys.exit(f"scripts/demo --once ended with {process.returncode}, having come to {sorted(moments)}")
     return moments
 

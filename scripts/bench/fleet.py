@@ -23,11 +23,11 @@ from pathlib import Path
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.scheduler import InstanceUp, JobAdded, RunEnded, RunShard, Scheduler, ShardDone, Work
-from scripts.bench.virtual_fleet import Outcome, Task, VirtualFleet, draw_tasks, outcome
+from scripts.bench.virtual_fleet import PolicyResult, VirtualFleet, VirtualShard, draw_shards, measure_policy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CARDS, MEMORY = 8, 96 * 10**9
-DOCUMENT = [
+GPU_COUNT, GPU_MEMORY_BYTES = 8, 96 * 10**9
+DOCUMENT_MODELS = [
     "flux-1-schnell",
     "flux-1-dev",
     "flux-2-dev",
@@ -45,7 +45,7 @@ DOCUMENT = [
 ]
 #: How often each kind is asked for: many pictures, some enlargements, few films.
 POPULARITY = {"image": 40, "upscale": 10, "video": 1, "i2v": 1}
-ACCOUNTS = 20
+ACCOUNT_COUNT = 20
 
 
 def main() -> None:
@@ -56,11 +56,11 @@ def main() -> None:
     options = parser.parse_args()
     jobs = options.jobs // 10 if options.quick else options.jobs
     rng = random.Random(options.seed)
-    tasks = draw_tasks(mixed_jobs(jobs, rng), rng)
-    results = {"jobs": jobs, "policies": compare(tasks, options.seed)}
-    results["four_pictures"] = four_pictures(tasks)
+    tasks = draw_shards(generate_workload(jobs, rng), rng)
+    results = {"jobs": jobs, "policies": compare_policies(tasks, options.seed)}
+    results["four_pictures"] = measure_four_images(tasks)
     results["decisions"] = [
-        decision(count) for count in ((1000, 10_000) if options.quick else (1000, 10_000, 100_000))
+        measure_decision(count) for count in ((1000, 10_000) if options.quick else (1000, 10_000, 100_000))
     ]
     results["machine"] = {
         "cores": len(__import__("os").sched_getaffinity(0)),
@@ -70,18 +70,18 @@ def main() -> None:
     file.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def mixed_jobs(count: int, rng: random.Random) -> list[Work]:
+def generate_workload(count: int, rng: random.Random) -> list[Work]:
     """Works of the 14 models of the Pixel Factory document at their default parameters."""
     catalog = Catalog.load(ROOT / "workflows")
-    models = [catalog[name] for name in DOCUMENT]
+    models = [catalog[name] for name in DOCUMENT_MODELS]
     weights = [POPULARITY[model.kind.value] for model in models]
     return [
-        work(model, index, f"account-{rng.randrange(ACCOUNTS)}")
+        build_shard_spec(model, index, f"account-{rng.randrange(ACCOUNT_COUNT)}")
         for index, model in enumerate(rng.choices(models, weights, k=count))
     ]
 
 
-def work(model: Model, index: int, account: str) -> Work:
+def build_shard_spec(model: Model, index: int, account: str) -> Work:
     estimate = model.manifest.estimate_for(None)
     return Work(
         shard_id=f"job{index}-0",
@@ -94,172 +94,178 @@ def work(model: Model, index: int, account: str) -> Work:
     )
 
 
-Policy = Callable[[list[Task], int], VirtualFleet]
+Policy = Callable[[list[VirtualShard], int], VirtualFleet]
 
 
-def compare(tasks: list[Task], seed: int) -> dict[str, dict[str, float]]:
-    bound = sum(task.run for task in tasks) / CARDS
+def compare_policies(shards: list[VirtualShard], seed: int) -> dict[str, dict[str, float]]:
+    bound = sum(task.run for task in shards) / GPU_COUNT
     policies: dict[str, Policy] = {
-        "oracle": oracle,
-        "ours": ours,
-        "fifo": first_in_first_out,
-        "round robin": round_robin,
-        "random": at_random,
+        "oracle": run_oracle,
+        "ours": run_scheduler,
+        "fifo": run_fifo,
+        "round robin": run_round_robin,
+        "random": run_random,
     }
-    outcomes = {name: outcome(policy(tasks, seed)) for name, policy in policies.items()}
+    outcomes = {name: measure_policy(policy(shards, seed)) for name, policy in policies.items()}
     best = outcomes["oracle"].busy
-    print(f"{len(tasks)} jobs on {CARDS} cards; lower bound {bound:.0f} s of virtual time")
+    print(f"{len(shards)} jobs on {GPU_COUNT} cards; lower bound {bound:.0f} s of virtual time")
     print("policy        makespan  /bound   busy  /oracle  loads     p95      gap")
     for name, found in outcomes.items():
-        print(row(name, found, bound, best))
+        print(format_row(name, found, bound, best))
     return {
         name: {**asdict(found), "to_bound": found.makespan / bound, "to_oracle": found.busy / best}
         for name, found in outcomes.items()
     }
 
 
-def row(name: str, found: Outcome, bound: float, best: float) -> str:
-    ratios = f"{found.makespan / bound:7.3f} {found.busy:6.1%} {found.busy / best:8.3f}"
-    times = f"{found.p95:6.0f}s {found.gap * 1e3:6.1f}ms"
-    return f"{name:12} {found.makespan:8.0f}s {ratios} {found.loads:6d} {times}"
+def format_row(name: str, result: PolicyResult, lower_bound: float, oracle_busy: float) -> str:
+    ratios = f"{result.makespan / lower_bound:7.3f} {result.busy:6.1%} {result.busy / oracle_busy:8.3f}"
+    times = f"{result.p95:6.0f}s {result.gap * 1e3:6.1f}ms"
+    return f"{name:12} {result.makespan:8.0f}s {ratios} {result.loads:6d} {times}"
 
 
-def ours(tasks: list[Task], seed: int) -> VirtualFleet:
+def run_scheduler(shards: list[VirtualShard], seed: int) -> VirtualFleet:
     """The scheduler of the service."""
-    fleet, scheduler = VirtualFleet(CARDS, MEMORY), Scheduler(max_attempts=1)
-    by_shard = {task.work.shard_id: task for task in tasks}
+    fleet, scheduler = VirtualFleet(GPU_COUNT, GPU_MEMORY_BYTES), Scheduler(max_attempts=1)
+    by_shard = {task.spec.shard_id: task for task in shards}
 
-    def feed(*events: InstanceUp | JobAdded | RunEnded | ShardDone) -> None:
+    def handle_events(*events: InstanceUp | JobAdded | RunEnded | ShardDone) -> None:
         for event in events:
             for told in scheduler.handle(event, fleet.now):
                 assert isinstance(told, RunShard)
-                fleet.send(int(told.instance_id), by_shard[told.shard_id])
+                fleet.enqueue(int(told.instance_id), by_shard[told.shard_id])
 
-    for card in range(CARDS):
-        feed(InstanceUp(instance_id=str(card), vram=MEMORY))
-    feed(JobAdded(works=[task.work for task in tasks]))
-    while run := fleet.step():
-        shard = run.task.work.shard_id
-        seconds = run.ended - run.begun
-        feed(RunEnded(shard_id=shard, instance_id=str(run.card), seconds=seconds), ShardDone(shard_id=shard))
+    for card in range(GPU_COUNT):
+        handle_events(InstanceUp(instance_id=str(card), vram=GPU_MEMORY_BYTES))
+    handle_events(JobAdded(works=[task.spec for task in shards]))
+    while run := fleet.finish_next_run():
+        shard = run.shard.spec.shard_id
+        seconds = run.ended_at - run.started_at
+        handle_events(
+            RunEnded(shard_id=shard, instance_id=str(run.gpu_index), seconds=seconds),
+            ShardDone(shard_id=shard),
+        )
     return fleet
 
 
-def first_in_first_out(tasks: list[Task], seed: int) -> VirtualFleet:
+def run_fifo(shards: list[VirtualShard], seed: int) -> VirtualFleet:
     """Whichever card is free takes the oldest: no thought of what it holds."""
-    fleet, waiting = VirtualFleet(CARDS, MEMORY), list(reversed(tasks))
-    for card in list(range(CARDS)) * 2:
+    fleet, waiting = VirtualFleet(GPU_COUNT, GPU_MEMORY_BYTES), list(reversed(shards))
+    for card in list(range(GPU_COUNT)) * 2:
         if waiting:
-            fleet.send(card, waiting.pop())
-    while run := fleet.step():
+            fleet.enqueue(card, waiting.pop())
+    while run := fleet.finish_next_run():
         if waiting:
-            fleet.send(run.card, waiting.pop())
+            fleet.enqueue(run.gpu_index, waiting.pop())
     return fleet
 
 
-def round_robin(tasks: list[Task], seed: int) -> VirtualFleet:
+def run_round_robin(shards: list[VirtualShard], seed: int) -> VirtualFleet:
     """Dealt out in advance, one card after the other."""
-    return dealt(tasks, [index % CARDS for index in range(len(tasks))])
+    return run_assignment(shards, [index % GPU_COUNT for index in range(len(shards))])
 
 
-def at_random(tasks: list[Task], seed: int) -> VirtualFleet:
+def run_random(shards: list[VirtualShard], seed: int) -> VirtualFleet:
     rng = random.Random(seed)
-    return dealt(tasks, [rng.randrange(CARDS) for _ in tasks])
+    return run_assignment(shards, [rng.randrange(GPU_COUNT) for _ in shards])
 
 
-def oracle(tasks: list[Task], seed: int) -> VirtualFleet:
+def run_oracle(shards: list[VirtualShard], seed: int) -> VirtualFleet:
     """Whole models to the least loaded card, longest first; a model longer than its fair share is split."""
-    by_model: dict[str, list[Task]] = defaultdict(list)
-    for task in tasks:
-        by_model[task.work.model].append(task)
-    share = sum(task.run for task in tasks) / CARDS
-    loads, placed = [0.0] * CARDS, [list[Task]() for _ in range(CARDS)]
-    chunks = [chunk for found in by_model.values() for chunk in split(found, share / 4)]
+    by_model: dict[str, list[VirtualShard]] = defaultdict(list)
+    for task in shards:
+        by_model[task.spec.model].append(task)
+    share = sum(task.run for task in shards) / GPU_COUNT
+    loads, placed = [0.0] * GPU_COUNT, [list[VirtualShard]() for _ in range(GPU_COUNT)]
+    chunks = [chunk for found in by_model.values() for chunk in split_into_chunks(found, share / 4)]
     for chunk in sorted(chunks, key=lambda chunk: -sum(task.run for task in chunk)):
         seconds = sum(task.run for task in chunk)
-        model, load = chunk[0].work.model, chunk[0].load
+        model, load = chunk[0].spec.model, chunk[0].load
         card = min(
-            range(CARDS),
-            key=lambda card: loads[card] + (0 if any(t.work.model == model for t in placed[card]) else load),
+            range(GPU_COUNT),
+            key=lambda card: loads[card] + (0 if any(t.spec.model == model for t in placed[card]) else load),
         )
-        loads[card] += seconds + (0 if any(t.work.model == model for t in placed[card]) else load)
+        loads[card] += seconds + (0 if any(t.spec.model == model for t in placed[card]) else load)
         placed[card].extend(chunk)
-    fleet = VirtualFleet(CARDS, MEMORY)
+    fleet = VirtualFleet(GPU_COUNT, GPU_MEMORY_BYTES)
     for card, found in enumerate(placed):
-        for task in sorted(found, key=lambda task: task.work.model):
-            fleet.send(card, task)
-    while fleet.step():
+        for task in sorted(found, key=lambda task: task.spec.model):
+            fleet.enqueue(card, task)
+    while fleet.finish_next_run():
         pass
     return fleet
 
 
-def split(tasks: list[Task], limit: float) -> list[list[Task]]:
-    """Chunks of at most `limit` seconds, longest tasks first."""
-    chunks: list[list[Task]] = []
+def split_into_chunks(shards: list[VirtualShard], max_seconds: float) -> list[list[VirtualShard]]:
+    """Chunks of at most `max_seconds` seconds, longest tasks first."""
+    chunks: list[list[VirtualShard]] = []
     room = 0.0
-    for task in sorted(tasks, key=lambda task: -task.run):
+    for task in sorted(shards, key=lambda task: -task.run):
         if not chunks or task.run > room:
             chunks.append([])
-            room = limit
+            room = max_seconds
         chunks[-1].append(task)
         room -= task.run
     return chunks
 
 
-def dealt(tasks: list[Task], cards: list[int]) -> VirtualFleet:
-    fleet = VirtualFleet(CARDS, MEMORY)
-    for task, card in zip(tasks, cards, strict=True):
-        fleet.send(card, task)
-    while fleet.step():
+def run_assignment(shards: list[VirtualShard], gpu_indices: list[int]) -> VirtualFleet:
+    fleet = VirtualFleet(GPU_COUNT, GPU_MEMORY_BYTES)
+    for task, card in zip(shards, gpu_indices, strict=True):
+        fleet.enqueue(card, task)
+    while fleet.finish_next_run():
         pass
     return fleet
 
 
-def four_pictures(tasks: list[Task]) -> float:
+def measure_four_images(shards: list[VirtualShard]) -> float:
     """Seconds of four pictures of one job on four idle, warm cards, in units of one picture."""
-    template = next(task for task in tasks if task.work.model == "flux-1-schnell")
+    template = next(task for task in shards if task.spec.model == "flux-1-schnell")
 
     def makespan(n: int) -> float:
-        fleet, scheduler = VirtualFleet(4, MEMORY), Scheduler(max_attempts=1)
-        task = replace(template, run=template.work.run_seconds)
+        fleet, scheduler = VirtualFleet(4, GPU_MEMORY_BYTES), Scheduler(max_attempts=1)
+        task = replace(template, run=template.spec.run_seconds)
         for gpu in fleet.gpus:
-            gpu.use(task.work)
-            scheduler.handle(InstanceUp(instance_id=str(gpu.index), vram=MEMORY), 0.0)
-            scheduler.cards[str(gpu.index)].held[task.work.model] = task.work
-        works = [replace(task.work, shard_id=f"j-{index}", job_id="j") for index in range(n)]
+            gpu.load_model(task.spec)
+            scheduler.handle(InstanceUp(instance_id=str(gpu.index), vram=GPU_MEMORY_BYTES), 0.0)
+            scheduler.cards[str(gpu.index)].held[task.spec.model] = task.spec
+        works = [replace(task.spec, shard_id=f"j-{index}", job_id="j") for index in range(n)]
         for told in scheduler.handle(JobAdded(works=works), 0.0):
             assert isinstance(told, RunShard)
-            fleet.send(int(told.instance_id), task)
-        while fleet.step():
+            fleet.enqueue(int(told.instance_id), task)
+        while fleet.finish_next_run():
             pass
-        return max(run.ended for run in fleet.runs)
+        return max(run.ended_at for run in fleet.runs)
 
     ratio = makespan(4) / makespan(1)
     print(f"n=4 on four idle cards: {ratio:.2f} times one picture")
     return ratio
 
 
-def decision(waiting: int) -> dict[str, float]:
+def measure_decision(waiting_shards: int) -> dict[str, float]:
     """Milliseconds of one decision (a run ends, the next begins), and bytes per waiting shard."""
-    rng = random.Random(waiting)
-    works = mixed_jobs(waiting, rng)
+    rng = random.Random(waiting_shards)
+    works = generate_workload(waiting_shards, rng)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     scheduler = Scheduler(max_attempts=1)
-    for card in range(CARDS):
-        scheduler.handle(InstanceUp(instance_id=str(card), vram=MEMORY), 0.0)
+    for card in range(GPU_COUNT):
+        scheduler.handle(InstanceUp(instance_id=str(card), vram=GPU_MEMORY_BYTES), 0.0)
     scheduler.handle(JobAdded(works=works), 0.0)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     times = []
     for index in range(400):
-        gpu = scheduler.cards[str(index % CARDS)]
+        gpu = scheduler.cards[str(index % GPU_COUNT)]
         shard = gpu.assigned[0].work.shard_id
         begun = time.perf_counter()
         scheduler.handle(RunEnded(shard_id=shard, instance_id=gpu.id, seconds=1.0), float(index))
         times.append(time.perf_counter() - begun)
         scheduler.handle(ShardDone(shard_id=shard), float(index))
     median = sorted(times)[len(times) // 2] * 1e3
-    print(f"{waiting:7d} waiting: {median:.3f} ms per decision, {memory / waiting:.0f} bytes per shard")
-    return {"waiting": waiting, "milliseconds": median, "bytes_per_shard": memory / waiting}
+    print(
+        f"{waiting_shards:7d} waiting: {median:.3f} ms per decision, "
+        f"{memory / waiting_shards:.0f} bytes per shard"
+    )
+    return {"waiting": waiting_shards, "milliseconds": median, "bytes_per_shard": memory / waiting_shards}
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ from typing import Any
 
 import psutil
 
-from scripts.bench.children import new_key, service
-from scripts.bench.report import save
+from scripts.bench.children import create_api_key, run_service
+from scripts.bench.report import save_results
 
 #: So long nothing happens before memory is read. Seconds.
 SETTLE_SECONDS = 3.0
-SERVER = """
+REFERENCE_SERVER = """
 from aiohttp import web
 app = web.Application()
 app.router.add_get("/", lambda request: web.Response())
@@ -39,45 +39,45 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20 images between the two looks, not 500")
     quick = parser.parse_args().quick
     images = 20 if quick else 500
-    result: dict[str, Any] = {"empty aiohttp server": reference()}
+    result: dict[str, Any] = {"empty aiohttp server": measure_reference()}
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory) / "service"
-        with service(data, "--simulate", "2") as served:
+        with run_service(data, "--simulate", "2") as served:
             time.sleep(SETTLE_SECONDS)
             process = psutil.Process(served.pid)
-            result["service"] = memory(process)
-            result |= {name_of(child): memory(child) for child in process.children(recursive=True)}
-            generate(served.url, new_key(data), images)
+            result["service"] = read_memory(process)
+            result |= {process_name(child): read_memory(child) for child in process.children(recursive=True)}
+            generate_images(served.url, create_api_key(data), images)
             time.sleep(SETTLE_SECONDS)
-            result[f"service after {images} images"] = memory(process)
+            result[f"service after {images} images"] = read_memory(process)
     for name, found in result.items():
         print(f"{name:28} RSS {found['rss_mb']:6.1f} MB  PSS {found['pss_mb']:6.1f} MB")
     if not quick:
-        save("idle", result)
+        save_results("idle", result)
 
 
-def reference() -> dict[str, float]:
-    with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE) as child:
+def measure_reference() -> dict[str, float]:
+    with subprocess.Popen([sys.executable, "-c", REFERENCE_SERVER], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        found = memory(psutil.Process(child.pid))
+        found = read_memory(psutil.Process(child.pid))
         child.terminate()
     return found
 
 
-def memory(process: psutil.Process) -> dict[str, float]:
+def read_memory(process: psutil.Process) -> dict[str, float]:
     """In MB of 10^6 bytes."""
     found = process.memory_full_info()
     return {"rss_mb": round(found.rss / 1e6, 1), "pss_mb": round(found.pss / 1e6, 1)}
 
 
-def name_of(child: psutil.Process) -> str:
+def process_name(child: psutil.Process) -> str:
     """What a child of the service is for; those of one kind are as good as the same."""
     line = " ".join(child.cmdline())
     return "simulated instance" if "simulator" in line else f"S3 server ({child.name()})"
 
 
-def generate(url: str, key: str, count: int) -> None:
+def generate_images(url: str, key: str, count: int) -> None:
     """One after the other, with every picture inside its answer."""
     for number in range(count):
         body = {"model": "flux-1-schnell", "prompt": "a lighthouse", "size": "512x512", "seed": number}

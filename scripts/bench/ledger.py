@@ -22,12 +22,12 @@ from pathlib import Path
 from orchestrator.jobs import Attempt, Job, Output, Usage, shards_of
 from orchestrator.store import Account, SqliteStore
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
+START_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 PARAMS = {"prompt": "a red fox in a snowy forest, golden hour, highly detailed" * 4, "seed": 7, "n": 1}
 OUTPUT = Output(
     key="outputs/ab/" + "ab" * 32 + ".png", content_type="image/png", size=10**6, sha256="ab" * 32
 )
-ROW = "x" * len(json.dumps(PARAMS))
+ROW_BODY = "x" * len(json.dumps(PARAMS))
 
 
 async def main() -> None:
@@ -36,20 +36,20 @@ async def main() -> None:
     arguments.add_argument("--entries", type=int, nargs="+", default=[1_000, 100_000, 1_000_000])
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        await speed(Path(directory), options.jobs)
+        await measure_throughput(Path(directory), options.jobs)
         for count in options.entries:
-            await growth(Path(directory), count)
+            await measure_read_times(Path(directory), count)
 
 
-async def speed(directory: Path, jobs: int) -> None:
-    bare = bare_rate(directory / "bare.db", jobs)
+async def measure_throughput(directory: Path, jobs: int) -> None:
+    bare = bare_sqlite_rate(directory / "bare.db", jobs)
     print(f"bare SQLite      {bare:8.0f} jobs/s  (two transactions of 3 and 6 rows each)")
     for together in (1, 64):
         rate = await store_rate(directory / f"store-{together}.db", jobs, together)
         print(f"store, {together:3} at once {rate:7.0f} jobs/s  ({rate / bare:.2f} of bare)")
 
 
-def bare_rate(path: Path, jobs: int) -> float:
+def bare_sqlite_rate(path: Path, jobs: int) -> float:
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
@@ -58,34 +58,34 @@ def bare_rate(path: Path, jobs: int) -> float:
     for _ in range(jobs):
         for rows in (3, 6):
             db.execute("BEGIN IMMEDIATE")
-            db.executemany("INSERT INTO rows (body) VALUES (?)", [(ROW,)] * rows)
+            db.executemany("INSERT INTO rows (body) VALUES (?)", [(ROW_BODY,)] * rows)
             db.execute("COMMIT")
     elapsed = time.perf_counter() - begun
     db.close()
     return jobs / elapsed
 
 
-async def store_rate(path: Path, jobs: int, together: int) -> float:
+async def store_rate(path: Path, jobs: int, concurrency: int) -> float:
     """Jobs per second from hold to capture: `add_job`, `start_attempt`, `finish_shard`."""
     store = SqliteStore(path)
-    account = await store.add_account("bench", "standard", NOW)
-    await store.credit(account.id, jobs * 10_000, "bench", NOW)
+    account = await store.add_account("bench", "standard", START_TIME)
+    await store.credit(account.id, jobs * 10_000, "bench", START_TIME)
     numbers = iter(range(jobs))
 
-    async def caller() -> None:
+    async def worker() -> None:
         for number in numbers:
-            await one_job(store, account, f"job-{number}")
+            await run_one_job(store, account, f"job-{number}")
 
     begun = time.perf_counter()
-    await asyncio.gather(*(caller() for _ in range(together)))
+    await asyncio.gather(*(worker() for _ in range(concurrency)))
     elapsed = time.perf_counter() - begun
-    assert (await store.balance(account.id)).total == 0
-    assert await store.audit() == []
+    assert (await store.get_balance(account.id)).total == 0
+    assert await store.audit_ledger() == []
     await store.close()
     return jobs / elapsed
 
 
-async def one_job(store: SqliteStore, account: Account, id: str) -> None:
+async def run_one_job(store: SqliteStore, account: Account, id: str) -> None:
     job = Job(
         id=id,
         account_id=account.id,
@@ -93,34 +93,36 @@ async def one_job(store: SqliteStore, account: Account, id: str) -> None:
         model="sdxl-1.0",
         params=PARAMS,
         price=10_000,
-        created_at=NOW,
+        created_at=START_TIME,
     )
     record, _ = await store.add_job(job, shards_of(job, 1))
     shard_id = record.shards[0].id
-    attempt = Attempt(prompt_id=id, shard_id=shard_id, number=1, instance_id="gpu-0", started_at=NOW)
+    attempt = Attempt(prompt_id=id, shard_id=shard_id, number=1, instance_id="gpu-0", started_at=START_TIME)
     await store.start_attempt(attempt)
-    await store.finish_shard(id, [OUTPUT], Usage(gpu_seconds=1), NOW)
+    await store.finish_shard(id, [OUTPUT], Usage(gpu_seconds=1), START_TIME)
 
 
-async def growth(directory: Path, count: int) -> None:
+async def measure_read_times(directory: Path, count: int) -> None:
     path = directory / f"{count}.db"
     store = SqliteStore(path)
-    account = await store.add_account("bench", "standard", NOW)
-    fill(path, account.id, count)
-    until = NOW + timedelta(seconds=count)
+    account = await store.add_account("bench", "standard", START_TIME)
+    fill_ledger(path, account.id, count)
+    until = START_TIME + timedelta(seconds=count)
     timings = {
-        "balance": await median(lambda: store.balance(account.id)),
-        "ledger page": await median(lambda: store.ledger(account.id)),
-        "usage of a month": await median(lambda: store.usage(NOW.date(), NOW.date() + timedelta(31))),
-        "statement of an hour": await median(
-            lambda: store.statement(account.id, until - timedelta(hours=1), until)
+        "balance": await median_ms(lambda: store.get_balance(account.id)),
+        "ledger page": await median_ms(lambda: store.list_ledger_entries(account.id)),
+        "usage of a month": await median_ms(
+            lambda: store.list_usage(START_TIME.date(), START_TIME.date() + timedelta(31))
+        ),
+        "statement of an hour": await median_ms(
+            lambda: store.get_statement(account.id, until - timedelta(hours=1), until)
         ),
     }
     print(f"{count:>9} entries  " + "  ".join(f"{name} {ms:.2f} ms" for name, ms in timings.items()))
     await store.close()
 
 
-def fill(path: Path, account_id: str, count: int) -> None:
+def fill_ledger(path: Path, account_id: str, count: int) -> None:
     """Payments of a micro-dollar a second, and a year of usage of three models."""
     db = sqlite3.connect(path)
     entries = (
@@ -128,7 +130,7 @@ def fill(path: Path, account_id: str, count: int) -> None:
             f"k{n}",
             account_id,
             f"wallet:{account_id}",
-            (NOW + timedelta(seconds=n)).isoformat("T", "microseconds"),
+            (START_TIME + timedelta(seconds=n)).isoformat("T", "microseconds"),
         )
         for n in range(count)
     )
@@ -137,7 +139,7 @@ def fill(path: Path, account_id: str, count: int) -> None:
         " VALUES (?, 'credit', ?, 'funding', ?, 1, ?)",
         entries,
     )
-    days = ((NOW + timedelta(days=n)).date().isoformat() for n in range(365))
+    days = ((START_TIME + timedelta(days=n)).date().isoformat() for n in range(365))
     db.executemany(
         "INSERT INTO usage_days VALUES (?, ?, 'key', ?, 0, 1, 1, 0, 1.0)",
         [(day, account_id, model) for day in days for model in ("a", "b", "c")],
@@ -146,7 +148,7 @@ def fill(path: Path, account_id: str, count: int) -> None:
     db.close()
 
 
-async def median(call: Callable[[], Awaitable[object]], times: int = 21) -> float:
+async def median_ms(call: Callable[[], Awaitable[object]], times: int = 21) -> float:
     """Milliseconds."""
     taken = []
     for _ in range(times):

@@ -28,11 +28,11 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.settings import SHIPPED_WORKFLOWS
-from scripts.bench.children import new_key, service, simulator
-from scripts.bench.report import save, spread
+from scripts.bench.children import create_api_key, run_service, run_simulator
+from scripts.bench.report import latency_percentiles, save_results
 
-Ask = Callable[[], Awaitable[None]]
-SIZE = 256
+SendRequest = Callable[[], Awaitable[None]]
+IMAGE_SIZE = 256
 
 
 def main() -> None:
@@ -42,18 +42,20 @@ def main() -> None:
     options = parser.parse_args()
     count, warm_up = (20, 5) if options.quick else (200, 30)
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        instance = stack.enter_context(simulator(Path(directory) / "instance"))
+        instance = stack.enter_context(run_simulator(Path(directory) / "instance"))
         data = Path(directory) / "service"
-        served = stack.enter_context(service(data, "--instances", instance.url))
+        served = stack.enter_context(run_service(data, "--instances", instance.url))
         model = Catalog.load(SHIPPED_WORKFLOWS)[options.model]
-        taken = asyncio.run(measure(instance.url, served.url, new_key(data), model, warm_up, count))
-    result = told(options.model, taken)
+        taken = asyncio.run(
+            measure_latencies(instance.url, served.url, create_api_key(data), model, warm_up, count)
+        )
+    result = print_results(options.model, taken)
     if not options.quick:
-        save("overhead", result)
+        save_results("overhead", result)
 
 
-async def measure(
-    instance: str, served: str, key: str, model: Model, warm_up: int, count: int
+async def measure_latencies(
+    instance: str, service: str, key: str, model: Model, warm_up: int, count: int
 ) -> dict[str, list[float]]:
     """Seconds for each request, by the way it went."""
     client_id = uuid.uuid4().hex
@@ -63,12 +65,12 @@ async def measure(
     async with (
         connect(socket_url, max_size=None, compression=None) as socket,
         aiohttp.ClientSession(instance) as bare,
-        aiohttp.ClientSession(served, headers=headers) as through,
+        aiohttp.ClientSession(service, headers=headers) as through,
     ):
-        ways: dict[str, Ask] = {
-            "bare": Bare(bare, socket, client_id, graphs(model, seeds)),
-            "served, url": Served(through, model.id, seeds, "url"),
-            "served, b64_json": Served(through, model.id, seeds, "b64_json"),
+        ways: dict[str, SendRequest] = {
+            "bare": BareClient(bare, socket, client_id, render_graphs(model, seeds)),
+            "served, url": ServiceClient(through, model.id, seeds, "url"),
+            "served, b64_json": ServiceClient(through, model.id, seeds, "b64_json"),
         }
         taken: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(warm_up + count):
@@ -80,13 +82,13 @@ async def measure(
     return taken
 
 
-def graphs(model: Model, seeds: Iterator[int]) -> Iterator[dict[str, Any]]:
+def render_graphs(model: Model, seeds: Iterator[int]) -> Iterator[dict[str, Any]]:
     for seed in seeds:
-        params = model.example(width=SIZE, height=SIZE, seed=seed)
+        params = model.example(width=IMAGE_SIZE, height=IMAGE_SIZE, seed=seed)
         yield dict(model.render(params, filename_prefix=f"bench-{seed}"))
 
 
-class Bare:
+class BareClient:
     """The shortest way to a picture that ComfyUI's protocol has."""
 
     def __init__(
@@ -124,7 +126,7 @@ class Bare:
         raise RuntimeError("the socket closed")
 
 
-class Served:
+class ServiceClient:
     def __init__(
         self, http: aiohttp.ClientSession, model: str, seeds: Iterator[int], response_format: str
     ) -> None:
@@ -133,7 +135,7 @@ class Served:
         self._body = {
             "model": model,
             "prompt": "a lighthouse at dusk",
-            "size": f"{SIZE}x{SIZE}",
+            "size": f"{IMAGE_SIZE}x{IMAGE_SIZE}",
             "response_format": response_format,
         }
 
@@ -144,24 +146,24 @@ class Served:
             await response.read()
 
 
-def told(model: str, taken: dict[str, list[float]]) -> dict[str, Any]:
+def print_results(model: str, seconds_by_client: dict[str, list[float]]) -> dict[str, Any]:
     """Prints the result, and gives it."""
-    spreads = {name: spread(seconds) for name, seconds in taken.items()}
+    spreads = {name: latency_percentiles(seconds) for name, seconds in seconds_by_client.items()}
     bare = spreads["bare"]
-    count, size = len(taken["bare"]), f"{SIZE}x{SIZE}"
+    count, size = len(seconds_by_client["bare"]), f"{IMAGE_SIZE}x{IMAGE_SIZE}"
     print(f"{model}, {size}, {count} requests each, one in flight")
     rows: dict[str, Any] = {}
     for name, found in spreads.items():
         ratio = found["median_ms"] / bare["median_ms"]
         added = {key: round(found[key] - bare[key], 2) for key in found}
         rows[name] = {**found, "ratio": round(ratio, 2), "added": added}
-        print(f"{name:17} {in_words(found)}  ratio {ratio:.2f}")
+        print(f"{name:17} {format_latencies(found)}  ratio {ratio:.2f}")
         if name != "bare":
-            print(f"{'... adds':17} {in_words(added)}")
+            print(f"{'... adds':17} {format_latencies(added)}")
     return {"model": model, "size": size, "requests": count, **rows}
 
 
-def in_words(found: dict[str, float]) -> str:
+def format_latencies(found: dict[str, float]) -> str:
     return "  ".join(f"{name.removesuffix('_ms'):>6} {value:6.1f} ms" for name, value in found.items())
 
 

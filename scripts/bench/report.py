@@ -13,10 +13,10 @@ from typing import Any
 
 import psutil
 
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS_DIR = Path(__file__).resolve().parent / "results"
 
 
-def spread(seconds: Sequence[float]) -> dict[str, float]:
+def latency_percentiles(seconds: Sequence[float]) -> dict[str, float]:
     """Milliseconds: median, 95th percentile, and the 10th, which other work on the machine hardly touches."""
     return {
         "p10_ms": round(statistics.quantiles(seconds, n=10)[0] * 1e3, 2),
@@ -25,18 +25,18 @@ def spread(seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def save(name: str, result: Mapping[str, Any]) -> None:
+def save_results(name: str, result: Mapping[str, Any]) -> None:
     """Writes results/NAME.json: the result, when it was had, and on what."""
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS_DIR.mkdir(exist_ok=True)
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    text = json.dumps({"bench": name, "at": at, "machine": machine(), "result": result}, indent=2)
-    (RESULTS / f"{name}.json").write_text(text + "\n", "utf-8")
+    text = json.dumps({"bench": name, "at": at, "machine": describe_machine(), "result": result}, indent=2)
+    (RESULTS_DIR / f"{name}.json").write_text(text + "\n", "utf-8")
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """What numbers depend on; nothing that names the machine."""
     return {
-        "cpu": _cpu(),
+        "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "system": f"{platform.system()} {platform.machine()}",
@@ -46,7 +46,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _cpu() -> str:
+def _cpu_model() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

@@ -16,91 +16,91 @@ from orchestrator.scheduler import Work
 
 #: Seconds in which an instance takes up a prompt that already waits in its queue, and one that has to come
 #: from us first (render, POST, validation): measured on the simulator, rounded up.
-HANDOVER_QUEUED, HANDOVER_SENT = 0.002, 0.02
+QUEUED_HANDOVER_SECONDS, SENT_HANDOVER_SECONDS = 0.002, 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class VirtualShard:
     """A shard, what the scheduler is told of it, and what it will really take."""
 
-    work: Work
+    spec: Work
     run: float
     load: float
 
 
 @dataclass(slots=True)
-class Run:
+class VirtualRun:
     """A finished run."""
 
-    task: Task
-    card: int
-    begun: float
-    loaded: bool
-    ended: float
+    shard: VirtualShard
+    gpu_index: int
+    started_at: float
+    model_loaded: bool
+    ended_at: float
 
 
 @dataclass(slots=True)
-class Gpu:
+class VirtualGpu:
     """One card: a queue, and models in memory, least recently used first."""
 
     index: int
     memory: int
-    queue: deque[Task] = field(default_factory=deque)
-    held: OrderedDict[str, int] = field(default_factory=OrderedDict)
-    running: Task | None = None
+    queue: deque[VirtualShard] = field(default_factory=deque)
+    loaded_models: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    running: VirtualShard | None = None
     idle_since: float = 0.0
     idle_gaps: list[float] = field(default_factory=list)
 
-    def use(self, work: Work) -> bool:
+    def load_model(self, spec: Work) -> bool:
         """Brings the model into memory; True where it had to be loaded."""
-        cold = work.model not in self.held
-        self.held[work.model] = work.vram
-        self.held.move_to_end(work.model)
-        while len(self.held) > 1 and sum(self.held.values()) > self.memory:
-            self.held.popitem(last=False)
+        cold = spec.model not in self.loaded_models
+        self.loaded_models[spec.model] = spec.vram
+        self.loaded_models.move_to_end(spec.model)
+        while len(self.loaded_models) > 1 and sum(self.loaded_models.values()) > self.memory:
+            self.loaded_models.popitem(last=False)
         return cold
 
 
 class VirtualFleet:
     """Runs tasks on cards; a policy is told of each end and hands out what comes next."""
 
-    def __init__(self, cards: int, memory: int) -> None:
+    def __init__(self, gpu_count: int, memory: int) -> None:
         self.now = 0.0
-        self.gpus = [Gpu(index, memory) for index in range(cards)]
-        self.runs: list[Run] = []
-        self._ends: list[tuple[float, int, Run]] = []
-        self._order = 0
+        self.gpus = [VirtualGpu(index, memory) for index in range(gpu_count)]
+        self.runs: list[VirtualRun] = []
+        self._pending_ends: list[tuple[float, int, VirtualRun]] = []
+        self._sequence = 0
 
-    def send(self, card: int, task: Task) -> None:
-        gpu = self.gpus[card]
-        gpu.queue.append(task)
+    def enqueue(self, gpu_index: int, shard: VirtualShard) -> None:
+        gpu = self.gpus[gpu_index]
+        gpu.queue.append(shard)
         if gpu.running is None:
-            self._begin(gpu, HANDOVER_SENT)
+            self._start_run(gpu, SENT_HANDOVER_SECONDS)
 
-    def step(self) -> Run | None:
+    def finish_next_run(self) -> VirtualRun | None:
         """The next run to end; None when nothing runs."""
-        if not self._ends:
+        if not self._pending_ends:
             return None
-        self.now, _, run = heapq.heappop(self._ends)
-        gpu = self.gpus[run.card]
+        self.now, _, run = heapq.heappop(self._pending_ends)
+        gpu = self.gpus[run.gpu_index]
         gpu.running, gpu.idle_since = None, self.now
         self.runs.append(run)
         if gpu.queue:
-            self._begin(gpu, HANDOVER_QUEUED)
+            self._start_run(gpu, QUEUED_HANDOVER_SECONDS)
         return run
 
-    def _begin(self, gpu: Gpu, handover: float) -> None:
+    def _start_run(self, gpu: VirtualGpu, handover: float) -> None:
         task = gpu.running = gpu.queue.popleft()
         begun = self.now + handover
         gpu.idle_gaps.append(begun - gpu.idle_since)
-        loaded = gpu.use(task.work)
-        run = Run(task, gpu.index, begun, loaded, begun + task.run + (task.load if loaded else 0.0))
-        self._order += 1
-        heapq.heappush(self._ends, (run.ended, self._order, run))
+        loaded = gpu.load_model(task.spec)
+        run = VirtualRun(task, gpu.index, begun, loaded, begun + task.run + (task.load if loaded else 0.0))
+        self._sequence += 1
+        heapq.heappush(self._pending_ends, (run.ended_at, self._sequence, run))
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PolicyResult:
     """What came of a policy."""
 
     makespan: float
@@ -113,29 +113,29 @@ class Outcome:
     gap: float
 
 
-def outcome(fleet: VirtualFleet) -> Outcome:
-    makespan = max(run.ended for run in fleet.runs)
-    ends = sorted(run.ended for run in fleet.runs)
+def measure_policy(fleet: VirtualFleet) -> PolicyResult:
+    makespan = max(run.ended_at for run in fleet.runs)
+    ends = sorted(run.ended_at for run in fleet.runs)
     gaps = sorted(gap for gpu in fleet.gpus for gap in gpu.idle_gaps[1:])
-    return Outcome(
+    return PolicyResult(
         makespan=makespan,
-        busy=sum(run.task.run for run in fleet.runs) / (makespan * len(fleet.gpus)),
-        loads=sum(run.loaded for run in fleet.runs),
+        busy=sum(run.shard.run for run in fleet.runs) / (makespan * len(fleet.gpus)),
+        loads=sum(run.model_loaded for run in fleet.runs),
         p95=ends[int(0.95 * len(ends))],
         gap=gaps[len(gaps) // 2] if gaps else 0.0,
     )
 
 
-def draw_tasks(works: Sequence[Work], rng: random.Random) -> list[Task]:
+def draw_shards(specs: Sequence[Work], rng: random.Random) -> list[VirtualShard]:
     """What each work will really take: the manifest's figure, times a factor of its model, times noise."""
     factors: Mapping[str, float] = {
-        model: rng.uniform(0.6, 1.6) for model in sorted({work.model for work in works})
+        model: rng.uniform(0.6, 1.6) for model in sorted({work.model for work in specs})
     }
     return [
-        Task(
+        VirtualShard(
             work,
             work.run_seconds * factors[work.model] * rng.lognormvariate(0.0, 0.1),
             work.load_seconds * rng.uniform(0.8, 1.3),
         )
-        for work in works
+        for work in specs
     ]

@@ -1,6 +1,7 @@
 """The two file formats of checkpoints, written without torch.
 
-Both take tensors by name, as numpy arrays. An array that repeats one number (`zeros`) takes hardly any
+Both take tensors by name, as numpy arrays. An array that repeats one number (`repeated_zeros`) takes hardly
+any
 space in the file, whatever its shape.
 """
 
@@ -23,7 +24,7 @@ _SAFETENSORS_NAMES = {"float16": "F16", "float32": "F32"}
 _TORCH_STORAGES = {"float16": "HalfStorage", "float32": "FloatStorage"}
 
 
-def zeros(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
+def repeated_zeros(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
     """Nothing but zeros, held once."""
     return np.broadcast_to(np.zeros((), dtype), shape)
 
@@ -53,44 +54,62 @@ def write_safetensors(file: Path, tensors: Tensors, metadata: Mapping[str, str] 
         out.truncate(out.tell())
 
 
-def write_torch(file: Path, tensors: Tensors) -> None:
+def write_torch_checkpoint(file: Path, tensors: Tensors) -> None:
     """What `torch.save` of a state dict writes: a ZIP archive of a pickle and of the tensors' numbers."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
 
-        def write(name: str, data: bytes) -> None:
+        def write_entry(name: str, data: bytes) -> None:
             # Without a time of its own the file is the same at each writing.
             archive.writestr(zipfile.ZipInfo(f"archive/{name}"), data)
 
-        write("data.pkl", _pickled(tensors))
-        write("byteorder", b"little")
+        write_entry("data.pkl", _pickle_tensors(tensors))
+        write_entry("byteorder", b"little")
         for number, array in enumerate(tensors.values()):
-            write(f"data/{number}", _stored(array).tobytes())
-        write("version", b"3\n")
+            write_entry(f"data/{number}", _stored_values(array).tobytes())
+        write_entry("version", b"3\n")
 
 
-def _stored(array: Array) -> Array:
+def _stored_values(array: Array) -> Array:
     return array.reshape(-1)[:1] if is_repeated(array) else array
 
 
-def _pickled(tensors: Tensors) -> bytes:
+def _pickle_tensors(tensors: Tensors) -> bytes:
     """`{name: torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())}`, put
     together by hand because pickle would import torch to write its names down."""
     parts = [pickle.PROTO, b"\x02", pickle.EMPTY_DICT, pickle.MARK]
     for number, (name, array) in enumerate(tensors.items()):
-        storage = pickle.MARK + _value("storage") + _global("torch", _TORCH_STORAGES[array.dtype.name])
-        storage += _value(str(number)) + _value("cpu") + _value(_stored(array).size)
+        storage = (
+            pickle.MARK
+            + _pickle_value("storage")
+            + _pickle_global("torch", _TORCH_STORAGES[array.dtype.name])
+        )
+        storage += (
+            _pickle_value(str(number)) + _pickle_value("cpu") + _pickle_value(_stored_values(array).size)
+        )
         strides = tuple(step // array.itemsize for step in array.strides)
-        parts += [_value(name), _global("torch._utils", "_rebuild_tensor_v2"), pickle.MARK]
-        parts += [storage, pickle.TUPLE, pickle.BINPERSID, _value(0), _value(array.shape), _value(strides)]
-        parts += [_value(False), _global("collections", "OrderedDict"), pickle.EMPTY_TUPLE, pickle.REDUCE]
+        parts += [_pickle_value(name), _pickle_global("torch._utils", "_rebuild_tensor_v2"), pickle.MARK]
+        parts += [
+            storage,
+            pickle.TUPLE,
+            pickle.BINPERSID,
+            _pickle_value(0),
+            _pickle_value(array.shape),
+            _pickle_value(strides),
+        ]
+        parts += [
+            _pickle_value(False),
+            _pickle_global("collections", "OrderedDict"),
+            pickle.EMPTY_TUPLE,
+            pickle.REDUCE,
+        ]
         parts += [pickle.TUPLE, pickle.REDUCE]
     return b"".join([*parts, pickle.SETITEMS, pickle.STOP])
 
 
-def _global(module: str, name: str) -> bytes:
+def _pickle_global(module: str, name: str) -> bytes:
     return pickle.GLOBAL + f"{module}\n{name}\n".encode()
 
 
-def _value(value: str | bool | int | tuple[int, ...]) -> bytes:
+def _pickle_value(value: str | bool | int | tuple[int, ...]) -> bytes:
     """The opcodes that put `value` on the stack: its own pickle without beginning and end."""
     return pickle.dumps(value, protocol=2)[2:-1]

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from scripts.tiny.formats import Array, zeros
-from scripts.tiny.shapes import Shapes, initial, layer, random_array
+from scripts.tiny.formats import Array, repeated_zeros
+from scripts.tiny.shapes import Shapes, init_tensors, layer_shapes, random_array
 
 #: Width of the text encoder, and with it of all that listens to it.
-TEXT = 768
+TEXT_WIDTH = 768
 #: Width of the denoiser, the only one that ComfyUI takes for Stable Diffusion 1.5.
-UNET = 320
+UNET_WIDTH = 320
 #: Width of the transformer: so many heads of 64 as it has blocks.
-MMDIT = 128
+MMDIT_WIDTH = 128
 #: Decoders take latents within plus and minus this.
 LATENT_LIMIT = 3.0
 
@@ -24,17 +24,23 @@ LATENT_LIMIT = 3.0
 def esrgan() -> dict[str, Array]:
     """An upscaler by four with one block that adds nothing: each pixel becomes 4x4 pixels of its colour."""
     width, growth = 8, 32
-    passed = _passing(width, width)
-    tensors = {"model.0.weight": _passing(width, 3), "model.0.bias": zeros((width,))}
+    passed = _identity_convolution(width, width)
+    tensors = {"model.0.weight": _identity_convolution(width, 3), "model.0.bias": repeated_zeros((width,))}
     for dense in (1, 2, 3):
         for number in range(1, 6):
             shape = (width if number == 5 else growth, width + (number - 1) * growth, 3, 3)
             name = f"model.1.sub.0.RDB{dense}.conv{number}.0"
-            tensors |= {f"{name}.weight": zeros(shape), f"{name}.bias": zeros(shape[:1])}
-    tensors |= {"model.1.sub.1.weight": zeros(passed.shape), "model.1.sub.1.bias": zeros((width,))}
+            tensors |= {f"{name}.weight": repeated_zeros(shape), f"{name}.bias": repeated_zeros(shape[:1])}
+    tensors |= {
+        "model.1.sub.1.weight": repeated_zeros(passed.shape),
+        "model.1.sub.1.bias": repeated_zeros((width,)),
+    }
     for place in (3, 6, 8):
-        tensors |= {f"model.{place}.weight": passed, f"model.{place}.bias": zeros((width,))}
-    return tensors | {"model.10.weight": _passing(3, width), "model.10.bias": zeros((3,))}
+        tensors |= {f"model.{place}.weight": passed, f"model.{place}.bias": repeated_zeros((width,))}
+    return tensors | {
+        "model.10.weight": _identity_convolution(3, width),
+        "model.10.bias": repeated_zeros((3,)),
+    }
 
 
 def clip_l() -> dict[str, Array]:
@@ -42,27 +48,34 @@ def clip_l() -> dict[str, Array]:
     its words and their places."""
     random = np.random.default_rng(1)
     tensors = {
-        "text_model.embeddings.token_embedding.weight": random_array(random, (49408, TEXT)),
-        "text_model.embeddings.position_embedding.weight": random_array(random, (77, TEXT)),
-        "text_model.final_layer_norm.weight": np.ones(TEXT, np.float16),
-        "text_model.final_layer_norm.bias": zeros((TEXT,), np.float16),
+        "text_model.embeddings.token_embedding.weight": random_array(random, (49408, TEXT_WIDTH)),
+        "text_model.embeddings.position_embedding.weight": random_array(random, (77, TEXT_WIDTH)),
+        "text_model.final_layer_norm.weight": np.ones(TEXT_WIDTH, np.float16),
+        "text_model.final_layer_norm.bias": repeated_zeros((TEXT_WIDTH,), np.float16),
     }
     for depth in range(12):
         prefix = f"text_model.encoder.layers.{depth}"
-        shapes = [(f"self_attn.{name}_proj", TEXT, TEXT) for name in ("q", "k", "v", "out")]
-        for name, out, into in [*shapes, ("mlp.fc1", 4 * TEXT, TEXT), ("mlp.fc2", TEXT, 4 * TEXT)]:
-            tensors[f"{prefix}.{name}.weight"] = zeros((out, into), np.float16)
-            tensors[f"{prefix}.{name}.bias"] = zeros((out,), np.float16)
+        shapes = [(f"self_attn.{name}_proj", TEXT_WIDTH, TEXT_WIDTH) for name in ("q", "k", "v", "out")]
+        for name, out, into in [
+            *shapes,
+            ("mlp.fc1", 4 * TEXT_WIDTH, TEXT_WIDTH),
+            ("mlp.fc2", TEXT_WIDTH, 4 * TEXT_WIDTH),
+        ]:
+            tensors[f"{prefix}.{name}.weight"] = repeated_zeros((out, into), np.float16)
+            tensors[f"{prefix}.{name}.bias"] = repeated_zeros((out,), np.float16)
         for norm in ("layer_norm1", "layer_norm2"):
-            tensors[f"{prefix}.{norm}.weight"] = np.ones(TEXT, np.float16)
-            tensors[f"{prefix}.{norm}.bias"] = zeros((TEXT,), np.float16)
+            tensors[f"{prefix}.{norm}.weight"] = np.ones(TEXT_WIDTH, np.float16)
+            tensors[f"{prefix}.{norm}.bias"] = repeated_zeros((TEXT_WIDTH,), np.float16)
     return tensors
 
 
 def stable_diffusion() -> dict[str, Array]:
     """A whole checkpoint: denoiser, text encoder, and a VAE whose latents are small pictures."""
     return {
-        **{f"model.diffusion_model.{name}": array for name, array in initial(_unet(), seed=2).items()},
+        **{
+            f"model.diffusion_model.{name}": array
+            for name, array in init_tensors(_unet_shapes(), seed=2).items()
+        },
         **{f"cond_stage_model.transformer.{name}": array for name, array in clip_l().items()},
         **{f"first_stage_model.{name}": array for name, array in _taesd(4).items()},
     }
@@ -71,7 +84,10 @@ def stable_diffusion() -> dict[str, Array]:
 def stable_diffusion_3() -> dict[str, Array]:
     """A whole checkpoint like that of 3.5 Large, with one text encoder of its three."""
     return {
-        **{f"model.diffusion_model.{name}": array for name, array in initial(_mmdit(), seed=4).items()},
+        **{
+            f"model.diffusion_model.{name}": array
+            for name, array in init_tensors(_mmdit_shapes(), seed=4).items()
+        },
         **{f"text_encoders.clip_l.transformer.{name}": array for name, array in clip_l().items()},
         **{f"first_stage_model.{name}": array for name, array in _taesd(16).items()},
     }
@@ -85,123 +101,123 @@ def _taesd(channels: int) -> dict[str, Array]:
 
 def _taesd_encoder(channels: int) -> dict[str, Array]:
     """Takes every eighth pixel, and spreads its 0..1 over the range of latents."""
-    spread = _passing(channels, 64)
+    spread = _identity_convolution(channels, 64)
     spread *= 2 * LATENT_LIMIT
-    tensors = {"0.weight": _passing(64, 3), "0.bias": zeros((64,))}
+    tensors = {"0.weight": _identity_convolution(64, 3), "0.bias": repeated_zeros((64,))}
     for block in (1, 3, 4, 5, 7, 8, 9, 11, 12, 13):
-        tensors |= _idle_block(str(block), 64, 64)
-    tensors |= {f"{place}.weight": _passing(64, 64) for place in (2, 6, 10)}
-    return tensors | {"14.weight": spread, "14.bias": -_offset(channels)}
+        tensors |= _zero_residual_block(str(block), 64, 64)
+    tensors |= {f"{place}.weight": _identity_convolution(64, 64) for place in (2, 6, 10)}
+    return tensors | {"14.weight": spread, "14.bias": -_first_bias(channels)}
 
 
 def _taesd_decoder(channels: int) -> dict[str, Array]:
-    tensors = {"1.weight": _passing(64, channels), "1.bias": _offset(64)}
+    tensors = {"1.weight": _identity_convolution(64, channels), "1.bias": _first_bias(64)}
     for block in (3, 4, 5, 8, 9, 10, 13, 14, 15, 18):
-        tensors |= _idle_block(str(block), 64, 64)
-    tensors |= {f"{place}.weight": _passing(64, 64) for place in (7, 12, 17)}
-    return tensors | {"19.weight": _shown(64), "19.bias": zeros((3,))}
+        tensors |= _zero_residual_block(str(block), 64, 64)
+    tensors |= {f"{place}.weight": _identity_convolution(64, 64) for place in (7, 12, 17)}
+    return tensors | {"19.weight": _latent_to_rgb_convolution(64), "19.bias": repeated_zeros((3,))}
 
 
-def _passing(out: int, into: int) -> Array:
+def _identity_convolution(out: int, into: int) -> Array:
     """A convolution of 3x3 that gives each channel on as it is."""
     kernel = np.zeros((out, into, 3, 3), np.float32)
     kernel[:, :, 1, 1] = np.eye(out, into)
     return kernel
 
 
-def _shown(into: int) -> Array:
+def _latent_to_rgb_convolution(into: int) -> Array:
     """The last convolution: from 0..2*LATENT_LIMIT to the 0..1 of a picture."""
-    kernel = _passing(3, into)
+    kernel = _identity_convolution(3, into)
     kernel /= 2 * LATENT_LIMIT
     return kernel
 
 
-def _offset(width: int) -> Array:
+def _first_bias(width: int) -> Array:
     """The first bias: nothing is negative afterwards, so that no activation cuts anything off."""
     return np.full(width, LATENT_LIMIT, np.float32)
 
 
-def _idle_block(prefix: str, width: int, into: int) -> dict[str, Array]:
+def _zero_residual_block(prefix: str, width: int, into: int) -> dict[str, Array]:
     """A residual block that adds nothing."""
     tensors: dict[str, Array] = {}
     for place, channels in ((0, into), (2, width), (4, width)):
-        tensors[f"{prefix}.conv.{place}.weight"] = zeros((width, channels, 3, 3))
-        tensors[f"{prefix}.conv.{place}.bias"] = zeros((width,))
+        tensors[f"{prefix}.conv.{place}.weight"] = repeated_zeros((width, channels, 3, 3))
+        tensors[f"{prefix}.conv.{place}.bias"] = repeated_zeros((width,))
     return tensors
 
 
-def _unet() -> Shapes:
+def _unet_shapes() -> Shapes:
     """Two resolutions with one block each."""
-    yield from layer("time_embed.0", 4 * UNET, UNET)
-    yield from layer("time_embed.2", 4 * UNET, 4 * UNET)
-    yield from layer("input_blocks.0.0", UNET, 4, 3, 3)
-    yield from _unet_residual("input_blocks.1.0", UNET)
-    yield from layer("input_blocks.2.0.op", UNET, UNET, 3, 3)
-    yield from _unet_residual("input_blocks.3.0", UNET)
-    yield from _unet_attention("input_blocks.3.1")
-    yield from _unet_residual("middle_block.0", UNET)
-    yield from _unet_attention("middle_block.1")
-    yield from _unet_residual("middle_block.2", UNET)
+    yield from layer_shapes("time_embed.0", 4 * UNET_WIDTH, UNET_WIDTH)
+    yield from layer_shapes("time_embed.2", 4 * UNET_WIDTH, 4 * UNET_WIDTH)
+    yield from layer_shapes("input_blocks.0.0", UNET_WIDTH, 4, 3, 3)
+    yield from _unet_residual_shapes("input_blocks.1.0", UNET_WIDTH)
+    yield from layer_shapes("input_blocks.2.0.op", UNET_WIDTH, UNET_WIDTH, 3, 3)
+    yield from _unet_residual_shapes("input_blocks.3.0", UNET_WIDTH)
+    yield from _unet_attention_shapes("input_blocks.3.1")
+    yield from _unet_residual_shapes("middle_block.0", UNET_WIDTH)
+    yield from _unet_attention_shapes("middle_block.1")
+    yield from _unet_residual_shapes("middle_block.2", UNET_WIDTH)
     for block in range(4):
-        yield from _unet_residual(f"output_blocks.{block}.0", 2 * UNET)
-        yield from layer(f"output_blocks.{block}.0.skip_connection", UNET, 2 * UNET, 1, 1)
+        yield from _unet_residual_shapes(f"output_blocks.{block}.0", 2 * UNET_WIDTH)
+        yield from layer_shapes(f"output_blocks.{block}.0.skip_connection", UNET_WIDTH, 2 * UNET_WIDTH, 1, 1)
     for block in (0, 1):
-        yield from _unet_attention(f"output_blocks.{block}.1")
-    yield from layer("output_blocks.1.2.conv", UNET, UNET, 3, 3)
-    yield from layer("out.0", UNET)
-    yield from layer("out.2", 4, UNET, 3, 3)
+        yield from _unet_attention_shapes(f"output_blocks.{block}.1")
+    yield from layer_shapes("output_blocks.1.2.conv", UNET_WIDTH, UNET_WIDTH, 3, 3)
+    yield from layer_shapes("out.0", UNET_WIDTH)
+    yield from layer_shapes("out.2", 4, UNET_WIDTH, 3, 3)
 
 
-def _unet_residual(prefix: str, into: int) -> Shapes:
-    yield from layer(f"{prefix}.in_layers.0", into)
-    yield from layer(f"{prefix}.in_layers.2", UNET, into, 3, 3)
-    yield from layer(f"{prefix}.emb_layers.1", UNET, 4 * UNET)
-    yield from layer(f"{prefix}.out_layers.0", UNET)
-    yield from layer(f"{prefix}.out_layers.3", UNET, UNET, 3, 3)
+def _unet_residual_shapes(prefix: str, into: int) -> Shapes:
+    yield from layer_shapes(f"{prefix}.in_layers.0", into)
+    yield from layer_shapes(f"{prefix}.in_layers.2", UNET_WIDTH, into, 3, 3)
+    yield from layer_shapes(f"{prefix}.emb_layers.1", UNET_WIDTH, 4 * UNET_WIDTH)
+    yield from layer_shapes(f"{prefix}.out_layers.0", UNET_WIDTH)
+    yield from layer_shapes(f"{prefix}.out_layers.3", UNET_WIDTH, UNET_WIDTH, 3, 3)
 
 
-def _unet_attention(prefix: str) -> Shapes:
+def _unet_attention_shapes(prefix: str) -> Shapes:
     block = f"{prefix}.transformer_blocks.0"
-    yield from layer(f"{prefix}.norm", UNET)
+    yield from layer_shapes(f"{prefix}.norm", UNET_WIDTH)
     for end in ("proj_in", "proj_out"):
-        yield from layer(f"{prefix}.{end}", UNET, UNET, 1, 1)
-    for attention, listened in (("attn1", UNET), ("attn2", TEXT)):
-        yield f"{block}.{attention}.to_q.weight", (UNET, UNET)
-        yield f"{block}.{attention}.to_k.weight", (UNET, listened)
-        yield f"{block}.{attention}.to_v.weight", (UNET, listened)
-        yield from layer(f"{block}.{attention}.to_out.0", UNET, UNET)
-    yield from layer(f"{block}.ff.net.0.proj", 8 * UNET, UNET)
-    yield from layer(f"{block}.ff.net.2", UNET, 4 * UNET)
+        yield from layer_shapes(f"{prefix}.{end}", UNET_WIDTH, UNET_WIDTH, 1, 1)
+    for attention, listened in (("attn1", UNET_WIDTH), ("attn2", TEXT_WIDTH)):
+        yield f"{block}.{attention}.to_q.weight", (UNET_WIDTH, UNET_WIDTH)
+        yield f"{block}.{attention}.to_k.weight", (UNET_WIDTH, listened)
+        yield f"{block}.{attention}.to_v.weight", (UNET_WIDTH, listened)
+        yield from layer_shapes(f"{block}.{attention}.to_out.0", UNET_WIDTH, UNET_WIDTH)
+    yield from layer_shapes(f"{block}.ff.net.0.proj", 8 * UNET_WIDTH, UNET_WIDTH)
+    yield from layer_shapes(f"{block}.ff.net.2", UNET_WIDTH, 4 * UNET_WIDTH)
     for norm in ("norm1", "norm2", "norm3"):
-        yield from layer(f"{block}.{norm}", UNET)
+        yield from layer_shapes(f"{block}.{norm}", UNET_WIDTH)
 
 
-def _mmdit() -> Shapes:
+def _mmdit_shapes() -> Shapes:
     """Two blocks, each of which has one half for the text and one for the picture."""
-    yield "pos_embed", (1, 64 * 64, MMDIT)
-    yield from layer("x_embedder.proj", MMDIT, 16, 2, 2)
+    yield "pos_embed", (1, 64 * 64, MMDIT_WIDTH)
+    yield from layer_shapes("x_embedder.proj", MMDIT_WIDTH, 16, 2, 2)
     for embedder, into in (("t_embedder", 256), ("y_embedder", 2048)):
-        yield from layer(f"{embedder}.mlp.0", MMDIT, into)
-        yield from layer(f"{embedder}.mlp.2", MMDIT, MMDIT)
-    yield from layer("context_embedder", MMDIT, 4096)
+        yield from layer_shapes(f"{embedder}.mlp.0", MMDIT_WIDTH, into)
+        yield from layer_shapes(f"{embedder}.mlp.2", MMDIT_WIDTH, MMDIT_WIDTH)
+    yield from layer_shapes("context_embedder", MMDIT_WIDTH, 4096)
     for half in ("0.context_block", "0.x_block", "1.x_block"):
-        yield from _mmdit_block(f"joint_blocks.{half}")
+        yield from _mmdit_block_shapes(f"joint_blocks.{half}")
     # Nobody listens to the text after the last block.
-    yield from _mmdit_attention("joint_blocks.1.context_block.attn")
-    yield from layer("joint_blocks.1.context_block.adaLN_modulation.1", 2 * MMDIT, MMDIT)
-    yield from layer("final_layer.linear", 4 * 16, MMDIT)
-    yield from layer("final_layer.adaLN_modulation.1", 2 * MMDIT, MMDIT)
+    yield from _mmdit_attention_shapes("joint_blocks.1.context_block.attn")
+    yield from layer_shapes("joint_blocks.1.context_block.adaLN_modulation.1", 2 * MMDIT_WIDTH, MMDIT_WIDTH)
+    yield from layer_shapes("final_layer.linear", 4 * 16, MMDIT_WIDTH)
+    yield from layer_shapes("final_layer.adaLN_modulation.1", 2 * MMDIT_WIDTH, MMDIT_WIDTH)
 
 
-def _mmdit_block(prefix: str) -> Shapes:
-    yield from _mmdit_attention(f"{prefix}.attn")
-    yield from layer(f"{prefix}.attn.proj", MMDIT, MMDIT)
-    yield from layer(f"{prefix}.mlp.fc1", 4 * MMDIT, MMDIT)
-    yield from layer(f"{prefix}.mlp.fc2", MMDIT, 4 * MMDIT)
-    yield from layer(f"{prefix}.adaLN_modulation.1", 6 * MMDIT, MMDIT)
+def _mmdit_block_shapes(prefix: str) -> Shapes:
+    yield from _mmdit_attention_shapes(f"{prefix}.attn")
+    yield from layer_shapes(f"{prefix}.attn.proj", MMDIT_WIDTH, MMDIT_WIDTH)
+    yield from layer_shapes(f"{prefix}.mlp.fc1", 4 * MMDIT_WIDTH, MMDIT_WIDTH)
+    yield from layer_shapes(f"{prefix}.mlp.fc2", MMDIT_WIDTH, 4 * MMDIT_WIDTH)
+    yield from layer_shapes(f"{prefix}.adaLN_modulation.1", 6 * MMDIT_WIDTH, MMDIT_WIDTH)
 
 
-def _mmdit_attention(prefix: str) -> Shapes:
-    yield from layer(f"{prefix}.qkv", 3 * MMDIT, MMDIT)
+def _mmdit_attention_shapes(prefix: str) -> Shapes:
+    yield from layer_shapes(f"{prefix}.qkv", 3 * MMDIT_WIDTH, MMDIT_WIDTH)
     yield f"{prefix}.ln_q.weight", (64,)
     yield f"{prefix}.ln_k.weight", (64,)

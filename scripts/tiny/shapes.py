@@ -13,13 +13,13 @@ from scripts.tiny.formats import Array
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 
-def layer(name: str, *shape: int) -> Shapes:
+def layer_shapes(name: str, *shape: int) -> Shapes:
     """Weight and bias."""
     yield f"{name}.weight", shape
     yield f"{name}.bias", shape[:1]
 
 
-def initial(shapes: Shapes, seed: int) -> dict[str, Array]:
+def init_tensors(shapes: Shapes, seed: int) -> dict[str, Array]:
     """As before any training: norms that scale by one, no biases, weights that keep their input's spread."""
     random = np.random.default_rng(seed)
     tensors: dict[str, Array] = {}

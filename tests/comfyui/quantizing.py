@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from orchestrator.weights.quantize import quantize
+from orchestrator.weights.quantize import quantize_to_fp8
 
 
 def main(source: Path, target: Path) -> None:
-    made = quantize(source, target, keep=r"blocks\.1\.")
+    made = quantize_to_fp8(source, target, keep_pattern=r"blocks\.1\.")
     torch: Any = importlib.import_module("torch")
     load: Any = importlib.import_module("safetensors.torch").load_file
     before, after = load(source), load(target)
@@ -34,7 +34,7 @@ def main(source: Path, target: Path) -> None:
                 "kept": all(torch.equal(before[name], after[name]) for name in kept),
                 "worst": max(errors),
                 "likeness": _likeness(torch, source, target),
-                "sizes": [made.before, made.after],
+                "sizes": [made.source_bytes, made.target_bytes],
             }
         )
     )

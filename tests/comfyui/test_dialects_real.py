@@ -1,4 +1,5 @@
-"""PixelAPI, PixelDojo and Pixazo's gateway on a real ComfyUI on the CPU: submit, poll, download, be told.
+"""PixelAPI, PixelDojoRoutes and Pixazo's gateway on a real ComfyUI on the CPU: submit, poll, download, be
+told.
 
 The models are those of tests/workflows, which need no weights, under names of the documents.
 """

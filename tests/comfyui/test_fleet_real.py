@@ -12,17 +12,22 @@ import psutil
 import pytest
 
 from comfy_instances.errors import InstanceGone
-from comfy_instances.fleet import InstanceInfo, InstanceState, wait_ready
-from comfy_instances.installation import find_install
+from comfy_instances.fleet import InstanceInfo, InstanceState, wait_until_ready
+from comfy_instances.installation import find_installation
 from comfy_instances.local import LocalFleet
-from comfy_instances.policy import Rules
+from comfy_instances.policy import RestartPolicy
 from comfy_instances.session import FileRef
 from tests.comfyui.real_server import installation
 
 pytestmark = pytest.mark.comfyui
 
-RULES = Rules(
-    startup_seconds=90, probe_seconds=1, files_seconds=1, hung_seconds=4, stop_seconds=3, backoff_seconds=0.1
+RULES = RestartPolicy(
+    startup_seconds=90,
+    probe_seconds=1,
+    file_refresh_seconds=1,
+    hang_timeout_seconds=4,
+    stop_timeout_seconds=3,
+    backoff_seconds=0.1,
 )
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
@@ -42,15 +47,15 @@ LONG_GRAPH = {
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[LocalFleet]:
     directory = installation()
-    install = find_install(directory) if directory is not None else None
+    install = find_installation(directory) if directory is not None else None
     if install is None:
         pytest.skip("ComfyUI is not installed")
     fleet = LocalFleet.comfyui(
-        install, directory=tmp_path / "instances", models_dir=tmp_path / "models", rules=RULES
+        install, directory=tmp_path / "instances", models_dir=tmp_path / "models", policy=RULES
     )
     await fleet.start()
     try:
-        await wait_ready(fleet, within_seconds=90)
+        await wait_until_ready(fleet, timeout_seconds=90)
         yield fleet
     finally:
         await fleet.stop()
@@ -73,7 +78,7 @@ def process_of(info: InstanceInfo) -> psutil.Process:
 
 
 async def run(fleet: LocalFleet) -> list[FileRef]:
-    result = await fleet.session("cpu-0").run(str(uuid.uuid4()), GRAPH)
+    result = await fleet.session("cpu-0").run_prompt(str(uuid.uuid4()), GRAPH)
     return [output.file for output in result.outputs if output.file is not None]
 
 
@@ -97,10 +102,10 @@ async def test_life_of_a_supervised_instance(fleet: LocalFleet, tmp_path: Path) 
     folder = tmp_path / "instances" / "cpu-0" / "output"
     files = await run(fleet)
     assert [path.name for path in folder.iterdir()] == [files[0].filename]
-    await fleet.forget_files("cpu-0", files)
+    await fleet.delete_files("cpu-0", files)
     assert list(folder.iterdir()) == []
 
-    prompt = asyncio.create_task(fleet.session("cpu-0").run(str(uuid.uuid4()), LONG_GRAPH))
+    prompt = asyncio.create_task(fleet.session("cpu-0").run_prompt(str(uuid.uuid4()), LONG_GRAPH))
     await asyncio.sleep(0.5)
     process_of(info).kill()
     with pytest.raises(InstanceGone):
@@ -122,4 +127,4 @@ async def back(fleet: LocalFleet, restarts: int) -> None:
     async with asyncio.timeout(90):
         while fleet.instances()[0].restarts < restarts:  # noqa: ASYNC110 - a look now and then is enough
             await asyncio.sleep(0.1)
-    await wait_ready(fleet, within_seconds=90)
+    await wait_until_ready(fleet, timeout_seconds=90)

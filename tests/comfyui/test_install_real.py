@@ -6,10 +6,10 @@ import subprocess
 
 import pytest
 
-from comfy_instances.installation import Install, find_install, requirements_digest
+from comfy_instances.installation import Installation, find_installation, hash_requirements
 from comfy_instances.launches import COMFYUI_FLAGS
-from comfy_instances.lock import load_lock
-from comfy_instances.profiles import Profile, load_profiles
+from comfy_instances.lock import load_comfyui_lock
+from comfy_instances.profiles import GpuProfile, load_gpu_profiles
 from tests.comfyui.real_server import installation
 
 pytestmark = pytest.mark.comfyui
@@ -19,34 +19,34 @@ PARSE = "import comfy.options as o; o.enable_args_parsing(); import comfy.cli_ar
 
 
 @pytest.fixture(scope="module")
-def install() -> Install:
+def install() -> Installation:
     directory = installation()
-    found = find_install(directory) if directory is not None else None
+    found = find_installation(directory) if directory is not None else None
     if found is None:
         pytest.skip("ComfyUI is not installed")
     return found
 
 
-@pytest.mark.parametrize("profile", load_profiles(), ids=lambda profile: profile.name)
-def test_the_pinned_comfyui_knows_all_flags(install: Install, profile: Profile) -> None:
+@pytest.mark.parametrize("profile", load_gpu_profiles(), ids=lambda profile: profile.name)
+def test_the_pinned_comfyui_knows_all_flags(install: Installation, profile: GpuProfile) -> None:
     parsed = parse(install, *COMFYUI_FLAGS, *profile.flags)
     assert parsed.returncode == 0, parsed.stderr
 
 
-def test_it_refuses_others(install: Install) -> None:
+def test_it_refuses_others(install: Installation) -> None:
     assert parse(install, "--fast", "warp_drive").returncode == 2
     assert parse(install, "--no-such-flag").returncode == 2
 
 
-def test_it_is_the_pinned_one(install: Install) -> None:
-    lock = load_lock()
+def test_it_is_the_pinned_one(install: Installation) -> None:
+    lock = load_comfyui_lock()
     assert install.version == lock.version
-    assert requirements_digest(install.source) == lock.requirements_sha256
+    assert hash_requirements(install.source) == lock.requirements_sha256
 
 
-def test_its_environment_has_the_pinned_torch(install: Install) -> None:
+def test_its_environment_has_the_pinned_torch(install: Installation) -> None:
     """Local version labels (`+cu130`) say for which machine, not which version."""
-    pinned = {package for pin in load_lock().torch.values() for package in pin.packages}
+    pinned = {package for pin in load_comfyui_lock().torch.values() for package in pin.packages}
     names = [package.split("==")[0] for package in pinned]
     script = "import importlib.metadata as m, sys; [print(n + '==' + m.version(n)) for n in sys.argv[1:]]"
     out = subprocess.run(
@@ -55,6 +55,6 @@ def test_its_environment_has_the_pinned_torch(install: Install) -> None:
     assert {line.split("+")[0] for line in out.splitlines()} == pinned
 
 
-def parse(install: Install, *flags: str) -> subprocess.CompletedProcess[str]:
+def parse(install: Installation, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [str(install.python), "-c", PARSE, *flags]
     return subprocess.run(command, cwd=install.source, capture_output=True, text=True, check=False)

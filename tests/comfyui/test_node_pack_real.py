@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from comfy_instances.install import link_packs
-from comfy_instances.node_facts import load_packs, load_recorded, record
+from comfy_instances.install import link_node_packs
+from comfy_instances.node_facts import extract_node_facts, load_core_node_facts, load_pack_node_facts
 from orchestrator.catalog import load_model, write_model
 from orchestrator.catalog.exchange import import_workflow
 from orchestrator.catalog.exchange.parameter_nodes import PARAMETER_NODES
@@ -23,7 +23,7 @@ from tests.comfyui.real_server import RealServer, installation
 pytestmark = pytest.mark.comfyui
 
 PACK = Path(__file__).parents[2] / "custom_nodes" / "pixel_factory"
-FACTS = {**load_packs(), **load_recorded()}
+FACTS = {**load_pack_node_facts(), **load_core_node_facts()}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     base = tmp_path_factory.mktemp("comfyui")
     (base / "input").mkdir()
     started = RealServer(install, base)
-    link_packs(base / "custom_nodes", [PACK])
+    link_node_packs(base / "custom_nodes", [PACK])
     started.start()
     try:
         yield Server(started.url, base)
@@ -112,7 +112,7 @@ async def run(server: Server, graph: dict[str, Any]) -> dict[str, Any]:
 
 async def test_our_facts_of_the_pack_are_the_servers(server: Server) -> None:
     async with aiohttp.ClientSession(server.url) as client, client.get("/object_info") as response:
-        nodes = record(await response.json())
+        nodes = extract_node_facts(await response.json())
     ours = sorted(name for name in FACTS if name.startswith("PixelFactory"))
     assert set(ours) > PARAMETER_NODES
     found = {name: nodes[name] for name in ours}

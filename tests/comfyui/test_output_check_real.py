@@ -13,7 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from comfy_instances.install import link_packs
+from comfy_instances.install import link_node_packs
 from tests.comfyui.real_server import RealServer, installation
 from tests.running import ROOT, Service, running
 
@@ -35,7 +35,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     script = Path(__file__).with_name("classifier.py")
     subprocess.run([INSTALL / "venv" / "bin" / "python", script, folder], check=True, capture_output=True)
     server = RealServer(INSTALL, base)
-    link_packs(base / "custom_nodes", [ROOT / "custom_nodes" / "pixel_factory"])
+    link_node_packs(base / "custom_nodes", [ROOT / "custom_nodes" / "pixel_factory"])
     server.start()
     environment = {
         "PIXELFACTORY_WORKFLOWS_DIR": str(ROOT / "tests" / "workflows"),

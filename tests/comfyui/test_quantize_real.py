@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.weights.checking import look
-from orchestrator.weights.header import read_header
+from orchestrator.weights.checking import inspect_weight_file
+from orchestrator.weights.header import read_safetensors_header
 from scripts.tiny import wan
 from scripts.tiny.formats import write_safetensors
 from tests.comfyui.real_server import installation
@@ -27,7 +27,7 @@ def test_a_network_in_fp8_answers_like_the_one_it_was_made_from(tmp_path: Path) 
     if install is None:
         pytest.skip("no ComfyUI is installed")
     source, target = tmp_path / "wide.safetensors", tmp_path / "narrow.safetensors"
-    write_safetensors(source, wan.text_to_video(), wan.CONFIG)
+    write_safetensors(source, wan.text_to_video_denoiser(), wan.DENOISER_METADATA)
     done = subprocess.run(
         [install / "venv" / "bin" / "python", SCRIPT, source, target],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(install / "source")])},
@@ -45,8 +45,8 @@ def test_a_network_in_fp8_answers_like_the_one_it_was_made_from(tmp_path: Path) 
     assert told["likeness"] > 0.999
     assert told["sizes"] == [source.stat().st_size, target.stat().st_size]
     assert told["sizes"][1] < told["sizes"][0]
-    header = read_header(target)
-    assert header.metadata == wan.CONFIG
+    header = read_safetensors_header(target)
+    assert header.metadata == wan.DENOISER_METADATA
     row = weight(target.read_bytes(), dtype="fp8")
-    assert [problem for problem in look(row, target) if "numbers are" not in problem] == []
+    assert [problem for problem in inspect_weight_file(row, target) if "numbers are" not in problem] == []
     assert not target.with_name("narrow.safetensors.part").exists()

@@ -22,9 +22,9 @@ import openai
 import pytest
 from PIL import Image, ImageChops
 
-from comfy_instances.session import Session
+from comfy_instances.session import InstanceSession
 from orchestrator.catalog import Catalog
-from scripts.tiny_models import TINIES
+from scripts.tiny_models import TINY_MODELS
 from tests.comfyui.real_server import RealServer, installation
 from tests.datasets import data_url, is_trained, zipped
 from tests.films import Film, film
@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
     pytest.mark.timeout(300),
 ]
-SHIPPED = sorted({tiny.model for tiny in TINIES} | {"sd-1.5-lora-trainer"})
+SHIPPED = sorted({tiny.model for tiny in TINY_MODELS} | {"sd-1.5-lora-trainer"})
 
 
 @pytest.fixture(scope="module")
@@ -184,10 +184,10 @@ async def picture_with(comfyui: RealServer, lora: bytes, strength: float) -> byt
     inputs = {"model": ["checkpoint", 0], "lora_name": "trained.safetensors", "strength_model": strength}
     graph["lora"] = {"class_type": "LoraLoaderModelOnly", "inputs": inputs}
     graph["sampler"]["inputs"]["model"] = ["lora", 0]
-    async with Session(comfyui.url) as session:
-        made = await session.run(str(uuid4()), graph)
+    async with InstanceSession(comfyui.url) as session:
+        made = await session.run_prompt(str(uuid4()), graph)
         assert made.outputs[0].file is not None
-        with Image.open(io.BytesIO(await session.fetch(made.outputs[0].file))) as shown:
+        with Image.open(io.BytesIO(await session.fetch_file(made.outputs[0].file))) as shown:
             return shown.tobytes()
 
 

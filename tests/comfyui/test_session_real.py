@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 from PIL import Image
 
-from comfy_instances.errors import BadGraph, InstanceGone, Interrupted, NodeFailed, NoOutput
-from comfy_instances.session import FileRef, NodeStarted, Progress, Session, SessionSettings
+from comfy_instances.errors import BadGraph, InstanceGone, NodeFailed, NoOutput, PromptCancelled
+from comfy_instances.session import FileRef, InstanceSession, NodeStarted, SessionSettings, StepProgress
 from tests.comfyui.meddler import Meddler
 from tests.comfyui.real_server import RealServer, installation
 
@@ -35,8 +35,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
 
 
 @pytest.fixture
-async def session(server: RealServer) -> AsyncIterator[Session]:
-    async with Session(server.url, settings=SETTINGS) as session:
+async def session(server: RealServer) -> AsyncIterator[InstanceSession]:
+    async with InstanceSession(server.url, settings=SETTINGS) as session:
         await session.wait_connected(10)
         yield session
 
@@ -73,9 +73,9 @@ def laborious(color: int, size: int = 1500) -> dict[str, Any]:
     return {**graph, "12": saver("11")}
 
 
-async def until_it_runs(session: Session, prompt_id: str) -> None:
+async def until_it_runs(session: InstanceSession, prompt_id: str) -> None:
     for _ in range(500):
-        if (await session.queue()).runs(prompt_id):
+        if (await session.get_queue()).is_running(prompt_id):
             return
         await asyncio.sleep(0.02)
     raise TimeoutError(f"{prompt_id} does not run")
@@ -85,54 +85,54 @@ def opened(data: bytes | None) -> Image.Image:
     return Image.open(io.BytesIO(data or b"")).convert("RGB")
 
 
-async def test_a_picture(session: Session) -> None:
+async def test_a_picture(session: InstanceSession) -> None:
     heard: list[Any] = []
     prompt_id = new_id()
-    result = await session.run(prompt_id, picture(), heard.append)
+    result = await session.run_prompt(prompt_id, picture(), heard.append)
     (output,) = result.outputs
     assert (output.node, output.key) == ("2", "images")
     assert output.file is not None
     assert output.file.subfolder == "pf"
     assert prompt_id in output.file.filename
-    image = opened(await session.fetch(output.file))
+    image = opened(await session.fetch_file(output.file))
     assert image.size == (16, 16)
     assert image.getpixel((3, 3)) == (255, 128, 0)
     assert heard == [NodeStarted(prompt_id, "1"), NodeStarted(prompt_id, "2")]
     assert 0 < result.gpu_seconds < 5
 
 
-async def test_the_same_graph_again_is_cached_and_still_writes_its_own_file(session: Session) -> None:
-    first = await session.run(new_id(), picture(17))
-    second = await session.run(new_id(), picture(17))
+async def test_the_same_graph_again_is_cached_and_still_writes_its_own_file(session: InstanceSession) -> None:
+    first = await session.run_prompt(new_id(), picture(17))
+    second = await session.run_prompt(new_id(), picture(17))
     assert "1" in second.cached
     assert second.outputs != first.outputs
     for result in (first, second):
         assert result.outputs[0].file is not None
-        assert opened(await session.fetch(result.outputs[0].file)).size == (17, 17)
+        assert opened(await session.fetch_file(result.outputs[0].file)).size == (17, 17)
 
 
-async def test_a_saver_without_prefix_is_cached_and_its_output_found(session: Session) -> None:
+async def test_a_saver_without_prefix_is_cached_and_its_output_found(session: InstanceSession) -> None:
     graph = {
         "1": blank(18),
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
     }
-    first = await session.run(new_id(), graph)
-    second = await session.run(new_id(), graph)
+    first = await session.run_prompt(new_id(), graph)
+    second = await session.run_prompt(new_id(), graph)
     assert second.cached == {"1", "2"}
     assert second.outputs == first.outputs
     assert second.outputs[0].file is not None
     assert second.outputs[0].file.type == "temp"
 
 
-async def test_pictures_by_the_socket(session: Session) -> None:
+async def test_pictures_by_the_socket(session: InstanceSession) -> None:
     batch = blank(8)
     batch["inputs"]["batch_size"] = 3
     graph = {"1": batch, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
-    result = await session.run(new_id(), graph)
+    result = await session.run_prompt(new_id(), graph)
     assert [opened(item.data).size for item in result.outputs] == [(8, 8)] * 3
 
 
-async def test_video_audio_and_text(session: Session) -> None:
+async def test_video_audio_and_text(session: InstanceSession) -> None:
     frames = blank(64)
     frames["inputs"]["batch_size"] = 4
     graph = {
@@ -147,14 +147,14 @@ async def test_video_audio_and_text(session: Session) -> None:
         "6": {"class_type": "PrimitiveString", "inputs": {"value": "hello"}},
         "7": {"class_type": "PreviewAny", "inputs": {"source": ["6", 0]}},
     }
-    result = await session.run(new_id(), graph)
+    result = await session.run_prompt(new_id(), graph)
     by_node = {item.node: item for item in result.outputs}
     assert by_node["7"].text == "hello"
     heads = {}
     for node in ("3", "5"):
         file = by_node[node].file
         assert file is not None
-        heads[node] = (await session.fetch(file))[:8]
+        heads[node] = (await session.fetch_file(file))[:8]
     assert heads["3"][4:] == b"ftyp"
     assert heads["5"][:4] == b"fLaC"
 
@@ -169,71 +169,71 @@ async def test_video_audio_and_text(session: Session) -> None:
         ({"2": saver("9")}, "prompt_outputs_failed_validation"),
     ],
 )
-async def test_a_bad_graph(session: Session, graph: dict[str, Any], word: str) -> None:
+async def test_a_bad_graph(session: InstanceSession, graph: dict[str, Any], word: str) -> None:
     with pytest.raises(BadGraph) as caught:
-        await session.run(new_id(), graph)
+        await session.run_prompt(new_id(), graph)
     assert caught.value.error_type == word
 
 
-async def test_a_graph_that_is_bad_in_part(session: Session) -> None:
+async def test_a_graph_that_is_bad_in_part(session: InstanceSession) -> None:
     graph = {**picture(), "3": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}}}
     prompt_id = new_id()
     with pytest.raises(BadGraph, match="node 3"):
-        await session.run(prompt_id, graph)
-    assert (await session.queue()).find(prompt_id) is None
+        await session.run_prompt(prompt_id, graph)
+    assert (await session.get_queue()).find(prompt_id) is None
 
 
-async def test_an_input_there_and_back(session: Session) -> None:
+async def test_an_input_there_and_back(session: InstanceSession) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (20, 10), (1, 2, 3)).save(buffer, "PNG")
-    name = await session.upload(f"{new_id()}.png", buffer.getvalue(), "image/png")
-    result = await session.run(
+    name = await session.upload_input(f"{new_id()}.png", buffer.getvalue(), "image/png")
+    result = await session.run_prompt(
         new_id(), {"1": {"class_type": "LoadImage", "inputs": {"image": name}}, "2": saver("1")}
     )
     assert result.outputs[0].file is not None
-    image = opened(await session.fetch(result.outputs[0].file))
+    image = opened(await session.fetch_file(result.outputs[0].file))
     assert (image.size, image.getpixel((0, 0))) == ((20, 10), (1, 2, 3))
 
 
-async def test_a_broken_input_fails_its_node(session: Session) -> None:
+async def test_a_broken_input_fails_its_node(session: InstanceSession) -> None:
     name = f"{new_id()}.png"
-    assert await session.upload(name, b"not a picture", "image/png") == name
-    assert await session.upload(name, b"other bytes", "image/png") == name.replace(".png", " (1).png")
+    assert await session.upload_input(name, b"not a picture", "image/png") == name
+    assert await session.upload_input(name, b"other bytes", "image/png") == name.replace(".png", " (1).png")
     with pytest.raises(NodeFailed) as caught:
-        await session.run(
+        await session.run_prompt(
             new_id(), {"1": {"class_type": "LoadImage", "inputs": {"image": name}}, "2": saver("1")}
         )
     assert (caught.value.node_id, caught.value.node_type) == ("1", "LoadImage")
     assert caught.value.exception_type == "PIL.UnidentifiedImageError"
 
 
-async def test_files_that_are_not_there(session: Session) -> None:
+async def test_files_that_are_not_there(session: InstanceSession) -> None:
     for file in (FileRef("none.png"), FileRef("../log"), FileRef("passwd", "../../../etc")):
         with pytest.raises(NoOutput):
-            await session.fetch(file)
+            await session.fetch_file(file)
 
 
-async def test_cancel_one_that_runs_and_one_that_waits(session: Session) -> None:
+async def test_cancel_one_that_runs_and_one_that_waits(session: InstanceSession) -> None:
     first, second, third = new_id(), new_id(), new_id()
     runs = [
-        asyncio.create_task(session.run(first, laborious(1))),
-        asyncio.create_task(session.run(second, picture(19))),
-        asyncio.create_task(session.run(third, picture(20))),
+        asyncio.create_task(session.run_prompt(first, laborious(1))),
+        asyncio.create_task(session.run_prompt(second, picture(19))),
+        asyncio.create_task(session.run_prompt(third, picture(20))),
     ]
     await until_it_runs(session, first)
-    await session.cancel(second)
-    await session.cancel(first)
+    await session.cancel_prompt(second)
+    await session.cancel_prompt(first)
     one, two, three = await asyncio.gather(*runs, return_exceptions=True)
-    assert isinstance(one, Interrupted)
-    assert isinstance(two, Interrupted)
+    assert isinstance(one, PromptCancelled)
+    assert isinstance(two, PromptCancelled)
     assert not isinstance(three, BaseException)
 
 
 async def test_a_socket_cut_in_mid_run(server: RealServer) -> None:
     heard: list[Any] = []
     prompt_id = new_id()
-    async with Meddler(server.port) as meddler, Session(meddler.url, settings=SETTINGS) as session:
-        run = asyncio.create_task(session.run(prompt_id, laborious(2), heard.append))
+    async with Meddler(server.port) as meddler, InstanceSession(meddler.url, settings=SETTINGS) as session:
+        run = asyncio.create_task(session.run_prompt(prompt_id, laborious(2), heard.append))
         await until_it_runs(session, prompt_id)
         meddler.cut()
         result = await run
@@ -244,67 +244,69 @@ async def test_a_socket_cut_in_mid_run(server: RealServer) -> None:
 
 
 async def test_a_socket_that_falls_silent_in_mid_run(server: RealServer) -> None:
-    async with Meddler(server.port) as meddler, Session(meddler.url, settings=SETTINGS) as session:
+    async with Meddler(server.port) as meddler, InstanceSession(meddler.url, settings=SETTINGS) as session:
         prompt_id = new_id()
-        run = asyncio.create_task(session.run(prompt_id, laborious(3)))
+        run = asyncio.create_task(session.run_prompt(prompt_id, laborious(3)))
         await until_it_runs(session, prompt_id)
         meddler.silence()
         assert (await run).outputs[0].node == "12"
         meddler.speak()
         await session.wait_connected(10)
-        assert (await session.run(new_id(), picture(21))).outputs
+        assert (await session.run_prompt(new_id(), picture(21))).outputs
 
 
 async def test_after_our_crash(server: RealServer) -> None:
     running, waiting = new_id(), new_id()
-    async with Session(server.url, settings=SETTINGS) as crashed:
+    async with InstanceSession(server.url, settings=SETTINGS) as crashed:
         await crashed.wait_connected(10)
         lost = [
-            asyncio.create_task(crashed.run(running, laborious(4))),
-            asyncio.create_task(crashed.run(waiting, picture(22))),
+            asyncio.create_task(crashed.run_prompt(running, laborious(4))),
+            asyncio.create_task(crashed.run_prompt(waiting, picture(22))),
         ]
         await until_it_runs(crashed, running)
         for task in lost:
             task.cancel()
         await asyncio.wait(lost)
     heard: list[Any] = []
-    async with Session(server.url, settings=SETTINGS) as session:
-        first, second = await asyncio.gather(session.resume(running, heard.append), session.resume(waiting))
+    async with InstanceSession(server.url, settings=SETTINGS) as session:
+        first, second = await asyncio.gather(
+            session.resume_prompt(running, heard.append), session.resume_prompt(waiting)
+        )
         assert first is not None
         assert second is not None
         assert first.outputs[0].node == "12"
         assert second.outputs[0].node == "2"
         assert NodeStarted(running, "12") in heard
-        assert await session.resume(running) == first
-        await session.discard(running)
-        assert await session.resume(running) is None
-        assert await session.resume(new_id()) is None
+        assert await session.resume_prompt(running) == first
+        await session.delete_history(running)
+        assert await session.resume_prompt(running) is None
+        assert await session.resume_prompt(new_id()) is None
 
 
-async def test_what_it_says_of_itself(session: Session) -> None:
-    stats = await session.stats()
+async def test_what_it_says_of_itself(session: InstanceSession) -> None:
+    stats = await session.get_system_stats()
     assert stats.version is not None
     assert stats.devices[0].type == "cpu"
-    info = await session.object_info()
+    info = await session.get_object_info()
     assert "SaveImage" in info
-    await session.free()
-    assert await session.queue_depth() == 0
+    await session.free_memory()
+    assert await session.get_queue_depth() == 0
 
 
-async def test_steps_of_a_node_are_heard(session: Session) -> None:
+async def test_steps_of_a_node_are_heard(session: InstanceSession) -> None:
     batch = blank(8)
     batch["inputs"]["batch_size"] = 3
     heard: list[Any] = []
     graph = {"1": batch, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
     prompt_id = new_id()
-    await session.run(prompt_id, graph, heard.append)
-    steps = [event for event in heard if isinstance(event, Progress)]
-    assert steps == [Progress(prompt_id, "2", step, 3) for step in (0, 1, 2)]
+    await session.run_prompt(prompt_id, graph, heard.append)
+    steps = [event for event in heard if isinstance(event, StepProgress)]
+    assert steps == [StepProgress(prompt_id, "2", step, 3) for step in (0, 1, 2)]
 
 
-async def test_a_stopped_process_is_given_up(server: RealServer, session: Session) -> None:
+async def test_a_stopped_process_is_given_up(server: RealServer, session: InstanceSession) -> None:
     prompt_id = new_id()
-    run = asyncio.create_task(session.run(prompt_id, laborious(5)))
+    run = asyncio.create_task(session.run_prompt(prompt_id, laborious(5)))
     await until_it_runs(session, prompt_id)
     server.signal(signal.SIGSTOP)
     try:
@@ -312,16 +314,16 @@ async def test_a_stopped_process_is_given_up(server: RealServer, session: Sessio
             await run
     finally:
         server.signal(signal.SIGCONT)
-    await session.cancel(prompt_id)
+    await session.cancel_prompt(prompt_id)
 
 
 async def test_a_killed_process_loses_its_prompts_and_comes_back(
-    server: RealServer, session: Session
+    server: RealServer, session: InstanceSession
 ) -> None:
     running, waiting = new_id(), new_id()
     runs = [
-        asyncio.create_task(session.run(running, laborious(6))),
-        asyncio.create_task(session.run(waiting, picture(23))),
+        asyncio.create_task(session.run_prompt(running, laborious(6))),
+        asyncio.create_task(session.run_prompt(waiting, picture(23))),
     ]
     await until_it_runs(session, running)
     server.kill()
@@ -329,5 +331,5 @@ async def test_a_killed_process_loses_its_prompts_and_comes_back(
         assert isinstance(outcome, InstanceGone)
     await asyncio.to_thread(server.start)
     await session.wait_connected(10)
-    assert await session.resume(running) is None
-    assert (await session.run(new_id(), picture(24))).outputs
+    assert await session.resume_prompt(running) is None
+    assert (await session.run_prompt(new_id(), picture(24))).outputs

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.jobs import Attempt, Job, JobRecord, Output, Usage, shards_of
-from orchestrator.store import Account, DeliveryAttempt, Key, Message, SqliteStore, Store
+from orchestrator.store import Account, ApiKey, DeliveryAttempt, SqliteStore, Store, WebhookMessage
 
 STORES = ("sqlite",)
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -24,7 +24,7 @@ PICTURE = Output(
 USAGE = Usage(gpu_seconds=1.5)
 
 
-def delivery(message: Message, at: datetime, error: str | None = None) -> DeliveryAttempt:
+def delivery(message: WebhookMessage, at: datetime, error: str | None = None) -> DeliveryAttempt:
     """A try to deliver a message: taken, or refused with `HTTP` and a status."""
     status = int(error.removeprefix("HTTP ")) if error else 200
     return DeliveryAttempt(message_id=message.id, at=at, seconds=0.25, http_status=status, error=error)
@@ -42,7 +42,7 @@ def open_store(kind: str, directory: Path) -> Store:
 class World:
     store: Store
     account: Account
-    key: Key
+    key: ApiKey
     numbers: count[int] = field(default_factory=lambda: count(1))
     now: datetime = START
 
@@ -96,13 +96,13 @@ class World:
 
     async def again(self, record: JobRecord) -> JobRecord:
         """The job as it is now."""
-        found = await self.store.get_job(record.job.id)
+        found = await self.store.find_job(record.job.id)
         assert found is not None
         return found
 
     async def wallet(self) -> tuple[int, int]:
         """Available, held."""
-        balance = await self.store.balance(self.account.id)
+        balance = await self.store.get_balance(self.account.id)
         return balance.available, balance.held
 
 
@@ -119,6 +119,6 @@ async def open_world(kind: str, directory: Path, micros: int = 1_000_000) -> Asy
     store = open_store(kind, directory)
     try:
         yield await populate(store, micros)
-        assert await store.audit() == []
+        assert await store.audit_ledger() == []
     finally:
         await store.close()

@@ -22,23 +22,23 @@ from comfy_instances.fleet import (
     InstanceInfo,
     InstanceState,
     UnknownInstance,
-    wait_ready,
+    wait_until_ready,
 )
 from comfy_instances.local import LocalFleet
-from comfy_instances.policy import Rules
-from comfy_instances.process import free_port
+from comfy_instances.policy import RestartPolicy
+from comfy_instances.process import find_free_port
 from comfy_instances.session import FileRef
 
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
 }
-RULES = Rules(
+RULES = RestartPolicy(
     startup_seconds=20,
     probe_seconds=0.2,
-    files_seconds=0.2,
-    hung_seconds=5,
-    stop_seconds=1,
+    file_refresh_seconds=0.2,
+    hang_timeout_seconds=5,
+    stop_timeout_seconds=1,
     backoff_seconds=0.05,
 )
 
@@ -65,7 +65,7 @@ class Launched:
     output_folder: Path = field(init=False)
 
     async def begin(self) -> None:
-        self.fleet = LocalFleet.simulated(2, directory=self.directory, rules=RULES)
+        self.fleet = LocalFleet.simulated(2, directory=self.directory, policy=RULES)
         self.output_folder = self.directory / "sim-0" / "output"
 
     async def end(self) -> None:
@@ -86,14 +86,14 @@ class Adopted:
     directory: Path
     fleet: AdoptedFleet = field(init=False)
     output_folder: Path = field(init=False)
-    ports: list[int] = field(default_factory=lambda: [free_port(), free_port()])
+    ports: list[int] = field(default_factory=lambda: [find_free_port(), find_free_port()])
     processes: dict[int, asyncio.subprocess.Process] = field(default_factory=dict)
 
     async def begin(self) -> None:
         for number in range(2):
             await self.launch(number)
         urls = [f"http://127.0.0.1:{port}/" for port in self.ports]
-        self.fleet = AdoptedFleet(urls, probe_seconds=0.2, look_seconds=0.05, files_seconds=0.2)
+        self.fleet = AdoptedFleet(urls, probe_seconds=0.2, poll_seconds=0.05, file_refresh_seconds=0.2)
         self.output_folder = self.directory / "0" / "output"
 
     async def launch(self, number: int) -> None:
@@ -131,7 +131,7 @@ async def started(fleet: Fleet) -> AsyncIterator[list[InstanceInfo]]:
     fleet.subscribe(told.append)
     await fleet.start()
     try:
-        await wait_ready(fleet)
+        await wait_until_ready(fleet)
         yield told
     finally:
         await fleet.stop()
@@ -165,10 +165,10 @@ async def test_hands_out_sessions_and_node_facts(world: World) -> None:
         for info in world.fleet.instances():
             session = world.fleet.session(info.id)
             assert session is world.fleet.session(info.id)
-            result = await session.run(str(uuid.uuid4()), GRAPH)
+            result = await session.run_prompt(str(uuid.uuid4()), GRAPH)
             file = result.outputs[0].file
             assert file is not None
-            assert (await session.fetch(file)).startswith(b"\x89PNG")
+            assert (await session.fetch_file(file)).startswith(b"\x89PNG")
             facts = world.fleet.node_facts(info.id)
             assert facts is not None
             assert "SaveImage" in facts
@@ -201,7 +201,7 @@ async def test_before_it_is_ready_and_after_its_end_there_is_no_session(world: W
         session = world.fleet.session(instance_id)
     with pytest.raises(InstanceGone):
         world.fleet.session(instance_id)
-    assert not session.connected
+    assert not session.is_connected
 
 
 async def test_a_drained_instance_stays_reachable_until_resumed(world: World) -> None:
@@ -211,7 +211,7 @@ async def test_a_drained_instance_stays_reachable_until_resumed(world: World) ->
         assert world.fleet.instances()[0].state is InstanceState.DRAINING
         assert told[-1].state is InstanceState.DRAINING
         assert world.fleet.instances()[1].state is second.state
-        assert (await world.fleet.session(first.id).run(str(uuid.uuid4()), GRAPH)).outputs
+        assert (await world.fleet.session(first.id).run_prompt(str(uuid.uuid4()), GRAPH)).outputs
         await world.fleet.resume(first.id)
         assert world.fleet.instances()[0].state is InstanceState.READY
 
@@ -222,9 +222,9 @@ async def test_a_killed_instance_comes_back(world: World) -> None:
         told.clear()
         await world.kill(0)
         await until(lambda: any(info.state is InstanceState.DOWN for info in told))
-        await wait_ready(world.fleet)
+        await wait_until_ready(world.fleet)
         assert {info.id for info in told if info.state is InstanceState.DOWN} == {first.id}
-        assert (await world.fleet.session(first.id).run(str(uuid.uuid4()), GRAPH)).outputs
+        assert (await world.fleet.session(first.id).run_prompt(str(uuid.uuid4()), GRAPH)).outputs
 
 
 async def test_a_drain_outlives_a_death(world: World) -> None:
@@ -241,12 +241,12 @@ async def test_files_are_deleted_where_they_are_ours(world: World) -> None:
     async with started(world.fleet):
         instance_id = world.fleet.instances()[0].id
         session = world.fleet.session(instance_id)
-        result = await session.run(str(uuid.uuid4()), GRAPH)
+        result = await session.run_prompt(str(uuid.uuid4()), GRAPH)
         files = [output.file for output in result.outputs if output.file is not None]
-        input_name = await session.upload("in.png", b"not looked at", "image/png")
+        input_name = await session.upload_input("in.png", b"not looked at", "image/png")
         files.append(FileRef(input_name, "", "input"))
         assert list(world.output_folder.rglob("*.png"))
-        await world.fleet.forget_files(instance_id, files)
+        await world.fleet.delete_files(instance_id, files)
         ours = isinstance(world.fleet, LocalFleet)
         assert bool(list(world.output_folder.rglob("*.png"))) != ours
         assert (world.output_folder.parent / "input" / input_name).exists() != ours
@@ -262,7 +262,7 @@ async def test_restart_is_for_those_who_launched(world: World) -> None:
         session = world.fleet.session(first.id)
         await world.fleet.restart(first.id)
         await until(lambda: world.fleet.instances()[0].restarts == 1)
-        await wait_ready(world.fleet)
+        await wait_until_ready(world.fleet)
         assert world.fleet.session(first.id) is not session
 
 
@@ -275,7 +275,7 @@ async def test_unknown_ids(world: World) -> None:
         with pytest.raises(UnknownInstance, match="gpu-9"):
             await act("gpu-9")
     with pytest.raises(UnknownInstance, match="gpu-9"):
-        await fleet.forget_files("gpu-9", [])
+        await fleet.delete_files("gpu-9", [])
 
 
 async def test_who_unsubscribes_hears_no_more(world: World) -> None:
@@ -299,19 +299,21 @@ async def test_a_listener_that_fails_disturbs_nobody(world: World, caplog: pytes
 
 async def test_waiting_for_what_does_not_come(world: World) -> None:
     with pytest.raises(FleetError, match=r"not all instances were ready .*starting"):
-        await wait_ready(world.fleet, within_seconds=0.05)
+        await wait_until_ready(world.fleet, timeout_seconds=0.05)
 
 
 async def test_a_folder_that_was_made_for_files_goes_with_the_last_one(world: World) -> None:
     async with started(world.fleet):
         instance_id = world.fleet.instances()[0].id
         session = world.fleet.session(instance_id)
-        names = [await session.upload(name, b"a text", "text/plain", "pets") for name in ("a.txt", "b.txt")]
+        names = [
+            await session.upload_input(name, b"a text", "text/plain", "pets") for name in ("a.txt", "b.txt")
+        ]
         assert names == ["pets/a.txt", "pets/b.txt"]
         folder = world.output_folder.parent / "input" / "pets"
         assert sorted(file.name for file in folder.iterdir()) == ["a.txt", "b.txt"]
         first, second = (FileRef(name, "pets", "input") for name in ("a.txt", "b.txt"))
-        await world.fleet.forget_files(instance_id, [first])
+        await world.fleet.delete_files(instance_id, [first])
         assert folder.is_dir()
-        await world.fleet.forget_files(instance_id, [second])
+        await world.fleet.delete_files(instance_id, [second])
         assert folder.is_dir() != isinstance(world.fleet, LocalFleet)

@@ -18,9 +18,14 @@ from minio import Minio
 from minio.commonconfig import ENABLED, Filter
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
-from orchestrator.media.errors import ObjectMissing, StoreError, StoreRefused, StoreUnavailable
+from orchestrator.media.errors import (
+    ObjectNotFound,
+    ObjectStoreError,
+    ObjectStoreRequestRejected,
+    ObjectStoreUnavailable,
+)
 from orchestrator.media.lifecycle import get_retention
-from orchestrator.media.objects import ObjectStore, S3Access, content_key
+from orchestrator.media.objects import ObjectStore, S3Config, content_addressed_key
 from tests.s3_server import S3Server
 
 BUCKET = "contract"
@@ -50,7 +55,7 @@ def admin(s3: S3Server) -> Minio:
 
 
 def fresh_key(data: bytes, ext: str = "png") -> str:
-    return content_key("outputs", hashlib.sha256(data).hexdigest(), ext)
+    return content_addressed_key("outputs", hashlib.sha256(data).hexdigest(), ext)
 
 
 async def status_of(url: str) -> int:
@@ -59,8 +64,8 @@ async def status_of(url: str) -> int:
 
 
 def test_keys_name_their_content() -> None:
-    assert content_key("outputs", "abcd", "png") == "outputs/ab/abcd.png"
-    assert content_key("inputs/", "0f0f", "jpg") == "inputs/0f/0f0f.jpg"
+    assert content_addressed_key("outputs", "abcd", "png") == "outputs/ab/abcd.png"
+    assert content_addressed_key("inputs/", "0f0f", "jpg") == "inputs/0f/0f0f.jpg"
 
 
 @pytest.mark.parametrize(
@@ -76,9 +81,9 @@ async def test_what_is_put_comes_back(store: ObjectStore, size: int, content_typ
 
 
 async def test_what_is_not_there_is_missing(store: ObjectStore) -> None:
-    with pytest.raises(ObjectMissing):
+    with pytest.raises(ObjectNotFound):
         await store.get("outputs/00/none.png")
-    with pytest.raises(ObjectMissing):
+    with pytest.raises(ObjectNotFound):
         await store.stat("outputs/00/none.png")
 
 
@@ -88,7 +93,7 @@ async def test_delete_deletes_and_may_be_repeated(store: ObjectStore) -> None:
     await store.put(key, data, PNG)
     await store.delete(key)
     await store.delete(key)
-    with pytest.raises(ObjectMissing):
+    with pytest.raises(ObjectNotFound):
         await store.stat(key)
 
 
@@ -100,7 +105,7 @@ async def test_fresh_data_is_not_sent_again_and_older_data_is(store: ObjectStore
     await asyncio.sleep(1.1)  # S3 counts whole seconds
     await store.put(key, data, PNG)
     assert (await store.stat(key)).modified == first.modified
-    async with ObjectStore(s3.access(BUCKET), fresh=0.5) as impatient:
+    async with ObjectStore(s3.access(BUCKET), fresh_seconds=0.5) as impatient:
         await impatient.put(key, data, PNG)
     assert (await store.stat(key)).modified > first.modified
 
@@ -147,7 +152,7 @@ async def test_a_presigned_address_opens_nothing_else(store: ObjectStore) -> Non
 async def test_presigned_addresses_are_for_the_public_endpoint(s3: S3Server, store: ObjectStore) -> None:
     await store.put("outputs/mine", b"mine", PNG)
     port = s3.embedded.endpoint.rpartition(":")[2]
-    async with ObjectStore(s3.embedded.access(BUCKET, f"http://localhost:{port}")) as public:
+    async with ObjectStore(s3.embedded.bucket_config(BUCKET, f"http://localhost:{port}")) as public:
         url = public.presign("outputs/mine", 60)
     assert url.startswith(f"http://localhost:{port}/{BUCKET}/outputs/mine?")
     assert await status_of(url) == 200
@@ -155,7 +160,7 @@ async def test_presigned_addresses_are_for_the_public_endpoint(s3: S3Server, sto
 
 @pytest.mark.parametrize("lifetime", [0, 8 * 24 * 3600])
 async def test_a_lifetime_outside_s3_s_range_is_refused(store: ObjectStore, lifetime: float) -> None:
-    with pytest.raises(StoreRefused):
+    with pytest.raises(ObjectStoreRequestRejected):
         store.presign("outputs/mine", lifetime)
 
 
@@ -175,28 +180,28 @@ async def test_an_operators_own_rules_stay(store: ObjectStore, admin: Minio) -> 
 
 
 async def test_a_good_store_is_healthy(store: ObjectStore) -> None:
-    assert await store.healthy()
+    assert await store.is_healthy()
 
 
 async def test_a_wrong_secret_is_refused_at_once(s3: S3Server) -> None:
     async with ObjectStore(replace(s3.access(BUCKET), secret_key="wrong")) as stranger:
-        assert not await stranger.healthy()
-        with pytest.raises(StoreRefused, match=r"SignatureDoesNotMatch|AccessDenied"):
-            await stranger.put_patiently("outputs/a", b"a", PNG, patience=60)
-        with pytest.raises(StoreRefused):
-            await stranger.ensure_bucket(RETENTION, patience=60)
+        assert not await stranger.is_healthy()
+        with pytest.raises(ObjectStoreRequestRejected, match=r"SignatureDoesNotMatch|AccessDenied"):
+            await stranger.put_with_retry("outputs/a", b"a", PNG, timeout=60)
+        with pytest.raises(ObjectStoreRequestRejected):
+            await stranger.ensure_bucket(RETENTION, timeout=60)
 
 
 async def test_an_unknown_bucket_is_refused(s3: S3Server) -> None:
     async with ObjectStore(s3.access("nobody-made-me")) as store:
-        assert not await store.healthy()
-        with pytest.raises(StoreRefused, match="NoSuchBucket"):
+        assert not await store.is_healthy()
+        with pytest.raises(ObjectStoreRequestRejected, match="NoSuchBucket"):
             await store.put("outputs/a", b"a", PNG)
 
 
 async def test_a_bad_bucket_name_is_refused(s3: S3Server) -> None:
     async with ObjectStore(s3.access("Not_a bucket")) as store:
-        with pytest.raises(StoreRefused):
+        with pytest.raises(ObjectStoreRequestRejected):
             await store.ensure_bucket()
 
 
@@ -204,12 +209,12 @@ async def test_where_nobody_listens_the_store_is_unavailable() -> None:
     with socket.socket() as unused:  # bound, but not listening
         unused.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        access = S3Access(endpoint=endpoint, access_key="a", secret_key="b" * 8, bucket=BUCKET)
+        access = S3Config(endpoint=endpoint, access_key="a", secret_key="b" * 8, bucket=BUCKET)
         async with ObjectStore(access) as store:
-            assert not await store.healthy()
-            with pytest.raises(StoreUnavailable):
-                await store.put_patiently("outputs/a", b"a", PNG, patience=0.5)
-            with pytest.raises(StoreUnavailable):
+            assert not await store.is_healthy()
+            with pytest.raises(ObjectStoreUnavailable):
+                await store.put_with_retry("outputs/a", b"a", PNG, timeout=0.5)
+            with pytest.raises(ObjectStoreUnavailable):
                 await store.get("outputs/a")
 
 
@@ -218,9 +223,9 @@ async def test_a_server_that_says_nothing_is_not_healthy() -> None:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         endpoint = f"http://127.0.0.1:{mute.getsockname()[1]}"
-        access = S3Access(endpoint=endpoint, access_key="a", secret_key="b" * 8, bucket=BUCKET)
+        access = S3Config(endpoint=endpoint, access_key="a", secret_key="b" * 8, bucket=BUCKET)
         async with ObjectStore(access) as store:
-            assert not await store.healthy()
+            assert not await store.is_healthy()
 
 
 def s3_error(code: str) -> str:
@@ -228,7 +233,7 @@ def s3_error(code: str) -> str:
 
 
 @asynccontextmanager
-async def failing_s3(status: int, body: str, content_type: str) -> AsyncIterator[S3Access]:
+async def failing_s3(status: int, body: str, content_type: str) -> AsyncIterator[S3Config]:
     """A far end that answers everything in one way."""
 
     async def answer(_: web.Request) -> web.Response:
@@ -238,41 +243,41 @@ async def failing_s3(status: int, body: str, content_type: str) -> AsyncIterator
     app.router.add_route("*", "/{path:.*}", answer)
     async with TestServer(app) as server:
         endpoint = f"http://127.0.0.1:{server.port}"
-        yield S3Access(endpoint=endpoint, access_key="a", secret_key="b" * 8, bucket=BUCKET)
+        yield S3Config(endpoint=endpoint, access_key="a", secret_key="b" * 8, bucket=BUCKET)
 
 
 @pytest.mark.parametrize(
     ("status", "body", "content_type", "error"),
     [
-        (503, s3_error("SlowDown"), "application/xml", StoreUnavailable),
-        (500, s3_error("InternalError"), "application/xml", StoreUnavailable),
-        (502, "<html>bad gateway</html>", "text/html", StoreUnavailable),
-        (429, s3_error("TooManyRequests"), "application/xml", StoreUnavailable),
-        (501, s3_error("NotImplemented"), "application/xml", StoreRefused),
-        (403, s3_error("AccessDenied"), "application/xml", StoreRefused),
-        (400, s3_error("InvalidRequest"), "application/xml", StoreRefused),
-        (404, s3_error("NoSuchBucket"), "application/xml", StoreRefused),
+        (503, s3_error("SlowDown"), "application/xml", ObjectStoreUnavailable),
+        (500, s3_error("InternalError"), "application/xml", ObjectStoreUnavailable),
+        (502, "<html>bad gateway</html>", "text/html", ObjectStoreUnavailable),
+        (429, s3_error("TooManyRequests"), "application/xml", ObjectStoreUnavailable),
+        (501, s3_error("NotImplemented"), "application/xml", ObjectStoreRequestRejected),
+        (403, s3_error("AccessDenied"), "application/xml", ObjectStoreRequestRejected),
+        (400, s3_error("InvalidRequest"), "application/xml", ObjectStoreRequestRejected),
+        (404, s3_error("NoSuchBucket"), "application/xml", ObjectStoreRequestRejected),
     ],
 )
 async def test_failures_are_sorted_into_passing_and_lasting_ones(
-    status: int, body: str, content_type: str, error: type[StoreError]
+    status: int, body: str, content_type: str, error: type[ObjectStoreError]
 ) -> None:
     async with failing_s3(status, body, content_type) as access, ObjectStore(access) as store:
-        assert not await store.healthy()
+        assert not await store.is_healthy()
         with pytest.raises(error):
             await store.get("outputs/a")
         with pytest.raises(error):
-            await store.put_patiently("outputs/a", b"a", PNG, patience=0.0)
+            await store.put_with_retry("outputs/a", b"a", PNG, timeout=0.0)
         with pytest.raises(error):
             await store.ensure_bucket(RETENTION)
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "ftp://host", "http://host/path", ""])
 def test_an_endpoint_must_be_an_address(endpoint: str) -> None:
-    with pytest.raises(StoreRefused, match="endpoint"):
-        ObjectStore(S3Access(endpoint=endpoint, access_key="a", secret_key="b", bucket=BUCKET))
+    with pytest.raises(ObjectStoreRequestRejected, match="endpoint"):
+        ObjectStore(S3Config(endpoint=endpoint, access_key="a", secret_key="b", bucket=BUCKET))
 
 
 def test_the_secret_is_not_shown() -> None:
-    access = S3Access(endpoint="http://h", access_key="a", secret_key="hush-hush", bucket=BUCKET)
+    access = S3Config(endpoint="http://h", access_key="a", secret_key="hush-hush", bucket=BUCKET)
     assert "hush" not in repr(access)

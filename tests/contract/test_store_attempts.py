@@ -27,14 +27,14 @@ async def test_the_first_attempt_starts_shard_and_job(world: World) -> None:
     assert (now.job.status, now.job.started_at) == (JobStatus.RUNNING, attempt.started_at)
     assert [shard.status for shard in now.shards] == [ShardStatus.WAITING, ShardStatus.RUNNING]
     assert [shard.attempts for shard in now.shards] == [0, 1]
-    assert await world.store.open_attempts() == [attempt]
+    assert await world.store.list_open_attempts() == [attempt]
 
 
 async def test_starting_the_same_attempt_again_changes_nothing(world: World) -> None:
     record = await world.add()
     attempt = await world.start(record)
     assert await world.store.start_attempt(attempt)
-    assert await world.store.open_attempts() == [attempt]
+    assert await world.store.list_open_attempts() == [attempt]
 
 
 async def test_a_shard_runs_once_at_a_time(world: World) -> None:
@@ -48,7 +48,7 @@ async def test_a_failed_attempt_sends_its_shard_back(world: World) -> None:
     attempt = await world.start(record)
     await world.store.end_attempt(attempt.prompt_id, "instance_gone", "killed", world.later(), retry=True)
     assert (await world.again(record)).shards[0].status is ShardStatus.WAITING
-    assert await world.store.open_attempts() == []
+    assert await world.store.list_open_attempts() == []
     assert not await world.store.start_attempt(attempt)
     second = await world.start(record, number=2)
     assert (await world.finish(second)).job.status is JobStatus.SUCCEEDED
@@ -68,7 +68,7 @@ async def test_ending_an_old_attempt_does_not_disturb_the_new_one(world: World) 
     second = await world.start(record, number=2)
     await world.store.end_attempt(first.prompt_id, "abandoned", None, world.later(), retry=True)
     assert (await world.again(record)).shards[0].status is ShardStatus.RUNNING
-    assert await world.store.open_attempts() == [second]
+    assert await world.store.list_open_attempts() == [second]
 
 
 async def test_the_last_shard_finishes_and_pays_the_job(world: World) -> None:
@@ -84,7 +84,7 @@ async def test_the_last_shard_finishes_and_pays_the_job(world: World) -> None:
     assert (whole.simulated, whole.shards[0].usage.gpu_seconds) == (True, 2.25)
     assert whole == await world.again(whole)
     assert await world.wallet() == (970_000, 0)
-    assert await world.store.unfinished() == []
+    assert await world.store.list_unfinished_jobs() == []
 
 
 async def test_finishing_again_charges_nothing_and_keeps_the_first_result(world: World) -> None:
@@ -138,9 +138,9 @@ async def test_a_result_after_the_end_changes_nothing(world: World) -> None:
     record = await world.add()
     attempt = await world.start(record)
     cancelled = await world.store.cancel_job(record.job.id, world.later())
-    assert await world.store.open_attempts() == [attempt]
+    assert await world.store.list_open_attempts() == [attempt]
     assert await world.finish(attempt) == cancelled
-    assert await world.store.open_attempts() == []
+    assert await world.store.list_open_attempts() == []
     assert await world.wallet() == (1_000_000, 0)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store.sqlite.audit import RULES, audit
+from orchestrator.store.sqlite.audit import AUDIT_QUERIES, audit_ledger
 from tests.contract.store_world import World, open_world
 
 
@@ -75,14 +75,14 @@ FRAUD = {
 }
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", AUDIT_QUERIES)
 async def test_the_audit_finds_fraud(world: World, tmp_path: Path, rule: str) -> None:
     await world.succeed()
     await world.add()
     db = forged(tmp_path)
-    assert audit(db) == []
+    assert audit_ledger(db) == []
     db.execute(FRAUD[rule])
-    assert rule in {violation.rule for violation in audit(db)}
+    assert rule in {violation.rule for violation in audit_ledger(db)}
     db.close()
 
 

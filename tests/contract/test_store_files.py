@@ -33,7 +33,7 @@ def after(record: JobRecord) -> datetime:
 
 
 async def unused(world: World, before: datetime, limit: int = ALL) -> Sequence[str]:
-    return await world.store.unused_files(before, limit)
+    return await world.store.list_unused_files(before, limit)
 
 
 async def test_files_of_expired_jobs_are_unused(world: World) -> None:
@@ -74,9 +74,9 @@ async def test_what_a_lost_job_has_made_goes_too(world: World, how: str) -> None
 
 async def test_what_is_forgotten_is_not_told_again(world: World) -> None:
     record = await done(world, A, B)
-    await world.store.forget_files([A.key], after(record))
+    await world.store.delete_file_records([A.key], after(record))
     assert await unused(world, after(record)) == [B.key]
-    await world.store.forget_files([A.key, B.key, "outputs/cc/never.png"], after(record))
+    await world.store.delete_file_records([A.key, B.key, "outputs/cc/never.png"], after(record))
     assert await unused(world, after(record)) == []
     assert (await world.again(record)).outputs == [A, B], "the job itself stays as it was"
 
@@ -84,14 +84,14 @@ async def test_what_is_forgotten_is_not_told_again(world: World) -> None:
 async def test_forgetting_leaves_what_a_later_job_has_made(world: World) -> None:
     first = await done(world, A)
     second = await done(world, A)
-    await world.store.forget_files([A.key], after(first))
+    await world.store.delete_file_records([A.key], after(first))
     assert await unused(world, after(first)) == []
     assert await unused(world, after(second)) == [A.key]
 
 
 async def test_files_made_again_after_their_deletion_expire_again(world: World) -> None:
     first = await done(world, A)
-    await world.store.forget_files([A.key], after(first))
+    await world.store.delete_file_records([A.key], after(first))
     second = await done(world, A)
     assert await unused(world, after(second)) == [A.key]
 
@@ -106,7 +106,7 @@ async def test_the_longest_unneeded_come_first_and_a_few_at_a_time(world: World)
 async def test_finishing_twice_changes_nothing(world: World) -> None:
     attempt = await world.start(await world.add())
     record = await world.finish(attempt, (A,))
-    await world.store.forget_files([A.key], after(record))
+    await world.store.delete_file_records([A.key], after(record))
     await world.finish(attempt, (B,))
     assert await unused(world, world.later()) == []
 

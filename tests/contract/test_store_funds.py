@@ -11,9 +11,9 @@ import pytest
 
 from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.jobs import JobError, Usage
-from orchestrator.store import KeyLimits
-from orchestrator.store.metering import of_job
-from pricing.costs import Costs, Metered
+from orchestrator.store import ApiKeyLimits
+from orchestrator.store.metering import meter_job
+from pricing.costs import CostRates, MeteredUsage
 from pricing.ledger import EntryKind
 from tests.contract.store_world import PICTURE, START, STORES, World, open_world
 
@@ -33,7 +33,7 @@ async def test_a_refund_gives_back_what_was_charged(world: World) -> None:
     assert (await world.store.refund(job.id, None, "ticket 2", world.later())).available == 1_000_000
     for again in (None, 70_000):
         assert (await world.store.refund(job.id, again, "ticket 2", world.later())).available == 1_000_000
-    assert [row.revenue for row in await world.store.metered()] == [0]
+    assert [row.revenue for row in await world.store.list_metered_usage()] == [0]
 
 
 @pytest.mark.parametrize("micros", [0, -1, 100_001])
@@ -72,63 +72,65 @@ async def test_money_can_be_paid_back_but_not_more_than_is_there(world: World) -
 
 async def test_what_is_given_counts_as_promotion(world: World) -> None:
     await world.store.grant(world.account.id, 5_000, "welcome", world.now)
-    entry = (await world.store.ledger(world.account.id)).items[0]
+    entry = (await world.store.list_ledger_entries(world.account.id)).items[0]
     assert (entry.kind, entry.source) == (EntryKind.GRANT, "promotions")
-    assert await world.store.allowance_left(world.account.id) == 0
+    assert await world.store.remaining_allowance(world.account.id) == 0
     with pytest.raises(InvalidRequest):
         await world.store.grant(world.account.id, 5_000, "plan 2026-03-01", world.now)
 
 
 async def test_what_is_left_of_an_allowance_goes_at_the_end_of_the_month(world: World) -> None:
-    await world.store.renew(world.account.id, 100_000, MARCH, MARCH)
+    await world.store.renew_allowance(world.account.id, 100_000, MARCH, MARCH)
     await world.succeed(price=30_000)
-    assert await world.store.allowance_left(world.account.id) == 70_000
-    balance = await world.store.renew(world.account.id, 100_000, APRIL, APRIL)
+    assert await world.store.remaining_allowance(world.account.id) == 70_000
+    balance = await world.store.renew_allowance(world.account.id, 100_000, APRIL, APRIL)
     assert balance.available == 1_000_000 + 100_000
-    assert await world.store.allowance_left(world.account.id) == 100_000
-    assert (await world.store.renew(world.account.id, 0, MAY, MAY)).available == 1_000_000
+    assert await world.store.remaining_allowance(world.account.id) == 100_000
+    assert (await world.store.renew_allowance(world.account.id, 0, MAY, MAY)).available == 1_000_000
 
 
 async def test_a_month_without_an_allowance_ends_the_last_one_for_good(world: World) -> None:
-    await world.store.renew(world.account.id, 100_000, MARCH, MARCH)
+    await world.store.renew_allowance(world.account.id, 100_000, MARCH, MARCH)
     job = (await world.succeed(price=40_000)).job
-    await world.store.renew(world.account.id, 0, APRIL, APRIL)
-    assert await world.store.allowance_left(world.account.id) == 0
+    await world.store.renew_allowance(world.account.id, 0, APRIL, APRIL)
+    assert await world.store.remaining_allowance(world.account.id) == 0
     await world.store.refund(job.id, None, "ticket", APRIL)
-    assert (await world.store.renew(world.account.id, 0, MAY, MAY)).available == 1_040_000
+    assert (await world.store.renew_allowance(world.account.id, 0, MAY, MAY)).available == 1_040_000
 
 
 async def test_an_allowance_that_was_spent_leaves_the_payments_alone(world: World) -> None:
-    await world.store.renew(world.account.id, 100_000, MARCH, MARCH)
+    await world.store.renew_allowance(world.account.id, 100_000, MARCH, MARCH)
     await world.succeed(price=250_000)
-    balance = await world.store.renew(world.account.id, 100_000, APRIL, APRIL)
+    balance = await world.store.renew_allowance(world.account.id, 100_000, APRIL, APRIL)
     assert balance.available == 850_000 + 100_000
 
 
 async def test_renewing_twice_or_with_a_clock_set_back_changes_nothing(world: World) -> None:
-    await world.store.renew(world.account.id, 100_000, APRIL, APRIL)
-    renewals = [world.store.renew(world.account.id, 100_000, when, when) for when in (APRIL, MARCH, APRIL)]
+    await world.store.renew_allowance(world.account.id, 100_000, APRIL, APRIL)
+    renewals = [
+        world.store.renew_allowance(world.account.id, 100_000, when, when) for when in (APRIL, MARCH, APRIL)
+    ]
     assert {balance.available for balance in await asyncio.gather(*renewals)} == {1_100_000}
 
 
 async def test_a_clock_set_back_midway_charges_once_and_for_the_caps_too(world: World) -> None:
-    await world.store.limit_key(world.key.id, KeyLimits(day_cap=15_000, month_cap=15_000))
+    await world.store.set_key_limits(world.key.id, ApiKeyLimits(day_cap=15_000, month_cap=15_000))
     record = await world.add(price=10_000)
     attempt = await world.start(record)
     world.later(-timedelta(days=40).total_seconds())
     for _ in range(2):
         await world.finish(attempt)
     assert await world.wallet() == (990_000, 0)
-    statement = await world.store.statement(world.account.id, world.now - timedelta(days=1), START)
-    assert statement.charged == 10_000
+    statement = await world.store.get_statement(world.account.id, world.now - timedelta(days=1), START)
+    assert statement.net_charges == 10_000
     with pytest.raises(InsufficientBalance):
         await world.add(price=10_000)
 
 
 async def test_what_is_held_when_the_month_ends_is_not_taken_back(world: World) -> None:
-    await world.store.renew(world.account.id, 100_000, MARCH, MARCH)
+    await world.store.renew_allowance(world.account.id, 100_000, MARCH, MARCH)
     record = await world.add(price=1_050_000)
-    balance = await world.store.renew(world.account.id, 0, APRIL, APRIL)
+    balance = await world.store.renew_allowance(world.account.id, 0, APRIL, APRIL)
     assert (balance.available, balance.held) == (0, 1_050_000)
     await world.store.cancel_job(record.job.id, world.later())
 
@@ -149,11 +151,11 @@ async def test_a_statement_tells_what_was_there_what_moved_and_what_is_left(worl
     held = await world.add(price=10_000)
     until = world.later()
     await world.store.cancel_job(held.job.id, world.later())
-    statement = await world.store.statement(world.account.id, since, until)
-    assert (statement.opening, statement.closing, statement.charged) == (900_000, 870_000, 30_000)
-    before = await world.store.statement(world.account.id, START, since)
+    statement = await world.store.get_statement(world.account.id, since, until)
+    assert (statement.opening, statement.closing, statement.net_charges) == (900_000, 870_000, 30_000)
+    before = await world.store.get_statement(world.account.id, START, since)
     assert (before.opening, before.closing) == (0, 900_000)
-    after = await world.store.statement(world.account.id, until, world.later())
+    after = await world.store.get_statement(world.account.id, until, world.later())
     assert (after.opening, after.closing) == (870_000, sum(await world.wallet()))
 
 
@@ -163,9 +165,9 @@ async def test_work_is_metered_by_day_model_and_device(world: World) -> None:
     for index in range(3):
         done = await world.finish(await world.start(record, index), usage=used)
     assert done.shards[0].usage == used
-    await world.store.count_sent(done.job.id, 500, world.now)
-    assert await world.store.metered() == [
-        Metered(
+    await world.store.record_bytes_sent(done.job.id, 500, world.now)
+    assert await world.store.list_metered_usage() == [
+        MeteredUsage(
             day=date(2026, 3, 1),
             model="sdxl-1.0",
             device="NVIDIA H200",
@@ -177,8 +179,8 @@ async def test_work_is_metered_by_day_model_and_device(world: World) -> None:
             revenue=10_000,
         )
     ]
-    assert await world.store.metered(since=date(2026, 3, 2)) == []
-    (margin,) = Costs.load().margins(of_job(done), by=lambda row: row.model)
+    assert await world.store.list_metered_usage(since=date(2026, 3, 2)) == []
+    (margin,) = CostRates.load().margins(meter_job(done), group_by=lambda row: row.model)
     assert (margin.revenue, margin.shards, margin.gpu_seconds) == (10_000, 3, 6)
 
 
@@ -186,6 +188,6 @@ async def test_work_for_a_job_that_failed_is_a_cost_without_revenue(world: World
     record = await world.add(n=2)
     await world.finish(await world.start(record, 0), usage=Usage(gpu_seconds=3, simulated=True))
     failed = await world.store.fail_job(record.job.id, JobError(code="c", message="m"), world.later())
-    (row,) = await world.store.metered()
+    (row,) = await world.store.list_metered_usage()
     assert (row.gpu_seconds, row.revenue, row.device) == (3, 0, "simulated")
-    assert [row.revenue for row in of_job(failed)] == [0]
+    assert [row.revenue for row in meter_job(failed)] == [0]

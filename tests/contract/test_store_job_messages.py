@@ -32,12 +32,12 @@ def refused_job(world: World, **changes: Any) -> Job:
 async def test_a_finished_job_tells_once(world: World) -> None:
     record = await world.add(webhook_url=URL)
     assert record.job.webhook_url == URL
-    assert await world.store.job_message(record.job.id) is None
+    assert await world.store.find_job_message(record.job.id) is None
     await world.store.cancel_job(record.job.id, world.later())
     await world.store.cancel_job(record.job.id, world.later())
-    (message,) = await world.store.due_messages(world.later())
+    (message,) = await world.store.list_due_messages(world.later())
     assert (message.topic, message.url, message.job_id) == ("job.cancelled", URL, record.job.id)
-    assert await world.store.job_message(record.job.id) == message
+    assert await world.store.find_job_message(record.job.id) == message
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed"])
@@ -47,7 +47,7 @@ async def test_every_end_is_told(world: World, end: str) -> None:
         await world.finish(await world.start(record))
     else:
         await world.store.fail_job(record.job.id, REFUSED, world.later())
-    message = await world.store.job_message(record.job.id)
+    message = await world.store.find_job_message(record.job.id)
     assert message is not None
     assert message.topic == f"job.{end}"
 
@@ -58,35 +58,38 @@ async def test_only_ends_that_are_wanted_are_told(world: World, wanted: JobStatu
     assert record.job.receiver == URL
     record = await world.store.fail_job(record.job.id, REFUSED, world.later())
     assert record.job.receiver == (URL if heard else None)
-    assert (await world.store.job_message(record.job.id) is not None) == heard
+    assert (await world.store.find_job_message(record.job.id) is not None) == heard
 
 
 async def test_a_job_without_a_webhook_tells_nobody(world: World) -> None:
     record = await world.add()
     await world.store.cancel_job(record.job.id, world.later())
-    assert await world.store.job_message(record.job.id) is None
+    assert await world.store.find_job_message(record.job.id) is None
 
 
 async def test_a_replay_is_the_same_message_once_more(world: World) -> None:
     record = await world.add(webhook_url=URL)
     await world.store.cancel_job(record.job.id, world.later())
-    (message,) = await world.store.due_messages(world.later())
-    await world.store.note_delivery(delivery(message, world.later(), "HTTP 500"), None)
-    await world.store.note_delivery(delivery(message, world.later()), None)
-    assert await world.store.due_messages(world.later()) == []
+    (message,) = await world.store.list_due_messages(world.later())
+    await world.store.record_delivery_attempt(delivery(message, world.later(), "HTTP 500"), None)
+    await world.store.record_delivery_attempt(delivery(message, world.later()), None)
+    assert await world.store.list_due_messages(world.later()) == []
     again = await world.store.replay_message(message.id, world.later())
     assert (again.id, again.attempts, again.delivered_at, again.error) == (message.id, 0, None, None)
-    assert [one.id for one in await world.store.due_messages(world.later())] == [message.id]
-    told = await world.store.job_message(record.job.id)
+    assert [one.id for one in await world.store.list_due_messages(world.later())] == [message.id]
+    told = await world.store.find_job_message(record.job.id)
     assert told is not None
     assert told == await world.store.get_message(world.account.id, message.id)
-    assert [(one.http_status, one.error) for one in told.tries] == [(500, "HTTP 500"), (200, None)]
+    assert [(one.http_status, one.error) for one in told.delivery_attempts] == [
+        (500, "HTTP 500"),
+        (200, None),
+    ]
 
 
 async def test_messages_that_are_not_there(world: World) -> None:
     record = await world.add(webhook_url=URL)
     await world.store.cancel_job(record.job.id, world.later())
-    (message,) = await world.store.due_messages(world.later())
+    (message,) = await world.store.list_due_messages(world.later())
     other = await world.store.add_account("Bob", "free", world.now)
     assert await world.store.get_message(world.account.id, message.id) == message
     for account_id, number in ((other.id, message.id), (world.account.id, message.id + 1)):
@@ -97,33 +100,33 @@ async def test_messages_that_are_not_there(world: World) -> None:
 
 
 async def test_a_refused_job_has_ended_and_holds_nothing(world: World) -> None:
-    before = await world.store.balance(world.account.id)
+    before = await world.store.get_balance(world.account.id)
     job = refused_job(world, idempotency_key="k", request_digest="d", webhook_url=URL)
-    record = await world.store.add_refused_job(job, shards_of(job, 2))
+    record = await world.store.add_rejected_job(job, shards_of(job, 2))
     assert (record.job.status, record.job.error) == (JobStatus.FAILED, REFUSED)
     assert [shard.status for shard in record.shards] == [ShardStatus.FAILED] * 2
-    assert await world.store.get_job(job.id) == record
-    assert await world.store.unfinished() == []
-    assert await world.store.balance(world.account.id) == before
-    message = await world.store.job_message(job.id)
+    assert await world.store.find_job(job.id) == record
+    assert await world.store.list_unfinished_jobs() == []
+    assert await world.store.get_balance(world.account.id) == before
+    message = await world.store.find_job_message(job.id)
     assert message is not None
     assert message.topic == "job.failed"
 
 
 async def test_a_refused_job_is_repeated_as_any_other(world: World) -> None:
     first = refused_job(world, idempotency_key="k", request_digest="d")
-    record = await world.store.add_refused_job(first, shards_of(first, 1))
+    record = await world.store.add_rejected_job(first, shards_of(first, 1))
     again = refused_job(world, idempotency_key="k", request_digest="d")
-    assert await world.store.add_refused_job(again, shards_of(again, 1)) == record
+    assert await world.store.add_rejected_job(again, shards_of(again, 1)) == record
     other = refused_job(world, idempotency_key="k", request_digest="e")
     with pytest.raises(Conflict):
-        await world.store.add_refused_job(other, shards_of(other, 1))
+        await world.store.add_rejected_job(other, shards_of(other, 1))
     with pytest.raises(ValueError, match="must come in failed"):
-        await world.store.add_refused_job(world.job(), [])
+        await world.store.add_rejected_job(world.job(), [])
 
 
 async def test_whoever_asks_first_makes_the_secret_for_all(world: World) -> None:
     secrets = Secrets(world.store, lambda: world.now)
     found = await asyncio.gather(*(secrets.of(world.account.id) for _ in range(10)))
     assert len({tuple(secret) for secret in found}) == 1
-    assert found[0] == await world.store.signing_secrets(world.account.id, world.now)
+    assert found[0] == await world.store.list_signing_secrets(world.account.id, world.now)

@@ -45,8 +45,11 @@ async def test_accepting_a_job_holds_its_price(world: World) -> None:
 
 
 async def test_a_new_request_repeats_nothing(world: World) -> None:
-    assert await world.store.find_repeated(world.job()) is None
-    assert await world.store.find_repeated(world.job(idempotency_key="k", request_digest="d")) is None
+    assert await world.store.find_job_by_idempotency_key(world.job()) is None
+    assert (
+        await world.store.find_job_by_idempotency_key(world.job(idempotency_key="k", request_digest="d"))
+        is None
+    )
 
 
 async def test_without_the_money_there_is_no_job(world: World) -> None:
@@ -94,7 +97,7 @@ async def test_the_same_request_again_is_the_same_job(world: World) -> None:
     second = world.job(idempotency_key="k", request_digest="same")
     record, created = await world.store.add_job(second, shards_of(second, 1))
     assert (record, created) == (first, False)
-    assert await world.store.find_repeated(second) == first
+    assert await world.store.find_job_by_idempotency_key(second) == first
     assert await world.wallet() == (990_000, 10_000)
 
 
@@ -107,7 +110,7 @@ async def test_the_same_request_again_is_found_after_it_is_finished(world: World
 async def test_another_request_under_the_same_key_is_a_conflict(world: World) -> None:
     await world.add(idempotency_key="k", request_digest="one")
     with pytest.raises(Conflict):
-        await world.store.find_repeated(world.job(idempotency_key="k", request_digest="other"))
+        await world.store.find_job_by_idempotency_key(world.job(idempotency_key="k", request_digest="other"))
     with pytest.raises(Conflict) as caught:
         await world.add(idempotency_key="k", request_digest="other")
     assert caught.value.code == "idempotency_conflict"
@@ -138,7 +141,7 @@ async def test_the_same_job_twice_is_one_job(world: World) -> None:
 
 
 async def test_unknown_ids(world: World) -> None:
-    assert await world.store.get_job("nothing") is None
+    assert await world.store.find_job("nothing") is None
     with pytest.raises(NotFound):
         await world.store.cancel_job("nothing", world.now)
     with pytest.raises(NotFound):
@@ -220,8 +223,8 @@ async def test_a_restart_finds_what_is_unfinished(kind: str, tmp_path: Path) -> 
         expected = [await world.again(waiting), await world.again(running)]
     store = open_store(kind, tmp_path)
     try:
-        assert await store.unfinished() == expected
-        assert await store.open_attempts() == [attempt]
-        assert await store.audit() == []
+        assert await store.list_unfinished_jobs() == expected
+        assert await store.list_open_attempts() == [attempt]
+        assert await store.audit_ledger() == []
     finally:
         await store.close()

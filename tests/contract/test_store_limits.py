@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InsufficientBalance, InvalidRequest, NotFound
-from orchestrator.store import KeyLimits, Scope
-from pricing.alerts import Watched
+from orchestrator.store import ApiKeyLimits, ApiKeyScope
+from pricing.alerts import AlertMetric
 from tests.contract.store_world import START, STORES, World, delivery, open_world
 
 APRIL = datetime(2026, 4, 1, 12, tzinfo=UTC)
@@ -24,8 +24,8 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def test_a_key_knows_its_limits(world: World) -> None:
-    limits = KeyLimits(
-        scopes=frozenset({Scope.READ}),
+    limits = ApiKeyLimits(
+        scopes=frozenset({ApiKeyScope.READ}),
         models=frozenset({"sdxl-1.0"}),
         expires_at=START + timedelta(days=1),
         day_cap=1,
@@ -33,29 +33,29 @@ async def test_a_key_knows_its_limits(world: World) -> None:
     )
     key = await world.store.add_key(world.account.id, "1" * 64, "pk-x", "ci", START, limits=limits)
     assert (await world.store.find_key("1" * 64), key.limits) == (key, limits)
-    assert key.may(Scope.READ)
-    assert not key.may(Scope.GENERATE)
-    assert key.may_use("sdxl-1.0")
-    assert not key.may_use("flux-1-dev")
-    assert key.usable(START)
-    assert not key.usable(START + timedelta(days=1))
-    assert world.key.may_use("anything")
-    assert (await world.store.limit_key(key.id, KeyLimits())).limits == KeyLimits()
+    assert key.has_scope(ApiKeyScope.READ)
+    assert not key.has_scope(ApiKeyScope.GENERATE)
+    assert key.can_use_model("sdxl-1.0")
+    assert not key.can_use_model("flux-1-dev")
+    assert key.is_usable(START)
+    assert not key.is_usable(START + timedelta(days=1))
+    assert world.key.can_use_model("anything")
+    assert (await world.store.set_key_limits(key.id, ApiKeyLimits())).limits == ApiKeyLimits()
 
 
 async def test_a_rotated_key_keeps_its_limits_and_ends_the_old_one(world: World) -> None:
-    limits = KeyLimits(day_cap=5)
-    await world.store.limit_key(world.key.id, limits)
+    limits = ApiKeyLimits(day_cap=5)
+    await world.store.set_key_limits(world.key.id, limits)
     new = await world.store.rotate_key(world.key.id, "2" * 64, "pk-new", world.later())
     assert (new.name, new.limits, new.account) == (world.key.name, limits, world.account)
-    assert (await world.store.get_key(world.key.id)).revoked
-    assert not new.revoked
+    assert (await world.store.get_key(world.key.id)).is_revoked
+    assert not new.is_revoked
     with pytest.raises(InvalidRequest):
         await world.store.rotate_key(world.key.id, "3" * 64, "pk-again", world.later())
 
 
 async def test_a_key_spends_no_more_than_its_cap_a_day(world: World) -> None:
-    await world.store.limit_key(world.key.id, KeyLimits(day_cap=30_000))
+    await world.store.set_key_limits(world.key.id, ApiKeyLimits(day_cap=30_000))
     await world.succeed(price=10_000)
     await world.add(price=10_000)
     await world.add(price=10_000)
@@ -70,13 +70,13 @@ async def test_a_key_spends_no_more_than_its_cap_a_day(world: World) -> None:
     }
     other = await world.store.add_key(world.account.id, "1" * 64, "pk-x", "other", world.now)
     await world.add(price=10_000, key_id=other.id)
-    for record in await world.store.unfinished():
+    for record in await world.store.list_unfinished_jobs():
         await world.store.cancel_job(record.job.id, world.later())
     await world.add(price=20_000)
 
 
 async def test_a_cap_for_the_month_outlives_the_day(world: World) -> None:
-    await world.store.limit_key(world.key.id, KeyLimits(day_cap=10_000, month_cap=15_000))
+    await world.store.set_key_limits(world.key.id, ApiKeyLimits(day_cap=10_000, month_cap=15_000))
     await world.succeed(price=10_000)
     world.later(timedelta(days=1).total_seconds())
     with pytest.raises(InsufficientBalance):
@@ -87,7 +87,7 @@ async def test_a_cap_for_the_month_outlives_the_day(world: World) -> None:
 
 
 async def test_a_hundred_at_once_stay_within_the_cap(world: World) -> None:
-    await world.store.limit_key(world.key.id, KeyLimits(day_cap=70_000))
+    await world.store.set_key_limits(world.key.id, ApiKeyLimits(day_cap=70_000))
     outcomes = await asyncio.gather(*(world.add() for _ in range(100)), return_exceptions=True)
     assert sum(isinstance(outcome, InsufficientBalance) for outcome in outcomes) == 93
 
@@ -95,14 +95,16 @@ async def test_a_hundred_at_once_stay_within_the_cap(world: World) -> None:
 async def test_unfinished_jobs_are_counted(world: World) -> None:
     await world.succeed()
     await world.add()
-    assert await world.store.count_unfinished(world.account.id) == 1
+    assert await world.store.count_unfinished_jobs(world.account.id) == 1
 
 
 async def test_an_alert_on_the_balance_fires_once_per_crossing(world: World) -> None:
     async def fired() -> int:
-        return len(await world.store.messages(world.account.id))
+        return len(await world.store.list_messages(world.account.id))
 
-    alert = await world.store.add_alert(world.account.id, Watched.BALANCE, 900_000, "https://x.test/", START)
+    alert = await world.store.add_alert(
+        world.account.id, AlertMetric.BALANCE, 900_000, "https://x.test/", START
+    )
     await world.add(price=500_000)
     assert await fired() == 0
     await world.succeed(price=100_001)
@@ -111,22 +113,22 @@ async def test_an_alert_on_the_balance_fires_once_per_crossing(world: World) -> 
     await world.store.credit(world.account.id, 200_000, "top-up", world.later())
     await world.succeed(price=300_000)
     assert await fired() == 2
-    message = (await world.store.messages(world.account.id))[-1]
+    message = (await world.store.list_messages(world.account.id))[-1]
     assert (message.topic, message.url, message.payload["reading_usd"]) == (
         "budget.alert",
         "https://x.test/",
         0.899999,
     )
-    await world.store.remove_alert(world.account.id, alert.id)
+    await world.store.delete_alert(world.account.id, alert.id)
     assert await world.store.list_alerts(world.account.id) == []
 
 
 async def test_an_alert_on_spending_fires_once_a_period(world: World) -> None:
-    await world.store.add_alert(world.account.id, Watched.DAY, 20_000, None, START)
-    await world.store.add_alert(world.account.id, Watched.MONTH, 35_000, None, START)
+    await world.store.add_alert(world.account.id, AlertMetric.DAY, 20_000, None, START)
+    await world.store.add_alert(world.account.id, AlertMetric.MONTH, 35_000, None, START)
 
     async def watched() -> list[str]:
-        messages = await world.store.messages(world.account.id)
+        messages = await world.store.list_messages(world.account.id)
         return [message.payload["watched"] for message in reversed(messages)]
 
     for _ in range(3):
@@ -136,24 +138,24 @@ async def test_an_alert_on_spending_fires_once_a_period(world: World) -> None:
     for _ in range(3):
         await world.succeed(price=10_000)
     assert await watched() == ["day", "month", "day"]
-    assert await world.store.due_messages(world.now) == []
+    assert await world.store.list_due_messages(world.now) == []
 
 
 async def test_other_terms_make_an_alert_fire_anew(world: World) -> None:
-    alert = await world.store.add_alert(world.account.id, Watched.BALANCE, 2_000_000, None, START)
-    changed = await world.store.change_alert(world.account.id, alert.id, 500_000, "https://x.test/", START)
+    alert = await world.store.add_alert(world.account.id, AlertMetric.BALANCE, 2_000_000, None, START)
+    changed = await world.store.update_alert(world.account.id, alert.id, 500_000, "https://x.test/", START)
     assert (changed.threshold, changed.url, changed.fired) == (500_000, "https://x.test/", None)
-    again = await world.store.change_alert(world.account.id, alert.id, 3_000_000, None, START)
+    again = await world.store.update_alert(world.account.id, alert.id, 3_000_000, None, START)
     assert again.fired == "always"
-    assert len(await world.store.messages(world.account.id)) == 2
+    assert len(await world.store.list_messages(world.account.id)) == 2
     other = await world.store.add_account("Bob", "free", START)
     with pytest.raises(NotFound):
-        await world.store.change_alert(other.id, alert.id, 1, None, START)
+        await world.store.update_alert(other.id, alert.id, 1, None, START)
 
 
 async def test_signing_secrets_overlap(world: World) -> None:
     async def secrets(later: timedelta = timedelta(0)) -> list[str]:
-        return await world.store.signing_secrets(world.account.id, START + later)
+        return await world.store.list_signing_secrets(world.account.id, START + later)
 
     day = timedelta(days=1)
     assert await secrets() == []
@@ -165,38 +167,40 @@ async def test_signing_secrets_overlap(world: World) -> None:
     assert await secrets(day) == ["c", "b"]
     assert await secrets(2 * day) == ["c"]
     other = await world.store.add_account("Bob", "free", START)
-    assert await world.store.signing_secrets(other.id, START) == []
+    assert await world.store.list_signing_secrets(other.id, START) == []
     with pytest.raises(NotFound):
         await world.store.add_signing_secret("acct_none", "d", START, START)
 
 
 async def test_an_alert_that_is_crossed_already_fires_at_once(world: World) -> None:
-    alert = await world.store.add_alert(world.account.id, Watched.BALANCE, 2_000_000, None, START)
+    alert = await world.store.add_alert(world.account.id, AlertMetric.BALANCE, 2_000_000, None, START)
     assert alert.fired == "always"
-    assert len(await world.store.messages(world.account.id)) == 1
+    assert len(await world.store.list_messages(world.account.id)) == 1
 
 
 async def test_another_accounts_alert_can_not_be_removed(world: World) -> None:
     other = await world.store.add_account("Bob", "free", START)
-    alert = await world.store.add_alert(other.id, Watched.DAY, 1, None, START)
+    alert = await world.store.add_alert(other.id, AlertMetric.DAY, 1, None, START)
     with pytest.raises(NotFound):
-        await world.store.remove_alert(world.account.id, alert.id)
+        await world.store.delete_alert(world.account.id, alert.id)
     with pytest.raises(NotFound):
-        await world.store.add_alert("acct_none", Watched.DAY, 1, None, START)
+        await world.store.add_alert("acct_none", AlertMetric.DAY, 1, None, START)
 
 
 async def test_a_message_is_due_until_it_is_delivered_or_given_up(world: World) -> None:
     for number in range(2):
-        await world.store.add_alert(world.account.id, Watched.BALANCE, 2_000_000, f"https://{number}/", START)
-    first, second = await world.store.due_messages(START)
+        await world.store.add_alert(
+            world.account.id, AlertMetric.BALANCE, 2_000_000, f"https://{number}/", START
+        )
+    first, second = await world.store.list_due_messages(START)
     later = START + timedelta(minutes=1)
-    await world.store.note_delivery(delivery(first, START, "HTTP 500"), later)
-    await world.store.note_delivery(delivery(second, START), later)
-    assert await world.store.due_messages(START) == []
-    (again,) = await world.store.due_messages(later)
+    await world.store.record_delivery_attempt(delivery(first, START, "HTTP 500"), later)
+    await world.store.record_delivery_attempt(delivery(second, START), later)
+    assert await world.store.list_due_messages(START) == []
+    (again,) = await world.store.list_due_messages(later)
     assert (again.id, again.attempts, again.error) == (first.id, 1, "HTTP 500")
-    await world.store.note_delivery(delivery(first, later, "HTTP 410"), None)
-    assert await world.store.due_messages(later + timedelta(days=1)) == []
-    delivered, failed = await world.store.messages(world.account.id)
+    await world.store.record_delivery_attempt(delivery(first, later, "HTTP 410"), None)
+    assert await world.store.list_due_messages(later + timedelta(days=1)) == []
+    delivered, failed = await world.store.list_messages(world.account.id)
     assert (delivered.delivered_at, delivered.attempts) == (START, 1)
     assert (failed.delivered_at, failed.attempts, failed.error) == (None, 2, "HTTP 410")

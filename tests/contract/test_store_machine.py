@@ -122,10 +122,10 @@ class StoreMachine(RuleBasedStateMachine):
     def renew(self, months: int, allowance: int) -> None:
         """A month ends: what is left of its allowance goes, another comes."""
         store, account = self.world.store, self.world.account.id
-        left = self.runner.run(store.allowance_left(account))
+        left = self.runner.run(store.remaining_allowance(account))
         self.month = max(self.month + months, 0)
         start = START + timedelta(days=31 * self.month)
-        self.runner.run(store.renew(account, allowance, start, self.world.later()))
+        self.runner.run(store.renew_allowance(account, allowance, start, self.world.later()))
         if self.month > self.renewed:
             self.renewed = self.month
             self.paid += allowance - left
@@ -137,13 +137,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def wallet_is_as_expected(self) -> None:
-        balance = self.runner.run(self.world.store.balance(self.world.account.id))
+        balance = self.runner.run(self.world.store.get_balance(self.world.account.id))
         assert (balance.available, balance.total) == (self.available, self.paid - self.charged)
 
     @invariant()
     def books_are_in_order(self) -> None:
-        assert self.runner.run(self.world.store.audit()) == []
-        unfinished = self.runner.run(self.world.store.unfinished())
+        assert self.runner.run(self.world.store.audit_ledger()) == []
+        unfinished = self.runner.run(self.world.store.list_unfinished_jobs())
         assert {record.job.id for record in unfinished} == set(self.unfinished)
 
     def teardown(self) -> None:

@@ -25,8 +25,8 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def test_accounts_and_keys_are_found(world: World) -> None:
     other = await world.store.add_account("Bob", "pro", world.later())
     key = await world.store.add_key(other.id, "1" * 64, "pk-Zz9_", "server", world.later())
-    assert await world.store.accounts() == [world.account, other]
-    assert (key.account, key.name, key.revoked) == (other, "server", False)
+    assert await world.store.list_accounts() == [world.account, other]
+    assert (key.account, key.name, key.is_revoked) == (other, "server", False)
     assert await world.store.find_key("1" * 64) == key == await world.store.get_key(key.id)
     assert await world.store.list_keys() == [world.key, key]
     assert await world.store.list_keys(other.id) == [key]
@@ -37,7 +37,7 @@ async def test_accounts_and_keys_are_found(world: World) -> None:
 async def test_a_revoked_key_is_found_as_such(world: World) -> None:
     when = world.later()
     revoked = await world.store.revoke_key(world.key.id, when)
-    assert (revoked.revoked, revoked.revoked_at) == (True, when)
+    assert (revoked.is_revoked, revoked.revoked_at) == (True, when)
     assert await world.store.revoke_key(world.key.id, world.later()) == revoked
     assert await world.store.find_key(world.key.digest) == revoked
 
@@ -55,9 +55,9 @@ async def test_unknown_accounts_and_keys(world: World) -> None:
     with pytest.raises(NotFound):
         await world.store.credit("acct_none", 1, "x", world.now)
     with pytest.raises(NotFound):
-        await world.store.balance("acct_none")
+        await world.store.get_balance("acct_none")
     with pytest.raises(NotFound):
-        await world.store.ledger("acct_none")
+        await world.store.list_ledger_entries("acct_none")
 
 
 async def test_a_name_that_is_not_unicode_is_the_callers_mistake(world: World) -> None:
@@ -85,7 +85,7 @@ async def test_the_ledger_tells_the_whole_story(world: World) -> None:
     done = await world.succeed(price=20_000)
     failed = await world.add(price=30_000)
     await world.store.fail_job(failed.job.id, JobError(code="c", message="m"), world.later())
-    page = await world.store.ledger(world.account.id)
+    page = await world.store.list_ledger_entries(world.account.id)
     assert [(entry.kind, entry.micros, entry.job_id) for entry in page.items] == [
         (EntryKind.RELEASE, 30_000, failed.job.id),
         (EntryKind.HOLD, 30_000, failed.job.id),
@@ -93,18 +93,18 @@ async def test_the_ledger_tells_the_whole_story(world: World) -> None:
         (EntryKind.HOLD, 20_000, done.job.id),
         (EntryKind.CREDIT, 1_000_000, None),
     ]
-    balances = ledger.balances(page.items)
-    assert balances[ledger.wallet(world.account.id)] == (await world.wallet())[0]
+    balances = ledger.sum_balances(page.items)
+    assert balances[ledger.wallet_account(world.account.id)] == (await world.wallet())[0]
     assert balances[ledger.REVENUE] == 20_000
 
 
 async def test_the_ledger_comes_in_pages(world: World) -> None:
     for number in range(4):
         await world.store.credit(world.account.id, 1, f"r{number}", world.later())
-    page = await world.store.ledger(world.account.id, limit=2)
+    page = await world.store.list_ledger_entries(world.account.id, limit=2)
     references = [entry.reference for entry in page.items]
     while page.cursor is not None:
-        page = await world.store.ledger(world.account.id, limit=2, cursor=page.cursor)
+        page = await world.store.list_ledger_entries(world.account.id, limit=2, cursor=page.cursor)
         references.extend(entry.reference for entry in page.items)
     assert references == ["r3", "r2", "r1", "r0", "opening"]
 
@@ -112,9 +112,9 @@ async def test_the_ledger_comes_in_pages(world: World) -> None:
 async def test_a_cursor_of_another_account_is_refused(world: World) -> None:
     other = await world.store.add_account("Bob", "free", world.now)
     await world.store.credit(other.id, 1, "x", world.now)
-    entry = (await world.store.ledger(other.id)).items[0]
+    entry = (await world.store.list_ledger_entries(other.id)).items[0]
     with pytest.raises(InvalidRequest):
-        await world.store.ledger(world.account.id, cursor=entry.key)
+        await world.store.list_ledger_entries(world.account.id, cursor=entry.key)
 
 
 async def test_exactly_as_many_jobs_as_the_wallet_can_pay(world: World) -> None:
@@ -128,7 +128,7 @@ async def test_exactly_as_many_jobs_as_the_wallet_can_pay(world: World) -> None:
     accepted = await asyncio.gather(*(submit() for _ in range(1_000)))
     assert accepted.count(True) == 100
     assert await world.wallet() == (0, 1_000_000)
-    for record in await world.store.unfinished():
+    for record in await world.store.list_unfinished_jobs():
         await world.finish(await world.start(record))
     assert await world.wallet() == (0, 0)
 
@@ -142,7 +142,7 @@ async def test_usage_adds_up_by_day_key_and_model(world: World) -> None:
     world.later(timedelta(days=1).total_seconds())
     simulated = await world.add(price=1_000)
     await world.finish(await world.start(simulated), usage=Usage(gpu_seconds=4, simulated=True))
-    rows = await world.store.usage()
+    rows = await world.store.list_usage()
     assert [
         (row.day.day, row.model, row.jobs, row.outputs, row.micros, row.gpu_seconds, row.simulated)
         for row in rows
@@ -159,16 +159,16 @@ async def test_usage_is_cut_by_day_and_account(world: World) -> None:
     world.later(timedelta(days=1).total_seconds())
     await world.succeed()
     second = date(2026, 3, 2)
-    assert [row.day for row in await world.store.usage(since=second)] == [second]
-    assert [row.day for row in await world.store.usage(until=second)] == [date(2026, 3, 1)]
-    assert await world.store.usage(account_id="acct_none") == []
+    assert [row.day for row in await world.store.list_usage(since=second)] == [second]
+    assert [row.day for row in await world.store.list_usage(until=second)] == [date(2026, 3, 1)]
+    assert await world.store.list_usage(account_id="acct_none") == []
 
 
 async def test_a_clock_that_goes_back_does_no_harm(world: World) -> None:
     record = await world.add()
     world.later(-3600)
     done = await world.finish(await world.start(record))
-    assert await world.store.get_job(done.job.id) == done
+    assert await world.store.find_job(done.job.id) == done
     assert await world.wallet() == (990_000, 0)
 
 

@@ -16,10 +16,10 @@ import pytest
 from sqlite_utils import Database
 
 from orchestrator.errors import InsufficientBalance, Unavailable
-from orchestrator.store import KeyLimits
-from orchestrator.store.sqlite.connection import Connections
-from orchestrator.store.sqlite.migrations import MIGRATIONS, statements
-from orchestrator.store.sqlite.rows import insert
+from orchestrator.store import ApiKeyLimits
+from orchestrator.store.sqlite.connection import ConnectionPool
+from orchestrator.store.sqlite.migrations import MIGRATIONS, split_statements
+from orchestrator.store.sqlite.rows import insert_row
 from tests.contract.store_world import PICTURE, START, USAGE, World, open_store, open_world
 
 #: Submits and finishes jobs until it is killed, and says so after each answer of the store.
@@ -66,16 +66,16 @@ async def test_what_was_answered_survives_kill_9(tmp_path: Path, lines: int) -> 
     store = open_store("sqlite", tmp_path)
     try:
         for verb, job_id in said:
-            record = await store.get_job(job_id)
+            record = await store.find_job(job_id)
             assert record is not None
             assert verb == "added" or record.job.finished
-        assert await store.audit() == []
-        for record in await store.unfinished():
+        assert await store.audit_ledger() == []
+        for record in await store.list_unfinished_jobs():
             await store.cancel_job(record.job.id, START)
-        (account,) = await store.accounts()
-        captured = sum(row.micros for row in await store.usage())
-        assert await store.balance(account.id) == await store.credit(account.id, 10**12, "opening", START)
-        assert (await store.balance(account.id)).available == 10**12 - captured
+        (account,) = await store.list_accounts()
+        captured = sum(row.micros for row in await store.list_usage())
+        assert await store.get_balance(account.id) == await store.credit(account.id, 10**12, "opening", START)
+        assert (await store.get_balance(account.id)).available == 10**12 - captured
     finally:
         await store.close()
 
@@ -89,7 +89,7 @@ async def test_two_processes_may_write_at_once(world: World, tmp_path: Path) -> 
             for name, store in (("one", world.store), ("other", other))
         ]
         await asyncio.gather(*credits)
-        assert await other.balance(world.account.id) == await world.store.balance(world.account.id)
+        assert await other.get_balance(world.account.id) == await world.store.get_balance(world.account.id)
         assert (await world.wallet())[0] == 1_000_100
     finally:
         await other.close()
@@ -109,18 +109,18 @@ async def test_a_write_that_fails_takes_nothing_of_its_group_with_it(world: Worl
 
 
 async def test_a_commit_that_fails_fails_every_write_of_its_group(tmp_path: Path) -> None:
-    connections = Connections(tmp_path / "store.db")
+    connections = ConnectionPool(tmp_path / "store.db")
 
     def orphan(db: sqlite3.Connection) -> None:
         db.execute("PRAGMA defer_foreign_keys = ON")
-        insert(
+        insert_row(
             db,
             "keys",
             {"id": "k", "account_id": "nobody", "digest": "", "prefix": "", "name": "", "created_at": ""},
         )
 
     def quiet(db: sqlite3.Connection) -> None:
-        insert(db, "accounts", {"id": "a", "name": "", "plan": "", "created_at": ""})
+        insert_row(db, "accounts", {"id": "a", "name": "", "plan": "", "created_at": ""})
 
     def accounts(db: sqlite3.Connection) -> int:
         return int(db.execute("SELECT count(*) FROM accounts").fetchone()[0])
@@ -147,7 +147,7 @@ async def test_a_commit_that_fails_fails_every_write_of_its_group(tmp_path: Path
 
 
 async def test_a_lock_that_another_process_keeps_is_said_to_pass(tmp_path: Path) -> None:
-    connections = Connections(tmp_path / "store.db", busy_seconds=0.05)
+    connections = ConnectionPool(tmp_path / "store.db", busy_timeout_seconds=0.05)
     other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(Unavailable) as caught:
@@ -166,7 +166,7 @@ async def test_a_full_disk_refuses_jobs_and_breaks_none(world: World, tmp_path: 
     large = {"prompt": "x" * 100_000}
     outcomes = await asyncio.gather(*(world.add(params=large) for _ in range(5)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Unavailable] * 5
-    assert [record.job.id for record in await world.store.unfinished()] == [held.job.id]
+    assert [record.job.id for record in await world.store.list_unfinished_jobs()] == [held.job.id]
     await connections.write(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
     await world.add(params=large)
 
@@ -201,7 +201,7 @@ async def test_closing_finishes_what_waits_and_leaves_nothing_behind(tmp_path: P
 
 
 async def test_readers_can_not_write(tmp_path: Path) -> None:
-    connections = Connections(tmp_path / "store.db")
+    connections = ConnectionPool(tmp_path / "store.db")
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         await connections.read(lambda db: db.execute("DELETE FROM jobs"))
     await connections.close()
@@ -217,7 +217,7 @@ async def test_a_copy_of_the_files_is_a_whole_store(world: World, tmp_path: Path
         for name in ("store.db", "store.db-wal"):
             shutil.copyfile(tmp_path / name, copy / name)
         store = open_store("sqlite", copy)
-        assert await store.audit() == []
+        assert await store.audit_ledger() == []
         await store.close()
     await added
 
@@ -226,12 +226,12 @@ def test_a_script_is_split_into_whole_statements() -> None:
     script = (
         "CREATE TABLE t (x);\n\nCREATE TRIGGER g AFTER INSERT ON t\nBEGIN\n SELECT 1;\n SELECT 2;\nEND;\n"
     )
-    assert [statement.split()[1] for statement in statements(script)] == ["TABLE", "TRIGGER"]
+    assert [statement.split()[1] for statement in split_statements(script)] == ["TABLE", "TRIGGER"]
 
 
 async def test_opening_twice_migrates_once(tmp_path: Path) -> None:
     for _ in range(2):
-        connections = Connections(tmp_path / "store.db")
+        connections = ConnectionPool(tmp_path / "store.db")
         names = await connections.read(
             lambda db: [row["name"] for row in db.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
         )
@@ -257,17 +257,17 @@ async def test_books_of_the_first_schema_are_brought_up_to_date(tmp_path: Path) 
     store = open_store("sqlite", tmp_path)
     try:
         key = await store.get_key("k")
-        assert (key.limits, key.account.plan_since) == (KeyLimits(), START)
-        assert (await store.balance("a")).available == 20
-        (row,) = await store.metered()
+        assert (key.limits, key.account.plan_since) == (ApiKeyLimits(), START)
+        assert (await store.get_balance("a")).available == 20
+        (row,) = await store.list_metered_usage()
         assert (row.device, row.revenue, row.gpu_seconds) == ("simulated", 50, 4.5)
-        assert await store.audit() == []
+        assert await store.audit_ledger() == []
     finally:
         await store.close()
 
 
 async def test_every_commit_is_flushed_to_disk(tmp_path: Path) -> None:
-    connections = Connections(tmp_path / "store.db")
+    connections = ConnectionPool(tmp_path / "store.db")
 
     def pragmas(db: sqlite3.Connection) -> tuple[str, int]:
         journal = db.execute("PRAGMA journal_mode").fetchone()[0]
@@ -291,7 +291,7 @@ async def test_finishing_is_one_transaction(world: World, tmp_path: Path) -> Non
         await world.store.finish_shard(attempt.prompt_id, [PICTURE], USAGE, world.now)
     now = await world.again(record)
     assert (now.job.status.value, now.shards[0].status.value) == ("running", "running")
-    assert await world.store.open_attempts() == [attempt]
+    assert await world.store.list_open_attempts() == [attempt]
     db.execute("DROP TRIGGER no_capture")
     db.close()
     assert (await world.finish(attempt)).job.finished

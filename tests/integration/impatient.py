@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
-from comfy_instances.session import Session, SessionSettings
+from comfy_instances.session import InstanceSession, SessionSettings
 from tests.integration.puppet import GRAPH, Prompt, Puppet
 
 SETTINGS = SessionSettings(
@@ -19,9 +19,11 @@ SETTINGS = SessionSettings(
 )
 
 
-async def launch(server: Puppet, session: Session, listener: Any = None) -> tuple[asyncio.Task[Any], Prompt]:
+async def launch(
+    server: Puppet, session: InstanceSession, listener: Any = None
+) -> tuple[asyncio.Task[Any], Prompt]:
     """A prompt that has begun to run."""
-    run = asyncio.create_task(session.run(str(uuid4()), GRAPH, listener))
+    run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH, listener))
     (prompt,) = await server.posted()
     await server.begin(prompt)
     return run, prompt

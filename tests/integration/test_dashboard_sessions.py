@@ -14,7 +14,7 @@ from aiohttp.test_utils import make_mocked_request
 from orchestrator.errors import NotAuthenticated
 from orchestrator.keys import digest, new_key, shown
 from orchestrator.openings import kept_secret
-from orchestrator.store import KeyLimits, Scope, SqliteStore
+from orchestrator.store import ApiKeyLimits, ApiKeyScope, SqliteStore
 from orchestrator.web.dashboard.sessions import COOKIE, LIFETIME, Sessions
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,7 +36,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     world = World(SqliteStore(tmp_path / "pixelfactory.db"))
     account = await world.store.add_account("tester", "standard", BEGIN)
-    limits = KeyLimits(expires_at=BEGIN + timedelta(hours=1))
+    limits = ApiKeyLimits(expires_at=BEGIN + timedelta(hours=1))
     secret = world.secret
     await world.store.add_key(account.id, digest(secret), shown(secret), "key", BEGIN, limits=limits)
     yield world
@@ -52,7 +52,7 @@ async def signed_in(sessions: Sessions, credential: str) -> web.Request:
 
 async def test_a_session_survives_a_restart(world: World) -> None:
     request = await signed_in(world.sessions(), world.secret)
-    assert (await world.sessions().key(request, Scope.GENERATE)).digest == digest(world.secret)
+    assert (await world.sessions().key(request, ApiKeyScope.GENERATE)).digest == digest(world.secret)
 
 
 @pytest.mark.parametrize("change", [{"secret": "other"}, {"admin_token": "other"}], ids=str)
@@ -79,7 +79,7 @@ async def test_a_key_that_expires_ends_its_session(world: World) -> None:
     request = await signed_in(sessions, world.secret)
     world.now += timedelta(hours=1)
     with pytest.raises(NotAuthenticated):
-        await sessions.key(request, Scope.READ)
+        await sessions.key(request, ApiKeyScope.READ)
     with pytest.raises(NotAuthenticated):
         await sessions.open(world.secret)
 

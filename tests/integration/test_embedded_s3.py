@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from orchestrator.media import weed
-from orchestrator.media.embedded import EmbeddedS3, restart_delay
-from orchestrator.media.errors import ServerNotStarted
+from orchestrator.media.embedded import EmbeddedS3, restart_backoff
+from orchestrator.media.errors import S3ServerNotStarted
 from orchestrator.media.objects import ObjectStore
 from tests.s3_server import S3Server
 
@@ -51,7 +51,7 @@ async def server(tmp_path: Path) -> AsyncIterator[EmbeddedS3]:
 
 @pytest.fixture
 async def store(server: EmbeddedS3) -> AsyncIterator[ObjectStore]:
-    async with ObjectStore(server.access(BUCKET)) as store:
+    async with ObjectStore(server.bucket_config(BUCKET)) as store:
         await store.ensure_bucket({"outputs/": 7})
         yield store
 
@@ -91,9 +91,9 @@ async def test_a_server_that_is_away_for_seconds_delays_and_loses_nothing(
         await store.put(key, data, PNG)
     endpoint = server.endpoint
     await server.stop()
-    assert not await store.healthy()
+    assert not await store.is_healthy()
     uploads = [
-        asyncio.create_task(store.put_patiently(key, data, PNG, patience=60)) for key, data in during.items()
+        asyncio.create_task(store.put_with_retry(key, data, PNG, timeout=60)) for key, data in during.items()
     ]
     await asyncio.sleep(1.5)
     assert not any(upload.done() for upload in uploads)
@@ -110,7 +110,7 @@ async def test_a_killed_server_comes_back_at_the_same_address(server: EmbeddedS3
     first, endpoint = server.pid, server.endpoint
     assert first
     os.kill(first, signal.SIGKILL)
-    await store.put_patiently("outputs/new", data, PNG, patience=60)
+    await store.put_with_retry("outputs/new", data, PNG, timeout=60)
     assert (server.endpoint, server.pid != first) == (endpoint, True)
     assert await store.get("outputs/kept") == data
     assert await store.get("outputs/new") == data
@@ -133,15 +133,15 @@ async def test_the_server_dies_with_a_killed_service_and_the_next_one_goes_on(
 @pytest.fixture
 def orphan(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A server that nothing ties to us, as its predecessor left it where the kernel has no such tie."""
-    home = weed.Home(tmp_path / "s3")
+    home = weed.SeaweedFSDirectory(tmp_path / "s3")
     home.prepare()
-    ports = home.ports()
-    command = home.command(weed.find_binary(), ports)
+    ports = home.allocate_ports()
+    command = home.command_line(weed.find_binary(), ports)
     with subprocess.Popen(
         command, env=home.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        home.pid.write_text(str(process.pid))
-        wait_until(lambda: not weed.are_free(ports))
+        home.pid_file.write_text(str(process.pid))
+        wait_until(lambda: not weed.are_ports_free(ports))
         yield process
         process.kill()
 
@@ -156,7 +156,7 @@ async def test_an_orphan_is_removed(orphan: subprocess.Popen[bytes], tmp_path: P
 
 async def test_two_services_do_not_share_a_directory(s3: S3Server) -> None:
     pid = s3.embedded.pid
-    with pytest.raises(ServerNotStarted, match="in use"):
+    with pytest.raises(S3ServerNotStarted, match="in use"):
         await EmbeddedS3(s3.directory).start()
     assert s3.embedded.pid == pid
     async with ObjectStore(s3.access(BUCKET)) as store:
@@ -221,7 +221,7 @@ async def test_a_port_that_was_taken_meanwhile_is_replaced(server: EmbeddedS3, s
     with socket.create_server(("127.0.0.1", int(old.rpartition(":")[2]))):
         await server.start()
     assert server.endpoint != old
-    async with ObjectStore(server.access(BUCKET)) as moved:
+    async with ObjectStore(server.bucket_config(BUCKET)) as moved:
         assert await moved.get("outputs/kept") == b"kept"
 
 
@@ -229,7 +229,7 @@ async def test_a_server_that_can_not_start_says_why_and_may_be_repaired(tmp_path
     identities = tmp_path / "identities.json"
     keys = [{"accessKey": "a", "secretKey": "b" * 8}]
     identities.write_text(json.dumps({"identities": [{"credentials": keys, "actions": 7}]}))
-    with pytest.raises(ServerNotStarted, match="unexpected token 7"):
+    with pytest.raises(S3ServerNotStarted, match="unexpected token 7"):
         await EmbeddedS3(tmp_path).start()
     identities.unlink()
     repaired = EmbeddedS3(tmp_path)
@@ -239,19 +239,19 @@ async def test_a_server_that_can_not_start_says_why_and_may_be_repaired(tmp_path
 
 async def test_unreadable_secrets_are_reported(tmp_path: Path) -> None:
     (tmp_path / "identities.json").write_text('{"identities": []}')
-    with pytest.raises(ServerNotStarted, match=r"identities\.json"):
+    with pytest.raises(S3ServerNotStarted, match=r"identities\.json"):
         await EmbeddedS3(tmp_path).start()
 
 
 def test_a_server_that_was_never_started_has_no_address(tmp_path: Path) -> None:
     server = EmbeddedS3(tmp_path)
     for asked in ("endpoint", "access_key", "secret_key"):
-        with pytest.raises(ServerNotStarted):
+        with pytest.raises(S3ServerNotStarted):
             getattr(server, asked)
 
 
 def test_restarts_are_spread_and_bounded() -> None:
-    delays = [restart_delay(deaths) for deaths in range(1, 12)]
+    delays = [restart_backoff(deaths) for deaths in range(1, 12)]
     assert delays[0] <= 0.5
     assert delays == sorted(delays)
-    assert restart_delay(10_000) == delays[-1] == 30.0
+    assert restart_backoff(10_000) == delays[-1] == 30.0

@@ -14,8 +14,8 @@ import pytest
 from orchestrator.errors import Gone
 from orchestrator.expiry import CleanUp, Expiry
 from orchestrator.jobs import JobRecord, Output
-from orchestrator.media.errors import ObjectMissing, StoreUnavailable
-from orchestrator.media.objects import ObjectStore, S3Access
+from orchestrator.media.errors import ObjectNotFound, ObjectStoreUnavailable
+from orchestrator.media.objects import ObjectStore, S3Config
 from tests.contract.store_world import PICTURE, World, open_world
 from tests.running import Service, running
 from tests.s3_server import S3Server
@@ -92,7 +92,7 @@ async def test_an_expired_job_is_gone_and_so_are_its_files(brief: Service) -> No
 @pytest.fixture
 async def objects(s3: S3Server) -> AsyncIterator[ObjectStore]:
     async with ObjectStore(s3.access("expiry")) as objects:
-        await objects.ensure_bucket(patience=10)
+        await objects.ensure_bucket(timeout=10)
         yield objects
 
 
@@ -113,7 +113,7 @@ async def made(world: World, objects: ObjectStore, name: str) -> JobRecord:
 async def there(objects: ObjectStore, record: JobRecord) -> bool:
     try:
         await objects.stat(record.outputs[0].key)
-    except ObjectMissing:
+    except ObjectNotFound:
         return False
     return True
 
@@ -172,9 +172,9 @@ async def test_without_the_object_store_nothing_is_forgotten(world: World, objec
     record = await made(world, objects, "later")
     now = years_later(world)
     expiry = Expiry(WEEK, lambda: now)
-    nowhere = S3Access(endpoint="http://127.0.0.1:1", access_key="a", secret_key="b" * 8, bucket="expiry")
+    nowhere = S3Config(endpoint="http://127.0.0.1:1", access_key="a", secret_key="b" * 8, bucket="expiry")
     async with ObjectStore(nowhere) as away:
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(ObjectStoreUnavailable):
             await CleanUp(world.store, away, expiry).sweep()
     assert await CleanUp(world.store, objects, expiry).sweep() == 1
     assert not await there(objects, record)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from comfy_instances.adopted import AdoptedFleet
-from comfy_instances.fleet import FleetError, InstanceInfo, InstanceState, wait_ready
-from comfy_instances.process import free_port
+from comfy_instances.fleet import FleetError, InstanceInfo, InstanceState, wait_until_ready
+from comfy_instances.process import find_free_port
 
 ODD = Path(__file__).with_name("odd_instance.py")
 
@@ -29,17 +29,19 @@ def test_addresses_are_checked_at_once(urls: list[str], message: str) -> None:
 
 
 async def test_one_that_is_not_there_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
-    port = free_port()
+    port = find_free_port()
     options = ("--port", str(port), "--base-directory", str(tmp_path))
     process = await asyncio.create_subprocess_exec(sys.executable, str(ODD), "old", *options)
     fleet = AdoptedFleet(
-        [f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{port}"], probe_seconds=0.2, look_seconds=0.05
+        [f"http://127.0.0.1:{find_free_port()}", f"http://127.0.0.1:{port}"],
+        probe_seconds=0.2,
+        poll_seconds=0.05,
     )
     told: list[InstanceInfo] = []
     fleet.subscribe(told.append)
     await fleet.start()
     try:
-        await wait_ready(fleet, count=1)
+        await wait_until_ready(fleet, count=1)
         async with asyncio.timeout(20):
             while fleet.instances()[0].state is InstanceState.STARTING:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)

@@ -19,23 +19,23 @@ import psutil
 import pytest
 
 from comfy_instances.errors import InstanceGone
-from comfy_instances.fleet import InstanceInfo, InstanceState, wait_ready
-from comfy_instances.launches import Launch
+from comfy_instances.fleet import InstanceInfo, InstanceState, wait_until_ready
+from comfy_instances.launches import LaunchSpec
 from comfy_instances.local import LocalFleet
-from comfy_instances.policy import Rules
+from comfy_instances.policy import RestartPolicy
 from comfy_instances.session import FileRef
 
 ODD = Path(__file__).with_name("odd_instance.py")
 #: As patient as a test can afford.
-QUICK = Rules(
+QUICK = RestartPolicy(
     startup_seconds=20,
     probe_seconds=0.2,
-    hung_seconds=0.5,
-    stuck_seconds=0.5,
-    stop_seconds=0.5,
+    hang_timeout_seconds=0.5,
+    stuck_timeout_seconds=0.5,
+    stop_timeout_seconds=0.5,
     backoff_seconds=0.05,
     failures_allowed=3,
-    cool_off_seconds=600,
+    cooldown_seconds=600,
     idle_seconds=0.2,
 )
 GRAPH = {
@@ -44,13 +44,13 @@ GRAPH = {
 }
 
 
-def odd(directory: Path, *command: str) -> Launch:
-    return Launch(
+def odd(directory: Path, *command: str) -> LaunchSpec:
+    return LaunchSpec(
         id="odd-0", command=command, directory=directory / "odd-0", simulated=True, device="simulated"
     )
 
 
-def misbehaving(kind: str, directory: Path) -> Launch:
+def misbehaving(kind: str, directory: Path) -> LaunchSpec:
     return odd(directory, sys.executable, str(ODD), kind)
 
 
@@ -91,15 +91,15 @@ def process_of(info: InstanceInfo) -> psutil.Process:
 
 
 async def test_killed_instances_come_back_and_their_prompts_are_gone(tmp_path: Path) -> None:
-    fleet = LocalFleet.simulated(2, directory=tmp_path, rules=QUICK)
+    fleet = LocalFleet.simulated(2, directory=tmp_path, policy=QUICK)
     async with running(fleet):
-        await wait_ready(fleet)
+        await wait_until_ready(fleet)
         before = fleet.instances()
         sessions = [fleet.session(info.id) for info in before]
-        await asyncio.gather(*(session.run(str(uuid.uuid4()), GRAPH) for session in sessions))
+        await asyncio.gather(*(session.run_prompt(str(uuid.uuid4()), GRAPH) for session in sessions))
         for info in before:
             process_of(info).send_signal(signal.SIGSTOP)  # so that the next prompt is surely in flight
-        runs = [asyncio.create_task(session.run(str(uuid.uuid4()), GRAPH)) for session in sessions]
+        runs = [asyncio.create_task(session.run_prompt(str(uuid.uuid4()), GRAPH)) for session in sessions]
         await asyncio.sleep(0.1)
         for info in before:
             process_of(info).kill()
@@ -107,32 +107,32 @@ async def test_killed_instances_come_back_and_their_prompts_are_gone(tmp_path: P
         assert [type(outcome) for outcome in outcomes] == [InstanceGone, InstanceGone]
 
         await until(lambda: all(info.restarts == 1 for info in fleet.instances()))
-        await wait_ready(fleet)
+        await wait_until_ready(fleet)
         for old, new in zip(before, fleet.instances(), strict=True):
             assert new.id == old.id
             assert new.url != old.url
-            result = await fleet.session(new.id).run(str(uuid.uuid4()), GRAPH)
+            result = await fleet.session(new.id).run_prompt(str(uuid.uuid4()), GRAPH)
             assert result.outputs
 
 
 async def test_a_stopped_instance_is_found_hung_and_replaced(tmp_path: Path) -> None:
-    fleet = LocalFleet.simulated(1, directory=tmp_path, rules=QUICK)
+    fleet = LocalFleet.simulated(1, directory=tmp_path, policy=QUICK)
     async with running(fleet) as told:
-        await wait_ready(fleet)
+        await wait_until_ready(fleet)
         process_of(fleet.instances()[0]).send_signal(signal.SIGSTOP)
         await until(lambda: fleet.instances()[0].restarts == 1)
-        await wait_ready(fleet)
+        await wait_until_ready(fleet)
     details = [info.detail or "" for info in told if info.state is InstanceState.DOWN]
     assert any(detail.startswith("hung") for detail in details)
 
 
 async def test_work_that_waits_while_nothing_runs(tmp_path: Path) -> None:
-    async with running(LocalFleet([misbehaving("stuck", tmp_path)], rules=QUICK)) as told:
+    async with running(LocalFleet([misbehaving("stuck", tmp_path)], policy=QUICK)) as told:
         await until(lambda: any((info.detail or "").startswith("stuck") for info in told))
 
 
 async def test_another_server_on_the_port_is_not_taken_for_ours(tmp_path: Path) -> None:
-    async with running(LocalFleet([misbehaving("foreign", tmp_path)], rules=QUICK)) as told:
+    async with running(LocalFleet([misbehaving("foreign", tmp_path)], policy=QUICK)) as told:
         await until(lambda: any("another server" in (info.detail or "") for info in told))
     assert InstanceState.READY not in {info.state for info in told}
 
@@ -151,7 +151,7 @@ async def test_one_that_never_gets_ready_is_given_up(
     tmp_path: Path, command: tuple[str, ...], detail: str
 ) -> None:
     rules = replace(QUICK, startup_seconds=1, failures_allowed=2)
-    async with running(LocalFleet([odd(tmp_path, *command)], rules=rules)) as told:
+    async with running(LocalFleet([odd(tmp_path, *command)], policy=rules)) as told:
         await until(lambda: told != [] and told[-1].state is InstanceState.FAILED)
     failed = next(info for info in told if info.state is InstanceState.FAILED)
     assert failed.detail is not None
@@ -166,27 +166,27 @@ async def test_an_operator_closes_the_circuit_breaker(tmp_path: Path) -> None:
         "runpy.run_module('comfy_instances.simulator', run_name='__main__')"
     )
     rules = replace(QUICK, failures_allowed=1)
-    fleet = LocalFleet([odd(tmp_path, sys.executable, "-c", script)], rules=rules)
+    fleet = LocalFleet([odd(tmp_path, sys.executable, "-c", script)], policy=rules)
     async with running(fleet):
         await until(lambda: fleet.instances()[0].state is InstanceState.FAILED)
         with pytest.raises(InstanceGone):
             fleet.session("odd-0")
         flag.touch()
         await fleet.restart("odd-0")
-        await wait_ready(fleet)
+        await wait_until_ready(fleet)
 
 
 async def test_stubborn_ones_and_their_children_are_killed(tmp_path: Path) -> None:
-    fleet = LocalFleet([misbehaving("stubborn", tmp_path)], rules=QUICK)
+    fleet = LocalFleet([misbehaving("stubborn", tmp_path)], policy=QUICK)
     async with running(fleet):
-        await wait_ready(fleet)
+        await wait_until_ready(fleet)
         grandchild = psutil.Process(int(fleet.log_tail("odd-0", 1)[0].split()[1]))
         assert is_alive(grandchild)
     await until(lambda: not is_alive(grandchild))
 
 
 async def test_grown_ones_are_recycled_once_idle(tmp_path: Path) -> None:
-    fleet = LocalFleet.simulated(1, directory=tmp_path, rules=replace(QUICK, memory_limit=1))
+    fleet = LocalFleet.simulated(1, directory=tmp_path, policy=replace(QUICK, memory_limit=1))
     async with running(fleet) as told:
         await until(lambda: fleet.instances()[0].restarts >= 2)
     states = [info.state for info in told]
@@ -204,15 +204,15 @@ async def test_each_start_begins_with_empty_folders_and_the_allowed_packs(tmp_pa
         path.parent.mkdir(parents=True)
     left.touch()
     old.symlink_to(tmp_path)
-    fleet = LocalFleet([launch], rules=QUICK)
+    fleet = LocalFleet([launch], policy=QUICK)
     async with running(fleet):
-        await wait_ready(fleet)
+        await wait_until_ready(fleet)
         assert not left.exists()
         assert [path.name for path in (launch.directory / "custom_nodes").iterdir()] == ["some_pack"]
 
 
 async def test_files_outside_of_its_folders_are_left_alone(tmp_path: Path) -> None:
-    fleet = LocalFleet.simulated(1, directory=tmp_path / "instances", rules=QUICK)
+    fleet = LocalFleet.simulated(1, directory=tmp_path / "instances", policy=QUICK)
     outside = tmp_path / "instances" / "sim-0" / "user" / "keep.txt"
     outside.parent.mkdir(parents=True)
     outside.touch()
@@ -222,7 +222,7 @@ async def test_files_outside_of_its_folders_are_left_alone(tmp_path: Path) -> No
         FileRef("keep.txt", "", "user"),
         FileRef("never-there.png", "", "output"),
     ]
-    await fleet.forget_files("sim-0", files)
+    await fleet.delete_files("sim-0", files)
     assert outside.exists()
 
 
@@ -230,13 +230,13 @@ async def test_no_orphans_after_kill_9(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import asyncio
         from pathlib import Path
-        from comfy_instances.fleet import wait_ready
+        from comfy_instances.fleet import wait_until_ready
         from comfy_instances.local import LocalFleet
 
         async def main():
             fleet = LocalFleet.simulated(2, directory=Path({str(tmp_path)!r}))
             await fleet.start()
-            await wait_ready(fleet)
+            await wait_until_ready(fleet)
             print("ready", flush=True)
             await asyncio.sleep(600)
 
@@ -256,9 +256,9 @@ async def test_no_orphans_after_kill_9(tmp_path: Path) -> None:
 
 async def test_starting_and_stopping_leaves_no_descriptors(tmp_path: Path) -> None:
     async def once() -> None:
-        fleet = LocalFleet.simulated(1, directory=tmp_path, rules=QUICK)
+        fleet = LocalFleet.simulated(1, directory=tmp_path, policy=QUICK)
         async with running(fleet):
-            await wait_ready(fleet)
+            await wait_until_ready(fleet)
 
     await once()
     # What earlier tests left to the collector must not hide what is left here.
@@ -270,14 +270,14 @@ async def test_starting_and_stopping_leaves_no_descriptors(tmp_path: Path) -> No
 
 
 async def test_stopped_while_a_stubborn_one_is_restarted(tmp_path: Path) -> None:
-    fleet = LocalFleet([misbehaving("stubborn", tmp_path)], rules=QUICK)
+    fleet = LocalFleet([misbehaving("stubborn", tmp_path)], policy=QUICK)
     async with running(fleet):
-        await wait_ready(fleet)
+        await wait_until_ready(fleet)
         await fleet.restart("odd-0")
         await until(lambda: fleet.instances()[0].state is InstanceState.DOWN)
 
 
 async def test_stopped_while_it_starts(tmp_path: Path) -> None:
     for delay in (0, 0.001, 0.01, 0.1):
-        async with running(LocalFleet.simulated(1, directory=tmp_path, rules=QUICK)):
+        async with running(LocalFleet.simulated(1, directory=tmp_path, policy=QUICK)):
             await asyncio.sleep(delay)

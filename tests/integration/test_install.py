@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from comfy_instances.install import InstallError, Step, Wish, install_comfyui
-from comfy_instances.installation import find_install
-from comfy_instances.lock import Lock, TorchPin
-from comfy_instances.source import changed_files, check_out
-from comfy_instances.status import look_at
+from comfy_instances.install import InstallError, InstallRequest, InstallStep, install_comfyui
+from comfy_instances.installation import find_installation
+from comfy_instances.lock import ComfyUILock, TorchPin
+from comfy_instances.source import checkout_source, list_changed_files
+from comfy_instances.status import check_installation
 from tests.integration.small_comfyui import MAIN, REQUIREMENTS, VOCABULARY, git, make_upstream
 
 
@@ -21,17 +21,17 @@ class Log:
     """A reporter that remembers."""
 
     def __init__(self) -> None:
-        self.steps: list[Step] = []
+        self.steps: list[InstallStep] = []
         self.notes: list[str] = []
         self.lines: list[str] = []
 
-    def step(self, step: Step) -> None:
+    def on_step(self, step: InstallStep) -> None:
         self.steps.append(step)
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         self.notes.append(text)
 
-    def output(self, line: str) -> None:
+    def on_output(self, line: str) -> None:
         self.lines.append(line)
 
 
@@ -41,8 +41,8 @@ def upstream(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def lock(upstream: Path) -> Lock:
-    return Lock(
+def lock(upstream: Path) -> ComfyUILock:
+    return ComfyUILock(
         url=str(upstream),
         tag="v0.33.0",
         version="0.33.0",
@@ -54,8 +54,8 @@ def lock(upstream: Path) -> Lock:
 
 
 @pytest.fixture
-def wish(tmp_path: Path) -> Wish:
-    return Wish(directory=tmp_path / "comfyui", startup_seconds=60)
+def wish(tmp_path: Path) -> InstallRequest:
+    return InstallRequest(directory=tmp_path / "comfyui", startup_seconds=60)
 
 
 def lose(upstream: Path, path: str) -> None:
@@ -65,29 +65,29 @@ def lose(upstream: Path, path: str) -> None:
 
 
 async def test_from_nothing_then_again_then_to_another_commit(
-    upstream: Path, lock: Lock, wish: Wish, tmp_path: Path
+    upstream: Path, lock: ComfyUILock, wish: InstallRequest, tmp_path: Path
 ) -> None:
     pack = tmp_path / "some_pack"
     pack.mkdir()
     wish = replace(wish, node_packs=(pack,))
-    assert (await look_at(wish.directory, lock)).drift == ("not installed",)
+    assert (await check_installation(wish.directory, lock)).drift == ("not installed",)
     log = Log()
     outcome = await install_comfyui(wish, lock, log)
-    assert log.steps == list(Step)
+    assert log.steps == list(InstallStep)
     assert log.notes == []
-    assert outcome.install == find_install(wish.directory)
-    assert outcome.trial.version == "0.33.0"
-    assert "SaveImage" in outcome.trial.object_info
-    assert outcome.install.python != Path(sys.executable)
-    assert [path.name for path in outcome.install.node_packs] == ["some_pack"]
-    status = await look_at(wish.directory, lock)
+    assert outcome.installation == find_installation(wish.directory)
+    assert outcome.smoke_test.version == "0.33.0"
+    assert "SaveImage" in outcome.smoke_test.object_info
+    assert outcome.installation.python != Path(sys.executable)
+    assert [path.name for path in outcome.installation.node_packs] == ["some_pack"]
+    status = await check_installation(wish.directory, lock)
     assert (status.commit, status.drift) == (lock.commit, ())
 
     await install_comfyui(wish, lock, log)
     assert log.notes == []
 
     (wish.directory / "source" / "main.py").write_text("# changed by hand\n")
-    assert (await look_at(wish.directory, lock)).drift == ("changed by hand: main.py",)
+    assert (await check_installation(wish.directory, lock)).drift == ("changed by hand: main.py",)
     with pytest.raises(InstallError, match=r"local changes \(main\.py\)"):
         await install_comfyui(wish, lock, log)
 
@@ -97,39 +97,45 @@ async def test_from_nothing_then_again_then_to_another_commit(
         await install_comfyui(replace(wish, ref=first), lock, log)
     assert (wish.directory / "source" / "old.py").exists()
     assert not (wish.directory / "source" / "comfy").exists()
-    status = await look_at(wish.directory, lock)
+    status = await check_installation(wish.directory, lock)
     assert status.commit == first
     assert "version None instead of 0.33.0" in status.drift
     assert f"commit {first} instead of {lock.commit}" in status.drift
 
 
-async def test_a_source_with_a_hole_that_does_not_matter(upstream: Path, lock: Lock, wish: Wish) -> None:
+async def test_a_source_with_a_hole_that_does_not_matter(
+    upstream: Path, lock: ComfyUILock, wish: InstallRequest
+) -> None:
     lose(upstream, VOCABULARY)
     directory = wish.directory / "source"
     for _ in range(2):
-        checkout = await check_out(directory, origin=lock.url, ref=lock.commit, may_lack=lock.may_lack)
-        assert (checkout.commit, checkout.lacks) == (lock.commit, (VOCABULARY,))
+        checkout = await checkout_source(directory, origin=lock.url, ref=lock.commit, may_lack=lock.may_lack)
+        assert (checkout.commit, checkout.missing_files) == (lock.commit, (VOCABULARY,))
     assert (directory / "main.py").read_text() == MAIN
     assert not (directory / VOCABULARY).exists()
-    assert await changed_files(directory) == []
+    assert await list_changed_files(directory) == []
 
 
-async def test_a_source_with_a_hole_that_matters(upstream: Path, lock: Lock, wish: Wish) -> None:
+async def test_a_source_with_a_hole_that_matters(
+    upstream: Path, lock: ComfyUILock, wish: InstallRequest
+) -> None:
     lose(upstream, "main.py")
     with pytest.raises(InstallError, match=r"incomplete, it lacks main\.py"):
         await install_comfyui(wish, lock, Log())
 
 
-async def test_a_source_that_is_not_there(lock: Lock, wish: Wish, tmp_path: Path) -> None:
+async def test_a_source_that_is_not_there(lock: ComfyUILock, wish: InstallRequest, tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="--source"):
         await install_comfyui(replace(wish, origin=str(tmp_path / "nowhere")), lock, Log())
 
 
-async def test_a_directory_that_is_no_repository(lock: Lock, wish: Wish, tmp_path: Path) -> None:
+async def test_a_directory_that_is_no_repository(
+    lock: ComfyUILock, wish: InstallRequest, tmp_path: Path
+) -> None:
     with pytest.raises(InstallError, match="has no commit"):
         await install_comfyui(replace(wish, origin=str(tmp_path)), lock, Log())
 
 
-async def test_a_torch_that_is_not_understood(lock: Lock, wish: Wish) -> None:
+async def test_a_torch_that_is_not_understood(lock: ComfyUILock, wish: InstallRequest) -> None:
     with pytest.raises(InstallError, match="torch==VERSION"):
         await install_comfyui(replace(wish, torch="rocm"), lock, Log())

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from comfy_instances.process import free_port
+from comfy_instances.process import find_free_port
 from tests.running import ROOT, Service, running
 
 PATH = "/api/v1/images/generations"
@@ -26,7 +26,7 @@ class Machine:
     """One address, at which one instance or another answers."""
 
     def __init__(self, directory: Path) -> None:
-        self.port = free_port()
+        self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None

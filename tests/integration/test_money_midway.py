@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pricing.tariff import SHIPPED
+from pricing.tariff import SHIPPED_TARIFFS
 from tests.running import Service, running
 
 PATH = "/api/v1/images/generations"
@@ -24,7 +24,7 @@ ASYNC = {"Prefer": "respond-async"}
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose one card takes about a second for a film; its price lists are ours to change."""
     directory = tmp_path_factory.mktemp("midway")
-    shutil.copytree(str(SHIPPED), directory / "tariffs")
+    shutil.copytree(str(SHIPPED_TARIFFS), directory / "tariffs")
     environment = {
         "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05",
         "PIXELFACTORY_TARIFFS_DIR": str(directory / "tariffs"),

@@ -84,7 +84,7 @@ def test_headers_of_an_address_are_said(described: dict[str, Any]) -> None:
 def test_bodies_are_what_validates_them(described: dict[str, Any]) -> None:
     body = operations(described)["POST /v1/images/generations"]["requestBody"]["content"]
     assert set(body) == {"application/json", "multipart/form-data"}
-    schema = described["components"]["schemas"]["GenerationBody"]["properties"]
+    schema = described["components"]["schemas"]["ImageGenerationBody"]["properties"]
     assert {"prompt", "quality", "output_compression", "num_frames", "mask"} <= schema.keys()
     assert {"minimum": 0, "maximum": 3, "type": "integer"} in schema["partial_images"]["anyOf"]
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.lock import load_lock
-from comfy_instances.node_facts import load_recorded
+from comfy_instances.lock import load_comfyui_lock
+from comfy_instances.node_facts import load_core_node_facts
 from tests.integration.small_comfyui import git, make_index, make_upstream
 from tests.running import Service, pixelfactory
 
-LOCK = load_lock()
+LOCK = load_comfyui_lock()
 TORCH = LOCK.torch["cpu"].packages
 
 
@@ -78,7 +78,7 @@ def address(service: Service) -> str:
 def test_facts_of_a_running_server(address: str, tmp_path: Path) -> None:
     printed = json.loads(pixelfactory("comfyui", "facts", "--from", address).stdout)
     assert printed["comfyui_version"] == "0.33.0"
-    core = load_recorded()
+    core = load_core_node_facts()
     assert printed["nodes"]["KSampler"] == core["KSampler"]
     file = tmp_path / "facts.json.gz"
     done = pixelfactory("comfyui", "facts", "--from", address, "-o", str(file))

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pricing.payments import sign
+from pricing.payments import sign_payment_webhook
 from tests.integration.conftest import PAYMENT_SECRET
 from tests.running import Service
 
@@ -28,7 +28,7 @@ def event(account: str, checkout: str, cents: int = 500, **changes: Any) -> byte
 async def report(
     service: Service, body: bytes, secret: str = PAYMENT_SECRET, age: timedelta = timedelta()
 ) -> tuple[int, Any]:
-    headers = {"Stripe-Signature": sign(body, secret, datetime.now(UTC) - age)}
+    headers = {"Stripe-Signature": sign_payment_webhook(body, secret, datetime.now(UTC) - age)}
     async with service.client() as http, http.post(PATH, data=body, headers=headers) as response:
         return response.status, await response.json()
 

@@ -64,7 +64,7 @@ async def queue(http: aiohttp.ClientSession, path: str, **sent: Any) -> dict[str
         assert response.status == 202, await response.text()
         assert response.headers["X-PixelFactory-Job"]
         body = dict(await response.json())
-    answers.GatewayQueued.model_validate(body, strict=True)
+    answers.PixazoQueuedResponse.model_validate(body, strict=True)
     return body
 
 
@@ -72,7 +72,7 @@ async def made(http: aiohttp.ClientSession, path: str, **fields: Any) -> dict[st
     """A request that has succeeded."""
     queued = await queue(http, path, **fields)
     body = await until(http, f"/v2/requests/status/{queued['request_id']}", "COMPLETED", "FAILED", "ERROR")
-    answers.GatewayStatus.model_validate(body, strict=True)
+    answers.PixazoStatusResponse.model_validate(body, strict=True)
     assert body["status"] == "COMPLETED", body
     return body
 
@@ -253,13 +253,13 @@ async def test_a_request_that_waits_for_its_result(offering: Service, paced: Ser
         async with http.post(ULTRA, json={"prompt": "a", "sync_mode": True, "seed": 3}) as response:
             assert response.status == 200
             body = await response.json()
-        answers.GatewayStatus.model_validate(body, strict=True)
+        answers.PixazoStatusResponse.model_validate(body, strict=True)
         assert (body["status"], len(await files(body))) == ("COMPLETED", 1)
     async with client(paced, new_key(paced)) as http:
         async with http.post(BATCH, json={"prompt": "a", "width": 256, "height": 256}) as response:
             assert response.status == 202
             queued = await response.json()
-        answers.BatchQueued.model_validate(queued, strict=True)
+        answers.PixazoBatchQueuedResponse.model_validate(queued, strict=True)
         assert queued["pollingEndpoint"] == "/checkStatus"
         assert json.loads(queued["pollingInstructions"].partition("with ")[2]) == {
             "requestId": queued["requestId"]
@@ -274,7 +274,7 @@ async def checked(http: aiohttp.ClientSession, id: str) -> dict[str, Any]:
         async with http.post(CHECK, json={"requestId": id}) as response:
             assert response.status == 200
             body = dict(await response.json())
-        answers.BatchStatus.model_validate(body, strict=True)
+        answers.PixazoBatchStatusResponse.model_validate(body, strict=True)
         if body["status"] in ("completed", "failed"):
             return body
 
@@ -285,7 +285,7 @@ async def test_a_batch_waits_or_tells(offering: Service) -> None:
         async with http.post(BATCH, json={"prompt": "a", "width": 256, "height": 256}) as response:
             assert response.status == 200
             body = await response.json()
-        answers.BatchStatus.model_validate(body, strict=True)
+        answers.PixazoBatchStatusResponse.model_validate(body, strict=True)
         assert abs(body["completedAt"] / 1000 - time()) < 60
         async with http.post(BATCH, json={"prompt": "a", "webhook_url": receiver.url}) as response:
             assert response.status == 202

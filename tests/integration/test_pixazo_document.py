@@ -107,7 +107,7 @@ async def test_what_is_queued_and_polled(offering: Service, tmp_path: Path, name
         assert [len(ids) for ids in found] == [1] * 5, found
         for (id,) in found:
             body = await until(http, f"/v2/requests/status/{id}", "COMPLETED")
-            answers.GatewayStatus.model_validate(body, strict=True)
+            answers.PixazoStatusResponse.model_validate(body, strict=True)
             assert body["request_id"] == id
             for url in body["output"]["media_url"]:
                 data = await download(url)

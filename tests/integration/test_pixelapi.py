@@ -23,7 +23,7 @@ async def submit(http: aiohttp.ClientSession, **fields: Any) -> dict[str, Any]:
     async with http.post(GENERATE, json=fields) as response:
         assert response.status == 200, await response.text()
         body = dict(await response.json())
-    answers.GenerationSubmitted.model_validate(body, strict=True)
+    answers.PixelApiSubmitResponse.model_validate(body, strict=True)
     return body
 
 
@@ -112,7 +112,7 @@ async def test_balance_and_usage(offering: Service) -> None:
         await until(http, f"/v1/image/{second['generation_id']}", "completed")
         async with http.get("/v1/account/usage?limit=20") as response:
             history = await response.json()
-        answers.GenerationHistory.model_validate(history, strict=True)
+        answers.PixelApiHistoryResponse.model_validate(history, strict=True)
         generations = history["generations"]
         shown = [(one["id"], one["prompt"], one["model"], one["status"]) for one in generations]
         assert shown == [
@@ -143,7 +143,7 @@ async def test_a_file_can_be_had_for_a_day(offering: Service) -> None:
         made = await submit(http, **SDXL)
         path, job = f"/v1/image/{made['generation_id']}", f"job_{made['generation_id'].replace('-', '')}"
         body = await until(http, path, "completed")
-        answers.Generation.model_validate(body, strict=True)
+        answers.PixelApiGenerationResponse.model_validate(body, strict=True)
         (seconds,) = parse_qs(urlsplit(body["output_url"]).query)["X-Amz-Expires"]
         assert 86_000 < int(seconds) <= 86_400
         assert body["created_at"].endswith("Z")

@@ -1,4 +1,4 @@
-"""PixelDojo: what its documents promise beyond their examples."""
+"""PixelDojoRoutes: what its documents promise beyond their examples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def run(http: aiohttp.ClientSession, model: str, **fields: Any) -> dict[st
         assert response.status == 200, await response.text()
         assert response.headers["X-PixelFactory-Job"]
         body = dict(await response.json())
-    answers.RunSubmitted.model_validate(body, strict=True)
+    answers.RunModelResponse.model_validate(body, strict=True)
     return body
 
 
@@ -54,7 +54,7 @@ COSTS = [
     ("flux-2-lora", {"prompt": "a", "resolution": "4 MP"}, 2),
     ("wan-2.6-flash", {"prompt": "a", "resolution": "480p", "duration": 3}, 3),
     ("wan-2.6-flash", {"prompt": "a", "duration": 2.5, "aspect_ratio": "9:16"}, 2.5),
-    ("sdxl-1.0", SMALL, 1),  # in no list of PixelDojo's: our price of a cent
+    ("sdxl-1.0", SMALL, 1),  # in no list of PixelDojoRoutes's: our price of a cent
 ]
 
 
@@ -105,7 +105,7 @@ async def test_jobs_are_listed_by_cursor(offering: Service) -> None:
     async with offering.client(new_key(offering)) as http:
         made = [(await run(http, "flux-dev", **SMALL))["jobId"] for _ in range(3)]
         first = await get(http, "/api/v1/jobs?limit=2")
-        answers.JobPage.model_validate(first, strict=True)
+        answers.JobListResponse.model_validate(first, strict=True)
         second = await get(http, f"/api/v1/jobs?limit=2&cursor={first['nextCursor']}")
         assert [job["jobId"] for job in first["jobs"] + second["jobs"]] == made[::-1]
         assert second["nextCursor"] is None
@@ -117,7 +117,7 @@ async def test_a_webhook_that_fails_is_told_and_can_be_sent_again(offering: Serv
         job = f"/api/v1/jobs/{made['jobId']}"
         await receiver.next()
         async with http.post(f"{job}/webhook") as response:
-            answers.WebhookReplay.model_validate(await response.json(), strict=True)
+            answers.WebhookReplayResponse.model_validate(await response.json(), strict=True)
         delivery = await receiver.next()
         assert delivery.data["jobId"] == made["jobId"]
         assert delivery.data["output"]["images"]
@@ -184,7 +184,7 @@ async def test_a_model_says_what_it_takes(offering: Service) -> None:
     async with offering.client() as anybody:
         one = await get(anybody, "/api/v1/models/flux-2-lora")
         schema = await get(anybody, "/api/v1/models/flux-2-lora/schema")
-        answers.RunSchema.model_validate(schema, strict=True)
+        answers.RunSchemaResponse.model_validate(schema, strict=True)
         assert schema["schema"] == one["requestSchema"]
         assert {"prompt", "aspect_ratio", "reference_images", "lora_weights", "webhook_url", "seed"} <= set(
             one["parameters"]

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from comfy_instances.errors import Interrupted
-from comfy_instances.session import FileRef, NodeOutput, NodeStarted, Session
+from comfy_instances.errors import PromptCancelled
+from comfy_instances.session import FileRef, InstanceSession, NodeOutput, NodeStarted
 from tests.integration.impatient import SETTINGS, launch
 from tests.integration.puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
 
@@ -23,20 +23,20 @@ async def server() -> AsyncIterator[Puppet]:
 
 
 @pytest.fixture
-async def session(server: Puppet) -> AsyncIterator[Session]:
-    async with Session(server.url, settings=SETTINGS, rng=Random(1)) as session:
+async def session(server: Puppet) -> AsyncIterator[InstanceSession]:
+    async with InstanceSession(server.url, settings=SETTINGS, rng=Random(1)) as session:
         await session.wait_connected(5)
         yield session
 
 
 async def test_after_our_crash_a_running_prompt_is_followed_to_its_end(server: Puppet) -> None:
-    async with Session(server.url, settings=SETTINGS) as crashed:
+    async with InstanceSession(server.url, settings=SETTINGS) as crashed:
         lost, prompt = await launch(server, crashed)
         lost.cancel()
     heard: list[Any] = []
-    async with Session(server.url, settings=SETTINGS) as session:
+    async with InstanceSession(server.url, settings=SETTINGS) as session:
         await session.wait_connected(5)
-        resumed = asyncio.create_task(session.resume(prompt.id, heard.append))
+        resumed = asyncio.create_task(session.resume_prompt(prompt.id, heard.append))
         await eventually(lambda: [i for i in server.client_ids if i == prompt.client_id], 2)
         await session.wait_connected(5)
         await server.say(prompt, "executing", node="2")
@@ -48,16 +48,16 @@ async def test_after_our_crash_a_running_prompt_is_followed_to_its_end(server: P
 
 
 async def test_after_our_crash_both_prompts_are_followed_and_new_ones_are_heard(server: Puppet) -> None:
-    async with Session(server.url, settings=SETTINGS) as crashed:
-        runs = [asyncio.create_task(crashed.run(str(uuid4()), GRAPH)) for _ in range(2)]
+    async with InstanceSession(server.url, settings=SETTINGS) as crashed:
+        runs = [asyncio.create_task(crashed.run_prompt(str(uuid4()), GRAPH)) for _ in range(2)]
         one, two = await server.posted(2)
         await server.begin(one)
         for run in runs:
             run.cancel()
-    async with Session(server.url, settings=SETTINGS) as session:
-        resumed = [asyncio.create_task(session.resume(prompt.id)) for prompt in (one, two)]
+    async with InstanceSession(server.url, settings=SETTINGS) as session:
+        resumed = [asyncio.create_task(session.resume_prompt(prompt.id)) for prompt in (one, two)]
         await eventually(lambda: [i for i in server.client_ids if i == one.client_id], 2)
-        fresh = asyncio.create_task(session.run(str(uuid4()), GRAPH))
+        fresh = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH))
         await server.posted(3)
         for prompt in await server.posted(3):
             await server.say(prompt, "executed", node="2", output=PICTURE)
@@ -67,12 +67,12 @@ async def test_after_our_crash_both_prompts_are_followed_and_new_ones_are_heard(
 
 
 async def test_a_resumed_prompt_takes_no_messages_from_one_that_runs(
-    server: Puppet, session: Session
+    server: Puppet, session: InstanceSession
 ) -> None:
     run, prompt = await launch(server, session)
     foreign = Prompt(str(uuid4()), GRAPH, "somebody")
     server.pending[foreign.id] = foreign
-    resumed = asyncio.create_task(session.resume(foreign.id))
+    resumed = asyncio.create_task(session.resume_prompt(foreign.id))
     await eventually(lambda: [r for r in server.requests if r == "GET /queue"], 2)
     assert len(server.client_ids) == 1
     for each in (prompt, foreign):
@@ -83,33 +83,37 @@ async def test_a_resumed_prompt_takes_no_messages_from_one_that_runs(
     assert result.outputs == (FILE,)
 
 
-async def test_after_our_crash_an_ended_prompt_is_read_from_history(server: Puppet, session: Session) -> None:
+async def test_after_our_crash_an_ended_prompt_is_read_from_history(
+    server: Puppet, session: InstanceSession
+) -> None:
     run, prompt = await launch(server, session)
     await server.end(prompt, outputs={"2": PICTURE})
     result = await run
-    assert await session.resume(prompt.id) == result
+    assert await session.resume_prompt(prompt.id) == result
 
 
-async def test_after_our_crash_an_interrupted_prompt_says_so(server: Puppet, session: Session) -> None:
+async def test_after_our_crash_an_interrupted_prompt_says_so(
+    server: Puppet, session: InstanceSession
+) -> None:
     prompt = Prompt(str(uuid4()), GRAPH, "somebody")
     await server.end(prompt, "execution_interrupted", node_id="1", node_type="EmptyImage")
-    with pytest.raises(Interrupted):
-        await session.resume(prompt.id)
+    with pytest.raises(PromptCancelled):
+        await session.resume_prompt(prompt.id)
 
 
-async def test_after_our_crash_an_unknown_prompt_is_unknown(session: Session) -> None:
-    assert await session.resume(str(uuid4())) is None
+async def test_after_our_crash_an_unknown_prompt_is_unknown(session: InstanceSession) -> None:
+    assert await session.resume_prompt(str(uuid4())) is None
 
 
 async def test_what_was_saved_without_a_word_is_found_before_and_after_our_crash(
-    server: Puppet, session: Session
+    server: Puppet, session: InstanceSession
 ) -> None:
     graph = {"1": {"class_type": "SaveLoRA", "inputs": {"lora": ["0", 0], "prefix": "loras/pf"}}}
-    run = asyncio.create_task(session.run(str(uuid4()), graph))
+    run = asyncio.create_task(session.run_prompt(str(uuid4()), graph))
     (prompt,) = await server.posted()
     await server.begin(prompt)
     await server.end(prompt)
     result = await run
     file = FileRef(f"pf-{prompt.id}_00001_.safetensors", "loras", "output")
     assert result.outputs == (NodeOutput("1", "files", file),)
-    assert await session.resume(prompt.id) == result
+    assert await session.resume_prompt(prompt.id) == result

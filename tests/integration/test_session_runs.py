@@ -11,15 +11,15 @@ from uuid import uuid4
 import pytest
 from aiohttp import web
 
-from comfy_instances.errors import BadGraph, InstanceGone, Interrupted, NodeFailed, NoOutput, OutOfMemory
+from comfy_instances.errors import BadGraph, InstanceGone, NodeFailed, NoOutput, OutOfMemory, PromptCancelled
 from comfy_instances.session import (
     FileRef,
+    InstanceSession,
     NodeOutput,
     NodeStarted,
     Preview,
-    Progress,
-    Session,
     SessionSettings,
+    StepProgress,
 )
 from tests.integration.puppet import FILE, GRAPH, PICTURE, Puppet, eventually
 
@@ -33,8 +33,8 @@ async def server() -> AsyncIterator[Puppet]:
 
 
 @pytest.fixture
-async def session(server: Puppet) -> AsyncIterator[Session]:
-    async with Session(server.url, settings=SETTINGS) as session:
+async def session(server: Puppet) -> AsyncIterator[InstanceSession]:
+    async with InstanceSession(server.url, settings=SETTINGS) as session:
         await session.wait_connected(5)
         yield session
 
@@ -43,10 +43,10 @@ def new_id() -> str:
     return str(uuid4())
 
 
-async def test_a_run_asks_nothing_but_to_be_run(server: Puppet, session: Session) -> None:
+async def test_a_run_asks_nothing_but_to_be_run(server: Puppet, session: InstanceSession) -> None:
     heard: list[Any] = []
     prompt_id = new_id()
-    run = asyncio.create_task(session.run(prompt_id, GRAPH, heard.append))
+    run = asyncio.create_task(session.run_prompt(prompt_id, GRAPH, heard.append))
     (prompt,) = await server.posted()
     await server.begin(prompt)
     await server.say(prompt, "execution_cached", nodes=["1"])
@@ -59,12 +59,12 @@ async def test_a_run_asks_nothing_but_to_be_run(server: Puppet, session: Session
     assert result.outputs == (FILE,)
     assert result.gpu_seconds == 2.5
     assert result.cached == {"1"}
-    assert heard == [NodeStarted(prompt_id, "2"), Progress(prompt_id, "2", 1, 4)]
+    assert heard == [NodeStarted(prompt_id, "2"), StepProgress(prompt_id, "2", 1, 4)]
     assert server.requests == ["POST /prompt"]
 
 
-async def test_every_attempt_has_a_prefix_of_its_own(server: Puppet, session: Session) -> None:
-    runs = [asyncio.create_task(session.run(new_id(), GRAPH)) for _ in range(2)]
+async def test_every_attempt_has_a_prefix_of_its_own(server: Puppet, session: InstanceSession) -> None:
+    runs = [asyncio.create_task(session.run_prompt(new_id(), GRAPH)) for _ in range(2)]
     prompts = await server.posted(2)
     for prompt in prompts:
         assert prompt.graph["2"]["inputs"]["filename_prefix"] == f"pf-{prompt.id}"
@@ -72,12 +72,12 @@ async def test_every_attempt_has_a_prefix_of_its_own(server: Puppet, session: Se
     await asyncio.gather(*runs)
 
 
-async def test_one_runs_while_one_waits(server: Puppet, session: Session) -> None:
-    first = asyncio.create_task(session.run(new_id(), GRAPH))
+async def test_one_runs_while_one_waits(server: Puppet, session: InstanceSession) -> None:
+    first = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (one,) = await server.posted()
-    second = asyncio.create_task(session.run(new_id(), GRAPH))
+    second = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     _, two = await server.posted(2)
-    assert await session.queue_depth() == 2
+    assert await session.get_queue_depth() == 2
     await server.begin(one)
     await server.say(one, "executed", node="2", output=PICTURE)
     await server.end(one)
@@ -93,12 +93,12 @@ async def test_one_runs_while_one_waits(server: Puppet, session: Session) -> Non
 
 
 async def test_a_late_word_about_a_prompt_does_not_draw_nameless_pictures_to_it(
-    server: Puppet, session: Session
+    server: Puppet, session: InstanceSession
 ) -> None:
     heard: list[Any] = []
-    first = asyncio.create_task(session.run(new_id(), GRAPH, heard.append))
+    first = asyncio.create_task(session.run_prompt(new_id(), GRAPH, heard.append))
     (one,) = await server.posted()
-    second = asyncio.create_task(session.run(new_id(), GRAPH, heard.append))
+    second = asyncio.create_task(session.run_prompt(new_id(), GRAPH, heard.append))
     _, two = await server.posted(2)
     await server.begin(one)
     await server.say(one, "execution_success")
@@ -113,9 +113,9 @@ async def test_a_late_word_about_a_prompt_does_not_draw_nameless_pictures_to_it(
 
 
 async def test_a_cached_run_that_announces_nothing_is_read_from_history(
-    server: Puppet, session: Session
+    server: Puppet, session: InstanceSession
 ) -> None:
-    run = asyncio.create_task(session.run(new_id(), GRAPH))
+    run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.begin(prompt)
     await server.say(prompt, "execution_cached", nodes=["1", "2"])
@@ -125,8 +125,8 @@ async def test_a_cached_run_that_announces_nothing_is_read_from_history(
     assert result.cached == {"1", "2"}
 
 
-async def test_history_that_comes_after_the_last_word(server: Puppet, session: Session) -> None:
-    run = asyncio.create_task(session.run(new_id(), GRAPH))
+async def test_history_that_comes_after_the_last_word(server: Puppet, session: InstanceSession) -> None:
+    run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.say(prompt, "execution_success")
     await eventually(lambda: [r for r in server.requests if r.startswith("GET /history")], 3)
@@ -134,16 +134,16 @@ async def test_history_that_comes_after_the_last_word(server: Puppet, session: S
     assert (await run).outputs == (FILE,)
 
 
-async def test_success_without_outputs(server: Puppet, session: Session) -> None:
-    run = asyncio.create_task(session.run(new_id(), GRAPH))
+async def test_success_without_outputs(server: Puppet, session: InstanceSession) -> None:
+    run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.end(prompt)
     with pytest.raises(NoOutput):
         await run
 
 
-async def test_a_node_fails(server: Puppet, session: Session) -> None:
-    run = asyncio.create_task(session.run(new_id(), GRAPH))
+async def test_a_node_fails(server: Puppet, session: InstanceSession) -> None:
+    run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     what = {"node_id": "2", "node_type": "SaveImage", "exception_type": "OSError"}
     await server.end(prompt, "execution_error", exception_message="No space left on device", **what)
@@ -151,27 +151,27 @@ async def test_a_node_fails(server: Puppet, session: Session) -> None:
         await run
 
 
-async def test_a_node_runs_out_of_memory(server: Puppet, session: Session) -> None:
-    run = asyncio.create_task(session.run(new_id(), GRAPH))
+async def test_a_node_runs_out_of_memory(server: Puppet, session: InstanceSession) -> None:
+    run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.end(prompt, "execution_error", exception_type="torch.OutOfMemoryError")
     with pytest.raises(OutOfMemory):
         await run
 
 
-async def test_a_refused_graph(server: Puppet, session: Session) -> None:
+async def test_a_refused_graph(server: Puppet, session: InstanceSession) -> None:
     async def refuse(request: web.Request) -> web.Response:
         error = {"type": "prompt_no_outputs", "message": "Prompt has no outputs", "details": ""}
         return web.json_response({"error": error, "node_errors": {}}, status=400)
 
     server.answers["POST /prompt"] = refuse
     with pytest.raises(BadGraph, match="Prompt has no outputs") as caught:
-        await session.run(new_id(), GRAPH)
+        await session.run_prompt(new_id(), GRAPH)
     assert caught.value.error_type == "prompt_no_outputs"
 
 
 async def test_a_graph_that_is_accepted_in_part_is_refused_and_taken_back(
-    server: Puppet, session: Session
+    server: Puppet, session: InstanceSession
 ) -> None:
     findings = {"3": {"class_type": "SaveImage", "errors": [{"type": "required_input_missing"}]}}
 
@@ -183,48 +183,48 @@ async def test_a_graph_that_is_accepted_in_part_is_refused_and_taken_back(
 
     server.answers["POST /prompt"] = accept_half
     with pytest.raises(BadGraph, match=r"node 3 \(SaveImage\): required_input_missing") as caught:
-        await session.run(new_id(), GRAPH)
+        await session.run_prompt(new_id(), GRAPH)
     assert caught.value.node_errors == findings
     assert not server.running
 
 
-async def test_a_graph_that_is_no_json(server: Puppet, session: Session) -> None:
+async def test_a_graph_that_is_no_json(server: Puppet, session: InstanceSession) -> None:
     with pytest.raises(BadGraph, match="JSON"):
-        await session.run(new_id(), {"1": {"class_type": "X", "inputs": {"cfg": float("nan")}}})
+        await session.run_prompt(new_id(), {"1": {"class_type": "X", "inputs": {"cfg": float("nan")}}})
     assert server.requests == []
 
 
-async def test_an_id_in_flight_is_not_used_twice(server: Puppet, session: Session) -> None:
+async def test_an_id_in_flight_is_not_used_twice(server: Puppet, session: InstanceSession) -> None:
     prompt_id = new_id()
-    run = asyncio.create_task(session.run(prompt_id, GRAPH))
+    run = asyncio.create_task(session.run_prompt(prompt_id, GRAPH))
     (prompt,) = await server.posted()
     with pytest.raises(ValueError, match="in flight"):
-        await session.run(prompt_id, GRAPH)
+        await session.run_prompt(prompt_id, GRAPH)
     await server.end(prompt, outputs={"2": PICTURE})
     await run
 
 
-async def test_a_waiting_prompt_is_cancelled(server: Puppet, session: Session) -> None:
+async def test_a_waiting_prompt_is_cancelled(server: Puppet, session: InstanceSession) -> None:
     prompt_id = new_id()
-    run = asyncio.create_task(session.run(prompt_id, GRAPH))
+    run = asyncio.create_task(session.run_prompt(prompt_id, GRAPH))
     await server.posted()
-    await session.cancel(prompt_id)
+    await session.cancel_prompt(prompt_id)
     assert server.pending == {}
     assert "POST /interrupt" not in server.requests
-    with pytest.raises(Interrupted):
+    with pytest.raises(PromptCancelled):
         await run
 
 
 async def test_a_running_prompt_is_cancelled_and_the_waiting_one_goes_on(
-    server: Puppet, session: Session
+    server: Puppet, session: InstanceSession
 ) -> None:
-    first = asyncio.create_task(session.run(new_id(), GRAPH))
+    first = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (one,) = await server.posted()
     await server.begin(one)
-    second = asyncio.create_task(session.run(new_id(), GRAPH))
+    second = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     _, two = await server.posted(2)
-    await session.cancel(one.id)
-    with pytest.raises(Interrupted):
+    await session.cancel_prompt(one.id)
+    with pytest.raises(PromptCancelled):
         await first
     await server.begin(two)
     await server.end(two, outputs={"2": PICTURE})
@@ -232,31 +232,31 @@ async def test_a_running_prompt_is_cancelled_and_the_waiting_one_goes_on(
 
 
 async def test_a_prompt_that_ends_before_it_can_be_cancelled_has_ended(
-    server: Puppet, session: Session
+    server: Puppet, session: InstanceSession
 ) -> None:
-    run = asyncio.create_task(session.run(new_id(), GRAPH))
+    run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     server.deafen()
     await server.end(prompt, outputs={"2": PICTURE})
-    await session.cancel(prompt.id)
+    await session.cancel_prompt(prompt.id)
     assert (await run).outputs == (FILE,)
 
 
-async def test_cancelling_what_is_not_there_is_no_error(session: Session) -> None:
-    await session.cancel(new_id())
+async def test_cancelling_what_is_not_there_is_no_error(session: InstanceSession) -> None:
+    await session.cancel_prompt(new_id())
 
 
-async def test_an_instance_that_does_not_let_go(server: Puppet, session: Session) -> None:
+async def test_an_instance_that_does_not_let_go(server: Puppet, session: InstanceSession) -> None:
     server.obeys = False
-    run = asyncio.create_task(session.run(new_id(), GRAPH))
+    run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.begin(prompt)
     with pytest.raises(InstanceGone, match="let go"):
-        await session.cancel(prompt.id)
+        await session.cancel_prompt(prompt.id)
     run.cancel()
 
 
-async def test_a_cancel_that_overtakes_the_prompt(server: Puppet, session: Session) -> None:
+async def test_a_cancel_that_overtakes_the_prompt(server: Puppet, session: InstanceSession) -> None:
     may_arrive = asyncio.Event()
 
     async def dawdle(request: web.Request) -> web.Response:
@@ -265,22 +265,22 @@ async def test_a_cancel_that_overtakes_the_prompt(server: Puppet, session: Sessi
 
     server.answers["POST /prompt"] = dawdle
     prompt_id = new_id()
-    run = asyncio.create_task(session.run(prompt_id, GRAPH))
+    run = asyncio.create_task(session.run_prompt(prompt_id, GRAPH))
     await eventually(lambda: server.requests, 1)
-    await session.cancel(prompt_id)
+    await session.cancel_prompt(prompt_id)
     may_arrive.set()
-    with pytest.raises(Interrupted):
+    with pytest.raises(PromptCancelled):
         await run
     assert server.pending == {}
 
 
 async def test_a_listener_that_raises_harms_nobody(
-    server: Puppet, session: Session, caplog: pytest.LogCaptureFixture
+    server: Puppet, session: InstanceSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(event: object) -> None:
         raise RuntimeError("listener")
 
-    run = asyncio.create_task(session.run(new_id(), GRAPH, broken))
+    run = asyncio.create_task(session.run_prompt(new_id(), GRAPH, broken))
     (prompt,) = await server.posted()
     await server.begin(prompt)
     await server.say(prompt, "executing", node="1")
@@ -290,8 +290,8 @@ async def test_a_listener_that_raises_harms_nobody(
     assert "listener" in caplog.text
 
 
-async def test_messages_of_a_later_protocol_are_tolerated(server: Puppet, session: Session) -> None:
-    run = asyncio.create_task(session.run(new_id(), GRAPH))
+async def test_messages_of_a_later_protocol_are_tolerated(server: Puppet, session: InstanceSession) -> None:
+    run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.say(prompt, "crystools.monitor", cpu=99)
     await server.say(prompt, "executed", node=None)
@@ -301,15 +301,15 @@ async def test_messages_of_a_later_protocol_are_tolerated(server: Puppet, sessio
     assert (await run).outputs == (FILE,)
 
 
-async def test_previews_are_asked_for_with_their_names(server: Puppet, session: Session) -> None:
+async def test_previews_are_asked_for_with_their_names(server: Puppet, session: InstanceSession) -> None:
     (told,) = await eventually(lambda: server.told, 1)
     flags = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
     assert json.loads(told) == flags
 
 
-async def test_large_pictures_pass_through_the_socket(server: Puppet, session: Session) -> None:
+async def test_large_pictures_pass_through_the_socket(server: Puppet, session: InstanceSession) -> None:
     graph = {**GRAPH, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
-    run = asyncio.create_task(session.run(new_id(), graph))
+    run = asyncio.create_task(session.run_prompt(new_id(), graph))
     (prompt,) = await server.posted()
     await server.begin(prompt)
     await server.say(prompt, "executing", node="2")
@@ -320,16 +320,16 @@ async def test_large_pictures_pass_through_the_socket(server: Puppet, session: S
     assert output.data == noise
 
 
-async def test_discard(server: Puppet, session: Session) -> None:
-    run = asyncio.create_task(session.run(new_id(), GRAPH))
+async def test_discard(server: Puppet, session: InstanceSession) -> None:
+    run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.end(prompt, outputs={"2": PICTURE})
     await run
-    await session.discard(prompt.id)
+    await session.delete_history(prompt.id)
     assert server.history == {}
 
 
-async def test_fetch_names_the_file_and_reads_all_of_it(server: Puppet, session: Session) -> None:
+async def test_fetch_names_the_file_and_reads_all_of_it(server: Puppet, session: InstanceSession) -> None:
     content = bytes(range(256)) * 10_000
     asked: list[dict[str, str]] = []
 
@@ -338,21 +338,21 @@ async def test_fetch_names_the_file_and_reads_all_of_it(server: Puppet, session:
         return web.Response(body=content)
 
     server.answers["GET /view"] = view
-    assert await session.fetch(FileRef("ä b&c.png", "sub/dir", "temp")) == content
+    assert await session.fetch_file(FileRef("ä b&c.png", "sub/dir", "temp")) == content
     assert asked == [{"filename": "ä b&c.png", "subfolder": "sub/dir", "type": "temp"}]
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-async def test_fetch_of_what_is_not_given_out(server: Puppet, session: Session, status: int) -> None:
+async def test_fetch_of_what_is_not_given_out(server: Puppet, session: InstanceSession, status: int) -> None:
     async def view(request: web.Request) -> web.Response:
         return web.Response(status=status)
 
     server.answers["GET /view"] = view
     with pytest.raises(NoOutput):
-        await session.fetch(FileRef("a.png"))
+        await session.fetch_file(FileRef("a.png"))
 
 
-async def test_fetch_stops_at_the_limit(server: Puppet, session: Session) -> None:
+async def test_fetch_stops_at_the_limit(server: Puppet, session: InstanceSession) -> None:
     sent = 0
 
     async def view(request: web.Request) -> web.StreamResponse:
@@ -366,11 +366,11 @@ async def test_fetch_stops_at_the_limit(server: Puppet, session: Session) -> Non
 
     server.answers["GET /view"] = view
     with pytest.raises(NoOutput, match="larger than 3000000 bytes"):
-        await session.fetch(FileRef("a.mp4"))
+        await session.fetch_file(FileRef("a.mp4"))
     assert sent < 50_000_000
 
 
-async def test_fetch_of_a_connection_that_breaks(server: Puppet, session: Session) -> None:
+async def test_fetch_of_a_connection_that_breaks(server: Puppet, session: InstanceSession) -> None:
     async def view(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -381,10 +381,10 @@ async def test_fetch_of_a_connection_that_breaks(server: Puppet, session: Sessio
 
     server.answers["GET /view"] = view
     with pytest.raises(InstanceGone):
-        await session.fetch(FileRef("a.png"))
+        await session.fetch_file(FileRef("a.png"))
 
 
-async def test_upload_answers_with_the_name_that_was_taken(server: Puppet, session: Session) -> None:
+async def test_upload_answers_with_the_name_that_was_taken(server: Puppet, session: InstanceSession) -> None:
     got: list[tuple[str | None, str, bytes]] = []
 
     async def upload(request: web.Request) -> web.Response:
@@ -394,15 +394,15 @@ async def test_upload_answers_with_the_name_that_was_taken(server: Puppet, sessi
         return web.json_response({"name": "in (1).png", "subfolder": "pf", "type": "input"})
 
     server.answers["POST /upload/image"] = upload
-    assert await session.upload("in.png", b"pixels", "image/png") == "pf/in (1).png"
+    assert await session.upload_input("in.png", b"pixels", "image/png") == "pf/in (1).png"
     assert got == [("in.png", "image/png", b"pixels")]
 
 
 @pytest.mark.parametrize("status", [400, 413])
-async def test_a_refused_upload(server: Puppet, session: Session, status: int) -> None:
+async def test_a_refused_upload(server: Puppet, session: InstanceSession, status: int) -> None:
     async def upload(request: web.Request) -> web.Response:
         return web.Response(status=status)
 
     server.answers["POST /upload/image"] = upload
     with pytest.raises(BadGraph):
-        await session.upload("in.png", b"pixels", "image/png")
+        await session.upload_input("in.png", b"pixels", "image/png")

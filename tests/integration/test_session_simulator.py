@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from comfy_instances.errors import BadGraph, InstanceError, InstanceGone, NodeFailed, NoOutput, OutOfMemory
-from comfy_instances.session import Session, SessionSettings
+from comfy_instances.session import InstanceSession, SessionSettings
 
 SETTINGS = SessionSettings(silence_s=0.3, gone_after_s=2.0, backoff_max_s=0.2)
 GRAPH = {
@@ -65,24 +65,24 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
 
 
 @pytest.fixture
-async def session(simulator: Simulator) -> AsyncIterator[Session]:
-    async with Session(simulator.url, settings=SETTINGS) as session:
+async def session(simulator: Simulator) -> AsyncIterator[InstanceSession]:
+    async with InstanceSession(simulator.url, settings=SETTINGS) as session:
         await session.wait_connected(20)
         yield session
 
 
-async def a_run_succeeds(session: Session) -> None:
-    (output,) = (await session.run(str(uuid4()), GRAPH)).outputs
+async def a_run_succeeds(session: InstanceSession) -> None:
+    (output,) = (await session.run_prompt(str(uuid4()), GRAPH)).outputs
     assert output.file is not None
-    assert (await session.fetch(output.file)).startswith(b"\x89PNG")
+    assert (await session.fetch_file(output.file)).startswith(b"\x89PNG")
 
 
-async def test_twenty_runs_two_at_a_time(session: Session) -> None:
+async def test_twenty_runs_two_at_a_time(session: InstanceSession) -> None:
     two = asyncio.Semaphore(2)
 
     async def run() -> Any:
         async with two:
-            return (await session.run(str(uuid4()), GRAPH)).outputs[0].file
+            return (await session.run_prompt(str(uuid4()), GRAPH)).outputs[0].file
 
     files = await asyncio.gather(*(run() for _ in range(20)))
     assert len(set(files)) == 20
@@ -98,44 +98,46 @@ async def test_twenty_runs_two_at_a_time(session: Session) -> None:
     ],
 )
 async def test_a_failure_is_what_it_is_and_the_next_run_succeeds(
-    simulator: Simulator, session: Session, fault: str, error: type[InstanceError]
+    simulator: Simulator, session: InstanceSession, fault: str, error: type[InstanceError]
 ) -> None:
     simulator.arm(fault)
     with pytest.raises(error):
-        await session.run(str(uuid4()), GRAPH)
+        await session.run_prompt(str(uuid4()), GRAPH)
     await a_run_succeeds(session)
 
 
-async def test_a_dropped_socket_harms_no_run(simulator: Simulator, session: Session) -> None:
+async def test_a_dropped_socket_harms_no_run(simulator: Simulator, session: InstanceSession) -> None:
     simulator.arm("drop_socket")
     await a_run_succeeds(session)
     await session.wait_connected(5)
     await a_run_succeeds(session)
 
 
-async def test_a_crash_is_gone_and_forgotten_after_a_restart(simulator: Simulator, session: Session) -> None:
+async def test_a_crash_is_gone_and_forgotten_after_a_restart(
+    simulator: Simulator, session: InstanceSession
+) -> None:
     simulator.arm("crash")
     prompt_id, waiting_id = str(uuid4()), str(uuid4())
     outcomes = await asyncio.gather(
-        session.run(prompt_id, GRAPH), session.run(waiting_id, GRAPH), return_exceptions=True
+        session.run_prompt(prompt_id, GRAPH), session.run_prompt(waiting_id, GRAPH), return_exceptions=True
     )
     assert [type(outcome) for outcome in outcomes] == [InstanceGone, InstanceGone]
     simulator.wait()
     simulator.start()
     await session.wait_connected(20)
-    assert await session.resume(prompt_id) is None
+    assert await session.resume_prompt(prompt_id) is None
     await a_run_succeeds(session)
 
 
 async def test_a_hung_prompt_is_not_let_go_until_the_process_is_killed(
-    simulator: Simulator, session: Session
+    simulator: Simulator, session: InstanceSession
 ) -> None:
     simulator.arm("hang")
     prompt_id = str(uuid4())
-    run = asyncio.create_task(session.run(prompt_id, GRAPH))
+    run = asyncio.create_task(session.run_prompt(prompt_id, GRAPH))
     await asyncio.sleep(3 * SETTINGS.silence_s)
     assert not run.done()
-    cancel = asyncio.create_task(session.cancel(prompt_id))
+    cancel = asyncio.create_task(session.cancel_prompt(prompt_id))
     await asyncio.sleep(SETTINGS.silence_s)
     assert not cancel.done()
     simulator.kill()

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from comfy_instances.errors import InstanceGone, NodeFailed, NoOutput
-from comfy_instances.session import NodeOutput, NodeStarted, Preview, Session
+from comfy_instances.session import InstanceSession, NodeOutput, NodeStarted, Preview
 from tests.integration.impatient import SETTINGS, launch
 from tests.integration.puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
 
@@ -25,18 +25,20 @@ async def server() -> AsyncIterator[Puppet]:
 
 
 @pytest.fixture
-async def session(server: Puppet) -> AsyncIterator[Session]:
-    async with Session(server.url, settings=SETTINGS, rng=Random(1)) as session:
+async def session(server: Puppet) -> AsyncIterator[InstanceSession]:
+    async with InstanceSession(server.url, settings=SETTINGS, rng=Random(1)) as session:
         await session.wait_connected(5)
         yield session
 
 
-async def reconnected(server: Puppet, session: Session, count: int = 2) -> None:
+async def reconnected(server: Puppet, session: InstanceSession, count: int = 2) -> None:
     await eventually(lambda: server.client_ids, count)
     await session.wait_connected(5)
 
 
-async def test_a_socket_lost_in_mid_run_is_replaced_and_heard_again(server: Puppet, session: Session) -> None:
+async def test_a_socket_lost_in_mid_run_is_replaced_and_heard_again(
+    server: Puppet, session: InstanceSession
+) -> None:
     heard: list[Any] = []
     run, prompt = await launch(server, session, heard.append)
     server.drop_sockets()
@@ -48,7 +50,9 @@ async def test_a_socket_lost_in_mid_run_is_replaced_and_heard_again(server: Pupp
     assert server.client_ids[0] == server.client_ids[1]
 
 
-async def test_what_was_announced_into_the_gap_comes_from_history(server: Puppet, session: Session) -> None:
+async def test_what_was_announced_into_the_gap_comes_from_history(
+    server: Puppet, session: InstanceSession
+) -> None:
     run, prompt = await launch(server, session)
     server.drop_sockets()
     await server.end(prompt, outputs={"1": {"text": ["seen"]}, "2": PICTURE})
@@ -57,7 +61,7 @@ async def test_what_was_announced_into_the_gap_comes_from_history(server: Puppet
     assert result.gpu_seconds == 2.5
 
 
-async def test_a_failure_in_the_gap_comes_from_history(server: Puppet, session: Session) -> None:
+async def test_a_failure_in_the_gap_comes_from_history(server: Puppet, session: InstanceSession) -> None:
     run, prompt = await launch(server, session)
     server.drop_sockets()
     await server.end(prompt, "execution_error", exception_type="ValueError", exception_message="boom")
@@ -66,14 +70,16 @@ async def test_a_failure_in_the_gap_comes_from_history(server: Puppet, session: 
 
 
 async def test_an_idle_session_takes_a_new_client_id_with_each_socket(
-    server: Puppet, session: Session
+    server: Puppet, session: InstanceSession
 ) -> None:
     server.drop_sockets()
     await reconnected(server, session)
     assert server.client_ids[0] != server.client_ids[1]
 
 
-async def test_an_open_socket_that_fell_silent_is_not_trusted(server: Puppet, session: Session) -> None:
+async def test_an_open_socket_that_fell_silent_is_not_trusted(
+    server: Puppet, session: InstanceSession
+) -> None:
     run, prompt = await launch(server, session)
     server.deafen()
     await server.end(prompt, outputs={"2": PICTURE})
@@ -82,10 +88,10 @@ async def test_an_open_socket_that_fell_silent_is_not_trusted(server: Puppet, se
 
 
 async def test_a_socket_that_misses_the_start_is_replaced_during_the_run(
-    server: Puppet, session: Session
+    server: Puppet, session: InstanceSession
 ) -> None:
     heard: list[Any] = []
-    run = asyncio.create_task(session.run(str(uuid4()), GRAPH, heard.append))
+    run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH, heard.append))
     (prompt,) = await server.posted()
     server.deafen()
     await server.begin(prompt)
@@ -96,7 +102,7 @@ async def test_a_socket_that_misses_the_start_is_replaced_during_the_run(
     assert heard == [NodeStarted(prompt.id, "2")]
 
 
-async def test_a_long_silent_node_is_waited_for(server: Puppet, session: Session) -> None:
+async def test_a_long_silent_node_is_waited_for(server: Puppet, session: InstanceSession) -> None:
     run, prompt = await launch(server, session)
     await eventually(lambda: [r for r in server.requests if r == "GET /queue"], 3)
     assert not run.done()
@@ -106,7 +112,9 @@ async def test_a_long_silent_node_is_waited_for(server: Puppet, session: Session
     assert len(server.client_ids) == 1
 
 
-async def test_the_last_word_of_another_prompt_or_none_ends_nothing(server: Puppet, session: Session) -> None:
+async def test_the_last_word_of_another_prompt_or_none_ends_nothing(
+    server: Puppet, session: InstanceSession
+) -> None:
     run, prompt = await launch(server, session)
     await server.say(prompt, "execution_success", prompt_id="another")
     await server.say(prompt, "executing", node=None)
@@ -116,7 +124,7 @@ async def test_the_last_word_of_another_prompt_or_none_ends_nothing(server: Pupp
     await run
 
 
-async def test_a_restart_in_mid_run_loses_the_prompt(server: Puppet, session: Session) -> None:
+async def test_a_restart_in_mid_run_loses_the_prompt(server: Puppet, session: InstanceSession) -> None:
     run, _ = await launch(server, session)
     await server.stop()
     await server.start()
@@ -128,33 +136,33 @@ async def test_a_restart_in_mid_run_loses_the_prompt(server: Puppet, session: Se
     assert (await run).outputs == (FILE,)
 
 
-async def test_a_prompt_that_others_took_from_the_queue(server: Puppet, session: Session) -> None:
-    run = asyncio.create_task(session.run(str(uuid4()), GRAPH))
+async def test_a_prompt_that_others_took_from_the_queue(server: Puppet, session: InstanceSession) -> None:
+    run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH))
     await server.posted()
     server.pending.clear()
     with pytest.raises(InstanceGone, match="does not know"):
         await run
 
 
-async def test_nobody_listens_any_more(server: Puppet, session: Session) -> None:
+async def test_nobody_listens_any_more(server: Puppet, session: InstanceSession) -> None:
     run, _ = await launch(server, session)
     await server.stop()
     with pytest.raises(InstanceGone) as caught:
         await run
-    assert caught.value.refused
-    assert not session.connected
+    assert caught.value.connection_refused
+    assert not session.is_connected
     with pytest.raises(InstanceGone):
-        await session.run(str(uuid4()), GRAPH)
+        await session.run_prompt(str(uuid4()), GRAPH)
     with pytest.raises(InstanceGone) as caught:
-        await session.stats()
-    assert caught.value.refused
+        await session.get_system_stats()
+    assert caught.value.connection_refused
     await server.start()
     await session.wait_connected(5)
 
 
 async def test_where_nobody_listens_nobody_is_waited_for(server: Puppet) -> None:
     patient = replace(SETTINGS, gone_after_s=3600.0)
-    async with Session(server.url, settings=patient) as session:
+    async with InstanceSession(server.url, settings=patient) as session:
         run, _ = await launch(server, session)
         await server.stop()
         with pytest.raises(InstanceGone):
@@ -166,7 +174,7 @@ async def test_a_new_socket_is_a_reason_to_ask(server: Puppet) -> None:
         return web.Response(status=503)
 
     trusting = replace(SETTINGS, silence_s=3600.0)
-    async with Session(server.url, settings=trusting) as session:
+    async with InstanceSession(server.url, settings=trusting) as session:
         run, prompt = await launch(server, session)
         server.answers["GET /ws"] = closed
         server.drop_sockets()
@@ -178,7 +186,7 @@ async def test_a_new_socket_is_a_reason_to_ask(server: Puppet) -> None:
 
 
 async def test_a_last_word_that_comes_while_we_ask_leaves_the_socket_trusted(
-    server: Puppet, session: Session
+    server: Puppet, session: InstanceSession
 ) -> None:
     run, prompt = await launch(server, session)
 
@@ -198,7 +206,7 @@ async def test_a_last_word_that_comes_while_we_ask_leaves_the_socket_trusted(
     assert len(server.client_ids) == 1
 
 
-async def test_a_server_that_is_stopped_answers_nobody(server: Puppet, session: Session) -> None:
+async def test_a_server_that_is_stopped_answers_nobody(server: Puppet, session: InstanceSession) -> None:
     async def never(request: web.Request) -> web.Response:
         await asyncio.sleep(60)
         return web.Response()
@@ -210,7 +218,7 @@ async def test_a_server_that_is_stopped_answers_nobody(server: Puppet, session: 
         await run
 
 
-async def test_a_short_absence_is_forgiven(server: Puppet, session: Session) -> None:
+async def test_a_short_absence_is_forgiven(server: Puppet, session: InstanceSession) -> None:
     async def broken(request: web.Request) -> web.Response:
         return web.Response(status=502)
 
@@ -227,16 +235,16 @@ async def test_a_short_absence_is_forgiven(server: Puppet, session: Session) -> 
     assert (await run).outputs == (FILE,)
 
 
-async def test_a_worker_that_died_while_http_lives_on(server: Puppet, session: Session) -> None:
-    run = asyncio.create_task(session.run(str(uuid4()), GRAPH))
+async def test_a_worker_that_died_while_http_lives_on(server: Puppet, session: InstanceSession) -> None:
+    run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH))
     await server.posted()
     with pytest.raises(InstanceGone, match="nothing runs"):
         await run
 
 
-async def test_waiting_behind_another_prompt_is_no_stall(server: Puppet, session: Session) -> None:
+async def test_waiting_behind_another_prompt_is_no_stall(server: Puppet, session: InstanceSession) -> None:
     server.running["other"] = Prompt("other", {}, "somebody")
-    run = asyncio.create_task(session.run(str(uuid4()), GRAPH))
+    run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH))
     _, prompt = await server.posted(2)
     await asyncio.sleep(2 * SETTINGS.stalled_after_s)
     assert not run.done()
@@ -247,8 +255,8 @@ async def test_waiting_behind_another_prompt_is_no_stall(server: Puppet, session
 
 async def test_a_stall_is_over_when_something_runs(server: Puppet) -> None:
     settings = replace(SETTINGS, stalled_after_s=1.0)
-    async with Session(server.url, settings=settings) as session:
-        run = asyncio.create_task(session.run(str(uuid4()), GRAPH))
+    async with InstanceSession(server.url, settings=settings) as session:
+        run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH))
         (prompt,) = await server.posted()
         await asyncio.sleep(0.7)
         server.running["other"] = Prompt("other", {}, "somebody")
@@ -260,7 +268,7 @@ async def test_a_stall_is_over_when_something_runs(server: Puppet) -> None:
         await run
 
 
-async def test_a_lost_answer_says_nothing_of_the_prompt(server: Puppet, session: Session) -> None:
+async def test_a_lost_answer_says_nothing_of_the_prompt(server: Puppet, session: InstanceSession) -> None:
     async def take_and_die(request: web.Request) -> web.Response:
         await server.take_prompt(request)
         assert request.transport is not None
@@ -275,29 +283,33 @@ async def test_a_lost_answer_says_nothing_of_the_prompt(server: Puppet, session:
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
-async def test_a_server_that_can_not_take_prompts(server: Puppet, session: Session, status: int) -> None:
+async def test_a_server_that_can_not_take_prompts(
+    server: Puppet, session: InstanceSession, status: int
+) -> None:
     async def broken(request: web.Request) -> web.Response:
         return web.Response(status=status, text="trouble")
 
     server.answers["POST /prompt"] = broken
     with pytest.raises(InstanceGone, match=str(status)):
-        await session.run(str(uuid4()), GRAPH)
+        await session.run_prompt(str(uuid4()), GRAPH)
 
 
 @pytest.mark.parametrize("body", ["<html>", "[]", "5"])
-async def test_answers_that_are_not_comfyuis(server: Puppet, session: Session, body: str) -> None:
+async def test_answers_that_are_not_comfyuis(server: Puppet, session: InstanceSession, body: str) -> None:
     async def odd(request: web.Request) -> web.Response:
         return web.Response(text=body, content_type="application/json")
 
     server.answers["GET /queue"] = server.answers["GET /system_stats"] = odd
-    for question in (session.queue_depth, session.stats):
+    for question in (session.get_queue_depth, session.get_system_stats):
         with pytest.raises(InstanceGone):
             await question()
 
 
-async def test_pictures_on_a_socket_that_broke_are_no_output(server: Puppet, session: Session) -> None:
+async def test_pictures_on_a_socket_that_broke_are_no_output(
+    server: Puppet, session: InstanceSession
+) -> None:
     graph = {**GRAPH, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
-    run = asyncio.create_task(session.run(str(uuid4()), graph))
+    run = asyncio.create_task(session.run_prompt(str(uuid4()), graph))
     (prompt,) = await server.posted()
     await server.begin(prompt)
     await server.say(prompt, "executing", node="2")
@@ -309,7 +321,7 @@ async def test_pictures_on_a_socket_that_broke_are_no_output(server: Puppet, ses
         await run
 
 
-async def test_a_connection_that_dies_within_a_binary_frame(server: Puppet, session: Session) -> None:
+async def test_a_connection_that_dies_within_a_binary_frame(server: Puppet, session: InstanceSession) -> None:
     run, prompt = await launch(server, session)
     # A frame that announces 65536 bytes and brings three.
     server.transports[-1].write(b"\x82\x7f" + (65536).to_bytes(8, "big") + b"abc")
@@ -319,8 +331,8 @@ async def test_a_connection_that_dies_within_a_binary_frame(server: Puppet, sess
     assert (await run).outputs == (FILE,)
 
 
-async def test_two_prompts_survive_one_lost_socket(server: Puppet, session: Session) -> None:
-    runs = [asyncio.create_task(session.run(str(uuid4()), GRAPH)) for _ in range(2)]
+async def test_two_prompts_survive_one_lost_socket(server: Puppet, session: InstanceSession) -> None:
+    runs = [asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH)) for _ in range(2)]
     one, two = await server.posted(2)
     await server.begin(one)
     server.drop_sockets()
@@ -331,7 +343,7 @@ async def test_two_prompts_survive_one_lost_socket(server: Puppet, session: Sess
     assert [result.outputs for result in await asyncio.gather(*runs)] == [(FILE,), (FILE,)]
 
 
-async def test_a_nameless_preview_belongs_to_what_runs(server: Puppet, session: Session) -> None:
+async def test_a_nameless_preview_belongs_to_what_runs(server: Puppet, session: InstanceSession) -> None:
     heard: list[Any] = []
     run, prompt = await launch(server, session, heard.append)
     await server.say(prompt, "executing", node="1")
@@ -342,7 +354,7 @@ async def test_a_nameless_preview_belongs_to_what_runs(server: Puppet, session: 
 
 
 async def test_closing_lets_go_of_what_runs(server: Puppet) -> None:
-    session = Session(server.url, settings=SETTINGS)
+    session = InstanceSession(server.url, settings=SETTINGS)
     await session.start()
     run, prompt = await launch(server, session)
     await session.close()
@@ -350,17 +362,17 @@ async def test_closing_lets_go_of_what_runs(server: Puppet) -> None:
         await run
     assert prompt.id in server.running
     with pytest.raises(InstanceGone):
-        await session.queue_depth()
+        await session.get_queue_depth()
 
 
 async def test_no_server_at_all() -> None:
-    async with Session("http://127.0.0.1:9", settings=SETTINGS) as session:
+    async with InstanceSession("http://127.0.0.1:9", settings=SETTINGS) as session:
         with pytest.raises(InstanceGone):
             await session.wait_connected(0.2)
-        assert not session.connected
+        assert not session.is_connected
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8188", "ftp://host", "http://"])
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ValueError, match="address"):
-        Session(url)
+        InstanceSession(url)

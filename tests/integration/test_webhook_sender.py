@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from orchestrator.store import Account, Message
+from orchestrator.store import Account, WebhookMessage
 from orchestrator.webhooks import DELAYS, OVERLAP, PER_ACCOUNT, Secrets, WebhookSender, new_secret, next_try
-from pricing.alerts import Watched
+from pricing.alerts import AlertMetric
 from tests.contract.store_world import World, open_world
 from tests.integration.receiver import receiving
 
@@ -38,14 +38,14 @@ async def sending(world: World, *, allow_private: bool = True) -> AsyncIterator[
 async def post(world: World, url: str, account: Account | None = None) -> None:
     """A message that is due: an alert on a balance that is below already."""
     account_id = (account or world.account).id
-    await world.store.add_alert(account_id, Watched.BALANCE, 2_000_000, url, world.now)
+    await world.store.add_alert(account_id, AlertMetric.BALANCE, 2_000_000, url, world.now)
 
 
-async def until_noted(world: World, attempts: int) -> Message:
+async def until_noted(world: World, attempts: int) -> WebhookMessage:
     """The latest message, once that many attempts are written down."""
     async with asyncio.timeout(20):
         while True:
-            (message, *_) = await world.store.messages(world.account.id)
+            (message, *_) = await world.store.list_messages(world.account.id)
             if message.attempts >= attempts:
                 return message
             await asyncio.sleep(0.02)

@@ -14,22 +14,27 @@ import pytest
 
 from orchestrator.catalog import Weight
 from orchestrator.egress import is_public, public_session
-from orchestrator.weights.download import MAX_REDIRECTS, Downloader, Hub, Patience
-from orchestrator.weights.errors import GateClosed, Interrupted, Refused, WeightError
-from orchestrator.weights.planning import plan
-from orchestrator.weights.pulling import pull
+from orchestrator.weights.download import MAX_REDIRECTS, DownloadRetryPolicy, HuggingFaceHub, WeightDownloader
+from orchestrator.weights.errors import (
+    DownloadInterrupted,
+    LicenseNotAccepted,
+    PermanentDownloadError,
+    WeightError,
+)
+from orchestrator.weights.planning import plan_downloads
+from orchestrator.weights.pulling import download_missing
 from tests.integration.weight_host import Host, Mood, hosting, lying, partly, whole
 from tests.unit.weights.test_weight_plans import model
 from tests.unit.weights.weight_files import safetensors, weight
 
 DATA = safetensors({"blocks.0.lin.weight": ("BF16", [300, 500]), "norm": ("F32", [8])})
 OTHER = safetensors({"blocks.0.lin.weight": ("BF16", [300, 500]), "mono": ("F32", [8])})
-HASTE = Patience(stall_seconds=0.3, attempts=3, pause_seconds=0.01)
+HASTE = DownloadRetryPolicy(stall_timeout_seconds=0.3, max_attempts=3, backoff_seconds=0.01)
 FILE = Path("diffusion_models/small.safetensors")
 
 
 @asynccontextmanager
-async def downloader(hub: str, token: str | None = None, *public: str) -> AsyncIterator[Downloader]:
+async def downloader(hub: str, token: str | None = None, *public: str) -> AsyncIterator[WeightDownloader]:
     """In a world where the loopback address, and those that `public` names, are public."""
     reachable = {"127.0.0.1", *public}
     session = public_session(
@@ -38,7 +43,7 @@ async def downloader(hub: str, token: str | None = None, *public: str) -> AsyncI
         reachable=lambda ip: ip in reachable or is_public(ip),
     )
     async with session as http:
-        yield Downloader(http, Hub(url=hub, token=token), HASTE)
+        yield WeightDownloader(http, HuggingFaceHub(url=hub, token=token), HASTE)
 
 
 async def fetched(
@@ -47,14 +52,14 @@ async def fetched(
     """The digest, and what was heard meanwhile."""
     heard: list[int] = []
     async with downloader(host.server.url) as fetching:
-        sha = await fetching.fetch(row or weight(DATA), directory / FILE, pinned, heard.append)
+        sha = await fetching.download(row or weight(DATA), directory / FILE, pinned, heard.append)
     return sha, heard
 
 
 async def refused(directory: Path, *moods: Mood, **changes: Any) -> str:
     """Why nothing came of it; nothing has the file's name, and no byte of it is kept."""
     async with hosting(DATA, *moods) as host:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(PermanentDownloadError) as caught:
             await fetched(host, directory, weight(DATA, **changes))
     assert not (directory / FILE).exists()
     part = directory / f"{FILE}.part"
@@ -81,7 +86,7 @@ async def test_what_is_cut_or_stalls_goes_on_where_it_was(tmp_path: Path) -> Non
 
 async def test_another_process_goes_on_too(tmp_path: Path) -> None:
     async with hosting(DATA, partly(1000), *[partly(0)] * 3) as host:
-        with pytest.raises(Interrupted):
+        with pytest.raises(DownloadInterrupted):
             await fetched(host, tmp_path)
         assert (tmp_path / f"{FILE}.part").read_bytes() == DATA[:1000]
         await fetched(host, tmp_path)
@@ -148,7 +153,9 @@ async def test_a_login_page_is_no_weight_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
 async def test_a_gate_says_how_to_pass_it(status: str, tmp_path: Path) -> None:
     async with hosting(DATA, lying(b"", status=status)) as host:
-        with pytest.raises(GateClosed, match=r"licence \(MIT\).*huggingface.co/us/small and set HF_TOKEN"):
+        with pytest.raises(
+            LicenseNotAccepted, match=r"licence \(MIT\).*huggingface.co/us/small and set HF_TOKEN"
+        ):
             await fetched(host, tmp_path)
 
 
@@ -159,7 +166,7 @@ async def test_the_token_goes_to_the_hub_alone(tmp_path: Path) -> None:
             hosting(DATA, away, away) as hub,
             downloader(hub.server.url, "hf_secret", "127.0.0.2") as it,
         ):
-            await it.fetch(weight(DATA), tmp_path / FILE, None, lambda count: None)
+            await it.download(weight(DATA), tmp_path / FILE, None, lambda count: None)
     assert all("Bearer hf_secret" in head for head in hub.server.requests)
     assert not any("hf_secret" in head for head in store.server.requests)
     assert (len(hub.server.requests), store.ranges) == (2, [0, 1000])
@@ -168,7 +175,7 @@ async def test_the_token_goes_to_the_hub_alone(tmp_path: Path) -> None:
 async def test_the_token_of_the_hub_is_none_of_other_hosts_business(tmp_path: Path) -> None:
     async with hosting(DATA) as host, downloader("https://huggingface.co", "hf_secret") as fetching:
         row = weight(DATA, url=f"{host.server.url}/file")
-        await fetching.fetch(row, tmp_path / FILE, None, lambda count: None)
+        await fetching.download(row, tmp_path / FILE, None, lambda count: None)
     assert "hf_secret" not in host.server.requests[0]
 
 
@@ -198,7 +205,7 @@ async def test_a_file_that_nobody_knows_is_pinned_by_its_first_download(tmp_path
     assert '"v1"' in host.server.requests[1], "it asks to go on only with the version that it began with"
     (tmp_path / FILE).unlink()
     async with hosting(OTHER) as host:
-        with pytest.raises(Refused, match="SHA-256"):
+        with pytest.raises(PermanentDownloadError, match="SHA-256"):
             await fetched(host, tmp_path, unknown, pinned=sha)
 
 
@@ -211,7 +218,7 @@ async def test_two_do_not_fetch_one_file(tmp_path: Path) -> None:
         results = await asyncio.gather(
             fetched(host, tmp_path), fetched(host, tmp_path), return_exceptions=True
         )
-    assert [type(result) for result in results if isinstance(result, WeightError)] == [Refused]
+    assert [type(result) for result in results if isinstance(result, WeightError)] == [PermanentDownloadError]
     assert (tmp_path / FILE).read_bytes() == DATA
 
 
@@ -223,14 +230,14 @@ class Log:
         self.most = 0
         self.ended: dict[str, str | None] = {}
 
-    def begins(self, file: Any) -> None:
+    def on_start(self, file: Any) -> None:
         self.under_way.add(file.path)
         self.most = max(self.most, len(self.under_way))
 
-    def has(self, file: Any, count: int) -> None:
+    def on_progress(self, file: Any, count: int) -> None:
         assert count <= file.weight.bytes
 
-    def ends(self, file: Any, reason: str | None) -> None:
+    def on_finish(self, file: Any, reason: str | None) -> None:
         self.under_way.discard(file.path)
         self.ended[file.path] = reason
 
@@ -243,14 +250,14 @@ async def test_many_files_come_a_few_at_a_time_and_one_spoils_no_other(tmp_path:
     (tmp_path / "d" / "5.safetensors").write_bytes(b"mine")
     log = Log()
     async with hosting(DATA) as host, downloader(host.server.url) as fetching:
-        found = plan([model(*rows)], (), tmp_path)
-        failures = await pull(found, fetching, log, parallel=2)
+        found = plan_downloads([model(*rows)], (), tmp_path)
+        failures = await download_missing(found, fetching, log, parallel=2)
         assert {failure.file.path for failure in failures} == {"d/2.safetensors", "d/5.safetensors"}
         assert (tmp_path / "d" / "5.safetensors").read_bytes() == b"mine"
         assert log.most == 2
         assert log.ended["d/3.safetensors"] is None
-        again = plan([model(*rows)], (), tmp_path)
-        assert [file.path for file in again.lacking] == ["d/2.safetensors", "d/5.safetensors"]
-        await pull(again, fetching, log, parallel=2, replace=True)
+        again = plan_downloads([model(*rows)], (), tmp_path)
+        assert [file.path for file in again.missing_files] == ["d/2.safetensors", "d/5.safetensors"]
+        await download_missing(again, fetching, log, parallel=2, replace=True)
     assert (tmp_path / "d" / "5.safetensors").read_bytes() == DATA
     assert "3.safetensors" in (tmp_path / ".pixelfactory-pins.json").read_text()

@@ -13,11 +13,11 @@ import pytest
 from orchestrator.accounts import SIGN_UP, Accounts
 from orchestrator.errors import InvalidRequest
 from orchestrator.keys import digest
-from orchestrator.store import KeyLimits, SqliteStore
+from orchestrator.store import ApiKeyLimits, SqliteStore
 from pricing.ledger import EntryKind
-from pricing.plans import SHIPPED, Plans
+from pricing.plans import SHIPPED_PLANS, Plans
 
-PLANS = tomllib.loads(SHIPPED.read_text())
+PLANS = tomllib.loads(SHIPPED_PLANS.read_text())
 PLANS["plans"]["welcome"] = {**PLANS["plans"]["free"], "signup_credits": 50}
 
 
@@ -28,7 +28,7 @@ class Desk:
     accounts: Accounts
 
     async def available(self, account_id: str) -> int:
-        return (await self.store.balance(account_id)).available
+        return (await self.store.get_balance(account_id)).available
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     desk = Desk(store, datetime(2026, 1, 15, tzinfo=UTC), None)  # type: ignore[arg-type]
     desk.accounts = Accounts(store, Plans.parse(PLANS), lambda: desk.now)
     yield desk
-    assert await store.audit() == []
+    assert await store.audit_ledger() == []
     await store.close()
 
 
@@ -55,7 +55,7 @@ async def test_monthly_credits_come_at_once_and_are_renewed_each_month(desk: Des
     assert await desk.available(account.id) == 5_100_000
     desk.now += timedelta(days=1)
     await desk.accounts.renew(account)
-    entries = (await desk.store.ledger(account.id)).items
+    entries = (await desk.store.list_ledger_entries(account.id)).items
     assert [entry.kind for entry in entries[:2]] == [EntryKind.GRANT, EntryKind.EXPIRE]
     assert await desk.available(account.id) == 5_100_000
 
@@ -66,7 +66,7 @@ async def test_credits_for_signing_up_come_once(desk: Desk) -> None:
     desk.now += timedelta(days=40)
     await desk.accounts.renew(account)
     assert await desk.available(account.id) == 150_000
-    references = [entry.reference for entry in (await desk.store.ledger(account.id)).items]
+    references = [entry.reference for entry in (await desk.store.list_ledger_entries(account.id)).items]
     assert references.count(SIGN_UP) == 1
 
 
@@ -74,11 +74,11 @@ async def test_a_clock_set_back_renews_nothing_twice(desk: Desk) -> None:
     account = await desk.accounts.open("Ada", "free")
     desk.now += timedelta(days=31)
     await desk.accounts.renew(account)
-    before = len((await desk.store.ledger(account.id)).items)
+    before = len((await desk.store.list_ledger_entries(account.id)).items)
     for days in (-31, 31):
         desk.now += timedelta(days=days)
         await desk.accounts.renew(account)
-        assert len((await desk.store.ledger(account.id)).items) == before
+        assert len((await desk.store.list_ledger_entries(account.id)).items) == before
 
 
 async def test_another_process_renews_nothing_twice(desk: Desk) -> None:
@@ -107,9 +107,9 @@ async def test_an_unknown_plan_is_refused(desk: Desk) -> None:
 
 async def test_keys_are_issued_and_rotated(desk: Desk) -> None:
     account = await desk.accounts.open("Ada")
-    key, secret = await desk.accounts.issue_key(account.id, "ci", KeyLimits(day_cap=5))
+    key, secret = await desk.accounts.issue_key(account.id, "ci", ApiKeyLimits(day_cap=5))
     new, other = await desk.accounts.rotate_key(key.id)
     assert (await desk.store.find_key(digest(secret))) == await desk.store.get_key(key.id)
-    assert (await desk.store.get_key(key.id)).revoked
+    assert (await desk.store.get_key(key.id)).is_revoked
     assert (await desk.store.find_key(digest(other))) == new
     assert (new.limits, new.prefix) == (key.limits, other[:7])

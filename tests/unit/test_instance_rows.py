@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from comfy_instances.fleet import InstanceInfo, InstanceState
-from comfy_instances.gpus import GpuReading
+from comfy_instances.gpus import GpuStats
 from orchestrator.catalog import Catalog
 from orchestrator.dispatcher import Active
 from orchestrator.jobs import Attempt, Job, Shard
@@ -17,7 +17,7 @@ from tests.scrape import Scrape
 WORKFLOWS = ROOT / "tests" / "workflows"
 MODEL = Catalog.load(WORKFLOWS)["test-image"]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-READING = GpuReading(utilisation=0.97, temperature=64, power=412.5, memory_used=48_000_000_000)
+READING = GpuStats(utilisation=0.97, temperature=64, power=412.5, memory_used=48_000_000_000)
 INFO = InstanceInfo(
     id="gpu-0",
     url="http://127.0.0.1:1",
@@ -46,7 +46,7 @@ def active(job_id: str, index: int, seconds: float | None) -> Active:
     return Active(job=job, shard=shard, model=MODEL, attempt=attempt)
 
 
-def row(gpu: GpuReading | None = READING) -> Row:
+def row(gpu: GpuStats | None = READING) -> Row:
     assigned = (active("job_a", 0, 7.5), active("job_a", 1, 2.0))
     return Row(info=INFO, held=("flux-1-dev", "sdxl-1.0"), assigned=assigned, busy=0.5, gpu=gpu)
 
@@ -92,7 +92,7 @@ def test_a_job_with_many_shards_is_one_job_and_held_once() -> None:
 async def test_cards_are_read_at_most_once_a_second() -> None:
     asked: list[str] = []
 
-    def read(pci_id: str) -> GpuReading | None:
+    def read(pci_id: str) -> GpuStats | None:
         asked.append(pci_id)
         return READING if pci_id == INFO.pci_id else None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from comfy_instances.fleet import InstanceInfo, InstanceState
-from comfy_instances.session import NodeStarted, Progress, ProgressEvent, RunResult
+from comfy_instances.session import NodeStarted, ProgressEvent, RunResult, StepProgress
 from orchestrator.catalog import Catalog
 from orchestrator.metering import Meter
 from orchestrator.settings import SHIPPED_WORKFLOWS
@@ -55,8 +55,8 @@ def started(node: str) -> NodeStarted:
     return NodeStarted("p", node)
 
 
-def step(value: float, node: str = "3") -> Progress:
-    return Progress("p", node, value, 4)
+def step(value: float, node: str = "3") -> StepProgress:
+    return StepProgress("p", node, value, 4)
 
 
 def load_seconds(*events: tuple[float, ProgressEvent], gpu_seconds: float = 100.0) -> float:
@@ -85,7 +85,7 @@ def test_a_sampler_loads_before_its_first_step() -> None:
 
 
 @pytest.mark.parametrize("steps", [[], [(10, step(1))], [(10, step(4)), (12, step(4))]])
-def test_without_two_steps_nothing_is_known_of_a_sampler(steps: list[tuple[float, Progress]]) -> None:
+def test_without_two_steps_nothing_is_known_of_a_sampler(steps: list[tuple[float, StepProgress]]) -> None:
     assert load_seconds((0, started("3")), *steps, (17, started("4"))) == 0
 
 

@@ -11,8 +11,8 @@ import pytest
 from orchestrator.catalog import Catalog, CatalogError
 from orchestrator.pricelists import check_priced, load_book, load_costs, load_plans, load_prices
 from orchestrator.settings import SHIPPED_WORKFLOWS, Settings, SettingsError
-from pricing.plans import SHIPPED as PLANS
-from pricing.tariff import DEFAULT, SHIPPED
+from pricing.plans import SHIPPED_PLANS as PLANS
+from pricing.tariff import DEFAULT_TARIFF, SHIPPED_TARIFFS
 
 CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
 TODAY = date(2026, 3, 1)
@@ -21,8 +21,8 @@ TODAY = date(2026, 3, 1)
 @pytest.fixture
 def tariffs(tmp_path: Path) -> Path:
     """The price lists that ship, and from 2099 on one of ours without SDXL."""
-    shutil.copytree(str(SHIPPED), tmp_path / "tariffs")
-    now = (tmp_path / "tariffs" / f"{DEFAULT}.toml").read_text()
+    shutil.copytree(str(SHIPPED_TARIFFS), tmp_path / "tariffs")
+    now = (tmp_path / "tariffs" / f"{DEFAULT_TARIFF}.toml").read_text()
     later = now.replace("effective = 2025-01-01", "effective = 2099-01-01").replace(
         '"sdxl-1.0" =', '"sdxl" ='
     )
@@ -32,7 +32,9 @@ def tariffs(tmp_path: Path) -> Path:
 
 def test_what_ships_prices_every_model_that_ships() -> None:
     settings = Settings.read()
-    assert load_prices(settings, CATALOG, TODAY).at(DEFAULT, TODAY).effective == date(2025, 1, 1)
+    assert load_prices(settings, CATALOG, TODAY).in_force_on(DEFAULT_TARIFF, TODAY).effective == date(
+        2025, 1, 1
+    )
     assert load_plans(settings).default.id == "standard"
     assert load_costs(settings).byte_sent > 0
 

@@ -10,12 +10,12 @@ import pytest
 from orchestrator.catalog import Catalog, Model
 from orchestrator.quotes import PriceLists, work_of
 from orchestrator.settings import SHIPPED_WORKFLOWS
-from pricing.book import TariffBook
+from pricing.book import TariffRevisions
 from pricing.rates import TariffError
-from pricing.tariff import DEFAULT
+from pricing.tariff import DEFAULT_TARIFF
 
 CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
-BOOK = TariffBook.load()
+BOOK = TariffRevisions.load()
 PRICES = PriceLists(BOOK, date(2026, 3, 1))
 
 
@@ -26,23 +26,23 @@ PRICES = PriceLists(BOOK, date(2026, 3, 1))
         ("pixelapi", "flux-1-schnell", "flux-schnell", "3"),
         ("pixeldojo", "z-image-turbo", "z-image-turbo", "0.5"),  # by its id
         ("pixeldojo", "flux-2-dev", "flux-2-lora", "1"),  # as it was asked for, not as it is called
-        (DEFAULT, "sdxl-1.0", "sdxl", "0.01"),  # ours has a minimum
+        (DEFAULT_TARIFF, "sdxl-1.0", "sdxl", "0.01"),  # ours has a minimum
     ],
 )
 def test_a_list_knows_a_model_by_its_names(tariff: str, model: str, asked: str | None, units: str) -> None:
     found = CATALOG[model]
     quote = PRICES.quote(tariff, found, work_of(found, found.example(), None), asked)
-    assert (quote.tariff, quote.units) == (tariff, Fraction(units))
+    assert (quote.tariff_id, quote.units) == (tariff, Fraction(units))
 
 
 def test_our_list_knows_price_classes_alone() -> None:
     cheap = CATALOG["z-image-turbo"]
-    assert PRICES.row(DEFAULT, cheap) == ("flux-1-schnell", PRICES.ours.prices["flux-1-schnell"])
+    assert PRICES.row(DEFAULT_TARIFF, cheap) == ("flux-1-schnell", PRICES.ours.prices["flux-1-schnell"])
 
 
 def test_what_a_list_lacks_is_charged_by_ours() -> None:
     quote = PRICES.usual("pixelapi", CATALOG["wan2.2-t2v-14b"])
-    assert (quote.tariff, quote.micros) == (DEFAULT, 20_000)
+    assert (quote.tariff_id, quote.micros) == (DEFAULT_TARIFF, 20_000)
 
 
 @pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)

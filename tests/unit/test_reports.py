@@ -18,7 +18,7 @@ from orchestrator.reports import (
     totals_csv,
 )
 from orchestrator.store import UsageRow
-from pricing.costs import Costs, Metered
+from pricing.costs import CostRates, MeteredUsage
 
 
 def used(day: int, key: str, model: str, micros: int) -> UsageRow:
@@ -68,10 +68,10 @@ def test_usage_as_csv() -> None:
 
 def test_margins_are_what_is_left_of_the_price() -> None:
     work = [
-        Metered(day=date(2026, 1, 1), model="a", device="NVIDIA H200", gpu_seconds=10, revenue=20_000),
-        Metered(day=date(2026, 1, 2), model="a", device="", gpu_seconds=0, revenue=5_000),
+        MeteredUsage(day=date(2026, 1, 1), model="a", device="NVIDIA H200", gpu_seconds=10, revenue=20_000),
+        MeteredUsage(day=date(2026, 1, 2), model="a", device="", gpu_seconds=0, revenue=5_000),
     ]
-    by_device = margins(work, Costs.load(), MarginBy.DEVICE)
+    by_device = margins(work, CostRates.load(), MarginBy.DEVICE)
     assert [one.key for one in by_device] == ["NVIDIA H200", "unknown"]
     assert margin_view(by_device[0], MarginBy.DEVICE) == {
         "device": "NVIDIA H200",
@@ -83,6 +83,6 @@ def test_margins_are_what_is_left_of_the_price() -> None:
         "usd_per_gpu_second": 0.002,
     }
     assert margin_view(by_device[1], MarginBy.DEVICE)["usd_per_gpu_second"] is None
-    (whole,) = margins(work, Costs.load(), MarginBy.MODEL)
+    (whole,) = margins(work, CostRates.load(), MarginBy.MODEL)
     assert (whole.revenue, whole.margin) == (25_000, 15_277)
     assert margins_csv([whole], MarginBy.MODEL).splitlines()[1] == "a,0,10,0.025,0.009723,0.015277"

@@ -20,24 +20,24 @@ from orchestrator.store.sqlite import (
     usage,
     wallet,
 )
-from orchestrator.store.sqlite.audit import audit
-from orchestrator.store.sqlite.connection import Connections
+from orchestrator.store.sqlite.audit import audit_ledger
+from orchestrator.store.sqlite.connection import ConnectionPool
 from orchestrator.store.values import (
     Account,
+    ApiKey,
+    ApiKeyLimits,
+    AuditViolation,
     DeliveryAttempt,
-    Key,
-    KeyLimits,
-    Message,
     Page,
     UsageRow,
-    Violation,
+    WebhookMessage,
 )
-from pricing.alerts import Alert, Watched
-from pricing.costs import Metered
-from pricing.ledger import Balance, Entry
+from pricing.alerts import Alert, AlertMetric
+from pricing.costs import MeteredUsage
+from pricing.ledger import Balance, LedgerEntry
 from pricing.statement import Statement
 
-NO_LIMITS = KeyLimits()
+NO_LIMITS = ApiKeyLimits()
 
 
 def new_id(prefix: str) -> str:
@@ -52,7 +52,7 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path, new_id: Callable[[str], str] = new_id) -> None:
-        self._db = Connections(path)
+        self._db = ConnectionPool(path)
         self._new_id = new_id
 
     async def close(self) -> None:
@@ -65,11 +65,11 @@ class SqliteStore:
         account = Account(id=id, name=name, plan=plan, created_at=now, plan_since=now)
         return await self._db.write(accounts.add_account, account)
 
-    async def accounts(self) -> list[Account]:
-        return await self._db.read(accounts.all_accounts)
+    async def list_accounts(self) -> list[Account]:
+        return await self._db.read(accounts.list_accounts)
 
-    async def resolve_account(self, id: str) -> Account:
-        return await self._db.read(accounts.resolve_account, id)
+    async def resolve_account(self, account_or_key_id: str) -> Account:
+        return await self._db.read(accounts.resolve_account, account_or_key_id)
 
     async def set_plan(self, account_id: str, plan: str, now: datetime) -> Account:
         return await self._db.write(accounts.set_plan, account_id, plan, now)
@@ -84,27 +84,27 @@ class SqliteStore:
         name: str,
         now: datetime,
         *,
-        limits: KeyLimits = NO_LIMITS,
-    ) -> Key:
+        limits: ApiKeyLimits = NO_LIMITS,
+    ) -> ApiKey:
         row = {"id": self._new_id("key"), "account_id": account_id, "digest": digest, "prefix": prefix}
         return await self._db.write(keys.add_key, {**row, "name": name}, limits, now)
 
-    async def find_key(self, digest: str) -> Key | None:
+    async def find_key(self, digest: str) -> ApiKey | None:
         return await self._db.read(keys.find_key, digest)
 
-    async def get_key(self, key_id: str) -> Key:
+    async def get_key(self, key_id: str) -> ApiKey:
         return await self._db.read(keys.get_key, key_id)
 
-    async def list_keys(self, account_id: str | None = None) -> list[Key]:
+    async def list_keys(self, account_id: str | None = None) -> list[ApiKey]:
         return await self._db.read(keys.list_keys, account_id)
 
-    async def limit_key(self, key_id: str, limits: KeyLimits) -> Key:
-        return await self._db.write(keys.limit_key, key_id, limits)
+    async def set_key_limits(self, key_id: str, limits: ApiKeyLimits) -> ApiKey:
+        return await self._db.write(keys.set_key_limits, key_id, limits)
 
-    async def revoke_key(self, key_id: str, now: datetime) -> Key:
+    async def revoke_key(self, key_id: str, now: datetime) -> ApiKey:
         return await self._db.write(keys.revoke_key, key_id, now)
 
-    async def rotate_key(self, key_id: str, digest: str, prefix: str, now: datetime) -> Key:
+    async def rotate_key(self, key_id: str, digest: str, prefix: str, now: datetime) -> ApiKey:
         row = {"id": self._new_id("key"), "digest": digest, "prefix": prefix}
         return await self._db.write(keys.rotate_key, key_id, row, now)
 
@@ -122,39 +122,45 @@ class SqliteStore:
     async def refund(self, job_id: str, micros: int | None, reference: str, now: datetime) -> Balance:
         return await self._db.write(funds.refund, job_id, micros, reference, now)
 
-    async def renew(self, account_id: str, micros: int, period_start: datetime, now: datetime) -> Balance:
-        return await self._db.write(funds.renew, account_id, micros, period_start, now)
+    async def renew_allowance(
+        self, account_id: str, micros: int, period_start: datetime, now: datetime
+    ) -> Balance:
+        return await self._db.write(funds.renew_allowance, account_id, micros, period_start, now)
 
-    async def allowance_left(self, account_id: str) -> int:
-        return await self._db.read(funds.allowance_left, account_id)
+    async def remaining_allowance(self, account_id: str) -> int:
+        return await self._db.read(funds.remaining_allowance, account_id)
 
-    async def balance(self, account_id: str) -> Balance:
-        return await self._db.read(wallet.balance, account_id)
+    async def get_balance(self, account_id: str) -> Balance:
+        return await self._db.read(wallet.get_balance, account_id)
 
-    async def ledger(self, account_id: str, limit: int = 50, cursor: str | None = None) -> Page[Entry]:
-        return await self._db.read(wallet.entries, account_id, limit, cursor)
+    async def list_ledger_entries(
+        self, account_id: str, limit: int = 50, cursor: str | None = None
+    ) -> Page[LedgerEntry]:
+        return await self._db.read(wallet.list_entries, account_id, limit, cursor)
 
-    async def statement(self, account_id: str, since: datetime, until: datetime) -> Statement:
-        return await self._db.read(funds.statement, account_id, since, until)
+    async def get_statement(self, account_id: str, since: datetime, until: datetime) -> Statement:
+        return await self._db.read(funds.get_statement, account_id, since, until)
 
-    async def audit(self) -> list[Violation]:
-        return await self._db.read(audit)
+    async def audit_ledger(self) -> list[AuditViolation]:
+        return await self._db.read(audit_ledger)
 
     # Usage and alerts
 
-    async def usage(
+    async def list_usage(
         self, since: date | None = None, until: date | None = None, account_id: str | None = None
     ) -> list[UsageRow]:
-        return await self._db.read(usage.usage, since, until, account_id)
+        return await self._db.read(usage.list_usage, since, until, account_id)
 
-    async def metered(self, since: date | None = None, until: date | None = None) -> list[Metered]:
-        return await self._db.read(usage.metered, since, until)
+    async def list_metered_usage(
+        self, since: date | None = None, until: date | None = None
+    ) -> list[MeteredUsage]:
+        return await self._db.read(usage.list_metered_usage, since, until)
 
-    async def count_sent(self, job_id: str, size: int, now: datetime) -> None:
-        await self._db.write(usage.count_sent, job_id, size, now)
+    async def record_bytes_sent(self, job_id: str, size: int, now: datetime) -> None:
+        await self._db.write(usage.record_bytes_sent, job_id, size, now)
 
     async def add_alert(
-        self, account_id: str, watched: Watched, threshold: int, url: str | None, now: datetime
+        self, account_id: str, watched: AlertMetric, threshold: int, url: str | None, now: datetime
     ) -> Alert:
         alert = Alert(
             id=self._new_id("alert"),
@@ -169,56 +175,56 @@ class SqliteStore:
     async def list_alerts(self, account_id: str) -> list[Alert]:
         return await self._db.read(alerts.list_alerts, account_id)
 
-    async def change_alert(
+    async def update_alert(
         self, account_id: str, alert_id: str, threshold: int, url: str | None, now: datetime
     ) -> Alert:
-        return await self._db.write(alerts.change_alert, account_id, alert_id, (threshold, url), now)
+        return await self._db.write(alerts.update_alert, account_id, alert_id, (threshold, url), now)
 
-    async def remove_alert(self, account_id: str, alert_id: str) -> None:
-        await self._db.write(alerts.remove_alert, account_id, alert_id)
+    async def delete_alert(self, account_id: str, alert_id: str) -> None:
+        await self._db.write(alerts.delete_alert, account_id, alert_id)
 
-    async def messages(self, account_id: str, limit: int = 50) -> list[Message]:
-        return await self._db.read(outbox.messages, account_id, limit)
+    async def list_messages(self, account_id: str, limit: int = 50) -> list[WebhookMessage]:
+        return await self._db.read(outbox.list_messages, account_id, limit)
 
-    async def job_message(self, job_id: str) -> Message | None:
-        return await self._db.read(outbox.job_message, job_id)
+    async def find_job_message(self, job_id: str) -> WebhookMessage | None:
+        return await self._db.read(outbox.find_job_message, job_id)
 
-    async def get_message(self, account_id: str, message_id: int) -> Message:
+    async def get_message(self, account_id: str, message_id: int) -> WebhookMessage:
         return await self._db.read(outbox.get_message, account_id, message_id)
 
-    async def replay_message(self, message_id: int, now: datetime) -> Message:
+    async def replay_message(self, message_id: int, now: datetime) -> WebhookMessage:
         return await self._db.write(outbox.replay_message, message_id, now)
 
-    async def signing_secrets(self, account_id: str, now: datetime) -> list[str]:
-        return await self._db.read(outbox.signing_secrets, account_id, now)
+    async def list_signing_secrets(self, account_id: str, now: datetime) -> list[str]:
+        return await self._db.read(outbox.list_signing_secrets, account_id, now)
 
-    async def first_signing_secret(self, account_id: str, secret: str, now: datetime) -> list[str]:
-        return await self._db.write(outbox.first_signing_secret, account_id, secret, now)
+    async def get_or_create_signing_secrets(self, account_id: str, secret: str, now: datetime) -> list[str]:
+        return await self._db.write(outbox.get_or_create_signing_secrets, account_id, secret, now)
 
     async def add_signing_secret(
-        self, account_id: str, secret: str, now: datetime, others_until: datetime
+        self, account_id: str, secret: str, now: datetime, previous_expire_at: datetime
     ) -> None:
-        await self._db.write(outbox.add_signing_secret, account_id, secret, now, others_until)
+        await self._db.write(outbox.add_signing_secret, account_id, secret, now, previous_expire_at)
 
-    async def due_messages(self, now: datetime, limit: int = 50) -> list[Message]:
-        return await self._db.read(outbox.due_messages, now, limit)
+    async def list_due_messages(self, now: datetime, limit: int = 50) -> list[WebhookMessage]:
+        return await self._db.read(outbox.list_due_messages, now, limit)
 
-    async def note_delivery(self, attempt: DeliveryAttempt, again: datetime | None) -> None:
-        await self._db.write(outbox.note_delivery, attempt, again)
+    async def record_delivery_attempt(self, attempt: DeliveryAttempt, retry_at: datetime | None) -> None:
+        await self._db.write(outbox.record_delivery_attempt, attempt, retry_at)
 
     # Jobs
 
     async def add_job(self, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
         return await self._db.write(jobs.add_job, job, shards)
 
-    async def add_refused_job(self, job: Job, shards: Sequence[Shard]) -> JobRecord:
-        return await self._db.write(jobs.add_refused_job, job, shards)
+    async def add_rejected_job(self, job: Job, shards: Sequence[Shard]) -> JobRecord:
+        return await self._db.write(jobs.add_rejected_job, job, shards)
 
-    async def find_repeated(self, job: Job) -> JobRecord | None:
-        return await self._db.read(jobs.find_repeated, job)
+    async def find_job_by_idempotency_key(self, job: Job) -> JobRecord | None:
+        return await self._db.read(jobs.find_job_by_idempotency_key, job)
 
-    async def get_job(self, job_id: str) -> JobRecord | None:
-        return await self._db.read(jobs.get_job, job_id)
+    async def find_job(self, job_id: str) -> JobRecord | None:
+        return await self._db.read(jobs.find_job, job_id)
 
     async def list_jobs(
         self,
@@ -230,20 +236,22 @@ class SqliteStore:
         models: Sequence[str] | None = None,
         oldest_first: bool = False,
     ) -> Page[JobRecord]:
-        wanted = jobs.Wanted(account_id=account_id, status=status, models=models, oldest_first=oldest_first)
+        wanted = jobs.JobFilter(
+            account_id=account_id, status=status, models=models, oldest_first=oldest_first
+        )
         return await self._db.read(jobs.list_jobs, wanted, limit, cursor)
 
     async def remove_job(self, job_id: str, now: datetime) -> list[str]:
         return await self._db.write(jobs.remove_job, job_id, now)
 
-    async def unfinished(self) -> list[JobRecord]:
-        return await self._db.read(jobs.unfinished)
+    async def list_unfinished_jobs(self) -> list[JobRecord]:
+        return await self._db.read(jobs.list_unfinished_jobs)
 
-    async def count_unfinished(self, account_id: str) -> int:
-        return await self._db.read(jobs.count_unfinished, account_id)
+    async def count_unfinished_jobs(self, account_id: str) -> int:
+        return await self._db.read(jobs.count_unfinished_jobs, account_id)
 
-    async def open_attempts(self) -> list[Attempt]:
-        return await self._db.read(shards.open_attempts)
+    async def list_open_attempts(self) -> list[Attempt]:
+        return await self._db.read(shards.list_open_attempts)
 
     async def start_attempt(self, attempt: Attempt) -> bool:
         return await self._db.write(shards.start_attempt, attempt)
@@ -266,8 +274,8 @@ class SqliteStore:
 
     # Files
 
-    async def unused_files(self, before: datetime, limit: int) -> list[str]:
-        return await self._db.read(files.unused_files, before, limit)
+    async def list_unused_files(self, before: datetime, limit: int) -> list[str]:
+        return await self._db.read(files.list_unused_files, before, limit)
 
-    async def forget_files(self, keys: Sequence[str], before: datetime) -> None:
-        await self._db.write(files.forget_files, keys, before)
+    async def delete_file_records(self, keys: Sequence[str], before: datetime) -> None:
+        await self._db.write(files.delete_file_records, keys, before)

@@ -6,18 +6,18 @@ import sqlite3
 from datetime import datetime
 
 from orchestrator.errors import NotFound
-from orchestrator.store.sqlite.rows import from_time, insert, to_account, update
+from orchestrator.store.sqlite.rows import format_time, insert_row, row_to_account, update_row
 from orchestrator.store.values import Account
 
 
 def add_account(db: sqlite3.Connection, account: Account) -> Account:
-    times = {"created_at": from_time(account.created_at), "plan_since": from_time(account.plan_since)}
-    insert(db, "accounts", {"id": account.id, "name": account.name, "plan": account.plan, **times})
+    times = {"created_at": format_time(account.created_at), "plan_since": format_time(account.plan_since)}
+    insert_row(db, "accounts", {"id": account.id, "name": account.name, "plan": account.plan, **times})
     return account
 
 
-def all_accounts(db: sqlite3.Connection) -> list[Account]:
-    return [to_account(row) for row in db.execute("SELECT * FROM accounts ORDER BY created_at, rowid")]
+def list_accounts(db: sqlite3.Connection) -> list[Account]:
+    return [row_to_account(row) for row in db.execute("SELECT * FROM accounts ORDER BY created_at, rowid")]
 
 
 def get_account(db: sqlite3.Connection, account_id: str) -> Account:
@@ -25,21 +25,21 @@ def get_account(db: sqlite3.Connection, account_id: str) -> Account:
     row = db.execute("SELECT * FROM accounts WHERE id = ?", (account_id,)).fetchone()
     if row is None:
         raise NotFound(f"There is no account {account_id!r}.")
-    return to_account(row)
+    return row_to_account(row)
 
 
-def resolve_account(db: sqlite3.Connection, id: str) -> Account:
+def resolve_account(db: sqlite3.Connection, account_or_key_id: str) -> Account:
     """The account with this id, or that of the key with this id. Raises NotFound."""
-    key = db.execute("SELECT account_id FROM keys WHERE id = ?", (id,)).fetchone()
+    key = db.execute("SELECT account_id FROM keys WHERE id = ?", (account_or_key_id,)).fetchone()
     try:
-        return get_account(db, key["account_id"] if key else id)
+        return get_account(db, key["account_id"] if key else account_or_key_id)
     except NotFound:
-        raise NotFound(f"There is no account or key {id!r}.") from None
+        raise NotFound(f"There is no account or key {account_or_key_id!r}.") from None
 
 
 def set_plan(db: sqlite3.Connection, account_id: str, plan: str, now: datetime) -> Account:
     """Another plan begins its billing months now; the same plan changes nothing. Raises NotFound."""
     account = get_account(db, account_id)
     if account.plan != plan:
-        update(db, "accounts", account_id, {"plan": plan, "plan_since": from_time(now)})
+        update_row(db, "accounts", account_id, {"plan": plan, "plan_since": format_time(now)})
     return get_account(db, account_id)

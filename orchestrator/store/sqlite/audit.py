@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from orchestrator.store.values import Violation
+from orchestrator.store.values import AuditViolation
 
 #: Sums over the entries of each job.
 _JOB_SUMS = """
@@ -24,7 +24,7 @@ _ACCOUNT_SUMS = """
     ) GROUP BY account"""
 
 #: Rule -> query for (subject, detail) of what breaks it.
-RULES: Mapping[str, str] = {
+AUDIT_QUERIES: Mapping[str, str] = {
     "balances_sum_to_zero": """
         SELECT 'ledger', 'all accounts together hold ' || sum(micros)
         FROM balances HAVING sum(micros) <> 0""",
@@ -78,9 +78,9 @@ RULES: Mapping[str, str] = {
 }
 
 
-def audit(db: sqlite3.Connection) -> list[Violation]:
+def audit_ledger(db: sqlite3.Connection) -> list[AuditViolation]:
     return [
-        Violation(rule=rule, subject=str(subject), detail=str(detail))
-        for rule, query in RULES.items()
+        AuditViolation(rule=rule, subject=str(subject), detail=str(detail))
+        for rule, query in AUDIT_QUERIES.items()
         for subject, detail in db.execute(query)
     ]

@@ -31,22 +31,24 @@ from orchestrator.store.sqlite.migrations import migrate
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-READERS = 2
+READER_COUNT = 2
 #: Writes that may share a transaction: bounds how long the first of them waits.
-GROUP = 64
+MAX_BATCH_SIZE = 64
 #: How long to wait for another process (the command line, a second service starting) that writes.
-BUSY_SECONDS = 30
+BUSY_TIMEOUT_SECONDS = 30
 
 
 #: SQLite's primary result codes for trouble that lies outside of it.
-_PASSING = frozenset(
+_TRANSIENT_ERROR_CODES = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
 )
 
 
-def _connect(path: Path, busy_seconds: float, *pragmas: str) -> sqlite3.Connection:
+def _open_connection(path: Path, busy_timeout_seconds: float, *pragmas: str) -> sqlite3.Connection:
     # isolation_level=None: transactions begin and end only where this module says so.
-    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=busy_timeout_seconds, isolation_level=None, check_same_thread=False
+    )
     connection.row_factory = sqlite3.Row
     for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
@@ -67,7 +69,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _unicode_only() -> Iterator[None]:
+def _reject_invalid_unicode() -> Iterator[None]:
     """SQLite keeps UTF-8: a lone surrogate in an id, a name or a cursor is the caller's mistake."""
     try:
         yield
@@ -75,9 +77,12 @@ def _unicode_only() -> Iterator[None]:
         raise InvalidRequest("Text must be valid Unicode.", code="invalid_unicode") from error
 
 
-def _translated(error: Exception) -> Exception:
+def _translate_error(error: Exception) -> Exception:
     """A lock held too long, a full or broken disk: it may pass, and the caller did nothing wrong."""
-    if not isinstance(error, sqlite3.OperationalError) or error.sqlite_errorcode & 0xFF not in _PASSING:
+    if (
+        not isinstance(error, sqlite3.OperationalError)
+        or error.sqlite_errorcode & 0xFF not in _TRANSIENT_ERROR_CODES
+    ):
         return error
     unavailable = Unavailable("The store can not write now.", code="store_unavailable", retry_after=5)
     unavailable.__cause__ = error
@@ -85,40 +90,42 @@ def _translated(error: Exception) -> Exception:
 
 
 @dataclass(frozen=True, slots=True)
-class _Write:
+class _WriteRequest:
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     future: Future[Any]
 
 
-class Connections:
+class ConnectionPool:
     """One file's writer and readers. Open once, close once."""
 
-    def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(self, path: Path, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         pragmas = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
-        self._writer = _connect(path, busy_seconds, *pragmas)
+        self._writer = _open_connection(path, busy_timeout_seconds, *pragmas)
         migrate(Database(self._writer))
         self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
-        for _ in range(READERS):
-            self._readers.put(_connect(path, busy_seconds, "query_only = ON"))
-        self._pool = ThreadPoolExecutor(READERS, "store-reader")
-        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        for _ in range(READER_COUNT):
+            self._readers.put(_open_connection(path, busy_timeout_seconds, "query_only = ON"))
+        self._reader_threads = ThreadPoolExecutor(READER_COUNT, "store-reader")
+        self._writes: queue.SimpleQueue[_WriteRequest | None] = queue.SimpleQueue()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
-        self._thread.start()
+        self._writer_thread = threading.Thread(target=self._run_writer, name="store-writer", daemon=True)
+        self._writer_thread.start()
 
     async def write(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run `function(connection, *arguments)` in a transaction; its result, once that is on disk."""
         if self._closed:
             raise RuntimeError("the store is closed")
         future: Future[T] = Future()
-        self._writes.put(_Write(function, arguments, future))
+        self._writes.put(_WriteRequest(function, arguments, future))
         return await asyncio.wrap_future(future)
 
     async def read(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run `function(connection, *arguments)` on one consistent snapshot of what is committed."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, function, arguments)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._reader_threads, self._read, function, arguments
+        )
 
     async def close(self) -> None:
         """Finish the writes that wait, then close every connection."""
@@ -126,9 +133,9 @@ class Connections:
             return
         self._closed = True
         self._writes.put(None)
-        await asyncio.to_thread(self._thread.join)
-        await asyncio.to_thread(self._pool.shutdown)
-        for _ in range(READERS):
+        await asyncio.to_thread(self._writer_thread.join)
+        await asyncio.to_thread(self._reader_threads.shutdown)
+        for _ in range(READER_COUNT):
             self._readers.get().close()
         self._writer.close()
 
@@ -136,28 +143,28 @@ class Connections:
         connection = self._readers.get()
         try:
             connection.execute("BEGIN")
-            with _unicode_only():
+            with _reject_invalid_unicode():
                 return function(connection, *arguments)
         finally:
             connection.rollback()
             self._readers.put(connection)
 
-    def _run(self) -> None:
+    def _run_writer(self) -> None:
         while True:
-            group, last = self._next_group()
+            group, last = self._next_batch()
             if group:
-                self._commit(group)
+                self._commit_batch(group)
             if last:
                 return
 
-    def _next_group(self) -> tuple[list[_Write], bool]:
+    def _next_batch(self) -> tuple[list[_WriteRequest], bool]:
         """The writes that wait, at least one; True when nothing will follow them."""
-        group: list[_Write] = []
+        group: list[_WriteRequest] = []
         write = self._writes.get()
         while write is not None:
             if write.future.set_running_or_notify_cancel():
                 group.append(write)
-            if len(group) == GROUP:
+            if len(group) == MAX_BATCH_SIZE:
                 return group, False
             try:
                 write = self._writes.get_nowait()
@@ -165,32 +172,32 @@ class Connections:
                 return group, False
         return group, True
 
-    def _commit(self, group: list[_Write]) -> None:
+    def _commit_batch(self, batch: list[_WriteRequest]) -> None:
         """Every future is settled here, whatever happens: a caller must never wait for ever."""
         try:
             with transaction(self._writer):
-                outcomes = [self._savepoint(write) for write in group]
+                outcomes = [self._run_in_savepoint(write) for write in batch]
         except Exception as error:  # the commit failed: nobody's write has happened
-            log.exception("a group of %d writes was rolled back", len(group))
-            for write in group:
-                write.future.set_exception(_translated(error))
+            log.exception("a group of %d writes was rolled back", len(batch))
+            for write in batch:
+                write.future.set_exception(_translate_error(error))
             return
-        for write, (result, failure) in zip(group, outcomes, strict=True):
+        for write, (result, failure) in zip(batch, outcomes, strict=True):
             if failure is None:
                 write.future.set_result(result)
             else:
                 write.future.set_exception(failure)
 
-    def _savepoint(self, write: _Write) -> tuple[Any, Exception | None]:
+    def _run_in_savepoint(self, write: _WriteRequest) -> tuple[Any, Exception | None]:
         self._writer.execute("SAVEPOINT one")
         try:
-            with _unicode_only():
+            with _reject_invalid_unicode():
                 result = write.function(self._writer, *write.arguments)
         except Exception as failure:  # handed to the caller whose write it was
             if not self._writer.in_transaction:
                 raise  # a full disk makes SQLite roll back everything, savepoints and all
             self._writer.execute("ROLLBACK TO one")
             self._writer.execute("RELEASE one")
-            return None, _translated(failure)
+            return None, _translate_error(failure)
         self._writer.execute("RELEASE one")
         return result, None

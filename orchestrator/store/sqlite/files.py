@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
-from orchestrator.store.sqlite.rows import from_time
+from orchestrator.store.sqlite.rows import format_time
 
-_UNUSED = """
+_SELECT_UNUSED_FILES = """
     SELECT key FROM output_files AS file
     WHERE finished_at < :before AND NOT EXISTS (
         SELECT 1 FROM output_files AS other
@@ -18,12 +18,12 @@ _UNUSED = """
 """
 
 
-def unused_files(db: sqlite3.Connection, before: datetime, limit: int) -> list[str]:
-    rows = db.execute(_UNUSED, {"before": from_time(before), "limit": limit})
+def list_unused_files(db: sqlite3.Connection, before: datetime, limit: int) -> list[str]:
+    rows = db.execute(_SELECT_UNUSED_FILES, {"before": format_time(before), "limit": limit})
     return [row["key"] for row in rows]
 
 
-def release(db: sqlite3.Connection, job_id: str) -> list[str]:
+def detach_job_files(db: sqlite3.Connection, job_id: str) -> list[str]:
     """The job needs its files no more. Those that no other job needs either, sorted."""
     query = """
         SELECT key FROM output_files AS file WHERE job_id = :job_id AND NOT EXISTS (
@@ -35,7 +35,7 @@ def release(db: sqlite3.Connection, job_id: str) -> list[str]:
     return keys
 
 
-def forget_files(db: sqlite3.Connection, keys: Sequence[str], before: datetime) -> None:
+def delete_file_records(db: sqlite3.Connection, keys: Sequence[str], before: datetime) -> None:
     """What jobs that finished later need stays known."""
-    rows = [(key, from_time(before)) for key in keys]
+    rows = [(key, format_time(before)) for key in keys]
     db.executemany("DELETE FROM output_files WHERE key = ? AND finished_at < ?", rows)

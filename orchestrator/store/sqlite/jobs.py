@@ -12,18 +12,18 @@ from orchestrator.errors import Conflict, InvalidRequest, NotFound
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Shard, ShardStatus
 from orchestrator.store.sqlite import outbox, wallet
 from orchestrator.store.sqlite.accounts import get_account
-from orchestrator.store.sqlite.files import release
-from orchestrator.store.sqlite.keys import check_caps
+from orchestrator.store.sqlite.files import detach_job_files
+from orchestrator.store.sqlite.keys import check_spend_caps
 from orchestrator.store.sqlite.rows import (
-    from_job,
-    from_json,
-    from_progress,
-    from_shard,
-    from_time,
-    insert,
-    to_job,
-    to_shard,
-    update,
+    dump_json,
+    format_time,
+    insert_row,
+    job_status_to_row,
+    job_to_row,
+    row_to_job,
+    row_to_shard,
+    shard_to_row,
+    update_row,
 )
 from orchestrator.store.values import Page
 
@@ -32,34 +32,34 @@ def add_job(db: sqlite3.Connection, job: Job, shards: Sequence[Shard]) -> tuple[
     """Raises InsufficientBalance, Conflict, NotFound."""
     if job.finished or not shards:
         raise ValueError(f"job {job.id} must come in unfinished and with shards")
-    earlier = get_job(db, job.id) or find_repeated(db, job)
+    earlier = find_job(db, job.id) or find_job_by_idempotency_key(db, job)
     if earlier is not None:
         return earlier, False
     get_account(db, job.account_id)
-    check_caps(db, job)
-    insert(db, "jobs", from_job(job))
+    check_spend_caps(db, job)
+    insert_row(db, "jobs", job_to_row(job))
     for shard in shards:
-        insert(db, "shards", from_shard(shard))
-    wallet.hold(db, job.account_id, job.id, job.price, job.created_at)
+        insert_row(db, "shards", shard_to_row(shard))
+    wallet.place_hold(db, job.account_id, job.id, job.price, job.created_at)
     return JobRecord(job=job, shards=tuple(shards)), True
 
 
-def add_refused_job(db: sqlite3.Connection, job: Job, shards: Sequence[Shard]) -> JobRecord:
+def add_rejected_job(db: sqlite3.Connection, job: Job, shards: Sequence[Shard]) -> JobRecord:
     """Keep a job that has failed before it began; nothing is held for it. Raises Conflict, NotFound."""
     if job.status is not JobStatus.FAILED:
         raise ValueError(f"job {job.id} must come in failed")
-    earlier = get_job(db, job.id) or find_repeated(db, job)
+    earlier = find_job(db, job.id) or find_job_by_idempotency_key(db, job)
     if earlier is not None:
         return earlier
     get_account(db, job.account_id)
-    insert(db, "jobs", from_job(job))
+    insert_row(db, "jobs", job_to_row(job))
     for shard in shards:
-        insert(db, "shards", from_shard(shard.to(ShardStatus.FAILED)))
-    outbox.post_job(db, job, job.created_at)
-    return existing_job(db, job.id)
+        insert_row(db, "shards", shard_to_row(shard.to(ShardStatus.FAILED)))
+    outbox.add_job_message(db, job, job.created_at)
+    return require_job(db, job.id)
 
 
-def find_repeated(db: sqlite3.Connection, job: Job) -> JobRecord | None:
+def find_job_by_idempotency_key(db: sqlite3.Connection, job: Job) -> JobRecord | None:
     """The job that this account's idempotency key stands for. Raises Conflict for another request."""
     if job.idempotency_key is None:
         return None
@@ -75,24 +75,24 @@ def find_repeated(db: sqlite3.Connection, job: Job) -> JobRecord | None:
             code="idempotency_conflict",
             param="Idempotency-Key",
         )
-    return records(db, [row])[0]
+    return load_job_records(db, [row])[0]
 
 
-def get_job(db: sqlite3.Connection, job_id: str) -> JobRecord | None:
+def find_job(db: sqlite3.Connection, job_id: str) -> JobRecord | None:
     row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
-    return None if row is None else records(db, [row])[0]
+    return None if row is None else load_job_records(db, [row])[0]
 
 
-def existing_job(db: sqlite3.Connection, job_id: str) -> JobRecord:
+def require_job(db: sqlite3.Connection, job_id: str) -> JobRecord:
     """Raises NotFound."""
-    record = get_job(db, job_id)
+    record = find_job(db, job_id)
     if record is None:
         raise NotFound(f"There is no job {job_id!r}.")
     return record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class JobFilter:
     """Which jobs, in which order; None: all."""
 
     account_id: str | None = None
@@ -101,96 +101,100 @@ class Wanted:
     oldest_first: bool = False
 
 
-def list_jobs(db: sqlite3.Connection, wanted: Wanted, limit: int, cursor: str | None) -> Page[JobRecord]:
+def list_jobs(
+    db: sqlite3.Connection, job_filter: JobFilter, limit: int, cursor: str | None
+) -> Page[JobRecord]:
     """Raises InvalidRequest for a cursor that was never given out."""
-    after, order = (">", "ASC") if wanted.oldest_first else ("<", "DESC")
+    after, order = (">", "ASC") if job_filter.oldest_first else ("<", "DESC")
     conditions = []
     values: dict[str, object] = {"limit": limit + 1}
-    if wanted.account_id is not None:
+    if job_filter.account_id is not None:
         conditions.append("account_id = :account_id AND removed_at IS NULL")
-        values["account_id"] = wanted.account_id
-    if wanted.status is not None:
+        values["account_id"] = job_filter.account_id
+    if job_filter.status is not None:
         conditions.append("status = :status")
-        values["status"] = wanted.status.value
-    if wanted.models is not None:
+        values["status"] = job_filter.status.value
+    if job_filter.models is not None:
         conditions.append("model IN (SELECT value FROM json_each(:models))")
-        values["models"] = from_json(list(wanted.models))
+        values["models"] = dump_json(list(job_filter.models))
     if cursor is not None:
         conditions.append(f"seq {after} :position")
-        values["position"] = _position(db, wanted.account_id, cursor)
+        values["position"] = _cursor_position(db, job_filter.account_id, cursor)
     rows = db.execute(
         f"SELECT * FROM jobs WHERE {' AND '.join(conditions) or 'TRUE'} ORDER BY seq {order} LIMIT :limit",
         values,
     ).fetchall()
-    found = records(db, rows[:limit])
+    found = load_job_records(db, rows[:limit])
     return Page(items=found, cursor=found[-1].job.id if len(rows) > limit else None)
 
 
-def _position(db: sqlite3.Connection, account_id: str | None, cursor: str) -> int:
+def _cursor_position(db: sqlite3.Connection, account_id: str | None, cursor: str) -> int:
     row = db.execute("SELECT seq, account_id FROM jobs WHERE id = ?", (cursor,)).fetchone()
     if row is None or account_id not in (None, row["account_id"]):
         raise InvalidRequest("This cursor is not known.", code="invalid_cursor", param="cursor")
     return int(row["seq"])
 
 
-def unfinished(db: sqlite3.Connection) -> list[JobRecord]:
-    return records(db, db.execute("SELECT * FROM jobs WHERE finished_at IS NULL ORDER BY seq").fetchall())
+def list_unfinished_jobs(db: sqlite3.Connection) -> list[JobRecord]:
+    return load_job_records(
+        db, db.execute("SELECT * FROM jobs WHERE finished_at IS NULL ORDER BY seq").fetchall()
+    )
 
 
-def records(db: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[JobRecord]:
+def load_job_records(db: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[JobRecord]:
     """Jobs with their shards, in the order of the rows, in two queries however many they are."""
-    jobs = [to_job(row) for row in rows]
-    shards = _shards_of(db, [job.id for job in jobs])
+    jobs = [row_to_job(row) for row in rows]
+    shards = _load_shards(db, [job.id for job in jobs])
     return [JobRecord(job=job, shards=shards[job.id]) for job in jobs]
 
 
-def _shards_of(db: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str, tuple[Shard, ...]]:
+def _load_shards(db: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str, tuple[Shard, ...]]:
     rows = db.execute(
         "SELECT * FROM shards WHERE job_id IN (SELECT value FROM json_each(?)) ORDER BY job_id, position",
-        (from_json(list(job_ids)),),
+        (dump_json(list(job_ids)),),
     )
-    shards = (to_shard(row) for row in rows)
+    shards = (row_to_shard(row) for row in rows)
     return {job_id: tuple(group) for job_id, group in groupby(shards, key=lambda shard: shard.job_id)}
 
 
 def fail_job(db: sqlite3.Connection, job_id: str, error: JobError, now: datetime) -> JobRecord:
-    return _give_up(db, job_id, JobStatus.FAILED, now, error)
+    return _fail_or_cancel_job(db, job_id, JobStatus.FAILED, now, error)
 
 
 def cancel_job(db: sqlite3.Connection, job_id: str, now: datetime) -> JobRecord:
-    return _give_up(db, job_id, JobStatus.CANCELLED, now)
+    return _fail_or_cancel_job(db, job_id, JobStatus.CANCELLED, now)
 
 
-def _give_up(
+def _fail_or_cancel_job(
     db: sqlite3.Connection, job_id: str, status: JobStatus, now: datetime, error: JobError | None = None
 ) -> JobRecord:
     """An unfinished job ends, its unfinished shards with it, and its hold is released."""
-    record = existing_job(db, job_id)
+    record = require_job(db, job_id)
     if record.job.finished:
         return record
     job = record.job.to(status, finished_at=now, error=error)
-    save(db, job)
+    update_job(db, job)
     for shard in record.shards:
         if shard.status in (ShardStatus.WAITING, ShardStatus.RUNNING):
             ended = shard.to(ShardStatus(status.value))
-            update(db, "shards", shard.id, {"status": ended.status.value})
-    wallet.settle(db, job_id, 0, now)
-    outbox.post_job(db, job, now)
-    return existing_job(db, job_id)
+            update_row(db, "shards", shard.id, {"status": ended.status.value})
+    wallet.capture_hold(db, job_id, 0, now)
+    outbox.add_job_message(db, job, now)
+    return require_job(db, job_id)
 
 
 def remove_job(db: sqlite3.Connection, job_id: str, now: datetime) -> list[str]:
     """Once removed, it stays as it was removed first. Raises NotFound."""
-    if existing_job(db, job_id).job.removed_at is None:
-        update(db, "jobs", job_id, {"removed_at": from_time(now)})
-    return release(db, job_id)
+    if require_job(db, job_id).job.removed_at is None:
+        update_row(db, "jobs", job_id, {"removed_at": format_time(now)})
+    return detach_job_files(db, job_id)
 
 
-def count_unfinished(db: sqlite3.Connection, account_id: str) -> int:
+def count_unfinished_jobs(db: sqlite3.Connection, account_id: str) -> int:
     query = "SELECT count(*) FROM jobs WHERE account_id = ? AND finished_at IS NULL"
     return int(db.execute(query, (account_id,)).fetchone()[0])
 
 
-def save(db: sqlite3.Connection, job: Job) -> None:
+def update_job(db: sqlite3.Connection, job: Job) -> None:
     """Write what may change of a job."""
-    update(db, "jobs", job.id, from_progress(job))
+    update_row(db, "jobs", job.id, job_status_to_row(job))

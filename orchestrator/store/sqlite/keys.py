@@ -9,83 +9,86 @@ from typing import Any
 from orchestrator.errors import InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.jobs import Job
 from orchestrator.store.sqlite.accounts import get_account
-from orchestrator.store.sqlite.rows import from_limits, from_time, insert, to_key, update
-from orchestrator.store.values import Key, KeyLimits
+from orchestrator.store.sqlite.rows import format_time, insert_row, limits_to_row, row_to_key, update_row
+from orchestrator.store.values import ApiKey, ApiKeyLimits
 from pricing.money import format_usd, to_usd
 
-#: Keys with what `to_key` wants to know of their accounts.
-KEYS = """SELECT keys.*,
+#: Keys with what `row_to_key` wants to know of their accounts.
+SELECT_KEYS = """SELECT keys.*,
         accounts.name AS account_name, accounts.plan AS account_plan,
         accounts.created_at AS account_created_at, accounts.plan_since AS account_plan_since
     FROM keys JOIN accounts ON accounts.id = keys.account_id"""
 
 
-def add_key(db: sqlite3.Connection, row: dict[str, str], limits: KeyLimits, now: datetime) -> Key:
+def add_key(db: sqlite3.Connection, row: dict[str, str], limits: ApiKeyLimits, now: datetime) -> ApiKey:
     """Raises NotFound when there is no such account."""
     get_account(db, row["account_id"])
-    insert(db, "keys", {**row, "created_at": from_time(now), **from_limits(limits)})
+    insert_row(db, "keys", {**row, "created_at": format_time(now), **limits_to_row(limits)})
     return get_key(db, row["id"])
 
 
-def find_key(db: sqlite3.Connection, digest: str) -> Key | None:
-    row = db.execute(f"{KEYS} WHERE digest = ?", (digest,)).fetchone()
-    return None if row is None else to_key(row)
+def find_key(db: sqlite3.Connection, digest: str) -> ApiKey | None:
+    row = db.execute(f"{SELECT_KEYS} WHERE digest = ?", (digest,)).fetchone()
+    return None if row is None else row_to_key(row)
 
 
-def get_key(db: sqlite3.Connection, key_id: str) -> Key:
+def get_key(db: sqlite3.Connection, key_id: str) -> ApiKey:
     """Raises NotFound."""
-    row = db.execute(f"{KEYS} WHERE keys.id = ?", (key_id,)).fetchone()
+    row = db.execute(f"{SELECT_KEYS} WHERE keys.id = ?", (key_id,)).fetchone()
     if row is None:
         raise NotFound(f"There is no key {key_id!r}.")
-    return to_key(row)
+    return row_to_key(row)
 
 
-def list_keys(db: sqlite3.Connection, account_id: str | None) -> list[Key]:
+def list_keys(db: sqlite3.Connection, account_id: str | None) -> list[ApiKey]:
     rows = db.execute(
-        f"{KEYS} WHERE ? IS NULL OR account_id = ? ORDER BY keys.created_at, keys.rowid", (account_id,) * 2
+        f"{SELECT_KEYS} WHERE ? IS NULL OR account_id = ? ORDER BY keys.created_at, keys.rowid",
+        (account_id,) * 2,
     )
-    return [to_key(row) for row in rows]
+    return [row_to_key(row) for row in rows]
 
 
-def limit_key(db: sqlite3.Connection, key_id: str, limits: KeyLimits) -> Key:
+def set_key_limits(db: sqlite3.Connection, key_id: str, limits: ApiKeyLimits) -> ApiKey:
     """Raises NotFound."""
-    update(db, "keys", key_id, from_limits(limits))
+    update_row(db, "keys", key_id, limits_to_row(limits))
     return get_key(db, key_id)
 
 
-def revoke_key(db: sqlite3.Connection, key_id: str, now: datetime) -> Key:
+def revoke_key(db: sqlite3.Connection, key_id: str, now: datetime) -> ApiKey:
     """Revoking again keeps the first time. Raises NotFound."""
-    db.execute("UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", (from_time(now), key_id))
+    db.execute(
+        "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", (format_time(now), key_id)
+    )
     return get_key(db, key_id)
 
 
-def rotate_key(db: sqlite3.Connection, key_id: str, row: dict[str, str], now: datetime) -> Key:
+def rotate_key(db: sqlite3.Connection, key_id: str, row: dict[str, str], now: datetime) -> ApiKey:
     """A new key in the place of an old one, with its name and limits; the old one ends at once.
 
     Raises NotFound, and InvalidRequest for a key that was revoked before.
     """
     old = get_key(db, key_id)
-    if old.revoked:
+    if old.is_revoked:
         raise InvalidRequest("A revoked key can not be rotated.", code="key_revoked")
     revoke_key(db, key_id, now)
     return add_key(db, {**row, "account_id": old.account.id, "name": old.name}, old.limits, now)
 
 
-def check_caps(db: sqlite3.Connection, job: Job) -> None:
+def check_spend_caps(db: sqlite3.Connection, job: Job) -> None:
     """Raises InsufficientBalance where a job would take its key over a cap of the day or month."""
     row = db.execute("SELECT day_cap, month_cap FROM keys WHERE id = ?", (job.key_id,)).fetchone()
     if row is None:
         return
-    today = from_time(job.created_at)[:10]
+    today = format_time(job.created_at)[:10]
     for period, since, cap in (
         ("day", today, row["day_cap"]),
         ("month", f"{today[:7]}-01", row["month_cap"]),
     ):
         if cap is not None:
-            _check_cap(job, period, cap, _spent(db, job.key_id, since))
+            _check_spend_cap(job, period, cap, _spent_since(db, job.key_id, since))
 
 
-def _check_cap(job: Job, period: str, cap: int, spent: int) -> None:
+def _check_spend_cap(job: Job, period: str, cap: int, spent: int) -> None:
     if spent + job.price <= cap:
         return
     details: dict[str, Any] = {
@@ -102,7 +105,7 @@ def _check_cap(job: Job, period: str, cap: int, spent: int) -> None:
     )
 
 
-def _spent(db: sqlite3.Connection, key_id: str, since: str) -> int:
+def _spent_since(db: sqlite3.Connection, key_id: str, since: str) -> int:
     """What a key's jobs have cost since a day, and what its unfinished ones hold."""
     return int(
         db.execute(

@@ -11,11 +11,11 @@ from typing import Any
 from orchestrator.errors import NotFound
 from orchestrator.jobs import Job
 from orchestrator.store.sqlite.accounts import get_account
-from orchestrator.store.sqlite.rows import from_json, from_time, insert, to_message, to_time
-from orchestrator.store.values import DeliveryAttempt, Message
+from orchestrator.store.sqlite.rows import dump_json, format_time, insert_row, parse_time, row_to_message
+from orchestrator.store.values import DeliveryAttempt, WebhookMessage
 
 
-def post(
+def add_message(
     db: sqlite3.Connection,
     account_id: str,
     message: tuple[str, Mapping[str, Any]],
@@ -25,15 +25,15 @@ def post(
     job_id: str | None = None,
 ) -> None:
     """Put a message (topic and payload) into the outbox; it is due at once if it has somewhere to go."""
-    moment = from_time(now)
+    moment = format_time(now)
     topic, payload = message
-    insert(
+    insert_row(
         db,
         "outbox",
         {
             "account_id": account_id,
             "topic": topic,
-            "payload": from_json(dict(payload)),
+            "payload": dump_json(dict(payload)),
             "url": url,
             "created_at": moment,
             "due_at": moment if url else None,
@@ -42,57 +42,59 @@ def post(
     )
 
 
-def post_job(db: sqlite3.Connection, job: Job, now: datetime) -> None:
+def add_job_message(db: sqlite3.Connection, job: Job, now: datetime) -> None:
     """The job is finished: tell whoever it names."""
     if job.receiver is not None:
         told = (f"job.{job.status}", {"jobId": job.id})
-        post(db, job.account_id, told, job.receiver, now, job_id=job.id)
+        add_message(db, job.account_id, told, job.receiver, now, job_id=job.id)
 
 
-def job_message(db: sqlite3.Connection, job_id: str) -> Message | None:
+def find_job_message(db: sqlite3.Connection, job_id: str) -> WebhookMessage | None:
     row = db.execute("SELECT * FROM outbox WHERE job_id = ?", (job_id,)).fetchone()
-    return None if row is None else _with_tries(db, to_message(row))
+    return None if row is None else _with_delivery_attempts(db, row_to_message(row))
 
 
-def get_message(db: sqlite3.Connection, account_id: str, message_id: int) -> Message:
+def get_message(db: sqlite3.Connection, account_id: str, message_id: int) -> WebhookMessage:
     """Raises NotFound."""
     row = db.execute(
         "SELECT * FROM outbox WHERE id = ? AND account_id = ?", (message_id, account_id)
     ).fetchone()
     if row is None:
         raise NotFound("There is no such message", code="message_not_found")
-    return _with_tries(db, to_message(row))
+    return _with_delivery_attempts(db, row_to_message(row))
 
 
-def replay_message(db: sqlite3.Connection, message_id: int, now: datetime) -> Message:
+def replay_message(db: sqlite3.Connection, message_id: int, now: datetime) -> WebhookMessage:
     """The same message once more, as if it had never been tried. Raises NotFound."""
     row = db.execute(
         "UPDATE outbox SET due_at = ?, delivered_at = NULL, error = NULL, attempts = 0 WHERE id = ?"
         " RETURNING *",
-        (from_time(now), message_id),
+        (format_time(now), message_id),
     ).fetchone()
     if row is None:
         raise NotFound("There is no such message", code="message_not_found")
-    return to_message(row)
+    return row_to_message(row)
 
 
-def due_messages(db: sqlite3.Connection, now: datetime, limit: int) -> list[Message]:
+def list_due_messages(db: sqlite3.Connection, now: datetime, limit: int) -> list[WebhookMessage]:
     rows = db.execute(
-        "SELECT * FROM outbox WHERE due_at <= ? ORDER BY due_at, id LIMIT ?", (from_time(now), limit)
+        "SELECT * FROM outbox WHERE due_at <= ? ORDER BY due_at, id LIMIT ?", (format_time(now), limit)
     )
-    return [to_message(row) for row in rows]
+    return [row_to_message(row) for row in rows]
 
 
-def messages(db: sqlite3.Connection, account_id: str, limit: int) -> list[Message]:
+def list_messages(db: sqlite3.Connection, account_id: str, limit: int) -> list[WebhookMessage]:
     rows = db.execute(
         "SELECT * FROM outbox WHERE account_id = ? ORDER BY id DESC LIMIT ?", (account_id, limit)
     )
-    return [to_message(row) for row in rows]
+    return [row_to_message(row) for row in rows]
 
 
-def note_delivery(db: sqlite3.Connection, attempt: DeliveryAttempt, again: datetime | None) -> None:
-    at = from_time(attempt.at)
-    insert(
+def record_delivery_attempt(
+    db: sqlite3.Connection, attempt: DeliveryAttempt, retry_at: datetime | None
+) -> None:
+    at = format_time(attempt.at)
+    insert_row(
         db,
         "deliveries",
         {
@@ -108,55 +110,57 @@ def note_delivery(db: sqlite3.Connection, attempt: DeliveryAttempt, again: datet
         " WHERE id = ? AND delivered_at IS NULL",
         (
             at if attempt.error is None else None,
-            from_time(again) if attempt.error is not None and again else None,
+            format_time(retry_at) if attempt.error is not None and retry_at else None,
             attempt.error,
             attempt.message_id,
         ),
     )
 
 
-def _with_tries(db: sqlite3.Connection, message: Message) -> Message:
+def _with_delivery_attempts(db: sqlite3.Connection, message: WebhookMessage) -> WebhookMessage:
     rows = db.execute("SELECT * FROM deliveries WHERE message_id = ? ORDER BY id", (message.id,))
     tries = [
         DeliveryAttempt(
             message_id=row["message_id"],
-            at=to_time(row["at"]),
+            at=parse_time(row["at"]),
             seconds=row["seconds"],
             http_status=row["http_status"],
             error=row["error"],
         )
         for row in rows
     ]
-    return replace(message, tries=tuple(tries))
+    return replace(message, delivery_attempts=tuple(tries))
 
 
-def signing_secrets(db: sqlite3.Connection, account_id: str, now: datetime) -> list[str]:
+def list_signing_secrets(db: sqlite3.Connection, account_id: str, now: datetime) -> list[str]:
     rows = db.execute(
         "SELECT secret FROM signing_secrets WHERE account_id = ? AND coalesce(ends_at > ?, TRUE)"
         " ORDER BY id DESC",
-        (account_id, from_time(now)),
+        (account_id, format_time(now)),
     )
     return [str(row["secret"]) for row in rows]
 
 
-def first_signing_secret(db: sqlite3.Connection, account_id: str, secret: str, now: datetime) -> list[str]:
+def get_or_create_signing_secrets(
+    db: sqlite3.Connection, account_id: str, secret: str, now: datetime
+) -> list[str]:
     """Those there are, or this one. Raises NotFound."""
-    known = signing_secrets(db, account_id, now)
+    known = list_signing_secrets(db, account_id, now)
     if not known:
         add_signing_secret(db, account_id, secret, now, now)
     return known or [secret]
 
 
 def add_signing_secret(
-    db: sqlite3.Connection, account_id: str, secret: str, now: datetime, others_until: datetime
+    db: sqlite3.Connection, account_id: str, secret: str, now: datetime, previous_expire_at: datetime
 ) -> None:
     """Raises NotFound."""
     get_account(db, account_id)
     db.execute(
-        "DELETE FROM signing_secrets WHERE account_id = ? AND ends_at <= ?", (account_id, from_time(now))
+        "DELETE FROM signing_secrets WHERE account_id = ? AND ends_at <= ?", (account_id, format_time(now))
     )
     db.execute(
         "UPDATE signing_secrets SET ends_at = ? WHERE account_id = ? AND ends_at IS NULL",
-        (from_time(others_until), account_id),
+        (format_time(previous_expire_at), account_id),
     )
-    insert(db, "signing_secrets", {"account_id": account_id, "secret": secret})
+    insert_row(db, "signing_secrets", {"account_id": account_id, "secret": secret})

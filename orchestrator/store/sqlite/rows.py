@@ -10,120 +10,120 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from orchestrator.jobs import Attempt, Job, JobError, JobStatus, Output, Shard, ShardStatus, Usage
-from orchestrator.store.values import Account, Key, KeyLimits, Message, Scope, UsageRow
-from pricing.alerts import Alert, Watched
-from pricing.costs import Metered
-from pricing.ledger import Entry, EntryKind
+from orchestrator.store.values import Account, ApiKey, ApiKeyLimits, ApiKeyScope, UsageRow, WebhookMessage
+from pricing.alerts import Alert, AlertMetric
+from pricing.costs import MeteredUsage
+from pricing.ledger import EntryKind, LedgerEntry
 
 
-def from_time(moment: datetime) -> str:
+def format_time(moment: datetime) -> str:
     """UTC in ISO 8601 with microseconds: all of one length, so that text order is time order."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def to_time(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def to_time_or_none(text: str | None) -> datetime | None:
+def parse_optional_time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def from_json(value: Any) -> str:
+def dump_json(value: Any) -> str:
     # ASCII escapes keep lone surrogates, which SQLite's UTF-8 could not.
     return json.dumps(value, separators=(",", ":"))
 
 
-def update(db: sqlite3.Connection, table: str, id: str, row: Mapping[str, Any]) -> None:
+def update_row(db: sqlite3.Connection, table: str, id: str, row: Mapping[str, Any]) -> None:
     """Change some columns of one row. Names come from this package, never from a caller."""
     changes = ", ".join(f"{column} = ?" for column in row)
     db.execute(f"UPDATE {table} SET {changes} WHERE id = ?", (*row.values(), id))
 
 
-def insert(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
+def insert_row(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
     """Insert one row. Table and column names come from this package, never from a caller."""
     columns, marks = ", ".join(row), ", ".join("?" * len(row))
     db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(row.values()))
 
 
-def to_account(row: sqlite3.Row) -> Account:
+def row_to_account(row: sqlite3.Row) -> Account:
     return Account(
         id=row["id"],
         name=row["name"],
         plan=row["plan"],
-        created_at=to_time(row["created_at"]),
-        plan_since=to_time(row["plan_since"]),
+        created_at=parse_time(row["created_at"]),
+        plan_since=parse_time(row["plan_since"]),
     )
 
 
-def from_limits(limits: KeyLimits) -> dict[str, Any]:
+def limits_to_row(limits: ApiKeyLimits) -> dict[str, Any]:
     return {
-        "scopes": from_json(sorted(limits.scopes)),
-        "models": None if limits.models is None else from_json(sorted(limits.models)),
-        "expires_at": limits.expires_at and from_time(limits.expires_at),
+        "scopes": dump_json(sorted(limits.scopes)),
+        "models": None if limits.models is None else dump_json(sorted(limits.models)),
+        "expires_at": limits.expires_at and format_time(limits.expires_at),
         "day_cap": limits.day_cap,
         "month_cap": limits.month_cap,
     }
 
 
-def to_key(row: sqlite3.Row) -> Key:
+def row_to_key(row: sqlite3.Row) -> ApiKey:
     """From a key joined with its account (`keys.KEYS`)."""
-    return Key(
+    return ApiKey(
         id=row["id"],
         account=Account(
             id=row["account_id"],
             name=row["account_name"],
             plan=row["account_plan"],
-            created_at=to_time(row["account_created_at"]),
-            plan_since=to_time(row["account_plan_since"]),
+            created_at=parse_time(row["account_created_at"]),
+            plan_since=parse_time(row["account_plan_since"]),
         ),
         digest=row["digest"],
         prefix=row["prefix"],
         name=row["name"],
-        created_at=to_time(row["created_at"]),
-        revoked_at=to_time_or_none(row["revoked_at"]),
-        limits=KeyLimits(
-            scopes=frozenset(Scope(scope) for scope in json.loads(row["scopes"])),
+        created_at=parse_time(row["created_at"]),
+        revoked_at=parse_optional_time(row["revoked_at"]),
+        limits=ApiKeyLimits(
+            scopes=frozenset(ApiKeyScope(scope) for scope in json.loads(row["scopes"])),
             models=None if row["models"] is None else frozenset(json.loads(row["models"])),
-            expires_at=to_time_or_none(row["expires_at"]),
+            expires_at=parse_optional_time(row["expires_at"]),
             day_cap=row["day_cap"],
             month_cap=row["month_cap"],
         ),
     )
 
 
-def from_job(job: Job) -> dict[str, Any]:
+def job_to_row(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "account_id": job.account_id,
         "key_id": job.key_id,
         "model": job.model,
-        "params": from_json(dict(job.params)),
+        "params": dump_json(dict(job.params)),
         "price": job.price,
-        "created_at": from_time(job.created_at),
+        "created_at": format_time(job.created_at),
         "idempotency_key": job.idempotency_key,
         "request_digest": job.request_digest,
         "webhook_url": job.webhook_url,
-        "webhook_ends": None if job.webhook_ends is None else from_json(sorted(job.webhook_ends)),
+        "webhook_ends": None if job.webhook_ends is None else dump_json(sorted(job.webhook_ends)),
         "origin": job.origin,
         "output_type": job.output_type,
         "output_quality": job.output_quality,
-        **from_progress(job),
+        **job_status_to_row(job),
     }
 
 
-def from_progress(job: Job) -> dict[str, Any]:
+def job_status_to_row(job: Job) -> dict[str, Any]:
     """What may change of a job."""
     return {
         "status": job.status.value,
-        "started_at": job.started_at and from_time(job.started_at),
-        "finished_at": job.finished_at and from_time(job.finished_at),
+        "started_at": job.started_at and format_time(job.started_at),
+        "finished_at": job.finished_at and format_time(job.finished_at),
         "error_code": job.error and job.error.code,
         "error_message": job.error and job.error.message,
     }
 
 
-def to_job(row: sqlite3.Row) -> Job:
+def row_to_job(row: sqlite3.Row) -> Job:
     code, ends = row["error_code"], row["webhook_ends"]
     return Job(
         id=row["id"],
@@ -132,10 +132,10 @@ def to_job(row: sqlite3.Row) -> Job:
         model=row["model"],
         params=json.loads(row["params"]),
         price=row["price"],
-        created_at=to_time(row["created_at"]),
+        created_at=parse_time(row["created_at"]),
         status=JobStatus(row["status"]),
-        started_at=to_time_or_none(row["started_at"]),
-        finished_at=to_time_or_none(row["finished_at"]),
+        started_at=parse_optional_time(row["started_at"]),
+        finished_at=parse_optional_time(row["finished_at"]),
         error=None if code is None else JobError(code=code, message=row["error_message"]),
         idempotency_key=row["idempotency_key"],
         request_digest=row["request_digest"],
@@ -144,21 +144,21 @@ def to_job(row: sqlite3.Row) -> Job:
         origin=row["origin"],
         output_type=row["output_type"],
         output_quality=row["output_quality"],
-        removed_at=to_time_or_none(row["removed_at"]),
+        removed_at=parse_optional_time(row["removed_at"]),
     )
 
 
-def from_shard(shard: Shard) -> dict[str, Any]:
+def shard_to_row(shard: Shard) -> dict[str, Any]:
     return {
         "id": shard.id,
         "job_id": shard.job_id,
         "position": shard.index,
-        "params": from_json(dict(shard.params)),
+        "params": dump_json(dict(shard.params)),
         "status": shard.status.value,
     }
 
 
-def to_shard(row: sqlite3.Row) -> Shard:
+def row_to_shard(row: sqlite3.Row) -> Shard:
     return Shard(
         id=row["id"],
         job_id=row["job_id"],
@@ -178,58 +178,58 @@ def to_shard(row: sqlite3.Row) -> Shard:
     )
 
 
-def from_result(shard: Shard) -> dict[str, Any]:
+def shard_result_to_row(shard: Shard) -> dict[str, Any]:
     """What a shard gains by running."""
     return {
         "status": shard.status.value,
-        "outputs": from_json([asdict(output) for output in shard.outputs]),
+        "outputs": dump_json([asdict(output) for output in shard.outputs]),
         "attempts": shard.attempts,
         **asdict(shard.usage),
     }
 
 
-def from_attempt(attempt: Attempt) -> dict[str, Any]:
+def attempt_to_row(attempt: Attempt) -> dict[str, Any]:
     return {
         "prompt_id": attempt.prompt_id,
         "shard_id": attempt.shard_id,
         "number": attempt.number,
         "instance_id": attempt.instance_id,
-        "started_at": from_time(attempt.started_at),
+        "started_at": format_time(attempt.started_at),
     }
 
 
-def to_attempt(row: sqlite3.Row) -> Attempt:
+def row_to_attempt(row: sqlite3.Row) -> Attempt:
     return Attempt(
         prompt_id=row["prompt_id"],
         shard_id=row["shard_id"],
         number=row["number"],
         instance_id=row["instance_id"],
-        started_at=to_time(row["started_at"]),
-        ended_at=to_time_or_none(row["ended_at"]),
+        started_at=parse_time(row["started_at"]),
+        ended_at=parse_optional_time(row["ended_at"]),
         outcome=row["outcome"],
         detail=row["detail"],
     )
 
 
-def from_entry(entry: Entry) -> dict[str, Any]:
-    return {**asdict(entry), "kind": entry.kind.value, "at": from_time(entry.at)}
+def entry_to_row(entry: LedgerEntry) -> dict[str, Any]:
+    return {**asdict(entry), "kind": entry.kind.value, "at": format_time(entry.at)}
 
 
-def to_entry(row: sqlite3.Row) -> Entry:
-    return Entry(
+def row_to_entry(row: sqlite3.Row) -> LedgerEntry:
+    return LedgerEntry(
         key=row["key"],
         kind=EntryKind(row["kind"]),
         account_id=row["account_id"],
         source=row["source"],
         target=row["target"],
         micros=row["micros"],
-        at=to_time(row["at"]),
+        at=parse_time(row["at"]),
         job_id=row["job_id"],
         reference=row["reference"],
     )
 
 
-def to_usage(row: sqlite3.Row) -> UsageRow:
+def row_to_usage(row: sqlite3.Row) -> UsageRow:
     return UsageRow(
         day=date.fromisoformat(row["day"]),
         account_id=row["account_id"],
@@ -243,8 +243,8 @@ def to_usage(row: sqlite3.Row) -> UsageRow:
     )
 
 
-def to_metered(row: sqlite3.Row) -> Metered:
-    return Metered(
+def row_to_metered_usage(row: sqlite3.Row) -> MeteredUsage:
+    return MeteredUsage(
         day=date.fromisoformat(row["day"]),
         model=row["model"],
         device=row["device"],
@@ -257,37 +257,37 @@ def to_metered(row: sqlite3.Row) -> Metered:
     )
 
 
-def from_alert(alert: Alert) -> dict[str, Any]:
+def alert_to_row(alert: Alert) -> dict[str, Any]:
     return {
         **asdict(alert),
         "watched": alert.watched.value,
-        "created_at": from_time(alert.created_at),
+        "created_at": format_time(alert.created_at),
     }
 
 
-def to_alert(row: sqlite3.Row) -> Alert:
+def row_to_alert(row: sqlite3.Row) -> Alert:
     return Alert(
         id=row["id"],
         account_id=row["account_id"],
-        watched=Watched(row["watched"]),
+        watched=AlertMetric(row["watched"]),
         threshold=row["threshold"],
         url=row["url"],
-        created_at=to_time(row["created_at"]),
+        created_at=parse_time(row["created_at"]),
         fired=row["fired"],
     )
 
 
-def to_message(row: sqlite3.Row) -> Message:
-    return Message(
+def row_to_message(row: sqlite3.Row) -> WebhookMessage:
+    return WebhookMessage(
         id=row["id"],
         account_id=row["account_id"],
         topic=row["topic"],
         payload=json.loads(row["payload"]),
         url=row["url"],
-        created_at=to_time(row["created_at"]),
-        due_at=to_time_or_none(row["due_at"]),
+        created_at=parse_time(row["created_at"]),
+        due_at=parse_optional_time(row["due_at"]),
         attempts=row["attempts"],
-        delivered_at=to_time_or_none(row["delivered_at"]),
+        delivered_at=parse_optional_time(row["delivered_at"]),
         error=row["error"],
         job_id=row["job_id"],
     )

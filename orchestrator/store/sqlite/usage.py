@@ -7,39 +7,40 @@ from datetime import date, datetime
 
 from orchestrator.jobs import JobRecord, Shard
 from orchestrator.store import metering
-from orchestrator.store.sqlite.jobs import existing_job
-from orchestrator.store.sqlite.rows import to_metered, to_usage
+from orchestrator.store.sqlite.jobs import require_job
+from orchestrator.store.sqlite.rows import row_to_metered_usage, row_to_usage
 from orchestrator.store.values import UsageRow
-from pricing.costs import Metered
+from pricing.costs import MeteredUsage
 
 
-def usage(
+def list_usage(
     db: sqlite3.Connection, since: date | None, until: date | None, account_id: str | None
 ) -> list[UsageRow]:
     rows = db.execute(
         """SELECT * FROM usage_days
         WHERE day >= ? AND day < ? AND (? IS NULL OR account_id = ?)
         ORDER BY day, account_id, key_id, model, simulated""",
-        (*_days(since, until), account_id, account_id),
+        (*_day_bounds(since, until), account_id, account_id),
     )
-    return [to_usage(row) for row in rows]
+    return [row_to_usage(row) for row in rows]
 
 
-def metered(db: sqlite3.Connection, since: date | None, until: date | None) -> list[Metered]:
+def list_metered_usage(db: sqlite3.Connection, since: date | None, until: date | None) -> list[MeteredUsage]:
     rows = db.execute(
-        "SELECT * FROM meter_days WHERE day >= ? AND day < ? ORDER BY day, model, device", _days(since, until)
+        "SELECT * FROM meter_days WHERE day >= ? AND day < ? ORDER BY day, model, device",
+        _day_bounds(since, until),
     )
-    return [to_metered(row) for row in rows]
+    return [row_to_metered_usage(row) for row in rows]
 
 
-def count_shard(db: sqlite3.Connection, shard: Shard, model: str, now: datetime) -> None:
-    _add(db, metering.of_shard(shard, model, now.date()))
+def record_shard_usage(db: sqlite3.Connection, shard: Shard, model: str, now: datetime) -> None:
+    _add_metered_usage(db, metering.meter_shard(shard, model, now.date()))
 
 
-def count_job(db: sqlite3.Connection, record: JobRecord, now: datetime) -> None:
+def record_job_usage(db: sqlite3.Connection, record: JobRecord, now: datetime) -> None:
     """A succeeded job: what its caller gets billed, and what it earned."""
-    for row in metering.revenue_of(record, now.date()):
-        _add(db, row)
+    for row in metering.meter_revenue(record, now.date()):
+        _add_metered_usage(db, row)
     job = record.job
     db.execute(
         """INSERT INTO usage_days
@@ -63,19 +64,23 @@ def count_job(db: sqlite3.Connection, record: JobRecord, now: datetime) -> None:
     )
 
 
-def count_refund(db: sqlite3.Connection, record: JobRecord, micros: int, now: datetime) -> None:
-    device = metering.device(record.shards[0])
-    _add(db, Metered(day=now.date(), model=record.job.model, device=device, revenue=-micros))
+def record_refund(db: sqlite3.Connection, record: JobRecord, micros: int, now: datetime) -> None:
+    device = metering.device_name(record.shards[0])
+    _add_metered_usage(
+        db, MeteredUsage(day=now.date(), model=record.job.model, device=device, revenue=-micros)
+    )
 
 
-def count_sent(db: sqlite3.Connection, job_id: str, size: int, now: datetime) -> None:
+def record_bytes_sent(db: sqlite3.Connection, job_id: str, size: int, now: datetime) -> None:
     """Raises NotFound."""
-    record = existing_job(db, job_id)
-    device = metering.device(record.shards[0])
-    _add(db, Metered(day=now.date(), model=record.job.model, device=device, bytes_sent=size))
+    record = require_job(db, job_id)
+    device = metering.device_name(record.shards[0])
+    _add_metered_usage(
+        db, MeteredUsage(day=now.date(), model=record.job.model, device=device, bytes_sent=size)
+    )
 
 
-def _add(db: sqlite3.Connection, row: Metered) -> None:
+def _add_metered_usage(db: sqlite3.Connection, row: MeteredUsage) -> None:
     db.execute(
         """INSERT INTO meter_days
             (day, model, device, shards, gpu_seconds, load_seconds, bytes_stored, bytes_sent, revenue)
@@ -101,5 +106,5 @@ def _add(db: sqlite3.Connection, row: Metered) -> None:
     )
 
 
-def _days(since: date | None, until: date | None) -> tuple[str, str]:
+def _day_bounds(since: date | None, until: date | None) -> tuple[str, str]:
     return (since or date.min).isoformat(), (until or date.max).isoformat()

@@ -7,24 +7,24 @@ from datetime import datetime
 
 from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest
 from orchestrator.store.sqlite.accounts import get_account
-from orchestrator.store.sqlite.rows import from_entry, insert, to_entry
+from orchestrator.store.sqlite.rows import entry_to_row, insert_row, row_to_entry
 from orchestrator.store.values import Page
 from pricing import ledger
-from pricing.ledger import Balance, Entry, EntryKind
+from pricing.ledger import Balance, EntryKind, LedgerEntry
 from pricing.money import format_usd, to_usd
 
 
-def booked(db: sqlite3.Connection, key: str) -> Entry | None:
+def find_entry(db: sqlite3.Connection, key: str) -> LedgerEntry | None:
     """The entry with this key."""
     row = db.execute("SELECT * FROM entries WHERE key = ?", (key,)).fetchone()
-    return None if row is None else to_entry(row)
+    return None if row is None else row_to_entry(row)
 
 
-def post(db: sqlite3.Connection, entry: Entry) -> bool:
+def post_entry(db: sqlite3.Connection, entry: LedgerEntry) -> bool:
     """Book an entry once. False: it was booked before. Raises Conflict for the same key with other terms."""
-    earlier = booked(db, entry.key)
+    earlier = find_entry(db, entry.key)
     if earlier is None:
-        insert(db, "entries", from_entry(entry))
+        insert_row(db, "entries", entry_to_row(entry))
         return True
     if (earlier.source, earlier.target, earlier.micros) != (entry.source, entry.target, entry.micros):
         raise Conflict(
@@ -34,18 +34,18 @@ def post(db: sqlite3.Connection, entry: Entry) -> bool:
     return False
 
 
-def balance(db: sqlite3.Connection, account_id: str) -> Balance:
+def get_balance(db: sqlite3.Connection, account_id: str) -> Balance:
     """Raises NotFound."""
     get_account(db, account_id)
-    available, held = ledger.wallet(account_id), ledger.held(account_id)
+    available, held = ledger.wallet_account(account_id), ledger.held_account(account_id)
     rows = db.execute("SELECT account, micros FROM balances WHERE account IN (?, ?)", (available, held))
     found = {row["account"]: row["micros"] for row in rows}
     return Balance(available=found.get(available, 0), held=found.get(held, 0))
 
 
-def hold(db: sqlite3.Connection, account_id: str, job_id: str, micros: int, now: datetime) -> None:
+def place_hold(db: sqlite3.Connection, account_id: str, job_id: str, micros: int, now: datetime) -> None:
     """Put the price of a job aside; a job without a price has no hold. Raises InsufficientBalance."""
-    have = balance(db, account_id)
+    have = get_balance(db, account_id)
     if have.available < micros:
         raise InsufficientBalance(
             f"Insufficient wallet balance: this costs ${format_usd(micros)}, "
@@ -58,30 +58,32 @@ def hold(db: sqlite3.Connection, account_id: str, job_id: str, micros: int, now:
             },
         )
     if micros:
-        post(db, ledger.hold(account_id, job_id, micros, now))
+        post_entry(db, ledger.hold_entry(account_id, job_id, micros, now))
 
 
-def settle(db: sqlite3.Connection, job_id: str, captured: int, now: datetime) -> None:
+def capture_hold(db: sqlite3.Connection, job_id: str, captured: int, now: datetime) -> None:
     """Capture part or all of a job's hold and release the rest; without a hold there is nothing to do."""
-    hold = booked(db, f"{EntryKind.HOLD}:{job_id}")
+    hold = find_entry(db, f"{EntryKind.HOLD}:{job_id}")
     if hold is not None:
-        for entry in ledger.settle(hold, captured, now):
-            post(db, entry)
+        for entry in ledger.capture_entries(hold, captured, now):
+            post_entry(db, entry)
 
 
-def entries(db: sqlite3.Connection, account_id: str, limit: int, cursor: str | None) -> Page[Entry]:
+def list_entries(
+    db: sqlite3.Connection, account_id: str, limit: int, cursor: str | None
+) -> Page[LedgerEntry]:
     """Newest first. Raises NotFound, and InvalidRequest for a cursor that was never given out."""
     get_account(db, account_id)
-    before = _position(db, account_id, cursor)
+    before = _cursor_position(db, account_id, cursor)
     rows = db.execute(
         "SELECT * FROM entries WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
         (account_id, before, limit + 1),
     ).fetchall()
-    items = [to_entry(row) for row in rows[:limit]]
+    items = [row_to_entry(row) for row in rows[:limit]]
     return Page(items=items, cursor=items[-1].key if len(rows) > limit else None)
 
 
-def _position(db: sqlite3.Connection, account_id: str, cursor: str | None) -> int:
+def _cursor_position(db: sqlite3.Connection, account_id: str, cursor: str | None) -> int:
     if cursor is None:
         return 2**63 - 1
     row = db.execute(

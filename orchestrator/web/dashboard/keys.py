@@ -10,7 +10,7 @@ from aiohttp import web
 from orchestrator.accounts import NO_LIMITS
 from orchestrator.errors import Forbidden, InvalidRequest, NotFound
 from orchestrator.service import Service
-from orchestrator.store import Key, Scope
+from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.dashboard.sessions import Sessions
 from orchestrator.web.forms import read_form
 from orchestrator.web.key_terms import NamedTerms, key_view
@@ -37,7 +37,7 @@ class Keys:
 
     async def list(self, request: web.Request) -> web.Response:
         """Oldest first, those that have ended too; and whether the caller may change them."""
-        mine = await self._sessions.key(request, Scope.READ)
+        mine = await self._sessions.key(request, ApiKeyScope.READ)
         keys = [self._view(key, mine) for key in await self._store.list_keys(mine.account.id)]
         return web.json_response({"keys": keys, "may_change": mine.limits == NO_LIMITS})
 
@@ -48,7 +48,7 @@ class Keys:
         limits = form.limits(self._service.catalog)
         if limits.expires_at is not None and limits.expires_at <= now:
             raise InvalidRequest("`expires_at` has passed", code="invalid_expires_at", param="expires_at")
-        if sum(key.usable(now) for key in await self._store.list_keys(mine.account.id)) >= MAX_KEYS:
+        if sum(key.is_usable(now) for key in await self._store.list_keys(mine.account.id)) >= MAX_KEYS:
             raise InvalidRequest(f"An account has at most {MAX_KEYS} keys at a time", code="too_many_keys")
         key, secret = await self._accounts.issue_key(mine.account.id, form.name, limits)
         return web.json_response({**self._view(key, mine), "key": secret}, status=201)
@@ -71,13 +71,13 @@ class Keys:
         mine, key = await self._own(request)
         return web.json_response(self._view(await self._store.revoke_key(key.id, self._accounts.now()), mine))
 
-    def _view(self, key: Key, mine: Key) -> dict[str, object]:
+    def _view(self, key: ApiKey, mine: ApiKey) -> dict[str, object]:
         """As operators see it, with how it stands, and whether the caller is signed in with it."""
-        expired = key.expired(self._accounts.now())
-        state = "revoked" if key.revoked else "expired" if expired else "active"
+        expired = key.is_expired(self._accounts.now())
+        state = "revoked" if key.is_revoked else "expired" if expired else "active"
         return {**key_view(key), "state": state, "current": key.id == mine.id}
 
-    async def _own(self, request: web.Request) -> tuple[Key, Key]:
+    async def _own(self, request: web.Request) -> tuple[ApiKey, ApiKey]:
         """The caller's key, and the one of the same account that the path names."""
         mine = await self._owner(request)
         key = await self._store.get_key(request.match_info["id"])
@@ -86,9 +86,9 @@ class Keys:
             raise NotFound(f"There is no key {key.id!r}.")
         return mine, key
 
-    async def _owner(self, request: web.Request) -> Key:
+    async def _owner(self, request: web.Request) -> ApiKey:
         """The caller's key, without limits of its own. Raises Forbidden."""
-        key = await self._sessions.counted(request, Scope.READ)
+        key = await self._sessions.counted(request, ApiKeyScope.READ)
         if key.limits != NO_LIMITS:
             raise Forbidden("Only a key without limits of its own may change keys", code="limited_key")
         return key

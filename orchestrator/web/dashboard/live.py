@@ -16,7 +16,7 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.events import JobChanged, JobEvent, ShardPreview, ShardProgress, ShardStarted
 from orchestrator.following import Place, follow
 from orchestrator.service import Service
-from orchestrator.store import Scope
+from orchestrator.store import ApiKeyScope
 from orchestrator.web.dashboard.playground import view
 from orchestrator.web.dashboard.sessions import Sessions
 from orchestrator.web.delivery import Delivery
@@ -38,7 +38,7 @@ class Live:
 
     async def live(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events until all the jobs are finished. Their first event is their present state."""
-        account = (await self._sessions.key(request, Scope.READ)).account.id
+        account = (await self._sessions.key(request, ApiKeyScope.READ)).account.id
         ids = dict.fromkeys(request.query.getall("job", []))
         if not 1 <= len(ids) <= MAX_FOLLOWED:
             raise InvalidRequest(f"Between 1 and {MAX_FOLLOWED} jobs can be followed", code="invalid_job")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from orchestrator.service import Service
-from orchestrator.store import Key, Scope
+from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.alerts import Alerts
 from orchestrator.web.billing import Billing
 from orchestrator.web.dashboard.sessions import SAFE_METHODS, Sessions
 from orchestrator.web.messages import Messages
 from pricing.money import to_usd
-from pricing.plans import period
+from pricing.plans import billing_period
 
 
 class Money:
@@ -40,17 +40,17 @@ class Money:
         accounts = self._service.accounts
         await accounts.renew(account)
         plan = accounts.plan_of(account)
-        _, end = period(account.plan_since, accounts.now())
+        _, end = billing_period(account.plan_since, accounts.now())
         body = {
             "id": plan.id,
             "price_usd": to_usd(plan.price),
             "allowance_usd": to_usd(plan.monthly_micros),
-            "left_usd": to_usd(await self._service.store.allowance_left(account.id)),
+            "left_usd": to_usd(await self._service.store.remaining_allowance(account.id)),
             "renews_at": end.isoformat(),
         }
         return web.json_response(body)
 
-    async def _enter(self, request: web.Request) -> Key:
+    async def _enter(self, request: web.Request) -> ApiKey:
         """Changes count as requests of the account; looks do not."""
         enter = self._sessions.key if request.method in SAFE_METHODS else self._sessions.counted
-        return await enter(request, Scope.BILLING)
+        return await enter(request, ApiKeyScope.BILLING)

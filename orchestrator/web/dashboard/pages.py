@@ -11,7 +11,7 @@ from aiohttp import web
 
 from orchestrator.errors import NotAuthenticated, NotFound
 from orchestrator.media.objects import ObjectStore
-from orchestrator.store import Key
+from orchestrator.store import ApiKey
 from orchestrator.web.dashboard.sessions import Sessions
 
 #: Pages for who has an API key.
@@ -71,7 +71,7 @@ class Pages:
     async def file(self, request: web.Request) -> web.Response:
         return self._send(request, request.match_info["name"])
 
-    async def _visitor(self, request: web.Request) -> Key | None:
+    async def _visitor(self, request: web.Request) -> ApiKey | None:
         """The caller's key, or None for an operator; sends everybody else to the sign-in page."""
         try:
             return await self._sessions.visitor(request)

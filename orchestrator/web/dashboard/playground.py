@@ -11,10 +11,10 @@ from orchestrator.catalog import Model
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.jobs import JobRecord
 from orchestrator.keys import masked
-from orchestrator.media.errors import ObjectMissing
+from orchestrator.media.errors import ObjectNotFound
 from orchestrator.orders import GenerationRequest
 from orchestrator.service import Service
-from orchestrator.store import Key, Scope
+from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.alerts import alert_view
 from orchestrator.web.billing import balance_view
 from orchestrator.web.bodies import read_fields
@@ -59,19 +59,21 @@ class Playground:
             "alerts": [],
             "simulated": any(info.simulated for info in self._service.dispatcher.fleet.instances()),
         }
-        return web.json_response(body | (await self._money(key) if key.may(Scope.BILLING) else {}))
+        return web.json_response(
+            body | (await self._money(key) if key.has_scope(ApiKeyScope.BILLING) else {})
+        )
 
     async def models(self, request: web.Request) -> web.Response:
         """The models that the key may use, with all that their forms need."""
-        key = await self._sessions.key(request, Scope.READ)
-        models = [model for model in self._service.catalog if key.may_use(model.id)]
+        key = await self._sessions.key(request, ApiKeyScope.READ)
+        models = [model for model in self._service.catalog if key.can_use_model(model.id)]
         tariff = self._service.tariff
         views = [model_view(model, tariff) for model in models]
         return web.json_response({"models": views, "default": pixel_factory.DEFAULT_MODEL})
 
     async def quote(self, request: web.Request) -> web.Response:
         """The price of `{"model": ..., "params": {...}}`."""
-        await self._sessions.key(request, Scope.READ)
+        await self._sessions.key(request, ApiKeyScope.READ)
         order = await self._service.quote(await _asked(request))
         return web.json_response(
             {"cost_usd": order.quote.usd, "minimum_applied": order.quote.minimum_applied}
@@ -79,13 +81,13 @@ class Playground:
 
     async def submit(self, request: web.Request) -> web.Response:
         """Accepts a job and does not wait for it."""
-        key = await self._sessions.counted(request, Scope.GENERATE)
+        key = await self._sessions.counted(request, ApiKeyScope.GENERATE)
         record = await self._service.submit(key, await _asked(request))
         return web.json_response(view(record, self._delivery), status=202)
 
     async def jobs(self, request: web.Request) -> web.Response:
         """The account's jobs, newest first, whichever way they came."""
-        key = await self._sessions.key(request, Scope.READ)
+        key = await self._sessions.key(request, ApiKeyScope.READ)
         page = await self._service.jobs(
             key.account.id, limit=limit(request), cursor=request.query.get("cursor"), status=None
         )
@@ -93,19 +95,19 @@ class Playground:
         return web.json_response({"jobs": jobs, "next": page.cursor})
 
     async def cancel(self, request: web.Request) -> web.Response:
-        record = await self._own(request, Scope.GENERATE)
+        record = await self._own(request, ApiKeyScope.GENERATE)
         return web.json_response(view(await self._service.cancel(record.job.id), self._delivery))
 
     async def output(self, request: web.Request) -> web.Response:
         """A file to save. Browsers save under a name of ours only what comes from our own origin."""
-        record = await self._own(request, Scope.READ)
+        record = await self._own(request, ApiKeyScope.READ)
         index = int(request.match_info["index"])
         if index >= len(record.outputs):
             raise NotFound("The job has no such output", code="output_not_found")
         output = record.outputs[index]
         try:
             body = await self._service.objects.get(output.key)
-        except ObjectMissing as error:
+        except ObjectNotFound as error:
             raise NotFound("The file is no longer kept", code="output_expired") from error
         name = f"{record.job.model}-{record.job.id[-8:]}-{index + 1}{PurePosixPath(output.key).suffix}"
         headers = {
@@ -114,14 +116,14 @@ class Playground:
         }
         return web.Response(body=body, content_type=output.content_type, headers=headers)
 
-    async def _money(self, key: Key) -> dict[str, object]:
+    async def _money(self, key: ApiKey) -> dict[str, object]:
         """What is left, and the alerts that stand fired."""
         balance, now = await self._service.accounts.balance(key.account), self._service.clock()
         alerts = await self._service.store.list_alerts(key.account.id)
-        fired = [alert_view(alert, now) for alert in alerts if alert.standing(now)]
+        fired = [alert_view(alert, now) for alert in alerts if alert.has_fired(now)]
         return {"balance": balance_view(balance), "alerts": fired}
 
-    async def _own(self, request: web.Request, scope: Scope) -> JobRecord:
+    async def _own(self, request: web.Request, scope: ApiKeyScope) -> JobRecord:
         key = await self._sessions.key(request, scope)
         return await self._service.get(key.account.id, request.match_info["id"])
 

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 
 from orchestrator.errors import Forbidden, NotAuthenticated, NotFound
 from orchestrator.keys import digest
-from orchestrator.store import Key, Scope, Store
+from orchestrator.store import ApiKey, ApiKeyScope, Store
 from orchestrator.web.auth import DOOR
 
 COOKIE = "pixelfactory_session"
@@ -70,7 +70,7 @@ class Sessions:
         if hmac.compare_digest(_bytes(credential), _bytes(self._admin_token)):
             return self._session(OPERATOR)
         key = await self._store.find_key(digest(credential))
-        if key is None or not key.usable(self._clock()):
+        if key is None or not key.is_usable(self._clock()):
             raise NotAuthenticated("This is neither a valid API key nor the admin token")
         return self._session(key.id)
 
@@ -103,7 +103,7 @@ class Sessions:
             raise NotAuthenticated("The session has ended; please sign in again", code="not_signed_in")
         return Session(holder, id, int(expires))
 
-    async def visitor(self, request: web.Request) -> Key | None:
+    async def visitor(self, request: web.Request) -> ApiKey | None:
         """The API key that the session stands for; None for an operator."""
         session = self.read(request)
         if session.holder == OPERATOR:
@@ -112,20 +112,20 @@ class Sessions:
             key = await self._store.get_key(session.holder)
         except NotFound:
             key = None
-        if key is None or not key.usable(self._clock()):
+        if key is None or not key.is_usable(self._clock()):
             raise NotAuthenticated("The API key is no longer valid", code="not_signed_in")
         return key
 
-    async def key(self, request: web.Request, scope: Scope | None = None) -> Key:
+    async def key(self, request: web.Request, scope: ApiKeyScope | None = None) -> ApiKey:
         """The API key that a request is made with, which has this scope; None: any will do."""
         key = await self.visitor(request)
         if key is None:
             raise Forbidden("Operators have no wallet: sign in with an API key", code="needs_api_key")
-        if scope is not None and not key.may(scope):
+        if scope is not None and not key.has_scope(scope):
             raise Forbidden(f"This API key lacks the scope `{scope}`", code="insufficient_scope")
         return key
 
-    async def counted(self, request: web.Request, scope: Scope) -> Key:
+    async def counted(self, request: web.Request, scope: ApiKeyScope) -> ApiKey:
         """The same for what counts as a request of the account; looks do not. Raises RateLimited."""
         key, door = await self.key(request, scope), request.app[DOOR]
         await door.limits.take(request, key.account.id, door.accounts.plan_of(key.account))

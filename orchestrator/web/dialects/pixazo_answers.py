@@ -8,59 +8,59 @@ from pydantic import Field
 
 from orchestrator.web.answers import Answer
 
-RequestState = Literal["QUEUED", "PROCESSING", "COMPLETED", "FAILED", "ERROR"]
-BatchState = Literal["queued", "processing", "completed", "failed"]
+PixazoRequestStatus = Literal["QUEUED", "PROCESSING", "COMPLETED", "FAILED", "ERROR"]
+PixazoBatchStatus = Literal["queued", "processing", "completed", "failed"]
 
 
-class GatewayQueued(Answer):
+class PixazoQueuedResponse(Answer):
     """An accepted request."""
 
     request_id: str
-    status: RequestState
+    status: PixazoRequestStatus
     polling_url: str
 
 
-class GatewayOutput(Answer):
+class PixazoOutput(Answer):
     """What a request made."""
 
     media_url: list[str] = Field(description="Work for a day.")
     media_type: str
 
 
-class GatewayStatus(Answer):
+class PixazoStatusResponse(Answer):
     """What became of a request; a webhook is sent the same."""
 
     request_id: str
-    status: RequestState = Field(description="FAILED lay with the request, ERROR with the service.")
+    status: PixazoRequestStatus = Field(description="FAILED lay with the request, ERROR with the service.")
     model_id: str
     error: str | None
-    output: GatewayOutput | None
+    output: PixazoOutput | None
     created_at: str
     updated_at: str
     completed_at: str | None
 
 
-class GatewayResult(Answer):
+class PixazoResultResponse(Answer):
     """The result itself."""
 
     output: str = Field(description="Address of the picture; works for a day.")
 
 
-class BatchQueued(Answer):
+class PixazoBatchQueuedResponse(Answer):
     """An accepted request of a batch."""
 
     requestId: str
-    status: BatchState
+    status: PixazoBatchStatus
     message: str
     pollingEndpoint: str
     pollingInstructions: str
 
 
-class BatchStatus(Answer):
+class PixazoBatchStatusResponse(Answer):
     """What became of a request of a batch; a webhook is sent the same."""
 
     requestId: str
-    status: BatchState
+    status: PixazoBatchStatus
     output: str | None = Field(None, description="Address of the picture; works for a day.")
     error: str | None = None
     completedAt: int | None = Field(None, description="Milliseconds since 1970.")

@@ -13,74 +13,95 @@ from pydantic import Field
 
 from orchestrator.catalog import Model, parse_size
 from orchestrator.web.dialects import pixeldojo_shapes as shapes
-from orchestrator.web.dialects.pixazo_fields import Address, Fields
-from orchestrator.web.dialects.pixazo_forms import Gateway, Picture, Pictured, Queued, worked_on
-from orchestrator.web.dialects.pixazo_sizes import Fal, Pro, Ratio, named, stepped
-from orchestrator.web.dialects.routing import share_of_steps
+from orchestrator.web.dialects.pixazo_fields import PixazoBody, Url
+from orchestrator.web.dialects.pixazo_forms import (
+    EndpointBody,
+    ImageUrl,
+    QueuedBody,
+    QueuedImageBody,
+    single_image_params,
+)
+from orchestrator.web.dialects.pixazo_sizes import (
+    AspectRatio,
+    FalImageSize,
+    Flux2ProImageSize,
+    round_down_to_step,
+    size_name_to_dimensions,
+)
+from orchestrator.web.dialects.routing import scale_steps
 
-SAFETY = "Taken, and without effect: the operator's own content policy decides."
-UNUSED = "Taken, and without effect: the models that run here know nothing of the kind."
+SAFETY_FIELD_IGNORED = "Taken, and without effect: the operator's own content policy decides."
+FIELD_IGNORED = "Taken, and without effect: the models that run here know nothing of the kind."
 
 #: What is said to a model that restores no picture by itself.
-RESTORE = "Restore this photograph: remove scratches, dust, stains and fading; keep everything else as it is."
+RESTORE_PROMPT = (
+    "Restore this photograph: remove scratches, dust, stains and fading; keep everything else as it is."
+)
 #: Share of a model's usual steps that an acceleration leaves.
-ACCELERATION = {"none": 1.0, "regular": 0.75, "high": 0.5}
+STEPS_FACTOR_BY_ACCELERATION = {"none": 1.0, "regular": 0.75, "high": 0.5}
 
 Prompt = Annotated[str, Field(description="What the picture shall show, or what shall change.")]
 Seed = Annotated[int | None, Field(ge=0, description="For reproducible results; random when not given.")]
 Steps = Annotated[int | None, Field(ge=1, description="Denoising steps, within the model's range.")]
-Guidance = Annotated[float | None, Field(ge=0, description="How closely the result follows the prompt.")]
-Count = Annotated[int, Field(ge=1, le=4, description="Number of pictures.")]
-Lossy = Annotated[Literal["jpeg", "png"] | None, Field(description="Format of the files; default: png.")]
-AnyFormat = Annotated[Literal["jpeg", "png", "webp"] | None, Field(description="Format of the files; png.")]
-SafetyChecker = Annotated[bool | None, Field(description=SAFETY)]
+GuidanceScale = Annotated[float | None, Field(ge=0, description="How closely the result follows the prompt.")]
+ImageCount = Annotated[int, Field(ge=1, le=4, description="Number of pictures.")]
+JpegOrPng = Annotated[Literal["jpeg", "png"] | None, Field(description="Format of the files; default: png.")]
+JpegPngOrWebp = Annotated[
+    Literal["jpeg", "png", "webp"] | None, Field(description="Format of the files; png.")
+]
+SafetyChecker = Annotated[bool | None, Field(description=SAFETY_FIELD_IGNORED)]
 
 
-class ProEditBody(Queued):
+class Flux2ProEditBody(QueuedBody):
     """FLUX.2 Pro, image to image."""
 
     prompt: Prompt
-    pictures: list[Address] = Field(
+    input_images: list[Url] = Field(
         alias="image_urls", min_length=1, description="Only the first one is worked on."
     )
     image_size: str = Field(
         "auto", max_length=20, description="`auto` for the picture's own size, or such as `1024x1024`."
     )
-    safety_tolerance: Literal["1", "2", "3"] | None = Field(None, description=SAFETY)
+    safety_tolerance: Literal["1", "2", "3"] | None = Field(None, description=SAFETY_FIELD_IGNORED)
     enable_safety_checker: SafetyChecker = None
-    output_format: AnyFormat = None
+    output_format: JpegPngOrWebp = None
 
-    def params(self, model: Model) -> dict[str, Any]:
-        return super().params(model) | worked_on(model, self.pictures[0])
+    def to_params(self, model: Model) -> dict[str, Any]:
+        return super().to_params(model) | single_image_params(model, self.input_images[0])
 
     @property
-    def like_picture(self) -> bool:
+    def match_input_size(self) -> bool:
         return self.image_size == "auto"
 
-    def _sides(self, model: Model) -> dict[str, int]:
+    def _dimensions(self, model: Model) -> dict[str, int]:
         if self.image_size == "auto":
             return {}
         width, height = parse_size(self.image_size, param="image_size")
-        return {"width": stepped(model, "width", width), "height": stepped(model, "height", height)}
+        return {
+            "width": round_down_to_step(model, "width", width),
+            "height": round_down_to_step(model, "height", height),
+        }
 
 
-class ProTextBody(Queued):
+class Flux2ProTextBody(QueuedBody):
     """FLUX.2 Pro, text to image."""
 
     prompt: Prompt
-    image_size: Pro | None = Field(None, description="Shape of the picture; default: the model's own.")
-    safety_tolerance: int | None = Field(None, ge=1, le=4, description=SAFETY)
+    image_size: Flux2ProImageSize | None = Field(
+        None, description="Shape of the picture; default: the model's own."
+    )
+    safety_tolerance: int | None = Field(None, ge=1, le=4, description=SAFETY_FIELD_IGNORED)
     enable_safety_checker: SafetyChecker = None
-    output_format: AnyFormat = None
+    output_format: JpegPngOrWebp = None
 
-    def _sides(self, model: Model) -> dict[str, int]:
-        return named(model, self.image_size)
+    def _dimensions(self, model: Model) -> dict[str, int]:
+        return size_name_to_dimensions(model, self.image_size)
 
 
-class TrainerBody(Queued):
+class Flux2ProTrainerBody(QueuedBody):
     """FLUX.2 Pro, LoRA trainer."""
 
-    dataset: Address = Field(
+    dataset: Url = Field(
         alias="image_data_url",
         description="Address or data URL of a zip of pictures, each with its caption in a text file or with"
         " none; or of one picture.",
@@ -89,50 +110,56 @@ class TrainerBody(Queued):
     learning_rate: float | None = Field(None, ge=0, description="How much is learnt from each step.")
 
 
-class RestoreBody(Pictured):
+class FluxKontextRestoreBody(QueuedImageBody):
     """FLUX Kontext, image restoration."""
 
-    picture: Picture = Field(alias="input_image", description="The picture to restore: jpeg, png, gif, webp.")
+    input_image: ImageUrl = Field(
+        alias="input_image", description="The picture to restore: jpeg, png, gif, webp."
+    )
     seed: Seed = None
     output_format: Literal["jpg", "png"] = Field("png", description="Format of the file.")
-    safety_tolerance: int = Field(2, ge=0, le=2, description=SAFETY)
+    safety_tolerance: int = Field(2, ge=0, le=2, description=SAFETY_FIELD_IGNORED)
 
-    def params(self, model: Model) -> dict[str, Any]:
+    def to_params(self, model: Model) -> dict[str, Any]:
         prompt = model.parameters.get("prompt")
-        told = {"prompt": RESTORE} if prompt and prompt.required else {}
-        return super().params(model) | told
+        told = {"prompt": RESTORE_PROMPT} if prompt and prompt.required else {}
+        return super().to_params(model) | told
 
 
-class UltraBody(Queued):
+class Flux11ProUltraBody(QueuedBody):
     """FLUX 1.1 Pro Ultra, text to image."""
 
     prompt: Prompt
     seed: Seed = None
     sync_mode: bool = Field(False, description="Answer 200 with the result, if it comes soon enough.")
-    n: Count = Field(1, alias="num_images")
+    n: ImageCount = Field(1, alias="num_images")
     enable_safety_checker: SafetyChecker = None
-    output_format: Lossy = None
-    safety_tolerance: Literal["1", "2", "3", "4", "5", "6"] | None = Field(None, description=SAFETY)
-    enhance_prompt: bool | None = Field(None, description=UNUSED)
-    aspect_ratio: Ratio | None = Field(None, description="Shape of the picture; default: the model's own.")
-    raw: bool | None = Field(None, description=UNUSED)
+    output_format: JpegOrPng = None
+    safety_tolerance: Literal["1", "2", "3", "4", "5", "6"] | None = Field(
+        None, description=SAFETY_FIELD_IGNORED
+    )
+    enhance_prompt: bool | None = Field(None, description=FIELD_IGNORED)
+    aspect_ratio: AspectRatio | None = Field(
+        None, description="Shape of the picture; default: the model's own."
+    )
+    raw: bool | None = Field(None, description=FIELD_IGNORED)
 
-    def _sides(self, model: Model) -> dict[str, int]:
-        return shapes.sides(model, self.aspect_ratio, None)
+    def _dimensions(self, model: Model) -> dict[str, int]:
+        return shapes.aspect_ratio_to_dimensions(model, self.aspect_ratio, None)
 
 
-class Diffused(Queued):
+class DiffusionBody(QueuedBody):
     """What older models are told in one way."""
 
     prompt: Prompt
     steps: Steps = Field(None, alias="num_inference_steps")
-    cfg_scale: Guidance = Field(None, alias="guidance_scale")
-    n: Count = Field(1, alias="num_images")
+    cfg_scale: GuidanceScale = Field(None, alias="guidance_scale")
+    n: ImageCount = Field(1, alias="num_images")
     enable_safety_checker: SafetyChecker = None
-    output_format: Lossy = None
+    output_format: JpegOrPng = None
 
 
-class Accelerated(Diffused):
+class AcceleratedDiffusionBody(DiffusionBody):
     """The same, perhaps in fewer steps."""
 
     acceleration: Literal["none", "regular", "high"] = Field(
@@ -140,68 +167,72 @@ class Accelerated(Diffused):
         description="`regular` takes three quarters of the model's usual steps, `high` half of them.",
     )
 
-    def params(self, model: Model) -> dict[str, Any]:
-        return share_of_steps(model, ACCELERATION[self.acceleration]) | super().params(model)
+    def to_params(self, model: Model) -> dict[str, Any]:
+        return scale_steps(model, STEPS_FACTOR_BY_ACCELERATION[self.acceleration]) | super().to_params(model)
 
 
-class ProBody(Diffused):
+class FluxProTextBody(DiffusionBody):
     """FLUX Pro, text to image."""
 
-    image_size: Fal | None = Field(None, description="Shape of the picture; default: the model's own.")
+    image_size: FalImageSize | None = Field(
+        None, description="Shape of the picture; default: the model's own."
+    )
 
-    def _sides(self, model: Model) -> dict[str, int]:
-        return named(model, self.image_size)
+    def _dimensions(self, model: Model) -> dict[str, int]:
+        return size_name_to_dimensions(model, self.image_size)
 
 
-class DevTextBody(Accelerated, ProBody):
+class FluxDevTextBody(AcceleratedDiffusionBody, FluxProTextBody):
     """FLUX Dev, text to image."""
 
 
-class DevEditBody(Accelerated, Pictured):
+class FluxDevEditBody(AcceleratedDiffusionBody, QueuedImageBody):
     """FLUX Dev, image to image."""
 
-    picture: Picture = Field(alias="image_url", description="Address or data URL of the picture to change.")
+    input_image: ImageUrl = Field(
+        alias="image_url", description="Address or data URL of the picture to change."
+    )
     strength: float | None = Field(None, description="How far the result may leave the picture.")
 
 
-class FillBody(Pictured):
+class FluxFillBody(QueuedImageBody):
     """FLUX Fill Dev, inpainting."""
 
     prompt: Prompt
-    picture: Picture = Field(alias="image", description="The picture to change.")
-    mask: Picture = Field(description="Of the picture's size: white is made anew, black stays.")
+    input_image: ImageUrl = Field(alias="image", description="The picture to change.")
+    mask: ImageUrl = Field(description="Of the picture's size: white is made anew, black stays.")
     seed: Seed = None
     cfg_scale: float = Field(30.0, alias="guidance", ge=0, description="How closely the prompt is followed.")
-    n: Count = Field(1, alias="num_outputs")
+    n: ImageCount = Field(1, alias="num_outputs")
     steps: int = Field(28, alias="num_inference_steps", ge=1, description="Denoising steps.")
     size: Literal["0.25", "1", "match_input"] = Field(
         "1", alias="megapixels", description="Size of the result; `match_input`: the picture's own."
     )
     output_format: Literal["webp", "jpg", "png"] = Field("webp", description="Format of the files.")
     quality: int = Field(80, alias="output_quality", ge=0, le=100, description="Of webp and jpg.")
-    lora_scale: float = Field(1.0, description=UNUSED)
-    disable_safety_checker: bool = Field(False, description=SAFETY)
+    lora_scale: float = Field(1.0, description=FIELD_IGNORED)
+    disable_safety_checker: bool = Field(False, description=SAFETY_FIELD_IGNORED)
 
-    def params(self, model: Model) -> dict[str, Any]:
+    def to_params(self, model: Model) -> dict[str, Any]:
         megapixels = None if self.size == "match_input" else float(self.size)
         chosen = {"mask": self.mask, "mask_channel": "red", "megapixels": megapixels}
         known = {name: value for name, value in chosen.items() if name in model.parameters}
-        return super().params(model) | known
+        return super().to_params(model) | known
 
 
-Side = Literal[512, 1024, 1448, 2048]
+KleinDimension = Literal[512, 1024, 1448, 2048]
 
 
-class KleinBody(Gateway):
+class Flux2KleinBody(EndpointBody):
     """FLUX.2 Klein, text to image."""
 
     prompt: Prompt
     steps: int = Field(25, ge=1, description="Denoising steps, within the model's range.")
-    width: Side = Field(1024, description="Pixels.")
-    height: Side = Field(1024, description="Pixels.")
+    width: KleinDimension = Field(1024, description="Pixels.")
+    height: KleinDimension = Field(1024, description="Pixels.")
 
 
-class TextToImageBody(Gateway):
+class Flux2DevTextBody(EndpointBody):
     """FLUX.2 Dev, text to image."""
 
     prompt: Prompt
@@ -210,7 +241,7 @@ class TextToImageBody(Gateway):
     height: int | None = Field(None, ge=1, description="Pixels, within the model's range.")
 
 
-class SchnellBody(Gateway):
+class FluxSchnellBody(EndpointBody):
     """FLUX.1 Schnell, text to image."""
 
     prompt: Prompt
@@ -220,15 +251,15 @@ class SchnellBody(Gateway):
     width: int = Field(1024, ge=1, description="Pixels, within the model's range.")
 
 
-class BatchBody(SchnellBody):
+class FluxSchnellBatchBody(FluxSchnellBody):
     """FLUX.1 Schnell, in a batch."""
 
     webhook_url: Annotated[
-        Address | None, Field(description="Told of the end. Without it the answer waits for up to a minute.")
+        Url | None, Field(description="Told of the end. Without it the answer waits for up to a minute.")
     ] = None
 
 
-class CheckBody(Fields):
+class CheckStatusBody(PixazoBody):
     """Which request of a batch is asked after."""
 
     requestId: str = Field(description="As it was given when the request was accepted.")

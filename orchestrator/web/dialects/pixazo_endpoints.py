@@ -12,10 +12,10 @@ from enum import StrEnum
 from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import InvalidRequest
 from orchestrator.web.dialects import pixazo_bodies as bodies
-from orchestrator.web.dialects.pixazo_forms import Gateway
+from orchestrator.web.dialects.pixazo_forms import EndpointBody
 
 
-class Manner(StrEnum):
+class ResponseMode(StrEnum):
     """How an endpoint answers."""
 
     QUEUED = "queued"  #: 202 at once; polled, or told to a webhook
@@ -24,109 +24,113 @@ class Manner(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Endpoint:
+class PixazoEndpoint:
     """One address."""
 
     path: str
     #: The model in answers and request ids; in our catalogue and in the price list too, unless they say else.
     id: str
-    body: type[Gateway]
-    manner: Manner = Manner.QUEUED
-    catalogued_as: str | None = None
-    priced_as: str | None = None
+    body: type[EndpointBody]
+    response_mode: ResponseMode = ResponseMode.QUEUED
+    catalog_id_override: str | None = None
+    tariff_id_override: str | None = None
 
     @property
-    def model(self) -> str:
+    def catalog_id(self) -> str:
         """Its name in our catalogue."""
-        return self.catalogued_as or self.id
+        return self.catalog_id_override or self.id
 
     @property
-    def price(self) -> str:
+    def tariff_id(self) -> str:
         """Its name in the price list."""
-        return self.priced_as or self.id
+        return self.tariff_id_override or self.id
 
-    def model_in(self, catalog: Catalog) -> Model:
+    def resolve_model(self, catalog: Catalog) -> Model:
         """What serves it. Raises InvalidRequest (`model_not_found`)."""
         try:
-            return catalog[self.model]
+            return catalog[self.catalog_id]
         except InvalidRequest as error:
             raise InvalidRequest(
                 f"Model '{self.id}' not found or is disabled", code=error.code, param=error.param
             ) from error
 
 
-ENDPOINTS = (
-    Endpoint(
+PIXAZO_ENDPOINTS = (
+    PixazoEndpoint(
         path="/flux-2-pro-image-to-image-866/v1/flux-2-pro-image-to-image-request",
         id="flux-2-pro-image-to-image-866",
-        body=bodies.ProEditBody,
+        body=bodies.Flux2ProEditBody,
     ),
-    Endpoint(
+    PixazoEndpoint(
         path="/flux-2-pro-text-to-image-799/v1/flux-2-pro-text-to-image-request",
         id="flux-2-pro-text-to-image-799",
-        body=bodies.ProTextBody,
+        body=bodies.Flux2ProTextBody,
     ),
     *(
-        Endpoint(path=f"/{id}/v1/{id.rpartition('-')[0]}-request", id=id, body=bodies.TrainerBody)
+        PixazoEndpoint(
+            path=f"/{id}/v1/{id.rpartition('-')[0]}-request", id=id, body=bodies.Flux2ProTrainerBody
+        )
         for id in ("flux-2-pro-image-to-image-trainer-831", "flux-2-pro-text-to-image-trainer-712")
     ),
-    Endpoint(
+    PixazoEndpoint(
         path="/flux-kontext-restore-image/v1/flux-kontext-restore-image/generate",
         id="flux-kontext-restore-image",
-        body=bodies.RestoreBody,
+        body=bodies.FluxKontextRestoreBody,
     ),
-    Endpoint(
+    PixazoEndpoint(
         path="/flux-2-klein-4b/v1/generateImage",
         id="flux-2-klein-4b",
-        body=bodies.KleinBody,
-        manner=Manner.SYNCHRONOUS,
+        body=bodies.Flux2KleinBody,
+        response_mode=ResponseMode.SYNCHRONOUS,
     ),
-    Endpoint(
+    PixazoEndpoint(
         path="/generateT2I",
         id="flux-2-dev",
-        priced_as="generateT2I",
-        body=bodies.TextToImageBody,
-        manner=Manner.SYNCHRONOUS,
+        tariff_id_override="generateT2I",
+        body=bodies.Flux2DevTextBody,
+        response_mode=ResponseMode.SYNCHRONOUS,
     ),
-    Endpoint(
+    PixazoEndpoint(
         path="/pro1.1/v1/pro1.1ultra/generateRequest",
         id="flux-pro-1-1",
-        priced_as="pro1.1",
-        body=bodies.UltraBody,
+        tariff_id_override="pro1.1",
+        body=bodies.Flux11ProUltraBody,
     ),
-    Endpoint(
+    PixazoEndpoint(
         path="/flux-1-schnell/v1/getData",
         id="flux-1-schnell",
-        body=bodies.SchnellBody,
-        manner=Manner.SYNCHRONOUS,
+        body=bodies.FluxSchnellBody,
+        response_mode=ResponseMode.SYNCHRONOUS,
     ),
-    Endpoint(
+    PixazoEndpoint(
         path="/flux-1-schnell/v1/getDataBatch",
         id="flux-1-schnell",
-        body=bodies.BatchBody,
-        manner=Manner.BATCH,
+        body=bodies.FluxSchnellBatchBody,
+        response_mode=ResponseMode.BATCH,
     ),
-    Endpoint(
+    PixazoEndpoint(
         path="/flux-pro/v1/pro/textToImage",
         id="flux-pro",
-        body=bodies.ProBody,
+        body=bodies.FluxProTextBody,
     ),
-    Endpoint(
+    PixazoEndpoint(
         path="/flux-dev/v1/dev/imageToImage",
         id="flux-dev",
-        catalogued_as="flux-dev-image-to-image",
-        body=bodies.DevEditBody,
+        catalog_id_override="flux-dev-image-to-image",
+        body=bodies.FluxDevEditBody,
     ),
-    Endpoint(
+    PixazoEndpoint(
         path="/flux-dev/v1/dev/textToImage",
         id="flux-dev",
-        body=bodies.DevTextBody,
+        body=bodies.FluxDevTextBody,
     ),
-    Endpoint(
+    PixazoEndpoint(
         path="/flux-fill-dev/v1/flux-fill/generate",
         id="flux-fill-dev",
-        body=bodies.FillBody,
+        body=bodies.FluxFillBody,
     ),
 )
 #: Models of the gateway whose requests are asked after by `checkStatus`.
-BATCHED = frozenset(endpoint.id for endpoint in ENDPOINTS if endpoint.manner is Manner.BATCH)
+BATCH_MODEL_IDS = frozenset(
+    endpoint.id for endpoint in PIXAZO_ENDPOINTS if endpoint.response_mode is ResponseMode.BATCH
+)

@@ -8,9 +8,11 @@ from orchestrator.catalog import Frame, Model
 from orchestrator.catalog.parameters import Integer
 
 #: Names of the older models.
-Fal = Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
+FalImageSize = Literal[
+    "square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"
+]
 #: Names of FLUX.2 Pro.
-Pro = Literal[
+Flux2ProImageSize = Literal[
     "portrait_4_5",
     "portrait_9_16",
     "square_1_1",
@@ -19,10 +21,10 @@ Pro = Literal[
     "landscape_16_9",
     "landscape_21_9",
 ]
-Ratio = Literal["21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21"]
+AspectRatio = Literal["21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21"]
 
 #: Width and height. Portraits of the older names turn the numbers round: `portrait_16_9` is 9 wide, 16 high.
-SIDES = {
+DIMENSIONS_BY_SIZE_NAME = {
     "square_hd": (1024, 1024),
     "square": (512, 512),
     "portrait_4_3": (768, 1024),
@@ -37,16 +39,16 @@ SIDES = {
 }
 
 
-def named(model: Model, name: str | None) -> dict[str, int]:
+def size_name_to_dimensions(model: Model, name: str | None) -> dict[str, int]:
     """The sides of that name, as near as the model comes; nothing where the sides are not ours to choose."""
     frame = Frame.of(model)
     if name is None or frame is None:
         return {}
-    width, height = frame.like(*SIDES[name])
+    width, height = frame.like(*DIMENSIONS_BY_SIZE_NAME[name])
     return {"width": width, "height": height}
 
 
-def stepped(model: Model, name: str, value: int) -> int:
+def round_down_to_step(model: Model, name: str, value: int) -> int:
     """A side in pixels as the model takes it: documents allow any, models want multiples."""
     spec = model.parameters.get(name)
     return value - value % spec.step if isinstance(spec, Integer) else value

@@ -12,14 +12,19 @@ from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import ServiceError
 from orchestrator.jobs import Job, JobRecord
 from orchestrator.orders import GenerationRequest
-from orchestrator.web.dialects.openai import ImageBody, PicturesBody, look, to_params
-from orchestrator.web.dialects.routing import check_count, max_pictures, placed
+from orchestrator.web.dialects.openai import (
+    ImageInputRequestBody,
+    ImageRequestBody,
+    image_response_fields,
+    to_model_params,
+)
+from orchestrator.web.dialects.routing import check_image_count, max_input_images, to_image_params
 from pricing.money import to_cents
 from pricing.tariff import Tariff
 
 DEFAULT_MODEL = "flux-1-schnell"
 
-NO_TOKENS: Mapping[str, Any] = {
+ZERO_TOKEN_USAGE: Mapping[str, Any] = {
     "input_tokens": 0,
     "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
     "output_tokens": 0,
@@ -27,7 +32,7 @@ NO_TOKENS: Mapping[str, Any] = {
 }
 
 
-class GenerationBody(PicturesBody):
+class ImageGenerationBody(ImageInputRequestBody):
     """`POST /images/generations`: what the document and OpenAI's SDKs name. Further parameters of the model's
     manifest are taken under their names there."""
 
@@ -41,16 +46,16 @@ class GenerationBody(PicturesBody):
 
 
 def to_request(
-    body: GenerationBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
+    body: ImageGenerationBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
 ) -> GenerationRequest:
     """What a body asks for. Raises InvalidRequest where it can not even be understood."""
     model = catalog[body.model or DEFAULT_MODEL]
-    params = to_params(body, model, form=form)
-    pictures = body.given_pictures()
-    check_count(model, len(pictures) if max_pictures(model) else 0)
-    params |= placed(model, pictures)
+    params = to_model_params(body, model, form=form)
+    pictures = body.input_images()
+    check_image_count(model, len(pictures) if max_input_images(model) else 0)
+    params |= to_image_params(model, pictures)
     if "mask" in model.parameters:
-        params |= body.given_mask()
+        params |= body.mask_params()
     return GenerationRequest(
         model=model.id,
         params=params,
@@ -60,18 +65,18 @@ def to_request(
 
 
 def to_response(
-    record: JobRecord, model: Model, body: ImageBody, data: Sequence[Mapping[str, str]]
+    record: JobRecord, model: Model, body: ImageRequestBody, data: Sequence[Mapping[str, str]]
 ) -> dict[str, Any]:
     """The answer to a finished generation; `data` has one item per output."""
     return {
         "created": int(record.job.created_at.timestamp()),
         "data": list(data),
-        **look(body, record.outputs),
-        "usage": usage(record, model),
+        **image_response_fields(body, record.outputs),
+        "usage": to_usage(record, model),
     }
 
 
-def usage(record: JobRecord, model: Model) -> dict[str, Any]:
+def to_usage(record: JobRecord, model: Model) -> dict[str, Any]:
     """What was made and what it cost. Nothing is counted in tokens, but SDKs expect them."""
     job, outputs = record.job, record.outputs
     size = f"{outputs[0].width}x{outputs[0].height}" if outputs and outputs[0].width else None
@@ -82,7 +87,7 @@ def usage(record: JobRecord, model: Model) -> dict[str, Any]:
         "steps": job.params.get("steps", model.default_steps),
         "duration_ms": duration_ms(job),
         "cost_cents": to_cents(job.price),
-        **NO_TOKENS,
+        **ZERO_TOKEN_USAGE,
     }
 
 
@@ -93,12 +98,12 @@ def duration_ms(job: Job) -> int | None:
     return round((job.finished_at - job.started_at).total_seconds() * 1000)
 
 
-def to_models(catalog: Catalog, tariff: Tariff) -> dict[str, Any]:
+def to_model_list(catalog: Catalog, tariff: Tariff) -> dict[str, Any]:
     """The list of models."""
-    return {"object": "list", "data": [to_model(model, tariff) for model in catalog]}
+    return {"object": "list", "data": [to_model_entry(model, tariff) for model in catalog]}
 
 
-def to_model(model: Model, tariff: Tariff) -> dict[str, Any]:
+def to_model_entry(model: Model, tariff: Tariff) -> dict[str, Any]:
     """One entry of the list."""
     return {
         "id": model.id,
@@ -116,7 +121,7 @@ def to_model(model: Model, tariff: Tariff) -> dict[str, Any]:
     }
 
 
-def to_error(error: ServiceError) -> tuple[int, dict[str, Any]]:
+def to_error_response(error: ServiceError) -> tuple[int, dict[str, Any]]:
     """`{"error": {...}}`; OpenAI's SDKs read `param` too. Callers know width and height as `size`."""
     code, param = error.code, error.param
     if param in ("width", "height"):

@@ -8,30 +8,30 @@ from pydantic import Field
 
 from orchestrator.web.answers import Answer
 
-GenerationState = Literal["queued", "processing", "completed", "failed", "blocked"]
+PixelApiStatus = Literal["queued", "processing", "completed", "failed", "blocked"]
 
 
-class GenerationSubmitted(Answer):
+class PixelApiSubmitResponse(Answer):
     """An accepted generation."""
 
     generation_id: str
-    status: GenerationState
+    status: PixelApiStatus
     model: str
     credits_used: float
 
 
-class Generation(Answer):
+class PixelApiGenerationResponse(Answer):
     """What became of a generation."""
 
     id: str
-    status: GenerationState
+    status: PixelApiStatus
     output_url: str | None = Field(description="Works for a day from the generation's end.")
     model: str
     credits_used: float
     created_at: str
 
 
-class CreditBalance(Answer):
+class CreditBalanceResponse(Answer):
     """What is left of an account's credits."""
 
     credits_remaining: float
@@ -39,13 +39,13 @@ class CreditBalance(Answer):
     email: str | None
 
 
-class PastGeneration(Generation):
+class PixelApiHistoryItem(PixelApiGenerationResponse):
     """One line of the history."""
 
     prompt: str | None
 
 
-class GenerationHistory(Answer):
+class PixelApiHistoryResponse(Answer):
     """The latest generations, newest first."""
 
-    generations: list[PastGeneration]
+    generations: list[PixelApiHistoryItem]

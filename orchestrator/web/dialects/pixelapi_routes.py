@@ -8,20 +8,20 @@ from aiohttp import web
 
 from orchestrator.jobs import Job, JobRecord
 from orchestrator.service import Service
-from orchestrator.web.auth import Scope, authenticate
+from orchestrator.web.auth import ApiKeyScope, authenticate
 from orchestrator.web.bodies import read_json
 from orchestrator.web.delivery import Delivery
 from orchestrator.web.dialects import pixelapi
 from orchestrator.web.dialects import pixelapi_answers as answers
-from orchestrator.web.dialects.credits import in_credits
-from orchestrator.web.dialects.ids import from_uuid
-from orchestrator.web.dialects.openai import parse
+from orchestrator.web.dialects.credits import to_credits
+from orchestrator.web.dialects.ids import job_id_from_uuid
+from orchestrator.web.dialects.openai import parse_body
 from orchestrator.web.operations import LIMIT, describes
 from orchestrator.web.queries import limit
 from orchestrator.web.results import idempotency_key, job_headers
 
 
-class PixelApi:
+class PixelApiRoutes:
     """Submit, poll, and look at one's credits."""
 
     def __init__(self, service: Service, delivery: Delivery) -> None:
@@ -32,14 +32,16 @@ class PixelApi:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.post("/v1/image/generate", self.generate),
-            web.get("/v1/image/{id}", self.get),
-            web.get("/v1/account/balance", self.balance),
-            web.get("/v1/account/usage", self.usage),
+            web.post("/v1/image/generate", self.submit_generation),
+            web.get("/v1/image/{id}", self.get_generation),
+            web.get("/v1/account/balance", self.get_balance),
+            web.get("/v1/account/usage", self.list_generations),
         ]
 
-    @describes(body=pixelapi.GenerateBody, answer=answers.GenerationSubmitted, job=True, tag="pixelapi")
-    async def generate(self, request: web.Request) -> web.Response:
+    @describes(
+        body=pixelapi.PixelApiGenerateBody, answer=answers.PixelApiSubmitResponse, job=True, tag="pixelapi"
+    )
+    async def submit_generation(self, request: web.Request) -> web.Response:
         """Submits a generation, and answers at once.
 
         What is against the content policy is told when it is polled, and costs nothing.
@@ -47,54 +49,59 @@ class PixelApi:
         key = await authenticate(request, self._service.store)
         fields = await read_json(request)
         catalog = self._service.catalog
-        body = parse(pixelapi.GenerateBody, fields, form=False)
+        body = parse_body(pixelapi.PixelApiGenerateBody, fields, form=False)
         asked = pixelapi.to_request(body, catalog, idempotency_key=idempotency_key(request))
         record = await self._service.submit(key, asked)
-        answer = pixelapi.to_submitted(record.job, self._service.model_of(record.job), self._unit)
+        answer = pixelapi.to_submit_response(
+            record.job, self._service.model_of(record.job), self._credit_micros
+        )
         return web.json_response(answer, headers=job_headers(record))
 
-    @describes(answer=answers.Generation, tag="pixelapi")
-    async def get(self, request: web.Request) -> web.Response:
+    @describes(answer=answers.PixelApiGenerationResponse, tag="pixelapi")
+    async def get_generation(self, request: web.Request) -> web.Response:
         """What became of a generation."""
         key = await authenticate(request, self._service.store)
-        job_id = from_uuid(request.match_info["id"])
+        job_id = job_id_from_uuid(request.match_info["id"])
         record = await self._service.get(key.account.id, job_id)
-        return web.json_response(self._generation(record), headers=job_headers(record))
+        return web.json_response(self._to_generation(record), headers=job_headers(record))
 
-    @describes(answer=answers.CreditBalance, tag="pixelapi")
-    async def balance(self, request: web.Request) -> web.Response:
+    @describes(answer=answers.CreditBalanceResponse, tag="pixelapi")
+    async def get_balance(self, request: web.Request) -> web.Response:
         """What is left of the account's credits."""
-        key = await authenticate(request, self._service.store, Scope.BILLING)
+        key = await authenticate(request, self._service.store, ApiKeyScope.BILLING)
         have = await self._service.accounts.balance(key.account)
         return web.json_response(
             {
-                "credits_remaining": in_credits(have.available, self._unit),
+                "credits_remaining": to_credits(have.available, self._credit_micros),
                 "plan": key.account.plan,
                 # Accounts have a name, which may well be an address.
                 "email": key.account.name if "@" in key.account.name else None,
             }
         )
 
-    @describes(answer=answers.GenerationHistory, query={"limit": LIMIT}, tag="pixelapi")
-    async def usage(self, request: web.Request) -> web.Response:
+    @describes(answer=answers.PixelApiHistoryResponse, query={"limit": LIMIT}, tag="pixelapi")
+    async def list_generations(self, request: web.Request) -> web.Response:
         """The latest generations, newest first."""
         key = await authenticate(request, self._service.store)
         page = await self._service.jobs(key.account.id, limit=limit(request), cursor=None, status=None)
         generations = [
-            {**self._generation(record), "prompt": record.job.params.get("prompt")} for record in page.items
+            {**self._to_generation(record), "prompt": record.job.params.get("prompt")}
+            for record in page.items
         ]
         return web.json_response({"generations": generations})
 
-    def _generation(self, record: JobRecord) -> dict[str, object]:
-        seconds = pixelapi.seconds_left(record.job, self._service.clock())
+    def _to_generation(self, record: JobRecord) -> dict[str, object]:
+        seconds = pixelapi.output_seconds_left(record.job, self._service.clock())
         url = self._delivery.url(record.outputs[0], seconds) if seconds else None
-        return pixelapi.to_generation(record.job, self._name(record.job), self._unit, url)
+        return pixelapi.to_generation_response(
+            record.job, self._model_name(record.job), self._credit_micros, url
+        )
 
-    def _name(self, job: Job) -> str:
+    def _model_name(self, job: Job) -> str:
         """The document's name of the model, also of one that is not offered any more."""
         catalog = self._service.catalog
         return pixelapi.api_id(catalog[job.model]) if job.model in catalog else job.model
 
     @property
-    def _unit(self) -> Fraction:
+    def _credit_micros(self) -> Fraction:
         return self._service.prices_now.unit(pixelapi.TARIFF)

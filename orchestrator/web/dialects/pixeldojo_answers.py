@@ -1,4 +1,4 @@
-"""PixelDojo's answers as models, for documents and for tests."""
+"""PixelDojoRoutes's answers as models, for documents and for tests."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from pydantic import Field
 
 from orchestrator.web.answers import Answer
 
-JobState = Literal["pending", "processing", "completed", "failed", "cancelled"]
+PixelDojoJobStatus = Literal["pending", "processing", "completed", "failed", "cancelled"]
 
 
-class RunSubmitted(Answer):
+class RunModelResponse(Answer):
     """An accepted run."""
 
     jobId: str
-    status: JobState
+    status: PixelDojoJobStatus
     statusUrl: str = Field(description="Where to poll.")
     creditCost: float
     creditsRemaining: float
 
 
-class RunSchema(Answer):
+class RunSchemaResponse(Answer):
     """What a run of one model takes."""
 
     apiId: str
     json_schema: dict[str, Any] = Field(alias="schema", description="A JSON Schema.")
 
 
-class WebhookState(Answer):
+class WebhookDeliveryStatus(Answer):
     """How it stands with telling somebody of a job's end."""
 
     url: str
@@ -38,7 +38,7 @@ class WebhookState(Answer):
     error: str | None
 
 
-class Asset(Answer):
+class OutputAsset(Answer):
     """One result of a job."""
 
     url: str = Field(description="Works for a day.")
@@ -48,28 +48,28 @@ class Asset(Answer):
     bytes: int
 
 
-class JobFailure(Answer):
+class JobErrorDetails(Answer):
     """Why a job came to nothing."""
 
     code: str
     message: str
 
 
-class Job(Answer):
+class JobResponse(Answer):
     """A job, whatever dialect it came in by."""
 
     jobId: str
-    status: JobState
+    status: PixelDojoJobStatus
     model: str
     output: dict[str, list[str]] = Field(description="URLs by kind: `images`, `videos`, `audio`, `files`.")
-    assets: list[Asset] = Field(description="The same with what is known of each.")
+    assets: list[OutputAsset] = Field(description="The same with what is known of each.")
     params: dict[str, Any]
     shards: dict[str, int]
     creditCost: float
     costUsd: float
     costCents: float
     simulated: bool
-    error: JobFailure | None
+    error: JobErrorDetails | None
     createdAt: str
     startedAt: str | None
     finishedAt: str | None
@@ -79,15 +79,15 @@ class Job(Answer):
     )
 
 
-class JobPage(Answer):
+class JobListResponse(Answer):
     """Some jobs, newest first."""
 
-    jobs: list[Job]
+    jobs: list[JobResponse]
     nextCursor: str | None
 
 
-class WebhookReplay(Answer):
+class WebhookReplayResponse(Answer):
     """A webhook that is sent once more."""
 
     jobId: str
-    webhook: WebhookState
+    webhook: WebhookDeliveryStatus

@@ -1,4 +1,4 @@
-"""PixelDojo's view of the models: what each costs in credits, can do and takes."""
+"""PixelDojoRoutes's view of the models: what each costs in credits, can do and takes."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import Any, TypeAlias
 
 from orchestrator.catalog import Frame, Kind, Model, request_schema
 from orchestrator.quotes import PriceLists
-from orchestrator.web.dialects.credits import plain
+from orchestrator.web.dialects.credits import to_json_number
 from orchestrator.web.dialects.pixeldojo import TARIFF
-from orchestrator.web.dialects.pixeldojo_shapes import RATIOS
-from orchestrator.web.dialects.routing import max_pictures
-from pricing.rates import Price, Rate, Scale
+from orchestrator.web.dialects.pixeldojo_shapes import ASPECT_RATIOS
+from orchestrator.web.dialects.routing import max_input_images
+from pricing.rates import ModelPrice, Rate, Scale
 
 #: Credits, or tables of them by resolution or length.
-Costs: TypeAlias = int | float | dict[str, Any]
+CreditCosts: TypeAlias = int | float | dict[str, Any]
 
 
-def entry(model: Model, prices: PriceLists) -> dict[str, Any]:
+def to_model_fields(model: Model, prices: PriceLists) -> dict[str, Any]:
     """What the list of models says of one, besides what others' clients read of it."""
     return {
         "apiId": api_id(model, prices),
         "name": model.name,
         "description": model.description,
         "modality": modality(model),
-        "creditCost": credit_cost(model, prices),
-        "features": features(model),
+        "creditCost": model_credit_cost(model, prices),
+        "features": model_features(model),
         "aliases": list(model.aliases),
     }
 
 
-def details(model: Model, prices: PriceLists) -> dict[str, Any]:
+def to_model_details(model: Model, prices: PriceLists) -> dict[str, Any]:
     """The same and what a run takes."""
     schema = run_schema(model)
-    return entry(model, prices) | {"parameters": schema["properties"], "requestSchema": schema}
+    return to_model_fields(model, prices) | {"parameters": schema["properties"], "requestSchema": schema}
 
 
 def modality(model: Model) -> str:
@@ -49,23 +49,28 @@ def api_id(model: Model, prices: PriceLists) -> str:
     return row[0] if row else model.id
 
 
-def credit_cost(model: Model, prices: PriceLists) -> dict[str, Any]:
+def model_credit_cost(model: Model, prices: PriceLists) -> dict[str, Any]:
     """Credits for a result, or a second of one, where nothing but the prompt is said; and by resolution."""
     row = prices.row(TARIFF, model)
     if row is None:
         usual = Fraction(prices.usual(TARIFF, model).micros) / prices.unit(TARIFF)
-        return {"default": plain(usual), "type": "fixed", "amount": plain(usual)}
-    return listed(row[1])
+        return {"default": to_json_number(usual), "type": "fixed", "amount": to_json_number(usual)}
+    return to_credit_price(row[1])
 
 
-def listed(price: Price) -> dict[str, Any]:
-    """A price of PixelDojo's list."""
+def to_credit_price(price: ModelPrice) -> dict[str, Any]:
+    """A price of PixelDojoRoutes's list."""
     kind = "per_second" if price.scale is Scale.SECONDS else "fixed"
-    tiers = {"byResolution": _costs(price.tiers)} if price.tiers else {}
-    return {"default": plain(price.base), "type": kind, "amount": plain(price.base), **tiers}
+    tiers = {"byResolution": _to_credit_costs(price.tiers)} if price.tiers else {}
+    return {
+        "default": to_json_number(price.base),
+        "type": kind,
+        "amount": to_json_number(price.base),
+        **tiers,
+    }
 
 
-def cost_line(cost: Mapping[str, Any]) -> str:
+def format_credit_cost(cost: Mapping[str, Any]) -> str:
     """`1.5 credit(s) (by resolution: 0.5 MP=1, 1 MP=1.5)`, as the document prints it."""
     per_second = cost["type"] == "per_second"
     line = f"{cost['amount']} credits/sec" if per_second else f"{cost['amount']} credit(s)"
@@ -82,10 +87,10 @@ def cost_line(cost: Mapping[str, Any]) -> str:
     return f"{line} (by resolution: {listed}{' /sec' if per_second else ''})"
 
 
-def features(model: Model) -> list[str]:
+def model_features(model: Model) -> list[str]:
     named = {
         "LoRA": "loras" in model.parameters,
-        "Editing": not model.makes_video and max_pictures(model) > 0,
+        "Editing": not model.makes_video and max_input_images(model) > 0,
     }
     return [name for name, has in named.items() if has]
 
@@ -93,7 +98,7 @@ def features(model: Model) -> list[str]:
 def run_schema(model: Model) -> dict[str, Any]:
     """The JSON Schema of a run's body: the manifest's parameters and the dialect's own."""
     schema = request_schema(model)
-    properties = schema["properties"] | _own_properties(model)
+    properties = schema["properties"] | _dialect_properties(model)
     if "image" not in schema["required"]:
         return schema | {"properties": properties}
     return schema | {
@@ -103,15 +108,18 @@ def run_schema(model: Model) -> dict[str, Any]:
     }
 
 
-def _own_properties(model: Model) -> dict[str, Any]:
+def _dialect_properties(model: Model) -> dict[str, Any]:
     text, picture = {"type": "string"}, {"type": "string", "description": "Base64, data URL or http(s) URL."}
     properties: dict[str, Any] = {}
     if Frame.of(model) is not None:
-        properties["aspect_ratio"] = text | {"enum": list(RATIOS), "description": "Shape of the result."}
+        properties["aspect_ratio"] = text | {
+            "enum": list(ASPECT_RATIOS),
+            "description": "Shape of the result.",
+        }
         properties["resolution"] = text | {"description": "Such as 720p, 1K, 0.5 MP or 1024x1024."}
     if "num_frames" in model.parameters:
         properties["duration"] = {"type": "number", "exclusiveMinimum": 0, "description": "Seconds."}
-    pictures = max_pictures(model)
+    pictures = max_input_images(model)
     if pictures:
         properties["image_url"] = picture
         properties["reference_images"] = {"type": "array", "items": picture, "maxItems": pictures}
@@ -126,7 +134,7 @@ def _own_properties(model: Model) -> dict[str, Any]:
     return properties
 
 
-def _costs(rate: Rate) -> Costs:
+def _to_credit_costs(rate: Rate) -> CreditCosts:
     if isinstance(rate, Fraction):
-        return plain(rate)
-    return {tier.label: _costs(tier.rate) for tier in rate}
+        return to_json_number(rate)
+    return {tier.label: _to_credit_costs(tier.rate) for tier in rate}

@@ -1,4 +1,4 @@
-"""PixelDojo's own addresses; its jobs are everybody's jobs, and its models everybody's models."""
+"""PixelDojoRoutes's own addresses; its jobs are everybody's jobs, and its models everybody's models."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from orchestrator.web.auth import authenticate
 from orchestrator.web.bodies import read_json
 from orchestrator.web.dialects import pixeldojo, pixeldojo_models, pixeldojo_text
 from orchestrator.web.dialects import pixeldojo_answers as answers
-from orchestrator.web.dialects.openai import parse
+from orchestrator.web.dialects.openai import parse_body
 from orchestrator.web.job_views import STATES
 from orchestrator.web.operations import Access, describes
 from orchestrator.web.results import idempotency_key, job_headers
 from orchestrator.webhooks import standing
 
 
-class PixelDojo:
+class PixelDojoRoutes:
     """Run a model, read what it takes, tell a webhook once more."""
 
     def __init__(self, service: Service, public_url: str | None) -> None:
@@ -31,19 +31,19 @@ class PixelDojo:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.post("/api/v1/models/{id}/run", self.run),
-            web.get("/api/v1/models/{id}/schema", self.schema),
-            web.post("/api/v1/jobs/{id}/webhook", self.replay),
-            web.get("/llms.txt", self.text),
-            web.get("/api/openapi", self.openapi),
+            web.post("/api/v1/models/{id}/run", self.run_model),
+            web.get("/api/v1/models/{id}/schema", self.get_run_schema),
+            web.post("/api/v1/jobs/{id}/webhook", self.replay_webhook),
+            web.get("/llms.txt", self.get_llms_txt),
+            web.get("/api/openapi", self.redirect_to_openapi),
         ]
 
-    @describes(body=pixeldojo.RunBody, answer=answers.RunSubmitted, job=True, tag="pixeldojo")
-    async def run(self, request: web.Request) -> web.Response:
+    @describes(body=pixeldojo.RunBody, answer=answers.RunModelResponse, job=True, tag="pixeldojo")
+    async def run_model(self, request: web.Request) -> web.Response:
         """Runs a model, and answers as soon as the job is accepted."""
         key = await authenticate(request, self._service.store)
         fields = await read_json(request)
-        body = parse(pixeldojo.RunBody, fields, form=False)
+        body = parse_body(pixeldojo.RunBody, fields, form=False)
         asked = pixeldojo.to_request(
             request.match_info["id"], body, self._service.catalog, idempotency_key=idempotency_key(request)
         )
@@ -51,33 +51,35 @@ class PixelDojo:
         have = await self._service.accounts.balance(key.account)
         url = f"{own_address(request, self._public_url)}/api/v1/jobs/{record.job.id}"
         job, unit = record.job, self._service.prices_now.unit(pixeldojo.TARIFF)
-        answer = pixeldojo.to_submitted(job, STATES[job.status], url, unit=unit, available=have.available)
+        answer = pixeldojo.to_run_response(
+            job, STATES[job.status], url, credit_micros=unit, available_micros=have.available
+        )
         return web.json_response(answer, headers=job_headers(record))
 
-    @describes(answer=answers.RunSchema, access=Access.NONE, tag="pixeldojo")
-    async def schema(self, request: web.Request) -> web.Response:
+    @describes(answer=answers.RunSchemaResponse, access=Access.NONE, tag="pixeldojo")
+    async def get_run_schema(self, request: web.Request) -> web.Response:
         """What a run of one model takes."""
         model = self._service.catalog[request.match_info["id"]]
         api_id = pixeldojo_models.api_id(model, self._service.prices_now)
         return web.json_response({"apiId": api_id, "schema": pixeldojo_models.run_schema(model)})
 
-    @describes(answer=answers.WebhookReplay, tag="pixeldojo")
-    async def replay(self, request: web.Request) -> web.Response:
+    @describes(answer=answers.WebhookReplayResponse, tag="pixeldojo")
+    async def replay_webhook(self, request: web.Request) -> web.Response:
         """Sends a finished job's webhook once more, under the same id."""
         key = await authenticate(request, self._service.store)
         message = await self._service.replay_webhook(key.account.id, request.match_info["id"])
         return web.json_response({"jobId": message.job_id, "webhook": standing(message.url, message)})
 
     @describes(access=Access.NONE, media=("text/plain",), tag="pixeldojo")
-    async def text(self, request: web.Request) -> web.Response:
+    async def get_llms_txt(self, request: web.Request) -> web.Response:
         """The service described for language models."""
         service = self._service
-        text = pixeldojo_text.describe(
+        text = pixeldojo_text.render_llms_txt(
             service.catalog, service.prices_now, own_address(request, self._public_url)
         )
         return web.Response(text=text, content_type="text/plain", charset="utf-8")
 
     @describes(access=Access.NONE, status=302, tag="pixeldojo")
-    async def openapi(self, request: web.Request) -> web.Response:
-        """The OpenAPI document, under the address that PixelDojo has for it."""
+    async def redirect_to_openapi(self, request: web.Request) -> web.Response:
+        """The OpenAPI document, under the address that PixelDojoRoutes has for it."""
         return web.Response(status=302, headers={"Location": "/openapi.json"})

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from comfy_instances.fleet import InstanceState
-from comfy_instances.gpus import GpuReading
+from comfy_instances.gpus import GpuStats
 from orchestrator.dispatcher import Active, Dispatcher
 from orchestrator.jobs import JobStatus
 from orchestrator.web.instance_rows import InstanceRows, Row
@@ -29,7 +29,7 @@ GAUGES: tuple[tuple[str, str, Value], ...] = (
     ("instance_vram_used_bytes", "Memory of its GPU in use", lambda row: row.vram_used),
 )
 #: By instance, as the driver says.
-GPU_GAUGES: tuple[tuple[str, str, Callable[[GpuReading], float | None]], ...] = (
+GPU_GAUGES: tuple[tuple[str, str, Callable[[GpuStats], float | None]], ...] = (
     ("gpu_utilisation_ratio", "Share of time with a kernel on its GPU", lambda gpu: gpu.utilisation),
     ("gpu_temperature_celsius", "Temperature of its GPU", lambda gpu: gpu.temperature),
     ("gpu_power_watts", "Power that its GPU draws", lambda gpu: gpu.power),

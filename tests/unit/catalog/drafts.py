@@ -9,7 +9,7 @@ from typing import Any
 import tomli_w
 from hypothesis import HealthCheck, settings
 
-from comfy_instances.node_facts import load_recorded
+from comfy_instances.node_facts import load_core_node_facts
 from orchestrator.catalog import Catalog, Model
 
 ROOT = Path(__file__).parents[3]
@@ -19,7 +19,7 @@ WEIGHTLESS = ROOT / "tests" / "workflows"
 #: For property tests: a busy machine is no failure.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-FACTS = load_recorded()
+FACTS = load_core_node_facts()
 CATALOG = Catalog.load(SHIPPED, WEIGHTLESS)
 
 PROMPT = {"type": "string", "required": True, "blank": False}

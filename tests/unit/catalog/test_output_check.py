@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.node_facts import load_packs
+from comfy_instances.node_facts import load_pack_node_facts
 from orchestrator.capability import AnyFile
 from orchestrator.catalog import Model
 from orchestrator.catalog.checks import check_graph
@@ -16,7 +16,7 @@ from orchestrator.catalog.render import Graph
 from tests.unit.catalog.drafts import CATALOG
 from tests.unit.catalog.drafts import FACTS as CORE
 
-FACTS = {**load_packs(), **CORE}
+FACTS = {**load_pack_node_facts(), **CORE}
 CHECK = OutputCheck(classifier="red/model.safetensors", labels="nsfw", threshold=0.5)
 
 

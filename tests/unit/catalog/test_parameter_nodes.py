@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.node_facts import load_packs
+from comfy_instances.node_facts import load_pack_node_facts
 from orchestrator.catalog.exchange import BadWorkflow, Imported, import_workflow
 from orchestrator.catalog.exchange.parameter_nodes import PARAMETER_NODES
 from tests.unit.catalog.canvas import node as drawn
 from tests.unit.catalog.canvas import save, sdxl, socket, workflow
 from tests.unit.catalog.drafts import FACTS, node
 
-ALL = {**load_packs(), **FACTS}
+ALL = {**load_pack_node_facts(), **FACTS}
 
 
 def parameter(kind: str, name: str, value: Any, **more: Any) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from comfy_instances.choice import Adopt, Choice, RunComfyUI, Simulate, choose
+from comfy_instances.choice import AdoptServers, FleetChoice, RunComfyUI, RunSimulators, choose_fleet_kind
 from comfy_instances.gpus import Gpu
-from comfy_instances.installation import Install
+from comfy_instances.installation import Installation
 
-INSTALL = Install(
+INSTALL = Installation(
     directory=Path("/opt/comfyui"),
     python=Path("/opt/comfyui/venv/bin/python"),
     main=Path("/opt/comfyui/source/main.py"),
@@ -32,21 +32,21 @@ URLS = ("http://127.0.0.1:8188", "http://10.0.0.2:8188")
 @pytest.mark.parametrize(
     ("urls", "simulate", "install", "gpus", "expected"),
     [
-        (URLS, 3, INSTALL, [GPU], Adopt(URLS)),
-        ((), 3, INSTALL, [GPU], Simulate(3)),
+        (URLS, 3, INSTALL, [GPU], AdoptServers(URLS)),
+        ((), 3, INSTALL, [GPU], RunSimulators(3)),
         ((), 0, INSTALL, [GPU, GPU], RunComfyUI(INSTALL, (GPU, GPU))),
         ((), 0, INSTALL, [], RunComfyUI(INSTALL, (None,))),
     ],
 )
 def test_first_that_applies(
-    urls: tuple[str, ...], simulate: int, install: Install | None, gpus: list[Gpu], expected: Choice
+    urls: tuple[str, ...], simulate: int, install: Installation | None, gpus: list[Gpu], expected: FleetChoice
 ) -> None:
-    assert choose(urls=urls, simulate=simulate, install=install, gpus=gpus) == expected
+    assert choose_fleet_kind(urls=urls, simulate=simulate, installation=install, gpus=gpus) == expected
 
 
 def test_several_on_the_cpu_where_there_is_no_gpu() -> None:
     def chosen(gpus: list[Gpu]) -> object:
-        return choose(urls=(), simulate=0, install=INSTALL, gpus=gpus, cpu_instances=3)
+        return choose_fleet_kind(urls=(), simulate=0, installation=INSTALL, gpus=gpus, cpu_instances=3)
 
     assert chosen([]) == RunComfyUI(INSTALL, (None, None, None))
     assert chosen([GPU]) == RunComfyUI(INSTALL, (GPU,))
@@ -54,8 +54,8 @@ def test_several_on_the_cpu_where_there_is_no_gpu() -> None:
 
 @pytest.mark.parametrize(("gpus", "count"), [(0, 2), (1, 2), (8, 8)])
 def test_nothing_installed_gives_simulators_and_says_so(gpus: int, count: int) -> None:
-    choice = choose(urls=(), simulate=0, install=None, gpus=[GPU] * gpus)
-    assert isinstance(choice, Simulate)
+    choice = choose_fleet_kind(urls=(), simulate=0, installation=None, gpus=[GPU] * gpus)
+    assert isinstance(choice, RunSimulators)
     assert choice.count == count
     assert choice.notice is not None
     assert "comfyui install" in choice.notice

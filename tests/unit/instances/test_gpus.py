@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from comfy_instances.gpus import Gpu, GpuReading, discover, read
+from comfy_instances.gpus import Gpu, GpuStats, discover_gpus, read_gpu_stats
 
 GB = 10**9
 T = TypeVar("T")
@@ -120,7 +120,7 @@ def machine() -> Any:
 
 
 def test_cards_in_order(machine: Nvml) -> None:
-    first, second = discover(machine)
+    first, second = discover_gpus(machine)
     assert first == Gpu(
         index=0,
         uuid="GPU-0",
@@ -135,33 +135,33 @@ def test_cards_in_order(machine: Nvml) -> None:
 
 def test_no_driver_means_no_gpus(machine: Nvml) -> None:
     machine.driver = False
-    assert discover(machine) == []
-    assert read("00000000:01:00.0", machine) is None
+    assert discover_gpus(machine) == []
+    assert read_gpu_stats("00000000:01:00.0", machine) is None
 
 
 def test_the_real_module_where_it_may_find_nothing() -> None:
-    assert all(gpu.uuid for gpu in discover())
+    assert all(gpu.uuid for gpu in discover_gpus())
 
 
 def test_a_lost_card_is_left_out(machine: Nvml) -> None:
     machine.cards[0].broken = True
-    assert [gpu.uuid for gpu in discover(machine)] == ["GPU-1"]
+    assert [gpu.uuid for gpu in discover_gpus(machine)] == ["GPU-1"]
 
 
 def test_memory_shared_with_the_machine_is_not_known(machine: Nvml) -> None:
     machine.cards[0].memory = None
-    assert discover(machine)[0].memory_total is None
+    assert discover_gpus(machine)[0].memory_total is None
 
 
 def test_names_in_bytes(machine: Nvml) -> None:
     machine.cards[0].name = b"Tesla T4"
-    assert discover(machine)[0].name == "Tesla T4"
+    assert discover_gpus(machine)[0].name == "Tesla T4"
 
 
 def test_mig_slices_take_the_place_of_their_card(machine: Nvml) -> None:
     small = Card(name="NVIDIA RTX PRO 6000 MIG 2g.48gb", uuid="MIG-a", memory=(48 * GB, 47 * GB))
     machine.cards[0].slices = [small, Card(name="NVIDIA RTX PRO 6000 MIG 2g.48gb", uuid="MIG-b")]
-    found = discover(machine)
+    found = discover_gpus(machine)
     assert [(gpu.uuid, gpu.mig) for gpu in found] == [("MIG-a", True), ("MIG-b", True), ("GPU-1", False)]
     assert found[0].memory_total == 48 * GB
     assert found[0].pci_id == "00000000:01:00.0"
@@ -181,17 +181,17 @@ def test_mig_slices_take_the_place_of_their_card(machine: Nvml) -> None:
     ],
 )
 def test_the_operator_may_hide_cards(machine: Nvml, visible: str, uuids: list[str]) -> None:
-    assert [gpu.uuid for gpu in discover(machine, visible=visible)] == uuids
+    assert [gpu.uuid for gpu in discover_gpus(machine, cuda_visible_devices=visible)] == uuids
 
 
 def test_reading(machine: Nvml) -> None:
-    expected = GpuReading(utilisation=0.4, temperature=61, power=312.5, memory_used=2 * GB)
-    assert read("00000000:01:00.0", machine) == expected
+    expected = GpuStats(utilisation=0.4, temperature=61, power=312.5, memory_used=2 * GB)
+    assert read_gpu_stats("00000000:01:00.0", machine) == expected
 
 
 def test_reading_of_a_card_that_says_little(machine: Nvml) -> None:
     card = machine.cards[1]
     card.utilisation = card.temperature = card.milliwatts = card.memory = None
-    expected = GpuReading(utilisation=None, temperature=None, power=None, memory_used=None)
-    assert read(card.pci_id, machine) == expected
-    assert read("00000000:99:00.0", machine) is None
+    expected = GpuStats(utilisation=None, temperature=None, power=None, memory_used=None)
+    assert read_gpu_stats(card.pci_id, machine) == expected
+    assert read_gpu_stats("00000000:99:00.0", machine) is None

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from comfy_instances.health import read_report
+from comfy_instances.health import build_health_report
 from comfy_instances.history import parse_queue
-from comfy_instances.policy import Health
-from comfy_instances.stats import Device, SystemStats
+from comfy_instances.policy import HealthSample
+from comfy_instances.stats import DeviceStats, SystemStats
 
 NOTHING = parse_queue({"queue_running": [], "queue_pending": []})
 
 
-def stats(*devices: Device, argv: tuple[str, ...] = ()) -> SystemStats:
+def stats(*devices: DeviceStats, argv: tuple[str, ...] = ()) -> SystemStats:
     return SystemStats("0.33.0", "2.11.0", argv, 0, 0, devices)
 
 
@@ -30,22 +30,22 @@ def stats(*devices: Device, argv: tuple[str, ...] = ()) -> SystemStats:
 def test_devices(
     name: str, kind: str, device: str, vram: tuple[int | None, int | None], simulated: bool
 ) -> None:
-    report = read_report(stats(Device(name, kind, 0, 100, 40)), NOTHING)
+    report = build_health_report(stats(DeviceStats(name, kind, 0, 100, 40)), NOTHING)
     assert (report.device, report.vram_total, report.vram_free) == (device, *vram)
     assert report.simulated is simulated
 
 
 def test_no_device_at_all() -> None:
-    assert read_report(stats(), NOTHING).device == "unknown"
+    assert build_health_report(stats(), NOTHING).device == "unknown"
 
 
 def test_queue() -> None:
     row = [0, "id", {}, {}, []]
-    report = read_report(stats(), parse_queue({"queue_running": [row], "queue_pending": [row, row]}))
-    assert report.health(7) == Health(running=1, waiting=2, memory=7)
+    report = build_health_report(stats(), parse_queue({"queue_running": [row], "queue_pending": [row, row]}))
+    assert report.to_health_sample(7) == HealthSample(running=1, waiting=2, memory=7)
 
 
 def test_whose_it_is() -> None:
-    report = read_report(stats(argv=("main.py", "--base-directory", "/data/gpu-0")), NOTHING)
-    assert report.launched_in(Path("/data/gpu-0"))
-    assert not report.launched_in(Path("/data/gpu-1"))
+    report = build_health_report(stats(argv=("main.py", "--base-directory", "/data/gpu-0")), NOTHING)
+    assert report.was_launched_in(Path("/data/gpu-0"))
+    assert not report.was_launched_in(Path("/data/gpu-1"))

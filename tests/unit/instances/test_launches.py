@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from comfy_instances.gpus import Gpu
-from comfy_instances.installation import Install
-from comfy_instances.launches import Launch, comfyui_launches, simulator_launches
-from comfy_instances.profiles import load_profiles
+from comfy_instances.installation import Installation
+from comfy_instances.launches import LaunchSpec, comfyui_launch_specs, simulator_launch_specs
+from comfy_instances.profiles import load_gpu_profiles
 
 
 @pytest.fixture
-def install(tmp_path: Path) -> Install:
+def install(tmp_path: Path) -> Installation:
     source = tmp_path / "comfyui" / "source"
     (source / "custom_nodes").mkdir(parents=True)
     (source / "custom_nodes" / "websocket_image_save.py").touch()
     (tmp_path / "comfyui" / "custom_nodes" / "pixel_factory").mkdir(parents=True)
-    return Install(
+    return Installation(
         directory=tmp_path / "comfyui",
         python=tmp_path / "comfyui" / "venv" / "bin" / "python",
         main=source / "main.py",
@@ -27,17 +27,17 @@ def install(tmp_path: Path) -> Install:
     )
 
 
-def launches(install: Install, tmp_path: Path, gpus: list[Gpu]) -> list[Launch]:
-    return comfyui_launches(
+def launches(install: Installation, tmp_path: Path, gpus: list[Gpu]) -> list[LaunchSpec]:
+    return comfyui_launch_specs(
         install,
         directory=tmp_path / "instances",
         models_dir=tmp_path / "models",
         gpus=gpus,
-        profiles=load_profiles(),
+        profiles=load_gpu_profiles(),
     )
 
 
-def test_one_per_gpu_each_with_its_own_device_and_directory(install: Install, tmp_path: Path) -> None:
+def test_one_per_gpu_each_with_its_own_device_and_directory(install: Installation, tmp_path: Path) -> None:
     cards = [
         Gpu(
             index=number,
@@ -58,14 +58,14 @@ def test_one_per_gpu_each_with_its_own_device_and_directory(install: Install, tm
     assert all("--cpu" not in launch.command for launch in made)
 
 
-def test_one_on_the_cpu_where_there_is_no_gpu(install: Install, tmp_path: Path) -> None:
+def test_one_on_the_cpu_where_there_is_no_gpu(install: Installation, tmp_path: Path) -> None:
     (launch,) = launches(install, tmp_path, [])
     assert (launch.id, launch.device) == ("cpu-0", "cpu")
     assert "--cpu" in launch.command
     assert launch.environment["CUDA_VISIBLE_DEVICES"] == ""
 
 
-def test_partner_nodes_are_off_and_custom_nodes_on_a_list(install: Install, tmp_path: Path) -> None:
+def test_partner_nodes_are_off_and_custom_nodes_on_a_list(install: Installation, tmp_path: Path) -> None:
     (launch,) = launches(install, tmp_path, [])
     assert "--disable-api-nodes" in launch.command
     allowed = launch.command[launch.command.index("--whitelist-custom-nodes") + 1 :]
@@ -74,7 +74,7 @@ def test_partner_nodes_are_off_and_custom_nodes_on_a_list(install: Install, tmp_
 
 
 def test_simulators(tmp_path: Path) -> None:
-    made = simulator_launches(2, directory=tmp_path, time_scale=0.25, vram_gb=48)
+    made = simulator_launch_specs(2, directory=tmp_path, time_scale=0.25, vram_gb=48)
     assert [launch.id for launch in made] == ["sim-0", "sim-1"]
     assert made[0].command[-4:] == ("--time-scale", "0.25", "--vram-gb", "48")
     assert all(launch.simulated and launch.vram_total == 48 * 2**30 for launch in made)

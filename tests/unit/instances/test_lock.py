@@ -11,13 +11,18 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.environment import torch_pin
-from comfy_instances.installation import Install, find_install, read_record, write_record
-from comfy_instances.lock import TorchPin, load_lock
+from comfy_instances.environment import select_torch_pin
+from comfy_instances.installation import (
+    Installation,
+    find_installation,
+    read_install_record,
+    write_install_record,
+)
+from comfy_instances.lock import TorchPin, load_comfyui_lock
 from comfy_instances.node_facts import RECORDED_VERSION
-from comfy_instances.status import drift
+from comfy_instances.status import find_drift
 
-LOCK = load_lock()
+LOCK = load_comfyui_lock()
 
 
 def test_the_pin_is_whole() -> None:
@@ -47,13 +52,13 @@ def test_what_comfyui_needs_may_not_be_lacking(path: str) -> None:
     ],
 )
 def test_choosing_torch(choice: str, pin: TorchPin) -> None:
-    assert torch_pin(choice, LOCK.torch) == pin
+    assert select_torch_pin(choice, LOCK.torch) == pin
 
 
 @pytest.mark.parametrize("choice", ["", "rocm", "torch", "torch==1 https://a.example https://b.example"])
 def test_choosing_torch_badly(choice: str) -> None:
     with pytest.raises(ValueError, match="torch==VERSION"):
-        torch_pin(choice, LOCK.torch)
+        select_torch_pin(choice, LOCK.torch)
 
 
 @pytest.fixture
@@ -73,15 +78,15 @@ PINNED = replace(LOCK, requirements_sha256=REQUIREMENTS)
 RECORD = {"requirements_sha256": REQUIREMENTS, "torch": list(LOCK.torch["cuda"].packages), "lacks": []}
 
 
-def installed(directory: Path, record: dict[str, Any]) -> Install:
-    write_record(directory, record)
-    install = find_install(directory)
+def installed(directory: Path, record: dict[str, Any]) -> Installation:
+    write_install_record(directory, record)
+    install = find_installation(directory)
     assert install is not None
     return install
 
 
 def test_no_drift(directory: Path) -> None:
-    assert drift(installed(directory, RECORD), PINNED, LOCK.commit, []) == []
+    assert find_drift(installed(directory, RECORD), PINNED, LOCK.commit, []) == []
 
 
 def test_all_kinds_of_drift(directory: Path) -> None:
@@ -91,7 +96,7 @@ def test_all_kinds_of_drift(directory: Path) -> None:
         "torch": ["torch==1"],
         "lacks": ["comfy/x_tokenizer/vocab.json"],
     }
-    found = drift(installed(directory, record), LOCK, "f" * 40, ["nodes.py"])
+    found = find_drift(installed(directory, record), LOCK, "f" * 40, ["nodes.py"])
     assert found == [
         f"version 0.34.0 instead of {LOCK.version}",
         f"commit {'f' * 40} instead of {LOCK.commit}",
@@ -105,13 +110,13 @@ def test_all_kinds_of_drift(directory: Path) -> None:
 
 def test_a_broken_record_is_no_record(directory: Path) -> None:
     (directory / "installed.json").write_text('{"commit": ')
-    assert read_record(directory) == {}
-    install = find_install(directory)
+    assert read_install_record(directory) == {}
+    install = find_installation(directory)
     assert install is not None
-    assert "no record" in drift(install, PINNED, None, [])[0]
+    assert "no record" in find_drift(install, PINNED, None, [])[0]
 
 
 @pytest.mark.parametrize("missing", ["source/main.py", "venv/bin/python"])
 def test_half_an_install_is_none(directory: Path, missing: str) -> None:
     (directory / missing).unlink()
-    assert find_install(directory) is None
+    assert find_installation(directory) is None

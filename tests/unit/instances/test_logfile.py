@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from comfy_instances.logfile import KEPT_LINES, LogFile
+from comfy_instances.logfile import TAIL_LINES, RotatingLogFile
 
 
 def test_rotates_and_keeps_no_more_than_asked(tmp_path: Path) -> None:
-    output = LogFile(tmp_path / "log" / "output.log", max_bytes=100, keep=2)
+    output = RotatingLogFile(tmp_path / "log" / "output.log", max_bytes=100, backup_count=2)
     for number in range(40):
         output.write(b"%03d 123456789 123456789 12345\n" % number)  # three of them fit
     output.close()
@@ -23,24 +23,24 @@ def test_rotates_and_keeps_no_more_than_asked(tmp_path: Path) -> None:
 
 def test_goes_on_where_an_earlier_run_ended(tmp_path: Path) -> None:
     for line in (b"first\n", b"second\n"):
-        output = LogFile(tmp_path / "output.log")
+        output = RotatingLogFile(tmp_path / "output.log")
         output.write(line)
         output.close()
     assert (tmp_path / "output.log").read_text() == "first\nsecond\n"
 
 
 def test_tail_is_bounded_and_clean(tmp_path: Path) -> None:
-    output = LogFile(tmp_path / "output.log")
-    for number in range(KEPT_LINES + 5):
+    output = RotatingLogFile(tmp_path / "output.log")
+    for number in range(TAIL_LINES + 5):
         output.write(b"\x1b[32m[INFO]\x1b[0m line %d \xff\n" % number)
-    assert output.tail(2) == [f"[INFO] line {number} \ufffd" for number in (KEPT_LINES + 3, KEPT_LINES + 4)]
-    assert len(output.tail(10_000)) == KEPT_LINES
+    assert output.tail(2) == [f"[INFO] line {number} \ufffd" for number in (TAIL_LINES + 3, TAIL_LINES + 4)]
+    assert len(output.tail(10_000)) == TAIL_LINES
     assert output.tail(0) == []
     output.close()
 
 
 def test_a_full_disk_costs_lines_only(caplog: pytest.LogCaptureFixture) -> None:
-    output = LogFile(Path("/dev/full"))
+    output = RotatingLogFile(Path("/dev/full"))
     with caplog.at_level(logging.WARNING):
         output.write(b"lost on disk\n")
     assert "No space left" in caplog.text

@@ -24,35 +24,35 @@ from comfy_instances.messages import (
     NodeProgress,
     NodeState,
     ProgressState,
-    Status,
+    QueueStatus,
     TextFrame,
-    Unknown,
+    UnknownMessage,
 )
-from comfy_instances.wire import parse, parse_event
+from comfy_instances.wire import parse_event, parse_frame
 from tests.unit.instances.recording import recorded_names, recorded_run
 
 
 def heard(name: str) -> list[Message]:
-    return [parse(frame) for frame in recorded_run(name).frames]
+    return [parse_frame(frame) for frame in recorded_run(name).frames]
 
 
 def event(type_: str, **data: Any) -> Message:
-    return parse(json.dumps({"type": type_, "data": data}))
+    return parse_frame(json.dumps({"type": type_, "data": data}))
 
 
 @pytest.mark.parametrize("name", recorded_names())
 def test_a_real_server_says_nothing_unknown(name: str) -> None:
-    assert [message for message in heard(name) if isinstance(message, Unknown)] == []
+    assert [message for message in heard(name) if isinstance(message, UnknownMessage)] == []
 
 
 def test_a_plain_run_message_by_message() -> None:
     run = recorded_run("happy")
     messages = heard("happy")
-    assert isinstance(messages[0], Status)
+    assert isinstance(messages[0], QueueStatus)
     assert messages[0].sid is not None
     assert isinstance(messages[1], FeatureFlags)
     assert messages[1].flags["max_upload_size"] == 100 * 2**20
-    assert messages[2] == Status(queue_remaining=1, sid=None)
+    assert messages[2] == QueueStatus(queue_remaining=1, sid=None)
     start, success = messages[4], messages[-3]
     assert isinstance(start, ExecutionStart)
     assert isinstance(success, ExecutionSuccess)
@@ -107,12 +107,12 @@ def test_a_picture_with_metadata() -> None:
 
 @pytest.mark.parametrize(("format_", "content_type"), [(1, "image/jpeg"), (2, "image/png")])
 def test_a_picture_without_metadata(format_: int, content_type: str) -> None:
-    assert parse(struct.pack(">II", 1, format_) + b"pixels") == ImageFrame(content_type, b"pixels")
+    assert parse_frame(struct.pack(">II", 1, format_) + b"pixels") == ImageFrame(content_type, b"pixels")
 
 
 def test_a_text_frame() -> None:
     frame = struct.pack(">II", 3, 2) + b"12" + "Größe \N{SNOWMAN}".encode()
-    assert parse(frame) == TextFrame("12", "Größe \N{SNOWMAN}")
+    assert parse_frame(frame) == TextFrame("12", "Größe \N{SNOWMAN}")
 
 
 def test_progress_of_a_node() -> None:
@@ -158,11 +158,11 @@ def test_a_cached_node_that_shows_nothing() -> None:
     ],
 )
 def test_what_can_not_be_read_is_unknown(frame: str | bytes) -> None:
-    assert isinstance(parse(frame), Unknown)
+    assert isinstance(parse_frame(frame), UnknownMessage)
 
 
 def test_an_unknown_event_keeps_its_name() -> None:
-    assert event("crystools.monitor", cpu=1) == Unknown("crystools.monitor")
+    assert event("crystools.monitor", cpu=1) == UnknownMessage("crystools.monitor")
 
 
 _json = st.recursive(
@@ -185,9 +185,9 @@ def test_no_data_makes_the_parser_raise(type_: str, data: Any) -> None:
 
 @given(st.text() | st.binary() | st.integers(0, 5).flatmap(lambda n: st.binary().map(lambda b: bytes(4) + b)))
 def test_no_frame_makes_the_parser_raise(frame: str | bytes) -> None:
-    parse(frame)
+    parse_frame(frame)
 
 
 @given(st.integers(0, 5), st.integers(0, 12), st.binary(max_size=20))
 def test_no_binary_frame_makes_the_parser_raise(event_: int, word: int, rest: bytes) -> None:
-    parse(struct.pack(">II", event_, word) + rest)
+    parse_frame(struct.pack(">II", event_, word) + rest)

@@ -9,59 +9,59 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_instances.policy import (
+    CircuitOpen,
     Decision,
-    GiveUp,
-    Health,
-    History,
+    HealthSample,
     Restart,
-    Rules,
+    RestartPolicy,
     Start,
+    SupervisionHistory,
     Wait,
     decide,
-    pause,
-    worn,
+    is_over_memory_limit,
+    restart_backoff,
 )
 
-RULES = Rules(
+RULES = RestartPolicy(
     startup_seconds=120,
     probe_seconds=5,
-    hung_seconds=60,
-    stuck_seconds=30,
+    hang_timeout_seconds=60,
+    stuck_timeout_seconds=30,
     backoff_seconds=1,
-    backoff_limit=60,
+    backoff_max_seconds=60,
     stable_seconds=120,
     failures_allowed=3,
-    cool_off_seconds=300,
+    cooldown_seconds=300,
     memory_limit=1000,
     idle_seconds=10,
 )
-IDLE = Health(running=0, waiting=0, memory=100)
-BUSY = Health(running=1, waiting=1, memory=100)
-STUCK = Health(running=0, waiting=2, memory=100)
-BIG_IDLE = Health(running=0, waiting=0, memory=2000)
-BIG_BUSY = Health(running=1, waiting=0, memory=2000)
+IDLE = HealthSample(running=0, waiting=0, memory=100)
+BUSY = HealthSample(running=1, waiting=1, memory=100)
+STUCK = HealthSample(running=0, waiting=2, memory=100)
+BIG_IDLE = HealthSample(running=0, waiting=0, memory=2000)
+BIG_BUSY = HealthSample(running=1, waiting=0, memory=2000)
 
-Event = Callable[[History, float], History]
-
-
-def started(history: History, now: float) -> History:
-    return history.started(now)
+Event = Callable[[SupervisionHistory, float], SupervisionHistory]
 
 
-def silent(history: History, now: float) -> History:
-    return history.silent(now)
+def started(history: SupervisionHistory, now: float) -> SupervisionHistory:
+    return history.after_start(now)
 
 
-def died(history: History, now: float) -> History:
-    return history.ended(now, "killed by SIGKILL", RULES)
+def silent(history: SupervisionHistory, now: float) -> SupervisionHistory:
+    return history.after_missed_probe(now)
 
 
-def stopped(history: History, now: float) -> History:
-    return history.stopped(now, "by wish")
+def died(history: SupervisionHistory, now: float) -> SupervisionHistory:
+    return history.after_crash(now, "killed by SIGKILL", RULES)
 
 
-def says(health: Health) -> Event:
-    return lambda history, now: history.answered(now, health)
+def stopped(history: SupervisionHistory, now: float) -> SupervisionHistory:
+    return history.after_stop(now, "by wish")
+
+
+def says(health: HealthSample) -> Event:
+    return lambda history, now: history.after_response(now, health)
 
 
 THREE_DEATHS: list[tuple[float, Event]] = [
@@ -96,13 +96,13 @@ HISTORIES: dict[str, tuple[list[tuple[float, Event]], float, Decision]] = {
     "died three times": (
         THREE_DEATHS,
         16,
-        GiveUp(315, "ended 3 times in a row, last: killed by SIGKILL"),
+        CircuitOpen(315, "ended 3 times in a row, last: killed by SIGKILL"),
     ),
     "died three times, long ago": (THREE_DEATHS, 315, Start()),
     "died once more after the pause": (
         [*THREE_DEATHS, (315, started), (320, died)],
         330,
-        GiveUp(620, "ended 4 times in a row, last: killed by SIGKILL"),
+        CircuitOpen(620, "ended 4 times in a row, last: killed by SIGKILL"),
     ),
     "deaths long apart": (
         [*TWO_LONG_RUNS, (901, started), (905, says(IDLE)), (2000, died)],
@@ -159,15 +159,15 @@ def test_decision(name: str) -> None:
     assert decide(replay(events), now, RULES) == expected
 
 
-def replay(events: list[tuple[float, Event]]) -> History:
-    history = History()
+def replay(events: list[tuple[float, Event]]) -> SupervisionHistory:
+    history = SupervisionHistory()
     for at, event in events:
         history = event(history, at)
     return history
 
 
 def test_pauses_double_up_to_the_limit() -> None:
-    assert [pause(n, RULES) for n in (1, 2, 3, 6, 7, 8, 1000)] == [1, 2, 4, 32, 60, 60, 60]
+    assert [restart_backoff(n, RULES) for n in (1, 2, 3, 6, 7, 8, 1000)] == [1, 2, 4, 32, 60, 60, 60]
 
 
 def test_restarts_are_counted_over_all_runs() -> None:
@@ -177,8 +177,8 @@ def test_restarts_are_counted_over_all_runs() -> None:
 
 def test_worn_only_above_a_limit() -> None:
     history = replay([(0, started), (8, says(BIG_IDLE))])
-    assert worn(history, RULES)
-    assert not worn(history, Rules())
+    assert is_over_memory_limit(history, RULES)
+    assert not is_over_memory_limit(history, RestartPolicy())
 
 
 @given(
@@ -192,7 +192,7 @@ def test_worn_only_above_a_limit() -> None:
 )
 def test_every_wait_ends(steps: list[tuple[float, Event]]) -> None:
     """Whatever happened, the policy either acts now or names a later moment, never one that has passed."""
-    now, history = 0.0, History()
+    now, history = 0.0, SupervisionHistory()
     for seconds, event in steps:
         now += seconds
         running = history.started_at is not None
@@ -200,7 +200,7 @@ def test_every_wait_ends(steps: list[tuple[float, Event]]) -> None:
             continue  # only an absent instance starts, only a running one does anything else
         history = event(history, now)
         decision = decide(history, now, RULES)
-        if isinstance(decision, Wait | GiveUp):
+        if isinstance(decision, Wait | CircuitOpen):
             assert decision.until > now
         assert isinstance(decision, Start) <= (history.started_at is None)
-        assert isinstance(decision, Restart | GiveUp) <= (history.runs > 0)
+        assert isinstance(decision, Restart | CircuitOpen) <= (history.runs > 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfy_instances.gpus import Gpu
-from comfy_instances.profiles import load_profiles, profile_for
+from comfy_instances.profiles import load_gpu_profiles, select_gpu_profile
 
 GB = 10**9
 
@@ -41,15 +41,15 @@ def card(capability: tuple[int, int], memory: int | None = 24 * GB) -> Gpu:
     ],
 )
 def test_profile_of_a_card(gpu: Gpu | None, name: str) -> None:
-    assert profile_for(gpu, load_profiles()).name == name
+    assert select_gpu_profile(gpu, load_gpu_profiles()).name == name
 
 
 def test_the_cpu_profile_keeps_off_gpus() -> None:
-    assert "--cpu" in profile_for(None, load_profiles()).flags
+    assert "--cpu" in select_gpu_profile(None, load_gpu_profiles()).flags
 
 
 def test_fp4_is_preferred_only_where_the_hardware_has_it() -> None:
-    for profile in load_profiles():
+    for profile in load_gpu_profiles():
         has_fp4 = profile.capability is not None and profile.capability >= (10, 0)
         assert ("nvfp4" in profile.weights) == has_fp4
 
@@ -58,4 +58,4 @@ def test_an_unknown_field_is_named(tmp_path: Path) -> None:
     file = tmp_path / "profiles.toml"
     file.write_text('[[profile]]\nname = "x"\nflag = []\nweights = []\nflags = []\n')
     with pytest.raises(ValueError, match="flag"):
-        load_profiles(file)
+        load_gpu_profiles(file)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from comfy_instances.graphs import nodes_of_class, silent_files, sinks, with_fresh_prefix
+from comfy_instances.graphs import (
+    files_without_events,
+    find_nodes_of_class,
+    find_sink_nodes,
+    with_unique_filename_prefix,
+)
 
 GRAPH: dict[str, Any] = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16}},
@@ -16,40 +21,40 @@ GRAPH: dict[str, Any] = {
 
 def test_a_fresh_prefix_per_run() -> None:
     before = deepcopy(GRAPH)
-    fresh = with_fresh_prefix(GRAPH, "id")
+    fresh = with_unique_filename_prefix(GRAPH, "id")
     assert fresh["2"]["inputs"] == {"images": ["1", 0], "filename_prefix": "video/pf-id"}
     assert fresh["1"] is GRAPH["1"]
     assert before == GRAPH
 
 
 def test_an_empty_prefix_becomes_the_run() -> None:
-    fresh = with_fresh_prefix({"1": {"inputs": {"filename_prefix": ""}}}, "id")
+    fresh = with_unique_filename_prefix({"1": {"inputs": {"filename_prefix": ""}}}, "id")
     assert fresh["1"]["inputs"]["filename_prefix"] == "id"
 
 
 def test_a_linked_prefix_is_left_alone() -> None:
     graph = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": ["9", 0]}}}
-    assert with_fresh_prefix(graph, "id") == graph
+    assert with_unique_filename_prefix(graph, "id") == graph
 
 
 def test_sinks_feed_nobody() -> None:
-    assert sinks(GRAPH) == {"2", "3"}
-    assert sinks({}) == frozenset()
+    assert find_sink_nodes(GRAPH) == {"2", "3"}
+    assert find_sink_nodes({}) == frozenset()
 
 
 def test_a_list_that_is_no_link_hides_no_sink() -> None:
-    assert sinks({"1": {"inputs": {"sizes": [1, 2, 3], "pair": {"__value__": ["1", 0]}}}}) == {"1"}
+    assert find_sink_nodes({"1": {"inputs": {"sizes": [1, 2, 3], "pair": {"__value__": ["1", 0]}}}}) == {"1"}
 
 
 def test_nodes_by_class() -> None:
-    assert nodes_of_class(GRAPH, frozenset({"SaveImage", "Nope"})) == {"2"}
+    assert find_nodes_of_class(GRAPH, frozenset({"SaveImage", "Nope"})) == {"2"}
 
 
 def test_what_is_no_node_is_left_to_the_server() -> None:
     odd: dict[str, Any] = {"1": None, "2": {"inputs": 5}, "3": []}
-    assert with_fresh_prefix(odd, "id") == odd
-    assert sinks(odd) == {"1", "2", "3"}
-    assert nodes_of_class(odd, frozenset({"x"})) == frozenset()
+    assert with_unique_filename_prefix(odd, "id") == odd
+    assert find_sink_nodes(odd) == {"1", "2", "3"}
+    assert find_nodes_of_class(odd, frozenset({"x"})) == frozenset()
 
 
 def saver(**inputs: Any) -> dict[str, Any]:
@@ -61,7 +66,7 @@ def test_savers_of_loras_have_another_word_for_it() -> None:
         "1": saver(prefix="loras/pf"),
         "2": {"class_type": "StringConcatenate", "inputs": {"prefix": "a"}},
     }
-    fresh = with_fresh_prefix(graph, "id")
+    fresh = with_unique_filename_prefix(graph, "id")
     assert fresh["1"]["inputs"]["prefix"] == "loras/pf-id"
     assert fresh["2"] == graph["2"]
 
@@ -74,7 +79,7 @@ def test_files_of_savers_that_say_nothing() -> None:
         "named by another": saver(prefix=["1", 0]),
         "loud": GRAPH["2"],
     }
-    assert dict(silent_files(graph)) == {
+    assert dict(files_without_events(graph)) == {
         "plain": "pf_00001_.safetensors",
         "counted": "loras/pf_30_steps_00001_.safetensors",
     }

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.client import finding_lines, refusal
-from comfy_instances.history import Queue, parse_history, parse_queue
+from comfy_instances.client import format_node_errors, parse_graph_rejection
+from comfy_instances.history import InstanceQueue, parse_history, parse_queue
 from comfy_instances.messages import Executed, ExecutionError, ExecutionInterrupted, ExecutionSuccess
-from comfy_instances.outputs import FileRef, NodeOutput, outputs_of
-from comfy_instances.stats import Device, parse_stats
+from comfy_instances.outputs import FileRef, NodeOutput, parse_outputs
+from comfy_instances.stats import DeviceStats, parse_system_stats
 from tests.unit.instances.recording import recorded_run, recording
 
 
@@ -19,7 +19,7 @@ def test_a_recorded_queue() -> None:
     run = recorded_run("interrupted")
     queue = parse_queue(run.queue)
     assert len(queue) == 1
-    assert queue.runs(run.prompt_id)
+    assert queue.is_running(run.prompt_id)
     entry = queue.find(run.prompt_id)
     assert entry is not None
     assert entry.graph == run.graph
@@ -29,9 +29,9 @@ def test_a_recorded_queue() -> None:
 
 def test_what_waits_does_not_run() -> None:
     queue = parse_queue({"queue_running": [], "queue_pending": [[3, "p", {}, {}, []]]})
-    assert not queue.runs("p")
+    assert not queue.is_running("p")
     assert queue.find("p") is not None
-    assert len(Queue()) == 0
+    assert len(InstanceQueue()) == 0
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"queue_running": [], "queue_pending": [["short"]]}])
@@ -89,7 +89,7 @@ def test_every_key_of_a_node_is_an_output() -> None:
         "animated": [True],
         "size": [16, 9.5, None, {"width": 3}],
     }
-    assert outputs_of("7", output) == (
+    assert parse_outputs("7", output) == (
         NodeOutput("7", "images", FileRef("a.png", "x", "temp")),
         NodeOutput("7", "gifs", FileRef("b.mp4")),
         NodeOutput("7", "audio", FileRef("c.flac")),
@@ -101,7 +101,7 @@ def test_every_key_of_a_node_is_an_output() -> None:
 
 
 def test_recorded_stats() -> None:
-    stats = parse_stats(recording()["system_stats"])
+    stats = parse_system_stats(recording()["system_stats"])
     assert stats.version == "0.33.0"
     assert stats.argv[0] == "main.py"
     assert stats.devices[0].type == "cpu"
@@ -110,19 +110,19 @@ def test_recorded_stats() -> None:
 
 def test_stats_of_a_gpu() -> None:
     row = {"name": "cuda:0 NVIDIA", "type": "cuda", "index": 0, "vram_total": 96, "vram_free": 90, "more": 1}
-    stats = parse_stats({"system": {}, "devices": [row]})
-    assert stats.devices == (Device("cuda:0 NVIDIA", "cuda", 0, 96, 90),)
+    stats = parse_system_stats({"system": {}, "devices": [row]})
+    assert stats.devices == (DeviceStats("cuda:0 NVIDIA", "cuda", 0, 96, 90),)
     assert stats.version is None
 
 
 @pytest.mark.parametrize("body", [None, [], {"system": {}}, {"system": {}, "devices": [{}]}])
 def test_what_is_no_stats(body: Any) -> None:
     with pytest.raises(ValueError, match="stats"):
-        parse_stats(body)
+        parse_system_stats(body)
 
 
 def test_a_recorded_refusal_names_node_and_input() -> None:
-    error = refusal(json.dumps(recording()["refusals"]["missing_input"]["body"]))
+    error = parse_graph_rejection(json.dumps(recording()["refusals"]["missing_input"]["body"]))
     assert error.error_type == "prompt_outputs_failed_validation"
     assert (
         error.message == "Prompt outputs failed validation: node 2 (SaveImage): required_input_missing images"
@@ -131,7 +131,7 @@ def test_a_recorded_refusal_names_node_and_input() -> None:
 
 
 def test_a_recorded_refusal_keeps_the_servers_paths_out_of_its_message() -> None:
-    error = refusal(json.dumps(recording()["refusals"]["dangling_link"]["body"]))
+    error = parse_graph_rejection(json.dumps(recording()["refusals"]["dangling_link"]["body"]))
     assert "/comfyui" in str(error.node_errors)
     assert "/comfyui" not in error.message
 
@@ -139,12 +139,14 @@ def test_a_recorded_refusal_keeps_the_servers_paths_out_of_its_message() -> None
 def test_a_recorded_half_acceptance() -> None:
     half = recording()["refusals"]["half"]
     assert half["status"] == 200
-    assert finding_lines(half["body"]["node_errors"]) == ["node 3 (SaveImage): required_input_missing images"]
+    assert format_node_errors(half["body"]["node_errors"]) == [
+        "node 3 (SaveImage): required_input_missing images"
+    ]
 
 
 @pytest.mark.parametrize("body", ["", "<html>", "[]", '{"error": "no"}', '{"error": {"type": 1}}'])
 def test_a_refusal_that_does_not_say_why(body: str) -> None:
-    assert "does not say why" in refusal(body).message
+    assert "does not say why" in parse_graph_rejection(body).message
 
 
 def history_of_training(**status: Any) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def test_a_file_that_was_saved_without_a_word_is_told_of() -> None:
     told, end = record
     assert isinstance(told, Executed)
     file = FileRef("pf-p_00001_.safetensors", "loras")
-    assert outputs_of(told.node, told.output) == (NodeOutput("save", "files", file),)
+    assert parse_outputs(told.node, told.output) == (NodeOutput("save", "files", file),)
     assert isinstance(end, ExecutionSuccess)
 
 

@@ -15,9 +15,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.media.archives import MAX_DIRECTORY
-from orchestrator.media.datasets import MAX_CAPTION, Dataset, DatasetLimits, files_of, read_dataset
-from orchestrator.media.errors import AddressRefused, FileTooLarge, Unreachable
+from orchestrator.media.archives import MAX_DIRECTORY_BYTES
+from orchestrator.media.datasets import (
+    MAX_CAPTION_BYTES,
+    DatasetLimits,
+    InputDataset,
+    iter_dataset_files,
+    read_dataset,
+)
+from orchestrator.media.errors import FileTooLarge, UrlNotAllowed, UrlUnreachable
 from orchestrator.media.inputs import ImageLimits
 from tests.datasets import PETS, data_url, zipped
 from tests.pictures import bomb, png
@@ -26,7 +32,7 @@ from tests.unit.media.media_samples import SECRET, encoded, exif, film, gradient
 FOX = png(32, 32)
 
 
-async def read(value: str | bytes, **limits: Any) -> Dataset:
+async def read(value: str | bytes, **limits: Any) -> InputDataset:
     return await read_dataset(value, limits=DatasetLimits(**limits))
 
 
@@ -37,11 +43,11 @@ async def refusal(value: str | bytes, **limits: Any) -> InvalidRequest:
     return caught.value
 
 
-def files(dataset: Dataset) -> dict[str, bytes]:
-    return {name: data for name, _, data in files_of(dataset.data)}
+def files(dataset: InputDataset) -> dict[str, bytes]:
+    return {name: data for name, _, data in iter_dataset_files(dataset.data)}
 
 
-def captions(dataset: Dataset) -> dict[str, str]:
+def captions(dataset: InputDataset) -> dict[str, str]:
     return {name: data.decode() for name, data in files(dataset).items() if name.endswith(".txt")}
 
 
@@ -69,11 +75,11 @@ END, ENTRY = b"PK\x05\x06", b"PK\x01\x02"
 
 async def test_pictures_and_captions_under_plain_names() -> None:
     dataset = await read(zipped())
-    assert dataset.pictures == 3
+    assert dataset.image_count == 3
     assert list(files(dataset)) == ["0000.png", "0000.txt", "0001.png", "0001.txt", "0002.png"]
     assert captions(dataset) == {"0000.txt": "a cat on a mat", "0001.txt": "a dog in the fog"}
     assert dataset.captions == "a cat on a mat\na dog in the fog"
-    kinds = [kind for _, kind, _ in files_of(dataset.data)]
+    kinds = [kind for _, kind, _ in iter_dataset_files(dataset.data)]
     assert kinds == ["image/png", "text/plain", "image/png", "text/plain", "image/png"]
 
 
@@ -94,7 +100,7 @@ async def test_every_wrapping(wrap: Any) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 async def test_a_picture_is_a_dataset_of_one(kind: str) -> None:
     dataset = await read(encoded(gradient(), kind))
-    assert dataset.pictures == 1
+    assert dataset.image_count == 1
     (name,) = files(dataset)
     assert name == {"PNG": "0000.png", "JPEG": "0000.jpg", "WEBP": "0000.webp", "GIF": "0000.png"}[kind]
 
@@ -155,10 +161,10 @@ INVALID: Cases = {
     "a NUL in a caption": (zipped({"a.png": FOX, "a.txt": b"a\0b"}), "NUL"),
 }
 TOO_LARGE: Cases = {
-    "a book as caption": (zipped({"a.png": FOX, "a.txt": b"fox " * MAX_CAPTION}), "a.txt"),
+    "a book as caption": (zipped({"a.png": FOX, "a.txt": b"fox " * MAX_CAPTION_BYTES}), "a.txt"),
     "more pixels than memory": (zipped({"fox.png": bomb()}), "pixels"),
     "a bomb": (zipped({"fox.png": FOX, "big.txt": bytes(16 * 2**20)}), "unpacks to more"),
-    "a long directory": (patched(zipped(), END, 12, struct.pack("<I", MAX_DIRECTORY + 1)), "entries"),
+    "a long directory": (patched(zipped(), END, 12, struct.pack("<I", MAX_DIRECTORY_BYTES + 1)), "entries"),
     "the format for giants": (zipped()[:-22] + b"PK\x06\x07" + bytes(16) + zipped()[-22:], "entries"),
 }
 EMPTY: Cases = {
@@ -206,11 +212,11 @@ async def test_two_files_of_one_name() -> None:
     "limits",
     [
         {"max_bytes": 500},
-        {"max_pictures": 2},
+        {"max_images": 2},
         {"max_pixels": 64 * 64 + 96 * 64 + 64 * 128 - 1},
-        {"images": ImageLimits(max_bytes=100)},
-        {"images": ImageLimits(max_pixels=1000)},
-        {"images": ImageLimits(max_side=100)},
+        {"image_limits": ImageLimits(max_bytes=100)},
+        {"image_limits": ImageLimits(max_pixels=1000)},
+        {"image_limits": ImageLimits(max_side=100)},
     ],
 )
 async def test_every_limit(limits: dict[str, Any]) -> None:
@@ -221,7 +227,7 @@ async def test_unpacked_it_may_be_twice_as_large_and_no_more() -> None:
     archive = zipped({f"{number}.txt": b"fox" * 3000 for number in range(20)} | {"fox.png": FOX})
     assert len(archive) < 60_000
     assert (await refusal(archive, max_bytes=60_000)).message.count("unpacks to more") == 1
-    assert (await read(archive, max_bytes=120_000)).pictures == 1
+    assert (await read(archive, max_bytes=120_000)).image_count == 1
 
 
 async def test_pictures_that_grow_when_they_are_brought_upright() -> None:
@@ -229,20 +235,20 @@ async def test_pictures_that_grow_when_they_are_brought_upright() -> None:
     turned = encoded(noise, "WEBP", quality=1, exif=exif(6))
     archive = zipped({f"{number}.webp": turned for number in range(9)})
     assert "brought upright" in (await refusal(archive, max_bytes=len(archive))).message
-    assert (await read(archive)).pictures == 9
+    assert (await read(archive)).image_count == 9
 
 
 async def test_many_small_entries() -> None:
     archive = zipped({f"{number}.md": b"" for number in range(50)} | {"fox.png": FOX})
-    assert (await refusal(archive, max_pictures=10)).code == "dataset_too_large"
-    assert (await read(archive, max_pictures=20)).pictures == 1
+    assert (await refusal(archive, max_images=10)).code == "dataset_too_large"
+    assert (await read(archive, max_images=20)).image_count == 1
 
 
 @pytest.mark.parametrize(
     ("failure", "code"),
     [
-        (AddressRefused("no"), "dataset_url_refused"),
-        (Unreachable("away"), "dataset_url_unreachable"),
+        (UrlNotAllowed("no"), "dataset_url_refused"),
+        (UrlUnreachable("away"), "dataset_url_unreachable"),
         (FileTooLarge("large"), "dataset_too_large"),
     ],
 )
@@ -267,4 +273,4 @@ async def test_damaged_archives_are_read_or_refused(data: st.DataObject) -> None
     except InvalidRequest as error:
         assert error.code.endswith(("_dataset", "_too_large", "_format"))  # noqa: PT017
     else:
-        assert 1 <= dataset.pictures <= 3
+        assert 1 <= dataset.image_count <= 3

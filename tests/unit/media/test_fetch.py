@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator.egress import is_public
 from orchestrator.errors import InvalidRequest
-from orchestrator.media.errors import AddressRefused, FetchError, FileTooLarge, Unreachable
-from orchestrator.media.fetch import MAX_ADDRESS, MAX_REDIRECTS, Downloads, FetchRules
+from orchestrator.media.errors import FetchError, FileTooLarge, UrlNotAllowed, UrlUnreachable
+from orchestrator.media.fetch import MAX_REDIRECTS, MAX_URL_LENGTH, FetchPolicy, UrlFetcher
 from orchestrator.media.inputs import ImageLimits, read_image
 from tests.pictures import bomb, png
 from tests.unit.media.web_servers import Names, Say, Server, answer, endless, redirect, serving
@@ -25,10 +25,10 @@ SECRET = b"the private server's secret"
 @asynccontextmanager
 async def downloads(
     *reachable: str, names: Names | None = None, seconds: float = 5.0, own: str | None = None
-) -> AsyncIterator[Downloads]:
+) -> AsyncIterator[UrlFetcher]:
     """Downloads in a world where `reachable` addresses are public too."""
-    rules = FetchRules(seconds=seconds, own=own)
-    made = Downloads(rules, resolver=names, reachable=lambda ip: ip in reachable or is_public(ip))
+    rules = FetchPolicy(timeout_seconds=seconds, own_url_prefix=own)
+    made = UrlFetcher(rules, resolver=names, reachable=lambda ip: ip in reachable or is_public(ip))
     async with made:
         yield made
 
@@ -83,12 +83,12 @@ async def test_a_loopback_address_is_refused_in_every_spelling(host: str) -> Non
     async with serving(answer(SECRET)) as server, downloads() as fetching:
         with pytest.raises(FetchError) as caught:
             await fetching.fetch(f"http://{host}:{server.port}/", MOST)
-    assert isinstance(caught.value, AddressRefused)
+    assert isinstance(caught.value, UrlNotAllowed)
     assert server.requests == []
 
 
 async def test_a_private_address_is_fetched_where_the_setting_says_so() -> None:
-    async with serving(answer(PICTURE)) as server, Downloads(FetchRules(allow_private=True)) as fetching:
+    async with serving(answer(PICTURE)) as server, UrlFetcher(FetchPolicy(allow_private=True)) as fetching:
         assert await fetching.fetch(f"{server.url}/", MOST) == PICTURE
 
 
@@ -102,7 +102,7 @@ async def test_names_that_lead_to_private_addresses_are_refused() -> None:
     )
     async with serving(answer(SECRET)) as server, downloads(names=names) as fetching:
         for name in names.table:
-            with pytest.raises(AddressRefused):
+            with pytest.raises(UrlNotAllowed):
                 await fetching.fetch(f"http://{name}.test:{server.port}/", MOST)
     assert server.requests == []
 
@@ -131,7 +131,7 @@ async def test_unknown_and_private_names_look_the_same() -> None:
     said = set()
     async with downloads(names=Names(inside="10.0.0.1")) as fetching:
         for name in ("inside", "nowhere"):
-            with pytest.raises(AddressRefused) as caught:
+            with pytest.raises(UrlNotAllowed) as caught:
                 await fetching.fetch(f"http://{name}.corp.test/", MOST)
             said.add(str(caught.value))
     assert len(said) == 1
@@ -144,7 +144,7 @@ async def test_a_redirect_to_a_private_address_is_refused(status: str) -> None:
         serving(redirect(f"http://127.0.0.2:{inside.port}/", status)) as outside,
         downloads("127.0.0.1") as fetching,
     ):
-        with pytest.raises(AddressRefused):
+        with pytest.raises(UrlNotAllowed):
             await fetching.fetch(outside.url, MOST)
     assert inside.requests == []
 
@@ -164,7 +164,7 @@ async def test_a_few_redirects_are_followed() -> None:
         await told(line, writer)  # type: ignore[arg-type]
 
     assert await fetched(say, f"/step{MAX_REDIRECTS}") == PICTURE
-    with pytest.raises(AddressRefused, match="redirects"):
+    with pytest.raises(UrlNotAllowed, match="redirects"):
         await fetched(say, f"/step{MAX_REDIRECTS + 1}")
 
 
@@ -177,17 +177,17 @@ async def test_a_few_redirects_are_followed() -> None:
         "http://127.0.0.1/a b",
         "http://127.0.0.1/ HTTP/1.1\r\nX-Evil: 1",
         "http://127.0.0.1\\@example.org/",
-        "http://127.0.0.1/" + "a" * MAX_ADDRESS,
+        "http://127.0.0.1/" + "a" * MAX_URL_LENGTH,
     ],
 )
 async def test_what_is_no_plain_address_is_refused(address: str) -> None:
     async with downloads("127.0.0.1") as fetching:
-        with pytest.raises(AddressRefused):
+        with pytest.raises(UrlNotAllowed):
             await fetching.fetch(address, MOST)
 
 
 async def test_what_a_server_says_besides_the_file_is_not_told() -> None:
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(UrlUnreachable) as caught:
         await fetched(answer(SECRET, status="403 Secret"))
     assert "403" in str(caught.value)
     assert "ecret" not in str(caught.value)
@@ -206,7 +206,7 @@ async def test_what_a_server_says_besides_the_file_is_not_told() -> None:
     ],
 )
 async def test_a_server_that_breaks_off_or_lies_gives_nothing(say: Say) -> None:
-    with pytest.raises(Unreachable):
+    with pytest.raises(UrlUnreachable):
         await fetched(say)
 
 
@@ -214,7 +214,7 @@ async def test_a_server_that_speaks_something_else_gives_nothing() -> None:
     async def say(_: str, writer: object) -> None:
         writer.write(b"220 mail.example ESMTP\r\n")  # type: ignore[attr-defined]
 
-    with pytest.raises(Unreachable):
+    with pytest.raises(UrlUnreachable):
         await fetched(say)
 
 
@@ -222,7 +222,7 @@ async def test_nobody_listens() -> None:
     async with serving(answer(PICTURE)) as server:
         pass
     async with downloads("127.0.0.1") as fetching:
-        with pytest.raises(Unreachable):
+        with pytest.raises(UrlUnreachable):
             await fetching.fetch(server.url, MOST)
 
 
@@ -251,7 +251,7 @@ async def test_a_file_of_exactly_the_limit_is_taken() -> None:
 
 
 async def test_a_server_that_dawdles_is_left() -> None:
-    with pytest.raises(Unreachable, match=r"longer than 0.3 s"):
+    with pytest.raises(UrlUnreachable, match=r"longer than 0.3 s"):
         await fetched(endless(b"x", pause=0.05), seconds=0.3)
 
 
@@ -261,9 +261,9 @@ async def test_our_own_outputs_are_fetched_wherever_they_are() -> None:
         async with downloads(own=own) as fetching:
             assert await fetching.fetch(f"{own}ab/abcd.png?X-Amz-Signature=1", MOST) == PICTURE
             for escape in ("../admin", "%2e%2E/admin", "a/..%2f..", ".%2e/"):
-                with pytest.raises(AddressRefused):
+                with pytest.raises(UrlNotAllowed):
                     await fetching.fetch(own + escape, MOST)
-            with pytest.raises(AddressRefused):
+            with pytest.raises(UrlNotAllowed):
                 await fetching.fetch(f"{server.url}/other/outputs/a.png", MOST)
     assert len(server.requests) == 1
 
@@ -271,7 +271,7 @@ async def test_our_own_outputs_are_fetched_wherever_they_are() -> None:
 async def test_our_own_store_redirects_nobody() -> None:
     async with serving(redirect("http://127.0.0.1/")) as server:
         own = f"{server.url}/outputs/"
-        with pytest.raises(Unreachable, match="302"):
+        with pytest.raises(UrlUnreachable, match="302"):
             async with downloads(own=own) as fetching:
                 await fetching.fetch(f"{own}a.png", MOST)
 

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from orchestrator.media.formats import EXTENSIONS, CorruptMedia, MediaInfo, convert_image, describe, sniff
+from orchestrator.media.formats import (
+    EXTENSIONS,
+    CorruptMedia,
+    MediaInfo,
+    convert_image,
+    detect_content_type,
+    probe_media,
+)
 from tests.unit.media.media_samples import animation, encoded, film, gradient, png_of_size, sound
 from tests.unit.weights.weight_files import safetensors
 
@@ -50,12 +57,12 @@ def samples() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("content_type", STILLS)
 def test_a_still_is_described(samples: dict[str, bytes], content_type: str) -> None:
-    assert describe(samples[content_type]) == MediaInfo(content_type=content_type, width=48, height=32)
+    assert probe_media(samples[content_type]) == MediaInfo(content_type=content_type, width=48, height=32)
 
 
 @pytest.mark.parametrize("content_type", FILMS)
 def test_a_film_is_described(samples: dict[str, bytes], content_type: str) -> None:
-    info = describe(samples[content_type])
+    info = probe_media(samples[content_type])
     assert (info.content_type, info.width, info.height, info.frames, info.fps) == (content_type, 64, 48, 9, 8)
     assert info.duration == pytest.approx(9 / 8, abs=0.2)
     assert not info.has_audio
@@ -63,7 +70,7 @@ def test_a_film_is_described(samples: dict[str, bytes], content_type: str) -> No
 
 @pytest.mark.parametrize("content_type", SOUNDS)
 def test_a_sound_is_described(samples: dict[str, bytes], content_type: str) -> None:
-    info = describe(samples[content_type])
+    info = probe_media(samples[content_type])
     assert (info.content_type, info.width, info.frames, info.has_audio) == (content_type, None, None, True)
     assert info.duration == pytest.approx(0.5, abs=0.1)
 
@@ -74,7 +81,7 @@ def test_a_sound_is_described(samples: dict[str, bytes], content_type: str) -> N
     ids=["webp", "gif", "png"],
 )
 def test_an_animation_is_described(kind: str, options: dict[str, bool]) -> None:
-    info = describe(animation(kind, **options))
+    info = probe_media(animation(kind, **options))
     assert (info.width, info.height, info.frames) == (24, 16, 3)
     assert info.fps == pytest.approx(8, abs=0.5)
 
@@ -84,7 +91,7 @@ def test_an_mp3_without_a_tag_is_known(samples: dict[str, bytes]) -> None:
     size = int.from_bytes(bytes(tagged[6:10]), "big")  # seven bits a byte, but small
     assert tagged.startswith(b"ID3")
     assert size < 128
-    assert sniff(tagged[10 + size :]) == "audio/mpeg"
+    assert detect_content_type(tagged[10 + size :]) == "audio/mpeg"
 
 
 @pytest.mark.parametrize("left", [0.0, 0.02, 0.5])
@@ -92,48 +99,48 @@ def test_an_mp3_without_a_tag_is_known(samples: dict[str, bytes]) -> None:
 def test_what_is_cut_off_is_corrupt(samples: dict[str, bytes], content_type: str, left: float) -> None:
     whole = samples[content_type]
     with pytest.raises(CorruptMedia):
-        describe(whole[: int(len(whole) * left)])
+        probe_media(whole[: int(len(whole) * left)])
 
 
 @pytest.mark.parametrize("content_type", SOUNDS)
 def test_the_mere_beginning_of_a_sound_is_corrupt(samples: dict[str, bytes], content_type: str) -> None:
     with pytest.raises(CorruptMedia):
-        describe(samples[content_type][:40])
+        probe_media(samples[content_type][:40])
 
 
 def test_a_film_whose_last_frames_are_missing_is_corrupt() -> None:
     streamable = film(movflags="faststart", frames=30)
-    assert describe(streamable).frames == 30
+    assert probe_media(streamable).frames == 30
     with pytest.raises(CorruptMedia, match="frames"):
-        describe(streamable[:-40])
+        probe_media(streamable[:-40])
 
 
 @pytest.mark.parametrize("content_type", ["video/webm", "video/x-matroska", "audio/webm", "audio/wav"])
 def test_a_stream_without_its_last_bytes_is_corrupt(samples: dict[str, bytes], content_type: str) -> None:
     with pytest.raises(CorruptMedia, match="cut off"):
-        describe(samples[content_type][:-10])
+        probe_media(samples[content_type][:-10])
 
 
 def test_a_png_with_a_flipped_bit_is_corrupt(samples: dict[str, bytes]) -> None:
     data = bytearray(samples["image/png"])
     data[data.index(b"IDAT") + 9] ^= 1
     with pytest.raises(CorruptMedia):
-        describe(bytes(data))
+        probe_media(bytes(data))
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x00" * 100, b"RIFF\x00\x00\x00\x00AVI ", b"<svg/>"])
 def test_what_is_no_medium_is_corrupt(data: bytes) -> None:
-    assert sniff(data) is None
+    assert detect_content_type(data) is None
     with pytest.raises(CorruptMedia):
-        describe(data)
+        probe_media(data)
 
 
 def test_what_is_known_but_not_delivered_is_corrupt() -> None:
     for kind in ("BMP", "TIFF"):
         data = encoded(gradient(), kind)
-        assert sniff(data) == f"image/{kind.lower()}"
+        assert detect_content_type(data) == f"image/{kind.lower()}"
         with pytest.raises(CorruptMedia, match="no format"):
-            describe(data)
+            probe_media(data)
 
 
 @settings(deadline=None)
@@ -142,7 +149,7 @@ def test_what_is_known_but_not_delivered_is_corrupt() -> None:
 @example(b"\x00\x00\x00\x18ftyp")
 @example(b"RIFF")
 def test_sniff_takes_any_bytes(data: bytes) -> None:
-    found = sniff(data)
+    found = detect_content_type(data)
     assert found is None or found in EXTENSIONS
 
 
@@ -153,7 +160,7 @@ def test_sniff_takes_any_bytes(data: bytes) -> None:
 )
 def test_describe_takes_any_picture_bytes(magic: bytes, rest: bytes) -> None:
     with pytest.raises(CorruptMedia):
-        describe(magic + rest)
+        probe_media(magic + rest)
 
 
 @settings(deadline=None)
@@ -163,7 +170,7 @@ def test_describe_takes_any_picture_bytes(magic: bytes, rest: bytes) -> None:
 )
 def test_describe_takes_any_stream_bytes(magic: bytes, rest: bytes) -> None:
     with pytest.raises(CorruptMedia):
-        describe(magic + rest)
+        probe_media(magic + rest)
 
 
 @settings(deadline=None)
@@ -173,7 +180,7 @@ def test_a_damaged_picture_is_described_or_corrupt(content_type: str, data: st.D
     for _ in range(data.draw(st.integers(1, 6))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
-        assert describe(bytes(damaged)).content_type in EXTENSIONS
+        assert probe_media(bytes(damaged)).content_type in EXTENSIONS
     except CorruptMedia:
         return
 
@@ -182,7 +189,7 @@ def test_a_damaged_picture_is_described_or_corrupt(content_type: str, data: st.D
 @pytest.mark.parametrize("to", ["image/png", "image/jpeg", "image/webp"])
 def test_a_picture_is_converted(source: Callable[[], bytes], to: str) -> None:
     converted = convert_image(source(), to, 95)
-    assert describe(converted) == MediaInfo(content_type=to, width=48, height=32)
+    assert probe_media(converted) == MediaInfo(content_type=to, width=48, height=32)
     with Image.open(io.BytesIO(converted)) as after:
         for at in ((0, 0), (47, 0), (0, 31), (47, 31)):
             want, got = gradient().getpixel(at), after.convert("RGB").getpixel(at)
@@ -249,7 +256,7 @@ LORA, MESH = safetensors({"a.lora_up.weight": ("F32", [4, 2])}), struct.pack("<4
     [(LORA, "application/octet-stream", "safetensors"), (MESH, "model/gltf-binary", "glb")],
 )
 def test_weights_and_meshes_are_told_by_their_headers(data: bytes, content_type: str, extension: str) -> None:
-    found = describe(data)
+    found = probe_media(data)
     assert (found.content_type, found.ext) == (content_type, extension)
     assert (found.width, found.frames, found.duration) == (None, None, None)
 
@@ -264,7 +271,7 @@ def test_weights_and_meshes_are_told_by_their_headers(data: bytes, content_type:
 )
 def test_weights_and_meshes_that_are_none_are_corrupt(data: bytes) -> None:
     with pytest.raises(CorruptMedia):
-        describe(data)
+        probe_media(data)
 
 
 @pytest.mark.parametrize("bits", [16, 32, 64])
@@ -278,6 +285,6 @@ def test_training_that_has_diverged_is_no_result(bits: int, number: str) -> None
         text = json.dumps(head).encode()
         return len(text).to_bytes(8, "little") + text + numbers
 
-    assert describe(weights(float(np.finfo(kind).max))).content_type == "application/octet-stream"
+    assert probe_media(weights(float(np.finfo(kind).max))).content_type == "application/octet-stream"
     with pytest.raises(CorruptMedia, match="not a number"):
-        describe(weights(float(number)))
+        probe_media(weights(float(number)))

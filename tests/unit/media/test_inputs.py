@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageOps
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.media.formats import CorruptMedia, describe
+from orchestrator.media.formats import CorruptMedia, probe_media
 from orchestrator.media.inputs import ImageLimits, InputImage, read_image
-from orchestrator.media.metadata import strip
+from orchestrator.media.metadata import strip_metadata
 from tests.unit.media.media_samples import (
     SECRET,
     animation,
@@ -223,7 +223,7 @@ async def test_a_broken_exif_block_turns_nothing(block: bytes) -> None:
 async def test_of_an_animation_the_first_frame_is_taken(kind: str, options: dict[str, bool]) -> None:
     image = await read(animation(kind, **options))
     assert image.content_type == "image/png"
-    assert describe(image.data).frames is None
+    assert probe_media(image.data).frames is None
     assert differ(pixels(image.data), Image.new("RGB", (24, 16), "black")) == 0
 
 
@@ -275,7 +275,7 @@ async def test_damaged_images_are_read_or_refused(kind: str, animated: bool, dat
     except InvalidRequest as error:
         assert error.code in ("invalid_image", "image_too_large", "unsupported_image_format")  # noqa: PT017
     else:
-        assert describe(image.data).width == image.width
+        assert probe_media(image.data).width == image.width
 
 
 @settings(deadline=None, max_examples=60)
@@ -285,7 +285,7 @@ def test_stripping_takes_any_bytes(content_type: str, rest: bytes) -> None:
         content_type
     ]
     try:
-        stripped = strip(magic + rest, content_type)
+        stripped = strip_metadata(magic + rest, content_type)
     except CorruptMedia:
         return
     assert len(stripped.data) <= len(magic + rest) + 2

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.provenance import without_graph
+from orchestrator.media.provenance import strip_graph_metadata
 
 
 def picture(**texts: str) -> bytes:
@@ -47,7 +47,7 @@ def opened(data: bytes) -> tuple[set[str], list[bytes]]:
 
 def test_a_picture_loses_its_graph_and_keeps_its_pixels() -> None:
     before = picture(prompt=json.dumps({"3": {}}), workflow="{}", note="kept")
-    after = without_graph(before, "image/png")
+    after = strip_graph_metadata(before, "image/png")
     with Image.open(io.BytesIO(before)) as old, Image.open(io.BytesIO(after)) as new:
         assert new.tobytes() == old.tobytes()
         assert new.info == {"note": "kept"}
@@ -57,13 +57,13 @@ def test_two_runs_of_the_same_pixels_become_the_same_file() -> None:
     noise = picture(prompt="a")
     other = noise.replace(b"prompt\0a", b"prompt\0b")
     assert noise != other
-    assert without_graph(noise, "image/png") == without_graph(other, "image/png")
+    assert strip_graph_metadata(noise, "image/png") == strip_graph_metadata(other, "image/png")
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "libx264"), ("webm", "libvpx-vp9")])
 def test_a_film_loses_its_graph_and_keeps_its_frames(container: str, codec: str) -> None:
     before = film(container, codec, prompt="{}", workflow="{}", note="kept")
-    after = without_graph(before, f"video/{container}")
+    after = strip_graph_metadata(before, f"video/{container}")
     keys, frames = opened(after)
     assert "note" in keys
     assert not keys & {"prompt", "workflow"}
@@ -73,11 +73,11 @@ def test_a_film_loses_its_graph_and_keeps_its_frames(container: str, codec: str)
 
 def test_a_film_without_a_graph_is_not_touched() -> None:
     data = film("mp4", "libx264", note="kept")
-    assert without_graph(data, "video/mp4") is data
+    assert strip_graph_metadata(data, "video/mp4") is data
 
 
 def test_a_broken_file_is_refused() -> None:
     with pytest.raises(CorruptMedia):
-        without_graph(picture()[:60] + b"\0", "image/png")
+        strip_graph_metadata(picture()[:60] + b"\0", "image/png")
     with pytest.raises(CorruptMedia):
-        without_graph(b"\0\0\0\x18ftypmp42", "video/mp4")
+        strip_graph_metadata(b"\0\0\0\x18ftypmp42", "video/mp4")

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from orchestrator.errors import Unavailable
-from orchestrator.moderation import EndpointAccess, Finding, ModerationEndpoint
+from orchestrator.moderation import ModerationEndpoint, ModerationEndpointConfig, PolicyViolation
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 TEXTS = {"prompt": "a fox", "negative_prompt": "a violent fox"}
@@ -40,8 +40,8 @@ async def asked(
     app = web.Application()
     app.router.add_post("/v1/moderations", handler)
     async with TestServer(app) as server:
-        access = EndpointAccess(
-            url=str(server.make_url(path)), key="sk-secret", seconds=seconds, fail_open=fail_open
+        access = ModerationEndpointConfig(
+            url=str(server.make_url(path)), api_key="sk-secret", timeout_seconds=seconds, fail_open=fail_open
         )
         async with ModerationEndpoint(access) as endpoint:
             yield endpoint
@@ -52,7 +52,7 @@ async def test_what_is_flagged_is_found(path: str) -> None:
     async with asked(judge, path=path) as endpoint:
         assert await endpoint.check("acct_any", {"prompt": "a fox"}) is None
         finding = await endpoint.check("acct_any", TEXTS)
-    assert finding == Finding(param="negative_prompt", rule="the moderation service (violence)")
+    assert finding == PolicyViolation(param="negative_prompt", rule="the moderation service (violence)")
 
 
 async def test_the_service_gets_our_key_and_the_chosen_model() -> None:
@@ -65,7 +65,9 @@ async def test_the_service_gets_our_key_and_the_chosen_model() -> None:
     app = web.Application()
     app.router.add_post("/v1/moderations", listen)
     async with TestServer(app) as server:
-        access = EndpointAccess(url=str(server.make_url("")), key="sk-secret", model="omni-moderation-latest")
+        access = ModerationEndpointConfig(
+            url=str(server.make_url("")), api_key="sk-secret", model="omni-moderation-latest"
+        )
         async with ModerationEndpoint(access) as endpoint:
             await endpoint.check("acct_any", {"prompt": "a fox"})
     assert seen == [("Bearer sk-secret", {"input": ["a fox"], "model": "omni-moderation-latest"})]
@@ -126,6 +128,6 @@ async def test_or_lets_them_pass_where_the_operator_says_so(handler: Handler) ->
 
 
 async def test_nobody_listens() -> None:
-    async with ModerationEndpoint(EndpointAccess(url="http://127.0.0.1:1")) as endpoint:
+    async with ModerationEndpoint(ModerationEndpointConfig(url="http://127.0.0.1:1")) as endpoint:
         with pytest.raises(Unavailable):
             await endpoint.check("acct_any", TEXTS)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import Blocked
-from orchestrator.moderation import Finding, Moderation, WordFileError, WordLists
-from orchestrator.moderation.reading import folded, words
+from orchestrator.moderation import Moderation, PolicyViolation, WordListError, WordListPolicy
+from orchestrator.moderation.reading import fold_text, normalize_words
 
 LISTS = """
 words = ["badword", "very bad", "плохо", "武器", "🔫", "ano", "straße"]
@@ -24,13 +24,13 @@ patterns = ['^a ']
 
 
 @pytest.fixture
-def lists(tmp_path: Path) -> WordLists:
+def lists(tmp_path: Path) -> WordListPolicy:
     file = tmp_path / "lists.toml"
     file.write_text(LISTS, encoding="utf-8")
-    return WordLists.load(file)
+    return WordListPolicy.load(file)
 
 
-async def found(lists: WordLists, text: str, account: str = "acct_any") -> str | None:
+async def found(lists: WordListPolicy, text: str, account: str = "acct_any") -> str | None:
     finding = await lists.check(account, {"prompt": text})
     return finding.rule if finding else None
 
@@ -66,7 +66,7 @@ async def found(lists: WordLists, text: str, account: str = "acct_any") -> str |
         "\u043f\u0440\u043e\u0431\u04307",
     ],
 )
-async def test_a_word_is_found_however_it_is_written(lists: WordLists, text: str) -> None:
+async def test_a_word_is_found_however_it_is_written(lists: WordListPolicy, text: str) -> None:
     assert await found(lists, text)
 
 
@@ -87,26 +87,26 @@ async def test_a_word_is_found_however_it_is_written(lists: WordLists, text: str
         "\ud800",
     ],
 )
-async def test_other_words_are_left_alone(lists: WordLists, text: str) -> None:
+async def test_other_words_are_left_alone(lists: WordListPolicy, text: str) -> None:
     assert await found(lists, text) is None
 
 
-async def test_an_account_has_lists_of_its_own(lists: WordLists) -> None:
+async def test_an_account_has_lists_of_its_own(lists: WordListPolicy) -> None:
     assert await found(lists, "a fox") is None
     assert await found(lists, "the fox", "acct_strict") == "word 1 of the lists of acct_strict"
     assert await found(lists, "A cat", "acct_strict") == "pattern 1 of the lists of acct_strict"
     assert await found(lists, "badword", "acct_strict") == "word 1 of the lists for everybody"
 
 
-async def test_every_text_is_looked_at(lists: WordLists) -> None:
+async def test_every_text_is_looked_at(lists: WordListPolicy) -> None:
     finding = await lists.check("acct_any", {"prompt": "a cat", "negative_prompt": "badword"})
-    assert finding == Finding(param="negative_prompt", rule="word 1 of the lists for everybody")
+    assert finding == PolicyViolation(param="negative_prompt", rule="word 1 of the lists for everybody")
 
 
 async def test_a_text_file_has_a_word_on_each_line(tmp_path: Path) -> None:
     file = tmp_path / "words.txt"
     file.write_text("# what nobody wants\n\nbadword\n  very bad  \n", encoding="utf-8")
-    lists = WordLists.load(file)
+    lists = WordListPolicy.load(file)
     assert await found(lists, "very bad") == "word 2 of the lists for everybody"
     assert await found(lists, "what nobody wants") is None
 
@@ -126,8 +126,8 @@ async def test_a_text_file_has_a_word_on_each_line(tmp_path: Path) -> None:
 def test_a_wrong_file_is_refused_with_a_reason(tmp_path: Path, text: str, reason: str) -> None:
     file = tmp_path / "lists.toml"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(WordFileError, match=reason):
-        WordLists.load(file)
+    with pytest.raises(WordListError, match=reason):
+        WordListPolicy.load(file)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\xff"])
@@ -135,19 +135,19 @@ def test_a_file_that_can_not_be_read_is_refused(tmp_path: Path, content: bytes |
     file = tmp_path / "words.txt"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(WordFileError, match=r"words\.txt"):
-        WordLists.load(file)
+    with pytest.raises(WordListError, match=r"words\.txt"):
+        WordListPolicy.load(file)
 
 
 @given(st.text())
 def test_reading_twice_changes_nothing(text: str) -> None:
-    assert words(words(text)) == words(text)
-    assert folded(folded(text)) == folded(text)
+    assert normalize_words(normalize_words(text)) == normalize_words(text)
+    assert fold_text(fold_text(text)) == fold_text(text)
 
 
 @given(st.text(), st.text())
 def test_a_text_holds_its_own_words(before: str, after: str) -> None:
-    assert words("badword") in words(f"{before} badword {after}")
+    assert normalize_words("badword") in normalize_words(f"{before} badword {after}")
 
 
 class Objects:
@@ -156,9 +156,9 @@ class Objects:
     def __init__(self) -> None:
         self.asked: list[Mapping[str, str]] = []
 
-    async def check(self, account_id: str, texts: Mapping[str, str]) -> Finding | None:
+    async def check(self, account_id: str, texts: Mapping[str, str]) -> PolicyViolation | None:
         self.asked.append(texts)
-        return Finding(param="prompt", rule="everything")
+        return PolicyViolation(param="prompt", rule="everything")
 
 
 async def test_without_policies_everything_passes() -> None:

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from pricing.costs import SHIPPED, Costs, CostsError, Metered
+from pricing.costs import SHIPPED_COSTS, CostRates, CostsError, MeteredUsage
 
-COSTS = Costs.load()
+COSTS = CostRates.load()
 DAY = date(2026, 3, 1)
 
 
-def work(device: str = "NVIDIA RTX PRO 6000 Blackwell", **changes: Any) -> Metered:
-    return Metered(**{"day": DAY, "model": "sdxl-1.0", "device": device, **changes})
+def work(device: str = "NVIDIA RTX PRO 6000 Blackwell", **changes: Any) -> MeteredUsage:
+    return MeteredUsage(**{"day": DAY, "model": "sdxl-1.0", "device": device, **changes})
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def work(device: str = "NVIDIA RTX PRO 6000 Blackwell", **changes: Any) -> Meter
         (work(bytes_sent=10**9), "0.09"),
     ],
 )
-def test_what_work_costs(row: Metered, dollars: str) -> None:
-    assert COSTS.of(row) == Fraction(dollars) * 1_000_000
+def test_what_work_costs(row: MeteredUsage, dollars: str) -> None:
+    assert COSTS.cost_of(row) == Fraction(dollars) * 1_000_000
 
 
 def test_margins_by_model() -> None:
@@ -41,20 +41,20 @@ def test_margins_by_model() -> None:
         work(gpu_seconds=10, shards=1, revenue=30_000),
         work(model="flux-1-dev", gpu_seconds=1),
     ]
-    sdxl, flux = COSTS.margins(rows, by=lambda row: row.model)
+    sdxl, flux = COSTS.margins(rows, group_by=lambda row: row.model)
     assert (sdxl.key, sdxl.shards, sdxl.gpu_seconds) == ("sdxl-1.0", 3, 20)
     assert (sdxl.revenue, sdxl.cost, sdxl.margin) == (50_000, 10_000, 40_000)
-    assert sdxl.earned_per_gpu_second == 2_500
+    assert sdxl.revenue_per_gpu_second == 2_500
     assert (flux.revenue, flux.cost, flux.margin) == (0, 500, -500)
 
 
 def test_nothing_is_earned_per_second_of_no_gpu() -> None:
-    (margin,) = COSTS.margins([work(revenue=5)], by=lambda row: row.day)
-    assert (margin.key, margin.earned_per_gpu_second) == (DAY, None)
+    (margin,) = COSTS.margins([work(revenue=5)], group_by=lambda row: row.day)
+    assert (margin.key, margin.revenue_per_gpu_second) == (DAY, None)
 
 
 def test_many_small_costs_are_rounded_once() -> None:
-    (margin,) = COSTS.margins([work(bytes_sent=1)] * 10_000, by=lambda row: None)
+    (margin,) = COSTS.margins([work(bytes_sent=1)] * 10_000, group_by=lambda row: None)
     assert margin.cost == 1
 
 
@@ -67,13 +67,13 @@ def test_many_small_costs_are_rounded_once() -> None:
     ],
 )
 def test_broken_costs_say_what_is_wrong(change: dict[str, object], text: str) -> None:
-    data = tomllib.loads(SHIPPED.read_text())
+    data = tomllib.loads(SHIPPED_COSTS.read_text())
     with pytest.raises(CostsError, match=text):
-        Costs.parse({**data, **change})
+        CostRates.parse({**data, **change})
     with pytest.raises(CostsError, match="'per_gpu_hour' is missing"):
-        Costs.parse({})
+        CostRates.parse({})
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CostsError, match=r"mine\.toml"):
-        Costs.load(tmp_path / "mine.toml")
+        CostRates.load(tmp_path / "mine.toml")

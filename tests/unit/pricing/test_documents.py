@@ -1,4 +1,6 @@
-"""Every price that the other documents print. PixelDojo's lines are kept as printed, in `documents/`."""
+"""Every price that the other documents print. PixelDojoRoutes's lines are kept as printed, in
+`documents/`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from pricing.book import TariffBook
+from pricing.book import TariffRevisions
 from pricing.rates import TariffError
 from pricing.tariff import Tariff
-from pricing.usage import Kind, Work
+from pricing.usage import BillableWork, ModelKind
 
-BOOK = TariffBook.load()
+BOOK = TariffRevisions.load()
 DOCUMENTS = Path(__file__).parent / "documents"
 #: Outputs that a printed resolution stands for.
 SIZES = {
@@ -30,7 +32,7 @@ SIZES = {
 }
 
 
-def on(size: str, work: Work) -> Work:
+def on(size: str, work: BillableWork) -> BillableWork:
     if size.endswith("p"):
         lines = int(size[:-1])
         return replace(work, width=lines * 16 // 9, height=lines)
@@ -38,13 +40,13 @@ def on(size: str, work: Work) -> Work:
     return replace(work, width=width, height=height)
 
 
-def printed(line: str) -> Iterator[tuple[Work, Fraction]]:
+def printed(line: str) -> Iterator[tuple[BillableWork, Fraction]]:
     """What a line such as `p-video: 0.5 credits/sec (by resolution: 720p=0.5, 1080p=1 /sec)` promises."""
     match = re.fullmatch(r"(\S+): ([\d.]+) (credit\(s\)|credits/sec)(?: \((.+)\))?", line)
     assert match is not None, line
     model, price, per, table = match.groups()
     seconds = 7 if per == "credits/sec" else 1
-    work = Work(model=model, kind=Kind.VIDEO, frames=24 * seconds, fps=24)
+    work = BillableWork(model=model, kind=ModelKind.VIDEO, frames=24 * seconds, fps=24)
     if table is None:
         yield work, Fraction(price) * seconds
     elif table.startswith("by resolution: "):
@@ -67,12 +69,12 @@ def lines(year: int) -> list[str]:
 def test_pixeldojo_has_exactly_the_documented_models(year: int, count: int) -> None:
     models = {line.split(":")[0] for line in lines(year)}
     assert len(models) == count
-    assert set(BOOK.at("pixeldojo", date(year, 1, 1)).prices) == models
+    assert set(BOOK.in_force_on("pixeldojo", date(year, 1, 1)).prices) == models
 
 
 @pytest.mark.parametrize(("year", "line"), [(year, line) for year in (2025, 2026) for line in lines(year)])
 def test_pixeldojo(year: int, line: str) -> None:
-    tariff = BOOK.at("pixeldojo", date(year, 6, 1))
+    tariff = BOOK.in_force_on("pixeldojo", date(year, 6, 1))
     for work, credits in printed(line):
         quote = tariff.quote(work)
         assert quote.units == credits
@@ -82,15 +84,15 @@ def test_pixeldojo(year: int, line: str) -> None:
 @pytest.mark.parametrize(
     ("model", "kind", "credits"),
     [
-        ("sdxl", Kind.IMAGE, 1),
-        ("flux-schnell", Kind.IMAGE, 3),
-        ("cogvideo-2b", Kind.VIDEO, 25),
-        ("upscale-4x", Kind.UPSCALE, 2),
+        ("sdxl", ModelKind.IMAGE, 1),
+        ("flux-schnell", ModelKind.IMAGE, 3),
+        ("cogvideo-2b", ModelKind.VIDEO, 25),
+        ("upscale-4x", ModelKind.UPSCALE, 2),
     ],
 )
-def test_pixelapi(model: str, kind: Kind, credits: int) -> None:
-    work = Work(model=model, kind=kind, width=1536, height=1536, frames=49)
-    quote = BOOK.at("pixelapi", date(2026, 1, 1)).quote(work)
+def test_pixelapi(model: str, kind: ModelKind, credits: int) -> None:
+    work = BillableWork(model=model, kind=kind, width=1536, height=1536, frames=49)
+    quote = BOOK.in_force_on("pixelapi", date(2026, 1, 1)).quote(work)
     assert quote.micros == quote.units * 1_000 == credits * 1_000
 
 
@@ -112,8 +114,8 @@ def test_pixelapi(model: str, kind: Kind, credits: int) -> None:
     ],
 )
 def test_pixazo(model: str, size: int, micros: int) -> None:
-    work = Work(model=model, kind=Kind.IMAGE, width=size, height=size)
-    assert BOOK.at("pixazo", date(2026, 1, 1)).quote(work).micros == micros
+    work = BillableWork(model=model, kind=ModelKind.IMAGE, width=size, height=size)
+    assert BOOK.in_force_on("pixazo", date(2026, 1, 1)).quote(work).micros == micros
 
 
 def test_all_four_documents_have_a_tariff() -> None:
@@ -121,7 +123,10 @@ def test_all_four_documents_have_a_tariff() -> None:
 
 
 def test_a_revision_takes_over_on_its_day() -> None:
-    before, after = BOOK.at("pixeldojo", date(2025, 12, 31)), BOOK.at("pixeldojo", date(2026, 1, 1))
+    before, after = (
+        BOOK.in_force_on("pixeldojo", date(2025, 12, 31)),
+        BOOK.in_force_on("pixeldojo", date(2026, 1, 1)),
+    )
     assert (before.effective, after.effective) == (date(2025, 1, 1), date(2026, 1, 1))
     assert (before.base_cents("p-image"), after.base_cents("p-image")) == (1.0, 0.1)
 
@@ -129,9 +134,9 @@ def test_a_revision_takes_over_on_its_day() -> None:
 @pytest.mark.parametrize(("id", "day"), [("unknown", date(2026, 1, 1)), ("pixazo", date(2024, 12, 31))])
 def test_no_tariff_is_made_up(id: str, day: date) -> None:
     with pytest.raises(TariffError, match="no tariff"):
-        BOOK.at(id, day)
+        BOOK.in_force_on(id, day)
 
 
 def test_two_revisions_of_one_day_are_refused() -> None:
     with pytest.raises(TariffError, match="two tariffs 'pixel-factory'"):
-        TariffBook((Tariff.load(), Tariff.load()))
+        TariffRevisions((Tariff.load(), Tariff.load()))

@@ -13,7 +13,7 @@ from pricing.money import (
     parse_rate,
     parse_usd,
     round_up,
-    split,
+    split_evenly,
     to_cents,
     to_usd,
 )
@@ -108,6 +108,6 @@ def test_json_numbers() -> None:
 
 @given(st.integers(0, MAX_MICROS), st.integers(1, 100))
 def test_parts_add_up_and_differ_by_no_more_than_one(micros: int, parts: int) -> None:
-    shares = split(micros, parts)
+    shares = split_evenly(micros, parts)
     assert (sum(shares), len(shares)) == (micros, parts)
     assert max(shares) - min(shares) <= 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pricing.plans import SHIPPED, PlanError, Plans, period, unspent
+from pricing.plans import SHIPPED_PLANS, PlanError, Plans, billing_period, unspent_allowance
 
 PLANS = Plans.load()
 
@@ -36,7 +36,7 @@ def test_better_plans_go_first() -> None:
 
 
 def test_each_step_of_priority_doubles_the_share() -> None:
-    assert [PLANS[id].weight for id in ("free", "starter", "pro", "scale")] == [1.0, 2.0, 4.0, 8.0]
+    assert [PLANS[id].fair_share_weight for id in ("free", "starter", "pro", "scale")] == [1.0, 2.0, 4.0, 8.0]
 
 
 def test_credits_for_signing_up_are_for_plans_that_say_so() -> None:
@@ -47,8 +47,8 @@ def test_credits_for_signing_up_are_for_plans_that_say_so() -> None:
 
 
 def test_a_plan_that_is_gone_becomes_the_default() -> None:
-    assert PLANS.of("gold") is PLANS.default
-    assert PLANS.of("pro") is PLANS["pro"]
+    assert PLANS.get_or_default("gold") is PLANS.default
+    assert PLANS.get_or_default("pro") is PLANS["pro"]
 
 
 def test_an_unknown_plan_is_named() -> None:
@@ -57,7 +57,7 @@ def test_an_unknown_plan_is_named() -> None:
 
 
 def shipped() -> dict[str, Any]:
-    return tomllib.loads(SHIPPED.read_text())
+    return tomllib.loads(SHIPPED_PLANS.read_text())
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def day(month: int, number: int, year: int = 2026) -> datetime:
     ],
 )
 def test_billing_months(anchor: datetime, now: datetime, start: datetime, end: datetime) -> None:
-    assert period(anchor, now) == (start, end)
+    assert billing_period(anchor, now) == (start, end)
 
 
 MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -118,10 +118,10 @@ MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.
 
 @given(MOMENTS, MOMENTS)
 def test_billing_months_leave_no_gap(anchor: datetime, now: datetime) -> None:
-    start, end = period(anchor, now)
+    start, end = billing_period(anchor, now)
     assert start <= now < end
-    assert period(anchor, end)[0] == end
-    assert period(anchor, start - timedelta(microseconds=1))[1] == start
+    assert billing_period(anchor, end)[0] == end
+    assert billing_period(anchor, start - timedelta(microseconds=1))[1] == start
 
 
 @pytest.mark.parametrize(
@@ -129,4 +129,4 @@ def test_billing_months_leave_no_gap(anchor: datetime, now: datetime) -> None:
     [(100, 30, 1_000, 70), (100, 130, 1_000, 0), (100, 0, 40, 40), (100, -20, 1_000, 120)],
 )
 def test_an_allowance_is_spent_first(granted: int, spent: int, available: int, left: int) -> None:
-    assert unspent(granted, spent, available) == left
+    assert unspent_allowance(granted, spent, available) == left

@@ -4,25 +4,25 @@ from fractions import Fraction
 
 import pytest
 
-from pricing.rates import Price, Scale, TariffError
-from pricing.usage import Kind, Work
+from pricing.rates import ModelPrice, Scale, TariffError
+from pricing.usage import BillableWork, ModelKind
 
 
-def image(width: int, height: int) -> Work:
-    return Work(model="m", kind=Kind.IMAGE, width=width, height=height)
+def image(width: int, height: int) -> BillableWork:
+    return BillableWork(model="m", kind=ModelKind.IMAGE, width=width, height=height)
 
 
-def video(height: int, seconds: int) -> Work:
-    return Work(
-        model="m", kind=Kind.VIDEO, width=height * 16 // 9, height=height, frames=24 * seconds, fps=24
+def video(height: int, seconds: int) -> BillableWork:
+    return BillableWork(
+        model="m", kind=ModelKind.VIDEO, width=height * 16 // 9, height=height, frames=24 * seconds, fps=24
     )
 
 
-AREA = Price.parse({"price": "1.5", "tiers": {"4 MP": "5", "0.5 MP": "1", "1 MP": "1.5", "2 MP": "3"}})
-SQUARE = Price.parse({"price": "3", "tiers": {"1K": "2", "2K": "3", "4K": "4"}})
-EXACT = Price.parse({"price": "2", "tiers": {"512x512": "1", "1024x1024": "2"}})
-LINES = Price.parse({"price": "1", "tiers": {"720p": "1", "1080p": "1.5"}})
-CLIPS = Price.parse({"price": "8", "tiers": {"768p": {"6s": "8", "10s": "12"}, "1080p": {"6s": "12"}}})
+AREA = ModelPrice.parse({"price": "1.5", "tiers": {"4 MP": "5", "0.5 MP": "1", "1 MP": "1.5", "2 MP": "3"}})
+SQUARE = ModelPrice.parse({"price": "3", "tiers": {"1K": "2", "2K": "3", "4K": "4"}})
+EXACT = ModelPrice.parse({"price": "2", "tiers": {"512x512": "1", "1024x1024": "2"}})
+LINES = ModelPrice.parse({"price": "1", "tiers": {"720p": "1", "1080p": "1.5"}})
+CLIPS = ModelPrice.parse({"price": "8", "tiers": {"768p": {"6s": "8", "10s": "12"}, "1080p": {"6s": "12"}}})
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ CLIPS = Price.parse({"price": "8", "tiers": {"768p": {"6s": "8", "10s": "12"}, "
         (CLIPS, video(1080, 6), "12"),
     ],
 )
-def test_the_first_tier_that_fits_sets_the_rate(price: Price, work: Work, rate: str) -> None:
-    assert price.rate(work) == Fraction(rate)
+def test_the_first_tier_that_fits_sets_the_rate(price: ModelPrice, work: BillableWork, rate: str) -> None:
+    assert price.rate_for(work) == Fraction(rate)
 
 
 def test_without_tiers_the_base_price_is_the_rate() -> None:
-    assert Price.parse("0.1").rate(image(8192, 8192)) == Fraction(1, 10)
+    assert ModelPrice.parse("0.1").rate_for(image(8192, 8192)) == Fraction(1, 10)
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_without_tiers_the_base_price_is_the_rate() -> None:
 )
 def test_a_broken_price_says_what_is_wrong(entry: object, text: str) -> None:
     with pytest.raises(TariffError, match=text):
-        Price.parse(entry)
+        ModelPrice.parse(entry)
 
 
 @pytest.mark.parametrize(("steps", "factor"), [(1, "0.001"), (1000, "1"), (2500, "2.5")])
 def test_training_costs_by_the_step(steps: int, factor: str) -> None:
-    work = Work(model="m", kind=Kind.TRAINER, steps=steps)
-    assert Scale.STEPS.factor(work) == Fraction(factor)
+    work = BillableWork(model="m", kind=ModelKind.TRAINER, steps=steps)
+    assert Scale.STEPS.factor_for(work) == Fraction(factor)

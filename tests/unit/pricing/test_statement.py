@@ -8,28 +8,31 @@ import pytest
 
 from pricing import ledger
 from pricing.ledger import EntryKind
-from pricing.statement import Statement, to_csv
+from pricing.statement import Statement, format_csv
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def statement() -> Statement:
-    hold, other = ledger.hold("a", "job-1", 300_000, START), ledger.hold("a", "job-2", 200_000, START)
-    (capture,) = ledger.settle(hold, 300_000, START)
+    hold, other = (
+        ledger.hold_entry("a", "job-1", 300_000, START),
+        ledger.hold_entry("a", "job-2", 200_000, START),
+    )
+    (capture,) = ledger.capture_entries(hold, 300_000, START)
     entries = [
-        ledger.credit("a", 1_000_000, "invoice 7", START),
+        ledger.credit_entry("a", 1_000_000, "invoice 7", START),
         hold,
         other,
         capture,
-        *ledger.settle(other, 0, START),
-        ledger.refund(capture, 50_000, "sorry", START),
+        *ledger.capture_entries(other, 0, START),
+        ledger.refund_entry(capture, 50_000, "sorry", START),
     ]
     until = START + timedelta(days=31)
     return Statement(account_id="a", since=START, until=until, opening=5_000, entries=entries)
 
 
 def test_what_is_left_is_what_was_there_and_what_moved() -> None:
-    assert (statement().closing, statement().charged) == (755_000, 250_000)
+    assert (statement().closing, statement().net_charges) == (755_000, 250_000)
 
 
 def test_totals_by_kind() -> None:
@@ -56,7 +59,7 @@ def test_csv_has_the_balance_after_each_entry() -> None:
 
 def test_an_empty_statement_closes_as_it_opened() -> None:
     empty = Statement(account_id="a", since=START, until=START, opening=7, entries=())
-    assert (empty.closing, empty.charged, empty.to_csv().count("\n")) == (7, 0, 1)
+    assert (empty.closing, empty.net_charges, empty.to_csv().count("\n")) == (7, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -71,4 +74,4 @@ def test_an_empty_statement_closes_as_it_opened() -> None:
     ],
 )
 def test_csv_is_harmless_in_a_spreadsheet(cell: object, written: str) -> None:
-    assert to_csv(("x",), [(cell,)]) == f"x\r\n{written}\r\n"
+    assert format_csv(("x",), [(cell,)]) == f"x\r\n{written}\r\n"

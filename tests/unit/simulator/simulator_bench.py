@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from comfy_instances.node_facts import load_packs, load_recorded
+from comfy_instances.node_facts import load_core_node_facts, load_pack_node_facts
 from comfy_instances.simulator.device import Device
 from comfy_instances.simulator.executor import Executor
 from comfy_instances.simulator.faults import Fault
@@ -17,7 +17,7 @@ from comfy_instances.simulator.prompt_queue import Outcome, Prompt
 from comfy_instances.simulator.validation import validate
 
 GIB = 1024**3
-FACTS = {**load_recorded(), **load_packs()}
+FACTS = {**load_core_node_facts(), **load_pack_node_facts()}
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:

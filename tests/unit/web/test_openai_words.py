@@ -8,29 +8,29 @@ import pytest
 
 from orchestrator.catalog import Catalog
 from orchestrator.errors import InvalidRequest
-from orchestrator.media.formats import Encoding
+from orchestrator.media.formats import ImageEncoding
 from orchestrator.orders import GenerationRequest
 from orchestrator.settings import Settings
 from orchestrator.web.dialects import openai, openai_videos
-from orchestrator.web.dialects.openai_events import Partials
-from orchestrator.web.dialects.pixel_factory import GenerationBody, to_request
+from orchestrator.web.dialects.openai_events import PartialImageSchedule
+from orchestrator.web.dialects.pixel_factory import ImageGenerationBody, to_request
 from tests.running import ROOT
 
 CATALOG = Catalog.load(Settings.model_fields["workflows_dir"].default)
 
 
 def generation(*, form: bool = False, **fields: Any) -> GenerationRequest:
-    body = openai.parse(GenerationBody, fields, form=form)
+    body = openai.parse_body(ImageGenerationBody, fields, form=form)
     return to_request(body, CATALOG, form=form, idempotency_key=None)
 
 
 def edit(*, form: bool = False, **fields: Any) -> GenerationRequest:
-    body = openai.parse(openai.EditBody, fields, form=form)
-    return openai.to_edit(body, CATALOG, form=form, idempotency_key="k")
+    body = openai.parse_body(openai.ImageEditBody, fields, form=form)
+    return openai.to_edit_request(body, CATALOG, form=form, idempotency_key="k")
 
 
 def video(*, form: bool = False, **fields: Any) -> GenerationRequest:
-    body = openai.parse(openai_videos.VideoBody, fields, form=form)
+    body = openai.parse_body(openai_videos.VideoCreateBody, fields, form=form)
     return openai_videos.to_request(body, CATALOG, form=form, idempotency_key=None)
 
 
@@ -52,8 +52,10 @@ def test_what_no_model_knows_stays_behind() -> None:
 
 def test_control_words_never_reach_a_model() -> None:
     """Whatever a manifest may call its parameters, `quality` is ours."""
-    body = openai.parse(GenerationBody, {"prompt": "a", "quality": "low", "stream": False}, form=False)
-    assert openai.own_params(body, CATALOG["flux-1-schnell"], form=False) == {"prompt": "a"}
+    body = openai.parse_body(
+        ImageGenerationBody, {"prompt": "a", "quality": "low", "stream": False}, form=False
+    )
+    assert openai.passthrough_params(body, CATALOG["flux-1-schnell"], form=False) == {"prompt": "a"}
 
 
 @pytest.mark.parametrize(
@@ -104,10 +106,10 @@ def test_pictures_get_the_names_that_the_model_has_for_them() -> None:
 
 def test_a_catalogue_without_the_usual_editors_has_others() -> None:
     other = Catalog([CATALOG["flux-2-klein-4b"], CATALOG["flux-1-schnell"]])
-    body = openai.parse(openai.EditBody, {"prompt": "a", "image": "p"}, form=False)
-    assert openai.to_edit(body, other, form=False, idempotency_key=None).model == "flux-2-klein-4b"
+    body = openai.parse_body(openai.ImageEditBody, {"prompt": "a", "image": "p"}, form=False)
+    assert openai.to_edit_request(body, other, form=False, idempotency_key=None).model == "flux-2-klein-4b"
     with pytest.raises(InvalidRequest) as refused:
-        openai.to_edit(body, Catalog([CATALOG["flux-1-schnell"]]), form=False, idempotency_key=None)
+        openai.to_edit_request(body, Catalog([CATALOG["flux-1-schnell"]]), form=False, idempotency_key=None)
     assert refused.value.code == "unsupported_image"
 
 
@@ -115,20 +117,20 @@ def test_a_catalogue_without_the_usual_editors_has_others() -> None:
     ("fields", "encoding"),
     [
         ({}, None),
-        ({"output_format": "png"}, Encoding("image/png")),
-        ({"output_format": "jpeg"}, Encoding("image/jpeg", 100)),
-        ({"output_format": "webp", "output_compression": 40}, Encoding("image/webp", 40)),
-        ({"output_format": "jpeg", "output_compression": 0}, Encoding("image/jpeg", 1)),
+        ({"output_format": "png"}, ImageEncoding("image/png")),
+        ({"output_format": "jpeg"}, ImageEncoding("image/jpeg", 100)),
+        ({"output_format": "webp", "output_compression": 40}, ImageEncoding("image/webp", 40)),
+        ({"output_format": "jpeg", "output_compression": 0}, ImageEncoding("image/jpeg", 1)),
     ],
 )
-def test_formats_become_encodings(fields: dict[str, Any], encoding: Encoding | None) -> None:
-    assert openai.parse(openai.ImageBody, fields, form=False).encoding == encoding
+def test_formats_become_encodings(fields: dict[str, Any], encoding: ImageEncoding | None) -> None:
+    assert openai.parse_body(openai.ImageRequestBody, fields, form=False).encoding == encoding
 
 
 def test_a_background_goes_to_a_model_that_knows_of_it() -> None:
     able = Catalog.load(ROOT / "tests" / "workflows")
     fields = {"prompt": "a", "model": "test-transparent", "background": "transparent"}
-    body = openai.parse(GenerationBody, fields, form=False)
+    body = openai.parse_body(ImageGenerationBody, fields, form=False)
     asked = to_request(body, able, form=False, idempotency_key=None)
     assert asked.params == {"prompt": "a", "background": "transparent"}
     with pytest.raises(InvalidRequest) as refused:
@@ -188,24 +190,28 @@ def test_who_makes_a_film_follows_from_what_came() -> None:
     either = video(prompt="a", input_reference="p", model="wan2.2-5b")
     assert (either.model, either.params["image"]) == ("wan2.2-5b", "p")
     only = Catalog([CATALOG["ltx2-t2v"]])
-    body = openai.parse(openai_videos.VideoBody, {"prompt": "a"}, form=False)
+    body = openai.parse_body(openai_videos.VideoCreateBody, {"prompt": "a"}, form=False)
     assert openai_videos.to_request(body, only, form=False, idempotency_key=None).model == "ltx2-t2v"
 
 
 @pytest.mark.parametrize(("wanted", "shown"), [(0, []), (1, [10]), (2, [7, 14]), (3, [5, 10, 15])])
 def test_partial_pictures_lie_evenly_over_the_run(wanted: int, shown: list[int]) -> None:
-    partials, taken = Partials(wanted), []
+    partials, taken = PartialImageSchedule(wanted), []
     for step in range(1, 21):
-        partials.progress(0, step / 20)
-        if partials.take(0) is not None:
+        partials.set_progress(0, step / 20)
+        if partials.take_next_index(0) is not None:
             taken.append(step)
     assert taken == shown
 
 
 def test_partial_pictures_are_counted_by_shard() -> None:
-    partials = Partials(1)
-    partials.progress(0, 0.9)
-    partials.progress(1, 0.1)
-    assert [partials.take(0), partials.take(1), partials.take(0)] == [0, None, None]
-    partials.progress(1, 0.5)
-    assert partials.take(1) == 0
+    partials = PartialImageSchedule(1)
+    partials.set_progress(0, 0.9)
+    partials.set_progress(1, 0.1)
+    assert [partials.take_next_index(0), partials.take_next_index(1), partials.take_next_index(0)] == [
+        0,
+        None,
+        None,
+    ]
+    partials.set_progress(1, 0.5)
+    assert partials.take_next_index(1) == 0

@@ -30,14 +30,14 @@ from orchestrator.errors import (
 )
 from orchestrator.failures import REASONS
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Output, shards_of
-from orchestrator.media.formats import Encoding
+from orchestrator.media.formats import ImageEncoding
 from orchestrator.orders import GenerationRequest
 from orchestrator.settings import SHIPPED_WORKFLOWS
 from orchestrator.web.dialects import pixazo, pixazo_answers, pixazo_sizes
-from orchestrator.web.dialects.ids import from_uuid
-from orchestrator.web.dialects.pixazo_endpoints import ENDPOINTS, Endpoint, Manner
-from pricing.book import TariffBook
-from pricing.tariff import SHIPPED
+from orchestrator.web.dialects.ids import job_id_from_uuid
+from orchestrator.web.dialects.pixazo_endpoints import PIXAZO_ENDPOINTS, PixazoEndpoint, ResponseMode
+from pricing.book import TariffRevisions
+from pricing.tariff import SHIPPED_TARIFFS
 
 NOW = datetime(2026, 3, 31, 10, tzinfo=UTC)
 #: As if the operator had turned the rows of the gateway on.
@@ -51,7 +51,7 @@ CATALOG = Catalog.load(SHIPPED_WORKFLOWS).with_stand_ins(
         "flux-pro": "flux-1-dev",
     }
 )
-BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS}
+BY_PATH = {endpoint.path: endpoint for endpoint in PIXAZO_ENDPOINTS}
 DEV = BY_PATH["/flux-dev/v1/dev/textToImage"]
 EDIT = BY_PATH["/flux-dev/v1/dev/imageToImage"]
 FILL = BY_PATH["/flux-fill-dev/v1/flux-fill/generate"]
@@ -65,12 +65,14 @@ TRAINER = BY_PATH["/flux-2-pro-text-to-image-trainer-712/v1/flux-2-pro-text-to-i
 URL = "https://example.com/a.png"
 
 
-def asked(endpoint: Endpoint, **fields: Any) -> GenerationRequest:
-    body, model = endpoint.body.read(fields), endpoint.model_in(CATALOG)
-    return pixazo.to_request(endpoint, body, model, receiver=body.receiver, idempotency_key=None)
+def asked(endpoint: PixazoEndpoint, **fields: Any) -> GenerationRequest:
+    body, model = endpoint.body.parse(fields), endpoint.resolve_model(CATALOG)
+    return pixazo.to_request(
+        endpoint, body, model, webhook_url=body.webhook_receiver_url, idempotency_key=None
+    )
 
 
-def params(endpoint: Endpoint, **fields: Any) -> dict[str, Any]:
+def params(endpoint: PixazoEndpoint, **fields: Any) -> dict[str, Any]:
     return dict(asked(endpoint, **fields).params)
 
 
@@ -89,16 +91,19 @@ def job(status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> Job:
     return Job(**fields | changes)
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
-def test_every_endpoint_has_a_model_a_price_and_an_address_of_the_gateway(endpoint: Endpoint) -> None:
-    assert endpoint.model_in(CATALOG).id
-    assert endpoint.price in TariffBook.load(SHIPPED).at(pixazo.TARIFF, NOW.date()).prices
-    assert pixazo.PATHS.match(endpoint.path)
+@pytest.mark.parametrize("endpoint", PIXAZO_ENDPOINTS, ids=lambda endpoint: endpoint.path)
+def test_every_endpoint_has_a_model_a_price_and_an_address_of_the_gateway(endpoint: PixazoEndpoint) -> None:
+    assert endpoint.resolve_model(CATALOG).id
+    assert (
+        endpoint.tariff_id
+        in TariffRevisions.load(SHIPPED_TARIFFS).in_force_on(pixazo.TARIFF, NOW.date()).prices
+    )
+    assert pixazo.PATH_PATTERN.match(endpoint.path)
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/api/v1/jobs/1", "/admin/v1/keys", "/", "/docs", "/v1/v2"])
 def test_other_addresses_are_not_the_gateways(path: str) -> None:
-    assert not pixazo.PATHS.match(path)
+    assert not pixazo.PATH_PATTERN.match(path)
 
 
 def test_a_request_says_where_it_came_from_and_what_it_is_called_there() -> None:
@@ -136,7 +141,7 @@ def test_fields_become_the_parameters_that_they_mean() -> None:
         "n": 1,
     }
     assert params(RESTORE, input_image=URL) == {"image": URL}
-    assert set(RESTORE.body.read({"input_image": URL}).params(CATALOG["flux-1-kontext-dev"])) == {
+    assert set(RESTORE.body.parse({"input_image": URL}).to_params(CATALOG["flux-1-kontext-dev"])) == {
         "image",
         "prompt",
     }
@@ -151,7 +156,7 @@ def test_fields_become_the_parameters_that_they_mean() -> None:
 
 def test_null_is_the_same_as_not_given() -> None:
     assert params(KLEIN, prompt="a", steps=None, width=None) == params(KLEIN, prompt="a")
-    assert asked(RESTORE, input_image=URL, output_format=None).encoding == Encoding("image/png")
+    assert asked(RESTORE, input_image=URL, output_format=None).encoding == ImageEncoding("image/png")
 
 
 def test_of_several_pictures_the_first_is_edited() -> None:
@@ -167,33 +172,33 @@ def test_acceleration_takes_fewer_of_the_usual_steps(acceleration: str, steps: i
     assert params(DEV, prompt="a", acceleration=acceleration, num_inference_steps=33)["steps"] == 33
 
 
-ENCODINGS: list[tuple[Endpoint, dict[str, Any], Encoding | None]] = [
+ENCODINGS: list[tuple[PixazoEndpoint, dict[str, Any], ImageEncoding | None]] = [
     (DEV, {"prompt": "a"}, None),
-    (DEV, {"prompt": "a", "output_format": "jpeg"}, Encoding("image/jpeg")),
-    (RESTORE, {"input_image": URL, "output_format": "jpg"}, Encoding("image/jpeg")),
-    (FILL, {"prompt": "a", "image": URL, "mask": URL}, Encoding("image/webp", 80)),
-    (FILL, {"prompt": "a", "image": URL, "mask": URL, "output_quality": 0}, Encoding("image/webp", 1)),
-    (FILL, {"prompt": "a", "image": URL, "mask": URL, "output_format": "png"}, Encoding("image/png")),
+    (DEV, {"prompt": "a", "output_format": "jpeg"}, ImageEncoding("image/jpeg")),
+    (RESTORE, {"input_image": URL, "output_format": "jpg"}, ImageEncoding("image/jpeg")),
+    (FILL, {"prompt": "a", "image": URL, "mask": URL}, ImageEncoding("image/webp", 80)),
+    (FILL, {"prompt": "a", "image": URL, "mask": URL, "output_quality": 0}, ImageEncoding("image/webp", 1)),
+    (FILL, {"prompt": "a", "image": URL, "mask": URL, "output_format": "png"}, ImageEncoding("image/png")),
 ]
 
 
 @pytest.mark.parametrize(("endpoint", "fields", "encoding"), ENCODINGS)
-def test_formats(endpoint: Endpoint, fields: dict[str, Any], encoding: Encoding | None) -> None:
+def test_formats(endpoint: PixazoEndpoint, fields: dict[str, Any], encoding: ImageEncoding | None) -> None:
     assert asked(endpoint, **fields).encoding == encoding
 
 
 NAMED = [
-    *((DEV, name) for name in get_args(pixazo_sizes.Fal)),
-    *((PRO_TEXT, name) for name in get_args(pixazo_sizes.Pro)),
+    *((DEV, name) for name in get_args(pixazo_sizes.FalImageSize)),
+    *((PRO_TEXT, name) for name in get_args(pixazo_sizes.Flux2ProImageSize)),
 ]
 
 
 @pytest.mark.parametrize(("endpoint", "name"), NAMED)
-def test_named_sizes_are_sides_that_the_model_makes(endpoint: Endpoint, name: str) -> None:
+def test_named_sizes_are_sides_that_the_model_makes(endpoint: PixazoEndpoint, name: str) -> None:
     made = params(endpoint, prompt="a", image_size=name)
-    model = endpoint.model_in(CATALOG)
+    model = endpoint.resolve_model(CATALOG)
     assert model.fitted(model.validate(made))["width"] == made["width"]
-    width, height = pixazo_sizes.SIDES[name]
+    width, height = pixazo_sizes.DIMENSIONS_BY_SIZE_NAME[name]
     assert made["width"] / made["height"] == pytest.approx(width / height, rel=0.02)
     assert made["width"] * made["height"] == pytest.approx(width * height, rel=0.05)
     shape, _, numbers = name.partition("_")
@@ -203,7 +208,7 @@ def test_named_sizes_are_sides_that_the_model_makes(endpoint: Endpoint, name: st
         assert made["width"] / made["height"] == pytest.approx(turned, rel=0.03)
 
 
-@pytest.mark.parametrize("ratio", get_args(pixazo_sizes.Ratio))
+@pytest.mark.parametrize("ratio", get_args(pixazo_sizes.AspectRatio))
 def test_aspect_ratios(ratio: str) -> None:
     made = params(ULTRA, prompt="a", aspect_ratio=ratio)
     width, height = map(int, ratio.split(":"))
@@ -238,8 +243,8 @@ def test_a_request_that_is_done() -> None:
     done = job(started_at=NOW, finished_at=NOW + timedelta(seconds=15))
     (shard,) = shards_of(done, 1)
     record = JobRecord(job=done, shards=[replace(shard, outputs=(OUTPUT,))])
-    body = pixazo.to_status(record, [URL])
-    pixazo_answers.GatewayStatus.model_validate(body, strict=True)
+    body = pixazo.to_status_response(record, [URL])
+    pixazo_answers.PixazoStatusResponse.model_validate(body, strict=True)
     assert body == {
         "request_id": "flux-dev_01234567-89ab-cdef-0123-456789abcdef",
         "status": "COMPLETED",
@@ -269,26 +274,26 @@ STATUSES = [
 
 @pytest.mark.parametrize(("seen", "status", "batch_status"), STATUSES)
 def test_statuses(seen: Job, status: str, batch_status: str) -> None:
-    body = pixazo.to_status(JobRecord(job=seen, shards=shards_of(seen, 1)), [])
-    pixazo_answers.GatewayStatus.model_validate(body, strict=True)
+    body = pixazo.to_status_response(JobRecord(job=seen, shards=shards_of(seen, 1)), [])
+    pixazo_answers.PixazoStatusResponse.model_validate(body, strict=True)
     assert (body["status"], body["output"]) == (status, None)
     assert (body["error"] is not None) == (batch_status == "failed")
-    batch = pixazo.to_batch_status(seen, None)
-    pixazo_answers.BatchStatus.model_validate(batch, strict=True)
+    batch = pixazo.to_batch_status_response(seen, None)
+    pixazo_answers.PixazoBatchStatusResponse.model_validate(batch, strict=True)
     assert batch["status"] == batch_status
     assert ("error" in batch) == (batch_status == "failed")
 
 
-@given(bits=st.integers(0, 2**128 - 1), endpoint=st.sampled_from(ENDPOINTS))
-def test_a_request_id_leads_back_to_its_job(bits: int, endpoint: Endpoint) -> None:
-    seen = job(id=f"job_{bits:032x}", origin=pixazo.origin(endpoint.id))
-    assert pixazo.named_job(pixazo.request_id(seen)) == (seen.origin, seen.id)
-    assert from_uuid(pixazo.to_batch_queued(seen)["requestId"]) == seen.id
+@given(bits=st.integers(0, 2**128 - 1), endpoint=st.sampled_from(PIXAZO_ENDPOINTS))
+def test_a_request_id_leads_back_to_its_job(bits: int, endpoint: PixazoEndpoint) -> None:
+    seen = job(id=f"job_{bits:032x}", origin=pixazo.to_origin(endpoint.id))
+    assert pixazo.parse_request_id(pixazo.to_request_id(seen)) == (seen.origin, seen.id)
+    assert job_id_from_uuid(pixazo.to_batch_queued_response(seen)["requestId"]) == seen.id
 
 
 @given(st.text())
 def test_what_is_no_request_id_leads_nowhere(text: str) -> None:
-    assert pixazo.named_job(text) == ("", "")
+    assert pixazo.parse_request_id(text) == ("", "")
 
 
 MISSING = {"error": "Not Found", "message": "gone"}
@@ -323,26 +328,28 @@ ERRORS: list[tuple[ServiceError, int, dict[str, str]]] = [
 
 @pytest.mark.parametrize(("error", "status", "body"), ERRORS)
 def test_errors(error: ServiceError, status: int, body: dict[str, str]) -> None:
-    assert pixazo.to_error(error) == (status, body)
+    assert pixazo.to_error_response(error) == (status, body)
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
-def test_a_model_that_is_not_there_is_named_as_it_was_asked_for(endpoint: Endpoint) -> None:
+@pytest.mark.parametrize("endpoint", PIXAZO_ENDPOINTS, ids=lambda endpoint: endpoint.path)
+def test_a_model_that_is_not_there_is_named_as_it_was_asked_for(endpoint: PixazoEndpoint) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        endpoint.model_in(Catalog([]))
-    assert pixazo.to_error(caught.value) == (
+        endpoint.resolve_model(Catalog([]))
+    assert pixazo.to_error_response(caught.value) == (
         400,
         {"error": "Model not found", "message": f"Model '{endpoint.id}' not found or is disabled"},
     )
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
-def test_every_field_says_what_it_is(endpoint: Endpoint) -> None:
+@pytest.mark.parametrize("endpoint", PIXAZO_ENDPOINTS, ids=lambda endpoint: endpoint.path)
+def test_every_field_says_what_it_is(endpoint: PixazoEndpoint) -> None:
     body: type[BaseModel] = endpoint.body
     for name, schema in body.model_json_schema()["properties"].items():
         assert schema.get("description"), name
 
 
 def test_only_queues_and_batches_tell_webhooks() -> None:
-    told = {endpoint.manner for endpoint in ENDPOINTS if "webhook_url" in endpoint.body.model_fields}
-    assert told == {Manner.QUEUED, Manner.BATCH}
+    told = {
+        endpoint.response_mode for endpoint in PIXAZO_ENDPOINTS if "webhook_url" in endpoint.body.model_fields
+    }
+    assert told == {ResponseMode.QUEUED, ResponseMode.BATCH}

@@ -28,8 +28,8 @@ from orchestrator.errors import (
 from orchestrator.jobs import Job, JobError, JobStatus
 from orchestrator.settings import SHIPPED_WORKFLOWS
 from orchestrator.web.dialects import pixelapi
-from orchestrator.web.dialects.ids import as_uuid, from_uuid
-from orchestrator.web.dialects.openai import parse
+from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
+from orchestrator.web.dialects.openai import parse_body
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CREDIT = Fraction(1000)
@@ -51,7 +51,7 @@ def job(status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> Job:
 
 
 def params(**fields: Any) -> dict[str, Any]:
-    body = parse(pixelapi.GenerateBody, fields, form=False)
+    body = parse_body(pixelapi.PixelApiGenerateBody, fields, form=False)
     return dict(pixelapi.to_request(body, CATALOG, idempotency_key=None).params)
 
 
@@ -79,7 +79,7 @@ def test_one_picture_per_generation() -> None:
 
 @pytest.mark.parametrize("name", ["sdxl", "sdxl-1.0", "sdxl-base"])
 def test_a_model_has_one_name_and_price(name: str) -> None:
-    body = parse(pixelapi.GenerateBody, {"model": name, "prompt": "a"}, form=False)
+    body = parse_body(pixelapi.PixelApiGenerateBody, {"model": name, "prompt": "a"}, form=False)
     request = pixelapi.to_request(body, CATALOG, idempotency_key="k")
     assert (request.model, request.tariff, request.keep_blocked) == ("sdxl", "pixelapi", True)
     assert request.idempotency_key == "k"
@@ -97,7 +97,7 @@ STATUSES = [
 
 @pytest.mark.parametrize(("seen", "status", "credits"), STATUSES)
 def test_statuses_and_what_they_cost(seen: Job, status: str, credits: float) -> None:
-    body = pixelapi.to_generation(seen, "sdxl", CREDIT, None)
+    body = pixelapi.to_generation_response(seen, "sdxl", CREDIT, None)
     assert (body["status"], body["credits_used"]) == (status, credits)
     assert body["created_at"] == "2026-03-01T12:00:00Z"
     assert body.get("error") == (seen.error.message if seen.error else None)
@@ -106,11 +106,11 @@ def test_statuses_and_what_they_cost(seen: Job, status: str, credits: float) -> 
 @given(bits=st.integers(0, 2**128 - 1))
 def test_ids_are_the_same_bits_in_other_words(bits: int) -> None:
     id = f"job_{bits:032x}"
-    assert from_uuid(as_uuid(id)) == id
+    assert job_id_from_uuid(job_id_to_uuid(id)) == id
 
 
 def test_what_is_no_id_is_no_job() -> None:
-    assert from_uuid("nonsense") == "nonsense"
+    assert job_id_from_uuid("nonsense") == "nonsense"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_what_is_no_id_is_no_job() -> None:
 )
 def test_a_file_lives_a_day(status: JobStatus, hours: int, seconds: int) -> None:
     seen = job(status, finished_at=None if status is JobStatus.RUNNING else NOW)
-    assert pixelapi.seconds_left(seen, NOW + timedelta(hours=hours)) == seconds
+    assert pixelapi.output_seconds_left(seen, NOW + timedelta(hours=hours)) == seconds
 
 
 @pytest.mark.parametrize(
@@ -146,4 +146,4 @@ def test_a_file_lives_a_day(status: JobStatus, hours: int, seconds: int) -> None
     ],
 )
 def test_errors_have_a_detail(error: ServiceError, status: int) -> None:
-    assert pixelapi.to_error(error) == (status, {"detail": "no"})
+    assert pixelapi.to_error_response(error) == (status, {"detail": "no"})

@@ -1,4 +1,4 @@
-"""PixelDojo's words to ours and back."""
+"""PixelDojoRoutes's words to ours and back."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from orchestrator.errors import (
 )
 from orchestrator.settings import SHIPPED_WORKFLOWS
 from orchestrator.web.dialects import pixeldojo, pixeldojo_models, pixeldojo_shapes
-from orchestrator.web.dialects.credits import plain
-from orchestrator.web.dialects.openai import parse
-from pricing.rates import Price
+from orchestrator.web.dialects.credits import to_json_number
+from orchestrator.web.dialects.openai import parse_body
+from pricing.rates import ModelPrice
 
 CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
 SIZED = [model for model in CATALOG if Frame.of(model)]
 
 
 def params(model: str, **fields: Any) -> dict[str, Any]:
-    body = parse(pixeldojo.RunBody, fields, form=False)
+    body = parse_body(pixeldojo.RunBody, fields, form=False)
     return dict(pixeldojo.to_request(model, body, CATALOG, idempotency_key=None).params)
 
 
 @pytest.mark.parametrize("model", SIZED, ids=lambda model: model.id)
-@pytest.mark.parametrize("ratio", pixeldojo_shapes.RATIOS)
+@pytest.mark.parametrize("ratio", pixeldojo_shapes.ASPECT_RATIOS)
 def test_every_shape_is_near_and_as_large_as_usual_if_it_can_be(model: Model, ratio: str) -> None:
-    made = pixeldojo_shapes.sides(model, ratio, None)
+    made = pixeldojo_shapes.aspect_ratio_to_dimensions(model, ratio, None)
     width, _, height = ratio.partition(":")
     off = made["width"] / made["height"] / (int(width) / int(height))
     assert abs(math.log(off)) < 0.06
@@ -55,7 +55,9 @@ def test_every_shape_is_near_and_as_large_as_usual_if_it_can_be(model: Model, ra
 
 def test_a_shape_stands_and_lies_alike() -> None:
     for model in SIZED:
-        upright, lying = (pixeldojo_shapes.sides(model, ratio, None) for ratio in ("9:16", "16:9"))
+        upright, lying = (
+            pixeldojo_shapes.aspect_ratio_to_dimensions(model, ratio, None) for ratio in ("9:16", "16:9")
+        )
         assert (upright["width"], upright["height"]) == (lying["height"], lying["width"])
 
 
@@ -72,7 +74,7 @@ def test_a_shape_stands_and_lies_alike() -> None:
     ],
 )
 def test_resolutions(model: str, resolution: str, ratio: str | None, size: tuple[int, int]) -> None:
-    made = pixeldojo_shapes.sides(CATALOG[model], ratio, resolution)
+    made = pixeldojo_shapes.aspect_ratio_to_dimensions(CATALOG[model], ratio, resolution)
     assert (made["width"], made["height"]) == size
 
 
@@ -126,7 +128,7 @@ def test_a_strength_for_all_loras() -> None:
     ],
 )
 def test_the_table_of_errors(error: ServiceError, status: int, code: str) -> None:
-    found, body = pixeldojo.to_error(error)
+    found, body = pixeldojo.to_error_response(error)
     assert (found, body["error"]["code"], body["error"]["message"]) == (status, code, "no")
 
 
@@ -156,7 +158,9 @@ LINES = [
 
 @pytest.mark.parametrize(("entry", "line"), LINES)
 def test_costs_are_printed_as_in_the_documents(entry: object, line: str) -> None:
-    assert pixeldojo_models.cost_line(pixeldojo_models.listed(Price.parse(entry))) == line
+    assert (
+        pixeldojo_models.format_credit_cost(pixeldojo_models.to_credit_price(ModelPrice.parse(entry))) == line
+    )
 
 
 @pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)
@@ -174,4 +178,4 @@ def test_schemas_name_what_can_be_asked_for(model: Model) -> None:
 
 
 def test_credits_have_a_fraction_only_where_there_is_one() -> None:
-    assert [plain(Fraction(n, 2)) for n in (2, 3)] == [1, 1.5]
+    assert [to_json_number(Fraction(n, 2)) for n in (2, 3)] == [1, 1.5]

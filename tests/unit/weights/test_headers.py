@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.weights.checking import digest, look
-from orchestrator.weights.errors import BadFile
-from orchestrator.weights.header import read_header
+from orchestrator.weights.checking import compute_sha256, inspect_weight_file
+from orchestrator.weights.errors import BadWeightFile
+from orchestrator.weights.header import read_safetensors_header
 from tests.unit.catalog.drafts import unhurried
 from tests.unit.weights.weight_files import SMALL, put, safetensors, weight
 
@@ -37,14 +37,14 @@ def entry(**changes: object) -> dict[str, object]:
 
 def test_the_header_tells_what_is_in_the_file(tmp_path: Path) -> None:
     file = put(tmp_path, weight())
-    header = read_header(file)
+    header = read_safetensors_header(file)
     assert {name: tensor.shape for name, tensor in header.tensors.items()} == {
         "blocks.0.lin.weight": (16, 32),
         "norm": (8,),
     }
-    assert header.dtype == "BF16"
+    assert header.dominant_dtype == "BF16"
     assert header.tensors["norm"].end == len(SMALL)
-    assert look(weight(), file) == []
+    assert inspect_weight_file(weight(), file) == []
 
 
 WRONG = {
@@ -78,8 +78,8 @@ def test_what_is_wrong_is_named(name: str, tmp_path: Path) -> None:
     data, words = WRONG[name]
     file = tmp_path / "file"
     file.write_bytes(data)
-    with pytest.raises(BadFile, match=words):
-        read_header(file)
+    with pytest.raises(BadWeightFile, match=words):
+        read_safetensors_header(file)
 
 
 @unhurried
@@ -89,13 +89,13 @@ def test_no_damage_goes_unnoticed_or_raises_anything_else(
 ) -> None:
     data = SMALL[:place] if cut else SMALL[:place] + bytes([byte]) + SMALL[place + 1 :]
     file = put(tmp_path_factory.mktemp("damage"), weight(), data)
-    problems = look(weight(), file)
-    assert problems or digest(file) != weight().sha256 or data == SMALL
+    problems = inspect_weight_file(weight(), file)
+    assert problems or compute_sha256(file) != weight().sha256 or data == SMALL
 
 
 def test_a_file_of_another_network_or_type_is_named(tmp_path: Path) -> None:
     row = weight(dtype="fp8", tensors={"blocks.0.lin.weight": (32, 16), "img_in.weight": (3072, 64)})
-    problems = look(row, put(tmp_path, row))
+    problems = inspect_weight_file(row, put(tmp_path, row))
     assert problems == [
         "its numbers are BF16, not fp8",
         "its tensor blocks.0.lin.weight has the shape [16, 32], not [32, 16]",
@@ -105,7 +105,7 @@ def test_a_file_of_another_network_or_type_is_named(tmp_path: Path) -> None:
 
 def test_the_type_is_that_of_most_numbers(tmp_path: Path) -> None:
     data = safetensors({"a.weight": ("F8_E4M3", [64, 64]), "b": ("F32", [16]), "c": ("U8", [27])})
-    assert look(weight(data, dtype="fp8"), put(tmp_path, weight(), data)) == []
+    assert inspect_weight_file(weight(data, dtype="fp8"), put(tmp_path, weight(), data)) == []
 
 
 @pytest.mark.parametrize(
@@ -123,17 +123,17 @@ def test_files_of_other_kinds_are_looked_at_too(
     path: str, data: bytes, problems: list[str], tmp_path: Path
 ) -> None:
     row = weight(data, path=path)
-    assert look(row, put(tmp_path, row, data)) == problems
+    assert inspect_weight_file(row, put(tmp_path, row, data)) == problems
 
 
 def test_a_rounded_size_may_be_a_little_off(tmp_path: Path) -> None:
     rounded = weight(sha256="", bytes=int(len(SMALL) * 1.01))
-    assert look(rounded, put(tmp_path, rounded)) == []
-    assert look(weight(bytes=len(SMALL) + 1), put(tmp_path, rounded)) == [
+    assert inspect_weight_file(rounded, put(tmp_path, rounded)) == []
+    assert inspect_weight_file(weight(bytes=len(SMALL) + 1), put(tmp_path, rounded)) == [
         f"it has {len(SMALL)} bytes, not {len(SMALL) + 1}"
     ]
 
 
 def test_what_a_loader_converts_may_be_of_another_type(tmp_path: Path) -> None:
     row = weight(dtype="fp8", load_as="fp8_e4m3fn")
-    assert look(row, put(tmp_path, row)) == []
+    assert inspect_weight_file(row, put(tmp_path, row)) == []

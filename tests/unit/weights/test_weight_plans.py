@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.profiles import load_profiles
+from comfy_instances.profiles import load_gpu_profiles
 from orchestrator.catalog import Model
-from orchestrator.weights.errors import NoSpace, WeightError
-from orchestrator.weights.pins import NAME, Pins
-from orchestrator.weights.planning import State, plan
-from orchestrator.weights.verifying import on_disk, verify
+from orchestrator.weights.errors import InsufficientDiskSpace, WeightError
+from orchestrator.weights.pins import PINS_FILE_NAME, PinnedChecksums
+from orchestrator.weights.planning import WeightFileState, plan_downloads
+from orchestrator.weights.verifying import find_weights_on_disk, verify_weights
 from tests.unit.catalog.drafts import CATALOG, node, parse, saving
 from tests.unit.weights.weight_files import SMALL, put, weight
 
@@ -30,9 +30,13 @@ def model(*weights: Any, id: str = "draft") -> Model:
 def test_the_profile_chooses_the_variant(tmp_path: Path) -> None:
     wide, narrow = weight(path="d/wide.safetensors"), weight(path="d/narrow.safetensors", dtype="fp8")
     both = model(wide, narrow)
-    assert [file.path for file in plan([both], ("fp8", "bf16"), tmp_path).files] == ["d/narrow.safetensors"]
-    assert [file.path for file in plan([both], ("bf16", "fp8"), tmp_path).files] == ["d/wide.safetensors"]
-    assert [file.path for file in plan([both], (), tmp_path).files] == ["d/wide.safetensors"]
+    assert [file.path for file in plan_downloads([both], ("fp8", "bf16"), tmp_path).files] == [
+        "d/narrow.safetensors"
+    ]
+    assert [file.path for file in plan_downloads([both], ("bf16", "fp8"), tmp_path).files] == [
+        "d/wide.safetensors"
+    ]
+    assert [file.path for file in plan_downloads([both], (), tmp_path).files] == ["d/wide.safetensors"]
 
 
 def test_a_variant_that_is_there_wins_over_one_that_is_not() -> None:
@@ -48,11 +52,11 @@ def test_a_variant_that_is_there_wins_over_one_that_is_not() -> None:
 
 
 def test_a_file_of_two_models_is_fetched_once(tmp_path: Path) -> None:
-    found = plan([model(weight(), id="one"), model(weight(sha256=""), id="two")], (), tmp_path)
+    found = plan_downloads([model(weight(), id="one"), model(weight(sha256=""), id="two")], (), tmp_path)
     assert [(file.models, file.weight.sha256 != "") for file in found.files] == [(("one", "two"), True)]
-    assert found.bytes == len(SMALL)
+    assert found.total_bytes == len(SMALL)
     with pytest.raises(WeightError, match="different files diffusion_models/small"):
-        plan([model(weight(), id="one"), model(weight(b"other"), id="two")], (), tmp_path)
+        plan_downloads([model(weight(), id="one"), model(weight(b"other"), id="two")], (), tmp_path)
 
 
 def test_what_is_there_need_not_come(tmp_path: Path) -> None:
@@ -60,23 +64,28 @@ def test_what_is_there_need_not_come(tmp_path: Path) -> None:
     put(tmp_path, rows[0])
     put(tmp_path, rows[1], SMALL[:-1])
     put(tmp_path, rows[2]).rename(tmp_path / "d/2.safetensors.part")
-    found = plan([model(*rows)], (), tmp_path)
-    states = [State.PRESENT, State.WRONG, State.PARTIAL, State.MISSING]
+    found = plan_downloads([model(*rows)], (), tmp_path)
+    states = [
+        WeightFileState.PRESENT,
+        WeightFileState.WRONG_SIZE,
+        WeightFileState.PARTIAL,
+        WeightFileState.MISSING,
+    ]
     assert [file.state for file in found.files] == states
-    assert [file.lacking for file in found.files] == [0, len(SMALL), 0, len(SMALL)]
-    assert len(found.lacking) == 3
+    assert [file.missing_bytes for file in found.files] == [0, len(SMALL), 0, len(SMALL)]
+    assert len(found.missing_files) == 3
     found.check_space()
 
 
 def test_the_disk_is_looked_at_first(tmp_path: Path) -> None:
-    found = plan([model(weight(sha256="", bytes=10**17))], (), tmp_path / "not" / "made" / "yet")
-    with pytest.raises(NoSpace, match=r"100000000\.0 GB are to be fetched"):
+    found = plan_downloads([model(weight(sha256="", bytes=10**17))], (), tmp_path / "not" / "made" / "yet")
+    with pytest.raises(InsufficientDiskSpace, match=r"100000000\.0 GB are to be fetched"):
         found.check_space()
 
 
-@pytest.mark.parametrize("profile", load_profiles(), ids=lambda profile: profile.name)
+@pytest.mark.parametrize("profile", load_gpu_profiles(), ids=lambda profile: profile.name)
 def test_all_shipped_models_agree_about_their_files(profile: Any, tmp_path: Path) -> None:
-    found = plan(CATALOG, profile.weights, tmp_path)
+    found = plan_downloads(CATALOG, profile.weights, tmp_path)
     assert len(found.files) > 40
     for file in found.files:
         assert re.fullmatch(r"[a-z_0-9]+/[\w./-]+", file.path), file.path
@@ -102,12 +111,12 @@ def test_a_verdict_on_everything_that_is_there(tmp_path: Path) -> None:
     put(tmp_path, damaged, SMALL[:-1] + b"\1")
     put(tmp_path, cut, SMALL[:-1])
     put(tmp_path, pinned)
-    Pins(tmp_path).add(pinned.path, "0" * 64)
-    weights = on_disk([model(good, damaged, cut, pinned, absent)], tmp_path)
+    PinnedChecksums(tmp_path).add(pinned.path, "0" * 64)
+    weights = find_weights_on_disk([model(good, damaged, cut, pinned, absent)], tmp_path)
     read: list[int] = []
     found = {
         verdict.weight.path: verdict.problems
-        for verdict in verify(weights, tmp_path, whole=True, hear=read.append)
+        for verdict in verify_weights(weights, tmp_path, full=True, on_progress=read.append)
     }
     assert found.pop("d/good.safetensors") == ()
     assert "SHA-256" in found["d/damaged.safetensors"][0]
@@ -115,14 +124,14 @@ def test_a_verdict_on_everything_that_is_there(tmp_path: Path) -> None:
     assert "SHA-256" in found["d/pinned.safetensors"][0]
     assert set(found) == {"d/damaged.safetensors", "d/cut.safetensors", "d/pinned.safetensors"}
     assert sum(read) == 3 * len(SMALL)
-    quick = verify(weights, tmp_path, whole=False, hear=read.append)
+    quick = verify_weights(weights, tmp_path, full=False, on_progress=read.append)
     assert [one.weight.path for one in quick if one.problems] == ["d/cut.safetensors"]
 
 
 def test_pins_are_kept(tmp_path: Path) -> None:
-    Pins(tmp_path).add("a/b", "1" * 64)
-    assert Pins(tmp_path).get("a/b") == "1" * 64
-    assert json.loads((tmp_path / NAME).read_text()) == {"a/b": "1" * 64}
-    (tmp_path / NAME).write_text("[1")
+    PinnedChecksums(tmp_path).add("a/b", "1" * 64)
+    assert PinnedChecksums(tmp_path).get("a/b") == "1" * 64
+    assert json.loads((tmp_path / PINS_FILE_NAME).read_text()) == {"a/b": "1" * 64}
+    (tmp_path / PINS_FILE_NAME).write_text("[1")
     with pytest.raises(WeightError, match="damaged"):
-        Pins(tmp_path)
+        PinnedChecksums(tmp_path)

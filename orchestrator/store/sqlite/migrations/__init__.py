@@ -9,7 +9,7 @@ from importlib import resources
 from sqlite_utils import Database, Migrations
 
 
-def statements(script: str) -> Iterator[str]:
+def split_statements(script: str) -> Iterator[str]:
     """The statements of a script, triggers in one piece (`executescript` would commit before each file)."""
     statement = ""
     for line in script.splitlines(keepends=True):
@@ -19,21 +19,21 @@ def statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _load() -> Migrations:
+def _load_migrations() -> Migrations:
     migrations = Migrations("pixel_factory")
     scripts = (file for file in resources.files(__name__).iterdir() if file.name.endswith(".sql"))
     for file in sorted(scripts, key=lambda file: file.name):
         script = file.read_text(encoding="utf-8")
 
         def apply(db: Database, /, script: str = script) -> None:
-            for statement in statements(script):
+            for statement in split_statements(script):
                 db.execute(statement)
 
         migrations(name=file.name.removesuffix(".sql"))(apply)
     return migrations
 
 
-MIGRATIONS = _load()
+MIGRATIONS = _load_migrations()
 
 
 def migrate(db: Database) -> None:

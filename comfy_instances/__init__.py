@@ -1,0 +1,1 @@
+"""ComfyUI instances: protocol, sessions, processes, fleets, and a simulator."""

@@ -1,0 +1,1 @@
+"""The orchestrator: API, scheduling, execution, storage, billing, command line."""

@@ -7,20 +7,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from orchestrator.accounts import Accounts
-from orchestrator.admission import check_room
+from orchestrator.billing.accounts import Accounts
+from orchestrator.billing.price_book import PriceLists
 from orchestrator.catalog import Catalog, Model
-from orchestrator.dispatcher import Dispatcher
+from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import Blocked, Forbidden, InvalidRequest, NotFound, ServiceError, Unavailable
-from orchestrator.events import EventHub, JobChanged
-from orchestrator.expiry import Expiry
+from orchestrator.execution.dispatcher import Dispatcher
+from orchestrator.execution.expiry import Expiry
+from orchestrator.execution.job_lifecycle import Clock, Settlement
+from orchestrator.intake.admission import check_room
+from orchestrator.intake.request_preparer import Desk, GenerationRequest, Order
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, shards_of
-from orchestrator.live_catalog import LiveCatalog
-from orchestrator.media.objects import ObjectStore
+from orchestrator.jobs.events import EventHub, JobChanged
 from orchestrator.moderation import Moderation
-from orchestrator.orders import Desk, GenerationRequest, Order
-from orchestrator.quotes import PriceLists
-from orchestrator.settlement import Clock, Settlement
+from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import Account, ApiKey, Page, Store, WebhookMessage
 from pricing.tariff import Tariff
 

@@ -1,0 +1,1 @@
+"""Prices, plans, costs and the ledger, as pure values."""

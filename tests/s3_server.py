@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from orchestrator.media.embedded import EmbeddedS3
-from orchestrator.media.objects import S3Config
+from orchestrator.storage.embedded_server import EmbeddedS3
+from orchestrator.storage.object_store import S3Config
 
 T = TypeVar("T")
 

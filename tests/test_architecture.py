@@ -31,14 +31,14 @@ MANY_PARAMETERS = {
 }
 #: Where anything at all may be caught, and why.
 BROAD_EXCEPT = {
-    "comfy_instances/roster.py": "a failing listener must not keep the others from hearing",
-    "comfy_instances/simulator/executor.py": "whatever a node raises ends its prompt, not the instance",
-    "comfy_instances/supervisor.py": "the supervisor outlives every surprise with its child",
-    "orchestrator/expiry.py": "what can not be cleaned up now is cleaned up at the next look",
-    "orchestrator/failures.py": "an attempt's unexpected error fails the attempt, not the service",
+    "comfy_instances/fleet/fleet_base.py": "a failing listener must not keep the others from hearing",
+    "comfy_instances/simulator/execution/executor.py": "what a node raises ends its prompt only",
+    "comfy_instances/fleet/supervisor.py": "the supervisor outlives every surprise with its child",
+    "orchestrator/execution/expiry.py": "what can not be cleaned up now is cleaned up at the next look",
+    "orchestrator/execution/failures.py": "an attempt's unexpected error fails the attempt, not the service",
     "orchestrator/store/sqlite/connection.py": "a write's error goes to whoever awaits the write",
-    "orchestrator/web/edge.py": "the caller gets a proper error whatever went wrong",
-    "orchestrator/webhooks.py": "a receiver's surprise is a failed delivery, not the sender's end",
+    "orchestrator/web/middleware.py": "the caller gets a proper error whatever went wrong",
+    "orchestrator/webhooks/sender.py": "a receiver's surprise is a failed delivery, not the sender's end",
 }
 NESTERS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import typer
 
+from orchestrator.app.resources import load_catalog
 from orchestrator.catalog import Model
-from orchestrator.catalog.tables import model_table, parameter_table
+from orchestrator.catalog.markdown_tables import model_table, parameter_table
 from orchestrator.cli.main import app
-from orchestrator.openings import load_catalog
 from orchestrator.settings import SHIPPED_WORKFLOWS, Settings
-from orchestrator.web.dialects.pixel_factory import to_model_entry
+from orchestrator.web.dialects.pixel_factory.translation import to_model_entry
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

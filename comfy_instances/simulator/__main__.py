@@ -11,8 +11,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from comfy_instances.simulator.application import make_application
 from comfy_instances.simulator.options import Folders, Options
+from comfy_instances.simulator.server.application import make_application
 
 log = logging.getLogger(__name__)
 

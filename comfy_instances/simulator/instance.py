@@ -7,12 +7,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from comfy_instances.simulator.execution.prompt_queue import Prompt, PromptQueue
+from comfy_instances.simulator.execution.worker import Worker
 from comfy_instances.simulator.faults import AT_START, Faults
-from comfy_instances.simulator.hub import Hub
-from comfy_instances.simulator.live_facts import with_folders
 from comfy_instances.simulator.options import Options
-from comfy_instances.simulator.prompt_queue import Prompt, PromptQueue
-from comfy_instances.simulator.worker import Worker
+from comfy_instances.simulator.server.websocket_hub import Hub
+from comfy_instances.simulator.validation.live_facts import with_folders
 
 
 class Instance:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.catalog.errors import CatalogError
-from orchestrator.catalog.graph import MAX_GRAPH_BYTES
 from orchestrator.catalog.manifest import Kind
 from orchestrator.catalog.model import Model
+from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES
 from orchestrator.errors import InvalidRequest
 
 _KINDS = list(Kind)

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from orchestrator.catalog.errors import CatalogError
-from orchestrator.catalog.parameters import Frozen, Parameter
+from orchestrator.catalog.parameters.values import Frozen, Parameter
 
 ID_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$"
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"

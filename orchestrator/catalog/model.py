@@ -10,10 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
-from orchestrator.catalog.example_values import example_value
-from orchestrator.catalog.facts import NodeFacts
-from orchestrator.catalog.graph import parse_graph
 from orchestrator.catalog.manifest import (
     RESERVED_NAMES,
     Kind,
@@ -23,16 +21,11 @@ from orchestrator.catalog.manifest import (
     Weight,
     parse_manifest,
 )
-from orchestrator.catalog.parameters import (
-    Dataset,
-    Image,
-    Images,
-    Integer,
-    Parameter,
-    refusal,
-)
-from orchestrator.catalog.render import CompiledGraph, Graph
-from orchestrator.catalog.size import scaled_to
+from orchestrator.catalog.parameters.example_values import example_value
+from orchestrator.catalog.parameters.size_text import scaled_to
+from orchestrator.catalog.parameters.values import Dataset, Image, Images, Integer, Parameter, refusal
+from orchestrator.catalog.rendering.graph import parse_graph
+from orchestrator.catalog.rendering.render import CompiledGraph, Graph
 from orchestrator.errors import InvalidRequest
 
 MAX_IMAGES = 4

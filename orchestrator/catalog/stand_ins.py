@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.library import Catalog
-from orchestrator.catalog.parameters import Frozen
+from orchestrator.catalog.parameters.values import Frozen
 
 
 class StandIn(Frozen):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.app.resources import now
 from orchestrator.cli.books import open_billing_context
 from orchestrator.cli.console import (
     CliError,
@@ -16,8 +17,7 @@ from orchestrator.cli.console import (
     print_rows,
     read_settings,
 )
-from orchestrator.egress import is_web_url
-from orchestrator.openings import now
+from orchestrator.net.egress import is_web_url
 from orchestrator.settings import Settings
 from pricing.alerts import Alert, AlertMetric
 from pricing.money import format_usd, parse_usd

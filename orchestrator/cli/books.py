@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from orchestrator.accounts import Accounts
-from orchestrator.openings import now, opened_store
-from orchestrator.pricelists import load_plans
+from orchestrator.app.resources import now, opened_store
+from orchestrator.billing.accounts import Accounts
+from orchestrator.billing.price_files import load_plans
 from orchestrator.settings import Settings
 from orchestrator.store import Account, Store
 

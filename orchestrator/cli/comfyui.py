@@ -15,12 +15,12 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from comfy_instances.gpus import discover_gpus
-from comfy_instances.install import InstallRequest, InstallResult, InstallStep, install_comfyui
-from comfy_instances.lock import load_comfyui_lock
-from comfy_instances.node_facts import extract_node_facts
-from comfy_instances.session import InstanceSession
-from comfy_instances.status import InstallationStatus, check_installation
+from comfy_instances.hardware.gpus import discover_gpus
+from comfy_instances.install.install import InstallRequest, InstallResult, InstallStep, install_comfyui
+from comfy_instances.install.lock import load_comfyui_lock
+from comfy_instances.install.status import InstallationStatus, check_installation
+from comfy_instances.protocol.node_facts import extract_node_facts
+from comfy_instances.session.session import InstanceSession
 from orchestrator.cli.console import CliError, JsonOption, err, print_json, read_settings
 
 app = typer.Typer(help="The ComfyUI that instances run.", no_args_is_help=True)

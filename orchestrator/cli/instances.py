@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import aiohttp
 import typer
 
+from orchestrator.app.resources import admin_token
 from orchestrator.cli.console import (
     CliError,
     DataDirOption,
@@ -19,7 +20,6 @@ from orchestrator.cli.console import (
     print_rows,
     read_settings,
 )
-from orchestrator.openings import admin_token
 
 app = typer.Typer(help="Instances of the running service.", no_args_is_help=True)
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.app.resources import load_catalog, now
+from orchestrator.billing.api_keys import masked
 from orchestrator.cli.books import open_billing_context
 from orchestrator.cli.console import (
     CliError,
@@ -20,8 +22,6 @@ from orchestrator.cli.console import (
     print_rows,
     read_settings,
 )
-from orchestrator.keys import masked
-from orchestrator.openings import load_catalog, now
 from orchestrator.settings import Settings
 from orchestrator.store import ApiKey, ApiKeyLimits, ApiKeyScope
 from pricing.money import format_usd, parse_usd

@@ -6,11 +6,11 @@ import sys
 
 import typer
 
-from comfy_instances.errors import InstanceError
-from comfy_instances.fleet import FleetError
-from comfy_instances.install import InstallError
+from comfy_instances.fleet.protocol import FleetError
+from comfy_instances.install.install import InstallError
+from comfy_instances.protocol.errors import InstanceError
 from orchestrator.catalog import CatalogError
-from orchestrator.catalog.exchange import BadWorkflow
+from orchestrator.catalog.import_export import BadWorkflow
 from orchestrator.cli import (
     alerts,
     comfyui,

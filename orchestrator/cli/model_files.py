@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
-from comfy_instances.node_facts import load_core_node_facts, load_pack_node_facts
+from comfy_instances.protocol.node_facts import load_core_node_facts, load_pack_node_facts
 from orchestrator.catalog import Catalog, write_model
-from orchestrator.catalog.exchange import (
+from orchestrator.catalog.import_export import (
     BadWorkflow,
     Imported,
     export_api,
@@ -19,7 +19,7 @@ from orchestrator.catalog.exchange import (
     import_workflow,
     read_workflow,
 )
-from orchestrator.catalog.exchange.exporter import dumps
+from orchestrator.catalog.import_export.exporter import dumps
 from orchestrator.cli.console import CliError, JsonOption, err, out, print_json, read_settings
 
 #: Bytes. Larger are only videos, and none that ComfyUI's own nodes write in minutes.

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.app.resources import load_catalog, now
+from orchestrator.billing.price_files import check_priced, load_book
 from orchestrator.catalog import Catalog, CatalogError, Model
-from orchestrator.catalog.model_checks import check_model
+from orchestrator.catalog.checks.model_checks import check_model
 from orchestrator.cli import model_files
 from orchestrator.cli.console import JsonOption, err, print_error, print_json, print_rows, read_settings
-from orchestrator.openings import load_catalog, now
-from orchestrator.pricelists import check_priced, load_book
 from orchestrator.settings import Settings
-from orchestrator.web.dialects.pixel_factory import to_model_entry
+from orchestrator.web.dialects.pixel_factory.translation import to_model_entry
 from pricing.tariff import Tariff
 
 LIST_COLUMNS = ("id", "type", "owned_by", "max_resolution", "default_steps", "price_per_image_cents")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from orchestrator.app.openapi_app import outlined
 from orchestrator.cli.console import ConfigOption, print_json, read_settings
-from orchestrator.outline import outlined
 from orchestrator.settings import Settings
-from orchestrator.web.openapi import document
+from orchestrator.web.openapi.document import document
 
 
 def openapi(config: ConfigOption = None) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from aiohttp import web
 
-from orchestrator.build import running
+from orchestrator.app.build import running
 from orchestrator.cli.console import ConfigOption, DataDirOption, read_settings
 from orchestrator.settings import Settings
 

@@ -11,18 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.books import open_billing_context
-from orchestrator.cli.console import (
-    CliError,
-    DataDirOption,
-    JsonOption,
-    print_json,
-    print_rows,
-    read_settings,
-)
-from orchestrator.jobs import JobRecord
-from orchestrator.pricelists import load_costs
-from orchestrator.reports import (
+from orchestrator.billing.price_files import load_costs
+from orchestrator.billing.reports import (
     By,
     MarginBy,
     Total,
@@ -33,6 +23,16 @@ from orchestrator.reports import (
     totals,
     totals_csv,
 )
+from orchestrator.cli.books import open_billing_context
+from orchestrator.cli.console import (
+    CliError,
+    DataDirOption,
+    JsonOption,
+    print_json,
+    print_rows,
+    read_settings,
+)
+from orchestrator.jobs import JobRecord
 from orchestrator.settings import Settings
 from orchestrator.store import UsageRow
 from pricing.costs import MeteredUsage

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.app.resources import now
 from orchestrator.cli.books import open_billing_context
 from orchestrator.cli.console import (
     DataDirOption,
@@ -20,7 +21,6 @@ from orchestrator.cli.console import (
     print_rows,
     read_settings,
 )
-from orchestrator.openings import now
 from orchestrator.settings import Settings
 from pricing.money import format_usd, parse_usd, to_usd
 from pricing.statement import Statement

@@ -21,15 +21,15 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from comfy_instances.gpus import discover_gpus
-from comfy_instances.profiles import GpuProfile, load_gpu_profiles, select_gpu_profile
+from comfy_instances.hardware.gpus import discover_gpus
+from comfy_instances.hardware.profiles import GpuProfile, load_gpu_profiles, select_gpu_profile
 from orchestrator.catalog import Catalog, Model
 from orchestrator.cli.console import CliError, JsonOption, err, print_error, print_json, read_settings
-from orchestrator.egress import public_session
+from orchestrator.net.egress import public_session
 from orchestrator.settings import Settings
 from orchestrator.weights import planning, pulling, verifying
-from orchestrator.weights.checking import compute_sha256
 from orchestrator.weights.download import HUGGING_FACE_URL, HuggingFaceHub, WeightDownloader
+from orchestrator.weights.file_checks import compute_sha256
 from orchestrator.weights.planning import DownloadPlan, PlannedFile, WeightFileState
 from orchestrator.weights.quantize import quantize_to_fp8 as make_fp8
 

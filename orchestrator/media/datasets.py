@@ -25,9 +25,9 @@ from orchestrator.media.archives import (
     open_archive,
 )
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge
-from orchestrator.media.inputs import ImageLimits, InputImage, decode_image
+from orchestrator.media.input_images import ImageLimits, InputImage, decode_image
+from orchestrator.media.payloads import FetchUrl, InputRejected, PayloadDecoder
 from orchestrator.media.sniffing import EXTENSIONS, detect_content_type
-from orchestrator.media.wrapping import FetchUrl, InputRejected, PayloadDecoder
 
 #: Two at a time: a bound on memory, of which an archive takes several times its size.
 _DECODER_POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="dataset-input")

@@ -6,8 +6,8 @@ import io
 from dataclasses import dataclass
 
 from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.images import IMAGE_TYPES, convert_image, probe_image
 from orchestrator.media.info import MediaInfo
-from orchestrator.media.pictures import IMAGE_TYPES, convert_image, probe_image
 from orchestrator.media.sniffing import EXTENSIONS, detect_content_type
 from orchestrator.media.streams import STREAM_TYPES, probe_stream
 from orchestrator.media.tensors import check_finite, parse_safetensors_header

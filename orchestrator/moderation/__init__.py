@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from orchestrator.moderation.endpoint import ModerationEndpoint, ModerationEndpointConfig
 from orchestrator.moderation.policy import Moderation, ModerationPolicy, PolicyViolation
-from orchestrator.moderation.words import WordListError, WordListPolicy
+from orchestrator.moderation.word_lists import WordListError, WordListPolicy
 
 __all__ = [
     "Moderation",

@@ -1,7 +1,7 @@
 """The store: a small protocol in domain words, and its implementations."""
 
 from orchestrator.store.protocol import Store
-from orchestrator.store.sqlite import SqliteStore
+from orchestrator.store.sqlite.store import SqliteStore
 from orchestrator.store.values import (
     Account,
     ApiKey,

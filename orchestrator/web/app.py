@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.web.auth import DOOR, Door
-from orchestrator.web.edge import edge, tell_request_id
 from orchestrator.web.limits import failures_limited, tell_allowance
 from orchestrator.web.metrics import HttpMetrics
+from orchestrator.web.middleware import edge, tell_request_id
 
 
 def make_app(

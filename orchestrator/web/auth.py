@@ -9,9 +9,9 @@ from datetime import datetime
 
 from aiohttp import web
 
-from orchestrator.accounts import Accounts
+from orchestrator.billing.accounts import Accounts
+from orchestrator.billing.api_keys import digest, matches
 from orchestrator.errors import Forbidden, NotAuthenticated
-from orchestrator.keys import digest, matches
 from orchestrator.store import ApiKey, ApiKeyScope, Store
 from orchestrator.web.limits import RateLimits
 

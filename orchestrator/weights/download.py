@@ -19,16 +19,16 @@ import aiohttp
 from yarl import URL
 
 from orchestrator.catalog import Weight
-from orchestrator.egress import NotPublic, is_web_url
-from orchestrator.weights.checking import (
+from orchestrator.net.egress import NotPublic, is_web_url
+from orchestrator.weights.errors import DownloadInterrupted, LicenseNotAccepted, PermanentDownloadError
+from orchestrator.weights.file_checks import (
     SIZE_TOLERANCE,
     ProgressCallback,
     compute_sha256,
     find_size_problem,
     inspect_weight_file,
 )
-from orchestrator.weights.errors import DownloadInterrupted, LicenseNotAccepted, PermanentDownloadError
-from orchestrator.weights.part import PartialDownload
+from orchestrator.weights.partial_file import PartialDownload
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from orchestrator.catalog import Model, Weight
-from orchestrator.weights.checking import find_size_problem
 from orchestrator.weights.errors import InsufficientDiskSpace, WeightError
-from orchestrator.weights.part import PartialDownload
+from orchestrator.weights.file_checks import find_size_problem
+from orchestrator.weights.partial_file import PartialDownload
 
 #: Bytes that stay free on the disk.
 MIN_FREE_BYTES = 2**30

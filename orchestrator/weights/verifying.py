@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.catalog import Model, Weight
-from orchestrator.weights.checking import ProgressCallback, compute_sha256, inspect_weight_file
+from orchestrator.weights.file_checks import ProgressCallback, compute_sha256, inspect_weight_file
 from orchestrator.weights.pins import PinnedChecksums
 
 

@@ -22,7 +22,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from orchestrator.catalog import Catalog, Model
-from orchestrator.scheduler import InstanceUp, JobAdded, RunEnded, RunShard, Scheduler, ShardDone, Work
+from orchestrator.execution.scheduler import (
+    InstanceUp,
+    JobAdded,
+    RunEnded,
+    RunShard,
+    Scheduler,
+    ShardDone,
+    Work,
+)
 from scripts.bench.virtual_fleet import PolicyResult, VirtualFleet, VirtualShard, draw_shards, measure_policy
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.scheduler import Work
+from orchestrator.execution.scheduler import Work
 
 #: Seconds in which an instance takes up a prompt that already waits in its queue, and one that has to come
 #: from us first (render, POST, validation): measured on the simulator, rounded up.

@@ -17,11 +17,11 @@ import pytest
 from PIL import Image
 
 from orchestrator.catalog import Catalog, Model
-from orchestrator.catalog.checks import check_graph
-from orchestrator.catalog.example_values import EXAMPLE_FOLDER, EXAMPLE_IMAGE
-from orchestrator.catalog.exchange import BadWorkflow, export_ui, import_workflow
-from orchestrator.catalog.exchange.from_ui import convert
-from orchestrator.catalog.model_checks import probes
+from orchestrator.catalog.checks.graph_checks import check_graph
+from orchestrator.catalog.checks.model_checks import probes
+from orchestrator.catalog.import_export import BadWorkflow, export_ui, import_workflow
+from orchestrator.catalog.import_export.ui.ui_to_api import convert
+from orchestrator.catalog.parameters.example_values import EXAMPLE_FOLDER, EXAMPLE_IMAGE
 from tests.contract.comfyui_server import Server, installed_comfyui, real_comfyui
 from tests.official_templates import official_templates
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from comfy_instances.errors import InstanceGone
-from comfy_instances.fleet import InstanceInfo, InstanceState, wait_until_ready
-from comfy_instances.installation import find_installation
-from comfy_instances.local import LocalFleet
-from comfy_instances.policy import RestartPolicy
-from comfy_instances.session import FileRef
+from comfy_instances.fleet.local import LocalFleet
+from comfy_instances.fleet.protocol import InstanceInfo, InstanceState, wait_until_ready
+from comfy_instances.process.installation import find_installation
+from comfy_instances.process.restart_policy import RestartPolicy
+from comfy_instances.protocol.errors import InstanceGone
+from comfy_instances.session.session import FileRef
 from tests.comfyui.real_server import installation
 
 pytestmark = pytest.mark.comfyui

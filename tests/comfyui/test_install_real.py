@@ -6,10 +6,10 @@ import subprocess
 
 import pytest
 
-from comfy_instances.installation import Installation, find_installation, hash_requirements
-from comfy_instances.launches import COMFYUI_FLAGS
-from comfy_instances.lock import load_comfyui_lock
-from comfy_instances.profiles import GpuProfile, load_gpu_profiles
+from comfy_instances.hardware.profiles import GpuProfile, load_gpu_profiles
+from comfy_instances.install.lock import load_comfyui_lock
+from comfy_instances.process.installation import Installation, find_installation, hash_requirements
+from comfy_instances.process.launch import COMFYUI_FLAGS
 from tests.comfyui.real_server import installation
 
 pytestmark = pytest.mark.comfyui

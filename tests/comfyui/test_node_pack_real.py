@@ -13,11 +13,11 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from comfy_instances.install import link_node_packs
-from comfy_instances.node_facts import extract_node_facts, load_core_node_facts, load_pack_node_facts
+from comfy_instances.install.install import link_node_packs
+from comfy_instances.protocol.node_facts import extract_node_facts, load_core_node_facts, load_pack_node_facts
 from orchestrator.catalog import load_model, write_model
-from orchestrator.catalog.exchange import import_workflow
-from orchestrator.catalog.exchange.parameter_nodes import PARAMETER_NODES
+from orchestrator.catalog.import_export import import_workflow
+from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODES
 from tests.comfyui.real_server import RealServer, installation
 
 pytestmark = pytest.mark.comfyui

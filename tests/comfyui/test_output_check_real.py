@@ -13,7 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from comfy_instances.install import link_node_packs
+from comfy_instances.install.install import link_node_packs
 from tests.comfyui.real_server import RealServer, installation
 from tests.running import ROOT, Service, running
 

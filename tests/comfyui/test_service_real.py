@@ -22,7 +22,7 @@ import openai
 import pytest
 from PIL import Image, ImageChops
 
-from comfy_instances.session import InstanceSession
+from comfy_instances.session.session import InstanceSession
 from orchestrator.catalog import Catalog
 from scripts.tiny_models import TINY_MODELS
 from tests.comfyui.real_server import RealServer, installation

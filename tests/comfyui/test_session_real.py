@@ -12,8 +12,14 @@ from uuid import uuid4
 import pytest
 from PIL import Image
 
-from comfy_instances.errors import BadGraph, InstanceGone, NodeFailed, NoOutput, PromptCancelled
-from comfy_instances.session import FileRef, InstanceSession, NodeStarted, SessionSettings, StepProgress
+from comfy_instances.protocol.errors import BadGraph, InstanceGone, NodeFailed, NoOutput, PromptCancelled
+from comfy_instances.session.session import (
+    FileRef,
+    InstanceSession,
+    NodeStarted,
+    SessionSettings,
+    StepProgress,
+)
 from tests.comfyui.meddler import Meddler
 from tests.comfyui.real_server import RealServer, installation
 

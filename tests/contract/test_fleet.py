@@ -14,9 +14,9 @@ from typing import Protocol
 import psutil
 import pytest
 
-from comfy_instances.adopted import AdoptedFleet
-from comfy_instances.errors import InstanceGone
-from comfy_instances.fleet import (
+from comfy_instances.fleet.adopted import AdoptedFleet
+from comfy_instances.fleet.local import LocalFleet
+from comfy_instances.fleet.protocol import (
     Fleet,
     FleetError,
     InstanceInfo,
@@ -24,10 +24,10 @@ from comfy_instances.fleet import (
     UnknownInstance,
     wait_until_ready,
 )
-from comfy_instances.local import LocalFleet
-from comfy_instances.policy import RestartPolicy
-from comfy_instances.process import find_free_port
-from comfy_instances.session import FileRef
+from comfy_instances.process.child import find_free_port
+from comfy_instances.process.restart_policy import RestartPolicy
+from comfy_instances.protocol.errors import InstanceGone
+from comfy_instances.session.session import FileRef
 
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},

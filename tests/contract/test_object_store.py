@@ -24,8 +24,8 @@ from orchestrator.media.errors import (
     ObjectStoreRequestRejected,
     ObjectStoreUnavailable,
 )
-from orchestrator.media.lifecycle import get_retention
-from orchestrator.media.objects import ObjectStore, S3Config, content_addressed_key
+from orchestrator.storage.object_store import ObjectStore, S3Config, content_addressed_key
+from orchestrator.storage.retention import get_retention
 from tests.s3_server import S3Server
 
 BUCKET = "contract"

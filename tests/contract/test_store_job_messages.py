@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.jobs import Job, JobError, JobStatus, ShardStatus, shards_of
-from orchestrator.webhooks import Secrets
+from orchestrator.webhooks.sender import Secrets
 from tests.contract.store_world import STORES, World, delivery, open_world
 
 URL = "https://example.com/webhook"

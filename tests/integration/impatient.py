@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 from uuid import uuid4
 
-from comfy_instances.session import InstanceSession, SessionSettings
+from comfy_instances.session.session import InstanceSession, SessionSettings
 from tests.integration.puppet import GRAPH, Prompt, Puppet
 
 SETTINGS = SessionSettings(

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from comfy_instances.session import FileRef, NodeOutput
+from comfy_instances.session.session import FileRef, NodeOutput
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 #: What tests send, what its saver shows, and what the session makes of that.

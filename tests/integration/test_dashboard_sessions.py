@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from orchestrator.app.resources import kept_secret
+from orchestrator.billing.api_keys import digest, new_key, shown
 from orchestrator.errors import NotAuthenticated
-from orchestrator.keys import digest, new_key, shown
-from orchestrator.openings import kept_secret
 from orchestrator.store import ApiKeyLimits, ApiKeyScope, SqliteStore
 from orchestrator.web.dashboard.sessions import COOKIE, LIFETIME, Sessions
 

@@ -17,10 +17,10 @@ import aiohttp
 import psutil
 import pytest
 
-from orchestrator.media import weed
-from orchestrator.media.embedded import EmbeddedS3, restart_backoff
 from orchestrator.media.errors import S3ServerNotStarted
-from orchestrator.media.objects import ObjectStore
+from orchestrator.storage import seaweedfs
+from orchestrator.storage.embedded_server import EmbeddedS3, restart_backoff
+from orchestrator.storage.object_store import ObjectStore
 from tests.s3_server import S3Server
 
 BUCKET = "outputs-of-a-test"
@@ -133,15 +133,15 @@ async def test_the_server_dies_with_a_killed_service_and_the_next_one_goes_on(
 @pytest.fixture
 def orphan(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A server that nothing ties to us, as its predecessor left it where the kernel has no such tie."""
-    home = weed.SeaweedFSDirectory(tmp_path / "s3")
+    home = seaweedfs.SeaweedFSDirectory(tmp_path / "s3")
     home.prepare()
     ports = home.allocate_ports()
-    command = home.command_line(weed.find_binary(), ports)
+    command = home.command_line(seaweedfs.find_binary(), ports)
     with subprocess.Popen(
         command, env=home.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         home.pid_file.write_text(str(process.pid))
-        wait_until(lambda: not weed.are_ports_free(ports))
+        wait_until(lambda: not seaweedfs.are_ports_free(ports))
         yield process
         process.kill()
 

@@ -12,10 +12,10 @@ import aiohttp
 import pytest
 
 from orchestrator.errors import Gone
-from orchestrator.expiry import CleanUp, Expiry
+from orchestrator.execution.expiry import CleanUp, Expiry
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.media.errors import ObjectNotFound, ObjectStoreUnavailable
-from orchestrator.media.objects import ObjectStore, S3Config
+from orchestrator.storage.object_store import ObjectStore, S3Config
 from tests.contract.store_world import PICTURE, World, open_world
 from tests.running import Service, running
 from tests.s3_server import S3Server

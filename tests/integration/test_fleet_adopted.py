@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from comfy_instances.adopted import AdoptedFleet
-from comfy_instances.fleet import FleetError, InstanceInfo, InstanceState, wait_until_ready
-from comfy_instances.process import find_free_port
+from comfy_instances.fleet.adopted import AdoptedFleet
+from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState, wait_until_ready
+from comfy_instances.process.child import find_free_port
 
 ODD = Path(__file__).with_name("odd_instance.py")
 

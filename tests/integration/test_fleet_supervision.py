@@ -18,12 +18,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from comfy_instances.errors import InstanceGone
-from comfy_instances.fleet import InstanceInfo, InstanceState, wait_until_ready
-from comfy_instances.launches import LaunchSpec
-from comfy_instances.local import LocalFleet
-from comfy_instances.policy import RestartPolicy
-from comfy_instances.session import FileRef
+from comfy_instances.fleet.local import LocalFleet
+from comfy_instances.fleet.protocol import InstanceInfo, InstanceState, wait_until_ready
+from comfy_instances.process.launch import LaunchSpec
+from comfy_instances.process.restart_policy import RestartPolicy
+from comfy_instances.protocol.errors import InstanceGone
+from comfy_instances.session.session import FileRef
 
 ODD = Path(__file__).with_name("odd_instance.py")
 #: As patient as a test can afford.

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from comfy_instances.install import InstallError, InstallRequest, InstallStep, install_comfyui
-from comfy_instances.installation import find_installation
-from comfy_instances.lock import ComfyUILock, TorchPin
-from comfy_instances.source import checkout_source, list_changed_files
-from comfy_instances.status import check_installation
+from comfy_instances.install.git_checkout import checkout_source, list_changed_files
+from comfy_instances.install.install import InstallError, InstallRequest, InstallStep, install_comfyui
+from comfy_instances.install.lock import ComfyUILock, TorchPin
+from comfy_instances.install.status import check_installation
+from comfy_instances.process.installation import find_installation
 from tests.integration.small_comfyui import MAIN, REQUIREMENTS, VOCABULARY, git, make_upstream
 
 

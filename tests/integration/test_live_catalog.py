@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.catalog import CatalogError, load_model
-from orchestrator.live_catalog import LiveCatalog
+from orchestrator.catalog.live_catalog import LiveCatalog
 from tests.running import ROOT, Service, running
 from tests.unit.catalog.drafts import write
 

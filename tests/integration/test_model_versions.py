@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from comfy_instances.process import find_free_port
+from comfy_instances.process.child import find_free_port
 from tests.running import ROOT, Service, running
 
 PATH = "/api/v1/images/generations"

@@ -11,7 +11,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 
-from orchestrator.web import answers
+from orchestrator.web.dialects.openai import schemas as answers
 from tests.pictures import png
 from tests.running import Service, pixelfactory
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.lock import load_comfyui_lock
-from comfy_instances.node_facts import load_core_node_facts
+from comfy_instances.install.lock import load_comfyui_lock
+from comfy_instances.protocol.node_facts import load_core_node_facts
 from tests.integration.small_comfyui import git, make_index, make_upstream
 from tests.running import Service, pixelfactory
 

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from PIL import ExifTags, Image
 
-from orchestrator.web.dialects import pixazo_answers as answers
+from orchestrator.web.dialects.pixazo import schemas as answers
 from tests.datasets import data_url, is_trained, zipped
 from tests.integration.callers import new_key, set_back, until
 from tests.integration.receiver import Delivery, receiving

@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from orchestrator.web.dialects import pixazo_answers as answers
+from orchestrator.web.dialects.pixazo import schemas as answers
 from tests.datasets import is_trained, zipped
 from tests.integration.callers import new_key, run_program, until
 from tests.integration.photos import hosting

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 import pytest
 
-from orchestrator.web.dialects import pixelapi_answers as answers
+from orchestrator.web.dialects.pixelapi import schemas as answers
 from tests.films import film
 from tests.integration.callers import new_key, set_back, until
 from tests.pictures import base64_png, size_of

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orchestrator.web.dialects import pixeldojo_answers as answers
+from orchestrator.web.dialects.pixeldojo import schemas as answers
 from tests.integration.callers import new_key, set_back, until
 from tests.integration.receiver import receiving
 from tests.pictures import base64_png, size_of

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from comfy_instances.errors import PromptCancelled
-from comfy_instances.session import FileRef, InstanceSession, NodeOutput, NodeStarted
+from comfy_instances.protocol.errors import PromptCancelled
+from comfy_instances.session.session import FileRef, InstanceSession, NodeOutput, NodeStarted
 from tests.integration.impatient import SETTINGS, launch
 from tests.integration.puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
 

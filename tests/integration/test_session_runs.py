@@ -11,8 +11,15 @@ from uuid import uuid4
 import pytest
 from aiohttp import web
 
-from comfy_instances.errors import BadGraph, InstanceGone, NodeFailed, NoOutput, OutOfMemory, PromptCancelled
-from comfy_instances.session import (
+from comfy_instances.protocol.errors import (
+    BadGraph,
+    InstanceGone,
+    NodeFailed,
+    NoOutput,
+    OutOfMemory,
+    PromptCancelled,
+)
+from comfy_instances.session.session import (
     FileRef,
     InstanceSession,
     NodeOutput,

@@ -15,8 +15,15 @@ from uuid import uuid4
 
 import pytest
 
-from comfy_instances.errors import BadGraph, InstanceError, InstanceGone, NodeFailed, NoOutput, OutOfMemory
-from comfy_instances.session import InstanceSession, SessionSettings
+from comfy_instances.protocol.errors import (
+    BadGraph,
+    InstanceError,
+    InstanceGone,
+    NodeFailed,
+    NoOutput,
+    OutOfMemory,
+)
+from comfy_instances.session.session import InstanceSession, SessionSettings
 
 SETTINGS = SessionSettings(silence_s=0.3, gone_after_s=2.0, backoff_max_s=0.2)
 GRAPH = {

@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 from aiohttp import web
 
-from comfy_instances.errors import InstanceGone, NodeFailed, NoOutput
-from comfy_instances.session import InstanceSession, NodeOutput, NodeStarted, Preview
+from comfy_instances.protocol.errors import InstanceGone, NodeFailed, NoOutput
+from comfy_instances.session.session import InstanceSession, NodeOutput, NodeStarted, Preview
 from tests.integration.impatient import SETTINGS, launch
 from tests.integration.puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
 

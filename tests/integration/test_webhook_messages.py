@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orchestrator.web.money_answers import OutboxMessage, ToldMessage
+from orchestrator.web.account.billing_schemas import OutboxMessage, ToldMessage
 from tests.integration.callers import new_key, until
 from tests.integration.receiver import receiving
 from tests.pictures import base64_png

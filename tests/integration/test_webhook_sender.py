@@ -12,7 +12,15 @@ import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from orchestrator.store import Account, WebhookMessage
-from orchestrator.webhooks import DELAYS, OVERLAP, PER_ACCOUNT, Secrets, WebhookSender, new_secret, next_try
+from orchestrator.webhooks.sender import (
+    DELAYS,
+    OVERLAP,
+    PER_ACCOUNT,
+    Secrets,
+    WebhookSender,
+    new_secret,
+    next_try,
+)
 from pricing.alerts import AlertMetric
 from tests.contract.store_world import World, open_world
 from tests.integration.receiver import receiving

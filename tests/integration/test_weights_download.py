@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from orchestrator.catalog import Weight
-from orchestrator.egress import is_public, public_session
+from orchestrator.net.egress import is_public, public_session
 from orchestrator.weights.download import MAX_REDIRECTS, DownloadRetryPolicy, HuggingFaceHub, WeightDownloader
 from orchestrator.weights.errors import (
     DownloadInterrupted,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.accounts import SIGN_UP, Accounts
+from orchestrator.billing.accounts import SIGN_UP, Accounts
+from orchestrator.billing.api_keys import digest
 from orchestrator.errors import InvalidRequest
-from orchestrator.keys import digest
 from orchestrator.store import ApiKeyLimits, SqliteStore
 from pricing.ledger import EntryKind
 from pricing.plans import SHIPPED_PLANS, Plans

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.web.metrics.busy import BusyClock
+from orchestrator.web.metrics.utilization import BusyClock
 
 
 def test_nothing_done_is_not_busy() -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from comfy_instances.fleet import InstanceInfo, InstanceState
-from orchestrator.capability import Kit, Kits, Offers
-from orchestrator.live_catalog import LiveCatalog
+from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
+from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.execution.capabilities import Kit, Kits, Offers
 from tests.unit.catalog.drafts import FACTS, node, parse, saving, write
 from tests.unit.weights.weight_files import weight
 

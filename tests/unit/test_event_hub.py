@@ -6,8 +6,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.events import REMEMBERED, EventHub, JobChanged, ShardPreview, ShardProgress, ShardStarted
 from orchestrator.jobs import Job, JobRecord, JobStatus
+from orchestrator.jobs.events import (
+    REMEMBERED,
+    EventHub,
+    JobChanged,
+    ShardPreview,
+    ShardProgress,
+    ShardStarted,
+)
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

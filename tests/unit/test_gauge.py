@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.gauge import SAMPLING, Gauge
+from orchestrator.execution.progress_estimator import SAMPLING, Gauge
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 SAMPLER = {"steps": 4, "latent_image": ["latent", 0]}

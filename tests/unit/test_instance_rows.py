@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from comfy_instances.fleet import InstanceInfo, InstanceState
-from comfy_instances.gpus import GpuStats
+from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
+from comfy_instances.hardware.gpus import GpuStats
 from orchestrator.catalog import Catalog
-from orchestrator.dispatcher import Active
+from orchestrator.execution.dispatcher import Active
 from orchestrator.jobs import Attempt, Job, Shard
-from orchestrator.web.instance_rows import GpuReadings, Row, view
+from orchestrator.web.admin.instance_rows import GpuReadings, Row, view
 from orchestrator.web.metrics.fleet import instances, jobs
 from tests.running import ROOT
 from tests.scrape import Scrape

@@ -2,33 +2,33 @@ from __future__ import annotations
 
 import re
 
-from orchestrator import keys
+from orchestrator.billing import api_keys
 
 
 def test_a_key_is_pk_and_32_random_bytes() -> None:
-    key = keys.new_key(lambda count: bytes(range(count)))
+    key = api_keys.new_key(lambda count: bytes(range(count)))
     assert key == "pk-AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
-    assert re.fullmatch(r"pk-[A-Za-z0-9_-]{43}", keys.new_key())
+    assert re.fullmatch(r"pk-[A-Za-z0-9_-]{43}", api_keys.new_key())
 
 
 def test_no_two_keys_are_alike() -> None:
-    assert len({keys.new_key() for _ in range(100)}) == 100
+    assert len({api_keys.new_key() for _ in range(100)}) == 100
 
 
 def test_only_the_digest_tells_a_key() -> None:
-    key = keys.new_key()
-    stored = keys.digest(key)
+    key = api_keys.new_key()
+    stored = api_keys.digest(key)
     assert re.fullmatch(r"[0-9a-f]{64}", stored)
-    assert keys.matches(key, stored)
-    assert not keys.matches(key + "x", stored)
-    assert not keys.matches("", stored)
+    assert api_keys.matches(key, stored)
+    assert not api_keys.matches(key + "x", stored)
+    assert not api_keys.matches("", stored)
 
 
 def test_a_text_that_is_not_unicode_is_just_no_key() -> None:
-    assert not keys.matches("pk-\ud800", keys.digest("pk-"))
+    assert not api_keys.matches("pk-\ud800", api_keys.digest("pk-"))
 
 
 def test_little_of_a_key_is_shown() -> None:
-    key = keys.new_key(lambda count: b"\xff" * count)
-    assert keys.masked(keys.shown(key)) == "pk-____..."
-    assert len(keys.shown(key)) == 7
+    key = api_keys.new_key(lambda count: b"\xff" * count)
+    assert api_keys.masked(api_keys.shown(key)) == "pk-____..."
+    assert len(api_keys.shown(key)) == 7

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.masks import check_mask
-from orchestrator.media.inputs import InputImage
+from orchestrator.intake.masks import check_mask
+from orchestrator.media.input_images import InputImage
 
 
 def picture(width: int = 64, height: int = 64, *, has_alpha: bool = False) -> InputImage:

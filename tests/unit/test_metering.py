@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from comfy_instances.fleet import InstanceInfo, InstanceState
-from comfy_instances.session import NodeStarted, ProgressEvent, RunResult, StepProgress
+from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
+from comfy_instances.session.session import NodeStarted, ProgressEvent, RunResult, StepProgress
 from orchestrator.catalog import Catalog
-from orchestrator.metering import Meter
+from orchestrator.execution.usage_meter import Meter
 from orchestrator.settings import SHIPPED_WORKFLOWS
 
 GRAPH = {

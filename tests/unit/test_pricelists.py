@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.billing.price_files import check_priced, load_book, load_costs, load_plans, load_prices
 from orchestrator.catalog import Catalog, CatalogError
-from orchestrator.pricelists import check_priced, load_book, load_costs, load_plans, load_prices
 from orchestrator.settings import SHIPPED_WORKFLOWS, Settings, SettingsError
 from pricing.plans import SHIPPED_PLANS as PLANS
 from pricing.tariff import DEFAULT_TARIFF, SHIPPED_TARIFFS

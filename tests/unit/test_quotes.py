@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import pytest
 
+from orchestrator.billing.price_book import PriceLists, work_of
 from orchestrator.catalog import Catalog, Model
-from orchestrator.quotes import PriceLists, work_of
 from orchestrator.settings import SHIPPED_WORKFLOWS
 from pricing.book import TariffRevisions
 from pricing.rates import TariffError

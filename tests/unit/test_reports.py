@@ -6,7 +6,7 @@ import csv
 import io
 from datetime import date
 
-from orchestrator.reports import (
+from orchestrator.billing.reports import (
     By,
     MarginBy,
     Total,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from orchestrator.catalog import Catalog
+from orchestrator.execution.shard_specs import work_of
 from orchestrator.jobs import Job, shards_of
 from orchestrator.settings import SHIPPED_WORKFLOWS
-from orchestrator.work import work_of
 from pricing.plans import Plans
 
 MODEL = Catalog.load(SHIPPED_WORKFLOWS)["flux-1-schnell"]

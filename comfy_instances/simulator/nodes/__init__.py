@@ -10,23 +10,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from comfy_instances.simulator.nodes import (
-    checking,
-    cogvideo,
-    conditioning,
-    images,
-    latents,
-    loading,
-    masks,
-    media,
-    sampling,
-    saving,
-    scaling,
-    texts,
-    training,
-)
+from comfy_instances.simulator.nodes import checking, media, texts
 from comfy_instances.simulator.nodes.call import Call, NodeFunction, Shown
-from comfy_instances.simulator.nodes.stand_in import stand_in
+from comfy_instances.simulator.nodes.files import loading, saving
+from comfy_instances.simulator.nodes.images import images, masks, scaling
+from comfy_instances.simulator.nodes.models import cogvideo, conditioning, latents, sampling, training
+from comfy_instances.simulator.nodes.models.stand_in import stand_in
 
 FUNCTIONS: Mapping[str, NodeFunction] = {
     **images.NODES,

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image as Pictures
 
-from comfy_instances.simulator.device import Device
+from comfy_instances.simulator.execution.device import Device
 from comfy_instances.simulator.options import Folders
 
 #: `report(value, total, picture, image_type)`: where a node is; `picture` may be None.

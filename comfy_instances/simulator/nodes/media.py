@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from comfy_instances.simulator.nodes.call import Call, NodeFunction
-from comfy_instances.simulator.nodes.containers import cut
-from comfy_instances.simulator.nodes.dreams import sound
-from comfy_instances.simulator.nodes.resizing import check_size
-from comfy_instances.simulator.nodes.stand_in import SOUND_RATE
+from comfy_instances.simulator.nodes.files.containers import cut
+from comfy_instances.simulator.nodes.images.resizing import check_size
+from comfy_instances.simulator.nodes.models.placeholder_media import sound
+from comfy_instances.simulator.nodes.models.stand_in import SOUND_RATE
 from comfy_instances.simulator.nodes.values import Audio, Image, Latent, Opaque, Video, fingerprint
 
 

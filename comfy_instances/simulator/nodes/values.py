@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comfy_instances.simulator.weights import Weights
+from comfy_instances.simulator.execution.weights import Weights
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]

@@ -9,16 +9,16 @@ from __future__ import annotations
 from aiohttp import web
 
 from orchestrator.service import Service
-from orchestrator.web.admin import Admin
-from orchestrator.web.dashboard.entrance import Entrance
+from orchestrator.web.admin.instances import Admin
+from orchestrator.web.dashboard.billing import Money
 from orchestrator.web.dashboard.keys import Keys
 from orchestrator.web.dashboard.live import Live
-from orchestrator.web.dashboard.money import Money
 from orchestrator.web.dashboard.operations import Operations
 from orchestrator.web.dashboard.pages import Pages
 from orchestrator.web.dashboard.playground import Playground
+from orchestrator.web.dashboard.session_routes import Entrance
 from orchestrator.web.dashboard.sessions import Sessions
-from orchestrator.web.delivery import Delivery
+from orchestrator.web.jobs.output_urls import Delivery
 
 __all__ = ["Dashboard", "Sessions"]
 

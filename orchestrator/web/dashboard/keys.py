@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from orchestrator.accounts import NO_LIMITS
+from orchestrator.billing.accounts import NO_LIMITS
 from orchestrator.errors import Forbidden, InvalidRequest, NotFound
 from orchestrator.service import Service
 from orchestrator.store import ApiKey, ApiKeyScope
+from orchestrator.web.account.key_schemas import NamedTerms, key_view
 from orchestrator.web.dashboard.sessions import Sessions
-from orchestrator.web.forms import read_form
-from orchestrator.web.key_terms import NamedTerms, key_view
+from orchestrator.web.http.request_model import read_form
 
 MAX_KEYS = 100
 

@@ -13,14 +13,14 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.events import JobChanged, JobEvent, ShardPreview, ShardProgress, ShardStarted
-from orchestrator.following import Place, follow
+from orchestrator.jobs.events import JobChanged, JobEvent, ShardPreview, ShardProgress, ShardStarted
 from orchestrator.service import Service
 from orchestrator.store import ApiKeyScope
 from orchestrator.web.dashboard.playground import view
 from orchestrator.web.dashboard.sessions import Sessions
-from orchestrator.web.delivery import Delivery
-from orchestrator.web.streaming import event_stream
+from orchestrator.web.http.event_stream import event_stream
+from orchestrator.web.jobs.job_updates import Place, follow
+from orchestrator.web.jobs.output_urls import Delivery
 
 MAX_FOLLOWED = 50
 

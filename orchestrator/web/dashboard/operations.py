@@ -7,7 +7,7 @@ from typing import cast
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from orchestrator.web.admin import Admin
+from orchestrator.web.admin.instances import Admin
 from orchestrator.web.dashboard.sessions import Sessions
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from orchestrator.errors import NotAuthenticated, NotFound
-from orchestrator.media.objects import ObjectStore
+from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import ApiKey
 from orchestrator.web.dashboard.sessions import Sessions
 

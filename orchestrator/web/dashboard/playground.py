@@ -7,23 +7,23 @@ from typing import Any
 
 from aiohttp import web
 
+from orchestrator.billing.api_keys import masked
 from orchestrator.catalog import Model
 from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
-from orchestrator.keys import masked
 from orchestrator.media.errors import ObjectNotFound
-from orchestrator.orders import GenerationRequest
 from orchestrator.service import Service
 from orchestrator.store import ApiKey, ApiKeyScope
-from orchestrator.web.alerts import alert_view
-from orchestrator.web.billing import balance_view
-from orchestrator.web.bodies import read_fields
+from orchestrator.web.account.alerts import alert_view
+from orchestrator.web.account.billing import balance_view
 from orchestrator.web.dashboard.presets import preset_sizes
 from orchestrator.web.dashboard.sessions import Sessions
-from orchestrator.web.delivery import Delivery
-from orchestrator.web.dialects import pixel_factory
-from orchestrator.web.job_views import job_view
-from orchestrator.web.queries import limit
+from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
+from orchestrator.web.http.bodies import read_fields
+from orchestrator.web.http.queries import limit
+from orchestrator.web.jobs.output_urls import Delivery
+from orchestrator.web.jobs.views import job_view
 from pricing.tariff import Tariff
 
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from math import isqrt
 
 from orchestrator.catalog import Model
-from orchestrator.catalog.parameters import Integer
+from orchestrator.catalog.parameters.values import Integer
 
 RATIOS = {"1:1": Fraction(1), "16:9": Fraction(16, 9), "9:16": Fraction(9, 16)}
 #: How far a model's usual size may be from a ratio and still stand for it: 832x480 for 16:9.

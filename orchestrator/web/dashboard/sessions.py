@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from orchestrator.billing.api_keys import digest
 from orchestrator.errors import Forbidden, NotAuthenticated, NotFound
-from orchestrator.keys import digest
 from orchestrator.store import ApiKey, ApiKeyScope, Store
 from orchestrator.web.auth import DOOR
 

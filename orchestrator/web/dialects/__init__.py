@@ -13,7 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import ServiceError
-from orchestrator.web.dialects import pixazo, pixel_factory, pixelapi, pixeldojo
+from orchestrator.web.dialects.pixazo import translation as pixazo
+from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
+from orchestrator.web.dialects.pixelapi import translation as pixelapi
+from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 
 ErrorTranslator = Callable[[ServiceError], tuple[int, dict[str, Any]]]
 

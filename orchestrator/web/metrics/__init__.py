@@ -8,10 +8,10 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from orchestrator.service import Service
-from orchestrator.web.instance_rows import GpuReadings, InstanceRows
+from orchestrator.web.admin.instance_rows import GpuReadings, InstanceRows
 from orchestrator.web.metrics.fleet import FleetCollector
 from orchestrator.web.metrics.http import HttpMetrics
-from orchestrator.web.metrics.work import WorkMetrics
+from orchestrator.web.metrics.jobs import WorkMetrics
 
 
 class Metrics:

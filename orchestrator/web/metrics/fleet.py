@@ -9,11 +9,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from comfy_instances.fleet import InstanceState
-from comfy_instances.gpus import GpuStats
-from orchestrator.dispatcher import Active, Dispatcher
+from comfy_instances.fleet.protocol import InstanceState
+from comfy_instances.hardware.gpus import GpuStats
+from orchestrator.execution.dispatcher import Active, Dispatcher
 from orchestrator.jobs import JobStatus
-from orchestrator.web.instance_rows import InstanceRows, Row
+from orchestrator.web.admin.instance_rows import InstanceRows, Row
 from pricing.money import to_usd
 
 Value = Callable[[Row], float | None]

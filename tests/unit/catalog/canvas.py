@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-from orchestrator.catalog.exchange import Imported, import_workflow
+from orchestrator.catalog.import_export import Imported, import_workflow
 from tests.unit.catalog.drafts import FACTS
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import tomli_w
 from hypothesis import HealthCheck, settings
 
-from comfy_instances.node_facts import load_core_node_facts
+from comfy_instances.protocol.node_facts import load_core_node_facts
 from orchestrator.catalog import Catalog, Model
 
 ROOT = Path(__file__).parents[3]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog.checks import check_graph
-from orchestrator.catalog.exchange import BadWorkflow
-from orchestrator.catalog.exchange.from_ui import convert
+from orchestrator.catalog.checks.graph_checks import check_graph
+from orchestrator.catalog.import_export import BadWorkflow
+from orchestrator.catalog.import_export.ui.ui_to_api import convert
 from tests.unit.catalog.canvas import image, invert, node, save, sdxl, socket, widget, workflow
 from tests.unit.catalog.drafts import FACTS
 

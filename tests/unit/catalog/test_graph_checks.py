@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog.checks import check_graph
-from orchestrator.catalog.render import Graph
+from orchestrator.catalog.checks.graph_checks import check_graph
+from orchestrator.catalog.rendering.render import Graph
 from tests.unit.catalog.drafts import CATALOG, FACTS
 
 SDXL = CATALOG["sdxl-1.0"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog import CatalogError
-from orchestrator.catalog.graph import MAX_GRAPH_BYTES, Link, as_link, parse_graph
+from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES, Link, as_link, parse_graph
 from tests.unit.catalog.drafts import node, parse, saving
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.catalog.exchange import BadWorkflow, export_api, export_ui
+from orchestrator.catalog.import_export import BadWorkflow, export_api, export_ui
 from tests.unit.catalog.canvas import drawn, imported, sdxl
 from tests.unit.catalog.drafts import CATALOG, FACTS, unhurried
 

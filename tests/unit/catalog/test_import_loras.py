@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog import Model
-from orchestrator.catalog.exchange import Imported, export_api, export_ui, import_workflow
-from orchestrator.catalog.exchange.from_ui import convert
+from orchestrator.catalog.import_export import Imported, export_api, export_ui, import_workflow
+from orchestrator.catalog.import_export.ui.ui_to_api import convert
 from tests.unit.catalog.canvas import api, drawn, imported, parameters
 from tests.unit.catalog.drafts import FACTS
 

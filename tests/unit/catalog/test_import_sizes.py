@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog import Model
-from orchestrator.catalog.exchange import Imported
-from orchestrator.catalog.exchange.arithmetic import evaluate
+from orchestrator.catalog.import_export import Imported
+from orchestrator.catalog.import_export.infer.arithmetic import evaluate
 from tests.unit.catalog.canvas import drawn, imported, parameters
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from platformdirs import user_data_path
 
-from orchestrator.catalog.exchange import BadWorkflow, import_workflow
-from orchestrator.catalog.exchange.from_ui import convert
+from orchestrator.catalog.import_export import BadWorkflow, import_workflow
+from orchestrator.catalog.import_export.ui.ui_to_api import convert
 from tests.official_templates import official_templates
 from tests.unit.catalog.drafts import FACTS
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.node_facts import load_pack_node_facts
-from orchestrator.capability import AnyFile
+from comfy_instances.protocol.node_facts import load_pack_node_facts
 from orchestrator.catalog import Model
-from orchestrator.catalog.checks import check_graph
-from orchestrator.catalog.graph import links_of
-from orchestrator.catalog.output_check import CLASS, OutputCheck
-from orchestrator.catalog.render import Graph
+from orchestrator.catalog.checks.graph_checks import check_graph
+from orchestrator.catalog.rendering.graph import links_of
+from orchestrator.catalog.rendering.output_check import CLASS, OutputCheck
+from orchestrator.catalog.rendering.render import Graph
+from orchestrator.execution.capabilities import AnyFile
 from tests.unit.catalog.drafts import CATALOG
 from tests.unit.catalog.drafts import FACTS as CORE
 

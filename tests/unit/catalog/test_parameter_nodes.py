@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.node_facts import load_pack_node_facts
-from orchestrator.catalog.exchange import BadWorkflow, Imported, import_workflow
-from orchestrator.catalog.exchange.parameter_nodes import PARAMETER_NODES
+from comfy_instances.protocol.node_facts import load_pack_node_facts
+from orchestrator.catalog.import_export import BadWorkflow, Imported, import_workflow
+from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODES
 from tests.unit.catalog.canvas import node as drawn
 from tests.unit.catalog.canvas import save, sdxl, socket, workflow
 from tests.unit.catalog.drafts import FACTS, node

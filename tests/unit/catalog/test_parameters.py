@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.catalog.parameters import MAX_SEED, Integer, Parameter
+from orchestrator.catalog.parameters.values import MAX_SEED, Integer, Parameter
 from orchestrator.errors import InvalidRequest
 from tests.unit.catalog.drafts import unhurried
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog.render import Graph
+from orchestrator.catalog.rendering.render import Graph
 from tests.unit.catalog.drafts import PROMPT, SEED, node, parse, saving
 
 FLAG = {"type": "boolean"}

@@ -10,8 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.catalog import Kind, Model
-from orchestrator.catalog.model_checks import EXAMPLE_LORA, check_model, check_request
-from orchestrator.catalog.parameters import MAX_SEED, Image, Images, Integer, Loras, Number, Parameter, Text
+from orchestrator.catalog.checks.model_checks import EXAMPLE_LORA, check_model, check_request
+from orchestrator.catalog.parameters.values import (
+    MAX_SEED,
+    Image,
+    Images,
+    Integer,
+    Loras,
+    Number,
+    Parameter,
+    Text,
+)
 from orchestrator.errors import InvalidRequest
 from pricing.tariff import Tariff
 from tests.unit.catalog.drafts import CATALOG, FACTS, node, parse, saving, unhurried

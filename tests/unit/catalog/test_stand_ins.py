@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.catalog import Catalog, CatalogError, load_stand_ins
+from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import InvalidRequest
-from orchestrator.live_catalog import LiveCatalog
 from orchestrator.settings import SHIPPED_WORKFLOWS, Settings, SettingsError
 from tests.unit.catalog.drafts import SHIPPED, WEIGHTLESS
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from orchestrator.catalog.tables import model_table, parameter_table
+from orchestrator.catalog.markdown_tables import model_table, parameter_table
 from tests.unit.catalog.drafts import CATALOG, parse
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog import Catalog, Model, write_model
-from orchestrator.catalog.checks import check_graph
-from orchestrator.catalog.example_values import EXAMPLE_FOLDER
-from orchestrator.catalog.exchange import export_api, export_ui, import_workflow
-from orchestrator.catalog.exchange.from_ui import convert
+from orchestrator.catalog.checks.graph_checks import check_graph
+from orchestrator.catalog.import_export import export_api, export_ui, import_workflow
+from orchestrator.catalog.import_export.ui.ui_to_api import convert
+from orchestrator.catalog.parameters.example_values import EXAMPLE_FOLDER
 from tests.unit.catalog.drafts import CATALOG, FACTS
 
 every_model = pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)

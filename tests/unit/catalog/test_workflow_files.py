@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from orchestrator.catalog.exchange import BadWorkflow, read_workflow
-from orchestrator.catalog.exchange.workflow_files import MAX_JSON_BYTES
+from orchestrator.catalog.import_export import BadWorkflow, read_workflow
+from orchestrator.catalog.import_export.workflow_files import MAX_JSON_BYTES
 from tests.unit.catalog.canvas import sdxl
 
 API = {"1": {"class_type": "EmptyImage", "inputs": {"width": 8}}}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, CatalogError, Model, write_model
-from orchestrator.catalog.exchange import BadWorkflow
+from orchestrator.catalog.import_export import BadWorkflow
 from tests.unit.catalog.canvas import (
     api,
     image,

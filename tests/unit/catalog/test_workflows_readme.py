@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from orchestrator.catalog import parameters
-from orchestrator.catalog.file_parameters import Picture
-from orchestrator.catalog.graph import Meta
 from orchestrator.catalog.manifest import Manifest, parse_manifest
-from orchestrator.catalog.template import FILTERS
+from orchestrator.catalog.parameters import values
+from orchestrator.catalog.parameters.files import Picture
+from orchestrator.catalog.rendering.expressions import FILTERS
+from orchestrator.catalog.rendering.graph import Meta
 from tests.unit.catalog.drafts import SHIPPED
 
 TEXT = (SHIPPED / "README.md").read_text("utf-8")
@@ -28,10 +28,10 @@ def test_the_example_is_a_manifest_with_every_field() -> None:
 
 
 def test_every_type_of_parameter_is_described_with_its_fields() -> None:
-    for declaration in get_args(get_args(parameters.Parameter)[0]):
+    for declaration in get_args(get_args(values.Parameter)[0]):
         type_name = get_args(declaration.model_fields["type"].annotation)[0]
         row = next(line for line in TEXT.splitlines() if line.startswith(f"| `{type_name}` |"))
-        own = set(declaration.model_fields) - set(parameters.Declaration.model_fields) - {"type"}
+        own = set(declaration.model_fields) - set(values.Declaration.model_fields) - {"type"}
         if type_name in ("images", "seed", "image", "dataset"):
             own -= {"default"}  # which is none, or nothing
         if type_name == "images":

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from comfy_instances.choice import AdoptServers, FleetChoice, RunComfyUI, RunSimulators, choose_fleet_kind
-from comfy_instances.gpus import Gpu
-from comfy_instances.installation import Installation
+from comfy_instances.fleet.fleet_factory import (
+    AdoptServers,
+    FleetChoice,
+    RunComfyUI,
+    RunSimulators,
+    choose_fleet_kind,
+)
+from comfy_instances.hardware.gpus import Gpu
+from comfy_instances.process.installation import Installation
 
 INSTALL = Installation(
     directory=Path("/opt/comfyui"),

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from comfy_instances.gpus import Gpu, GpuStats, discover_gpus, read_gpu_stats
+from comfy_instances.hardware.gpus import Gpu, GpuStats, discover_gpus, read_gpu_stats
 
 GB = 10**9
 T = TypeVar("T")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from comfy_instances.health import build_health_report
-from comfy_instances.history import parse_queue
-from comfy_instances.policy import HealthSample
-from comfy_instances.stats import DeviceStats, SystemStats
+from comfy_instances.fleet.health import build_health_report
+from comfy_instances.process.restart_policy import HealthSample
+from comfy_instances.protocol.history import parse_queue
+from comfy_instances.protocol.system_stats import DeviceStats, SystemStats
 
 NOTHING = parse_queue({"queue_running": [], "queue_pending": []})
 

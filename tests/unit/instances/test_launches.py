@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from comfy_instances.gpus import Gpu
-from comfy_instances.installation import Installation
-from comfy_instances.launches import LaunchSpec, comfyui_launch_specs, simulator_launch_specs
-from comfy_instances.profiles import load_gpu_profiles
+from comfy_instances.hardware.gpus import Gpu
+from comfy_instances.hardware.profiles import load_gpu_profiles
+from comfy_instances.process.installation import Installation
+from comfy_instances.process.launch import LaunchSpec, comfyui_launch_specs, simulator_launch_specs
 
 
 @pytest.fixture

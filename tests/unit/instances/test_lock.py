@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.environment import select_torch_pin
-from comfy_instances.installation import (
+from comfy_instances.install.environment import select_torch_pin
+from comfy_instances.install.lock import TorchPin, load_comfyui_lock
+from comfy_instances.install.status import find_drift
+from comfy_instances.process.installation import (
     Installation,
     find_installation,
     read_install_record,
     write_install_record,
 )
-from comfy_instances.lock import TorchPin, load_comfyui_lock
-from comfy_instances.node_facts import RECORDED_VERSION
-from comfy_instances.status import find_drift
+from comfy_instances.protocol.node_facts import RECORDED_VERSION
 
 LOCK = load_comfyui_lock()
 

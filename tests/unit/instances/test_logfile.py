@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_instances.logfile import TAIL_LINES, RotatingLogFile
+from comfy_instances.process.log_file import TAIL_LINES, RotatingLogFile
 
 
 def test_rotates_and_keeps_no_more_than_asked(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_instances.messages import (
+from comfy_instances.protocol.message_parser import parse_event, parse_frame
+from comfy_instances.protocol.messages import (
     Executed,
     Executing,
     ExecutionCached,
@@ -28,7 +29,6 @@ from comfy_instances.messages import (
     TextFrame,
     UnknownMessage,
 )
-from comfy_instances.wire import parse_event, parse_frame
 from tests.unit.instances.recording import recorded_names, recorded_run
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_instances.policy import (
+from comfy_instances.process.restart_policy import (
     CircuitOpen,
     Decision,
     HealthSample,

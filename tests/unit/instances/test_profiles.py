@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from comfy_instances.gpus import Gpu
-from comfy_instances.profiles import load_gpu_profiles, select_gpu_profile
+from comfy_instances.hardware.gpus import Gpu
+from comfy_instances.hardware.profiles import load_gpu_profiles, select_gpu_profile
 
 GB = 10**9
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from comfy_instances.graphs import (
+from comfy_instances.protocol.graphs import (
     files_without_events,
     find_nodes_of_class,
     find_sink_nodes,

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.client import format_node_errors, parse_graph_rejection
-from comfy_instances.history import InstanceQueue, parse_history, parse_queue
-from comfy_instances.messages import Executed, ExecutionError, ExecutionInterrupted, ExecutionSuccess
-from comfy_instances.outputs import FileRef, NodeOutput, parse_outputs
-from comfy_instances.stats import DeviceStats, parse_system_stats
+from comfy_instances.protocol.history import InstanceQueue, parse_history, parse_queue
+from comfy_instances.protocol.messages import Executed, ExecutionError, ExecutionInterrupted, ExecutionSuccess
+from comfy_instances.protocol.outputs import FileRef, NodeOutput, parse_outputs
+from comfy_instances.protocol.system_stats import DeviceStats, parse_system_stats
+from comfy_instances.session.client import format_node_errors, parse_graph_rejection
 from tests.unit.instances.recording import recorded_run, recording
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.errors import InstanceError, NodeFailed, NoOutput, OutOfMemory, PromptCancelled
-from comfy_instances.history import parse_history
-from comfy_instances.messages import (
+from comfy_instances.protocol.errors import InstanceError, NodeFailed, NoOutput, OutOfMemory, PromptCancelled
+from comfy_instances.protocol.history import parse_history
+from comfy_instances.protocol.message_parser import parse_frame
+from comfy_instances.protocol.messages import (
     Executed,
     Executing,
     ExecutionCached,
@@ -24,10 +25,9 @@ from comfy_instances.messages import (
     QueueStatus,
     TextFrame,
 )
-from comfy_instances.outputs import FileRef, NodeOutput
-from comfy_instances.progress import NodeStarted, NodeText, Preview, StepProgress
-from comfy_instances.tracker import PromptTracker, classify_execution_error
-from comfy_instances.wire import parse_frame
+from comfy_instances.protocol.outputs import FileRef, NodeOutput
+from comfy_instances.protocol.progress import NodeStarted, NodeText, Preview, StepProgress
+from comfy_instances.session.tracker import PromptTracker, classify_execution_error
 from tests.unit.instances.recording import recorded_run
 
 SAVER = {

@@ -24,7 +24,7 @@ from orchestrator.media.datasets import (
     read_dataset,
 )
 from orchestrator.media.errors import FileTooLarge, UrlNotAllowed, UrlUnreachable
-from orchestrator.media.inputs import ImageLimits
+from orchestrator.media.input_images import ImageLimits
 from tests.datasets import PETS, data_url, zipped
 from tests.pictures import bomb, png
 from tests.unit.media.media_samples import SECRET, encoded, exif, film, gradient

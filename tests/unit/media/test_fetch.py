@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from orchestrator.egress import is_public
 from orchestrator.errors import InvalidRequest
 from orchestrator.media.errors import FetchError, FileTooLarge, UrlNotAllowed, UrlUnreachable
-from orchestrator.media.fetch import MAX_REDIRECTS, MAX_URL_LENGTH, FetchPolicy, UrlFetcher
-from orchestrator.media.inputs import ImageLimits, read_image
+from orchestrator.media.input_images import ImageLimits, read_image
+from orchestrator.net.downloads import MAX_REDIRECTS, MAX_URL_LENGTH, FetchPolicy, UrlFetcher
+from orchestrator.net.egress import is_public
 from tests.pictures import bomb, png
 from tests.unit.media.web_servers import Names, Say, Server, answer, endless, redirect, serving
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.egress import is_public, is_web_url
+from orchestrator.net.egress import is_public, is_web_url
 
 PRIVATE = [
     "0.0.0.0",

@@ -15,7 +15,7 @@ from PIL import Image, ImageChops, ImageOps
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.media.formats import CorruptMedia, probe_media
-from orchestrator.media.inputs import ImageLimits, InputImage, read_image
+from orchestrator.media.input_images import ImageLimits, InputImage, read_image
 from orchestrator.media.metadata import strip_metadata
 from tests.unit.media.media_samples import (
     SECRET,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.media.recent import RecentObjectCache
+from orchestrator.storage.recent_cache import RecentObjectCache
 
 
 def test_the_newest_objects_are_at_hand() -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.stills import make_spritesheet, make_thumbnail
+from orchestrator.media.thumbnails import make_spritesheet, make_thumbnail
 from tests.unit.media.media_samples import encoded, film, gradient
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import Blocked
 from orchestrator.moderation import Moderation, PolicyViolation, WordListError, WordListPolicy
-from orchestrator.moderation.reading import fold_text, normalize_words
+from orchestrator.moderation.normalize import fold_text, normalize_words
 
 LISTS = """
 words = ["badword", "very bad", "плохо", "武器", "🔫", "ano", "straße"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.scheduler import (
+from orchestrator.execution.scheduler import (
     Event,
     InstanceDown,
     InstanceUp,

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator.scheduler import (
+from orchestrator.execution.scheduler import (
     CancelShard,
     FailJob,
     InstanceDown,
@@ -21,7 +21,7 @@ from orchestrator.scheduler import (
     ShardFailed,
     Work,
 )
-from orchestrator.scheduler.cards import SLOTS
+from orchestrator.execution.scheduler.instances import SLOTS
 
 ACCOUNTS = st.sampled_from(["a", "b", "c"])
 MODELS = st.sampled_from(["x", "y", "z"])

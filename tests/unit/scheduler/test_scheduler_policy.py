@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.scheduler import (
+from orchestrator.execution.scheduler import (
     CancelShard,
     FailJob,
     FreeMemory,

@@ -7,14 +7,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from comfy_instances.node_facts import load_core_node_facts, load_pack_node_facts
-from comfy_instances.simulator.device import Device
-from comfy_instances.simulator.executor import Executor
+from comfy_instances.protocol.node_facts import load_core_node_facts, load_pack_node_facts
+from comfy_instances.simulator.execution.device import Device
+from comfy_instances.simulator.execution.executor import Executor
+from comfy_instances.simulator.execution.prompt_queue import Outcome, Prompt
 from comfy_instances.simulator.faults import Fault
-from comfy_instances.simulator.hub import Encoded
 from comfy_instances.simulator.options import Folders
-from comfy_instances.simulator.prompt_queue import Outcome, Prompt
-from comfy_instances.simulator.validation import validate
+from comfy_instances.simulator.server.websocket_hub import Encoded
+from comfy_instances.simulator.validation.validation import validate
 
 GIB = 1024**3
 FACTS = {**load_core_node_facts(), **load_pack_node_facts()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfy_instances.node_facts import extract_node_facts, load_core_node_facts, load_pack_node_facts
+from comfy_instances.protocol.node_facts import extract_node_facts, load_core_node_facts, load_pack_node_facts
 
 
 def test_the_recorded_version_knows_the_core_nodes() -> None:

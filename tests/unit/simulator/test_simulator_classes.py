@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comfy_instances.simulator.device import Device
-from comfy_instances.simulator.input_specs import DYNAMIC_COMBO, InputSpec, nest, unfold
+from comfy_instances.simulator.execution.device import Device
 from comfy_instances.simulator.nodes import FUNCTIONS, perform
 from comfy_instances.simulator.nodes.call import Call
-from comfy_instances.simulator.nodes.training import TAKES_LISTS
+from comfy_instances.simulator.nodes.models.training import TAKES_LISTS
 from comfy_instances.simulator.nodes.values import Audio, Latent, Opaque, Video
+from comfy_instances.simulator.validation.input_specs import DYNAMIC_COMBO, InputSpec, nest, unfold
 from tests.unit.simulator.simulator_bench import FACTS, Bench, node
 
 PICTURE = np.full((2, 32, 48, 3), 90, np.uint8)

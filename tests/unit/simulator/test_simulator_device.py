@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_instances.simulator.device import (
+from comfy_instances.simulator.execution.device import (
     CONTEXT_BYTES,
     Device,
     Interrupted,
     OutOfMemoryError,
     step_seconds,
 )
-from comfy_instances.simulator.weights import Weights, weights
+from comfy_instances.simulator.execution.weights import Weights, weights
 
 GIB = 1024**3
 A, B, C = (Weights(name, 8 * GIB) for name in "abc")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.simulator.input_specs import nest, unfold
+from comfy_instances.simulator.validation.input_specs import nest, unfold
 from tests.unit.simulator.simulator_bench import FACTS
 
 

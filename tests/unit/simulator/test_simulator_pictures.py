@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from comfy_instances.simulator.device import OutOfMemoryError
-from comfy_instances.simulator.nodes import images, latents, masks, scaling, texts
-from comfy_instances.simulator.nodes.resizing import check_size
+from comfy_instances.simulator.execution.device import OutOfMemoryError
+from comfy_instances.simulator.nodes import texts
+from comfy_instances.simulator.nodes.images import images, masks, scaling
+from comfy_instances.simulator.nodes.images.resizing import check_size
+from comfy_instances.simulator.nodes.models import latents
 from comfy_instances.simulator.nodes.values import Latent, fingerprint
 
 RED, BLUE = [255, 0, 0], [0, 0, 255]

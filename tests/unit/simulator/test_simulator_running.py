@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_instances.simulator.cache import signatures
+from comfy_instances.simulator.execution.cache import signatures
+from comfy_instances.simulator.execution.execution_order import Order
+from comfy_instances.simulator.execution.progress import Throttle
+from comfy_instances.simulator.execution.prompt_queue import HISTORY_LIMIT, Outcome, Prompt, PromptQueue
 from comfy_instances.simulator.faults import AT_START, Fault, Faults
-from comfy_instances.simulator.order import Order
-from comfy_instances.simulator.progress import Throttle
-from comfy_instances.simulator.prompt_queue import HISTORY_LIMIT, Outcome, Prompt, PromptQueue
 from tests.unit.simulator.simulator_bench import Bench, node
 
 DONE = Outcome(outputs={}, meta={}, success=True, messages=[("execution_success", {})])

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load
 
-from comfy_instances.simulator.live_facts import with_folders
-from comfy_instances.simulator.validation import validate
+from comfy_instances.simulator.validation.live_facts import with_folders
+from comfy_instances.simulator.validation.validation import validate
 from tests.unit.simulator.simulator_bench import FACTS, Bench, node
 
 PETS = ((48, 32, "a cat"), (32, 48, "a dog"), (64, 64, None))

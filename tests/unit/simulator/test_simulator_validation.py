@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.simulator.validation import types_meet, validate
+from comfy_instances.simulator.validation.validation import types_meet, validate
 from tests.unit.simulator.simulator_bench import FACTS, node
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.events import EventHub, ShardPreview, ShardProgress, ShardStarted
-from orchestrator.web.live_pictures import Pick, Picks
+from orchestrator.jobs.events import EventHub, ShardPreview, ShardProgress, ShardStarted
+from orchestrator.web.dialects.openai.preview_stream import Pick, Picks
 
 
 def sample(hub: EventHub, steps: int, shard: int = 0) -> None:

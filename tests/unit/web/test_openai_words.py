@@ -8,12 +8,13 @@ import pytest
 
 from orchestrator.catalog import Catalog
 from orchestrator.errors import InvalidRequest
+from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.orders import GenerationRequest
 from orchestrator.settings import Settings
-from orchestrator.web.dialects import openai, openai_videos
-from orchestrator.web.dialects.openai_events import PartialImageSchedule
-from orchestrator.web.dialects.pixel_factory import ImageGenerationBody, to_request
+from orchestrator.web.dialects.openai import images as openai
+from orchestrator.web.dialects.openai import videos as openai_videos
+from orchestrator.web.dialects.openai.stream_events import PartialImageSchedule
+from orchestrator.web.dialects.pixel_factory.translation import ImageGenerationBody, to_request
 from tests.running import ROOT
 
 CATALOG = Catalog.load(Settings.model_fields["workflows_dir"].default)

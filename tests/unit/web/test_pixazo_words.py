@@ -28,14 +28,22 @@ from orchestrator.errors import (
     ServiceError,
     Unavailable,
 )
-from orchestrator.failures import REASONS
+from orchestrator.execution.failures import REASONS
+from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Output, shards_of
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.orders import GenerationRequest
 from orchestrator.settings import SHIPPED_WORKFLOWS
-from orchestrator.web.dialects import pixazo, pixazo_answers, pixazo_sizes
 from orchestrator.web.dialects.ids import job_id_from_uuid
-from orchestrator.web.dialects.pixazo_endpoints import PIXAZO_ENDPOINTS, PixazoEndpoint, ResponseMode
+from orchestrator.web.dialects.pixazo import (
+    schemas as pixazo_answers,
+)
+from orchestrator.web.dialects.pixazo import (
+    sizes as pixazo_sizes,
+)
+from orchestrator.web.dialects.pixazo import (
+    translation as pixazo,
+)
+from orchestrator.web.dialects.pixazo.endpoints import PIXAZO_ENDPOINTS, PixazoEndpoint, ResponseMode
 from pricing.book import TariffRevisions
 from pricing.tariff import SHIPPED_TARIFFS
 

@@ -27,9 +27,9 @@ from orchestrator.errors import (
 )
 from orchestrator.jobs import Job, JobError, JobStatus
 from orchestrator.settings import SHIPPED_WORKFLOWS
-from orchestrator.web.dialects import pixelapi
 from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
-from orchestrator.web.dialects.openai import parse_body
+from orchestrator.web.dialects.openai.images import parse_body
+from orchestrator.web.dialects.pixelapi import translation as pixelapi
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CREDIT = Fraction(1000)

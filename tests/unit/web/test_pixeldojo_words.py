@@ -23,9 +23,17 @@ from orchestrator.errors import (
     Unavailable,
 )
 from orchestrator.settings import SHIPPED_WORKFLOWS
-from orchestrator.web.dialects import pixeldojo, pixeldojo_models, pixeldojo_shapes
 from orchestrator.web.dialects.credits import to_json_number
-from orchestrator.web.dialects.openai import parse_body
+from orchestrator.web.dialects.openai.images import parse_body
+from orchestrator.web.dialects.pixeldojo import (
+    models as pixeldojo_models,
+)
+from orchestrator.web.dialects.pixeldojo import (
+    sizes as pixeldojo_shapes,
+)
+from orchestrator.web.dialects.pixeldojo import (
+    translation as pixeldojo,
+)
 from pricing.rates import ModelPrice
 
 CATALOG = Catalog.load(SHIPPED_WORKFLOWS)

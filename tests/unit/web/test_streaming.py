@@ -8,7 +8,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from aiohttp.typedefs import Handler
 
-from orchestrator.web.streaming import event_stream
+from orchestrator.web.http.event_stream import event_stream
 
 
 async def told(handler: Handler) -> str:

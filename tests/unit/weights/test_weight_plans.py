@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.profiles import load_gpu_profiles
+from comfy_instances.hardware.profiles import load_gpu_profiles
 from orchestrator.catalog import Model
 from orchestrator.weights.errors import InsufficientDiskSpace, WeightError
 from orchestrator.weights.pins import PINS_FILE_NAME, PinnedChecksums

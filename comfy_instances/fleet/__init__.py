@@ -1,0 +1,1 @@
+"""Fleets of instances: launched or adopted, supervised, watched."""

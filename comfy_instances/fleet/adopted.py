@@ -1,0 +1,126 @@
+"""Instances that somebody else starts and stops: watched, never touched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from comfy_instances.fleet.fleet_base import FleetBase
+from comfy_instances.fleet.health import HealthReport, check_health
+from comfy_instances.fleet.inventory import FILE_REFRESH_SECONDS, NodeFactsPoller
+from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState
+from comfy_instances.process.restart_policy import MAX_MISSED_PROBES
+from comfy_instances.protocol.errors import InstanceError
+from comfy_instances.protocol.node_facts import RECORDED_VERSION
+from comfy_instances.session.session import InstanceSession
+
+log = logging.getLogger(__name__)
+
+
+class AdoptedFleet(FleetBase):
+    """Sessions with running ComfyUI servers at `urls`; each may vanish and come back at any time."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        probe_seconds: float = 5.0,
+        poll_seconds: float = 0.5,
+        file_refresh_seconds: float = FILE_REFRESH_SECONDS,
+    ) -> None:
+        """Raises FleetError for what is no address of a server, and for one that is named twice."""
+        cleaned = [url.rstrip("/") for url in urls]
+        if len(set(cleaned)) != len(cleaned):
+            raise FleetError(f"an instance is named twice: {', '.join(cleaned)}")
+        super().__init__(
+            InstanceInfo(
+                id=f"adopted-{number}",
+                url=url,
+                state=InstanceState.STARTING,
+                simulated=False,
+                device="unknown",
+                adopted=True,
+            )
+            for number, url in enumerate(cleaned)
+        )
+        self._probe_seconds = probe_seconds
+        self._poll_seconds = poll_seconds
+        self._file_refresh_seconds = file_refresh_seconds
+        try:
+            self._sessions = {info.id: InstanceSession(info.url) for info in self.instances()}
+        except ValueError as error:
+            raise FleetError(str(error)) from error
+
+    async def start(self) -> None:
+        for instance_id, session in self._sessions.items():
+            self._start_watcher(instance_id, self._monitor(instance_id, session))
+
+    async def restart(self, instance_id: str) -> None:
+        self._get_member(instance_id)
+        raise FleetError(f"{instance_id} is adopted: restart it where it was started")
+
+    async def _monitor(self, instance_id: str, session: InstanceSession) -> None:
+        await session.start()
+        try:
+            while True:
+                inventory = NodeFactsPoller(session, self._file_refresh_seconds)
+                await self._wait_until_ready(instance_id, session, inventory)
+                await self._poll_until_lost(instance_id, session, inventory)
+        finally:
+            self.set_session(instance_id, None)
+            self.update_state(instance_id, InstanceState.DOWN, detail="not watched", vram_free=None)
+            await session.close()
+
+    async def _wait_until_ready(
+        self, instance_id: str, session: InstanceSession, facts_poller: NodeFactsPoller
+    ) -> None:
+        """Wait until it is there, learn what it can do and make it ready."""
+        while True:
+            try:
+                report = await self._check_health_when_connected(session)
+                facts = await facts_poller.load()
+            except (InstanceError, TimeoutError):
+                self.update_state(instance_id, InstanceState.DOWN, detail="not reachable")
+                await asyncio.sleep(self._poll_seconds)
+                continue
+            self.set_session(instance_id, session, facts)
+            self._mark_ready(instance_id, report)
+            return
+
+    async def _check_health_when_connected(self, session: InstanceSession) -> HealthReport:
+        await session.wait_connected(self._probe_seconds)
+        return await check_health(session, self._probe_seconds)
+
+    async def _poll_until_lost(
+        self, instance_id: str, session: InstanceSession, facts_poller: NodeFactsPoller
+    ) -> None:
+        """Ask now and then how it is and what files it has, until its socket is lost or it falls silent."""
+        loop = asyncio.get_running_loop()
+        missed, due = 0, loop.time() + self._probe_seconds
+        while session.is_connected and missed < MAX_MISSED_PROBES:
+            await asyncio.sleep(min(self._poll_seconds, max(0.0, due - loop.time())))
+            if loop.time() < due:
+                continue
+            try:
+                report = await check_health(session, self._probe_seconds)
+                self.set_session(instance_id, session, await facts_poller.refresh_if_changed())
+                self._mark_ready(instance_id, report)
+                missed = 0
+            except (InstanceError, TimeoutError):
+                missed += 1
+            due = loop.time() + self._probe_seconds
+        detail = "does not answer" if session.is_connected else "its socket is lost"
+        self.update_state(instance_id, InstanceState.DOWN, detail=detail, vram_free=None)
+
+    def _mark_ready(self, instance_id: str, report: HealthReport) -> None:
+        self.update_state(
+            instance_id,
+            InstanceState.READY,
+            device=report.device,
+            simulated=report.simulated,
+            version=report.version,
+            vram_total=report.vram_total,
+            vram_free=report.vram_free,
+            detail=None if report.version == RECORDED_VERSION else f"tested is ComfyUI {RECORDED_VERSION}",
+        )

@@ -1,0 +1,129 @@
+"""Who is in a fleet and what is known of each: the half of a `Fleet` that is the same for every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from comfy_instances.fleet.protocol import InstanceInfo, InstanceListener, InstanceState, UnknownInstance
+from comfy_instances.protocol.errors import InstanceGone
+from comfy_instances.session.session import FileRef, InstanceSession
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class FleetMember:
+    """One instance as its watcher left it."""
+
+    info: InstanceInfo
+    #: State without regard to a drain.
+    observed_state: InstanceState
+    session: InstanceSession | None = None
+    node_facts: Mapping[str, Any] | None = None
+    #: The listeners have not heard of these facts.
+    has_unpublished_facts: bool = False
+    #: An operator wants no new prompts on it; outlives restarts.
+    draining: bool = False
+
+
+class FleetBase:
+    """The members of a fleet, and the one place where they change."""
+
+    def __init__(self, infos: Iterable[InstanceInfo]) -> None:
+        self._members = {info.id: FleetMember(info, info.state) for info in infos}
+        self._listeners: list[InstanceListener] = []
+        self._watchers: list[asyncio.Task[None]] = []
+
+    async def stop(self) -> None:
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        self._watchers.clear()
+
+    def instances(self) -> list[InstanceInfo]:
+        return [member.info for member in self._members.values()]
+
+    def session(self, instance_id: str) -> InstanceSession:
+        session = self._get_member(instance_id).session
+        if session is None:
+            raise InstanceGone(f"{instance_id} is not reachable")
+        return session
+
+    def subscribe(self, listener: InstanceListener) -> Callable[[], None]:
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def node_facts(self, instance_id: str) -> Mapping[str, Any] | None:
+        return self._get_member(instance_id).node_facts
+
+    def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
+        self._get_member(instance_id)
+        return []
+
+    async def drain(self, instance_id: str) -> None:
+        self._set_draining(instance_id, True)
+
+    async def resume(self, instance_id: str) -> None:
+        self._set_draining(instance_id, False)
+
+    async def delete_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
+        self._get_member(instance_id)
+
+    def set_session(
+        self, instance_id: str, session: InstanceSession | None, node_facts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Hand out `session` from now on (None: there is none)."""
+        member = self._get_member(instance_id)
+        member.session = session
+        if node_facts is not None:
+            member.node_facts, member.has_unpublished_facts = node_facts, True
+
+    def update_state(self, instance_id: str, state: InstanceState, **changes: Any) -> None:
+        """Take over what a watcher saw: `state` and further fields of InstanceInfo."""
+        member = self._get_member(instance_id)
+        member.observed_state = state
+        shown = InstanceState.DRAINING if state is InstanceState.READY and member.draining else state
+        since = member.info.since if shown is member.info.state else datetime.now(UTC)
+        info = replace(member.info, state=shown, since=since, **changes)
+        if info == member.info and not member.has_unpublished_facts:
+            return
+        member.has_unpublished_facts = False
+        if shown is not member.info.state:
+            log.info("%s is %s%s", instance_id, shown, f": {info.detail}" if info.detail else "")
+        member.info = info
+        for listener in list(self._listeners):
+            self._notify_listener(listener, info)
+
+    def _notify_listener(self, listener: InstanceListener, info: InstanceInfo) -> None:
+        try:
+            listener(info)
+        except Exception:
+            # A listener's mistake must not leave a child without its keeper.
+            log.exception("a listener failed on %s", info.id)
+
+    def _start_watcher(self, instance_id: str, watch: Coroutine[Any, Any, None]) -> None:
+        """Have `watch` for this instance run until `stop`."""
+        watcher = asyncio.create_task(watch, name=instance_id)
+        watcher.add_done_callback(_log_crash)
+        self._watchers.append(watcher)
+
+    def _get_member(self, instance_id: str) -> FleetMember:
+        try:
+            return self._members[instance_id]
+        except KeyError:
+            raise UnknownInstance(f"no instance {instance_id!r}") from None
+
+    def _set_draining(self, instance_id: str, draining: bool) -> None:
+        member = self._get_member(instance_id)
+        member.draining = draining
+        self.update_state(instance_id, member.observed_state)
+
+
+def _log_crash(watcher: asyncio.Task[None]) -> None:
+    if not watcher.cancelled() and (error := watcher.exception()) is not None:
+        log.error("nobody watches %s any more", watcher.get_name(), exc_info=error)

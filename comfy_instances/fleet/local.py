@@ -1,0 +1,114 @@
+"""Instances that we launch, keep running and stop: simulators, or one real ComfyUI per device."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from comfy_instances.fleet.fleet_base import FleetBase
+from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
+from comfy_instances.fleet.supervisor import Supervisor
+from comfy_instances.hardware.gpus import Gpu
+from comfy_instances.hardware.profiles import load_gpu_profiles
+from comfy_instances.process.installation import Installation
+from comfy_instances.process.launch import LaunchSpec, comfyui_launch_specs, simulator_launch_specs
+from comfy_instances.process.restart_policy import RestartPolicy
+from comfy_instances.session.session import FileRef
+
+log = logging.getLogger(__name__)
+#: A simulator is a light process that is ready in a second and has no reason to fall silent.
+SIMULATOR_RESTART_POLICY = RestartPolicy(startup_seconds=30, hang_timeout_seconds=15, stop_timeout_seconds=3)
+COMFYUI_RESTART_POLICY = RestartPolicy()
+
+
+class LocalFleet(FleetBase):
+    """One supervised child per `Launch`. They die with this process, kill -9 included (Linux)."""
+
+    def __init__(self, launch_specs: Sequence[LaunchSpec], *, policy: RestartPolicy) -> None:
+        super().__init__(
+            InstanceInfo(
+                id=launch.id,
+                url="",
+                state=InstanceState.STARTING,
+                simulated=launch.simulated,
+                device=launch.device,
+                vram_total=launch.vram_total,
+                profile=launch.profile,
+                pci_id=launch.pci_id,
+                adopted=False,
+            )
+            for launch in launch_specs
+        )
+        self._supervisors = {launch.id: Supervisor(launch, policy, self) for launch in launch_specs}
+
+    @classmethod
+    def simulated(
+        cls,
+        count: int,
+        *,
+        directory: Path,
+        time_scale: float = 0.0,
+        vram_gb: int = 96,
+        policy: RestartPolicy = SIMULATOR_RESTART_POLICY,
+    ) -> LocalFleet:
+        """`count` simulators with their directories under `directory`. `time_scale` is the factor on
+        simulated times."""
+        launches = simulator_launch_specs(count, directory=directory, time_scale=time_scale, vram_gb=vram_gb)
+        return cls(launches, policy=policy)
+
+    @classmethod
+    def comfyui(
+        cls,
+        installation: Installation,
+        *,
+        directory: Path,
+        models_dir: Path,
+        gpus: Sequence[Gpu | None] = (),
+        policy: RestartPolicy = COMFYUI_RESTART_POLICY,
+    ) -> LocalFleet:
+        """One ComfyUI per GPU (on the CPU for each None, and where there is neither), with their directories
+        under `directory` and the weights in `models_dir`, which is made if it is missing. Raises OSError."""
+        models_dir.mkdir(parents=True, exist_ok=True)
+        launches = comfyui_launch_specs(
+            installation, directory=directory, models_dir=models_dir, gpus=gpus, profiles=load_gpu_profiles()
+        )
+        return cls(launches, policy=policy)
+
+    async def start(self) -> None:
+        for instance_id, supervisor in self._supervisors.items():
+            self._start_watcher(instance_id, supervisor.run())
+
+    async def restart(self, instance_id: str) -> None:
+        self._get_member(instance_id)
+        self._supervisors[instance_id].request_restart()
+
+    def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
+        self._get_member(instance_id)
+        return self._supervisors[instance_id].log_file.tail(lines)
+
+    async def delete_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
+        self._get_member(instance_id)
+        await asyncio.to_thread(
+            delete_instance_files, self._supervisors[instance_id].launch_spec.directory, files
+        )
+
+
+def delete_instance_files(directory: Path, files: Sequence[FileRef]) -> None:
+    """Delete files of an instance's own folders; what lies outside of them is left alone, with a warning."""
+    for file in files:
+        folder = directory / file.type
+        path = (folder / file.subfolder / file.filename).resolve()
+        if file.type not in ("input", "output", "temp") or not path.is_relative_to(folder.resolve()):
+            log.warning("not deleted, it lies outside of %s: %s", folder, path)
+            continue
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("cannot delete %s: %s", path, error)
+        if file.type == "input" and file.subfolder:
+            # Made for these files alone; an instance offers every folder in its option lists.
+            with suppress(OSError):
+                path.parent.rmdir()

@@ -1,0 +1,255 @@
+"""Keeps one local instance running: look, ask the policy, carry out, look again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from comfy_instances.fleet.fleet_base import FleetBase
+from comfy_instances.fleet.health import HealthReport, check_health
+from comfy_instances.fleet.inventory import NodeFactsPoller
+from comfy_instances.fleet.protocol import InstanceState
+from comfy_instances.process.child import ChildProcess, child_environment, find_free_port, format_exit_status
+from comfy_instances.process.launch import LaunchSpec
+from comfy_instances.process.log_file import RotatingLogFile
+from comfy_instances.process.restart_policy import (
+    MAX_MISSED_PROBES,
+    CircuitOpen,
+    Restart,
+    RestartPolicy,
+    Start,
+    SupervisionHistory,
+    Wait,
+    decide,
+    is_over_memory_limit,
+)
+from comfy_instances.protocol.errors import InstanceError
+from comfy_instances.session.session import InstanceSession
+
+log = logging.getLogger(__name__)
+HOST = "127.0.0.1"
+#: Folders that are emptied before each start: what they hold belongs to prompts that nobody knows any more.
+TRANSIENT_FOLDERS = ("input", "output", "temp")
+
+
+class Supervisor:
+    """One instance from its first start to the end of the fleet."""
+
+    #: Seconds between two looks at a starting and at a running child.
+    startup_poll_seconds: ClassVar[float] = 0.05
+    running_poll_seconds: ClassVar[float] = 0.5
+
+    def __init__(self, launch_spec: LaunchSpec, policy: RestartPolicy, fleet: FleetBase) -> None:
+        self.launch_spec = launch_spec
+        self.log_file = RotatingLogFile(launch_spec.directory / "log" / "output.log")
+        self._policy = policy
+        self._fleet = fleet
+        self._history = SupervisionHistory()
+        self._child: ChildProcess | None = None
+        self._facts_poller: NodeFactsPoller | None = None
+        self._port = 0
+        self._next_probe_at = 0.0
+        self._restart_requested = asyncio.Event()
+
+    def request_restart(self) -> None:
+        """Ask for a planned restart; it happens at the next look, that is within a second."""
+        self._restart_requested.set()
+
+    async def run(self) -> None:
+        """Supervise until cancelled; then nothing is left running."""
+        try:
+            while True:
+                try:
+                    await self._apply_decision()
+                except Exception:
+                    # Our own mistake must not leave an instance without its keeper.
+                    log.exception("supervision of %s failed", self.launch_spec.id)
+                    await self._stop_child("supervision failed", planned=False)
+                    await asyncio.sleep(self.running_poll_seconds)
+        finally:
+            await self._stop_child("stopped", planned=True)
+            self.log_file.close()
+
+    async def _apply_decision(self) -> None:
+        decision = decide(self._history, self._now(), self._policy)
+        if isinstance(decision, Start):
+            await self._launch()
+        elif isinstance(decision, Restart):
+            await self._stop_child(decision.reason, planned=decision.planned)
+        else:
+            self._publish_decision(decision)
+            await self._wait_for_change(decision.until)
+            await self._check()
+
+    async def _launch(self) -> None:
+        self._history = self._history.after_start(self._now())
+        self._port = find_free_port(HOST)
+        self._update_state(
+            InstanceState.STARTING,
+            url=f"http://{HOST}:{self._port}",
+            restarts=self._history.restarts,
+            failures=self._history.failures,
+            started_at=datetime.now(UTC),
+            detail=self._history.reason,
+        )
+        directory = self.launch_spec.directory
+        try:
+            await asyncio.to_thread(prepare_directories, directory, self.launch_spec.node_packs)
+            self._child = await ChildProcess.launch(
+                [*self.launch_spec.command, "--port", str(self._port), "--base-directory", str(directory)],
+                output=self.log_file,
+                cwd=directory,
+                env=child_environment(**self.launch_spec.environment),
+            )
+        except OSError as error:
+            await self._stop_child(f"cannot be launched: {error}", planned=False)
+
+    async def _stop_child(self, reason: str, *, planned: bool) -> None:
+        """Stop the child, or what is left of it, and close its session."""
+        # Nobody may choose it any more when those who wait for its prompts hear that it is gone.
+        self._fleet.set_session(self.launch_spec.id, None)
+        self._update_state(InstanceState.DOWN, detail=reason, started_at=None, vram_free=None, memory=None)
+        # Forgotten only when done: a cancelled end is ended once more.
+        if self._facts_poller is not None:
+            await self._facts_poller.session.close()
+            self._facts_poller = None
+        if self._child is not None:
+            await self._child.stop(self._policy.stop_timeout_seconds)
+            self._child = None
+        now, history = self._now(), self._history
+        self._history = (
+            history.after_stop(now, reason) if planned else history.after_crash(now, reason, self._policy)
+        )
+
+    async def _wait_for_change(self, until: float) -> None:
+        """Until the clock says so, the next look is due, the child has ended or a wish has come."""
+        seconds = max(0.0, until - self._now())
+        wish = asyncio.create_task(self._restart_requested.wait())
+        awaited: set[asyncio.Task[Any]] = {wish}
+        if self._child is not None:
+            awaited.add(self._child.exited)
+            ready = self._history.ready_at is not None
+            seconds = min(seconds, self.running_poll_seconds if ready else self.startup_poll_seconds)
+        try:
+            await asyncio.wait(awaited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            wish.cancel()
+
+    async def _check(self) -> None:
+        if self._restart_requested.is_set():
+            self._restart_requested.clear()
+            await self._stop_child("restarted by an operator", planned=True)
+        elif self._child is not None:
+            await self._check_child(self._child)
+
+    async def _check_child(self, child: ChildProcess) -> None:
+        if child.exited.done():
+            await self._stop_child(self._format_exit_reason(child.exited.result()), planned=False)
+        elif self._facts_poller is None:
+            await self._connect()
+        elif self._now() >= self._next_probe_at:
+            await self._probe_health(self._facts_poller, child)
+
+    async def _connect(self) -> None:
+        """Make the session once the port is open: before that there is nobody to talk to."""
+        try:
+            _, writer = await asyncio.open_connection(HOST, self._port)
+        except OSError:
+            return
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        session = InstanceSession(f"http://{HOST}:{self._port}")
+        self._facts_poller = NodeFactsPoller(session, self._policy.file_refresh_seconds)
+        await session.start()
+
+    async def _probe_health(self, facts_poller: NodeFactsPoller, child: ChildProcess) -> None:
+        """Ask how it is, and whether it has other files. Its first answer makes it ready, if it is ours."""
+        first = self._history.ready_at is None
+        patience = self._policy.probe_seconds
+        if first and not facts_poller.session.is_connected:
+            return
+        try:
+            report = await check_health(facts_poller.session, patience)
+            facts = await (facts_poller.load() if first else facts_poller.refresh_if_changed())
+        except (InstanceError, TimeoutError):
+            self._next_probe_at = self._now() + (self.startup_poll_seconds if first else patience)
+            self._history = self._history if first else self._history.after_missed_probe(self._now())
+            return
+        if not report.was_launched_in(self.launch_spec.directory):
+            await self._stop_child(f"another server answers on port {self._port}", planned=False)
+            return
+        self._next_probe_at = self._now() + patience
+        self._history = self._history.after_response(
+            self._now(), report.to_health_sample(child.resident_memory())
+        )
+        self._fleet.set_session(self.launch_spec.id, facts_poller.session, facts)
+        self._publish_health(report)
+
+    def _publish_health(self, report: HealthReport) -> None:
+        self._update_state(
+            self._current_state(),
+            version=report.version,
+            vram_total=report.vram_total,
+            vram_free=report.vram_free,
+            memory=self._history.memory,
+            detail=self._current_detail(),
+        )
+
+    def _publish_decision(self, decision: Wait | CircuitOpen) -> None:
+        """Tell the roster the state that follows from what is known."""
+        if isinstance(decision, CircuitOpen):
+            self._update_state(InstanceState.FAILED, detail=decision.reason)
+        elif self._child is not None and self._history.ready_at is not None:
+            self._update_state(self._current_state(), detail=self._current_detail())
+
+    @property
+    def _is_connected(self) -> bool:
+        return self._facts_poller is not None and self._facts_poller.session.is_connected
+
+    def _current_state(self) -> InstanceState:
+        if self._history.missed >= MAX_MISSED_PROBES or not self._is_connected:
+            return InstanceState.DOWN
+        return (
+            InstanceState.DRAINING
+            if is_over_memory_limit(self._history, self._policy)
+            else InstanceState.READY
+        )
+
+    def _current_detail(self) -> str | None:
+        if self._history.missed >= MAX_MISSED_PROBES:
+            return "does not answer"
+        if not self._is_connected:
+            return "its socket is lost"
+        return "will be recycled once idle" if is_over_memory_limit(self._history, self._policy) else None
+
+    def _format_exit_reason(self, code: int) -> str:
+        lines = [line for line in self.log_file.tail(20) if line.strip()]
+        return f"{format_exit_status(code)}: {lines[-1].strip()[:300]}" if lines else format_exit_status(code)
+
+    def _update_state(self, state: InstanceState, **changes: Any) -> None:
+        self._fleet.update_state(self.launch_spec.id, state, **changes)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def prepare_directories(directory: Path, node_packs: tuple[Path, ...]) -> None:
+    """Make an instance's directories, empty of earlier prompts' files and with exactly these node packs.
+    Raises OSError."""
+    for name in TRANSIENT_FOLDERS:
+        shutil.rmtree(directory / name, ignore_errors=True)
+    packs = directory / "custom_nodes"
+    for name in (*TRANSIENT_FOLDERS, "user", packs.name):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    for old in packs.iterdir():
+        if old.is_symlink():
+            old.unlink()
+    for pack in node_packs:
+        (packs / pack.name).symlink_to(pack.resolve())

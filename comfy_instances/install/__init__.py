@@ -1,0 +1,1 @@
+"""Installing the pinned ComfyUI and its node packs."""

@@ -1,0 +1,1 @@
+"""Child processes: launch, restart policy, logs, and the installed ComfyUI."""

@@ -1,0 +1,130 @@
+"""One child process: launched in a group of its own, its output kept, stopped for certain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from comfy_instances.process import die_with_parent
+from comfy_instances.process.log_file import RotatingLogFile
+
+log = logging.getLogger(__name__)
+#: Longest line kept of a child's output; the rest of a longer one comes as further lines.
+MAX_LINE_BYTES = 16 * 1024
+#: How long output may still be read after a child's end (a grandchild may hold the pipe open).
+OUTPUT_DRAIN_SECONDS = 1.0
+
+
+class ChildProcess:
+    """A running command.
+
+    `returncode` is None while it runs, then its exit status, negative for a signal. The child dies with
+    this process, however that ends; `stop` ends it and all that it started in its process group.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, output: RotatingLogFile) -> None:
+        self._process = process
+        self._output = output
+        self._reader = asyncio.create_task(self._copy_output())
+        self.exited = asyncio.create_task(self._wait_for_exit())
+
+    @classmethod
+    async def launch(
+        cls, command: Sequence[str], *, output: RotatingLogFile, cwd: Path, env: Mapping[str, str]
+    ) -> ChildProcess:
+        """Start `command`. Raises OSError where no process can be made; a command that can not be run
+        shows by its exit."""
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()), *command],
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            limit=MAX_LINE_BYTES,
+            cwd=cwd,
+            env=dict(env),
+        )
+        return cls(process, output)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.returncode
+
+    def resident_memory(self) -> int | None:
+        """Resident bytes of the child; None when it is gone."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return None
+
+    async def stop(self, timeout: float) -> None:
+        """SIGTERM to the group, SIGKILL after `patience` seconds; returns when the child is gone."""
+        if self.returncode is None:
+            self._signal_group(signal.SIGTERM)
+            await asyncio.wait([self.exited], timeout=timeout)
+        if self.returncode is None:
+            self._signal_group(signal.SIGKILL)
+        await asyncio.shield(self.exited)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    async def _wait_for_exit(self) -> int:
+        code = await self._process.wait()
+        self._signal_group(signal.SIGKILL)  # what it started and left behind in its group
+        _, late = await asyncio.wait([self._reader], timeout=OUTPUT_DRAIN_SECONDS)
+        for task in late:
+            task.cancel()
+        return code
+
+    async def _copy_output(self) -> None:
+        stream = self._process.stdout
+        assert stream is not None
+        while True:
+            try:
+                line = await stream.readuntil(b"\n")
+            except asyncio.LimitOverrunError:
+                line = await stream.read(MAX_LINE_BYTES)
+            except asyncio.IncompleteReadError as end:
+                if end.partial:
+                    self._output.write(end.partial)
+                return
+            self._output.write(line)
+
+
+def child_environment(**additions: str) -> dict[str, str]:
+    """Our environment without our own settings, which hold secrets that are no business of a child."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFACTORY_")}
+    return inherited | {"PYTHONUNBUFFERED": "1"} | additions
+
+
+def find_free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on now. Somebody may take it before the child does: then the child
+    ends with an error and is started anew on another one."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def format_exit_status(code: int) -> str:
+    """`exited with status 1` or `killed by SIGKILL`."""
+    if code >= 0:
+        return f"exited with status {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

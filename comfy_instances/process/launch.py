@@ -1,0 +1,123 @@
+"""How instances are launched: command lines and environments, as values. PURE."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from comfy_instances.hardware.gpus import Gpu
+from comfy_instances.hardware.profiles import GpuProfile, select_gpu_profile
+from comfy_instances.process.installation import Installation
+
+GIB = 2**30
+#: On every device. `--port` and `--base-directory` follow at each start.
+COMFYUI_FLAGS = (
+    "--listen", "127.0.0.1",
+    "--disable-auto-launch",
+    "--disable-api-nodes",  # no partner nodes: nothing of a customer's leaves the machine
+    "--disable-metadata",  # our graphs are no part of a customer's picture
+    "--preview-method", "latent2rgb",  # one small product per step; needs no weights
+    "--database-url", "sqlite:///:memory:",  # else all instances share one file in the checkout
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaunchSpec:
+    """How to launch one instance; `--port` and `--base-directory` are added at each start."""
+
+    id: str
+    command: tuple[str, ...]
+    #: Its own base directory: input, output, temp, user, custom_nodes, log.
+    directory: Path
+    simulated: bool
+    #: Name of the GPU, `cpu` or `simulated`.
+    device: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    vram_total: int | None = None
+    profile: str | None = None
+    pci_id: str | None = None
+    #: Node packs (files or folders) that this instance may load.
+    node_packs: tuple[Path, ...] = ()
+
+
+def simulator_launch_specs(
+    count: int, *, directory: Path, time_scale: float, vram_gb: int
+) -> list[LaunchSpec]:
+    """`count` simulators, each with its own directory under `directory`."""
+    options = ("--time-scale", f"{time_scale:g}", "--vram-gb", str(vram_gb))
+    return [
+        LaunchSpec(
+            id=f"sim-{number}",
+            command=(sys.executable, "-m", "comfy_instances.simulator", *options),
+            directory=(directory / f"sim-{number}").resolve(),
+            simulated=True,
+            device="simulated",
+            vram_total=vram_gb * GIB,
+        )
+        for number in range(count)
+    ]
+
+
+def comfyui_launch_specs(
+    installation: Installation,
+    *,
+    directory: Path,
+    models_dir: Path,
+    gpus: Sequence[Gpu | None],
+    profiles: Sequence[GpuProfile],
+) -> list[LaunchSpec]:
+    """One instance per GPU, on the CPU for each None; one on the CPU where there is neither."""
+    return [
+        _comfyui_launch_spec(
+            installation,
+            directory=directory / (f"cpu-{number}" if gpu is None else f"gpu-{number}"),
+            models_dir=models_dir,
+            gpu=gpu,
+            profile=select_gpu_profile(gpu, profiles),
+        )
+        for number, gpu in enumerate(gpus or [None])
+    ]
+
+
+def build_comfyui_command(
+    installation: Installation, models_dir: Path, profile: GpuProfile
+) -> tuple[str, ...]:
+    """ComfyUI's command line without port and directory."""
+    packs = [pack.name for pack in installation.node_packs]
+    allowed = ("--disable-all-custom-nodes", *(("--whitelist-custom-nodes", *packs) if packs else ()))
+    models = ("--models-directory", str(models_dir.resolve()))
+    return (
+        str(installation.python),
+        str(installation.main),
+        *COMFYUI_FLAGS,
+        *models,
+        *profile.flags,
+        *allowed,
+    )
+
+
+def gpu_visibility_env(gpu: Gpu | None) -> dict[str, str]:
+    """Shows a process its own device and no other."""
+    return {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": "" if gpu is None else gpu.uuid,
+    }
+
+
+def _comfyui_launch_spec(
+    installation: Installation, *, directory: Path, models_dir: Path, gpu: Gpu | None, profile: GpuProfile
+) -> LaunchSpec:
+    return LaunchSpec(
+        id=directory.name,
+        command=build_comfyui_command(installation, models_dir, profile),
+        directory=directory.resolve(),
+        simulated=False,
+        device="cpu" if gpu is None else gpu.name,
+        environment=gpu_visibility_env(gpu),
+        vram_total=None if gpu is None else gpu.memory_total,
+        profile=profile.name,
+        pci_id=None if gpu is None else gpu.pci_id,
+        node_packs=installation.node_packs,
+    )

@@ -1,0 +1,1 @@
+"""ComfyUI's protocol: messages, answers and errors as values."""

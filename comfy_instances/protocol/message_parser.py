@@ -1,0 +1,165 @@
+"""From the frames of a ComfyUI socket to messages. Pure.
+
+`parse(frame)` never raises: a frame that is unknown, broken or of a later protocol becomes `Unknown`.
+The same events stand in a history entry (`status.messages`); `parse_event` reads them there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from comfy_instances.protocol.messages import (
+    Executed,
+    Executing,
+    ExecutionCached,
+    ExecutionError,
+    ExecutionInterrupted,
+    ExecutionStart,
+    ExecutionSuccess,
+    FeatureFlags,
+    ImageFrame,
+    Message,
+    NodeProgress,
+    NodeState,
+    ProgressState,
+    QueueStatus,
+    TextFrame,
+    UnknownMessage,
+)
+
+#: What reading the wrong shape may raise; whatever it is, the message becomes `Unknown`.
+_PARSE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
+
+
+def parse_frame(frame: str | bytes) -> Message:
+    """The message in one frame of the socket."""
+    try:
+        if isinstance(frame, bytes):
+            return _parse_binary_frame(frame)
+        envelope = json.loads(frame)
+        return parse_event(envelope["type"], envelope.get("data", {}))
+    except _PARSE_ERRORS:
+        return UnknownMessage("")
+
+
+def parse_event(type_: str, data: Any) -> Message:
+    """The message of a JSON event, from the socket or from a history entry."""
+    reader = _EVENT_PARSERS.get(type_) if isinstance(type_, str) else None
+    if reader is None:
+        return UnknownMessage(str(type_))
+    try:
+        return reader(data)
+    except _PARSE_ERRORS:
+        return UnknownMessage(type_)
+
+
+def _parse_status(data: Any) -> QueueStatus:
+    remaining = data.get("status", {}).get("exec_info", {}).get("queue_remaining")
+    return QueueStatus(None if remaining is None else int(remaining), data.get("sid"))
+
+
+def _parse_feature_flags(data: Any) -> FeatureFlags:
+    return FeatureFlags(dict(data))
+
+
+def _parse_execution_start(data: Any) -> ExecutionStart:
+    return ExecutionStart(str(data["prompt_id"]), _timestamp_seconds(data))
+
+
+def _parse_execution_cached(data: Any) -> ExecutionCached:
+    return ExecutionCached(str(data["prompt_id"]), tuple(map(str, data["nodes"])), _timestamp_seconds(data))
+
+
+def _parse_executing(data: Any) -> Executing:
+    return Executing(_optional_text(data, "prompt_id"), _optional_text(data, "node"))
+
+
+def _parse_progress(data: Any) -> NodeProgress:
+    return NodeProgress(str(data["prompt_id"]), str(data["node"]), float(data["value"]), float(data["max"]))
+
+
+def _parse_progress_state(data: Any) -> ProgressState:
+    nodes = (
+        NodeState(str(node), str(row["state"]), float(row["value"]), float(row["max"]))
+        for node, row in data["nodes"].items()
+    )
+    return ProgressState(str(data["prompt_id"]), tuple(nodes))
+
+
+def _parse_executed(data: Any) -> Executed:
+    return Executed(str(data["prompt_id"]), str(data["node"]), dict(data.get("output") or {}))
+
+
+def _parse_execution_success(data: Any) -> ExecutionSuccess:
+    return ExecutionSuccess(str(data["prompt_id"]), _timestamp_seconds(data))
+
+
+def _parse_execution_error(data: Any) -> ExecutionError:
+    return ExecutionError(
+        prompt_id=str(data["prompt_id"]),
+        node_id=str(data.get("node_id", "")),
+        node_type=str(data.get("node_type", "")),
+        exception_type=str(data.get("exception_type", "")),
+        exception_message=str(data.get("exception_message", "")).strip(),
+        traceback=tuple(map(str, data.get("traceback") or ())),
+        timestamp=_timestamp_seconds(data),
+    )
+
+
+def _parse_execution_interrupted(data: Any) -> ExecutionInterrupted:
+    return ExecutionInterrupted(
+        prompt_id=str(data["prompt_id"]),
+        node_id=str(data.get("node_id", "")),
+        node_type=str(data.get("node_type", "")),
+        timestamp=_timestamp_seconds(data),
+    )
+
+
+_EVENT_PARSERS: Mapping[str, Callable[[Any], Message]] = {
+    "status": _parse_status,
+    "feature_flags": _parse_feature_flags,
+    "execution_start": _parse_execution_start,
+    "execution_cached": _parse_execution_cached,
+    "executing": _parse_executing,
+    "progress": _parse_progress,
+    "progress_state": _parse_progress_state,
+    "executed": _parse_executed,
+    "execution_success": _parse_execution_success,
+    "execution_error": _parse_execution_error,
+    "execution_interrupted": _parse_execution_interrupted,
+}
+
+#: The first four bytes of a binary frame.
+_PREVIEW_EVENT, _TEXT_EVENT, _PREVIEW_WITH_METADATA_EVENT = 1, 3, 4
+_IMAGE_CONTENT_TYPES = {1: "image/jpeg", 2: "image/png"}
+
+
+def _parse_binary_frame(frame: bytes) -> Message:
+    """Four bytes of event, four bytes that say more (a format, or the length of a header), the rest."""
+    if len(frame) < 8:
+        return UnknownMessage("binary")
+    event = int.from_bytes(frame[:4], "big")
+    word = int.from_bytes(frame[4:8], "big")
+    if event == _PREVIEW_EVENT:
+        return ImageFrame(_IMAGE_CONTENT_TYPES[word], frame[8:])
+    if event not in (_TEXT_EVENT, _PREVIEW_WITH_METADATA_EVENT) or len(frame) < 8 + word:
+        return UnknownMessage(f"binary {event}")
+    header, body = frame[8 : 8 + word], frame[8 + word :]
+    if event == _TEXT_EVENT:
+        return TextFrame(header.decode(), body.decode(errors="replace"))
+    about = json.loads(header)
+    return ImageFrame(
+        str(about["image_type"]), body, _optional_text(about, "prompt_id"), _optional_text(about, "node_id")
+    )
+
+
+def _optional_text(data: Any, key: str) -> str | None:
+    value = data.get(key)
+    return None if value is None else str(value)
+
+
+def _timestamp_seconds(data: Any) -> float | None:
+    value = data.get("timestamp")
+    return None if value is None else float(value) / 1000

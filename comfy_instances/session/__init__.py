@@ -1,0 +1,1 @@
+"""A session with one ComfyUI server: its HTTP client, event socket and prompt runs."""

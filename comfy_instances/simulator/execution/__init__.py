@@ -1,0 +1,1 @@
+"""Running prompts on the simulator: queue, executor, cache, device."""

@@ -1,0 +1,1 @@
+"""Nodes that change images and masks."""

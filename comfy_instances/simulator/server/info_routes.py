@@ -1,0 +1,107 @@
+"""What an instance says of itself, and the faults that it can be told to have."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+from aiohttp import web
+
+from comfy_instances.protocol.node_facts import RECORDED_VERSION
+from comfy_instances.simulator.faults import Fault
+from comfy_instances.simulator.instance import Instance
+from comfy_instances.simulator.options import MODEL_FOLDERS
+from comfy_instances.simulator.server.websocket_hub import FEATURES
+
+
+class InfoRoutes:
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+
+    async def root(self, request: web.Request) -> web.Response:
+        return web.Response(text="A simulated ComfyUI, for tests and demonstrations.")
+
+    async def features(self, request: web.Request) -> web.Response:
+        return web.json_response(FEATURES)
+
+    async def system_stats(self, request: web.Request) -> web.Response:
+        """The device's name begins with `simulated`: by that a client knows us."""
+        memory = psutil.virtual_memory()
+        device = self._instance.worker.device
+        sizes = {"vram_total": device.total, "vram_free": device.free}
+        torch = {"torch_vram_total": device.total - device.free, "torch_vram_free": 0}
+        name = f"simulated GPU with {device.total / 1024**3:g} GiB"
+        system = {
+            "os": sys.platform,
+            "ram_total": memory.total,
+            "ram_free": memory.available,
+            "comfyui_version": RECORDED_VERSION,
+            "required_frontend_version": None,
+            "installed_templates_version": None,
+            "required_templates_version": None,
+            "comfy_package_versions": [],
+            "python_version": sys.version,
+            "pytorch_version": "simulated",
+            "embedded_python": False,
+            "deploy_environment": "local",
+            "argv": sys.argv,
+        }
+        row = {"name": name, "type": "cuda", "index": 0, **sizes, **torch}
+        return web.json_response({"system": system, "devices": [row]})
+
+    async def object_info(self, request: web.Request) -> web.Response:
+        facts = self._instance.facts
+        return web.json_response({name: _node_info(name, facts[name]) for name in facts})
+
+    async def node_info(self, request: web.Request) -> web.Response:
+        name = request.match_info["node_class"]
+        facts = self._instance.facts.get(name)
+        return web.json_response({name: _node_info(name, facts)} if facts else {})
+
+    async def model_folders(self, request: web.Request) -> web.Response:
+        return web.json_response(MODEL_FOLDERS)
+
+    async def models(self, request: web.Request) -> web.Response:
+        if request.match_info["folder"] not in MODEL_FOLDERS:
+            return web.Response(status=404)
+        return web.json_response(self._files(request.match_info["folder"]))
+
+    async def embeddings(self, request: web.Request) -> web.Response:
+        return web.json_response([name.rsplit(".", 1)[0] for name in self._files("embeddings")])
+
+    async def extensions(self, request: web.Request) -> web.Response:
+        return web.json_response([])
+
+    def _files(self, kind: str) -> list[str]:
+        folder = self._instance.options.folders.models / kind
+        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+    async def faults(self, request: web.Request) -> web.Response:
+        return web.json_response(self._instance.faults.armed)
+
+    async def arm_fault(self, request: web.Request) -> web.Response:
+        """`{"kind", "count": 1}`: what the next prompts suffer; a count of 0 takes it back."""
+        body = await request.json()
+        kind, count = (body.get("kind"), body.get("count", 1)) if isinstance(body, dict) else (None, 0)
+        if kind not in {fault.value for fault in Fault} or type(count) is not int or count < 0:
+            known = ", ".join(Fault)
+            error = f"kind must be one of {known}; count a whole number, 0 or more"
+            return web.json_response({"error": error}, status=400)
+        self._instance.faults.arm(Fault(kind), count)
+        return web.json_response(self._instance.faults.armed)
+
+
+def _node_info(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded facts, with blanks for what was not recorded."""
+    blanks = {
+        "name": name,
+        "display_name": name,
+        "description": "",
+        "python_module": "nodes",
+        "is_input_list": False,
+        "has_intermediate_output": False,
+        "search_aliases": [],
+    }
+    return {**blanks, **facts}

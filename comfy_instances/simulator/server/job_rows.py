@@ -1,0 +1,107 @@
+"""Prompts as `/api/jobs` tells them: one row each, whether waiting, running or finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from comfy_instances.simulator.execution.prompt_queue import Prompt, PromptQueue
+
+STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
+
+#: Output keys whose items can be looked at.
+_VIEWABLE = frozenset({"images", "video", "audio", "3d", "text"})
+_ENDINGS = {
+    "execution_success": "completed",
+    "execution_error": "failed",
+    "execution_interrupted": "cancelled",
+}
+#: Characters of a text that a row quotes.
+_QUOTED = 1024
+
+Row = dict[str, Any]
+
+
+def rows(queue: PromptQueue) -> Iterator[Row]:
+    """All prompts: running, waiting, finished."""
+    if queue.running is not None:
+        yield open_row(queue.running, "in_progress")
+    for prompt in queue.waiting:
+        yield open_row(prompt, "pending")
+    for entry in queue.history.values():
+        yield finished_row(entry)
+
+
+def find(queue: PromptQueue, prompt_id: str) -> Row | None:
+    """One prompt with all that is known of it."""
+    if prompt_id in queue.history:
+        entry = queue.history[prompt_id]
+        _, _, graph, extra_data, _ = entry["prompt"]
+        workflow = {"prompt": graph, "extra_data": extra_data}
+        details = {"outputs": entry["outputs"], "execution_status": entry["status"], "workflow": workflow}
+        return finished_row(entry) | details
+    if queue.running is not None and queue.running.prompt_id == prompt_id:
+        return open_row(queue.running, "in_progress")
+    waiting = (prompt for prompt in queue.waiting if prompt.prompt_id == prompt_id)
+    return next((open_row(prompt, "pending") for prompt in waiting), None)
+
+
+def open_row(prompt: Prompt, status: str) -> Row:
+    row = _start_of_row(prompt.row, status)
+    return row | {"outputs_count": 0, "previewable_outputs_count": 0}
+
+
+def finished_row(entry: Mapping[str, Any]) -> Row:
+    times: dict[str, Any] = {}
+    status = "completed"
+    for event, data in entry["status"]["messages"]:
+        if event == "execution_start":
+            times["execution_start_time"] = data["timestamp"]
+        elif event in _ENDINGS:
+            times["execution_end_time"] = data["timestamp"]
+            status = _ENDINGS[event]
+            if status == "failed":
+                times["execution_error"] = data
+    items = [*_items(entry["outputs"])]
+    files = [item for item in items if isinstance(item[2], dict)]
+    row = _start_of_row(entry["prompt"], status) | times
+    row["outputs_count"] = len(files)
+    row["previewable_outputs_count"] = sum(key in _VIEWABLE for _, key, _ in files)
+    preview = _preview(items)
+    return row | ({"preview_output": preview} if preview else {})
+
+
+def duration(row: Row) -> float:
+    """Milliseconds that a finished prompt ran."""
+    if "execution_end_time" not in row:
+        return 0.0
+    return float(row["execution_end_time"] - row["execution_start_time"])
+
+
+def _start_of_row(prompt: list[Any], status: str) -> Row:
+    number, prompt_id, _, extra_data, _ = prompt
+    row = {"id": prompt_id, "status": status, "priority": number, "create_time": extra_data["create_time"]}
+    workflow = (extra_data.get("extra_pnginfo") or {}).get("workflow") or {}
+    return row | ({"workflow_id": workflow["id"]} if "id" in workflow else {})
+
+
+def _items(outputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """(node, key, item) of all that was put out."""
+    for node_id, keys in outputs.items():
+        for key, items in keys.items():
+            if key != "animated" and isinstance(items, list):
+                yield from ((node_id, key, item) for item in items)
+
+
+def _preview(items: list[tuple[str, str, Any]]) -> Row | None:
+    """What stands for the whole: a stored picture before a temporary one before a text."""
+    files = [item for item in items if isinstance(item[2], dict) and item[1] in _VIEWABLE]
+    files.sort(key=lambda item: item[2].get("type") != "output")
+    for node_id, key, item in files:
+        return {**item, "nodeId": node_id, "mediaType": key}
+    for node_id, key, item in items:
+        if key == "text":
+            text = str(item)
+            content = {"content": text[:_QUOTED]} | ({"truncated": True} if len(text) > _QUOTED else {})
+            return {**content, "nodeId": node_id, "mediaType": key}
+    return None

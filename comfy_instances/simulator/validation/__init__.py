@@ -1,0 +1,1 @@
+"""Graph validation as `POST /prompt` does it."""

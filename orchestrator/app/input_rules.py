@@ -1,0 +1,82 @@
+"""What may come in and go out, as the settings have it: which addresses are fetched, how large files may be,
+which words and pictures are refused."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from orchestrator.catalog.rendering.output_check import OutputCheck
+from orchestrator.intake.input_reader import Reader
+from orchestrator.media.datasets import DatasetLimits
+from orchestrator.media.input_images import ImageLimits
+from orchestrator.moderation import (
+    Moderation,
+    ModerationEndpoint,
+    ModerationEndpointConfig,
+    ModerationPolicy,
+    WordListError,
+    WordListPolicy,
+)
+from orchestrator.net.downloads import FetchPolicy, UrlFetcher
+from orchestrator.settings import Settings, SettingsError
+from orchestrator.storage.object_store import ObjectStore
+
+
+def fetch_rules(settings: Settings, objects: ObjectStore) -> FetchPolicy:
+    """Inputs come from the public Internet, and from among our own outputs wherever those are kept."""
+    return FetchPolicy(
+        allow_private=settings.allow_private_urls,
+        timeout_seconds=settings.input_url_seconds,
+        own_url_prefix=objects.presigned_url_prefix("outputs/"),
+    )
+
+
+def reader(settings: Settings, downloads: UrlFetcher) -> Reader:
+    """What takes the files that come with requests."""
+    images = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    datasets = DatasetLimits(
+        max_bytes=settings.max_dataset_bytes, max_images=settings.max_dataset_pictures, image_limits=images
+    )
+    return Reader(
+        images=images,
+        datasets=datasets,
+        downloads=downloads,
+        dataset_seconds=settings.dataset_url_seconds,
+    )
+
+
+async def open_moderation(settings: Settings, stack: AsyncExitStack) -> Moderation:
+    """The policies that are configured, for as long as `stack` lives. Raises SettingsError."""
+    policies: list[ModerationPolicy] = []
+    if settings.moderation_file:
+        policies.append(_load_words(settings.moderation_file))
+    if settings.moderation_url:
+        key = settings.moderation_key
+        access = ModerationEndpointConfig(
+            url=settings.moderation_url,
+            api_key=key.get_secret_value() if key else None,
+            model=settings.moderation_model,
+            timeout_seconds=settings.moderation_seconds,
+            fail_open=settings.moderation_fail_open,
+        )
+        policies.append(await stack.enter_async_context(ModerationEndpoint(access)))
+    return Moderation(policies)
+
+
+def output_check(settings: Settings) -> OutputCheck | None:
+    """What every picture must pass before it is saved."""
+    if settings.output_check is None:
+        return None
+    return OutputCheck(
+        classifier=settings.output_check,
+        labels=settings.output_check_labels,
+        threshold=settings.output_check_threshold,
+    )
+
+
+def _load_words(file: Path) -> WordListPolicy:
+    try:
+        return WordListPolicy.load(file)
+    except WordListError as error:
+        raise SettingsError(f"PIXELFACTORY_MODERATION_FILE: {error}") from error

@@ -1,0 +1,1 @@
+"""Accounts, API keys, prices and reports."""

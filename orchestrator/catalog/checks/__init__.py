@@ -1,0 +1,1 @@
+"""Checks of graphs and models against node facts, without an instance."""

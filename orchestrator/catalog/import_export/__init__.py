@@ -1,0 +1,10 @@
+"""The way in for graph authors, and the way back: ComfyUI's own formats to models and back. Pure."""
+
+from __future__ import annotations
+
+from orchestrator.catalog.import_export.exporter import export_api, export_ui
+from orchestrator.catalog.import_export.importer import Imported, import_workflow
+from orchestrator.catalog.import_export.ui.ui_graph import BadWorkflow
+from orchestrator.catalog.import_export.workflow_files import read_workflow
+
+__all__ = ["BadWorkflow", "Imported", "export_api", "export_ui", "import_workflow", "read_workflow"]

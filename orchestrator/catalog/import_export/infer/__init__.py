@@ -1,0 +1,1 @@
+"""Inferring the parameters of an imported graph."""

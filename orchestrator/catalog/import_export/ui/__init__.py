@@ -1,0 +1,1 @@
+"""ComfyUI's UI format: parsing, and conversion to the API format."""

@@ -1,0 +1,31 @@
+"""Where the nodes of a graph stand on the canvas: columns by distance from the sources, left to right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from graphlib import TopologicalSorter
+from typing import Any
+
+from orchestrator.catalog.rendering.graph import links_of
+
+_COLUMN, _GAP, _TITLE, _LINE = 380, 40, 60, 26
+
+
+def arrange(graph: Mapping[str, Mapping[str, Any]]) -> dict[str, list[int]]:
+    """The upper left corner of every node, `[x, y]` in pixels. The graph must have no cycle."""
+    sources = {id: {link.node for _, link in links_of(node["inputs"])} for id, node in graph.items()}
+    column: dict[str, int] = {}
+    for id in TopologicalSorter(sources).static_order():
+        column[id] = max((column[source] + 1 for source in sources[id]), default=0)
+    # A loader stands just left of the first node that needs it, not at the far end.
+    for id in graph:
+        users = [column[user] for user, needed in sources.items() if id in needed]
+        if not sources[id] and users:
+            column[id] = min(users) - 1
+    heights: dict[int, int] = {}
+    places = {}
+    for id, node in graph.items():
+        x = column[id]
+        places[id] = [x * _COLUMN, heights.get(x, 0)]
+        heights[x] = heights.get(x, 0) + _TITLE + _GAP + _LINE * (len(node["inputs"]) + 1)
+    return places

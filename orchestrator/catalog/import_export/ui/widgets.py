@@ -1,0 +1,99 @@
+"""Which value of a UI node belongs to which input.
+
+`widgets_values` is positional: one slot for each widget in the order of the class's inputs, with extra
+slots in between for things that exist only on screen (what happens to a seed after a run, upload buttons).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from orchestrator.catalog.checks.node_facts import Input, declared_inputs, sub_inputs
+from orchestrator.catalog.import_export.ui.ui_graph import UiNode
+
+_AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
+# Buttons of the 3D loaders own slots too.
+_BUTTONS = frozenset({"upload3dmodel", "upload 3d model", "uploadExtraResources", "clear"})
+_SEED_NAMES = frozenset({"seed", "noise_seed"})
+
+
+def widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Values by input name. Without an `entry` of facts, as much as the file itself tells."""
+    if isinstance(node.values, dict):
+        return {name: value for name, value in node.values.items() if name != "videopreview"}
+    if entry is None:
+        return _by_sockets(node)
+    slots = _Slots(node.values if isinstance(node.values, list) else [])
+    values = dict(_assigned(declared_inputs(entry), slots))
+    # Where the list is short, recent frontends have the rest by name.
+    missing = {name for name, value in values.items() if value is _NOTHING}
+    values |= {name: node.named_values[name] for name in missing & node.named_values.keys()}
+    return {name: value for name, value in values.items() if value is not _NOTHING}
+
+
+_NOTHING = object()
+
+
+class _Slots:
+    """The positional values, taken from the front."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+        self._next = 0
+
+    def take(self) -> Any:
+        self._next += 1
+        return self._values[self._next - 1] if self._next <= len(self._values) else _NOTHING
+
+    def skip_if(self, texts: frozenset[str]) -> bool:
+        """Leaves out the next value where it is one of `texts`; files of old frontends lack it."""
+        following = self._values[self._next] if self._next < len(self._values) else None
+        found = isinstance(following, str) and following in texts
+        self._next += found
+        return found
+
+
+def _assigned(inputs: Iterator[Input] | list[Input], slots: _Slots) -> Iterator[tuple[str, Any]]:
+    for item in inputs:
+        if not item.is_widget:
+            continue
+        while slots.skip_if(_BUTTONS):
+            pass
+        value = slots.take()
+        if value is _NOTHING or value is None:
+            value = _NOTHING if item.default is None else item.default
+        yield item.name, _typed(item, value)
+        if item.type == "COMFY_DYNAMICCOMBO_V3":
+            yield from _assigned(sub_inputs(item, value), slots)
+        elif _has_companion(item) and slots.skip_if(_AFTER_GENERATE) and item.type == "COMBO":
+            slots.take()  # the filter that the list on screen is narrowed by
+
+
+def _has_companion(item: Input) -> bool:
+    """Whether a slot follows that says what happens to the value after a run."""
+    if item.type == "INT":
+        return bool(item.options.get("control_after_generate", item.name in _SEED_NAMES))
+    return item.type == "COMBO" and bool(item.options.get("control_after_generate"))
+
+
+def _typed(item: Input, value: Any) -> Any:
+    """JSON made on a screen writes 20.0 where 20 is meant."""
+    if item.type == "INT" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _by_sockets(node: UiNode) -> dict[str, Any]:
+    """Values of a class that nothing is known of: its widget sockets are in the order of the values."""
+    if node.named_values:
+        return dict(node.named_values)
+    slots = _Slots(node.values if isinstance(node.values, list) else [])
+    values: dict[str, Any] = {}
+    for socket in node.inputs:
+        if socket.widget is None:
+            continue
+        values[socket.widget] = slots.take()
+        if socket.widget in _SEED_NAMES:
+            slots.skip_if(_AFTER_GENERATE)
+    return {name: value for name, value in values.items() if value is not _NOTHING}

@@ -1,0 +1,1 @@
+"""Parameters of a model: types, ranges, sizes, and their JSON Schema."""

@@ -1,0 +1,1 @@
+"""Graphs with expressions, and the graphs rendered from them."""

@@ -1,0 +1,182 @@
+"""From a graph with expressions to the graph that an instance runs.
+
+Three words in a node's `_meta` shape the graph without any Python:
+
+`when`    the node is there only where the expression holds;
+`each`    the node is there once for each element of a list, as `NODE.0`, `NODE.1`, ...; its expressions
+          also see `item` and `index`; nodes with the same `each` are repeated together;
+`bypass`  `{"0": "model"}`: where the node is not there, whoever is linked to its output 0 is linked to
+          the source of its input `model` instead; `{"0": ["zeroed", 0]}` names another output. With
+          `each`, the copies are chained through the inputs named so.
+
+A link to a node that is not there and has no bypass for the slot disappears with its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.rendering.expressions import (
+    BadExpression,
+    Context,
+    Leaf,
+    compile_expression,
+    compile_leaf,
+)
+from orchestrator.catalog.rendering.expressions import is_template as _is_template
+from orchestrator.catalog.rendering.graph import Link, Node, as_link
+
+Graph = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A node with its expressions compiled."""
+
+    id: str
+    class_type: str
+    title: str
+    #: Literals as they are, links as Link, expressions as functions; lists and objects hold the same.
+    inputs: Mapping[str, Any]
+    when: Leaf | None
+    each: Leaf | None
+    #: Text of `each`: nodes that share it are repeated together.
+    group: str | None
+    bypass: Mapping[int, str | Link]
+
+
+class CompiledGraph:
+    """All expressions of one graph, compiled once."""
+
+    def __init__(self, nodes: Mapping[str, Node], names: frozenset[str], file: Path) -> None:
+        """`names` are the words that expressions may use. Raises CatalogError."""
+        self._file = file
+        self._nodes = {id: self._compile_node(id, node, names) for id, node in nodes.items()}
+
+    def render(self, context: Context) -> Graph:
+        """The graph for one set of values. Raises CatalogError where an expression fails."""
+        return _Rendering(self._nodes, context, self._file).graph()
+
+    def _compile_node(self, id: str, node: Node, names: frozenset[str]) -> _Node:
+        meta = node.meta
+        inner = names | {"item", "index"} if meta.each is not None else names
+        return _Node(
+            id=id,
+            class_type=node.class_type,
+            title=meta.title or id,
+            inputs={name: self._compile(value, inner, id, name) for name, value in node.inputs.items()},
+            when=self._compile_guard(meta.when, names, id, "when"),
+            each=self._compile_guard(meta.each, names, id, "each"),
+            group=meta.each,
+            bypass={int(slot): as_link(name) or name for slot, name in meta.bypass.items()},
+        )
+
+    def _compile_guard(self, text: str | None, names: frozenset[str], id: str, word: str) -> Leaf | None:
+        if text is None:
+            return None
+        try:
+            return compile_expression(text, names)
+        except BadExpression as error:
+            raise CatalogError(str(error), file=self._file, where=f"node {id}, {word}") from error
+
+    def _compile(self, value: Any, names: frozenset[str], id: str, name: str) -> Any:
+        link = as_link(value)
+        if link is not None:
+            return link
+        if isinstance(value, list):
+            return [self._compile(item, names, id, name) for item in value]
+        if isinstance(value, dict):
+            return {key: self._compile(item, names, id, name) for key, item in value.items()}
+        if not isinstance(value, str) or not _is_template(value):
+            return value
+        try:
+            return compile_leaf(value, names)
+        except BadExpression as error:
+            raise CatalogError(str(error), file=self._file, where=f"node {id}, input {name}") from error
+
+
+@dataclass(slots=True)
+class _Rendering:
+    """One pass over the nodes. `copies` holds the elements of each node: None stands for a plain one."""
+
+    nodes: Mapping[str, _Node]
+    context: Context
+    file: Path
+    copies: dict[str, list[Any]] = field(default_factory=dict)
+
+    def graph(self) -> Graph:
+        self.copies = {id: self._copies(node) for id, node in self.nodes.items()}
+        return {
+            _copy_id(node, index): self._render_node(node, index)
+            for id, node in self.nodes.items()
+            for index in range(len(self.copies[id]))
+        }
+
+    def _copies(self, node: _Node) -> list[Any]:
+        if node.when is not None and not self._evaluate(node.when, self.context, f"node {node.id}, when"):
+            return []
+        if node.each is None:
+            return [None]
+        items = self._evaluate(node.each, self.context, f"node {node.id}, each")
+        if not isinstance(items, list):
+            raise CatalogError("must give a list", file=self.file, where=f"node {node.id}, each")
+        return items
+
+    def _render_node(self, node: _Node, index: int) -> dict[str, Any]:
+        context = self.context
+        if node.each is not None:
+            context = {**context, "item": self.copies[node.id][index], "index": index}
+        inputs = {}
+        for name, value in node.inputs.items():
+            if isinstance(value, Link):
+                link = self._source(node, name, index)
+                if link is not None:
+                    inputs[name] = list(link)
+            else:
+                inputs[name] = self._value(value, context, f"node {node.id}, input {name}")
+        return {"class_type": node.class_type, "inputs": inputs, "_meta": {"title": node.title}}
+
+    def _source(self, node: _Node, name: str, index: int) -> Link | None:
+        """Where the linked input `name` of a copy comes from; None if from nowhere."""
+        if index > 0:
+            for slot, bypassed in node.bypass.items():
+                if bypassed == name:
+                    return Link(_copy_id(node, index - 1), slot)
+        return self._resolve(node, node.inputs[name], index)
+
+    def _resolve(self, node: _Node, link: Link, index: int) -> Link | None:
+        """What a link of the graph means to a copy of `node`."""
+        target = self.nodes[link.node]
+        if node.group is not None and target.group == node.group:
+            return self._output(target, link.slot, index)
+        return self._output(target, link.slot, len(self.copies[target.id]) - 1)
+
+    def _output(self, node: _Node, slot: int, index: int) -> Link | None:
+        """The output of a copy, or of what stands in for a node that is not there."""
+        if 0 <= index < len(self.copies[node.id]):
+            return Link(_copy_id(node, index), slot)
+        stand_in = node.bypass.get(slot)
+        if isinstance(stand_in, str):
+            return self._source(node, stand_in, 0)
+        return None if stand_in is None else self._resolve(node, stand_in, 0)
+
+    def _value(self, value: Any, context: Context, where: str) -> Any:
+        if isinstance(value, list):
+            return [self._value(item, context, where) for item in value]
+        if isinstance(value, dict):
+            return {key: self._value(item, context, where) for key, item in value.items()}
+        return self._evaluate(value, context, where) if callable(value) else value
+
+    def _evaluate(self, leaf: Leaf, context: Context, where: str) -> Any:
+        try:
+            return leaf(context)
+        except BadExpression as error:
+            raise CatalogError(str(error), file=self.file, where=where) from error
+
+
+def _copy_id(node: _Node, index: int) -> str:
+    return node.id if node.each is None else f"{node.id}.{index}"

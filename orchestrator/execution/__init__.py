@@ -1,0 +1,1 @@
+"""Running accepted jobs: dispatch, attempts, uploads, outputs, recovery, expiry."""

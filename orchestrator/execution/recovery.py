@@ -1,0 +1,64 @@
+"""After a crash of ours: what became of the prompts that were under way?"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from comfy_instances.fleet.protocol import Fleet, InstanceState
+from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.execution.failures import Abandoned, failure_of
+from orchestrator.execution.job_lifecycle import Settlement
+from orchestrator.execution.runner import Run, Runner
+from orchestrator.jobs import Attempt, JobRecord, Shard
+from orchestrator.store import Store
+
+#: How long a restart waits for the instance of a prompt that was under way.
+RECOVERY_SECONDS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recovery:
+    """Looks for attempts of an earlier process: settles those that are found, gives up the others."""
+
+    live: LiveCatalog
+    runner: Runner
+    store: Store
+    settlement: Settlement
+
+    async def look_for(self, attempt: Attempt) -> JobRecord | None:
+        """The job whose shard has to be run again; None where nothing is left to do."""
+        record = await self.store.find_job(attempt.shard_id.rpartition("-")[0])
+        shards = {shard.id: shard for shard in record.shards} if record else {}
+        if record is None or record.job.finished or attempt.shard_id not in shards:
+            await self.settlement.missed(attempt, "abandoned", "the job is finished")
+            return None
+        failure = await failure_of(self._follow(record, shards[attempt.shard_id], attempt))
+        if failure is None:
+            return None
+        await self.settlement.missed(attempt, *failure)
+        return await self.store.find_job(record.job.id)
+
+    async def _follow(self, record: JobRecord, shard: Shard, attempt: Attempt) -> None:
+        model = self.live.last(record.job.model)
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            await _until_reachable(self.runner.fleet, attempt.instance_id)
+        if not await self.runner.resume(Run(attempt=attempt, job=record.job, shard=shard, model=model)):
+            raise Abandoned("the instance knows nothing of it")
+
+
+async def _until_reachable(fleet: Fleet, instance_id: str) -> None:
+    """Raises Abandoned where this fleet has no such instance."""
+    changed = asyncio.Event()
+    unsubscribe = fleet.subscribe(lambda _: changed.set())
+    try:
+        while True:
+            changed.clear()
+            states = {info.id: info.state for info in fleet.instances()}
+            if instance_id not in states:
+                raise Abandoned(f"there is no instance {instance_id} any more")
+            if states[instance_id] in (InstanceState.READY, InstanceState.DRAINING):
+                return
+            await changed.wait()
+    finally:
+        unsubscribe()

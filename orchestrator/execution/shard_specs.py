@@ -1,0 +1,27 @@
+"""What the scheduler is told of a shard: what its model needs, and the share that its account has."""
+
+from __future__ import annotations
+
+from orchestrator.catalog import Model
+from orchestrator.execution.scheduler import Work
+from orchestrator.jobs import Job, Shard
+from pricing.plans import Plan
+
+
+def work_of(job: Job, shard: Shard, model: Model, deadline: float, plan: Plan) -> Work:
+    """`deadline` is in the scheduler's clock, seconds."""
+    estimate = model.manifest.estimate_for(None)
+    return Work(
+        shard_id=shard.id,
+        job_id=job.id,
+        account_id=job.account_id,
+        model=model.id,
+        run_seconds=model.run_seconds(shard.params),
+        load_seconds=estimate.load_seconds,
+        vram=estimate.vram_bytes,
+        weight=plan.fair_share_weight,
+        concurrency=plan.concurrency,
+        attempts=shard.attempts,
+        deadline=deadline,
+        version=model.digest,
+    )

@@ -1,0 +1,1 @@
+"""From a request to a prepared one: parameters, input files, price, admission."""

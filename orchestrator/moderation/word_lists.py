@@ -1,0 +1,138 @@
+"""The policy that needs nobody: lists of words and patterns in the operator's own file.
+
+    words = ["a word", "or several in a row"]
+    patterns = ['regular +expressions']
+
+    [accounts.acct_5f2c]            # beside the lists above, for this account
+    words = ["another word"]
+
+A file that does not end in `.toml` has a word, or words in a row, on each line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from orchestrator.moderation.normalize import fold_text, normalize_words, replace_confusables
+from orchestrator.moderation.policy import PolicyViolation
+
+
+class WordListError(Exception):
+    """The file of words can not be used; the text says why."""
+
+
+class _WordListTable(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    words: list[str] = Field(default_factory=list)
+    patterns: list[str] = Field(default_factory=list)
+
+
+class _WordListFile(_WordListTable):
+    accounts: dict[str, _WordListTable] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _WordRules:
+    """One pair of lists, ready to be applied."""
+
+    #: Whose lists they are, for the log.
+    name: str
+    phrases: tuple[str, ...]
+    patterns: tuple[re.Pattern[str], ...]
+
+    @classmethod
+    def from_lists(cls, name: str, lists: _WordListTable) -> Self:
+        """Raises WordListError."""
+        phrases = tuple(normalize_words(word) for word in lists.words)
+        for word, phrase in zip(lists.words, phrases, strict=True):
+            if not phrase.strip():
+                raise WordListError(f"{name}: {word!r} has no letters")
+        return cls(name, phrases, tuple(_compile_pattern(name, pattern) for pattern in lists.patterns))
+
+    def find_violation(self, text: str) -> str | None:
+        """The rule that a text breaks."""
+        row = normalize_words(text)
+        for number, phrase in enumerate(self.phrases, 1):
+            if phrase in row:
+                return f"word {number} of {self.name}"
+        readings = _text_variants(text) if self.patterns else ()
+        for number, pattern in enumerate(self.patterns, 1):
+            if any(pattern.search(reading) for reading in readings):
+                return f"pattern {number} of {self.name}"
+        return None
+
+
+class WordListPolicy:
+    """Words and patterns that no account, or one account, may use."""
+
+    def __init__(self, default: _WordRules, by_account: Mapping[str, _WordRules]) -> None:
+        self._default = default
+        self._by_account = by_account
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        """Raises WordListError."""
+        try:
+            text = file.read_text(encoding="utf-8")
+            lists = (
+                _WordListFile(**tomllib.loads(text))
+                if file.suffix == ".toml"
+                else _WordListFile(words=_parse_lines(text))
+            )
+        except (OSError, ValueError, TypeError) as error:
+            raise WordListError(f"{file}: {_format_error(error)}") from error
+        accounts = {
+            id: _WordRules.from_lists(f"the lists of {id}", own) for id, own in lists.accounts.items()
+        }
+        return cls(_WordRules.from_lists("the lists for everybody", lists), accounts)
+
+    async def check(self, account_id: str, texts: Mapping[str, str]) -> PolicyViolation | None:
+        # In a thread: a pattern is the operator's own, and may take its time.
+        return await asyncio.to_thread(self._find_violation, account_id, texts)
+
+    def _find_violation(self, account_id: str, texts: Mapping[str, str]) -> PolicyViolation | None:
+        for rules in self._rules_for(account_id):
+            for param, text in texts.items():
+                rule = rules.find_violation(text)
+                if rule:
+                    return PolicyViolation(param=param, rule=rule)
+        return None
+
+    def _rules_for(self, account_id: str) -> Iterator[_WordRules]:
+        yield self._default
+        if account_id in self._by_account:
+            yield self._by_account[account_id]
+
+
+def _text_variants(text: str) -> tuple[str, ...]:
+    """A pattern may be written for the letters themselves, or for those they are taken for."""
+    plain = fold_text(text)
+    return plain, replace_confusables(plain)
+
+
+def _compile_pattern(name: str, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        raise WordListError(f"{name}: {pattern!r} is no regular expression: {error}") from error
+
+
+def _parse_lines(text: str) -> list[str]:
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _format_error(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error)

@@ -1,0 +1,236 @@
+"""A real S3 server of our own: SeaweedFS as a child process, for installations that bring none.
+
+It listens on the loopback interface only, is started again when it dies, always at the same address, and
+dies with us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import aiohttp
+import psutil
+
+from orchestrator.media.errors import S3ServerNotStarted
+from orchestrator.storage import die_with_parent, seaweedfs
+from orchestrator.storage.object_store import S3Config
+
+log = logging.getLogger(__name__)
+
+_STARTUP_TIMEOUT_SECONDS = 30.0
+_STOP_TIMEOUT_SECONDS = 10.0
+#: A server that ran this long has recovered from whatever killed it before.
+_STABLE_AFTER_SECONDS = 60.0
+#: A predecessor that was killed keeps its lock and ports for a moment longer.
+_PREDECESSOR_TIMEOUT_SECONDS = 2.0
+_MAX_LOG_BYTES = 10 * 1024 * 1024
+
+
+def restart_backoff(failures: int) -> float:
+    """Seconds to wait before the next start, after so many deaths in a row."""
+    return min(0.25 * 2.0 ** min(failures - 1, 10), 30.0)
+
+
+async def _wait_until(condition: Callable[[], bool]) -> bool:
+    """Whether `condition` answers yes before a predecessor's time is over."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _PREDECESSOR_TIMEOUT_SECONDS
+    while not condition():
+        if loop.time() > end:
+            return False
+        await asyncio.sleep(0.05)
+    return True
+
+
+class EmbeddedS3:
+    """The server of one directory: `start`, use `access(bucket)`, `stop`; it may be started again.
+
+    `start` must run in a thread that lives as long as the server is wanted (the kernel ties the child to
+    the thread that made it).
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._server_dir = seaweedfs.SeaweedFSDirectory(directory)
+        self._credentials: seaweedfs.S3Credentials | None = None
+        self._ports: dict[str, int] = {}
+        self._process: Process | None = None
+        self._restart_task: asyncio.Task[None] | None = None
+        self._lock: BinaryIO | None = None
+
+    @property
+    def endpoint(self) -> str:
+        if not self._ports:
+            raise S3ServerNotStarted
+        return seaweedfs.s3_endpoint(self._ports)
+
+    @property
+    def access_key(self) -> str:
+        return self._loaded_credentials.access_key
+
+    @property
+    def secret_key(self) -> str:
+        return self._loaded_credentials.secret_key
+
+    @property
+    def _loaded_credentials(self) -> seaweedfs.S3Credentials:
+        if self._credentials is None:
+            raise S3ServerNotStarted
+        return self._credentials
+
+    @property
+    def pid(self) -> int | None:
+        """Of the server, while it runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    def bucket_config(self, bucket: str, public_endpoint: str | None = None) -> S3Config:
+        return S3Config(
+            endpoint=self.endpoint,
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            bucket=bucket,
+            public_endpoint=public_endpoint,
+        )
+
+    async def start(self) -> None:
+        """Returns when the server answers. Raises S3ServerNotStarted, also where another service uses the
+        directory."""
+        binary = seaweedfs.find_binary()
+        self._server_dir.prepare()
+        self._credentials = self._server_dir.read_credentials()
+        if not await _wait_until(self._acquire_lock):
+            raise S3ServerNotStarted(f"{self._server_dir.directory} is in use by another service")
+        try:
+            await asyncio.to_thread(self._kill_orphan)
+            await _wait_until(self._server_dir.can_reuse_ports)
+            self._ports = self._server_dir.allocate_ports()
+            await self._launch(binary)
+        except BaseException:
+            self._release_lock()
+            raise
+        self._restart_task = asyncio.create_task(self._restart_on_exit(binary), name="embedded-s3")
+
+    async def stop(self) -> None:
+        """Ends the server in order (about two seconds); does nothing where none runs."""
+        if self._restart_task:
+            self._restart_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._restart_task
+            self._restart_task = None
+        await self._stop_process()
+        self._release_lock()
+
+    async def _restart_on_exit(self, binary: Path) -> None:
+        deaths = 0
+        while True:
+            begun = asyncio.get_running_loop().time()
+            code = await self._process.wait() if self._process else None
+            lived = asyncio.get_running_loop().time() - begun
+            deaths = 1 if lived > _STABLE_AFTER_SECONDS else deaths + 1
+            delay = restart_backoff(deaths)
+            log.error("S3 server ended with code %s; starting it again in %.2f s", code, delay)
+            await asyncio.sleep(delay)
+            try:
+                await self._launch(binary)
+            except S3ServerNotStarted as error:
+                log.error("S3 server: %s", error)
+
+    async def _launch(self, binary: Path) -> None:
+        if not seaweedfs.are_ports_free(self._ports):
+            raise S3ServerNotStarted(f"a port of the S3 server is taken: {self._ports}")
+        command = self._server_dir.command_line(binary, self._ports)
+        with self._open_log() as sink:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()), *command),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                env=self._server_dir.environment(),
+                # Ctrl-C in a terminal is for us; we end the server when nobody needs it any more.
+                start_new_session=True,
+            )
+        self._server_dir.pid_file.write_text(str(self._process.pid))
+        try:
+            async with asyncio.timeout(_STARTUP_TIMEOUT_SECONDS):
+                await self._wait_until_ready(self._process)
+        except BaseException as error:
+            await self._stop_process()
+            if isinstance(error, TimeoutError):
+                raise S3ServerNotStarted(
+                    f"no answer in {_STARTUP_TIMEOUT_SECONDS:.0f} s; {self._log_tail()}"
+                ) from error
+            raise
+        log.info("S3 server answers at %s", self.endpoint)
+
+    async def _wait_until_ready(self, process: Process) -> None:
+        async with aiohttp.ClientSession() as http:
+            while process.returncode is None:
+                if await self._is_healthy(http):
+                    return
+                await asyncio.sleep(0.03)
+        raise S3ServerNotStarted(f"it ended with code {process.returncode}; {self._log_tail()}")
+
+    async def _is_healthy(self, http: aiohttp.ClientSession) -> bool:
+        try:
+            async with http.get(f"{self.endpoint}/healthz") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def _stop_process(self) -> None:
+        process = self._process
+        if process and process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_SECONDS)
+            except TimeoutError:
+                log.warning("S3 server did not end in %.0f s and is killed", _STOP_TIMEOUT_SECONDS)
+                process.kill()
+                await process.wait()
+        self._server_dir.pid_file.unlink(missing_ok=True)
+        self._server_dir.remove_sockets(self._ports)
+
+    def _acquire_lock(self) -> bool:
+        """The lock is held by this process, not by the server: free again whatever becomes of us."""
+        file = self._server_dir.lock_file.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return False
+        self._lock = file
+        return True
+
+    def _release_lock(self) -> None:
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def _kill_orphan(self) -> None:
+        """Kills a server that outlived its service (only where the kernel does not see to that)."""
+        try:
+            orphan = psutil.Process(int(self._server_dir.pid_file.read_text()))
+            if f"-dir={self._server_dir.data_dir}" in orphan.cmdline():
+                orphan.kill()
+                orphan.wait(_STOP_TIMEOUT_SECONDS)
+        except (OSError, ValueError, psutil.Error):
+            return
+
+    def _open_log(self) -> BinaryIO:
+        path = self._server_dir.log_file
+        if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+        path.touch(mode=0o600)
+        return path.open("ab")
+
+    def _log_tail(self) -> str:
+        lines = self._server_dir.log_file.read_text(errors="replace").splitlines()
+        return f"the end of {self._server_dir.log_file}: " + " / ".join(lines[-3:])

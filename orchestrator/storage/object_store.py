@@ -1,0 +1,287 @@
+"""The one place where media are kept: an S3 bucket, through the `minio` SDK in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import logging
+import random
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.error import S3Error
+
+from orchestrator.media.errors import (
+    ObjectNotFound,
+    ObjectStoreError,
+    ObjectStoreRequestRejected,
+    ObjectStoreUnavailable,
+)
+from orchestrator.storage.recent_cache import RecentObjectCache
+from orchestrator.storage.retention import set_retention
+from orchestrator.storage.s3_errors import translate_s3_errors
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_MAX_WORKERS = 8
+_TIMEOUT = urllib3.Timeout(connect=3.0, read=30.0)
+_HEALTH_CHECK_TIMEOUT = urllib3.Timeout(connect=1.0, read=1.5)
+#: Nothing we keep is worth a multipart upload; one PUT is one round trip, and its ETag the data's MD5.
+_PART_SIZE = 1024 * 1024 * 1024
+_FIRST_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.2, 10.0
+_UNSAFE_IN_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class S3Config:
+    """Where a bucket is, and with what it opens."""
+
+    #: `http://host:port` or `https://host`.
+    endpoint: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    bucket: str
+    region: str = "us-east-1"
+    #: Address under which callers reach the same server, where it differs from `endpoint`.
+    public_endpoint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectStat:
+    #: Bytes.
+    size: int
+    content_type: str
+    modified: datetime
+    etag: str
+
+
+def content_addressed_key(prefix: str, sha256: str, ext: str) -> str:
+    """`outputs/ab/abcd....png` for prefix `outputs`, a hexadecimal digest and an extension without dot."""
+    return f"{prefix.strip('/')}/{sha256[:2]}/{sha256}.{ext}"
+
+
+class ObjectStore:
+    """One bucket. Every call raises the ObjectStoreError tree, and only that.
+
+    `fresh_seconds` is for how many seconds an object counts as just written and is not sent again: at least
+    so
+    much longer than promised do deletion rules have to keep it.
+    """
+
+    def __init__(self, config: S3Config, *, fresh_seconds: float = 3600.0) -> None:
+        self._bucket = config.bucket
+        self._fresh_seconds = fresh_seconds
+        self._cache = RecentObjectCache()
+        self._pools = (_http_pool(_TIMEOUT), _http_pool(_HEALTH_CHECK_TIMEOUT))
+        self._client = _minio_client(config, config.endpoint, self._pools[0])
+        self._health_client = _minio_client(config, config.endpoint, self._pools[1])
+        self._presign_client = _minio_client(
+            config, config.public_endpoint or config.endpoint, self._pools[0]
+        )
+        self._executor = ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="object-store")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Lets calls under way end, then closes all connections."""
+        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+        for pool in self._pools:
+            pool.clear()
+
+    async def ensure_bucket(
+        self, retention: Mapping[str, int] | None = None, *, timeout: float = 0.0
+    ) -> None:
+        """Makes the bucket if it is not there, and sets after how many days what is deleted.
+
+        `retention` maps prefixes (`outputs/`) to days. A bucket whose rules we may not change is used
+        with the rules that it has; that is logged. `patience` as in `put_with_retry`.
+        """
+        await _retry_while_unavailable(
+            lambda: self._run_in_thread(self._create_bucket), f"bucket {self._bucket}", timeout
+        )
+        if retention:
+            await _retry_while_unavailable(
+                lambda: self._set_retention(retention), "its deletion rules", timeout
+            )
+
+    async def _set_retention(self, retention: Mapping[str, int]) -> None:
+        try:
+            await self._run_in_thread(lambda: set_retention(self._client, self._bucket, retention))
+        except ObjectStoreRequestRejected as error:
+            log.warning("bucket %s keeps its own deletion rules: %s", self._bucket, error)
+
+    def _create_bucket(self) -> None:
+        if self._client.bucket_exists(self._bucket):
+            return
+        try:
+            self._client.make_bucket(self._bucket)
+        except S3Error as error:  # another replica of ours was quicker
+            if error.code != "BucketAlreadyOwnedByYou":
+                raise
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Stores `data` under `key`; afterwards the object is at most `fresh_seconds` seconds old.
+
+        The same data written lately is not sent again: a repeated upload of a film must not pull it away
+        under somebody who is loading it. Whatever is older is written anew, so that the deletion rules
+        count from now.
+        """
+        await self._run_in_thread(lambda: self._put(key, data, content_type))
+
+    def _put(self, key: str, data: bytes, content_type: str) -> None:
+        if self._is_fresh(key, data, content_type):
+            return
+        self._client.put_object(
+            self._bucket, key, io.BytesIO(data), len(data), content_type, part_size=_PART_SIZE
+        )
+        self._cache.put(key, data)
+
+    def _is_fresh(self, key: str, data: bytes, content_type: str) -> bool:
+        try:
+            with translate_s3_errors():
+                there = self._stat(key)
+        except ObjectNotFound:
+            return False
+        if (there.size, there.content_type) != (len(data), content_type):
+            return False
+        age = (datetime.now(UTC) - there.modified).total_seconds()
+        return (
+            age < self._fresh_seconds and there.etag == hashlib.md5(data, usedforsecurity=False).hexdigest()
+        )
+
+    async def put_with_retry(
+        self, key: str, data: bytes, content_type: str, *, timeout: float = 900.0
+    ) -> None:
+        """`put`, repeated with growing pauses for up to `patience` seconds while the store is away.
+
+        Raises ObjectStoreUnavailable when they are over, ObjectStoreRequestRejected at once.
+        """
+        await _retry_while_unavailable(lambda: self.put(key, data, content_type), key, timeout)
+
+    async def get(self, key: str) -> bytes:
+        """The data under `key`; what this process stored a moment ago is not fetched again."""
+        recent = self._cache.get(key)
+        return recent if recent is not None else await self._run_in_thread(lambda: self._get(key))
+
+    def _get(self, key: str) -> bytes:
+        response = self._client.get_object(self._bucket, key)
+        try:
+            return response.read()
+        finally:
+            response.close()
+            response.release_conn()
+
+    async def stat(self, key: str) -> ObjectStat:
+        return await self._run_in_thread(lambda: self._stat(key))
+
+    def _stat(self, key: str) -> ObjectStat:
+        found = self._client.stat_object(self._bucket, key)
+        return ObjectStat(
+            size=found.size or 0,
+            content_type=found.content_type or "application/octet-stream",
+            modified=found.last_modified or datetime.fromtimestamp(0, UTC),
+            etag=found.etag or "",
+        )
+
+    async def delete(self, key: str) -> None:
+        """Deletes the object; one that is not there is fine."""
+        self._cache.delete(key)
+        await self._run_in_thread(lambda: self._client.remove_object(self._bucket, key))
+
+    def presign(self, key: str, lifetime: float, filename: str | None = None) -> str:
+        """An address that needs no key and works for `lifetime` seconds (1 to 604800).
+
+        With `filename` a browser saves it under that name. Nothing is sent anywhere.
+        """
+        headers: dict[str, str | list[str] | tuple[str]] | None = None
+        if filename:
+            safe = _UNSAFE_IN_FILENAME.sub("_", filename)
+            headers = {"response-content-disposition": f'inline; filename="{safe}"'}
+        with translate_s3_errors():
+            return self._presign_client.presigned_get_object(
+                self._bucket, key, expires=timedelta(seconds=lifetime), response_headers=headers
+            )
+
+    def presigned_url_prefix(self, prefix: str) -> str:
+        """What every presigned address of an object below `prefix` begins with."""
+        return self.presign(f"{prefix}any", 1).partition("any")[0]
+
+    async def is_healthy(self) -> bool:
+        """Whether the bucket answers at once."""
+        try:
+            async with asyncio.timeout(3.0):
+                return await self._run_in_thread(lambda: self._health_client.bucket_exists(self._bucket))
+        except (ObjectStoreError, TimeoutError):
+            return False
+
+    async def _run_in_thread(self, operation: Callable[[], T]) -> T:
+        def run() -> T:
+            with translate_s3_errors():
+                return operation()
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, run)
+
+
+def _http_pool(timeout: urllib3.Timeout) -> urllib3.PoolManager:
+    # Repetition is our own business (put_patiently): urllib3's would hide it and hold a thread meanwhile.
+    return urllib3.PoolManager(maxsize=_MAX_WORKERS, timeout=timeout, retries=False)
+
+
+def _minio_client(config: S3Config, endpoint: str, pool: urllib3.PoolManager) -> Minio:
+    url = urlsplit(endpoint)
+    if url.scheme not in ("http", "https") or not url.netloc or url.path not in ("", "/"):
+        raise ObjectStoreRequestRejected(
+            f"an S3 endpoint is http://host:port or https://host, not {endpoint!r}"
+        )
+    return Minio(
+        url.netloc,
+        access_key=config.access_key,
+        secret_key=config.secret_key,
+        secure=url.scheme == "https",
+        region=config.region,
+        http_client=pool,
+    )
+
+
+async def _retry_while_unavailable(
+    operation: Callable[[], Awaitable[None]], description: str, timeout: float
+) -> None:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    for number, delay in enumerate(_backoff_delays()):
+        try:
+            await operation()
+        except ObjectStoreUnavailable as error:
+            if loop.time() - begun + delay > timeout:
+                raise
+            level = logging.DEBUG if number else logging.WARNING
+            log.log(level, "object store is away, %s waits: %s", description, error)
+        else:
+            if number:
+                log.info("%s: done after %.1f s of waiting", description, loop.time() - begun)
+            return
+        await asyncio.sleep(delay)
+
+
+def _backoff_delays() -> Iterator[float]:
+    """Seconds: growing, then steady; spread so that many waiting uploads do not come back at once."""
+    delay = _FIRST_BACKOFF_SECONDS
+    while True:
+        yield delay * random.uniform(0.8, 1.2)
+        delay = min(delay * 2, _MAX_BACKOFF_SECONDS)

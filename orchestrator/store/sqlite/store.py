@@ -1,0 +1,281 @@
+"""The store on one SQLite file: for one machine, with any number of processes on it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from pathlib import Path
+
+from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
+from orchestrator.store.sqlite import (
+    accounts,
+    alerts,
+    deposits,
+    files,
+    jobs,
+    keys,
+    outbox,
+    shards,
+    usage,
+    wallet,
+)
+from orchestrator.store.sqlite.audit import audit_ledger
+from orchestrator.store.sqlite.connection import ConnectionPool
+from orchestrator.store.values import (
+    Account,
+    ApiKey,
+    ApiKeyLimits,
+    AuditViolation,
+    DeliveryAttempt,
+    Page,
+    UsageRow,
+    WebhookMessage,
+)
+from pricing.alerts import Alert, AlertMetric
+from pricing.costs import MeteredUsage
+from pricing.ledger import Balance, LedgerEntry
+from pricing.statement import Statement
+
+NO_LIMITS = ApiKeyLimits()
+
+
+def new_id(prefix: str) -> str:
+    """`acct_5f2c...`: short enough to type, random enough never to meet another."""
+    return f"{prefix}_{secrets.token_hex(8)}"
+
+
+class SqliteStore:
+    """Implements `orchestrator.store.protocol.Store`, where each method is described.
+
+    Opening creates the file and brings its schema up to date; it may wait for another process that writes.
+    """
+
+    def __init__(self, path: Path, new_id: Callable[[str], str] = new_id) -> None:
+        self._db = ConnectionPool(path)
+        self._new_id = new_id
+
+    async def close(self) -> None:
+        await self._db.close()
+
+    # Accounts
+
+    async def add_account(self, name: str, plan: str, now: datetime) -> Account:
+        id = self._new_id("acct")
+        account = Account(id=id, name=name, plan=plan, created_at=now, plan_since=now)
+        return await self._db.write(accounts.add_account, account)
+
+    async def list_accounts(self) -> list[Account]:
+        return await self._db.read(accounts.list_accounts)
+
+    async def resolve_account(self, account_or_key_id: str) -> Account:
+        return await self._db.read(accounts.resolve_account, account_or_key_id)
+
+    async def set_plan(self, account_id: str, plan: str, now: datetime) -> Account:
+        return await self._db.write(accounts.set_plan, account_id, plan, now)
+
+    # Keys
+
+    async def add_key(
+        self,
+        account_id: str,
+        digest: str,
+        prefix: str,
+        name: str,
+        now: datetime,
+        *,
+        limits: ApiKeyLimits = NO_LIMITS,
+    ) -> ApiKey:
+        row = {"id": self._new_id("key"), "account_id": account_id, "digest": digest, "prefix": prefix}
+        return await self._db.write(keys.add_key, {**row, "name": name}, limits, now)
+
+    async def find_key(self, digest: str) -> ApiKey | None:
+        return await self._db.read(keys.find_key, digest)
+
+    async def get_key(self, key_id: str) -> ApiKey:
+        return await self._db.read(keys.get_key, key_id)
+
+    async def list_keys(self, account_id: str | None = None) -> list[ApiKey]:
+        return await self._db.read(keys.list_keys, account_id)
+
+    async def set_key_limits(self, key_id: str, limits: ApiKeyLimits) -> ApiKey:
+        return await self._db.write(keys.set_key_limits, key_id, limits)
+
+    async def revoke_key(self, key_id: str, now: datetime) -> ApiKey:
+        return await self._db.write(keys.revoke_key, key_id, now)
+
+    async def rotate_key(self, key_id: str, digest: str, prefix: str, now: datetime) -> ApiKey:
+        row = {"id": self._new_id("key"), "digest": digest, "prefix": prefix}
+        return await self._db.write(keys.rotate_key, key_id, row, now)
+
+    # Wallets
+
+    async def credit(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+        return await self._db.write(deposits.credit, account_id, micros, reference, now)
+
+    async def grant(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+        return await self._db.write(deposits.grant, account_id, micros, reference, now)
+
+    async def debit(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+        return await self._db.write(deposits.debit, account_id, micros, reference, now)
+
+    async def refund(self, job_id: str, micros: int | None, reference: str, now: datetime) -> Balance:
+        return await self._db.write(deposits.refund, job_id, micros, reference, now)
+
+    async def renew_allowance(
+        self, account_id: str, micros: int, period_start: datetime, now: datetime
+    ) -> Balance:
+        return await self._db.write(deposits.renew_allowance, account_id, micros, period_start, now)
+
+    async def remaining_allowance(self, account_id: str) -> int:
+        return await self._db.read(deposits.remaining_allowance, account_id)
+
+    async def get_balance(self, account_id: str) -> Balance:
+        return await self._db.read(wallet.get_balance, account_id)
+
+    async def list_ledger_entries(
+        self, account_id: str, limit: int = 50, cursor: str | None = None
+    ) -> Page[LedgerEntry]:
+        return await self._db.read(wallet.list_entries, account_id, limit, cursor)
+
+    async def get_statement(self, account_id: str, since: datetime, until: datetime) -> Statement:
+        return await self._db.read(deposits.get_statement, account_id, since, until)
+
+    async def audit_ledger(self) -> list[AuditViolation]:
+        return await self._db.read(audit_ledger)
+
+    # Usage and alerts
+
+    async def list_usage(
+        self, since: date | None = None, until: date | None = None, account_id: str | None = None
+    ) -> list[UsageRow]:
+        return await self._db.read(usage.list_usage, since, until, account_id)
+
+    async def list_metered_usage(
+        self, since: date | None = None, until: date | None = None
+    ) -> list[MeteredUsage]:
+        return await self._db.read(usage.list_metered_usage, since, until)
+
+    async def record_bytes_sent(self, job_id: str, size: int, now: datetime) -> None:
+        await self._db.write(usage.record_bytes_sent, job_id, size, now)
+
+    async def add_alert(
+        self, account_id: str, watched: AlertMetric, threshold: int, url: str | None, now: datetime
+    ) -> Alert:
+        alert = Alert(
+            id=self._new_id("alert"),
+            account_id=account_id,
+            watched=watched,
+            threshold=threshold,
+            url=url,
+            created_at=now,
+        )
+        return await self._db.write(alerts.add_alert, alert)
+
+    async def list_alerts(self, account_id: str) -> list[Alert]:
+        return await self._db.read(alerts.list_alerts, account_id)
+
+    async def update_alert(
+        self, account_id: str, alert_id: str, threshold: int, url: str | None, now: datetime
+    ) -> Alert:
+        return await self._db.write(alerts.update_alert, account_id, alert_id, (threshold, url), now)
+
+    async def delete_alert(self, account_id: str, alert_id: str) -> None:
+        await self._db.write(alerts.delete_alert, account_id, alert_id)
+
+    async def list_messages(self, account_id: str, limit: int = 50) -> list[WebhookMessage]:
+        return await self._db.read(outbox.list_messages, account_id, limit)
+
+    async def find_job_message(self, job_id: str) -> WebhookMessage | None:
+        return await self._db.read(outbox.find_job_message, job_id)
+
+    async def get_message(self, account_id: str, message_id: int) -> WebhookMessage:
+        return await self._db.read(outbox.get_message, account_id, message_id)
+
+    async def replay_message(self, message_id: int, now: datetime) -> WebhookMessage:
+        return await self._db.write(outbox.replay_message, message_id, now)
+
+    async def list_signing_secrets(self, account_id: str, now: datetime) -> list[str]:
+        return await self._db.read(outbox.list_signing_secrets, account_id, now)
+
+    async def get_or_create_signing_secrets(self, account_id: str, secret: str, now: datetime) -> list[str]:
+        return await self._db.write(outbox.get_or_create_signing_secrets, account_id, secret, now)
+
+    async def add_signing_secret(
+        self, account_id: str, secret: str, now: datetime, previous_expire_at: datetime
+    ) -> None:
+        await self._db.write(outbox.add_signing_secret, account_id, secret, now, previous_expire_at)
+
+    async def list_due_messages(self, now: datetime, limit: int = 50) -> list[WebhookMessage]:
+        return await self._db.read(outbox.list_due_messages, now, limit)
+
+    async def record_delivery_attempt(self, attempt: DeliveryAttempt, retry_at: datetime | None) -> None:
+        await self._db.write(outbox.record_delivery_attempt, attempt, retry_at)
+
+    # Jobs
+
+    async def add_job(self, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
+        return await self._db.write(jobs.add_job, job, shards)
+
+    async def add_rejected_job(self, job: Job, shards: Sequence[Shard]) -> JobRecord:
+        return await self._db.write(jobs.add_rejected_job, job, shards)
+
+    async def find_job_by_idempotency_key(self, job: Job) -> JobRecord | None:
+        return await self._db.read(jobs.find_job_by_idempotency_key, job)
+
+    async def find_job(self, job_id: str) -> JobRecord | None:
+        return await self._db.read(jobs.find_job, job_id)
+
+    async def list_jobs(
+        self,
+        account_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        status: JobStatus | None = None,
+        *,
+        models: Sequence[str] | None = None,
+        oldest_first: bool = False,
+    ) -> Page[JobRecord]:
+        wanted = jobs.JobFilter(
+            account_id=account_id, status=status, models=models, oldest_first=oldest_first
+        )
+        return await self._db.read(jobs.list_jobs, wanted, limit, cursor)
+
+    async def remove_job(self, job_id: str, now: datetime) -> list[str]:
+        return await self._db.write(jobs.remove_job, job_id, now)
+
+    async def list_unfinished_jobs(self) -> list[JobRecord]:
+        return await self._db.read(jobs.list_unfinished_jobs)
+
+    async def count_unfinished_jobs(self, account_id: str) -> int:
+        return await self._db.read(jobs.count_unfinished_jobs, account_id)
+
+    async def list_open_attempts(self) -> list[Attempt]:
+        return await self._db.read(shards.list_open_attempts)
+
+    async def start_attempt(self, attempt: Attempt) -> bool:
+        return await self._db.write(shards.start_attempt, attempt)
+
+    async def end_attempt(
+        self, prompt_id: str, outcome: str, detail: str | None, now: datetime, retry: bool
+    ) -> None:
+        await self._db.write(shards.end_attempt, prompt_id, outcome, detail, now, retry)
+
+    async def finish_shard(
+        self, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
+    ) -> JobRecord:
+        return await self._db.write(shards.finish_shard, prompt_id, outputs, usage, now)
+
+    async def fail_job(self, job_id: str, error: JobError, now: datetime) -> JobRecord:
+        return await self._db.write(jobs.fail_job, job_id, error, now)
+
+    async def cancel_job(self, job_id: str, now: datetime) -> JobRecord:
+        return await self._db.write(jobs.cancel_job, job_id, now)
+
+    # Files
+
+    async def list_unused_files(self, before: datetime, limit: int) -> list[str]:
+        return await self._db.read(files.list_unused_files, before, limit)
+
+    async def delete_file_records(self, keys: Sequence[str], before: datetime) -> None:
+        await self._db.write(files.delete_file_records, keys, before)

@@ -1,0 +1,56 @@
+"""What the billing page asks for: the caller's own billing API, for who is signed in, and their plan."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from orchestrator.service import Service
+from orchestrator.store import ApiKey, ApiKeyScope
+from orchestrator.web.account.alerts import Alerts
+from orchestrator.web.account.billing import Billing
+from orchestrator.web.account.webhook_messages import Messages
+from orchestrator.web.dashboard.sessions import SAFE_METHODS, Sessions
+from pricing.money import to_usd
+from pricing.plans import billing_period
+
+
+class Money:
+    """`/dashboard/api/billing/...` and `/dashboard/api/webhooks/...`: the same routes as under `/api/v1`."""
+
+    def __init__(self, service: Service, sessions: Sessions, *, allow_private: bool) -> None:
+        self._service = service
+        self._sessions = sessions
+        self._parts = (
+            Billing(service, self._enter),
+            Alerts(service, self._enter, allow_private=allow_private),
+            Messages(service, self._enter),
+        )
+
+    def routes(self) -> list[web.RouteDef]:
+        shared = [
+            web.route(route.method, route.path.replace("/api/v1", "/dashboard/api", 1), route.handler)
+            for part in self._parts
+            for route in part.routes()
+        ]
+        return [web.get("/dashboard/api/billing/plan", self.plan), *shared]
+
+    async def plan(self, request: web.Request) -> web.Response:
+        """What the account's plan costs and gives in a month, what is left of that, and until when."""
+        account = (await self._enter(request)).account
+        accounts = self._service.accounts
+        await accounts.renew(account)
+        plan = accounts.plan_of(account)
+        _, end = billing_period(account.plan_since, accounts.now())
+        body = {
+            "id": plan.id,
+            "price_usd": to_usd(plan.price),
+            "allowance_usd": to_usd(plan.monthly_micros),
+            "left_usd": to_usd(await self._service.store.remaining_allowance(account.id)),
+            "renews_at": end.isoformat(),
+        }
+        return web.json_response(body)
+
+    async def _enter(self, request: web.Request) -> ApiKey:
+        """Changes count as requests of the account; looks do not."""
+        enter = self._sessions.key if request.method in SAFE_METHODS else self._sessions.counted
+        return await enter(request, ApiKeyScope.BILLING)

@@ -1,0 +1,1 @@
+"""OpenAI's images, videos and models APIs."""

@@ -1,0 +1,1 @@
+"""Pixazo's gateway."""

@@ -1,0 +1,54 @@
+"""Pixazo's names of picture sizes, as sides that a model makes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from orchestrator.catalog import Frame, Model
+from orchestrator.catalog.parameters.values import Integer
+
+#: Names of the older models.
+FalImageSize = Literal[
+    "square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"
+]
+#: Names of FLUX.2 Pro.
+Flux2ProImageSize = Literal[
+    "portrait_4_5",
+    "portrait_9_16",
+    "square_1_1",
+    "landscape_3_2",
+    "landscape_4_3",
+    "landscape_16_9",
+    "landscape_21_9",
+]
+AspectRatio = Literal["21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21"]
+
+#: Width and height. Portraits of the older names turn the numbers round: `portrait_16_9` is 9 wide, 16 high.
+DIMENSIONS_BY_SIZE_NAME = {
+    "square_hd": (1024, 1024),
+    "square": (512, 512),
+    "portrait_4_3": (768, 1024),
+    "portrait_16_9": (576, 1024),
+    "landscape_4_3": (1024, 768),
+    "landscape_16_9": (1024, 576),
+    "portrait_4_5": (816, 1024),
+    "portrait_9_16": (576, 1024),
+    "square_1_1": (1024, 1024),
+    "landscape_3_2": (1024, 688),
+    "landscape_21_9": (1024, 448),
+}
+
+
+def size_name_to_dimensions(model: Model, name: str | None) -> dict[str, int]:
+    """The sides of that name, as near as the model comes; nothing where the sides are not ours to choose."""
+    frame = Frame.of(model)
+    if name is None or frame is None:
+        return {}
+    width, height = frame.like(*DIMENSIONS_BY_SIZE_NAME[name])
+    return {"width": width, "height": height}
+
+
+def round_down_to_step(model: Model, name: str, value: int) -> int:
+    """A side in pixels as the model takes it: documents allow any, models want multiples."""
+    spec = model.parameters.get(name)
+    return value - value % spec.step if isinstance(spec, Integer) else value

@@ -1,0 +1,1 @@
+"""The Pixel Factory document."""

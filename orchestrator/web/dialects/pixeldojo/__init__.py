@@ -1,0 +1,1 @@
+"""PixelDojo's documents."""

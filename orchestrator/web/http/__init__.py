@@ -1,0 +1,1 @@
+"""HTTP building blocks: bodies, queries, byte ranges, event streams."""

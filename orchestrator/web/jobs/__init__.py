@@ -1,0 +1,1 @@
+"""Jobs as a resource: routes, live events, waiting, output URLs."""

@@ -1,0 +1,110 @@
+"""The outermost layer: request ids, exceptions into error bodies, the access log."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from time import perf_counter
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from orchestrator.errors import (
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RateLimited,
+    ServiceError,
+    Unavailable,
+)
+from orchestrator.execution.failures import MISFORTUNES
+from orchestrator.media.errors import ObjectStoreError
+from orchestrator.web.dialects import to_error_response
+from orchestrator.web.metrics import HttpMetrics
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID = "X-Request-Id"
+SHOULD_RETRY = "X-Should-Retry"
+
+#: What may go well a little later; OpenAI's SDKs would by themselves repeat conflicts and broken models too.
+PASSING = frozenset({RateLimited.status, Unavailable.status})
+#: Seconds to wait where nobody knows better.
+RETRY_AFTER = 1
+
+#: The request's id, and whether the head of its answer is on the way.
+ID = web.RequestKey("id", str)
+BEGUN = web.RequestKey("begun", bool)
+
+#: HTTP errors of the framework, in our words.
+FRAMEWORK_ERRORS: dict[int, ServiceError] = {
+    404: NotFound("There is nothing at this address", code="unknown_url"),
+    405: MethodNotAllowed("This address does not take this method"),
+}
+
+
+def edge(metrics: HttpMetrics) -> Middleware:
+    """The one middleware of the application."""
+
+    @web.middleware
+    async def at_the_edge(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = request[ID] = f"req_{uuid.uuid4().hex}"
+        begun = perf_counter()
+        try:
+            response = await handler(request)
+        except ServiceError as error:
+            response = error_response(request, error)
+        except ObjectStoreError as error:
+            log.error("request %s: %s", request_id, error)
+            away = Unavailable("The object store is away", code="store_unavailable", retry_after=5)
+            response = error_response(request, away)
+        except web.HTTPException as error:
+            response = _framework_response(request, error)
+        except ConnectionError:
+            raise  # the caller is gone: aiohttp knows what to do
+        except Exception as error:
+            # The last line of defence: whatever went wrong, the caller gets a proper error.
+            log.exception("request %s failed", request_id)
+            response = _last_words(request, error)
+        seconds = perf_counter() - begun
+        metrics.observe(request, response.status, seconds)
+        log.info(
+            "%s %s %d %.1f ms %s", request.method, request.path, response.status, seconds * 1e3, request_id
+        )
+        return response
+
+    return at_the_edge
+
+
+async def tell_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    """Puts the id on every answer, streams included (`on_response_prepare`)."""
+    request[BEGUN] = True
+    if ID in request:
+        response.headers[REQUEST_ID] = request[ID]
+
+
+def error_response(request: web.Request, error: ServiceError) -> web.Response:
+    """The error in the words of the dialect that the path belongs to."""
+    again = error.status in PASSING or error.code in MISFORTUNES
+    headers = {SHOULD_RETRY: "true" if again else "false"}
+    if error.retry_after is not None or error.status in PASSING:
+        headers["Retry-After"] = str(error.retry_after or RETRY_AFTER)
+    status, body = to_error_response(request.path, error)
+    return web.json_response(body, status=status, headers=headers)
+
+
+def _last_words(request: web.Request, error: Exception) -> web.Response:
+    """Raises the error again where an answer has begun, in which nothing more can be said."""
+    if BEGUN in request:
+        raise error
+    return error_response(request, ServiceError("The service met an unexpected error"))
+
+
+def _framework_response(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+    if error.status < 400:
+        return error
+    known = FRAMEWORK_ERRORS.get(error.status, InvalidRequest(error.reason))
+    response = error_response(request, known)
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response

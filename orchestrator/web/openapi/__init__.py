@@ -1,0 +1,1 @@
+"""The OpenAPI document, its annotations, and the documentation pages."""

@@ -1,0 +1,33 @@
+"""What webhooks say: a job's end in the words of the dialect that it was asked for in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.jobs import JobRecord
+from orchestrator.store import Store, WebhookMessage
+from orchestrator.webhooks.sender import enveloped
+
+View = Callable[[JobRecord], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Makes the body of a message at the moment of its delivery: job and URLs are as they are then."""
+
+    store: Store
+    #: What is said of jobs, inside the envelope that the specification recommends.
+    ours: View
+    #: Whole bodies, by the dialect that a job's origin begins with.
+    theirs: Mapping[str, View]
+
+    async def body(self, message: WebhookMessage) -> Mapping[str, Any]:
+        record = await self.store.find_job(message.job_id) if message.job_id else None
+        if record is None:
+            return enveloped(message, message.payload)
+        dialect, _, _ = (record.job.origin or "").partition("/")
+        if dialect in self.theirs:
+            return self.theirs[dialect](record)
+        return enveloped(message, self.ours(record))

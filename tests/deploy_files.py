@@ -22,7 +22,7 @@ _PROCESS = re.compile(r"`(process_\w+)`")
 
 
 @dataclass(frozen=True)
-class Documented:
+class DocumentedMetric:
     """A row of the README."""
 
     name: str
@@ -32,17 +32,17 @@ class Documented:
 
 
 @dataclass(frozen=True)
-class Asked:
+class MetricSelector:
     """A series that an expression selects, and the labels that it names."""
 
     name: str
     labels: set[str]
 
 
-def documented() -> dict[str, Documented]:
+def documented() -> dict[str, DocumentedMetric]:
     rows = _ROW.findall((DEPLOY / "README.md").read_text())
     return {
-        name: Documented(name, type_, set(filter(None, re.split(r"[, ]+", labels))), meaning)
+        name: DocumentedMetric(name, type_, set(filter(None, re.split(r"[, ]+", labels))), meaning)
         for name, type_, labels, meaning in rows
     }
 
@@ -72,7 +72,7 @@ def parsed(expression: str) -> promql_parser.Expr:
     return promql_parser.parse(expression)
 
 
-def asked(expression: str) -> Iterator[Asked]:
+def asked(expression: str) -> Iterator[MetricSelector]:
     """Every series that the expression selects. The labels it groups by count for each of them."""
     grouped: set[str] = set()
     selectors: list[promql_parser.VectorSelector] = []
@@ -87,4 +87,4 @@ def asked(expression: str) -> Iterator[Asked]:
     promql_parser.walk(parsed(expression), visit)
     for selector in selectors:
         named = {matcher.name for matcher in selector.matchers.matchers}
-        yield Asked(str(selector.name), grouped | named)
+        yield MetricSelector(str(selector.name), grouped | named)

@@ -9,7 +9,7 @@ import av
 
 
 @dataclass(frozen=True)
-class Film:
+class VideoInfo:
     width: int
     height: int
     frames: int
@@ -17,11 +17,11 @@ class Film:
     codec: str
 
 
-def film(data: bytes) -> Film:
+def film(data: bytes) -> VideoInfo:
     """Decodes every frame. Raises for anything that is not a playable film."""
     with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.video[0]
         frames = sum(1 for _ in container.decode(stream))
         rate = stream.average_rate
         assert rate is not None
-        return Film(stream.width, stream.height, frames, float(rate), stream.codec_context.name)
+        return VideoInfo(stream.width, stream.height, frames, float(rate), stream.codec_context.name)

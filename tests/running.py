@@ -50,7 +50,7 @@ def pixelfactory(
 
 
 @dataclass
-class Service:
+class ServiceProcess:
     """`pixelfactory up` in a data directory; may be killed and started again on the same port."""
 
     data_dir: Path
@@ -131,7 +131,7 @@ class Service:
 
 
 @contextmanager
-def running(service: Service) -> Iterator[Service]:
+def running(service: ServiceProcess) -> Iterator[ServiceProcess]:
     """Starts it; whatever the test did to it, it is gone afterwards and its books are in order."""
     service.start()
     try:

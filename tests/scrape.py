@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.running import Service
+from tests.running import ServiceProcess
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ def read(text: str) -> Scrape:
     return Scrape({_documented(family): family for family in families})
 
 
-async def scrape(service: Service, token: str | None = None) -> Scrape:
+async def scrape(service: ServiceProcess, token: str | None = None) -> Scrape:
     async with service.client(token) as http, http.get("/metrics") as response:
         assert response.status == 200
         assert response.content_type == "text/plain"
         return read(await response.text())
 
 
-async def status(service: Service, token: str | None) -> int:
+async def status(service: ServiceProcess, token: str | None) -> int:
     async with service.client(token) as http, http.get("/metrics") as response:
         return response.status
 

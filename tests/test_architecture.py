@@ -45,7 +45,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
-class Found:
+class FunctionLocation:
     """A function and where it stands."""
 
     file: str
@@ -64,9 +64,9 @@ def _trees() -> Iterator[tuple[str, ast.Module]]:
         yield str(file.relative_to(ROOT)), ast.parse(file.read_text(encoding="utf-8"))
 
 
-def _functions() -> list[Found]:
+def _functions() -> list[FunctionLocation]:
     return [
-        Found(file, node)
+        FunctionLocation(file, node)
         for file, tree in _trees()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)

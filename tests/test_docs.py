@@ -12,7 +12,7 @@ import typer
 
 from orchestrator.app.resources import load_catalog
 from orchestrator.catalog import Model
-from orchestrator.catalog.markdown_tables import model_table, parameter_table
+from orchestrator.catalog.markdown_tables import format_model_table, format_parameter_table
 from orchestrator.cli.main import app
 from orchestrator.settings import SHIPPED_WORKFLOWS, Settings
 from orchestrator.web.dialects.pixel_factory.translation import to_model_entry
@@ -59,9 +59,9 @@ def models_document() -> str:
         "# The models that ship",
         "Written by `python -m tests.test_docs`. Prices are for one result of base size.",
     ]
-    parts.append(model_table(catalog, price))
+    parts.append(format_model_table(catalog, price))
     for model in catalog:
-        parts += [f"## {model.id}", model.description, parameter_table(model)]
+        parts += [f"## {model.id}", model.description, format_parameter_table(model)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -130,7 +130,9 @@ class PromptTracker:
         self._has_history = True
 
     def build_result(self) -> RunResult:
-        """The outcome of a prompt that has ended. Raises NodeFailed, OutOfMemory, Interrupted, NoOutput."""
+        """The outcome of a prompt that has ended. Raises NodeFailed, OutOfMemory, ProcessingInterrupted,
+        NoOutput.
+        """
         match self.final_message:
             case ExecutionError() as error:
                 raise classify_execution_error(error)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from aiohttp import web
 
-from comfy_instances.simulator.options import Folders, Options
-from comfy_instances.simulator.server.application import make_application
+from comfy_instances.simulator.options import InstanceFolders, SimulatorOptions
+from comfy_instances.simulator.server.application import create_app
 
 log = logging.getLogger(__name__)
 
 
-def parse(arguments: list[str]) -> Options:
+def parse_options(arguments: list[str]) -> SimulatorOptions:
     parser = argparse.ArgumentParser(prog="python -m comfy_instances.simulator", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--host", default="127.0.0.1")
@@ -27,19 +27,19 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument("--preview-method", choices=["auto", "none"], default="auto")
     given = parser.parse_args(arguments)
     scratch = Path(tempfile.gettempdir()) / f"pixelfactory-simulator-{given.port}"
-    return Options(
+    return SimulatorOptions(
         port=given.port,
         host=given.host,
         time_scale=given.time_scale,
-        vram=int(given.vram_gb * 1024**3),
-        folders=Folders((given.base_directory or scratch).absolute()),
+        vram_bytes=int(given.vram_gb * 1024**3),
+        folders=InstanceFolders((given.base_directory or scratch).absolute()),
         preview_method=given.preview_method,
     )
 
 
-async def serve(options: Options) -> None:
+async def serve(options: SimulatorOptions) -> None:
     """Until cancelled. Raises OSError if the port is taken."""
-    runner = web.AppRunner(make_application(options), access_log=None)
+    runner = web.AppRunner(create_app(options), access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, options.host, options.port).start()
@@ -53,7 +53,7 @@ def main() -> int:
     """SIGINT ends it in good order; SIGTERM, as with the real one, at once."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
-        asyncio.run(serve(parse(sys.argv[1:])))
+        asyncio.run(serve(parse_options(sys.argv[1:])))
     except KeyboardInterrupt:
         return 130
     except OSError as error:

@@ -17,10 +17,10 @@ class Fault(StrEnum):
 
 
 #: Faults that take effect when a prompt starts.
-AT_START = tuple(fault for fault in Fault if fault is not Fault.REJECT)
+EXECUTION_FAULTS = tuple(fault for fault in Fault if fault is not Fault.REJECT)
 
 
-class Faults:
+class ArmedFaults:
     """Armed faults. Of several kinds the one that was named first strikes first."""
 
     def __init__(self) -> None:
@@ -33,10 +33,10 @@ class Faults:
             del self._armed[kind]
 
     @property
-    def armed(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         return {kind.value: count for kind, count in self._armed.items()}
 
-    def strike(self, *kinds: Fault) -> Fault | None:
+    def consume(self, *kinds: Fault) -> Fault | None:
         """The fault, one of `kinds`, that the prompt at hand suffers; it is used up by that."""
         for kind in self._armed:
             if kind in kinds:

@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_instances.simulator.options import Folders
+from comfy_instances.simulator.options import InstanceFolders
 
 
-def within(folder: Path, path: Path) -> bool:
+def is_within(folder: Path, path: Path) -> bool:
     """Whether `path`, once its dots are resolved, lies in `folder` or is it."""
     return Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder))
 
 
-def split_annotation(name: str) -> tuple[str, str | None]:
+def parse_annotated_name(name: str) -> tuple[str, str | None]:
     """`x.png [temp]` -> (`x.png`, `temp`); a name without annotation has type None."""
     for kind in ("output", "input", "temp"):
         if name.endswith(f"[{kind}]"):
@@ -23,41 +23,41 @@ def split_annotation(name: str) -> tuple[str, str | None]:
     return name, None
 
 
-def find_input(folders: Folders, name: str) -> Path:
+def resolve_input_path(folders: InstanceFolders, name: str) -> Path:
     """Path of an annotated name, by default in the input folder. Raises ValueError if it leads out."""
-    bare, kind = split_annotation(name)
-    folder = folders.of_type(kind or "input")
-    if folder is None or not within(folder, folder / bare):
+    bare, kind = parse_annotated_name(name)
+    folder = folders.folder_of_type(kind or "input")
+    if folder is None or not is_within(folder, folder / bare):
         raise ValueError(f"Invalid file path: {bare!r}")
     return folder / bare
 
 
-def has_input(folders: Folders, name: str) -> bool:
+def has_input_file(folders: InstanceFolders, name: str) -> bool:
     try:
-        return find_input(folders, name).exists()
+        return resolve_input_path(folders, name).exists()
     except ValueError:
         return False
 
 
 @dataclass(slots=True)
-class Series:
+class NumberedFileSeries:
     """Numbered files of one prefix: `name_00001_.png`, `name_00002_.png`, ..."""
 
     folder: Path
     #: As the prefix gave it, relative to the type's folder.
     subfolder: str
-    name: str
+    base_name: str
     #: Of the next file.
-    counter: int
+    next_number: int
 
-    def next(self, suffix: str, batch_index: int = 0) -> Path:
-        name = self.name.replace("%batch_num%", str(batch_index))
-        path = self.folder / f"{name}_{self.counter:05}_{suffix}"
-        self.counter += 1
+    def next_path(self, suffix: str, batch_index: int = 0) -> Path:
+        name = self.base_name.replace("%batch_num%", str(batch_index))
+        path = self.folder / f"{name}_{self.next_number:05}_{suffix}"
+        self.next_number += 1
         return path
 
 
-def open_series(folder: Path, prefix: str, *, width: int = 0, height: int = 0) -> Series:
+def open_file_series(folder: Path, prefix: str, *, width: int = 0, height: int = 0) -> NumberedFileSeries:
     """The series that `prefix` names under `folder`, to be continued after its highest number.
 
     Placeholders for size and local time are filled in. Raises ValueError if the prefix leads out of
@@ -71,10 +71,10 @@ def open_series(folder: Path, prefix: str, *, width: int = 0, height: int = 0) -
         prefix = prefix.replace(f"%{key}%", digits)
     subfolder, name = os.path.split(os.path.normpath(prefix))
     target = folder / subfolder
-    if not within(folder, target):
+    if not is_within(folder, target):
         raise ValueError("Saving outside the output folder is not allowed.")
     target.mkdir(parents=True, exist_ok=True)
-    return Series(target, subfolder, name, _highest_number(target, name) + 1)
+    return NumberedFileSeries(target, subfolder, name, _highest_number(target, name) + 1)
 
 
 def _highest_number(folder: Path, name: str) -> int:

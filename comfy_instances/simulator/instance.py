@@ -7,38 +7,38 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from comfy_instances.simulator.execution.prompt_queue import Prompt, PromptQueue
-from comfy_instances.simulator.execution.worker import Worker
-from comfy_instances.simulator.faults import AT_START, Faults
-from comfy_instances.simulator.options import Options
-from comfy_instances.simulator.server.websocket_hub import Hub
-from comfy_instances.simulator.validation.live_facts import with_folders
+from comfy_instances.simulator.execution.prompt_queue import PromptQueue, QueuedPrompt
+from comfy_instances.simulator.execution.worker import ExecutionWorker
+from comfy_instances.simulator.faults import EXECUTION_FAULTS, ArmedFaults
+from comfy_instances.simulator.options import SimulatorOptions
+from comfy_instances.simulator.server.websocket_hub import WebsocketHub
+from comfy_instances.simulator.validation.live_facts import with_input_folders
 
 
-class Instance:
+class SimulatedInstance:
     """Made and used on a running event loop."""
 
-    def __init__(self, options: Options, facts: Mapping[str, Any]) -> None:
+    def __init__(self, options: SimulatorOptions, facts: Mapping[str, Any]) -> None:
         self.options = options
         self._facts = facts
-        self.faults = Faults()
-        self.hub = Hub(self.queue_info)
-        self.queue = PromptQueue(self._queue_changed)
-        self.worker = Worker(facts, options, self.hub)
-        self._counter = 0
-        self._wake = asyncio.Event()
+        self.faults = ArmedFaults()
+        self.hub = WebsocketHub(self.queue_info)
+        self.queue = PromptQueue(self._on_queue_changed)
+        self.worker = ExecutionWorker(facts, options, self.hub)
+        self._next_number = 0
+        self._prompt_queued = asyncio.Event()
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What the node classes take, with the option lists of this moment."""
-        return with_folders(self._facts, self.options.folders)
+        return with_input_folders(self._facts, self.options.folders)
 
     def queue_info(self) -> dict[str, Any]:
         return {"exec_info": {"queue_remaining": self.queue.remaining}}
 
-    def next_number(self, *, front: bool) -> int:
+    def next_queue_number(self, *, front: bool) -> int:
         """Where a prompt that does not say so goes: behind all others, or before them."""
-        number, self._counter = self._counter, self._counter + 1
+        number, self._next_number = self._next_number, self._next_number + 1
         return -number if front else number
 
     def interrupt(self, prompt_id: str | None) -> bool:
@@ -46,31 +46,31 @@ class Instance:
         running = self.queue.running
         if prompt_id is not None and (running is None or running.prompt_id != prompt_id):
             return False
-        self.worker.device.interrupt.set()
+        self.worker.device.interrupt_requested.set()
         return running is not None
 
-    async def work(self) -> None:
+    async def run_queued_prompts(self) -> None:
         """Run what is queued, for ever."""
         while True:
             prompt = self.queue.start_next()
             if prompt is None:
-                self._wake.clear()
-                await self._wake.wait()
+                self._prompt_queued.clear()
+                await self._prompt_queued.wait()
                 continue
-            await self._run(prompt)
+            await self._run_prompt(prompt)
 
-    async def _run(self, prompt: Prompt) -> None:
-        outcome = await self.worker.run(prompt, self.faults.strike(*AT_START))
+    async def _run_prompt(self, prompt: QueuedPrompt) -> None:
+        outcome = await self.worker.execute_prompt(prompt, self.faults.consume(*EXECUTION_FAULTS))
         self.queue.finish(outcome)
         if prompt.client_id is not None:
             ended = {"node": None, "prompt_id": prompt.prompt_id}
             self.hub.send("executing", ended, prompt.client_id)
 
-    def _queue_changed(self) -> None:
+    def _on_queue_changed(self) -> None:
         self.hub.send_status()
-        self._wake.set()
+        self._prompt_queued.set()
 
 
-def milliseconds() -> int:
+def now_milliseconds() -> int:
     """Since 1970, as all timestamps of the protocol."""
     return int(time.time() * 1000)

@@ -17,7 +17,7 @@ MODEL_FOLDERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Folders:
+class InstanceFolders:
     """Where an instance keeps its files; the layout of ComfyUI's `--base-directory`."""
 
     base: Path
@@ -38,9 +38,9 @@ class Folders:
     def models(self) -> Path:
         return self.base / "models"
 
-    def of_type(self, kind: str) -> Path | None:
+    def folder_of_type(self, folder_type: str) -> Path | None:
         """The folder that a request's `type` names, if there is such a type."""
-        return {"input": self.input, "output": self.output, "temp": self.temp}.get(kind)
+        return {"input": self.input, "output": self.output, "temp": self.temp}.get(folder_type)
 
     def prepare(self) -> None:
         """Make the folders; what an earlier run left in `temp` goes."""
@@ -50,15 +50,15 @@ class Folders:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
+class SimulatorOptions:
     """Everything the command line sets."""
 
     port: int
-    folders: Folders
+    folders: InstanceFolders
     host: str = "127.0.0.1"
     #: Factor on simulated load and step times; 0 spends none.
     time_scale: float = 0.0
     #: Simulated GPU memory in bytes.
-    vram: int = 96 * 1024**3
+    vram_bytes: int = 96 * 1024**3
     #: `none` sends no pictures of unfinished work unless a prompt asks for them.
     preview_method: str = "auto"

@@ -42,31 +42,31 @@ from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.embedded_server import EmbeddedS3
 from orchestrator.storage.object_store import ObjectStore, S3Config
 from orchestrator.store import ApiKeyScope, Store
-from orchestrator.web.account.alerts import Alerts
-from orchestrator.web.account.billing import Billing
-from orchestrator.web.account.payments import Payments
-from orchestrator.web.account.webhook_messages import Messages
-from orchestrator.web.admin.accounts import AdminAccounts
-from orchestrator.web.admin.instances import Admin
-from orchestrator.web.admin.models import AdminModels
-from orchestrator.web.admin.wallets import AdminMoney
+from orchestrator.web.account.alerts import AlertRoutes
+from orchestrator.web.account.billing import BillingRoutes
+from orchestrator.web.account.payments import PaymentRoutes
+from orchestrator.web.account.webhook_messages import WebhookMessageRoutes
+from orchestrator.web.admin.accounts import AccountAdminRoutes
+from orchestrator.web.admin.instances import InstanceAdminRoutes
+from orchestrator.web.admin.models import ModelAdminRoutes
+from orchestrator.web.admin.wallets import WalletAdminRoutes
 from orchestrator.web.app import make_app
-from orchestrator.web.auth import Door, by_key
-from orchestrator.web.dashboard import Dashboard, Sessions
-from orchestrator.web.dialects.openai.image_routes import Generations
-from orchestrator.web.dialects.openai.model_routes import Models
-from orchestrator.web.dialects.openai.video_routes import Videos
+from orchestrator.web.auth import AuthContext, api_key_authenticator
+from orchestrator.web.dashboard import DashboardRoutes, SessionManager
+from orchestrator.web.dialects.openai.image_routes import ImageRoutes
+from orchestrator.web.dialects.openai.model_routes import ModelRoutes
+from orchestrator.web.dialects.openai.video_routes import VideoRoutes
 from orchestrator.web.dialects.pixazo import translation as pixazo
 from orchestrator.web.dialects.pixazo.routes import PixazoJobViews, PixazoRoutes
 from orchestrator.web.dialects.pixelapi.routes import PixelApiRoutes
 from orchestrator.web.dialects.pixeldojo.routes import PixelDojoRoutes
-from orchestrator.web.health import Public
-from orchestrator.web.jobs.output_urls import Delivery
-from orchestrator.web.jobs.routes import Jobs
-from orchestrator.web.limits import RateLimits
+from orchestrator.web.health import HealthRoutes
+from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.jobs.routes import JobRoutes
+from orchestrator.web.limits import RateLimiter
 from orchestrator.web.metrics import Metrics
-from orchestrator.web.openapi.docs_pages import Documents
-from orchestrator.web.webhook_payloads import Telling
+from orchestrator.web.openapi.docs_pages import DocsRoutes
+from orchestrator.web.webhook_payloads import WebhookPayloads
 from orchestrator.webhooks.sender import WebhookSender
 from pricing.book import TariffRevisions
 from pricing.plans import Plans
@@ -115,7 +115,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         service = wire(settings, parts)
         # The metrics listen before anything begins.
         app = web_app(settings, service)
-        webhooks = WebhookSender(store, now, telling(service).body, allow_private=settings.allow_private_urls)
+        webhooks = WebhookSender(
+            store, now, telling(service).build_payload, allow_private=settings.allow_private_urls
+        )
         await webhooks.start()
         stack.push_async_callback(webhooks.stop)
         await stack.enter_async_context(CleanUp(store, objects, service.expiry))
@@ -188,55 +190,55 @@ def wire(settings: Settings, parts: Parts) -> Service:
     )
 
 
-def job_delivery(service: Service) -> Delivery:
-    return Delivery(service.objects, JOB_URL_SECONDS, service.expiry)
+def job_delivery(service: Service) -> OutputDelivery:
+    return OutputDelivery(service.objects, JOB_URL_SECONDS, service.expiry)
 
 
-def telling(service: Service) -> Telling:
+def telling(service: Service) -> WebhookPayloads:
     """The words of webhooks."""
     delivery = job_delivery(service)
     theirs = {pixazo.DIALECT_NAME: PixazoJobViews(delivery).webhook_payload}
-    return Telling(service.store, Jobs(service, delivery).view, theirs)
+    return WebhookPayloads(service.store, JobRoutes(service, delivery).to_response, theirs)
 
 
 def web_app(settings: Settings, service: Service) -> web.Application:
     """The HTTP side of a service."""
     token = admin_token(settings)
     metrics = Metrics(service)
-    delivery = Delivery(service.objects, settings.url_lifetime_seconds, service.expiry)
+    delivery = OutputDelivery(service.objects, settings.url_lifetime_seconds, service.expiry)
     metrics_token = None if settings.public_metrics else token
-    admin = Admin(service.dispatcher, metrics.rows, service.clock, token)
+    admin = InstanceAdminRoutes(service.dispatcher, metrics.instance_rows, service.clock, token)
     secure = (settings.public_url or "").startswith("https://")
     session_secret = kept_secret(settings.data_dir / "session-secret")
-    sessions = Sessions(session_secret, token, service.store, service.clock, secure=secure)
-    payer = by_key(service.store, ApiKeyScope.BILLING)
+    sessions = SessionManager(session_secret, token, service.store, service.clock, secure=secure)
+    payer = api_key_authenticator(service.store, ApiKeyScope.BILLING)
     parts = (
-        Generations(service, delivery),
-        Models(service),
-        Videos(service, settings.output_lifetime_days),
-        Jobs(service, job_delivery(service)),
+        ImageRoutes(service, delivery),
+        ModelRoutes(service),
+        VideoRoutes(service, settings.output_lifetime_days),
+        JobRoutes(service, job_delivery(service)),
         PixelApiRoutes(service, job_delivery(service)),
         PixelDojoRoutes(service, settings.public_url),
         PixazoRoutes(service, job_delivery(service), settings.public_url, settings.batch_wait_seconds),
-        Billing(service, payer),
-        Alerts(service, payer, allow_private=settings.allow_private_urls),
-        Messages(service, payer),
-        Payments(service, settings.payment_secret),
-        AdminAccounts(service, token),
-        AdminModels(service, token),
-        AdminMoney(service, load_costs(settings), token),
+        BillingRoutes(service, payer),
+        AlertRoutes(service, payer, allow_private=settings.allow_private_urls),
+        WebhookMessageRoutes(service, payer),
+        PaymentRoutes(service, settings.payment_secret),
+        AccountAdminRoutes(service, token),
+        ModelAdminRoutes(service, token),
+        WalletAdminRoutes(service, load_costs(settings), token),
         admin,
-        Dashboard(service, delivery, admin, sessions, allow_private=settings.allow_private_urls),
-        Documents(),
-        Public(service.dispatcher.fleet, service.objects, metrics, metrics_token),
+        DashboardRoutes(service, delivery, admin, sessions, allow_private=settings.allow_private_urls),
+        DocsRoutes(),
+        HealthRoutes(service.dispatcher.fleet, service.objects, metrics, metrics_token),
     )
     routes = [route for part in parts for route in part.routes()]
-    limits = RateLimits(
+    limits = RateLimiter(
         settings.limits_url,
         failures_per_minute=settings.failures_per_minute,
         trusted_proxies=settings.trusted_proxies,
     )
-    door = Door(accounts=service.accounts, limits=limits)
+    door = AuthContext(accounts=service.accounts, limits=limits)
     return make_app(routes, door, max_body_bytes=settings.max_body_bytes, metrics=metrics.http)
 
 

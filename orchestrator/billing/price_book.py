@@ -67,4 +67,4 @@ class PriceLists:
 
     def usual(self, tariff: str, model: Model) -> Quote:
         """What one result costs where nothing but the prompt is said. Raises TariffError."""
-        return self.quote(tariff, model, work_of(model, model.example(), None))
+        return self.quote(tariff, model, work_of(model, model.example_params(), None))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from orchestrator.catalog.errors import CatalogError
-from orchestrator.catalog.library import Catalog, load_model, model_folders, write_model
-from orchestrator.catalog.manifest import Estimate, Kind, Manifest, OutputNode, Weight
+from orchestrator.catalog.library import Catalog, find_model_folders, load_model, write_model
+from orchestrator.catalog.manifest import ModelKind, ModelManifest, OutputNode, ResourceEstimate, WeightFile
 from orchestrator.catalog.model import Model
-from orchestrator.catalog.parameters.json_schema import request_schema
-from orchestrator.catalog.parameters.output_sizes import Frame, sides_like
+from orchestrator.catalog.parameters.json_schema import build_request_schema
+from orchestrator.catalog.parameters.output_sizes import OutputSizes, size_params_for_image
 from orchestrator.catalog.parameters.size_text import parse_size
 from orchestrator.catalog.parameters.values import Parameter
 from orchestrator.catalog.stand_ins import load_stand_ins
@@ -15,19 +15,19 @@ from orchestrator.catalog.stand_ins import load_stand_ins
 __all__ = [
     "Catalog",
     "CatalogError",
-    "Estimate",
-    "Frame",
-    "Kind",
-    "Manifest",
     "Model",
+    "ModelKind",
+    "ModelManifest",
     "OutputNode",
+    "OutputSizes",
     "Parameter",
-    "Weight",
+    "ResourceEstimate",
+    "WeightFile",
+    "build_request_schema",
+    "find_model_folders",
     "load_model",
     "load_stand_ins",
-    "model_folders",
     "parse_size",
-    "request_schema",
-    "sides_like",
+    "size_params_for_image",
     "write_model",
 ]

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.catalog.errors import CatalogError
-from orchestrator.catalog.manifest import Kind
+from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES
 from orchestrator.errors import InvalidRequest
 
-_KINDS = list(Kind)
+_KIND_ORDER = list(ModelKind)
 
 
 class Catalog:
@@ -26,7 +26,7 @@ class Catalog:
 
         Raises CatalogError when two models claim one id or alias.
         """
-        self._models = sorted(models, key=_rank)
+        self._models = sorted(models, key=_sort_key)
         self.stand_ins = dict(stand_ins or {})
         self._by_name: dict[str, Model] = {}
         for model in self._models:
@@ -39,10 +39,10 @@ class Catalog:
     def load(cls, directory: Path, *extra: Path) -> Catalog:
         """Every folder with a `model.toml` in the directories. Raises CatalogError for the first that
         is not right."""
-        folders = [folder for parent in (directory, *extra) for folder in model_folders(parent)]
+        folders = [folder for parent in (directory, *extra) for folder in find_model_folders(parent)]
         return cls([load_model(folder) for folder in folders])
 
-    def refreshed(
+    def reload(
         self, directory: Path, accept: Callable[[Model], None] = lambda model: None
     ) -> tuple[Catalog, list[CatalogError]]:
         """The catalogue as the directory has it now, and why some of it is refused.
@@ -54,22 +54,22 @@ class Catalog:
         """
         models: list[Model] = []
         refused: list[CatalogError] = []
-        for folder in model_folders(directory):
+        for folder in find_model_folders(directory):
             try:
-                model = self._same(load_model(folder))
+                model = self._reuse_unchanged(load_model(folder))
                 accept(model)
                 models = [*Catalog([*models, model])]
             except CatalogError as error:
                 refused.append(error)
-                models += self._fallback(folder.name, models)
+                models += self._previous_version(folder.name, models)
         return Catalog(models, self.stand_ins), refused
 
-    def _same(self, model: Model) -> Model:
+    def _reuse_unchanged(self, model: Model) -> Model:
         """The model of this catalogue where it has not changed: what is known of it stays known."""
         old = self._by_name.get(model.id)
         return old if old is not None and old.source == model.source else model
 
-    def _fallback(self, id: str, models: list[Model]) -> list[Model]:
+    def _previous_version(self, id: str, models: list[Model]) -> list[Model]:
         """The model `id` of this catalogue, unless one of `models` has taken a name of its by now."""
         old = self._by_name.get(id)
         taken = {name for model in models for name in (model.id, *model.aliases)}
@@ -104,7 +104,7 @@ class Catalog:
         return Catalog(self._models, stand_ins)
 
 
-def model_folders(directory: Path) -> list[Path]:
+def find_model_folders(directory: Path) -> list[Path]:
     """Folders that hold a model, sorted. Raises CatalogError where there is no such directory."""
     if not directory.is_dir():
         raise CatalogError("no such directory", file=directory)
@@ -115,10 +115,10 @@ def load_model(folder: Path) -> Model:
     """The model in `folder`. Raises CatalogError."""
     nodes = folder / "nodes.json"
     model = Model.parse(
-        _read(folder / "model.toml"),
-        _read(folder / "graph.json"),
+        _read_text(folder / "model.toml"),
+        _read_text(folder / "graph.json"),
         folder,
-        _read(nodes) if nodes.exists() else "{}",
+        _read_text(nodes) if nodes.exists() else "{}",
     )
     if model.id != folder.name:
         raise CatalogError(f"is {model.id!r}, but the folder is {folder.name!r}", file=folder, where="id")
@@ -143,7 +143,7 @@ def write_model(directory: Path, id: str, files: Mapping[str, str]) -> Path:
     return folder
 
 
-def _read(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         if file.stat().st_size > MAX_GRAPH_BYTES:
             raise CatalogError(f"larger than {MAX_GRAPH_BYTES} bytes", file=file)
@@ -152,5 +152,5 @@ def _read(file: Path) -> str:
         raise CatalogError(f"can not be read: {error}", file=file) from error
 
 
-def _rank(model: Model) -> tuple[int, bool, str]:
-    return _KINDS.index(model.kind), not model.manifest.featured, model.id
+def _sort_key(model: Model) -> tuple[int, bool, str]:
+    return _KIND_ORDER.index(model.kind), not model.manifest.featured, model.id

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.catalog import Catalog, CatalogError, Model, load_stand_ins, model_folders
+from orchestrator.catalog import Catalog, CatalogError, Model, find_model_folders, load_stand_ins
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class LiveCatalog:
         self._watching: asyncio.Task[None] | None = None
         self._seen = self._fingerprint()
         self._withdrawn: dict[str, Model] = {}
-        self.catalog, self.refused = Catalog([]).refreshed(directory, accept)
+        self.catalog, self.refused = Catalog([]).reload(directory, accept)
         if self.refused and not self.catalog:
             raise self.refused[0]
         self._tell_refused(())
@@ -89,7 +89,7 @@ class LiveCatalog:
 
     async def _refresh(self) -> None:
         try:
-            new, refused = await asyncio.to_thread(self.catalog.refreshed, self._directory, self._accept)
+            new, refused = await asyncio.to_thread(self.catalog.reload, self._directory, self._accept)
         except CatalogError as error:
             log.error("the models stay as they are: %s", error)
             return
@@ -128,7 +128,7 @@ class LiveCatalog:
 def fingerprint(directory: Path) -> Fingerprint:
     """What tells one state of the directory from another; of no directory it is empty."""
     try:
-        folders = model_folders(directory)
+        folders = find_model_folders(directory)
     except CatalogError:
         return frozenset()
     files = (folder / name for folder in folders for name in _FILES)

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from orchestrator.catalog.errors import CatalogError
-from orchestrator.catalog.parameters.values import Frozen, Parameter
+from orchestrator.catalog.parameters.values import Parameter, StrictModel
 
 ID_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$"
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
@@ -23,7 +23,7 @@ _PARAMETER_NAME = re.compile(NAME_PATTERN)
 RESERVED_NAMES = frozenset({"n", "filename_prefix", "weights", "weight_dtypes", "item", "index"})
 
 
-class Kind(StrEnum):
+class ModelKind(StrEnum):
     """What a model does; the words of the model list's `type`. The order is the list's order."""
 
     IMAGE = "image"  #: text, and perhaps pictures, to pictures
@@ -34,14 +34,14 @@ class Kind(StrEnum):
     TRAINER = "trainer"  #: a dataset to a file of weights
 
 
-class OutputNode(Frozen):
+class OutputNode(StrictModel):
     """A node whose results are the model's results."""
 
     node: str
     media: Literal["image", "video", "audio", "mesh", "weights"]
 
 
-class Weight(Frozen):
+class WeightFile(StrictModel):
     """One file under ComfyUI's `models/` folder. Rows with one `slot` are variants of one another."""
 
     #: What the graph calls it: `{{ weights.SLOT }}`.
@@ -67,7 +67,7 @@ class Weight(Frozen):
 
     @field_validator("path")
     @classmethod
-    def _stays_inside(cls, path: str) -> str:
+    def _validate_path(cls, path: str) -> str:
         parts = PurePosixPath(path).parts
         if len(parts) < 2 or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
             raise ValueError("expected FOLDER/FILE below models/")
@@ -83,7 +83,7 @@ class Weight(Frozen):
         return str(PurePosixPath(*PurePosixPath(self.path).parts[1:]))
 
 
-class Estimate(Frozen):
+class ResourceEstimate(StrictModel):
     """What a run at the default parameters takes on one kind of GPU. Estimates, until measured."""
 
     #: Bytes of GPU memory while it runs.
@@ -96,13 +96,13 @@ class Estimate(Frozen):
     fixed_seconds: float = Field(0.0, ge=0)
 
 
-class Resources(Estimate):
+class Resources(ResourceEstimate):
     """Estimates for the profile that the service was made for, and for others where they differ."""
 
-    profiles: dict[str, Estimate] = Field(default_factory=dict)
+    profiles: dict[str, ResourceEstimate] = Field(default_factory=dict)
 
 
-class Pack(Frozen):
+class NodePack(StrictModel):
     """A custom node pack without which the graph does not run."""
 
     name: str
@@ -112,18 +112,18 @@ class Pack(Frozen):
     ref: str = ""
 
 
-class Requires(Frozen):
+class Requirements(StrictModel):
     #: Lowest ComfyUI version that has every node.
     comfyui: str = Field(pattern=r"^\d+\.\d+\.\d+$")
-    packs: tuple[Pack, ...] = ()
+    packs: tuple[NodePack, ...] = ()
 
 
-class Manifest(Frozen):
+class ModelManifest(StrictModel):
     """A whole `model.toml`."""
 
     id: str = Field(pattern=ID_PATTERN, max_length=100)
     name: str = Field(min_length=1)
-    kind: Kind
+    kind: ModelKind
     #: Who made the model, as in the model list's `owned_by`.
     owner: str
     architecture: str
@@ -141,13 +141,13 @@ class Manifest(Frozen):
     scale: int | None = Field(None, gt=0)
     parameters: dict[str, Parameter]
     outputs: tuple[OutputNode, ...] = Field(min_length=1)
-    weights: tuple[Weight, ...] = ()
-    requires: Requires
+    weights: tuple[WeightFile, ...] = ()
+    requires: Requirements
     resources: Resources
 
     @field_validator("aliases")
     @classmethod
-    def _aliases_are_ids(cls, aliases: tuple[str, ...]) -> tuple[str, ...]:
+    def _validate_aliases(cls, aliases: tuple[str, ...]) -> tuple[str, ...]:
         for alias in aliases:
             if not re.fullmatch(ID_PATTERN, alias):
                 raise ValueError(f"{alias!r} is no model id")
@@ -155,14 +155,14 @@ class Manifest(Frozen):
 
     @field_validator("parameters")
     @classmethod
-    def _names_are_free(cls, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
+    def _validate_parameter_names(cls, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
         for name in parameters:
             if not _PARAMETER_NAME.fullmatch(name) or name in RESERVED_NAMES:
                 raise ValueError(f"{name!r} can not be the name of a parameter")
         return parameters
 
     @model_validator(mode="after")
-    def _variants_differ(self) -> Self:
+    def _validate_unique_variants(self) -> Self:
         variants = [(weight.slot, weight.dtype) for weight in self.weights]
         for slot, dtype in variants:
             if variants.count((slot, dtype)) > 1:
@@ -170,30 +170,34 @@ class Manifest(Frozen):
         return self
 
     @property
-    def max_sides(self) -> tuple[int, int]:
+    def max_size(self) -> tuple[int, int]:
         width, _, height = self.max_resolution.partition("x")
         return int(width), int(height)
 
-    def weights_for(self, dtypes: Sequence[str], files: Container[str] | None = None) -> tuple[Weight, ...]:
-        """One file for each slot: the variant named first in `dtypes`, else the slot's first row.
+    def select_weights(
+        self, preferred_dtypes: Sequence[str], available_files: Container[str] | None = None
+    ) -> tuple[WeightFile, ...]:
+        """One file for each slot: the variant named first in `preferred_dtypes`, else the slot's first row.
 
         Where `files` says which files there are, a variant that is there wins over one that is not.
         """
-        slots: dict[str, list[Weight]] = {}
+        slots: dict[str, list[WeightFile]] = {}
         for weight in self.weights:
             slots.setdefault(weight.slot, []).append(weight)
 
-        def rank(weight: Weight) -> tuple[bool, int]:
-            absent = files is not None and weight.file not in files
-            return absent, dtypes.index(weight.dtype) if weight.dtype in dtypes else len(dtypes)
+        def rank(weight: WeightFile) -> tuple[bool, int]:
+            absent = available_files is not None and weight.file not in available_files
+            return absent, preferred_dtypes.index(weight.dtype) if weight.dtype in preferred_dtypes else len(
+                preferred_dtypes
+            )
 
         return tuple(min(variants, key=rank) for variants in slots.values())
 
-    def estimate_for(self, profile: str | None) -> Estimate:
+    def estimate_for(self, profile: str | None) -> ResourceEstimate:
         return self.resources.profiles.get(profile or "", self.resources)
 
 
-def parse_manifest(text: str, file: Path) -> Manifest:
+def parse_manifest(text: str, file: Path) -> ModelManifest:
     """The manifest in `text`. Raises CatalogError naming `file`, the key and what was expected."""
     try:
         data: dict[str, Any] = tomllib.loads(text)
@@ -201,7 +205,7 @@ def parse_manifest(text: str, file: Path) -> Manifest:
         raise CatalogError(f"not TOML: {error}", file=file) from error
     try:
         # By way of JSON, where strict validation still takes lists as tuples and texts as dates.
-        return Manifest.model_validate_json(json.dumps(data, default=str))
+        return ModelManifest.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -14,25 +14,32 @@ from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.manifest import (
     RESERVED_NAMES,
-    Kind,
-    Manifest,
+    ModelKind,
+    ModelManifest,
     OutputNode,
-    Requires,
-    Weight,
+    Requirements,
+    WeightFile,
     parse_manifest,
 )
 from orchestrator.catalog.parameters.example_values import example_value
-from orchestrator.catalog.parameters.size_text import scaled_to
-from orchestrator.catalog.parameters.values import Dataset, Image, Images, Integer, Parameter, refusal
+from orchestrator.catalog.parameters.size_text import scale_to_megapixels
+from orchestrator.catalog.parameters.values import (
+    DatasetParameter,
+    ImageListParameter,
+    ImageParameter,
+    IntegerParameter,
+    Parameter,
+    invalid_param,
+)
 from orchestrator.catalog.rendering.graph import parse_graph
 from orchestrator.catalog.rendering.render import CompiledGraph, Graph
 from orchestrator.errors import InvalidRequest
 
-MAX_IMAGES = 4
+MAX_IMAGES_PER_REQUEST = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModelSource:
     """A model's files as they were read."""
 
     manifest: str
@@ -50,7 +57,7 @@ class Source:
 class Model:
     """A manifest and its compiled graph. Immutable; all methods are pure."""
 
-    def __init__(self, manifest: Manifest, graph: CompiledGraph, source: Source) -> None:
+    def __init__(self, manifest: ModelManifest, graph: CompiledGraph, source: ModelSource) -> None:
         self.manifest = manifest
         self.source = source
         self._graph = graph
@@ -69,10 +76,10 @@ class Model:
                 reason = f"there is no node {output.node!r} in {file.name}"
                 raise CatalogError(reason, file=directory / "model.toml", where="outputs")
         names = frozenset(manifest.parameters) | RESERVED_NAMES - {"item", "index"}
-        facts = _parse_facts(nodes_text, directory)
-        source = Source(manifest_text, graph_text, facts)
+        facts = _parse_node_facts(nodes_text, directory)
+        source = ModelSource(manifest_text, graph_text, facts)
         model = cls(manifest, CompiledGraph(nodes, names, file), source)
-        model.render(model.example(), filename_prefix="example")
+        model.render_graph(model.example_params(), filename_prefix="example")
         return model
 
     def __repr__(self) -> str:
@@ -92,7 +99,7 @@ class Model:
         return self.manifest.name
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ModelKind:
         return self.manifest.kind
 
     @property
@@ -116,102 +123,109 @@ class Model:
         return self.manifest.price_class
 
     @property
-    def requires(self) -> Requires:
+    def requires(self) -> Requirements:
         return self.manifest.requires
 
     @property
     def makes_video(self) -> bool:
-        return self.kind in (Kind.VIDEO, Kind.I2V)
+        return self.kind in (ModelKind.VIDEO, ModelKind.I2V)
 
     @property
-    def makes_pictures(self) -> bool:
+    def makes_images(self) -> bool:
         return all(output.media == "image" for output in self.outputs)
 
     @property
     def max_n(self) -> int:
         """How many results one request may ask for."""
-        return MAX_IMAGES if self.kind is Kind.IMAGE else 1
+        return MAX_IMAGES_PER_REQUEST if self.kind is ModelKind.IMAGE else 1
 
     @property
     def default_steps(self) -> int:
         """1 for a model that does not sample."""
-        return int(self._default("steps", 1))
+        return int(self._default_value("steps", 1))
 
     @property
     def default_cfg(self) -> float:
-        return float(self._default("cfg_scale", 1.0))
+        return float(self._default_value("cfg_scale", 1.0))
 
     @cached_property
     def image_inputs(self) -> tuple[str, ...]:
         """Names of the parameters whose values are input pictures: one (Image) or a list (Images)."""
-        return tuple(name for name, spec in self.parameters.items() if isinstance(spec, Image | Images))
+        return tuple(
+            name
+            for name, spec in self.parameters.items()
+            if isinstance(spec, ImageParameter | ImageListParameter)
+        )
 
     @cached_property
     def file_inputs(self) -> tuple[str, ...]:
         """The same, and those of datasets."""
-        files = Image | Images | Dataset
+        files = ImageParameter | ImageListParameter | DatasetParameter
         return tuple(name for name, spec in self.parameters.items() if isinstance(spec, files))
 
-    def validate(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def validate_params(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """`n` and every parameter of the model, with defaults where the request has none or null.
 
         Other keys of the request are ignored. Numbers stay as they were asked for, and are charged so,
-        even where the model will make the nearest that it can (see `fitted`).
+        even where the model will make the nearest that it can (see `snap_to_grid`).
         Raises InvalidRequest: `missing_NAME` or `invalid_NAME`.
         """
-        params: dict[str, Any] = {"n": self._validated_n(request.get("n"))}
+        params: dict[str, Any] = {"n": self._validate_n(request.get("n"))}
         for name, spec in self.parameters.items():
-            params[name] = _validated(name, spec, request.get(name))
-        self._check_area(params)
+            params[name] = _validate_param(name, spec, request.get(name))
+        self._validate_area(params)
         return params
 
-    def fitted(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def snap_to_grid(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The model's own parameters among `params`, with sizes and lengths as they will be made."""
         made = {name: value for name, value in params.items() if name in self.parameters}
         for name, spec in self.parameters.items():
-            if isinstance(spec, Integer) and made.get(name) is not None:
-                made[name] = spec.fitted(made[name])
+            if isinstance(spec, IntegerParameter) and made.get(name) is not None:
+                made[name] = spec.snap_to_grid(made[name])
         return made
 
-    def check_image(self, width: int, height: int, name: str = "image") -> None:
+    def validate_image_size(self, width: int, height: int, name: str = "image") -> None:
         """Raises InvalidRequest for an input picture (pixels) that is too large or too small."""
         spec = self.parameters.get(name)
-        if isinstance(spec, Image | Images):
-            spec.check_dimensions(name, width, height)
+        if isinstance(spec, ImageParameter | ImageListParameter):
+            spec.validate_dimensions(name, width, height)
 
-    def output_size(self, params: Mapping[str, Any], image: tuple[int, int] | None) -> tuple[int, int] | None:
+    def output_size(
+        self, params: Mapping[str, Any], input_size: tuple[int, int] | None
+    ) -> tuple[int, int] | None:
         """Width and height of the result in pixels, as far as they are known before the run.
 
-        `image` is the size of the input picture, which decides where the model scales it.
+        `input_size` is the size of the input picture, which decides where the model scales it.
         """
         scale = self.manifest.scale
-        if image and params.get("megapixels"):
-            return scaled_to(image, params["megapixels"])
+        if input_size and params.get("megapixels"):
+            return scale_to_megapixels(input_size, params["megapixels"])
         if scale is not None:
-            return (image[0] * scale, image[1] * scale) if image else None
-        made = self.fitted(params)
+            return (input_size[0] * scale, input_size[1] * scale) if input_size else None
+        made = self.snap_to_grid(params)
         width, height = made.get("width"), made.get("height")
         return (width, height) if width and height else None
 
-    def render(
+    def render_graph(
         self,
         params: Mapping[str, Any],
         *,
         filename_prefix: str,
-        dtypes: Sequence[str] = (),
-        files: Container[str] | None = None,
+        preferred_dtypes: Sequence[str] = (),
+        available_files: Container[str] | None = None,
     ) -> Graph:
         """The API-format graph for validated `params` with a seed, ready for `POST /prompt`.
 
-        Pictures are the names that the instance gave to the uploads; `dtypes` are the variants of the
+        Pictures are the names that the instance gave to the uploads; `preferred_dtypes` are the variants of
+        the
         weights that the GPU prefers, best first, and `files` those that the instance has (None: all).
         Numbers are fitted to what the model can do.
         Raises CatalogError where the template fails, ValueError without a seed.
         """
-        context = {name: spec.default for name, spec in self.parameters.items()} | self.fitted(params)
+        context = {name: spec.default for name, spec in self.parameters.items()} | self.snap_to_grid(params)
         if "seed" in context and context["seed"] is None:
             raise ValueError(f"{self.id}: a seed must be drawn before the graph is rendered")
-        weights = self.weights(dtypes, files)
+        weights = self.select_weights(preferred_dtypes, available_files)
         context |= {
             "n": params.get("n", 1),
             "filename_prefix": filename_prefix,
@@ -220,50 +234,54 @@ class Model:
         }
         return self._graph.render(context)
 
-    def weights(self, dtypes: Sequence[str] = (), files: Container[str] | None = None) -> tuple[Weight, ...]:
-        """The files that a run loads where `dtypes` are preferred and `files` are there, one a slot."""
-        return self.manifest.weights_for(dtypes, files)
+    def select_weights(
+        self, preferred_dtypes: Sequence[str] = (), available_files: Container[str] | None = None
+    ) -> tuple[WeightFile, ...]:
+        """The files that a run loads where `preferred_dtypes` are preferred and `files` are there, one a
+        slot.
+        """
+        return self.manifest.select_weights(preferred_dtypes, available_files)
 
-    def run_seconds(self, params: Mapping[str, Any], profile: str | None = None) -> float:
+    def estimate_run_seconds(self, params: Mapping[str, Any], profile: str | None = None) -> float:
         """How long a warm GPU is expected to need: scaled by steps, pixels and frames."""
         estimate = self.manifest.estimate_for(profile)
         scale = 1.0
         for name in ("width", "height", "num_frames"):
-            usual, value = self._default(name, None), params.get(name)
+            usual, value = self._default_value(name, None), params.get(name)
             scale *= value / usual if usual and value else 1.0
         steps = params.get("steps") or self.default_steps
         return (estimate.step_seconds * steps + estimate.fixed_seconds) * scale
 
-    def example(self, **values: Any) -> dict[str, Any]:
+    def example_params(self, **values: Any) -> dict[str, Any]:
         """Valid parameters: `values`, and defaults or stand-ins for all others."""
         given = {name: example_value(spec) for name, spec in self.parameters.items() if spec.required}
-        params = self.validate(given | values)
+        params = self.validate_params(given | values)
         return params | ({"seed": params["seed"] or 0} if "seed" in params else {})
 
-    def _default(self, name: str, otherwise: Any) -> Any:
+    def _default_value(self, name: str, fallback: Any) -> Any:
         spec = self.parameters.get(name)
-        return otherwise if spec is None or spec.default is None else spec.default
+        return fallback if spec is None or spec.default is None else spec.default
 
-    def _validated_n(self, value: object) -> int:
+    def _validate_n(self, value: object) -> int:
         if value is None:
             return 1
         if not isinstance(value, int) or isinstance(value, bool):
-            raise refusal("n", "must be an integer")
+            raise invalid_param("n", "must be an integer")
         if self.max_n == 1 and value != 1:
-            raise refusal("n", f"must be 1: {self.id} makes one result per request")
+            raise invalid_param("n", f"must be 1: {self.id} makes one result per request")
         if not 1 <= value <= self.max_n:
-            raise refusal("n", f"must be between 1 and {self.max_n}")
+            raise invalid_param("n", f"must be between 1 and {self.max_n}")
         return value
 
-    def _check_area(self, params: Mapping[str, Any]) -> None:
+    def _validate_area(self, params: Mapping[str, Any]) -> None:
         """Each side is within its parameter's range by now; the area may still be too large."""
         width, height = params.get("width"), params.get("height")
-        sides = self.manifest.max_sides
+        sides = self.manifest.max_size
         if width and height and width * height > sides[0] * sides[1]:
-            raise refusal("size", f"must have at most as many pixels as {self.manifest.max_resolution}")
+            raise invalid_param("size", f"must have at most as many pixels as {self.manifest.max_resolution}")
 
 
-def _parse_facts(text: str, directory: Path) -> NodeFacts:
+def _parse_node_facts(text: str, directory: Path) -> NodeFacts:
     file = directory / "nodes.json"
     try:
         facts = json.loads(text)
@@ -275,15 +293,15 @@ def _parse_facts(text: str, directory: Path) -> NodeFacts:
     return cast(NodeFacts, facts)
 
 
-def _validated(name: str, spec: Parameter, value: object) -> Any:
-    if value is not None and not _is_blank(spec, value):
-        return spec.check(name, value)
+def _validate_param(name: str, spec: Parameter, value: object) -> Any:
+    if value is not None and not _is_blank_text(spec, value):
+        return spec.validate_value(name, value)
     if spec.required:
         label = "Prompt" if name == "prompt" else f"`{name}`"
         raise InvalidRequest(f"{label} is required", code=f"missing_{name}", param=name)
     return list(spec.default) if isinstance(spec.default, tuple) else spec.default
 
 
-def _is_blank(spec: Parameter, value: object) -> bool:
+def _is_blank_text(spec: Parameter, value: object) -> bool:
     """Whether a text counts as not given at all."""
     return spec.type == "string" and not spec.blank and isinstance(value, str) and not value.strip()

@@ -16,10 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.library import Catalog
-from orchestrator.catalog.parameters.values import Frozen
+from orchestrator.catalog.parameters.values import StrictModel
 
 
-class StandIn(Frozen):
+class StandIn(StrictModel):
     """A row of the table."""
 
     #: Id or alias of one of our models.
@@ -27,7 +27,7 @@ class StandIn(Frozen):
     enabled: bool = False
 
 
-_TABLE = TypeAdapter(dict[str, StandIn])
+_TABLE_ADAPTER = TypeAdapter(dict[str, StandIn])
 
 
 def load_stand_ins(file: Path, catalog: Catalog) -> dict[str, str]:
@@ -36,7 +36,7 @@ def load_stand_ins(file: Path, catalog: Catalog) -> dict[str, str]:
     Raises CatalogError for a file that can not be read, a row for a model that there is not, and one for a
     name that is a model's own.
     """
-    rows = {name: row.model for name, row in _read(file).items() if row.enabled}
+    rows = {name: row.model for name, row in _read_table(file).items() if row.enabled}
     own = {name for model in catalog for name in (model.id, *model.aliases)}
     for name, model in rows.items():
         if name in own:
@@ -46,9 +46,9 @@ def load_stand_ins(file: Path, catalog: Catalog) -> dict[str, str]:
     return {name: catalog[model].id for name, model in rows.items()}
 
 
-def _read(file: Path) -> Mapping[str, StandIn]:
+def _read_table(file: Path) -> Mapping[str, StandIn]:
     try:
-        return _TABLE.validate_python(tomllib.loads(file.read_text(encoding="utf-8")))
+        return _TABLE_ADAPTER.validate_python(tomllib.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         if not isinstance(error, ValidationError):
             raise CatalogError(f"can not be read: {error}", file=file) from error

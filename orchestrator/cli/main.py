@@ -10,7 +10,7 @@ from comfy_instances.fleet.protocol import FleetError
 from comfy_instances.install.install import InstallError
 from comfy_instances.protocol.errors import InstanceError
 from orchestrator.catalog import CatalogError
-from orchestrator.catalog.import_export import BadWorkflow
+from orchestrator.catalog.import_export import InvalidWorkflow
 from orchestrator.cli import (
     alerts,
     comfyui,
@@ -55,7 +55,7 @@ app.add_typer(usage.app, name="usage")
 
 #: What a user can cause; anything else is a bug and shows its traceback.
 USER_ERRORS = (
-    BadWorkflow,
+    InvalidWorkflow,
     CatalogError,
     CliError,
     CostsError,

@@ -12,14 +12,14 @@ from rich.markup import escape
 from comfy_instances.protocol.node_facts import load_core_node_facts, load_pack_node_facts
 from orchestrator.catalog import Catalog, write_model
 from orchestrator.catalog.import_export import (
-    BadWorkflow,
-    Imported,
+    ImportedModel,
+    InvalidWorkflow,
     export_api,
     export_ui,
     import_workflow,
     read_workflow,
 )
-from orchestrator.catalog.import_export.exporter import dumps
+from orchestrator.catalog.import_export.exporter import format_json
 from orchestrator.cli.console import CliError, JsonOption, err, out, print_json, read_settings
 
 #: Bytes. Larger are only videos, and none that ComfyUI's own nodes write in minutes.
@@ -61,9 +61,9 @@ def export(
     model = Catalog.load(read_settings().workflows_dir)[id]
     graph = export_api(model) if format == "api" else export_ui(model, load_node_facts())
     if output is None:
-        typer.echo(dumps(graph), nl=False)
+        typer.echo(format_json(graph), nl=False)
         return
-    output.write_text(dumps(graph), encoding="utf-8")
+    output.write_text(format_json(graph), encoding="utf-8")
     err.print(f"{model.id} in {output}")
 
 
@@ -73,36 +73,36 @@ def load_node_facts() -> Mapping[str, Any]:
 
 
 def _read_workflow_file(file: Path) -> dict[str, Any]:
-    """Raises BadWorkflow naming the file, OSError."""
+    """Raises InvalidWorkflow naming the file, OSError."""
     if file.stat().st_size > MAX_FILE_BYTES:
-        raise BadWorkflow(f"{file}: larger than {MAX_FILE_BYTES} bytes")
+        raise InvalidWorkflow(f"{file}: larger than {MAX_FILE_BYTES} bytes")
     try:
         return read_workflow(file.read_bytes())
-    except BadWorkflow as error:
-        raise BadWorkflow(f"{file}: {error}") from error
+    except InvalidWorkflow as error:
+        raise InvalidWorkflow(f"{file}: {error}") from error
 
 
 def _check_id_is_free(directory: Path, id: str) -> None:
     """Raises CommandFailed where another model has that id as its alias."""
-    catalog, _ = Catalog([]).refreshed(directory)
+    catalog, _ = Catalog([]).reload(directory)
     if id in catalog and catalog[id].id != id:
         raise CliError(f"{id} is an alias of {catalog[id].id} already")
 
 
-def _import_to_json(imported: Imported) -> dict[str, Any]:
+def _import_to_json(imported: ImportedModel) -> dict[str, Any]:
     return {
-        "bound": dict(imported.bound),
-        "fixed": dict(imported.fixed),
-        "unknown": list(imported.unknown),
+        "bound": dict(imported.bound_inputs),
+        "fixed": dict(imported.fixed_inputs),
+        "unknown": list(imported.open_questions),
         "problems": [str(problem) for problem in imported.problems],
     }
 
 
-def _format_import(imported: Imported) -> Iterator[str]:
+def _format_import(imported: ImportedModel) -> Iterator[str]:
     """Lines with markup."""
-    yield from _format_section("Requests set", imported.bound)
-    yield from _format_section("Fixed as drawn", imported.fixed)
-    yield from _format_section("Not known", dict.fromkeys(imported.unknown))
+    yield from _format_section("Requests set", imported.bound_inputs)
+    yield from _format_section("Fixed as drawn", imported.fixed_inputs)
+    yield from _format_section("Not known", dict.fromkeys(imported.open_questions))
     yield from _format_section("Wrong", dict.fromkeys(map(str, imported.problems)))
 
 

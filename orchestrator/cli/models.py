@@ -10,7 +10,7 @@ import typer
 from orchestrator.app.resources import load_catalog, now
 from orchestrator.billing.price_files import check_priced, load_book
 from orchestrator.catalog import Catalog, CatalogError, Model
-from orchestrator.catalog.checks.model_checks import check_model
+from orchestrator.catalog.checks.model_checks import validate_model
 from orchestrator.cli import model_files
 from orchestrator.cli.console import JsonOption, err, print_error, print_json, print_rows, read_settings
 from orchestrator.settings import Settings
@@ -60,7 +60,7 @@ def check(
     rows: list[dict[str, Any]] = [
         {"model": model.id, "problem": str(problem)}
         for model in chosen
-        for problem in check_model(model, facts)
+        for problem in validate_model(model, facts)
     ]
     rows += [{"model": error.file.parent.name, "problem": str(error)} for error in broken]
     if json:
@@ -76,7 +76,7 @@ def check(
 def _select_models(settings: Settings, names: list[str] | None) -> tuple[list[Model], list[CatalogError]]:
     """The models to check, and what keeps others from being models at all."""
     prices, today = load_book(settings), now().date()
-    catalog, broken = Catalog([]).refreshed(
+    catalog, broken = Catalog([]).reload(
         settings.workflows_dir, lambda model: check_priced(model, prices, today)
     )
     if not names:
@@ -97,6 +97,7 @@ def _model_to_json(model: Model, tariff: Tariff) -> dict[str, Any]:
         "aliases": list(model.aliases),
         "parameters": parameters,
         "weights": [
-            {"path": weight.path, "bytes": weight.bytes, "dtype": weight.dtype} for weight in model.weights()
+            {"path": weight.path, "bytes": weight.bytes, "dtype": weight.dtype}
+            for weight in model.select_weights()
         ],
     }

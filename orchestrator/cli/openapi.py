@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.app.openapi_app import outlined
 from orchestrator.cli.console import ConfigOption, print_json, read_settings
 from orchestrator.settings import Settings
-from orchestrator.web.openapi.document import document
+from orchestrator.web.openapi.document import build_openapi_document
 
 
 def openapi(config: ConfigOption = None) -> None:
@@ -18,4 +18,4 @@ def openapi(config: ConfigOption = None) -> None:
 
 async def _build_document(settings: Settings) -> dict[str, Any]:
     async with outlined(settings) as app:
-        return document(app)
+        return build_openapi_document(app)

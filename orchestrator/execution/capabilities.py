@@ -11,10 +11,10 @@ from typing import Any
 from comfy_instances.fleet.protocol import Fleet, InstanceInfo
 from comfy_instances.protocol.node_facts import load_core_node_facts
 from orchestrator.catalog import Model
-from orchestrator.catalog.checks.graph_checks import check_graph
+from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.checks.node_facts import NodeFacts, declared_inputs
 from orchestrator.catalog.live_catalog import LiveCatalog
-from orchestrator.catalog.parameters.example_values import EXAMPLE_FOLDER, EXAMPLE_IMAGE
+from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER, EXAMPLE_IMAGE
 from orchestrator.catalog.rendering.output_check import OutputCheck
 from orchestrator.catalog.rendering.render import Graph
 
@@ -46,20 +46,24 @@ class Kit:
 
     def graph(self, model: Model, params: Mapping[str, Any], filename_prefix: str) -> Graph:
         """What the instance is to run. Raises as `Model.render` does."""
-        graph = model.render(params, filename_prefix=filename_prefix, dtypes=self.dtypes, files=self.files)
+        graph = model.render_graph(
+            params, filename_prefix=filename_prefix, preferred_dtypes=self.dtypes, available_files=self.files
+        )
         if self.check is None:
             return graph
         outputs = [output.node for output in model.outputs if output.node in graph]
-        return self.check.guard(graph, outputs, self.facts or load_core_node_facts())
+        return self.check.insert_checks(graph, outputs, self.facts or load_core_node_facts())
 
     def lacks(self, model: Model) -> list[str]:
         """What keeps the instance from running the model's default graph, one line each; nothing where it
         was never asked. About half a millisecond."""
         if self.facts is None:
             return []
-        graph = self.graph(model, model.example(), "check")
-        given: Container[str] = AnyFile() if self.simulated else {EXAMPLE_IMAGE, EXAMPLE_FOLDER}
-        return [str(problem) for problem in check_graph(graph, self.facts, given) if not problem.harmless]
+        graph = self.graph(model, model.example_params(), "check")
+        given: Container[str] = AnyFile() if self.simulated else {EXAMPLE_IMAGE, EXAMPLE_DATASET_FOLDER}
+        return [
+            str(problem) for problem in validate_graph(graph, self.facts, given) if not problem.is_warning
+        ]
 
 
 class Kits:

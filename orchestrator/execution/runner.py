@@ -89,7 +89,7 @@ class Runner:
         """Seconds that a run may go without a sign of progress: many times what its model needs in all."""
         profile = self.kits.of(run.attempt.instance_id).profile
         load = run.model.manifest.estimate_for(profile).load_seconds
-        seconds = run.model.run_seconds(run.shard.params, profile) + load
+        seconds = run.model.estimate_run_seconds(run.shard.params, profile) + load
         return max(self.stall_seconds, PATIENCE_FACTOR * seconds)
 
     async def resume(self, run: Run) -> JobRecord | None:

@@ -16,7 +16,7 @@ def work_of(job: Job, shard: Shard, model: Model, deadline: float, plan: Plan) -
         job_id=job.id,
         account_id=job.account_id,
         model=model.id,
-        run_seconds=model.run_seconds(shard.params),
+        run_seconds=model.estimate_run_seconds(shard.params),
         load_seconds=estimate.load_seconds,
         vram=estimate.vram_bytes,
         weight=plan.fair_share_weight,

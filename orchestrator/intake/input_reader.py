@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from orchestrator.catalog import Model
-from orchestrator.catalog.parameters.values import Dataset as DatasetParameter
+from orchestrator.catalog.parameters.values import DatasetParameter as DatasetParameter
 from orchestrator.intake.masks import check_mask
 from orchestrator.media.datasets import DatasetLimits, InputDataset, read_dataset
 from orchestrator.media.input_images import ImageLimits, InputImage, read_image
@@ -77,14 +77,14 @@ class Reader:
         if isinstance(spec, DatasetParameter):
             return await self._read_dataset(spec, name, value)
         image = await read_image(value, limits=self.images, param=name, fetch=self.downloads.fetch)
-        model.check_image(image.width, image.height, name)
+        model.validate_image_size(image.width, image.height, name)
         return image
 
     async def _read_dataset(self, spec: DatasetParameter, name: str, value: str | bytes) -> InputDataset:
         fetch = partial(self.downloads.fetch, timeout_seconds=self.dataset_seconds)
         async with self._datasets:
             dataset = await read_dataset(value, limits=self.datasets, param=name, fetch=fetch)
-        spec.check_count(name, dataset.image_count)
+        spec.validate_image_count(name, dataset.image_count)
         return dataset
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.billing.price_book import PriceLists, work_of
-from orchestrator.catalog import Model, sides_like
+from orchestrator.catalog import Model, size_params_for_image
 from orchestrator.catalog.live_catalog import LiveCatalog
-from orchestrator.catalog.parameters.values import Text
+from orchestrator.catalog.parameters.values import TextParameter
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.input_reader import InputFile, Reader
 from orchestrator.jobs import JobStatus
@@ -68,7 +68,7 @@ class Order:
     @property
     def texts(self) -> dict[str, str]:
         """What the caller wrote, by parameter; of a dataset its captions."""
-        written = (name for name, spec in self.model.parameters.items() if isinstance(spec, Text))
+        written = (name for name, spec in self.model.parameters.items() if isinstance(spec, TextParameter))
         texts = {name: self.params[name] for name in written if self.params.get(name)}
         return {**texts, **self.captions}
 
@@ -96,11 +96,13 @@ class Desk:
         """The request as it would run, and what it would cost. Raises InvalidRequest."""
         self._check_receiver(request.webhook_url)
         model = self.live.catalog[request.model]
-        params = model.validate({name: _without_bytes(value) for name, value in request.params.items()})
+        params = model.validate_params(
+            {name: _without_bytes(value) for name, value in request.params.items()}
+        )
         files = await self.reader.read(model, params, request.params)
         params = dict(files.params)
         if request.like_picture and files.size:
-            params |= sides_like(model, files.size)
+            params |= size_params_for_image(model, files.size)
         work = work_of(model, params, files.size)
         quote = self.prices().quote(request.tariff, model, work, request.priced_as or request.model)
         return Order(

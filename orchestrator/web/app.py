@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from orchestrator.web.auth import DOOR, Door
-from orchestrator.web.limits import failures_limited, tell_allowance
+from orchestrator.web.auth import AUTH_CONTEXT, AuthContext
+from orchestrator.web.limits import auth_failure_middleware, set_rate_limit_headers
 from orchestrator.web.metrics import HttpMetrics
-from orchestrator.web.middleware import edge, tell_request_id
+from orchestrator.web.middleware import error_middleware, set_request_id_header
 
 
 def make_app(
-    routes: Sequence[web.RouteDef], door: Door, *, max_body_bytes: int, metrics: HttpMetrics
+    routes: Sequence[web.RouteDef], auth_context: AuthContext, *, max_body_bytes: int, metrics: HttpMetrics
 ) -> web.Application:
-    middlewares = [edge(metrics), failures_limited(door.limits)]
+    middlewares = [error_middleware(metrics), auth_failure_middleware(auth_context.limits)]
     app = web.Application(client_max_size=max_body_bytes, middlewares=middlewares)
-    app[DOOR] = door
-    app.on_response_prepare.extend((tell_request_id, tell_allowance))
-    app.on_cleanup.append(door.limits.close)
+    app[AUTH_CONTEXT] = auth_context
+    app.on_response_prepare.extend((set_request_id_header, set_rate_limit_headers))
+    app.on_cleanup.append(auth_context.limits.close)
     app.add_routes(routes)
     return app

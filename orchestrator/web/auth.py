@@ -13,35 +13,35 @@ from orchestrator.billing.accounts import Accounts
 from orchestrator.billing.api_keys import digest, matches
 from orchestrator.errors import Forbidden, NotAuthenticated
 from orchestrator.store import ApiKey, ApiKeyScope, Store
-from orchestrator.web.limits import RateLimits
+from orchestrator.web.limits import RateLimiter
 
 __all__ = [
-    "DOOR",
+    "AUTH_CONTEXT",
     "ApiKey",
     "ApiKeyScope",
-    "Door",
-    "Enter",
+    "AuthContext",
+    "Authenticator",
+    "api_key_authenticator",
     "authenticate",
-    "bearer",
-    "by_key",
+    "bearer_token",
     "require_admin",
 ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Door:
+class AuthContext:
     """What is asked of before a caller is let in."""
 
     accounts: Accounts
-    limits: RateLimits
+    limits: RateLimiter
 
 
-DOOR = web.AppKey("door", Door)
+AUTH_CONTEXT = web.AppKey("door", AuthContext)
 #: Lets a request in with the key that it stands for, or raises: by API key, or by a browser's session.
-Enter = Callable[[web.Request], Awaitable[ApiKey]]
+Authenticator = Callable[[web.Request], Awaitable[ApiKey]]
 
 
-def bearer(request: web.Request) -> str | None:
+def bearer_token(request: web.Request) -> str | None:
     """The token of the `Authorization` header."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
@@ -56,9 +56,9 @@ async def authenticate(
     `token` is the key where it did not come as a bearer token. Raises NotAuthenticated (unknown, revoked and
     expired keys look the same), RateLimited, Forbidden.
     """
-    door = request.app[DOOR]
-    key = await _known(token or bearer(request), store, door.accounts.now())
-    await door.limits.take(request, key.account.id, door.accounts.plan_of(key.account))
+    door = request.app[AUTH_CONTEXT]
+    key = await _find_usable_key(token or bearer_token(request), store, door.accounts.now())
+    await door.limits.enforce_rate_limit(request, key.account.id, door.accounts.plan_of(key.account))
     wanted = scopes or ((ApiKeyScope.READ,) if request.method in ("GET", "HEAD") else (ApiKeyScope.GENERATE,))
     if not any(key.has_scope(scope) for scope in wanted):
         words = " or ".join(f"`{scope}`" for scope in wanted)
@@ -66,23 +66,23 @@ async def authenticate(
     return key
 
 
-def by_key(store: Store, scope: ApiKeyScope) -> Enter:
+def api_key_authenticator(store: Store, scope: ApiKeyScope) -> Authenticator:
     """Lets in who comes with an API key that has `scope`."""
 
-    async def enter(request: web.Request) -> ApiKey:
+    async def authenticate_with_scope(request: web.Request) -> ApiKey:
         return await authenticate(request, store, scope)
 
-    return enter
+    return authenticate_with_scope
 
 
 def require_admin(request: web.Request, token: str) -> None:
     """Raises NotAuthenticated where the request lacks the operators' token."""
-    given = bearer(request) or ""
+    given = bearer_token(request) or ""
     if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token.encode()):
         raise NotAuthenticated("This needs the admin token", code="invalid_admin_token")
 
 
-async def _known(token: str | None, store: Store, now: datetime) -> ApiKey:
+async def _find_usable_key(token: str | None, store: Store, now: datetime) -> ApiKey:
     if token is None:
         raise NotAuthenticated(
             "Missing API key: send it as `Authorization: Bearer pk-...`", code="missing_api_key"

@@ -9,10 +9,10 @@ from comfy_instances.fleet.protocol import Fleet, InstanceState
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.web.auth import require_admin
 from orchestrator.web.metrics import Metrics
-from orchestrator.web.openapi.operation import Access, describes
+from orchestrator.web.openapi.operation import Access, openapi_operation
 
 
-class Public:
+class HealthRoutes:
     """Routes without a key."""
 
     def __init__(
@@ -26,18 +26,18 @@ class Public:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/healthz", self.alive),
-            web.get("/readyz", self.ready),
-            web.get("/metrics", self.metrics),
+            web.get("/healthz", self.get_liveness),
+            web.get("/readyz", self.get_readiness),
+            web.get("/metrics", self.export_metrics),
         ]
 
-    @describes(access=Access.NONE, tag="service")
-    async def alive(self, request: web.Request) -> web.Response:
+    @openapi_operation(access=Access.NONE, tag="service")
+    async def get_liveness(self, request: web.Request) -> web.Response:
         """200 while the process answers at all."""
         return web.json_response({"status": "ok"})
 
-    @describes(access=Access.NONE, tag="service", also={503: "Not now."})
-    async def ready(self, request: web.Request) -> web.Response:
+    @openapi_operation(access=Access.NONE, tag="service", also={503: "Not now."})
+    async def get_readiness(self, request: web.Request) -> web.Response:
         """200 when a request would be served: an instance is ready and the object store answers."""
         instances = sum(info.state is InstanceState.READY for info in self._fleet.instances())
         store = await self._objects.is_healthy()
@@ -49,9 +49,9 @@ class Public:
         }
         return web.json_response(body, status=200 if ready else 503)
 
-    @describes(access=Access.ADMIN, tag="service", media=("text/plain",))
-    async def metrics(self, request: web.Request) -> web.Response:
+    @openapi_operation(access=Access.ADMIN, tag="service", media=("text/plain",))
+    async def export_metrics(self, request: web.Request) -> web.Response:
         """What Prometheus reads; for operators, unless the settings open it."""
         if self._metrics_token is not None:
             require_admin(request, self._metrics_token)
-        return web.Response(body=await self._metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await self._metrics.export(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -24,17 +24,17 @@ from orchestrator.web.metrics import HttpMetrics
 
 log = logging.getLogger(__name__)
 
-REQUEST_ID = "X-Request-Id"
-SHOULD_RETRY = "X-Should-Retry"
+REQUEST_ID_HEADER = "X-Request-Id"
+SHOULD_RETRY_HEADER = "X-Should-Retry"
 
 #: What may go well a little later; OpenAI's SDKs would by themselves repeat conflicts and broken models too.
-PASSING = frozenset({RateLimited.status, Unavailable.status})
+RETRYABLE_STATUSES = frozenset({RateLimited.status, Unavailable.status})
 #: Seconds to wait where nobody knows better.
-RETRY_AFTER = 1
+DEFAULT_RETRY_AFTER_SECONDS = 1
 
 #: The request's id, and whether the head of its answer is on the way.
-ID = web.RequestKey("id", str)
-BEGUN = web.RequestKey("begun", bool)
+REQUEST_ID_KEY = web.RequestKey("id", str)
+RESPONSE_STARTED_KEY = web.RequestKey("begun", bool)
 
 #: HTTP errors of the framework, in our words.
 FRAMEWORK_ERRORS: dict[int, ServiceError] = {
@@ -43,68 +43,68 @@ FRAMEWORK_ERRORS: dict[int, ServiceError] = {
 }
 
 
-def edge(metrics: HttpMetrics) -> Middleware:
+def error_middleware(metrics: HttpMetrics) -> Middleware:
     """The one middleware of the application."""
 
     @web.middleware
-    async def at_the_edge(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request_id = request[ID] = f"req_{uuid.uuid4().hex}"
+    async def handle_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = request[REQUEST_ID_KEY] = f"req_{uuid.uuid4().hex}"
         begun = perf_counter()
         try:
             response = await handler(request)
         except ServiceError as error:
-            response = error_response(request, error)
+            response = build_error_response(request, error)
         except ObjectStoreError as error:
             log.error("request %s: %s", request_id, error)
             away = Unavailable("The object store is away", code="store_unavailable", retry_after=5)
-            response = error_response(request, away)
+            response = build_error_response(request, away)
         except web.HTTPException as error:
-            response = _framework_response(request, error)
+            response = _http_exception_response(request, error)
         except ConnectionError:
             raise  # the caller is gone: aiohttp knows what to do
         except Exception as error:
             # The last line of defence: whatever went wrong, the caller gets a proper error.
             log.exception("request %s failed", request_id)
-            response = _last_words(request, error)
+            response = _unexpected_error_response(request, error)
         seconds = perf_counter() - begun
-        metrics.observe(request, response.status, seconds)
+        metrics.observe_request(request, response.status, seconds)
         log.info(
             "%s %s %d %.1f ms %s", request.method, request.path, response.status, seconds * 1e3, request_id
         )
         return response
 
-    return at_the_edge
+    return handle_request
 
 
-async def tell_request_id(request: web.Request, response: web.StreamResponse) -> None:
+async def set_request_id_header(request: web.Request, response: web.StreamResponse) -> None:
     """Puts the id on every answer, streams included (`on_response_prepare`)."""
-    request[BEGUN] = True
-    if ID in request:
-        response.headers[REQUEST_ID] = request[ID]
+    request[RESPONSE_STARTED_KEY] = True
+    if REQUEST_ID_KEY in request:
+        response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID_KEY]
 
 
-def error_response(request: web.Request, error: ServiceError) -> web.Response:
+def build_error_response(request: web.Request, error: ServiceError) -> web.Response:
     """The error in the words of the dialect that the path belongs to."""
-    again = error.status in PASSING or error.code in MISFORTUNES
-    headers = {SHOULD_RETRY: "true" if again else "false"}
-    if error.retry_after is not None or error.status in PASSING:
-        headers["Retry-After"] = str(error.retry_after or RETRY_AFTER)
+    again = error.status in RETRYABLE_STATUSES or error.code in MISFORTUNES
+    headers = {SHOULD_RETRY_HEADER: "true" if again else "false"}
+    if error.retry_after is not None or error.status in RETRYABLE_STATUSES:
+        headers["Retry-After"] = str(error.retry_after or DEFAULT_RETRY_AFTER_SECONDS)
     status, body = to_error_response(request.path, error)
     return web.json_response(body, status=status, headers=headers)
 
 
-def _last_words(request: web.Request, error: Exception) -> web.Response:
+def _unexpected_error_response(request: web.Request, error: Exception) -> web.Response:
     """Raises the error again where an answer has begun, in which nothing more can be said."""
-    if BEGUN in request:
+    if RESPONSE_STARTED_KEY in request:
         raise error
-    return error_response(request, ServiceError("The service met an unexpected error"))
+    return build_error_response(request, ServiceError("The service met an unexpected error"))
 
 
-def _framework_response(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+def _http_exception_response(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
     if error.status < 400:
         return error
     known = FRAMEWORK_ERRORS.get(error.status, InvalidRequest(error.reason))
-    response = error_response(request, known)
+    response = build_error_response(request, known)
     if "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
     return response

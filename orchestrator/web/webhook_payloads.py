@@ -10,24 +10,24 @@ from orchestrator.jobs import JobRecord
 from orchestrator.store import Store, WebhookMessage
 from orchestrator.webhooks.sender import enveloped
 
-View = Callable[[JobRecord], Mapping[str, Any]]
+PayloadBuilder = Callable[[JobRecord], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class WebhookPayloads:
     """Makes the body of a message at the moment of its delivery: job and URLs are as they are then."""
 
     store: Store
     #: What is said of jobs, inside the envelope that the specification recommends.
-    ours: View
+    default: PayloadBuilder
     #: Whole bodies, by the dialect that a job's origin begins with.
-    theirs: Mapping[str, View]
+    by_dialect: Mapping[str, PayloadBuilder]
 
-    async def body(self, message: WebhookMessage) -> Mapping[str, Any]:
+    async def build_payload(self, message: WebhookMessage) -> Mapping[str, Any]:
         record = await self.store.find_job(message.job_id) if message.job_id else None
         if record is None:
             return enveloped(message, message.payload)
         dialect, _, _ = (record.job.origin or "").partition("/")
-        if dialect in self.theirs:
-            return self.theirs[dialect](record)
-        return enveloped(message, self.ours(record))
+        if dialect in self.by_dialect:
+            return self.by_dialect[dialect](record)
+        return enveloped(message, self.default(record))

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import aiohttp
 from yarl import URL
 
-from orchestrator.catalog import Weight
+from orchestrator.catalog import WeightFile
 from orchestrator.net.egress import NotPublic, is_web_url
 from orchestrator.weights.errors import DownloadInterrupted, LicenseNotAccepted, PermanentDownloadError
 from orchestrator.weights.file_checks import (
@@ -91,7 +91,7 @@ class WeightDownloader:
         self._retry_policy = retry_policy or DownloadRetryPolicy()
 
     async def download(
-        self, weight: Weight, file: Path, pinned_sha256: str | None, on_progress: ProgressCallback
+        self, weight: WeightFile, file: Path, pinned_sha256: str | None, on_progress: ProgressCallback
     ) -> str:
         """Puts the file in its place and gives its SHA-256. `hear` is told how many bytes there are.
 
@@ -117,7 +117,7 @@ class WeightDownloader:
         return sha
 
     async def _download_with_retry(
-        self, weight: Weight, part: PartialDownload, on_progress: ProgressCallback
+        self, weight: WeightFile, part: PartialDownload, on_progress: ProgressCallback
     ) -> str:
         """Fetches until the part is complete; its SHA-256."""
         failures = 0
@@ -135,9 +135,9 @@ class WeightDownloader:
             await asyncio.sleep(self._retry_policy.backoff_seconds * 2 ** max(0, failures - 1))
 
     async def _resume_download(
-        self, weight: Weight, part: PartialDownload, on_progress: ProgressCallback
+        self, weight: WeightFile, part: PartialDownload, on_progress: ProgressCallback
     ) -> None:
-        """Appends what is missing. Raises Interrupted where that is still something."""
+        """Appends what is missing. Raises ProcessingInterrupted where that is still something."""
         if weight.sha256 and part.size == weight.bytes:
             return
         if weight.sha256 and part.size > weight.bytes:
@@ -157,7 +157,7 @@ class WeightDownloader:
 
     @asynccontextmanager
     async def _open_response(
-        self, weight: Weight, range_headers: dict[str, str]
+        self, weight: WeightFile, range_headers: dict[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The server's answer with a body, redirects followed one by one."""
         url = self._hub.resolve_url(weight.url)
@@ -208,12 +208,12 @@ async def _write_body(
         on_progress(file.tell())
 
 
-def _max_download_bytes(weight: Weight) -> int:
+def _max_download_bytes(weight: WeightFile) -> int:
     """Bytes beyond which a server that does not say how many will come is not believed any more."""
     return int(weight.bytes * (1 + SIZE_TOLERANCE)) if weight.bytes else MAX_UNDECLARED_BYTES
 
 
-def _range_headers(weight: Weight, part: PartialDownload) -> dict[str, str]:
+def _range_headers(weight: WeightFile, part: PartialDownload) -> dict[str, str]:
     """Headers that ask for the rest. Without a digest, the server must say that it is the same file."""
     wanted = {"Range": f"bytes={part.size}-"} if part.size else {}
     if weight.sha256:
@@ -231,7 +231,7 @@ def _parse_content_range(response: aiohttp.ClientResponse, received: int) -> tup
     return received, int(found[2])
 
 
-def _check_status(response: aiohttp.ClientResponse, weight: Weight) -> None:
+def _check_status(response: aiohttp.ClientResponse, weight: WeightFile) -> None:
     """Raises WeightError for any answer but a file, or its rest."""
     host = response.url.host
     match response.status:

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from orchestrator.catalog import Weight
+from orchestrator.catalog import WeightFile
 from orchestrator.weights.errors import BadWeightFile
 from orchestrator.weights.header import SafetensorsHeader, read_safetensors_header
 
@@ -30,7 +30,7 @@ _MANIFEST_DTYPES = {
 ProgressCallback = Callable[[int], None]
 
 
-def inspect_weight_file(weight: Weight, file: Path) -> list[str]:
+def inspect_weight_file(weight: WeightFile, file: Path) -> list[str]:
     """What is wrong with the file as far as its size and its beginning tell. Raises OSError."""
     problem = find_size_problem(weight, file.stat().st_size)
     # Of a file that is cut off, its own words are the better ones.
@@ -40,7 +40,7 @@ def inspect_weight_file(weight: Weight, file: Path) -> list[str]:
         return [str(error)]
 
 
-def find_size_problem(weight: Weight, size: int) -> str | None:
+def find_size_problem(weight: WeightFile, size: int) -> str | None:
     """What is wrong with a file of `size` bytes."""
     slack = 0 if weight.sha256 else int(weight.bytes * SIZE_TOLERANCE)
     if weight.bytes and abs(size - weight.bytes) > slack:
@@ -58,7 +58,7 @@ def compute_sha256(file: Path, on_progress: ProgressCallback = lambda count: Non
     return sha.hexdigest()
 
 
-def _find_content_problems(weight: Weight, file: Path) -> Iterator[str]:
+def _find_content_problems(weight: WeightFile, file: Path) -> Iterator[str]:
     suffix = Path(weight.path).suffix.lower()
     if suffix in (".safetensors", ".sft"):
         yield from _find_tensor_problems(weight, read_safetensors_header(file))
@@ -73,7 +73,7 @@ def _find_content_problems(weight: Weight, file: Path) -> Iterator[str]:
         raise BadWeightFile("it is no PyTorch file")
 
 
-def _find_tensor_problems(weight: Weight, header: SafetensorsHeader) -> Iterator[str]:
+def _find_tensor_problems(weight: WeightFile, header: SafetensorsHeader) -> Iterator[str]:
     labels = _MANIFEST_DTYPES.get(header.dominant_dtype, ())
     # Where the loader converts, the manifest's type is that in memory.
     if weight.dtype not in labels and weight.load_as == "default":

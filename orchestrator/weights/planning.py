@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from orchestrator.catalog import Model, Weight
+from orchestrator.catalog import Model, WeightFile
 from orchestrator.weights.errors import InsufficientDiskSpace, WeightError
 from orchestrator.weights.file_checks import find_size_problem
 from orchestrator.weights.partial_file import PartialDownload
@@ -28,7 +28,7 @@ class WeightFileState(StrEnum):
 class PlannedFile:
     """One file, whoever needs it."""
 
-    weight: Weight
+    weight: WeightFile
     models: tuple[str, ...]
     state: WeightFileState
     #: Bytes that need not be fetched any more.
@@ -80,9 +80,9 @@ def plan_downloads(models: Iterable[Model], dtypes: Sequence[str], models_dir: P
     Raises WeightError where two models say different things of one file.
     """
     users: dict[str, list[str]] = {}
-    weights: dict[str, Weight] = {}
+    weights: dict[str, WeightFile] = {}
     for model in models:
-        for weight in model.weights(dtypes):
+        for weight in model.select_weights(dtypes):
             users.setdefault(weight.path, []).append(model.id)
             weights[weight.path] = _merge_weights(weights.get(weight.path), weight)
     files = [_plan_file(weights[path], tuple(users[path]), models_dir) for path in sorted(weights)]
@@ -96,7 +96,7 @@ def free_disk_bytes(directory: Path) -> int:
     return shutil.disk_usage(directory).free
 
 
-def _merge_weights(one: Weight | None, other: Weight) -> Weight:
+def _merge_weights(one: WeightFile | None, other: WeightFile) -> WeightFile:
     if one is None or not one.sha256:
         return other
     if other.sha256 not in ("", one.sha256):
@@ -104,7 +104,7 @@ def _merge_weights(one: Weight | None, other: Weight) -> Weight:
     return one
 
 
-def _plan_file(weight: Weight, models: tuple[str, ...], models_dir: Path) -> PlannedFile:
+def _plan_file(weight: WeightFile, models: tuple[str, ...], models_dir: Path) -> PlannedFile:
     file = models_dir / weight.path
     part = PartialDownload(file)
     if file.is_file():

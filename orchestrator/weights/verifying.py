@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.catalog import Model, Weight
+from orchestrator.catalog import Model, WeightFile
 from orchestrator.weights.file_checks import ProgressCallback, compute_sha256, inspect_weight_file
 from orchestrator.weights.pins import PinnedChecksums
 
@@ -15,15 +15,15 @@ from orchestrator.weights.pins import PinnedChecksums
 class WeightVerification:
     """What is to be said of one file; nothing where it is right."""
 
-    weight: Weight
+    weight: WeightFile
     problems: tuple[str, ...]
     #: Whether neither the manifest nor the file's first download says what its bytes should be.
     checksum_unknown: bool = False
 
 
-def find_weights_on_disk(models: Iterable[Model], models_dir: Path) -> list[Weight]:
+def find_weights_on_disk(models: Iterable[Model], models_dir: Path) -> list[WeightFile]:
     """Every variant of every weight that is there, one row for each path."""
-    rows: dict[str, Weight] = {}
+    rows: dict[str, WeightFile] = {}
     for weight in (weight for model in models for weight in model.manifest.weights):
         known = rows.get(weight.path)
         if known is None or (weight.sha256 and not known.sha256):
@@ -32,7 +32,7 @@ def find_weights_on_disk(models: Iterable[Model], models_dir: Path) -> list[Weig
 
 
 def verify_weights(
-    weights: Iterable[Weight], models_dir: Path, *, full: bool, on_progress: ProgressCallback
+    weights: Iterable[WeightFile], models_dir: Path, *, full: bool, on_progress: ProgressCallback
 ) -> Iterator[WeightVerification]:
     """A verdict on each file; where `full`, every byte of it counts, and `hear` is told how many were read.
 
@@ -46,7 +46,7 @@ def verify_weights(
 
 
 def _find_problems(
-    weight: Weight, models_dir: Path, expected_sha256: str | None, on_progress: ProgressCallback | None
+    weight: WeightFile, models_dir: Path, expected_sha256: str | None, on_progress: ProgressCallback | None
 ) -> Iterator[str]:
     file = models_dir / weight.path
     try:

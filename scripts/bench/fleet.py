@@ -96,7 +96,7 @@ def build_shard_spec(model: Model, index: int, account: str) -> Work:
         job_id=f"job{index}",
         account_id=account,
         model=model.id,
-        run_seconds=model.run_seconds(model.example()),
+        run_seconds=model.estimate_run_seconds(model.example_params()),
         load_seconds=estimate.load_seconds,
         vram=estimate.vram_bytes,
     )

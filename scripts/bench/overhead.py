@@ -84,8 +84,8 @@ async def measure_latencies(
 
 def render_graphs(model: Model, seeds: Iterator[int]) -> Iterator[dict[str, Any]]:
     for seed in seeds:
-        params = model.example(width=IMAGE_SIZE, height=IMAGE_SIZE, seed=seed)
-        yield dict(model.render(params, filename_prefix=f"bench-{seed}"))
+        params = model.example_params(width=IMAGE_SIZE, height=IMAGE_SIZE, seed=seed)
+        yield dict(model.render_graph(params, filename_prefix=f"bench-{seed}"))
 
 
 class BareClient:

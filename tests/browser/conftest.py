@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.people import new_key, sign_in
-from tests.running import Service, running
+from tests.running import ServiceProcess, running
 
 CHROMIUM = shutil.which("chromium")
 WAIT_MS = 15_000
@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """Simulated cards that need a tenth of a real one's time, so that there is something to see; webhooks may
     go to this machine."""
     environment = {
@@ -36,7 +36,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "PIXELFACTORY_DRAIN_SECONDS": "1",
         "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
     }
-    with running(Service(tmp_path_factory.mktemp("service"), environment=environment)) as started:
+    with running(ServiceProcess(tmp_path_factory.mktemp("service"), environment=environment)) as started:
         yield started
 
 
@@ -50,7 +50,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def context(browser: Browser, service: Service) -> Iterator[BrowserContext]:
+def context(browser: Browser, service: ServiceProcess) -> Iterator[BrowserContext]:
     context = browser.new_context(base_url=service.url, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(WAIT_MS)
     yield context
@@ -70,7 +70,7 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 
 @pytest.fixture
-def playground(page: Page, service: Service) -> Page:
+def playground(page: Page, service: ServiceProcess) -> Page:
     """The playground of somebody with five dollars and an empty gallery."""
     sign_in(page, new_key(service, "5.00")["key"])
     expect(page.get_by_text("Nothing yet.")).to_be_visible()

@@ -7,17 +7,17 @@ from typing import Any
 import httpx
 from playwright.sync_api import Page
 
-from tests.running import Service
+from tests.running import ServiceProcess
 
 
-def admin(service: Service, path: str, **fields: Any) -> Any:
+def admin(service: ServiceProcess, path: str, **fields: Any) -> Any:
     """What the admin API answers to a POST."""
     headers = {"Authorization": f"Bearer {service.admin_token}"}
     response = httpx.post(f"{service.url}/admin/v1/{path}", json=fields, headers=headers)
     return response.raise_for_status().json()
 
 
-def new_key(service: Service, usd: str) -> Any:
+def new_key(service: ServiceProcess, usd: str) -> Any:
     """The key of a new account with so much money: `id`, `key`, ..."""
     return admin(service, "keys", name="tester", credit_usd=usd)
 

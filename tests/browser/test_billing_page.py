@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.people import admin, new_key, sign_in
 from tests.browser.test_pages import NAMELESS
-from tests.running import Service
+from tests.running import ServiceProcess
 
 PRICE = "$0.01"
 
@@ -19,25 +19,25 @@ def section(page: Page, name: str) -> Locator:
     return page.get_by_role("region", name=name)
 
 
-def ask(service: Service, key: str, path: str, **body: Any) -> httpx.Response:
+def ask(service: ServiceProcess, key: str, path: str, **body: Any) -> httpx.Response:
     """A POST to the public API."""
     headers = {"Authorization": f"Bearer {key}"}
     return httpx.post(f"{service.url}{path}", json=body, headers=headers, timeout=60).raise_for_status()
 
 
-def spend(service: Service, key: str, times: int = 1) -> None:
+def spend(service: ServiceProcess, key: str, times: int = 1) -> None:
     """A cent each time."""
     for _ in range(times):
         small = {"prompt": "a cat", "size": "256x256", "steps": 1, "response_format": "url"}
         ask(service, key, "/api/v1/images/generations", **small)
 
 
-def add_alert(service: Service, key: str, **terms: Any) -> None:
+def add_alert(service: ServiceProcess, key: str, **terms: Any) -> None:
     ask(service, key, "/api/v1/billing/alerts", **terms)
 
 
 @pytest.fixture
-def key(service: Service) -> str:
+def key(service: ServiceProcess) -> str:
     """Of an account with five dollars."""
     return str(new_key(service, "5.00")["key"])
 
@@ -48,7 +48,7 @@ def look_at_billing(page: Page, key: str) -> None:
     expect(page.get_by_role("heading", name="Wallet")).to_be_visible()
 
 
-def test_what_is_spent_shows_everywhere(page: Page, service: Service, key: str) -> None:
+def test_what_is_spent_shows_everywhere(page: Page, service: ServiceProcess, key: str) -> None:
     spend(service, key, 2)
     look_at_billing(page, key)
     expect(page.get_by_role("link", name="Billing", exact=True)).to_have_attribute("aria-current", "page")
@@ -71,7 +71,7 @@ def test_what_is_spent_shows_everywhere(page: Page, service: Service, key: str) 
     assert page.evaluate(NAMELESS) == []
 
 
-def test_another_time_has_its_own_figures_and_tables(page: Page, service: Service, key: str) -> None:
+def test_another_time_has_its_own_figures_and_tables(page: Page, service: ServiceProcess, key: str) -> None:
     spend(service, key)
     look_at_billing(page, key)
     spending = section(page, "Spending")
@@ -85,7 +85,7 @@ def test_another_time_has_its_own_figures_and_tables(page: Page, service: Servic
     expect(spending.get_by_role("img")).to_have_count(0)
 
 
-def test_older_entries_come_page_by_page(page: Page, service: Service) -> None:
+def test_older_entries_come_page_by_page(page: Page, service: ServiceProcess) -> None:
     made = new_key(service, "5.00")
     for number in range(20):
         admin(service, f"wallets/{made['account']}/credit", usd="1.00", reference=f"payment {number}")
@@ -97,7 +97,7 @@ def test_older_entries_come_page_by_page(page: Page, service: Service) -> None:
     expect(page.get_by_role("button", name="Older")).to_be_hidden()
 
 
-def test_a_new_account_is_told_what_will_be_here(page: Page, service: Service) -> None:
+def test_a_new_account_is_told_what_will_be_here(page: Page, service: ServiceProcess) -> None:
     made = admin(service, "keys", name="newcomer", plan="starter")
     look_at_billing(page, made["key"])
     expect(section(page, "Wallet")).to_contain_text("starter, $9.00 a month")
@@ -106,7 +106,7 @@ def test_a_new_account_is_told_what_will_be_here(page: Page, service: Service) -
         expect(page.get_by_text(words)).to_be_visible()
 
 
-def test_an_alert_is_made_fires_and_is_removed(page: Page, service: Service, key: str) -> None:
+def test_an_alert_is_made_fires_and_is_removed(page: Page, service: ServiceProcess, key: str) -> None:
     look_at_billing(page, key)
     alerts = section(page, "Budget alerts")
     alerts.get_by_text("New alert").click()
@@ -151,7 +151,7 @@ def test_a_refused_alert_says_why_where_it_is_wrong(page: Page, key: str) -> Non
     expect(page.get_by_text("No alerts yet.")).to_be_visible()
 
 
-def test_each_try_to_tell_is_shown(page: Page, service: Service, key: str) -> None:
+def test_each_try_to_tell_is_shown(page: Page, service: ServiceProcess, key: str) -> None:
     """The receiver is the service itself, at an address that takes no messages."""
     url = f"{service.url}/healthz"
     add_alert(service, key, watch="balance", threshold_usd=9, url=url)
@@ -188,7 +188,7 @@ def test_the_signing_secret_is_shown_when_asked_for(page: Page, key: str) -> Non
     expect(secret).to_have_text("•" * 16)
 
 
-def test_a_key_without_the_scope_is_told_so(page: Page, service: Service) -> None:
+def test_a_key_without_the_scope_is_told_so(page: Page, service: ServiceProcess) -> None:
     made = admin(service, "keys", name="guest", credit_usd="1.00", scopes=["read"])
     sign_in(page, made["key"])
     page.get_by_role("link", name="Billing", exact=True).click()
@@ -206,7 +206,7 @@ def test_a_failing_part_can_be_tried_again(page: Page, key: str) -> None:
     expect(ledger.get_by_role("alert")).to_have_count(0)
 
 
-def test_billing_and_keys_fit_a_phone(page: Page, service: Service, key: str) -> None:
+def test_billing_and_keys_fit_a_phone(page: Page, service: ServiceProcess, key: str) -> None:
     spend(service, key)
     add_alert(service, key, watch="balance", threshold_usd=9, url=f"{service.url}/{'long/' * 40}")
     page.set_viewport_size({"width": 360, "height": 740})

@@ -6,7 +6,7 @@ import httpx
 from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.people import new_key
-from tests.running import Service
+from tests.running import ServiceProcess
 
 #: Follows a job until its source gives up, and tells what came.
 FOLLOW = """
@@ -23,7 +23,9 @@ FOLLOW = """
 """
 
 
-def test_a_browser_follows_a_job_to_its_end(context: BrowserContext, page: Page, service: Service) -> None:
+def test_a_browser_follows_a_job_to_its_end(
+    context: BrowserContext, page: Page, service: ServiceProcess
+) -> None:
     headers = {"Authorization": f"Bearer {new_key(service, '5.00')['key']}"}
     body = {"model": "flux-1-schnell", "prompt": "a fox", "n": 2}
     asked = headers | {"Prefer": "respond-async"}

@@ -8,7 +8,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.people import admin, new_key, sign_in
 from tests.browser.test_pages import NAMELESS
-from tests.running import Service
+from tests.running import ServiceProcess
 
 
 def card(page: Page, name: str) -> Locator:
@@ -22,7 +22,7 @@ def look_at_keys(page: Page, key: str) -> None:
     expect(page.get_by_role("heading", name="API keys")).to_be_visible()
 
 
-def status(service: Service, key: str) -> int:
+def status(service: ServiceProcess, key: str) -> int:
     """What the API answers to who comes with this key."""
     headers = {"Authorization": f"Bearer {key}"}
     return httpx.get(f"{service.url}/api/v1/jobs", headers=headers).status_code
@@ -39,14 +39,14 @@ def secret(page: Page) -> str:
 
 
 @pytest.fixture
-def mine(page: Page, service: Service) -> str:
+def mine(page: Page, service: ServiceProcess) -> str:
     """The key that the page is signed in with, at the keys page."""
     key = str(new_key(service, "5.00")["key"])
     look_at_keys(page, key)
     return key
 
 
-def test_a_key_is_made_used_and_revoked(page: Page, service: Service, mine: str) -> None:
+def test_a_key_is_made_used_and_revoked(page: Page, service: ServiceProcess, mine: str) -> None:
     expect(card(page, "tester").get_by_text("You are signed in with this key.")).to_be_visible()
     page.get_by_role("button", name="New key").click()
     form = page.get_by_role("dialog", name="New key")
@@ -97,7 +97,7 @@ def test_a_refusal_is_shown_at_its_field(page: Page, mine: str) -> None:
     expect(page.get_by_role("listitem")).to_have_count(1)
 
 
-def test_rotating_the_own_key_keeps_its_holder_inside(page: Page, service: Service, mine: str) -> None:
+def test_rotating_the_own_key_keeps_its_holder_inside(page: Page, service: ServiceProcess, mine: str) -> None:
     page.once("dialog", lambda dialog: dialog.accept())
     card(page, "tester").get_by_role("button", name="Rotate").click()
     fresh = secret(page)
@@ -106,7 +106,7 @@ def test_rotating_the_own_key_keeps_its_holder_inside(page: Page, service: Servi
     expect(page.get_by_text("Revoked and expired keys (1)")).to_be_visible()
 
 
-def test_revoking_the_own_key_signs_out(page: Page, service: Service, mine: str) -> None:
+def test_revoking_the_own_key_signs_out(page: Page, service: ServiceProcess, mine: str) -> None:
     page.once("dialog", lambda dialog: dialog.accept())
     card(page, "tester").get_by_role("button", name="Revoke").click()
     expect(page).to_have_url("/sign-in")
@@ -123,7 +123,7 @@ def test_a_secret_is_copied(page: Page, context: BrowserContext, mine: str) -> N
     assert page.evaluate("navigator.clipboard.readText()") == secret(page)
 
 
-def test_a_limited_key_only_looks(page: Page, service: Service) -> None:
+def test_a_limited_key_only_looks(page: Page, service: ServiceProcess) -> None:
     owner = new_key(service, "1.00")
     guest = admin(service, "keys", name="guest", account=owner["account"], daily_cap_usd=1)
     look_at_keys(page, guest["key"])

@@ -8,7 +8,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.people import admin, new_key, sign_in
-from tests.running import Service
+from tests.running import ServiceProcess
 
 
 def test_a_wrong_key_stays_outside(page: Page) -> None:
@@ -19,7 +19,7 @@ def test_a_wrong_key_stays_outside(page: Page) -> None:
 
 
 def test_the_browser_keeps_no_key_and_signing_out_ends_the_session(
-    page: Page, context: BrowserContext, service: Service
+    page: Page, context: BrowserContext, service: ServiceProcess
 ) -> None:
     key = new_key(service, "1.00")["key"]
     sign_in(page, key)
@@ -37,7 +37,7 @@ def test_the_browser_keeps_no_key_and_signing_out_ends_the_session(
     expect(page).to_have_url("/sign-in")
 
 
-def test_a_revoked_key_is_out_at_once(page: Page, service: Service) -> None:
+def test_a_revoked_key_is_out_at_once(page: Page, service: ServiceProcess) -> None:
     made = new_key(service, "1.00")
     sign_in(page, made["key"])
     prompt = page.get_by_label("Prompt", exact=True)
@@ -49,7 +49,7 @@ def test_a_revoked_key_is_out_at_once(page: Page, service: Service) -> None:
     expect(page).to_have_url("/sign-in")
 
 
-def test_an_operator_drains_and_resumes_an_instance(page: Page, service: Service) -> None:
+def test_an_operator_drains_and_resumes_an_instance(page: Page, service: ServiceProcess) -> None:
     sign_in(page, service.admin_token)
     expect(page).to_have_url("/operations")
     expect(page.get_by_text("Simulated instances.")).to_be_visible()
@@ -65,7 +65,7 @@ def test_an_operator_drains_and_resumes_an_instance(page: Page, service: Service
     expect(page.get_by_role("dialog", name="Log of sim-1")).to_be_visible()
 
 
-def test_an_operator_restarts_an_instance(page: Page, service: Service) -> None:
+def test_an_operator_restarts_an_instance(page: Page, service: ServiceProcess) -> None:
     sign_in(page, service.admin_token)
     card = page.get_by_role("listitem").filter(has_text="sim-0")
     expect(card.get_by_text("ready for")).to_be_visible()

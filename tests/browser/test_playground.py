@@ -17,7 +17,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.people import new_key, sign_in
 from tests.datasets import is_trained, zipped
 from tests.pictures import png
-from tests.running import Service
+from tests.running import ServiceProcess
 
 
 def balance(page: Page) -> Locator:
@@ -169,7 +169,7 @@ def test_a_refusal_is_shown_where_it_belongs(playground: Page) -> None:
     expect(balance(page)).to_have_text("Balance $5.00")
 
 
-def test_an_empty_wallet_is_told_so(page: Page, service: Service) -> None:
+def test_an_empty_wallet_is_told_so(page: Page, service: ServiceProcess) -> None:
     sign_in(page, new_key(service, "0.001")["key"])
     page.get_by_label("Prompt", exact=True).fill("a cat")
     page.keyboard.press("Control+Enter")
@@ -215,7 +215,7 @@ def test_settings_of_a_result_can_be_taken_up_again(playground: Page) -> None:
     expect(page.get_by_label("Seed")).not_to_have_value("")
 
 
-def test_a_failure_says_why_and_costs_nothing(playground: Page, service: Service) -> None:
+def test_a_failure_says_why_and_costs_nothing(playground: Page, service: ServiceProcess) -> None:
     page = playground
     page.get_by_label("Prompt", exact=True).fill("a cat")
     with faulty(service, "reject"):
@@ -228,7 +228,7 @@ def test_a_failure_says_why_and_costs_nothing(playground: Page, service: Service
 
 
 @contextmanager
-def faulty(service: Service, kind: str) -> Iterator[None]:
+def faulty(service: ServiceProcess, kind: str) -> Iterator[None]:
     """Instances on which everything fails in this way."""
     headers = {"Authorization": f"Bearer {service.admin_token}"}
     rows = httpx.get(f"{service.url}/admin/v1/instances", headers=headers).json()["instances"]
@@ -246,7 +246,7 @@ def faulty(service: Service, kind: str) -> Iterator[None]:
         arm(0)
 
 
-def test_older_jobs_come_page_by_page(page: Page, service: Service) -> None:
+def test_older_jobs_come_page_by_page(page: Page, service: ServiceProcess) -> None:
     key = new_key(service, "5.00")["key"]
     headers = {"Authorization": f"Bearer {key}", "Prefer": "respond-async"}
     body = {"prompt": "a cat", "size": "256x256", "steps": 1}

@@ -9,7 +9,7 @@ from typing import Self
 _CHUNK = 65536
 
 
-class Meddler:
+class FaultyProxy:
     def __init__(self, port: int) -> None:
         self._upstream = port
         self._sockets: list[asyncio.StreamWriter] = []

@@ -17,12 +17,12 @@ import pytest
 from PIL import Image
 
 from orchestrator.catalog import Catalog, Model
-from orchestrator.catalog.checks.graph_checks import check_graph
-from orchestrator.catalog.checks.model_checks import probes
-from orchestrator.catalog.import_export import BadWorkflow, export_ui, import_workflow
-from orchestrator.catalog.import_export.ui.ui_to_api import convert
-from orchestrator.catalog.parameters.example_values import EXAMPLE_FOLDER, EXAMPLE_IMAGE
-from tests.contract.comfyui_server import Server, installed_comfyui, real_comfyui
+from orchestrator.catalog.checks.graph_checks import validate_graph
+from orchestrator.catalog.checks.model_checks import probe_requests
+from orchestrator.catalog.import_export import InvalidWorkflow, export_ui, import_workflow
+from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
+from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER, EXAMPLE_IMAGE
+from tests.contract.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui
 from tests.official_templates import official_templates
 
 pytestmark = pytest.mark.comfyui
@@ -35,12 +35,12 @@ Objection = tuple[str, str, str]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIServer]:
     folder = installed_comfyui()
     if folder is None:
         pytest.skip("no ComfyUI is installed")
     base = tmp_path_factory.mktemp("comfyui")
-    (base / "input" / EXAMPLE_FOLDER).mkdir(parents=True)
+    (base / "input" / EXAMPLE_DATASET_FOLDER).mkdir(parents=True)
     Image.new("RGB", (64, 48), "teal").save(base / "input" / EXAMPLE_IMAGE)
     with real_comfyui(folder, base) as running:
         yield running
@@ -68,17 +68,17 @@ async def node_facts(client: aiohttp.ClientSession) -> dict[str, Any]:
 
 
 def ours(graph: dict[str, Any], facts: dict[str, Any]) -> set[Objection]:
-    found = [(problem.node, problem.input, problem.code) for problem in check_graph(graph, facts)]
+    found = [(problem.node, problem.input, problem.code) for problem in validate_graph(graph, facts)]
     missing = [objection for objection in found if objection[2] == "missing_node_type"]
     return set(missing[:1] or found)  # the server stops at the first unknown class
 
 
 @pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)
-async def test_the_server_and_our_checks_object_to_the_same(server: Server, model: Model) -> None:
+async def test_the_server_and_our_checks_object_to_the_same(server: ComfyUIServer, model: Model) -> None:
     async with aiohttp.ClientSession(server.url) as client:
         facts = await node_facts(client)
-        for request in probes(model):
-            graph = model.render(model.example(**request), filename_prefix="check")
+        for request in probe_requests(model):
+            graph = model.render_graph(model.example_params(**request), filename_prefix="check")
             theirs = await objections(client, graph)
             assert theirs == ours(graph, facts)
             # All that it may object to are weights and packs that are not there.
@@ -86,7 +86,7 @@ async def test_the_server_and_our_checks_object_to_the_same(server: Server, mode
             assert {kind for _, _, kind in theirs} <= expected
 
 
-async def test_they_agree_on_graphs_that_neither_of_us_drew(server: Server) -> None:
+async def test_they_agree_on_graphs_that_neither_of_us_drew(server: ComfyUIServer) -> None:
     """Imported, ComfyUI's own templates have nothing wrong with them but files that are not there.
 
     A server takes a graph all the same where one of its results needs none of these.
@@ -108,11 +108,11 @@ async def test_they_agree_on_graphs_that_neither_of_us_drew(server: Server) -> N
 def drawn_by_others(facts: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Official templates that are made of known nodes, as graphs for the default request."""
     for name, data in official_templates().items():
-        if not convert(data, facts).unknown:
-            with contextlib.suppress(BadWorkflow):  # which has nothing to save
+        if not convert_ui_to_api(data, facts).unknown_classes:
+            with contextlib.suppress(InvalidWorkflow):  # which has nothing to save
                 result = import_workflow(data, id="template", facts=facts)
                 model = Model.parse(result.manifest, result.graph, Path(name))
-                yield name, model.render(model.example(), filename_prefix="check")
+                yield name, model.render_graph(model.example_params(), filename_prefix="check")
 
 
 MUTATIONS = [
@@ -129,8 +129,10 @@ MUTATIONS = [
 
 
 @pytest.mark.parametrize(("node", "name", "value"), MUTATIONS)
-async def test_they_agree_on_what_is_wrong(server: Server, node: str, name: str, value: Any) -> None:
-    graph = copy.deepcopy(CATALOG["sdxl-1.0"].render(CATALOG["sdxl-1.0"].example(), filename_prefix="x"))
+async def test_they_agree_on_what_is_wrong(server: ComfyUIServer, node: str, name: str, value: Any) -> None:
+    graph = copy.deepcopy(
+        CATALOG["sdxl-1.0"].render_graph(CATALOG["sdxl-1.0"].example_params(), filename_prefix="x")
+    )
     if name == "class_type":
         graph[node][name] = value
     elif value is None:
@@ -144,8 +146,8 @@ async def test_they_agree_on_what_is_wrong(server: Server, node: str, name: str,
 
 
 @pytest.mark.parametrize("model", WEIGHTLESS, ids=lambda model: model.id)
-async def test_weightless_models_run(server: Server, model: Model) -> None:
-    graph = model.render(model.example(prompt="a fox"), filename_prefix=f"run/{model.id}")
+async def test_weightless_models_run(server: ComfyUIServer, model: Model) -> None:
+    graph = model.render_graph(model.example_params(prompt="a fox"), filename_prefix=f"run/{model.id}")
     async with aiohttp.ClientSession(server.url) as client:
         async with client.post("/prompt", json={"prompt": graph}) as response:
             id = (await response.json())["prompt_id"]
@@ -155,13 +157,13 @@ async def test_weightless_models_run(server: Server, model: Model) -> None:
     assert (server.base / "output" / files[0]["subfolder"] / files[0]["filename"]).stat().st_size > 0
 
 
-async def test_an_exported_workflow_runs(server: Server) -> None:
+async def test_an_exported_workflow_runs(server: ComfyUIServer) -> None:
     """What the frontend would queue after opening our file."""
     async with aiohttp.ClientSession(server.url) as client:
         facts = await node_facts(client)
         data = json.loads(json.dumps(export_ui(CATALOG["test-video"], facts)))
         del data["extra"]["pixel_factory"]
-        graph = convert(data, facts).graph
+        graph = convert_ui_to_api(data, facts).graph
         async with client.post("/prompt", json={"prompt": graph}) as response:
             answer = await response.json()
         assert answer.get("node_errors") == {}

@@ -34,7 +34,7 @@ from tests.integration.test_pixazo import (
     mask,
 )
 from tests.pictures import png, size_of
-from tests.running import ROOT, Service, running
+from tests.running import ROOT, ServiceProcess, running
 
 INSTALL = installation()
 pytestmark = [
@@ -51,7 +51,7 @@ NAMES = {
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     assert INSTALL is not None
     server = RealServer(INSTALL, tmp_path_factory.mktemp("comfyui"))
     server.start()
@@ -61,7 +61,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     }
     try:
         data = tmp_path_factory.mktemp("service")
-        with running(Service(data, ("--instances", server.url), environment)) as started:
+        with running(ServiceProcess(data, ("--instances", server.url), environment)) as started:
             yield started
     finally:
         server.kill()
@@ -82,7 +82,7 @@ async def download(url: str) -> bytes:
         return await response.read()
 
 
-async def test_pixelapi(service: Service) -> None:
+async def test_pixelapi(service: ServiceProcess) -> None:
     async with service.client(new_key(service, "1.00")) as http:
         asked = {"model": "sdxl", "prompt": "a cat", "width": 768, "height": 512, "seed": 7}
         async with http.post("/v1/image/generate", json=asked) as response:
@@ -101,7 +101,7 @@ async def test_pixelapi(service: Service) -> None:
             assert (await response.json())["credits_remaining"] == 1000 - 1 - 25
 
 
-async def test_pixeldojo(service: Service) -> None:
+async def test_pixeldojo(service: ServiceProcess) -> None:
     async with receiving() as receiver, service.client(new_key(service, "1.00")) as http:
         asked = {"prompt": "a sunset", "aspect_ratio": "4:3", "resolution": "0.5 MP", "n": 2}
         body = {**asked, "webhook_url": receiver.url}
@@ -115,7 +115,7 @@ async def test_pixeldojo(service: Service) -> None:
         assert [asset["contentType"] for asset in seen["assets"]] == ["image/png"] * 2
 
 
-async def test_pixazos_queue_and_results(service: Service) -> None:
+async def test_pixazos_queue_and_results(service: ServiceProcess) -> None:
     async with receiving() as receiver, client(service, new_key(service, "1.00")) as http:
         header = {"X-Webhook-URL": receiver.url}
         asked = {
@@ -139,7 +139,7 @@ async def test_pixazos_queue_and_results(service: Service) -> None:
         assert size_of(await download((await checked(http, queued))["output"])) == (1024, 1024)
 
 
-async def test_pixazos_edits(service: Service) -> None:
+async def test_pixazos_edits(service: ServiceProcess) -> None:
     """White is painted over, black stays; and the formats are those that were asked for."""
     async with (
         hosting({"photo.png": png(320, 256)}) as photos,

@@ -17,7 +17,7 @@ from comfy_instances.install.install import link_node_packs
 from comfy_instances.protocol.node_facts import extract_node_facts, load_core_node_facts, load_pack_node_facts
 from orchestrator.catalog import load_model, write_model
 from orchestrator.catalog.import_export import import_workflow
-from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODES
+from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODE_CLASSES
 from tests.comfyui.real_server import RealServer, installation
 
 pytestmark = pytest.mark.comfyui
@@ -27,7 +27,7 @@ FACTS = {**load_pack_node_facts(), **load_core_node_facts()}
 
 
 @dataclass(frozen=True)
-class Server:
+class NodePackServer:
     """A running ComfyUI with our pack."""
 
     url: str
@@ -36,7 +36,7 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodePackServer]:
     install = installation()
     if install is None:
         pytest.skip("no ComfyUI is installed")
@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     link_node_packs(base / "custom_nodes", [PACK])
     started.start()
     try:
-        yield Server(started.url, base)
+        yield NodePackServer(started.url, base)
     finally:
         started.kill()
 
@@ -93,7 +93,7 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
-async def run(server: Server, graph: dict[str, Any]) -> dict[str, Any]:
+async def run(server: NodePackServer, graph: dict[str, Any]) -> dict[str, Any]:
     """Its outputs by node."""
     async with aiohttp.ClientSession(server.url) as client:
         async with client.post("/prompt", json={"prompt": graph}) as response:
@@ -110,17 +110,17 @@ async def run(server: Server, graph: dict[str, Any]) -> dict[str, Any]:
     raise AssertionError("it never ended")
 
 
-async def test_our_facts_of_the_pack_are_the_servers(server: Server) -> None:
+async def test_our_facts_of_the_pack_are_the_servers(server: NodePackServer) -> None:
     async with aiohttp.ClientSession(server.url) as client, client.get("/object_info") as response:
         nodes = extract_node_facts(await response.json())
     ours = sorted(name for name in FACTS if name.startswith("PixelFactory"))
-    assert set(ours) > PARAMETER_NODES
+    assert set(ours) > PARAMETER_NODE_CLASSES
     found = {name: nodes[name] for name in ours}
     recorded = {name: FACTS[name] for name in ours}
     assert json.loads(json.dumps(found)) == recorded
 
 
-async def test_the_graph_runs_as_drawn_and_as_imported(server: Server, tmp_path: Path) -> None:
+async def test_the_graph_runs_as_drawn_and_as_imported(server: NodePackServer, tmp_path: Path) -> None:
     Image.new("RGB", (32, 32), (0, 0, 200)).save(server.base / "input" / "small.png")
     outputs = await run(server, drawn())
     assert outputs["show"]["text"] == ["b note"]
@@ -130,10 +130,10 @@ async def test_the_graph_runs_as_drawn_and_as_imported(server: Server, tmp_path:
     assert imported.problems == ()
     model = load_model(write_model(tmp_path, "drawn", imported.files))
     assert set(model.parameters) == {"image", "mask", "side", "blend_factor", "resize", "note"}
-    assert "what the parameter note is for: no node that is needed takes it" in imported.unknown
-    params = model.example(image="small.png", mask="small.png")
-    graph = model.render(params, filename_prefix="imported")
-    assert not {each["class_type"] for each in graph.values()} & PARAMETER_NODES
+    assert "what the parameter note is for: no node that is needed takes it" in imported.open_questions
+    params = model.example_params(image="small.png", mask="small.png")
+    graph = model.render_graph(params, filename_prefix="imported")
+    assert not {each["class_type"] for each in graph.values()} & PARAMETER_NODE_CLASSES
     outputs = await run(server, graph)
     second = server.base / "output" / outputs["save"]["images"][0]["filename"]
     with Image.open(first) as drew, Image.open(second) as made:

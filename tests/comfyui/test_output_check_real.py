@@ -15,7 +15,7 @@ from PIL import Image
 
 from comfy_instances.install.install import link_node_packs
 from tests.comfyui.real_server import RealServer, installation
-from tests.running import ROOT, Service, running
+from tests.running import ROOT, ServiceProcess, running
 
 INSTALL = installation()
 pytestmark = [
@@ -27,7 +27,7 @@ RED, BLUE = 0xFF0000, 0x0000FF
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     assert INSTALL is not None
     base = tmp_path_factory.mktemp("comfyui")
     folder = base / "models" / "classifiers" / "red"
@@ -43,14 +43,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     }
     try:
         data = tmp_path_factory.mktemp("service")
-        with running(Service(data, ("--instances", server.url), environment)) as started:
+        with running(ServiceProcess(data, ("--instances", server.url), environment)) as started:
             yield started
     finally:
         server.kill()
 
 
 @pytest.fixture
-def http(service: Service) -> Iterator[httpx.Client]:
+def http(service: ServiceProcess) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {service.key('1.00')}"}
     with httpx.Client(base_url=service.url, headers=headers, timeout=60) as client:
         yield client

@@ -27,8 +27,8 @@ from orchestrator.catalog import Catalog
 from scripts.tiny_models import TINY_MODELS
 from tests.comfyui.real_server import RealServer, installation
 from tests.datasets import data_url, is_trained, zipped
-from tests.films import Film, film
-from tests.running import ROOT, Service, running
+from tests.films import VideoInfo, film
+from tests.running import ROOT, ServiceProcess, running
 
 INSTALL = installation()
 pytestmark = [
@@ -51,30 +51,30 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
 
 
 @pytest.fixture(scope="module")
-def service(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     workflows = tmp_path_factory.mktemp("workflows")
     shutil.copytree(ROOT / "tests" / "workflows", workflows, dirs_exist_ok=True)
     for model in SHIPPED:
         shutil.copytree(ROOT / "workflows" / model, workflows / model)
     environment = {"PIXELFACTORY_WORKFLOWS_DIR": str(workflows)}
     data = tmp_path_factory.mktemp("service")
-    with running(Service(data, ("--instances", comfyui.url), environment)) as started:
+    with running(ServiceProcess(data, ("--instances", comfyui.url), environment)) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def key(service: Service) -> str:
+def key(service: ServiceProcess) -> str:
     """For whom money does not matter."""
     return service.key("1.00")
 
 
 @pytest.fixture
-async def client(service: Service, key: str) -> AsyncIterator[openai.AsyncOpenAI]:
+async def client(service: ServiceProcess, key: str) -> AsyncIterator[openai.AsyncOpenAI]:
     async with sdk(service, key) as client:
         yield client
 
 
-def sdk(service: Service, key: str) -> openai.AsyncOpenAI:
+def sdk(service: ServiceProcess, key: str) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=f"{service.url}/api/v1", api_key=key, max_retries=0)
 
 
@@ -103,7 +103,7 @@ async def test_four_images_have_the_colours_of_four_seeds(client: openai.AsyncOp
 
 async def test_a_video_changes_its_colour_halfway(client: openai.AsyncOpenAI) -> None:
     (made,) = await generate(client, "test-video", num_frames=33, fps=8, seed=0xFF8000, size="320x256")
-    assert film(made) == Film(320, 256, 33, 8.0, "h264")
+    assert film(made) == VideoInfo(320, 256, 33, 8.0, "h264")
     with av.open(io.BytesIO(made), "r") as container:
         frames = [frame.to_ndarray(format="rgb24")[100, 100] for frame in container.decode(video=0)]
     assert abs(frames[0].astype(int) - (0xFF, 0x80, 0)).max() < 16
@@ -137,10 +137,10 @@ async def test_a_sampled_image_depends_on_seed_and_prompt(client: openai.AsyncOp
 
 async def test_a_sampled_video(client: openai.AsyncOpenAI) -> None:
     (made,) = await generate(client, "wan2.1-t2v-fast", num_frames=9, fps=16, steps=2, seed=1)
-    assert film(made) == Film(256, 256, 9, 16.0, "h264")
+    assert film(made) == VideoInfo(256, 256, 9, 16.0, "h264")
 
 
-async def test_a_lora_is_trained(comfyui: RealServer, service: Service, key: str) -> None:
+async def test_a_lora_is_trained(comfyui: RealServer, service: ServiceProcess, key: str) -> None:
     """From an archive of pictures to a file that ComfyUI itself takes: it changes what the model makes."""
     async with service.client(key) as http:
         body = {"dataset": data_url(zipped()), "trigger_word": "sks", "steps": 3, "rank": 4, "size": 256}
@@ -179,8 +179,8 @@ async def picture_with(comfyui: RealServer, lora: bytes, strength: float) -> byt
     folder.mkdir(exist_ok=True)
     (folder / "trained.safetensors").write_bytes(lora)
     model = Catalog.load(ROOT / "workflows")["sd-1.5"]
-    params = model.example(width=256, height=256, steps=2, seed=1)
-    graph = model.render(params, filename_prefix="with-lora")
+    params = model.example_params(width=256, height=256, steps=2, seed=1)
+    graph = model.render_graph(params, filename_prefix="with-lora")
     inputs = {"model": ["checkpoint", 0], "lora_name": "trained.safetensors", "strength_model": strength}
     graph["lora"] = {"class_type": "LoraLoaderModelOnly", "inputs": inputs}
     graph["sampler"]["inputs"]["model"] = ["lora", 0]
@@ -198,7 +198,7 @@ async def test_a_sampled_video_depends_on_its_first_frame(client: openai.AsyncOp
         (made,) = await generate(
             client, "wan2.2-i2v-14b", image=png(color), num_frames=5, fps=16, steps=2, seed=1
         )
-        assert film(made) == Film(256, 256, 5, 16.0, "h264")
+        assert film(made) == VideoInfo(256, 256, 5, 16.0, "h264")
         return made
 
     assert await video("teal") != await video("salmon")
@@ -210,7 +210,7 @@ def png(color: str) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-async def test_a_cancelled_job_stops_between_two_steps(comfyui: RealServer, service: Service) -> None:
+async def test_a_cancelled_job_stops_between_two_steps(comfyui: RealServer, service: ServiceProcess) -> None:
     """Within seconds, where a hundred steps of this size take minutes."""
     key = service.key("1.00")
     async with service.client(key) as http:
@@ -228,7 +228,7 @@ async def test_a_cancelled_job_stops_between_two_steps(comfyui: RealServer, serv
             assert await response.json() == {"queue_running": [], "queue_pending": []}
 
 
-async def test_kill_9_of_comfyui_costs_time_and_no_job(comfyui: RealServer, service: Service) -> None:
+async def test_kill_9_of_comfyui_costs_time_and_no_job(comfyui: RealServer, service: ServiceProcess) -> None:
     key = service.key("1.00")
     async with sdk(service, key) as client, service.client(key) as http:
         made = asyncio.create_task(generate(client, "sd-1.5", steps=8, seed=3))
@@ -266,7 +266,7 @@ async def until_it_samples(http: aiohttp.ClientSession, job: str) -> None:
     raise AssertionError("the job ended first")
 
 
-async def until_idle(service: Service) -> None:
+async def until_idle(service: ServiceProcess) -> None:
     async with asyncio.timeout(15), service.client(service.admin_token) as http:
         while True:
             async with http.get("/admin/v1/instances") as response:

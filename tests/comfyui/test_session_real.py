@@ -20,7 +20,7 @@ from comfy_instances.session.session import (
     SessionSettings,
     StepProgress,
 )
-from tests.comfyui.meddler import Meddler
+from tests.comfyui.meddler import FaultyProxy
 from tests.comfyui.real_server import RealServer, installation
 
 INSTALL = installation()
@@ -238,7 +238,10 @@ async def test_cancel_one_that_runs_and_one_that_waits(session: InstanceSession)
 async def test_a_socket_cut_in_mid_run(server: RealServer) -> None:
     heard: list[Any] = []
     prompt_id = new_id()
-    async with Meddler(server.port) as meddler, InstanceSession(meddler.url, settings=SETTINGS) as session:
+    async with (
+        FaultyProxy(server.port) as meddler,
+        InstanceSession(meddler.url, settings=SETTINGS) as session,
+    ):
         run = asyncio.create_task(session.run_prompt(prompt_id, laborious(2), heard.append))
         await until_it_runs(session, prompt_id)
         meddler.cut()
@@ -250,7 +253,10 @@ async def test_a_socket_cut_in_mid_run(server: RealServer) -> None:
 
 
 async def test_a_socket_that_falls_silent_in_mid_run(server: RealServer) -> None:
-    async with Meddler(server.port) as meddler, InstanceSession(meddler.url, settings=SETTINGS) as session:
+    async with (
+        FaultyProxy(server.port) as meddler,
+        InstanceSession(meddler.url, settings=SETTINGS) as session,
+    ):
         prompt_id = new_id()
         run = asyncio.create_task(session.run_prompt(prompt_id, laborious(3)))
         await until_it_runs(session, prompt_id)

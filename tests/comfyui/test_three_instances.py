@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 from tests.comfyui.real_server import installation
-from tests.running import ROOT, Service, pixelfactory, running
+from tests.running import ROOT, ServiceProcess, pixelfactory, running
 from tests.scrape import scrape
 
 INSTALL = installation()
@@ -57,7 +57,7 @@ MIX: tuple[dict[str, Any], ...] = (
 
 
 @dataclass
-class Crowd:
+class LoadGenerator:
     """Callers who come again until they are told that it is over."""
 
     http: aiohttp.ClientSession
@@ -90,7 +90,7 @@ class Crowd:
 
 
 @asynccontextmanager
-async def callers(crowd: Crowd) -> AsyncIterator[None]:
+async def callers(crowd: LoadGenerator) -> AsyncIterator[None]:
     """They come while the block lasts; after it, all have what they came for."""
     async with asyncio.TaskGroup() as tasks:
         for _ in range(CALLERS):
@@ -100,7 +100,7 @@ async def callers(crowd: Crowd) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     data = tmp_path_factory.mktemp("three")
     environment = {
         "PIXELFACTORY_COMFYUI_DIR": str(INSTALL),
@@ -109,16 +109,18 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "PIXELFACTORY_MODELS_DIR": str(data / "models"),
         "CUDA_VISIBLE_DEVICES": "",
     }
-    with running(Service(data, (), environment)) as started:
+    with running(ServiceProcess(data, (), environment)) as started:
         yield started
 
 
-async def rows(service: Service) -> dict[str, dict[str, Any]]:
+async def rows(service: ServiceProcess) -> dict[str, dict[str, Any]]:
     async with service.client(service.admin_token) as http, http.get("/admin/v1/instances") as response:
         return {row["id"]: row for row in (await response.json())["instances"]}
 
 
-async def until(service: Service, instance_id: str, condition: Callable[[dict[str, Any]], bool]) -> None:
+async def until(
+    service: ServiceProcess, instance_id: str, condition: Callable[[dict[str, Any]], bool]
+) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             row = (await rows(service))[instance_id]
@@ -127,11 +129,11 @@ async def until(service: Service, instance_id: str, condition: Callable[[dict[st
             await asyncio.sleep(0.1)
 
 
-async def until_ready(service: Service, instance_id: str, restarts: int = 0) -> None:
+async def until_ready(service: ServiceProcess, instance_id: str, restarts: int = 0) -> None:
     await until(service, instance_id, lambda row: (row["state"], row["restarts"]) == ("ready", restarts))
 
 
-async def until_it_works(service: Service, instance_id: str) -> psutil.Process:
+async def until_it_works(service: ServiceProcess, instance_id: str) -> psutil.Process:
     """Its process, as soon as it has a prompt running and one waiting."""
     await until(service, instance_id, lambda row: len(row["shards"]) == 2)
     port = (await rows(service))[instance_id]["url"].rsplit(":", 1)[1]
@@ -140,18 +142,18 @@ async def until_it_works(service: Service, instance_id: str) -> psutil.Process:
     return next(child for child in children if port in child.cmdline())
 
 
-def restart(service: Service, instance_id: str) -> subprocess.CompletedProcess[str]:
+def restart(service: ServiceProcess, instance_id: str) -> subprocess.CompletedProcess[str]:
     words = ("instances", "restart", instance_id, "--url", service.url)
     return pixelfactory(*words, data_dir=service.data_dir)
 
 
-async def lost_on(service: Service, instance_id: str) -> float:
+async def lost_on(service: ServiceProcess, instance_id: str) -> float:
     """Number of attempts that went down with the instance."""
     labels = {"instance_id": instance_id, "kind": "instance_gone"}
     return (await scrape(service)).value("pixelfactory_attempt_failures_total", **labels)
 
 
-async def until_it_lost(service: Service, instance_id: str) -> None:
+async def until_it_lost(service: ServiceProcess, instance_id: str) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             if await lost_on(service, instance_id):
@@ -159,7 +161,7 @@ async def until_it_lost(service: Service, instance_id: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def stop_for_a_while(service: Service, instance_id: str) -> None:
+async def stop_for_a_while(service: ServiceProcess, instance_id: str) -> None:
     """What it had is given up and runs elsewhere; then it wakes and finds nobody waiting for it."""
     process = await until_it_works(service, instance_id)
     process.send_signal(signal.SIGSTOP)
@@ -170,7 +172,7 @@ async def stop_for_a_while(service: Service, instance_id: str) -> None:
     await until_it_works(service, instance_id)
 
 
-async def kill_one_and_restart_another(service: Service, one: str, another: str) -> None:
+async def kill_one_and_restart_another(service: ServiceProcess, one: str, another: str) -> None:
     """The second only when the first is back, so that there is always one that works."""
     (await until_it_works(service, one)).kill()
     await until_ready(service, one, restarts=1)
@@ -179,11 +181,11 @@ async def kill_one_and_restart_another(service: Service, one: str, another: str)
     await until_ready(service, another, restarts=1)
 
 
-async def test_nothing_is_lost_and_everything_is_charged_once(service: Service) -> None:
+async def test_nothing_is_lost_and_everything_is_charged_once(service: ServiceProcess) -> None:
     for number in range(3):
         await until_ready(service, f"cpu-{number}")
     async with service.client(service.key(f"{CREDIT:.2f}")) as http:
-        crowd = Crowd(http)
+        crowd = LoadGenerator(http)
         async with callers(crowd):
             await asyncio.gather(
                 stop_for_a_while(service, "cpu-1"), kill_one_and_restart_another(service, "cpu-0", "cpu-2")

@@ -21,7 +21,7 @@ PATIENCE = 90.0
 
 
 @dataclass(frozen=True)
-class Server:
+class ComfyUIServer:
     """A running server."""
 
     url: str
@@ -39,7 +39,7 @@ def installed_comfyui() -> Path | None:
 
 
 @contextmanager
-def simulator(base: Path, *options: str) -> Iterator[Server]:
+def simulator(base: Path, *options: str) -> Iterator[ComfyUIServer]:
     port = free_port()
     command = [sys.executable, "-m", "comfy_instances.simulator", "--port", str(port)]
     with _child([*command, "--base-directory", str(base), *options], port, base) as server:
@@ -47,7 +47,7 @@ def simulator(base: Path, *options: str) -> Iterator[Server]:
 
 
 @contextmanager
-def real_comfyui(folder: Path, base: Path, *options: str) -> Iterator[Server]:
+def real_comfyui(folder: Path, base: Path, *options: str) -> Iterator[ComfyUIServer]:
     """On the CPU, with tiny models, without paid nodes, with its database in memory.
 
     Its own custom node for pictures over the socket is linked in; ComfyUI does not start without the folder.
@@ -75,14 +75,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def _child(command: Sequence[str], port: int, base: Path) -> Iterator[Server]:
+def _child(command: Sequence[str], port: int, base: Path) -> Iterator[ComfyUIServer]:
     base.mkdir(parents=True, exist_ok=True)
     with (base / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_up(url, process, base / "server.log")
-            yield Server(url, base, process)
+            yield ComfyUIServer(url, base, process)
         finally:
             process.kill()
             process.wait()

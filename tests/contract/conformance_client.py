@@ -58,7 +58,7 @@ def _kind(picture: bytes) -> str:
     return {b"\xff\xd8": "JPEG", b"\x89P": "PNG"}.get(picture[:2], "?")
 
 
-class Client:
+class ConformanceClient:
     """One user with one socket."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
@@ -146,9 +146,9 @@ async def _content(response: aiohttp.ClientResponse) -> Any:
 
 
 @asynccontextmanager
-async def client(url: str, *, connected: bool = True) -> AsyncIterator[Client]:
+async def client(url: str, *, connected: bool = True) -> AsyncIterator[ConformanceClient]:
     async with aiohttp.ClientSession() as http:
-        one = Client(url, http)
+        one = ConformanceClient(url, http)
         if connected:
             await one.connect()
             await one.hear()

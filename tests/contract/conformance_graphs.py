@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.contract.conformance_client import Client, Graph, shape
+from tests.contract.conformance_client import ConformanceClient, Graph, shape
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def tedious(prefix: str, color: int) -> Graph:
     return graph
 
 
-async def emptied(user: Client) -> None:
+async def emptied(user: ConformanceClient) -> None:
     """Once this has ended, whatever comes next finds the cache emptied that was to be.
 
     The server looks at such wishes whenever a prompt has ended, or when it gets round to it without one.

@@ -39,7 +39,7 @@ def open_store(kind: str, directory: Path) -> Store:
 
 
 @dataclass
-class World:
+class StoreHarness:
     store: Store
     account: Account
     key: ApiKey
@@ -106,16 +106,16 @@ class World:
         return balance.available, balance.held
 
 
-async def populate(store: Store, micros: int) -> World:
+async def populate(store: Store, micros: int) -> StoreHarness:
     account = await store.add_account("Ada", "free", START)
     key = await store.add_key(account.id, "0" * 64, "pk-Ab3d", "laptop", START)
     if micros:
         await store.credit(account.id, micros, "opening", START)
-    return World(store, account, key)
+    return StoreHarness(store, account, key)
 
 
 @asynccontextmanager
-async def open_world(kind: str, directory: Path, micros: int = 1_000_000) -> AsyncIterator[World]:
+async def open_world(kind: str, directory: Path, micros: int = 1_000_000) -> AsyncIterator[StoreHarness]:
     store = open_store(kind, directory)
     try:
         yield await populate(store, micros)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.comfyui_server import Server, installed_comfyui, real_comfyui, simulator
+from tests.contract.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui, simulator
 from tests.contract.conformance_scenarios import SCENARIOS, play
 from tests.contract.record_comfyui import RECORDING
 
@@ -21,13 +21,13 @@ def recorded() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIServer]:
     with simulator(tmp_path_factory.mktemp("simulator")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIServer]:
     folder: Path | None = installed_comfyui()
     if folder is None:
         pytest.skip("no ComfyUI is installed (pixelfactory comfyui install)")
@@ -36,11 +36,11 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_simulator(name: str, simulated: Server, recorded: dict[str, Any]) -> None:
+async def test_simulator(name: str, simulated: ComfyUIServer, recorded: dict[str, Any]) -> None:
     assert await play(name, simulated.url) == recorded[name]
 
 
 @pytest.mark.comfyui
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_real_comfyui(name: str, real: Server, recorded: dict[str, Any]) -> None:
+async def test_real_comfyui(name: str, real: ComfyUIServer, recorded: dict[str, Any]) -> None:
     assert await play(name, real.url) == recorded[name]

@@ -43,7 +43,7 @@ RULES = RestartPolicy(
 )
 
 
-class World(Protocol):
+class FleetHarness(Protocol):
     """A fleet of two, and what may befall its instances."""
 
     fleet: Fleet
@@ -57,7 +57,7 @@ class World(Protocol):
 
 
 @dataclass
-class Launched:
+class LaunchedFleetHarness:
     """The fleet launches its instances, and starts them again."""
 
     directory: Path
@@ -80,7 +80,7 @@ class Launched:
 
 
 @dataclass
-class Adopted:
+class AdoptedFleetHarness:
     """Somebody else launches the instances, and starts them again at the same address."""
 
     directory: Path
@@ -114,8 +114,8 @@ class Adopted:
         await self.launch(number)
 
 
-@pytest.fixture(params=[Launched, Adopted])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+@pytest.fixture(params=[LaunchedFleetHarness, AdoptedFleetHarness])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[FleetHarness]:
     world = request.param(tmp_path)
     await world.begin()
     try:
@@ -143,7 +143,7 @@ async def until(condition: Callable[[], bool], within_seconds: float = 20) -> No
             await asyncio.sleep(0.02)
 
 
-async def test_tells_what_its_instances_are(world: World) -> None:
+async def test_tells_what_its_instances_are(world: FleetHarness) -> None:
     async with started(world.fleet) as told:
         infos = world.fleet.instances()
         assert len({info.id for info in infos}) == 2
@@ -160,7 +160,7 @@ async def test_tells_what_its_instances_are(world: World) -> None:
         assert [info for info in told if info.id == infos[0].id][-1] == infos[0]
 
 
-async def test_hands_out_sessions_and_node_facts(world: World) -> None:
+async def test_hands_out_sessions_and_node_facts(world: FleetHarness) -> None:
     async with started(world.fleet):
         for info in world.fleet.instances():
             session = world.fleet.session(info.id)
@@ -174,7 +174,7 @@ async def test_hands_out_sessions_and_node_facts(world: World) -> None:
             assert "SaveImage" in facts
 
 
-async def test_reads_node_facts_again_when_the_model_files_change(world: World) -> None:
+async def test_reads_node_facts_again_when_the_model_files_change(world: FleetHarness) -> None:
     """And tells so, also where nothing else is new."""
     async with started(world.fleet) as told:
         first, second = world.fleet.instances()
@@ -192,7 +192,7 @@ async def test_reads_node_facts_again_when_the_model_files_change(world: World) 
         assert world.fleet.node_facts(second.id) is others
 
 
-async def test_before_it_is_ready_and_after_its_end_there_is_no_session(world: World) -> None:
+async def test_before_it_is_ready_and_after_its_end_there_is_no_session(world: FleetHarness) -> None:
     instance_id = world.fleet.instances()[0].id
     assert world.fleet.node_facts(instance_id) is None
     with pytest.raises(InstanceGone):
@@ -204,7 +204,7 @@ async def test_before_it_is_ready_and_after_its_end_there_is_no_session(world: W
     assert not session.is_connected
 
 
-async def test_a_drained_instance_stays_reachable_until_resumed(world: World) -> None:
+async def test_a_drained_instance_stays_reachable_until_resumed(world: FleetHarness) -> None:
     async with started(world.fleet) as told:
         first, second = world.fleet.instances()
         await world.fleet.drain(first.id)
@@ -216,7 +216,7 @@ async def test_a_drained_instance_stays_reachable_until_resumed(world: World) ->
         assert world.fleet.instances()[0].state is InstanceState.READY
 
 
-async def test_a_killed_instance_comes_back(world: World) -> None:
+async def test_a_killed_instance_comes_back(world: FleetHarness) -> None:
     async with started(world.fleet) as told:
         first = world.fleet.instances()[0]
         told.clear()
@@ -227,7 +227,7 @@ async def test_a_killed_instance_comes_back(world: World) -> None:
         assert (await world.fleet.session(first.id).run_prompt(str(uuid.uuid4()), GRAPH)).outputs
 
 
-async def test_a_drain_outlives_a_death(world: World) -> None:
+async def test_a_drain_outlives_a_death(world: FleetHarness) -> None:
     async with started(world.fleet) as told:
         first = world.fleet.instances()[0]
         await world.fleet.drain(first.id)
@@ -237,7 +237,7 @@ async def test_a_drain_outlives_a_death(world: World) -> None:
         await until(lambda: world.fleet.instances()[0].state is InstanceState.DRAINING)
 
 
-async def test_files_are_deleted_where_they_are_ours(world: World) -> None:
+async def test_files_are_deleted_where_they_are_ours(world: FleetHarness) -> None:
     async with started(world.fleet):
         instance_id = world.fleet.instances()[0].id
         session = world.fleet.session(instance_id)
@@ -252,7 +252,7 @@ async def test_files_are_deleted_where_they_are_ours(world: World) -> None:
         assert (world.output_folder.parent / "input" / input_name).exists() != ours
 
 
-async def test_restart_is_for_those_who_launched(world: World) -> None:
+async def test_restart_is_for_those_who_launched(world: FleetHarness) -> None:
     async with started(world.fleet):
         first = world.fleet.instances()[0]
         if first.adopted:
@@ -266,7 +266,7 @@ async def test_restart_is_for_those_who_launched(world: World) -> None:
         assert world.fleet.session(first.id) is not session
 
 
-async def test_unknown_ids(world: World) -> None:
+async def test_unknown_ids(world: FleetHarness) -> None:
     fleet = world.fleet
     for ask in (fleet.session, fleet.node_facts, fleet.log_tail):
         with pytest.raises(UnknownInstance, match="gpu-9"):
@@ -278,7 +278,7 @@ async def test_unknown_ids(world: World) -> None:
         await fleet.delete_files("gpu-9", [])
 
 
-async def test_who_unsubscribes_hears_no_more(world: World) -> None:
+async def test_who_unsubscribes_hears_no_more(world: FleetHarness) -> None:
     heard: list[InstanceInfo] = []
     unsubscribe = world.fleet.subscribe(heard.append)
     unsubscribe()
@@ -287,7 +287,9 @@ async def test_who_unsubscribes_hears_no_more(world: World) -> None:
     assert heard == []
 
 
-async def test_a_listener_that_fails_disturbs_nobody(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_listener_that_fails_disturbs_nobody(
+    world: FleetHarness, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(info: InstanceInfo) -> None:
         raise RuntimeError("a mistake")
 
@@ -297,12 +299,12 @@ async def test_a_listener_that_fails_disturbs_nobody(world: World, caplog: pytes
     assert "a listener failed" in caplog.text
 
 
-async def test_waiting_for_what_does_not_come(world: World) -> None:
+async def test_waiting_for_what_does_not_come(world: FleetHarness) -> None:
     with pytest.raises(FleetError, match=r"not all instances were ready .*starting"):
         await wait_until_ready(world.fleet, timeout_seconds=0.05)
 
 
-async def test_a_folder_that_was_made_for_files_goes_with_the_last_one(world: World) -> None:
+async def test_a_folder_that_was_made_for_files_goes_with_the_last_one(world: FleetHarness) -> None:
     async with started(world.fleet):
         instance_id = world.fleet.instances()[0].id
         session = world.fleet.session(instance_id)

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from tests.contract.comfyui_server import Server, simulator
-from tests.contract.conformance_client import Client, client
+from tests.contract.comfyui_server import ComfyUIServer, simulator
+from tests.contract.conformance_client import ConformanceClient, client
 from tests.contract.conformance_graphs import enlarged, events, node
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path: Path) -> Iterator[ComfyUIServer]:
     with simulator(tmp_path / "instance") as running:
         yield running
 
 
-async def arm(user: Client, kind: str, count: int = 1) -> None:
+async def arm(user: ConformanceClient, kind: str, count: int = 1) -> None:
     status, armed = await user.post("/simulator/faults", {"kind": kind, "count": count})
     assert (status, armed) == (200, {kind: count})
 
@@ -45,7 +45,9 @@ def sampled(seed: int = 1, steps: int = 3) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("kind", "exception_type"), [("out_of_memory", "torch.OutOfMemoryError"), ("node_error", "RuntimeError")]
 )
-async def test_a_failing_node_fails_as_often_as_asked(kind: str, exception_type: str, server: Server) -> None:
+async def test_a_failing_node_fails_as_often_as_asked(
+    kind: str, exception_type: str, server: ComfyUIServer
+) -> None:
     async with client(server.url) as user:
         await arm(user, kind, 2)
         for expected in (exception_type, exception_type, None):
@@ -55,7 +57,7 @@ async def test_a_failing_node_fails_as_often_as_asked(kind: str, exception_type:
         assert (await user.get("/simulator/faults"))[1] == {}
 
 
-async def test_no_output_succeeds_with_nothing(server: Server) -> None:
+async def test_no_output_succeeds_with_nothing(server: ComfyUIServer) -> None:
     async with client(server.url) as user:
         await arm(user, "no_output")
         empty = await user.finished(await user.submit(enlarged("nothing")))
@@ -64,7 +66,7 @@ async def test_no_output_succeeds_with_nothing(server: Server) -> None:
     assert list(full["outputs"]) == ["3"]
 
 
-async def test_reject_refuses_a_good_graph(server: Server) -> None:
+async def test_reject_refuses_a_good_graph(server: ComfyUIServer) -> None:
     async with client(server.url) as user:
         await arm(user, "reject")
         body = {"prompt": enlarged("rejected")}
@@ -74,7 +76,7 @@ async def test_reject_refuses_a_good_graph(server: Server) -> None:
         assert (await user.post("/prompt", body))[0] == 200
 
 
-async def test_drop_socket_cuts_the_connection_and_runs_on(server: Server) -> None:
+async def test_drop_socket_cuts_the_connection_and_runs_on(server: ComfyUIServer) -> None:
     async with client(server.url) as user, client(server.url) as bystander:
         await arm(user, "drop_socket")
         prompt_id = await user.submit(enlarged("dropped"))
@@ -86,7 +88,7 @@ async def test_drop_socket_cuts_the_connection_and_runs_on(server: Server) -> No
         assert events(await bystander.hear_to_end(other))[-1] == "executing"
 
 
-async def test_crash_ends_the_process(server: Server) -> None:
+async def test_crash_ends_the_process(server: ComfyUIServer) -> None:
     async with client(server.url) as user:
         await arm(user, "crash")
         prompt_id = await user.submit(enlarged("crash"))
@@ -95,7 +97,7 @@ async def test_crash_ends_the_process(server: Server) -> None:
     assert await asyncio.to_thread(server.process.wait, 10) == 1
 
 
-async def test_hang_hears_no_interrupt_but_answers_and_ends(server: Server) -> None:
+async def test_hang_hears_no_interrupt_but_answers_and_ends(server: ComfyUIServer) -> None:
     async with client(server.url) as user:
         await arm(user, "hang")
         prompt_id = await user.submit(enlarged("hang"))
@@ -111,13 +113,13 @@ async def test_hang_hears_no_interrupt_but_answers_and_ends(server: Server) -> N
 @pytest.mark.parametrize(
     "body", [[], {}, {"kind": "earthquake"}, {"kind": "crash", "count": -1}, {"kind": "crash", "count": "2"}]
 )
-async def test_unknown_faults_are_refused(body: Any, server: Server) -> None:
+async def test_unknown_faults_are_refused(body: Any, server: ComfyUIServer) -> None:
     async with client(server.url, connected=False) as user:
         status, answer = await user.post("/simulator/faults", body)
     assert (status, "kind must be one of crash" in answer["error"]) == (400, True)
 
 
-async def test_a_fault_can_be_taken_back(server: Server) -> None:
+async def test_a_fault_can_be_taken_back(server: ComfyUIServer) -> None:
     async with client(server.url) as user:
         await arm(user, "node_error", 3)
         assert await user.post("/simulator/faults", {"kind": "node_error", "count": 0}) == (200, {})
@@ -125,7 +127,7 @@ async def test_a_fault_can_be_taken_back(server: Server) -> None:
     assert history["status"]["completed"]
 
 
-async def test_previews_come_bare_or_described(server: Server) -> None:
+async def test_previews_come_bare_or_described(server: ComfyUIServer) -> None:
     async with client(server.url) as user:
         heard = await user.hear_to_end(await user.submit(sampled()))
     pictures = [message for message in heard if isinstance(message, dict)]
@@ -138,7 +140,7 @@ async def test_previews_come_bare_or_described(server: Server) -> None:
     assert {picture["metadata"]["node_id"] for picture in pictures} == {"4"}
 
 
-async def test_memory_is_held_shown_and_freed(server: Server) -> None:
+async def test_memory_is_held_shown_and_freed(server: ComfyUIServer) -> None:
     async with client(server.url) as user:
 
         async def device() -> dict[str, Any]:
@@ -174,7 +176,7 @@ async def test_simulated_time_is_spent_and_can_be_interrupted(tmp_path: Path) ->
     assert "execution_interrupted" in events(heard)
 
 
-async def test_a_taken_port_ends_the_start(server: Server, tmp_path: Path) -> None:
+async def test_a_taken_port_ends_the_start(server: ComfyUIServer, tmp_path: Path) -> None:
     port = server.url.rsplit(":", 1)[1]
     command = [sys.executable, "-m", "comfy_instances.simulator", "--port", port]
     command += ["--base-directory", str(tmp_path / "second")]

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from orchestrator.jobs import JobError, JobStatus, Output, ShardStatus, Usage
-from tests.contract.store_world import PICTURE, STORES, World, open_world
+from tests.contract.store_world import PICTURE, STORES, StoreHarness, open_world
 
 ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
 
 
 @pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
     async with open_world(request.param, tmp_path) as world:
         yield world
 
 
-async def test_the_first_attempt_starts_shard_and_job(world: World) -> None:
+async def test_the_first_attempt_starts_shard_and_job(world: StoreHarness) -> None:
     record = await world.add(n=2)
     attempt = await world.start(record, 1)
     now = await world.again(record)
@@ -30,20 +30,20 @@ async def test_the_first_attempt_starts_shard_and_job(world: World) -> None:
     assert await world.store.list_open_attempts() == [attempt]
 
 
-async def test_starting_the_same_attempt_again_changes_nothing(world: World) -> None:
+async def test_starting_the_same_attempt_again_changes_nothing(world: StoreHarness) -> None:
     record = await world.add()
     attempt = await world.start(record)
     assert await world.store.start_attempt(attempt)
     assert await world.store.list_open_attempts() == [attempt]
 
 
-async def test_a_shard_runs_once_at_a_time(world: World) -> None:
+async def test_a_shard_runs_once_at_a_time(world: StoreHarness) -> None:
     record = await world.add()
     await world.start(record)
     assert not await world.store.start_attempt(world.attempt(record, number=2))
 
 
-async def test_a_failed_attempt_sends_its_shard_back(world: World) -> None:
+async def test_a_failed_attempt_sends_its_shard_back(world: StoreHarness) -> None:
     record = await world.add()
     attempt = await world.start(record)
     await world.store.end_attempt(attempt.prompt_id, "instance_gone", "killed", world.later(), retry=True)
@@ -54,14 +54,14 @@ async def test_a_failed_attempt_sends_its_shard_back(world: World) -> None:
     assert (await world.finish(second)).job.status is JobStatus.SUCCEEDED
 
 
-async def test_an_attempt_that_is_the_last_leaves_its_shard_running(world: World) -> None:
+async def test_an_attempt_that_is_the_last_leaves_its_shard_running(world: StoreHarness) -> None:
     record = await world.add()
     attempt = await world.start(record)
     await world.store.end_attempt(attempt.prompt_id, "bad_graph", None, world.later(), retry=False)
     assert (await world.again(record)).shards[0].status is ShardStatus.RUNNING
 
 
-async def test_ending_an_old_attempt_does_not_disturb_the_new_one(world: World) -> None:
+async def test_ending_an_old_attempt_does_not_disturb_the_new_one(world: StoreHarness) -> None:
     record = await world.add()
     first = await world.start(record)
     await world.store.end_attempt(first.prompt_id, "abandoned", None, world.later(), retry=True)
@@ -71,7 +71,7 @@ async def test_ending_an_old_attempt_does_not_disturb_the_new_one(world: World) 
     assert await world.store.list_open_attempts() == [second]
 
 
-async def test_the_last_shard_finishes_and_pays_the_job(world: World) -> None:
+async def test_the_last_shard_finishes_and_pays_the_job(world: StoreHarness) -> None:
     record = await world.add(n=2, price=30_000)
     first, second = await world.start(record, 0), await world.start(record, 1)
     half = await world.finish(second)
@@ -87,7 +87,7 @@ async def test_the_last_shard_finishes_and_pays_the_job(world: World) -> None:
     assert await world.store.list_unfinished_jobs() == []
 
 
-async def test_finishing_again_charges_nothing_and_keeps_the_first_result(world: World) -> None:
+async def test_finishing_again_charges_nothing_and_keeps_the_first_result(world: StoreHarness) -> None:
     record = await world.add()
     attempt = await world.start(record)
     done = await world.finish(attempt)
@@ -96,7 +96,7 @@ async def test_finishing_again_charges_nothing_and_keeps_the_first_result(world:
     assert await world.wallet() == (990_000, 0)
 
 
-async def test_nothing_is_charged_for_no_output(world: World) -> None:
+async def test_nothing_is_charged_for_no_output(world: StoreHarness) -> None:
     record = await world.add()
     attempt = await world.start(record)
     with pytest.raises(ValueError, match="without outputs"):
@@ -104,14 +104,14 @@ async def test_nothing_is_charged_for_no_output(world: World) -> None:
     assert (await world.again(record)).job.status is JobStatus.RUNNING
 
 
-async def test_the_late_result_of_an_attempt_given_up_is_taken(world: World) -> None:
+async def test_the_late_result_of_an_attempt_given_up_is_taken(world: StoreHarness) -> None:
     record = await world.add()
     attempt = await world.start(record)
     await world.store.end_attempt(attempt.prompt_id, "instance_gone", None, world.later(), retry=True)
     assert (await world.finish(attempt)).job.status is JobStatus.SUCCEEDED
 
 
-async def test_a_failed_job_gets_its_money_back(world: World) -> None:
+async def test_a_failed_job_gets_its_money_back(world: StoreHarness) -> None:
     record = await world.add(n=2)
     await world.finish(await world.start(record, 0))
     await world.start(record, 1)
@@ -123,7 +123,7 @@ async def test_a_failed_job_gets_its_money_back(world: World) -> None:
 
 
 @pytest.mark.parametrize("started", [False, True])
-async def test_a_cancelled_job_gets_its_money_back(world: World, started: bool) -> None:
+async def test_a_cancelled_job_gets_its_money_back(world: StoreHarness, started: bool) -> None:
     record = await world.add()
     if started:
         await world.start(record)
@@ -134,7 +134,7 @@ async def test_a_cancelled_job_gets_its_money_back(world: World, started: bool) 
     assert await world.store.cancel_job(record.job.id, world.later()) == cancelled
 
 
-async def test_a_result_after_the_end_changes_nothing(world: World) -> None:
+async def test_a_result_after_the_end_changes_nothing(world: StoreHarness) -> None:
     record = await world.add()
     attempt = await world.start(record)
     cancelled = await world.store.cancel_job(record.job.id, world.later())
@@ -144,20 +144,20 @@ async def test_a_result_after_the_end_changes_nothing(world: World) -> None:
     assert await world.wallet() == (1_000_000, 0)
 
 
-async def test_a_cancelled_shard_does_not_start(world: World) -> None:
+async def test_a_cancelled_shard_does_not_start(world: StoreHarness) -> None:
     record = await world.add()
     await world.store.cancel_job(record.job.id, world.later())
     assert not await world.store.start_attempt(world.attempt(record))
 
 
-async def test_what_has_succeeded_can_not_fail_or_be_cancelled(world: World) -> None:
+async def test_what_has_succeeded_can_not_fail_or_be_cancelled(world: StoreHarness) -> None:
     done = await world.succeed()
     assert await world.store.cancel_job(done.job.id, world.later()) == done
     assert await world.store.fail_job(done.job.id, ERROR, world.later()) == done
     assert await world.wallet() == (990_000, 0)
 
 
-async def test_finish_and_cancel_at_once_have_one_winner(world: World) -> None:
+async def test_finish_and_cancel_at_once_have_one_winner(world: StoreHarness) -> None:
     for _ in range(10):
         record = await world.add()
         attempt = await world.start(record)

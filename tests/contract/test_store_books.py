@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.sqlite.audit import AUDIT_QUERIES, audit_ledger
-from tests.contract.store_world import World, open_world
+from tests.contract.store_world import StoreHarness, open_world
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path) -> AsyncIterator[StoreHarness]:
     async with open_world("sqlite", tmp_path) as world:
         yield world
 
@@ -38,7 +38,9 @@ COPY = "INSERT INTO entries SELECT 99, {}, account_id, {}, at, NULL, '' FROM ent
         (COPY.format("'k', kind", "target, source, 990001"), "CHECK"),
     ],
 )
-async def test_the_database_itself_refuses(world: World, tmp_path: Path, statement: str, reason: str) -> None:
+async def test_the_database_itself_refuses(
+    world: StoreHarness, tmp_path: Path, statement: str, reason: str
+) -> None:
     await world.add()
     db = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
     db.execute("PRAGMA foreign_keys = ON")
@@ -76,7 +78,7 @@ FRAUD = {
 
 
 @pytest.mark.parametrize("rule", AUDIT_QUERIES)
-async def test_the_audit_finds_fraud(world: World, tmp_path: Path, rule: str) -> None:
+async def test_the_audit_finds_fraud(world: StoreHarness, tmp_path: Path, rule: str) -> None:
     await world.succeed()
     await world.add()
     db = forged(tmp_path)

@@ -15,18 +15,18 @@ from orchestrator.store import ApiKeyLimits
 from orchestrator.store.metering import meter_job
 from pricing.costs import CostRates, MeteredUsage
 from pricing.ledger import EntryKind
-from tests.contract.store_world import PICTURE, START, STORES, World, open_world
+from tests.contract.store_world import PICTURE, START, STORES, StoreHarness, open_world
 
 MARCH, APRIL, MAY = (datetime(2026, month, 1, 12, tzinfo=UTC) for month in (3, 4, 5))
 
 
 @pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
     async with open_world(request.param, tmp_path) as world:
         yield world
 
 
-async def test_a_refund_gives_back_what_was_charged(world: World) -> None:
+async def test_a_refund_gives_back_what_was_charged(world: StoreHarness) -> None:
     job = (await world.succeed(price=100_000)).job
     balance = await world.store.refund(job.id, 30_000, "ticket 1", world.later())
     assert balance.available == 930_000
@@ -37,13 +37,13 @@ async def test_a_refund_gives_back_what_was_charged(world: World) -> None:
 
 
 @pytest.mark.parametrize("micros", [0, -1, 100_001])
-async def test_no_more_is_refunded_than_was_charged(world: World, micros: int) -> None:
+async def test_no_more_is_refunded_than_was_charged(world: StoreHarness, micros: int) -> None:
     job = (await world.succeed(price=100_000)).job
     with pytest.raises(InvalidRequest):
         await world.store.refund(job.id, micros, "ticket", world.later())
 
 
-async def test_refunds_at_once_stay_within_the_charge(world: World) -> None:
+async def test_refunds_at_once_stay_within_the_charge(world: StoreHarness) -> None:
     job = (await world.succeed(price=100_000)).job
     attempts = [world.store.refund(job.id, 30_000, f"ticket {n}", world.now) for n in range(10)]
     outcomes = await asyncio.gather(*attempts, return_exceptions=True)
@@ -51,7 +51,7 @@ async def test_refunds_at_once_stay_within_the_charge(world: World) -> None:
     assert await world.wallet() == (990_000, 0)
 
 
-async def test_what_was_not_charged_is_not_refunded(world: World) -> None:
+async def test_what_was_not_charged_is_not_refunded(world: StoreHarness) -> None:
     record = await world.add()
     with pytest.raises(Conflict):
         await world.store.refund(record.job.id, None, "ticket", world.now)
@@ -59,7 +59,7 @@ async def test_what_was_not_charged_is_not_refunded(world: World) -> None:
         await world.store.refund("nothing", None, "ticket", world.now)
 
 
-async def test_money_can_be_paid_back_but_not_more_than_is_there(world: World) -> None:
+async def test_money_can_be_paid_back_but_not_more_than_is_there(world: StoreHarness) -> None:
     await world.add(price=400_000)
     with pytest.raises(InsufficientBalance):
         await world.store.debit(world.account.id, 600_001, "payout", world.now)
@@ -70,7 +70,7 @@ async def test_money_can_be_paid_back_but_not_more_than_is_there(world: World) -
         await world.store.debit(world.account.id, 1, "payout", world.now)
 
 
-async def test_what_is_given_counts_as_promotion(world: World) -> None:
+async def test_what_is_given_counts_as_promotion(world: StoreHarness) -> None:
     await world.store.grant(world.account.id, 5_000, "welcome", world.now)
     entry = (await world.store.list_ledger_entries(world.account.id)).items[0]
     assert (entry.kind, entry.source) == (EntryKind.GRANT, "promotions")
@@ -79,7 +79,7 @@ async def test_what_is_given_counts_as_promotion(world: World) -> None:
         await world.store.grant(world.account.id, 5_000, "plan 2026-03-01", world.now)
 
 
-async def test_what_is_left_of_an_allowance_goes_at_the_end_of_the_month(world: World) -> None:
+async def test_what_is_left_of_an_allowance_goes_at_the_end_of_the_month(world: StoreHarness) -> None:
     await world.store.renew_allowance(world.account.id, 100_000, MARCH, MARCH)
     await world.succeed(price=30_000)
     assert await world.store.remaining_allowance(world.account.id) == 70_000
@@ -89,7 +89,7 @@ async def test_what_is_left_of_an_allowance_goes_at_the_end_of_the_month(world: 
     assert (await world.store.renew_allowance(world.account.id, 0, MAY, MAY)).available == 1_000_000
 
 
-async def test_a_month_without_an_allowance_ends_the_last_one_for_good(world: World) -> None:
+async def test_a_month_without_an_allowance_ends_the_last_one_for_good(world: StoreHarness) -> None:
     await world.store.renew_allowance(world.account.id, 100_000, MARCH, MARCH)
     job = (await world.succeed(price=40_000)).job
     await world.store.renew_allowance(world.account.id, 0, APRIL, APRIL)
@@ -98,14 +98,14 @@ async def test_a_month_without_an_allowance_ends_the_last_one_for_good(world: Wo
     assert (await world.store.renew_allowance(world.account.id, 0, MAY, MAY)).available == 1_040_000
 
 
-async def test_an_allowance_that_was_spent_leaves_the_payments_alone(world: World) -> None:
+async def test_an_allowance_that_was_spent_leaves_the_payments_alone(world: StoreHarness) -> None:
     await world.store.renew_allowance(world.account.id, 100_000, MARCH, MARCH)
     await world.succeed(price=250_000)
     balance = await world.store.renew_allowance(world.account.id, 100_000, APRIL, APRIL)
     assert balance.available == 850_000 + 100_000
 
 
-async def test_renewing_twice_or_with_a_clock_set_back_changes_nothing(world: World) -> None:
+async def test_renewing_twice_or_with_a_clock_set_back_changes_nothing(world: StoreHarness) -> None:
     await world.store.renew_allowance(world.account.id, 100_000, APRIL, APRIL)
     renewals = [
         world.store.renew_allowance(world.account.id, 100_000, when, when) for when in (APRIL, MARCH, APRIL)
@@ -113,7 +113,7 @@ async def test_renewing_twice_or_with_a_clock_set_back_changes_nothing(world: Wo
     assert {balance.available for balance in await asyncio.gather(*renewals)} == {1_100_000}
 
 
-async def test_a_clock_set_back_midway_charges_once_and_for_the_caps_too(world: World) -> None:
+async def test_a_clock_set_back_midway_charges_once_and_for_the_caps_too(world: StoreHarness) -> None:
     await world.store.set_key_limits(world.key.id, ApiKeyLimits(day_cap=15_000, month_cap=15_000))
     record = await world.add(price=10_000)
     attempt = await world.start(record)
@@ -127,7 +127,7 @@ async def test_a_clock_set_back_midway_charges_once_and_for_the_caps_too(world: 
         await world.add(price=10_000)
 
 
-async def test_what_is_held_when_the_month_ends_is_not_taken_back(world: World) -> None:
+async def test_what_is_held_when_the_month_ends_is_not_taken_back(world: StoreHarness) -> None:
     await world.store.renew_allowance(world.account.id, 100_000, MARCH, MARCH)
     record = await world.add(price=1_050_000)
     balance = await world.store.renew_allowance(world.account.id, 0, APRIL, APRIL)
@@ -135,7 +135,7 @@ async def test_what_is_held_when_the_month_ends_is_not_taken_back(world: World) 
     await world.store.cancel_job(record.job.id, world.later())
 
 
-async def test_another_plan_begins_its_months_anew(world: World) -> None:
+async def test_another_plan_begins_its_months_anew(world: StoreHarness) -> None:
     when = world.later()
     account = await world.store.set_plan(world.account.id, "pro", when)
     assert (account.plan, account.plan_since) == ("pro", when)
@@ -143,7 +143,7 @@ async def test_another_plan_begins_its_months_anew(world: World) -> None:
     assert (await world.store.get_key(world.key.id)).account == account
 
 
-async def test_a_statement_tells_what_was_there_what_moved_and_what_is_left(world: World) -> None:
+async def test_a_statement_tells_what_was_there_what_moved_and_what_is_left(world: StoreHarness) -> None:
     await world.succeed(price=100_000)
     since = world.later()
     job = (await world.succeed(price=50_000)).job
@@ -159,7 +159,7 @@ async def test_a_statement_tells_what_was_there_what_moved_and_what_is_left(worl
     assert (after.opening, after.closing) == (870_000, sum(await world.wallet()))
 
 
-async def test_work_is_metered_by_day_model_and_device(world: World) -> None:
+async def test_work_is_metered_by_day_model_and_device(world: StoreHarness) -> None:
     used = Usage(gpu_seconds=2, load_seconds=0.5, peak_vram=9, device="NVIDIA H200", model_digest="d")
     record = await world.add(n=3, price=10_000)
     for index in range(3):
@@ -184,7 +184,7 @@ async def test_work_is_metered_by_day_model_and_device(world: World) -> None:
     assert (margin.revenue, margin.shards, margin.gpu_seconds) == (10_000, 3, 6)
 
 
-async def test_work_for_a_job_that_failed_is_a_cost_without_revenue(world: World) -> None:
+async def test_work_for_a_job_that_failed_is_a_cost_without_revenue(world: StoreHarness) -> None:
     record = await world.add(n=2)
     await world.finish(await world.start(record, 0), usage=Usage(gpu_seconds=3, simulated=True))
     failed = await world.store.fail_job(record.job.id, JobError(code="c", message="m"), world.later())

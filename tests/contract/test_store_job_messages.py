@@ -12,24 +12,24 @@ import pytest
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.jobs import Job, JobError, JobStatus, ShardStatus, shards_of
 from orchestrator.webhooks.sender import Secrets
-from tests.contract.store_world import STORES, World, delivery, open_world
+from tests.contract.store_world import STORES, StoreHarness, delivery, open_world
 
 URL = "https://example.com/webhook"
 REFUSED = JobError(code="content_policy_violation", message="no")
 
 
 @pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
     async with open_world(request.param, tmp_path) as world:
         yield world
 
 
-def refused_job(world: World, **changes: Any) -> Job:
+def refused_job(world: StoreHarness, **changes: Any) -> Job:
     job = world.job(0, **changes)
     return job.to(JobStatus.FAILED, finished_at=job.created_at, error=REFUSED)
 
 
-async def test_a_finished_job_tells_once(world: World) -> None:
+async def test_a_finished_job_tells_once(world: StoreHarness) -> None:
     record = await world.add(webhook_url=URL)
     assert record.job.webhook_url == URL
     assert await world.store.find_job_message(record.job.id) is None
@@ -41,7 +41,7 @@ async def test_a_finished_job_tells_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed"])
-async def test_every_end_is_told(world: World, end: str) -> None:
+async def test_every_end_is_told(world: StoreHarness, end: str) -> None:
     record = await world.add(webhook_url=URL)
     if end == "succeeded":
         await world.finish(await world.start(record))
@@ -53,7 +53,9 @@ async def test_every_end_is_told(world: World, end: str) -> None:
 
 
 @pytest.mark.parametrize(("wanted", "heard"), [(JobStatus.FAILED, True), (JobStatus.SUCCEEDED, False)])
-async def test_only_ends_that_are_wanted_are_told(world: World, wanted: JobStatus, heard: bool) -> None:
+async def test_only_ends_that_are_wanted_are_told(
+    world: StoreHarness, wanted: JobStatus, heard: bool
+) -> None:
     record = await world.add(webhook_url=URL, webhook_ends=frozenset({wanted}))
     assert record.job.receiver == URL
     record = await world.store.fail_job(record.job.id, REFUSED, world.later())
@@ -61,13 +63,13 @@ async def test_only_ends_that_are_wanted_are_told(world: World, wanted: JobStatu
     assert (await world.store.find_job_message(record.job.id) is not None) == heard
 
 
-async def test_a_job_without_a_webhook_tells_nobody(world: World) -> None:
+async def test_a_job_without_a_webhook_tells_nobody(world: StoreHarness) -> None:
     record = await world.add()
     await world.store.cancel_job(record.job.id, world.later())
     assert await world.store.find_job_message(record.job.id) is None
 
 
-async def test_a_replay_is_the_same_message_once_more(world: World) -> None:
+async def test_a_replay_is_the_same_message_once_more(world: StoreHarness) -> None:
     record = await world.add(webhook_url=URL)
     await world.store.cancel_job(record.job.id, world.later())
     (message,) = await world.store.list_due_messages(world.later())
@@ -86,7 +88,7 @@ async def test_a_replay_is_the_same_message_once_more(world: World) -> None:
     ]
 
 
-async def test_messages_that_are_not_there(world: World) -> None:
+async def test_messages_that_are_not_there(world: StoreHarness) -> None:
     record = await world.add(webhook_url=URL)
     await world.store.cancel_job(record.job.id, world.later())
     (message,) = await world.store.list_due_messages(world.later())
@@ -99,7 +101,7 @@ async def test_messages_that_are_not_there(world: World) -> None:
         await world.store.replay_message(message.id + 1, world.later())
 
 
-async def test_a_refused_job_has_ended_and_holds_nothing(world: World) -> None:
+async def test_a_refused_job_has_ended_and_holds_nothing(world: StoreHarness) -> None:
     before = await world.store.get_balance(world.account.id)
     job = refused_job(world, idempotency_key="k", request_digest="d", webhook_url=URL)
     record = await world.store.add_rejected_job(job, shards_of(job, 2))
@@ -113,7 +115,7 @@ async def test_a_refused_job_has_ended_and_holds_nothing(world: World) -> None:
     assert message.topic == "job.failed"
 
 
-async def test_a_refused_job_is_repeated_as_any_other(world: World) -> None:
+async def test_a_refused_job_is_repeated_as_any_other(world: StoreHarness) -> None:
     first = refused_job(world, idempotency_key="k", request_digest="d")
     record = await world.store.add_rejected_job(first, shards_of(first, 1))
     again = refused_job(world, idempotency_key="k", request_digest="d")
@@ -125,7 +127,7 @@ async def test_a_refused_job_is_repeated_as_any_other(world: World) -> None:
         await world.store.add_rejected_job(world.job(), [])
 
 
-async def test_whoever_asks_first_makes_the_secret_for_all(world: World) -> None:
+async def test_whoever_asks_first_makes_the_secret_for_all(world: StoreHarness) -> None:
     secrets = Secrets(world.store, lambda: world.now)
     found = await asyncio.gather(*(secrets.of(world.account.id) for _ in range(10)))
     assert len({tuple(secret) for secret in found}) == 1

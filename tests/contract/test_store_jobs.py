@@ -10,18 +10,18 @@ import pytest
 
 from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.jobs import JobError, JobStatus, shards_of
-from tests.contract.store_world import PICTURE, STORES, USAGE, World, open_store, open_world
+from tests.contract.store_world import PICTURE, STORES, USAGE, StoreHarness, open_store, open_world
 
 ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
 
 
 @pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
     async with open_world(request.param, tmp_path) as world:
         yield world
 
 
-async def test_a_job_comes_back_as_it_went_in(world: World) -> None:
+async def test_a_job_comes_back_as_it_went_in(world: StoreHarness) -> None:
     job = world.job(
         params={"prompt": "a \ud800 \0 fox", "seed": 2**64 - 1, "cfg": 1.5, "loras": [{"name": "x"}]},
         idempotency_key="order 66",
@@ -39,12 +39,12 @@ async def test_a_job_comes_back_as_it_went_in(world: World) -> None:
     assert [shard.params["seed"] for shard in record.shards] == [2**64 - 1, 0]
 
 
-async def test_accepting_a_job_holds_its_price(world: World) -> None:
+async def test_accepting_a_job_holds_its_price(world: StoreHarness) -> None:
     await world.add(price=300_000)
     assert await world.wallet() == (700_000, 300_000)
 
 
-async def test_a_new_request_repeats_nothing(world: World) -> None:
+async def test_a_new_request_repeats_nothing(world: StoreHarness) -> None:
     assert await world.store.find_job_by_idempotency_key(world.job()) is None
     assert (
         await world.store.find_job_by_idempotency_key(world.job(idempotency_key="k", request_digest="d"))
@@ -52,7 +52,7 @@ async def test_a_new_request_repeats_nothing(world: World) -> None:
     )
 
 
-async def test_without_the_money_there_is_no_job(world: World) -> None:
+async def test_without_the_money_there_is_no_job(world: StoreHarness) -> None:
     with pytest.raises(InsufficientBalance) as caught:
         await world.add(price=1_000_001)
     assert caught.value.details == {
@@ -65,34 +65,34 @@ async def test_without_the_money_there_is_no_job(world: World) -> None:
     assert (await world.store.list_jobs()).items == []
 
 
-async def test_what_is_held_can_not_be_held_again(world: World) -> None:
+async def test_what_is_held_can_not_be_held_again(world: StoreHarness) -> None:
     await world.add(price=600_000)
     with pytest.raises(InsufficientBalance):
         await world.add(price=600_000)
 
 
-async def test_the_last_micro_dollar_can_be_spent(world: World) -> None:
+async def test_the_last_micro_dollar_can_be_spent(world: StoreHarness) -> None:
     await world.succeed(price=1_000_000)
     assert await world.wallet() == (0, 0)
 
 
-async def test_a_free_job_needs_no_money(world: World) -> None:
+async def test_a_free_job_needs_no_money(world: StoreHarness) -> None:
     record = await world.succeed(price=0)
     assert record.job.status is JobStatus.SUCCEEDED
     assert await world.wallet() == (1_000_000, 0)
 
 
-async def test_a_job_of_nobody_is_refused(world: World) -> None:
+async def test_a_job_of_nobody_is_refused(world: StoreHarness) -> None:
     with pytest.raises(NotFound):
         await world.add(account_id="acct_nobody")
 
 
-async def test_a_job_needs_shards(world: World) -> None:
+async def test_a_job_needs_shards(world: StoreHarness) -> None:
     with pytest.raises(ValueError, match="with shards"):
         await world.store.add_job(world.job(), [])
 
 
-async def test_the_same_request_again_is_the_same_job(world: World) -> None:
+async def test_the_same_request_again_is_the_same_job(world: StoreHarness) -> None:
     first = await world.add(idempotency_key="k", request_digest="same")
     second = world.job(idempotency_key="k", request_digest="same")
     record, created = await world.store.add_job(second, shards_of(second, 1))
@@ -101,13 +101,13 @@ async def test_the_same_request_again_is_the_same_job(world: World) -> None:
     assert await world.wallet() == (990_000, 10_000)
 
 
-async def test_the_same_request_again_is_found_after_it_is_finished(world: World) -> None:
+async def test_the_same_request_again_is_found_after_it_is_finished(world: StoreHarness) -> None:
     first = await world.succeed(idempotency_key="k", request_digest="same", price=1_000_000)
     second = world.job(idempotency_key="k", request_digest="same", price=1_000_000)
     assert await world.store.add_job(second, shards_of(second, 1)) == (first, False)
 
 
-async def test_another_request_under_the_same_key_is_a_conflict(world: World) -> None:
+async def test_another_request_under_the_same_key_is_a_conflict(world: StoreHarness) -> None:
     await world.add(idempotency_key="k", request_digest="one")
     with pytest.raises(Conflict):
         await world.store.find_job_by_idempotency_key(world.job(idempotency_key="k", request_digest="other"))
@@ -116,14 +116,14 @@ async def test_another_request_under_the_same_key_is_a_conflict(world: World) ->
     assert caught.value.code == "idempotency_conflict"
 
 
-async def test_idempotency_keys_of_two_accounts_do_not_meet(world: World) -> None:
+async def test_idempotency_keys_of_two_accounts_do_not_meet(world: StoreHarness) -> None:
     other = await world.store.add_account("Bob", "free", world.now)
     await world.store.credit(other.id, 10_000, "opening", world.now)
     await world.add(idempotency_key="k", request_digest="one")
     await world.add(idempotency_key="k", request_digest="other", account_id=other.id)
 
 
-async def test_fifty_at_once_under_one_key_are_one_job(world: World) -> None:
+async def test_fifty_at_once_under_one_key_are_one_job(world: StoreHarness) -> None:
     async def submit() -> tuple[str, bool]:
         job = world.job(idempotency_key="k", request_digest="same")
         record, created = await world.store.add_job(job, shards_of(job, 1))
@@ -135,12 +135,12 @@ async def test_fifty_at_once_under_one_key_are_one_job(world: World) -> None:
     assert await world.wallet() == (990_000, 10_000)
 
 
-async def test_the_same_job_twice_is_one_job(world: World) -> None:
+async def test_the_same_job_twice_is_one_job(world: StoreHarness) -> None:
     record = await world.add()
     assert await world.store.add_job(record.job, record.shards) == (record, False)
 
 
-async def test_unknown_ids(world: World) -> None:
+async def test_unknown_ids(world: StoreHarness) -> None:
     assert await world.store.find_job("nothing") is None
     with pytest.raises(NotFound):
         await world.store.cancel_job("nothing", world.now)
@@ -152,7 +152,7 @@ async def test_unknown_ids(world: World) -> None:
         await world.store.end_attempt("nothing", "ok", None, world.now, retry=False)
 
 
-async def test_jobs_are_listed_newest_first_in_pages(world: World) -> None:
+async def test_jobs_are_listed_newest_first_in_pages(world: StoreHarness) -> None:
     added = [(await world.add()).job.id for _ in range(5)]
     page = await world.store.list_jobs(limit=2)
     seen = [record.job.id for record in page.items]
@@ -162,7 +162,7 @@ async def test_jobs_are_listed_newest_first_in_pages(world: World) -> None:
     assert seen == added[::-1]
 
 
-async def test_jobs_are_listed_by_account_and_status(world: World) -> None:
+async def test_jobs_are_listed_by_account_and_status(world: StoreHarness) -> None:
     other = await world.store.add_account("Bob", "free", world.now)
     await world.store.credit(other.id, 10_000, "opening", world.now)
     mine, done, theirs = await world.add(), await world.succeed(), await world.add(account_id=other.id)
@@ -178,7 +178,7 @@ async def test_jobs_are_listed_by_account_and_status(world: World) -> None:
         await world.store.list_jobs(other.id, cursor=mine.job.id)
 
 
-async def test_jobs_are_listed_by_model_and_from_either_end(world: World) -> None:
+async def test_jobs_are_listed_by_model_and_from_either_end(world: StoreHarness) -> None:
     films = [(await world.add(model=f"film-{number % 2}")).job.id for number in range(3)]
     await world.add()
     page = await world.store.list_jobs(
@@ -193,7 +193,7 @@ async def test_jobs_are_listed_by_model_and_from_either_end(world: World) -> Non
     assert (await world.store.list_jobs(models=[])).items == []
 
 
-async def test_a_removed_job_is_hidden_from_its_account_alone(world: World) -> None:
+async def test_a_removed_job_is_hidden_from_its_account_alone(world: StoreHarness) -> None:
     kept, gone = await world.add(), await world.succeed()
     await world.store.remove_job(gone.job.id, world.now)
     first = (await world.again(gone)).job.removed_at
@@ -209,7 +209,7 @@ async def test_a_removed_job_is_hidden_from_its_account_alone(world: World) -> N
 
 
 @pytest.mark.parametrize("cursor", ["", "nothing", "\ud800"])
-async def test_a_made_up_cursor_is_refused(world: World, cursor: str) -> None:
+async def test_a_made_up_cursor_is_refused(world: StoreHarness, cursor: str) -> None:
     with pytest.raises(InvalidRequest):
         await world.store.list_jobs(cursor=cursor)
 

@@ -12,18 +12,18 @@ import pytest
 from orchestrator.errors import InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.store import ApiKeyLimits, ApiKeyScope
 from pricing.alerts import AlertMetric
-from tests.contract.store_world import START, STORES, World, delivery, open_world
+from tests.contract.store_world import START, STORES, StoreHarness, delivery, open_world
 
 APRIL = datetime(2026, 4, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
     async with open_world(request.param, tmp_path) as world:
         yield world
 
 
-async def test_a_key_knows_its_limits(world: World) -> None:
+async def test_a_key_knows_its_limits(world: StoreHarness) -> None:
     limits = ApiKeyLimits(
         scopes=frozenset({ApiKeyScope.READ}),
         models=frozenset({"sdxl-1.0"}),
@@ -43,7 +43,7 @@ async def test_a_key_knows_its_limits(world: World) -> None:
     assert (await world.store.set_key_limits(key.id, ApiKeyLimits())).limits == ApiKeyLimits()
 
 
-async def test_a_rotated_key_keeps_its_limits_and_ends_the_old_one(world: World) -> None:
+async def test_a_rotated_key_keeps_its_limits_and_ends_the_old_one(world: StoreHarness) -> None:
     limits = ApiKeyLimits(day_cap=5)
     await world.store.set_key_limits(world.key.id, limits)
     new = await world.store.rotate_key(world.key.id, "2" * 64, "pk-new", world.later())
@@ -54,7 +54,7 @@ async def test_a_rotated_key_keeps_its_limits_and_ends_the_old_one(world: World)
         await world.store.rotate_key(world.key.id, "3" * 64, "pk-again", world.later())
 
 
-async def test_a_key_spends_no_more_than_its_cap_a_day(world: World) -> None:
+async def test_a_key_spends_no_more_than_its_cap_a_day(world: StoreHarness) -> None:
     await world.store.set_key_limits(world.key.id, ApiKeyLimits(day_cap=30_000))
     await world.succeed(price=10_000)
     await world.add(price=10_000)
@@ -75,7 +75,7 @@ async def test_a_key_spends_no_more_than_its_cap_a_day(world: World) -> None:
     await world.add(price=20_000)
 
 
-async def test_a_cap_for_the_month_outlives_the_day(world: World) -> None:
+async def test_a_cap_for_the_month_outlives_the_day(world: StoreHarness) -> None:
     await world.store.set_key_limits(world.key.id, ApiKeyLimits(day_cap=10_000, month_cap=15_000))
     await world.succeed(price=10_000)
     world.later(timedelta(days=1).total_seconds())
@@ -86,19 +86,19 @@ async def test_a_cap_for_the_month_outlives_the_day(world: World) -> None:
     await world.succeed(price=10_000)
 
 
-async def test_a_hundred_at_once_stay_within_the_cap(world: World) -> None:
+async def test_a_hundred_at_once_stay_within_the_cap(world: StoreHarness) -> None:
     await world.store.set_key_limits(world.key.id, ApiKeyLimits(day_cap=70_000))
     outcomes = await asyncio.gather(*(world.add() for _ in range(100)), return_exceptions=True)
     assert sum(isinstance(outcome, InsufficientBalance) for outcome in outcomes) == 93
 
 
-async def test_unfinished_jobs_are_counted(world: World) -> None:
+async def test_unfinished_jobs_are_counted(world: StoreHarness) -> None:
     await world.succeed()
     await world.add()
     assert await world.store.count_unfinished_jobs(world.account.id) == 1
 
 
-async def test_an_alert_on_the_balance_fires_once_per_crossing(world: World) -> None:
+async def test_an_alert_on_the_balance_fires_once_per_crossing(world: StoreHarness) -> None:
     async def fired() -> int:
         return len(await world.store.list_messages(world.account.id))
 
@@ -123,7 +123,7 @@ async def test_an_alert_on_the_balance_fires_once_per_crossing(world: World) -> 
     assert await world.store.list_alerts(world.account.id) == []
 
 
-async def test_an_alert_on_spending_fires_once_a_period(world: World) -> None:
+async def test_an_alert_on_spending_fires_once_a_period(world: StoreHarness) -> None:
     await world.store.add_alert(world.account.id, AlertMetric.DAY, 20_000, None, START)
     await world.store.add_alert(world.account.id, AlertMetric.MONTH, 35_000, None, START)
 
@@ -141,7 +141,7 @@ async def test_an_alert_on_spending_fires_once_a_period(world: World) -> None:
     assert await world.store.list_due_messages(world.now) == []
 
 
-async def test_other_terms_make_an_alert_fire_anew(world: World) -> None:
+async def test_other_terms_make_an_alert_fire_anew(world: StoreHarness) -> None:
     alert = await world.store.add_alert(world.account.id, AlertMetric.BALANCE, 2_000_000, None, START)
     changed = await world.store.update_alert(world.account.id, alert.id, 500_000, "https://x.test/", START)
     assert (changed.threshold, changed.url, changed.fired) == (500_000, "https://x.test/", None)
@@ -153,7 +153,7 @@ async def test_other_terms_make_an_alert_fire_anew(world: World) -> None:
         await world.store.update_alert(other.id, alert.id, 1, None, START)
 
 
-async def test_signing_secrets_overlap(world: World) -> None:
+async def test_signing_secrets_overlap(world: StoreHarness) -> None:
     async def secrets(later: timedelta = timedelta(0)) -> list[str]:
         return await world.store.list_signing_secrets(world.account.id, START + later)
 
@@ -172,13 +172,13 @@ async def test_signing_secrets_overlap(world: World) -> None:
         await world.store.add_signing_secret("acct_none", "d", START, START)
 
 
-async def test_an_alert_that_is_crossed_already_fires_at_once(world: World) -> None:
+async def test_an_alert_that_is_crossed_already_fires_at_once(world: StoreHarness) -> None:
     alert = await world.store.add_alert(world.account.id, AlertMetric.BALANCE, 2_000_000, None, START)
     assert alert.fired == "always"
     assert len(await world.store.list_messages(world.account.id)) == 1
 
 
-async def test_another_accounts_alert_can_not_be_removed(world: World) -> None:
+async def test_another_accounts_alert_can_not_be_removed(world: StoreHarness) -> None:
     other = await world.store.add_account("Bob", "free", START)
     alert = await world.store.add_alert(other.id, AlertMetric.DAY, 1, None, START)
     with pytest.raises(NotFound):
@@ -187,7 +187,7 @@ async def test_another_accounts_alert_can_not_be_removed(world: World) -> None:
         await world.store.add_alert("acct_none", AlertMetric.DAY, 1, None, START)
 
 
-async def test_a_message_is_due_until_it_is_delivered_or_given_up(world: World) -> None:
+async def test_a_message_is_due_until_it_is_delivered_or_given_up(world: StoreHarness) -> None:
     for number in range(2):
         await world.store.add_alert(
             world.account.id, AlertMetric.BALANCE, 2_000_000, f"https://{number}/", START

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.errors import InsufficientBalance
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus
-from tests.contract.store_world import START, STORES, World, open_store, populate
+from tests.contract.store_world import START, STORES, StoreHarness, open_store, populate
 
 ERROR = JobError(code="generation_failed", message="It failed.")
 PRICES = st.sampled_from((0, 1, 5_000, 10_000, 400_000))
@@ -29,14 +29,14 @@ class StoreMachine(RuleBasedStateMachine):
     def open(self) -> None:
         self.runner = asyncio.Runner()
         self.directory = TemporaryDirectory()
-        self.world: World = self.runner.run(self._open())
+        self.world: StoreHarness = self.runner.run(self._open())
         self.paid, self.charged, self.payments = OPENING, 0, 0
         self.unfinished: dict[str, JobRecord] = {}
         self.succeeded: dict[str, Job] = {}
         #: Months since the start: now, and of the latest renewal that counted.
         self.month, self.renewed = 0, -1
 
-    async def _open(self) -> World:
+    async def _open(self) -> StoreHarness:
         return await populate(open_store(self.kind, Path(self.directory.name)), OPENING)
 
     @property

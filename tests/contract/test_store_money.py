@@ -13,16 +13,16 @@ from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, N
 from orchestrator.jobs import JobError, Usage
 from pricing import ledger
 from pricing.ledger import EntryKind
-from tests.contract.store_world import STORES, World, open_world
+from tests.contract.store_world import STORES, StoreHarness, open_world
 
 
 @pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
     async with open_world(request.param, tmp_path) as world:
         yield world
 
 
-async def test_accounts_and_keys_are_found(world: World) -> None:
+async def test_accounts_and_keys_are_found(world: StoreHarness) -> None:
     other = await world.store.add_account("Bob", "pro", world.later())
     key = await world.store.add_key(other.id, "1" * 64, "pk-Zz9_", "server", world.later())
     assert await world.store.list_accounts() == [world.account, other]
@@ -34,7 +34,7 @@ async def test_accounts_and_keys_are_found(world: World) -> None:
     assert await world.store.resolve_account(other.id) == other
 
 
-async def test_a_revoked_key_is_found_as_such(world: World) -> None:
+async def test_a_revoked_key_is_found_as_such(world: StoreHarness) -> None:
     when = world.later()
     revoked = await world.store.revoke_key(world.key.id, when)
     assert (revoked.is_revoked, revoked.revoked_at) == (True, when)
@@ -42,7 +42,7 @@ async def test_a_revoked_key_is_found_as_such(world: World) -> None:
     assert await world.store.find_key(world.key.digest) == revoked
 
 
-async def test_unknown_accounts_and_keys(world: World) -> None:
+async def test_unknown_accounts_and_keys(world: StoreHarness) -> None:
     assert await world.store.find_key("f" * 64) is None
     with pytest.raises(NotFound):
         await world.store.get_key("key_none")
@@ -60,12 +60,12 @@ async def test_unknown_accounts_and_keys(world: World) -> None:
         await world.store.list_ledger_entries("acct_none")
 
 
-async def test_a_name_that_is_not_unicode_is_the_callers_mistake(world: World) -> None:
+async def test_a_name_that_is_not_unicode_is_the_callers_mistake(world: StoreHarness) -> None:
     with pytest.raises(InvalidRequest):
         await world.store.add_account("\ud800", "free", world.now)
 
 
-async def test_a_payment_is_booked_once_per_reference(world: World) -> None:
+async def test_a_payment_is_booked_once_per_reference(world: StoreHarness) -> None:
     for _ in range(3):
         balance = await world.store.credit(world.account.id, 250_000, "invoice 1", world.later())
     assert (balance.available, balance.held, balance.total) == (1_250_000, 0, 1_250_000)
@@ -76,12 +76,12 @@ async def test_a_payment_is_booked_once_per_reference(world: World) -> None:
 
 
 @pytest.mark.parametrize("micros", [0, -1])
-async def test_a_payment_is_more_than_nothing(world: World, micros: int) -> None:
+async def test_a_payment_is_more_than_nothing(world: StoreHarness, micros: int) -> None:
     with pytest.raises(InvalidRequest):
         await world.store.credit(world.account.id, micros, "x", world.now)
 
 
-async def test_the_ledger_tells_the_whole_story(world: World) -> None:
+async def test_the_ledger_tells_the_whole_story(world: StoreHarness) -> None:
     done = await world.succeed(price=20_000)
     failed = await world.add(price=30_000)
     await world.store.fail_job(failed.job.id, JobError(code="c", message="m"), world.later())
@@ -98,7 +98,7 @@ async def test_the_ledger_tells_the_whole_story(world: World) -> None:
     assert balances[ledger.REVENUE] == 20_000
 
 
-async def test_the_ledger_comes_in_pages(world: World) -> None:
+async def test_the_ledger_comes_in_pages(world: StoreHarness) -> None:
     for number in range(4):
         await world.store.credit(world.account.id, 1, f"r{number}", world.later())
     page = await world.store.list_ledger_entries(world.account.id, limit=2)
@@ -109,7 +109,7 @@ async def test_the_ledger_comes_in_pages(world: World) -> None:
     assert references == ["r3", "r2", "r1", "r0", "opening"]
 
 
-async def test_a_cursor_of_another_account_is_refused(world: World) -> None:
+async def test_a_cursor_of_another_account_is_refused(world: StoreHarness) -> None:
     other = await world.store.add_account("Bob", "free", world.now)
     await world.store.credit(other.id, 1, "x", world.now)
     entry = (await world.store.list_ledger_entries(other.id)).items[0]
@@ -117,7 +117,7 @@ async def test_a_cursor_of_another_account_is_refused(world: World) -> None:
         await world.store.list_ledger_entries(world.account.id, cursor=entry.key)
 
 
-async def test_exactly_as_many_jobs_as_the_wallet_can_pay(world: World) -> None:
+async def test_exactly_as_many_jobs_as_the_wallet_can_pay(world: StoreHarness) -> None:
     async def submit() -> bool:
         try:
             await world.add(price=10_000)
@@ -133,7 +133,7 @@ async def test_exactly_as_many_jobs_as_the_wallet_can_pay(world: World) -> None:
     assert await world.wallet() == (0, 0)
 
 
-async def test_usage_adds_up_by_day_key_and_model(world: World) -> None:
+async def test_usage_adds_up_by_day_key_and_model(world: StoreHarness) -> None:
     await world.succeed(n=2, price=20_000)
     await world.succeed(price=10_000)
     await world.succeed(price=5_000, model="flux-1-dev")
@@ -154,7 +154,7 @@ async def test_usage_adds_up_by_day_key_and_model(world: World) -> None:
     assert {(row.account_id, row.key_id) for row in rows} == {(world.account.id, world.key.id)}
 
 
-async def test_usage_is_cut_by_day_and_account(world: World) -> None:
+async def test_usage_is_cut_by_day_and_account(world: StoreHarness) -> None:
     await world.succeed()
     world.later(timedelta(days=1).total_seconds())
     await world.succeed()
@@ -164,7 +164,7 @@ async def test_usage_is_cut_by_day_and_account(world: World) -> None:
     assert await world.store.list_usage(account_id="acct_none") == []
 
 
-async def test_a_clock_that_goes_back_does_no_harm(world: World) -> None:
+async def test_a_clock_that_goes_back_does_no_harm(world: StoreHarness) -> None:
     record = await world.add()
     world.later(-3600)
     done = await world.finish(await world.start(record))
@@ -172,7 +172,7 @@ async def test_a_clock_that_goes_back_does_no_harm(world: World) -> None:
     assert await world.wallet() == (990_000, 0)
 
 
-async def test_sums_stay_exact_over_large_amounts(world: World) -> None:
+async def test_sums_stay_exact_over_large_amounts(world: StoreHarness) -> None:
     for number in range(9):
         await world.store.credit(world.account.id, 10**12 - 1, f"large {number}", world.now)
     assert (await world.wallet())[0] == 1_000_000 + 9 * (10**12 - 1)

@@ -20,7 +20,7 @@ from orchestrator.store import ApiKeyLimits
 from orchestrator.store.sqlite.connection import ConnectionPool
 from orchestrator.store.sqlite.migrations import MIGRATIONS, split_statements
 from orchestrator.store.sqlite.rows import insert_row
-from tests.contract.store_world import PICTURE, START, USAGE, World, open_store, open_world
+from tests.contract.store_world import PICTURE, START, USAGE, StoreHarness, open_store, open_world
 
 #: Submits and finishes jobs until it is killed, and says so after each answer of the store.
 WORKER = f"""
@@ -43,7 +43,7 @@ asyncio.run(main())
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path) -> AsyncIterator[StoreHarness]:
     async with open_world("sqlite", tmp_path) as world:
         yield world
 
@@ -80,7 +80,7 @@ async def test_what_was_answered_survives_kill_9(tmp_path: Path, lines: int) -> 
         await store.close()
 
 
-async def test_two_processes_may_write_at_once(world: World, tmp_path: Path) -> None:
+async def test_two_processes_may_write_at_once(world: StoreHarness, tmp_path: Path) -> None:
     other = open_store("sqlite", tmp_path)
     try:
         credits = [
@@ -95,7 +95,7 @@ async def test_two_processes_may_write_at_once(world: World, tmp_path: Path) -> 
         await other.close()
 
 
-async def test_a_write_that_fails_takes_nothing_of_its_group_with_it(world: World) -> None:
+async def test_a_write_that_fails_takes_nothing_of_its_group_with_it(world: StoreHarness) -> None:
     async def submit(price: int) -> bool:
         try:
             await world.add(price=price)
@@ -158,7 +158,7 @@ async def test_a_lock_that_another_process_keeps_is_said_to_pass(tmp_path: Path)
     await connections.close()
 
 
-async def test_a_full_disk_refuses_jobs_and_breaks_none(world: World, tmp_path: Path) -> None:
+async def test_a_full_disk_refuses_jobs_and_breaks_none(world: StoreHarness, tmp_path: Path) -> None:
     held = await world.add()
     connections = world.store._db  # type: ignore[attr-defined]
     pages = await connections.read(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
@@ -171,7 +171,7 @@ async def test_a_full_disk_refuses_jobs_and_breaks_none(world: World, tmp_path: 
     await world.add(params=large)
 
 
-async def test_a_cancelled_caller_leaves_the_writer_at_work(world: World) -> None:
+async def test_a_cancelled_caller_leaves_the_writer_at_work(world: StoreHarness) -> None:
     tasks = [asyncio.create_task(world.add()) for _ in range(20)]
     await asyncio.sleep(0)
     for task in tasks[::2]:
@@ -207,7 +207,7 @@ async def test_readers_can_not_write(tmp_path: Path) -> None:
     await connections.close()
 
 
-async def test_a_copy_of_the_files_is_a_whole_store(world: World, tmp_path: Path) -> None:
+async def test_a_copy_of_the_files_is_a_whole_store(world: StoreHarness, tmp_path: Path) -> None:
     """What a power cut leaves: the file and its log, in the middle of writing."""
     added = asyncio.gather(*(world.succeed() for _ in range(5)))
     for number in range(20):
@@ -278,7 +278,7 @@ async def test_every_commit_is_flushed_to_disk(tmp_path: Path) -> None:
     await connections.close()
 
 
-async def test_finishing_is_one_transaction(world: World, tmp_path: Path) -> None:
+async def test_finishing_is_one_transaction(world: StoreHarness, tmp_path: Path) -> None:
     """The capture fails (the ledger refuses it): shard and job are as before."""
     record = await world.add()
     attempt = await world.start(record)

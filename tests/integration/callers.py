@@ -14,10 +14,10 @@ from urllib.request import Request, urlopen
 
 import aiohttp
 
-from tests.running import Service
+from tests.running import ServiceProcess
 
 
-def new_key(service: Service, credit: str | None = "5.00", **fields: object) -> str:
+def new_key(service: ServiceProcess, credit: str | None = "5.00", **fields: object) -> str:
     """The secret of a key of a new account; `fields` as in `POST /admin/v1/keys`."""
     body = json.dumps({**({"credit_usd": credit} if credit else {}), **fields}).encode()
     headers = {"Authorization": f"Bearer {service.admin_token}", "Content-Type": "application/json"}
@@ -25,7 +25,7 @@ def new_key(service: Service, credit: str | None = "5.00", **fields: object) -> 
         return str(json.load(response)["key"])
 
 
-def set_back(service: Service, job_id: str, by: timedelta) -> None:
+def set_back(service: ServiceProcess, job_id: str, by: timedelta) -> None:
     """Lets a finished job have come to its end that much earlier."""
     with closing(sqlite3.connect(service.data_dir / "pixelfactory.db", timeout=30)) as db, db:
         (text,) = db.execute("SELECT finished_at FROM jobs WHERE id = ?", (job_id,)).fetchone()
@@ -58,7 +58,7 @@ async def run_program(directory: Path, *command: str) -> str:
     return out.decode()
 
 
-async def arm(service: Service, kind: str, count: int) -> None:
+async def arm(service: ServiceProcess, kind: str, count: int) -> None:
     """The next so many prompts on every simulated instance suffer a fault; 0 takes it back."""
     async with service.client(service.admin_token) as http:
         async with http.get("/admin/v1/instances") as response:

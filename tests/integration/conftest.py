@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.node import node_project  # noqa: F401 - a fixture for all tests here
-from tests.running import Service, running
+from tests.running import ServiceProcess, running
 
 WORKFLOWS = Path(__file__).resolve().parent.parent.parent / "workflows"
 #: Many tests knock with wrong keys, all from one address; that there is a limit shows elsewhere.
@@ -20,13 +20,13 @@ PAYMENT_SECRET = "whsec_of_the_provider"
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(Service(tmp_path_factory.mktemp("service"), environment=PATIENT)) as started:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    with running(ServiceProcess(tmp_path_factory.mktemp("service"), environment=PATIENT)) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
-def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service that hears of payments, sends webhooks to this machine, and believes its proxy."""
     environment = {
         "PIXELFACTORY_PAYMENT_SECRET": PAYMENT_SECRET,
@@ -34,12 +34,12 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "PIXELFACTORY_TRUSTED_PROXIES": "1",
         "PIXELFACTORY_FAILURES_PER_MINUTE": "10",
     }
-    with running(Service(tmp_path_factory.mktemp("bank"), environment=environment)) as started:
+    with running(ServiceProcess(tmp_path_factory.mktemp("bank"), environment=environment)) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
-def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service whose operator lets open models stand in for proprietary ones, by aliases and by the table
     that ships, allows no ogres, has every picture looked at, and sends webhooks to this machine."""
     aliases = {"flux-1-dev": "flux-1.1-pro", "wan2.2-t2v-14b": "wan-2.6-flash"}
@@ -54,7 +54,7 @@ def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "PIXELFACTORY_OUTPUT_CHECK": "nsfw_image_detection/model.safetensors",
         **PATIENT,
     }
-    with running(Service(tmp_path_factory.mktemp("offering"), environment=environment)) as started:
+    with running(ServiceProcess(tmp_path_factory.mktemp("offering"), environment=environment)) as started:
         yield started
 
 
@@ -85,24 +85,26 @@ def turned_on(but: Iterable[str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def key(service: Service) -> str:
+def key(service: ServiceProcess) -> str:
     """A key with money for every test."""
     return service.key("100.00")
 
 
 @pytest.fixture(scope="session")
-def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service whose simulated card takes a little time, so that there is something to watch."""
     environment = {
         "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05",
         "PIXELFACTORY_DRAIN_SECONDS": "1",
         "PIXELFACTORY_BATCH_WAIT_SECONDS": "0.01",
     }
-    with running(Service(tmp_path_factory.mktemp("paced"), ("--simulate", "1"), environment)) as started:
+    with running(
+        ServiceProcess(tmp_path_factory.mktemp("paced"), ("--simulate", "1"), environment)
+    ) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
-def paced_key(paced: Service) -> str:
+def paced_key(paced: ServiceProcess) -> str:
     """A key of that service with money for every test."""
     return paced.key("100.00")

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from comfy_instances.session.session import InstanceSession, SessionSettings
-from tests.integration.puppet import GRAPH, Prompt, Puppet
+from tests.integration.puppet import GRAPH, ScriptedComfyUI, ScriptedPrompt
 
 SETTINGS = SessionSettings(
     connect_timeout_s=1.0,
@@ -20,8 +20,8 @@ SETTINGS = SessionSettings(
 
 
 async def launch(
-    server: Puppet, session: InstanceSession, listener: Any = None
-) -> tuple[asyncio.Task[Any], Prompt]:
+    server: ScriptedComfyUI, session: InstanceSession, listener: Any = None
+) -> tuple[asyncio.Task[Any], ScriptedPrompt]:
     """A prompt that has begun to run."""
     run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH, listener))
     (prompt,) = await server.posted()

@@ -27,7 +27,7 @@ FILE = NodeOutput("2", "images", FileRef("a.png"))
 
 
 @dataclass
-class Prompt:
+class ScriptedPrompt:
     """One prompt as it was posted."""
 
     id: str
@@ -40,12 +40,12 @@ class Prompt:
 
 
 @dataclass
-class Puppet:
+class ScriptedComfyUI:
     """Routes in `answers` ("POST /prompt") are answered by the test's own handler instead."""
 
     answers: dict[str, Handler] = field(default_factory=dict)
-    pending: dict[str, Prompt] = field(default_factory=dict)
-    running: dict[str, Prompt] = field(default_factory=dict)
+    pending: dict[str, ScriptedPrompt] = field(default_factory=dict)
+    running: dict[str, ScriptedPrompt] = field(default_factory=dict)
     history: dict[str, Any] = field(default_factory=dict)
     sockets: dict[str, web.WebSocketResponse] = field(default_factory=dict)
     #: Every request but the sockets', in order: "GET /queue".
@@ -107,22 +107,22 @@ class Puppet:
         """The sockets stay open and hear nothing more, as when an old one of the same id ends late."""
         self.sockets.clear()
 
-    async def posted(self, count: int = 1) -> list[Prompt]:
+    async def posted(self, count: int = 1) -> list[ScriptedPrompt]:
         """Wait until so many prompts wait or run."""
         return await eventually(lambda: [*self.running.values(), *self.pending.values()], count)
 
-    async def say(self, prompt: Prompt, type_: str, **data: Any) -> None:
+    async def say(self, prompt: ScriptedPrompt, type_: str, **data: Any) -> None:
         """One message about a prompt, to whoever sent it, if they can hear."""
         socket = self.sockets.get(prompt.client_id)
         if socket is not None:
             await socket.send_json({"type": type_, "data": {"prompt_id": prompt.id, **data}})
 
-    async def begin(self, prompt: Prompt) -> None:
+    async def begin(self, prompt: ScriptedPrompt) -> None:
         self.running[prompt.id] = self.pending.pop(prompt.id)
         await self.say(prompt, "execution_start", timestamp=1_000_000)
 
     async def end(
-        self, prompt: Prompt, word: str = "execution_success", outputs: Any = None, **data: Any
+        self, prompt: ScriptedPrompt, word: str = "execution_success", outputs: Any = None, **data: Any
     ) -> None:
         """Put the prompt into history with these outputs by node, then say the last word about it."""
         began = {"prompt_id": prompt.id, "timestamp": 1_000_000}
@@ -161,7 +161,7 @@ class Puppet:
 
     async def take_prompt(self, request: web.Request) -> web.Response:
         body = await request.json()
-        prompt = Prompt(body["prompt_id"], body["prompt"], body["client_id"])
+        prompt = ScriptedPrompt(body["prompt_id"], body["prompt"], body["client_id"])
         self.pending[prompt.id] = prompt
         return web.json_response({"prompt_id": prompt.id, "number": 0, "node_errors": {}})
 

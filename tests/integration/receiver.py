@@ -14,7 +14,7 @@ from standardwebhooks.webhooks import Webhook
 
 
 @dataclass(frozen=True)
-class Delivery:
+class ReceivedWebhook:
     body: bytes
     headers: dict[str, str]
 
@@ -28,18 +28,18 @@ class Delivery:
 
 
 @dataclass
-class Receiver:
+class WebhookReceiver:
     url: str = ""
     #: What the next requests are answered with; 200 when there is nothing left. 0: not at all.
     statuses: list[int] = field(default_factory=list)
-    deliveries: asyncio.Queue[Delivery] = field(default_factory=asyncio.Queue)
+    deliveries: asyncio.Queue[ReceivedWebhook] = field(default_factory=asyncio.Queue)
 
-    async def next(self, seconds: float = 20) -> Delivery:
+    async def next(self, seconds: float = 20) -> ReceivedWebhook:
         return await asyncio.wait_for(self.deliveries.get(), seconds)
 
     async def handle(self, request: web.Request) -> web.Response:
         status = self.statuses.pop(0) if self.statuses else 200
-        await self.deliveries.put(Delivery(await request.read(), dict(request.headers)))
+        await self.deliveries.put(ReceivedWebhook(await request.read(), dict(request.headers)))
         if status == 0:
             await asyncio.Event().wait()
         headers = {"Location": self.url} if status == 302 else {}
@@ -47,8 +47,8 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
-    receiver = Receiver(statuses=list(statuses))
+async def receiving(*statuses: int) -> AsyncIterator[WebhookReceiver]:
+    receiver = WebhookReceiver(statuses=list(statuses))
     app = web.Application()
     app.router.add_post("/", receiver.handle)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0)

@@ -11,7 +11,7 @@ import aiohttp
 
 
 @dataclass(frozen=True)
-class Event:
+class SseEvent:
     """One event, with the fields that it came with."""
 
     id: int
@@ -21,15 +21,15 @@ class Event:
 
 
 @dataclass
-class Reader:
+class SseReader:
     """Reads a job's events; `last` is what an EventSource would come back with."""
 
     http: aiohttp.ClientSession
     job: str
     last: str | None = None
-    events: list[Event] = field(default_factory=list)
+    events: list[SseEvent] = field(default_factory=list)
 
-    async def read(self) -> AsyncGenerator[Event, None]:
+    async def read(self) -> AsyncGenerator[SseEvent, None]:
         """The events of one connection."""
         headers = {"Last-Event-ID": self.last} if self.last is not None else {}
         async with self.http.get(f"/api/v1/jobs/{self.job}/events", headers=headers) as response:
@@ -44,13 +44,13 @@ class Reader:
                     yield self._taken(fields)
                     fields = {}
 
-    async def all(self) -> list[Event]:
+    async def all(self) -> list[SseEvent]:
         return [event async for event in self.read()]
 
-    def _taken(self, fields: dict[str, str]) -> Event:
+    def _taken(self, fields: dict[str, str]) -> SseEvent:
         self.last = fields["id"]
         retry = int(fields["retry"]) if "retry" in fields else None
-        event = Event(int(fields["id"]), fields["event"], json.loads(fields["data"]), retry)
+        event = SseEvent(int(fields["id"]), fields["event"], json.loads(fields["data"]), retry)
         self.events.append(event)
         return event
 

@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from orchestrator.catalog import load_model
 from tests.commands import command
-from tests.running import ROOT, Service, running
+from tests.running import ROOT, ServiceProcess, running
 from tests.unit.catalog.canvas import image, invert, node, save, sdxl, socket, workflow
 
 PICTURE = ROOT / "tests" / "workflows" / "test-image"
@@ -50,16 +50,18 @@ def put(directory: Path, data: Any, name: str = "graph.json") -> str:
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service whose directory of models is the authors'."""
     place = tmp_path_factory.mktemp("authors")
     shutil.copytree(PICTURE, place / "models" / PICTURE.name)
     settings = {"PIXELFACTORY_WORKFLOWS_DIR": str(place / "models")}
-    with running(Service(place / "data", environment=settings)) as started:
+    with running(ServiceProcess(place / "data", environment=settings)) as started:
         yield started
 
 
-async def test_a_drawn_graph_becomes_a_model_of_the_running_service(live: Service, tmp_path: Path) -> None:
+async def test_a_drawn_graph_becomes_a_model_of_the_running_service(
+    live: ServiceProcess, tmp_path: Path
+) -> None:
     file = put(tmp_path, drawn())
     done = await asyncio.to_thread(_command, live, "models", "import", file, "--id", "one-colour", "--json")
     assert done.returncode == 0, done.stderr
@@ -91,7 +93,7 @@ async def test_a_drawn_graph_becomes_a_model_of_the_running_service(live: Servic
     assert picture.convert("RGB").getpixel((0, 0)) == (0, 255, 0)
 
 
-def _command(service: Service, *arguments: str) -> Any:
+def _command(service: ServiceProcess, *arguments: str) -> Any:
     return command(*arguments, **dict(service.environment))
 
 
@@ -245,7 +247,7 @@ def test_a_text_that_looks_like_an_expression_stays_a_text(tmp_path: Path) -> No
     done = command("models", "import", put(tmp_path, graph), "--id", "hostile", "--into", str(tmp_path))
     assert done.returncode == 0, done.stderr
     model = load_model(tmp_path / "hostile")
-    assert model.render(model.example(), filename_prefix="p")["t"]["inputs"]["string"] == hostile
+    assert model.render_graph(model.example_params(), filename_prefix="p")["t"]["inputs"]["string"] == hostile
 
 
 def test_names_that_are_taken_stay_with_their_owners(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.pictures import base64_png, bomb, png
-from tests.running import Service, pixelfactory
+from tests.running import ServiceProcess, pixelfactory
 
 PATH = "/api/v1/images/generations"
 TYPES = {
@@ -23,7 +23,7 @@ TYPES = {
 
 
 @dataclass(frozen=True)
-class Bad:
+class InvalidBodyCase:
     """A body that is refused, and the code that says why."""
 
     name: str
@@ -48,67 +48,71 @@ def encoded(data: bytes) -> str:
 
 
 BAD = [
-    Bad("not json", b"{", "invalid_json"),
-    Bad("empty body", b"", "invalid_json"),
-    Bad("a list", b"[]", "invalid_json"),
-    Bad("nested too deeply", b"[" * 100_000, "invalid_json"),
-    Bad("not utf-8", b'{"prompt": "\xff"}', "invalid_json"),
-    Bad("a number with too many digits", b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}", "invalid_json"),
-    Bad("model of the wrong type", image(model=7), "invalid_model"),
-    Bad("unknown model", image(model="dall-e-9"), "model_not_found"),
-    Bad("model that is a path", image(model="../flux-1-schnell"), "model_not_found"),
-    Bad("no prompt", {"model": "flux-1-schnell"}, "missing_prompt"),
-    Bad("null prompt", image(prompt=None), "missing_prompt"),
-    Bad("empty prompt", image(prompt=""), "missing_prompt"),
-    Bad("prompt of the wrong type", image(prompt=["a"]), "invalid_prompt"),
-    Bad("prompt of a megabyte", image(prompt="a" * 2**20), "invalid_prompt"),
-    Bad("prompt with a NUL", image(prompt="a\0b"), "invalid_prompt"),
-    Bad("prompt with a lone surrogate", b'{"prompt": "a\\ud800"}', "invalid_prompt"),
-    Bad("negative prompt of the wrong type", image(negative_prompt=1), "invalid_negative_prompt"),
-    Bad("n is zero", image(n=0), "invalid_n"),
-    Bad("n is five", image(n=5), "invalid_n"),
-    Bad("n is a text", image(n="2"), "invalid_n"),
-    Bad("n is true", image(n=True), "invalid_n"),
-    Bad("two videos", video(n=2), "invalid_n"),
-    Bad("size off the grid", image(size="1024x1023"), "invalid_size"),
-    Bad("width off the grid", image(size="1023x1024"), "invalid_size"),
-    Bad("size too small", image(size="8x8"), "invalid_size"),
-    Bad("size too large", image(size="4096x4096"), "invalid_size"),
-    Bad("size without numbers", image(size="axb"), "invalid_size"),
-    Bad("size of the wrong type", image(size=1024), "invalid_size"),
-    Bad("size with Arabic digits", image(size="\u0661\u0660x\u0661\u0660"), "invalid_size"),
-    Bad("no steps", image(steps=0), "invalid_steps"),
-    Bad("too many steps", image(steps=10_000), "invalid_steps"),
-    Bad("half a step", image(steps=1.5), "invalid_steps"),
-    Bad("cfg is not a number", b'{"prompt": "a", "cfg_scale": NaN}', "invalid_cfg_scale"),
-    Bad("cfg is infinite", b'{"prompt": "a", "cfg_scale": Infinity}', "invalid_cfg_scale"),
-    Bad("cfg is a text", image(cfg_scale="7"), "invalid_cfg_scale"),
-    Bad("negative seed", image(seed=-1), "invalid_seed"),
-    Bad("seed of 65 bits", image(seed=2**64), "invalid_seed"),
-    Bad("seed is a text", image(seed="1"), "invalid_seed"),
-    Bad("too many frames", video(num_frames=100_000), "invalid_num_frames"),
-    Bad("no frames", video(num_frames=0), "invalid_num_frames"),
-    Bad("no frame rate", video(fps=0), "invalid_fps"),
-    Bad("unknown response format", image(response_format="xml"), "invalid_response_format"),
-    Bad("no image to enlarge", {"model": "4x-ultrasharp", "prompt": ""}, "missing_image"),
-    Bad("no image to animate", {"model": "wan2.1-i2v-480p", "prompt": "a"}, "missing_image"),
-    Bad("image of the wrong type", upscale(5), "invalid_image"),
-    Bad("image that is no base64", upscale("!!!"), "invalid_image"),
-    Bad(
+    InvalidBodyCase("not json", b"{", "invalid_json"),
+    InvalidBodyCase("empty body", b"", "invalid_json"),
+    InvalidBodyCase("a list", b"[]", "invalid_json"),
+    InvalidBodyCase("nested too deeply", b"[" * 100_000, "invalid_json"),
+    InvalidBodyCase("not utf-8", b'{"prompt": "\xff"}', "invalid_json"),
+    InvalidBodyCase(
+        "a number with too many digits", b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}", "invalid_json"
+    ),
+    InvalidBodyCase("model of the wrong type", image(model=7), "invalid_model"),
+    InvalidBodyCase("unknown model", image(model="dall-e-9"), "model_not_found"),
+    InvalidBodyCase("model that is a path", image(model="../flux-1-schnell"), "model_not_found"),
+    InvalidBodyCase("no prompt", {"model": "flux-1-schnell"}, "missing_prompt"),
+    InvalidBodyCase("null prompt", image(prompt=None), "missing_prompt"),
+    InvalidBodyCase("empty prompt", image(prompt=""), "missing_prompt"),
+    InvalidBodyCase("prompt of the wrong type", image(prompt=["a"]), "invalid_prompt"),
+    InvalidBodyCase("prompt of a megabyte", image(prompt="a" * 2**20), "invalid_prompt"),
+    InvalidBodyCase("prompt with a NUL", image(prompt="a\0b"), "invalid_prompt"),
+    InvalidBodyCase("prompt with a lone surrogate", b'{"prompt": "a\\ud800"}', "invalid_prompt"),
+    InvalidBodyCase("negative prompt of the wrong type", image(negative_prompt=1), "invalid_negative_prompt"),
+    InvalidBodyCase("n is zero", image(n=0), "invalid_n"),
+    InvalidBodyCase("n is five", image(n=5), "invalid_n"),
+    InvalidBodyCase("n is a text", image(n="2"), "invalid_n"),
+    InvalidBodyCase("n is true", image(n=True), "invalid_n"),
+    InvalidBodyCase("two videos", video(n=2), "invalid_n"),
+    InvalidBodyCase("size off the grid", image(size="1024x1023"), "invalid_size"),
+    InvalidBodyCase("width off the grid", image(size="1023x1024"), "invalid_size"),
+    InvalidBodyCase("size too small", image(size="8x8"), "invalid_size"),
+    InvalidBodyCase("size too large", image(size="4096x4096"), "invalid_size"),
+    InvalidBodyCase("size without numbers", image(size="axb"), "invalid_size"),
+    InvalidBodyCase("size of the wrong type", image(size=1024), "invalid_size"),
+    InvalidBodyCase("size with Arabic digits", image(size="\u0661\u0660x\u0661\u0660"), "invalid_size"),
+    InvalidBodyCase("no steps", image(steps=0), "invalid_steps"),
+    InvalidBodyCase("too many steps", image(steps=10_000), "invalid_steps"),
+    InvalidBodyCase("half a step", image(steps=1.5), "invalid_steps"),
+    InvalidBodyCase("cfg is not a number", b'{"prompt": "a", "cfg_scale": NaN}', "invalid_cfg_scale"),
+    InvalidBodyCase("cfg is infinite", b'{"prompt": "a", "cfg_scale": Infinity}', "invalid_cfg_scale"),
+    InvalidBodyCase("cfg is a text", image(cfg_scale="7"), "invalid_cfg_scale"),
+    InvalidBodyCase("negative seed", image(seed=-1), "invalid_seed"),
+    InvalidBodyCase("seed of 65 bits", image(seed=2**64), "invalid_seed"),
+    InvalidBodyCase("seed is a text", image(seed="1"), "invalid_seed"),
+    InvalidBodyCase("too many frames", video(num_frames=100_000), "invalid_num_frames"),
+    InvalidBodyCase("no frames", video(num_frames=0), "invalid_num_frames"),
+    InvalidBodyCase("no frame rate", video(fps=0), "invalid_fps"),
+    InvalidBodyCase("unknown response format", image(response_format="xml"), "invalid_response_format"),
+    InvalidBodyCase("no image to enlarge", {"model": "4x-ultrasharp", "prompt": ""}, "missing_image"),
+    InvalidBodyCase("no image to animate", {"model": "wan2.1-i2v-480p", "prompt": "a"}, "missing_image"),
+    InvalidBodyCase("image of the wrong type", upscale(5), "invalid_image"),
+    InvalidBodyCase("image that is no base64", upscale("!!!"), "invalid_image"),
+    InvalidBodyCase(
         "image that is a text",
         upscale(encoded(b"hello there, this is no picture")),
         "unsupported_image_format",
     ),
-    Bad("truncated image", upscale(encoded(png(512, 512)[:700])), "invalid_image"),
-    Bad("decompression bomb", upscale(encoded(bomb())), "image_too_large"),
-    Bad("image too large to enlarge", upscale(base64_png(2304, 64)), "invalid_image"),
-    Bad("image too small", upscale(base64_png(2, 2)), "invalid_image"),
-    Bad("image by private address", upscale("http://169.254.169.254/latest"), "image_url_refused"),
+    InvalidBodyCase("truncated image", upscale(encoded(png(512, 512)[:700])), "invalid_image"),
+    InvalidBodyCase("decompression bomb", upscale(encoded(bomb())), "image_too_large"),
+    InvalidBodyCase("image too large to enlarge", upscale(base64_png(2304, 64)), "invalid_image"),
+    InvalidBodyCase("image too small", upscale(base64_png(2, 2)), "invalid_image"),
+    InvalidBodyCase(
+        "image by private address", upscale("http://169.254.169.254/latest"), "image_url_refused"
+    ),
 ]
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
-async def test_a_bad_body_is_refused(service: Service, key: str, bad: Bad) -> None:
+async def test_a_bad_body_is_refused(service: ServiceProcess, key: str, bad: InvalidBodyCase) -> None:
     data = bad.body if isinstance(bad.body, bytes) else json.dumps(bad.body).encode()
     async with service.client(key) as http:
         before = await _wallet(http)
@@ -123,7 +127,7 @@ async def test_a_bad_body_is_refused(service: Service, key: str, bad: Bad) -> No
         assert await _wallet(http) == before
 
 
-async def test_a_body_over_the_limit_is_refused(service: Service, key: str) -> None:
+async def test_a_body_over_the_limit_is_refused(service: ServiceProcess, key: str) -> None:
     body = io.BytesIO(json.dumps(image(image="A" * 101 * 2**20)).encode())
     async with service.client(key) as http, http.post(PATH, data=body) as response:
         error = (await response.json())["error"]
@@ -131,7 +135,7 @@ async def test_a_body_over_the_limit_is_refused(service: Service, key: str) -> N
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer pk-wrong", "Basic cGs6eA==", "Bearer \u00e9"])
-async def test_a_wrong_key_is_refused(service: Service, header: str | None) -> None:
+async def test_a_wrong_key_is_refused(service: ServiceProcess, header: str | None) -> None:
     headers = {"Authorization": header} if header is not None else {}
     async with service.client() as http, http.post(PATH, json=image(), headers=headers) as response:
         error = (await response.json())["error"]
@@ -139,7 +143,7 @@ async def test_a_wrong_key_is_refused(service: Service, header: str | None) -> N
         assert error["type"] == TYPES[401]
 
 
-async def test_a_revoked_key_is_refused_at_once(service: Service) -> None:
+async def test_a_revoked_key_is_refused_at_once(service: ServiceProcess) -> None:
     made = service.run("keys", "create", "--credit", "1")
     async with service.client(made["key"]) as http:
         async with http.get("/api/v1/billing/balance") as response:
@@ -149,7 +153,7 @@ async def test_a_revoked_key_is_refused_at_once(service: Service) -> None:
             assert response.status == 401
 
 
-async def test_an_empty_wallet_is_told_its_balance(service: Service) -> None:
+async def test_an_empty_wallet_is_told_its_balance(service: ServiceProcess) -> None:
     key = service.run("keys", "create")["key"]
     async with service.client(key) as http, http.post(PATH, json=image()) as response:
         error = (await response.json())["error"]
@@ -158,7 +162,7 @@ async def test_an_empty_wallet_is_told_its_balance(service: Service) -> None:
         assert error["required_usd"] == 0.01
 
 
-async def test_unknown_addresses_and_methods_are_answered_in_shape(service: Service, key: str) -> None:
+async def test_unknown_addresses_and_methods_are_answered_in_shape(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         async with http.get("/api/v1/nothing") as response:
             assert response.status == 404
@@ -170,7 +174,7 @@ async def test_unknown_addresses_and_methods_are_answered_in_shape(service: Serv
             assert response.status == 404
 
 
-async def test_odd_but_good_prompts_are_taken(service: Service, key: str) -> None:
+async def test_odd_but_good_prompts_are_taken(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         for prompt in (
             "{{ 7*7 }}",
@@ -187,7 +191,7 @@ async def test_odd_but_good_prompts_are_taken(service: Service, key: str) -> Non
                 assert (await response.json())["params"]["prompt"] == prompt
 
 
-def test_wrong_usage_of_the_command_line_ends_with_2(service: Service) -> None:
+def test_wrong_usage_of_the_command_line_ends_with_2(service: ServiceProcess) -> None:
     assert pixelfactory("keys", "create", "--nonsense", check=False).returncode == 2
     failed = pixelfactory("keys", "revoke", "key_nobody", data_dir=service.data_dir, check=False)
     assert failed.returncode == 1

@@ -12,13 +12,13 @@ import pytest
 
 from tests.integration.receiver import receiving
 from tests.integration.test_keys_limits import PATH, SMALL, ask, code
-from tests.running import Service
+from tests.running import ServiceProcess
 
 BILLING = "/api/v1/billing"
 TODAY = datetime.now(UTC).date().isoformat()
 
 
-async def text(service: Service, key: str, path: str) -> list[list[str]]:
+async def text(service: ServiceProcess, key: str, path: str) -> list[list[str]]:
     """A CSV answer's rows."""
     async with service.client(key) as http, http.get(path) as response:
         assert response.content_type == "text/csv"
@@ -26,14 +26,14 @@ async def text(service: Service, key: str, path: str) -> list[list[str]]:
         return list(csv.reader(io.StringIO(await response.text())))
 
 
-async def buy(service: Service, key: str, **fields: Any) -> str:
+async def buy(service: ServiceProcess, key: str, **fields: Any) -> str:
     """The id of a job that has succeeded."""
     async with service.client(key) as http, http.post(PATH, json=SMALL | fields) as response:
         assert response.status == 200, await response.text()
         return response.headers["X-PixelFactory-Job"]
 
 
-async def test_usage_is_added_up_by_day_model_and_key(bank: Service) -> None:
+async def test_usage_is_added_up_by_day_model_and_key(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--credit", "1", "--name", "first")
     other = bank.run("keys", "create", "--account", made["account"])
     await buy(bank, made["key"], n=2)
@@ -64,7 +64,7 @@ async def test_usage_is_added_up_by_day_model_and_key(bank: Service) -> None:
     assert {row["key"]: row["usd"] for row in report} == {made["id"]: "0.0276", other["id"]: "0.01"}
 
 
-async def test_the_ledger_is_read_in_pages(bank: Service) -> None:
+async def test_the_ledger_is_read_in_pages(bank: ServiceProcess) -> None:
     key = bank.key("1.00")
     for _ in range(3):
         await buy(bank, key)
@@ -79,7 +79,7 @@ async def test_the_ledger_is_read_in_pages(bank: Service) -> None:
     assert code(await ask(bank, key, "GET", f"{BILLING}/ledger?limit=0")) == (400, "invalid_limit")
 
 
-async def test_a_statement_leads_from_opening_to_closing(bank: Service, tmp_path: Path) -> None:
+async def test_a_statement_leads_from_opening_to_closing(bank: ServiceProcess, tmp_path: Path) -> None:
     made = bank.run("keys", "create", "--credit", "1")
     job = await buy(bank, made["key"])
     _, statement = await ask(bank, made["key"], "GET", f"{BILLING}/statement")
@@ -97,7 +97,7 @@ async def test_a_statement_leads_from_opening_to_closing(bank: Service, tmp_path
     assert code(await ask(bank, made["key"], "GET", wrong)) == (400, "invalid_until")
 
 
-async def test_operators_move_money(bank: Service) -> None:
+async def test_operators_move_money(bank: ServiceProcess) -> None:
     made, admin = bank.run("keys", "create"), bank.admin_token
     wallet = f"/admin/v1/wallets/{made['id']}"
     for _ in range(2):  # the same reference is booked once
@@ -119,7 +119,7 @@ async def test_operators_move_money(bank: Service) -> None:
     assert (await ask(bank, admin, "GET", "/admin/v1/audit"))[1] == {"in_order": True, "violations": []}
 
 
-async def test_a_charge_is_refunded_within_what_it_was(bank: Service) -> None:
+async def test_a_charge_is_refunded_within_what_it_was(bank: ServiceProcess) -> None:
     made, admin = bank.run("keys", "create", "--credit", "1"), bank.admin_token
     job = await buy(bank, made["key"])
     refund = f"/admin/v1/jobs/{job}/refund"
@@ -135,7 +135,7 @@ async def test_a_charge_is_refunded_within_what_it_was(bank: Service) -> None:
     assert kinds == ["debit", "refund", "refund", "capture", "hold", "credit"]
 
 
-async def test_operators_see_what_the_work_used_and_earned(bank: Service) -> None:
+async def test_operators_see_what_the_work_used_and_earned(bank: ServiceProcess) -> None:
     key = bank.key("1.00")
     before = await metered(bank)
     async with (
@@ -164,13 +164,13 @@ async def test_operators_see_what_the_work_used_and_earned(bank: Service) -> Non
         assert bank.command("usage", "report", *options).returncode == 1
 
 
-async def metered(service: Service) -> dict[str, Any]:
+async def metered(service: ServiceProcess) -> dict[str, Any]:
     _, body = await ask(service, service.admin_token, "GET", "/admin/v1/margins?by=model")
     nothing = {"shards": 0, "revenue_usd": 0.0, "cost_usd": 0.0}
     return next((row for row in body["margins"] if row["model"] == "sdxl-1.0"), nothing)
 
 
-async def test_an_alert_reaches_its_receiver_once_per_crossing(bank: Service) -> None:
+async def test_an_alert_reaches_its_receiver_once_per_crossing(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--credit", "0.05")
     key = made["key"]
     async with receiving() as receiver:
@@ -194,7 +194,7 @@ async def test_an_alert_reaches_its_receiver_once_per_crossing(bank: Service) ->
         assert [one["attempts"] <= 1 for one in listed["messages"]] == [True, True]
 
 
-async def test_alerts_are_made_changed_and_removed(bank: Service) -> None:
+async def test_alerts_are_made_changed_and_removed(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--credit", "1")
     key, alerts = made["key"], f"{BILLING}/alerts"
     status, alert = await ask(bank, key, "POST", alerts, watch="month", threshold_usd="5")
@@ -233,5 +233,7 @@ async def test_alerts_are_made_changed_and_removed(bank: Service) -> None:
         ({"watch": "day", "threshold_usd": 1, "url": "http://[::ffff:10.0.0.1]/"}, "invalid_url"),
     ],
 )
-async def test_a_wrong_alert_is_refused(service: Service, key: str, body: dict[str, Any], word: str) -> None:
+async def test_a_wrong_alert_is_refused(
+    service: ServiceProcess, key: str, body: dict[str, Any], word: str
+) -> None:
     assert code(await ask(service, key, "POST", f"{BILLING}/alerts", **body)) == (400, word)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tests.films import film
 from tests.pictures import png, size_of
-from tests.running import Service, pixelfactory
+from tests.running import ServiceProcess, pixelfactory
 
 
-def test_generate_writes_a_picture(service: Service, key: str, tmp_path: Path) -> None:
+def test_generate_writes_a_picture(service: ServiceProcess, key: str, tmp_path: Path) -> None:
     file = tmp_path / "cat.png"
     done = pixelfactory(
         *("generate", "flux-1-schnell", "a cat", "-o", str(file), "-p", "size=320x256", "-p", "steps=2"),
@@ -25,7 +25,7 @@ def test_generate_writes_a_picture(service: Service, key: str, tmp_path: Path) -
 
 
 def test_generate_writes_several_pictures_and_tells_programs(
-    service: Service, key: str, tmp_path: Path
+    service: ServiceProcess, key: str, tmp_path: Path
 ) -> None:
     done = pixelfactory(
         *("generate", "flux-1-schnell", "a cat", "-n", "2", "-o", str(tmp_path / "cat.png"), "--json"),
@@ -38,7 +38,7 @@ def test_generate_writes_several_pictures_and_tells_programs(
     assert all(size_of(Path(file).read_bytes()) == (256, 256) for file in told["files"])
 
 
-def test_generate_sends_files(service: Service, key: str, tmp_path: Path) -> None:
+def test_generate_sends_files(service: ServiceProcess, key: str, tmp_path: Path) -> None:
     (tmp_path / "small.png").write_bytes(png(256, 256))
     done = pixelfactory(
         *("generate", "wan2.1-i2v-480p", "zoom", "-o", str(tmp_path / "film.mp4")),
@@ -50,7 +50,7 @@ def test_generate_sends_files(service: Service, key: str, tmp_path: Path) -> Non
     assert film((tmp_path / "film.mp4").read_bytes()).frames == 9
 
 
-def test_generate_fails_in_one_clear_line(service: Service, key: str) -> None:
+def test_generate_fails_in_one_clear_line(service: ServiceProcess, key: str) -> None:
     def refused(*arguments: str, url: str = service.url, api_key: str = key) -> str:
         done = pixelfactory(
             "generate", *arguments, check=False, PIXELFACTORY_URL=url, PIXELFACTORY_API_KEY=api_key
@@ -68,7 +68,7 @@ def test_generate_fails_in_one_clear_line(service: Service, key: str) -> None:
     assert "No such file" in refused("4x-ultrasharp", "", "-p", "image=@/nowhere.png")
 
 
-def test_keys_are_shown_once(service: Service) -> None:
+def test_keys_are_shown_once(service: ServiceProcess) -> None:
     done = pixelfactory("keys", "create", "--name", "mine", data_dir=service.data_dir)
     secret = done.stdout.splitlines()[-1]
     assert secret.startswith("pk-")
@@ -77,7 +77,7 @@ def test_keys_are_shown_once(service: Service) -> None:
     assert secret not in json.dumps(rows)
 
 
-def test_a_wallet_is_named_by_account_or_key(service: Service) -> None:
+def test_a_wallet_is_named_by_account_or_key(service: ServiceProcess) -> None:
     made = service.run("keys", "create", "--credit", "1.50")
     wallet = service.run("wallet", "show", made["id"])
     assert wallet["balance_usd"] == 1.5
@@ -87,7 +87,7 @@ def test_a_wallet_is_named_by_account_or_key(service: Service) -> None:
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
 
 
-def test_usage_adds_up(service: Service, key: str, tmp_path: Path) -> None:
+def test_usage_adds_up(service: ServiceProcess, key: str, tmp_path: Path) -> None:
     pixelfactory(
         *("generate", "sdxl-1.0", "a cat", "-o", str(tmp_path / "cat.png"), "-p", "size=256x256"),
         PIXELFACTORY_URL=service.url,
@@ -100,7 +100,7 @@ def test_usage_adds_up(service: Service, key: str, tmp_path: Path) -> None:
         assert "sdxl-1.0" in {row["model"] for row in csv.DictReader(file)}
 
 
-def test_models_are_listed_and_shown(service: Service) -> None:
+def test_models_are_listed_and_shown(service: ServiceProcess) -> None:
     ids = {row["id"] for row in service.run("models", "list")}
     assert {"flux-1-schnell", "sdxl-1.0", "4x-ultrasharp", "wan2.1-t2v-fast", "wan2.1-i2v-480p"} <= ids
     shown = service.run("models", "show", "flux-1-schnell")
@@ -110,7 +110,7 @@ def test_models_are_listed_and_shown(service: Service) -> None:
     assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
 
 
-def test_a_drained_instance_gets_nothing(service: Service, key: str, tmp_path: Path) -> None:
+def test_a_drained_instance_gets_nothing(service: ServiceProcess, key: str, tmp_path: Path) -> None:
     def states() -> dict[str, str]:
         return {row["id"]: row["state"] for row in service.run("instances", "list", "--url", service.url)}
 

@@ -10,7 +10,7 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.running import Service, running
+from tests.running import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
 JOBS = 20
@@ -19,18 +19,20 @@ JOBS = 20
 @pytest.fixture
 def service(tmp_path: Path) -> Any:
     environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.3"}
-    with running(Service(tmp_path / "data", ("--simulate", "2"), environment)) as started:
+    with running(ServiceProcess(tmp_path / "data", ("--simulate", "2"), environment)) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A service whose instances the tests tell to fail."""
-    with running(Service(tmp_path_factory.mktemp("faulty"), ("--simulate", "2"))) as started:
+    with running(ServiceProcess(tmp_path_factory.mktemp("faulty"), ("--simulate", "2"))) as started:
         yield started
 
 
-async def test_a_killed_instance_and_a_killed_orchestrator_lose_none_of_20_jobs(service: Service) -> None:
+async def test_a_killed_instance_and_a_killed_orchestrator_lose_none_of_20_jobs(
+    service: ServiceProcess,
+) -> None:
     key = service.key("1.00")
     async with service.client(key) as http:
         jobs = [await _submit(http, number) for number in range(JOBS)]
@@ -82,7 +84,7 @@ async def _until_done(http: aiohttp.ClientSession, jobs: list[str], count: int) 
             await asyncio.sleep(0.05)
 
 
-def _kill_one_instance(service: Service) -> None:
+def _kill_one_instance(service: ServiceProcess) -> None:
     assert service.process is not None
     simulators = [
         child
@@ -93,7 +95,7 @@ def _kill_one_instance(service: Service) -> None:
     simulators[0].kill()
 
 
-async def test_sigterm_ends_with_0_and_leaves_nothing_running(service: Service) -> None:
+async def test_sigterm_ends_with_0_and_leaves_nothing_running(service: ServiceProcess) -> None:
     assert service.process is not None
     async with service.client(service.key()) as http:
         await _submit(http, 0)
@@ -103,7 +105,7 @@ async def test_sigterm_ends_with_0_and_leaves_nothing_running(service: Service) 
 
 
 @pytest.mark.parametrize("kind", ["crash", "drop_socket", "node_error", "no_output", "out_of_memory"])
-async def test_a_failing_instance_costs_time_and_no_money(faulty: Service, kind: str) -> None:
+async def test_a_failing_instance_costs_time_and_no_money(faulty: ServiceProcess, kind: str) -> None:
     await _tell_all_to_fail(faulty, kind, 1)
     async with faulty.client(faulty.key("1.00")) as http:
         body = {"model": "flux-1-schnell", "prompt": "a cat", "size": "256x256"}
@@ -113,7 +115,7 @@ async def test_a_failing_instance_costs_time_and_no_money(faulty: Service, kind:
             assert (await response.json())["balance_usd"] == 0.99
 
 
-async def test_a_job_that_can_not_be_done_fails_and_is_not_charged(faulty: Service) -> None:
+async def test_a_job_that_can_not_be_done_fails_and_is_not_charged(faulty: ServiceProcess) -> None:
     await _tell_all_to_fail(faulty, "node_error", 10)
     async with faulty.client(faulty.key("1.00")) as http:
         async with http.post(PATH, json={"model": "flux-1-schnell", "prompt": "a cat"}) as response:
@@ -127,7 +129,7 @@ async def test_a_job_that_can_not_be_done_fails_and_is_not_charged(faulty: Servi
             assert (await response.json())["available_usd"] == 1.0
 
 
-async def _tell_all_to_fail(service: Service, kind: str, count: int) -> None:
+async def _tell_all_to_fail(service: ServiceProcess, kind: str, count: int) -> None:
     """Waits until both instances are there, then has each fail its next `count` prompts."""
     async with asyncio.timeout(30), service.client(service.admin_token) as http:
         while True:

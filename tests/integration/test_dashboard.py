@@ -10,14 +10,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orchestrator.web.dashboard.sessions import COOKIE
-from tests.running import Service
+from orchestrator.web.dashboard.sessions import SESSION_COOKIE
+from tests.running import ServiceProcess
 
 SMALL = {"model": "flux-1-schnell", "params": {"prompt": "a cat", "width": 256, "height": 256, "n": 2}}
 API = "/dashboard/api"
 
 
-def browser(service: Service) -> aiohttp.ClientSession:
+def browser(service: ServiceProcess) -> aiohttp.ClientSession:
     """Keeps cookies, and says where its requests come from, as a browser does."""
     jar = aiohttp.CookieJar(unsafe=True)  # cookies of an IP address too
     return aiohttp.ClientSession(service.url, headers={"Origin": service.url}, cookie_jar=jar)
@@ -29,14 +29,14 @@ async def sign_in(http: aiohttp.ClientSession, credential: str) -> int:
 
 
 @pytest.fixture
-async def signed_in(service: Service, key: str) -> AsyncIterator[aiohttp.ClientSession]:
+async def signed_in(service: ServiceProcess, key: str) -> AsyncIterator[aiohttp.ClientSession]:
     async with browser(service) as http:
         assert await sign_in(http, key) == 204
         yield http
 
 
 @pytest.fixture
-async def operator(service: Service) -> AsyncIterator[aiohttp.ClientSession]:
+async def operator(service: ServiceProcess) -> AsyncIterator[aiohttp.ClientSession]:
     async with browser(service) as http:
         assert await sign_in(http, service.admin_token) == 204
         yield http
@@ -58,13 +58,18 @@ async def test_the_cookie_is_out_of_reach_and_says_nothing_of_the_key(
     signed_in: aiohttp.ClientSession, key: str
 ) -> None:
     found = cookie(signed_in)
-    assert (found.key, found["httponly"], found["samesite"], found["path"]) == (COOKIE, True, "Strict", "/")
+    assert (found.key, found["httponly"], found["samesite"], found["path"]) == (
+        SESSION_COOKIE,
+        True,
+        "Strict",
+        "/",
+    )
     assert key not in found.value
     assert int(found["max-age"]) <= 12 * 3600
 
 
 @pytest.mark.parametrize("credential", ["", " ", "pk-wrong", "pk-\ud800", 7, None])
-async def test_who_has_no_key_stays_outside(service: Service, credential: object) -> None:
+async def test_who_has_no_key_stays_outside(service: ServiceProcess, credential: object) -> None:
     async with browser(service) as http:
         status, body = await ask(http, "POST", "/session", data=json.dumps({"credential": credential}))
         assert (status, body["error"]["type"]) == (401, "authentication_error")
@@ -74,8 +79,8 @@ async def test_who_has_no_key_stays_outside(service: Service, credential: object
 
 
 @pytest.mark.parametrize("value", ["", "x", "operator.a.9999999999", "operator.a.9999999999.00", "a.b.c.d.e"])
-async def test_a_made_up_cookie_opens_nothing(service: Service, value: str) -> None:
-    async with aiohttp.ClientSession(service.url, cookies={COOKIE: value}) as http:
+async def test_a_made_up_cookie_opens_nothing(service: ServiceProcess, value: str) -> None:
+    async with aiohttp.ClientSession(service.url, cookies={SESSION_COOKIE: value}) as http:
         for path in (f"{API}/account", f"{API}/admin/v1/instances"):
             status, body = await ask(http, "GET", path)
             assert (status, body["error"]["code"]) == (401, "not_signed_in")
@@ -109,7 +114,7 @@ async def test_a_session_is_no_key_for_the_api(
     assert (await ask(operator, "GET", "/admin/v1/instances"))[0] == 401
 
 
-async def test_a_key_is_no_session_for_the_dashboard(service: Service, key: str) -> None:
+async def test_a_key_is_no_session_for_the_dashboard(service: ServiceProcess, key: str) -> None:
     for token in (key, service.admin_token):
         async with service.client(token) as http:
             assert (await ask(http, "GET", f"{API}/account"))[0] == 401
@@ -125,19 +130,19 @@ async def test_callers_do_not_operate_and_operators_do_not_spend(
     assert (status, body["error"]["code"]) == (403, "needs_api_key")
 
 
-async def test_signing_out_ends_a_copied_cookie_too(service: Service, key: str) -> None:
+async def test_signing_out_ends_a_copied_cookie_too(service: ServiceProcess, key: str) -> None:
     async with browser(service) as http:
         await sign_in(http, key)
         copied = cookie(http).value
         async with http.delete("/session") as response:
             assert response.status == 204
         assert len(http.cookie_jar) == 0
-    async with aiohttp.ClientSession(service.url, cookies={COOKIE: copied}) as thief:
+    async with aiohttp.ClientSession(service.url, cookies={SESSION_COOKIE: copied}) as thief:
         assert (await ask(thief, "GET", f"{API}/account"))[0] == 401
         assert await ask(thief, "GET", "/session") == (200, {"signed_in": False})
 
 
-async def test_a_revoked_key_is_out_at_once(service: Service) -> None:
+async def test_a_revoked_key_is_out_at_once(service: ServiceProcess) -> None:
     made = service.run("keys", "create", "--credit", "1.00")
     async with browser(service) as http:
         await sign_in(http, made["key"])
@@ -189,7 +194,7 @@ async def _live(http: aiohttp.ClientSession, *jobs: str) -> list[dict[str, Any]]
     ]
 
 
-async def test_others_jobs_do_not_exist(signed_in: aiohttp.ClientSession, service: Service) -> None:
+async def test_others_jobs_do_not_exist(signed_in: aiohttp.ClientSession, service: ServiceProcess) -> None:
     _, job = await ask(signed_in, "POST", f"{API}/jobs", json=SMALL)
     await _live(signed_in, job["jobId"])
     async with browser(service) as stranger:
@@ -212,7 +217,7 @@ async def test_what_makes_no_sense_is_refused(signed_in: aiohttp.ClientSession, 
         assert (status, answer["error"]["type"]) == (400, "invalid_request")
 
 
-async def test_a_limited_key_is_limited_here_too(service: Service) -> None:
+async def test_a_limited_key_is_limited_here_too(service: ServiceProcess) -> None:
     headers = {"Authorization": f"Bearer {service.admin_token}"}
     limits = {"name": "guest", "credit_usd": "1.00", "scopes": ["read"], "models": ["sdxl-1.0"]}
     async with browser(service) as http:
@@ -227,7 +232,7 @@ async def test_a_limited_key_is_limited_here_too(service: Service) -> None:
         assert (status, body["error"]["code"]) == (403, "insufficient_scope")
 
 
-async def test_pages_come_under_a_strict_policy(service: Service) -> None:
+async def test_pages_come_under_a_strict_policy(service: ServiceProcess) -> None:
     async with browser(service) as http, http.get("/sign-in") as response:
         policy = dict(rule.split(" ", 1) for rule in response.headers["Content-Security-Policy"].split("; "))
         assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
@@ -241,6 +246,6 @@ async def test_pages_come_under_a_strict_policy(service: Service) -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "__init__.py", "..%2fsessions.py", "%2e%2e%2fsessions.py"])
-async def test_only_what_is_meant_to_be_served_is_served(service: Service, name: str) -> None:
+async def test_only_what_is_meant_to_be_served_is_served(service: ServiceProcess, name: str) -> None:
     async with browser(service) as http, http.get(f"/dashboard/static/{name}") as response:
         assert response.status == 404

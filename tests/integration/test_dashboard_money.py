@@ -10,12 +10,12 @@ import aiohttp
 import pytest
 
 from tests.integration.test_dashboard import API, ask, browser, sign_in
-from tests.running import Service
+from tests.running import ServiceProcess
 
 TERMS = {"watch": "balance", "threshold_usd": 1}
 
 
-async def new_key(service: Service, **terms: Any) -> dict[str, Any]:
+async def new_key(service: ServiceProcess, **terms: Any) -> dict[str, Any]:
     """As an operator makes it."""
     async with service.client(service.admin_token) as http:
         status, made = await ask(http, "POST", "/admin/v1/keys", json={"name": "tester", **terms})
@@ -28,7 +28,7 @@ def code(answer: tuple[int, dict[str, Any]]) -> tuple[int, str]:
 
 
 @pytest.fixture
-async def mine(service: Service) -> AsyncIterator[tuple[aiohttp.ClientSession, dict[str, Any]]]:
+async def mine(service: ServiceProcess) -> AsyncIterator[tuple[aiohttp.ClientSession, dict[str, Any]]]:
     """Who is signed in with a new key, and that key."""
     made = await new_key(service, credit_usd="5.00", plan="pro")
     async with browser(service) as http:
@@ -39,7 +39,7 @@ async def mine(service: Service) -> AsyncIterator[tuple[aiohttp.ClientSession, d
 Mine = tuple[aiohttp.ClientSession, dict[str, Any]]
 
 
-async def test_a_session_opens_the_own_billing_api(service: Service, mine: Mine) -> None:
+async def test_a_session_opens_the_own_billing_api(service: ServiceProcess, mine: Mine) -> None:
     http, made = mine
     async with service.client(made["key"]) as client:
         for path in ("billing/balance", "billing/ledger?limit=1", "billing/usage?by=day", "webhooks/secret"):
@@ -63,7 +63,7 @@ async def test_a_fired_alert_is_in_the_account_until_it_is_gone(mine: Mine) -> N
     assert (await ask(http, "GET", f"{API}/account"))[1]["alerts"] == []
 
 
-async def test_keys_are_made_rotated_and_revoked(service: Service, mine: Mine) -> None:
+async def test_keys_are_made_rotated_and_revoked(service: ServiceProcess, mine: Mine) -> None:
     http, _ = mine
     terms = {"name": "night", "models": ["flux-schnell"], "daily_cap_usd": "2", "scopes": ["read"]}
     status, made = await ask(http, "POST", f"{API}/keys", json=terms)
@@ -103,7 +103,7 @@ async def test_the_session_goes_over_to_the_rotated_key(mine: Mine) -> None:
     ],
     ids=str,
 )
-async def test_no_limited_key_gets_out_of_its_limits(service: Service, limits: dict[str, Any]) -> None:
+async def test_no_limited_key_gets_out_of_its_limits(service: ServiceProcess, limits: dict[str, Any]) -> None:
     made = await new_key(service, **limits)
     async with browser(service) as http:
         await sign_in(http, made["key"])
@@ -113,7 +113,7 @@ async def test_no_limited_key_gets_out_of_its_limits(service: Service, limits: d
             assert code(await ask(http, "POST", f"{API}/{path}")) == (403, "limited_key")
 
 
-async def test_scopes_count_here_too(service: Service) -> None:
+async def test_scopes_count_here_too(service: ServiceProcess) -> None:
     forbidden = (403, "insufficient_scope")
     async with browser(service) as http:
         await sign_in(http, (await new_key(service, scopes=["generate"]))["key"])
@@ -123,7 +123,7 @@ async def test_scopes_count_here_too(service: Service) -> None:
         assert (account["scopes"], account["balance"], account["alerts"]) == (["generate"], None, [])
 
 
-async def test_others_keys_and_alerts_do_not_exist(service: Service, mine: Mine) -> None:
+async def test_others_keys_and_alerts_do_not_exist(service: ServiceProcess, mine: Mine) -> None:
     http, made = mine
     _, alert = await ask(http, "POST", f"{API}/billing/alerts", json=TERMS)
     async with browser(service) as stranger:
@@ -168,7 +168,7 @@ async def test_wrong_terms_are_refused(mine: Mine, terms: dict[str, Any], word: 
     assert (await ask(mine[0], "POST", f"{API}/keys", json=terms))[1]["error"]["code"] == word
 
 
-async def test_changes_count_as_requests_and_looks_do_not(service: Service) -> None:
+async def test_changes_count_as_requests_and_looks_do_not(service: ServiceProcess) -> None:
     made = await new_key(service, plan="free")
     async with browser(service) as http:
         await sign_in(http, made["key"])
@@ -178,7 +178,7 @@ async def test_changes_count_as_requests_and_looks_do_not(service: Service) -> N
     assert [status for status, _ in wrong] == [400] * 20 + [429]
 
 
-async def test_operators_have_neither_wallet_nor_keys(service: Service) -> None:
+async def test_operators_have_neither_wallet_nor_keys(service: ServiceProcess) -> None:
     async with browser(service) as http:
         await sign_in(http, service.admin_token)
         for path in ("keys", "billing/balance", "account"):

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.settings import SHIPPED_WORKFLOWS
-from orchestrator.web.dashboard.presets import RATIOS, preset_sizes
+from orchestrator.web.dashboard.presets import ASPECT_RATIOS, preset_sizes
 
 CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
 SIZED = [model for model in CATALOG if "width" in model.parameters and model.parameters["width"].default]
@@ -15,11 +15,11 @@ SIZED = [model for model in CATALOG if "width" in model.parameters and model.par
 @pytest.mark.parametrize("model", SIZED, ids=lambda model: model.id)
 def test_every_preset_of_every_model_is_valid_and_has_its_shape(model: Model) -> None:
     presets = preset_sizes(model)
-    assert presets.keys() == RATIOS.keys()
+    assert presets.keys() == ASPECT_RATIOS.keys()
     for name, (width, height) in presets.items():
-        params = model.validate(model.example(width=width, height=height))
-        assert (model.fitted(params)["width"], model.fitted(params)["height"]) == (width, height)
-        assert width / height == pytest.approx(float(RATIOS[name]), rel=0.07)
+        params = model.validate_params(model.example_params(width=width, height=height))
+        assert (model.snap_to_grid(params)["width"], model.snap_to_grid(params)["height"]) == (width, height)
+        assert width / height == pytest.approx(float(ASPECT_RATIOS[name]), rel=0.07)
 
 
 def test_the_common_sizes_are_those_that_everybody_knows() -> None:

@@ -16,8 +16,8 @@ from orchestrator.execution.expiry import CleanUp, Expiry
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.media.errors import ObjectNotFound, ObjectStoreUnavailable
 from orchestrator.storage.object_store import ObjectStore, S3Config
-from tests.contract.store_world import PICTURE, World, open_world
-from tests.running import Service, running
+from tests.contract.store_world import PICTURE, StoreHarness, open_world
+from tests.running import ServiceProcess, running
 from tests.s3_server import S3Server
 
 PATH = "/api/v1/images/generations"
@@ -26,10 +26,10 @@ LIFETIME_SECONDS = 6.0
 
 
 @pytest.fixture(scope="module")
-def brief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def brief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service that keeps everything for a few seconds."""
     environment = {"PIXELFACTORY_OUTPUT_LIFETIME_DAYS": str(LIFETIME_SECONDS / 86400)}
-    with running(Service(tmp_path_factory.mktemp("brief"), environment=environment)) as started:
+    with running(ServiceProcess(tmp_path_factory.mktemp("brief"), environment=environment)) as started:
         yield started
 
 
@@ -54,7 +54,7 @@ async def until_missing(http: aiohttp.ClientSession, url: str) -> None:
         await asyncio.sleep(0.1)
 
 
-async def test_an_expired_job_is_gone_and_so_are_its_files(brief: Service) -> None:
+async def test_an_expired_job_is_gone_and_so_are_its_files(brief: ServiceProcess) -> None:
     key, other_key = brief.key(), brief.key()
     async with brief.client(key) as http, aiohttp.ClientSession() as anybody:
         job, url = await generate(http, 1, **{"Idempotency-Key": "once"})
@@ -97,12 +97,12 @@ async def objects(s3: S3Server) -> AsyncIterator[ObjectStore]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path) -> AsyncIterator[StoreHarness]:
     async with open_world("sqlite", tmp_path) as world:
         yield world
 
 
-async def made(world: World, objects: ObjectStore, name: str) -> JobRecord:
+async def made(world: StoreHarness, objects: ObjectStore, name: str) -> JobRecord:
     """A finished job whose one output is a stored file of that name."""
     key = f"outputs/{name[:2]}/{name}.png"
     await objects.put(key, name.encode(), "image/png")
@@ -125,12 +125,14 @@ async def until_deleted(objects: ObjectStore, record: JobRecord) -> None:
         await asyncio.sleep(0.05)
 
 
-def years_later(world: World) -> datetime:
+def years_later(world: StoreHarness) -> datetime:
     """The world's clock stands in the past; S3 writes today's date on every file."""
     return max(world.now, datetime.now(world.now.tzinfo)) + timedelta(days=400)
 
 
-async def test_a_sweep_deletes_what_is_unused_and_nothing_else(world: World, objects: ObjectStore) -> None:
+async def test_a_sweep_deletes_what_is_unused_and_nothing_else(
+    world: StoreHarness, objects: ObjectStore
+) -> None:
     old, shared = await made(world, objects, "old"), await made(world, objects, "shared")
     world.now = years_later(world)
     again, fresh = await made(world, objects, "shared"), await made(world, objects, "fresh")
@@ -142,7 +144,7 @@ async def test_a_sweep_deletes_what_is_unused_and_nothing_else(world: World, obj
     assert await clean_up.sweep() == 0
 
 
-async def test_many_files_go_in_one_sweep(world: World, objects: ObjectStore) -> None:
+async def test_many_files_go_in_one_sweep(world: StoreHarness, objects: ObjectStore) -> None:
     await world.store.credit(world.account.id, 10_000_000, "many", world.now)
     records = [await made(world, objects, f"many-{number}") for number in range(210)]
     now = years_later(world)
@@ -150,7 +152,7 @@ async def test_many_files_go_in_one_sweep(world: World, objects: ObjectStore) ->
     assert not any([await there(objects, record) for record in records[::50]])
 
 
-async def test_a_file_written_anew_stays(world: World, objects: ObjectStore) -> None:
+async def test_a_file_written_anew_stays(world: StoreHarness, objects: ObjectStore) -> None:
     """By a run that makes the same pixels, and whose end is not in the store yet."""
     record = await made(world, objects, "rewritten")
     world.now += 2 * WEEK
@@ -161,14 +163,16 @@ async def test_a_file_written_anew_stays(world: World, objects: ObjectStore) -> 
     assert await there(objects, record)
 
 
-async def test_a_file_that_is_gone_already_is_no_trouble(world: World, objects: ObjectStore) -> None:
+async def test_a_file_that_is_gone_already_is_no_trouble(world: StoreHarness, objects: ObjectStore) -> None:
     record = await made(world, objects, "gone")
     await objects.delete(record.outputs[0].key)
     now = years_later(world)
     assert await CleanUp(world.store, objects, Expiry(WEEK, lambda: now)).sweep() == 1
 
 
-async def test_without_the_object_store_nothing_is_forgotten(world: World, objects: ObjectStore) -> None:
+async def test_without_the_object_store_nothing_is_forgotten(
+    world: StoreHarness, objects: ObjectStore
+) -> None:
     record = await made(world, objects, "later")
     now = years_later(world)
     expiry = Expiry(WEEK, lambda: now)
@@ -180,7 +184,7 @@ async def test_without_the_object_store_nothing_is_forgotten(world: World, objec
     assert not await there(objects, record)
 
 
-async def test_it_cleans_up_as_long_as_it_runs(world: World, objects: ObjectStore) -> None:
+async def test_it_cleans_up_as_long_as_it_runs(world: StoreHarness, objects: ObjectStore) -> None:
     record = await made(world, objects, "running")
     now = years_later(world)
     async with CleanUp(world.store, objects, Expiry(timedelta(seconds=1), lambda: now)):
@@ -188,7 +192,7 @@ async def test_it_cleans_up_as_long_as_it_runs(world: World, objects: ObjectStor
             await until_deleted(objects, record)
 
 
-async def test_a_job_expires_a_lifetime_after_its_end(world: World) -> None:
+async def test_a_job_expires_a_lifetime_after_its_end(world: StoreHarness) -> None:
     running_one = await world.add()
     record = await world.succeed()
     end = record.job.finished_at

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.running import Service
+from tests.running import ServiceProcess
 
 CHECKS = [
     not_a_server_error,
@@ -37,14 +37,14 @@ QUICK = settings(
 
 
 @pytest.fixture(scope="module")
-def operations(service: Service) -> list[Any]:
+def operations(service: ServiceProcess) -> list[Any]:
     """Every operation of the document."""
     schema: Any = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
     return [found.ok() for found in schema.get_all_operations()]
 
 
 @pytest.mark.parametrize("who", ["caller", "operator", "nobody"])
-def test_every_operation_holds(service: Service, key: str, operations: list[Any], who: str) -> None:
+def test_every_operation_holds(service: ServiceProcess, key: str, operations: list[Any], who: str) -> None:
     secret = {"caller": key, "operator": service.admin_token}.get(who)
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     wanted = [operation for operation in operations if _concerns(operation.path, who)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.running import ROOT, Service, running
+from tests.running import ROOT, ServiceProcess, running
 
 SETTINGS = {
     "PIXELFACTORY_WORKFLOWS_DIR": str(ROOT / "tests" / "workflows"),
@@ -19,7 +19,7 @@ async def test_a_hung_instance_is_restarted_and_its_job_is_done_elsewhere(tmp_pa
     def back(row: dict[str, object]) -> bool:
         return bool(row["restarts"]) and row["state"] == "ready"
 
-    with running(Service(tmp_path / "data", ("--simulate", "2"), SETTINGS)) as service:
+    with running(ServiceProcess(tmp_path / "data", ("--simulate", "2"), SETTINGS)) as service:
         async with service.client(service.admin_token) as admin:
             async with asyncio.timeout(30):
                 while len(ready := await _instances(admin, "ready")) < 2:  # noqa: ASYNC110

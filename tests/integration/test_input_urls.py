@@ -12,26 +12,26 @@ import pytest
 from PIL import Image
 
 from tests.pictures import png
-from tests.running import Service, running
+from tests.running import ServiceProcess, running
 from tests.unit.media.web_servers import Say, answer, endless, redirect, serving
 
 PATH = "/api/v1/images/generations"
 
 
 @pytest.fixture(scope="module")
-def open_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def open_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service whose callers may send it to private addresses, and that has little patience."""
     environment = {
         "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
         "PIXELFACTORY_INPUT_URL_SECONDS": "1",
         "PIXELFACTORY_MAX_IMAGE_BYTES": "200000",
     }
-    with running(Service(tmp_path_factory.mktemp("open"), environment=environment)) as started:
+    with running(ServiceProcess(tmp_path_factory.mktemp("open"), environment=environment)) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def caller(open_service: Service) -> str:
+def caller(open_service: ServiceProcess) -> str:
     return open_service.key()
 
 
@@ -59,7 +59,7 @@ def size_of(data: bytes) -> tuple[int, int]:
         return picture.size
 
 
-async def test_a_picture_by_url_is_enlarged(open_service: Service, caller: str) -> None:
+async def test_a_picture_by_url_is_enlarged(open_service: ServiceProcess, caller: str) -> None:
     async with serving(answer(png(64, 48))) as server, open_service.client(caller) as http:
         status, body = await enlarge(http, f"{server.url}/fox.png?sign=%7E")
         assert status == 200, body
@@ -67,7 +67,7 @@ async def test_a_picture_by_url_is_enlarged(open_service: Service, caller: str) 
     assert [head.split("\r\n")[0] for head in server.requests] == ["GET /fox.png?sign=%7E HTTP/1.1"]
 
 
-async def test_the_same_picture_twice_is_the_same_request(open_service: Service, caller: str) -> None:
+async def test_the_same_picture_twice_is_the_same_request(open_service: ServiceProcess, caller: str) -> None:
     """What counts is the picture, not where it lies: an idempotent repetition may come by another address."""
     async with serving(answer(png())) as server, open_service.client(caller) as http:
         http.headers["Idempotency-Key"] = "order-7"
@@ -93,7 +93,7 @@ async def test_the_same_picture_twice_is_the_same_request(open_service: Service,
     ],
 )
 async def test_what_can_not_be_fetched_costs_nothing(
-    open_service: Service, caller: str, say: Say, code: str
+    open_service: ServiceProcess, caller: str, say: Say, code: str
 ) -> None:
     async with serving(say) as server, open_service.client(caller) as http:
         before = await available(http)
@@ -103,7 +103,7 @@ async def test_what_can_not_be_fetched_costs_nothing(
 
 
 async def test_private_addresses_are_refused_unless_the_operator_allows_them(
-    service: Service, key: str
+    service: ServiceProcess, key: str
 ) -> None:
     secret = answer(b"the private server's secret")
     async with serving(secret) as server, service.client(key) as http:
@@ -121,7 +121,7 @@ async def test_private_addresses_are_refused_unless_the_operator_allows_them(
     assert server.requests == []
 
 
-async def test_a_result_can_be_the_next_input(service: Service, key: str) -> None:
+async def test_a_result_can_be_the_next_input(service: ServiceProcess, key: str) -> None:
     """Our own addresses are fetched wherever our store is: here it is on loopback."""
     async with service.client(key) as http:
         body = {"model": "flux-1-schnell", "prompt": "a fox", "size": "256x256", "response_format": "url"}
@@ -135,7 +135,7 @@ async def test_a_result_can_be_the_next_input(service: Service, key: str) -> Non
         assert (status, refused["error"]["code"]) == (400, "image_url_unreachable")
 
 
-async def test_many_slow_servers_hold_nobody_up(open_service: Service, caller: str) -> None:
+async def test_many_slow_servers_hold_nobody_up(open_service: ServiceProcess, caller: str) -> None:
     """Callers who wait for a dawdling server take nothing from the others."""
     async with (
         serving(endless(b"x", pause=0.05)) as slow,

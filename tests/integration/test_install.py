@@ -17,7 +17,7 @@ from comfy_instances.process.installation import find_installation
 from tests.integration.small_comfyui import MAIN, REQUIREMENTS, VOCABULARY, git, make_upstream
 
 
-class Log:
+class RecordingInstallReporter:
     """A reporter that remembers."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ async def test_from_nothing_then_again_then_to_another_commit(
     pack.mkdir()
     wish = replace(wish, node_packs=(pack,))
     assert (await check_installation(wish.directory, lock)).drift == ("not installed",)
-    log = Log()
+    log = RecordingInstallReporter()
     outcome = await install_comfyui(wish, lock, log)
     assert log.steps == list(InstallStep)
     assert log.notes == []
@@ -121,21 +121,23 @@ async def test_a_source_with_a_hole_that_matters(
 ) -> None:
     lose(upstream, "main.py")
     with pytest.raises(InstallError, match=r"incomplete, it lacks main\.py"):
-        await install_comfyui(wish, lock, Log())
+        await install_comfyui(wish, lock, RecordingInstallReporter())
 
 
 async def test_a_source_that_is_not_there(lock: ComfyUILock, wish: InstallRequest, tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="--source"):
-        await install_comfyui(replace(wish, origin=str(tmp_path / "nowhere")), lock, Log())
+        await install_comfyui(
+            replace(wish, origin=str(tmp_path / "nowhere")), lock, RecordingInstallReporter()
+        )
 
 
 async def test_a_directory_that_is_no_repository(
     lock: ComfyUILock, wish: InstallRequest, tmp_path: Path
 ) -> None:
     with pytest.raises(InstallError, match="has no commit"):
-        await install_comfyui(replace(wish, origin=str(tmp_path)), lock, Log())
+        await install_comfyui(replace(wish, origin=str(tmp_path)), lock, RecordingInstallReporter())
 
 
 async def test_a_torch_that_is_not_understood(lock: ComfyUILock, wish: InstallRequest) -> None:
     with pytest.raises(InstallError, match="torch==VERSION"):
-        await install_comfyui(replace(wish, torch="rocm"), lock, Log())
+        await install_comfyui(replace(wish, torch="rocm"), lock, RecordingInstallReporter())

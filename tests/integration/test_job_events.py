@@ -14,23 +14,25 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from tests.integration.sse import Event, Reader
-from tests.running import Service, running
+from tests.integration.sse import SseEvent, SseReader
+from tests.running import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
 END = 2**53 - 1
 
 
 @pytest.fixture(scope="module")
-def one_card(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def one_card(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service with one simulated card that takes its time, so that there is something to see."""
     environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.3", "PIXELFACTORY_DRAIN_SECONDS": "1"}
-    with running(Service(tmp_path_factory.mktemp("card"), ("--simulate", "1"), environment)) as started:
+    with running(
+        ServiceProcess(tmp_path_factory.mktemp("card"), ("--simulate", "1"), environment)
+    ) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def caller(one_card: Service) -> str:
+def caller(one_card: ServiceProcess) -> str:
     return one_card.key("50.00")
 
 
@@ -47,13 +49,13 @@ async def look(http: aiohttp.ClientSession, job: str) -> dict[str, Any]:
         return dict(await response.json())
 
 
-def named(events: list[Event], name: str) -> list[Event]:
+def named(events: list[SseEvent], name: str) -> list[SseEvent]:
     return [event for event in events if event.name == name]
 
 
-async def test_everything_about_a_job_is_told(one_card: Service, caller: str) -> None:
+async def test_everything_about_a_job_is_told(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
-        events = await Reader(http, await submit(http, n=2)).all()
+        events = await SseReader(http, await submit(http, n=2)).all()
     first, last = events[0], events[-1]
     assert (first.id, first.name, first.retry) == (1, "job", 2000)
     assert (last.id, last.name, last.data["status"]) == (END, "job", "completed")
@@ -72,12 +74,12 @@ async def test_everything_about_a_job_is_told(one_card: Service, caller: str) ->
         assert Image.MIME[picture.format or ""] == preview["content_type"]
 
 
-async def test_who_waits_hears_of_the_queue(one_card: Service, caller: str) -> None:
+async def test_who_waits_hears_of_the_queue(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         ahead = [await submit(http, steps=60) for _ in range(4)]
         job = await submit(http)
         shown = await look(http, job)
-        reader = Reader(http, job)
+        reader = SseReader(http, job)
         events = await reader.all()
         for other in ahead:
             assert (await look(http, other))["status"] == "completed"
@@ -92,10 +94,10 @@ async def test_who_waits_hears_of_the_queue(one_card: Service, caller: str) -> N
     assert finish > datetime.fromisoformat(shown["createdAt"]).astimezone(UTC)
 
 
-async def test_a_reader_who_comes_back_goes_on(one_card: Service, caller: str) -> None:
+async def test_a_reader_who_comes_back_goes_on(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         job = await submit(http, n=2, steps=40)
-        reader = Reader(http, job)
+        reader = SseReader(http, job)
         async with aclosing(reader.read()) as events:
             async for event in events:
                 if event.name == "progress" and event.data["value"] >= 3:
@@ -112,9 +114,9 @@ async def test_a_reader_who_comes_back_goes_on(one_card: Service, caller: str) -
     assert (again[-1].id, again[-1].data["status"]) == (END, "completed")
 
 
-async def test_a_reader_who_has_heard_the_end_is_sent_home(one_card: Service, caller: str) -> None:
+async def test_a_reader_who_has_heard_the_end_is_sent_home(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
-        reader = Reader(http, await submit(http))
+        reader = SseReader(http, await submit(http))
         await reader.all()
         assert reader.last == str(END)
         headers = {"Last-Event-ID": reader.last}
@@ -126,18 +128,18 @@ async def test_a_reader_who_has_heard_the_end_is_sent_home(one_card: Service, ca
             assert [(event.id, event.data["status"]) for event in told] == [(END, "completed")], odd
 
 
-async def test_all_readers_hear_the_same(one_card: Service, caller: str) -> None:
+async def test_all_readers_hear_the_same(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         job = await submit(http)
-        told = await asyncio.gather(*(Reader(http, job).all() for _ in range(3)))
+        told = await asyncio.gather(*(SseReader(http, job).all() for _ in range(3)))
     assert {tuple(event.id for event in events[-1:]) for events in told} == {(END,)}
     assert len({str(events[-1].data["finishedAt"]) for events in told}) == 1
 
 
-async def test_the_end_of_a_cancelled_job_is_told(one_card: Service, caller: str) -> None:
+async def test_the_end_of_a_cancelled_job_is_told(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         job = await submit(http, steps=60)
-        reader = Reader(http, job)
+        reader = SseReader(http, job)
         async for event in reader.read():
             if event.name == "started":
                 async with http.delete(f"/api/v1/jobs/{job}") as response:
@@ -146,7 +148,7 @@ async def test_the_end_of_a_cancelled_job_is_told(one_card: Service, caller: str
         assert reader.events[-1].data["costUsd"] == 0
 
 
-async def test_others_hear_nothing(one_card: Service, caller: str) -> None:
+async def test_others_hear_nothing(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         job = await submit(http)
     address = f"/api/v1/jobs/{job}/events"
@@ -156,10 +158,10 @@ async def test_others_hear_nothing(one_card: Service, caller: str) -> None:
         assert response.status == 401
 
 
-async def test_jobs_are_chosen_by_status_and_model(one_card: Service, caller: str) -> None:
+async def test_jobs_are_chosen_by_status_and_model(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         kept = await submit(http, model="flux-1-schnell", steps=1)
-        await Reader(http, kept).all()
+        await SseReader(http, kept).all()
 
         async def ids(**query: str) -> list[str]:
             async with http.get("/api/v1/jobs", params=query) as response:

@@ -11,13 +11,13 @@ import pytest
 
 from tests.integration.callers import until
 from tests.pictures import base64_png
-from tests.running import Service, running
+from tests.running import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
 SMALL = {"model": "flux-1-schnell", "prompt": "a cat", "size": "256x256", "response_format": "url"}
 
 
-async def test_the_answer_says_what_was_made_and_what_it_cost(service: Service, key: str) -> None:
+async def test_the_answer_says_what_was_made_and_what_it_cost(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http, http.post(PATH, json=SMALL | {"steps": 3}) as response:
         body = await response.json()
         assert response.status == 200
@@ -29,7 +29,7 @@ async def test_the_answer_says_what_was_made_and_what_it_cost(service: Service, 
     assert usage == usage | made
 
 
-async def test_the_quote_is_what_is_charged(service: Service) -> None:
+async def test_the_quote_is_what_is_charged(service: ServiceProcess) -> None:
     body = {"model": "sdxl-1.0", "prompt": "a cat", "n": 4, "size": "1024x1536", "response_format": "url"}
     async with service.client(service.key("1.00")) as http:
         async with http.post("/api/v1/quote", json=body) as response:
@@ -54,7 +54,7 @@ async def test_the_quote_is_what_is_charged(service: Service) -> None:
         assert kinds == ["capture", "hold", "credit"]
 
 
-async def test_the_same_idempotency_key_is_one_job(service: Service) -> None:
+async def test_the_same_idempotency_key_is_one_job(service: ServiceProcess) -> None:
     async with service.client(service.key("1.00")) as http:
 
         async def ask(body: dict[str, Any]) -> tuple[int, str | None, Any]:
@@ -69,7 +69,7 @@ async def test_the_same_idempotency_key_is_one_job(service: Service) -> None:
             assert (await response.json())["balance_usd"] == 0.99
 
 
-async def test_a_job_can_be_followed_live(service: Service, key: str) -> None:
+async def test_a_job_can_be_followed_live(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         async with http.post(PATH, json=SMALL | {"n": 2}, headers={"Prefer": "respond-async"}) as response:
             job = await response.json()
@@ -92,7 +92,7 @@ async def _events(http: aiohttp.ClientSession, job: str) -> list[tuple[str, dict
     return events
 
 
-async def test_others_jobs_do_not_exist(service: Service, key: str) -> None:
+async def test_others_jobs_do_not_exist(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http, http.post(PATH, json=SMALL) as response:
         job = response.headers["X-PixelFactory-Job"]
     async with service.client(service.key()) as stranger:
@@ -103,7 +103,7 @@ async def test_others_jobs_do_not_exist(service: Service, key: str) -> None:
                 assert (await response.json(), response.status) == (theirs, 404)
 
 
-async def test_jobs_are_listed_newest_first(service: Service) -> None:
+async def test_jobs_are_listed_newest_first(service: ServiceProcess) -> None:
     async with service.client(service.key()) as http:
         made = []
         for _ in range(3):
@@ -120,7 +120,7 @@ async def test_jobs_are_listed_newest_first(service: Service) -> None:
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A service whose simulated cards need their whole time."""
-    slow = Service(
+    slow = ServiceProcess(
         tmp_path_factory.mktemp("slow"),
         ("--simulate", "1"),
         {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "1", "PIXELFACTORY_DRAIN_SECONDS": "1"},
@@ -129,7 +129,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield started
 
 
-async def test_a_cancelled_job_costs_nothing_and_frees_the_card(slow: Service) -> None:
+async def test_a_cancelled_job_costs_nothing_and_frees_the_card(slow: ServiceProcess) -> None:
     async with slow.client(slow.key("1.00")) as http:
         body = {"model": "wan2.1-t2v-fast", "prompt": "waves"}
         async with http.post(PATH, json=body, headers={"Prefer": "respond-async"}) as response:
@@ -142,7 +142,7 @@ async def test_a_cancelled_job_costs_nothing_and_frees_the_card(slow: Service) -
         await _until_idle(slow)
 
 
-async def test_a_caller_who_goes_away_gives_the_job_up(slow: Service) -> None:
+async def test_a_caller_who_goes_away_gives_the_job_up(slow: ServiceProcess) -> None:
     async with slow.client(slow.key("1.00")) as http:
         body = {"model": "wan2.1-t2v-fast", "prompt": "waves"}
         with pytest.raises(TimeoutError):
@@ -162,7 +162,7 @@ async def _until(http: aiohttp.ClientSession, job: str, status: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def _until_idle(service: Service) -> None:
+async def _until_idle(service: ServiceProcess) -> None:
     """Until no instance has anything to do: within seconds, not when the film would have been done."""
     async with asyncio.timeout(15), service.client(service.admin_token) as http:
         while True:
@@ -173,7 +173,7 @@ async def _until_idle(service: Service) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_mesh_is_delivered_as_a_file(service: Service, key: str) -> None:
+async def test_a_mesh_is_delivered_as_a_file(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         body = {"image": base64_png(64, 64), "steps": 1}
         async with http.post("/api/v1/models/hunyuan-3d/run", json=body) as response:

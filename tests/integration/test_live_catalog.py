@@ -16,7 +16,7 @@ from PIL import Image
 
 from orchestrator.catalog import CatalogError, load_model
 from orchestrator.catalog.live_catalog import LiveCatalog
-from tests.running import ROOT, Service, running
+from tests.running import ROOT, ServiceProcess, running
 from tests.unit.catalog.drafts import write
 
 PATH = "/api/v1/images/generations"
@@ -24,29 +24,29 @@ PICTURE = ROOT / "tests" / "workflows" / "test-image"
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service with a directory of models of its own: one that stays, and one that takes a while."""
     place = tmp_path_factory.mktemp("live")
     models = place / "models"
     for folder in (PICTURE, ROOT / "workflows" / "sd-1.5"):
         shutil.copytree(folder, models / folder.name)
     settings = {"PIXELFACTORY_WORKFLOWS_DIR": str(models), "PIXELFACTORY_SIMULATOR_TIME_SCALE": "1"}
-    with running(Service(place / "data", ("--simulate", "1"), settings)) as started:
+    with running(ServiceProcess(place / "data", ("--simulate", "1"), settings)) as started:
         yield started
 
 
-def models(service: Service) -> Path:
+def models(service: ServiceProcess) -> Path:
     return Path(service.environment["PIXELFACTORY_WORKFLOWS_DIR"])
 
 
-async def admin(service: Service) -> dict[str, Any]:
+async def admin(service: ServiceProcess) -> dict[str, Any]:
     async with service.client(service.admin_token) as http, http.get("/admin/v1/models") as response:
         assert response.status == 200
         body: dict[str, Any] = await response.json()
         return body
 
 
-async def digest(service: Service, id: str) -> str | None:
+async def digest(service: ServiceProcess, id: str) -> str | None:
     return next((row["digest"] for row in (await admin(service))["models"] if row["id"] == id), None)
 
 
@@ -59,7 +59,7 @@ async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
     raise AssertionError("it never came to that")
 
 
-async def until(service: Service, id: str, wanted: str | None) -> None:
+async def until(service: ServiceProcess, id: str, wanted: str | None) -> None:
     """Until the service has that version of the model."""
 
     async def is_so() -> bool:
@@ -68,7 +68,7 @@ async def until(service: Service, id: str, wanted: str | None) -> None:
     await eventually(is_so)
 
 
-async def colour(service: Service, model: str, seed: int = 0x102030) -> tuple[int, int, int]:
+async def colour(service: ServiceProcess, model: str, seed: int = 0x102030) -> tuple[int, int, int]:
     """What the one-coloured picture of a model shows."""
     body = {"model": model, "prompt": "x", "size": "256x256", "seed": seed}
     key = service.key("1.00")
@@ -81,7 +81,7 @@ async def colour(service: Service, model: str, seed: int = 0x102030) -> tuple[in
     return pixel[0], pixel[1], pixel[2]
 
 
-def add(service: Service, id: str, find: str = "", put: str = "") -> Path:
+def add(service: ServiceProcess, id: str, find: str = "", put: str = "") -> Path:
     """A folder for a model like the picture of one colour, with another text in its graph."""
     folder = models(service) / id
     folder.mkdir(exist_ok=True)
@@ -91,7 +91,7 @@ def add(service: Service, id: str, find: str = "", put: str = "") -> Path:
     return folder
 
 
-async def test_a_model_comes_and_changes(live: Service) -> None:
+async def test_a_model_comes_and_changes(live: ServiceProcess) -> None:
     folder = add(live, "newcomer")
     first = load_model(folder).digest
     await until(live, "newcomer", first)
@@ -108,7 +108,7 @@ async def test_a_model_comes_and_changes(live: Service) -> None:
     assert [row["served_by"] for row in rows_of_it] == [["sim-0"]]
 
 
-async def test_what_is_broken_is_refused_and_the_old_one_stays(live: Service) -> None:
+async def test_what_is_broken_is_refused_and_the_old_one_stays(live: ServiceProcess) -> None:
     folder = add(live, "fragile")
     good = load_model(folder).digest
     await until(live, "fragile", good)
@@ -136,7 +136,7 @@ async def test_what_is_broken_is_refused_and_the_old_one_stays(live: Service) ->
     assert (await admin(live))["refused"] == []
 
 
-async def test_a_withdrawn_model_finishes_what_it_was_asked_for(live: Service) -> None:
+async def test_a_withdrawn_model_finishes_what_it_was_asked_for(live: ServiceProcess) -> None:
     body = {
         "model": "sd-1.5",
         "prompt": "a cat",
@@ -163,7 +163,7 @@ async def test_a_withdrawn_model_finishes_what_it_was_asked_for(live: Service) -
             assert (await response.json())["error"]["code"] == "model_not_found"
 
 
-def _statuses(service: Service) -> list[str]:
+def _statuses(service: ServiceProcess) -> list[str]:
     """Of the shards of `sd-1.5`, as they are on disk."""
     database = sqlite3.connect(service.data_dir / "pixelfactory.db")
     try:
@@ -173,7 +173,7 @@ def _statuses(service: Service) -> list[str]:
         database.close()
 
 
-async def test_the_admin_token_is_needed(live: Service) -> None:
+async def test_the_admin_token_is_needed(live: ServiceProcess) -> None:
     async with live.client("pk-nobody") as http, http.get("/admin/v1/models") as response:
         assert response.status == 401
 

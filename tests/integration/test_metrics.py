@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.deploy_files import UP, asked, documented, documented_of_the_process, expressions
-from tests.running import Service, running
+from tests.running import ServiceProcess, running
 from tests.scrape import Scrape, scrape
 
 PATH = "/api/v1/images/generations"
@@ -22,7 +22,7 @@ WAIT_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadReport:
     """What was asked of a service, and what it said before, while and after it worked."""
 
     before: Scrape
@@ -35,19 +35,19 @@ class Load:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.2"}
     data = tmp_path_factory.mktemp("metrics")
-    with running(Service(data, ("--simulate", "2"), environment)) as started:
+    with running(ServiceProcess(data, ("--simulate", "2"), environment)) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def load(service: Service) -> Load:
+def load(service: ServiceProcess) -> LoadReport:
     return asyncio.run(_load(service))
 
 
-async def _load(service: Service) -> Load:
+async def _load(service: ServiceProcess) -> LoadReport:
     """Ten jobs that succeed, one of them on its second try; one that is cancelled, one that fails."""
     instances = await _ready(service)
     async with service.client(service.key("10.00")) as http:
@@ -67,10 +67,10 @@ async def _load(service: Service) -> Load:
         assert (await _finished(http, await _submit(http, "flux-1-schnell")))["status"] == "failed"
         async with http.get("/api/v1/billing/balance") as response:
             left = (await response.json())["balance_usd"]
-        return Load(before, meanwhile, await scrape(service), sum(stored), left)
+        return LoadReport(before, meanwhile, await scrape(service), sum(stored), left)
 
 
-async def _ready(service: Service) -> list[str]:
+async def _ready(service: ServiceProcess) -> list[str]:
     """URLs of the instances, once all are ready."""
     async with asyncio.timeout(WAIT_SECONDS), service.client(service.admin_token) as http:
         while True:
@@ -110,7 +110,7 @@ async def _size(url: str) -> int:
         return len(await response.read())
 
 
-def test_everything_documented_is_there_and_nothing_else(load: Load) -> None:
+def test_everything_documented_is_there_and_nothing_else(load: LoadReport) -> None:
     rows, families = documented(), load.after.families
     ours = {name for name in families if name.startswith("pixelfactory_")}
     assert ours == set(rows)
@@ -119,7 +119,7 @@ def test_everything_documented_is_there_and_nothing_else(load: Load) -> None:
     assert documented_of_the_process() == set(families) - ours
 
 
-def test_labels_are_those_that_are_documented(load: Load) -> None:
+def test_labels_are_those_that_are_documented(load: LoadReport) -> None:
     found = load.after.labels() | load.meanwhile.labels()
     for row in documented().values():
         series = f"{row.name}_count" if row.type == "histogram" else row.name
@@ -127,7 +127,7 @@ def test_labels_are_those_that_are_documented(load: Load) -> None:
             assert found[series] == row.labels, series
 
 
-def test_everything_asked_for_has_a_value_after_some_load(load: Load) -> None:
+def test_everything_asked_for_has_a_value_after_some_load(load: LoadReport) -> None:
     found = load.after.labels() | load.meanwhile.labels()
     for expression in expressions():
         for one in asked(expression):
@@ -136,7 +136,7 @@ def test_everything_asked_for_has_a_value_after_some_load(load: Load) -> None:
                 assert one.labels - {"le", "job"} <= found[one.name], expression
 
 
-def test_jobs_are_counted_once(load: Load) -> None:
+def test_jobs_are_counted_once(load: LoadReport) -> None:
     after = load.after
     assert after.value("pixelfactory_jobs_finished_total", status="succeeded") == 10
     assert after.value("pixelfactory_jobs_finished_total", model="flux-1-schnell", status="succeeded") == 6
@@ -146,7 +146,7 @@ def test_jobs_are_counted_once(load: Load) -> None:
     assert after.value("pixelfactory_jobs_unfinished") == 0
 
 
-def test_money_is_that_of_the_wallet(load: Load) -> None:
+def test_money_is_that_of_the_wallet(load: LoadReport) -> None:
     captured = load.after.value("pixelfactory_captured_usd_total")
     assert captured == pytest.approx(10.0 - load.left, abs=1e-9)
     assert captured > 0
@@ -155,11 +155,11 @@ def test_money_is_that_of_the_wallet(load: Load) -> None:
     assert load.after.value("pixelfactory_held_usd") == 0
 
 
-def test_bytes_are_those_of_the_files(load: Load) -> None:
+def test_bytes_are_those_of_the_files(load: LoadReport) -> None:
     assert load.after.value("pixelfactory_stored_bytes_total") == load.stored > 0
 
 
-def test_runs_are_timed_and_counted(load: Load) -> None:
+def test_runs_are_timed_and_counted(load: LoadReport) -> None:
     after = load.after
     for name in ("run", "wait"):
         assert after.value(f"pixelfactory_{name}_seconds_count", model="flux-1-schnell") == 12
@@ -173,7 +173,7 @@ def test_runs_are_timed_and_counted(load: Load) -> None:
     assert 0 < gaps < 16
 
 
-def test_trouble_is_counted_where_it_happened(load: Load) -> None:
+def test_trouble_is_counted_where_it_happened(load: LoadReport) -> None:
     after = load.after
     assert after.value("pixelfactory_attempt_failures_total", kind="node_failed") == 4
     assert after.value("pixelfactory_attempt_failures_total", instance_id="sim-0", kind="instance_gone") >= 1
@@ -182,7 +182,7 @@ def test_trouble_is_counted_where_it_happened(load: Load) -> None:
     assert after.value("pixelfactory_instance_restarts_total", instance_id="sim-1") == 0
 
 
-def test_the_queue_is_seen_while_it_is_there(load: Load) -> None:
+def test_the_queue_is_seen_while_it_is_there(load: LoadReport) -> None:
     assert load.meanwhile.value("pixelfactory_shards_waiting") > 0
     assert load.meanwhile.value("pixelfactory_oldest_wait_seconds") > 0
     assert load.meanwhile.value("pixelfactory_jobs_unfinished") == 10
@@ -190,7 +190,7 @@ def test_the_queue_is_seen_while_it_is_there(load: Load) -> None:
     assert load.after.value("pixelfactory_shards_waiting") == 0
 
 
-def test_every_instance_is_in_exactly_one_state(load: Load) -> None:
+def test_every_instance_is_in_exactly_one_state(load: LoadReport) -> None:
     for instance_id in ("sim-0", "sim-1"):
         assert load.after.value("pixelfactory_instance_state", instance_id=instance_id) == 1
         assert load.after.value("pixelfactory_instance_info", instance_id=instance_id) == 1
@@ -200,7 +200,7 @@ def test_every_instance_is_in_exactly_one_state(load: Load) -> None:
         assert 0 < used < load.after.value("pixelfactory_instance_vram_total_bytes", instance_id=instance_id)
 
 
-def test_counters_never_go_back(load: Load) -> None:
+def test_counters_never_go_back(load: LoadReport) -> None:
     for name, family in load.before.families.items():
         for sample in family.samples if family.type == "counter" else ():
             assert load.after.value(sample.name, **sample.labels) >= sample.value, name

@@ -15,14 +15,14 @@ import aiohttp
 import pytest
 
 from comfy_instances.process.child import find_free_port
-from tests.running import ROOT, Service, running
+from tests.running import ROOT, ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
 ODD = Path(__file__).with_name("odd_instance.py")
 BODY = {"model": "sd-1.5", "prompt": "a cat", "size": "512x512", "n": 4, "steps": 100}
 
 
-class Machine:
+class InstanceAddress:
     """One address, at which one instance or another answers."""
 
     def __init__(self, directory: Path) -> None:
@@ -44,23 +44,23 @@ class Machine:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[tuple[Service, Machine]]:
+async def world(tmp_path: Path) -> AsyncIterator[tuple[ServiceProcess, InstanceAddress]]:
     """A service with one model, and one instance that takes seconds for a picture."""
     shutil.copytree(ROOT / "workflows" / "sd-1.5", tmp_path / "models" / "sd-1.5")
-    machine = Machine(tmp_path / "instance")
+    machine = InstanceAddress(tmp_path / "instance")
     machine.put("-m", "comfy_instances.simulator", "--time-scale", "0.3")
     # However often it is tried meanwhile, it is the change that decides.
     settings = {
         "PIXELFACTORY_WORKFLOWS_DIR": str(tmp_path / "models"),
         "PIXELFACTORY_MAX_ATTEMPTS": "1000",
     }
-    service = Service(tmp_path / "data", ("--instances", machine.url), settings)
+    service = ServiceProcess(tmp_path / "data", ("--instances", machine.url), settings)
     with closing(machine), running(service):
         yield service, machine
 
 
 @contextmanager
-def closing(machine: Machine) -> Iterator[None]:
+def closing(machine: InstanceAddress) -> Iterator[None]:
     try:
         yield
     finally:
@@ -86,7 +86,7 @@ async def until(http: aiohttp.ClientSession, job: str, *wanted: str) -> dict[str
             await asyncio.sleep(0.05)
 
 
-async def change(service: Service, number: int) -> None:
+async def change(service: ServiceProcess, number: int) -> None:
     """The model becomes one that wants a node which no instance has; returns once that is known."""
     file = Path(service.environment["PIXELFACTORY_WORKFLOWS_DIR"]) / "sd-1.5" / "graph.json"
     file.write_text(file.read_text().replace('"VAEDecode', f'"VAEDecode{number}'))
@@ -99,7 +99,9 @@ async def change(service: Service, number: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_an_old_version_is_served_where_the_new_one_is_not(world: tuple[Service, Machine]) -> None:
+async def test_an_old_version_is_served_where_the_new_one_is_not(
+    world: tuple[ServiceProcess, InstanceAddress],
+) -> None:
     service, _ = world
     async with service.client(service.key("5.00")) as http:
         job = await begun(http)
@@ -111,7 +113,9 @@ async def test_an_old_version_is_served_where_the_new_one_is_not(world: tuple[Se
         assert len(done["assets"]) == 4
 
 
-async def test_an_old_version_that_no_instance_can_run_is_given_up(world: tuple[Service, Machine]) -> None:
+async def test_an_old_version_that_no_instance_can_run_is_given_up(
+    world: tuple[ServiceProcess, InstanceAddress],
+) -> None:
     """The instance comes back without the nodes that it had, and the model is another one by then."""
     service, machine = world
     async with service.client(service.key("5.00")) as http:

@@ -12,13 +12,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.running import Service, pixelfactory, running
+from tests.running import ServiceProcess, pixelfactory, running
 
 PATH = "/api/v1/images/generations"
 SMALL = {"model": "sdxl-1.0", "size": "256x256", "steps": 1, "response_format": "url"}
 
 
-class Judge(BaseHTTPRequestHandler):
+class ModerationHandler(BaseHTTPRequestHandler):
     """A moderation service that flags violence and fails when it is told to."""
 
     asked: list[list[str]] = []  # noqa: RUF012 - the server makes a handler for each request
@@ -39,7 +39,7 @@ class Judge(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def judge() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ModerationHandler)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -49,17 +49,17 @@ def judge() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory, judge: str) -> Iterator[Service]:
+def strict(tmp_path_factory: pytest.TempPathFactory, judge: str) -> Iterator[ServiceProcess]:
     directory = tmp_path_factory.mktemp("strict")
     words = directory / "words.toml"
     words.write_text('words = ["badword"]\npatterns = ["n+ope"]\n')
     environment = {"PIXELFACTORY_MODERATION_FILE": str(words), "PIXELFACTORY_MODERATION_URL": judge}
-    with running(Service(directory / "data", environment=environment)) as started:
+    with running(ServiceProcess(directory / "data", environment=environment)) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def caller(strict: Service) -> str:
+def caller(strict: ServiceProcess) -> str:
     return strict.key("1.00")
 
 
@@ -86,7 +86,7 @@ async def traces(http: aiohttp.ClientSession) -> tuple[Any, Any]:
     ],
 )
 async def test_a_blocked_request_costs_nothing_and_leaves_no_job(
-    strict: Service, caller: str, fields: dict[str, str], param: str
+    strict: ServiceProcess, caller: str, fields: dict[str, str], param: str
 ) -> None:
     async with strict.client(caller) as http:
         before = await traces(http)
@@ -96,22 +96,22 @@ async def test_a_blocked_request_costs_nothing_and_leaves_no_job(
         assert await traces(http) == before
 
 
-async def test_other_requests_pass(strict: Service, caller: str) -> None:
+async def test_other_requests_pass(strict: ServiceProcess, caller: str) -> None:
     async with strict.client(caller) as http:
         status, body = await ask(http, prompt="a fox, badwords aside", negative_prompt="blur")
         assert status == 200, body
-    assert Judge.asked[-1] == ["a fox, badwords aside", "blur"]
+    assert ModerationHandler.asked[-1] == ["a fox, badwords aside", "blur"]
 
 
-async def test_what_the_words_refuse_is_sent_nowhere(strict: Service, caller: str) -> None:
-    asked = len(Judge.asked)
+async def test_what_the_words_refuse_is_sent_nowhere(strict: ServiceProcess, caller: str) -> None:
+    asked = len(ModerationHandler.asked)
     async with strict.client(caller) as http:
         assert (await ask(http, prompt="badword"))[0] == 400
-    assert len(Judge.asked) == asked
+    assert len(ModerationHandler.asked) == asked
 
 
 async def test_without_the_moderation_service_requests_are_told_to_come_again(
-    strict: Service, caller: str
+    strict: ServiceProcess, caller: str
 ) -> None:
     async with strict.client(caller) as http:
         before = await traces(http)
@@ -121,14 +121,16 @@ async def test_without_the_moderation_service_requests_are_told_to_come_again(
         assert await traces(http) == before
 
 
-async def test_the_log_says_what_was_refused_and_never_the_prompt(strict: Service, caller: str) -> None:
+async def test_the_log_says_what_was_refused_and_never_the_prompt(
+    strict: ServiceProcess, caller: str
+) -> None:
     async with strict.client(caller) as http:
         await ask(http, prompt="badword and nothing else of this")
     assert "`prompt` meets word 1 of the lists for everybody" in strict.log
     assert "nothing else of this" not in strict.log
 
 
-async def test_by_default_nothing_is_refused(service: Service, key: str) -> None:
+async def test_by_default_nothing_is_refused(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         assert (await ask(http, prompt="badword violence"))[0] == 200
 

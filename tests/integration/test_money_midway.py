@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from pricing.tariff import SHIPPED_TARIFFS
-from tests.running import Service, running
+from tests.running import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
 FILM = {"model": "wan2.1-t2v-fast", "prompt": "waves", "num_frames": 162, "response_format": "url"}
@@ -21,7 +21,7 @@ ASYNC = {"Prefer": "respond-async"}
 
 
 @pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service whose one card takes about a second for a film; its price lists are ours to change."""
     directory = tmp_path_factory.mktemp("midway")
     shutil.copytree(str(SHIPPED_TARIFFS), directory / "tariffs")
@@ -29,7 +29,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05",
         "PIXELFACTORY_TARIFFS_DIR": str(directory / "tariffs"),
     }
-    with running(Service(directory / "data", ("--simulate", "1"), environment)) as started:
+    with running(ServiceProcess(directory / "data", ("--simulate", "1"), environment)) as started:
         yield started
 
 
@@ -57,7 +57,7 @@ async def wallet(http: aiohttp.ClientSession) -> tuple[float, float]:
     return body["balance_usd"], body["held_usd"]
 
 
-async def test_a_key_that_is_revoked_has_its_job_finished_and_charged(slow: Service) -> None:
+async def test_a_key_that_is_revoked_has_its_job_finished_and_charged(slow: ServiceProcess) -> None:
     made = slow.run("keys", "create", "--credit", "1")
     other = slow.run("keys", "create", "--account", made["account"])["key"]
     async with slow.client(made["key"]) as http, slow.client(other) as owner:
@@ -70,7 +70,7 @@ async def test_a_key_that_is_revoked_has_its_job_finished_and_charged(slow: Serv
         assert await wallet(owner) == (0.99, 0.0)
 
 
-async def test_another_plan_takes_its_allowance_and_leaves_the_hold(slow: Service) -> None:
+async def test_another_plan_takes_its_allowance_and_leaves_the_hold(slow: ServiceProcess) -> None:
     made = slow.run("keys", "create", "--plan", "starter")
     async with slow.client(made["key"]) as http:
         job = await submit(http)
@@ -82,7 +82,7 @@ async def test_another_plan_takes_its_allowance_and_leaves_the_hold(slow: Servic
         assert await wallet(http) == (0.0, 0.0)
 
 
-async def test_another_price_is_for_later_jobs(slow: Service) -> None:
+async def test_another_price_is_for_later_jobs(slow: ServiceProcess) -> None:
     tariffs = Path(slow.environment["PIXELFACTORY_TARIFFS_DIR"])
     async with slow.client(slow.key("1.00")) as http:
         job = await submit(http)

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.running import Service
+from tests.running import ServiceProcess
 
 PATH = "/api/v1/images/generations"
 SMALL = {"model": "flux-1-schnell", "prompt": "a cat", "size": "256x256", "steps": 1}
@@ -16,7 +16,7 @@ SMALL = {"model": "flux-1-schnell", "prompt": "a cat", "size": "256x256", "steps
 RUSH, PAID = 1000, 100
 
 
-async def test_a_thousand_requests_on_a_wallet_that_pays_for_a_hundred(bank: Service) -> None:
+async def test_a_thousand_requests_on_a_wallet_that_pays_for_a_hundred(bank: ServiceProcess) -> None:
     key = bank.key("1.00")
     connector = aiohttp.TCPConnector(limit=0)
     headers = {"Authorization": f"Bearer {key}", "Prefer": "respond-async"}
@@ -46,7 +46,7 @@ async def until_settled(http: aiohttp.ClientSession) -> None:
             await asyncio.sleep(0.2)
 
 
-async def test_fifty_times_the_same_request_is_one_job(bank: Service) -> None:
+async def test_fifty_times_the_same_request_is_one_job(bank: ServiceProcess) -> None:
     body = SMALL | {"prompt": "the same", "response_format": "b64_json"}
     async with bank.client(bank.key("0.01")) as http:
 
@@ -64,7 +64,7 @@ async def test_fifty_times_the_same_request_is_one_job(bank: Service) -> None:
         assert kinds == ["capture", "hold", "credit"]
 
 
-async def test_callers_who_hang_up_leave_no_hold(bank: Service) -> None:
+async def test_callers_who_hang_up_leave_no_hold(bank: ServiceProcess) -> None:
     """At every moment of a request, the first milliseconds above all."""
     key = bank.key("1.00")
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.pictures import bomb, png
-from tests.running import Service
+from tests.running import ServiceProcess
 
 EDITS, VARIATIONS, VIDEOS = "images/edits", "images/variations", "videos"
 Upload = tuple[str, tuple[str, bytes]]
@@ -31,7 +31,7 @@ def transparent(width: int, height: int) -> Upload:
 
 
 @dataclass(frozen=True)
-class Bad:
+class InvalidFormCase:
     """A form that is refused with 400, the code that says why, and the field at fault."""
 
     path: str
@@ -42,16 +42,16 @@ class Bad:
     files: tuple[Upload, ...]
 
 
-def edit(name: str, code: str, param: str, *files: Upload, **fields: str) -> Bad:
-    return Bad(EDITS, name, code, param, {"prompt": "at night", **fields}, files)
+def edit(name: str, code: str, param: str, *files: Upload, **fields: str) -> InvalidFormCase:
+    return InvalidFormCase(EDITS, name, code, param, {"prompt": "at night", **fields}, files)
 
 
-def variation(name: str, code: str, param: str, *files: Upload, **fields: str) -> Bad:
-    return Bad(VARIATIONS, name, code, param, fields, files)
+def variation(name: str, code: str, param: str, *files: Upload, **fields: str) -> InvalidFormCase:
+    return InvalidFormCase(VARIATIONS, name, code, param, fields, files)
 
 
-def video(name: str, code: str, param: str, *files: Upload, **fields: str) -> Bad:
-    return Bad(VIDEOS, name, code, param, {"prompt": "waves", **fields}, files)
+def video(name: str, code: str, param: str, *files: Upload, **fields: str) -> InvalidFormCase:
+    return InvalidFormCase(VIDEOS, name, code, param, {"prompt": "waves", **fields}, files)
 
 
 ONE = upload(png())
@@ -125,7 +125,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad.path}: {bad.name}")
-async def test_a_bad_form_is_refused(service: Service, key: str, bad: Bad) -> None:
+async def test_a_bad_form_is_refused(service: ServiceProcess, key: str, bad: InvalidFormCase) -> None:
     async with httpx.AsyncClient(base_url=service.url, headers={"Authorization": f"Bearer {key}"}) as http:
         before = (await http.get("/api/v1/billing/balance")).json()
         # An empty part makes a form of what has no file.
@@ -173,7 +173,7 @@ BODIES: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("path", "body", "code"), BODIES, ids=lambda value: str(value)[:60])
 def test_a_bad_body_is_refused(
-    service: Service, key: str, path: str, body: dict[str, Any], code: str
+    service: ServiceProcess, key: str, path: str, body: dict[str, Any], code: str
 ) -> None:
     answer = httpx.post(f"{service.url}/v1/{path}", json=body, headers={"Authorization": f"Bearer {key}"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, code), answer.text
@@ -199,14 +199,16 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("body", "content_type"), BROKEN)
-def test_a_form_that_is_none_is_refused(service: Service, key: str, body: bytes, content_type: str) -> None:
+def test_a_form_that_is_none_is_refused(
+    service: ServiceProcess, key: str, body: bytes, content_type: str
+) -> None:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": content_type}
     answer = httpx.post(f"{service.url}/v1/videos", content=body, headers=headers)
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["code"] in ("invalid_body", "missing_prompt", "invalid_prompt")
 
 
-def test_a_body_that_is_not_compressed_as_it_says(service: Service, key: str) -> None:
+def test_a_body_that_is_not_compressed_as_it_says(service: ServiceProcess, key: str) -> None:
     headers = {"Authorization": f"Bearer {key}", "Content-Encoding": "gzip"}
     answer = httpx.post(f"{service.url}/v1/images/generations", content=b"{}", headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_body")
@@ -228,7 +230,7 @@ PROTECTED = [
 
 @pytest.mark.parametrize(("method", "path"), PROTECTED)
 @pytest.mark.parametrize("root", ["/v1", "/api/v1"])
-def test_nothing_is_done_without_a_key(service: Service, root: str, method: str, path: str) -> None:
+def test_nothing_is_done_without_a_key(service: ServiceProcess, root: str, method: str, path: str) -> None:
     answer = httpx.request(method, f"{service.url}{root}/{path}")
     assert (answer.status_code, answer.json()["error"]["type"]) == (401, "authentication_error")
     assert answer.headers["X-Should-Retry"] == "false"
@@ -252,7 +254,7 @@ WRONG_VIDEO = [
 
 @pytest.mark.parametrize(("method", "path", "status", "code"), WRONG_VIDEO)
 def test_wrong_questions_about_videos(
-    service: Service, key: str, method: str, path: str, status: int, code: str
+    service: ServiceProcess, key: str, method: str, path: str, status: int, code: str
 ) -> None:
     answer = httpx.request(
         method,
@@ -263,7 +265,7 @@ def test_wrong_questions_about_videos(
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-def test_a_picture_is_no_video(service: Service, key: str) -> None:
+def test_a_picture_is_no_video(service: ServiceProcess, key: str) -> None:
     headers = {"Authorization": f"Bearer {key}"}
     body = {"prompt": "a cat", "size": "256x256", "response_format": "url"}
     made = httpx.post(f"{service.url}/v1/images/generations", json=body, headers=headers, timeout=60)
@@ -272,7 +274,7 @@ def test_a_picture_is_no_video(service: Service, key: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 404, 409])
-def test_sdks_do_not_repeat_what_would_fail_again(service: Service, key: str, status: int) -> None:
+def test_sdks_do_not_repeat_what_would_fail_again(service: ServiceProcess, key: str, status: int) -> None:
     if status == 402:
         key = str(service.run("keys", "create")["key"])
     key = "pk-nobody" if status == 401 else key
@@ -295,7 +297,7 @@ def _fail(client: openai.OpenAI, status: int, headers: Mapping[str, str]) -> Non
     client.images.generate(prompt="a cat", size="1x1" if status == 400 else "512x512", extra_headers=headers)
 
 
-async def test_sdks_come_again_when_the_fleet_is_back(paced: Service, paced_key: str) -> None:
+async def test_sdks_come_again_when_the_fleet_is_back(paced: ServiceProcess, paced_key: str) -> None:
     async with paced.client(paced.admin_token) as admin:
         await _each_instance(admin, "drain")
         async with openai.AsyncOpenAI(base_url=f"{paced.url}/v1", api_key=paced_key, max_retries=0) as client:

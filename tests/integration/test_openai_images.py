@@ -13,13 +13,13 @@ from openai.types import ImagesResponse
 from PIL import Image
 
 from tests.pictures import png, size_of
-from tests.running import Service
+from tests.running import ServiceProcess
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 
 
 @pytest.fixture
-def client(service: Service, key: str) -> Iterator[openai.OpenAI]:
+def client(service: ServiceProcess, key: str) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=0) as client:
         yield client
 
@@ -162,7 +162,7 @@ def test_an_edit_by_a_model_of_ones_own_choice(client: openai.OpenAI) -> None:
     assert (told(response, "model"), told(response, "n"), told(response, "steps")) == ("flux-2-dev", 2, 5)
 
 
-def test_an_edit_as_json(service: Service, key: str) -> None:
+def test_an_edit_as_json(service: ServiceProcess, key: str) -> None:
     url = "data:image/png;base64," + base64.b64encode(png()).decode()
     body = {"prompt": "at night", "images": [{"image_url": url}], "response_format": "url"}
     headers = {"Authorization": f"Bearer {key}"}

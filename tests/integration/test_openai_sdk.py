@@ -11,14 +11,14 @@ import httpx
 import openai
 import pytest
 
-from tests.films import Film, film
+from tests.films import VideoInfo, film
 from tests.node import run_node
 from tests.pictures import base64_png, png, size_of
-from tests.running import Service
+from tests.running import ServiceProcess
 
 
 @pytest.fixture
-def client(service: Service, key: str) -> openai.OpenAI:
+def client(service: ServiceProcess, key: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{service.url}/api/v1", api_key=key, max_retries=0)
 
 
@@ -61,7 +61,7 @@ def test_a_still_comes_alive(client: openai.OpenAI) -> None:
             size="320x256",
             extra_body={"image": base64_png(320, 256), "num_frames": 9},
         )
-        assert film(_data(response)) == Film(320, 256, 9, 16.0, "h264")
+        assert film(_data(response)) == VideoInfo(320, 256, 9, 16.0, "h264")
 
 
 def test_an_upscale(client: openai.OpenAI) -> None:
@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_pictures(client: openai.OpenAI) -> None:
         assert len(set(three)) == 3
 
 
-def test_the_second_address_and_openais_own_words(service: Service, key: str) -> None:
+def test_the_second_address_and_openais_own_words(service: ServiceProcess, key: str) -> None:
     with openai.OpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=0) as client:
         response = client.images.generate(
             prompt="a cat", model="flux-1-schnell", size="auto", quality="high", style="vivid", user="u1"
@@ -95,7 +95,9 @@ def test_the_second_address_and_openais_own_words(service: Service, key: str) ->
         assert client.models.retrieve("sdxl-1.0").owned_by
 
 
-def test_errors_become_the_sdks_own_exceptions(service: Service, key: str, client: openai.OpenAI) -> None:
+def test_errors_become_the_sdks_own_exceptions(
+    service: ServiceProcess, key: str, client: openai.OpenAI
+) -> None:
     with client:
         with pytest.raises(openai.BadRequestError) as bad:
             client.images.generate(model="flux-1-schnell", prompt="a", size="1x1")
@@ -108,7 +110,7 @@ def test_errors_become_the_sdks_own_exceptions(service: Service, key: str, clien
         assert broke.value.status_code == 402
 
 
-async def test_the_async_client(service: Service, key: str) -> None:
+async def test_the_async_client(service: ServiceProcess, key: str) -> None:
     async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=0) as client:
         made = await asyncio.gather(
             *(client.images.generate(prompt=f"cat {i}", size="256x256") for i in range(8))
@@ -137,7 +139,7 @@ console.log(JSON.stringify({
 """
 
 
-def test_the_sdk_for_node(service: Service, key: str, node_project: Path) -> None:
+def test_the_sdk_for_node(service: ServiceProcess, key: str, node_project: Path) -> None:
     told = json.loads(run_node(node_project, NODE, BASE_URL=f"{service.url}/api/v1", API_KEY=key))
     assert size_of((node_project / "image.png").read_bytes()) == (512, 256)
     assert size_of(httpx.get(told["url"]).content) == (256, 256)
@@ -146,7 +148,7 @@ def test_the_sdk_for_node(service: Service, key: str, node_project: Path) -> Non
     assert told["refused"] == ["BadRequestError", "model_not_found"]
 
 
-def test_a_multipart_body(service: Service, key: str) -> None:
+def test_a_multipart_body(service: ServiceProcess, key: str) -> None:
     response = httpx.post(
         f"{service.url}/v1/images/generations",
         headers={"Authorization": f"Bearer {key}"},

@@ -14,17 +14,17 @@ from openai.types import ImageGenPartialImageEvent as Partial
 
 from tests.integration.callers import arm
 from tests.pictures import png, size_of
-from tests.running import Service
+from tests.running import ServiceProcess
 
 
 @pytest.fixture
-def client(paced: Service, paced_key: str) -> Iterator[openai.OpenAI]:
+def client(paced: ServiceProcess, paced_key: str) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{paced.url}/v1", api_key=paced_key, max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
-async def later(paced: Service, paced_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
+async def later(paced: ServiceProcess, paced_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=f"{paced.url}/v1", api_key=paced_key, max_retries=0) as client:
         yield client
 
@@ -87,7 +87,9 @@ async def test_what_is_wrong_with_a_request_is_told_by_its_status(later: openai.
     assert refused.value.code == "invalid_size"
 
 
-async def test_what_goes_wrong_later_is_the_last_event(later: openai.AsyncOpenAI, paced: Service) -> None:
+async def test_what_goes_wrong_later_is_the_last_event(
+    later: openai.AsyncOpenAI, paced: ServiceProcess
+) -> None:
     await arm(paced, "node_error", 9)
     stream = await later.images.generate(
         model="flux-1-schnell", prompt="a failure", size="256x256", stream=True
@@ -99,7 +101,9 @@ async def test_what_goes_wrong_later_is_the_last_event(later: openai.AsyncOpenAI
     await arm(paced, "node_error", 0)
 
 
-async def test_a_listener_who_goes_away_gives_the_job_up(later: openai.AsyncOpenAI, paced: Service) -> None:
+async def test_a_listener_who_goes_away_gives_the_job_up(
+    later: openai.AsyncOpenAI, paced: ServiceProcess
+) -> None:
     response = await later.images.with_raw_response.generate(
         model="flux-2-dev", prompt="a cat", size="2048x2048", stream=True
     )

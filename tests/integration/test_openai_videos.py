@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.films import film
 from tests.pictures import png, size_of
-from tests.running import Service
+from tests.running import ServiceProcess
 
 #: OpenAI gives up its own videos API; the SDK says so whenever it is used.
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
@@ -22,19 +22,19 @@ SHORT = {"num_frames": 17, "fps": 8}
 
 
 @pytest.fixture(scope="module")
-def own_key(service: Service) -> str:
+def own_key(service: ServiceProcess) -> str:
     """The key of an account that has no other jobs."""
     return service.key("10.00")
 
 
 @pytest.fixture
-def client(service: Service, own_key: str) -> Iterator[openai.OpenAI]:
+def client(service: ServiceProcess, own_key: str) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{service.url}/v1", api_key=own_key, max_retries=0) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def video(service: Service, own_key: str) -> str:
+def video(service: ServiceProcess, own_key: str) -> str:
     """The id of a finished video of 320x256 pixels and 17 frames."""
     with openai.OpenAI(base_url=f"{service.url}/v1", api_key=own_key, max_retries=0) as client:
         made = client.videos.create(
@@ -47,7 +47,7 @@ def video(service: Service, own_key: str) -> str:
 
 
 @pytest.fixture
-async def patient(paced: Service, paced_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
+async def patient(paced: ServiceProcess, paced_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=f"{paced.url}/v1", api_key=paced_key, max_retries=0) as client:
         yield client
 
@@ -98,7 +98,7 @@ def test_a_part_of_a_film(client: openai.OpenAI, video: str, asked: str, start: 
     assert int(size) == len(whole)
 
 
-def test_parts_that_are_not_there(service: Service, own_key: str, video: str) -> None:
+def test_parts_that_are_not_there(service: ServiceProcess, own_key: str, video: str) -> None:
     url, key = f"{service.url}/v1/videos/{video}/content", {"Authorization": f"Bearer {own_key}"}
     beyond = httpx.get(url, headers=key | {"Range": "bytes=99999999-"})
     assert beyond.status_code == 416
@@ -134,7 +134,7 @@ def test_a_video_begins_with_a_picture(client: openai.OpenAI) -> None:
     assert (remix.status, remix.model) == ("completed", "wan2.1-i2v-480p")
 
 
-def test_seconds_are_frames(client: openai.OpenAI, service: Service, own_key: str) -> None:
+def test_seconds_are_frames(client: openai.OpenAI, service: ServiceProcess, own_key: str) -> None:
     video = client.videos.create(
         prompt="waves",
         seconds="4",
@@ -147,7 +147,7 @@ def test_seconds_are_frames(client: openai.OpenAI, service: Service, own_key: st
     assert (params["num_frames"], params["fps"], params["steps"]) == (64, 16, 1)
 
 
-def test_the_list_has_pages(service: Service) -> None:
+def test_the_list_has_pages(service: ServiceProcess) -> None:
     with openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.key("1.00"), max_retries=0) as client:
         made = [
             client.videos.create(
@@ -179,7 +179,9 @@ def test_a_deleted_video_is_gone(client: openai.OpenAI) -> None:
     assert made.id not in [video.id for video in client.videos.list()]
 
 
-def test_deleting_a_video_deletes_its_film(client: openai.OpenAI, service: Service, own_key: str) -> None:
+def test_deleting_a_video_deletes_its_film(
+    client: openai.OpenAI, service: ServiceProcess, own_key: str
+) -> None:
     """Unless another video has the same."""
     first, twin = (
         client.videos.create_and_poll(
@@ -200,7 +202,7 @@ def test_deleting_a_video_deletes_its_film(client: openai.OpenAI, service: Servi
     assert httpx.get(address).status_code == 404
 
 
-def test_others_videos_do_not_exist(service: Service, video: str) -> None:
+def test_others_videos_do_not_exist(service: ServiceProcess, video: str) -> None:
     with openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.key(), max_retries=0) as stranger:
         messages = set()
         for video_id in (video, "job_of_nobody"):
@@ -228,7 +230,7 @@ async def test_progress_grows_while_a_video_is_made(patient: openai.AsyncOpenAI)
     assert any(status == "in_progress" and 0 < progress < 100 for status, progress in seen)
 
 
-async def test_deleting_gives_a_running_video_up(patient: openai.AsyncOpenAI, paced: Service) -> None:
+async def test_deleting_gives_a_running_video_up(patient: openai.AsyncOpenAI, paced: ServiceProcess) -> None:
     video = await patient.videos.create(prompt="waves", model="wan2.1-t2v-pro")
     await patient.videos.delete(video.id)
     async with paced.client(patient.api_key) as http, http.get("/api/v1/billing/balance") as response:

@@ -13,11 +13,11 @@ from pydantic import BaseModel
 
 from orchestrator.web.dialects.openai import schemas as answers
 from tests.pictures import png
-from tests.running import Service, pixelfactory
+from tests.running import ServiceProcess, pixelfactory
 
 
 @pytest.fixture(scope="module")
-def described(service: Service) -> dict[str, Any]:
+def described(service: ServiceProcess) -> dict[str, Any]:
     answer = httpx.get(f"{service.url}/openapi.json")
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     return dict(answer.json())
@@ -89,7 +89,7 @@ def test_bodies_are_what_validates_them(described: dict[str, Any]) -> None:
     assert {"minimum": 0, "maximum": 3, "type": "integer"} in schema["partial_images"]["anyOf"]
 
 
-def test_the_page_is_made_of_itself_alone(service: Service, described: dict[str, Any]) -> None:
+def test_the_page_is_made_of_itself_alone(service: ServiceProcess, described: dict[str, Any]) -> None:
     page = httpx.get(f"{service.url}/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -99,10 +99,10 @@ def test_the_page_is_made_of_itself_alone(service: Service, described: dict[str,
     assert "://" not in page.text.replace(service.url, "")
 
 
-class Caller:
+class SchemaCheckingClient:
     """Asks, and holds the answer against what the document says of it."""
 
-    def __init__(self, service: Service, key: str) -> None:
+    def __init__(self, service: ServiceProcess, key: str) -> None:
         self.http = httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
 
     def ask(self, answer: type[BaseModel], method: str, path: str, **body: Any) -> dict[str, Any]:
@@ -111,22 +111,22 @@ class Caller:
         return told
 
 
-def test_answers_are_as_described(service: Service) -> None:
-    caller = Caller(service, service.key("1.00"))
+def test_answers_are_as_described(service: ServiceProcess) -> None:
+    caller = SchemaCheckingClient(service, service.key("1.00"))
     small = {"prompt": "a cat", "size": "256x256"}
     with caller.http:
         caller.ask(answers.ModelList, "GET", "/v1/models")
-        caller.ask(answers.Model, "GET", "/api/v1/models/flux-1-dev")
-        caller.ask(answers.Quote, "POST", "/api/v1/quote", json=small)
-        caller.ask(answers.Images, "POST", "/v1/images/generations", json=small)
-        caller.ask(answers.Images, "POST", "/v1/images/edits", data=small, files={"image": png()})
-        caller.ask(answers.Error, "POST", "/v1/images/generations", json={})
+        caller.ask(answers.ModelEntry, "GET", "/api/v1/models/flux-1-dev")
+        caller.ask(answers.QuoteResponse, "POST", "/api/v1/quote", json=small)
+        caller.ask(answers.ImagesResponse, "POST", "/v1/images/generations", json=small)
+        caller.ask(answers.ImagesResponse, "POST", "/v1/images/edits", data=small, files={"image": png()})
+        caller.ask(answers.ErrorResponse, "POST", "/v1/images/generations", json={})
         film = {**small, "num_frames": 5}
-        video = caller.ask(answers.Video, "POST", "/v1/videos", json=film)
-        caller.ask(answers.Video, "GET", f"/v1/videos/{video['id']}")
+        video = caller.ask(answers.VideoResource, "POST", "/v1/videos", json=film)
+        caller.ask(answers.VideoResource, "GET", f"/v1/videos/{video['id']}")
         caller.ask(answers.VideoList, "GET", "/v1/videos")
-        caller.ask(answers.VideoDeleted, "DELETE", f"/v1/videos/{video['id']}")
-        caller.ask(answers.Error, "GET", f"/v1/videos/{video['id']}")
+        caller.ask(answers.DeletedVideoResource, "DELETE", f"/v1/videos/{video['id']}")
+        caller.ask(answers.ErrorResponse, "GET", f"/v1/videos/{video['id']}")
 
 
 def test_an_answer_without_content_has_none(described: dict[str, Any]) -> None:

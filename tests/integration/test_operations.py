@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.running import Service, pixelfactory, running
+from tests.running import ServiceProcess, pixelfactory, running
 from tests.scrape import scrape, status
 
 PATH = "/api/v1/images/generations"
@@ -20,23 +20,25 @@ WAIT_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.1"}
     data = tmp_path_factory.mktemp("operations")
-    with running(Service(data, ("--simulate", "2"), environment)) as started:
+    with running(ServiceProcess(data, ("--simulate", "2"), environment)) as started:
         yield started
 
 
-def instances(service: Service, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def instances(service: ServiceProcess, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return pixelfactory("instances", *words, "--url", service.url, data_dir=service.data_dir, check=check)
 
 
-async def rows(service: Service) -> dict[str, dict[str, Any]]:
+async def rows(service: ServiceProcess) -> dict[str, dict[str, Any]]:
     async with service.client(service.admin_token) as http, http.get("/admin/v1/instances") as response:
         return {row["id"]: row for row in (await response.json())["instances"]}
 
 
-async def until(service: Service, condition: Callable[[dict[str, dict[str, Any]]], bool]) -> dict[str, Any]:
+async def until(
+    service: ServiceProcess, condition: Callable[[dict[str, dict[str, Any]]], bool]
+) -> dict[str, Any]:
     async with asyncio.timeout(WAIT_SECONDS):
         while True:
             found = await rows(service)
@@ -45,7 +47,7 @@ async def until(service: Service, condition: Callable[[dict[str, dict[str, Any]]
             await asyncio.sleep(0.02)
 
 
-async def all_ready(service: Service) -> None:
+async def all_ready(service: ServiceProcess) -> None:
     await until(service, lambda found: all(row["state"] == "ready" for row in found.values()))
 
 
@@ -66,7 +68,7 @@ async def finished(http: aiohttp.ClientSession, job: str) -> dict[str, Any]:
             await asyncio.sleep(0.05)
 
 
-async def test_a_row_tells_what_runs_what_waits_and_how_it_is_doing(service: Service) -> None:
+async def test_a_row_tells_what_runs_what_waits_and_how_it_is_doing(service: ServiceProcess) -> None:
     await all_ready(service)
     async with service.client(service.key("1.00")) as http:
         job = await submit(http, n=4)
@@ -93,7 +95,7 @@ async def test_a_row_tells_what_runs_what_waits_and_how_it_is_doing(service: Ser
     assert set(listed[0]) == set(found["sim-0"])
 
 
-async def test_a_drained_instance_ends_its_work_and_gets_no_more(service: Service) -> None:
+async def test_a_drained_instance_ends_its_work_and_gets_no_more(service: ServiceProcess) -> None:
     await all_ready(service)
     async with service.client(service.key("1.00")) as http:
         first = await submit(http, n=4)
@@ -111,7 +113,7 @@ async def test_a_drained_instance_ends_its_work_and_gets_no_more(service: Servic
         assert (await finished(http, third))["status"] == "completed"
 
 
-async def test_a_restarted_instance_loses_no_job(service: Service) -> None:
+async def test_a_restarted_instance_loses_no_job(service: ServiceProcess) -> None:
     await all_ready(service)
     async with service.client(service.key("1.00")) as http:
         job = await submit(http, n=4)
@@ -129,7 +131,7 @@ async def test_a_restarted_instance_loses_no_job(service: Service) -> None:
     assert (await rows(service))["sim-1"]["failures"] == 0, "a restart by an operator is none"
 
 
-async def test_the_log_of_an_instance(service: Service) -> None:
+async def test_the_log_of_an_instance(service: ServiceProcess) -> None:
     await all_ready(service)
     url = (await rows(service))["sim-0"]["url"]
     assert f"simulated instance on {url}" in instances(service, "log", "sim-0").stdout
@@ -140,7 +142,7 @@ async def test_the_log_of_an_instance(service: Service) -> None:
             assert (response.status, (await response.json())["error"]["param"]) == (400, "limit")
 
 
-def test_what_can_not_be_done_is_said_in_one_line(service: Service) -> None:
+def test_what_can_not_be_done_is_said_in_one_line(service: ServiceProcess) -> None:
     done = instances(service, "drain", "gpu-9", check=False)
     assert (done.returncode, done.stderr) == (1, "error: There is no instance 'gpu-9'\n")
     nobody = pixelfactory("instances", "list", "--url", "http://127.0.0.1:1", check=False)
@@ -149,13 +151,13 @@ def test_what_can_not_be_done_is_said_in_one_line(service: Service) -> None:
     assert nobody.stderr.count("\n") == 1
 
 
-async def test_another_server_is_not_taken_for_the_service(service: Service) -> None:
+async def test_another_server_is_not_taken_for_the_service(service: ServiceProcess) -> None:
     url = (await rows(service))["sim-0"]["url"]
     done = pixelfactory("instances", "list", "--url", url, data_dir=service.data_dir, check=False)
     assert (done.returncode, done.stderr) == (1, "error: the service answered with status 404\n")
 
 
-async def test_a_customer_is_no_operator(service: Service) -> None:
+async def test_a_customer_is_no_operator(service: ServiceProcess) -> None:
     for secret in (None, service.key()):
         async with service.client(secret) as http:
             for method, path in (
@@ -171,16 +173,16 @@ async def test_a_customer_is_no_operator(service: Service) -> None:
 
 
 @pytest.fixture(scope="module")
-def adopter(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def adopter(service: ServiceProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A second service, careful with its metrics, on an instance of the first."""
     url = service.run("instances", "list", "--url", service.url)[0]["url"]
     environment = {"PIXELFACTORY_PUBLIC_METRICS": "false"}
     data = tmp_path_factory.mktemp("adopter")
-    with running(Service(data, ("--instances", url), environment)) as started:
+    with running(ServiceProcess(data, ("--instances", url), environment)) as started:
         yield started
 
 
-async def test_an_adopted_instance_is_not_ours_to_restart(adopter: Service) -> None:
+async def test_an_adopted_instance_is_not_ours_to_restart(adopter: ServiceProcess) -> None:
     await all_ready(adopter)
     done = instances(adopter, "restart", "adopted-0", check=False)
     assert done.returncode == 1
@@ -188,7 +190,7 @@ async def test_an_adopted_instance_is_not_ours_to_restart(adopter: Service) -> N
     assert (await rows(adopter))["adopted-0"]["state"] == "ready"
 
 
-async def test_metrics_can_be_kept_from_the_public(adopter: Service) -> None:
+async def test_metrics_can_be_kept_from_the_public(adopter: ServiceProcess) -> None:
     assert await status(adopter, None) == 401
     assert await status(adopter, "wrong") == 401
     found = await scrape(adopter, adopter.admin_token)

@@ -13,7 +13,7 @@ import pytest
 from comfy_instances.install.lock import load_comfyui_lock
 from comfy_instances.protocol.node_facts import load_core_node_facts
 from tests.integration.small_comfyui import git, make_index, make_upstream
-from tests.running import Service, pixelfactory
+from tests.running import ServiceProcess, pixelfactory
 
 LOCK = load_comfyui_lock()
 TORCH = LOCK.torch["cpu"].packages
@@ -70,7 +70,7 @@ def test_an_install_that_can_not_be_done(directory: Path, options: tuple[str, ..
 
 
 @pytest.fixture(scope="module")
-def address(service: Service) -> str:
+def address(service: ServiceProcess) -> str:
     """Of a running server."""
     return str(service.run("instances", "list", "--url", service.url)[0]["url"])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pricing.payments import sign_payment_webhook
 from tests.integration.conftest import PAYMENT_SECRET
-from tests.running import Service
+from tests.running import ServiceProcess
 
 PATH = "/payments/checkout"
 
@@ -26,18 +26,18 @@ def event(account: str, checkout: str, cents: int = 500, **changes: Any) -> byte
 
 
 async def report(
-    service: Service, body: bytes, secret: str = PAYMENT_SECRET, age: timedelta = timedelta()
+    service: ServiceProcess, body: bytes, secret: str = PAYMENT_SECRET, age: timedelta = timedelta()
 ) -> tuple[int, Any]:
     headers = {"Stripe-Signature": sign_payment_webhook(body, secret, datetime.now(UTC) - age)}
     async with service.client() as http, http.post(PATH, data=body, headers=headers) as response:
         return response.status, await response.json()
 
 
-def balance(service: Service, account: str) -> float:
+def balance(service: ServiceProcess, account: str) -> float:
     return float(service.run("wallet", "show", account)["balance_usd"])
 
 
-async def test_a_payment_is_booked_once_however_often_it_is_reported(bank: Service) -> None:
+async def test_a_payment_is_booked_once_however_often_it_is_reported(bank: ServiceProcess) -> None:
     account = bank.run("keys", "create")["account"]
     body = event(account, "cs_once")
     answers = await asyncio.gather(*(report(bank, body) for _ in range(20)))
@@ -47,7 +47,7 @@ async def test_a_payment_is_booked_once_however_often_it_is_reported(bank: Servi
     assert balance(bank, account) == 7.5
 
 
-async def test_what_is_not_signed_is_not_believed(bank: Service) -> None:
+async def test_what_is_not_signed_is_not_believed(bank: ServiceProcess) -> None:
     account = bank.run("keys", "create")["account"]
     body = event(account, "cs_forged")
     assert (await report(bank, body, "whsec_other"))[0] == 401
@@ -58,7 +58,7 @@ async def test_what_is_not_signed_is_not_believed(bank: Service) -> None:
     assert balance(bank, account) == 0
 
 
-async def test_an_event_that_is_no_payment_is_received_and_changes_nothing(bank: Service) -> None:
+async def test_an_event_that_is_no_payment_is_received_and_changes_nothing(bank: ServiceProcess) -> None:
     account = bank.run("keys", "create")["account"]
     answer = await report(bank, event(account, "cs_open", payment_status="unpaid"))
     assert answer == (200, {"received": True, "booked": False})
@@ -67,12 +67,12 @@ async def test_an_event_that_is_no_payment_is_received_and_changes_nothing(bank:
     assert balance(bank, account) == 0
 
 
-async def test_the_same_checkout_with_another_amount_is_a_conflict(bank: Service) -> None:
+async def test_the_same_checkout_with_another_amount_is_a_conflict(bank: ServiceProcess) -> None:
     account = bank.run("keys", "create")["account"]
     await report(bank, event(account, "cs_changed"))
     assert (await report(bank, event(account, "cs_changed", 5_000)))[0] == 409
     assert balance(bank, account) == 5.0
 
 
-async def test_without_a_secret_there_is_no_such_address(service: Service) -> None:
+async def test_without_a_secret_there_is_no_such_address(service: ServiceProcess) -> None:
     assert (await report(service, event("acct", "cs")))[0] == 404

@@ -18,9 +18,9 @@ from PIL import ExifTags, Image
 from orchestrator.web.dialects.pixazo import schemas as answers
 from tests.datasets import data_url, is_trained, zipped
 from tests.integration.callers import new_key, set_back, until
-from tests.integration.receiver import Delivery, receiving
+from tests.integration.receiver import ReceivedWebhook, receiving
 from tests.pictures import base64_png, size_of
-from tests.running import Service
+from tests.running import ServiceProcess
 
 DEV = "/flux-dev/v1/dev/textToImage"
 EDIT = "/flux-dev/v1/dev/imageToImage"
@@ -53,7 +53,7 @@ def mask(width: int, height: int) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def client(service: Service, key: str) -> aiohttp.ClientSession:
+def client(service: ServiceProcess, key: str) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(service.url, headers={"Ocp-Apim-Subscription-Key": key})
 
 
@@ -101,7 +101,7 @@ async def available(http: aiohttp.ClientSession) -> float:
         return float((await response.json())["available_usd"])
 
 
-async def test_a_request_from_its_queue_to_its_file(offering: Service) -> None:
+async def test_a_request_from_its_queue_to_its_file(offering: ServiceProcess) -> None:
     async with client(offering, new_key(offering)) as http:
         queued = await queue(http, DEV, prompt="a cat", image_size="landscape_16_9", num_images=2)
         assert re.fullmatch(r"flux-dev_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", queued["request_id"])
@@ -118,7 +118,7 @@ async def test_a_request_from_its_queue_to_its_file(offering: Service) -> None:
 
 
 @pytest.mark.parametrize("header", ["Ocp-Apim-Subscription-Key", "X-Secret-Key", "Authorization"])
-async def test_a_key_comes_in_any_of_its_headers(offering: Service, header: str) -> None:
+async def test_a_key_comes_in_any_of_its_headers(offering: ServiceProcess, header: str) -> None:
     key = new_key(offering)
     given = f"Bearer {key}" if header == "Authorization" else key
     async with aiohttp.ClientSession(offering.url, headers={header: given}) as http:
@@ -152,7 +152,7 @@ PRICES: list[tuple[str, dict[str, Any], float]] = [
 ]
 
 
-async def test_each_costs_what_the_document_says(offering: Service) -> None:
+async def test_each_costs_what_the_document_says(offering: ServiceProcess) -> None:
     """Free ones need no money; others say how much is missing."""
     poor, rich = new_key(offering, None), new_key(offering, "17.00")
     async with client(offering, poor) as beggar, client(offering, rich) as http:
@@ -183,7 +183,7 @@ FORMATS: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("path", "body", "format"), FORMATS)
 async def test_a_file_of_the_format_asked_for(
-    offering: Service, path: str, body: dict[str, Any], format: str
+    offering: ServiceProcess, path: str, body: dict[str, Any], format: str
 ) -> None:
     async with client(offering, new_key(offering)) as http:
         told = await made(http, path, **body)
@@ -196,7 +196,7 @@ async def test_a_file_of_the_format_asked_for(
             assert "pixelfactory_simulated" in said
 
 
-async def test_quality_and_size_of_inpainting_count(offering: Service) -> None:
+async def test_quality_and_size_of_inpainting_count(offering: ServiceProcess) -> None:
     async with client(offering, new_key(offering)) as http:
         body = {
             "prompt": "a",
@@ -215,7 +215,7 @@ async def test_quality_and_size_of_inpainting_count(offering: Service) -> None:
         assert [size_of(data) for data in await files(large)] == [(1152, 912)] * 2
 
 
-async def test_a_dataset_comes_in_and_a_file_of_weights_goes_out(offering: Service) -> None:
+async def test_a_dataset_comes_in_and_a_file_of_weights_goes_out(offering: ServiceProcess) -> None:
     async with client(offering, new_key(offering, "8.00")) as http:
         told = await made(http, TRAIN, image_data_url=data_url(zipped()), steps=3, learning_rate=0.0001)
         assert told["output"]["media_type"] == "application/octet-stream"
@@ -224,7 +224,7 @@ async def test_a_dataset_comes_in_and_a_file_of_weights_goes_out(offering: Servi
         assert (seen["steps"], seen["learning_rate"]) == (3, 0.0001)
 
 
-async def test_an_edit_keeps_or_changes_the_size_of_its_picture(offering: Service) -> None:
+async def test_an_edit_keeps_or_changes_the_size_of_its_picture(offering: ServiceProcess) -> None:
     async with client(offering, new_key(offering)) as http:
         pictures = [picture(640, 400), "https://example.com/never-fetched.png"]
         kept = await made(http, PRO_EDIT, prompt="a", image_urls=pictures, image_size="auto")
@@ -233,7 +233,7 @@ async def test_an_edit_keeps_or_changes_the_size_of_its_picture(offering: Servic
         assert [size_of(data) for data in await files(changed)] == [(512, 768)]
 
 
-async def test_what_is_said_of_an_edit_counts(offering: Service) -> None:
+async def test_what_is_said_of_an_edit_counts(offering: ServiceProcess) -> None:
     fields = {"prompt": "a", "image_url": picture(), "strength": 0.5, "guidance_scale": 2}
     async with client(offering, new_key(offering)) as http:
         told = await queue(http, EDIT, **fields, num_inference_steps=9, acceleration="high")
@@ -247,7 +247,7 @@ def job_of(body: dict[str, Any]) -> str:
     return f"job_{body['request_id'].rpartition('_')[2].replace('-', '')}"
 
 
-async def test_a_request_that_waits_for_its_result(offering: Service, paced: Service) -> None:
+async def test_a_request_that_waits_for_its_result(offering: ServiceProcess, paced: ServiceProcess) -> None:
     """With `sync_mode`; where it takes longer than the service waits, it is as any other."""
     async with client(offering, new_key(offering)) as http:
         async with http.post(ULTRA, json={"prompt": "a", "sync_mode": True, "seed": 3}) as response:
@@ -279,7 +279,7 @@ async def checked(http: aiohttp.ClientSession, id: str) -> dict[str, Any]:
             return body
 
 
-async def test_a_batch_waits_or_tells(offering: Service) -> None:
+async def test_a_batch_waits_or_tells(offering: ServiceProcess) -> None:
     key = new_key(offering)
     async with receiving() as receiver, client(offering, key) as http:
         async with http.post(BATCH, json={"prompt": "a", "width": 256, "height": 256}) as response:
@@ -295,7 +295,7 @@ async def test_a_batch_waits_or_tells(offering: Service) -> None:
         assert without_urls(told) == without_urls(await checked(http, queued["requestId"]))
 
 
-async def signing_secret(service: Service, key: str) -> str:
+async def signing_secret(service: ServiceProcess, key: str) -> str:
     async with service.client(key) as http, http.get("/api/v1/webhooks/secret") as response:
         return str((await response.json())["secret"])
 
@@ -305,7 +305,7 @@ def without_urls(body: Any) -> Any:
     return json.loads(re.sub(r"\?X-Amz[^\"]*", "", json.dumps(body)))
 
 
-async def test_a_webhook_is_told_what_is_polled(offering: Service) -> None:
+async def test_a_webhook_is_told_what_is_polled(offering: ServiceProcess) -> None:
     """By header or by body, which goes before; signed as every webhook is, and not wrapped."""
     key = new_key(offering)
     secret = await signing_secret(offering, key)
@@ -318,7 +318,7 @@ async def test_a_webhook_is_told_what_is_polled(offering: Service) -> None:
 
 
 async def told_of(delivery: Any, secret: str) -> Any:
-    received: Delivery = await delivery
+    received: ReceivedWebhook = await delivery
     return without_urls(received.checked(secret))
 
 
@@ -326,7 +326,7 @@ async def polled(http: aiohttp.ClientSession, queued: dict[str, Any]) -> Any:
     return without_urls(await until(http, queued["polling_url"], "COMPLETED", "FAILED"))
 
 
-async def test_a_webhook_hears_of_the_ends_that_it_wants(offering: Service) -> None:
+async def test_a_webhook_hears_of_the_ends_that_it_wants(offering: ServiceProcess) -> None:
     """The blocked request ends before the other one: had it been told of, that would have come first."""
     key = new_key(offering)
     async with receiving() as receiver, client(offering, key) as http:
@@ -345,7 +345,7 @@ async def test_a_webhook_hears_of_the_ends_that_it_wants(offering: Service) -> N
             assert (await response.json())["webhook"] is None
 
 
-async def test_what_the_content_policy_refuses(offering: Service) -> None:
+async def test_what_the_content_policy_refuses(offering: ServiceProcess) -> None:
     """A request that has failed where there is a queue, a 400 where there is none; and costs nothing."""
     async with client(offering, new_key(offering, "0.03")) as http:
         queued = await queue(http, DEV, prompt="An OGRE at dusk", enable_safety_checker=False)
@@ -361,7 +361,7 @@ async def test_what_the_content_policy_refuses(offering: Service) -> None:
         assert await available(http) == 0.03
 
 
-async def test_an_idempotency_key_is_one_request(offering: Service) -> None:
+async def test_an_idempotency_key_is_one_request(offering: ServiceProcess) -> None:
     headers = {"Idempotency-Key": "k1"}
     async with client(offering, new_key(offering)) as http:
         ids = {(await queue(http, DEV, **SMALL, headers=headers))["request_id"] for _ in range(2)}
@@ -371,7 +371,7 @@ async def test_an_idempotency_key_is_one_request(offering: Service) -> None:
                 assert (response.status, (await response.json())["error"]) == (409, "Conflict")
 
 
-async def test_a_request_expires(offering: Service) -> None:
+async def test_a_request_expires(offering: ServiceProcess) -> None:
     async with client(offering, new_key(offering)) as http:
         body = await made(http, DEV, **SMALL)
         set_back(offering, job_of(body), timedelta(days=8))

@@ -32,7 +32,7 @@ from tests.integration.test_pixazo import (
     mask,
     picture,
 )
-from tests.running import Service
+from tests.running import ServiceProcess
 
 RESTORED = {"input_image": "https://example.com/old.png"}
 FILLED = {"prompt": "a", "image": picture(), "mask": mask(64, 64)}
@@ -138,20 +138,24 @@ def ids(value: object) -> str:
 
 
 @pytest.mark.parametrize(("path", "body", "reason"), INVALID, ids=ids)
-async def test_a_bad_body_is_400(service: Service, key: str, path: str, body: Any, reason: str) -> None:
+async def test_a_bad_body_is_400(
+    service: ServiceProcess, key: str, path: str, body: Any, reason: str
+) -> None:
     async with client(service, key) as http:
         status, error = await refused(http, path, json=body)
         assert (status, error[: len(reason)]) == (400, reason)
 
 
 @pytest.mark.parametrize(("path", "body", "reason"), PROPRIETARY, ids=ids)
-async def test_a_bad_body_for_a_stand_in_is_400(offering: Service, path: str, body: Any, reason: str) -> None:
+async def test_a_bad_body_for_a_stand_in_is_400(
+    offering: ServiceProcess, path: str, body: Any, reason: str
+) -> None:
     async with client(offering, new_key(offering)) as http:
         status, error = await refused(http, path, json=body)
         assert (status, error[: len(reason)]) == (400, reason)
 
 
-async def test_a_receiver_that_can_not_be(service: Service, key: str) -> None:
+async def test_a_receiver_that_can_not_be(service: ServiceProcess, key: str) -> None:
     async with client(service, key) as http:
         for url in (
             "somewhere",
@@ -166,20 +170,20 @@ async def test_a_receiver_that_can_not_be(service: Service, key: str) -> None:
 
 @pytest.mark.parametrize("path", [DEV, SCHNELL, BATCH, CHECK])
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"[" * 100_000, b'{"prompt": "\xff"}', b"prompt=a"])
-async def test_what_is_no_json_object(service: Service, key: str, path: str, body: bytes) -> None:
+async def test_what_is_no_json_object(service: ServiceProcess, key: str, path: str, body: bytes) -> None:
     async with client(service, key) as http:
         status, error = await refused(http, path, data=body)
         assert (status, error[:16]) == (400, "The request body")
 
 
-async def test_a_form_is_no_json(service: Service, key: str) -> None:
+async def test_a_form_is_no_json(service: ServiceProcess, key: str) -> None:
     form = aiohttp.FormData(default_to_multipart=True)
     form.add_field("prompt", "a cat")
     async with client(service, key) as http:
         assert await refused(http, DEV, data=form) == (400, "The request body must be JSON")
 
 
-async def test_numbers_that_are_none(service: Service, key: str) -> None:
+async def test_numbers_that_are_none(service: ServiceProcess, key: str) -> None:
     async with client(service, key) as http:
         for number in ("NaN", "Infinity", "1e999", "9" * 400):
             body = f'{{"prompt": "a", "guidance_scale": {number}}}'.encode()
@@ -187,7 +191,7 @@ async def test_numbers_that_are_none(service: Service, key: str) -> None:
             assert (status, error[:14]) == (400, "guidance_scale")
 
 
-async def test_a_body_over_the_limit(service: Service, key: str) -> None:
+async def test_a_body_over_the_limit(service: ServiceProcess, key: str) -> None:
     body = io.BytesIO(json.dumps({"prompt": "a" * 97 * 2**20}).encode())
     async with client(service, key) as http:
         status, error = await refused(http, DEV, data=body)
@@ -205,7 +209,7 @@ async def test_a_body_over_the_limit(service: Service, key: str) -> None:
         (TRAIN_EDITS, "flux-2-pro-image-to-image-trainer-831"),
     ],
 )
-async def test_what_no_model_stands_in_for(service: Service, key: str, path: str, id: str) -> None:
+async def test_what_no_model_stands_in_for(service: ServiceProcess, key: str, path: str, id: str) -> None:
     """The table that ships is all off; and nothing else is said, whatever the body."""
     async with client(service, key) as http:
         for body in ({"prompt": "a"}, {}):
@@ -217,7 +221,7 @@ async def test_what_no_model_stands_in_for(service: Service, key: str, path: str
                 }
 
 
-async def test_wrong_keys(service: Service) -> None:
+async def test_wrong_keys(service: ServiceProcess) -> None:
     """Of each header; the gateway's own go before a bearer token."""
     wrong: list[dict[str, str]] = [
         {},
@@ -233,14 +237,14 @@ async def test_wrong_keys(service: Service) -> None:
                 assert (response.status, (await response.json())["error"]) == (401, "Unauthorized")
 
 
-async def test_a_narrow_key(service: Service) -> None:
+async def test_a_narrow_key(service: ServiceProcess) -> None:
     async with client(service, new_key(service, scopes=["read"])) as http:
         assert await refused(http, DEV, json=SMALL) == (403, "Forbidden")
     async with client(service, new_key(service, models=["sdxl-1.0"])) as http:
         assert await refused(http, DEV, json=SMALL) == (403, "Forbidden")
 
 
-async def test_too_many_requests(service: Service) -> None:
+async def test_too_many_requests(service: ServiceProcess) -> None:
     async with client(service, new_key(service, None, plan="free")) as http:
         for _ in range(20):
             assert (await refused(http, CHECK, json={}))[0] == 400
@@ -250,7 +254,7 @@ async def test_too_many_requests(service: Service) -> None:
             assert response.headers["X-RateLimit-Remaining"] == "0"
 
 
-async def test_unknown_others_and_mismatched_requests_look_alike(service: Service, key: str) -> None:
+async def test_unknown_others_and_mismatched_requests_look_alike(service: ServiceProcess, key: str) -> None:
     async with client(service, key) as http:
         async with http.post(DEV, json=SMALL) as response:
             queued = (await response.json())["request_id"]
@@ -281,7 +285,7 @@ async def check(http: aiohttp.ClientSession, id: str) -> tuple[int, Any]:
         return response.status, await response.json()
 
 
-async def test_unknown_addresses_are_answered_in_shape(service: Service, key: str) -> None:
+async def test_unknown_addresses_are_answered_in_shape(service: ServiceProcess, key: str) -> None:
     async with client(service, key) as http:
         for path in ("/flux-9/v1/generate", "/flux-dev/v1/dev/nothing", "/generateT2I/x", "/v2/nothing"):
             assert await refused(http, path, json=SMALL) == (404, "Not Found")

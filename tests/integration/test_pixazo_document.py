@@ -20,9 +20,9 @@ from orchestrator.web.dialects.pixazo import schemas as answers
 from tests.datasets import is_trained, zipped
 from tests.integration.callers import new_key, run_program, until
 from tests.integration.photos import hosting
-from tests.integration.receiver import Receiver, receiving
+from tests.integration.receiver import WebhookReceiver, receiving
 from tests.pictures import png, size_of
-from tests.running import Service
+from tests.running import ServiceProcess
 
 EXAMPLES = Path(__file__).parent.parent / "documents" / "pixazo"
 QUEUED = (
@@ -47,10 +47,12 @@ _BATCH_ID = re.compile(r"requestId['\"]?:\s*['\"]([0-9a-f-]{36})['\"]")
 _OUTPUT = re.compile(r"output['\"]?:\s*['\"](http[^'\"]+)['\"]")
 
 
-class Section:
+class DocumentSection:
     """One section's examples, each with the reader's own values in it."""
 
-    def __init__(self, name: str, service: Service, key: str, photos: str, receiver: Receiver) -> None:
+    def __init__(
+        self, name: str, service: ServiceProcess, key: str, photos: str, receiver: WebhookReceiver
+    ) -> None:
         text = (EXAMPLES / f"{name}.txt").read_text()
         text = re.sub(r"YOUR_\w*KEY|your-api-key-here", key, text).replace("process.env.API_KEY", f"'{key}'")
         text = text.replace("https://gateway.pixazo.ai", service.url)
@@ -94,7 +96,7 @@ async def download(url: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", QUEUED)
-async def test_what_is_queued_and_polled(offering: Service, tmp_path: Path, name: str) -> None:
+async def test_what_is_queued_and_polled(offering: ServiceProcess, tmp_path: Path, name: str) -> None:
     key = new_key(offering, "100.00")
     headers = {"Ocp-Apim-Subscription-Key": key}
     async with (
@@ -102,7 +104,7 @@ async def test_what_is_queued_and_polled(offering: Service, tmp_path: Path, name
         receiving() as receiver,
         aiohttp.ClientSession(offering.url, headers=headers) as http,
     ):
-        section = Section(name, offering, key, photos, receiver)
+        section = DocumentSection(name, offering, key, photos, receiver)
         found = [_REQUEST_ID.findall(answer) for answer in await section.answers(tmp_path, http)]
         assert [len(ids) for ids in found] == [1] * 5, found
         for (id,) in found:
@@ -121,25 +123,25 @@ async def test_what_is_queued_and_polled(offering: Service, tmp_path: Path, name
 
 
 @pytest.mark.parametrize("name", SYNCHRONOUS)
-async def test_what_is_answered_with_the_result(offering: Service, tmp_path: Path, name: str) -> None:
+async def test_what_is_answered_with_the_result(offering: ServiceProcess, tmp_path: Path, name: str) -> None:
     key = new_key(offering)
     async with receiving() as receiver, aiohttp.ClientSession() as http:
-        section = Section(name, offering, key, "", receiver)
+        section = DocumentSection(name, offering, key, "", receiver)
         for answer in await section.answers(tmp_path, http):
             (url,) = _OUTPUT.findall(answer)
             assert size_of(await download(url)) == ((512, 512) if name == "getData" else (1024, 1024))
 
 
-async def test_the_batch_pair(offering: Service, tmp_path: Path) -> None:
+async def test_the_batch_pair(offering: ServiceProcess, tmp_path: Path) -> None:
     key = new_key(offering, None)  # it is free
     async with receiving() as receiver, aiohttp.ClientSession() as http:
-        section = Section("getDataBatch", offering, key, "", receiver)
+        section = DocumentSection("getDataBatch", offering, key, "", receiver)
         ids = {id for answer in await section.answers(tmp_path, http) for id in _BATCH_ID.findall(answer)}
         assert len(ids) == 5
         told = [json.loads((await receiver.next()).body) for _ in ids]
         assert {body["requestId"] for body in told} == ids
         assert {body["status"] for body in told} == {"completed"}
-        section = Section("checkStatus", offering, key, "", receiver)
+        section = DocumentSection("checkStatus", offering, key, "", receiver)
         for name in ("http", "python", "node", "curl"):
             example = getattr(section, name).replace("18a36237-f8b2-4c8d-9a3b-d5e8a9f12c45", min(ids))
             setattr(section, name, example)

@@ -20,7 +20,7 @@ import pytest
 from tests.films import film
 from tests.node import run_node
 from tests.pictures import png, size_of
-from tests.running import Service
+from tests.running import ServiceProcess
 
 EXAMPLES = Path(__file__).parent.parent / "documents" / "pixel_factory"
 CLIENT = "base_url"
@@ -41,12 +41,12 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def example(name: str, service: Service, key: str) -> str:
+def example(name: str, service: ServiceProcess, key: str) -> str:
     text = (EXAMPLES / f"{name}.txt").read_text()
     return text.replace("https://YOUR_DASHBOARD_URL", service.url).replace("pk-your-api-key", key)
 
 
-def python(desk: Path, service: Service, key: str, *texts: str) -> str:
+def python(desk: Path, service: ServiceProcess, key: str, *texts: str) -> str:
     """Runs examples one after the other, with the client of the first one where they make none."""
     script = "\n".join(texts)
     if CLIENT not in script:
@@ -85,19 +85,19 @@ def made(answer: httpx.Response) -> bytes:
     return base64.b64decode(item["b64_json"])
 
 
-def test_python(desk: Path, service: Service, key: str) -> None:
+def test_python(desk: Path, service: ServiceProcess, key: str) -> None:
     told = python(desk, service, key, example("python.py", service, key))
     assert told == "Image saved to output.png\n"
     assert size_of((desk / "output.png").read_bytes()) == (1024, 1024)
 
 
-def test_curl(desk: Path, service: Service, key: str) -> None:
+def test_curl(desk: Path, service: ServiceProcess, key: str) -> None:
     answer = shell(desk, example("curl.sh", service, key))
     assert size_of(made(answer)) == (1344, 768)
     assert {"model", "size", "n", "steps", "duration_ms", "cost_cents"} <= answer.json()["usage"].keys()
 
 
-def test_javascript_in_a_browser(desk: Path, service: Service, key: str) -> None:
+def test_javascript_in_a_browser(desk: Path, service: ServiceProcess, key: str) -> None:
     run_node(desk, PAGE + example("browser.mjs", service, key))
     (shown,) = json.loads((desk / "shown.json").read_text())
     head, _, body = shown["src"].partition(",")
@@ -105,53 +105,53 @@ def test_javascript_in_a_browser(desk: Path, service: Service, key: str) -> None
     assert size_of(base64.b64decode(body)) == (1024, 1024)
 
 
-def test_javascript_under_node(desk: Path, service: Service, key: str) -> None:
+def test_javascript_under_node(desk: Path, service: ServiceProcess, key: str) -> None:
     assert run_node(desk, example("node.mjs", service, key)) == "Saved to output.png\n"
     assert size_of((desk / "output.png").read_bytes()) == (1024, 1024)
 
 
-def test_a_video_by_curl(desk: Path, service: Service, key: str) -> None:
+def test_a_video_by_curl(desk: Path, service: ServiceProcess, key: str) -> None:
     video = film(made(shell(desk, example("video.sh", service, key))))
     assert (video.frames, video.fps) == (81, 16.0)
 
 
-def test_a_video_by_python(desk: Path, service: Service, key: str) -> None:
+def test_a_video_by_python(desk: Path, service: ServiceProcess, key: str) -> None:
     told = python(desk, service, key, example("video.py", service, key))
     assert told == "Video saved to output.mp4\n"
     assert film((desk / "output.mp4").read_bytes()).frames == 81
 
 
-def test_image_to_video_by_python(desk: Path, service: Service, key: str) -> None:
+def test_image_to_video_by_python(desk: Path, service: ServiceProcess, key: str) -> None:
     python(desk, service, key, example("image_to_video.py", service, key))
     assert film((desk / "animated.mp4").read_bytes()).frames == 81
 
 
-def test_image_to_video_by_curl(desk: Path, service: Service, key: str) -> None:
+def test_image_to_video_by_curl(desk: Path, service: ServiceProcess, key: str) -> None:
     video = film(made(shell(desk, example("image_to_video.sh", service, key))))
     assert (video.frames, video.fps) == (81, 16.0)
 
 
-def test_upscaling_by_python(desk: Path, service: Service, key: str) -> None:
+def test_upscaling_by_python(desk: Path, service: ServiceProcess, key: str) -> None:
     told = python(desk, service, key, example("upscale.py", service, key))
     assert told == "Upscaled image saved to upscaled.png\n"
     assert size_of((desk / "upscaled.png").read_bytes()) == (384, 256)
 
 
-def test_upscaling_by_curl(desk: Path, service: Service, key: str) -> None:
+def test_upscaling_by_curl(desk: Path, service: ServiceProcess, key: str) -> None:
     assert size_of(made(shell(desk, example("upscale.sh", service, key)))) == (384, 256)
 
 
-def test_a_batch(desk: Path, service: Service, key: str) -> None:
+def test_a_batch(desk: Path, service: ServiceProcess, key: str) -> None:
     assert python(desk, service, key, example("batch.py", service, key)) == "Saved 4 images\n"
     assert len({(desk / f"output_{index}.png").read_bytes() for index in range(4)}) == 4
 
 
-def test_seeds(desk: Path, service: Service, key: str) -> None:
+def test_seeds(desk: Path, service: ServiceProcess, key: str) -> None:
     compare = "print(response1.data[0].b64_json == response2.data[0].b64_json)"
     assert python(desk, service, key, example("seeds.py", service, key), compare) == "True\n"
 
 
-def test_errors_in_python(desk: Path, service: Service, key: str) -> None:
+def test_errors_in_python(desk: Path, service: ServiceProcess, key: str) -> None:
     text = example("retry.py", service, key)
     assert python(desk, service, key, text, "print(len(generate_with_retry('a cat').data))") == "1\n"
     caught = """
@@ -168,7 +168,7 @@ except APIError as error:
     assert told == "Insufficient balance - add funds at dashboard\nAPIStatusError 402\n"
 
 
-def test_errors_in_javascript(desk: Path, service: Service, key: str) -> None:
+def test_errors_in_javascript(desk: Path, service: ServiceProcess, key: str) -> None:
     ask = "\nconsole.log(await generateImage('a cat').then((made) => made.data.length, (e) => e.message));"
     told = {
         owner: run_node(desk, example("retry.mjs", service, each) + ask).strip()
@@ -202,7 +202,7 @@ MODELS = {
 }
 
 
-def test_the_models_are_those_of_the_tables(service: Service) -> None:
+def test_the_models_are_those_of_the_tables(service: ServiceProcess) -> None:
     answer = httpx.get(f"{service.url}/api/v1/images/models", headers={"Origin": "https://example.org"})
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     body = answer.json()
@@ -230,7 +230,9 @@ COSTS = [
 
 
 @pytest.mark.parametrize(("asked", "cents"), COSTS)
-def test_what_the_examples_cost(service: Service, key: str, asked: dict[str, object], cents: float) -> None:
+def test_what_the_examples_cost(
+    service: ServiceProcess, key: str, asked: dict[str, object], cents: float
+) -> None:
     headers = {"Authorization": f"Bearer {key}"}
     answer = httpx.post(f"{service.url}/api/v1/quote", json={"prompt": "a", **asked}, headers=headers)
     assert answer.json()["cost_cents"] == cents

@@ -13,7 +13,7 @@ from orchestrator.web.dialects.pixelapi import schemas as answers
 from tests.films import film
 from tests.integration.callers import new_key, set_back, until
 from tests.pictures import base64_png, size_of
-from tests.running import Service
+from tests.running import ServiceProcess
 
 GENERATE = "/v1/image/generate"
 SDXL = {"model": "sdxl", "prompt": "a cat", "width": 512, "height": 512}
@@ -39,7 +39,7 @@ async def download(url: str) -> bytes:
         return await response.read()
 
 
-async def test_the_defaults_are_the_documents(offering: Service) -> None:
+async def test_the_defaults_are_the_documents(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await submit(http, prompt="a cat")
         assert made["model"] == "sdxl"
@@ -52,7 +52,7 @@ async def test_the_defaults_are_the_documents(offering: Service) -> None:
         assert chosen == {"steps": 4, "cfg_scale": 1.0, "negative_prompt": ""}
 
 
-async def test_every_parameter_counts(offering: Service) -> None:
+async def test_every_parameter_counts(offering: ServiceProcess) -> None:
     asked = {
         "width": 513,
         "height": 1536,
@@ -76,7 +76,7 @@ async def test_every_parameter_counts(offering: Service) -> None:
         assert size_of(await download(body["output_url"])) == (512, 1536)
 
 
-async def test_a_video_and_an_upscale(offering: Service) -> None:
+async def test_a_video_and_an_upscale(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         video = await submit(http, model="cogvideo-2b", prompt="waves", num_frames=9)
         large = await submit(http, model="upscale-4x", prompt="larger", image=base64_png(64, 48))
@@ -87,7 +87,7 @@ async def test_a_video_and_an_upscale(offering: Service) -> None:
         assert (body["model"], size_of(await download(body["output_url"]))) == ("upscale-4x", (256, 192))
 
 
-async def test_a_blocked_generation_is_told_when_polled_and_costs_nothing(offering: Service) -> None:
+async def test_a_blocked_generation_is_told_when_polled_and_costs_nothing(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering, "0.001")) as http:
         made = await submit(http, model="sdxl", prompt="An OGRE at dusk")
         async with http.get(f"/v1/image/{made['generation_id']}") as response:
@@ -97,7 +97,7 @@ async def test_a_blocked_generation_is_told_when_polled_and_costs_nothing(offeri
             assert (await response.json())["credits_remaining"] == 1.0
 
 
-async def test_balance_and_usage(offering: Service) -> None:
+async def test_balance_and_usage(offering: ServiceProcess) -> None:
     key = new_key(offering, None, plan="free", name="somebody@example.org")
     async with offering.client(key) as http:
         async with http.get("/v1/account/balance") as response:
@@ -124,7 +124,7 @@ async def test_balance_and_usage(offering: Service) -> None:
             assert (await response.json())["credits_remaining"] == 96.0
 
 
-async def test_the_plans_minute_is_told_and_kept(offering: Service) -> None:
+async def test_the_plans_minute_is_told_and_kept(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering, None, plan="free")) as http:
         for left in range(19, -1, -1):
             async with http.get("/v1/account/balance") as response:
@@ -138,7 +138,7 @@ async def test_the_plans_minute_is_told_and_kept(offering: Service) -> None:
             assert int(response.headers["Retry-After"]) > 0
 
 
-async def test_a_file_can_be_had_for_a_day(offering: Service) -> None:
+async def test_a_file_can_be_had_for_a_day(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await submit(http, **SDXL)
         path, job = f"/v1/image/{made['generation_id']}", f"job_{made['generation_id'].replace('-', '')}"
@@ -159,7 +159,7 @@ async def test_a_file_can_be_had_for_a_day(offering: Service) -> None:
             assert set(await response.json()) == {"detail"}
 
 
-async def test_an_idempotency_key_is_one_generation(offering: Service) -> None:
+async def test_an_idempotency_key_is_one_generation(offering: ServiceProcess) -> None:
     headers = {"Idempotency-Key": "k1"}
     async with offering.client(new_key(offering)) as http:
         ids = set()
@@ -196,7 +196,7 @@ BAD: list[tuple[str, bytes | dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("name", "body", "reason"), BAD, ids=[bad[0] for bad in BAD])
 async def test_a_bad_body_is_422(
-    service: Service, key: str, name: str, body: bytes | dict[str, Any], reason: str
+    service: ServiceProcess, key: str, name: str, body: bytes | dict[str, Any], reason: str
 ) -> None:
     sent = {"data": body} if isinstance(body, bytes) else {"json": body}
     async with service.client(key) as http, http.post(GENERATE, **sent) as response:
@@ -205,14 +205,14 @@ async def test_a_bad_body_is_422(
         assert reason in answer["detail"]
 
 
-async def test_a_form_is_no_body(service: Service, key: str) -> None:
+async def test_a_form_is_no_body(service: ServiceProcess, key: str) -> None:
     form = aiohttp.FormData(default_to_multipart=True)
     form.add_field("prompt", "a cat")
     async with service.client(key) as http, http.post(GENERATE, data=form) as response:
         assert (response.status, set(await response.json())) == (422, {"detail"})
 
 
-async def test_wrong_keys_empty_wallets_and_narrow_keys(offering: Service) -> None:
+async def test_wrong_keys_empty_wallets_and_narrow_keys(offering: ServiceProcess) -> None:
     async with offering.client("pk-wrong") as http, http.get("/v1/account/balance") as response:
         assert (response.status, set(await response.json())) == (401, {"detail"})
     async with offering.client() as http, http.post(GENERATE, json=SDXL) as response:
@@ -224,7 +224,7 @@ async def test_wrong_keys_empty_wallets_and_narrow_keys(offering: Service) -> No
         assert (response.status, set(await response.json())) == (403, {"detail"})
 
 
-async def test_unknown_and_others_generations_look_alike(service: Service, key: str) -> None:
+async def test_unknown_and_others_generations_look_alike(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         made = await submit(http, **SDXL)
     answers = []
@@ -235,7 +235,7 @@ async def test_unknown_and_others_generations_look_alike(service: Service, key: 
     assert answers == [(404, {"detail": "There is no such job"})] * 3
 
 
-async def test_unknown_addresses_are_answered_in_shape(service: Service, key: str) -> None:
+async def test_unknown_addresses_are_answered_in_shape(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         async with http.get("/v1/account/nothing") as response:
             assert (response.status, set(await response.json())) == (404, {"detail"})

@@ -14,12 +14,12 @@ import aiohttp
 
 from tests.integration.callers import new_key, run_program
 from tests.pictures import size_of
-from tests.running import Service
+from tests.running import ServiceProcess
 
 EXAMPLES = Path(__file__).parent.parent / "documents" / "pixelapi"
 
 
-def example(name: str, service: Service, key: str) -> str:
+def example(name: str, service: ServiceProcess, key: str) -> str:
     text = (EXAMPLES / f"{name}.txt").read_text()
     for placeholder in ("YOUR_API_KEY", "your_api_key"):
         text = text.replace(placeholder, key)
@@ -31,7 +31,7 @@ async def shell(directory: Path, script: str) -> dict[str, object]:
     return dict(json.loads(await run_program(directory, "sh", "-c", script.replace("curl ", "curl -sS ", 1))))
 
 
-async def test_the_scripts(offering: Service, tmp_path: Path) -> None:
+async def test_the_scripts(offering: ServiceProcess, tmp_path: Path) -> None:
     """At once, for each of them sleeps for seconds."""
     async with asyncio.TaskGroup() as group:
         for script in (complete_sample_script, python_example, node_example):
@@ -40,7 +40,7 @@ async def test_the_scripts(offering: Service, tmp_path: Path) -> None:
             group.create_task(script(offering, directory))
 
 
-async def complete_sample_script(service: Service, directory: Path) -> None:
+async def complete_sample_script(service: ServiceProcess, directory: Path) -> None:
     (directory / "generate.py").write_text(example("generate.py", service, new_key(service, "1.00")))
     printed = await run_program(directory, sys.executable, "generate.py")
     assert "1000.0 credits remaining" in printed
@@ -48,20 +48,20 @@ async def complete_sample_script(service: Service, directory: Path) -> None:
     assert size_of((directory / "output.png").read_bytes()) == (1024, 1024)
 
 
-async def python_example(service: Service, directory: Path) -> None:
+async def python_example(service: ServiceProcess, directory: Path) -> None:
     printed = await run_program(
         directory, sys.executable, "-c", example("python.py", service, new_key(service))
     )
     assert size_of(await download(printed.partition("Done! ")[2].strip())) == (1024, 1024)
 
 
-async def node_example(service: Service, directory: Path) -> None:
+async def node_example(service: ServiceProcess, directory: Path) -> None:
     (directory / "example.mjs").write_text(example("node.js", service, new_key(service)))
     printed = await run_program(directory, "node", "example.mjs")
     assert size_of(await download(printed.strip())) == (1024, 1024)
 
 
-async def test_the_curl_examples(offering: Service, tmp_path: Path) -> None:
+async def test_the_curl_examples(offering: ServiceProcess, tmp_path: Path) -> None:
     key = new_key(offering)
     submitted = await shell(tmp_path, example("quickstart_submit.sh", offering, key))
     assert set(submitted) == {"generation_id", "status", "model", "credits_used"}

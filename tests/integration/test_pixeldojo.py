@@ -13,7 +13,7 @@ from orchestrator.web.dialects.pixeldojo import schemas as answers
 from tests.integration.callers import new_key, set_back, until
 from tests.integration.receiver import receiving
 from tests.pictures import base64_png, size_of
-from tests.running import Service
+from tests.running import ServiceProcess
 
 SMALL = {"prompt": "a cat", "width": 256, "height": 256}
 
@@ -60,7 +60,7 @@ COSTS = [
 
 @pytest.mark.parametrize(("model", "body", "credits"), COSTS)
 async def test_credits_by_picture_resolution_and_second(
-    offering: Service, model: str, body: dict[str, Any], credits: float
+    offering: ServiceProcess, model: str, body: dict[str, Any], credits: float
 ) -> None:
     async with offering.client(new_key(offering, "1.00")) as http:
         made = await run(http, model, **body)
@@ -70,7 +70,7 @@ async def test_credits_by_picture_resolution_and_second(
         assert seen["creditCost"] == credits
 
 
-async def test_a_shape_a_size_and_a_length(offering: Service) -> None:
+async def test_a_shape_a_size_and_a_length(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         picture = await run(http, "flux-dev", prompt="a", aspect_ratio="9:16", resolution="0.5 MP")
         film = await run(http, "wan2.1-t2v-fast", prompt="a", aspect_ratio="1:1", duration=1)
@@ -84,7 +84,7 @@ async def test_a_shape_a_size_and_a_length(offering: Service) -> None:
         assert asset["url"] == seen["output"]["videos"][0]
 
 
-async def test_loras_and_reference_images(offering: Service) -> None:
+async def test_loras_and_reference_images(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await run(http, "flux-dev", **SMALL, lora_weights=["ink", "gold"], lora_scale=[0.5, 1])
         seen = await get(http, f"/api/v1/jobs/{made['jobId']}")
@@ -101,7 +101,7 @@ async def test_loras_and_reference_images(offering: Service) -> None:
             assert size_of(await response.read()) == (256, 192)
 
 
-async def test_jobs_are_listed_by_cursor(offering: Service) -> None:
+async def test_jobs_are_listed_by_cursor(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = [(await run(http, "flux-dev", **SMALL))["jobId"] for _ in range(3)]
         first = await get(http, "/api/v1/jobs?limit=2")
@@ -111,7 +111,7 @@ async def test_jobs_are_listed_by_cursor(offering: Service) -> None:
         assert second["nextCursor"] is None
 
 
-async def test_a_webhook_that_fails_is_told_and_can_be_sent_again(offering: Service) -> None:
+async def test_a_webhook_that_fails_is_told_and_can_be_sent_again(offering: ServiceProcess) -> None:
     async with receiving(500) as receiver, offering.client(new_key(offering)) as http:
         made = await run(http, "flux-dev", **SMALL, webhook_url=receiver.url)
         job = f"/api/v1/jobs/{made['jobId']}"
@@ -130,7 +130,7 @@ async def until_delivered(http: aiohttp.ClientSession, job: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_failed_job_tells_its_webhook_too(offering: Service) -> None:
+async def test_a_failed_job_tells_its_webhook_too(offering: ServiceProcess) -> None:
     async with receiving() as receiver, offering.client(new_key(offering)) as http:
         made = await run(http, "wan-2.6-flash", prompt="a", duration=5, webhook_url=receiver.url)
         async with http.delete(f"/api/v1/jobs/{made['jobId']}") as response:
@@ -138,7 +138,7 @@ async def test_a_failed_job_tells_its_webhook_too(offering: Service) -> None:
         assert (await receiver.next()).data["status"] == ended
 
 
-async def test_a_job_expires(offering: Service) -> None:
+async def test_a_job_expires(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await run(http, "flux-dev", **SMALL)
         address = f"/api/v1/jobs/{made['jobId']}"
@@ -150,14 +150,14 @@ async def test_a_job_expires(offering: Service) -> None:
         assert await refusal(http, "POST", f"{address}/webhook") == (410, "expired")
 
 
-async def test_sixty_requests_a_minute(offering: Service) -> None:
+async def test_sixty_requests_a_minute(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering, plan="pixeldojo")) as http:
         for _ in range(60):
             await get(http, "/api/v1/jobs?limit=1")
         assert await refusal(http, "POST", path("flux-dev"), json=SMALL) == (429, "rate_limit_exceeded")
 
 
-async def test_one_list_of_models_serves_all_clients(offering: Service) -> None:
+async def test_one_list_of_models_serves_all_clients(offering: ServiceProcess) -> None:
     async with offering.client() as anybody:
         listed = await get(anybody, "/api/v1/models")
         assert listed == await get(anybody, "/v1/models")
@@ -180,7 +180,7 @@ async def test_one_list_of_models_serves_all_clients(offering: Service) -> None:
         }
 
 
-async def test_a_model_says_what_it_takes(offering: Service) -> None:
+async def test_a_model_says_what_it_takes(offering: ServiceProcess) -> None:
     async with offering.client() as anybody:
         one = await get(anybody, "/api/v1/models/flux-2-lora")
         schema = await get(anybody, "/api/v1/models/flux-2-lora/schema")
@@ -193,7 +193,7 @@ async def test_a_model_says_what_it_takes(offering: Service) -> None:
         assert await refusal(anybody, "GET", "/api/v1/models/dall-e-9/schema") == (404, "not_found")
 
 
-async def test_llms_txt_is_made_of_live_data(offering: Service) -> None:
+async def test_llms_txt_is_made_of_live_data(offering: ServiceProcess) -> None:
     async with offering.client() as anybody, anybody.get("/llms.txt") as response:
         text = await response.text()
         listed = await get(anybody, "/api/v1/models")

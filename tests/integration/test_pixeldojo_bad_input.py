@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.callers import new_key
 from tests.pictures import base64_png
-from tests.running import Service
+from tests.running import ServiceProcess
 
 RUN = "/api/v1/models/flux-dev/run"
 SMALL = {"prompt": "a cat", "width": 256, "height": 256}
@@ -73,7 +73,9 @@ INVALID: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "model", "body"), INVALID, ids=[bad[0] for bad in INVALID])
-async def test_invalid_input(service: Service, key: str, name: str, model: str, body: dict[str, Any]) -> None:
+async def test_invalid_input(
+    service: ServiceProcess, key: str, name: str, model: str, body: dict[str, Any]
+) -> None:
     async with service.client(key) as http:
         async with http.post(f"/api/v1/models/{model}/run", json=body) as response:
             assert await refused(response) == (400, "validation_error")
@@ -82,25 +84,25 @@ async def test_invalid_input(service: Service, key: str, name: str, model: str, 
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"[" * 100_000, b'{"prompt": "\xff"}', b"prompt=a"])
-async def test_what_is_no_json_object(service: Service, key: str, body: bytes) -> None:
+async def test_what_is_no_json_object(service: ServiceProcess, key: str, body: bytes) -> None:
     async with service.client(key) as http, http.post(RUN, data=body) as response:
         assert await refused(response) == (400, "invalid_json")
 
 
-async def test_a_form_is_no_json(service: Service, key: str) -> None:
+async def test_a_form_is_no_json(service: ServiceProcess, key: str) -> None:
     form = aiohttp.FormData(default_to_multipart=True)
     form.add_field("prompt", "a cat")
     async with service.client(key) as http, http.post(RUN, data=form) as response:
         assert await refused(response) == (400, "invalid_json")
 
 
-async def test_a_body_over_the_limit(service: Service, key: str) -> None:
+async def test_a_body_over_the_limit(service: ServiceProcess, key: str) -> None:
     body = io.BytesIO(json.dumps({"prompt": "a" * 97 * 2**20}).encode())
     async with service.client(key) as http, http.post(RUN, data=body) as response:
         assert await refused(response) == (400, "validation_error")
 
 
-async def test_unknown_models(service: Service, key: str) -> None:
+async def test_unknown_models(service: ServiceProcess, key: str) -> None:
     """Proprietary ones that no operator has given a stand-in are as unknown as any other."""
     async with service.client(key) as http:
         for model in ("dall-e-9", "flux-1.1-pro", "nano-banana-pro", "..%2Fflux-dev"):
@@ -108,7 +110,7 @@ async def test_unknown_models(service: Service, key: str) -> None:
                 assert await refused(response) == (404, "not_found")
 
 
-async def test_wrong_keys(service: Service) -> None:
+async def test_wrong_keys(service: ServiceProcess) -> None:
     for client in (service.client(), service.client("pk-wrong")):
         async with client as http:
             for method, address in (
@@ -120,7 +122,7 @@ async def test_wrong_keys(service: Service) -> None:
                     assert await refused(response) == (401, "unauthorized")
 
 
-async def test_an_empty_wallet_and_a_narrow_key(service: Service) -> None:
+async def test_an_empty_wallet_and_a_narrow_key(service: ServiceProcess) -> None:
     async with service.client(new_key(service, None)) as http, http.post(RUN, json=SMALL) as response:
         assert await refused(response) == (402, "insufficient_credits")
     reader = new_key(service, scopes=["read"])
@@ -128,7 +130,7 @@ async def test_an_empty_wallet_and_a_narrow_key(service: Service) -> None:
         assert await refused(response) == (403, "insufficient_scope")
 
 
-async def test_others_jobs_do_not_exist(service: Service, key: str) -> None:
+async def test_others_jobs_do_not_exist(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http, http.post(RUN, json=SMALL) as response:
         job = (await response.json())["jobId"]
     requests = [("GET", ""), ("DELETE", ""), ("POST", "/webhook"), ("GET", "/events")]
@@ -141,7 +143,7 @@ async def test_others_jobs_do_not_exist(service: Service, key: str) -> None:
             assert (theirs[0], theirs[1]["error"]["code"]) == (404, "not_found")
 
 
-async def test_jobs_without_a_webhook_have_nothing_to_replay(service: Service, key: str) -> None:
+async def test_jobs_without_a_webhook_have_nothing_to_replay(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         async with http.post(RUN, json=SMALL) as response:
             job = (await response.json())["jobId"]
@@ -149,14 +151,14 @@ async def test_jobs_without_a_webhook_have_nothing_to_replay(service: Service, k
             assert await refused(response) == (400, "validation_error")
 
 
-async def test_pages_that_there_are_not(service: Service, key: str) -> None:
+async def test_pages_that_there_are_not(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         for query in ("limit=0", "limit=x", "limit=1000", "cursor=job_abc123", "status=done"):
             async with http.get(f"/api/v1/jobs?{query}") as response:
                 assert await refused(response) == (400, "validation_error")
 
 
-async def test_an_idempotency_key_of_another_request(service: Service, key: str) -> None:
+async def test_an_idempotency_key_of_another_request(service: ServiceProcess, key: str) -> None:
     headers = {"Idempotency-Key": "pixeldojo-1"}
     async with service.client(key) as http:
         jobs = set()
@@ -168,7 +170,7 @@ async def test_an_idempotency_key_of_another_request(service: Service, key: str)
             assert await refused(response) == (409, "idempotency_conflict")
 
 
-async def test_what_the_content_policy_refuses(offering: Service) -> None:
+async def test_what_the_content_policy_refuses(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         async with http.post(RUN, json=SMALL | {"prompt": "an ogre"}) as response:
             assert await refused(response) == (400, "validation_error")

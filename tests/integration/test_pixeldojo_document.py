@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.callers import new_key, run_program, until
-from tests.integration.receiver import Delivery, Receiver, receiving
-from tests.running import Service
+from tests.integration.receiver import ReceivedWebhook, WebhookReceiver, receiving
+from tests.running import ServiceProcess
 
 EXAMPLES = Path(__file__).parent.parent / "documents" / "pixeldojo"
 
 
-def example(name: str, service: Service, key: str, receiver: Receiver) -> str:
+def example(name: str, service: ServiceProcess, key: str, receiver: WebhookReceiver) -> str:
     text = (EXAMPLES / f"{name}.txt").read_text()
     for placeholder in ("YOUR_API_KEY", "your_api_key"):
         text = text.replace(placeholder, key)
@@ -27,7 +27,7 @@ def example(name: str, service: Service, key: str, receiver: Receiver) -> str:
     return text.replace("https://pixeldojo.ai", service.url)
 
 
-async def test_the_scripts(offering: Service, tmp_path: Path) -> None:
+async def test_the_scripts(offering: ServiceProcess, tmp_path: Path) -> None:
     """At once, for each of them sleeps for seconds; their webhooks arrive too, signed."""
     key = new_key(offering)
     async with receiving() as receiver:
@@ -50,7 +50,7 @@ async def test_the_scripts(offering: Service, tmp_path: Path) -> None:
         assert message["data"]["status"] == "completed"
 
 
-async def test_the_curl_examples(offering: Service, tmp_path: Path) -> None:
+async def test_the_curl_examples(offering: ServiceProcess, tmp_path: Path) -> None:
     key = new_key(offering, "1.00")
     async with receiving() as receiver:
         submit = example("submit.sh", offering, key, receiver).replace("curl ", "curl -sS ")
@@ -84,11 +84,11 @@ async def followed(directory: Path, script: str, job_id: str) -> list[Any]:
     return [json.loads(line) for line in (await run_program(directory, "sh", "-c", script)).splitlines()]
 
 
-def same_message(first: Delivery, second: Delivery) -> bool:
+def same_message(first: ReceivedWebhook, second: ReceivedWebhook) -> bool:
     """By which receivers know that they have heard it before."""
     return first.headers["webhook-id"] == second.headers["webhook-id"]
 
 
-async def signing_secret(service: Service, key: str) -> str:
+async def signing_secret(service: ServiceProcess, key: str) -> str:
     async with service.client(key) as http, http.get("/api/v1/webhooks/secret") as response:
         return str((await response.json())["secret"])

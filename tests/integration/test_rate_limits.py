@@ -14,15 +14,15 @@ import pytest
 from aiohttp import web
 
 from orchestrator.errors import RateLimited
-from orchestrator.web.limits import RateLimits, tell_allowance
+from orchestrator.web.limits import RateLimiter, set_rate_limit_headers
 from pricing.plans import Plans
-from tests.running import Service, free_port
+from tests.running import ServiceProcess, free_port
 
 HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 FREE = Plans.load()["free"]
 
 
-async def test_every_answer_to_a_known_caller_tells_what_is_left(bank: Service) -> None:
+async def test_every_answer_to_a_known_caller_tells_what_is_left(bank: ServiceProcess) -> None:
     key = bank.run("keys", "create", "--plan", "free", "--credit", "1")["key"]
     seen = []
     async with bank.client(key) as http:
@@ -43,7 +43,7 @@ async def test_every_answer_to_a_known_caller_tells_what_is_left(bank: Service) 
         assert 0 < int(response.headers["X-RateLimit-Reset"]) - time.time() <= 61
 
 
-async def test_beyond_the_plan_is_429_and_costs_nothing(bank: Service) -> None:
+async def test_beyond_the_plan_is_429_and_costs_nothing(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--plan", "free")
     second = bank.run("keys", "create", "--account", made["account"])["key"]
     async with bank.client(made["key"]) as http, bank.client(second) as other:
@@ -66,14 +66,14 @@ async def test_beyond_the_plan_is_429_and_costs_nothing(bank: Service) -> None:
     assert bank.run("wallet", "show", made["id"])["held_usd"] == 0
 
 
-async def test_nobody_is_told_anything_without_a_key(bank: Service) -> None:
+async def test_nobody_is_told_anything_without_a_key(bank: ServiceProcess) -> None:
     async with bank.client() as http:
         for path in ("/healthz", "/v1/models", "/api/v1/jobs"):
             async with http.get(path) as response:
                 assert not [name for name in HEADERS if name in response.headers]
 
 
-async def test_wrong_keys_are_limited_by_address(bank: Service) -> None:
+async def test_wrong_keys_are_limited_by_address(bank: ServiceProcess) -> None:
     async with bank.client() as http:
 
         async def status(address: str, key: str, path: str = "/api/v1/jobs") -> int:
@@ -89,7 +89,7 @@ async def test_wrong_keys_are_limited_by_address(bank: Service) -> None:
         assert await status("192.0.2.1", bank.key()) == 200
 
 
-async def test_no_key_at_all_is_no_guess(bank: Service) -> None:
+async def test_no_key_at_all_is_no_guess(bank: ServiceProcess) -> None:
     async with bank.client() as http:
         for _ in range(12):
             async with http.get("/api/v1/jobs", headers={"X-Forwarded-For": "192.0.2.3"}) as response:
@@ -97,19 +97,19 @@ async def test_no_key_at_all_is_no_guess(bank: Service) -> None:
 
 
 @asynccontextmanager
-async def limited(limits: RateLimits) -> AsyncIterator[aiohttp.ClientSession]:
+async def limited(limits: RateLimiter) -> AsyncIterator[aiohttp.ClientSession]:
     """A server whose every request counts against one account on the free plan."""
 
     async def handle(request: web.Request) -> web.Response:
         try:
-            await limits.take(request, "acct", FREE)
+            await limits.enforce_rate_limit(request, "acct", FREE)
         except RateLimited:
             return web.Response(status=429)
         return web.Response()
 
     app = web.Application()
     app.router.add_get("/", handle)
-    app.on_response_prepare.append(tell_allowance)
+    app.on_response_prepare.append(set_rate_limit_headers)
     app.on_cleanup.append(limits.close)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -127,8 +127,8 @@ async def statuses(http: aiohttp.ClientSession, count: int) -> list[int]:
     return found
 
 
-def limits(url: str) -> RateLimits:
-    return RateLimits(url, failures_per_minute=5, trusted_proxies=0)
+def limits(url: str) -> RateLimiter:
+    return RateLimiter(url, failures_per_minute=5, trusted_proxies=0)
 
 
 async def test_a_clock_that_is_set_back_locks_nobody_out() -> None:

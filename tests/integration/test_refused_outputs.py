@@ -9,11 +9,11 @@ import openai
 import pytest
 
 from tests.integration.callers import arm, new_key, until
-from tests.running import Service
+from tests.running import ServiceProcess
 
 
 @asynccontextmanager
-async def refusing(service: Service) -> AsyncIterator[None]:
+async def refusing(service: ServiceProcess) -> AsyncIterator[None]:
     """The next prompt is refused, wherever it runs."""
     await arm(service, "refuse", 1)
     yield
@@ -21,18 +21,18 @@ async def refusing(service: Service) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def key(offering: Service) -> str:
+def key(offering: ServiceProcess) -> str:
     return new_key(offering, "1.00")
 
 
-async def test_the_sdk_raises_what_a_refused_prompt_raises(offering: Service, key: str) -> None:
+async def test_the_sdk_raises_what_a_refused_prompt_raises(offering: ServiceProcess, key: str) -> None:
     async with refusing(offering), openai.AsyncOpenAI(base_url=f"{offering.url}/v1", api_key=key) as client:
         with pytest.raises(openai.BadRequestError, match="content policy") as caught:
             await client.images.generate(model="flux-1-schnell", prompt="a cat", size="256x256")
     assert caught.value.code == "content_policy_violation"
 
 
-async def test_a_refused_generation_is_blocked(offering: Service, key: str) -> None:
+async def test_a_refused_generation_is_blocked(offering: ServiceProcess, key: str) -> None:
     async with refusing(offering), offering.client(key) as http:
         async with http.post("/v1/image/generate", json={"prompt": "a cat"}) as response:
             generation = (await response.json())["generation_id"]
@@ -41,7 +41,7 @@ async def test_a_refused_generation_is_blocked(offering: Service, key: str) -> N
             assert (await response.json())["credits_remaining"] == 1000
 
 
-async def test_a_refused_run_has_failed(offering: Service, key: str) -> None:
+async def test_a_refused_run_has_failed(offering: ServiceProcess, key: str) -> None:
     async with refusing(offering), offering.client(key) as http:
         async with http.post("/api/v1/models/flux-1-schnell/run", json={"prompt": "a cat"}) as response:
             job = (await response.json())["jobId"]
@@ -50,7 +50,7 @@ async def test_a_refused_run_has_failed(offering: Service, key: str) -> None:
         assert seen["creditCost"] == 0
 
 
-async def test_whatever_is_not_refused_passes(offering: Service, key: str) -> None:
+async def test_whatever_is_not_refused_passes(offering: ServiceProcess, key: str) -> None:
     async with (
         offering.client(key) as http,
         http.post("/v1/images/generations", json={"prompt": "a cat"}) as response,

@@ -13,23 +13,23 @@ import pytest
 from comfy_instances.protocol.errors import PromptCancelled
 from comfy_instances.session.session import FileRef, InstanceSession, NodeOutput, NodeStarted
 from tests.integration.impatient import SETTINGS, launch
-from tests.integration.puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
+from tests.integration.puppet import FILE, GRAPH, PICTURE, ScriptedComfyUI, ScriptedPrompt, eventually
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Puppet]:
-    async with Puppet() as puppet:
+async def server() -> AsyncIterator[ScriptedComfyUI]:
+    async with ScriptedComfyUI() as puppet:
         yield puppet
 
 
 @pytest.fixture
-async def session(server: Puppet) -> AsyncIterator[InstanceSession]:
+async def session(server: ScriptedComfyUI) -> AsyncIterator[InstanceSession]:
     async with InstanceSession(server.url, settings=SETTINGS, rng=Random(1)) as session:
         await session.wait_connected(5)
         yield session
 
 
-async def test_after_our_crash_a_running_prompt_is_followed_to_its_end(server: Puppet) -> None:
+async def test_after_our_crash_a_running_prompt_is_followed_to_its_end(server: ScriptedComfyUI) -> None:
     async with InstanceSession(server.url, settings=SETTINGS) as crashed:
         lost, prompt = await launch(server, crashed)
         lost.cancel()
@@ -47,7 +47,9 @@ async def test_after_our_crash_a_running_prompt_is_followed_to_its_end(server: P
         assert heard == [NodeStarted(prompt.id, "2")]
 
 
-async def test_after_our_crash_both_prompts_are_followed_and_new_ones_are_heard(server: Puppet) -> None:
+async def test_after_our_crash_both_prompts_are_followed_and_new_ones_are_heard(
+    server: ScriptedComfyUI,
+) -> None:
     async with InstanceSession(server.url, settings=SETTINGS) as crashed:
         runs = [asyncio.create_task(crashed.run_prompt(str(uuid4()), GRAPH)) for _ in range(2)]
         one, two = await server.posted(2)
@@ -67,10 +69,10 @@ async def test_after_our_crash_both_prompts_are_followed_and_new_ones_are_heard(
 
 
 async def test_a_resumed_prompt_takes_no_messages_from_one_that_runs(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     run, prompt = await launch(server, session)
-    foreign = Prompt(str(uuid4()), GRAPH, "somebody")
+    foreign = ScriptedPrompt(str(uuid4()), GRAPH, "somebody")
     server.pending[foreign.id] = foreign
     resumed = asyncio.create_task(session.resume_prompt(foreign.id))
     await eventually(lambda: [r for r in server.requests if r == "GET /queue"], 2)
@@ -84,7 +86,7 @@ async def test_a_resumed_prompt_takes_no_messages_from_one_that_runs(
 
 
 async def test_after_our_crash_an_ended_prompt_is_read_from_history(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     run, prompt = await launch(server, session)
     await server.end(prompt, outputs={"2": PICTURE})
@@ -93,9 +95,9 @@ async def test_after_our_crash_an_ended_prompt_is_read_from_history(
 
 
 async def test_after_our_crash_an_interrupted_prompt_says_so(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
-    prompt = Prompt(str(uuid4()), GRAPH, "somebody")
+    prompt = ScriptedPrompt(str(uuid4()), GRAPH, "somebody")
     await server.end(prompt, "execution_interrupted", node_id="1", node_type="EmptyImage")
     with pytest.raises(PromptCancelled):
         await session.resume_prompt(prompt.id)
@@ -106,7 +108,7 @@ async def test_after_our_crash_an_unknown_prompt_is_unknown(session: InstanceSes
 
 
 async def test_what_was_saved_without_a_word_is_found_before_and_after_our_crash(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     graph = {"1": {"class_type": "SaveLoRA", "inputs": {"lora": ["0", 0], "prefix": "loras/pf"}}}
     run = asyncio.create_task(session.run_prompt(str(uuid4()), graph))

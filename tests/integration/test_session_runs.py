@@ -28,19 +28,19 @@ from comfy_instances.session.session import (
     SessionSettings,
     StepProgress,
 )
-from tests.integration.puppet import FILE, GRAPH, PICTURE, Puppet, eventually
+from tests.integration.puppet import FILE, GRAPH, PICTURE, ScriptedComfyUI, eventually
 
 SETTINGS = SessionSettings(cancel_timeout_s=0.5, connect_timeout_s=1.0, max_output_bytes=3_000_000)
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Puppet]:
-    async with Puppet() as puppet:
+async def server() -> AsyncIterator[ScriptedComfyUI]:
+    async with ScriptedComfyUI() as puppet:
         yield puppet
 
 
 @pytest.fixture
-async def session(server: Puppet) -> AsyncIterator[InstanceSession]:
+async def session(server: ScriptedComfyUI) -> AsyncIterator[InstanceSession]:
     async with InstanceSession(server.url, settings=SETTINGS) as session:
         await session.wait_connected(5)
         yield session
@@ -50,7 +50,7 @@ def new_id() -> str:
     return str(uuid4())
 
 
-async def test_a_run_asks_nothing_but_to_be_run(server: Puppet, session: InstanceSession) -> None:
+async def test_a_run_asks_nothing_but_to_be_run(server: ScriptedComfyUI, session: InstanceSession) -> None:
     heard: list[Any] = []
     prompt_id = new_id()
     run = asyncio.create_task(session.run_prompt(prompt_id, GRAPH, heard.append))
@@ -70,7 +70,9 @@ async def test_a_run_asks_nothing_but_to_be_run(server: Puppet, session: Instanc
     assert server.requests == ["POST /prompt"]
 
 
-async def test_every_attempt_has_a_prefix_of_its_own(server: Puppet, session: InstanceSession) -> None:
+async def test_every_attempt_has_a_prefix_of_its_own(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     runs = [asyncio.create_task(session.run_prompt(new_id(), GRAPH)) for _ in range(2)]
     prompts = await server.posted(2)
     for prompt in prompts:
@@ -79,7 +81,7 @@ async def test_every_attempt_has_a_prefix_of_its_own(server: Puppet, session: In
     await asyncio.gather(*runs)
 
 
-async def test_one_runs_while_one_waits(server: Puppet, session: InstanceSession) -> None:
+async def test_one_runs_while_one_waits(server: ScriptedComfyUI, session: InstanceSession) -> None:
     first = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (one,) = await server.posted()
     second = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
@@ -100,7 +102,7 @@ async def test_one_runs_while_one_waits(server: Puppet, session: InstanceSession
 
 
 async def test_a_late_word_about_a_prompt_does_not_draw_nameless_pictures_to_it(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     heard: list[Any] = []
     first = asyncio.create_task(session.run_prompt(new_id(), GRAPH, heard.append))
@@ -120,7 +122,7 @@ async def test_a_late_word_about_a_prompt_does_not_draw_nameless_pictures_to_it(
 
 
 async def test_a_cached_run_that_announces_nothing_is_read_from_history(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
@@ -132,7 +134,9 @@ async def test_a_cached_run_that_announces_nothing_is_read_from_history(
     assert result.cached == {"1", "2"}
 
 
-async def test_history_that_comes_after_the_last_word(server: Puppet, session: InstanceSession) -> None:
+async def test_history_that_comes_after_the_last_word(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.say(prompt, "execution_success")
@@ -141,7 +145,7 @@ async def test_history_that_comes_after_the_last_word(server: Puppet, session: I
     assert (await run).outputs == (FILE,)
 
 
-async def test_success_without_outputs(server: Puppet, session: InstanceSession) -> None:
+async def test_success_without_outputs(server: ScriptedComfyUI, session: InstanceSession) -> None:
     run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.end(prompt)
@@ -149,7 +153,7 @@ async def test_success_without_outputs(server: Puppet, session: InstanceSession)
         await run
 
 
-async def test_a_node_fails(server: Puppet, session: InstanceSession) -> None:
+async def test_a_node_fails(server: ScriptedComfyUI, session: InstanceSession) -> None:
     run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     what = {"node_id": "2", "node_type": "SaveImage", "exception_type": "OSError"}
@@ -158,7 +162,7 @@ async def test_a_node_fails(server: Puppet, session: InstanceSession) -> None:
         await run
 
 
-async def test_a_node_runs_out_of_memory(server: Puppet, session: InstanceSession) -> None:
+async def test_a_node_runs_out_of_memory(server: ScriptedComfyUI, session: InstanceSession) -> None:
     run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.end(prompt, "execution_error", exception_type="torch.OutOfMemoryError")
@@ -166,7 +170,7 @@ async def test_a_node_runs_out_of_memory(server: Puppet, session: InstanceSessio
         await run
 
 
-async def test_a_refused_graph(server: Puppet, session: InstanceSession) -> None:
+async def test_a_refused_graph(server: ScriptedComfyUI, session: InstanceSession) -> None:
     async def refuse(request: web.Request) -> web.Response:
         error = {"type": "prompt_no_outputs", "message": "Prompt has no outputs", "details": ""}
         return web.json_response({"error": error, "node_errors": {}}, status=400)
@@ -178,7 +182,7 @@ async def test_a_refused_graph(server: Puppet, session: InstanceSession) -> None
 
 
 async def test_a_graph_that_is_accepted_in_part_is_refused_and_taken_back(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     findings = {"3": {"class_type": "SaveImage", "errors": [{"type": "required_input_missing"}]}}
 
@@ -195,13 +199,13 @@ async def test_a_graph_that_is_accepted_in_part_is_refused_and_taken_back(
     assert not server.running
 
 
-async def test_a_graph_that_is_no_json(server: Puppet, session: InstanceSession) -> None:
+async def test_a_graph_that_is_no_json(server: ScriptedComfyUI, session: InstanceSession) -> None:
     with pytest.raises(BadGraph, match="JSON"):
         await session.run_prompt(new_id(), {"1": {"class_type": "X", "inputs": {"cfg": float("nan")}}})
     assert server.requests == []
 
 
-async def test_an_id_in_flight_is_not_used_twice(server: Puppet, session: InstanceSession) -> None:
+async def test_an_id_in_flight_is_not_used_twice(server: ScriptedComfyUI, session: InstanceSession) -> None:
     prompt_id = new_id()
     run = asyncio.create_task(session.run_prompt(prompt_id, GRAPH))
     (prompt,) = await server.posted()
@@ -211,7 +215,7 @@ async def test_an_id_in_flight_is_not_used_twice(server: Puppet, session: Instan
     await run
 
 
-async def test_a_waiting_prompt_is_cancelled(server: Puppet, session: InstanceSession) -> None:
+async def test_a_waiting_prompt_is_cancelled(server: ScriptedComfyUI, session: InstanceSession) -> None:
     prompt_id = new_id()
     run = asyncio.create_task(session.run_prompt(prompt_id, GRAPH))
     await server.posted()
@@ -223,7 +227,7 @@ async def test_a_waiting_prompt_is_cancelled(server: Puppet, session: InstanceSe
 
 
 async def test_a_running_prompt_is_cancelled_and_the_waiting_one_goes_on(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     first = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (one,) = await server.posted()
@@ -239,7 +243,7 @@ async def test_a_running_prompt_is_cancelled_and_the_waiting_one_goes_on(
 
 
 async def test_a_prompt_that_ends_before_it_can_be_cancelled_has_ended(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
@@ -253,7 +257,7 @@ async def test_cancelling_what_is_not_there_is_no_error(session: InstanceSession
     await session.cancel_prompt(new_id())
 
 
-async def test_an_instance_that_does_not_let_go(server: Puppet, session: InstanceSession) -> None:
+async def test_an_instance_that_does_not_let_go(server: ScriptedComfyUI, session: InstanceSession) -> None:
     server.obeys = False
     run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
@@ -263,7 +267,7 @@ async def test_an_instance_that_does_not_let_go(server: Puppet, session: Instanc
     run.cancel()
 
 
-async def test_a_cancel_that_overtakes_the_prompt(server: Puppet, session: InstanceSession) -> None:
+async def test_a_cancel_that_overtakes_the_prompt(server: ScriptedComfyUI, session: InstanceSession) -> None:
     may_arrive = asyncio.Event()
 
     async def dawdle(request: web.Request) -> web.Response:
@@ -282,7 +286,7 @@ async def test_a_cancel_that_overtakes_the_prompt(server: Puppet, session: Insta
 
 
 async def test_a_listener_that_raises_harms_nobody(
-    server: Puppet, session: InstanceSession, caplog: pytest.LogCaptureFixture
+    server: ScriptedComfyUI, session: InstanceSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(event: object) -> None:
         raise RuntimeError("listener")
@@ -297,7 +301,9 @@ async def test_a_listener_that_raises_harms_nobody(
     assert "listener" in caplog.text
 
 
-async def test_messages_of_a_later_protocol_are_tolerated(server: Puppet, session: InstanceSession) -> None:
+async def test_messages_of_a_later_protocol_are_tolerated(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.say(prompt, "crystools.monitor", cpu=99)
@@ -308,13 +314,17 @@ async def test_messages_of_a_later_protocol_are_tolerated(server: Puppet, sessio
     assert (await run).outputs == (FILE,)
 
 
-async def test_previews_are_asked_for_with_their_names(server: Puppet, session: InstanceSession) -> None:
+async def test_previews_are_asked_for_with_their_names(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     (told,) = await eventually(lambda: server.told, 1)
     flags = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
     assert json.loads(told) == flags
 
 
-async def test_large_pictures_pass_through_the_socket(server: Puppet, session: InstanceSession) -> None:
+async def test_large_pictures_pass_through_the_socket(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     graph = {**GRAPH, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
     run = asyncio.create_task(session.run_prompt(new_id(), graph))
     (prompt,) = await server.posted()
@@ -327,7 +337,7 @@ async def test_large_pictures_pass_through_the_socket(server: Puppet, session: I
     assert output.data == noise
 
 
-async def test_discard(server: Puppet, session: InstanceSession) -> None:
+async def test_discard(server: ScriptedComfyUI, session: InstanceSession) -> None:
     run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.end(prompt, outputs={"2": PICTURE})
@@ -336,7 +346,9 @@ async def test_discard(server: Puppet, session: InstanceSession) -> None:
     assert server.history == {}
 
 
-async def test_fetch_names_the_file_and_reads_all_of_it(server: Puppet, session: InstanceSession) -> None:
+async def test_fetch_names_the_file_and_reads_all_of_it(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     content = bytes(range(256)) * 10_000
     asked: list[dict[str, str]] = []
 
@@ -350,7 +362,9 @@ async def test_fetch_names_the_file_and_reads_all_of_it(server: Puppet, session:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-async def test_fetch_of_what_is_not_given_out(server: Puppet, session: InstanceSession, status: int) -> None:
+async def test_fetch_of_what_is_not_given_out(
+    server: ScriptedComfyUI, session: InstanceSession, status: int
+) -> None:
     async def view(request: web.Request) -> web.Response:
         return web.Response(status=status)
 
@@ -359,7 +373,7 @@ async def test_fetch_of_what_is_not_given_out(server: Puppet, session: InstanceS
         await session.fetch_file(FileRef("a.png"))
 
 
-async def test_fetch_stops_at_the_limit(server: Puppet, session: InstanceSession) -> None:
+async def test_fetch_stops_at_the_limit(server: ScriptedComfyUI, session: InstanceSession) -> None:
     sent = 0
 
     async def view(request: web.Request) -> web.StreamResponse:
@@ -377,7 +391,7 @@ async def test_fetch_stops_at_the_limit(server: Puppet, session: InstanceSession
     assert sent < 50_000_000
 
 
-async def test_fetch_of_a_connection_that_breaks(server: Puppet, session: InstanceSession) -> None:
+async def test_fetch_of_a_connection_that_breaks(server: ScriptedComfyUI, session: InstanceSession) -> None:
     async def view(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -391,7 +405,9 @@ async def test_fetch_of_a_connection_that_breaks(server: Puppet, session: Instan
         await session.fetch_file(FileRef("a.png"))
 
 
-async def test_upload_answers_with_the_name_that_was_taken(server: Puppet, session: InstanceSession) -> None:
+async def test_upload_answers_with_the_name_that_was_taken(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     got: list[tuple[str | None, str, bytes]] = []
 
     async def upload(request: web.Request) -> web.Response:
@@ -406,7 +422,7 @@ async def test_upload_answers_with_the_name_that_was_taken(server: Puppet, sessi
 
 
 @pytest.mark.parametrize("status", [400, 413])
-async def test_a_refused_upload(server: Puppet, session: InstanceSession, status: int) -> None:
+async def test_a_refused_upload(server: ScriptedComfyUI, session: InstanceSession, status: int) -> None:
     async def upload(request: web.Request) -> web.Response:
         return web.Response(status=status)
 

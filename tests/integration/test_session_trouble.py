@@ -15,29 +15,29 @@ from aiohttp import web
 from comfy_instances.protocol.errors import InstanceGone, NodeFailed, NoOutput
 from comfy_instances.session.session import InstanceSession, NodeOutput, NodeStarted, Preview
 from tests.integration.impatient import SETTINGS, launch
-from tests.integration.puppet import FILE, GRAPH, PICTURE, Prompt, Puppet, eventually
+from tests.integration.puppet import FILE, GRAPH, PICTURE, ScriptedComfyUI, ScriptedPrompt, eventually
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Puppet]:
-    async with Puppet() as puppet:
+async def server() -> AsyncIterator[ScriptedComfyUI]:
+    async with ScriptedComfyUI() as puppet:
         yield puppet
 
 
 @pytest.fixture
-async def session(server: Puppet) -> AsyncIterator[InstanceSession]:
+async def session(server: ScriptedComfyUI) -> AsyncIterator[InstanceSession]:
     async with InstanceSession(server.url, settings=SETTINGS, rng=Random(1)) as session:
         await session.wait_connected(5)
         yield session
 
 
-async def reconnected(server: Puppet, session: InstanceSession, count: int = 2) -> None:
+async def reconnected(server: ScriptedComfyUI, session: InstanceSession, count: int = 2) -> None:
     await eventually(lambda: server.client_ids, count)
     await session.wait_connected(5)
 
 
 async def test_a_socket_lost_in_mid_run_is_replaced_and_heard_again(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     heard: list[Any] = []
     run, prompt = await launch(server, session, heard.append)
@@ -51,7 +51,7 @@ async def test_a_socket_lost_in_mid_run_is_replaced_and_heard_again(
 
 
 async def test_what_was_announced_into_the_gap_comes_from_history(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     run, prompt = await launch(server, session)
     server.drop_sockets()
@@ -61,7 +61,9 @@ async def test_what_was_announced_into_the_gap_comes_from_history(
     assert result.gpu_seconds == 2.5
 
 
-async def test_a_failure_in_the_gap_comes_from_history(server: Puppet, session: InstanceSession) -> None:
+async def test_a_failure_in_the_gap_comes_from_history(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     run, prompt = await launch(server, session)
     server.drop_sockets()
     await server.end(prompt, "execution_error", exception_type="ValueError", exception_message="boom")
@@ -70,7 +72,7 @@ async def test_a_failure_in_the_gap_comes_from_history(server: Puppet, session: 
 
 
 async def test_an_idle_session_takes_a_new_client_id_with_each_socket(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     server.drop_sockets()
     await reconnected(server, session)
@@ -78,7 +80,7 @@ async def test_an_idle_session_takes_a_new_client_id_with_each_socket(
 
 
 async def test_an_open_socket_that_fell_silent_is_not_trusted(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     run, prompt = await launch(server, session)
     server.deafen()
@@ -88,7 +90,7 @@ async def test_an_open_socket_that_fell_silent_is_not_trusted(
 
 
 async def test_a_socket_that_misses_the_start_is_replaced_during_the_run(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     heard: list[Any] = []
     run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH, heard.append))
@@ -102,7 +104,7 @@ async def test_a_socket_that_misses_the_start_is_replaced_during_the_run(
     assert heard == [NodeStarted(prompt.id, "2")]
 
 
-async def test_a_long_silent_node_is_waited_for(server: Puppet, session: InstanceSession) -> None:
+async def test_a_long_silent_node_is_waited_for(server: ScriptedComfyUI, session: InstanceSession) -> None:
     run, prompt = await launch(server, session)
     await eventually(lambda: [r for r in server.requests if r == "GET /queue"], 3)
     assert not run.done()
@@ -113,7 +115,7 @@ async def test_a_long_silent_node_is_waited_for(server: Puppet, session: Instanc
 
 
 async def test_the_last_word_of_another_prompt_or_none_ends_nothing(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     run, prompt = await launch(server, session)
     await server.say(prompt, "execution_success", prompt_id="another")
@@ -124,7 +126,9 @@ async def test_the_last_word_of_another_prompt_or_none_ends_nothing(
     await run
 
 
-async def test_a_restart_in_mid_run_loses_the_prompt(server: Puppet, session: InstanceSession) -> None:
+async def test_a_restart_in_mid_run_loses_the_prompt(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     run, _ = await launch(server, session)
     await server.stop()
     await server.start()
@@ -136,7 +140,9 @@ async def test_a_restart_in_mid_run_loses_the_prompt(server: Puppet, session: In
     assert (await run).outputs == (FILE,)
 
 
-async def test_a_prompt_that_others_took_from_the_queue(server: Puppet, session: InstanceSession) -> None:
+async def test_a_prompt_that_others_took_from_the_queue(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH))
     await server.posted()
     server.pending.clear()
@@ -144,7 +150,7 @@ async def test_a_prompt_that_others_took_from_the_queue(server: Puppet, session:
         await run
 
 
-async def test_nobody_listens_any_more(server: Puppet, session: InstanceSession) -> None:
+async def test_nobody_listens_any_more(server: ScriptedComfyUI, session: InstanceSession) -> None:
     run, _ = await launch(server, session)
     await server.stop()
     with pytest.raises(InstanceGone) as caught:
@@ -160,7 +166,7 @@ async def test_nobody_listens_any_more(server: Puppet, session: InstanceSession)
     await session.wait_connected(5)
 
 
-async def test_where_nobody_listens_nobody_is_waited_for(server: Puppet) -> None:
+async def test_where_nobody_listens_nobody_is_waited_for(server: ScriptedComfyUI) -> None:
     patient = replace(SETTINGS, gone_after_s=3600.0)
     async with InstanceSession(server.url, settings=patient) as session:
         run, _ = await launch(server, session)
@@ -169,7 +175,7 @@ async def test_where_nobody_listens_nobody_is_waited_for(server: Puppet) -> None
             await run
 
 
-async def test_a_new_socket_is_a_reason_to_ask(server: Puppet) -> None:
+async def test_a_new_socket_is_a_reason_to_ask(server: ScriptedComfyUI) -> None:
     async def closed(request: web.Request) -> web.Response:
         return web.Response(status=503)
 
@@ -186,7 +192,7 @@ async def test_a_new_socket_is_a_reason_to_ask(server: Puppet) -> None:
 
 
 async def test_a_last_word_that_comes_while_we_ask_leaves_the_socket_trusted(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     run, prompt = await launch(server, session)
 
@@ -206,7 +212,9 @@ async def test_a_last_word_that_comes_while_we_ask_leaves_the_socket_trusted(
     assert len(server.client_ids) == 1
 
 
-async def test_a_server_that_is_stopped_answers_nobody(server: Puppet, session: InstanceSession) -> None:
+async def test_a_server_that_is_stopped_answers_nobody(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     async def never(request: web.Request) -> web.Response:
         await asyncio.sleep(60)
         return web.Response()
@@ -218,7 +226,7 @@ async def test_a_server_that_is_stopped_answers_nobody(server: Puppet, session: 
         await run
 
 
-async def test_a_short_absence_is_forgiven(server: Puppet, session: InstanceSession) -> None:
+async def test_a_short_absence_is_forgiven(server: ScriptedComfyUI, session: InstanceSession) -> None:
     async def broken(request: web.Request) -> web.Response:
         return web.Response(status=502)
 
@@ -235,15 +243,19 @@ async def test_a_short_absence_is_forgiven(server: Puppet, session: InstanceSess
     assert (await run).outputs == (FILE,)
 
 
-async def test_a_worker_that_died_while_http_lives_on(server: Puppet, session: InstanceSession) -> None:
+async def test_a_worker_that_died_while_http_lives_on(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH))
     await server.posted()
     with pytest.raises(InstanceGone, match="nothing runs"):
         await run
 
 
-async def test_waiting_behind_another_prompt_is_no_stall(server: Puppet, session: InstanceSession) -> None:
-    server.running["other"] = Prompt("other", {}, "somebody")
+async def test_waiting_behind_another_prompt_is_no_stall(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
+    server.running["other"] = ScriptedPrompt("other", {}, "somebody")
     run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH))
     _, prompt = await server.posted(2)
     await asyncio.sleep(2 * SETTINGS.stalled_after_s)
@@ -253,13 +265,13 @@ async def test_waiting_behind_another_prompt_is_no_stall(server: Puppet, session
     await run
 
 
-async def test_a_stall_is_over_when_something_runs(server: Puppet) -> None:
+async def test_a_stall_is_over_when_something_runs(server: ScriptedComfyUI) -> None:
     settings = replace(SETTINGS, stalled_after_s=1.0)
     async with InstanceSession(server.url, settings=settings) as session:
         run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH))
         (prompt,) = await server.posted()
         await asyncio.sleep(0.7)
-        server.running["other"] = Prompt("other", {}, "somebody")
+        server.running["other"] = ScriptedPrompt("other", {}, "somebody")
         await asyncio.sleep(0.5)
         server.running.clear()
         await asyncio.sleep(0.6)
@@ -268,7 +280,9 @@ async def test_a_stall_is_over_when_something_runs(server: Puppet) -> None:
         await run
 
 
-async def test_a_lost_answer_says_nothing_of_the_prompt(server: Puppet, session: InstanceSession) -> None:
+async def test_a_lost_answer_says_nothing_of_the_prompt(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     async def take_and_die(request: web.Request) -> web.Response:
         await server.take_prompt(request)
         assert request.transport is not None
@@ -284,7 +298,7 @@ async def test_a_lost_answer_says_nothing_of_the_prompt(server: Puppet, session:
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
 async def test_a_server_that_can_not_take_prompts(
-    server: Puppet, session: InstanceSession, status: int
+    server: ScriptedComfyUI, session: InstanceSession, status: int
 ) -> None:
     async def broken(request: web.Request) -> web.Response:
         return web.Response(status=status, text="trouble")
@@ -295,7 +309,9 @@ async def test_a_server_that_can_not_take_prompts(
 
 
 @pytest.mark.parametrize("body", ["<html>", "[]", "5"])
-async def test_answers_that_are_not_comfyuis(server: Puppet, session: InstanceSession, body: str) -> None:
+async def test_answers_that_are_not_comfyuis(
+    server: ScriptedComfyUI, session: InstanceSession, body: str
+) -> None:
     async def odd(request: web.Request) -> web.Response:
         return web.Response(text=body, content_type="application/json")
 
@@ -306,7 +322,7 @@ async def test_answers_that_are_not_comfyuis(server: Puppet, session: InstanceSe
 
 
 async def test_pictures_on_a_socket_that_broke_are_no_output(
-    server: Puppet, session: InstanceSession
+    server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     graph = {**GRAPH, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
     run = asyncio.create_task(session.run_prompt(str(uuid4()), graph))
@@ -321,7 +337,9 @@ async def test_pictures_on_a_socket_that_broke_are_no_output(
         await run
 
 
-async def test_a_connection_that_dies_within_a_binary_frame(server: Puppet, session: InstanceSession) -> None:
+async def test_a_connection_that_dies_within_a_binary_frame(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     run, prompt = await launch(server, session)
     # A frame that announces 65536 bytes and brings three.
     server.transports[-1].write(b"\x82\x7f" + (65536).to_bytes(8, "big") + b"abc")
@@ -331,7 +349,7 @@ async def test_a_connection_that_dies_within_a_binary_frame(server: Puppet, sess
     assert (await run).outputs == (FILE,)
 
 
-async def test_two_prompts_survive_one_lost_socket(server: Puppet, session: InstanceSession) -> None:
+async def test_two_prompts_survive_one_lost_socket(server: ScriptedComfyUI, session: InstanceSession) -> None:
     runs = [asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH)) for _ in range(2)]
     one, two = await server.posted(2)
     await server.begin(one)
@@ -343,7 +361,9 @@ async def test_two_prompts_survive_one_lost_socket(server: Puppet, session: Inst
     assert [result.outputs for result in await asyncio.gather(*runs)] == [(FILE,), (FILE,)]
 
 
-async def test_a_nameless_preview_belongs_to_what_runs(server: Puppet, session: InstanceSession) -> None:
+async def test_a_nameless_preview_belongs_to_what_runs(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     heard: list[Any] = []
     run, prompt = await launch(server, session, heard.append)
     await server.say(prompt, "executing", node="1")
@@ -353,7 +373,7 @@ async def test_a_nameless_preview_belongs_to_what_runs(server: Puppet, session: 
     assert heard == [NodeStarted(prompt.id, "1"), Preview(prompt.id, "1", "image/jpeg", b"jpeg")]
 
 
-async def test_closing_lets_go_of_what_runs(server: Puppet) -> None:
+async def test_closing_lets_go_of_what_runs(server: ScriptedComfyUI) -> None:
     session = InstanceSession(server.url, settings=SETTINGS)
     await session.start()
     run, prompt = await launch(server, session)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.callers import new_key
-from tests.running import Service, pixelfactory
+from tests.running import ServiceProcess, pixelfactory
 
 
-async def test_openais_names(offering: Service, service: Service) -> None:
+async def test_openais_names(offering: ServiceProcess, service: ServiceProcess) -> None:
     """The answer names the model that made it."""
     body = {"model": "dall-e-3", "prompt": "a cat", "size": "512x512"}
     async with offering.client(new_key(offering)) as http:
@@ -26,7 +26,9 @@ async def test_openais_names(offering: Service, service: Service) -> None:
 
 
 @pytest.mark.parametrize(("name", "credits"), [("flux-2-pro", 1.5), ("flux-2-max", 2)])
-async def test_pixeldojos_names_cost_what_its_list_says(offering: Service, name: str, credits: float) -> None:
+async def test_pixeldojos_names_cost_what_its_list_says(
+    offering: ServiceProcess, name: str, credits: float
+) -> None:
     async with offering.client(new_key(offering)) as http:
         async with http.post(f"/api/v1/models/{name}/run", json={"prompt": "a"}) as response:
             made = await response.json()
@@ -35,14 +37,14 @@ async def test_pixeldojos_names_cost_what_its_list_says(offering: Service, name:
             assert (await response.json())["model"] == "flux-2-dev"
 
 
-async def test_they_are_not_listed(offering: Service) -> None:
+async def test_they_are_not_listed(offering: ServiceProcess) -> None:
     async with offering.client() as anybody, anybody.get("/v1/models") as response:
         listed = (await response.json())["data"]
     names = {name for model in listed for name in (model["id"], *model["aliases"])}
     assert not names & {"dall-e-3", "sora-2", "flux-2-pro", "flux-pro"}
 
 
-async def test_operators_see_them(offering: Service) -> None:
+async def test_operators_see_them(offering: ServiceProcess) -> None:
     async with offering.client(offering.admin_token) as http, http.get("/admin/v1/models") as response:
         models = {model["id"]: model["stands_in_for"] for model in (await response.json())["models"]}
     assert models["ltx2.3-t2v"] == ["sora-2"]

@@ -15,7 +15,7 @@ from safetensors.numpy import load
 from tests.datasets import PETS, data_url, is_trained, zipped
 from tests.integration.callers import new_key, until
 from tests.pictures import base64_png, png
-from tests.running import Service
+from tests.running import ServiceProcess
 from tests.unit.media.web_servers import Say, answer, endless, redirect, serving
 
 MODEL = "sd-1.5-lora-trainer"
@@ -54,7 +54,7 @@ async def available(http: aiohttp.ClientSession) -> float:
     return float(wallet["available_usd"])
 
 
-async def test_from_an_archive_by_url_to_a_file(offering: Service) -> None:
+async def test_from_an_archive_by_url_to_a_file(offering: ServiceProcess) -> None:
     async with serving(answer(zipped())) as server, offering.client(new_key(offering)) as http:
         job = await train(http, f"{server.url}/pets.zip?sign=%7E", trigger_word="sks")
         assert [head.split("\r\n")[0] for head in server.requests] == ["GET /pets.zip?sign=%7E HTTP/1.1"]
@@ -64,7 +64,7 @@ async def test_from_an_archive_by_url_to_a_file(offering: Service) -> None:
         assert await available(http) == pytest.approx(5 - job["costUsd"])
 
 
-async def test_all_ways_of_handing_over_are_one(offering: Service) -> None:
+async def test_all_ways_of_handing_over_are_one(offering: ServiceProcess) -> None:
     """Address, data URL and upload: the same pictures, so the same LoRA."""
     async with serving(answer(zipped())) as server, offering.client(new_key(offering)) as http:
         fetched = await lora(await train(http, server.url))
@@ -79,7 +79,7 @@ async def test_all_ways_of_handing_over_are_one(offering: Service) -> None:
     assert fetched == carried == await download(item["url"])
 
 
-async def test_pictures_captions_and_parameters_matter(offering: Service) -> None:
+async def test_pictures_captions_and_parameters_matter(offering: ServiceProcess) -> None:
     usual = data_url(zipped())
     others: list[dict[str, Any]] = [
         {},
@@ -96,7 +96,7 @@ async def test_pictures_captions_and_parameters_matter(offering: Service) -> Non
     assert {array.shape for array in load(made[-1]).values()} == {(64, 4), (4, 64)}
 
 
-async def test_each_step_is_told_and_nothing_is_left_behind(paced: Service) -> None:
+async def test_each_step_is_told_and_nothing_is_left_behind(paced: ServiceProcess) -> None:
     """Some seconds of training, so that there is time to ask for its events."""
     body = {"dataset": data_url(zipped()), **QUICK, "steps": 1500, "size": 768}
     async with paced.client(new_key(paced)) as http:
@@ -126,7 +126,7 @@ async def until_empty(folders: list[Path]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_what_it_costs(service: Service, key: str) -> None:
+async def test_what_it_costs(service: ServiceProcess, key: str) -> None:
     costs = {}
     async with service.client(key) as http:
         for steps in (1, 1000, 3000):
@@ -139,7 +139,7 @@ async def test_what_it_costs(service: Service, key: str) -> None:
     assert (shown["type"], shown["modality"], shown["price_per_image_cents"]) == ("trainer", "training", 50)
 
 
-async def test_the_same_dataset_twice_is_the_same_request(offering: Service) -> None:
+async def test_the_same_dataset_twice_is_the_same_request(offering: ServiceProcess) -> None:
     repacked = zipped({name.removeprefix("pets/"): data for name, data in PETS.items()}, ZIP_STORED)
     async with offering.client(new_key(offering)) as http:
         http.headers["Idempotency-Key"] = "pets-1"
@@ -159,7 +159,7 @@ BAD: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-async def test_bad_archives_cost_nothing(service: Service, key: str, case: str) -> None:
+async def test_bad_archives_cost_nothing(service: ServiceProcess, key: str, case: str) -> None:
     dataset, code = BAD[case]
     async with service.client(key) as http:
         before = await available(http)
@@ -183,13 +183,13 @@ async def test_bad_archives_cost_nothing(service: Service, key: str, case: str) 
         ({"dataset": base64_png(), "output_format": "png"}, "invalid_output_format"),
     ],
 )
-async def test_bad_parameters(service: Service, key: str, fields: dict[str, Any], code: str) -> None:
+async def test_bad_parameters(service: ServiceProcess, key: str, fields: dict[str, Any], code: str) -> None:
     body = {"model": MODEL, **fields}
     async with service.client(key) as http, http.post(GENERATIONS, json=body) as response:
         assert (response.status, (await response.json())["error"]["code"]) == (400, code)
 
 
-async def test_captions_are_read_as_prompts_are(offering: Service) -> None:
+async def test_captions_are_read_as_prompts_are(offering: ServiceProcess) -> None:
     """The operator allows no ogres."""
     async with offering.client(new_key(offering)) as http:
         dataset = data_url(zipped({**PETS, "pets/fox.txt": b"a fox and an ogre"}))
@@ -208,14 +208,14 @@ async def test_captions_are_read_as_prompts_are(offering: Service) -> None:
         (answer(b"<html>sign in</html>", "Content-Type: application/zip"), "unsupported_dataset_format"),
     ],
 )
-async def test_addresses_without_a_dataset(offering: Service, say: Say, code: str) -> None:
+async def test_addresses_without_a_dataset(offering: ServiceProcess, say: Say, code: str) -> None:
     async with serving(say) as server, offering.client(new_key(offering)) as http:
         body = {"model": MODEL, "dataset": f"{server.url}/pets.zip"}
         async with http.post(GENERATIONS, json=body) as response:
             assert (response.status, (await response.json())["error"]["code"]) == (400, code)
 
 
-async def test_private_addresses_are_refused(service: Service, key: str) -> None:
+async def test_private_addresses_are_refused(service: ServiceProcess, key: str) -> None:
     async with serving(answer(zipped())) as server:
         body = {"model": MODEL, "dataset": server.url}
         async with service.client(key) as http, http.post(GENERATIONS, json=body) as response:

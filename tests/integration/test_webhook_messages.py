@@ -8,11 +8,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orchestrator.web.account.billing_schemas import OutboxMessage, ToldMessage
+from orchestrator.web.account.billing_schemas import WebhookMessageDetails, WebhookMessageResponse
 from tests.integration.callers import new_key, until
 from tests.integration.receiver import receiving
 from tests.pictures import base64_png
-from tests.running import Service
+from tests.running import ServiceProcess
 
 SMALL = {"model": "flux-1-schnell", "prompt": "a cat"}
 ASKED = [
@@ -25,7 +25,7 @@ ASKED = [
 
 
 @pytest.mark.parametrize(("path", "body"), ASKED)
-async def test_every_dialect_tells_a_webhook(bank: Service, path: str, body: dict[str, Any]) -> None:
+async def test_every_dialect_tells_a_webhook(bank: ServiceProcess, path: str, body: dict[str, Any]) -> None:
     async with receiving() as receiver, bank.client(new_key(bank)) as http:
         async with http.post(path, json=body | {"webhook_url": receiver.url}) as response:
             assert response.status == 200, await response.text()
@@ -34,7 +34,7 @@ async def test_every_dialect_tells_a_webhook(bank: Service, path: str, body: dic
         assert (told["jobId"], told["status"]) == (job_id, "completed")
 
 
-async def test_each_try_is_seen_and_a_message_is_sent_again(bank: Service) -> None:
+async def test_each_try_is_seen_and_a_message_is_sent_again(bank: ServiceProcess) -> None:
     async with receiving(500) as receiver, bank.client(new_key(bank)) as http:
         async with http.post(
             "/v1/images/generations", json=SMALL | {"webhook_url": receiver.url}
@@ -47,17 +47,17 @@ async def test_each_try_is_seen_and_a_message_is_sent_again(bank: Service) -> No
         (message,) = (await get(http, "/api/v1/webhooks/messages"))["messages"]
         address = f"/api/v1/webhooks/messages/{message['id']}"
         async with http.post(f"{address}/replay") as response:
-            OutboxMessage.model_validate_json(await response.read(), strict=True)
+            WebhookMessageResponse.model_validate_json(await response.read(), strict=True)
         await receiver.next()
         webhook = await until_tried(http, job, 2)
         assert webhook["status"] == "delivered"
         told = await get(http, address)
-        ToldMessage.model_validate(told)
+        WebhookMessageDetails.model_validate(told)
         assert [tried["status"] for tried in told["history"]] == [500, 200]
         assert told["history"] == webhook["history"]
 
 
-async def test_others_and_absent_messages_are_the_same(bank: Service) -> None:
+async def test_others_and_absent_messages_are_the_same(bank: ServiceProcess) -> None:
     async with receiving() as receiver, bank.client(new_key(bank)) as http:
         body = {"model": "flux-schnell", "prompt": "a", "webhook_url": receiver.url}
         async with http.post("/v1/image/generate", json=body):
@@ -72,7 +72,7 @@ async def test_others_and_absent_messages_are_the_same(bank: Service) -> None:
                 assert (response.status, error["code"]) == (404, "message_not_found")
 
 
-async def test_another_receiver_is_another_request(bank: Service) -> None:
+async def test_another_receiver_is_another_request(bank: ServiceProcess) -> None:
     """An idempotency key stands for all of a request, whom it tells included."""
     headers = {"Idempotency-Key": "once"}
     async with receiving() as receiver, bank.client(new_key(bank)) as http:
@@ -84,7 +84,7 @@ async def test_another_receiver_is_another_request(bank: Service) -> None:
                 assert response.status == status
 
 
-async def test_a_receiver_that_can_not_be_is_refused(bank: Service) -> None:
+async def test_a_receiver_that_can_not_be_is_refused(bank: ServiceProcess) -> None:
     async with bank.client(new_key(bank)) as http:
         for url in ("ftp://example.com/", "example.com", f"https://example.com/{'x' * 2000}"):
             async with http.post("/v1/images/generations", json=SMALL | {"webhook_url": url}) as response:

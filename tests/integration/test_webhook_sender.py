@@ -22,19 +22,19 @@ from orchestrator.webhooks.sender import (
     next_try,
 )
 from pricing.alerts import AlertMetric
-from tests.contract.store_world import World, open_world
+from tests.contract.store_world import StoreHarness, open_world
 from tests.integration.receiver import receiving
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path) -> AsyncIterator[StoreHarness]:
     async with open_world("sqlite", tmp_path) as world:
         world.now = datetime.now(UTC)
         yield world
 
 
 @asynccontextmanager
-async def sending(world: World, *, allow_private: bool = True) -> AsyncIterator[Secrets]:
+async def sending(world: StoreHarness, *, allow_private: bool = True) -> AsyncIterator[Secrets]:
     sender = WebhookSender(world.store, lambda: world.now, allow_private=allow_private, look_seconds=0.05)
     await sender.start()
     try:
@@ -43,13 +43,13 @@ async def sending(world: World, *, allow_private: bool = True) -> AsyncIterator[
         await sender.stop()
 
 
-async def post(world: World, url: str, account: Account | None = None) -> None:
+async def post(world: StoreHarness, url: str, account: Account | None = None) -> None:
     """A message that is due: an alert on a balance that is below already."""
     account_id = (account or world.account).id
     await world.store.add_alert(account_id, AlertMetric.BALANCE, 2_000_000, url, world.now)
 
 
-async def until_noted(world: World, attempts: int) -> WebhookMessage:
+async def until_noted(world: StoreHarness, attempts: int) -> WebhookMessage:
     """The latest message, once that many attempts are written down."""
     async with asyncio.timeout(20):
         while True:
@@ -59,7 +59,7 @@ async def until_noted(world: World, attempts: int) -> WebhookMessage:
             await asyncio.sleep(0.02)
 
 
-async def test_a_message_arrives_signed(world: World) -> None:
+async def test_a_message_arrives_signed(world: StoreHarness) -> None:
     async with receiving() as receiver, sending(world) as secrets:
         await post(world, receiver.url)
         delivery = await receiver.next()
@@ -72,7 +72,7 @@ async def test_a_message_arrives_signed(world: World) -> None:
         assert (await until_noted(world, 1)).delivered_at == world.now
 
 
-async def test_a_secret_is_rotated_with_overlap(world: World) -> None:
+async def test_a_secret_is_rotated_with_overlap(world: StoreHarness) -> None:
     async with receiving() as receiver, sending(world) as secrets:
         (old,) = await secrets.of(world.account.id)
         new = await secrets.rotate(world.account.id)
@@ -83,7 +83,7 @@ async def test_a_secret_is_rotated_with_overlap(world: World) -> None:
         assert await secrets.of(world.account.id) == [new]
 
 
-async def test_a_refused_message_is_tried_again_until_it_is_taken(world: World) -> None:
+async def test_a_refused_message_is_tried_again_until_it_is_taken(world: StoreHarness) -> None:
     async with receiving(500, 302, 200) as receiver, sending(world):
         await post(world, receiver.url)
         first = await receiver.next()
@@ -98,7 +98,7 @@ async def test_a_refused_message_is_tried_again_until_it_is_taken(world: World) 
         assert (taken.delivered_at, taken.due_at, taken.error) == (world.now, None, None)
 
 
-async def test_after_a_day_a_message_is_given_up(world: World) -> None:
+async def test_after_a_day_a_message_is_given_up(world: StoreHarness) -> None:
     async with receiving(*[500] * 9) as receiver, sending(world):
         await post(world, receiver.url)
         for attempt, delay in enumerate((*DELAYS, timedelta(0)), start=1):
@@ -110,7 +110,7 @@ async def test_after_a_day_a_message_is_given_up(world: World) -> None:
     assert next_try(len(DELAYS) + 1, world.now) is None
 
 
-async def test_nothing_private_is_reached(world: World) -> None:
+async def test_nothing_private_is_reached(world: StoreHarness) -> None:
     async with receiving() as receiver, sending(world, allow_private=False):
         for url in (receiver.url, receiver.url.replace("127.0.0.1", "localhost"), "http://[::1]:1/"):
             await post(world, url)
@@ -120,7 +120,7 @@ async def test_nothing_private_is_reached(world: World) -> None:
         assert receiver.deliveries.empty()
 
 
-async def test_a_receiver_that_hangs_does_not_hold_up_others(world: World) -> None:
+async def test_a_receiver_that_hangs_does_not_hold_up_others(world: StoreHarness) -> None:
     other = await world.store.add_account("Bob", "free", world.now)
     async with receiving(*[0] * PER_ACCOUNT) as hanging, receiving() as quick, sending(world):
         for _ in range(PER_ACCOUNT + 1):
@@ -132,7 +132,7 @@ async def test_a_receiver_that_hangs_does_not_hold_up_others(world: World) -> No
         assert hanging.deliveries.empty()
 
 
-async def test_what_was_under_way_is_sent_again_by_the_next_process(world: World) -> None:
+async def test_what_was_under_way_is_sent_again_by_the_next_process(world: StoreHarness) -> None:
     async with receiving(0) as receiver:
         async with sending(world):
             await post(world, receiver.url)

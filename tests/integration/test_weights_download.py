@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orchestrator.catalog import Weight
+from orchestrator.catalog import WeightFile
 from orchestrator.net.egress import is_public, public_session
 from orchestrator.weights.download import MAX_REDIRECTS, DownloadRetryPolicy, HuggingFaceHub, WeightDownloader
 from orchestrator.weights.errors import (
@@ -23,7 +23,7 @@ from orchestrator.weights.errors import (
 )
 from orchestrator.weights.planning import plan_downloads
 from orchestrator.weights.pulling import download_missing
-from tests.integration.weight_host import Host, Mood, hosting, lying, partly, whole
+from tests.integration.weight_host import Mood, WeightHost, hosting, lying, partly, whole
 from tests.unit.weights.test_weight_plans import model
 from tests.unit.weights.weight_files import safetensors, weight
 
@@ -47,7 +47,7 @@ async def downloader(hub: str, token: str | None = None, *public: str) -> AsyncI
 
 
 async def fetched(
-    host: Host, directory: Path, row: Weight | None = None, pinned: str | None = None
+    host: WeightHost, directory: Path, row: WeightFile | None = None, pinned: str | None = None
 ) -> tuple[str, list[int]]:
     """The digest, and what was heard meanwhile."""
     heard: list[int] = []
@@ -222,7 +222,7 @@ async def test_two_do_not_fetch_one_file(tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_bytes() == DATA
 
 
-class Log:
+class RecordingDownloadReporter:
     """A reporter that remembers."""
 
     def __init__(self) -> None:
@@ -248,7 +248,7 @@ async def test_many_files_come_a_few_at_a_time_and_one_spoils_no_other(tmp_path:
     rows[3] = weight(DATA, slot="s3", path="d/3.safetensors", sha256="")
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "5.safetensors").write_bytes(b"mine")
-    log = Log()
+    log = RecordingDownloadReporter()
     async with hosting(DATA) as host, downloader(host.server.url) as fetching:
         found = plan_downloads([model(*rows)], (), tmp_path)
         failures = await download_missing(found, fetching, log, parallel=2)

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from tests.unit.media.web_servers import Server, serving
+from tests.unit.media.web_servers import ScriptedHttpServer, serving
 
 #: Answers one request: its head, the data, where to write.
 Mood = Callable[[str, bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -15,13 +15,13 @@ _RANGE = re.compile(r"^range: bytes=(\d+)-", re.IGNORECASE | re.MULTILINE)
 _IF_RANGE = re.compile(r"^if-range: (.+?)\r?$", re.IGNORECASE | re.MULTILINE)
 
 
-class Host:
+class WeightHost:
     """One file at every path. Each request takes the next mood; after the last one it behaves."""
 
     def __init__(self, data: bytes, *moods: Mood) -> None:
         self.data = data
         self.moods = list(moods)
-        self.server: Server
+        self.server: ScriptedHttpServer
 
     async def say(self, _: str, writer: asyncio.StreamWriter) -> None:
         mood = self.moods.pop(0) if self.moods else whole()
@@ -34,8 +34,8 @@ class Host:
 
 
 @asynccontextmanager
-async def hosting(data: bytes, *moods: Mood, address: str = "127.0.0.1") -> AsyncIterator[Host]:
-    host = Host(data, *moods)
+async def hosting(data: bytes, *moods: Mood, address: str = "127.0.0.1") -> AsyncIterator[WeightHost]:
+    host = WeightHost(data, *moods)
     async with serving(host.say, address) as server:
         host.server = server
         yield host

@@ -22,7 +22,7 @@ PLANS["plans"]["welcome"] = {**PLANS["plans"]["free"], "signup_credits": 50}
 
 
 @dataclass
-class Desk:
+class AccountsHarness:
     store: SqliteStore
     now: datetime
     accounts: Accounts
@@ -32,21 +32,21 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+async def desk(tmp_path: Path) -> AsyncIterator[AccountsHarness]:
     store = SqliteStore(tmp_path / "books.db")
-    desk = Desk(store, datetime(2026, 1, 15, tzinfo=UTC), None)  # type: ignore[arg-type]
+    desk = AccountsHarness(store, datetime(2026, 1, 15, tzinfo=UTC), None)  # type: ignore[arg-type]
     desk.accounts = Accounts(store, Plans.parse(PLANS), lambda: desk.now)
     yield desk
     assert await store.audit_ledger() == []
     await store.close()
 
 
-async def test_an_account_gets_nothing_that_its_plan_does_not_give(desk: Desk) -> None:
+async def test_an_account_gets_nothing_that_its_plan_does_not_give(desk: AccountsHarness) -> None:
     account = await desk.accounts.open("Ada")
     assert (account.plan, await desk.available(account.id)) == ("standard", 0)
 
 
-async def test_monthly_credits_come_at_once_and_are_renewed_each_month(desk: Desk) -> None:
+async def test_monthly_credits_come_at_once_and_are_renewed_each_month(desk: AccountsHarness) -> None:
     account = await desk.accounts.open("Ada", "free")
     assert await desk.available(account.id) == 100_000
     await desk.store.credit(account.id, 5_000_000, "payment", desk.now)
@@ -60,7 +60,7 @@ async def test_monthly_credits_come_at_once_and_are_renewed_each_month(desk: Des
     assert await desk.available(account.id) == 5_100_000
 
 
-async def test_credits_for_signing_up_come_once(desk: Desk) -> None:
+async def test_credits_for_signing_up_come_once(desk: AccountsHarness) -> None:
     account = await desk.accounts.open("Ada", "welcome")
     assert await desk.available(account.id) == 150_000
     desk.now += timedelta(days=40)
@@ -70,7 +70,7 @@ async def test_credits_for_signing_up_come_once(desk: Desk) -> None:
     assert references.count(SIGN_UP) == 1
 
 
-async def test_a_clock_set_back_renews_nothing_twice(desk: Desk) -> None:
+async def test_a_clock_set_back_renews_nothing_twice(desk: AccountsHarness) -> None:
     account = await desk.accounts.open("Ada", "free")
     desk.now += timedelta(days=31)
     await desk.accounts.renew(account)
@@ -81,13 +81,13 @@ async def test_a_clock_set_back_renews_nothing_twice(desk: Desk) -> None:
         assert len((await desk.store.list_ledger_entries(account.id)).items) == before
 
 
-async def test_another_process_renews_nothing_twice(desk: Desk) -> None:
+async def test_another_process_renews_nothing_twice(desk: AccountsHarness) -> None:
     account = await desk.accounts.open("Ada", "free")
     await Accounts(desk.store, Plans.parse(PLANS), lambda: desk.now).renew(account)
     assert await desk.available(account.id) == 100_000
 
 
-async def test_another_plan_begins_at_once(desk: Desk) -> None:
+async def test_another_plan_begins_at_once(desk: AccountsHarness) -> None:
     account = await desk.accounts.open("Ada", "free")
     desk.now += timedelta(days=3)
     account = await desk.accounts.change_plan(account.id, "pro")
@@ -98,14 +98,14 @@ async def test_another_plan_begins_at_once(desk: Desk) -> None:
     assert await desk.available(account.id) == 0
 
 
-async def test_an_unknown_plan_is_refused(desk: Desk) -> None:
+async def test_an_unknown_plan_is_refused(desk: AccountsHarness) -> None:
     account = await desk.accounts.open("Ada")
     for attempt in (desk.accounts.open("Bob", "gold"), desk.accounts.change_plan(account.id, "gold")):
         with pytest.raises(InvalidRequest, match="no plan 'gold', only standard"):
             await attempt
 
 
-async def test_keys_are_issued_and_rotated(desk: Desk) -> None:
+async def test_keys_are_issued_and_rotated(desk: AccountsHarness) -> None:
     account = await desk.accounts.open("Ada")
     key, secret = await desk.accounts.issue_key(account.id, "ci", ApiKeyLimits(day_cap=5))
     new, other = await desk.accounts.rotate_key(key.id)

@@ -32,7 +32,7 @@ WEIGHTS = [
 ]
 
 
-class Rack:
+class SingleInstanceFleet:
     """The part of a fleet that says what its instances are and have."""
 
     def __init__(self, info: InstanceInfo, facts: Mapping[str, Any] | None) -> None:
@@ -59,7 +59,9 @@ def facts(*files: str) -> dict[str, Any]:
 
 def chosen(kit: Kit) -> str:
     model = parse(LOADER, weights=WEIGHTS)
-    graph = model.render(model.example(), filename_prefix="p", dtypes=kit.dtypes, files=kit.files)
+    graph = model.render_graph(
+        model.example_params(), filename_prefix="p", preferred_dtypes=kit.dtypes, available_files=kit.files
+    )
     return str(graph["unet"]["inputs"]["unet_name"])
 
 
@@ -69,31 +71,32 @@ def test_the_profile_chooses_among_what_is_there() -> None:
         (("wide.safetensors",), "wide.safetensors"),
         (("narrow.safetensors",), "narrow.safetensors"),
     ):
-        kit = Kits(Rack(INFO, facts(*files)), DTYPES).of("gpu-0")
+        kit = Kits(SingleInstanceFleet(INFO, facts(*files)), DTYPES).of("gpu-0")
         assert chosen(kit) == variant
         assert kit.lacks(parse(LOADER, weights=WEIGHTS)) == []
         assert kit.profile == "ada"
-    without = Kits(Rack(INFO, facts("other.safetensors")), DTYPES).of("gpu-0")
+    without = Kits(SingleInstanceFleet(INFO, facts("other.safetensors")), DTYPES).of("gpu-0")
     assert "'narrow.safetensors' is none of its options" in without.lacks(parse(LOADER, weights=WEIGHTS))[0]
 
 
 def test_an_adopted_instance_takes_what_it_has() -> None:
     adopted = replace(INFO, adopted=True, profile=None)
     assert (
-        chosen(Kits(Rack(adopted, facts("narrow.safetensors")), DTYPES).of("gpu-0")) == "narrow.safetensors"
+        chosen(Kits(SingleInstanceFleet(adopted, facts("narrow.safetensors")), DTYPES).of("gpu-0"))
+        == "narrow.safetensors"
     )
 
 
 def test_a_simulator_has_every_file() -> None:
     simulated = replace(INFO, simulated=True)
-    kit = Kits(Rack(simulated, facts()), DTYPES).of("gpu-0")
+    kit = Kits(SingleInstanceFleet(simulated, facts()), DTYPES).of("gpu-0")
     assert chosen(kit) == "narrow.safetensors"
     assert kit.lacks(parse(LOADER, weights=WEIGHTS)) == []
 
 
 def test_of_an_instance_that_was_never_asked_everything_is_believed(tmp_path: Path) -> None:
     write(tmp_path / "draft")
-    kits = Kits(Rack(INFO, None), DTYPES)
+    kits = Kits(SingleInstanceFleet(INFO, None), DTYPES)
     assert kits.of("gpu-0").lacks(parse()) == []
     for instance in ("gpu-0", "unknown"):
         assert Offers(kits, LiveCatalog(tmp_path, lambda model: None)).of(instance, []) is None
@@ -101,18 +104,18 @@ def test_of_an_instance_that_was_never_asked_everything_is_believed(tmp_path: Pa
 
 def test_a_pack_that_describes_itself_oddly_does_no_harm() -> None:
     odd = {"Odd": {"input": {"required": {"x": ["COMFY_DYNAMICCOMBO_V3", {"options": [{}]}]}}}, "Odder": {}}
-    kit = Kits(Rack(INFO, {**facts("narrow.safetensors"), **odd}), DTYPES).of("gpu-0")
+    kit = Kits(SingleInstanceFleet(INFO, {**facts("narrow.safetensors"), **odd}), DTYPES).of("gpu-0")
     assert chosen(kit) == "narrow.safetensors"
 
 
 def test_offers_are_made_anew_when_the_instance_or_the_catalogue_changes(tmp_path: Path) -> None:
     write(tmp_path / "draft")
-    rack, live = Rack(INFO, facts()), LiveCatalog(tmp_path, lambda model: None)
+    rack, live = SingleInstanceFleet(INFO, facts()), LiveCatalog(tmp_path, lambda model: None)
     offers = Offers(Kits(rack, DTYPES), live)
     first = live.catalog["draft"]
     assert offers.of("gpu-0", []) == offers.of("gpu-0", [first]) == frozenset({"draft", first.digest})
     write(tmp_path / "other", id="other")
-    live.catalog, _ = live.catalog.refreshed(tmp_path)
+    live.catalog, _ = live.catalog.reload(tmp_path)
     withdrawn, other = parse(id="withdrawn"), live.catalog["other"]
     assert offers.of("gpu-0", [withdrawn]) == frozenset(
         {"draft", "other", first.digest, other.digest, withdrawn.digest}
@@ -124,10 +127,10 @@ def test_offers_are_made_anew_when_the_instance_or_the_catalogue_changes(tmp_pat
 def test_an_old_version_may_be_served_where_the_new_one_is_not(tmp_path: Path) -> None:
     write(tmp_path / "draft")
     live = LiveCatalog(tmp_path, lambda model: None)
-    offers = Offers(Kits(Rack(INFO, facts()), DTYPES), live)
+    offers = Offers(Kits(SingleInstanceFleet(INFO, facts()), DTYPES), live)
     old = live.catalog["draft"]
     write(tmp_path / "draft", saving(picture=node("FromNextYear")))
-    live.catalog, _ = live.catalog.refreshed(tmp_path)
+    live.catalog, _ = live.catalog.reload(tmp_path)
     assert live.is_old(old)
     assert offers.of("gpu-0", [old]) == frozenset({old.digest})
     assert offers.of("gpu-0", []) == frozenset()

@@ -9,8 +9,8 @@ from comfy_instances.hardware.gpus import GpuStats
 from orchestrator.catalog import Catalog
 from orchestrator.execution.dispatcher import Active
 from orchestrator.jobs import Attempt, Job, Shard
-from orchestrator.web.admin.instance_rows import GpuReadings, Row, view
-from orchestrator.web.metrics.fleet import instances, jobs
+from orchestrator.web.admin.instance_rows import GpuStatsCache, InstanceRow, to_instance_response
+from orchestrator.web.metrics.fleet import collect_instance_metrics, collect_job_metrics
 from tests.running import ROOT
 from tests.scrape import Scrape
 
@@ -46,9 +46,15 @@ def active(job_id: str, index: int, seconds: float | None) -> Active:
     return Active(job=job, shard=shard, model=MODEL, attempt=attempt)
 
 
-def row(gpu: GpuStats | None = READING) -> Row:
+def row(gpu: GpuStats | None = READING) -> InstanceRow:
     assigned = (active("job_a", 0, 7.5), active("job_a", 1, 2.0))
-    return Row(info=INFO, held=("flux-1-dev", "sdxl-1.0"), assigned=assigned, busy=0.5, gpu=gpu)
+    return InstanceRow(
+        info=INFO,
+        loaded_models=("flux-1-dev", "sdxl-1.0"),
+        assigned_shards=assigned,
+        busy_ratio=0.5,
+        gpu_stats=gpu,
+    )
 
 
 def test_the_driver_is_believed_before_the_instance() -> None:
@@ -57,7 +63,7 @@ def test_the_driver_is_believed_before_the_instance() -> None:
 
 
 def test_the_view_of_a_gpu() -> None:
-    shown = view(row(), NOW)
+    shown = to_instance_response(row(), NOW)
     assert (shown["utilisation"], shown["temperature"], shown["power"]) == (0.97, 64, 412.5)
     assert (shown["profile"], shown["restarts"]) == ("blackwell-96gb", 3)
     assert shown["models_held"] == ["flux-1-dev", "sdxl-1.0"]
@@ -68,7 +74,7 @@ def test_the_view_of_a_gpu() -> None:
 
 
 def test_the_metrics_of_a_gpu() -> None:
-    found = Scrape({family.name: family for family in instances([row()])})
+    found = Scrape({family.name: family for family in collect_instance_metrics([row()])})
     for name, value in (
         ("pixelfactory_gpu_utilisation_ratio", 0.97),
         ("pixelfactory_gpu_temperature_celsius", 64),
@@ -83,7 +89,7 @@ def test_the_metrics_of_a_gpu() -> None:
 
 def test_a_job_with_many_shards_is_one_job_and_held_once() -> None:
     shards = [active("job_a", 0, 1.0), active("job_a", 1, None), active("job_b", 0, None)]
-    found = Scrape({family.name: family for family in jobs(shards)})
+    found = Scrape({family.name: family for family in collect_job_metrics(shards)})
     assert found.value("pixelfactory_jobs_unfinished", status="running") == 1
     assert found.value("pixelfactory_jobs_unfinished", status="queued") == 1
     assert found.value("pixelfactory_held_usd") == 0.01
@@ -96,11 +102,11 @@ async def test_cards_are_read_at_most_once_a_second() -> None:
         asked.append(pci_id)
         return READING if pci_id == INFO.pci_id else None
 
-    readings = GpuReadings(read)
-    assert readings.of(INFO.pci_id) is None
+    readings = GpuStatsCache(read)
+    assert readings.get(INFO.pci_id) is None
     for _ in range(5):
         await readings.refresh([str(INFO.pci_id), "elsewhere"])
     assert asked == [INFO.pci_id, "elsewhere"]
-    assert readings.of(INFO.pci_id) == READING
-    assert readings.of("elsewhere") is None
-    assert readings.of(None) is None
+    assert readings.get(INFO.pci_id) == READING
+    assert readings.get("elsewhere") is None
+    assert readings.get(None) is None

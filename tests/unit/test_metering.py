@@ -37,7 +37,7 @@ def info(free: int | None, id: str = "gpu-0") -> InstanceInfo:
 
 
 @dataclass
-class Watched:
+class StaticInstances:
     """Instances that are as the test says."""
 
     infos: list[InstanceInfo] = field(default_factory=list)
@@ -67,7 +67,7 @@ def load_seconds(*events: tuple[float, ProgressEvent], gpu_seconds: float = 100.
         now[0] = at
         meter.hear(event)
     result = RunResult("p", (), gpu_seconds, frozenset())
-    return meter.usage(result, MODEL, Watched()).load_seconds
+    return meter.usage(result, MODEL, StaticInstances()).load_seconds
 
 
 def test_loaders_load() -> None:
@@ -102,7 +102,7 @@ def test_loading_is_part_of_the_run() -> None:
 
 
 def test_the_peak_is_the_most_that_was_ever_seen() -> None:
-    fleet = Watched([info(6 * GIB)])
+    fleet = StaticInstances([info(6 * GIB)])
     meter = Meter("gpu-0", GRAPH)
     with meter.watching(fleet):
         for seen in (info(8 * GIB), info(1 * GIB), info(None), info(0, "gpu-1")):
@@ -115,5 +115,5 @@ def test_the_peak_is_the_most_that_was_ever_seen() -> None:
 
 
 def test_of_an_instance_that_is_gone_little_is_known() -> None:
-    usage = Meter("gpu-0", {}).usage(RunResult("p", (), 1.0, frozenset()), MODEL, Watched())
+    usage = Meter("gpu-0", {}).usage(RunResult("p", (), 1.0, frozenset()), MODEL, StaticInstances())
     assert (usage.peak_vram, usage.device, usage.simulated) == (None, "", False)

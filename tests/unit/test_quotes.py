@@ -31,7 +31,7 @@ PRICES = PriceLists(BOOK, date(2026, 3, 1))
 )
 def test_a_list_knows_a_model_by_its_names(tariff: str, model: str, asked: str | None, units: str) -> None:
     found = CATALOG[model]
-    quote = PRICES.quote(tariff, found, work_of(found, found.example(), None), asked)
+    quote = PRICES.quote(tariff, found, work_of(found, found.example_params(), None), asked)
     assert (quote.tariff_id, quote.units) == (tariff, Fraction(units))
 
 

@@ -19,7 +19,7 @@ def test_an_account_has_the_share_of_its_plan() -> None:
         account_id="acct_1",
         key_id="key_1",
         model=MODEL.id,
-        params=MODEL.example(),
+        params=MODEL.example_params(),
         price=1,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )

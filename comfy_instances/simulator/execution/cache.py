@@ -12,7 +12,7 @@ from comfy_instances.simulator.execution.execution_order import is_link
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CachedResult:
     """What a node yielded: one list of values per output slot, and what it showed."""
 
     outputs: list[list[Any]]
@@ -20,18 +20,18 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Cache:
+class ResultCache:
     """Entries by signature. A real instance short of memory keeps those of the last prompt; so do we."""
 
-    _entries: dict[str, Entry] = field(default_factory=dict)
+    _entries: dict[str, CachedResult] = field(default_factory=dict)
 
-    def get(self, signature: str) -> Entry | None:
+    def get(self, signature: str) -> CachedResult | None:
         return self._entries.get(signature)
 
-    def put(self, signature: str, entry: Entry) -> None:
-        self._entries[signature] = entry
+    def put(self, signature: str, result: CachedResult) -> None:
+        self._entries[signature] = result
 
-    def keep(self, signatures: Iterable[str]) -> None:
+    def retain(self, signatures: Iterable[str]) -> None:
         """Forget all but these."""
         kept = set(signatures)
         self._entries = {key: entry for key, entry in self._entries.items() if key in kept}
@@ -40,7 +40,7 @@ class Cache:
         self._entries = {}
 
 
-def signatures(graph: Mapping[str, Any], state: Callable[[str], Any]) -> dict[str, str]:
+def compute_signatures(graph: Mapping[str, Any], get_change_token: Callable[[str], Any]) -> dict[str, str]:
     """Node id -> digest of its class, `state`, values and everything upstream; ids do not count.
 
     `state(node_id)` is what its result depends on besides: a file's contents, or something new each
@@ -59,14 +59,18 @@ def signatures(graph: Mapping[str, Any], state: Callable[[str], Any]) -> dict[st
             continue
         stack.pop()
         if node_id not in known:
-            known[node_id] = _digest(graph[node_id], state(node_id), known)
+            known[node_id] = _node_signature(graph[node_id], get_change_token(node_id), known)
     return {node_id: known[node_id] for node_id in graph}
 
 
-def _digest(node: Mapping[str, Any], state: Any, known: Mapping[str, str]) -> str:
+def _node_signature(
+    node: Mapping[str, Any], change_token: Any, upstream_signatures: Mapping[str, str]
+) -> str:
     parts = {
-        name: ["from", known.get(value[0], ""), value[1]] if is_link(value) else ["value", value]
+        name: ["from", upstream_signatures.get(value[0], ""), value[1]]
+        if is_link(value)
+        else ["value", value]
         for name, value in node.get("inputs", {}).items()
     }
-    text = json.dumps([node["class_type"], state, parts], sort_keys=True)
+    text = json.dumps([node["class_type"], change_token, parts], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -6,19 +6,19 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from comfy_instances.simulator.execution.weights import GIGABYTE, Weights
+from comfy_instances.simulator.execution.weights import GIGABYTE, SimulatedWeightFile
 
 #: Bytes per second from disk to GPU memory.
-LOAD_RATE = 3 * GIGABYTE
+LOAD_BYTES_PER_SECOND = 3 * GIGABYTE
 #: Bytes of working memory per latent position (8x8 pixels of one latent frame).
-WORKING_BYTES = 120_000
+WORKING_BYTES_PER_POSITION = 120_000
 #: Seconds of a sampler step per gigabyte of weights and latent position.
-STEP_SECONDS = 5e-7
+STEP_SECONDS_PER_GIGABYTE_POSITION = 5e-7
 #: Bytes that a process takes on the GPU before any model.
-CONTEXT_BYTES = 512 * 1024**2
+CUDA_CONTEXT_BYTES = 512 * 1024**2
 
 
-class Interrupted(Exception):
+class ProcessingInterrupted(Exception):
     """Processing was interrupted."""
 
 
@@ -30,60 +30,73 @@ OutOfMemoryError.__module__ = "torch"
 
 
 @dataclass(slots=True)
-class Device:
+class SimulatedDevice:
     """Holds weights, least recently used out first. One thread works on it; others only read."""
 
     #: Bytes.
-    total: int
+    total_bytes: int
     #: Factor on all simulated times; 0 spends none.
     time_scale: float = 0.0
-    interrupt: threading.Event = field(default_factory=threading.Event)
+    interrupt_requested: threading.Event = field(default_factory=threading.Event)
     #: In order of use, oldest first.
-    _held: dict[Weights, None] = field(default_factory=dict)
+    _loaded: dict[SimulatedWeightFile, None] = field(default_factory=dict)
 
     @property
-    def free(self) -> int:
+    def free_bytes(self) -> int:
         """Bytes."""
-        return max(0, self.total - CONTEXT_BYTES - sum(weights.size for weights in tuple(self._held)))
+        return max(
+            0,
+            self.total_bytes
+            - CUDA_CONTEXT_BYTES
+            - sum(weights.size_bytes for weights in tuple(self._loaded)),
+        )
 
     @property
-    def held(self) -> tuple[Weights, ...]:
-        return tuple(self._held)
+    def loaded_weights(self) -> tuple[SimulatedWeightFile, ...]:
+        return tuple(self._loaded)
 
-    def use(self, needed: Iterable[Weights], working: int = 0) -> None:
-        """Have `needed` in memory beside `working` bytes, loading what is not there.
+    def load_weights(self, required: Iterable[SimulatedWeightFile], working_bytes: int = 0) -> None:
+        """Have `required` in memory beside `working_bytes` bytes, loading what is not there.
 
         Raises OutOfMemoryError where both do not fit together even if nothing else is held, and
-        Interrupted.
+        ProcessingInterrupted.
         """
-        wanted = dict.fromkeys(needed)
-        missing = sum(weights.size for weights in wanted if weights not in self._held)
-        if CONTEXT_BYTES + working + sum(weights.size for weights in wanted) > self.total:
+        wanted = dict.fromkeys(required)
+        missing = sum(weights.size_bytes for weights in wanted if weights not in self._loaded)
+        if (
+            CUDA_CONTEXT_BYTES + working_bytes + sum(weights.size_bytes for weights in wanted)
+            > self.total_bytes
+        ):
             raise OutOfMemoryError(
-                f"CUDA out of memory. Tried to allocate {working / 1024**3:.2f} GiB. GPU 0 has a total "
-                f"capacity of {self.total / 1024**3:.2f} GiB of which {self.free / 1024**3:.2f} GiB is free."
+                f"CUDA out of memory. Tried to allocate {working_bytes / 1024**3:.2f} GiB. GPU 0 has a total "
+                f"capacity of {self.total_bytes / 1024**3:.2f} GiB of which "
+                f"{self.free_bytes / 1024**3:.2f} GiB is free."
             )
-        for weights in tuple(self._held):
-            if self.free >= missing + working:
+        for weights in tuple(self._loaded):
+            if self.free_bytes >= missing + working_bytes:
                 break
             if weights not in wanted:
-                del self._held[weights]
-        self.spend(missing / LOAD_RATE)
+                del self._loaded[weights]
+        self.simulate_work(missing / LOAD_BYTES_PER_SECOND)
         for weights in wanted:
-            self._held.pop(weights, None)
-            self._held[weights] = None
+            self._loaded.pop(weights, None)
+            self._loaded[weights] = None
 
-    def unload(self) -> None:
-        self._held = {}
+    def unload_weights(self) -> None:
+        self._loaded = {}
 
-    def spend(self, seconds: float) -> None:
-        """Let simulated time pass. Raises Interrupted, at once when interrupted."""
-        if self.interrupt.wait(seconds * self.time_scale) if self.time_scale else self.interrupt.is_set():
-            self.interrupt.clear()
-            raise Interrupted
+    def simulate_work(self, seconds: float) -> None:
+        """Let simulated time pass. Raises ProcessingInterrupted, at once when interrupted."""
+        if (
+            self.interrupt_requested.wait(seconds * self.time_scale)
+            if self.time_scale
+            else self.interrupt_requested.is_set()
+        ):
+            self.interrupt_requested.clear()
+            raise ProcessingInterrupted
 
 
-def step_seconds(model: Iterable[Weights], positions: int, guided: bool) -> float:
+def estimate_step_seconds(model: Iterable[SimulatedWeightFile], positions: int, guided: bool) -> float:
     """One sampler step; with guidance the model runs twice."""
-    gigabytes = sum(weights.size for weights in model) / GIGABYTE
-    return STEP_SECONDS * gigabytes * positions * (2 if guided else 1)
+    gigabytes = sum(weights.size_bytes for weights in model) / GIGABYTE
+    return STEP_SECONDS_PER_GIGABYTE_POSITION * gigabytes * positions * (2 if guided else 1)

@@ -18,7 +18,7 @@ def is_link(value: Any) -> bool:
 
 
 @dataclass(slots=True)
-class Order:
+class ExecutionOrder:
     """The nodes that still have to run, dissolved from the inputs upwards.
 
     Of those that are ready an output node comes first, then one right before an output, then one two
@@ -31,43 +31,43 @@ class Order:
     is_lazy: Callable[[str, str], bool]
     is_cached: Callable[[str], bool]
     #: Node -> the nodes that wait for it.
-    _waiting_for: dict[str, set[str]] = field(default_factory=dict)
+    _dependents: dict[str, set[str]] = field(default_factory=dict)
     #: Node -> how many nodes it waits for, in the order of discovery.
-    _blocked: dict[str, int] = field(default_factory=dict)
+    _open_dependency_counts: dict[str, int] = field(default_factory=dict)
 
-    def add(self, node_id: str) -> None:
+    def add_node(self, node_id: str) -> None:
         """The node and all it needs."""
         found, links = [node_id], []
         while found:
             current = found.pop()
-            if current in self._blocked:
+            if current in self._open_dependency_counts:
                 continue
-            self._blocked[current] = 0
-            self._waiting_for[current] = set()
-            for source in self._sources(current):
+            self._open_dependency_counts[current] = 0
+            self._dependents[current] = set()
+            for source in self._eager_sources(current):
                 links.append((source, current))
                 if not self.is_cached(source):
                     found.append(source)
         for source, target in links:
-            self.require(source, target)
+            self.add_dependency(source, target)
 
-    def require(self, source: str, target: str) -> None:
+    def add_dependency(self, source: str, target: str) -> None:
         """Let `target` wait for `source`, unless that is cached."""
         if self.is_cached(source):
             return
-        self.add(source)
-        if target not in self._waiting_for[source]:
-            self._waiting_for[source].add(target)
-            self._blocked[target] += 1
+        self.add_node(source)
+        if target not in self._dependents[source]:
+            self._dependents[source].add(target)
+            self._open_dependency_counts[target] += 1
 
-    def _sources(self, node_id: str) -> Iterator[str]:
+    def _eager_sources(self, node_id: str) -> Iterator[str]:
         for name, value in self.graph[node_id]["inputs"].items():
             if is_link(value) and not self.is_lazy(node_id, name):
                 yield value[0]
 
-    def next(self) -> str | None:
+    def next_node(self) -> str | None:
         """The node to run now; None when all are done. It stays in until `done`."""
-        ready = [node for node, count in self._blocked.items() if count == 0]
+        ready = [node for node, count in self._open_dependency_counts.items() if count == 0]
         for distance in range(3):
             for node in ready:
                 if self._leads_to_output(node, distance):
@@ -77,9 +77,9 @@ class Order:
     def _leads_to_output(self, node_id: str, distance: int) -> bool:
         if distance == 0:
             return self.is_output(node_id)
-        return any(self._leads_to_output(node, distance - 1) for node in self._waiting_for[node_id])
+        return any(self._leads_to_output(node, distance - 1) for node in self._dependents[node_id])
 
-    def done(self, node_id: str) -> None:
-        del self._blocked[node_id]
-        for waiting in self._waiting_for.pop(node_id):
-            self._blocked[waiting] -= 1
+    def complete_node(self, node_id: str) -> None:
+        del self._open_dependency_counts[node_id]
+        for waiting in self._dependents.pop(node_id):
+            self._open_dependency_counts[waiting] -= 1

@@ -8,30 +8,30 @@ from time import monotonic
 from typing import Any
 
 #: Steps that come sooner after the last one told (seconds), or are less of the whole, are not told.
-LEAST_INTERVAL, LEAST_SHARE = 0.1, 0.005
+MIN_INTERVAL_SECONDS, MIN_STEP_FRACTION = 0.1, 0.005
 
 
 @dataclass(slots=True)
-class Progress:
+class PromptProgress:
     """All nodes that have begun, in the order in which they did."""
 
     prompt_id: str
     _nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def update(self, node_id: str, value: float, total: float) -> None:
-        self._set(node_id, "running", value, total)
+    def update_node(self, node_id: str, value: float, total: float) -> None:
+        self._set_node(node_id, "running", value, total)
 
-    def start(self, node_id: str) -> None:
-        self._set(node_id, "running", 0.0, 1.0)
+    def start_node(self, node_id: str) -> None:
+        self._set_node(node_id, "running", 0.0, 1.0)
 
-    def finish(self, node_id: str) -> None:
+    def finish_node(self, node_id: str) -> None:
         total = self._nodes[node_id]["max"] if node_id in self._nodes else 1
-        self._set(node_id, "finished", total, total)
+        self._set_node(node_id, "finished", total, total)
 
-    def _set(self, node_id: str, state: str, value: float, total: float) -> None:
-        self._nodes[node_id] = {"value": value, "max": total, "state": state} | self.ids(node_id)
+    def _set_node(self, node_id: str, state: str, value: float, total: float) -> None:
+        self._nodes[node_id] = {"value": value, "max": total, "state": state} | self.node_ids(node_id)
 
-    def ids(self, node_id: str) -> dict[str, Any]:
+    def node_ids(self, node_id: str) -> dict[str, Any]:
         """A node's names. Without sub-graphs they are all the same."""
         return {
             "node_id": node_id,
@@ -47,18 +47,18 @@ class Progress:
 
 
 @dataclass(slots=True)
-class Throttle:
+class ProgressThrottle:
     """Which steps of one node are told: the first, the last, those with a picture, and a few between."""
 
     clock: Callable[[], float] = monotonic
-    _told: tuple[float, float] | None = None
+    _last_sent: tuple[float, float] | None = None
 
-    def passes(self, value: float, total: float, *, shown: bool) -> bool:
+    def should_send(self, value: float, total: float, *, has_preview: bool) -> bool:
         """Whether this step is told; it counts as told if so."""
         now = self.clock()
-        if self._told is not None and value < total and not shown:
-            last_value, last_time = self._told
-            if now - last_time < LEAST_INTERVAL or value - last_value < LEAST_SHARE * total:
+        if self._last_sent is not None and value < total and not has_preview:
+            last_value, last_time = self._last_sent
+            if now - last_time < MIN_INTERVAL_SECONDS or value - last_value < MIN_STEP_FRACTION * total:
                 return False
-        self._told = (value, now)
+        self._last_sent = (value, now)
         return True

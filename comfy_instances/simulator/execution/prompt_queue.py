@@ -11,11 +11,11 @@ from typing import Any
 #: Finished prompts that are remembered; the oldest go first.
 HISTORY_LIMIT = 10_000
 
-Message = tuple[str, dict[str, Any]]
+PromptMessage = tuple[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Prompt:
+class QueuedPrompt:
     """One accepted graph."""
 
     #: Lowest runs first; counted up, or negative for those posted to the front.
@@ -38,7 +38,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class PromptResult:
     """How a prompt ended."""
 
     #: Output node -> key (`images`, `text`, ...) -> items.
@@ -47,32 +47,32 @@ class Outcome:
     meta: dict[str, Any]
     success: bool
     #: Those of its websocket messages that tell its course.
-    messages: list[Message]
+    messages: list[PromptMessage]
 
 
 @dataclass(slots=True)
 class PromptQueue:
-    """Prompts by number; `changed` is called whenever the number of open ones may have changed."""
+    """Prompts by number; `on_change` is called whenever the number of open ones may have changed."""
 
-    changed: Callable[[], None]
-    running: Prompt | None = None
+    on_change: Callable[[], None]
+    running: QueuedPrompt | None = None
     history: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _waiting: list[tuple[float, str, int, Prompt]] = field(default_factory=list)
-    _arrivals: count[int] = field(default_factory=count)
+    _pending: list[tuple[float, str, int, QueuedPrompt]] = field(default_factory=list)
+    _arrival_counter: count[int] = field(default_factory=count)
 
-    def put(self, prompt: Prompt) -> None:
-        heapq.heappush(self._waiting, (prompt.number, prompt.prompt_id, next(self._arrivals), prompt))
-        self.changed()
+    def put(self, prompt: QueuedPrompt) -> None:
+        heapq.heappush(self._pending, (prompt.number, prompt.prompt_id, next(self._arrival_counter), prompt))
+        self.on_change()
 
-    def start_next(self) -> Prompt | None:
+    def start_next(self) -> QueuedPrompt | None:
         """The prompt that now runs; None if none waits."""
-        if not self._waiting:
+        if not self._pending:
             return None
-        self.running = heapq.heappop(self._waiting)[-1]
-        self.changed()
+        self.running = heapq.heappop(self._pending)[-1]
+        self.on_change()
         return self.running
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, result: PromptResult) -> None:
         """Move the running prompt to the history."""
         if self.running is None:
             raise RuntimeError("no prompt is running")
@@ -81,41 +81,41 @@ class PromptQueue:
             del self.history[next(iter(self.history))]
         self.history[prompt.prompt_id] = {
             "prompt": prompt.row,
-            "outputs": outcome.outputs,
+            "outputs": result.outputs,
             "status": {
-                "status_str": "success" if outcome.success else "error",
-                "completed": outcome.success,
-                "messages": [list(message) for message in outcome.messages],
+                "status_str": "success" if result.success else "error",
+                "completed": result.success,
+                "messages": [list(message) for message in result.messages],
             },
-            "meta": outcome.meta,
+            "meta": result.meta,
         }
-        self.changed()
+        self.on_change()
 
     @property
-    def waiting(self) -> list[Prompt]:
+    def pending(self) -> list[QueuedPrompt]:
         """In heap order, which is not the order of execution."""
-        return [entry[-1] for entry in self._waiting]
+        return [entry[-1] for entry in self._pending]
 
     @property
     def remaining(self) -> int:
         """Prompts that wait or run."""
-        return len(self._waiting) + (self.running is not None)
+        return len(self._pending) + (self.running is not None)
 
     def delete(self, prompt_id: str) -> bool:
         """Take one waiting prompt of that id out; whether there was one."""
-        for index, entry in enumerate(self._waiting):
+        for index, entry in enumerate(self._pending):
             if entry[1] == prompt_id:
-                del self._waiting[index]
-                heapq.heapify(self._waiting)
-                self.changed()
+                del self._pending[index]
+                heapq.heapify(self._pending)
+                self.on_change()
                 return True
         return False
 
     def clear(self) -> None:
-        self._waiting = []
-        self.changed()
+        self._pending = []
+        self.on_change()
 
-    def recent(self, max_items: int | None = None, offset: int | None = None) -> dict[str, Any]:
+    def list_history(self, max_items: int | None = None, offset: int | None = None) -> dict[str, Any]:
         """Finished prompts, oldest first; `max_items` without an offset takes the newest."""
         if offset is None or offset < 0:
             offset = len(self.history) - max_items if max_items is not None else 0

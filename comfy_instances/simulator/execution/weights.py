@@ -7,7 +7,7 @@ from dataclasses import dataclass
 GIGABYTE = 10**9
 
 #: Part of a file's name -> its size in gigabytes; the first match counts, so the special come first.
-KNOWN = (
+KNOWN_SIZES_GB = (
     ("lora", 0.7), ("ultrasharp", 0.067), ("realesrgan", 0.067), ("spatial-upscaler", 1.0),
     ("taesd", 0.005), ("pixel_space", 0.0), ("wan2.2_vae", 1.41), ("hunyuanvideo15_vae", 2.52),
     ("vae", 0.3), ("ae.safetensors", 0.335), ("decoder", 0.25),
@@ -25,20 +25,20 @@ KNOWN = (
     ("qwen_image", 20.4), ("fp8", 12.0),
 )  # fmt: skip
 #: Gigabytes of a file that nobody has told us about.
-UNKNOWN = 6.0
+DEFAULT_SIZE_GB = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class SimulatedWeightFile:
     """One file of weights."""
 
     name: str
     #: Bytes, on disk as in GPU memory.
-    size: int
+    size_bytes: int
 
 
-def weights(name: str) -> Weights:
+def lookup_weight_file(name: str) -> SimulatedWeightFile:
     """The file of that name, with its known or a middling size."""
     lower = name.lower()
-    gigabytes = next((size for part, size in KNOWN if part in lower), UNKNOWN)
-    return Weights(name, int(gigabytes * GIGABYTE))
+    gigabytes = next((size for part, size in KNOWN_SIZES_GB if part in lower), DEFAULT_SIZE_GB)
+    return SimulatedWeightFile(name, int(gigabytes * GIGABYTE))

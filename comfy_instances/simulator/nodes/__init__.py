@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from comfy_instances.simulator.nodes import checking, media, texts
-from comfy_instances.simulator.nodes.call import Call, NodeFunction, Shown
+from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
 from comfy_instances.simulator.nodes.files import loading, saving
 from comfy_instances.simulator.nodes.images import images, masks, scaling
 from comfy_instances.simulator.nodes.models import cogvideo, conditioning, latents, sampling, training
-from comfy_instances.simulator.nodes.models.stand_in import stand_in
+from comfy_instances.simulator.nodes.models.stand_in import run_placeholder_node
 
-FUNCTIONS: Mapping[str, NodeFunction] = {
+NODE_FUNCTIONS: Mapping[str, NodeFunction] = {
     **images.NODES,
     **scaling.NODES,
     **masks.NODES,
@@ -34,12 +34,14 @@ FUNCTIONS: Mapping[str, NodeFunction] = {
 }
 
 #: Nodes that need only one of their lazy inputs: values so far -> its name.
-CHOOSERS: Mapping[str, Callable[[dict[str, Any]], str]] = {"ComfySwitchNode": texts.wanted_branch}
+LAZY_INPUT_SELECTORS: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "ComfySwitchNode": texts.select_switch_input
+}
 
 
-def perform(call: Call, inputs: Mapping[str, Any]) -> Shown:
+def run_node(context: NodeContext, inputs: Mapping[str, Any]) -> NodeResult:
     """Run a node. Raises what its function raises."""
-    function: NodeFunction = FUNCTIONS.get(call.class_type, stand_in)
+    function: NodeFunction = NODE_FUNCTIONS.get(context.class_type, run_placeholder_node)
     takes_call = next(iter(inspect.signature(function).parameters), "") == "call"
-    made = function(call, **inputs) if takes_call else function(**inputs)
-    return made if isinstance(made, Shown) else Shown({}, made)
+    made = function(context, **inputs) if takes_call else function(**inputs)
+    return made if isinstance(made, NodeResult) else NodeResult({}, made)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from comfy_instances.simulator.nodes.call import NodeFunction
-from comfy_instances.simulator.nodes.values import Image
+from comfy_instances.simulator.nodes.values import ImageArray
 
 
 class ContentRefused(Exception):
     """What was made must not be handed out."""
 
 
-def check(images: Image, classifier: str, labels: str, threshold: float) -> tuple[Image]:
+def check_output(images: ImageArray, classifier: str, labels: str, threshold: float) -> tuple[ImageArray]:
     return (images,)
 
 
-NODES: Mapping[str, NodeFunction] = {"PixelFactoryOutputCheck": check}
+NODES: Mapping[str, NodeFunction] = {"PixelFactoryOutputCheck": check_output}

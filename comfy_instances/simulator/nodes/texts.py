@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from comfy_instances.simulator.nodes.call import Call, NodeFunction, Shown
+from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
 from comfy_instances.simulator.nodes.values import fingerprint
 
 _OPERATORS: dict[type, Callable[..., Any]] = {
@@ -24,7 +24,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def evaluate(expression: str, values: dict[str, Any]) -> float:
+def evaluate_expression(expression: str, values: dict[str, Any]) -> float:
     """Arithmetic over named values. Raises ValueError for anything else."""
 
     def walk(node: ast.AST) -> Any:
@@ -51,27 +51,27 @@ def evaluate(expression: str, values: dict[str, Any]) -> float:
 
 
 def math_expression(expression: str, values: dict[str, Any]) -> tuple[float, int, bool]:
-    result = evaluate(expression, values)
+    result = evaluate_expression(expression, values)
     return result, int(result), bool(result)
 
 
-def concatenate(string_a: str, string_b: str, delimiter: str = "") -> tuple[str]:
+def concatenate_strings(string_a: str, string_b: str, delimiter: str = "") -> tuple[str]:
     return (delimiter.join((string_a, string_b)),)
 
 
-def replace(string: str, find: str, replace: str) -> tuple[str]:
+def replace_in_string(string: str, find: str, replace: str) -> tuple[str]:
     return (string.replace(find, replace),)
 
 
-def substring(string: str, start: int, end: int) -> tuple[str]:
+def slice_string(string: str, start: int, end: int) -> tuple[str]:
     return (string[start:end],)
 
 
-def length(string: str) -> tuple[int]:
+def string_length(string: str) -> tuple[int]:
     return (len(string),)
 
 
-def trim(string: str, mode: str) -> tuple[str]:
+def trim_string(string: str, mode: str) -> tuple[str]:
     return ({"Left": string.lstrip, "Right": string.rstrip}.get(mode, string.strip)(),)
 
 
@@ -80,7 +80,7 @@ def convert_case(string: str, mode: str) -> tuple[str]:
     return (cases.get(mode, string.title)(),)
 
 
-def contains(string: str, substring: str, case_sensitive: bool = True) -> tuple[bool]:
+def string_contains(string: str, substring: str, case_sensitive: bool = True) -> tuple[bool]:
     if not case_sensitive:
         string, substring = string.lower(), substring.lower()
     return (substring in string,)
@@ -90,7 +90,7 @@ def format_string(f_string: str, values: dict[str, Any]) -> tuple[str]:
     return (f_string.format(**values),)
 
 
-def value(value: Any) -> tuple[Any]:
+def pass_value(value: Any) -> tuple[Any]:
     return (value,)
 
 
@@ -98,28 +98,28 @@ def convert_number(value: Any) -> tuple[float, int]:
     return float(value), int(float(value))
 
 
-def negate(value: Any) -> tuple[bool]:
+def logical_not(value: Any) -> tuple[bool]:
     return (not value,)
 
 
-def all_of(values: dict[str, Any]) -> tuple[bool]:
+def logical_and(values: dict[str, Any]) -> tuple[bool]:
     return (all(values.values()),)
 
 
-def any_of(values: dict[str, Any]) -> tuple[bool]:
+def logical_or(values: dict[str, Any]) -> tuple[bool]:
     return (any(values.values()),)
 
 
-def switch(switch: bool, on_false: Any = None, on_true: Any = None) -> tuple[Any]:
+def switch_value(switch: bool, on_false: Any = None, on_true: Any = None) -> tuple[Any]:
     return (on_true if switch else on_false,)
 
 
-def wanted_branch(inputs: dict[str, Any]) -> str:
+def select_switch_input(inputs: dict[str, Any]) -> str:
     """The only input of a switch that has to be computed."""
     return "on_true" if inputs.get("switch") else "on_false"
 
 
-def resolution(aspect_ratio: str, megapixels: float, multiple: int = 8) -> tuple[int, int]:
+def select_resolution(aspect_ratio: str, megapixels: float, multiple: int = 8) -> tuple[int, int]:
     across, down = (int(part) for part in aspect_ratio.split(" ")[0].split(":"))
     height = math.sqrt(megapixels * 1024 * 1024 * down / across)
     sides = (height * across / down, height)
@@ -127,7 +127,7 @@ def resolution(aspect_ratio: str, megapixels: float, multiple: int = 8) -> tuple
     return columns, rows
 
 
-def preview_any(call: Call, source: Any) -> Shown:
+def preview_any(context: NodeContext, source: Any) -> NodeResult:
     """Shows a value as text: literals and structures as themselves, all else by identity."""
     if isinstance(source, str):
         text = source
@@ -137,29 +137,29 @@ def preview_any(call: Call, source: Any) -> Shown:
         text = json.dumps(source, indent=4, default=str)
     else:
         text = f"<{type(source).__name__} {fingerprint(source)}>"
-    return Shown({"text": [text]}, (text,))
+    return NodeResult({"text": [text]}, (text,))
 
 
 NODES: Mapping[str, NodeFunction] = {
     "ComfyMathExpression": math_expression,
-    "StringConcatenate": concatenate,
-    "StringReplace": replace,
-    "StringSubstring": substring,
-    "StringLength": length,
-    "StringTrim": trim,
+    "StringConcatenate": concatenate_strings,
+    "StringReplace": replace_in_string,
+    "StringSubstring": slice_string,
+    "StringLength": string_length,
+    "StringTrim": trim_string,
     "CaseConverter": convert_case,
-    "StringContains": contains,
+    "StringContains": string_contains,
     "StringFormat": format_string,
-    "PrimitiveInt": value,
-    "PrimitiveFloat": value,
-    "PrimitiveString": value,
-    "PrimitiveStringMultiline": value,
-    "PrimitiveBoolean": value,
+    "PrimitiveInt": pass_value,
+    "PrimitiveFloat": pass_value,
+    "PrimitiveString": pass_value,
+    "PrimitiveStringMultiline": pass_value,
+    "PrimitiveBoolean": pass_value,
     "ComfyNumberConvert": convert_number,
-    "ComfyNotNode": negate,
-    "ComfyAndNode": all_of,
-    "ComfyOrNode": any_of,
-    "ComfySwitchNode": switch,
-    "ResolutionSelector": resolution,
+    "ComfyNotNode": logical_not,
+    "ComfyAndNode": logical_and,
+    "ComfyOrNode": logical_or,
+    "ComfySwitchNode": switch_value,
+    "ResolutionSelector": select_resolution,
     "PreviewAny": preview_any,
 }

@@ -16,28 +16,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comfy_instances.simulator.execution.weights import Weights
+from comfy_instances.simulator.execution.weights import SimulatedWeightFile
 
-Image = NDArray[np.uint8]
-Floats = NDArray[np.floating[Any]]
-Mask = Floats
+ImageArray = NDArray[np.uint8]
+FloatArray = NDArray[np.floating[Any]]
+MaskArray = FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class Audio:
+class AudioClip:
     """LATENT's and VIDEO's sister: float32 [batch, channels, samples] in -1..1."""
 
-    waveform: Floats
+    waveform: FloatArray
     #: Samples per second.
-    rate: int
+    sample_rate: int
 
 
 @dataclass(frozen=True, slots=True)
-class Video:
-    frames: Image
+class VideoClip:
+    frames: ImageArray
     #: Frames per second.
-    rate: Fraction
-    audio: Audio | None = None
+    frame_rate: Fraction
+    audio: AudioClip | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,13 +47,13 @@ class Latent:
     The first three channels are red, green and blue in -1..1, so that a latent can be looked at.
     """
 
-    samples: Floats
+    samples: FloatArray
     #: Pixels per latent position, in each direction.
     spatial: int = 8
     #: Frames per latent frame; the first latent frame stands for one.
     temporal: int = 1
     #: Where a sampler may paint (1) and where not (0).
-    noise_mask: Mask | None = None
+    noise_mask: MaskArray | None = None
     #: The sound part of a latent that has both.
     audio: Latent | None = None
 
@@ -71,23 +71,23 @@ class Latent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Opaque:
+class OpaqueValue:
     """A model, conditioning, guider, ...: only its identity and what it draws on are known."""
 
     type: str
     #: Digest of everything that went into it.
     fingerprint: str
     #: What must be in GPU memory to use it.
-    weights: tuple[Weights, ...] = ()
+    weights: tuple[SimulatedWeightFile, ...] = ()
     #: A small picture ([3, height, width] in -1..1) that it was derived from: a start image, a reference.
-    picture: Floats | None = None
+    reference_image: FloatArray | None = None
     #: Literal inputs of the node that made it, and of those that it was passed through.
     settings: Mapping[str, Any]
 
 
 def fingerprint(value: Any) -> str:
     """The same for equal values, in every process."""
-    if isinstance(value, Opaque):
+    if isinstance(value, OpaqueValue):
         return value.fingerprint
     digest = hashlib.blake2b(type(value).__name__.encode(), digest_size=16)
     if isinstance(value, np.ndarray):

@@ -11,46 +11,46 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from comfy_instances.protocol.node_facts import load_core_node_facts, load_pack_node_facts
-from comfy_instances.simulator.instance import Instance
-from comfy_instances.simulator.options import Options
+from comfy_instances.simulator.instance import SimulatedInstance
+from comfy_instances.simulator.options import SimulatorOptions
 from comfy_instances.simulator.server.file_routes import FileRoutes
 from comfy_instances.simulator.server.info_routes import InfoRoutes
 from comfy_instances.simulator.server.job_routes import JobRoutes
 from comfy_instances.simulator.server.prompt_routes import PromptRoutes
-from comfy_instances.simulator.server.websocket_hub import FEATURES
+from comfy_instances.simulator.server.websocket_hub import FEATURE_FLAGS
 
-INSTANCE = web.AppKey("instance", Instance)
+INSTANCE_KEY = web.AppKey("instance", SimulatedInstance)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_application(options: Options) -> web.Application:
+def create_app(options: SimulatorOptions) -> web.Application:
     """To be called on a running event loop: the instance's worker starts at once."""
     options.folders.prepare()
-    instance = Instance(options, {**load_core_node_facts(), **load_pack_node_facts()})
-    limit = FEATURES["max_upload_size"]
-    application = web.Application(client_max_size=limit, middlewares=[_own_origin_only])
-    application[INSTANCE] = instance
+    instance = SimulatedInstance(options, {**load_core_node_facts(), **load_pack_node_facts()})
+    limit = FEATURE_FLAGS["max_upload_size"]
+    application = web.Application(client_max_size=limit, middlewares=[_same_origin_middleware])
+    application[INSTANCE_KEY] = instance
     application.add_routes(_routes(instance))
-    application.cleanup_ctx.append(_at_work)
+    application.cleanup_ctx.append(_run_background_tasks)
     return application
 
 
-def _routes(instance: Instance) -> list[web.RouteDef]:
+def _routes(instance: SimulatedInstance) -> list[web.RouteDef]:
     prompts, jobs = PromptRoutes(instance), JobRoutes(instance)
     files, info = FileRoutes(instance.options.folders), InfoRoutes(instance)
     get, post = web.get, web.post
     everywhere = [
-        get("/ws", instance.hub.serve),
+        get("/ws", instance.hub.handle_websocket),
         get("/prompt", prompts.queue_info),
-        post("/prompt", prompts.post),
-        get("/queue", prompts.queue),
-        post("/queue", prompts.change_queue),
+        post("/prompt", prompts.post_prompt),
+        get("/queue", prompts.get_queue),
+        post("/queue", prompts.update_queue),
         post("/interrupt", prompts.interrupt),
-        post("/free", prompts.free),
-        get("/history", prompts.history),
-        post("/history", prompts.change_history),
-        get("/history/{prompt_id}", prompts.history_entry),
+        post("/free", prompts.free_memory),
+        get("/history", prompts.get_history),
+        post("/history", prompts.update_history),
+        get("/history/{prompt_id}", prompts.get_history_entry),
         get("/view", files.view),
         post("/upload/image", files.upload_image),
         post("/upload/mask", files.upload_mask),
@@ -63,19 +63,22 @@ def _routes(instance: Instance) -> list[web.RouteDef]:
         get("/embeddings", info.embeddings),
         get("/extensions", info.extensions),
         get("/", info.root),
-        get("/api/jobs", jobs.list),
-        get("/api/jobs/{job_id}", jobs.get),
-        post("/api/jobs/cancel", jobs.cancel_many),
-        post("/api/jobs/{job_id}/cancel", jobs.cancel),
+        get("/api/jobs", jobs.list_jobs),
+        get("/api/jobs/{job_id}", jobs.get_job),
+        post("/api/jobs/cancel", jobs.cancel_jobs),
+        post("/api/jobs/{job_id}/cancel", jobs.cancel_job),
     ]
     prefixed = [web.route(route.method, "/api" + route.path, route.handler) for route in everywhere]
-    ours = [get("/simulator/faults", info.faults), post("/simulator/faults", info.arm_fault)]
+    ours = [get("/simulator/faults", info.list_faults), post("/simulator/faults", info.arm_fault)]
     return [*everywhere, *prefixed, *ours]
 
 
-async def _at_work(application: web.Application) -> AsyncIterator[None]:
-    instance = application[INSTANCE]
-    tasks = [asyncio.create_task(instance.hub.publish()), asyncio.create_task(instance.work())]
+async def _run_background_tasks(application: web.Application) -> AsyncIterator[None]:
+    instance = application[INSTANCE_KEY]
+    tasks = [
+        asyncio.create_task(instance.hub.deliver_messages()),
+        asyncio.create_task(instance.run_queued_prompts()),
+    ]
     yield
     for task in tasks:
         task.cancel()
@@ -84,7 +87,7 @@ async def _at_work(application: web.Application) -> AsyncIterator[None]:
 
 
 @web.middleware
-async def _own_origin_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _same_origin_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """A page from elsewhere may not talk to an instance on the loopback interface."""
     origin = urlsplit(request.headers.get("Origin", ""))
     host = urlsplit(f"//{request.host}")
@@ -95,8 +98,8 @@ async def _own_origin_only(request: web.Request, handler: Handler) -> web.Stream
     return await handler(request)
 
 
-def _is_loopback(name: str | None) -> bool:
+def _is_loopback(hostname: str | None) -> bool:
     try:
-        return name == "localhost" or ip_address(name or "").is_loopback
+        return hostname == "localhost" or ip_address(hostname or "").is_loopback
     except ValueError:
         return False

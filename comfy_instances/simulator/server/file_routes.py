@@ -13,50 +13,52 @@ from aiohttp import web
 from PIL import Image as Pictures
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
-from comfy_instances.simulator.files import split_annotation, within
-from comfy_instances.simulator.options import Folders
+from comfy_instances.simulator.files import is_within, parse_annotated_name
+from comfy_instances.simulator.options import InstanceFolders
 
 #: Types that a browser might run; served for download only.
-_ACTIVE_TYPES = ("html", "javascript", "ecmascript", "css", "xml", "rfc822")
+_SCRIPTABLE_TYPES = ("html", "javascript", "ecmascript", "css", "xml", "rfc822")
 
 
-Form = Mapping[str, str | bytes | bytearray | web.FileField]
+FormFields = Mapping[str, str | bytes | bytearray | web.FileField]
 
 
 class FileRoutes:
-    def __init__(self, folders: Folders) -> None:
+    def __init__(self, folders: InstanceFolders) -> None:
         self._folders = folders
 
     async def view(self, request: web.Request) -> web.StreamResponse:
         """The file itself with ranges and validators, or re-encoded for `preview` and `channel`."""
-        path = self._named(request)
+        path = self._resolve_file(request)
         if isinstance(path, int):
             return web.Response(status=path)
         name = path.name.replace("\\", "\\\\").replace('"', '\\"')
         disposition = {"Content-Disposition": f'filename="{name}"'}
         channel = request.query.get("channel", "")
         if "preview" in request.query:
-            body, kind = _preview(path, request.query["preview"], channel)
+            body, kind = _encode_preview(path, request.query["preview"], channel)
             return web.Response(body=body, content_type=kind, headers=disposition)
         if channel in ("rgb", "a"):
-            return web.Response(body=_channel(path, channel), content_type="image/png", headers=disposition)
+            return web.Response(
+                body=_extract_channel(path, channel), content_type="image/png", headers=disposition
+            )
         content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         headers = {"X-Content-Type-Options": "nosniff"} | disposition
-        if any(part in content_type for part in _ACTIVE_TYPES):
+        if any(part in content_type for part in _SCRIPTABLE_TYPES):
             content_type = "application/octet-stream"
             headers["Content-Disposition"] = "attachment; " + headers["Content-Disposition"]
         return web.FileResponse(path, headers=headers | {"Content-Type": content_type})
 
-    def _named(self, request: web.Request) -> Path | int:
+    def _resolve_file(self, request: web.Request) -> Path | int:
         """The file that a request means, or the status that says why there is none."""
         if "filename" not in request.query:
             return 404
-        name, kind = split_annotation(request.query["filename"])
-        folder = self._folders.of_type(kind or request.query.get("type", "output"))
+        name, kind = parse_annotated_name(request.query["filename"])
+        folder = self._folders.folder_of_type(kind or request.query.get("type", "output"))
         if not name or name.startswith("/") or ".." in name or folder is None:
             return 400
         inner = folder / request.query.get("subfolder", "")
-        if not within(folder, inner):
+        if not is_within(folder, inner):
             return 403
         path = inner / Path(name).name
         return path if path.is_file() else 404
@@ -64,52 +66,54 @@ class FileRoutes:
     async def upload_image(self, request: web.Request) -> web.Response:
         """Keep a file; one of the same name and other contents makes it `name (1).png`."""
         post = await request.post()
-        field = _uploaded(post)
+        field = _uploaded_field(post)
         if isinstance(field, int):
             return web.Response(status=field)
-        return self._keep(post, field.filename, field.file.read())
+        return self._store_upload(post, field.filename, field.file.read())
 
     async def upload_mask(self, request: web.Request) -> web.Response:
         """Keep a copy of an earlier picture with the alpha of the uploaded one."""
         post = await request.post()
-        field = _uploaded(post)
+        field = _uploaded_field(post)
         if isinstance(field, int):
             return web.Response(status=field)
         reference = json.loads(str(post.get("original_ref")))
-        folder = self._folders.of_type(reference.get("type", "output"))
+        folder = self._folders.folder_of_type(reference.get("type", "output"))
         if folder is None or reference["filename"].startswith("/") or ".." in reference["filename"]:
             return web.Response(status=400)
         original = folder / reference.get("subfolder", "") / reference["filename"]
-        if not within(folder, original):
+        if not is_within(folder, original):
             return web.Response(status=403)
         content = field.file.read()
-        return self._keep(post, field.filename, _masked(original, content) if original.is_file() else content)
+        return self._store_upload(
+            post, field.filename, _apply_alpha_mask(original, content) if original.is_file() else content
+        )
 
-    def _keep(self, post: Form, filename: str, content: bytes) -> web.Response:
-        kind, subfolder = str(post.get("type", "input")), str(post.get("subfolder", ""))
-        folder = self._folders.of_type(kind)
+    def _store_upload(self, form: FormFields, filename: str, content: bytes) -> web.Response:
+        kind, subfolder = str(form.get("type", "input")), str(form.get("subfolder", ""))
+        folder = self._folders.folder_of_type(kind)
         if folder is None:
             return web.Response(status=500)
         target = folder / os.path.normpath(subfolder)
-        if not within(folder, target / filename):
+        if not is_within(folder, target / filename):
             return web.Response(status=400)
         target.mkdir(parents=True, exist_ok=True)
         path = target / filename
-        if post.get("overwrite") not in ("true", "1"):
-            path = _free_name(path, content)
+        if form.get("overwrite") not in ("true", "1"):
+            path = _unused_path(path, content)
         path.write_bytes(content)
         return web.json_response({"name": path.name, "subfolder": subfolder, "type": kind})
 
 
-def _uploaded(post: Form) -> web.FileField | int:
+def _uploaded_field(form: FormFields) -> web.FileField | int:
     """The file in the form, or the status that says that there is none."""
-    field = post.get("image")
+    field = form.get("image")
     if isinstance(field, web.FileField):
         return field if field.filename else 400
     return 500 if field else 400
 
 
-def _free_name(path: Path, content: bytes) -> Path:
+def _unused_path(path: Path, content: bytes) -> Path:
     """The path itself if it is free or holds the same, else the first `name (n)` of which that is true."""
     candidate, number = path, 0
     while candidate.exists() and candidate.read_bytes() != content:
@@ -118,9 +122,9 @@ def _free_name(path: Path, content: bytes) -> Path:
     return candidate
 
 
-def _preview(path: Path, wanted: str, channel: str) -> tuple[bytes, str]:
+def _encode_preview(path: Path, preview_format: str, channel: str) -> tuple[bytes, str]:
     """Re-encoded as `webp;90` or `jpeg;90` ask for, and its media type."""
-    kind, *rest = wanted.split(";")
+    kind, *rest = preview_format.split(";")
     if kind not in ("webp", "jpeg") or "a" in channel:
         kind = "webp"
     quality = int(rest[-1]) if rest and rest[-1].isdigit() else 90
@@ -131,7 +135,7 @@ def _preview(path: Path, wanted: str, channel: str) -> tuple[bytes, str]:
     return out.getvalue(), f"image/{kind}"
 
 
-def _channel(path: Path, channel: str) -> bytes:
+def _extract_channel(path: Path, channel: str) -> bytes:
     """The colours without the alpha, or the alpha without colours, as PNG."""
     out = io.BytesIO()
     with Pictures.open(path) as picture:
@@ -144,7 +148,7 @@ def _channel(path: Path, channel: str) -> bytes:
     return out.getvalue()
 
 
-def _masked(original: Path, mask: bytes) -> bytes:
+def _apply_alpha_mask(original: Path, mask: bytes) -> bytes:
     """The original's colours and texts with the alpha of `mask`, as PNG."""
     info, out = PngInfo(), io.BytesIO()
     with Pictures.open(original) as picture, Pictures.open(io.BytesIO(mask)) as alpha:

@@ -11,28 +11,28 @@ from aiohttp import web
 
 from comfy_instances.protocol.node_facts import RECORDED_VERSION
 from comfy_instances.simulator.faults import Fault
-from comfy_instances.simulator.instance import Instance
+from comfy_instances.simulator.instance import SimulatedInstance
 from comfy_instances.simulator.options import MODEL_FOLDERS
-from comfy_instances.simulator.server.websocket_hub import FEATURES
+from comfy_instances.simulator.server.websocket_hub import FEATURE_FLAGS
 
 
 class InfoRoutes:
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: SimulatedInstance) -> None:
         self._instance = instance
 
     async def root(self, request: web.Request) -> web.Response:
         return web.Response(text="A simulated ComfyUI, for tests and demonstrations.")
 
     async def features(self, request: web.Request) -> web.Response:
-        return web.json_response(FEATURES)
+        return web.json_response(FEATURE_FLAGS)
 
     async def system_stats(self, request: web.Request) -> web.Response:
         """The device's name begins with `simulated`: by that a client knows us."""
         memory = psutil.virtual_memory()
         device = self._instance.worker.device
-        sizes = {"vram_total": device.total, "vram_free": device.free}
-        torch = {"torch_vram_total": device.total - device.free, "torch_vram_free": 0}
-        name = f"simulated GPU with {device.total / 1024**3:g} GiB"
+        sizes = {"vram_total": device.total_bytes, "vram_free": device.free_bytes}
+        torch = {"torch_vram_total": device.total_bytes - device.free_bytes, "torch_vram_free": 0}
+        name = f"simulated GPU with {device.total_bytes / 1024**3:g} GiB"
         system = {
             "os": sys.platform,
             "ram_total": memory.total,
@@ -53,12 +53,12 @@ class InfoRoutes:
 
     async def object_info(self, request: web.Request) -> web.Response:
         facts = self._instance.facts
-        return web.json_response({name: _node_info(name, facts[name]) for name in facts})
+        return web.json_response({name: _format_node_info(name, facts[name]) for name in facts})
 
     async def node_info(self, request: web.Request) -> web.Response:
         name = request.match_info["node_class"]
         facts = self._instance.facts.get(name)
-        return web.json_response({name: _node_info(name, facts)} if facts else {})
+        return web.json_response({name: _format_node_info(name, facts)} if facts else {})
 
     async def model_folders(self, request: web.Request) -> web.Response:
         return web.json_response(MODEL_FOLDERS)
@@ -66,20 +66,20 @@ class InfoRoutes:
     async def models(self, request: web.Request) -> web.Response:
         if request.match_info["folder"] not in MODEL_FOLDERS:
             return web.Response(status=404)
-        return web.json_response(self._files(request.match_info["folder"]))
+        return web.json_response(self._list_model_files(request.match_info["folder"]))
 
     async def embeddings(self, request: web.Request) -> web.Response:
-        return web.json_response([name.rsplit(".", 1)[0] for name in self._files("embeddings")])
+        return web.json_response([name.rsplit(".", 1)[0] for name in self._list_model_files("embeddings")])
 
     async def extensions(self, request: web.Request) -> web.Response:
         return web.json_response([])
 
-    def _files(self, kind: str) -> list[str]:
+    def _list_model_files(self, kind: str) -> list[str]:
         folder = self._instance.options.folders.models / kind
         return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
-    async def faults(self, request: web.Request) -> web.Response:
-        return web.json_response(self._instance.faults.armed)
+    async def list_faults(self, request: web.Request) -> web.Response:
+        return web.json_response(self._instance.faults.counts)
 
     async def arm_fault(self, request: web.Request) -> web.Response:
         """`{"kind", "count": 1}`: what the next prompts suffer; a count of 0 takes it back."""
@@ -90,10 +90,10 @@ class InfoRoutes:
             error = f"kind must be one of {known}; count a whole number, 0 or more"
             return web.json_response({"error": error}, status=400)
         self._instance.faults.arm(Fault(kind), count)
-        return web.json_response(self._instance.faults.armed)
+        return web.json_response(self._instance.faults.counts)
 
 
-def _node_info(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _format_node_info(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The recorded facts, with blanks for what was not recorded."""
     blanks = {
         "name": name,

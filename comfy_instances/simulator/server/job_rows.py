@@ -5,87 +5,87 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from comfy_instances.simulator.execution.prompt_queue import Prompt, PromptQueue
+from comfy_instances.simulator.execution.prompt_queue import PromptQueue, QueuedPrompt
 
-STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
+JOB_STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
 
 #: Output keys whose items can be looked at.
-_VIEWABLE = frozenset({"images", "video", "audio", "3d", "text"})
-_ENDINGS = {
+_PREVIEWABLE_KEYS = frozenset({"images", "video", "audio", "3d", "text"})
+_STATUS_BY_FINAL_EVENT = {
     "execution_success": "completed",
     "execution_error": "failed",
     "execution_interrupted": "cancelled",
 }
 #: Characters of a text that a row quotes.
-_QUOTED = 1024
+_MAX_PREVIEW_CHARACTERS = 1024
 
-Row = dict[str, Any]
+JobRow = dict[str, Any]
 
 
-def rows(queue: PromptQueue) -> Iterator[Row]:
+def list_job_rows(queue: PromptQueue) -> Iterator[JobRow]:
     """All prompts: running, waiting, finished."""
     if queue.running is not None:
-        yield open_row(queue.running, "in_progress")
-    for prompt in queue.waiting:
-        yield open_row(prompt, "pending")
+        yield unfinished_job_row(queue.running, "in_progress")
+    for prompt in queue.pending:
+        yield unfinished_job_row(prompt, "pending")
     for entry in queue.history.values():
-        yield finished_row(entry)
+        yield finished_job_row(entry)
 
 
-def find(queue: PromptQueue, prompt_id: str) -> Row | None:
+def find_job(queue: PromptQueue, prompt_id: str) -> JobRow | None:
     """One prompt with all that is known of it."""
     if prompt_id in queue.history:
         entry = queue.history[prompt_id]
         _, _, graph, extra_data, _ = entry["prompt"]
         workflow = {"prompt": graph, "extra_data": extra_data}
         details = {"outputs": entry["outputs"], "execution_status": entry["status"], "workflow": workflow}
-        return finished_row(entry) | details
+        return finished_job_row(entry) | details
     if queue.running is not None and queue.running.prompt_id == prompt_id:
-        return open_row(queue.running, "in_progress")
-    waiting = (prompt for prompt in queue.waiting if prompt.prompt_id == prompt_id)
-    return next((open_row(prompt, "pending") for prompt in waiting), None)
+        return unfinished_job_row(queue.running, "in_progress")
+    waiting = (prompt for prompt in queue.pending if prompt.prompt_id == prompt_id)
+    return next((unfinished_job_row(prompt, "pending") for prompt in waiting), None)
 
 
-def open_row(prompt: Prompt, status: str) -> Row:
-    row = _start_of_row(prompt.row, status)
+def unfinished_job_row(prompt: QueuedPrompt, status: str) -> JobRow:
+    row = _common_fields(prompt.row, status)
     return row | {"outputs_count": 0, "previewable_outputs_count": 0}
 
 
-def finished_row(entry: Mapping[str, Any]) -> Row:
+def finished_job_row(history_entry: Mapping[str, Any]) -> JobRow:
     times: dict[str, Any] = {}
     status = "completed"
-    for event, data in entry["status"]["messages"]:
+    for event, data in history_entry["status"]["messages"]:
         if event == "execution_start":
             times["execution_start_time"] = data["timestamp"]
-        elif event in _ENDINGS:
+        elif event in _STATUS_BY_FINAL_EVENT:
             times["execution_end_time"] = data["timestamp"]
-            status = _ENDINGS[event]
+            status = _STATUS_BY_FINAL_EVENT[event]
             if status == "failed":
                 times["execution_error"] = data
-    items = [*_items(entry["outputs"])]
+    items = [*_output_items(history_entry["outputs"])]
     files = [item for item in items if isinstance(item[2], dict)]
-    row = _start_of_row(entry["prompt"], status) | times
+    row = _common_fields(history_entry["prompt"], status) | times
     row["outputs_count"] = len(files)
-    row["previewable_outputs_count"] = sum(key in _VIEWABLE for _, key, _ in files)
-    preview = _preview(items)
+    row["previewable_outputs_count"] = sum(key in _PREVIEWABLE_KEYS for _, key, _ in files)
+    preview = _select_preview(items)
     return row | ({"preview_output": preview} if preview else {})
 
 
-def duration(row: Row) -> float:
+def execution_milliseconds(row: JobRow) -> float:
     """Milliseconds that a finished prompt ran."""
     if "execution_end_time" not in row:
         return 0.0
     return float(row["execution_end_time"] - row["execution_start_time"])
 
 
-def _start_of_row(prompt: list[Any], status: str) -> Row:
+def _common_fields(prompt: list[Any], status: str) -> JobRow:
     number, prompt_id, _, extra_data, _ = prompt
     row = {"id": prompt_id, "status": status, "priority": number, "create_time": extra_data["create_time"]}
     workflow = (extra_data.get("extra_pnginfo") or {}).get("workflow") or {}
     return row | ({"workflow_id": workflow["id"]} if "id" in workflow else {})
 
 
-def _items(outputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+def _output_items(outputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """(node, key, item) of all that was put out."""
     for node_id, keys in outputs.items():
         for key, items in keys.items():
@@ -93,15 +93,17 @@ def _items(outputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
                 yield from ((node_id, key, item) for item in items)
 
 
-def _preview(items: list[tuple[str, str, Any]]) -> Row | None:
+def _select_preview(items: list[tuple[str, str, Any]]) -> JobRow | None:
     """What stands for the whole: a stored picture before a temporary one before a text."""
-    files = [item for item in items if isinstance(item[2], dict) and item[1] in _VIEWABLE]
+    files = [item for item in items if isinstance(item[2], dict) and item[1] in _PREVIEWABLE_KEYS]
     files.sort(key=lambda item: item[2].get("type") != "output")
     for node_id, key, item in files:
         return {**item, "nodeId": node_id, "mediaType": key}
     for node_id, key, item in items:
         if key == "text":
             text = str(item)
-            content = {"content": text[:_QUOTED]} | ({"truncated": True} if len(text) > _QUOTED else {})
+            content = {"content": text[:_MAX_PREVIEW_CHARACTERS]} | (
+                {"truncated": True} if len(text) > _MAX_PREVIEW_CHARACTERS else {}
+            )
             return {**content, "nodeId": node_id, "mediaType": key}
     return None

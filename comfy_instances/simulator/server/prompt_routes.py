@@ -8,74 +8,78 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 
-from comfy_instances.simulator.execution.prompt_queue import Prompt
+from comfy_instances.simulator.execution.prompt_queue import QueuedPrompt
 from comfy_instances.simulator.faults import Fault
-from comfy_instances.simulator.files import has_input
-from comfy_instances.simulator.instance import Instance, milliseconds
+from comfy_instances.simulator.files import has_input_file
+from comfy_instances.simulator.instance import SimulatedInstance, now_milliseconds
 from comfy_instances.simulator.validation import refusals
-from comfy_instances.simulator.validation.validation import Verdict, validate
+from comfy_instances.simulator.validation.validation import ValidationResult, validate_graph
 
 #: Tokens that a caller may send along and that nobody gets to see.
-SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
+SENSITIVE_EXTRA_DATA_KEYS = ("auth_token_comfy_org", "api_key_comfy_org")
 
 
 class PromptRoutes:
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: SimulatedInstance) -> None:
         self._instance = instance
 
     async def queue_info(self, request: web.Request) -> web.Response:
         return web.json_response(self._instance.queue_info())
 
-    async def post(self, request: web.Request) -> web.Response:
+    async def post_prompt(self, request: web.Request) -> web.Response:
         """Accept a graph. What is not even JSON of the right shape is a 500, as in the real one."""
         body = await request.json()
         if isinstance(body, list):
             body = {}
-        number = self._number(body)
+        number = self._queue_number(body)
         if "prompt" not in body:
-            return _refused(Verdict(refusals.no_prompt()))
-        prompt_id = _prompt_id(body.get("prompt_id"))
+            return _validation_error_response(ValidationResult(refusals.no_prompt()))
+        prompt_id = _parse_prompt_id(body.get("prompt_id"))
         if prompt_id is None:
-            return _refused(Verdict(refusals.bad_prompt_id()))
-        verdict = self._verdict(body["prompt"], body.get("partial_execution_targets"))
+            return _validation_error_response(ValidationResult(refusals.invalid_prompt_id()))
+        verdict = self._validate_graph(body["prompt"], body.get("partial_execution_targets"))
         if verdict.error is not None:
-            return _refused(verdict)
-        extra_data = {key: value for key, value in body.get("extra_data", {}).items() if key not in SECRETS}
+            return _validation_error_response(verdict)
+        extra_data = {
+            key: value
+            for key, value in body.get("extra_data", {}).items()
+            if key not in SENSITIVE_EXTRA_DATA_KEYS
+        }
         if "client_id" in body:
             extra_data["client_id"] = body["client_id"]
         self._instance.queue.put(
-            Prompt(
+            QueuedPrompt(
                 number=number,
                 prompt_id=prompt_id,
                 graph=body["prompt"],
-                extra_data=extra_data | {"create_time": milliseconds()},
+                extra_data=extra_data | {"create_time": now_milliseconds()},
                 outputs=verdict.outputs,
             )
         )
         answer = {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
         return web.json_response(answer)
 
-    def _number(self, body: dict[str, Any]) -> float:
+    def _queue_number(self, body: dict[str, Any]) -> float:
         if "number" in body:
             return float(body["number"])
-        return self._instance.next_number(front=bool(body.get("front")))
+        return self._instance.next_queue_number(front=bool(body.get("front")))
 
-    def _verdict(self, graph: dict[str, Any], targets: list[str] | None) -> Verdict:
+    def _validate_graph(self, graph: dict[str, Any], targets: list[str] | None) -> ValidationResult:
         folders = self._instance.options.folders
-        verdict = validate(
-            graph, self._instance.facts, has_file=lambda name: has_input(folders, name), targets=targets
+        verdict = validate_graph(
+            graph, self._instance.facts, has_file=lambda name: has_input_file(folders, name), targets=targets
         )
-        if verdict.error is None and self._instance.faults.strike(Fault.REJECT):
-            return _rejected(graph, verdict.outputs)
+        if verdict.error is None and self._instance.faults.consume(Fault.REJECT):
+            return _simulated_rejection(graph, verdict.outputs)
         return verdict
 
-    async def queue(self, request: web.Request) -> web.Response:
+    async def get_queue(self, request: web.Request) -> web.Response:
         queue = self._instance.queue
         running = [queue.running.row] if queue.running else []
-        rows = {"queue_running": running, "queue_pending": [prompt.row for prompt in queue.waiting]}
+        rows = {"queue_running": running, "queue_pending": [prompt.row for prompt in queue.pending]}
         return web.json_response(rows)
 
-    async def change_queue(self, request: web.Request) -> web.Response:
+    async def update_queue(self, request: web.Request) -> web.Response:
         body = await request.json()
         if body.get("clear"):
             self._instance.queue.clear()
@@ -91,25 +95,25 @@ class PromptRoutes:
         self._instance.interrupt(body.get("prompt_id") or None)
         return web.Response()
 
-    async def free(self, request: web.Request) -> web.Response:
+    async def free_memory(self, request: web.Request) -> web.Response:
         """Answered at once, done when the running prompt has ended."""
         body = await request.json()
         if body.get("unload_models") or body.get("free_memory"):
-            self._instance.worker.unload()
+            self._instance.worker.unload_models()
         if body.get("free_memory"):
-            self._instance.worker.forget()
+            self._instance.worker.clear_cache()
         return web.Response()
 
-    async def history(self, request: web.Request) -> web.Response:
+    async def get_history(self, request: web.Request) -> web.Response:
         limits = {key: int(request.query[key]) for key in ("max_items", "offset") if key in request.query}
-        return web.json_response(self._instance.queue.recent(**limits))
+        return web.json_response(self._instance.queue.list_history(**limits))
 
-    async def history_entry(self, request: web.Request) -> web.Response:
+    async def get_history_entry(self, request: web.Request) -> web.Response:
         prompt_id = request.match_info["prompt_id"]
         history = self._instance.queue.history
         return web.json_response({prompt_id: history[prompt_id]} if prompt_id in history else {})
 
-    async def change_history(self, request: web.Request) -> web.Response:
+    async def update_history(self, request: web.Request) -> web.Response:
         body = await request.json()
         if body.get("clear"):
             self._instance.queue.history.clear()
@@ -118,7 +122,7 @@ class PromptRoutes:
         return web.Response()
 
 
-def _prompt_id(given: Any) -> str | None:
+def _parse_prompt_id(given: Any) -> str | None:
     """The caller's id if it is a UUID as UUIDs are written, a new one if there is none, else None."""
     if given is None:
         return str(uuid4())
@@ -128,13 +132,13 @@ def _prompt_id(given: Any) -> str | None:
         return None
 
 
-def _refused(verdict: Verdict) -> web.Response:
-    return web.json_response({"error": verdict.error, "node_errors": verdict.node_errors}, status=400)
+def _validation_error_response(result: ValidationResult) -> web.Response:
+    return web.json_response({"error": result.error, "node_errors": result.node_errors}, status=400)
 
 
-def _rejected(graph: dict[str, Any], outputs: list[str]) -> Verdict:
+def _simulated_rejection(graph: dict[str, Any], outputs: list[str]) -> ValidationResult:
     """A good graph turned down, as by an instance that lacks a file the others have."""
-    reason = refusals.failed_own_check("simulated", "rejected, as asked for")
+    reason = refusals.custom_validation_failed("simulated", "rejected, as asked for")
     blamed = {
         node_id: {
             "errors": [reason],
@@ -143,4 +147,4 @@ def _rejected(graph: dict[str, Any], outputs: list[str]) -> Verdict:
         }
         for node_id in outputs
     }
-    return Verdict(refusals.outputs_failed([reason]), [], blamed)
+    return ValidationResult(refusals.prompt_outputs_failed_validation([reason]), [], blamed)

@@ -17,11 +17,11 @@ from aiohttp import WSMsgType, web
 log = logging.getLogger(__name__)
 
 #: Binary events: a picture, a line of text, and a picture with the ids of its node.
-PREVIEW, TEXT, PREVIEW_WITH_METADATA = 1, 3, 4
+PREVIEW_IMAGE, PROGRESS_TEXT, PREVIEW_IMAGE_WITH_METADATA = 1, 3, 4
 #: Formats within a plain picture event.
-IMAGE_TYPES = {"JPEG": 1, "PNG": 2}
+IMAGE_TYPE_CODES = {"JPEG": 1, "PNG": 2}
 
-FEATURES: dict[str, Any] = {
+FEATURE_FLAGS: dict[str, Any] = {
     "supports_preview_metadata": True,
     "supports_model_type_tags": True,
     "max_upload_size": 100 * 1024 * 1024,
@@ -32,31 +32,31 @@ FEATURES: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedPreview:
     """A picture as it goes over the socket."""
 
     content: bytes
     #: `JPEG` or `PNG`.
-    type: str
+    image_type: str
     #: The ids of the node that shows it.
-    node: dict[str, Any]
+    node_ids: dict[str, Any]
 
-    def bare(self) -> bytes:
-        return struct.pack(">II", PREVIEW, IMAGE_TYPES[self.type]) + self.content
+    def to_frame(self) -> bytes:
+        return struct.pack(">II", PREVIEW_IMAGE, IMAGE_TYPE_CODES[self.image_type]) + self.content
 
-    def with_metadata(self) -> bytes:
-        header = json.dumps(self.node | {"image_type": f"image/{self.type.lower()}"}).encode()
-        return struct.pack(">II", PREVIEW_WITH_METADATA, len(header)) + header + self.content
+    def to_frame_with_metadata(self) -> bytes:
+        header = json.dumps(self.node_ids | {"image_type": f"image/{self.image_type.lower()}"}).encode()
+        return struct.pack(">II", PREVIEW_IMAGE_WITH_METADATA, len(header)) + header + self.content
 
 
 @dataclass(slots=True)
-class _Client:
+class _WebsocketClient:
     socket: web.WebSocketResponse
     request: web.Request
-    flags: dict[str, Any] = field(default_factory=dict)
+    feature_flags: dict[str, Any] = field(default_factory=dict)
 
 
-class Hub:
+class WebsocketHub:
     """Sends one message after the other: a client that does not read stalls all, as in the real one.
 
     Call its methods on the event loop; the worker thread comes in through `call_soon_threadsafe`.
@@ -64,68 +64,72 @@ class Hub:
 
     def __init__(self, queue_info: Callable[[], dict[str, Any]]) -> None:
         self._queue_info = queue_info
-        self._clients: dict[str, _Client] = {}
-        self._messages: asyncio.Queue[tuple[str | bytes, str | None]] = asyncio.Queue()
+        self._clients: dict[str, _WebsocketClient] = {}
+        self._outgoing: asyncio.Queue[tuple[str | bytes, str | None]] = asyncio.Queue()
         #: Whose prompt runs or ran last, and the node it is at.
-        self._current: tuple[str | None, str | None] = (None, None)
+        self._current_node: tuple[str | None, str | None] = (None, None)
 
-    def at(self, client_id: str | None, node_id: str | None) -> None:
+    def set_current_node(self, client_id: str | None, node_id: str | None) -> None:
         """Note where the running prompt is, for a client that reconnects."""
-        self._current = (client_id, node_id)
+        self._current_node = (client_id, node_id)
 
     def send(self, event: str, data: Any, client_id: str | None) -> None:
         """Queue a message for one client, or for all with None."""
-        self._messages.put_nowait((json.dumps({"type": event, "data": data}), client_id))
+        self._outgoing.put_nowait((json.dumps({"type": event, "data": data}), client_id))
 
     def send_status(self) -> None:
         self.send("status", {"status": self._queue_info()}, None)
 
-    def send_step(self, step: dict[str, Any], picture: Encoded | None, client_id: str | None) -> None:
+    def send_progress(
+        self, progress: dict[str, Any], preview: EncodedPreview | None, client_id: str | None
+    ) -> None:
         """Queue a `progress` message. Its picture goes before it with its node's ids to a client that
         asked for those, and bare behind it to others."""
-        if picture is not None and self._takes_metadata(client_id):
-            self._messages.put_nowait((picture.with_metadata(), client_id))
-        self.send("progress", step, client_id)
-        if picture is not None and not self._takes_metadata(client_id):
-            self._messages.put_nowait((picture.bare(), client_id))
+        if preview is not None and self._supports_preview_metadata(client_id):
+            self._outgoing.put_nowait((preview.to_frame_with_metadata(), client_id))
+        self.send("progress", progress, client_id)
+        if preview is not None and not self._supports_preview_metadata(client_id):
+            self._outgoing.put_nowait((preview.to_frame(), client_id))
 
     def send_text(self, text: str, node_id: str) -> None:
         """Queue a line that is to be shown at a node, for all."""
         name = node_id.encode()
-        self._messages.put_nowait((struct.pack(">II", TEXT, len(name)) + name + text.encode(), None))
+        self._outgoing.put_nowait((struct.pack(">II", PROGRESS_TEXT, len(name)) + name + text.encode(), None))
 
-    def _takes_metadata(self, client_id: str | None) -> bool:
+    def _supports_preview_metadata(self, client_id: str | None) -> bool:
         client = self._clients.get(client_id or "")
-        return client is not None and client.flags.get("supports_preview_metadata") is True
+        return client is not None and client.feature_flags.get("supports_preview_metadata") is True
 
-    async def publish(self) -> None:
+    async def deliver_messages(self) -> None:
         """Deliver queued messages for ever."""
         while True:
-            message, client_id = await self._messages.get()
+            message, client_id = await self._outgoing.get()
             if client_id is None:
                 receivers = list(self._clients.values())
             else:
                 receivers = [self._clients[client_id]] if client_id in self._clients else []
             for client in receivers:
-                await _deliver(client.socket, message)
+                await _send_if_connected(client.socket, message)
 
-    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+    async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
         """`GET /ws`. A second socket takes a client id over; when the first closes, the id is forgotten."""
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         sid = request.query.get("clientId") or uuid4().hex
-        self._clients[sid] = client = _Client(socket, request)
+        self._clients[sid] = client = _WebsocketClient(socket, request)
         try:
-            await _deliver(socket, _text("status", {"status": self._queue_info(), "sid": sid}))
-            owner, node = self._current
+            await _send_if_connected(
+                socket, _format_event("status", {"status": self._queue_info(), "sid": sid})
+            )
+            owner, node = self._current_node
             if owner == sid and node is not None:
-                await _deliver(socket, _text("executing", {"node": node}))
-            await self._read(client)
+                await _send_if_connected(socket, _format_event("executing", {"node": node}))
+            await self._receive_messages(client)
         finally:
             self._clients.pop(sid, None)
         return socket
 
-    async def _read(self, client: _Client) -> None:
+    async def _receive_messages(self, client: _WebsocketClient) -> None:
         """Feature flags count in the first well-formed frame only; all else is ignored."""
         first = True
         async for message in client.socket:
@@ -137,22 +141,22 @@ class Hub:
                 log.warning("a client sent a frame that is not JSON")
                 continue
             if first and isinstance(data, dict) and data.get("type") == "feature_flags":
-                client.flags = data.get("data", {})
-                await _deliver(client.socket, _text("feature_flags", FEATURES))
+                client.feature_flags = data.get("data", {})
+                await _send_if_connected(client.socket, _format_event("feature_flags", FEATURE_FLAGS))
             first = False
 
-    def drop(self, client_id: str | None) -> None:
+    def disconnect(self, client_id: str | None) -> None:
         """Cut the client's connection (with None everybody's) without a word."""
         for sid, client in list(self._clients.items()):
             if client_id in (None, sid) and client.request.transport is not None:
                 client.request.transport.abort()
 
 
-def _text(event: str, data: Any) -> str:
+def _format_event(event: str, data: Any) -> str:
     return json.dumps({"type": event, "data": data})
 
 
-async def _deliver(socket: web.WebSocketResponse, message: str | bytes) -> None:
+async def _send_if_connected(socket: web.WebSocketResponse, message: str | bytes) -> None:
     with suppress(ConnectionError):
         if isinstance(message, str):
             await socket.send_str(message)

@@ -34,59 +34,59 @@ class InputSpec:
 
 
 @dataclass(slots=True)
-class _Unfolding:
+class _InputExpander:
     """Specs found so far; a name is required only if every mention of it is."""
 
-    live: Mapping[str, Any]
+    values: Mapping[str, Any]
     specs: dict[str, InputSpec] = field(default_factory=dict)
 
-    def add(self, name: str, value: list[Any], required: bool) -> None:
+    def add_spec(self, name: str, value: list[Any], required: bool) -> None:
         options = value[1] if len(value) > 1 else {}
         self.specs.setdefault(name, InputSpec(name, value[0], options, required))
 
-    def section(self, inputs: Mapping[str, list[Any]], required: bool, prefix: str) -> None:
+    def add_section(self, inputs: Mapping[str, list[Any]], required: bool, prefix: str) -> None:
         for key, value in inputs.items():
             name = prefix + key
             if value[0] == AUTOGROW:
-                self._autogrow(name, value)
+                self._add_autogrow(name, value)
             elif value[0] == DYNAMIC_COMBO:
-                self._dynamic_combo(name, value, required)
+                self._add_dynamic_combo(name, value, required)
             else:
-                self.add(name, value, required)
+                self.add_spec(name, value, required)
 
-    def _autogrow(self, name: str, value: list[Any]) -> None:
+    def _add_autogrow(self, name: str, value: list[Any]) -> None:
         template = value[1]["template"]
         section, member = next((s, next(iter(d.values()))) for s, d in template["input"].items() if d)
         members = template.get("names") or [f"{template['prefix']}{i}" for i in range(template["max"])]
         for index, key in enumerate(members):
-            self.add(f"{name}.{key}", member, index < template["min"] and section == "required")
+            self.add_spec(f"{name}.{key}", member, index < template["min"] and section == "required")
 
-    def _dynamic_combo(self, name: str, value: list[Any], required: bool) -> None:
+    def _add_dynamic_combo(self, name: str, value: list[Any], required: bool) -> None:
         """An option that is not listed unfolds to nothing, not even to the combo itself."""
-        chosen = self.live.get(name)
+        chosen = self.values.get(name)
         for option in value[1]["options"]:
             if option["key"] == chosen:
                 for section, inputs in option["inputs"].items():
-                    self.section(inputs, section == "required", name + ".")
-                self.add(name, value, required)
+                    self.add_section(inputs, section == "required", name + ".")
+                self.add_spec(name, value, required)
 
 
-def unfold(facts: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, InputSpec]:
-    """Name -> spec of all inputs that a node with the values `live` has; hidden ones left out."""
-    unfolding = _Unfolding(live)
+def expand_input_specs(facts: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, InputSpec]:
+    """Name -> spec of all inputs that a node with the values `values` has; hidden ones left out."""
+    unfolding = _InputExpander(values)
     for section in ("required", "optional"):
-        unfolding.section(facts["input"].get(section, {}), section == "required", "")
+        unfolding.add_section(facts["input"].get(section, {}), section == "required", "")
     return unfolding.specs
 
 
-def nest(facts: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def nest_inputs(facts: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Values by dotted name -> the keyword arguments that a node's function takes.
 
     A group becomes a dict of its members; a dynamic combo a dict that holds its own choice under its
     own name, beside the inputs of that choice.
     """
-    specs = unfold(facts, values)
-    nested: dict[str, Any] = {name: {} for name in _groups(facts)}
+    specs = expand_input_specs(facts, values)
+    nested: dict[str, Any] = {name: {} for name in _autogrow_names(facts)}
     for name, value in values.items():
         *path, last = name.split(".") if name in specs else [name]
         place = nested
@@ -99,7 +99,7 @@ def nest(facts: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _groups(facts: Mapping[str, Any]) -> list[str]:
+def _autogrow_names(facts: Mapping[str, Any]) -> list[str]:
     """Inputs that take any number of members; with none given they are an empty dict."""
     sections = (facts["input"].get(section, {}) for section in ("required", "optional"))
     return [name for inputs in sections for name, value in inputs.items() if value[0] == AUTOGROW]

@@ -6,7 +6,7 @@ from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any
 
-from comfy_instances.simulator.options import Folders
+from comfy_instances.simulator.options import InstanceFolders
 
 #: Nodes that load all files of a folder, which their only input names.
 FOLDER_LOADERS = (
@@ -17,13 +17,15 @@ FOLDER_LOADERS = (
 )
 
 
-def with_folders(facts: Mapping[str, Any], folders: Folders) -> Mapping[str, Any]:
-    """`facts` with the folders that are there now."""
+def with_input_folders(node_facts: Mapping[str, Any], folders: InstanceFolders) -> Mapping[str, Any]:
+    """`node_facts` with the folders that are there now."""
     found = sorted(str(path.relative_to(folders.input)) for path in folders.input.rglob("*/"))
-    return ChainMap({name: _offering(facts[name], found) for name in FOLDER_LOADERS}, dict(facts))
+    return ChainMap(
+        {name: _with_folder_choices(node_facts[name], found) for name in FOLDER_LOADERS}, dict(node_facts)
+    )
 
 
-def _offering(facts: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+def _with_folder_choices(facts: Mapping[str, Any], folder_names: list[str]) -> dict[str, Any]:
     kind, options = facts["input"]["required"]["folder"]
-    folder = [kind, {**options, "options": names}]
+    folder = [kind, {**options, "options": folder_names}]
     return {**facts, "input": {**facts["input"], "required": {"folder": folder}}}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comfy_instances.simulator.validation import refusals
-from comfy_instances.simulator.validation.input_specs import InputSpec, unfold
-from comfy_instances.simulator.validation.refusals import Refusal
+from comfy_instances.simulator.validation.input_specs import InputSpec, expand_input_specs
+from comfy_instances.simulator.validation.refusals import PromptError
 
 Graph = dict[str, Any]
 
@@ -22,78 +22,80 @@ FILE_INPUTS: Mapping[str, tuple[str, str]] = {
     "LoadVideo": ("file", "video"),
 }
 #: Nodes that take any value for these inputs.
-UNCHECKED: Mapping[str, frozenset[str]] = {"CustomCombo": frozenset({"choice"})}
+UNCHECKED_INPUTS: Mapping[str, frozenset[str]] = {"CustomCombo": frozenset({"choice"})}
 
 #: Endings of files that a loader may name. A simulator has no weights and claims to have them all.
 WEIGHT_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf")
 
 #: What a graph of the wrong shape makes the checks stumble over: links to nowhere, nodes without inputs.
-MALFORMED = (LookupError, TypeError, AttributeError, ValueError, RecursionError)
+MALFORMED_GRAPH_ERRORS = (LookupError, TypeError, AttributeError, ValueError, RecursionError)
 
-_CONVERSIONS: Mapping[str, type] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
+_CONVERTERS: Mapping[str, type] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ValidationResult:
     """What became of a posted graph."""
 
     #: Why nothing will run; None if something will.
-    error: Refusal | None = None
+    error: PromptError | None = None
     #: Output nodes that will run.
     outputs: list[str] = field(default_factory=list)
     #: Node id -> its errors, the outputs that they cost, its class. May be filled beside `outputs`.
     node_errors: dict[str, Any] = field(default_factory=dict)
 
 
-def validate(
+def validate_graph(
     graph: Graph,
-    facts: Mapping[str, Any],
+    node_facts: Mapping[str, Any],
     *,
     has_file: Callable[[str], bool],
     targets: list[str] | None = None,
-) -> Verdict:
+) -> ValidationResult:
     """Check all that the outputs of `graph` need; literal values are converted in place.
 
     `has_file` says whether an annotated name (`x.png [temp]`) is there; `targets` limits the outputs.
     """
     outputs = []
     for node_id, node in graph.items():
-        if "class_type" not in node or node["class_type"] not in facts:
-            return Verdict(refusals.missing_node_type(node_id, node))
-        if facts[node["class_type"]]["output_node"] and (targets is None or node_id in targets):
+        if "class_type" not in node or node["class_type"] not in node_facts:
+            return ValidationResult(refusals.missing_node_type(node_id, node))
+        if node_facts[node["class_type"]]["output_node"] and (targets is None or node_id in targets):
             outputs.append(node_id)
     if not outputs:
-        return Verdict(refusals.no_outputs())
-    return _Check(graph, facts, has_file).verdict(outputs)
+        return ValidationResult(refusals.prompt_no_outputs())
+    return _GraphValidator(graph, node_facts, has_file).validate_outputs(outputs)
 
 
 @dataclass(slots=True)
-class _Check:
+class _GraphValidator:
     graph: Graph
-    facts: Mapping[str, Any]
+    node_facts: Mapping[str, Any]
     has_file: Callable[[str], bool]
     #: Node id -> valid by itself and upstream, and its own errors.
-    checked: dict[str, tuple[bool, list[Refusal]]] = field(default_factory=dict)
+    node_results: dict[str, tuple[bool, list[PromptError]]] = field(default_factory=dict)
 
-    def verdict(self, outputs: list[str]) -> Verdict:
+    def validate_outputs(self, outputs: list[str]) -> ValidationResult:
         good: list[str] = []
-        failures: list[Refusal] = []
+        failures: list[PromptError] = []
         node_errors: dict[str, Any] = {}
         for output in outputs:
             try:
-                valid, reasons = self.node(output, [])
-            except MALFORMED as error:
-                valid, reasons = False, [refusals.broke_at_output(error)]
-                self.checked[output] = (valid, reasons)
+                valid, reasons = self.validate_node(output, [])
+            except MALFORMED_GRAPH_ERRORS as error:
+                valid, reasons = False, [refusals.exception_during_validation(error)]
+                self.node_results[output] = (valid, reasons)
             if valid:
                 good.append(output)
                 continue
             failures += reasons
-            self._blame(output, node_errors)
-        return Verdict(None if good else refusals.outputs_failed(failures), good, node_errors)
+            self._add_node_errors(output, node_errors)
+        return ValidationResult(
+            None if good else refusals.prompt_outputs_failed_validation(failures), good, node_errors
+        )
 
-    def _blame(self, output: str, node_errors: dict[str, Any]) -> None:
-        for node_id, (_, reasons) in self.checked.items():
+    def _add_node_errors(self, output: str, node_errors: dict[str, Any]) -> None:
+        for node_id, (_, reasons) in self.node_results.items():
             if reasons:
                 entry = node_errors.setdefault(
                     node_id,
@@ -105,102 +107,109 @@ class _Check:
                 )
                 entry["dependent_outputs"].append(output)
 
-    def node(self, node_id: str, path: list[str]) -> tuple[bool, list[Refusal]]:
-        if node_id in self.checked:
-            return self.checked[node_id]
+    def validate_node(self, node_id: str, path: list[str]) -> tuple[bool, list[PromptError]]:
+        if node_id in self.node_results:
+            return self.node_results[node_id]
         if node_id in path:
-            return self._cycle(path[path.index(node_id) :])
+            return self._mark_cycle(path[path.index(node_id) :])
         node = self.graph[node_id]
         class_type, values = node["class_type"], node["inputs"]
         valid, errors = True, []
-        for spec in unfold(self.facts[class_type], values).values():
-            upstream, error = self._input(class_type, spec, values, [*path, node_id])
+        for spec in expand_input_specs(self.node_facts[class_type], values).values():
+            upstream, error = self._validate_input(class_type, spec, values, [*path, node_id])
             valid = valid and upstream
             errors += [error] if error else []
-        errors += self._file_errors(class_type, values)
-        before, known = self.checked.get(node_id, (True, []))
+        errors += self._find_missing_files(class_type, values)
+        before, known = self.node_results.get(node_id, (True, []))
         errors = known + [error for error in errors if error not in known]
-        self.checked[node_id] = (before and valid and not errors, errors)
-        return self.checked[node_id]
+        self.node_results[node_id] = (before and valid and not errors, errors)
+        return self.node_results[node_id]
 
-    def _cycle(self, nodes: list[str]) -> tuple[bool, list[Refusal]]:
+    def _mark_cycle(self, nodes: list[str]) -> tuple[bool, list[PromptError]]:
         path = " -> ".join(f"{node} ({self.graph[node]['class_type']})" for node in [*nodes, nodes[0]])
         for node in nodes:
-            self.checked[node] = (False, [refusals.cycle(node, path, nodes)])
-        return self.checked[nodes[0]]
+            self.node_results[node] = (False, [refusals.dependency_cycle(node, path, nodes)])
+        return self.node_results[nodes[0]]
 
-    def _input(
+    def _validate_input(
         self, class_type: str, spec: InputSpec, values: dict[str, Any], path: list[str]
-    ) -> tuple[bool, Refusal | None]:
+    ) -> tuple[bool, PromptError | None]:
         """Whether what is upstream of the input is valid, and the error of the input itself."""
         if spec.name not in values:
-            return True, refusals.input_missing(spec) if spec.required else None
+            return True, refusals.required_input_missing(spec) if spec.required else None
         if isinstance(values[spec.name], list):
-            return self._link(spec, values[spec.name], path)
-        return True, self._literal(class_type, spec, values)
+            return self._validate_link(spec, values[spec.name], path)
+        return True, self._validate_literal(class_type, spec, values)
 
-    def _link(self, spec: InputSpec, link: list[Any], path: list[str]) -> tuple[bool, Refusal | None]:
+    def _validate_link(
+        self, spec: InputSpec, link: list[Any], path: list[str]
+    ) -> tuple[bool, PromptError | None]:
         if len(link) != 2:
-            return True, refusals.bad_link(spec, link)
+            return True, refusals.bad_linked_input(spec, link)
         source, slot = link
-        received = self.facts[self.graph[source]["class_type"]]["output"][slot]
-        if not types_meet(received, spec.type):
-            return True, refusals.wrong_link_type(spec, link, received)
+        received = self.node_facts[self.graph[source]["class_type"]]["output"][slot]
+        if not is_type_compatible(received, spec.type):
+            return True, refusals.return_type_mismatch(spec, link, received)
         try:
-            return self.node(source, path)[0], None
-        except MALFORMED as error:
-            self.checked[source] = (False, [refusals.broke_at_link(spec, link, error)])
+            return self.validate_node(source, path)[0], None
+        except MALFORMED_GRAPH_ERRORS as error:
+            self.node_results[source] = (
+                False,
+                [refusals.exception_during_inner_validation(spec, link, error)],
+            )
             return False, None
 
-    def _literal(self, class_type: str, spec: InputSpec, values: dict[str, Any]) -> Refusal | None:
+    def _validate_literal(
+        self, class_type: str, spec: InputSpec, values: dict[str, Any]
+    ) -> PromptError | None:
         value = values[spec.name]
         if isinstance(value, dict) and "__value__" in value:
             value = values[spec.name] = value["__value__"]
-        convert = _CONVERSIONS.get(spec.type) if isinstance(spec.type, str) else None
+        convert = _CONVERTERS.get(spec.type) if isinstance(spec.type, str) else None
         if convert is not None:
             try:
                 value = values[spec.name] = convert(value)
             except (TypeError, ValueError, OverflowError) as error:
-                return refusals.not_convertible(spec, value, error)
+                return refusals.invalid_input_type(spec, value, error)
         own_check = FILE_INPUTS.get(class_type, ("", ""))[0] == spec.name
-        if own_check or spec.name in UNCHECKED.get(class_type, ()):
+        if own_check or spec.name in UNCHECKED_INPUTS.get(class_type, ()):
             return None
-        return _out_of_range(spec, value)
+        return _validate_range(spec, value)
 
-    def _file_errors(self, class_type: str, values: Mapping[str, Any]) -> list[Refusal]:
+    def _find_missing_files(self, class_type: str, values: Mapping[str, Any]) -> list[PromptError]:
         name, kind = FILE_INPUTS.get(class_type, ("", ""))
         value = values.get(name)
         if value is None or isinstance(value, list) or self.has_file(value):
             return []
-        return [refusals.failed_own_check(name, f"Invalid {kind} file: {value}")]
+        return [refusals.custom_validation_failed(name, f"Invalid {kind} file: {value}")]
 
 
-def types_meet(received: Any, wanted: Any) -> bool:
+def is_type_compatible(received: Any, expected: Any) -> bool:
     """Whether an output of one type may feed an input of another; either may be a comma list."""
-    if received == wanted or {"*", "COMFY_MATCHTYPE_V3"} & {str(received), str(wanted)}:
+    if received == expected or {"*", "COMFY_MATCHTYPE_V3"} & {str(received), str(expected)}:
         return True
-    if isinstance(received, list) and wanted == "COMBO":
+    if isinstance(received, list) and expected == "COMBO":
         return True
-    if not isinstance(received, str) or not isinstance(wanted, str):
+    if not isinstance(received, str) or not isinstance(expected, str):
         return False
-    ours, theirs = ({part.strip() for part in types.split(",")} for types in (received, wanted))
+    ours, theirs = ({part.strip() for part in types.split(",")} for types in (received, expected))
     return bool(ours & theirs) or "*" in ours | theirs
 
 
-def _out_of_range(spec: InputSpec, value: Any) -> Refusal | None:
+def _validate_range(spec: InputSpec, value: Any) -> PromptError | None:
     if "min" in spec.options and value < spec.options["min"]:
-        return refusals.too_small(spec, value)
+        return refusals.value_smaller_than_min(spec, value)
     if "max" in spec.options and value > spec.options["max"]:
-        return refusals.too_big(spec, value)
+        return refusals.value_bigger_than_max(spec, value)
     choices = spec.choices
-    if choices is None or value in choices or _names_weights(choices, value):
+    if choices is None or value in choices or _is_weight_file_choice(choices, value):
         return None
     if spec.options.get("multiselect") and isinstance(value, list) and set(value) <= set(choices):
         return None
-    return refusals.not_in_list(spec, value, choices)
+    return refusals.value_not_in_list(spec, value, choices)
 
 
-def _names_weights(choices: list[Any], value: Any) -> bool:
+def _is_weight_file_choice(choices: list[Any], value: Any) -> bool:
     """Whether the list is one of weight files, recorded on a machine without any, and `value` a weight file.
 
     Loaders with built-in choices list them beside the files: `pixel_space` in VAELoader.

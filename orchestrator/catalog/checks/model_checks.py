@@ -5,93 +5,93 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.catalog.checks.graph_checks import Problem, check_graph
+from orchestrator.catalog.checks.graph_checks import GraphProblem, validate_graph
 from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.model import Model
-from orchestrator.catalog.parameters.example_values import EXAMPLE_FOLDER, EXAMPLE_IMAGE
+from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER, EXAMPLE_IMAGE
 from orchestrator.catalog.parameters.values import (
     MAX_SEED,
-    Dataset,
-    Image,
-    Images,
-    Integer,
-    Loras,
-    Number,
+    DatasetParameter,
+    ImageListParameter,
+    ImageParameter,
+    IntegerParameter,
+    LoraListParameter,
+    NumberParameter,
     Parameter,
-    Text,
+    TextParameter,
 )
 
 EXAMPLE_LORA = "example"
 
 
-def check_model(model: Model, facts: NodeFacts) -> list[Problem]:
+def validate_model(model: Model, facts: NodeFacts) -> list[GraphProblem]:
     """The problems of every probe's graph, each told once."""
-    found: dict[Problem, None] = {}
-    for request in probes(model):
-        found |= dict.fromkeys(check_request(model, request, facts))
+    found: dict[GraphProblem, None] = {}
+    for request in probe_requests(model):
+        found |= dict.fromkeys(validate_rendered_graph(model, request, facts))
     return list(found)
 
 
-def check_request(model: Model, request: dict[str, Any], facts: NodeFacts) -> list[Problem]:
+def validate_rendered_graph(model: Model, request: dict[str, Any], facts: NodeFacts) -> list[GraphProblem]:
     """The problems of the graph for one request, with every variant of the weights declared."""
     try:
-        graph = model.render(model.example(**request), filename_prefix="check")
+        graph = model.render_graph(model.example_params(**request), filename_prefix="check")
     except CatalogError as error:
-        return [Problem("template_error", str(error))]
+        return [GraphProblem("template_error", str(error))]
     files = {weight.file for weight in model.manifest.weights}
-    files |= {EXAMPLE_IMAGE, EXAMPLE_FOLDER, f"{EXAMPLE_LORA}.safetensors"}
+    files |= {EXAMPLE_IMAGE, EXAMPLE_DATASET_FOLDER, f"{EXAMPLE_LORA}.safetensors"}
     facts = {**model.source.node_facts, **facts}
-    problems = check_graph(graph, facts, files)
+    problems = validate_graph(graph, facts, files)
     for output in model.outputs:
         entry = facts.get(graph[output.node]["class_type"], {}) if output.node in graph else None
         if entry is None:
-            problems.append(Problem("output_missing", "an output is not there", output.node))
+            problems.append(GraphProblem("output_missing", "an output is not there", output.node))
         elif not entry.get("output_node"):
-            problems.append(Problem("output_missing", "is no output node", output.node))
+            problems.append(GraphProblem("output_missing", "is no output node", output.node))
     return problems
 
 
-def probes(model: Model) -> Iterator[dict[str, Any]]:
+def probe_requests(model: Model) -> Iterator[dict[str, Any]]:
     """Requests that differ from the defaults in one parameter each, then in all at once."""
     everything: dict[str, Any] = {}
     yield {}
     for name, spec in model.parameters.items():
-        for value in _values(spec):
-            yield _within_area(model, {name: value})
+        for value in _boundary_values(spec):
+            yield _limit_area(model, {name: value})
             everything[name] = value
-    yield _within_area(model, everything)
+    yield _limit_area(model, everything)
 
 
-def _values(spec: Parameter) -> list[Any]:
+def _boundary_values(spec: Parameter) -> list[Any]:
     """The ends of a parameter's range, or its choices; the last one is the richest."""
     match spec:
-        case Integer() | Number():
+        case IntegerParameter() | NumberParameter():
             return [spec.minimum, spec.maximum]
-        case Text():
+        case TextParameter():
             return list(spec.choices) or ["red {{ 7 * 7 }}"]
-        case Image():
+        case ImageParameter():
             return [EXAMPLE_IMAGE]
-        case Images():
+        case ImageListParameter():
             return [[EXAMPLE_IMAGE], [EXAMPLE_IMAGE] * spec.max_items]
-        case Dataset():
-            return [EXAMPLE_FOLDER]
-        case Loras():
+        case DatasetParameter():
+            return [EXAMPLE_DATASET_FOLDER]
+        case LoraListParameter():
             item = {"name": EXAMPLE_LORA, "strength": 0.5}
             return [[item], [item] * spec.max_items]
         case _:
             return [False, True] if spec.type == "boolean" else [0, MAX_SEED]
 
 
-def _within_area(model: Model, request: dict[str, Any]) -> dict[str, Any]:
+def _limit_area(model: Model, request: dict[str, Any]) -> dict[str, Any]:
     """Both sides at their maximum may be more pixels than the model allows."""
-    width, height = model.manifest.max_sides
+    width, height = model.manifest.max_size
     if "width" in request and "height" in request and "width" in model.parameters:
         return request | {"width": width - width % 8, "height": height - height % 8}
     spec = model.parameters.get("height")
-    if "width" in request and isinstance(spec, Integer):
+    if "width" in request and isinstance(spec, IntegerParameter):
         return request | {"height": spec.minimum}
     spec = model.parameters.get("width")
-    if "height" in request and isinstance(spec, Integer):
+    if "height" in request and isinstance(spec, IntegerParameter):
         return request | {"width": spec.minimum}
     return request

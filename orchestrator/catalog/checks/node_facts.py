@@ -23,12 +23,12 @@ WIDGET_TYPES = frozenset({
     "COMFY_DYNAMICCOMBO_V3", "COMFY_DYNAMICGROUP_V3",
 })
 # fmt: on
-ANY = "*"
-_UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload")
+ANY_TYPE = "*"
+_UPLOAD_FLAGS = ("image_upload", "video_upload", "audio_upload", "file_upload")
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class NodeInput:
     """One input of a node."""
 
     name: str
@@ -43,10 +43,10 @@ class Input:
     def is_widget(self) -> bool:
         """Whether an author may enter a value."""
         kind = self.options.get("widgetType") or self.type
-        return kind in WIDGET_TYPES and not self.forced
+        return kind in WIDGET_TYPES and not self.is_link_only
 
     @property
-    def forced(self) -> bool:
+    def is_link_only(self) -> bool:
         """Whether it is a widget type that only takes a link here."""
         return bool(self.options.get("forceInput") or self.options.get("defaultInput"))
 
@@ -60,53 +60,53 @@ class Input:
         return {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}.get(self.type, "" if self.is_widget else None)
 
     @property
-    def takes_upload(self) -> bool:
+    def accepts_uploads(self) -> bool:
         """Whether its choices are files that callers may add to."""
-        return any(self.options.get(flag) for flag in _UPLOADS)
+        return any(self.options.get(flag) for flag in _UPLOAD_FLAGS)
 
-    def accepts(self, type: str) -> bool:
+    def accepts_type(self, type: str) -> bool:
         """Whether an output of `type` may be linked to it, by ComfyUI's own rule: some overlap."""
         ours, theirs = set(self.type.split(",")), set(type.split(","))
-        return ANY in ours | theirs or bool(ours & theirs)
+        return ANY_TYPE in ours | theirs or bool(ours & theirs)
 
 
-def declared_inputs(entry: Mapping[str, Any]) -> Iterator[Input]:
+def declared_inputs(entry: Mapping[str, Any]) -> Iterator[NodeInput]:
     """Inputs as the class declares them, unresolved, in the order of the node's widgets."""
     order = entry.get("input_order") or {}
     for section in ("required", "optional"):
         specs = entry["input"].get(section) or {}
         names = [name for name in order.get(section) or specs if name in specs]
         for name in names:
-            yield _input(name, specs[name], section == "required")
+            yield _parse_input(name, specs[name], section == "required")
 
 
-def inputs_of(entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Input]:
+def resolve_inputs(entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, NodeInput]:
     """All inputs that the node has for the given `values`, by name."""
-    found: dict[str, Input] = {}
+    found: dict[str, NodeInput] = {}
     for declared in declared_inputs(entry):
-        found |= {item.name: item for item in resolved(declared, values)}
+        found |= {item.name: item for item in expand_dynamic_input(declared, values)}
     return found
 
 
-def resolved(item: Input, values: Mapping[str, Any]) -> Iterator[Input]:
+def expand_dynamic_input(item: NodeInput, values: Mapping[str, Any]) -> Iterator[NodeInput]:
     """`item`, or the inputs that it stands for."""
     if item.type == "COMFY_DYNAMICCOMBO_V3":
         yield item
-        for sub in sub_inputs(item, values.get(item.name, (item.choices or (None,))[0])):
-            yield from resolved(sub, values)
+        for sub in dynamic_combo_inputs(item, values.get(item.name, (item.choices or (None,))[0])):
+            yield from expand_dynamic_input(sub, values)
     elif item.type == "COMFY_AUTOGROW_V3":
-        yield from _grown(item, values)
+        yield from _expand_autogrow(item, values)
     else:
         yield item
 
 
-def sub_inputs(item: Input, chosen: Any) -> list[Input]:
-    """The inputs that the option `chosen` of a dynamic combo brings with it, unresolved."""
+def dynamic_combo_inputs(item: NodeInput, selected_option: Any) -> list[NodeInput]:
+    """The inputs that the option `selected_option` of a dynamic combo brings with it, unresolved."""
     for option in item.options.get("options", ()):
-        if option["key"] == chosen:
+        if option["key"] == selected_option:
             sections = option.get("inputs") or {}
             return [
-                _input(f"{item.name}.{name}", spec, section == "required" and item.required)
+                _parse_input(f"{item.name}.{name}", spec, section == "required" and item.required)
                 for section in ("required", "optional")
                 for name, spec in (sections.get(section) or {}).items()
             ]
@@ -115,10 +115,10 @@ def sub_inputs(item: Input, chosen: Any) -> list[Input]:
 
 def output_types(entry: Mapping[str, Any]) -> list[str]:
     """The types of a node's outputs, by slot."""
-    return [_type_name(type) for type in entry.get("output") or ()]
+    return [_output_type_name(type) for type in entry.get("output") or ()]
 
 
-def _grown(item: Input, values: Mapping[str, Any]) -> Iterator[Input]:
+def _expand_autogrow(item: NodeInput, values: Mapping[str, Any]) -> Iterator[NodeInput]:
     """The members of a growing group: those that must be there, and those that are."""
     template = item.options.get("template") or {}
     sections = template.get("input") or {}
@@ -133,23 +133,25 @@ def _grown(item: Input, values: Mapping[str, Any]) -> Iterator[Input]:
         full = f"{item.name}.{name}"
         needed = item.required and index < template.get("min", 0)
         if needed or full in values:
-            yield _input(full, spec, needed)
+            yield _parse_input(full, spec, needed)
 
 
-def _input(name: str, spec: Any, required: bool) -> Input:
-    type, options = _parts(spec)
+def _parse_input(name: str, spec: Any, required: bool) -> NodeInput:
+    type, options = _split_input_spec(spec)
     if isinstance(type, list):
-        return Input(name, "COMBO", required, options, tuple(type))
+        return NodeInput(name, "COMBO", required, options, tuple(type))
     if type == "COMFY_MATCHTYPE_V3":
-        return Input(name, str((options.get("template") or {}).get("allowed_types", ANY)), required, options)
+        return NodeInput(
+            name, str((options.get("template") or {}).get("allowed_types", ANY_TYPE)), required, options
+        )
     if type == "COMFY_DYNAMICCOMBO_V3":
         keys = tuple(option["key"] for option in options.get("options", ()))
-        return Input(name, type, required, options, keys)
+        return NodeInput(name, type, required, options, keys)
     listed = options.get("options") if type == "COMBO" else None
-    return Input(name, str(type), required, options, None if listed is None else tuple(listed))
+    return NodeInput(name, str(type), required, options, None if listed is None else tuple(listed))
 
 
-def _parts(spec: Any) -> tuple[Any, Mapping[str, Any]]:
+def _split_input_spec(spec: Any) -> tuple[Any, Mapping[str, Any]]:
     """Type and options of an input's entry, which may be a bare type."""
     if not isinstance(spec, list | tuple):
         return spec, {}
@@ -157,8 +159,8 @@ def _parts(spec: Any) -> tuple[Any, Mapping[str, Any]]:
     return spec[0], options
 
 
-def _type_name(type: Any) -> str:
+def _output_type_name(type: Any) -> str:
     if isinstance(type, list):
         return "COMBO"
     # The type of such an output is that of whatever is linked to the node's inputs.
-    return ANY if type == "COMFY_MATCHTYPE_V3" else str(type)
+    return ANY_TYPE if type == "COMFY_MATCHTYPE_V3" else str(type)

@@ -10,7 +10,7 @@ from typing import Any
 import tomli_w
 
 
-def with_id(text: str, id: str) -> str:
+def replace_id(text: str, id: str) -> str:
     """The manifest under another id, without its aliases."""
     old = re.search(r'^id = "([^"]*)"$', text, re.MULTILINE)
     if old is None or old[1] == id:
@@ -19,14 +19,14 @@ def with_id(text: str, id: str) -> str:
     return re.sub(r"^aliases = \[.*?\]\n", "", text, count=1, flags=re.MULTILINE | re.DOTALL)
 
 
-def with_default(text: str, name: str, value: Any) -> str:
+def replace_default(text: str, name: str, value: Any) -> str:
     """The manifest with another default, where the parameter has one."""
     section = rf"(^\[parameters\.{re.escape(name)}\]\n(?:[^\[\n].*\n)*?)default = .*$"
-    line = f"default = {_written(value)}"
+    line = f"default = {_format_value(value)}"
     return re.sub(section, lambda found: found[1] + line, text, count=1, flags=re.MULTILINE)
 
 
-def default_of(text: str, name: str) -> Any:
+def read_default(text: str, name: str) -> Any:
     """The default of a parameter; None where it has none, or the text is no manifest."""
     try:
         return tomllib.loads(text)["parameters"][name].get("default")
@@ -34,7 +34,7 @@ def default_of(text: str, name: str) -> Any:
         return None
 
 
-def dumped(manifest: dict[str, Any]) -> str:
+def format_manifest(manifest: dict[str, Any]) -> str:
     """The text of a new manifest."""
     lists = {name: spec["default"] for name, spec in manifest["parameters"].items() if _is_list(spec)}
     # On one line, as people write them; a writer of TOML makes a table of each element.
@@ -42,7 +42,7 @@ def dumped(manifest: dict[str, Any]) -> str:
     data = manifest | {"parameters": manifest["parameters"] | plain}
     text = tomli_w.dumps(data, multiline_strings=False)
     for name, value in lists.items():
-        text = with_default(text, name, value)
+        text = replace_default(text, name, value)
     return text
 
 
@@ -50,7 +50,7 @@ def _is_list(spec: dict[str, Any]) -> bool:
     return isinstance(spec.get("default"), list)
 
 
-def _written(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if not isinstance(value, list):
         return tomli_w.dumps({"default": value}).rstrip("\n").removeprefix("default = ")
     items = (", ".join(f"{key} = {json.dumps(part)}" for key, part in item.items()) for item in value)

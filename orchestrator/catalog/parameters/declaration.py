@@ -10,17 +10,17 @@ from pydantic import BaseModel, ConfigDict
 from orchestrator.errors import InvalidRequest
 
 
-class Frozen(BaseModel):
+class StrictModel(BaseModel):
     """A value read from a manifest: immutable, no unknown keys, no coercion, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def refusal(name: str, reason: str) -> InvalidRequest:
+def invalid_param(name: str, reason: str) -> InvalidRequest:
     return InvalidRequest(f"`{name}` {reason}", code=f"invalid_{name}", param=name)
 
 
-class Declaration(Frozen, ABC):
+class ParameterBase(StrictModel, ABC):
     """What all parameters have in common."""
 
     #: One sentence for people who choose a value.
@@ -29,9 +29,9 @@ class Declaration(Frozen, ABC):
     required: bool = False
 
     @abstractmethod
-    def check(self, name: str, value: object) -> Any:
+    def validate_value(self, name: str, value: object) -> Any:
         """The value as the graph shall have it. Raises InvalidRequest."""
 
     @abstractmethod
-    def schema_of_value(self) -> dict[str, Any]:
+    def to_json_schema(self) -> dict[str, Any]:
         """The JSON Schema of a valid value, without its description and default."""

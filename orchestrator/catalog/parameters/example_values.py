@@ -5,26 +5,34 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from orchestrator.catalog.parameters.values import Dataset, Image, Images, Integer, Number, Parameter, Text
+from orchestrator.catalog.parameters.values import (
+    DatasetParameter,
+    ImageListParameter,
+    ImageParameter,
+    IntegerParameter,
+    NumberParameter,
+    Parameter,
+    TextParameter,
+)
 
 #: The names of a picture and of a dataset's folder.
-EXAMPLE_IMAGE, EXAMPLE_FOLDER = "example.png", "example"
+EXAMPLE_IMAGE, EXAMPLE_DATASET_FOLDER = "example.png", "example"
 
 
 def example_value(spec: Parameter) -> Any:
     """A valid value."""
     match spec:
-        case Image():
+        case ImageParameter():
             return EXAMPLE_IMAGE
-        case Images():
+        case ImageListParameter():
             return [EXAMPLE_IMAGE]
-        case Dataset():
-            return EXAMPLE_FOLDER
+        case DatasetParameter():
+            return EXAMPLE_DATASET_FOLDER
         case _ if spec.default not in (None, ""):
             return spec.default
-        case Text():
+        case TextParameter():
             return next(iter(spec.choices), "a lighthouse at dusk")
-        case Integer():
+        case IntegerParameter():
             return math.ceil(spec.minimum / spec.step) * spec.step
         case _:
-            return spec.minimum if isinstance(spec, Number) else 0
+            return spec.minimum if isinstance(spec, NumberParameter) else 0

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from orchestrator.catalog.parameters.declaration import Declaration, refusal
+from orchestrator.catalog.parameters.declaration import ParameterBase, invalid_param
 
 _FILE_SCHEMA = {"type": "string", "contentEncoding": "base64"}
 
 
-class Picture(Declaration):
+class ImageParameterBase(ParameterBase):
     """An input picture or mask. Its value is an opaque name: whatever the caller of `render` says
     that the instance knows the uploaded file by. Sides are pixels."""
 
@@ -20,7 +20,7 @@ class Picture(Declaration):
     max_width: int = Field(8192, gt=0)
     max_height: int = Field(8192, gt=0)
 
-    def check_dimensions(self, name: str, width: int, height: int) -> None:
+    def validate_dimensions(self, name: str, width: int, height: int) -> None:
         """Raises InvalidRequest for a picture that the model does not take."""
         if width > self.max_width or height > self.max_height:
             limit = f"at most {self.max_width}x{self.max_height}"
@@ -28,47 +28,47 @@ class Picture(Declaration):
             limit = f"at least {self.min_width}x{self.min_height}"
         else:
             return
-        raise refusal(name, f"must be {limit} pixels, not {width}x{height}")
+        raise invalid_param(name, f"must be {limit} pixels, not {width}x{height}")
 
     @staticmethod
-    def check_one(name: str, value: object) -> str:
+    def validate_image_name(name: str, value: object) -> str:
         if not isinstance(value, str) or not value:
-            raise refusal(name, "must be an image")
+            raise invalid_param(name, "must be an image")
         return value
 
 
-class Image(Picture):
+class ImageParameter(ImageParameterBase):
     """One picture."""
 
     type: Literal["image"]
     default: None = None
 
-    def check(self, name: str, value: object) -> str:
-        return self.check_one(name, value)
+    def validate_value(self, name: str, value: object) -> str:
+        return self.validate_image_name(name, value)
 
-    def schema_of_value(self) -> dict[str, Any]:
+    def to_json_schema(self) -> dict[str, Any]:
         return dict(_FILE_SCHEMA)
 
 
-class Images(Picture):
+class ImageListParameter(ImageParameterBase):
     """A list of pictures, each under the limits of one."""
 
     type: Literal["images"]
     default: tuple[()] = ()
     max_items: int = Field(4, gt=0)
 
-    def check(self, name: str, value: object) -> list[str]:
+    def validate_value(self, name: str, value: object) -> list[str]:
         if not isinstance(value, list | tuple):
-            raise refusal(name, "must be a list of images")
+            raise invalid_param(name, "must be a list of images")
         if len(value) > self.max_items:
-            raise refusal(name, f"must have at most {self.max_items} images, not {len(value)}")
-        return [self.check_one(name, item) for item in value]
+            raise invalid_param(name, f"must have at most {self.max_items} images, not {len(value)}")
+        return [self.validate_image_name(name, item) for item in value]
 
-    def schema_of_value(self) -> dict[str, Any]:
+    def to_json_schema(self) -> dict[str, Any]:
         return {"type": "array", "items": dict(_FILE_SCHEMA), "maxItems": self.max_items}
 
 
-class Dataset(Declaration):
+class DatasetParameter(ParameterBase):
     """Pictures, perhaps with captions, to train on. Its value is an opaque name, as a picture's: of the
     folder that the files are in."""
 
@@ -76,15 +76,15 @@ class Dataset(Declaration):
     default: None = None
     max_items: int = Field(1000, gt=0)
 
-    def check(self, name: str, value: object) -> str:
+    def validate_value(self, name: str, value: object) -> str:
         if not isinstance(value, str) or not value:
-            raise refusal(name, "must be a dataset")
+            raise invalid_param(name, "must be a dataset")
         return value
 
-    def check_count(self, name: str, pictures: int) -> None:
+    def validate_image_count(self, name: str, image_count: int) -> None:
         """Raises InvalidRequest for a dataset that the model does not take."""
-        if pictures > self.max_items:
-            raise refusal(name, f"must have at most {self.max_items} pictures, not {pictures}")
+        if image_count > self.max_items:
+            raise invalid_param(name, f"must have at most {self.max_items} pictures, not {image_count}")
 
-    def schema_of_value(self) -> dict[str, Any]:
+    def to_json_schema(self) -> dict[str, Any]:
         return dict(_FILE_SCHEMA)

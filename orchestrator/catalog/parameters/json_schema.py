@@ -8,9 +8,9 @@ from orchestrator.catalog.model import Model
 from orchestrator.catalog.parameters.values import Parameter
 
 
-def request_schema(model: Model) -> dict[str, Any]:
+def build_request_schema(model: Model) -> dict[str, Any]:
     """The schema (draft 2020-12) of a request's parameters; other keys are ignored."""
-    properties = {name: _property(spec) for name, spec in model.parameters.items()}
+    properties = {name: _parameter_schema(spec) for name, spec in model.parameters.items()}
     if model.max_n > 1:
         properties["n"] = {
             "type": "integer",
@@ -29,8 +29,8 @@ def request_schema(model: Model) -> dict[str, Any]:
     }
 
 
-def _property(spec: Parameter) -> dict[str, Any]:
-    schema = spec.schema_of_value()
+def _parameter_schema(spec: Parameter) -> dict[str, Any]:
+    schema = spec.to_json_schema()
     if spec.description:
         schema["description"] = spec.description
     if not spec.required and spec.default is not None:

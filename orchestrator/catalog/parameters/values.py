@@ -1,6 +1,6 @@
 """What a caller may set on a model, and the check that each value passes.
 
-A manifest declares every parameter under one of the types below. `check` takes a value as it came
+A manifest declares every parameter under one of the types below. `validate_value` takes a value as it came
 from JSON and gives the value as the graph shall have it, or raises InvalidRequest with the code
 `invalid_NAME`. Types are never coerced: `"1024"` and `true` are no integers.
 """
@@ -14,31 +14,31 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from orchestrator.catalog.parameters.declaration import Declaration, Frozen, refusal
-from orchestrator.catalog.parameters.files import Dataset, Image, Images
+from orchestrator.catalog.parameters.declaration import ParameterBase, StrictModel, invalid_param
+from orchestrator.catalog.parameters.files import DatasetParameter, ImageListParameter, ImageParameter
 from orchestrator.errors import InvalidRequest
 
 __all__ = [
     "MAX_SEED",
-    "Boolean",
-    "Dataset",
-    "Declaration",
-    "Frozen",
-    "Image",
-    "Images",
-    "Integer",
-    "Loras",
-    "Number",
+    "BooleanParameter",
+    "DatasetParameter",
+    "ImageListParameter",
+    "ImageParameter",
+    "IntegerParameter",
+    "LoraListParameter",
+    "NumberParameter",
     "Parameter",
-    "Seed",
-    "Text",
-    "refusal",
+    "ParameterBase",
+    "SeedParameter",
+    "StrictModel",
+    "TextParameter",
+    "invalid_param",
 ]
 
 MAX_SEED = 2**64 - 1
 
 
-class Text(Declaration):
+class TextParameter(ParameterBase):
     """Unicode text. NUL and lone surrogates are refused: neither JSON nor a database carries them."""
 
     type: Literal["string"]
@@ -50,26 +50,26 @@ class Text(Declaration):
     #: When not empty, the only texts allowed.
     choices: tuple[str, ...] = ()
 
-    def check(self, name: str, value: object) -> str:
+    def validate_value(self, name: str, value: object) -> str:
         if not isinstance(value, str):
-            raise refusal(name, "must be a string")
+            raise invalid_param(name, "must be a string")
         if len(value) > self.max_length:
-            raise refusal(name, f"must have at most {self.max_length} characters, not {len(value)}")
+            raise invalid_param(name, f"must have at most {self.max_length} characters, not {len(value)}")
         if "\0" in value:
-            raise refusal(name, "must not contain the NUL character")
+            raise invalid_param(name, "must not contain the NUL character")
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise refusal(name, "must be valid Unicode; it contains a lone surrogate")
+            raise invalid_param(name, "must be valid Unicode; it contains a lone surrogate")
         if self.choices and value not in self.choices:
-            raise refusal(name, f"must be one of {', '.join(self.choices)}")
+            raise invalid_param(name, f"must be one of {', '.join(self.choices)}")
         return value
 
-    def schema_of_value(self) -> dict[str, Any]:
+    def to_json_schema(self) -> dict[str, Any]:
         if self.choices:
             return {"type": "string", "enum": list(self.choices)}
         return {"type": "string", "maxLength": self.max_length}
 
 
-class Integer(Declaration):
+class IntegerParameter(ParameterBase):
     """A whole number in a closed range.
 
     `step` is what callers must keep (a multiple of it, else 400); `grid` is what the model can do:
@@ -85,36 +85,36 @@ class Integer(Declaration):
     grid_offset: int = 0
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
+    def _validate_range(self) -> Self:
         if self.minimum > self.maximum:
             raise ValueError("minimum is above maximum")
         if self.default is not None and not self.minimum <= self.default <= self.maximum:
             raise ValueError("default is out of range")
-        if self.fitted(self.minimum) != self.minimum:
+        if self.snap_to_grid(self.minimum) != self.minimum:
             raise ValueError(f"minimum is not on the grid of {self.grid}k + {self.grid_offset}")
         return self
 
-    def check(self, name: str, value: object) -> int:
+    def validate_value(self, name: str, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise refusal(name, "must be an integer")
+            raise invalid_param(name, "must be an integer")
         if not self.minimum <= value <= self.maximum:
-            raise refusal(name, f"must be between {self.minimum} and {self.maximum}")
+            raise invalid_param(name, f"must be between {self.minimum} and {self.maximum}")
         if value % self.step:
-            raise refusal(name, f"must be a multiple of {self.step}, not {value}")
+            raise invalid_param(name, f"must be a multiple of {self.step}, not {value}")
         return value
 
-    def fitted(self, value: int) -> int:
+    def snap_to_grid(self, value: int) -> int:
         """The nearest value that the model can do; the lower one when two are equally near."""
         below = value - (value - self.grid_offset) % self.grid
         above = below + self.grid
         return above if above <= self.maximum and above - value < value - below else below
 
-    def schema_of_value(self) -> dict[str, Any]:
+    def to_json_schema(self) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
         return schema | ({"multipleOf": self.step} if self.step > 1 else {})
 
 
-class Number(Declaration):
+class NumberParameter(ParameterBase):
     """A finite number in a closed range; whole numbers are taken too. `step` is a hint for sliders."""
 
     type: Literal["number"]
@@ -124,56 +124,56 @@ class Number(Declaration):
     step: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
+    def _validate_range(self) -> Self:
         if self.minimum > self.maximum:
             raise ValueError("minimum is above maximum")
         return self
 
-    def check(self, name: str, value: object) -> float:
+    def validate_value(self, name: str, value: object) -> float:
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise refusal(name, "must be a number")
+            raise invalid_param(name, "must be a number")
         # Compared before the conversion, which a huge integer would not survive; NaN fails here too.
         if not self.minimum <= value <= self.maximum or not math.isfinite(value):
-            raise refusal(name, f"must be between {self.minimum:g} and {self.maximum:g}")
+            raise invalid_param(name, f"must be between {self.minimum:g} and {self.maximum:g}")
         return float(value)
 
-    def schema_of_value(self) -> dict[str, Any]:
+    def to_json_schema(self) -> dict[str, Any]:
         return {"type": "number", "minimum": self.minimum, "maximum": self.maximum}
 
 
-class Boolean(Declaration):
+class BooleanParameter(ParameterBase):
     """True or false."""
 
     type: Literal["boolean"]
     default: bool = False
 
-    def check(self, name: str, value: object) -> bool:
+    def validate_value(self, name: str, value: object) -> bool:
         if not isinstance(value, bool):
-            raise refusal(name, "must be true or false")
+            raise invalid_param(name, "must be true or false")
         return value
 
-    def schema_of_value(self) -> dict[str, Any]:
+    def to_json_schema(self) -> dict[str, Any]:
         return {"type": "boolean"}
 
 
-class Seed(Declaration):
+class SeedParameter(ParameterBase):
     """The seed of the noise, 0 to 2**64 - 1. Not given, it stays None until the service draws one."""
 
     type: Literal["seed"]
     default: None = None
 
-    def check(self, name: str, value: object) -> int:
+    def validate_value(self, name: str, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise refusal(name, "must be an integer")
+            raise invalid_param(name, "must be an integer")
         if not 0 <= value <= MAX_SEED:
-            raise refusal(name, "must be between 0 and 2^64 - 1")
+            raise invalid_param(name, "must be between 0 and 2^64 - 1")
         return value
 
-    def schema_of_value(self) -> dict[str, Any]:
+    def to_json_schema(self) -> dict[str, Any]:
         return {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
 
 
-class Loras(Declaration):
+class LoraListParameter(ParameterBase):
     """A list of LoRAs that the operator has put under `models/loras`, each `{"name", "strength"}`."""
 
     type: Literal["loras"]
@@ -183,50 +183,61 @@ class Loras(Declaration):
     max_strength: float = 2.0
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
+    def _validate_default(self) -> Self:
         try:
-            whole = self.check("default", self.default) == list(self.default)
+            whole = self.validate_value("default", self.default) == list(self.default)
         except InvalidRequest as error:
             raise ValueError(str(error)) from error
         if not whole:
             raise ValueError("each default needs a name and a strength")
         return self
 
-    def check(self, name: str, value: object) -> list[dict[str, Any]]:
+    def validate_value(self, name: str, value: object) -> list[dict[str, Any]]:
         if not isinstance(value, list | tuple):
-            raise refusal(name, "must be a list of LoRAs")
+            raise invalid_param(name, "must be a list of LoRAs")
         if len(value) > self.max_items:
-            raise refusal(name, f"must have at most {self.max_items} LoRAs, not {len(value)}")
-        return [self._check_item(name, item) for item in value]
+            raise invalid_param(name, f"must have at most {self.max_items} LoRAs, not {len(value)}")
+        return [self._validate_item(name, item) for item in value]
 
-    def _check_item(self, name: str, item: object) -> dict[str, Any]:
+    def _validate_item(self, name: str, item: object) -> dict[str, Any]:
         if not isinstance(item, Mapping) or not set(item) <= {"name", "strength"}:
-            raise refusal(name, 'items must be objects with "name" and "strength"')
+            raise invalid_param(name, 'items must be objects with "name" and "strength"')
         file, strength = item.get("name"), item.get("strength", 1.0)
         if not isinstance(file, str) or not is_lora_name(file):
-            raise refusal(name, "items need the plain name of a LoRA, without a folder")
+            raise invalid_param(name, "items need the plain name of a LoRA, without a folder")
         if not isinstance(strength, int | float) or isinstance(strength, bool):
-            raise refusal(name, "strengths must be numbers")
+            raise invalid_param(name, "strengths must be numbers")
         if not self.min_strength <= strength <= self.max_strength:
-            raise refusal(name, f"strengths must be between {self.min_strength:g} and {self.max_strength:g}")
+            raise invalid_param(
+                name, f"strengths must be between {self.min_strength:g} and {self.max_strength:g}"
+            )
         return {"name": file, "strength": float(strength)}
 
-    def schema_of_value(self) -> dict[str, Any]:
+    def to_json_schema(self) -> dict[str, Any]:
         strength = {"type": "number", "minimum": self.min_strength, "maximum": self.max_strength}
-        properties = {"name": {"type": "string", "pattern": _LORA_NAME.pattern}, "strength": strength}
+        properties = {"name": {"type": "string", "pattern": _LORA_NAME_PATTERN.pattern}, "strength": strength}
         item = {"type": "object", "properties": properties, "required": ["name"]}
         return {"type": "array", "items": item, "maxItems": self.max_items}
 
 
 # No separator and no leading dot, so that no name can point out of the folder.
-_LORA_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}")
+_LORA_NAME_PATTERN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}")
 
 
 def is_lora_name(text: str) -> bool:
     """Whether a list of LoRAs can name a file so: without its folder and its ending."""
-    return _LORA_NAME.fullmatch(text) is not None
+    return _LORA_NAME_PATTERN.fullmatch(text) is not None
 
 
 Parameter = Annotated[
-    Text | Integer | Number | Boolean | Seed | Image | Images | Dataset | Loras, Field(discriminator="type")
+    TextParameter
+    | IntegerParameter
+    | NumberParameter
+    | BooleanParameter
+    | SeedParameter
+    | ImageParameter
+    | ImageListParameter
+    | DatasetParameter
+    | LoraListParameter,
+    Field(discriminator="type"),
 ]

@@ -22,18 +22,18 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context as RuntimeContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-Context = Mapping[str, Any]
-Leaf = Callable[[Context], Any]
+RenderContext = Mapping[str, Any]
+CompiledExpression = Callable[[RenderContext], Any]
 
-_NATIVE_TYPES = (str, int, float, bool, type(None), list, dict)
+_JSON_TYPES = (str, int, float, bool, type(None), list, dict)
 
 
-class BadExpression(Exception):
+class ExpressionError(Exception):
     """A leaf can not be compiled or evaluated. The message says why."""
 
 
 # fmt: off
-FILTERS = (
+ALLOWED_FILTERS = (
     "abs", "default", "first", "float", "int", "join", "last", "length", "lower", "max", "min", "replace",
     "round", "string", "sum", "trim", "upper",
 )
@@ -41,7 +41,7 @@ FILTERS = (
 _MAX_EXPONENT = 64
 
 
-class _Environment(ImmutableSandboxedEnvironment):
+class _SandboxedEnvironment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, narrowed to pure expressions of bounded size."""
 
     intercepted_binops = frozenset({"*", "**", "%"})
@@ -49,7 +49,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(undefined=StrictUndefined, keep_trailing_newline=True)
         self.globals.clear()
-        self.filters = {name: self.filters[name] for name in FILTERS}
+        self.filters = {name: self.filters[name] for name in ALLOWED_FILTERS}
 
     def call_binop(self, context: RuntimeContext, operator: str, left: Any, right: Any) -> Any:
         if not isinstance(left, int | float) or not isinstance(right, int | float):
@@ -59,73 +59,73 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-_ENVIRONMENT = _Environment()
+_ENVIRONMENT = _SandboxedEnvironment()
 
 
 def is_template(text: str) -> bool:
     return any(mark in text for mark in ("{{", "{%", "{#"))
 
 
-def compile_leaf(text: str, names: Set[str]) -> Leaf:
-    """A function from context to value. Raises BadExpression; so does the function."""
-    evaluate, needed = _compiled(text)
+def compile_template(text: str, names: Set[str]) -> CompiledExpression:
+    """A function from context to value. Raises ExpressionError; so does the function."""
+    evaluate, needed = _compile_cached(text)
     if unknown := needed - names:
-        raise BadExpression(f"unknown name {', '.join(sorted(unknown))}")
+        raise ExpressionError(f"unknown name {', '.join(sorted(unknown))}")
     return evaluate
 
 
 @cache
-def _compiled(text: str) -> tuple[Leaf, frozenset[str]]:
+def _compile_cached(text: str) -> tuple[CompiledExpression, frozenset[str]]:
     """The function for a leaf, and the names it uses; one text stands in many graphs."""
     try:
         tree = _ENVIRONMENT.parse(text)
         if tree.find(nodes.Call):
-            raise BadExpression("calls are not allowed")
+            raise ExpressionError("calls are not allowed")
         needed = frozenset(meta.find_undeclared_variables(tree))
-        compiled = _compile(_parts(tree), tree)
+        compiled = _compile_parts(_template_parts(tree), tree)
     except TemplateError as error:
-        raise BadExpression(str(error)) from error
+        raise ExpressionError(str(error)) from error
 
-    def evaluate(context: Context) -> Any:
+    def evaluate(context: RenderContext) -> Any:
         try:
             value = compiled(context)
             if isinstance(value, Undefined):
                 str(value)  # raises the error that says what is undefined
         except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError) as error:
-            raise BadExpression(f"{text!r}: {error}") from error
-        if not isinstance(value, _NATIVE_TYPES):
-            raise BadExpression(f"{text!r} gives no value that JSON can hold")
+            raise ExpressionError(f"{text!r}: {error}") from error
+        if not isinstance(value, _JSON_TYPES):
+            raise ExpressionError(f"{text!r} gives no value that JSON can hold")
         return value
 
     return evaluate, needed
 
 
-def compile_expression(text: str, names: Set[str]) -> Leaf:
+def compile_expression(text: str, names: Set[str]) -> CompiledExpression:
     """Like compile_leaf, for a text that must be one expression (`_meta.when` and `_meta.each`)."""
-    if not _is_one_expression(text):
-        raise BadExpression(f"{text!r} must be one expression in double braces")
-    return compile_leaf(text, names)
+    if not _is_single_expression(text):
+        raise ExpressionError(f"{text!r} must be one expression in double braces")
+    return compile_template(text, names)
 
 
-def _is_one_expression(text: str) -> bool:
+def _is_single_expression(text: str) -> bool:
     try:
-        parts = _parts(_ENVIRONMENT.parse(text))
+        parts = _template_parts(_ENVIRONMENT.parse(text))
     except TemplateError as error:
-        raise BadExpression(str(error)) from error
+        raise ExpressionError(str(error)) from error
     return len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData)
 
 
-def _parts(tree: nodes.Template) -> list[nodes.Expr]:
+def _template_parts(tree: nodes.Template) -> list[nodes.Expr]:
     """Texts and expressions, in order."""
     parts: list[nodes.Expr] = []
     for statement in tree.body:
         if not isinstance(statement, nodes.Output):
-            raise BadExpression("only expressions are allowed, no statements")
+            raise ExpressionError("only expressions are allowed, no statements")
         parts.extend(statement.nodes)
     return parts
 
 
-def _compile(parts: list[nodes.Expr], tree: nodes.Template) -> Leaf:
+def _compile_parts(parts: list[nodes.Expr], tree: nodes.Template) -> CompiledExpression:
     if len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData):
         # As Environment.compile_expression does, but from the tree, so that no text is cut by hand.
         assignment = nodes.Assign(nodes.Name("result", "store"), parts[0], lineno=1)

@@ -23,7 +23,7 @@ from orchestrator.catalog.errors import CatalogError
 #: Bytes. The largest graphs that people publish are below 2 MB.
 MAX_GRAPH_BYTES = 8 * 2**20
 #: Levels of lists and objects within one another; real graphs have six.
-MAX_DEPTH = 100
+MAX_JSON_DEPTH = 100
 
 
 class Link(NamedTuple):
@@ -33,7 +33,7 @@ class Link(NamedTuple):
     slot: int
 
 
-class Meta(BaseModel):
+class NodeMeta(BaseModel):
     """What stands beside a node; ComfyUI ignores all of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -52,18 +52,18 @@ class Meta(BaseModel):
     ver: str | None = None
 
 
-class Node(BaseModel):
+class GraphNode(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     class_type: str = Field(min_length=1)
     inputs: dict[str, Any]
-    meta: Meta = Field(default_factory=Meta, alias="_meta")
+    meta: NodeMeta = Field(default_factory=NodeMeta, alias="_meta")
 
 
-_Nodes = TypeAdapter(dict[str, Node])
+_NODES_ADAPTER = TypeAdapter(dict[str, GraphNode])
 
 
-def as_link(value: Any) -> Link | None:
+def parse_link(value: Any) -> Link | None:
     """The link that an input's value is, or None for a literal."""
     if isinstance(value, list) and len(value) == 2:
         node, slot = value
@@ -72,39 +72,39 @@ def as_link(value: Any) -> Link | None:
     return None
 
 
-def links_of(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Link]]:
+def iter_links(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Link]]:
     """The inputs that are links."""
     for name, value in inputs.items():
-        link = as_link(value)
+        link = parse_link(value)
         if link is not None:
             yield name, link
 
 
-def parse_graph(text: str, file: Path) -> dict[str, Node]:
+def parse_graph(text: str, file: Path) -> dict[str, GraphNode]:
     """The nodes in `text` by id. Raises CatalogError naming `file`, the node and the input."""
     if len(text) > MAX_GRAPH_BYTES:
         raise CatalogError(f"larger than {MAX_GRAPH_BYTES} bytes", file=file)
     try:
-        data = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
-        check_depth(data)
-        nodes = _Nodes.validate_python(data)
+        data = json.loads(text, object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_constant)
+        check_nesting_depth(data)
+        nodes = _NODES_ADAPTER.validate_python(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise CatalogError(first["msg"], file=file, where=_place(first["loc"])) from error
+        raise CatalogError(first["msg"], file=file, where=_format_location(first["loc"])) from error
     except (ValueError, RecursionError) as error:
         raise CatalogError(f"not a graph in JSON: {error}", file=file) from error
     for id, node in nodes.items():
-        _check_node(id, node, nodes, file)
-    if path := circle({id: node.inputs for id, node in nodes.items()}):
+        _validate_node(id, node, nodes, file)
+    if path := find_cycle({id: node.inputs for id, node in nodes.items()}):
         reason = f"nodes depend on each other: {' -> '.join(path)}"
         raise CatalogError(reason, file=file, where=f"node {path[0]}")
     return nodes
 
 
-def circle(inputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def find_cycle(inputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Nodes of which each is linked to the next, the last one being the first again; empty where there are
     none. `inputs` are those of each node."""
-    edges = {id: {link.node for _, link in links_of(values)} for id, values in inputs.items()}
+    edges = {id: {link.node for _, link in iter_links(values)} for id, values in inputs.items()}
     try:
         TopologicalSorter(edges).prepare()
     except CycleError as error:
@@ -112,10 +112,10 @@ def circle(inputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return []
 
 
-def check_depth(data: Any) -> None:
+def check_nesting_depth(data: Any) -> None:
     """Raises ValueError for JSON that is nested so deeply that walking it would exhaust the stack."""
     level = [data]
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_JSON_DEPTH):
         level = [
             inner
             for item in level
@@ -123,16 +123,16 @@ def check_depth(data: Any) -> None:
             for inner in (item.values() if isinstance(item, dict) else item)
         ]
     if level:
-        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+        raise ValueError(f"nested more than {MAX_JSON_DEPTH} levels deep")
 
 
-def _check_node(id: str, node: Node, nodes: Mapping[str, Node], file: Path) -> None:
-    for name, link in links_of(node.inputs):
+def _validate_node(id: str, node: GraphNode, nodes: Mapping[str, GraphNode], file: Path) -> None:
+    for name, link in iter_links(node.inputs):
         if link.node not in nodes or link.slot < 0:
             reason = f"links to {list(link)}, which is not there"
             raise CatalogError(reason, file=file, where=f"node {id}, input {name}")
     for slot, stand_in in node.meta.bypass.items():
-        source = as_link(node.inputs.get(stand_in) if isinstance(stand_in, str) else stand_in)
+        source = parse_link(node.inputs.get(stand_in) if isinstance(stand_in, str) else stand_in)
         if not slot.isdecimal() or source is None or source.node not in nodes:
             reason = f"bypass {slot} -> {stand_in} must be an output slot, and a linked input or a link"
             raise CatalogError(reason, file=file, where=f"node {id}")
@@ -143,14 +143,14 @@ def _check_node(id: str, node: Node, nodes: Mapping[str, Node], file: Path) -> N
         raise CatalogError("bypass needs `when` or `each`", file=file, where=f"node {id}")
 
 
-def _place(location: tuple[int | str, ...]) -> str:
+def _format_location(location: tuple[int | str, ...]) -> str:
     """`node N, input I` for the location of a validation error."""
     if len(location) > 2 and location[1] == "inputs":
         return f"node {location[0]}, input {location[2]}"
     return ", ".join([f"node {location[0]}", *map(str, location[1:])]) if location else ""
 
 
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
         names = [name for name, _ in pairs]
@@ -159,5 +159,5 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _refuse_constant(text: str) -> Any:
+def _reject_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")

@@ -21,20 +21,20 @@ from typing import Any
 
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.rendering.expressions import (
-    BadExpression,
-    Context,
-    Leaf,
+    CompiledExpression,
+    ExpressionError,
+    RenderContext,
     compile_expression,
-    compile_leaf,
+    compile_template,
 )
 from orchestrator.catalog.rendering.expressions import is_template as _is_template
-from orchestrator.catalog.rendering.graph import Link, Node, as_link
+from orchestrator.catalog.rendering.graph import GraphNode, Link, parse_link
 
 Graph = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Node:
+class _CompiledNode:
     """A node with its expressions compiled."""
 
     id: str
@@ -42,81 +42,85 @@ class _Node:
     title: str
     #: Literals as they are, links as Link, expressions as functions; lists and objects hold the same.
     inputs: Mapping[str, Any]
-    when: Leaf | None
-    each: Leaf | None
+    when: CompiledExpression | None
+    each: CompiledExpression | None
     #: Text of `each`: nodes that share it are repeated together.
-    group: str | None
+    repeat_group: str | None
     bypass: Mapping[int, str | Link]
 
 
 class CompiledGraph:
     """All expressions of one graph, compiled once."""
 
-    def __init__(self, nodes: Mapping[str, Node], names: frozenset[str], file: Path) -> None:
+    def __init__(self, nodes: Mapping[str, GraphNode], names: frozenset[str], file: Path) -> None:
         """`names` are the words that expressions may use. Raises CatalogError."""
         self._file = file
         self._nodes = {id: self._compile_node(id, node, names) for id, node in nodes.items()}
 
-    def render(self, context: Context) -> Graph:
+    def render(self, context: RenderContext) -> Graph:
         """The graph for one set of values. Raises CatalogError where an expression fails."""
-        return _Rendering(self._nodes, context, self._file).graph()
+        return _GraphRenderer(self._nodes, context, self._file).render()
 
-    def _compile_node(self, id: str, node: Node, names: frozenset[str]) -> _Node:
+    def _compile_node(self, id: str, node: GraphNode, names: frozenset[str]) -> _CompiledNode:
         meta = node.meta
         inner = names | {"item", "index"} if meta.each is not None else names
-        return _Node(
+        return _CompiledNode(
             id=id,
             class_type=node.class_type,
             title=meta.title or id,
-            inputs={name: self._compile(value, inner, id, name) for name, value in node.inputs.items()},
-            when=self._compile_guard(meta.when, names, id, "when"),
-            each=self._compile_guard(meta.each, names, id, "each"),
-            group=meta.each,
-            bypass={int(slot): as_link(name) or name for slot, name in meta.bypass.items()},
+            inputs={name: self._compile_value(value, inner, id, name) for name, value in node.inputs.items()},
+            when=self._compile_meta_expression(meta.when, names, id, "when"),
+            each=self._compile_meta_expression(meta.each, names, id, "each"),
+            repeat_group=meta.each,
+            bypass={int(slot): parse_link(name) or name for slot, name in meta.bypass.items()},
         )
 
-    def _compile_guard(self, text: str | None, names: frozenset[str], id: str, word: str) -> Leaf | None:
+    def _compile_meta_expression(
+        self, text: str | None, names: frozenset[str], id: str, meta_key: str
+    ) -> CompiledExpression | None:
         if text is None:
             return None
         try:
             return compile_expression(text, names)
-        except BadExpression as error:
-            raise CatalogError(str(error), file=self._file, where=f"node {id}, {word}") from error
+        except ExpressionError as error:
+            raise CatalogError(str(error), file=self._file, where=f"node {id}, {meta_key}") from error
 
-    def _compile(self, value: Any, names: frozenset[str], id: str, name: str) -> Any:
-        link = as_link(value)
+    def _compile_value(self, value: Any, names: frozenset[str], id: str, name: str) -> Any:
+        link = parse_link(value)
         if link is not None:
             return link
         if isinstance(value, list):
-            return [self._compile(item, names, id, name) for item in value]
+            return [self._compile_value(item, names, id, name) for item in value]
         if isinstance(value, dict):
-            return {key: self._compile(item, names, id, name) for key, item in value.items()}
+            return {key: self._compile_value(item, names, id, name) for key, item in value.items()}
         if not isinstance(value, str) or not _is_template(value):
             return value
         try:
-            return compile_leaf(value, names)
-        except BadExpression as error:
+            return compile_template(value, names)
+        except ExpressionError as error:
             raise CatalogError(str(error), file=self._file, where=f"node {id}, input {name}") from error
 
 
 @dataclass(slots=True)
-class _Rendering:
-    """One pass over the nodes. `copies` holds the elements of each node: None stands for a plain one."""
+class _GraphRenderer:
+    """One pass over the nodes. `items_by_node` holds the elements of each node: None stands for a plain
+    one.
+    """
 
-    nodes: Mapping[str, _Node]
-    context: Context
+    nodes: Mapping[str, _CompiledNode]
+    context: RenderContext
     file: Path
-    copies: dict[str, list[Any]] = field(default_factory=dict)
+    items_by_node: dict[str, list[Any]] = field(default_factory=dict)
 
-    def graph(self) -> Graph:
-        self.copies = {id: self._copies(node) for id, node in self.nodes.items()}
+    def render(self) -> Graph:
+        self.items_by_node = {id: self._repeat_items(node) for id, node in self.nodes.items()}
         return {
             _copy_id(node, index): self._render_node(node, index)
             for id, node in self.nodes.items()
-            for index in range(len(self.copies[id]))
+            for index in range(len(self.items_by_node[id]))
         }
 
-    def _copies(self, node: _Node) -> list[Any]:
+    def _repeat_items(self, node: _CompiledNode) -> list[Any]:
         if node.when is not None and not self._evaluate(node.when, self.context, f"node {node.id}, when"):
             return []
         if node.each is None:
@@ -126,57 +130,57 @@ class _Rendering:
             raise CatalogError("must give a list", file=self.file, where=f"node {node.id}, each")
         return items
 
-    def _render_node(self, node: _Node, index: int) -> dict[str, Any]:
+    def _render_node(self, node: _CompiledNode, index: int) -> dict[str, Any]:
         context = self.context
         if node.each is not None:
-            context = {**context, "item": self.copies[node.id][index], "index": index}
+            context = {**context, "item": self.items_by_node[node.id][index], "index": index}
         inputs = {}
         for name, value in node.inputs.items():
             if isinstance(value, Link):
-                link = self._source(node, name, index)
+                link = self._resolve_input(node, name, index)
                 if link is not None:
                     inputs[name] = list(link)
             else:
-                inputs[name] = self._value(value, context, f"node {node.id}, input {name}")
+                inputs[name] = self._render_value(value, context, f"node {node.id}, input {name}")
         return {"class_type": node.class_type, "inputs": inputs, "_meta": {"title": node.title}}
 
-    def _source(self, node: _Node, name: str, index: int) -> Link | None:
+    def _resolve_input(self, node: _CompiledNode, name: str, index: int) -> Link | None:
         """Where the linked input `name` of a copy comes from; None if from nowhere."""
         if index > 0:
             for slot, bypassed in node.bypass.items():
                 if bypassed == name:
                     return Link(_copy_id(node, index - 1), slot)
-        return self._resolve(node, node.inputs[name], index)
+        return self._resolve_link(node, node.inputs[name], index)
 
-    def _resolve(self, node: _Node, link: Link, index: int) -> Link | None:
+    def _resolve_link(self, node: _CompiledNode, link: Link, index: int) -> Link | None:
         """What a link of the graph means to a copy of `node`."""
         target = self.nodes[link.node]
-        if node.group is not None and target.group == node.group:
-            return self._output(target, link.slot, index)
-        return self._output(target, link.slot, len(self.copies[target.id]) - 1)
+        if node.repeat_group is not None and target.repeat_group == node.repeat_group:
+            return self._resolve_output(target, link.slot, index)
+        return self._resolve_output(target, link.slot, len(self.items_by_node[target.id]) - 1)
 
-    def _output(self, node: _Node, slot: int, index: int) -> Link | None:
+    def _resolve_output(self, node: _CompiledNode, slot: int, index: int) -> Link | None:
         """The output of a copy, or of what stands in for a node that is not there."""
-        if 0 <= index < len(self.copies[node.id]):
+        if 0 <= index < len(self.items_by_node[node.id]):
             return Link(_copy_id(node, index), slot)
         stand_in = node.bypass.get(slot)
         if isinstance(stand_in, str):
-            return self._source(node, stand_in, 0)
-        return None if stand_in is None else self._resolve(node, stand_in, 0)
+            return self._resolve_input(node, stand_in, 0)
+        return None if stand_in is None else self._resolve_link(node, stand_in, 0)
 
-    def _value(self, value: Any, context: Context, where: str) -> Any:
+    def _render_value(self, value: Any, context: RenderContext, location: str) -> Any:
         if isinstance(value, list):
-            return [self._value(item, context, where) for item in value]
+            return [self._render_value(item, context, location) for item in value]
         if isinstance(value, dict):
-            return {key: self._value(item, context, where) for key, item in value.items()}
-        return self._evaluate(value, context, where) if callable(value) else value
+            return {key: self._render_value(item, context, location) for key, item in value.items()}
+        return self._evaluate(value, context, location) if callable(value) else value
 
-    def _evaluate(self, leaf: Leaf, context: Context, where: str) -> Any:
+    def _evaluate(self, expression: CompiledExpression, context: RenderContext, location: str) -> Any:
         try:
-            return leaf(context)
-        except BadExpression as error:
-            raise CatalogError(str(error), file=self.file, where=where) from error
+            return expression(context)
+        except ExpressionError as error:
+            raise CatalogError(str(error), file=self.file, where=location) from error
 
 
-def _copy_id(node: _Node, index: int) -> str:
+def _copy_id(node: _CompiledNode, index: int) -> str:
     return node.id if node.each is None else f"{node.id}.{index}"

@@ -11,17 +11,17 @@ from pydantic import Field
 from orchestrator.errors import InvalidRequest
 from orchestrator.net.egress import is_receiver
 from orchestrator.service import Service
-from orchestrator.web.account.billing_schemas import BudgetAlert, BudgetAlerts
-from orchestrator.web.auth import Enter
-from orchestrator.web.http.request_model import Form, PositiveUsd, micros, read_form
-from orchestrator.web.openapi.operation import describes
+from orchestrator.web.account.billing_schemas import BudgetAlert, BudgetAlertList
+from orchestrator.web.auth import Authenticator
+from orchestrator.web.http.request_model import PositiveUsd, RequestModel, read_request_model, usd_to_micros
+from orchestrator.web.openapi.operation import openapi_operation
 from pricing.alerts import Alert, AlertMetric
 from pricing.money import to_usd
 
 MAX_ALERTS = 50
 
 
-class AlertTerms(Form):
+class ChangeAlertRequest(RequestModel):
     """When an alert fires, and whom it tells."""
 
     threshold_usd: PositiveUsd
@@ -29,68 +29,68 @@ class AlertTerms(Form):
     url: Annotated[str, Field(max_length=2000)] | None = None
 
 
-class NewAlert(AlertTerms):
+class CreateAlertRequest(ChangeAlertRequest):
     watch: AlertMetric
 
 
-class Alerts:
+class AlertRoutes:
     """`/api/v1/billing/alerts`."""
 
-    def __init__(self, service: Service, enter: Enter, *, allow_private: bool) -> None:
+    def __init__(self, service: Service, authenticate: Authenticator, *, allow_private: bool) -> None:
         """`allow_private`: receivers may be at private addresses, for development."""
         self._store = service.store
         self._clock = service.clock
-        self._enter = enter
+        self._authenticate = authenticate
         self._allow_private = allow_private
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/api/v1/billing/alerts", self.list),
-            web.post("/api/v1/billing/alerts", self.add),
-            web.put("/api/v1/billing/alerts/{id}", self.change),
-            web.delete("/api/v1/billing/alerts/{id}", self.remove),
+            web.get("/api/v1/billing/alerts", self.list_alerts),
+            web.post("/api/v1/billing/alerts", self.create_alert),
+            web.put("/api/v1/billing/alerts/{id}", self.change_alert),
+            web.delete("/api/v1/billing/alerts/{id}", self.delete_alert),
         ]
 
-    @describes(answer=BudgetAlerts)
-    async def list(self, request: web.Request) -> web.Response:
-        key = await self._enter(request)
+    @openapi_operation(answer=BudgetAlertList)
+    async def list_alerts(self, request: web.Request) -> web.Response:
+        key = await self._authenticate(request)
         alerts = await self._store.list_alerts(key.account.id)
-        return web.json_response({"alerts": [alert_view(alert, self._clock()) for alert in alerts]})
+        return web.json_response({"alerts": [to_budget_alert(alert, self._clock()) for alert in alerts]})
 
-    @describes(body=NewAlert, answer=BudgetAlert, status=201)
-    async def add(self, request: web.Request) -> web.Response:
-        key = await self._enter(request)
-        terms = await read_form(request, NewAlert)
+    @openapi_operation(body=CreateAlertRequest, answer=BudgetAlert, status=201)
+    async def create_alert(self, request: web.Request) -> web.Response:
+        key = await self._authenticate(request)
+        terms = await read_request_model(request, CreateAlertRequest)
         if len(await self._store.list_alerts(key.account.id)) >= MAX_ALERTS:
             raise InvalidRequest(f"An account has at most {MAX_ALERTS} alerts", code="too_many_alerts")
-        threshold, url = micros(terms.threshold_usd), self._checked(terms.url)
+        threshold, url = usd_to_micros(terms.threshold_usd), self._validate_url(terms.url)
         alert = await self._store.add_alert(key.account.id, terms.watch, threshold, url, self._clock())
-        return web.json_response(alert_view(alert, self._clock()), status=201)
+        return web.json_response(to_budget_alert(alert, self._clock()), status=201)
 
-    @describes(body=AlertTerms, answer=BudgetAlert)
-    async def change(self, request: web.Request) -> web.Response:
+    @openapi_operation(body=ChangeAlertRequest, answer=BudgetAlert)
+    async def change_alert(self, request: web.Request) -> web.Response:
         """Other terms; what is crossed by them fires anew."""
-        key = await self._enter(request)
-        terms = await read_form(request, AlertTerms)
-        threshold, url = micros(terms.threshold_usd), self._checked(terms.url)
+        key = await self._authenticate(request)
+        terms = await read_request_model(request, ChangeAlertRequest)
+        threshold, url = usd_to_micros(terms.threshold_usd), self._validate_url(terms.url)
         id = request.match_info["id"]
         alert = await self._store.update_alert(key.account.id, id, threshold, url, self._clock())
-        return web.json_response(alert_view(alert, self._clock()))
+        return web.json_response(to_budget_alert(alert, self._clock()))
 
-    @describes(status=204)
-    async def remove(self, request: web.Request) -> web.Response:
-        key = await self._enter(request)
+    @openapi_operation(status=204)
+    async def delete_alert(self, request: web.Request) -> web.Response:
+        key = await self._authenticate(request)
         await self._store.delete_alert(key.account.id, request.match_info["id"])
         return web.Response(status=204)
 
-    def _checked(self, url: str | None) -> str | None:
+    def _validate_url(self, url: str | None) -> str | None:
         """Refuses at once what could never be delivered; names are looked at when it is."""
         if url is not None and not is_receiver(url, allow_private=self._allow_private):
             raise InvalidRequest("`url` must be a public http(s) address", code="invalid_url", param="url")
         return url
 
 
-def alert_view(alert: Alert, now: datetime) -> dict[str, object]:
+def to_budget_alert(alert: Alert, now: datetime) -> dict[str, object]:
     return {
         "id": alert.id,
         "watch": alert.watched.value,

@@ -13,115 +13,123 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.service import Service
 from orchestrator.store import UsageRow
 from orchestrator.web.account.billing_schemas import LedgerPage, StatementSummary, UsageReport, WalletBalance
-from orchestrator.web.auth import Enter
-from orchestrator.web.http.queries import choice, day, limit, wants_csv
-from orchestrator.web.openapi.operation import CURSOR, LIMIT, Value, describes
+from orchestrator.web.auth import Authenticator
+from orchestrator.web.http.queries import parse_date, parse_enum, parse_limit, wants_csv
+from orchestrator.web.openapi.operation import CURSOR_PARAM, LIMIT_PARAM, ParameterSpec, openapi_operation
 from pricing.ledger import Balance, LedgerEntry, wallet_account
 from pricing.money import to_usd
 from pricing.statement import Statement
 
 #: A statement names every entry: longer times are asked for in parts.
-MAX_STATEMENT = timedelta(days=366)
+MAX_STATEMENT_PERIOD = timedelta(days=366)
 #: Lists that may also be had as a table.
-TABLES = ("application/json", "text/csv")
-DAYS = {
-    "since": Value({"type": "string", "format": "date"}, "The first day (UTC)."),
-    "until": Value({"type": "string", "format": "date"}, "The first day that is left out."),
+JSON_OR_CSV = ("application/json", "text/csv")
+DATE_RANGE_PARAMS = {
+    "since": ParameterSpec({"type": "string", "format": "date"}, "The first day (UTC)."),
+    "until": ParameterSpec({"type": "string", "format": "date"}, "The first day that is left out."),
 }
-FORMAT = Value({"enum": ["json", "csv"], "default": "json"}, "`csv` gives a table.")
+FORMAT_PARAM = ParameterSpec({"enum": ["json", "csv"], "default": "json"}, "`csv` gives a table.")
 
 
-def one_of(words: type[StrEnum]) -> Value:
+def group_by_param(groupings: type[StrEnum]) -> ParameterSpec:
     """A value of the query that is one of some words."""
-    return Value({"enum": [word.value for word in words]}, "What to add up by.")
+    return ParameterSpec({"enum": [word.value for word in groupings]}, "What to add up by.")
 
 
-class Billing:
+class BillingRoutes:
     """`/api/v1/billing/...`"""
 
-    def __init__(self, service: Service, enter: Enter) -> None:
+    def __init__(self, service: Service, authenticate: Authenticator) -> None:
         self._service = service
         self._store = service.store
-        self._enter = enter
+        self._authenticate = authenticate
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/api/v1/billing/balance", self.balance),
-            web.get("/api/v1/billing/ledger", self.ledger),
-            web.get("/api/v1/billing/statement", self.statement),
-            web.get("/api/v1/billing/usage", self.usage),
+            web.get("/api/v1/billing/balance", self.get_balance),
+            web.get("/api/v1/billing/ledger", self.list_ledger_entries),
+            web.get("/api/v1/billing/statement", self.get_statement),
+            web.get("/api/v1/billing/usage", self.get_usage),
         ]
 
-    @describes(answer=WalletBalance)
-    async def balance(self, request: web.Request) -> web.Response:
-        key = await self._enter(request)
+    @openapi_operation(answer=WalletBalance)
+    async def get_balance(self, request: web.Request) -> web.Response:
+        key = await self._authenticate(request)
         await self._service.accounts.renew(key.account)
-        return web.json_response(balance_view(await self._store.get_balance(key.account.id)))
+        return web.json_response(to_wallet_balance(await self._store.get_balance(key.account.id)))
 
-    @describes(query={"limit": LIMIT, "cursor": CURSOR}, answer=LedgerPage)
-    async def ledger(self, request: web.Request) -> web.Response:
+    @openapi_operation(query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM}, answer=LedgerPage)
+    async def list_ledger_entries(self, request: web.Request) -> web.Response:
         """Entries, newest first, in pages."""
-        key = await self._enter(request)
+        key = await self._authenticate(request)
         page = await self._store.list_ledger_entries(
-            key.account.id, limit(request), request.query.get("cursor")
+            key.account.id, parse_limit(request), request.query.get("cursor")
         )
         return web.json_response(
-            {"entries": [entry_view(entry) for entry in page.items], "next": page.cursor}
+            {"entries": [to_ledger_entry_response(entry) for entry in page.items], "next": page.cursor}
         )
 
-    @describes(query=DAYS | {"format": FORMAT}, answer=StatementSummary, media=TABLES)
-    async def statement(self, request: web.Request) -> web.Response:
+    @openapi_operation(
+        query=DATE_RANGE_PARAMS | {"format": FORMAT_PARAM}, answer=StatementSummary, media=JSON_OR_CSV
+    )
+    async def get_statement(self, request: web.Request) -> web.Response:
         """What moved between two days (by default in this month); every entry of it as CSV."""
-        key = await self._enter(request)
-        since, until = statement_time(request, self._service.clock())
+        key = await self._authenticate(request)
+        since, until = parse_statement_period(request, self._service.clock())
         found = await self._store.get_statement(key.account.id, since, until)
-        return await statement_response(request, found)
+        return await build_statement_response(request, found)
 
-    @describes(query=DAYS | {"by": one_of(By), "format": FORMAT}, answer=UsageReport, media=TABLES)
-    async def usage(self, request: web.Request) -> web.Response:
+    @openapi_operation(
+        query=DATE_RANGE_PARAMS | {"by": group_by_param(By), "format": FORMAT_PARAM},
+        answer=UsageReport,
+        media=JSON_OR_CSV,
+    )
+    async def get_usage(self, request: web.Request) -> web.Response:
         """By day, key and model, or added up `by` one of them."""
-        key = await self._enter(request)
-        rows = await self._store.list_usage(day(request, "since"), day(request, "until"), key.account.id)
-        by = choice(request, "by", By)
+        key = await self._authenticate(request)
+        rows = await self._store.list_usage(
+            parse_date(request, "since"), parse_date(request, "until"), key.account.id
+        )
+        by = parse_enum(request, "by", By)
         if wants_csv(request):
             by = by or By.DAY
-            return csv_response(totals_csv(totals(rows, by), by), f"usage-by-{by}.csv")
+            return build_csv_response(totals_csv(totals(rows, by), by), f"usage-by-{by}.csv")
         views = (
             [{by.value: total.heading, **total_view(total)} for total in totals(rows, by)]
             if by
-            else [usage_view(row) for row in rows]
+            else [to_usage_report_row(row) for row in rows]
         )
         return web.json_response({"usage": views, "totals": total_view(Total.of("all", rows))})
 
 
-def statement_time(request: web.Request, now: datetime) -> tuple[datetime, datetime]:
+def parse_statement_period(request: web.Request, now: datetime) -> tuple[datetime, datetime]:
     """`since` and `until` of the query: from the first of this month, to the end of today (UTC).
 
     Raises InvalidRequest.
     """
-    since = _midnight(day(request, "since") or now.date().replace(day=1))
-    until = _midnight(day(request, "until") or now.date() + timedelta(days=1))
-    if not timedelta(0) <= until - since <= MAX_STATEMENT:
+    since = _utc_midnight(parse_date(request, "since") or now.date().replace(day=1))
+    until = _utc_midnight(parse_date(request, "until") or now.date() + timedelta(days=1))
+    if not timedelta(0) <= until - since <= MAX_STATEMENT_PERIOD:
         raise InvalidRequest(
-            f"A statement is of at most {MAX_STATEMENT.days} days", code="invalid_until", param="until"
+            f"A statement is of at most {MAX_STATEMENT_PERIOD.days} days", code="invalid_until", param="until"
         )
     return since, until
 
 
-async def statement_response(request: web.Request, found: Statement) -> web.Response:
+async def build_statement_response(request: web.Request, statement: Statement) -> web.Response:
     """CSV with every entry where that is wanted, else what they came to."""
     if wants_csv(request):
-        return csv_response(await asyncio.to_thread(found.to_csv), "statement.csv")
-    return web.json_response(statement_view(found))
+        return build_csv_response(await asyncio.to_thread(statement.to_csv), "statement.csv")
+    return web.json_response(to_statement_summary(statement))
 
 
-def csv_response(text: str, filename: str) -> web.Response:
+def build_csv_response(text: str, filename: str) -> web.Response:
     headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=headers)
 
 
-def balance_view(balance: Balance) -> dict[str, object]:
-    """Dollars as numbers; `balance` is what is available and what is held together."""
+def to_wallet_balance(balance: Balance) -> dict[str, object]:
+    """Dollars as numbers; `get_balance` is what is available and what is held together."""
     return {
         "balance_usd": to_usd(balance.total),
         "held_usd": to_usd(balance.held),
@@ -130,7 +138,7 @@ def balance_view(balance: Balance) -> dict[str, object]:
     }
 
 
-def entry_view(entry: LedgerEntry) -> dict[str, object]:
+def to_ledger_entry_response(entry: LedgerEntry) -> dict[str, object]:
     """One movement of money, seen from the wallet: what it can spend grows by `amount_usd`."""
     into = entry.target == wallet_account(entry.account_id)
     out = entry.source == wallet_account(entry.account_id)
@@ -144,20 +152,20 @@ def entry_view(entry: LedgerEntry) -> dict[str, object]:
     }
 
 
-def statement_view(found: Statement) -> dict[str, object]:
+def to_statement_summary(statement: Statement) -> dict[str, object]:
     """Opening and closing are what was available and held together."""
     return {
-        "since": found.since.isoformat(),
-        "until": found.until.isoformat(),
-        "opening_usd": to_usd(found.opening),
-        "closing_usd": to_usd(found.closing),
-        "charged_usd": to_usd(found.net_charges),
-        "totals_usd": {kind.value: to_usd(sum_) for kind, sum_ in found.totals.items()},
-        "entries": len(found.entries),
+        "since": statement.since.isoformat(),
+        "until": statement.until.isoformat(),
+        "opening_usd": to_usd(statement.opening),
+        "closing_usd": to_usd(statement.closing),
+        "charged_usd": to_usd(statement.net_charges),
+        "totals_usd": {kind.value: to_usd(sum_) for kind, sum_ in statement.totals.items()},
+        "entries": len(statement.entries),
     }
 
 
-def usage_view(row: UsageRow) -> dict[str, object]:
+def to_usage_report_row(row: UsageRow) -> dict[str, object]:
     """One day's use of one model by one key."""
     return {
         "day": row.day.isoformat(),
@@ -171,5 +179,5 @@ def usage_view(row: UsageRow) -> dict[str, object]:
     }
 
 
-def _midnight(of: date) -> datetime:
-    return datetime.combine(of, time(), UTC)
+def _utc_midnight(day_utc: date) -> datetime:
+    return datetime.combine(day_utc, time(), UTC)

@@ -8,12 +8,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from orchestrator.store import ApiKeyScope
-from orchestrator.web.dialects.openai.schemas import Answer
+from orchestrator.web.dialects.openai.schemas import ResponseModel
 from pricing.alerts import AlertMetric
 from pricing.ledger import EntryKind
 
 
-class WalletBalance(Answer):
+class WalletBalance(ResponseModel):
     """What a wallet holds."""
 
     balance_usd: float = Field(description="What is available and what is held, together.")
@@ -22,7 +22,7 @@ class WalletBalance(Answer):
     currency: Literal["USD"]
 
 
-class LedgerEntry(Answer):
+class LedgerEntryResponse(ResponseModel):
     """One movement of money."""
 
     kind: EntryKind
@@ -33,14 +33,14 @@ class LedgerEntry(Answer):
     at: datetime
 
 
-class LedgerPage(Answer):
+class LedgerPage(ResponseModel):
     """Entries, newest first."""
 
-    entries: list[LedgerEntry]
+    entries: list[LedgerEntryResponse]
     next: str | None = Field(description="Pass it as `cursor` for older ones.")
 
 
-class StatementSummary(Answer):
+class StatementSummary(ResponseModel):
     """What was there, what moved, what is left."""
 
     since: datetime
@@ -52,7 +52,7 @@ class StatementSummary(Answer):
     entries: int
 
 
-class UsageTotal(Answer):
+class UsageTotal(ResponseModel):
     """Jobs that succeeded."""
 
     jobs: int
@@ -61,7 +61,7 @@ class UsageTotal(Answer):
     gpu_seconds: float
 
 
-class UsageLine(UsageTotal):
+class UsageReportRow(UsageTotal):
     """What jobs of one day, key or model (or of one of each) came to."""
 
     day: date | None = None
@@ -71,12 +71,12 @@ class UsageLine(UsageTotal):
     simulated: bool | None = None
 
 
-class UsageReport(Answer):
-    usage: list[UsageLine]
+class UsageReport(ResponseModel):
+    usage: list[UsageReportRow]
     totals: UsageTotal
 
 
-class BudgetAlert(Answer):
+class BudgetAlert(ResponseModel):
     """An alert and its terms."""
 
     id: str
@@ -87,11 +87,11 @@ class BudgetAlert(Answer):
     created_at: datetime
 
 
-class BudgetAlerts(Answer):
+class BudgetAlertList(ResponseModel):
     alerts: list[BudgetAlert]
 
 
-class OutboxMessage(Answer):
+class WebhookMessageResponse(ResponseModel):
     """Something that was said, and whether it arrived."""
 
     id: str
@@ -105,7 +105,7 @@ class OutboxMessage(Answer):
     error: str | None
 
 
-class MessageTry(Answer):
+class DeliveryAttemptResponse(ResponseModel):
     """One try to deliver a message."""
 
     at: datetime
@@ -114,37 +114,37 @@ class MessageTry(Answer):
     error: str | None = Field(description="Why it failed; null: the receiver took it.")
 
 
-class ToldMessage(OutboxMessage):
-    history: list[MessageTry] = Field(description="Each try to deliver it, oldest first.")
+class WebhookMessageDetails(WebhookMessageResponse):
+    history: list[DeliveryAttemptResponse] = Field(description="Each try to deliver it, oldest first.")
 
 
-class OutboxMessages(Answer):
-    messages: list[OutboxMessage]
+class WebhookMessageList(ResponseModel):
+    messages: list[WebhookMessageResponse]
 
 
-class SigningSecret(Answer):
+class SigningSecret(ResponseModel):
     """What webhooks are signed with, by the Standard Webhooks specification."""
 
     secret: str
 
 
-class PaymentReceipt(Answer):
+class PaymentReceipt(ResponseModel):
     received: Literal[True]
     booked: bool
 
 
-class AccountView(Answer):
+class AccountResponse(ResponseModel):
     id: str
     name: str
     plan: str
     created_at: datetime
 
 
-class AccountViews(Answer):
-    accounts: list[AccountView]
+class AccountList(ResponseModel):
+    accounts: list[AccountResponse]
 
 
-class KeyView(Answer):
+class ApiKeyResponse(ResponseModel):
     """An API key; `key` is its secret and is there when the key is made."""
 
     id: str
@@ -162,8 +162,8 @@ class KeyView(Answer):
     revoked_at: datetime | None
 
 
-class KeyViews(Answer):
-    keys: list[KeyView]
+class ApiKeyList(ResponseModel):
+    keys: list[ApiKeyResponse]
 
 
 class AccountWallet(WalletBalance):
@@ -174,7 +174,7 @@ class AccountWallet(WalletBalance):
     unfinished_jobs: int | None = None
 
 
-class MarginLine(Answer):
+class MarginReportRow(ResponseModel):
     """What work under one heading earned and cost."""
 
     shards: int
@@ -185,11 +185,11 @@ class MarginLine(Answer):
     usd_per_gpu_second: float | None
 
 
-class MarginReport(Answer):
-    margins: list[MarginLine]
+class MarginReport(ResponseModel):
+    margins: list[MarginReportRow]
 
 
-class JobMargin(Answer):
+class JobMargin(ResponseModel):
     """What one job used, earned and cost."""
 
     job: str
@@ -202,7 +202,7 @@ class JobMargin(Answer):
     margin_usd: float
 
 
-class BooksAudit(Answer):
+class LedgerAudit(ResponseModel):
     """Whether every rule of the books holds from the first entry on."""
 
     in_order: bool

@@ -10,40 +10,40 @@ from pydantic import AwareDatetime, Field
 from orchestrator.billing.api_keys import masked
 from orchestrator.catalog import Catalog
 from orchestrator.store import ApiKey, ApiKeyLimits, ApiKeyScope
-from orchestrator.web.http.request_model import Form, Name, Usd, micros
+from orchestrator.web.http.request_model import DisplayName, RequestModel, Usd, usd_to_micros
 from pricing.money import to_usd
 
 #: Times before it can not be told in UTC everywhere.
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST_EXPIRY = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class KeyTerms(Form):
+class KeyLimitsRequest(RequestModel):
     """What a key may do; whatever is not given is not limited."""
 
     scopes: Annotated[frozenset[ApiKeyScope], Field(min_length=1)] = frozenset(ApiKeyScope)
     models: Annotated[frozenset[str], Field(min_length=1)] | None = None
-    expires_at: Annotated[AwareDatetime, Field(ge=EARLIEST)] | None = None
+    expires_at: Annotated[AwareDatetime, Field(ge=EARLIEST_EXPIRY)] | None = None
     daily_cap_usd: Usd | None = None
     monthly_cap_usd: Usd | None = None
 
-    def limits(self, catalog: Catalog) -> ApiKeyLimits:
+    def to_key_limits(self, catalog: Catalog) -> ApiKeyLimits:
         """Raises InvalidRequest for unknown models."""
         return ApiKeyLimits(
             scopes=self.scopes,
             models=None if self.models is None else frozenset(catalog[name].id for name in self.models),
             expires_at=self.expires_at and self.expires_at.astimezone(UTC),
-            day_cap=None if self.daily_cap_usd is None else micros(self.daily_cap_usd),
-            month_cap=None if self.monthly_cap_usd is None else micros(self.monthly_cap_usd),
+            day_cap=None if self.daily_cap_usd is None else usd_to_micros(self.daily_cap_usd),
+            month_cap=None if self.monthly_cap_usd is None else usd_to_micros(self.monthly_cap_usd),
         )
 
 
-class NamedTerms(KeyTerms):
+class CreateKeyRequest(KeyLimitsRequest):
     """The terms of a new key."""
 
-    name: Name = "default"
+    name: DisplayName = "default"
 
 
-def key_view(key: ApiKey) -> dict[str, object]:
+def to_api_key_response(key: ApiKey) -> dict[str, object]:
     """A key without its secret."""
     limits = key.limits
     return {

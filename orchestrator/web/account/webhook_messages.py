@@ -7,67 +7,72 @@ from aiohttp import web
 from orchestrator.errors import NotFound
 from orchestrator.service import Service
 from orchestrator.store import WebhookMessage
-from orchestrator.web.account.billing_schemas import OutboxMessage, OutboxMessages, SigningSecret, ToldMessage
-from orchestrator.web.auth import Enter
-from orchestrator.web.http.queries import limit
-from orchestrator.web.openapi.operation import LIMIT, describes
+from orchestrator.web.account.billing_schemas import (
+    SigningSecret,
+    WebhookMessageDetails,
+    WebhookMessageList,
+    WebhookMessageResponse,
+)
+from orchestrator.web.auth import Authenticator
+from orchestrator.web.http.queries import parse_limit
+from orchestrator.web.openapi.operation import LIMIT_PARAM, openapi_operation
 from orchestrator.webhooks.sender import MESSAGE, Secrets, history, view
 
-MAX_ID = 2**63 - 1
+MAX_MESSAGE_ID = 2**63 - 1
 
 
-class Messages:
+class WebhookMessageRoutes:
     """`/api/v1/webhooks/...`: the outbox as its account sees it."""
 
-    def __init__(self, service: Service, enter: Enter) -> None:
+    def __init__(self, service: Service, authenticate: Authenticator) -> None:
         self._store = service.store
         self._clock = service.clock
-        self._enter = enter
+        self._authenticate = authenticate
         self._secrets = Secrets(service.store, service.clock)
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            *(web.get(f"/api/v1/{room}/messages", self.list) for room in ("webhooks", "billing")),
-            web.get("/api/v1/webhooks/messages/{id}", self.get),
-            web.post("/api/v1/webhooks/messages/{id}/replay", self.replay),
-            web.get("/api/v1/webhooks/secret", self.secret),
-            web.post("/api/v1/webhooks/secret/rotate", self.rotate_secret),
+            *(web.get(f"/api/v1/{room}/messages", self.list_messages) for room in ("webhooks", "billing")),
+            web.get("/api/v1/webhooks/messages/{id}", self.get_message),
+            web.post("/api/v1/webhooks/messages/{id}/replay", self.replay_message),
+            web.get("/api/v1/webhooks/secret", self.get_signing_secret),
+            web.post("/api/v1/webhooks/secret/rotate", self.rotate_signing_secret),
         ]
 
-    @describes(query={"limit": LIMIT}, answer=OutboxMessages)
-    async def list(self, request: web.Request) -> web.Response:
+    @openapi_operation(query={"limit": LIMIT_PARAM}, answer=WebhookMessageList)
+    async def list_messages(self, request: web.Request) -> web.Response:
         """What was said of late, and whether it arrived."""
-        key = await self._enter(request)
-        found = await self._store.list_messages(key.account.id, limit(request))
+        key = await self._authenticate(request)
+        found = await self._store.list_messages(key.account.id, parse_limit(request))
         return web.json_response({"messages": [view(message) for message in found]})
 
-    @describes(answer=ToldMessage)
-    async def get(self, request: web.Request) -> web.Response:
+    @openapi_operation(answer=WebhookMessageDetails)
+    async def get_message(self, request: web.Request) -> web.Response:
         """One message, with each try to deliver it."""
-        message = await self._own(request)
+        message = await self._get_own_message(request)
         return web.json_response({**view(message), "history": history(message.delivery_attempts)})
 
-    @describes(answer=OutboxMessage)
-    async def replay(self, request: web.Request) -> web.Response:
+    @openapi_operation(answer=WebhookMessageResponse)
+    async def replay_message(self, request: web.Request) -> web.Response:
         """Sends a message once more, under the same id."""
-        message = await self._own(request)
+        message = await self._get_own_message(request)
         return web.json_response(view(await self._store.replay_message(message.id, self._clock())))
 
-    @describes(answer=SigningSecret)
-    async def secret(self, request: web.Request) -> web.Response:
+    @openapi_operation(answer=SigningSecret)
+    async def get_signing_secret(self, request: web.Request) -> web.Response:
         """What the account's webhooks are signed with."""
-        key = await self._enter(request)
+        key = await self._authenticate(request)
         return web.json_response({"secret": (await self._secrets.of(key.account.id))[0]})
 
-    @describes(answer=SigningSecret)
-    async def rotate_secret(self, request: web.Request) -> web.Response:
+    @openapi_operation(answer=SigningSecret)
+    async def rotate_signing_secret(self, request: web.Request) -> web.Response:
         """Another secret; for a day the old one signs too."""
-        key = await self._enter(request)
+        key = await self._authenticate(request)
         return web.json_response({"secret": await self._secrets.rotate(key.account.id)})
 
-    async def _own(self, request: web.Request) -> WebhookMessage:
-        key = await self._enter(request)
+    async def _get_own_message(self, request: web.Request) -> WebhookMessage:
+        key = await self._authenticate(request)
         number = request.match_info["id"].removeprefix(MESSAGE)
-        if not (number.isascii() and number.isdecimal() and int(number) <= MAX_ID):
+        if not (number.isascii() and number.isdecimal() and int(number) <= MAX_MESSAGE_ID):
             raise NotFound("There is no such message", code="message_not_found")
         return await self._store.get_message(key.account.id, int(number))

@@ -15,50 +15,50 @@ from comfy_instances.hardware.gpus import GpuStats
 from orchestrator.execution.dispatcher import Active, Dispatcher
 
 #: How old a GPU's reading may be, in seconds: NVML itself samples no faster.
-FRESH_SECONDS = 1.0
+GPU_STATS_MAX_AGE_SECONDS = 1.0
 
 
-class GpuReadings:
+class GpuStatsCache:
     """The latest reading of each card, taken in a thread: a driver may take its time."""
 
-    def __init__(self, read: Callable[[str], GpuStats | None] = gpus.read_gpu_stats) -> None:
-        self._read = read
-        self._readings: dict[str, GpuStats | None] = {}
-        self._taken = float("-inf")
+    def __init__(self, read_gpu_stats: Callable[[str], GpuStats | None] = gpus.read_gpu_stats) -> None:
+        self._read_gpu_stats = read_gpu_stats
+        self._stats_by_pci_id: dict[str, GpuStats | None] = {}
+        self._refreshed_at = float("-inf")
         self._lock = asyncio.Lock()
 
     async def refresh(self, pci_ids: Sequence[str]) -> None:
         async with self._lock:
-            if pci_ids and monotonic() - self._taken >= FRESH_SECONDS:
-                self._readings = await asyncio.to_thread(self._read_all, pci_ids)
-                self._taken = monotonic()
+            if pci_ids and monotonic() - self._refreshed_at >= GPU_STATS_MAX_AGE_SECONDS:
+                self._stats_by_pci_id = await asyncio.to_thread(self._read_all, pci_ids)
+                self._refreshed_at = monotonic()
 
-    def of(self, pci_id: str | None) -> GpuStats | None:
-        return None if pci_id is None else self._readings.get(pci_id)
+    def get(self, pci_id: str | None) -> GpuStats | None:
+        return None if pci_id is None else self._stats_by_pci_id.get(pci_id)
 
     def _read_all(self, pci_ids: Sequence[str]) -> dict[str, GpuStats | None]:
-        return {pci_id: self._read(pci_id) for pci_id in pci_ids}
+        return {pci_id: self._read_gpu_stats(pci_id) for pci_id in pci_ids}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class InstanceRow:
     """One instance."""
 
     info: InstanceInfo
     #: Models in its memory, least recently used first, as far as the scheduler knows.
-    held: tuple[str, ...]
+    loaded_models: tuple[str, ...]
     #: What it has been given, the running shard first.
-    assigned: tuple[Active, ...]
+    assigned_shards: tuple[Active, ...]
     #: Share of the last minute in which it ran a prompt, 0 to 1.
-    busy: float
+    busy_ratio: float
     #: None where it has no GPU, or one that is not on this machine.
-    gpu: GpuStats | None
+    gpu_stats: GpuStats | None
 
     @property
     def vram_used(self) -> int | None:
         """Bytes: as the driver says, else as the instance itself says."""
-        if self.gpu is not None and self.gpu.memory_used is not None:
-            return self.gpu.memory_used
+        if self.gpu_stats is not None and self.gpu_stats.memory_used is not None:
+            return self.gpu_stats.memory_used
         total, free = self.info.vram_total, self.info.vram_free
         return None if total is None or free is None else total - free
 
@@ -66,39 +66,41 @@ class Row:
 class InstanceRows:
     """Rows of the instances of one dispatcher."""
 
-    def __init__(self, dispatcher: Dispatcher, busy: Callable[[str], float], readings: GpuReadings) -> None:
-        """`busy` says how busy the instance with an id was of late."""
+    def __init__(
+        self, dispatcher: Dispatcher, busy_ratio: Callable[[str], float], gpu_stats: GpuStatsCache
+    ) -> None:
+        """`busy_ratio` says how busy the instance with an id was of late."""
         self._dispatcher = dispatcher
-        self._busy = busy
-        self._readings = readings
+        self._busy_ratio = busy_ratio
+        self._gpu_stats = gpu_stats
 
-    async def refresh(self) -> None:
+    async def refresh_gpu_stats(self) -> None:
         """Reads the GPUs anew; all else is always as it is."""
         found = {info.pci_id for info in self._dispatcher.fleet.instances()}
-        await self._readings.refresh(sorted(pci_id for pci_id in found if pci_id))
+        await self._gpu_stats.refresh(sorted(pci_id for pci_id in found if pci_id))
 
-    def all(self) -> Iterator[Row]:
+    def iter_rows(self) -> Iterator[InstanceRow]:
         for info in self._dispatcher.fleet.instances():
             card = self._dispatcher.scheduler.cards.get(info.id)
-            yield Row(
+            yield InstanceRow(
                 info=info,
-                held=tuple(card.held) if card else (),
-                assigned=tuple(self._dispatcher.assigned(info.id)),
-                busy=self._busy(info.id),
-                gpu=self._readings.of(info.pci_id),
+                loaded_models=tuple(card.held) if card else (),
+                assigned_shards=tuple(self._dispatcher.assigned(info.id)),
+                busy_ratio=self._busy_ratio(info.id),
+                gpu_stats=self._gpu_stats.get(info.pci_id),
             )
 
-    def one(self, instance_id: str) -> Row:
+    def get_row(self, instance_id: str) -> InstanceRow:
         """Raises UnknownInstance."""
-        for row in self.all():
+        for row in self.iter_rows():
             if row.info.id == instance_id:
                 return row
         raise UnknownInstance(instance_id)
 
 
-def view(row: Row, now: datetime) -> dict[str, Any]:
+def to_instance_response(row: InstanceRow, now: datetime) -> dict[str, Any]:
     """A row as the admin API shows it: bytes, seconds, degrees Celsius, watts, shares from 0 to 1."""
-    info, gpu = row.info, row.gpu
+    info, gpu = row.info, row.gpu_stats
     return {
         "id": info.id,
         "url": info.url,
@@ -112,7 +114,7 @@ def view(row: Row, now: datetime) -> dict[str, Any]:
         "simulated": info.simulated,
         "adopted": info.adopted,
         "version": info.version,
-        "busy": round(row.busy, 4),
+        "busy": round(row.busy_ratio, 4),
         "utilisation": gpu.utilisation if gpu else None,
         "temperature": gpu.temperature if gpu else None,
         "power": gpu.power if gpu else None,
@@ -122,15 +124,15 @@ def view(row: Row, now: datetime) -> dict[str, Any]:
         "memory": info.memory,
         "restarts": info.restarts,
         "failures": info.failures,
-        "models_held": list(row.held),
+        "models_held": list(row.loaded_models),
         "shards": [
-            _shard(active, "waiting" if place else "running", now)
-            for place, active in enumerate(row.assigned)
+            _to_assigned_shard(active, "waiting" if place else "running", now)
+            for place, active in enumerate(row.assigned_shards)
         ],
     }
 
 
-def _shard(active: Active, state: str, now: datetime) -> dict[str, Any]:
+def _to_assigned_shard(active: Active, state: str, now: datetime) -> dict[str, Any]:
     """`age_seconds` counts from when the shard was given to the instance."""
     attempt = active.attempt
     return {

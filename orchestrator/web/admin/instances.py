@@ -10,68 +10,74 @@ from aiohttp import web
 from comfy_instances.fleet.protocol import FleetError, UnknownInstance
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.execution.dispatcher import Dispatcher
-from orchestrator.web.admin.instance_rows import InstanceRows, Row, view
+from orchestrator.web.admin.instance_rows import InstanceRow, InstanceRows, to_instance_response
 from orchestrator.web.auth import require_admin
-from orchestrator.web.http.queries import limit
+from orchestrator.web.http.queries import parse_limit
 
 
-class Admin:
+class InstanceAdminRoutes:
     """Instances and queue of the running service."""
 
     def __init__(
-        self, dispatcher: Dispatcher, rows: InstanceRows, clock: Callable[[], datetime], token: str
+        self, dispatcher: Dispatcher, instance_rows: InstanceRows, clock: Callable[[], datetime], token: str
     ) -> None:
         self._dispatcher = dispatcher
         self._fleet = dispatcher.fleet
-        self._rows = rows
+        self._instance_rows = instance_rows
         self._clock = clock
         self._token = token
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/admin/v1/instances", self.instances),
-            web.get("/admin/v1/instances/{id}", self.instance),
-            web.get("/admin/v1/instances/{id}/log", self.log),
-            web.post("/admin/v1/instances/{id}/{verb:drain|resume|restart}", self.change),
-            web.get("/admin/v1/queue", self.queue),
+            web.get("/admin/v1/instances", self.list_instances),
+            web.get("/admin/v1/instances/{id}", self.get_instance),
+            web.get("/admin/v1/instances/{id}/log", self.get_log),
+            web.post("/admin/v1/instances/{id}/{verb:drain|resume|restart}", self.drain_resume_or_restart),
+            web.get("/admin/v1/queue", self.get_queue),
         ]
 
-    async def instances(self, request: web.Request) -> web.Response:
+    async def list_instances(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
-        await self._rows.refresh()
-        return web.json_response({"instances": [view(row, self._clock()) for row in self._rows.all()]})
+        await self._instance_rows.refresh_gpu_stats()
+        return web.json_response(
+            {
+                "instances": [
+                    to_instance_response(row, self._clock()) for row in self._instance_rows.iter_rows()
+                ]
+            }
+        )
 
-    async def instance(self, request: web.Request) -> web.Response:
+    async def get_instance(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
-        await self._rows.refresh()
-        return web.json_response(view(self._find(request), self._clock()))
+        await self._instance_rows.refresh_gpu_stats()
+        return web.json_response(to_instance_response(self._get_row(request), self._clock()))
 
-    async def change(self, request: web.Request) -> web.Response:
+    async def drain_resume_or_restart(self, request: web.Request) -> web.Response:
         """Drains, resumes or restarts one instance, and shows it as it is then."""
         require_admin(request, self._token)
-        instance_id = self._find(request).info.id
+        instance_id = self._get_row(request).info.id
         verbs = {"drain": self._fleet.drain, "resume": self._fleet.resume, "restart": self._fleet.restart}
         try:
             await verbs[request.match_info["verb"]](instance_id)
         except FleetError as error:
             raise Conflict(str(error), code="not_possible") from error
-        return await self.instance(request)
+        return await self.get_instance(request)
 
-    async def log(self, request: web.Request) -> web.Response:
+    async def get_log(self, request: web.Request) -> web.Response:
         """The last lines that the instance printed: 200, or as many as `limit` says."""
         require_admin(request, self._token)
-        lines = self._fleet.log_tail(self._find(request).info.id, limit(request, 200, 500))
+        lines = self._fleet.log_tail(self._get_row(request).info.id, parse_limit(request, 200, 500))
         return web.Response(text="".join(f"{line}\n" for line in lines))
 
-    async def queue(self, request: web.Request) -> web.Response:
+    async def get_queue(self, request: web.Request) -> web.Response:
         """Waiting shards by model."""
         require_admin(request, self._token)
         queue = self._dispatcher.scheduler.queue
         return web.json_response({"waiting": len(queue), "by_model": queue.depths()})
 
-    def _find(self, request: web.Request) -> Row:
+    def _get_row(self, request: web.Request) -> InstanceRow:
         wanted = request.match_info["id"]
         try:
-            return self._rows.one(wanted)
+            return self._instance_rows.get_row(wanted)
         except UnknownInstance as error:
             raise NotFound(f"There is no instance {wanted!r}", code="instance_not_found") from error

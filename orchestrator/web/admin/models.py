@@ -11,7 +11,7 @@ from orchestrator.service import Service
 from orchestrator.web.auth import require_admin
 
 
-class AdminModels:
+class ModelAdminRoutes:
     """The live catalogue as operators see it."""
 
     def __init__(self, service: Service, token: str) -> None:
@@ -19,21 +19,21 @@ class AdminModels:
         self._token = token
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/admin/v1/models", self.models)]
+        return [web.get("/admin/v1/models", self.list_models)]
 
-    async def models(self, request: web.Request) -> web.Response:
+    async def list_models(self, request: web.Request) -> web.Response:
         """Every model with its version and what it stands in for; what is broken with its reason, while its
         old version stays."""
         require_admin(request, self._token)
         live = self._service.live
         return web.json_response(
             {
-                "models": [self._model(model) for model in live.catalog],
-                "refused": [_refused(error) for error in live.refused],
+                "models": [self._to_admin_model(model) for model in live.catalog],
+                "refused": [_to_refused_model(error) for error in live.refused],
             }
         )
 
-    def _model(self, model: Model) -> dict[str, Any]:
+    def _to_admin_model(self, model: Model) -> dict[str, Any]:
         cards, stand_ins = self._service.dispatcher.scheduler.cards.values(), self._service.catalog.stand_ins
         return {
             "id": model.id,
@@ -48,5 +48,5 @@ class AdminModels:
         }
 
 
-def _refused(error: CatalogError) -> dict[str, str]:
+def _to_refused_model(error: CatalogError) -> dict[str, str]:
     return {"file": str(error.file), "where": error.where, "reason": error.reason}

@@ -12,50 +12,50 @@ from orchestrator.billing.reports import MarginBy, job_margin, margin_view, marg
 from orchestrator.errors import NotFound
 from orchestrator.service import Service
 from orchestrator.web.account.billing import (
-    DAYS,
-    FORMAT,
-    TABLES,
-    balance_view,
-    csv_response,
-    entry_view,
-    one_of,
-    statement_response,
-    statement_time,
+    DATE_RANGE_PARAMS,
+    FORMAT_PARAM,
+    JSON_OR_CSV,
+    build_csv_response,
+    build_statement_response,
+    group_by_param,
+    parse_statement_period,
+    to_ledger_entry_response,
+    to_wallet_balance,
 )
 from orchestrator.web.account.billing_schemas import (
     AccountWallet,
-    BooksAudit,
     JobMargin,
+    LedgerAudit,
     LedgerPage,
     MarginReport,
     StatementSummary,
     WalletBalance,
 )
 from orchestrator.web.auth import require_admin
-from orchestrator.web.http.queries import choice, day, limit, wants_csv
-from orchestrator.web.http.request_model import Form, PositiveUsd, micros, read_form
-from orchestrator.web.openapi.operation import CURSOR, LIMIT, describes
+from orchestrator.web.http.queries import parse_date, parse_enum, parse_limit, wants_csv
+from orchestrator.web.http.request_model import PositiveUsd, RequestModel, read_request_model, usd_to_micros
+from orchestrator.web.openapi.operation import CURSOR_PARAM, LIMIT_PARAM, openapi_operation
 from pricing.costs import CostRates
 from pricing.ledger import Balance
 from pricing.money import to_usd
 
 #: Names the booking: the same one again of the same account books nothing.
-Reference = Annotated[str, Field(min_length=1, max_length=200)]
+BookingReference = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class Amount(Form):
+class WalletBookingRequest(RequestModel):
     usd: PositiveUsd
-    reference: Reference | None = None
+    reference: BookingReference | None = None
 
 
-class Refund(Form):
+class RefundRequest(RequestModel):
     """Without `usd` all that is left of what the job was charged."""
 
     usd: PositiveUsd | None = None
-    reference: Reference = "operator"
+    reference: BookingReference = "operator"
 
 
-class AdminMoney:
+class WalletAdminRoutes:
     """Every request carries the admin token."""
 
     def __init__(self, service: Service, costs: CostRates, token: str) -> None:
@@ -66,66 +66,72 @@ class AdminMoney:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/admin/v1/wallets/{id}", self.wallet),
-            web.get("/admin/v1/wallets/{id}/ledger", self.ledger),
-            web.get("/admin/v1/wallets/{id}/statement", self.statement),
-            web.post("/admin/v1/wallets/{id}/{verb:credit|grant|debit}", self.book),
-            web.post("/admin/v1/jobs/{id}/refund", self.refund),
-            web.get("/admin/v1/jobs/{id}/margin", self.job),
-            web.get("/admin/v1/margins", self.margins),
-            web.get("/admin/v1/audit", self.audit),
+            web.get("/admin/v1/wallets/{id}", self.get_wallet),
+            web.get("/admin/v1/wallets/{id}/ledger", self.list_ledger_entries),
+            web.get("/admin/v1/wallets/{id}/statement", self.get_statement),
+            web.post("/admin/v1/wallets/{id}/{verb:credit|grant|debit}", self.credit_grant_or_debit),
+            web.post("/admin/v1/jobs/{id}/refund", self.refund_job),
+            web.get("/admin/v1/jobs/{id}/margin", self.get_job_margin),
+            web.get("/admin/v1/margins", self.list_margins),
+            web.get("/admin/v1/audit", self.audit_ledger),
         ]
 
-    @describes(answer=AccountWallet)
-    async def wallet(self, request: web.Request) -> web.Response:
+    @openapi_operation(answer=AccountWallet)
+    async def get_wallet(self, request: web.Request) -> web.Response:
         """What a wallet holds, and what of it is this month's allowance."""
-        account_id = await self._account(request)
+        account_id = await self._require_account_id(request)
         balance = await self._store.get_balance(account_id)
         return web.json_response(
             {
-                **_wallet_view(account_id, balance),
+                **_to_account_wallet(account_id, balance),
                 "allowance_usd": to_usd(await self._store.remaining_allowance(account_id)),
                 "unfinished_jobs": await self._store.count_unfinished_jobs(account_id),
             }
         )
 
-    @describes(query={"limit": LIMIT, "cursor": CURSOR}, answer=LedgerPage)
-    async def ledger(self, request: web.Request) -> web.Response:
-        account_id = await self._account(request)
-        page = await self._store.list_ledger_entries(account_id, limit(request), request.query.get("cursor"))
+    @openapi_operation(query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM}, answer=LedgerPage)
+    async def list_ledger_entries(self, request: web.Request) -> web.Response:
+        account_id = await self._require_account_id(request)
+        page = await self._store.list_ledger_entries(
+            account_id, parse_limit(request), request.query.get("cursor")
+        )
         return web.json_response(
-            {"entries": [entry_view(entry) for entry in page.items], "next": page.cursor}
+            {"entries": [to_ledger_entry_response(entry) for entry in page.items], "next": page.cursor}
         )
 
-    @describes(query=DAYS | {"format": FORMAT}, answer=StatementSummary, media=TABLES)
-    async def statement(self, request: web.Request) -> web.Response:
-        account_id = await self._account(request)
-        since, until = statement_time(request, self._service.clock())
-        return await statement_response(request, await self._store.get_statement(account_id, since, until))
+    @openapi_operation(
+        query=DATE_RANGE_PARAMS | {"format": FORMAT_PARAM}, answer=StatementSummary, media=JSON_OR_CSV
+    )
+    async def get_statement(self, request: web.Request) -> web.Response:
+        account_id = await self._require_account_id(request)
+        since, until = parse_statement_period(request, self._service.clock())
+        return await build_statement_response(
+            request, await self._store.get_statement(account_id, since, until)
+        )
 
-    @describes(body=Amount, answer=AccountWallet)
-    async def book(self, request: web.Request) -> web.Response:
+    @openapi_operation(body=WalletBookingRequest, answer=AccountWallet)
+    async def credit_grant_or_debit(self, request: web.Request) -> web.Response:
         """A payment, a gift or a correction downwards."""
-        account_id = await self._account(request)
-        form = await read_form(request, Amount)
+        account_id = await self._require_account_id(request)
+        form = await read_request_model(request, WalletBookingRequest)
         verbs = {"credit": self._store.credit, "grant": self._store.grant, "debit": self._store.debit}
         reference = form.reference or f"operator {uuid.uuid4()}"
         verb = verbs[request.match_info["verb"]]
-        balance = await verb(account_id, micros(form.usd), reference, self._service.clock())
-        return web.json_response(_wallet_view(account_id, balance))
+        balance = await verb(account_id, usd_to_micros(form.usd), reference, self._service.clock())
+        return web.json_response(_to_account_wallet(account_id, balance))
 
-    @describes(body=Refund, answer=WalletBalance)
-    async def refund(self, request: web.Request) -> web.Response:
+    @openapi_operation(body=RefundRequest, answer=WalletBalance)
+    async def refund_job(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
-        form = await read_form(request, Refund)
-        amount = None if form.usd is None else micros(form.usd)
+        form = await read_request_model(request, RefundRequest)
+        amount = None if form.usd is None else usd_to_micros(form.usd)
         balance = await self._store.refund(
             request.match_info["id"], amount, form.reference, self._service.clock()
         )
-        return web.json_response(balance_view(balance))
+        return web.json_response(to_wallet_balance(balance))
 
-    @describes(answer=JobMargin)
-    async def job(self, request: web.Request) -> web.Response:
+    @openapi_operation(answer=JobMargin)
+    async def get_job_margin(self, request: web.Request) -> web.Response:
         """What one job used, earned and cost us."""
         require_admin(request, self._token)
         record = await self._store.find_job(request.match_info["id"])
@@ -133,26 +139,32 @@ class AdminMoney:
             raise NotFound("There is no such job", code="job_not_found")
         return web.json_response(job_margin(record, self._costs))
 
-    @describes(query=DAYS | {"by": one_of(MarginBy), "format": FORMAT}, answer=MarginReport, media=TABLES)
-    async def margins(self, request: web.Request) -> web.Response:
+    @openapi_operation(
+        query=DATE_RANGE_PARAMS | {"by": group_by_param(MarginBy), "format": FORMAT_PARAM},
+        answer=MarginReport,
+        media=JSON_OR_CSV,
+    )
+    async def list_margins(self, request: web.Request) -> web.Response:
         """What was earned and what it cost us, `by` model, day or device."""
         require_admin(request, self._token)
-        by = choice(request, "by", MarginBy) or MarginBy.MODEL
-        rows = await self._store.list_metered_usage(day(request, "since"), day(request, "until"))
+        by = parse_enum(request, "by", MarginBy) or MarginBy.MODEL
+        rows = await self._store.list_metered_usage(
+            parse_date(request, "since"), parse_date(request, "until")
+        )
         found = margins(rows, self._costs, by)
         if wants_csv(request):
-            return csv_response(margins_csv(found, by), f"margins-by-{by}.csv")
+            return build_csv_response(margins_csv(found, by), f"margins-by-{by}.csv")
         return web.json_response({"margins": [margin_view(margin, by) for margin in found]})
 
-    @describes(answer=BooksAudit)
-    async def audit(self, request: web.Request) -> web.Response:
+    @openapi_operation(answer=LedgerAudit)
+    async def audit_ledger(self, request: web.Request) -> web.Response:
         """Every rule of the books that does not hold."""
         require_admin(request, self._token)
         found = await self._store.audit_ledger()
         rows = [{"rule": one.rule, "subject": one.subject, "detail": one.detail} for one in found]
         return web.json_response({"in_order": not rows, "violations": rows})
 
-    async def _account(self, request: web.Request) -> str:
+    async def _require_account_id(self, request: web.Request) -> str:
         """The account that the path names by its id or a key's, its billing month begun. Raises NotFound."""
         require_admin(request, self._token)
         account = await self._store.resolve_account(request.match_info["id"])
@@ -160,5 +172,5 @@ class AdminMoney:
         return account.id
 
 
-def _wallet_view(account_id: str, balance: Balance) -> dict[str, object]:
-    return {"account": account_id, **balance_view(balance)}
+def _to_account_wallet(account_id: str, balance: Balance) -> dict[str, object]:
+    return {"account": account_id, **to_wallet_balance(balance)}

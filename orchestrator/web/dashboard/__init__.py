@@ -9,42 +9,42 @@ from __future__ import annotations
 from aiohttp import web
 
 from orchestrator.service import Service
-from orchestrator.web.admin.instances import Admin
-from orchestrator.web.dashboard.billing import Money
-from orchestrator.web.dashboard.keys import Keys
-from orchestrator.web.dashboard.live import Live
-from orchestrator.web.dashboard.operations import Operations
-from orchestrator.web.dashboard.pages import Pages
-from orchestrator.web.dashboard.playground import Playground
-from orchestrator.web.dashboard.session_routes import Entrance
-from orchestrator.web.dashboard.sessions import Sessions
-from orchestrator.web.jobs.output_urls import Delivery
+from orchestrator.web.admin.instances import InstanceAdminRoutes
+from orchestrator.web.dashboard.billing import DashboardBillingRoutes
+from orchestrator.web.dashboard.keys import ApiKeyRoutes
+from orchestrator.web.dashboard.live import JobStreamRoutes
+from orchestrator.web.dashboard.operations import OperationsRoutes
+from orchestrator.web.dashboard.pages import PageRoutes
+from orchestrator.web.dashboard.playground import PlaygroundRoutes
+from orchestrator.web.dashboard.session_routes import SessionRoutes
+from orchestrator.web.dashboard.sessions import SessionManager
+from orchestrator.web.jobs.output_urls import OutputDelivery
 
-__all__ = ["Dashboard", "Sessions"]
+__all__ = ["DashboardRoutes", "SessionManager"]
 
 
-class Dashboard:
+class DashboardRoutes:
     """All of it."""
 
     def __init__(
         self,
         service: Service,
-        delivery: Delivery,
-        admin: Admin,
-        sessions: Sessions,
+        delivery: OutputDelivery,
+        admin: InstanceAdminRoutes,
+        sessions: SessionManager,
         *,
         allow_private: bool,
     ) -> None:
         """`allow_private`: receivers of webhooks may be at private addresses, for development."""
-        self._parts = (
-            Entrance(sessions),
-            Pages(sessions, service.objects),
-            Playground(service, delivery, sessions),
-            Live(service, delivery, sessions),
-            Money(service, sessions, allow_private=allow_private),
-            Keys(service, sessions),
-            Operations(admin, sessions),
+        self._route_groups = (
+            SessionRoutes(sessions),
+            PageRoutes(sessions, service.objects),
+            PlaygroundRoutes(service, delivery, sessions),
+            JobStreamRoutes(service, delivery, sessions),
+            DashboardBillingRoutes(service, sessions, allow_private=allow_private),
+            ApiKeyRoutes(service, sessions),
+            OperationsRoutes(admin, sessions),
         )
 
     def routes(self) -> list[web.RouteDef]:
-        return [route for part in self._parts for route in part.routes()]
+        return [route for part in self._route_groups for route in part.routes()]

@@ -6,37 +6,37 @@ from aiohttp import web
 
 from orchestrator.service import Service
 from orchestrator.store import ApiKey, ApiKeyScope
-from orchestrator.web.account.alerts import Alerts
-from orchestrator.web.account.billing import Billing
-from orchestrator.web.account.webhook_messages import Messages
-from orchestrator.web.dashboard.sessions import SAFE_METHODS, Sessions
+from orchestrator.web.account.alerts import AlertRoutes
+from orchestrator.web.account.billing import BillingRoutes
+from orchestrator.web.account.webhook_messages import WebhookMessageRoutes
+from orchestrator.web.dashboard.sessions import SAFE_METHODS, SessionManager
 from pricing.money import to_usd
 from pricing.plans import billing_period
 
 
-class Money:
+class DashboardBillingRoutes:
     """`/dashboard/api/billing/...` and `/dashboard/api/webhooks/...`: the same routes as under `/api/v1`."""
 
-    def __init__(self, service: Service, sessions: Sessions, *, allow_private: bool) -> None:
+    def __init__(self, service: Service, sessions: SessionManager, *, allow_private: bool) -> None:
         self._service = service
         self._sessions = sessions
-        self._parts = (
-            Billing(service, self._enter),
-            Alerts(service, self._enter, allow_private=allow_private),
-            Messages(service, self._enter),
+        self._route_groups = (
+            BillingRoutes(service, self._authenticate),
+            AlertRoutes(service, self._authenticate, allow_private=allow_private),
+            WebhookMessageRoutes(service, self._authenticate),
         )
 
     def routes(self) -> list[web.RouteDef]:
         shared = [
             web.route(route.method, route.path.replace("/api/v1", "/dashboard/api", 1), route.handler)
-            for part in self._parts
+            for part in self._route_groups
             for route in part.routes()
         ]
-        return [web.get("/dashboard/api/billing/plan", self.plan), *shared]
+        return [web.get("/dashboard/api/billing/plan", self.get_plan), *shared]
 
-    async def plan(self, request: web.Request) -> web.Response:
+    async def get_plan(self, request: web.Request) -> web.Response:
         """What the account's plan costs and gives in a month, what is left of that, and until when."""
-        account = (await self._enter(request)).account
+        account = (await self._authenticate(request)).account
         accounts = self._service.accounts
         await accounts.renew(account)
         plan = accounts.plan_of(account)
@@ -50,7 +50,11 @@ class Money:
         }
         return web.json_response(body)
 
-    async def _enter(self, request: web.Request) -> ApiKey:
+    async def _authenticate(self, request: web.Request) -> ApiKey:
         """Changes count as requests of the account; looks do not."""
-        enter = self._sessions.key if request.method in SAFE_METHODS else self._sessions.counted
+        enter = (
+            self._sessions.require_key
+            if request.method in SAFE_METHODS
+            else self._sessions.require_key_within_rate_limit
+        )
         return await enter(request, ApiKeyScope.BILLING)

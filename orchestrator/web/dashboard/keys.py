@@ -11,17 +11,17 @@ from orchestrator.billing.accounts import NO_LIMITS
 from orchestrator.errors import Forbidden, InvalidRequest, NotFound
 from orchestrator.service import Service
 from orchestrator.store import ApiKey, ApiKeyScope
-from orchestrator.web.account.key_schemas import NamedTerms, key_view
-from orchestrator.web.dashboard.sessions import Sessions
-from orchestrator.web.http.request_model import read_form
+from orchestrator.web.account.key_schemas import CreateKeyRequest, to_api_key_response
+from orchestrator.web.dashboard.sessions import SessionManager
+from orchestrator.web.http.request_model import read_request_model
 
 MAX_KEYS = 100
 
 
-class Keys:
+class ApiKeyRoutes:
     """`/dashboard/api/keys`."""
 
-    def __init__(self, service: Service, sessions: Sessions) -> None:
+    def __init__(self, service: Service, sessions: SessionManager) -> None:
         self._service = service
         self._accounts = service.accounts
         self._store = service.store
@@ -29,66 +29,68 @@ class Keys:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/dashboard/api/keys", self.list),
-            web.post("/dashboard/api/keys", self.issue),
-            web.post("/dashboard/api/keys/{id}/rotate", self.rotate),
-            web.post("/dashboard/api/keys/{id}/revoke", self.revoke),
+            web.get("/dashboard/api/keys", self.list_keys),
+            web.post("/dashboard/api/keys", self.create_key),
+            web.post("/dashboard/api/keys/{id}/rotate", self.rotate_key),
+            web.post("/dashboard/api/keys/{id}/revoke", self.revoke_key),
         ]
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def list_keys(self, request: web.Request) -> web.Response:
         """Oldest first, those that have ended too; and whether the caller may change them."""
-        mine = await self._sessions.key(request, ApiKeyScope.READ)
-        keys = [self._view(key, mine) for key in await self._store.list_keys(mine.account.id)]
+        mine = await self._sessions.require_key(request, ApiKeyScope.READ)
+        keys = [self._to_response(key, mine) for key in await self._store.list_keys(mine.account.id)]
         return web.json_response({"keys": keys, "may_change": mine.limits == NO_LIMITS})
 
-    async def issue(self, request: web.Request) -> web.Response:
+    async def create_key(self, request: web.Request) -> web.Response:
         """A key, with its secret this once."""
-        mine = await self._owner(request)
-        form, now = await read_form(request, NamedTerms), self._accounts.now()
-        limits = form.limits(self._service.catalog)
+        mine = await self._require_unlimited_key(request)
+        form, now = await read_request_model(request, CreateKeyRequest), self._accounts.now()
+        limits = form.to_key_limits(self._service.catalog)
         if limits.expires_at is not None and limits.expires_at <= now:
             raise InvalidRequest("`expires_at` has passed", code="invalid_expires_at", param="expires_at")
         if sum(key.is_usable(now) for key in await self._store.list_keys(mine.account.id)) >= MAX_KEYS:
             raise InvalidRequest(f"An account has at most {MAX_KEYS} keys at a time", code="too_many_keys")
         key, secret = await self._accounts.issue_key(mine.account.id, form.name, limits)
-        return web.json_response({**self._view(key, mine), "key": secret}, status=201)
+        return web.json_response({**self._to_response(key, mine), "key": secret}, status=201)
 
-    async def rotate(self, request: web.Request) -> web.Response:
+    async def rotate_key(self, request: web.Request) -> web.Response:
         """Another key with the same limits; the old one ends at once.
 
         Whoever is signed in with the old one stays so with the new one, or would not see its secret.
         """
-        mine, old = await self._own(request)
+        mine, old = await self._require_own_key(request)
         key, secret = await self._accounts.rotate_key(old.id)
         staying = old.id == mine.id
-        body = {**self._view(key, key if staying else mine), "key": secret}
+        body = {**self._to_response(key, key if staying else mine), "key": secret}
         response = web.json_response(body, status=201)
         if staying:
-            self._sessions.remember(response, await self._sessions.open(secret))
+            self._sessions.set_session_cookie(response, await self._sessions.create_session(secret))
         return response
 
-    async def revoke(self, request: web.Request) -> web.Response:
-        mine, key = await self._own(request)
-        return web.json_response(self._view(await self._store.revoke_key(key.id, self._accounts.now()), mine))
+    async def revoke_key(self, request: web.Request) -> web.Response:
+        mine, key = await self._require_own_key(request)
+        return web.json_response(
+            self._to_response(await self._store.revoke_key(key.id, self._accounts.now()), mine)
+        )
 
-    def _view(self, key: ApiKey, mine: ApiKey) -> dict[str, object]:
+    def _to_response(self, key: ApiKey, caller_key: ApiKey) -> dict[str, object]:
         """As operators see it, with how it stands, and whether the caller is signed in with it."""
         expired = key.is_expired(self._accounts.now())
         state = "revoked" if key.is_revoked else "expired" if expired else "active"
-        return {**key_view(key), "state": state, "current": key.id == mine.id}
+        return {**to_api_key_response(key), "state": state, "current": key.id == caller_key.id}
 
-    async def _own(self, request: web.Request) -> tuple[ApiKey, ApiKey]:
+    async def _require_own_key(self, request: web.Request) -> tuple[ApiKey, ApiKey]:
         """The caller's key, and the one of the same account that the path names."""
-        mine = await self._owner(request)
+        mine = await self._require_unlimited_key(request)
         key = await self._store.get_key(request.match_info["id"])
         if key.account.id != mine.account.id:
             # In the store's words: others' keys look like none.
             raise NotFound(f"There is no key {key.id!r}.")
         return mine, key
 
-    async def _owner(self, request: web.Request) -> ApiKey:
+    async def _require_unlimited_key(self, request: web.Request) -> ApiKey:
         """The caller's key, without limits of its own. Raises Forbidden."""
-        key = await self._sessions.counted(request, ApiKeyScope.READ)
+        key = await self._sessions.require_key_within_rate_limit(request, ApiKeyScope.READ)
         if key.limits != NO_LIMITS:
             raise Forbidden("Only a key without limits of its own may change keys", code="limited_key")
         return key

@@ -16,54 +16,56 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.jobs.events import JobChanged, JobEvent, ShardPreview, ShardProgress, ShardStarted
 from orchestrator.service import Service
 from orchestrator.store import ApiKeyScope
-from orchestrator.web.dashboard.playground import view
-from orchestrator.web.dashboard.sessions import Sessions
-from orchestrator.web.http.event_stream import event_stream
+from orchestrator.web.dashboard.playground import to_playground_job
+from orchestrator.web.dashboard.sessions import SessionManager
+from orchestrator.web.http.event_stream import open_event_stream
 from orchestrator.web.jobs.job_updates import Place, follow
-from orchestrator.web.jobs.output_urls import Delivery
+from orchestrator.web.jobs.output_urls import OutputDelivery
 
-MAX_FOLLOWED = 50
+MAX_STREAMED_JOBS = 50
 
 
-class Live:
+class JobStreamRoutes:
     """`/dashboard/api/live?job=...&job=...`"""
 
-    def __init__(self, service: Service, delivery: Delivery, sessions: Sessions) -> None:
+    def __init__(self, service: Service, delivery: OutputDelivery, sessions: SessionManager) -> None:
         self._service = service
         self._delivery = delivery
         self._sessions = sessions
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/dashboard/api/live", self.live)]
+        return [web.get("/dashboard/api/live", self.stream_jobs)]
 
-    async def live(self, request: web.Request) -> web.StreamResponse:
+    async def stream_jobs(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events until all the jobs are finished. Their first event is their present state."""
-        account = (await self._sessions.key(request, ApiKeyScope.READ)).account.id
+        account = (await self._sessions.require_key(request, ApiKeyScope.READ)).account.id
         ids = dict.fromkeys(request.query.getall("job", []))
-        if not 1 <= len(ids) <= MAX_FOLLOWED:
-            raise InvalidRequest(f"Between 1 and {MAX_FOLLOWED} jobs can be followed", code="invalid_job")
+        if not 1 <= len(ids) <= MAX_STREAMED_JOBS:
+            raise InvalidRequest(
+                f"Between 1 and {MAX_STREAMED_JOBS} jobs can be followed", code="invalid_job"
+            )
         for job_id in ids:
             await self._service.get(account, job_id)
-        async with event_stream(request, {}) as (response, stream):
+        async with open_event_stream(request, {}) as (response, stream):
 
-            async def tell(job_id: str) -> None:
+            async def stream_job(job_id: str) -> None:
                 async with aclosing(follow(self._service, account, job_id)) as events:
                     async for told in events:
                         if not isinstance(told, Place):
-                            await stream.send(*self._event(job_id, told))
+                            await stream.send(*self._to_sse_event(job_id, told))
 
             try:
                 async with asyncio.TaskGroup() as group:
                     for job_id in ids:
-                        group.create_task(tell(job_id))
+                        group.create_task(stream_job(job_id))
             except* ConnectionResetError:
                 pass  # The reader left; the jobs go on.
         return response
 
-    def _event(self, job_id: str, event: JobEvent) -> tuple[str, dict[str, Any]]:
+    def _to_sse_event(self, job_id: str, event: JobEvent) -> tuple[str, dict[str, Any]]:
         match event:
             case JobChanged(record=record):
-                return "job", view(record, self._delivery)
+                return "job", to_playground_job(record, self._delivery)
             case ShardStarted(index=index):
                 return "started", {"job": job_id, "shard": index}
             case ShardProgress(index=index, value=value, maximum=maximum, fraction=fraction):

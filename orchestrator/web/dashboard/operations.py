@@ -7,14 +7,14 @@ from typing import cast
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from orchestrator.web.admin.instances import Admin
-from orchestrator.web.dashboard.sessions import Sessions
+from orchestrator.web.admin.instances import InstanceAdminRoutes
+from orchestrator.web.dashboard.sessions import SessionManager
 
 
-class Operations:
+class OperationsRoutes:
     """`/dashboard/api/admin/v1/...`: the same routes as under `/admin/v1`."""
 
-    def __init__(self, admin: Admin, sessions: Sessions) -> None:
+    def __init__(self, admin: InstanceAdminRoutes, sessions: SessionManager) -> None:
         self._admin = admin
         self._sessions = sessions
 
@@ -23,13 +23,13 @@ class Operations:
             web.route(
                 route.method,
                 f"/dashboard/api{route.path}",
-                self._behind_session(cast(Handler, route.handler)),
+                self._require_operator(cast(Handler, route.handler)),
             )
             for route in self._admin.routes()
         ]
 
-    def _behind_session(self, handler: Handler) -> Handler:
-        async def answer(request: web.Request) -> web.StreamResponse:
-            return await handler(self._sessions.as_operator(request))
+    def _require_operator(self, handler: Handler) -> Handler:
+        async def handle_as_operator(request: web.Request) -> web.StreamResponse:
+            return await handler(self._sessions.with_admin_token(request))
 
-        return answer
+        return handle_as_operator

@@ -12,10 +12,10 @@ from aiohttp import web
 from orchestrator.errors import NotAuthenticated, NotFound
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import ApiKey
-from orchestrator.web.dashboard.sessions import Sessions
+from orchestrator.web.dashboard.sessions import SessionManager
 
 #: Pages for who has an API key.
-FOR_CALLERS = {"/": "playground.html", "/billing": "billing.html", "/keys": "keys.html"}
+CUSTOMER_PAGES = {"/": "playground.html", "/billing": "billing.html", "/keys": "keys.html"}
 CONTENT_TYPES = {
     ".html": "text/html",
     ".css": "text/css",
@@ -33,14 +33,14 @@ class StaticFile:
     etag: str
 
 
-class Pages:
+class PageRoutes:
     """Some pages, their styles and scripts. Nothing in them is secret."""
 
-    def __init__(self, sessions: Sessions, objects: ObjectStore) -> None:
+    def __init__(self, sessions: SessionManager, objects: ObjectStore) -> None:
         self._sessions = sessions
-        self._files = load_files()
+        self._files = load_static_files()
         self._headers = {
-            "Content-Security-Policy": content_policy(origin_of(objects)),
+            "Content-Security-Policy": content_security_policy(storage_origin(objects)),
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
             "Cross-Origin-Opener-Policy": "same-origin",
@@ -49,36 +49,36 @@ class Pages:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            *(web.get(path, self.for_callers) for path in FOR_CALLERS),
-            web.get("/operations", self.operations),
-            web.get("/sign-in", self.sign_in),
-            web.get("/dashboard/static/{name}", self.file),
+            *(web.get(path, self.get_customer_page) for path in CUSTOMER_PAGES),
+            web.get("/operations", self.get_operations_page),
+            web.get("/sign-in", self.get_sign_in_page),
+            web.get("/dashboard/static/{name}", self.get_static_file),
         ]
 
-    async def for_callers(self, request: web.Request) -> web.Response:
-        if await self._visitor(request) is None:
+    async def get_customer_page(self, request: web.Request) -> web.Response:
+        if await self._require_signed_in(request) is None:
             raise web.HTTPSeeOther("/operations")
-        return self._send(request, FOR_CALLERS[request.path])
+        return self._serve_file(request, CUSTOMER_PAGES[request.path])
 
-    async def operations(self, request: web.Request) -> web.Response:
-        if await self._visitor(request) is not None:
+    async def get_operations_page(self, request: web.Request) -> web.Response:
+        if await self._require_signed_in(request) is not None:
             raise web.HTTPSeeOther("/")
-        return self._send(request, "operations.html")
+        return self._serve_file(request, "operations.html")
 
-    async def sign_in(self, request: web.Request) -> web.Response:
-        return self._send(request, "sign-in.html")
+    async def get_sign_in_page(self, request: web.Request) -> web.Response:
+        return self._serve_file(request, "sign-in.html")
 
-    async def file(self, request: web.Request) -> web.Response:
-        return self._send(request, request.match_info["name"])
+    async def get_static_file(self, request: web.Request) -> web.Response:
+        return self._serve_file(request, request.match_info["name"])
 
-    async def _visitor(self, request: web.Request) -> ApiKey | None:
+    async def _require_signed_in(self, request: web.Request) -> ApiKey | None:
         """The caller's key, or None for an operator; sends everybody else to the sign-in page."""
         try:
-            return await self._sessions.visitor(request)
+            return await self._sessions.resolve_key(request)
         except NotAuthenticated:
             raise web.HTTPSeeOther("/sign-in") from None
 
-    def _send(self, request: web.Request, name: str) -> web.Response:
+    def _serve_file(self, request: web.Request, name: str) -> web.Response:
         file = self._files.get(name)
         if file is None:
             raise NotFound("There is nothing at this address", code="unknown_url")
@@ -92,7 +92,7 @@ class Pages:
         return response
 
 
-def load_files() -> dict[str, StaticFile]:
+def load_static_files() -> dict[str, StaticFile]:
     """Everything in `static`, by name."""
     folder = resources.files("orchestrator.web.dashboard.static")
     files = {}
@@ -105,21 +105,21 @@ def load_files() -> dict[str, StaticFile]:
     return files
 
 
-def origin_of(objects: ObjectStore) -> str:
+def storage_origin(objects: ObjectStore) -> str:
     """Scheme and host of the addresses under which browsers get stored files."""
     url = urlsplit(objects.presign("origin", 60))
     return f"{url.scheme}://{url.netloc}"
 
 
-def content_policy(media: str) -> str:
+def content_security_policy(media_origin: str) -> str:
     """Only our own files run and are shown, and media from the origin `media`. No inline anything."""
     rules = {
         "default-src": "'none'",
         "script-src": "'self'",
         "style-src": "'self'",
-        "connect-src": f"'self' {media}",
-        "img-src": f"'self' blob: data: {media}",
-        "media-src": f"'self' blob: {media}",
+        "connect-src": f"'self' {media_origin}",
+        "img-src": f"'self' blob: data: {media_origin}",
+        "media-src": f"'self' blob: {media_origin}",
         "form-action": "'self'",
         "base-uri": "'none'",
         "frame-ancestors": "'none'",

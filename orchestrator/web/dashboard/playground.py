@@ -15,41 +15,41 @@ from orchestrator.jobs import JobRecord
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.service import Service
 from orchestrator.store import ApiKey, ApiKeyScope
-from orchestrator.web.account.alerts import alert_view
-from orchestrator.web.account.billing import balance_view
+from orchestrator.web.account.alerts import to_budget_alert
+from orchestrator.web.account.billing import to_wallet_balance
 from orchestrator.web.dashboard.presets import preset_sizes
-from orchestrator.web.dashboard.sessions import Sessions
+from orchestrator.web.dashboard.sessions import SessionManager
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.http.bodies import read_fields
-from orchestrator.web.http.queries import limit
-from orchestrator.web.jobs.output_urls import Delivery
-from orchestrator.web.jobs.views import job_view
+from orchestrator.web.http.queries import parse_limit
+from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.jobs.views import to_job_response
 from pricing.tariff import Tariff
 
 
-class Playground:
+class PlaygroundRoutes:
     """`/dashboard/api/...` for who is signed in with an API key."""
 
-    def __init__(self, service: Service, delivery: Delivery, sessions: Sessions) -> None:
+    def __init__(self, service: Service, delivery: OutputDelivery, sessions: SessionManager) -> None:
         self._service = service
         self._delivery = delivery
         self._sessions = sessions
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/dashboard/api/account", self.account),
-            web.get("/dashboard/api/models", self.models),
-            web.post("/dashboard/api/quote", self.quote),
-            web.get("/dashboard/api/jobs", self.jobs),
-            web.post("/dashboard/api/jobs", self.submit),
-            web.delete("/dashboard/api/jobs/{id}", self.cancel),
-            web.get("/dashboard/api/jobs/{id}/outputs/{index:[0-9]{1,3}}", self.output),
+            web.get("/dashboard/api/account", self.get_account),
+            web.get("/dashboard/api/models", self.list_models),
+            web.post("/dashboard/api/quote", self.quote_job),
+            web.get("/dashboard/api/jobs", self.list_jobs),
+            web.post("/dashboard/api/jobs", self.submit_job),
+            web.delete("/dashboard/api/jobs/{id}", self.cancel_job),
+            web.get("/dashboard/api/jobs/{id}/outputs/{index:[0-9]{1,3}}", self.download_output),
         ]
 
-    async def account(self, request: web.Request) -> web.Response:
+    async def get_account(self, request: web.Request) -> web.Response:
         """What the head of every page shows: who is signed in, what is left and what is amiss with that, and
         whether results may be simulated."""
-        key = await self._sessions.key(request)
+        key = await self._sessions.require_key(request)
         body = {
             "name": key.account.name,
             "plan": key.account.plan,
@@ -60,47 +60,47 @@ class Playground:
             "simulated": any(info.simulated for info in self._service.dispatcher.fleet.instances()),
         }
         return web.json_response(
-            body | (await self._money(key) if key.has_scope(ApiKeyScope.BILLING) else {})
+            body | (await self._billing_summary(key) if key.has_scope(ApiKeyScope.BILLING) else {})
         )
 
-    async def models(self, request: web.Request) -> web.Response:
+    async def list_models(self, request: web.Request) -> web.Response:
         """The models that the key may use, with all that their forms need."""
-        key = await self._sessions.key(request, ApiKeyScope.READ)
+        key = await self._sessions.require_key(request, ApiKeyScope.READ)
         models = [model for model in self._service.catalog if key.can_use_model(model.id)]
         tariff = self._service.tariff
-        views = [model_view(model, tariff) for model in models]
+        views = [to_playground_model(model, tariff) for model in models]
         return web.json_response({"models": views, "default": pixel_factory.DEFAULT_MODEL})
 
-    async def quote(self, request: web.Request) -> web.Response:
+    async def quote_job(self, request: web.Request) -> web.Response:
         """The price of `{"model": ..., "params": {...}}`."""
-        await self._sessions.key(request, ApiKeyScope.READ)
-        order = await self._service.quote(await _asked(request))
+        await self._sessions.require_key(request, ApiKeyScope.READ)
+        order = await self._service.quote(await _read_generation_request(request))
         return web.json_response(
             {"cost_usd": order.quote.usd, "minimum_applied": order.quote.minimum_applied}
         )
 
-    async def submit(self, request: web.Request) -> web.Response:
+    async def submit_job(self, request: web.Request) -> web.Response:
         """Accepts a job and does not wait for it."""
-        key = await self._sessions.counted(request, ApiKeyScope.GENERATE)
-        record = await self._service.submit(key, await _asked(request))
-        return web.json_response(view(record, self._delivery), status=202)
+        key = await self._sessions.require_key_within_rate_limit(request, ApiKeyScope.GENERATE)
+        record = await self._service.submit(key, await _read_generation_request(request))
+        return web.json_response(to_playground_job(record, self._delivery), status=202)
 
-    async def jobs(self, request: web.Request) -> web.Response:
+    async def list_jobs(self, request: web.Request) -> web.Response:
         """The account's jobs, newest first, whichever way they came."""
-        key = await self._sessions.key(request, ApiKeyScope.READ)
+        key = await self._sessions.require_key(request, ApiKeyScope.READ)
         page = await self._service.jobs(
-            key.account.id, limit=limit(request), cursor=request.query.get("cursor"), status=None
+            key.account.id, limit=parse_limit(request), cursor=request.query.get("cursor"), status=None
         )
-        jobs = [view(record, self._delivery) for record in page.items]
+        jobs = [to_playground_job(record, self._delivery) for record in page.items]
         return web.json_response({"jobs": jobs, "next": page.cursor})
 
-    async def cancel(self, request: web.Request) -> web.Response:
-        record = await self._own(request, ApiKeyScope.GENERATE)
-        return web.json_response(view(await self._service.cancel(record.job.id), self._delivery))
+    async def cancel_job(self, request: web.Request) -> web.Response:
+        record = await self._get_own_job(request, ApiKeyScope.GENERATE)
+        return web.json_response(to_playground_job(await self._service.cancel(record.job.id), self._delivery))
 
-    async def output(self, request: web.Request) -> web.Response:
+    async def download_output(self, request: web.Request) -> web.Response:
         """A file to save. Browsers save under a name of ours only what comes from our own origin."""
-        record = await self._own(request, ApiKeyScope.READ)
+        record = await self._get_own_job(request, ApiKeyScope.READ)
         index = int(request.match_info["index"])
         if index >= len(record.outputs):
             raise NotFound("The job has no such output", code="output_not_found")
@@ -116,27 +116,27 @@ class Playground:
         }
         return web.Response(body=body, content_type=output.content_type, headers=headers)
 
-    async def _money(self, key: ApiKey) -> dict[str, object]:
+    async def _billing_summary(self, key: ApiKey) -> dict[str, object]:
         """What is left, and the alerts that stand fired."""
         balance, now = await self._service.accounts.balance(key.account), self._service.clock()
         alerts = await self._service.store.list_alerts(key.account.id)
-        fired = [alert_view(alert, now) for alert in alerts if alert.has_fired(now)]
-        return {"balance": balance_view(balance), "alerts": fired}
+        fired = [to_budget_alert(alert, now) for alert in alerts if alert.has_fired(now)]
+        return {"balance": to_wallet_balance(balance), "alerts": fired}
 
-    async def _own(self, request: web.Request, scope: ApiKeyScope) -> JobRecord:
-        key = await self._sessions.key(request, scope)
+    async def _get_own_job(self, request: web.Request, scope: ApiKeyScope) -> JobRecord:
+        key = await self._sessions.require_key(request, scope)
         return await self._service.get(key.account.id, request.match_info["id"])
 
 
-def view(record: JobRecord, delivery: Delivery) -> dict[str, Any]:
+def to_playground_job(record: JobRecord, delivery: OutputDelivery) -> dict[str, Any]:
     """A job as the API shows it, with each output in the order of the seeds.
 
     The seed is a text: JavaScript would round a large one.
     """
-    shown = job_view(record, delivery)
+    shown = to_job_response(record, delivery)
     outputs = [
         {
-            "url": delivery.url(output),
+            "url": delivery.presign_url(output),
             "type": output.content_type,
             "width": output.width,
             "height": output.height,
@@ -147,7 +147,7 @@ def view(record: JobRecord, delivery: Delivery) -> dict[str, Any]:
     return shown | {"params": shown["params"] | seed, "outputs": outputs}
 
 
-def model_view(model: Model, tariff: Tariff) -> dict[str, Any]:
+def to_playground_model(model: Model, tariff: Tariff) -> dict[str, Any]:
     """What a form for the model has to know."""
     return {
         "id": model.id,
@@ -161,7 +161,7 @@ def model_view(model: Model, tariff: Tariff) -> dict[str, Any]:
     }
 
 
-async def _asked(request: web.Request) -> GenerationRequest:
+async def _read_generation_request(request: web.Request) -> GenerationRequest:
     fields = await read_fields(request)
     params = fields.get("params")
     if not isinstance(params, dict):

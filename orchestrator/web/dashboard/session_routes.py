@@ -5,27 +5,27 @@ from __future__ import annotations
 from aiohttp import web
 
 from orchestrator.errors import NotAuthenticated
-from orchestrator.web.dashboard.sessions import COOKIE, Sessions, require_same_origin
+from orchestrator.web.dashboard.sessions import SESSION_COOKIE, SessionManager, require_same_origin
 from orchestrator.web.http.bodies import read_fields
 
 
-class Entrance:
+class SessionRoutes:
     """`/session`: the browser's own session."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: SessionManager) -> None:
         self._sessions = sessions
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/session", self.look),
+            web.get("/session", self.get_status),
             web.post("/session", self.sign_in),
             web.delete("/session", self.sign_out),
         ]
 
-    async def look(self, request: web.Request) -> web.Response:
+    async def get_status(self, request: web.Request) -> web.Response:
         """Whether somebody is signed in."""
         try:
-            await self._sessions.visitor(request)
+            await self._sessions.resolve_key(request)
         except NotAuthenticated:
             return web.json_response({"signed_in": False})
         return web.json_response({"signed_in": True})
@@ -37,11 +37,11 @@ class Entrance:
         if not isinstance(credential, str) or not credential.strip():
             raise NotAuthenticated("Enter an API key or the admin token", code="missing_credential")
         response = web.Response(status=204)
-        self._sessions.remember(response, await self._sessions.open(credential.strip()))
+        self._sessions.set_session_cookie(response, await self._sessions.create_session(credential.strip()))
         return response
 
     async def sign_out(self, request: web.Request) -> web.Response:
-        self._sessions.end(self._sessions.read(request))
+        self._sessions.revoke_session(self._sessions.read_session(request))
         response = web.Response(status=204)
-        response.del_cookie(COOKIE)
+        response.del_cookie(SESSION_COOKIE)
         return response

@@ -20,18 +20,18 @@ from multidict import CIMultiDict
 from orchestrator.billing.api_keys import digest
 from orchestrator.errors import Forbidden, NotAuthenticated, NotFound
 from orchestrator.store import ApiKey, ApiKeyScope, Store
-from orchestrator.web.auth import DOOR
+from orchestrator.web.auth import AUTH_CONTEXT
 
-COOKIE = "pixelfactory_session"
-LIFETIME = timedelta(hours=12)
+SESSION_COOKIE = "pixelfactory_session"
+SESSION_LIFETIME = timedelta(hours=12)
 #: Who holds the admin token; ids of keys look different.
-OPERATOR = "operator"
+OPERATOR_HOLDER = "operator"
 #: What changes nothing.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class DashboardSession:
     """What a cookie says."""
 
     #: Id of an API key, or OPERATOR.
@@ -39,13 +39,13 @@ class Session:
     #: Random; by it a session is known as ended.
     id: str
     #: POSIX time.
-    expires: int
+    expires_at: int
 
     def __str__(self) -> str:
-        return f"{self.holder}.{self.id}.{self.expires}"
+        return f"{self.holder}.{self.id}.{self.expires_at}"
 
 
-class Sessions:
+class SessionManager:
     """Opens, reads and ends sessions.
 
     All raise NotAuthenticated with the code `not_signed_in` where the page shall show the sign-in form, and
@@ -59,54 +59,56 @@ class Sessions:
         """`secure`: browsers send the cookie by https only."""
         self._admin_token = admin_token
         # With another admin token everybody has to sign in again, operators above all.
-        self._key = _mac(_bytes(secret), admin_token)
+        self._mac_key = _hmac_sha256(_encode_utf8(secret), admin_token)
         self._store = store
         self._clock = clock
         self._secure = secure
-        self._ended: dict[str, int] = {}
+        self._revoked_sessions: dict[str, int] = {}
 
-    async def open(self, credential: str) -> Session:
+    async def create_session(self, credential: str) -> DashboardSession:
         """A session for who has this API key, or this admin token."""
-        if hmac.compare_digest(_bytes(credential), _bytes(self._admin_token)):
-            return self._session(OPERATOR)
+        if hmac.compare_digest(_encode_utf8(credential), _encode_utf8(self._admin_token)):
+            return self._new_session(OPERATOR_HOLDER)
         key = await self._store.find_key(digest(credential))
         if key is None or not key.is_usable(self._clock()):
             raise NotAuthenticated("This is neither a valid API key nor the admin token")
-        return self._session(key.id)
+        return self._new_session(key.id)
 
-    def remember(self, response: web.StreamResponse, session: Session) -> None:
+    def set_session_cookie(self, response: web.StreamResponse, session: DashboardSession) -> None:
         """Gives the browser the cookie, out of reach of scripts and of other sites."""
         text = str(session)
         response.set_cookie(
-            COOKIE,
-            f"{text}.{_mac(self._key, text).hex()}",
-            max_age=int(LIFETIME.total_seconds()),
+            SESSION_COOKIE,
+            f"{text}.{_hmac_sha256(self._mac_key, text).hex()}",
+            max_age=int(SESSION_LIFETIME.total_seconds()),
             httponly=True,
             secure=self._secure,
             samesite="Strict",
         )
 
-    def end(self, session: Session) -> None:
+    def revoke_session(self, session: DashboardSession) -> None:
         """From now on its cookie is worthless, also to somebody who copied it."""
         now = self._clock().timestamp()
-        self._ended = {id: expires for id, expires in self._ended.items() if expires > now}
-        self._ended[session.id] = session.expires
+        self._revoked_sessions = {
+            id: expires for id, expires in self._revoked_sessions.items() if expires > now
+        }
+        self._revoked_sessions[session.id] = session.expires_at
 
-    def read(self, request: web.Request) -> Session:
+    def read_session(self, request: web.Request) -> DashboardSession:
         """The session that a request belongs to, which our own page sent if it changes anything."""
         require_same_origin(request)
-        text, _, code = request.cookies.get(COOKIE, "").rpartition(".")
-        if not hmac.compare_digest(_bytes(code), _bytes(_mac(self._key, text).hex())):
+        text, _, code = request.cookies.get(SESSION_COOKIE, "").rpartition(".")
+        if not hmac.compare_digest(_encode_utf8(code), _encode_utf8(_hmac_sha256(self._mac_key, text).hex())):
             raise NotAuthenticated("Please sign in", code="not_signed_in")
         holder, id, expires = text.split(".")
-        if int(expires) <= self._clock().timestamp() or id in self._ended:
+        if int(expires) <= self._clock().timestamp() or id in self._revoked_sessions:
             raise NotAuthenticated("The session has ended; please sign in again", code="not_signed_in")
-        return Session(holder, id, int(expires))
+        return DashboardSession(holder, id, int(expires))
 
-    async def visitor(self, request: web.Request) -> ApiKey | None:
+    async def resolve_key(self, request: web.Request) -> ApiKey | None:
         """The API key that the session stands for; None for an operator."""
-        session = self.read(request)
-        if session.holder == OPERATOR:
+        session = self.read_session(request)
+        if session.holder == OPERATOR_HOLDER:
             return None
         try:
             key = await self._store.get_key(session.holder)
@@ -116,32 +118,32 @@ class Sessions:
             raise NotAuthenticated("The API key is no longer valid", code="not_signed_in")
         return key
 
-    async def key(self, request: web.Request, scope: ApiKeyScope | None = None) -> ApiKey:
+    async def require_key(self, request: web.Request, scope: ApiKeyScope | None = None) -> ApiKey:
         """The API key that a request is made with, which has this scope; None: any will do."""
-        key = await self.visitor(request)
+        key = await self.resolve_key(request)
         if key is None:
             raise Forbidden("Operators have no wallet: sign in with an API key", code="needs_api_key")
         if scope is not None and not key.has_scope(scope):
             raise Forbidden(f"This API key lacks the scope `{scope}`", code="insufficient_scope")
         return key
 
-    async def counted(self, request: web.Request, scope: ApiKeyScope) -> ApiKey:
+    async def require_key_within_rate_limit(self, request: web.Request, scope: ApiKeyScope) -> ApiKey:
         """The same for what counts as a request of the account; looks do not. Raises RateLimited."""
-        key, door = await self.key(request, scope), request.app[DOOR]
-        await door.limits.take(request, key.account.id, door.accounts.plan_of(key.account))
+        key, door = await self.require_key(request, scope), request.app[AUTH_CONTEXT]
+        await door.limits.enforce_rate_limit(request, key.account.id, door.accounts.plan_of(key.account))
         return key
 
-    def as_operator(self, request: web.Request) -> web.Request:
+    def with_admin_token(self, request: web.Request) -> web.Request:
         """The same request, bearing the admin token that its sender has shown at sign-in."""
-        if self.read(request).holder != OPERATOR:
+        if self.read_session(request).holder != OPERATOR_HOLDER:
             raise Forbidden("Sign in with the admin token to operate", code="needs_admin_token")
         headers = CIMultiDict(request.headers)
         headers[hdrs.AUTHORIZATION] = f"Bearer {self._admin_token}"
         return request.clone(headers=headers)
 
-    def _session(self, holder: str) -> Session:
-        expires = self._clock() + LIFETIME
-        return Session(holder, secrets.token_hex(16), int(expires.timestamp()))
+    def _new_session(self, holder: str) -> DashboardSession:
+        expires = self._clock() + SESSION_LIFETIME
+        return DashboardSession(holder, secrets.token_hex(16), int(expires.timestamp()))
 
 
 def require_same_origin(request: web.Request) -> None:
@@ -156,10 +158,10 @@ def require_same_origin(request: web.Request) -> None:
         raise Forbidden("Only this site's own pages may do this", code="wrong_origin")
 
 
-def _mac(key: bytes, text: str) -> bytes:
-    return hmac.digest(key, _bytes(text), hashlib.sha256)
+def _hmac_sha256(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, _encode_utf8(text), hashlib.sha256)
 
 
-def _bytes(text: str) -> bytes:
+def _encode_utf8(text: str) -> bytes:
     """Headers and JSON may carry halves of characters, which are no reason to fail."""
     return text.encode("utf-8", "surrogatepass")

@@ -8,8 +8,8 @@ from itertools import chain
 from typing import Any
 
 from orchestrator.catalog import Catalog, Model
-from orchestrator.catalog.manifest import Kind
-from orchestrator.catalog.parameters.values import Image, Images, Integer
+from orchestrator.catalog.manifest import ModelKind
+from orchestrator.catalog.parameters.values import ImageListParameter, ImageParameter, IntegerParameter
 from orchestrator.errors import InvalidRequest
 
 #: Parameters that such a request can fill.
@@ -48,7 +48,7 @@ class ImageToImageTask:
         """Whether nothing else would have to be said."""
         needed = {name for name, spec in model.parameters.items() if spec.required}
         if (
-            model.kind is not Kind.IMAGE
+            model.kind is not ModelKind.IMAGE
             or not needed <= _FILLABLE_PARAMETERS
             or ("prompt" in needed and not self.has_prompt)
         ):
@@ -61,7 +61,7 @@ class ImageToImageTask:
 
     def _check_model(self, model: Model) -> None:
         """Raises InvalidRequest."""
-        if max_input_images(model) == 0 or not model.makes_pictures:
+        if max_input_images(model) == 0 or not model.makes_images:
             raise InvalidRequest(
                 f"{model.id} makes no pictures out of pictures", code="unsupported_model", param="model"
             )
@@ -73,7 +73,9 @@ class ImageToImageTask:
 def max_input_images(model: Model) -> int:
     """How many input pictures a request to the model may have, masks aside."""
     single, several = model.parameters.get("image"), model.parameters.get("images")
-    return int(isinstance(single, Image)) + (several.max_items if isinstance(several, Images) else 0)
+    return int(isinstance(single, ImageParameter)) + (
+        several.max_items if isinstance(several, ImageListParameter) else 0
+    )
 
 
 def check_image_count(model: Model, image_count: int) -> None:
@@ -91,9 +93,9 @@ def to_image_params(model: Model, images: Sequence[str | bytes]) -> dict[str, An
     """The pictures under the names that the model has for them; nothing where it takes none."""
     rest = list(images)
     params: dict[str, Any] = {}
-    if rest and isinstance(model.parameters.get("image"), Image):
+    if rest and isinstance(model.parameters.get("image"), ImageParameter):
         params["image"] = rest.pop(0)
-    if rest and isinstance(model.parameters.get("images"), Images):
+    if rest and isinstance(model.parameters.get("images"), ImageListParameter):
         params["images"] = rest
     return params
 
@@ -101,6 +103,6 @@ def to_image_params(model: Model, images: Sequence[str | bytes]) -> dict[str, An
 def scale_steps(model: Model, factor: float) -> dict[str, int]:
     """That share of the model's usual steps; nothing where it is all of them, or the model takes no steps."""
     spec = model.parameters.get("steps")
-    if factor == 1.0 or not isinstance(spec, Integer):
+    if factor == 1.0 or not isinstance(spec, IntegerParameter):
         return {}
     return {"steps": min(max(round(model.default_steps * factor), spec.minimum), spec.maximum)}

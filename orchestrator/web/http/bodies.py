@@ -14,10 +14,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from orchestrator.errors import InvalidRequest
 
 #: Larger bodies are parsed in a thread, so that other requests are not held up meanwhile (bytes).
-PARSED_AT_ONCE = 256 * 1024
+MAX_INLINE_PARSE_BYTES = 256 * 1024
 
 #: What the framework raises for forms that are none, unknown encodings and broken compression.
-UNREADABLE = (
+BODY_READ_ERRORS = (
     ValueError,
     LookupError,
     RuntimeError,
@@ -26,7 +26,7 @@ UNREADABLE = (
     web.RequestPayloadError,
 )
 
-_PART = re.compile(r"(?P<whole>\w+)\[(?P<part>\w+)\]")
+_OBJECT_FIELD_NAME = re.compile(r"(?P<whole>\w+)\[(?P<part>\w+)\]")
 
 
 async def read_fields(request: web.Request) -> dict[str, Any]:
@@ -38,16 +38,20 @@ async def read_fields(request: web.Request) -> dict[str, Any]:
     """
     try:
         if is_form(request):
-            return _form_fields(await request.post())
+            return _parse_form_fields(await request.post())
         raw = await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         limit = request.app._client_max_size // 2**20
         raise InvalidRequest(
             f"The request body is larger than {limit} MiB", code="payload_too_large"
         ) from error
-    except UNREADABLE as error:
+    except BODY_READ_ERRORS as error:
         raise InvalidRequest("The request body could not be read", code="invalid_body") from error
-    return parse_object(raw) if len(raw) < PARSED_AT_ONCE else await asyncio.to_thread(parse_object, raw)
+    return (
+        parse_json_object(raw)
+        if len(raw) < MAX_INLINE_PARSE_BYTES
+        else await asyncio.to_thread(parse_json_object, raw)
+    )
 
 
 async def read_json(request: web.Request) -> dict[str, Any]:
@@ -63,7 +67,7 @@ def is_form(request: web.Request) -> bool:
     return request.content_type == "multipart/form-data"
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
+def parse_json_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in `raw`. Raises InvalidRequest (`invalid_json`)."""
     try:
         fields = json.loads(raw)
@@ -74,12 +78,12 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return fields
 
 
-def _form_fields(form: Any) -> dict[str, Any]:
+def _parse_form_fields(form: Any) -> dict[str, Any]:
     """Names such as `image[]` are lists, `image[url]` parts of an object, as the OpenAI SDKs send them."""
     fields: dict[str, Any] = {}
     for name in dict.fromkeys(form.keys()):
-        values = [_form_value(value) for value in form.getall(name)]
-        found = _PART.fullmatch(name)
+        values = [_parse_form_value(value) for value in form.getall(name)]
+        found = _OBJECT_FIELD_NAME.fullmatch(name)
         if found and isinstance(fields.setdefault(found["whole"], {}), dict):
             fields[found["whole"]][found["part"]] = values[0]
             continue
@@ -88,7 +92,7 @@ def _form_fields(form: Any) -> dict[str, Any]:
     return fields
 
 
-def _form_value(value: str | web.FileField | bytes | bytearray) -> str | bytes:
+def _parse_form_value(value: str | web.FileField | bytes | bytearray) -> str | bytes:
     if isinstance(value, web.FileField):
         return value.file.read()
     return bytes(value) if isinstance(value, bytearray) else value

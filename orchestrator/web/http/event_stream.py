@@ -11,8 +11,12 @@ from typing import Any
 from aiohttp import web
 
 #: Seconds of silence after which proxies on the way might think the connection dead.
-HEARTBEAT = 15.0
-HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+HEARTBEAT_SECONDS = 15.0
+EVENT_STREAM_HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
 
 
 class EventStream:
@@ -22,32 +26,38 @@ class EventStream:
         self._response = response
 
     async def send(
-        self, name: str, data: Mapping[str, Any], *, id: int | None = None, retry: int | None = None
+        self,
+        event: str,
+        data: Mapping[str, Any],
+        *,
+        event_id: int | None = None,
+        retry_milliseconds: int | None = None,
     ) -> None:
-        """One event. `id` is what a reader who comes back says it has seen, `retry` after how many
+        """One event. `id` is what a reader who comes back says it has seen, `retry_milliseconds` after how
+        many
         milliseconds it may come. Raises ConnectionError where nobody listens any more."""
         text = await asyncio.to_thread(json.dumps, data)
-        fields = {"retry": retry, "id": id, "event": name, "data": text}
+        fields = {"retry": retry_milliseconds, "id": event_id, "event": event, "data": text}
         lines = [f"{field}: {value}\n" for field, value in fields.items() if value is not None]
         await self._response.write("".join([*lines, "\n"]).encode())
 
-    async def keep_alive(self, seconds: float) -> None:
+    async def send_heartbeats(self, interval_seconds: float) -> None:
         """Says nothing, again and again."""
         with suppress(ConnectionError):
             while True:
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(interval_seconds)
                 await self._response.write(b": still here\n\n")
 
 
 @asynccontextmanager
-async def event_stream(
-    request: web.Request, headers: Mapping[str, str], *, heartbeat: float = HEARTBEAT
+async def open_event_stream(
+    request: web.Request, headers: Mapping[str, str], *, heartbeat_seconds: float = HEARTBEAT_SECONDS
 ) -> AsyncIterator[tuple[web.StreamResponse, EventStream]]:
     """An answer that has begun: from here on, errors can only be events."""
-    response = web.StreamResponse(headers={**HEADERS, **headers})
+    response = web.StreamResponse(headers={**EVENT_STREAM_HEADERS, **headers})
     await response.prepare(request)
     stream = EventStream(response)
-    beat = asyncio.create_task(stream.keep_alive(heartbeat))
+    beat = asyncio.create_task(stream.send_heartbeats(heartbeat_seconds))
     try:
         yield response, stream
     finally:

@@ -10,19 +10,19 @@ from aiohttp import web
 
 from orchestrator.errors import InvalidRequest
 
-MAX_PAGE = 100
-Words = TypeVar("Words", bound=StrEnum)
+MAX_PAGE_SIZE = 100
+EnumT = TypeVar("EnumT", bound=StrEnum)
 
 
-def limit(request: web.Request, default: int = 20, largest: int = MAX_PAGE) -> int:
+def parse_limit(request: web.Request, default: int = 20, maximum: int = MAX_PAGE_SIZE) -> int:
     """`limit`: how many items a page shall have. Raises InvalidRequest."""
     text = request.query.get("limit", str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= largest):
-        raise InvalidRequest(f"`limit` must be between 1 and {largest}", code="invalid_limit", param="limit")
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= maximum):
+        raise InvalidRequest(f"`limit` must be between 1 and {maximum}", code="invalid_limit", param="limit")
     return int(text)
 
 
-def day(request: web.Request, name: str) -> date | None:
+def parse_date(request: web.Request, name: str) -> date | None:
     """A day such as 2026-01-31; None where it is not given. Raises InvalidRequest."""
     text = request.query.get(name)
     try:
@@ -33,16 +33,16 @@ def day(request: web.Request, name: str) -> date | None:
         ) from error
 
 
-def choice(request: web.Request, name: str, words: type[Words]) -> Words | None:
+def parse_enum(request: web.Request, name: str, enum_type: type[EnumT]) -> EnumT | None:
     """One of some words; None where it is not given. Raises InvalidRequest."""
     text = request.query.get(name)
     if text is None:
         return None
     try:
-        return words(text)
+        return enum_type(text)
     except ValueError as error:
         raise InvalidRequest(
-            f"`{name}` must be one of {', '.join(words)}", code=f"invalid_{name}", param=name
+            f"`{name}` must be one of {', '.join(enum_type)}", code=f"invalid_{name}", param=name
         ) from error
 
 

@@ -8,18 +8,18 @@ from aiohttp import web
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class File:
+class DownloadFile:
     """What is sent."""
 
     data: bytes
     content_type: str
     #: Under which a browser saves it.
-    name: str
+    filename: str
     #: Changes with the data, without quotes.
-    tag: str
+    etag: str
 
 
-def file_response(request: web.Request, file: File) -> web.Response:
+def build_file_response(request: web.Request, file: DownloadFile) -> web.Response:
     """The part that `Range` names, or all of it; 416 where there is no such part.
 
     A `Range` that can not be read, or names several parts, is as good as none.
@@ -27,10 +27,10 @@ def file_response(request: web.Request, file: File) -> web.Response:
     headers = {
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=3600",
-        "Content-Disposition": f'inline; filename="{file.name}"',
-        "ETag": f'"{file.tag}"',
+        "Content-Disposition": f'inline; filename="{file.filename}"',
+        "ETag": f'"{file.etag}"',
     }
-    part, size = _wanted(request, file), len(file.data)
+    part, size = _parse_range(request, file), len(file.data)
     if part is None:
         return web.Response(body=file.data, content_type=file.content_type, headers=headers)
     start, end = part
@@ -42,9 +42,9 @@ def file_response(request: web.Request, file: File) -> web.Response:
     )
 
 
-def _wanted(request: web.Request, file: File) -> tuple[int, int] | None:
+def _parse_range(request: web.Request, file: DownloadFile) -> tuple[int, int] | None:
     """First byte and the one after the last; None: all. Empty where nothing of it is there."""
-    if request.headers.get("If-Range", f'"{file.tag}"') != f'"{file.tag}"':
+    if request.headers.get("If-Range", f'"{file.etag}"') != f'"{file.etag}"':
         return None
     try:
         asked = request.http_range

@@ -13,30 +13,30 @@ from orchestrator.web.http.bodies import read_fields
 from pricing.money import MAX_MICROS, MICROS_PER_DOLLAR
 
 
-class Form(BaseModel):
+class RequestModel(BaseModel):
     """A body with exactly these fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-F = TypeVar("F", bound=Form)
+RequestModelT = TypeVar("RequestModelT", bound=RequestModel)
 
 #: Dollars as a number or text, with at most six decimals.
 Usd = Annotated[Decimal, Field(ge=0, le=MAX_MICROS // MICROS_PER_DOLLAR, decimal_places=6)]
 PositiveUsd = Annotated[Usd, Field(gt=0)]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+DisplayName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-def micros(dollars: Decimal) -> int:
+def usd_to_micros(usd: Decimal) -> int:
     """Exactly: forms let no more than six decimals through."""
-    return int(dollars * MICROS_PER_DOLLAR)
+    return int(usd * MICROS_PER_DOLLAR)
 
 
-async def read_form(request: web.Request, form: type[F]) -> F:
+async def read_request_model(request: web.Request, model: type[RequestModelT]) -> RequestModelT:
     """The body as `form`. Raises InvalidRequest (`missing_NAME`, `invalid_NAME`)."""
     fields = await read_fields(request) if request.can_read_body else {}
     try:
-        return form.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "body"

@@ -23,56 +23,61 @@ from aiohttp import web
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import JobChanged, ShardPreview, ShardProgress, ShardStarted
 from orchestrator.service import Service
-from orchestrator.web.http.event_stream import event_stream
+from orchestrator.web.http.event_stream import open_event_stream
 from orchestrator.web.jobs.job_updates import Place, Told, follow
-from orchestrator.web.jobs.views import place_view
+from orchestrator.web.jobs.views import to_queue_position_response
 
 #: What a caller sees of a job.
-View = Callable[[JobRecord], dict[str, Any]]
+JobSerializer = Callable[[JobRecord], dict[str, Any]]
 
 #: Milliseconds after which EventSource comes back when the connection breaks.
-RETRY = 2000
+RECONNECT_MILLISECONDS = 2000
 #: Id of the event that tells of the end: the largest whole number that every JSON reader keeps.
-END = 2**53 - 1
+FINAL_EVENT_ID = 2**53 - 1
 
 
-def last_event_id(request: web.Request) -> int:
+def parse_last_event_id(request: web.Request) -> int:
     """The id of the last event that a reader has seen; 0 for one who comes anew, or with no id of ours."""
     text = request.headers.get("Last-Event-ID", "")
-    known = text.isascii() and text.isdigit() and len(text) <= len(str(END))
-    return min(int(text), END) if known else 0
+    known = text.isascii() and text.isdigit() and len(text) <= len(str(FINAL_EVENT_ID))
+    return min(int(text), FINAL_EVENT_ID) if known else 0
 
 
-async def tell_events(
-    request: web.Request, service: Service, account_id: str, view: View
+async def stream_job_events(
+    request: web.Request, service: Service, account_id: str, serialize_job: JobSerializer
 ) -> web.StreamResponse:
     """Events until the job is finished; `view` shows the job itself. Raises NotFound, Gone."""
-    job_id, seen = request.match_info["id"], last_event_id(request)
+    job_id, seen = request.match_info["id"], parse_last_event_id(request)
     record = await service.get(account_id, job_id)
-    if seen == END and record.job.finished:
+    if seen == FINAL_EVENT_ID and record.job.finished:
         return web.Response(status=204)
-    seen %= END
+    seen %= FINAL_EVENT_ID
     async with (
-        event_stream(request, {}) as (response, stream),
+        open_event_stream(request, {}) as (response, stream),
         aclosing(follow(service, account_id, job_id)) as events,
     ):
         async for told in events:
-            seen = END if _is_end(told) else seen + 1
-            name, data = _event(told, view)
-            await stream.send(name, data, id=seen, retry=RETRY if isinstance(told, JobChanged) else None)
+            seen = FINAL_EVENT_ID if _is_final_update(told) else seen + 1
+            name, data = _to_sse_event(told, serialize_job)
+            await stream.send(
+                name,
+                data,
+                event_id=seen,
+                retry_milliseconds=RECONNECT_MILLISECONDS if isinstance(told, JobChanged) else None,
+            )
     return response
 
 
-def _is_end(told: Told) -> bool:
-    return isinstance(told, JobChanged) and told.record.job.finished
+def _is_final_update(update: Told) -> bool:
+    return isinstance(update, JobChanged) and update.record.job.finished
 
 
-def _event(told: Told, view: View) -> tuple[str, dict[str, Any]]:
-    match told:
+def _to_sse_event(update: Told, serialize_job: JobSerializer) -> tuple[str, dict[str, Any]]:
+    match update:
         case JobChanged(record=record):
-            return "job", view(record)
+            return "job", serialize_job(record)
         case Place():
-            return "queue", place_view(told)
+            return "queue", to_queue_position_response(update)
         case ShardStarted(index=index, attempt=attempt):
             return "started", {"shard": index, "attempt": attempt}
         case ShardProgress(index=index, node=node, value=value, maximum=maximum, fraction=fraction):

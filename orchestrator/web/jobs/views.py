@@ -8,13 +8,13 @@ from typing import Any
 from orchestrator.jobs import JobRecord, JobStatus, ShardStatus
 from orchestrator.web.dialects.pixeldojo.translation import to_job_fields
 from orchestrator.web.jobs.job_updates import Place
-from orchestrator.web.jobs.output_urls import Delivery
+from orchestrator.web.jobs.output_urls import OutputDelivery
 from pricing.money import to_cents, to_usd
 
-_INPUT_KEY = re.compile(r"inputs/[0-9a-f]{2}/[0-9a-f]{64}\.[a-z0-9]+")
-_MEDIA = {"image": "images", "video": "videos", "audio": "audio"}
+_INPUT_OBJECT_KEY = re.compile(r"inputs/[0-9a-f]{2}/[0-9a-f]{64}\.[a-z0-9]+")
+_OUTPUT_GROUPS = {"image": "images", "video": "videos", "audio": "audio"}
 #: Our states in the words of callers who poll.
-STATES = {
+JOB_STATUS_NAMES = {
     JobStatus.QUEUED: "pending",
     JobStatus.RUNNING: "processing",
     JobStatus.SUCCEEDED: "completed",
@@ -23,22 +23,22 @@ STATES = {
 }
 
 
-def job_view(record: JobRecord, delivery: Delivery) -> dict[str, Any]:
+def to_job_response(record: JobRecord, delivery: OutputDelivery) -> dict[str, Any]:
     """A job. URLs are made anew each time and expire; an expired job has none any more."""
     job = record.job
     output: dict[str, list[str]] = {}
     there = job.status is JobStatus.SUCCEEDED and not delivery.expiry.has_expired(job)
-    urls = [delivery.url(output) for output in record.outputs] if there else []
+    urls = [delivery.presign_url(output) for output in record.outputs] if there else []
     for url, made in zip(urls, record.outputs, strict=False):
-        output.setdefault(_media(made.content_type), []).append(url)
+        output.setdefault(_output_group(made.content_type), []).append(url)
     done = sum(shard.status is ShardStatus.SUCCEEDED for shard in record.shards)
     return {
         "jobId": job.id,
-        "status": STATES[job.status],
+        "status": JOB_STATUS_NAMES[job.status],
         "model": job.model,
         "output": output,
         "shards": {"total": len(record.shards), "done": done},
-        "params": {name: value for name, value in job.params.items() if not _is_key(value)},
+        "params": {name: value for name, value in job.params.items() if not _is_input_object_key(value)},
         "costUsd": to_usd(job.price) if job.status is JobStatus.SUCCEEDED else 0.0,
         "costCents": to_cents(job.price) if job.status is JobStatus.SUCCEEDED else 0.0,
         "simulated": record.simulated,
@@ -50,17 +50,17 @@ def job_view(record: JobRecord, delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def place_view(place: Place) -> dict[str, Any]:
+def to_queue_position_response(queue_position: Place) -> dict[str, Any]:
     """Where an unfinished job stands."""
-    finish = place.finish.isoformat() if place.finish else None
-    return {"position": place.position, "estimatedFinish": finish}
+    finish = queue_position.finish.isoformat() if queue_position.finish else None
+    return {"position": queue_position.position, "estimatedFinish": finish}
 
 
-def _media(content_type: str) -> str:
-    return _MEDIA.get(content_type.partition("/")[0], "files")
+def _output_group(content_type: str) -> str:
+    return _OUTPUT_GROUPS.get(content_type.partition("/")[0], "files")
 
 
-def _is_key(value: object) -> bool:
+def _is_input_object_key(value: object) -> bool:
     """Whether a parameter is an uploaded picture, whose place in the bucket is nobody's business."""
     first = value[0] if isinstance(value, list) and value else value
-    return isinstance(first, str) and bool(_INPUT_KEY.fullmatch(first))
+    return isinstance(first, str) and bool(_INPUT_OBJECT_KEY.fullmatch(first))

@@ -12,17 +12,17 @@ from orchestrator.errors import Blocked, GenerationFailed, InvalidRequest, Unava
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.service import Service
 
-JOB = "X-PixelFactory-Job"
-SIMULATED = "X-PixelFactory-Simulated"
-MAX_IDEMPOTENCY_KEY = 255
+JOB_ID_HEADER = "X-PixelFactory-Job"
+SIMULATED_HEADER = "X-PixelFactory-Simulated"
+MAX_IDEMPOTENCY_KEY_LENGTH = 255
 
 
-def idempotency_key(request: web.Request) -> str | None:
+def parse_idempotency_key(request: web.Request) -> str | None:
     """The caller's `Idempotency-Key`. Raises InvalidRequest."""
     given = request.headers.get("Idempotency-Key")
-    if given is not None and not 0 < len(given) <= MAX_IDEMPOTENCY_KEY:
+    if given is not None and not 0 < len(given) <= MAX_IDEMPOTENCY_KEY_LENGTH:
         raise InvalidRequest(
-            f"`Idempotency-Key` must have 1 to {MAX_IDEMPOTENCY_KEY} characters",
+            f"`Idempotency-Key` must have 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} characters",
             code="invalid_idempotency_key",
             param="Idempotency-Key",
         )
@@ -31,11 +31,11 @@ def idempotency_key(request: web.Request) -> str | None:
 
 def job_headers(record: JobRecord) -> dict[str, str]:
     """What every answer about a generation carries."""
-    return {JOB: record.job.id} | ({SIMULATED: "true"} if record.simulated else {})
+    return {JOB_ID_HEADER: record.job.id} | ({SIMULATED_HEADER: "true"} if record.simulated else {})
 
 
 @asynccontextmanager
-async def cancelled_with_caller(service: Service, record: JobRecord) -> AsyncIterator[None]:
+async def cancel_on_disconnect(service: Service, record: JobRecord) -> AsyncIterator[None]:
     """A caller who goes away, or whom we can not serve to the end, gives the job up, unless an idempotency
     key says that it will ask again."""
     try:
@@ -46,13 +46,13 @@ async def cancelled_with_caller(service: Service, record: JobRecord) -> AsyncIte
         raise
 
 
-async def finished(service: Service, record: JobRecord) -> JobRecord:
+async def wait_for_result(service: Service, record: JobRecord) -> JobRecord:
     """The job once it has succeeded. Raises GenerationFailed, Blocked, Unavailable."""
-    async with cancelled_with_caller(service, record):
-        return succeeded(await service.wait(record.job.id))
+    async with cancel_on_disconnect(service, record):
+        return require_success(await service.wait(record.job.id))
 
 
-def succeeded(record: JobRecord) -> JobRecord:
+def require_success(record: JobRecord) -> JobRecord:
     """The finished job. Raises GenerationFailed where it came to nothing, Blocked where its outputs were
     refused."""
     if record.job.status is JobStatus.SUCCEEDED:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from orchestrator.service import Service
-from orchestrator.web.admin.instance_rows import GpuReadings, InstanceRows
+from orchestrator.web.admin.instance_rows import GpuStatsCache, InstanceRows
 from orchestrator.web.metrics.fleet import FleetCollector
 from orchestrator.web.metrics.http import HttpMetrics
-from orchestrator.web.metrics.jobs import WorkMetrics
+from orchestrator.web.metrics.jobs import JobMetrics
 
 
 class Metrics:
@@ -21,16 +21,16 @@ class Metrics:
         dispatcher = service.dispatcher
         self._registry = CollectorRegistry()
         self.http = HttpMetrics(self._registry)
-        work = WorkMetrics(self._registry, dispatcher.scheduler, service.clock)
-        service.events.observe(work.hear)
-        dispatcher.fleet.subscribe(work.instance_changed)
-        self.rows = InstanceRows(dispatcher, work.busy, GpuReadings())
-        self._registry.register(FleetCollector(dispatcher, self.rows))
+        work = JobMetrics(self._registry, dispatcher.scheduler, service.clock)
+        service.events.observe(work.observe_event)
+        dispatcher.fleet.subscribe(work.on_instance_changed)
+        self.instance_rows = InstanceRows(dispatcher, work.busy_ratio, GpuStatsCache())
+        self._registry.register(FleetCollector(dispatcher, self.instance_rows))
         ProcessCollector(registry=self._registry)
 
-    async def page(self) -> bytes:
+    async def export(self) -> bytes:
         """In Prometheus' text format."""
-        await self.rows.refresh()
+        await self.instance_rows.refresh_gpu_stats()
         return generate_latest(self._registry)
 
 

@@ -7,53 +7,55 @@ from __future__ import annotations
 
 from collections import deque
 
-#: How far back `busy` looks.
+#: How far back `busy_ratio` looks.
 WINDOW_SECONDS = 60.0
 
 
-class BusyClock:
+class UtilizationTracker:
     """One instance, from what is told of its prompts: given to it, run to their end, or missed."""
 
-    def __init__(self, now: float, window: float = WINDOW_SECONDS) -> None:
-        self._born = now
-        self._window = window
+    def __init__(self, now: float, window_seconds: float = WINDOW_SECONDS) -> None:
+        self._created_at = now
+        self._window_seconds = window_seconds
         #: When each shard that it has was given to it, the one that runs first.
-        self._given: dict[str, float] = {}
+        self._assigned_at: dict[str, float] = {}
         #: Begin and end of earlier runs, oldest first.
         self._runs: deque[tuple[float, float]] = deque()
         #: End of the last run; None where something else came after it.
-        self._free_since: float | None = None
+        self._idle_since: float | None = None
 
-    def given(self, shard_id: str, now: float) -> None:
-        self._given[shard_id] = now
+    def shard_assigned(self, shard_id: str, now: float) -> None:
+        self._assigned_at[shard_id] = now
 
-    def ran(self, shard_id: str, now: float, seconds: float, waited: float) -> float | None:
-        """A prompt has run for `seconds`, after its job had waited for `waited`.
+    def shard_succeeded(
+        self, shard_id: str, now: float, run_seconds: float, wait_seconds: float
+    ) -> float | None:
+        """A prompt has run for `seconds`, after its job had waited for `wait_seconds`.
 
         Answers how long the instance stood idle before it although the job was there already; None where
         that is not known, because no other run came straight before.
         """
-        begun = now - seconds
-        gap = None if self._free_since is None else max(0.0, min(begun - self._free_since, waited))
-        self._end(shard_id, begun, now)
-        self._free_since = now
+        begun = now - run_seconds
+        gap = None if self._idle_since is None else max(0.0, min(begun - self._idle_since, wait_seconds))
+        self._record_run(shard_id, begun, now)
+        self._idle_since = now
         return gap
 
-    def missed(self, shard_id: str, now: float) -> None:
+    def shard_failed(self, shard_id: str, now: float) -> None:
         """An attempt came to nothing; if it was the one that ran, the instance was busy with it."""
-        if next(iter(self._given), None) == shard_id:
-            self._end(shard_id, self._running_since(), now)
-        self._given.pop(shard_id, None)
-        self._free_since = None
+        if next(iter(self._assigned_at), None) == shard_id:
+            self._record_run(shard_id, self._running_since(), now)
+        self._assigned_at.pop(shard_id, None)
+        self._idle_since = None
 
-    def away(self) -> None:
+    def reset_idle(self) -> None:
         """The instance takes no work at present: that is no gap between prompts."""
-        self._free_since = None
+        self._idle_since = None
 
-    def busy(self, now: float) -> float:
+    def busy_ratio(self, now: float) -> float:
         """Share of the last seconds in which a prompt was under way, 0 to 1."""
-        start = max(self._born, now - self._window)
-        spans = [*self._runs, (self._running_since(), now)] if self._given else self._runs
+        start = max(self._created_at, now - self._window_seconds)
+        spans = [*self._runs, (self._running_since(), now)] if self._assigned_at else self._runs
         covered, reached = 0.0, start
         for begun, ended in spans:
             covered += max(0.0, ended - max(begun, reached))
@@ -62,11 +64,11 @@ class BusyClock:
 
     def _running_since(self) -> float:
         """When the first of its prompts can have begun."""
-        given = next(iter(self._given.values()))
+        given = next(iter(self._assigned_at.values()))
         return max(given, self._runs[-1][1]) if self._runs else given
 
-    def _end(self, shard_id: str, begun: float, now: float) -> None:
-        self._given.pop(shard_id, None)
-        self._runs.append((begun, now))
-        while self._runs[0][1] < now - self._window:
+    def _record_run(self, shard_id: str, started_at: float, now: float) -> None:
+        self._assigned_at.pop(shard_id, None)
+        self._runs.append((started_at, now))
+        while self._runs[0][1] < now - self._window_seconds:
             self._runs.popleft()

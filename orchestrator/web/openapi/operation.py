@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-AnyHandler = TypeVar("AnyHandler", bound=Callable[..., Any])
-Query = Mapping[str, "Value"]
+HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
+ParameterSpecs = Mapping[str, "ParameterSpec"]
 
 #: Where a handler keeps its description.
-_ATTRIBUTE = "operation"
+_SPEC_ATTRIBUTE = "operation"
 
 
 class Access(StrEnum):
@@ -34,7 +34,7 @@ class Access(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class ParameterSpec:
     """One value of a query string or a header: its JSON Schema, and a sentence."""
 
     schema: Mapping[str, Any]
@@ -42,49 +42,51 @@ class Value:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Operation:
+class OperationSpec:
     """One method at one address, or at several."""
 
     #: Fields of the request; they come as a JSON object.
     body: type[BaseModel] | None = None
     #: The fields may come as a form with files, too.
-    form: bool = False
+    accepts_form: bool = False
     #: Values of the query string by name; none is required.
-    query: Query = field(default_factory=dict)
+    query: ParameterSpecs = field(default_factory=dict)
     #: Headers of its own; none is required.
-    headers: Query = field(default_factory=dict)
+    headers: ParameterSpecs = field(default_factory=dict)
     #: What is answered where all is well: JSON after this model, or whatever `media` says.
-    answer: type[BaseModel] | None = None
+    response: type[BaseModel] | None = None
     status: int = 200
     #: Content types of the answer.
-    media: tuple[str, ...] = ("application/json",)
+    content_types: tuple[str, ...] = ("application/json",)
     #: It makes a job: an idempotency key is heeded, and the answer names the job.
-    job: bool = False
+    creates_job: bool = False
     #: None: as the address tells (`/admin/...` is for operators, all else for keys).
     access: Access | None = None
     #: Name of its group; None: as the address tells.
     tag: str | None = None
     #: Further answers: a sentence by status.
-    also: Mapping[int, str] = field(default_factory=dict)
+    other_responses: Mapping[int, str] = field(default_factory=dict)
 
 
-def describes(**said: Any) -> Callable[[AnyHandler], AnyHandler]:
+def openapi_operation(**fields: Any) -> Callable[[HandlerT], HandlerT]:
     """Puts an Operation, made of these fields, on a handler."""
-    operation = Operation(**said)
+    operation = OperationSpec(**fields)
 
-    def put(handler: AnyHandler) -> AnyHandler:
-        setattr(handler, _ATTRIBUTE, operation)
+    def attach_spec(handler: HandlerT) -> HandlerT:
+        setattr(handler, _SPEC_ATTRIBUTE, operation)
         return handler
 
-    return put
+    return attach_spec
 
 
-def operation_of(handler: Callable[..., Any]) -> Operation:
+def get_operation_spec(handler: Callable[..., Any]) -> OperationSpec:
     """What was said of a handler; nothing in particular where nothing was."""
-    operation = getattr(handler, _ATTRIBUTE, None)
-    return operation if isinstance(operation, Operation) else Operation()
+    operation = getattr(handler, _SPEC_ATTRIBUTE, None)
+    return operation if isinstance(operation, OperationSpec) else OperationSpec()
 
 
 #: Query values that many lists take.
-LIMIT = Value({"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Items on a page.")
-CURSOR = Value({"type": "string"}, "Where the last page ended.")
+LIMIT_PARAM = ParameterSpec(
+    {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Items on a page."
+)
+CURSOR_PARAM = ParameterSpec({"type": "string"}, "Where the last page ended.")

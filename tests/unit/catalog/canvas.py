@@ -5,15 +5,15 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-from orchestrator.catalog.import_export import Imported, import_workflow
+from orchestrator.catalog.import_export import ImportedModel, import_workflow
 from tests.unit.catalog.drafts import FACTS
 
 
-def imported(data: Any, id: str = "drawn") -> Imported:
+def imported(data: Any, id: str = "drawn") -> ImportedModel:
     return import_workflow(data, id=id, facts=FACTS)
 
 
-def parameters(result: Imported) -> dict[str, Any]:
+def parameters(result: ImportedModel) -> dict[str, Any]:
     found: dict[str, Any] = tomllib.loads(result.manifest)["parameters"]
     return found
 

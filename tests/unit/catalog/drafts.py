@@ -79,5 +79,5 @@ def showing(text: str, **parameters: Any) -> Model:
 
 def shown(model: Model, **params: Any) -> Any:
     """What the leaf of `showing` became."""
-    graph = model.render({"seed": 0, "prompt": "x"} | params, filename_prefix="p")
+    graph = model.render_graph({"seed": 0, "prompt": "x"} | params, filename_prefix="p")
     return graph["shown"]["inputs"]["value"]

@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog.checks.graph_checks import check_graph
-from orchestrator.catalog.import_export import BadWorkflow
-from orchestrator.catalog.import_export.ui.ui_to_api import convert
+from orchestrator.catalog.checks.graph_checks import validate_graph
+from orchestrator.catalog.import_export import InvalidWorkflow
+from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
 from tests.unit.catalog.canvas import image, invert, node, save, sdxl, socket, widget, workflow
 from tests.unit.catalog.drafts import FACTS
 
 
 def graph(data: Any) -> dict[str, dict[str, Any]]:
-    return convert(data, FACTS).graph
+    return convert_ui_to_api(data, FACTS).graph
 
 
 def test_a_whole_workflow() -> None:
-    converted = convert(sdxl(), FACTS)
+    converted = convert_ui_to_api(sdxl(), FACTS)
     assert converted.graph["3"]["inputs"] == {
         "model": ["4", 0],
         "seed": 42,
@@ -32,8 +32,8 @@ def test_a_whole_workflow() -> None:
         "denoise": 1,
     }
     assert "10" not in converted.graph
-    assert check_graph(converted.graph, FACTS, {"base.safetensors"}) == []
-    assert converted.models["base.safetensors"]["url"].startswith("https://weights.example/")
+    assert validate_graph(converted.graph, FACTS, {"base.safetensors"}) == []
+    assert converted.model_downloads["base.safetensors"]["url"].startswith("https://weights.example/")
 
 
 def test_links_may_be_objects_and_ids_texts() -> None:
@@ -223,8 +223,8 @@ def test_an_unknown_class_is_named_with_its_pack() -> None:
         widgets_values=[4, "randomize", 2],
         properties=properties,
     )
-    converted = convert(workflow(pack, links=[]), FACTS)
-    assert converted.unknown == {"Mystery": "some-pack 1.2.3"}
+    converted = convert_ui_to_api(workflow(pack, links=[]), FACTS)
+    assert converted.unknown_classes == {"Mystery": "some-pack 1.2.3"}
     assert converted.graph["1"]["inputs"] == {"seed": 4, "amount": 2}
 
 
@@ -278,8 +278,8 @@ def doubling_subgraphs() -> dict[str, Any]:
     ],
 )
 def test_what_is_no_workflow_is_refused(data: Any) -> None:
-    with pytest.raises(BadWorkflow):
-        convert(data, FACTS)
+    with pytest.raises(InvalidWorkflow):
+        convert_ui_to_api(data, FACTS)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog.checks.graph_checks import check_graph
+from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.rendering.render import Graph
 from tests.unit.catalog.drafts import CATALOG, FACTS
 
@@ -17,7 +17,7 @@ FILES = {weight.file for weight in SDXL.manifest.weights}
 
 
 def sdxl() -> Graph:
-    return copy.deepcopy(SDXL.render(SDXL.example(), filename_prefix="check"))
+    return copy.deepcopy(SDXL.render_graph(SDXL.example_params(), filename_prefix="check"))
 
 
 def set_input(node: str, name: str, value: Any) -> Callable[[Graph], None]:
@@ -62,19 +62,19 @@ def swap_prompt_and_latent(graph: Graph) -> None:
 )
 def test_each_mutation_is_caught(mutate: Callable[[Graph], None], node: str, input: str, code: str) -> None:
     graph = sdxl()
-    assert check_graph(graph, FACTS, FILES) == []
+    assert validate_graph(graph, FACTS, FILES) == []
     mutate(graph)
-    problems = check_graph(graph, FACTS, FILES)
+    problems = validate_graph(graph, FACTS, FILES)
     assert (code, node, input) in [(problem.code, problem.node, problem.input) for problem in problems]
-    assert [problem.harmless for problem in problems] == [code == "unknown_input"] * len(problems)
+    assert [problem.is_warning for problem in problems] == [code == "unknown_input"] * len(problems)
     assert f"node {node}" in str(problems[0])
 
 
 def test_a_graph_needs_an_output() -> None:
     graph = sdxl()
     del graph["save"]
-    assert [problem.code for problem in check_graph(graph, FACTS, FILES)] == ["prompt_no_outputs"]
-    assert [problem.code for problem in check_graph({}, FACTS)] == ["prompt_no_outputs"]
+    assert [problem.code for problem in validate_graph(graph, FACTS, FILES)] == ["prompt_no_outputs"]
+    assert [problem.code for problem in validate_graph({}, FACTS)] == ["prompt_no_outputs"]
 
 
 def test_a_longer_cycle_is_told_once() -> None:
@@ -83,7 +83,7 @@ def test_a_longer_cycle_is_told_once() -> None:
         "b": {"class_type": "ImageInvert", "inputs": {"image": ["a", 0]}},
         "save": {"class_type": "SaveImage", "inputs": {"images": ["a", 0], "filename_prefix": "x"}},
     }
-    assert [problem.code for problem in check_graph(graph, FACTS)] == ["dependency_cycle"]
+    assert [problem.code for problem in validate_graph(graph, FACTS)] == ["dependency_cycle"]
 
 
 def switch(**inputs: Any) -> Graph:
@@ -99,13 +99,13 @@ def switch(**inputs: Any) -> Graph:
 
 def test_a_node_of_any_type_takes_and_gives_any_type() -> None:
     graph = switch(switch=True, on_true=["image", 0], on_false=["image", 0])
-    assert check_graph(graph, FACTS) == []
+    assert validate_graph(graph, FACTS) == []
 
 
 def resize(**inputs: Any) -> list[str]:
     graph = switch(switch=True, on_true=["image", 0], on_false=["image", 0])
     graph["n"] = {"class_type": "ResizeImageMaskNode", "inputs": {"input": ["image", 0]} | inputs}
-    return [f"{problem.code} {problem.input}" for problem in check_graph(graph, FACTS)]
+    return [f"{problem.code} {problem.input}" for problem in validate_graph(graph, FACTS)]
 
 
 def test_a_dynamic_combo_asks_for_the_inputs_of_its_choice() -> None:
@@ -119,7 +119,7 @@ def test_a_dynamic_combo_asks_for_the_inputs_of_its_choice() -> None:
 def batch(**images: Any) -> list[str]:
     graph = switch(switch=True, on_true=["image", 0], on_false=["image", 0])
     graph["n"] = {"class_type": "BatchImagesNode", "inputs": images}
-    return [f"{problem.code} {problem.input}" for problem in check_graph(graph, FACTS)]
+    return [f"{problem.code} {problem.input}" for problem in validate_graph(graph, FACTS)]
 
 
 def test_a_growing_group_has_as_many_members_as_are_linked() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog import CatalogError
-from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES, Link, as_link, parse_graph
+from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES, Link, parse_graph, parse_link
 from tests.unit.catalog.drafts import node, parse, saving
 
 
@@ -91,4 +91,4 @@ def test_no_node_is_called_like_a_copy_of_another() -> None:
     ],
 )
 def test_only_a_node_and_a_slot_are_a_link(value: Any, link: Link | None) -> None:
-    assert as_link(value) == link
+    assert parse_link(value) == link

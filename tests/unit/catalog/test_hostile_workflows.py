@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.catalog.import_export import BadWorkflow, export_api, export_ui
+from orchestrator.catalog.import_export import InvalidWorkflow, export_api, export_ui
 from tests.unit.catalog.canvas import drawn, imported, sdxl
 from tests.unit.catalog.drafts import CATALOG, FACTS, unhurried
 
@@ -81,7 +81,7 @@ def test_whatever_is_changed_it_is_imported_or_refused(data: st.DataObject) -> N
     file = FILES[number]
     for _ in range(data.draw(st.integers(1, 4), "changes")):
         file = changed(file, data.draw(st.sampled_from(PLACES[number])), data.draw(st.sampled_from(VALUES)))
-    with suppress(BadWorkflow):
+    with suppress(InvalidWorkflow):
         made = imported(json.loads(json.dumps(file)))
         assert all(text.encode() for text in made.files.values())
 
@@ -97,4 +97,4 @@ def test_a_formula_of_formulas_is_worked_out_once() -> None:
     graph["latent"]["inputs"]["width"] = ["f40", 1]
     result = imported(graph)
     assert result.problems == ()
-    assert result.bound["f0.value"] == "{{ width }}"
+    assert result.bound_inputs["f0.value"] == "{{ width }}"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog import Model
-from orchestrator.catalog.import_export import Imported, export_api, export_ui, import_workflow
-from orchestrator.catalog.import_export.ui.ui_to_api import convert
+from orchestrator.catalog.import_export import ImportedModel, export_api, export_ui, import_workflow
+from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
 from tests.unit.catalog.canvas import api, drawn, imported, parameters
 from tests.unit.catalog.drafts import FACTS
 
@@ -41,14 +41,14 @@ def row() -> dict[str, Any]:
     )
 
 
-def parsed(result: Imported) -> Model:
+def parsed(result: ImportedModel) -> Model:
     assert result.problems == ()
     return Model.parse(result.manifest, result.graph, Path("drawn"))
 
 
-def rendered(result: Imported, **params: Any) -> dict[str, Any]:
+def rendered(result: ImportedModel, **params: Any) -> dict[str, Any]:
     model = parsed(result)
-    return model.render(model.example(**params), filename_prefix="p")
+    return model.render_graph(model.example_params(**params), filename_prefix="p")
 
 
 def test_a_row_of_loras_is_a_list_with_the_authors_as_default() -> None:
@@ -59,7 +59,7 @@ def test_a_row_of_loras_is_a_list_with_the_authors_as_default() -> None:
     }
     assert 'default = [{ name = "ink", strength = 0.8 }, { name = "oil", strength = 1.0 }]' in result.manifest
     assert (
-        result.bound.items()
+        result.bound_inputs.items()
         >= {
             "one.lora_name": "{{ item.name }}.safetensors",
             "one.strength_model": "{{ item.strength }}",
@@ -121,7 +121,7 @@ def test_what_another_node_takes_between_two_loras_parts_them() -> None:
 def test_what_no_list_can_hold_stays_and_is_told(lora: Any, reason: str) -> None:
     result = imported(with_loras("one", one=lora))
     assert "loras" not in parameters(result)
-    (told,) = (line for line in result.unknown if "LoRA" in line)
+    (told,) = (line for line in result.open_questions if "LoRA" in line)
     assert "node one" in told
     assert reason in told
 
@@ -142,11 +142,13 @@ def exported(model: Model, format: str) -> Any:
 def test_comfyui_shows_every_lora_as_a_node() -> None:
     data = exported(parsed(imported(row())), "ui")
     del data["extra"]["pixel_factory"]
-    loaders = [node for node in convert(data, FACTS).graph.values() if node["class_type"] == "LoraLoader"]
+    loaders = [
+        node for node in convert_ui_to_api(data, FACTS).graph.values() if node["class_type"] == "LoraLoader"
+    ]
     assert [node["inputs"]["lora_name"] for node in loaders] == ["ink.safetensors", "oil.safetensors"]
 
 
-def changed(**inputs: Any) -> Imported:
+def changed(**inputs: Any) -> ImportedModel:
     data = exported(parsed(imported(row())), "api")
     data["one.1"]["inputs"] |= inputs
     return imported(data)

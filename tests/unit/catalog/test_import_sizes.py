@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog import Model
-from orchestrator.catalog.import_export import Imported
-from orchestrator.catalog.import_export.infer.arithmetic import evaluate
+from orchestrator.catalog.import_export import ImportedModel
+from orchestrator.catalog.import_export.infer.arithmetic import evaluate_formula
 from tests.unit.catalog.canvas import drawn, imported, parameters
 
 
@@ -42,20 +42,20 @@ def film(length: Any, fps: Any, **nodes: Any) -> dict[str, Any]:
     )
 
 
-def rendered(result: Imported, **params: Any) -> dict[str, Any]:
+def rendered(result: ImportedModel, **params: Any) -> dict[str, Any]:
     assert result.problems == ()
     model = Model.parse(result.manifest, result.graph, Path("drawn"))
-    return model.render(model.example(**params), filename_prefix="p")
+    return model.render_graph(model.example_params(**params), filename_prefix="p")
 
 
-def defaults(result: Imported, *names: str) -> tuple[Any, ...]:
+def defaults(result: ImportedModel, *names: str) -> tuple[Any, ...]:
     declared = parameters(result)
     return tuple(declared[name]["default"] if name in declared else None for name in names)
 
 
 def test_a_size_on_a_node_of_its_own() -> None:
     result = imported(sized(["w", 0], ["h", 0], w=number(512), h=number(640)))
-    assert result.bound.items() >= {"w.value": "{{ width }}", "h.value": "{{ height }}"}.items()
+    assert result.bound_inputs.items() >= {"w.value": "{{ width }}", "h.value": "{{ height }}"}.items()
     assert defaults(result, "width", "height") == (512, 640)
 
 
@@ -72,7 +72,10 @@ def test_one_number_for_both_sides_and_more_is_told() -> None:
     graph["save"]["inputs"]["images"] = ["up", 0]
     result = imported(graph)
     assert defaults(result, "width", "height") == (None, None)
-    assert "how requests could set width: PrimitiveInt of node side decides more than that" in result.unknown
+    assert (
+        "how requests could set width: PrimitiveInt of node side decides more than that"
+        in result.open_questions
+    )
 
 
 def test_a_size_that_is_halved_is_asked_for_whole() -> None:
@@ -101,7 +104,9 @@ def test_a_resolution_of_megapixels_and_ratio_makes_way_for_the_sides() -> None:
         )
     )
     assert defaults(result, "width", "height") == (1368, 768)
-    assert result.bound.items() >= {"held.value": "{{ width }}", "latent.height": "{{ height }}"}.items()
+    assert (
+        result.bound_inputs.items() >= {"held.value": "{{ width }}", "latent.height": "{{ height }}"}.items()
+    )
     assert "choice" not in rendered(result)
 
 
@@ -142,7 +147,10 @@ def test_a_size_that_each_picture_decides_is_told() -> None:
         )
     )
     assert defaults(result, "width", "height") == (None, None)
-    assert "how requests could set height: GetImageSize of node size decides it in each run" in result.unknown
+    assert (
+        "how requests could set height: GetImageSize of node size decides it in each run"
+        in result.open_questions
+    )
 
 
 def test_a_length_of_seconds_at_a_rate_is_so_many_frames() -> None:
@@ -169,7 +177,7 @@ def test_seconds_that_decide_more_than_the_length_are_told() -> None:
     result = imported(graph)
     assert defaults(result, "num_frames") == (None,)
     told = "how requests could set num_frames: ComfyMathExpression of node frames decides more than that"
-    assert told in result.unknown
+    assert told in result.open_questions
 
 
 def test_a_switch_goes_the_way_it_was_left_at() -> None:
@@ -188,7 +196,7 @@ def test_a_switch_goes_the_way_it_was_left_at() -> None:
     result = imported(graph)
     assert defaults(result, "steps") == (4,)
     assert not {"many", "quick", "steps"} & rendered(result).keys()
-    assert any("switch" in line and "on_true" in line for line in result.unknown)
+    assert any("switch" in line and "on_true" in line for line in result.open_questions)
 
 
 def test_a_switch_that_the_author_made_a_parameter_is_left_to_requests() -> None:
@@ -203,7 +211,7 @@ def test_a_switch_that_the_author_made_a_parameter_is_left_to_requests() -> None
     )
     graph["sampler"]["inputs"]["steps"] = ["steps", 0]
     result = imported(graph)
-    assert result.bound["steps.switch"] == "{{ quick }}"
+    assert result.bound_inputs["steps.switch"] == "{{ quick }}"
     assert defaults(result, "steps") == (None,)
     assert {"few", "many", "steps"} <= rendered(result).keys()
 
@@ -227,7 +235,7 @@ def test_nodes_that_compute_in_a_circle_or_without_end_decide_nothing() -> None:
     ],
 )
 def test_formulas(text: str, value: float) -> None:
-    assert evaluate(text, {"a": 4, "b": 3}) == value
+    assert evaluate_formula(text, {"a": 4, "b": 3}) == value
 
 
 @pytest.mark.parametrize(
@@ -254,4 +262,4 @@ def test_formulas(text: str, value: float) -> None:
 )
 def test_what_is_no_formula(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        evaluate(text, {"a": 4, "b": 3})
+        evaluate_formula(text, {"a": 4, "b": 3})

@@ -83,10 +83,10 @@ def test_a_refresh_takes_what_is_new_and_drops_what_is_gone(tmp_path: Path) -> N
     write(tmp_path / "third", id="third")
     for file in (tmp_path / "second").iterdir():
         file.unlink()
-    after, refused = before.refreshed(tmp_path)
+    after, refused = before.reload(tmp_path)
     assert refused == []
     assert [model.id for model in after] == ["first", "third"]
-    assert after.refreshed(tmp_path)[0]["third"] is after["third"]
+    assert after.reload(tmp_path)[0]["third"] is after["third"]
     assert after["first"].digest != before["first"].digest
 
 
@@ -96,7 +96,7 @@ def test_a_refresh_keeps_what_has_broken(tmp_path: Path) -> None:
     write(tmp_path / "first", id="first", kind="picture")
     write(tmp_path / "new", id="new", aliases=["one"])
     write(tmp_path / "worse", id="worse", kind="picture")
-    after, refused = before.refreshed(tmp_path)
+    after, refused = before.reload(tmp_path)
     assert [model.id for model in after] == ["first"]
     assert after["one"] is before["first"]
     assert [error.file.parent.name or error.file.name for error in refused] == ["first", "new", "worse"]
@@ -107,6 +107,6 @@ def test_a_broken_model_whose_name_is_taken_stays_away(tmp_path: Path) -> None:
     before = Catalog.load(tmp_path)
     write(tmp_path / "a", id="a", aliases=["name"])
     write(tmp_path / "b", id="b", kind="picture")
-    after, refused = before.refreshed(tmp_path)
+    after, refused = before.reload(tmp_path)
     assert [model.id for model in after] == ["a"]
     assert len(refused) == 1

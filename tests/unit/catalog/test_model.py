@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog import CatalogError, Kind, request_schema
+from orchestrator.catalog import CatalogError, ModelKind, build_request_schema
 from orchestrator.errors import InvalidRequest
 from tests.unit.catalog.drafts import CATALOG, PROMPT, SEED, node, parse, saving
 
@@ -22,7 +22,7 @@ def code(model: Any, **request: Any) -> str:
 
 
 def test_defaults_fill_what_a_request_leaves_out() -> None:
-    assert FLUX.validate({"prompt": "a fox", "user": "someone", "steps": None}) == {
+    assert FLUX.validate_params({"prompt": "a fox", "user": "someone", "steps": None}) == {
         "n": 1,
         "prompt": "a fox",
         "negative_prompt": "",
@@ -35,13 +35,13 @@ def test_defaults_fill_what_a_request_leaves_out() -> None:
 
 
 def test_videos_have_the_documents_defaults() -> None:
-    params = WAN.validate({"prompt": "a fox runs"})
+    params = WAN.validate_params({"prompt": "a fox runs"})
     assert (params["num_frames"], params["fps"], params["n"]) == (81, 16, 1)
 
 
 def test_a_request_is_taken_as_it_is() -> None:
     request = {"prompt": "x", "n": 4, "width": 1344, "height": 768, "steps": 8, "cfg_scale": 2, "seed": 5}
-    assert FLUX.validate(request).items() >= request.items()
+    assert FLUX.validate_params(request).items() >= request.items()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_video_is_made_one_at_a_time() -> None:
 
 
 def test_sides_may_be_long_only_while_the_area_is_small() -> None:
-    assert WAN.validate({"prompt": "x", "width": 480, "height": 832})["height"] == 832
+    assert WAN.validate_params({"prompt": "x", "width": 480, "height": 832})["height"] == 832
     assert code(WAN, prompt="x", width=832, height=832) == "invalid_size"
 
 
@@ -89,7 +89,11 @@ def test_pictures_are_asked_for_by_name() -> None:
     assert FLUX.image_inputs == ()
     assert code(I2V, prompt="x") == "missing_image"
     assert code(UPSCALER, prompt="") == "missing_image"
-    assert UPSCALER.validate({"prompt": "", "image": "a.png"}) == {"n": 1, "prompt": "", "image": "a.png"}
+    assert UPSCALER.validate_params({"prompt": "", "image": "a.png"}) == {
+        "n": 1,
+        "prompt": "",
+        "image": "a.png",
+    }
 
 
 def test_an_upscaler_wants_a_prompt_even_if_it_is_empty() -> None:
@@ -97,19 +101,19 @@ def test_an_upscaler_wants_a_prompt_even_if_it_is_empty() -> None:
 
 
 def test_the_size_of_an_input_is_limited() -> None:
-    UPSCALER.check_image(2048, 2048)
+    UPSCALER.validate_image_size(2048, 2048)
     with pytest.raises(InvalidRequest) as caught:
-        UPSCALER.check_image(2049, 100)
+        UPSCALER.validate_image_size(2049, 100)
     assert caught.value.code == "invalid_image"
-    FLUX.check_image(10**6, 10**6)  # takes no picture: nothing to refuse
+    FLUX.validate_image_size(10**6, 10**6)  # takes no picture: nothing to refuse
 
 
 def test_lengths_and_sizes_are_made_as_the_model_can() -> None:
-    params = WAN.validate({"prompt": "x", "num_frames": 162, "width": 488})
+    params = WAN.validate_params({"prompt": "x", "num_frames": 162, "width": 488})
     assert (params["num_frames"], params["width"]) == (162, 488)
-    made = WAN.fitted(params)
+    made = WAN.snap_to_grid(params)
     assert (made["num_frames"], made["width"]) == (161, 480)
-    latent = WAN.render(params | {"seed": 0}, filename_prefix="p")["latent"]["inputs"]
+    latent = WAN.render_graph(params | {"seed": 0}, filename_prefix="p")["latent"]["inputs"]
     assert (latent["length"], latent["width"], latent["height"]) == (161, 480, 480)
 
 
@@ -120,8 +124,8 @@ def test_the_size_of_a_result_is_known_beforehand() -> None:
 
 
 def test_a_graph_is_rendered_with_native_values() -> None:
-    params = FLUX.example(prompt="{{ 7*7 }}", seed=2**64 - 1, steps=8, width=1344, height=768)
-    graph = FLUX.render(params, filename_prefix="job/1")
+    params = FLUX.example_params(prompt="{{ 7*7 }}", seed=2**64 - 1, steps=8, width=1344, height=768)
+    graph = FLUX.render_graph(params, filename_prefix="job/1")
     assert graph["positive"]["inputs"]["text"] == "{{ 7*7 }}"
     assert graph["sampler"]["inputs"].items() >= {"seed": 2**64 - 1, "steps": 8, "cfg": 1.0}.items()
     assert graph["latent"]["inputs"] == {"width": 1344, "height": 768, "batch_size": 1}
@@ -130,8 +134,8 @@ def test_a_graph_is_rendered_with_native_values() -> None:
 
 
 def test_a_negative_prompt_costs_nothing_where_it_does_nothing() -> None:
-    plain = FLUX.render(FLUX.example(), filename_prefix="p")
-    guided = FLUX.render(FLUX.example(cfg_scale=3, negative_prompt="fog"), filename_prefix="p")
+    plain = FLUX.render_graph(FLUX.example_params(), filename_prefix="p")
+    guided = FLUX.render_graph(FLUX.example_params(cfg_scale=3, negative_prompt="fog"), filename_prefix="p")
     assert plain["sampler"]["inputs"]["negative"] == ["zeroed", 0]
     assert "negative" not in plain
     assert guided["sampler"]["inputs"]["negative"] == ["negative", 0]
@@ -140,38 +144,38 @@ def test_a_negative_prompt_costs_nothing_where_it_does_nothing() -> None:
 
 def test_a_seed_must_be_drawn_first() -> None:
     with pytest.raises(ValueError, match="seed"):
-        FLUX.render(FLUX.validate({"prompt": "x"}), filename_prefix="p")
+        FLUX.render_graph(FLUX.validate_params({"prompt": "x"}), filename_prefix="p")
 
 
 def test_a_parameter_that_is_new_since_the_job_was_accepted_has_its_default() -> None:
-    graph = FLUX.render({"prompt": "x", "seed": 1}, filename_prefix="p")
+    graph = FLUX.render_graph({"prompt": "x", "seed": 1}, filename_prefix="p")
     assert graph["sampler"]["inputs"]["steps"] == 4
 
 
 def test_weights_follow_the_taste_of_the_gpu() -> None:
     def encoder(*dtypes: str) -> str:
-        graph = FLUX.render(FLUX.example(), filename_prefix="p", dtypes=dtypes)
+        graph = FLUX.render_graph(FLUX.example_params(), filename_prefix="p", preferred_dtypes=dtypes)
         return str(graph["clip"]["inputs"]["clip_name2"])
 
     assert encoder() == "t5xxl_fp16.safetensors"
     assert encoder("nvfp4", "fp8", "fp16") == "t5xxl_fp8_e4m3fn_scaled.safetensors"
     assert encoder("fp16", "fp8") == "t5xxl_fp16.safetensors"
     assert encoder("int8") == "t5xxl_fp16.safetensors"
-    assert [weight.slot for weight in FLUX.weights()] == ["unet", "clip_l", "t5xxl", "vae"]
+    assert [weight.slot for weight in FLUX.select_weights()] == ["unet", "clip_l", "t5xxl", "vae"]
 
 
 def test_a_run_is_expected_to_take_longer_with_more_of_everything() -> None:
-    usual = WAN.run_seconds(WAN.example())
-    assert WAN.run_seconds(WAN.example(num_frames=161)) > usual * 1.9
-    assert WAN.run_seconds(WAN.example(steps=40)) > usual
-    assert WAN.run_seconds(WAN.example(), profile="cpu") > usual * 10
-    assert UPSCALER.run_seconds({}) > 0
+    usual = WAN.estimate_run_seconds(WAN.example_params())
+    assert WAN.estimate_run_seconds(WAN.example_params(num_frames=161)) > usual * 1.9
+    assert WAN.estimate_run_seconds(WAN.example_params(steps=40)) > usual
+    assert WAN.estimate_run_seconds(WAN.example_params(), profile="cpu") > usual * 10
+    assert UPSCALER.estimate_run_seconds({}) > 0
 
 
 def test_what_the_model_list_shows() -> None:
     assert (FLUX.default_steps, FLUX.default_cfg, FLUX.max_n) == (4, 1.0, 4)
     assert (UPSCALER.default_steps, UPSCALER.default_cfg, UPSCALER.max_n) == (1, 1.0, 1)
-    assert (WAN.kind, I2V.kind, UPSCALER.kind) == (Kind.VIDEO, Kind.I2V, Kind.UPSCALE)
+    assert (WAN.kind, I2V.kind, UPSCALER.kind) == (ModelKind.VIDEO, ModelKind.I2V, ModelKind.UPSCALE)
     assert WAN.makes_video
     assert not UPSCALER.makes_video
 
@@ -234,19 +238,19 @@ WEIGHT = {
     ],
 )
 def test_a_weight_can_not_lead_astray(changes: dict[str, Any]) -> None:
-    assert parse(weights=[WEIGHT]).weights()[0].file == "a.safetensors"
+    assert parse(weights=[WEIGHT]).select_weights()[0].file == "a.safetensors"
     with pytest.raises(CatalogError, match="weights"):
         parse(weights=[WEIGHT | changes])
 
 
 def test_two_variants_must_differ() -> None:
-    assert len(parse(weights=[WEIGHT, WEIGHT | {"dtype": "fp8"}]).weights()) == 1
+    assert len(parse(weights=[WEIGHT, WEIGHT | {"dtype": "fp8"}]).select_weights()) == 1
     with pytest.raises(CatalogError, match="two variants of bf16"):
         parse(weights=[WEIGHT, WEIGHT])
 
 
 def test_the_schema_of_a_request() -> None:
-    schema = request_schema(FLUX)
+    schema = build_request_schema(FLUX)
     assert schema["required"] == ["prompt"]
     assert schema["properties"]["width"] == {
         "type": "integer",
@@ -257,6 +261,6 @@ def test_the_schema_of_a_request() -> None:
         "default": 1024,
     }
     assert schema["properties"]["n"]["maximum"] == 4
-    assert "n" not in request_schema(WAN)["properties"]
-    assert request_schema(I2V)["required"] == ["prompt", "image"]
-    assert request_schema(CATALOG["flux-2-dev"])["properties"]["images"]["default"] == []
+    assert "n" not in build_request_schema(WAN)["properties"]
+    assert build_request_schema(I2V)["required"] == ["prompt", "image"]
+    assert build_request_schema(CATALOG["flux-2-dev"])["properties"]["images"]["default"] == []

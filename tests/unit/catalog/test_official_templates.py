@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from platformdirs import user_data_path
 
-from orchestrator.catalog.import_export import BadWorkflow, import_workflow
-from orchestrator.catalog.import_export.ui.ui_to_api import convert
+from orchestrator.catalog.import_export import InvalidWorkflow, import_workflow
+from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
 from tests.official_templates import official_templates
 from tests.unit.catalog.drafts import FACTS
 
@@ -43,12 +43,12 @@ PACKS = "has nodes of other packs"
 
 def outcome(data: Any, paid: frozenset[str]) -> str:
     """What becomes of a template, in few words."""
-    unknown = convert(data, FACTS).unknown
+    unknown = convert_ui_to_api(data, FACTS).unknown_classes
     try:
         result = import_workflow(data, id="template", facts=FACTS)
-    except BadWorkflow as error:
+    except InvalidWorkflow as error:
         return f"refused: {error}"
-    codes = {problem.code for problem in result.problems if not problem.harmless}
+    codes = {problem.code for problem in result.problems if not problem.is_warning}
     if not codes:
         return "right"
     if not unknown:
@@ -78,7 +78,7 @@ def test_templates_with_known_nodes_have_the_parameters_of_their_kind(templates:
         "image_longcat_text_to_image": {"prompt", "width", "height"},
         "video_ltx2_3_i2v": {"num_frames", "fps", "width", "height"},
     }.items():
-        if name in templates and not convert(templates[name], FACTS).unknown:
+        if name in templates and not convert_ui_to_api(templates[name], FACTS).unknown_classes:
             manifest = import_workflow(templates[name], id="template", facts=FACTS).manifest
             missing = {word for word in expected if f"[parameters.{word}]" not in manifest}
             assert not missing, (name, missing)

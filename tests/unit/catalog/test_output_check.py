@@ -8,9 +8,9 @@ import pytest
 
 from comfy_instances.protocol.node_facts import load_pack_node_facts
 from orchestrator.catalog import Model
-from orchestrator.catalog.checks.graph_checks import check_graph
-from orchestrator.catalog.rendering.graph import links_of
-from orchestrator.catalog.rendering.output_check import CLASS, OutputCheck
+from orchestrator.catalog.checks.graph_checks import validate_graph
+from orchestrator.catalog.rendering.graph import iter_links
+from orchestrator.catalog.rendering.output_check import OUTPUT_CHECK_CLASS, OutputCheck
 from orchestrator.catalog.rendering.render import Graph
 from orchestrator.execution.capabilities import AnyFile
 from tests.unit.catalog.drafts import CATALOG
@@ -25,7 +25,7 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
 
 
 def checks(graph: Graph) -> list[str]:
-    return [id for id, node in graph.items() if node["class_type"] == CLASS]
+    return [id for id, node in graph.items() if node["class_type"] == OUTPUT_CHECK_CLASS]
 
 
 def sees(graph: Graph, output: str, unchecked: frozenset[str]) -> bool:
@@ -33,19 +33,19 @@ def sees(graph: Graph, output: str, unchecked: frozenset[str]) -> bool:
     waiting = [output]
     while waiting:
         node = graph[waiting.pop()]
-        sources = [link.node for _, link in links_of(node["inputs"])]
+        sources = [link.node for _, link in iter_links(node["inputs"])]
         if unchecked & set(sources):
             return True
-        waiting += [source for source in sources if graph[source]["class_type"] != CLASS]
+        waiting += [source for source in sources if graph[source]["class_type"] != OUTPUT_CHECK_CLASS]
     return False
 
 
 @pytest.mark.parametrize("model", CATALOG, ids=lambda model: model.id)
 def test_the_catalogue_passes_through_it(model: Model) -> None:
-    graph = model.render(model.example(), filename_prefix="p")
+    graph = model.render_graph(model.example_params(), filename_prefix="p")
     outputs = [output.node for output in model.outputs if output.node in graph]
-    guarded = CHECK.guard(graph, outputs, FACTS)
-    assert not [each for each in check_graph(guarded, FACTS, AnyFile()) if not each.harmless]
+    guarded = CHECK.insert_checks(graph, outputs, FACTS)
+    assert not [each for each in validate_graph(guarded, FACTS, AnyFile()) if not each.is_warning]
     seen = {output.media for output in model.outputs} & {"image", "video"}
     assert bool(checks(guarded)) == bool(seen)
     decoders = {id for id, node in graph.items() if node["class_type"].startswith("VAEDecode")}
@@ -59,7 +59,7 @@ def test_what_is_not_on_its_way_out_is_left_alone() -> None:
         "2": node("PreviewImage", images=["1", 0]),
         "3": node("SaveImage", images=["1", 0], filename_prefix="p"),
     }
-    guarded = CHECK.guard(graph, ["3"], FACTS)
+    guarded = CHECK.insert_checks(graph, ["3"], FACTS)
     assert guarded["2"] == graph["2"]
     assert guarded["3"]["inputs"]["images"] == ["check-1-0", 0]
     assert guarded["check-1-0"]["inputs"]["images"] == ["1", 0]
@@ -73,10 +73,10 @@ def test_one_picture_is_looked_at_once_and_never_twice() -> None:
         "3": node("SaveVideo", video=["2", 0], filename_prefix="p", format="mp4", codec="h264"),
         "4": node("SaveImage", images=["1", 0], filename_prefix="p"),
     }
-    guarded = CHECK.guard(graph, ["3", "4"], FACTS)
+    guarded = CHECK.insert_checks(graph, ["3", "4"], FACTS)
     assert checks(guarded) == ["check-1-0"]
     assert guarded["2"]["inputs"]["images"] == guarded["4"]["inputs"]["images"] == ["check-1-0", 0]
-    assert CHECK.guard(guarded, ["3", "4"], FACTS) == guarded
+    assert CHECK.insert_checks(guarded, ["3", "4"], FACTS) == guarded
 
 
 def test_a_switch_of_films_is_looked_through() -> None:
@@ -86,4 +86,4 @@ def test_a_switch_of_films_is_looked_through() -> None:
         "3": node("ComfySwitchNode", switch=True, on_true=["2", 0], on_false=["2", 0]),
         "4": node("SaveVideo", video=["3", 0], filename_prefix="p", format="mp4", codec="h264"),
     }
-    assert CHECK.guard(graph, ["4"], FACTS)["2"]["inputs"]["images"] == ["check-1-0", 0]
+    assert CHECK.insert_checks(graph, ["4"], FACTS)["2"]["inputs"]["images"] == ["check-1-0", 0]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from comfy_instances.protocol.node_facts import load_pack_node_facts
-from orchestrator.catalog.import_export import BadWorkflow, Imported, import_workflow
-from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODES
+from orchestrator.catalog.import_export import ImportedModel, InvalidWorkflow, import_workflow
+from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODE_CLASSES
 from tests.unit.catalog.canvas import node as drawn
 from tests.unit.catalog.canvas import save, sdxl, socket, workflow
 from tests.unit.catalog.drafts import FACTS, node
@@ -58,16 +58,16 @@ def picture(**inputs: Any) -> dict[str, Any]:
     return nodes
 
 
-def imported(graph: Any) -> Imported:
+def imported(graph: Any) -> ImportedModel:
     return import_workflow(graph, id="drawn", facts=ALL)
 
 
-def parameters(result: Imported) -> dict[str, Any]:
+def parameters(result: ImportedModel) -> dict[str, Any]:
     found: dict[str, Any] = tomllib.loads(result.manifest)["parameters"]
     return found
 
 
-def classes(result: Imported) -> set[str]:
+def classes(result: ImportedModel) -> set[str]:
     return {each["class_type"] for each in json.loads(result.graph).values()}
 
 
@@ -83,7 +83,7 @@ def test_what_the_author_says_wins_over_what_could_be_guessed() -> None:
     }
     result = imported(graph)
     assert result.problems == ()
-    assert not classes(result) & PARAMETER_NODES
+    assert not classes(result) & PARAMETER_NODE_CLASSES
     found = parameters(result)
     assert found["subject"] == {
         "type": "string",
@@ -102,15 +102,15 @@ def test_what_the_author_says_wins_over_what_could_be_guessed() -> None:
     }
     assert found["seed"] == {"type": "seed"}
     assert not {"prompt", "steps", "cfg_scale"} & found.keys()
-    assert result.bound["plus.text"] == "{{ subject }}"
-    assert result.bound["sampler.seed"] == "{{ seed }}"
+    assert result.bound_inputs["plus.text"] == "{{ subject }}"
+    assert result.bound_inputs["sampler.seed"] == "{{ seed }}"
     assert found["negative_prompt"]["default"] == "blur", "what is not said is still found"
 
 
 def test_one_parameter_sets_all_that_it_is_linked_to() -> None:
     graph = picture(latent__width=["n", 0], latent__height=["n", 0]) | {"n": number("side", 256, 64, 1024)}
     result = imported(graph)
-    assert result.bound["latent.width"] == result.bound["latent.height"] == "{{ side }}"
+    assert result.bound_inputs["latent.width"] == result.bound_inputs["latent.height"] == "{{ side }}"
     assert set(parameters(result)) == {"side", "prompt", "negative_prompt", "seed", "steps", "cfg_scale"}
 
 
@@ -120,7 +120,7 @@ def test_a_value_may_go_through_other_nodes_first() -> None:
         "join": node("StringConcatenate", string_a=["p", 0], string_b=", oil on canvas", delimiter=""),
     }
     result = imported(graph)
-    assert result.bound["join.string_a"] == "{{ prompt }}"
+    assert result.bound_inputs["join.string_a"] == "{{ prompt }}"
     assert result.problems == ()
 
 
@@ -165,7 +165,7 @@ def test_what_nothing_takes_is_told() -> None:
     result = imported(
         picture() | {"t": parameter("Text", "note", "x"), "b": parameter("Boolean", "flag", True)}
     )
-    assert [line for line in result.unknown if "is for" in line] == [
+    assert [line for line in result.open_questions if "is for" in line] == [
         "what the parameter note is for: no node that is needed takes it",
         "what the parameter flag is for: no node that is needed takes it",
     ]
@@ -175,7 +175,7 @@ def test_what_nothing_takes_is_told() -> None:
 def test_two_nodes_may_say_the_same() -> None:
     both = {"a": number("side", 256, 64, 1024), "b": number("side", 256, 64, 1024)}
     result = imported(picture(latent__width=["a", 0], latent__height=["b", 0]) | both)
-    assert result.bound["latent.height"] == "{{ side }}"
+    assert result.bound_inputs["latent.height"] == "{{ side }}"
 
 
 def test_a_screen_shows_them_as_widgets() -> None:
@@ -188,7 +188,7 @@ def test_a_screen_shows_them_as_widgets() -> None:
     text["link"] = 900
     graph["links"].append([900, 90, 0, 6, encoder["inputs"].index(text), "STRING"])
     result = imported(graph)
-    assert result.bound["6.text"] == "{{ subject }}"
+    assert result.bound_inputs["6.text"] == "{{ subject }}"
     assert parameters(result)["subject"]["description"] == "It."
 
 
@@ -219,5 +219,5 @@ def test_a_bypassed_parameter_gives_nothing() -> None:
 )
 def test_what_makes_no_parameter_is_refused(bad: dict[str, Any], said: str) -> None:
     good = number("side", 256, 64, 1024)
-    with pytest.raises(BadWorkflow, match=said):
+    with pytest.raises(InvalidWorkflow, match=said):
         imported(picture(latent__width=["good", 0]) | {"good": good, "bad": bad})

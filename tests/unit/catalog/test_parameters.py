@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.catalog.parameters.values import MAX_SEED, Integer, Parameter
+from orchestrator.catalog.parameters.values import MAX_SEED, IntegerParameter, Parameter
 from orchestrator.errors import InvalidRequest
 from tests.unit.catalog.drafts import unhurried
 
@@ -25,7 +25,7 @@ def declare(**fields: Any) -> Parameter:
 
 def refused(spec: dict[str, Any], value: object) -> str:
     with pytest.raises(InvalidRequest) as caught:
-        declare(**spec).check("p", value)
+        declare(**spec).validate_value("p", value)
     assert caught.value.code == "invalid_p"
     assert caught.value.param == "p"
     assert caught.value.status == 400
@@ -51,7 +51,7 @@ def refused(spec: dict[str, Any], value: object) -> str:
     ],
 )
 def test_a_valid_value_stays_as_it_is(spec: dict[str, Any], value: Any) -> None:
-    assert declare(**spec).check("p", value) == value
+    assert declare(**spec).validate_value("p", value) == value
 
 
 @pytest.mark.parametrize(
@@ -124,30 +124,30 @@ def test_default_loras_are_such_as_requests_may_have(items: list[Any]) -> None:
 
 
 def test_loras_get_their_default_strength() -> None:
-    value = declare(type="loras").check("p", [{"name": "ink"}, {"name": "oil", "strength": 1}])
+    value = declare(type="loras").validate_value("p", [{"name": "ink"}, {"name": "oil", "strength": 1}])
     assert value == [{"name": "ink", "strength": 1.0}, {"name": "oil", "strength": 1.0}]
 
 
 def test_a_picture_must_fit_the_limits() -> None:
     spec = declare(type="image", max_width=2048, max_height=1024)
     assert spec.type == "image"
-    spec.check_dimensions("image", 2048, 1024)
+    spec.validate_dimensions("image", 2048, 1024)
     for width, height in ((2049, 16), (16, 1025), (15, 16), (16, 15)):
         with pytest.raises(InvalidRequest, match="pixels") as caught:
-            spec.check_dimensions("image", width, height)
+            spec.validate_dimensions("image", width, height)
         assert caught.value.code == "invalid_image"
 
 
 @unhurried
 @given(st.integers(5, 165), st.sampled_from([4, 8, 16, 64]))
 def test_a_length_is_made_as_the_nearest_that_the_model_can_do(value: int, grid: int) -> None:
-    spec = Integer(type="integer", minimum=grid + 1, maximum=165, grid=grid, grid_offset=1)
+    spec = IntegerParameter(type="integer", minimum=grid + 1, maximum=165, grid=grid, grid_offset=1)
     value = max(value, spec.minimum)
-    made = spec.fitted(value)
+    made = spec.snap_to_grid(value)
     assert spec.minimum <= made <= spec.maximum
     assert made % grid == 1
     assert all(abs(made - value) <= abs(other - value) for other in range(grid + 1, 166, grid))
-    assert spec.fitted(made) == made
+    assert spec.snap_to_grid(made) == made
 
 
 @pytest.mark.parametrize(
@@ -183,4 +183,4 @@ def test_a_declaration_that_can_not_be_meant_is_refused(fields: dict[str, Any]) 
     ],
 )
 def test_the_schema_says_what_the_check_does(fields: dict[str, Any], schema: dict[str, Any]) -> None:
-    assert declare(**fields).schema_of_value() == schema
+    assert declare(**fields).to_json_schema() == schema

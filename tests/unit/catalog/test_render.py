@@ -16,7 +16,7 @@ IMAGES = {"type": "images"}
 
 def render(graph: dict[str, Any], parameters: dict[str, Any], **params: Any) -> Graph:
     model = parse(graph, parameters={"prompt": PROMPT, "seed": SEED} | parameters)
-    return model.render(model.example(**params), filename_prefix="p")
+    return model.render_graph(model.example_params(**params), filename_prefix="p")
 
 
 def links(graph: Graph, id: str) -> dict[str, Any]:

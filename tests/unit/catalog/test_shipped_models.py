@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.catalog import Kind, Model
-from orchestrator.catalog.checks.model_checks import EXAMPLE_LORA, check_model, check_request
+from orchestrator.catalog import Model, ModelKind
+from orchestrator.catalog.checks.model_checks import EXAMPLE_LORA, validate_model, validate_rendered_graph
 from orchestrator.catalog.parameters.values import (
     MAX_SEED,
-    Image,
-    Images,
-    Integer,
-    Loras,
-    Number,
+    ImageListParameter,
+    ImageParameter,
+    IntegerParameter,
+    LoraListParameter,
+    NumberParameter,
     Parameter,
-    Text,
+    TextParameter,
 )
 from orchestrator.errors import InvalidRequest
 from pricing.tariff import Tariff
@@ -31,17 +31,17 @@ every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.i
 
 def values(spec: Parameter) -> st.SearchStrategy[Any]:
     match spec:
-        case Integer():
+        case IntegerParameter():
             return st.integers(spec.minimum, spec.maximum).map(lambda value: value - value % spec.step)
-        case Number():
+        case NumberParameter():
             return st.floats(spec.minimum, spec.maximum)
-        case Text():
+        case TextParameter():
             return st.sampled_from(spec.choices) if spec.choices else st.text(min_size=1, max_size=40)
-        case Image():
+        case ImageParameter():
             return st.just("example.png")
-        case Images():
+        case ImageListParameter():
             return st.lists(st.just("example.png"), min_size=1, max_size=spec.max_items)
-        case Loras():
+        case LoraListParameter():
             return st.lists(st.just({"name": EXAMPLE_LORA}), max_size=spec.max_items)
         case _:
             return st.booleans() if spec.type == "boolean" else st.integers(0, MAX_SEED)
@@ -54,7 +54,7 @@ def requests(model: Model) -> st.SearchStrategy[dict[str, Any]]:
 
 @every_model
 def test_a_model_passes_its_checks(model: Model) -> None:
-    assert check_model(model, FACTS) == []
+    assert validate_model(model, FACTS) == []
 
 
 @every_model
@@ -63,15 +63,15 @@ def test_a_model_passes_its_checks(model: Model) -> None:
 def test_whatever_is_accepted_renders_to_a_right_graph(model: Model, data: st.DataObject) -> None:
     request = data.draw(requests(model))
     try:
-        model.example(**request)
+        model.example_params(**request)
     except InvalidRequest:
         return
-    assert check_request(model, request, FACTS) == []
+    assert validate_rendered_graph(model, request, FACTS) == []
 
 
 @every_model
 def test_every_output_has_a_prefix_of_its_own(model: Model) -> None:
-    graph = model.render(model.example(), filename_prefix="job-1/attempt-1")
+    graph = model.render_graph(model.example_params(), filename_prefix="job-1/attempt-1")
     for output in model.outputs:
         inputs = graph[output.node]["inputs"]
         assert inputs.get("filename_prefix", inputs.get("prefix")) == "job-1/attempt-1"
@@ -80,13 +80,15 @@ def test_every_output_has_a_prefix_of_its_own(model: Model) -> None:
 @every_model
 def test_the_seed_reaches_the_graph(model: Model) -> None:
     if "seed" in model.parameters:
-        one, two = (model.render(model.example(seed=seed), filename_prefix="p") for seed in (1, 2))
+        one, two = (
+            model.render_graph(model.example_params(seed=seed), filename_prefix="p") for seed in (1, 2)
+        )
         assert one != two
 
 
 @every_model
 def test_a_request_for_the_defaults_is_valid_json_schema_wise(model: Model) -> None:
-    assert model.validate(model.example()) == model.example()
+    assert model.validate_params(model.example_params()) == model.example_params()
 
 
 def test_a_bad_template_is_told_as_a_problem() -> None:
@@ -96,16 +98,16 @@ def test_a_bad_template_is_told_as_a_problem() -> None:
     hidden = node(
         "EmptyImage", width="{{ 640 // (seed - 18446744073709551615) }}", height=8, batch_size=1, color=0
     )
-    problems = check_model(parse(saving(picture=hidden)), FACTS)
+    problems = validate_model(parse(saving(picture=hidden)), FACTS)
     assert {problem.code for problem in problems} == {"template_error", "value_smaller_than_min"}
 
 
 def test_an_output_must_save_something() -> None:
     model = parse(outputs=[{"node": "picture", "media": "image"}])
-    assert [problem.code for problem in check_model(model, FACTS)] == ["output_missing"]
+    assert [problem.code for problem in validate_model(model, FACTS)] == ["output_missing"]
     guarded = saving()
     guarded["save"]["_meta"] = {"when": "{{ seed == 0 }}"}
-    assert "output_missing" in [problem.code for problem in check_model(parse(guarded), FACTS)]
+    assert "output_missing" in [problem.code for problem in validate_model(parse(guarded), FACTS)]
 
 
 # The Pixel Factory document: model, default steps, largest resolution.
@@ -134,9 +136,9 @@ def test_documented_models_have_the_documents_defaults(id: str, expected: tuple[
     assert model.price_class == id
     if model.makes_video:
         assert (model.parameters["num_frames"].default, model.parameters["fps"].default) == (81, 16)
-    elif model.kind is Kind.IMAGE:
+    elif model.kind is ModelKind.IMAGE:
         assert (model.parameters["width"].default, model.parameters["height"].default) == (1024, 1024)
-    if model.kind is Kind.I2V or model.kind is Kind.UPSCALE:
+    if model.kind is ModelKind.I2V or model.kind is ModelKind.UPSCALE:
         assert model.parameters["image"].required
 
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from orchestrator.catalog.markdown_tables import model_table, parameter_table
+from orchestrator.catalog.markdown_tables import format_model_table, format_parameter_table
 from tests.unit.catalog.drafts import CATALOG, parse
 
 
 def test_a_row_for_each_model() -> None:
-    table = model_table(CATALOG, lambda model: f"${len(model.id)}").splitlines()
+    table = format_model_table(CATALOG, lambda model: f"${len(model.id)}").splitlines()
     assert table[0] == "| id | name | type | largest | steps | price | license | also |"
     assert len(table) == len(CATALOG) + 2
     assert (
@@ -16,7 +16,7 @@ def test_a_row_for_each_model() -> None:
 
 
 def test_a_row_for_each_parameter() -> None:
-    table = parameter_table(CATALOG["flux-1-fill-dev"])
+    table = format_parameter_table(CATALOG["flux-1-fill-dev"])
     assert "| `prompt` | string | required | up to 10000 characters |" in table
     assert "| `mask_channel` | string | alpha | alpha, red |" in table
     assert "| `steps` | integer | 20 | 1 to 50 |" in table
@@ -26,4 +26,4 @@ def test_a_row_for_each_parameter() -> None:
 
 def test_a_bar_in_a_text_breaks_no_table() -> None:
     choice = {"type": "string", "choices": ["a|b"], "description": "one|other"}
-    assert r"| a\|b | one\|other |" in parameter_table(parse(parameters={"p": choice}))
+    assert r"| a\|b | one\|other |" in format_parameter_table(parse(parameters={"p": choice}))

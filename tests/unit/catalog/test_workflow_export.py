@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog import Catalog, Model, write_model
-from orchestrator.catalog.checks.graph_checks import check_graph
+from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.import_export import export_api, export_ui, import_workflow
-from orchestrator.catalog.import_export.ui.ui_to_api import convert
-from orchestrator.catalog.parameters.example_values import EXAMPLE_FOLDER
+from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
+from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER
 from tests.unit.catalog.drafts import CATALOG, FACTS
 
 every_model = pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)
@@ -41,13 +41,13 @@ def test_comfyui_would_queue_the_graph_of_the_default_request(model: Model) -> N
     data = exported(model, "ui")
     del data["extra"]["pixel_factory"]
     facts = {**model.source.node_facts, **FACTS}
-    graph = convert(data, facts).graph
-    rendered = model.render(model.example(), filename_prefix="ComfyUI")
+    graph = convert_ui_to_api(data, facts).graph
+    rendered = model.render_graph(model.example_params(), filename_prefix="ComfyUI")
     assert sorted(node["class_type"] for node in graph.values()) == sorted(
         node["class_type"] for node in rendered.values()
     )
-    files = {weight.file for weight in model.manifest.weights} | {EXAMPLE_FOLDER}
-    assert check_graph(graph, facts, files) == []
+    files = {weight.file for weight in model.manifest.weights} | {EXAMPLE_DATASET_FOLDER}
+    assert validate_graph(graph, facts, files) == []
 
 
 @every_model
@@ -72,7 +72,7 @@ def test_a_changed_value_becomes_the_default() -> None:
     back = import_workflow(edited({"2": 40, "3": 5.5}), id="sdxl-1.0", facts=FACTS)
     parameters = tomllib.loads(back.manifest)["parameters"]
     assert parameters["steps"]["default"] == 40
-    assert back.bound["sampler.steps"] == "{{ steps }}"
+    assert back.bound_inputs["sampler.steps"] == "{{ steps }}"
 
 
 def test_a_changed_literal_stays_changed() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from orchestrator.catalog.import_export import BadWorkflow, read_workflow
+from orchestrator.catalog.import_export import InvalidWorkflow, read_workflow
 from orchestrator.catalog.import_export.workflow_files import MAX_JSON_BYTES
 from tests.unit.catalog.canvas import sdxl
 
@@ -112,5 +112,5 @@ def test_without_one_the_api_graph_is_taken(data: bytes) -> None:
     ],
 )
 def test_anything_else_is_refused(data: bytes, said: str) -> None:
-    with pytest.raises(BadWorkflow, match=said):
+    with pytest.raises(InvalidWorkflow, match=said):
         read_workflow(data)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, CatalogError, Model, write_model
-from orchestrator.catalog.import_export import BadWorkflow
+from orchestrator.catalog.import_export import InvalidWorkflow
 from tests.unit.catalog.canvas import (
     api,
     image,
@@ -40,7 +40,7 @@ def test_natural_parameters_are_found() -> None:
         "width": {"type": "integer", "default": 1024, "minimum": 256, "maximum": 2048, "step": 8},
         "height": {"type": "integer", "default": 768, "minimum": 256, "maximum": 2048, "step": 8},
     }
-    assert result.bound == {
+    assert result.bound_inputs == {
         "3.seed": "{{ seed }}",
         "3.steps": "{{ steps }}",
         "3.cfg": "{{ cfg_scale }}",
@@ -50,14 +50,14 @@ def test_natural_parameters_are_found() -> None:
         "7.text": "{{ negative_prompt }}",
         "9.filename_prefix": "{{ filename_prefix }}",
     }
-    assert result.fixed["3.sampler_name"] == "dpmpp_2m"
+    assert result.fixed_inputs["3.sampler_name"] == "dpmpp_2m"
     assert result.problems == ()
 
 
 def test_the_model_is_one_of_the_catalogue(tmp_path: Path) -> None:
     write_model(tmp_path, "drawn", imported(sdxl()).files)
     model = Catalog.load(tmp_path)["drawn"]
-    graph = model.render(model.example(prompt="a hare", steps=9, seed=3), filename_prefix="p")
+    graph = model.render_graph(model.example_params(prompt="a hare", steps=9, seed=3), filename_prefix="p")
     assert graph["6"]["inputs"]["text"] == "a hare"
     assert graph["3"]["inputs"].items() >= {"steps": 9, "seed": 3}.items()
     with pytest.raises(CatalogError, match="already"):
@@ -88,7 +88,7 @@ def test_what_is_not_known_is_said() -> None:
         properties={"aux_id": "some/pack"},
     )
     result = imported(data)
-    said = " ".join(result.unknown)
+    said = " ".join(result.open_questions)
     assert "TheirDecoder; it is said to come from some/pack" in said
     assert "price" in said
     assert "checkpoints/base.safetensors" in said
@@ -141,7 +141,7 @@ def test_two_experts_share_their_parameters() -> None:
     assert manifest["kind"] == "video"
     assert manifest["outputs"] == [{"node": "save", "media": "video"}]
     assert (
-        result.bound.items()
+        result.bound_inputs.items()
         >= {
             "first.noise_seed": "{{ seed }}",
             "first.end_at_step": "{{ steps * 10 // 20 }}",
@@ -151,7 +151,7 @@ def test_two_experts_share_their_parameters() -> None:
             "video.fps": "{{ fps | float }}",
         }.items()
     )
-    assert "second.noise_seed" not in result.bound
+    assert "second.noise_seed" not in result.bound_inputs
     assert "negative_prompt" not in manifest["parameters"]
     frames = manifest["parameters"]["num_frames"]
     assert (frames["grid"], frames["grid_offset"], frames["default"]) == (4, 1, 81)
@@ -174,9 +174,9 @@ def test_embedded_guidance_is_meant_where_cfg_does_nothing() -> None:
     data["links"][3] = [4, 6, 0, 20, 0, "CONDITIONING"]
     data["links"].append([20, 20, 0, 3, 1, "CONDITIONING"])
     result = imported(data)
-    assert result.bound["20.guidance"] == "{{ cfg_scale }}"
-    assert result.bound["6.text"] == "{{ prompt }}"
-    assert result.fixed["3.cfg"] == 1
+    assert result.bound_inputs["20.guidance"] == "{{ cfg_scale }}"
+    assert result.bound_inputs["6.text"] == "{{ prompt }}"
+    assert result.fixed_inputs["3.cfg"] == 1
 
 
 def test_pictures_are_uploaded_in_order() -> None:
@@ -209,7 +209,7 @@ def test_files_that_no_request_can_carry_are_told() -> None:
     }
     result = imported(api(**pictures, **savers, **video))
     assert list(parameters(result)) == ["image", "image2", "image3", "image4"]
-    told = [line for line in result.unknown if "another file" in line]
+    told = [line for line in result.open_questions if "another file" in line]
     assert told == [
         "how requests could give another file than 4.png of node p4",
         "how requests could give another file than a.mp4 of node film",
@@ -252,10 +252,10 @@ def test_the_authors_marks_win() -> None:
     data["nodes"][4]["widgets_values"][4] = "{{ sampler }}"
     data["nodes"][3]["title"] = "Width"
     result = imported(data)
-    assert result.bound["7.text"] == "{{ subject }}"
-    assert result.bound["3.sampler_name"] == "{{ sampler }}"
+    assert result.bound_inputs["7.text"] == "{{ subject }}"
+    assert result.bound_inputs["3.sampler_name"] == "{{ sampler }}"
     assert parameters(result)["sampler"]["choices"][0] == "euler"
-    assert result.bound["5.width"] == "{{ width }}"
+    assert result.bound_inputs["5.width"] == "{{ width }}"
     assert "negative_prompt" not in parameters(result)
 
 
@@ -270,7 +270,7 @@ def test_text_that_looks_like_a_template_is_only_text(text: str) -> None:
     )
     result = imported(data)
     model = Model.parse(result.manifest, result.graph, Path("drawn"))
-    inputs = model.render(model.example(), filename_prefix="p")["note"]["inputs"]
+    inputs = model.render_graph(model.example_params(), filename_prefix="p")["note"]["inputs"]
     assert inputs["text"] == noted
     assert inputs["many"] == {"__value__": [noted]}
 
@@ -289,13 +289,13 @@ def test_text_that_looks_like_a_template_is_only_text(text: str) -> None:
     ],
 )
 def test_what_makes_no_model_is_refused(data: Any) -> None:
-    with pytest.raises(BadWorkflow):
+    with pytest.raises(InvalidWorkflow):
         imported(data)
 
 
 @pytest.mark.parametrize("id", ["", "../up", "Upper", "a/b", "a b", ".", "-x", "x" * 101, "a\n"])
 def test_an_id_must_be_a_plain_name(id: str) -> None:
-    with pytest.raises(BadWorkflow, match="id"):
+    with pytest.raises(InvalidWorkflow, match="id"):
         imported(sdxl(), id=id)
 
 
@@ -311,7 +311,7 @@ def test_nodes_that_wait_for_one_another_are_no_model() -> None:
         b=("ImageInvert", "", {"image": ["a", 0]}),
         save=("SaveImage", "", {"images": ["a", 0], "filename_prefix": "x"}),
     )
-    with pytest.raises(BadWorkflow, match="depend on each other: a -> b -> a"):
+    with pytest.raises(InvalidWorkflow, match="depend on each other: a -> b -> a"):
         imported(data)
 
 
@@ -348,5 +348,5 @@ def test_the_file_itself_is_left_alone() -> None:
 
 def test_a_saved_picture_is_a_saver_too() -> None:
     result = imported(workflow(image(1), save(2, 1), links=[[1, 1, 0, 2, 0, "IMAGE"]]))
-    assert result.bound == {"2.filename_prefix": "{{ filename_prefix }}"}
-    assert "which text is the prompt, if there is one" in result.unknown
+    assert result.bound_inputs == {"2.filename_prefix": "{{ filename_prefix }}"}
+    assert "which text is the prompt, if there is one" in result.open_questions

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from orchestrator.catalog.manifest import Manifest, parse_manifest
+from orchestrator.catalog.manifest import ModelManifest, parse_manifest
 from orchestrator.catalog.parameters import values
-from orchestrator.catalog.parameters.files import Picture
-from orchestrator.catalog.rendering.expressions import FILTERS
-from orchestrator.catalog.rendering.graph import Meta
+from orchestrator.catalog.parameters.files import ImageParameterBase
+from orchestrator.catalog.rendering.expressions import ALLOWED_FILTERS
+from orchestrator.catalog.rendering.graph import NodeMeta
 from tests.unit.catalog.drafts import SHIPPED
 
 TEXT = (SHIPPED / "README.md").read_text("utf-8")
@@ -20,7 +20,7 @@ def test_the_example_is_a_manifest_with_every_field() -> None:
     example = re.search(r"```toml\n(.*?)```", TEXT, re.DOTALL)
     assert example is not None
     manifest = parse_manifest(example[1], Path("README.md"))
-    assert set(manifest.model_fields_set) == set(Manifest.model_fields)
+    assert set(manifest.model_fields_set) == set(ModelManifest.model_fields)
     weight, pack = manifest.weights[0], manifest.requires.packs[0]
     assert weight.model_fields_set == set(type(weight).model_fields)
     assert pack.model_fields_set == set(type(pack).model_fields)
@@ -31,16 +31,16 @@ def test_every_type_of_parameter_is_described_with_its_fields() -> None:
     for declaration in get_args(get_args(values.Parameter)[0]):
         type_name = get_args(declaration.model_fields["type"].annotation)[0]
         row = next(line for line in TEXT.splitlines() if line.startswith(f"| `{type_name}` |"))
-        own = set(declaration.model_fields) - set(values.Declaration.model_fields) - {"type"}
+        own = set(declaration.model_fields) - set(values.ParameterBase.model_fields) - {"type"}
         if type_name in ("images", "seed", "image", "dataset"):
             own -= {"default"}  # which is none, or nothing
         if type_name == "images":
-            own -= set(Picture.model_fields)  # "the same"
+            own -= set(ImageParameterBase.model_fields)  # "the same"
         assert all(f"`{name}`" in row for name in own), (type_name, own)
 
 
 def test_words_and_filters_are_described() -> None:
     for word in ("when", "each", "bypass"):
-        assert word in Meta.model_fields
+        assert word in NodeMeta.model_fields
         assert f'`"{word}"' in TEXT
-    assert " ".join(FILTERS) in " ".join(TEXT.split())
+    assert " ".join(ALLOWED_FILTERS) in " ".join(TEXT.split())

@@ -26,7 +26,7 @@ def said(value: T | None) -> T:
 
 
 @dataclass
-class Card:
+class NvmlDevice:
     """One card in the machine. Attributes that are None are not supported by it."""
 
     name: str | bytes = "NVIDIA RTX PRO 6000 Blackwell Workstation Edition"
@@ -34,7 +34,7 @@ class Card:
     pci_id: str = "00000000:01:00.0"
     capability: tuple[int, int] = (12, 0)
     memory: tuple[int, int] | None = (102 * GB, 100 * GB)
-    slices: list[Card] | None = None
+    slices: list[NvmlDevice] | None = None
     utilisation: int | None = 40
     temperature: int | None = 61
     milliwatts: int | None = 312_500
@@ -45,7 +45,7 @@ class Card:
 class Nvml:
     """The functions of the module `pynvml` that are used, over `cards`."""
 
-    cards: list[Card] = field(default_factory=list)
+    cards: list[NvmlDevice] = field(default_factory=list)
     driver: bool = True
     loaded: int = 0
     NVMLError = NvmlRefusal
@@ -63,49 +63,49 @@ class Nvml:
     def nvmlDeviceGetCount(self) -> int:
         return len(self.cards)
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> Card:
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> NvmlDevice:
         if self.cards[index].broken:
             raise NvmlRefusal("GPU is lost")
         return self.cards[index]
 
-    def nvmlDeviceGetHandleByPciBusId(self, pci_id: str) -> Card:
+    def nvmlDeviceGetHandleByPciBusId(self, pci_id: str) -> NvmlDevice:
         return said(next((card for card in self.cards if card.pci_id == pci_id), None))
 
-    def nvmlDeviceGetName(self, card: Card) -> str | bytes:
+    def nvmlDeviceGetName(self, card: NvmlDevice) -> str | bytes:
         return card.name
 
-    def nvmlDeviceGetUUID(self, card: Card) -> str:
+    def nvmlDeviceGetUUID(self, card: NvmlDevice) -> str:
         return card.uuid
 
-    def nvmlDeviceGetPciInfo(self, card: Card) -> Any:
+    def nvmlDeviceGetPciInfo(self, card: NvmlDevice) -> Any:
         return SimpleNamespace(busId=card.pci_id)
 
-    def nvmlDeviceGetCudaComputeCapability(self, card: Card) -> list[int]:
+    def nvmlDeviceGetCudaComputeCapability(self, card: NvmlDevice) -> list[int]:
         return list(card.capability)
 
-    def nvmlDeviceGetMemoryInfo(self, card: Card) -> Any:
+    def nvmlDeviceGetMemoryInfo(self, card: NvmlDevice) -> Any:
         total, free = said(card.memory)
         return SimpleNamespace(total=total, free=free, used=total - free)
 
-    def nvmlDeviceGetMigMode(self, card: Card) -> list[int]:
+    def nvmlDeviceGetMigMode(self, card: NvmlDevice) -> list[int]:
         said(card.slices)
         return [1, 1]
 
-    def nvmlDeviceGetMaxMigDeviceCount(self, card: Card) -> int:
+    def nvmlDeviceGetMaxMigDeviceCount(self, card: NvmlDevice) -> int:
         return 7
 
-    def nvmlDeviceGetMigDeviceHandleByIndex(self, card: Card, place: int) -> Card:
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, card: NvmlDevice, place: int) -> NvmlDevice:
         slices = card.slices or []
         return said(slices[place] if place < len(slices) else None)
 
-    def nvmlDeviceGetUtilizationRates(self, card: Card) -> Any:
+    def nvmlDeviceGetUtilizationRates(self, card: NvmlDevice) -> Any:
         return SimpleNamespace(gpu=said(card.utilisation))
 
-    def nvmlDeviceGetTemperature(self, card: Card, sensor: int) -> int:
+    def nvmlDeviceGetTemperature(self, card: NvmlDevice, sensor: int) -> int:
         assert sensor == self.NVML_TEMPERATURE_GPU
         return said(card.temperature)
 
-    def nvmlDeviceGetPowerUsage(self, card: Card) -> int:
+    def nvmlDeviceGetPowerUsage(self, card: NvmlDevice) -> int:
         return said(card.milliwatts)
 
 
@@ -113,7 +113,10 @@ class Nvml:
 def machine() -> Any:
     """A machine with two cards; afterwards NVML must have been shut down as often as it was begun."""
     nvml = Nvml(
-        [Card(), Card(uuid="GPU-1", pci_id="00000000:41:00.0", name="NVIDIA H200", capability=(9, 0))]
+        [
+            NvmlDevice(),
+            NvmlDevice(uuid="GPU-1", pci_id="00000000:41:00.0", name="NVIDIA H200", capability=(9, 0)),
+        ]
     )
     yield nvml
     assert nvml.loaded == 0
@@ -159,8 +162,8 @@ def test_names_in_bytes(machine: Nvml) -> None:
 
 
 def test_mig_slices_take_the_place_of_their_card(machine: Nvml) -> None:
-    small = Card(name="NVIDIA RTX PRO 6000 MIG 2g.48gb", uuid="MIG-a", memory=(48 * GB, 47 * GB))
-    machine.cards[0].slices = [small, Card(name="NVIDIA RTX PRO 6000 MIG 2g.48gb", uuid="MIG-b")]
+    small = NvmlDevice(name="NVIDIA RTX PRO 6000 MIG 2g.48gb", uuid="MIG-a", memory=(48 * GB, 47 * GB))
+    machine.cards[0].slices = [small, NvmlDevice(name="NVIDIA RTX PRO 6000 MIG 2g.48gb", uuid="MIG-b")]
     found = discover_gpus(machine)
     assert [(gpu.uuid, gpu.mig) for gpu in found] == [("MIG-a", True), ("MIG-b", True), ("GPU-1", False)]
     assert found[0].memory_total == 48 * GB

@@ -15,7 +15,15 @@ from orchestrator.media.input_images import ImageLimits, read_image
 from orchestrator.net.downloads import MAX_REDIRECTS, MAX_URL_LENGTH, FetchPolicy, UrlFetcher
 from orchestrator.net.egress import is_public
 from tests.pictures import bomb, png
-from tests.unit.media.web_servers import Names, Say, Server, answer, endless, redirect, serving
+from tests.unit.media.web_servers import (
+    Say,
+    ScriptedHttpServer,
+    StaticResolver,
+    answer,
+    endless,
+    redirect,
+    serving,
+)
 
 MOST = 100_000
 PICTURE = png()
@@ -24,7 +32,7 @@ SECRET = b"the private server's secret"
 
 @asynccontextmanager
 async def downloads(
-    *reachable: str, names: Names | None = None, seconds: float = 5.0, own: str | None = None
+    *reachable: str, names: StaticResolver | None = None, seconds: float = 5.0, own: str | None = None
 ) -> AsyncIterator[UrlFetcher]:
     """Downloads in a world where `reachable` addresses are public too."""
     rules = FetchPolicy(timeout_seconds=seconds, own_url_prefix=own)
@@ -93,7 +101,7 @@ async def test_a_private_address_is_fetched_where_the_setting_says_so() -> None:
 
 
 async def test_names_that_lead_to_private_addresses_are_refused() -> None:
-    names = Names(
+    names = StaticResolver(
         loopback="127.0.0.1",
         metadata="169.254.169.254",
         mapped="::ffff:127.0.0.1",
@@ -109,7 +117,7 @@ async def test_names_that_lead_to_private_addresses_are_refused() -> None:
 
 async def test_a_name_that_changes_its_mind_is_checked_where_it_leads() -> None:
     """The first look-up is harmless, the next one is not: what counts is whom we are connected to."""
-    names = Names(rebinding=["127.0.0.1", "127.0.0.2"])
+    names = StaticResolver(rebinding=["127.0.0.1", "127.0.0.2"])
     async with (
         serving(answer(SECRET), "127.0.0.2") as inside,
         serving(redirect(f"http://rebinding.test:{inside.port}/")) as outside,
@@ -122,14 +130,14 @@ async def test_a_name_that_changes_its_mind_is_checked_where_it_leads() -> None:
 
 
 async def test_of_several_addresses_only_the_public_one_is_asked() -> None:
-    names = Names(mixed="127.0.0.3 127.0.0.1")
+    names = StaticResolver(mixed="127.0.0.3 127.0.0.1")
     async with serving(answer(PICTURE)) as server, downloads("127.0.0.1", names=names) as fetching:
         assert await fetching.fetch(f"http://mixed.test:{server.port}/", MOST) == PICTURE
 
 
 async def test_unknown_and_private_names_look_the_same() -> None:
     said = set()
-    async with downloads(names=Names(inside="10.0.0.1")) as fetching:
+    async with downloads(names=StaticResolver(inside="10.0.0.1")) as fetching:
         for name in ("inside", "nowhere"):
             with pytest.raises(UrlNotAllowed) as caught:
                 await fetching.fetch(f"http://{name}.corp.test/", MOST)
@@ -276,7 +284,7 @@ async def test_our_own_store_redirects_nobody() -> None:
                 await fetching.fetch(f"{own}a.png", MOST)
 
 
-async def refusal(say: Say, *reachable: str) -> tuple[InvalidRequest, Server]:
+async def refusal(say: Say, *reachable: str) -> tuple[InvalidRequest, ScriptedHttpServer]:
     """Why a picture at that server's address is not taken."""
     async with serving(say) as server, downloads(*reachable) as fetching:
         with pytest.raises(InvalidRequest) as caught:

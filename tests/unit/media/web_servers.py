@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 Say = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 
 
-class Names(AbstractResolver):
+class StaticResolver(AbstractResolver):
     """A name server with a fixed table; each look-up of a name takes its next address, the last one stays."""
 
     def __init__(self, **table: str | list[str]) -> None:
@@ -42,7 +42,7 @@ def _result(host: str, address: str, port: int) -> ResolveResult:
     )
 
 
-class Server:
+class ScriptedHttpServer:
     """Counts what it is asked and answers as it was told."""
 
     def __init__(self, say: Say) -> None:
@@ -80,8 +80,8 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(say: Say, host: str = "127.0.0.1") -> AsyncIterator[Server]:
-    server = Server(say)
+async def serving(say: Say, host: str = "127.0.0.1") -> AsyncIterator[ScriptedHttpServer]:
+    server = ScriptedHttpServer(say)
     listening = await asyncio.start_server(server.accept, host, 0)
     server.port = listening.sockets[0].getsockname()[1]
     try:

@@ -150,7 +150,7 @@ def test_a_text_holds_its_own_words(before: str, after: str) -> None:
     assert normalize_words("badword") in normalize_words(f"{before} badword {after}")
 
 
-class Objects:
+class RejectEverythingPolicy:
     """A policy that objects to everything."""
 
     def __init__(self) -> None:
@@ -167,9 +167,11 @@ async def test_without_policies_everything_passes() -> None:
 
 async def test_the_caller_hears_no_rule_and_the_log_no_prompt(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    policy = Objects()
+    policy = RejectEverythingPolicy()
     with pytest.raises(Blocked) as caught:
-        await Moderation([policy, Objects()]).check("acct_any", {"prompt": "my fox", "negative_prompt": " "})
+        await Moderation([policy, RejectEverythingPolicy()]).check(
+            "acct_any", {"prompt": "my fox", "negative_prompt": " "}
+        )
     error = caught.value
     assert (error.status, error.type, error.code) == (400, "invalid_request", "content_policy_violation")
     assert error.param == "prompt"
@@ -180,6 +182,6 @@ async def test_the_caller_hears_no_rule_and_the_log_no_prompt(caplog: pytest.Log
 
 
 async def test_empty_texts_ask_nobody() -> None:
-    policy = Objects()
+    policy = RejectEverythingPolicy()
     await Moderation([policy]).check("acct_any", {"prompt": "", "negative_prompt": "\n"})
     assert policy.asked == []

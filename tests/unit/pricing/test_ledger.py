@@ -62,7 +62,7 @@ def test_the_total_is_what_is_available_and_what_is_held() -> None:
     assert Balance(available=4, held=3).total == 7
 
 
-class Books(RuleBasedStateMachine):
+class LedgerMachine(RuleBasedStateMachine):
     """Any sequence of operations, against a plain model of each wallet."""
 
     holds: Bundle[LedgerEntry] = Bundle("holds")
@@ -115,4 +115,4 @@ class Books(RuleBasedStateMachine):
         assert len({entry.key for entry in self.entries}) == len(self.entries)
 
 
-TestBooks = Books.TestCase
+TestBooks = LedgerMachine.TestCase

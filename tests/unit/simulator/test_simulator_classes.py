@@ -9,21 +9,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comfy_instances.simulator.execution.device import Device
-from comfy_instances.simulator.nodes import FUNCTIONS, perform
-from comfy_instances.simulator.nodes.call import Call
-from comfy_instances.simulator.nodes.models.training import TAKES_LISTS
-from comfy_instances.simulator.nodes.values import Audio, Latent, Opaque, Video
-from comfy_instances.simulator.validation.input_specs import DYNAMIC_COMBO, InputSpec, nest, unfold
-from tests.unit.simulator.simulator_bench import FACTS, Bench, node
+from comfy_instances.simulator.execution.device import SimulatedDevice
+from comfy_instances.simulator.nodes import NODE_FUNCTIONS, run_node
+from comfy_instances.simulator.nodes.call import NodeContext
+from comfy_instances.simulator.nodes.models.training import LIST_INPUT_NODE_CLASSES
+from comfy_instances.simulator.nodes.values import AudioClip, Latent, OpaqueValue, VideoClip
+from comfy_instances.simulator.validation.input_specs import (
+    DYNAMIC_COMBO,
+    InputSpec,
+    expand_input_specs,
+    nest_inputs,
+)
+from tests.unit.simulator.simulator_bench import FACTS, ExecutorHarness, node
 
 PICTURE = np.full((2, 32, 48, 3), 90, np.uint8)
 VALUES: dict[str, Any] = {
     "IMAGE": PICTURE,
     "MASK": np.full((1, 32, 48), 0.5, np.float32),
     "LATENT": Latent(samples=np.zeros((1, 4, 16, 16), np.float32)),
-    "AUDIO": Audio(np.zeros((1, 2, 4410), np.float32), 44_100),
-    "VIDEO": Video(PICTURE, Fraction(8)),
+    "AUDIO": AudioClip(np.zeros((1, 2, 4410), np.float32), 44_100),
+    "VIDEO": VideoClip(PICTURE, Fraction(8)),
     "SIGMAS": np.linspace(1, 0, 4, dtype=np.float32),
     "COMFY_MATCHTYPE_V3": PICTURE,
     "LORA_MODEL": {"layer.weight": np.ones((2, 3), np.float32)},
@@ -39,7 +44,7 @@ def value(spec: InputSpec) -> Any:
         return spec.choices[0]
     kind = str(spec.type).split(",")[0]
     literals = {"INT": spec.options.get("min", 1), "FLOAT": 1.0, "STRING": "text", "BOOLEAN": True}
-    fallback = Opaque(type=kind, fingerprint=kind, settings={})
+    fallback = OpaqueValue(type=kind, fingerprint=kind, settings={})
     return VALUES.get(kind, literals.get(kind, "start.png" if spec.choices == [] else fallback))
 
 
@@ -51,15 +56,15 @@ def values(class_type: str) -> dict[str, Any]:
             for name, spec in FACTS[class_type]["input"].get(section, {}).items():
                 if spec[0] == DYNAMIC_COMBO:
                     chosen.setdefault(name, spec[1]["options"][0]["key"])
-        for spec in unfold(FACTS[class_type], chosen).values():
+        for spec in expand_input_specs(FACTS[class_type], chosen).values():
             if spec.required and spec.name not in chosen:
                 chosen[spec.name] = value(spec)
     return chosen
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    bench = Bench(tmp_path_factory.mktemp("classes"))
+def shared(tmp_path_factory: pytest.TempPathFactory) -> ExecutorHarness:
+    bench = ExecutorHarness(tmp_path_factory.mktemp("classes"))
     Image.new("RGB", (16, 16)).save(bench.folders.input / "start.png")
     Image.new("RGB", (16, 16)).save(bench.folders.input / "example.png")
     (bench.folders.input / "3d").mkdir()
@@ -74,34 +79,34 @@ ARITHMETIC = {"ComfyMathExpression", "StringFormat", "ComfyNumberConvert", "Manu
 
 
 @pytest.mark.parametrize("class_type", sorted(FACTS.keys() - READERS - ARITHMETIC))
-def test_class_runs(class_type: str, shared: Bench) -> None:
+def test_class_runs(class_type: str, shared: ExecutorHarness) -> None:
     facts = FACTS[class_type]
-    call = Call(
+    call = NodeContext(
         node_id="1",
         class_type=class_type,
-        facts=facts,
+        node_facts=facts,
         prompt={},
         extra_pnginfo={},
         folders=shared.folders,
-        device=Device(2**40),
-        previews=False,
-        report=lambda *_: None,
-        tell=lambda _: None,
+        device=SimulatedDevice(2**40),
+        previews_enabled=False,
+        report_progress=lambda *_: None,
+        send_text=lambda _: None,
     )
     given = values(class_type)
-    if class_type in TAKES_LISTS:
+    if class_type in LIST_INPUT_NODE_CLASSES:
         given = {name: [one] for name, one in given.items()}
-    made = perform(call, nest(facts, given))
+    made = run_node(call, nest_inputs(facts, given))
     assert len(made.outputs) == len(facts["output"])
 
 
 def test_implemented_classes_are_known() -> None:
-    assert FUNCTIONS.keys() - FACTS.keys() == set()
+    assert NODE_FUNCTIONS.keys() - FACTS.keys() == set()
 
 
-def test_readers(bench: Bench) -> None:
+def test_readers(bench: ExecutorHarness) -> None:
     """What was saved is read back: films, sounds and latents."""
-    made = bench.run({
+    made = bench.run_graph({
         "1": node("EmptyImage", width=32, height=16, batch_size=4, color=255),
         "2": node("EmptyAudio", duration=0.5, sample_rate=44100, channels=2),
         "3": node("CreateVideo", images=["1", 0], fps=8.0, audio=["2", 0]),
@@ -110,9 +115,9 @@ def test_readers(bench: Bench) -> None:
         "6": node("EmptyLatentImage", width=64, height=32, batch_size=1),
         "7": node("SaveLatent", samples=["6", 0], filename_prefix="l"),
     })  # fmt: skip
-    for path in bench.saved(made):
+    for path in bench.saved_paths(made):
         path.rename(bench.folders.input / path.name)
-    read = bench.run({
+    read = bench.run_graph({
         "1": node("LoadVideo", file="v_00001_.mp4"),
         "2": node("GetVideoComponents", video=["1", 0]),
         "3": node("SaveImage", images=["2", 0], filename_prefix="frames"),
@@ -122,5 +127,5 @@ def test_readers(bench: Bench) -> None:
         "7": node("SaveLatent", samples=["6", 0], filename_prefix="again"),
         "8": node("PreviewAny", source=["2", 2]),
     })  # fmt: skip
-    assert len(bench.saved(read)) == 6
+    assert len(bench.saved_paths(read)) == 6
     assert read.outputs["8"] == {"text": ["8.0"]}

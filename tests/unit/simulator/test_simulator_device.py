@@ -5,60 +5,60 @@ from __future__ import annotations
 import pytest
 
 from comfy_instances.simulator.execution.device import (
-    CONTEXT_BYTES,
-    Device,
-    Interrupted,
+    CUDA_CONTEXT_BYTES,
     OutOfMemoryError,
-    step_seconds,
+    ProcessingInterrupted,
+    SimulatedDevice,
+    estimate_step_seconds,
 )
-from comfy_instances.simulator.execution.weights import Weights, weights
+from comfy_instances.simulator.execution.weights import SimulatedWeightFile, lookup_weight_file
 
 GIB = 1024**3
-A, B, C = (Weights(name, 8 * GIB) for name in "abc")
+A, B, C = (SimulatedWeightFile(name, 8 * GIB) for name in "abc")
 
 
 def test_the_longest_unused_goes_when_there_is_no_room() -> None:
-    device = Device(CONTEXT_BYTES + 17 * GIB)
+    device = SimulatedDevice(CUDA_CONTEXT_BYTES + 17 * GIB)
     for needed in (A, B, A, C):
-        device.use([needed])
-    assert device.held == (A, C)
-    assert device.free == GIB
+        device.load_weights([needed])
+    assert device.loaded_weights == (A, C)
+    assert device.free_bytes == GIB
 
 
 def test_what_is_needed_together_stays_together() -> None:
-    device = Device(CONTEXT_BYTES + 17 * GIB)
-    device.use([C])
-    device.use([A, B])
-    assert set(device.held) == {A, B}
+    device = SimulatedDevice(CUDA_CONTEXT_BYTES + 17 * GIB)
+    device.load_weights([C])
+    device.load_weights([A, B])
+    assert set(device.loaded_weights) == {A, B}
 
 
 def test_working_memory_makes_room_too() -> None:
-    device = Device(CONTEXT_BYTES + 17 * GIB)
-    device.use([A])
-    device.use([B], working=5 * GIB)
-    assert device.held == (B,)
+    device = SimulatedDevice(CUDA_CONTEXT_BYTES + 17 * GIB)
+    device.load_weights([A])
+    device.load_weights([B], working_bytes=5 * GIB)
+    assert device.loaded_weights == (B,)
 
 
 def test_what_can_not_fit_is_out_of_memory_and_changes_nothing() -> None:
-    device = Device(CONTEXT_BYTES + 17 * GIB)
-    device.use([A])
+    device = SimulatedDevice(CUDA_CONTEXT_BYTES + 17 * GIB)
+    device.load_weights([A])
     with pytest.raises(OutOfMemoryError, match="CUDA out of memory"):
-        device.use([B], working=10 * GIB)
-    assert device.held == (A,)
+        device.load_weights([B], working_bytes=10 * GIB)
+    assert device.loaded_weights == (A,)
 
 
 def test_an_interrupt_strikes_once() -> None:
-    device = Device(GIB, time_scale=1000.0)
-    device.interrupt.set()
-    with pytest.raises(Interrupted):
-        device.spend(3600)
-    device.spend(0)
+    device = SimulatedDevice(GIB, time_scale=1000.0)
+    device.interrupt_requested.set()
+    with pytest.raises(ProcessingInterrupted):
+        device.simulate_work(3600)
+    device.simulate_work(0)
 
 
 def test_guidance_doubles_and_size_multiplies_the_time_of_a_step() -> None:
-    once = step_seconds([A], 1000, guided=False)
-    assert step_seconds([A], 1000, guided=True) == 2 * once
-    assert step_seconds([A, B], 3000, guided=False) == pytest.approx(6 * once)
+    once = estimate_step_seconds([A], 1000, guided=False)
+    assert estimate_step_seconds([A], 1000, guided=True) == 2 * once
+    assert estimate_step_seconds([A, B], 3000, guided=False) == pytest.approx(6 * once)
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,4 @@ def test_guidance_doubles_and_size_multiplies_the_time_of_a_step() -> None:
     ],
 )
 def test_sizes_of_files(name: str, gigabytes: float) -> None:
-    assert weights(name).size == int(gigabytes * 1e9)
+    assert lookup_weight_file(name).size_bytes == int(gigabytes * 1e9)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.simulator.validation.input_specs import nest, unfold
+from comfy_instances.simulator.validation.input_specs import expand_input_specs, nest_inputs
 from tests.unit.simulator.simulator_bench import FACTS
 
 
@@ -33,7 +33,7 @@ from tests.unit.simulator.simulator_bench import FACTS
 def test_what_is_required_depends_on_what_was_chosen(
     class_type: str, live: dict[str, Any], required: set[str]
 ) -> None:
-    specs = unfold(FACTS[class_type], live)
+    specs = expand_input_specs(FACTS[class_type], live)
     assert {name for name, spec in specs.items() if spec.required} == required
 
 
@@ -58,4 +58,4 @@ def test_what_is_required_depends_on_what_was_chosen(
 def test_values_arrive_as_the_function_takes_them(
     class_type: str, values: dict[str, Any], nested: dict[str, Any]
 ) -> None:
-    assert nest(FACTS[class_type], values) == nested
+    assert nest_inputs(FACTS[class_type], values) == nested

@@ -23,7 +23,7 @@ from tests.unit.simulator.model_graphs import (
     wan_i2v,
     wan_t2v,
 )
-from tests.unit.simulator.simulator_bench import GIB, Bench, node
+from tests.unit.simulator.simulator_bench import GIB, ExecutorHarness, node
 
 
 def pixels(path: Path) -> Any:
@@ -32,8 +32,8 @@ def pixels(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_every_family_runs_and_puts_out_a_file(name: str, bench: Bench) -> None:
-    paths = bench.saved(bench.run(GRAPHS[name]()))
+def test_every_family_runs_and_puts_out_a_file(name: str, bench: ExecutorHarness) -> None:
+    paths = bench.saved_paths(bench.run_graph(GRAPHS[name]()))
     assert [path.stat().st_size > 100 for path in paths] == [True]
 
 
@@ -42,9 +42,9 @@ def test_every_family_runs_and_puts_out_a_file(name: str, bench: Bench) -> None:
     [("wan_t2v", (128, 64), 9, 16), ("ltx2", (256, 128), 9, 25), ("cogvideo", (128, 64), 9, 8)],
 )
 def test_films_have_the_size_length_and_rate_asked_for(
-    name: str, size: tuple[int, int], frames: int, fps: int, bench: Bench
+    name: str, size: tuple[int, int], frames: int, fps: int, bench: ExecutorHarness
 ) -> None:
-    (path,) = bench.saved(bench.run(GRAPHS[name]()))
+    (path,) = bench.saved_paths(bench.run_graph(GRAPHS[name]()))
     with av.open(path) as file:
         stream = file.streams.video[0]
         assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
@@ -57,8 +57,8 @@ def test_films_have_the_size_length_and_rate_asked_for(
 
 
 def test_the_same_graph_makes_the_same_picture_on_every_instance(tmp_path: Path) -> None:
-    benches = [Bench(tmp_path / name) for name in ("one", "two")]
-    first, second = (bench.saved(bench.run(sdxl()))[0].read_bytes() for bench in benches)
+    benches = [ExecutorHarness(tmp_path / name) for name in ("one", "two")]
+    first, second = (bench.saved_paths(bench.run_graph(sdxl()))[0].read_bytes() for bench in benches)
     assert first == second
 
 
@@ -78,19 +78,19 @@ def test_the_same_graph_makes_the_same_picture_on_every_instance(tmp_path: Path)
     ],
     ids=["seed", "steps", "cfg", "denoise", "sampler", "scheduler", "prompt", "negative", "size", "model"],
 )
-def test_every_parameter_counts(changed: Graph, bench: Bench) -> None:
-    plain, other = (pixels(bench.saved(bench.run(graph))[0]) for graph in (sdxl(), changed))
+def test_every_parameter_counts(changed: Graph, bench: ExecutorHarness) -> None:
+    plain, other = (pixels(bench.saved_paths(bench.run_graph(graph))[0]) for graph in (sdxl(), changed))
     assert plain.shape != other.shape or np.abs(plain - other).max() > 8
 
 
-def test_members_of_a_batch_differ(bench: Bench) -> None:
+def test_members_of_a_batch_differ(bench: ExecutorHarness) -> None:
     batch = node("EmptyLatentImage", width=64, height=64, batch_size=3)
-    pictures = [pixels(path) for path in bench.saved(bench.run(sdxl() | {"latent": batch}))]
+    pictures = [pixels(path) for path in bench.saved_paths(bench.run_graph(sdxl() | {"latent": batch}))]
     assert len({picture.tobytes() for picture in pictures}) == 3
 
 
-def test_pictures_say_in_their_metadata_that_they_are_simulated(bench: Bench) -> None:
-    (path,) = bench.saved(bench.run(flux(), extra_pnginfo={"workflow": {"id": "w"}}))
+def test_pictures_say_in_their_metadata_that_they_are_simulated(bench: ExecutorHarness) -> None:
+    (path,) = bench.saved_paths(bench.run_graph(flux(), extra_pnginfo={"workflow": {"id": "w"}}))
     with Image.open(path) as picture:
         assert isinstance(picture, PngImageFile)
         texts = {key: json.loads(text) for key, text in picture.text.items()}
@@ -99,16 +99,16 @@ def test_pictures_say_in_their_metadata_that_they_are_simulated(bench: Bench) ->
     assert texts["prompt"]["sampled"]["inputs"]["seed"] == 1
 
 
-def test_an_upscaled_picture_is_the_picture_four_times_as_large(bench: Bench) -> None:
-    (path,) = bench.saved(bench.run(upscale()))
+def test_an_upscaled_picture_is_the_picture_four_times_as_large(bench: ExecutorHarness) -> None:
+    (path,) = bench.saved_paths(bench.run_graph(upscale()))
     large = pixels(path)
     assert large.shape == (128, 256, 3)
     assert large[16, 64].tolist() == [255, 0, 0]
     assert large[112, 64].tolist() == [0, 0, 255]
 
 
-def test_a_start_image_shows_in_the_film(bench: Bench) -> None:
-    (with_start,) = bench.saved(bench.run(wan_i2v()))
+def test_a_start_image_shows_in_the_film(bench: ExecutorHarness) -> None:
+    (with_start,) = bench.saved_paths(bench.run_graph(wan_i2v()))
     with av.open(with_start) as file:
         frame = next(file.decode(video=0)).to_ndarray(format="rgb24").astype(int)
     above, below = frame[:24].mean(axis=(0, 1)), frame[-24:].mean(axis=(0, 1))
@@ -116,8 +116,8 @@ def test_a_start_image_shows_in_the_film(bench: Bench) -> None:
     assert below[2] - above[2] > 60
 
 
-def test_inpainting_keeps_what_the_mask_does_not_cover(bench: Bench) -> None:
-    (path,) = bench.saved(bench.run(inpaint()))
+def test_inpainting_keeps_what_the_mask_does_not_cover(bench: ExecutorHarness) -> None:
+    (path,) = bench.saved_paths(bench.run_graph(inpaint()))
     with Image.open(path) as picture:
         made = np.asarray(picture.convert("RGB").resize((64, 32))).astype(int)
     assert np.abs(made[4:10, 4:28] - [255, 0, 0]).max() < 40
@@ -125,30 +125,30 @@ def test_inpainting_keeps_what_the_mask_does_not_cover(bench: Bench) -> None:
 
 
 def test_loading_and_working_memory_are_accounted_for(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, vram=24 * GIB)
-    before = bench.device.free
-    bench.saved(bench.run(sdxl()))
-    assert before - bench.device.free == 6_940_000_000
-    failed = bench.run(flux2())
+    bench = ExecutorHarness(tmp_path, vram=24 * GIB)
+    before = bench.device.free_bytes
+    bench.saved_paths(bench.run_graph(sdxl()))
+    assert before - bench.device.free_bytes == 6_940_000_000
+    failed = bench.run_graph(flux2())
     event, data = failed.messages[-1]
     assert (event, data["exception_type"]) == ("execution_error", "torch.OutOfMemoryError")
     assert data["node_type"] == "SamplerCustomAdvanced"
-    assert bench.device.free == before
+    assert bench.device.free_bytes == before
 
 
 def test_a_film_too_long_for_the_memory_fails(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, vram=24 * GIB)
+    bench = ExecutorHarness(tmp_path, vram=24 * GIB)
     long = node("EmptyHunyuanLatentVideo", width=1280, height=720, length=241, batch_size=1)
-    failed = bench.run(wan_t2v() | {"latent": long})
+    failed = bench.run_graph(wan_t2v() | {"latent": long})
     assert failed.messages[-1][1]["exception_type"] == "torch.OutOfMemoryError"
 
 
 def test_samplers_tell_each_step_and_show_it_where_that_is_wanted(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, previews=True)
-    bench.run(sdxl(steps=3))
-    assert [step["value"] for step in bench.wire.of("progress")] == [1, 2, 3]
-    assert [picture.type for picture in bench.wire.pictures] == ["JPEG"] * 3
-    bench.wire.pictures.clear()
-    bench.run(sdxl(steps=4), preview_method="none")
-    assert bench.wire.pictures == []
-    assert [step["value"] for step in bench.wire.of("progress")] == [1, 4]
+    bench = ExecutorHarness(tmp_path, previews=True)
+    bench.run_graph(sdxl(steps=3))
+    assert [step["value"] for step in bench.event_sink.events_of_type("progress")] == [1, 2, 3]
+    assert [picture.image_type for picture in bench.event_sink.previews] == ["JPEG"] * 3
+    bench.event_sink.previews.clear()
+    bench.run_graph(sdxl(steps=4), preview_method="none")
+    assert bench.event_sink.previews == []
+    assert [step["value"] for step in bench.event_sink.events_of_type("progress")] == [1, 4]

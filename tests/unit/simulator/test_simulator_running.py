@@ -9,14 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_instances.simulator.execution.cache import signatures
-from comfy_instances.simulator.execution.execution_order import Order
-from comfy_instances.simulator.execution.progress import Throttle
-from comfy_instances.simulator.execution.prompt_queue import HISTORY_LIMIT, Outcome, Prompt, PromptQueue
-from comfy_instances.simulator.faults import AT_START, Fault, Faults
-from tests.unit.simulator.simulator_bench import Bench, node
+from comfy_instances.simulator.execution.cache import compute_signatures
+from comfy_instances.simulator.execution.execution_order import ExecutionOrder
+from comfy_instances.simulator.execution.progress import ProgressThrottle
+from comfy_instances.simulator.execution.prompt_queue import (
+    HISTORY_LIMIT,
+    PromptQueue,
+    PromptResult,
+    QueuedPrompt,
+)
+from comfy_instances.simulator.faults import EXECUTION_FAULTS, ArmedFaults, Fault
+from tests.unit.simulator.simulator_bench import ExecutorHarness, node
 
-DONE = Outcome(outputs={}, meta={}, success=True, messages=[("execution_success", {})])
+DONE = PromptResult(outputs={}, meta={}, success=True, messages=[("execution_success", {})])
 
 
 def order_of(
@@ -27,13 +32,13 @@ def order_of(
         key: {"inputs": {str(i): [source, 0] for i, source in enumerate(sources)}}
         for key, sources in graph.items()
     }
-    order = Order(full, outputs.__contains__, lambda *_: False, cached.__contains__)
+    order = ExecutionOrder(full, outputs.__contains__, lambda *_: False, cached.__contains__)
     for output in sorted(outputs):
-        order.add(output)
+        order.add_node(output)
     ran = []
-    while (node_id := order.next()) is not None:
+    while (node_id := order.next_node()) is not None:
         ran.append(node_id)
-        order.done(node_id)
+        order.complete_node(node_id)
     return ran
 
 
@@ -65,7 +70,7 @@ def test_every_node_runs_after_all_that_it_needs(data: st.DataObject) -> None:
 
 
 def signed(graph: dict[str, Any], **states: Any) -> dict[str, str]:
-    return signatures(graph, states.get)
+    return compute_signatures(graph, states.get)
 
 
 def test_signatures_follow_what_goes_in_not_the_ids() -> None:
@@ -86,9 +91,9 @@ def test_signatures_of_graphs_with_circles_and_loose_ends_end() -> None:
     assert set(signed(graph)) == {"a", "b", "c"}
 
 
-def prompt(number: float, prompt_id: str) -> Prompt:
+def prompt(number: float, prompt_id: str) -> QueuedPrompt:
     extra = {"create_time": 0}
-    return Prompt(number=number, prompt_id=prompt_id, graph={}, extra_data=extra, outputs=[])
+    return QueuedPrompt(number=number, prompt_id=prompt_id, graph={}, extra_data=extra, outputs=[])
 
 
 def test_the_queue_runs_by_number_and_tells_of_each_change() -> None:
@@ -144,50 +149,50 @@ def test_pages_of_the_history(limits: dict[str, int], found: list[str]) -> None:
         queue.put(prompt(index, str(index)))
         queue.start_next()
         queue.finish(DONE)
-    assert list(queue.recent(**limits)) == found
+    assert list(queue.list_history(**limits)) == found
 
 
 def test_faults_strike_in_the_order_they_were_armed_and_are_used_up() -> None:
-    faults = Faults()
+    faults = ArmedFaults()
     faults.arm(Fault.NODE_ERROR, 2)
     faults.arm(Fault.REJECT, 1)
     faults.arm(Fault.HANG, 1)
-    assert faults.strike(Fault.REJECT) is Fault.REJECT
-    struck = [faults.strike(*AT_START) for _ in range(4)]
+    assert faults.consume(Fault.REJECT) is Fault.REJECT
+    struck = [faults.consume(*EXECUTION_FAULTS) for _ in range(4)]
     assert struck == [Fault.NODE_ERROR, Fault.NODE_ERROR, Fault.HANG, None]
 
 
 def test_quick_steps_are_not_all_told() -> None:
     times = iter([0.0, 0.01, 0.02, 0.2, 0.21, 0.22, 0.5])
-    throttle = Throttle(lambda: next(times))
+    throttle = ProgressThrottle(lambda: next(times))
     steps = [(1, False), (2, False), (3, True), (4, False), (5, False), (6, False), (7, False)]
-    told = [value for value, shown in steps if throttle.passes(value, 7, shown=shown)]
+    told = [value for value, shown in steps if throttle.should_send(value, 7, has_preview=shown)]
     assert told == [1, 3, 4, 7]
 
 
 def test_steps_too_small_to_see_are_not_told() -> None:
-    throttle = Throttle(iter(range(100)).__next__)
-    assert [value for value in range(1, 9) if throttle.passes(value, 1000, shown=False)] == [1, 6]
+    throttle = ProgressThrottle(iter(range(100)).__next__)
+    assert [value for value in range(1, 9) if throttle.should_send(value, 1000, has_preview=False)] == [1, 6]
 
 
-def test_a_file_that_changed_is_read_again(bench: Bench) -> None:
+def test_a_file_that_changed_is_read_again(bench: ExecutorHarness) -> None:
     graph = {
         "1": node("LoadImage", image="start.png"),
         "2": node("SaveImage", images=["1", 0], filename_prefix="read"),
     }
-    first = bench.saved(bench.run(graph))
-    again = bench.saved(bench.run(graph))
+    first = bench.saved_paths(bench.run_graph(graph))
+    again = bench.saved_paths(bench.run_graph(graph))
     start = bench.folders.input / "start.png"
-    start.write_bytes(bench.saved(bench.run({
+    start.write_bytes(bench.saved_paths(bench.run_graph({
         "1": node("EmptyImage", width=8, height=8, batch_size=1, color=7),
         "2": node("SaveImage", images=["1", 0], filename_prefix="other"),
     }))[0].read_bytes())  # fmt: skip
-    changed = bench.saved(bench.run(graph))
+    changed = bench.saved_paths(bench.run_graph(graph))
     names = [[path.name for path in paths] for paths in (first, again, changed)]
     assert names == [["read_00001_.png"], ["read_00001_.png"], ["read_00002_.png"]]
 
 
-def test_results_are_kept_from_one_prompt_to_the_next_only(bench: Bench) -> None:
+def test_results_are_kept_from_one_prompt_to_the_next_only(bench: ExecutorHarness) -> None:
     def graph(color: int) -> dict[str, Any]:
         return {
             "1": node("EmptyImage", width=8, height=8, batch_size=1, color=color),
@@ -196,19 +201,19 @@ def test_results_are_kept_from_one_prompt_to_the_next_only(bench: Bench) -> None
 
     cached = []
     for color in (1, 1, 2, 1):
-        bench.run(graph(color))
-        cached.append(bench.wire.of("execution_cached")[0]["nodes"])
+        bench.run_graph(graph(color))
+        cached.append(bench.event_sink.events_of_type("execution_cached")[0]["nodes"])
     assert cached == [[], ["1", "2"], [], []]
 
 
 def test_a_prompt_without_a_client_is_told_to_nobody_but_kept(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = ExecutorHarness(tmp_path)
     graph = {
         "1": node("EmptyImage", width=8, height=8, batch_size=1, color=0),
         "2": node("SaveImage", images=["1", 0], filename_prefix="quiet"),
     }
-    outcome = bench.run(graph, client_id=None)
-    assert {event for event, _ in bench.wire.events} == {"progress_state"}
+    outcome = bench.run_graph(graph, client_id=None)
+    assert {event for event, _ in bench.event_sink.events} == {"progress_state"}
     assert [event for event, _ in outcome.messages] == [
         "execution_start",
         "execution_cached",

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load
 
-from comfy_instances.simulator.validation.live_facts import with_folders
-from comfy_instances.simulator.validation.validation import validate
-from tests.unit.simulator.simulator_bench import FACTS, Bench, node
+from comfy_instances.simulator.validation.live_facts import with_input_folders
+from comfy_instances.simulator.validation.validation import validate_graph
+from tests.unit.simulator.simulator_bench import FACTS, ExecutorHarness, node
 
 PETS = ((48, 32, "a cat"), (32, 48, "a dog"), (64, 64, None))
 
@@ -73,9 +73,9 @@ def training(folder: str = "3d", **changes: Any) -> dict[str, Any]:
 
 def trained(base: Path, graph: dict[str, Any], pictures: Any = PETS) -> dict[str, Any]:
     """Tensors by name."""
-    bench = Bench(base)
+    bench = ExecutorHarness(base)
     dataset(bench.folders.input / "3d", pictures)
-    outcome = bench.run(graph)
+    outcome = bench.run_graph(graph)
     assert outcome.success, outcome.messages[-1]
     assert outcome.outputs == {}
     (file,) = (bench.folders.output / "loras").iterdir()
@@ -90,10 +90,10 @@ def test_a_run_saves_a_lora_and_says_nothing_of_it(tmp_path: Path) -> None:
 
 
 def test_each_step_is_told(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = ExecutorHarness(tmp_path)
     dataset(bench.folders.input / "3d")
-    bench.run(training(steps=30))
-    steps = [step for step in bench.wire.of("progress") if step["node"] == "train"]
+    bench.run_graph(training(steps=30))
+    steps = [step for step in bench.event_sink.events_of_type("progress") if step["node"] == "train"]
     assert [steps[0]["value"], steps[-1]["value"]] == [1, 30]
     assert {step["max"] for step in steps} == {30}
 
@@ -117,26 +117,28 @@ def test_all_that_goes_in_matters(tmp_path: Path, graph: dict[str, Any], picture
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = ExecutorHarness(tmp_path)
     (bench.folders.input / "3d").mkdir()
-    assert "No valid images" in str(bench.run(training()).messages[-1])
+    assert "No valid images" in str(bench.run_graph(training()).messages[-1])
 
 
 def test_more_captions_than_pictures(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = ExecutorHarness(tmp_path)
     dataset(bench.folders.input / "3d")
     graph = training()
     graph["one"] = node("EmptyImage", width=64, height=64, batch_size=1, color=0)
     graph["encoded"]["inputs"]["images"] = ["one", 0]
-    assert "does not match number of images (1)" in str(bench.run(graph).messages[-1])
+    assert "does not match number of images (1)" in str(bench.run_graph(graph).messages[-1])
 
 
 def test_a_folder_may_be_named_once_it_is_there(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = ExecutorHarness(tmp_path)
     graph = training(folder="pets/day-1")
 
     def findings() -> dict[str, Any]:
-        return validate(graph, with_folders(FACTS, bench.folders), has_file=lambda _: True).node_errors
+        return validate_graph(
+            graph, with_input_folders(FACTS, bench.folders), has_file=lambda _: True
+        ).node_errors
 
     assert findings()["pairs"]["errors"][0]["type"] == "value_not_in_list"
     dataset(bench.folders.input / "pets" / "day-1")

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.simulator.validation.validation import types_meet, validate
+from comfy_instances.simulator.validation.validation import is_type_compatible, validate_graph
 from tests.unit.simulator.simulator_bench import FACTS, node
 
 
 def errors(graph: dict[str, Any]) -> dict[str, list[str]]:
     """Node id -> types of its errors."""
-    verdict = validate(graph, FACTS, has_file=lambda name: name == "there.png")
+    verdict = validate_graph(graph, FACTS, has_file=lambda name: name == "there.png")
     return {key: [one["type"] for one in blamed["errors"]] for key, blamed in verdict.node_errors.items()}
 
 
@@ -36,7 +36,7 @@ def shown(source: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_types(received: Any, wanted: Any, meet: bool) -> None:
-    assert types_meet(received, wanted) is meet
+    assert is_type_compatible(received, wanted) is meet
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_chain_too_long_to_check_is_refused() -> None:
     for index in range(1, 2000):
         graph[str(index)] = node("ImageInvert", image=[str(index - 1), 0])
     graph["out"] = node("PreviewImage", images=["1999", 0])
-    assert validate(graph, FACTS, has_file=lambda _: False).error is not None
+    assert validate_graph(graph, FACTS, has_file=lambda _: False).error is not None
 
 
 def test_errors_name_the_outputs_that_they_cost() -> None:
@@ -94,7 +94,7 @@ def test_errors_name_the_outputs_that_they_cost() -> None:
         "2": node("PreviewImage", images=["1", 0]),
         "3": node("PreviewImage", images=["1", 0]),
     }
-    verdict = validate(graph, FACTS, has_file=lambda _: False)
+    verdict = validate_graph(graph, FACTS, has_file=lambda _: False)
     assert verdict.error is not None
     assert verdict.error["type"] == "prompt_outputs_failed_validation"
     assert verdict.node_errors["1"]["dependent_outputs"] == ["2", "3"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.jobs.events import EventHub, ShardPreview, ShardProgress, ShardStarted
-from orchestrator.web.dialects.openai.preview_stream import Pick, Picks
+from orchestrator.web.dialects.openai.preview_stream import PreviewSelection, SelectedPreview
 
 
 def sample(hub: EventHub, steps: int, shard: int = 0) -> None:
@@ -15,21 +15,25 @@ def sample(hub: EventHub, steps: int, shard: int = 0) -> None:
         hub.publish("job", ShardPreview(index=shard, content_type="image/jpeg", data=bytes([step])))
 
 
-async def read(picks: Picks) -> list[tuple[int, int, int]]:
+async def read(picks: PreviewSelection) -> list[tuple[int, int, int]]:
     """Shard, number and step of all that has been picked."""
     picks.close()
-    return [(event.index, event.number, event.data[0]) async for event in picks if isinstance(event, Pick)]
+    return [
+        (event.index, event.preview_index, event.data[0])
+        async for event in picks
+        if isinstance(event, SelectedPreview)
+    ]
 
 
 async def test_a_slow_reader_misses_nothing() -> None:
-    hub, picks = EventHub(), Picks(3)
+    hub, picks = EventHub(), PreviewSelection(3)
     with hub.subscribe("job", picks):
         sample(hub, 20)
     assert await read(picks) == [(0, 0, 5), (0, 1, 10), (0, 2, 15)]
 
 
 async def test_each_shard_has_its_own() -> None:
-    hub, picks = EventHub(), Picks(1)
+    hub, picks = EventHub(), PreviewSelection(1)
     with hub.subscribe("job", picks):
         sample(hub, 4)
         sample(hub, 10, shard=1)
@@ -37,7 +41,7 @@ async def test_each_shard_has_its_own() -> None:
 
 
 async def test_who_wants_none_gets_none() -> None:
-    hub, picks = EventHub(), Picks(0)
+    hub, picks = EventHub(), PreviewSelection(0)
     with hub.subscribe("job", picks):
         sample(hub, 20)
     assert await read(picks) == []

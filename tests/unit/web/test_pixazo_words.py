@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from orchestrator.catalog import Catalog, Frame
+from orchestrator.catalog import Catalog, OutputSizes
 from orchestrator.errors import (
     Blocked,
     Conflict,
@@ -205,7 +205,7 @@ NAMED = [
 def test_named_sizes_are_sides_that_the_model_makes(endpoint: PixazoEndpoint, name: str) -> None:
     made = params(endpoint, prompt="a", image_size=name)
     model = endpoint.resolve_model(CATALOG)
-    assert model.fitted(model.validate(made))["width"] == made["width"]
+    assert model.snap_to_grid(model.validate_params(made))["width"] == made["width"]
     width, height = pixazo_sizes.DIMENSIONS_BY_SIZE_NAME[name]
     assert made["width"] / made["height"] == pytest.approx(width / height, rel=0.02)
     assert made["width"] * made["height"] == pytest.approx(width * height, rel=0.05)
@@ -226,10 +226,10 @@ def test_aspect_ratios(ratio: str) -> None:
 @given(width=st.integers(1, 20_000), height=st.integers(1, 20_000))
 def test_any_picture_has_a_size_like_it(width: int, height: int) -> None:
     model = CATALOG["flux-2-dev"]
-    frame = Frame.of(model)
+    frame = OutputSizes.from_model(model)
     assert frame is not None
-    like = frame.like(width, height)
-    model.validate({"prompt": "a", "width": like[0], "height": like[1]})
+    like = frame.fit_size(width, height)
+    model.validate_params({"prompt": "a", "width": like[0], "height": like[1]})
     if 512 <= width <= 1024 and 512 <= height <= 1024:
         assert math.log(like[0] / width) == pytest.approx(0, abs=0.05)
         assert math.log(like[1] / height) == pytest.approx(0, abs=0.05)

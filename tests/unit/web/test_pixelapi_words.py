@@ -58,7 +58,7 @@ def params(**fields: Any) -> dict[str, Any]:
 @given(side=st.integers(pixelapi.MIN_SIDE, pixelapi.MAX_SIDE))
 def test_every_side_of_the_document_is_made_as_near_as_the_model_can(side: int) -> None:
     made = params(prompt="a", width=side, height=side)
-    assert CATALOG["sdxl"].validate(made)["width"] == made["height"]
+    assert CATALOG["sdxl"].validate_params(made)["width"] == made["height"]
     assert 0 <= side - made["width"] < 8
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog import Catalog, Frame, Model
+from orchestrator.catalog import Catalog, Model, OutputSizes
 from orchestrator.errors import (
     Conflict,
     Forbidden,
@@ -37,7 +37,7 @@ from orchestrator.web.dialects.pixeldojo import (
 from pricing.rates import ModelPrice
 
 CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
-SIZED = [model for model in CATALOG if Frame.of(model)]
+SIZED = [model for model in CATALOG if OutputSizes.from_model(model)]
 
 
 def params(model: str, **fields: Any) -> dict[str, Any]:
@@ -52,12 +52,12 @@ def test_every_shape_is_near_and_as_large_as_usual_if_it_can_be(model: Model, ra
     width, _, height = ratio.partition(":")
     off = made["width"] / made["height"] / (int(width) / int(height))
     assert abs(math.log(off)) < 0.06
-    frame = Frame.of(model)
+    frame = OutputSizes.from_model(model)
     assert frame is not None
-    share = made["width"] * made["height"] / math.prod(frame.usual)
+    share = made["width"] * made["height"] / math.prod(frame.default_size)
     assert share <= 1
     assert share > 0.85 or max(made.values()) > 0.95 * max(frame.width.maximum, frame.height.maximum)
-    fitted = model.fitted(made)
+    fitted = model.snap_to_grid(made)
     assert (fitted["width"], fitted["height"]) == (made["width"], made["height"])
 
 
@@ -176,7 +176,7 @@ def test_schemas_name_what_can_be_asked_for(model: Model) -> None:
     schema = pixeldojo_models.run_schema(model)
     properties = set(schema["properties"])
     assert set(model.parameters) < properties
-    assert ("aspect_ratio" in properties) == (Frame.of(model) is not None)
+    assert ("aspect_ratio" in properties) == (OutputSizes.from_model(model) is not None)
     assert ("duration" in properties) == ("num_frames" in model.parameters)
     assert ("lora_weights" in properties) == ("loras" in model.parameters)
     assert "webhook_url" in properties

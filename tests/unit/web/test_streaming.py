@@ -8,7 +8,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from aiohttp.typedefs import Handler
 
-from orchestrator.web.http.event_stream import event_stream
+from orchestrator.web.http.event_stream import open_event_stream
 
 
 async def told(handler: Handler) -> str:
@@ -23,8 +23,10 @@ async def told(handler: Handler) -> str:
 
 async def test_an_event_has_the_fields_that_it_was_given() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
-        async with event_stream(request, {}) as (response, stream):
-            await stream.send("job", {"text": "two\nlines \u2028 and more"}, id=7, retry=2000)
+        async with open_event_stream(request, {}) as (response, stream):
+            await stream.send(
+                "job", {"text": "two\nlines \u2028 and more"}, event_id=7, retry_milliseconds=2000
+            )
             await stream.send("progress", {})
         return response
 
@@ -35,7 +37,7 @@ async def test_an_event_has_the_fields_that_it_was_given() -> None:
 
 async def test_silence_is_filled_with_comments() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
-        async with event_stream(request, {}, heartbeat=0.02) as (response, stream):
+        async with open_event_stream(request, {}, heartbeat_seconds=0.02) as (response, stream):
             await asyncio.sleep(0.2)
             await stream.send("end", {})
         return response

@@ -46,8 +46,13 @@ def test_a_variant_that_is_there_wins_over_one_that_is_not() -> None:
         ({"narrow.safetensors"}, "narrow"),
         (set(), "narrow"),
     ):
-        assert [row.file for row in both.weights(("fp8", "bf16"), files)] == [f"{chosen}.safetensors"]
-        graph = both.render(both.example(), filename_prefix="p", dtypes=("fp8", "bf16"), files=files)
+        assert [row.file for row in both.select_weights(("fp8", "bf16"), files)] == [f"{chosen}.safetensors"]
+        graph = both.render_graph(
+            both.example_params(),
+            filename_prefix="p",
+            preferred_dtypes=("fp8", "bf16"),
+            available_files=files,
+        )
         assert graph["unet"]["inputs"]["name"] == f"{chosen}.safetensors"
 
 

@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from orchestrator.catalog import Weight
+from orchestrator.catalog import WeightFile
 
 SIZES = {"F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "I8": 1, "U8": 1}
 
@@ -30,7 +30,7 @@ def safetensors(tensors: Mapping[str, tuple[str, list[int]]], **changes: Any) ->
 SMALL = safetensors({"blocks.0.lin.weight": ("BF16", [16, 32]), "norm": ("F32", [8])})
 
 
-def weight(data: bytes = SMALL, **changes: Any) -> Weight:
+def weight(data: bytes = SMALL, **changes: Any) -> WeightFile:
     """The row for a file; changed, it may be wrong."""
     row = {
         "slot": "unet",
@@ -41,10 +41,10 @@ def weight(data: bytes = SMALL, **changes: Any) -> Weight:
         "dtype": "bf16",
         "license": "MIT",
     }
-    return Weight.model_validate(row | changes)
+    return WeightFile.model_validate(row | changes)
 
 
-def put(directory: Path, row: Weight, data: bytes = SMALL) -> Path:
+def put(directory: Path, row: WeightFile, data: bytes = SMALL) -> Path:
     """The file in its place below a models' folder."""
     file = directory / row.path
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from comfy_instances.simulator.nodes.images.resizing import check_size
-from comfy_instances.simulator.nodes.values import Audio, Image, Video
+from comfy_instances.simulator.nodes.images.resizing import check_array_size
+from comfy_instances.simulator.nodes.values import AudioClip, ImageArray, VideoClip
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -27,11 +27,11 @@ VIDEO_CODECS: Mapping[str, tuple[str, dict[str, str]]] = {
 }
 AUDIO_CODECS = {".mp3": "libmp3lame", ".flac": "flac", ".opus": "libopus", ".mp4": "aac", ".wav": "pcm_s16le"}
 #: The only rate among usual ones that Opus takes.
-OPUS_RATE = 48_000
+OPUS_SAMPLE_RATE = 48_000
 
 
 def write_video(
-    path: Path, video: Video, codec: str, metadata: Mapping[str, str], crf: float | None = None
+    path: Path, video: VideoClip, codec: str, metadata: Mapping[str, str], crf: float | None = None
 ) -> None:
     """Write the frames, and the sound if there is any. Sides must be even, as H.264 wants them."""
     import av
@@ -42,88 +42,90 @@ def write_video(
     flags = {"movflags": "use_metadata_tags"} if path.suffix == ".mp4" else {}
     with av.open(path, "w", options=flags) as file:
         file.metadata.update(metadata)
-        rate = Fraction(round(video.rate * 1000), 1000)
+        rate = Fraction(round(video.frame_rate * 1000), 1000)
         stream = cast("VideoStream", file.add_stream(encoder, rate=rate, options=options))
         stream.height, stream.width = video.frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        sound = _add_sound(file, video.audio, AUDIO_CODECS[".mp4"]) if video.audio else None
+        sound = _add_audio_stream(file, video.audio, AUDIO_CODECS[".mp4"]) if video.audio else None
         for frame in video.frames:
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[..., :3]), format="rgb24")
             file.mux(stream.encode(picture))
         file.mux(stream.encode(None))
         if video.audio and sound is not None:
-            samples = int(len(video.frames) / rate * video.audio.rate)
-            _encode_sound(file, sound, Audio(video.audio.waveform[..., :samples], video.audio.rate))
+            samples = int(len(video.frames) / rate * video.audio.sample_rate)
+            _encode_audio(
+                file, sound, AudioClip(video.audio.waveform[..., :samples], video.audio.sample_rate)
+            )
 
 
-def read_video(path: Path) -> Video:
+def read_video(path: Path) -> VideoClip:
     """All frames and, if there is one, the first sound track."""
     import av
 
     with av.open(path) as file:
         stream = file.streams.video[0]
         rate = stream.average_rate or Fraction(24)
-        check_size(stream.frames or 1, stream.height, stream.width, 3)
+        check_array_size(stream.frames or 1, stream.height, stream.width, 3)
         frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(stream)]
     with av.open(path) as file:
-        audio = _decode_sound(file) if file.streams.audio else None
-    return Video(np.stack(frames), rate, audio)
+        audio = _decode_audio(file) if file.streams.audio else None
+    return VideoClip(np.stack(frames), rate, audio)
 
 
-def write_audio(path: Path, audio: Audio, metadata: Mapping[str, str]) -> None:
+def write_audio(path: Path, audio: AudioClip, metadata: Mapping[str, str]) -> None:
     """Write in the format that the file's suffix names."""
     import av
 
     if path.suffix == ".opus":
-        audio = _at_rate(audio, OPUS_RATE)
+        audio = _resample(audio, OPUS_SAMPLE_RATE)
     with av.open(path, "w") as file:
         file.metadata.update(metadata)
-        _encode_sound(file, _add_sound(file, audio, AUDIO_CODECS[path.suffix]), audio)
+        _encode_audio(file, _add_audio_stream(file, audio, AUDIO_CODECS[path.suffix]), audio)
 
 
-def read_audio(path: Path) -> Audio:
+def read_audio(path: Path) -> AudioClip:
     """The first sound track. Raises av's InvalidDataError for other files."""
     import av
 
     with av.open(path) as file:
-        return _decode_sound(file)
+        return _decode_audio(file)
 
 
-def _add_sound(file: OutputContainer, audio: Audio, codec: str) -> Any:
+def _add_audio_stream(file: OutputContainer, audio: AudioClip, codec: str) -> Any:
     layout = "mono" if audio.waveform.shape[1] == 1 else "stereo"
-    return file.add_stream(codec, rate=audio.rate, layout=layout)
+    return file.add_stream(codec, rate=audio.sample_rate, layout=layout)
 
 
-def _encode_sound(file: OutputContainer, stream: Any, audio: Audio) -> None:
+def _encode_audio(file: OutputContainer, stream: Any, audio: AudioClip) -> None:
     import av
 
     channels = np.ascontiguousarray(audio.waveform[0, :2])
     layout = "mono" if len(channels) == 1 else "stereo"
     frame = av.AudioFrame.from_ndarray(channels, format="fltp", layout=layout)
-    frame.sample_rate = audio.rate
+    frame.sample_rate = audio.sample_rate
     frame.pts = 0
-    resampler = av.AudioResampler(format=stream.format, layout=layout, rate=audio.rate)
+    resampler = av.AudioResampler(format=stream.format, layout=layout, rate=audio.sample_rate)
     for part in [*resampler.resample(frame), None]:
         file.mux(stream.encode(part))
 
 
-def _decode_sound(file: InputContainer) -> Audio:
+def _decode_audio(file: InputContainer) -> AudioClip:
     import av
 
     stream = file.streams.audio[0]
     resampler = av.AudioResampler(format="fltp", layout=stream.layout.name, rate=stream.rate)
     parts = [part.to_ndarray() for frame in file.decode(stream) for part in resampler.resample(frame)]
-    return Audio(np.concatenate(parts, axis=1)[None].astype(np.float32), stream.rate)
+    return AudioClip(np.concatenate(parts, axis=1)[None].astype(np.float32), stream.rate)
 
 
-def _at_rate(audio: Audio, rate: int) -> Audio:
+def _resample(audio: AudioClip, rate: int) -> AudioClip:
     """Resampled by the nearest sample: good enough for a tune nobody listens to twice."""
-    count = int(audio.waveform.shape[-1] * rate / audio.rate)
-    index = np.minimum(np.arange(count) * audio.rate // rate, audio.waveform.shape[-1] - 1)
-    return Audio(audio.waveform[..., index], rate)
+    count = int(audio.waveform.shape[-1] * rate / audio.sample_rate)
+    index = np.minimum(np.arange(count) * audio.sample_rate // rate, audio.waveform.shape[-1] - 1)
+    return AudioClip(audio.waveform[..., index], rate)
 
 
-def cut(frames: Image, rate: Fraction, start: float, duration: float) -> Image:
+def slice_frames(frames: ImageArray, rate: Fraction, start: float, duration: float) -> ImageArray:
     """The frames from `start` on, in seconds; a duration of 0 means up to the end."""
     first = int(start * rate) if start >= 0 else len(frames) + int(start * rate)
     last = first + int(duration * rate) if duration else len(frames)

@@ -10,67 +10,77 @@ import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageOps, ImageSequence
 
-from comfy_instances.simulator.files import find_input
-from comfy_instances.simulator.nodes.call import Call, NodeFunction
+from comfy_instances.simulator.files import resolve_input_path
+from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction
 from comfy_instances.simulator.nodes.files.containers import read_audio, read_video
-from comfy_instances.simulator.nodes.images.masks import from_image
-from comfy_instances.simulator.nodes.images.resizing import check_size
-from comfy_instances.simulator.nodes.values import Audio, Floats, Image, Latent, Mask, Video
-from comfy_instances.simulator.options import Folders
+from comfy_instances.simulator.nodes.images.masks import mask_from_image
+from comfy_instances.simulator.nodes.images.resizing import check_array_size
+from comfy_instances.simulator.nodes.values import (
+    AudioClip,
+    FloatArray,
+    ImageArray,
+    Latent,
+    MaskArray,
+    VideoClip,
+)
+from comfy_instances.simulator.options import InstanceFolders
 
 #: Suffixes that LoadImage takes through the video decoder.
 _VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov")
 
 
-def load_image(call: Call, image: str) -> tuple[Image, Mask]:
+def load_image(context: NodeContext, image: str) -> tuple[ImageArray, MaskArray]:
     """The picture, or all of its frames that have the first one's size, and what its alpha hides."""
-    path = find_input(call.folders, image)
+    path = resolve_input_path(context.folders, image)
     if path.suffix.lower() in _VIDEO_SUFFIXES:
         frames = read_video(path).frames
         return frames, np.zeros((len(frames), 64, 64), np.float32)
-    images: list[Image] = []
-    masks: list[Floats] = []
+    images: list[ImageArray] = []
+    masks: list[FloatArray] = []
     with Pictures.open(path) as file:
-        check_size(getattr(file, "n_frames", 1), file.height, file.width, 3)
+        check_array_size(getattr(file, "n_frames", 1), file.height, file.width, 3)
         for frame in ImageSequence.Iterator(file):
             upright = ImageOps.exif_transpose(frame)
             if images and upright.size != images[0].shape[1::-1]:
                 continue
             images.append(np.asarray(upright.convert("RGB")))
-            masks.append(_hidden(upright))
+            masks.append(_transparency_mask(upright))
     return np.stack(images), np.stack(masks)
 
 
-def _hidden(picture: Pictures.Image) -> Floats:
-    if "A" not in picture.getbands() and "transparency" not in picture.info:
+def _transparency_mask(image: Pictures.Image) -> FloatArray:
+    if "A" not in image.getbands() and "transparency" not in image.info:
         return np.zeros((64, 64), np.float32)
-    return 1 - np.asarray(picture.convert("RGBA").getchannel("A"), np.float32) / 255
+    return 1 - np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
 
 
-def load_mask(call: Call, image: str, channel: str) -> tuple[Mask]:
-    with Pictures.open(find_input(call.folders, image)) as file:
+def load_mask(context: NodeContext, image: str, channel: str) -> tuple[MaskArray]:
+    with Pictures.open(resolve_input_path(context.folders, image)) as file:
         pixels = np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))
-    (mask,) = from_image(pixels[None], channel)
+    (mask,) = mask_from_image(pixels[None], channel)
     return (1 - mask if channel == "alpha" else mask,)
 
 
-def load_video(call: Call, file: str) -> tuple[Video]:
-    return (read_video(find_input(call.folders, file)),)
+def load_video(context: NodeContext, file: str) -> tuple[VideoClip]:
+    return (read_video(resolve_input_path(context.folders, file)),)
 
 
-def load_audio(call: Call, audio: str) -> tuple[Audio]:
-    return (read_audio(find_input(call.folders, audio)),)
+def load_audio(context: NodeContext, audio: str) -> tuple[AudioClip]:
+    return (read_audio(resolve_input_path(context.folders, audio)),)
 
 
-def load_latent(call: Call, latent: str) -> tuple[Latent]:
-    with find_input(call.folders, latent).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+def load_latent(context: NodeContext, latent: str) -> tuple[Latent]:
+    with (
+        resolve_input_path(context.folders, latent).open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
         spatial, temporal = (int(number) for number in arrays["geometry"])
         return (Latent(samples=arrays["samples"], spatial=spatial, temporal=temporal),)
 
 
-def file_state(folders: Folders, class_type: str, name: str) -> str | float:
+def compute_file_token(folders: InstanceFolders, class_type: str, name: str) -> str | float:
     """What a loader's result depends on beside its inputs. Raises OSError if the file is not there."""
-    path: Path = find_input(folders, name)
+    path: Path = resolve_input_path(folders, name)
     if class_type == "LoadVideo":
         return path.stat().st_mtime
     with path.open("rb") as file:

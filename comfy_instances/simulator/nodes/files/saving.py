@@ -14,155 +14,176 @@ import numpy as np
 from PIL import Image as Pictures
 from PIL.PngImagePlugin import PngInfo
 
-from comfy_instances.simulator.files import Series, open_series
-from comfy_instances.simulator.nodes.call import Call, NodeFunction, Shown
+from comfy_instances.simulator.files import NumberedFileSeries, open_file_series
+from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
 from comfy_instances.simulator.nodes.files.containers import write_audio, write_video
-from comfy_instances.simulator.nodes.images.masks import to_image
-from comfy_instances.simulator.nodes.values import Audio, Image, Latent, Mask, Video
+from comfy_instances.simulator.nodes.images.masks import mask_to_image
+from comfy_instances.simulator.nodes.values import AudioClip, ImageArray, Latent, MaskArray, VideoClip
 
 #: Metadata key that tells our files from a real instance's.
-SIMULATED = "pixelfactory_simulated"
+SIMULATED_METADATA_KEY = "pixelfactory_simulated"
 
 #: A triangle: the least that is a valid binary glTF mesh.
 _TRIANGLE = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
 
 
-def save_image(call: Call, images: Image, filename_prefix: str = "ComfyUI") -> Shown:
-    series = _series(call, filename_prefix, images)
-    return _saved_pngs(call, images, series, "output", level=4)
+def save_image(context: NodeContext, images: ImageArray, filename_prefix: str = "ComfyUI") -> NodeResult:
+    series = _open_image_series(context, filename_prefix, images)
+    return _save_pngs(context, images, series, "output", compress_level=4)
 
 
-def preview_image(call: Call, images: Image) -> Shown:
+def preview_image(context: NodeContext, images: ImageArray) -> NodeResult:
     """Into the temporary folder, under a name that no one else has."""
     letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(5))
-    series = open_series(call.folders.temp, f"ComfyUI_temp_{letters}")
-    return _saved_pngs(call, images, series, "temp", level=1)
+    series = open_file_series(context.folders.temp, f"ComfyUI_temp_{letters}")
+    return _save_pngs(context, images, series, "temp", compress_level=1)
 
 
-def preview_mask(call: Call, mask: Mask) -> Shown:
-    return Shown(preview_image(call, to_image(mask)[0]).ui, (mask,))
+def preview_mask(context: NodeContext, mask: MaskArray) -> NodeResult:
+    return NodeResult(preview_image(context, mask_to_image(mask)[0]).ui, (mask,))
 
 
 def save_image_advanced(
-    call: Call, images: Image, format: Mapping[str, Any], filename_prefix: str = "ComfyUI"
-) -> Shown:
+    context: NodeContext, images: ImageArray, format: Mapping[str, Any], filename_prefix: str = "ComfyUI"
+) -> NodeResult:
     """PNG whatever the format asked for, unless Pillow writes it by its name."""
     suffix = {"jpeg": "jpg", "jpg": "jpg", "webp": "webp"}.get(format["format"])
     if suffix is None:
-        return save_image(call, images, filename_prefix)
-    series, rows = _series(call, filename_prefix, images), []
+        return save_image(context, images, filename_prefix)
+    series, rows = _open_image_series(context, filename_prefix, images), []
     for index, frame in enumerate(images):
-        path = series.next(f".{suffix}", index)
+        path = series.next_path(f".{suffix}", index)
         Pictures.fromarray(np.ascontiguousarray(frame[..., :3])).save(path, quality=90)
-        rows.append(_row(path, series))
-    return Shown({"images": rows}, (images,))
+        rows.append(_file_reference(path, series))
+    return NodeResult({"images": rows}, (images,))
 
 
-def send_image(call: Call, images: Image) -> Shown:
+def save_image_websocket(context: NodeContext, images: ImageArray) -> NodeResult:
     """Over the websocket as PNG, with nothing written and nothing reported."""
     for index, frame in enumerate(images):
-        call.progress(index, len(images), Pictures.fromarray(np.ascontiguousarray(frame)), "PNG")
-    return Shown({})
+        context.update_progress(index, len(images), Pictures.fromarray(np.ascontiguousarray(frame)), "PNG")
+    return NodeResult({})
 
 
 def save_animated_webp(
-    call: Call,
-    images: Image,
+    context: NodeContext,
+    images: ImageArray,
     fps: float,
     filename_prefix: str = "ComfyUI",
     lossless: bool = True,
     quality: int = 80,
     method: str = "default",
-) -> Shown:
-    series = _series(call, filename_prefix, images)
-    path = series.next(".webp")
+) -> NodeResult:
+    series = _open_image_series(context, filename_prefix, images)
+    path = series.next_path(".webp")
     first, *others = [Pictures.fromarray(np.ascontiguousarray(frame)) for frame in images]
     effort = {"fastest": 0, "slowest": 6}.get(method, 4)
     options: dict[str, Any] = {"lossless": lossless, "quality": quality, "method": effort}
     options["duration"] = int(1000 / fps)
     first.save(path, save_all=True, append_images=others, loop=0, **options)
-    return Shown({"images": [_row(path, series)], "animated": [True]}, (images,))
+    return NodeResult({"images": [_file_reference(path, series)], "animated": [True]}, (images,))
 
 
 def save_animated_png(
-    call: Call, images: Image, fps: float, filename_prefix: str = "ComfyUI", compress_level: int = 4
-) -> Shown:
-    series = _series(call, filename_prefix, images)
-    path = series.next(".png")
+    context: NodeContext,
+    images: ImageArray,
+    fps: float,
+    filename_prefix: str = "ComfyUI",
+    compress_level: int = 4,
+) -> NodeResult:
+    series = _open_image_series(context, filename_prefix, images)
+    path = series.next_path(".png")
     first, *others = [Pictures.fromarray(np.ascontiguousarray(frame)) for frame in images]
     options: dict[str, Any] = {"compress_level": compress_level, "duration": int(1000 / fps)}
-    first.save(path, save_all=True, append_images=others, pnginfo=_png_info(call), **options)
-    return Shown({"images": [_row(path, series)], "animated": [True]}, (images,))
+    first.save(path, save_all=True, append_images=others, pnginfo=_png_info(context), **options)
+    return NodeResult({"images": [_file_reference(path, series)], "animated": [True]}, (images,))
 
 
 def save_video(
-    call: Call, video: Video, format: str, codec: Mapping[str, Any], filename_prefix: str = "video/ComfyUI"
-) -> Shown:
+    context: NodeContext,
+    video: VideoClip,
+    format: str,
+    codec: Mapping[str, Any],
+    filename_prefix: str = "video/ComfyUI",
+) -> NodeResult:
     """H.264 in MP4, whatever of the two is `auto`."""
     encoding = codec.get("encoding") or {}
-    series = _series(call, filename_prefix, video.frames)
-    path = series.next(".mp4")
-    write_video(path, video, "h264", _metadata(call), encoding.get("crf"))
-    return Shown({"images": [_row(path, series)], "animated": [True]}, (video,))
+    series = _open_image_series(context, filename_prefix, video.frames)
+    path = series.next_path(".mp4")
+    write_video(path, video, "h264", _file_metadata(context), encoding.get("crf"))
+    return NodeResult({"images": [_file_reference(path, series)], "animated": [True]}, (video,))
 
 
 def save_webm(
-    call: Call, images: Image, codec: str, fps: float, crf: float, filename_prefix: str = "ComfyUI"
-) -> Shown:
-    series = _series(call, filename_prefix, images)
-    path = series.next(".webm")
-    write_video(path, Video(images, Fraction(fps)), codec, _metadata(call), crf)
-    return Shown({"images": [_row(path, series)], "animated": [True]}, (images,))
+    context: NodeContext,
+    images: ImageArray,
+    codec: str,
+    fps: float,
+    crf: float,
+    filename_prefix: str = "ComfyUI",
+) -> NodeResult:
+    series = _open_image_series(context, filename_prefix, images)
+    path = series.next_path(".webm")
+    write_video(path, VideoClip(images, Fraction(fps)), codec, _file_metadata(context), crf)
+    return NodeResult({"images": [_file_reference(path, series)], "animated": [True]}, (images,))
 
 
-def save_audio_as(suffix: str) -> Callable[..., Shown]:
+def make_save_audio_node(suffix: str) -> Callable[..., NodeResult]:
     """A node that writes sound with that suffix."""
 
-    def save(call: Call, audio: Audio, filename_prefix: str = "audio/ComfyUI", quality: str = "") -> Shown:
-        return _saved_audio(call, audio, filename_prefix, suffix)
+    def save(
+        context: NodeContext, audio: AudioClip, filename_prefix: str = "audio/ComfyUI", quality: str = ""
+    ) -> NodeResult:
+        return _save_audio(context, audio, filename_prefix, suffix)
 
     return save
 
 
 def save_audio_advanced(
-    call: Call, audio: Audio, format: Mapping[str, Any], filename_prefix: str = "audio/ComfyUI"
-) -> Shown:
-    return _saved_audio(call, audio, filename_prefix, f".{format['format']}")
+    context: NodeContext, audio: AudioClip, format: Mapping[str, Any], filename_prefix: str = "audio/ComfyUI"
+) -> NodeResult:
+    return _save_audio(context, audio, filename_prefix, f".{format['format']}")
 
 
-def preview_audio(call: Call, audio: Audio) -> Shown:
+def preview_audio(context: NodeContext, audio: AudioClip) -> NodeResult:
     letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(5))
-    series = open_series(call.folders.temp, f"ComfyUI_temp_{letters}")
-    path = series.next(".flac")
-    write_audio(path, audio, _metadata(call))
-    return Shown({"audio": [_row(path, series, "temp")]}, (audio,))
+    series = open_file_series(context.folders.temp, f"ComfyUI_temp_{letters}")
+    path = series.next_path(".flac")
+    write_audio(path, audio, _file_metadata(context))
+    return NodeResult({"audio": [_file_reference(path, series, "temp")]}, (audio,))
 
 
-def save_latent(call: Call, samples: Latent, filename_prefix: str = "latents/ComfyUI") -> Shown:
-    series = open_series(call.folders.output, filename_prefix)
-    path = series.next(".latent")
+def save_latent(
+    context: NodeContext, samples: Latent, filename_prefix: str = "latents/ComfyUI"
+) -> NodeResult:
+    series = open_file_series(context.folders.output, filename_prefix)
+    path = series.next_path(".latent")
     with path.open("wb") as file:
         np.savez(file, samples=samples.samples, geometry=np.array([samples.spatial, samples.temporal]))
-    return Shown({"latents": [_row(path, series)]}, (samples,))
+    return NodeResult({"latents": [_file_reference(path, series)]}, (samples,))
 
 
-def save_text(call: Call, text: str, format: str = "txt", filename_prefix: str = "ComfyUI") -> Shown:
-    series = open_series(call.folders.output, filename_prefix)
-    path = series.next(f".{format}")
+def save_text(
+    context: NodeContext, text: str, format: str = "txt", filename_prefix: str = "ComfyUI"
+) -> NodeResult:
+    series = open_file_series(context.folders.output, filename_prefix)
+    path = series.next_path(f".{format}")
     path.write_text(text, encoding="utf-8")
-    return Shown({"text": [text], "files": [_row(path, series)]}, (text,))
+    return NodeResult({"text": [text], "files": [_file_reference(path, series)]}, (text,))
 
 
-def save_mesh(call: Call, mesh: Any, filename_prefix: str = "3d/ComfyUI") -> Shown:
-    series = open_series(call.folders.output, filename_prefix)
-    path = series.next(".glb")
+def save_mesh(context: NodeContext, mesh: Any, filename_prefix: str = "3d/ComfyUI") -> NodeResult:
+    series = open_file_series(context.folders.output, filename_prefix)
+    path = series.next_path(".glb")
     path.write_bytes(
-        _glb({"generator": "Pixel Factory simulator", "version": "2.0", "extras": _metadata(call)})
+        _encode_glb(
+            {"generator": "Pixel Factory simulator", "version": "2.0", "extras": _file_metadata(context)}
+        )
     )
-    return Shown({"3d": [_row(path, series)]})
+    return NodeResult({"3d": [_file_reference(path, series)]})
 
 
-def _glb(asset: Mapping[str, Any]) -> bytes:
+def _encode_glb(asset: Mapping[str, Any]) -> bytes:
     """A binary glTF file of one triangle."""
     bounds = {"min": [0, 0, 0], "max": [1, 1, 0]}
     scene = {
@@ -182,39 +203,47 @@ def _glb(asset: Mapping[str, Any]) -> bytes:
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
-def _series(call: Call, prefix: str, images: Image) -> Series:
-    return open_series(call.folders.output, prefix, width=images.shape[2], height=images.shape[1])
+def _open_image_series(context: NodeContext, prefix: str, images: ImageArray) -> NumberedFileSeries:
+    return open_file_series(context.folders.output, prefix, width=images.shape[2], height=images.shape[1])
 
 
-def _saved_pngs(call: Call, images: Image, series: Series, kind: str, level: int) -> Shown:
-    rows, info = [], _png_info(call)
+def _save_pngs(
+    context: NodeContext,
+    images: ImageArray,
+    series: NumberedFileSeries,
+    folder_type: str,
+    compress_level: int,
+) -> NodeResult:
+    rows, info = [], _png_info(context)
     for index, frame in enumerate(images):
-        path = series.next(".png", index)
-        Pictures.fromarray(np.ascontiguousarray(frame)).save(path, pnginfo=info, compress_level=level)
-        rows.append(_row(path, series, kind))
-    return Shown({"images": rows}, (images,))
+        path = series.next_path(".png", index)
+        Pictures.fromarray(np.ascontiguousarray(frame)).save(
+            path, pnginfo=info, compress_level=compress_level
+        )
+        rows.append(_file_reference(path, series, folder_type))
+    return NodeResult({"images": rows}, (images,))
 
 
-def _saved_audio(call: Call, audio: Audio, prefix: str, suffix: str) -> Shown:
-    series = open_series(call.folders.output, prefix)
-    path = series.next(suffix)
-    write_audio(path, audio, _metadata(call))
-    return Shown({"audio": [_row(path, series)]}, (audio,))
+def _save_audio(context: NodeContext, audio: AudioClip, prefix: str, suffix: str) -> NodeResult:
+    series = open_file_series(context.folders.output, prefix)
+    path = series.next_path(suffix)
+    write_audio(path, audio, _file_metadata(context))
+    return NodeResult({"audio": [_file_reference(path, series)]}, (audio,))
 
 
-def _row(path: Path, series: Series, kind: str = "output") -> dict[str, str]:
-    return {"filename": path.name, "subfolder": series.subfolder, "type": kind}
+def _file_reference(path: Path, series: NumberedFileSeries, folder_type: str = "output") -> dict[str, str]:
+    return {"filename": path.name, "subfolder": series.subfolder, "type": folder_type}
 
 
-def _metadata(call: Call) -> dict[str, str]:
+def _file_metadata(context: NodeContext) -> dict[str, str]:
     """The graph and whatever the caller sent along, and the word that a simulator made it."""
-    texts = {"prompt": call.prompt, **call.extra_pnginfo, SIMULATED: True}
+    texts = {"prompt": context.prompt, **context.extra_pnginfo, SIMULATED_METADATA_KEY: True}
     return {key: json.dumps(value) for key, value in texts.items()}
 
 
-def _png_info(call: Call) -> PngInfo:
+def _png_info(context: NodeContext) -> PngInfo:
     info = PngInfo()
-    for key, text in _metadata(call).items():
+    for key, text in _file_metadata(context).items():
         info.add_text(key, text)
     return info
 
@@ -224,14 +253,14 @@ NODES: Mapping[str, NodeFunction] = {
     "PreviewImage": preview_image,
     "MaskPreview": preview_mask,
     "SaveImageAdvanced": save_image_advanced,
-    "SaveImageWebsocket": send_image,
+    "SaveImageWebsocket": save_image_websocket,
     "SaveAnimatedWEBP": save_animated_webp,
     "SaveAnimatedPNG": save_animated_png,
     "SaveVideo": save_video,
     "SaveWEBM": save_webm,
-    "SaveAudio": save_audio_as(".flac"),
-    "SaveAudioMP3": save_audio_as(".mp3"),
-    "SaveAudioOpus": save_audio_as(".opus"),
+    "SaveAudio": make_save_audio_node(".flac"),
+    "SaveAudioMP3": make_save_audio_node(".mp3"),
+    "SaveAudioOpus": make_save_audio_node(".opus"),
     "SaveAudioAdvanced": save_audio_advanced,
     "PreviewAudio": preview_audio,
     "SaveLatent": save_latent,

@@ -8,89 +8,91 @@ import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageFilter
 
-from comfy_instances.simulator.nodes.call import Call, NodeFunction
-from comfy_instances.simulator.nodes.images.resizing import check_size, scale
-from comfy_instances.simulator.nodes.values import Floats, Image
+from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction
+from comfy_instances.simulator.nodes.images.resizing import check_array_size, scale_to_fit
+from comfy_instances.simulator.nodes.values import FloatArray, ImageArray
 
 
-def to_bytes(floats: Floats) -> Image:
+def to_uint8(floats: FloatArray) -> ImageArray:
     """0..1 -> 0..255, cut off at both ends."""
     return (np.clip(floats, 0, 1) * 255).astype(np.uint8)
 
 
-def to_floats(image: Image) -> Floats:
+def to_float32(image: ImageArray) -> FloatArray:
     return image.astype(np.float32) / 255
 
 
-def empty(width: int, height: int, batch_size: int = 1, color: int = 0) -> tuple[Image]:
-    check_size(batch_size, height, width, 3)
+def empty_image(width: int, height: int, batch_size: int = 1, color: int = 0) -> tuple[ImageArray]:
+    check_array_size(batch_size, height, width, 3)
     rgb = (color >> 16 & 0xFF, color >> 8 & 0xFF, color & 0xFF)
     return (np.full((batch_size, height, width, 3), rgb, dtype=np.uint8),)
 
 
-def invert(image: Image) -> tuple[Image]:
+def invert_image(image: ImageArray) -> tuple[ImageArray]:
     return (255 - image,)
 
 
-def batch(first: Image, second: Image) -> Image:
+def concatenate_images(first: ImageArray, second: ImageArray) -> ImageArray:
     """Both in one batch, the second in the first's size; alpha is added where only one has it."""
     channels = max(first.shape[3], second.shape[3])
-    first, second = (_with_channels(image, channels) for image in (first, second))
-    return np.concatenate([first, scale(second, first.shape[2], first.shape[1], "bilinear", "center")])
+    first, second = (_pad_channels(image, channels) for image in (first, second))
+    return np.concatenate([first, scale_to_fit(second, first.shape[2], first.shape[1], "bilinear", "center")])
 
 
-def image_batch(image1: Image, image2: Image) -> tuple[Image]:
-    return (batch(image1, image2),)
+def batch_two_images(image1: ImageArray, image2: ImageArray) -> tuple[ImageArray]:
+    return (concatenate_images(image1, image2),)
 
 
-def batch_many(images: dict[str, Image]) -> tuple[Image]:
+def batch_images(images: dict[str, ImageArray]) -> tuple[ImageArray]:
     first, *others = images.values()
     for other in others:
-        first = batch(first, other)
+        first = concatenate_images(first, other)
     return (first,)
 
 
-def repeat(image: Image, amount: int) -> tuple[Image]:
-    check_size(amount, *image.shape)
+def repeat_image(image: ImageArray, amount: int) -> tuple[ImageArray]:
+    check_array_size(amount, *image.shape)
     return (np.repeat(image, amount, axis=0),)
 
 
-def from_batch(image: Image, batch_index: int, length: int) -> tuple[Image]:
+def image_from_batch(image: ImageArray, batch_index: int, length: int) -> tuple[ImageArray]:
     index = batch_index + len(image) if batch_index < 0 else batch_index
     index = max(0, min(len(image) - 1, index))
     return (image[index : index + length],)
 
 
-def crop(image: Image, width: int, height: int, x: int, y: int) -> tuple[Image]:
+def crop_image(image: ImageArray, width: int, height: int, x: int, y: int) -> tuple[ImageArray]:
     x, y = min(x, image.shape[2] - 1), min(y, image.shape[1] - 1)
     return (image[:, y : y + height, x : x + width],)
 
 
-def crop_region(image: Image, crop_region: dict[str, int]) -> tuple[Image]:
-    return crop(image, **{key: crop_region[key] for key in ("width", "height", "x", "y")})
+def crop_image_region(image: ImageArray, crop_region: dict[str, int]) -> tuple[ImageArray]:
+    return crop_image(image, **{key: crop_region[key] for key in ("width", "height", "x", "y")})
 
 
-def center_crop(images: Image, width: int, height: int) -> tuple[Image]:
+def center_crop_images(images: ImageArray, width: int, height: int) -> tuple[ImageArray]:
     y, x = max(0, (images.shape[1] - height) // 2), max(0, (images.shape[2] - width) // 2)
     return (images[:, y : y + height, x : x + width],)
 
 
-def flip(image: Image, flip_method: str) -> tuple[Image]:
+def flip_image(image: ImageArray, flip_method: str) -> tuple[ImageArray]:
     return (np.flip(image, axis=1 if flip_method.startswith("x") else 2),)
 
 
-def rotate(image: Image, rotation: str) -> tuple[Image]:
+def rotate_image(image: ImageArray, rotation: str) -> tuple[ImageArray]:
     turns = int(rotation.split()[0]) // 90 if rotation != "none" else 0
     return (np.rot90(image, k=turns, axes=(2, 1)),)
 
 
-def blend(image1: Image, image2: Image, blend_factor: float, blend_mode: str) -> tuple[Image]:
-    other = scale(image2, image1.shape[2], image1.shape[1], "bicubic", "center")
-    a, b = to_floats(image1[..., :3]), to_floats(other[..., :3])
-    return (to_bytes(a * (1 - blend_factor) + _mixed(a, b, blend_mode) * blend_factor),)
+def blend_images(
+    image1: ImageArray, image2: ImageArray, blend_factor: float, blend_mode: str
+) -> tuple[ImageArray]:
+    other = scale_to_fit(image2, image1.shape[2], image1.shape[1], "bicubic", "center")
+    a, b = to_float32(image1[..., :3]), to_float32(other[..., :3])
+    return (to_uint8(a * (1 - blend_factor) + _blend_channels(a, b, blend_mode) * blend_factor),)
 
 
-def _mixed(a: Floats, b: Floats, mode: str) -> Floats:
+def _blend_channels(a: FloatArray, b: FloatArray, mode: str) -> FloatArray:
     match mode:
         case "multiply":
             return a * b
@@ -105,56 +107,56 @@ def _mixed(a: Floats, b: Floats, mode: str) -> Floats:
     return b
 
 
-def blur(image: Image, blur_radius: int, sigma: float) -> tuple[Image]:
+def blur_image(image: ImageArray, blur_radius: int, sigma: float) -> tuple[ImageArray]:
     if blur_radius == 0:
         return (image,)
-    return (_filtered(image, ImageFilter.GaussianBlur(min(sigma, blur_radius))),)
+    return (_apply_filter(image, ImageFilter.GaussianBlur(min(sigma, blur_radius))),)
 
 
-def sharpen(image: Image, sharpen_radius: int, sigma: float, alpha: float) -> tuple[Image]:
+def sharpen_image(image: ImageArray, sharpen_radius: int, sigma: float, alpha: float) -> tuple[ImageArray]:
     if sharpen_radius == 0:
         return (image,)
     unsharp = ImageFilter.UnsharpMask(min(sigma, sharpen_radius), round(100 * alpha), 0)
-    return (_filtered(image, unsharp),)
+    return (_apply_filter(image, unsharp),)
 
 
-def quantize(image: Image, colors: int, dither: str) -> tuple[Image]:
+def quantize_image(image: ImageArray, colors: int, dither: str) -> tuple[ImageArray]:
     mode = Pictures.Dither.NONE if dither == "none" else Pictures.Dither.FLOYDSTEINBERG
     frames = [Pictures.fromarray(np.ascontiguousarray(frame[..., :3])) for frame in image]
     return (np.stack([np.asarray(f.quantize(colors, dither=mode).convert("RGB")) for f in frames]),)
 
 
-def adjust_brightness(images: Image, factor: float) -> tuple[Image]:
-    return (to_bytes(to_floats(images) * factor),)
+def adjust_brightness(images: ImageArray, factor: float) -> tuple[ImageArray]:
+    return (to_uint8(to_float32(images) * factor),)
 
 
-def adjust_contrast(images: Image, factor: float) -> tuple[Image]:
-    return (to_bytes((to_floats(images) - 0.5) * factor + 0.5),)
+def adjust_contrast(images: ImageArray, factor: float) -> tuple[ImageArray]:
+    return (to_uint8((to_float32(images) - 0.5) * factor + 0.5),)
 
 
-def add_noise(image: Image, seed: int, strength: float) -> tuple[Image]:
+def add_image_noise(image: ImageArray, seed: int, strength: float) -> tuple[ImageArray]:
     noise = np.random.default_rng(seed).standard_normal(image.shape, dtype=np.float32)
-    return (to_bytes(to_floats(image) + strength * noise),)
+    return (to_uint8(to_float32(image) + strength * noise),)
 
 
-def stitch(
-    image1: Image,
+def stitch_images(
+    image1: ImageArray,
     direction: str,
     match_image_size: bool,
     spacing_width: int,
     spacing_color: str,
-    image2: Image | None = None,
-) -> tuple[Image]:
+    image2: ImageArray | None = None,
+) -> tuple[ImageArray]:
     if image2 is None:
         return (image1,)
     across = direction in ("left", "right")
     along, other = (2, 1) if across else (1, 2)
-    first, second = _same_length(image1[..., :3], image2[..., :3])
+    first, second = _match_batch_length(image1[..., :3], image2[..., :3])
     if match_image_size:
         width, height = (0, first.shape[1]) if across else (first.shape[2], 0)
-        second = scale(second, width, height, "lanczos")
+        second = scale_to_fit(second, width, height, "lanczos")
     side = max(first.shape[other], second.shape[other])
-    pair = [_padded(first, other, side), _padded(second, other, side)]
+    pair = [_pad_axis(first, other, side), _pad_axis(second, other, side)]
     if spacing_width:
         shape = list(pair[0].shape)
         shape[along] = spacing_width
@@ -163,54 +165,54 @@ def stitch(
     return (np.concatenate(pair if direction in ("right", "down") else pair[::-1], axis=along),)
 
 
-def size_of(call: Call, image: Image) -> tuple[int, int, int]:
+def get_image_size(context: NodeContext, image: ImageArray) -> tuple[int, int, int]:
     batch_size, height, width = image.shape[:3]
-    call.tell(f"width: {width}, height: {height}\n batch size: {batch_size}")
+    context.send_text(f"width: {width}, height: {height}\n batch size: {batch_size}")
     return width, height, batch_size
 
 
-def _with_channels(image: Image, channels: int) -> Image:
+def _pad_channels(image: ImageArray, channels: int) -> ImageArray:
     missing = channels - image.shape[3]
     return np.pad(image, [(0, 0)] * 3 + [(0, missing)], constant_values=255) if missing else image
 
 
-def _same_length(first: Image, second: Image) -> tuple[Image, Image]:
+def _match_batch_length(first: ImageArray, second: ImageArray) -> tuple[ImageArray, ImageArray]:
     """Both batches in the longer one's length; the last picture repeats."""
     length = max(len(first), len(second))
     first_index, second_index = (np.minimum(np.arange(length), len(image) - 1) for image in (first, second))
     return first[first_index], second[second_index]
 
 
-def _padded(image: Image, axis: int, side: int) -> Image:
-    missing = side - image.shape[axis]
+def _pad_axis(image: ImageArray, axis: int, length: int) -> ImageArray:
+    missing = length - image.shape[axis]
     before = [(missing // 2, missing - missing // 2) if i == axis else (0, 0) for i in range(4)]
     return np.pad(image, before)
 
 
-def _filtered(image: Image, kernel: ImageFilter.Filter) -> Image:
-    frames = [Pictures.fromarray(np.ascontiguousarray(frame)).filter(kernel) for frame in image]
+def _apply_filter(image: ImageArray, image_filter: ImageFilter.Filter) -> ImageArray:
+    frames = [Pictures.fromarray(np.ascontiguousarray(frame)).filter(image_filter) for frame in image]
     return np.stack([np.asarray(frame) for frame in frames])
 
 
 NODES: Mapping[str, NodeFunction] = {
-    "EmptyImage": empty,
-    "ImageInvert": invert,
-    "ImageBatch": image_batch,
-    "BatchImagesNode": batch_many,
-    "RepeatImageBatch": repeat,
-    "ImageFromBatch": from_batch,
-    "ImageCrop": crop,
-    "ImageCropV2": crop_region,
-    "CenterCropImages": center_crop,
-    "ImageFlip": flip,
-    "ImageRotate": rotate,
-    "ImageBlend": blend,
-    "ImageBlur": blur,
-    "ImageSharpen": sharpen,
-    "ImageQuantize": quantize,
+    "EmptyImage": empty_image,
+    "ImageInvert": invert_image,
+    "ImageBatch": batch_two_images,
+    "BatchImagesNode": batch_images,
+    "RepeatImageBatch": repeat_image,
+    "ImageFromBatch": image_from_batch,
+    "ImageCrop": crop_image,
+    "ImageCropV2": crop_image_region,
+    "CenterCropImages": center_crop_images,
+    "ImageFlip": flip_image,
+    "ImageRotate": rotate_image,
+    "ImageBlend": blend_images,
+    "ImageBlur": blur_image,
+    "ImageSharpen": sharpen_image,
+    "ImageQuantize": quantize_image,
     "AdjustBrightness": adjust_brightness,
     "AdjustContrast": adjust_contrast,
-    "ImageAddNoise": add_noise,
-    "ImageStitch": stitch,
-    "GetImageSize": size_of,
+    "ImageAddNoise": add_image_noise,
+    "ImageStitch": stitch_images,
+    "GetImageSize": get_image_size,
 }

@@ -11,7 +11,7 @@ from PIL import Image as Pictures
 from comfy_instances.simulator.execution.device import OutOfMemoryError
 
 Resampling = Pictures.Resampling
-_METHODS = {
+_RESAMPLING_METHODS = {
     "nearest-exact": Resampling.NEAREST,
     "bilinear": Resampling.BILINEAR,
     "area": Resampling.BOX,
@@ -20,32 +20,32 @@ _METHODS = {
     "lanczos": Resampling.LANCZOS,
 }
 #: Bytes of the largest array that a simulator makes: it shares its machine with others of its kind.
-LARGEST = 768 * 1024**2
+MAX_ARRAY_BYTES = 768 * 1024**2
 
 
-def check_size(*shape: int, itemsize: int = 1) -> None:
+def check_array_size(*shape: int, itemsize: int = 1) -> None:
     """Raises OutOfMemoryError for an array that is too large for us."""
     size = itemsize * int(np.prod(shape, dtype=np.float64))
-    if size > LARGEST:
+    if size > MAX_ARRAY_BYTES:
         raise OutOfMemoryError(f"not enough memory: tried to allocate {size} bytes")
 
 
-def resize(batch: NDArray[Any], width: int, height: int, method: str = "area") -> NDArray[Any]:
+def resize_batch(batch: NDArray[Any], width: int, height: int, method: str = "area") -> NDArray[Any]:
     """[batch, height, width(, channels)] of uint8 or float32, in the size asked for."""
     if batch.shape[1:3] == (height, width):
         return batch
-    check_size(len(batch), height, width, *batch.shape[3:], itemsize=batch.itemsize)
+    check_array_size(len(batch), height, width, *batch.shape[3:], itemsize=batch.itemsize)
     if batch.dtype == np.uint8:
-        return np.stack([_resize_picture(frame, width, height, method) for frame in batch])
+        return np.stack([_resize_uint8(frame, width, height, method) for frame in batch])
     planes = batch[..., None] if batch.ndim == 3 else batch
-    out = np.stack([_resize_planes(frame, width, height, method) for frame in planes])
+    out = np.stack([_resize_float32(frame, width, height, method) for frame in planes])
     return out[..., 0] if batch.ndim == 3 else out
 
 
 def resize_planes(planes: NDArray[Any], width: int, height: int, method: str = "area") -> NDArray[np.float32]:
     """[..., height, width] of float32, in the size asked for."""
     flat = planes.reshape(-1, *planes.shape[-2:], 1).astype(np.float32, copy=False)
-    return resize(flat, width, height, method).reshape(*planes.shape[:-2], height, width)
+    return resize_batch(flat, width, height, method).reshape(*planes.shape[:-2], height, width)
 
 
 def crop_to_aspect(batch: NDArray[Any], width: int, height: int) -> NDArray[Any]:
@@ -59,7 +59,7 @@ def crop_to_aspect(batch: NDArray[Any], width: int, height: int) -> NDArray[Any]
     return batch[:, y : old_height - y, x : old_width - x]
 
 
-def scale(
+def scale_to_fit(
     batch: NDArray[Any], width: int, height: int, method: str = "area", crop: str = "disabled"
 ) -> NDArray[Any]:
     """As the scaling nodes do it: a side of 0 follows from the other; two of 0 change nothing."""
@@ -69,18 +69,24 @@ def scale(
     width = width or max(1, round(old_width * height / old_height))
     height = height or max(1, round(old_height * width / old_width))
     source = crop_to_aspect(batch, width, height) if crop == "center" else batch
-    return resize(source, width, height, method)
+    return resize_batch(source, width, height, method)
 
 
-def _resize_picture(frame: NDArray[Any], width: int, height: int, method: str) -> NDArray[np.uint8]:
-    picture = Pictures.fromarray(np.ascontiguousarray(frame)).resize((width, height), _METHODS[method])
+def _resize_uint8(frame: NDArray[Any], width: int, height: int, method: str) -> NDArray[np.uint8]:
+    picture = Pictures.fromarray(np.ascontiguousarray(frame)).resize(
+        (width, height), _RESAMPLING_METHODS[method]
+    )
     return np.asarray(picture)
 
 
-def _resize_planes(frame: NDArray[Any], width: int, height: int, method: str) -> NDArray[np.float32]:
+def _resize_float32(frame: NDArray[Any], width: int, height: int, method: str) -> NDArray[np.float32]:
     """[height, width, channels]"""
     planes = [
-        np.asarray(Pictures.fromarray(np.ascontiguousarray(plane)).resize((width, height), _METHODS[method]))
+        np.asarray(
+            Pictures.fromarray(np.ascontiguousarray(plane)).resize(
+                (width, height), _RESAMPLING_METHODS[method]
+            )
+        )
         for plane in np.moveaxis(frame, -1, 0)
     ]
     return np.stack(planes, axis=-1)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from comfy_instances.simulator.nodes.call import NodeFunction
-from comfy_instances.simulator.nodes.images.resizing import crop_to_aspect, resize, scale
-from comfy_instances.simulator.nodes.values import Image, Mask
+from comfy_instances.simulator.nodes.images.resizing import crop_to_aspect, resize_batch, scale_to_fit
+from comfy_instances.simulator.nodes.values import ImageArray, MaskArray
 
 #: Sizes that FLUX Kontext was trained on.
 KONTEXT_SIZES = (
@@ -20,49 +20,53 @@ KONTEXT_SIZES = (
 )  # fmt: skip
 
 
-def image_scale(image: Image, upscale_method: str, width: int, height: int, crop: str) -> tuple[Image]:
-    return (scale(image, width, height, upscale_method, crop),)
+def scale_image(
+    image: ImageArray, upscale_method: str, width: int, height: int, crop: str
+) -> tuple[ImageArray]:
+    return (scale_to_fit(image, width, height, upscale_method, crop),)
 
 
-def scale_by(image: Image, upscale_method: str, scale_by: float) -> tuple[Image]:
+def scale_image_by(image: ImageArray, upscale_method: str, scale_by: float) -> tuple[ImageArray]:
     height, width = image.shape[1:3]
-    return (resize(image, round(width * scale_by), round(height * scale_by), upscale_method),)
+    return (resize_batch(image, round(width * scale_by), round(height * scale_by), upscale_method),)
 
 
-def scale_to_pixels(
-    image: Image, upscale_method: str, megapixels: float, resolution_steps: int = 1
-) -> tuple[Image]:
+def scale_image_to_total_pixels(
+    image: ImageArray, upscale_method: str, megapixels: float, resolution_steps: int = 1
+) -> tuple[ImageArray]:
     height, width = image.shape[1:3]
     factor = math.sqrt(megapixels * 1024 * 1024 / (width * height)) / resolution_steps
     sides = (round(width * factor) * resolution_steps, round(height * factor) * resolution_steps)
-    return (resize(image, *sides, upscale_method),)
+    return (resize_batch(image, *sides, upscale_method),)
 
 
-def scale_to_longest(image: Image, upscale_method: str, largest_size: int) -> tuple[Image]:
+def scale_image_to_max_dimension(
+    image: ImageArray, upscale_method: str, largest_size: int
+) -> tuple[ImageArray]:
     height, width = image.shape[1:3]
     factor = largest_size / max(width, height)
-    return (resize(image, round(width * factor), round(height * factor), upscale_method),)
+    return (resize_batch(image, round(width * factor), round(height * factor), upscale_method),)
 
 
-def fit_longer_edge(images: Image, longer_edge: int) -> tuple[Image]:
-    return scale_to_longest(images, "lanczos", longer_edge)
+def resize_by_longer_edge(images: ImageArray, longer_edge: int) -> tuple[ImageArray]:
+    return scale_image_to_max_dimension(images, "lanczos", longer_edge)
 
 
-def fit_shorter_edge(images: Image, shorter_edge: int) -> tuple[Image]:
+def resize_by_shorter_edge(images: ImageArray, shorter_edge: int) -> tuple[ImageArray]:
     height, width = images.shape[1:3]
     factor = shorter_edge / min(width, height)
-    return (resize(images, int(width * factor), int(height * factor), "lanczos"),)
+    return (resize_batch(images, int(width * factor), int(height * factor), "lanczos"),)
 
 
-def kontext_scale(image: Image) -> tuple[Image]:
+def scale_image_for_kontext(image: ImageArray) -> tuple[ImageArray]:
     aspect = image.shape[2] / image.shape[1]
     width, height = min(KONTEXT_SIZES, key=lambda size: abs(size[0] / size[1] - aspect))
-    return (scale(image, width, height, "lanczos", "center"),)
+    return (scale_to_fit(image, width, height, "lanczos", "center"),)
 
 
 def resize_image_or_mask(
-    input: Image | Mask, resize_type: dict[str, Any], scale_method: str
-) -> tuple[Image | Mask]:
+    input: ImageArray | MaskArray, resize_type: dict[str, Any], scale_method: str
+) -> tuple[ImageArray | MaskArray]:
     height, width = input.shape[1:3]
     match resize_type:
         case {"resize_type": "match size", "match": other}:
@@ -78,18 +82,18 @@ def resize_image_or_mask(
             sides = (round(width * factor), round(height * factor))
         case {"multiple": multiple}:
             sides = (width // multiple * multiple, height // multiple * multiple)
-            return (crop_to_aspect(resize(input, width, height), *sides)[:, : sides[1], : sides[0]],)
+            return (crop_to_aspect(resize_batch(input, width, height), *sides)[:, : sides[1], : sides[0]],)
         case _:
             sides = (resize_type.get("width", 0), resize_type.get("height", 0))
-    return (scale(input, *sides, scale_method, resize_type.get("crop", "disabled")),)
+    return (scale_to_fit(input, *sides, scale_method, resize_type.get("crop", "disabled")),)
 
 
 def resize_and_pad(
-    image: Image, target_width: int, target_height: int, padding_color: str, interpolation: str
-) -> tuple[Image]:
+    image: ImageArray, target_width: int, target_height: int, padding_color: str, interpolation: str
+) -> tuple[ImageArray]:
     height, width = image.shape[1:3]
     factor = min(target_width / width, target_height / height)
-    resized = resize(image, int(width * factor), int(height * factor), interpolation)
+    resized = resize_batch(image, int(width * factor), int(height * factor), interpolation)
     shape = (len(image), target_height, target_width, image.shape[3])
     padded = np.full(shape, 0 if padding_color == "black" else 255, np.uint8)
     y, x = (target_height - resized.shape[1]) // 2, (target_width - resized.shape[2]) // 2
@@ -98,13 +102,13 @@ def resize_and_pad(
 
 
 NODES: Mapping[str, NodeFunction] = {
-    "ImageScale": image_scale,
-    "ImageScaleBy": scale_by,
-    "ImageScaleToTotalPixels": scale_to_pixels,
-    "ImageScaleToMaxDimension": scale_to_longest,
-    "ResizeImagesByLongerEdge": fit_longer_edge,
-    "ResizeImagesByShorterEdge": fit_shorter_edge,
-    "FluxKontextImageScale": kontext_scale,
+    "ImageScale": scale_image,
+    "ImageScaleBy": scale_image_by,
+    "ImageScaleToTotalPixels": scale_image_to_total_pixels,
+    "ImageScaleToMaxDimension": scale_image_to_max_dimension,
+    "ResizeImagesByLongerEdge": resize_by_longer_edge,
+    "ResizeImagesByShorterEdge": resize_by_shorter_edge,
+    "FluxKontextImageScale": scale_image_for_kontext,
     "ResizeImageMaskNode": resize_image_or_mask,
     "ResizeAndPadImage": resize_and_pad,
 }

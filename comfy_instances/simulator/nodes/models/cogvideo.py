@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from comfy_instances.simulator.nodes.call import Call, NodeFunction
+from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction
 from comfy_instances.simulator.nodes.models import latents
-from comfy_instances.simulator.nodes.models.sampling import sample
-from comfy_instances.simulator.nodes.values import Image, Latent, Opaque, fingerprint
+from comfy_instances.simulator.nodes.models.sampling import simulate_sampling
+from comfy_instances.simulator.nodes.values import ImageArray, Latent, OpaqueValue, fingerprint
 
 
 def cog_sampler(
-    call: Call,
-    model: Opaque,
+    context: NodeContext,
+    model: OpaqueValue,
     num_frames: int,
     steps: int,
     cfg: float,
@@ -25,23 +25,25 @@ def cog_sampler(
     """A video of the size of `samples`, or of the start image's where there is none."""
     like = samples or image_cond_latents
     height, width = like.samples.shape[-2:] if like else (60, 90)
-    fold = latents.geometry("cogvideo")
+    fold = latents.find_latent_geometry("cogvideo")
     sides = (width * fold.spatial, height * fold.spatial)
-    empty = latents.empty(*sides, num_frames, fold=fold)
+    empty = latents.empty_latent(*sides, num_frames, fold=fold)
     digest = fingerprint([model, num_frames, steps, cfg, samples, image_cond_latents, inputs])
     opaques = [model, inputs["positive"], inputs["negative"]]
-    made = sample(call, digest, steps, denoise_strength, empty, opaques, guided=cfg != 1)
+    made = simulate_sampling(context, digest, steps, denoise_strength, empty, opaques, guided=cfg != 1)
     return (made,)
 
 
-def cog_decode(call: Call, vae: Opaque, samples: Latent, **_: Any) -> tuple[Image]:
-    call.device.use(vae.weights)
-    return (latents.decode(samples),)
+def cog_decode(context: NodeContext, vae: OpaqueValue, samples: Latent, **_: Any) -> tuple[ImageArray]:
+    context.device.load_weights(vae.weights)
+    return (latents.decode_latent(samples),)
 
 
-def cog_image_encode(call: Call, vae: Opaque, start_image: Image, **_: Any) -> tuple[Latent]:
-    call.device.use(vae.weights)
-    return (latents.encode(start_image[:1], latents.Geometry(8, 1, 16)),)
+def cog_image_encode(
+    context: NodeContext, vae: OpaqueValue, start_image: ImageArray, **_: Any
+) -> tuple[Latent]:
+    context.device.load_weights(vae.weights)
+    return (latents.encode_images(start_image[:1], latents.LatentGeometry(8, 1, 16)),)
 
 
 NODES: Mapping[str, NodeFunction] = {

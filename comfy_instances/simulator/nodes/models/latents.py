@@ -14,12 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comfy_instances.simulator.nodes.call import NodeFunction
-from comfy_instances.simulator.nodes.images.images import to_bytes
-from comfy_instances.simulator.nodes.images.resizing import check_size, crop_to_aspect, resize, resize_planes
-from comfy_instances.simulator.nodes.values import Floats, Image, Latent, Mask
+from comfy_instances.simulator.nodes.images.images import to_uint8
+from comfy_instances.simulator.nodes.images.resizing import (
+    check_array_size,
+    crop_to_aspect,
+    resize_batch,
+    resize_planes,
+)
+from comfy_instances.simulator.nodes.values import FloatArray, ImageArray, Latent, MaskArray
 
 
-class Geometry(NamedTuple):
+class LatentGeometry(NamedTuple):
     """How a family of models folds pictures."""
 
     spatial: int = 8
@@ -28,50 +33,50 @@ class Geometry(NamedTuple):
 
 
 #: Part of the name of a VAE, checkpoint or node class, in lower case -> its geometry; first match counts.
-GEOMETRIES = (
-    ("pixel_space", Geometry(1, 1, 3)),
-    ("ltx", Geometry(32, 8, 128)),
-    ("flux2", Geometry(16, 1, 128)),
-    ("wan22", Geometry(16, 4, 48)),
-    ("wan2.2_vae", Geometry(16, 4, 48)),
-    ("wan", Geometry(8, 4, 16)),
-    ("qwen", Geometry(8, 4, 16)),
-    ("hunyuanvideo15", Geometry(16, 4, 32)),
-    ("hunyuanimage", Geometry(32, 1, 64)),
-    ("hunyuan", Geometry(8, 4, 16)),
-    ("cogvideo", Geometry(8, 4, 16)),
-    ("cosmos", Geometry(8, 8, 16)),
-    ("mochi", Geometry(8, 6, 12)),
-    ("chromaradiance", Geometry(1, 1, 3)),
-    ("sd3", Geometry(8, 1, 16)),
-    ("flux", Geometry(8, 1, 16)),
-    ("ae.safetensors", Geometry(8, 1, 16)),
+KNOWN_GEOMETRIES = (
+    ("pixel_space", LatentGeometry(1, 1, 3)),
+    ("ltx", LatentGeometry(32, 8, 128)),
+    ("flux2", LatentGeometry(16, 1, 128)),
+    ("wan22", LatentGeometry(16, 4, 48)),
+    ("wan2.2_vae", LatentGeometry(16, 4, 48)),
+    ("wan", LatentGeometry(8, 4, 16)),
+    ("qwen", LatentGeometry(8, 4, 16)),
+    ("hunyuanvideo15", LatentGeometry(16, 4, 32)),
+    ("hunyuanimage", LatentGeometry(32, 1, 64)),
+    ("hunyuan", LatentGeometry(8, 4, 16)),
+    ("cogvideo", LatentGeometry(8, 4, 16)),
+    ("cosmos", LatentGeometry(8, 8, 16)),
+    ("mochi", LatentGeometry(8, 6, 12)),
+    ("chromaradiance", LatentGeometry(1, 1, 3)),
+    ("sd3", LatentGeometry(8, 1, 16)),
+    ("flux", LatentGeometry(8, 1, 16)),
+    ("ae.safetensors", LatentGeometry(8, 1, 16)),
 )
 
 
-def geometry(name: str) -> Geometry:
+def find_latent_geometry(model_name: str) -> LatentGeometry:
     """Of the family that `name` belongs to; Stable Diffusion's where it says nothing."""
-    lower = name.lower()
-    return next((found for part, found in GEOMETRIES if part in lower), Geometry())
+    lower = model_name.lower()
+    return next((found for part, found in KNOWN_GEOMETRIES if part in lower), LatentGeometry())
 
 
-def empty(
-    width: int, height: int, length: int | None, batch_size: int = 1, fold: Geometry | None = None
+def empty_latent(
+    width: int, height: int, length: int | None, batch_size: int = 1, fold: LatentGeometry | None = None
 ) -> Latent:
     """Zeros for pictures of that size, or for videos of `length` frames. Sizes in pixels."""
-    fold = fold or Geometry()
+    fold = fold or LatentGeometry()
     shape: tuple[int, ...] = (height // fold.spatial, width // fold.spatial)
     if length is not None:
         shape = ((length - 1) // fold.temporal + 1, *shape)
-    check_size(batch_size, fold.channels, *shape, itemsize=4)
+    check_array_size(batch_size, fold.channels, *shape, itemsize=4)
     samples = np.zeros((batch_size, fold.channels, *shape), np.float32)
     return Latent(samples=samples, spatial=fold.spatial, temporal=fold.temporal)
 
 
-def encode(pixels: Image, fold: Geometry) -> Latent:
+def encode_images(pixels: ImageArray, fold: LatentGeometry) -> Latent:
     """One latent per picture; with a folding in time all pictures together are one video."""
     height, width = (max(1, side // fold.spatial) for side in pixels.shape[1:3])
-    small = resize(pixels[..., :3], width, height).astype(np.float32) / 127.5 - 1
+    small = resize_batch(pixels[..., :3], width, height).astype(np.float32) / 127.5 - 1
     colours = np.moveaxis(small, -1, 1)
     if fold.temporal > 1:
         colours = np.moveaxis(colours[:: fold.temporal], 0, 1)[None]
@@ -80,23 +85,23 @@ def encode(pixels: Image, fold: Geometry) -> Latent:
     return Latent(samples=samples, spatial=fold.spatial, temporal=fold.temporal)
 
 
-def decode(latent: Latent) -> Image:
+def decode_latent(latent: Latent) -> ImageArray:
     """Pictures, or all frames of the videos one after the other."""
-    frames = colours(latent)
+    frames = to_rgb(latent)
     if latent.is_video:
-        frames = np.concatenate([_in_time(video, latent.temporal) for video in frames])
+        frames = np.concatenate([_interpolate_frames(video, latent.temporal) for video in frames])
     height, width = (side * latent.spatial for side in frames.shape[-3:-1])
-    check_size(len(frames), height, width, 3)
-    return resize(to_bytes((frames + 1) / 2), width, height, "bicubic")
+    check_array_size(len(frames), height, width, 3)
+    return resize_batch(to_uint8((frames + 1) / 2), width, height, "bicubic")
 
 
-def colours(latent: Latent) -> Floats:
+def to_rgb(latent: Latent) -> FloatArray:
     """[batch, (frames,) height, width, 3] in -1..1."""
     planes = latent.samples[:, :3]
     return np.moveaxis(np.repeat(planes, 3, axis=1) if planes.shape[1] < 3 else planes, 1, -1)
 
 
-def _in_time(video: Floats, temporal: int) -> Floats:
+def _interpolate_frames(video: FloatArray, temporal: int) -> FloatArray:
     """[latent frames, ...] -> [(latent frames - 1) * temporal + 1, ...], blended between neighbours."""
     places = np.arange((len(video) - 1) * temporal + 1) / temporal
     before = places.astype(int)
@@ -105,13 +110,13 @@ def _in_time(video: Floats, temporal: int) -> Floats:
     return np.asarray(video[before] * (1 - share) + video[after] * share, np.float32)
 
 
-def fit(latent: Latent, like: Latent) -> NDArray[np.float32]:
+def resize_to_match(latent: Latent, like: Latent) -> NDArray[np.float32]:
     """The samples of `latent` in the size of `like`."""
     height, width = like.samples.shape[-2:]
     return resize_planes(latent.samples, width, height, "bilinear")
 
 
-def upscale(samples: Latent, upscale_method: str, width: int, height: int, crop: str) -> tuple[Latent]:
+def upscale_latent(samples: Latent, upscale_method: str, width: int, height: int, crop: str) -> tuple[Latent]:
     old_height, old_width = samples.samples.shape[-2:]
     if width == 0 and height == 0:
         return (samples,)
@@ -123,134 +128,140 @@ def upscale(samples: Latent, upscale_method: str, width: int, height: int, crop:
         planes = samples.samples.reshape(-1, old_height, old_width)
         cut = crop_to_aspect(planes, columns, rows)
         source = samples.with_samples(cut.reshape(*samples.samples.shape[:-2], *cut.shape[1:]))
-    return (_resized(source, columns, rows, upscale_method),)
+    return (_resize_latent(source, columns, rows, upscale_method),)
 
 
-def upscale_by(samples: Latent, upscale_method: str, scale_by: float) -> tuple[Latent]:
+def upscale_latent_by(samples: Latent, upscale_method: str, scale_by: float) -> tuple[Latent]:
     height, width = samples.samples.shape[-2:]
-    return (_resized(samples, round(width * scale_by), round(height * scale_by), upscale_method),)
+    return (_resize_latent(samples, round(width * scale_by), round(height * scale_by), upscale_method),)
 
 
-def _resized(latent: Latent, width: int, height: int, method: str) -> Latent:
+def _resize_latent(latent: Latent, width: int, height: int, method: str) -> Latent:
     return latent.with_samples(resize_planes(latent.samples, width, height, method))
 
 
-def flip(samples: Latent, flip_method: str) -> tuple[Latent]:
+def flip_latent(samples: Latent, flip_method: str) -> tuple[Latent]:
     axis = -2 if flip_method.startswith("x") else -1
     return (samples.with_samples(np.flip(samples.samples, axis=axis)),)
 
 
-def rotate(samples: Latent, rotation: str) -> tuple[Latent]:
+def rotate_latent(samples: Latent, rotation: str) -> tuple[Latent]:
     turns = int(rotation.split()[0]) // 90 if rotation != "none" else 0
     return (samples.with_samples(np.rot90(samples.samples, k=turns, axes=(-1, -2))),)
 
 
-def crop(samples: Latent, width: int, height: int, x: int, y: int) -> tuple[Latent]:
+def crop_latent(samples: Latent, width: int, height: int, x: int, y: int) -> tuple[Latent]:
     x, y, width, height = (side // samples.spatial for side in (x, y, width, height))
     rows, columns = samples.samples.shape[-2:]
     x, y = min(x, max(0, columns - 8)), min(y, max(0, rows - 8))
     return (samples.with_samples(samples.samples[..., y : y + height, x : x + width]),)
 
 
-def paste(
-    destination: Latent, source: Latent, x: int, y: int, resize_source: bool, mask: Mask | None = None
+def composite_latents_masked(
+    destination: Latent, source: Latent, x: int, y: int, resize_source: bool, mask: MaskArray | None = None
 ) -> tuple[Latent]:
     x, y = x // destination.spatial, y // destination.spatial
     out = destination.samples.copy()
-    part = fit(source, destination) if resize_source else source.samples
+    part = resize_to_match(source, destination) if resize_source else source.samples
     target = out[..., y : y + part.shape[-2], x : x + part.shape[-1]]
     part = part[..., : target.shape[-2], : target.shape[-1]]
-    weight = 1.0 if mask is None else resize(mask[:1], part.shape[-1], part.shape[-2], "bilinear")
+    weight = 1.0 if mask is None else resize_batch(mask[:1], part.shape[-1], part.shape[-2], "bilinear")
     target[...] = part * weight + target * (1 - weight)
     return (destination.with_samples(out),)
 
 
-def composite(samples_to: Latent, samples_from: Latent, x: int, y: int, feather: int) -> tuple[Latent]:
-    return paste(samples_to, samples_from, x, y, resize_source=False)
+def composite_latents(
+    samples_to: Latent, samples_from: Latent, x: int, y: int, feather: int
+) -> tuple[Latent]:
+    return composite_latents_masked(samples_to, samples_from, x, y, resize_source=False)
 
 
-def blend(samples1: Latent, samples2: Latent, blend_factor: float) -> tuple[Latent]:
-    other = fit(samples2, samples1)
+def blend_latents(samples1: Latent, samples2: Latent, blend_factor: float) -> tuple[Latent]:
+    other = resize_to_match(samples2, samples1)
     return (samples1.with_samples(samples1.samples * blend_factor + other * (1 - blend_factor)),)
 
 
-def add(samples1: Latent, samples2: Latent) -> tuple[Latent]:
-    return (samples1.with_samples(samples1.samples + fit(samples2, samples1)),)
+def add_latents(samples1: Latent, samples2: Latent) -> tuple[Latent]:
+    return (samples1.with_samples(samples1.samples + resize_to_match(samples2, samples1)),)
 
 
-def subtract(samples1: Latent, samples2: Latent) -> tuple[Latent]:
-    return (samples1.with_samples(samples1.samples - fit(samples2, samples1)),)
+def subtract_latents(samples1: Latent, samples2: Latent) -> tuple[Latent]:
+    return (samples1.with_samples(samples1.samples - resize_to_match(samples2, samples1)),)
 
 
-def multiply(samples: Latent, multiplier: float) -> tuple[Latent]:
+def multiply_latent(samples: Latent, multiplier: float) -> tuple[Latent]:
     return (samples.with_samples(samples.samples * multiplier),)
 
 
-def interpolate(samples1: Latent, samples2: Latent, ratio: float) -> tuple[Latent]:
-    return blend(samples1, samples2, ratio)
+def interpolate_latents(samples1: Latent, samples2: Latent, ratio: float) -> tuple[Latent]:
+    return blend_latents(samples1, samples2, ratio)
 
 
-def batch(samples1: Latent, samples2: Latent) -> tuple[Latent]:
-    return (samples1.with_samples(np.concatenate([samples1.samples, fit(samples2, samples1)])),)
+def batch_two_latents(samples1: Latent, samples2: Latent) -> tuple[Latent]:
+    return (samples1.with_samples(np.concatenate([samples1.samples, resize_to_match(samples2, samples1)])),)
 
 
-def batch_many(latents: dict[str, Latent]) -> tuple[Latent]:
+def batch_latents(latents: dict[str, Latent]) -> tuple[Latent]:
     first, *others = latents.values()
-    return (first.with_samples(np.concatenate([first.samples, *(fit(other, first) for other in others)])),)
+    return (
+        first.with_samples(
+            np.concatenate([first.samples, *(resize_to_match(other, first) for other in others)])
+        ),
+    )
 
 
-def repeat(samples: Latent, amount: int) -> tuple[Latent]:
-    check_size(amount, *samples.samples.shape, itemsize=4)
+def repeat_latent(samples: Latent, amount: int) -> tuple[Latent]:
+    check_array_size(amount, *samples.samples.shape, itemsize=4)
     return (samples.with_samples(np.concatenate([samples.samples] * amount)),)
 
 
-def from_batch(samples: Latent, batch_index: int, length: int) -> tuple[Latent]:
+def latent_from_batch(samples: Latent, batch_index: int, length: int) -> tuple[Latent]:
     index = min(len(samples.samples) - 1, batch_index)
     return (samples.with_samples(samples.samples[index : index + length]),)
 
 
-def set_noise_mask(samples: Latent, mask: Mask) -> tuple[Latent]:
+def set_latent_noise_mask(samples: Latent, mask: MaskArray) -> tuple[Latent]:
     return (replace(samples, noise_mask=mask),)
 
 
-def trim(samples: Latent, trim_amount: int) -> tuple[Latent]:
+def trim_video_latent(samples: Latent, trim_amount: int) -> tuple[Latent]:
     return (samples.with_samples(samples.samples[:, :, trim_amount:]),)
 
 
-def with_audio(video_latent: Latent, audio_latent: Latent) -> tuple[Latent]:
+def concatenate_av_latent(video_latent: Latent, audio_latent: Latent) -> tuple[Latent]:
     return (replace(video_latent, audio=audio_latent),)
 
 
-def without_audio(av_latent: Latent) -> tuple[Latent, Latent | None]:
+def separate_av_latent(av_latent: Latent) -> tuple[Latent, Latent | None]:
     return replace(av_latent, audio=None), av_latent.audio
 
 
-def double(samples: Latent, **_: Any) -> tuple[Latent]:
+def upsample_latent(samples: Latent, **_: Any) -> tuple[Latent]:
     """What a latent upscale model does: both sides twice as long."""
     height, width = samples.samples.shape[-2:]
-    return (_resized(samples, width * 2, height * 2, "bicubic"),)
+    return (_resize_latent(samples, width * 2, height * 2, "bicubic"),)
 
 
 NODES: Mapping[str, NodeFunction] = {
-    "LatentUpscale": upscale,
-    "LatentUpscaleBy": upscale_by,
-    "LatentFlip": flip,
-    "LatentRotate": rotate,
-    "LatentCrop": crop,
-    "LatentComposite": composite,
-    "LatentCompositeMasked": paste,
-    "LatentBlend": blend,
-    "LatentInterpolate": interpolate,
-    "LatentAdd": add,
-    "LatentSubtract": subtract,
-    "LatentMultiply": multiply,
-    "LatentBatch": batch,
-    "BatchLatentsNode": batch_many,
-    "RepeatLatentBatch": repeat,
-    "LatentFromBatch": from_batch,
-    "SetLatentNoiseMask": set_noise_mask,
-    "TrimVideoLatent": trim,
-    "LTXVConcatAVLatent": with_audio,
-    "LTXVSeparateAVLatent": without_audio,
-    "LTXVLatentUpsampler": double,
+    "LatentUpscale": upscale_latent,
+    "LatentUpscaleBy": upscale_latent_by,
+    "LatentFlip": flip_latent,
+    "LatentRotate": rotate_latent,
+    "LatentCrop": crop_latent,
+    "LatentComposite": composite_latents,
+    "LatentCompositeMasked": composite_latents_masked,
+    "LatentBlend": blend_latents,
+    "LatentInterpolate": interpolate_latents,
+    "LatentAdd": add_latents,
+    "LatentSubtract": subtract_latents,
+    "LatentMultiply": multiply_latent,
+    "LatentBatch": batch_two_latents,
+    "BatchLatentsNode": batch_latents,
+    "RepeatLatentBatch": repeat_latent,
+    "LatentFromBatch": latent_from_batch,
+    "SetLatentNoiseMask": set_latent_noise_mask,
+    "TrimVideoLatent": trim_video_latent,
+    "LTXVConcatAVLatent": concatenate_av_latent,
+    "LTXVSeparateAVLatent": separate_av_latent,
+    "LTXVLatentUpsampler": upsample_latent,
 }

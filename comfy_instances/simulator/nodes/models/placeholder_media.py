@@ -7,17 +7,17 @@ import colorsys
 import numpy as np
 from numpy.random import Generator
 
-from comfy_instances.simulator.nodes.values import Audio, Floats
+from comfy_instances.simulator.nodes.values import AudioClip, FloatArray
 
 #: Shapes in a picture.
-SHAPES = 7
+SHAPE_COUNT = 7
 #: Seconds of one note.
-NOTE = 0.25
+NOTE_SECONDS = 0.25
 
 
-def dream(digest: str, frames: int, height: int, width: int) -> Floats:
+def generate_placeholder_frames(digest: str, frames: int, height: int, width: int) -> FloatArray:
     """Soft shapes on a gradient, moving from frame to frame: [3, frames, height, width] in -1..1."""
-    rng = generator(digest)
+    rng = seeded_generator(digest)
     y = np.linspace(0, 1, height, dtype=np.float32)[None, :, None]
     x = np.linspace(0, width / height, width, dtype=np.float32)[None, None, :]
     t = np.linspace(0, 1, frames, dtype=np.float32)[:, None, None]
@@ -25,7 +25,7 @@ def dream(digest: str, frames: int, height: int, width: int) -> Floats:
     slope = x * np.cos(angle := rng.uniform(0, 2 * np.pi)) + y * np.sin(angle)
     share = (slope - slope.min()) / (np.ptp(slope) + 1e-6) + 0 * t
     picture = palette[0][:, None, None, None] * (1 - share) + palette[1][:, None, None, None] * share
-    for _ in range(SHAPES):
+    for _ in range(SHAPE_COUNT):
         place, drift = rng.uniform(0, 1, 2), rng.uniform(-0.3, 0.3, 2)
         size, stretch = rng.uniform(0.06, 0.3), rng.uniform(0.6, 1.6)
         across = (x - place[0] * width / height - drift[0] * t) * stretch
@@ -37,25 +37,25 @@ def dream(digest: str, frames: int, height: int, width: int) -> Floats:
     return np.asarray(picture * 2 - 1, np.float32)
 
 
-def sound(digest: str, seconds: float, rate: int = 44_100) -> Audio:
+def generate_placeholder_audio(digest: str, seconds: float, rate: int = 44_100) -> AudioClip:
     """A tune of soft notes, stereo."""
-    rng = generator(digest)
+    rng = seeded_generator(digest)
     time = np.arange(max(1, int(seconds * rate)), dtype=np.float32) / rate
     scale = 220 * 2 ** (np.array([0, 2, 4, 7, 9, 12]) / 12)
-    notes = rng.choice(scale, size=int(seconds / NOTE) + 1)
-    index = (time / NOTE).astype(int)
-    fade = np.exp(-6 * (time / NOTE - index))
+    notes = rng.choice(scale, size=int(seconds / NOTE_SECONDS) + 1)
+    index = (time / NOTE_SECONDS).astype(int)
+    fade = np.exp(-6 * (time / NOTE_SECONDS - index))
     voices = [np.sin(2 * np.pi * notes[index] * octave * time) for octave in (1.0, 1.5)]
     tune = 0.3 * fade * np.stack(voices)
-    return Audio(waveform=tune[None].astype(np.float32), rate=rate)
+    return AudioClip(waveform=tune[None].astype(np.float32), sample_rate=rate)
 
 
-def generator(digest: str) -> Generator:
+def seeded_generator(digest: str) -> Generator:
     """Random numbers that depend on the digest alone."""
     return np.random.default_rng(int(digest, 16))
 
 
-def _palette(rng: Generator) -> Floats:
+def _palette(rng: Generator) -> FloatArray:
     """Six colours that go together, [6, 3] in 0..1: ground, sky, and four for shapes."""
     hue = rng.uniform()
     tones = [

@@ -10,37 +10,42 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pictures
 
-from comfy_instances.simulator.execution.device import WORKING_BYTES, step_seconds
-from comfy_instances.simulator.nodes.call import Call, NodeFunction
-from comfy_instances.simulator.nodes.images.images import to_bytes
-from comfy_instances.simulator.nodes.images.masks import grow
-from comfy_instances.simulator.nodes.images.resizing import resize, resize_planes
+from comfy_instances.simulator.execution.device import WORKING_BYTES_PER_POSITION, estimate_step_seconds
+from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction
+from comfy_instances.simulator.nodes.images.images import to_uint8
+from comfy_instances.simulator.nodes.images.masks import grow_mask
+from comfy_instances.simulator.nodes.images.resizing import resize_batch, resize_planes
 from comfy_instances.simulator.nodes.models import latents
-from comfy_instances.simulator.nodes.models.placeholder_media import dream, generator
+from comfy_instances.simulator.nodes.models.placeholder_media import (
+    generate_placeholder_frames,
+    seeded_generator,
+)
 from comfy_instances.simulator.nodes.values import (
-    Floats,
-    Image,
+    FloatArray,
+    ImageArray,
     Latent,
-    Mask,
-    Opaque,
+    MaskArray,
+    OpaqueValue,
     fingerprint,
 )
 
 #: How much of a start image or reference shows in what is made from it.
-LIKENESS = 0.6
+REFERENCE_STRENGTH = 0.6
 #: Longest side of a preview in pixels.
-PREVIEW_SIZE = 512
+MAX_PREVIEW_SIDE = 512
 
 
-def ksampler(call: Call, steps: int, cfg: float, denoise: float = 1.0, **inputs: Any) -> tuple[Latent]:
+def ksampler(
+    context: NodeContext, steps: int, cfg: float, denoise: float = 1.0, **inputs: Any
+) -> tuple[Latent]:
     latent = inputs["latent_image"]
     digest = fingerprint([steps, cfg, denoise, inputs])
-    made = sample(call, digest, steps, denoise, latent, _opaques(inputs), guided=cfg != 1)
+    made = simulate_sampling(context, digest, steps, denoise, latent, _opaque_values(inputs), guided=cfg != 1)
     return (made,)
 
 
 def ksampler_advanced(
-    call: Call, steps: int, cfg: float, start_at_step: int, end_at_step: int, **inputs: Any
+    context: NodeContext, steps: int, cfg: float, start_at_step: int, end_at_step: int, **inputs: Any
 ) -> tuple[Latent]:
     """A stretch of a schedule; what later stretches make builds on the earlier ones' result."""
     end = min(steps, end_at_step)
@@ -48,28 +53,30 @@ def ksampler_advanced(
     strength = 1 - start_at_step / steps
     todo = max(0, end - start_at_step)
     latent = inputs["latent_image"]
-    made = sample(call, digest, todo, strength, latent, _opaques(inputs), guided=cfg != 1)
+    made = simulate_sampling(context, digest, todo, strength, latent, _opaque_values(inputs), guided=cfg != 1)
     return (made,)
 
 
-def sampler_custom(call: Call, sigmas: Floats, latent_image: Latent, **inputs: Any) -> tuple[Latent, Latent]:
+def sampler_custom(
+    context: NodeContext, sigmas: FloatArray, latent_image: Latent, **inputs: Any
+) -> tuple[Latent, Latent]:
     """Both outputs, the noisy and the denoised, are the same here."""
-    opaques = _opaques(inputs)
+    opaques = _opaque_values(inputs)
     cfg = inputs.get("cfg", next((o.settings["cfg"] for o in opaques if "cfg" in o.settings), 1.0))
     digest = fingerprint([sigmas, latent_image, inputs])
     strength = float(np.clip(sigmas[0], 0, 1)) if len(sigmas) else 0.0
     steps = max(0, len(sigmas) - 1)
-    made = sample(call, digest, steps, strength, latent_image, opaques, guided=cfg != 1)
+    made = simulate_sampling(context, digest, steps, strength, latent_image, opaques, guided=cfg != 1)
     return made, made
 
 
-def sample(
-    call: Call,
+def simulate_sampling(
+    context: NodeContext,
     digest: str,
     steps: int,
     strength: float,
     latent: Latent,
-    opaques: Iterable[Opaque],
+    opaque_values: Iterable[OpaqueValue],
     *,
     guided: bool,
 ) -> Latent:
@@ -77,132 +84,151 @@ def sample(
 
     `strength` 1 covers it, 0 leaves it; a noise mask limits it to where the mask is white.
     """
-    opaques = list(opaques)
-    model = [weights for opaque in opaques for weights in opaque.weights]
-    call.device.use(model, working=latent.positions * WORKING_BYTES)
-    target = _target(digest, latent, next((o.picture for o in opaques if o.picture is not None), None))
-    result = _laid_over(latent, target, strength if steps else 0.0)
-    noise = generator(digest).standard_normal((3, *latent.samples.shape[-2:]), dtype=np.float32)
-    seconds = step_seconds(model, latent.positions, guided)
+    opaque_values = list(opaque_values)
+    model = [weights for opaque in opaque_values for weights in opaque.weights]
+    context.device.load_weights(model, working_bytes=latent.positions * WORKING_BYTES_PER_POSITION)
+    target = _placeholder_samples(
+        digest,
+        latent,
+        next((o.reference_image for o in opaque_values if o.reference_image is not None), None),
+    )
+    result = _blend_into_latent(latent, target, strength if steps else 0.0)
+    noise = seeded_generator(digest).standard_normal((3, *latent.samples.shape[-2:]), dtype=np.float32)
+    seconds = estimate_step_seconds(model, latent.positions, guided)
     for step in range(1, steps + 1):
-        call.device.spend(seconds)
-        picture = _preview(result, noise, step / steps) if call.previews else None
-        call.progress(step, steps, picture)
-    audio = replace(latent.audio, samples=_sounding(digest, latent.audio)) if latent.audio else None
+        context.device.simulate_work(seconds)
+        picture = _render_preview(result, noise, step / steps) if context.previews_enabled else None
+        context.update_progress(step, steps, picture)
+    audio = (
+        replace(latent.audio, samples=_placeholder_audio_samples(digest, latent.audio))
+        if latent.audio
+        else None
+    )
     return replace(latent.with_samples(result), noise_mask=None, audio=audio)
 
 
-def _target(digest: str, latent: Latent, picture: Floats | None) -> Floats:
+def _placeholder_samples(digest: str, latent: Latent, reference_image: FloatArray | None) -> FloatArray:
     """[batch, 3, frames, height, width]; every member of the batch is another dream."""
     batch, height, width = len(latent.samples), *latent.samples.shape[-2:]
     frames = latent.samples.shape[2] if latent.is_video else 1
     members = [digest, *(fingerprint([digest, index]) for index in range(1, batch))]
-    dreams = np.stack([dream(member, frames, height, width) for member in members])
-    if picture is None:
+    dreams = np.stack([generate_placeholder_frames(member, frames, height, width) for member in members])
+    if reference_image is None:
         return dreams
-    like = resize_planes(picture, width, height, "bilinear")[None, :, None]
-    return dreams * (1 - LIKENESS) + like * LIKENESS
+    like = resize_planes(reference_image, width, height, "bilinear")[None, :, None]
+    return dreams * (1 - REFERENCE_STRENGTH) + like * REFERENCE_STRENGTH
 
 
-def _laid_over(latent: Latent, target: Floats, strength: float) -> Floats:
+def _blend_into_latent(latent: Latent, target: FloatArray, strength: float) -> FloatArray:
     old = latent.samples
     colours = target if latent.is_video else target[:, :, 0]
     new = old.copy()
     channels = min(3, old.shape[1])
     new[:, :channels] = colours[:, :channels]
-    share: Floats | float = strength
+    share: FloatArray | float = strength
     if latent.noise_mask is not None:
-        share = share * resize(latent.noise_mask[:1], old.shape[-1], old.shape[-2], "bilinear")
+        share = share * resize_batch(latent.noise_mask[:1], old.shape[-1], old.shape[-2], "bilinear")
     return (old * (1 - share) + new * share).astype(np.float32)
 
 
-def _sounding(digest: str, audio: Latent) -> Floats:
-    return generator(digest).standard_normal(audio.samples.shape, dtype=np.float32)
+def _placeholder_audio_samples(digest: str, audio_latent: Latent) -> FloatArray:
+    return seeded_generator(digest).standard_normal(audio_latent.samples.shape, dtype=np.float32)
 
 
-def _preview(result: Floats, noise: Floats, done: float) -> Pictures.Image:
+def _render_preview(result: FloatArray, noise: FloatArray, progress: float) -> Pictures.Image:
     """The first frame as it would look with part of the work done."""
     frame = result[0, :3] if result.ndim == 4 else result[0, :3, 0]
-    mixed = frame * done + noise[: len(frame)] * (1 - done)
-    pixels = to_bytes((np.moveaxis(mixed, 0, -1) + 1) / 2)
+    mixed = frame * progress + noise[: len(frame)] * (1 - progress)
+    pixels = to_uint8((np.moveaxis(mixed, 0, -1) + 1) / 2)
     picture = Pictures.fromarray(np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels)
-    picture.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
+    picture.thumbnail((MAX_PREVIEW_SIDE, MAX_PREVIEW_SIDE))
     return picture
 
 
-def _opaques(inputs: Mapping[str, Any]) -> list[Opaque]:
-    return [value for value in inputs.values() if isinstance(value, Opaque)]
+def _opaque_values(inputs: Mapping[str, Any]) -> list[OpaqueValue]:
+    return [value for value in inputs.values() if isinstance(value, OpaqueValue)]
 
 
-def schedule(steps: int, denoise: float = 1.0, **_: Any) -> tuple[Floats]:
+def make_sigmas(steps: int, denoise: float = 1.0, **_: Any) -> tuple[FloatArray]:
     """`steps` even steps from `denoise` down to 0; what a sampler makes of them is all that counts here."""
     return (np.linspace(denoise, 0, steps + 1, dtype=np.float32),)
 
 
-def manual_sigmas(sigmas: str) -> tuple[Floats]:
+def manual_sigmas(sigmas: str) -> tuple[FloatArray]:
     return (np.array([float(number) for number in re.findall(r"[-+]?\d*\.?\d+", sigmas)], np.float32),)
 
 
-def split_sigmas(sigmas: Floats, step: int) -> tuple[Floats, Floats]:
+def split_sigmas(sigmas: FloatArray, step: int) -> tuple[FloatArray, FloatArray]:
     return sigmas[: step + 1], sigmas[step:]
 
 
-def split_sigmas_denoise(sigmas: Floats, denoise: float) -> tuple[Floats, Floats]:
+def split_sigmas_denoise(sigmas: FloatArray, denoise: float) -> tuple[FloatArray, FloatArray]:
     kept = round((len(sigmas) - 1) * denoise)
     return sigmas[: len(sigmas) - kept], sigmas[len(sigmas) - kept - 1 :]
 
 
-def flip_sigmas(sigmas: Floats) -> tuple[Floats]:
+def flip_sigmas(sigmas: FloatArray) -> tuple[FloatArray]:
     return (sigmas[::-1].copy(),)
 
 
-def vae_geometry(vae: Opaque) -> latents.Geometry:
-    return latents.geometry(" ".join([*(w.name for w in vae.weights), *map(str, vae.settings.values())]))
+def find_vae_geometry(vae: OpaqueValue) -> latents.LatentGeometry:
+    return latents.find_latent_geometry(
+        " ".join([*(w.name for w in vae.weights), *map(str, vae.settings.values())])
+    )
 
 
-def vae_decode(call: Call, samples: Latent, vae: Opaque, **_: Any) -> tuple[Image]:
-    call.device.use(vae.weights, working=samples.positions * WORKING_BYTES // 2)
-    return (latents.decode(samples),)
+def vae_decode(context: NodeContext, samples: Latent, vae: OpaqueValue, **_: Any) -> tuple[ImageArray]:
+    context.device.load_weights(
+        vae.weights, working_bytes=samples.positions * WORKING_BYTES_PER_POSITION // 2
+    )
+    return (latents.decode_latent(samples),)
 
 
-def vae_encode(call: Call, pixels: Image, vae: Opaque, **_: Any) -> tuple[Latent]:
-    call.device.use(vae.weights)
-    return (latents.encode(pixels, vae_geometry(vae)),)
+def vae_encode(context: NodeContext, pixels: ImageArray, vae: OpaqueValue, **_: Any) -> tuple[Latent]:
+    context.device.load_weights(vae.weights)
+    return (latents.encode_images(pixels, find_vae_geometry(vae)),)
 
 
 def vae_encode_for_inpaint(
-    call: Call, pixels: Image, vae: Opaque, mask: Mask, grow_mask_by: int
+    context: NodeContext, pixels: ImageArray, vae: OpaqueValue, mask: MaskArray, grow_mask_by: int
 ) -> tuple[Latent]:
-    (latent,) = vae_encode(call, pixels, vae)
-    return (replace(latent, noise_mask=grow(mask, grow_mask_by, True)[0].round()),)
+    (latent,) = vae_encode(context, pixels, vae)
+    return (replace(latent, noise_mask=grow_mask(mask, grow_mask_by, True)[0].round()),)
 
 
-def upscale_with_model(call: Call, upscale_model: Opaque, image: Image) -> tuple[Image]:
+def upscale_with_model(
+    context: NodeContext, upscale_model: OpaqueValue, image: ImageArray
+) -> tuple[ImageArray]:
     """The picture itself, enlarged by the factor in the model's name (`4x-UltraSharp`, `..._x2plus`)."""
-    call.device.use(upscale_model.weights)
+    context.device.load_weights(upscale_model.weights)
     name = " ".join(weights.name for weights in upscale_model.weights)
     found = re.search(r"(?<!\d)([1-8])x|x([1-8])(?!\d)", name, re.IGNORECASE)
     factor = int(found[1] or found[2]) if found else 4
-    call.progress(1, 1)
-    return (resize(image[..., :3], image.shape[2] * factor, image.shape[1] * factor, "lanczos"),)
+    context.update_progress(1, 1)
+    return (resize_batch(image[..., :3], image.shape[2] * factor, image.shape[1] * factor, "lanczos"),)
 
 
-def start_frame_in_place(
-    call: Call, vae: Opaque, image: Image, latent: Latent, strength: float, bypass: bool = False
+def insert_start_frame(
+    context: NodeContext,
+    vae: OpaqueValue,
+    image: ImageArray,
+    latent: Latent,
+    strength: float,
+    bypass: bool = False,
 ) -> tuple[Latent]:
     """The latent with the picture as its first frame, and only the rest open to change."""
     if bypass:
         return (latent,)
-    call.device.use(vae.weights)
+    context.device.load_weights(vae.weights)
     height, width = latent.samples.shape[-2:]
-    frame = np.moveaxis(resize(image[:1], width, height)[..., :3].astype(np.float32) / 127.5 - 1, -1, 1)
+    frame = np.moveaxis(resize_batch(image[:1], width, height)[..., :3].astype(np.float32) / 127.5 - 1, -1, 1)
     samples = latent.samples.copy()
     start = frame[:, :, None] if latent.is_video else frame
     samples[:, :3] = samples[:, :3] * (1 - strength) + start * strength
     return (latent.with_samples(samples),)
 
 
-SCHEDULERS = (
+SCHEDULER_NODE_CLASSES = (
     "AlignYourStepsScheduler", "BasicScheduler", "BetaSamplingScheduler", "ExponentialScheduler",
     "Flux2Scheduler", "GITSScheduler", "Ideogram4Scheduler", "KarrasScheduler", "LTXVScheduler",
     "LaplaceScheduler", "OptimalStepsScheduler", "PolyexponentialScheduler", "SDTurboScheduler",
@@ -214,7 +240,7 @@ NODES: Mapping[str, NodeFunction] = {
     "KSamplerAdvanced": ksampler_advanced,
     "SamplerCustom": sampler_custom,
     "SamplerCustomAdvanced": sampler_custom,
-    **dict.fromkeys(SCHEDULERS, schedule),
+    **dict.fromkeys(SCHEDULER_NODE_CLASSES, make_sigmas),
     "ManualSigmas": manual_sigmas,
     "SplitSigmas": split_sigmas,
     "SplitSigmasDenoise": split_sigmas_denoise,
@@ -225,5 +251,5 @@ NODES: Mapping[str, NodeFunction] = {
     "VAEEncodeTiled": vae_encode,
     "VAEEncodeForInpaint": vae_encode_for_inpaint,
     "ImageUpscaleWithModel": upscale_with_model,
-    "LTXVImgToVideoInplace": start_frame_in_place,
+    "LTXVImgToVideoInplace": insert_start_frame,
 }

@@ -13,178 +13,202 @@ from typing import Any
 
 import numpy as np
 
-from comfy_instances.simulator.execution.weights import Weights, weights
-from comfy_instances.simulator.nodes.call import Call
-from comfy_instances.simulator.nodes.images.images import to_bytes
-from comfy_instances.simulator.nodes.images.resizing import resize, resize_planes
+from comfy_instances.simulator.execution.weights import SimulatedWeightFile, lookup_weight_file
+from comfy_instances.simulator.nodes.call import NodeContext
+from comfy_instances.simulator.nodes.images.images import to_uint8
+from comfy_instances.simulator.nodes.images.resizing import resize_batch, resize_planes
 from comfy_instances.simulator.nodes.models import latents, sampling
-from comfy_instances.simulator.nodes.models.placeholder_media import dream, sound
-from comfy_instances.simulator.nodes.values import Audio, Floats, Latent, Opaque, Video, fingerprint
+from comfy_instances.simulator.nodes.models.placeholder_media import (
+    generate_placeholder_audio,
+    generate_placeholder_frames,
+)
+from comfy_instances.simulator.nodes.values import (
+    AudioClip,
+    FloatArray,
+    Latent,
+    OpaqueValue,
+    VideoClip,
+    fingerprint,
+)
 from comfy_instances.simulator.validation.validation import WEIGHT_SUFFIXES
 
 #: Outputs for which an encoder runs, and which do not hold on to it.
-ENCODED = frozenset({"CONDITIONING", "CLIP_VISION_OUTPUT", "AUDIO_ENCODER_OUTPUT"})
+ENCODER_OUTPUT_TYPES = frozenset({"CONDITIONING", "CLIP_VISION_OUTPUT", "AUDIO_ENCODER_OUTPUT"})
 #: Longest side of the picture that a conditioning remembers.
-MEMORY_SIDE = 64
+MAX_REFERENCE_SIDE = 64
 #: Latent positions per second of sound.
-SOUND_RATE = 25
-PRIMITIVES: dict[str, type] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
+AUDIO_POSITIONS_PER_SECOND = 25
+PRIMITIVE_TYPES: dict[str, type] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
 
-def stand_in(call: Call, **inputs: Any) -> tuple[Any, ...]:
+def run_placeholder_node(context: NodeContext, **inputs: Any) -> tuple[Any, ...]:
     """Outputs for any class, by the types that its facts name."""
-    node = _StandIn(call, inputs, [*_flat(inputs)])
-    if ENCODED & set(map(str, call.facts["output"])):
-        call.device.use(w for o in node.opaques if o.type != "MODEL" for w in o.weights)
-    return tuple(node.output(slot, kind) for slot, kind in enumerate(call.facts["output"]))
+    node = _PlaceholderNode(context, inputs, [*_flatten_inputs(inputs)])
+    if ENCODER_OUTPUT_TYPES & set(map(str, context.node_facts["output"])):
+        context.device.load_weights(w for o in node.opaque_values if o.type != "MODEL" for w in o.weights)
+    return tuple(node.make_output(slot, kind) for slot, kind in enumerate(context.node_facts["output"]))
 
 
 @dataclass(frozen=True, slots=True)
-class _StandIn:
-    call: Call
+class _PlaceholderNode:
+    context: NodeContext
     inputs: dict[str, Any]
     #: Input values, those within groups included.
     values: list[Any]
 
-    def output(self, slot: int, kind: Any) -> Any:
-        kind = kind[0] if isinstance(kind, list) else kind.split(",")[0]
-        match kind:
+    def make_output(self, slot: int, output_type: Any) -> Any:
+        output_type = output_type[0] if isinstance(output_type, list) else output_type.split(",")[0]
+        match output_type:
             case "INT" | "FLOAT" | "STRING" | "BOOLEAN":
-                return self.primitive(slot, PRIMITIVES[kind])
+                return self.make_primitive(slot, PRIMITIVE_TYPES[output_type])
             case "IMAGE":
-                return self.image()
+                return self.make_image()
             case "MASK":
-                return self.mask()
+                return self.make_mask()
             case "LATENT":
-                return self.latent()
+                return self.make_latent()
             case "AUDIO":
-                return self.first(Audio) or sound(fingerprint(self.inputs), self.seconds)
+                return self.first_of_type(AudioClip) or generate_placeholder_audio(
+                    fingerprint(self.inputs), self.audio_seconds
+                )
             case "VIDEO":
-                return self.first(Video) or Video(self.image(), Fraction(24))
+                return self.first_of_type(VideoClip) or VideoClip(self.make_image(), Fraction(24))
             case "SIGMAS":
-                given = next((value for value in self.arrays(np.float32) if value.ndim == 1), None)
-                return given if given is not None else sampling.schedule(self.inputs.get("steps", 20))[0]
+                given = next((value for value in self.arrays_of_dtype(np.float32) if value.ndim == 1), None)
+                return given if given is not None else sampling.make_sigmas(self.inputs.get("steps", 20))[0]
             case "*" | "COMFY_MATCHTYPE_V3":
                 return self.values[0] if self.values else None
-        return self.opaque(slot, kind)
+        return self.make_opaque(slot, output_type)
 
-    def first(self, kind: type) -> Any:
-        return next((value for value in self.values if isinstance(value, kind)), None)
+    def first_of_type(self, value_type: type) -> Any:
+        return next((value for value in self.values if isinstance(value, value_type)), None)
 
-    def arrays(self, dtype: Any) -> Iterator[Any]:
+    def arrays_of_dtype(self, dtype: Any) -> Iterator[Any]:
         return (value for value in self.values if isinstance(value, np.ndarray) and value.dtype == dtype)
 
     @property
-    def opaques(self) -> list[Opaque]:
-        return [value for value in self.values if isinstance(value, Opaque)]
+    def opaque_values(self) -> list[OpaqueValue]:
+        return [value for value in self.values if isinstance(value, OpaqueValue)]
 
     @property
-    def seconds(self) -> float:
+    def audio_seconds(self) -> float:
         """Of sound."""
         if "frames_number" in self.inputs:
             return float(self.inputs["frames_number"] / self.inputs.get("frame_rate", 25))
         return float(self.inputs.get("seconds", 1.0))
 
-    def primitive(self, slot: int, kind: type) -> Any:
+    def make_primitive(self, slot: int, primitive_type: type) -> Any:
         """The input of the same name, or the only one of that type, or its zero."""
-        name = str(self.call.facts["output_name"][slot]).lower()
-        same = [value for key, value in self.inputs.items() if key.lower() == name and type(value) is kind]
-        alike = [value for value in self.values if type(value) is kind]
+        name = str(self.context.node_facts["output_name"][slot]).lower()
+        same = [
+            value
+            for key, value in self.inputs.items()
+            if key.lower() == name and type(value) is primitive_type
+        ]
+        alike = [value for value in self.values if type(value) is primitive_type]
         if same or len(alike) == 1:
             return (same or alike)[0]
-        return kind()
+        return primitive_type()
 
-    def image(self) -> Any:
-        latent = self.first(Latent)
+    def make_image(self) -> Any:
+        latent = self.first_of_type(Latent)
         if latent is not None:
-            return latents.decode(latent)
-        given = next((value for value in self.arrays(np.uint8) if value.ndim == 4), None)
+            return latents.decode_latent(latent)
+        given = next((value for value in self.arrays_of_dtype(np.uint8) if value.ndim == 4), None)
         if given is not None:
             return given
-        video = self.first(Video)
+        video = self.first_of_type(VideoClip)
         if video is not None:
             return video.frames
         height, width = (self.inputs.get(side) or 512 for side in ("height", "width"))
-        small = dream(fingerprint(self.inputs), 1, max(1, height // 8), max(1, width // 8))
-        return resize(to_bytes((np.moveaxis(small, 0, -1) + 1) / 2), width, height, "bicubic")
+        small = generate_placeholder_frames(
+            fingerprint(self.inputs), 1, max(1, height // 8), max(1, width // 8)
+        )
+        return resize_batch(to_uint8((np.moveaxis(small, 0, -1) + 1) / 2), width, height, "bicubic")
 
-    def mask(self) -> Any:
-        given = next((value for value in self.arrays(np.float32) if value.ndim == 3), None)
+    def make_mask(self) -> Any:
+        given = next((value for value in self.arrays_of_dtype(np.float32) if value.ndim == 3), None)
         if given is not None:
             return given
-        image = next(self.arrays(np.uint8), None)
+        image = next(self.arrays_of_dtype(np.uint8), None)
         return np.zeros(image.shape[:3] if image is not None else (1, 64, 64), np.float32)
 
-    def latent(self) -> Latent:
-        latent: Latent | None = self.first(Latent)
-        fold = latents.geometry(" ".join([self.call.class_type, *(w.name for w in self.weights())]))
-        if any(opaque.type in ("MODEL", "GUIDER") for opaque in self.opaques) and latent is not None:
+    def make_latent(self) -> Latent:
+        latent: Latent | None = self.first_of_type(Latent)
+        fold = latents.find_latent_geometry(
+            " ".join([self.context.class_type, *(w.name for w in self.find_weight_files())])
+        )
+        if any(opaque.type in ("MODEL", "GUIDER") for opaque in self.opaque_values) and latent is not None:
             steps = self.inputs.get("steps", 20)
-            digest = fingerprint([self.call.class_type, self.inputs])
-            return sampling.sample(self.call, digest, steps, 1.0, latent, self.opaques, guided=True)
+            digest = fingerprint([self.context.class_type, self.inputs])
+            return sampling.simulate_sampling(
+                self.context, digest, steps, 1.0, latent, self.opaque_values, guided=True
+            )
         if "width" in self.inputs and "height" in self.inputs:
             sides = (self.inputs["width"], self.inputs["height"], self.inputs.get("length"))
-            return self.with_start(latents.empty(*sides, self.inputs.get("batch_size", 1), fold))
+            return self.with_start_image(latents.empty_latent(*sides, self.inputs.get("batch_size", 1), fold))
         if latent is not None:
             return latent
-        image = next(self.arrays(np.uint8), None)
+        image = next(self.arrays_of_dtype(np.uint8), None)
         if image is not None:
-            return latents.encode(image, fold)
+            return latents.encode_images(image, fold)
         if "seconds" in self.inputs or "frames_number" in self.inputs:
-            length = max(1, round(self.seconds * SOUND_RATE))
+            length = max(1, round(self.audio_seconds * AUDIO_POSITIONS_PER_SECOND))
             return Latent(samples=np.zeros((self.inputs.get("batch_size", 1), 8, 16, length), np.float32))
-        return latents.empty(512, 512, None)
+        return latents.empty_latent(512, 512, None)
 
-    def with_start(self, latent: Latent) -> Latent:
+    def with_start_image(self, latent: Latent) -> Latent:
         """The latent with a start image, if one was given, in its first frame."""
-        picture = self.picture()
+        picture = self.find_reference_image()
         if picture is None or not latent.is_video:
             return latent
         height, width = latent.samples.shape[-2:]
         latent.samples[:, :3, 0] = resize_planes(picture, width, height, "bilinear")
         return latent
 
-    def opaque(self, slot: int, kind: str) -> Opaque:
+    def make_opaque(self, slot: int, output_type: str) -> OpaqueValue:
         literals = {key: value for key, value in self.inputs.items() if isinstance(value, str | int | float)}
-        inherited = {key: value for opaque in self.opaques for key, value in opaque.settings.items()}
-        return Opaque(
-            type=kind,
-            fingerprint=fingerprint([self.call.class_type, slot, self.inputs]),
-            weights=() if kind in ENCODED else tuple(dict.fromkeys(self.weights())),
-            picture=self.picture(),
+        inherited = {key: value for opaque in self.opaque_values for key, value in opaque.settings.items()}
+        return OpaqueValue(
+            type=output_type,
+            fingerprint=fingerprint([self.context.class_type, slot, self.inputs]),
+            weights=()
+            if output_type in ENCODER_OUTPUT_TYPES
+            else tuple(dict.fromkeys(self.find_weight_files())),
+            reference_image=self.find_reference_image(),
             settings=inherited | literals,
         )
 
-    def weights(self) -> Iterator[Weights]:
+    def find_weight_files(self) -> Iterator[SimulatedWeightFile]:
         """Files that the node names, and what its inputs hold."""
-        downloads = self.call.class_type.startswith("DownloadAndLoad")
+        downloads = self.context.class_type.startswith("DownloadAndLoad")
         for name, value in self.inputs.items():
             if isinstance(value, str) and (
                 value.endswith(WEIGHT_SUFFIXES) or (downloads and name == "model")
             ):
-                yield weights(value)
-        for opaque in self.opaques:
+                yield lookup_weight_file(value)
+        for opaque in self.opaque_values:
             yield from opaque.weights
 
-    def picture(self) -> Floats | None:
+    def find_reference_image(self) -> FloatArray | None:
         """A small copy of the first picture among the inputs or behind them."""
         for value in self.values:
             if isinstance(value, np.ndarray) and value.ndim == 4:
-                factor = min(1.0, MEMORY_SIDE / max(value.shape[1:3]))
+                factor = min(1.0, MAX_REFERENCE_SIDE / max(value.shape[1:3]))
                 height, width = (max(1, round(side * factor)) for side in value.shape[1:3])
-                small = resize(value[:1], width, height)[0, ..., :3]
+                small = resize_batch(value[:1], width, height)[0, ..., :3]
                 return np.moveaxis(np.asarray(small / np.float32(127.5) - 1, np.float32), -1, 0)
             if isinstance(value, Latent) and value.samples.shape[1] >= 3 and value.samples.any():
-                first: Floats = latents.colours(value).reshape(-1, *value.samples.shape[-2:], 3)[0]
+                first: FloatArray = latents.to_rgb(value).reshape(-1, *value.samples.shape[-2:], 3)[0]
                 return np.moveaxis(first, -1, 0)
-            if isinstance(value, Opaque) and value.picture is not None:
-                return value.picture
+            if isinstance(value, OpaqueValue) and value.reference_image is not None:
+                return value.reference_image
         return None
 
 
-def _flat(values: Any) -> Iterator[Any]:
+def _flatten_inputs(values: Any) -> Iterator[Any]:
     for value in values.values():
         if isinstance(value, dict):
-            yield from _flat(value)
+            yield from _flatten_inputs(value)
         else:
             yield value

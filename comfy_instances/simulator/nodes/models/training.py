@@ -13,37 +13,37 @@ import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageOps
 
-from comfy_instances.simulator.execution.device import WORKING_BYTES, step_seconds
-from comfy_instances.simulator.files import open_series, within
-from comfy_instances.simulator.nodes.call import Call, NodeFunction, Shown
-from comfy_instances.simulator.nodes.files.saving import SIMULATED
-from comfy_instances.simulator.nodes.models.placeholder_media import generator
+from comfy_instances.simulator.execution.device import WORKING_BYTES_PER_POSITION, estimate_step_seconds
+from comfy_instances.simulator.files import is_within, open_file_series
+from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
+from comfy_instances.simulator.nodes.files.saving import SIMULATED_METADATA_KEY
+from comfy_instances.simulator.nodes.models.placeholder_media import seeded_generator
 from comfy_instances.simulator.nodes.models.sampling import vae_encode
-from comfy_instances.simulator.nodes.values import Floats, Image, Latent, Opaque, fingerprint
+from comfy_instances.simulator.nodes.values import FloatArray, ImageArray, Latent, OpaqueValue, fingerprint
 
 #: Nodes that are run once for all members of their input lists: every input comes as a list.
-TAKES_LISTS = frozenset({"MakeTrainingDataset", "TrainLoraNode"})
+LIST_INPUT_NODE_CLASSES = frozenset({"MakeTrainingDataset", "TrainLoraNode"})
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 #: Runs of the model that one step of training takes as long as: there and back, half of it twice.
-RUNS_PER_STEP = 3
+MODEL_RUNS_PER_STEP = 3
 #: Layers that are trained, and how wide they are.
-LAYERS, WIDTH = 2, 64
+LAYER_COUNT, LAYER_WIDTH = 2, 64
 
 #: Name -> float32 array.
-Tensors = Mapping[str, Floats]
+Tensors = Mapping[str, FloatArray]
 
 
-def load_images(call: Call, folder: str) -> tuple[list[Image]]:
-    return (load_pairs(call, folder)[0],)
+def load_image_dataset(context: NodeContext, folder: str) -> tuple[list[ImageArray]]:
+    return (load_image_text_dataset(context, folder)[0],)
 
 
-def load_pairs(call: Call, folder: str) -> tuple[list[Image], list[str]]:
+def load_image_text_dataset(context: NodeContext, folder: str) -> tuple[list[ImageArray], list[str]]:
     """All pictures of an input folder, and the texts in the files that are named like them."""
-    place = call.folders.input / folder
-    if not within(call.folders.input, place):
+    place = context.folders.input / folder
+    if not is_within(context.folders.input, place):
         raise ValueError(f"Invalid folder name {folder!r}")
-    files = sorted(file for file in place.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
+    files = sorted(file for file in place.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise ValueError("No valid images found in input")
     pictures, texts = [], []
@@ -55,24 +55,32 @@ def load_pairs(call: Call, folder: str) -> tuple[list[Image], list[str]]:
     return pictures, texts
 
 
-def make_dataset(
-    call: Call, images: list[Image], vae: list[Opaque], clip: list[Opaque], texts: list[str] | None = None
-) -> tuple[list[Latent], list[Opaque]]:
+def make_training_dataset(
+    context: NodeContext,
+    images: list[ImageArray],
+    vae: list[OpaqueValue],
+    clip: list[OpaqueValue],
+    texts: list[str] | None = None,
+) -> tuple[list[Latent], list[OpaqueValue]]:
     texts = texts or [""]
     texts = texts * len(images) if len(texts) == 1 else texts
     if len(texts) != len(images):
         raise ValueError(f"Number of texts ({len(texts)}) does not match number of images ({len(images)}).")
-    call.device.use(clip[0].weights)
-    latents = [vae_encode(call, image, vae[0])[0] for image in images]
-    return latents, [_conditioning(clip[0], text) for text in texts]
+    context.device.load_weights(clip[0].weights)
+    latents = [vae_encode(context, image, vae[0])[0] for image in images]
+    return latents, [_encode_caption(clip[0], text) for text in texts]
 
 
-def _conditioning(clip: Opaque, text: str) -> Opaque:
-    return Opaque(type="CONDITIONING", fingerprint=fingerprint([clip, text]), settings={})
+def _encode_caption(clip: OpaqueValue, text: str) -> OpaqueValue:
+    return OpaqueValue(type="CONDITIONING", fingerprint=fingerprint([clip, text]), settings={})
 
 
-def train(
-    call: Call, model: list[Opaque], latents: list[Latent], positive: list[Opaque], **inputs: list[Any]
+def train_lora(
+    context: NodeContext,
+    model: list[OpaqueValue],
+    latents: list[Latent],
+    positive: list[OpaqueValue],
+    **inputs: list[Any],
 ) -> tuple[Tensors, Mapping[str, list[float]], int]:
     """LoRA, losses, steps."""
     conditions, pictures = len(positive), len(latents)
@@ -82,37 +90,37 @@ def train(
         )
     steps, rank = inputs["steps"][0], inputs["rank"][0]
     positions = max(latent.positions for latent in latents)
-    call.device.use(model[0].weights, working=positions * WORKING_BYTES)
-    seconds = RUNS_PER_STEP * step_seconds(model[0].weights, positions, guided=False)
+    context.device.load_weights(model[0].weights, working_bytes=positions * WORKING_BYTES_PER_POSITION)
+    seconds = MODEL_RUNS_PER_STEP * estimate_step_seconds(model[0].weights, positions, guided=False)
     for step in range(1, steps + 1):
-        call.device.spend(seconds)
-        call.progress(step, steps)
+        context.device.simulate_work(seconds)
+        context.update_progress(step, steps)
     digest = fingerprint([model, latents, positive, inputs])
-    losses = np.sort(generator(digest).random(steps))[::-1]
-    return _tensors(digest, rank), {"loss": [float(loss) for loss in losses]}, steps
+    losses = np.sort(seeded_generator(digest).random(steps))[::-1]
+    return _make_lora_tensors(digest, rank), {"loss": [float(loss) for loss in losses]}, steps
 
 
-def _tensors(digest: str, rank: int) -> Tensors:
-    numbers = generator(digest)
+def _make_lora_tensors(digest: str, rank: int) -> Tensors:
+    numbers = seeded_generator(digest)
     tensors = {}
-    for layer in range(LAYERS):
-        for name, shape in (("lora_up", (WIDTH, rank)), ("lora_down", (rank, WIDTH))):
+    for layer in range(LAYER_COUNT):
+        for name, shape in (("lora_up", (LAYER_WIDTH, rank)), ("lora_down", (rank, LAYER_WIDTH))):
             key = f"diffusion_model.simulated.{layer}.{name}.weight"
             tensors[key] = numbers.standard_normal(shape, dtype=np.float32)
     return tensors
 
 
-def save_lora(call: Call, lora: Tensors, prefix: str, steps: int | None = None) -> Shown:
+def save_lora(context: NodeContext, lora: Tensors, prefix: str, steps: int | None = None) -> NodeResult:
     """Reports nothing, as the real node."""
-    series = open_series(call.folders.output, prefix)
+    series = open_file_series(context.folders.output, prefix)
     trained = "" if steps is None else f"{steps}_steps_"
-    file = series.folder / f"{series.name}_{trained}{series.counter:05}_.safetensors"
-    file.write_bytes(_safetensors(lora))
-    return Shown({})
+    file = series.folder / f"{series.base_name}_{trained}{series.next_number:05}_.safetensors"
+    file.write_bytes(_encode_safetensors(lora))
+    return NodeResult({})
 
 
-def _safetensors(tensors: Tensors) -> bytes:
-    header: dict[str, Any] = {"__metadata__": {SIMULATED: "true"}}
+def _encode_safetensors(tensors: Tensors) -> bytes:
+    header: dict[str, Any] = {"__metadata__": {SIMULATED_METADATA_KEY: "true"}}
     at = 0
     for name, array in tensors.items():
         header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [at, at + array.nbytes]}
@@ -123,9 +131,9 @@ def _safetensors(tensors: Tensors) -> bytes:
 
 
 NODES: Mapping[str, NodeFunction] = {
-    "LoadImageDataSetFromFolder": load_images,
-    "LoadImageTextDataSetFromFolder": load_pairs,
-    "MakeTrainingDataset": make_dataset,
-    "TrainLoraNode": train,
+    "LoadImageDataSetFromFolder": load_image_dataset,
+    "LoadImageTextDataSetFromFolder": load_image_text_dataset,
+    "MakeTrainingDataset": make_training_dataset,
+    "TrainLoraNode": train_lora,
     "SaveLoRA": save_lora,
 }

@@ -7,14 +7,14 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 
-Number = int | float | bool
+Numeric = int | float | bool
 
-_MAX_CHARACTERS = 1000
+_MAX_FORMULA_LENGTH = 1000
 #: Exponents and results beyond these are nobody's size or length.
 _MAX_EXPONENT = 64
-_MAX_RESULT = 1e18
+_MAX_MAGNITUDE = 1e18
 
-_OPERATORS: Mapping[type[ast.AST], Callable[..., Number]] = {
+_OPERATORS: Mapping[type[ast.AST], Callable[..., Numeric]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -33,7 +33,7 @@ _OPERATORS: Mapping[type[ast.AST], Callable[..., Number]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-_FUNCTIONS: Mapping[str, Callable[..., Number]] = {
+_FUNCTIONS: Mapping[str, Callable[..., Numeric]] = {
     "min": min,
     "max": max,
     "abs": abs,
@@ -46,49 +46,53 @@ _FUNCTIONS: Mapping[str, Callable[..., Number]] = {
 }
 
 
-def evaluate(formula: str, names: Mapping[str, Number]) -> Number:
+def evaluate_formula(formula: str, variables: Mapping[str, Numeric]) -> Numeric:
     """The value of a formula. Raises ValueError for what is none, or too much."""
-    if len(formula) > _MAX_CHARACTERS:
+    if len(formula) > _MAX_FORMULA_LENGTH:
         raise ValueError("the formula is too long")
     try:
-        return _bounded(_value(ast.parse(formula.strip(), mode="eval").body, names))
+        return _check_magnitude(_evaluate_node(ast.parse(formula.strip(), mode="eval").body, variables))
     except (SyntaxError, ArithmeticError, TypeError, LookupError, RecursionError, MemoryError) as error:
         raise ValueError(f"{formula[:100]!r}: {error}") from error
 
 
-def _value(node: ast.AST, names: Mapping[str, Number]) -> Number:
+def _evaluate_node(node: ast.AST, variables: Mapping[str, Numeric]) -> Numeric:
     match node:
         case ast.Constant(value=bool() | int() | float() as value):
-            return _bounded(value)
+            return _check_magnitude(value)
         case ast.Name(id=name):
-            return names[name]
+            return variables[name]
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            return _power(_value(left, names), _value(right, names))
+            return _power(_evaluate_node(left, variables), _evaluate_node(right, variables))
         case ast.BinOp(left=left, op=sign, right=right):
-            return _bounded(_OPERATORS[type(sign)](_value(left, names), _value(right, names)))
+            return _check_magnitude(
+                _OPERATORS[type(sign)](_evaluate_node(left, variables), _evaluate_node(right, variables))
+            )
         case ast.UnaryOp(op=sign, operand=operand):
-            return _OPERATORS[type(sign)](_value(operand, names))
+            return _OPERATORS[type(sign)](_evaluate_node(operand, variables))
         case ast.Compare(left=left, ops=[sign], comparators=[right]):
-            return _OPERATORS[type(sign)](_value(left, names), _value(right, names))
+            return _OPERATORS[type(sign)](_evaluate_node(left, variables), _evaluate_node(right, variables))
         case ast.IfExp(test=test, body=body, orelse=other):
-            return _value(body if _value(test, names) else other, names)
+            return _evaluate_node(body if _evaluate_node(test, variables) else other, variables)
         case ast.Call(func=ast.Name(id="pow"), args=[base, exponent], keywords=[]):
-            return _power(_value(base, names), _value(exponent, names))
+            return _power(_evaluate_node(base, variables), _evaluate_node(exponent, variables))
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-            return _bounded(_FUNCTIONS[name](*[_value(argument, names) for argument in arguments]))
+            return _check_magnitude(
+                _FUNCTIONS[name](*[_evaluate_node(argument, variables) for argument in arguments])
+            )
     raise ValueError(f"{type(node).__name__} is not understood")
 
 
-def _power(base: Number, exponent: Number) -> Number:
+def _power(base: Numeric, exponent: Numeric) -> Numeric:
     if abs(exponent) > _MAX_EXPONENT:
         raise ValueError(f"no exponents above {_MAX_EXPONENT}")
     result = base**exponent
     if isinstance(result, complex):
         raise ValueError("the root of a negative number")
-    return _bounded(result)
+    return _check_magnitude(result)
 
 
-def _bounded(value: Number) -> Number:
-    if not abs(value) <= _MAX_RESULT:
+def _check_magnitude(value: Numeric) -> Numeric:
+    if not abs(value) <= _MAX_MAGNITUDE:
         raise ValueError("the number is too large")
     return value

@@ -10,86 +10,88 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import output_types
-from orchestrator.catalog.import_export.infer.bindings import Bindings, Declaration
-from orchestrator.catalog.import_export.infer.constants import Place
-from orchestrator.catalog.parameters.values import Loras, is_lora_name
-from orchestrator.catalog.rendering.graph import Link, as_link, links_of
+from orchestrator.catalog.import_export.infer.bindings import ParameterBindings, ParameterDeclaration
+from orchestrator.catalog.import_export.infer.constants import InputRef
+from orchestrator.catalog.parameters.values import LoraListParameter, is_lora_name
+from orchestrator.catalog.rendering.graph import Link, iter_links, parse_link
 
-_ENDING = ".safetensors"
+_LORA_SUFFIX = ".safetensors"
 #: What is chained, by output slot, and the type that both ends have.
-_CHAINED = (("model", "MODEL"), ("clip", "CLIP"))
+_CHAINED_INPUTS = (("model", "MODEL"), ("clip", "CLIP"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Loader:
+class _LoraLoader:
     """A node that adds one LoRA."""
 
     id: str
     name: str
     strength: float
     #: Its inputs of strength: all hold the same number.
-    strengths: tuple[str, ...]
+    strength_inputs: tuple[str, ...]
     #: Output slot -> the input that it hands on.
-    chained: dict[int, str]
+    chained_inputs: dict[int, str]
 
     @property
-    def item(self) -> dict[str, Any]:
+    def list_item(self) -> dict[str, Any]:
         return {"name": self.name, "strength": self.strength}
 
 
-def find_loras(found: Bindings, needed: Sequence[str]) -> None:
+def bind_loras(bindings: ParameterBindings, needed: Sequence[str]) -> None:
     """Binds every LoRA that a list can hold, and notes the others."""
-    loaders = dict(_loaders(found, needed))
-    for row in _rows(found, loaders, needed):
-        number = sum(spec["type"] == "loras" for spec in found.parameters.values()) + 1
+    loaders = dict(_find_loaders(bindings, needed))
+    for row in _find_chains(bindings, loaders, needed):
+        number = sum(spec["type"] == "loras" for spec in bindings.parameters.values()) + 1
         parameter = "loras" if number == 1 else f"loras{number}"
-        if parameter not in found.parameters:
-            _bind(found, parameter, row)
+        if parameter not in bindings.parameters:
+            _bind_chain(bindings, parameter, row)
 
 
-def _loaders(found: Bindings, needed: Sequence[str]) -> Iterator[tuple[str, _Loader]]:
+def _find_loaders(bindings: ParameterBindings, needed: Sequence[str]) -> Iterator[tuple[str, _LoraLoader]]:
     for id in needed:
-        if "lora_name" not in found.inputs(id):
+        if "lora_name" not in bindings.node_inputs(id):
             continue
-        loader = _loader(found, id)
-        if isinstance(loader, _Loader):
+        loader = _read_loader(bindings, id)
+        if isinstance(loader, _LoraLoader):
             yield id, loader
         else:
-            file = found.graph[id]["inputs"].get("lora_name")
-            found.notes.append(f"how requests could replace the LoRA {file} of node {id}: {loader}")
+            file = bindings.graph[id]["inputs"].get("lora_name")
+            bindings.notes.append(f"how requests could replace the LoRA {file} of node {id}: {loader}")
 
 
-def _loader(found: Bindings, id: str) -> _Loader | str:
+def _read_loader(bindings: ParameterBindings, id: str) -> _LoraLoader | str:
     """What a node adds, or why no list can hold it."""
-    inputs, declared = found.graph[id]["inputs"], found.inputs(id)
-    types = output_types(found.entry(id))
+    inputs, declared = bindings.graph[id]["inputs"], bindings.node_inputs(id)
+    types = output_types(bindings.node_facts(id))
     chained = {
         slot: name
-        for slot, (name, type) in enumerate(_CHAINED[: len(types)])
+        for slot, (name, type) in enumerate(_CHAINED_INPUTS[: len(types)])
         if types[slot] == type and name in declared
     }
     file = inputs["lora_name"] if isinstance(inputs.get("lora_name"), str) else ""
-    name = file.removesuffix(_ENDING)
+    name = file.removesuffix(_LORA_SUFFIX)
     strengths = tuple(key for key, item in declared.items() if item.type == "FLOAT")
     values = [inputs.get(key) for key in strengths]
-    if any(Place(id, key) in found.places for key in ("lora_name", *strengths)):
+    if any(InputRef(id, key) in bindings.expressions for key in ("lora_name", *strengths)):
         return "its author has made parameters of what it takes"
-    if len(chained) < len(types) or any(as_link(inputs.get(name)) is None for name in chained.values()):
-        return f"{found.graph[id]['class_type']} hands on no model"
-    if not file.endswith(_ENDING) or not is_lora_name(name):
-        return f"a list takes plain names of {_ENDING} files only"
+    if len(chained) < len(types) or any(parse_link(inputs.get(name)) is None for name in chained.values()):
+        return f"{bindings.graph[id]['class_type']} hands on no model"
+    if not file.endswith(_LORA_SUFFIX) or not is_lora_name(name):
+        return f"a list takes plain names of {_LORA_SUFFIX} files only"
     if not values or not isinstance(values[0], int | float) or values.count(values[0]) < len(values):
         return "a list has one strength for model and text encoder, written as a number"
-    return _Loader(id, name, float(values[0]), strengths, chained)
+    return _LoraLoader(id, name, float(values[0]), strengths, chained)
 
 
-def _rows(found: Bindings, loaders: Mapping[str, _Loader], needed: Sequence[str]) -> Iterator[list[_Loader]]:
+def _find_chains(
+    bindings: ParameterBindings, loaders: Mapping[str, _LoraLoader], needed: Sequence[str]
+) -> Iterator[list[_LoraLoader]]:
     """Loaders of one kind, each linked to by the next one alone."""
     users: dict[str, set[str]] = {id: set() for id in loaders}
     for id in needed:
-        for _, link in links_of(found.graph[id]["inputs"]):
+        for _, link in iter_links(bindings.graph[id]["inputs"]):
             users.get(link.node, set()).add(id)
-    following = {id: _following(found, loaders, loader, users[id]) for id, loader in loaders.items()}
+    following = {id: _next_in_chain(bindings, loaders, loader, users[id]) for id, loader in loaders.items()}
     inner = set(following.values())
     for id in (id for id in loaders if id not in inner):
         row, after = [loaders[id]], following[id]
@@ -99,38 +101,40 @@ def _rows(found: Bindings, loaders: Mapping[str, _Loader], needed: Sequence[str]
         yield row
 
 
-def _following(
-    found: Bindings, loaders: Mapping[str, _Loader], loader: _Loader, users: set[str]
+def _next_in_chain(
+    bindings: ParameterBindings, loaders: Mapping[str, _LoraLoader], loader: _LoraLoader, consumers: set[str]
 ) -> str | None:
     """The loader that is all that takes what `loader` gives."""
-    after = loaders.get(next(iter(users))) if len(users) == 1 else None
-    if after is None or found.graph[after.id]["class_type"] != found.graph[loader.id]["class_type"]:
+    after = loaders.get(next(iter(consumers))) if len(consumers) == 1 else None
+    if after is None or bindings.graph[after.id]["class_type"] != bindings.graph[loader.id]["class_type"]:
         return None
-    inputs = found.graph[after.id]["inputs"]
-    whole = all(as_link(inputs[name]) == Link(loader.id, slot) for slot, name in loader.chained.items())
+    inputs = bindings.graph[after.id]["inputs"]
+    whole = all(
+        parse_link(inputs[name]) == Link(loader.id, slot) for slot, name in loader.chained_inputs.items()
+    )
     return after.id if whole else None
 
 
-def _bind(found: Bindings, parameter: str, row: Sequence[_Loader]) -> None:
+def _bind_chain(bindings: ParameterBindings, parameter: str, chain: Sequence[_LoraLoader]) -> None:
     """Leaves the first of the row, repeated, in place of all."""
-    first, last = row[0], row[-1]
-    for node in found.graph.values():
-        for name, link in list(links_of(node["inputs"])):
+    first, last = chain[0], chain[-1]
+    for node in bindings.graph.values():
+        for name, link in list(iter_links(node["inputs"])):
             if link.node == last.id:
                 node["inputs"][name] = [first.id, link.slot]
-    for loader in row[1:]:
-        del found.graph[loader.id]
-    bypass = {str(slot): name for slot, name in first.chained.items()}
-    found.words[first.id] = {"each": f"{{{{ {parameter} }}}}", "bypass": bypass}
-    found.places[Place(first.id, "lora_name")] = f"{{{{ item.name }}}}{_ENDING}"
-    for name in first.strengths:
-        found.places[Place(first.id, name)] = "{{ item.strength }}"
-    found.parameters[parameter] = _declaration([loader.item for loader in row])
+    for loader in chain[1:]:
+        del bindings.graph[loader.id]
+    bypass = {str(slot): name for slot, name in first.chained_inputs.items()}
+    bindings.node_meta[first.id] = {"each": f"{{{{ {parameter} }}}}", "bypass": bypass}
+    bindings.expressions[InputRef(first.id, "lora_name")] = f"{{{{ item.name }}}}{_LORA_SUFFIX}"
+    for name in first.strength_inputs:
+        bindings.expressions[InputRef(first.id, name)] = "{{ item.strength }}"
+    bindings.parameters[parameter] = _declare_loras([loader.list_item for loader in chain])
 
 
-def _declaration(items: list[dict[str, Any]]) -> Declaration:
+def _declare_loras(items: list[dict[str, Any]]) -> ParameterDeclaration:
     """The list as drawn, in a range that holds it."""
-    usual = Loras(type="loras")
+    usual = LoraListParameter(type="loras")
     strengths = [item["strength"] for item in items]
     limits = {
         "max_items": max(usual.max_items, len(items)),

@@ -6,165 +6,174 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.catalog.checks.graph_checks import reachable
+from orchestrator.catalog.checks.graph_checks import find_upstream_nodes
 from orchestrator.catalog.checks.node_facts import output_types
-from orchestrator.catalog.import_export.infer.bindings import Bindings
-from orchestrator.catalog.import_export.infer.constants import Place, constant
-from orchestrator.catalog.rendering.graph import Link, as_link, links_of
+from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
+from orchestrator.catalog.import_export.infer.constants import InputRef, trace_constant
+from orchestrator.catalog.rendering.graph import Link, iter_links, parse_link
 
-LENGTHS = ("length", "num_frames", "video_frames", "frames_number")
-RATES = ("fps", "frame_rate")
-_SIDES = ("width", "height")
+LENGTH_INPUTS = ("length", "num_frames", "video_frames", "frames_number")
+FRAME_RATE_INPUTS = ("fps", "frame_rate")
+_SIDE_INPUTS = ("width", "height")
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
+class _TracedSide:
     """A width or height that one number decides."""
 
-    origin: Place | Link
+    origin: InputRef | Link
     #: The number, and what becomes of it on its way to the node that makes the latent.
-    written: int
-    made: int
+    literal: int
+    result: int
 
 
-def find_sizes(found: Bindings, samplers: Sequence[str], needed: Sequence[str]) -> None:
+def bind_sizes(bindings: ParameterBindings, samplers: Sequence[str], needed: Sequence[str]) -> None:
     """From the latent that the first sampler starts from; other nodes follow where they agree."""
-    latents = list(_latents(found, samplers))
+    latents = list(_find_empty_latents(bindings, samplers))
     for id in latents:
-        width, height = (_side(found, id, name) for name in _SIDES)
+        width, height = (_trace_side(bindings, id, name) for name in _SIDE_INPUTS)
         if width and height and width.origin == height.origin:
-            _part_sides(found, id, width.made)
+            _split_square(bindings, id, width.result)
         elif width and height:
-            _bind_side(found, id, "width", width)
-            _bind_side(found, id, "height", height)
-    for id in needed if "width" in found.parameters else ():
-        if set(_SIDES) <= found.graph[id]["inputs"].keys():
-            for name in _SIDES:
-                found.bind(name, found.literal(id, name))
-    for name in _SIDES:
-        _note(found, name, latents, (name,))
+            _bind_side(bindings, id, "width", width)
+            _bind_side(bindings, id, "height", height)
+    for id in needed if "width" in bindings.parameters else ():
+        if set(_SIDE_INPUTS) <= bindings.graph[id]["inputs"].keys():
+            for name in _SIDE_INPUTS:
+                bindings.bind(name, bindings.find_literal(id, name))
+    for name in _SIDE_INPUTS:
+        _note_unbound(bindings, name, latents, (name,))
 
 
-def find_lengths(
-    found: Bindings, samplers: Sequence[str], needed: Sequence[str], outputs: Sequence[str]
+def bind_lengths(
+    bindings: ParameterBindings, samplers: Sequence[str], needed: Sequence[str], outputs: Sequence[str]
 ) -> None:
     """Rates first: a length that is so many seconds at a rate is decided by the seconds."""
-    _rates(found, needed)
-    latents = list(_latents(found, samplers))
+    _bind_frame_rates(bindings, needed)
+    latents = list(_find_empty_latents(bindings, samplers))
     for id in latents:
-        for name in (name for name in LENGTHS if name in found.graph[id]["inputs"]):
-            place = found.literal(id, name)
+        for name in (name for name in LENGTH_INPUTS if name in bindings.graph[id]["inputs"]):
+            place = bindings.find_literal(id, name)
             if place is None:
-                _bind_computed(found, id, name, outputs)
-            elif isinstance(found.value(place), int):
-                found.bind("num_frames", place)
-    _note(found, "num_frames", latents, LENGTHS)
-    _note(found, "fps", needed, RATES)
+                _bind_computed_length(bindings, id, name, outputs)
+            elif isinstance(bindings.literal_at(place), int):
+                bindings.bind("num_frames", place)
+    _note_unbound(bindings, "num_frames", latents, LENGTH_INPUTS)
+    _note_unbound(bindings, "fps", needed, FRAME_RATE_INPUTS)
 
 
-def _latents(found: Bindings, samplers: Sequence[str]) -> Iterator[str]:
+def _find_empty_latents(bindings: ParameterBindings, samplers: Sequence[str]) -> Iterator[str]:
     """The nodes that make a latent out of nothing, upstream of the samplers' latents, nearest first."""
-    starts = [as_link(found.graph[id]["inputs"].get("latent_image")) for id in samplers]
+    starts = [parse_link(bindings.graph[id]["inputs"].get("latent_image")) for id in samplers]
     waiting = [link.node for link in starts if link is not None]
     seen: set[str] = set()
     for id in waiting:  # grows while it is walked
         if id in seen:
             continue
         seen.add(id)
-        inputs = found.inputs(id)
-        sources = [link.node for name, link in links_of(found.graph[id]["inputs"]) if name in inputs]
+        inputs = bindings.node_inputs(id)
+        sources = [link.node for name, link in iter_links(bindings.graph[id]["inputs"]) if name in inputs]
         kinds = {name for name, item in inputs.items() if item.type == "LATENT"}
         if not kinds:
             yield id
-        waiting.extend(source for source in sources if "LATENT" in output_types(found.entry(source)))
+        waiting.extend(source for source in sources if "LATENT" in output_types(bindings.node_facts(source)))
 
 
-def _side(found: Bindings, id: str, name: str) -> _Side | None:
-    known = found.constant(id, name)
+def _trace_side(bindings: ParameterBindings, id: str, name: str) -> _TracedSide | None:
+    known = bindings.trace_constant(id, name)
     if known is None or len(known.origins) != 1:
         return None
     ((origin, written),) = known.origins.items()
-    if not _is_whole(written) or not _is_whole(known.value):
+    if not _is_positive_whole(written) or not _is_positive_whole(known.value):
         return None
-    return _Side(origin, int(written), int(known.value))
+    return _TracedSide(origin, int(written), int(known.value))
 
 
-def _bind_side(found: Bindings, id: str, name: str, side: _Side) -> None:
+def _bind_side(bindings: ParameterBindings, id: str, name: str, side: _TracedSide) -> None:
     if isinstance(side.origin, Link):
-        for place in found.replace(side.origin, id, name, side.written):
-            found.bind(name, place)
+        for place in bindings.replace_output(side.origin, id, name, side.literal):
+            bindings.bind(name, place)
         return
-    user = found.inputs(id).get(name)
-    if user is not None and side.origin != Place(id, name):
+    user = bindings.node_inputs(id).get(name)
+    if user is not None and side.origin != InputRef(id, name):
         # What is halved on its way must be a multiple of twice as much.
-        factor = side.written // side.made if side.written % side.made == 0 else 1
+        factor = side.literal // side.result if side.literal % side.result == 0 else 1
         step = int(user.options.get("step") or 1) * factor
-        found.users.setdefault(side.origin, replace(user, options={**user.options, "step": step}))
-    found.bind(name, side.origin)
+        bindings.consumer_inputs.setdefault(
+            side.origin, replace(user, options={**user.options, "step": step})
+        )
+    bindings.bind(name, side.origin)
 
 
-def _part_sides(found: Bindings, id: str, made: int) -> None:
+def _split_square(bindings: ParameterBindings, id: str, length: int) -> None:
     """Writes a number that is both sides of a square to where each of them is needed."""
-    link = as_link(found.graph[id]["inputs"]["width"])
-    if link is None or any(place.input not in _SIDES for place in found.users_of(link)):
+    link = parse_link(bindings.graph[id]["inputs"]["width"])
+    if link is None or any(place.input not in _SIDE_INPUTS for place in bindings.consumers_of(link)):
         return
-    for place in found.replace(link, id, "width", made):
-        found.bind(place.input, place)
+    for place in bindings.replace_output(link, id, "width", length):
+        bindings.bind(place.input, place)
 
 
-def _bind_computed(found: Bindings, id: str, name: str, outputs: Sequence[str]) -> None:
+def _bind_computed_length(bindings: ParameterBindings, id: str, name: str, outputs: Sequence[str]) -> None:
     """Takes the place of a formula, where what goes into it serves nothing else."""
-    known = constant(found.graph, id, name)
-    if known is None or known.computed is None or not _is_whole(known.value):
+    known = trace_constant(bindings.graph, id, name)
+    if known is None or known.computed_by is None or not _is_positive_whole(known.value):
         return
-    node = known.computed.node
-    without = {**found.graph, node: {**found.graph[node], "inputs": {}}}
-    used = reachable(without, outputs) - {node}
-    if any(_decides_more(origin, found.places, used) for origin in known.origins):
+    node = known.computed_by.node
+    without = {**bindings.graph, node: {**bindings.graph[node], "inputs": {}}}
+    used = find_upstream_nodes(without, outputs) - {node}
+    if any(_has_other_effects(origin, bindings.expressions, used) for origin in known.origins):
         return
-    for slot in range(len(output_types(found.entry(node)))):
-        for place in found.replace(Link(node, slot), id, name, int(known.value)):
-            found.bind("num_frames", place, _expression(found, "num_frames", place))
+    for slot in range(len(output_types(bindings.node_facts(node)))):
+        for place in bindings.replace_output(Link(node, slot), id, name, int(known.value)):
+            bindings.bind("num_frames", place, _parameter_expression(bindings, "num_frames", place))
 
 
-def _decides_more(origin: Place | Link, bound: Container[Place], used: Container[str]) -> bool:
+def _has_other_effects(origin: InputRef | Link, bound: Container[InputRef], used: Container[str]) -> bool:
     """Whether a number would go on deciding something else, unknown to any request."""
     return isinstance(origin, Link) or (origin not in bound and origin.node in used)
 
 
-def _rates(found: Bindings, needed: Sequence[str]) -> None:
+def _bind_frame_rates(bindings: ParameterBindings, needed: Sequence[str]) -> None:
     for id in needed:
-        for name in (name for name in RATES if name in found.inputs(id)):
-            place = found.literal(id, name)
-            if place is None or not isinstance(found.value(place), int | float):
+        for name in (name for name in FRAME_RATE_INPUTS if name in bindings.node_inputs(id)):
+            place = bindings.find_literal(id, name)
+            if place is None or not isinstance(bindings.literal_at(place), int | float):
                 continue
-            if "fps" in found.parameters and round(found.value(place)) != found.parameters["fps"]["default"]:
+            if (
+                "fps" in bindings.parameters
+                and round(bindings.literal_at(place)) != bindings.parameters["fps"]["default"]
+            ):
                 continue
-            found.bind("fps", place, _expression(found, "fps", place))
+            bindings.bind("fps", place, _parameter_expression(bindings, "fps", place))
 
 
-def _expression(found: Bindings, name: str, place: Place) -> str:
-    item = found.inputs(place.node).get(place.input) or found.users.get(place)
+def _parameter_expression(bindings: ParameterBindings, name: str, input_ref: InputRef) -> str:
+    item = bindings.node_inputs(input_ref.node).get(input_ref.input) or bindings.consumer_inputs.get(
+        input_ref
+    )
     return f"{{{{ {name} }}}}" if item is None or item.type != "FLOAT" else f"{{{{ {name} | float }}}}"
 
 
-def _note(found: Bindings, parameter: str, nodes: Sequence[str], names: Sequence[str]) -> None:
+def _note_unbound(
+    bindings: ParameterBindings, parameter: str, nodes: Sequence[str], names: Sequence[str]
+) -> None:
     """Says why requests can not set what they usually can."""
     linked = (
         (id, name, link)
         for id in nodes
-        for name, link in links_of(found.graph[id]["inputs"])
-        if name in names and link.node in found.graph
+        for name, link in iter_links(bindings.graph[id]["inputs"])
+        if name in names and link.node in bindings.graph
     )
-    for id, name, link in linked if parameter not in found.parameters else ():
-        known = constant(found.graph, id, name)
-        if known is None or not known.origins.keys() & found.places.keys():
-            source = f"{found.graph[link.node]['class_type']} of node {link.node}"
+    for id, name, link in linked if parameter not in bindings.parameters else ():
+        known = trace_constant(bindings.graph, id, name)
+        if known is None or not known.origins.keys() & bindings.expressions.keys():
+            source = f"{bindings.graph[link.node]['class_type']} of node {link.node}"
             reason = "decides more than that" if known else "decides it in each run"
-            found.notes.append(f"how requests could set {parameter}: {source} {reason}")
+            bindings.notes.append(f"how requests could set {parameter}: {source} {reason}")
             return
 
 
-def _is_whole(value: Any) -> bool:
+def _is_positive_whole(value: Any) -> bool:
     """Whether a value is a number of pixels or frames."""
     return isinstance(value, int | float) and 0 < value < 2**20 and value == int(value)

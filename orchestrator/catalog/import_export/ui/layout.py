@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from graphlib import TopologicalSorter
 from typing import Any
 
-from orchestrator.catalog.rendering.graph import links_of
+from orchestrator.catalog.rendering.graph import iter_links
 
-_COLUMN, _GAP, _TITLE, _LINE = 380, 40, 60, 26
+_COLUMN_WIDTH, _NODE_GAP, _TITLE_HEIGHT, _LINE_HEIGHT = 380, 40, 60, 26
 
 
-def arrange(graph: Mapping[str, Mapping[str, Any]]) -> dict[str, list[int]]:
+def layout_nodes(graph: Mapping[str, Mapping[str, Any]]) -> dict[str, list[int]]:
     """The upper left corner of every node, `[x, y]` in pixels. The graph must have no cycle."""
-    sources = {id: {link.node for _, link in links_of(node["inputs"])} for id, node in graph.items()}
+    sources = {id: {link.node for _, link in iter_links(node["inputs"])} for id, node in graph.items()}
     column: dict[str, int] = {}
     for id in TopologicalSorter(sources).static_order():
         column[id] = max((column[source] + 1 for source in sources[id]), default=0)
@@ -26,6 +26,6 @@ def arrange(graph: Mapping[str, Mapping[str, Any]]) -> dict[str, list[int]]:
     places = {}
     for id, node in graph.items():
         x = column[id]
-        places[id] = [x * _COLUMN, heights.get(x, 0)]
-        heights[x] = heights.get(x, 0) + _TITLE + _GAP + _LINE * (len(node["inputs"]) + 1)
+        places[id] = [x * _COLUMN_WIDTH, heights.get(x, 0)]
+        heights[x] = heights.get(x, 0) + _TITLE_HEIGHT + _NODE_GAP + _LINE_HEIGHT * (len(node["inputs"]) + 1)
     return places

@@ -10,183 +10,199 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.catalog.checks.node_facts import ANY
+from orchestrator.catalog.checks.node_facts import ANY_TYPE
 from orchestrator.catalog.import_export.ui.ui_graph import (
     MAX_NODES,
     SUBGRAPH_INPUT,
     SUBGRAPH_OUTPUT,
-    BadWorkflow,
-    Mode,
-    Socket,
+    InvalidWorkflow,
+    NodeMode,
+    NodeSocket,
     UiGraph,
     UiNode,
-    Workflow,
+    UiWorkflow,
 )
 from orchestrator.catalog.rendering.graph import Link
 
-VIRTUAL = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode", "SetNode", "GetNode"})
+VIRTUAL_NODE_TYPES = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode", "SetNode", "GetNode"})
 _MAX_DEPTH = 32
 _MAX_HOPS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class LiteralValue:
     """A source that is no node but a value."""
 
     value: Any
 
 
-Source = Link | Value | None
+InputSource = Link | LiteralValue | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scope:
+class GraphScope:
     """One instance of a graph: the root, or a subgraph where it is used."""
 
-    workflow: Workflow
+    workflow: UiWorkflow
     graph: UiGraph
     #: The values of a node's own widgets, by input name.
-    widgets: Callable[[UiNode], Mapping[str, Any]]
+    read_widget_values: Callable[[UiNode], Mapping[str, Any]]
     #: Ids of the instances around it, outermost first.
     path: tuple[str, ...] = ()
-    parent: Scope | None = None
+    parent: GraphScope | None = None
     #: The node in `parent` that this is the inside of.
-    instance: UiNode | None = None
+    subgraph_node: UiNode | None = None
 
     def api_id(self, node: UiNode) -> str:
         return ":".join((*self.path, node.id))
 
-    def inside(self, node: UiNode) -> Scope:
-        """The scope behind an instance of a subgraph. Raises BadWorkflow when they never end."""
+    def enter_subgraph(self, node: UiNode) -> GraphScope:
+        """The scope behind an instance of a subgraph. Raises InvalidWorkflow when they never end."""
         if len(self.path) >= _MAX_DEPTH:
-            raise BadWorkflow("subgraphs contain one another without end")
+            raise InvalidWorkflow("subgraphs contain one another without end")
         definition = self.workflow.subgraphs[node.type]
-        return Scope(self.workflow, definition, self.widgets, (*self.path, node.id), self, node)
+        return GraphScope(
+            self.workflow, definition, self.read_widget_values, (*self.path, node.id), self, node
+        )
 
     def is_subgraph(self, node: UiNode) -> bool:
         return node.type in self.workflow.subgraphs
 
 
-def executed(scope: Scope, absent_too: bool = False) -> Iterator[tuple[Scope, UiNode]]:
+def iter_executed_nodes(
+    scope: GraphScope, include_inactive: bool = False
+) -> Iterator[tuple[GraphScope, UiNode]]:
     """Every node that a server will see, subgraphs unfolded, each with its scope.
 
-    With `absent_too` also those that are muted or bypassed.
+    With `include_inactive` also those that are muted or bypassed.
     """
-    for count, found in enumerate(_executed(scope, absent_too)):
+    for count, found in enumerate(_walk_nodes(scope, include_inactive)):
         if count >= MAX_NODES:
-            raise BadWorkflow(f"more than {MAX_NODES} nodes once subgraphs are unfolded")
+            raise InvalidWorkflow(f"more than {MAX_NODES} nodes once subgraphs are unfolded")
         yield found
 
 
-def _executed(scope: Scope, absent_too: bool) -> Iterator[tuple[Scope, UiNode]]:
+def _walk_nodes(scope: GraphScope, include_inactive: bool) -> Iterator[tuple[GraphScope, UiNode]]:
     for node in scope.graph.nodes.values():
-        if node.mode is not Mode.ALWAYS and not absent_too:
+        if node.mode is not NodeMode.ALWAYS and not include_inactive:
             continue
         if scope.is_subgraph(node):
-            yield from _executed(scope.inside(node), absent_too)
-        elif node.type not in VIRTUAL:
+            yield from _walk_nodes(scope.enter_subgraph(node), include_inactive)
+        elif node.type not in VIRTUAL_NODE_TYPES:
             yield scope, node
 
 
-def source_of(scope: Scope, socket: Socket) -> Source:
-    """What feeds an input; None where nothing does. Raises BadWorkflow for links in a circle."""
-    return _Trace(socket.type).follow(scope, socket)
+def resolve_source(scope: GraphScope, socket: NodeSocket) -> InputSource:
+    """What feeds an input; None where nothing does. Raises InvalidWorkflow for links in a circle."""
+    return _SourceResolver(socket.type).resolve_link(scope, socket)
 
 
-class _Trace:
+class _SourceResolver:
     """One walk upstream from a consumer of type `type`."""
 
     def __init__(self, type: str) -> None:
         self._type = type
         self._hops = 0
 
-    def follow(self, scope: Scope, socket: Socket) -> Source:
+    def resolve_link(self, scope: GraphScope, socket: NodeSocket) -> InputSource:
         link = scope.graph.links.get(socket.link or "")
         if link is None:
             return None
         self._hops += 1
         if self._hops > _MAX_HOPS:
-            raise BadWorkflow(f"the source of {socket.name} is never reached")
+            raise InvalidWorkflow(f"the source of {socket.name} is never reached")
         if link.origin == SUBGRAPH_INPUT and scope.parent is not None:
-            return self._outside(scope, link.origin_slot)
+            return self._resolve_subgraph_input(scope, link.origin_slot)
         node = scope.graph.nodes.get(link.origin)
-        return None if node is None else self._output(scope, node, link.origin_slot)
+        return None if node is None else self._resolve_output(scope, node, link.origin_slot)
 
-    def _output(self, scope: Scope, node: UiNode, slot: int) -> Source:
-        if node.mode is Mode.MUTED:
+    def _resolve_output(self, scope: GraphScope, node: UiNode, slot: int) -> InputSource:
+        if node.mode is NodeMode.MUTED:
             return None
-        if node.mode is Mode.BYPASSED:
-            passed = self._passed_through(node, slot)
-            return None if passed is None else self.follow(scope, passed)
+        if node.mode is NodeMode.BYPASSED:
+            passed = self._find_bypass_input(node, slot)
+            return None if passed is None else self.resolve_link(scope, passed)
         if scope.is_subgraph(node):
-            return self._inside(scope.inside(node), slot)
+            return self._resolve_subgraph_output(scope.enter_subgraph(node), slot)
         if node.type in ("Reroute", "SetNode"):
-            return self.follow(scope, node.inputs[0]) if node.inputs else None
+            return self.resolve_link(scope, node.inputs[0]) if node.inputs else None
         if node.type == "GetNode":
-            return self._from_setter(scope, node)
+            return self._resolve_get_node(scope, node)
         if node.type == "PrimitiveNode":
-            return Value(node.values[0]) if isinstance(node.values, list) and node.values else None
+            return (
+                LiteralValue(node.widget_values[0])
+                if isinstance(node.widget_values, list) and node.widget_values
+                else None
+            )
         return Link(scope.api_id(node), slot)
 
-    def _outside(self, scope: Scope, slot: int) -> Source:
+    def _resolve_subgraph_input(self, scope: GraphScope, slot: int) -> InputSource:
         """What the instance around a subgraph is given for one of its inputs."""
-        instance, parent = scope.instance, scope.parent
+        instance, parent = scope.subgraph_node, scope.parent
         if instance is None or parent is None or not 0 <= slot < len(scope.graph.inputs):
             return None
         name = scope.graph.inputs[slot].name
         for socket in instance.inputs:
             if socket.name == name and socket.link is not None:
-                return self.follow(parent, socket)
-        return promoted_value(scope, slot)
+                return self.resolve_link(parent, socket)
+        return subgraph_input_value(scope, slot)
 
-    def _inside(self, scope: Scope, slot: int) -> Source:
+    def _resolve_subgraph_output(self, scope: GraphScope, slot: int) -> InputSource:
         """What a subgraph gives for one of its outputs."""
         for id, link in scope.graph.links.items():
             if link.target == SUBGRAPH_OUTPUT and link.target_slot == slot:
-                return self.follow(scope, Socket("output", self._type, link=id))
+                return self.resolve_link(scope, NodeSocket("output", self._type, link=id))
         return None
 
-    def _from_setter(self, scope: Scope, getter: UiNode) -> Source:
-        name = getter.values[0] if isinstance(getter.values, list) and getter.values else None
-        around: Scope | None = scope
+    def _resolve_get_node(self, scope: GraphScope, getter: UiNode) -> InputSource:
+        name = (
+            getter.widget_values[0]
+            if isinstance(getter.widget_values, list) and getter.widget_values
+            else None
+        )
+        around: GraphScope | None = scope
         while around is not None:
             for node in around.graph.nodes.values():
-                if node.type == "SetNode" and isinstance(node.values, list) and node.values[:1] == [name]:
-                    return self._output(around, node, 0)
+                if (
+                    node.type == "SetNode"
+                    and isinstance(node.widget_values, list)
+                    and node.widget_values[:1] == [name]
+                ):
+                    return self._resolve_output(around, node, 0)
             around = around.parent
         return None
 
-    def _passed_through(self, node: UiNode, slot: int) -> Socket | None:
+    def _find_bypass_input(self, node: UiNode, slot: int) -> NodeSocket | None:
         """The input that a bypassed node hands on as its output `slot`."""
-        given = node.outputs[slot].type if slot < len(node.outputs) else ANY
+        given = node.outputs[slot].type if slot < len(node.outputs) else ANY_TYPE
         same_slot = node.inputs[slot] if slot < len(node.inputs) else None
-        if self._type == ANY:
+        if self._type == ANY_TYPE:
             return same_slot or (node.inputs[0] if node.inputs else None)
-        if same_slot and _fits(same_slot.type, given) and _fits(same_slot.type, self._type):
+        if same_slot and _types_overlap(same_slot.type, given) and _types_overlap(same_slot.type, self._type):
             return same_slot
         exact = [socket for socket in node.inputs if socket.type == self._type]
-        fitting = [socket for socket in node.inputs if _fits(socket.type, self._type)]
+        fitting = [socket for socket in node.inputs if _types_overlap(socket.type, self._type)]
         return next(iter(exact + fitting), None)
 
 
-def promoted_value(scope: Scope, slot: int) -> Value | None:
+def subgraph_input_value(scope: GraphScope, slot: int) -> LiteralValue | None:
     """What the widget for the subgraph's input `slot` says: on the instance, else inside."""
     targets = list(_widget_targets(scope.graph, slot))
-    values = scope.instance.values if scope.instance else None
-    position = _position(scope, slot) if targets else None
+    values = scope.subgraph_node.widget_values if scope.subgraph_node else None
+    position = _widget_value_index(scope, slot) if targets else None
     given = values[position : position + 1] if isinstance(values, list) and position is not None else []
     if given and given[0] is not None:
-        return Value(given[0])
+        return LiteralValue(given[0])
     for node, name in targets:
-        inner = {**scope.widgets(node), **promoted_values(scope, node)}
+        inner = {**scope.read_widget_values(node), **proxy_widget_values(scope, node)}
         if name in inner:
-            return Value(inner[name])
+            return LiteralValue(inner[name])
     return None
 
 
-def _position(scope: Scope, slot: int) -> int | None:
+def _widget_value_index(scope: GraphScope, slot: int) -> int | None:
     """Where among the instance's values that of the input `slot` stands."""
-    proxies = scope.instance.properties.get("proxyWidgets") if scope.instance else None
+    proxies = scope.subgraph_node.properties.get("proxyWidgets") if scope.subgraph_node else None
     if not isinstance(proxies, list) or not proxies:
         return sum(any(True for _ in _widget_targets(scope.graph, earlier)) for earlier in range(slot))
     wanted = ["-1", scope.graph.inputs[slot].name]
@@ -206,13 +222,13 @@ def _widget_targets(graph: UiGraph, slot: int) -> Iterator[tuple[UiNode, str]]:
                 yield node, widget
 
 
-def promoted_values(scope: Scope, node: UiNode) -> dict[str, Any]:
+def proxy_widget_values(scope: GraphScope, node: UiNode) -> dict[str, Any]:
     """Values that the instance around `node` gives its widgets directly, in the older way."""
-    instance = scope.instance
+    instance = scope.subgraph_node
     proxies = instance.properties.get("proxyWidgets") if instance else None
-    if instance is None or not isinstance(proxies, list) or not isinstance(instance.values, list):
+    if instance is None or not isinstance(proxies, list) or not isinstance(instance.widget_values, list):
         return {}
-    pairs = zip(proxies, instance.values, strict=False)
+    pairs = zip(proxies, instance.widget_values, strict=False)
     return {
         str(proxy[1]).removeprefix(f"{node.id}: "): value
         for proxy, value in pairs
@@ -220,6 +236,6 @@ def promoted_values(scope: Scope, node: UiNode) -> dict[str, Any]:
     }
 
 
-def _fits(one: str, other: str) -> bool:
+def _types_overlap(one: str, other: str) -> bool:
     ones, others = set(one.upper().split(",")), set(other.upper().split(","))
-    return ANY in ones | others or bool(ones & others)
+    return ANY_TYPE in ones | others or bool(ones & others)

@@ -9,33 +9,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.catalog.checks.node_facts import Input, declared_inputs, sub_inputs
+from orchestrator.catalog.checks.node_facts import NodeInput, declared_inputs, dynamic_combo_inputs
 from orchestrator.catalog.import_export.ui.ui_graph import UiNode
 
-_AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
+_CONTROL_AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
 # Buttons of the 3D loaders own slots too.
-_BUTTONS = frozenset({"upload3dmodel", "upload 3d model", "uploadExtraResources", "clear"})
+_BUTTON_SLOTS = frozenset({"upload3dmodel", "upload 3d model", "uploadExtraResources", "clear"})
 _SEED_NAMES = frozenset({"seed", "noise_seed"})
 
 
-def widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> dict[str, Any]:
+def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> dict[str, Any]:
     """Values by input name. Without an `entry` of facts, as much as the file itself tells."""
-    if isinstance(node.values, dict):
-        return {name: value for name, value in node.values.items() if name != "videopreview"}
+    if isinstance(node.widget_values, dict):
+        return {name: value for name, value in node.widget_values.items() if name != "videopreview"}
     if entry is None:
-        return _by_sockets(node)
-    slots = _Slots(node.values if isinstance(node.values, list) else [])
-    values = dict(_assigned(declared_inputs(entry), slots))
+        return _values_by_socket(node)
+    slots = _WidgetSlots(node.widget_values if isinstance(node.widget_values, list) else [])
+    values = dict(_assign_values(declared_inputs(entry), slots))
     # Where the list is short, recent frontends have the rest by name.
-    missing = {name for name, value in values.items() if value is _NOTHING}
-    values |= {name: node.named_values[name] for name in missing & node.named_values.keys()}
-    return {name: value for name, value in values.items() if value is not _NOTHING}
+    missing = {name for name, value in values.items() if value is _MISSING}
+    values |= {name: node.named_widget_values[name] for name in missing & node.named_widget_values.keys()}
+    return {name: value for name, value in values.items() if value is not _MISSING}
 
 
-_NOTHING = object()
+_MISSING = object()
 
 
-class _Slots:
+class _WidgetSlots:
     """The positional values, taken from the front."""
 
     def __init__(self, values: Sequence[Any]) -> None:
@@ -44,7 +44,7 @@ class _Slots:
 
     def take(self) -> Any:
         self._next += 1
-        return self._values[self._next - 1] if self._next <= len(self._values) else _NOTHING
+        return self._values[self._next - 1] if self._next <= len(self._values) else _MISSING
 
     def skip_if(self, texts: frozenset[str]) -> bool:
         """Leaves out the next value where it is one of `texts`; files of old frontends lack it."""
@@ -54,46 +54,48 @@ class _Slots:
         return found
 
 
-def _assigned(inputs: Iterator[Input] | list[Input], slots: _Slots) -> Iterator[tuple[str, Any]]:
+def _assign_values(
+    inputs: Iterator[NodeInput] | list[NodeInput], slots: _WidgetSlots
+) -> Iterator[tuple[str, Any]]:
     for item in inputs:
         if not item.is_widget:
             continue
-        while slots.skip_if(_BUTTONS):
+        while slots.skip_if(_BUTTON_SLOTS):
             pass
         value = slots.take()
-        if value is _NOTHING or value is None:
-            value = _NOTHING if item.default is None else item.default
-        yield item.name, _typed(item, value)
+        if value is _MISSING or value is None:
+            value = _MISSING if item.default is None else item.default
+        yield item.name, _coerce_value(item, value)
         if item.type == "COMFY_DYNAMICCOMBO_V3":
-            yield from _assigned(sub_inputs(item, value), slots)
-        elif _has_companion(item) and slots.skip_if(_AFTER_GENERATE) and item.type == "COMBO":
+            yield from _assign_values(dynamic_combo_inputs(item, value), slots)
+        elif _has_control_slot(item) and slots.skip_if(_CONTROL_AFTER_GENERATE) and item.type == "COMBO":
             slots.take()  # the filter that the list on screen is narrowed by
 
 
-def _has_companion(item: Input) -> bool:
+def _has_control_slot(item: NodeInput) -> bool:
     """Whether a slot follows that says what happens to the value after a run."""
     if item.type == "INT":
         return bool(item.options.get("control_after_generate", item.name in _SEED_NAMES))
     return item.type == "COMBO" and bool(item.options.get("control_after_generate"))
 
 
-def _typed(item: Input, value: Any) -> Any:
+def _coerce_value(item: NodeInput, value: Any) -> Any:
     """JSON made on a screen writes 20.0 where 20 is meant."""
     if item.type == "INT" and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
 
 
-def _by_sockets(node: UiNode) -> dict[str, Any]:
+def _values_by_socket(node: UiNode) -> dict[str, Any]:
     """Values of a class that nothing is known of: its widget sockets are in the order of the values."""
-    if node.named_values:
-        return dict(node.named_values)
-    slots = _Slots(node.values if isinstance(node.values, list) else [])
+    if node.named_widget_values:
+        return dict(node.named_widget_values)
+    slots = _WidgetSlots(node.widget_values if isinstance(node.widget_values, list) else [])
     values: dict[str, Any] = {}
     for socket in node.inputs:
         if socket.widget is None:
             continue
         values[socket.widget] = slots.take()
         if socket.widget in _SEED_NAMES:
-            slots.skip_if(_AFTER_GENERATE)
-    return {name: value for name, value in values.items() if value is not _NOTHING}
+            slots.skip_if(_CONTROL_AFTER_GENERATE)
+    return {name: value for name, value in values.items() if value is not _MISSING}

@@ -13,75 +13,94 @@ from orchestrator.service import Service
 from orchestrator.store import ApiKeyScope
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai import images as openai
-from orchestrator.web.dialects.openai.preview_stream import LivePictures
-from orchestrator.web.dialects.openai.schemas import Images, Quote
+from orchestrator.web.dialects.openai.preview_stream import ImageStreamResponder
+from orchestrator.web.dialects.openai.schemas import ImagesResponse, QuoteResponse
 from orchestrator.web.dialects.openai.stream_events import EventPrefix
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.http.bodies import is_form, read_fields
-from orchestrator.web.jobs.output_urls import Delivery
-from orchestrator.web.jobs.views import job_view
-from orchestrator.web.jobs.wait_for_result import finished, idempotency_key, job_headers
-from orchestrator.web.openapi.operation import describes
+from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.jobs.views import to_job_response
+from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key, wait_for_result
+from orchestrator.web.openapi.operation import openapi_operation
 
 #: Answers may be streams; with `Prefer: respond-async` they come at once.
-PICTURES = ("application/json", "text/event-stream")
-LATER = {202: "The job is accepted, and shown as it is: `Prefer: respond-async` was asked for."}
+JSON_OR_EVENT_STREAM = ("application/json", "text/event-stream")
+ACCEPTED_RESPONSE = {202: "The job is accepted, and shown as it is: `Prefer: respond-async` was asked for."}
 
 
-class Generations:
+class ImageRoutes:
     """Images and videos in OpenAI's manner."""
 
-    def __init__(self, service: Service, delivery: Delivery) -> None:
+    def __init__(self, service: Service, delivery: OutputDelivery) -> None:
         self._service = service
         self._delivery = delivery
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            *(web.post(f"{root}/images/generations", self.generate) for root in ("/api/v1", "/v1")),
-            *(web.post(f"{root}/images/edits", self.edit) for root in ("/api/v1", "/v1")),
-            *(web.post(f"{root}/images/variations", self.vary) for root in ("/api/v1", "/v1")),
+            *(web.post(f"{root}/images/generations", self.create_generation) for root in ("/api/v1", "/v1")),
+            *(web.post(f"{root}/images/edits", self.create_edit) for root in ("/api/v1", "/v1")),
+            *(web.post(f"{root}/images/variations", self.create_variation) for root in ("/api/v1", "/v1")),
             web.post("/api/v1/quote", self.quote),
         ]
 
-    @describes(
-        body=pixel_factory.ImageGenerationBody, form=True, answer=Images, media=PICTURES, job=True, also=LATER
+    @openapi_operation(
+        body=pixel_factory.ImageGenerationBody,
+        form=True,
+        answer=ImagesResponse,
+        media=JSON_OR_EVENT_STREAM,
+        job=True,
+        also=ACCEPTED_RESPONSE,
     )
-    async def generate(self, request: web.Request) -> web.StreamResponse:
+    async def create_generation(self, request: web.Request) -> web.StreamResponse:
         """Waits for the result, or answers 202 at once to `Prefer: respond-async`."""
         key = await authenticate(request, self._service.store)
-        body, asked = await self._generation(request)
+        body, asked = await self._read_generation_request(request)
         record = await self._service.submit(key, asked)
-        return await self._answer(request, record, body, "image_generation")
+        return await self._build_response(request, record, body, "image_generation")
 
-    @describes(body=openai.ImageEditBody, form=True, answer=Images, media=PICTURES, job=True, also=LATER)
-    async def edit(self, request: web.Request) -> web.StreamResponse:
+    @openapi_operation(
+        body=openai.ImageEditBody,
+        form=True,
+        answer=ImagesResponse,
+        media=JSON_OR_EVENT_STREAM,
+        job=True,
+        also=ACCEPTED_RESPONSE,
+    )
+    async def create_edit(self, request: web.Request) -> web.StreamResponse:
         """A picture, or several, changed as the prompt says; with a mask only there."""
         key = await authenticate(request, self._service.store)
         fields, form = await read_fields(request), is_form(request)
         body = openai.parse_body(openai.ImageEditBody, fields, form=form)
         asked = openai.to_edit_request(
-            body, self._service.catalog, form=form, idempotency_key=idempotency_key(request)
+            body, self._service.catalog, form=form, idempotency_key=parse_idempotency_key(request)
         )
         record = await self._service.submit(key, asked)
-        return await self._answer(request, record, body, "image_edit")
+        return await self._build_response(request, record, body, "image_edit")
 
-    @describes(body=openai.ImageVariationBody, form=True, answer=Images, media=PICTURES, job=True, also=LATER)
-    async def vary(self, request: web.Request) -> web.StreamResponse:
+    @openapi_operation(
+        body=openai.ImageVariationBody,
+        form=True,
+        answer=ImagesResponse,
+        media=JSON_OR_EVENT_STREAM,
+        job=True,
+        also=ACCEPTED_RESPONSE,
+    )
+    async def create_variation(self, request: web.Request) -> web.StreamResponse:
         """Other pictures like this one."""
         key = await authenticate(request, self._service.store)
         fields, form = await read_fields(request), is_form(request)
         body = openai.parse_body(openai.ImageVariationBody, fields, form=form)
         asked = openai.to_variation_request(
-            body, self._service.catalog, form=form, idempotency_key=idempotency_key(request)
+            body, self._service.catalog, form=form, idempotency_key=parse_idempotency_key(request)
         )
         record = await self._service.submit(key, asked)
-        return await self._answer(request, record, body, "image_edit")
+        return await self._build_response(request, record, body, "image_edit")
 
-    @describes(body=pixel_factory.ImageGenerationBody, form=True, answer=Quote, tag="images")
+    @openapi_operation(body=pixel_factory.ImageGenerationBody, form=True, answer=QuoteResponse, tag="images")
     async def quote(self, request: web.Request) -> web.Response:
         """The price of a generation's body."""
         await authenticate(request, self._service.store, ApiKeyScope.GENERATE, ApiKeyScope.READ)
-        _, asked = await self._generation(request)
+        _, asked = await self._read_generation_request(request)
         order = await self._service.quote(asked)
         body = {
             "model": order.model.id,
@@ -91,26 +110,34 @@ class Generations:
         }
         return web.json_response(body)
 
-    async def _generation(
+    async def _read_generation_request(
         self, request: web.Request
     ) -> tuple[pixel_factory.ImageGenerationBody, GenerationRequest]:
         fields, form = await read_fields(request), is_form(request)
         body = openai.parse_body(pixel_factory.ImageGenerationBody, fields, form=form)
         asked = pixel_factory.to_request(
-            body, self._service.catalog, form=form, idempotency_key=idempotency_key(request)
+            body, self._service.catalog, form=form, idempotency_key=parse_idempotency_key(request)
         )
         return body, asked
 
-    async def _answer(
-        self, request: web.Request, record: JobRecord, body: openai.ImageRequestBody, topic: EventPrefix
+    async def _build_response(
+        self,
+        request: web.Request,
+        record: JobRecord,
+        body: openai.ImageRequestBody,
+        event_prefix: EventPrefix,
     ) -> web.StreamResponse:
         if "respond-async" in request.headers.get("Prefer", ""):
-            view = job_view(record, self._delivery)
+            view = to_job_response(record, self._delivery)
             return web.json_response(view, status=202, headers=job_headers(record))
         if body.stream:
-            return await LivePictures(self._service, self._delivery, body, topic).tell(request, record)
-        record = await finished(self._service, record)
-        data = await self._delivery.items(record.outputs, urls=body.wants_urls, encoding=body.encoding)
+            return await ImageStreamResponder(
+                self._service, self._delivery, body, event_prefix
+            ).stream_response(request, record)
+        record = await wait_for_result(self._service, record)
+        data = await self._delivery.load_data_items(
+            record.outputs, as_urls=body.wants_urls, encoding=body.encoding
+        )
         if not body.wants_urls:
             await self._service.count_sent(record)
         answer = pixel_factory.to_response(record, self._service.model_of(record.job), body, data)

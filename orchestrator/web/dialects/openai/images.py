@@ -221,7 +221,7 @@ def passthrough_params(body: RequestBody, model: Model, *, form: bool) -> dict[s
 
 def _check_response_options(body: ImageRequestBody, model: Model) -> None:
     """Raises InvalidRequest where pictures are asked for in a way that they do not come in."""
-    if not model.makes_pictures and (body.stream or body.output_format):
+    if not model.makes_images and (body.stream or body.output_format):
         field = "stream" if body.stream else "output_format"
         raise InvalidRequest(
             f"`{field}` is for pictures, and {model.id} makes none", code=f"invalid_{field}", param=field

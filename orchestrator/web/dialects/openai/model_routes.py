@@ -10,22 +10,22 @@ from orchestrator.catalog import Model
 from orchestrator.errors import Forbidden, NotFound
 from orchestrator.service import Service
 from orchestrator.web.auth import authenticate
-from orchestrator.web.dialects.openai.schemas import Error, ModelList
-from orchestrator.web.dialects.openai.schemas import Model as ModelEntry
+from orchestrator.web.dialects.openai.schemas import ErrorResponse, ModelList
+from orchestrator.web.dialects.openai.schemas import ModelEntry as ModelEntry
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
-from orchestrator.web.openapi.operation import Access, describes
+from orchestrator.web.openapi.operation import Access, openapi_operation
 
 #: Pages of any origin may read the list.
-CORS = {
+CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, OPTIONS",
     "Access-Control-Allow-Headers": "Authorization, Content-Type",
 }
 
 
-class Models:
+class ModelRoutes:
     """`.../models` and `.../models/{id}`."""
 
     def __init__(self, service: Service) -> None:
@@ -33,51 +33,51 @@ class Models:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/api/v1/images/models", self.list),
-            web.options("/api/v1/images/models", self.allow),
-            web.get("/api/v1/models", self.entries),
-            web.get("/v1/models", self.entries),
-            web.get("/api/v1/models/{id}", self.get),
-            web.get("/v1/models/{id}", self.get),
-            web.delete("/api/v1/models/{id}", self.delete),
-            web.delete("/v1/models/{id}", self.delete),
+            web.get("/api/v1/images/models", self.list_image_models),
+            web.options("/api/v1/images/models", self.answer_cors_preflight),
+            web.get("/api/v1/models", self.list_models),
+            web.get("/v1/models", self.list_models),
+            web.get("/api/v1/models/{id}", self.get_model),
+            web.get("/v1/models/{id}", self.get_model),
+            web.delete("/api/v1/models/{id}", self.reject_delete),
+            web.delete("/v1/models/{id}", self.reject_delete),
         ]
 
-    @describes(answer=ModelList, access=Access.NONE, tag="models")
-    async def list(self, request: web.Request) -> web.Response:
+    @openapi_operation(answer=ModelList, access=Access.NONE, tag="models")
+    async def list_image_models(self, request: web.Request) -> web.Response:
         """All models, with their prices."""
         body = pixel_factory.to_model_list(self._service.catalog, self._service.tariff)
-        return web.json_response(body, headers=CORS)
+        return web.json_response(body, headers=CORS_HEADERS)
 
-    @describes(answer=ModelList, access=Access.NONE)
-    async def entries(self, request: web.Request) -> web.Response:
+    @openapi_operation(answer=ModelList, access=Access.NONE)
+    async def list_models(self, request: web.Request) -> web.Response:
         """The same for OpenAI's clients, PixelDojoRoutes's and PixelAPI's: each reads what it knows."""
         service, prices = self._service, self._service.prices_now
         body = pixel_factory.to_model_list(service.catalog, prices.ours)
         for shown, model in zip(body["data"], service.catalog, strict=True):
             shown |= pixeldojo_models.to_model_fields(model, prices) | pixelapi.to_model_fields(model, prices)
-        return web.json_response(body, headers=CORS)
+        return web.json_response(body, headers=CORS_HEADERS)
 
-    async def allow(self, request: web.Request) -> web.Response:
+    async def answer_cors_preflight(self, request: web.Request) -> web.Response:
         """What a browser asks before it asks."""
-        return web.Response(status=204, headers=CORS)
+        return web.Response(status=204, headers=CORS_HEADERS)
 
-    @describes(answer=ModelEntry, access=Access.NONE)
-    async def get(self, request: web.Request) -> web.Response:
+    @openapi_operation(answer=ModelEntry, access=Access.NONE)
+    async def get_model(self, request: web.Request) -> web.Response:
         """One model."""
-        model, prices = self._named(request), self._service.prices_now
+        model, prices = self._find_model(request), self._service.prices_now
         body = pixel_factory.to_model_entry(model, prices.ours)
         body |= pixeldojo_models.to_model_details(model, prices) | pixelapi.to_model_fields(model, prices)
-        return web.json_response(body, headers=CORS)
+        return web.json_response(body, headers=CORS_HEADERS)
 
-    @describes(answer=Error, status=403)
-    async def delete(self, request: web.Request) -> NoReturn:
+    @openapi_operation(answer=ErrorResponse, status=403)
+    async def reject_delete(self, request: web.Request) -> NoReturn:
         """Always refused: models belong to the service."""
         await authenticate(request, self._service.store)
-        model = self._named(request)
+        model = self._find_model(request)
         raise Forbidden(f"{model.id} is the service's and not yours to delete", code="model_not_yours")
 
-    def _named(self, request: web.Request) -> Model:
+    def _find_model(self, request: web.Request) -> Model:
         name = request.match_info["id"]
         if name not in self._service.catalog:
             raise NotFound(f"Model {name[:100]!r} does not exist", code="model_not_found", param="model")

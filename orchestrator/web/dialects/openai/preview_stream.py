@@ -24,104 +24,116 @@ from orchestrator.web.dialects.openai.stream_events import (
     to_partial_image_event,
 )
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
-from orchestrator.web.http.event_stream import EventStream, event_stream
-from orchestrator.web.jobs.output_urls import Delivery, encoded
-from orchestrator.web.jobs.wait_for_result import cancelled_with_caller, job_headers, succeeded
+from orchestrator.web.http.event_stream import EventStream, open_event_stream
+from orchestrator.web.jobs.output_urls import OutputDelivery, encode_base64
+from orchestrator.web.jobs.wait_for_result import cancel_on_disconnect, job_headers, require_success
 
 log = logging.getLogger(__name__)
 
 #: What previews are delivered as where the caller chooses nothing.
-PNG = ImageEncoding("image/png")
+DEFAULT_PREVIEW_ENCODING = ImageEncoding("image/png")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pick(ShardPreview):
+class SelectedPreview(ShardPreview):
     """A preview that is shown."""
 
     #: Of the shard's previews that are shown, from 0 on.
-    number: int
+    preview_index: int
 
 
-class Picks(Subscription):
+class PreviewSelection(Subscription):
     """Of all that a job tells, its state and the previews to show: none is lost to a slow reader."""
 
-    def __init__(self, wanted: int) -> None:
+    def __init__(self, partial_images: int) -> None:
         super().__init__()
-        self._partials = PartialImageSchedule(wanted)
+        self._schedule = PartialImageSchedule(partial_images)
 
     def slot(self, event: JobEvent) -> Hashable:
-        return (event.index, event.number) if isinstance(event, Pick) else super().slot(event)
+        return (
+            (event.index, event.preview_index) if isinstance(event, SelectedPreview) else super().slot(event)
+        )
 
     def put(self, event: JobEvent) -> None:
         match event:
             case ShardProgress(index=index, value=value, maximum=maximum):
-                self._partials.set_progress(index, value / maximum if maximum else 0.0)
+                self._schedule.set_progress(index, value / maximum if maximum else 0.0)
             case ShardPreview(index=index, content_type=content_type, data=data):
-                number = self._partials.take_next_index(index)
+                number = self._schedule.take_next_index(index)
                 if number is not None:
-                    super().put(Pick(index=index, content_type=content_type, data=data, number=number))
+                    super().put(
+                        SelectedPreview(
+                            index=index, content_type=content_type, data=data, preview_index=number
+                        )
+                    )
             case JobChanged():
                 super().put(event)
 
 
 @dataclass(frozen=True, slots=True)
-class LivePictures:
+class ImageStreamResponder:
     """One answer of events, in OpenAI's words."""
 
     service: Service
-    delivery: Delivery
+    delivery: OutputDelivery
     body: ImageRequestBody
-    topic: EventPrefix
+    event_prefix: EventPrefix
 
-    async def tell(self, request: web.Request, record: JobRecord) -> web.StreamResponse:
+    async def stream_response(self, request: web.Request, record: JobRecord) -> web.StreamResponse:
         """The whole answer. What goes wrong after its head is sent is its last event."""
-        async with event_stream(request, job_headers(record)) as (response, stream):
+        async with open_event_stream(request, job_headers(record)) as (response, stream):
             try:
-                async with cancelled_with_caller(self.service, record):
-                    done = succeeded(await self._show_partials(stream, record))
-                await self._show_results(stream, done)
+                async with cancel_on_disconnect(self.service, record):
+                    done = require_success(await self._send_partial_images(stream, record))
+                await self._send_completed_images(stream, done)
             except (ServiceError, ObjectStoreError) as error:
-                await stream.send("error", _error_event(error))
+                await stream.send("error", _to_error_event(error))
         return response
 
-    async def _show_partials(self, stream: EventStream, record: JobRecord) -> JobRecord:
+    async def _send_partial_images(self, stream: EventStream, record: JobRecord) -> JobRecord:
         """Shows what there is to see until the job is finished. Raises Unavailable."""
-        picks = Picks(self.body.partial_images or 0)
+        picks = PreviewSelection(self.body.partial_images or 0)
         with self.service.events.subscribe(record.job.id, picks):
             # Read again: what happened before the subscription is in the store, the rest will be told.
             record = await self.service.get(record.job.account_id, record.job.id)
             if record.job.finished:
                 return record
             async for event in picks:
-                if isinstance(event, Pick):
-                    await self._show(stream, record, event)
+                if isinstance(event, SelectedPreview):
+                    await self._send_partial_image(stream, record, event)
                 elif isinstance(event, JobChanged) and event.record.job.finished:
                     return event.record
         raise Unavailable("The service is shutting down", code="shutting_down", retry_after=5)
 
-    async def _show(self, stream: EventStream, record: JobRecord, pick: Pick) -> None:
+    async def _send_partial_image(
+        self, stream: EventStream, record: JobRecord, preview: SelectedPreview
+    ) -> None:
         try:
-            data = await asyncio.to_thread((self.body.encoding or PNG).encode, pick.data)
+            data = await asyncio.to_thread(
+                (self.body.encoding or DEFAULT_PREVIEW_ENCODING).encode, preview.data
+            )
         except CorruptMedia as error:
             log.warning("job %s: a preview is left out: %s", record.job.id, error)
             return
-        place = (pick.index, pick.number)
-        event = to_partial_image_event(self.topic, self.body, record.job, place, self.service.clock())
-        await stream.send(event["type"], event | {"b64_json": await encoded(data)})
+        place = (preview.index, preview.preview_index)
+        event = to_partial_image_event(self.event_prefix, self.body, record.job, place, self.service.clock())
+        await stream.send(event["type"], event | {"b64_json": await encode_base64(data)})
 
-    async def _show_results(self, stream: EventStream, record: JobRecord) -> None:
+    async def _send_completed_images(self, stream: EventStream, record: JobRecord) -> None:
         usage = pixel_factory.to_usage(record, self.service.model_of(record.job))
-        items = await self.delivery.items(record.outputs, urls=False, encoding=self.body.encoding)
+        items = await self.delivery.load_data_items(
+            record.outputs, as_urls=False, encoding=self.body.encoding
+        )
         created = {"created_at": int(self.service.clock().timestamp())}
         if record.simulated:
             created["simulated"] = True
         for index, (output, item) in enumerate(zip(record.outputs, items, strict=True)):
-            event = to_completed_event(self.topic, self.body, output, index, usage)
+            event = to_completed_event(self.event_prefix, self.body, output, index, usage)
             await stream.send(event["type"], event | created | item)
         await self.service.count_sent(record)
 
 
-def _error_event(error: ServiceError | ObjectStoreError) -> dict[str, Any]:
+def _to_error_event(error: ServiceError | ObjectStoreError) -> dict[str, Any]:
     if isinstance(error, ObjectStoreError):
         log.error("a stream ends early: %s", error)
         error = Unavailable("The object store is away", code="store_unavailable")

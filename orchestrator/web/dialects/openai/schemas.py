@@ -7,13 +7,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """More fields may come with time."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class Usage(Answer):
+class GenerationUsage(ResponseModel):
     """What was made and what it cost. Nothing is counted in tokens."""
 
     model: str
@@ -28,26 +28,26 @@ class Usage(Answer):
     input_tokens_details: dict[str, int]
 
 
-class File(Answer):
+class GeneratedFile(ResponseModel):
     """One result: in the answer, or at an address that expires."""
 
     b64_json: str | None = None
     url: str | None = None
 
 
-class Images(Answer):
+class ImagesResponse(ResponseModel):
     """The answer to a generation, an edit or a variation."""
 
     created: int = Field(description="Seconds since 1970.")
-    data: list[File]
-    usage: Usage
+    data: list[GeneratedFile]
+    usage: GenerationUsage
     background: Literal["transparent", "opaque"] | None = None
     output_format: str | None = None
     quality: str | None = None
     size: str | None = None
 
 
-class Quote(Answer):
+class QuoteResponse(ResponseModel):
     """What a generation would cost."""
 
     model: str
@@ -56,7 +56,7 @@ class Quote(Answer):
     minimum_applied: bool
 
 
-class Model(Answer):
+class ModelEntry(ResponseModel):
     """One model of the list."""
 
     id: str
@@ -73,21 +73,21 @@ class Model(Answer):
     featured: bool
 
 
-class ModelList(Answer):
+class ModelList(ResponseModel):
     """All models."""
 
     object: Literal["list"]
-    data: list[Model]
+    data: list[ModelEntry]
 
 
-class VideoError(Answer):
+class VideoError(ResponseModel):
     """Why a video came to nothing."""
 
     code: str
     message: str
 
 
-class Video(Answer):
+class VideoResource(ResponseModel):
     """A video, ready or not."""
 
     id: str
@@ -105,17 +105,17 @@ class Video(Answer):
     error: VideoError | None
 
 
-class VideoList(Answer):
+class VideoList(ResponseModel):
     """A page of videos."""
 
     object: Literal["list"]
-    data: list[Video]
+    data: list[VideoResource]
     first_id: str | None
     last_id: str | None
     has_more: bool
 
 
-class VideoDeleted(Answer):
+class DeletedVideoResource(ResponseModel):
     """A video that is no more."""
 
     id: str
@@ -123,7 +123,7 @@ class VideoDeleted(Answer):
     deleted: Literal[True]
 
 
-class ErrorDetails(Answer):
+class ErrorDetails(ResponseModel):
     """What went wrong."""
 
     message: str
@@ -132,7 +132,7 @@ class ErrorDetails(Answer):
     param: str | None = Field(description="The field at fault.")
 
 
-class Error(Answer):
+class ErrorResponse(ResponseModel):
     """Every failure, whatever its status."""
 
     error: ErrorDetails

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
-from orchestrator.catalog.manifest import Kind
-from orchestrator.catalog.parameters.values import Integer
+from orchestrator.catalog.manifest import ModelKind
+from orchestrator.catalog.parameters.values import IntegerParameter
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
@@ -147,9 +147,9 @@ def translate_param_errors() -> Iterator[None]:
 def _candidate_models(catalog: Catalog, *, has_image: bool) -> list[Model]:
     """The usual models, or all of their kind where none of those is here. Raises InvalidRequest."""
     usual, kind = (
-        (PREFERRED_IMAGE_TO_VIDEO_MODELS, Kind.I2V)
+        (PREFERRED_IMAGE_TO_VIDEO_MODELS, ModelKind.I2V)
         if has_image
-        else (PREFERRED_TEXT_TO_VIDEO_MODELS, Kind.VIDEO)
+        else (PREFERRED_TEXT_TO_VIDEO_MODELS, ModelKind.VIDEO)
     )
     here = [catalog[name] for name in usual if name in catalog]
     return here or [model for model in catalog if model.kind is kind] or [catalog[usual[0]]]
@@ -158,7 +158,7 @@ def _candidate_models(catalog: Catalog, *, has_image: bool) -> list[Model]:
 def _can_generate(model: Model, body: VideoCreateBody, *, form: bool) -> bool:
     """Whether size, length and all else are within the model's ranges."""
     try:
-        model.example(**_video_params(body, model, form=form))
+        model.example_params(**_video_params(body, model, form=form))
     except InvalidRequest:
         return False
     return True
@@ -177,9 +177,9 @@ def _seconds_to_frames(seconds: str | float | None, model: Model, requested_fps:
     if not _SECONDS_PATTERN.fullmatch(str(seconds)):
         raise _invalid_seconds("must be a number of seconds, for example 4")
     spec, fps = model.parameters.get("num_frames"), model.parameters.get("fps")
-    if not isinstance(spec, Integer) or not isinstance(fps, Integer) or not fps.default:
+    if not isinstance(spec, IntegerParameter) or not isinstance(fps, IntegerParameter) or not fps.default:
         raise _invalid_seconds(f"is not {model.id}'s to choose")
-    rate = fps.default if requested_fps is None else fps.check("fps", requested_fps)
+    rate = fps.default if requested_fps is None else fps.validate_value("fps", requested_fps)
     frames = round(float(seconds) * rate)
     if not spec.minimum <= frames <= spec.maximum:
         shortest, longest = spec.minimum / rate, spec.maximum / rate

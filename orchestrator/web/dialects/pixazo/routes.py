@@ -11,7 +11,7 @@ from aiohttp import web
 from orchestrator.errors import InvalidRequest, NotAuthenticated, NotFound
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.service import Service
-from orchestrator.web.auth import ApiKey, ApiKeyScope, authenticate, bearer
+from orchestrator.web.auth import ApiKey, ApiKeyScope, authenticate, bearer_token
 from orchestrator.web.dialects.ids import job_id_from_uuid
 from orchestrator.web.dialects.pixazo import schemas as answers
 from orchestrator.web.dialects.pixazo import translation as pixazo
@@ -24,20 +24,20 @@ from orchestrator.web.dialects.pixazo.endpoints import (
 )
 from orchestrator.web.dialects.pixazo.request_bodies import CheckStatusBody
 from orchestrator.web.http.bodies import read_json
-from orchestrator.web.http.public_url import own_address
-from orchestrator.web.jobs.output_urls import Delivery
+from orchestrator.web.http.public_url import public_base_url
+from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.wait_for_result import (
-    cancelled_with_caller,
-    finished,
-    idempotency_key,
+    cancel_on_disconnect,
     job_headers,
+    parse_idempotency_key,
+    wait_for_result,
 )
-from orchestrator.web.openapi.operation import Access, Value, describes
+from orchestrator.web.openapi.operation import Access, ParameterSpec, openapi_operation
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 WEBHOOK_HEADER_SPEC = {
-    pixazo.WEBHOOK_HEADER: Value({"type": "string", "format": "uri"}, "Is told of the end.")
+    pixazo.WEBHOOK_HEADER: ParameterSpec({"type": "string", "format": "uri"}, "Is told of the end.")
 }
 SYNC_RESULT_RESPONSE = {200: "The result, where it was to be waited for and came soon enough."}
 
@@ -45,7 +45,7 @@ SYNC_RESULT_RESPONSE = {200: "The result, where it was to be waited for and came
 class PixazoJobViews:
     """Requests as those see them who poll, and webhooks."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: OutputDelivery) -> None:
         self._delivery = delivery
 
     def webhook_payload(self, record: JobRecord) -> Mapping[str, Any]:
@@ -62,14 +62,14 @@ class PixazoJobViews:
     def output_urls(self, record: JobRecord) -> list[str]:
         """Of the files of a request that has succeeded."""
         there = record.job.status is JobStatus.SUCCEEDED
-        return [self._delivery.url(output) for output in record.outputs] if there else []
+        return [self._delivery.presign_url(output) for output in record.outputs] if there else []
 
 
 class PixazoRoutes:
     """The gateway."""
 
     def __init__(
-        self, service: Service, delivery: Delivery, public_url: str | None, result_timeout: float
+        self, service: Service, delivery: OutputDelivery, public_url: str | None, result_timeout: float
     ) -> None:
         """`patience`: for how many seconds results are waited for where a caller may poll as well.
 
@@ -88,7 +88,7 @@ class PixazoRoutes:
             web.post(pixazo.BATCH_STATUS_PATH, self.check_batch_status),
         ]
 
-    @describes(answer=answers.PixazoStatusResponse, access=Access.GATEWAY, tag="pixazo")
+    @openapi_operation(answer=answers.PixazoStatusResponse, access=Access.GATEWAY, tag="pixazo")
     async def get_status(self, request: web.Request) -> web.Response:
         """What became of a request."""
         key = await self._authenticate(request, ApiKeyScope.READ)
@@ -96,7 +96,7 @@ class PixazoRoutes:
         record = await self._get_job(key.account.id, origin, job_id)
         return _job_response(self._job_views.to_status(record), record)
 
-    @describes(
+    @openapi_operation(
         body=CheckStatusBody, answer=answers.PixazoBatchStatusResponse, access=Access.GATEWAY, tag="pixazo"
     )
     async def check_batch_status(self, request: web.Request) -> web.Response:
@@ -121,7 +121,7 @@ class PixazoRoutes:
 
         handle.__doc__ = endpoint.body.__doc__
         queued = endpoint.response_mode is ResponseMode.QUEUED
-        return describes(
+        return openapi_operation(
             body=endpoint.body,
             answer=answer,
             status=status,
@@ -142,7 +142,7 @@ class PixazoRoutes:
             if endpoint.response_mode is ResponseMode.QUEUED
             else None
         )
-        again = idempotency_key(request)
+        again = parse_idempotency_key(request)
         try:
             asked = pixazo.to_request(
                 endpoint, body, model, webhook_url=body.webhook_receiver_url or header, idempotency_key=again
@@ -159,13 +159,13 @@ class PixazoRoutes:
             if record.job.finished:
                 return _job_response(self._job_views.to_status(record), record)
         return _job_response(
-            pixazo.to_queued_response(record.job, own_address(request, self._public_url)), record, 202
+            pixazo.to_queued_response(record.job, public_base_url(request, self._public_url)), record, 202
         )
 
     async def _respond_with_result(
         self, request: web.Request, body: EndpointBody, record: JobRecord
     ) -> web.Response:
-        record = await finished(self._service, record)
+        record = await wait_for_result(self._service, record)
         return _job_response({"output": self._job_views.output_urls(record)[0]}, record)
 
     async def _respond_batch(
@@ -180,7 +180,7 @@ class PixazoRoutes:
     async def _wait_until_timeout(self, record: JobRecord) -> JobRecord:
         """The job once it is finished, or as it is when patience ends."""
         try:
-            async with cancelled_with_caller(self._service, record), asyncio.timeout(self._result_timeout):
+            async with cancel_on_disconnect(self._service, record), asyncio.timeout(self._result_timeout):
                 return await self._service.wait(record.job.id)
         except TimeoutError:
             return await self._service.get(record.job.account_id, record.job.id)
@@ -199,7 +199,7 @@ class PixazoRoutes:
     async def _authenticate(self, request: web.Request, scope: ApiKeyScope) -> ApiKey:
         """Raises as `authenticate` does."""
         given = (request.headers.get(name) for name in pixazo.KEY_HEADERS)
-        token = next(filter(None, given), None) or bearer(request)
+        token = next(filter(None, given), None) or bearer_token(request)
         if token is None:
             raise NotAuthenticated(
                 f"Missing API key: send it as `{pixazo.KEY_HEADERS[0]}`", code="missing_api_key"

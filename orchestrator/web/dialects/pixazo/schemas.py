@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from orchestrator.web.dialects.openai.schemas import Answer
+from orchestrator.web.dialects.openai.schemas import ResponseModel
 
 PixazoRequestStatus = Literal["QUEUED", "PROCESSING", "COMPLETED", "FAILED", "ERROR"]
 PixazoBatchStatus = Literal["queued", "processing", "completed", "failed"]
 
 
-class PixazoQueuedResponse(Answer):
+class PixazoQueuedResponse(ResponseModel):
     """An accepted request."""
 
     request_id: str
@@ -20,14 +20,14 @@ class PixazoQueuedResponse(Answer):
     polling_url: str
 
 
-class PixazoOutput(Answer):
+class PixazoOutput(ResponseModel):
     """What a request made."""
 
     media_url: list[str] = Field(description="Work for a day.")
     media_type: str
 
 
-class PixazoStatusResponse(Answer):
+class PixazoStatusResponse(ResponseModel):
     """What became of a request; a webhook is sent the same."""
 
     request_id: str
@@ -40,13 +40,13 @@ class PixazoStatusResponse(Answer):
     completed_at: str | None
 
 
-class PixazoResultResponse(Answer):
+class PixazoResultResponse(ResponseModel):
     """The result itself."""
 
     output: str = Field(description="Address of the picture; works for a day.")
 
 
-class PixazoBatchQueuedResponse(Answer):
+class PixazoBatchQueuedResponse(ResponseModel):
     """An accepted request of a batch."""
 
     requestId: str
@@ -56,7 +56,7 @@ class PixazoBatchQueuedResponse(Answer):
     pollingInstructions: str
 
 
-class PixazoBatchStatusResponse(Answer):
+class PixazoBatchStatusResponse(ResponseModel):
     """What became of a request of a batch; a webhook is sent the same."""
 
     requestId: str

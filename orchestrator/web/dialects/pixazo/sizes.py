@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from orchestrator.catalog import Frame, Model
-from orchestrator.catalog.parameters.values import Integer
+from orchestrator.catalog import Model, OutputSizes
+from orchestrator.catalog.parameters.values import IntegerParameter
 
 #: Names of the older models.
 FalImageSize = Literal[
@@ -41,14 +41,14 @@ DIMENSIONS_BY_SIZE_NAME = {
 
 def size_name_to_dimensions(model: Model, name: str | None) -> dict[str, int]:
     """The sides of that name, as near as the model comes; nothing where the sides are not ours to choose."""
-    frame = Frame.of(model)
+    frame = OutputSizes.from_model(model)
     if name is None or frame is None:
         return {}
-    width, height = frame.like(*DIMENSIONS_BY_SIZE_NAME[name])
+    width, height = frame.fit_size(*DIMENSIONS_BY_SIZE_NAME[name])
     return {"width": width, "height": height}
 
 
 def round_down_to_step(model: Model, name: str, value: int) -> int:
     """A side in pixels as the model takes it: documents allow any, models want multiples."""
     spec = model.parameters.get(name)
-    return value - value % spec.step if isinstance(spec, Integer) else value
+    return value - value % spec.step if isinstance(spec, IntegerParameter) else value

@@ -15,16 +15,16 @@ from orchestrator.web.dialects.openai.images import parse_body
 from orchestrator.web.dialects.pixelapi import schemas as answers
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
 from orchestrator.web.http.bodies import read_json
-from orchestrator.web.http.queries import limit
-from orchestrator.web.jobs.output_urls import Delivery
-from orchestrator.web.jobs.wait_for_result import idempotency_key, job_headers
-from orchestrator.web.openapi.operation import LIMIT, describes
+from orchestrator.web.http.queries import parse_limit
+from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
+from orchestrator.web.openapi.operation import LIMIT_PARAM, openapi_operation
 
 
 class PixelApiRoutes:
     """Submit, poll, and look at one's credits."""
 
-    def __init__(self, service: Service, delivery: Delivery) -> None:
+    def __init__(self, service: Service, delivery: OutputDelivery) -> None:
         """Raises TariffError where the dialect's price list is missing."""
         self._service = service
         self._delivery = delivery
@@ -38,7 +38,7 @@ class PixelApiRoutes:
             web.get("/v1/account/usage", self.list_generations),
         ]
 
-    @describes(
+    @openapi_operation(
         body=pixelapi.PixelApiGenerateBody, answer=answers.PixelApiSubmitResponse, job=True, tag="pixelapi"
     )
     async def submit_generation(self, request: web.Request) -> web.Response:
@@ -50,14 +50,14 @@ class PixelApiRoutes:
         fields = await read_json(request)
         catalog = self._service.catalog
         body = parse_body(pixelapi.PixelApiGenerateBody, fields, form=False)
-        asked = pixelapi.to_request(body, catalog, idempotency_key=idempotency_key(request))
+        asked = pixelapi.to_request(body, catalog, idempotency_key=parse_idempotency_key(request))
         record = await self._service.submit(key, asked)
         answer = pixelapi.to_submit_response(
             record.job, self._service.model_of(record.job), self._credit_micros
         )
         return web.json_response(answer, headers=job_headers(record))
 
-    @describes(answer=answers.PixelApiGenerationResponse, tag="pixelapi")
+    @openapi_operation(answer=answers.PixelApiGenerationResponse, tag="pixelapi")
     async def get_generation(self, request: web.Request) -> web.Response:
         """What became of a generation."""
         key = await authenticate(request, self._service.store)
@@ -65,7 +65,7 @@ class PixelApiRoutes:
         record = await self._service.get(key.account.id, job_id)
         return web.json_response(self._to_generation(record), headers=job_headers(record))
 
-    @describes(answer=answers.CreditBalanceResponse, tag="pixelapi")
+    @openapi_operation(answer=answers.CreditBalanceResponse, tag="pixelapi")
     async def get_balance(self, request: web.Request) -> web.Response:
         """What is left of the account's credits."""
         key = await authenticate(request, self._service.store, ApiKeyScope.BILLING)
@@ -79,11 +79,11 @@ class PixelApiRoutes:
             }
         )
 
-    @describes(answer=answers.PixelApiHistoryResponse, query={"limit": LIMIT}, tag="pixelapi")
+    @openapi_operation(answer=answers.PixelApiHistoryResponse, query={"limit": LIMIT_PARAM}, tag="pixelapi")
     async def list_generations(self, request: web.Request) -> web.Response:
         """The latest generations, newest first."""
         key = await authenticate(request, self._service.store)
-        page = await self._service.jobs(key.account.id, limit=limit(request), cursor=None, status=None)
+        page = await self._service.jobs(key.account.id, limit=parse_limit(request), cursor=None, status=None)
         generations = [
             {**self._to_generation(record), "prompt": record.job.params.get("prompt")}
             for record in page.items
@@ -92,7 +92,7 @@ class PixelApiRoutes:
 
     def _to_generation(self, record: JobRecord) -> dict[str, object]:
         seconds = pixelapi.output_seconds_left(record.job, self._service.clock())
-        url = self._delivery.url(record.outputs[0], seconds) if seconds else None
+        url = self._delivery.presign_url(record.outputs[0], seconds) if seconds else None
         return pixelapi.to_generation_response(
             record.job, self._model_name(record.job), self._credit_micros, url
         )

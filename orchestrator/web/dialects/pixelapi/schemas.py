@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from orchestrator.web.dialects.openai.schemas import Answer
+from orchestrator.web.dialects.openai.schemas import ResponseModel
 
 PixelApiStatus = Literal["queued", "processing", "completed", "failed", "blocked"]
 
 
-class PixelApiSubmitResponse(Answer):
+class PixelApiSubmitResponse(ResponseModel):
     """An accepted generation."""
 
     generation_id: str
@@ -20,7 +20,7 @@ class PixelApiSubmitResponse(Answer):
     credits_used: float
 
 
-class PixelApiGenerationResponse(Answer):
+class PixelApiGenerationResponse(ResponseModel):
     """What became of a generation."""
 
     id: str
@@ -31,7 +31,7 @@ class PixelApiGenerationResponse(Answer):
     created_at: str
 
 
-class CreditBalanceResponse(Answer):
+class CreditBalanceResponse(ResponseModel):
     """What is left of an account's credits."""
 
     credits_remaining: float
@@ -45,7 +45,7 @@ class PixelApiHistoryItem(PixelApiGenerationResponse):
     prompt: str | None
 
 
-class PixelApiHistoryResponse(Answer):
+class PixelApiHistoryResponse(ResponseModel):
     """The latest generations, newest first."""
 
     generations: list[PixelApiHistoryItem]

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from orchestrator.billing.price_book import PriceLists
 from orchestrator.catalog import Catalog, Model
-from orchestrator.catalog.parameters.values import Integer
+from orchestrator.catalog.parameters.values import IntegerParameter
 from orchestrator.errors import Blocked, Gone, InvalidRequest, ServiceError
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobStatus
@@ -170,7 +170,7 @@ def _dimension(model: Model, name: str, value: int | None) -> int:
     """A side in pixels as the model takes it: the document allows any, models want multiples."""
     side = _check_range(name, value, MIN_SIDE, MAX_SIDE) or DEFAULT_SIDE
     spec = model.parameters.get(name)
-    return side - side % spec.step if isinstance(spec, Integer) else side
+    return side - side % spec.step if isinstance(spec, IntegerParameter) else side
 
 
 def _to_cfg_scale(scale: float) -> float:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from orchestrator.billing.price_book import PriceLists
-from orchestrator.catalog import Frame, Kind, Model, request_schema
+from orchestrator.catalog import Model, ModelKind, OutputSizes, build_request_schema
 from orchestrator.web.dialects.credits import to_json_number
 from orchestrator.web.dialects.model_selection import max_input_images
 from orchestrator.web.dialects.pixeldojo.sizes import ASPECT_RATIOS
@@ -40,7 +40,7 @@ def to_model_details(model: Model, prices: PriceLists) -> dict[str, Any]:
 def modality(model: Model) -> str:
     if model.makes_video:
         return "video"
-    return "training" if model.kind is Kind.TRAINER else "image"
+    return "training" if model.kind is ModelKind.TRAINER else "image"
 
 
 def api_id(model: Model, prices: PriceLists) -> str:
@@ -97,7 +97,7 @@ def model_features(model: Model) -> list[str]:
 
 def run_schema(model: Model) -> dict[str, Any]:
     """The JSON Schema of a run's body: the manifest's parameters and the dialect's own."""
-    schema = request_schema(model)
+    schema = build_request_schema(model)
     properties = schema["properties"] | _dialect_properties(model)
     if "image" not in schema["required"]:
         return schema | {"properties": properties}
@@ -111,7 +111,7 @@ def run_schema(model: Model) -> dict[str, Any]:
 def _dialect_properties(model: Model) -> dict[str, Any]:
     text, picture = {"type": "string"}, {"type": "string", "description": "Base64, data URL or http(s) URL."}
     properties: dict[str, Any] = {}
-    if Frame.of(model) is not None:
+    if OutputSizes.from_model(model) is not None:
         properties["aspect_ratio"] = text | {
             "enum": list(ASPECT_RATIOS),
             "description": "Shape of the result.",

@@ -11,11 +11,11 @@ from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import schemas as answers
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.http.bodies import read_json
-from orchestrator.web.http.public_url import own_address
-from orchestrator.web.jobs.views import STATES
-from orchestrator.web.jobs.wait_for_result import idempotency_key, job_headers
+from orchestrator.web.http.public_url import public_base_url
+from orchestrator.web.jobs.views import JOB_STATUS_NAMES
+from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi import llms_txt
-from orchestrator.web.openapi.operation import Access, describes
+from orchestrator.web.openapi.operation import Access, openapi_operation
 from orchestrator.webhooks.sender import standing
 
 
@@ -40,48 +40,51 @@ class PixelDojoRoutes:
             web.get("/api/openapi", self.redirect_to_openapi),
         ]
 
-    @describes(body=pixeldojo.RunBody, answer=answers.RunModelResponse, job=True, tag="pixeldojo")
+    @openapi_operation(body=pixeldojo.RunBody, answer=answers.RunModelResponse, job=True, tag="pixeldojo")
     async def run_model(self, request: web.Request) -> web.Response:
         """Runs a model, and answers as soon as the job is accepted."""
         key = await authenticate(request, self._service.store)
         fields = await read_json(request)
         body = parse_body(pixeldojo.RunBody, fields, form=False)
         asked = pixeldojo.to_request(
-            request.match_info["id"], body, self._service.catalog, idempotency_key=idempotency_key(request)
+            request.match_info["id"],
+            body,
+            self._service.catalog,
+            idempotency_key=parse_idempotency_key(request),
         )
         record = await self._service.submit(key, asked)
         have = await self._service.accounts.balance(key.account)
-        url = f"{own_address(request, self._public_url)}/api/v1/jobs/{record.job.id}"
+        url = f"{public_base_url(request, self._public_url)}/api/v1/jobs/{record.job.id}"
         job, unit = record.job, self._service.prices_now.unit(pixeldojo.TARIFF)
         answer = pixeldojo.to_run_response(
-            job, STATES[job.status], url, credit_micros=unit, available_micros=have.available
+            job, JOB_STATUS_NAMES[job.status], url, credit_micros=unit, available_micros=have.available
         )
         return web.json_response(answer, headers=job_headers(record))
 
-    @describes(answer=answers.RunSchemaResponse, access=Access.NONE, tag="pixeldojo")
+    @openapi_operation(answer=answers.RunSchemaResponse, access=Access.NONE, tag="pixeldojo")
     async def get_run_schema(self, request: web.Request) -> web.Response:
         """What a run of one model takes."""
         model = self._service.catalog[request.match_info["id"]]
         api_id = pixeldojo_models.api_id(model, self._service.prices_now)
         return web.json_response({"apiId": api_id, "schema": pixeldojo_models.run_schema(model)})
 
-    @describes(answer=answers.WebhookReplayResponse, tag="pixeldojo")
+    @openapi_operation(answer=answers.WebhookReplayResponse, tag="pixeldojo")
     async def replay_webhook(self, request: web.Request) -> web.Response:
         """Sends a finished job's webhook once more, under the same id."""
         key = await authenticate(request, self._service.store)
         message = await self._service.replay_webhook(key.account.id, request.match_info["id"])
         return web.json_response({"jobId": message.job_id, "webhook": standing(message.url, message)})
 
-    @describes(access=Access.NONE, media=("text/plain",), tag="pixeldojo")
+    @openapi_operation(access=Access.NONE, media=("text/plain",), tag="pixeldojo")
     async def get_llms_txt(self, request: web.Request) -> web.Response:
         """The service described for language models."""
         service = self._service
         text = llms_txt.render_llms_txt(
-            service.catalog, service.prices_now, own_address(request, self._public_url)
+            service.catalog, service.prices_now, public_base_url(request, self._public_url)
         )
         return web.Response(text=text, content_type="text/plain", charset="utf-8")
 
-    @describes(access=Access.NONE, status=302, tag="pixeldojo")
+    @openapi_operation(access=Access.NONE, status=302, tag="pixeldojo")
     async def redirect_to_openapi(self, request: web.Request) -> web.Response:
         """The OpenAPI document, under the address that PixelDojoRoutes has for it."""
         return web.Response(status=302, headers={"Location": "/openapi.json"})

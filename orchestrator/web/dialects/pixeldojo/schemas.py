@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from orchestrator.web.dialects.openai.schemas import Answer
+from orchestrator.web.dialects.openai.schemas import ResponseModel
 
 PixelDojoJobStatus = Literal["pending", "processing", "completed", "failed", "cancelled"]
 
 
-class RunModelResponse(Answer):
+class RunModelResponse(ResponseModel):
     """An accepted run."""
 
     jobId: str
@@ -21,14 +21,14 @@ class RunModelResponse(Answer):
     creditsRemaining: float
 
 
-class RunSchemaResponse(Answer):
+class RunSchemaResponse(ResponseModel):
     """What a run of one model takes."""
 
     apiId: str
     json_schema: dict[str, Any] = Field(alias="schema", description="A JSON Schema.")
 
 
-class WebhookDeliveryStatus(Answer):
+class WebhookDeliveryStatus(ResponseModel):
     """How it stands with telling somebody of a job's end."""
 
     url: str
@@ -38,7 +38,7 @@ class WebhookDeliveryStatus(Answer):
     error: str | None
 
 
-class OutputAsset(Answer):
+class OutputAsset(ResponseModel):
     """One result of a job."""
 
     url: str = Field(description="Works for a day.")
@@ -48,14 +48,14 @@ class OutputAsset(Answer):
     bytes: int
 
 
-class JobErrorDetails(Answer):
+class JobErrorDetails(ResponseModel):
     """Why a job came to nothing."""
 
     code: str
     message: str
 
 
-class JobResponse(Answer):
+class JobResponse(ResponseModel):
     """A job, whatever dialect it came in by."""
 
     jobId: str
@@ -79,14 +79,14 @@ class JobResponse(Answer):
     )
 
 
-class JobListResponse(Answer):
+class JobListResponse(ResponseModel):
     """Some jobs, newest first."""
 
     jobs: list[JobResponse]
     nextCursor: str | None
 
 
-class WebhookReplayResponse(Answer):
+class WebhookReplayResponse(ResponseModel):
     """A webhook that is sent once more."""
 
     jobId: str

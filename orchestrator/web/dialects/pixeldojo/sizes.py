@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.catalog import Frame, Model
-from orchestrator.catalog.parameters.values import Integer
+from orchestrator.catalog import Model, OutputSizes
+from orchestrator.catalog.parameters.values import IntegerParameter
 from orchestrator.errors import InvalidRequest
 from pricing.rates import TariffError, TierMeasure, parse_tier_label
 
@@ -20,13 +20,13 @@ def aspect_ratio_to_dimensions(
     The result has no more pixels than the resolution's name says, so that it falls into its price tier.
     Raises InvalidRequest.
     """
-    frame = Frame.of(model)
+    frame = OutputSizes.from_model(model)
     if frame is None or (aspect_ratio is None and resolution is None):
         return {}
-    usual = frame.usual
+    usual = frame.default_size
     ratio = usual[0] / usual[1] if aspect_ratio is None else _parse_aspect_ratio(aspect_ratio)
     area = usual[0] * usual[1] if resolution is None else _parse_max_pixels(resolution, ratio)
-    found = frame.nearest(ratio, area) if area <= frame.area * AREA_TOLERANCE else None
+    found = frame.fit_aspect_ratio(ratio, area) if area <= frame.max_pixels * AREA_TOLERANCE else None
     if found is None:
         raise _invalid_field("resolution", f"is nothing that {model.id} makes")
     return {"width": found[0], "height": found[1]}
@@ -35,9 +35,9 @@ def aspect_ratio_to_dimensions(
 def duration_to_frames(model: Model, duration: float | None, fps: int | None) -> dict[str, int]:
     """The number of frames of a film of so many seconds. Raises InvalidRequest."""
     spec, rate = model.parameters.get("num_frames"), model.parameters.get("fps")
-    if duration is None or not isinstance(spec, Integer) or not isinstance(rate, Integer):
+    if duration is None or not isinstance(spec, IntegerParameter) or not isinstance(rate, IntegerParameter):
         return {}
-    per_second = rate.default or 16 if fps is None else rate.check("fps", fps)
+    per_second = rate.default or 16 if fps is None else rate.validate_value("fps", fps)
     least, most = spec.minimum / per_second, spec.maximum / per_second
     if not least <= duration <= most:
         raise _invalid_field("duration", f"must be between {least:.2f} and {most:.2f} seconds")

@@ -55,7 +55,7 @@ class InvalidRequest(ServiceError):
     default_code = "invalid_value"
 
 
-class Blocked(InvalidRequest):
+class ContentBlocked(InvalidRequest):
     """What was asked for is against the content policy; dialects have words of their own for it."""
 
     default_code = "content_policy_violation"
@@ -117,7 +117,7 @@ class GenerationFailed(ServiceError):
     default_code = "generation_failed"
 
 
-class Unavailable(ServiceError):
+class ServiceUnavailable(ServiceError):
     status = 503
     type = "service_unavailable"
     default_code = "service_unavailable"

@@ -19,8 +19,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-HOME = user_data_path("pixelfactory")
-SHIPPED_WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+USER_DATA_DIR = user_data_path("pixelfactory")
+SHIPPED_WORKFLOWS_DIR = Path(__file__).resolve().parent.parent / "workflows"
 MIB = 2**20
 
 
@@ -33,12 +33,14 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PIXELFACTORY_", frozen=True, extra="forbid")
 
-    data_dir: Path = Field(HOME / "data", description="Database, embedded S3, instance directories, logs.")
+    data_dir: Path = Field(
+        USER_DATA_DIR / "data", description="Database, embedded S3, instance directories, logs."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     public_url: str | None = Field(None, description="Address under which callers reach the service.")
     database_url: str | None = Field(None, description="`sqlite:///PATH`; default: a file under data_dir.")
-    workflows_dir: Path = Field(SHIPPED_WORKFLOWS, description="Where the models live.")
+    workflows_dir: Path = Field(SHIPPED_WORKFLOWS_DIR, description="Where the models live.")
     stand_ins_file: Path | None = Field(
         None,
         description="Models that stand in for proprietary ones; default: `stand-ins.toml` beside the models.",
@@ -99,11 +101,11 @@ class Settings(BaseSettings):
     simulator_time_scale: float = Field(
         0.1, ge=0, description="Simulated seconds per real second of a Blackwell card."
     )
-    comfyui_dir: Path = Field(HOME / "comfyui", description="Where `comfyui install` puts ComfyUI.")
+    comfyui_dir: Path = Field(USER_DATA_DIR / "comfyui", description="Where `comfyui install` puts ComfyUI.")
     cpu_instances: int = Field(
         1, ge=1, le=64, description="Number of real instances on a machine without a GPU."
     )
-    models_dir: Path = Field(HOME / "models", description="Weights, shared by all local instances.")
+    models_dir: Path = Field(USER_DATA_DIR / "models", description="Weights, shared by all local instances.")
 
     max_body_bytes: int = Field(96 * MIB, gt=0, description="Largest request body.")
     max_image_bytes: int = Field(50 * MIB, gt=0, description="Largest input image, decoded from base64.")
@@ -151,7 +153,7 @@ class Settings(BaseSettings):
         return value
 
     @property
-    def stand_ins(self) -> Path:
+    def stand_ins_path(self) -> Path:
         """The table of stand-ins, which need not be there unless it was named. Raises SettingsError."""
         if self.stand_ins_file is None:
             return self.workflows_dir / "stand-ins.toml"
@@ -170,7 +172,7 @@ class Settings(BaseSettings):
         return Path(path)
 
     @classmethod
-    def read(cls, config: Path | None = None, **flags: Any) -> Settings:
+    def load(cls, config: Path | None = None, **flags: Any) -> Settings:
         """Settings from flags (None means not given), environment and `config`. Raises SettingsError."""
 
         class WithFile(cls):  # type: ignore[misc, valid-type]

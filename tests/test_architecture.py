@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("orchestrator", "comfy_instances", "pricing")
 FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 
-MODULE_LINES, MEDIAN_MODULE_LINES = 300, 150
-FUNCTION_LINES, P90_FUNCTION_LINES = 50, 30
+MODULE_LINES, MEDIAN_MODULE_LINES = 400, 150
+FUNCTION_LINES, P90_FUNCTION_LINES = 55, 30
 NESTING = 3
 PARAMETERS = 5
 #: Names under which everything ends up that nobody found a place for.

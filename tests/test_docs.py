@@ -10,16 +10,16 @@ from pathlib import Path
 
 import typer
 
-from orchestrator.app.resources import load_catalog
+from orchestrator.app.resources import load_catalog_and_tariff
 from orchestrator.catalog import Model
 from orchestrator.catalog.markdown_tables import format_model_table, format_parameter_table
 from orchestrator.cli.main import app
-from orchestrator.settings import SHIPPED_WORKFLOWS, Settings
+from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings
 from orchestrator.web.dialects.pixel_factory.translation import to_model_entry
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-MODELS = SHIPPED_WORKFLOWS / "MODELS.md"
+MODELS = SHIPPED_WORKFLOWS_DIR / "MODELS.md"
 GENERATED = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
 
 
@@ -50,7 +50,7 @@ def verbs_of(command: object) -> dict[str, object]:
 
 def models_document() -> str:
     """All of `workflows/MODELS.md`."""
-    catalog, tariff = load_catalog(Settings(workflows_dir=SHIPPED_WORKFLOWS))
+    catalog, tariff = load_catalog_and_tariff(Settings(workflows_dir=SHIPPED_WORKFLOWS_DIR))
 
     def price(model: Model) -> str:
         return f"{to_model_entry(model, tariff)['price_per_image_cents']:g} ¢"

@@ -19,25 +19,30 @@ from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.hardware.profiles import load_gpu_profiles
 from comfy_instances.process.installation import find_installation
-from orchestrator.app.input_rules import fetch_rules, open_moderation, output_check, reader
-from orchestrator.app.resources import admin_token, kept_secret, now, opened_store
-from orchestrator.billing.accounts import Accounts
-from orchestrator.billing.price_book import PriceLists
-from orchestrator.billing.price_files import check_priced, load_book, load_costs, load_plans
+from orchestrator.app.input_rules import (
+    build_fetch_policy,
+    build_input_reader,
+    build_output_check,
+    open_moderation,
+)
+from orchestrator.app.resources import load_admin_token, load_or_create_secret, open_store, utc_now
+from orchestrator.billing.accounts import AccountService
+from orchestrator.billing.price_book import PriceBook
+from orchestrator.billing.price_files import check_model_priced, load_costs, load_plans, load_tariffs
 from orchestrator.catalog.live_catalog import LiveCatalog
-from orchestrator.execution.capabilities import Kits
+from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.dispatcher import Dispatcher
-from orchestrator.execution.expiry import CleanUp, Expiry
-from orchestrator.execution.job_lifecycle import Settlement
-from orchestrator.execution.outputs import Outputs
+from orchestrator.execution.expiry import ExpiredFileSweeper, ExpiryPolicy
+from orchestrator.execution.job_lifecycle import JobLifecycle
+from orchestrator.execution.outputs import OutputStorage
 from orchestrator.execution.runner import Runner
 from orchestrator.execution.scheduler import Scheduler
-from orchestrator.execution.uploads import Uploads
-from orchestrator.intake.request_preparer import Desk
+from orchestrator.execution.uploads import InputUploader
+from orchestrator.intake.request_preparer import RequestPreparer
 from orchestrator.jobs.events import EventHub
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import UrlFetcher
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.embedded_server import EmbeddedS3
 from orchestrator.storage.object_store import ObjectStore, S3Config
@@ -62,7 +67,7 @@ from orchestrator.web.dialects.pixelapi.routes import PixelApiRoutes
 from orchestrator.web.dialects.pixeldojo.routes import PixelDojoRoutes
 from orchestrator.web.health import HealthRoutes
 from orchestrator.web.jobs.output_urls import OutputDelivery
-from orchestrator.web.jobs.routes import JobRoutes
+from orchestrator.web.jobs.routes import JobApiRoutes
 from orchestrator.web.limits import RateLimiter
 from orchestrator.web.metrics import Metrics
 from orchestrator.web.openapi.docs_pages import DocsRoutes
@@ -74,15 +79,15 @@ from pricing.plans import Plans
 log = logging.getLogger(__name__)
 
 #: Life of the URLs in jobs and webhooks: the documents promise those who poll a day.
-JOB_URL_SECONDS = 24 * 3600
+JOB_URL_LIFETIME_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Running:
+class RunningService:
     """A started service, without its listening socket."""
 
     app: web.Application
-    service: Service
+    service: GenerationService
     drain_seconds: float
 
     async def drain(self) -> None:
@@ -92,134 +97,137 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
+async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
     """The whole service; everything it starts ends with the context."""
-    prices, plans = load_book(settings), load_plans(settings)
+    prices, plans = load_tariffs(settings), load_plans(settings)
     live = LiveCatalog(
         settings.workflows_dir,
-        lambda model: check_priced(model, prices, now().date()),
-        stand_ins=settings.stand_ins,
+        lambda model: check_model_priced(model, prices, utc_now().date()),
+        stand_ins=settings.stand_ins_path,
     )
     async with AsyncExitStack() as stack:
         moderation = await open_moderation(settings, stack)
-        store = await stack.enter_async_context(opened_store(settings))
-        fleet = choose_fleet(settings)
+        store = await stack.enter_async_context(open_store(settings))
+        fleet = build_fleet(settings)
         stack.push_async_callback(fleet.stop)
         await fleet.start()
-        objects = await stack.enter_async_context(ObjectStore(await s3_access(settings, stack)))
+        objects = await stack.enter_async_context(ObjectStore(await ensure_s3_server(settings, stack)))
         # The net below `expiry`: the bucket's own rules count from when a file was written, in whole days.
         days = ceil(settings.output_lifetime_days) + 1
         await objects.ensure_bucket({"inputs/": days, "outputs/": days}, timeout=settings.startup_seconds)
-        downloads = await stack.enter_async_context(UrlFetcher(fetch_rules(settings, objects)))
-        parts = Parts(live, prices, plans, store, fleet, objects, downloads, moderation)
-        service = wire(settings, parts)
+        downloads = await stack.enter_async_context(UrlFetcher(build_fetch_policy(settings, objects)))
+        parts = ServiceDependencies(live, prices, plans, store, fleet, objects, downloads, moderation)
+        service = build_service(settings, parts)
         # The metrics listen before anything begins.
-        app = web_app(settings, service)
+        app = build_web_app(settings, service)
         webhooks = WebhookSender(
-            store, now, telling(service).build_payload, allow_private=settings.allow_private_urls
+            store,
+            utc_now,
+            build_webhook_payloads(service).build_payload,
+            allow_private=settings.allow_private_urls,
         )
         await webhooks.start()
         stack.push_async_callback(webhooks.stop)
-        await stack.enter_async_context(CleanUp(store, objects, service.expiry))
+        await stack.enter_async_context(ExpiredFileSweeper(store, objects, service.expiry))
         await service.dispatcher.start()
-        live.subscribe(service.dispatcher.models_changed)
+        live.subscribe(service.dispatcher.refresh_servable_models)
         live.start()
         stack.push_async_callback(live.stop)
         stack.push_async_callback(service.dispatcher.stop, 0.0)
-        yield Running(app=app, service=service, drain_seconds=settings.drain_seconds)
+        yield RunningService(app=app, service=service, drain_seconds=settings.drain_seconds)
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class ServiceDependencies:
     """What a service is made of, each chosen already."""
 
-    live: LiveCatalog
-    prices: TariffRevisions
+    live_catalog: LiveCatalog
+    tariffs: TariffRevisions
     plans: Plans
     store: Store
     fleet: Fleet
-    objects: ObjectStore
-    downloads: UrlFetcher
+    object_store: ObjectStore
+    url_fetcher: UrlFetcher
     moderation: Moderation
 
 
-def wire(settings: Settings, parts: Parts) -> Service:
+def build_service(settings: Settings, dependencies: ServiceDependencies) -> GenerationService:
     """The rooms between the HTTP edge and the parts, knowing of each other. Starts nothing."""
     events = EventHub()
-    settlement = Settlement(parts.store, events, now)
-    accounts = Accounts(parts.store, parts.plans, now)
+    settlement = JobLifecycle(dependencies.store, events, utc_now)
+    accounts = AccountService(dependencies.store, dependencies.plans, utc_now)
     preferred = {profile.name: profile.weights for profile in load_gpu_profiles()}
     runner = Runner(
-        fleet=parts.fleet,
-        kits=Kits(parts.fleet, preferred, output_check(settings)),
-        uploads=Uploads(parts.objects, lambda: secrets.token_hex(16)),
-        outputs=Outputs(parts.objects, settings.store_patience_seconds),
-        settlement=settlement,
+        fleet=dependencies.fleet,
+        capabilities=CapabilityCache(dependencies.fleet, preferred, build_output_check(settings)),
+        input_uploader=InputUploader(dependencies.object_store, lambda: secrets.token_hex(16)),
+        output_storage=OutputStorage(dependencies.object_store, settings.store_patience_seconds),
+        lifecycle=settlement,
         events=events,
         stall_seconds=settings.stall_seconds,
     )
     dispatcher = Dispatcher(
-        live=parts.live,
+        live_catalog=dependencies.live_catalog,
         scheduler=Scheduler(max_attempts=settings.max_attempts),
         runner=runner,
-        settlement=settlement,
-        store=parts.store,
+        lifecycle=settlement,
+        store=dependencies.store,
         accounts=accounts,
-        clock=now,
+        clock=utc_now,
         max_job_seconds=settings.max_job_seconds,
     )
-    return Service(
-        live=parts.live,
-        desk=Desk(
-            live=parts.live,
-            prices=lambda: PriceLists(parts.prices, now().date()),
-            reader=reader(settings, parts.downloads),
+    return GenerationService(
+        live_catalog=dependencies.live_catalog,
+        request_preparer=RequestPreparer(
+            live_catalog=dependencies.live_catalog,
+            get_price_book=lambda: PriceBook(dependencies.tariffs, utc_now().date()),
+            input_reader=build_input_reader(settings, dependencies.url_fetcher),
             allow_private=settings.allow_private_urls,
         ),
         accounts=accounts,
-        store=parts.store,
-        objects=parts.objects,
+        store=dependencies.store,
+        object_store=dependencies.object_store,
         dispatcher=dispatcher,
-        settlement=settlement,
+        lifecycle=settlement,
         events=events,
-        moderation=parts.moderation,
-        expiry=Expiry(timedelta(days=settings.output_lifetime_days), now),
-        clock=now,
+        moderation=dependencies.moderation,
+        expiry=ExpiryPolicy(timedelta(days=settings.output_lifetime_days), utc_now),
+        clock=utc_now,
         random_bits=random.SystemRandom().getrandbits,
-        max_wait=settings.max_wait_seconds,
+        max_wait_seconds=settings.max_wait_seconds,
     )
 
 
-def job_delivery(service: Service) -> OutputDelivery:
-    return OutputDelivery(service.objects, JOB_URL_SECONDS, service.expiry)
+def build_job_delivery(service: GenerationService) -> OutputDelivery:
+    return OutputDelivery(service.object_store, JOB_URL_LIFETIME_SECONDS, service.expiry)
 
 
-def telling(service: Service) -> WebhookPayloads:
+def build_webhook_payloads(service: GenerationService) -> WebhookPayloads:
     """The words of webhooks."""
-    delivery = job_delivery(service)
+    delivery = build_job_delivery(service)
     theirs = {pixazo.DIALECT_NAME: PixazoJobViews(delivery).webhook_payload}
-    return WebhookPayloads(service.store, JobRoutes(service, delivery).to_response, theirs)
+    return WebhookPayloads(service.store, JobApiRoutes(service, delivery).to_response, theirs)
 
 
-def web_app(settings: Settings, service: Service) -> web.Application:
+def build_web_app(settings: Settings, service: GenerationService) -> web.Application:
     """The HTTP side of a service."""
-    token = admin_token(settings)
+    token = load_admin_token(settings)
     metrics = Metrics(service)
-    delivery = OutputDelivery(service.objects, settings.url_lifetime_seconds, service.expiry)
+    delivery = OutputDelivery(service.object_store, settings.url_lifetime_seconds, service.expiry)
     metrics_token = None if settings.public_metrics else token
     admin = InstanceAdminRoutes(service.dispatcher, metrics.instance_rows, service.clock, token)
     secure = (settings.public_url or "").startswith("https://")
-    session_secret = kept_secret(settings.data_dir / "session-secret")
+    session_secret = load_or_create_secret(settings.data_dir / "session-secret")
     sessions = SessionManager(session_secret, token, service.store, service.clock, secure=secure)
     payer = api_key_authenticator(service.store, ApiKeyScope.BILLING)
     parts = (
         ImageRoutes(service, delivery),
         ModelRoutes(service),
         VideoRoutes(service, settings.output_lifetime_days),
-        JobRoutes(service, job_delivery(service)),
-        PixelApiRoutes(service, job_delivery(service)),
+        JobApiRoutes(service, build_job_delivery(service)),
+        PixelApiRoutes(service, build_job_delivery(service)),
         PixelDojoRoutes(service, settings.public_url),
-        PixazoRoutes(service, job_delivery(service), settings.public_url, settings.batch_wait_seconds),
+        PixazoRoutes(service, build_job_delivery(service), settings.public_url, settings.batch_wait_seconds),
         BillingRoutes(service, payer),
         AlertRoutes(service, payer, allow_private=settings.allow_private_urls),
         WebhookMessageRoutes(service, payer),
@@ -230,7 +238,7 @@ def web_app(settings: Settings, service: Service) -> web.Application:
         admin,
         DashboardRoutes(service, delivery, admin, sessions, allow_private=settings.allow_private_urls),
         DocsRoutes(),
-        HealthRoutes(service.dispatcher.fleet, service.objects, metrics, metrics_token),
+        HealthRoutes(service.dispatcher.fleet, service.object_store, metrics, metrics_token),
     )
     routes = [route for part in parts for route in part.routes()]
     limits = RateLimiter(
@@ -238,11 +246,11 @@ def web_app(settings: Settings, service: Service) -> web.Application:
         failures_per_minute=settings.failures_per_minute,
         trusted_proxies=settings.trusted_proxies,
     )
-    door = AuthContext(accounts=service.accounts, limits=limits)
+    door = AuthContext(accounts=service.accounts, rate_limiter=limits)
     return make_app(routes, door, max_body_bytes=settings.max_body_bytes, metrics=metrics.http)
 
 
-def choose_fleet(settings: Settings) -> Fleet:
+def build_fleet(settings: Settings) -> Fleet:
     """Adopted servers, simulators, or one real ComfyUI per device, as settings and machine say."""
     choice = choose_fleet_kind(
         urls=settings.instances,
@@ -264,7 +272,7 @@ def choose_fleet(settings: Settings) -> Fleet:
     )
 
 
-async def s3_access(settings: Settings, stack: AsyncExitStack) -> S3Config:
+async def ensure_s3_server(settings: Settings, stack: AsyncExitStack) -> S3Config:
     """The configured S3 server, or an embedded one that lives as long as `stack`."""
     if settings.s3_endpoint is None:
         server = EmbeddedS3(settings.data_dir / "s3")

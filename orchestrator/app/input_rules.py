@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from orchestrator.catalog.rendering.output_check import OutputCheck
-from orchestrator.intake.input_reader import Reader
+from orchestrator.intake.input_reader import InputReader
 from orchestrator.media.datasets import DatasetLimits
 from orchestrator.media.input_images import ImageLimits
 from orchestrator.moderation import (
@@ -23,26 +23,26 @@ from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.object_store import ObjectStore
 
 
-def fetch_rules(settings: Settings, objects: ObjectStore) -> FetchPolicy:
+def build_fetch_policy(settings: Settings, object_store: ObjectStore) -> FetchPolicy:
     """Inputs come from the public Internet, and from among our own outputs wherever those are kept."""
     return FetchPolicy(
         allow_private=settings.allow_private_urls,
         timeout_seconds=settings.input_url_seconds,
-        own_url_prefix=objects.presigned_url_prefix("outputs/"),
+        own_url_prefix=object_store.presigned_url_prefix("outputs/"),
     )
 
 
-def reader(settings: Settings, downloads: UrlFetcher) -> Reader:
+def build_input_reader(settings: Settings, url_fetcher: UrlFetcher) -> InputReader:
     """What takes the files that come with requests."""
     images = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     datasets = DatasetLimits(
         max_bytes=settings.max_dataset_bytes, max_images=settings.max_dataset_pictures, image_limits=images
     )
-    return Reader(
-        images=images,
-        datasets=datasets,
-        downloads=downloads,
-        dataset_seconds=settings.dataset_url_seconds,
+    return InputReader(
+        image_limits=images,
+        dataset_limits=datasets,
+        url_fetcher=url_fetcher,
+        dataset_timeout_seconds=settings.dataset_url_seconds,
     )
 
 
@@ -50,7 +50,7 @@ async def open_moderation(settings: Settings, stack: AsyncExitStack) -> Moderati
     """The policies that are configured, for as long as `stack` lives. Raises SettingsError."""
     policies: list[ModerationPolicy] = []
     if settings.moderation_file:
-        policies.append(_load_words(settings.moderation_file))
+        policies.append(_load_word_lists(settings.moderation_file))
     if settings.moderation_url:
         key = settings.moderation_key
         access = ModerationEndpointConfig(
@@ -64,7 +64,7 @@ async def open_moderation(settings: Settings, stack: AsyncExitStack) -> Moderati
     return Moderation(policies)
 
 
-def output_check(settings: Settings) -> OutputCheck | None:
+def build_output_check(settings: Settings) -> OutputCheck | None:
     """What every picture must pass before it is saved."""
     if settings.output_check is None:
         return None
@@ -75,7 +75,7 @@ def output_check(settings: Settings) -> OutputCheck | None:
     )
 
 
-def _load_words(file: Path) -> WordListPolicy:
+def _load_word_lists(file: Path) -> WordListPolicy:
     try:
         return WordListPolicy.load(file)
     except WordListError as error:

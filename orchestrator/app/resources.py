@@ -9,19 +9,19 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.billing.price_files import load_prices
+from orchestrator.billing.price_files import load_tariffs_for_catalog
 from orchestrator.catalog import Catalog
 from orchestrator.settings import Settings
 from orchestrator.store import SqliteStore, Store
 from pricing.tariff import DEFAULT_TARIFF, Tariff
 
 
-def now() -> datetime:
+def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings) -> AsyncIterator[Store]:
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
     """The store of these settings. A running service and any command may have it open at once."""
     path = settings.database_path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,20 +32,22 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
         await store.close()
 
 
-def load_catalog(settings: Settings) -> tuple[Catalog, Tariff]:
-    """All models and their prices of today. Raises as `load_prices` does, and CatalogError."""
+def load_catalog_and_tariff(settings: Settings) -> tuple[Catalog, Tariff]:
+    """All models and their prices of today. Raises as `load_tariffs_for_catalog` does, and CatalogError."""
     catalog = Catalog.load(settings.workflows_dir)
-    return catalog, load_prices(settings, catalog, now().date()).in_force_on(DEFAULT_TARIFF, now().date())
+    return catalog, load_tariffs_for_catalog(settings, catalog, utc_now().date()).in_force_on(
+        DEFAULT_TARIFF, utc_now().date()
+    )
 
 
-def admin_token(settings: Settings) -> str:
+def load_admin_token(settings: Settings) -> str:
     """The configured token, or the one in `DATA_DIR/admin-token`, which is made at the first start."""
     if settings.admin_token:
         return settings.admin_token.get_secret_value()
-    return kept_secret(settings.data_dir / "admin-token")
+    return load_or_create_secret(settings.data_dir / "admin-token")
 
 
-def kept_secret(file: Path) -> str:
+def load_or_create_secret(file: Path) -> str:
     """The text in `file`, which is drawn at random the first time, for this user's eyes only."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -15,9 +15,11 @@ from pricing.tariff import DEFAULT_TARIFF, Quote, Tariff
 from pricing.usage import BillableWork, ModelKind
 
 
-def work_of(model: Model, params: Mapping[str, Any], image: tuple[int, int] | None) -> BillableWork:
-    """What validated parameters ask for; `image` is the size of the input picture in pixels."""
-    width, height = model.output_size(params, image) or (1024, 1024)
+def to_billable_work(
+    model: Model, params: Mapping[str, Any], image_size: tuple[int, int] | None
+) -> BillableWork:
+    """What validated parameters ask for; `image_size` is the size of the input picture in pixels."""
+    width, height = model.output_size(params, image_size) or (1024, 1024)
     return BillableWork(
         model=model.price_class,
         kind=ModelKind(model.kind),
@@ -31,40 +33,44 @@ def work_of(model: Model, params: Mapping[str, Any], image: tuple[int, int] | No
 
 
 @dataclass(frozen=True, slots=True)
-class PriceLists:
+class PriceBook:
     """All price lists as they are on one day (UTC)."""
 
-    book: TariffRevisions
+    revisions: TariffRevisions
     day: date
 
     @property
-    def ours(self) -> Tariff:
-        return self.book.in_force_on(DEFAULT_TARIFF, self.day)
+    def default_tariff(self) -> Tariff:
+        return self.revisions.in_force_on(DEFAULT_TARIFF, self.day)
 
-    def unit(self, tariff: str) -> Fraction:
+    def micros_per_unit(self, tariff: str) -> Fraction:
         """Micro-dollars per unit (a dollar or a credit) of a price list. Raises TariffError."""
-        return self.book.in_force_on(tariff, self.day).unit
+        return self.revisions.in_force_on(tariff, self.day).unit
 
-    def row(self, tariff: str, model: Model, asked: str | None = None) -> tuple[str, ModelPrice] | None:
+    def find_price(
+        self, tariff: str, model: Model, requested_name: str | None = None
+    ) -> tuple[str, ModelPrice] | None:
         """Name and price by which a list knows a model: as it was asked for, by its id, by an alias.
 
         Ours knows a model by its price class alone. Raises TariffError for a list that there is not.
         """
         names = (
-            (asked or model.id, model.id, *model.aliases)
+            (requested_name or model.id, model.id, *model.aliases)
             if tariff != DEFAULT_TARIFF
             else (model.price_class,)
         )
-        prices = self.book.in_force_on(tariff, self.day).prices
+        prices = self.revisions.in_force_on(tariff, self.day).prices
         return next(((name, prices[name]) for name in names if name in prices), None)
 
-    def quote(self, tariff: str, model: Model, work: BillableWork, asked: str | None = None) -> Quote:
+    def quote(
+        self, tariff: str, model: Model, work: BillableWork, requested_name: str | None = None
+    ) -> Quote:
         """The price of some work of a model. Raises TariffError for a list that there is not."""
-        found = self.row(tariff, model, asked)
+        found = self.find_price(tariff, model, requested_name)
         if found is None:
-            return self.ours.quote(work)
-        return self.book.in_force_on(tariff, self.day).quote(replace(work, model=found[0]))
+            return self.default_tariff.quote(work)
+        return self.revisions.in_force_on(tariff, self.day).quote(replace(work, model=found[0]))
 
-    def usual(self, tariff: str, model: Model) -> Quote:
+    def example_quote(self, tariff: str, model: Model) -> Quote:
         """What one result costs where nothing but the prompt is said. Raises TariffError."""
-        return self.quote(tariff, model, work_of(model, model.example_params(), None))
+        return self.quote(tariff, model, to_billable_work(model, model.example_params(), None))

@@ -13,27 +13,27 @@ from pricing.rates import TariffError
 from pricing.tariff import DEFAULT_TARIFF, SHIPPED_TARIFFS
 
 
-def load_prices(settings: Settings, catalog: Catalog, today: date) -> TariffRevisions:
+def load_tariffs_for_catalog(settings: Settings, catalog: Catalog, today: date) -> TariffRevisions:
     """All price lists. Raises TariffError; SettingsError where ours lacks a model, today or later."""
-    book = load_book(settings)
+    book = load_tariffs(settings)
     for model in catalog:
         try:
-            check_priced(model, book, today)
+            check_model_priced(model, book, today)
         except CatalogError as error:
             raise SettingsError(str(error)) from error
     return book
 
 
-def load_book(settings: Settings) -> TariffRevisions:
+def load_tariffs(settings: Settings) -> TariffRevisions:
     """All price lists, whatever the models. Raises TariffError."""
     return TariffRevisions.load(settings.tariffs_dir or SHIPPED_TARIFFS)
 
 
-def check_priced(model: Model, book: TariffRevisions, today: date) -> None:
+def check_model_priced(model: Model, revisions: TariffRevisions, today: date) -> None:
     """Raises CatalogError where our price list, of today or to come, has no price for the model."""
-    coming = [one for one in book.tariffs if one.id == DEFAULT_TARIFF and one.effective > today]
+    coming = [one for one in revisions.tariffs if one.id == DEFAULT_TARIFF and one.effective > today]
     try:
-        current = book.in_force_on(DEFAULT_TARIFF, today)
+        current = revisions.in_force_on(DEFAULT_TARIFF, today)
     except TariffError as error:
         raise CatalogError(str(error), file=model.id, where="price_class") from error
     for tariff in (current, *coming):

@@ -14,7 +14,7 @@ from pricing.money import format_usd, to_usd
 from pricing.statement import format_csv
 
 
-class By(StrEnum):
+class UsageGroupBy(StrEnum):
     """What usage is added up by."""
 
     MODEL = "model"
@@ -22,7 +22,7 @@ class By(StrEnum):
     DAY = "day"
 
 
-class MarginBy(StrEnum):
+class MarginGroupBy(StrEnum):
     """What costs and earnings are added up by."""
 
     MODEL = "model"
@@ -30,23 +30,23 @@ class MarginBy(StrEnum):
     DEVICE = "device"
 
 
-_HEADINGS: Mapping[By, Callable[[UsageRow], str]] = {
-    By.MODEL: lambda row: row.model,
-    By.KEY: lambda row: row.key_id,
-    By.DAY: lambda row: row.day.isoformat(),
+_USAGE_GROUP_KEYS: Mapping[UsageGroupBy, Callable[[UsageRow], str]] = {
+    UsageGroupBy.MODEL: lambda row: row.model,
+    UsageGroupBy.KEY: lambda row: row.key_id,
+    UsageGroupBy.DAY: lambda row: row.day.isoformat(),
 }
-_MARGIN_HEADINGS: Mapping[MarginBy, Callable[[MeteredUsage], str]] = {
-    MarginBy.MODEL: lambda row: row.model,
-    MarginBy.DAY: lambda row: row.day.isoformat(),
-    MarginBy.DEVICE: lambda row: row.device or "unknown",
+_MARGIN_GROUP_KEYS: Mapping[MarginGroupBy, Callable[[MeteredUsage], str]] = {
+    MarginGroupBy.MODEL: lambda row: row.model,
+    MarginGroupBy.DAY: lambda row: row.day.isoformat(),
+    MarginGroupBy.DEVICE: lambda row: row.device or "unknown",
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Total:
+class UsageGroupTotal:
     """All usage under one heading."""
 
-    heading: str
+    group: str
     jobs: int
     outputs: int
     #: Micro-dollars.
@@ -54,9 +54,9 @@ class Total:
     gpu_seconds: float
 
     @classmethod
-    def of(cls, heading: str, rows: Sequence[UsageRow]) -> Total:
+    def from_rows(cls, group: str, rows: Sequence[UsageRow]) -> UsageGroupTotal:
         return cls(
-            heading=heading,
+            group=group,
             jobs=sum(row.jobs for row in rows),
             outputs=sum(row.outputs for row in rows),
             micros=sum(row.micros for row in rows),
@@ -64,20 +64,22 @@ class Total:
         )
 
 
-def totals(rows: Iterable[UsageRow], by: By) -> list[Total]:
+def total_usage(rows: Iterable[UsageRow], group_by: UsageGroupBy) -> list[UsageGroupTotal]:
     """One total per heading, in the order of the headings."""
     groups: dict[str, list[UsageRow]] = {}
     for row in rows:
-        groups.setdefault(_HEADINGS[by](row), []).append(row)
-    return [Total.of(heading, group) for heading, group in sorted(groups.items())]
+        groups.setdefault(_USAGE_GROUP_KEYS[group_by](row), []).append(row)
+    return [UsageGroupTotal.from_rows(heading, group) for heading, group in sorted(groups.items())]
 
 
-def margins(rows: Iterable[MeteredUsage], costs: CostRates, by: MarginBy) -> list[Margin[str]]:
+def total_margins(
+    rows: Iterable[MeteredUsage], costs: CostRates, group_by: MarginGroupBy
+) -> list[Margin[str]]:
     """One margin per heading, in the order of the headings."""
-    return sorted(costs.margins(rows, _MARGIN_HEADINGS[by]), key=lambda margin: margin.key)
+    return sorted(costs.margins(rows, _MARGIN_GROUP_KEYS[group_by]), key=lambda margin: margin.key)
 
 
-def total_view(total: Total) -> dict[str, object]:
+def to_usage_total_response(total: UsageGroupTotal) -> dict[str, object]:
     return {
         "jobs": total.jobs,
         "outputs": total.outputs,
@@ -86,11 +88,11 @@ def total_view(total: Total) -> dict[str, object]:
     }
 
 
-def margin_view(margin: Margin[str], by: MarginBy) -> dict[str, object]:
+def to_margin_response(margin: Margin[str], group_by: MarginGroupBy) -> dict[str, object]:
     """What an operator sees, in dollars."""
     earned = margin.revenue_per_gpu_second
     return {
-        by.value: margin.key,
+        group_by.value: margin.key,
         "shards": margin.shards,
         "gpu_seconds": round(margin.gpu_seconds, 3),
         "revenue_usd": to_usd(margin.revenue),
@@ -100,9 +102,9 @@ def margin_view(margin: Margin[str], by: MarginBy) -> dict[str, object]:
     }
 
 
-def job_margin(record: JobRecord, costs: CostRates) -> dict[str, object]:
+def to_job_margin_response(record: JobRecord, costs: CostRates) -> dict[str, object]:
     """What one job used, earned and cost, in dollars; what was sent of it is known by model and day only."""
-    by_device = margins(meter_job(record), costs, MarginBy.DEVICE)
+    by_device = total_margins(meter_job(record), costs, MarginGroupBy.DEVICE)
     return {
         "job": record.job.id,
         "model": record.job.model,
@@ -127,17 +129,17 @@ def job_margin(record: JobRecord, costs: CostRates) -> dict[str, object]:
     }
 
 
-def totals_csv(found: Sequence[Total], by: By) -> str:
-    header = (by.value, "jobs", "outputs", "usd", "gpu_seconds")
+def format_usage_csv(totals: Sequence[UsageGroupTotal], group_by: UsageGroupBy) -> str:
+    header = (group_by.value, "jobs", "outputs", "usd", "gpu_seconds")
     rows = (
-        (one.heading, one.jobs, one.outputs, format_usd(one.micros), round(one.gpu_seconds, 3))
-        for one in found
+        (one.group, one.jobs, one.outputs, format_usd(one.micros), round(one.gpu_seconds, 3))
+        for one in totals
     )
     return format_csv(header, rows)
 
 
-def margins_csv(found: Sequence[Margin[str]], by: MarginBy) -> str:
-    header = (by.value, "shards", "gpu_seconds", "revenue_usd", "cost_usd", "margin_usd")
+def format_margins_csv(margins: Sequence[Margin[str]], group_by: MarginGroupBy) -> str:
+    header = (group_by.value, "shards", "gpu_seconds", "revenue_usd", "cost_usd", "margin_usd")
     rows = (
         (
             one.key,
@@ -147,6 +149,6 @@ def margins_csv(found: Sequence[Margin[str]], by: MarginBy) -> str:
             format_usd(one.cost),
             format_usd(one.margin),
         )
-        for one in found
+        for one in margins
     )
     return format_csv(header, rows)

@@ -22,7 +22,7 @@ class Catalog:
     """Models in the order of the model list: by kind, featured ones first, then by id. Immutable."""
 
     def __init__(self, models: Sequence[Model], stand_ins: Mapping[str, str] | None = None) -> None:
-        """`stand_ins` are ids of models by names that they answer to besides their own.
+        """`stand_ins_path` are ids of models by names that they answer to besides their own.
 
         Raises CatalogError when two models claim one id or alias.
         """

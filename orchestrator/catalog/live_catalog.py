@@ -16,11 +16,11 @@ from orchestrator.catalog import Catalog, CatalogError, Model, find_model_folder
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-_FILES = ("model.toml", "graph.json", "nodes.json")
+_MODEL_FILES = ("model.toml", "graph.json", "nodes.json")
 
 #: Path, time of the last change in nanoseconds and bytes of every file.
 Fingerprint = frozenset[tuple[str, int, int]]
-Accept = Callable[[Model], None]
+CheckModel = Callable[[Model], None]
 
 
 class LiveCatalog:
@@ -29,12 +29,13 @@ class LiveCatalog:
     def __init__(
         self,
         directory: Path,
-        accept: Accept,
+        check_model: CheckModel,
         poll_seconds: float = POLL_SECONDS,
         *,
         stand_ins: Path | None = None,
     ) -> None:
-        """Reads the directory. `accept` raises CatalogError for a model that may not be offered; `stand_ins`
+        """Reads the directory. `check_model` raises CatalogError for a model that may not be offered;
+        `stand_ins_path`
         is the file of those, if there is one.
 
         Raises CatalogError where there is no such directory, or not one right model in it, or the file of
@@ -42,24 +43,24 @@ class LiveCatalog:
         """
         self._directory = directory
         self._stand_ins = stand_ins
-        self._accept = accept
+        self._check_model = check_model
         self._poll_seconds = poll_seconds
         self._listeners: list[Callable[[], None]] = []
-        self._watching: asyncio.Task[None] | None = None
-        self._seen = self._fingerprint()
+        self._watch_task: asyncio.Task[None] | None = None
+        self._loaded_fingerprint = self._fingerprint()
         self._withdrawn: dict[str, Model] = {}
-        self.catalog, self.refused = Catalog([]).reload(directory, accept)
-        if self.refused and not self.catalog:
-            raise self.refused[0]
-        self._tell_refused(())
+        self.catalog, self.rejections = Catalog([]).reload(directory, check_model)
+        if self.rejections and not self.catalog:
+            raise self.rejections[0]
+        self._log_rejections(())
         self.catalog = self._with_stand_ins(self.catalog)
 
-    def last(self, id: str) -> Model:
+    def get_known_model(self, id: str) -> Model:
         """The model, also after it was withdrawn: its results are asked for longer than it is offered.
         Raises InvalidRequest (`model_not_found`) where this process has never known it."""
         return self._withdrawn[id] if id in self._withdrawn else self.catalog[id]
 
-    def is_old(self, model: Model) -> bool:
+    def is_outdated(self, model: Model) -> bool:
         """Whether it is offered no more, or in another version."""
         return model.id not in self.catalog or self.catalog[model.id].digest != model.digest
 
@@ -68,28 +69,28 @@ class LiveCatalog:
         self._listeners.append(listener)
 
     def start(self) -> None:
-        self._watching = asyncio.create_task(self._watch())
+        self._watch_task = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        if self._watching:
-            self._watching.cancel()
+        if self._watch_task:
+            self._watch_task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._watching
+                await self._watch_task
 
     async def _watch(self) -> None:
-        before = self._seen
+        before = self._loaded_fingerprint
         while True:
             await asyncio.sleep(self._poll_seconds)
             now = await asyncio.to_thread(self._fingerprint)
             # Only what has come to rest is read: an editor or a copy may be half done.
-            if now == before != self._seen:
-                self._seen = now
+            if now == before != self._loaded_fingerprint:
+                self._loaded_fingerprint = now
                 await self._refresh()
             before = now
 
     async def _refresh(self) -> None:
         try:
-            new, refused = await asyncio.to_thread(self.catalog.reload, self._directory, self._accept)
+            new, refused = await asyncio.to_thread(self.catalog.reload, self._directory, self._check_model)
         except CatalogError as error:
             log.error("the models stay as they are: %s", error)
             return
@@ -100,9 +101,9 @@ class LiveCatalog:
         old, self.catalog = self.catalog, new
         known_once = self._withdrawn | {model.id: model for model in old}
         self._withdrawn = {id: model for id, model in known_once.items() if id not in new}
-        known, self.refused = self.refused, refused
-        self._tell_refused(tuple(map(str, known)))
-        for line in changes(old, new):
+        known, self.rejections = self.rejections, refused
+        self._log_rejections(tuple(map(str, known)))
+        for line in describe_changes(old, new):
             log.info("%s", line)
         for listener in self._listeners:
             listener()
@@ -116,26 +117,26 @@ class LiveCatalog:
         return catalog.with_stand_ins(found)
 
     def _fingerprint(self) -> Fingerprint:
-        mark = _mark(self._stand_ins) if self._stand_ins else None
-        return fingerprint(self._directory) | ({mark} if mark else set())
+        mark = _fingerprint_file(self._stand_ins) if self._stand_ins else None
+        return fingerprint_directory(self._directory) | ({mark} if mark else set())
 
-    def _tell_refused(self, told: tuple[str, ...]) -> None:
-        for error in self.refused:
-            if str(error) not in told:
+    def _log_rejections(self, logged: tuple[str, ...]) -> None:
+        for error in self.rejections:
+            if str(error) not in logged:
                 log.error("refused: %s", error)
 
 
-def fingerprint(directory: Path) -> Fingerprint:
+def fingerprint_directory(directory: Path) -> Fingerprint:
     """What tells one state of the directory from another; of no directory it is empty."""
     try:
         folders = find_model_folders(directory)
     except CatalogError:
         return frozenset()
-    files = (folder / name for folder in folders for name in _FILES)
-    return frozenset(mark for mark in map(_mark, files) if mark)
+    files = (folder / name for folder in folders for name in _MODEL_FILES)
+    return frozenset(mark for mark in map(_fingerprint_file, files) if mark)
 
 
-def _mark(file: Path) -> tuple[str, int, int] | None:
+def _fingerprint_file(file: Path) -> tuple[str, int, int] | None:
     try:
         stat = file.stat()
     except OSError:
@@ -143,7 +144,7 @@ def _mark(file: Path) -> tuple[str, int, int] | None:
     return str(file), stat.st_mtime_ns, stat.st_size
 
 
-def changes(old: Catalog, new: Catalog) -> Iterator[str]:
+def describe_changes(old: Catalog, new: Catalog) -> Iterator[str]:
     """One line for each model that came, went or is another now."""
     before, after = ({model.id: model.digest for model in catalog} for catalog in (old, new))
     for id in sorted(before.keys() | after.keys()):

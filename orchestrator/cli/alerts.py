@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.app.resources import now
+from orchestrator.app.resources import utc_now
 from orchestrator.cli.books import open_billing_context
 from orchestrator.cli.console import (
     CliError,
@@ -17,7 +17,7 @@ from orchestrator.cli.console import (
     print_rows,
     read_settings,
 )
-from orchestrator.net.egress import is_web_url
+from orchestrator.net.egress import is_http_url
 from orchestrator.settings import Settings
 from pricing.alerts import Alert, AlertMetric
 from pricing.money import format_usd, parse_usd
@@ -38,7 +38,7 @@ def add(
     json: JsonOption = False,
 ) -> None:
     """Have word sent when a threshold is crossed, once per crossing."""
-    if url is not None and not is_web_url(url):
+    if url is not None and not is_http_url(url):
         raise CliError(f"{url!r} is not an http(s) address")
     alert = asyncio.run(_add_alert(read_settings(data_dir), id, (watch, parse_usd(usd), url)))
     print_json(_alert_row(alert)) if json else typer.echo(f"alert {alert.id}")
@@ -67,7 +67,7 @@ async def _add_alert(settings: Settings, id: str, terms: tuple[AlertMetric, int,
     watched, threshold, url = terms
     async with open_billing_context(settings) as books:
         account = await books.resolve_account(id)
-        return await books.store.add_alert(account.id, watched, threshold, url, now())
+        return await books.store.add_alert(account.id, watched, threshold, url, utc_now())
 
 
 async def _list_alerts(settings: Settings, id: str) -> list[Alert]:
@@ -86,5 +86,5 @@ def _alert_row(alert: Alert) -> dict[str, Any]:
         "watch": alert.watched.value,
         "threshold_usd": format_usd(alert.threshold),
         "url": alert.url,
-        "fired": alert.has_fired(now()),
+        "fired": alert.has_fired(utc_now()),
     }

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from orchestrator.app.resources import now, opened_store
-from orchestrator.billing.accounts import Accounts
+from orchestrator.app.resources import open_store, utc_now
+from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.price_files import load_plans
 from orchestrator.settings import Settings
 from orchestrator.store import Account, Store
@@ -18,7 +18,7 @@ class BillingContext:
     """The store, and the rules of the plans on it."""
 
     store: Store
-    accounts: Accounts
+    accounts: AccountService
 
     async def resolve_account(self, id: str) -> Account:
         """The account with this id, or that of the key with this id, its billing month begun.
@@ -26,7 +26,7 @@ class BillingContext:
         Raises NotFound.
         """
         account = await self.store.resolve_account(id)
-        await self.accounts.renew(account)
+        await self.accounts.renew_allowance(account)
         return account
 
 
@@ -34,5 +34,5 @@ class BillingContext:
 async def open_billing_context(settings: Settings) -> AsyncIterator[BillingContext]:
     """Raises PlanError."""
     plans = load_plans(settings)
-    async with opened_store(settings) as store:
-        yield BillingContext(store, Accounts(store, plans, now))
+    async with open_store(settings) as store:
+        yield BillingContext(store, AccountService(store, plans, utc_now))

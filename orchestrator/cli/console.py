@@ -35,7 +35,7 @@ def print_error(message: str) -> None:
 
 def read_settings(data_dir: Path | None = None, config: Path | None = None, **flags: Any) -> Settings:
     """Settings for a command. Raises SettingsError."""
-    return Settings.read(config, data_dir=data_dir, **flags)
+    return Settings.load(config, data_dir=data_dir, **flags)
 
 
 def print_json(document: object) -> None:

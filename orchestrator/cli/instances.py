@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import aiohttp
 import typer
 
-from orchestrator.app.resources import admin_token
+from orchestrator.app.resources import load_admin_token
 from orchestrator.cli.console import (
     CliError,
     DataDirOption,
@@ -131,7 +131,7 @@ def _post_action(id: str, action: str, url: str, data_dir: Path | None, json: bo
 
 def _request_admin_api(method: str, path: str, url: str, data_dir: Path | None) -> str:
     """The body of the answer. Raises CommandFailed."""
-    token = admin_token(read_settings(data_dir))
+    token = load_admin_token(read_settings(data_dir))
     return asyncio.run(_send_request(method, f"{url.rstrip('/')}/admin/v1/{path}", token))
 
 

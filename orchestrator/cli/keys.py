@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.app.resources import load_catalog, now
-from orchestrator.billing.api_keys import masked
+from orchestrator.app.resources import load_catalog_and_tariff, utc_now
+from orchestrator.billing.api_keys import mask_api_key
 from orchestrator.cli.books import open_billing_context
 from orchestrator.cli.console import (
     CliError,
@@ -65,7 +65,7 @@ def create(
     limits = ApiKeyLimits(
         scopes=frozenset(scope or ApiKeyScope),
         models=_resolve_model_ids(settings, model) if model else None,
-        expires_at=parse_expiry(expires, now()) if expires else None,
+        expires_at=parse_expiry(expires, utc_now()) if expires else None,
         day_cap=_parse_spend_cap(daily_cap),
         month_cap=_parse_spend_cap(monthly_cap),
     )
@@ -126,10 +126,10 @@ async def _create_key(settings: Settings, request: KeyRequest) -> tuple[ApiKey, 
         if request.account:
             account = await books.resolve_account(request.account)
         else:
-            account = await books.accounts.open(request.name, request.plan)
+            account = await books.accounts.create_account(request.name, request.plan)
         if request.credit:
-            await books.store.credit(account.id, request.credit, "first credit", now())
-        return await books.accounts.issue_key(account.id, request.name, request.limits)
+            await books.store.credit(account.id, request.credit, "first credit", utc_now())
+        return await books.accounts.create_key(account.id, request.name, request.limits)
 
 
 async def _list_keys(settings: Settings, account: str | None) -> list[dict[str, Any]]:
@@ -145,7 +145,7 @@ async def _rotate_key(settings: Settings, key_id: str) -> tuple[ApiKey, str]:
 
 async def _revoke_key(settings: Settings, key_id: str) -> ApiKey:
     async with open_billing_context(settings) as books:
-        return await books.store.revoke_key(key_id, now())
+        return await books.store.revoke_key(key_id, utc_now())
 
 
 async def _change_plan(settings: Settings, id: str, plan: str) -> dict[str, str]:
@@ -165,7 +165,7 @@ def _print_new_key(key: ApiKey, secret: str, *, as_json: bool) -> None:
 
 def _resolve_model_ids(settings: Settings, names: Sequence[str]) -> frozenset[str]:
     """Raises NotFound, or what it is that the catalogue raises for unknown models."""
-    catalog, _ = load_catalog(settings)
+    catalog, _ = load_catalog_and_tariff(settings)
     return frozenset(catalog[name].id for name in names)
 
 
@@ -180,7 +180,7 @@ def _key_row(key: ApiKey) -> dict[str, Any]:
     limits = key.limits
     return {
         "id": key.id,
-        "key": masked(key.prefix),
+        "key": mask_api_key(key.prefix),
         "name": key.name,
         "account": key.account.id,
         "plan": key.account.plan,

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.app.resources import load_catalog, now
-from orchestrator.billing.price_files import check_priced, load_book
+from orchestrator.app.resources import load_catalog_and_tariff, utc_now
+from orchestrator.billing.price_files import check_model_priced, load_tariffs
 from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.catalog.checks.model_checks import validate_model
 from orchestrator.cli import model_files
@@ -28,7 +28,7 @@ app.command()(model_files.export)
 @app.command("list")
 def list_(json: JsonOption = False) -> None:
     """Show all models with their prices."""
-    catalog, tariff = load_catalog(read_settings())
+    catalog, tariff = load_catalog_and_tariff(read_settings())
     rows = [to_model_entry(model, tariff) for model in catalog]
     print_rows(rows, LIST_COLUMNS, as_json=json)
 
@@ -38,7 +38,7 @@ def show(
     id: Annotated[str, typer.Argument(help="Id or alias of a model.")], json: JsonOption = False
 ) -> None:
     """Show one model and its parameters."""
-    catalog, tariff = load_catalog(read_settings())
+    catalog, tariff = load_catalog_and_tariff(read_settings())
     view = _model_to_json(catalog[id], tariff)
     if json:
         print_json(view)
@@ -75,9 +75,9 @@ def check(
 
 def _select_models(settings: Settings, names: list[str] | None) -> tuple[list[Model], list[CatalogError]]:
     """The models to check, and what keeps others from being models at all."""
-    prices, today = load_book(settings), now().date()
+    prices, today = load_tariffs(settings), utc_now().date()
     catalog, broken = Catalog([]).reload(
-        settings.workflows_dir, lambda model: check_priced(model, prices, today)
+        settings.workflows_dir, lambda model: check_model_priced(model, prices, today)
     )
     if not names:
         return list(catalog), broken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from orchestrator.app.openapi_app import outlined
+from orchestrator.app.openapi_app import build_openapi_app
 from orchestrator.cli.console import ConfigOption, print_json, read_settings
 from orchestrator.settings import Settings
 from orchestrator.web.openapi.document import build_openapi_document
@@ -17,5 +17,5 @@ def openapi(config: ConfigOption = None) -> None:
 
 
 async def _build_document(settings: Settings) -> dict[str, Any]:
-    async with outlined(settings) as app:
+    async with build_openapi_app(settings) as app:
         return build_openapi_document(app)

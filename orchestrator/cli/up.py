@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from aiohttp import web
 
-from orchestrator.app.build import running
+from orchestrator.app.build import run_service
 from orchestrator.cli.console import ConfigOption, DataDirOption, read_settings
 from orchestrator.settings import Settings
 
@@ -46,7 +46,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    async with running(settings) as service:
+    async with run_service(settings) as service:
         # A caller who goes away cancels its handler, which gives up the job.
         runner = web.AppRunner(
             service.app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS

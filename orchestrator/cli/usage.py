@@ -13,15 +13,15 @@ import typer
 
 from orchestrator.billing.price_files import load_costs
 from orchestrator.billing.reports import (
-    By,
-    MarginBy,
-    Total,
-    job_margin,
-    margin_view,
-    margins,
-    margins_csv,
-    totals,
-    totals_csv,
+    MarginGroupBy,
+    UsageGroupBy,
+    UsageGroupTotal,
+    format_margins_csv,
+    format_usage_csv,
+    to_job_margin_response,
+    to_margin_response,
+    total_margins,
+    total_usage,
 )
 from orchestrator.cli.books import open_billing_context
 from orchestrator.cli.console import (
@@ -91,7 +91,7 @@ def job(
 ) -> None:
     """Show what one job used, earned and cost."""
     settings = read_settings(data_dir)
-    view = job_margin(asyncio.run(_read_job(settings, id)), load_costs(settings))
+    view = to_job_margin_response(asyncio.run(_read_job(settings, id)), load_costs(settings))
     if json:
         print_json(view)
         return
@@ -108,26 +108,28 @@ ReportRowsAndCsv = tuple[list[dict[str, Any]], str]
 def _usage_report(
     settings: Settings, date_range: DateRange, by: ReportGrouping, account: str | None
 ) -> ReportRowsAndCsv:
-    if by.value not in set(By):
-        raise CliError(f"usage is added up by {', '.join(By)}; by {by} there are --margins")
-    found = totals(asyncio.run(_read_usage(settings, date_range, account)), By(by))
-    return _usage_rows(found, By(by)), totals_csv(found, By(by))
+    if by.value not in set(UsageGroupBy):
+        raise CliError(f"usage is added up by {', '.join(UsageGroupBy)}; by {by} there are --margins")
+    found = total_usage(asyncio.run(_read_usage(settings, date_range, account)), UsageGroupBy(by))
+    return _usage_rows(found, UsageGroupBy(by)), format_usage_csv(found, UsageGroupBy(by))
 
 
 def _margin_report(
     settings: Settings, date_range: DateRange, by: ReportGrouping, account: str | None
 ) -> ReportRowsAndCsv:
-    if by.value not in set(MarginBy) or account:
-        raise CliError(f"margins are of all accounts together, by {', '.join(MarginBy)}")
+    if by.value not in set(MarginGroupBy) or account:
+        raise CliError(f"margins are of all accounts together, by {', '.join(MarginGroupBy)}")
     rows = asyncio.run(_read_metered(settings, date_range))
-    found = margins(rows, load_costs(settings), MarginBy(by))
-    return [margin_view(one, MarginBy(by)) for one in found], margins_csv(found, MarginBy(by))
+    found = total_margins(rows, load_costs(settings), MarginGroupBy(by))
+    return [to_margin_response(one, MarginGroupBy(by)) for one in found], format_margins_csv(
+        found, MarginGroupBy(by)
+    )
 
 
-def _usage_rows(found: Sequence[Total], by: By) -> list[dict[str, Any]]:
+def _usage_rows(found: Sequence[UsageGroupTotal], by: UsageGroupBy) -> list[dict[str, Any]]:
     return [
         {
-            by.value: one.heading,
+            by.value: one.group,
             "jobs": one.jobs,
             "outputs": one.outputs,
             "usd": format_usd(one.micros),

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.app.resources import now
+from orchestrator.app.resources import utc_now
 from orchestrator.cli.books import open_billing_context
 from orchestrator.cli.console import (
     DataDirOption,
@@ -124,8 +124,8 @@ def statement(
     json: JsonOption = False,
 ) -> None:
     """Show what was there, what moved and what is left; by default of this month."""
-    begin = (since or now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)).replace(tzinfo=UTC)
-    end = until.replace(tzinfo=UTC) if until else now()
+    begin = (since or utc_now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)).replace(tzinfo=UTC)
+    end = until.replace(tzinfo=UTC) if until else utc_now()
     found = asyncio.run(_read_statement(read_settings(data_dir), id, begin, end))
     if csv_file:
         csv_file.write_text(found.to_csv(), encoding="utf-8", newline="")
@@ -181,13 +181,13 @@ async def _apply_operation(
             WalletOperation.GRANT: store.grant,
             WalletOperation.DEBIT: store.debit,
         }
-        await moves[operation](account.id, *what, now())
+        await moves[operation](account.id, *what, utc_now())
     return await _read_wallet(settings, id)
 
 
 async def _refund_job(settings: Settings, job_id: str, micros: int | None, reference: str) -> dict[str, Any]:
     async with open_billing_context(settings) as books:
-        await books.store.refund(job_id, micros, reference, now())
+        await books.store.refund(job_id, micros, reference, utc_now())
         record = await books.store.find_job(job_id)
         assert record is not None
     return await _read_wallet(settings, record.job.account_id)

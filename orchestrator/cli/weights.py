@@ -25,7 +25,7 @@ from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.hardware.profiles import GpuProfile, load_gpu_profiles, select_gpu_profile
 from orchestrator.catalog import Catalog, Model
 from orchestrator.cli.console import CliError, JsonOption, err, print_error, print_json, read_settings
-from orchestrator.net.egress import public_session
+from orchestrator.net.egress import create_public_session
 from orchestrator.settings import Settings
 from orchestrator.weights import planning, pulling, verifying
 from orchestrator.weights.download import HUGGING_FACE_URL, HuggingFaceHub, WeightDownloader
@@ -190,7 +190,7 @@ async def _download_missing(
     parallel, replace = how
     # Downloads take their time; each has its own patience with a server that says nothing.
     hours = aiohttp.ClientTimeout(total=None)
-    async with public_session(allow_private=settings.allow_private_urls, timeout=hours) as http:
+    async with create_public_session(allow_private=settings.allow_private_urls, timeout=hours) as http:
         downloader = WeightDownloader(http, hub)
         return [*await pulling.download_missing(plan, downloader, bars, parallel=parallel, replace=replace)]
 

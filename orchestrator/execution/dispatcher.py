@@ -12,15 +12,15 @@ from typing import Any
 
 from comfy_instances.fleet.protocol import Fleet, FleetError, InstanceInfo, InstanceState
 from comfy_instances.protocol.errors import InstanceError, PromptStalled
-from orchestrator.billing.accounts import Accounts
+from orchestrator.billing.accounts import AccountService
 from orchestrator.catalog import Model
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import ServiceError
-from orchestrator.execution.capabilities import Offers
-from orchestrator.execution.failures import Failure, failure_of, for_caller
-from orchestrator.execution.job_lifecycle import Clock, Settlement
-from orchestrator.execution.recovery import Recovery
-from orchestrator.execution.runner import Run, Runner
+from orchestrator.execution.capabilities import ServableModels
+from orchestrator.execution.failures import ClassifiedFailure, run_and_classify, to_job_error
+from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
+from orchestrator.execution.recovery import AttemptRecovery
+from orchestrator.execution.runner import Runner, ShardRun
 from orchestrator.execution.scheduler import (
     CancelShard,
     Event,
@@ -38,7 +38,7 @@ from orchestrator.execution.scheduler import (
     ShardFailed,
     Tick,
 )
-from orchestrator.execution.shard_specs import work_of
+from orchestrator.execution.shard_specs import to_shard_spec
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, Shard, ShardStatus
 from orchestrator.store import Store
 from pricing.plans import Plan
@@ -46,13 +46,13 @@ from pricing.plans import Plan
 log = logging.getLogger(__name__)
 
 #: How long a hung run may take to heed an interrupt before its instance is restarted.
-INTERRUPT_SECONDS = 10.0
+INTERRUPT_TIMEOUT_SECONDS = 10.0
 #: How often old jobs are looked for.
-TICK_SECONDS = 5.0
+TICK_INTERVAL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Active:
+class ActiveShard:
     """A shard that is not finished, with its attempt once that has begun."""
 
     job: Job
@@ -68,29 +68,31 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        live: LiveCatalog,
+        live_catalog: LiveCatalog,
         scheduler: Scheduler,
         runner: Runner,
-        settlement: Settlement,
+        lifecycle: JobLifecycle,
         store: Store,
-        accounts: Accounts,
+        accounts: AccountService,
         clock: Clock,
         max_job_seconds: float,
     ) -> None:
         self.scheduler = scheduler
-        self._live = live
+        self._live_catalog = live_catalog
         self._runner = runner
-        self._settlement = settlement
+        self._lifecycle = lifecycle
         self._store = store
         self._accounts = accounts
-        self._recovery = Recovery(live=live, runner=runner, store=store, settlement=settlement)
+        self._recovery = AttemptRecovery(
+            live_catalog=live_catalog, runner=runner, store=store, lifecycle=lifecycle
+        )
         self._clock = clock
         self._max_job_seconds = max_job_seconds
-        self._active: dict[str, Active] = {}
+        self._active_shards: dict[str, ActiveShard] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._offers = Offers(runner.kits, live)
+        self._servable_models = ServableModels(runner.capabilities, live_catalog)
         self._unsubscribe: Callable[[], None] = lambda: None
-        self._ticking: asyncio.Task[None] | None = None
+        self._tick_task: asyncio.Task[None] | None = None
         self._stopping = False
 
     @property
@@ -98,129 +100,138 @@ class Dispatcher:
         return self._runner.fleet
 
     @property
-    def stopping(self) -> bool:
+    def is_stopping(self) -> bool:
         """Whether it begins nothing new any more."""
         return self._stopping
 
-    def assigned(self, instance_id: str) -> list[Active]:
+    def assigned_shards(self, instance_id: str) -> list[ActiveShard]:
         """What an instance has been given, the running shard first."""
-        card = self.scheduler.cards.get(instance_id)
-        shards = [assignment.work.shard_id for assignment in card.assigned] if card else []
-        return [self._active[shard] for shard in shards if shard in self._active]
+        card = self.scheduler.instances.get(instance_id)
+        shards = [assignment.spec.shard_id for assignment in card.assignments] if card else []
+        return [self._active_shards[shard] for shard in shards if shard in self._active_shards]
 
-    def unfinished(self) -> Collection[Active]:
+    def unfinished_shards(self) -> Collection[ActiveShard]:
         """Every shard that still needs something."""
-        return self._active.values()
+        return self._active_shards.values()
 
-    async def _tick(self) -> None:
+    async def _run_ticks(self) -> None:
         while not self._stopping:
-            await asyncio.sleep(TICK_SECONDS)
-            self._feed(Tick())
-            self._give_up()
+            await asyncio.sleep(TICK_INTERVAL_SECONDS)
+            self._handle_event(Tick())
+            self._fail_superseded()
 
     async def start(self) -> None:
         """Takes up what an earlier process left: waiting shards wait on, sent ones are looked for."""
-        self._unsubscribe = self.fleet.subscribe(self._instance_changed)
+        self._unsubscribe = self.fleet.subscribe(self._on_instance_changed)
         for info in self.fleet.instances():
-            self._instance_changed(info)
+            self._on_instance_changed(info)
         sent = await self._store.list_open_attempts()
         for record in await self._store.list_unfinished_jobs():
-            self.add(record, await self._accounts.plan_by_id(record.job.account_id))
+            self.schedule_job(record, await self._accounts.get_plan_by_account_id(record.job.account_id))
         for attempt in sent:
-            self._spawn(self._recover(attempt))
-        self._ticking = asyncio.create_task(self._tick())
+            self._spawn_task(self._recover_attempt(attempt))
+        self._tick_task = asyncio.create_task(self._run_ticks())
 
-    async def stop(self, patience: float) -> None:
+    async def stop(self, timeout: float) -> None:
         """Begins nothing new, gives running attempts `patience` seconds, leaves the rest for next time."""
         if self._stopping:
             return
         self._stopping = True
         self._unsubscribe()
-        if self._ticking:
-            self._ticking.cancel()
+        if self._tick_task:
+            self._tick_task.cancel()
         if self._tasks:
-            log.info("waiting up to %g s for %d running shard(s)", patience, len(self._tasks))
-            await asyncio.wait(self._tasks, timeout=patience)
+            log.info("waiting up to %g s for %d running shard(s)", timeout, len(self._tasks))
+            await asyncio.wait(self._tasks, timeout=timeout)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def add(self, record: JobRecord, plan: Plan) -> None:
+    def schedule_job(self, record: JobRecord, plan: Plan) -> None:
         """Schedules the waiting shards of a stored job, in its account's share of the fleet."""
         waiting = [shard for shard in record.shards if shard.status is ShardStatus.WAITING]
-        fresh = [shard for shard in waiting if shard.id not in self._active]
+        fresh = [shard for shard in waiting if shard.id not in self._active_shards]
         try:
-            model = self._live.last(record.job.model)
+            model = self._live_catalog.get_known_model(record.job.model)
         except ServiceError as gone:
-            self._spawn(self._fail(record.job.id, JobError(code=gone.code, message=gone.message)))
+            self._spawn_task(self._fail_job(record.job.id, JobError(code=gone.code, message=gone.message)))
             return
-        self._active |= {shard.id: Active(job=record.job, shard=shard, model=model) for shard in fresh}
-        if self._live.is_old(model):
-            self.models_changed()  # which version each instance can serve was told before this was in use
+        self._active_shards |= {
+            shard.id: ActiveShard(job=record.job, shard=shard, model=model) for shard in fresh
+        }
+        if self._live_catalog.is_outdated(model):
+            # The scheduler was told which versions instances serve before this one was in use.
+            self.refresh_servable_models()
         age = (self._clock() - record.job.created_at).total_seconds()
         deadline = monotonic() + self._max_job_seconds - age
-        self._feed(JobAdded(works=[work_of(record.job, shard, model, deadline, plan) for shard in fresh]))
+        self._handle_event(
+            JobAdded(specs=[to_shard_spec(record.job, shard, model, deadline, plan) for shard in fresh])
+        )
 
-    def drop(self, job_id: str) -> None:
+    def cancel_job(self, job_id: str) -> None:
         """The job needs nothing more: waiting shards go, running ones are cancelled."""
-        self._feed(JobCancelled(job_id=job_id))
-        self._active = {
+        self._handle_event(JobCancelled(job_id=job_id))
+        self._active_shards = {
             shard_id: active
-            for shard_id, active in self._active.items()
+            for shard_id, active in self._active_shards.items()
             if active.attempt or active.job.id != job_id
         }
 
-    def models_changed(self) -> None:
+    def refresh_servable_models(self) -> None:
         """The catalogue is another one: what instances can serve is told anew."""
         for info in self.fleet.instances():
             if info.state is InstanceState.READY:
-                self._instance_changed(info)
+                self._on_instance_changed(info)
 
-    def _give_up(self) -> None:
+    def _fail_superseded(self) -> None:
         """Fails the jobs that wait for an old version of a model which no instance can run, once each is
         there to say so: what a new version needs may yet be fetched, what an old one needs will not."""
         states = {info.state for info in self.fleet.instances()}
         if InstanceState.READY not in states or states - {InstanceState.READY, InstanceState.FAILED}:
             return
-        for active in [one for one in self._active.values() if self._live.is_old(one.model)]:
+        for active in [
+            one for one in self._active_shards.values() if self._live_catalog.is_outdated(one.model)
+        ]:
             waits = active.shard.id in self.scheduler.queue
             if waits and not self.scheduler.can_serve(active.model.digest):
-                self.drop(active.job.id)
-                self._spawn(self._fail(active.job.id, for_caller("superseded")))
+                self.cancel_job(active.job.id)
+                self._spawn_task(self._fail_job(active.job.id, to_job_error("superseded")))
 
-    def _instance_changed(self, info: InstanceInfo) -> None:
+    def _on_instance_changed(self, info: InstanceInfo) -> None:
         match info.state:
             case InstanceState.READY:
-                models = self._offers.of(info.id, (active.model for active in self._active.values()))
-                self._feed(InstanceUp(instance_id=info.id, vram=info.vram_total, models=models))
+                models = self._servable_models.find_servable(
+                    info.id, (active.model for active in self._active_shards.values())
+                )
+                self._handle_event(InstanceUp(instance_id=info.id, vram=info.vram_total, models=models))
             case InstanceState.DRAINING:
-                self._feed(InstanceDown(instance_id=info.id, lost=False))
+                self._handle_event(InstanceDown(instance_id=info.id, memory_lost=False))
             case _:
-                self._feed(InstanceDown(instance_id=info.id))
+                self._handle_event(InstanceDown(instance_id=info.id))
 
-    def _feed(self, event: Event) -> None:
+    def _handle_event(self, event: Event) -> None:
         if self._stopping:
             return
         for instruction in self.scheduler.handle(event, monotonic()):
-            self._carry_out(instruction)
+            self._execute(instruction)
 
-    def _carry_out(self, instruction: Instruction) -> None:
+    def _execute(self, instruction: Instruction) -> None:
         match instruction:
             case RunShard(shard_id=shard_id, instance_id=instance_id):
-                self._spawn(self._attempt(self._active[shard_id], instance_id))
+                self._spawn_task(self._run_attempt(self._active_shards[shard_id], instance_id))
             case CancelShard(shard_id=shard_id):
-                self._spawn(self._cancel(self._active[shard_id]))
+                self._spawn_task(self._cancel_attempt(self._active_shards[shard_id]))
             case FreeMemory(instance_id=instance_id):
-                self._spawn(self._free(instance_id))
+                self._spawn_task(self._free_memory(instance_id))
             case FailJob(job_id=job_id, kind=kind):
-                self._spawn(self._fail(job_id, for_caller(kind)))
+                self._spawn_task(self._fail_job(job_id, to_job_error(kind)))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    def _spawn_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _attempt(self, active: Active, instance_id: str) -> None:
+    async def _run_attempt(self, active: ActiveShard, instance_id: str) -> None:
         """One attempt from its first row in the store to the event that tells of its end."""
         attempt = Attempt(
             prompt_id=str(uuid.uuid4()),
@@ -230,70 +241,72 @@ class Dispatcher:
             started_at=self._clock(),
         )
         active = replace(active, shard=replace(active.shard, attempts=attempt.number), attempt=attempt)
-        self._active[attempt.shard_id] = active
+        self._active_shards[attempt.shard_id] = active
 
-        def ended(seconds: float | None) -> None:
-            self._feed(RunEnded(shard_id=attempt.shard_id, instance_id=instance_id, seconds=seconds))
+        def on_run_ended(seconds: float | None) -> None:
+            self._handle_event(RunEnded(shard_id=attempt.shard_id, instance_id=instance_id, seconds=seconds))
 
-        failure = await failure_of(self._run(active, attempt, ended))
-        ended(None)
-        await self._report(attempt, failure)
+        failure = await run_and_classify(self._start_and_run(active, attempt, on_run_ended))
+        on_run_ended(None)
+        await self._report_attempt(attempt, failure)
 
-    async def _run(self, active: Active, attempt: Attempt, ended: Callable[[float | None], None]) -> None:
-        if await self._settlement.begin(active.job.id, active.shard, attempt):
-            run = Run(attempt=attempt, job=active.job, shard=active.shard, model=active.model)
-            await self._runner.run(run, ended)
+    async def _start_and_run(
+        self, active: ActiveShard, attempt: Attempt, on_run_ended: Callable[[float | None], None]
+    ) -> None:
+        if await self._lifecycle.start_attempt(active.job.id, active.shard, attempt):
+            run = ShardRun(attempt=attempt, job=active.job, shard=active.shard, model=active.model)
+            await self._runner.run_attempt(run, on_run_ended)
 
-    async def _recover(self, attempt: Attempt) -> None:
-        again = await self._recovery.look_for(attempt)
+    async def _recover_attempt(self, attempt: Attempt) -> None:
+        again = await self._recovery.recover_attempt(attempt)
         if again and not self._stopping:
-            self.add(again, await self._accounts.plan_by_id(again.job.account_id))
+            self.schedule_job(again, await self._accounts.get_plan_by_account_id(again.job.account_id))
 
-    async def _report(self, attempt: Attempt, failure: Failure | None) -> None:
+    async def _report_attempt(self, attempt: Attempt, failure: ClassifiedFailure | None) -> None:
         shard_id = attempt.shard_id
         if failure is None:
-            self._feed(ShardDone(shard_id=shard_id))
+            self._handle_event(ShardDone(shard_id=shard_id))
         else:
             kind, detail = failure
             log.warning("shard %s failed on %s: %s: %s", shard_id, attempt.instance_id, kind, detail)
-            await self._settlement.missed(attempt, kind, detail)
+            await self._lifecycle.fail_attempt(attempt, kind, detail)
             if kind == PromptStalled.kind:
-                self._spawn(self._unstick(attempt))
-            self._feed(ShardFailed(shard_id=shard_id, instance_id=attempt.instance_id, kind=kind))
-        if not self.scheduler.knows(shard_id):
-            self._active.pop(shard_id, None)
+                self._spawn_task(self._interrupt_or_restart(attempt))
+            self._handle_event(ShardFailed(shard_id=shard_id, instance_id=attempt.instance_id, kind=kind))
+        if not self.scheduler.has_shard(shard_id):
+            self._active_shards.pop(shard_id, None)
 
-    async def _cancel(self, active: Active) -> None:
+    async def _cancel_attempt(self, active: ActiveShard) -> None:
         if active.attempt:
             try:
-                await self._runner.cancel(active.attempt)
+                await self._runner.cancel_attempt(active.attempt)
             except InstanceError as error:
                 log.info("could not cancel %s: %s", active.shard.id, error)
 
-    async def _free(self, instance_id: str) -> None:
+    async def _free_memory(self, instance_id: str) -> None:
         try:
             await self.fleet.session(instance_id).free_memory()
         except InstanceError as error:
             log.info("could not free the memory of %s: %s", instance_id, error)
 
-    async def _unstick(self, attempt: Attempt) -> None:
+    async def _interrupt_or_restart(self, attempt: Attempt) -> None:
         """Interrupts a hung run; an instance that does not heed that is restarted, if it is ours."""
-        self._feed(InstanceDown(instance_id=attempt.instance_id, lost=False))
+        self._handle_event(InstanceDown(instance_id=attempt.instance_id, memory_lost=False))
         try:
-            async with asyncio.timeout(INTERRUPT_SECONDS):
-                await self._runner.cancel(attempt)
+            async with asyncio.timeout(INTERRUPT_TIMEOUT_SECONDS):
+                await self._runner.cancel_attempt(attempt)
         except (InstanceError, TimeoutError):
             log.warning("%s does not heed an interrupt and is restarted", attempt.instance_id)
-            await self._restart(attempt.instance_id)
+            await self._restart_instance(attempt.instance_id)
         for info in self.fleet.instances():
             if info.id == attempt.instance_id:
-                self._instance_changed(info)
+                self._on_instance_changed(info)
 
-    async def _restart(self, instance_id: str) -> None:
+    async def _restart_instance(self, instance_id: str) -> None:
         try:
             await self.fleet.restart(instance_id)
         except FleetError as error:
             log.error("%s hangs: %s", instance_id, error)
 
-    async def _fail(self, job_id: str, error: JobError) -> None:
-        await self._settlement.fail(job_id, error)
+    async def _fail_job(self, job_id: str, error: JobError) -> None:
+        await self._lifecycle.fail_job(job_id, error)

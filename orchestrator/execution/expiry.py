@@ -23,43 +23,43 @@ from orchestrator.store import Store
 log = logging.getLogger(__name__)
 
 #: Files deleted between two looks into the store, and at once.
-BATCH, AT_ONCE = 200, 8
+BATCH_SIZE, MAX_CONCURRENT_DELETES = 200, 8
 #: Looks for expired files within a lifetime, and seconds between two looks at most.
-LOOKS_PER_LIFETIME, LONGEST_PAUSE = 10, 3600.0
+SWEEPS_PER_LIFETIME, MAX_SWEEP_INTERVAL_SECONDS = 10, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Expiry:
+class ExpiryPolicy:
     """How long finished jobs and their files are kept."""
 
     lifetime: timedelta
     clock: Callable[[], datetime]
 
-    def of(self, job: Job) -> datetime | None:
+    def expires_at(self, job: Job) -> datetime | None:
         """When the job expires; None while it is not finished."""
         return job.finished_at + self.lifetime if job.finished_at else None
 
-    def has_expired(self, job: Job) -> bool:
-        end = self.of(job)
+    def is_expired(self, job: Job) -> bool:
+        end = self.expires_at(job)
         return end is not None and end <= self.clock()
 
-    def checked(self, record: JobRecord) -> JobRecord:
+    def require_unexpired(self, record: JobRecord) -> JobRecord:
         """The same record. Raises Gone where the job has expired."""
-        if self.has_expired(record.job):
+        if self.is_expired(record.job):
             raise Gone("The job has expired, and its files are deleted")
         return record
 
 
-class CleanUp:
+class ExpiredFileSweeper:
     """Deletes the files of expired jobs, as long as it runs."""
 
-    def __init__(self, store: Store, objects: ObjectStore, expiry: Expiry) -> None:
+    def __init__(self, store: Store, object_store: ObjectStore, expiry: ExpiryPolicy) -> None:
         self._store = store
-        self._objects = objects
+        self._object_store = object_store
         self._expiry = expiry
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="clean-up")
+        self._task = asyncio.create_task(self._run_periodically(), name="clean-up")
         return self
 
     async def __aexit__(
@@ -69,22 +69,22 @@ class CleanUp:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def sweep(self) -> int:
+    async def delete_expired_files(self) -> int:
         """Deletes all that nobody needs now; the number of files. Raises ObjectStoreError, ServiceError."""
         before = self._expiry.clock() - self._expiry.lifetime
         swept = 0
-        while keys := await self._store.list_unused_files(before, BATCH):
-            slots = asyncio.Semaphore(AT_ONCE)
-            await asyncio.gather(*(self._delete(key, before, slots) for key in keys))
+        while keys := await self._store.list_unused_files(before, BATCH_SIZE):
+            slots = asyncio.Semaphore(MAX_CONCURRENT_DELETES)
+            await asyncio.gather(*(self._delete_file(key, before, slots) for key in keys))
             await self._store.delete_file_records(keys, before)
             swept += len(keys)
         return swept
 
-    async def _run(self) -> None:
-        pause = min(self._expiry.lifetime.total_seconds() / LOOKS_PER_LIFETIME, LONGEST_PAUSE)
+    async def _run_periodically(self) -> None:
+        pause = min(self._expiry.lifetime.total_seconds() / SWEEPS_PER_LIFETIME, MAX_SWEEP_INTERVAL_SECONDS)
         while True:
             try:
-                swept = await self.sweep()
+                swept = await self.delete_expired_files()
                 if swept:
                     log.info("%d expired file(s) deleted", swept, extra={"action": "files_expired"})
             except (ObjectStoreError, ServiceError) as error:
@@ -94,13 +94,13 @@ class CleanUp:
                 log.exception("expired files could not be deleted")
             await asyncio.sleep(pause)
 
-    async def _delete(self, key: str, before: datetime, slots: asyncio.Semaphore) -> None:
+    async def _delete_file(self, key: str, before: datetime, slots: asyncio.Semaphore) -> None:
         async with slots:
             try:
-                written = (await self._objects.stat(key)).modified
+                written = (await self._object_store.stat(key)).modified
             except ObjectNotFound:
                 return
             # Written anew since: by a run that makes the same pixels and whose end is not in the store yet.
             # A file this old is always written anew (`ObjectStore.put`).
             if written < before:
-                await self._objects.delete(key)
+                await self._object_store.delete(key)

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Awaitable
 
 from comfy_instances.protocol.errors import InstanceError
-from orchestrator.errors import Blocked, ServiceError
+from orchestrator.errors import ContentBlocked, ServiceError
 from orchestrator.jobs import JobError
 from orchestrator.media.errors import ObjectStoreError
 
 log = logging.getLogger(__name__)
 
 #: What a caller is told, by the kind of the last failure.
-REASONS = {
+FAILURE_MESSAGES = {
     "bad_graph": "The model's graph was refused by the instance.",
     "out_of_memory": "The request needs more GPU memory than there is.",
     "instance_gone": "The instances that ran the request went away each time.",
@@ -30,22 +30,22 @@ REASONS = {
 }
 
 #: Codes that callers know by another word than ours.
-CODES = {"refused": Blocked.default_code}
+PUBLIC_CODES = {"refused": ContentBlocked.default_code}
 
 #: Failures that had nothing to do with what was asked for: it may go well a little later.
-MISFORTUNES = frozenset(
+RETRYABLE_FAILURES = frozenset(
     {"instance_gone", "abandoned", "expired", "stalled", "superseded", "store_unavailable"}
 )
 
 #: The kind, and details for operators.
-Failure = tuple[str, str]
+ClassifiedFailure = tuple[str, str]
 
 
-class Abandoned(Exception):
+class AttemptAbandoned(Exception):
     """A prompt of an earlier process can not be found."""
 
 
-async def failure_of(run: Awaitable[object]) -> Failure | None:
+async def run_and_classify(run: Awaitable[object]) -> ClassifiedFailure | None:
     """Awaits `run`; None where all went well."""
     try:
         await run
@@ -53,7 +53,7 @@ async def failure_of(run: Awaitable[object]) -> Failure | None:
         return error.kind, str(error)
     except ObjectStoreError as error:
         return "store_unavailable", str(error)
-    except (Abandoned, TimeoutError) as error:
+    except (AttemptAbandoned, TimeoutError) as error:
         return "abandoned", str(error)
     except ServiceError as error:
         return "internal", error.message
@@ -63,6 +63,6 @@ async def failure_of(run: Awaitable[object]) -> Failure | None:
     return None
 
 
-def for_caller(kind: str) -> JobError:
+def to_job_error(kind: str) -> JobError:
     """The failure in words fit for the job's caller."""
-    return JobError(code=CODES.get(kind, kind), message=REASONS[kind])
+    return JobError(code=PUBLIC_CODES.get(kind, kind), message=FAILURE_MESSAGES[kind])

@@ -21,40 +21,42 @@ log = logging.getLogger(__name__)
 RESULT_FOLDER = "output"
 
 
-class Outputs:
+class OutputStorage:
     """The way of every result into the bucket."""
 
-    def __init__(self, objects: ObjectStore, patience: float) -> None:
-        self._objects = objects
-        self._patience = patience
+    def __init__(self, object_store: ObjectStore, timeout: float) -> None:
+        self._object_store = object_store
+        self._timeout = timeout
 
-    async def keep(
+    async def store_outputs(
         self,
         session: InstanceSession,
-        nodes: Sequence[str],
+        node_ids: Sequence[str],
         result: RunResult,
         encoding: ImageEncoding | None = None,
     ) -> list[Output]:
-        """Stores what the output nodes `nodes` made, in their order; pictures as `encoding` says.
+        """Stores what the output nodes `node_ids` made, in their order; pictures as `encoding` says.
 
         Waits up to `patience` seconds for an S3 server that is away. Raises NoOutput where there is
         nothing or something that is not what its name says, InstanceGone, ObjectStoreUnavailable.
         """
-        wanted = [item for node in nodes for item in result.outputs if item.node == node and _is_result(item)]
+        wanted = [
+            item for node in node_ids for item in result.outputs if item.node == node and _is_result(item)
+        ]
         if not wanted:
-            raise NoOutput(f"no output of node(s) {', '.join(nodes)}")
-        return list(await asyncio.gather(*(self._keep_one(session, item, encoding) for item in wanted)))
+            raise NoOutput(f"no output of node(s) {', '.join(node_ids)}")
+        return list(await asyncio.gather(*(self._store_output(session, item, encoding) for item in wanted)))
 
-    async def _keep_one(
+    async def _store_output(
         self, session: InstanceSession, item: NodeOutput, encoding: ImageEncoding | None
     ) -> Output:
-        data = await session.fetch_file(item.file) if item.file else _inline(item)
+        data = await session.fetch_file(item.file) if item.file else _inline_bytes(item)
         try:
-            data, found, sha256 = await asyncio.to_thread(_examine, data, encoding)
+            data, found, sha256 = await asyncio.to_thread(_prepare_file, data, encoding)
         except CorruptMedia as error:
             raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
         key = content_addressed_key("outputs", sha256, found.ext)
-        await self._objects.put_with_retry(key, data, found.content_type, timeout=self._patience)
+        await self._object_store.put_with_retry(key, data, found.content_type, timeout=self._timeout)
         return Output(
             key=key,
             content_type=found.content_type,
@@ -67,7 +69,7 @@ class Outputs:
         )
 
 
-def _examine(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, MediaInfo, str]:
+def _prepare_file(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, MediaInfo, str]:
     """The file as it is delivered, what it is, and its digest. Raises CorruptMedia."""
     found = probe_media(data)
     data = strip_graph_metadata(data, found.content_type)
@@ -81,5 +83,5 @@ def _is_result(item: NodeOutput) -> bool:
     return item.file.type == RESULT_FOLDER if item.file else bool(item.data or item.text)
 
 
-def _inline(item: NodeOutput) -> bytes:
+def _inline_bytes(item: NodeOutput) -> bytes:
     return item.data if item.data is not None else (item.text or "").encode()

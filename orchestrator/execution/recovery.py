@@ -7,48 +7,50 @@ from dataclasses import dataclass
 
 from comfy_instances.fleet.protocol import Fleet, InstanceState
 from orchestrator.catalog.live_catalog import LiveCatalog
-from orchestrator.execution.failures import Abandoned, failure_of
-from orchestrator.execution.job_lifecycle import Settlement
-from orchestrator.execution.runner import Run, Runner
+from orchestrator.execution.failures import AttemptAbandoned, run_and_classify
+from orchestrator.execution.job_lifecycle import JobLifecycle
+from orchestrator.execution.runner import Runner, ShardRun
 from orchestrator.jobs import Attempt, JobRecord, Shard
 from orchestrator.store import Store
 
 #: How long a restart waits for the instance of a prompt that was under way.
-RECOVERY_SECONDS = 15.0
+RECOVERY_TIMEOUT_SECONDS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recovery:
+class AttemptRecovery:
     """Looks for attempts of an earlier process: settles those that are found, gives up the others."""
 
-    live: LiveCatalog
+    live_catalog: LiveCatalog
     runner: Runner
     store: Store
-    settlement: Settlement
+    lifecycle: JobLifecycle
 
-    async def look_for(self, attempt: Attempt) -> JobRecord | None:
+    async def recover_attempt(self, attempt: Attempt) -> JobRecord | None:
         """The job whose shard has to be run again; None where nothing is left to do."""
         record = await self.store.find_job(attempt.shard_id.rpartition("-")[0])
         shards = {shard.id: shard for shard in record.shards} if record else {}
-        if record is None or record.job.finished or attempt.shard_id not in shards:
-            await self.settlement.missed(attempt, "abandoned", "the job is finished")
+        if record is None or record.job.is_finished or attempt.shard_id not in shards:
+            await self.lifecycle.fail_attempt(attempt, "abandoned", "the job is finished")
             return None
-        failure = await failure_of(self._follow(record, shards[attempt.shard_id], attempt))
+        failure = await run_and_classify(self._resume_attempt(record, shards[attempt.shard_id], attempt))
         if failure is None:
             return None
-        await self.settlement.missed(attempt, *failure)
+        await self.lifecycle.fail_attempt(attempt, *failure)
         return await self.store.find_job(record.job.id)
 
-    async def _follow(self, record: JobRecord, shard: Shard, attempt: Attempt) -> None:
-        model = self.live.last(record.job.model)
-        async with asyncio.timeout(RECOVERY_SECONDS):
-            await _until_reachable(self.runner.fleet, attempt.instance_id)
-        if not await self.runner.resume(Run(attempt=attempt, job=record.job, shard=shard, model=model)):
-            raise Abandoned("the instance knows nothing of it")
+    async def _resume_attempt(self, record: JobRecord, shard: Shard, attempt: Attempt) -> None:
+        model = self.live_catalog.get_known_model(record.job.model)
+        async with asyncio.timeout(RECOVERY_TIMEOUT_SECONDS):
+            await _wait_until_reachable(self.runner.fleet, attempt.instance_id)
+        if not await self.runner.resume_attempt(
+            ShardRun(attempt=attempt, job=record.job, shard=shard, model=model)
+        ):
+            raise AttemptAbandoned("the instance knows nothing of it")
 
 
-async def _until_reachable(fleet: Fleet, instance_id: str) -> None:
-    """Raises Abandoned where this fleet has no such instance."""
+async def _wait_until_reachable(fleet: Fleet, instance_id: str) -> None:
+    """Raises AttemptAbandoned where this fleet has no such instance."""
     changed = asyncio.Event()
     unsubscribe = fleet.subscribe(lambda _: changed.set())
     try:
@@ -56,7 +58,7 @@ async def _until_reachable(fleet: Fleet, instance_id: str) -> None:
             changed.clear()
             states = {info.id: info.state for info in fleet.instances()}
             if instance_id not in states:
-                raise Abandoned(f"there is no instance {instance_id} any more")
+                raise AttemptAbandoned(f"there is no instance {instance_id} any more")
             if states[instance_id] in (InstanceState.READY, InstanceState.DRAINING):
                 return
             await changed.wait()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from orchestrator.catalog import Model
-from orchestrator.execution.scheduler import Work
+from orchestrator.execution.scheduler import ShardSpec
 from orchestrator.jobs import Job, Shard
 from pricing.plans import Plan
 
 
-def work_of(job: Job, shard: Shard, model: Model, deadline: float, plan: Plan) -> Work:
+def to_shard_spec(job: Job, shard: Shard, model: Model, deadline: float, plan: Plan) -> ShardSpec:
     """`deadline` is in the scheduler's clock, seconds."""
     estimate = model.manifest.estimate_for(None)
-    return Work(
+    return ShardSpec(
         shard_id=shard.id,
         job_id=job.id,
         account_id=job.account_id,
@@ -19,8 +19,8 @@ def work_of(job: Job, shard: Shard, model: Model, deadline: float, plan: Plan) -
         run_seconds=model.estimate_run_seconds(shard.params),
         load_seconds=estimate.load_seconds,
         vram=estimate.vram_bytes,
-        weight=plan.fair_share_weight,
-        concurrency=plan.concurrency,
+        fair_share_weight=plan.fair_share_weight,
+        max_concurrency=plan.concurrency,
         attempts=shard.attempts,
         deadline=deadline,
         version=model.digest,

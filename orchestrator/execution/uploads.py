@@ -13,13 +13,13 @@ from orchestrator.media.datasets import iter_dataset_files
 from orchestrator.storage.object_store import ObjectStore
 
 #: Files of one dataset that are on their way at once.
-AT_ONCE = 4
+MAX_CONCURRENT_UPLOADS = 4
 #: Of the keys of datasets.
-ARCHIVE = ".zip"
+DATASET_SUFFIX = ".zip"
 
 
 @dataclass(frozen=True, slots=True)
-class Uploaded:
+class UploadedInputs:
     """What lies on the instance now."""
 
     #: Parameters as the graph shall have them: names on the instance in the places of keys.
@@ -28,59 +28,65 @@ class Uploaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Uploads:
+class InputUploader:
     """Brings the input files of a run to where it runs."""
 
-    objects: ObjectStore
+    object_store: ObjectStore
     #: Gives unguessable names.
-    token: Callable[[], str]
+    generate_token: Callable[[], str]
 
-    async def bring(self, session: InstanceSession, model: Model, params: Mapping[str, Any]) -> Uploaded:
+    async def upload_inputs(
+        self, session: InstanceSession, model: Model, params: Mapping[str, Any]
+    ) -> UploadedInputs:
         """Pictures become files of the input folder, a dataset a folder in it. Raises InstanceError,
         ObjectStoreError."""
-        keys = list(dict.fromkeys(input_keys(model, params)))
-        brought = await asyncio.gather(*(self._bring(session, key) for key in keys))
+        keys = list(dict.fromkeys(input_object_keys(model, params)))
+        brought = await asyncio.gather(*(self._upload_input(session, key) for key in keys))
         names = {key: name for key, (name, _) in zip(keys, brought, strict=True)}
         files = tuple(file for _, parts in brought for file in parts)
-        return Uploaded(with_names(model, params, names), files)
+        return UploadedInputs(replace_keys_with_filenames(model, params, names), files)
 
-    async def _bring(self, session: InstanceSession, key: str) -> tuple[str, list[FileRef]]:
+    async def _upload_input(self, session: InstanceSession, key: str) -> tuple[str, list[FileRef]]:
         """The name for the graph, and the files behind it."""
-        data = await self.objects.get(key)
-        if key.endswith(ARCHIVE):
-            folder = self.token()
-            return folder, await _bring_dataset(session, folder, data)
+        data = await self.object_store.get(key)
+        if key.endswith(DATASET_SUFFIX):
+            folder = self.generate_token()
+            return folder, await _upload_dataset(session, folder, data)
         extension = key.rpartition(".")[2]
-        name = await session.upload_input(f"{self.token()}.{extension}", data, f"image/{extension}")
+        name = await session.upload_input(f"{self.generate_token()}.{extension}", data, f"image/{extension}")
         return name, [FileRef(filename=name, subfolder="", type="input")]
 
 
-async def _bring_dataset(session: InstanceSession, folder: str, data: bytes) -> list[FileRef]:
-    slots = asyncio.Semaphore(AT_ONCE)
+async def _upload_dataset(session: InstanceSession, folder: str, data: bytes) -> list[FileRef]:
+    slots = asyncio.Semaphore(MAX_CONCURRENT_UPLOADS)
 
-    async def bring(name: str, content_type: str, content: bytes) -> FileRef:
+    async def upload(name: str, content_type: str, content: bytes) -> FileRef:
         async with slots:
             await session.upload_input(name, content, content_type, folder)
         return FileRef(filename=name, subfolder=folder, type="input")
 
-    return await asyncio.gather(*(bring(*file) for file in iter_dataset_files(data)))
+    return await asyncio.gather(*(upload(*file) for file in iter_dataset_files(data)))
 
 
-def input_keys(model: Model, params: Mapping[str, Any]) -> Iterator[str]:
+def input_object_keys(model: Model, params: Mapping[str, Any]) -> Iterator[str]:
     """Object keys of all input files in `params`."""
     for name in model.file_inputs:
-        yield from _listed(params.get(name))
+        yield from _as_list(params.get(name))
 
 
-def _listed(value: Any) -> Iterable[str]:
+def _as_list(value: Any) -> Iterable[str]:
     return [value] if isinstance(value, str) else value or ()
 
 
-def with_names(model: Model, params: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """`params` with the key of each input file replaced by what `names` says of it."""
+def replace_keys_with_filenames(
+    model: Model, params: Mapping[str, Any], filenames: Mapping[str, str]
+) -> dict[str, Any]:
+    """`params` with the key of each input file replaced by what `filenames` says of it."""
     replaced = dict(params)
     for name in model.file_inputs:
         value = params.get(name)
         if value:
-            replaced[name] = names[value] if isinstance(value, str) else [names[item] for item in value]
+            replaced[name] = (
+                filenames[value] if isinstance(value, str) else [filenames[item] for item in value]
+            )
     return replaced

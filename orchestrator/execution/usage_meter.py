@@ -14,10 +14,10 @@ from orchestrator.catalog import Model
 from orchestrator.jobs import Usage
 
 #: Part of the class names of nodes that read weights from disk.
-_LOADER = "Loader"
+_LOADER_CLASS_MARKER = "Loader"
 
 
-class Instances(Protocol):
+class ObservableFleet(Protocol):
     """As much of a fleet as a meter looks at."""
 
     def instances(self) -> Sequence[InstanceInfo]: ...
@@ -26,30 +26,30 @@ class Instances(Protocol):
 
 
 @dataclass(slots=True)
-class _Node:
+class _NodeTiming:
     """The node that runs now: when it began, and its first and latest step. Times in seconds."""
 
     id: str
-    began: float
-    first: tuple[float, float] | None = None
-    latest: tuple[float, float] | None = None
+    started_at: float
+    first_step: tuple[float, float] | None = None
+    latest_step: tuple[float, float] | None = None
 
-    def step(self, at: float, value: float) -> None:
-        self.first = self.first or (at, value)
-        self.latest = (at, value)
+    def record_step(self, at: float, value: float) -> None:
+        self.first_step = self.first_step or (at, value)
+        self.latest_step = (at, value)
 
-    def silence(self) -> float:
+    def warmup_seconds(self) -> float:
         """Seconds before its first step beyond what its steps take: a sampler moves its model to the GPU."""
-        if self.first is None or self.latest is None:
+        if self.first_step is None or self.latest_step is None:
             return 0.0
-        (first_at, first_value), (last_at, last_value) = self.first, self.latest
+        (first_at, first_value), (last_at, last_value) = self.first_step, self.latest_step
         if last_value <= first_value:
             return 0.0
         each = (last_at - first_at) / (last_value - first_value)
-        return max(0.0, first_at - self.began - each * first_value)
+        return max(0.0, first_at - self.started_at - each * first_value)
 
 
-class Meter:
+class UsageMeter:
     """Listens to one run on one instance."""
 
     def __init__(
@@ -57,53 +57,55 @@ class Meter:
     ) -> None:
         """Of a run that began before we listened `graph` is empty, and its loading is not known."""
         self._instance_id = instance_id
-        self._loaders = {id for id, node in graph.items() if _LOADER in str(node.get("class_type"))}
+        self._loaders = {
+            id for id, node in graph.items() if _LOADER_CLASS_MARKER in str(node.get("class_type"))
+        }
         self._clock = clock
-        self._node: _Node | None = None
-        self._loading = 0.0
-        self._peak: int | None = None
+        self._running_node: _NodeTiming | None = None
+        self._load_seconds = 0.0
+        self._peak_vram: int | None = None
 
     @contextmanager
-    def watching(self, fleet: Instances) -> Iterator[None]:
+    def watch_memory(self, fleet: ObservableFleet) -> Iterator[None]:
         """Looks at the instance's memory whenever the fleet does."""
-        unsubscribe = fleet.subscribe(self._see)
+        unsubscribe = fleet.subscribe(self._record_memory)
         try:
             yield
         finally:
             unsubscribe()
 
-    def hear(self, event: ProgressEvent) -> None:
+    def record_event(self, event: ProgressEvent) -> None:
         """Takes in one event of the run."""
         match event:
             case NodeStarted(node=node):
-                self._close()
-                self._node = _Node(node, self._clock())
-            case StepProgress(node=node, value=value) if self._node and self._node.id == node:
-                self._node.step(self._clock(), value)
+                self._finish_node()
+                self._running_node = _NodeTiming(node, self._clock())
+            case StepProgress(node=node, value=value) if self._running_node and self._running_node.id == node:
+                self._running_node.record_step(self._clock(), value)
 
-    def usage(self, result: RunResult, model: Model, fleet: Instances) -> Usage:
+    def finish(self, result: RunResult, model: Model, fleet: ObservableFleet) -> Usage:
         """What the run has used, now that it is over."""
-        self._close()
+        self._finish_node()
         info = next((one for one in fleet.instances() if one.id == self._instance_id), None)
         if info:
-            self._see(info)
+            self._record_memory(info)
         return Usage(
             gpu_seconds=result.gpu_seconds,
             simulated=info.simulated if info else False,
-            load_seconds=min(self._loading, result.gpu_seconds),
-            peak_vram=self._peak,
+            load_seconds=min(self._load_seconds, result.gpu_seconds),
+            peak_vram=self._peak_vram,
             device=info.device if info else "",
             model_digest=model.digest,
         )
 
-    def _close(self) -> None:
+    def _finish_node(self) -> None:
         """The running node is done."""
-        node, self._node = self._node, None
+        node, self._running_node = self._running_node, None
         if node:
             is_loader = node.id in self._loaders
-            self._loading += self._clock() - node.began if is_loader else node.silence()
+            self._load_seconds += self._clock() - node.started_at if is_loader else node.warmup_seconds()
 
-    def _see(self, info: InstanceInfo) -> None:
+    def _record_memory(self, info: InstanceInfo) -> None:
         known = info.vram_total is not None and info.vram_free is not None
         if info.id == self._instance_id and known:
-            self._peak = max(self._peak or 0, (info.vram_total or 0) - (info.vram_free or 0))
+            self._peak_vram = max(self._peak_vram or 0, (info.vram_total or 0) - (info.vram_free or 0))

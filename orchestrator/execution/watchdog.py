@@ -15,14 +15,14 @@ T = TypeVar("T")
 class Watchdog:
     """Guards one run. Its time begins with the first sign that the run has begun, and again with each."""
 
-    def __init__(self, patience: float, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, timeout: float, clock: Callable[[], float] = monotonic) -> None:
         """`patience` in seconds."""
-        self._patience = patience
+        self._timeout = timeout
         self._clock = clock
-        self._heard: float | None = None
+        self._last_progress: float | None = None
 
-    def heard(self) -> None:
-        self._heard = self._clock()
+    def record_progress(self) -> None:
+        self._last_progress = self._clock()
 
     async def guard(self, run: Coroutine[Any, Any, T]) -> T:
         """The result of `run`. Raises PromptStalled, having cancelled it, when it has been silent too
@@ -31,12 +31,12 @@ class Watchdog:
         task = asyncio.create_task(run)
         try:
             while not task.done():
-                await asyncio.wait({task}, timeout=self._patience / 4)
-                if not task.done() and self._silence() > self._patience:
-                    raise PromptStalled(f"no progress for {self._patience:g} s")
+                await asyncio.wait({task}, timeout=self._timeout / 4)
+                if not task.done() and self._seconds_since_progress() > self._timeout:
+                    raise PromptStalled(f"no progress for {self._timeout:g} s")
             return task.result()
         finally:
             task.cancel()
 
-    def _silence(self) -> float:
-        return 0.0 if self._heard is None else self._clock() - self._heard
+    def _seconds_since_progress(self) -> float:
+        return 0.0 if self._last_progress is None else self._clock() - self._last_progress

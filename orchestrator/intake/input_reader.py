@@ -20,35 +20,39 @@ InputFile = InputImage | InputDataset
 
 #: Datasets that are on their way in at once: a bound on memory, of which each may take its limit, and enough
 #: that callers who are sent to slow servers leave room for the others.
-DATASETS_AT_ONCE = 16
+MAX_CONCURRENT_DATASETS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Files:
+class InputFiles:
     """What came with a request, by the keys of the objects that they will be."""
 
     #: The request's parameters with keys in the places of files.
     params: Mapping[str, Any]
-    files: Mapping[str, InputFile]
+    files_by_key: Mapping[str, InputFile]
     #: What the pictures of datasets show, by parameter.
     captions: Mapping[str, str]
     #: Width and height of the main picture in pixels.
-    size: tuple[int, int] | None
+    main_image_size: tuple[int, int] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reader:
+class InputReader:
     """Reads pictures and datasets."""
 
-    images: ImageLimits
-    datasets: DatasetLimits
-    downloads: UrlFetcher
+    image_limits: ImageLimits
+    dataset_limits: DatasetLimits
+    url_fetcher: UrlFetcher
     #: How long fetching a dataset may take.
-    dataset_seconds: float
-    _datasets: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, DATASETS_AT_ONCE))
+    dataset_timeout_seconds: float
+    _dataset_slots: asyncio.Semaphore = field(
+        default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_DATASETS)
+    )
 
-    async def read(self, model: Model, params: Mapping[str, Any], given: Mapping[str, Any]) -> Files:
-        """The files of a request: `params` are validated and say which there are, `given` holds them.
+    async def read_inputs(
+        self, model: Model, params: Mapping[str, Any], raw_params: Mapping[str, Any]
+    ) -> InputFiles:
+        """The files of a request: `params` are validated and say which there are, `raw_params` holds them.
         Raises InvalidRequest."""
         placed = dict(params)
         files: dict[str, InputFile] = {}
@@ -56,38 +60,38 @@ class Reader:
         for name in model.file_inputs:
             if not params.get(name):
                 continue
-            several = isinstance(given[name], list | tuple)
-            values = given[name] if several else [given[name]]
+            several = isinstance(raw_params[name], list | tuple)
+            values = raw_params[name] if several else [raw_params[name]]
             read = await asyncio.gather(*(self._read_one(model, name, value) for value in values))
-            files |= {key_of(file): file for file in read}
-            placed[name] = [key_of(file) for file in read] if several else key_of(read[0])
+            files |= {input_object_key(file): file for file in read}
+            placed[name] = [input_object_key(file) for file in read] if several else input_object_key(read[0])
             first[name] = read[0]
         pictures = {name: file for name, file in first.items() if isinstance(file, InputImage)}
         check_mask(pictures.get("image"), pictures.get("mask"), placed)
         main = pictures.get("image") or next(iter(pictures.values()), None)
-        return Files(
+        return InputFiles(
             params=placed,
-            files=files,
+            files_by_key=files,
             captions={name: file.captions for name, file in first.items() if isinstance(file, InputDataset)},
-            size=(main.width, main.height) if main else None,
+            main_image_size=(main.width, main.height) if main else None,
         )
 
     async def _read_one(self, model: Model, name: str, value: str | bytes) -> InputFile:
         spec = model.parameters[name]
         if isinstance(spec, DatasetParameter):
             return await self._read_dataset(spec, name, value)
-        image = await read_image(value, limits=self.images, param=name, fetch=self.downloads.fetch)
+        image = await read_image(value, limits=self.image_limits, param=name, fetch=self.url_fetcher.fetch)
         model.validate_image_size(image.width, image.height, name)
         return image
 
     async def _read_dataset(self, spec: DatasetParameter, name: str, value: str | bytes) -> InputDataset:
-        fetch = partial(self.downloads.fetch, timeout_seconds=self.dataset_seconds)
-        async with self._datasets:
-            dataset = await read_dataset(value, limits=self.datasets, param=name, fetch=fetch)
+        fetch = partial(self.url_fetcher.fetch, timeout_seconds=self.dataset_timeout_seconds)
+        async with self._dataset_slots:
+            dataset = await read_dataset(value, limits=self.dataset_limits, param=name, fetch=fetch)
         spec.validate_image_count(name, dataset.image_count)
         return dataset
 
 
-def key_of(file: InputFile) -> str:
+def input_object_key(file: InputFile) -> str:
     """The key of the object that the file will be."""
     return content_addressed_key("inputs", file.sha256, file.content_type.rpartition("/")[2])

@@ -8,19 +8,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.billing.price_book import PriceLists, work_of
+from orchestrator.billing.price_book import PriceBook, to_billable_work
 from orchestrator.catalog import Model, size_params_for_image
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.parameters.values import TextParameter
 from orchestrator.errors import InvalidRequest
-from orchestrator.intake.input_reader import InputFile, Reader
+from orchestrator.intake.input_reader import InputFile, InputReader
 from orchestrator.jobs import JobStatus
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.net.egress import is_receiver
+from orchestrator.net.egress import is_valid_webhook_url
 from pricing.tariff import DEFAULT_TARIFF, Quote
 
 #: Length of a receiver's address.
-MAX_URL = 2000
+MAX_WEBHOOK_URL_LENGTH = 2000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,23 +36,23 @@ class GenerationRequest:
     #: The price list that it is charged by, as far as that knows the model.
     tariff: str = DEFAULT_TARIFF
     #: The name by which that knows the model; None: as it is asked for.
-    priced_as: str | None = None
+    tariff_model: str | None = None
     #: Who is told when the job is finished.
     webhook_url: str | None = None
     #: Of which ends; None: of all.
-    webhook_ends: frozenset[JobStatus] | None = None
+    webhook_statuses: frozenset[JobStatus] | None = None
     #: What pictures are stored as; None: as the model makes them.
     encoding: ImageEncoding | None = None
     #: Whether the result shall have the size of the first picture, where its sides can be chosen.
-    like_picture: bool = False
+    match_image_size: bool = False
     #: Whether what the content policy refuses becomes a job that has failed, instead of an error.
-    keep_blocked: bool = False
+    store_blocked_job: bool = False
     #: Kept with the job's parameters; they mean nothing to the model.
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    extra_params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
+class PreparedRequest:
     """A request that is known to be right, and its price."""
 
     request: GenerationRequest
@@ -66,7 +66,7 @@ class Order:
     quote: Quote
 
     @property
-    def texts(self) -> dict[str, str]:
+    def user_texts(self) -> dict[str, str]:
         """What the caller wrote, by parameter; of a dataset its captions."""
         written = (name for name, spec in self.model.parameters.items() if isinstance(spec, TextParameter))
         texts = {name: self.params[name] for name in written if self.params.get(name)}
@@ -82,41 +82,46 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Desk:
+class RequestPreparer:
     """Where requests are read, inputs and all, and priced."""
 
-    live: LiveCatalog
+    live_catalog: LiveCatalog
     #: The price lists of this moment.
-    prices: Callable[[], PriceLists]
-    reader: Reader
+    get_price_book: Callable[[], PriceBook]
+    input_reader: InputReader
     #: Whether webhooks may go to private addresses, for development.
     allow_private: bool
 
-    async def quote(self, request: GenerationRequest) -> Order:
+    async def prepare(self, request: GenerationRequest) -> PreparedRequest:
         """The request as it would run, and what it would cost. Raises InvalidRequest."""
-        self._check_receiver(request.webhook_url)
-        model = self.live.catalog[request.model]
+        self._check_webhook_url(request.webhook_url)
+        model = self.live_catalog.catalog[request.model]
         params = model.validate_params(
-            {name: _without_bytes(value) for name, value in request.params.items()}
+            {name: _replace_bytes(value) for name, value in request.params.items()}
         )
-        files = await self.reader.read(model, params, request.params)
+        files = await self.input_reader.read_inputs(model, params, request.params)
         params = dict(files.params)
-        if request.like_picture and files.size:
-            params |= size_params_for_image(model, files.size)
-        work = work_of(model, params, files.size)
-        quote = self.prices().quote(request.tariff, model, work, request.priced_as or request.model)
-        return Order(
+        if request.match_image_size and files.main_image_size:
+            params |= size_params_for_image(model, files.main_image_size)
+        work = to_billable_work(model, params, files.main_image_size)
+        quote = self.get_price_book().quote(
+            request.tariff, model, work, request.tariff_model or request.model
+        )
+        return PreparedRequest(
             request=request,
             model=model,
             params=params,
-            files=files.files,
+            files=files.files_by_key,
             captions=files.captions,
             quote=quote,
         )
 
-    def _check_receiver(self, url: str | None) -> None:
+    def _check_webhook_url(self, url: str | None) -> None:
         """Refuses at once what could never be delivered; names are looked up when it is."""
-        if url is not None and (len(url) > MAX_URL or not is_receiver(url, allow_private=self.allow_private)):
+        if url is not None and (
+            len(url) > MAX_WEBHOOK_URL_LENGTH
+            or not is_valid_webhook_url(url, allow_private=self.allow_private)
+        ):
             raise InvalidRequest(
                 "`webhook_url` must be a public http(s) address",
                 code="invalid_webhook_url",
@@ -124,8 +129,8 @@ class Desk:
             )
 
 
-def _without_bytes(value: Any) -> Any:
+def _replace_bytes(value: Any) -> Any:
     """Uploaded files look like text to the catalogue, which checks only that there is something."""
     if isinstance(value, bytes):
         return "upload" if value else ""
-    return [_without_bytes(item) for item in value] if isinstance(value, list) else value
+    return [_replace_bytes(item) for item in value] if isinstance(value, list) else value

@@ -88,7 +88,7 @@ class Usage:
     load_seconds: float = 0.0
     #: Most bytes of GPU memory in use at once; None where the instance does not tell.
     peak_vram: int | None = None
-    #: Name of the GPU as its driver gives it, or `cpu`, or `simulated`.
+    #: Name of the GPU as its driver gives it, or `cpu`, or `is_simulated`.
     device: str = ""
     #: SHA-256 of the template that ran.
     model_digest: str = ""
@@ -129,7 +129,7 @@ class Shard:
     #: Number of attempts begun.
     attempts: int = 0
 
-    def to(self, status: ShardStatus, **changes: Any) -> Shard:
+    def transition_to(self, status: ShardStatus, **changes: Any) -> Shard:
         """The shard in its next state. Raises IllegalTransition."""
         if status not in SHARD_TRANSITIONS[self.status]:
             raise IllegalTransition(f"shard {self.id}: {self.status} -> {status}")
@@ -169,7 +169,7 @@ class Job:
     #: Who is told when the job is finished.
     webhook_url: str | None = None
     #: Of which ends; None: of all.
-    webhook_ends: frozenset[JobStatus] | None = None
+    webhook_statuses: frozenset[JobStatus] | None = None
     #: In whose words it was asked for, and under which name of theirs: `pixazo/flux-dev`. None: in our own.
     origin: str | None = None
     #: Content type that pictures are stored as, and quality (1 to 100); None: as the model makes them.
@@ -179,16 +179,20 @@ class Job:
     removed_at: datetime | None = None
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         return not JOB_TRANSITIONS[self.status]
 
     @property
-    def receiver(self) -> str | None:
+    def notify_url(self) -> str | None:
         """Who is told of its end; None once it has come to an end that they do not want to hear of."""
-        unwanted = self.finished and self.webhook_ends is not None and self.status not in self.webhook_ends
+        unwanted = (
+            self.is_finished
+            and self.webhook_statuses is not None
+            and self.status not in self.webhook_statuses
+        )
         return None if unwanted else self.webhook_url
 
-    def to(self, status: JobStatus, **changes: Any) -> Job:
+    def transition_to(self, status: JobStatus, **changes: Any) -> Job:
         """The job in its next state. Raises IllegalTransition."""
         if status not in JOB_TRANSITIONS[self.status]:
             raise IllegalTransition(f"job {self.id}: {self.status} -> {status}")
@@ -207,14 +211,14 @@ class JobRecord:
         return [output for shard in self.shards for output in shard.outputs]
 
     @property
-    def simulated(self) -> bool:
+    def is_simulated(self) -> bool:
         return any(shard.usage.simulated for shard in self.shards)
 
 
 MAX_SEED = 2**64 - 1
 
 
-def shards_of(job: Job, n: int) -> list[Shard]:
+def create_shards(job: Job, n: int) -> list[Shard]:
     """`n` shards with seeds `seed, seed+1, ...` (modulo 2**64), so that a request gives the same
     pictures however it was spread over instances."""
     seed = job.params.get("seed")

@@ -40,7 +40,7 @@ class ShardProgress:
     """A node of a running shard began or got on: `value` of `maximum` steps."""
 
     index: int
-    node: str
+    node_id: str
     value: float
     maximum: float
     #: How much of the whole run is done, 0 to 1.
@@ -57,7 +57,7 @@ class ShardPreview:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShardRan:
+class PromptFinished:
     """An instance came to the end of a shard's prompt, and keeps its slot until all have heard of it."""
 
     job: Job
@@ -67,7 +67,7 @@ class ShardRan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShardMissed:
+class AttemptFailed:
     """An attempt of a shard came to nothing. `kind` is the failure's word."""
 
     shard_id: str
@@ -78,13 +78,13 @@ class ShardMissed:
 #: What the readers of a job hear.
 JobEvent = JobChanged | ShardStarted | ShardProgress | ShardPreview
 #: What those hear who watch over all work.
-WorkEvent = JobEvent | ShardRan | ShardMissed
-Observer = Callable[[WorkEvent], None]
+ExecutionEvent = JobEvent | PromptFinished | AttemptFailed
+Observer = Callable[[ExecutionEvent], None]
 #: Number of jobs whose latest events are kept.
-REMEMBERED = 4096
+MAX_TRACKED_JOBS = 4096
 
 
-def _slot(event: JobEvent) -> Hashable:
+def _slot_key(event: JobEvent) -> Hashable:
     """Events of the same slot replace one another in a slow reader's queue."""
     return type(event), getattr(event, "index", None)
 
@@ -104,7 +104,7 @@ class Subscription:
 
     def slot(self, event: JobEvent) -> Hashable:
         """Events of the same slot replace one another while they wait to be read."""
-        return _slot(event)
+        return _slot_key(event)
 
     def put(self, event: JobEvent) -> None:
         """Called with every event, at once and in order."""
@@ -119,7 +119,7 @@ class Subscription:
             while self._pending:
                 _, event = self._pending.popitem(last=False)
                 yield event
-                if isinstance(event, JobChanged) and event.record.job.finished:
+                if isinstance(event, JobChanged) and event.record.job.is_finished:
                     return
             if self._closed:
                 return
@@ -132,40 +132,40 @@ class EventHub:
     def __init__(self) -> None:
         self._subscriptions: dict[str, set[Subscription]] = {}
         #: Of each job that runs: the latest event of each slot.
-        self._latest: OrderedDict[str, dict[Hashable, JobEvent]] = OrderedDict()
+        self._latest_by_job: OrderedDict[str, dict[Hashable, JobEvent]] = OrderedDict()
         self._observers: list[Observer] = []
 
-    def observe(self, observer: Observer) -> None:
+    def add_observer(self, observer: Observer) -> None:
         """Calls `observer` with every event of all work, at once and in order; it must not fail or wait."""
         self._observers.append(observer)
 
-    def tell(self, event: WorkEvent) -> None:
+    def notify_observers(self, event: ExecutionEvent) -> None:
         """Tells the observers, and no reader of a job."""
         for observer in self._observers:
             observer(event)
 
-    def progress(self, job_id: str, shards: int) -> float:
+    def job_progress(self, job_id: str, shard_count: int) -> float:
         """Share of a running job that is done, as far as its nodes tell; 0 where nothing is known."""
-        told = (event.fraction for event in self.latest(job_id) if isinstance(event, ShardProgress))
-        return sum(told) / max(shards, 1)
+        told = (event.fraction for event in self.latest_events(job_id) if isinstance(event, ShardProgress))
+        return sum(told) / max(shard_count, 1)
 
-    def latest(self, job_id: str) -> list[JobEvent]:
+    def latest_events(self, job_id: str) -> list[JobEvent]:
         """What a reader who comes now has missed of a job that runs, without the job itself."""
-        return list(self._latest.get(job_id, {}).values())
+        return list(self._latest_by_job.get(job_id, {}).values())
 
-    def _note(self, job_id: str, event: JobEvent) -> None:
+    def _remember(self, job_id: str, event: JobEvent) -> None:
         if isinstance(event, JobChanged):
-            if event.record.job.finished:
-                self._latest.pop(job_id, None)
+            if event.record.job.is_finished:
+                self._latest_by_job.pop(job_id, None)
             return
-        self._latest.setdefault(job_id, {})[_slot(event)] = event
-        if len(self._latest) > REMEMBERED:
+        self._latest_by_job.setdefault(job_id, {})[_slot_key(event)] = event
+        if len(self._latest_by_job) > MAX_TRACKED_JOBS:
             # A word that comes after the end of its job would stay for ever.
-            self._latest.popitem(last=False)
+            self._latest_by_job.popitem(last=False)
 
     def publish(self, job_id: str, event: JobEvent) -> None:
-        self._note(job_id, event)
-        self.tell(event)
+        self._remember(job_id, event)
+        self.notify_observers(event)
         for subscription in self._subscriptions.get(job_id, ()):
             subscription.put(event)
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import aiohttp
 from pydantic import BaseModel, Field, ValidationError
 
-from orchestrator.errors import Unavailable
+from orchestrator.errors import ServiceUnavailable
 from orchestrator.moderation.policy import PolicyViolation
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class ModerationEndpoint:
             )
             if self._config.fail_open:
                 return None
-            raise Unavailable(
+            raise ServiceUnavailable(
                 "Requests can not be checked now", code="moderation_unavailable", retry_after=5
             ) from error
         for param, result in zip(texts, results, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.errors import Blocked
+from orchestrator.errors import ContentBlocked
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class ModerationPolicy(Protocol):
     async def check(self, account_id: str, texts: Mapping[str, str]) -> PolicyViolation | None:
         """The first objection to an account's texts, by parameter; None where there is none.
 
-        Raises Unavailable where it can not tell and nothing may pass untold.
+        Raises ServiceUnavailable where it can not tell and nothing may pass untold.
         """
         ...
 
@@ -40,7 +40,7 @@ class Moderation:
     policies: Sequence[ModerationPolicy] = ()
 
     async def check(self, account_id: str, texts: Mapping[str, str]) -> None:
-        """Raises Blocked, Unavailable."""
+        """Raises ContentBlocked, ServiceUnavailable."""
         given = {param: text for param, text in texts.items() if text.strip()}
         for policy in self.policies if given else ():
             finding = await policy.check(account_id, given)
@@ -52,4 +52,4 @@ class Moderation:
                     finding.rule,
                     extra={"action": "request_blocked", "account_id": account_id, "rule": finding.rule},
                 )
-                raise Blocked("The request was refused by the content policy", param=finding.param)
+                raise ContentBlocked("The request was refused by the content policy", param=finding.param)

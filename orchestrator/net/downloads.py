@@ -19,7 +19,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from orchestrator.media.errors import FetchError, FileTooLarge, UrlNotAllowed, UrlUnreachable
-from orchestrator.net.egress import NotPublic, is_public, is_web_url, public_session
+from orchestrator.net.egress import AddressNotPublic, create_public_session, is_http_url, is_public_address
 
 #: Hops from the first address to the file.
 MAX_REDIRECTS = 3
@@ -59,7 +59,7 @@ class UrlFetcher:
         policy: FetchPolicy,
         *,
         resolver: AbstractResolver | None = None,
-        reachable: Callable[[str], bool] = is_public,
+        reachable: Callable[[str], bool] = is_public_address,
     ) -> None:
         """`resolver` turns names into addresses, None asks the system; `reachable` says of an IP address
         whether files are fetched from there."""
@@ -70,13 +70,13 @@ class UrlFetcher:
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
-        self._public_session = public_session(
+        self._public_session = create_public_session(
             allow_private=self._policy.allow_private,
             timeout=timeout,
             resolver=self._resolver,
-            reachable=self._reachable,
+            is_allowed=self._reachable,
         )
-        self._own_session = public_session(allow_private=True, timeout=timeout)
+        self._own_session = create_public_session(allow_private=True, timeout=timeout)
         return self
 
     async def __aexit__(
@@ -126,7 +126,7 @@ class UrlFetcher:
 
 def _parse_url(text: str) -> URL:
     """The address, byte for byte where it is ASCII: signatures in it must stay as they are."""
-    if len(text) > MAX_URL_LENGTH or _FORBIDDEN_CHARACTERS.search(text) or not is_web_url(text):
+    if len(text) > MAX_URL_LENGTH or _FORBIDDEN_CHARACTERS.search(text) or not is_http_url(text):
         raise UrlNotAllowed("it is no http(s) address without credentials")
     return URL(text, encoded=text.isascii())
 
@@ -141,7 +141,7 @@ def _resolve_redirect(url: URL, location: str) -> URL:
 def _to_fetch_error(error: aiohttp.ClientConnectorError) -> FetchError:
     # A name without an address is answered like one with a private address: nobody shall find out here
     # which names our network knows.
-    if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(error.os_error, NotPublic):
+    if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(error.os_error, AddressNotPublic):
         return UrlNotAllowed("there is no public server at it")
     return UrlUnreachable("its server can not be reached")
 

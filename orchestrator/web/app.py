@@ -15,10 +15,10 @@ from orchestrator.web.middleware import error_middleware, set_request_id_header
 def make_app(
     routes: Sequence[web.RouteDef], auth_context: AuthContext, *, max_body_bytes: int, metrics: HttpMetrics
 ) -> web.Application:
-    middlewares = [error_middleware(metrics), auth_failure_middleware(auth_context.limits)]
+    middlewares = [error_middleware(metrics), auth_failure_middleware(auth_context.rate_limiter)]
     app = web.Application(client_max_size=max_body_bytes, middlewares=middlewares)
     app[AUTH_CONTEXT] = auth_context
     app.on_response_prepare.extend((set_request_id_header, set_rate_limit_headers))
-    app.on_cleanup.append(auth_context.limits.close)
+    app.on_cleanup.append(auth_context.rate_limiter.close)
     app.add_routes(routes)
     return app

@@ -9,8 +9,8 @@ from datetime import datetime
 
 from aiohttp import web
 
-from orchestrator.billing.accounts import Accounts
-from orchestrator.billing.api_keys import digest, matches
+from orchestrator.billing.accounts import AccountService
+from orchestrator.billing.api_keys import hash_api_key, verify_api_key
 from orchestrator.errors import Forbidden, NotAuthenticated
 from orchestrator.store import ApiKey, ApiKeyScope, Store
 from orchestrator.web.limits import RateLimiter
@@ -32,11 +32,11 @@ __all__ = [
 class AuthContext:
     """What is asked of before a caller is let in."""
 
-    accounts: Accounts
-    limits: RateLimiter
+    accounts: AccountService
+    rate_limiter: RateLimiter
 
 
-AUTH_CONTEXT = web.AppKey("door", AuthContext)
+AUTH_CONTEXT = web.AppKey("auth_context", AuthContext)
 #: Lets a request in with the key that it stands for, or raises: by API key, or by a browser's session.
 Authenticator = Callable[[web.Request], Awaitable[ApiKey]]
 
@@ -58,7 +58,7 @@ async def authenticate(
     """
     door = request.app[AUTH_CONTEXT]
     key = await _find_usable_key(token or bearer_token(request), store, door.accounts.now())
-    await door.limits.enforce_rate_limit(request, key.account.id, door.accounts.plan_of(key.account))
+    await door.rate_limiter.enforce_rate_limit(request, key.account.id, door.accounts.get_plan(key.account))
     wanted = scopes or ((ApiKeyScope.READ,) if request.method in ("GET", "HEAD") else (ApiKeyScope.GENERATE,))
     if not any(key.has_scope(scope) for scope in wanted):
         words = " or ".join(f"`{scope}`" for scope in wanted)
@@ -87,7 +87,7 @@ async def _find_usable_key(token: str | None, store: Store, now: datetime) -> Ap
         raise NotAuthenticated(
             "Missing API key: send it as `Authorization: Bearer pk-...`", code="missing_api_key"
         )
-    key = await store.find_key(digest(token))
-    if key is None or not key.is_usable(now) or not matches(token, key.digest):
+    key = await store.find_key(hash_api_key(token))
+    if key is None or not key.is_usable(now) or not verify_api_key(token, key.digest):
         raise NotAuthenticated("Invalid API key")
     return key

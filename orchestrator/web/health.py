@@ -36,7 +36,7 @@ class HealthRoutes:
         """200 while the process answers at all."""
         return web.json_response({"status": "ok"})
 
-    @openapi_operation(access=Access.NONE, tag="service", also={503: "Not now."})
+    @openapi_operation(access=Access.NONE, tag="service", other_responses={503: "Not now."})
     async def get_readiness(self, request: web.Request) -> web.Response:
         """200 when a request would be served: an instance is ready and the object store answers."""
         instances = sum(info.state is InstanceState.READY for info in self._fleet.instances())
@@ -49,7 +49,7 @@ class HealthRoutes:
         }
         return web.json_response(body, status=200 if ready else 503)
 
-    @openapi_operation(access=Access.ADMIN, tag="service", media=("text/plain",))
+    @openapi_operation(access=Access.ADMIN, tag="service", content_types=("text/plain",))
     async def export_metrics(self, request: web.Request) -> web.Response:
         """What Prometheus reads; for operators, unless the settings open it."""
         if self._metrics_token is not None:

@@ -114,7 +114,7 @@ class RateLimiter:
 
 
 #: What is left of the caller's minute, for the answer's headers.
-RATE_LIMIT_STATUS = web.RequestKey("allowance", RateLimitStatus)
+RATE_LIMIT_STATUS = web.RequestKey("rate_limit", RateLimitStatus)
 
 
 def auth_failure_middleware(rate_limiter: RateLimiter) -> Middleware:

@@ -15,9 +15,9 @@ from orchestrator.errors import (
     NotFound,
     RateLimited,
     ServiceError,
-    Unavailable,
+    ServiceUnavailable,
 )
-from orchestrator.execution.failures import MISFORTUNES
+from orchestrator.execution.failures import RETRYABLE_FAILURES
 from orchestrator.media.errors import ObjectStoreError
 from orchestrator.web.dialects import to_error_response
 from orchestrator.web.metrics import HttpMetrics
@@ -28,7 +28,7 @@ REQUEST_ID_HEADER = "X-Request-Id"
 SHOULD_RETRY_HEADER = "X-Should-Retry"
 
 #: What may go well a little later; OpenAI's SDKs would by themselves repeat conflicts and broken models too.
-RETRYABLE_STATUSES = frozenset({RateLimited.status, Unavailable.status})
+RETRYABLE_STATUSES = frozenset({RateLimited.status, ServiceUnavailable.status})
 #: Seconds to wait where nobody knows better.
 DEFAULT_RETRY_AFTER_SECONDS = 1
 
@@ -56,7 +56,7 @@ def error_middleware(metrics: HttpMetrics) -> Middleware:
             response = build_error_response(request, error)
         except ObjectStoreError as error:
             log.error("request %s: %s", request_id, error)
-            away = Unavailable("The object store is away", code="store_unavailable", retry_after=5)
+            away = ServiceUnavailable("The object store is away", code="store_unavailable", retry_after=5)
             response = build_error_response(request, away)
         except web.HTTPException as error:
             response = _http_exception_response(request, error)
@@ -85,7 +85,7 @@ async def set_request_id_header(request: web.Request, response: web.StreamRespon
 
 def build_error_response(request: web.Request, error: ServiceError) -> web.Response:
     """The error in the words of the dialect that the path belongs to."""
-    again = error.status in RETRYABLE_STATUSES or error.code in MISFORTUNES
+    again = error.status in RETRYABLE_STATUSES or error.code in RETRYABLE_FAILURES
     headers = {SHOULD_RETRY_HEADER: "true" if again else "false"}
     if error.retry_after is not None or error.status in RETRYABLE_STATUSES:
         headers["Retry-After"] = str(error.retry_after or DEFAULT_RETRY_AFTER_SECONDS)

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.jobs import JobRecord
 from orchestrator.store import Store, WebhookMessage
-from orchestrator.webhooks.sender import enveloped
+from orchestrator.webhooks.sender import to_envelope
 
 PayloadBuilder = Callable[[JobRecord], Mapping[str, Any]]
 
@@ -26,8 +26,8 @@ class WebhookPayloads:
     async def build_payload(self, message: WebhookMessage) -> Mapping[str, Any]:
         record = await self.store.find_job(message.job_id) if message.job_id else None
         if record is None:
-            return enveloped(message, message.payload)
+            return to_envelope(message, message.payload)
         dialect, _, _ = (record.job.origin or "").partition("/")
         if dialect in self.by_dialect:
             return self.by_dialect[dialect](record)
-        return enveloped(message, self.default(record))
+        return to_envelope(message, self.default(record))

@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 from orchestrator.catalog import WeightFile
-from orchestrator.net.egress import NotPublic, is_web_url
+from orchestrator.net.egress import AddressNotPublic, is_http_url
 from orchestrator.weights.errors import DownloadInterrupted, LicenseNotAccepted, PermanentDownloadError
 from orchestrator.weights.file_checks import (
     SIZE_TOLERANCE,
@@ -185,7 +185,7 @@ def _translate_client_errors() -> Iterator[None]:
     try:
         yield
     except aiohttp.ClientConnectorError as error:
-        if isinstance(error.os_error, NotPublic):
+        if isinstance(error.os_error, AddressNotPublic):
             raise PermanentDownloadError(f"{error.host} is no public address") from error
         raise DownloadInterrupted(f"{error.host} can not be reached") from error
     except (aiohttp.ClientError, TimeoutError) as error:
@@ -252,7 +252,7 @@ def _check_status(response: aiohttp.ClientResponse, weight: WeightFile) -> None:
 
 
 def _parse_url(text: str) -> URL:
-    if not is_web_url(text):
+    if not is_http_url(text):
         raise PermanentDownloadError("its address is no http(s) address without credentials")
     return URL(text, encoded=text.isascii())
 

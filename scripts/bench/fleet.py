@@ -29,7 +29,7 @@ from orchestrator.execution.scheduler import (
     RunShard,
     Scheduler,
     ShardDone,
-    Work,
+    ShardSpec,
 )
 from scripts.bench.virtual_fleet import PolicyResult, VirtualFleet, VirtualShard, draw_shards, measure_policy
 
@@ -78,7 +78,7 @@ def main() -> None:
     file.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def generate_workload(count: int, rng: random.Random) -> list[Work]:
+def generate_workload(count: int, rng: random.Random) -> list[ShardSpec]:
     """Works of the 14 models of the Pixel Factory document at their default parameters."""
     catalog = Catalog.load(ROOT / "workflows")
     models = [catalog[name] for name in DOCUMENT_MODELS]
@@ -89,9 +89,9 @@ def generate_workload(count: int, rng: random.Random) -> list[Work]:
     ]
 
 
-def build_shard_spec(model: Model, index: int, account: str) -> Work:
+def build_shard_spec(model: Model, index: int, account: str) -> ShardSpec:
     estimate = model.manifest.estimate_for(None)
-    return Work(
+    return ShardSpec(
         shard_id=f"job{index}-0",
         job_id=f"job{index}",
         account_id=account,
@@ -145,7 +145,7 @@ def run_scheduler(shards: list[VirtualShard], seed: int) -> VirtualFleet:
 
     for card in range(GPU_COUNT):
         handle_events(InstanceUp(instance_id=str(card), vram=GPU_MEMORY_BYTES))
-    handle_events(JobAdded(works=[task.spec for task in shards]))
+    handle_events(JobAdded(specs=[task.spec for task in shards]))
     while run := fleet.finish_next_run():
         shard = run.shard.spec.shard_id
         seconds = run.ended_at - run.started_at
@@ -236,9 +236,9 @@ def measure_four_images(shards: list[VirtualShard]) -> float:
         for gpu in fleet.gpus:
             gpu.load_model(task.spec)
             scheduler.handle(InstanceUp(instance_id=str(gpu.index), vram=GPU_MEMORY_BYTES), 0.0)
-            scheduler.cards[str(gpu.index)].held[task.spec.model] = task.spec
+            scheduler.instances[str(gpu.index)].loaded_models[task.spec.model] = task.spec
         works = [replace(task.spec, shard_id=f"j-{index}", job_id="j") for index in range(n)]
-        for told in scheduler.handle(JobAdded(works=works), 0.0):
+        for told in scheduler.handle(JobAdded(specs=works), 0.0):
             assert isinstance(told, RunShard)
             fleet.enqueue(int(told.instance_id), task)
         while fleet.finish_next_run():
@@ -258,12 +258,12 @@ def measure_decision(waiting_shards: int) -> dict[str, float]:
     scheduler = Scheduler(max_attempts=1)
     for card in range(GPU_COUNT):
         scheduler.handle(InstanceUp(instance_id=str(card), vram=GPU_MEMORY_BYTES), 0.0)
-    scheduler.handle(JobAdded(works=works), 0.0)
+    scheduler.handle(JobAdded(specs=works), 0.0)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     times = []
     for index in range(400):
-        gpu = scheduler.cards[str(index % GPU_COUNT)]
-        shard = gpu.assigned[0].work.shard_id
+        gpu = scheduler.instances[str(index % GPU_COUNT)]
+        shard = gpu.assignments[0].spec.shard_id
         begun = time.perf_counter()
         scheduler.handle(RunEnded(shard_id=shard, instance_id=gpu.id, seconds=1.0), float(index))
         times.append(time.perf_counter() - begun)

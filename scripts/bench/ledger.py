@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from orchestrator.jobs import Attempt, Job, Output, Usage, shards_of
+from orchestrator.jobs import Attempt, Job, Output, Usage, create_shards
 from orchestrator.store import Account, SqliteStore
 
 START_TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -95,7 +95,7 @@ async def run_one_job(store: SqliteStore, account: Account, id: str) -> None:
         price=10_000,
         created_at=START_TIME,
     )
-    record, _ = await store.add_job(job, shards_of(job, 1))
+    record, _ = await store.add_job(job, create_shards(job, 1))
     shard_id = record.shards[0].id
     attempt = Attempt(prompt_id=id, shard_id=shard_id, number=1, instance_id="gpu-0", started_at=START_TIME)
     await store.start_attempt(attempt)

@@ -27,7 +27,7 @@ import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
 
 from orchestrator.catalog import Catalog, Model
-from orchestrator.settings import SHIPPED_WORKFLOWS
+from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from scripts.bench.children import create_api_key, run_service, run_simulator
 from scripts.bench.report import latency_percentiles, save_results
 
@@ -45,7 +45,7 @@ def main() -> None:
         instance = stack.enter_context(run_simulator(Path(directory) / "instance"))
         data = Path(directory) / "service"
         served = stack.enter_context(run_service(data, "--instances", instance.url))
-        model = Catalog.load(SHIPPED_WORKFLOWS)[options.model]
+        model = Catalog.load(SHIPPED_WORKFLOWS_DIR)[options.model]
         taken = asyncio.run(
             measure_latencies(instance.url, served.url, create_api_key(data), model, warm_up, count)
         )

@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.execution.scheduler import Work
+from orchestrator.execution.scheduler import ShardSpec
 
 #: Seconds in which an instance takes up a prompt that already waits in its queue, and one that has to come
 #: from us first (render, POST, validation): measured on the simulator, rounded up.
@@ -23,7 +23,7 @@ QUEUED_HANDOVER_SECONDS, SENT_HANDOVER_SECONDS = 0.002, 0.02
 class VirtualShard:
     """A shard, what the scheduler is told of it, and what it will really take."""
 
-    spec: Work
+    spec: ShardSpec
     run: float
     load: float
 
@@ -51,7 +51,7 @@ class VirtualGpu:
     idle_since: float = 0.0
     idle_gaps: list[float] = field(default_factory=list)
 
-    def load_model(self, spec: Work) -> bool:
+    def load_model(self, spec: ShardSpec) -> bool:
         """Brings the model into memory; True where it had to be loaded."""
         cold = spec.model not in self.loaded_models
         self.loaded_models[spec.model] = spec.vram
@@ -126,7 +126,7 @@ def measure_policy(fleet: VirtualFleet) -> PolicyResult:
     )
 
 
-def draw_shards(specs: Sequence[Work], rng: random.Random) -> list[VirtualShard]:
+def draw_shards(specs: Sequence[ShardSpec], rng: random.Random) -> list[VirtualShard]:
     """What each work will really take: the manifest's figure, times a factor of its model, times noise."""
     factors: Mapping[str, float] = {
         model: rng.uniform(0.6, 1.6) for model in sorted({work.model for work in specs})

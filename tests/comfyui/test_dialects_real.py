@@ -1,4 +1,4 @@
-"""PixelAPI, PixelDojoRoutes and Pixazo's gateway on a real ComfyUI on the CPU: submit, poll, download, be
+"""PixelAPI, PixelDojo and Pixazo's gateway on a real ComfyUI on the CPU: submit, poll, download, be
 told.
 
 The models are those of tests/workflows, which need no weights, under names of the documents.

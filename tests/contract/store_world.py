@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from orchestrator.jobs import Attempt, Job, JobRecord, Output, Usage, shards_of
+from orchestrator.jobs import Attempt, Job, JobRecord, Output, Usage, create_shards
 from orchestrator.store import Account, ApiKey, DeliveryAttempt, SqliteStore, Store, WebhookMessage
 
 STORES = ("sqlite",)
@@ -64,7 +64,7 @@ class StoreHarness:
 
     async def add(self, n: int = 1, price: int = 10_000, **changes: Any) -> JobRecord:
         job = self.job(price, **changes)
-        record, created = await self.store.add_job(job, shards_of(job, n))
+        record, created = await self.store.add_job(job, create_shards(job, n))
         assert created
         return record
 

@@ -81,7 +81,7 @@ async def test_the_last_shard_finishes_and_pays_the_job(world: StoreHarness) -> 
     whole = await world.finish(first, [PICTURE, video], Usage(gpu_seconds=2.25, simulated=True))
     assert (whole.job.status, whole.job.finished_at) == (JobStatus.SUCCEEDED, world.now)
     assert whole.outputs == [PICTURE, video, PICTURE]
-    assert (whole.simulated, whole.shards[0].usage.gpu_seconds) == (True, 2.25)
+    assert (whole.is_simulated, whole.shards[0].usage.gpu_seconds) == (True, 2.25)
     assert whole == await world.again(whole)
     assert await world.wallet() == (970_000, 0)
     assert await world.store.list_unfinished_jobs() == []

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.jobs import Job, JobError, JobStatus, ShardStatus, shards_of
-from orchestrator.webhooks.sender import Secrets
+from orchestrator.jobs import Job, JobError, JobStatus, ShardStatus, create_shards
+from orchestrator.webhooks.sender import SigningSecrets
 from tests.contract.store_world import STORES, StoreHarness, delivery, open_world
 
 URL = "https://example.com/webhook"
@@ -26,7 +26,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 def refused_job(world: StoreHarness, **changes: Any) -> Job:
     job = world.job(0, **changes)
-    return job.to(JobStatus.FAILED, finished_at=job.created_at, error=REFUSED)
+    return job.transition_to(JobStatus.FAILED, finished_at=job.created_at, error=REFUSED)
 
 
 async def test_a_finished_job_tells_once(world: StoreHarness) -> None:
@@ -56,10 +56,10 @@ async def test_every_end_is_told(world: StoreHarness, end: str) -> None:
 async def test_only_ends_that_are_wanted_are_told(
     world: StoreHarness, wanted: JobStatus, heard: bool
 ) -> None:
-    record = await world.add(webhook_url=URL, webhook_ends=frozenset({wanted}))
-    assert record.job.receiver == URL
+    record = await world.add(webhook_url=URL, webhook_statuses=frozenset({wanted}))
+    assert record.job.notify_url == URL
     record = await world.store.fail_job(record.job.id, REFUSED, world.later())
-    assert record.job.receiver == (URL if heard else None)
+    assert record.job.notify_url == (URL if heard else None)
     assert (await world.store.find_job_message(record.job.id) is not None) == heard
 
 
@@ -104,7 +104,7 @@ async def test_messages_that_are_not_there(world: StoreHarness) -> None:
 async def test_a_refused_job_has_ended_and_holds_nothing(world: StoreHarness) -> None:
     before = await world.store.get_balance(world.account.id)
     job = refused_job(world, idempotency_key="k", request_digest="d", webhook_url=URL)
-    record = await world.store.add_rejected_job(job, shards_of(job, 2))
+    record = await world.store.add_rejected_job(job, create_shards(job, 2))
     assert (record.job.status, record.job.error) == (JobStatus.FAILED, REFUSED)
     assert [shard.status for shard in record.shards] == [ShardStatus.FAILED] * 2
     assert await world.store.find_job(job.id) == record
@@ -117,18 +117,18 @@ async def test_a_refused_job_has_ended_and_holds_nothing(world: StoreHarness) ->
 
 async def test_a_refused_job_is_repeated_as_any_other(world: StoreHarness) -> None:
     first = refused_job(world, idempotency_key="k", request_digest="d")
-    record = await world.store.add_rejected_job(first, shards_of(first, 1))
+    record = await world.store.add_rejected_job(first, create_shards(first, 1))
     again = refused_job(world, idempotency_key="k", request_digest="d")
-    assert await world.store.add_rejected_job(again, shards_of(again, 1)) == record
+    assert await world.store.add_rejected_job(again, create_shards(again, 1)) == record
     other = refused_job(world, idempotency_key="k", request_digest="e")
     with pytest.raises(Conflict):
-        await world.store.add_rejected_job(other, shards_of(other, 1))
+        await world.store.add_rejected_job(other, create_shards(other, 1))
     with pytest.raises(ValueError, match="must come in failed"):
         await world.store.add_rejected_job(world.job(), [])
 
 
 async def test_whoever_asks_first_makes_the_secret_for_all(world: StoreHarness) -> None:
-    secrets = Secrets(world.store, lambda: world.now)
-    found = await asyncio.gather(*(secrets.of(world.account.id) for _ in range(10)))
+    secrets = SigningSecrets(world.store, lambda: world.now)
+    found = await asyncio.gather(*(secrets.get_or_create(world.account.id) for _ in range(10)))
     assert len({tuple(secret) for secret in found}) == 1
     assert found[0] == await world.store.list_signing_secrets(world.account.id, world.now)

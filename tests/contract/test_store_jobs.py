@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
-from orchestrator.jobs import JobError, JobStatus, shards_of
+from orchestrator.jobs import JobError, JobStatus, create_shards
 from tests.contract.store_world import PICTURE, STORES, USAGE, StoreHarness, open_store, open_world
 
 ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
@@ -27,12 +27,12 @@ async def test_a_job_comes_back_as_it_went_in(world: StoreHarness) -> None:
         idempotency_key="order 66",
         request_digest="d" * 64,
         webhook_url="https://example.com/webhook",
-        webhook_ends=frozenset({JobStatus.FAILED, JobStatus.CANCELLED}),
+        webhook_statuses=frozenset({JobStatus.FAILED, JobStatus.CANCELLED}),
         origin="pixazo/flux-dev",
         output_type="image/webp",
         output_quality=80,
     )
-    record, created = await world.store.add_job(job, shards_of(job, 2))
+    record, created = await world.store.add_job(job, create_shards(job, 2))
     assert created
     assert record == await world.again(record)
     assert record.job == job
@@ -95,7 +95,7 @@ async def test_a_job_needs_shards(world: StoreHarness) -> None:
 async def test_the_same_request_again_is_the_same_job(world: StoreHarness) -> None:
     first = await world.add(idempotency_key="k", request_digest="same")
     second = world.job(idempotency_key="k", request_digest="same")
-    record, created = await world.store.add_job(second, shards_of(second, 1))
+    record, created = await world.store.add_job(second, create_shards(second, 1))
     assert (record, created) == (first, False)
     assert await world.store.find_job_by_idempotency_key(second) == first
     assert await world.wallet() == (990_000, 10_000)
@@ -104,7 +104,7 @@ async def test_the_same_request_again_is_the_same_job(world: StoreHarness) -> No
 async def test_the_same_request_again_is_found_after_it_is_finished(world: StoreHarness) -> None:
     first = await world.succeed(idempotency_key="k", request_digest="same", price=1_000_000)
     second = world.job(idempotency_key="k", request_digest="same", price=1_000_000)
-    assert await world.store.add_job(second, shards_of(second, 1)) == (first, False)
+    assert await world.store.add_job(second, create_shards(second, 1)) == (first, False)
 
 
 async def test_another_request_under_the_same_key_is_a_conflict(world: StoreHarness) -> None:
@@ -126,7 +126,7 @@ async def test_idempotency_keys_of_two_accounts_do_not_meet(world: StoreHarness)
 async def test_fifty_at_once_under_one_key_are_one_job(world: StoreHarness) -> None:
     async def submit() -> tuple[str, bool]:
         job = world.job(idempotency_key="k", request_digest="same")
-        record, created = await world.store.add_job(job, shards_of(job, 1))
+        record, created = await world.store.add_job(job, create_shards(job, 1))
         return record.job.id, created
 
     answers = await asyncio.gather(*(submit() for _ in range(50)))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from orchestrator.errors import InsufficientBalance, Unavailable
+from orchestrator.errors import InsufficientBalance, ServiceUnavailable
 from orchestrator.store import ApiKeyLimits
 from orchestrator.store.sqlite.connection import ConnectionPool
 from orchestrator.store.sqlite.migrations import MIGRATIONS, split_statements
@@ -27,7 +27,7 @@ WORKER = f"""
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from tests.contract.store_world import World, open_store, populate
+from tests.contract.store_world import open_store, populate
 
 async def main():
     world = await populate(open_store("sqlite", Path(sys.argv[1])), 10**12)
@@ -68,7 +68,7 @@ async def test_what_was_answered_survives_kill_9(tmp_path: Path, lines: int) -> 
         for verb, job_id in said:
             record = await store.find_job(job_id)
             assert record is not None
-            assert verb == "added" or record.job.finished
+            assert verb == "added" or record.job.is_finished
         assert await store.audit_ledger() == []
         for record in await store.list_unfinished_jobs():
             await store.cancel_job(record.job.id, START)
@@ -150,7 +150,7 @@ async def test_a_lock_that_another_process_keeps_is_said_to_pass(tmp_path: Path)
     connections = ConnectionPool(tmp_path / "store.db", busy_timeout_seconds=0.05)
     other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(ServiceUnavailable) as caught:
         await connections.write(lambda db: None)
     assert caught.value.code == "store_unavailable"
     other.close()
@@ -165,7 +165,7 @@ async def test_a_full_disk_refuses_jobs_and_breaks_none(world: StoreHarness, tmp
     await connections.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 2}").fetchall())
     large = {"prompt": "x" * 100_000}
     outcomes = await asyncio.gather(*(world.add(params=large) for _ in range(5)), return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 5
+    assert [type(outcome) for outcome in outcomes] == [ServiceUnavailable] * 5
     assert [record.job.id for record in await world.store.list_unfinished_jobs()] == [held.job.id]
     await connections.write(lambda db: db.execute("PRAGMA max_page_count = 1000000").fetchall())
     await world.add(params=large)
@@ -294,4 +294,4 @@ async def test_finishing_is_one_transaction(world: StoreHarness, tmp_path: Path)
     assert await world.store.list_open_attempts() == [attempt]
     db.execute("DROP TRIGGER no_capture")
     db.close()
-    assert (await world.finish(attempt)).job.finished
+    assert (await world.finish(attempt)).job.is_finished

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.catalog import Catalog, Model
-from orchestrator.settings import SHIPPED_WORKFLOWS
+from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dashboard.presets import ASPECT_RATIOS, preset_sizes
 
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
+CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
 SIZED = [model for model in CATALOG if "width" in model.parameters and model.parameters["width"].default]
 
 

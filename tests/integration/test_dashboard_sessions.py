@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from orchestrator.app.resources import kept_secret
-from orchestrator.billing.api_keys import digest, new_key, shown
+from orchestrator.app.resources import load_or_create_secret
+from orchestrator.billing.api_keys import api_key_prefix, generate_api_key, hash_api_key
 from orchestrator.errors import NotAuthenticated
 from orchestrator.store import ApiKeyLimits, ApiKeyScope, SqliteStore
 from orchestrator.web.dashboard.sessions import SESSION_COOKIE, SESSION_LIFETIME, SessionManager
@@ -25,7 +25,7 @@ class SessionsHarness:
     """A store with one key, and a clock to turn."""
 
     store: SqliteStore
-    secret: str = field(default_factory=new_key)
+    secret: str = field(default_factory=generate_api_key)
     now: datetime = BEGIN
 
     def sessions(self, *, secret: str = "s", admin_token: str = "t", secure: bool = False) -> SessionManager:
@@ -38,7 +38,9 @@ async def world(tmp_path: Path) -> AsyncIterator[SessionsHarness]:
     account = await world.store.add_account("tester", "standard", BEGIN)
     limits = ApiKeyLimits(expires_at=BEGIN + timedelta(hours=1))
     secret = world.secret
-    await world.store.add_key(account.id, digest(secret), shown(secret), "key", BEGIN, limits=limits)
+    await world.store.add_key(
+        account.id, hash_api_key(secret), api_key_prefix(secret), "key", BEGIN, limits=limits
+    )
     yield world
     await world.store.close()
 
@@ -54,7 +56,9 @@ async def signed_in(sessions: SessionManager, credential: str) -> web.Request:
 
 async def test_a_session_survives_a_restart(world: SessionsHarness) -> None:
     request = await signed_in(world.sessions(), world.secret)
-    assert (await world.sessions().require_key(request, ApiKeyScope.GENERATE)).digest == digest(world.secret)
+    assert (await world.sessions().require_key(request, ApiKeyScope.GENERATE)).digest == hash_api_key(
+        world.secret
+    )
 
 
 @pytest.mark.parametrize("change", [{"secret": "other"}, {"admin_token": "other"}], ids=str)
@@ -104,7 +108,7 @@ async def test_the_cookie_of_an_https_service_goes_by_https_only(world: Sessions
 
 def test_the_secret_is_kept_for_its_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "data" / "session-secret"
-    secret = kept_secret(file)
-    assert kept_secret(file) == secret
+    secret = load_or_create_secret(file)
+    assert load_or_create_secret(file) == secret
     assert len(secret) >= 32
     assert file.stat().st_mode & 0o777 == 0o600

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from orchestrator.errors import Gone
-from orchestrator.execution.expiry import CleanUp, Expiry
+from orchestrator.execution.expiry import ExpiredFileSweeper, ExpiryPolicy
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.media.errors import ObjectNotFound, ObjectStoreUnavailable
 from orchestrator.storage.object_store import ObjectStore, S3Config
@@ -137,18 +137,21 @@ async def test_a_sweep_deletes_what_is_unused_and_nothing_else(
     world.now = years_later(world)
     again, fresh = await made(world, objects, "shared"), await made(world, objects, "fresh")
     now = world.now + timedelta(days=1)
-    clean_up = CleanUp(world.store, objects, Expiry(WEEK, lambda: now))
-    assert await clean_up.sweep() == 1
+    clean_up = ExpiredFileSweeper(world.store, objects, ExpiryPolicy(WEEK, lambda: now))
+    assert await clean_up.delete_expired_files() == 1
     found = [await there(objects, record) for record in (old, shared, again, fresh)]
     assert found == [False, True, True, True]
-    assert await clean_up.sweep() == 0
+    assert await clean_up.delete_expired_files() == 0
 
 
 async def test_many_files_go_in_one_sweep(world: StoreHarness, objects: ObjectStore) -> None:
     await world.store.credit(world.account.id, 10_000_000, "many", world.now)
     records = [await made(world, objects, f"many-{number}") for number in range(210)]
     now = years_later(world)
-    assert await CleanUp(world.store, objects, Expiry(WEEK, lambda: now)).sweep() == 210
+    assert (
+        await ExpiredFileSweeper(world.store, objects, ExpiryPolicy(WEEK, lambda: now)).delete_expired_files()
+        == 210
+    )
     assert not any([await there(objects, record) for record in records[::50]])
 
 
@@ -159,7 +162,12 @@ async def test_a_file_written_anew_stays(world: StoreHarness, objects: ObjectSto
     cutoff = world.now - WEEK
     written = (await objects.stat(record.outputs[0].key)).modified
     assert cutoff < written, "the world's clock stands in the past"
-    assert await CleanUp(world.store, objects, Expiry(WEEK, lambda: world.now)).sweep() == 1
+    assert (
+        await ExpiredFileSweeper(
+            world.store, objects, ExpiryPolicy(WEEK, lambda: world.now)
+        ).delete_expired_files()
+        == 1
+    )
     assert await there(objects, record)
 
 
@@ -167,7 +175,10 @@ async def test_a_file_that_is_gone_already_is_no_trouble(world: StoreHarness, ob
     record = await made(world, objects, "gone")
     await objects.delete(record.outputs[0].key)
     now = years_later(world)
-    assert await CleanUp(world.store, objects, Expiry(WEEK, lambda: now)).sweep() == 1
+    assert (
+        await ExpiredFileSweeper(world.store, objects, ExpiryPolicy(WEEK, lambda: now)).delete_expired_files()
+        == 1
+    )
 
 
 async def test_without_the_object_store_nothing_is_forgotten(
@@ -175,19 +186,19 @@ async def test_without_the_object_store_nothing_is_forgotten(
 ) -> None:
     record = await made(world, objects, "later")
     now = years_later(world)
-    expiry = Expiry(WEEK, lambda: now)
+    expiry = ExpiryPolicy(WEEK, lambda: now)
     nowhere = S3Config(endpoint="http://127.0.0.1:1", access_key="a", secret_key="b" * 8, bucket="expiry")
     async with ObjectStore(nowhere) as away:
         with pytest.raises(ObjectStoreUnavailable):
-            await CleanUp(world.store, away, expiry).sweep()
-    assert await CleanUp(world.store, objects, expiry).sweep() == 1
+            await ExpiredFileSweeper(world.store, away, expiry).delete_expired_files()
+    assert await ExpiredFileSweeper(world.store, objects, expiry).delete_expired_files() == 1
     assert not await there(objects, record)
 
 
 async def test_it_cleans_up_as_long_as_it_runs(world: StoreHarness, objects: ObjectStore) -> None:
     record = await made(world, objects, "running")
     now = years_later(world)
-    async with CleanUp(world.store, objects, Expiry(timedelta(seconds=1), lambda: now)):
+    async with ExpiredFileSweeper(world.store, objects, ExpiryPolicy(timedelta(seconds=1), lambda: now)):
         async with asyncio.timeout(10):
             await until_deleted(objects, record)
 
@@ -197,9 +208,11 @@ async def test_a_job_expires_a_lifetime_after_its_end(world: StoreHarness) -> No
     record = await world.succeed()
     end = record.job.finished_at
     assert end is not None
-    expiry = Expiry(WEEK, lambda: end + WEEK)
-    assert (expiry.of(record.job), expiry.of(running_one.job)) == (end + WEEK, None)
-    assert expiry.checked(running_one) is running_one
+    expiry = ExpiryPolicy(WEEK, lambda: end + WEEK)
+    assert (expiry.expires_at(record.job), expiry.expires_at(running_one.job)) == (end + WEEK, None)
+    assert expiry.require_unexpired(running_one) is running_one
     with pytest.raises(Gone):
-        expiry.checked(record)
-    assert Expiry(WEEK, lambda: end + WEEK - timedelta(microseconds=1)).checked(record) is record
+        expiry.require_unexpired(record)
+    assert (
+        ExpiryPolicy(WEEK, lambda: end + WEEK - timedelta(microseconds=1)).require_unexpired(record) is record
+    )

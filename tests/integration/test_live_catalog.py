@@ -190,7 +190,7 @@ async def test_only_what_has_come_to_rest_is_read(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
         write(tmp_path / "draft", description="Changed.")
         await asyncio.wait_for(heard.wait(), 10)
-        assert watched.refused == []
+        assert watched.rejections == []
         assert watched.catalog["draft"].description == "Changed."
     finally:
         await watched.stop()

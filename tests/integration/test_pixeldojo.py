@@ -1,4 +1,4 @@
-"""PixelDojoRoutes: what its documents promise beyond their examples."""
+"""PixelDojo: what its documents promise beyond their examples."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ COSTS = [
     ("flux-2-lora", {"prompt": "a", "resolution": "4 MP"}, 2),
     ("wan-2.6-flash", {"prompt": "a", "resolution": "480p", "duration": 3}, 3),
     ("wan-2.6-flash", {"prompt": "a", "duration": 2.5, "aspect_ratio": "9:16"}, 2.5),
-    ("sdxl-1.0", SMALL, 1),  # in no list of PixelDojoRoutes's: our price of a cent
+    ("sdxl-1.0", SMALL, 1),  # in no list of PixelDojo's: our price of a cent
 ]
 
 

@@ -1,4 +1,4 @@
-"""PixelDojoRoutes: what callers get wrong, with the codes and statuses of its document's table."""
+"""PixelDojo: what callers get wrong, with the codes and statuses of its document's table."""
 
 from __future__ import annotations
 

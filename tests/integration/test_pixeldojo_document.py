@@ -1,4 +1,4 @@
-"""Every code example of PixelDojoRoutes's two documents, unchanged but for host, key, receiver and job id.
+"""Every code example of PixelDojo's two documents, unchanged but for host, key, receiver and job id.
 
 They lie in `tests/documents/pixeldojo`, the same in both versions, with the line breaks that the documents
 lost. Their model is a proprietary one: the operator of this service lets another one stand in for it.

@@ -13,13 +13,13 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from orchestrator.store import Account, WebhookMessage
 from orchestrator.webhooks.sender import (
-    DELAYS,
-    OVERLAP,
-    PER_ACCOUNT,
-    Secrets,
+    MAX_CONCURRENT_PER_ACCOUNT,
+    RETRY_DELAYS,
+    SECRET_OVERLAP,
+    SigningSecrets,
     WebhookSender,
-    new_secret,
-    next_try,
+    generate_signing_secret,
+    next_retry_at,
 )
 from pricing.alerts import AlertMetric
 from tests.contract.store_world import StoreHarness, open_world
@@ -34,11 +34,11 @@ async def world(tmp_path: Path) -> AsyncIterator[StoreHarness]:
 
 
 @asynccontextmanager
-async def sending(world: StoreHarness, *, allow_private: bool = True) -> AsyncIterator[Secrets]:
-    sender = WebhookSender(world.store, lambda: world.now, allow_private=allow_private, look_seconds=0.05)
+async def sending(world: StoreHarness, *, allow_private: bool = True) -> AsyncIterator[SigningSecrets]:
+    sender = WebhookSender(world.store, lambda: world.now, allow_private=allow_private, poll_seconds=0.05)
     await sender.start()
     try:
-        yield Secrets(world.store, lambda: world.now)
+        yield SigningSecrets(world.store, lambda: world.now)
     finally:
         await sender.stop()
 
@@ -63,24 +63,24 @@ async def test_a_message_arrives_signed(world: StoreHarness) -> None:
     async with receiving() as receiver, sending(world) as secrets:
         await post(world, receiver.url)
         delivery = await receiver.next()
-        (secret,) = await secrets.of(world.account.id)
+        (secret,) = await secrets.get_or_create(world.account.id)
         message = delivery.checked(secret)
         assert message["type"] == "budget.alert"
         assert message["data"]["reading_usd"] == 1.0
         with pytest.raises(WebhookVerificationError):
-            delivery.checked(new_secret())
+            delivery.checked(generate_signing_secret())
         assert (await until_noted(world, 1)).delivered_at == world.now
 
 
 async def test_a_secret_is_rotated_with_overlap(world: StoreHarness) -> None:
     async with receiving() as receiver, sending(world) as secrets:
-        (old,) = await secrets.of(world.account.id)
+        (old,) = await secrets.get_or_create(world.account.id)
         new = await secrets.rotate(world.account.id)
         await post(world, receiver.url)
         delivery = await receiver.next()
         assert delivery.checked(old) == delivery.checked(new)
-        world.now += OVERLAP
-        assert await secrets.of(world.account.id) == [new]
+        world.now += SECRET_OVERLAP
+        assert await secrets.get_or_create(world.account.id) == [new]
 
 
 async def test_a_refused_message_is_tried_again_until_it_is_taken(world: StoreHarness) -> None:
@@ -88,11 +88,11 @@ async def test_a_refused_message_is_tried_again_until_it_is_taken(world: StoreHa
         await post(world, receiver.url)
         first = await receiver.next()
         failed = await until_noted(world, 1)
-        assert (failed.error, failed.due_at) == ("HTTP 500", world.now + DELAYS[0])
-        world.now += DELAYS[0]
+        assert (failed.error, failed.due_at) == ("HTTP 500", world.now + RETRY_DELAYS[0])
+        world.now += RETRY_DELAYS[0]
         assert (await receiver.next()).headers["webhook-id"] == first.headers["webhook-id"]
         assert (await until_noted(world, 2)).error == "HTTP 302"
-        world.now += DELAYS[1]
+        world.now += RETRY_DELAYS[1]
         await receiver.next()
         taken = await until_noted(world, 3)
         assert (taken.delivered_at, taken.due_at, taken.error) == (world.now, None, None)
@@ -101,13 +101,13 @@ async def test_a_refused_message_is_tried_again_until_it_is_taken(world: StoreHa
 async def test_after_a_day_a_message_is_given_up(world: StoreHarness) -> None:
     async with receiving(*[500] * 9) as receiver, sending(world):
         await post(world, receiver.url)
-        for attempt, delay in enumerate((*DELAYS, timedelta(0)), start=1):
+        for attempt, delay in enumerate((*RETRY_DELAYS, timedelta(0)), start=1):
             await receiver.next()
             message = await until_noted(world, attempt)
             world.now += delay
         assert message.due_at is None
-    assert timedelta(days=1) <= sum(DELAYS, timedelta()) < timedelta(days=1.1)
-    assert next_try(len(DELAYS) + 1, world.now) is None
+    assert timedelta(days=1) <= sum(RETRY_DELAYS, timedelta()) < timedelta(days=1.1)
+    assert next_retry_at(len(RETRY_DELAYS) + 1, world.now) is None
 
 
 async def test_nothing_private_is_reached(world: StoreHarness) -> None:
@@ -122,10 +122,10 @@ async def test_nothing_private_is_reached(world: StoreHarness) -> None:
 
 async def test_a_receiver_that_hangs_does_not_hold_up_others(world: StoreHarness) -> None:
     other = await world.store.add_account("Bob", "free", world.now)
-    async with receiving(*[0] * PER_ACCOUNT) as hanging, receiving() as quick, sending(world):
-        for _ in range(PER_ACCOUNT + 1):
+    async with receiving(*[0] * MAX_CONCURRENT_PER_ACCOUNT) as hanging, receiving() as quick, sending(world):
+        for _ in range(MAX_CONCURRENT_PER_ACCOUNT + 1):
             await post(world, hanging.url)
-        for _ in range(PER_ACCOUNT):
+        for _ in range(MAX_CONCURRENT_PER_ACCOUNT):
             await hanging.next()
         await post(world, quick.url, other)
         await quick.next()

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from orchestrator.catalog import WeightFile
-from orchestrator.net.egress import is_public, public_session
+from orchestrator.net.egress import create_public_session, is_public_address
 from orchestrator.weights.download import MAX_REDIRECTS, DownloadRetryPolicy, HuggingFaceHub, WeightDownloader
 from orchestrator.weights.errors import (
     DownloadInterrupted,
@@ -37,10 +37,10 @@ FILE = Path("diffusion_models/small.safetensors")
 async def downloader(hub: str, token: str | None = None, *public: str) -> AsyncIterator[WeightDownloader]:
     """In a world where the loopback address, and those that `public` names, are public."""
     reachable = {"127.0.0.1", *public}
-    session = public_session(
+    session = create_public_session(
         allow_private=False,
         timeout=aiohttp.ClientTimeout(total=None),
-        reachable=lambda ip: ip in reachable or is_public(ip),
+        is_allowed=lambda ip: ip in reachable or is_public_address(ip),
     )
     async with session as http:
         yield WeightDownloader(http, HuggingFaceHub(url=hub, token=token), HASTE)

@@ -9,7 +9,7 @@ from typing import Any
 
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from orchestrator.catalog.live_catalog import LiveCatalog
-from orchestrator.execution.capabilities import Kit, Kits, Offers
+from orchestrator.execution.capabilities import CapabilityCache, InstanceCapabilities, ServableModels
 from tests.unit.catalog.drafts import FACTS, node, parse, saving, write
 from tests.unit.weights.weight_files import weight
 
@@ -57,10 +57,13 @@ def facts(*files: str) -> dict[str, Any]:
     return {**FACTS, "UNETLoader": entry | {"input": {**entry["input"], "required": inputs}}}
 
 
-def chosen(kit: Kit) -> str:
+def chosen(kit: InstanceCapabilities) -> str:
     model = parse(LOADER, weights=WEIGHTS)
     graph = model.render_graph(
-        model.example_params(), filename_prefix="p", preferred_dtypes=kit.dtypes, available_files=kit.files
+        model.example_params(),
+        filename_prefix="p",
+        preferred_dtypes=kit.preferred_dtypes,
+        available_files=kit.files,
     )
     return str(graph["unet"]["inputs"]["unet_name"])
 
@@ -71,66 +74,80 @@ def test_the_profile_chooses_among_what_is_there() -> None:
         (("wide.safetensors",), "wide.safetensors"),
         (("narrow.safetensors",), "narrow.safetensors"),
     ):
-        kit = Kits(SingleInstanceFleet(INFO, facts(*files)), DTYPES).of("gpu-0")
+        kit = CapabilityCache(SingleInstanceFleet(INFO, facts(*files)), DTYPES).get("gpu-0")
         assert chosen(kit) == variant
-        assert kit.lacks(parse(LOADER, weights=WEIGHTS)) == []
+        assert kit.missing_requirements(parse(LOADER, weights=WEIGHTS)) == []
         assert kit.profile == "ada"
-    without = Kits(SingleInstanceFleet(INFO, facts("other.safetensors")), DTYPES).of("gpu-0")
-    assert "'narrow.safetensors' is none of its options" in without.lacks(parse(LOADER, weights=WEIGHTS))[0]
+    without = CapabilityCache(SingleInstanceFleet(INFO, facts("other.safetensors")), DTYPES).get("gpu-0")
+    assert (
+        "'narrow.safetensors' is none of its options"
+        in without.missing_requirements(parse(LOADER, weights=WEIGHTS))[0]
+    )
 
 
 def test_an_adopted_instance_takes_what_it_has() -> None:
     adopted = replace(INFO, adopted=True, profile=None)
     assert (
-        chosen(Kits(SingleInstanceFleet(adopted, facts("narrow.safetensors")), DTYPES).of("gpu-0"))
+        chosen(
+            CapabilityCache(SingleInstanceFleet(adopted, facts("narrow.safetensors")), DTYPES).get("gpu-0")
+        )
         == "narrow.safetensors"
     )
 
 
 def test_a_simulator_has_every_file() -> None:
     simulated = replace(INFO, simulated=True)
-    kit = Kits(SingleInstanceFleet(simulated, facts()), DTYPES).of("gpu-0")
+    kit = CapabilityCache(SingleInstanceFleet(simulated, facts()), DTYPES).get("gpu-0")
     assert chosen(kit) == "narrow.safetensors"
-    assert kit.lacks(parse(LOADER, weights=WEIGHTS)) == []
+    assert kit.missing_requirements(parse(LOADER, weights=WEIGHTS)) == []
 
 
 def test_of_an_instance_that_was_never_asked_everything_is_believed(tmp_path: Path) -> None:
     write(tmp_path / "draft")
-    kits = Kits(SingleInstanceFleet(INFO, None), DTYPES)
-    assert kits.of("gpu-0").lacks(parse()) == []
+    kits = CapabilityCache(SingleInstanceFleet(INFO, None), DTYPES)
+    assert kits.get("gpu-0").missing_requirements(parse()) == []
     for instance in ("gpu-0", "unknown"):
-        assert Offers(kits, LiveCatalog(tmp_path, lambda model: None)).of(instance, []) is None
+        assert (
+            ServableModels(kits, LiveCatalog(tmp_path, lambda model: None)).find_servable(instance, [])
+            is None
+        )
 
 
 def test_a_pack_that_describes_itself_oddly_does_no_harm() -> None:
     odd = {"Odd": {"input": {"required": {"x": ["COMFY_DYNAMICCOMBO_V3", {"options": [{}]}]}}}, "Odder": {}}
-    kit = Kits(SingleInstanceFleet(INFO, {**facts("narrow.safetensors"), **odd}), DTYPES).of("gpu-0")
+    kit = CapabilityCache(SingleInstanceFleet(INFO, {**facts("narrow.safetensors"), **odd}), DTYPES).get(
+        "gpu-0"
+    )
     assert chosen(kit) == "narrow.safetensors"
 
 
 def test_offers_are_made_anew_when_the_instance_or_the_catalogue_changes(tmp_path: Path) -> None:
     write(tmp_path / "draft")
     rack, live = SingleInstanceFleet(INFO, facts()), LiveCatalog(tmp_path, lambda model: None)
-    offers = Offers(Kits(rack, DTYPES), live)
+    offers = ServableModels(CapabilityCache(rack, DTYPES), live)
     first = live.catalog["draft"]
-    assert offers.of("gpu-0", []) == offers.of("gpu-0", [first]) == frozenset({"draft", first.digest})
+    assert (
+        offers.find_servable("gpu-0", [])
+        == offers.find_servable("gpu-0", [first])
+        == frozenset({"draft", first.digest})
+    )
     write(tmp_path / "other", id="other")
     live.catalog, _ = live.catalog.reload(tmp_path)
     withdrawn, other = parse(id="withdrawn"), live.catalog["other"]
-    assert offers.of("gpu-0", [withdrawn]) == frozenset(
+    assert offers.find_servable("gpu-0", [withdrawn]) == frozenset(
         {"draft", "other", first.digest, other.digest, withdrawn.digest}
     )
     rack.facts = {name: entry for name, entry in FACTS.items() if name != "SaveImage"}
-    assert offers.of("gpu-0", []) == frozenset()
+    assert offers.find_servable("gpu-0", []) == frozenset()
 
 
 def test_an_old_version_may_be_served_where_the_new_one_is_not(tmp_path: Path) -> None:
     write(tmp_path / "draft")
     live = LiveCatalog(tmp_path, lambda model: None)
-    offers = Offers(Kits(SingleInstanceFleet(INFO, facts()), DTYPES), live)
+    offers = ServableModels(CapabilityCache(SingleInstanceFleet(INFO, facts()), DTYPES), live)
     old = live.catalog["draft"]
     write(tmp_path / "draft", saving(picture=node("FromNextYear")))
     live.catalog, _ = live.catalog.reload(tmp_path)
-    assert live.is_old(old)
-    assert offers.of("gpu-0", [old]) == frozenset({old.digest})
-    assert offers.of("gpu-0", []) == frozenset()
+    assert live.is_outdated(old)
+    assert offers.find_servable("gpu-0", [old]) == frozenset({old.digest})
+    assert offers.find_servable("gpu-0", []) == frozenset()

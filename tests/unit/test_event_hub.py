@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.jobs.events import (
-    REMEMBERED,
+    MAX_TRACKED_JOBS,
     EventHub,
     JobChanged,
     ShardPreview,
@@ -20,7 +20,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def progress(index: int, fraction: float) -> ShardProgress:
-    return ShardProgress(index=index, node="3", value=fraction * 20, maximum=20, fraction=fraction)
+    return ShardProgress(index=index, node_id="3", value=fraction * 20, maximum=20, fraction=fraction)
 
 
 def changed(status: JobStatus) -> JobChanged:
@@ -36,30 +36,30 @@ def test_the_latest_of_each_kind_and_shard_is_kept() -> None:
     preview = ShardPreview(index=0, content_type="image/jpeg", data=b"x")
     for event in (started, progress(0, 0.1), preview, progress(1, 0.2), progress(0, 0.6)):
         hub.publish("j", event)
-    assert hub.latest("j") == [started, progress(0, 0.6), preview, progress(1, 0.2)]
-    assert hub.latest("other") == []
+    assert hub.latest_events("j") == [started, progress(0, 0.6), preview, progress(1, 0.2)]
+    assert hub.latest_events("other") == []
 
 
 def test_the_share_of_a_job_is_that_of_its_shards() -> None:
     hub = EventHub()
-    assert hub.progress("j", 4) == 0
+    assert hub.job_progress("j", 4) == 0
     hub.publish("j", progress(0, 0.5))
     hub.publish("j", progress(1, 0.3))
-    assert hub.progress("j", 4) == pytest.approx(0.2)
+    assert hub.job_progress("j", 4) == pytest.approx(0.2)
 
 
 def test_nothing_is_kept_of_a_finished_job() -> None:
     hub = EventHub()
     hub.publish("j", progress(0, 0.5))
     hub.publish("j", changed(JobStatus.RUNNING))
-    assert hub.latest("j")
+    assert hub.latest_events("j")
     hub.publish("j", changed(JobStatus.CANCELLED))
-    assert hub.latest("j") == []
+    assert hub.latest_events("j") == []
 
 
 def test_words_that_come_late_do_not_pile_up() -> None:
     hub = EventHub()
-    for number in range(REMEMBERED + 10):
+    for number in range(MAX_TRACKED_JOBS + 10):
         hub.publish(f"j{number}", progress(0, 0.5))
-    assert hub.latest("j9") == []
-    assert hub.latest("j10")
+    assert hub.latest_events("j9") == []
+    assert hub.latest_events("j10")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.execution.progress_estimator import SAMPLING, Gauge
+from orchestrator.execution.progress_estimator import SAMPLING_SHARE, ProgressEstimator
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 SAMPLER = {"steps": 4, "latent_image": ["latent", 0]}
@@ -21,48 +21,50 @@ def graph(**inputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_a_sampler_has_most_of_it() -> None:
-    gauge = Gauge(graph(load={}, latent={}, sample=SAMPLER, decode={}, save={}))
-    rest = (1 - SAMPLING) / 4
-    assert gauge.begins("load") == 0
-    assert gauge.begins("latent") == pytest.approx(rest)
-    assert gauge.begins("sample") == pytest.approx(2 * rest)
-    assert gauge.steps("sample", 2, 4) == pytest.approx(2 * rest + SAMPLING / 2)
-    assert gauge.steps("sample", 4, 4) == pytest.approx(2 * rest + SAMPLING)
-    assert gauge.begins("decode") == pytest.approx(2 * rest + SAMPLING)
-    assert gauge.begins("save") == pytest.approx(3 * rest + SAMPLING)
+    gauge = ProgressEstimator(graph(load={}, latent={}, sample=SAMPLER, decode={}, save={}))
+    rest = (1 - SAMPLING_SHARE) / 4
+    assert gauge.start_node("load") == 0
+    assert gauge.start_node("latent") == pytest.approx(rest)
+    assert gauge.start_node("sample") == pytest.approx(2 * rest)
+    assert gauge.update_node("sample", 2, 4) == pytest.approx(2 * rest + SAMPLING_SHARE / 2)
+    assert gauge.update_node("sample", 4, 4) == pytest.approx(2 * rest + SAMPLING_SHARE)
+    assert gauge.start_node("decode") == pytest.approx(2 * rest + SAMPLING_SHARE)
+    assert gauge.start_node("save") == pytest.approx(3 * rest + SAMPLING_SHARE)
 
 
 def test_two_samplers_share() -> None:
-    gauge = Gauge(graph(first=SAMPLER, second={"sigmas": ["s", 0], "samples": ["first", 0]}, save={}))
-    gauge.begins("first")
-    assert gauge.steps("first", 1, 1) == pytest.approx(SAMPLING / 2)
-    gauge.begins("second")
-    assert gauge.steps("second", 5, 10) == pytest.approx(SAMPLING * 3 / 4)
+    gauge = ProgressEstimator(
+        graph(first=SAMPLER, second={"sigmas": ["s", 0], "samples": ["first", 0]}, save={})
+    )
+    gauge.start_node("first")
+    assert gauge.update_node("first", 1, 1) == pytest.approx(SAMPLING_SHARE / 2)
+    gauge.start_node("second")
+    assert gauge.update_node("second", 5, 10) == pytest.approx(SAMPLING_SHARE * 3 / 4)
 
 
 def test_without_a_sampler_all_nodes_count_alike() -> None:
-    gauge = Gauge(graph(load={}, enlarge={}))
-    gauge.begins("load")
-    gauge.begins("enlarge")
-    assert gauge.steps("enlarge", 1, 2) == pytest.approx(0.75)
+    gauge = ProgressEstimator(graph(load={}, enlarge={}))
+    gauge.start_node("load")
+    gauge.start_node("enlarge")
+    assert gauge.update_node("enlarge", 1, 2) == pytest.approx(0.75)
 
 
 def test_nothing_but_a_sampler() -> None:
-    gauge = Gauge(graph(sample=SAMPLER))
-    gauge.begins("sample")
-    assert gauge.steps("sample", 3, 4) == pytest.approx(0.75)
+    gauge = ProgressEstimator(graph(sample=SAMPLER))
+    gauge.start_node("sample")
+    assert gauge.update_node("sample", 3, 4) == pytest.approx(0.75)
 
 
 def test_an_unknown_graph_tells_nothing_wrong() -> None:
-    gauge = Gauge({})
-    assert [gauge.begins("any"), gauge.steps("any", 1, 2)] == [0, 0]
+    gauge = ProgressEstimator({})
+    assert [gauge.start_node("any"), gauge.update_node("any", 1, 2)] == [0, 0]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcx"), st.floats(-1, 9), st.floats(-1, 9))))
 def test_it_only_grows_and_stays_within_0_and_1(told: list[tuple[str, float, float]]) -> None:
-    gauge = Gauge(graph(a={}, b=SAMPLER, c={}))
+    gauge = ProgressEstimator(graph(a={}, b=SAMPLER, c={}))
     fractions = [
-        gauge.begins(node) if maximum < 0 else gauge.steps(node, value, maximum)
+        gauge.start_node(node) if maximum < 0 else gauge.update_node(node, value, maximum)
         for node, value, maximum in told
     ]
     assert fractions == sorted(fractions)
@@ -72,13 +74,13 @@ def test_it_only_grows_and_stays_within_0_and_1(told: list[tuple[str, float, flo
 @pytest.mark.parametrize("file", sorted(WORKFLOWS.glob("*/graph.json")), ids=lambda file: file.parent.name)
 def test_every_shipped_graph_comes_close_to_its_end(file: Path) -> None:
     nodes = json.loads(file.read_text())
-    gauge = Gauge(nodes)
-    assert [gauge.begins(node) for node in nodes][-1] < 1
-    assert gauge.steps(list(nodes)[-1], 1, 1) == pytest.approx(1)
+    gauge = ProgressEstimator(nodes)
+    assert [gauge.start_node(node) for node in nodes][-1] < 1
+    assert gauge.update_node(list(nodes)[-1], 1, 1) == pytest.approx(1)
 
 
 def test_a_trainer_has_most_of_it_too() -> None:
-    gauge = Gauge(graph(load={}, train={"steps": 10, "latents": ["encoded", 0]}, save={}))
-    gauge.begins("load")
-    before = gauge.begins("train")
-    assert gauge.steps("train", 5, 10) == pytest.approx(before + SAMPLING / 2)
+    gauge = ProgressEstimator(graph(load={}, train={"steps": 10, "latents": ["encoded", 0]}, save={}))
+    gauge.start_node("load")
+    before = gauge.start_node("train")
+    assert gauge.update_node("train", 5, 10) == pytest.approx(before + SAMPLING_SHARE / 2)

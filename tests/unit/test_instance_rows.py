@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from comfy_instances.hardware.gpus import GpuStats
 from orchestrator.catalog import Catalog
-from orchestrator.execution.dispatcher import Active
+from orchestrator.execution.dispatcher import ActiveShard
 from orchestrator.jobs import Attempt, Job, Shard
 from orchestrator.web.admin.instance_rows import GpuStatsCache, InstanceRow, to_instance_response
 from orchestrator.web.metrics.fleet import collect_instance_metrics, collect_job_metrics
@@ -33,17 +33,17 @@ INFO = InstanceInfo(
 )
 
 
-def active(job_id: str, index: int, seconds: float | None) -> Active:
+def active(job_id: str, index: int, seconds: float | None) -> ActiveShard:
     """A shard, given to the instance so many seconds ago; None: it waits for one."""
     job = Job(
         id=job_id, account_id="acct", key_id="key", model=MODEL.id, params={}, price=5000, created_at=NOW
     )
     shard = Shard(id=f"{job_id}-{index}", job_id=job_id, index=index, params={})
     if seconds is None:
-        return Active(job=job, shard=shard, model=MODEL)
+        return ActiveShard(job=job, shard=shard, model=MODEL)
     begun = NOW - timedelta(seconds=seconds)
     attempt = Attempt(prompt_id="p", shard_id=shard.id, number=2, instance_id="gpu-0", started_at=begun)
-    return Active(job=job, shard=shard, model=MODEL, attempt=attempt)
+    return ActiveShard(job=job, shard=shard, model=MODEL, attempt=attempt)
 
 
 def row(gpu: GpuStats | None = READING) -> InstanceRow:

@@ -10,8 +10,8 @@ import pytest
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from comfy_instances.session.session import NodeStarted, ProgressEvent, RunResult, StepProgress
 from orchestrator.catalog import Catalog
-from orchestrator.execution.usage_meter import Meter
-from orchestrator.settings import SHIPPED_WORKFLOWS
+from orchestrator.execution.usage_meter import UsageMeter
+from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 
 GRAPH = {
     "1": {"class_type": "UNETLoader"},
@@ -19,7 +19,7 @@ GRAPH = {
     "3": {"class_type": "KSampler"},
     "4": {"class_type": "SaveImage"},
 }
-MODEL = Catalog.load(SHIPPED_WORKFLOWS)["flux-1-schnell"]
+MODEL = Catalog.load(SHIPPED_WORKFLOWS_DIR)["flux-1-schnell"]
 GIB = 2**30
 
 
@@ -62,12 +62,12 @@ def step(value: float, node: str = "3") -> StepProgress:
 def load_seconds(*events: tuple[float, ProgressEvent], gpu_seconds: float = 100.0) -> float:
     """What a meter makes of events at times; the last one's time is also the end."""
     now = [0.0]
-    meter = Meter("gpu-0", GRAPH, lambda: now[0])
+    meter = UsageMeter("gpu-0", GRAPH, lambda: now[0])
     for at, event in events:
         now[0] = at
-        meter.hear(event)
+        meter.record_event(event)
     result = RunResult("p", (), gpu_seconds, frozenset())
-    return meter.usage(result, MODEL, StaticInstances()).load_seconds
+    return meter.finish(result, MODEL, StaticInstances()).load_seconds
 
 
 def test_loaders_load() -> None:
@@ -103,17 +103,17 @@ def test_loading_is_part_of_the_run() -> None:
 
 def test_the_peak_is_the_most_that_was_ever_seen() -> None:
     fleet = StaticInstances([info(6 * GIB)])
-    meter = Meter("gpu-0", GRAPH)
-    with meter.watching(fleet):
+    meter = UsageMeter("gpu-0", GRAPH)
+    with meter.watch_memory(fleet):
         for seen in (info(8 * GIB), info(1 * GIB), info(None), info(0, "gpu-1")):
             for listener in fleet.listeners:
                 listener(seen)
     assert fleet.listeners == []
-    usage = meter.usage(RunResult("p", (), 2.5, frozenset()), MODEL, fleet)
+    usage = meter.finish(RunResult("p", (), 2.5, frozenset()), MODEL, fleet)
     assert (usage.gpu_seconds, usage.peak_vram) == (2.5, 9 * GIB)
     assert (usage.device, usage.model_digest) == ("NVIDIA H200", MODEL.digest)
 
 
 def test_of_an_instance_that_is_gone_little_is_known() -> None:
-    usage = Meter("gpu-0", {}).usage(RunResult("p", (), 1.0, frozenset()), MODEL, StaticInstances())
+    usage = UsageMeter("gpu-0", {}).finish(RunResult("p", (), 1.0, frozenset()), MODEL, StaticInstances())
     assert (usage.peak_vram, usage.device, usage.simulated) == (None, "", False)

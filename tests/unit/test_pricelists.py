@@ -8,13 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.billing.price_files import check_priced, load_book, load_costs, load_plans, load_prices
+from orchestrator.billing.price_files import (
+    check_model_priced,
+    load_costs,
+    load_plans,
+    load_tariffs,
+    load_tariffs_for_catalog,
+)
 from orchestrator.catalog import Catalog, CatalogError
-from orchestrator.settings import SHIPPED_WORKFLOWS, Settings, SettingsError
+from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings, SettingsError
 from pricing.plans import SHIPPED_PLANS as PLANS
 from pricing.tariff import DEFAULT_TARIFF, SHIPPED_TARIFFS
 
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
+CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
 TODAY = date(2026, 3, 1)
 
 
@@ -31,29 +37,29 @@ def tariffs(tmp_path: Path) -> Path:
 
 
 def test_what_ships_prices_every_model_that_ships() -> None:
-    settings = Settings.read()
-    assert load_prices(settings, CATALOG, TODAY).in_force_on(DEFAULT_TARIFF, TODAY).effective == date(
-        2025, 1, 1
-    )
+    settings = Settings.load()
+    assert load_tariffs_for_catalog(settings, CATALOG, TODAY).in_force_on(
+        DEFAULT_TARIFF, TODAY
+    ).effective == date(2025, 1, 1)
     assert load_plans(settings).default.id == "standard"
     assert load_costs(settings).byte_sent > 0
 
 
 def test_a_model_that_a_coming_list_lacks_is_found_today(tariffs: Path) -> None:
     """And not on the day on which that list takes over."""
-    settings = Settings.read(tariffs_dir=tariffs)
-    book = load_book(settings)
+    settings = Settings.load(tariffs_dir=tariffs)
+    book = load_tariffs(settings)
     with pytest.raises(CatalogError, match="2099-01-01"):
-        check_priced(CATALOG["sdxl-1.0"], book, TODAY)
-    check_priced(CATALOG["flux-1-schnell"], book, TODAY)
+        check_model_priced(CATALOG["sdxl-1.0"], book, TODAY)
+    check_model_priced(CATALOG["flux-1-schnell"], book, TODAY)
     with pytest.raises(SettingsError, match=r"sdxl-1\.0.* 2099-01-01"):
-        load_prices(settings, CATALOG, TODAY)
+        load_tariffs_for_catalog(settings, CATALOG, TODAY)
 
 
 def test_a_list_that_is_over_may_lack_a_model(tariffs: Path) -> None:
     old = tariffs / "later.toml"
     old.write_text(old.read_text().replace("2099-01-01", "2020-01-01"))
-    load_prices(Settings.read(tariffs_dir=tariffs), CATALOG, TODAY)
+    load_tariffs_for_catalog(Settings.load(tariffs_dir=tariffs), CATALOG, TODAY)
 
 
 def test_the_operators_own_files_are_read(tmp_path: Path) -> None:
@@ -62,6 +68,6 @@ def test_the_operators_own_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "costs.toml").write_text(
         'per_gb_stored = "0"\nper_gb_sent = "1"\n[per_gpu_hour]\n"" = "3.6"\n'
     )
-    settings = Settings.read(plans_file=tmp_path / "plans.toml", costs_file=tmp_path / "costs.toml")
+    settings = Settings.load(plans_file=tmp_path / "plans.toml", costs_file=tmp_path / "costs.toml")
     assert load_plans(settings).default.id == "free"
     assert load_costs(settings).gpu_second == {"": 1000}

@@ -7,15 +7,15 @@ import io
 from datetime import date
 
 from orchestrator.billing.reports import (
-    By,
-    MarginBy,
-    Total,
-    margin_view,
-    margins,
-    margins_csv,
-    total_view,
-    totals,
-    totals_csv,
+    MarginGroupBy,
+    UsageGroupBy,
+    UsageGroupTotal,
+    format_margins_csv,
+    format_usage_csv,
+    to_margin_response,
+    to_usage_total_response,
+    total_margins,
+    total_usage,
 )
 from orchestrator.store import UsageRow
 from pricing.costs import CostRates, MeteredUsage
@@ -39,26 +39,36 @@ ROWS = [used(2, "k1", "b", 10), used(1, "k1", "a", 20), used(1, "k2", "b", 30)]
 
 
 def test_usage_is_added_up_by_each_heading() -> None:
-    assert [(one.heading, one.jobs, one.micros) for one in totals(ROWS, By.MODEL)] == [
+    assert [(one.group, one.jobs, one.micros) for one in total_usage(ROWS, UsageGroupBy.MODEL)] == [
         ("a", 1, 20),
         ("b", 2, 40),
     ]
-    assert [(one.heading, one.micros) for one in totals(ROWS, By.KEY)] == [("k1", 30), ("k2", 30)]
-    assert [(one.heading, one.outputs) for one in totals(ROWS, By.DAY)] == [
+    assert [(one.group, one.micros) for one in total_usage(ROWS, UsageGroupBy.KEY)] == [
+        ("k1", 30),
+        ("k2", 30),
+    ]
+    assert [(one.group, one.outputs) for one in total_usage(ROWS, UsageGroupBy.DAY)] == [
         ("2026-01-01", 4),
         ("2026-01-02", 2),
     ]
-    assert totals([], By.DAY) == []
+    assert total_usage([], UsageGroupBy.DAY) == []
 
 
 def test_a_total_is_the_sum_of_its_headings() -> None:
-    whole = Total.of("all", ROWS)
-    assert whole.micros == sum(one.micros for one in totals(ROWS, By.MODEL)) == 60
-    assert total_view(whole) == {"jobs": 3, "outputs": 6, "cost_usd": 0.00006, "gpu_seconds": 4.5}
+    whole = UsageGroupTotal.from_rows("all", ROWS)
+    assert whole.micros == sum(one.micros for one in total_usage(ROWS, UsageGroupBy.MODEL)) == 60
+    assert to_usage_total_response(whole) == {
+        "jobs": 3,
+        "outputs": 6,
+        "cost_usd": 0.00006,
+        "gpu_seconds": 4.5,
+    }
 
 
 def test_usage_as_csv() -> None:
-    rows = list(csv.reader(io.StringIO(totals_csv(totals(ROWS, By.KEY), By.KEY))))
+    rows = list(
+        csv.reader(io.StringIO(format_usage_csv(total_usage(ROWS, UsageGroupBy.KEY), UsageGroupBy.KEY)))
+    )
     assert rows == [
         ["key", "jobs", "outputs", "usd", "gpu_seconds"],
         ["k1", "2", "4", "0.00003", "3.0"],
@@ -71,9 +81,9 @@ def test_margins_are_what_is_left_of_the_price() -> None:
         MeteredUsage(day=date(2026, 1, 1), model="a", device="NVIDIA H200", gpu_seconds=10, revenue=20_000),
         MeteredUsage(day=date(2026, 1, 2), model="a", device="", gpu_seconds=0, revenue=5_000),
     ]
-    by_device = margins(work, CostRates.load(), MarginBy.DEVICE)
+    by_device = total_margins(work, CostRates.load(), MarginGroupBy.DEVICE)
     assert [one.key for one in by_device] == ["NVIDIA H200", "unknown"]
-    assert margin_view(by_device[0], MarginBy.DEVICE) == {
+    assert to_margin_response(by_device[0], MarginGroupBy.DEVICE) == {
         "device": "NVIDIA H200",
         "shards": 0,
         "gpu_seconds": 10,
@@ -82,7 +92,9 @@ def test_margins_are_what_is_left_of_the_price() -> None:
         "margin_usd": 0.010277,
         "usd_per_gpu_second": 0.002,
     }
-    assert margin_view(by_device[1], MarginBy.DEVICE)["usd_per_gpu_second"] is None
-    (whole,) = margins(work, CostRates.load(), MarginBy.MODEL)
+    assert to_margin_response(by_device[1], MarginGroupBy.DEVICE)["usd_per_gpu_second"] is None
+    (whole,) = total_margins(work, CostRates.load(), MarginGroupBy.MODEL)
     assert (whole.revenue, whole.margin) == (25_000, 15_277)
-    assert margins_csv([whole], MarginBy.MODEL).splitlines()[1] == "a,0,10,0.025,0.009723,0.015277"
+    assert (
+        format_margins_csv([whole], MarginGroupBy.MODEL).splitlines()[1] == "a,0,10,0.025,0.009723,0.015277"
+    )

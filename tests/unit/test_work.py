@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from orchestrator.catalog import Catalog
-from orchestrator.execution.shard_specs import work_of
-from orchestrator.jobs import Job, shards_of
-from orchestrator.settings import SHIPPED_WORKFLOWS
+from orchestrator.execution.shard_specs import to_shard_spec
+from orchestrator.jobs import Job, create_shards
+from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from pricing.plans import Plans
 
-MODEL = Catalog.load(SHIPPED_WORKFLOWS)["flux-1-schnell"]
+MODEL = Catalog.load(SHIPPED_WORKFLOWS_DIR)["flux-1-schnell"]
 
 
 def test_an_account_has_the_share_of_its_plan() -> None:
@@ -23,9 +23,9 @@ def test_an_account_has_the_share_of_its_plan() -> None:
         price=1,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    (shard,) = shards_of(job, 1)
-    free, pro = (work_of(job, shard, MODEL, 5.0, Plans.load()[id]) for id in ("free", "pro"))
-    assert (free.weight, free.concurrency) == (1.0, 2)
-    assert (pro.weight, pro.concurrency) == (4.0, 8)
+    (shard,) = create_shards(job, 1)
+    free, pro = (to_shard_spec(job, shard, MODEL, 5.0, Plans.load()[id]) for id in ("free", "pro"))
+    assert (free.fair_share_weight, free.max_concurrency) == (1.0, 2)
+    assert (pro.fair_share_weight, pro.max_concurrency) == (4.0, 8)
     assert (free.account_id, free.shard_id, free.deadline) == ("acct_1", "job_1-0", 5.0)
     assert free.run_seconds > 0

@@ -42,6 +42,6 @@ LAZY_INPUT_SELECTORS: Mapping[str, Callable[[dict[str, Any]], str]] = {
 def run_node(context: NodeContext, inputs: Mapping[str, Any]) -> NodeResult:
     """Run a node. Raises what its function raises."""
     function: NodeFunction = NODE_FUNCTIONS.get(context.class_type, run_placeholder_node)
-    takes_call = next(iter(inspect.signature(function).parameters), "") == "call"
-    made = function(context, **inputs) if takes_call else function(**inputs)
+    takes_context = next(iter(inspect.signature(function).parameters), "") == "context"
+    made = function(context, **inputs) if takes_context else function(**inputs)
     return made if isinstance(made, NodeResult) else NodeResult({}, made)

@@ -5,7 +5,8 @@
                  "_meta": {"title": "Sampler"}}}
 
 An input is a literal or a link `[node id, output slot]`. Beyond ComfyUI's own keys, `_meta` may say
-when a node is there at all and how often; `orchestrator.catalog.render` gives these words a meaning.
+when a node is there at all and how often; `orchestrator.catalog.rendering.render` gives these words a
+meaning.
 """
 
 from __future__ import annotations

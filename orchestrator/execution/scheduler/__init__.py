@@ -20,11 +20,11 @@ from orchestrator.execution.scheduler.events import (
     RunShard,
     ShardDone,
     ShardFailed,
+    ShardSpec,
     Tick,
-    Work,
 )
 from orchestrator.execution.scheduler.scheduler import Scheduler
-from orchestrator.execution.scheduler.wait_estimator import Outlook
+from orchestrator.execution.scheduler.wait_estimator import WaitEstimate
 
 __all__ = [
     "CancelShard",
@@ -36,12 +36,12 @@ __all__ = [
     "Instruction",
     "JobAdded",
     "JobCancelled",
-    "Outlook",
     "RunEnded",
     "RunShard",
     "Scheduler",
     "ShardDone",
     "ShardFailed",
+    "ShardSpec",
     "Tick",
-    "Work",
+    "WaitEstimate",
 ]

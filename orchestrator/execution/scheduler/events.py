@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
+class ShardSpec:
     """What the scheduler knows of one shard."""
 
     shard_id: str
@@ -22,9 +22,9 @@ class Work:
     #: Bytes of GPU memory that the model occupies once it is loaded.
     vram: int = 0
     #: Share of the fleet relative to other accounts, from the caller's plan.
-    weight: float = 1.0
+    fair_share_weight: float = 1.0
     #: Most shards of this account that may run at once; None for no limit.
-    concurrency: int | None = None
+    max_concurrency: int | None = None
     #: Runs begun before (counted again after a restart).
     attempts: int = 0
     #: Time by which it must have begun, in the clock of the events; None for ever.
@@ -33,7 +33,7 @@ class Work:
     version: str | None = None
 
     @property
-    def needs(self) -> str:
+    def required_model(self) -> str:
         """What an instance must have to run it: an old version may be served where the new one is not."""
         return self.version or self.model
 
@@ -42,7 +42,7 @@ class Work:
 class JobAdded:
     """A job was accepted, or found unfinished at start."""
 
-    works: Sequence[Work]
+    specs: Sequence[ShardSpec]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +97,7 @@ class InstanceDown:
 
     instance_id: str
     #: True where its memory is gone too (it ended), False where it only drains.
-    lost: bool = True
+    memory_lost: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,10 +147,10 @@ Instruction = RunShard | CancelShard | FreeMemory | FailJob
 class Assignment:
     """A shard on an instance; the one mutable record of a run."""
 
-    work: Work
+    spec: ShardSpec
     instance_id: str
     #: Expected seconds, the load included.
-    seconds: float
+    expected_seconds: float
     #: Expected seconds of loading within that.
     load_seconds: float
-    begun: float = field(default=0.0)
+    started_at: float = field(default=0.0)

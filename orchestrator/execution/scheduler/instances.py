@@ -5,84 +5,86 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from orchestrator.execution.scheduler.events import Assignment, InstanceUp, Work
+from orchestrator.execution.scheduler.events import Assignment, InstanceUp, ShardSpec
 
 #: One prompt runs and one waits, so that the card never waits for us.
-SLOTS = 2
+SLOTS_PER_INSTANCE = 2
 
 
 @dataclass(slots=True)
-class Card:
+class Instance:
     """One instance, up or down."""
 
     id: str
     speed: float = 1.0
     vram: int | None = None
-    models: frozenset[str] | None = None
-    up: bool = False
+    served_models: frozenset[str] | None = None
+    is_up: bool = False
     #: Running first, then waiting.
-    assigned: list[Assignment] = field(default_factory=list)
+    assignments: list[Assignment] = field(default_factory=list)
     #: The latest work of each model in memory, least recently used first.
-    held: OrderedDict[str, Work] = field(default_factory=OrderedDict)
+    loaded_models: OrderedDict[str, ShardSpec] = field(default_factory=OrderedDict)
 
-    def comes_up(self, event: InstanceUp) -> None:
-        self.speed, self.vram, self.models, self.up = event.speed, event.vram, event.models, True
+    def mark_up(self, event: InstanceUp) -> None:
+        self.speed, self.vram, self.served_models, self.is_up = event.speed, event.vram, event.models, True
 
-    def goes_down(self, lost: bool) -> None:
-        self.up = False
-        if lost:
-            self.held.clear()
+    def mark_down(self, memory_lost: bool) -> None:
+        self.is_up = False
+        if memory_lost:
+            self.loaded_models.clear()
 
-    def serves(self, work: Work) -> bool:
-        return self.up and (self.models is None or work.needs in self.models)
+    def can_serve(self, spec: ShardSpec) -> bool:
+        return self.is_up and (self.served_models is None or spec.required_model in self.served_models)
 
-    def fits(self, work: Work) -> bool:
-        return self.vram is None or work.vram <= self.vram
+    def has_memory_for(self, spec: ShardSpec) -> bool:
+        return self.vram is None or spec.vram <= self.vram
 
     @property
-    def free(self) -> bool:
-        return len(self.assigned) < SLOTS
+    def has_free_slot(self) -> bool:
+        return len(self.assignments) < SLOTS_PER_INSTANCE
 
-    def busy_for(self, now: float, *, through: int | None = None) -> float:
-        """Expected seconds until all that is assigned, or the first `through` of it, has run.
+    def busy_seconds(self, now: float, *, count: int | None = None) -> float:
+        """Expected seconds until all that is assigned, or the first `count` of it, has run.
 
         Of a run that is overdue it is expected that it takes as long again as it is late.
         """
-        if not self.assigned:
+        if not self.assignments:
             return 0.0
-        first, *rest = self.assigned[:through]
-        return abs(first.begun + first.seconds - now) + sum(later.seconds for later in rest)
+        first, *rest = self.assignments[:count]
+        return abs(first.started_at + first.expected_seconds - now) + sum(
+            later.expected_seconds for later in rest
+        )
 
     def assign(self, assignment: Assignment, now: float) -> None:
-        assignment.begun = now
-        self.assigned.append(assignment)
-        self._touch(assignment.work)
+        assignment.started_at = now
+        self.assignments.append(assignment)
+        self._load_model(assignment.spec)
 
-    def release(self, shard_id: str, now: float) -> Assignment | None:
+    def release_slot(self, shard_id: str, now: float) -> Assignment | None:
         """Frees the slot of a shard; the one behind it begins. None if it is not here."""
-        for index, assignment in enumerate(self.assigned):
-            if assignment.work.shard_id == shard_id:
-                del self.assigned[index]
-                if index == 0 and self.assigned:
-                    self.assigned[0].begun = now
+        for index, assignment in enumerate(self.assignments):
+            if assignment.spec.shard_id == shard_id:
+                del self.assignments[index]
+                if index == 0 and self.assignments:
+                    self.assignments[0].started_at = now
                 return assignment
         return None
 
-    def displaced(self, work: Work) -> list[Work]:
+    def models_to_evict(self, spec: ShardSpec) -> list[ShardSpec]:
         """Work of the models that would have to leave for this one: those used longest ago."""
         room = float("inf") if self.vram is None else self.vram
-        room -= work.vram + sum(held.vram for name, held in self.held.items() if name != work.model)
+        room -= spec.vram + sum(held.vram for name, held in self.loaded_models.items() if name != spec.model)
         gone = []
-        for name, held in self.held.items():
+        for name, held in self.loaded_models.items():
             if room >= 0:
                 break
-            if name != work.model:
+            if name != spec.model:
                 gone.append(held)
                 room += held.vram
         return gone
 
-    def _touch(self, work: Work) -> None:
-        for gone in self.displaced(work):
-            del self.held[gone.model]
-        self.held[work.model] = work
-        self.held.move_to_end(work.model)
+    def _load_model(self, spec: ShardSpec) -> None:
+        for gone in self.models_to_evict(spec):
+            del self.loaded_models[gone.model]
+        self.loaded_models[spec.model] = spec
+        self.loaded_models.move_to_end(spec.model)

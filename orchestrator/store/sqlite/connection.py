@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
-from orchestrator.errors import InvalidRequest, Unavailable
+from orchestrator.errors import InvalidRequest, ServiceUnavailable
 from orchestrator.store.sqlite.migrations import migrate
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ def _translate_error(error: Exception) -> Exception:
         or error.sqlite_errorcode & 0xFF not in _TRANSIENT_ERROR_CODES
     ):
         return error
-    unavailable = Unavailable("The store can not write now.", code="store_unavailable", retry_after=5)
+    unavailable = ServiceUnavailable("The store can not write now.", code="store_unavailable", retry_after=5)
     unavailable.__cause__ = error
     return unavailable
 

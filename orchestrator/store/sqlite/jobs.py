@@ -30,7 +30,7 @@ from orchestrator.store.values import Page
 
 def add_job(db: sqlite3.Connection, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
     """Raises InsufficientBalance, Conflict, NotFound."""
-    if job.finished or not shards:
+    if job.is_finished or not shards:
         raise ValueError(f"job {job.id} must come in unfinished and with shards")
     earlier = find_job(db, job.id) or find_job_by_idempotency_key(db, job)
     if earlier is not None:
@@ -54,7 +54,7 @@ def add_rejected_job(db: sqlite3.Connection, job: Job, shards: Sequence[Shard]) 
     get_account(db, job.account_id)
     insert_row(db, "jobs", job_to_row(job))
     for shard in shards:
-        insert_row(db, "shards", shard_to_row(shard.to(ShardStatus.FAILED)))
+        insert_row(db, "shards", shard_to_row(shard.transition_to(ShardStatus.FAILED)))
     outbox.add_job_message(db, job, job.created_at)
     return require_job(db, job.id)
 
@@ -170,13 +170,13 @@ def _fail_or_cancel_job(
 ) -> JobRecord:
     """An unfinished job ends, its unfinished shards with it, and its hold is released."""
     record = require_job(db, job_id)
-    if record.job.finished:
+    if record.job.is_finished:
         return record
-    job = record.job.to(status, finished_at=now, error=error)
+    job = record.job.transition_to(status, finished_at=now, error=error)
     update_job(db, job)
     for shard in record.shards:
         if shard.status in (ShardStatus.WAITING, ShardStatus.RUNNING):
-            ended = shard.to(ShardStatus(status.value))
+            ended = shard.transition_to(ShardStatus(status.value))
             update_row(db, "shards", shard.id, {"status": ended.status.value})
     wallet.capture_hold(db, job_id, 0, now)
     outbox.add_job_message(db, job, now)

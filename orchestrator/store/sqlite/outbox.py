@@ -44,9 +44,9 @@ def add_message(
 
 def add_job_message(db: sqlite3.Connection, job: Job, now: datetime) -> None:
     """The job is finished: tell whoever it names."""
-    if job.receiver is not None:
+    if job.notify_url is not None:
         told = (f"job.{job.status}", {"jobId": job.id})
-        add_message(db, job.account_id, told, job.receiver, now, job_id=job.id)
+        add_message(db, job.account_id, told, job.notify_url, now, job_id=job.id)
 
 
 def find_job_message(db: sqlite3.Connection, job_id: str) -> WebhookMessage | None:

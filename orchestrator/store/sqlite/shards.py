@@ -38,10 +38,10 @@ def start_attempt(db: sqlite3.Connection, attempt: Attempt) -> bool:
     if shard.status is not ShardStatus.WAITING:
         return False
     insert_row(db, "attempts", attempt_to_row(attempt))
-    _update_shard(db, shard.to(ShardStatus.RUNNING, attempts=attempt.number))
+    _update_shard(db, shard.transition_to(ShardStatus.RUNNING, attempts=attempt.number))
     job = require_job(db, shard.job_id).job
     if job.status is JobStatus.QUEUED:
-        update_job(db, job.to(JobStatus.RUNNING, started_at=attempt.started_at))
+        update_job(db, job.transition_to(JobStatus.RUNNING, started_at=attempt.started_at))
     return True
 
 
@@ -60,7 +60,7 @@ def end_attempt(
     _record_attempt_end(db, prompt_id, outcome, detail, now)
     shard = _get_shard(db, attempt.shard_id)
     if retry and shard.status is ShardStatus.RUNNING and shard.attempts == attempt.number:
-        _update_shard(db, shard.to(ShardStatus.WAITING))
+        _update_shard(db, shard.transition_to(ShardStatus.WAITING))
 
 
 def finish_shard(
@@ -75,9 +75,9 @@ def finish_shard(
     shard = _get_shard(db, attempt.shard_id)
     if shard.status is ShardStatus.WAITING:
         # The result of an attempt that was given up for lost: it is as good as any other.
-        shard = shard.to(ShardStatus.RUNNING)
+        shard = shard.transition_to(ShardStatus.RUNNING)
     if shard.status is ShardStatus.RUNNING:
-        done = shard.to(ShardStatus.SUCCEEDED, outputs=tuple(outputs), usage=attempt_usage)
+        done = shard.transition_to(ShardStatus.SUCCEEDED, outputs=tuple(outputs), usage=attempt_usage)
         _update_shard(db, done)
         record = require_job(db, shard.job_id)
         usage.record_shard_usage(db, done, record.job.model, now)
@@ -91,8 +91,8 @@ def _complete_job_if_done(db: sqlite3.Connection, record: JobRecord, now: dateti
         return
     job = record.job
     if job.status is JobStatus.QUEUED:
-        job = job.to(JobStatus.RUNNING, started_at=now)
-    job = job.to(JobStatus.SUCCEEDED, finished_at=now)
+        job = job.transition_to(JobStatus.RUNNING, started_at=now)
+    job = job.transition_to(JobStatus.SUCCEEDED, finished_at=now)
     update_job(db, job)
     wallet.capture_hold(db, job.id, job.price, now)
     usage.record_job_usage(db, replace(record, job=job), now)

@@ -56,7 +56,7 @@ def record_job_usage(db: sqlite3.Connection, record: JobRecord, now: datetime) -
             job.account_id,
             job.key_id,
             job.model,
-            int(record.simulated),
+            int(record.is_simulated),
             len(record.outputs),
             job.price,
             sum(shard.usage.gpu_seconds for shard in record.shards),

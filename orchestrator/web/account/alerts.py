@@ -9,8 +9,8 @@ from aiohttp import web
 from pydantic import Field
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.net.egress import is_receiver
-from orchestrator.service import Service
+from orchestrator.net.egress import is_valid_webhook_url
+from orchestrator.service import GenerationService
 from orchestrator.web.account.billing_schemas import BudgetAlert, BudgetAlertList
 from orchestrator.web.auth import Authenticator
 from orchestrator.web.http.request_model import PositiveUsd, RequestModel, read_request_model, usd_to_micros
@@ -36,7 +36,9 @@ class CreateAlertRequest(ChangeAlertRequest):
 class AlertRoutes:
     """`/api/v1/billing/alerts`."""
 
-    def __init__(self, service: Service, authenticate: Authenticator, *, allow_private: bool) -> None:
+    def __init__(
+        self, service: GenerationService, authenticate: Authenticator, *, allow_private: bool
+    ) -> None:
         """`allow_private`: receivers may be at private addresses, for development."""
         self._store = service.store
         self._clock = service.clock
@@ -51,13 +53,13 @@ class AlertRoutes:
             web.delete("/api/v1/billing/alerts/{id}", self.delete_alert),
         ]
 
-    @openapi_operation(answer=BudgetAlertList)
+    @openapi_operation(response=BudgetAlertList)
     async def list_alerts(self, request: web.Request) -> web.Response:
         key = await self._authenticate(request)
         alerts = await self._store.list_alerts(key.account.id)
         return web.json_response({"alerts": [to_budget_alert(alert, self._clock()) for alert in alerts]})
 
-    @openapi_operation(body=CreateAlertRequest, answer=BudgetAlert, status=201)
+    @openapi_operation(body=CreateAlertRequest, response=BudgetAlert, status=201)
     async def create_alert(self, request: web.Request) -> web.Response:
         key = await self._authenticate(request)
         terms = await read_request_model(request, CreateAlertRequest)
@@ -67,7 +69,7 @@ class AlertRoutes:
         alert = await self._store.add_alert(key.account.id, terms.watch, threshold, url, self._clock())
         return web.json_response(to_budget_alert(alert, self._clock()), status=201)
 
-    @openapi_operation(body=ChangeAlertRequest, answer=BudgetAlert)
+    @openapi_operation(body=ChangeAlertRequest, response=BudgetAlert)
     async def change_alert(self, request: web.Request) -> web.Response:
         """Other terms; what is crossed by them fires anew."""
         key = await self._authenticate(request)
@@ -85,7 +87,7 @@ class AlertRoutes:
 
     def _validate_url(self, url: str | None) -> str | None:
         """Refuses at once what could never be delivered; names are looked at when it is."""
-        if url is not None and not is_receiver(url, allow_private=self._allow_private):
+        if url is not None and not is_valid_webhook_url(url, allow_private=self._allow_private):
             raise InvalidRequest("`url` must be a public http(s) address", code="invalid_url", param="url")
         return url
 

@@ -8,9 +8,15 @@ from enum import StrEnum
 
 from aiohttp import web
 
-from orchestrator.billing.reports import By, Total, total_view, totals, totals_csv
+from orchestrator.billing.reports import (
+    UsageGroupBy,
+    UsageGroupTotal,
+    format_usage_csv,
+    to_usage_total_response,
+    total_usage,
+)
 from orchestrator.errors import InvalidRequest
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.store import UsageRow
 from orchestrator.web.account.billing_schemas import LedgerPage, StatementSummary, UsageReport, WalletBalance
 from orchestrator.web.auth import Authenticator
@@ -39,7 +45,7 @@ def group_by_param(groupings: type[StrEnum]) -> ParameterSpec:
 class BillingRoutes:
     """`/api/v1/billing/...`"""
 
-    def __init__(self, service: Service, authenticate: Authenticator) -> None:
+    def __init__(self, service: GenerationService, authenticate: Authenticator) -> None:
         self._service = service
         self._store = service.store
         self._authenticate = authenticate
@@ -52,13 +58,13 @@ class BillingRoutes:
             web.get("/api/v1/billing/usage", self.get_usage),
         ]
 
-    @openapi_operation(answer=WalletBalance)
+    @openapi_operation(response=WalletBalance)
     async def get_balance(self, request: web.Request) -> web.Response:
         key = await self._authenticate(request)
-        await self._service.accounts.renew(key.account)
+        await self._service.accounts.renew_allowance(key.account)
         return web.json_response(to_wallet_balance(await self._store.get_balance(key.account.id)))
 
-    @openapi_operation(query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM}, answer=LedgerPage)
+    @openapi_operation(query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM}, response=LedgerPage)
     async def list_ledger_entries(self, request: web.Request) -> web.Response:
         """Entries, newest first, in pages."""
         key = await self._authenticate(request)
@@ -70,7 +76,9 @@ class BillingRoutes:
         )
 
     @openapi_operation(
-        query=DATE_RANGE_PARAMS | {"format": FORMAT_PARAM}, answer=StatementSummary, media=JSON_OR_CSV
+        query=DATE_RANGE_PARAMS | {"format": FORMAT_PARAM},
+        response=StatementSummary,
+        content_types=JSON_OR_CSV,
     )
     async def get_statement(self, request: web.Request) -> web.Response:
         """What moved between two days (by default in this month); every entry of it as CSV."""
@@ -80,9 +88,9 @@ class BillingRoutes:
         return await build_statement_response(request, found)
 
     @openapi_operation(
-        query=DATE_RANGE_PARAMS | {"by": group_by_param(By), "format": FORMAT_PARAM},
-        answer=UsageReport,
-        media=JSON_OR_CSV,
+        query=DATE_RANGE_PARAMS | {"by": group_by_param(UsageGroupBy), "format": FORMAT_PARAM},
+        response=UsageReport,
+        content_types=JSON_OR_CSV,
     )
     async def get_usage(self, request: web.Request) -> web.Response:
         """By day, key and model, or added up `by` one of them."""
@@ -90,16 +98,18 @@ class BillingRoutes:
         rows = await self._store.list_usage(
             parse_date(request, "since"), parse_date(request, "until"), key.account.id
         )
-        by = parse_enum(request, "by", By)
+        by = parse_enum(request, "by", UsageGroupBy)
         if wants_csv(request):
-            by = by or By.DAY
-            return build_csv_response(totals_csv(totals(rows, by), by), f"usage-by-{by}.csv")
+            by = by or UsageGroupBy.DAY
+            return build_csv_response(format_usage_csv(total_usage(rows, by), by), f"usage-by-{by}.csv")
         views = (
-            [{by.value: total.heading, **total_view(total)} for total in totals(rows, by)]
+            [{by.value: total.group, **to_usage_total_response(total)} for total in total_usage(rows, by)]
             if by
             else [to_usage_report_row(row) for row in rows]
         )
-        return web.json_response({"usage": views, "totals": total_view(Total.of("all", rows))})
+        return web.json_response(
+            {"usage": views, "totals": to_usage_total_response(UsageGroupTotal.from_rows("all", rows))}
+        )
 
 
 def parse_statement_period(request: web.Request, now: datetime) -> tuple[datetime, datetime]:

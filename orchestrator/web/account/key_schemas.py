@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from orchestrator.billing.api_keys import masked
+from orchestrator.billing.api_keys import mask_api_key
 from orchestrator.catalog import Catalog
 from orchestrator.store import ApiKey, ApiKeyLimits, ApiKeyScope
 from orchestrator.web.http.request_model import DisplayName, RequestModel, Usd, usd_to_micros
@@ -48,7 +48,7 @@ def to_api_key_response(key: ApiKey) -> dict[str, object]:
     limits = key.limits
     return {
         "id": key.id,
-        "prefix": masked(key.prefix),
+        "prefix": mask_api_key(key.prefix),
         "name": key.name,
         "account": key.account.id,
         "plan": key.account.plan,

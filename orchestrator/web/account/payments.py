@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from orchestrator.errors import InvalidRequest, NotAuthenticated, NotFound
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.web.account.billing_schemas import PaymentReceipt
 from orchestrator.web.auth import AUTH_CONTEXT
 from orchestrator.web.openapi.operation import Access, openapi_operation
@@ -23,7 +23,7 @@ MAX_EVENT_BYTES = 256 * 1024
 class PaymentRoutes:
     """Believes what is signed, books it once, and answers so that the provider stops repeating itself."""
 
-    def __init__(self, service: Service, webhook_secret: SecretStr | None) -> None:
+    def __init__(self, service: GenerationService, webhook_secret: SecretStr | None) -> None:
         """Without a secret nothing is believed, and there is nothing at the address."""
         self._store = service.store
         self._clock = service.clock
@@ -32,7 +32,7 @@ class PaymentRoutes:
     def routes(self) -> list[web.RouteDef]:
         return [web.post("/payments/checkout", self.receive_checkout_webhook)]
 
-    @openapi_operation(answer=PaymentReceipt, access=Access.NONE)
+    @openapi_operation(response=PaymentReceipt, access=Access.NONE)
     async def receive_checkout_webhook(self, request: web.Request) -> web.Response:
         """200 for everything that need not be sent again, booked or none of our business."""
         if self._webhook_secret is None:
@@ -63,6 +63,6 @@ class PaymentRoutes:
         try:
             verify_payment_webhook(body, request.headers.get(SIGNATURE_HEADER, ""), secret, self._clock())
         except PaymentError as error:
-            await request.app[AUTH_CONTEXT].limits.count_auth_failure(request)
+            await request.app[AUTH_CONTEXT].rate_limiter.count_auth_failure(request)
             raise NotAuthenticated(str(error), code=error.code) from error
         return body

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from orchestrator.errors import NotFound
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.store import WebhookMessage
 from orchestrator.web.account.billing_schemas import (
     SigningSecret,
@@ -16,7 +16,12 @@ from orchestrator.web.account.billing_schemas import (
 from orchestrator.web.auth import Authenticator
 from orchestrator.web.http.queries import parse_limit
 from orchestrator.web.openapi.operation import LIMIT_PARAM, openapi_operation
-from orchestrator.webhooks.sender import MESSAGE, Secrets, history, view
+from orchestrator.webhooks.sender import (
+    MESSAGE_ID_PREFIX,
+    SigningSecrets,
+    to_attempt_history,
+    to_message_response,
+)
 
 MAX_MESSAGE_ID = 2**63 - 1
 
@@ -24,11 +29,11 @@ MAX_MESSAGE_ID = 2**63 - 1
 class WebhookMessageRoutes:
     """`/api/v1/webhooks/...`: the outbox as its account sees it."""
 
-    def __init__(self, service: Service, authenticate: Authenticator) -> None:
+    def __init__(self, service: GenerationService, authenticate: Authenticator) -> None:
         self._store = service.store
         self._clock = service.clock
         self._authenticate = authenticate
-        self._secrets = Secrets(service.store, service.clock)
+        self._secrets = SigningSecrets(service.store, service.clock)
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -39,32 +44,36 @@ class WebhookMessageRoutes:
             web.post("/api/v1/webhooks/secret/rotate", self.rotate_signing_secret),
         ]
 
-    @openapi_operation(query={"limit": LIMIT_PARAM}, answer=WebhookMessageList)
+    @openapi_operation(query={"limit": LIMIT_PARAM}, response=WebhookMessageList)
     async def list_messages(self, request: web.Request) -> web.Response:
         """What was said of late, and whether it arrived."""
         key = await self._authenticate(request)
         found = await self._store.list_messages(key.account.id, parse_limit(request))
-        return web.json_response({"messages": [view(message) for message in found]})
+        return web.json_response({"messages": [to_message_response(message) for message in found]})
 
-    @openapi_operation(answer=WebhookMessageDetails)
+    @openapi_operation(response=WebhookMessageDetails)
     async def get_message(self, request: web.Request) -> web.Response:
         """One message, with each try to deliver it."""
         message = await self._get_own_message(request)
-        return web.json_response({**view(message), "history": history(message.delivery_attempts)})
+        return web.json_response(
+            {**to_message_response(message), "history": to_attempt_history(message.delivery_attempts)}
+        )
 
-    @openapi_operation(answer=WebhookMessageResponse)
+    @openapi_operation(response=WebhookMessageResponse)
     async def replay_message(self, request: web.Request) -> web.Response:
         """Sends a message once more, under the same id."""
         message = await self._get_own_message(request)
-        return web.json_response(view(await self._store.replay_message(message.id, self._clock())))
+        return web.json_response(
+            to_message_response(await self._store.replay_message(message.id, self._clock()))
+        )
 
-    @openapi_operation(answer=SigningSecret)
+    @openapi_operation(response=SigningSecret)
     async def get_signing_secret(self, request: web.Request) -> web.Response:
         """What the account's webhooks are signed with."""
         key = await self._authenticate(request)
-        return web.json_response({"secret": (await self._secrets.of(key.account.id))[0]})
+        return web.json_response({"secret": (await self._secrets.get_or_create(key.account.id))[0]})
 
-    @openapi_operation(answer=SigningSecret)
+    @openapi_operation(response=SigningSecret)
     async def rotate_signing_secret(self, request: web.Request) -> web.Response:
         """Another secret; for a day the old one signs too."""
         key = await self._authenticate(request)
@@ -72,7 +81,7 @@ class WebhookMessageRoutes:
 
     async def _get_own_message(self, request: web.Request) -> WebhookMessage:
         key = await self._authenticate(request)
-        number = request.match_info["id"].removeprefix(MESSAGE)
+        number = request.match_info["id"].removeprefix(MESSAGE_ID_PREFIX)
         if not (number.isascii() and number.isdecimal() and int(number) <= MAX_MESSAGE_ID):
             raise NotFound("There is no such message", code="message_not_found")
         return await self._store.get_message(key.account.id, int(number))

@@ -7,9 +7,9 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from orchestrator.billing.accounts import Accounts
+from orchestrator.billing.accounts import AccountService
 from orchestrator.errors import InvalidRequest
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.store import Account
 from orchestrator.web.account.billing_schemas import AccountList, AccountResponse, ApiKeyList, ApiKeyResponse
 from orchestrator.web.account.key_schemas import CreateKeyRequest, KeyLimitsRequest, to_api_key_response
@@ -49,9 +49,9 @@ class AdminCreateKeyRequest(CreateKeyRequest):
 class AccountAdminRoutes:
     """Every request carries the admin token."""
 
-    def __init__(self, service: Service, token: str) -> None:
+    def __init__(self, service: GenerationService, token: str) -> None:
         self._service = service
-        self._accounts: Accounts = service.accounts
+        self._accounts: AccountService = service.accounts
         self._store = service.store
         self._token = token
 
@@ -67,34 +67,34 @@ class AccountAdminRoutes:
             web.post("/admin/v1/keys/{id}/revoke", self.revoke_key),
         ]
 
-    @openapi_operation(answer=AccountList)
+    @openapi_operation(response=AccountList)
     async def list_accounts(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         return web.json_response(
             {"accounts": [to_account_response(account) for account in await self._store.list_accounts()]}
         )
 
-    @openapi_operation(body=CreateAccountRequest, answer=AccountResponse, status=201)
+    @openapi_operation(body=CreateAccountRequest, response=AccountResponse, status=201)
     async def create_account(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         form = await read_request_model(request, CreateAccountRequest)
         account = await self._create_account(form.name, form.plan, form.credit_usd)
         return web.json_response(to_account_response(account), status=201)
 
-    @openapi_operation(body=ChangePlanRequest, answer=AccountResponse)
+    @openapi_operation(body=ChangePlanRequest, response=AccountResponse)
     async def change_plan(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         form = await read_request_model(request, ChangePlanRequest)
         account = await self._store.resolve_account(request.match_info["id"])
         return web.json_response(to_account_response(await self._accounts.change_plan(account.id, form.plan)))
 
-    @openapi_operation(query={"account": ACCOUNT_PARAM}, answer=ApiKeyList)
+    @openapi_operation(query={"account": ACCOUNT_PARAM}, response=ApiKeyList)
     async def list_keys(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         keys = await self._store.list_keys(request.query.get("account"))
         return web.json_response({"keys": [to_api_key_response(key) for key in keys]})
 
-    @openapi_operation(body=AdminCreateKeyRequest, answer=ApiKeyResponse, status=201)
+    @openapi_operation(body=AdminCreateKeyRequest, response=ApiKeyResponse, status=201)
     async def create_key(self, request: web.Request) -> web.Response:
         """A key, with its secret this once."""
         require_admin(request, self._token)
@@ -106,10 +106,10 @@ class AccountAdminRoutes:
             raise InvalidRequest("`plan` and `credit_usd` are for new accounts", code="invalid_account")
         else:
             account = await self._store.resolve_account(form.account)
-        key, secret = await self._accounts.issue_key(account.id, form.name, limits)
+        key, secret = await self._accounts.create_key(account.id, form.name, limits)
         return web.json_response({**to_api_key_response(key), "key": secret}, status=201)
 
-    @openapi_operation(body=KeyLimitsRequest, answer=ApiKeyResponse)
+    @openapi_operation(body=KeyLimitsRequest, response=ApiKeyResponse)
     async def set_key_limits(self, request: web.Request) -> web.Response:
         """Other limits in the place of all that the key has."""
         require_admin(request, self._token)
@@ -118,14 +118,14 @@ class AccountAdminRoutes:
         key = await self._store.set_key_limits(key.id, form.to_key_limits(self._service.catalog))
         return web.json_response(to_api_key_response(key))
 
-    @openapi_operation(answer=ApiKeyResponse, status=201)
+    @openapi_operation(response=ApiKeyResponse, status=201)
     async def rotate_key(self, request: web.Request) -> web.Response:
         """Another key with the same limits; the old one ends at once."""
         require_admin(request, self._token)
         key, secret = await self._accounts.rotate_key(request.match_info["id"])
         return web.json_response({**to_api_key_response(key), "key": secret}, status=201)
 
-    @openapi_operation(answer=ApiKeyResponse)
+    @openapi_operation(response=ApiKeyResponse)
     async def revoke_key(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         return web.json_response(
@@ -133,7 +133,7 @@ class AccountAdminRoutes:
         )
 
     async def _create_account(self, name: str, plan: str | None, credit_usd: Usd | None) -> Account:
-        account = await self._accounts.open(name, plan)
+        account = await self._accounts.create_account(name, plan)
         if credit_usd is not None:
             await self._store.credit(
                 account.id, usd_to_micros(credit_usd), "first credit", self._accounts.now()

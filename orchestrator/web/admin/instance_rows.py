@@ -12,7 +12,7 @@ from typing import Any
 from comfy_instances.fleet.protocol import InstanceInfo, UnknownInstance
 from comfy_instances.hardware import gpus
 from comfy_instances.hardware.gpus import GpuStats
-from orchestrator.execution.dispatcher import Active, Dispatcher
+from orchestrator.execution.dispatcher import ActiveShard, Dispatcher
 
 #: How old a GPU's reading may be, in seconds: NVML itself samples no faster.
 GPU_STATS_MAX_AGE_SECONDS = 1.0
@@ -48,7 +48,7 @@ class InstanceRow:
     #: Models in its memory, least recently used first, as far as the scheduler knows.
     loaded_models: tuple[str, ...]
     #: What it has been given, the running shard first.
-    assigned_shards: tuple[Active, ...]
+    assigned_shards: tuple[ActiveShard, ...]
     #: Share of the last minute in which it ran a prompt, 0 to 1.
     busy_ratio: float
     #: None where it has no GPU, or one that is not on this machine.
@@ -81,11 +81,11 @@ class InstanceRows:
 
     def iter_rows(self) -> Iterator[InstanceRow]:
         for info in self._dispatcher.fleet.instances():
-            card = self._dispatcher.scheduler.cards.get(info.id)
+            card = self._dispatcher.scheduler.instances.get(info.id)
             yield InstanceRow(
                 info=info,
-                loaded_models=tuple(card.held) if card else (),
-                assigned_shards=tuple(self._dispatcher.assigned(info.id)),
+                loaded_models=tuple(card.loaded_models) if card else (),
+                assigned_shards=tuple(self._dispatcher.assigned_shards(info.id)),
                 busy_ratio=self._busy_ratio(info.id),
                 gpu_stats=self._gpu_stats.get(info.pci_id),
             )
@@ -132,7 +132,7 @@ def to_instance_response(row: InstanceRow, now: datetime) -> dict[str, Any]:
     }
 
 
-def _to_assigned_shard(active: Active, state: str, now: datetime) -> dict[str, Any]:
+def _to_assigned_shard(active: ActiveShard, state: str, now: datetime) -> dict[str, Any]:
     """`age_seconds` counts from when the shard was given to the instance."""
     attempt = active.attempt
     return {

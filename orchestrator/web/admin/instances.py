@@ -73,7 +73,7 @@ class InstanceAdminRoutes:
         """Waiting shards by model."""
         require_admin(request, self._token)
         queue = self._dispatcher.scheduler.queue
-        return web.json_response({"waiting": len(queue), "by_model": queue.depths()})
+        return web.json_response({"waiting": len(queue), "by_model": queue.depth_by_model()})
 
     def _get_row(self, request: web.Request) -> InstanceRow:
         wanted = request.match_info["id"]

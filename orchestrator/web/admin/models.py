@@ -7,14 +7,14 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.catalog import CatalogError, Model
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.web.auth import require_admin
 
 
 class ModelAdminRoutes:
     """The live catalogue as operators see it."""
 
-    def __init__(self, service: Service, token: str) -> None:
+    def __init__(self, service: GenerationService, token: str) -> None:
         self._service = service
         self._token = token
 
@@ -25,16 +25,19 @@ class ModelAdminRoutes:
         """Every model with its version and what it stands in for; what is broken with its reason, while its
         old version stays."""
         require_admin(request, self._token)
-        live = self._service.live
+        live = self._service.live_catalog
         return web.json_response(
             {
                 "models": [self._to_admin_model(model) for model in live.catalog],
-                "refused": [_to_refused_model(error) for error in live.refused],
+                "refused": [_to_refused_model(error) for error in live.rejections],
             }
         )
 
     def _to_admin_model(self, model: Model) -> dict[str, Any]:
-        cards, stand_ins = self._service.dispatcher.scheduler.cards.values(), self._service.catalog.stand_ins
+        cards, stand_ins = (
+            self._service.dispatcher.scheduler.instances.values(),
+            self._service.catalog.stand_ins,
+        )
         return {
             "id": model.id,
             "type": model.kind,
@@ -43,7 +46,9 @@ class ModelAdminRoutes:
             "digest": model.digest,
             "price_class": model.price_class,
             "served_by": [
-                card.id for card in cards if card.up and (card.models is None or model.id in card.models)
+                card.id
+                for card in cards
+                if card.is_up and (card.served_models is None or model.id in card.served_models)
             ],
         }
 

@@ -8,9 +8,15 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from orchestrator.billing.reports import MarginBy, job_margin, margin_view, margins, margins_csv
+from orchestrator.billing.reports import (
+    MarginGroupBy,
+    format_margins_csv,
+    to_job_margin_response,
+    to_margin_response,
+    total_margins,
+)
 from orchestrator.errors import NotFound
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.web.account.billing import (
     DATE_RANGE_PARAMS,
     FORMAT_PARAM,
@@ -58,7 +64,7 @@ class RefundRequest(RequestModel):
 class WalletAdminRoutes:
     """Every request carries the admin token."""
 
-    def __init__(self, service: Service, costs: CostRates, token: str) -> None:
+    def __init__(self, service: GenerationService, costs: CostRates, token: str) -> None:
         self._service = service
         self._store = service.store
         self._costs = costs
@@ -76,7 +82,7 @@ class WalletAdminRoutes:
             web.get("/admin/v1/audit", self.audit_ledger),
         ]
 
-    @openapi_operation(answer=AccountWallet)
+    @openapi_operation(response=AccountWallet)
     async def get_wallet(self, request: web.Request) -> web.Response:
         """What a wallet holds, and what of it is this month's allowance."""
         account_id = await self._require_account_id(request)
@@ -89,7 +95,7 @@ class WalletAdminRoutes:
             }
         )
 
-    @openapi_operation(query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM}, answer=LedgerPage)
+    @openapi_operation(query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM}, response=LedgerPage)
     async def list_ledger_entries(self, request: web.Request) -> web.Response:
         account_id = await self._require_account_id(request)
         page = await self._store.list_ledger_entries(
@@ -100,7 +106,9 @@ class WalletAdminRoutes:
         )
 
     @openapi_operation(
-        query=DATE_RANGE_PARAMS | {"format": FORMAT_PARAM}, answer=StatementSummary, media=JSON_OR_CSV
+        query=DATE_RANGE_PARAMS | {"format": FORMAT_PARAM},
+        response=StatementSummary,
+        content_types=JSON_OR_CSV,
     )
     async def get_statement(self, request: web.Request) -> web.Response:
         account_id = await self._require_account_id(request)
@@ -109,7 +117,7 @@ class WalletAdminRoutes:
             request, await self._store.get_statement(account_id, since, until)
         )
 
-    @openapi_operation(body=WalletBookingRequest, answer=AccountWallet)
+    @openapi_operation(body=WalletBookingRequest, response=AccountWallet)
     async def credit_grant_or_debit(self, request: web.Request) -> web.Response:
         """A payment, a gift or a correction downwards."""
         account_id = await self._require_account_id(request)
@@ -120,7 +128,7 @@ class WalletAdminRoutes:
         balance = await verb(account_id, usd_to_micros(form.usd), reference, self._service.clock())
         return web.json_response(_to_account_wallet(account_id, balance))
 
-    @openapi_operation(body=RefundRequest, answer=WalletBalance)
+    @openapi_operation(body=RefundRequest, response=WalletBalance)
     async def refund_job(self, request: web.Request) -> web.Response:
         require_admin(request, self._token)
         form = await read_request_model(request, RefundRequest)
@@ -130,33 +138,33 @@ class WalletAdminRoutes:
         )
         return web.json_response(to_wallet_balance(balance))
 
-    @openapi_operation(answer=JobMargin)
+    @openapi_operation(response=JobMargin)
     async def get_job_margin(self, request: web.Request) -> web.Response:
         """What one job used, earned and cost us."""
         require_admin(request, self._token)
         record = await self._store.find_job(request.match_info["id"])
         if record is None:
             raise NotFound("There is no such job", code="job_not_found")
-        return web.json_response(job_margin(record, self._costs))
+        return web.json_response(to_job_margin_response(record, self._costs))
 
     @openapi_operation(
-        query=DATE_RANGE_PARAMS | {"by": group_by_param(MarginBy), "format": FORMAT_PARAM},
-        answer=MarginReport,
-        media=JSON_OR_CSV,
+        query=DATE_RANGE_PARAMS | {"by": group_by_param(MarginGroupBy), "format": FORMAT_PARAM},
+        response=MarginReport,
+        content_types=JSON_OR_CSV,
     )
     async def list_margins(self, request: web.Request) -> web.Response:
         """What was earned and what it cost us, `by` model, day or device."""
         require_admin(request, self._token)
-        by = parse_enum(request, "by", MarginBy) or MarginBy.MODEL
+        by = parse_enum(request, "by", MarginGroupBy) or MarginGroupBy.MODEL
         rows = await self._store.list_metered_usage(
             parse_date(request, "since"), parse_date(request, "until")
         )
-        found = margins(rows, self._costs, by)
+        found = total_margins(rows, self._costs, by)
         if wants_csv(request):
-            return build_csv_response(margins_csv(found, by), f"margins-by-{by}.csv")
-        return web.json_response({"margins": [margin_view(margin, by) for margin in found]})
+            return build_csv_response(format_margins_csv(found, by), f"margins-by-{by}.csv")
+        return web.json_response({"margins": [to_margin_response(margin, by) for margin in found]})
 
-    @openapi_operation(answer=LedgerAudit)
+    @openapi_operation(response=LedgerAudit)
     async def audit_ledger(self, request: web.Request) -> web.Response:
         """Every rule of the books that does not hold."""
         require_admin(request, self._token)
@@ -168,7 +176,7 @@ class WalletAdminRoutes:
         """The account that the path names by its id or a key's, its billing month begun. Raises NotFound."""
         require_admin(request, self._token)
         account = await self._store.resolve_account(request.match_info["id"])
-        await self._service.accounts.renew(account)
+        await self._service.accounts.renew_allowance(account)
         return account.id
 
 

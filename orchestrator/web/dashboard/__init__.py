@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.web.admin.instances import InstanceAdminRoutes
 from orchestrator.web.dashboard.billing import DashboardBillingRoutes
 from orchestrator.web.dashboard.keys import ApiKeyRoutes
@@ -28,7 +28,7 @@ class DashboardRoutes:
 
     def __init__(
         self,
-        service: Service,
+        service: GenerationService,
         delivery: OutputDelivery,
         admin: InstanceAdminRoutes,
         sessions: SessionManager,
@@ -38,7 +38,7 @@ class DashboardRoutes:
         """`allow_private`: receivers of webhooks may be at private addresses, for development."""
         self._route_groups = (
             SessionRoutes(sessions),
-            PageRoutes(sessions, service.objects),
+            PageRoutes(sessions, service.object_store),
             PlaygroundRoutes(service, delivery, sessions),
             JobStreamRoutes(service, delivery, sessions),
             DashboardBillingRoutes(service, sessions, allow_private=allow_private),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.account.alerts import AlertRoutes
 from orchestrator.web.account.billing import BillingRoutes
@@ -17,7 +17,7 @@ from pricing.plans import billing_period
 class DashboardBillingRoutes:
     """`/dashboard/api/billing/...` and `/dashboard/api/webhooks/...`: the same routes as under `/api/v1`."""
 
-    def __init__(self, service: Service, sessions: SessionManager, *, allow_private: bool) -> None:
+    def __init__(self, service: GenerationService, sessions: SessionManager, *, allow_private: bool) -> None:
         self._service = service
         self._sessions = sessions
         self._route_groups = (
@@ -38,8 +38,8 @@ class DashboardBillingRoutes:
         """What the account's plan costs and gives in a month, what is left of that, and until when."""
         account = (await self._authenticate(request)).account
         accounts = self._service.accounts
-        await accounts.renew(account)
-        plan = accounts.plan_of(account)
+        await accounts.renew_allowance(account)
+        plan = accounts.get_plan(account)
         _, end = billing_period(account.plan_since, accounts.now())
         body = {
             "id": plan.id,

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from orchestrator.billing.accounts import NO_LIMITS
 from orchestrator.errors import Forbidden, InvalidRequest, NotFound
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.account.key_schemas import CreateKeyRequest, to_api_key_response
 from orchestrator.web.dashboard.sessions import SessionManager
@@ -21,7 +21,7 @@ MAX_KEYS = 100
 class ApiKeyRoutes:
     """`/dashboard/api/keys`."""
 
-    def __init__(self, service: Service, sessions: SessionManager) -> None:
+    def __init__(self, service: GenerationService, sessions: SessionManager) -> None:
         self._service = service
         self._accounts = service.accounts
         self._store = service.store
@@ -50,7 +50,7 @@ class ApiKeyRoutes:
             raise InvalidRequest("`expires_at` has passed", code="invalid_expires_at", param="expires_at")
         if sum(key.is_usable(now) for key in await self._store.list_keys(mine.account.id)) >= MAX_KEYS:
             raise InvalidRequest(f"An account has at most {MAX_KEYS} keys at a time", code="too_many_keys")
-        key, secret = await self._accounts.issue_key(mine.account.id, form.name, limits)
+        key, secret = await self._accounts.create_key(mine.account.id, form.name, limits)
         return web.json_response({**self._to_response(key, mine), "key": secret}, status=201)
 
     async def rotate_key(self, request: web.Request) -> web.Response:

@@ -14,12 +14,12 @@ from aiohttp import web
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs.events import JobChanged, JobEvent, ShardPreview, ShardProgress, ShardStarted
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.store import ApiKeyScope
 from orchestrator.web.dashboard.playground import to_playground_job
 from orchestrator.web.dashboard.sessions import SessionManager
 from orchestrator.web.http.event_stream import open_event_stream
-from orchestrator.web.jobs.job_updates import Place, follow
+from orchestrator.web.jobs.job_updates import QueuePosition, stream_job_updates
 from orchestrator.web.jobs.output_urls import OutputDelivery
 
 MAX_STREAMED_JOBS = 50
@@ -28,7 +28,9 @@ MAX_STREAMED_JOBS = 50
 class JobStreamRoutes:
     """`/dashboard/api/live?job=...&job=...`"""
 
-    def __init__(self, service: Service, delivery: OutputDelivery, sessions: SessionManager) -> None:
+    def __init__(
+        self, service: GenerationService, delivery: OutputDelivery, sessions: SessionManager
+    ) -> None:
         self._service = service
         self._delivery = delivery
         self._sessions = sessions
@@ -45,13 +47,13 @@ class JobStreamRoutes:
                 f"Between 1 and {MAX_STREAMED_JOBS} jobs can be followed", code="invalid_job"
             )
         for job_id in ids:
-            await self._service.get(account, job_id)
+            await self._service.get_job(account, job_id)
         async with open_event_stream(request, {}) as (response, stream):
 
             async def stream_job(job_id: str) -> None:
-                async with aclosing(follow(self._service, account, job_id)) as events:
+                async with aclosing(stream_job_updates(self._service, account, job_id)) as events:
                     async for told in events:
-                        if not isinstance(told, Place):
+                        if not isinstance(told, QueuePosition):
                             await stream.send(*self._to_sse_event(job_id, told))
 
             try:

@@ -7,13 +7,13 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.billing.api_keys import masked
+from orchestrator.billing.api_keys import mask_api_key
 from orchestrator.catalog import Model
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
 from orchestrator.media.errors import ObjectNotFound
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.account.alerts import to_budget_alert
 from orchestrator.web.account.billing import to_wallet_balance
@@ -30,7 +30,9 @@ from pricing.tariff import Tariff
 class PlaygroundRoutes:
     """`/dashboard/api/...` for who is signed in with an API key."""
 
-    def __init__(self, service: Service, delivery: OutputDelivery, sessions: SessionManager) -> None:
+    def __init__(
+        self, service: GenerationService, delivery: OutputDelivery, sessions: SessionManager
+    ) -> None:
         self._service = service
         self._delivery = delivery
         self._sessions = sessions
@@ -53,7 +55,7 @@ class PlaygroundRoutes:
         body = {
             "name": key.account.name,
             "plan": key.account.plan,
-            "key": masked(key.prefix),
+            "key": mask_api_key(key.prefix),
             "scopes": sorted(key.limits.scopes),
             "balance": None,
             "alerts": [],
@@ -67,7 +69,7 @@ class PlaygroundRoutes:
         """The models that the key may use, with all that their forms need."""
         key = await self._sessions.require_key(request, ApiKeyScope.READ)
         models = [model for model in self._service.catalog if key.can_use_model(model.id)]
-        tariff = self._service.tariff
+        tariff = self._service.default_tariff
         views = [to_playground_model(model, tariff) for model in models]
         return web.json_response({"models": views, "default": pixel_factory.DEFAULT_MODEL})
 
@@ -88,7 +90,7 @@ class PlaygroundRoutes:
     async def list_jobs(self, request: web.Request) -> web.Response:
         """The account's jobs, newest first, whichever way they came."""
         key = await self._sessions.require_key(request, ApiKeyScope.READ)
-        page = await self._service.jobs(
+        page = await self._service.list_jobs(
             key.account.id, limit=parse_limit(request), cursor=request.query.get("cursor"), status=None
         )
         jobs = [to_playground_job(record, self._delivery) for record in page.items]
@@ -96,7 +98,9 @@ class PlaygroundRoutes:
 
     async def cancel_job(self, request: web.Request) -> web.Response:
         record = await self._get_own_job(request, ApiKeyScope.GENERATE)
-        return web.json_response(to_playground_job(await self._service.cancel(record.job.id), self._delivery))
+        return web.json_response(
+            to_playground_job(await self._service.cancel_job(record.job.id), self._delivery)
+        )
 
     async def download_output(self, request: web.Request) -> web.Response:
         """A file to save. Browsers save under a name of ours only what comes from our own origin."""
@@ -106,7 +110,7 @@ class PlaygroundRoutes:
             raise NotFound("The job has no such output", code="output_not_found")
         output = record.outputs[index]
         try:
-            body = await self._service.objects.get(output.key)
+            body = await self._service.object_store.get(output.key)
         except ObjectNotFound as error:
             raise NotFound("The file is no longer kept", code="output_expired") from error
         name = f"{record.job.model}-{record.job.id[-8:]}-{index + 1}{PurePosixPath(output.key).suffix}"
@@ -118,14 +122,14 @@ class PlaygroundRoutes:
 
     async def _billing_summary(self, key: ApiKey) -> dict[str, object]:
         """What is left, and the alerts that stand fired."""
-        balance, now = await self._service.accounts.balance(key.account), self._service.clock()
+        balance, now = await self._service.accounts.get_balance(key.account), self._service.clock()
         alerts = await self._service.store.list_alerts(key.account.id)
         fired = [to_budget_alert(alert, now) for alert in alerts if alert.has_fired(now)]
         return {"balance": to_wallet_balance(balance), "alerts": fired}
 
     async def _get_own_job(self, request: web.Request, scope: ApiKeyScope) -> JobRecord:
         key = await self._sessions.require_key(request, scope)
-        return await self._service.get(key.account.id, request.match_info["id"])
+        return await self._service.get_job(key.account.id, request.match_info["id"])
 
 
 def to_playground_job(record: JobRecord, delivery: OutputDelivery) -> dict[str, Any]:

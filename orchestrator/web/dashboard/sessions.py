@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from orchestrator.billing.api_keys import digest
+from orchestrator.billing.api_keys import hash_api_key
 from orchestrator.errors import Forbidden, NotAuthenticated, NotFound
 from orchestrator.store import ApiKey, ApiKeyScope, Store
 from orchestrator.web.auth import AUTH_CONTEXT
@@ -69,7 +69,7 @@ class SessionManager:
         """A session for who has this API key, or this admin token."""
         if hmac.compare_digest(_encode_utf8(credential), _encode_utf8(self._admin_token)):
             return self._new_session(OPERATOR_HOLDER)
-        key = await self._store.find_key(digest(credential))
+        key = await self._store.find_key(hash_api_key(credential))
         if key is None or not key.is_usable(self._clock()):
             raise NotAuthenticated("This is neither a valid API key nor the admin token")
         return self._new_session(key.id)
@@ -130,7 +130,9 @@ class SessionManager:
     async def require_key_within_rate_limit(self, request: web.Request, scope: ApiKeyScope) -> ApiKey:
         """The same for what counts as a request of the account; looks do not. Raises RateLimited."""
         key, door = await self.require_key(request, scope), request.app[AUTH_CONTEXT]
-        await door.limits.enforce_rate_limit(request, key.account.id, door.accounts.plan_of(key.account))
+        await door.rate_limiter.enforce_rate_limit(
+            request, key.account.id, door.accounts.get_plan(key.account)
+        )
         return key
 
     def with_admin_token(self, request: web.Request) -> web.Request:

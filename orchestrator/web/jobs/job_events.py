@@ -22,9 +22,9 @@ from aiohttp import web
 
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import JobChanged, ShardPreview, ShardProgress, ShardStarted
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.web.http.event_stream import open_event_stream
-from orchestrator.web.jobs.job_updates import Place, Told, follow
+from orchestrator.web.jobs.job_updates import JobUpdate, QueuePosition, stream_job_updates
 from orchestrator.web.jobs.views import to_queue_position_response
 
 #: What a caller sees of a job.
@@ -44,17 +44,17 @@ def parse_last_event_id(request: web.Request) -> int:
 
 
 async def stream_job_events(
-    request: web.Request, service: Service, account_id: str, serialize_job: JobSerializer
+    request: web.Request, service: GenerationService, account_id: str, serialize_job: JobSerializer
 ) -> web.StreamResponse:
     """Events until the job is finished; `view` shows the job itself. Raises NotFound, Gone."""
     job_id, seen = request.match_info["id"], parse_last_event_id(request)
-    record = await service.get(account_id, job_id)
-    if seen == FINAL_EVENT_ID and record.job.finished:
+    record = await service.get_job(account_id, job_id)
+    if seen == FINAL_EVENT_ID and record.job.is_finished:
         return web.Response(status=204)
     seen %= FINAL_EVENT_ID
     async with (
         open_event_stream(request, {}) as (response, stream),
-        aclosing(follow(service, account_id, job_id)) as events,
+        aclosing(stream_job_updates(service, account_id, job_id)) as events,
     ):
         async for told in events:
             seen = FINAL_EVENT_ID if _is_final_update(told) else seen + 1
@@ -68,19 +68,19 @@ async def stream_job_events(
     return response
 
 
-def _is_final_update(update: Told) -> bool:
-    return isinstance(update, JobChanged) and update.record.job.finished
+def _is_final_update(update: JobUpdate) -> bool:
+    return isinstance(update, JobChanged) and update.record.job.is_finished
 
 
-def _to_sse_event(update: Told, serialize_job: JobSerializer) -> tuple[str, dict[str, Any]]:
+def _to_sse_event(update: JobUpdate, serialize_job: JobSerializer) -> tuple[str, dict[str, Any]]:
     match update:
         case JobChanged(record=record):
             return "job", serialize_job(record)
-        case Place():
+        case QueuePosition():
             return "queue", to_queue_position_response(update)
         case ShardStarted(index=index, attempt=attempt):
             return "started", {"shard": index, "attempt": attempt}
-        case ShardProgress(index=index, node=node, value=value, maximum=maximum, fraction=fraction):
+        case ShardProgress(index=index, node_id=node, value=value, maximum=maximum, fraction=fraction):
             steps = {"node": node, "value": value, "max": maximum, "fraction": round(fraction, 4)}
             return "progress", {"shard": index, **steps}
         case ShardPreview(index=index, content_type=content_type, data=data):

@@ -7,7 +7,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 
-from orchestrator.execution.expiry import Expiry
+from orchestrator.execution.expiry import ExpiryPolicy
 from orchestrator.jobs import Output
 from orchestrator.media.formats import EXTENSIONS, ImageEncoding
 from orchestrator.storage.object_store import ObjectStore, content_addressed_key
@@ -19,7 +19,7 @@ MAX_INLINE_ENCODE_BYTES = 256 * 1024
 class OutputDelivery:
     """Reads and signs stored outputs."""
 
-    def __init__(self, objects: ObjectStore, url_lifetime_seconds: int, expiry: Expiry) -> None:
+    def __init__(self, objects: ObjectStore, url_lifetime_seconds: int, expiry: ExpiryPolicy) -> None:
         """`url_lifetime_seconds` of URLs is in seconds."""
         self._objects = objects
         self._url_lifetime_seconds = url_lifetime_seconds

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.jobs import JobRecord, JobStatus, ShardStatus
 from orchestrator.web.dialects.pixeldojo.translation import to_job_fields
-from orchestrator.web.jobs.job_updates import Place
+from orchestrator.web.jobs.job_updates import QueuePosition
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from pricing.money import to_cents, to_usd
 
@@ -27,7 +27,7 @@ def to_job_response(record: JobRecord, delivery: OutputDelivery) -> dict[str, An
     """A job. URLs are made anew each time and expire; an expired job has none any more."""
     job = record.job
     output: dict[str, list[str]] = {}
-    there = job.status is JobStatus.SUCCEEDED and not delivery.expiry.has_expired(job)
+    there = job.status is JobStatus.SUCCEEDED and not delivery.expiry.is_expired(job)
     urls = [delivery.presign_url(output) for output in record.outputs] if there else []
     for url, made in zip(urls, record.outputs, strict=False):
         output.setdefault(_output_group(made.content_type), []).append(url)
@@ -41,18 +41,18 @@ def to_job_response(record: JobRecord, delivery: OutputDelivery) -> dict[str, An
         "params": {name: value for name, value in job.params.items() if not _is_input_object_key(value)},
         "costUsd": to_usd(job.price) if job.status is JobStatus.SUCCEEDED else 0.0,
         "costCents": to_cents(job.price) if job.status is JobStatus.SUCCEEDED else 0.0,
-        "simulated": record.simulated,
+        "simulated": record.is_simulated,
         "error": {"code": job.error.code, "message": job.error.message} if job.error else None,
         "createdAt": job.created_at.isoformat(),
         "startedAt": job.started_at.isoformat() if job.started_at else None,
         "finishedAt": job.finished_at.isoformat() if job.finished_at else None,
-        **to_job_fields(record, urls, delivery.expiry.of(job)),
+        **to_job_fields(record, urls, delivery.expiry.expires_at(job)),
     }
 
 
-def to_queue_position_response(queue_position: Place) -> dict[str, Any]:
+def to_queue_position_response(queue_position: QueuePosition) -> dict[str, Any]:
     """Where an unfinished job stands."""
-    finish = queue_position.finish.isoformat() if queue_position.finish else None
+    finish = queue_position.expected_finish.isoformat() if queue_position.expected_finish else None
     return {"position": queue_position.position, "estimatedFinish": finish}
 
 

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from orchestrator.errors import Blocked, GenerationFailed, InvalidRequest, Unavailable
+from orchestrator.errors import ContentBlocked, GenerationFailed, InvalidRequest, ServiceUnavailable
 from orchestrator.jobs import JobRecord, JobStatus
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 
 JOB_ID_HEADER = "X-PixelFactory-Job"
 SIMULATED_HEADER = "X-PixelFactory-Simulated"
@@ -31,34 +31,35 @@ def parse_idempotency_key(request: web.Request) -> str | None:
 
 def job_headers(record: JobRecord) -> dict[str, str]:
     """What every answer about a generation carries."""
-    return {JOB_ID_HEADER: record.job.id} | ({SIMULATED_HEADER: "true"} if record.simulated else {})
+    return {JOB_ID_HEADER: record.job.id} | ({SIMULATED_HEADER: "true"} if record.is_simulated else {})
 
 
 @asynccontextmanager
-async def cancel_on_disconnect(service: Service, record: JobRecord) -> AsyncIterator[None]:
+async def cancel_on_disconnect(service: GenerationService, record: JobRecord) -> AsyncIterator[None]:
     """A caller who goes away, or whom we can not serve to the end, gives the job up, unless an idempotency
     key says that it will ask again."""
     try:
         yield
-    except (asyncio.CancelledError, ConnectionError, Unavailable):
+    except (asyncio.CancelledError, ConnectionError, ServiceUnavailable):
         if record.job.idempotency_key is None:
-            await asyncio.shield(service.cancel(record.job.id))
+            await asyncio.shield(service.cancel_job(record.job.id))
         raise
 
 
-async def wait_for_result(service: Service, record: JobRecord) -> JobRecord:
-    """The job once it has succeeded. Raises GenerationFailed, Blocked, Unavailable."""
+async def wait_for_result(service: GenerationService, record: JobRecord) -> JobRecord:
+    """The job once it has succeeded. Raises GenerationFailed, ContentBlocked, ServiceUnavailable."""
     async with cancel_on_disconnect(service, record):
-        return require_success(await service.wait(record.job.id))
+        return require_success(await service.wait_for_job(record.job.id))
 
 
 def require_success(record: JobRecord) -> JobRecord:
-    """The finished job. Raises GenerationFailed where it came to nothing, Blocked where its outputs were
+    """The finished job. Raises GenerationFailed where it came to nothing, ContentBlocked where its outputs
+    were
     refused."""
     if record.job.status is JobStatus.SUCCEEDED:
         return record
-    if record.job.error and record.job.error.code == Blocked.default_code:
-        raise Blocked(record.job.error.message)
+    if record.job.error and record.job.error.code == ContentBlocked.default_code:
+        raise ContentBlocked(record.job.error.message)
     if record.job.error:
         raise GenerationFailed(record.job.error.message, code=record.job.error.code)
     raise GenerationFailed("The job was cancelled", code="cancelled")

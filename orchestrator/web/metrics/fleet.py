@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from comfy_instances.fleet.protocol import InstanceState
 from comfy_instances.hardware.gpus import GpuStats
-from orchestrator.execution.dispatcher import Active, Dispatcher
+from orchestrator.execution.dispatcher import ActiveShard, Dispatcher
 from orchestrator.jobs import JobStatus
 from orchestrator.web.admin.instance_rows import InstanceRow, InstanceRows
 from pricing.money import to_usd
@@ -52,21 +52,21 @@ class FleetCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._collect_queue_metrics()
-        yield from collect_job_metrics(self._dispatcher.unfinished())
+        yield from collect_job_metrics(self._dispatcher.unfinished_shards())
         yield from collect_instance_metrics(list(self._instance_rows.iter_rows()))
 
     def _collect_queue_metrics(self) -> Iterator[Metric]:
         queue, now = self._dispatcher.scheduler.queue, self._monotonic()
         depths = _make_gauge("shards_waiting", "Shards that wait for an instance", "model")
-        for model, count in queue.depths().items():
+        for model, count in queue.depth_by_model().items():
             depths.add_metric([model], count)
         oldest = _make_gauge("oldest_wait_seconds", "Age of the shard that waits longest", "model")
-        for model, since in queue.oldest().items():
+        for model, since in queue.oldest_by_model().items():
             oldest.add_metric([model], now - since)
         yield from (depths, oldest)
 
 
-def collect_job_metrics(unfinished_shards: Iterable[Active]) -> Iterator[Metric]:
+def collect_job_metrics(unfinished_shards: Iterable[ActiveShard]) -> Iterator[Metric]:
     """Jobs that are not finished, and what is held for them."""
     begun: dict[str, bool] = {}
     held: dict[str, int] = {}

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.jobs import Job, JobRecord, JobStatus
-from orchestrator.jobs.events import JobChanged, ShardMissed, ShardRan, ShardStarted, WorkEvent
+from orchestrator.jobs.events import AttemptFailed, ExecutionEvent, JobChanged, PromptFinished, ShardStarted
 from orchestrator.web.metrics.utilization import UtilizationTracker
 from pricing.money import to_usd
 
@@ -79,13 +79,13 @@ class JobMetrics:
             IDLE_GAP_BUCKETS,
         )
 
-    def observe_event(self, event: WorkEvent) -> None:
+    def observe_event(self, event: ExecutionEvent) -> None:
         match event:
             case ShardStarted():
                 self._record_started(event)
-            case ShardRan():
+            case PromptFinished():
                 self._record_succeeded(event)
-            case ShardMissed():
+            case AttemptFailed():
                 self._attempt_failures.labels(event.instance_id, event.kind).inc()
                 self._utilization_tracker(event.instance_id).shard_failed(event.shard_id, self._monotonic())
             case JobChanged(record=record, final=True):
@@ -107,7 +107,7 @@ class JobMetrics:
             self._retries.labels(event.instance_id).inc()
         self._utilization_tracker(event.instance_id).shard_assigned(event.shard_id, self._monotonic())
 
-    def _record_succeeded(self, event: ShardRan) -> None:
+    def _record_succeeded(self, event: PromptFinished) -> None:
         model, seconds = event.job.model, event.usage.gpu_seconds
         waited = max(0.0, (self._clock() - event.job.created_at).total_seconds() - seconds)
         gap = self._utilization_tracker(event.instance_id).shard_succeeded(
@@ -121,13 +121,13 @@ class JobMetrics:
         if self._was_cold_start(event):
             self._load_seconds.labels(model).observe(event.usage.load_seconds)
 
-    def _was_cold_start(self, event: ShardRan) -> bool:
+    def _was_cold_start(self, event: PromptFinished) -> bool:
         """Whether the scheduler sent the shard to an instance without its model in memory."""
-        card = self._scheduler.cards.get(event.instance_id)
+        card = self._scheduler.instances.get(event.instance_id)
         return any(
             assignment.load_seconds > 0
-            for assignment in (card.assigned if card else ())
-            if assignment.work.shard_id == event.shard_id
+            for assignment in (card.assignments if card else ())
+            if assignment.spec.shard_id == event.shard_id
         )
 
     def _record_finished(self, record: JobRecord) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.billing.price_book import PriceLists
+from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Catalog
 from orchestrator.web.dialects.pixeldojo.models import format_credit_cost, to_model_fields
 from orchestrator.web.dialects.pixeldojo.translation import ERROR_CODE_OVERRIDES, ERROR_CODES_BY_CLASS
@@ -48,7 +48,7 @@ curl "URL/api/v1/jobs/job_abc123" -H "Authorization: Bearer YOUR_API_KEY"
 ```"""
 
 
-def render_llms_txt(catalog: Catalog, prices: PriceLists, base_url: str) -> str:
+def render_llms_txt(catalog: Catalog, prices: PriceBook, base_url: str) -> str:
     """The whole text, in Markdown; `base_url` is where callers reach the service."""
     return "\n".join(_render_lines(catalog, prices, base_url)) + "\n"
 
@@ -62,7 +62,7 @@ def _render_model(model_fields: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _render_lines(catalog: Catalog, prices: PriceLists, base_url: str) -> Iterator[str]:
+def _render_lines(catalog: Catalog, prices: PriceBook, base_url: str) -> Iterator[str]:
     entries = [to_model_fields(model, prices) for model in catalog]
     first = next((one["apiId"] for one in entries if one["modality"] == "image"), "MODEL")
     yield "# Pixel Factory API (Async Jobs)"

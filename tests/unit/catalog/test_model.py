@@ -16,7 +16,7 @@ UPSCALER = CATALOG["4x-ultrasharp"]
 
 def code(model: Any, **request: Any) -> str:
     with pytest.raises(InvalidRequest) as caught:
-        model.validate(request)
+        model.validate_params(request)
     assert caught.value.status == 400
     return caught.value.code
 

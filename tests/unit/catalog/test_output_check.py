@@ -12,7 +12,7 @@ from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.rendering.graph import iter_links
 from orchestrator.catalog.rendering.output_check import OUTPUT_CHECK_CLASS, OutputCheck
 from orchestrator.catalog.rendering.render import Graph
-from orchestrator.execution.capabilities import AnyFile
+from orchestrator.execution.capabilities import AnyFileName
 from tests.unit.catalog.drafts import CATALOG
 from tests.unit.catalog.drafts import FACTS as CORE
 
@@ -45,7 +45,7 @@ def test_the_catalogue_passes_through_it(model: Model) -> None:
     graph = model.render_graph(model.example_params(), filename_prefix="p")
     outputs = [output.node for output in model.outputs if output.node in graph]
     guarded = CHECK.insert_checks(graph, outputs, FACTS)
-    assert not [each for each in validate_graph(guarded, FACTS, AnyFile()) if not each.is_warning]
+    assert not [each for each in validate_graph(guarded, FACTS, AnyFileName()) if not each.is_warning]
     seen = {output.media for output in model.outputs} & {"image", "video"}
     assert bool(checks(guarded)) == bool(seen)
     decoders = {id for id, node in graph.items() if node["class_type"].startswith("VAEDecode")}

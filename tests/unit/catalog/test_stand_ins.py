@@ -12,11 +12,11 @@ import pytest
 from orchestrator.catalog import Catalog, CatalogError, load_stand_ins
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import InvalidRequest
-from orchestrator.settings import SHIPPED_WORKFLOWS, Settings, SettingsError
+from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings, SettingsError
 from tests.unit.catalog.drafts import SHIPPED, WEIGHTLESS
 
 CATALOG = Catalog.load(SHIPPED)
-TABLE = SHIPPED_WORKFLOWS / "stand-ins.toml"
+TABLE = SHIPPED_WORKFLOWS_DIR / "stand-ins.toml"
 
 
 def written(directory: Path, text: str) -> Path:
@@ -59,9 +59,9 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, reason: str) -> None:
 
 
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
-    assert Settings(workflows_dir=tmp_path).stand_ins == tmp_path / "stand-ins.toml"
+    assert Settings(workflows_dir=tmp_path).stand_ins_path == tmp_path / "stand-ins.toml"
     with pytest.raises(SettingsError, match="PIXELFACTORY_STAND_INS_FILE: no such file"):
-        _ = Settings(stand_ins_file=tmp_path / "mine.toml").stand_ins
+        _ = Settings(stand_ins_file=tmp_path / "mine.toml").stand_ins_path
 
 
 async def test_changes_are_read_while_the_service_runs(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ async def test_changes_are_read_while_the_service_runs(tmp_path: Path) -> None:
         file.write_text(row.format("sora-2", "nobody"))
         await asyncio.wait_for(changed.wait(), 10)
         assert live.catalog["sora-2"].id == "test-video"
-        assert [error.reason for error in live.refused] == ["there is no model 'nobody'"]
+        assert [error.reason for error in live.rejections] == ["there is no model 'nobody'"]
         changed.clear()
         shutil.rmtree(tmp_path / "test-video")
         await asyncio.wait_for(changed.wait(), 10)
@@ -96,4 +96,4 @@ async def test_changes_are_read_while_the_service_runs(tmp_path: Path) -> None:
 def test_a_wrong_table_stops_the_start(tmp_path: Path) -> None:
     file = written(tmp_path, WRONG[0][0])
     with pytest.raises(CatalogError, match="there is no model 'nobody'"):
-        LiveCatalog(SHIPPED_WORKFLOWS, lambda model: None, stand_ins=file)
+        LiveCatalog(SHIPPED_WORKFLOWS_DIR, lambda model: None, stand_ins=file)

@@ -13,7 +13,7 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.media.errors import FetchError, FileTooLarge, UrlNotAllowed, UrlUnreachable
 from orchestrator.media.input_images import ImageLimits, read_image
 from orchestrator.net.downloads import MAX_REDIRECTS, MAX_URL_LENGTH, FetchPolicy, UrlFetcher
-from orchestrator.net.egress import is_public
+from orchestrator.net.egress import is_public_address
 from tests.pictures import bomb, png
 from tests.unit.media.web_servers import (
     Say,
@@ -36,7 +36,7 @@ async def downloads(
 ) -> AsyncIterator[UrlFetcher]:
     """Downloads in a world where `reachable` addresses are public too."""
     rules = FetchPolicy(timeout_seconds=seconds, own_url_prefix=own)
-    made = UrlFetcher(rules, resolver=names, reachable=lambda ip: ip in reachable or is_public(ip))
+    made = UrlFetcher(rules, resolver=names, reachable=lambda ip: ip in reachable or is_public_address(ip))
     async with made:
         yield made
 

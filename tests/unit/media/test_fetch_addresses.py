@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.net.egress import is_public, is_web_url
+from orchestrator.net.egress import is_http_url, is_public_address
 
 PRIVATE = [
     "0.0.0.0",
@@ -51,12 +51,12 @@ PUBLIC = ["1.1.1.1", "8.8.8.8", "192.0.0.9", "2606:4700:4700::1111", "64:ff9b::8
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_addresses_are_not_public(address: str) -> None:
-    assert not is_public(address)
+    assert not is_public_address(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_are(address: str) -> None:
-    assert is_public(address)
+    assert is_public_address(address)
 
 
 @pytest.mark.parametrize(
@@ -77,11 +77,11 @@ def test_public_addresses_are(address: str) -> None:
     ],
 )
 def test_what_is_no_web_address(text: str) -> None:
-    assert not is_web_url(text)
+    assert not is_http_url(text)
 
 
 @pytest.mark.parametrize(
     "text", ["http://example.org", "https://example.org:8443/a.png?b=c#d", "http://[::1]/"]
 )
 def test_what_is_one(text: str) -> None:
-    assert is_web_url(text)
+    assert is_http_url(text)

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from orchestrator.errors import Unavailable
+from orchestrator.errors import ServiceUnavailable
 from orchestrator.moderation import ModerationEndpoint, ModerationEndpointConfig, PolicyViolation
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -114,7 +114,7 @@ async def test_a_service_in_trouble_stops_requests(
     handler: Handler, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with asked(handler, seconds=0.3) as endpoint:
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(ServiceUnavailable) as caught:
             await endpoint.check("acct_any", TEXTS)
     assert (caught.value.code, caught.value.retry_after) == ("moderation_unavailable", 5)
     assert "fox" not in caplog.text + caught.value.message
@@ -129,5 +129,5 @@ async def test_or_lets_them_pass_where_the_operator_says_so(handler: Handler) ->
 
 async def test_nobody_listens() -> None:
     async with ModerationEndpoint(ModerationEndpointConfig(url="http://127.0.0.1:1")) as endpoint:
-        with pytest.raises(Unavailable):
+        with pytest.raises(ServiceUnavailable):
             await endpoint.check("acct_any", TEXTS)

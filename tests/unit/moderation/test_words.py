@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import Blocked
+from orchestrator.errors import ContentBlocked
 from orchestrator.moderation import Moderation, PolicyViolation, WordListError, WordListPolicy
 from orchestrator.moderation.normalize import fold_text, normalize_words
 
@@ -168,7 +168,7 @@ async def test_without_policies_everything_passes() -> None:
 async def test_the_caller_hears_no_rule_and_the_log_no_prompt(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     policy = RejectEverythingPolicy()
-    with pytest.raises(Blocked) as caught:
+    with pytest.raises(ContentBlocked) as caught:
         await Moderation([policy, RejectEverythingPolicy()]).check(
             "acct_any", {"prompt": "my fox", "negative_prompt": " "}
         )

@@ -1,4 +1,4 @@
-"""Every price that the other documents print. PixelDojoRoutes's lines are kept as printed, in
+"""Every price that the other documents print. PixelDojo's lines are kept as printed, in
 `documents/`.
 """
 

@@ -10,16 +10,18 @@ from orchestrator.execution.scheduler import (
     InstanceUp,
     JobAdded,
     JobCancelled,
-    Outlook,
     RunEnded,
     Scheduler,
     ShardDone,
-    Work,
+    ShardSpec,
+    WaitEstimate,
 )
 
 
-def work(shard: str, *, account: str = "a", model: str = "m", seconds: float = 10.0, load: float = 0) -> Work:
-    return Work(
+def work(
+    shard: str, *, account: str = "a", model: str = "m", seconds: float = 10.0, load: float = 0
+) -> ShardSpec:
+    return ShardSpec(
         shard_id=shard,
         job_id=shard.partition("-")[0],
         account_id=account,
@@ -36,8 +38,8 @@ def scheduler(*instances: str, models: frozenset[str] | None = None) -> Schedule
     return made
 
 
-def add(to: Scheduler, *works: Work, now: float = 0.0) -> None:
-    to.handle(JobAdded(works=works), now)
+def add(to: Scheduler, *works: ShardSpec, now: float = 0.0) -> None:
+    to.handle(JobAdded(specs=works), now)
 
 
 def ended(to: Scheduler, shard: str, now: float, seconds: float) -> None:
@@ -46,52 +48,52 @@ def ended(to: Scheduler, shard: str, now: float, seconds: float) -> None:
 
 
 def test_nobody_knows_an_unknown_job() -> None:
-    assert scheduler("g0").outlook("x", 0.0) is None
+    assert scheduler("g0").estimate_job_wait("x", 0.0) is None
 
 
 def test_a_job_that_runs_has_no_place_and_an_end() -> None:
     fleet = scheduler("g0")
     add(fleet, work("x-0"))
-    assert fleet.outlook("x", 0.0) == Outlook(position=None, seconds=10)
-    assert fleet.outlook("x", 4.0) == Outlook(position=None, seconds=6)
+    assert fleet.estimate_job_wait("x", 0.0) == WaitEstimate(shards_ahead=None, seconds=10)
+    assert fleet.estimate_job_wait("x", 4.0) == WaitEstimate(shards_ahead=None, seconds=6)
 
 
 def test_what_waits_on_a_card_ends_after_what_runs_there() -> None:
     fleet = scheduler("g0")
     add(fleet, work("x-0"))
     add(fleet, work("y-0", seconds=5))
-    assert fleet.outlook("y", 2.0) == Outlook(position=None, seconds=13)
+    assert fleet.estimate_job_wait("y", 2.0) == WaitEstimate(shards_ahead=None, seconds=13)
 
 
 def test_the_queue_has_places() -> None:
     fleet = scheduler("g0")
     for name in "vwxyz":
         add(fleet, work(f"{name}-0"))
-    assert [fleet.outlook(name, 0.0) for name in "xyz"] == [
-        Outlook(position=0, seconds=30),
-        Outlook(position=1, seconds=40),
-        Outlook(position=2, seconds=50),
+    assert [fleet.estimate_job_wait(name, 0.0) for name in "xyz"] == [
+        WaitEstimate(shards_ahead=0, seconds=30),
+        WaitEstimate(shards_ahead=1, seconds=40),
+        WaitEstimate(shards_ahead=2, seconds=50),
     ]
     ended(fleet, "v-0", 10.0, 10.0)
-    assert fleet.outlook("x", 10.0) == Outlook(position=None, seconds=20)
-    assert fleet.outlook("z", 10.0) == Outlook(position=1, seconds=40)
+    assert fleet.estimate_job_wait("x", 10.0) == WaitEstimate(shards_ahead=None, seconds=20)
+    assert fleet.estimate_job_wait("z", 10.0) == WaitEstimate(shards_ahead=1, seconds=40)
 
 
 def test_fair_shares_decide_the_place() -> None:
     fleet = scheduler("g0")
     add(fleet, *[work(f"many-{index}", account="greedy") for index in range(50)])
     add(fleet, work("one-0", account="modest"))
-    place = fleet.outlook("one", 0.0)
+    place = fleet.estimate_job_wait("one", 0.0)
     assert place is not None
-    assert place.position is not None
-    assert place.position < 5
+    assert place.shards_ahead is not None
+    assert place.shards_ahead < 5
 
 
 def test_more_cards_are_sooner_done() -> None:
     one, four = scheduler("g0"), scheduler("g0", "g1", "g2", "g3")
     for fleet in (one, four):
         add(fleet, *[work(f"x-{index}") for index in range(16)])
-    slow, quick = one.outlook("x", 0.0), four.outlook("x", 0.0)
+    slow, quick = one.estimate_job_wait("x", 0.0), four.estimate_job_wait("x", 0.0)
     assert slow
     assert quick
     assert slow.seconds == 160
@@ -104,7 +106,7 @@ def test_measured_times_are_believed() -> None:
     add(fleet, *[work(f"x-{index}") for index in range(3)])
     ended(fleet, "x-0", 2.0, 2.0)
     add(fleet, work("y-0"), work("y-1"), now=2.0)
-    place = fleet.outlook("y", 2.0)
+    place = fleet.estimate_job_wait("y", 2.0)
     assert place
     assert place.seconds is not None
     assert place.seconds == pytest.approx(10 + 2 + 2 + 2), "what was assigned before keeps its estimate"
@@ -113,7 +115,7 @@ def test_measured_times_are_believed() -> None:
 def test_loading_is_counted() -> None:
     fleet = scheduler("g0")
     add(fleet, work("x-0"), work("x-1"), work("x-2", model="cold", load=7))
-    place = fleet.outlook("x", 0.0)
+    place = fleet.estimate_job_wait("x", 0.0)
     assert place
     assert place.seconds == 37
 
@@ -121,13 +123,13 @@ def test_loading_is_counted() -> None:
 def test_without_a_card_nobody_knows_when() -> None:
     fleet = scheduler()
     add(fleet, work("x-0"))
-    assert fleet.outlook("x", 0.0) == Outlook(position=0, seconds=None)
+    assert fleet.estimate_job_wait("x", 0.0) == WaitEstimate(shards_ahead=0, seconds=None)
     other = scheduler("g0", models=frozenset({"m"}))
     add(other, work("x-0"), work("y-0", model="unserved"))
-    assert other.outlook("y", 0.0) == Outlook(position=0, seconds=None)
+    assert other.estimate_job_wait("y", 0.0) == WaitEstimate(shards_ahead=0, seconds=None)
     other.handle(InstanceDown(instance_id="g0"), 1.0)
     add(other, work("z-0"), now=1.0)
-    place = other.outlook("z", 1.0)
+    place = other.estimate_job_wait("z", 1.0)
     assert place
     assert place.seconds is None
 
@@ -137,7 +139,7 @@ def test_looking_changes_nothing() -> None:
     for fleet in (looked, left_alone):
         add(fleet, *[work(f"{name}-{index}") for name in "xyz" for index in range(4)])
     for name in "xyz":
-        looked.outlook(name, 3.0)
+        looked.estimate_job_wait(name, 3.0)
     events: list[Event] = [RunEnded(shard_id="x-0", instance_id="g0", seconds=3.0), JobCancelled(job_id="y")]
     for event in events:
         assert looked.handle(event, 3.0) == left_alone.handle(event, 3.0)

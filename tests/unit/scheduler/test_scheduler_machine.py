@@ -19,9 +19,9 @@ from orchestrator.execution.scheduler import (
     Scheduler,
     ShardDone,
     ShardFailed,
-    Work,
+    ShardSpec,
 )
-from orchestrator.execution.scheduler.instances import SLOTS
+from orchestrator.execution.scheduler.instances import SLOTS_PER_INSTANCE
 
 ACCOUNTS = st.sampled_from(["a", "b", "c"])
 MODELS = st.sampled_from(["x", "y", "z"])
@@ -40,9 +40,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.jobs = 0
         self.up: set[str] = set()
         #: Shards on instances, in the order in which they were sent.
-        self.running: dict[str, list[Work]] = {name: [] for name in INSTANCES}
-        self.waiting: dict[str, Work] = {}
-        self.works: dict[str, Work] = {}
+        self.running: dict[str, list[ShardSpec]] = {name: [] for name in INSTANCES}
+        self.waiting: dict[str, ShardSpec] = {}
+        self.works: dict[str, ShardSpec] = {}
         self.over: set[str] = set()
 
     def tell(self, *events: object) -> None:
@@ -74,20 +74,20 @@ class SchedulerMachine(RuleBasedStateMachine):
     def submit(self, account: str, model: str, count: int, seconds: float) -> None:
         self.jobs += 1
         works = [
-            Work(
+            ShardSpec(
                 shard_id=f"j{self.jobs}-{index}",
                 job_id=f"j{self.jobs}",
                 account_id=account,
                 model=model,
                 run_seconds=seconds,
                 load_seconds=20.0,
-                concurrency=LIMITS[account],
+                max_concurrency=LIMITS[account],
             )
             for index in range(count)
         ]
         self.works |= {work.shard_id: work for work in works}
         self.waiting |= {work.shard_id: work for work in works}
-        self.tell(JobAdded(works=works))
+        self.tell(JobAdded(specs=works))
 
     @precondition(lambda self: any(self.running.values()))
     @rule(data=st.data(), kind=st.none() | KINDS, seconds=st.floats(0.1, 300))
@@ -120,20 +120,22 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(INSTANCES), lost=st.booleans())
     def goes_down(self, name: str, lost: bool) -> None:
         self.up.discard(name)
-        self.tell(InstanceDown(instance_id=name, lost=lost))
+        self.tell(InstanceDown(instance_id=name, memory_lost=lost))
 
     @invariant()
     def the_books_agree(self) -> None:
         assert set(self.waiting) == {shard for shard in self.works if shard in self.scheduler.queue}
         for name, held in self.running.items():
-            card = self.scheduler.cards.get(name)
+            card = self.scheduler.instances.get(name)
             assert (
-                [a.work.shard_id for a in card.assigned] == [w.shard_id for w in held] if card else not held
+                [a.spec.shard_id for a in card.assignments] == [w.shard_id for w in held]
+                if card
+                else not held
             )
 
     @invariant()
     def no_card_is_overfull(self) -> None:
-        assert all(len(held) <= SLOTS for held in self.running.values())
+        assert all(len(held) <= SLOTS_PER_INSTANCE for held in self.running.values())
 
     @invariant()
     def limits_hold(self) -> None:

@@ -16,15 +16,17 @@ from orchestrator.execution.scheduler import (
     Scheduler,
     ShardDone,
     ShardFailed,
+    ShardSpec,
     Tick,
-    Work,
 )
 
 GIB = 2**30
 
 
-def work(shard: str, *, account: str = "a", model: str = "m", seconds: float = 10.0, **more: object) -> Work:
-    return Work(
+def work(
+    shard: str, *, account: str = "a", model: str = "m", seconds: float = 10.0, **more: object
+) -> ShardSpec:
+    return ShardSpec(
         shard_id=shard,
         job_id=shard.partition("-")[0],
         account_id=account,
@@ -45,8 +47,8 @@ def runs(instructions: list[Instruction]) -> list[tuple[str, str]]:
     return [(i.shard_id, i.instance_id) for i in instructions if isinstance(i, RunShard)]
 
 
-def add(to: Scheduler, *works: Work, now: float = 0.0) -> list[tuple[str, str]]:
-    return runs(to.handle(JobAdded(works=works), now))
+def add(to: Scheduler, *works: ShardSpec, now: float = 0.0) -> list[tuple[str, str]]:
+    return runs(to.handle(JobAdded(specs=works), now))
 
 
 def ended(
@@ -105,7 +107,7 @@ def test_what_no_longer_fits_beside_the_newest_model_was_used_longest_ago() -> N
     for index, model in enumerate(("x", "y", "z")):
         add(fleet, work(f"j{index}-0", model=model, vram=40 * GIB))
         ended(fleet, f"j{index}-0", "g0", float(index))
-    assert list(fleet.cards["g0"].held) == ["y", "z"]
+    assert list(fleet.instances["g0"].loaded_models) == ["y", "z"]
 
 
 def test_a_model_goes_only_where_it_is_served() -> None:
@@ -122,7 +124,7 @@ def test_an_old_version_that_is_served_nowhere_holds_up_none_of_the_new() -> Non
     assert add(fleet, work("j-0", version="v1"), work("k-0", version="v2")) == [("k-0", "g0")]
     assert not fleet.can_serve("v1")
     assert runs(fleet.handle(InstanceUp(instance_id="g1", models=frozenset({"v1"})), 1.0)) == [("j-0", "g1")]
-    assert fleet.queue.depths() == {}
+    assert fleet.queue.depth_by_model() == {}
 
 
 def test_a_model_that_fits_one_card_only_waits_for_that_card() -> None:
@@ -143,7 +145,7 @@ def test_one_callers_thousands_do_not_starve_another() -> None:
 def test_shares_follow_weights() -> None:
     fleet = scheduler("g0")
     for account, weight in (("pro", 3.0), ("free", 1.0)):
-        add(fleet, *(work(f"{account}-{i}", account=account, weight=weight) for i in range(200)))
+        add(fleet, *(work(f"{account}-{i}", account=account, fair_share_weight=weight) for i in range(200)))
     order = _drain(fleet, 80)
     assert 57 <= sum(shard.startswith("pro") for shard in order) <= 63
 
@@ -152,7 +154,7 @@ def _drain(fleet: Scheduler, count: int) -> list[str]:
     """Runs `count` shards on one card, 10 s each, and says which."""
     done = []
     for index in range(count):
-        shard = fleet.cards["g0"].assigned[0].work.shard_id
+        shard = fleet.instances["g0"].assignments[0].spec.shard_id
         done.append(shard)
         ended(fleet, shard, "g0", 10.0 * (index + 1))
     return done
@@ -169,7 +171,7 @@ def test_a_cold_model_is_not_passed_over_for_ever_by_a_stream_of_newcomers() -> 
 
 def test_a_limit_holds_back_one_account_and_no_other() -> None:
     fleet = scheduler("g0", "g1")
-    begun = add(fleet, *(work(f"j-{index}", concurrency=1) for index in range(3)))
+    begun = add(fleet, *(work(f"j-{index}", max_concurrency=1) for index in range(3)))
     assert begun == [("j-0", "g0")]
     assert add(fleet, work("k-0", account="b")) == [("k-0", "g1")]
     assert runs(ended(fleet, "j-0", "g0", 10.0)) == [("j-1", "g0")]
@@ -177,7 +179,7 @@ def test_a_limit_holds_back_one_account_and_no_other() -> None:
 
 def test_a_cancelled_shard_does_not_keep_its_account_from_running() -> None:
     fleet = scheduler("g0")
-    add(fleet, *(work(f"{job}-0", concurrency=1) for job in ("j", "k", "l")))
+    add(fleet, *(work(f"{job}-0", max_concurrency=1) for job in ("j", "k", "l")))
     ended(fleet, "j-0", "g0", 1.0)  # k runs, l is held back
     fleet.handle(JobCancelled(job_id="k"), 2.0)
     assert runs(ended(fleet, "k-0", "g0", 3.0)) == [("l-0", "g0")]
@@ -190,7 +192,7 @@ def test_a_failed_shard_goes_elsewhere_and_first() -> None:
     fleet.handle(RunEnded(shard_id=shard, instance_id=instance), 1.0)
     fleet.handle(ShardFailed(shard_id=shard, instance_id=instance, kind="node_failed"), 1.0)
     other = "g1" if instance == "g0" else "g0"
-    running = fleet.cards[other].assigned[0].work.shard_id
+    running = fleet.instances[other].assignments[0].spec.shard_id
     assert runs(ended(fleet, running, other, 10.0))[0] == (shard, other)
 
 
@@ -231,11 +233,11 @@ def test_out_of_memory_frees_the_card_and_tries_another() -> None:
 def test_a_drained_card_gets_nothing_and_keeps_its_models() -> None:
     fleet = scheduler("g0")
     add(fleet, work("j-0"))
-    fleet.handle(InstanceDown(instance_id="g0", lost=False), 1.0)
+    fleet.handle(InstanceDown(instance_id="g0", memory_lost=False), 1.0)
     ended(fleet, "j-0", "g0", 2.0)
     assert add(fleet, work("k-0"), now=3.0) == []
     assert runs(fleet.handle(InstanceUp(instance_id="g0"), 4.0)) == [("k-0", "g0")]
-    assert "m" in fleet.cards["g0"].held
+    assert "m" in fleet.instances["g0"].loaded_models
 
 
 def test_replayed_events_change_nothing() -> None:
@@ -256,7 +258,7 @@ def test_estimates_learn_from_what_was_measured() -> None:
         add(fleet, work(f"j{index}-0"))
         ended(fleet, f"j{index}-0", "g0", float(index), seconds=30.0)
     add(fleet, work("k-0"))
-    assert fleet.cards["g0"].assigned[0].seconds == 30.0
+    assert fleet.instances["g0"].assignments[0].expected_seconds == 30.0
 
 
 def test_one_stalled_run_does_not_spoil_the_estimate() -> None:
@@ -265,16 +267,16 @@ def test_one_stalled_run_does_not_spoil_the_estimate() -> None:
         add(fleet, work(f"j{index}-0"))
         ended(fleet, f"j{index}-0", "g0", float(index), seconds=seconds)
     add(fleet, work("k-0"))
-    assert fleet.cards["g0"].assigned[0].seconds == 10.0
+    assert fleet.instances["g0"].assignments[0].expected_seconds == 10.0
 
 
 def test_the_expected_wait_counts_what_runs_and_a_fair_share_of_what_waits() -> None:
     fleet = scheduler("g0", "g1")
-    assert fleet.expected_wait("a", 0.0) == 0.0
+    assert fleet.expected_wait_seconds("a", 0.0) == 0.0
     add(fleet, *(work(f"j-{index}") for index in range(8)))
-    assert fleet.expected_wait("a", 0.0) == 40.0
-    assert fleet.expected_wait("newcomer", 0.0) == 20.0
-    assert scheduler().expected_wait("a", 0.0) == float("inf")
+    assert fleet.expected_wait_seconds("a", 0.0) == 40.0
+    assert fleet.expected_wait_seconds("newcomer", 0.0) == 20.0
+    assert scheduler().expected_wait_seconds("a", 0.0) == float("inf")
 
 
 def test_a_shard_that_waits_beyond_its_deadline_fails_its_job() -> None:

@@ -10,7 +10,7 @@ def sample(hub: EventHub, steps: int, shard: int = 0) -> None:
     """A whole run, told at once."""
     hub.publish("job", ShardStarted(index=shard, shard_id="s", instance_id="i", attempt=1))
     for step in range(1, steps + 1):
-        progress = ShardProgress(index=shard, node="n", value=step, maximum=steps, fraction=step / steps)
+        progress = ShardProgress(index=shard, node_id="n", value=step, maximum=steps, fraction=step / steps)
         hub.publish("job", progress)
         hub.publish("job", ShardPreview(index=shard, content_type="image/jpeg", data=bytes([step])))
 

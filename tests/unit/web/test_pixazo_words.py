@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from orchestrator.catalog import Catalog, OutputSizes
 from orchestrator.errors import (
-    Blocked,
     Conflict,
+    ContentBlocked,
     Forbidden,
     GenerationFailed,
     Gone,
@@ -26,13 +26,13 @@ from orchestrator.errors import (
     NotFound,
     RateLimited,
     ServiceError,
-    Unavailable,
+    ServiceUnavailable,
 )
-from orchestrator.execution.failures import REASONS
+from orchestrator.execution.failures import FAILURE_MESSAGES
 from orchestrator.intake.request_preparer import GenerationRequest
-from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Output, shards_of
+from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Output, create_shards
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.settings import SHIPPED_WORKFLOWS
+from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.ids import job_id_from_uuid
 from orchestrator.web.dialects.pixazo import (
     schemas as pixazo_answers,
@@ -49,7 +49,7 @@ from pricing.tariff import SHIPPED_TARIFFS
 
 NOW = datetime(2026, 3, 31, 10, tzinfo=UTC)
 #: As if the operator had turned the rows of the gateway on.
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS).with_stand_ins(
+CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR).with_stand_ins(
     {
         "flux-2-pro-image-to-image-866": "flux-2-dev",
         "flux-2-pro-text-to-image-799": "flux-2-dev",
@@ -116,14 +116,14 @@ def test_other_addresses_are_not_the_gateways(path: str) -> None:
 
 def test_a_request_says_where_it_came_from_and_what_it_is_called_there() -> None:
     request = asked(EDIT, prompt="a", image_url=URL)
-    assert (request.origin, request.model, request.priced_as) == (
+    assert (request.origin, request.model, request.tariff_model) == (
         "pixazo/flux-dev",
         "flux-dev-image-to-image",
         "flux-dev",
     )
-    assert (request.tariff, request.keep_blocked) == ("pixazo", True)
-    assert not asked(TEXT, prompt="a").keep_blocked
-    assert asked(ULTRA, prompt="a").priced_as == "pro1.1"
+    assert (request.tariff, request.store_blocked_job) == ("pixazo", True)
+    assert not asked(TEXT, prompt="a").store_blocked_job
+    assert asked(ULTRA, prompt="a").tariff_model == "pro1.1"
 
 
 def test_fields_become_the_parameters_that_they_mean() -> None:
@@ -169,9 +169,9 @@ def test_null_is_the_same_as_not_given() -> None:
 
 def test_of_several_pictures_the_first_is_edited() -> None:
     request = asked(PRO_EDIT, prompt="a", image_urls=[URL, URL + "?2"])
-    assert (request.params["images"], request.like_picture) == ([URL], True)
+    assert (request.params["images"], request.match_image_size) == ([URL], True)
     request = asked(PRO_EDIT, prompt="a", image_urls=[URL], image_size="1001x512")
-    assert (request.params["width"], request.params["height"], request.like_picture) == (1000, 512, False)
+    assert (request.params["width"], request.params["height"], request.match_image_size) == (1000, 512, False)
 
 
 @pytest.mark.parametrize(("acceleration", "steps"), [("none", None), ("regular", 15), ("high", 10)])
@@ -236,12 +236,12 @@ def test_any_picture_has_a_size_like_it(width: int, height: int) -> None:
 
 
 def test_the_ends_that_a_webhook_hears_of() -> None:
-    assert asked(DEV, prompt="a").webhook_ends is None
+    assert asked(DEV, prompt="a").webhook_statuses is None
     request = asked(DEV, prompt="a", webhook=URL, webhook_events_filter=["failed"])
     assert request.webhook_url == URL
-    assert request.webhook_ends == frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
+    assert request.webhook_statuses == frozenset({JobStatus.FAILED, JobStatus.CANCELLED})
     both = asked(DEV, prompt="a", webhook=URL, webhook_events_filter=["failed", "completed"])
-    assert both.webhook_ends == frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUCCEEDED})
+    assert both.webhook_statuses == frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUCCEEDED})
 
 
 OUTPUT = Output(key="outputs/a.png", content_type="image/webp", size=1, sha256="", width=8, height=8)
@@ -249,7 +249,7 @@ OUTPUT = Output(key="outputs/a.png", content_type="image/webp", size=1, sha256="
 
 def test_a_request_that_is_done() -> None:
     done = job(started_at=NOW, finished_at=NOW + timedelta(seconds=15))
-    (shard,) = shards_of(done, 1)
+    (shard,) = create_shards(done, 1)
     record = JobRecord(job=done, shards=[replace(shard, outputs=(OUTPUT,))])
     body = pixazo.to_status_response(record, [URL])
     pixazo_answers.PixazoStatusResponse.model_validate(body, strict=True)
@@ -275,14 +275,14 @@ STATUSES = [
     (job(JobStatus.QUEUED), "QUEUED", "queued"),
     (job(JobStatus.RUNNING), "PROCESSING", "processing"),
     (job(JobStatus.CANCELLED, finished_at=NOW), "FAILED", "failed"),
-    (failed(Blocked.default_code), "FAILED", "failed"),
-    *((failed(code), "ERROR" if code in OURS else "FAILED", "failed") for code in REASONS),
+    (failed(ContentBlocked.default_code), "FAILED", "failed"),
+    *((failed(code), "ERROR" if code in OURS else "FAILED", "failed") for code in FAILURE_MESSAGES),
 ]
 
 
 @pytest.mark.parametrize(("seen", "status", "batch_status"), STATUSES)
 def test_statuses(seen: Job, status: str, batch_status: str) -> None:
-    body = pixazo.to_status_response(JobRecord(job=seen, shards=shards_of(seen, 1)), [])
+    body = pixazo.to_status_response(JobRecord(job=seen, shards=create_shards(seen, 1)), [])
     pixazo_answers.PixazoStatusResponse.model_validate(body, strict=True)
     assert (body["status"], body["output"]) == (status, None)
     assert (body["error"] is not None) == (batch_status == "failed")
@@ -308,7 +308,7 @@ MISSING = {"error": "Not Found", "message": "gone"}
 SHORT = InsufficientBalance("poor", details={"required_usd": 0.04})
 ERRORS: list[tuple[ServiceError, int, dict[str, str]]] = [
     (InvalidRequest("`seed` is odd"), 400, {"error": "seed is odd"}),
-    (Blocked("not that"), 400, {"error": "not that"}),
+    (ContentBlocked("not that"), 400, {"error": "not that"}),
     (NotAuthenticated("who?"), 401, {"error": "Unauthorized", "message": "who?"}),
     (
         SHORT,
@@ -330,7 +330,7 @@ ERRORS: list[tuple[ServiceError, int, dict[str, str]]] = [
     (Conflict("no"), 409, {"error": "Conflict", "message": "no"}),
     (RateLimited("slow"), 429, {"error": "Too Many Requests", "message": "slow"}),
     (GenerationFailed("sorry"), 500, {"error": "Internal Server Error", "message": "sorry"}),
-    (Unavailable("later"), 500, {"error": "Internal Server Error", "message": "later"}),
+    (ServiceUnavailable("later"), 500, {"error": "Internal Server Error", "message": "later"}),
 ]
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog
 from orchestrator.errors import (
-    Blocked,
     Conflict,
+    ContentBlocked,
     Forbidden,
     Gone,
     InsufficientBalance,
@@ -23,17 +23,17 @@ from orchestrator.errors import (
     NotFound,
     RateLimited,
     ServiceError,
-    Unavailable,
+    ServiceUnavailable,
 )
 from orchestrator.jobs import Job, JobError, JobStatus
-from orchestrator.settings import SHIPPED_WORKFLOWS
+from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
 from orchestrator.web.dialects.openai.images import parse_body
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CREDIT = Fraction(1000)
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
+CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
 
 
 def job(status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> Job:
@@ -81,7 +81,7 @@ def test_one_picture_per_generation() -> None:
 def test_a_model_has_one_name_and_price(name: str) -> None:
     body = parse_body(pixelapi.PixelApiGenerateBody, {"model": name, "prompt": "a"}, form=False)
     request = pixelapi.to_request(body, CATALOG, idempotency_key="k")
-    assert (request.model, request.tariff, request.keep_blocked) == ("sdxl", "pixelapi", True)
+    assert (request.model, request.tariff, request.store_blocked_job) == ("sdxl", "pixelapi", True)
     assert request.idempotency_key == "k"
 
 
@@ -91,7 +91,7 @@ STATUSES = [
     (job(JobStatus.SUCCEEDED), "completed", 1.0),
     (job(JobStatus.FAILED, error=JobError(code="out_of_memory", message="too large")), "failed", 0.0),
     (job(JobStatus.CANCELLED), "failed", 0.0),
-    (job(JobStatus.FAILED, error=JobError(code=Blocked.default_code, message="no")), "blocked", 0.0),
+    (job(JobStatus.FAILED, error=JobError(code=ContentBlocked.default_code, message="no")), "blocked", 0.0),
 ]
 
 
@@ -141,7 +141,7 @@ def test_a_file_lives_a_day(status: JobStatus, hours: int, seconds: int) -> None
         (MethodNotAllowed("no"), 405),
         (Conflict("no"), 409),
         (RateLimited("no"), 429),
-        (Unavailable("no"), 500),
+        (ServiceUnavailable("no"), 500),
         (ServiceError("no"), 500),
     ],
 )

@@ -1,4 +1,4 @@
-"""PixelDojoRoutes's words to ours and back."""
+"""PixelDojo's words to ours and back."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from orchestrator.errors import (
     NotFound,
     RateLimited,
     ServiceError,
-    Unavailable,
+    ServiceUnavailable,
 )
-from orchestrator.settings import SHIPPED_WORKFLOWS
+from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.credits import to_json_number
 from orchestrator.web.dialects.openai.images import parse_body
 from orchestrator.web.dialects.pixeldojo import (
@@ -36,7 +36,7 @@ from orchestrator.web.dialects.pixeldojo import (
 )
 from pricing.rates import ModelPrice
 
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS)
+CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
 SIZED = [model for model in CATALOG if OutputSizes.from_model(model)]
 
 
@@ -125,7 +125,7 @@ def test_a_strength_for_all_loras() -> None:
         (InvalidRequest("no", code="model_not_found"), 404, "not_found"),
         (NotFound("no", code="job_not_found"), 404, "not_found"),
         (InsufficientBalance("no"), 402, "insufficient_credits"),
-        (Unavailable("no", code="busy"), 500, "submission_failed"),
+        (ServiceUnavailable("no", code="busy"), 500, "submission_failed"),
         (Gone("no"), 410, "expired"),
         (RateLimited("no"), 429, "rate_limit_exceeded"),
         (ServiceError("no"), 500, "internal_error"),

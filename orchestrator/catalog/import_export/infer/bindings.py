@@ -1,6 +1,7 @@
 """Parameters of a graph that somebody else drew: which input each one sets, and in what range.
 
-`ParameterBindings` is filled by `finder.py`, which knows where to look; here is how a found input is turned
+`ParameterBindings` is filled by `infer_parameters.py`, which knows where to look; here is how a found input
+is turned
 into
 an expression and a declaration.
 """

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.store import ApiKeyScope
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai import images as openai
@@ -31,7 +31,7 @@ ACCEPTED_RESPONSE = {202: "The job is accepted, and shown as it is: `Prefer: res
 class ImageRoutes:
     """Images and videos in OpenAI's manner."""
 
-    def __init__(self, service: Service, delivery: OutputDelivery) -> None:
+    def __init__(self, service: GenerationService, delivery: OutputDelivery) -> None:
         self._service = service
         self._delivery = delivery
 
@@ -45,11 +45,11 @@ class ImageRoutes:
 
     @openapi_operation(
         body=pixel_factory.ImageGenerationBody,
-        form=True,
-        answer=ImagesResponse,
-        media=JSON_OR_EVENT_STREAM,
-        job=True,
-        also=ACCEPTED_RESPONSE,
+        accepts_form=True,
+        response=ImagesResponse,
+        content_types=JSON_OR_EVENT_STREAM,
+        creates_job=True,
+        other_responses=ACCEPTED_RESPONSE,
     )
     async def create_generation(self, request: web.Request) -> web.StreamResponse:
         """Waits for the result, or answers 202 at once to `Prefer: respond-async`."""
@@ -60,11 +60,11 @@ class ImageRoutes:
 
     @openapi_operation(
         body=openai.ImageEditBody,
-        form=True,
-        answer=ImagesResponse,
-        media=JSON_OR_EVENT_STREAM,
-        job=True,
-        also=ACCEPTED_RESPONSE,
+        accepts_form=True,
+        response=ImagesResponse,
+        content_types=JSON_OR_EVENT_STREAM,
+        creates_job=True,
+        other_responses=ACCEPTED_RESPONSE,
     )
     async def create_edit(self, request: web.Request) -> web.StreamResponse:
         """A picture, or several, changed as the prompt says; with a mask only there."""
@@ -79,11 +79,11 @@ class ImageRoutes:
 
     @openapi_operation(
         body=openai.ImageVariationBody,
-        form=True,
-        answer=ImagesResponse,
-        media=JSON_OR_EVENT_STREAM,
-        job=True,
-        also=ACCEPTED_RESPONSE,
+        accepts_form=True,
+        response=ImagesResponse,
+        content_types=JSON_OR_EVENT_STREAM,
+        creates_job=True,
+        other_responses=ACCEPTED_RESPONSE,
     )
     async def create_variation(self, request: web.Request) -> web.StreamResponse:
         """Other pictures like this one."""
@@ -96,7 +96,9 @@ class ImageRoutes:
         record = await self._service.submit(key, asked)
         return await self._build_response(request, record, body, "image_edit")
 
-    @openapi_operation(body=pixel_factory.ImageGenerationBody, form=True, answer=QuoteResponse, tag="images")
+    @openapi_operation(
+        body=pixel_factory.ImageGenerationBody, accepts_form=True, response=QuoteResponse, tag="images"
+    )
     async def quote(self, request: web.Request) -> web.Response:
         """The price of a generation's body."""
         await authenticate(request, self._service.store, ApiKeyScope.GENERATE, ApiKeyScope.READ)
@@ -139,7 +141,7 @@ class ImageRoutes:
             record.outputs, as_urls=body.wants_urls, encoding=body.encoding
         )
         if not body.wants_urls:
-            await self._service.count_sent(record)
-        answer = pixel_factory.to_response(record, self._service.model_of(record.job), body, data)
+            await self._service.record_bytes_sent(record)
+        answer = pixel_factory.to_response(record, self._service.get_model(record.job), body, data)
         text = await asyncio.to_thread(json.dumps, answer)
         return web.Response(text=text, content_type="application/json", headers=job_headers(record))

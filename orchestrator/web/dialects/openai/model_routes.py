@@ -8,7 +8,7 @@ from aiohttp import web
 
 from orchestrator.catalog import Model
 from orchestrator.errors import Forbidden, NotFound
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai.schemas import ErrorResponse, ModelList
 from orchestrator.web.dialects.openai.schemas import ModelEntry as ModelEntry
@@ -28,7 +28,7 @@ CORS_HEADERS = {
 class ModelRoutes:
     """`.../models` and `.../models/{id}`."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: GenerationService) -> None:
         self._service = service
 
     def routes(self) -> list[web.RouteDef]:
@@ -43,17 +43,17 @@ class ModelRoutes:
             web.delete("/v1/models/{id}", self.reject_delete),
         ]
 
-    @openapi_operation(answer=ModelList, access=Access.NONE, tag="models")
+    @openapi_operation(response=ModelList, access=Access.NONE, tag="models")
     async def list_image_models(self, request: web.Request) -> web.Response:
         """All models, with their prices."""
-        body = pixel_factory.to_model_list(self._service.catalog, self._service.tariff)
+        body = pixel_factory.to_model_list(self._service.catalog, self._service.default_tariff)
         return web.json_response(body, headers=CORS_HEADERS)
 
-    @openapi_operation(answer=ModelList, access=Access.NONE)
+    @openapi_operation(response=ModelList, access=Access.NONE)
     async def list_models(self, request: web.Request) -> web.Response:
-        """The same for OpenAI's clients, PixelDojoRoutes's and PixelAPI's: each reads what it knows."""
-        service, prices = self._service, self._service.prices_now
-        body = pixel_factory.to_model_list(service.catalog, prices.ours)
+        """The same for OpenAI's clients, PixelDojo's and PixelAPI's: each reads what it knows."""
+        service, prices = self._service, self._service.price_book
+        body = pixel_factory.to_model_list(service.catalog, prices.default_tariff)
         for shown, model in zip(body["data"], service.catalog, strict=True):
             shown |= pixeldojo_models.to_model_fields(model, prices) | pixelapi.to_model_fields(model, prices)
         return web.json_response(body, headers=CORS_HEADERS)
@@ -62,15 +62,15 @@ class ModelRoutes:
         """What a browser asks before it asks."""
         return web.Response(status=204, headers=CORS_HEADERS)
 
-    @openapi_operation(answer=ModelEntry, access=Access.NONE)
+    @openapi_operation(response=ModelEntry, access=Access.NONE)
     async def get_model(self, request: web.Request) -> web.Response:
         """One model."""
-        model, prices = self._find_model(request), self._service.prices_now
-        body = pixel_factory.to_model_entry(model, prices.ours)
+        model, prices = self._find_model(request), self._service.price_book
+        body = pixel_factory.to_model_entry(model, prices.default_tariff)
         body |= pixeldojo_models.to_model_details(model, prices) | pixelapi.to_model_fields(model, prices)
         return web.json_response(body, headers=CORS_HEADERS)
 
-    @openapi_operation(answer=ErrorResponse, status=403)
+    @openapi_operation(response=ErrorResponse, status=403)
     async def reject_delete(self, request: web.Request) -> NoReturn:
         """Always refused: models belong to the service."""
         await authenticate(request, self._service.store)

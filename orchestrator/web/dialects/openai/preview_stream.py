@@ -10,12 +10,12 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.errors import ServiceError, Unavailable
+from orchestrator.errors import ServiceError, ServiceUnavailable
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import JobChanged, JobEvent, ShardPreview, ShardProgress, Subscription
 from orchestrator.media.errors import CorruptMedia, ObjectStoreError
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.web.dialects.openai.images import ImageRequestBody
 from orchestrator.web.dialects.openai.stream_events import (
     EventPrefix,
@@ -74,7 +74,7 @@ class PreviewSelection(Subscription):
 class ImageStreamResponder:
     """One answer of events, in OpenAI's words."""
 
-    service: Service
+    service: GenerationService
     delivery: OutputDelivery
     body: ImageRequestBody
     event_prefix: EventPrefix
@@ -91,19 +91,19 @@ class ImageStreamResponder:
         return response
 
     async def _send_partial_images(self, stream: EventStream, record: JobRecord) -> JobRecord:
-        """Shows what there is to see until the job is finished. Raises Unavailable."""
+        """Shows what there is to see until the job is finished. Raises ServiceUnavailable."""
         picks = PreviewSelection(self.body.partial_images or 0)
         with self.service.events.subscribe(record.job.id, picks):
             # Read again: what happened before the subscription is in the store, the rest will be told.
-            record = await self.service.get(record.job.account_id, record.job.id)
-            if record.job.finished:
+            record = await self.service.get_job(record.job.account_id, record.job.id)
+            if record.job.is_finished:
                 return record
             async for event in picks:
                 if isinstance(event, SelectedPreview):
                     await self._send_partial_image(stream, record, event)
-                elif isinstance(event, JobChanged) and event.record.job.finished:
+                elif isinstance(event, JobChanged) and event.record.job.is_finished:
                     return event.record
-        raise Unavailable("The service is shutting down", code="shutting_down", retry_after=5)
+        raise ServiceUnavailable("The service is shutting down", code="shutting_down", retry_after=5)
 
     async def _send_partial_image(
         self, stream: EventStream, record: JobRecord, preview: SelectedPreview
@@ -120,21 +120,21 @@ class ImageStreamResponder:
         await stream.send(event["type"], event | {"b64_json": await encode_base64(data)})
 
     async def _send_completed_images(self, stream: EventStream, record: JobRecord) -> None:
-        usage = pixel_factory.to_usage(record, self.service.model_of(record.job))
+        usage = pixel_factory.to_usage(record, self.service.get_model(record.job))
         items = await self.delivery.load_data_items(
             record.outputs, as_urls=False, encoding=self.body.encoding
         )
         created = {"created_at": int(self.service.clock().timestamp())}
-        if record.simulated:
+        if record.is_simulated:
             created["simulated"] = True
         for index, (output, item) in enumerate(zip(record.outputs, items, strict=True)):
             event = to_completed_event(self.event_prefix, self.body, output, index, usage)
             await stream.send(event["type"], event | created | item)
-        await self.service.count_sent(record)
+        await self.service.record_bytes_sent(record)
 
 
 def _to_error_event(error: ServiceError | ObjectStoreError) -> dict[str, Any]:
     if isinstance(error, ObjectStoreError):
         log.error("a stream ends early: %s", error)
-        error = Unavailable("The object store is away", code="store_unavailable")
+        error = ServiceUnavailable("The object store is away", code="store_unavailable")
     return {"type": "error", **pixel_factory.to_error_response(error)[1]}

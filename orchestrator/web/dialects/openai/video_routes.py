@@ -14,7 +14,7 @@ from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.media.thumbnails import make_spritesheet, make_thumbnail
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.store import ApiKey
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai import images as openai
@@ -57,7 +57,7 @@ RANGE_RESPONSES = {206: "The part that `Range` names.", 416: "There is no such p
 class VideoRoutes:
     """The caller's own films; those of others look as if they did not exist."""
 
-    def __init__(self, service: Service, retention_days: float) -> None:
+    def __init__(self, service: GenerationService, retention_days: float) -> None:
         self._service = service
         self._retention_days = retention_days
 
@@ -75,7 +75,9 @@ class VideoRoutes:
             web.post(f"{root}/{{id}}/remix", self.remix_video),
         ]
 
-    @openapi_operation(body=openai_videos.VideoCreateBody, form=True, answer=VideoResource, job=True)
+    @openapi_operation(
+        body=openai_videos.VideoCreateBody, accepts_form=True, response=VideoResource, creates_job=True
+    )
     async def create_video(self, request: web.Request) -> web.Response:
         """Accepts a video; it is made while nobody waits."""
         key = await authenticate(request, self._service.store)
@@ -86,7 +88,9 @@ class VideoRoutes:
         )
         return await self._submit_job(key, asked)
 
-    @openapi_operation(body=openai_videos.VideoRemixBody, form=True, answer=VideoResource, job=True)
+    @openapi_operation(
+        body=openai_videos.VideoRemixBody, accepts_form=True, response=VideoResource, creates_job=True
+    )
     async def remix_video(self, request: web.Request) -> web.Response:
         """The same video after other words."""
         key = await authenticate(request, self._service.store)
@@ -101,12 +105,12 @@ class VideoRoutes:
         return await self._submit_job(key, asked)
 
     @openapi_operation(
-        answer=VideoList, query={"limit": LIMIT_PARAM, "after": AFTER_PARAM, "order": ORDER_PARAM}
+        response=VideoList, query={"limit": LIMIT_PARAM, "after": AFTER_PARAM, "order": ORDER_PARAM}
     )
     async def list_videos(self, request: web.Request) -> web.Response:
         """Videos, newest first if not told otherwise."""
         key = await authenticate(request, self._service.store)
-        page = await self._service.videos(
+        page = await self._service.list_video_jobs(
             key.account.id,
             limit=parse_limit(request),
             cursor=request.query.get("after"),
@@ -122,24 +126,26 @@ class VideoRoutes:
         }
         return web.json_response(body)
 
-    @openapi_operation(answer=VideoResource)
+    @openapi_operation(response=VideoResource)
     async def get_video(self, request: web.Request) -> web.Response:
         """One video and how far it is."""
         key = await authenticate(request, self._service.store)
         record = await self._get_own_video(key, request.match_info["id"])
         return web.json_response(
-            self._to_response(record), headers={} if record.job.finished else POLL_AFTER_HEADERS
+            self._to_response(record), headers={} if record.job.is_finished else POLL_AFTER_HEADERS
         )
 
-    @openapi_operation(answer=DeletedVideoResource)
+    @openapi_operation(response=DeletedVideoResource)
     async def delete_video(self, request: web.Request) -> web.Response:
         """Gives the video up if it is not ready, and forgets it."""
         key = await authenticate(request, self._service.store)
         record = await self._get_own_video(key, request.match_info["id"])
-        await self._service.remove(record.job.id)
+        await self._service.remove_job(record.job.id)
         return web.json_response({"id": record.job.id, "object": "video.deleted", "deleted": True})
 
-    @openapi_operation(query={"variant": VARIANT_PARAM}, media=VARIANT_CONTENT_TYPES, also=RANGE_RESPONSES)
+    @openapi_operation(
+        query={"variant": VARIANT_PARAM}, content_types=VARIANT_CONTENT_TYPES, other_responses=RANGE_RESPONSES
+    )
     async def download_content(self, request: web.Request) -> web.Response:
         """The film or stills of it, whole or in part."""
         key = await authenticate(request, self._service.store)
@@ -147,7 +153,7 @@ class VideoRoutes:
         record = _require_succeeded(await self._get_own_video(key, request.match_info["id"]))
         output = record.outputs[0]
         try:
-            film = await self._service.objects.get(output.key)
+            film = await self._service.object_store.get(output.key)
         except ObjectNotFound as error:
             raise Gone("The video is kept no longer", code="video_expired") from error
         data, content_type, extension = await _make_variant(film, variant, output.content_type)
@@ -157,7 +163,7 @@ class VideoRoutes:
             request, DownloadFile(data=data, content_type=content_type, filename=name, etag=tag)
         )
         if request.method == "GET":
-            await self._service.count_sent(record, response.content_length or 0)
+            await self._service.record_bytes_sent(record, response.content_length or 0)
         return response
 
     async def reject_unsupported(self, request: web.Request) -> NoReturn:
@@ -174,7 +180,7 @@ class VideoRoutes:
 
     async def _get_own_video(self, key: ApiKey, video_id: str) -> JobRecord:
         try:
-            record = await self._service.get(key.account.id, video_id)
+            record = await self._service.get_job(key.account.id, video_id)
         except NotFound as error:
             raise NotFound("There is no such video", code="video_not_found") from error
         films = any(output.content_type.startswith("video/") for output in record.outputs)
@@ -188,7 +194,7 @@ class VideoRoutes:
         given = {name: source.job.params.get(name) for name in model.image_inputs}
         keys = {name: key for name, key in given.items() if isinstance(key, str)}
         try:
-            files = await asyncio.gather(*(self._service.objects.get(key) for key in keys.values()))
+            files = await asyncio.gather(*(self._service.object_store.get(key) for key in keys.values()))
         except ObjectNotFound as error:
             raise Gone(
                 "The pictures that it was made from are kept no longer", code="input_expired"
@@ -196,7 +202,7 @@ class VideoRoutes:
         return dict(zip(keys, files, strict=True))
 
     def _to_response(self, record: JobRecord) -> dict[str, object]:
-        progress = self._service.events.progress(record.job.id, len(record.shards))
+        progress = self._service.events.job_progress(record.job.id, len(record.shards))
         return openai_videos.to_video_response(record, progress, self._retention_days)
 
 

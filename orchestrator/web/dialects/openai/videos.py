@@ -104,7 +104,7 @@ def to_remix_request(
         model=model.id,
         params={**kept, **input_images, "prompt": prompt},
         idempotency_key=idempotency_key,
-        notes={REMIX_SOURCE_KEY: source.id},
+        extra_params={REMIX_SOURCE_KEY: source.id},
     )
 
 

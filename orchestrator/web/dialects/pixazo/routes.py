@@ -10,7 +10,7 @@ from aiohttp import web
 
 from orchestrator.errors import InvalidRequest, NotAuthenticated, NotFound
 from orchestrator.jobs import JobRecord, JobStatus
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.web.auth import ApiKey, ApiKeyScope, authenticate, bearer_token
 from orchestrator.web.dialects.ids import job_id_from_uuid
 from orchestrator.web.dialects.pixazo import schemas as answers
@@ -69,7 +69,11 @@ class PixazoRoutes:
     """The gateway."""
 
     def __init__(
-        self, service: Service, delivery: OutputDelivery, public_url: str | None, result_timeout: float
+        self,
+        service: GenerationService,
+        delivery: OutputDelivery,
+        public_url: str | None,
+        result_timeout: float,
     ) -> None:
         """`patience`: for how many seconds results are waited for where a caller may poll as well.
 
@@ -79,7 +83,7 @@ class PixazoRoutes:
         self._job_views = PixazoJobViews(delivery)
         self._public_url = public_url
         self._result_timeout = result_timeout
-        service.prices_now.unit(pixazo.TARIFF)
+        service.price_book.micros_per_unit(pixazo.TARIFF)
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -88,7 +92,7 @@ class PixazoRoutes:
             web.post(pixazo.BATCH_STATUS_PATH, self.check_batch_status),
         ]
 
-    @openapi_operation(answer=answers.PixazoStatusResponse, access=Access.GATEWAY, tag="pixazo")
+    @openapi_operation(response=answers.PixazoStatusResponse, access=Access.GATEWAY, tag="pixazo")
     async def get_status(self, request: web.Request) -> web.Response:
         """What became of a request."""
         key = await self._authenticate(request, ApiKeyScope.READ)
@@ -97,7 +101,7 @@ class PixazoRoutes:
         return _job_response(self._job_views.to_status(record), record)
 
     @openapi_operation(
-        body=CheckStatusBody, answer=answers.PixazoBatchStatusResponse, access=Access.GATEWAY, tag="pixazo"
+        body=CheckStatusBody, response=answers.PixazoBatchStatusResponse, access=Access.GATEWAY, tag="pixazo"
     )
     async def check_batch_status(self, request: web.Request) -> web.Response:
         """What became of a request of a batch."""
@@ -123,12 +127,12 @@ class PixazoRoutes:
         queued = endpoint.response_mode is ResponseMode.QUEUED
         return openapi_operation(
             body=endpoint.body,
-            answer=answer,
+            response=answer,
             status=status,
-            also={} if status == 200 else SYNC_RESULT_RESPONSE,
+            other_responses={} if status == 200 else SYNC_RESULT_RESPONSE,
             headers=WEBHOOK_HEADER_SPEC if queued else {},
             access=Access.GATEWAY,
-            job=True,
+            creates_job=True,
             tag="pixazo",
         )(handle)
 
@@ -156,7 +160,7 @@ class PixazoRoutes:
     ) -> web.Response:
         if body.waits_for_result:
             record = await self._wait_until_timeout(record)
-            if record.job.finished:
+            if record.job.is_finished:
                 return _job_response(self._job_views.to_status(record), record)
         return _job_response(
             pixazo.to_queued_response(record.job, public_base_url(request, self._public_url)), record, 202
@@ -173,7 +177,7 @@ class PixazoRoutes:
     ) -> web.Response:
         if body.webhook_receiver_url is None:
             record = await self._wait_until_timeout(record)
-            if record.job.finished:
+            if record.job.is_finished:
                 return _job_response(self._job_views.to_batch_status(record), record)
         return _job_response(pixazo.to_batch_queued_response(record.job), record, 202)
 
@@ -181,15 +185,15 @@ class PixazoRoutes:
         """The job once it is finished, or as it is when patience ends."""
         try:
             async with cancel_on_disconnect(self._service, record), asyncio.timeout(self._result_timeout):
-                return await self._service.wait(record.job.id)
+                return await self._service.wait_for_job(record.job.id)
         except TimeoutError:
-            return await self._service.get(record.job.account_id, record.job.id)
+            return await self._service.get_job(record.job.account_id, record.job.id)
 
     async def _get_job(self, account_id: str, origin: str, job_id: str) -> JobRecord:
         """A request of the gateway. Raises NotFound alike for all that are not the account's, Gone."""
         missing = NotFound("There is no such request", code="request_not_found")
         try:
-            record = await self._service.get(account_id, job_id)
+            record = await self._service.get_job(account_id, job_id)
         except NotFound as error:
             raise missing from error
         if record.job.origin != origin:

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.catalog import Model
 from orchestrator.errors import Gone, InsufficientBalance, InvalidRequest, ServiceError
-from orchestrator.execution.failures import MISFORTUNES
+from orchestrator.execution.failures import RETRYABLE_FAILURES
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
@@ -46,12 +46,12 @@ def to_request(
         params=body.to_params(model),
         idempotency_key=idempotency_key,
         tariff=TARIFF,
-        priced_as=endpoint.tariff_id,
+        tariff_model=endpoint.tariff_id,
         webhook_url=webhook_url,
-        webhook_ends=_webhook_statuses(body.webhook_event_filter),
-        keep_blocked=endpoint.response_mode is not ResponseMode.SYNCHRONOUS,
+        webhook_statuses=_webhook_statuses(body.webhook_event_filter),
+        store_blocked_job=endpoint.response_mode is not ResponseMode.SYNCHRONOUS,
         encoding=body.encoding,
-        like_picture=body.match_input_size,
+        match_image_size=body.match_input_size,
         origin=to_origin(endpoint.id),
     )
 
@@ -128,7 +128,7 @@ def to_status_name(job: Job) -> str:
 
 
 #: Failures that the caller had no part in.
-SERVER_ERROR_CODES = MISFORTUNES | {"internal"}
+SERVER_ERROR_CODES = RETRYABLE_FAILURES | {"internal"}
 _STATUS_NAMES = {
     JobStatus.QUEUED: "QUEUED",
     JobStatus.RUNNING: "PROCESSING",

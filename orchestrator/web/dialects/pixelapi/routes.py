@@ -7,7 +7,7 @@ from fractions import Fraction
 from aiohttp import web
 
 from orchestrator.jobs import Job, JobRecord
-from orchestrator.service import Service
+from orchestrator.service import GenerationService
 from orchestrator.web.auth import ApiKeyScope, authenticate
 from orchestrator.web.dialects.credits import to_credits
 from orchestrator.web.dialects.ids import job_id_from_uuid
@@ -24,11 +24,11 @@ from orchestrator.web.openapi.operation import LIMIT_PARAM, openapi_operation
 class PixelApiRoutes:
     """Submit, poll, and look at one's credits."""
 
-    def __init__(self, service: Service, delivery: OutputDelivery) -> None:
+    def __init__(self, service: GenerationService, delivery: OutputDelivery) -> None:
         """Raises TariffError where the dialect's price list is missing."""
         self._service = service
         self._delivery = delivery
-        service.prices_now.unit(pixelapi.TARIFF)
+        service.price_book.micros_per_unit(pixelapi.TARIFF)
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -39,7 +39,10 @@ class PixelApiRoutes:
         ]
 
     @openapi_operation(
-        body=pixelapi.PixelApiGenerateBody, answer=answers.PixelApiSubmitResponse, job=True, tag="pixelapi"
+        body=pixelapi.PixelApiGenerateBody,
+        response=answers.PixelApiSubmitResponse,
+        creates_job=True,
+        tag="pixelapi",
     )
     async def submit_generation(self, request: web.Request) -> web.Response:
         """Submits a generation, and answers at once.
@@ -53,23 +56,23 @@ class PixelApiRoutes:
         asked = pixelapi.to_request(body, catalog, idempotency_key=parse_idempotency_key(request))
         record = await self._service.submit(key, asked)
         answer = pixelapi.to_submit_response(
-            record.job, self._service.model_of(record.job), self._credit_micros
+            record.job, self._service.get_model(record.job), self._credit_micros
         )
         return web.json_response(answer, headers=job_headers(record))
 
-    @openapi_operation(answer=answers.PixelApiGenerationResponse, tag="pixelapi")
+    @openapi_operation(response=answers.PixelApiGenerationResponse, tag="pixelapi")
     async def get_generation(self, request: web.Request) -> web.Response:
         """What became of a generation."""
         key = await authenticate(request, self._service.store)
         job_id = job_id_from_uuid(request.match_info["id"])
-        record = await self._service.get(key.account.id, job_id)
+        record = await self._service.get_job(key.account.id, job_id)
         return web.json_response(self._to_generation(record), headers=job_headers(record))
 
-    @openapi_operation(answer=answers.CreditBalanceResponse, tag="pixelapi")
+    @openapi_operation(response=answers.CreditBalanceResponse, tag="pixelapi")
     async def get_balance(self, request: web.Request) -> web.Response:
         """What is left of the account's credits."""
         key = await authenticate(request, self._service.store, ApiKeyScope.BILLING)
-        have = await self._service.accounts.balance(key.account)
+        have = await self._service.accounts.get_balance(key.account)
         return web.json_response(
             {
                 "credits_remaining": to_credits(have.available, self._credit_micros),
@@ -79,11 +82,13 @@ class PixelApiRoutes:
             }
         )
 
-    @openapi_operation(answer=answers.PixelApiHistoryResponse, query={"limit": LIMIT_PARAM}, tag="pixelapi")
+    @openapi_operation(response=answers.PixelApiHistoryResponse, query={"limit": LIMIT_PARAM}, tag="pixelapi")
     async def list_generations(self, request: web.Request) -> web.Response:
         """The latest generations, newest first."""
         key = await authenticate(request, self._service.store)
-        page = await self._service.jobs(key.account.id, limit=parse_limit(request), cursor=None, status=None)
+        page = await self._service.list_jobs(
+            key.account.id, limit=parse_limit(request), cursor=None, status=None
+        )
         generations = [
             {**self._to_generation(record), "prompt": record.job.params.get("prompt")}
             for record in page.items
@@ -104,4 +109,4 @@ class PixelApiRoutes:
 
     @property
     def _credit_micros(self) -> Fraction:
-        return self._service.prices_now.unit(pixelapi.TARIFF)
+        return self._service.price_book.micros_per_unit(pixelapi.TARIFF)

@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import Field
 
-from orchestrator.billing.price_book import PriceLists
+from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.parameters.values import IntegerParameter
-from orchestrator.errors import Blocked, Gone, InvalidRequest, ServiceError
+from orchestrator.errors import ContentBlocked, Gone, InvalidRequest, ServiceError
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobStatus
 from orchestrator.web.dialects.credits import charged_micros, format_utc, to_credits
@@ -84,7 +84,7 @@ def to_request(
         idempotency_key=idempotency_key,
         tariff=TARIFF,
         webhook_url=body.webhook_url,
-        keep_blocked=True,
+        store_blocked_job=True,
     )
 
 
@@ -93,9 +93,9 @@ def api_id(model: Model) -> str:
     return next((name for name in (model.id, *model.aliases) if name in DOCUMENTED_MODELS), model.id)
 
 
-def to_model_fields(model: Model, prices: PriceLists) -> dict[str, Any]:
+def to_model_fields(model: Model, prices: PriceBook) -> dict[str, Any]:
     """What the list of models says of one, besides what others' clients read of it."""
-    return {"credits": to_credits(prices.usual(TARIFF, model).micros, prices.unit(TARIFF))}
+    return {"credits": to_credits(prices.example_quote(TARIFF, model).micros, prices.micros_per_unit(TARIFF))}
 
 
 def to_submit_response(job: Job, model: Model, credit_micros: Fraction) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def to_generation_response(job: Job, model: str, credit_micros: Fraction, url: s
 
 def to_status_name(job: Job) -> str:
     """One of queued, processing, completed, failed, blocked."""
-    if job.error is not None and job.error.code == Blocked.default_code:
+    if job.error is not None and job.error.code == ContentBlocked.default_code:
         return "blocked"
     return _STATUS_NAMES[job.status]
 

@@ -1,4 +1,4 @@
-"""PixelDojoRoutes's view of the models: what each costs in credits, can do and takes."""
+"""PixelDojo's view of the models: what each costs in credits, can do and takes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, TypeAlias
 
-from orchestrator.billing.price_book import PriceLists
+from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Model, ModelKind, OutputSizes, build_request_schema
 from orchestrator.web.dialects.credits import to_json_number
 from orchestrator.web.dialects.model_selection import max_input_images
@@ -18,7 +18,7 @@ from pricing.rates import ModelPrice, Rate, Scale
 CreditCosts: TypeAlias = int | float | dict[str, Any]
 
 
-def to_model_fields(model: Model, prices: PriceLists) -> dict[str, Any]:
+def to_model_fields(model: Model, prices: PriceBook) -> dict[str, Any]:
     """What the list of models says of one, besides what others' clients read of it."""
     return {
         "apiId": api_id(model, prices),
@@ -31,7 +31,7 @@ def to_model_fields(model: Model, prices: PriceLists) -> dict[str, Any]:
     }
 
 
-def to_model_details(model: Model, prices: PriceLists) -> dict[str, Any]:
+def to_model_details(model: Model, prices: PriceBook) -> dict[str, Any]:
     """The same and what a run takes."""
     schema = run_schema(model)
     return to_model_fields(model, prices) | {"parameters": schema["properties"], "requestSchema": schema}
@@ -43,23 +43,23 @@ def modality(model: Model) -> str:
     return "training" if model.kind is ModelKind.TRAINER else "image"
 
 
-def api_id(model: Model, prices: PriceLists) -> str:
+def api_id(model: Model, prices: PriceBook) -> str:
     """The name by which the price list knows the model, else ours."""
-    row = prices.row(TARIFF, model)
+    row = prices.find_price(TARIFF, model)
     return row[0] if row else model.id
 
 
-def model_credit_cost(model: Model, prices: PriceLists) -> dict[str, Any]:
+def model_credit_cost(model: Model, prices: PriceBook) -> dict[str, Any]:
     """Credits for a result, or a second of one, where nothing but the prompt is said; and by resolution."""
-    row = prices.row(TARIFF, model)
+    row = prices.find_price(TARIFF, model)
     if row is None:
-        usual = Fraction(prices.usual(TARIFF, model).micros) / prices.unit(TARIFF)
+        usual = Fraction(prices.example_quote(TARIFF, model).micros) / prices.micros_per_unit(TARIFF)
         return {"default": to_json_number(usual), "type": "fixed", "amount": to_json_number(usual)}
     return to_credit_price(row[1])
 
 
 def to_credit_price(price: ModelPrice) -> dict[str, Any]:
-    """A price of PixelDojoRoutes's list."""
+    """A price of PixelDojo's list."""
     kind = "per_second" if price.scale is Scale.SECONDS else "fixed"
     tiers = {"byResolution": _to_credit_costs(price.tiers)} if price.tiers else {}
     return {

@@ -1,4 +1,4 @@
-"""PixelDojoRoutes's answers as models, for documents and for tests."""
+"""PixelDojo's answers as models, for documents and for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PixelDojoRoutes: a run makes a job, jobs are polled or tell a webhook, prices are in credits.
+"""PixelDojo: a run makes a job, jobs are polled or tell a webhook, prices are in credits.
 
 Both versions of its document name `prompt`, `aspect_ratio` and `webhook_url` and leave all else to the schema
 that each model has: there the parameters of the manifest keep their names, beside those of `RunBody`.
@@ -22,7 +22,7 @@ from orchestrator.errors import (
     NotFound,
     RateLimited,
     ServiceError,
-    Unavailable,
+    ServiceUnavailable,
 )
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord
@@ -146,7 +146,7 @@ ERROR_CODES_BY_CLASS: Mapping[type[ServiceError], tuple[str, int]] = {
     InvalidRequest: ("validation_error", 400),
     NotFound: ("not_found", 404),
     InsufficientBalance: ("insufficient_credits", 402),
-    Unavailable: ("submission_failed", 500),
+    ServiceUnavailable: ("submission_failed", 500),
     Gone: ("expired", 410),
     RateLimited: ("rate_limit_exceeded", 429),
 }

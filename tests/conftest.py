@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tests.s3_server import s3  # noqa: F401 - a fixture for all tests
+from tests.support.s3_server import s3  # noqa: F401 - a fixture for all tests
 
 for name in [name for name in os.environ if name.startswith("PIXELFACTORY_")]:
     # The one setting that says what is installed here, not how the service shall behave.

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.browser.people import new_key, sign_in
-from tests.running import ServiceProcess, running
+from tests.support.browser import new_key, sign_in
+from tests.support.service import ServiceProcess, running
 
 CHROMIUM = shutil.which("chromium")
 WAIT_MS = 15_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 from playwright.sync_api import BrowserContext, Page
 
-from tests.browser.people import new_key
-from tests.running import ServiceProcess
+from tests.support.browser import new_key
+from tests.support.service import ServiceProcess
 
 #: Follows a job until its source gives up, and tells what came.
 FOLLOW = """

@@ -6,9 +6,9 @@ import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.browser.people import admin, new_key, sign_in
 from tests.browser.test_pages import NAMELESS
-from tests.running import ServiceProcess
+from tests.support.browser import admin, new_key, sign_in
+from tests.support.service import ServiceProcess
 
 
 def card(page: Page, name: str) -> Locator:

@@ -7,8 +7,8 @@ from contextlib import suppress
 from playwright.sync_api import BrowserContext, Page, expect
 from playwright.sync_api import Error as PlaywrightError
 
-from tests.browser.people import admin, new_key, sign_in
-from tests.running import ServiceProcess
+from tests.support.browser import admin, new_key, sign_in
+from tests.support.service import ServiceProcess
 
 
 def test_a_wrong_key_stays_outside(page: Page) -> None:

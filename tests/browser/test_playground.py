@@ -14,10 +14,10 @@ import httpx
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.people import new_key, sign_in
-from tests.datasets import is_trained, zipped
-from tests.pictures import png
-from tests.running import ServiceProcess
+from tests.support.browser import new_key, sign_in
+from tests.support.datasets import is_trained, zipped
+from tests.support.images import png
+from tests.support.service import ServiceProcess
 
 
 def balance(page: Page) -> Locator:

@@ -22,8 +22,8 @@ from orchestrator.catalog.checks.model_checks import probe_requests
 from orchestrator.catalog.import_export import InvalidWorkflow, export_ui, import_workflow
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
 from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER, EXAMPLE_IMAGE
-from tests.contract.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui
-from tests.official_templates import official_templates
+from tests.support.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui
+from tests.support.official_templates import official_templates
 
 pytestmark = pytest.mark.comfyui
 

@@ -16,11 +16,6 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from tests.comfyui.real_server import RealServer, installation
-from tests.films import film
-from tests.integration.callers import new_key, until
-from tests.integration.photos import hosting
-from tests.integration.receiver import receiving
 from tests.integration.test_pixazo import (
     BATCH,
     DEV,
@@ -33,8 +28,13 @@ from tests.integration.test_pixazo import (
     made,
     mask,
 )
-from tests.pictures import png, size_of
-from tests.running import ROOT, ServiceProcess, running
+from tests.support.callers import new_key, until
+from tests.support.images import png, size_of
+from tests.support.photos import hosting
+from tests.support.real_comfyui import RealServer, installation
+from tests.support.service import ROOT, ServiceProcess, running
+from tests.support.videos import film
+from tests.support.webhook_receiver import receiving
 
 INSTALL = installation()
 pytestmark = [

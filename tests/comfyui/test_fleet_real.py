@@ -17,7 +17,7 @@ from comfy_instances.process.installation import find_installation
 from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef
-from tests.comfyui.real_server import installation
+from tests.support.real_comfyui import installation
 
 pytestmark = pytest.mark.comfyui
 

@@ -10,7 +10,7 @@ from comfy_instances.hardware.profiles import GpuProfile, load_gpu_profiles
 from comfy_instances.install.lock import load_comfyui_lock
 from comfy_instances.process.installation import Installation, find_installation, hash_requirements
 from comfy_instances.process.launch import COMFYUI_FLAGS
-from tests.comfyui.real_server import installation
+from tests.support.real_comfyui import installation
 
 pytestmark = pytest.mark.comfyui
 

@@ -18,7 +18,7 @@ from comfy_instances.protocol.node_facts import extract_node_facts, load_core_no
 from orchestrator.catalog import load_model, write_model
 from orchestrator.catalog.import_export import import_workflow
 from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODE_CLASSES
-from tests.comfyui.real_server import RealServer, installation
+from tests.support.real_comfyui import RealServer, installation
 
 pytestmark = pytest.mark.comfyui
 

@@ -18,8 +18,8 @@ from tests.comfyui.test_service_real import (  # noqa: F401 - fixtures
     pytestmark,
     service,
 )
-from tests.films import VideoInfo, film
-from tests.pictures import png, size_of
+from tests.support.images import png, size_of
+from tests.support.videos import VideoInfo, film
 
 pytestmark = [*pytestmark, pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")]
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from comfy_instances.install.install import link_node_packs
-from tests.comfyui.real_server import RealServer, installation
-from tests.running import ROOT, ServiceProcess, running
+from tests.support.real_comfyui import RealServer, installation
+from tests.support.service import ROOT, ServiceProcess, running
 
 INSTALL = installation()
 pytestmark = [
@@ -32,7 +32,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
     base = tmp_path_factory.mktemp("comfyui")
     folder = base / "models" / "classifiers" / "red"
     folder.mkdir(parents=True)
-    script = Path(__file__).with_name("classifier.py")
+    script = Path(__file__).parents[1] / "support" / "classifier.py"
     subprocess.run([INSTALL / "venv" / "bin" / "python", script, folder], check=True, capture_output=True)
     server = RealServer(INSTALL, base)
     link_node_packs(base / "custom_nodes", [ROOT / "custom_nodes" / "pixel_factory"])

@@ -13,11 +13,11 @@ from orchestrator.weights.file_checks import inspect_weight_file
 from orchestrator.weights.header import read_safetensors_header
 from scripts.tiny import wan
 from scripts.tiny.formats import write_safetensors
-from tests.comfyui.real_server import installation
-from tests.running import ROOT
-from tests.unit.weights.weight_files import weight
+from tests.support.real_comfyui import installation
+from tests.support.service import ROOT
+from tests.support.weight_files import weight
 
-SCRIPT = Path(__file__).with_name("quantizing.py")
+SCRIPT = Path(__file__).parents[1] / "support" / "quantizing.py"
 
 pytestmark = pytest.mark.comfyui
 

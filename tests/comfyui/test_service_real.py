@@ -25,10 +25,10 @@ from PIL import Image, ImageChops
 from comfy_instances.session.session import InstanceSession
 from orchestrator.catalog import Catalog
 from scripts.tiny_models import TINY_MODELS
-from tests.comfyui.real_server import RealServer, installation
-from tests.datasets import data_url, is_trained, zipped
-from tests.films import VideoInfo, film
-from tests.running import ROOT, ServiceProcess, running
+from tests.support.datasets import data_url, is_trained, zipped
+from tests.support.real_comfyui import RealServer, installation
+from tests.support.service import ROOT, ServiceProcess, running
+from tests.support.videos import VideoInfo, film
 
 INSTALL = installation()
 pytestmark = [

@@ -20,8 +20,8 @@ from comfy_instances.session.session import (
     SessionSettings,
     StepProgress,
 )
-from tests.comfyui.meddler import FaultyProxy
-from tests.comfyui.real_server import RealServer, installation
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.real_comfyui import RealServer, installation
 
 INSTALL = installation()
 pytestmark = [

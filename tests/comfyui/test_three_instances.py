@@ -22,9 +22,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.comfyui.real_server import installation
-from tests.running import ROOT, ServiceProcess, pixelfactory, running
-from tests.scrape import scrape
+from tests.support.metrics import scrape
+from tests.support.real_comfyui import installation
+from tests.support.service import ROOT, ServiceProcess, pixelfactory, running
 
 INSTALL = installation()
 pytestmark = [

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.contract.comfyui_server import installed_comfyui, real_comfyui
 from tests.contract.conformance_scenarios import SCENARIOS, play
+from tests.support.comfyui_server import installed_comfyui, real_comfyui
 
 RECORDING = Path(__file__).parent / "recorded" / "comfyui-0.33.0.json"
 

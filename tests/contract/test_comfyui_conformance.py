@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.contract.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui, simulator
 from tests.contract.conformance_scenarios import SCENARIOS, play
 from tests.contract.record_comfyui import RECORDING
+from tests.support.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui, simulator
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from orchestrator.media.errors import (
 )
 from orchestrator.storage.object_store import ObjectStore, S3Config, content_addressed_key
 from orchestrator.storage.retention import get_retention
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 
 BUCKET = "contract"
 RETENTION = {"outputs/": 7, "inputs/": 1}

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.contract.comfyui_server import ComfyUIServer, simulator
 from tests.contract.conformance_client import ConformanceClient, client
 from tests.contract.conformance_graphs import enlarged, events, node
+from tests.support.comfyui_server import ComfyUIServer, simulator
 
 
 @pytest.fixture

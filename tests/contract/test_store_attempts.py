@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.jobs import JobError, JobStatus, Output, ShardStatus, Usage
-from tests.contract.store_world import PICTURE, STORES, StoreHarness, open_world
+from tests.support.store_harness import PICTURE, STORES, StoreHarness, open_world
 
 ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
 

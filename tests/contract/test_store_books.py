@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.sqlite.audit import AUDIT_QUERIES, audit_ledger
-from tests.contract.store_world import StoreHarness, open_world
+from tests.support.store_harness import StoreHarness, open_world
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.jobs import JobError, JobRecord, Output
-from tests.contract.store_world import PICTURE, STORES, StoreHarness, open_world
+from tests.support.store_harness import PICTURE, STORES, StoreHarness, open_world
 
 ALL = 100
 A, B = replace(PICTURE, key="outputs/aa/a.png"), replace(PICTURE, key="outputs/bb/b.png")

@@ -15,7 +15,7 @@ from orchestrator.store import ApiKeyLimits
 from orchestrator.store.metering import meter_job
 from pricing.costs import CostRates, MeteredUsage
 from pricing.ledger import EntryKind
-from tests.contract.store_world import PICTURE, START, STORES, StoreHarness, open_world
+from tests.support.store_harness import PICTURE, START, STORES, StoreHarness, open_world
 
 MARCH, APRIL, MAY = (datetime(2026, month, 1, 12, tzinfo=UTC) for month in (3, 4, 5))
 

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.jobs import Job, JobError, JobStatus, ShardStatus, create_shards
 from orchestrator.webhooks.sender import SigningSecrets
-from tests.contract.store_world import STORES, StoreHarness, delivery, open_world
+from tests.support.store_harness import STORES, StoreHarness, delivery, open_world
 
 URL = "https://example.com/webhook"
 REFUSED = JobError(code="content_policy_violation", message="no")

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.jobs import JobError, JobStatus, create_shards
-from tests.contract.store_world import PICTURE, STORES, USAGE, StoreHarness, open_store, open_world
+from tests.support.store_harness import PICTURE, STORES, USAGE, StoreHarness, open_store, open_world
 
 ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
 

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.errors import InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.store import ApiKeyLimits, ApiKeyScope
 from pricing.alerts import AlertMetric
-from tests.contract.store_world import START, STORES, StoreHarness, delivery, open_world
+from tests.support.store_harness import START, STORES, StoreHarness, delivery, open_world
 
 APRIL = datetime(2026, 4, 1, 12, tzinfo=UTC)
 

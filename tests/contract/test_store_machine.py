@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.errors import InsufficientBalance
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus
-from tests.contract.store_world import START, STORES, StoreHarness, open_store, populate
+from tests.support.store_harness import START, STORES, StoreHarness, open_store, populate
 
 ERROR = JobError(code="generation_failed", message="It failed.")
 PRICES = st.sampled_from((0, 1, 5_000, 10_000, 400_000))

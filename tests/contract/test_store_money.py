@@ -13,7 +13,7 @@ from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, N
 from orchestrator.jobs import JobError, Usage
 from pricing import ledger
 from pricing.ledger import EntryKind
-from tests.contract.store_world import STORES, StoreHarness, open_world
+from tests.support.store_harness import STORES, StoreHarness, open_world
 
 
 @pytest.fixture(params=STORES)

@@ -20,7 +20,7 @@ from orchestrator.store import ApiKeyLimits
 from orchestrator.store.sqlite.connection import ConnectionPool
 from orchestrator.store.sqlite.migrations import MIGRATIONS, split_statements
 from orchestrator.store.sqlite.rows import insert_row
-from tests.contract.store_world import PICTURE, START, USAGE, StoreHarness, open_store, open_world
+from tests.support.store_harness import PICTURE, START, USAGE, StoreHarness, open_store, open_world
 
 #: Submits and finishes jobs until it is killed, and says so after each answer of the store.
 WORKER = f"""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.node import node_project  # noqa: F401 - a fixture for all tests here
-from tests.running import ServiceProcess, running
+from tests.support.node_project import node_project  # noqa: F401 - a fixture for all tests here
+from tests.support.service import ServiceProcess, running
 
 WORKFLOWS = Path(__file__).resolve().parent.parent.parent / "workflows"
 #: Many tests knock with wrong keys, all from one address; that there is a limit shows elsewhere.

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from orchestrator.catalog import load_model
-from tests.commands import command
-from tests.running import ROOT, ServiceProcess, running
-from tests.unit.catalog.canvas import image, invert, node, save, sdxl, socket, workflow
+from tests.support.canvas import image, invert, node, save, sdxl, socket, workflow
+from tests.support.cli import command
+from tests.support.service import ROOT, ServiceProcess, running
 
 PICTURE = ROOT / "tests" / "workflows" / "test-image"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.pictures import base64_png, bomb, png
-from tests.running import ServiceProcess, pixelfactory
+from tests.support.images import base64_png, bomb, png
+from tests.support.service import ServiceProcess, pixelfactory
 
 PATH = "/api/v1/images/generations"
 TYPES = {

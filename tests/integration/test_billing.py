@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.receiver import receiving
 from tests.integration.test_keys_limits import PATH, SMALL, ask, code
-from tests.running import ServiceProcess
+from tests.support.service import ServiceProcess
+from tests.support.webhook_receiver import receiving
 
 BILLING = "/api/v1/billing"
 TODAY = datetime.now(UTC).date().isoformat()

@@ -7,9 +7,9 @@ import json
 import time
 from pathlib import Path
 
-from tests.films import film
-from tests.pictures import png, size_of
-from tests.running import ServiceProcess, pixelfactory
+from tests.support.images import png, size_of
+from tests.support.service import ServiceProcess, pixelfactory
+from tests.support.videos import film
 
 
 def test_generate_writes_a_picture(service: ServiceProcess, key: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.running import ServiceProcess, running
+from tests.support.service import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
 JOBS = 20

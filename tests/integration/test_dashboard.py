@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from orchestrator.web.dashboard.sessions import SESSION_COOKIE
-from tests.running import ServiceProcess
+from tests.support.service import ServiceProcess
 
 SMALL = {"model": "flux-1-schnell", "params": {"prompt": "a cat", "width": 256, "height": 256, "n": 2}}
 API = "/dashboard/api"

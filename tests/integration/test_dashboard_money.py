@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.integration.test_dashboard import API, ask, browser, sign_in
-from tests.running import ServiceProcess
+from tests.support.service import ServiceProcess
 
 TERMS = {"watch": "balance", "threshold_usd": 1}
 

@@ -21,7 +21,7 @@ from orchestrator.media.errors import S3ServerNotStarted
 from orchestrator.storage import seaweedfs
 from orchestrator.storage.embedded_server import EmbeddedS3, restart_backoff
 from orchestrator.storage.object_store import ObjectStore
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 
 BUCKET = "outputs-of-a-test"
 PNG = "image/png"

@@ -16,9 +16,9 @@ from orchestrator.execution.expiry import ExpiredFileSweeper, ExpiryPolicy
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.media.errors import ObjectNotFound, ObjectStoreUnavailable
 from orchestrator.storage.object_store import ObjectStore, S3Config
-from tests.contract.store_world import PICTURE, StoreHarness, open_world
-from tests.running import ServiceProcess, running
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
+from tests.support.service import ServiceProcess, running
+from tests.support.store_harness import PICTURE, StoreHarness, open_world
 
 PATH = "/api/v1/images/generations"
 WEEK = timedelta(days=7)

@@ -12,7 +12,7 @@ from comfy_instances.fleet.adopted import AdoptedFleet
 from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState, wait_until_ready
 from comfy_instances.process.child import find_free_port
 
-ODD = Path(__file__).with_name("odd_instance.py")
+ODD = Path(__file__).parents[1] / "support" / "odd_instance.py"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef
 
-ODD = Path(__file__).with_name("odd_instance.py")
+ODD = Path(__file__).parents[1] / "support" / "odd_instance.py"
 #: As patient as a test can afford.
 QUICK = RestartPolicy(
     startup_seconds=20,

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.running import ServiceProcess
+from tests.support.service import ServiceProcess
 
 CHECKS = [
     not_a_server_error,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.running import ROOT, ServiceProcess, running
+from tests.support.service import ROOT, ServiceProcess, running
 
 SETTINGS = {
     "PIXELFACTORY_WORKFLOWS_DIR": str(ROOT / "tests" / "workflows"),

@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from tests.pictures import png
-from tests.running import ServiceProcess, running
-from tests.unit.media.web_servers import Say, answer, endless, redirect, serving
+from tests.support.images import png
+from tests.support.service import ServiceProcess, running
+from tests.support.web_servers import Say, answer, endless, redirect, serving
 
 PATH = "/api/v1/images/generations"
 

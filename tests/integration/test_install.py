@@ -14,7 +14,7 @@ from comfy_instances.install.install import InstallError, InstallRequest, Instal
 from comfy_instances.install.lock import ComfyUILock, TorchPin
 from comfy_instances.install.status import check_installation
 from comfy_instances.process.installation import find_installation
-from tests.integration.small_comfyui import MAIN, REQUIREMENTS, VOCABULARY, git, make_upstream
+from tests.support.small_comfyui import MAIN, REQUIREMENTS, VOCABULARY, git, make_upstream
 
 
 class RecordingInstallReporter:

@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from tests.integration.sse import SseEvent, SseReader
-from tests.running import ServiceProcess, running
+from tests.support.service import ServiceProcess, running
+from tests.support.sse import SseEvent, SseReader
 
 PATH = "/api/v1/images/generations"
 END = 2**53 - 1

@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.integration.callers import until
-from tests.pictures import base64_png
-from tests.running import ServiceProcess, running
+from tests.support.callers import until
+from tests.support.images import base64_png
+from tests.support.service import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
 SMALL = {"model": "flux-1-schnell", "prompt": "a cat", "size": "256x256", "response_format": "url"}

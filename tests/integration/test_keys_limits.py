@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import ServiceProcess
+from tests.support.service import ServiceProcess
 
 PATH = "/api/v1/images/generations"
 SMALL = {"model": "flux-1-schnell", "prompt": "a cat", "size": "256x256", "response_format": "url"}

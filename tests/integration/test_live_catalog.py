@@ -16,8 +16,8 @@ from PIL import Image
 
 from orchestrator.catalog import CatalogError, load_model
 from orchestrator.catalog.live_catalog import LiveCatalog
-from tests.running import ROOT, ServiceProcess, running
-from tests.unit.catalog.drafts import write
+from tests.support.drafts import write
+from tests.support.service import ROOT, ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
 PICTURE = ROOT / "tests" / "workflows" / "test-image"

@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.deploy_files import UP, asked, documented, documented_of_the_process, expressions
-from tests.running import ServiceProcess, running
-from tests.scrape import Scrape, scrape
+from tests.support.deploy_files import UP, asked, documented, documented_of_the_process, expressions
+from tests.support.metrics import Scrape, scrape
+from tests.support.service import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
 SMALL = {"prompt": "a cat", "size": "512x512"}

@@ -15,10 +15,10 @@ import aiohttp
 import pytest
 
 from comfy_instances.process.child import find_free_port
-from tests.running import ROOT, ServiceProcess, running
+from tests.support.service import ROOT, ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
-ODD = Path(__file__).with_name("odd_instance.py")
+ODD = Path(__file__).parents[1] / "support" / "odd_instance.py"
 BODY = {"model": "sd-1.5", "prompt": "a cat", "size": "512x512", "n": 4, "steps": 100}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.running import ServiceProcess, pixelfactory, running
+from tests.support.service import ServiceProcess, pixelfactory, running
 
 PATH = "/api/v1/images/generations"
 SMALL = {"model": "sdxl-1.0", "size": "256x256", "steps": 1, "response_format": "url"}

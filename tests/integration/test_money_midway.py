@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from pricing.tariff import SHIPPED_TARIFFS
-from tests.running import ServiceProcess, running
+from tests.support.service import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
 FILM = {"model": "wan2.1-t2v-fast", "prompt": "waves", "num_frames": 162, "response_format": "url"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.running import ServiceProcess
+from tests.support.service import ServiceProcess
 
 PATH = "/api/v1/images/generations"
 SMALL = {"model": "flux-1-schnell", "prompt": "a cat", "size": "256x256", "steps": 1}

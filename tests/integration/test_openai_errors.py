@@ -13,8 +13,8 @@ import openai
 import pytest
 from PIL import Image
 
-from tests.pictures import bomb, png
-from tests.running import ServiceProcess
+from tests.support.images import bomb, png
+from tests.support.service import ServiceProcess
 
 EDITS, VARIATIONS, VIDEOS = "images/edits", "images/variations", "videos"
 Upload = tuple[str, tuple[str, bytes]]

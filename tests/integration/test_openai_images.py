@@ -12,8 +12,8 @@ import pytest
 from openai.types import ImagesResponse
 from PIL import Image
 
-from tests.pictures import png, size_of
-from tests.running import ServiceProcess
+from tests.support.images import png, size_of
+from tests.support.service import ServiceProcess
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.films import film
-from tests.node import run_node
-from tests.pictures import png, size_of
-from tests.running import ServiceProcess
+from tests.support.images import png, size_of
+from tests.support.node_project import run_node
+from tests.support.service import ServiceProcess
+from tests.support.videos import film
 
 CLIENT = """
 import fs from "node:fs";

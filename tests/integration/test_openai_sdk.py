@@ -11,10 +11,10 @@ import httpx
 import openai
 import pytest
 
-from tests.films import VideoInfo, film
-from tests.node import run_node
-from tests.pictures import base64_png, png, size_of
-from tests.running import ServiceProcess
+from tests.support.images import base64_png, png, size_of
+from tests.support.node_project import run_node
+from tests.support.service import ServiceProcess
+from tests.support.videos import VideoInfo, film
 
 
 @pytest.fixture

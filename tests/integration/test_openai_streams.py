@@ -12,9 +12,9 @@ from openai.types import ImageEditCompletedEvent, ImageEditPartialImageEvent
 from openai.types import ImageGenCompletedEvent as Completed
 from openai.types import ImageGenPartialImageEvent as Partial
 
-from tests.integration.callers import arm
-from tests.pictures import png, size_of
-from tests.running import ServiceProcess
+from tests.support.callers import arm
+from tests.support.images import png, size_of
+from tests.support.service import ServiceProcess
 
 
 @pytest.fixture

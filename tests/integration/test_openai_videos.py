@@ -11,9 +11,9 @@ import openai
 import pytest
 from PIL import Image
 
-from tests.films import film
-from tests.pictures import png, size_of
-from tests.running import ServiceProcess
+from tests.support.images import png, size_of
+from tests.support.service import ServiceProcess
+from tests.support.videos import film
 
 #: OpenAI gives up its own videos API; the SDK says so whenever it is used.
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")

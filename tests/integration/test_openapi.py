@@ -12,8 +12,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 
 from orchestrator.web.dialects.openai import schemas as answers
-from tests.pictures import png
-from tests.running import ServiceProcess, pixelfactory
+from tests.support.images import png
+from tests.support.service import ServiceProcess, pixelfactory
 
 
 @pytest.fixture(scope="module")

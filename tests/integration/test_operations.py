@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.running import ServiceProcess, pixelfactory, running
-from tests.scrape import scrape, status
+from tests.support.metrics import scrape, status
+from tests.support.service import ServiceProcess, pixelfactory, running
 
 PATH = "/api/v1/images/generations"
 SLOW = {"model": "flux-1-dev", "prompt": "a cat", "size": "1024x1024", "steps": 30}

@@ -12,8 +12,8 @@ import pytest
 
 from comfy_instances.install.lock import load_comfyui_lock
 from comfy_instances.protocol.node_facts import load_core_node_facts
-from tests.integration.small_comfyui import git, make_index, make_upstream
-from tests.running import ServiceProcess, pixelfactory
+from tests.support.service import ServiceProcess, pixelfactory
+from tests.support.small_comfyui import git, make_index, make_upstream
 
 LOCK = load_comfyui_lock()
 TORCH = LOCK.torch["cpu"].packages

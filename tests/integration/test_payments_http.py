@@ -9,7 +9,7 @@ from typing import Any
 
 from pricing.payments import sign_payment_webhook
 from tests.integration.conftest import PAYMENT_SECRET
-from tests.running import ServiceProcess
+from tests.support.service import ServiceProcess
 
 PATH = "/payments/checkout"
 

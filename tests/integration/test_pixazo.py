@@ -16,11 +16,11 @@ import pytest
 from PIL import ExifTags, Image
 
 from orchestrator.web.dialects.pixazo import schemas as answers
-from tests.datasets import data_url, is_trained, zipped
-from tests.integration.callers import new_key, set_back, until
-from tests.integration.receiver import ReceivedWebhook, receiving
-from tests.pictures import base64_png, size_of
-from tests.running import ServiceProcess
+from tests.support.callers import new_key, set_back, until
+from tests.support.datasets import data_url, is_trained, zipped
+from tests.support.images import base64_png, size_of
+from tests.support.service import ServiceProcess
+from tests.support.webhook_receiver import ReceivedWebhook, receiving
 
 DEV = "/flux-dev/v1/dev/textToImage"
 EDIT = "/flux-dev/v1/dev/imageToImage"

@@ -10,7 +10,6 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from tests.integration.callers import new_key
 from tests.integration.test_pixazo import (
     BATCH,
     CHECK,
@@ -32,7 +31,8 @@ from tests.integration.test_pixazo import (
     mask,
     picture,
 )
-from tests.running import ServiceProcess
+from tests.support.callers import new_key
+from tests.support.service import ServiceProcess
 
 RESTORED = {"input_image": "https://example.com/old.png"}
 FILLED = {"prompt": "a", "image": picture(), "mask": mask(64, 64)}

@@ -17,12 +17,12 @@ import aiohttp
 import pytest
 
 from orchestrator.web.dialects.pixazo import schemas as answers
-from tests.datasets import is_trained, zipped
-from tests.integration.callers import new_key, run_program, until
-from tests.integration.photos import hosting
-from tests.integration.receiver import WebhookReceiver, receiving
-from tests.pictures import png, size_of
-from tests.running import ServiceProcess
+from tests.support.callers import new_key, run_program, until
+from tests.support.datasets import is_trained, zipped
+from tests.support.images import png, size_of
+from tests.support.photos import hosting
+from tests.support.service import ServiceProcess
+from tests.support.webhook_receiver import WebhookReceiver, receiving
 
 EXAMPLES = Path(__file__).parent.parent / "documents" / "pixazo"
 QUEUED = (

@@ -17,10 +17,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.films import film
-from tests.node import run_node
-from tests.pictures import png, size_of
-from tests.running import ServiceProcess
+from tests.support.images import png, size_of
+from tests.support.node_project import run_node
+from tests.support.service import ServiceProcess
+from tests.support.videos import film
 
 EXAMPLES = Path(__file__).parent.parent / "documents" / "pixel_factory"
 CLIENT = "base_url"

@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 
 from orchestrator.web.dialects.pixelapi import schemas as answers
-from tests.films import film
-from tests.integration.callers import new_key, set_back, until
-from tests.pictures import base64_png, size_of
-from tests.running import ServiceProcess
+from tests.support.callers import new_key, set_back, until
+from tests.support.images import base64_png, size_of
+from tests.support.service import ServiceProcess
+from tests.support.videos import film
 
 GENERATE = "/v1/image/generate"
 SDXL = {"model": "sdxl", "prompt": "a cat", "width": 512, "height": 512}

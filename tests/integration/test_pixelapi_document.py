@@ -12,9 +12,9 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.integration.callers import new_key, run_program
-from tests.pictures import size_of
-from tests.running import ServiceProcess
+from tests.support.callers import new_key, run_program
+from tests.support.images import size_of
+from tests.support.service import ServiceProcess
 
 EXAMPLES = Path(__file__).parent.parent / "documents" / "pixelapi"
 

@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 
 from orchestrator.web.dialects.pixeldojo import schemas as answers
-from tests.integration.callers import new_key, set_back, until
-from tests.integration.receiver import receiving
-from tests.pictures import base64_png, size_of
-from tests.running import ServiceProcess
+from tests.support.callers import new_key, set_back, until
+from tests.support.images import base64_png, size_of
+from tests.support.service import ServiceProcess
+from tests.support.webhook_receiver import receiving
 
 SMALL = {"prompt": "a cat", "width": 256, "height": 256}
 

@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.integration.callers import new_key
-from tests.pictures import base64_png
-from tests.running import ServiceProcess
+from tests.support.callers import new_key
+from tests.support.images import base64_png
+from tests.support.service import ServiceProcess
 
 RUN = "/api/v1/models/flux-dev/run"
 SMALL = {"prompt": "a cat", "width": 256, "height": 256}

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.integration.callers import new_key, run_program, until
-from tests.integration.receiver import ReceivedWebhook, WebhookReceiver, receiving
-from tests.running import ServiceProcess
+from tests.support.callers import new_key, run_program, until
+from tests.support.service import ServiceProcess
+from tests.support.webhook_receiver import ReceivedWebhook, WebhookReceiver, receiving
 
 EXAMPLES = Path(__file__).parent.parent / "documents" / "pixeldojo"
 

@@ -16,7 +16,7 @@ from aiohttp import web
 from orchestrator.errors import RateLimited
 from orchestrator.web.limits import RateLimiter, set_rate_limit_headers
 from pricing.plans import Plans
-from tests.running import ServiceProcess, free_port
+from tests.support.service import ServiceProcess, free_port
 
 HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 FREE = Plans.load()["free"]

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import openai
 import pytest
 
-from tests.integration.callers import arm, new_key, until
-from tests.running import ServiceProcess
+from tests.support.callers import arm, new_key, until
+from tests.support.service import ServiceProcess
 
 
 @asynccontextmanager

@@ -12,8 +12,8 @@ import pytest
 
 from comfy_instances.protocol.errors import PromptCancelled
 from comfy_instances.session.session import FileRef, InstanceSession, NodeOutput, NodeStarted
-from tests.integration.impatient import SETTINGS, launch
-from tests.integration.puppet import FILE, GRAPH, PICTURE, ScriptedComfyUI, ScriptedPrompt, eventually
+from tests.support.impatient_client import SETTINGS, launch
+from tests.support.scripted_comfyui import FILE, GRAPH, PICTURE, ScriptedComfyUI, ScriptedPrompt, eventually
 
 
 @pytest.fixture

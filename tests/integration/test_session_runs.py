@@ -28,7 +28,7 @@ from comfy_instances.session.session import (
     SessionSettings,
     StepProgress,
 )
-from tests.integration.puppet import FILE, GRAPH, PICTURE, ScriptedComfyUI, eventually
+from tests.support.scripted_comfyui import FILE, GRAPH, PICTURE, ScriptedComfyUI, eventually
 
 SETTINGS = SessionSettings(cancel_timeout_s=0.5, connect_timeout_s=1.0, max_output_bytes=3_000_000)
 

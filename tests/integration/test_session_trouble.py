@@ -14,8 +14,8 @@ from aiohttp import web
 
 from comfy_instances.protocol.errors import InstanceGone, NodeFailed, NoOutput
 from comfy_instances.session.session import InstanceSession, NodeOutput, NodeStarted, Preview
-from tests.integration.impatient import SETTINGS, launch
-from tests.integration.puppet import FILE, GRAPH, PICTURE, ScriptedComfyUI, ScriptedPrompt, eventually
+from tests.support.impatient_client import SETTINGS, launch
+from tests.support.scripted_comfyui import FILE, GRAPH, PICTURE, ScriptedComfyUI, ScriptedPrompt, eventually
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.callers import new_key
-from tests.running import ServiceProcess, pixelfactory
+from tests.support.callers import new_key
+from tests.support.service import ServiceProcess, pixelfactory
 
 
 async def test_openais_names(offering: ServiceProcess, service: ServiceProcess) -> None:

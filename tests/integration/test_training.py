@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 from safetensors.numpy import load
 
-from tests.datasets import PETS, data_url, is_trained, zipped
-from tests.integration.callers import new_key, until
-from tests.pictures import base64_png, png
-from tests.running import ServiceProcess
-from tests.unit.media.web_servers import Say, answer, endless, redirect, serving
+from tests.support.callers import new_key, until
+from tests.support.datasets import PETS, data_url, is_trained, zipped
+from tests.support.images import base64_png, png
+from tests.support.service import ServiceProcess
+from tests.support.web_servers import Say, answer, endless, redirect, serving
 
 MODEL = "sd-1.5-lora-trainer"
 RUN = f"/api/v1/models/{MODEL}/run"

@@ -9,10 +9,10 @@ import aiohttp
 import pytest
 
 from orchestrator.web.account.billing_schemas import WebhookMessageDetails, WebhookMessageResponse
-from tests.integration.callers import new_key, until
-from tests.integration.receiver import receiving
-from tests.pictures import base64_png
-from tests.running import ServiceProcess
+from tests.support.callers import new_key, until
+from tests.support.images import base64_png
+from tests.support.service import ServiceProcess
+from tests.support.webhook_receiver import receiving
 
 SMALL = {"model": "flux-1-schnell", "prompt": "a cat"}
 ASKED = [

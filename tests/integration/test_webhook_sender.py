@@ -22,8 +22,8 @@ from orchestrator.webhooks.sender import (
     next_retry_at,
 )
 from pricing.alerts import AlertMetric
-from tests.contract.store_world import StoreHarness, open_world
-from tests.integration.receiver import receiving
+from tests.support.store_harness import StoreHarness, open_world
+from tests.support.webhook_receiver import receiving
 
 
 @pytest.fixture

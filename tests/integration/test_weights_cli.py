@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.commands import command
-from tests.integration.weight_host import hosting, partly
-from tests.running import COMMAND
-from tests.unit.catalog.drafts import node, saving, write
-from tests.unit.weights.weight_files import safetensors, weight
+from tests.support.cli import command
+from tests.support.drafts import node, saving, write
+from tests.support.service import COMMAND
+from tests.support.weight_files import safetensors, weight
+from tests.support.weight_host import hosting, partly
 
 DATA = safetensors({"blocks.0.lin.weight": ("BF16", [512, 1024])})
 FILE = "diffusion_models/small.safetensors"

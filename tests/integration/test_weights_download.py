@@ -23,9 +23,9 @@ from orchestrator.weights.errors import (
 )
 from orchestrator.weights.planning import plan_downloads
 from orchestrator.weights.pulling import download_missing
-from tests.integration.weight_host import Mood, WeightHost, hosting, lying, partly, whole
+from tests.support.weight_files import safetensors, weight
+from tests.support.weight_host import Mood, WeightHost, hosting, lying, partly, whole
 from tests.unit.weights.test_weight_plans import model
-from tests.unit.weights.weight_files import safetensors, weight
 
 DATA = safetensors({"blocks.0.lin.weight": ("BF16", [300, 500]), "norm": ("F32", [8])})
 OTHER = safetensors({"blocks.0.lin.weight": ("BF16", [300, 500]), "mono": ("F32", [8])})

@@ -10,8 +10,8 @@ from typing import Any
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.execution.capabilities import CapabilityCache, InstanceCapabilities, ServableModels
-from tests.unit.catalog.drafts import FACTS, node, parse, saving, write
-from tests.unit.weights.weight_files import weight
+from tests.support.drafts import FACTS, node, parse, saving, write
+from tests.support.weight_files import weight
 
 DTYPES = {"ada": ("fp8", "bf16")}
 INFO = InstanceInfo(

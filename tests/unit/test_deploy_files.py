@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy_files import UP, asked, dashboard, documented, expressions, parsed, rules
+from tests.support.deploy_files import UP, asked, dashboard, documented, expressions, parsed, rules
 
 SUFFIXES = ("_bucket", "_sum", "_count")
 PANELS = [panel for panel in dashboard()["panels"] if panel["type"] != "row"]

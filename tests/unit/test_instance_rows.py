@@ -11,8 +11,8 @@ from orchestrator.execution.dispatcher import ActiveShard
 from orchestrator.jobs import Attempt, Job, Shard
 from orchestrator.web.admin.instance_rows import GpuStatsCache, InstanceRow, to_instance_response
 from orchestrator.web.metrics.fleet import collect_instance_metrics, collect_job_metrics
-from tests.running import ROOT
-from tests.scrape import Scrape
+from tests.support.metrics import Scrape
+from tests.support.service import ROOT
 
 WORKFLOWS = ROOT / "tests" / "workflows"
 MODEL = Catalog.load(WORKFLOWS)["test-image"]

@@ -9,8 +9,8 @@ import pytest
 from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.import_export import InvalidWorkflow
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
-from tests.unit.catalog.canvas import image, invert, node, save, sdxl, socket, widget, workflow
-from tests.unit.catalog.drafts import FACTS
+from tests.support.canvas import image, invert, node, save, sdxl, socket, widget, workflow
+from tests.support.drafts import FACTS
 
 
 def graph(data: Any) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.rendering.render import Graph
-from tests.unit.catalog.drafts import CATALOG, FACTS
+from tests.support.drafts import CATALOG, FACTS
 
 SDXL = CATALOG["sdxl-1.0"]
 FILES = {weight.file for weight in SDXL.manifest.weights}

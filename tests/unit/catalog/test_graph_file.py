@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.catalog import CatalogError
 from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES, Link, parse_graph, parse_link
-from tests.unit.catalog.drafts import node, parse, saving
+from tests.support.drafts import node, parse, saving
 
 
 def read(text: str) -> Any:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.catalog.import_export import InvalidWorkflow, export_api, export_ui
-from tests.unit.catalog.canvas import drawn, imported, sdxl
-from tests.unit.catalog.drafts import CATALOG, FACTS, unhurried
+from tests.support.canvas import drawn, imported, sdxl
+from tests.support.drafts import CATALOG, FACTS, unhurried
 
 Path = tuple[str | int, ...]
 

@@ -12,8 +12,8 @@ import pytest
 from orchestrator.catalog import Model
 from orchestrator.catalog.import_export import ImportedModel, export_api, export_ui, import_workflow
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
-from tests.unit.catalog.canvas import api, drawn, imported, parameters
-from tests.unit.catalog.drafts import FACTS
+from tests.support.canvas import api, drawn, imported, parameters
+from tests.support.drafts import FACTS
 
 
 def whole(source: str, file: str, strength: float = 1.0, clip: float | None = None) -> Any:

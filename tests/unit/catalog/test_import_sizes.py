@@ -10,7 +10,7 @@ import pytest
 from orchestrator.catalog import Model
 from orchestrator.catalog.import_export import ImportedModel
 from orchestrator.catalog.import_export.infer.arithmetic import evaluate_formula
-from tests.unit.catalog.canvas import drawn, imported, parameters
+from tests.support.canvas import drawn, imported, parameters
 
 
 def number(value: float) -> Any:

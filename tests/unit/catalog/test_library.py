@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.catalog import Catalog, CatalogError, load_model
 from orchestrator.errors import InvalidRequest
-from tests.unit.catalog.drafts import CATALOG, SHIPPED, WEIGHTLESS, write
+from tests.support.drafts import CATALOG, SHIPPED, WEIGHTLESS, write
 
 
 def test_a_model_is_found_by_id_and_alias() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.catalog import CatalogError, ModelKind, build_request_schema
 from orchestrator.errors import InvalidRequest
-from tests.unit.catalog.drafts import CATALOG, PROMPT, SEED, node, parse, saving
+from tests.support.drafts import CATALOG, PROMPT, SEED, node, parse, saving
 
 FLUX = CATALOG["flux-1-schnell"]
 WAN = CATALOG["wan2.1-t2v-fast"]

@@ -14,8 +14,8 @@ from platformdirs import user_data_path
 
 from orchestrator.catalog.import_export import InvalidWorkflow, import_workflow
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
-from tests.official_templates import official_templates
-from tests.unit.catalog.drafts import FACTS
+from tests.support.drafts import FACTS
+from tests.support.official_templates import official_templates
 
 pytestmark = pytest.mark.comfyui
 

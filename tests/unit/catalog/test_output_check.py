@@ -13,8 +13,8 @@ from orchestrator.catalog.rendering.graph import iter_links
 from orchestrator.catalog.rendering.output_check import OUTPUT_CHECK_CLASS, OutputCheck
 from orchestrator.catalog.rendering.render import Graph
 from orchestrator.execution.capabilities import AnyFileName
-from tests.unit.catalog.drafts import CATALOG
-from tests.unit.catalog.drafts import FACTS as CORE
+from tests.support.drafts import CATALOG
+from tests.support.drafts import FACTS as CORE
 
 FACTS = {**load_pack_node_facts(), **CORE}
 CHECK = OutputCheck(classifier="red/model.safetensors", labels="nsfw", threshold=0.5)

@@ -11,9 +11,9 @@ import pytest
 from comfy_instances.protocol.node_facts import load_pack_node_facts
 from orchestrator.catalog.import_export import ImportedModel, InvalidWorkflow, import_workflow
 from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODE_CLASSES
-from tests.unit.catalog.canvas import node as drawn
-from tests.unit.catalog.canvas import save, sdxl, socket, workflow
-from tests.unit.catalog.drafts import FACTS, node
+from tests.support.canvas import node as drawn
+from tests.support.canvas import save, sdxl, socket, workflow
+from tests.support.drafts import FACTS, node
 
 ALL = {**load_pack_node_facts(), **FACTS}
 

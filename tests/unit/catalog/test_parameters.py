@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.catalog.parameters.values import MAX_SEED, IntegerParameter, Parameter
 from orchestrator.errors import InvalidRequest
-from tests.unit.catalog.drafts import unhurried
+from tests.support.drafts import unhurried
 
 PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Parameter)
 SIDE = {"type": "integer", "minimum": 256, "maximum": 2048, "step": 8}

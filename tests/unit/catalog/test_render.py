@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog.rendering.render import Graph
-from tests.unit.catalog.drafts import PROMPT, SEED, node, parse, saving
+from tests.support.drafts import PROMPT, SEED, node, parse, saving
 
 FLAG = {"type": "boolean"}
 LORAS = {"type": "loras"}

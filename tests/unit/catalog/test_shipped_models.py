@@ -23,7 +23,7 @@ from orchestrator.catalog.parameters.values import (
 )
 from orchestrator.errors import InvalidRequest
 from pricing.tariff import Tariff
-from tests.unit.catalog.drafts import CATALOG, FACTS, node, parse, saving, unhurried
+from tests.support.drafts import CATALOG, FACTS, node, parse, saving, unhurried
 
 MODELS = list(CATALOG)
 every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.id)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from orchestrator.catalog import parse_size
 from orchestrator.errors import InvalidRequest
-from tests.unit.catalog.drafts import unhurried
+from tests.support.drafts import unhurried
 
 
 @unhurried

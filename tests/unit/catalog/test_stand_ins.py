@@ -13,7 +13,7 @@ from orchestrator.catalog import Catalog, CatalogError, load_stand_ins
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import InvalidRequest
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings, SettingsError
-from tests.unit.catalog.drafts import SHIPPED, WEIGHTLESS
+from tests.support.drafts import SHIPPED, WEIGHTLESS
 
 CATALOG = Catalog.load(SHIPPED)
 TABLE = SHIPPED_WORKFLOWS_DIR / "stand-ins.toml"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from orchestrator.catalog.markdown_tables import format_model_table, format_parameter_table
-from tests.unit.catalog.drafts import CATALOG, parse
+from tests.support.drafts import CATALOG, parse
 
 
 def test_a_row_for_each_model() -> None:

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.catalog import CatalogError
-from tests.unit.catalog.drafts import showing, shown, unhurried
+from tests.support.drafts import showing, shown, unhurried
 
 STEPS = {"type": "integer", "minimum": 1, "maximum": 50, "default": 4}
 CFG = {"type": "number", "minimum": 0.0, "maximum": 20.0, "default": 1.0}

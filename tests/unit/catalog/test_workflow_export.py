@@ -14,7 +14,7 @@ from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.import_export import export_api, export_ui, import_workflow
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
 from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER
-from tests.unit.catalog.drafts import CATALOG, FACTS
+from tests.support.drafts import CATALOG, FACTS
 
 every_model = pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)
 

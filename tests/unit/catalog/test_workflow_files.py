@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from orchestrator.catalog.import_export import InvalidWorkflow, read_workflow
 from orchestrator.catalog.import_export.workflow_files import MAX_JSON_BYTES
-from tests.unit.catalog.canvas import sdxl
+from tests.support.canvas import sdxl
 
 API = {"1": {"class_type": "EmptyImage", "inputs": {"width": 8}}}
 UI = sdxl()

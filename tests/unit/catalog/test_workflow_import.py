@@ -14,19 +14,8 @@ from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, CatalogError, Model, write_model
 from orchestrator.catalog.import_export import InvalidWorkflow
-from tests.unit.catalog.canvas import (
-    api,
-    image,
-    imported,
-    node,
-    parameters,
-    save,
-    sdxl,
-    socket,
-    widget,
-    workflow,
-)
-from tests.unit.catalog.drafts import unhurried
+from tests.support.canvas import api, image, imported, node, parameters, save, sdxl, socket, widget, workflow
+from tests.support.drafts import unhurried
 
 
 def test_natural_parameters_are_found() -> None:

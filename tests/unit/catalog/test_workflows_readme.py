@@ -11,7 +11,7 @@ from orchestrator.catalog.parameters import values
 from orchestrator.catalog.parameters.files import ImageParameterBase
 from orchestrator.catalog.rendering.expressions import ALLOWED_FILTERS
 from orchestrator.catalog.rendering.graph import NodeMeta
-from tests.unit.catalog.drafts import SHIPPED
+from tests.support.drafts import SHIPPED
 
 TEXT = (SHIPPED / "README.md").read_text("utf-8")
 

@@ -29,7 +29,7 @@ from comfy_instances.protocol.messages import (
     TextFrame,
     UnknownMessage,
 )
-from tests.unit.instances.recording import recorded_names, recorded_run
+from tests.support.recording import recorded_names, recorded_run
 
 
 def heard(name: str) -> list[Message]:

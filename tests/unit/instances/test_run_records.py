@@ -12,7 +12,7 @@ from comfy_instances.protocol.messages import Executed, ExecutionError, Executio
 from comfy_instances.protocol.outputs import FileRef, NodeOutput, parse_outputs
 from comfy_instances.protocol.system_stats import DeviceStats, parse_system_stats
 from comfy_instances.session.client import format_node_errors, parse_graph_rejection
-from tests.unit.instances.recording import recorded_run, recording
+from tests.support.recording import recorded_run, recording
 
 
 def test_a_recorded_queue() -> None:

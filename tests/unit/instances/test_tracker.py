@@ -28,7 +28,7 @@ from comfy_instances.protocol.messages import (
 from comfy_instances.protocol.outputs import FileRef, NodeOutput
 from comfy_instances.protocol.progress import NodeStarted, NodeText, Preview, StepProgress
 from comfy_instances.session.tracker import PromptTracker, classify_execution_error
-from tests.unit.instances.recording import recorded_run
+from tests.support.recording import recorded_run
 
 SAVER = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 16}},

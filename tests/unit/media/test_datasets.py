@@ -25,9 +25,9 @@ from orchestrator.media.datasets import (
 )
 from orchestrator.media.errors import FileTooLarge, UrlNotAllowed, UrlUnreachable
 from orchestrator.media.input_images import ImageLimits
-from tests.datasets import PETS, data_url, zipped
-from tests.pictures import bomb, png
-from tests.unit.media.media_samples import SECRET, encoded, exif, film, gradient
+from tests.support.datasets import PETS, data_url, zipped
+from tests.support.images import bomb, png
+from tests.support.media_samples import SECRET, encoded, exif, film, gradient
 
 FOX = png(32, 32)
 

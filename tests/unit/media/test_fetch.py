@@ -14,8 +14,8 @@ from orchestrator.media.errors import FetchError, FileTooLarge, UrlNotAllowed, U
 from orchestrator.media.input_images import ImageLimits, read_image
 from orchestrator.net.downloads import MAX_REDIRECTS, MAX_URL_LENGTH, FetchPolicy, UrlFetcher
 from orchestrator.net.egress import is_public_address
-from tests.pictures import bomb, png
-from tests.unit.media.web_servers import (
+from tests.support.images import bomb, png
+from tests.support.web_servers import (
     Say,
     ScriptedHttpServer,
     StaticResolver,

@@ -22,8 +22,8 @@ from orchestrator.media.formats import (
     detect_content_type,
     probe_media,
 )
-from tests.unit.media.media_samples import animation, encoded, film, gradient, png_of_size, sound
-from tests.unit.weights.weight_files import safetensors
+from tests.support.media_samples import animation, encoded, film, gradient, png_of_size, sound
+from tests.support.weight_files import safetensors
 
 Samples = dict[str, Callable[[], bytes]]
 

@@ -17,7 +17,7 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.media.formats import CorruptMedia, probe_media
 from orchestrator.media.input_images import ImageLimits, InputImage, read_image
 from orchestrator.media.metadata import strip_metadata
-from tests.unit.media.media_samples import (
+from tests.support.media_samples import (
     SECRET,
     animation,
     encoded,

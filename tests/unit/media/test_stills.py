@@ -9,7 +9,7 @@ from PIL import Image
 
 from orchestrator.media.errors import CorruptMedia
 from orchestrator.media.thumbnails import make_spritesheet, make_thumbnail
-from tests.unit.media.media_samples import encoded, film, gradient
+from tests.support.media_samples import encoded, film, gradient
 
 
 def opened(data: bytes) -> Image.Image:

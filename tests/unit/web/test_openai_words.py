@@ -15,7 +15,7 @@ from orchestrator.web.dialects.openai import images as openai
 from orchestrator.web.dialects.openai import videos as openai_videos
 from orchestrator.web.dialects.openai.stream_events import PartialImageSchedule
 from orchestrator.web.dialects.pixel_factory.translation import ImageGenerationBody, to_request
-from tests.running import ROOT
+from tests.support.service import ROOT
 
 CATALOG = Catalog.load(Settings.model_fields["workflows_dir"].default)
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from orchestrator.weights.errors import BadWeightFile
 from orchestrator.weights.file_checks import compute_sha256, inspect_weight_file
 from orchestrator.weights.header import read_safetensors_header
-from tests.unit.catalog.drafts import unhurried
-from tests.unit.weights.weight_files import SMALL, put, safetensors, weight
+from tests.support.drafts import unhurried
+from tests.support.weight_files import SMALL, put, safetensors, weight
 
 
 def archive() -> bytes:

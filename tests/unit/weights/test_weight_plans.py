@@ -15,8 +15,8 @@ from orchestrator.weights.errors import InsufficientDiskSpace, WeightError
 from orchestrator.weights.pins import PINS_FILE_NAME, PinnedChecksums
 from orchestrator.weights.planning import WeightFileState, plan_downloads
 from orchestrator.weights.verifying import find_weights_on_disk, verify_weights
-from tests.unit.catalog.drafts import CATALOG, node, parse, saving
-from tests.unit.weights.weight_files import SMALL, put, weight
+from tests.support.drafts import CATALOG, node, parse, saving
+from tests.support.weight_files import SMALL, put, weight
 
 
 def model(*weights: Any, id: str = "draft") -> Model:

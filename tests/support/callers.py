@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 import aiohttp
 
-from tests.running import ServiceProcess
+from tests.support.service import ServiceProcess
 
 
 def new_key(service: ServiceProcess, credit: str | None = "5.00", **fields: object) -> str:

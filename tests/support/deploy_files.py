@@ -12,7 +12,7 @@ from typing import Any
 import promql_parser
 import yaml
 
-DEPLOY = Path(__file__).resolve().parent.parent / "scripts" / "deploy"
+DEPLOY = Path(__file__).resolve().parents[2] / "scripts" / "deploy"
 #: Prometheus' own word about a target.
 UP = "up"
 #: What Grafana puts in for its variables.

@@ -17,10 +17,10 @@ from typing import Any
 
 import aiohttp
 
-from tests.commands import command
+from tests.support.cli import command
 
 COMMAND = Path(sys.executable).with_name("pixelfactory")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60.0
 STOP_SECONDS = 40.0
 

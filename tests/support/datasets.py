@@ -10,7 +10,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import numpy as np
 from safetensors.numpy import load
 
-from tests.pictures import png
+from tests.support.images import png
 
 #: Three pictures of three shapes, in a folder; one of them has no caption.
 PETS: Mapping[str, bytes] = {

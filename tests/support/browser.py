@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import Page
 
-from tests.running import ServiceProcess
+from tests.support.service import ServiceProcess
 
 
 def admin(service: ServiceProcess, path: str, **fields: Any) -> Any:

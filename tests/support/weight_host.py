@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from tests.unit.media.web_servers import ScriptedHttpServer, serving
+from tests.support.web_servers import ScriptedHttpServer, serving
 
 #: Answers one request: its head, the data, where to write.
 Mood = Callable[[str, bytes, asyncio.StreamWriter], Awaitable[None]]

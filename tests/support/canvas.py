@@ -6,7 +6,7 @@ import tomllib
 from typing import Any
 
 from orchestrator.catalog.import_export import ImportedModel, import_workflow
-from tests.unit.catalog.drafts import FACTS
+from tests.support.drafts import FACTS
 
 
 def imported(data: Any, id: str = "drawn") -> ImportedModel:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from comfy_instances.protocol.node_facts import load_core_node_facts
 from orchestrator.catalog import Catalog, Model
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "workflows"
 WEIGHTLESS = ROOT / "tests" / "workflows"
 

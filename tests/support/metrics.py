@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.running import ServiceProcess
+from tests.support.service import ServiceProcess
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-RECORDING = Path(__file__).parent / "recorded" / "comfyui-0.33.0.json"
+RECORDING = Path(__file__).parents[1] / "unit" / "instances" / "recorded" / "comfyui-0.33.0.json"
 
 
 @dataclass(frozen=True)

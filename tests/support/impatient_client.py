@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from comfy_instances.session.session import InstanceSession, SessionSettings
-from tests.integration.puppet import GRAPH, ScriptedComfyUI, ScriptedPrompt
+from tests.support.scripted_comfyui import GRAPH, ScriptedComfyUI, ScriptedPrompt
 
 SETTINGS = SessionSettings(
     connect_timeout_s=1.0,

@@ -29,7 +29,7 @@ PNG = "image/png"
 #: A service that starts the server, tells where it is, and never ends by itself.
 SERVICE = """
 import asyncio, json, pathlib, sys
-from orchestrator.media.embedded import EmbeddedS3
+from orchestrator.storage.embedded_server import EmbeddedS3
 
 async def main():
     server = EmbeddedS3(pathlib.Path(sys.argv[1]))

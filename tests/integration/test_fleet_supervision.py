@@ -230,8 +230,8 @@ async def test_no_orphans_after_kill_9(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import asyncio
         from pathlib import Path
-        from comfy_instances.fleet import wait_until_ready
-        from comfy_instances.local import LocalFleet
+        from comfy_instances.fleet.protocol import wait_until_ready
+        from comfy_instances.fleet.local import LocalFleet
 
         async def main():
             fleet = LocalFleet.simulated(2, directory=Path({str(tmp_path)!r}))

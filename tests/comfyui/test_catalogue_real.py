@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import json
@@ -24,6 +23,7 @@ from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
 from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER, EXAMPLE_IMAGE
 from tests.support.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui
 from tests.support.official_templates import official_templates
+from tests.support.polling import poll
 
 pytestmark = pytest.mark.comfyui
 
@@ -171,10 +171,9 @@ async def test_an_exported_workflow_runs(server: ComfyUIServer) -> None:
 
 
 async def _finished(client: aiohttp.ClientSession, id: str) -> dict[str, Any]:
-    async with asyncio.timeout(60):
-        while True:
-            async with client.get(f"/history/{id}") as response:
-                history: dict[str, dict[str, Any]] = await response.json()
-            if id in history:
-                return history[id]
-            await asyncio.sleep(0.1)
+
+    async def history() -> dict[str, dict[str, Any]]:
+        async with client.get(f"/history/{id}") as response:
+            return dict(await response.json())
+
+    return (await poll(history))[id]

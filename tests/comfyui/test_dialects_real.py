@@ -28,7 +28,7 @@ from tests.integration.test_pixazo import (
     made,
     mask,
 )
-from tests.support.callers import new_key, until
+from tests.support.callers import new_key, wait_for_status
 from tests.support.images import png, size_of
 from tests.support.photos import hosting
 from tests.support.real_comfyui import RealServer, installation
@@ -92,9 +92,9 @@ async def test_pixelapi(service: ServiceProcess) -> None:
             "/v1/image/generate", json={"model": "cogvideo-2b", "prompt": "waves"}
         ) as response:
             video = await response.json()
-        seen = await until(http, f"/v1/image/{picture['generation_id']}", "completed")
+        seen = await wait_for_status(http, f"/v1/image/{picture['generation_id']}", "completed")
         assert size_of(await download(seen["output_url"])) == (768, 512)
-        seen = await until(http, f"/v1/image/{video['generation_id']}", "completed")
+        seen = await wait_for_status(http, f"/v1/image/{video['generation_id']}", "completed")
         assert film(await download(seen["output_url"])).frames == 17
         async with http.get("/v1/account/balance") as response:
             assert response.status == 200, await response.text()
@@ -111,7 +111,7 @@ async def test_pixeldojo(service: ServiceProcess) -> None:
         told = (await receiver.next(60)).data
         assert (told["jobId"], told["status"], told["simulated"]) == (made["jobId"], "completed", False)
         assert [size_of(await download(url)) for url in told["output"]["images"]] == [(832, 624)] * 2
-        seen = await until(http, f"/api/v1/jobs/{made['jobId']}", "completed")
+        seen = await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed")
         assert [asset["contentType"] for asset in seen["assets"]] == ["image/png"] * 2
 
 

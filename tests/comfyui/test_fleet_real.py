@@ -17,6 +17,7 @@ from comfy_instances.process.installation import find_installation
 from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef
+from tests.support.polling import wait_until
 from tests.support.real_comfyui import installation
 
 pytestmark = pytest.mark.comfyui
@@ -124,7 +125,5 @@ async def test_life_of_a_supervised_instance(fleet: LocalFleet, tmp_path: Path) 
 
 
 async def back(fleet: LocalFleet, restarts: int) -> None:
-    async with asyncio.timeout(90):
-        while fleet.instances()[0].restarts < restarts:  # noqa: ASYNC110 - a look now and then is enough
-            await asyncio.sleep(0.1)
+    await wait_until(lambda: fleet.instances()[0].restarts >= restarts, seconds=90)
     await wait_until_ready(fleet, timeout_seconds=90)

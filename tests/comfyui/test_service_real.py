@@ -25,7 +25,9 @@ from PIL import Image, ImageChops
 from comfy_instances.session.session import InstanceSession
 from orchestrator.catalog import Catalog
 from scripts.tiny_models import TINY_MODELS
+from tests.support.api import all_idle, wait_for_instances
 from tests.support.datasets import data_url, is_trained, zipped
+from tests.support.polling import poll
 from tests.support.real_comfyui import RealServer, installation
 from tests.support.service import ROOT, ServiceProcess, running
 from tests.support.videos import VideoInfo, film
@@ -247,13 +249,12 @@ async def test_kill_9_of_comfyui_costs_time_and_no_job(comfyui: RealServer, serv
 
 async def first_job(http: aiohttp.ClientSession) -> str:
     """The id of the caller's only job, once there is one."""
-    async with asyncio.timeout(10):
-        while True:
-            async with http.get("/api/v1/jobs") as response:
-                jobs = (await response.json())["jobs"]
-            if jobs:
-                return str(jobs[0]["jobId"])
-            await asyncio.sleep(0.02)
+
+    async def jobs() -> list[dict[str, Any]]:
+        async with http.get("/api/v1/jobs") as response:
+            return list((await response.json())["jobs"])
+
+    return str((await poll(jobs))[0]["jobId"])
 
 
 async def until_it_samples(http: aiohttp.ClientSession, job: str) -> None:
@@ -267,10 +268,4 @@ async def until_it_samples(http: aiohttp.ClientSession, job: str) -> None:
 
 
 async def until_idle(service: ServiceProcess) -> None:
-    async with asyncio.timeout(15), service.client(service.admin_token) as http:
-        while True:
-            async with http.get("/admin/v1/instances") as response:
-                rows = (await response.json())["instances"]
-            if not any(row["shards"] for row in rows):
-                return
-            await asyncio.sleep(0.05)
+    await wait_for_instances(service, all_idle)

@@ -21,6 +21,7 @@ from comfy_instances.session.session import (
     StepProgress,
 )
 from tests.support.faulty_proxy import FaultyProxy
+from tests.support.polling import poll
 from tests.support.real_comfyui import RealServer, installation
 
 INSTALL = installation()
@@ -80,11 +81,7 @@ def laborious(color: int, size: int = 1500) -> dict[str, Any]:
 
 
 async def until_it_runs(session: InstanceSession, prompt_id: str) -> None:
-    for _ in range(500):
-        if (await session.get_queue()).is_running(prompt_id):
-            return
-        await asyncio.sleep(0.02)
-    raise TimeoutError(f"{prompt_id} does not run")
+    await poll(session.get_queue, lambda queue: queue.is_running(prompt_id))
 
 
 def opened(data: bytes | None) -> Image.Image:

@@ -22,7 +22,9 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.support.api import submit_job, wait_for_instances, wait_for_job
 from tests.support.metrics import scrape
+from tests.support.polling import poll
 from tests.support.real_comfyui import installation
 from tests.support.service import ROOT, ServiceProcess, pixelfactory, running
 
@@ -74,19 +76,11 @@ class LoadGenerator:
 
     async def _submit(self, number: int, body: dict[str, Any]) -> str:
         seed = {"seed": number} if body["model"] in ("test-image", "test-video") else {}
-        headers = {"Prefer": "respond-async", "Idempotency-Key": f"call-{number}"}
-        async with self.http.post(PATH, json=body | seed, headers=headers) as response:
-            assert response.status == 202, await response.text()
-            return str((await response.json())["jobId"])
+        headers = {"Idempotency-Key": f"call-{number}"}
+        return await submit_job(self.http, body | seed, headers)
 
     async def _finished(self, job: str) -> dict[str, Any]:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                async with self.http.get(f"/api/v1/jobs/{job}") as response:
-                    view = dict(await response.json())
-                if view["status"] not in ("pending", "processing"):
-                    return view
-                await asyncio.sleep(0.25)
+        return await wait_for_job(self.http, job, seconds=PATIENCE_SECONDS)
 
 
 @asynccontextmanager
@@ -121,12 +115,7 @@ async def rows(service: ServiceProcess) -> dict[str, dict[str, Any]]:
 async def until(
     service: ServiceProcess, instance_id: str, condition: Callable[[dict[str, Any]], bool]
 ) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            row = (await rows(service))[instance_id]
-            if condition(row):
-                return
-            await asyncio.sleep(0.1)
+    await wait_for_instances(service, lambda found: condition(found[instance_id]), PATIENCE_SECONDS)
 
 
 async def until_ready(service: ServiceProcess, instance_id: str, restarts: int = 0) -> None:
@@ -154,11 +143,7 @@ async def lost_on(service: ServiceProcess, instance_id: str) -> float:
 
 
 async def until_it_lost(service: ServiceProcess, instance_id: str) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            if await lost_on(service, instance_id):
-                return
-            await asyncio.sleep(0.1)
+    await poll(lambda: lost_on(service, instance_id), lambda lost: bool(lost), seconds=PATIENCE_SECONDS)
 
 
 async def stop_for_a_while(service: ServiceProcess, instance_id: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from comfy_instances.process.child import find_free_port
 from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef
+from tests.support.polling import wait_until
 
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
@@ -110,7 +111,7 @@ class AdoptedFleetHarness:
     async def kill(self, number: int) -> None:
         self.processes[number].kill()
         await self.processes[number].wait()
-        await until(lambda: self.fleet.instances()[number].state is InstanceState.DOWN)
+        await wait_until(lambda: self.fleet.instances()[number].state is InstanceState.DOWN)
         await self.launch(number)
 
 
@@ -135,12 +136,6 @@ async def started(fleet: Fleet) -> AsyncIterator[list[InstanceInfo]]:
         yield told
     finally:
         await fleet.stop()
-
-
-async def until(condition: Callable[[], bool], within_seconds: float = 20) -> None:
-    async with asyncio.timeout(within_seconds):
-        while not condition():  # noqa: ASYNC110 - conditions of many kinds, few of which announce themselves
-            await asyncio.sleep(0.02)
 
 
 async def test_tells_what_its_instances_are(world: FleetHarness) -> None:
@@ -182,12 +177,12 @@ async def test_reads_node_facts_again_when_the_model_files_change(world: FleetHa
         folder = world.output_folder.parent / "models" / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "late.safetensors").touch()
-        await until(lambda: world.fleet.node_facts(first.id) is not before)
+        await wait_until(lambda: world.fleet.node_facts(first.id) is not before)
         told.clear()
         after = world.fleet.node_facts(first.id)
         (folder / "late.safetensors").rename(folder / "later.safetensors")
-        await until(lambda: world.fleet.node_facts(first.id) is not after)
-        await until(lambda: any(info.id == first.id for info in told))
+        await wait_until(lambda: world.fleet.node_facts(first.id) is not after)
+        await wait_until(lambda: any(info.id == first.id for info in told))
         assert world.fleet.node_facts(first.id) == before
         assert world.fleet.node_facts(second.id) is others
 
@@ -221,7 +216,7 @@ async def test_a_killed_instance_comes_back(world: FleetHarness) -> None:
         first = world.fleet.instances()[0]
         told.clear()
         await world.kill(0)
-        await until(lambda: any(info.state is InstanceState.DOWN for info in told))
+        await wait_until(lambda: any(info.state is InstanceState.DOWN for info in told))
         await wait_until_ready(world.fleet)
         assert {info.id for info in told if info.state is InstanceState.DOWN} == {first.id}
         assert (await world.fleet.session(first.id).run_prompt(str(uuid.uuid4()), GRAPH)).outputs
@@ -233,8 +228,8 @@ async def test_a_drain_outlives_a_death(world: FleetHarness) -> None:
         await world.fleet.drain(first.id)
         told.clear()
         await world.kill(0)
-        await until(lambda: any(info.state is InstanceState.DOWN for info in told))
-        await until(lambda: world.fleet.instances()[0].state is InstanceState.DRAINING)
+        await wait_until(lambda: any(info.state is InstanceState.DOWN for info in told))
+        await wait_until(lambda: world.fleet.instances()[0].state is InstanceState.DRAINING)
 
 
 async def test_files_are_deleted_where_they_are_ours(world: FleetHarness) -> None:
@@ -261,7 +256,7 @@ async def test_restart_is_for_those_who_launched(world: FleetHarness) -> None:
             return
         session = world.fleet.session(first.id)
         await world.fleet.restart(first.id)
-        await until(lambda: world.fleet.instances()[0].restarts == 1)
+        await wait_until(lambda: world.fleet.instances()[0].restarts == 1)
         await wait_until_ready(world.fleet)
         assert world.fleet.session(first.id) is not session
 

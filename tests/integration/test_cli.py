@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import time
 from pathlib import Path
 
 from tests.support.images import png, size_of
+from tests.support.polling import wait_until_sync
 from tests.support.service import ServiceProcess, pixelfactory
 from tests.support.videos import film
 
@@ -123,10 +123,7 @@ def test_a_drained_instance_gets_nothing(service: ServiceProcess, key: str, tmp_
     assert states() == {"sim-0": "draining", "sim-1": "ready"}
     assert service.run("instances", "resume", "sim-0", "--url", service.url)["state"] == "ready"
     service.run("instances", "restart", "sim-0", "--url", service.url)
-    deadline = time.monotonic() + 20
-    while states()["sim-0"] != "ready":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until_sync(lambda: states()["sim-0"] == "ready")
     unknown = pixelfactory("instances", "drain", "sim-9", data_dir=service.data_dir, check=False)
     assert unknown.returncode == 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import aiohttp
 import psutil
 import pytest
 
+from tests.support.api import all_ready, submit_job, wait_for_instances
+from tests.support.polling import poll
 from tests.support.service import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
@@ -68,20 +69,16 @@ async def test_a_killed_instance_and_a_killed_orchestrator_lose_none_of_20_jobs(
 
 async def _submit(http: aiohttp.ClientSession, number: int) -> str:
     body = {"model": "flux-1-schnell", "prompt": f"cat {number}", "size": "512x512", "seed": number}
-    headers = {"Prefer": "respond-async", "Idempotency-Key": f"job-{number}"}
-    async with http.post(PATH, json=body, headers=headers) as response:
-        assert response.status == 202, await response.text()
-        return str((await response.json())["jobId"])
+    headers = {"Idempotency-Key": f"job-{number}"}
+    return await submit_job(http, body, headers)
 
 
 async def _until_done(http: aiohttp.ClientSession, jobs: list[str], count: int) -> None:
-    async with asyncio.timeout(90):
-        while True:
-            async with http.get("/api/v1/jobs", params={"status": "completed", "limit": "100"}) as response:
-                done = {job["jobId"] for job in (await response.json())["jobs"]}
-            if len(done & set(jobs)) >= count:
-                return
-            await asyncio.sleep(0.05)
+    async def completed() -> set[str]:
+        async with http.get("/api/v1/jobs", params={"status": "completed", "limit": "100"}) as response:
+            return {job["jobId"] for job in (await response.json())["jobs"]}
+
+    await poll(completed, lambda done: len(done & set(jobs)) >= count, seconds=90)
 
 
 def _kill_one_instance(service: ServiceProcess) -> None:
@@ -131,15 +128,9 @@ async def test_a_job_that_can_not_be_done_fails_and_is_not_charged(faulty: Servi
 
 async def _tell_all_to_fail(service: ServiceProcess, kind: str, count: int) -> None:
     """Waits until both instances are there, then has each fail its next `count` prompts."""
-    async with asyncio.timeout(30), service.client(service.admin_token) as http:
-        while True:
-            async with http.get("/admin/v1/instances") as response:
-                instances = (await response.json())["instances"]
-            if all(instance["state"] == "ready" for instance in instances):
-                break
-            await asyncio.sleep(0.05)
+    instances = await wait_for_instances(service, all_ready)
     async with aiohttp.ClientSession() as http:
-        for instance in instances:
+        for instance in instances.values():
             faults = {"kind": kind, "count": count}
             async with http.post(f"{instance['url']}/simulator/faults", json=faults) as response:
                 assert response.status == 200, await response.text()

@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -21,6 +20,7 @@ from orchestrator.media.errors import S3ServerNotStarted
 from orchestrator.storage import seaweedfs
 from orchestrator.storage.embedded_server import EmbeddedS3, restart_backoff
 from orchestrator.storage.object_store import ObjectStore
+from tests.support.polling import wait_until_sync
 from tests.support.s3_server import S3Server
 
 BUCKET = "outputs-of-a-test"
@@ -62,13 +62,6 @@ def service(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.kill()
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 15.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def said(service: subprocess.Popen[str]) -> dict[str, object]:
@@ -123,7 +116,7 @@ async def test_the_server_dies_with_a_killed_service_and_the_next_one_goes_on(
     assert isinstance(started["pid"], int)
     service.send_signal(signal.SIGKILL)
     pid = started["pid"]
-    await asyncio.to_thread(wait_until, lambda: not is_running(pid))
+    await asyncio.to_thread(wait_until_sync, lambda: not is_running(pid))
     successor = EmbeddedS3(tmp_path / "s3")
     await successor.start()
     assert successor.endpoint == started["endpoint"]
@@ -141,7 +134,7 @@ def orphan(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         command, env=home.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         home.pid_file.write_text(str(process.pid))
-        wait_until(lambda: not seaweedfs.are_ports_free(ports))
+        wait_until_sync(lambda: not seaweedfs.are_ports_free(ports))
         yield process
         process.kill()
 

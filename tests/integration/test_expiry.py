@@ -16,6 +16,7 @@ from orchestrator.execution.expiry import ExpiredFileSweeper, ExpiryPolicy
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.media.errors import ObjectNotFound, ObjectStoreUnavailable
 from orchestrator.storage.object_store import ObjectStore, S3Config
+from tests.support.polling import poll
 from tests.support.s3_server import S3Server
 from tests.support.service import ServiceProcess, running
 from tests.support.store_harness import PICTURE, StoreHarness, open_world
@@ -47,11 +48,12 @@ async def status(http: aiohttp.ClientSession, method: str, path: str) -> tuple[i
 
 
 async def until_missing(http: aiohttp.ClientSession, url: str) -> None:
-    while True:
+
+    async def status() -> int:
         async with http.get(url) as response:
-            if response.status == 404:
-                return
-        await asyncio.sleep(0.1)
+            return response.status
+
+    await poll(status, lambda found: found == 404)
 
 
 async def test_an_expired_job_is_gone_and_so_are_its_files(brief: ServiceProcess) -> None:
@@ -119,10 +121,7 @@ async def there(objects: ObjectStore, record: JobRecord) -> bool:
 
 
 async def until_deleted(objects: ObjectStore, record: JobRecord) -> None:
-    while True:
-        if not await there(objects, record):
-            return
-        await asyncio.sleep(0.05)
+    await poll(lambda: there(objects, record), lambda found: not found)
 
 
 def years_later(world: StoreHarness) -> datetime:

@@ -11,6 +11,7 @@ import pytest
 from comfy_instances.fleet.adopted import AdoptedFleet
 from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState, wait_until_ready
 from comfy_instances.process.child import find_free_port
+from tests.support.polling import wait_until
 
 ODD = Path(__file__).parents[1] / "support" / "odd_instance.py"
 
@@ -42,9 +43,7 @@ async def test_one_that_is_not_there_does_not_keep_the_others_waiting(tmp_path: 
     await fleet.start()
     try:
         await wait_until_ready(fleet, count=1)
-        async with asyncio.timeout(20):
-            while fleet.instances()[0].state is InstanceState.STARTING:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await wait_until(lambda: fleet.instances()[0].state is not InstanceState.STARTING)
         absent, old = fleet.instances()
         assert (absent.state, absent.detail) == (InstanceState.DOWN, "not reachable")
         assert old.state is InstanceState.READY

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from comfy_instances.process.launch import LaunchSpec
 from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef
+from tests.support.polling import wait_until
 
 ODD = Path(__file__).parents[1] / "support" / "odd_instance.py"
 #: As patient as a test can afford.
@@ -68,12 +69,6 @@ async def running(fleet: LocalFleet) -> AsyncIterator[list[InstanceInfo]]:
         assert [child for child in children() if child not in others] == []
 
 
-async def until(condition: Callable[[], bool], within_seconds: float = 20) -> None:
-    async with asyncio.timeout(within_seconds):
-        while not condition():  # noqa: ASYNC110 - conditions of many kinds, few of which announce themselves
-            await asyncio.sleep(0.02)
-
-
 def children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children(recursive=True) if is_alive(child)]
 
@@ -106,7 +101,7 @@ async def test_killed_instances_come_back_and_their_prompts_are_gone(tmp_path: P
         outcomes = await asyncio.gather(*runs, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [InstanceGone, InstanceGone]
 
-        await until(lambda: all(info.restarts == 1 for info in fleet.instances()))
+        await wait_until(lambda: all(info.restarts == 1 for info in fleet.instances()))
         await wait_until_ready(fleet)
         for old, new in zip(before, fleet.instances(), strict=True):
             assert new.id == old.id
@@ -120,7 +115,7 @@ async def test_a_stopped_instance_is_found_hung_and_replaced(tmp_path: Path) -> 
     async with running(fleet) as told:
         await wait_until_ready(fleet)
         process_of(fleet.instances()[0]).send_signal(signal.SIGSTOP)
-        await until(lambda: fleet.instances()[0].restarts == 1)
+        await wait_until(lambda: fleet.instances()[0].restarts == 1)
         await wait_until_ready(fleet)
     details = [info.detail or "" for info in told if info.state is InstanceState.DOWN]
     assert any(detail.startswith("hung") for detail in details)
@@ -128,12 +123,12 @@ async def test_a_stopped_instance_is_found_hung_and_replaced(tmp_path: Path) -> 
 
 async def test_work_that_waits_while_nothing_runs(tmp_path: Path) -> None:
     async with running(LocalFleet([misbehaving("stuck", tmp_path)], policy=QUICK)) as told:
-        await until(lambda: any((info.detail or "").startswith("stuck") for info in told))
+        await wait_until(lambda: any((info.detail or "").startswith("stuck") for info in told))
 
 
 async def test_another_server_on_the_port_is_not_taken_for_ours(tmp_path: Path) -> None:
     async with running(LocalFleet([misbehaving("foreign", tmp_path)], policy=QUICK)) as told:
-        await until(lambda: any("another server" in (info.detail or "") for info in told))
+        await wait_until(lambda: any("another server" in (info.detail or "") for info in told))
     assert InstanceState.READY not in {info.state for info in told}
 
 
@@ -152,7 +147,7 @@ async def test_one_that_never_gets_ready_is_given_up(
 ) -> None:
     rules = replace(QUICK, startup_seconds=1, failures_allowed=2)
     async with running(LocalFleet([odd(tmp_path, *command)], policy=rules)) as told:
-        await until(lambda: told != [] and told[-1].state is InstanceState.FAILED)
+        await wait_until(lambda: told != [] and told[-1].state is InstanceState.FAILED)
     failed = next(info for info in told if info.state is InstanceState.FAILED)
     assert failed.detail is not None
     assert failed.detail.startswith("ended 2 times in a row")
@@ -168,7 +163,7 @@ async def test_an_operator_closes_the_circuit_breaker(tmp_path: Path) -> None:
     rules = replace(QUICK, failures_allowed=1)
     fleet = LocalFleet([odd(tmp_path, sys.executable, "-c", script)], policy=rules)
     async with running(fleet):
-        await until(lambda: fleet.instances()[0].state is InstanceState.FAILED)
+        await wait_until(lambda: fleet.instances()[0].state is InstanceState.FAILED)
         with pytest.raises(InstanceGone):
             fleet.session("odd-0")
         flag.touch()
@@ -182,13 +177,13 @@ async def test_stubborn_ones_and_their_children_are_killed(tmp_path: Path) -> No
         await wait_until_ready(fleet)
         grandchild = psutil.Process(int(fleet.log_tail("odd-0", 1)[0].split()[1]))
         assert is_alive(grandchild)
-    await until(lambda: not is_alive(grandchild))
+    await wait_until(lambda: not is_alive(grandchild))
 
 
 async def test_grown_ones_are_recycled_once_idle(tmp_path: Path) -> None:
     fleet = LocalFleet.simulated(1, directory=tmp_path, policy=replace(QUICK, memory_limit=1))
     async with running(fleet) as told:
-        await until(lambda: fleet.instances()[0].restarts >= 2)
+        await wait_until(lambda: fleet.instances()[0].restarts >= 2)
     states = [info.state for info in told]
     assert InstanceState.DRAINING in states
     assert InstanceState.FAILED not in states
@@ -251,7 +246,7 @@ async def test_no_orphans_after_kill_9(tmp_path: Path) -> None:
     assert len(orphans) == 2
     os.kill(parent.pid, signal.SIGKILL)
     await parent.wait()
-    await until(lambda: not any(is_alive(process) for process in orphans))
+    await wait_until(lambda: not any(is_alive(process) for process in orphans))
 
 
 async def test_starting_and_stopping_leaves_no_descriptors(tmp_path: Path) -> None:
@@ -266,7 +261,7 @@ async def test_starting_and_stopping_leaves_no_descriptors(tmp_path: Path) -> No
     before = psutil.Process().num_fds()
     for _ in range(2):
         await once()
-    await until(lambda: psutil.Process().num_fds() <= before)
+    await wait_until(lambda: psutil.Process().num_fds() <= before)
 
 
 async def test_stopped_while_a_stubborn_one_is_restarted(tmp_path: Path) -> None:
@@ -274,7 +269,7 @@ async def test_stopped_while_a_stubborn_one_is_restarted(tmp_path: Path) -> None
     async with running(fleet):
         await wait_until_ready(fleet)
         await fleet.restart("odd-0")
-        await until(lambda: fleet.instances()[0].state is InstanceState.DOWN)
+        await wait_until(lambda: fleet.instances()[0].state is InstanceState.DOWN)
 
 
 async def test_stopped_while_it_starts(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import aiohttp
 
+from tests.support.polling import poll
 from tests.support.service import ROOT, ServiceProcess, running
 
 SETTINGS = {
@@ -21,9 +21,7 @@ async def test_a_hung_instance_is_restarted_and_its_job_is_done_elsewhere(tmp_pa
 
     with running(ServiceProcess(tmp_path / "data", ("--simulate", "2"), SETTINGS)) as service:
         async with service.client(service.admin_token) as admin:
-            async with asyncio.timeout(30):
-                while len(ready := await _instances(admin, "ready")) < 2:  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+            ready = await poll(lambda: _instances(admin, "ready"), lambda found: len(found) == 2)
             async with aiohttp.ClientSession() as http:
                 fault = {"kind": "hang", "count": 1}
                 async with http.post(f"{ready['sim-0']['url']}/simulator/faults", json=fault) as response:
@@ -36,9 +34,7 @@ async def test_a_hung_instance_is_restarted_and_its_job_is_done_elsewhere(tmp_pa
                     kinds = [entry["kind"] for entry in (await response.json())["entries"]]
             assert (kinds.count("hold"), kinds.count("capture")) == (1, 1)
             assert "stalled: no progress for" in service.log
-            async with asyncio.timeout(40):
-                while not back((await _instances(admin))["sim-0"]):  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+            await poll(lambda: _instances(admin), lambda found: back(found["sim-0"]))
 
 
 async def _instances(admin: aiohttp.ClientSession, state: str | None = None) -> dict[str, dict[str, object]]:

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from PIL import Image
 
+from tests.support.api import submit_job
 from tests.support.service import ServiceProcess, running
 from tests.support.sse import SseEvent, SseReader
 
@@ -38,9 +39,7 @@ def caller(one_card: ServiceProcess) -> str:
 
 async def submit(http: aiohttp.ClientSession, **fields: Any) -> str:
     body = {"model": "sdxl-1.0", "prompt": "a fox", "size": "256x256", "steps": 20, **fields}
-    async with http.post(PATH, json=body, headers={"Prefer": "respond-async"}) as response:
-        assert response.status == 202, await response.text()
-        return str((await response.json())["jobId"])
+    return await submit_job(http, body)
 
 
 async def look(http: aiohttp.ClientSession, job: str) -> dict[str, Any]:

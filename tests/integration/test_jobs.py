@@ -9,7 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.callers import until
+from tests.support.api import all_idle, wait_for_instances, wait_for_job
+from tests.support.callers import wait_for_status
 from tests.support.images import base64_png
 from tests.support.service import ServiceProcess, running
 
@@ -154,23 +155,12 @@ async def test_a_caller_who_goes_away_gives_the_job_up(slow: ServiceProcess) -> 
 
 
 async def _until(http: aiohttp.ClientSession, job: str, status: str) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            async with http.get(f"/api/v1/jobs/{job}") as response:
-                if (await response.json())["status"] == status:
-                    return
-            await asyncio.sleep(0.05)
+    await wait_for_job(http, job, status)
 
 
 async def _until_idle(service: ServiceProcess) -> None:
     """Until no instance has anything to do: within seconds, not when the film would have been done."""
-    async with asyncio.timeout(15), service.client(service.admin_token) as http:
-        while True:
-            async with http.get("/admin/v1/instances") as response:
-                rows = (await response.json())["instances"]
-            if not any(row["shards"] for row in rows):
-                return
-            await asyncio.sleep(0.05)
+    await wait_for_instances(service, all_idle)
 
 
 async def test_a_mesh_is_delivered_as_a_file(service: ServiceProcess, key: str) -> None:
@@ -178,7 +168,7 @@ async def test_a_mesh_is_delivered_as_a_file(service: ServiceProcess, key: str) 
         body = {"image": base64_png(64, 64), "steps": 1}
         async with http.post("/api/v1/models/hunyuan-3d/run", json=body) as response:
             job = (await response.json())["jobId"]
-        shown = await until(http, f"/api/v1/jobs/{job}", "completed", "failed")
+        shown = await wait_for_status(http, f"/api/v1/jobs/{job}", "completed", "failed")
         assert shown["status"] == "completed", shown["error"]
         async with aiohttp.ClientSession() as anybody, anybody.get(shown["output"]["files"][0]) as response:
             assert response.content_type == shown["assets"][0]["contentType"] == "model/gltf-binary"

@@ -17,6 +17,7 @@ from PIL import Image
 from orchestrator.catalog import CatalogError, load_model
 from orchestrator.catalog.live_catalog import LiveCatalog
 from tests.support.drafts import write
+from tests.support.polling import poll
 from tests.support.service import ROOT, ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
@@ -51,12 +52,7 @@ async def digest(service: ServiceProcess, id: str) -> str | None:
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Asks again and again until it holds."""
-    for _ in range(200):
-        if await holds():
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("it never came to that")
+    await poll(holds)
 
 
 async def until(service: ServiceProcess, id: str, wanted: str | None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.api import all_ready, submit_job, wait_for_instances, wait_for_job
 from tests.support.deploy_files import UP, asked, documented, documented_of_the_process, expressions
 from tests.support.metrics import Scrape, scrape
 from tests.support.service import ServiceProcess, running
@@ -60,11 +61,11 @@ async def _load(service: ServiceProcess) -> LoadReport:
             async with http.delete(f"/api/v1/jobs/{given_up}") as response:
                 assert (await response.json())["status"] == "cancelled"
         meanwhile = await scrape(service)
-        done = [await _finished(http, job) for job in jobs]
+        done = [await wait_for_job(http, job) for job in jobs]
         assert {view["status"] for view in done} == {"completed"}
         stored = [await _size(url) for view in done for url in view["output"]["images"]]
         await _break(await _ready(service), "node_error", 10)
-        assert (await _finished(http, await _submit(http, "flux-1-schnell")))["status"] == "failed"
+        assert (await wait_for_job(http, await _submit(http, "flux-1-schnell")))["status"] == "failed"
         async with http.get("/api/v1/billing/balance") as response:
             left = (await response.json())["balance_usd"]
         return LoadReport(before, meanwhile, await scrape(service), sum(stored), left)
@@ -72,13 +73,8 @@ async def _load(service: ServiceProcess) -> LoadReport:
 
 async def _ready(service: ServiceProcess) -> list[str]:
     """URLs of the instances, once all are ready."""
-    async with asyncio.timeout(WAIT_SECONDS), service.client(service.admin_token) as http:
-        while True:
-            async with http.get("/admin/v1/instances") as response:
-                rows = (await response.json())["instances"]
-            if all(row["state"] == "ready" for row in rows):
-                return [row["url"] for row in rows]
-            await asyncio.sleep(0.05)
+    instances = await wait_for_instances(service, all_ready)
+    return [row["url"] for row in instances.values()]
 
 
 async def _break(instances: list[str], kind: str, count: int) -> None:
@@ -89,20 +85,7 @@ async def _break(instances: list[str], kind: str, count: int) -> None:
 
 
 async def _submit(http: aiohttp.ClientSession, model: str, **more: Any) -> str:
-    body = {**SMALL, "model": model, **more}
-    async with http.post(PATH, json=body, headers={"Prefer": "respond-async"}) as response:
-        assert response.status == 202, await response.text()
-        return str((await response.json())["jobId"])
-
-
-async def _finished(http: aiohttp.ClientSession, job: str) -> dict[str, Any]:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while True:
-            async with http.get(f"/api/v1/jobs/{job}") as response:
-                view = dict(await response.json())
-            if view["status"] not in ("pending", "processing"):
-                return view
-            await asyncio.sleep(0.05)
+    return await submit_job(http, {**SMALL, "model": model, **more})
 
 
 async def _size(url: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import aiohttp
 import pytest
 
 from pricing.tariff import SHIPPED_TARIFFS
+from tests.support.api import submit_job, wait_for_job
 from tests.support.service import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
@@ -34,20 +34,13 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
 
 
 async def submit(http: aiohttp.ClientSession) -> str:
-    async with http.post(PATH, json=FILM, headers=ASYNC) as response:
-        assert response.status == 202, await response.text()
-        return str((await response.json())["jobId"])
+    return await submit_job(http, FILM)
 
 
 async def until(http: aiohttp.ClientSession, job: str, status: str) -> dict[str, Any]:
-    async with asyncio.timeout(60):
-        while True:
-            async with http.get(f"/api/v1/jobs/{job}") as response:
-                view = dict(await response.json())
-            if view["status"] == status:
-                return view
-            assert view["status"] in ("pending", "processing")
-            await asyncio.sleep(0.02)
+    view = await wait_for_job(http, job, status, "completed", "failed", "cancelled")
+    assert view["status"] == status
+    return view
 
 
 async def wallet(http: aiohttp.ClientSession) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterator
 
@@ -12,7 +11,7 @@ from openai.types import ImageEditCompletedEvent, ImageEditPartialImageEvent
 from openai.types import ImageGenCompletedEvent as Completed
 from openai.types import ImageGenPartialImageEvent as Partial
 
-from tests.support.callers import arm
+from tests.support.api import inject_fault, wait_for_job
 from tests.support.images import png, size_of
 from tests.support.service import ServiceProcess
 
@@ -90,7 +89,7 @@ async def test_what_is_wrong_with_a_request_is_told_by_its_status(later: openai.
 async def test_what_goes_wrong_later_is_the_last_event(
     later: openai.AsyncOpenAI, paced: ServiceProcess
 ) -> None:
-    await arm(paced, "node_error", 9)
+    await inject_fault(paced, "node_error", 9)
     stream = await later.images.generate(
         model="flux-1-schnell", prompt="a failure", size="256x256", stream=True
     )
@@ -98,7 +97,7 @@ async def test_what_goes_wrong_later_is_the_last_event(
         async for _ in stream:
             pass
     assert (failed.value.code, failed.value.type) == ("node_failed", "generation_failed")
-    await arm(paced, "node_error", 0)
+    await inject_fault(paced, "node_error", 0)
 
 
 async def test_a_listener_who_goes_away_gives_the_job_up(
@@ -110,9 +109,5 @@ async def test_a_listener_who_goes_away_gives_the_job_up(
     job = response.headers["X-PixelFactory-Job"]
     assert response.headers["X-Request-Id"].startswith("req_")
     await response.http_response.aclose()
-    async with asyncio.timeout(20), paced.client(later.api_key) as http:
-        while True:
-            async with http.get(f"/api/v1/jobs/{job}") as answer:
-                if (await answer.json())["status"] == "cancelled":
-                    return
-            await asyncio.sleep(0.05)
+    async with paced.client(later.api_key) as http:
+        await wait_for_job(http, job, "cancelled")

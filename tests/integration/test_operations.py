@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.api import submit_job, wait_for_instances, wait_for_job
 from tests.support.metrics import scrape, status
 from tests.support.service import ServiceProcess, pixelfactory, running
 
@@ -39,12 +39,7 @@ async def rows(service: ServiceProcess) -> dict[str, dict[str, Any]]:
 async def until(
     service: ServiceProcess, condition: Callable[[dict[str, dict[str, Any]]], bool]
 ) -> dict[str, Any]:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while True:
-            found = await rows(service)
-            if condition(found):
-                return found
-            await asyncio.sleep(0.02)
+    return await wait_for_instances(service, condition)
 
 
 async def all_ready(service: ServiceProcess) -> None:
@@ -52,20 +47,7 @@ async def all_ready(service: ServiceProcess) -> None:
 
 
 async def submit(http: aiohttp.ClientSession, **more: Any) -> str:
-    headers = {"Prefer": "respond-async"}
-    async with http.post(PATH, json={**SLOW, **more}, headers=headers) as response:
-        assert response.status == 202, await response.text()
-        return str((await response.json())["jobId"])
-
-
-async def finished(http: aiohttp.ClientSession, job: str) -> dict[str, Any]:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while True:
-            async with http.get(f"/api/v1/jobs/{job}") as response:
-                view = dict(await response.json())
-            if view["status"] not in ("pending", "processing"):
-                return view
-            await asyncio.sleep(0.05)
+    return await submit_job(http, {**SLOW, **more})
 
 
 async def test_a_row_tells_what_runs_what_waits_and_how_it_is_doing(service: ServiceProcess) -> None:
@@ -87,7 +69,7 @@ async def test_a_row_tells_what_runs_what_waits_and_how_it_is_doing(service: Ser
             assert (row["utilisation"], row["temperature"], row["power"]) == (None, None, None)
         table = instances(service, "list")
         assert table.stdout.count("sim-") == 2
-        assert (await finished(http, job))["status"] == "completed"
+        assert (await wait_for_job(http, job))["status"] == "completed"
     found = await rows(service)
     assert all(0 < row["busy"] <= 1 for row in found.values())
     listed = json.loads(instances(service, "list", "--json").stdout)
@@ -105,12 +87,12 @@ async def test_a_drained_instance_ends_its_work_and_gets_no_more(service: Servic
         found = await until(service, lambda found: not found["sim-0"]["shards"])
         assert found["sim-0"]["state"] == "draining"
         for job in (first, second):
-            assert (await finished(http, job))["status"] == "completed"
+            assert (await wait_for_job(http, job))["status"] == "completed"
         assert (await rows(service))["sim-0"]["failures"] == 0
         assert json.loads(instances(service, "resume", "sim-0", "--json").stdout)["state"] == "ready"
         third = await submit(http, n=2)
         await until(service, lambda found: len(found["sim-0"]["shards"]) > 0)
-        assert (await finished(http, third))["status"] == "completed"
+        assert (await wait_for_job(http, third))["status"] == "completed"
 
 
 async def test_a_restarted_instance_loses_no_job(service: ServiceProcess) -> None:
@@ -122,7 +104,7 @@ async def test_a_restarted_instance_loses_no_job(service: ServiceProcess) -> Non
         instances(service, "restart", "sim-1")
         found = await until(service, lambda found: found["sim-1"]["restarts"] == before["restarts"] + 1)
         assert found["sim-1"]["url"] != before["url"]
-        view = await finished(http, job)
+        view = await wait_for_job(http, job)
         assert (view["status"], len(view["output"]["images"])) == ("completed", 4)
         async with http.get("/api/v1/billing/ledger") as response:
             kinds = [entry["kind"] for entry in (await response.json())["entries"]]

@@ -16,7 +16,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from orchestrator.web.dialects.pixazo import schemas as answers
-from tests.support.callers import new_key, set_back, until
+from tests.support.callers import new_key, set_back, wait_for_status
 from tests.support.datasets import data_url, is_trained, zipped
 from tests.support.images import base64_png, size_of
 from tests.support.service import ServiceProcess
@@ -71,7 +71,9 @@ async def queue(http: aiohttp.ClientSession, path: str, **sent: Any) -> dict[str
 async def made(http: aiohttp.ClientSession, path: str, **fields: Any) -> dict[str, Any]:
     """A request that has succeeded."""
     queued = await queue(http, path, **fields)
-    body = await until(http, f"/v2/requests/status/{queued['request_id']}", "COMPLETED", "FAILED", "ERROR")
+    body = await wait_for_status(
+        http, f"/v2/requests/status/{queued['request_id']}", "COMPLETED", "FAILED", "ERROR"
+    )
     answers.PixazoStatusResponse.model_validate(body, strict=True)
     assert body["status"] == "COMPLETED", body
     return body
@@ -106,7 +108,7 @@ async def test_a_request_from_its_queue_to_its_file(offering: ServiceProcess) ->
         queued = await queue(http, DEV, prompt="a cat", image_size="landscape_16_9", num_images=2)
         assert re.fullmatch(r"flux-dev_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", queued["request_id"])
         assert queued["polling_url"] == f"{offering.url}/v2/requests/status/{queued['request_id']}"
-        body = await until(http, queued["polling_url"], "COMPLETED")
+        body = await wait_for_status(http, queued["polling_url"], "COMPLETED")
         assert (body["request_id"], body["model_id"]) == (queued["request_id"], "flux-dev")
         assert (body["error"], body["output"]["media_type"]) == (None, "image/png")
         assert [size_of(data) for data in await files(body)] == [(1024, 576)] * 2
@@ -123,7 +125,7 @@ async def test_a_key_comes_in_any_of_its_headers(offering: ServiceProcess, heade
     given = f"Bearer {key}" if header == "Authorization" else key
     async with aiohttp.ClientSession(offering.url, headers={header: given}) as http:
         queued = await queue(http, DEV, **SMALL)
-        await until(http, f"/v2/requests/status/{queued['request_id']}", "COMPLETED")
+        await wait_for_status(http, f"/v2/requests/status/{queued['request_id']}", "COMPLETED")
         for path in (SCHNELL, TEXT, BATCH):
             async with http.post(path, json={"prompt": "a", "width": 256, "height": 256}) as response:
                 assert (response.status, response.headers["X-PixelFactory-Simulated"]) == (200, "true")
@@ -323,7 +325,7 @@ async def told_of(delivery: Any, secret: str) -> Any:
 
 
 async def polled(http: aiohttp.ClientSession, queued: dict[str, Any]) -> Any:
-    return without_urls(await until(http, queued["polling_url"], "COMPLETED", "FAILED"))
+    return without_urls(await wait_for_status(http, queued["polling_url"], "COMPLETED", "FAILED"))
 
 
 async def test_a_webhook_hears_of_the_ends_that_it_wants(offering: ServiceProcess) -> None:
@@ -349,7 +351,7 @@ async def test_what_the_content_policy_refuses(offering: ServiceProcess) -> None
     """A request that has failed where there is a queue, a 400 where there is none; and costs nothing."""
     async with client(offering, new_key(offering, "0.03")) as http:
         queued = await queue(http, DEV, prompt="An OGRE at dusk", enable_safety_checker=False)
-        body = await until(http, queued["polling_url"], "FAILED")
+        body = await wait_for_status(http, queued["polling_url"], "FAILED")
         assert body["error"]
         assert (body["output"], body["status"]) == (None, "FAILED")
         async with http.post(TEXT, json={"prompt": "an ogre"}) as response:

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from orchestrator.web.dialects.pixazo import schemas as answers
-from tests.support.callers import new_key, run_program, until
+from tests.support.callers import new_key, run_program, wait_for_status
 from tests.support.datasets import is_trained, zipped
 from tests.support.images import png, size_of
 from tests.support.photos import hosting
@@ -108,7 +108,7 @@ async def test_what_is_queued_and_polled(offering: ServiceProcess, tmp_path: Pat
         found = [_REQUEST_ID.findall(answer) for answer in await section.answers(tmp_path, http)]
         assert [len(ids) for ids in found] == [1] * 5, found
         for (id,) in found:
-            body = await until(http, f"/v2/requests/status/{id}", "COMPLETED")
+            body = await wait_for_status(http, f"/v2/requests/status/{id}", "COMPLETED")
             answers.PixazoStatusResponse.model_validate(body, strict=True)
             assert body["request_id"] == id
             for url in body["output"]["media_url"]:

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from orchestrator.web.dialects.pixelapi import schemas as answers
-from tests.support.callers import new_key, set_back, until
+from tests.support.callers import new_key, set_back, wait_for_status
 from tests.support.images import base64_png, size_of
 from tests.support.service import ServiceProcess
 from tests.support.videos import film
@@ -72,7 +72,7 @@ async def test_every_parameter_counts(offering: ServiceProcess) -> None:
             "seed": 7,
             "negative_prompt": "dogs",
         }
-        body = await until(http, f"/v1/image/{made['generation_id']}", "completed")
+        body = await wait_for_status(http, f"/v1/image/{made['generation_id']}", "completed")
         assert size_of(await download(body["output_url"])) == (512, 1536)
 
 
@@ -81,9 +81,9 @@ async def test_a_video_and_an_upscale(offering: ServiceProcess) -> None:
         video = await submit(http, model="cogvideo-2b", prompt="waves", num_frames=9)
         large = await submit(http, model="upscale-4x", prompt="larger", image=base64_png(64, 48))
         assert (video["credits_used"], large["credits_used"]) == (25.0, 2.0)
-        body = await until(http, f"/v1/image/{video['generation_id']}", "completed")
+        body = await wait_for_status(http, f"/v1/image/{video['generation_id']}", "completed")
         assert (body["model"], film(await download(body["output_url"])).frames) == ("cogvideo-2b", 9)
-        body = await until(http, f"/v1/image/{large['generation_id']}", "completed")
+        body = await wait_for_status(http, f"/v1/image/{large['generation_id']}", "completed")
         assert (body["model"], size_of(await download(body["output_url"]))) == ("upscale-4x", (256, 192))
 
 
@@ -108,8 +108,8 @@ async def test_balance_and_usage(offering: ServiceProcess) -> None:
             }
         first = await submit(http, **SDXL)
         second = await submit(http, model="flux-schnell", prompt="a dog")
-        await until(http, f"/v1/image/{first['generation_id']}", "completed")
-        await until(http, f"/v1/image/{second['generation_id']}", "completed")
+        await wait_for_status(http, f"/v1/image/{first['generation_id']}", "completed")
+        await wait_for_status(http, f"/v1/image/{second['generation_id']}", "completed")
         async with http.get("/v1/account/usage?limit=20") as response:
             history = await response.json()
         answers.PixelApiHistoryResponse.model_validate(history, strict=True)
@@ -142,17 +142,17 @@ async def test_a_file_can_be_had_for_a_day(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await submit(http, **SDXL)
         path, job = f"/v1/image/{made['generation_id']}", f"job_{made['generation_id'].replace('-', '')}"
-        body = await until(http, path, "completed")
+        body = await wait_for_status(http, path, "completed")
         answers.PixelApiGenerationResponse.model_validate(body, strict=True)
         (seconds,) = parse_qs(urlsplit(body["output_url"]).query)["X-Amz-Expires"]
         assert 86_000 < int(seconds) <= 86_400
         assert body["created_at"].endswith("Z")
         set_back(offering, job, timedelta(hours=23))
-        body = await until(http, path, "completed")
+        body = await wait_for_status(http, path, "completed")
         (seconds,) = parse_qs(urlsplit(body["output_url"]).query)["X-Amz-Expires"]
         assert 3_000 < int(seconds) <= 3_600
         set_back(offering, job, timedelta(hours=2))
-        assert (await until(http, path, "completed"))["output_url"] is None
+        assert (await wait_for_status(http, path, "completed"))["output_url"] is None
         set_back(offering, job, timedelta(days=7))
         async with http.get(path) as response:
             assert response.status == 404

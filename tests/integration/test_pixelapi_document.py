@@ -14,6 +14,7 @@ import aiohttp
 
 from tests.support.callers import new_key, run_program
 from tests.support.images import size_of
+from tests.support.polling import poll
 from tests.support.service import ServiceProcess
 
 EXAMPLES = Path(__file__).parent.parent / "documents" / "pixelapi"
@@ -79,12 +80,9 @@ async def test_the_curl_examples(offering: ServiceProcess, tmp_path: Path) -> No
 
 
 async def until_finished(directory: Path, script: str) -> dict[str, object]:
-    async with asyncio.timeout(30):
-        while True:
-            seen = await shell(directory, script)
-            if seen["status"] not in ("queued", "processing"):
-                return seen
-            await asyncio.sleep(0.1)
+    return await poll(
+        lambda: shell(directory, script), lambda seen: seen["status"] not in ("queued", "processing")
+    )
 
 
 async def download(url: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,8 +9,9 @@ import aiohttp
 import pytest
 
 from orchestrator.web.dialects.pixeldojo import schemas as answers
-from tests.support.callers import new_key, set_back, until
+from tests.support.callers import new_key, set_back, wait_for_status
 from tests.support.images import base64_png, size_of
+from tests.support.polling import poll
 from tests.support.service import ServiceProcess
 from tests.support.webhook_receiver import receiving
 
@@ -66,7 +66,7 @@ async def test_credits_by_picture_resolution_and_second(
         made = await run(http, model, **body)
         assert made["creditCost"] == credits
         assert made["creditsRemaining"] == 100 - credits
-        seen = await until(http, f"/api/v1/jobs/{made['jobId']}", "completed")
+        seen = await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed")
         assert seen["creditCost"] == credits
 
 
@@ -74,11 +74,11 @@ async def test_a_shape_a_size_and_a_length(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         picture = await run(http, "flux-dev", prompt="a", aspect_ratio="9:16", resolution="0.5 MP")
         film = await run(http, "wan2.1-t2v-fast", prompt="a", aspect_ratio="1:1", duration=1)
-        seen = await until(http, f"/api/v1/jobs/{picture['jobId']}", "completed")
+        seen = await wait_for_status(http, f"/api/v1/jobs/{picture['jobId']}", "completed")
         (asset,) = seen["assets"]
         assert (asset["width"], asset["height"]) == (544, 960)
         assert asset["url"] == seen["output"]["images"][0]
-        seen = await until(http, f"/api/v1/jobs/{film['jobId']}", "completed")
+        seen = await wait_for_status(http, f"/api/v1/jobs/{film['jobId']}", "completed")
         (asset,) = seen["assets"]
         assert (asset["width"], asset["height"], seen["params"]["num_frames"]) == (624, 624, 16)
         assert asset["url"] == seen["output"]["videos"][0]
@@ -94,9 +94,9 @@ async def test_loras_and_reference_images(offering: ServiceProcess) -> None:
         ]
         pictures = [base64_png(64, 64), base64_png(96, 64)]
         made = await run(http, "flux-2-dev", **SMALL, reference_images=pictures)
-        assert (await until(http, f"/api/v1/jobs/{made['jobId']}", "completed"))["output"]["images"]
+        assert (await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed"))["output"]["images"]
         made = await run(http, "upscale-4x", prompt="", image_url=base64_png(64, 48))
-        seen = await until(http, f"/api/v1/jobs/{made['jobId']}", "completed")
+        seen = await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed")
         async with aiohttp.ClientSession() as anybody, anybody.get(seen["assets"][0]["url"]) as response:
             assert size_of(await response.read()) == (256, 192)
 
@@ -125,9 +125,7 @@ async def test_a_webhook_that_fails_is_told_and_can_be_sent_again(offering: Serv
 
 
 async def until_delivered(http: aiohttp.ClientSession, job: str) -> None:
-    async with asyncio.timeout(20):
-        while (await get(http, job))["webhook"]["status"] != "delivered":  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    await poll(lambda: get(http, job), lambda found: found["webhook"]["status"] == "delivered")
 
 
 async def test_a_failed_job_tells_its_webhook_too(offering: ServiceProcess) -> None:
@@ -142,7 +140,7 @@ async def test_a_job_expires(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await run(http, "flux-dev", **SMALL)
         address = f"/api/v1/jobs/{made['jobId']}"
-        seen = await until(http, address, "completed")
+        seen = await wait_for_status(http, address, "completed")
         kept = datetime.fromisoformat(seen["expiresAt"]) - datetime.fromisoformat(seen["finishedAt"])
         assert kept.total_seconds() == pytest.approx(7 * 86400, abs=1)
         set_back(offering, made["jobId"], timedelta(days=8))

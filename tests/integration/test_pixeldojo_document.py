@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.callers import new_key, run_program, until
+from tests.support.callers import new_key, run_program, wait_for_status
 from tests.support.service import ServiceProcess
 from tests.support.webhook_receiver import ReceivedWebhook, WebhookReceiver, receiving
 
@@ -63,7 +63,7 @@ async def test_the_curl_examples(offering: ServiceProcess, tmp_path: Path) -> No
             "creditsRemaining": 99,
         }
         async with offering.client(key) as http:
-            await until(http, f"/api/v1/jobs/{job['jobId']}", "completed")
+            await wait_for_status(http, f"/api/v1/jobs/{job['jobId']}", "completed")
         first = await receiver.next()
         poll, jobs, replay = await followed(
             tmp_path, example("follow.sh", offering, key, receiver), job["jobId"]

@@ -8,16 +8,17 @@ from contextlib import asynccontextmanager
 import openai
 import pytest
 
-from tests.support.callers import arm, new_key, until
+from tests.support.api import inject_fault
+from tests.support.callers import new_key, wait_for_status
 from tests.support.service import ServiceProcess
 
 
 @asynccontextmanager
 async def refusing(service: ServiceProcess) -> AsyncIterator[None]:
     """The next prompt is refused, wherever it runs."""
-    await arm(service, "refuse", 1)
+    await inject_fault(service, "refuse", 1)
     yield
-    await arm(service, "refuse", 0)
+    await inject_fault(service, "refuse", 0)
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ async def test_a_refused_generation_is_blocked(offering: ServiceProcess, key: st
     async with refusing(offering), offering.client(key) as http:
         async with http.post("/v1/image/generate", json={"prompt": "a cat"}) as response:
             generation = (await response.json())["generation_id"]
-        await until(http, f"/v1/image/{generation}", "blocked")
+        await wait_for_status(http, f"/v1/image/{generation}", "blocked")
         async with http.get("/v1/account/balance") as response:
             assert (await response.json())["credits_remaining"] == 1000
 
@@ -45,7 +46,7 @@ async def test_a_refused_run_has_failed(offering: ServiceProcess, key: str) -> N
     async with refusing(offering), offering.client(key) as http:
         async with http.post("/api/v1/models/flux-1-schnell/run", json={"prompt": "a cat"}) as response:
             job = (await response.json())["jobId"]
-        seen = await until(http, f"/api/v1/jobs/{job}", "failed")
+        seen = await wait_for_status(http, f"/api/v1/jobs/{job}", "failed")
         assert seen["error"]["code"] == "content_policy_violation"
         assert seen["creditCost"] == 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ import aiohttp
 import pytest
 from safetensors.numpy import load
 
-from tests.support.callers import new_key, until
+from tests.support.callers import new_key, wait_for_status
 from tests.support.datasets import PETS, data_url, is_trained, zipped
 from tests.support.images import base64_png, png
+from tests.support.polling import wait_until
 from tests.support.service import ServiceProcess
 from tests.support.web_servers import Say, answer, endless, redirect, serving
 
@@ -29,7 +29,7 @@ async def train(http: aiohttp.ClientSession, dataset: str, **fields: Any) -> dic
     async with http.post(RUN, json={"dataset": dataset, **QUICK, **fields}) as response:
         assert response.status == 200, await response.text()
         job = (await response.json())["jobId"]
-    return await until(http, f"/api/v1/jobs/{job}", "completed", "failed")
+    return await wait_for_status(http, f"/api/v1/jobs/{job}", "completed", "failed")
 
 
 async def lora(job: dict[str, Any]) -> bytes:
@@ -119,11 +119,7 @@ async def test_each_step_is_told_and_nothing_is_left_behind(paced: ServiceProces
 
 async def until_empty(folders: list[Path]) -> None:
     """Instances are tidied up after the end was told."""
-    async with asyncio.timeout(10):
-        while True:
-            if not any(path for folder in folders for path in folder.rglob("*")):
-                return
-            await asyncio.sleep(0.02)
+    await wait_until(lambda: not any(path for folder in folders for path in folder.rglob("*")))
 
 
 async def test_what_it_costs(service: ServiceProcess, key: str) -> None:

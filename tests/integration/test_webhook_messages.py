@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import aiohttp
 import pytest
 
 from orchestrator.web.account.billing_schemas import WebhookMessageDetails, WebhookMessageResponse
-from tests.support.callers import new_key, until
+from tests.support.api import wait_for_job
+from tests.support.callers import new_key
 from tests.support.images import base64_png
+from tests.support.polling import poll
 from tests.support.service import ServiceProcess
 from tests.support.webhook_receiver import receiving
 
@@ -94,12 +95,11 @@ async def test_a_receiver_that_can_not_be_is_refused(bank: ServiceProcess) -> No
 
 async def until_tried(http: aiohttp.ClientSession, job: str, times: int) -> Any:
     """The job's webhook, once so many tries are on record."""
-    async with asyncio.timeout(20):
-        while True:
-            webhook = (await until(http, job, "completed"))["webhook"]
-            if len(webhook["history"]) >= times:
-                return webhook
-            await asyncio.sleep(0.05)
+
+    async def webhook() -> Any:
+        return (await wait_for_job(http, job, "completed"))["webhook"]
+
+    return await poll(webhook, lambda found: len(found["history"]) >= times)
 
 
 async def get(http: aiohttp.ClientSession, address: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from orchestrator.webhooks.sender import (
     next_retry_at,
 )
 from pricing.alerts import AlertMetric
+from tests.support.polling import poll
 from tests.support.store_harness import StoreHarness, open_world
 from tests.support.webhook_receiver import receiving
 
@@ -51,12 +51,12 @@ async def post(world: StoreHarness, url: str, account: Account | None = None) ->
 
 async def until_noted(world: StoreHarness, attempts: int) -> WebhookMessage:
     """The latest message, once that many attempts are written down."""
-    async with asyncio.timeout(20):
-        while True:
-            (message, *_) = await world.store.list_messages(world.account.id)
-            if message.attempts >= attempts:
-                return message
-            await asyncio.sleep(0.02)
+
+    async def latest() -> WebhookMessage:
+        (message, *_) = await world.store.list_messages(world.account.id)
+        return message
+
+    return await poll(latest, lambda message: message.attempts >= attempts)
 
 
 async def test_a_message_arrives_signed(world: StoreHarness) -> None:

@@ -6,13 +6,13 @@ import asyncio
 import json
 import os
 import signal
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.support.cli import command
 from tests.support.drafts import node, saving, write
+from tests.support.polling import wait_until_sync
 from tests.support.service import COMMAND
 from tests.support.weight_files import safetensors, weight
 from tests.support.weight_host import hosting, partly
@@ -90,11 +90,7 @@ async def test_a_killed_download_goes_on(tmp_path: Path) -> None:
 
 def _wait(file: Path, size: int) -> None:
     """Until the file has grown so far."""
-    for _ in range(600):
-        if file.exists() and file.stat().st_size >= size:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{file} never had {size} bytes")
+    wait_until_sync(lambda: file.exists() and file.stat().st_size >= size)
 
 
 async def test_failures_are_one_clear_line_each(tmp_path: Path) -> None:

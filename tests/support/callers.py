@@ -1,4 +1,4 @@
-"""Callers, with keys of their own (by the admin API: quicker than a command for each) and programs."""
+"""Callers with keys of their own, made by the admin API (faster than a command each), and programs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 import aiohttp
 
+from tests.support.polling import poll
 from tests.support.service import ServiceProcess
 
 
@@ -26,22 +27,21 @@ def new_key(service: ServiceProcess, credit: str | None = "5.00", **fields: obje
 
 
 def set_back(service: ServiceProcess, job_id: str, by: timedelta) -> None:
-    """Lets a finished job have come to its end that much earlier."""
+    """Move the end of a finished job into the past."""
     with closing(sqlite3.connect(service.data_dir / "pixelfactory.db", timeout=30)) as db, db:
         (text,) = db.execute("SELECT finished_at FROM jobs WHERE id = ?", (job_id,)).fetchone()
         earlier = (datetime.fromisoformat(text) - by).isoformat(timespec="microseconds")
         db.execute("UPDATE jobs SET finished_at = ? WHERE id = ?", (earlier, job_id))
 
 
-async def until(http: aiohttp.ClientSession, path: str, *statuses: str) -> dict[str, Any]:
-    """What is at a job's address, once it has one of these statuses."""
-    async with asyncio.timeout(30):
-        while True:
-            async with http.get(path) as response:
-                body: dict[str, Any] = await response.json()
-            if body.get("status") in statuses:
-                return body
-            await asyncio.sleep(0.05)
+async def wait_for_status(http: aiohttp.ClientSession, path: str, *statuses: str) -> dict[str, Any]:
+    """Wait until the job at `path`, in whichever dialect, has one of these statuses."""
+
+    async def read() -> dict[str, Any]:
+        async with http.get(path) as response:
+            return dict(await response.json())
+
+    return await poll(read, lambda body: body.get("status") in statuses)
 
 
 async def run_program(directory: Path, *command: str) -> str:
@@ -56,14 +56,3 @@ async def run_program(directory: Path, *command: str) -> str:
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, err.decode() + out.decode()
     return out.decode()
-
-
-async def arm(service: ServiceProcess, kind: str, count: int) -> None:
-    """The next so many prompts on every simulated instance suffer a fault; 0 takes it back."""
-    async with service.client(service.admin_token) as http:
-        async with http.get("/admin/v1/instances") as response:
-            rows = (await response.json())["instances"]
-        for row in rows:
-            fault = {"kind": kind, "count": count}
-            async with http.post(f"{row['url']}/simulator/faults", json=fault) as response:
-                assert response.status == 200, await response.text()

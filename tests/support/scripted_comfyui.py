@@ -15,6 +15,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from comfy_instances.session.session import FileRef, NodeOutput
+from tests.support.polling import wait_until
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 #: What tests send, what its saver shows, and what the session makes of that.
@@ -199,9 +200,6 @@ class ScriptedComfyUI:
 
 
 async def eventually(read: Callable[[], list[Any]], count: int) -> list[Any]:
-    """Wait until `read` gives at least so many items; at most five seconds."""
-    for _ in range(1000):
-        if len(items := read()) >= count:
-            return items
-        await asyncio.sleep(0.005)
-    raise TimeoutError(f"{len(items)} of {count}: {items}")
+    """Wait until `read` gives at least so many items."""
+    await wait_until(lambda: len(read()) >= count)
+    return read()

@@ -1,12 +1,40 @@
-"""Every test starts without settings of its machine."""
+"""Options and hooks of the whole suite."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 from tests.support.s3_server import s3  # noqa: F401 - a fixture for all tests
 
+TESTS = Path(__file__).resolve().parent
+
+# Every test starts without the settings of its machine, except where ComfyUI is installed.
 for name in [name for name in os.environ if name.startswith("PIXELFACTORY_")]:
-    # The one setting that says what is installed here, not how the service shall behave.
     if name != "PIXELFACTORY_COMFYUI_DIR":
         del os.environ[name]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fast",
+        action="store_true",
+        help="only the tests without processes and servers: unit, and the contracts against memory",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--fast"):
+        return
+    kept = [item for item in items if _is_fast(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def _is_fast(item: pytest.Item) -> bool:
+    tier = item.path.relative_to(TESTS).parts[0]
+    if tier == "contract":
+        return "memory" in getattr(getattr(item, "callspec", None), "params", {}).values()
+    return tier in ("unit", "test_architecture.py")

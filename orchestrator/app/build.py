@@ -25,7 +25,7 @@ from orchestrator.app.input_rules import (
     build_output_check,
     open_moderation,
 )
-from orchestrator.app.resources import load_admin_token, load_or_create_secret, open_store, utc_now
+from orchestrator.app.resources import load_admin_token, open_store, utc_now
 from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.billing.price_files import check_model_priced, load_costs, load_plans, load_tariffs
@@ -42,6 +42,7 @@ from orchestrator.intake.request_preparer import RequestPreparer
 from orchestrator.jobs.events import EventHub
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import UrlFetcher
+from orchestrator.private_files import load_or_create_secret
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.embedded_server import EmbeddedS3

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.media.errors import S3ServerNotStarted
+from orchestrator.private_files import write_private
 
 _HOST = "127.0.0.1"
 #: Every service also listens for gRPC at its port + 10000; SeaweedFS' own workers rely on that distance.
@@ -20,6 +21,8 @@ _SERVICES = ("master", "volume", "filer", "s3", "admin")
 #: Both a port and its gRPC port lie below the range from which systems draw ports for outgoing
 #: connections: while the server is away for a moment nobody takes its place by accident.
 _PORT_RANGE = range(12000, 22000)
+#: Sections of `security.toml` that hold signing keys.
+_SIGNING_SECTIONS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 
 
 def find_binary() -> Path:
@@ -56,17 +59,23 @@ class SeaweedFSDirectory:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         if not self._identities_file.exists():
-            _write_private_file(self._identities_file, json.dumps(_generate_identities(), indent=2))
+            write_private(self._identities_file, json.dumps(_generate_identities(), indent=2))
         if not self._security_file.exists():
-            _write_private_file(self._security_file, _generate_security_toml())
+            write_private(self._security_file, _generate_security_toml())
+        # SeaweedFS starts without its signing keys too, and then checks no signatures.
+        if self._security_file.read_text().count("key = ") < len(_SIGNING_SECTIONS):
+            raise S3ServerNotStarted(_damaged(self._security_file, "signing keys are missing"))
 
     def read_credentials(self) -> S3Credentials:
         """Of the one identity, as the server itself reads them. Raises S3ServerNotStarted."""
         try:
             first = json.loads(self._identities_file.read_text())["identities"][0]["credentials"][0]
-            return S3Credentials(first["accessKey"], first["secretKey"])
+            credentials = S3Credentials(first["accessKey"], first["secretKey"])
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise S3ServerNotStarted(f"{self._identities_file} can not be read: {error}") from error
+            raise S3ServerNotStarted(_damaged(self._identities_file, f"{error!r}")) from error
+        if not credentials.access_key or not credentials.secret_key:
+            raise S3ServerNotStarted(_damaged(self._identities_file, "a key is empty"))
+        return credentials
 
     def allocate_ports(self) -> dict[str, int]:
         """One port per service: those of last time where they are free, so that addresses stay good."""
@@ -74,7 +83,7 @@ class SeaweedFSDirectory:
         if kept and are_ports_free(kept):
             return kept
         drawn = dict(zip(_SERVICES, _choose_free_ports(len(_SERVICES)), strict=True))
-        _write_private_file(self._ports_file, json.dumps(drawn))
+        write_private(self._ports_file, json.dumps(drawn))
         return drawn
 
     def can_reuse_ports(self) -> bool:
@@ -163,14 +172,8 @@ def _generate_identities() -> dict[str, object]:
 def _generate_security_toml() -> str:
     """Signing keys between the server's parts: without them everybody on this machine could read files
     past S3, from the ports of the parts behind it."""
-    sections = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
-    return "".join(f'[{section}]\nkey = "{secrets.token_urlsafe(32)}"\n' for section in sections)
+    return "".join(f'[{section}]\nkey = "{secrets.token_urlsafe(32)}"\n' for section in _SIGNING_SECTIONS)
 
 
-def _write_private_file(path: Path, text: str) -> None:
-    """Whole or not at all, mode 600 from its first moment."""
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    draft.write_text(text)
-    draft.replace(path)
+def _damaged(file: Path, reason: str) -> str:
+    return f"{file} cannot be used: {reason}; delete the file to have it generated again at the next start"

@@ -11,7 +11,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from orchestrator.app.resources import load_or_create_secret
 from orchestrator.billing.api_keys import api_key_prefix, generate_api_key, hash_api_key
 from orchestrator.errors import NotAuthenticated
 from orchestrator.store import ApiKeyLimits, ApiKeyScope, SqliteStore
@@ -104,11 +103,3 @@ async def test_the_cookie_of_an_https_service_goes_by_https_only(world: Sessions
         sessions, response = world.sessions(secure=secure), web.Response()
         sessions.set_session_cookie(response, await sessions.create_session("t"))
         assert bool(response.cookies[SESSION_COOKIE]["secure"]) is secure
-
-
-def test_the_secret_is_kept_for_its_owner_only(tmp_path: Path) -> None:
-    file = tmp_path / "data" / "session-secret"
-    secret = load_or_create_secret(file)
-    assert load_or_create_secret(file) == secret
-    assert len(secret) >= 32
-    assert file.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,65 @@
+"""Secret files: private from their creation, replaced atomically, and checked when they are read."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from orchestrator.private_files import MIN_SECRET_LENGTH, load_or_create_secret, write_private
+from orchestrator.settings import SettingsError
+
+
+def test_writes_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
+    write_private(tmp_path / "secret", "text")
+    assert (tmp_path / "secret").read_text() == "text"
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_replaces_a_public_file_by_a_private_one(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("old")
+    file.chmod(0o644)
+    write_private(file, "new")
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", 0o600)
+    assert list(tmp_path.iterdir()) == [file], "no draft is left"
+
+
+def test_keeps_the_old_content_when_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError("the disk is full")
+
+    file = tmp_path / "secret"
+    file.write_text("old")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk is full"):
+        write_private(file, "new")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file], "no draft is left"
+
+
+def test_creates_a_secret_once_and_returns_it_again(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "secret"
+    first = load_or_create_secret(file)
+    assert len(first) >= 32
+    assert load_or_create_secret(file) == first
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_creates_one_secret_for_concurrent_starts(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(load_or_create_secret, [tmp_path / "secret"] * 8))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("text", ["", "\n", "x" * (MIN_SECRET_LENGTH - 1)])
+def test_rejects_an_empty_or_short_secret(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        load_or_create_secret(file)
+    assert str(file) in str(refused.value)
+    assert "delete the file" in str(refused.value)
+    assert file.read_text() == text

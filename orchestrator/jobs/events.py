@@ -1,7 +1,7 @@
-"""Who wants to know what becomes of a job: publish and subscribe, within the process.
+"""Publish and subscribe for job events, within one process.
 
-A subscriber that reads slowly is not sent everything: of each kind of event it gets the latest, so a
-stalled reader costs a few entries of memory and never holds up a job.
+A slow subscriber does not receive every event: a newer event replaces an unread one of the same kind and
+shard. A stalled subscriber therefore costs a few entries of memory and never delays a job.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
-from orchestrator.jobs import Job, JobRecord, Usage
+from orchestrator.jobs.failures import FailureKind
+from orchestrator.jobs.job import Job, JobRecord, Usage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobChanged:
-    """A job or one of its shards is in a new state, which is already on disk."""
+    """The status of a job or of one of its shards changed; the change is already stored."""
 
     record: JobRecord
-    #: True once per job: for the change that finished it.
+    #: True for the change that finished the job, which is published once.
     final: bool = False
 
 
@@ -37,19 +38,19 @@ class ShardStarted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardProgress:
-    """A node of a running shard began or got on: `value` of `maximum` steps."""
+    """A node of a running shard started or advanced: `value` of `maximum` steps are done."""
 
     index: int
     node_id: str
     value: float
     maximum: float
-    #: How much of the whole run is done, 0 to 1.
+    #: Progress of the whole run, 0 to 1.
     fraction: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardPreview:
-    """A picture of what the sampler has so far."""
+    """A preview image of a running sampler."""
 
     index: int
     content_type: str
@@ -58,7 +59,7 @@ class ShardPreview:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptFinished:
-    """An instance came to the end of a shard's prompt, and keeps its slot until all have heard of it."""
+    """An instance finished a shard's prompt. Its slot stays occupied until every observer was called."""
 
     job: Job
     shard_id: str
@@ -68,29 +69,29 @@ class PromptFinished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptFailed:
-    """An attempt of a shard came to nothing. `kind` is the failure's word."""
+    """An attempt of a shard failed."""
 
     shard_id: str
     instance_id: str
-    kind: str
+    kind: FailureKind
 
 
-#: What the readers of a job hear.
+#: Events that the subscribers of a job receive.
 JobEvent = JobChanged | ShardStarted | ShardProgress | ShardPreview
-#: What those hear who watch over all work.
+#: Events that observers of all jobs receive.
 ExecutionEvent = JobEvent | PromptFinished | AttemptFailed
 Observer = Callable[[ExecutionEvent], None]
-#: Number of jobs whose latest events are kept.
+#: Maximum number of jobs whose latest events are kept.
 MAX_TRACKED_JOBS = 4096
 
 
 def _slot_key(event: JobEvent) -> Hashable:
-    """Events of the same slot replace one another in a slow reader's queue."""
+    """Return the key by which a newer event replaces an older one."""
     return type(event), getattr(event, "index", None)
 
 
 class Subscription:
-    """The events of one job for one reader, until the job is finished or the service stops."""
+    """Iterates over the events of one job until the job finishes or the service stops."""
 
     def __init__(self) -> None:
         self._pending: OrderedDict[Hashable, JobEvent] = OrderedDict()
@@ -98,16 +99,16 @@ class Subscription:
         self._closed = False
 
     def close(self) -> None:
-        """No more will come."""
+        """End the iteration after the pending events."""
         self._closed = True
         self._wake.set()
 
     def slot(self, event: JobEvent) -> Hashable:
-        """Events of the same slot replace one another while they wait to be read."""
+        """Return the key by which a newer event replaces an older one that was not read yet."""
         return _slot_key(event)
 
     def put(self, event: JobEvent) -> None:
-        """Called with every event, at once and in order."""
+        """Add an event; called synchronously and in order."""
         slot = self.slot(event)
         self._pending.pop(slot, None)
         self._pending[slot] = event
@@ -127,30 +128,32 @@ class Subscription:
 
 
 class EventHub:
-    """All subscriptions, by job, and the few who hear of everything."""
+    """Passes events to the subscribers of a job and to the observers of all jobs."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, set[Subscription]] = {}
-        #: Of each job that runs: the latest event of each slot.
+        #: The latest event of each slot, by running job.
         self._latest_by_job: OrderedDict[str, dict[Hashable, JobEvent]] = OrderedDict()
         self._observers: list[Observer] = []
 
     def add_observer(self, observer: Observer) -> None:
-        """Calls `observer` with every event of all work, at once and in order; it must not fail or wait."""
+        """Call `observer` synchronously with every event of every job. It must not raise or block."""
         self._observers.append(observer)
 
     def notify_observers(self, event: ExecutionEvent) -> None:
-        """Tells the observers, and no reader of a job."""
+        """Pass an event to the observers only, not to the job's subscribers."""
         for observer in self._observers:
             observer(event)
 
     def job_progress(self, job_id: str, shard_count: int) -> float:
-        """Share of a running job that is done, as far as its nodes tell; 0 where nothing is known."""
-        told = (event.fraction for event in self.latest_events(job_id) if isinstance(event, ShardProgress))
-        return sum(told) / max(shard_count, 1)
+        """Return the progress of a running job, 0 to 1; 0 if no progress was reported."""
+        fractions = (
+            event.fraction for event in self.latest_events(job_id) if isinstance(event, ShardProgress)
+        )
+        return sum(fractions) / max(shard_count, 1)
 
     def latest_events(self, job_id: str) -> list[JobEvent]:
-        """What a reader who comes now has missed of a job that runs, without the job itself."""
+        """Return the latest event of each slot of a running job, for a subscriber that joins late."""
         return list(self._latest_by_job.get(job_id, {}).values())
 
     def _remember(self, job_id: str, event: JobEvent) -> None:
@@ -160,23 +163,24 @@ class EventHub:
             return
         self._latest_by_job.setdefault(job_id, {})[_slot_key(event)] = event
         if len(self._latest_by_job) > MAX_TRACKED_JOBS:
-            # A word that comes after the end of its job would stay for ever.
+            # An event published after the end of its job is never removed otherwise.
             self._latest_by_job.popitem(last=False)
 
     def publish(self, job_id: str, event: JobEvent) -> None:
+        """Pass an event to the observers and to the subscribers of its job."""
         self._remember(job_id, event)
         self.notify_observers(event)
         for subscription in self._subscriptions.get(job_id, ()):
             subscription.put(event)
 
     def close(self) -> None:
-        """The service stops: no reader has anything to wait for."""
+        """End all subscriptions, because the service stops."""
         for subscription in chain.from_iterable(self._subscriptions.values()):
             subscription.close()
 
     @contextmanager
     def subscribe(self, job_id: str, reader: Subscription | None = None) -> Iterator[Subscription]:
-        """The events of one job from now on; `reader` may have its own way to keep them."""
+        """Subscribe to the events of one job; `reader` replaces the default Subscription."""
         subscription = reader or Subscription()
         self._subscriptions.setdefault(job_id, set()).add(subscription)
         try:

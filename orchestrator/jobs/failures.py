@@ -1,0 +1,23 @@
+"""The kinds of failure of an attempt."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class FailureKind(StrEnum):
+    """Why an attempt, or a whole job, failed. The values are stored and shown to callers as error codes."""
+
+    BAD_GRAPH = "bad_graph"  #: the instance rejected the graph
+    OUT_OF_MEMORY = "out_of_memory"  #: a node ran out of GPU or host memory
+    INSTANCE_GONE = "instance_gone"  #: the instance is unreachable, or was replaced by another server
+    NODE_FAILED = "node_failed"  #: a node raised an exception
+    OUTPUT_REFUSED = "refused"  #: the output check rejected the result
+    NO_OUTPUT = "no_output"  #: the run ended without a usable output
+    STALLED = "stalled"  #: the run made no progress
+    CANCELLED = "cancelled"  #: the prompt was interrupted on its instance
+    EXPIRED = "expired"  #: no instance could start the shard before its deadline
+    SUPERSEDED = "superseded"  #: the model changed, and no instance can run the old version
+    STORE_UNAVAILABLE = "store_unavailable"  #: the outputs could not be stored
+    ABANDONED = "abandoned"  #: the prompt of an earlier process was not found again
+    INTERNAL = "internal"  #: an unexpected error of the service

@@ -1,4 +1,4 @@
-"""A real browser before the real service. Nothing here may break the page's own content policy."""
+"""Fixtures: Chromium, and a running service with simulated instances."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """Simulated cards that need a tenth of a real one's time, so that there is something to see; webhooks may
-    go to this machine."""
+    """Simulated instances at ten times the real speed, so that progress is visible.
+
+    Webhook URLs may be at private addresses.
+    """
     environment = {
         "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.1",
         "PIXELFACTORY_DRAIN_SECONDS": "1",
@@ -42,7 +44,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Not for the whole session: Playwright's event loop must have ended before asynchronous tests begin."""
+    """Close Chromium after each module: Playwright's event loop must end before asynchronous tests start."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
         yield browser
@@ -59,19 +61,19 @@ def context(browser: Browser, service: ServiceProcess) -> Iterator[BrowserContex
 
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    """A page whose scripts must not fail, and that must not ask for what its policy forbids."""
+    """A page whose scripts must raise no error and must not violate the content security policy."""
     page = context.new_page()
-    troubles: list[str] = []
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     yield page
-    # Refused requests show up here too; what becomes of them is the tests' business.
-    assert [text for text in troubles if not text.startswith("Failed to load resource")] == []
+    # The browser logs error responses too; tests that expect one check what the page shows.
+    assert [text for text in errors if not text.startswith("Failed to load resource")] == []
 
 
 @pytest.fixture
 def playground(page: Page, service: ServiceProcess) -> Page:
-    """The playground of somebody with five dollars and an empty gallery."""
+    """The playground of an account with five dollars and an empty gallery."""
     sign_in(page, new_key(service, "5.00")["key"])
-    expect(page.get_by_text("Nothing yet.")).to_be_visible()
+    expect(page.get_by_text("No results yet.")).to_be_visible()
     return page

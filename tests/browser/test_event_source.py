@@ -1,4 +1,4 @@
-"""A job's events in a browser's own EventSource, which comes back by itself and stops when it is told to."""
+"""The public event stream of a job, read with the EventSource of a browser."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from playwright.sync_api import BrowserContext, Page
 from tests.support.browser import new_key
 from tests.support.service import ServiceProcess
 
-#: Follows a job until its source gives up, and tells what came.
+#: Collect the events of a job until its EventSource is closed.
 FOLLOW = """
     id => new Promise(done => {
         const source = new EventSource(`/api/v1/jobs/${id}/events`);
-        const heard = [];
+        const received = [];
         for (const name of ["job", "queue", "started", "progress", "preview"]) {
             source.addEventListener(name, event => {
-                heard.push([name, +event.lastEventId, JSON.parse(event.data)]);
+                received.push([name, +event.lastEventId, JSON.parse(event.data)]);
             });
         }
-        source.onerror = () => source.readyState === EventSource.CLOSED && done(heard);
+        source.onerror = () => source.readyState === EventSource.CLOSED && done(received);
     })
 """
 
 
-def test_a_browser_follows_a_job_to_its_end(
+def test_event_source_receives_each_event_once_and_stops_after_the_last(
     context: BrowserContext, page: Page, service: ServiceProcess
 ) -> None:
     headers = {"Authorization": f"Bearer {new_key(service, '5.00')['key']}"}
     body = {"model": "flux-1-schnell", "prompt": "a fox", "n": 2}
-    asked = headers | {"Prefer": "respond-async"}
-    made = httpx.post(f"{service.url}/v1/images/generations", json=body, headers=asked)
+    request_headers = headers | {"Prefer": "respond-async"}
+    submitted = httpx.post(f"{service.url}/v1/images/generations", json=body, headers=request_headers)
     context.set_extra_http_headers(headers)
     page.goto("/healthz")
-    heard = page.evaluate(FOLLOW, made.json()["jobId"])
-    names = {name for name, _, _ in heard}
+    received = page.evaluate(FOLLOW, submitted.json()["jobId"])
+    names = {name for name, _, _ in received}
     assert {"job", "started", "progress"} <= names
-    ids = [id for _, id, _ in heard]
+    ids = [id for _, id, _ in received]
     assert ids == sorted(set(ids))
-    # It came back once after the end, was told that there is no more, and stayed away.
-    assert [data["status"] for name, _, data in heard if name == "job"][-1] == "completed"
-    assert sum(data["status"] == "completed" for name, _, data in heard if name == "job") == 1
+    # EventSource reconnects after the end of the stream; the service then tells it to stop (204).
+    assert [data["status"] for name, _, data in received if name == "job"][-1] == "completed"
+    assert sum(data["status"] == "completed" for name, _, data in received if name == "job") == 1

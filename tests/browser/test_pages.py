@@ -1,4 +1,4 @@
-"""Coming, going, operating, and pages that everybody can use."""
+"""Sign-in, operations, and the accessibility of all pages."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from tests.support.browser import admin, new_key, sign_in
 from tests.support.service import ServiceProcess
 
 
-def test_a_wrong_key_stays_outside(page: Page) -> None:
+def test_rejects_an_invalid_key(page: Page) -> None:
     sign_in(page, "pk-wrong")
-    expect(page.get_by_role("alert")).to_have_text("This is neither a valid API key nor the admin token")
+    expect(page.get_by_role("alert")).to_contain_text("This is neither a valid API key nor the admin token")
     page.goto("/")
     expect(page).to_have_url("/sign-in")
 
 
-def test_the_browser_keeps_no_key_and_signing_out_ends_the_session(
+def test_browser_stores_no_key_and_sign_out_ends_the_session(
     page: Page, context: BrowserContext, service: ServiceProcess
 ) -> None:
     key = new_key(service, "1.00")["key"]
     sign_in(page, key)
     expect(page.get_by_role("heading", name="Gallery")).to_be_visible()
-    kept = page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
-    assert kept == '[{},{},""]'
+    stored = page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
+    assert stored == '[{},{},""]'
     assert key not in str(context.storage_state())
     page.goto("/sign-in")
     expect(page).to_have_url("/")
@@ -37,13 +37,13 @@ def test_the_browser_keeps_no_key_and_signing_out_ends_the_session(
     expect(page).to_have_url("/sign-in")
 
 
-def test_a_revoked_key_is_out_at_once(page: Page, service: ServiceProcess) -> None:
+def test_a_revoked_key_leads_to_the_sign_in_page(page: Page, service: ServiceProcess) -> None:
     made = new_key(service, "1.00")
     sign_in(page, made["key"])
     prompt = page.get_by_label("Prompt", exact=True)
     prompt.fill("a cat")
     admin(service, f"keys/{made['id']}/revoke")
-    # Even asking for the price is no longer answered; the page may be gone before it is asked to.
+    # The change requests a quote, which fails. The page may already be gone when the text is filled in.
     with suppress(PlaywrightError):
         prompt.fill("a dog", timeout=3000)
     expect(page).to_have_url("/sign-in")
@@ -53,7 +53,7 @@ def test_an_operator_drains_and_resumes_an_instance(page: Page, service: Service
     sign_in(page, service.admin_token)
     expect(page).to_have_url("/operations")
     expect(page.get_by_text("Simulated instances.")).to_be_visible()
-    expect(page.get_by_text("0 shards wait")).to_be_visible()
+    expect(page.get_by_text("0 shards queued")).to_be_visible()
     card = page.get_by_role("listitem").filter(has_text="sim-1")
     expect(card.get_by_text("of 96.0 GiB")).to_be_visible()
     card.get_by_role("button", name="Drain").click()
@@ -76,8 +76,8 @@ def test_an_operator_restarts_an_instance(page: Page, service: ServiceProcess) -
     expect(card.get_by_text("ready for")).to_be_visible()
 
 
-#: Every control has a name that a screen reader can say.
-NAMELESS = """() => [...document.querySelectorAll("input, select, textarea, button, a, video")]
+#: Return the controls that have no name for screen readers.
+UNNAMED_CONTROLS = """() => [...document.querySelectorAll("input, select, textarea, button, a, video")]
     .filter((node) => !node.labels?.length && !node.ariaLabel && !node.getAttribute("aria-labelledby")
         && !node.textContent.trim())
     .map((node) => node.outerHTML)"""
@@ -92,10 +92,10 @@ def test_every_control_has_a_name(playground: Page) -> None:
     ):
         playground.get_by_role("radio", name=mode, exact=True).check()
         playground.get_by_label("Model").select_option(model)
-        assert playground.evaluate(NAMELESS) == []
+        assert playground.evaluate(UNNAMED_CONTROLS) == []
 
 
-def test_the_page_fits_a_phone(playground: Page) -> None:
+def test_playground_fits_a_phone(playground: Page) -> None:
     playground.set_viewport_size({"width": 360, "height": 740})
     for mode in ("Video", "Image"):
         playground.get_by_role("radio", name=mode, exact=True).check()
@@ -105,27 +105,27 @@ def test_the_page_fits_a_phone(playground: Page) -> None:
 
 COLOURS = """() => {
     const style = getComputedStyle(document.body);
-    const names = "ground surface ink muted accent on-accent danger notice on-notice".split(" ");
+    const names = "background surface text muted accent on-accent danger notice on-notice".split(" ");
     return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }"""
-#: Text, and what it stands on.
+#: Pairs of text colour and background colour.
 PAIRS = [
-    *((text, ground) for text in ("ink", "muted", "danger", "accent") for ground in ("ground", "surface")),
+    *((text, back) for text in ("text", "muted", "danger", "accent") for back in ("background", "surface")),
     ("on-accent", "accent"),
     ("on-notice", "notice"),
 ]
 
 
-def test_text_stands_out_from_its_ground(page: Page) -> None:
-    """WCAG AA: a contrast of at least 4.5, in both colour schemes."""
+def test_text_has_enough_contrast(page: Page) -> None:
+    """WCAG AA requires a contrast of at least 4.5. Checked in both colour schemes."""
     page.goto("/sign-in")
     seen = set()
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         colours = page.evaluate(COLOURS)
-        seen.add(colours["ground"])
-        faint = [pair for pair in PAIRS if contrast(colours[pair[0]], colours[pair[1]]) < 4.5]
-        assert faint == []
+        seen.add(colours["background"])
+        too_low = [pair for pair in PAIRS if contrast(colours[pair[0]], colours[pair[1]]) < 4.5]
+        assert too_low == []
     assert len(seen) == 2
 
 
@@ -135,7 +135,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def luminance(colour: str) -> float:
-    """Of `#rgb` or `#rrggbb`, as WCAG defines it."""
+    """Return the relative luminance of `#rgb` or `#rrggbb`, as WCAG defines it."""
     digits = colour.removeprefix("#")
     digits = "".join(digit * 2 for digit in digits) if len(digits) == 3 else digits
     channels = [int(digits[index : index + 2], 16) / 255 for index in (0, 2, 4)]

@@ -1,4 +1,4 @@
-"""What people do in the playground, from the first prompt to the saved file."""
+"""The playground page, from the prompt to the downloaded file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def results(page: Page) -> Locator:
 
 
 def size(width: int, height: int) -> str:
-    """As the page writes it, with a real multiplication sign."""
+    """Return a size as the page shows it, with a multiplication sign."""
     return f"{width} \u00d7 {height}"
 
 
@@ -42,8 +42,8 @@ def generate(page: Page) -> None:
     page.get_by_role("button", name="Generate").click()
 
 
-def save(page: Page, folder: Path) -> Path:
-    """What the opened result's download link gives."""
+def download_output(page: Page, folder: Path) -> Path:
+    """Download the output in the lightbox, and return the file."""
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").click()
     file = folder / download.value.suggested_filename
@@ -51,7 +51,7 @@ def save(page: Page, folder: Path) -> Path:
     return file
 
 
-def test_a_prompt_becomes_images_in_the_gallery(playground: Page, tmp_path: Path) -> None:
+def test_generates_images_and_shows_them_in_the_gallery(playground: Page, tmp_path: Path) -> None:
     page = playground
     expect(page.get_by_text("Simulated instances.")).to_be_visible()
     expect(balance(page)).to_have_text("Balance $5.00")
@@ -65,22 +65,22 @@ def test_a_prompt_becomes_images_in_the_gallery(playground: Page, tmp_path: Path
     expect(results(page)).to_have_count(2)
     expect(balance(page)).to_have_text("Balance $4.99")
     results(page).last.click()
-    box = page.get_by_role("dialog")
-    expect(box.get_by_role("img")).to_have_js_property("naturalWidth", 1344)
+    lightbox = page.get_by_role("dialog")
+    expect(lightbox.get_by_role("img")).to_have_js_property("naturalWidth", 1344)
     for fact in ("FLUX.1 Schnell", size(1344, 768), "42", "$0.01 for 2"):
-        expect(box.get_by_text(fact, exact=True)).to_be_visible()
-    file = save(page, tmp_path)
+        expect(lightbox.get_by_text(fact, exact=True)).to_be_visible()
+    file = download_output(page, tmp_path)
     assert file.name.startswith("flux-1-schnell-")
-    with Image.open(file) as picture:
-        assert (picture.format, picture.size) == ("PNG", (1344, 768))
+    with Image.open(file) as image:
+        assert (image.format, image.size) == ("PNG", (1344, 768))
     page.keyboard.press("ArrowLeft")
-    expect(box.get_by_text("41", exact=True)).to_be_visible()
+    expect(lightbox.get_by_text("41", exact=True)).to_be_visible()
     page.keyboard.press("Escape")
     page.reload()
     expect(results(page)).to_have_count(2)
 
 
-def test_sliders_shape_a_video(playground: Page, tmp_path: Path) -> None:
+def test_sliders_set_length_and_frame_rate_of_a_video(playground: Page, tmp_path: Path) -> None:
     page = playground
     page.get_by_role("radio", name="Video").check()
     page.get_by_label("Model").select_option("wan2.1-t2v-pro")
@@ -96,27 +96,27 @@ def test_sliders_shape_a_video(playground: Page, tmp_path: Path) -> None:
     results(page).click()
     video = page.get_by_role("dialog").locator("video")
     expect(video).to_have_js_property("videoWidth", 832)
-    with av.open(save(page, tmp_path)) as film:
-        stream = film.streams.video[0]
+    with av.open(download_output(page, tmp_path)) as container:
+        stream = container.streams.video[0]
         assert (stream.frames, float(stream.average_rate or 0)) == (17, 8.0)
 
 
-def test_a_dropped_picture_is_enlarged(playground: Page, tmp_path: Path) -> None:
+def test_upscales_a_dropped_image(playground: Page, tmp_path: Path) -> None:
     page = playground
     page.get_by_label("Model").select_option("4x-ultrasharp")
-    expect(page.get_by_text("Add a picture to see it.")).to_be_visible()
+    expect(page.get_by_text("Add an image to see the cost.")).to_be_visible()
     expect(page.get_by_label("Prompt", exact=True)).to_have_count(0)
-    drop(page.locator(".drop"), "small.png", png(80, 48))
+    drop(page.locator(".drop-zone"), "small.png", png(80, 48))
     expect(page.get_by_text(f"small.png, {size(80, 48)}")).to_be_visible()
     expect(cost(page)).to_have_text("$0.01")
     generate(page)
     results(page).click()
-    with Image.open(save(page, tmp_path)) as picture:
-        assert picture.size == (320, 192)
+    with Image.open(download_output(page, tmp_path)) as image:
+        assert image.size == (320, 192)
 
 
 def drop(zone: Locator, name: str, data: bytes) -> None:
-    """Drags a file from outside of the browser onto `zone`."""
+    """Drop a file from outside of the browser on `zone`."""
     transfer = zone.page.evaluate_handle(
         """([name, encoded]) => {
             const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
@@ -129,7 +129,7 @@ def drop(zone: Locator, name: str, data: bytes) -> None:
     zone.dispatch_event("drop", {"dataTransfer": transfer})
 
 
-def test_a_result_can_be_set_in_motion(playground: Page) -> None:
+def test_animates_an_output(playground: Page) -> None:
     page = playground
     page.get_by_label("Prompt", exact=True).fill("a paper boat")
     generate(page)
@@ -141,17 +141,17 @@ def test_a_result_can_be_set_in_motion(playground: Page) -> None:
     expect(cost(page)).to_have_text("$0.02")
 
 
-def test_what_is_no_picture_is_not_taken(playground: Page) -> None:
+def test_rejects_a_file_that_is_not_an_image(playground: Page) -> None:
     page = playground
     page.get_by_label("Model").select_option("4x-ultrasharp")
-    files = {"name": "notes.png", "mimeType": "image/png", "buffer": b"not a picture"}
-    page.get_by_label("Input picture").set_input_files(files)  # type: ignore[arg-type]
-    expect(page.get_by_text("not a picture that the browser can read")).to_be_visible()
+    files = {"name": "notes.png", "mimeType": "image/png", "buffer": b"not an image"}
+    page.get_by_label("Input image").set_input_files(files)  # type: ignore[arg-type]
+    expect(page.get_by_text("not an image that the browser can read")).to_be_visible()
     generate(page)
     expect(page.get_by_text("`image` is required")).to_be_visible()
 
 
-def test_a_refusal_is_shown_where_it_belongs(playground: Page) -> None:
+def test_shows_errors_at_the_field_at_fault(playground: Page) -> None:
     page = playground
     generate(page)
     expect(page.get_by_role("alert").filter(has_text="Prompt is required")).to_be_visible()
@@ -169,14 +169,14 @@ def test_a_refusal_is_shown_where_it_belongs(playground: Page) -> None:
     expect(balance(page)).to_have_text("Balance $5.00")
 
 
-def test_an_empty_wallet_is_told_so(page: Page, service: ServiceProcess) -> None:
+def test_explains_an_insufficient_balance(page: Page, service: ServiceProcess) -> None:
     sign_in(page, new_key(service, "0.001")["key"])
     page.get_by_label("Prompt", exact=True).fill("a cat")
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("alert").filter(has_text="balance")).to_be_visible()
 
 
-def test_work_is_followed_live_and_can_be_given_up(playground: Page) -> None:
+def test_shows_progress_and_previews_and_cancels_a_job(playground: Page) -> None:
     page = playground
     page.get_by_role("radio", name="Video").check()
     page.get_by_label("Model").select_option("wan2.2-t2v-14b")
@@ -184,19 +184,19 @@ def test_work_is_followed_live_and_can_be_given_up(playground: Page) -> None:
     generate(page)
     step = page.get_by_text(re.compile(r"Step \d+ of \d+"))
     expect(step).to_be_visible()
-    preview = page.locator(".waiting img")
+    preview = page.locator(".in-progress img")
     expect(preview).to_be_visible()
     source = preview.get_attribute("src") or ""
-    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as picture:
-        assert picture.width > 0
+    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
+        assert image.width > 0
     page.reload()
     expect(step).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("Nothing yet.")).to_be_visible()
+    expect(page.get_by_text("No results yet.")).to_be_visible()
     expect(balance(page)).to_have_text("Balance $5.00")
 
 
-def test_settings_of_a_result_can_be_taken_up_again(playground: Page) -> None:
+def test_reuses_the_settings_of_an_output(playground: Page) -> None:
     page = playground
     page.get_by_label("Model").select_option("sdxl-1.0")
     page.get_by_label("Prompt", exact=True).fill("a red fox")
@@ -215,7 +215,7 @@ def test_settings_of_a_result_can_be_taken_up_again(playground: Page) -> None:
     expect(page.get_by_label("Seed")).not_to_have_value("")
 
 
-def test_a_failure_says_why_and_costs_nothing(playground: Page, service: ServiceProcess) -> None:
+def test_shows_why_a_job_failed_and_charges_nothing(playground: Page, service: ServiceProcess) -> None:
     page = playground
     page.get_by_label("Prompt", exact=True).fill("a cat")
     with faulty(service, "reject"):
@@ -229,7 +229,7 @@ def test_a_failure_says_why_and_costs_nothing(playground: Page, service: Service
 
 @contextmanager
 def faulty(service: ServiceProcess, kind: str) -> Iterator[None]:
-    """Instances on which everything fails in this way."""
+    """Make all prompts on all instances fail in this way."""
     headers = {"Authorization": f"Bearer {service.admin_token}"}
     rows = httpx.get(f"{service.url}/admin/v1/instances", headers=headers).json()["instances"]
 
@@ -246,7 +246,7 @@ def faulty(service: ServiceProcess, kind: str) -> Iterator[None]:
         arm(0)
 
 
-def test_older_jobs_come_page_by_page(page: Page, service: ServiceProcess) -> None:
+def test_loads_older_jobs_by_page(page: Page, service: ServiceProcess) -> None:
     key = new_key(service, "5.00")["key"]
     headers = {"Authorization": f"Bearer {key}", "Prefer": "respond-async"}
     body = {"prompt": "a cat", "size": "256x256", "steps": 1}
@@ -255,12 +255,12 @@ def test_older_jobs_come_page_by_page(page: Page, service: ServiceProcess) -> No
         assert made.status_code == 202
     sign_in(page, key)
     expect(results(page)).to_have_count(24)
-    page.get_by_role("button", name="Show older").click()
+    page.get_by_role("button", name="Load older").click()
     expect(results(page)).to_have_count(25)
-    expect(page.get_by_role("button", name="Show older")).to_be_hidden()
+    expect(page.get_by_role("button", name="Load older")).to_be_hidden()
 
 
-def test_a_dataset_becomes_a_lora(playground: Page, tmp_path: Path) -> None:
+def test_trains_a_lora_from_a_dataset(playground: Page, tmp_path: Path) -> None:
     page = playground
     page.get_by_role("radio", name="Training", exact=True).check()
     page.get_by_label("Model").select_option("sd-1.5-lora-trainer")
@@ -277,6 +277,6 @@ def test_a_dataset_becomes_a_lora(playground: Page, tmp_path: Path) -> None:
     expect(results(page)).to_have_count(1)
     expect(results(page)).to_have_text("safetensorssimulated")
     results(page).click()
-    saved = save(page, tmp_path)
+    saved = download_output(page, tmp_path)
     assert saved.suffix == ".safetensors"
     assert is_trained(saved.read_bytes())

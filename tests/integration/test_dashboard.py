@@ -1,8 +1,10 @@
-"""The dashboard's own API: for signed-in browsers on our own pages, and for nobody else."""
+"""The dashboard's API, pages and static files: access control and behaviour."""
 
 from __future__ import annotations
 
 import json
+import posixpath
+import re
 from collections.abc import AsyncIterator
 from http.cookies import Morsel
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from orchestrator.web.dashboard.pages import load_static_files, render_pages
 from orchestrator.web.dashboard.sessions import SESSION_COOKIE
 from tests.support.service import ServiceProcess
 
@@ -18,8 +21,8 @@ API = "/dashboard/api"
 
 
 def browser(service: ServiceProcess) -> aiohttp.ClientSession:
-    """Keeps cookies, and says where its requests come from, as a browser does."""
-    jar = aiohttp.CookieJar(unsafe=True)  # cookies of an IP address too
+    """Return a client that keeps cookies and sends an Origin header, like a browser."""
+    jar = aiohttp.CookieJar(unsafe=True)  # accept cookies from IP addresses
     return aiohttp.ClientSession(service.url, headers={"Origin": service.url}, cookie_jar=jar)
 
 
@@ -54,7 +57,7 @@ def cookie(http: aiohttp.ClientSession) -> Morsel[str]:
     return found
 
 
-async def test_the_cookie_is_out_of_reach_and_says_nothing_of_the_key(
+async def test_cookie_is_protected_and_does_not_contain_the_key(
     signed_in: aiohttp.ClientSession, key: str
 ) -> None:
     found = cookie(signed_in)
@@ -69,7 +72,7 @@ async def test_the_cookie_is_out_of_reach_and_says_nothing_of_the_key(
 
 
 @pytest.mark.parametrize("credential", ["", " ", "pk-wrong", "pk-\ud800", 7, None])
-async def test_who_has_no_key_stays_outside(service: ServiceProcess, credential: object) -> None:
+async def test_rejects_invalid_credentials(service: ServiceProcess, credential: object) -> None:
     async with browser(service) as http:
         status, body = await ask(http, "POST", "/session", data=json.dumps({"credential": credential}))
         assert (status, body["error"]["type"]) == (401, "authentication_error")
@@ -79,7 +82,7 @@ async def test_who_has_no_key_stays_outside(service: ServiceProcess, credential:
 
 
 @pytest.mark.parametrize("value", ["", "x", "operator.a.9999999999", "operator.a.9999999999.00", "a.b.c.d.e"])
-async def test_a_made_up_cookie_opens_nothing(service: ServiceProcess, value: str) -> None:
+async def test_rejects_a_forged_cookie(service: ServiceProcess, value: str) -> None:
     async with aiohttp.ClientSession(service.url, cookies={SESSION_COOKIE: value}) as http:
         for path in (f"{API}/account", f"{API}/admin/v1/instances"):
             status, body = await ask(http, "GET", path)
@@ -98,7 +101,7 @@ async def test_a_made_up_cookie_opens_nothing(service: ServiceProcess, value: st
     ],
     ids=str,
 )
-async def test_other_sites_can_change_nothing(
+async def test_rejects_changes_from_other_origins(
     signed_in: aiohttp.ClientSession, headers: dict[str, str]
 ) -> None:
     for method, path in (("POST", f"{API}/jobs"), ("DELETE", "/session"), ("POST", "/session")):
@@ -106,7 +109,7 @@ async def test_other_sites_can_change_nothing(
         assert (status, body["error"]["code"]) == (403, "wrong_origin")
 
 
-async def test_a_session_is_no_key_for_the_api(
+async def test_public_api_rejects_a_session(
     signed_in: aiohttp.ClientSession, operator: aiohttp.ClientSession
 ) -> None:
     for path in ("/api/v1/jobs", "/api/v1/billing/balance"):
@@ -114,14 +117,14 @@ async def test_a_session_is_no_key_for_the_api(
     assert (await ask(operator, "GET", "/admin/v1/instances"))[0] == 401
 
 
-async def test_a_key_is_no_session_for_the_dashboard(service: ServiceProcess, key: str) -> None:
+async def test_dashboard_api_rejects_an_api_key(service: ServiceProcess, key: str) -> None:
     for token in (key, service.admin_token):
         async with service.client(token) as http:
             assert (await ask(http, "GET", f"{API}/account"))[0] == 401
             assert (await ask(http, "GET", f"{API}/admin/v1/queue"))[0] == 401
 
 
-async def test_callers_do_not_operate_and_operators_do_not_spend(
+async def test_keys_cannot_operate_and_operators_cannot_submit_jobs(
     signed_in: aiohttp.ClientSession, operator: aiohttp.ClientSession
 ) -> None:
     status, body = await ask(signed_in, "GET", f"{API}/admin/v1/instances")
@@ -130,19 +133,19 @@ async def test_callers_do_not_operate_and_operators_do_not_spend(
     assert (status, body["error"]["code"]) == (403, "needs_api_key")
 
 
-async def test_signing_out_ends_a_copied_cookie_too(service: ServiceProcess, key: str) -> None:
+async def test_sign_out_revokes_copies_of_the_cookie(service: ServiceProcess, key: str) -> None:
     async with browser(service) as http:
         await sign_in(http, key)
         copied = cookie(http).value
         async with http.delete("/session") as response:
             assert response.status == 204
         assert len(http.cookie_jar) == 0
-    async with aiohttp.ClientSession(service.url, cookies={SESSION_COOKIE: copied}) as thief:
-        assert (await ask(thief, "GET", f"{API}/account"))[0] == 401
-        assert await ask(thief, "GET", "/session") == (200, {"signed_in": False})
+    async with aiohttp.ClientSession(service.url, cookies={SESSION_COOKIE: copied}) as client:
+        assert (await ask(client, "GET", f"{API}/account"))[0] == 401
+        assert await ask(client, "GET", "/session") == (200, {"signed_in": False})
 
 
-async def test_a_revoked_key_is_out_at_once(service: ServiceProcess) -> None:
+async def test_revoking_a_key_ends_its_sessions(service: ServiceProcess) -> None:
     made = service.run("keys", "create", "--credit", "1.00")
     async with browser(service) as http:
         await sign_in(http, made["key"])
@@ -153,14 +156,14 @@ async def test_a_revoked_key_is_out_at_once(service: ServiceProcess) -> None:
             assert (response.status, response.headers["Location"]) == (303, "/sign-in")
 
 
-async def test_a_job_from_quote_to_file(signed_in: aiohttp.ClientSession) -> None:
+async def test_quotes_submits_streams_and_downloads_a_job(signed_in: aiohttp.ClientSession) -> None:
     assert await ask(signed_in, "POST", f"{API}/quote", json=SMALL) == (
         200,
         {"cost_usd": 0.01, "minimum_applied": True},
     )
     status, job = await ask(signed_in, "POST", f"{API}/jobs", json=SMALL)
     assert (status, job["status"], job["shards"]["total"]) == (202, "pending", 2)
-    events = await _live(signed_in, job["jobId"])
+    events = await stream_events(signed_in, job["jobId"])
     assert events[-1]["status"] == "completed"
     _, page = await ask(signed_in, "GET", f"{API}/jobs?limit=1")
     (latest,) = page["jobs"]
@@ -172,20 +175,20 @@ async def test_a_job_from_quote_to_file(signed_in: aiohttp.ClientSession) -> Non
     assert (status, body["error"]["code"]) == (404, "output_not_found")
 
 
-async def test_the_largest_seed_survives_javascript(signed_in: aiohttp.ClientSession) -> None:
-    asked = SMALL | {"params": {"prompt": "a cat", "width": 256, "height": 256, "seed": 2**64 - 1}}
-    _, job = await ask(signed_in, "POST", f"{API}/jobs", json=asked)
+async def test_seed_is_a_string_that_keeps_all_digits(signed_in: aiohttp.ClientSession) -> None:
+    body = SMALL | {"params": {"prompt": "a cat", "width": 256, "height": 256, "seed": 2**64 - 1}}
+    _, job = await ask(signed_in, "POST", f"{API}/jobs", json=body)
     assert job["params"]["seed"] == "18446744073709551615"
 
 
-async def test_several_jobs_are_followed_over_one_stream(signed_in: aiohttp.ClientSession) -> None:
+async def test_streams_events_of_several_jobs_at_once(signed_in: aiohttp.ClientSession) -> None:
     jobs = [(await ask(signed_in, "POST", f"{API}/jobs", json=SMALL))[1]["jobId"] for _ in range(3)]
-    events = await _live(signed_in, *jobs)
+    events = await stream_events(signed_in, *jobs)
     done = {event["jobId"] for event in events if event.get("status") == "completed"}
     assert done == set(jobs)
 
 
-async def _live(http: aiohttp.ClientSession, *jobs: str) -> list[dict[str, Any]]:
+async def stream_events(http: aiohttp.ClientSession, *jobs: str) -> list[dict[str, Any]]:
     async with http.get(f"{API}/live", params=[("job", job) for job in jobs]) as response:
         assert response.content_type == "text/event-stream"
         text = await response.text()
@@ -194,9 +197,11 @@ async def _live(http: aiohttp.ClientSession, *jobs: str) -> list[dict[str, Any]]
     ]
 
 
-async def test_others_jobs_do_not_exist(signed_in: aiohttp.ClientSession, service: ServiceProcess) -> None:
+async def test_hides_jobs_of_other_accounts(
+    signed_in: aiohttp.ClientSession, service: ServiceProcess
+) -> None:
     _, job = await ask(signed_in, "POST", f"{API}/jobs", json=SMALL)
-    await _live(signed_in, job["jobId"])
+    await stream_events(signed_in, job["jobId"])
     async with browser(service) as stranger:
         await sign_in(stranger, service.key())
         for method, path in (
@@ -211,13 +216,13 @@ async def test_others_jobs_do_not_exist(signed_in: aiohttp.ClientSession, servic
 @pytest.mark.parametrize(
     "body", [{}, {"model": "flux-1-schnell"}, {"model": 7, "params": {}}, SMALL | {"params": []}]
 )
-async def test_what_makes_no_sense_is_refused(signed_in: aiohttp.ClientSession, body: Any) -> None:
+async def test_rejects_malformed_requests(signed_in: aiohttp.ClientSession, body: Any) -> None:
     for path in ("quote", "jobs"):
-        status, answer = await ask(signed_in, "POST", f"{API}/{path}", json=body)
-        assert (status, answer["error"]["type"]) == (400, "invalid_request")
+        status, error = await ask(signed_in, "POST", f"{API}/{path}", json=body)
+        assert (status, error["error"]["type"]) == (400, "invalid_request")
 
 
-async def test_a_limited_key_is_limited_here_too(service: ServiceProcess) -> None:
+async def test_limits_of_a_key_apply_to_its_session(service: ServiceProcess) -> None:
     headers = {"Authorization": f"Bearer {service.admin_token}"}
     limits = {"name": "guest", "credit_usd": "1.00", "scopes": ["read"], "models": ["sdxl-1.0"]}
     async with browser(service) as http:
@@ -232,7 +237,7 @@ async def test_a_limited_key_is_limited_here_too(service: ServiceProcess) -> Non
         assert (status, body["error"]["code"]) == (403, "insufficient_scope")
 
 
-async def test_pages_come_under_a_strict_policy(service: ServiceProcess) -> None:
+async def test_pages_have_a_strict_content_security_policy_and_an_etag(service: ServiceProcess) -> None:
     async with browser(service) as http, http.get("/sign-in") as response:
         policy = dict(rule.split(" ", 1) for rule in response.headers["Content-Security-Policy"].split("; "))
         assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
@@ -241,11 +246,41 @@ async def test_pages_come_under_a_strict_policy(service: ServiceProcess) -> None
         etag = response.headers["ETag"]
     assert " style=" not in html
     assert "<script>" not in html
+    assert '<script type="module" src="/dashboard/static/sign-in/sign-in.js">' in html
     async with browser(service) as http, http.get("/sign-in", headers={"If-None-Match": etag}) as response:
         assert (response.status, await response.read()) == (304, b"")
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "__init__.py", "..%2fsessions.py", "%2e%2e%2fsessions.py"])
-async def test_only_what_is_meant_to_be_served_is_served(service: ServiceProcess, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nothing.js",
+        "types.d.ts",
+        "shared",
+        "..%2fsessions.py",
+        "%2e%2e%2fsessions.py",
+        "..%2ftemplates%2fbase.html",
+    ],
+)
+async def test_serves_only_known_static_files(service: ServiceProcess, name: str) -> None:
     async with browser(service) as http, http.get(f"/dashboard/static/{name}") as response:
         assert response.status == 404
+
+
+async def test_every_script_that_pages_and_modules_refer_to_is_served(service: ServiceProcess) -> None:
+    files = load_static_files()
+    scripts = {
+        page.body.decode().partition('src="/dashboard/static/')[2].partition('"')[0]
+        for page in render_pages().values()
+    }
+    imports = {
+        posixpath.normpath(posixpath.join(posixpath.dirname(path), found))
+        for path, file in files.items()
+        for found in re.findall(r'^import .* from "(.+)";$', file.body.decode(), re.MULTILINE)
+    }
+    assert len(scripts) == 5
+    assert scripts | imports <= files.keys()
+    async with browser(service) as http:
+        for path in sorted(scripts):
+            async with http.get(f"/dashboard/static/{path}") as response:
+                assert (response.status, response.content_type) == (200, "text/javascript")

@@ -1,4 +1,4 @@
-"""Billing and keys behind a session: the same rules as with a key, and nobody else's."""
+"""Billing and API keys with a session: the same rules as with an API key."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ TERMS = {"watch": "balance", "threshold_usd": 1}
 
 
 async def new_key(service: ServiceProcess, **terms: Any) -> dict[str, Any]:
-    """As an operator makes it."""
+    """Create a key as an operator."""
     async with service.client(service.admin_token) as http:
         status, made = await ask(http, "POST", "/admin/v1/keys", json={"name": "tester", **terms})
         assert status == 201
         return made
 
 
-def code(answer: tuple[int, dict[str, Any]]) -> tuple[int, str]:
-    return answer[0], answer[1]["error"]["code"]
+def code(response: tuple[int, dict[str, Any]]) -> tuple[int, str]:
+    """Return the status and the error code of a response."""
+    return response[0], response[1]["error"]["code"]
 
 
 @pytest.fixture
 async def mine(service: ServiceProcess) -> AsyncIterator[tuple[aiohttp.ClientSession, dict[str, Any]]]:
-    """Who is signed in with a new key, and that key."""
+    """A browser that is signed in with a new key, and that key."""
     made = await new_key(service, credit_usd="5.00", plan="pro")
     async with browser(service) as http:
         assert await sign_in(http, made["key"]) == 204
@@ -39,20 +40,22 @@ async def mine(service: ServiceProcess) -> AsyncIterator[tuple[aiohttp.ClientSes
 Mine = tuple[aiohttp.ClientSession, dict[str, Any]]
 
 
-async def test_a_session_opens_the_own_billing_api(service: ServiceProcess, mine: Mine) -> None:
+async def test_billing_api_responds_alike_to_a_session_and_its_key(
+    service: ServiceProcess, mine: Mine
+) -> None:
     http, made = mine
     async with service.client(made["key"]) as client:
         for path in ("billing/balance", "billing/ledger?limit=1", "billing/usage?by=day", "webhooks/secret"):
             assert await ask(http, "GET", f"{API}/{path}") == await ask(client, "GET", f"/api/v1/{path}")
 
 
-async def test_a_plan_says_what_is_left_and_until_when(mine: Mine) -> None:
+async def test_plan_shows_credits_left_and_renewal(mine: Mine) -> None:
     _, plan = await ask(mine[0], "GET", f"{API}/billing/plan")
     assert plan.items() >= {"id": "pro", "price_usd": 29, "allowance_usd": 6, "left_usd": 6}.items()
     assert 27 <= (datetime.fromisoformat(plan["renews_at"]) - datetime.now(UTC)).days <= 31
 
 
-async def test_a_fired_alert_is_in_the_account_until_it_is_gone(mine: Mine) -> None:
+async def test_account_lists_fired_alerts_until_they_are_removed(mine: Mine) -> None:
     http, _ = mine
     assert (await ask(http, "GET", f"{API}/account"))[1]["alerts"] == []
     await ask(http, "POST", f"{API}/billing/alerts", json=TERMS)
@@ -63,16 +66,16 @@ async def test_a_fired_alert_is_in_the_account_until_it_is_gone(mine: Mine) -> N
     assert (await ask(http, "GET", f"{API}/account"))[1]["alerts"] == []
 
 
-async def test_keys_are_made_rotated_and_revoked(service: ServiceProcess, mine: Mine) -> None:
+async def test_creates_rotates_and_revokes_keys(service: ServiceProcess, mine: Mine) -> None:
     http, _ = mine
     terms = {"name": "night", "models": ["flux-schnell"], "daily_cap_usd": "2", "scopes": ["read"]}
     status, made = await ask(http, "POST", f"{API}/keys", json=terms)
     assert (status, made["models"], made["state"]) == (201, ["flux-1-schnell"], "active")
     status, fresh = await ask(http, "POST", f"{API}/keys/{made['id']}/rotate")
     assert (status, fresh["name"], fresh["daily_cap_usd"]) == (201, "night", 2)
-    for key, answer in ((made, 401), (fresh, 200)):
+    for key, status in ((made, 401), (fresh, 200)):
         async with service.client(key["key"]) as client:
-            assert (await ask(client, "GET", "/api/v1/jobs"))[0] == answer
+            assert (await ask(client, "GET", "/api/v1/jobs"))[0] == status
     assert (await ask(http, "POST", f"{API}/keys/{fresh['id']}/revoke"))[1]["state"] == "revoked"
     assert code(await ask(http, "POST", f"{API}/keys/{fresh['id']}/rotate")) == (400, "key_revoked")
     _, listed = await ask(http, "GET", f"{API}/keys")
@@ -81,7 +84,7 @@ async def test_keys_are_made_rotated_and_revoked(service: ServiceProcess, mine: 
     assert not any("key" in key for key in listed["keys"])
 
 
-async def test_the_session_goes_over_to_the_rotated_key(mine: Mine) -> None:
+async def test_session_continues_with_the_rotated_key(mine: Mine) -> None:
     http, made = mine
     status, fresh = await ask(http, "POST", f"{API}/keys/{made['id']}/rotate")
     assert (status, fresh["current"]) == (201, True)
@@ -103,7 +106,7 @@ async def test_the_session_goes_over_to_the_rotated_key(mine: Mine) -> None:
     ],
     ids=str,
 )
-async def test_no_limited_key_gets_out_of_its_limits(service: ServiceProcess, limits: dict[str, Any]) -> None:
+async def test_rejects_key_changes_by_a_limited_key(service: ServiceProcess, limits: dict[str, Any]) -> None:
     made = await new_key(service, **limits)
     async with browser(service) as http:
         await sign_in(http, made["key"])
@@ -113,7 +116,7 @@ async def test_no_limited_key_gets_out_of_its_limits(service: ServiceProcess, li
             assert code(await ask(http, "POST", f"{API}/{path}")) == (403, "limited_key")
 
 
-async def test_scopes_count_here_too(service: ServiceProcess) -> None:
+async def test_requires_the_scopes_of_the_public_api(service: ServiceProcess) -> None:
     forbidden = (403, "insufficient_scope")
     async with browser(service) as http:
         await sign_in(http, (await new_key(service, scopes=["generate"]))["key"])
@@ -123,7 +126,7 @@ async def test_scopes_count_here_too(service: ServiceProcess) -> None:
         assert (account["scopes"], account["balance"], account["alerts"]) == (["generate"], None, [])
 
 
-async def test_others_keys_and_alerts_do_not_exist(service: ServiceProcess, mine: Mine) -> None:
+async def test_hides_keys_and_alerts_of_other_accounts(service: ServiceProcess, mine: Mine) -> None:
     http, made = mine
     _, alert = await ask(http, "POST", f"{API}/billing/alerts", json=TERMS)
     async with browser(service) as stranger:
@@ -136,7 +139,9 @@ async def test_others_keys_and_alerts_do_not_exist(service: ServiceProcess, mine
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://elsewhere.example"}, {"Origin": ""}], ids=str)
-async def test_other_sites_change_neither_keys_nor_alerts(mine: Mine, headers: dict[str, str]) -> None:
+async def test_rejects_changes_of_keys_and_alerts_from_other_origins(
+    mine: Mine, headers: dict[str, str]
+) -> None:
     http, made = mine
     for method, path in (
         ("POST", "keys"),
@@ -147,12 +152,12 @@ async def test_other_sites_change_neither_keys_nor_alerts(mine: Mine, headers: d
         ("DELETE", "billing/alerts/alert_x"),
         ("POST", "webhooks/secret/rotate"),
     ):
-        answer = await ask(http, method, f"{API}/{path}", headers=headers, json=TERMS)
-        assert code(answer) == (403, "wrong_origin")
+        response = await ask(http, method, f"{API}/{path}", headers=headers, json=TERMS)
+        assert code(response) == (403, "wrong_origin")
 
 
 @pytest.mark.parametrize(
-    ("terms", "word"),
+    ("terms", "error_code"),
     [
         ({"name": ""}, "invalid_name"),
         ({"scopes": []}, "invalid_scopes"),
@@ -164,21 +169,21 @@ async def test_other_sites_change_neither_keys_nor_alerts(mine: Mine, headers: d
     ],
     ids=str,
 )
-async def test_wrong_terms_are_refused(mine: Mine, terms: dict[str, Any], word: str) -> None:
-    assert (await ask(mine[0], "POST", f"{API}/keys", json=terms))[1]["error"]["code"] == word
+async def test_rejects_invalid_key_limits(mine: Mine, terms: dict[str, Any], error_code: str) -> None:
+    assert (await ask(mine[0], "POST", f"{API}/keys", json=terms))[1]["error"]["code"] == error_code
 
 
-async def test_changes_count_as_requests_and_looks_do_not(service: ServiceProcess) -> None:
+async def test_only_changes_count_for_the_rate_limit(service: ServiceProcess) -> None:
     made = await new_key(service, plan="free")
     async with browser(service) as http:
         await sign_in(http, made["key"])
         for _ in range(21):
             assert (await ask(http, "GET", f"{API}/keys"))[0] == 200
-        wrong = [await ask(http, "POST", f"{API}/keys", json={"name": ""}) for _ in range(21)]
-    assert [status for status, _ in wrong] == [400] * 20 + [429]
+        responses = [await ask(http, "POST", f"{API}/keys", json={"name": ""}) for _ in range(21)]
+    assert [status for status, _ in responses] == [400] * 20 + [429]
 
 
-async def test_operators_have_neither_wallet_nor_keys(service: ServiceProcess) -> None:
+async def test_operators_have_no_wallet_and_no_keys(service: ServiceProcess) -> None:
     async with browser(service) as http:
         await sign_in(http, service.admin_token)
         for path in ("keys", "billing/balance", "account"):

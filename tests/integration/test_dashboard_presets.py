@@ -1,4 +1,4 @@
-"""Sizes that one click gives are sizes that the model takes."""
+"""Preset sizes of the playground are valid for their models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZED = [model for model in CATALOG if "width" in model.parameters and model.par
 
 
 @pytest.mark.parametrize("model", SIZED, ids=lambda model: model.id)
-def test_every_preset_of_every_model_is_valid_and_has_its_shape(model: Model) -> None:
+def test_every_preset_is_valid_and_has_its_aspect_ratio(model: Model) -> None:
     presets = preset_sizes(model)
     assert presets.keys() == ASPECT_RATIOS.keys()
     for name, (width, height) in presets.items():
@@ -22,7 +22,7 @@ def test_every_preset_of_every_model_is_valid_and_has_its_shape(model: Model) ->
         assert width / height == pytest.approx(float(ASPECT_RATIOS[name]), rel=0.07)
 
 
-def test_the_common_sizes_are_those_that_everybody_knows() -> None:
+def test_presets_use_the_common_sizes() -> None:
     assert preset_sizes(CATALOG["flux-1-schnell"]) == {
         "1:1": (1024, 1024),
         "16:9": (1344, 768),
@@ -31,6 +31,6 @@ def test_the_common_sizes_are_those_that_everybody_knows() -> None:
     assert preset_sizes(CATALOG["wan2.1-t2v-fast"])["16:9"] == (832, 480)
 
 
-def test_who_takes_the_size_of_a_picture_has_no_presets() -> None:
+def test_models_without_width_and_height_have_no_presets() -> None:
     assert preset_sizes(CATALOG["4x-ultrasharp"]) == {}
     assert preset_sizes(CATALOG["flux-1-dev-image-to-image"]) == {}

@@ -1,4 +1,4 @@
-"""Sessions over time and restarts."""
+"""Session cookies: expiry, revocation, restarts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass
 class SessionsHarness:
-    """A store with one key, and a clock to turn."""
+    """A store with one API key, and a clock that tests can advance."""
 
     store: SqliteStore
     secret: str = field(default_factory=generate_api_key)
@@ -32,20 +32,20 @@ class SessionsHarness:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[SessionsHarness]:
-    world = SessionsHarness(SqliteStore(tmp_path / "pixelfactory.db"))
-    account = await world.store.add_account("tester", "standard", BEGIN)
+async def harness(tmp_path: Path) -> AsyncIterator[SessionsHarness]:
+    harness = SessionsHarness(SqliteStore(tmp_path / "pixelfactory.db"))
+    account = await harness.store.add_account("tester", "standard", BEGIN)
     limits = ApiKeyLimits(expires_at=BEGIN + timedelta(hours=1))
-    secret = world.secret
-    await world.store.add_key(
+    secret = harness.secret
+    await harness.store.add_key(
         account.id, hash_api_key(secret), api_key_prefix(secret), "key", BEGIN, limits=limits
     )
-    yield world
-    await world.store.close()
+    yield harness
+    await harness.store.close()
 
 
 async def signed_in(sessions: SessionManager, credential: str) -> web.Request:
-    """A request of a browser that has just signed in."""
+    """Return a request of a browser that has just signed in."""
     response = web.Response()
     sessions.set_session_cookie(response, await sessions.create_session(credential))
     return make_mocked_request(
@@ -53,44 +53,44 @@ async def signed_in(sessions: SessionManager, credential: str) -> web.Request:
     )
 
 
-async def test_a_session_survives_a_restart(world: SessionsHarness) -> None:
-    request = await signed_in(world.sessions(), world.secret)
-    assert (await world.sessions().require_key(request, ApiKeyScope.GENERATE)).digest == hash_api_key(
-        world.secret
+async def test_session_survives_a_restart(harness: SessionsHarness) -> None:
+    request = await signed_in(harness.sessions(), harness.secret)
+    assert (await harness.sessions().require_key(request, ApiKeyScope.GENERATE)).digest == hash_api_key(
+        harness.secret
     )
 
 
 @pytest.mark.parametrize("change", [{"secret": "other"}, {"admin_token": "other"}], ids=str)
-async def test_a_session_ends_with_the_secrets_it_was_signed_with(
-    world: SessionsHarness, change: dict[str, str]
+async def test_new_secret_or_admin_token_ends_sessions(
+    harness: SessionsHarness, change: dict[str, str]
 ) -> None:
-    request = await signed_in(world.sessions(), "t")
+    request = await signed_in(harness.sessions(), "t")
     with pytest.raises(NotAuthenticated):
-        world.sessions(**change).read_session(request)  # type: ignore[arg-type]
+        harness.sessions(**change).read_session(request)  # type: ignore[arg-type]
 
 
-async def test_a_session_lasts_half_a_day(world: SessionsHarness) -> None:
-    sessions = world.sessions()
+async def test_session_expires_after_twelve_hours(harness: SessionsHarness) -> None:
+    sessions = harness.sessions()
     request = await signed_in(sessions, "t")
-    world.now += SESSION_LIFETIME - timedelta(seconds=1)
+    harness.now += SESSION_LIFETIME - timedelta(seconds=1)
     assert await sessions.resolve_key(request) is None
-    world.now += timedelta(seconds=1)
+    harness.now += timedelta(seconds=1)
     with pytest.raises(NotAuthenticated):
         sessions.read_session(request)
 
 
-async def test_a_key_that_expires_ends_its_session(world: SessionsHarness) -> None:
-    sessions = world.sessions()
-    request = await signed_in(sessions, world.secret)
-    world.now += timedelta(hours=1)
+async def test_expiry_of_a_key_ends_its_session(harness: SessionsHarness) -> None:
+    sessions = harness.sessions()
+    request = await signed_in(sessions, harness.secret)
+    harness.now += timedelta(hours=1)
     with pytest.raises(NotAuthenticated):
         await sessions.require_key(request, ApiKeyScope.READ)
     with pytest.raises(NotAuthenticated):
-        await sessions.create_session(world.secret)
+        await sessions.create_session(harness.secret)
 
 
-async def test_an_ended_session_ends_no_other(world: SessionsHarness) -> None:
-    sessions = world.sessions()
+async def test_revoking_a_session_keeps_the_others(harness: SessionsHarness) -> None:
+    sessions = harness.sessions()
     one, other = await signed_in(sessions, "t"), await signed_in(sessions, "t")
     sessions.revoke_session(sessions.read_session(one))
     with pytest.raises(NotAuthenticated):
@@ -98,8 +98,8 @@ async def test_an_ended_session_ends_no_other(world: SessionsHarness) -> None:
     assert await sessions.resolve_key(other) is None
 
 
-async def test_the_cookie_of_an_https_service_goes_by_https_only(world: SessionsHarness) -> None:
+async def test_cookie_of_an_https_service_is_secure(harness: SessionsHarness) -> None:
     for secure in (True, False):
-        sessions, response = world.sessions(secure=secure), web.Response()
+        sessions, response = harness.sessions(secure=secure), web.Response()
         sessions.set_session_cookie(response, await sessions.create_session("t"))
         assert bool(response.cookies[SESSION_COOKIE]["secure"]) is secure

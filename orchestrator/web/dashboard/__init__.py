@@ -1,7 +1,7 @@
-"""Pages for people: sign-in, playground with gallery, billing, keys, operations.
+"""The dashboard: sign-in, playground, billing, API keys and operations.
 
-The pages are plain files that talk to `/dashboard/api/...`, which only a signed-in browser may use, and
-only from our own pages. The public API knows nothing of sessions.
+The pages call `/dashboard/api/...`, which accepts only session cookies and only requests from the dashboard's
+own origin. The public API accepts only API keys.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["DashboardRoutes", "SessionManager"]
 
 
 class DashboardRoutes:
-    """All of it."""
+    """All routes of the dashboard."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class DashboardRoutes:
         *,
         allow_private: bool,
     ) -> None:
-        """`allow_private`: receivers of webhooks may be at private addresses, for development."""
+        """`allow_private`: accept webhook URLs with private addresses, for development."""
         self._route_groups = (
             SessionRoutes(sessions),
             PageRoutes(sessions, service.object_store),
@@ -47,4 +47,4 @@ class DashboardRoutes:
         )
 
     def routes(self) -> list[web.RouteDef]:
-        return [route for part in self._route_groups for route in part.routes()]
+        return [route for group in self._route_groups for route in group.routes()]

@@ -1,4 +1,4 @@
-"""What the billing page asks for: the caller's own billing API, for who is signed in, and their plan."""
+"""The API of the billing page: the public billing and webhook routes with a session, and the plan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pricing.plans import billing_period
 
 
 class DashboardBillingRoutes:
-    """`/dashboard/api/billing/...` and `/dashboard/api/webhooks/...`: the same routes as under `/api/v1`."""
+    """Serve `/api/v1/billing/...` and `/api/v1/webhooks/...` below `/dashboard/api` too."""
 
     def __init__(self, service: GenerationService, sessions: SessionManager, *, allow_private: bool) -> None:
         self._service = service
@@ -29,13 +29,13 @@ class DashboardBillingRoutes:
     def routes(self) -> list[web.RouteDef]:
         shared = [
             web.route(route.method, route.path.replace("/api/v1", "/dashboard/api", 1), route.handler)
-            for part in self._route_groups
-            for route in part.routes()
+            for group in self._route_groups
+            for route in group.routes()
         ]
         return [web.get("/dashboard/api/billing/plan", self.get_plan), *shared]
 
     async def get_plan(self, request: web.Request) -> web.Response:
-        """What the account's plan costs and gives in a month, what is left of that, and until when."""
+        """Return the account's plan: monthly price and credits, credits left, and when they renew."""
         account = (await self._authenticate(request)).account
         accounts = self._service.accounts
         await accounts.renew_allowance(account)
@@ -51,10 +51,10 @@ class DashboardBillingRoutes:
         return web.json_response(body)
 
     async def _authenticate(self, request: web.Request) -> ApiKey:
-        """Changes count as requests of the account; looks do not."""
-        enter = (
+        """Return the API key of the session. Only requests that change something count for the rate limit."""
+        authenticate = (
             self._sessions.require_key
             if request.method in SAFE_METHODS
             else self._sessions.require_key_within_rate_limit
         )
-        return await enter(request, ApiKeyScope.BILLING)
+        return await authenticate(request, ApiKeyScope.BILLING)

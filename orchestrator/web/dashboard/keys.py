@@ -1,6 +1,6 @@
-"""What the keys page asks for: the account's API keys, made, rotated and revoked by one of them.
+"""The API of the keys page: list, create, rotate and revoke the account's API keys.
 
-Only a key without limits of its own changes keys: nobody gets out of a key's limits by making another.
+Only a key without limits may change keys. Otherwise a limited key could create an unlimited one.
 """
 
 from __future__ import annotations
@@ -36,51 +36,61 @@ class ApiKeyRoutes:
         ]
 
     async def list_keys(self, request: web.Request) -> web.Response:
-        """Oldest first, those that have ended too; and whether the caller may change them."""
+        """List all keys, oldest first, including revoked and expired ones.
+
+        `may_change` is whether the caller may change them.
+        """
         mine = await self._sessions.require_key(request, ApiKeyScope.READ)
         keys = [self._to_response(key, mine) for key in await self._store.list_keys(mine.account.id)]
         return web.json_response({"keys": keys, "may_change": mine.limits == NO_LIMITS})
 
     async def create_key(self, request: web.Request) -> web.Response:
-        """A key, with its secret this once."""
+        """Create a key. Only this response contains its secret."""
         mine = await self._require_unlimited_key(request)
         form, now = await read_request_model(request, CreateKeyRequest), self._accounts.now()
         limits = form.to_key_limits(self._service.catalog)
         if limits.expires_at is not None and limits.expires_at <= now:
-            raise InvalidRequest("`expires_at` has passed", code="invalid_expires_at", param="expires_at")
+            raise InvalidRequest(
+                f"`expires_at` must be in the future (got {limits.expires_at.isoformat()})",
+                code="invalid_expires_at",
+                param="expires_at",
+            )
         if sum(key.is_usable(now) for key in await self._store.list_keys(mine.account.id)) >= MAX_KEYS:
-            raise InvalidRequest(f"An account has at most {MAX_KEYS} keys at a time", code="too_many_keys")
+            raise InvalidRequest(
+                f"An account can have at most {MAX_KEYS} active keys. Revoke one first.", code="too_many_keys"
+            )
         key, secret = await self._accounts.create_key(mine.account.id, form.name, limits)
         return web.json_response({**self._to_response(key, mine), "key": secret}, status=201)
 
     async def rotate_key(self, request: web.Request) -> web.Response:
-        """Another key with the same limits; the old one ends at once.
+        """Create a key with the same name and limits, and revoke the old one.
 
-        Whoever is signed in with the old one stays so with the new one, or would not see its secret.
+        A session of the old key continues with the new one, so that the page can show the new secret.
         """
         mine, old = await self._require_own_key(request)
         key, secret = await self._accounts.rotate_key(old.id)
-        staying = old.id == mine.id
-        body = {**self._to_response(key, key if staying else mine), "key": secret}
+        is_own = old.id == mine.id
+        body = {**self._to_response(key, key if is_own else mine), "key": secret}
         response = web.json_response(body, status=201)
-        if staying:
+        if is_own:
             self._sessions.set_session_cookie(response, await self._sessions.create_session(secret))
         return response
 
     async def revoke_key(self, request: web.Request) -> web.Response:
+        """Revoke a key. Requests with it fail from now on."""
         mine, key = await self._require_own_key(request)
         return web.json_response(
             self._to_response(await self._store.revoke_key(key.id, self._accounts.now()), mine)
         )
 
     def _to_response(self, key: ApiKey, caller_key: ApiKey) -> dict[str, object]:
-        """As operators see it, with how it stands, and whether the caller is signed in with it."""
+        """Return the key as the admin API shows it, with its state and whether it is the caller's own."""
         expired = key.is_expired(self._accounts.now())
         state = "revoked" if key.is_revoked else "expired" if expired else "active"
         return {**to_api_key_response(key), "state": state, "current": key.id == caller_key.id}
 
     async def _require_own_key(self, request: web.Request) -> tuple[ApiKey, ApiKey]:
-        """The caller's key, and the one of the same account that the path names."""
+        """Return the caller's key, and the key of the same account whose id is in the path."""
         mine = await self._require_unlimited_key(request)
         key = await self._store.get_key(request.match_info["id"])
         if key.account.id != mine.account.id:
@@ -89,8 +99,11 @@ class ApiKeyRoutes:
         return mine, key
 
     async def _require_unlimited_key(self, request: web.Request) -> ApiKey:
-        """The caller's key, without limits of its own. Raises Forbidden."""
+        """Return the caller's key. Raise Forbidden if it has limits."""
         key = await self._sessions.require_key_within_rate_limit(request, ApiKeyScope.READ)
         if key.limits != NO_LIMITS:
-            raise Forbidden("Only a key without limits of its own may change keys", code="limited_key")
+            raise Forbidden(
+                "An API key with limits cannot change keys. Sign in with a key without limits.",
+                code="limited_key",
+            )
         return key

@@ -1,6 +1,6 @@
-"""What becomes of the jobs on a page, as it happens.
+"""A stream of events of the jobs on a page.
 
-One stream serves all of them, because browsers open only six connections to a host.
+One stream carries the events of all of them, because browsers open at most six connections to a host.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class JobStreamRoutes:
         return [web.get("/dashboard/api/live", self.stream_jobs)]
 
     async def stream_jobs(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events until all the jobs are finished. Their first event is their present state."""
+        """Send server-sent events until all jobs have finished, beginning with the current state of each."""
         account = (await self._sessions.require_key(request, ApiKeyScope.READ)).account.id
         ids = dict.fromkeys(request.query.getall("job", []))
         if not 1 <= len(ids) <= MAX_STREAMED_JOBS:
             raise InvalidRequest(
-                f"Between 1 and {MAX_STREAMED_JOBS} jobs can be followed", code="invalid_job"
+                f"`job` must be given 1 to {MAX_STREAMED_JOBS} times (got {len(ids)} ids)", code="invalid_job"
             )
         for job_id in ids:
             await self._service.get_job(account, job_id)
@@ -52,16 +52,16 @@ class JobStreamRoutes:
 
             async def stream_job(job_id: str) -> None:
                 async with aclosing(stream_job_updates(self._service, account, job_id)) as events:
-                    async for told in events:
-                        if not isinstance(told, QueuePosition):
-                            await stream.send(*self._to_sse_event(job_id, told))
+                    async for event in events:
+                        if not isinstance(event, QueuePosition):
+                            await stream.send(*self._to_sse_event(job_id, event))
 
             try:
                 async with asyncio.TaskGroup() as group:
                     for job_id in ids:
                         group.create_task(stream_job(job_id))
             except* ConnectionResetError:
-                pass  # The reader left; the jobs go on.
+                pass  # The browser closed the stream; the jobs continue.
         return response
 
     def _to_sse_event(self, job_id: str, event: JobEvent) -> tuple[str, dict[str, Any]]:
@@ -74,5 +74,5 @@ class JobStreamRoutes:
                 steps = {"value": value, "max": maximum, "fraction": fraction}
                 return "progress", {"job": job_id, "shard": index, **steps}
             case ShardPreview(index=index, content_type=content_type, data=data):
-                picture = f"data:{content_type};base64,{base64.b64encode(data).decode('ascii')}"
-                return "preview", {"job": job_id, "shard": index, "src": picture}
+                src = f"data:{content_type};base64,{base64.b64encode(data).decode('ascii')}"
+                return "preview", {"job": job_id, "shard": index, "src": src}

@@ -1,4 +1,4 @@
-"""What the operations page asks for: the admin API itself, for an operator who is signed in."""
+"""The API of the operations page: the admin routes of instances with an operator's session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.web.dashboard.sessions import SessionManager
 
 
 class OperationsRoutes:
-    """`/dashboard/api/admin/v1/...`: the same routes as under `/admin/v1`."""
+    """Serve the routes of `/admin/v1` below `/dashboard/api` too."""
 
     def __init__(self, admin: InstanceAdminRoutes, sessions: SessionManager) -> None:
         self._admin = admin

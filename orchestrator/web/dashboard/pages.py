@@ -1,23 +1,28 @@
-"""The pages and what they are made of: files read once, sent under a strict content policy."""
+"""The HTML pages of the dashboard and their static files.
+
+Templates and files are read once, at start. All are sent with an ETag and a strict content security policy.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orchestrator.errors import NotAuthenticated, NotFound
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import ApiKey
 from orchestrator.web.dashboard.sessions import SessionManager
 
-#: Pages for who has an API key.
-CUSTOMER_PAGES = {"/": "playground.html", "/billing": "billing.html", "/keys": "keys.html"}
+PACKAGE = "orchestrator.web.dashboard"
+#: Content types by file suffix. Other files are not served.
 CONTENT_TYPES = {
-    ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
@@ -25,19 +30,44 @@ CONTENT_TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
+class DashboardPage:
+    """A page with a template `NAME.html` and an entry script `NAME/NAME.js`."""
+
+    path: str
+    name: str
+    title: str
+
+
+#: Pages for callers who are signed in with an API key, in the order of the navigation.
+CUSTOMER_PAGES = (
+    DashboardPage("/", "playground", "Playground"),
+    DashboardPage("/billing", "billing", "Billing"),
+    DashboardPage("/keys", "keys", "Keys"),
+)
+OPERATIONS_PAGE = DashboardPage("/operations", "operations", "Operations")
+SIGN_IN_PAGE = DashboardPage("/sign-in", "sign-in", "Sign in")
+
+
+@dataclass(frozen=True, slots=True)
 class StaticFile:
-    """One file as it is sent."""
+    """The content of a page or static file."""
 
     body: bytes
     content_type: str
     etag: str
 
+    @classmethod
+    def from_body(cls, body: bytes, content_type: str) -> StaticFile:
+        """Return a file whose ETag is a hash of its content."""
+        return cls(body, content_type, hashlib.sha256(body).hexdigest()[:16])
+
 
 class PageRoutes:
-    """Some pages, their styles and scripts. Nothing in them is secret."""
+    """The pages, styles and scripts. They contain no account data; the scripts load that from the API."""
 
     def __init__(self, sessions: SessionManager, objects: ObjectStore) -> None:
         self._sessions = sessions
+        self._pages = render_pages()
         self._files = load_static_files()
         self._headers = {
             "Content-Security-Policy": content_security_policy(storage_origin(objects)),
@@ -49,42 +79,49 @@ class PageRoutes:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            *(web.get(path, self.get_customer_page) for path in CUSTOMER_PAGES),
-            web.get("/operations", self.get_operations_page),
-            web.get("/sign-in", self.get_sign_in_page),
-            web.get("/dashboard/static/{name}", self.get_static_file),
+            *(web.get(page.path, self.get_customer_page) for page in CUSTOMER_PAGES),
+            web.get(OPERATIONS_PAGE.path, self.get_operations_page),
+            web.get(SIGN_IN_PAGE.path, self.get_sign_in_page),
+            web.get("/dashboard/static/{path:.+}", self.get_static_file),
         ]
 
     async def get_customer_page(self, request: web.Request) -> web.Response:
+        """Send a page for API keys; redirect an operator to the operations page."""
         if await self._require_signed_in(request) is None:
-            raise web.HTTPSeeOther("/operations")
-        return self._serve_file(request, CUSTOMER_PAGES[request.path])
+            raise web.HTTPSeeOther(OPERATIONS_PAGE.path)
+        return self._send(request, self._pages[request.path])
 
     async def get_operations_page(self, request: web.Request) -> web.Response:
+        """Send the operations page; redirect the holder of an API key to the playground."""
         if await self._require_signed_in(request) is not None:
             raise web.HTTPSeeOther("/")
-        return self._serve_file(request, "operations.html")
+        return self._send(request, self._pages[OPERATIONS_PAGE.path])
 
     async def get_sign_in_page(self, request: web.Request) -> web.Response:
-        return self._serve_file(request, "sign-in.html")
+        """Send the sign-in page."""
+        return self._send(request, self._pages[SIGN_IN_PAGE.path])
 
     async def get_static_file(self, request: web.Request) -> web.Response:
-        return self._serve_file(request, request.match_info["name"])
+        """Send a style sheet, script or icon."""
+        file = self._files.get(request.match_info["path"])
+        if file is None:
+            raise NotFound(f"Not found: {request.method} {request.path}", code="unknown_url")
+        return self._send(request, file)
 
     async def _require_signed_in(self, request: web.Request) -> ApiKey | None:
-        """The caller's key, or None for an operator; sends everybody else to the sign-in page."""
+        """Return the API key of the session, or None for an operator.
+
+        Redirect to the sign-in page if there is no valid session.
+        """
         try:
             return await self._sessions.resolve_key(request)
         except NotAuthenticated:
-            raise web.HTTPSeeOther("/sign-in") from None
+            raise web.HTTPSeeOther(SIGN_IN_PAGE.path) from None
 
-    def _serve_file(self, request: web.Request, name: str) -> web.Response:
-        file = self._files.get(name)
-        if file is None:
-            raise NotFound("There is nothing at this address", code="unknown_url")
-        known = any(etag.value == file.etag for etag in request.if_none_match or ())
-        response = web.Response(headers=self._headers, status=304 if known else 200)
-        if not known:
+    def _send(self, request: web.Request, file: StaticFile) -> web.Response:
+        is_cached = any(etag.value == file.etag for etag in request.if_none_match or ())
+        response = web.Response(headers=self._headers, status=304 if is_cached else 200)
+        if not is_cached:
             response.body = file.body
             response.content_type = file.content_type
             response.charset = "utf-8"
@@ -92,27 +129,49 @@ class PageRoutes:
         return response
 
 
+def render_pages() -> dict[str, StaticFile]:
+    """Render every page, by its path."""
+    environment = Environment(
+        loader=PackageLoader(PACKAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages = {}
+    for page in (*CUSTOMER_PAGES, OPERATIONS_PAGE, SIGN_IN_PAGE):
+        html = environment.get_template(f"{page.name}.html").render(page=page, customer_pages=CUSTOMER_PAGES)
+        pages[page.path] = StaticFile.from_body(html.encode(), "text/html")
+    return pages
+
+
 def load_static_files() -> dict[str, StaticFile]:
-    """Everything in `static`, by name."""
-    folder = resources.files("orchestrator.web.dashboard.static")
+    """Load the files in `static`, by their path in it."""
     files = {}
-    for entry in folder.iterdir():
-        suffix = entry.name[entry.name.rfind(".") :]
-        if suffix in CONTENT_TYPES:
-            body = entry.read_bytes()
-            etag = hashlib.sha256(body).hexdigest()[:16]
-            files[entry.name] = StaticFile(body, CONTENT_TYPES[suffix], etag)
+    for path, entry in _iter_files(resources.files(PACKAGE) / "static"):
+        content_type = CONTENT_TYPES.get(path[path.rfind(".") :])
+        if content_type is not None:
+            files[path] = StaticFile.from_body(entry.read_bytes(), content_type)
     return files
 
 
+def _iter_files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
+    for entry in folder.iterdir():
+        path = f"{prefix}{entry.name}"
+        if entry.is_dir():
+            yield from _iter_files(entry, f"{path}/")
+        else:
+            yield path, entry
+
+
 def storage_origin(objects: ObjectStore) -> str:
-    """Scheme and host of the addresses under which browsers get stored files."""
+    """Return the scheme and host of presigned URLs."""
     url = urlsplit(objects.presign("origin", 60))
     return f"{url.scheme}://{url.netloc}"
 
 
 def content_security_policy(media_origin: str) -> str:
-    """Only our own files run and are shown, and media from the origin `media`. No inline anything."""
+    """Return a policy that allows our own files, media from `media_origin`, and nothing inline."""
     rules = {
         "default-src": "'none'",
         "script-src": "'self'",

@@ -1,4 +1,4 @@
-"""What the playground page asks for: the caller's account, models and prices, jobs and files."""
+"""The API of the playground page: account, models, quotes, jobs and output files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pricing.tariff import Tariff
 
 
 class PlaygroundRoutes:
-    """`/dashboard/api/...` for who is signed in with an API key."""
+    """Routes for sessions of an API key."""
 
     def __init__(
         self, service: GenerationService, delivery: OutputDelivery, sessions: SessionManager
@@ -49,8 +49,10 @@ class PlaygroundRoutes:
         ]
 
     async def get_account(self, request: web.Request) -> web.Response:
-        """What the head of every page shows: who is signed in, what is left and what is amiss with that, and
-        whether results may be simulated."""
+        """Return what the header of every page shows.
+
+        That is the account, key, balance, fired alerts, and whether instances are simulated.
+        """
         key = await self._sessions.require_key(request)
         body = {
             "name": key.account.name,
@@ -66,7 +68,7 @@ class PlaygroundRoutes:
         )
 
     async def list_models(self, request: web.Request) -> web.Response:
-        """The models that the key may use, with all that their forms need."""
+        """List the models that the key may use, with the parameters for their forms."""
         key = await self._sessions.require_key(request, ApiKeyScope.READ)
         models = [model for model in self._service.catalog if key.can_use_model(model.id)]
         tariff = self._service.default_tariff
@@ -74,7 +76,7 @@ class PlaygroundRoutes:
         return web.json_response({"models": views, "default": pixel_factory.DEFAULT_MODEL})
 
     async def quote_job(self, request: web.Request) -> web.Response:
-        """The price of `{"model": ..., "params": {...}}`."""
+        """Return the price of `{"model": ..., "params": {...}}`."""
         await self._sessions.require_key(request, ApiKeyScope.READ)
         order = await self._service.quote(await _read_generation_request(request))
         return web.json_response(
@@ -82,13 +84,13 @@ class PlaygroundRoutes:
         )
 
     async def submit_job(self, request: web.Request) -> web.Response:
-        """Accepts a job and does not wait for it."""
+        """Submit a job and return it without waiting for its result."""
         key = await self._sessions.require_key_within_rate_limit(request, ApiKeyScope.GENERATE)
         record = await self._service.submit(key, await _read_generation_request(request))
         return web.json_response(to_playground_job(record, self._delivery), status=202)
 
     async def list_jobs(self, request: web.Request) -> web.Response:
-        """The account's jobs, newest first, whichever way they came."""
+        """List the account's jobs, newest first, from the playground and from all APIs."""
         key = await self._sessions.require_key(request, ApiKeyScope.READ)
         page = await self._service.list_jobs(
             key.account.id, limit=parse_limit(request), cursor=request.query.get("cursor"), status=None
@@ -97,22 +99,32 @@ class PlaygroundRoutes:
         return web.json_response({"jobs": jobs, "next": page.cursor})
 
     async def cancel_job(self, request: web.Request) -> web.Response:
+        """Cancel an unfinished job. Its price is released."""
         record = await self._get_own_job(request, ApiKeyScope.GENERATE)
         return web.json_response(
             to_playground_job(await self._service.cancel_job(record.job.id), self._delivery)
         )
 
     async def download_output(self, request: web.Request) -> web.Response:
-        """A file to save. Browsers save under a name of ours only what comes from our own origin."""
+        """Send an output as a download with a file name.
+
+        Browsers ignore a suggested file name for URLs of another origin, such as presigned ones.
+        """
         record = await self._get_own_job(request, ApiKeyScope.READ)
         index = int(request.match_info["index"])
         if index >= len(record.outputs):
-            raise NotFound("The job has no such output", code="output_not_found")
+            raise NotFound(
+                f"Job {record.job.id!r} has no output {index}; it has {len(record.outputs)}",
+                code="output_not_found",
+            )
         output = record.outputs[index]
         try:
             body = await self._service.object_store.get(output.key)
         except ObjectNotFound as error:
-            raise NotFound("The file is no longer kept", code="output_expired") from error
+            raise NotFound(
+                "The output has expired and its file was deleted. Submit the job again.",
+                code="output_expired",
+            ) from error
         name = f"{record.job.model}-{record.job.id[-8:]}-{index + 1}{PurePosixPath(output.key).suffix}"
         headers = {
             "Content-Disposition": f'attachment; filename="{name}"',
@@ -121,7 +133,7 @@ class PlaygroundRoutes:
         return web.Response(body=body, content_type=output.content_type, headers=headers)
 
     async def _billing_summary(self, key: ApiKey) -> dict[str, object]:
-        """What is left, and the alerts that stand fired."""
+        """Return the balance and the fired alerts."""
         balance, now = await self._service.accounts.get_balance(key.account), self._service.clock()
         alerts = await self._service.store.list_alerts(key.account.id)
         fired = [to_budget_alert(alert, now) for alert in alerts if alert.has_fired(now)]
@@ -133,11 +145,11 @@ class PlaygroundRoutes:
 
 
 def to_playground_job(record: JobRecord, delivery: OutputDelivery) -> dict[str, Any]:
-    """A job as the API shows it, with each output in the order of the seeds.
+    """Return a job as the API shows it, with all outputs in the order of their seeds.
 
-    The seed is a text: JavaScript would round a large one.
+    The seed is a string, because JavaScript rounds integers above 2^53.
     """
-    shown = to_job_response(record, delivery)
+    job = to_job_response(record, delivery)
     outputs = [
         {
             "url": delivery.presign_url(output),
@@ -148,11 +160,11 @@ def to_playground_job(record: JobRecord, delivery: OutputDelivery) -> dict[str, 
         for output in record.outputs
     ]
     seed = {"seed": str(record.job.params["seed"])} if "seed" in record.job.params else {}
-    return shown | {"params": shown["params"] | seed, "outputs": outputs}
+    return job | {"params": job["params"] | seed, "outputs": outputs}
 
 
 def to_playground_model(model: Model, tariff: Tariff) -> dict[str, Any]:
-    """What a form for the model has to know."""
+    """Return a model with the parameters, sizes and price that its form needs."""
     return {
         "id": model.id,
         "name": model.name,
@@ -169,5 +181,7 @@ async def _read_generation_request(request: web.Request) -> GenerationRequest:
     fields = await read_fields(request)
     params = fields.get("params")
     if not isinstance(params, dict):
-        raise InvalidRequest("`params` must be an object", code="invalid_params", param="params")
+        raise InvalidRequest(
+            f"`params` must be an object (got {type(params).__name__})", code="invalid_params", param="params"
+        )
     return GenerationRequest(model=fields.get("model", ""), params=params)

@@ -1,4 +1,4 @@
-"""Signing in and out."""
+"""Routes to sign in and out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orchestrator.web.http.bodies import read_fields
 
 
 class SessionRoutes:
-    """`/session`: the browser's own session."""
+    """`/session`: the session of the browser."""
 
     def __init__(self, sessions: SessionManager) -> None:
         self._sessions = sessions
@@ -23,7 +23,7 @@ class SessionRoutes:
         ]
 
     async def get_status(self, request: web.Request) -> web.Response:
-        """Whether somebody is signed in."""
+        """Return whether the browser is signed in."""
         try:
             await self._sessions.resolve_key(request)
         except NotAuthenticated:
@@ -31,7 +31,7 @@ class SessionRoutes:
         return web.json_response({"signed_in": True})
 
     async def sign_in(self, request: web.Request) -> web.Response:
-        """Takes `{"credential": "pk-..."}` or the admin token, once; the browser gets a cookie instead."""
+        """Exchange an API key or the admin token (`{"credential": "pk-..."}`) for a session cookie."""
         require_same_origin(request)
         credential = (await read_fields(request)).get("credential")
         if not isinstance(credential, str) or not credential.strip():
@@ -41,6 +41,7 @@ class SessionRoutes:
         return response
 
     async def sign_out(self, request: web.Request) -> web.Response:
+        """Revoke the session and delete its cookie."""
         self._sessions.revoke_session(self._sessions.read_session(request))
         response = web.Response(status=204)
         response.del_cookie(SESSION_COOKIE)

@@ -1,7 +1,7 @@
-"""Who is signed in: a signed cookie that names an API key, never the key itself.
+"""Sessions of signed-in browsers, in a signed cookie.
 
-The cookie says who, until when, and carries a message authentication code over both. The key behind it is
-looked up at every request, so that a revoked one is out at once.
+The cookie contains the id of an API key (not its secret), a session id and an expiry time, with an HMAC of
+them. The API key is looked up on every request, so that revoking it ends its sessions at once.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from orchestrator.web.auth import AUTH_CONTEXT
 
 SESSION_COOKIE = "pixelfactory_session"
 SESSION_LIFETIME = timedelta(hours=12)
-#: Who holds the admin token; ids of keys look different.
+#: Holder of an operator's session. Ids of API keys never have this form.
 OPERATOR_HOLDER = "operator"
-#: What changes nothing.
+#: Methods that change nothing. They need no same-origin check and count for no rate limit.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
 class DashboardSession:
-    """What a cookie says."""
+    """The content of a session cookie."""
 
-    #: Id of an API key, or OPERATOR.
+    #: Id of an API key, or OPERATOR_HOLDER.
     holder: str
-    #: Random; by it a session is known as ended.
+    #: Random id, to revoke the session.
     id: str
     #: POSIX time.
     expires_at: int
@@ -46,19 +46,19 @@ class DashboardSession:
 
 
 class SessionManager:
-    """Opens, reads and ends sessions.
+    """Create, read and revoke sessions.
 
-    All raise NotAuthenticated with the code `not_signed_in` where the page shall show the sign-in form, and
-    Forbidden for what this session may not do. Ended sessions are remembered by this process until they
-    would have expired.
+    Methods that take a request raise NotAuthenticated with the code `not_signed_in` if there is no valid
+    session, and Forbidden if the session lacks a permission. This process remembers revoked sessions until
+    they expire; a restart forgets them.
     """
 
     def __init__(
         self, secret: str, admin_token: str, store: Store, clock: Callable[[], datetime], *, secure: bool
     ) -> None:
-        """`secure`: browsers send the cookie by https only."""
+        """`secure`: browsers send the cookie over HTTPS only."""
         self._admin_token = admin_token
-        # With another admin token everybody has to sign in again, operators above all.
+        # A new admin token invalidates all sessions, those of operators included.
         self._mac_key = _hmac_sha256(_encode_utf8(secret), admin_token)
         self._store = store
         self._clock = clock
@@ -66,16 +66,18 @@ class SessionManager:
         self._revoked_sessions: dict[str, int] = {}
 
     async def create_session(self, credential: str) -> DashboardSession:
-        """A session for who has this API key, or this admin token."""
+        """Return a new session for an API key or the admin token."""
         if hmac.compare_digest(_encode_utf8(credential), _encode_utf8(self._admin_token)):
             return self._new_session(OPERATOR_HOLDER)
         key = await self._store.find_key(hash_api_key(credential))
         if key is None or not key.is_usable(self._clock()):
-            raise NotAuthenticated("This is neither a valid API key nor the admin token")
+            raise NotAuthenticated(
+                "This is neither a valid API key nor the admin token. Check it and try again."
+            )
         return self._new_session(key.id)
 
     def set_session_cookie(self, response: web.StreamResponse, session: DashboardSession) -> None:
-        """Gives the browser the cookie, out of reach of scripts and of other sites."""
+        """Set the session cookie. Scripts cannot read it, and requests of other sites do not send it."""
         text = str(session)
         response.set_cookie(
             SESSION_COOKIE,
@@ -87,7 +89,7 @@ class SessionManager:
         )
 
     def revoke_session(self, session: DashboardSession) -> None:
-        """From now on its cookie is worthless, also to somebody who copied it."""
+        """Reject the cookie of this session from now on, copies included."""
         now = self._clock().timestamp()
         self._revoked_sessions = {
             id: expires for id, expires in self._revoked_sessions.items() if expires > now
@@ -95,18 +97,18 @@ class SessionManager:
         self._revoked_sessions[session.id] = session.expires_at
 
     def read_session(self, request: web.Request) -> DashboardSession:
-        """The session that a request belongs to, which our own page sent if it changes anything."""
+        """Return the session of a request. A request that changes something must have the same origin."""
         require_same_origin(request)
         text, _, code = request.cookies.get(SESSION_COOKIE, "").rpartition(".")
         if not hmac.compare_digest(_encode_utf8(code), _encode_utf8(_hmac_sha256(self._mac_key, text).hex())):
-            raise NotAuthenticated("Please sign in", code="not_signed_in")
+            raise NotAuthenticated("You are not signed in. Sign in first.", code="not_signed_in")
         holder, id, expires = text.split(".")
         if int(expires) <= self._clock().timestamp() or id in self._revoked_sessions:
-            raise NotAuthenticated("The session has ended; please sign in again", code="not_signed_in")
+            raise NotAuthenticated("The session has expired. Sign in again.", code="not_signed_in")
         return DashboardSession(holder, id, int(expires))
 
     async def resolve_key(self, request: web.Request) -> ApiKey | None:
-        """The API key that the session stands for; None for an operator."""
+        """Return the API key of the session, or None for an operator."""
         session = self.read_session(request)
         if session.holder == OPERATOR_HOLDER:
             return None
@@ -115,30 +117,39 @@ class SessionManager:
         except NotFound:
             key = None
         if key is None or not key.is_usable(self._clock()):
-            raise NotAuthenticated("The API key is no longer valid", code="not_signed_in")
+            raise NotAuthenticated(
+                "The API key is revoked or has expired. Sign in with another key.", code="not_signed_in"
+            )
         return key
 
     async def require_key(self, request: web.Request, scope: ApiKeyScope | None = None) -> ApiKey:
-        """The API key that a request is made with, which has this scope; None: any will do."""
+        """Return the API key of the session. Raise Forbidden for an operator, or if the key lacks `scope`."""
         key = await self.resolve_key(request)
         if key is None:
-            raise Forbidden("Operators have no wallet: sign in with an API key", code="needs_api_key")
+            raise Forbidden(
+                "An operator has no account or wallet. Sign in with an API key.", code="needs_api_key"
+            )
         if scope is not None and not key.has_scope(scope):
-            raise Forbidden(f"This API key lacks the scope `{scope}`", code="insufficient_scope")
+            raise Forbidden(
+                f"This API key lacks the scope `{scope}`. Sign in with a key that has it.",
+                code="insufficient_scope",
+            )
         return key
 
     async def require_key_within_rate_limit(self, request: web.Request, scope: ApiKeyScope) -> ApiKey:
-        """The same for what counts as a request of the account; looks do not. Raises RateLimited."""
-        key, door = await self.require_key(request, scope), request.app[AUTH_CONTEXT]
-        await door.rate_limiter.enforce_rate_limit(
-            request, key.account.id, door.accounts.get_plan(key.account)
+        """Do the same as `require_key`, and count the request for the rate limit. Raise RateLimited."""
+        key, auth = await self.require_key(request, scope), request.app[AUTH_CONTEXT]
+        await auth.rate_limiter.enforce_rate_limit(
+            request, key.account.id, auth.accounts.get_plan(key.account)
         )
         return key
 
     def with_admin_token(self, request: web.Request) -> web.Request:
-        """The same request, bearing the admin token that its sender has shown at sign-in."""
+        """Return the request of an operator with the admin token in its Authorization header."""
         if self.read_session(request).holder != OPERATOR_HOLDER:
-            raise Forbidden("Sign in with the admin token to operate", code="needs_admin_token")
+            raise Forbidden(
+                "Only an operator may do this. Sign in with the admin token.", code="needs_admin_token"
+            )
         headers = CIMultiDict(request.headers)
         headers[hdrs.AUTHORIZATION] = f"Bearer {self._admin_token}"
         return request.clone(headers=headers)
@@ -149,15 +160,16 @@ class SessionManager:
 
 
 def require_same_origin(request: web.Request) -> None:
-    """Refuses what another site's page, or one at another port of this host, wants to have done."""
+    """Raise Forbidden if a request that changes something comes from another origin, to prevent CSRF."""
     if request.method in SAFE_METHODS:
         return
-    # Browsers tell it outright over https and on localhost; there a proxy may even rename the host.
+    # Browsers send Sec-Fetch-Site over HTTPS and to localhost. Unlike Origin, it does not depend on the Host
+    # header, which a proxy may change.
     site = request.headers.get("Sec-Fetch-Site")
     origin = urlsplit(request.headers.get("Origin", "")).netloc
-    own = site == "same-origin" if site else origin == request.host
-    if not own:
-        raise Forbidden("Only this site's own pages may do this", code="wrong_origin")
+    is_same_origin = site == "same-origin" if site else origin == request.host
+    if not is_same_origin:
+        raise Forbidden("This request is allowed only from the dashboard's own pages", code="wrong_origin")
 
 
 def _hmac_sha256(key: bytes, text: str) -> bytes:
@@ -165,5 +177,5 @@ def _hmac_sha256(key: bytes, text: str) -> bytes:
 
 
 def _encode_utf8(text: str) -> bytes:
-    """Headers and JSON may carry halves of characters, which are no reason to fail."""
+    """Encode text from headers or JSON, which may contain lone surrogates."""
     return text.encode("utf-8", "surrogatepass")

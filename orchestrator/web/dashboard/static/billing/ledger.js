@@ -1,15 +1,17 @@
-// Every movement of money, newest first, page by page.
+// The ledger: payments, holds and charges, newest first.
 
-import { api } from "./api.js";
-import { byId, el, rowsOf } from "./dom.js";
-import { dollars, signedDollars, when } from "./format.js";
-import { fill } from "./sections.js";
+/** @import { LedgerEntry } from "../types.d.ts" */
 
-const PAGE = 20;
-const KINDS = {
+import { api } from "../shared/api.js";
+import { byId, el, tableRows } from "../shared/dom.js";
+import { dateTime, dollars, signedDollars } from "../shared/format.js";
+import { loadSection } from "../shared/load-section.js";
+
+const PAGE_SIZE = 20;
+const KIND_LABELS = {
   credit: "Payment",
   debit: "Correction",
-  grant: "Credits given",
+  grant: "Credits granted",
   expire: "Credits expired",
   hold: "Held",
   capture: "Charged",
@@ -19,31 +21,41 @@ const KINDS = {
 
 export class Ledger {
   constructor() {
-    byId("older").addEventListener("click", () => this.load());
+    /** @type {string | null} Cursor of the next page. */
+    this.cursor = null;
+    byId("load-older").addEventListener("click", () => this.load());
   }
 
-  // The next page of older entries.
+  /** Load the next page of older entries. */
   load() {
-    return fill(byId("ledger"), async () => {
-      const query = new URLSearchParams({ limit: PAGE, ...(this.next && { cursor: this.next }) });
+    return loadSection(byId("ledger"), async () => {
+      const query = new URLSearchParams({ limit: String(PAGE_SIZE), ...(this.cursor && { cursor: this.cursor }) });
+      /** @type {{ entries: LedgerEntry[], next: string | null }} */
       const page = await api("GET", `billing/ledger?${query}`);
-      this.next = page.next;
-      byId("older").hidden = !page.next;
-      byId("entries").append(...rowsOf(page.entries.map(cells)));
-      const empty = !byId("entries").children.length;
-      byId("no-entries").hidden = !empty;
-      byId("entries").closest("table").hidden = empty;
+      this.cursor = page.next;
+      byId("load-older").hidden = !page.next;
+      const body = byId("entries");
+      body.append(...tableRows(page.entries.map(entryCells)));
+      const isEmpty = !body.children.length;
+      byId("no-entries").hidden = !isEmpty;
+      const table = body.closest("table");
+      if (table) table.hidden = isEmpty;
     });
   }
 }
 
-function cells(entry) {
-  const said = el("span", { textContent: KINDS[entry.kind] });
-  const about = entry.job_id ?? entry.reference ?? "";
-  const note = el("span", { className: "hint about", textContent: about, title: about });
-  // What moves out of the held part changes nothing that could be spent.
+/**
+ * Return the time, kind and amount of an entry.
+ * @param {LedgerEntry} entry
+ */
+function entryCells(entry) {
+  const label = el("span", { textContent: KIND_LABELS[entry.kind] });
+  const reference = entry.job_id ?? entry.reference ?? "";
+  const note = el("span", { className: "hint detail", textContent: reference, title: reference });
+  // A charge is taken from the held amount and does not change the available balance: show it without a sign.
   const amount = entry.amount_usd
     ? el("span", { textContent: signedDollars(entry.amount_usd) })
     : el("span", { className: "hint", textContent: dollars(entry.moved_usd) });
-  return [el("time", { dateTime: entry.at, textContent: when(entry.at) }), el("div", {}, said, note), amount];
+  const time = el("time", { dateTime: entry.at, textContent: dateTime(entry.at) });
+  return [time, el("div", {}, label, note), amount];
 }

@@ -1,103 +1,126 @@
-// What was spent in a chosen time: by day, model and key.
+// Spending in a chosen period: by day, model and key.
 
-import { api } from "./api.js";
-import { barChart } from "./chart.js";
-import { byId, el, table } from "./dom.js";
-import { dollars } from "./format.js";
-import { fill } from "./sections.js";
+/** @import { UsageGroup, UsageReport, UsageRow } from "../types.d.ts" */
 
-const MONTHS = 12;
-const DAY_MS = 86_400_000;
-const MONTH_NAME = new Intl.DateTimeFormat("en-US", { month: "long", year: "numeric", timeZone: "UTC" });
-const DAY_NAME = new Intl.DateTimeFormat("en-US", { month: "short", day: "numeric", timeZone: "UTC" });
+import { api } from "../shared/api.js";
+import { byId, el, table } from "../shared/dom.js";
+import { dollars } from "../shared/format.js";
+import { loadSection } from "../shared/load-section.js";
+import { barChart } from "./bar-chart.js";
+import { listDays, listPeriods } from "./periods.js";
 
-const iso = (time) => new Date(time).toISOString().slice(0, 10);
-const dayName = (day) => DAY_NAME.format(new Date(day));
-const jobs = (count) => (count === 1 ? "1 job" : `${count} jobs`);
+/** @import { Period } from "./periods.js" */
 
-// Days are counted in UTC, as the books do. Each time is known by its first day and the first one left out.
-function times(now) {
-  const today = Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate());
-  const month = (back) => Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - back, 1);
-  const months = Array.from({ length: MONTHS }, (_, back) => [
-    back ? MONTH_NAME.format(month(back)) : "This month",
-    month(back),
-    month(back - 1),
-  ]);
-  const recent = [7, 30].map((days) => [`Last ${days} days`, today - (days - 1) * DAY_MS, today + DAY_MS]);
-  return [months[0], ...recent, ...months.slice(1)].map(([name, since, until]) => ({
-    name,
-    since: iso(since),
-    until: iso(until),
-  }));
-}
+const DAY_FORMAT = new Intl.DateTimeFormat("en-US", { month: "short", day: "numeric", timeZone: "UTC" });
 
-function daysOf({ since, until }) {
-  const length = Math.round((Date.parse(until) - Date.parse(since)) / DAY_MS);
-  return Array.from({ length }, (_, index) => iso(Date.parse(since) + index * DAY_MS));
-}
+/** @param {string} day */
+const formatDay = (day) => DAY_FORMAT.format(new Date(day));
+
+/** @param {number} count */
+const jobCount = (count) => (count === 1 ? "1 job" : `${count} jobs`);
 
 export class Usage {
-  // `keys`: what keys are called, by id.
-  constructor(keys) {
-    this.keys = keys;
-    this.times = times(new Date());
-    this.select = byId("period");
-    this.select.replaceChildren(...this.times.map(({ name }, value) => el("option", { value, textContent: name })));
+  /** @param {Map<string, string>} keyNames By key id. */
+  constructor(keyNames) {
+    this.keyNames = keyNames;
+    this.periods = listPeriods(new Date());
+    this.select = byId("period", HTMLSelectElement);
+    this.select.replaceChildren(
+      ...this.periods.map(({ name }, index) => el("option", { value: String(index), textContent: name })),
+    );
     this.select.addEventListener("change", () => this.load());
   }
 
+  get #period() {
+    return this.periods[Number(this.select.value)];
+  }
+
   load() {
-    const time = this.times[this.select.value];
-    return fill(byId("spending"), () => this.#show(time));
+    const period = this.#period;
+    return loadSection(byId("spending"), () => this.#show(period));
   }
 
-  async #show(time) {
-    const { name, ...range } = time;
-    const ask = (by) => api("GET", `billing/usage?${new URLSearchParams({ ...range, by })}`);
-    const [days, models, keys] = await Promise.all(["day", "model", "key"].map(ask));
-    // Somebody may have chosen another time meanwhile.
-    if (time !== this.times[this.select.value]) return;
-    const { cost_usd: cost, jobs: count } = days.totals;
-    byId("spent").textContent = `${dollars(cost)} for ${jobs(count)}`;
-    byId("nothing-spent").hidden = count > 0;
-    byId("usage").replaceChildren(...(count ? this.#views(time, days.usage, models.usage, keys.usage) : []));
-    byId("tables").replaceChildren(...downloads(range));
+  /** @param {Period} period */
+  async #show(period) {
+    const { since, until } = period;
+    /** @type {(by: UsageGroup) => Promise<UsageReport>} */
+    const loadReport = (by) => api("GET", `billing/usage?${new URLSearchParams({ since, until, by })}`);
+    const [byDay, byModel, byKey] = await Promise.all([loadReport("day"), loadReport("model"), loadReport("key")]);
+    // The user may have chosen another period in the meantime.
+    if (period !== this.#period) return;
+    const { cost_usd: cost, jobs } = byDay.totals;
+    byId("spent").textContent = `${dollars(cost)} for ${jobCount(jobs)}`;
+    byId("no-spending").hidden = jobs > 0;
+    byId("usage").replaceChildren(
+      ...(jobs ? this.#createReports(period, byDay.usage, byModel.usage, byKey.usage) : []),
+    );
+    byId("csv-links").replaceChildren(...csvLinks(since, until));
   }
 
-  #views(time, days, models, keys) {
-    const costs = new Map(days.map((row) => [row.day, row.cost_usd]));
-    const bars = daysOf(time).map((day) => {
-      const value = costs.get(day) ?? 0;
-      return { label: dayName(day), value, text: dollars(value) };
-    });
-    const said = days.map((row) => `${dayName(row.day)}: ${dollars(row.cost_usd)}`).join("; ");
-    const unfold = el("summary", { textContent: "Days as a table" });
-    const byDay = el("details", {}, unfold, lines("Day", days, "day", dayName));
-    const called = (id) => this.keys.get(id) ?? id;
+  /**
+   * @param {Period} period
+   * @param {UsageRow[]} byDay
+   * @param {UsageRow[]} byModel
+   * @param {UsageRow[]} byKey
+   */
+  #createReports(period, byDay, byModel, byKey) {
+    const summary = el("summary", { textContent: "Days as a table" });
+    const dayTable = usageTable("day", byDay, (row) => formatDay(row.day ?? ""));
     return [
-      barChart(`Spending by day: ${time.name}`, said, bars),
-      byDay,
-      lines("Model", models, "model"),
-      lines("Key", keys, "key", called),
+      dailyChart(period, byDay),
+      el("details", {}, summary, dayTable),
+      usageTable("model", mostExpensiveFirst(byModel), (row) => row.model ?? ""),
+      usageTable("key", mostExpensiveFirst(byKey), (row) => this.keyNames.get(row.key ?? "") ?? row.key ?? ""),
     ];
   }
 }
 
-// The dearest first, but days in their order.
-function lines(heading, rows, by, called = (id) => id) {
-  const order = by === "day" ? rows : rows.toSorted((one, other) => other.cost_usd - one.cost_usd);
-  const cells = order.map((row) => [called(row[by]), String(row.jobs), dollars(row.cost_usd)]);
+/**
+ * @param {Period} period
+ * @param {UsageRow[]} byDay
+ */
+function dailyChart(period, byDay) {
+  const costs = new Map(byDay.map((row) => [row.day, row.cost_usd]));
+  const bars = listDays(period).map((day) => {
+    const value = costs.get(day) ?? 0;
+    return { label: formatDay(day), value, text: dollars(value) };
+  });
+  const description = byDay.map((row) => `${formatDay(row.day ?? "")}: ${dollars(row.cost_usd)}`).join("; ");
+  return barChart(`Spending by day: ${period.name}`, description, bars);
+}
+
+/** @param {UsageRow[]} rows */
+const mostExpensiveFirst = (rows) => [...rows].sort((one, other) => other.cost_usd - one.cost_usd);
+
+/**
+ * @param {UsageGroup} by
+ * @param {UsageRow[]} rows
+ * @param {(row: UsageRow) => string} nameOf
+ */
+function usageTable(by, rows, nameOf) {
+  const cells = rows.map((row) => [nameOf(row), String(row.jobs), dollars(row.cost_usd)]);
+  const heading = by.charAt(0).toUpperCase() + by.slice(1);
   return table(`By ${by}`, [heading, "Jobs", "Cost"], cells);
 }
 
-function downloads(range) {
-  const link = (text, path, more) => {
-    const query = new URLSearchParams({ ...range, ...more, format: "csv" });
-    return el("a", { href: `/dashboard/api/billing/${path}?${query}`, download: "", textContent: text });
+/**
+ * @param {string} since
+ * @param {string} until
+ */
+function csvLinks(since, until) {
+  /**
+   * @param {string} text
+   * @param {string} report
+   * @param {{ by?: UsageGroup }} [options]
+   */
+  const link = (text, report, options = {}) => {
+    const query = new URLSearchParams({ since, until, ...options, format: "csv" });
+    return el("a", { href: `/dashboard/api/billing/${report}?${query}`, download: "", textContent: text });
   };
   return [
     link("Ledger", "statement"),
-    ...["day", "model", "key"].map((by) => link(`Usage by ${by}`, "usage", { by })),
+    link("Usage by day", "usage", { by: "day" }),
+    link("Usage by model", "usage", { by: "model" }),
+    link("Usage by key", "usage", { by: "key" }),
   ];
 }

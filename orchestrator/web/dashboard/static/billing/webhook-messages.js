@@ -1,77 +1,80 @@
-// What the account's receivers were told, try by try, and the secret that it is signed with.
+// Recent webhook messages of the account, with their delivery attempts.
 
-import { api } from "./api.js";
-import { copyTo } from "./clipboard.js";
-import { button, byId, el } from "./dom.js";
-import { when } from "./format.js";
-import { fill } from "./sections.js";
+/** @import { DeliveryAttempt, WebhookMessage, WebhookMessageDetails } from "../types.d.ts" */
 
-const HIDDEN = "•".repeat(16);
+import { api } from "../shared/api.js";
+import { button, byId, el } from "../shared/dom.js";
+import { dateTime } from "../shared/format.js";
+import { loadSection } from "../shared/load-section.js";
 
-// How it stands with a message: the look of its tag, and its words.
-function standing({ url, attempts, delivered_at: delivered, next_attempt_at: next }) {
-  if (!url) return ["", "Listed"];
-  if (delivered) return ["good", "Delivered"];
-  if (!next) return ["bad", "Given up"];
-  return attempts ? ["bad", "To be tried again"] : ["", "On its way"];
-}
-
-function outcome({ at, seconds, status, error }) {
-  const answer = error ?? `HTTP ${status}`;
-  return el("li", { textContent: `${when(at)}: ${answer} after ${seconds.toFixed(2)} s` });
-}
-
-export function loadOutbox() {
-  return fill(byId("outbox"), async () => {
+export function loadWebhookMessages() {
+  return loadSection(byId("webhook-messages"), async () => {
+    /** @type {{ messages: WebhookMessage[] }} */
     const { messages } = await api("GET", "webhooks/messages");
     byId("no-messages").hidden = messages.length > 0;
-    byId("messages").replaceChildren(...messages.map(item));
+    byId("messages").replaceChildren(...messages.map(createItem));
   });
 }
 
-// Its tries are asked for when somebody wants to see them.
-function item(message) {
-  const [look, words] = standing(message);
-  const time = el("span", { className: "hint", textContent: when(message.created_at) });
-  const told = el("span", {}, el("code", { textContent: message.type }), " ", time);
-  const summary = el("summary", {}, told, el("span", { className: `tag end ${look}`, textContent: words }));
-  const inside = el("div", { className: "inside" });
-  const details = el("details", {}, summary, inside);
-  details.addEventListener("toggle", () => details.open && fill(inside, () => showTries(inside, message)));
+/**
+ * Create a list item. Its delivery attempts are loaded when it is opened.
+ * @param {WebhookMessage} message
+ */
+function createItem(message) {
+  const time = el("span", { className: "hint", textContent: dateTime(message.created_at) });
+  const title = el("span", {}, el("code", { textContent: message.type }), " ", time);
+  const body = el("div", { className: "details-body" });
+  const details = el("details", {}, el("summary", {}, title, statusTag(message)), body);
+  details.addEventListener("toggle", () => {
+    if (details.open) loadSection(body, () => showDetails(body, message.id));
+  });
   return el("li", {}, details);
 }
 
-async function showTries(inside, message) {
-  const { history, url, data } = await api("GET", `webhooks/messages/${message.id}`);
-  const tries = history.length
-    ? el("ol", {}, ...history.map(outcome))
-    : el("p", { className: "hint", textContent: url ? "Not tried yet." : "It has no receiver: it is only listed." });
-  const again = button("Send again", () => fill(byId("outbox"), () => replay(message)));
-  again.hidden = !url;
-  const to = el("p", { className: "hint about", textContent: url ? `To ${url}` : "" });
-  inside.replaceChildren(to, tries, el("pre", { textContent: JSON.stringify(data, null, 2), tabIndex: 0 }), again);
+/** @param {WebhookMessage} message */
+function statusTag(message) {
+  const [style, text] = deliveryStatus(message);
+  return el("span", { className: `tag push-right ${style}`, textContent: text });
 }
 
-async function replay(message) {
-  await api("POST", `webhooks/messages/${message.id}/replay`);
-  await loadOutbox();
-  byId("news").textContent = "The message is sent again.";
-  byId("outbox").focus();
+/**
+ * Return the style and the text of a message's delivery status.
+ * @param {WebhookMessage} message
+ */
+function deliveryStatus({ url, attempts, delivered_at: deliveredAt, next_attempt_at: nextAttemptAt }) {
+  if (!url) return ["", "No webhook"];
+  if (deliveredAt) return ["good", "Delivered"];
+  if (!nextAttemptAt) return ["bad", "Failed"];
+  return attempts ? ["bad", "Retrying"] : ["", "Pending"];
 }
 
-export function offerSecret() {
-  const [secret, show, copy] = ["signing-secret", "show-secret", "copy-secret"].map(byId);
-  const put = (text) => {
-    secret.textContent = text ?? HIDDEN;
-    show.textContent = text ? "Hide" : "Show";
-    copy.hidden = !text;
-  };
-  const ask = (method, path) => fill(byId("signing"), async () => put((await api(method, path)).secret));
-  show.addEventListener("click", () => (copy.hidden ? ask("GET", "webhooks/secret") : put()));
-  copy.addEventListener("click", () => copyTo(secret, copy));
-  byId("rotate-secret").addEventListener("click", () => {
-    const question = "Make another signing secret? For a day, messages are signed with the present one too.";
-    if (confirm(question)) ask("POST", "webhooks/secret/rotate");
-  });
-  put();
+/**
+ * @param {HTMLElement} body
+ * @param {string} messageId
+ */
+async function showDetails(body, messageId) {
+  /** @type {WebhookMessageDetails} */
+  const { history, url, data } = await api("GET", `webhooks/messages/${messageId}`);
+  const noAttempts = url ? "No delivery attempt yet." : "No webhook URL is set, so this message is only listed here.";
+  const attempts = history.length
+    ? el("ol", {}, ...history.map(attemptItem))
+    : el("p", { className: "hint", textContent: noAttempts });
+  const destination = el("p", { className: "hint detail", textContent: url ? `To ${url}` : "" });
+  const payload = el("pre", { textContent: JSON.stringify(data, null, 2), tabIndex: 0 });
+  const resend = button("Send again", () => loadSection(byId("webhook-messages"), () => sendAgain(messageId)));
+  resend.hidden = !url;
+  body.replaceChildren(destination, attempts, payload, resend);
+}
+
+/** @param {DeliveryAttempt} attempt */
+function attemptItem({ at, seconds, status, error }) {
+  return el("li", { textContent: `${dateTime(at)}: ${error ?? `HTTP ${status}`} after ${seconds.toFixed(2)} s` });
+}
+
+/** @param {string} messageId */
+async function sendAgain(messageId) {
+  await api("POST", `webhooks/messages/${messageId}/replay`);
+  await loadWebhookMessages();
+  byId("announcement").textContent = "The message is queued to be sent again.";
+  byId("webhook-messages").focus();
 }

@@ -1,134 +1,115 @@
-// The account's API keys.
+// The keys page: list, create, rotate and revoke the account's API keys.
 
-import { showAccount } from "./account.js";
-import { api, Refused } from "./api.js";
-import { copyTo } from "./clipboard.js";
-import { button, byId, definitions, el } from "./dom.js";
-import { amount, onSubmit } from "./forms.js";
-import { dollars, when } from "./format.js";
-import { fill } from "./sections.js";
+/** @import { ApiKey } from "../types.d.ts" */
 
-const SCOPES = { generate: "make things", read: "look at jobs and keys", billing: "look after money" };
-const LOOKS = { active: "good", expired: "bad", revoked: "bad" };
+import { refreshAccount } from "../shared/account-header.js";
+import { api } from "../shared/api.js";
+import { copyText } from "../shared/clipboard.js";
+import { button, byId, definitions, el } from "../shared/dom.js";
+import { dateTime, dollars } from "../shared/format.js";
+import { loadSection } from "../shared/load-section.js";
+import { loadKeyForm, setUpKeyForm } from "./key-form.js";
 
-const form = byId("terms");
+const STATE_STYLES = { active: "good", expired: "bad", revoked: "bad" };
 
-const checked = (name) => [...form.querySelectorAll(`[name=${name}]:checked`)].map((box) => box.value);
+const list = byId("key-list");
+const secretDialog = byId("new-secret", HTMLDialogElement);
 
-function caps({ daily_cap_usd: day, monthly_cap_usd: month }) {
-  const known = [[day, "a day"], [month, "a month"]].filter(([usd]) => usd !== null);
-  return known.map(([usd, time]) => `${dollars(usd)} ${time}`).join(", ") || "none";
+/** @param {ApiKey} key */
+function spendCaps({ daily_cap_usd: daily, monthly_cap_usd: monthly }) {
+  const caps = [];
+  if (daily !== null) caps.push(`${dollars(daily)} a day`);
+  if (monthly !== null) caps.push(`${dollars(monthly)} a month`);
+  return caps.join(", ") || "none";
 }
 
-function factsOf(key) {
-  const ended = key.revoked_at ? [["Revoked", when(key.revoked_at)]] : [];
+/**
+ * @param {ApiKey} key
+ * @returns {[string, string][]}
+ */
+function keyDetails(key) {
   return [
-    ["May", key.scopes.join(", ")],
+    ["Scopes", key.scopes.join(", ")],
     ["Models", key.models?.join(", ") ?? "all"],
-    ["Spend caps", caps(key)],
-    ["Expires", key.expires_at ? when(key.expires_at) : "never"],
-    ["Created", when(key.created_at)],
-    ...ended,
+    ["Spend caps", spendCaps(key)],
+    ["Expires", key.expires_at ? dateTime(key.expires_at) : "never"],
+    ["Created", dateTime(key.created_at)],
+    .../** @type {[string, string][]} */ (key.revoked_at ? [["Revoked", dateTime(key.revoked_at)]] : []),
   ];
 }
 
-function card(key, mayChange) {
-  const state = el("span", { className: `tag end ${LOOKS[key.state]}`, textContent: key.state });
+/**
+ * @param {ApiKey} key
+ * @param {boolean} canChange
+ */
+function keyCard(key, canChange) {
+  const state = el("span", { className: `tag push-right ${STATE_STYLES[key.state]}`, textContent: key.state });
   const prefix = el("code", { textContent: key.prefix });
-  const head = el("div", { className: "row" }, el("h2", { textContent: key.name }), prefix, state);
-  const node = el("li", { className: "panel" }, head);
-  if (key.current) node.append(el("p", { className: "hint", textContent: "You are signed in with this key." }));
-  node.append(el("dl", {}, ...definitions(factsOf(key))));
-  if (mayChange && key.state !== "revoked") {
-    const acts = [button("Rotate", () => rotate(key)), button("Revoke", () => revoke(key))];
-    for (const act of acts) act.ariaLabel = `${act.textContent} ${key.name} ${key.prefix}`;
-    node.append(el("div", { className: "row" }, ...acts));
+  const header = el("div", { className: "row" }, el("h2", { textContent: key.name }), prefix, state);
+  const card = el("li", { className: "panel" }, header);
+  if (key.current) card.append(el("p", { className: "hint", textContent: "You are signed in with this key." }));
+  card.append(el("dl", {}, ...definitions(keyDetails(key))));
+  if (canChange && key.state !== "revoked") {
+    const buttons = [button("Rotate", () => rotateKey(key)), button("Revoke", () => revokeKey(key))];
+    for (const control of buttons) control.ariaLabel = `${control.textContent} ${key.name} ${key.prefix}`;
+    card.append(el("div", { className: "row" }, ...buttons));
   }
-  return node;
+  return card;
 }
 
 async function showKeys() {
-  const { keys, may_change: mayChange } = await api("GET", "keys");
-  byId("add").hidden = !mayChange;
-  byId("limited").hidden = mayChange;
-  const [used, ended] = [true, false].map((active) => keys.filter((key) => active === (key.state === "active")));
-  byId("keys").replaceChildren(...used.map((key) => card(key, mayChange)));
-  byId("ended-keys").replaceChildren(...ended.map((key) => card(key, mayChange)));
-  byId("ended").hidden = !ended.length;
-  byId("ended-count").textContent = `Revoked and expired keys (${ended.length})`;
+  /** @type {{ keys: ApiKey[], may_change: boolean }} */
+  const { keys, may_change: canChange } = await api("GET", "keys");
+  byId("add").hidden = !canChange;
+  byId("limited-key").hidden = canChange;
+  const active = keys.filter((key) => key.state === "active");
+  const inactive = keys.filter((key) => key.state !== "active");
+  byId("active-keys").replaceChildren(...active.map((key) => keyCard(key, canChange)));
+  byId("inactive-keys").replaceChildren(...inactive.map((key) => keyCard(key, canChange)));
+  byId("inactive").hidden = !inactive.length;
+  byId("inactive-count").textContent = `Revoked and expired keys (${inactive.length})`;
 }
 
-const refresh = () => fill(byId("list"), showKeys);
-
-// Its secret, this once; the list is renewed when it was read.
+/**
+ * Show the secret of a new key. The list is loaded again when the dialog is closed.
+ * @param {ApiKey} key
+ */
 function showSecret(key) {
-  byId("secret-of").textContent = `Secret of ${key.name}`;
-  byId("secret").textContent = key.key;
-  byId("secret-box").showModal();
+  byId("new-secret-title").textContent = `Secret of ${key.name}`;
+  byId("secret").textContent = key.key ?? "";
+  secretDialog.showModal();
 }
 
-async function rotate(key) {
-  if (!confirm(`Give ${key.name} (${key.prefix}) another secret? The present one ends at once.`)) return;
-  await fill(byId("list"), async () => showSecret(await api("POST", `keys/${key.id}/rotate`)));
+/** @param {ApiKey} key */
+async function rotateKey(key) {
+  const question = `Rotate ${key.name} (${key.prefix})? Its current secret stops working at once.`;
+  if (!confirm(question)) return;
+  await loadSection(list, async () => showSecret(await api("POST", `keys/${key.id}/rotate`)));
 }
 
-async function revoke(key) {
-  const end = key.current ? " You are signed in with it, and will be signed out." : "";
-  if (!confirm(`Revoke ${key.name} (${key.prefix})? It ends at once, for ever.${end}`)) return;
-  await fill(byId("list"), async () => {
+/** @param {ApiKey} key */
+async function revokeKey(key) {
+  const signOut = key.current ? " You are signed in with this key and will be signed out." : "";
+  const question = `Revoke ${key.name} (${key.prefix})? It stops working at once. You cannot undo this.${signOut}`;
+  if (!confirm(question)) return;
+  await loadSection(list, async () => {
     await api("POST", `keys/${key.id}/revoke`);
     await showKeys();
   });
-  byId("news").textContent = `${key.name} is revoked`;
-  byId("list").focus();
+  byId("announcement").textContent = `${key.name} is revoked`;
+  list.focus();
 }
 
-// A time of the browser's clock, as the API wants it.
-const moment = (input) => (input.value ? new Date(input.value).toISOString() : undefined);
-
-async function create() {
-  const { name, daily_cap_usd: day, monthly_cap_usd: month, expires_at: end } = form.elements;
-  if (!name.value.trim()) throw new Refused({ message: "Say what it is for", param: "name" });
-  const scopes = checked("scopes");
-  if (!scopes.length) throw new Refused({ message: "Choose at least one", param: "scopes" });
-  const models = checked("models");
-  const body = {
-    name: name.value.trim(),
-    scopes,
-    models: models.length ? models : undefined,
-    daily_cap_usd: amount(day),
-    monthly_cap_usd: amount(month),
-    expires_at: moment(end),
-  };
-  const key = await api("POST", "keys", { body });
-  byId("new-key").close();
-  form.reset();
-  showSecret(key);
-}
-
-function box(name, value, text, ticked) {
-  const input = el("input", { type: "checkbox", name, value, defaultChecked: ticked });
-  return el("label", { className: "tick" }, input, el("span", { textContent: text }));
-}
-
-async function offerTerms() {
-  const ticks = Object.entries(SCOPES).map(([scope, words]) => box("scopes", scope, `${scope}: ${words}`, true));
-  byId("scopes").replaceChildren(...ticks);
-  const { models } = await api("GET", "models");
-  byId("models").replaceChildren(...models.map((model) => box("models", model.id, model.name, false)));
-}
-
-byId("add").addEventListener("click", () => byId("new-key").showModal());
-byId("cancel").addEventListener("click", () => byId("new-key").close());
-byId("copy").addEventListener("click", () => copyTo(byId("secret"), byId("copy")));
-byId("done").addEventListener("click", () => byId("secret-box").close());
-byId("secret-box").addEventListener("close", () => {
+const copy = byId("copy", HTMLButtonElement);
+copy.addEventListener("click", () => copyText(byId("secret"), copy));
+byId("done").addEventListener("click", () => secretDialog.close());
+secretDialog.addEventListener("close", () => {
   byId("secret").textContent = "";
-  refresh();
+  loadSection(list, showKeys);
 });
-onSubmit(form, create);
+setUpKeyForm(showSecret);
 
-fill(byId("list"), async () => {
-  await showAccount();
-  await Promise.all([showKeys(), offerTerms()]);
+loadSection(list, async () => {
+  await refreshAccount();
+  await Promise.all([showKeys(), loadKeyForm()]);
 });

@@ -1,77 +1,121 @@
-// One square of the gallery: work under way, a result, or why there is none.
+// Tiles of the gallery: an unfinished shard, an output, or a failed job.
 
-import { el } from "./dom.js";
+/** @import { Job, Output } from "../types.d.ts" */
 
-const medium = (output) => output.type.split("/")[0];
-const word = (text) => el("span", { className: "file", textContent: text });
-const extension = (output) => new URL(output.url).pathname.split(".").pop();
+import { button, el } from "../shared/dom.js";
 
-export const isImage = (output) => medium(output) === "image";
+/** @param {Output} output */
+const mediaType = (output) => output.type.split("/")[0];
 
-// What shows an output: a picture, a film, a sound, or the sort of its file.
-export function viewer(output, props = {}) {
+/** @param {string} text */
+const textPreview = (text) => el("span", { className: "file-type", textContent: text });
+
+/** @param {Output} output */
+const fileExtension = (output) => new URL(output.url).pathname.split(".").pop() ?? "file";
+
+/** @param {Output} output */
+export const isImage = (output) => mediaType(output) === "image";
+
+/**
+ * Create an element that shows an output: an image, a video or audio player, or the file's extension.
+ * @param {Output} output
+ * @param {{ alt: string, isThumbnail?: boolean }} options
+ */
+export function outputPreview(output, { alt, isThumbnail = false }) {
   const src = output.url;
-  if (isImage(output)) return el("img", { decoding: "async", ...props, src });
-  const film = { loop: true, playsInline: true, preload: "metadata" };
-  if (medium(output) === "video") return el("video", { ...film, ...props, src });
-  return medium(output) === "audio" ? el("audio", { src }) : word(extension(output));
-}
-
-// `open` is called when it is chosen.
-export function resultTile(job, output, name, open) {
-  const prompt = job.params.prompt || name;
-  const silent = medium(output) === "audio";
-  const shown = silent ? word("audio") : viewer(output, { alt: prompt, loading: "lazy", muted: true });
-  shown.addEventListener("error", () => shown.replaceWith(word("no longer kept")));
-  const button = el("button", { type: "button", className: "open", ariaLabel: `Open ${prompt}` }, shown);
-  button.addEventListener("click", open);
-  if (shown instanceof HTMLVideoElement) {
-    button.append(el("span", { className: "badge", textContent: "▶ video" }));
-    // A film that is left before it plays says so; that is nobody's concern.
-    const play = () => shown.play().catch(() => {});
-    for (const event of ["pointerenter", "focus"]) button.addEventListener(event, play);
-    for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => shown.pause());
+  switch (mediaType(output)) {
+    case "image":
+      return el("img", { decoding: "async", loading: isThumbnail ? "lazy" : "eager", alt, src });
+    case "video":
+      return el("video", { loop: true, playsInline: true, preload: "metadata", muted: isThumbnail, ariaLabel: alt, src });
+    case "audio":
+      return isThumbnail ? textPreview("audio") : el("audio", { src });
+    default:
+      return textPreview(fileExtension(output));
   }
-  if (job.simulated) button.append(el("span", { className: "badge end", textContent: "simulated" }));
-  return el("li", { className: "tile" }, button, el("p", { className: "caption", textContent: prompt }));
 }
 
-export class WaitingTile {
-  constructor(job, name, cancel) {
+/**
+ * Create the tile of an output.
+ * @param {Job} job
+ * @param {Output} output
+ * @param {string} modelName
+ * @param {() => void} onOpen
+ */
+export function outputTile(job, output, modelName, onOpen) {
+  const title = job.params.prompt || modelName;
+  const preview = outputPreview(output, { alt: title, isThumbnail: true });
+  preview.addEventListener("error", () => preview.replaceWith(textPreview("file expired")));
+  const open = el("button", { type: "button", className: "tile-button", ariaLabel: `Open ${title}` }, preview);
+  open.addEventListener("click", onOpen);
+  if (preview instanceof HTMLVideoElement) {
+    open.append(el("span", { className: "badge", textContent: "▶ video" }));
+    playOnHover(preview, open);
+  }
+  if (job.simulated) open.append(el("span", { className: "badge push-right", textContent: "simulated" }));
+  return el("li", { className: "tile" }, open, el("p", { className: "caption", textContent: title }));
+}
+
+/**
+ * Play a video while the pointer or the focus is on its button.
+ * @param {HTMLVideoElement} video
+ * @param {HTMLButtonElement} button
+ */
+function playOnHover(video, button) {
+  // play() rejects when pause() comes before the video has started; there is nothing to do then.
+  const play = () => video.play().catch(() => {});
+  for (const name of ["pointerenter", "focus"]) button.addEventListener(name, play);
+  for (const name of ["pointerleave", "blur"]) button.addEventListener(name, () => video.pause());
+}
+
+/** The tile of a shard that waits or runs. */
+export class ProgressTile {
+  /**
+   * @param {Job} job
+   * @param {string} modelName
+   * @param {() => void} onCancel
+   */
+  constructor(job, modelName, onCancel) {
     this.preview = el("img", { alt: "", hidden: true });
-    this.bar = el("progress", { ariaLabel: `Progress of ${job.params.prompt || name}` });
+    this.progressBar = el("progress", { ariaLabel: `Progress of ${job.params.prompt || modelName}` });
     this.status = el("span", {});
-    const button = el("button", { type: "button", className: "quiet", textContent: "Cancel" });
-    button.addEventListener("click", cancel);
-    const caption = el("p", { className: "caption" }, this.status, button);
-    const frame = el("div", { className: "frame" }, this.preview, this.bar);
-    this.node = el("li", { className: "tile waiting" }, frame, caption);
-    this.say(job.status === "pending" ? "Waiting for a GPU" : "Starting");
+    const caption = el("p", { className: "caption" }, this.status, button("Cancel", onCancel, "quiet"));
+    const frame = el("div", { className: "tile-frame" }, this.preview, this.progressBar);
+    this.node = el("li", { className: "tile in-progress" }, frame, caption);
+    this.showStatus(job.status === "pending" ? "Waiting for a GPU" : "Starting");
   }
 
-  say(text) {
+  /** @param {string} text */
+  showStatus(text) {
     this.status.textContent = text;
   }
 
-  // `fraction` is of the whole run; only samplers have more than one step.
-  progress({ value, max, fraction }) {
-    this.bar.max = 1;
-    this.bar.value = fraction;
-    this.say(max > 1 ? `Step ${value} of ${max}` : `${Math.round(100 * fraction)} %`);
+  /**
+   * Show the progress of the whole run, and the step if the current node has several.
+   * @param {{ value: number, max: number, fraction: number }} progress
+   */
+  showProgress({ value, max, fraction }) {
+    this.progressBar.max = 1;
+    this.progressBar.value = fraction;
+    this.showStatus(max > 1 ? `Step ${value} of ${max}` : `${Math.round(100 * fraction)} %`);
   }
 
-  show(src) {
+  /** @param {string} src */
+  showPreview(src) {
     this.preview.hidden = false;
     this.preview.src = src;
   }
 }
 
+/**
+ * Create the tile of a failed job, with the reason.
+ * @param {Job} job
+ */
 export function failedTile(job) {
-  const dismiss = el("button", { type: "button", className: "quiet", textContent: "Dismiss" });
-  const reason = el("p", { className: "refusal", textContent: job.error?.message ?? "Failed" });
-  const frame = el("div", { className: "frame" }, reason);
+  const reason = el("p", { className: "error", textContent: job.error?.message ?? "The job failed." });
+  const frame = el("div", { className: "tile-frame" }, reason);
+  const dismiss = button("Dismiss", () => node.remove(), "quiet");
   const caption = el("p", { className: "caption" }, el("span", { textContent: "Failed, not charged" }), dismiss);
   const node = el("li", { className: "tile" }, frame, caption);
-  dismiss.addEventListener("click", () => node.remove());
   return node;
 }

@@ -1,96 +1,148 @@
-// The caller's jobs as a grid of tiles, newest first, kept up to date while they run.
+// The account's jobs as a grid of tiles, newest first, updated while they run.
 
-import { api } from "./api.js";
-import { byId } from "./dom.js";
+/** @import { GalleryActions, GalleryItem, Job, JobStatus } from "../types.d.ts" */
+
+import { api } from "../shared/api.js";
+import { byId } from "../shared/dom.js";
+import { failedTile, outputTile, ProgressTile } from "./gallery-tiles.js";
+import { JobStream } from "./job-stream.js";
 import { Lightbox } from "./lightbox.js";
-import { Live } from "./live.js";
-import { failedTile, resultTile, WaitingTile } from "./tiles.js";
 
-const PAGE = 24;
-const RUNNING = new Set(["pending", "processing"]);
+const PAGE_SIZE = 24;
+/** @type {Set<JobStatus>} */
+const UNFINISHED = new Set(["pending", "processing"]);
+
+/** @typedef {ProgressTile | HTMLLIElement} Tile */
+
+/** @param {Tile} tile */
+const tileNode = (tile) => (tile instanceof ProgressTile ? tile.node : tile);
 
 export class Gallery {
-  // `names`: model id to name. `act.finished()` is called when money has moved, the others by the lightbox.
-  constructor(names, act) {
-    this.names = names;
-    this.act = act;
+  /**
+   * @param {Map<string, string>} modelNames By model id.
+   * @param {GalleryActions} actions
+   */
+  constructor(modelNames, actions) {
+    this.modelNames = modelNames;
+    this.actions = actions;
     this.list = byId("tiles");
-    // By job id, what stands for it: waiting tiles, or plain elements. By element, the result it shows.
+    /** @type {Map<string, Tile[]>} By job id: a tile for each shard or output. */
     this.tiles = new Map();
-    this.results = new Map();
-    this.live = new Live((event, data) => this.#told(event, data));
-    const shown = () => [...this.list.children].map((li) => this.results.get(li)).filter(Boolean);
-    this.lightbox = new Lightbox(shown, act);
-    byId("more").addEventListener("click", () => this.load());
+    /** @type {Map<Element, GalleryItem>} */
+    this.items = new Map();
+    /** @type {string | null} Cursor of the next page. */
+    this.cursor = null;
+    this.stream = new JobStream((name, data) => this.#onEvent(name, data));
+    const listItems = () => [...this.list.children].flatMap((node) => this.items.get(node) ?? []);
+    this.lightbox = new Lightbox(listItems, actions);
+    byId("load-older").addEventListener("click", () => this.load());
   }
 
-  // The next page of older jobs.
+  /** Load the next page of older jobs. */
   async load() {
-    const query = new URLSearchParams({ limit: PAGE, ...(this.next && { cursor: this.next }) });
+    const query = new URLSearchParams({ limit: String(PAGE_SIZE), ...(this.cursor && { cursor: this.cursor }) });
+    /** @type {{ jobs: Job[], next: string | null }} */
     const page = await api("GET", `jobs?${query}`);
-    this.next = page.next;
-    byId("more").hidden = !page.next;
-    const jobs = page.jobs.filter((job) => RUNNING.has(job.status) || job.status === "completed");
-    for (const job of jobs) if (!this.tiles.has(job.jobId)) this.#place(job, this.#make(job));
-    this.live.follow(...jobs.filter((job) => RUNNING.has(job.status)).map((job) => job.jobId));
-    this.#noteEmpty();
+    this.cursor = page.next;
+    byId("load-older").hidden = !page.next;
+    const jobs = page.jobs.filter((job) => UNFINISHED.has(job.status) || job.status === "completed");
+    for (const job of jobs) if (!this.tiles.has(job.jobId)) this.list.append(...this.#createTiles(job));
+    this.stream.follow(...jobs.filter((job) => UNFINISHED.has(job.status)).map((job) => job.jobId));
+    this.#updateEmptyState();
   }
 
-  // A job that was just accepted.
+  /**
+   * Add a job that was just submitted.
+   * @param {Job} job
+   */
   add(job) {
-    this.#place(job, this.#make(job), true);
-    this.list.firstElementChild.scrollIntoView({ block: "nearest" });
-    this.live.follow(job.jobId);
-    this.#noteEmpty();
+    this.list.prepend(...this.#createTiles(job));
+    this.list.firstElementChild?.scrollIntoView({ block: "nearest" });
+    this.stream.follow(job.jobId);
+    this.#updateEmptyState();
   }
 
-  #told(event, data) {
-    if (event === "job") return this.#update(data);
+  /**
+   * @param {string} name
+   * @param {any} data
+   */
+  #onEvent(name, data) {
+    if (name === "job") {
+      this.#update(data);
+      return;
+    }
     const tile = this.tiles.get(data.job)?.[data.shard];
-    if (!(tile instanceof WaitingTile)) return undefined;
-    if (event === "started") return tile.say("Starting");
-    return event === "progress" ? tile.progress(data) : tile.show(data.src);
+    if (!(tile instanceof ProgressTile)) return;
+    if (name === "started") tile.showStatus("Starting");
+    else if (name === "progress") tile.showProgress(data);
+    else tile.showPreview(data.src);
   }
 
+  /**
+   * Replace the progress tiles of a job that has finished.
+   * @param {Job} job
+   */
   #update(job) {
-    const shown = this.tiles.get(job.jobId);
-    if (RUNNING.has(job.status) || !(shown?.[0] instanceof WaitingTile)) return;
-    this.live.forget(job.jobId);
-    const fresh = this.#make(job);
-    shown[0].node.before(...fresh.map((tile) => tile.node ?? tile));
-    for (const tile of shown) tile.node.remove();
-    this.tiles.set(job.jobId, fresh);
-    byId("news").textContent = `${this.names.get(job.model) ?? job.model}: ${job.status}`;
-    this.#noteEmpty();
-    this.act.finished();
+    const old = this.tiles.get(job.jobId);
+    if (UNFINISHED.has(job.status) || !(old?.[0] instanceof ProgressTile)) return;
+    this.stream.unfollow(job.jobId);
+    tileNode(old[0]).before(...this.#createTiles(job));
+    for (const tile of old) tileNode(tile).remove();
+    byId("announcement").textContent = `${this.#modelName(job)}: ${job.status}`;
+    this.#updateEmptyState();
+    this.actions.onJobFinished();
   }
 
-  // Tiles of a job in its present state.
-  #make(job) {
-    const name = this.names.get(job.model) ?? job.model;
-    if (RUNNING.has(job.status)) {
-      const cancel = () => api("DELETE", `jobs/${job.jobId}`).then((now) => this.#update(now), () => {});
-      return Array.from({ length: job.shards.total }, () => new WaitingTile(job, name, cancel));
+  /**
+   * Create the tiles of a job in its current state, and return their nodes.
+   * @param {Job} job
+   */
+  #createTiles(job) {
+    const tiles = this.#tilesFor(job);
+    this.tiles.set(job.jobId, tiles);
+    return tiles.map(tileNode);
+  }
+
+  /**
+   * @param {Job} job
+   * @returns {Tile[]}
+   */
+  #tilesFor(job) {
+    if (UNFINISHED.has(job.status)) {
+      const cancel = () => this.#cancel(job);
+      return Array.from({ length: job.shards.total }, () => new ProgressTile(job, this.#modelName(job), cancel));
     }
     if (job.status === "failed") return [failedTile(job)];
-    if (job.status === "cancelled") return [];
-    return job.outputs.map((output, index) => {
-      const download = `/dashboard/api/jobs/${job.jobId}/outputs/${index}`;
-      const item = { job, output, index, name, download };
-      const li = resultTile(job, output, name, () => this.lightbox.open(item));
-      this.results.set(li, item);
-      return li;
-    });
+    return job.status === "cancelled" ? [] : job.outputs.map((_, index) => this.#createOutputTile(job, index));
   }
 
-  #place(job, tiles, first = false) {
-    this.tiles.set(job.jobId, tiles);
-    const nodes = tiles.map((tile) => tile.node ?? tile);
-    if (first) this.list.prepend(...nodes);
-    else this.list.append(...nodes);
+  /**
+   * @param {Job} job
+   * @param {number} index
+   */
+  #createOutputTile(job, index) {
+    const output = job.outputs[index];
+    const modelName = this.#modelName(job);
+    const downloadUrl = `/dashboard/api/jobs/${job.jobId}/outputs/${index}`;
+    /** @type {GalleryItem} */
+    const item = { job, output, index, modelName, downloadUrl };
+    const tile = outputTile(job, output, modelName, () => this.lightbox.open(item));
+    this.items.set(tile, item);
+    return tile;
   }
 
-  #noteEmpty() {
-    byId("empty").hidden = this.list.children.length > 0;
+  /** @param {Job} job */
+  async #cancel(job) {
+    // A job that cannot be cancelled has finished; the stream reports that.
+    await api("DELETE", `jobs/${job.jobId}`).then((cancelled) => this.#update(cancelled), () => {});
+  }
+
+  /** @param {Job} job */
+  #modelName(job) {
+    return this.modelNames.get(job.model) ?? job.model;
+  }
+
+  #updateEmptyState() {
+    byId("no-results").hidden = this.list.children.length > 0;
   }
 }

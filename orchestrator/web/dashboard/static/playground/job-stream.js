@@ -1,44 +1,51 @@
-// Follows unfinished jobs over one stream of server-sent events.
+// Live events of unfinished jobs, all over one stream of server-sent events.
 
-import { api } from "./api.js";
+import { api } from "../shared/api.js";
 
-const MOST = 50;
-const RETRY_MS = 3000;
+const MAX_JOBS = 50;
+const RECONNECT_MS = 3000;
+const EVENT_NAMES = ["job", "started", "progress", "preview"];
 
-export class Live {
-  // `told(event, data)` gets each event: job, started, progress, preview.
-  constructor(told) {
-    this.told = told;
-    this.ids = new Set();
+export class JobStream {
+  /** @param {(name: string, data: any) => void} onEvent */
+  constructor(onEvent) {
+    this.onEvent = onEvent;
+    /** @type {Set<string>} */
+    this.jobIds = new Set();
+    /** @type {EventSource | undefined} */
+    this.source = undefined;
   }
 
-  follow(...ids) {
-    const fresh = ids.filter((id) => !this.ids.has(id));
-    for (const id of fresh) this.ids.add(id);
-    if (fresh.length) this.#open();
+  /** @param {string[]} jobIds */
+  follow(...jobIds) {
+    const added = jobIds.filter((id) => !this.jobIds.has(id));
+    for (const id of added) this.jobIds.add(id);
+    if (added.length) this.#connect();
   }
 
-  forget(id) {
-    this.ids.delete(id);
-    if (!this.ids.size) this.source?.close();
+  /** @param {string} jobId */
+  unfollow(jobId) {
+    this.jobIds.delete(jobId);
+    if (!this.jobIds.size) this.source?.close();
   }
 
-  #open() {
+  #connect() {
     this.source?.close();
-    if (!this.ids.size) return;
-    const query = new URLSearchParams([...this.ids].slice(0, MOST).map((id) => ["job", id]));
+    if (!this.jobIds.size) return;
+    const query = new URLSearchParams([...this.jobIds].slice(0, MAX_JOBS).map((id) => ["job", id]));
     const source = new EventSource(`/dashboard/api/live?${query}`);
-    for (const name of ["job", "started", "progress", "preview"]) {
-      source.addEventListener(name, (event) => this.told(name, JSON.parse(event.data)));
+    for (const name of EVENT_NAMES) {
+      source.addEventListener(name, (event) => this.onEvent(name, JSON.parse(event.data)));
     }
-    // A cut connection comes back by itself; a refused one does not.
+    // The browser reconnects after a lost connection, but not after an error response.
     source.addEventListener("error", () => {
-      if (source.readyState === EventSource.CLOSED && source === this.source) this.#retry();
+      if (source.readyState === EventSource.CLOSED && source === this.source) this.#reconnectLater();
     });
     this.source = source;
   }
 
-  #retry() {
-    setTimeout(() => api("GET", "account").then(() => this.#open(), () => this.#retry()), RETRY_MS);
+  #reconnectLater() {
+    const reconnect = () => api("GET", "account").then(() => this.#connect(), () => this.#reconnectLater());
+    setTimeout(reconnect, RECONNECT_MS);
   }
 }

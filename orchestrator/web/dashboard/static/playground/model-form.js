@@ -1,228 +1,160 @@
-// The form of a model, made from the parameters of its manifest.
+// The form fields of a model, created from the parameters in its manifest.
 
-import { datasetPicker } from "./datasets.js";
-import { el } from "./dom.js";
-import { label } from "./format.js";
-import { DropZone } from "./pictures.js";
+/** @import { Control, EncodeUpload, Model, Params } from "../types.d.ts" */
 
-// Shown at once; everything else waits under "Advanced settings".
-const PLAIN = new Set(["prompt", "negative_prompt", "num_frames", "fps"]);
-const FILES = new Set(["dataset", "image", "images"]);
-// What JavaScript's numbers hold exactly. Larger seeds are for the API.
-const MAX_SEED = Number.MAX_SAFE_INTEGER;
+import { el } from "../shared/dom.js";
+import { choiceControl, createControl, MAIN_PARAMETERS } from "./controls.js";
 
-// A control has a `node`, an `input` to put the cursor in, `get` (undefined: not given) and `set`.
-const CONTROLS = {
-  boolean: checkbox,
-  dataset,
-  image: drop,
-  images: drop,
-  integer: slider,
-  number: slider,
-  seed,
-  string: text,
-};
+const FILE_TYPES = new Set(["dataset", "image", "images"]);
 
-export class Fields {
-  constructor(model, changed) {
+export class ModelForm {
+  /**
+   * @param {Model} model
+   * @param {() => void} onChange Called for changes that are not `input` events.
+   */
+  constructor(model, onChange) {
     this.model = model;
+    /** @type {Map<string, Control>} */
     this.controls = new Map();
     for (const [name, spec] of Object.entries(model.parameters)) {
-      if (CONTROLS[spec.type]) this.controls.set(name, CONTROLS[spec.type](name, spec, changed));
+      const control = createControl(name, spec, onChange);
+      if (control) this.controls.set(name, control);
     }
-    if (model.max_n > 1) this.controls.set("n", choice("n", "Images", upTo(model.max_n), changed));
-    this.#addShapes(changed);
-    this.#addLength();
+    if (model.max_n > 1) {
+      const counts = Array.from({ length: model.max_n }, (_, index) => index + 1);
+      this.controls.set("n", choiceControl("n", "Images", counts, onChange));
+    }
+    this.aspectRatio = this.#createAspectRatio(onChange);
+    this.showDuration = this.#addDuration();
   }
 
-  // What everybody sees; pictures first, since a model that takes one starts from it.
-  get main() {
-    const needed = this.pictures.filter((control) => control.required);
-    const all = new Set([...needed, ...this.#where(true), this.shapes, this.controls.get("n")].filter(Boolean));
-    return [...all].map((control) => control.node);
+  /** The fields that are always visible. Required images come first. */
+  get mainFields() {
+    const required = this.imageControls.filter((control) => control.required);
+    const controls = [...required, ...this.#controlsWhere(true), this.aspectRatio, this.controls.get("n")];
+    return [...new Set(controls)].flatMap((control) => (control ? [control.node] : []));
   }
 
-  get advanced() {
-    return this.#where(false).map((control) => control.node);
+  get advancedFields() {
+    return this.#controlsWhere(false).map((control) => control.node);
   }
 
-  // The controls of parameters that are plain, or not.
-  #where(plain) {
-    const entries = Object.entries(this.model.parameters).filter(([name]) => !this.#isIdle(name));
-    const chosen = entries.filter(([name, spec]) => plain === (PLAIN.has(name) || FILES.has(spec.type)));
-    return chosen.map(([name]) => this.controls.get(name)).filter(Boolean);
+  /** @param {boolean} isMain */
+  #controlsWhere(isMain) {
+    const entries = Object.entries(this.model.parameters).filter(
+      ([name, spec]) => !this.#isUnused(name) && isMain === (MAIN_PARAMETERS.has(name) || FILE_TYPES.has(spec.type)),
+    );
+    return entries.flatMap(([name]) => this.controls.get(name) ?? []);
   }
 
-  // An upscaler has a prompt only because every request must have one.
-  #isIdle(name) {
+  /**
+   * Whether the model ignores a parameter: upscalers have a prompt only because every request has one.
+   * @param {string} name
+   */
+  #isUnused(name) {
     return name === "prompt" && this.model.kind === "upscale";
   }
 
-  get pictures() {
-    return [...this.controls.values()].filter((control) => control.zone);
+  get imageControls() {
+    return [...this.controls.values()].filter((control) => control.images);
   }
 
-  // Whether a picture is missing without which there is no price either.
-  get lacksPicture() {
-    return this.pictures.some((control) => control.required && !control.zone.pictures.length);
+  /** Whether a required image is missing, so that no price can be quoted. */
+  get isMissingImage() {
+    return this.imageControls.some((control) => control.required && !control.images?.images.length);
   }
 
-  // What the form says. `encode` makes text of a Picture.
+  /**
+   * Return the values of the form as parameters of a request.
+   * @param {EncodeUpload} encode Returns the text of an uploaded file.
+   */
   async params(encode) {
+    /** @type {Params} */
     const params = {};
     for (const [name, control] of this.controls) {
-      const value = control.encoded ? await control.encoded(encode) : control.get();
-      if (value !== undefined) params[name] = this.#isIdle(name) ? "" : value;
+      const value = control.encode ? await control.encode(encode) : control.get?.();
+      if (value !== undefined) params[name] = this.#isUnused(name) ? "" : value;
     }
     return params;
   }
 
+  /**
+   * Return the input of a parameter that the service found to be wrong.
+   * @param {string} param
+   */
+  findInput(param) {
+    return this.controls.get(param === "size" ? "width" : param)?.input;
+  }
+
+  /**
+   * Set the fields to the parameters of a job.
+   * @param {Params} params
+   */
   fill(params) {
     for (const [name, value] of Object.entries(params)) {
-      const control = this.controls.get(name);
-      if (control?.set && value !== null) control.set(value);
+      if (value !== null) this.controls.get(name)?.set?.(value);
     }
-    this.shapes?.follow();
-    this.length?.();
+    this.aspectRatio?.update();
+    this.showDuration?.();
   }
 
-  // Words and pictures stay when another model is chosen; numbers are each model's own.
-  keepFrom(others) {
+  /**
+   * Take over prompts and images from the form of the previous model. Numbers depend on the model and stay at
+   * their defaults.
+   * @param {ModelForm} previous
+   */
+  takeOver(previous) {
     for (const name of ["prompt", "negative_prompt"]) {
-      this.controls.get(name)?.set(others.controls.get(name)?.get() ?? "");
+      this.controls.get(name)?.set?.(previous.controls.get(name)?.get?.() ?? "");
     }
-    others.pictures.forEach((control, index) => {
-      const mine = this.pictures[index];
-      const { pictures } = control.zone;
-      control.zone.show([]);
-      mine?.zone.show(pictures.slice(0, mine.zone.most));
+    previous.imageControls.forEach(({ images: source }, index) => {
+      const images = source?.images ?? [];
+      source?.setImages([]);
+      const target = this.imageControls[index]?.images;
+      target?.setImages(images.slice(0, target.maxImages));
     });
   }
 
-  // Presets of shapes fill in width and height.
-  #addShapes(changed) {
+  /**
+   * Create a choice of aspect ratios that sets width and height.
+   * @param {() => void} onChange
+   */
+  #createAspectRatio(onChange) {
     const [width, height] = [this.controls.get("width"), this.controls.get("height")];
-    const sizes = this.model.sizes;
-    if (!width || !height || !Object.keys(sizes).length) return;
-    const shapes = choice("shape", "Aspect ratio", Object.keys(sizes), () => {
-      [width, height].forEach((side, index) => side.set(sizes[shapes.get()][index]));
-      shapes.follow();
-      changed();
+    const { sizes } = this.model;
+    if (!width || !height || !Object.keys(sizes).length) return undefined;
+    const choice = choiceControl("aspect-ratio", "Aspect ratio", Object.keys(sizes), () => {
+      const size = sizes[choice.get()];
+      width.set?.(size[0]);
+      height.set?.(size[1]);
+      update();
+      onChange();
     });
-    const size = el("p", { className: "hint" });
-    shapes.node.append(size);
-    shapes.follow = () => {
-      const now = [width.get(), height.get()];
-      shapes.set(Object.keys(sizes).find((name) => sizes[name].every((side, index) => side === now[index])));
-      size.textContent = now.every(Boolean) ? `${now.join(" × ")} pixels` : "";
+    const sizeText = el("p", { className: "hint" });
+    choice.node.append(sizeText);
+    const update = () => {
+      const [w, h] = [width.get?.(), height.get?.()];
+      choice.set(Object.keys(sizes).find((name) => sizes[name][0] === w && sizes[name][1] === h));
+      sizeText.textContent = w && h ? `${w} × ${h} pixels` : "";
     };
-    for (const side of [width, height]) side.node.addEventListener("input", shapes.follow);
-    shapes.follow();
-    this.shapes = shapes;
+    width.node.addEventListener("input", update);
+    height.node.addEventListener("input", update);
+    update();
+    return { ...choice, update };
   }
 
-  // How long the film will be.
-  #addLength() {
+  /** Show the duration of the video below the frame rate. */
+  #addDuration() {
     const [frames, fps] = [this.controls.get("num_frames"), this.controls.get("fps")];
-    if (!frames || !fps) return;
-    const length = el("p", { className: "hint" });
-    const tell = () => (length.textContent = `${(frames.get() / fps.get()).toFixed(1)} seconds`);
-    for (const control of [frames, fps]) control.node.addEventListener("input", tell);
-    fps.node.append(length);
-    this.length = tell;
-    tell();
+    if (!frames || !fps) return undefined;
+    const text = el("p", { className: "hint" });
+    const update = () => {
+      text.textContent = `${(frames.get?.() / fps.get?.()).toFixed(1)} seconds`;
+    };
+    frames.node.addEventListener("input", update);
+    fps.node.addEventListener("input", update);
+    fps.node.append(text);
+    update();
+    return update;
   }
-}
-
-const upTo = (last) => Array.from({ length: last }, (_, index) => index + 1);
-
-// `box` is what holds the input, where it is not alone.
-function field(name, input, description, box = input) {
-  const title = el("label", { htmlFor: input.id, textContent: label(name) });
-  const node = el("div", { className: "field" }, title, box);
-  if (PLAIN.has(name)) return node;
-  const hint = el("p", { className: "hint", textContent: description, id: `${input.id}-hint` });
-  input.setAttribute("aria-describedby", hint.id);
-  node.append(hint);
-  return node;
-}
-
-function text(name, spec) {
-  const input = spec.choices.length ? options(spec.choices) : lines(name, spec);
-  input.id = `field-${name}`;
-  input.value = spec.default ?? "";
-  input.required = spec.required;
-  const node = field(name, input, spec.description);
-  return { node, input, get: () => input.value, set: (value) => (input.value = value) };
-}
-
-function options(values) {
-  return el("select", {}, ...values.map((value) => el("option", { value, textContent: value })));
-}
-
-function lines(name, spec) {
-  const props = { maxLength: spec.max_length, placeholder: spec.description };
-  if (!name.endsWith("prompt")) return el("input", props);
-  return el("textarea", { ...props, rows: name === "prompt" ? 4 : 2 });
-}
-
-// A slider, and a box beside it for those who know the number.
-function slider(name, spec) {
-  const id = `field-${name}`;
-  // Between two positions of the grid there is nothing that the model could do.
-  const step = spec.type === "integer" ? Math.max(spec.step, spec.grid) : spec.step ?? "any";
-  const limits = { min: spec.minimum, max: spec.maximum, step };
-  const input = el("input", { id, type: "number", ...limits, value: spec.default ?? "" });
-  const range = el("input", { type: "range", ...limits, ariaLabel: `${label(name)}, slider` });
-  const set = (value) => ([input.value, range.value] = [value, value]);
-  set(spec.default ?? "");
-  range.addEventListener("input", () => (input.value = range.value));
-  input.addEventListener("input", () => (range.value = input.value));
-  const node = field(name, input, spec.description, el("div", { className: "slider" }, range, input));
-  return { node, input, get: () => number(input), set };
-}
-
-const number = (input) => (input.value === "" ? undefined : input.valueAsNumber);
-
-function seed(name, spec) {
-  const input = el("input", { id: `field-${name}`, type: "number", min: 0, max: MAX_SEED, placeholder: "random" });
-  const set = (value) => (input.value = Number(value) <= MAX_SEED ? value : "");
-  return { node: field(name, input, spec.description), input, get: () => number(input), set };
-}
-
-function checkbox(name, spec) {
-  const input = el("input", { id: `field-${name}`, type: "checkbox", checked: spec.default });
-  const node = field(name, input, spec.description);
-  return { node, input, get: () => input.checked, set: (value) => (input.checked = value) };
-}
-
-// One of a few values, each with its own button.
-function choice(name, title, values, changed) {
-  const inputs = values.map((value) => el("input", { type: "radio", name: `field-${name}`, value }));
-  const labels = inputs.map((input, index) => el("label", {}, input, el("span", { textContent: values[index] })));
-  const node = el("fieldset", { className: "segments" }, el("legend", { textContent: title }), ...labels);
-  inputs[0].checked = true;
-  node.addEventListener("change", changed);
-  return {
-    node,
-    input: inputs[0],
-    get: () => values[inputs.findIndex((input) => input.checked)],
-    set: (value) => inputs.forEach((input, index) => (input.checked = values[index] === value)),
-  };
-}
-
-function dataset(name, spec) {
-  const { input, encoded } = datasetPicker(`field-${name}`, spec.required);
-  return { node: field(name, input, spec.description), input, encoded };
-}
-
-function drop(name, spec, changed) {
-  const many = spec.type === "images";
-  const zone = new DropZone(`field-${name}`, label(name), spec.description, many ? spec.max_items : 1, changed);
-  const encoded = async (encode) => {
-    if (!zone.pictures.length) return undefined;
-    const texts = await Promise.all(zone.pictures.map(encode));
-    return many ? texts : texts[0];
-  };
-  return { node: zone.node, input: zone.input, zone, encoded, required: spec.required };
 }

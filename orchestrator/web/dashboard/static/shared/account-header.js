@@ -1,31 +1,38 @@
-// The head of a caller's page: who is signed in, what is left, and what the account is warned of.
+// The header of the pages for API keys: balance, fired budget alerts, and the sign-out button.
+
+/** @import { Account, BudgetAlert } from "../types.d.ts" */
 
 import { api, signOut } from "./api.js";
 import { byId, el } from "./dom.js";
 import { dollars } from "./format.js";
 
-const FIRED = {
+const FIRED_ALERT_TEXTS = {
   balance: "The balance is below",
   day: "Today’s spending has reached",
   month: "This month’s spending has reached",
 };
 
-const sentence = (alert) => `${FIRED[alert.watch]} ${dollars(alert.threshold_usd)}. `;
+/** @param {BudgetAlert} alert */
+const alertText = (alert) => `${FIRED_ALERT_TEXTS[alert.watch]} ${dollars(alert.threshold_usd)}. `;
 
-// Also after money has moved. Gives the account.
-export async function showAccount() {
+/** Load the account and update the header. Call it again when the balance or the alerts may have changed. */
+export async function refreshAccount() {
+  /** @type {Account} */
   const account = await api("GET", "account");
   byId("balance").title = `${account.name}, ${account.key}`;
   if (account.balance) {
     const { available_usd: available, held_usd: held } = account.balance;
     byId("balance").textContent = `Balance ${dollars(available)}${held ? ` · ${dollars(held)} held` : ""}`;
   }
-  warn(account.alerts.map(sentence).join(""));
+  showNotice(account.alerts.map(alertText).join(""));
   return account;
 }
 
-// Says it once: what has not changed is not read out again.
-function warn(text) {
+/**
+ * Show the fired alerts. Screen readers announce a change, so an unchanged text is left alone.
+ * @param {string} text
+ */
+function showNotice(text) {
   const notice = byId("notice");
   notice.hidden = !text;
   if (notice.dataset.text === text) return;

@@ -1,45 +1,72 @@
-// Requests to our own server. The session cookie goes along by itself.
+// Requests to the service. The browser sends the session cookie by itself.
 
-export class Refused extends Error {
-  constructor(error) {
-    super(error.message);
-    this.code = error.code;
-    this.param = error.param;
+/** An error response of the service. `message` is the text for the user. */
+export class ApiError extends Error {
+  /** @param {{ message: string, code?: string, param?: string }} error */
+  constructor({ message, code, param }) {
+    super(message);
+    /** Machine-readable error code. */
+    this.code = code;
+    /** Name of the parameter at fault. */
+    this.param = param;
   }
 }
 
-// The JSON of the answer, or its text. Throws Refused with the server's own words.
-export async function call(method, path, { body, signal } = {}) {
+/**
+ * @typedef {object} RequestOptions
+ * @property {object} [body] Sent as JSON.
+ * @property {AbortSignal} [signal]
+ */
+
+/**
+ * Send a request and return the JSON or the text of the response; null for an empty one.
+ * Throws ApiError when the service refuses the request or cannot be reached.
+ * @param {string} method
+ * @param {string} path
+ * @param {RequestOptions} [options]
+ * @returns {Promise<any>}
+ */
+export async function request(method, path, { body, signal } = {}) {
   const response = await fetch(path, {
     method,
     signal,
     headers: body ? { "Content-Type": "application/json" } : {},
     body: body && JSON.stringify(body),
-  }).catch((reason) => {
-    if (reason.name === "AbortError") throw reason;
-    throw new Refused({ message: "The service can not be reached.", code: "unreachable" });
+  }).catch((error) => {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError({
+      message: "The service cannot be reached. Check your connection and try again.",
+      code: "unreachable",
+    });
   });
   if (response.status === 204) return null;
-  const json = response.headers.get("Content-Type")?.startsWith("application/json");
-  const answer = json ? await response.json() : await response.text();
-  if (response.ok) return answer;
-  throw new Refused(answer.error ?? { message: `The service answered ${response.status}.` });
+  const isJson = response.headers.get("Content-Type")?.startsWith("application/json");
+  const content = isJson ? await response.json() : await response.text();
+  if (response.ok) return content;
+  throw new ApiError(content.error ?? { message: `The service responded with HTTP ${response.status}. Try again later.` });
 }
 
-// What only those who are signed in may ask; everybody else lands on the sign-in page.
+/**
+ * Send a request to the dashboard's API. Without a valid session, go to the sign-in page.
+ * @param {string} method
+ * @param {string} path Relative to `/dashboard/api/`.
+ * @param {RequestOptions} [options]
+ * @returns {Promise<any>}
+ */
 export async function api(method, path, options) {
   try {
-    return await call(method, `/dashboard/api/${path}`, options);
-  } catch (refused) {
-    if (refused.code !== "not_signed_in") throw refused;
+    return await request(method, `/dashboard/api/${path}`, options);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.code !== "not_signed_in") throw error;
     location.assign("/sign-in");
-    // Nobody is left to hear an answer.
+    // The page is being left: never resolve, so that callers do nothing more.
     return new Promise(() => {});
   }
 }
 
+/** End the session and go to the sign-in page. */
 export async function signOut() {
-  // A session that has ended already is as good.
-  await call("DELETE", "/session").catch(() => {});
+  // The session may have ended already; the sign-in page is right in either case.
+  await request("DELETE", "/session").catch(() => {});
   location.assign("/sign-in");
 }

@@ -1,13 +1,18 @@
-// Copying what was made for it.
+// Copying text to the clipboard.
 
-// The text of `node`; `button` says that it is done. Without https there is no clipboard: it is marked then.
-export async function copyTo(node, button) {
+/**
+ * Copy the text of `node`, and say so on the button. Without HTTPS the browser offers no clipboard: then the
+ * text is selected instead.
+ * @param {HTMLElement} node
+ * @param {HTMLButtonElement} button
+ */
+export async function copyText(node, button) {
   try {
-    await navigator.clipboard.writeText(node.textContent);
+    await navigator.clipboard.writeText(node.textContent ?? "");
     button.textContent = "Copied";
   } catch {
-    getSelection().selectAllChildren(node);
-    button.textContent = "Selected: copy it by hand";
+    getSelection()?.selectAllChildren(node);
+    button.textContent = "Selected: press Ctrl+C to copy";
   }
   setTimeout(() => (button.textContent = "Copy"), 3000);
 }

@@ -1,38 +1,55 @@
-// Numbers as people read them.
+// Amounts, sizes, times and parameter names as text.
 
-const STYLE = {
+/** @type {Intl.NumberFormatOptions} */
+const USD_OPTIONS = {
   style: "currency",
   currency: "USD",
   minimumFractionDigits: 2,
   maximumFractionDigits: 6,
 };
-const USD = new Intl.NumberFormat("en-US", STYLE);
-const CHANGE = new Intl.NumberFormat("en-US", { ...STYLE, signDisplay: "exceptZero" });
+const USD = new Intl.NumberFormat("en-US", USD_OPTIONS);
+const SIGNED_USD = new Intl.NumberFormat("en-US", { ...USD_OPTIONS, signDisplay: "exceptZero" });
 
+/** @param {number} usd */
 export const dollars = (usd) => USD.format(usd);
 
-// What comes with a plus, what goes with a minus.
-export const signedDollars = (usd) => CHANGE.format(usd);
+/**
+ * Format an amount with a plus or a minus.
+ * @param {number} usd
+ */
+export const signedDollars = (usd) => SIGNED_USD.format(usd);
 
+/** @param {number} bytes */
 export const gibibytes = (bytes) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 
-export const when = (iso) => new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+/**
+ * Format an ISO time in the browser's language and time zone.
+ * @param {string} iso
+ */
+export const dateTime = (iso) => new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 
-// Seconds, minutes, hours or days since `iso`.
-export function since(iso) {
-  const seconds = Math.max(0, Math.round((Date.now() - new Date(iso)) / 1000));
+/**
+ * Format the time since `iso` in seconds, minutes, hours or days.
+ * @param {string} iso
+ */
+export function elapsed(iso) {
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(iso)) / 1000));
   if (seconds < 60) return `${seconds} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
   return seconds < 86400 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86400)} d`;
 }
 
+/** @type {Record<string, string>} */
 const LABELS = {
   cfg_scale: "CFG scale",
   fps: "Frames per second",
-  image: "Input picture",
-  images: "Reference pictures",
+  image: "Input image",
+  images: "Reference images",
   num_frames: "Frames",
 };
 
-// What people call a parameter.
-export const label = (name) => LABELS[name] ?? (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");
+/**
+ * Return the label of a model parameter.
+ * @param {string} name
+ */
+export const parameterLabel = (name) => LABELS[name] ?? (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");

@@ -1,14 +1,23 @@
-// Forms that are sent to the server, whose refusals are shown at the field at fault.
+// Forms that are sent to the service. Errors are shown at the field at fault.
 
-import { Refused } from "./api.js";
+import { ApiError } from "./api.js";
 import { el } from "./dom.js";
 
-let made = 0;
+/** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Input */
 
-// An input under its label.
-export function field(title, input, hint) {
-  input.id = `field-${++made}`;
-  const node = el("div", { className: "field" }, el("label", { htmlFor: input.id, textContent: title }), input);
+let fieldCount = 0;
+
+/**
+ * Create a labelled field around an input. An input without an id gets one.
+ * @param {string} title
+ * @param {Input} input
+ * @param {object} [options]
+ * @param {string} [options.hint] Text below the input.
+ * @param {HTMLElement} [options.container] The element that holds the input, if it is not alone.
+ */
+export function field(title, input, { hint, container = input } = {}) {
+  input.id ||= `field-${++fieldCount}`;
+  const node = el("div", { className: "field" }, el("label", { htmlFor: input.id, textContent: title }), container);
   if (!hint) return node;
   const text = el("p", { className: "hint", id: `${input.id}-hint`, textContent: hint });
   input.setAttribute("aria-describedby", text.id);
@@ -16,56 +25,94 @@ export function field(title, input, hint) {
   return node;
 }
 
-// What somebody wrote; undefined: nothing.
-export const written = (input) => input.value.trim() || undefined;
+/**
+ * Create a select element with these options.
+ * @param {[value: string, text: string][]} options
+ */
+export function select(options) {
+  return el("select", {}, ...options.map(([value, textContent]) => el("option", { value, textContent })));
+}
 
-// Dollars as they are typed.
-export const amount = (input) => written(input)?.replace(/^\$\s*/, "");
+/** Create the element in which `handleSubmit` shows errors. */
+export function formError() {
+  const error = el("p", { className: "error", role: "alert" });
+  error.dataset.formError = "";
+  return error;
+}
 
-// `send()` once at a time. `form` has a place for refusals (`.refusal`) beside its submit button.
-export function onSubmit(form, send) {
-  const refusal = form.querySelector(".refusal");
-  const home = refusal.parentElement;
-  const submit = form.querySelector("[type=submit]");
-  const clear = () => {
-    refusal.textContent = "";
+/**
+ * Return the trimmed text of an input, or undefined if it is empty.
+ * @param {Input} input
+ */
+export const textValue = (input) => input.value.trim() || undefined;
+
+/**
+ * Return the amount of dollars in an input without its dollar sign, or undefined if it is empty.
+ * @param {Input} input
+ */
+export const dollarValue = (input) => textValue(input)?.replace(/^\$\s*/, "");
+
+/**
+ * Call `send` when the form is submitted, and show the ApiError that it throws. The form needs a submit button
+ * and an element with the attribute `data-form-error`.
+ * @param {HTMLFormElement} form
+ * @param {() => Promise<unknown>} send
+ * @param {(param: string) => Input | null | undefined} [findInput] Return the input of a parameter; by default
+ *   the one with its name.
+ * @returns {() => void} Clears the error.
+ */
+export function handleSubmit(form, send, findInput = (param) => form.querySelector(`[name="${param}"]`)) {
+  const error = /** @type {HTMLElement} */ (form.querySelector("[data-form-error]"));
+  const home = /** @type {HTMLElement} */ (error.parentElement);
+  const submit = /** @type {HTMLButtonElement} */ (form.querySelector("[type=submit]"));
+
+  function clear() {
+    error.textContent = "";
     form.querySelector("[aria-invalid]")?.removeAttribute("aria-invalid");
-  };
+    if (error.parentElement !== home) home.prepend(error);
+  }
+
+  /** @param {ApiError} apiError */
+  function show({ message, param }) {
+    const input = param && findInput(param);
+    error.textContent = message;
+    if (!input) return;
+    const details = input.closest("details");
+    if (details) details.open = true;
+    const container = input.closest(".field");
+    if (container) {
+      container.append(error);
+      error.textContent = withoutParameterName(message);
+    }
+    input.setAttribute("aria-invalid", "true");
+    input.focus();
+  }
+
   form.noValidate = true;
   form.addEventListener("input", clear);
   form.addEventListener("reset", clear);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    if (submit.disabled) return;
     clear();
     submit.disabled = true;
     try {
       await send();
-    } catch (refused) {
-      if (!(refused instanceof Refused)) throw refused;
-      refuse(refused);
+    } catch (reason) {
+      if (!(reason instanceof ApiError)) throw reason;
+      show(reason);
     } finally {
       submit.disabled = false;
     }
   });
-
-  function refuse({ message, param }) {
-    const input = param && form.querySelector(`[name="${param}"]`);
-    if (!input) {
-      home.prepend(refusal);
-      refusal.textContent = message;
-      return;
-    }
-    const hidden = input.closest("details");
-    if (hidden) hidden.open = true;
-    input.closest(".field").append(refusal);
-    refusal.textContent = withoutName(message);
-    input.setAttribute("aria-invalid", "true");
-    input.focus();
-  }
+  return clear;
 }
 
-// Where the message stands at its field, the field's name in the API says nothing more.
-function withoutName(message) {
+/**
+ * Remove the parameter's name from the start of a message: at the field, its label says the same.
+ * @param {string} message
+ */
+function withoutParameterName(message) {
   const rest = message.replace(/^`\w+`:? /, "");
-  return rest[0].toUpperCase() + rest.slice(1);
+  return rest.charAt(0).toUpperCase() + rest.slice(1);
 }

@@ -1,21 +1,26 @@
-import { call } from "./api.js";
-import { byId } from "./dom.js";
+// The sign-in page.
 
-// The cookie does not come along when another site's link led here, but it does from here on.
-const leave = () => location.replace("/");
-call("GET", "/session").then(({ signed_in: inside }) => inside && leave());
+import { request } from "../shared/api.js";
+import { byId } from "../shared/dom.js";
+import { handleSubmit } from "../shared/forms.js";
 
-byId("sign-in").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const field = byId("credential");
-  byId("refusal").textContent = "";
+const goToDashboard = () => location.replace("/");
+
+// A link on another site leads here even with a session, because browsers do not send the SameSite cookie
+// with it. From this page they do.
+request("GET", "/session").then(({ signed_in: signedIn }) => signedIn && goToDashboard());
+
+const credential = byId("credential", HTMLInputElement);
+const form = byId("sign-in", HTMLFormElement);
+
+handleSubmit(form, async () => {
   try {
-    await call("POST", "/session", { body: { credential: field.value } });
-    field.value = "";
-    leave();
-  } catch (refused) {
-    byId("refusal").textContent = refused.message;
-    field.focus();
-    field.select();
+    await request("POST", "/session", { body: { credential: credential.value } });
+  } catch (error) {
+    credential.focus();
+    credential.select();
+    throw error;
   }
+  credential.value = "";
+  goToDashboard();
 });

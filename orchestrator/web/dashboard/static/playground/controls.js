@@ -1,0 +1,198 @@
+// One control for each type of model parameter.
+
+/** @import {
+ *   BooleanParameter, Control, DatasetParameter, EncodeUpload, ImageListParameter, ImageParameter,
+ *   IntegerParameter, NumberParameter, Parameter, SeedParameter, TextParameter
+ * } from "../types.d.ts"
+ */
+
+import { el } from "../shared/dom.js";
+import { field, select } from "../shared/forms.js";
+import { parameterLabel } from "../shared/format.js";
+import { datasetInput } from "./dataset-input.js";
+import { ImageDropZone } from "./image-drop-zone.js";
+
+/** Parameters that are shown above "Advanced settings". Their labels suffice, so they have no hint. */
+export const MAIN_PARAMETERS = new Set(["prompt", "negative_prompt", "num_frames", "fps"]);
+// The largest integer that JavaScript represents exactly. Larger seeds need the API.
+const MAX_SEED = Number.MAX_SAFE_INTEGER;
+
+/**
+ * Create the control of a parameter; undefined for types that only the API offers.
+ * @param {string} name
+ * @param {Parameter} spec
+ * @param {() => void} onChange Called when images change. Other changes are `input` events.
+ * @returns {Control | undefined}
+ */
+export function createControl(name, spec, onChange) {
+  switch (spec.type) {
+    case "string":
+      return textControl(name, spec);
+    case "integer":
+    case "number":
+      return sliderControl(name, spec);
+    case "boolean":
+      return checkboxControl(name, spec);
+    case "seed":
+      return seedControl(name, spec);
+    case "image":
+    case "images":
+      return imageControl(name, spec, onChange);
+    case "dataset":
+      return datasetControl(name, spec);
+    default:
+      return undefined;
+  }
+}
+
+/**
+ * Create a control with a button for each of a few values.
+ * @template {string | number} T
+ * @param {string} name
+ * @param {string} title
+ * @param {T[]} values
+ * @param {() => void} onChange
+ */
+export function choiceControl(name, title, values, onChange) {
+  const inputs = values.map((value) => el("input", { type: "radio", name: `field-${name}`, value: String(value) }));
+  const labels = inputs.map((input) => el("label", {}, input, el("span", { textContent: input.value })));
+  const node = el("fieldset", { className: "segments" }, el("legend", { textContent: title }), ...labels);
+  inputs[0].checked = true;
+  node.addEventListener("change", onChange);
+  return {
+    node,
+    input: inputs[0],
+    get: () => values[inputs.findIndex((input) => input.checked)],
+    /** @param {T | undefined} value */
+    set: (value) => inputs.forEach((input, index) => (input.checked = values[index] === value)),
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {{ description: string }} spec
+ * @param {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} input
+ * @param {HTMLElement} [container]
+ */
+function parameterField(name, spec, input, container) {
+  const hint = MAIN_PARAMETERS.has(name) ? undefined : spec.description;
+  return field(parameterLabel(name), input, { hint, container });
+}
+
+/**
+ * @param {string} name
+ * @param {TextParameter} spec
+ * @returns {Control}
+ */
+function textControl(name, spec) {
+  const input = spec.choices.length ? select(spec.choices.map((choice) => [choice, choice])) : textInput(name, spec);
+  input.id = `field-${name}`;
+  input.value = spec.default ?? "";
+  input.required = spec.required;
+  return {
+    node: parameterField(name, spec, input),
+    input,
+    get: () => input.value,
+    set: (value) => (input.value = value),
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {TextParameter} spec
+ */
+function textInput(name, spec) {
+  const props = { maxLength: spec.max_length, placeholder: spec.description };
+  if (!name.endsWith("prompt")) return el("input", props);
+  return el("textarea", { ...props, rows: name === "prompt" ? 4 : 2 });
+}
+
+/**
+ * Create a slider with a number input beside it.
+ * @param {string} name
+ * @param {IntegerParameter | NumberParameter} spec
+ * @returns {Control}
+ */
+function sliderControl(name, spec) {
+  // Values between two steps of the model's grid would be rounded, so the slider skips them.
+  const step = spec.type === "integer" ? Math.max(spec.step, spec.grid) : (spec.step ?? "any");
+  const limits = { min: String(spec.minimum), max: String(spec.maximum), step: String(step) };
+  const input = el("input", { id: `field-${name}`, type: "number", ...limits });
+  const slider = el("input", { type: "range", ...limits, ariaLabel: `${parameterLabel(name)}, slider` });
+  /** @param {number | ""} value */
+  const set = (value) => {
+    input.value = slider.value = String(value);
+  };
+  set(spec.default ?? "");
+  slider.addEventListener("input", () => (input.value = slider.value));
+  input.addEventListener("input", () => (slider.value = input.value));
+  const container = el("div", { className: "slider" }, slider, input);
+  return { node: parameterField(name, spec, input, container), input, get: () => numberValue(input), set };
+}
+
+/** @param {HTMLInputElement} input */
+const numberValue = (input) => (input.value === "" ? undefined : input.valueAsNumber);
+
+/**
+ * @param {string} name
+ * @param {SeedParameter} spec
+ * @returns {Control}
+ */
+function seedControl(name, spec) {
+  const limits = { min: "0", max: String(MAX_SEED) };
+  const input = el("input", { id: `field-${name}`, type: "number", ...limits, placeholder: "random" });
+  return {
+    node: parameterField(name, spec, input),
+    input,
+    get: () => numberValue(input),
+    set: (value) => (input.value = Number(value) <= MAX_SEED ? value : ""),
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {BooleanParameter} spec
+ * @returns {Control}
+ */
+function checkboxControl(name, spec) {
+  const input = el("input", { id: `field-${name}`, type: "checkbox", checked: spec.default });
+  return {
+    node: parameterField(name, spec, input),
+    input,
+    get: () => input.checked,
+    set: (value) => (input.checked = value),
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {DatasetParameter} spec
+ * @returns {Control}
+ */
+function datasetControl(name, spec) {
+  const { input, encode } = datasetInput(`field-${name}`, spec.required);
+  return { node: parameterField(name, spec, input), input, encode };
+}
+
+/**
+ * @param {string} name
+ * @param {ImageParameter | ImageListParameter} spec
+ * @param {() => void} onChange
+ * @returns {Control}
+ */
+function imageControl(name, spec, onChange) {
+  const zone = new ImageDropZone({
+    id: `field-${name}`,
+    label: parameterLabel(name),
+    hint: spec.description,
+    maxImages: spec.type === "images" ? spec.max_items : 1,
+    onChange,
+  });
+  /** @param {EncodeUpload} encode */
+  const encode = async (encode) => {
+    if (!zone.images.length) return undefined;
+    const texts = await Promise.all(zone.images.map(encode));
+    return spec.type === "images" ? texts : texts[0];
+  };
+  return { node: zone.node, input: zone.input, images: zone, encode, required: spec.required };
+}

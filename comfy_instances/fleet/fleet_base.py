@@ -61,6 +61,15 @@ class FleetBase:
     def node_facts(self, instance_id: str) -> Mapping[str, Any] | None:
         return self._get_member(instance_id).node_facts
 
+    async def reload_node_facts(self, instance_id: str) -> None:
+        session = self.session(instance_id)
+        node_facts = await session.get_object_info()
+        member = self._get_member(instance_id)
+        if member.session is not session:
+            raise InstanceGone(f"{instance_id} was restarted while its node facts were read")
+        self.set_session(instance_id, session, node_facts)
+        self.update_state(instance_id, member.observed_state)
+
     def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
         self._get_member(instance_id)
         return []

@@ -99,6 +99,9 @@ class Fleet(Protocol):
         """Its `/object_info`, read each time it becomes ready and soon after its model files have changed;
         None before the first time. The same object until it is read again."""
 
+    async def reload_node_facts(self, instance_id: str) -> None:
+        """Read the `/object_info` of an instance now and call the listeners. Raises InstanceError."""
+
     def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
         """The last lines that it printed; empty where we do not hold its output."""
 

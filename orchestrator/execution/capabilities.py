@@ -1,4 +1,4 @@
-"""Which models an instance can serve, and with which files: its nodes and weights must cover the graph."""
+"""Determines which models an instance can serve, from its node classes and model files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class AnyFileName:
-    """A simulator takes any name for a weight file."""
+    """Contains every file name; simulators accept any name of a weight file."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -30,22 +30,22 @@ class AnyFileName:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InstanceCapabilities:
-    """What an instance has to run models with."""
+    """Node classes, files and preferences of an instance."""
 
-    #: Its `/object_info`; None where it was never asked.
+    #: Its `/object_info`; None if it was not read yet.
     node_facts: NodeFacts | None
-    #: Variants of weights that its GPU prefers, best first; empty where that is not known.
+    #: Weight variants that its GPU prefers, best first; empty if unknown.
     preferred_dtypes: Sequence[str] = ()
-    #: Names of the files that it has; None where that is not known.
+    #: Names of its files; None if unknown.
     files: Container[str] | None = None
     simulated: bool = False
-    #: Name of its GPU profile, by which manifests estimate times; None where that is not known.
+    #: Name of its GPU profile, for the time estimates of manifests; None if unknown.
     profile: str | None = None
-    #: What every picture must pass before it is saved; None: nothing.
+    #: Check of every image before it is saved; None for no check.
     output_check: OutputCheck | None = None
 
     def render_graph(self, model: Model, params: Mapping[str, Any], filename_prefix: str) -> Graph:
-        """What the instance is to run. Raises as `Model.render_graph` does."""
+        """Return the graph for this instance. Raises what `Model.render_graph` raises."""
         graph = model.render_graph(
             params,
             filename_prefix=filename_prefix,
@@ -58,21 +58,25 @@ class InstanceCapabilities:
         return self.output_check.insert_checks(graph, outputs, self.node_facts or load_core_node_facts())
 
     def missing_requirements(self, model: Model) -> list[str]:
-        """What keeps the instance from running the model's default graph, one line each; nothing where it
-        was never asked. About half a millisecond."""
+        """Return what the instance lacks to run the model's default graph, one line each.
+
+        The result is empty while the node facts are unknown. Takes about half a millisecond.
+        """
         if self.node_facts is None:
             return []
         graph = self.render_graph(model, model.example_params(), "check")
-        given: Container[str] = AnyFileName() if self.simulated else {EXAMPLE_IMAGE, EXAMPLE_DATASET_FOLDER}
+        extra_files: Container[str] = (
+            AnyFileName() if self.simulated else {EXAMPLE_IMAGE, EXAMPLE_DATASET_FOLDER}
+        )
         return [
             str(problem)
-            for problem in validate_graph(graph, self.node_facts, given)
+            for problem in validate_graph(graph, self.node_facts, extra_files)
             if not problem.is_warning
         ]
 
 
 class CapabilityCache:
-    """The kit of each instance, made anew whenever the instance was asked what it has."""
+    """Caches the capabilities of each instance until its node facts are read again."""
 
     def __init__(
         self,
@@ -80,20 +84,20 @@ class CapabilityCache:
         preferred_dtypes: Mapping[str, Sequence[str]],
         output_check: OutputCheck | None = None,
     ) -> None:
-        """`preferred_dtypes` are the variants that each GPU profile prefers, by its name."""
+        """`preferred_dtypes` holds the preferred weight variants by name of the GPU profile."""
         self._fleet = fleet
         self._output_check = output_check
         self._preferred_dtypes = preferred_dtypes
         self._cache: dict[str, InstanceCapabilities] = {}
 
     def get(self, instance_id: str) -> InstanceCapabilities:
-        """The same object for as long as nothing has changed."""
+        """Return the capabilities of an instance; the same object until they change."""
         info = next((one for one in self._fleet.instances() if one.id == instance_id), None)
-        known = self._cache.get(instance_id)
+        cached = self._cache.get(instance_id)
         facts = self._fleet.node_facts(instance_id) if info else None
-        if known is None or known.node_facts is not facts:
-            known = self._cache[instance_id] = self._build(info, facts)
-        return known
+        if cached is None or cached.node_facts is not facts:
+            cached = self._cache[instance_id] = self._build(info, facts)
+        return cached
 
     def _build(self, info: InstanceInfo | None, facts: NodeFacts | None) -> InstanceCapabilities:
         if info is None or facts is None:
@@ -104,7 +108,7 @@ class CapabilityCache:
 
 
 class ServableModels:
-    """The models that each instance can serve; each pair is looked at once, until one of them changes."""
+    """Determines which models each instance can serve; caches the result per instance and model."""
 
     def __init__(self, capabilities: CapabilityCache, live_catalog: LiveCatalog) -> None:
         self._capabilities = capabilities
@@ -112,33 +116,34 @@ class ServableModels:
         self._checked: dict[str, tuple[InstanceCapabilities, dict[Model, bool]]] = {}
 
     def find_servable(self, instance_id: str, in_use: Iterable[Model]) -> frozenset[str] | None:
-        """Ids of models, and digests of their versions; None for all, where nothing is known of the instance.
+        """Return the ids of servable models and the digests of servable versions.
 
-        Versions that were changed or withdrawn are served to those who asked before: they are `in_use`.
+        Returns None, for all models, while the capabilities of the instance are unknown. `in_use` holds the
+        models of unfinished jobs, which include versions that were changed or withdrawn since.
         """
-        kit, catalog = self._capabilities.get(instance_id), self._live_catalog.catalog
-        if kit.node_facts is None:
+        capabilities, catalog = self._capabilities.get(instance_id), self._live_catalog.catalog
+        if capabilities.node_facts is None:
             return None
         current = {model.digest: model for model in catalog}
         versions = {model.digest: model for model in in_use} | current
-        known, verdicts = self._checked.get(instance_id, (kit, {}))
-        before = verdicts if known is kit else {}
+        checked, results = self._checked.get(instance_id, (capabilities, {}))
+        before = results if checked is capabilities else {}
         after = {
-            model: before[model] if model in before else not kit.missing_requirements(model)
+            model: before[model] if model in before else not capabilities.missing_requirements(model)
             for model in versions.values()
         }
-        self._checked[instance_id] = (kit, after)
-        served = {digest for digest, model in versions.items() if after[model]}
-        ids = {model.id for digest, model in current.items() if digest in served}
+        self._checked[instance_id] = (capabilities, after)
+        servable = {digest for digest, model in versions.items() if after[model]}
+        ids = {model.id for digest, model in current.items() if digest in servable}
         if after.keys() != before.keys():
             log.info("%s can serve %d of %d model(s)", instance_id, len(ids), len(catalog))
-        return frozenset(ids | served)
+        return frozenset(ids | servable)
 
 
 def _input_choices(facts: NodeFacts) -> Iterator[str]:
-    """Every name that a node of the instance offers: among them are the files that it has."""
+    """Return every option of every node input; the options include the names of all model files."""
     for entry in facts.values():
-        # Somebody's node pack may describe itself in a way of its own; then it offers nothing to us.
+        # A node pack with an unusual description contributes no names.
         with suppress(LookupError, TypeError, AttributeError):
             for item in declared_inputs(entry):
                 yield from (choice for choice in item.choices or () if isinstance(choice, str))

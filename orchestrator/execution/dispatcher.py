@@ -1,4 +1,4 @@
-"""The shell around the scheduler: carries out its instructions, feeds back what came of them."""
+"""Executes the instructions of the scheduler and reports the results back to it as events."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
-from comfy_instances.fleet.protocol import Fleet, FleetError, InstanceInfo, InstanceState
-from comfy_instances.protocol.errors import InstanceError, PromptStalled
+from comfy_instances.fleet.protocol import Fleet, InstanceInfo, InstanceState
+from comfy_instances.protocol.errors import InstanceError
 from orchestrator.billing.accounts import AccountService
 from orchestrator.catalog import Model
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import ServiceError
 from orchestrator.execution.capabilities import ServableModels
-from orchestrator.execution.failures import ClassifiedFailure, run_and_classify, to_job_error
+from orchestrator.execution.failures import AttemptFailure, run_and_classify, to_job_error
+from orchestrator.execution.instance_guard import InstanceGuard
 from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
 from orchestrator.execution.recovery import AttemptRecovery
 from orchestrator.execution.runner import Runner, ShardRun
@@ -39,25 +40,23 @@ from orchestrator.execution.scheduler import (
     Tick,
 )
 from orchestrator.execution.shard_specs import to_shard_spec
-from orchestrator.jobs import Attempt, Job, JobError, JobRecord, Shard, ShardStatus
+from orchestrator.jobs import Attempt, FailureKind, Job, JobError, JobRecord, Shard, ShardStatus
 from orchestrator.store import Store
 from pricing.plans import Plan
 
 log = logging.getLogger(__name__)
 
-#: How long a hung run may take to heed an interrupt before its instance is restarted.
-INTERRUPT_TIMEOUT_SECONDS = 10.0
-#: How often old jobs are looked for.
+#: Interval at which expired and superseded jobs are failed.
 TICK_INTERVAL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActiveShard:
-    """A shard that is not finished, with its attempt once that has begun."""
+    """An unfinished shard, with its latest attempt once one has started."""
 
     job: Job
     shard: Shard
-    #: As it was when the job came in: a job is done by one version, whatever becomes of the catalogue.
+    #: The version that was offered when the job was accepted; all shards of a job use the same version.
     model: Model
     attempt: Attempt | None = None
 
@@ -91,27 +90,29 @@ class Dispatcher:
         self._active_shards: dict[str, ActiveShard] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._servable_models = ServableModels(runner.capabilities, live_catalog)
+        self._instance_guard = InstanceGuard(runner, self._refresh_instance)
         self._unsubscribe: Callable[[], None] = lambda: None
         self._tick_task: asyncio.Task[None] | None = None
         self._stopping = False
 
     @property
     def fleet(self) -> Fleet:
+        """The instances that run the shards."""
         return self._runner.fleet
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it begins nothing new any more."""
+        """Whether the dispatcher starts no further attempts."""
         return self._stopping
 
     def assigned_shards(self, instance_id: str) -> list[ActiveShard]:
-        """What an instance has been given, the running shard first."""
-        card = self.scheduler.instances.get(instance_id)
-        shards = [assignment.spec.shard_id for assignment in card.assignments] if card else []
+        """Return the shards assigned to an instance, the running one first."""
+        instance = self.scheduler.instances.get(instance_id)
+        shards = [assignment.spec.shard_id for assignment in instance.assignments] if instance else []
         return [self._active_shards[shard] for shard in shards if shard in self._active_shards]
 
     def unfinished_shards(self) -> Collection[ActiveShard]:
-        """Every shard that still needs something."""
+        """Return all shards that are waiting or running."""
         return self._active_shards.values()
 
     async def _run_ticks(self) -> None:
@@ -121,19 +122,22 @@ class Dispatcher:
             self._fail_superseded()
 
     async def start(self) -> None:
-        """Takes up what an earlier process left: waiting shards wait on, sent ones are looked for."""
+        """Start, queue the waiting shards of earlier processes and recover their running attempts."""
         self._unsubscribe = self.fleet.subscribe(self._on_instance_changed)
         for info in self.fleet.instances():
             self._on_instance_changed(info)
-        sent = await self._store.list_open_attempts()
+        open_attempts = await self._store.list_open_attempts()
         for record in await self._store.list_unfinished_jobs():
             self.schedule_job(record, await self._accounts.get_plan_by_account_id(record.job.account_id))
-        for attempt in sent:
+        for attempt in open_attempts:
             self._spawn_task(self._recover_attempt(attempt))
         self._tick_task = asyncio.create_task(self._run_ticks())
 
     async def stop(self, timeout: float) -> None:
-        """Begins nothing new, gives running attempts `patience` seconds, leaves the rest for next time."""
+        """Start no further attempts and wait up to `timeout` seconds for the running ones.
+
+        Attempts that take longer are recovered by the next process.
+        """
         if self._stopping:
             return
         self._stopping = True
@@ -146,21 +150,22 @@ class Dispatcher:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._instance_guard.stop()
 
     def schedule_job(self, record: JobRecord, plan: Plan) -> None:
-        """Schedules the waiting shards of a stored job, in its account's share of the fleet."""
+        """Queue the waiting shards of a stored job, with the fair share of its account's plan."""
         waiting = [shard for shard in record.shards if shard.status is ShardStatus.WAITING]
         fresh = [shard for shard in waiting if shard.id not in self._active_shards]
         try:
             model = self._live_catalog.get_known_model(record.job.model)
-        except ServiceError as gone:
-            self._spawn_task(self._fail_job(record.job.id, JobError(code=gone.code, message=gone.message)))
+        except ServiceError as error:
+            self._spawn_task(self._fail_job(record.job.id, JobError(code=error.code, message=error.message)))
             return
         self._active_shards |= {
             shard.id: ActiveShard(job=record.job, shard=shard, model=model) for shard in fresh
         }
         if self._live_catalog.is_outdated(model):
-            # The scheduler was told which versions instances serve before this one was in use.
+            # The scheduler only knows which instances serve the versions that were in use before.
             self.refresh_servable_models()
         age = (self._clock() - record.job.created_at).total_seconds()
         deadline = monotonic() + self._max_job_seconds - age
@@ -169,7 +174,7 @@ class Dispatcher:
         )
 
     def cancel_job(self, job_id: str) -> None:
-        """The job needs nothing more: waiting shards go, running ones are cancelled."""
+        """Remove the job's waiting shards from the queue and cancel the running ones on their instances."""
         self._handle_event(JobCancelled(job_id=job_id))
         self._active_shards = {
             shard_id: active
@@ -178,27 +183,39 @@ class Dispatcher:
         }
 
     def refresh_servable_models(self) -> None:
-        """The catalogue is another one: what instances can serve is told anew."""
+        """Determine again which models each instance can serve, after a change of the catalogue."""
         for info in self.fleet.instances():
             if info.state is InstanceState.READY:
                 self._on_instance_changed(info)
 
     def _fail_superseded(self) -> None:
-        """Fails the jobs that wait for an old version of a model which no instance can run, once each is
-        there to say so: what a new version needs may yet be fetched, what an old one needs will not."""
+        """Fail the jobs that wait for an old version of a model which no instance can run.
+
+        Nothing is decided before the capabilities of all instances are known. Jobs for a current version
+        keep waiting, because its files may still be downloaded.
+        """
         states = {info.state for info in self.fleet.instances()}
         if InstanceState.READY not in states or states - {InstanceState.READY, InstanceState.FAILED}:
+            return
+        if self._instance_guard.has_withheld:
             return
         for active in [
             one for one in self._active_shards.values() if self._live_catalog.is_outdated(one.model)
         ]:
-            waits = active.shard.id in self.scheduler.queue
-            if waits and not self.scheduler.can_serve(active.model.digest):
+            is_waiting = active.shard.id in self.scheduler.queue
+            if is_waiting and not self.scheduler.can_serve(active.model.digest):
                 self.cancel_job(active.job.id)
-                self._spawn_task(self._fail_job(active.job.id, to_job_error("superseded")))
+                self._spawn_task(self._fail_job(active.job.id, to_job_error(FailureKind.SUPERSEDED)))
+
+    def _refresh_instance(self, instance_id: str) -> None:
+        for info in self.fleet.instances():
+            if info.id == instance_id:
+                self._on_instance_changed(info)
 
     def _on_instance_changed(self, info: InstanceInfo) -> None:
         match info.state:
+            case InstanceState.READY if self._instance_guard.is_withheld(info.id):
+                return
             case InstanceState.READY:
                 models = self._servable_models.find_servable(
                     info.id, (active.model for active in self._active_shards.values())
@@ -232,7 +249,7 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
 
     async def _run_attempt(self, active: ActiveShard, instance_id: str) -> None:
-        """One attempt from its first row in the store to the event that tells of its end."""
+        """Run one attempt, from its record in the store to the event that reports its result."""
         attempt = Attempt(
             prompt_id=str(uuid.uuid4()),
             shard_id=active.shard.id,
@@ -247,8 +264,31 @@ class Dispatcher:
             self._handle_event(RunEnded(shard_id=attempt.shard_id, instance_id=instance_id, seconds=seconds))
 
         failure = await run_and_classify(self._start_and_run(active, attempt, on_run_ended))
+        if failure and failure.kind is FailureKind.BAD_GRAPH:
+            failure = await self._explain_rejection(failure, active, instance_id)
+        self._check_instance(instance_id, failure)
         on_run_ended(None)
         await self._report_attempt(attempt, failure)
+
+    async def _explain_rejection(
+        self, failure: AttemptFailure, active: ActiveShard, instance_id: str
+    ) -> AttemptFailure:
+        """Return `failure`, or a lost instance if the instance no longer has what the model needs."""
+        if not await self._instance_guard.reload_capabilities(instance_id):
+            return AttemptFailure(FailureKind.INSTANCE_GONE, failure.detail, has_run=False)
+        missing = self._runner.capabilities.get(instance_id).missing_requirements(active.model)
+        if not missing:
+            return failure
+        detail = f"the instance no longer has what {active.model.id} needs: {missing[0]}"
+        return AttemptFailure(FailureKind.INSTANCE_GONE, detail, has_run=False)
+
+    def _check_instance(self, instance_id: str, failure: AttemptFailure | None) -> None:
+        """Withhold an instance that an attempt lost, before its free slot is given to another shard."""
+        if failure is None or failure.has_run:
+            self._instance_guard.record_run(instance_id)
+        if failure and failure.kind is FailureKind.INSTANCE_GONE:
+            self._instance_guard.suspend_until_verified(instance_id)
+            self._handle_event(InstanceDown(instance_id=instance_id))
 
     async def _start_and_run(
         self, active: ActiveShard, attempt: Attempt, on_run_ended: Callable[[float | None], None]
@@ -258,21 +298,24 @@ class Dispatcher:
             await self._runner.run_attempt(run, on_run_ended)
 
     async def _recover_attempt(self, attempt: Attempt) -> None:
-        again = await self._recovery.recover_attempt(attempt)
-        if again and not self._stopping:
-            self.schedule_job(again, await self._accounts.get_plan_by_account_id(again.job.account_id))
+        record = await self._recovery.recover_attempt(attempt)
+        if record and not self._stopping:
+            self.schedule_job(record, await self._accounts.get_plan_by_account_id(record.job.account_id))
 
-    async def _report_attempt(self, attempt: Attempt, failure: ClassifiedFailure | None) -> None:
+    async def _report_attempt(self, attempt: Attempt, failure: AttemptFailure | None) -> None:
         shard_id = attempt.shard_id
         if failure is None:
             self._handle_event(ShardDone(shard_id=shard_id))
         else:
-            kind, detail = failure
-            log.warning("shard %s failed on %s: %s: %s", shard_id, attempt.instance_id, kind, detail)
-            await self._lifecycle.fail_attempt(attempt, kind, detail)
-            if kind == PromptStalled.kind:
-                self._spawn_task(self._interrupt_or_restart(attempt))
-            self._handle_event(ShardFailed(shard_id=shard_id, instance_id=attempt.instance_id, kind=kind))
+            kind, instance_id = failure.kind, attempt.instance_id
+            log.warning("shard %s failed on %s: %s: %s", shard_id, instance_id, kind, failure.detail)
+            await self._lifecycle.fail_attempt(attempt, kind, failure.detail)
+            if kind is FailureKind.STALLED:
+                self._handle_event(InstanceDown(instance_id=instance_id, memory_lost=False))
+                self._spawn_task(self._instance_guard.interrupt_or_restart(attempt))
+            self._handle_event(
+                ShardFailed(shard_id=shard_id, instance_id=instance_id, kind=kind, has_run=failure.has_run)
+            )
         if not self.scheduler.has_shard(shard_id):
             self._active_shards.pop(shard_id, None)
 
@@ -288,25 +331,6 @@ class Dispatcher:
             await self.fleet.session(instance_id).free_memory()
         except InstanceError as error:
             log.info("could not free the memory of %s: %s", instance_id, error)
-
-    async def _interrupt_or_restart(self, attempt: Attempt) -> None:
-        """Interrupts a hung run; an instance that does not heed that is restarted, if it is ours."""
-        self._handle_event(InstanceDown(instance_id=attempt.instance_id, memory_lost=False))
-        try:
-            async with asyncio.timeout(INTERRUPT_TIMEOUT_SECONDS):
-                await self._runner.cancel_attempt(attempt)
-        except (InstanceError, TimeoutError):
-            log.warning("%s does not heed an interrupt and is restarted", attempt.instance_id)
-            await self._restart_instance(attempt.instance_id)
-        for info in self.fleet.instances():
-            if info.id == attempt.instance_id:
-                self._on_instance_changed(info)
-
-    async def _restart_instance(self, instance_id: str) -> None:
-        try:
-            await self.fleet.restart(instance_id)
-        except FleetError as error:
-            log.error("%s hangs: %s", instance_id, error)
 
     async def _fail_job(self, job_id: str, error: JobError) -> None:
         await self._lifecycle.fail_job(job_id, error)

@@ -1,7 +1,7 @@
-"""The end of what is finished: for how long jobs can be asked for, and the clean-up of their files.
+"""Expiry of finished jobs and deletion of their files.
 
-The same pixels are one file, however many jobs made them: it goes once no job needs it any more. The
-bucket's own deletion rules are the net below: they catch what was stored for jobs that came to nothing.
+Jobs with identical outputs share one file; it is deleted when no job needs it any more. In addition, the
+lifecycle rules of the bucket delete old files, including those of jobs that failed after storing them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from orchestrator.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Files deleted between two looks into the store, and at once.
+#: Files per query of the store, and files that are deleted at the same time.
 BATCH_SIZE, MAX_CONCURRENT_DELETES = 200, 8
-#: Looks for expired files within a lifetime, and seconds between two looks at most.
+#: Sweeps per lifetime of a file, and the longest time between two sweeps.
 SWEEPS_PER_LIFETIME, MAX_SWEEP_INTERVAL_SECONDS = 10, 3600.0
 
 
@@ -36,22 +36,23 @@ class ExpiryPolicy:
     clock: Callable[[], datetime]
 
     def expires_at(self, job: Job) -> datetime | None:
-        """When the job expires; None while it is not finished."""
+        """Return when the job expires; None while it is not finished."""
         return job.finished_at + self.lifetime if job.finished_at else None
 
     def is_expired(self, job: Job) -> bool:
+        """Whether the job expired."""
         end = self.expires_at(job)
         return end is not None and end <= self.clock()
 
     def require_unexpired(self, record: JobRecord) -> JobRecord:
-        """The same record. Raises Gone where the job has expired."""
+        """Return the same record. Raises Gone if its job has expired."""
         if self.is_expired(record.job):
-            raise Gone("The job has expired, and its files are deleted")
+            raise Gone("The job has expired and its files have been deleted; create a new job")
         return record
 
 
 class ExpiredFileSweeper:
-    """Deletes the files of expired jobs, as long as it runs."""
+    """Deletes the files of expired jobs at regular intervals while its context is active."""
 
     def __init__(self, store: Store, object_store: ObjectStore, expiry: ExpiryPolicy) -> None:
         self._store = store
@@ -59,18 +60,21 @@ class ExpiredFileSweeper:
         self._expiry = expiry
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run_periodically(), name="clean-up")
+        self._task = asyncio.create_task(self._run_periodically(), name="expired-file-sweeper")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What is not deleted yet is deleted by the next process."""
+        """Stop; the next process deletes the remaining files."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def delete_expired_files(self) -> int:
-        """Deletes all that nobody needs now; the number of files. Raises ObjectStoreError, ServiceError."""
+        """Delete all files that no unexpired job needs, and return their number.
+
+        Raises ObjectStoreError, ServiceError.
+        """
         before = self._expiry.clock() - self._expiry.lifetime
         swept = 0
         while keys := await self._store.list_unused_files(before, BATCH_SIZE):
@@ -90,7 +94,7 @@ class ExpiredFileSweeper:
             except (ObjectStoreError, ServiceError) as error:
                 log.warning("expired files could not be deleted: %s", error)
             except Exception:
-                # What is wrong now may be right at the next look; the files are still known.
+                # The store still lists the files, so the next sweep tries again.
                 log.exception("expired files could not be deleted")
             await asyncio.sleep(pause)
 
@@ -100,7 +104,7 @@ class ExpiredFileSweeper:
                 written = (await self._object_store.stat(key)).modified
             except ObjectNotFound:
                 return
-            # Written anew since: by a run that makes the same pixels and whose end is not in the store yet.
-            # A file this old is always written anew (`ObjectStore.put`).
+            # A run with the same output may have written the file again without having finished its job yet;
+            # `ObjectStore.put` always rewrites a file of this age.
             if written < before:
                 await self._object_store.delete(key)

@@ -1,68 +1,90 @@
-"""What became of an attempt: exceptions of every room below, sorted into kinds and words for callers."""
+"""Classifies failed attempts: exceptions become failure kinds, and kinds become errors for callers."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
 
 from comfy_instances.protocol.errors import InstanceError
 from orchestrator.errors import ContentBlocked, ServiceError
-from orchestrator.jobs import JobError
+from orchestrator.jobs import FailureKind, JobError
 from orchestrator.media.errors import ObjectStoreError
 
 log = logging.getLogger(__name__)
 
-#: What a caller is told, by the kind of the last failure.
-FAILURE_MESSAGES = {
-    "bad_graph": "The model's graph was refused by the instance.",
-    "out_of_memory": "The request needs more GPU memory than there is.",
-    "instance_gone": "The instances that ran the request went away each time.",
-    "node_failed": "A step of the model failed.",
-    "refused": "The result is against the content policy.",
-    "no_output": "The model gave no usable output.",
-    "stalled": "The run made no progress.",
-    "cancelled": "The run was interrupted on its instance.",
-    "expired": "No instance could take the request in time.",
-    "superseded": "The model was changed meanwhile, and no instance can run its old version.",
-    "store_unavailable": "The result could not be stored.",
-    "abandoned": "The run was lost with its instance.",
-    "internal": "The service failed to carry the request out.",
+#: Message for the caller of a failed job, by the kind of its last failure.
+FAILURE_MESSAGES: Mapping[FailureKind, str] = {
+    FailureKind.BAD_GRAPH: "The instance rejected the model's graph.",
+    FailureKind.OUT_OF_MEMORY: "The request needs more GPU memory than is available.",
+    FailureKind.INSTANCE_GONE: "The instance became unreachable during every attempt.",
+    FailureKind.NODE_FAILED: "A node of the model's graph failed.",
+    FailureKind.OUTPUT_REFUSED: "The result violates the content policy.",
+    FailureKind.NO_OUTPUT: "The model produced no usable output.",
+    FailureKind.STALLED: "The run made no progress.",
+    FailureKind.CANCELLED: "The run was interrupted on its instance.",
+    FailureKind.EXPIRED: "No instance could start the request in time.",
+    FailureKind.SUPERSEDED: "The model changed after the request, and no instance can run its old version.",
+    FailureKind.STORE_UNAVAILABLE: "The result could not be stored.",
+    FailureKind.ABANDONED: "The run was lost together with its instance.",
+    FailureKind.INTERNAL: "The service failed to process the request.",
 }
 
-#: Codes that callers know by another word than ours.
-PUBLIC_CODES = {"refused": ContentBlocked.default_code}
+#: Error codes of jobs that differ from the value of the failure kind.
+PUBLIC_CODES: Mapping[FailureKind, str] = {FailureKind.OUTPUT_REFUSED: ContentBlocked.default_code}
 
-#: Failures that had nothing to do with what was asked for: it may go well a little later.
+#: Failures that the request did not cause; the same request may succeed later.
 RETRYABLE_FAILURES = frozenset(
-    {"instance_gone", "abandoned", "expired", "stalled", "superseded", "store_unavailable"}
+    {
+        FailureKind.INSTANCE_GONE,
+        FailureKind.ABANDONED,
+        FailureKind.EXPIRED,
+        FailureKind.STALLED,
+        FailureKind.SUPERSEDED,
+        FailureKind.STORE_UNAVAILABLE,
+    }
 )
-
-#: The kind, and details for operators.
-ClassifiedFailure = tuple[str, str]
 
 
 class AttemptAbandoned(Exception):
-    """A prompt of an earlier process can not be found."""
+    """The prompt of an earlier process cannot be found."""
 
 
-async def run_and_classify(run: Awaitable[object]) -> ClassifiedFailure | None:
-    """Awaits `run`; None where all went well."""
+class InstanceLostBeforeRun(Exception):
+    """The instance became unreachable, or forgot the prompt, before it started to run it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailure:
+    """Why an attempt failed."""
+
+    kind: FailureKind
+    #: Message for operators; may name nodes and exceptions.
+    detail: str
+    #: False if the instance was lost before it started the prompt, so that the prompt cannot be the cause.
+    has_run: bool = True
+
+
+async def run_and_classify(run: Awaitable[object]) -> AttemptFailure | None:
+    """Await `run` and return how it failed; None if it succeeded."""
     try:
         await run
     except InstanceError as error:
-        return error.kind, str(error)
+        return AttemptFailure(FailureKind(error.kind), str(error))
+    except InstanceLostBeforeRun as error:
+        return AttemptFailure(FailureKind.INSTANCE_GONE, str(error), has_run=False)
     except ObjectStoreError as error:
-        return "store_unavailable", str(error)
+        return AttemptFailure(FailureKind.STORE_UNAVAILABLE, str(error))
     except (AttemptAbandoned, TimeoutError) as error:
-        return "abandoned", str(error)
+        return AttemptFailure(FailureKind.ABANDONED, str(error))
     except ServiceError as error:
-        return "internal", error.message
+        return AttemptFailure(FailureKind.INTERNAL, error.message)
     except Exception as error:
-        log.exception("an attempt met an unexpected error")
-        return "internal", repr(error)
+        log.exception("an attempt failed with an unexpected error")
+        return AttemptFailure(FailureKind.INTERNAL, repr(error))
     return None
 
 
-def to_job_error(kind: str) -> JobError:
-    """The failure in words fit for the job's caller."""
-    return JobError(code=PUBLIC_CODES.get(kind, kind), message=FAILURE_MESSAGES[kind])
+def to_job_error(kind: FailureKind) -> JobError:
+    """Return the error that the caller of the job sees."""
+    return JobError(code=PUBLIC_CODES.get(kind, kind.value), message=FAILURE_MESSAGES[kind])

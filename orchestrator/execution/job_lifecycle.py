@@ -1,4 +1,4 @@
-"""The one place where a job comes to an end: stored state first, then everybody is told."""
+"""Changes the status of jobs and shards: first in the store, then as a published event."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from orchestrator.jobs import Attempt, JobError, JobRecord, JobStatus, Output, Shard, Usage
+from orchestrator.jobs import Attempt, FailureKind, JobError, JobRecord, JobStatus, Output, Shard, Usage
 from orchestrator.jobs.events import AttemptFailed, EventHub, JobChanged, ShardStarted
 from orchestrator.store import Store
 
@@ -16,7 +16,7 @@ Clock = Callable[[], datetime]
 
 
 class JobLifecycle:
-    """Each method is one transaction of the store and one event; repeating any changes nothing."""
+    """Each method is one transaction of the store and one event. Repeating a call changes nothing."""
 
     def __init__(self, store: Store, events: EventHub, clock: Clock) -> None:
         self._store = store
@@ -24,10 +24,11 @@ class JobLifecycle:
         self._clock = clock
 
     async def start_attempt(self, job_id: str, shard: Shard, attempt: Attempt) -> bool:
-        """Writes down that `attempt` is about to be sent, so that it can be found after a crash.
-        False where its shard is not wanted any more."""
-        wanted = await self._store.start_attempt(attempt)
-        if wanted:
+        """Store an attempt before its prompt is sent, so that it can be recovered after a crash.
+
+        Returns False if the shard is no longer needed."""
+        is_started = await self._store.start_attempt(attempt)
+        if is_started:
             started = ShardStarted(
                 index=shard.index,
                 shard_id=shard.id,
@@ -35,34 +36,34 @@ class JobLifecycle:
                 attempt=attempt.number,
             )
             self._events.publish(job_id, started)
-        return wanted
+        return is_started
 
     async def finish_shard(self, attempt: Attempt, outputs: Sequence[Output], usage: Usage) -> JobRecord:
-        """A shard is done; with the last one its job is, and the hold is captured."""
+        """Store the outputs of a shard. With the last shard the job succeeds and its hold is captured."""
         now = self._clock()
         return self._publish_change(
             await self._store.finish_shard(attempt.prompt_id, outputs, usage, now), now
         )
 
-    async def fail_attempt(self, attempt: Attempt, outcome: str, detail: str) -> None:
-        """An attempt came to nothing: its shard waits again, if its job is not finished."""
-        await self._store.end_attempt(attempt.prompt_id, outcome, detail, self._clock(), retry=True)
-        missed = AttemptFailed(shard_id=attempt.shard_id, instance_id=attempt.instance_id, kind=outcome)
-        self._events.notify_observers(missed)
+    async def fail_attempt(self, attempt: Attempt, kind: FailureKind, detail: str) -> None:
+        """Record a failed attempt. Its shard waits again unless the job is finished."""
+        await self._store.end_attempt(attempt.prompt_id, kind, detail, self._clock(), retry=True)
+        failed = AttemptFailed(shard_id=attempt.shard_id, instance_id=attempt.instance_id, kind=kind)
+        self._events.notify_observers(failed)
 
     async def fail_job(self, job_id: str, error: JobError) -> JobRecord:
-        """The job can not be done: the hold is released."""
+        """Fail the job and release its hold."""
         now = self._clock()
         return self._publish_change(await self._store.fail_job(job_id, error, now), now)
 
     async def cancel_job(self, job_id: str) -> JobRecord:
-        """The job is not wanted any more: the hold is released."""
+        """Cancel the job and release its hold."""
         now = self._clock()
         return self._publish_change(await self._store.cancel_job(job_id, now), now)
 
     def _publish_change(self, record: JobRecord, now: datetime) -> JobRecord:
-        """`now` is when the store was asked for the change: a job that ended at another time had ended
-        before, and is left as it was."""
+        """Publish a stored change. `now` is the time that was passed to the store: a job with another
+        `finished_at` was already finished, and the change had no effect on it."""
         final = record.job.finished_at == now
         if final:
             self._log_finished_job(record)

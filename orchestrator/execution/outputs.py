@@ -1,4 +1,4 @@
-"""From an instance's answer to stored objects: fetch, look at the bytes, put them under their digest."""
+"""Stores the outputs of a run: fetches the files, detects their type and puts them into object storage."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from comfy_instances.protocol.errors import NoOutput
 from comfy_instances.session.session import InstanceSession, NodeOutput, RunResult
 from orchestrator.jobs import Output
 from orchestrator.media.formats import CorruptMedia, ImageEncoding, probe_media
-from orchestrator.media.info import MediaInfo
 from orchestrator.media.provenance import strip_graph_metadata
+from orchestrator.media.sniffing import MediaInfo
 from orchestrator.storage.object_store import ObjectStore, content_addressed_key
 
 log = logging.getLogger(__name__)
 
-#: Folders of an instance's answer that hold results; `temp` has previews, `input` what we sent.
+#: Folder type of results; `temp` holds previews, `input` uploaded files.
 RESULT_FOLDER = "output"
 
 
 class OutputStorage:
-    """The way of every result into the bucket."""
+    """Puts the results of runs into object storage."""
 
     def __init__(self, object_store: ObjectStore, timeout: float) -> None:
         self._object_store = object_store
@@ -35,48 +35,48 @@ class OutputStorage:
         result: RunResult,
         encoding: ImageEncoding | None = None,
     ) -> list[Output]:
-        """Stores what the output nodes `node_ids` made, in their order; pictures as `encoding` says.
+        """Store the outputs of the nodes `node_ids`, in this order; images are re-encoded as `encoding`.
 
-        Waits up to `patience` seconds for an S3 server that is away. Raises NoOutput where there is
-        nothing or something that is not what its name says, InstanceGone, ObjectStoreUnavailable.
+        Retries for up to `timeout` seconds while object storage is unavailable. Raises NoOutput if there is
+        no output or an unreadable one, InstanceGone, ObjectStoreUnavailable.
         """
-        wanted = [
+        items = [
             item for node in node_ids for item in result.outputs if item.node == node and _is_result(item)
         ]
-        if not wanted:
+        if not items:
             raise NoOutput(f"no output of node(s) {', '.join(node_ids)}")
-        return list(await asyncio.gather(*(self._store_output(session, item, encoding) for item in wanted)))
+        return list(await asyncio.gather(*(self._store_output(session, item, encoding) for item in items)))
 
     async def _store_output(
         self, session: InstanceSession, item: NodeOutput, encoding: ImageEncoding | None
     ) -> Output:
         data = await session.fetch_file(item.file) if item.file else _inline_bytes(item)
         try:
-            data, found, sha256 = await asyncio.to_thread(_prepare_file, data, encoding)
+            data, info, sha256 = await asyncio.to_thread(_prepare_file, data, encoding)
         except CorruptMedia as error:
             raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
-        key = content_addressed_key("outputs", sha256, found.ext)
-        await self._object_store.put_with_retry(key, data, found.content_type, timeout=self._timeout)
+        key = content_addressed_key("outputs", sha256, info.ext)
+        await self._object_store.put_with_retry(key, data, info.content_type, timeout=self._timeout)
         return Output(
             key=key,
-            content_type=found.content_type,
+            content_type=info.content_type,
             size=len(data),
             sha256=sha256,
-            width=found.width,
-            height=found.height,
-            frames=found.frames,
-            fps=found.fps,
+            width=info.width,
+            height=info.height,
+            frames=info.frames,
+            fps=info.fps,
         )
 
 
 def _prepare_file(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, MediaInfo, str]:
-    """The file as it is delivered, what it is, and its digest. Raises CorruptMedia."""
-    found = probe_media(data)
-    data = strip_graph_metadata(data, found.content_type)
-    if encoding and found.content_type.startswith("image/"):
+    """Return the file to store, its media information and its SHA-256. Raises CorruptMedia."""
+    info = probe_media(data)
+    data = strip_graph_metadata(data, info.content_type)
+    if encoding and info.content_type.startswith("image/"):
         data = encoding.encode(data)
-        found = probe_media(data)
-    return data, found, hashlib.sha256(data).hexdigest()
+        info = probe_media(data)
+    return data, info, hashlib.sha256(data).hexdigest()
 
 
 def _is_result(item: NodeOutput) -> bool:

@@ -1,4 +1,4 @@
-"""After a crash of ours: what became of the prompts that were under way?"""
+"""Recovers the attempts that an earlier process of the service left running."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.execution.failures import AttemptAbandoned, run_and_classify
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.runner import Runner, ShardRun
-from orchestrator.jobs import Attempt, JobRecord, Shard
+from orchestrator.jobs import Attempt, FailureKind, JobRecord, Shard
 from orchestrator.store import Store
 
-#: How long a restart waits for the instance of a prompt that was under way.
+#: How long an attempt's instance may take to become reachable after a restart.
 RECOVERY_TIMEOUT_SECONDS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptRecovery:
-    """Looks for attempts of an earlier process: settles those that are found, gives up the others."""
+    """Resumes attempts that their instance still knows, and fails the others."""
 
     live_catalog: LiveCatalog
     runner: Runner
@@ -27,16 +27,16 @@ class AttemptRecovery:
     lifecycle: JobLifecycle
 
     async def recover_attempt(self, attempt: Attempt) -> JobRecord | None:
-        """The job whose shard has to be run again; None where nothing is left to do."""
+        """Return the job whose shard must be run again; None if nothing is left to do."""
         record = await self.store.find_job(attempt.shard_id.rpartition("-")[0])
         shards = {shard.id: shard for shard in record.shards} if record else {}
         if record is None or record.job.is_finished or attempt.shard_id not in shards:
-            await self.lifecycle.fail_attempt(attempt, "abandoned", "the job is finished")
+            await self.lifecycle.fail_attempt(attempt, FailureKind.ABANDONED, "the job is finished")
             return None
         failure = await run_and_classify(self._resume_attempt(record, shards[attempt.shard_id], attempt))
         if failure is None:
             return None
-        await self.lifecycle.fail_attempt(attempt, *failure)
+        await self.lifecycle.fail_attempt(attempt, failure.kind, failure.detail)
         return await self.store.find_job(record.job.id)
 
     async def _resume_attempt(self, record: JobRecord, shard: Shard, attempt: Attempt) -> None:
@@ -46,11 +46,11 @@ class AttemptRecovery:
         if not await self.runner.resume_attempt(
             ShardRun(attempt=attempt, job=record.job, shard=shard, model=model)
         ):
-            raise AttemptAbandoned("the instance knows nothing of it")
+            raise AttemptAbandoned("the instance does not know the prompt")
 
 
 async def _wait_until_reachable(fleet: Fleet, instance_id: str) -> None:
-    """Raises AttemptAbandoned where this fleet has no such instance."""
+    """Wait until the instance is ready or draining. Raises AttemptAbandoned if the fleet does not have it."""
     changed = asyncio.Event()
     unsubscribe = fleet.subscribe(lambda _: changed.set())
     try:
@@ -58,7 +58,7 @@ async def _wait_until_reachable(fleet: Fleet, instance_id: str) -> None:
             changed.clear()
             states = {info.id: info.state for info in fleet.instances()}
             if instance_id not in states:
-                raise AttemptAbandoned(f"there is no instance {instance_id} any more")
+                raise AttemptAbandoned(f"the fleet no longer has an instance {instance_id}")
             if states[instance_id] in (InstanceState.READY, InstanceState.DRAINING):
                 return
             await changed.wait()

@@ -1,4 +1,4 @@
-"""One attempt of a shard on one instance: inputs up, graph rendered and run, outputs stored, settled."""
+"""Runs one attempt of a shard: uploads inputs, runs the graph, stores outputs and finishes the shard."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from comfy_instances.session.session import (
 )
 from orchestrator.catalog import Model
 from orchestrator.execution.capabilities import CapabilityCache
+from orchestrator.execution.failures import InstanceLostBeforeRun
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.outputs import OutputStorage
 from orchestrator.execution.progress_estimator import ProgressEstimator
@@ -32,15 +33,15 @@ from orchestrator.media.formats import ImageEncoding
 
 log = logging.getLogger(__name__)
 
-#: The session makes it unique by appending the prompt id.
+#: Prefix of output file names; the session appends the prompt id to make it unique.
 OUTPUT_FILENAME_PREFIX = "pixelfactory"
-#: How many times its expected duration a run may be silent.
+#: Longest time without progress, as a multiple of the expected duration of the run.
 STALL_TIMEOUT_FACTOR = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardRun:
-    """An attempt and all that is known of what it runs."""
+    """An attempt with its job, shard and model version."""
 
     attempt: Attempt
     job: Job
@@ -49,30 +50,57 @@ class ShardRun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CompletedPrompt:
+    """A prompt that its instance ran to the end; its outputs are still on the instance."""
+
+    result: RunResult
+    usage: Usage
+    #: Input files to delete from the instance.
+    uploaded_files: Sequence[FileRef] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Runner:
-    """Carries attempts through; holds no state of its own."""
+    """Runs attempts on instances; has no state of its own."""
 
     fleet: Fleet
-    #: What each instance has to run models with.
+    #: Node classes and weight files of each instance.
     capabilities: CapabilityCache
     input_uploader: InputUploader
     output_storage: OutputStorage
     lifecycle: JobLifecycle
     events: EventHub
-    #: Least time after which a run without progress is given up.
+    #: Shortest time without progress after which a run counts as stalled, in seconds.
     stall_seconds: float
 
     async def run_attempt(self, run: ShardRun, on_run_ended: Callable[[float | None], None]) -> JobRecord:
-        """The whole walk. `ended(seconds)` is called once the instance has done with the prompt, so that
-        it gets the next one while this one's outputs are stored. Raises InstanceError,
-        ObjectStoreUnavailable."""
-        attempt, shard = run.attempt, run.shard
+        """Run the attempt from uploading its inputs to finishing its shard.
+
+        `on_run_ended(seconds)` is called as soon as the instance has finished the prompt, so that it can be
+        given the next one while the outputs are stored. Raises InstanceError, InstanceLostBeforeRun,
+        ObjectStoreUnavailable.
+        """
+        watchdog = Watchdog(self.stall_timeout(run))
+        try:
+            prompt = await self._upload_and_run(run, watchdog)
+        except InstanceGone as error:
+            if watchdog.has_progress:
+                raise
+            raise InstanceLostBeforeRun(error.message) from error
+        on_run_ended(prompt.result.gpu_seconds)
+        return await self._store_outputs_and_finish(run, prompt)
+
+    async def _upload_and_run(self, run: ShardRun, watchdog: Watchdog) -> CompletedPrompt:
+        """Upload the input files, render the graph and run it to its end."""
+        attempt = run.attempt
         session = self.fleet.session(attempt.instance_id)
-        uploaded = await self.input_uploader.upload_inputs(session, run.model, shard.params)
-        kit = self.capabilities.get(attempt.instance_id)
-        graph = kit.render_graph(run.model, uploaded.params, OUTPUT_FILENAME_PREFIX)
-        watchdog, meter = Watchdog(self.stall_timeout(run)), UsageMeter(attempt.instance_id, graph)
-        listener = self._progress_listener(shard, watchdog.record_progress, meter, ProgressEstimator(graph))
+        uploaded = await self.input_uploader.upload_inputs(session, run.model, run.shard.params)
+        capabilities = self.capabilities.get(attempt.instance_id)
+        graph = capabilities.render_graph(run.model, uploaded.params, OUTPUT_FILENAME_PREFIX)
+        meter = UsageMeter(attempt.instance_id, graph)
+        listener = self._progress_listener(
+            run.shard, watchdog.record_progress, meter, ProgressEstimator(graph)
+        )
         try:
             with meter.watch_memory(self.fleet):
                 result = await watchdog.guard(session.run_prompt(attempt.prompt_id, graph, listener))
@@ -82,19 +110,20 @@ class Runner:
             await self.clean_up(attempt, uploaded.files)
             raise
         usage = self._publish_usage(run, result, meter)
-        on_run_ended(result.gpu_seconds)
-        return await self._store_outputs_and_finish(run, result, usage, uploaded.files)
+        return CompletedPrompt(result=result, usage=usage, uploaded_files=uploaded.files)
 
     def stall_timeout(self, run: ShardRun) -> float:
-        """Seconds that a run may go without a sign of progress: many times what its model needs in all."""
+        """Return the longest time that the run may make no progress, in seconds."""
         profile = self.capabilities.get(run.attempt.instance_id).profile
         load = run.model.manifest.estimate_for(profile).load_seconds
         seconds = run.model.estimate_run_seconds(run.shard.params, profile) + load
         return max(self.stall_seconds, STALL_TIMEOUT_FACTOR * seconds)
 
     async def resume_attempt(self, run: ShardRun) -> JobRecord | None:
-        """Follows to its end what was sent before a crash; None where the instance knows nothing of it.
-        Raises as `run` does."""
+        """Follow a prompt that an earlier process sent, and finish its shard.
+
+        Returns None if the instance does not know the prompt. Raises InstanceError, ObjectStoreUnavailable.
+        """
         session = self.fleet.session(run.attempt.instance_id)
         meter = UsageMeter(run.attempt.instance_id, {})
         listener = self._progress_listener(
@@ -103,37 +132,37 @@ class Runner:
         result = await session.resume_prompt(run.attempt.prompt_id, listener)
         if result is None:
             return None
-        return await self._store_outputs_and_finish(run, result, self._publish_usage(run, result, meter), [])
+        prompt = CompletedPrompt(result=result, usage=self._publish_usage(run, result, meter))
+        return await self._store_outputs_and_finish(run, prompt)
 
     async def cancel_attempt(self, attempt: Attempt) -> None:
-        """Takes the prompt off its instance, waiting or running. Raises InstanceError."""
+        """Remove the prompt from its instance, whether it waits or runs. Raises InstanceError."""
         await self.fleet.session(attempt.instance_id).cancel_prompt(attempt.prompt_id)
 
     async def clean_up(self, attempt: Attempt, files: Sequence[FileRef] = ()) -> None:
-        """Makes the instance forget the prompt, so that its history and folders do not grow."""
+        """Delete the prompt's history entry and files from the instance, so that they do not accumulate."""
         try:
             await self.fleet.session(attempt.instance_id).delete_history(attempt.prompt_id)
             await self.fleet.delete_files(attempt.instance_id, files)
         except InstanceError as error:
-            log.info("could not tidy up on %s: %s", attempt.instance_id, error)
+            log.info("could not clean up on %s: %s", attempt.instance_id, error)
 
     def _publish_usage(self, run: ShardRun, result: RunResult, meter: UsageMeter) -> Usage:
-        """What the run has used, told to those who watch over all work before the next one begins."""
+        """Return what the run used, after passing it to the observers of all jobs."""
         usage = meter.finish(result, run.model, self.fleet)
         instance_id = run.attempt.instance_id
-        ran = PromptFinished(job=run.job, shard_id=run.shard.id, instance_id=instance_id, usage=usage)
-        self.events.notify_observers(ran)
+        finished = PromptFinished(job=run.job, shard_id=run.shard.id, instance_id=instance_id, usage=usage)
+        self.events.notify_observers(finished)
         return usage
 
-    async def _store_outputs_and_finish(
-        self, run: ShardRun, result: RunResult, usage: Usage, uploaded_files: Sequence[FileRef]
-    ) -> JobRecord:
+    async def _store_outputs_and_finish(self, run: ShardRun, prompt: CompletedPrompt) -> JobRecord:
         session = self.fleet.session(run.attempt.instance_id)
         nodes = [output.node for output in run.model.outputs]
-        outputs = await self.output_storage.store_outputs(session, nodes, result, to_image_encoding(run.job))
-        record = await self.lifecycle.finish_shard(run.attempt, outputs, usage)
-        made = [item.file for item in result.outputs if item.file]
-        await self.clean_up(run.attempt, [*made, *uploaded_files])
+        encoding = to_image_encoding(run.job)
+        outputs = await self.output_storage.store_outputs(session, nodes, prompt.result, encoding)
+        record = await self.lifecycle.finish_shard(run.attempt, outputs, prompt.usage)
+        output_files = [item.file for item in prompt.result.outputs if item.file]
+        await self.clean_up(run.attempt, [*output_files, *prompt.uploaded_files])
         return record
 
     def _progress_listener(
@@ -142,9 +171,9 @@ class Runner:
         def on_event(event: ProgressEvent) -> None:
             on_progress()
             meter.record_event(event)
-            told = _to_job_event(shard.index, event, estimator)
-            if told:
-                self.events.publish(shard.job_id, told)
+            job_event = _to_job_event(shard.index, event, estimator)
+            if job_event:
+                self.events.publish(shard.job_id, job_event)
 
         return on_event
 
@@ -152,14 +181,14 @@ class Runner:
 def _to_job_event(
     index: int, event: ProgressEvent, estimator: ProgressEstimator
 ) -> ShardProgress | ShardPreview | None:
-    """What the readers of a job hear of an instance's word about its shard `index`."""
+    """Return the event for the job's subscribers, or None if they do not get this one."""
     match event:
         case NodeStarted(node=node):
-            done = estimator.start_node(node)
-            return ShardProgress(index=index, node_id=node, value=0, maximum=1, fraction=done)
+            fraction = estimator.start_node(node)
+            return ShardProgress(index=index, node_id=node, value=0, maximum=1, fraction=fraction)
         case StepProgress(node=node, value=value, max=maximum):
-            done = estimator.update_node(node, value, maximum)
-            return ShardProgress(index=index, node_id=node, value=value, maximum=maximum, fraction=done)
+            fraction = estimator.update_node(node, value, maximum)
+            return ShardProgress(index=index, node_id=node, value=value, maximum=maximum, fraction=fraction)
         case Preview(content_type=content_type, data=data):
             return ShardPreview(index=index, content_type=content_type, data=data)
         case NodeText():
@@ -167,5 +196,5 @@ def _to_job_event(
 
 
 def to_image_encoding(job: Job) -> ImageEncoding | None:
-    """What the job's pictures are stored as; None: as they come."""
+    """Return how the job's images are stored; None keeps them unchanged."""
     return ImageEncoding(job.output_type, job.output_quality) if job.output_type else None

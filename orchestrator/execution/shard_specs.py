@@ -1,4 +1,4 @@
-"""What the scheduler is told of a shard: what its model needs, and the share that its account has."""
+"""Builds the scheduler's description of a shard from its model and the plan of its account."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pricing.plans import Plan
 
 
 def to_shard_spec(job: Job, shard: Shard, model: Model, deadline: float, plan: Plan) -> ShardSpec:
-    """`deadline` is in the scheduler's clock, seconds."""
+    """Return the description of a shard. `deadline` is in seconds of the scheduler's clock."""
     estimate = model.manifest.estimate_for(None)
     return ShardSpec(
         shard_id=shard.id,

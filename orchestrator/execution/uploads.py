@@ -1,4 +1,4 @@
-"""The way of stored input files to an instance, under names that nobody can guess."""
+"""Uploads stored input files to an instance, under unguessable names."""
 
 from __future__ import annotations
 
@@ -12,42 +12,44 @@ from orchestrator.catalog import Model
 from orchestrator.media.datasets import iter_dataset_files
 from orchestrator.storage.object_store import ObjectStore
 
-#: Files of one dataset that are on their way at once.
+#: Files of one dataset that are uploaded at the same time.
 MAX_CONCURRENT_UPLOADS = 4
-#: Of the keys of datasets.
+#: Suffix of the object keys of datasets.
 DATASET_SUFFIX = ".zip"
 
 
 @dataclass(frozen=True, slots=True)
 class UploadedInputs:
-    """What lies on the instance now."""
+    """Input files on an instance."""
 
-    #: Parameters as the graph shall have them: names on the instance in the places of keys.
+    #: Parameters for the graph: file names on the instance instead of object keys.
     params: Mapping[str, Any]
     files: tuple[FileRef, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class InputUploader:
-    """Brings the input files of a run to where it runs."""
+    """Uploads the input files of a run to its instance."""
 
     object_store: ObjectStore
-    #: Gives unguessable names.
+    #: Returns an unguessable name.
     generate_token: Callable[[], str]
 
     async def upload_inputs(
         self, session: InstanceSession, model: Model, params: Mapping[str, Any]
     ) -> UploadedInputs:
-        """Pictures become files of the input folder, a dataset a folder in it. Raises InstanceError,
-        ObjectStoreError."""
+        """Upload all input files: an image as a file of the input folder, a dataset as a folder in it.
+
+        Raises InstanceError, ObjectStoreError.
+        """
         keys = list(dict.fromkeys(input_object_keys(model, params)))
-        brought = await asyncio.gather(*(self._upload_input(session, key) for key in keys))
-        names = {key: name for key, (name, _) in zip(keys, brought, strict=True)}
-        files = tuple(file for _, parts in brought for file in parts)
+        uploads = await asyncio.gather(*(self._upload_input(session, key) for key in keys))
+        names = {key: name for key, (name, _) in zip(keys, uploads, strict=True)}
+        files = tuple(file for _, parts in uploads for file in parts)
         return UploadedInputs(replace_keys_with_filenames(model, params, names), files)
 
     async def _upload_input(self, session: InstanceSession, key: str) -> tuple[str, list[FileRef]]:
-        """The name for the graph, and the files behind it."""
+        """Return the name for the graph and the uploaded files."""
         data = await self.object_store.get(key)
         if key.endswith(DATASET_SUFFIX):
             folder = self.generate_token()
@@ -69,7 +71,7 @@ async def _upload_dataset(session: InstanceSession, folder: str, data: bytes) ->
 
 
 def input_object_keys(model: Model, params: Mapping[str, Any]) -> Iterator[str]:
-    """Object keys of all input files in `params`."""
+    """Return the object keys of all input files in `params`."""
     for name in model.file_inputs:
         yield from _as_list(params.get(name))
 
@@ -81,7 +83,7 @@ def _as_list(value: Any) -> Iterable[str]:
 def replace_keys_with_filenames(
     model: Model, params: Mapping[str, Any], filenames: Mapping[str, str]
 ) -> dict[str, Any]:
-    """`params` with the key of each input file replaced by what `filenames` says of it."""
+    """Return `params` with the key of each input file replaced by its name in `filenames`."""
     replaced = dict(params)
     for name in model.file_inputs:
         value = params.get(name)

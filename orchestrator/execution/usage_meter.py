@@ -1,4 +1,4 @@
-"""What a run uses, found out by listening to it."""
+"""Measures what a run uses, from its events and the memory that the fleet reports."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from comfy_instances.session.session import NodeStarted, ProgressEvent, RunResul
 from orchestrator.catalog import Model
 from orchestrator.jobs import Usage
 
-#: Part of the class names of nodes that read weights from disk.
+#: Part of the class names of all nodes that read weights from disk.
 _LOADER_CLASS_MARKER = "Loader"
 
 
 class ObservableFleet(Protocol):
-    """As much of a fleet as a meter looks at."""
+    """The part of a fleet that a usage meter needs."""
 
     def instances(self) -> Sequence[InstanceInfo]: ...
 
@@ -27,7 +27,7 @@ class ObservableFleet(Protocol):
 
 @dataclass(slots=True)
 class _NodeTiming:
-    """The node that runs now: when it began, and its first and latest step. Times in seconds."""
+    """Start time of the running node and its first and latest step as (time, value), in seconds."""
 
     id: str
     started_at: float
@@ -39,23 +39,26 @@ class _NodeTiming:
         self.latest_step = (at, value)
 
     def warmup_seconds(self) -> float:
-        """Seconds before its first step beyond what its steps take: a sampler moves its model to the GPU."""
+        """Return the seconds before the first step that exceed the duration of a step.
+
+        In this time a sampler moves its model to the GPU.
+        """
         if self.first_step is None or self.latest_step is None:
             return 0.0
         (first_at, first_value), (last_at, last_value) = self.first_step, self.latest_step
         if last_value <= first_value:
             return 0.0
-        each = (last_at - first_at) / (last_value - first_value)
-        return max(0.0, first_at - self.started_at - each * first_value)
+        seconds_per_step = (last_at - first_at) / (last_value - first_value)
+        return max(0.0, first_at - self.started_at - seconds_per_step * first_value)
 
 
 class UsageMeter:
-    """Listens to one run on one instance."""
+    """Measures one run on one instance."""
 
     def __init__(
         self, instance_id: str, graph: Mapping[str, Any], clock: Callable[[], float] = monotonic
     ) -> None:
-        """Of a run that began before we listened `graph` is empty, and its loading is not known."""
+        """`graph` is empty for a run of an earlier process; then the load time is unknown."""
         self._instance_id = instance_id
         self._loaders = {
             id for id, node in graph.items() if _LOADER_CLASS_MARKER in str(node.get("class_type"))
@@ -67,7 +70,7 @@ class UsageMeter:
 
     @contextmanager
     def watch_memory(self, fleet: ObservableFleet) -> Iterator[None]:
-        """Looks at the instance's memory whenever the fleet does."""
+        """Record the instance's memory each time that the fleet reports it."""
         unsubscribe = fleet.subscribe(self._record_memory)
         try:
             yield
@@ -75,7 +78,7 @@ class UsageMeter:
             unsubscribe()
 
     def record_event(self, event: ProgressEvent) -> None:
-        """Takes in one event of the run."""
+        """Process one event of the run."""
         match event:
             case NodeStarted(node=node):
                 self._finish_node()
@@ -84,7 +87,7 @@ class UsageMeter:
                 self._running_node.record_step(self._clock(), value)
 
     def finish(self, result: RunResult, model: Model, fleet: ObservableFleet) -> Usage:
-        """What the run has used, now that it is over."""
+        """Return what the finished run used."""
         self._finish_node()
         info = next((one for one in fleet.instances() if one.id == self._instance_id), None)
         if info:
@@ -99,13 +102,13 @@ class UsageMeter:
         )
 
     def _finish_node(self) -> None:
-        """The running node is done."""
+        """Count the load time of the running node, which has ended."""
         node, self._running_node = self._running_node, None
         if node:
             is_loader = node.id in self._loaders
             self._load_seconds += self._clock() - node.started_at if is_loader else node.warmup_seconds()
 
     def _record_memory(self, info: InstanceInfo) -> None:
-        known = info.vram_total is not None and info.vram_free is not None
-        if info.id == self._instance_id and known:
-            self._peak_vram = max(self._peak_vram or 0, (info.vram_total or 0) - (info.vram_free or 0))
+        if info.id != self._instance_id or info.vram_total is None or info.vram_free is None:
+            return
+        self._peak_vram = max(self._peak_vram or 0, info.vram_total - info.vram_free)

@@ -1,4 +1,4 @@
-"""A run that gets nowhere: no word of progress for longer than its model ever needs."""
+"""Detects runs that make no progress for longer than their model can need."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ T = TypeVar("T")
 
 
 class Watchdog:
-    """Guards one run. Its time begins with the first sign that the run has begun, and again with each."""
+    """Watches one run. The timeout starts with the first progress event and again with each further one."""
 
     def __init__(self, timeout: float, clock: Callable[[], float] = monotonic) -> None:
-        """`patience` in seconds."""
+        """`timeout` is the longest time without progress, in seconds."""
         self._timeout = timeout
         self._clock = clock
         self._last_progress: float | None = None
 
+    @property
+    def has_progress(self) -> bool:
+        """Whether the instance has started the run."""
+        return self._last_progress is not None
+
     def record_progress(self) -> None:
+        """Start the timeout again."""
         self._last_progress = self._clock()
 
     async def guard(self, run: Coroutine[Any, Any, T]) -> T:
-        """The result of `run`. Raises PromptStalled, having cancelled it, when it has been silent too
-        long.
-        """
+        """Return the result of `run`. Cancels it and raises PromptStalled after the timeout."""
         task = asyncio.create_task(run)
         try:
             while not task.done():

@@ -49,11 +49,7 @@ async def world(tmp_path: Path) -> AsyncIterator[tuple[ServiceProcess, InstanceA
     shutil.copytree(ROOT / "workflows" / "sd-1.5", tmp_path / "models" / "sd-1.5")
     machine = InstanceAddress(tmp_path / "instance")
     machine.put("-m", "comfy_instances.simulator", "--time-scale", "0.3")
-    # However often it is tried meanwhile, it is the change that decides.
-    settings = {
-        "PIXELFACTORY_WORKFLOWS_DIR": str(tmp_path / "models"),
-        "PIXELFACTORY_MAX_ATTEMPTS": "1000",
-    }
+    settings = {"PIXELFACTORY_WORKFLOWS_DIR": str(tmp_path / "models")}
     service = ServiceProcess(tmp_path / "data", ("--instances", machine.url), settings)
     with closing(machine), running(service):
         yield service, machine

@@ -1,7 +1,7 @@
-"""Which waiting shard runs on which instance: pure logic, events in, instructions out.
+"""Assigns waiting shards to instances. Pure logic: events in, instructions out.
 
-`Scheduler.handle(event, now)` returns what the shell has to do; nothing here awaits, reads a clock,
-draws a random number or touches a disk, and all of it can be rebuilt from the store at any moment.
+`Scheduler.handle(event, now)` returns instructions for the dispatcher. Nothing here awaits, reads a clock,
+draws a random number or touches a disk, and the whole state can be rebuilt from the store at any time.
 """
 
 from __future__ import annotations

@@ -1,57 +1,62 @@
-"""What the scheduler is told, and what it answers. Frozen values, durations in seconds, sizes in bytes."""
+"""Events that the scheduler handles and instructions that it returns.
+
+All are frozen values; durations are in seconds, sizes in bytes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.jobs.failures import FailureKind
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardSpec:
-    """What the scheduler knows of one shard."""
+    """What the scheduler knows about one shard."""
 
     shard_id: str
     job_id: str
-    #: Callers share the fleet by account.
+    #: The fleet is shared fairly between accounts.
     account_id: str
     model: str
-    #: Expected seconds of a warm run on the reference card, from the manifest.
+    #: Expected seconds of a warm run on the reference GPU, from the manifest.
     run_seconds: float
-    #: Expected seconds to bring the model into memory.
+    #: Expected seconds to load the model into memory.
     load_seconds: float = 0.0
-    #: Bytes of GPU memory that the model occupies once it is loaded.
+    #: GPU memory that the loaded model occupies, in bytes.
     vram: int = 0
     #: Share of the fleet relative to other accounts, from the caller's plan.
     fair_share_weight: float = 1.0
-    #: Most shards of this account that may run at once; None for no limit.
+    #: Maximum number of shards of this account that run at the same time; None for no limit.
     max_concurrency: int | None = None
-    #: Runs begun before (counted again after a restart).
+    #: Attempts that were started by earlier processes.
     attempts: int = 0
-    #: Time by which it must have begun, in the clock of the events; None for ever.
+    #: Time by which it must have started, in the clock of the events; None for no limit.
     deadline: float | None = None
-    #: The version of the model that it needs; none where the model has only ever been one.
+    #: Digest of the model version that it needs; None if the version does not matter.
     version: str | None = None
 
     @property
     def required_model(self) -> str:
-        """What an instance must have to run it: an old version may be served where the new one is not."""
+        """Version or model that an instance must serve; it may serve an old version but not the new one."""
         return self.version or self.model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobAdded:
-    """A job was accepted, or found unfinished at start."""
+    """A job was accepted, or was found unfinished at the start of the process."""
 
     specs: Sequence[ShardSpec]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEnded:
-    """An instance has done with a shard, whatever came of it: its slot is free."""
+    """An instance finished with a shard, successfully or not; its slot is free."""
 
     shard_id: str
     instance_id: str
-    #: Measured seconds; None where the run did not come to its end.
+    #: Measured seconds; None if the run did not complete.
     seconds: float | None = None
 
 
@@ -64,45 +69,47 @@ class ShardDone:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardFailed:
-    """An attempt failed. `kind` is an instance error's kind."""
+    """An attempt failed."""
 
     shard_id: str
     instance_id: str
-    kind: str
+    kind: FailureKind
+    #: False if the instance was lost before it started the prompt.
+    has_run: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobCancelled:
-    """A job needs nothing more, because it was cancelled or has failed."""
+    """A job was cancelled or has failed; its shards are no longer needed."""
 
     job_id: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceUp:
-    """An instance takes work; said again, its particulars replace the old ones."""
+    """An instance accepts prompts. A repeated event replaces the earlier values."""
 
     instance_id: str
-    #: Speed relative to the reference card.
+    #: Speed relative to the reference GPU.
     speed: float = 1.0
-    #: Bytes of GPU memory; None where it is not known, then everything is held to fit.
+    #: GPU memory in bytes; None if unknown, then every model counts as fitting.
     vram: int | None = None
-    #: Models it can serve; None for all.
+    #: Ids and digests of the models it can serve; None for all.
     models: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceDown:
-    """An instance takes no further work. What it runs is reported by its own events."""
+    """An instance accepts no further prompts. Events for its running shards still follow."""
 
     instance_id: str
-    #: True where its memory is gone too (it ended), False where it only drains.
+    #: Whether its loaded models are lost too: True if its process ended, False if it drains.
     memory_lost: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tick:
-    """Time went by."""
+    """Time has passed; sent at regular intervals."""
 
 
 Event = JobAdded | RunEnded | ShardDone | ShardFailed | JobCancelled | InstanceUp | InstanceDown | Tick
@@ -110,7 +117,7 @@ Event = JobAdded | RunEnded | ShardDone | ShardFailed | JobCancelled | InstanceU
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunShard:
-    """Begin an attempt."""
+    """Start an attempt of a shard on an instance."""
 
     shard_id: str
     instance_id: str
@@ -118,7 +125,7 @@ class RunShard:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CancelShard:
-    """Take a running attempt off its instance."""
+    """Cancel an assigned shard on its instance."""
 
     shard_id: str
     instance_id: str
@@ -126,18 +133,18 @@ class CancelShard:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FreeMemory:
-    """Have an instance let go of its models."""
+    """Have an instance unload its models."""
 
     instance_id: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailJob:
-    """Give a job up: no attempt of this shard can succeed."""
+    """Fail a job, because one of its shards cannot be completed."""
 
     job_id: str
     shard_id: str
-    kind: str
+    kind: FailureKind
 
 
 Instruction = RunShard | CancelShard | FreeMemory | FailJob
@@ -145,12 +152,12 @@ Instruction = RunShard | CancelShard | FreeMemory | FailJob
 
 @dataclass(kw_only=True, slots=True)
 class Assignment:
-    """A shard on an instance; the one mutable record of a run."""
+    """A shard assigned to an instance. The only mutable value in this module."""
 
     spec: ShardSpec
     instance_id: str
-    #: Expected seconds, the load included.
+    #: Expected seconds, including loading the model.
     expected_seconds: float
-    #: Expected seconds of loading within that.
+    #: Part of `expected_seconds` that is spent loading the model.
     load_seconds: float
     started_at: float = field(default=0.0)

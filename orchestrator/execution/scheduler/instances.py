@@ -1,4 +1,4 @@
-"""What the scheduler believes of one instance: its slots, when it will be free, what its memory holds."""
+"""Scheduler state of one instance: its slots, expected end of its runs, and models in its memory."""
 
 from __future__ import annotations
 
@@ -7,46 +7,51 @@ from dataclasses import dataclass, field
 
 from orchestrator.execution.scheduler.events import Assignment, InstanceUp, ShardSpec
 
-#: One prompt runs and one waits, so that the card never waits for us.
+#: One prompt runs and one waits on the instance, so that the GPU is never idle between prompts.
 SLOTS_PER_INSTANCE = 2
 
 
 @dataclass(slots=True)
 class Instance:
-    """One instance, up or down."""
+    """One instance, available or not."""
 
     id: str
     speed: float = 1.0
     vram: int | None = None
     served_models: frozenset[str] | None = None
     is_up: bool = False
-    #: Running first, then waiting.
+    #: Assigned shards: the running one first, then the waiting one.
     assignments: list[Assignment] = field(default_factory=list)
-    #: The latest work of each model in memory, least recently used first.
+    #: Latest shard of each model in memory, by model id, least recently used first.
     loaded_models: OrderedDict[str, ShardSpec] = field(default_factory=OrderedDict)
 
     def mark_up(self, event: InstanceUp) -> None:
+        """Make the instance available with the values of the event."""
         self.speed, self.vram, self.served_models, self.is_up = event.speed, event.vram, event.models, True
 
     def mark_down(self, memory_lost: bool) -> None:
+        """Make the instance unavailable for further shards."""
         self.is_up = False
         if memory_lost:
             self.loaded_models.clear()
 
     def can_serve(self, spec: ShardSpec) -> bool:
+        """Whether the instance is available and has what the shard's model needs."""
         return self.is_up and (self.served_models is None or spec.required_model in self.served_models)
 
     def has_memory_for(self, spec: ShardSpec) -> bool:
+        """Whether the shard's model fits into the GPU memory, at the expense of other models."""
         return self.vram is None or spec.vram <= self.vram
 
     @property
     def has_free_slot(self) -> bool:
+        """Whether the instance can take another shard."""
         return len(self.assignments) < SLOTS_PER_INSTANCE
 
     def busy_seconds(self, now: float, *, count: int | None = None) -> float:
-        """Expected seconds until all that is assigned, or the first `count` of it, has run.
+        """Return the expected seconds until all assigned shards, or the first `count` of them, have run.
 
-        Of a run that is overdue it is expected that it takes as long again as it is late.
+        An overdue run is expected to take as much longer as it is late already.
         """
         if not self.assignments:
             return 0.0
@@ -56,12 +61,13 @@ class Instance:
         )
 
     def assign(self, assignment: Assignment, now: float) -> None:
+        """Add a shard, and evict models from memory to make room for its model."""
         assignment.started_at = now
         self.assignments.append(assignment)
         self._load_model(assignment.spec)
 
     def release_slot(self, shard_id: str, now: float) -> Assignment | None:
-        """Frees the slot of a shard; the one behind it begins. None if it is not here."""
+        """Free the slot of a shard and start the one behind it. Returns None if it is not assigned here."""
         for index, assignment in enumerate(self.assignments):
             if assignment.spec.shard_id == shard_id:
                 del self.assignments[index]
@@ -71,20 +77,20 @@ class Instance:
         return None
 
     def models_to_evict(self, spec: ShardSpec) -> list[ShardSpec]:
-        """Work of the models that would have to leave for this one: those used longest ago."""
-        room = float("inf") if self.vram is None else self.vram
-        room -= spec.vram + sum(held.vram for name, held in self.loaded_models.items() if name != spec.model)
-        gone = []
-        for name, held in self.loaded_models.items():
-            if room >= 0:
+        """Return the latest shard of each model to evict for this shard, least recently used first."""
+        others = [loaded for name, loaded in self.loaded_models.items() if name != spec.model]
+        free = float("inf") if self.vram is None else self.vram
+        free -= spec.vram + sum(loaded.vram for loaded in others)
+        evicted = []
+        for loaded in others:
+            if free >= 0:
                 break
-            if name != spec.model:
-                gone.append(held)
-                room += held.vram
-        return gone
+            evicted.append(loaded)
+            free += loaded.vram
+        return evicted
 
     def _load_model(self, spec: ShardSpec) -> None:
-        for gone in self.models_to_evict(spec):
-            del self.loaded_models[gone.model]
+        for evicted in self.models_to_evict(spec):
+            del self.loaded_models[evicted.model]
         self.loaded_models[spec.model] = spec
         self.loaded_models.move_to_end(spec.model)

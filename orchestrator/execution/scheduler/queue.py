@@ -1,13 +1,13 @@
-"""The waiting shards: weighted fair queueing between accounts, one heap per model.
+"""Weighted fair queueing of waiting shards between accounts, with one heap per model.
 
 Each shard gets a tag when it arrives (start-time fair queueing, Goyal, Vin and Cheng 1996):
 
     start(shard)  = max(virtual time, finish of the account's previous shard)
     finish(shard) = start + run seconds / weight
 
-and lower tags go first. Virtual time is the start tag of what was taken last. An account with 10 000
-shards so pushes its own later tags far away, while one that comes with a single shard starts at the
-present. All operations are O(log n).
+Shards with lower start tags go first. Virtual time is the start tag of the shard that was dequeued last. The
+tags of an account with 10 000 shards therefore lie far in the future, while the single shard of another
+account starts at the current virtual time. All operations are O(log n).
 """
 
 from __future__ import annotations
@@ -26,27 +26,29 @@ class QueuedShard:
     start_tag: float
     sequence: int
     spec: ShardSpec = field(compare=False)
-    #: Time at which it began to wait, in the clock of the events.
+    #: When it was queued, in the clock of the events.
     queued_at: float = field(compare=False, default=0.0)
-    #: Seconds of later shards that went first, because their models were in memory.
+    #: Seconds of later shards that were started first because their models were loaded.
     skipped_seconds: float = field(compare=False, default=0.0)
     is_removed: bool = field(compare=False, default=False)
 
 
 @dataclass(slots=True)
 class AccountQueue:
-    """One account: its last finish tag, what it runs, and what its limit holds back."""
+    """Queue state of one account."""
 
+    #: Finish tag of its latest shard.
     finish_tag: float = 0.0
     running_count: int = 0
     waiting_count: int = 0
-    #: Seconds of waiting work on the reference card.
+    #: Run seconds of its waiting shards on the reference GPU.
     waiting_seconds: float = 0.0
+    #: Waiting shards beyond its concurrency limit.
     blocked: list[QueuedShard] = field(default_factory=list)
 
 
 class FairQueue:
-    """Waiting shards, by model, in fair order."""
+    """The waiting shards in fair order."""
 
     def __init__(self) -> None:
         self._heaps: dict[str, list[QueuedShard]] = {}
@@ -65,30 +67,33 @@ class FairQueue:
         return shard_id in self._queued
 
     def depth_by_model(self) -> dict[str, int]:
-        """Number of waiting shards by model."""
+        """Return the number of waiting shards by model."""
         return {model: count for model, count in self._waiting_counts.items() if count}
 
     def oldest_by_model(self) -> dict[str, float]:
-        """When the first waiting shard of each model began to wait, in the clock of the events."""
-        found: dict[str, float] = {}
-        for entry in self._queued.values():  # in the order in which they came
-            found.setdefault(entry.spec.model, entry.queued_at)
-            if len(found) == len(self._waiting_counts):
+        """Return when the oldest waiting shard of each model was queued, in the clock of the events."""
+        oldest: dict[str, float] = {}
+        for entry in self._queued.values():  # in the order of arrival
+            oldest.setdefault(entry.spec.model, entry.queued_at)
+            if len(oldest) == len(self._waiting_counts):
                 break
-        return found
+        return oldest
 
     def backlog_seconds(self, model: str) -> float:
-        """Seconds of waiting work of a model on the reference card."""
+        """Return the run seconds of a model's waiting shards on the reference GPU."""
         return self._waiting_seconds.get(model, 0.0)
 
     @property
     def total_backlog_seconds(self) -> float:
-        """Seconds of all waiting work on the reference card."""
+        """Run seconds of all waiting shards on the reference GPU."""
         return sum(self._waiting_seconds.values())
 
     def find_position(self, shards: Collection[str]) -> tuple[int, list[ShardSpec]] | None:
-        """How many shards go before the first of these, and all work up to the last of these, that last;
-        None where none of them waits. O(n): for those who ask, not for decisions."""
+        """Return how many shards are ahead of the first of `shards`, and the specs up to and including the
+        last of them; None if none of them waits.
+
+        O(n): for status reports, not for scheduling.
+        """
         own = [self._queued[shard_id] for shard_id in shards if shard_id in self._queued]
         if not own:
             return None
@@ -97,46 +102,49 @@ class FairQueue:
         return sum(entry < first for entry in self._queued.values()), [*until_last, last.spec]
 
     def seconds_ahead_of(self, account_id: str) -> float:
-        """Seconds of work that a fair queue runs before a new shard of the account."""
+        """Return the run seconds that the fair queue starts before a new shard of the account."""
         own = self._accounts.get(account_id, AccountQueue()).waiting_seconds
         return own + sum(
-            min(lane.waiting_seconds, own) for name, lane in self._accounts.items() if name != account_id
+            min(account.waiting_seconds, own)
+            for name, account in self._accounts.items()
+            if name != account_id
         )
 
     def enqueue(self, spec: ShardSpec, now: float) -> None:
-        lane = self._accounts.setdefault(spec.account_id, AccountQueue())
-        tag = max(self._virtual_time, lane.finish_tag)
-        lane.finish_tag = tag + spec.run_seconds / spec.fair_share_weight
+        """Add a new shard behind the other shards of its account."""
+        account = self._accounts.setdefault(spec.account_id, AccountQueue())
+        tag = max(self._virtual_time, account.finish_tag)
+        account.finish_tag = tag + spec.run_seconds / spec.fair_share_weight
         self._push(QueuedShard(tag, self._next_sequence(), spec, now))
 
     def requeue(self, spec: ShardSpec, now: float) -> None:
-        """Waits again after a failed attempt, ahead of everything that has not run yet.
+        """Add a shard again after a failed attempt, ahead of all shards that have not run yet.
 
-        Such shards stand beside the heaps, for they may have to wait for another instance and must
-        not hold up those behind them meanwhile. There are never more than the fleet has slots.
+        Retries are kept apart from the heaps: a retry may have to wait for another instance and must not
+        block the shards behind it. There are never more of them than the fleet has slots.
         """
         entry = QueuedShard(self._virtual_time, -self._next_sequence(), spec, now)
         self._register(entry)
         self._retries.append(entry)
 
     def heads(self) -> Iterator[QueuedShard]:
-        """Every eligible retry, and the first eligible shard of each version of a model."""
+        """Return every eligible retry, and the first eligible shard of each version of a model."""
         self._retries = [entry for entry in self._retries if not entry.is_removed]
         yield from (entry for entry in self._retries if self._is_within_limit(entry))
-        for needs in list(self._heaps):
-            head = self._head(needs)
+        for required_model in list(self._heaps):
+            head = self._head(required_model)
             if head is not None:
                 yield head
 
     def dequeue(self, queued: QueuedShard) -> ShardSpec:
-        """Removes a head that is about to run and counts it against its account's limit."""
+        """Remove a head that is about to run, and count it against its account's concurrency limit."""
         self._unregister(queued)
         self._virtual_time = max(self._virtual_time, queued.start_tag)
         self._accounts[queued.spec.account_id].running_count += 1
         return queued.spec
 
     def remove(self, shard_id: str) -> ShardSpec | None:
-        """Takes a waiting shard out for good; None if it does not wait."""
+        """Remove a waiting shard permanently. Returns None if it does not wait."""
         entry = self._queued.get(shard_id)
         if entry is None:
             return None
@@ -145,7 +153,7 @@ class FairQueue:
         return entry.spec
 
     def release_concurrency(self, account_id: str) -> None:
-        """A run of the account is over: one that its limit held back may go."""
+        """Count down the running shards of the account, and unblock one that its limit held back."""
         self._accounts[account_id].running_count -= 1
         self._unblock_next(account_id)
 
@@ -158,26 +166,26 @@ class FairQueue:
         heapq.heappush(self._heaps.setdefault(queued.spec.required_model, []), queued)
 
     def _register(self, queued: QueuedShard) -> None:
-        work = queued.spec
-        lane = self._accounts.setdefault(work.account_id, AccountQueue())
-        lane.waiting_count += 1
-        lane.waiting_seconds += work.run_seconds
-        self._queued[work.shard_id] = queued
-        self._waiting_counts[work.model] = self._waiting_counts.get(work.model, 0) + 1
-        self._waiting_seconds[work.model] = self._waiting_seconds.get(work.model, 0.0) + work.run_seconds
+        spec = queued.spec
+        account = self._accounts.setdefault(spec.account_id, AccountQueue())
+        account.waiting_count += 1
+        account.waiting_seconds += spec.run_seconds
+        self._queued[spec.shard_id] = queued
+        self._waiting_counts[spec.model] = self._waiting_counts.get(spec.model, 0) + 1
+        self._waiting_seconds[spec.model] = self._waiting_seconds.get(spec.model, 0.0) + spec.run_seconds
 
     def _unregister(self, queued: QueuedShard) -> None:
-        """Heaps drop a taken entry when it comes to their top."""
-        work = queued.spec
+        """Mark an entry as removed; it leaves its heap when it reaches the top."""
+        spec = queued.spec
         queued.is_removed = True
-        del self._queued[work.shard_id]
-        lane = self._accounts[work.account_id]
-        lane.waiting_count -= 1
-        lane.waiting_seconds -= work.run_seconds
-        self._waiting_counts[work.model] -= 1
-        self._waiting_seconds[work.model] -= work.run_seconds
-        if not self._waiting_counts[work.model]:
-            del self._waiting_counts[work.model], self._waiting_seconds[work.model]
+        del self._queued[spec.shard_id]
+        account = self._accounts[spec.account_id]
+        account.waiting_count -= 1
+        account.waiting_seconds -= spec.run_seconds
+        self._waiting_counts[spec.model] -= 1
+        self._waiting_seconds[spec.model] -= spec.run_seconds
+        if not self._waiting_counts[spec.model]:
+            del self._waiting_counts[spec.model], self._waiting_seconds[spec.model]
 
     def _is_within_limit(self, queued: QueuedShard) -> bool:
         limit = queued.spec.max_concurrency
@@ -196,12 +204,16 @@ class FairQueue:
         return None
 
     def _unblock_next(self, account_id: str) -> None:
-        """Lets one shard that a limit held back into its heap; forgets an account at rest."""
-        lane = self._accounts[account_id]
-        while lane.blocked:
-            entry = heapq.heappop(lane.blocked)
+        """Move one blocked shard back into its heap; delete the account's state if nothing waits or runs."""
+        account = self._accounts[account_id]
+        while account.blocked:
+            entry = heapq.heappop(account.blocked)
             if not entry.is_removed:
                 heapq.heappush(self._heaps.setdefault(entry.spec.required_model, []), entry)
                 return
-        if not lane.waiting_count and not lane.running_count and lane.finish_tag <= self._virtual_time:
+        if (
+            not account.waiting_count
+            and not account.running_count
+            and account.finish_tag <= self._virtual_time
+        ):
             del self._accounts[account_id]

@@ -1,13 +1,14 @@
-"""The scheduler: a state that events change, each answered by instructions.
+"""The scheduler: events change its state and are answered by instructions.
 
-Of the heads of all models the one with the lowest score goes to the card that serves it best:
+Among the first shards of all models, the one with the lowest score is placed on the best instance for it:
 
-    score = fair tag + patience - seconds it was passed over
+    score = start tag + longest skipped time - skipped time so far
 
-A warm model's patience is 0. A cold one's is several times what loading it, and loading again what it
-displaces, would cost, so models are run in batches; and since being passed over is counted against it,
-nothing is passed over for longer than that. A shard does not take a free slot where other cards would
-finish it sooner all the same, and a run that would end last if it began last goes first.
+For a loaded model the longest skipped time is 0. For a model that is not loaded it is a multiple of the time
+to load it and to reload the models that it evicts, so that shards of one model run in batches. Because the
+skipped time so far is subtracted, no shard is skipped for longer than that. A shard does not take a free slot
+if busy instances would still finish it sooner. A run that takes longer than everything else that waits is
+started first.
 """
 
 from __future__ import annotations
@@ -38,32 +39,33 @@ from orchestrator.execution.scheduler.events import (
 from orchestrator.execution.scheduler.instances import Instance
 from orchestrator.execution.scheduler.queue import FairQueue, QueuedShard
 from orchestrator.execution.scheduler.wait_estimator import WaitEstimate, WaitEstimator
+from orchestrator.jobs.failures import FailureKind
 
-#: Failures that every instance would repeat.
-PERMANENT_FAILURES = frozenset({"bad_graph", "refused"})
-OUT_OF_MEMORY = "out_of_memory"
-#: How long a cold model waits in favour of warm ones, in units of its own load time.
+#: Failures that would occur on every instance.
+PERMANENT_FAILURES = frozenset({FailureKind.BAD_GRAPH, FailureKind.OUTPUT_REFUSED})
+#: How long a model that is not loaded waits in favour of loaded ones, in multiples of its load time.
 MAX_SKIPPED_LOADS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A shard on the card that would finish it first."""
+    """A waiting shard on a candidate instance, with the expected times."""
 
     queued: QueuedShard
     instance: Instance
-    #: Expected seconds of loading and of running there.
+    #: Expected seconds of loading the model and of running the shard.
     load_seconds: float
     run_seconds: float
-    #: Expected seconds from now until it is done.
+    #: Expected seconds from now until the shard is done.
     finish_seconds: float
-    #: Seconds of other work that may go first rather than load and displace models now.
+    #: Longest time that other shards may be started first, to avoid loading the model now.
     max_skipped_seconds: float
-    #: `finish`, and the seconds of loading again what has to leave the card's memory.
+    #: `finish_seconds` plus the time to reload the models that have to be evicted.
     cost_seconds: float
 
     @property
     def score(self) -> tuple[float, int]:
+        """Sort key among the heads of the queue; the lowest is started next."""
         return (
             self.queued.start_tag + self.max_skipped_seconds - self.queued.skipped_seconds,
             self.queued.sequence,
@@ -71,7 +73,7 @@ class Placement:
 
 
 class Scheduler:
-    """Pure: `handle` is the only way in."""
+    """Assigns waiting shards to instances. Only `handle` changes its state."""
 
     def __init__(self, *, max_attempts: int) -> None:
         self.queue = FairQueue()
@@ -82,14 +84,14 @@ class Scheduler:
         self._shards_by_job: dict[str, set[str]] = {}
         self._attempts: dict[str, int] = {}
         self._failed_instances: dict[str, set[str]] = {}
-        #: (deadline, shard id), the earliest first.
+        #: Heap of (deadline, shard id).
         self._deadlines: list[tuple[float, str]] = []
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
-        """What has to be done after `event`, in order. `now` is monotonic seconds."""
+        """Apply an event and return the resulting instructions in order. `now` is monotonic, in seconds."""
         match event:
-            case JobAdded(specs=works):
-                self._add_shards(works, now)
+            case JobAdded(specs=specs):
+                self._add_shards(specs, now)
                 return self._fill_slots(now)
             case RunEnded():
                 self._release_slot(event, now)
@@ -104,163 +106,189 @@ class Scheduler:
             case InstanceUp(instance_id=instance_id):
                 self.instances.setdefault(instance_id, Instance(instance_id)).mark_up(event)
                 return self._fill_slots(now)
-            case InstanceDown(instance_id=instance_id, memory_lost=lost):
+            case InstanceDown(instance_id=instance_id, memory_lost=memory_lost):
                 if instance_id in self.instances:
-                    self.instances[instance_id].mark_down(lost)
+                    self.instances[instance_id].mark_down(memory_lost)
                 return []
             case Tick():
                 return [*self._fail_expired(now), *self._fill_slots(now)]
 
     def has_shard(self, shard_id: str) -> bool:
-        """Whether the shard still needs something."""
+        """Whether the shard is waiting or running."""
         return shard_id in self._specs
 
     def can_serve(self, model: str) -> bool:
-        """Whether an instance that is up could run the model."""
+        """Whether an available instance can run the model, given by its id or the digest of a version."""
         return any(
-            card.is_up and (card.served_models is None or model in card.served_models)
-            for card in self.instances.values()
+            instance.is_up and (instance.served_models is None or model in instance.served_models)
+            for instance in self.instances.values()
         )
 
     def estimate_job_wait(self, job_id: str, now: float) -> WaitEstimate | None:
-        """What an unfinished job may expect; None for others."""
+        """Return the queue position and remaining time of an unfinished job; None for other jobs."""
         shards = frozenset(self._shards_by_job.get(job_id, ()))
         return WaitEstimator(self.queue, self.instances.values(), self.estimates).estimate(shards, now)
 
     def expected_wait_seconds(self, account_id: str, now: float) -> float:
-        """Seconds until a shard of the account that comes now would begin; infinite without instances.
+        """Return the seconds until a new shard of the account would start; infinite without instances.
 
-        Fair shares: before it run the account's own waiting shards, and of each other account at most
-        as much as that.
+        With fair shares, the account's own waiting shards run first, and at most the same amount of work of
+        each other account.
         """
-        up = [card for card in self.instances.values() if card.is_up]
+        up = [instance for instance in self.instances.values() if instance.is_up]
         if not up:
             return float("inf")
-        if any(not card.assignments for card in up) and not self.queue:
+        if any(not instance.assignments for instance in up) and not self.queue:
             return 0.0
-        busy = sum(card.busy_seconds(now) for card in up)
-        return (busy + self.queue.seconds_ahead_of(account_id)) / sum(card.speed for card in up)
+        busy = sum(instance.busy_seconds(now) for instance in up)
+        return (busy + self.queue.seconds_ahead_of(account_id)) / sum(instance.speed for instance in up)
 
     def _add_shards(self, specs: Iterable[ShardSpec], now: float) -> None:
-        for work in specs:
-            if work.shard_id in self._specs:
+        for spec in specs:
+            if spec.shard_id in self._specs:
                 continue
-            self._specs[work.shard_id] = work
-            self._shards_by_job.setdefault(work.job_id, set()).add(work.shard_id)
-            self._attempts[work.shard_id] = work.attempts
-            self.queue.enqueue(work, now)
-            if work.deadline is not None:
-                heapq.heappush(self._deadlines, (work.deadline, work.shard_id))
+            self._specs[spec.shard_id] = spec
+            self._shards_by_job.setdefault(spec.job_id, set()).add(spec.shard_id)
+            self._attempts[spec.shard_id] = spec.attempts
+            self.queue.enqueue(spec, now)
+            if spec.deadline is not None:
+                heapq.heappush(self._deadlines, (spec.deadline, spec.shard_id))
 
     def _release_slot(self, event: RunEnded, now: float) -> None:
-        card = self.instances.get(event.instance_id)
-        assignment = card.release_slot(event.shard_id, now) if card else None
-        if card is None or assignment is None:
+        instance = self.instances.get(event.instance_id)
+        assignment = instance.release_slot(event.shard_id, now) if instance else None
+        if instance is None or assignment is None:
             return
         self.queue.release_concurrency(assignment.spec.account_id)
         if event.seconds is not None:
-            expected = assignment.spec.run_seconds / card.speed
+            expected = assignment.spec.run_seconds / instance.speed
             cold = assignment.spec.load_seconds if assignment.load_seconds else 0.0
             self.estimates.record_run(
-                assignment.spec.model, card.speed, run=(event.seconds, expected), load=cold
+                assignment.spec.model, instance.speed, run=(event.seconds, expected), load=cold
             )
 
     def _retry_or_fail(self, event: ShardFailed, now: float) -> list[Instruction]:
-        work = self._specs.get(event.shard_id)
-        if work is None or event.shard_id in self.queue:
+        """Queue a failed shard for another attempt, or fail its job if it has none left.
+
+        An attempt that was lost with its instance before it ran is not counted: it is repeated until the
+        deadline of the shard.
+        """
+        spec = self._specs.get(event.shard_id)
+        if spec is None or event.shard_id in self.queue:
             return []
-        if event.kind in PERMANENT_FAILURES or self._attempts[work.shard_id] >= self._max_attempts:
-            failed = FailJob(job_id=work.job_id, shard_id=work.shard_id, kind=event.kind)
-            return [failed, *self._cancel_job(work.job_id)]
-        self._failed_instances.setdefault(work.shard_id, set()).add(event.instance_id)
-        self.queue.requeue(work, now)
-        return [FreeMemory(instance_id=event.instance_id)] if event.kind == OUT_OF_MEMORY else []
+        is_overdue = spec.deadline is not None and now >= spec.deadline
+        was_lost = event.kind is FailureKind.INSTANCE_GONE and not event.has_run
+        if was_lost:
+            self._attempts[spec.shard_id] -= 1
+        if was_lost and is_overdue:
+            return self._fail_job(spec, FailureKind.EXPIRED)
+        if event.kind in PERMANENT_FAILURES or (not was_lost and self._is_exhausted(spec)):
+            return self._fail_job(spec, event.kind)
+        self._failed_instances.setdefault(spec.shard_id, set()).add(event.instance_id)
+        self.queue.requeue(spec, now)
+        if spec.deadline is not None and is_overdue:
+            # The deadline passed while the shard ran, and was removed from the heap then.
+            heapq.heappush(self._deadlines, (spec.deadline, spec.shard_id))
+        is_out_of_memory = event.kind is FailureKind.OUT_OF_MEMORY
+        return [FreeMemory(instance_id=event.instance_id)] if is_out_of_memory else []
+
+    def _is_exhausted(self, spec: ShardSpec) -> bool:
+        return self._attempts[spec.shard_id] >= self._max_attempts
+
+    def _fail_job(self, spec: ShardSpec, kind: FailureKind) -> list[Instruction]:
+        failed = FailJob(job_id=spec.job_id, shard_id=spec.shard_id, kind=kind)
+        return [failed, *self._cancel_job(spec.job_id)]
 
     def _fail_expired(self, now: float) -> list[Instruction]:
-        """Gives up the jobs of shards that still wait after their deadline."""
-        given_up: list[Instruction] = []
+        """Fail the jobs of shards that still wait after their deadline."""
+        instructions: list[Instruction] = []
         while self._deadlines and self._deadlines[0][0] <= now:
             _, shard_id = heapq.heappop(self._deadlines)
             if shard_id in self.queue:
-                job_id = self._specs[shard_id].job_id
-                given_up += [
-                    FailJob(job_id=job_id, shard_id=shard_id, kind="expired"),
-                    *self._cancel_job(job_id),
-                ]
-        return given_up
+                instructions += self._fail_job(self._specs[shard_id], FailureKind.EXPIRED)
+        return instructions
 
     def _cancel_job(self, job_id: str) -> list[Instruction]:
-        """Takes waiting shards back and has the running ones cancelled."""
+        """Remove the waiting shards of a job and return instructions to cancel the assigned ones."""
         shards = self._shards_by_job.get(job_id, set()).copy()
         for shard_id in shards:
             self.queue.remove(shard_id)
             self._forget_shard(shard_id)
         return [
-            CancelShard(shard_id=assignment.spec.shard_id, instance_id=card.id)
-            for card in self.instances.values()
-            for assignment in card.assignments
+            CancelShard(shard_id=assignment.spec.shard_id, instance_id=instance.id)
+            for instance in self.instances.values()
+            for assignment in instance.assignments
             if assignment.spec.shard_id in shards
         ]
 
     def _forget_shard(self, shard_id: str) -> None:
-        work = self._specs.pop(shard_id, None)
-        if work is None:
+        spec = self._specs.pop(shard_id, None)
+        if spec is None:
             return
         self._attempts.pop(shard_id, None)
         self._failed_instances.pop(shard_id, None)
-        self._shards_by_job[work.job_id].discard(shard_id)
-        if not self._shards_by_job[work.job_id]:
-            del self._shards_by_job[work.job_id]
+        self._shards_by_job[spec.job_id].discard(shard_id)
+        if not self._shards_by_job[spec.job_id]:
+            del self._shards_by_job[spec.job_id]
 
     def _fill_slots(self, now: float) -> list[Instruction]:
-        """Assigns until no shard may go or no card may take one."""
-        begun: list[Instruction] = []
-        while any(card.is_up and card.has_free_slot for card in self.instances.values()):
-            best = self._choose_next(now)
-            if best is None:
+        """Assign shards until none is eligible or no instance has a free slot."""
+        instructions: list[Instruction] = []
+        while any(instance.is_up and instance.has_free_slot for instance in self.instances.values()):
+            placement = self._choose_next(now)
+            if placement is None:
                 break
-            begun.append(self._assign(best, now))
-        return begun
+            instructions.append(self._assign(placement, now))
+        return instructions
 
     def _assign(self, placement: Placement, now: float) -> RunShard:
-        entry, card = placement.queued, placement.instance
+        entry, instance = placement.queued, placement.instance
         for head in self.queue.heads():
             if (head.start_tag, head.sequence) < (entry.start_tag, entry.sequence):
                 head.skipped_seconds += placement.run_seconds + placement.load_seconds
-        work = self.queue.dequeue(entry)
-        self._attempts[work.shard_id] += 1
+        spec = self.queue.dequeue(entry)
+        self._attempts[spec.shard_id] += 1
         seconds = placement.load_seconds + placement.run_seconds
         assignment = Assignment(
-            spec=work, instance_id=card.id, expected_seconds=seconds, load_seconds=placement.load_seconds
+            spec=spec, instance_id=instance.id, expected_seconds=seconds, load_seconds=placement.load_seconds
         )
-        card.assign(assignment, now)
-        return RunShard(shard_id=work.shard_id, instance_id=card.id)
+        instance.assign(assignment, now)
+        return RunShard(shard_id=spec.shard_id, instance_id=instance.id)
 
     def _choose_next(self, now: float) -> Placement | None:
-        found = [place for entry in self.queue.heads() if (place := self._choose_instance(entry, now))]
-        if not found:
+        placements = [
+            placement for entry in self.queue.heads() if (placement := self._choose_instance(entry, now))
+        ]
+        if not placements:
             return None
-        longest = max(found, key=lambda place: place.load_seconds + place.run_seconds)
-        return longest if self._is_critical(longest) else min(found, key=lambda place: place.score)
+        longest = max(placements, key=lambda placement: placement.load_seconds + placement.run_seconds)
+        return (
+            longest if self._is_critical(longest) else min(placements, key=lambda placement: placement.score)
+        )
 
     def _is_critical(self, placement: Placement) -> bool:
-        """Whether all would end later if this began any later: it takes longer than all else that waits,
-        spread over the fleet. Such runs go first, but never on more than half of the cards, so that
-        short work is not held up for their sake."""
-        up = [card for card in self.instances.values() if card.is_up]
+        """Whether a later start of this run would delay the end of all waiting work.
+
+        That is so if it takes longer than everything else that waits, spread over the fleet. Such runs are
+        started first, but on at most half of the instances, so that short runs are not blocked.
+        """
+        up = [instance for instance in self.instances.values() if instance.is_up]
         seconds = placement.load_seconds + placement.run_seconds
         rest = (self.queue.total_backlog_seconds - placement.queued.spec.run_seconds) / len(up)
-        occupied = sum(any(run.expected_seconds >= seconds / 2 for run in card.assignments) for card in up)
+        occupied = sum(
+            any(run.expected_seconds >= seconds / 2 for run in instance.assignments) for instance in up
+        )
         return seconds > rest and occupied < len(up) // 2
 
     def _choose_instance(self, queued: QueuedShard, now: float) -> Placement | None:
-        """The card with a free slot that serves the shard best, or None where it had better wait.
+        """Return the best placement on an instance with a free slot, or None if the shard should wait.
 
-        It waits where cards without a free slot would still finish it sooner, all that waits for the
-        same model included; but not for longer than its patience.
+        It waits if busy instances would still finish it sooner, together with everything else that waits for
+        the same model, but only until its longest skipped time is reached.
         """
         candidates = [
-            self._estimate_placement(queued, card, now) for card in self._eligible_instances(queued.spec)
+            self._estimate_placement(queued, instance, now)
+            for instance in self._eligible_instances(queued.spec)
         ]
         free = [found for found in candidates if found.instance.has_free_slot]
         if not free:
@@ -274,32 +302,39 @@ class Scheduler:
         return None if worth_waiting else best
 
     def _estimate_placement(self, queued: QueuedShard, instance: Instance, now: float) -> Placement:
-        work = queued.spec
-        run = self.estimates.run_seconds(work.model, work.run_seconds, instance.speed)
-        warm = work.model in instance.loaded_models
-        load = 0.0 if warm else self.estimates.load_seconds(work.model, work.load_seconds, instance.speed)
+        spec = queued.spec
+        run = self.estimates.run_seconds(spec.model, spec.run_seconds, instance.speed)
+        is_loaded = spec.model in instance.loaded_models
+        load = (
+            0.0 if is_loaded else self.estimates.load_seconds(spec.model, spec.load_seconds, instance.speed)
+        )
         finish = instance.busy_seconds(now) + load + run
-        again = 0.0 if warm else self._reload_seconds(instance, work)
-        patience = MAX_SKIPPED_LOADS * (load + again) * len(self.instances)
-        return Placement(queued, instance, load, run, finish, patience, finish + again)
+        reload = 0.0 if is_loaded else self._reload_seconds(instance, spec)
+        max_skipped = MAX_SKIPPED_LOADS * (load + reload) * len(self.instances)
+        return Placement(queued, instance, load, run, finish, max_skipped, finish + reload)
 
     def _reload_seconds(self, instance: Instance, spec: ShardSpec) -> float:
-        """Seconds that loading a model here costs others: of those it displaces, what is still asked for
-        and held nowhere else has to be loaded again."""
+        """Return the seconds to reload the models that this shard's model evicts here.
+
+        Only models with waiting shards that no other instance has loaded are counted.
+        """
         return sum(
-            gone.load_seconds
-            for gone in instance.models_to_evict(spec)
-            if self.queue.backlog_seconds(gone.model)
+            evicted.load_seconds
+            for evicted in instance.models_to_evict(spec)
+            if self.queue.backlog_seconds(evicted.model)
             and not any(
-                other.is_up and gone.model in other.loaded_models
+                other.is_up and evicted.model in other.loaded_models
                 for other in self.instances.values()
                 if other is not instance
             )
         )
 
     def _eligible_instances(self, spec: ShardSpec) -> list[Instance]:
-        """Cards that can serve the model; those it fits before others, those it failed on last."""
-        able = [card for card in self.instances.values() if card.can_serve(spec)]
-        fitting = [card for card in able if card.has_memory_for(spec)] or able
-        avoid = self._failed_instances.get(spec.shard_id, set())
-        return [card for card in fitting if card.id not in avoid] or fitting
+        """Return the instances that can serve the shard.
+
+        Instances with enough memory, and then those on which it has not failed yet, are preferred.
+        """
+        capable = [instance for instance in self.instances.values() if instance.can_serve(spec)]
+        fitting = [instance for instance in capable if instance.has_memory_for(spec)] or capable
+        failed_on = self._failed_instances.get(spec.shard_id, set())
+        return [instance for instance in fitting if instance.id not in failed_on] or fitting

@@ -22,11 +22,19 @@ from orchestrator.execution.scheduler import (
     ShardSpec,
 )
 from orchestrator.execution.scheduler.instances import SLOTS_PER_INSTANCE
+from orchestrator.jobs import FailureKind
 
 ACCOUNTS = st.sampled_from(["a", "b", "c"])
 MODELS = st.sampled_from(["x", "y", "z"])
 INSTANCES = ("g0", "g1", "g2")
-KINDS = st.sampled_from(["node_failed", "instance_gone", "out_of_memory", "bad_graph"])
+KINDS = st.sampled_from(
+    [
+        FailureKind.NODE_FAILED,
+        FailureKind.INSTANCE_GONE,
+        FailureKind.OUT_OF_MEMORY,
+        FailureKind.BAD_GRAPH,
+    ]
+)
 LIMITS = {"a": None, "b": 1, "c": 3}
 
 
@@ -90,8 +98,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.tell(JobAdded(specs=works))
 
     @precondition(lambda self: any(self.running.values()))
-    @rule(data=st.data(), kind=st.none() | KINDS, seconds=st.floats(0.1, 300))
-    def a_run_ends(self, data: st.DataObject, kind: str | None, seconds: float) -> None:
+    @rule(data=st.data(), kind=st.none() | KINDS, has_run=st.booleans(), seconds=st.floats(0.1, 300))
+    def a_run_ends(
+        self, data: st.DataObject, kind: FailureKind | None, has_run: bool, seconds: float
+    ) -> None:
         instance = data.draw(st.sampled_from([name for name, held in self.running.items() if held]))
         work = self.running[instance].pop(0)
         self.now += seconds
@@ -103,7 +113,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         else:
             self.tell(ended)
             self.waiting[work.shard_id] = work
-            self.tell(ShardFailed(shard_id=work.shard_id, instance_id=instance, kind=kind))
+            self.tell(ShardFailed(shard_id=work.shard_id, instance_id=instance, kind=kind, has_run=has_run))
 
     @precondition(lambda self: self.jobs > 0)
     @rule(data=st.data())

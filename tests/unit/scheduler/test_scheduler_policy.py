@@ -19,6 +19,7 @@ from orchestrator.execution.scheduler import (
     ShardSpec,
     Tick,
 )
+from orchestrator.jobs import FailureKind
 
 GIB = 2**30
 
@@ -190,7 +191,7 @@ def test_a_failed_shard_goes_elsewhere_and_first() -> None:
     begun = add(fleet, *(work(f"j-{index}") for index in range(6)))
     shard, instance = begun[0]
     fleet.handle(RunEnded(shard_id=shard, instance_id=instance), 1.0)
-    fleet.handle(ShardFailed(shard_id=shard, instance_id=instance, kind="node_failed"), 1.0)
+    fleet.handle(ShardFailed(shard_id=shard, instance_id=instance, kind=FailureKind.NODE_FAILED), 1.0)
     other = "g1" if instance == "g0" else "g0"
     running = fleet.instances[other].assignments[0].spec.shard_id
     assert runs(ended(fleet, running, other, 10.0))[0] == (shard, other)
@@ -200,7 +201,7 @@ def test_a_shard_whose_only_instance_failed_it_is_tried_there_again() -> None:
     fleet = scheduler("g0")
     add(fleet, work("j-0"))
     fleet.handle(RunEnded(shard_id="j-0", instance_id="g0"), 1.0)
-    told = fleet.handle(ShardFailed(shard_id="j-0", instance_id="g0", kind="node_failed"), 1.0)
+    told = fleet.handle(ShardFailed(shard_id="j-0", instance_id="g0", kind=FailureKind.NODE_FAILED), 1.0)
     assert runs(told) == [("j-0", "g0")]
 
 
@@ -208,25 +209,79 @@ def test_after_the_last_attempt_the_whole_job_is_given_up() -> None:
     fleet = scheduler("g0", "g1", max_attempts=1)
     add(fleet, work("j-0"), work("j-1"), work("j-2"), work("j-3"), work("j-4"))
     fleet.handle(RunEnded(shard_id="j-0", instance_id="g0"), 1.0)
-    told = fleet.handle(ShardFailed(shard_id="j-0", instance_id="g0", kind="node_failed"), 1.0)
-    assert told[0] == FailJob(job_id="j", shard_id="j-0", kind="node_failed")
+    told = fleet.handle(ShardFailed(shard_id="j-0", instance_id="g0", kind=FailureKind.NODE_FAILED), 1.0)
+    assert told[0] == FailJob(job_id="j", shard_id="j-0", kind=FailureKind.NODE_FAILED)
     assert {i.shard_id for i in told if isinstance(i, CancelShard)} >= {"j-1", "j-2", "j-3"}
     assert len(fleet.queue) == 0
+
+
+def lose(to: Scheduler, shard: str, instance: str, now: float, *, has_run: bool = False) -> list[Instruction]:
+    """An instance vanishes with a shard, and is back with other capabilities."""
+    to.handle(InstanceDown(instance_id=instance), now)
+    to.handle(RunEnded(shard_id=shard, instance_id=instance), now)
+    gone = FailureKind.INSTANCE_GONE
+    return to.handle(ShardFailed(shard_id=shard, instance_id=instance, kind=gone, has_run=has_run), now)
+
+
+def test_does_not_count_attempts_that_lost_their_instance_before_they_ran() -> None:
+    fleet = scheduler(max_attempts=2)
+    add(fleet, work("j-0", deadline=100.0))
+    for now in range(1, 20):
+        assert runs(fleet.handle(InstanceUp(instance_id="g0"), float(now))) == [("j-0", "g0")]
+        assert lose(fleet, "j-0", "g0", float(now)) == []
+    assert "j-0" in fleet.queue
+
+
+def test_fails_a_job_that_loses_its_instance_after_its_deadline() -> None:
+    fleet = scheduler("g0", max_attempts=2)
+    add(fleet, work("j-0", deadline=100.0))
+    assert lose(fleet, "j-0", "g0", 100.0) == [FailJob(job_id="j", shard_id="j-0", kind=FailureKind.EXPIRED)]
+    assert not fleet.has_shard("j-0")
+
+
+def test_counts_attempts_that_lost_their_instance_while_they_ran() -> None:
+    fleet = scheduler("g0", max_attempts=2)
+    add(fleet, work("j-0", deadline=100.0))
+    assert lose(fleet, "j-0", "g0", 1.0, has_run=True) == []
+    fleet.handle(InstanceUp(instance_id="g0"), 2.0)
+    assert lose(fleet, "j-0", "g0", 2.0, has_run=True) == [
+        FailJob(job_id="j", shard_id="j-0", kind=FailureKind.INSTANCE_GONE)
+    ]
+
+
+def test_waits_when_the_returning_instance_no_longer_serves_the_version() -> None:
+    fleet = scheduler("g0", max_attempts=1)
+    add(fleet, work("j-0", version="v1"))
+    assert lose(fleet, "j-0", "g0", 1.0) == []
+    assert fleet.handle(InstanceUp(instance_id="g0", models=frozenset({"m", "v2"})), 2.0) == []
+    assert "j-0" in fleet.queue
+    assert not fleet.can_serve("v1")
+
+
+def test_expires_a_retry_that_waits_after_a_deadline_that_passed_while_it_ran() -> None:
+    fleet = scheduler("g0")
+    add(fleet, work("j-0", deadline=100.0))
+    assert fleet.handle(Tick(), 101.0) == []
+    fleet.handle(InstanceDown(instance_id="g0"), 102.0)
+    fleet.handle(RunEnded(shard_id="j-0", instance_id="g0"), 102.0)
+    failed = ShardFailed(shard_id="j-0", instance_id="g0", kind=FailureKind.NODE_FAILED)
+    assert fleet.handle(failed, 102.0) == []
+    assert fleet.handle(Tick(), 103.0) == [FailJob(job_id="j", shard_id="j-0", kind=FailureKind.EXPIRED)]
 
 
 def test_a_bad_graph_is_not_tried_twice() -> None:
     fleet = scheduler("g0", "g1")
     add(fleet, work("j-0"))
     fleet.handle(RunEnded(shard_id="j-0", instance_id="g0"), 1.0)
-    told = fleet.handle(ShardFailed(shard_id="j-0", instance_id="g0", kind="bad_graph"), 1.0)
-    assert told == [FailJob(job_id="j", shard_id="j-0", kind="bad_graph")]
+    told = fleet.handle(ShardFailed(shard_id="j-0", instance_id="g0", kind=FailureKind.BAD_GRAPH), 1.0)
+    assert told == [FailJob(job_id="j", shard_id="j-0", kind=FailureKind.BAD_GRAPH)]
 
 
 def test_out_of_memory_frees_the_card_and_tries_another() -> None:
     fleet = scheduler("g0", "g1")
     add(fleet, work("j-0"))
     fleet.handle(RunEnded(shard_id="j-0", instance_id="g0"), 1.0)
-    told = fleet.handle(ShardFailed(shard_id="j-0", instance_id="g0", kind="out_of_memory"), 1.0)
+    told = fleet.handle(ShardFailed(shard_id="j-0", instance_id="g0", kind=FailureKind.OUT_OF_MEMORY), 1.0)
     assert told == [FreeMemory(instance_id="g0"), RunShard(shard_id="j-0", instance_id="g1")]
 
 
@@ -247,7 +302,7 @@ def test_replayed_events_change_nothing() -> None:
     assert add(fleet, *works) == []
     ended(fleet, "j-0", "g0", 1.0)
     assert ended(fleet, "j-0", "g0", 2.0) == []
-    failed = ShardFailed(shard_id="j-0", instance_id="g0", kind="node_failed")
+    failed = ShardFailed(shard_id="j-0", instance_id="g0", kind=FailureKind.NODE_FAILED)
     assert fleet.handle(failed, 3.0) == []
     assert fleet.handle(JobCancelled(job_id="nobody"), 3.0) == []
 
@@ -283,5 +338,5 @@ def test_a_shard_that_waits_beyond_its_deadline_fails_its_job() -> None:
     fleet = scheduler()
     add(fleet, work("j-0", deadline=100.0), work("j-1", deadline=100.0), work("k-0"))
     assert fleet.handle(Tick(), 99.0) == []
-    assert fleet.handle(Tick(), 100.0) == [FailJob(job_id="j", shard_id="j-0", kind="expired")]
+    assert fleet.handle(Tick(), 100.0) == [FailJob(job_id="j", shard_id="j-0", kind=FailureKind.EXPIRED)]
     assert runs(fleet.handle(InstanceUp(instance_id="g0"), 101.0)) == [("k-0", "g0")]

@@ -146,7 +146,7 @@ def test_shows_errors_of_an_alert_at_the_field_at_fault(page: Page, key: str) ->
     expect(form.get_by_role("alert")).to_be_hidden()
     form.get_by_label("Webhook URL").fill("ftp://files.example")
     form.get_by_role("button", name="Add alert").click()
-    expect(form.get_by_role("alert")).to_contain_text("Must be a public http(s) address")
+    expect(form.get_by_role("alert")).to_contain_text("Webhook URL must be a public http(s) address")
     expect(form.get_by_label("Webhook URL")).to_have_attribute("aria-invalid", "true")
     expect(page.get_by_text("No budget alerts yet.")).to_be_visible()
 
@@ -208,7 +208,7 @@ def test_a_section_that_fails_can_be_loaded_again(page: Page, key: str) -> None:
         "The service cannot be reached. Check your connection and try again."
     )
     ledger.get_by_role("button", name="Try again").click()
-    expect(ledger.get_by_text("Payment")).to_be_visible()
+    expect(ledger.get_by_text("Payment", exact=True)).to_be_visible()
     expect(ledger.get_by_role("alert")).to_have_count(0)
 
 
@@ -217,7 +217,7 @@ def test_billing_and_keys_pages_fit_a_phone(page: Page, service: ServiceProcess,
     add_alert(service, key, watch="balance", threshold_usd=9, url=f"{service.url}/{'long/' * 40}")
     page.set_viewport_size({"width": 360, "height": 740})
     open_billing_page(page, key)
-    expect(section(page, "Ledger").get_by_text("Payment")).to_be_visible()
+    expect(section(page, "Ledger").get_by_text("Payment", exact=True)).to_be_visible()
     for name, heading in (("Billing", "Wallet"), ("Keys", "API keys")):
         page.get_by_role("link", name=name, exact=True).click()
         expect(page.get_by_role("heading", name=heading)).to_be_visible()

@@ -104,7 +104,7 @@ def test_sliders_set_length_and_frame_rate_of_a_video(playground: Page, tmp_path
 def test_upscales_a_dropped_image(playground: Page, tmp_path: Path) -> None:
     page = playground
     page.get_by_label("Model").select_option("4x-ultrasharp")
-    expect(page.get_by_text("Add an image to see the cost.")).to_be_visible()
+    expect(page.get_by_text("Add an image to see it.")).to_be_visible()
     expect(page.get_by_label("Prompt", exact=True)).to_have_count(0)
     drop(page.locator(".drop-zone"), "small.png", png(80, 48))
     expect(page.get_by_text(f"small.png, {size(80, 48)}")).to_be_visible()
@@ -148,7 +148,7 @@ def test_rejects_a_file_that_is_not_an_image(playground: Page) -> None:
     page.get_by_label("Input image").set_input_files(files)  # type: ignore[arg-type]
     expect(page.get_by_text("not an image that the browser can read")).to_be_visible()
     generate(page)
-    expect(page.get_by_text("`image` is required")).to_be_visible()
+    expect(page.get_by_text("Input image is required")).to_be_visible()
 
 
 def test_shows_errors_at_the_field_at_fault(playground: Page) -> None:

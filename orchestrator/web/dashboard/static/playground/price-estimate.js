@@ -26,7 +26,7 @@ export class PriceEstimate {
   /** @param {ModelForm} modelForm */
   async #quote(modelForm) {
     this.pending.abort();
-    if (modelForm.isMissingImage) return showCost("–", "Add an image to see the cost.");
+    if (modelForm.isMissingImage) return showCost("–", "Add an image to see it.");
     this.pending = new AbortController();
     const { signal } = this.pending;
     try {

@@ -82,7 +82,7 @@ export function handleSubmit(form, send, findInput = (param) => form.querySelect
     const container = input.closest(".field");
     if (container) {
       container.append(error);
-      error.textContent = withoutParameterName(message);
+      error.textContent = withLabel(message, container);
     }
     input.setAttribute("aria-invalid", "true");
     input.focus();
@@ -109,10 +109,11 @@ export function handleSubmit(form, send, findInput = (param) => form.querySelect
 }
 
 /**
- * Remove the parameter's name from the start of a message: at the field, its label says the same.
+ * Replace the parameter's name at the start of a message by the label of its field.
  * @param {string} message
+ * @param {Element} container
  */
-function withoutParameterName(message) {
-  const rest = message.replace(/^`\w+`:? /, "");
-  return rest.charAt(0).toUpperCase() + rest.slice(1);
+function withLabel(message, container) {
+  const label = container.querySelector("label, .label, legend")?.textContent ?? "";
+  return message.replace(/^`\w+`: /, "").replace(/^`\w+` /, `${label} `);
 }

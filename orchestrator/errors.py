@@ -121,3 +121,13 @@ class ServiceUnavailable(ServiceError):
     status = 503
     type = "service_unavailable"
     default_code = "service_unavailable"
+
+
+def invalid_field(name: str, reason: str) -> InvalidRequest:
+    """Return the error for a request field whose value is not allowed: "`name` reason", `invalid_NAME`."""
+    return InvalidRequest(f"`{name}` {reason}", code=f"invalid_{name}", param=name)
+
+
+def missing_field(name: str) -> InvalidRequest:
+    """Return the error for a required request field that was not given (`missing_NAME`)."""
+    return InvalidRequest(f"`{name}` is required", code=f"missing_{name}", param=name)

@@ -53,7 +53,7 @@ def models_document() -> str:
     catalog, tariff = load_catalog_and_tariff(Settings(workflows_dir=SHIPPED_WORKFLOWS_DIR))
 
     def price(model: Model) -> str:
-        return f"{to_model_entry(model, tariff)['price_per_image_cents']:g} ¢"
+        return f"{to_model_entry(model, tariff).price_per_image_cents:g} ¢"
 
     parts = [
         "# The models that ship",

@@ -59,11 +59,12 @@ from orchestrator.web.admin.wallets import WalletAdminRoutes
 from orchestrator.web.app import make_app
 from orchestrator.web.auth import AuthContext, api_key_authenticator
 from orchestrator.web.dashboard import DashboardRoutes, SessionManager
+from orchestrator.web.dialects.model_routes import ModelRoutes
 from orchestrator.web.dialects.openai.image_routes import ImageRoutes
-from orchestrator.web.dialects.openai.model_routes import ModelRoutes
 from orchestrator.web.dialects.openai.video_routes import VideoRoutes
-from orchestrator.web.dialects.pixazo import translation as pixazo
+from orchestrator.web.dialects.pixazo.request_ids import DIALECT_NAME as PIXAZO
 from orchestrator.web.dialects.pixazo.routes import PixazoJobViews, PixazoRoutes
+from orchestrator.web.dialects.pixel_factory.routes import PixelFactoryRoutes
 from orchestrator.web.dialects.pixelapi.routes import PixelApiRoutes
 from orchestrator.web.dialects.pixeldojo.routes import PixelDojoRoutes
 from orchestrator.web.health import HealthRoutes
@@ -206,7 +207,7 @@ def build_job_delivery(service: GenerationService) -> OutputDelivery:
 def build_webhook_payloads(service: GenerationService) -> WebhookPayloads:
     """The words of webhooks."""
     delivery = build_job_delivery(service)
-    theirs = {pixazo.DIALECT_NAME: PixazoJobViews(delivery).webhook_payload}
+    theirs = {PIXAZO: PixazoJobViews(delivery).webhook_payload}
     return WebhookPayloads(service.store, JobApiRoutes(service, delivery).to_response, theirs)
 
 
@@ -223,6 +224,7 @@ def build_web_app(settings: Settings, service: GenerationService) -> web.Applica
     payer = api_key_authenticator(service.store, ApiKeyScope.BILLING)
     parts = (
         ImageRoutes(service, delivery),
+        PixelFactoryRoutes(service),
         ModelRoutes(service),
         VideoRoutes(service, settings.output_lifetime_days),
         JobApiRoutes(service, build_job_delivery(service)),

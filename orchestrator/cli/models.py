@@ -29,7 +29,7 @@ app.command()(model_files.export)
 def list_(json: JsonOption = False) -> None:
     """Show all models with their prices."""
     catalog, tariff = load_catalog_and_tariff(read_settings())
-    rows = [to_model_entry(model, tariff) for model in catalog]
+    rows = [to_model_entry(model, tariff).model_dump() for model in catalog]
     print_rows(rows, LIST_COLUMNS, as_json=json)
 
 
@@ -91,7 +91,7 @@ def _model_to_json(model: Model, tariff: Tariff) -> dict[str, Any]:
         {"name": name, **json_.loads(spec.model_dump_json())} for name, spec in model.parameters.items()
     ]
     return {
-        **to_model_entry(model, tariff),
+        **to_model_entry(model, tariff).model_dump(),
         "description": model.description,
         "license": model.manifest.license,
         "aliases": list(model.aliases),

@@ -1,4 +1,4 @@
-"""Ids of jobs as some documents write ids: their 128 random bits as a UUID, `a1b2c3d4-...`."""
+"""Job ids as UUIDs: some dialects write the 128 random bits of `job_...` as `a1b2c3d4-...`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ _JOB_ID_PREFIX = "job_"
 
 
 def job_id_to_uuid(job_id: str) -> str:
+    """Return the UUID of a job id."""
     return str(UUID(hex=job_id.removeprefix(_JOB_ID_PREFIX)))
 
 
 def job_id_from_uuid(text: str) -> str:
-    """The other way round; what is no such id is left as it is, and no job has it."""
+    """Return the job id of a UUID. Other text is returned unchanged; no job has such an id."""
     try:
         return f"{_JOB_ID_PREFIX}{UUID(text).hex}"
     except ValueError:

@@ -1,10 +1,10 @@
-"""What callers ask for in words of their own, as models take it by their manifests: pictures, effort."""
+"""Choosing a model for a request, and passing images and effort under the names of its parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from orchestrator.catalog import Catalog, Model
@@ -12,66 +12,80 @@ from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.parameters.values import ImageListParameter, ImageParameter, IntegerParameter
 from orchestrator.errors import InvalidRequest
 
-#: Parameters that such a request can fill.
+#: Parameters that a request with input images can fill.
 _FILLABLE_PARAMETERS = frozenset({"prompt", "image", "images", "mask"})
+#: How many models an error message suggests.
+_MAX_SUGGESTIONS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageToImageTask:
-    """Pictures out of pictures."""
+    """A request that makes images from images; it decides which models can serve it."""
 
-    #: How many come in.
+    #: Number of input images.
     image_count: int
     has_mask: bool = False
-    #: Whether there are words too.
     has_prompt: bool = True
 
     def select_model(self, catalog: Catalog, name: str | None, preferred: Sequence[str]) -> Model:
-        """The named model; else the first of the preferred ones, and then of all, that can do it.
+        """Return the named model, or the first that can serve the request: preferred ones, then all others.
 
         Raises InvalidRequest.
         """
+        candidates = list(chain((catalog[other] for other in preferred if other in catalog), catalog))
         if name is not None:
-            self._check_model(catalog[name])
+            self._check_model(catalog[name], candidates)
             return catalog[name]
-        for model in chain((catalog[other] for other in preferred if other in catalog), catalog):
+        for model in candidates:
             if self._can_serve(model):
                 return model
-        with_mask = " with a mask" if self.has_mask else ""
+        with_mask = " and a mask" if self.has_mask else ""
         raise InvalidRequest(
-            f"No model here takes {self.image_count} picture(s){with_mask}",
+            f"No model accepts {self.image_count} input image(s){with_mask}; `GET /v1/models` lists"
+            " all models",
             code="unsupported_image",
             param="image",
         )
 
     def _can_serve(self, model: Model) -> bool:
-        """Whether nothing else would have to be said."""
-        needed = {name for name, spec in model.parameters.items() if spec.required}
-        if (
-            model.kind is not ModelKind.IMAGE
-            or not needed <= _FILLABLE_PARAMETERS
-            or ("prompt" in needed and not self.has_prompt)
-        ):
-            return False
-        try:
-            self._check_model(model)
-        except InvalidRequest:
-            return False
-        return True
+        """Whether the request provides all that the model requires, and the model takes all that it has."""
+        required = {name for name, spec in model.parameters.items() if spec.required}
+        return (
+            model.kind is ModelKind.IMAGE
+            and required <= _FILLABLE_PARAMETERS
+            and (self.has_prompt or "prompt" not in required)
+            and model.makes_images
+            and 0 < max_input_images(model) >= self.image_count
+            and not (self.has_mask and "mask" not in model.parameters)
+        )
 
-    def _check_model(self, model: Model) -> None:
-        """Raises InvalidRequest."""
+    def _check_model(self, model: Model, candidates: Sequence[Model]) -> None:
+        """Raise InvalidRequest if the model does not accept the request's images or mask."""
         if max_input_images(model) == 0 or not model.makes_images:
             raise InvalidRequest(
-                f"{model.id} makes no pictures out of pictures", code="unsupported_model", param="model"
+                f"Model {model.id} does not accept input images{_suggest(candidates, self._can_serve)}",
+                code="unsupported_model",
+                param="model",
             )
         check_image_count(model, self.image_count)
         if self.has_mask and "mask" not in model.parameters:
-            raise InvalidRequest(f"{model.id} takes no mask", code="unsupported_mask", param="mask")
+            raise InvalidRequest(
+                f"Model {model.id} does not accept a `mask`{_suggest(candidates, self._can_serve)}",
+                code="unsupported_mask",
+                param="mask",
+            )
+
+
+def _suggest(candidates: Iterable[Model], is_suitable: Callable[[Model], bool]) -> str:
+    """Return "; use one of: ..." with the first suitable models, or nothing if there is none."""
+    suitable = dict.fromkeys(model.id for model in candidates if is_suitable(model))
+    shown = ", ".join(islice(suitable, _MAX_SUGGESTIONS))
+    more = ", ..." if len(suitable) > _MAX_SUGGESTIONS else ""
+    return f"; use one of: {shown}{more}" if suitable else ""
 
 
 def max_input_images(model: Model) -> int:
-    """How many input pictures a request to the model may have, masks aside."""
+    """Return how many input images a request to the model may have, not counting masks."""
     single, several = model.parameters.get("image"), model.parameters.get("images")
     return int(isinstance(single, ImageParameter)) + (
         several.max_items if isinstance(several, ImageListParameter) else 0
@@ -79,18 +93,17 @@ def max_input_images(model: Model) -> int:
 
 
 def check_image_count(model: Model, image_count: int) -> None:
-    """Raises InvalidRequest."""
+    """Raise InvalidRequest if the model does not accept that many input images."""
     most = max_input_images(model)
     if image_count > most:
+        limit = f"accepts at most {most} input image(s)" if most else "does not accept input images"
         raise InvalidRequest(
-            f"{model.id} takes at most {most} picture(s), not {image_count}",
-            code="too_many_images",
-            param="image",
+            f"Model {model.id} {limit} (got {image_count})", code="too_many_images", param="image"
         )
 
 
 def to_image_params(model: Model, images: Sequence[str | bytes]) -> dict[str, Any]:
-    """The pictures under the names that the model has for them; nothing where it takes none."""
+    """Return the images under the names of the model's parameters; nothing if it accepts none."""
     rest = list(images)
     params: dict[str, Any] = {}
     if rest and isinstance(model.parameters.get("image"), ImageParameter):
@@ -101,7 +114,7 @@ def to_image_params(model: Model, images: Sequence[str | bytes]) -> dict[str, An
 
 
 def scale_steps(model: Model, factor: float) -> dict[str, int]:
-    """That share of the model's usual steps; nothing where it is all of them, or the model takes no steps."""
+    """Return the model's default steps times `factor`, within its range; nothing if that changes nothing."""
     spec = model.parameters.get("steps")
     if factor == 1.0 or not isinstance(spec, IntegerParameter):
         return {}

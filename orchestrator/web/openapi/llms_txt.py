@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Catalog
+from orchestrator.web.dialects.pixeldojo.errors import DOCUMENTED_ERRORS
 from orchestrator.web.dialects.pixeldojo.models import format_credit_cost, to_model_fields
-from orchestrator.web.dialects.pixeldojo.translation import ERROR_CODE_OVERRIDES, ERROR_CODES_BY_CLASS
+from orchestrator.web.dialects.pixeldojo.schemas import PixelDojoModelFields
 
 ENDPOINT_DESCRIPTIONS = (
     ("POST /api/v1/models/{apiId}/run", "Submit a generation job"),
@@ -53,25 +53,25 @@ def render_llms_txt(catalog: Catalog, prices: PriceBook, base_url: str) -> str:
     return "\n".join(_render_lines(catalog, prices, base_url)) + "\n"
 
 
-def _render_model(model_fields: Mapping[str, Any]) -> str:
+def _render_model(model: PixelDojoModelFields) -> str:
     """One model."""
-    lines = [f"\n### {model_fields['name']} (`{model_fields['apiId']}`)", model_fields["description"]]
-    lines.append(f"- Cost: {format_credit_cost(model_fields['creditCost'])}")
-    if model_fields["features"]:
-        lines.append(f"- Features: {', '.join(model_fields['features'])}")
+    lines = [f"\n### {model.name} (`{model.apiId}`)", model.description]
+    lines.append(f"- Cost: {format_credit_cost(model.creditCost)}")
+    if model.features:
+        lines.append(f"- Features: {', '.join(model.features)}")
     return "\n".join(lines)
 
 
 def _render_lines(catalog: Catalog, prices: PriceBook, base_url: str) -> Iterator[str]:
     entries = [to_model_fields(model, prices) for model in catalog]
-    first = next((one["apiId"] for one in entries if one["modality"] == "image"), "MODEL")
+    first = next((one.apiId for one in entries if one.modality == "image"), "MODEL")
     yield "# Pixel Factory API (Async Jobs)"
     yield "> Generated from the models that are offered now. Optimized for LLM consumption."
     yield f"\n## Overview\n\n**Base URL:** `{base_url}/api/v1`\n\n### Core Endpoints\n"
     yield from (f"- `{endpoint}` — {meaning}" for endpoint, meaning in ENDPOINT_DESCRIPTIONS)
     yield "\n## Authentication\n\n`Authorization: Bearer YOUR_API_KEY`; models and schemas need none."
     for title, modality in (("Image", "image"), ("Video", "video"), ("Training", "training")):
-        shown = [one for one in entries if one["modality"] == modality]
+        shown = [one for one in entries if one.modality == modality]
         if not shown:
             continue
         yield f"\n## {title} Models ({len(shown)} available)"
@@ -81,8 +81,8 @@ def _render_lines(catalog: Catalog, prices: PriceBook, base_url: str) -> Iterato
     yield f"\nCompleted:\n{COMPLETED_RESPONSE_EXAMPLE}".replace("URL", base_url)
     yield "\n## Error Codes\n\n| Code | Status | Description |\n|------|--------|-------------|"
     yield from (
-        f"| `{code}` | {status} | {ERROR_DESCRIPTIONS[code]} |"
-        for code, status in dict.fromkeys((*ERROR_CODES_BY_CLASS.values(), *ERROR_CODE_OVERRIDES.values()))
+        f"| `{error.code}` | {error.status} | {ERROR_DESCRIPTIONS[error.code]} |"
+        for error in DOCUMENTED_ERRORS
     )
     yield "\n## Rate Limits\n\nPer account and plan: see `X-RateLimit-Limit`, `-Remaining` and `-Reset`."
     yield "\n## Example\n\n" + CURL_EXAMPLE.replace("URL", base_url).replace("MODEL", first)

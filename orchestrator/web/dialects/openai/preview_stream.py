@@ -1,4 +1,4 @@
-"""A generation as a stream: the sampler's unfinished pictures while it works, then the finished ones."""
+"""A generation as a stream of events: unfinished images while it runs, then the finished ones."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ from orchestrator.jobs.events import JobChanged, JobEvent, ShardPreview, ShardPr
 from orchestrator.media.errors import CorruptMedia, ObjectStoreError
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.service import GenerationService
-from orchestrator.web.dialects.openai.images import ImageRequestBody
+from orchestrator.web.dialects.openai.image_bodies import ImageRequestBody
 from orchestrator.web.dialects.openai.stream_events import (
     EventPrefix,
+    ImageEventBuilder,
     PartialImageSchedule,
-    to_completed_event,
-    to_partial_image_event,
 )
-from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
+from orchestrator.web.dialects.pixel_factory import errors as pixel_factory_errors
+from orchestrator.web.dialects.pixel_factory.translation import to_usage
 from orchestrator.web.http.event_stream import EventStream, open_event_stream
+from orchestrator.web.http.response_model import ResponseModel
 from orchestrator.web.jobs.output_urls import OutputDelivery, encode_base64
 from orchestrator.web.jobs.wait_for_result import cancel_on_disconnect, job_headers, require_success
 
 log = logging.getLogger(__name__)
 
-#: What previews are delivered as where the caller chooses nothing.
+#: Format of previews if the request names none.
 DEFAULT_PREVIEW_ENCODING = ImageEncoding("image/png")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelectedPreview(ShardPreview):
-    """A preview that is shown."""
+    """A preview that the stream shows."""
 
-    #: Of the shard's previews that are shown, from 0 on.
+    #: Index among the shown previews of the shard, from 0.
     preview_index: int
 
 
 class PreviewSelection(Subscription):
-    """Of all that a job tells, its state and the previews to show: none is lost to a slow reader."""
+    """Subscription that keeps a job's latest state and every preview to show, however slow the reader is."""
 
     def __init__(self, partial_images: int) -> None:
         super().__init__()
@@ -59,31 +60,37 @@ class PreviewSelection(Subscription):
             case ShardProgress(index=index, value=value, maximum=maximum):
                 self._schedule.set_progress(index, value / maximum if maximum else 0.0)
             case ShardPreview(index=index, content_type=content_type, data=data):
-                number = self._schedule.take_next_index(index)
-                if number is not None:
+                preview_index = self._schedule.take_next_index(index)
+                if preview_index is not None:
                     super().put(
                         SelectedPreview(
-                            index=index, content_type=content_type, data=data, preview_index=number
+                            index=index, content_type=content_type, data=data, preview_index=preview_index
                         )
                     )
             case JobChanged():
                 super().put(event)
 
 
-@dataclass(frozen=True, slots=True)
 class ImageStreamResponder:
-    """One answer of events, in OpenAI's words."""
+    """Responds to one generation with server-sent events in OpenAI's format."""
 
-    service: GenerationService
-    delivery: OutputDelivery
-    body: ImageRequestBody
-    event_prefix: EventPrefix
+    def __init__(
+        self,
+        service: GenerationService,
+        delivery: OutputDelivery,
+        body: ImageRequestBody,
+        event_prefix: EventPrefix,
+    ) -> None:
+        self._service = service
+        self._delivery = delivery
+        self._body = body
+        self._events = ImageEventBuilder(event_prefix=event_prefix, body=body)
 
     async def stream_response(self, request: web.Request, record: JobRecord) -> web.StreamResponse:
-        """The whole answer. What goes wrong after its head is sent is its last event."""
+        """Send all events of a job. Errors after the response headers are sent become its last event."""
         async with open_event_stream(request, job_headers(record)) as (response, stream):
             try:
-                async with cancel_on_disconnect(self.service, record):
+                async with cancel_on_disconnect(self._service, record):
                     done = require_success(await self._send_partial_images(stream, record))
                 await self._send_completed_images(stream, done)
             except (ServiceError, ObjectStoreError) as error:
@@ -91,50 +98,59 @@ class ImageStreamResponder:
         return response
 
     async def _send_partial_images(self, stream: EventStream, record: JobRecord) -> JobRecord:
-        """Shows what there is to see until the job is finished. Raises ServiceUnavailable."""
-        picks = PreviewSelection(self.body.partial_images or 0)
-        with self.service.events.subscribe(record.job.id, picks):
-            # Read again: what happened before the subscription is in the store, the rest will be told.
-            record = await self.service.get_job(record.job.account_id, record.job.id)
+        """Send previews until the job is finished, and return it. Raises ServiceUnavailable."""
+        previews = PreviewSelection(self._body.partial_images or 0)
+        with self._service.events.subscribe(record.job.id, previews):
+            # Read the job after subscribing: earlier changes are in the store, later ones are published.
+            record = await self._service.get_job(record.job.account_id, record.job.id)
             if record.job.is_finished:
                 return record
-            async for event in picks:
+            async for event in previews:
                 if isinstance(event, SelectedPreview):
                     await self._send_partial_image(stream, record, event)
                 elif isinstance(event, JobChanged) and event.record.job.is_finished:
                     return event.record
-        raise ServiceUnavailable("The service is shutting down", code="shutting_down", retry_after=5)
+        raise ServiceUnavailable("The service is shutting down; retry", code="shutting_down", retry_after=5)
 
     async def _send_partial_image(
         self, stream: EventStream, record: JobRecord, preview: SelectedPreview
     ) -> None:
+        encoding = self._body.encoding or DEFAULT_PREVIEW_ENCODING
         try:
-            data = await asyncio.to_thread(
-                (self.body.encoding or DEFAULT_PREVIEW_ENCODING).encode, preview.data
-            )
+            data = await asyncio.to_thread(encoding.encode, preview.data)
         except CorruptMedia as error:
-            log.warning("job %s: a preview is left out: %s", record.job.id, error)
+            log.warning("job %s: skipped an unreadable preview: %s", record.job.id, error)
             return
-        place = (preview.index, preview.preview_index)
-        event = to_partial_image_event(self.event_prefix, self.body, record.job, place, self.service.clock())
-        await stream.send(event["type"], event | {"b64_json": await encode_base64(data)})
+        event = self._events.partial_image(
+            record,
+            image_index=preview.index,
+            partial_index=preview.preview_index,
+            b64_json=await encode_base64(data),
+            now=self._service.clock(),
+        )
+        await _send_event(stream, event.type, event)
 
     async def _send_completed_images(self, stream: EventStream, record: JobRecord) -> None:
-        usage = pixel_factory.to_usage(record, self.service.get_model(record.job))
-        items = await self.delivery.load_data_items(
-            record.outputs, as_urls=False, encoding=self.body.encoding
+        usage = to_usage(record, self._service.get_model(record.job))
+        files = await self._delivery.load_data_items(
+            record.outputs, as_urls=False, encoding=self._body.encoding
         )
-        created = {"created_at": int(self.service.clock().timestamp())}
-        if record.is_simulated:
-            created["simulated"] = True
-        for index, (output, item) in enumerate(zip(record.outputs, items, strict=True)):
-            event = to_completed_event(self.event_prefix, self.body, output, index, usage)
-            await stream.send(event["type"], event | created | item)
-        await self.service.record_bytes_sent(record)
+        now = self._service.clock()
+        for index, file in enumerate(files):
+            event = self._events.completed(
+                record, image_index=index, b64_json=file["b64_json"], usage=usage, now=now
+            )
+            await _send_event(stream, event.type, event)
+        await self._service.record_bytes_sent(record)
+
+
+async def _send_event(stream: EventStream, name: str, event: ResponseModel) -> None:
+    await stream.send(name, event.model_dump(exclude_unset=True))
 
 
 def _to_error_event(error: ServiceError | ObjectStoreError) -> dict[str, Any]:
     if isinstance(error, ObjectStoreError):
-        log.error("a stream ends early: %s", error)
-        error = ServiceUnavailable("The object store is away", code="store_unavailable")
-    return {"type": "error", **pixel_factory.to_error_response(error)[1]}
+        log.error("image stream aborted: object storage failed: %s", error)
+        error = ServiceUnavailable("Object storage is unavailable; retry later", code="store_unavailable")
+    _, body = pixel_factory_errors.to_error_response(error)
+    return {"type": "error", **body.model_dump(exclude_unset=True)}

@@ -1,138 +1,124 @@
-"""Answers of the OpenAI dialect as models, for documents and for tests: what a body has is said here."""
+"""Response bodies of OpenAI's images and videos APIs."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from orchestrator.web.http.response_model import JsonNumber, ResponseModel
 
 
-class ResponseModel(BaseModel):
-    """More fields may come with time."""
+class TokenDetails(ResponseModel):
+    """Tokens by kind."""
 
-    model_config = ConfigDict(extra="allow")
+    image_tokens: int = Field(description="Always 0.")
+    text_tokens: int = Field(description="Always 0.")
 
 
 class GenerationUsage(ResponseModel):
-    """What was made and what it cost. Nothing is counted in tokens."""
+    """What was made and what it cost. Nothing is counted in tokens; SDKs expect the fields."""
 
-    model: str
-    size: str | None = Field(description="WIDTHxHEIGHT of the results.")
+    model: str = Field(description="Id of the model.")
+    size: str | None = Field(description="Size of the results in pixels, WIDTHxHEIGHT.")
     n: int = Field(description="Number of results.")
-    steps: int
-    duration_ms: int | None
-    cost_cents: float = Field(description="May have a fraction.")
-    input_tokens: int
-    output_tokens: int
-    total_tokens: int
-    input_tokens_details: dict[str, int]
+    steps: int = Field(description="Number of denoising steps.")
+    duration_ms: int | None = Field(description="Milliseconds from the start to the end of the generation.")
+    cost_cents: JsonNumber = Field(description="Amount charged, in US cents; may have a fraction.")
+    input_tokens: int = Field(description="Always 0.")
+    input_tokens_details: TokenDetails = Field(description="Input tokens by kind.")
+    output_tokens: int = Field(description="Always 0.")
+    total_tokens: int = Field(description="Always 0.")
 
 
 class GeneratedFile(ResponseModel):
-    """One result: in the answer, or at an address that expires."""
+    """One result: either its data or a URL."""
 
-    b64_json: str | None = None
-    url: str | None = None
+    b64_json: str | None = Field(None, description="The file as base64 text.")
+    url: str | None = Field(None, description="URL of the file; it expires.")
 
 
 class ImagesResponse(ResponseModel):
-    """The answer to a generation, an edit or a variation."""
+    """The results of a generation, an edit or a variation."""
 
-    created: int = Field(description="Seconds since 1970.")
-    data: list[GeneratedFile]
-    usage: GenerationUsage
-    background: Literal["transparent", "opaque"] | None = None
-    output_format: str | None = None
-    quality: str | None = None
-    size: str | None = None
-
-
-class QuoteResponse(ResponseModel):
-    """What a generation would cost."""
-
-    model: str
-    cost_usd: float
-    cost_cents: float
-    minimum_applied: bool
+    created: int = Field(description="Time at which the job was created, in seconds since 1970.")
+    data: list[GeneratedFile] = Field(description="The results, one entry each.")
+    background: Literal["transparent", "opaque"] | None = Field(None, description="Background of the images.")
+    output_format: str | None = Field(None, description="Format of the images: png, jpeg or webp.")
+    quality: str | None = Field(None, description="Quality of the images: low, medium, high, xhigh or max.")
+    size: str | None = Field(None, description="Size of the images in pixels, WIDTHxHEIGHT.")
+    usage: GenerationUsage = Field(description="What was made and what it cost.")
 
 
-class ModelEntry(ResponseModel):
-    """One model of the list."""
+class ImageStreamEvent(ResponseModel):
+    """Fields that all image events of a stream have in common."""
 
-    id: str
-    object: Literal["model"]
-    created: int
-    owned_by: str
-    type: Literal["image", "video", "i2v", "upscale", "3d", "trainer"]
-    display_name: str
-    architecture: str
-    max_resolution: str
-    default_steps: int
-    default_cfg: float
-    price_per_image_cents: float
-    featured: bool
+    type: str = Field(description="Type of the event, for example `image_generation.partial_image`.")
+    created_at: int = Field(description="Time of the event, in seconds since 1970.")
+    image_index: int = Field(description="Index of the image among the results, from 0.")
+    background: str | None = Field(None, description="Background of the image.")
+    output_format: str | None = Field(None, description="Format of the image: png, jpeg or webp.")
+    quality: str | None = Field(None, description="Quality of the image: low, medium, high, xhigh or max.")
+    size: str | None = Field(None, description="Size in pixels, WIDTHxHEIGHT; `auto` if not known yet.")
 
 
-class ModelList(ResponseModel):
-    """All models."""
+class PartialImageEvent(ImageStreamEvent):
+    """An unfinished image."""
 
-    object: Literal["list"]
-    data: list[ModelEntry]
+    partial_image_index: int = Field(description="Index among the unfinished images of one result, from 0.")
+    b64_json: str = Field(description="The image as base64 text.")
+
+
+class CompletedImageEvent(ImageStreamEvent):
+    """A finished image."""
+
+    b64_json: str = Field(description="The image as base64 text.")
+    usage: GenerationUsage = Field(description="What was made and what it cost, for all results together.")
+    simulated: bool | None = Field(None, description="True for placeholders that a simulator made.")
 
 
 class VideoError(ResponseModel):
-    """Why a video came to nothing."""
+    """Why a video failed."""
 
-    code: str
-    message: str
+    code: str = Field(description="Machine-readable code, for example `out_of_memory`.")
+    message: str = Field(description="Explanation for a person.")
 
 
 class VideoResource(ResponseModel):
-    """A video, ready or not."""
+    """A video, finished or not."""
 
-    id: str
-    object: Literal["video"]
-    model: str
-    status: Literal["queued", "in_progress", "completed", "failed"]
-    progress: int = Field(ge=0, le=100, description="Percent.")
-    prompt: str | None
-    size: str | None
-    seconds: str
-    created_at: int
-    completed_at: int | None
-    expires_at: int | None
-    remixed_from_video_id: str | None
-    error: VideoError | None
+    id: str = Field(description="Id of the video; it is the id of its job.")
+    object: Literal["video"] = Field(description="Always `video`.")
+    model: str = Field(description="Id of the model.")
+    status: Literal["queued", "in_progress", "completed", "failed"] = Field(
+        description="State of the job; cancelled jobs are reported as failed."
+    )
+    progress: int = Field(ge=0, le=100, description="Progress in percent.")
+    prompt: str | None = Field(description="The prompt of the request.")
+    size: str | None = Field(description="Size in pixels, WIDTHxHEIGHT.")
+    seconds: str = Field(description="Length in whole seconds.")
+    created_at: int = Field(description="Time of creation, in seconds since 1970.")
+    completed_at: int | None = Field(description="Time of completion, in seconds since 1970.")
+    expires_at: int | None = Field(
+        description="Time at which the video is deleted, in seconds since 1970; null before completion."
+    )
+    remixed_from_video_id: str | None = Field(description="Id of the video that this one is a remix of.")
+    error: VideoError | None = Field(description="Why the video failed.")
 
 
 class VideoList(ResponseModel):
-    """A page of videos."""
+    """A page of the account's videos."""
 
-    object: Literal["list"]
-    data: list[VideoResource]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
+    object: Literal["list"] = Field(description="Always `list`.")
+    data: list[VideoResource] = Field(description="The videos of this page.")
+    first_id: str | None = Field(description="Id of the first video of this page.")
+    last_id: str | None = Field(description="Id of the last video of this page; pass it as `after`.")
+    has_more: bool = Field(description="Whether there are more pages.")
 
 
 class DeletedVideoResource(ResponseModel):
-    """A video that is no more."""
+    """Confirmation that a video was deleted."""
 
-    id: str
-    object: Literal["video.deleted"]
-    deleted: Literal[True]
-
-
-class ErrorDetails(ResponseModel):
-    """What went wrong."""
-
-    message: str
-    type: str
-    code: str
-    param: str | None = Field(description="The field at fault.")
-
-
-class ErrorResponse(ResponseModel):
-    """Every failure, whatever its status."""
-
-    error: ErrorDetails
+    id: str = Field(description="Id of the deleted video.")
+    object: Literal["video.deleted"] = Field(description="Always `video.deleted`.")
+    deleted: Literal[True] = Field(description="Always true.")

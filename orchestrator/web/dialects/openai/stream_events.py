@@ -1,70 +1,81 @@
-"""The live events of OpenAI's images API, as its SDKs know them: unfinished pictures, then finished ones."""
+"""Events of OpenAI's streaming images API: unfinished images, then finished ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
-from orchestrator.jobs import Job, Output
-from orchestrator.web.dialects.openai.images import (
-    ImageRequestBody,
-    image_response_fields,
-    to_response_quality,
-)
+from orchestrator.jobs import JobRecord
+from orchestrator.web.dialects.openai.image_bodies import ImageRequestBody
+from orchestrator.web.dialects.openai.images import image_response_fields, to_response_quality
+from orchestrator.web.dialects.openai.schemas import CompletedImageEvent, GenerationUsage, PartialImageEvent
 
-#: First word of the events' types.
+#: First part of the types of events.
 EventPrefix = Literal["image_generation", "image_edit"]
 
 
 @dataclass(slots=True)
 class PartialImageSchedule:
-    """Which of a sampler's pictures are shown, so that `wanted` of them lie evenly over the run."""
+    """Chooses which previews of each shard to show, so that they are spread evenly over its run."""
 
+    #: Number of previews to show of each shard.
     requested: int
-    #: Share of the steps done, and pictures shown, by shard.
+    #: Fraction of the steps done, by shard.
     _progress_by_shard: dict[int, float] = field(default_factory=dict)
+    #: Number of previews shown, by shard.
     _shown_by_shard: dict[int, int] = field(default_factory=dict)
 
-    def set_progress(self, shard: int, share: float) -> None:
-        self._progress_by_shard[shard] = share
+    def set_progress(self, shard: int, fraction: float) -> None:
+        """Record the progress of a shard."""
+        self._progress_by_shard[shard] = fraction
 
     def take_next_index(self, shard: int) -> int | None:
-        """The number of this picture of a shard, from 0 on; None: it is not to be shown."""
+        """Return the index, from 0, under which to show the shard's current preview, or None to skip it."""
         shown = self._shown_by_shard.get(shard, 0)
-        if shown >= self.requested or self._progress_by_shard.get(shard, 0.0) < (shown + 1) / (
-            self.requested + 1
-        ):
+        due = (shown + 1) / (self.requested + 1)
+        if shown >= self.requested or self._progress_by_shard.get(shard, 0.0) < due:
             return None
         self._shown_by_shard[shard] = shown + 1
         return shown
 
 
-def to_partial_image_event(
-    event_prefix: EventPrefix, body: ImageRequestBody, job: Job, place: tuple[int, int], now: datetime
-) -> dict[str, Any]:
-    """An unfinished picture, without its data; `place` is the shard's index and the picture's number."""
-    width, height = job.params.get("width"), job.params.get("height")
-    shard, number = place
-    return {
-        "type": f"{event_prefix}.partial_image",
-        "created_at": int(now.timestamp()),
-        "partial_image_index": number,
-        "image_index": shard,
-        "background": body.background or "auto",
-        "output_format": body.output_format or "png",
-        "quality": to_response_quality(body),
-        "size": f"{width}x{height}" if width and height else "auto",
-    }
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageEventBuilder:
+    """Builds the events of one stream."""
 
+    event_prefix: EventPrefix
+    body: ImageRequestBody
 
-def to_completed_event(
-    event_prefix: EventPrefix, body: ImageRequestBody, output: Output, index: int, usage: dict[str, Any]
-) -> dict[str, Any]:
-    """A finished picture, without its data and time."""
-    return {
-        "type": f"{event_prefix}.completed",
-        "image_index": index,
-        **image_response_fields(body, [output]),
-        "usage": usage,
-    }
+    def partial_image(
+        self, record: JobRecord, *, image_index: int, partial_index: int, b64_json: str, now: datetime
+    ) -> PartialImageEvent:
+        """Return the event of an unfinished image."""
+        width, height = record.job.params.get("width"), record.job.params.get("height")
+        return PartialImageEvent(
+            type=f"{self.event_prefix}.partial_image",
+            created_at=int(now.timestamp()),
+            image_index=image_index,
+            partial_image_index=partial_index,
+            background=self.body.background or "auto",
+            output_format=self.body.output_format or "png",
+            quality=to_response_quality(self.body),
+            size=f"{width}x{height}" if width and height else "auto",
+            b64_json=b64_json,
+        )
+
+    def completed(
+        self, record: JobRecord, *, image_index: int, b64_json: str, usage: GenerationUsage, now: datetime
+    ) -> CompletedImageEvent:
+        """Return the event of a finished image."""
+        output = record.outputs[image_index]
+        simulated = {"simulated": True} if record.is_simulated else {}
+        return CompletedImageEvent(
+            type=f"{self.event_prefix}.completed",
+            created_at=int(now.timestamp()),
+            image_index=image_index,
+            **image_response_fields(self.body, [output]),
+            usage=usage,
+            b64_json=b64_json,
+            **simulated,
+        )

@@ -1,4 +1,4 @@
-"""OpenAI's videos API, as its official SDKs send it: a video is a job whose model makes films."""
+"""OpenAI's videos API: a video is a job whose model makes videos."""
 
 from __future__ import annotations
 
@@ -12,83 +12,81 @@ from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.manifest import ModelKind
-from orchestrator.catalog.parameters.values import IntegerParameter
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
+from orchestrator.web.dialects.dimensions import seconds_to_frames, size_to_dimensions
 from orchestrator.web.dialects.model_selection import max_input_images, to_image_params
-from orchestrator.web.dialects.openai.images import (
-    ImageInput,
-    RequestBody,
-    passthrough_params,
-    size_to_dimensions,
-    unwrap_image_input,
-)
+from orchestrator.web.dialects.openai.image_bodies import ImageInput, unwrap_image_input
+from orchestrator.web.dialects.openai.images import passthrough_params
+from orchestrator.web.dialects.openai.schemas import VideoError, VideoResource
+from orchestrator.web.dialects.request_body import RequestBody
+from orchestrator.web.dialects.status_names import STATUS_NAMES
 
-#: Who makes films where the caller names no model: the first of these that can make what is asked for.
+#: Models for requests that name none: the first one that supports the size and the length.
 PREFERRED_TEXT_TO_VIDEO_MODELS = ("wan2.1-t2v-fast", "wan2.2-t2v-14b", "ltx2-t2v")
 PREFERRED_IMAGE_TO_VIDEO_MODELS = ("wan2.1-i2v-480p", "wan2.2-i2v-14b", "ltx2.3-i2v")
 
-#: Where a remix keeps the id of the video that it was made from.
+#: Parameter of a remix's job that stores the id of the source video.
 REMIX_SOURCE_KEY = "remixed_from_video_id"
 
-VIDEO_STATUS_NAMES = {
-    JobStatus.QUEUED: "queued",
-    JobStatus.RUNNING: "in_progress",
-    JobStatus.SUCCEEDED: "completed",
-    JobStatus.FAILED: "failed",
-    JobStatus.CANCELLED: "failed",
-}
+VIDEO_STATUS_NAMES = STATUS_NAMES | {JobStatus.RUNNING: "in_progress"}
 
-#: Our words for what callers know by others.
+#: Request fields by the model parameter that they set.
 _FIELD_BY_PARAMETER = {"image": "input_reference", "images": "input_reference", "num_frames": "seconds"}
 _SECONDS_PATTERN = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?", re.ASCII)
 
 
 class VideoCreateBody(RequestBody):
-    """`POST /videos`. Further parameters of the model's manifest are taken under their names there."""
+    """Body of `POST /videos`. Other parameters of the model are passed under their own names."""
 
     control_fields = frozenset({"model", "size", "seconds", "input_reference"})
 
-    model: str | None = Field(None, description="Id or alias of a model that makes films.")
-    prompt: str | None = Field(None, description="What happens in the video.")
-    seconds: str | int | float | None = Field(None, description="Length; default: the model's own.")
-    size: str | None = Field(None, description="WIDTHxHEIGHT; default: the model's own.")
-    input_reference: ImageInput | None = Field(None, description="The picture to begin with.")
+    model: str | None = Field(
+        None, description="Id or alias of a model that makes videos; default: one that supports the request."
+    )
+    prompt: str | None = Field(None, description="Description of the video.")
+    seconds: str | int | float | None = Field(
+        None, description="Length in seconds; default: the model's default."
+    )
+    size: str | None = Field(
+        None, description="Size in pixels as WIDTHxHEIGHT; default: the model's default."
+    )
+    input_reference: ImageInput | None = Field(
+        None,
+        description="Image that the video starts with: base64 text, data URL, http(s) URL or uploaded file.",
+    )
 
 
 class VideoRemixBody(RequestBody):
-    """`POST /videos/{id}/remix`."""
+    """Body of `POST /videos/{id}/remix`."""
 
-    prompt: str | None = Field(None, description="What happens in the new video.")
+    prompt: str | None = Field(None, description="Description of the new video.")
 
 
 def to_request(
     body: VideoCreateBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
 ) -> GenerationRequest:
-    """What a body asks for. Raises InvalidRequest."""
-    picture = (
-        None if body.input_reference is None else unwrap_image_input(body.input_reference, "input_reference")
+    """Translate a request for a video. Raises InvalidRequest."""
+    images = (
+        [] if body.input_reference is None else [unwrap_image_input(body.input_reference, "input_reference")]
     )
-    makers = (
-        [catalog[body.model]] if body.model else _candidate_models(catalog, has_image=picture is not None)
-    )
-    model = next((maker for maker in makers if _can_generate(maker, body, form=form)), makers[0])
+    candidates = [catalog[body.model]] if body.model else _candidate_models(catalog, has_image=bool(images))
+    model = next((each for each in candidates if _can_generate(each, body, form=form)), candidates[0])
     if not model.makes_video:
-        raise InvalidRequest(f"{model.id} makes no video", code="unsupported_model", param="model")
-    if picture is not None and not max_input_images(model):
         raise InvalidRequest(
-            f"{model.id} takes no picture", code="unsupported_input_reference", param="input_reference"
+            f"Model {model.id} does not make videos; `GET /v1/models` lists those of type video and i2v",
+            code="unsupported_model",
+            param="model",
         )
-    params = _video_params(body, model, form=form) | to_image_params(
-        model, [] if picture is None else [picture]
-    )
-    return GenerationRequest(
-        model=model.id,
-        params=params,
-        idempotency_key=idempotency_key,
-        webhook_url=body.webhook_url,
-    )
+    if images and not max_input_images(model):
+        raise InvalidRequest(
+            f"Model {model.id} does not accept an `input_reference`",
+            code="unsupported_input_reference",
+            param="input_reference",
+        )
+    params = _video_params(body, model, form=form) | to_image_params(model, images)
+    return body.to_generation_request(model, params, idempotency_key)
 
 
 def to_remix_request(
@@ -98,65 +96,73 @@ def to_remix_request(
     input_images: Mapping[str, Any],
     idempotency_key: str | None,
 ) -> GenerationRequest:
-    """The same film, seed and all, after other words; `pictures` are the files that it was made from."""
-    kept = {name: value for name, value in source.params.items() if name in model.parameters}
+    """Return the request of `source`, seed included, with another prompt.
+
+    `input_images` are the files that the source video was made from, by parameter.
+    """
+    params = {name: value for name, value in source.params.items() if name in model.parameters}
     return GenerationRequest(
         model=model.id,
-        params={**kept, **input_images, "prompt": prompt},
+        params={**params, **input_images, "prompt": prompt},
         idempotency_key=idempotency_key,
         extra_params={REMIX_SOURCE_KEY: source.id},
     )
 
 
-def to_video_response(record: JobRecord, progress: float, retention_days: float) -> dict[str, Any]:
-    """The video object; `progress` is the share of the steps that are done."""
+def to_video_response(record: JobRecord, progress: float, retention_days: float) -> VideoResource:
+    """Return the video of a job; `progress` is the fraction of its steps that are done."""
     job = record.job
-    done = job.status is JobStatus.SUCCEEDED
-    ended = job.finished_at
-    return {
-        "id": job.id,
-        "object": "video",
-        "model": job.model,
-        "status": VIDEO_STATUS_NAMES[job.status],
-        "progress": 100 if done else min(99, int(progress * 100)),
-        "prompt": job.params.get("prompt"),
-        "size": _format_size(record),
-        "seconds": _format_seconds(record),
-        "created_at": int(job.created_at.timestamp()),
-        "completed_at": int(ended.timestamp()) if done and ended else None,
-        "expires_at": int((ended + timedelta(days=retention_days)).timestamp()) if done and ended else None,
-        "remixed_from_video_id": job.params.get(REMIX_SOURCE_KEY),
-        "error": _error_details(job),
-    }
+    completed = job.finished_at if job.status is JobStatus.SUCCEEDED else None
+    expires = completed + timedelta(days=retention_days) if completed else None
+    return VideoResource.model_validate(
+        {
+            "id": job.id,
+            "object": "video",
+            "model": job.model,
+            "status": VIDEO_STATUS_NAMES[job.status],
+            "progress": 100 if job.status is JobStatus.SUCCEEDED else min(99, int(progress * 100)),
+            "prompt": job.params.get("prompt"),
+            "size": _format_size(record),
+            "seconds": _format_seconds(record),
+            "created_at": int(job.created_at.timestamp()),
+            "completed_at": int(completed.timestamp()) if completed else None,
+            "expires_at": int(expires.timestamp()) if expires else None,
+            "remixed_from_video_id": job.params.get(REMIX_SOURCE_KEY),
+            "error": _error_details(job),
+        }
+    )
 
 
 @contextmanager
 def translate_param_errors() -> Iterator[None]:
-    """Refusals of parameters name the fields of this API."""
+    """Make errors of model parameters name the request fields of this API instead."""
     try:
         yield
     except InvalidRequest as error:
-        name = _FIELD_BY_PARAMETER.get(error.param or "", error.param)
-        if name == error.param or name is None:
+        field = _FIELD_BY_PARAMETER.get(error.param or "", error.param)
+        if field == error.param or field is None:
             raise
-        own = {f"{word}_{error.param}": f"{word}_{name}" for word in ("missing", "invalid")}
-        message = error.message.replace(f"`{error.param}`", f"`{name}`")
-        raise InvalidRequest(message, code=own.get(error.code, error.code), param=name) from error
+        codes = {f"{kind}_{error.param}": f"{kind}_{field}" for kind in ("missing", "invalid")}
+        message = error.message.replace(f"`{error.param}`", f"`{field}`")
+        raise InvalidRequest(message, code=codes.get(error.code, error.code), param=field) from error
 
 
 def _candidate_models(catalog: Catalog, *, has_image: bool) -> list[Model]:
-    """The usual models, or all of their kind where none of those is here. Raises InvalidRequest."""
-    usual, kind = (
+    """Return the preferred models, or all of their kind if the catalogue has none of them.
+
+    Raises InvalidRequest.
+    """
+    preferred, kind = (
         (PREFERRED_IMAGE_TO_VIDEO_MODELS, ModelKind.I2V)
         if has_image
         else (PREFERRED_TEXT_TO_VIDEO_MODELS, ModelKind.VIDEO)
     )
-    here = [catalog[name] for name in usual if name in catalog]
-    return here or [model for model in catalog if model.kind is kind] or [catalog[usual[0]]]
+    available = [catalog[name] for name in preferred if name in catalog]
+    return available or [model for model in catalog if model.kind is kind] or [catalog[preferred[0]]]
 
 
 def _can_generate(model: Model, body: VideoCreateBody, *, form: bool) -> bool:
-    """Whether size, length and all else are within the model's ranges."""
+    """Whether the model supports the size, the length and all other parameters of the request."""
     try:
         model.example_params(**_video_params(body, model, form=form))
     except InvalidRequest:
@@ -165,49 +171,41 @@ def _can_generate(model: Model, body: VideoCreateBody, *, form: bool) -> bool:
 
 
 def _video_params(body: VideoCreateBody, model: Model, *, form: bool) -> dict[str, Any]:
-    """The model's parameters but for pictures. Raises InvalidRequest."""
-    own = passthrough_params(body, model, form=form)
-    return size_to_dimensions(body.size) | _seconds_to_frames(body.seconds, model, own.get("fps")) | own
+    """Return the fields of a body as parameters of the model, without images. Raises InvalidRequest."""
+    params = passthrough_params(body, model, form=form)
+    frames = {} if body.seconds is None else _frames_param(body.seconds, model, params.get("fps"))
+    return size_to_dimensions(body.size) | frames | params
 
 
-def _seconds_to_frames(seconds: str | float | None, model: Model, requested_fps: object) -> dict[str, int]:
-    """As many frames as a film of that length has. Raises InvalidRequest."""
-    if seconds is None:
-        return {}
+def _frames_param(seconds: str | float, model: Model, fps: object) -> dict[str, int]:
+    """Return the number of frames of a video of that length. Raises InvalidRequest."""
     if not _SECONDS_PATTERN.fullmatch(str(seconds)):
-        raise _invalid_seconds("must be a number of seconds, for example 4")
-    spec, fps = model.parameters.get("num_frames"), model.parameters.get("fps")
-    if not isinstance(spec, IntegerParameter) or not isinstance(fps, IntegerParameter) or not fps.default:
-        raise _invalid_seconds(f"is not {model.id}'s to choose")
-    rate = fps.default if requested_fps is None else fps.validate_value("fps", requested_fps)
-    frames = round(float(seconds) * rate)
-    if not spec.minimum <= frames <= spec.maximum:
-        shortest, longest = spec.minimum / rate, spec.maximum / rate
-        raise _invalid_seconds(f"must be between {shortest:.1f} and {longest:.1f} for {model.id}")
-    return {"num_frames": frames}
-
-
-def _invalid_seconds(reason: str) -> InvalidRequest:
-    return InvalidRequest(f"`seconds` {reason}", code="invalid_seconds", param="seconds")
+        raise invalid_field("seconds", f"must be a number of seconds such as 4 (got {str(seconds)[:20]!r})")
+    frames = seconds_to_frames(model, float(seconds), fps, field="seconds")
+    if frames is None:
+        raise InvalidRequest(
+            f"Model {model.id} has no `seconds` parameter", code="invalid_seconds", param="seconds"
+        )
+    return frames
 
 
 def _format_size(record: JobRecord) -> str | None:
-    made = record.outputs[0] if record.outputs else None
+    output = record.outputs[0] if record.outputs else None
     params = record.job.params
-    width, height = (made.width, made.height) if made else (params.get("width"), params.get("height"))
+    width, height = (output.width, output.height) if output else (params.get("width"), params.get("height"))
     return f"{width}x{height}" if width and height else None
 
 
 def _format_seconds(record: JobRecord) -> str:
-    """Whole seconds, as text: so SDKs know it."""
-    made = record.outputs[0] if record.outputs else None
+    """Return the length in whole seconds, as text; SDKs expect text."""
+    output = record.outputs[0] if record.outputs else None
     params = record.job.params
-    frames = (made.frames if made else None) or params.get("num_frames") or 0
-    fps = (made.fps if made else None) or params.get("fps") or 0
+    frames = (output.frames if output else None) or params.get("num_frames") or 0
+    fps = (output.fps if output else None) or params.get("fps") or 0
     return str(max(1, round(frames / fps))) if fps else "0"
 
 
-def _error_details(job: Job) -> dict[str, str] | None:
+def _error_details(job: Job) -> VideoError | None:
     if job.status is JobStatus.CANCELLED:
-        return {"code": "cancelled", "message": "The video was cancelled."}
-    return {"code": job.error.code, "message": job.error.message} if job.error else None
+        return VideoError(code="cancelled", message="The video was cancelled.")
+    return VideoError(code=job.error.code, message=job.error.message) if job.error else None

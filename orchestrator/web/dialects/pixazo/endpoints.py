@@ -1,7 +1,7 @@
-"""The addresses of Pixazo's gateway that make something, each a row: all that tells it from the others.
+"""The endpoints of Pixazo's gateway that run a model, one row each.
 
-Models are looked up by name in our catalogue. The names of those that can not be had are known there only
-where the operator lets one of ours stand in for them; elsewhere they are "not found or disabled".
+Models are looked up by name in our catalogue. Names of models that can not run here resolve only if the
+operator configures a stand-in; otherwise they are "not found or is disabled".
 """
 
 from __future__ import annotations
@@ -12,24 +12,26 @@ from enum import StrEnum
 from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import InvalidRequest
 from orchestrator.web.dialects.pixazo import request_bodies as bodies
-from orchestrator.web.dialects.pixazo.body_models import EndpointBody
+from orchestrator.web.dialects.pixazo.base_bodies import EndpointBody
 
 
 class ResponseMode(StrEnum):
-    """How an endpoint answers."""
+    """How an endpoint responds."""
 
-    QUEUED = "queued"  #: 202 at once; polled, or told to a webhook
+    QUEUED = "queued"  #: 202 at once; the caller polls or receives a webhook
     SYNCHRONOUS = "synchronous"  #: 200 with the result
-    BATCH = "batch"  #: 202 at once where there is a webhook, else the result if it comes soon
+    BATCH = "batch"  #: 202 at once with a webhook; without one, the result if it is finished in time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixazoEndpoint:
-    """One address."""
+    """An endpoint that runs a model."""
 
     path: str
-    #: The model in answers and request ids; in our catalogue and in the price list too, unless they say else.
+    #: The model's name in responses and request ids, and by default in our catalogue and the price list.
     id: str
+    #: What the endpoint does, for the API documentation.
+    summary: str
     body: type[EndpointBody]
     response_mode: ResponseMode = ResponseMode.QUEUED
     catalog_id_override: str | None = None
@@ -37,16 +39,16 @@ class PixazoEndpoint:
 
     @property
     def catalog_id(self) -> str:
-        """Its name in our catalogue."""
+        """The model's name in our catalogue."""
         return self.catalog_id_override or self.id
 
     @property
     def tariff_id(self) -> str:
-        """Its name in the price list."""
+        """The model's name in the price list."""
         return self.tariff_id_override or self.id
 
     def resolve_model(self, catalog: Catalog) -> Model:
-        """What serves it. Raises InvalidRequest (`model_not_found`)."""
+        """Return the model that serves the endpoint. Raises InvalidRequest (`model_not_found`)."""
         try:
             return catalog[self.catalog_id]
         except InvalidRequest as error:
@@ -59,27 +61,34 @@ PIXAZO_ENDPOINTS = (
     PixazoEndpoint(
         path="/flux-2-pro-image-to-image-866/v1/flux-2-pro-image-to-image-request",
         id="flux-2-pro-image-to-image-866",
+        summary="Edit an image with FLUX.2 Pro",
         body=bodies.Flux2ProEditBody,
     ),
     PixazoEndpoint(
         path="/flux-2-pro-text-to-image-799/v1/flux-2-pro-text-to-image-request",
         id="flux-2-pro-text-to-image-799",
+        summary="Create an image with FLUX.2 Pro",
         body=bodies.Flux2ProTextBody,
     ),
     *(
         PixazoEndpoint(
-            path=f"/{id}/v1/{id.rpartition('-')[0]}-request", id=id, body=bodies.Flux2ProTrainerBody
+            path=f"/{id}/v1/{id.rpartition('-')[0]}-request",
+            id=id,
+            summary="Train a LoRA with FLUX.2 Pro",
+            body=bodies.Flux2ProTrainerBody,
         )
         for id in ("flux-2-pro-image-to-image-trainer-831", "flux-2-pro-text-to-image-trainer-712")
     ),
     PixazoEndpoint(
         path="/flux-kontext-restore-image/v1/flux-kontext-restore-image/generate",
         id="flux-kontext-restore-image",
+        summary="Restore an image with FLUX Kontext",
         body=bodies.FluxKontextRestoreBody,
     ),
     PixazoEndpoint(
         path="/flux-2-klein-4b/v1/generateImage",
         id="flux-2-klein-4b",
+        summary="Create an image with FLUX.2 Klein",
         body=bodies.Flux2KleinBody,
         response_mode=ResponseMode.SYNCHRONOUS,
     ),
@@ -87,6 +96,7 @@ PIXAZO_ENDPOINTS = (
         path="/generateT2I",
         id="flux-2-dev",
         tariff_id_override="generateT2I",
+        summary="Create an image with FLUX.2 Dev",
         body=bodies.Flux2DevTextBody,
         response_mode=ResponseMode.SYNCHRONOUS,
     ),
@@ -94,43 +104,50 @@ PIXAZO_ENDPOINTS = (
         path="/pro1.1/v1/pro1.1ultra/generateRequest",
         id="flux-pro-1-1",
         tariff_id_override="pro1.1",
+        summary="Create images with FLUX 1.1 Pro Ultra",
         body=bodies.Flux11ProUltraBody,
     ),
     PixazoEndpoint(
         path="/flux-1-schnell/v1/getData",
         id="flux-1-schnell",
+        summary="Create an image with FLUX.1 Schnell",
         body=bodies.FluxSchnellBody,
         response_mode=ResponseMode.SYNCHRONOUS,
     ),
     PixazoEndpoint(
         path="/flux-1-schnell/v1/getDataBatch",
         id="flux-1-schnell",
+        summary="Create an image with FLUX.1 Schnell in a batch",
         body=bodies.FluxSchnellBatchBody,
         response_mode=ResponseMode.BATCH,
     ),
     PixazoEndpoint(
         path="/flux-pro/v1/pro/textToImage",
         id="flux-pro",
+        summary="Create images with FLUX Pro",
         body=bodies.FluxProTextBody,
     ),
     PixazoEndpoint(
         path="/flux-dev/v1/dev/imageToImage",
         id="flux-dev",
         catalog_id_override="flux-dev-image-to-image",
+        summary="Edit an image with FLUX Dev",
         body=bodies.FluxDevEditBody,
     ),
     PixazoEndpoint(
         path="/flux-dev/v1/dev/textToImage",
         id="flux-dev",
+        summary="Create images with FLUX Dev",
         body=bodies.FluxDevTextBody,
     ),
     PixazoEndpoint(
         path="/flux-fill-dev/v1/flux-fill/generate",
         id="flux-fill-dev",
+        summary="Fill the masked area of an image with FLUX Fill Dev",
         body=bodies.FluxFillBody,
     ),
 )
-#: Models of the gateway whose requests are asked after by `checkStatus`.
+#: Models whose requests are polled with `checkStatus`.
 BATCH_MODEL_IDS = frozenset(
     endpoint.id for endpoint in PIXAZO_ENDPOINTS if endpoint.response_mode is ResponseMode.BATCH
 )

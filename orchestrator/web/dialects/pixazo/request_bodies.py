@@ -1,8 +1,7 @@
-"""What each of Pixazo's endpoints takes: the document's fields, ranges and defaults.
+"""Request bodies of Pixazo's endpoints: the document's fields, ranges and defaults.
 
-Safety flags are taken and checked, and change nothing: what may be made here is the operator's to say, not a
-caller's. Nor have models that run here a use for some other fields; their descriptions say so. Prompts are
-taken as they were written.
+Safety flags are validated and ignored: the operator decides what may be generated. Some other fields are
+ignored because no model here uses them; their descriptions say so. Prompts are used as they are written.
 """
 
 from __future__ import annotations
@@ -11,43 +10,51 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from orchestrator.catalog import Model, parse_size
+from orchestrator.catalog import Model
+from orchestrator.web.dialects.dimensions import (
+    aspect_ratio_to_dimensions,
+    round_down_to_step,
+    size_to_dimensions,
+)
 from orchestrator.web.dialects.model_selection import scale_steps
-from orchestrator.web.dialects.pixazo.body_models import (
+from orchestrator.web.dialects.pixazo.base_bodies import (
     EndpointBody,
     ImageUrl,
+    PixazoBody,
     QueuedBody,
     QueuedImageBody,
+    Url,
     single_image_params,
 )
-from orchestrator.web.dialects.pixazo.fields import PixazoBody, Url
 from orchestrator.web.dialects.pixazo.sizes import (
     AspectRatio,
     FalImageSize,
     Flux2ProImageSize,
-    round_down_to_step,
     size_name_to_dimensions,
 )
-from orchestrator.web.dialects.pixeldojo import sizes as shapes
 
-SAFETY_FIELD_IGNORED = "Taken, and without effect: the operator's own content policy decides."
-FIELD_IGNORED = "Taken, and without effect: the models that run here know nothing of the kind."
+SAFETY_FIELD_IGNORED = "Ignored: the operator's content policy applies."
+FORMAT_DESCRIPTION = "Format of the files; default: as the model makes them."
+FIELD_IGNORED = "Ignored: no model here uses it."
 
-#: What is said to a model that restores no picture by itself.
+#: Prompt for a general model that is used to restore an image.
 RESTORE_PROMPT = (
     "Restore this photograph: remove scratches, dust, stains and fading; keep everything else as it is."
 )
-#: Share of a model's usual steps that an acceleration leaves.
+#: Number of steps by acceleration, as a multiple of the model's default.
 STEPS_FACTOR_BY_ACCELERATION = {"none": 1.0, "regular": 0.75, "high": 0.5}
 
-Prompt = Annotated[str, Field(description="What the picture shall show, or what shall change.")]
-Seed = Annotated[int | None, Field(ge=0, description="For reproducible results; random when not given.")]
-Steps = Annotated[int | None, Field(ge=1, description="Denoising steps, within the model's range.")]
+Prompt = Annotated[str, Field(description="Description of the image, or of the change.")]
+Seed = Annotated[
+    int | None, Field(ge=0, description="The same seed and fields give the same result; default: random.")
+]
+Steps = Annotated[int | None, Field(ge=1, description="Number of denoising steps, within the model's range.")]
 GuidanceScale = Annotated[float | None, Field(ge=0, description="How closely the result follows the prompt.")]
-ImageCount = Annotated[int, Field(ge=1, le=4, description="Number of pictures.")]
-JpegOrPng = Annotated[Literal["jpeg", "png"] | None, Field(description="Format of the files; default: png.")]
+ImageCount = Annotated[int, Field(ge=1, le=4, description="Number of images.")]
+JpegOrPng = Annotated[Literal["jpeg", "png"] | None, Field(description=FORMAT_DESCRIPTION)]
 JpegPngOrWebp = Annotated[
-    Literal["jpeg", "png", "webp"] | None, Field(description="Format of the files; png.")
+    Literal["jpeg", "png", "webp"] | None,
+    Field(description=FORMAT_DESCRIPTION),
 ]
 SafetyChecker = Annotated[bool | None, Field(description=SAFETY_FIELD_IGNORED)]
 
@@ -57,10 +64,12 @@ class Flux2ProEditBody(QueuedBody):
 
     prompt: Prompt
     input_images: list[Url] = Field(
-        alias="image_urls", min_length=1, description="Only the first one is worked on."
+        alias="image_urls", min_length=1, description="URLs of input images; only the first one is used."
     )
     image_size: str = Field(
-        "auto", max_length=20, description="`auto` for the picture's own size, or such as `1024x1024`."
+        "auto",
+        max_length=20,
+        description="Size in pixels as WIDTHxHEIGHT, or `auto` for that of the input image.",
     )
     safety_tolerance: Literal["1", "2", "3"] | None = Field(None, description=SAFETY_FIELD_IGNORED)
     enable_safety_checker: SafetyChecker = None
@@ -74,13 +83,8 @@ class Flux2ProEditBody(QueuedBody):
         return self.image_size == "auto"
 
     def _dimensions(self, model: Model) -> dict[str, int]:
-        if self.image_size == "auto":
-            return {}
-        width, height = parse_size(self.image_size, param="image_size")
-        return {
-            "width": round_down_to_step(model, "width", width),
-            "height": round_down_to_step(model, "height", height),
-        }
+        sides = size_to_dimensions(self.image_size, param="image_size")
+        return {name: round_down_to_step(model, name, pixels) for name, pixels in sides.items()}
 
 
 class Flux2ProTextBody(QueuedBody):
@@ -88,7 +92,7 @@ class Flux2ProTextBody(QueuedBody):
 
     prompt: Prompt
     image_size: Flux2ProImageSize | None = Field(
-        None, description="Shape of the picture; default: the model's own."
+        None, description="Shape of the image; default: the model's default."
     )
     safety_tolerance: int | None = Field(None, ge=1, le=4, description=SAFETY_FIELD_IGNORED)
     enable_safety_checker: SafetyChecker = None
@@ -103,18 +107,21 @@ class Flux2ProTrainerBody(QueuedBody):
 
     dataset: Url = Field(
         alias="image_data_url",
-        description="Address or data URL of a zip of pictures, each with its caption in a text file or with"
-        " none; or of one picture.",
+        description="http(s) URL or data URL of a zip of images, each with an optional caption in a text"
+        " file, or of one image.",
     )
-    steps: Annotated[int | None, Field(ge=1, description="Training steps, within the model's range.")] = None
-    learning_rate: float | None = Field(None, ge=0, description="How much is learnt from each step.")
+    steps: Annotated[
+        int | None, Field(ge=1, description="Number of training steps, within the model's range.")
+    ] = None
+    learning_rate: float | None = Field(None, ge=0, description="Learning rate.")
 
 
 class FluxKontextRestoreBody(QueuedImageBody):
     """FLUX Kontext, image restoration."""
 
     input_image: ImageUrl = Field(
-        alias="input_image", description="The picture to restore: jpeg, png, gif, webp."
+        alias="input_image",
+        description="http(s) URL or data URL of the image to restore: jpeg, png, gif or webp.",
     )
     seed: Seed = None
     output_format: Literal["jpg", "png"] = Field("png", description="Format of the file.")
@@ -122,8 +129,8 @@ class FluxKontextRestoreBody(QueuedImageBody):
 
     def to_params(self, model: Model) -> dict[str, Any]:
         prompt = model.parameters.get("prompt")
-        told = {"prompt": RESTORE_PROMPT} if prompt and prompt.required else {}
-        return super().to_params(model) | told
+        restore = {"prompt": RESTORE_PROMPT} if prompt and prompt.required else {}
+        return super().to_params(model) | restore
 
 
 class Flux11ProUltraBody(QueuedBody):
@@ -131,7 +138,7 @@ class Flux11ProUltraBody(QueuedBody):
 
     prompt: Prompt
     seed: Seed = None
-    sync_mode: bool = Field(False, description="Answer 200 with the result, if it comes soon enough.")
+    sync_mode: bool = Field(False, description="Respond with 200 and the result, if it is finished in time.")
     n: ImageCount = Field(1, alias="num_images")
     enable_safety_checker: SafetyChecker = None
     output_format: JpegOrPng = None
@@ -140,16 +147,16 @@ class Flux11ProUltraBody(QueuedBody):
     )
     enhance_prompt: bool | None = Field(None, description=FIELD_IGNORED)
     aspect_ratio: AspectRatio | None = Field(
-        None, description="Shape of the picture; default: the model's own."
+        None, description="Shape of the image; default: the model's default."
     )
     raw: bool | None = Field(None, description=FIELD_IGNORED)
 
     def _dimensions(self, model: Model) -> dict[str, int]:
-        return shapes.aspect_ratio_to_dimensions(model, self.aspect_ratio, None)
+        return aspect_ratio_to_dimensions(model, self.aspect_ratio)
 
 
 class DiffusionBody(QueuedBody):
-    """What older models are told in one way."""
+    """Fields that the older diffusion models have in common."""
 
     prompt: Prompt
     steps: Steps = Field(None, alias="num_inference_steps")
@@ -160,11 +167,11 @@ class DiffusionBody(QueuedBody):
 
 
 class AcceleratedDiffusionBody(DiffusionBody):
-    """The same, perhaps in fewer steps."""
+    """The same fields, with an option for fewer steps."""
 
     acceleration: Literal["none", "regular", "high"] = Field(
         "none",
-        description="`regular` takes three quarters of the model's usual steps, `high` half of them.",
+        description="`regular` takes three quarters of the model's default steps, `high` half of them.",
     )
 
     def to_params(self, model: Model) -> dict[str, Any]:
@@ -175,7 +182,7 @@ class FluxProTextBody(DiffusionBody):
     """FLUX Pro, text to image."""
 
     image_size: FalImageSize | None = Field(
-        None, description="Shape of the picture; default: the model's own."
+        None, description="Shape of the image; default: the model's default."
     )
 
     def _dimensions(self, model: Model) -> dict[str, int]:
@@ -190,34 +197,42 @@ class FluxDevEditBody(AcceleratedDiffusionBody, QueuedImageBody):
     """FLUX Dev, image to image."""
 
     input_image: ImageUrl = Field(
-        alias="image_url", description="Address or data URL of the picture to change."
+        alias="image_url", description="http(s) URL or data URL of the image to change."
     )
-    strength: float | None = Field(None, description="How far the result may leave the picture.")
+    strength: float | None = Field(None, description="How far the result may differ from the input image.")
 
 
 class FluxFillBody(QueuedImageBody):
     """FLUX Fill Dev, inpainting."""
 
     prompt: Prompt
-    input_image: ImageUrl = Field(alias="image", description="The picture to change.")
-    mask: ImageUrl = Field(description="Of the picture's size: white is made anew, black stays.")
+    input_image: ImageUrl = Field(
+        alias="image", description="http(s) URL or data URL of the image to change."
+    )
+    mask: ImageUrl = Field(
+        description="http(s) URL or data URL of an image of the same size; white marks the area to change."
+    )
     seed: Seed = None
-    cfg_scale: float = Field(30.0, alias="guidance", ge=0, description="How closely the prompt is followed.")
+    cfg_scale: float = Field(
+        30.0, alias="guidance", ge=0, description="How closely the result follows the prompt."
+    )
     n: ImageCount = Field(1, alias="num_outputs")
-    steps: int = Field(28, alias="num_inference_steps", ge=1, description="Denoising steps.")
+    steps: int = Field(28, alias="num_inference_steps", ge=1, description="Number of denoising steps.")
     size: Literal["0.25", "1", "match_input"] = Field(
-        "1", alias="megapixels", description="Size of the result; `match_input`: the picture's own."
+        "1", alias="megapixels", description="Size of the result; `match_input` for that of the input image."
     )
     output_format: Literal["webp", "jpg", "png"] = Field("webp", description="Format of the files.")
-    quality: int = Field(80, alias="output_quality", ge=0, le=100, description="Of webp and jpg.")
+    quality: int = Field(
+        80, alias="output_quality", ge=0, le=100, description="Quality of webp and jpg in percent."
+    )
     lora_scale: float = Field(1.0, description=FIELD_IGNORED)
     disable_safety_checker: bool = Field(False, description=SAFETY_FIELD_IGNORED)
 
     def to_params(self, model: Model) -> dict[str, Any]:
         megapixels = None if self.size == "match_input" else float(self.size)
-        chosen = {"mask": self.mask, "mask_channel": "red", "megapixels": megapixels}
-        known = {name: value for name, value in chosen.items() if name in model.parameters}
-        return super().to_params(model) | known
+        params = {"mask": self.mask, "mask_channel": "red", "megapixels": megapixels}
+        supported = {name: value for name, value in params.items() if name in model.parameters}
+        return super().to_params(model) | supported
 
 
 KleinDimension = Literal[512, 1024, 1448, 2048]
@@ -227,9 +242,9 @@ class Flux2KleinBody(EndpointBody):
     """FLUX.2 Klein, text to image."""
 
     prompt: Prompt
-    steps: int = Field(25, ge=1, description="Denoising steps, within the model's range.")
-    width: KleinDimension = Field(1024, description="Pixels.")
-    height: KleinDimension = Field(1024, description="Pixels.")
+    steps: int = Field(25, ge=1, description="Number of denoising steps, within the model's range.")
+    width: KleinDimension = Field(1024, description="Width in pixels.")
+    height: KleinDimension = Field(1024, description="Height in pixels.")
 
 
 class Flux2DevTextBody(EndpointBody):
@@ -237,29 +252,33 @@ class Flux2DevTextBody(EndpointBody):
 
     prompt: Prompt
     steps: Steps = None
-    width: int | None = Field(None, ge=1, description="Pixels, within the model's range.")
-    height: int | None = Field(None, ge=1, description="Pixels, within the model's range.")
+    width: int | None = Field(None, ge=1, description="Width in pixels, within the model's range.")
+    height: int | None = Field(None, ge=1, description="Height in pixels, within the model's range.")
 
 
 class FluxSchnellBody(EndpointBody):
     """FLUX.1 Schnell, text to image."""
 
     prompt: Prompt
-    steps: int = Field(4, alias="num_steps", ge=1, le=8, description="Denoising steps.")
+    steps: int = Field(4, alias="num_steps", ge=1, le=8, description="Number of denoising steps.")
     seed: Seed = None
-    height: int = Field(1024, ge=1, description="Pixels, within the model's range.")
-    width: int = Field(1024, ge=1, description="Pixels, within the model's range.")
+    height: int = Field(1024, ge=1, description="Height in pixels, within the model's range.")
+    width: int = Field(1024, ge=1, description="Width in pixels, within the model's range.")
 
 
 class FluxSchnellBatchBody(FluxSchnellBody):
     """FLUX.1 Schnell, in a batch."""
 
     webhook_url: Annotated[
-        Url | None, Field(description="Told of the end. Without it the answer waits for up to a minute.")
+        Url | None,
+        Field(
+            description="URL that is called when the request is finished. Without it, the response waits for"
+            " the result, up to a minute."
+        ),
     ] = None
 
 
 class CheckStatusBody(PixazoBody):
-    """Which request of a batch is asked after."""
+    """Body of `checkStatus`."""
 
-    requestId: str = Field(description="As it was given when the request was accepted.")
+    requestId: str = Field(description="Id of the request, from the response that accepted it.")

@@ -1,4 +1,4 @@
-"""Pixazo's addresses: one for each model, and two where requests are asked after."""
+"""Routes of Pixazo's gateway: one path for each model, and two to poll requests."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.service import GenerationService
 from orchestrator.web.auth import ApiKey, ApiKeyScope, authenticate, bearer_token
 from orchestrator.web.dialects.ids import job_id_from_uuid
-from orchestrator.web.dialects.pixazo import schemas as answers
 from orchestrator.web.dialects.pixazo import translation as pixazo
-from orchestrator.web.dialects.pixazo.body_models import EndpointBody
+from orchestrator.web.dialects.pixazo.base_bodies import EndpointBody
 from orchestrator.web.dialects.pixazo.endpoints import (
     BATCH_MODEL_IDS,
     PIXAZO_ENDPOINTS,
@@ -23,8 +22,22 @@ from orchestrator.web.dialects.pixazo.endpoints import (
     ResponseMode,
 )
 from orchestrator.web.dialects.pixazo.request_bodies import CheckStatusBody
+from orchestrator.web.dialects.pixazo.request_ids import (
+    JobReference,
+    parse_request_id,
+    to_model_id,
+    to_origin,
+)
+from orchestrator.web.dialects.pixazo.schemas import (
+    PixazoBatchQueuedResponse,
+    PixazoBatchStatusResponse,
+    PixazoQueuedResponse,
+    PixazoResultResponse,
+    PixazoStatusResponse,
+)
 from orchestrator.web.http.bodies import read_json
 from orchestrator.web.http.public_url import public_base_url
+from orchestrator.web.http.response_model import ResponseModel, json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.wait_for_result import (
     cancel_on_disconnect,
@@ -36,37 +49,58 @@ from orchestrator.web.openapi.operation import Access, ParameterSpec, openapi_op
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
+#: The document's two headers for an API key.
+KEY_HEADERS = ("Ocp-Apim-Subscription-Key", "X-Secret-Key")
+WEBHOOK_HEADER = "X-Webhook-URL"
 WEBHOOK_HEADER_SPEC = {
-    pixazo.WEBHOOK_HEADER: ParameterSpec({"type": "string", "format": "uri"}, "Is told of the end.")
+    WEBHOOK_HEADER: ParameterSpec(
+        {"type": "string", "format": "uri"}, "URL that is called when the request is finished."
+    )
 }
-SYNC_RESULT_RESPONSE = {200: "The result, where it was to be waited for and came soon enough."}
+RESPONSE_SCHEMAS: Mapping[ResponseMode, type[ResponseModel]] = {
+    ResponseMode.QUEUED: PixazoQueuedResponse,
+    ResponseMode.SYNCHRONOUS: PixazoResultResponse,
+    ResponseMode.BATCH: PixazoBatchQueuedResponse,
+}
+RESPONSE_MODE_DESCRIPTIONS = {
+    ResponseMode.QUEUED: "Responds as soon as the request is accepted; poll `polling_url` or name a webhook"
+    " for the result.",
+    ResponseMode.SYNCHRONOUS: "Waits for the result.",
+    ResponseMode.BATCH: "With a webhook, responds as soon as the request is accepted. Without one, waits for"
+    " the result up to a minute; poll `checkStatus` after that.",
+}
+FINISHED_RESPONSE = {200: "The finished request, if the response waits for it and it is finished in time."}
 
 
 class PixazoJobViews:
-    """Requests as those see them who poll, and webhooks."""
+    """Jobs as responses and webhooks of the gateway show them."""
 
     def __init__(self, delivery: OutputDelivery) -> None:
         self._delivery = delivery
 
     def webhook_payload(self, record: JobRecord) -> Mapping[str, Any]:
-        """What a webhook is sent: what there is to poll."""
-        batched = pixazo.to_model_id(record.job) in BATCH_MODEL_IDS
-        return self.to_batch_status(record) if batched else self.to_status(record)
+        """Return the payload of a webhook, which is the response to polling."""
+        is_batch = to_model_id(record.job) in BATCH_MODEL_IDS
+        status = self.to_batch_status(record) if is_batch else self.to_status(record)
+        return status.model_dump(exclude_unset=True)
 
-    def to_status(self, record: JobRecord) -> dict[str, Any]:
+    def to_status(self, record: JobRecord) -> PixazoStatusResponse:
+        """Return the state of a request, with new URLs."""
         return pixazo.to_status_response(record, self.output_urls(record))
 
-    def to_batch_status(self, record: JobRecord) -> dict[str, Any]:
+    def to_batch_status(self, record: JobRecord) -> PixazoBatchStatusResponse:
+        """Return the state of a request of a batch, with a new URL."""
         return pixazo.to_batch_status_response(record.job, next(iter(self.output_urls(record)), None))
 
     def output_urls(self, record: JobRecord) -> list[str]:
-        """Of the files of a request that has succeeded."""
-        there = record.job.status is JobStatus.SUCCEEDED
-        return [self._delivery.presign_url(output) for output in record.outputs] if there else []
+        """Return new URLs of the files of a request that succeeded; none for any other."""
+        if record.job.status is not JobStatus.SUCCEEDED:
+            return []
+        return [self._delivery.presign_url(output) for output in record.outputs]
 
 
 class PixazoRoutes:
-    """The gateway."""
+    """The gateway's endpoints."""
 
     def __init__(
         self,
@@ -75,9 +109,9 @@ class PixazoRoutes:
         public_url: str | None,
         result_timeout: float,
     ) -> None:
-        """`patience`: for how many seconds results are waited for where a caller may poll as well.
+        """`result_timeout` is the number of seconds to wait for a result that the caller may poll as well.
 
-        Raises TariffError where the dialect's price list is missing.
+        Raises TariffError if Pixazo's price list is missing.
         """
         self._service = service
         self._job_views = PixazoJobViews(delivery)
@@ -92,66 +126,66 @@ class PixazoRoutes:
             web.post(pixazo.BATCH_STATUS_PATH, self.check_batch_status),
         ]
 
-    @openapi_operation(response=answers.PixazoStatusResponse, access=Access.GATEWAY, tag="pixazo")
+    @openapi_operation(response=PixazoStatusResponse, access=Access.GATEWAY, tag="pixazo")
     async def get_status(self, request: web.Request) -> web.Response:
-        """What became of a request."""
+        """Get the state and the result of a request."""
         key = await self._authenticate(request, ApiKeyScope.READ)
-        origin, job_id = pixazo.parse_request_id(request.match_info["id"])
-        record = await self._get_job(key.account.id, origin, job_id)
+        record = await self._get_job(key.account.id, parse_request_id(request.match_info["id"]))
         return _job_response(self._job_views.to_status(record), record)
 
     @openapi_operation(
-        body=CheckStatusBody, response=answers.PixazoBatchStatusResponse, access=Access.GATEWAY, tag="pixazo"
+        body=CheckStatusBody, response=PixazoBatchStatusResponse, access=Access.GATEWAY, tag="pixazo"
     )
     async def check_batch_status(self, request: web.Request) -> web.Response:
-        """What became of a request of a batch."""
+        """Get the state and the result of a request of a batch."""
         key = await self._authenticate(request, ApiKeyScope.READ)
         body = CheckStatusBody.parse(await read_json(request))
-        (origin,) = (pixazo.to_origin(model) for model in BATCH_MODEL_IDS)
-        record = await self._get_job(key.account.id, origin, job_id_from_uuid(body.requestId))
+        (origin,) = (to_origin(model) for model in BATCH_MODEL_IDS)
+        reference = JobReference(origin=origin, job_id=job_id_from_uuid(body.requestId))
+        record = await self._get_job(key.account.id, reference)
         return _job_response(self._job_views.to_batch_status(record), record)
 
     def _make_handler(self, endpoint: PixazoEndpoint) -> Handler:
-        """What serves an endpoint, described as the endpoint is."""
-        give, answer, status = {
-            ResponseMode.QUEUED: (self._respond_queued, answers.PixazoQueuedResponse, 202),
-            ResponseMode.SYNCHRONOUS: (self._respond_with_result, answers.PixazoResultResponse, 200),
-            ResponseMode.BATCH: (self._respond_batch, answers.PixazoBatchQueuedResponse, 202),
-        }[endpoint.response_mode]
+        """Return the documented handler of an endpoint."""
 
         async def handle(request: web.Request) -> web.Response:
             body, record = await self._submit(request, endpoint)
-            return await give(request, body, record)
+            match endpoint.response_mode:
+                case ResponseMode.SYNCHRONOUS:
+                    return await self._respond_with_result(record)
+                case ResponseMode.BATCH:
+                    return await self._respond_batch(body, record)
+                case ResponseMode.QUEUED:
+                    return await self._respond_queued(request, body, record)
 
-        handle.__doc__ = endpoint.body.__doc__
-        queued = endpoint.response_mode is ResponseMode.QUEUED
+        is_synchronous = endpoint.response_mode is ResponseMode.SYNCHRONOUS
         return openapi_operation(
+            summary=endpoint.summary,
+            description=RESPONSE_MODE_DESCRIPTIONS[endpoint.response_mode],
             body=endpoint.body,
-            response=answer,
-            status=status,
-            other_responses={} if status == 200 else SYNC_RESULT_RESPONSE,
-            headers=WEBHOOK_HEADER_SPEC if queued else {},
+            response=RESPONSE_SCHEMAS[endpoint.response_mode],
+            status=200 if is_synchronous else 202,
+            other_responses={} if is_synchronous else FINISHED_RESPONSE,
+            headers=WEBHOOK_HEADER_SPEC if endpoint.response_mode is ResponseMode.QUEUED else {},
             access=Access.GATEWAY,
             creates_job=True,
             tag="pixazo",
         )(handle)
 
     async def _submit(self, request: web.Request, endpoint: PixazoEndpoint) -> tuple[EndpointBody, JobRecord]:
-        """The body of a request, and its job. Raises as `Service.submit` does."""
+        """Create the job of a request. Raises as `GenerationService.submit` does."""
         key = await self._authenticate(request, ApiKeyScope.GENERATE)
         model = endpoint.resolve_model(self._service.catalog)
         body = endpoint.body.parse(await read_json(request))
-        header = (
-            request.headers.get(pixazo.WEBHOOK_HEADER)
-            if endpoint.response_mode is ResponseMode.QUEUED
-            else None
-        )
-        again = parse_idempotency_key(request)
+        webhook_url = body.webhook_receiver_url
+        if endpoint.response_mode is ResponseMode.QUEUED:
+            webhook_url = webhook_url or request.headers.get(WEBHOOK_HEADER)
+        idempotency_key = parse_idempotency_key(request)
         try:
-            asked = pixazo.to_request(
-                endpoint, body, model, webhook_url=body.webhook_receiver_url or header, idempotency_key=again
+            generation_request = pixazo.to_request(
+                endpoint, body, model, webhook_url=webhook_url, idempotency_key=idempotency_key
             )
-            return body, await self._service.submit(key, asked)
+            return body, await self._service.submit(key, generation_request)
         except InvalidRequest as error:
             raise endpoint.body.translate_error(error) from error
 
@@ -162,19 +196,14 @@ class PixazoRoutes:
             record = await self._wait_until_timeout(record)
             if record.job.is_finished:
                 return _job_response(self._job_views.to_status(record), record)
-        return _job_response(
-            pixazo.to_queued_response(record.job, public_base_url(request, self._public_url)), record, 202
-        )
+        base_url = public_base_url(request, self._public_url)
+        return _job_response(pixazo.to_queued_response(record.job, base_url), record, 202)
 
-    async def _respond_with_result(
-        self, request: web.Request, body: EndpointBody, record: JobRecord
-    ) -> web.Response:
+    async def _respond_with_result(self, record: JobRecord) -> web.Response:
         record = await wait_for_result(self._service, record)
-        return _job_response({"output": self._job_views.output_urls(record)[0]}, record)
+        return _job_response(PixazoResultResponse(output=self._job_views.output_urls(record)[0]), record)
 
-    async def _respond_batch(
-        self, request: web.Request, body: EndpointBody, record: JobRecord
-    ) -> web.Response:
+    async def _respond_batch(self, body: EndpointBody, record: JobRecord) -> web.Response:
         if body.webhook_receiver_url is None:
             record = await self._wait_until_timeout(record)
             if record.job.is_finished:
@@ -182,34 +211,42 @@ class PixazoRoutes:
         return _job_response(pixazo.to_batch_queued_response(record.job), record, 202)
 
     async def _wait_until_timeout(self, record: JobRecord) -> JobRecord:
-        """The job once it is finished, or as it is when patience ends."""
+        """Return the job when it is finished, or its present state when the timeout is over."""
         try:
             async with cancel_on_disconnect(self._service, record), asyncio.timeout(self._result_timeout):
                 return await self._service.wait_for_job(record.job.id)
         except TimeoutError:
             return await self._service.get_job(record.job.account_id, record.job.id)
 
-    async def _get_job(self, account_id: str, origin: str, job_id: str) -> JobRecord:
-        """A request of the gateway. Raises NotFound alike for all that are not the account's, Gone."""
-        missing = NotFound("There is no such request", code="request_not_found")
+    async def _get_job(self, account_id: str, reference: JobReference | None) -> JobRecord:
+        """Return a request of the account.
+
+        Raises NotFound with the same message for ids that are invalid, unknown or another account's; Gone.
+        """
+        not_found = NotFound("The account has no request with this id", code="request_not_found")
+        if reference is None:
+            raise not_found
         try:
-            record = await self._service.get_job(account_id, job_id)
+            record = await self._service.get_job(account_id, reference.job_id)
         except NotFound as error:
-            raise missing from error
-        if record.job.origin != origin:
-            raise missing
+            raise not_found from error
+        if record.job.origin != reference.origin:
+            raise not_found
         return record
 
     async def _authenticate(self, request: web.Request, scope: ApiKeyScope) -> ApiKey:
-        """Raises as `authenticate` does."""
-        given = (request.headers.get(name) for name in pixazo.KEY_HEADERS)
+        """Return the API key of one of the document's headers or of `Authorization`.
+
+        Raises as `authenticate` does.
+        """
+        given = (request.headers.get(name) for name in KEY_HEADERS)
         token = next(filter(None, given), None) or bearer_token(request)
         if token is None:
             raise NotAuthenticated(
-                f"Missing API key: send it as `{pixazo.KEY_HEADERS[0]}`", code="missing_api_key"
+                f"Missing API key: send it in the header `{KEY_HEADERS[0]}`", code="missing_api_key"
             )
-        return await authenticate(request, self._service.store, scope, token=token)
+        return await authenticate(request, scope, token=token)
 
 
-def _job_response(body: Mapping[str, Any], record: JobRecord, status: int = 200) -> web.Response:
-    return web.json_response(body, status=status, headers=job_headers(record))
+def _job_response(body: ResponseModel, record: JobRecord, status: int = 200) -> web.Response:
+    return json_response(body, status=status, headers=job_headers(record))

@@ -1,17 +1,16 @@
-"""Pixazo's names of picture sizes, as sides that a model makes."""
+"""Pixazo's names of image sizes, and the width and height that they stand for."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from orchestrator.catalog import Model, OutputSizes
-from orchestrator.catalog.parameters.values import IntegerParameter
 
-#: Names of the older models.
+#: Names that the older models use, as fal.ai does.
 FalImageSize = Literal[
     "square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"
 ]
-#: Names of FLUX.2 Pro.
+#: Names that FLUX.2 Pro uses.
 Flux2ProImageSize = Literal[
     "portrait_4_5",
     "portrait_9_16",
@@ -23,7 +22,7 @@ Flux2ProImageSize = Literal[
 ]
 AspectRatio = Literal["21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21"]
 
-#: Width and height. Portraits of the older names turn the numbers round: `portrait_16_9` is 9 wide, 16 high.
+#: Width and height. Portraits of the older names swap the numbers: `portrait_16_9` is 9 wide, 16 high.
 DIMENSIONS_BY_SIZE_NAME = {
     "square_hd": (1024, 1024),
     "square": (512, 512),
@@ -40,15 +39,12 @@ DIMENSIONS_BY_SIZE_NAME = {
 
 
 def size_name_to_dimensions(model: Model, name: str | None) -> dict[str, int]:
-    """The sides of that name, as near as the model comes; nothing where the sides are not ours to choose."""
-    frame = OutputSizes.from_model(model)
-    if name is None or frame is None:
+    """Return the width and height of the model that are closest to a named size.
+
+    Returns nothing if no name is given or the model has no width and height.
+    """
+    sizes = OutputSizes.from_model(model)
+    if name is None or sizes is None:
         return {}
-    width, height = frame.fit_size(*DIMENSIONS_BY_SIZE_NAME[name])
+    width, height = sizes.fit_size(*DIMENSIONS_BY_SIZE_NAME[name])
     return {"width": width, "height": height}
-
-
-def round_down_to_step(model: Model, name: str, value: int) -> int:
-    """A side in pixels as the model takes it: documents allow any, models want multiples."""
-    spec = model.parameters.get(name)
-    return value - value % spec.step if isinstance(spec, IntegerParameter) else value

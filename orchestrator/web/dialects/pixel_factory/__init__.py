@@ -1,1 +1,1 @@
-"""The Pixel Factory document."""
+"""The API of the Pixel Factory document."""

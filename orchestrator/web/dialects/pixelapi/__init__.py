@@ -1,1 +1,1 @@
-"""PixelAPI's document."""
+"""PixelAPI: submit and poll, prices in credits."""

@@ -1,4 +1,4 @@
-"""PixelAPI's addresses: generations and the account."""
+"""Routes of PixelAPI: generations and the account's credits."""
 
 from __future__ import annotations
 
@@ -11,21 +11,28 @@ from orchestrator.service import GenerationService
 from orchestrator.web.auth import ApiKeyScope, authenticate
 from orchestrator.web.dialects.credits import to_credits
 from orchestrator.web.dialects.ids import job_id_from_uuid
-from orchestrator.web.dialects.openai.images import parse_body
-from orchestrator.web.dialects.pixelapi import schemas as answers
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
+from orchestrator.web.dialects.pixelapi.schemas import (
+    CreditBalanceResponse,
+    PixelApiGenerationResponse,
+    PixelApiHistoryItem,
+    PixelApiHistoryResponse,
+    PixelApiSubmitResponse,
+)
+from orchestrator.web.dialects.request_body import parse_body
 from orchestrator.web.http.bodies import read_json
 from orchestrator.web.http.queries import parse_limit
+from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi.operation import LIMIT_PARAM, openapi_operation
 
 
 class PixelApiRoutes:
-    """Submit, poll, and look at one's credits."""
+    """Submit and poll generations, and read the account's credits."""
 
     def __init__(self, service: GenerationService, delivery: OutputDelivery) -> None:
-        """Raises TariffError where the dialect's price list is missing."""
+        """Raises TariffError if PixelAPI's price list is missing."""
         self._service = service
         self._delivery = delivery
         service.price_book.micros_per_unit(pixelapi.TARIFF)
@@ -40,62 +47,66 @@ class PixelApiRoutes:
 
     @openapi_operation(
         body=pixelapi.PixelApiGenerateBody,
-        response=answers.PixelApiSubmitResponse,
+        response=PixelApiSubmitResponse,
         creates_job=True,
         tag="pixelapi",
     )
     async def submit_generation(self, request: web.Request) -> web.Response:
-        """Submits a generation, and answers at once.
+        """Submit a generation.
 
-        What is against the content policy is told when it is polled, and costs nothing.
+        Responds at once; poll `GET /v1/image/{id}` for the result. A request that the content policy rejects
+        is reported as `blocked` when it is polled, and costs nothing.
         """
-        key = await authenticate(request, self._service.store)
+        key = await authenticate(request)
         fields = await read_json(request)
         catalog = self._service.catalog
-        body = parse_body(pixelapi.PixelApiGenerateBody, fields, form=False)
-        asked = pixelapi.to_request(body, catalog, idempotency_key=parse_idempotency_key(request))
-        record = await self._service.submit(key, asked)
-        answer = pixelapi.to_submit_response(
-            record.job, self._service.get_model(record.job), self._credit_micros
+        body = parse_body(pixelapi.PixelApiGenerateBody, fields)
+        generation_request = pixelapi.to_request(
+            body, catalog, idempotency_key=parse_idempotency_key(request)
         )
-        return web.json_response(answer, headers=job_headers(record))
+        record = await self._service.submit(key, generation_request)
+        model = self._service.get_model(record.job)
+        response = pixelapi.to_submit_response(record.job, model, self._credit_micros)
+        return json_response(response, headers=job_headers(record))
 
-    @openapi_operation(response=answers.PixelApiGenerationResponse, tag="pixelapi")
+    @openapi_operation(response=PixelApiGenerationResponse, tag="pixelapi")
     async def get_generation(self, request: web.Request) -> web.Response:
-        """What became of a generation."""
-        key = await authenticate(request, self._service.store)
+        """Get a generation and its result."""
+        key = await authenticate(request)
         job_id = job_id_from_uuid(request.match_info["id"])
         record = await self._service.get_job(key.account.id, job_id)
-        return web.json_response(self._to_generation(record), headers=job_headers(record))
+        return json_response(self._to_generation(record), headers=job_headers(record))
 
-    @openapi_operation(response=answers.CreditBalanceResponse, tag="pixelapi")
+    @openapi_operation(response=CreditBalanceResponse, tag="pixelapi")
     async def get_balance(self, request: web.Request) -> web.Response:
-        """What is left of the account's credits."""
-        key = await authenticate(request, self._service.store, ApiKeyScope.BILLING)
-        have = await self._service.accounts.get_balance(key.account)
-        return web.json_response(
-            {
-                "credits_remaining": to_credits(have.available, self._credit_micros),
-                "plan": key.account.plan,
-                # Accounts have a name, which may well be an address.
-                "email": key.account.name if "@" in key.account.name else None,
-            }
+        """Get the account's credits."""
+        key = await authenticate(request, ApiKeyScope.BILLING)
+        balance = await self._service.accounts.get_balance(key.account)
+        return json_response(
+            CreditBalanceResponse(
+                credits_remaining=to_credits(balance.available, self._credit_micros),
+                plan=key.account.plan,
+                # The name of an account may be an email address.
+                email=key.account.name if "@" in key.account.name else None,
+            )
         )
 
-    @openapi_operation(response=answers.PixelApiHistoryResponse, query={"limit": LIMIT_PARAM}, tag="pixelapi")
+    @openapi_operation(response=PixelApiHistoryResponse, query={"limit": LIMIT_PARAM}, tag="pixelapi")
     async def list_generations(self, request: web.Request) -> web.Response:
-        """The latest generations, newest first."""
-        key = await authenticate(request, self._service.store)
+        """List the account's latest generations, newest first."""
+        key = await authenticate(request)
         page = await self._service.list_jobs(
             key.account.id, limit=parse_limit(request), cursor=None, status=None
         )
-        generations = [
-            {**self._to_generation(record), "prompt": record.job.params.get("prompt")}
-            for record in page.items
-        ]
-        return web.json_response({"generations": generations})
+        return json_response(
+            PixelApiHistoryResponse(generations=[self._to_history_item(record) for record in page.items])
+        )
 
-    def _to_generation(self, record: JobRecord) -> dict[str, object]:
+    def _to_history_item(self, record: JobRecord) -> PixelApiHistoryItem:
+        generation = self._to_generation(record).model_dump(exclude_unset=True)
+        return PixelApiHistoryItem(**generation, prompt=record.job.params.get("prompt"))
+
+    def _to_generation(self, record: JobRecord) -> PixelApiGenerationResponse:
         seconds = pixelapi.output_seconds_left(record.job, self._service.clock())
         url = self._delivery.presign_url(record.outputs[0], seconds) if seconds else None
         return pixelapi.to_generation_response(
@@ -103,7 +114,7 @@ class PixelApiRoutes:
         )
 
     def _model_name(self, job: Job) -> str:
-        """The document's name of the model, also of one that is not offered any more."""
+        """Return the document's name of the job's model, or its id if the catalogue no longer has it."""
         catalog = self._service.catalog
         return pixelapi.api_id(catalog[job.model]) if job.model in catalog else job.model
 

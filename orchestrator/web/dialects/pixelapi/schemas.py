@@ -1,4 +1,4 @@
-"""PixelAPI's answers as models, for documents and for tests."""
+"""Response bodies of PixelAPI."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from orchestrator.web.dialects.openai.schemas import ResponseModel
+from orchestrator.web.http.response_model import JsonNumber, ResponseModel
 
 PixelApiStatus = Literal["queued", "processing", "completed", "failed", "blocked"]
 
@@ -14,38 +14,51 @@ PixelApiStatus = Literal["queued", "processing", "completed", "failed", "blocked
 class PixelApiSubmitResponse(ResponseModel):
     """An accepted generation."""
 
-    generation_id: str
-    status: PixelApiStatus
-    model: str
-    credits_used: float
+    generation_id: str = Field(description="Id of the generation, a UUID.")
+    status: PixelApiStatus = Field(description="State of the generation.")
+    model: str = Field(description="Id of the model.")
+    credits_used: JsonNumber = Field(description="Credits that the generation costs if it succeeds.")
 
 
 class PixelApiGenerationResponse(ResponseModel):
-    """What became of a generation."""
+    """A generation, finished or not."""
 
-    id: str
-    status: PixelApiStatus
-    output_url: str | None = Field(description="Works for a day from the generation's end.")
-    model: str
-    credits_used: float
-    created_at: str
+    id: str = Field(description="Id of the generation, a UUID.")
+    status: PixelApiStatus = Field(
+        description="State of the generation; `blocked` if the content policy rejects it."
+    )
+    output_url: str | None = Field(
+        description="URL of the result, valid for 24 hours after completion; otherwise null."
+    )
+    model: str = Field(description="Id of the model.")
+    credits_used: JsonNumber = Field(description="Credits charged; 0 if the generation failed.")
+    created_at: str = Field(description="Time of creation, for example `2026-02-18T10:30:00Z`.")
+    error: str | None = Field(None, description="Why the generation failed; absent otherwise.")
 
 
 class CreditBalanceResponse(ResponseModel):
-    """What is left of an account's credits."""
+    """The account's credits."""
 
-    credits_remaining: float
-    plan: str
-    email: str | None
+    credits_remaining: JsonNumber = Field(description="Credits that the account can spend.")
+    plan: str = Field(description="Plan of the account.")
+    email: str | None = Field(description="Name of the account, if it is an email address.")
 
 
 class PixelApiHistoryItem(PixelApiGenerationResponse):
-    """One line of the history."""
+    """A generation of the history."""
 
-    prompt: str | None
+    prompt: str | None = Field(description="The prompt of the request.")
 
 
 class PixelApiHistoryResponse(ResponseModel):
-    """The latest generations, newest first."""
+    """The account's latest generations, newest first."""
 
-    generations: list[PixelApiHistoryItem]
+    generations: list[PixelApiHistoryItem] = Field(description="The generations.")
+
+
+class PixelApiModelFields(ResponseModel):
+    """Fields of a listed model that PixelAPI's clients read."""
+
+    credits: JsonNumber = Field(
+        description="Price of one result with default parameters, in PixelAPI credits."
+    )

@@ -1,1 +1,1 @@
-"""PixelDojo's documents."""
+"""PixelDojo: jobs that are polled or reported to a webhook, prices in credits."""

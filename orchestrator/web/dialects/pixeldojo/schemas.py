@@ -1,4 +1,4 @@
-"""PixelDojo's answers as models, for documents and for tests."""
+"""Response bodies of PixelDojo; those of the jobs API, which has its format, are in `web.jobs.schemas`."""
 
 from __future__ import annotations
 
@@ -6,88 +6,61 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from orchestrator.web.dialects.openai.schemas import ResponseModel
-
-PixelDojoJobStatus = Literal["pending", "processing", "completed", "failed", "cancelled"]
+from orchestrator.web.http.response_model import JsonNumber, ResponseModel
+from orchestrator.web.jobs.schemas import JobStatusName, JobWebhookStatus
 
 
 class RunModelResponse(ResponseModel):
     """An accepted run."""
 
-    jobId: str
-    status: PixelDojoJobStatus
-    statusUrl: str = Field(description="Where to poll.")
-    creditCost: float
-    creditsRemaining: float
+    jobId: str = Field(description="Id of the job.")
+    status: JobStatusName = Field(description="State of the job.")
+    statusUrl: str = Field(description="URL to poll for the result.")
+    creditCost: JsonNumber = Field(description="Credits that the job costs if it succeeds.")
+    creditsRemaining: JsonNumber = Field(description="Credits that the account can still spend.")
 
 
 class RunSchemaResponse(ResponseModel):
-    """What a run of one model takes."""
+    """The parameters of a model."""
 
-    apiId: str
-    json_schema: dict[str, Any] = Field(alias="schema", description="A JSON Schema.")
-
-
-class WebhookDeliveryStatus(ResponseModel):
-    """How it stands with telling somebody of a job's end."""
-
-    url: str
-    status: Literal["pending", "delivered", "failed"]
-    attempts: int
-    deliveredAt: str | None
-    error: str | None
-
-
-class OutputAsset(ResponseModel):
-    """One result of a job."""
-
-    url: str = Field(description="Works for a day.")
-    contentType: str
-    width: int | None
-    height: int | None
-    bytes: int
-
-
-class JobErrorDetails(ResponseModel):
-    """Why a job came to nothing."""
-
-    code: str
-    message: str
-
-
-class JobResponse(ResponseModel):
-    """A job, whatever dialect it came in by."""
-
-    jobId: str
-    status: PixelDojoJobStatus
-    model: str
-    output: dict[str, list[str]] = Field(description="URLs by kind: `images`, `videos`, `audio`, `files`.")
-    assets: list[OutputAsset] = Field(description="The same with what is known of each.")
-    params: dict[str, Any]
-    shards: dict[str, int]
-    creditCost: float
-    costUsd: float
-    costCents: float
-    simulated: bool
-    error: JobErrorDetails | None
-    createdAt: str
-    startedAt: str | None
-    finishedAt: str | None
-    expiresAt: str | None = Field(description="When the job and its files are gone.")
-    webhook: dict[str, Any] | None = Field(
-        description="How it stands with telling `webhook_url`; of one job with the `history` of all tries."
-    )
-
-
-class JobListResponse(ResponseModel):
-    """Some jobs, newest first."""
-
-    jobs: list[JobResponse]
-    nextCursor: str | None
+    apiId: str = Field(description="Id of the model.")
+    json_schema: dict[str, Any] = Field(alias="schema", description="JSON Schema of the body of a run.")
 
 
 class WebhookReplayResponse(ResponseModel):
-    """A webhook that is sent once more."""
+    """A webhook that is sent again."""
 
-    jobId: str
-    webhook: WebhookDeliveryStatus
+    jobId: str | None = Field(description="Id of the job.")
+    webhook: JobWebhookStatus | None = Field(description="Delivery of the webhook.")
+
+
+class CreditCost(ResponseModel):
+    """Price of a model in credits."""
+
+    default: JsonNumber = Field(description="Price with default parameters, the same as `amount`.")
+    type: Literal["fixed", "per_second"] = Field(
+        description="Whether the price is for one result or for one second of it."
+    )
+    amount: JsonNumber = Field(description="Price in credits.")
+    byResolution: dict[str, Any] | None = Field(
+        None, description="Prices by resolution, or by resolution and length; absent if there are none."
+    )
+
+
+class PixelDojoModelFields(ResponseModel):
+    """Fields of a listed model that PixelDojo's clients read."""
+
+    apiId: str = Field(description="Id of the model in PixelDojo's API.")
+    name: str = Field(description="Name for people.")
+    description: str = Field(description="What the model is good at.")
+    modality: Literal["image", "video", "training"] = Field(description="What the model makes.")
+    creditCost: CreditCost = Field(description="Price in PixelDojo credits.")
+    features: list[str] = Field(description="Abilities besides making a result from a prompt: LoRA, Editing.")
+    aliases: list[str] = Field(description="Other ids under which the model can be requested.")
+
+
+class PixelDojoModelDetails(PixelDojoModelFields):
+    """Fields of a single model that PixelDojo's clients read."""
+
+    parameters: dict[str, Any] = Field(description="JSON Schemas of the parameters of a run, by name.")
+    requestSchema: dict[str, Any] = Field(description="JSON Schema of the body of a run.")

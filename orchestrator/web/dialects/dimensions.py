@@ -1,0 +1,102 @@
+"""Sizes and durations as callers write them, converted to a model's width, height and number of frames."""
+
+from __future__ import annotations
+
+from orchestrator.catalog import Model, OutputSizes, parse_size
+from orchestrator.catalog.parameters.values import IntegerParameter
+from orchestrator.errors import InvalidRequest, invalid_field
+from pricing.rates import TariffError, TierMeasure, parse_tier_label
+
+ASPECT_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "5:4", "4:5", "21:9", "9:21")
+#: How far a named resolution may exceed the model's largest area: 480p is 853x480, its model makes 832x480.
+AREA_TOLERANCE = 1.05
+#: Frame rate of a video model whose `fps` has no default.
+DEFAULT_FPS = 16
+
+
+def size_to_dimensions(size: str | None, *, param: str = "size") -> dict[str, int]:
+    """Return width and height of `WIDTHxHEIGHT`, or nothing for `auto`, which leaves the size to the model.
+
+    Raises InvalidRequest.
+    """
+    if size is None or size == "auto":
+        return {}
+    width, height = parse_size(size, param=param)
+    return {"width": width, "height": height}
+
+
+def aspect_ratio_to_dimensions(
+    model: Model, aspect_ratio: str | None, resolution: str | None = None
+) -> dict[str, int]:
+    """Return width and height of the model that are closest to an aspect ratio and a resolution.
+
+    Returns nothing if neither is given or the model has no width and height. The result has no more pixels
+    than the resolution's name says, so that it falls into its price tier. Raises InvalidRequest.
+    """
+    sizes = OutputSizes.from_model(model)
+    if sizes is None or (aspect_ratio is None and resolution is None):
+        return {}
+    width, height = sizes.default_size
+    ratio = width / height if aspect_ratio is None else _parse_aspect_ratio(aspect_ratio)
+    area = width * height if resolution is None else _parse_max_pixels(resolution, ratio)
+    found = sizes.fit_aspect_ratio(ratio, area) if area <= sizes.max_pixels * AREA_TOLERANCE else None
+    if found is None:
+        largest = model.manifest.max_resolution
+        raise invalid_field(
+            "resolution", f"must be a size that {model.id} supports, at most {largest} (got {resolution!r})"
+        )
+    return {"width": found[0], "height": found[1]}
+
+
+def round_down_to_step(model: Model, name: str, pixels: int) -> int:
+    """Round a side (`width` or `height`) down to the step of the model; API documents allow any number."""
+    spec = model.parameters.get(name)
+    return pixels - pixels % spec.step if isinstance(spec, IntegerParameter) else pixels
+
+
+def seconds_to_frames(model: Model, seconds: float, fps: object, *, field: str) -> dict[str, int] | None:
+    """Return the number of frames of a video of that length, or None if the model has no such parameter.
+
+    `fps` is the requested frame rate, None for the model's default; `field` names the length in errors.
+    Raises InvalidRequest.
+    """
+    frames_spec, fps_spec = model.parameters.get("num_frames"), model.parameters.get("fps")
+    if not isinstance(frames_spec, IntegerParameter) or not isinstance(fps_spec, IntegerParameter):
+        return None
+    rate = fps_spec.default or DEFAULT_FPS if fps is None else fps_spec.validate_value("fps", fps)
+    least, most = frames_spec.minimum, frames_spec.maximum
+    if not least - 0.5 <= seconds * rate <= most + 0.5:
+        raise invalid_field(
+            field,
+            f"must be between {least / rate:.2f} and {most / rate:.2f} seconds for {model.id} at {rate} fps"
+            f" (got {str(seconds)[:20]})",
+        )
+    return {"num_frames": min(max(round(seconds * rate), least), most)}
+
+
+def _parse_aspect_ratio(text: str) -> float:
+    if text not in ASPECT_RATIOS:
+        raise invalid_field("aspect_ratio", f"must be one of {', '.join(ASPECT_RATIOS)} (got {text[:20]!r})")
+    width, _, height = text.partition(":")
+    return int(width) / int(height)
+
+
+def _parse_max_pixels(resolution: str, ratio: float) -> float:
+    """Return the largest number of pixels that `720p`, `2K` or `0.5 MP` stands for."""
+    try:
+        measure, number = parse_tier_label(resolution)
+    except TariffError as error:
+        raise _invalid_resolution(resolution) from error
+    match measure:
+        case TierMeasure.AREA:
+            return float(number)
+        case TierMeasure.LINES:
+            return float(number**2) * max(ratio, 1 / ratio)
+        case TierMeasure.SECONDS:
+            raise _invalid_resolution(resolution)
+
+
+def _invalid_resolution(resolution: str) -> InvalidRequest:
+    return invalid_field(
+        "resolution", f"must be a size such as 720p, 1K, 0.5 MP or 1024x1024 (got {resolution!r})"
+    )

@@ -1,0 +1,63 @@
+"""The error format of each dialect, chosen by the path of the request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import ServiceError
+from orchestrator.web.dialects.pixazo import errors as pixazo
+from orchestrator.web.dialects.pixel_factory import errors as pixel_factory
+from orchestrator.web.dialects.pixelapi import errors as pixelapi
+from orchestrator.web.dialects.pixeldojo import errors as pixeldojo
+from orchestrator.web.http.response_model import ResponseModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorFormat:
+    """How one dialect reports errors."""
+
+    #: Matches the beginning of the dialect's paths.
+    path_pattern: re.Pattern[str]
+    #: Schema of the error body.
+    schema: type[ResponseModel]
+    #: Returns the HTTP status and the body of an error.
+    to_error_response: Callable[[ServiceError], tuple[int, ResponseModel]]
+
+
+#: The first entry whose pattern matches applies; the last one matches every path.
+ERROR_FORMATS = (
+    ErrorFormat(
+        path_pattern=re.compile(r"/v1/(image|account)(/|$)"),
+        schema=pixelapi.PixelApiErrorResponse,
+        to_error_response=pixelapi.to_error_response,
+    ),
+    ErrorFormat(
+        path_pattern=re.compile(r"/((?!api/|admin/)[^/]+/v1(/|$)|generateT2I(/|$)|v2(/|$))"),
+        schema=pixazo.PixazoErrorResponse,
+        to_error_response=pixazo.to_error_response,
+    ),
+    ErrorFormat(
+        path_pattern=re.compile(r"/api/v1/(models/.+/(run|schema)$|jobs(/|$))"),
+        schema=pixeldojo.PixelDojoErrorResponse,
+        to_error_response=pixeldojo.to_error_response,
+    ),
+    ErrorFormat(
+        path_pattern=re.compile(""),
+        schema=pixel_factory.ErrorResponse,
+        to_error_response=pixel_factory.to_error_response,
+    ),
+)
+
+
+def find_error_format(path: str) -> ErrorFormat:
+    """Return the error format of the dialect that `path` belongs to."""
+    return next(entry for entry in ERROR_FORMATS if entry.path_pattern.match(path))
+
+
+def to_error_response(path: str, error: ServiceError) -> tuple[int, dict[str, Any]]:
+    """Return the HTTP status and the JSON body of an error, in the format of the dialect of `path`."""
+    status, body = find_error_format(path).to_error_response(error)
+    return status, body.model_dump(exclude_unset=True)

@@ -1,0 +1,106 @@
+"""The list of models under `/v1/models` and `/api/v1/models`, with the fields of every dialect."""
+
+from __future__ import annotations
+
+from typing import Literal, NoReturn
+
+from aiohttp import web
+from pydantic import Field
+
+from orchestrator.catalog import Model
+from orchestrator.errors import Forbidden, InvalidRequest, NotFound
+from orchestrator.service import GenerationService
+from orchestrator.web.auth import authenticate
+from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
+from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
+from orchestrator.web.dialects.pixel_factory.routes import CORS_HEADERS
+from orchestrator.web.dialects.pixel_factory.schemas import ModelEntry
+from orchestrator.web.dialects.pixelapi import translation as pixelapi
+from orchestrator.web.dialects.pixelapi.schemas import PixelApiModelFields
+from orchestrator.web.dialects.pixeldojo import models as pixeldojo
+from orchestrator.web.dialects.pixeldojo.schemas import PixelDojoModelDetails, PixelDojoModelFields
+from orchestrator.web.http.response_model import ResponseModel, json_response
+from orchestrator.web.openapi.operation import Access, openapi_operation
+
+
+class ListedModel(PixelApiModelFields, PixelDojoModelFields, ModelEntry):
+    """A model with its prices, in US cents and in the credits of the dialects."""
+
+
+class ModelDetails(PixelApiModelFields, PixelDojoModelDetails, ModelEntry):
+    """A model with its prices and the parameters of a request."""
+
+
+class ModelList(ResponseModel):
+    """All models."""
+
+    object: Literal["list"] = Field(description="Always `list`.")
+    data: list[ListedModel] = Field(description="The models.")
+
+
+class ModelRoutes:
+    """The models for clients of all dialects; each client reads the fields that it knows."""
+
+    def __init__(self, service: GenerationService) -> None:
+        self._service = service
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/api/v1/models", self.list_models),
+            web.get("/v1/models", self.list_models),
+            web.get("/api/v1/models/{id}", self.get_model),
+            web.get("/v1/models/{id}", self.get_model),
+            web.delete("/api/v1/models/{id}", self.reject_delete),
+            web.delete("/v1/models/{id}", self.reject_delete),
+        ]
+
+    @openapi_operation(response=ModelList, access=Access.NONE)
+    async def list_models(self, request: web.Request) -> web.Response:
+        """List all models.
+
+        Each entry has the fields of all dialects. Needs no API key.
+        """
+        models = [self._to_listed_model(model) for model in self._service.catalog]
+        return json_response(ModelList(object="list", data=models), headers=CORS_HEADERS)
+
+    @openapi_operation(response=ModelDetails, access=Access.NONE)
+    async def get_model(self, request: web.Request) -> web.Response:
+        """Get a model with the parameters that it takes.
+
+        Needs no API key.
+        """
+        model, prices = self._find_model(request), self._service.price_book
+        details = ModelDetails(
+            **dict(pixel_factory.to_model_entry(model, prices.default_tariff)),
+            **dict(pixeldojo.to_model_details(model, prices)),
+            **dict(pixelapi.to_model_fields(model, prices)),
+        )
+        return json_response(details, headers=CORS_HEADERS)
+
+    @openapi_operation(response=ErrorResponse, status=403)
+    async def reject_delete(self, request: web.Request) -> NoReturn:
+        """Reject the deletion of a model.
+
+        Always fails: models are managed by the operator of the service.
+        """
+        await authenticate(request)
+        model = self._find_model(request)
+        raise Forbidden(
+            f"Model {model.id} can not be deleted through the API; the operator manages the models",
+            code="model_not_yours",
+        )
+
+    def _to_listed_model(self, model: Model) -> ListedModel:
+        prices = self._service.price_book
+        return ListedModel(
+            **dict(pixel_factory.to_model_entry(model, prices.default_tariff)),
+            **dict(pixeldojo.to_model_fields(model, prices)),
+            **dict(pixelapi.to_model_fields(model, prices)),
+        )
+
+    def _find_model(self, request: web.Request) -> Model:
+        """Return the model of the path. Raises NotFound."""
+        try:
+            return self._service.catalog[request.match_info["id"]]
+        except InvalidRequest as error:
+            raise NotFound(error.message, code=error.code, param=error.param) from error

@@ -1,0 +1,133 @@
+"""Request bodies of OpenAI's images API, as its official SDKs send them.
+
+The pydantic model that validates a request also documents it. Fields of OpenAI that have no effect here
+(`user`, `style`, `moderation`, `input_fidelity`, ...) are accepted and ignored; every other field that is a
+parameter of the model is passed to it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from orchestrator.errors import invalid_field
+from orchestrator.media.formats import ImageEncoding
+from orchestrator.web.dialects.request_body import RequestBody
+
+Quality = Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"]
+
+#: Base64 text, a data URL or a URL; an uploaded file; or a URL as `{"image_url": ...}`.
+ImageInput = str | bytes | dict[str, str]
+
+
+class ImageRequestBody(RequestBody):
+    """Fields that all requests for images have in common."""
+
+    control_fields = frozenset(
+        {"model", "size", "quality", "response_format", "output_format", "output_compression"}
+        | {"background", "stream", "partial_images", "image", "images", "mask"}
+    )
+
+    model: str | None = Field(None, description="Id or alias of a model.")
+    n: int | None = Field(None, description="Number of results.")
+    size: str | None = Field(
+        None, description="Size in pixels as WIDTHxHEIGHT; `auto` or no value: the model's default."
+    )
+    quality: Quality | None = Field(
+        None,
+        description="Number of denoising steps relative to the model's default (low 0.5, high 1.5, max 2);"
+        " ignored if `steps` is set.",
+    )
+    response_format: Literal["b64_json", "url"] | None = Field(
+        None, description="Return the files as base64 text or as URLs that expire; default: b64_json."
+    )
+    output_format: Literal["png", "jpeg", "webp"] | None = Field(
+        None, description="Format of the images; default: as the model makes them."
+    )
+    output_compression: int | None = Field(
+        None, ge=0, le=100, description="Quality of a JPEG or WebP in percent; default: 100."
+    )
+    background: Literal["transparent", "opaque", "auto"] | None = Field(
+        None, description="`transparent` needs a model with a `background` parameter."
+    )
+    stream: bool | None = Field(None, description="Respond with server-sent events.")
+    partial_images: int | None = Field(
+        None, ge=0, le=3, description="Number of unfinished images that a stream shows; default: 0."
+    )
+
+    @property
+    def wants_urls(self) -> bool:
+        """Whether the response contains URLs instead of the files themselves."""
+        return self.response_format == "url"
+
+    @property
+    def encoding(self) -> ImageEncoding | None:
+        """The format to deliver images in, or None for the format that the model makes."""
+        if self.output_format is None:
+            return None
+        quality = 100 if self.output_compression is None else self.output_compression
+        return ImageEncoding(
+            f"image/{self.output_format}", None if self.output_format == "png" else max(1, quality)
+        )
+
+
+class ImageInputRequestBody(ImageRequestBody):
+    """Fields that all requests with input images have in common."""
+
+    image: ImageInput | list[ImageInput] | None = Field(
+        None, description="Input image or images: base64 text, data URL, http(s) URL or uploaded file."
+    )
+    images: list[ImageInput] | None = Field(None, description="Further input images, in the same forms.")
+    mask: ImageInput | None = Field(
+        None, description="Image of the input's size; its transparent pixels mark the area to edit."
+    )
+
+    def input_images(self) -> list[str | bytes]:
+        """Return all input images in order. Raises InvalidRequest."""
+        first = self.image if isinstance(self.image, list) else [] if self.image is None else [self.image]
+        return [unwrap_image_input(image, "image") for image in (*first, *(self.images or ()))]
+
+    def mask_params(self) -> dict[str, str | bytes]:
+        """Return the mask as a model parameter, if there is one. Raises InvalidRequest."""
+        return {} if self.mask is None else {"mask": unwrap_image_input(self.mask, "mask")}
+
+
+class ImageGenerationBody(ImageInputRequestBody):
+    """Body of `POST /images/generations`: the fields of OpenAI's SDKs and of the Pixel Factory document.
+    Other parameters of the model are passed under their own names.
+    """
+
+    prompt: str | None = Field(
+        None, description="Description of the result; may be empty for a model that does not use it."
+    )
+    negative_prompt: str | None = Field(None, description="Description of what to avoid.")
+    steps: int | None = Field(None, description="Number of denoising steps.")
+    cfg_scale: int | float | None = Field(None, description="How closely the result follows the prompt.")
+    seed: int | None = Field(None, description="The same seed and parameters give the same result.")
+    num_frames: int | None = Field(None, description="Number of frames (video models).")
+    fps: int | None = Field(None, description="Frames per second (video models).")
+
+
+class ImageEditBody(ImageInputRequestBody):
+    """Body of `POST /images/edits`."""
+
+    markup: ImageInput | None = Field(None, description="Not supported; use the prompt or a `mask` instead.")
+    prompt: str | None = Field(None, description="Description of the change.")
+
+
+class ImageVariationBody(ImageRequestBody):
+    """Body of `POST /images/variations`."""
+
+    image: ImageInput | None = Field(
+        None, description="Image to vary: base64 text, data URL, http(s) URL or uploaded file."
+    )
+
+
+def unwrap_image_input(image: ImageInput, field: str) -> str | bytes:
+    """Return the URL or data of an input image. Raises InvalidRequest."""
+    if not isinstance(image, dict):
+        return image
+    if "image_url" not in image:
+        raise invalid_field(field, "must contain `image_url`; `file_id` is not supported")
+    return image["image_url"]

@@ -1,0 +1,67 @@
+"""Routes that only the Pixel Factory document has: prices of a request and the list of models."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from orchestrator.service import GenerationService
+from orchestrator.store import ApiKeyScope
+from orchestrator.web.auth import authenticate
+from orchestrator.web.dialects.openai.image_bodies import ImageGenerationBody
+from orchestrator.web.dialects.openai.image_routes import read_generation_request
+from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
+from orchestrator.web.dialects.pixel_factory.schemas import ModelEntryList, QuoteResponse
+from orchestrator.web.http.response_model import json_response
+from orchestrator.web.openapi.operation import Access, openapi_operation
+
+#: Web pages of any origin may read the list of models.
+CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+}
+
+
+class PixelFactoryRoutes:
+    """`/api/v1/quote` and `/api/v1/images/models`."""
+
+    def __init__(self, service: GenerationService) -> None:
+        self._service = service
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/api/v1/quote", self.quote),
+            web.get("/api/v1/images/models", self.list_models),
+            web.options("/api/v1/images/models", self.answer_cors_preflight),
+        ]
+
+    @openapi_operation(body=ImageGenerationBody, accepts_form=True, response=QuoteResponse, tag="images")
+    async def quote(self, request: web.Request) -> web.Response:
+        """Calculate the price of a generation.
+
+        Takes the body of `POST /api/v1/images/generations`; nothing is generated or charged.
+        """
+        await authenticate(request, ApiKeyScope.GENERATE, ApiKeyScope.READ)
+        _, generation_request = await read_generation_request(request, self._service.catalog)
+        prepared = await self._service.quote(generation_request)
+        return json_response(
+            QuoteResponse(
+                model=prepared.model.id,
+                cost_usd=prepared.quote.usd,
+                cost_cents=prepared.quote.cents,
+                minimum_applied=prepared.quote.minimum_applied,
+            )
+        )
+
+    @openapi_operation(response=ModelEntryList, access=Access.NONE, tag="models")
+    async def list_models(self, request: web.Request) -> web.Response:
+        """List all models with their prices.
+
+        Needs no API key.
+        """
+        models = pixel_factory.to_model_list(self._service.catalog, self._service.default_tariff)
+        return json_response(models, headers=CORS_HEADERS)
+
+    async def answer_cors_preflight(self, request: web.Request) -> web.Response:
+        """Allow web pages of any origin to read the list of models."""
+        return web.Response(status=204, headers=CORS_HEADERS)

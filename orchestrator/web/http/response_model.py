@@ -1,0 +1,38 @@
+"""Response bodies as pydantic models: a handler returns the model that the OpenAPI document describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+
+#: A number that stays an integer in JSON where it has no fraction: `1`, not `1.0`.
+JsonNumber = Annotated[int | float, WithJsonSchema({"type": "number"})]
+#: A time that JSON shows as `2026-01-31T12:00:00+00:00`.
+IsoDatetime = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=str)]
+
+
+class ResponseModel(BaseModel):
+    """Base class of all response bodies. Later versions may add fields, so clients must tolerate them."""
+
+    model_config = ConfigDict(extra="allow", serialize_by_alias=True, validate_by_name=True)
+
+
+def json_response(
+    body: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Return `body` as a JSON response, without the fields that were never set."""
+    return web.Response(
+        text=body.model_dump_json(exclude_unset=True),
+        status=status,
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+def to_json_dict(body: BaseModel) -> dict[str, Any]:
+    """Return `body` as the JSON object that `json_response` would send."""
+    return body.model_dump(mode="json", exclude_unset=True)

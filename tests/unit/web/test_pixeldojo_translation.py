@@ -1,4 +1,4 @@
-"""PixelDojo's words to ours and back."""
+"""PixelDojo's request bodies become GenerationRequests, and models and errors its responses."""
 
 from __future__ import annotations
 
@@ -24,16 +24,11 @@ from orchestrator.errors import (
 )
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.credits import to_json_number
-from orchestrator.web.dialects.openai.images import parse_body
-from orchestrator.web.dialects.pixeldojo import (
-    models as pixeldojo_models,
-)
-from orchestrator.web.dialects.pixeldojo import (
-    sizes as pixeldojo_shapes,
-)
-from orchestrator.web.dialects.pixeldojo import (
-    translation as pixeldojo,
-)
+from orchestrator.web.dialects.dimensions import ASPECT_RATIOS, aspect_ratio_to_dimensions
+from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
+from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
+from orchestrator.web.dialects.pixeldojo.errors import to_error_response
+from orchestrator.web.dialects.request_body import parse_body
 from pricing.rates import ModelPrice
 
 CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
@@ -41,32 +36,30 @@ SIZED = [model for model in CATALOG if OutputSizes.from_model(model)]
 
 
 def params(model: str, **fields: Any) -> dict[str, Any]:
-    body = parse_body(pixeldojo.RunBody, fields, form=False)
+    body = parse_body(pixeldojo.RunBody, fields)
     return dict(pixeldojo.to_request(model, body, CATALOG, idempotency_key=None).params)
 
 
 @pytest.mark.parametrize("model", SIZED, ids=lambda model: model.id)
-@pytest.mark.parametrize("ratio", pixeldojo_shapes.ASPECT_RATIOS)
-def test_every_shape_is_near_and_as_large_as_usual_if_it_can_be(model: Model, ratio: str) -> None:
-    made = pixeldojo_shapes.aspect_ratio_to_dimensions(model, ratio, None)
+@pytest.mark.parametrize("ratio", ASPECT_RATIOS)
+def test_aspect_ratios_are_close_and_have_the_default_area_if_possible(model: Model, ratio: str) -> None:
+    made = aspect_ratio_to_dimensions(model, ratio, None)
     width, _, height = ratio.partition(":")
-    off = made["width"] / made["height"] / (int(width) / int(height))
-    assert abs(math.log(off)) < 0.06
-    frame = OutputSizes.from_model(model)
-    assert frame is not None
-    share = made["width"] * made["height"] / math.prod(frame.default_size)
+    deviation = made["width"] / made["height"] / (int(width) / int(height))
+    assert abs(math.log(deviation)) < 0.06
+    sizes = OutputSizes.from_model(model)
+    assert sizes is not None
+    share = made["width"] * made["height"] / math.prod(sizes.default_size)
     assert share <= 1
-    assert share > 0.85 or max(made.values()) > 0.95 * max(frame.width.maximum, frame.height.maximum)
-    fitted = model.snap_to_grid(made)
-    assert (fitted["width"], fitted["height"]) == (made["width"], made["height"])
+    assert share > 0.85 or max(made.values()) > 0.95 * max(sizes.width.maximum, sizes.height.maximum)
+    snapped = model.snap_to_grid(made)
+    assert (snapped["width"], snapped["height"]) == (made["width"], made["height"])
 
 
-def test_a_shape_stands_and_lies_alike() -> None:
+def test_portrait_and_landscape_have_swapped_sides() -> None:
     for model in SIZED:
-        upright, lying = (
-            pixeldojo_shapes.aspect_ratio_to_dimensions(model, ratio, None) for ratio in ("9:16", "16:9")
-        )
-        assert (upright["width"], upright["height"]) == (lying["height"], lying["width"])
+        portrait, landscape = (aspect_ratio_to_dimensions(model, ratio, None) for ratio in ("9:16", "16:9"))
+        assert (portrait["width"], portrait["height"]) == (landscape["height"], landscape["width"])
 
 
 @pytest.mark.parametrize(
@@ -81,26 +74,28 @@ def test_a_shape_stands_and_lies_alike() -> None:
         ("wan2.1-t2v-fast", "480p", None, (832, 480)),
     ],
 )
-def test_resolutions(model: str, resolution: str, ratio: str | None, size: tuple[int, int]) -> None:
-    made = pixeldojo_shapes.aspect_ratio_to_dimensions(CATALOG[model], ratio, resolution)
+def test_converts_resolutions_to_dimensions(
+    model: str, resolution: str, ratio: str | None, size: tuple[int, int]
+) -> None:
+    made = aspect_ratio_to_dimensions(CATALOG[model], ratio, resolution)
     assert (made["width"], made["height"]) == size
 
 
-def test_given_sides_go_before_a_shape() -> None:
+def test_width_and_height_override_the_aspect_ratio() -> None:
     made = params("flux-dev", prompt="a", width=512, height=512, aspect_ratio="16:9")
     assert (made["width"], made["height"]) == (512, 512)
 
 
-def test_a_model_without_sides_knows_no_shape() -> None:
+def test_ignores_the_aspect_ratio_of_a_model_without_width_and_height() -> None:
     assert "width" not in params("flux-edit", prompt="a", aspect_ratio="16:9", image="QUJD")
 
 
 @pytest.mark.parametrize(("seconds", "fps", "frames"), [(5, None, 80), (1.5, None, 24), (2, 8, 16)])
-def test_seconds_are_frames(seconds: float, fps: int | None, frames: int) -> None:
+def test_converts_the_duration_to_frames(seconds: float, fps: int | None, frames: int) -> None:
     assert params("wan2.1-t2v-fast", prompt="a", duration=seconds, fps=fps)["num_frames"] == frames
 
 
-def test_pictures_go_where_the_model_has_them() -> None:
+def test_passes_images_under_the_names_of_the_models_parameters() -> None:
     assert params("flux-edit", prompt="a", image_url="one")["image"] == "one"
     assert params("flux-2-dev", prompt="a", images=["one"], reference_images=["two"])["images"] == [
         "one",
@@ -110,7 +105,15 @@ def test_pictures_go_where_the_model_has_them() -> None:
         params("flux-edit", prompt="a", images=["one", "two"])
 
 
-def test_a_strength_for_all_loras() -> None:
+@pytest.mark.parametrize("duration", [0.0, 0.2, 10.5, 10**400, math.inf, math.nan])
+def test_rejects_a_duration_out_of_range(duration: float) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        params("wan2.1-t2v-fast", prompt="a", duration=duration)
+    assert (raised.value.code, raised.value.param) == ("invalid_duration", "duration")
+    assert "must be between 0.31 and 10.31 seconds for wan2.1-t2v-fast at 16 fps" in raised.value.message
+
+
+def test_applies_one_strength_to_all_loras() -> None:
     made = params("flux-dev", prompt="a", lora_weights=["ink", "gold"], lora_scale=0.5)
     assert made["loras"] == [{"name": "ink", "strength": 0.5}, {"name": "gold", "strength": 0.5}]
     assert params("flux-dev", prompt="a", lora_weights="ink")["loras"] == [{"name": "ink", "strength": 1.0}]
@@ -129,18 +132,18 @@ def test_a_strength_for_all_loras() -> None:
         (Gone("no"), 410, "expired"),
         (RateLimited("no"), 429, "rate_limit_exceeded"),
         (ServiceError("no"), 500, "internal_error"),
-        # Of these the document says nothing.
+        # The document does not list these.
         (Forbidden("no"), 403, "forbidden"),
         (Conflict("no"), 409, "conflict"),
         (GenerationFailed("no"), 500, "generation_failed"),
     ],
 )
-def test_the_table_of_errors(error: ServiceError, status: int, code: str) -> None:
-    found, body = pixeldojo.to_error_response(error)
-    assert (found, body["error"]["code"], body["error"]["message"]) == (status, code, "no")
+def test_reports_the_documented_codes_and_statuses(error: ServiceError, status: int, code: str) -> None:
+    found, body = to_error_response(error)
+    assert (found, body.error.code, body.error.message) == (status, code, "no")
 
 
-#: Lines of the two documents.
+#: Prices as the two documents print them.
 LINES = [
     ("1", "1 credit(s)"),
     ("0.25", "0.25 credit(s)"),
@@ -165,14 +168,14 @@ LINES = [
 
 
 @pytest.mark.parametrize(("entry", "line"), LINES)
-def test_costs_are_printed_as_in_the_documents(entry: object, line: str) -> None:
+def test_prints_prices_as_the_documents_do(entry: object, line: str) -> None:
     assert (
-        pixeldojo_models.format_credit_cost(pixeldojo_models.to_credit_price(ModelPrice.parse(entry))) == line
+        pixeldojo_models.format_credit_cost(pixeldojo_models.to_credit_cost(ModelPrice.parse(entry))) == line
     )
 
 
 @pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)
-def test_schemas_name_what_can_be_asked_for(model: Model) -> None:
+def test_run_schemas_have_all_parameters_of_the_model(model: Model) -> None:
     schema = pixeldojo_models.run_schema(model)
     properties = set(schema["properties"])
     assert set(model.parameters) < properties
@@ -181,9 +184,9 @@ def test_schemas_name_what_can_be_asked_for(model: Model) -> None:
     assert ("lora_weights" in properties) == ("loras" in model.parameters)
     assert "webhook_url" in properties
     assert set(schema["required"]) <= properties
-    asked = {name for option in schema.get("anyOf", []) for name in option["required"]}
-    assert asked <= properties
+    alternatives = {name for option in schema.get("anyOf", []) for name in option["required"]}
+    assert alternatives <= properties
 
 
-def test_credits_have_a_fraction_only_where_there_is_one() -> None:
+def test_credits_without_a_fraction_are_integers() -> None:
     assert [to_json_number(Fraction(n, 2)) for n in (2, 3)] == [1, 1.5]

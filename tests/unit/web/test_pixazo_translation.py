@@ -1,4 +1,4 @@
-"""Pixazo's words to ours and back."""
+"""Pixazo's request bodies become GenerationRequests, and jobs and errors its responses."""
 
 from __future__ import annotations
 
@@ -33,22 +33,23 @@ from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Output, create_shards
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
+from orchestrator.web.dialects.error_responses import find_error_format
 from orchestrator.web.dialects.ids import job_id_from_uuid
-from orchestrator.web.dialects.pixazo import (
-    schemas as pixazo_answers,
-)
-from orchestrator.web.dialects.pixazo import (
-    sizes as pixazo_sizes,
-)
-from orchestrator.web.dialects.pixazo import (
-    translation as pixazo,
-)
+from orchestrator.web.dialects.pixazo import sizes as pixazo_sizes
+from orchestrator.web.dialects.pixazo import translation as pixazo
 from orchestrator.web.dialects.pixazo.endpoints import PIXAZO_ENDPOINTS, PixazoEndpoint, ResponseMode
+from orchestrator.web.dialects.pixazo.errors import PixazoErrorResponse, to_error_response
+from orchestrator.web.dialects.pixazo.request_ids import (
+    JobReference,
+    parse_request_id,
+    to_origin,
+    to_request_id,
+)
 from pricing.book import TariffRevisions
 from pricing.tariff import SHIPPED_TARIFFS
 
 NOW = datetime(2026, 3, 31, 10, tzinfo=UTC)
-#: As if the operator had turned the rows of the gateway on.
+#: With stand-ins for all models of the gateway that can not run here.
 CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR).with_stand_ins(
     {
         "flux-2-pro-image-to-image-866": "flux-2-dev",
@@ -100,21 +101,21 @@ def job(status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> Job:
 
 
 @pytest.mark.parametrize("endpoint", PIXAZO_ENDPOINTS, ids=lambda endpoint: endpoint.path)
-def test_every_endpoint_has_a_model_a_price_and_an_address_of_the_gateway(endpoint: PixazoEndpoint) -> None:
+def test_every_endpoint_has_a_model_a_price_and_the_gateways_errors(endpoint: PixazoEndpoint) -> None:
     assert endpoint.resolve_model(CATALOG).id
     assert (
         endpoint.tariff_id
         in TariffRevisions.load(SHIPPED_TARIFFS).in_force_on(pixazo.TARIFF, NOW.date()).prices
     )
-    assert pixazo.PATH_PATTERN.match(endpoint.path)
+    assert find_error_format(endpoint.path).schema is PixazoErrorResponse
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/api/v1/jobs/1", "/admin/v1/keys", "/", "/docs", "/v1/v2"])
-def test_other_addresses_are_not_the_gateways(path: str) -> None:
-    assert not pixazo.PATH_PATTERN.match(path)
+def test_other_paths_do_not_have_the_gateways_errors(path: str) -> None:
+    assert find_error_format(path).schema is not PixazoErrorResponse
 
 
-def test_a_request_says_where_it_came_from_and_what_it_is_called_there() -> None:
+def test_requests_have_origin_and_price_of_their_endpoint() -> None:
     request = asked(EDIT, prompt="a", image_url=URL)
     assert (request.origin, request.model, request.tariff_model) == (
         "pixazo/flux-dev",
@@ -126,7 +127,7 @@ def test_a_request_says_where_it_came_from_and_what_it_is_called_there() -> None
     assert asked(ULTRA, prompt="a").tariff_model == "pro1.1"
 
 
-def test_fields_become_the_parameters_that_they_mean() -> None:
+def test_translates_fields_to_model_parameters() -> None:
     assert params(
         EDIT, prompt="a", image_url=URL, strength=0.5, num_inference_steps=9, guidance_scale=2, num_images=3
     ) == {
@@ -162,12 +163,12 @@ def test_fields_become_the_parameters_that_they_mean() -> None:
     assert params(TEXT, prompt="a", width=1021) == {"prompt": "a", "width": 1016}
 
 
-def test_null_is_the_same_as_not_given() -> None:
+def test_treats_null_as_not_given() -> None:
     assert params(KLEIN, prompt="a", steps=None, width=None) == params(KLEIN, prompt="a")
     assert asked(RESTORE, input_image=URL, output_format=None).encoding == ImageEncoding("image/png")
 
 
-def test_of_several_pictures_the_first_is_edited() -> None:
+def test_edits_the_first_of_several_images() -> None:
     request = asked(PRO_EDIT, prompt="a", image_urls=[URL, URL + "?2"])
     assert (request.params["images"], request.match_image_size) == ([URL], True)
     request = asked(PRO_EDIT, prompt="a", image_urls=[URL], image_size="1001x512")
@@ -175,7 +176,7 @@ def test_of_several_pictures_the_first_is_edited() -> None:
 
 
 @pytest.mark.parametrize(("acceleration", "steps"), [("none", None), ("regular", 15), ("high", 10)])
-def test_acceleration_takes_fewer_of_the_usual_steps(acceleration: str, steps: int | None) -> None:
+def test_acceleration_reduces_the_default_steps(acceleration: str, steps: int | None) -> None:
     assert params(DEV, prompt="a", acceleration=acceleration).get("steps") == steps
     assert params(DEV, prompt="a", acceleration=acceleration, num_inference_steps=33)["steps"] == 33
 
@@ -191,7 +192,9 @@ ENCODINGS: list[tuple[PixazoEndpoint, dict[str, Any], ImageEncoding | None]] = [
 
 
 @pytest.mark.parametrize(("endpoint", "fields", "encoding"), ENCODINGS)
-def test_formats(endpoint: PixazoEndpoint, fields: dict[str, Any], encoding: ImageEncoding | None) -> None:
+def test_translates_output_formats_to_encodings(
+    endpoint: PixazoEndpoint, fields: dict[str, Any], encoding: ImageEncoding | None
+) -> None:
     assert asked(endpoint, **fields).encoding == encoding
 
 
@@ -202,7 +205,7 @@ NAMED = [
 
 
 @pytest.mark.parametrize(("endpoint", "name"), NAMED)
-def test_named_sizes_are_sides_that_the_model_makes(endpoint: PixazoEndpoint, name: str) -> None:
+def test_converts_named_sizes_to_dimensions_of_the_model(endpoint: PixazoEndpoint, name: str) -> None:
     made = params(endpoint, prompt="a", image_size=name)
     model = endpoint.resolve_model(CATALOG)
     assert model.snap_to_grid(model.validate_params(made))["width"] == made["width"]
@@ -212,30 +215,30 @@ def test_named_sizes_are_sides_that_the_model_makes(endpoint: PixazoEndpoint, na
     shape, _, numbers = name.partition("_")
     if numbers.count("_"):
         long, short = sorted(map(int, numbers.split("_")), reverse=True)
-        turned = short / long if shape == "portrait" else long / short
-        assert made["width"] / made["height"] == pytest.approx(turned, rel=0.03)
+        expected = short / long if shape == "portrait" else long / short
+        assert made["width"] / made["height"] == pytest.approx(expected, rel=0.03)
 
 
 @pytest.mark.parametrize("ratio", get_args(pixazo_sizes.AspectRatio))
-def test_aspect_ratios(ratio: str) -> None:
+def test_converts_aspect_ratios_to_dimensions(ratio: str) -> None:
     made = params(ULTRA, prompt="a", aspect_ratio=ratio)
     width, height = map(int, ratio.split(":"))
     assert made["width"] / made["height"] == pytest.approx(width / height, rel=0.03)
 
 
 @given(width=st.integers(1, 20_000), height=st.integers(1, 20_000))
-def test_any_picture_has_a_size_like_it(width: int, height: int) -> None:
+def test_every_image_size_has_a_similar_size_of_the_model(width: int, height: int) -> None:
     model = CATALOG["flux-2-dev"]
-    frame = OutputSizes.from_model(model)
-    assert frame is not None
-    like = frame.fit_size(width, height)
-    model.validate_params({"prompt": "a", "width": like[0], "height": like[1]})
+    sizes = OutputSizes.from_model(model)
+    assert sizes is not None
+    fitted = sizes.fit_size(width, height)
+    model.validate_params({"prompt": "a", "width": fitted[0], "height": fitted[1]})
     if 512 <= width <= 1024 and 512 <= height <= 1024:
-        assert math.log(like[0] / width) == pytest.approx(0, abs=0.05)
-        assert math.log(like[1] / height) == pytest.approx(0, abs=0.05)
+        assert math.log(fitted[0] / width) == pytest.approx(0, abs=0.05)
+        assert math.log(fitted[1] / height) == pytest.approx(0, abs=0.05)
 
 
-def test_the_ends_that_a_webhook_hears_of() -> None:
+def test_translates_webhook_events_to_job_statuses() -> None:
     assert asked(DEV, prompt="a").webhook_statuses is None
     request = asked(DEV, prompt="a", webhook=URL, webhook_events_filter=["failed"])
     assert request.webhook_url == URL
@@ -247,13 +250,12 @@ def test_the_ends_that_a_webhook_hears_of() -> None:
 OUTPUT = Output(key="outputs/a.png", content_type="image/webp", size=1, sha256="", width=8, height=8)
 
 
-def test_a_request_that_is_done() -> None:
+def test_reports_a_completed_request() -> None:
     done = job(started_at=NOW, finished_at=NOW + timedelta(seconds=15))
     (shard,) = create_shards(done, 1)
     record = JobRecord(job=done, shards=[replace(shard, outputs=(OUTPUT,))])
     body = pixazo.to_status_response(record, [URL])
-    pixazo_answers.PixazoStatusResponse.model_validate(body, strict=True)
-    assert body == {
+    assert body.model_dump(exclude_unset=True) == {
         "request_id": "flux-dev_01234567-89ab-cdef-0123-456789abcdef",
         "status": "COMPLETED",
         "model_id": "flux-dev",
@@ -269,39 +271,50 @@ def failed(code: str) -> Job:
     return job(JobStatus.FAILED, error=JobError(code=code, message="why"), finished_at=NOW)
 
 
-#: What a caller had no part in.
-OURS = {"instance_gone", "abandoned", "expired", "stalled", "superseded", "store_unavailable", "internal"}
+#: Failures that the caller did not cause.
+SERVER_FAILURES = {
+    "instance_gone",
+    "abandoned",
+    "expired",
+    "stalled",
+    "superseded",
+    "store_unavailable",
+    "internal",
+}
 STATUSES = [
     (job(JobStatus.QUEUED), "QUEUED", "queued"),
     (job(JobStatus.RUNNING), "PROCESSING", "processing"),
     (job(JobStatus.CANCELLED, finished_at=NOW), "FAILED", "failed"),
     (failed(ContentBlocked.default_code), "FAILED", "failed"),
-    *((failed(code), "ERROR" if code in OURS else "FAILED", "failed") for code in FAILURE_MESSAGES),
+    *(
+        (failed(code), "ERROR" if code in SERVER_FAILURES else "FAILED", "failed")
+        for code in FAILURE_MESSAGES
+    ),
 ]
 
 
 @pytest.mark.parametrize(("seen", "status", "batch_status"), STATUSES)
-def test_statuses(seen: Job, status: str, batch_status: str) -> None:
+def test_reports_statuses(seen: Job, status: str, batch_status: str) -> None:
     body = pixazo.to_status_response(JobRecord(job=seen, shards=create_shards(seen, 1)), [])
-    pixazo_answers.PixazoStatusResponse.model_validate(body, strict=True)
-    assert (body["status"], body["output"]) == (status, None)
-    assert (body["error"] is not None) == (batch_status == "failed")
-    batch = pixazo.to_batch_status_response(seen, None)
-    pixazo_answers.PixazoBatchStatusResponse.model_validate(batch, strict=True)
+    assert (body.status, body.output) == (status, None)
+    assert (body.error is not None) == (batch_status == "failed")
+    batch = pixazo.to_batch_status_response(seen, None).model_dump(exclude_unset=True)
     assert batch["status"] == batch_status
     assert ("error" in batch) == (batch_status == "failed")
 
 
 @given(bits=st.integers(0, 2**128 - 1), endpoint=st.sampled_from(PIXAZO_ENDPOINTS))
-def test_a_request_id_leads_back_to_its_job(bits: int, endpoint: PixazoEndpoint) -> None:
-    seen = job(id=f"job_{bits:032x}", origin=pixazo.to_origin(endpoint.id))
-    assert pixazo.parse_request_id(pixazo.to_request_id(seen)) == (seen.origin, seen.id)
-    assert job_id_from_uuid(pixazo.to_batch_queued_response(seen)["requestId"]) == seen.id
+def test_parses_the_request_id_of_a_job(bits: int, endpoint: PixazoEndpoint) -> None:
+    seen = job(id=f"job_{bits:032x}", origin=to_origin(endpoint.id))
+    assert parse_request_id(to_request_id(seen)) == JobReference(
+        origin=to_origin(endpoint.id), job_id=seen.id
+    )
+    assert job_id_from_uuid(pixazo.to_batch_queued_response(seen).requestId) == seen.id
 
 
 @given(st.text())
-def test_what_is_no_request_id_leads_nowhere(text: str) -> None:
-    assert pixazo.parse_request_id(text) == ("", "")
+def test_rejects_text_that_is_no_request_id(text: str) -> None:
+    assert parse_request_id(text) is None
 
 
 MISSING = {"error": "Not Found", "message": "gone"}
@@ -335,29 +348,61 @@ ERRORS: list[tuple[ServiceError, int, dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("error", "status", "body"), ERRORS)
-def test_errors(error: ServiceError, status: int, body: dict[str, str]) -> None:
-    assert pixazo.to_error_response(error) == (status, body)
+def test_reports_errors(error: ServiceError, status: int, body: dict[str, str]) -> None:
+    assert to_error_response(error) == (status, PixazoErrorResponse.model_validate(body))
 
 
 @pytest.mark.parametrize("endpoint", PIXAZO_ENDPOINTS, ids=lambda endpoint: endpoint.path)
-def test_a_model_that_is_not_there_is_named_as_it_was_asked_for(endpoint: PixazoEndpoint) -> None:
+def test_names_an_unavailable_model_as_the_document_does(endpoint: PixazoEndpoint) -> None:
     with pytest.raises(InvalidRequest) as caught:
         endpoint.resolve_model(Catalog([]))
-    assert pixazo.to_error_response(caught.value) == (
+    assert to_error_response(caught.value) == (
         400,
-        {"error": "Model not found", "message": f"Model '{endpoint.id}' not found or is disabled"},
+        PixazoErrorResponse(
+            error="Model not found", message=f"Model '{endpoint.id}' not found or is disabled"
+        ),
     )
 
 
 @pytest.mark.parametrize("endpoint", PIXAZO_ENDPOINTS, ids=lambda endpoint: endpoint.path)
-def test_every_field_says_what_it_is(endpoint: PixazoEndpoint) -> None:
+def test_every_field_has_a_description(endpoint: PixazoEndpoint) -> None:
     body: type[BaseModel] = endpoint.body
     for name, schema in body.model_json_schema()["properties"].items():
         assert schema.get("description"), name
 
 
-def test_only_queues_and_batches_tell_webhooks() -> None:
-    told = {
+def test_only_queued_and_batch_endpoints_have_webhooks() -> None:
+    modes = {
         endpoint.response_mode for endpoint in PIXAZO_ENDPOINTS if "webhook_url" in endpoint.body.model_fields
     }
-    assert told == {ResponseMode.QUEUED, ResponseMode.BATCH}
+    assert modes == {ResponseMode.QUEUED, ResponseMode.BATCH}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "param", "field"),
+    [
+        (PRO_EDIT, "images", "image_urls"),
+        (PRO_EDIT, "image", "image_urls"),
+        (EDIT, "image", "image_url"),
+        (RESTORE, "image", "input_image"),
+        (FILL, "image", "image"),
+        (PRO_EDIT, "width", "image_size"),
+        (ULTRA, "height", "aspect_ratio"),
+        (TEXT, "width", "width"),
+        (DEV, "steps", "num_inference_steps"),
+        (DEV, "cfg_scale", "guidance_scale"),
+        (TRAINER, "dataset", "image_data_url"),
+    ],
+)
+def test_names_the_documented_field_of_a_rejected_parameter(
+    endpoint: PixazoEndpoint, param: str, field: str
+) -> None:
+    error = InvalidRequest(f"`{param}` is not valid", code=f"invalid_{param}", param=param)
+    translated = endpoint.body.translate_error(error)
+    assert (translated.message, translated.param) == (f"{field} is not valid", field)
+
+
+def test_reports_a_rejected_webhook_with_the_documented_phrase() -> None:
+    error = InvalidRequest("`webhook_url` must be public", code="invalid_webhook_url", param="webhook_url")
+    translated = DEV.body.translate_error(error)
+    assert (translated.message, translated.param) == ("Invalid webhook URL", "webhook")

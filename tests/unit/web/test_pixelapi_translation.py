@@ -1,4 +1,4 @@
-"""PixelAPI's words to ours and back."""
+"""PixelAPI's request bodies become GenerationRequests, and jobs its responses."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ from orchestrator.errors import (
 from orchestrator.jobs import Job, JobError, JobStatus
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
-from orchestrator.web.dialects.openai.images import parse_body
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
+from orchestrator.web.dialects.pixelapi.errors import PixelApiErrorResponse, to_error_response
+from orchestrator.web.dialects.request_body import parse_body
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CREDIT = Fraction(1000)
@@ -51,35 +52,37 @@ def job(status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> Job:
 
 
 def params(**fields: Any) -> dict[str, Any]:
-    body = parse_body(pixelapi.PixelApiGenerateBody, fields, form=False)
+    body = parse_body(pixelapi.PixelApiGenerateBody, fields)
     return dict(pixelapi.to_request(body, CATALOG, idempotency_key=None).params)
 
 
 @given(side=st.integers(pixelapi.MIN_SIDE, pixelapi.MAX_SIDE))
-def test_every_side_of_the_document_is_made_as_near_as_the_model_can(side: int) -> None:
+def test_rounds_every_documented_side_down_to_the_models_step(side: int) -> None:
     made = params(prompt="a", width=side, height=side)
     assert CATALOG["sdxl"].validate_params(made)["width"] == made["height"]
     assert 0 <= side - made["width"] < 8
 
 
-@pytest.mark.parametrize(("asked", "graph"), [(0, 1.0), (0.5, 1.0), (1, 1), (1.5, 1.5), (7.5, 7.5)])
-def test_guidance_of_one_and_less_is_none(asked: float, graph: float) -> None:
-    assert params(prompt="a", guidance_scale=asked)["cfg_scale"] == graph
+@pytest.mark.parametrize(
+    ("guidance_scale", "cfg_scale"), [(0, 1.0), (0.5, 1.0), (1, 1), (1.5, 1.5), (7.5, 7.5)]
+)
+def test_guidance_of_one_and_below_disables_guidance(guidance_scale: float, cfg_scale: float) -> None:
+    assert params(prompt="a", guidance_scale=guidance_scale)["cfg_scale"] == cfg_scale
 
 
-def test_models_that_the_document_does_not_name_keep_their_own_ranges() -> None:
+def test_undocumented_models_keep_their_own_ranges() -> None:
     made = params(model="sd-1.5", prompt="a", width=256, steps=5, guidance_scale=2)
     assert made == {"prompt": "a", "width": 256, "steps": 5, "cfg_scale": 2}
     assert params(model="cogvideo-2b", prompt="a") == {"prompt": "a"}
 
 
-def test_one_picture_per_generation() -> None:
+def test_makes_one_image_per_generation() -> None:
     assert "n" not in params(prompt="a", n=4)
 
 
 @pytest.mark.parametrize("name", ["sdxl", "sdxl-1.0", "sdxl-base"])
-def test_a_model_has_one_name_and_price(name: str) -> None:
-    body = parse_body(pixelapi.PixelApiGenerateBody, {"model": name, "prompt": "a"}, form=False)
+def test_all_names_of_a_model_have_one_price(name: str) -> None:
+    body = parse_body(pixelapi.PixelApiGenerateBody, {"model": name, "prompt": "a"})
     request = pixelapi.to_request(body, CATALOG, idempotency_key="k")
     assert (request.model, request.tariff, request.store_blocked_job) == ("sdxl", "pixelapi", True)
     assert request.idempotency_key == "k"
@@ -96,20 +99,21 @@ STATUSES = [
 
 
 @pytest.mark.parametrize(("seen", "status", "credits"), STATUSES)
-def test_statuses_and_what_they_cost(seen: Job, status: str, credits: float) -> None:
+def test_reports_status_and_credits(seen: Job, status: str, credits: float) -> None:
     body = pixelapi.to_generation_response(seen, "sdxl", CREDIT, None)
-    assert (body["status"], body["credits_used"]) == (status, credits)
-    assert body["created_at"] == "2026-03-01T12:00:00Z"
-    assert body.get("error") == (seen.error.message if seen.error else None)
+    assert (body.status, body.credits_used) == (status, credits)
+    assert body.created_at == "2026-03-01T12:00:00Z"
+    assert body.error == (seen.error.message if seen.error else None)
+    assert ("error" in body.model_dump(exclude_unset=True)) == (seen.error is not None)
 
 
 @given(bits=st.integers(0, 2**128 - 1))
-def test_ids_are_the_same_bits_in_other_words(bits: int) -> None:
+def test_converts_job_ids_to_uuids_and_back(bits: int) -> None:
     id = f"job_{bits:032x}"
     assert job_id_from_uuid(job_id_to_uuid(id)) == id
 
 
-def test_what_is_no_id_is_no_job() -> None:
+def test_returns_text_that_is_no_uuid_unchanged() -> None:
     assert job_id_from_uuid("nonsense") == "nonsense"
 
 
@@ -124,7 +128,7 @@ def test_what_is_no_id_is_no_job() -> None:
         (JobStatus.SUCCEEDED, 100, 0),
     ],
 )
-def test_a_file_lives_a_day(status: JobStatus, hours: int, seconds: int) -> None:
+def test_files_can_be_downloaded_for_a_day(status: JobStatus, hours: int, seconds: int) -> None:
     seen = job(status, finished_at=None if status is JobStatus.RUNNING else NOW)
     assert pixelapi.output_seconds_left(seen, NOW + timedelta(hours=hours)) == seconds
 
@@ -145,5 +149,5 @@ def test_a_file_lives_a_day(status: JobStatus, hours: int, seconds: int) -> None
         (ServiceError("no"), 500),
     ],
 )
-def test_errors_have_a_detail(error: ServiceError, status: int) -> None:
-    assert pixelapi.to_error_response(error) == (status, {"detail": "no"})
+def test_reports_errors_as_detail(error: ServiceError, status: int) -> None:
+    assert to_error_response(error) == (status, PixelApiErrorResponse(detail="no"))

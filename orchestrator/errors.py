@@ -1,8 +1,8 @@
-"""Every failure a caller can meet, in one tree.
+"""All errors that are shown to callers, in one tree.
 
     ServiceError                       status  type
     ├── InvalidRequest                 400     invalid_request
-    │   └── Blocked                    400     invalid_request
+    │   └── ContentBlocked             400     invalid_request
     ├── NotAuthenticated               401     authentication_error
     ├── InsufficientBalance            402     insufficient_balance
     ├── Forbidden                      403     permission_error
@@ -12,10 +12,10 @@
     ├── Gone                           410     expired
     ├── RateLimited                    429     rate_limit_exceeded
     ├── GenerationFailed               500     generation_failed
-    └── Unavailable                    503     service_unavailable
+    └── ServiceUnavailable             503     service_unavailable
 
-Inner rooms raise these; only the web edge turns them into a body, in the words of a dialect.
-`code` is one machine word (`missing_prompt`), `param` the request field at fault.
+Inner layers raise these errors; only the web layer turns them into response bodies, in a dialect's format.
+`code` is a machine-readable code (`missing_prompt`), `param` the name of the invalid request field.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ServiceError(Exception):
         self.message = message
         self.code = code or self.default_code
         self.param = param
-        #: Seconds after which a repetition may succeed (the `Retry-After` header).
+        #: Seconds after which a retry may succeed (the `Retry-After` header).
         self.retry_after = retry_after
         #: Further fields for the error body, for example the current balance.
         self.details = details or {}
@@ -56,7 +56,7 @@ class InvalidRequest(ServiceError):
 
 
 class ContentBlocked(InvalidRequest):
-    """What was asked for is against the content policy; dialects have words of their own for it."""
+    """The request violates the content policy; some dialects have an error of their own for it."""
 
     default_code = "content_policy_violation"
 
@@ -98,7 +98,7 @@ class Conflict(ServiceError):
 
 
 class Gone(ServiceError):
-    """It was there once, and is kept no longer."""
+    """The resource existed and has been deleted."""
 
     status = 410
     type = "expired"

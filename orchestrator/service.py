@@ -1,4 +1,4 @@
-"""What a caller may ask: a price, a generation, what became of it, and to give it up."""
+"""The operations that callers may request: quote, submit, get, list, wait for, cancel and remove jobs."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import Account, ApiKey, Page, Store, WebhookMessage
 from pricing.tariff import Tariff
 
-#: Drawn seeds stay below 2^53, so that every JSON reader gives them back exactly.
+#: Random seeds stay below 2^53, so that every JSON parser represents them exactly.
 RANDOM_SEED_BITS = 53
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationService:
-    """The walk of a request up to its promise; the dispatcher keeps it."""
+    """Accepts jobs durably and hands them to the dispatcher; reads, cancels and removes them."""
 
     live_catalog: LiveCatalog
     request_preparer: RequestPreparer
@@ -50,63 +50,64 @@ class GenerationService:
     moderation: Moderation
     expiry: ExpiryPolicy
     clock: Clock
-    #: Gives that many random bits, as `random.getrandbits` does.
+    #: Returns an integer of this many random bits, like `random.getrandbits`.
     random_bits: Callable[[int], int]
-    #: Expected seconds of waiting beyond which requests are refused.
+    #: Longest expected wait, in seconds; requests that would wait longer are rejected.
     max_wait_seconds: float
 
     @property
     def catalog(self) -> Catalog:
-        """The models of this moment."""
+        """The models that are offered now."""
         return self.live_catalog.catalog
 
     @property
     def price_book(self) -> PriceBook:
-        """The price lists as they are today; a job keeps the price of the day it came in."""
+        """The price lists of today; a job keeps the price of the day on which it was accepted."""
         return self.request_preparer.get_price_book()
 
     def get_model(self, job: Job) -> Model:
-        """The model of an accepted job, which may not be offered any more. Raises InvalidRequest."""
+        """Return the model of an accepted job, even if it is no longer offered. Raises InvalidRequest."""
         return self.live_catalog.get_known_model(job.model)
 
     @property
     def default_tariff(self) -> Tariff:
-        """Our own price list of today."""
+        """The default price list of today."""
         return self.price_book.default_tariff
 
     async def quote(self, request: GenerationRequest) -> PreparedRequest:
-        """The request as it would run, and what it would cost. Raises InvalidRequest."""
+        """Validate a request and return it with its price. Raises InvalidRequest."""
         return await self.request_preparer.prepare(request)
 
     async def submit(self, key: ApiKey, request: GenerationRequest) -> JobRecord:
-        """Accepts a job: when this returns it is on disk and its price is held.
+        """Accept a job; when this returns, the job is stored and its price is held.
 
-        The same idempotency key and request give the job of the first time. Raises InvalidRequest,
+        A repeated idempotency key with the same request returns the first job. Raises InvalidRequest,
         ContentBlocked, Forbidden, InsufficientBalance, Conflict, ServiceUnavailable; then nothing is held.
         """
-        order = await self.quote(request)
-        if not key.can_use_model(order.model.id):
+        prepared = await self.quote(request)
+        if not key.can_use_model(prepared.model.id):
             raise Forbidden(
-                f"This API key may not use {order.model.id}", code="model_not_allowed", param="model"
+                f"This API key may not use model {prepared.model.id}", code="model_not_allowed", param="model"
             )
-        job = self._create_job(key, order)
-        known = await self.store.find_job_by_idempotency_key(job) if job.idempotency_key else None
-        if known:
-            return self.expiry.require_unexpired(known)
+        job = self._create_job(key, prepared)
+        existing = await self.store.find_job_by_idempotency_key(job) if job.idempotency_key else None
+        if existing:
+            return self.expiry.require_unexpired(existing)
         try:
-            await self.moderation.check(key.account.id, order.user_texts)
+            await self.moderation.check(key.account.id, prepared.user_texts)
         except ContentBlocked as error:
             if request.store_blocked_job:
-                return await self._store_blocked_job(job, order.params["n"], error)
+                return await self._store_blocked_job(job, prepared.params["n"], error)
             raise
-        check_capacity(self.dispatcher, key.account.id, order.model.id, self.max_wait_seconds)
-        await self._store_input_files(order)
+        check_capacity(self.dispatcher, key.account.id, prepared.model.id, self.max_wait_seconds)
+        await self._store_input_files(prepared)
         await self.accounts.renew_allowance(key.account)
-        accepting = asyncio.ensure_future(self._store_and_schedule(job, order.params["n"], key.account))
+        accepting = asyncio.ensure_future(self._store_and_schedule(job, prepared.params["n"], key.account))
         try:
             return await asyncio.shield(accepting)
         except asyncio.CancelledError:
-            # Nobody will hear of this job, so nobody shall pay for it, unless a key says that they ask again.
+            # The caller disconnected and does not know the job id: cancel the job, so that it is not charged.
+            # With an idempotency key the caller can send the request again and get this job.
             with suppress(ServiceError):
                 await accepting
                 if job.idempotency_key is None:
@@ -114,10 +115,10 @@ class GenerationService:
             raise
 
     async def get_job(self, account_id: str, job_id: str) -> JobRecord:
-        """One of the account's jobs. Raises Gone where it has expired, NotFound for others' jobs too."""
+        """Return a job of the account. Raises NotFound, also for jobs of other accounts, and Gone."""
         record = await self.store.find_job(job_id)
         if record is None or record.job.account_id != account_id or record.job.removed_at is not None:
-            raise NotFound("There is no such job", code="job_not_found")
+            raise NotFound("Job not found", code="job_not_found")
         return self.expiry.require_unexpired(record)
 
     async def list_jobs(
@@ -129,19 +130,19 @@ class GenerationService:
         status: JobStatus | None,
         model: str | None = None,
     ) -> Page[JobRecord]:
-        """The account's jobs, newest first."""
+        """Return a page of the account's jobs, newest first."""
         models = None if model is None else [model]
         return await self.store.list_jobs(account_id, limit, cursor, status, models=models)
 
     async def list_video_jobs(
         self, account_id: str, *, limit: int, cursor: str | None, oldest_first: bool
     ) -> Page[JobRecord]:
-        """The account's jobs that make films."""
+        """Return a page of the account's video jobs."""
         models = [model.id for model in self.catalog if model.makes_video]
         return await self.store.list_jobs(account_id, limit, cursor, models=models, oldest_first=oldest_first)
 
     async def wait_for_job(self, job_id: str) -> JobRecord:
-        """The finished job. Raises ServiceUnavailable when the service stops before that."""
+        """Wait until a job finishes and return it. Raises ServiceUnavailable if the service stops first."""
         with self.events.subscribe(job_id) as subscription:
             record = await self.store.find_job(job_id)
             if record and record.job.is_finished:
@@ -149,52 +150,55 @@ class GenerationService:
             async for event in subscription:
                 if isinstance(event, JobChanged) and event.record.job.is_finished:
                     return event.record
-        raise ServiceUnavailable("The service is shutting down", code="shutting_down", retry_after=5)
+        raise ServiceUnavailable("The service is shutting down; retry", code="shutting_down", retry_after=5)
 
     async def replay_webhook(self, account_id: str, job_id: str) -> WebhookMessage:
-        """Tells whom a finished job of the account names once more. Raises NotFound, InvalidRequest."""
+        """Send the webhook of a finished job again. Raises NotFound, Gone, InvalidRequest."""
         job = (await self.get_job(account_id, job_id)).job
         message = await self.store.find_job_message(job.id)
         if message is None:
-            reason = "was given no webhook_url" if job.is_finished else "is not finished"
-            raise InvalidRequest(f"The job {reason}", code="no_webhook")
+            reason = "has no webhook_url" if job.is_finished else "is not finished yet"
+            raise InvalidRequest(f"The webhook cannot be sent again: the job {reason}", code="no_webhook")
         return await self.store.replay_message(message.id, self.clock())
 
     async def record_bytes_sent(self, record: JobRecord, size: int | None = None) -> None:
-        """Notes that a caller was sent so many bytes of a job's outputs, or all, through us: it shows in what
-        the job cost."""
+        """Record that the service itself sent `size` bytes of a job's outputs, by default all, to a caller.
+
+        The bytes count towards the costs of the job.
+        """
         if size is None:
             size = sum(output.size for output in record.outputs)
         await self.store.record_bytes_sent(record.job.id, size, self.clock())
 
     async def cancel_job(self, job_id: str) -> JobRecord:
-        """Gives a job up: waiting shards go at once, running ones at their instance's next step, and
-        nothing is charged. A finished job stays as it is."""
+        """Cancel a job without charge; a finished job stays unchanged.
+
+        Waiting shards are removed at once, running ones stop at the next step of their instance.
+        """
         record = await self.lifecycle.cancel_job(job_id)
         self.dispatcher.cancel_job(job_id)
         return record
 
     async def remove_job(self, job_id: str) -> None:
-        """Gives the job up, if it still runs, deletes its files that no other job has too, and shows it to
-        its caller no more."""
+        """Cancel an unfinished job, hide it from its caller and delete the files that only it uses."""
         await self.cancel_job(job_id)
         keys = await self.store.remove_job(job_id, self.clock())
         await asyncio.gather(*(self.object_store.delete(key) for key in keys))
 
     async def _store_and_schedule(self, job: Job, n: int, account: Account) -> JobRecord:
-        """Stored and scheduled: never the one without the other while the process lives."""
+        """Store a job and schedule it; the caller shields this from cancellation, so that both happen."""
         record, created = await self.store.add_job(job, create_shards(job, n))
         if created:
             self.dispatcher.schedule_job(record, self.accounts.get_plan(account))
         return record
 
     async def _store_blocked_job(self, job: Job, n: int, error: ContentBlocked) -> JobRecord:
-        """A job that has come to its end already, and costs nothing."""
+        """Store a rejected request as a failed job without a price."""
         reason = JobError(code=error.code, message=error.message)
-        refused = replace(job, price=0).transition_to(
+        rejected = replace(job, price=0).transition_to(
             JobStatus.FAILED, finished_at=job.created_at, error=reason
         )
-        return await self.store.add_rejected_job(refused, create_shards(job, n))
+        return await self.store.add_rejected_job(rejected, create_shards(job, n))
 
     def _create_job(self, key: ApiKey, prepared: PreparedRequest) -> Job:
         request, encoding = prepared.request, prepared.request.encoding

@@ -1,7 +1,7 @@
 """All settings, read once into one frozen object.
 
-Precedence: command-line flags, then environment (`PIXELFACTORY_*`), then the TOML file given with
-`--config` (same names in lower case without the prefix), then the defaults below.
+Precedence: command-line flags, environment variables (`PIXELFACTORY_*`), the TOML file given with `--config`
+(same names in lower case without the prefix), and the defaults below.
 """
 
 from __future__ import annotations
@@ -25,125 +25,157 @@ MIB = 2**20
 
 
 class SettingsError(Exception):
-    """A setting is missing, unknown or of the wrong kind; the text names it."""
+    """A setting is missing, unknown or invalid; the message names it."""
 
 
 class Settings(BaseSettings):
-    """What the operator may choose. Sizes are bytes, durations seconds."""
+    """Settings of the service. Sizes are in bytes, durations in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="PIXELFACTORY_", frozen=True, extra="forbid")
 
     data_dir: Path = Field(
-        USER_DATA_DIR / "data", description="Database, embedded S3, instance directories, logs."
+        USER_DATA_DIR / "data",
+        description="Directory of the database, the embedded S3 server, instances and logs.",
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    public_url: str | None = Field(None, description="Address under which callers reach the service.")
-    database_url: str | None = Field(None, description="`sqlite:///PATH`; default: a file under data_dir.")
-    workflows_dir: Path = Field(SHIPPED_WORKFLOWS_DIR, description="Where the models live.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 chooses a free port.")
+    public_url: str | None = Field(None, description="URL at which callers reach the service.")
+    database_url: str | None = Field(
+        None, description="URL of the database, `sqlite:///PATH`; default: a file in data_dir."
+    )
+    workflows_dir: Path = Field(SHIPPED_WORKFLOWS_DIR, description="Directory of the models (workflows).")
     stand_ins_file: Path | None = Field(
         None,
-        description="Models that stand in for proprietary ones; default: `stand-ins.toml` beside the models.",
+        description="Models that stand in for proprietary ones; default: `stand-ins.toml` in workflows_dir.",
     )
     admin_token: SecretStr | None = Field(
-        None, description="Token of the admin API; made in DATA_DIR/admin-token when unset."
+        None, description="Token of the admin API; generated in DATA_DIR/admin-token if unset."
     )
 
-    tariffs_dir: Path | None = Field(None, description="Price lists (`*.toml`); default: those that ship.")
-    plans_file: Path | None = Field(None, description="Plans; default: those that ship.")
-    costs_file: Path | None = Field(None, description="The operator's costs; default: those that ship.")
+    tariffs_dir: Path | None = Field(
+        None, description="Directory of price lists (`*.toml`); default: the shipped ones."
+    )
+    plans_file: Path | None = Field(None, description="File of plans; default: the shipped one.")
+    costs_file: Path | None = Field(
+        None, description="File of the operator's costs; default: the shipped one."
+    )
     payment_secret: SecretStr | None = Field(
-        None, description="Secret of the payment provider's webhook; unset: none is believed."
+        None, description="Secret of the payment provider's webhooks; if unset, they are rejected."
     )
     limits_url: str = Field(
-        "memory://", description="Where request counts are kept; `redis://HOST:PORT/DB` where shared."
+        "memory://",
+        description="Storage of request counts; `redis://HOST:PORT/DB` to share them between processes.",
     )
     failures_per_minute: int = Field(
-        60, ge=1, description="Requests with a wrong key that one address may make."
+        60, ge=1, description="Requests per minute with an invalid API key that are allowed per IP address."
     )
     trusted_proxies: int = Field(
-        0, ge=0, description="Proxies in front of the service that set X-Forwarded-For."
+        0, ge=0, description="Number of proxies in front of the service that set X-Forwarded-For."
     )
     allow_private_urls: bool = Field(
-        False, description="Let callers' URLs reach private addresses; for development."
+        False, description="Allow URLs of callers to reach private addresses; for development."
     )
 
     moderation_file: Path | None = Field(
-        None, description="Words and patterns that prompts must not have: `*.toml`, or a text of words."
+        None,
+        description="Forbidden words and patterns in prompts: a `*.toml` file, or a text file of words.",
     )
     moderation_url: str | None = Field(
-        None, description="A service with OpenAI's `/v1/moderations`, which is asked about every prompt."
+        None, description="URL of a service with OpenAI's `/v1/moderations`, which checks every prompt."
     )
-    moderation_key: SecretStr | None = Field(None, description="Its key.")
-    moderation_model: str | None = Field(None, description="Its model; default: its own choice.")
-    moderation_seconds: float = Field(5, gt=0, description="How long it may take to answer.")
+    moderation_key: SecretStr | None = Field(None, description="API key of the moderation service.")
+    moderation_model: str | None = Field(
+        None, description="Model of the moderation service; default: its own default."
+    )
+    moderation_seconds: float = Field(5, gt=0, description="Timeout of a moderation request.")
     moderation_fail_open: bool = Field(
-        False, description="Let requests pass while it is away; else they are refused with 503."
+        False,
+        description="Accept requests while the moderation service is unavailable, instead of replying 503.",
     )
     output_check: str | None = Field(
         None,
-        description="Classifier that every picture must pass, a file below `classifiers/`; unset: none.",
+        description="Classifier that every image must pass, a file in `classifiers/`; unset: no check.",
     )
-    output_check_labels: str = Field("nsfw", description="Its labels that are refused, with commas.")
-    output_check_threshold: float = Field(0.5, gt=0, le=1, description="Probability that is refused.")
+    output_check_labels: str = Field(
+        "nsfw", description="Labels of the classifier that are rejected, separated by commas."
+    )
+    output_check_threshold: float = Field(
+        0.5, gt=0, le=1, description="Probability from which a label is rejected."
+    )
 
-    s3_endpoint: str | None = Field(None, description="URL of an S3 server; unset starts an embedded one.")
-    s3_access_key: SecretStr | None = Field(None, description="Its access key.")
-    s3_secret_key: SecretStr | None = Field(None, description="Its secret key.")
+    s3_endpoint: str | None = Field(
+        None, description="URL of an S3 server; if unset, an embedded one is started."
+    )
+    s3_access_key: SecretStr | None = Field(None, description="Access key of the S3 server.")
+    s3_secret_key: SecretStr | None = Field(None, description="Secret key of the S3 server.")
     s3_bucket: str = Field("pixelfactory", description="Bucket for inputs and outputs.")
-    s3_region: str = Field("us-east-1", description="Region used in signatures.")
-    s3_public_endpoint: str | None = Field(None, description="URL callers use for presigned links.")
+    s3_region: str = Field("us-east-1", description="Region of the S3 server, used in signatures.")
+    s3_public_endpoint: str | None = Field(
+        None, description="URL at which callers reach the S3 server; default: s3_endpoint."
+    )
 
     instances: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="URLs of running ComfyUI servers to adopt, separated by commas."
+        (), description="URLs of running ComfyUI servers to use, separated by commas."
     )
-    simulate: int = Field(0, ge=0, le=64, description="Number of simulated instances to force.")
+    simulate: int = Field(
+        0, ge=0, le=64, description="Number of simulated instances; 0 uses real ones if possible."
+    )
     simulator_time_scale: float = Field(
-        0.1, ge=0, description="Simulated seconds per real second of a Blackwell card."
+        0.1,
+        ge=0,
+        description="Duration of simulated runs as a multiple of their duration on a Blackwell GPU.",
     )
-    comfyui_dir: Path = Field(USER_DATA_DIR / "comfyui", description="Where `comfyui install` puts ComfyUI.")
+    comfyui_dir: Path = Field(
+        USER_DATA_DIR / "comfyui", description="Directory into which `comfyui install` installs ComfyUI."
+    )
     cpu_instances: int = Field(
         1, ge=1, le=64, description="Number of real instances on a machine without a GPU."
     )
-    models_dir: Path = Field(USER_DATA_DIR / "models", description="Weights, shared by all local instances.")
+    models_dir: Path = Field(
+        USER_DATA_DIR / "models", description="Directory of model weights, shared by all local instances."
+    )
 
-    max_body_bytes: int = Field(96 * MIB, gt=0, description="Largest request body.")
-    max_image_bytes: int = Field(50 * MIB, gt=0, description="Largest input image, decoded from base64.")
-    max_image_pixels: int = Field(64_000_000, gt=0, description="Largest input image in pixels.")
+    max_body_bytes: int = Field(96 * MIB, gt=0, description="Maximum size of a request body.")
+    max_image_bytes: int = Field(
+        50 * MIB, gt=0, description="Maximum size of an input image, decoded from base64."
+    )
+    max_image_pixels: int = Field(64_000_000, gt=0, description="Maximum number of pixels of an input image.")
     input_url_seconds: float = Field(
-        20, gt=0, description="How long fetching an input that is given by its URL may take."
+        20, gt=0, description="Timeout for downloading an input image from a URL."
     )
     max_dataset_bytes: int = Field(
-        128 * MIB, gt=0, description="Largest dataset to train on; unpacked it may be twice as large."
+        128 * MIB, gt=0, description="Maximum size of a training dataset; unpacked it may be twice as large."
     )
-    max_dataset_pictures: int = Field(1000, gt=0, description="Most pictures in it.")
-    dataset_url_seconds: float = Field(
-        120, gt=0, description="How long fetching a dataset that is given by its URL may take."
-    )
-    url_lifetime_seconds: int = Field(3600, ge=1, le=604800, description="Life of a presigned URL.")
+    max_dataset_pictures: int = Field(1000, gt=0, description="Maximum number of images in a dataset.")
+    dataset_url_seconds: float = Field(120, gt=0, description="Timeout for downloading a dataset from a URL.")
+    url_lifetime_seconds: int = Field(3600, ge=1, le=604800, description="Lifetime of presigned URLs.")
     output_lifetime_days: float = Field(
-        7, gt=0, description="Days after which a finished job is gone and its files are deleted."
+        7, gt=0, description="Days after which finished jobs expire and their files are deleted."
     )
     store_patience_seconds: float = Field(
-        600, ge=0, description="How long a finished picture waits for an S3 that is away."
+        600, ge=0, description="How long storing an output is retried while the S3 server is unavailable."
     )
-    max_attempts: int = Field(4, ge=1, description="Runs of one shard before its job fails.")
+    max_attempts: int = Field(
+        4, ge=1, description="Maximum number of attempts of a shard before its job fails."
+    )
     stall_seconds: float = Field(
-        300, gt=0, description="Least silence after which a run that began is taken for hung."
+        300, gt=0, description="Shortest time without progress after which a run counts as stalled."
     )
     max_wait_seconds: float = Field(
-        1800, gt=0, description="Expected wait beyond which new requests are refused with 503."
+        1800, gt=0, description="Expected wait from which new requests are rejected with 503."
     )
     batch_wait_seconds: float = Field(
-        60, ge=0, description="How long Pixazo's batches wait for a result that no webhook is told of."
+        60, ge=0, description="How long Pixazo batch requests without a webhook wait for their result."
     )
     max_job_seconds: float = Field(
-        86400, gt=0, description="Age at which a job that has not begun everything fails."
+        86400, gt=0, description="Age at which a job fails if some of its shards have not started."
     )
-    startup_seconds: float = Field(120, gt=0, description="How long a real instance may take to start.")
-    drain_seconds: float = Field(30, ge=0, description="How long SIGTERM waits for running work.")
-    public_metrics: bool = Field(True, description="Serve /metrics without a token.")
-    log_level: str = Field("INFO", description="Level of the service's log.")
+    startup_seconds: float = Field(120, gt=0, description="How long a ComfyUI instance may take to start.")
+    drain_seconds: float = Field(
+        30, ge=0, description="How long the service waits for running shards after SIGTERM."
+    )
+    public_metrics: bool = Field(True, description="Serve /metrics without the admin token.")
+    log_level: str = Field("INFO", description="Log level of the service.")
 
     @field_validator("instances", mode="before")
     @classmethod
@@ -154,11 +186,11 @@ class Settings(BaseSettings):
 
     @property
     def stand_ins_path(self) -> Path:
-        """The table of stand-ins, which need not be there unless it was named. Raises SettingsError."""
+        """File of stand-ins; it may be missing unless it is configured. Raises SettingsError."""
         if self.stand_ins_file is None:
             return self.workflows_dir / "stand-ins.toml"
         if not self.stand_ins_file.is_file():
-            raise SettingsError(f"PIXELFACTORY_STAND_INS_FILE: no such file: {self.stand_ins_file}")
+            raise SettingsError(f"PIXELFACTORY_STAND_INS_FILE: file not found: {self.stand_ins_file}")
         return self.stand_ins_file
 
     @property
@@ -168,12 +200,12 @@ class Settings(BaseSettings):
             return self.data_dir / "pixelfactory.db"
         scheme, _, path = self.database_url.partition(":///")
         if scheme != "sqlite" or not path:
-            raise SettingsError(f"PIXELFACTORY_DATABASE_URL: expected sqlite:///PATH, not {scheme}://...")
+            raise SettingsError(f"PIXELFACTORY_DATABASE_URL must be sqlite:///PATH (got a {scheme!r} URL)")
         return Path(path)
 
     @classmethod
     def load(cls, config: Path | None = None, **flags: Any) -> Settings:
-        """Settings from flags (None means not given), environment and `config`. Raises SettingsError."""
+        """Read the settings from flags (None: not given), environment and `config`. Raises SettingsError."""
 
         class WithFile(cls):  # type: ignore[misc, valid-type]
             @classmethod
@@ -185,7 +217,7 @@ class Settings(BaseSettings):
                 return tuple(source for source in found if source is not None)
 
         if config is not None and not config.is_file():
-            raise SettingsError(f"no such configuration file: {config}")
+            raise SettingsError(f"configuration file not found: {config}")
         try:
             values = WithFile(**{name: value for name, value in flags.items() if value is not None})
         except ValidationError as error:

@@ -1,1 +1,1 @@
-"""Wiring: from settings to a started service. The only package that chooses implementations."""
+"""Builds a service from its settings. The only package that chooses implementations."""

@@ -1,4 +1,4 @@
-"""From settings to a running service: the only place that chooses implementations."""
+"""Builds and starts the service from its settings; the only module that chooses implementations."""
 
 from __future__ import annotations
 
@@ -80,31 +80,31 @@ from pricing.plans import Plans
 
 log = logging.getLogger(__name__)
 
-#: Life of the URLs in jobs and webhooks: the documents promise those who poll a day.
+#: Lifetime of the URLs in jobs and webhooks; the API documents promise a day.
 JOB_URL_LIFETIME_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunningService:
-    """A started service, without its listening socket."""
+    """A started service without its listening socket."""
 
     app: web.Application
     service: GenerationService
     drain_seconds: float
 
     async def drain(self) -> None:
-        """Lets running shards end, then tells those who still wait that they wait in vain."""
+        """Wait for running shards, then fail the requests that still wait for a job with 503."""
         await self.service.dispatcher.stop(self.drain_seconds)
         self.service.events.close()
 
 
 @asynccontextmanager
 async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
-    """The whole service; everything it starts ends with the context."""
-    prices, plans = load_tariffs(settings), load_plans(settings)
-    live = LiveCatalog(
+    """Start the service and stop everything when the context ends. Raises SettingsError, FleetError."""
+    tariffs, plans = load_tariffs(settings), load_plans(settings)
+    live_catalog = LiveCatalog(
         settings.workflows_dir,
-        lambda model: check_model_priced(model, prices, utc_now().date()),
+        lambda model: check_model_priced(model, tariffs, utc_now().date()),
         stand_ins=settings.stand_ins_path,
     )
     async with AsyncExitStack() as stack:
@@ -113,14 +113,18 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         fleet = build_fleet(settings)
         stack.push_async_callback(fleet.stop)
         await fleet.start()
-        objects = await stack.enter_async_context(ObjectStore(await ensure_s3_server(settings, stack)))
-        # The net below `expiry`: the bucket's own rules count from when a file was written, in whole days.
+        object_store = await stack.enter_async_context(ObjectStore(await ensure_s3_server(settings, stack)))
+        # In addition to the sweeper, the bucket's lifecycle rules delete old files. They count whole days.
         days = ceil(settings.output_lifetime_days) + 1
-        await objects.ensure_bucket({"inputs/": days, "outputs/": days}, timeout=settings.startup_seconds)
-        downloads = await stack.enter_async_context(UrlFetcher(build_fetch_policy(settings, objects)))
-        parts = ServiceDependencies(live, prices, plans, store, fleet, objects, downloads, moderation)
-        service = build_service(settings, parts)
-        # The metrics listen before anything begins.
+        await object_store.ensure_bucket(
+            {"inputs/": days, "outputs/": days}, timeout=settings.startup_seconds
+        )
+        url_fetcher = await stack.enter_async_context(UrlFetcher(build_fetch_policy(settings, object_store)))
+        dependencies = ServiceDependencies(
+            live_catalog, tariffs, plans, store, fleet, object_store, url_fetcher, moderation
+        )
+        service = build_service(settings, dependencies)
+        # The metrics subscribe to events before any job is scheduled.
         app = build_web_app(settings, service)
         webhooks = WebhookSender(
             store,
@@ -130,18 +134,18 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         )
         await webhooks.start()
         stack.push_async_callback(webhooks.stop)
-        await stack.enter_async_context(ExpiredFileSweeper(store, objects, service.expiry))
+        await stack.enter_async_context(ExpiredFileSweeper(store, object_store, service.expiry))
         await service.dispatcher.start()
-        live.subscribe(service.dispatcher.refresh_servable_models)
-        live.start()
-        stack.push_async_callback(live.stop)
+        live_catalog.subscribe(service.dispatcher.refresh_servable_models)
+        live_catalog.start()
+        stack.push_async_callback(live_catalog.stop)
         stack.push_async_callback(service.dispatcher.stop, 0.0)
         yield RunningService(app=app, service=service, drain_seconds=settings.drain_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceDependencies:
-    """What a service is made of, each chosen already."""
+    """The implementations that a service uses."""
 
     live_catalog: LiveCatalog
     tariffs: TariffRevisions
@@ -154,17 +158,17 @@ class ServiceDependencies:
 
 
 def build_service(settings: Settings, dependencies: ServiceDependencies) -> GenerationService:
-    """The rooms between the HTTP edge and the parts, knowing of each other. Starts nothing."""
+    """Connect the components of a service, without starting any."""
     events = EventHub()
-    settlement = JobLifecycle(dependencies.store, events, utc_now)
+    lifecycle = JobLifecycle(dependencies.store, events, utc_now)
     accounts = AccountService(dependencies.store, dependencies.plans, utc_now)
-    preferred = {profile.name: profile.weights for profile in load_gpu_profiles()}
+    preferred_dtypes = {profile.name: profile.weights for profile in load_gpu_profiles()}
     runner = Runner(
         fleet=dependencies.fleet,
-        capabilities=CapabilityCache(dependencies.fleet, preferred, build_output_check(settings)),
+        capabilities=CapabilityCache(dependencies.fleet, preferred_dtypes, build_output_check(settings)),
         input_uploader=InputUploader(dependencies.object_store, lambda: secrets.token_hex(16)),
         output_storage=OutputStorage(dependencies.object_store, settings.store_patience_seconds),
-        lifecycle=settlement,
+        lifecycle=lifecycle,
         events=events,
         stall_seconds=settings.stall_seconds,
     )
@@ -172,7 +176,7 @@ def build_service(settings: Settings, dependencies: ServiceDependencies) -> Gene
         live_catalog=dependencies.live_catalog,
         scheduler=Scheduler(max_attempts=settings.max_attempts),
         runner=runner,
-        lifecycle=settlement,
+        lifecycle=lifecycle,
         store=dependencies.store,
         accounts=accounts,
         clock=utc_now,
@@ -190,7 +194,7 @@ def build_service(settings: Settings, dependencies: ServiceDependencies) -> Gene
         store=dependencies.store,
         object_store=dependencies.object_store,
         dispatcher=dispatcher,
-        lifecycle=settlement,
+        lifecycle=lifecycle,
         events=events,
         moderation=dependencies.moderation,
         expiry=ExpiryPolicy(timedelta(days=settings.output_lifetime_days), utc_now),
@@ -201,11 +205,12 @@ def build_service(settings: Settings, dependencies: ServiceDependencies) -> Gene
 
 
 def build_job_delivery(service: GenerationService) -> OutputDelivery:
+    """Return the delivery of outputs for jobs and webhooks."""
     return OutputDelivery(service.object_store, JOB_URL_LIFETIME_SECONDS, service.expiry)
 
 
 def build_webhook_payloads(service: GenerationService) -> WebhookPayloads:
-    """The words of webhooks."""
+    """Return the payloads of job webhooks, by dialect."""
     delivery = build_job_delivery(service)
     theirs = {PIXAZO: PixazoJobViews(delivery).webhook_payload}
     return WebhookPayloads(service.store, JobApiRoutes(service, delivery).to_response, theirs)
@@ -254,7 +259,7 @@ def build_web_app(settings: Settings, service: GenerationService) -> web.Applica
 
 
 def build_fleet(settings: Settings) -> Fleet:
-    """Adopted servers, simulators, or one real ComfyUI per device, as settings and machine say."""
+    """Return the configured fleet: adopted servers, simulators, or one ComfyUI per GPU. Raises FleetError."""
     choice = choose_fleet_kind(
         urls=settings.instances,
         simulate=settings.simulate,
@@ -276,14 +281,16 @@ def build_fleet(settings: Settings) -> Fleet:
 
 
 async def ensure_s3_server(settings: Settings, stack: AsyncExitStack) -> S3Config:
-    """The configured S3 server, or an embedded one that lives as long as `stack`."""
+    """Return access to the configured S3 server, or start an embedded one that `stack` stops."""
     if settings.s3_endpoint is None:
         server = EmbeddedS3(settings.data_dir / "s3")
         await server.start()
         stack.push_async_callback(server.stop)
         return server.bucket_config(settings.s3_bucket, settings.s3_public_endpoint)
     if settings.s3_access_key is None or settings.s3_secret_key is None:
-        raise SettingsError("PIXELFACTORY_S3_ENDPOINT needs PIXELFACTORY_S3_ACCESS_KEY and _S3_SECRET_KEY")
+        raise SettingsError(
+            "PIXELFACTORY_S3_ENDPOINT also needs PIXELFACTORY_S3_ACCESS_KEY and PIXELFACTORY_S3_SECRET_KEY"
+        )
     return S3Config(
         endpoint=settings.s3_endpoint,
         access_key=settings.s3_access_key.get_secret_value(),

@@ -1,5 +1,4 @@
-"""What may come in and go out, as the settings have it: which addresses are fetched, how large files may be,
-which words and pictures are refused."""
+"""Builds the checks of inputs and outputs from the settings: downloads, sizes, moderation, output check."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ from orchestrator.storage.object_store import ObjectStore
 
 
 def build_fetch_policy(settings: Settings, object_store: ObjectStore) -> FetchPolicy:
-    """Inputs come from the public Internet, and from among our own outputs wherever those are kept."""
+    """Return the policy for input URLs: public addresses, and the service's own outputs at any address."""
     return FetchPolicy(
         allow_private=settings.allow_private_urls,
         timeout_seconds=settings.input_url_seconds,
@@ -33,7 +32,7 @@ def build_fetch_policy(settings: Settings, object_store: ObjectStore) -> FetchPo
 
 
 def build_input_reader(settings: Settings, url_fetcher: UrlFetcher) -> InputReader:
-    """What takes the files that come with requests."""
+    """Return the reader of input files with the configured limits."""
     images = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     datasets = DatasetLimits(
         max_bytes=settings.max_dataset_bytes, max_images=settings.max_dataset_pictures, image_limits=images
@@ -47,25 +46,25 @@ def build_input_reader(settings: Settings, url_fetcher: UrlFetcher) -> InputRead
 
 
 async def open_moderation(settings: Settings, stack: AsyncExitStack) -> Moderation:
-    """The policies that are configured, for as long as `stack` lives. Raises SettingsError."""
+    """Return the configured moderation policies; `stack` closes them. Raises SettingsError."""
     policies: list[ModerationPolicy] = []
     if settings.moderation_file:
         policies.append(_load_word_lists(settings.moderation_file))
     if settings.moderation_url:
         key = settings.moderation_key
-        access = ModerationEndpointConfig(
+        config = ModerationEndpointConfig(
             url=settings.moderation_url,
             api_key=key.get_secret_value() if key else None,
             model=settings.moderation_model,
             timeout_seconds=settings.moderation_seconds,
             fail_open=settings.moderation_fail_open,
         )
-        policies.append(await stack.enter_async_context(ModerationEndpoint(access)))
+        policies.append(await stack.enter_async_context(ModerationEndpoint(config)))
     return Moderation(policies)
 
 
 def build_output_check(settings: Settings) -> OutputCheck | None:
-    """What every picture must pass before it is saved."""
+    """Return the check of every image before it is saved; None if none is configured."""
     if settings.output_check is None:
         return None
     return OutputCheck(

@@ -1,4 +1,4 @@
-"""The application without a service: every address is there, and nothing behind it runs."""
+"""Builds an application that has all routes and no running service, to generate documents from it."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from orchestrator.settings import Settings
 from orchestrator.storage.object_store import ObjectStore, S3Config
 from orchestrator.store import SqliteStore
 
-#: An address at which nobody is asked anything.
+#: Placeholder; no request is ever sent to it.
 UNREACHABLE_S3 = S3Config(endpoint="http://127.0.0.1:9", access_key="none", secret_key="none", bucket="none")
 
 
 @asynccontextmanager
 async def build_openapi_app(settings: Settings) -> AsyncIterator[web.Application]:
-    """The application of these settings, for documents of its addresses. Leaves nothing behind.
+    """Yield the application of these settings; all its files are temporary.
 
     Raises CatalogError, SettingsError, TariffError.
     """
-    prices, plans = load_tariffs(settings), load_plans(settings)
-    live = LiveCatalog(
-        settings.workflows_dir, lambda model: check_model_priced(model, prices, utc_now().date())
+    tariffs, plans = load_tariffs(settings), load_plans(settings)
+    live_catalog = LiveCatalog(
+        settings.workflows_dir, lambda model: check_model_priced(model, tariffs, utc_now().date())
     )
     async with AsyncExitStack() as stack:
-        aside = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        store = SqliteStore(aside / "outline.sqlite")
+        data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store = SqliteStore(data_dir / "store.sqlite")
         stack.push_async_callback(store.close)
-        objects = await stack.enter_async_context(ObjectStore(UNREACHABLE_S3))
-        downloads = await stack.enter_async_context(UrlFetcher(FetchPolicy()))
-        parts = ServiceDependencies(
-            live, prices, plans, store, AdoptedFleet([]), objects, downloads, Moderation([])
+        object_store = await stack.enter_async_context(ObjectStore(UNREACHABLE_S3))
+        url_fetcher = await stack.enter_async_context(UrlFetcher(FetchPolicy()))
+        dependencies = ServiceDependencies(
+            live_catalog, tariffs, plans, store, AdoptedFleet([]), object_store, url_fetcher, Moderation([])
         )
-        settings = settings.model_copy(update={"data_dir": aside})
-        yield build_web_app(settings, build_service(settings, parts))
+        settings = settings.model_copy(update={"data_dir": data_dir})
+        yield build_web_app(settings, build_service(settings, dependencies))

@@ -1,1 +1,1 @@
-"""From a request to a prepared one: parameters, input files, price, admission."""
+"""Prepares requests: validates parameters, reads input files, computes the price and checks the capacity."""

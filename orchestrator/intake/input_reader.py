@@ -1,4 +1,4 @@
-"""The files that come with a request: fetched, opened and checked as its model's parameters say."""
+"""Reads the input files of a request: downloads, decodes and checks images and datasets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from orchestrator.catalog import Model
-from orchestrator.catalog.parameters.values import DatasetParameter as DatasetParameter
+from orchestrator.catalog.parameters.values import DatasetParameter
 from orchestrator.intake.masks import check_mask
 from orchestrator.media.datasets import DatasetLimits, InputDataset, read_dataset
 from orchestrator.media.input_images import ImageLimits, InputImage, read_image
@@ -18,32 +18,32 @@ from orchestrator.storage.object_store import content_addressed_key
 
 InputFile = InputImage | InputDataset
 
-#: Datasets that are on their way in at once: a bound on memory, of which each may take its limit, and enough
-#: that callers who are sent to slow servers leave room for the others.
+#: Maximum number of datasets that are read at the same time. It bounds the memory use, because each may have
+#: the largest size; it is large enough that downloads from slow servers do not block the others.
 MAX_CONCURRENT_DATASETS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputFiles:
-    """What came with a request, by the keys of the objects that they will be."""
+    """The input files of a request, by the object keys under which they will be stored."""
 
-    #: The request's parameters with keys in the places of files.
+    #: The request's parameters with object keys instead of files.
     params: Mapping[str, Any]
     files_by_key: Mapping[str, InputFile]
-    #: What the pictures of datasets show, by parameter.
+    #: Captions of datasets, by parameter.
     captions: Mapping[str, str]
-    #: Width and height of the main picture in pixels.
+    #: Width and height of the main input image in pixels.
     main_image_size: tuple[int, int] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputReader:
-    """Reads pictures and datasets."""
+    """Reads images and datasets."""
 
     image_limits: ImageLimits
     dataset_limits: DatasetLimits
     url_fetcher: UrlFetcher
-    #: How long fetching a dataset may take.
+    #: Time limit for downloading a dataset.
     dataset_timeout_seconds: float
     _dataset_slots: asyncio.Semaphore = field(
         default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_DATASETS)
@@ -52,27 +52,34 @@ class InputReader:
     async def read_inputs(
         self, model: Model, params: Mapping[str, Any], raw_params: Mapping[str, Any]
     ) -> InputFiles:
-        """The files of a request: `params` are validated and say which there are, `raw_params` holds them.
-        Raises InvalidRequest."""
-        placed = dict(params)
+        """Read the files of a request.
+
+        `params` are the validated parameters; `raw_params` are the parameters as given and hold the files.
+        Raises InvalidRequest.
+        """
+        params_with_keys = dict(params)
         files: dict[str, InputFile] = {}
-        first: dict[str, InputFile] = {}
+        first_files: dict[str, InputFile] = {}
         for name in model.file_inputs:
             if not params.get(name):
                 continue
-            several = isinstance(raw_params[name], list | tuple)
-            values = raw_params[name] if several else [raw_params[name]]
+            is_list = isinstance(raw_params[name], list | tuple)
+            values = raw_params[name] if is_list else [raw_params[name]]
             read = await asyncio.gather(*(self._read_one(model, name, value) for value in values))
             files |= {input_object_key(file): file for file in read}
-            placed[name] = [input_object_key(file) for file in read] if several else input_object_key(read[0])
-            first[name] = read[0]
-        pictures = {name: file for name, file in first.items() if isinstance(file, InputImage)}
-        check_mask(pictures.get("image"), pictures.get("mask"), placed)
-        main = pictures.get("image") or next(iter(pictures.values()), None)
+            params_with_keys[name] = (
+                [input_object_key(file) for file in read] if is_list else input_object_key(read[0])
+            )
+            first_files[name] = read[0]
+        images = {name: file for name, file in first_files.items() if isinstance(file, InputImage)}
+        check_mask(images.get("image"), images.get("mask"), params_with_keys)
+        main = images.get("image") or next(iter(images.values()), None)
         return InputFiles(
-            params=placed,
+            params=params_with_keys,
             files_by_key=files,
-            captions={name: file.captions for name, file in first.items() if isinstance(file, InputDataset)},
+            captions={
+                name: file.captions for name, file in first_files.items() if isinstance(file, InputDataset)
+            },
             main_image_size=(main.width, main.height) if main else None,
         )
 
@@ -93,5 +100,5 @@ class InputReader:
 
 
 def input_object_key(file: InputFile) -> str:
-    """The key of the object that the file will be."""
+    """Return the object key under which the file will be stored."""
     return content_addressed_key("inputs", file.sha256, file.content_type.rpartition("/")[2])

@@ -1,26 +1,23 @@
-"""What a mask must be to its picture."""
+"""Checks masks against the image that they belong to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import invalid_field
 from orchestrator.media.input_images import InputImage
 
-#: Parameter that says which part of a mask counts, and its value for transparency.
+#: Name of the parameter that selects the channel of the mask, and its value for the alpha channel.
 MASK_CHANNEL_PARAM, ALPHA_CHANNEL = "mask_channel", "alpha"
 
 
 def check_mask(image: InputImage | None, mask: InputImage | None, params: Mapping[str, Any]) -> None:
-    """Raises InvalidRequest for a mask that does not lie over its picture, or has nothing to say."""
+    """Check the size of a mask, and that it marks an area. Raises InvalidRequest."""
     if image is None or mask is None:
         return
     if (mask.width, mask.height) != (image.width, image.height):
-        raise _invalid_mask(f"must be as large as `image`: {image.width}x{image.height} pixels")
+        sizes = f"{image.width}x{image.height} pixels (got {mask.width}x{mask.height})"
+        raise invalid_field("mask", f"must be as large as `image`: {sizes}")
     if params.get(MASK_CHANNEL_PARAM, ALPHA_CHANNEL) == ALPHA_CHANNEL and not mask.has_alpha:
-        raise _invalid_mask("must have transparent parts: they are what is replaced")
-
-
-def _invalid_mask(reason: str) -> InvalidRequest:
-    return InvalidRequest(f"`mask` {reason}", code="invalid_mask", param="mask")
+        raise invalid_field("mask", "must contain transparent pixels; they mark the area to edit")

@@ -1,4 +1,4 @@
-"""What a caller wants, and what it is once it is known to be right: an order with a price."""
+"""Validates generation requests, reads their input files and computes their price."""
 
 from __future__ import annotations
 
@@ -12,88 +12,90 @@ from orchestrator.billing.price_book import PriceBook, to_billable_work
 from orchestrator.catalog import Model, size_params_for_image
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.parameters.values import TextParameter
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import invalid_field
 from orchestrator.intake.input_reader import InputFile, InputReader
 from orchestrator.jobs import JobStatus
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.net.egress import is_valid_webhook_url
 from pricing.tariff import DEFAULT_TARIFF, Quote
 
-#: Length of a receiver's address.
+#: Maximum length of a webhook URL.
 MAX_WEBHOOK_URL_LENGTH = 2000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationRequest:
-    """What a dialect makes of a body: nothing is checked yet but that it had fields."""
+    """A generation request, translated from its dialect; the parameters are not validated yet."""
 
     model: str
     #: Values by parameter name; files as base64 text, data URL, http(s) URL or bytes.
     params: Mapping[str, Any]
     idempotency_key: str | None = None
-    #: In whose words it is asked for, and under which name of theirs: `pixazo/flux-dev`. None: in our own.
+    #: Dialect-qualified name of the request's dialect, such as `pixazo/flux-dev`; None for the native API.
     origin: str | None = None
-    #: The price list that it is charged by, as far as that knows the model.
+    #: Price list that is applied if it has a price for the model; otherwise the default one applies.
     tariff: str = DEFAULT_TARIFF
-    #: The name by which that knows the model; None: as it is asked for.
+    #: Name of the model in that price list; None for the requested name.
     tariff_model: str | None = None
-    #: Who is told when the job is finished.
+    #: URL that is sent a webhook when the job finishes.
     webhook_url: str | None = None
-    #: Of which ends; None: of all.
+    #: Final statuses that trigger the webhook; None for all.
     webhook_statuses: frozenset[JobStatus] | None = None
-    #: What pictures are stored as; None: as the model makes them.
+    #: Encoding of stored images; None keeps the model's output unchanged.
     encoding: ImageEncoding | None = None
-    #: Whether the result shall have the size of the first picture, where its sides can be chosen.
+    #: Whether the output gets the size of the first input image, for models with a variable size.
     match_image_size: bool = False
-    #: Whether what the content policy refuses becomes a job that has failed, instead of an error.
+    #: Whether a request that the content policy blocks is stored as a failed job instead of being rejected.
     store_blocked_job: bool = False
-    #: Kept with the job's parameters; they mean nothing to the model.
+    #: Stored with the job's parameters and ignored by the model.
     extra_params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedRequest:
-    """A request that is known to be right, and its price."""
+    """A validated request with its price."""
 
     request: GenerationRequest
     model: Model
-    #: Validated parameters; files as the keys of the objects they will be.
+    #: Validated parameters, with object keys instead of files.
     params: Mapping[str, Any]
-    #: The files by those keys.
+    #: The input files by object key.
     files: Mapping[str, InputFile]
-    #: Those of datasets, by parameter.
+    #: Captions of datasets, by parameter.
     captions: Mapping[str, str]
     quote: Quote
 
     @property
     def user_texts(self) -> dict[str, str]:
-        """What the caller wrote, by parameter; of a dataset its captions."""
-        written = (name for name, spec in self.model.parameters.items() if isinstance(spec, TextParameter))
-        texts = {name: self.params[name] for name in written if self.params.get(name)}
+        """Texts written by the caller, by parameter, including the captions of datasets."""
+        text_params = (
+            name for name, spec in self.model.parameters.items() if isinstance(spec, TextParameter)
+        )
+        texts = {name: self.params[name] for name in text_params if self.params.get(name)}
         return {**texts, **self.captions}
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what was asked for, equal for equal requests."""
+        """SHA-256 of the request; requests with equal effect have equal digests."""
         request = self.request
-        manner = (request.tariff, request.webhook_url, request.origin, repr(request.encoding))
-        asked = json.dumps([self.model.id, self.params, *manner], sort_keys=True)
-        return hashlib.sha256(asked.encode()).hexdigest()
+        options = (request.tariff, request.webhook_url, request.origin, repr(request.encoding))
+        text = json.dumps([self.model.id, self.params, *options], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestPreparer:
-    """Where requests are read, inputs and all, and priced."""
+    """Validates requests, reads their input files and computes their price."""
 
     live_catalog: LiveCatalog
-    #: The price lists of this moment.
+    #: Returns the price lists of today.
     get_price_book: Callable[[], PriceBook]
     input_reader: InputReader
-    #: Whether webhooks may go to private addresses, for development.
+    #: Whether webhook URLs may have private addresses; for development.
     allow_private: bool
 
     async def prepare(self, request: GenerationRequest) -> PreparedRequest:
-        """The request as it would run, and what it would cost. Raises InvalidRequest."""
+        """Validate a request and return it with its price. Raises InvalidRequest."""
         self._check_webhook_url(request.webhook_url)
         model = self.live_catalog.catalog[request.model]
         params = model.validate_params(
@@ -117,20 +119,20 @@ class RequestPreparer:
         )
 
     def _check_webhook_url(self, url: str | None) -> None:
-        """Refuses at once what could never be delivered; names are looked up when it is."""
+        """Reject URLs to which nothing can be delivered. Host names are resolved at delivery only."""
         if url is not None and (
             len(url) > MAX_WEBHOOK_URL_LENGTH
             or not is_valid_webhook_url(url, allow_private=self.allow_private)
         ):
-            raise InvalidRequest(
-                "`webhook_url` must be a public http(s) address",
-                code="invalid_webhook_url",
-                param="webhook_url",
+            raise invalid_field(
+                "webhook_url",
+                "must be an http(s) URL of a public host, without credentials and with at most"
+                f" {MAX_WEBHOOK_URL_LENGTH} characters",
             )
 
 
 def _replace_bytes(value: Any) -> Any:
-    """Uploaded files look like text to the catalogue, which checks only that there is something."""
+    """Replace uploaded files by a text for validation, which only checks that a value is present."""
     if isinstance(value, bytes):
         return "upload" if value else ""
     return [_replace_bytes(item) for item in value] if isinstance(value, list) else value

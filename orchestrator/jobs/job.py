@@ -136,7 +136,7 @@ class Job:
     webhook_url: str | None = None
     #: Final statuses that trigger the webhook; None for all.
     webhook_statuses: frozenset[JobStatus] | None = None
-    #: Dialect-qualified model name of the request, for example `pixazo/flux-dev`; None for the native API.
+    #: Dialect-qualified name of the request's dialect, such as `pixazo/flux-dev`; None for the native API.
     origin: str | None = None
     #: Content type and quality (1 to 100) of stored images; None keeps the model's output unchanged.
     output_type: str | None = None

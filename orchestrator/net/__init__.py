@@ -1,1 +1,1 @@
-"""Outgoing requests to addresses that callers name."""
+"""Outgoing requests to URLs that callers provide."""

@@ -1,7 +1,7 @@
-"""Requests to addresses that callers name: they reach the public Internet and nothing of ours.
+"""HTTP client sessions for URLs that callers provide: they reach only the public Internet.
 
-What counts is the address that a connection is made to, checked at the moment it is made: names that
-resolve to something private, literal addresses and names that change their mind are all refused there.
+The IP address is checked when the connection is made. This rejects literal private addresses, names that
+resolve to private addresses, and names whose address changes between two lookups (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-#: The only IPv6 addresses that are given to the public Internet so far.
+#: The IPv6 range that is assigned to the public Internet.
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-#: NAT64's well-known prefix: the public IPv4 Internet as hosts without IPv4 reach it.
+#: Well-known prefix of NAT64, through which hosts without IPv4 reach the public IPv4 Internet.
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class AddressNotPublic(OSError):
-    """A URL leads to an address that callers have no business with."""
+    """A URL leads to an address outside the public Internet."""
 
 
 def is_public_address(address: str) -> bool:
-    """Whether an IP address belongs to the public Internet, also when it is wrapped in another one."""
+    """Whether an IP address, and an IPv4 address embedded in it, belongs to the public Internet."""
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv4Address):
         return ip.is_global and not ip.is_multicast
@@ -42,13 +42,11 @@ def create_public_session(
     resolver: AbstractResolver | None = None,
     is_allowed: Callable[[str], bool] = is_public_address,
 ) -> aiohttp.ClientSession:
-    """A client that only connects to addresses that are `is_allowed`; `allow_private` lifts that, for
-    development.
+    """Return a client that connects only to addresses for which `is_allowed` returns True.
 
-    It keeps no cookies, asks no proxy of ours and unpacks no answer. A refused connection raises
-    `aiohttp.ClientConnectorError`, as any other that fails; its `os_error` is AddressNotPublic where none of
-    the
-    addresses was public.
+    `allow_private` allows all addresses, for development. The client keeps no cookies, uses no proxy and does
+    not decompress responses. A rejected connection raises `aiohttp.ClientConnectorError` like any failed one;
+    its `os_error` is AddressNotPublic if none of the host's addresses is public.
     """
     connector = aiohttp.TCPConnector(
         socket_factory=None if allow_private else _socket_factory(is_allowed), resolver=resolver
@@ -63,17 +61,17 @@ def create_public_session(
 
 
 def is_http_url(text: str) -> bool:
-    """Whether a text is an http(s) URL with a host and without a password."""
+    """Whether a text is an http(s) URL with a host and without credentials."""
     try:
         parts = urlsplit(text)
-        parts.port  # noqa: B018 - raises ValueError where it is no number
+        parts.port  # noqa: B018 - raises ValueError for an invalid port
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
 
 
 def is_valid_webhook_url(url: str, *, allow_private: bool) -> bool:
-    """Whether something could be delivered to a URL; where names lead is looked at when it is."""
+    """Whether webhooks may be sent to a URL. Host names are resolved and checked at delivery only."""
     if not is_http_url(url) or not url.isprintable():
         return False
     host = urlsplit(url).hostname or ""
@@ -85,22 +83,22 @@ def is_valid_webhook_url(url: str, *, allow_private: bool) -> bool:
 
 
 def _embedded_ipv4(ip: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that is reached by way of this one (mapped, 6to4, Teredo, NAT64)."""
+    """Return the IPv4 address that is reached through this one (mapped, 6to4, Teredo, NAT64)."""
     if ip in _NAT64:
         return IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
 
 
 def _socket_factory(is_allowed: Callable[[str], bool]) -> Callable[[aiohttp.AddrInfoType], socket.socket]:
-    """Makes the sockets for connections, where it knows exactly whom they will be connected to."""
+    """Return a factory that checks the address before it creates the socket for a connection."""
 
     def create_socket(info: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
         if not is_allowed(str(address[0])):
-            # The same words for every address, or aiohappyeyeballs makes a plain OSError of several.
+            # aiohappyeyeballs keeps the exception type only if all attempts fail with the same message.
             raise AddressNotPublic("not a public address")
-        made = socket.socket(family, kind, protocol)
-        made.setblocking(False)
-        return made
+        created = socket.socket(family, kind, protocol)
+        created.setblocking(False)
+        return created
 
     return create_socket

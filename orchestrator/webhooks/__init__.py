@@ -1,1 +1,1 @@
-"""Webhooks: signing, delivery, retries."""
+"""Signing, delivery and retries of webhooks."""

@@ -135,7 +135,7 @@ def test_wrong_settings_are_named(tmp_path: Path) -> None:
         return done.stderr
 
     assert "PIXELFACTORY_MAX_BODY_BYTES" in refused(PIXELFACTORY_MAX_BODY_BYTES="lots")
-    assert "no such configuration file" in refused("--config", str(tmp_path / "nowhere.toml"))
+    assert "configuration file not found" in refused("--config", str(tmp_path / "nowhere.toml"))
     assert "S3_ACCESS_KEY" in refused(PIXELFACTORY_S3_ENDPOINT="http://127.0.0.1:9")
     (tmp_path / "config.toml").write_text("nonsense = 1\n")
     assert "PIXELFACTORY_NONSENSE" in refused("--config", str(tmp_path / "config.toml"))

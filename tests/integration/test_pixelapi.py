@@ -232,7 +232,7 @@ async def test_unknown_and_others_generations_look_alike(service: ServiceProcess
         for id in (made["generation_id"], "00000000-0000-0000-0000-000000000000", "nonsense"):
             async with stranger.get(f"/v1/image/{id}") as response:
                 answers.append((response.status, await response.json()))
-    assert answers == [(404, {"detail": "There is no such job"})] * 3
+    assert answers == [(404, {"detail": "Job not found"})] * 3
 
 
 async def test_unknown_addresses_are_answered_in_shape(service: ServiceProcess, key: str) -> None:

@@ -60,7 +60,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, reason: str) -> None:
 
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     assert Settings(workflows_dir=tmp_path).stand_ins_path == tmp_path / "stand-ins.toml"
-    with pytest.raises(SettingsError, match="PIXELFACTORY_STAND_INS_FILE: no such file"):
+    with pytest.raises(SettingsError, match="PIXELFACTORY_STAND_INS_FILE: file not found"):
         _ = Settings(stand_ins_file=tmp_path / "mine.toml").stand_ins_path
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong through OpenAI's API: statuses, codes, exceptions, and which of it an SDK repeats."""
+"""Errors of OpenAI's API: statuses, codes, exceptions, and which of them an SDK retries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def transparent(width: int, height: int) -> Upload:
 
 @dataclass(frozen=True)
 class InvalidFormCase:
-    """A form that is refused with 400, the code that says why, and the field at fault."""
+    """A form that is rejected with 400, the code that says why, and the field at fault."""
 
     path: str
     name: str
@@ -58,77 +58,111 @@ ONE = upload(png())
 MANY = tuple(upload(png(64 + index, 64), "image[]") for index in range(20))
 START = upload(png(256, 256), "input_reference")
 BAD = [
-    edit("no picture", "missing_image", "image"),
-    edit("a text for a picture", "invalid_image", "image", image="!!!"),
+    edit("no image", "missing_image", "image"),
+    edit("text in place of an image", "invalid_image", "image", image="!!!"),
     edit("an empty file", "invalid_image", "image", upload(b"")),
-    edit("a file that is no picture", "unsupported_image_format", "image", upload(b"hello there")),
-    edit("a picture cut off", "invalid_image", "image", upload(png(512, 512)[:700])),
-    edit("a bomb", "image_too_large", "image", upload(bomb())),
-    edit("too many pictures", "unsupported_image", "image", *MANY),
-    edit("two for one", "too_many_images", "image", *MANY[:2], model="flux-1-kontext-dev"),
+    edit("a file that is not an image", "unsupported_image_format", "image", upload(b"hello there")),
+    edit("a truncated image", "invalid_image", "image", upload(png(512, 512)[:700])),
+    edit("a decompression bomb", "image_too_large", "image", upload(bomb())),
+    edit("too many images", "unsupported_image", "image", *MANY),
+    edit(
+        "two images for a model that accepts one",
+        "too_many_images",
+        "image",
+        *MANY[:2],
+        model="flux-1-kontext-dev",
+    ),
     edit("no prompt", "missing_prompt", "prompt", ONE, prompt=""),
     edit("unknown model", "model_not_found", "model", ONE, model="gpt-image-9"),
-    edit("a model that takes none", "unsupported_model", "model", ONE, model="flux-1-schnell"),
-    edit("a model that makes films", "unsupported_model", "model", ONE, model="wan2.1-i2v-480p"),
-    edit("n is a word", "invalid_n", "n", ONE, n="two"),
-    edit("n is half", "invalid_n", "n", ONE, n="1.5"),
-    edit("n is five", "invalid_n", "n", ONE, n="5"),
+    edit("a model that accepts no images", "unsupported_model", "model", ONE, model="flux-1-schnell"),
+    edit("a model that makes videos", "unsupported_model", "model", ONE, model="wan2.1-i2v-480p"),
+    edit("n is text", "invalid_n", "n", ONE, n="two"),
+    edit("n has a fraction", "invalid_n", "n", ONE, n="1.5"),
+    edit("n is too large", "invalid_n", "n", ONE, n="5"),
     edit("size without numbers", "invalid_size", "size", ONE, size="large"),
     edit("unknown quality", "invalid_quality", "quality", ONE, quality="supreme"),
     edit("unknown format", "invalid_output_format", "output_format", ONE, output_format="tiff"),
-    edit("too much", "invalid_output_compression", "output_compression", ONE, output_compression="101"),
-    edit("for nothing", "invalid_output_compression", "output_compression", ONE, output_compression="50"),
-    edit("four partials", "invalid_partial_images", "partial_images", ONE, partial_images="4"),
-    edit("not a truth", "invalid_stream", "stream", ONE, stream="perhaps"),
-    edit("no transparency", "unsupported_background", "background", ONE, background="transparent"),
+    edit(
+        "compression above 100",
+        "invalid_output_compression",
+        "output_compression",
+        ONE,
+        output_compression="101",
+    ),
+    edit(
+        "compression of a png",
+        "invalid_output_compression",
+        "output_compression",
+        ONE,
+        output_compression="50",
+    ),
+    edit("too many partial images", "invalid_partial_images", "partial_images", ONE, partial_images="4"),
+    edit("stream is not a boolean", "invalid_stream", "stream", ONE, stream="perhaps"),
+    edit(
+        "a model without transparency", "unsupported_background", "background", ONE, background="transparent"
+    ),
     edit("unknown background", "invalid_background", "background", ONE, background="sky"),
-    edit("a mask for none", "unsupported_mask", "mask", ONE, transparent(64, 64), model="flux-1-kontext-dev"),
+    edit(
+        "a model that accepts no mask",
+        "unsupported_mask",
+        "mask",
+        ONE,
+        transparent(64, 64),
+        model="flux-1-kontext-dev",
+    ),
     edit("markup", "unsupported_markup", "markup", ONE, upload(png(), "markup")),
-    edit("a mask for two", "unsupported_image", "image", *MANY[:2], transparent(64, 64)),
-    edit("a mask that covers all", "invalid_mask", "mask", ONE, upload(png(), "mask")),
+    edit("a mask for two images", "unsupported_image", "image", *MANY[:2], transparent(64, 64)),
+    edit("a mask without transparent pixels", "invalid_mask", "mask", ONE, upload(png(), "mask")),
     edit("a mask of another size", "invalid_mask", "mask", ONE, transparent(32, 64)),
-    edit("a mask that is no picture", "unsupported_image_format", "mask", ONE, upload(b"hello", "mask")),
+    edit("a mask that is not an image", "unsupported_image_format", "mask", ONE, upload(b"hello", "mask")),
     edit("too many steps", "invalid_steps", "steps", ONE, steps="9999"),
-    edit("steps in words", "invalid_steps", "steps", ONE, steps="many"),
+    edit("steps as text", "invalid_steps", "steps", ONE, steps="many"),
     edit("a negative seed", "invalid_seed", "seed", ONE, seed="-1"),
-    variation("no picture", "missing_image", "image", n="1"),
-    variation("two pictures", "invalid_image", "image", *MANY[:2]),
-    variation("n is nought", "invalid_n", "n", ONE, n="0"),
-    variation("a small size", "invalid_size", "size", ONE, size="8x8"),
-    variation("a model that wants words", "missing_prompt", "prompt", ONE, model="flux-1-kontext-dev"),
+    variation("no image", "missing_image", "image", n="1"),
+    variation("two images", "invalid_image", "image", *MANY[:2]),
+    variation("n is zero", "invalid_n", "n", ONE, n="0"),
+    variation("a size below the minimum", "invalid_size", "size", ONE, size="8x8"),
+    variation("a model that needs a prompt", "missing_prompt", "prompt", ONE, model="flux-1-kontext-dev"),
     variation(
         "unknown response format", "invalid_response_format", "response_format", ONE, response_format="x"
     ),
     video("no prompt", "missing_prompt", "prompt", prompt=""),
     video("unknown model", "model_not_found", "model", model="sora-9"),
-    video("a model that makes pictures", "unsupported_model", "model", model="flux-1-dev"),
-    video("no picture to begin with", "missing_input_reference", "input_reference", model="wan2.1-i2v-480p"),
+    video("a model that makes images", "unsupported_model", "model", model="flux-1-dev"),
+    video("no input image", "missing_input_reference", "input_reference", model="wan2.1-i2v-480p"),
     video(
-        "a picture for none", "unsupported_input_reference", "input_reference", START, model="wan2.1-t2v-pro"
+        "a model that accepts no image",
+        "unsupported_input_reference",
+        "input_reference",
+        START,
+        model="wan2.1-t2v-pro",
     ),
     video(
-        "no picture at all", "unsupported_image_format", "input_reference", upload(b"x", "input_reference")
+        "a file that is not an image",
+        "unsupported_image_format",
+        "input_reference",
+        upload(b"x", "input_reference"),
     ),
     video(
         "a file id", "invalid_input_reference", "input_reference", **{"input_reference[file_id]": "file-1"}
     ),
     video("too long", "invalid_seconds", "seconds", seconds="3600"),
-    video("no length", "invalid_seconds", "seconds", seconds="0"),
-    video("a length in words", "invalid_seconds", "seconds", seconds="four"),
-    video("a length below nought", "invalid_seconds", "seconds", seconds="-4"),
-    video("a length that is no number", "invalid_seconds", "seconds", seconds="NaN"),
+    video("a length of zero", "invalid_seconds", "seconds", seconds="0"),
+    video("a length as text", "invalid_seconds", "seconds", seconds="four"),
+    video("a negative length", "invalid_seconds", "seconds", seconds="-4"),
+    video("a length that is not a number", "invalid_seconds", "seconds", seconds="NaN"),
     video("too many frames", "invalid_seconds", "seconds", num_frames="99999"),
     video("too large", "invalid_size", "size", size="8192x8192"),
-    video("no size", "invalid_size", "size", size="wide"),
-    video("two films", "invalid_n", "n", n="2"),
+    video("an unknown size", "invalid_size", "size", size="wide"),
+    video("two videos", "invalid_n", "n", n="2"),
 ]
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: f"{bad.path}: {bad.name}")
-async def test_a_bad_form_is_refused(service: ServiceProcess, key: str, bad: InvalidFormCase) -> None:
+async def test_rejects_an_invalid_form(service: ServiceProcess, key: str, bad: InvalidFormCase) -> None:
     async with httpx.AsyncClient(base_url=service.url, headers={"Authorization": f"Bearer {key}"}) as http:
         before = (await http.get("/api/v1/billing/balance")).json()
-        # An empty part makes a form of what has no file.
+        # An empty part makes the request a form even if it has no file.
         files = list(bad.files) or [("none", ("", b""))]
         answer = await http.post(f"/v1/{bad.path}", data=dict(bad.fields), files=files)
         error = answer.json()["error"]
@@ -172,7 +206,7 @@ BODIES: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "code"), BODIES, ids=lambda value: str(value)[:60])
-def test_a_bad_body_is_refused(
+def test_rejects_an_invalid_json_body(
     service: ServiceProcess, key: str, path: str, body: dict[str, Any], code: str
 ) -> None:
     answer = httpx.post(f"{service.url}/v1/{path}", json=body, headers={"Authorization": f"Bearer {key}"})
@@ -180,7 +214,7 @@ def test_a_bad_body_is_refused(
 
 
 def part(head: str) -> bytes:
-    """A form of one part."""
+    """Return a form of one part."""
     return f"--edge\r\n{head}\r\n\r\nx\r\n--edge--\r\n".encode()
 
 
@@ -199,16 +233,14 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("body", "content_type"), BROKEN)
-def test_a_form_that_is_none_is_refused(
-    service: ServiceProcess, key: str, body: bytes, content_type: str
-) -> None:
+def test_rejects_a_malformed_form(service: ServiceProcess, key: str, body: bytes, content_type: str) -> None:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": content_type}
     answer = httpx.post(f"{service.url}/v1/videos", content=body, headers=headers)
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["code"] in ("invalid_body", "missing_prompt", "invalid_prompt")
 
 
-def test_a_body_that_is_not_compressed_as_it_says(service: ServiceProcess, key: str) -> None:
+def test_rejects_a_body_that_is_not_compressed_as_declared(service: ServiceProcess, key: str) -> None:
     headers = {"Authorization": f"Bearer {key}", "Content-Encoding": "gzip"}
     answer = httpx.post(f"{service.url}/v1/images/generations", content=b"{}", headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_body")
@@ -230,7 +262,7 @@ PROTECTED = [
 
 @pytest.mark.parametrize(("method", "path"), PROTECTED)
 @pytest.mark.parametrize("root", ["/v1", "/api/v1"])
-def test_nothing_is_done_without_a_key(service: ServiceProcess, root: str, method: str, path: str) -> None:
+def test_rejects_requests_without_a_key(service: ServiceProcess, root: str, method: str, path: str) -> None:
     answer = httpx.request(method, f"{service.url}{root}/{path}")
     assert (answer.status_code, answer.json()["error"]["type"]) == (401, "authentication_error")
     assert answer.headers["X-Should-Retry"] == "false"
@@ -253,7 +285,7 @@ WRONG_VIDEO = [
 
 
 @pytest.mark.parametrize(("method", "path", "status", "code"), WRONG_VIDEO)
-def test_wrong_questions_about_videos(
+def test_rejects_invalid_requests_for_videos(
     service: ServiceProcess, key: str, method: str, path: str, status: int, code: str
 ) -> None:
     answer = httpx.request(
@@ -265,7 +297,7 @@ def test_wrong_questions_about_videos(
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-def test_a_picture_is_no_video(service: ServiceProcess, key: str) -> None:
+def test_does_not_report_an_image_as_a_video(service: ServiceProcess, key: str) -> None:
     headers = {"Authorization": f"Bearer {key}"}
     body = {"prompt": "a cat", "size": "256x256", "response_format": "url"}
     made = httpx.post(f"{service.url}/v1/images/generations", json=body, headers=headers, timeout=60)
@@ -274,7 +306,7 @@ def test_a_picture_is_no_video(service: ServiceProcess, key: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 404, 409])
-def test_sdks_do_not_repeat_what_would_fail_again(service: ServiceProcess, key: str, status: int) -> None:
+def test_sdks_do_not_retry_permanent_errors(service: ServiceProcess, key: str, status: int) -> None:
     if status == 402:
         key = str(service.run("keys", "create")["key"])
     key = "pk-nobody" if status == 401 else key
@@ -282,32 +314,32 @@ def test_sdks_do_not_repeat_what_would_fail_again(service: ServiceProcess, key: 
         once = {"Idempotency-Key": f"once-{status}"}
         if status == 409:
             client.images.generate(prompt="a cat", size="256x256", extra_headers=once)
-        with pytest.raises(openai.APIStatusError) as refused:
+        with pytest.raises(openai.APIStatusError) as raised:
             _fail(client, status, once)
-    assert refused.value.status_code == status
-    assert refused.value.request.headers["x-stainless-retry-count"] == "0"
-    assert refused.value.response.headers["x-should-retry"] == "false"
-    assert str(refused.value.request_id).startswith("req_")
+    assert raised.value.status_code == status
+    assert raised.value.request.headers["x-stainless-retry-count"] == "0"
+    assert raised.value.response.headers["x-should-retry"] == "false"
+    assert str(raised.value.request_id).startswith("req_")
 
 
 def _fail(client: openai.OpenAI, status: int, headers: Mapping[str, str]) -> None:
-    """Asks for what is answered so."""
+    """Send a request that fails with `status`."""
     if status == 404:
         client.models.retrieve("nobody")
     client.images.generate(prompt="a cat", size="1x1" if status == 400 else "512x512", extra_headers=headers)
 
 
-async def test_sdks_come_again_when_the_fleet_is_back(paced: ServiceProcess, paced_key: str) -> None:
+async def test_sdks_retry_while_no_instance_is_available(paced: ServiceProcess, paced_key: str) -> None:
     async with paced.client(paced.admin_token) as admin:
         await _each_instance(admin, "drain")
         async with openai.AsyncOpenAI(base_url=f"{paced.url}/v1", api_key=paced_key, max_retries=0) as client:
-            with pytest.raises(openai.InternalServerError) as away:
+            with pytest.raises(openai.InternalServerError) as unavailable:
                 await client.images.generate(prompt="a cat", size="256x256")
-            assert (away.value.status_code, away.value.code) == (503, "no_instances")
-            assert away.value.response.headers["x-should-retry"] == "true"
-            assert int(away.value.response.headers["retry-after"]) > 0
-            patient = client.with_options(max_retries=2)
-            waiting = asyncio.create_task(patient.images.generate(prompt="a cat", size="256x256"))
+            assert (unavailable.value.status_code, unavailable.value.code) == (503, "no_instances")
+            assert unavailable.value.response.headers["x-should-retry"] == "true"
+            assert int(unavailable.value.response.headers["retry-after"]) > 0
+            retrying = client.with_options(max_retries=2)
+            waiting = asyncio.create_task(retrying.images.generate(prompt="a cat", size="256x256"))
             await asyncio.sleep(0.5)
             await _each_instance(admin, "resume")
             assert (await waiting).data

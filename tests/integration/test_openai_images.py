@@ -1,4 +1,4 @@
-"""Pictures in OpenAI's ways: what the official Python SDK can ask for, and what it gets."""
+"""The images API through the official Python SDK."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def data(response: ImagesResponse) -> bytes:
     return base64.b64decode(str(response.data[0].b64_json))
 
 
-def told(response: ImagesResponse, name: str) -> object:
-    """A field of ours in the usage."""
+def usage(response: ImagesResponse, name: str) -> object:
+    """Return a field of the usage that OpenAI's API does not have."""
     return getattr(response.usage, name)
 
 
-def hole(width: int = 128, height: int = 96) -> bytes:
-    """A mask that is transparent in its middle."""
+def transparent_center(width: int = 128, height: int = 96) -> bytes:
+    """Return a mask that is transparent in its middle."""
     mask = Image.new("RGBA", (width, height), (0, 0, 0, 255))
     mask.paste((0, 0, 0, 0), (width // 4, height // 4, width // 2, height // 2))
     buffer = io.BytesIO()
@@ -46,7 +46,7 @@ def hole(width: int = 128, height: int = 96) -> bytes:
 @pytest.mark.parametrize(
     ("output_format", "magic"), [("png", b"\x89PNG"), ("jpeg", b"\xff\xd8"), ("webp", b"RIFF")]
 )
-def test_the_format_is_the_callers_choice(client: openai.OpenAI, output_format: str, magic: bytes) -> None:
+def test_delivers_the_requested_format(client: openai.OpenAI, output_format: str, magic: bytes) -> None:
     response = client.images.generate(
         model="flux-1-schnell", prompt="a cat", size="512x256", extra_body={"output_format": output_format}
     )
@@ -56,7 +56,7 @@ def test_the_format_is_the_callers_choice(client: openai.OpenAI, output_format: 
     assert response.background == "opaque"
 
 
-def test_more_compression_means_fewer_bytes(client: openai.OpenAI) -> None:
+def test_lower_quality_gives_smaller_files(client: openai.OpenAI) -> None:
     sizes = [
         len(
             data(
@@ -76,7 +76,7 @@ def test_more_compression_means_fewer_bytes(client: openai.OpenAI) -> None:
     assert sizes[0] < sizes[2]
 
 
-def test_urls_lead_to_the_chosen_format(client: openai.OpenAI) -> None:
+def test_urls_serve_the_requested_format(client: openai.OpenAI) -> None:
     response = client.images.generate(
         model="flux-1-schnell", prompt="a cat", size="256x256", response_format="url", output_format="webp"
     )
@@ -89,30 +89,30 @@ def test_urls_lead_to_the_chosen_format(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("quality", "steps"), [("low", 15), ("medium", 30), ("auto", 30), ("high", 45), ("hd", 45), ("max", 60)]
 )
-def test_quality_is_a_matter_of_steps(client: openai.OpenAI, quality: str, steps: int) -> None:
+def test_quality_scales_the_steps(client: openai.OpenAI, quality: str, steps: int) -> None:
     response = client.images.generate(
         model="sdxl-1.0", prompt="a cat", size="256x256", extra_body={"quality": quality}
     )
-    assert told(response, "steps") == steps
+    assert usage(response, "steps") == steps
 
 
-def test_steps_count_more_than_quality(client: openai.OpenAI) -> None:
+def test_steps_override_quality(client: openai.OpenAI) -> None:
     response = client.images.generate(
         model="sdxl-1.0", prompt="a cat", size="256x256", quality="high", extra_body={"steps": 3}
     )
-    assert told(response, "steps") == 3
+    assert usage(response, "steps") == 3
 
 
-def test_what_means_nothing_here_is_tolerated(client: openai.OpenAI) -> None:
+def test_ignores_fields_without_effect(client: openai.OpenAI) -> None:
     response = client.images.generate(
         prompt="a cat",
         model="flux-1-schnell",
         size="auto",
         background="auto",
         moderation="low",
-        safety_identifier="somebody",
+        safety_identifier="user-1",
         style="vivid",
-        user="somebody",
+        user="user-1",
         n=None,
         quality=None,
     )
@@ -121,48 +121,48 @@ def test_what_means_nothing_here_is_tolerated(client: openai.OpenAI) -> None:
     assert (response.usage.input_tokens, response.usage.total_tokens) == (0, 0)
 
 
-def test_further_parameters_of_a_model_are_taken_by_name(client: openai.OpenAI) -> None:
-    picture = base64.b64encode(png(128, 128)).decode()
+def test_passes_other_parameters_to_the_model(client: openai.OpenAI) -> None:
+    image = base64.b64encode(png(128, 128)).decode()
     response = client.images.generate(
-        model="flux-1-outpaint", prompt="a garden", extra_body={"image": picture, "left": 64, "right": 64}
+        model="flux-1-outpaint", prompt="a garden", extra_body={"image": image, "left": 64, "right": 64}
     )
     assert size_of(data(response))[0] > size_of(data(response))[1]
 
 
-def test_an_edit(client: openai.OpenAI) -> None:
+def test_edits_an_image(client: openai.OpenAI) -> None:
     response = client.images.edit(image=png(), prompt="at night", input_fidelity="high")
-    assert told(response, "model") == "flux-1-kontext-dev"
+    assert usage(response, "model") == "flux-1-kontext-dev"
     assert data(response).startswith(b"\x89PNG")
 
 
-def test_an_edit_depends_on_picture_and_words(client: openai.OpenAI) -> None:
+def test_an_edit_depends_on_image_and_prompt(client: openai.OpenAI) -> None:
     made = {
-        data(client.images.edit(image=picture, prompt=prompt, extra_body={"seed": 1}))
-        for picture in (png(64, 64), png(64, 64, (1, 2, 3)))
+        data(client.images.edit(image=image, prompt=prompt, extra_body={"seed": 1}))
+        for image in (png(64, 64), png(64, 64, (1, 2, 3)))
         for prompt in ("at night", "in winter")
     }
     assert len(made) == 4
 
 
-def test_an_edit_of_several_pictures(client: openai.OpenAI) -> None:
+def test_edits_several_images(client: openai.OpenAI) -> None:
     response = client.images.edit(image=[png(64, 64), ("two.png", png(80, 64))], prompt="together")
-    assert told(response, "model") == "qwen-image-edit"
+    assert usage(response, "model") == "qwen-image-edit"
 
 
-def test_an_edit_within_a_mask(client: openai.OpenAI) -> None:
-    response = client.images.edit(image=png(128, 96), mask=hole(), prompt="a hat")
-    assert told(response, "model") == "flux-1-fill-dev"
+def test_edits_within_a_mask(client: openai.OpenAI) -> None:
+    response = client.images.edit(image=png(128, 96), mask=transparent_center(), prompt="a hat")
+    assert usage(response, "model") == "flux-1-fill-dev"
     assert size_of(data(response)) == (128, 96)
 
 
-def test_an_edit_by_a_model_of_ones_own_choice(client: openai.OpenAI) -> None:
+def test_edits_with_the_requested_model(client: openai.OpenAI) -> None:
     response = client.images.edit(
         model="flux-2-dev", image=png(), prompt="at night", size="512x512", n=2, extra_body={"steps": 5}
     )
-    assert (told(response, "model"), told(response, "n"), told(response, "steps")) == ("flux-2-dev", 2, 5)
+    assert (usage(response, "model"), usage(response, "n"), usage(response, "steps")) == ("flux-2-dev", 2, 5)
 
 
-def test_an_edit_as_json(service: ServiceProcess, key: str) -> None:
+def test_accepts_an_edit_as_json(service: ServiceProcess, key: str) -> None:
     url = "data:image/png;base64," + base64.b64encode(png()).decode()
     body = {"prompt": "at night", "images": [{"image_url": url}], "response_format": "url"}
     headers = {"Authorization": f"Bearer {key}"}
@@ -171,15 +171,15 @@ def test_an_edit_as_json(service: ServiceProcess, key: str) -> None:
     assert answer.json()["usage"]["model"] == "flux-1-kontext-dev"
 
 
-def test_variations(client: openai.OpenAI) -> None:
+def test_makes_variations(client: openai.OpenAI) -> None:
     response = client.images.create_variation(image=png(), n=2, size="512x512")
-    assert told(response, "model") == "flux-1-redux-dev"
+    assert usage(response, "model") == "flux-1-redux-dev"
     assert response.data
     assert len({item.b64_json for item in response.data}) == 2
     assert size_of(data(response)) == (512, 512)
 
 
-def test_models_can_be_looked_at_and_not_deleted(client: openai.OpenAI) -> None:
+def test_models_can_be_read_but_not_deleted(client: openai.OpenAI) -> None:
     assert {"flux-1-schnell", "wan2.1-t2v-fast"} <= {model.id for model in client.models.list()}
     assert client.models.retrieve("flux-schnell").id == "flux-1-schnell"
     with pytest.raises(openai.NotFoundError):
@@ -190,7 +190,7 @@ def test_models_can_be_looked_at_and_not_deleted(client: openai.OpenAI) -> None:
         client.models.delete("dall-e-9")
 
 
-def test_a_background_is_transparent_where_a_model_can(client: openai.OpenAI) -> None:
+def test_makes_a_transparent_background_with_a_model_that_supports_it(client: openai.OpenAI) -> None:
     made = {}
     for background in ("transparent", "opaque"):
         response = client.images.generate(
@@ -209,7 +209,7 @@ def test_a_background_is_transparent_where_a_model_can(client: openai.OpenAI) ->
     assert clear.convert("RGB").getpixel((128, 128)) == solid.getpixel((128, 128))
 
 
-def test_the_subject_of_a_picture_is_cut_out(client: openai.OpenAI) -> None:
+def test_cuts_out_the_subject_of_an_image(client: openai.OpenAI) -> None:
     response = client.images.edit(
         model="birefnet-cutout", prompt="", image=png(128, 96), background="transparent", output_format="webp"
     )

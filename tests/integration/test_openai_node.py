@@ -58,7 +58,7 @@ console.log(JSON.stringify(told));
 """
 
 
-def test_pictures(paced: ServiceProcess, paced_key: str, node_project: Path) -> None:
+def test_edits_and_streams_images(paced: ServiceProcess, paced_key: str, node_project: Path) -> None:
     (node_project / "one.png").write_bytes(png(64, 64))
     (node_project / "two.png").write_bytes(png(80, 64))
     script = CLIENT + PICTURES
@@ -71,7 +71,7 @@ def test_pictures(paced: ServiceProcess, paced_key: str, node_project: Path) -> 
     assert told["refused"] == ["BadRequestError", 400, "too_many_images", "image"]
 
 
-def test_videos(service: ServiceProcess, node_project: Path) -> None:
+def test_makes_videos(service: ServiceProcess, node_project: Path) -> None:
     (node_project / "one.png").write_bytes(png(256, 256))
     script, key = CLIENT + VIDEOS, service.key("1.00")
     told = json.loads(run_node(node_project, script, BASE_URL=f"{service.url}/v1", API_KEY=key))

@@ -1,4 +1,4 @@
-"""The official OpenAI SDKs, with nothing changed but host and key."""
+"""The official OpenAI SDKs, unchanged but for base URL and key."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ def _data(response: object) -> bytes:
     return base64.b64decode(response.data[0].b64_json)  # type: ignore[attr-defined]
 
 
-def test_an_image_in_the_answer(client: openai.OpenAI) -> None:
+def test_returns_an_image_as_base64(client: openai.OpenAI) -> None:
     with client:
         response = client.images.generate(model="flux-1-schnell", prompt="a cat", size="768x512")
         assert size_of(_data(response)) == (768, 512)
         assert response.usage.cost_cents == 1  # type: ignore[union-attr]
 
 
-def test_four_images_by_address(client: openai.OpenAI) -> None:
+def test_returns_four_images_as_urls(client: openai.OpenAI) -> None:
     with client:
         response = client.images.generate(
             model="sdxl-1.0", prompt="a cat", n=4, size="512x512", response_format="url"
         )
         assert response.data is not None
-        pictures = [httpx.get(str(item.url)) for item in response.data]
-        assert [picture.headers["content-type"] for picture in pictures] == ["image/png"] * 4
-        assert len({picture.content for picture in pictures}) == 4
+        files = [httpx.get(str(item.url)) for item in response.data]
+        assert [file.headers["content-type"] for file in files] == ["image/png"] * 4
+        assert len({file.content for file in files}) == 4
 
 
-def test_a_video(client: openai.OpenAI) -> None:
+def test_makes_a_video(client: openai.OpenAI) -> None:
     with client:
         response = client.images.generate(
             model="wan2.1-t2v-fast", prompt="waves", extra_body={"num_frames": 17, "fps": 8}
@@ -53,7 +53,7 @@ def test_a_video(client: openai.OpenAI) -> None:
         assert (made.frames, made.fps, made.codec) == (17, 8.0, "h264")
 
 
-def test_a_still_comes_alive(client: openai.OpenAI) -> None:
+def test_makes_a_video_from_an_image(client: openai.OpenAI) -> None:
     with client:
         response = client.images.generate(
             model="wan2.1-i2v-480p",
@@ -64,7 +64,7 @@ def test_a_still_comes_alive(client: openai.OpenAI) -> None:
         assert film(_data(response)) == VideoInfo(320, 256, 9, 16.0, "h264")
 
 
-def test_an_upscale(client: openai.OpenAI) -> None:
+def test_upscales_an_image(client: openai.OpenAI) -> None:
     with client:
         response = client.images.generate(
             model="4x-ultrasharp", prompt="", extra_body={"image": base64_png(64, 48)}
@@ -72,7 +72,7 @@ def test_an_upscale(client: openai.OpenAI) -> None:
         assert size_of(_data(response)) == (256, 192)
 
 
-def test_the_same_seed_gives_the_same_pictures(client: openai.OpenAI) -> None:
+def test_the_same_seed_gives_the_same_images(client: openai.OpenAI) -> None:
     def images(n: int) -> list[str | None]:
         response = client.images.generate(
             model="flux-1-schnell", prompt="a dog", size="256x256", n=n, extra_body={"seed": 7}
@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_pictures(client: openai.OpenAI) -> None:
         assert len(set(three)) == 3
 
 
-def test_the_second_address_and_openais_own_words(service: ServiceProcess, key: str) -> None:
+def test_accepts_openais_path_and_fields(service: ServiceProcess, key: str) -> None:
     with openai.OpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=0) as client:
         response = client.images.generate(
             prompt="a cat", model="flux-1-schnell", size="auto", quality="high", style="vivid", user="u1"
@@ -95,9 +95,7 @@ def test_the_second_address_and_openais_own_words(service: ServiceProcess, key: 
         assert client.models.retrieve("sdxl-1.0").owned_by
 
 
-def test_errors_become_the_sdks_own_exceptions(
-    service: ServiceProcess, key: str, client: openai.OpenAI
-) -> None:
+def test_errors_become_the_sdks_exceptions(service: ServiceProcess, key: str, client: openai.OpenAI) -> None:
     with client:
         with pytest.raises(openai.BadRequestError) as bad:
             client.images.generate(model="flux-1-schnell", prompt="a", size="1x1")
@@ -105,12 +103,12 @@ def test_errors_become_the_sdks_own_exceptions(
         with pytest.raises(openai.AuthenticationError):
             client.with_options(api_key="pk-nobody").images.generate(prompt="a")
         poor = service.run("keys", "create")["key"]
-        with pytest.raises(openai.APIStatusError) as broke:
+        with pytest.raises(openai.APIStatusError) as unpaid:
             client.with_options(api_key=poor).images.generate(prompt="a")
-        assert broke.value.status_code == 402
+        assert unpaid.value.status_code == 402
 
 
-async def test_the_async_client(service: ServiceProcess, key: str) -> None:
+async def test_the_async_client_runs_requests_concurrently(service: ServiceProcess, key: str) -> None:
     async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key=key, max_retries=0) as client:
         made = await asyncio.gather(
             *(client.images.generate(prompt=f"cat {i}", size="256x256") for i in range(8))
@@ -139,7 +137,9 @@ console.log(JSON.stringify({
 """
 
 
-def test_the_sdk_for_node(service: ServiceProcess, key: str, node_project: Path) -> None:
+def test_the_node_sdk_makes_images_and_lists_models(
+    service: ServiceProcess, key: str, node_project: Path
+) -> None:
     told = json.loads(run_node(node_project, NODE, BASE_URL=f"{service.url}/api/v1", API_KEY=key))
     assert size_of((node_project / "image.png").read_bytes()) == (512, 256)
     assert size_of(httpx.get(told["url"]).content) == (256, 256)
@@ -148,7 +148,7 @@ def test_the_sdk_for_node(service: ServiceProcess, key: str, node_project: Path)
     assert told["refused"] == ["BadRequestError", "model_not_found"]
 
 
-def test_a_multipart_body(service: ServiceProcess, key: str) -> None:
+def test_accepts_a_multipart_body(service: ServiceProcess, key: str) -> None:
     response = httpx.post(
         f"{service.url}/v1/images/generations",
         headers={"Authorization": f"Bearer {key}"},

@@ -1,4 +1,4 @@
-"""`stream=true`: the sampler's unfinished pictures, then the finished ones, as the SDKs' own events."""
+"""`stream=true`: unfinished images, then the finished ones, as the SDKs' events."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def client(paced: ServiceProcess, paced_key: str) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture
-async def later(paced: ServiceProcess, paced_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
+async def async_client(paced: ServiceProcess, paced_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=f"{paced.url}/v1", api_key=paced_key, max_retries=0) as client:
         yield client
 
 
 @pytest.mark.parametrize("partial_images", [1, 2, 3])
-def test_as_many_unfinished_pictures_as_asked_for(client: openai.OpenAI, partial_images: int) -> None:
+def test_streams_the_requested_number_of_partial_images(client: openai.OpenAI, partial_images: int) -> None:
     with client.images.generate(
         model="sdxl-1.0", prompt="a cat", size="512x256", stream=True, partial_images=partial_images
     ) as stream:
@@ -42,12 +42,12 @@ def test_as_many_unfinished_pictures_as_asked_for(client: openai.OpenAI, partial
     assert size_of(base64.b64decode(last.b64_json)) == (512, 256)
     assert (last.size, last.quality, last.output_format) == ("512x256", "medium", "png")
     assert last.usage.total_tokens == 0
-    pictures = [base64.b64decode(event.b64_json) for event in events]
-    assert len(set(pictures)) == len(pictures)
-    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+    images = [base64.b64decode(event.b64_json) for event in events]
+    assert len(set(images)) == len(images)
+    assert all(image.startswith(b"\x89PNG") for image in images)
 
 
-def test_no_unfinished_pictures_but_the_finished_one(client: openai.OpenAI) -> None:
+def test_streams_only_the_finished_image_by_default(client: openai.OpenAI) -> None:
     with client.images.generate(
         model="flux-1-schnell", prompt="a cat", stream=True, size="256x256"
     ) as stream:
@@ -55,7 +55,7 @@ def test_no_unfinished_pictures_but_the_finished_one(client: openai.OpenAI) -> N
     assert isinstance(event, Completed)
 
 
-def test_all_pictures_come_in_the_chosen_format(client: openai.OpenAI) -> None:
+def test_streams_images_in_the_requested_format(client: openai.OpenAI) -> None:
     with client.images.generate(
         model="sdxl-1.0", prompt="a cat", size="256x256", stream=True, partial_images=1, output_format="webp"
     ) as stream:
@@ -64,15 +64,15 @@ def test_all_pictures_come_in_the_chosen_format(client: openai.OpenAI) -> None:
             assert base64.b64decode(event.b64_json).startswith(b"RIFF")
 
 
-def test_an_edit_is_streamed_too(client: openai.OpenAI) -> None:
+def test_streams_an_edit(client: openai.OpenAI) -> None:
     with client.images.edit(image=png(), prompt="at night", stream=True, partial_images=1) as stream:
         partial, done = stream
     assert isinstance(partial, ImageEditPartialImageEvent)
     assert isinstance(done, ImageEditCompletedEvent)
 
 
-async def test_several_pictures_in_one_stream(later: openai.AsyncOpenAI) -> None:
-    stream = await later.images.generate(
+async def test_streams_several_images(async_client: openai.AsyncOpenAI) -> None:
+    stream = await async_client.images.generate(
         model="flux-1-schnell", prompt="a cat", n=2, size="256x256", stream=True
     )
     events = [event async for event in stream]
@@ -80,17 +80,17 @@ async def test_several_pictures_in_one_stream(later: openai.AsyncOpenAI) -> None
     assert len({event.b64_json for event in events}) == 2
 
 
-async def test_what_is_wrong_with_a_request_is_told_by_its_status(later: openai.AsyncOpenAI) -> None:
-    with pytest.raises(openai.BadRequestError) as refused:
-        await later.images.generate(model="sdxl-1.0", prompt="a", size="1x1", stream=True)
-    assert refused.value.code == "invalid_size"
+async def test_rejects_an_invalid_request_by_status(async_client: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        await async_client.images.generate(model="sdxl-1.0", prompt="a", size="1x1", stream=True)
+    assert raised.value.code == "invalid_size"
 
 
-async def test_what_goes_wrong_later_is_the_last_event(
-    later: openai.AsyncOpenAI, paced: ServiceProcess
+async def test_reports_a_later_failure_as_the_last_event(
+    async_client: openai.AsyncOpenAI, paced: ServiceProcess
 ) -> None:
     await inject_fault(paced, "node_error", 9)
-    stream = await later.images.generate(
+    stream = await async_client.images.generate(
         model="flux-1-schnell", prompt="a failure", size="256x256", stream=True
     )
     with pytest.raises(openai.APIError) as failed:
@@ -100,14 +100,14 @@ async def test_what_goes_wrong_later_is_the_last_event(
     await inject_fault(paced, "node_error", 0)
 
 
-async def test_a_listener_who_goes_away_gives_the_job_up(
-    later: openai.AsyncOpenAI, paced: ServiceProcess
+async def test_cancels_the_job_when_the_client_disconnects(
+    async_client: openai.AsyncOpenAI, paced: ServiceProcess
 ) -> None:
-    response = await later.images.with_raw_response.generate(
+    response = await async_client.images.with_raw_response.generate(
         model="flux-2-dev", prompt="a cat", size="2048x2048", stream=True
     )
     job = response.headers["X-PixelFactory-Job"]
     assert response.headers["X-Request-Id"].startswith("req_")
     await response.http_response.aclose()
-    async with paced.client(later.api_key) as http:
+    async with paced.client(async_client.api_key) as http:
         await wait_for_job(http, job, "cancelled")

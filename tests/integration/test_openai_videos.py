@@ -15,7 +15,7 @@ from tests.support.images import png, size_of
 from tests.support.service import ServiceProcess
 from tests.support.videos import film
 
-#: OpenAI gives up its own videos API; the SDK says so whenever it is used.
+#: OpenAI has deprecated its videos API; the SDK warns whenever it is used.
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 
 SHORT = {"num_frames": 17, "fps": 8}
@@ -23,7 +23,7 @@ SHORT = {"num_frames": 17, "fps": 8}
 
 @pytest.fixture(scope="module")
 def own_key(service: ServiceProcess) -> str:
-    """The key of an account that has no other jobs."""
+    """Return the key of an account that has no other jobs."""
     return service.key("10.00")
 
 
@@ -35,7 +35,7 @@ def client(service: ServiceProcess, own_key: str) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture(scope="module")
 def video(service: ServiceProcess, own_key: str) -> str:
-    """The id of a finished video of 320x256 pixels and 17 frames."""
+    """Return the id of a finished video of 320x256 pixels and 17 frames."""
     with openai.OpenAI(base_url=f"{service.url}/v1", api_key=own_key, max_retries=0) as client:
         made = client.videos.create(
             prompt="waves",
@@ -47,12 +47,12 @@ def video(service: ServiceProcess, own_key: str) -> str:
 
 
 @pytest.fixture
-async def patient(paced: ServiceProcess, paced_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
+async def paced_client(paced: ServiceProcess, paced_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=f"{paced.url}/v1", api_key=paced_key, max_retries=0) as client:
         yield client
 
 
-def test_a_finished_video(client: openai.OpenAI, video: str) -> None:
+def test_describes_a_finished_video(client: openai.OpenAI, video: str) -> None:
     found = client.videos.retrieve(video)
     assert (found.object, found.status, found.progress) == ("video", "completed", 100)
     assert (found.model, found.prompt) == ("wan2.1-t2v-fast", "waves")
@@ -64,7 +64,7 @@ def test_a_finished_video(client: openai.OpenAI, video: str) -> None:
     assert found.remixed_from_video_id is None
 
 
-def test_its_film_and_its_stills(client: openai.OpenAI, video: str) -> None:
+def test_downloads_the_video_and_its_stills(client: openai.OpenAI, video: str) -> None:
     whole = client.videos.download_content(video)
     assert whole.response.headers["content-type"] == "video/mp4"
     assert (film(whole.content).width, film(whole.content).frames) == (320, 17)
@@ -73,12 +73,12 @@ def test_its_film_and_its_stills(client: openai.OpenAI, video: str) -> None:
     assert size_of(still.content) == (320, 256)
     sheet = client.videos.download_content(video, variant="spritesheet")
     assert sheet.response.headers["content-type"] == "image/jpeg"
-    with Image.open(io.BytesIO(sheet.content)) as picture:
-        assert picture.size == (5 * 240, 4 * 192)
+    with Image.open(io.BytesIO(sheet.content)) as image:
+        assert image.size == (5 * 240, 4 * 192)
 
 
 @pytest.mark.parametrize(
-    ("asked", "start", "end"),
+    ("requested", "start", "end"),
     [
         ("bytes=0-99", 0, 100),
         ("bytes=100-", 100, None),
@@ -86,9 +86,11 @@ def test_its_film_and_its_stills(client: openai.OpenAI, video: str) -> None:
         ("bytes=0-99999999", 0, None),
     ],
 )
-def test_a_part_of_a_film(client: openai.OpenAI, video: str, asked: str, start: int, end: int | None) -> None:
+def test_downloads_a_part_of_a_video(
+    client: openai.OpenAI, video: str, requested: str, start: int, end: int | None
+) -> None:
     whole = client.videos.download_content(video).content
-    part = client.videos.download_content(video, extra_headers={"Range": asked})
+    part = client.videos.download_content(video, extra_headers={"Range": requested})
     assert part.response.status_code == 206
     assert part.content == whole[start:end]
     first, last, size = (
@@ -98,7 +100,7 @@ def test_a_part_of_a_film(client: openai.OpenAI, video: str, asked: str, start: 
     assert int(size) == len(whole)
 
 
-def test_parts_that_are_not_there(service: ServiceProcess, own_key: str, video: str) -> None:
+def test_ignores_or_rejects_invalid_ranges(service: ServiceProcess, own_key: str, video: str) -> None:
     url, key = f"{service.url}/v1/videos/{video}/content", {"Authorization": f"Bearer {own_key}"}
     beyond = httpx.get(url, headers=key | {"Range": "bytes=99999999-"})
     assert beyond.status_code == 416
@@ -113,7 +115,7 @@ def test_parts_that_are_not_there(service: ServiceProcess, own_key: str, video: 
     assert (head.content, head.headers["content-length"]) == (b"", str(len(whole.content)))
 
 
-def test_a_remix_is_another_video(client: openai.OpenAI, video: str) -> None:
+def test_remixes_a_video(client: openai.OpenAI, video: str) -> None:
     made = client.videos.remix(video, prompt="a storm")
     assert made.remixed_from_video_id == video
     done = client.videos.poll(made.id, poll_interval_ms=50)
@@ -121,7 +123,7 @@ def test_a_remix_is_another_video(client: openai.OpenAI, video: str) -> None:
     assert client.videos.download_content(made.id).content != client.videos.download_content(video).content
 
 
-def test_a_video_begins_with_a_picture(client: openai.OpenAI) -> None:
+def test_makes_a_video_from_an_image(client: openai.OpenAI) -> None:
     done = client.videos.create_and_poll(
         prompt="zoom in",
         input_reference=("start.png", png(320, 256), "image/png"),
@@ -134,7 +136,7 @@ def test_a_video_begins_with_a_picture(client: openai.OpenAI) -> None:
     assert (remix.status, remix.model) == ("completed", "wan2.1-i2v-480p")
 
 
-def test_seconds_are_frames(client: openai.OpenAI, service: ServiceProcess, own_key: str) -> None:
+def test_converts_seconds_to_frames(client: openai.OpenAI, service: ServiceProcess, own_key: str) -> None:
     video = client.videos.create(
         prompt="waves",
         seconds="4",
@@ -147,7 +149,7 @@ def test_seconds_are_frames(client: openai.OpenAI, service: ServiceProcess, own_
     assert (params["num_frames"], params["fps"], params["steps"]) == (64, 16, 1)
 
 
-def test_the_list_has_pages(service: ServiceProcess) -> None:
+def test_lists_videos_in_pages(service: ServiceProcess) -> None:
     with openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.key("1.00"), max_retries=0) as client:
         made = [
             client.videos.create(
@@ -165,7 +167,7 @@ def test_the_list_has_pages(service: ServiceProcess) -> None:
         assert ([video.id for video in page.data], page.has_more) == ([made[3], made[2]], True)
 
 
-def test_a_deleted_video_is_gone(client: openai.OpenAI) -> None:
+def test_does_not_find_a_deleted_video(client: openai.OpenAI) -> None:
     made = client.videos.create(
         prompt="waves",
         size="256x256",  # type: ignore[arg-type]
@@ -179,10 +181,10 @@ def test_a_deleted_video_is_gone(client: openai.OpenAI) -> None:
     assert made.id not in [video.id for video in client.videos.list()]
 
 
-def test_deleting_a_video_deletes_its_film(
+def test_deleting_a_video_deletes_its_file(
     client: openai.OpenAI, service: ServiceProcess, own_key: str
 ) -> None:
-    """Unless another video has the same."""
+    """The file is kept as long as another video has the same content."""
     first, twin = (
         client.videos.create_and_poll(
             prompt="waves",
@@ -202,26 +204,26 @@ def test_deleting_a_video_deletes_its_film(
     assert httpx.get(address).status_code == 404
 
 
-def test_others_videos_do_not_exist(service: ServiceProcess, video: str) -> None:
+def test_does_not_find_videos_of_other_accounts(service: ServiceProcess, video: str) -> None:
     with openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.key(), max_retries=0) as stranger:
         messages = set()
-        for video_id in (video, "job_of_nobody"):
+        for video_id in (video, "job_unknown"):
             for ask in (stranger.videos.retrieve, stranger.videos.delete, stranger.videos.download_content):
-                with pytest.raises(openai.NotFoundError) as refused:
+                with pytest.raises(openai.NotFoundError) as raised:
                     ask(video_id)
-                messages.add((refused.value.code, refused.value.message))
+                messages.add((raised.value.code, raised.value.message))
         assert len(messages) == 1
 
 
-async def test_progress_grows_while_a_video_is_made(patient: openai.AsyncOpenAI) -> None:
-    video = await patient.videos.create(prompt="waves", size="256x256")  # type: ignore[arg-type]
+async def test_progress_grows_while_a_video_is_generated(paced_client: openai.AsyncOpenAI) -> None:
+    video = await paced_client.videos.create(prompt="waves", size="256x256")  # type: ignore[arg-type]
     with pytest.raises(openai.NotFoundError) as early:
-        await patient.videos.download_content(video.id)
+        await paced_client.videos.download_content(video.id)
     assert early.value.code == "video_not_ready"
     seen = [(video.status, video.progress)]
     async with asyncio.timeout(60):
         while video.status in ("queued", "in_progress"):
-            raw = await patient.videos.with_raw_response.retrieve(video.id)
+            raw = await paced_client.videos.with_raw_response.retrieve(video.id)
             video = raw.parse()
             seen.append((video.status, video.progress))
             await asyncio.sleep(0.02)
@@ -230,8 +232,10 @@ async def test_progress_grows_while_a_video_is_made(patient: openai.AsyncOpenAI)
     assert any(status == "in_progress" and 0 < progress < 100 for status, progress in seen)
 
 
-async def test_deleting_gives_a_running_video_up(patient: openai.AsyncOpenAI, paced: ServiceProcess) -> None:
-    video = await patient.videos.create(prompt="waves", model="wan2.1-t2v-pro")
-    await patient.videos.delete(video.id)
-    async with paced.client(patient.api_key) as http, http.get("/api/v1/billing/balance") as response:
+async def test_deleting_a_running_video_cancels_it(
+    paced_client: openai.AsyncOpenAI, paced: ServiceProcess
+) -> None:
+    video = await paced_client.videos.create(prompt="waves", model="wan2.1-t2v-pro")
+    await paced_client.videos.delete(video.id)
+    async with paced.client(paced_client.api_key) as http, http.get("/api/v1/billing/balance") as response:
         assert (await response.json())["held_usd"] == 0

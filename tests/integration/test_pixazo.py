@@ -1,4 +1,4 @@
-"""Pixazo's gateway: what its document promises beyond its examples."""
+"""Pixazo's gateway: what its document states beyond its examples."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def picture(width: int = 64, height: int = 64) -> str:
 
 
 def mask(width: int, height: int) -> str:
-    """Its left half is to be made anew."""
+    """Return a mask whose left half is to be changed."""
     sheet = Image.new("L", (width, height), 0)
     sheet.paste(255, (0, 0, width // 2, height))
     buffer = io.BytesIO()
@@ -58,7 +58,7 @@ def client(service: ServiceProcess, key: str) -> aiohttp.ClientSession:
 
 
 async def queue(http: aiohttp.ClientSession, path: str, **sent: Any) -> dict[str, Any]:
-    """An accepted request; `headers` aside all are fields of its body."""
+    """Submit a request whose body has these fields, and return the response; `headers` are sent as such."""
     headers = sent.pop("headers", {})
     async with http.post(path, json=sent, headers=headers) as response:
         assert response.status == 202, await response.text()
@@ -69,7 +69,7 @@ async def queue(http: aiohttp.ClientSession, path: str, **sent: Any) -> dict[str
 
 
 async def made(http: aiohttp.ClientSession, path: str, **fields: Any) -> dict[str, Any]:
-    """A request that has succeeded."""
+    """Submit a request and return its state when it has succeeded."""
     queued = await queue(http, path, **fields)
     body = await wait_for_status(
         http, f"/v2/requests/status/{queued['request_id']}", "COMPLETED", "FAILED", "ERROR"
@@ -90,7 +90,7 @@ async def download(url: str) -> bytes:
 
 
 async def params(http: aiohttp.ClientSession, job: str) -> dict[str, Any]:
-    """What a job was made with, as our own API tells it."""
+    """Return the parameters of a job from the jobs API."""
     key = http.headers["Ocp-Apim-Subscription-Key"]
     async with http.get(f"/api/v1/jobs/{job}", headers={"Authorization": f"Bearer {key}"}) as response:
         return dict((await response.json())["params"])
@@ -103,7 +103,7 @@ async def available(http: aiohttp.ClientSession) -> float:
         return float((await response.json())["available_usd"])
 
 
-async def test_a_request_from_its_queue_to_its_file(offering: ServiceProcess) -> None:
+async def test_queues_a_request_and_returns_its_files(offering: ServiceProcess) -> None:
     async with client(offering, new_key(offering)) as http:
         queued = await queue(http, DEV, prompt="a cat", image_size="landscape_16_9", num_images=2)
         assert re.fullmatch(r"flux-dev_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", queued["request_id"])
@@ -120,7 +120,7 @@ async def test_a_request_from_its_queue_to_its_file(offering: ServiceProcess) ->
 
 
 @pytest.mark.parametrize("header", ["Ocp-Apim-Subscription-Key", "X-Secret-Key", "Authorization"])
-async def test_a_key_comes_in_any_of_its_headers(offering: ServiceProcess, header: str) -> None:
+async def test_accepts_the_key_in_each_of_its_headers(offering: ServiceProcess, header: str) -> None:
     key = new_key(offering)
     given = f"Bearer {key}" if header == "Authorization" else key
     async with aiohttp.ClientSession(offering.url, headers={header: given}) as http:
@@ -154,16 +154,16 @@ PRICES: list[tuple[str, dict[str, Any], float]] = [
 ]
 
 
-async def test_each_costs_what_the_document_says(offering: ServiceProcess) -> None:
-    """Free ones need no money; others say how much is missing."""
+async def test_charges_the_documented_prices(offering: ServiceProcess) -> None:
+    """Free models need no balance; errors of the others name the missing amount."""
     poor, rich = new_key(offering, None), new_key(offering, "17.00")
-    async with client(offering, poor) as beggar, client(offering, rich) as http:
+    async with client(offering, poor) as unpaid_http, client(offering, rich) as http:
         for path, body, price in PRICES:
             before = await available(http)
             async with http.post(path, json=body) as response:
                 assert response.status in (200, 202), await response.text()
             assert before - await available(http) == pytest.approx(price), path
-            async with beggar.post(path, json=body) as response:
+            async with unpaid_http.post(path, json=body) as response:
                 refusal = await response.json()
                 assert response.status == (402 if price else 200)
             if price:
@@ -184,7 +184,7 @@ FORMATS: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "format"), FORMATS)
-async def test_a_file_of_the_format_asked_for(
+async def test_delivers_the_requested_format(
     offering: ServiceProcess, path: str, body: dict[str, Any], format: str
 ) -> None:
     async with client(offering, new_key(offering)) as http:
@@ -198,7 +198,7 @@ async def test_a_file_of_the_format_asked_for(
             assert "pixelfactory_simulated" in said
 
 
-async def test_quality_and_size_of_inpainting_count(offering: ServiceProcess) -> None:
+async def test_inpainting_applies_quality_and_size(offering: ServiceProcess) -> None:
     async with client(offering, new_key(offering)) as http:
         body = {
             "prompt": "a",
@@ -217,7 +217,7 @@ async def test_quality_and_size_of_inpainting_count(offering: ServiceProcess) ->
         assert [size_of(data) for data in await files(large)] == [(1152, 912)] * 2
 
 
-async def test_a_dataset_comes_in_and_a_file_of_weights_goes_out(offering: ServiceProcess) -> None:
+async def test_trains_weights_from_a_dataset(offering: ServiceProcess) -> None:
     async with client(offering, new_key(offering, "8.00")) as http:
         told = await made(http, TRAIN, image_data_url=data_url(zipped()), steps=3, learning_rate=0.0001)
         assert told["output"]["media_type"] == "application/octet-stream"
@@ -226,7 +226,7 @@ async def test_a_dataset_comes_in_and_a_file_of_weights_goes_out(offering: Servi
         assert (seen["steps"], seen["learning_rate"]) == (3, 0.0001)
 
 
-async def test_an_edit_keeps_or_changes_the_size_of_its_picture(offering: ServiceProcess) -> None:
+async def test_an_edit_keeps_or_changes_the_size_of_its_image(offering: ServiceProcess) -> None:
     async with client(offering, new_key(offering)) as http:
         pictures = [picture(640, 400), "https://example.com/never-fetched.png"]
         kept = await made(http, PRO_EDIT, prompt="a", image_urls=pictures, image_size="auto")
@@ -235,7 +235,7 @@ async def test_an_edit_keeps_or_changes_the_size_of_its_picture(offering: Servic
         assert [size_of(data) for data in await files(changed)] == [(512, 768)]
 
 
-async def test_what_is_said_of_an_edit_counts(offering: ServiceProcess) -> None:
+async def test_an_edit_applies_its_parameters(offering: ServiceProcess) -> None:
     fields = {"prompt": "a", "image_url": picture(), "strength": 0.5, "guidance_scale": 2}
     async with client(offering, new_key(offering)) as http:
         told = await queue(http, EDIT, **fields, num_inference_steps=9, acceleration="high")
@@ -249,8 +249,10 @@ def job_of(body: dict[str, Any]) -> str:
     return f"job_{body['request_id'].rpartition('_')[2].replace('-', '')}"
 
 
-async def test_a_request_that_waits_for_its_result(offering: ServiceProcess, paced: ServiceProcess) -> None:
-    """With `sync_mode`; where it takes longer than the service waits, it is as any other."""
+async def test_waits_for_the_result_until_the_timeout(
+    offering: ServiceProcess, paced: ServiceProcess
+) -> None:
+    """With `sync_mode`; after the timeout, the request is polled like any other."""
     async with client(offering, new_key(offering)) as http:
         async with http.post(ULTRA, json={"prompt": "a", "sync_mode": True, "seed": 3}) as response:
             assert response.status == 200
@@ -271,7 +273,7 @@ async def test_a_request_that_waits_for_its_result(offering: ServiceProcess, pac
 
 
 async def checked(http: aiohttp.ClientSession, id: str) -> dict[str, Any]:
-    """A request of a batch, once it is finished."""
+    """Return a request of a batch when it is finished."""
     while True:
         async with http.post(CHECK, json={"requestId": id}) as response:
             assert response.status == 200
@@ -281,7 +283,7 @@ async def checked(http: aiohttp.ClientSession, id: str) -> dict[str, Any]:
             return body
 
 
-async def test_a_batch_waits_or_tells(offering: ServiceProcess) -> None:
+async def test_a_batch_request_waits_or_calls_its_webhook(offering: ServiceProcess) -> None:
     key = new_key(offering)
     async with receiving() as receiver, client(offering, key) as http:
         async with http.post(BATCH, json={"prompt": "a", "width": 256, "height": 256}) as response:
@@ -303,12 +305,14 @@ async def signing_secret(service: ServiceProcess, key: str) -> str:
 
 
 def without_urls(body: Any) -> Any:
-    """URLs are signed anew each time."""
+    """Return `body` without the signatures of URLs, which differ each time."""
     return json.loads(re.sub(r"\?X-Amz[^\"]*", "", json.dumps(body)))
 
 
-async def test_a_webhook_is_told_what_is_polled(offering: ServiceProcess) -> None:
-    """By header or by body, which goes before; signed as every webhook is, and not wrapped."""
+async def test_a_webhook_receives_the_response_to_polling(offering: ServiceProcess) -> None:
+    """The URL comes from a header or from the body, which takes precedence. The payload is signed and has no
+    envelope.
+    """
     key = new_key(offering)
     secret = await signing_secret(offering, key)
     async with receiving() as receiver, receiving() as other, client(offering, key) as http:
@@ -328,8 +332,8 @@ async def polled(http: aiohttp.ClientSession, queued: dict[str, Any]) -> Any:
     return without_urls(await wait_for_status(http, queued["polling_url"], "COMPLETED", "FAILED"))
 
 
-async def test_a_webhook_hears_of_the_ends_that_it_wants(offering: ServiceProcess) -> None:
-    """The blocked request ends before the other one: had it been told of, that would have come first."""
+async def test_a_webhook_receives_only_the_requested_events(offering: ServiceProcess) -> None:
+    """The blocked request ends first: if its event were sent, it would arrive first."""
     key = new_key(offering)
     async with receiving() as receiver, client(offering, key) as http:
         only: dict[str, Any] = {"webhook": receiver.url, "webhook_events_filter": ["completed"]}
@@ -347,8 +351,8 @@ async def test_a_webhook_hears_of_the_ends_that_it_wants(offering: ServiceProces
             assert (await response.json())["webhook"] is None
 
 
-async def test_what_the_content_policy_refuses(offering: ServiceProcess) -> None:
-    """A request that has failed where there is a queue, a 400 where there is none; and costs nothing."""
+async def test_does_not_charge_for_requests_that_the_content_policy_rejects(offering: ServiceProcess) -> None:
+    """A queued request fails, a synchronous one gets a 400; neither is charged."""
     async with client(offering, new_key(offering, "0.03")) as http:
         queued = await queue(http, DEV, prompt="An OGRE at dusk", enable_safety_checker=False)
         body = await wait_for_status(http, queued["polling_url"], "FAILED")
@@ -363,7 +367,7 @@ async def test_what_the_content_policy_refuses(offering: ServiceProcess) -> None
         assert await available(http) == 0.03
 
 
-async def test_an_idempotency_key_is_one_request(offering: ServiceProcess) -> None:
+async def test_an_idempotency_key_makes_one_request(offering: ServiceProcess) -> None:
     headers = {"Idempotency-Key": "k1"}
     async with client(offering, new_key(offering)) as http:
         ids = {(await queue(http, DEV, **SMALL, headers=headers))["request_id"] for _ in range(2)}
@@ -373,7 +377,7 @@ async def test_an_idempotency_key_is_one_request(offering: ServiceProcess) -> No
                 assert (response.status, (await response.json())["error"]) == (409, "Conflict")
 
 
-async def test_a_request_expires(offering: ServiceProcess) -> None:
+async def test_does_not_find_an_expired_request(offering: ServiceProcess) -> None:
     async with client(offering, new_key(offering)) as http:
         body = await made(http, DEV, **SMALL)
         set_back(offering, job_of(body), timedelta(days=8))

@@ -36,7 +36,7 @@ from tests.support.service import ServiceProcess
 
 RESTORED = {"input_image": "https://example.com/old.png"}
 FILLED = {"prompt": "a", "image": picture(), "mask": mask(64, 64)}
-#: Path, body and what is said of it.
+#: Path, body and beginning of the error message.
 INVALID: list[tuple[str, Any, str]] = [
     (RESTORE, {}, "input_image is required and must be a string URL"),
     (RESTORE, {"input_image": None}, "input_image is required and must be a string URL"),
@@ -76,7 +76,7 @@ INVALID: list[tuple[str, Any, str]] = [
     (EDIT, {"prompt": "a"}, "image_url is required and must be a string URL"),
     (EDIT, {"prompt": "a", "image_url": picture(), "strength": 2}, "strength must be between 0.05 and 1"),
     (EDIT, {"prompt": "a", "image_url": "data:,hello"}, "The image must be one of"),
-    (EDIT, {"prompt": "a", "image_url": "http://169.254.169.254/"}, "The image can not be fetched"),
+    (EDIT, {"prompt": "a", "image_url": "http://169.254.169.254/"}, "The image cannot be fetched"),
     (FILL, FILLED | {"mask": mask(32, 64)}, "mask must be as large as image"),
     (FILL, {"prompt": "a", "image": picture()}, "mask is required and must be a string URL"),
     (FILL, FILLED | {"num_outputs": 5}, "num_outputs must be an integer in [1, 4]"),
@@ -125,8 +125,8 @@ PROPRIETARY: list[tuple[str, Any, str]] = [
 ]
 
 
-async def refused(http: aiohttp.ClientSession, path: str, **sent: Any) -> tuple[int, str]:
-    """Status and reason of a refusal, in the dialect's shape."""
+async def rejection(http: aiohttp.ClientSession, path: str, **sent: Any) -> tuple[int, str]:
+    """Return status and title of an error; it must have the gateway's format."""
     async with http.post(path, **sent) as response:
         body = await response.json()
     assert set(body) <= {"error", "message"}, body
@@ -138,24 +138,24 @@ def ids(value: object) -> str:
 
 
 @pytest.mark.parametrize(("path", "body", "reason"), INVALID, ids=ids)
-async def test_a_bad_body_is_400(
+async def test_rejects_an_invalid_body(
     service: ServiceProcess, key: str, path: str, body: Any, reason: str
 ) -> None:
     async with client(service, key) as http:
-        status, error = await refused(http, path, json=body)
+        status, error = await rejection(http, path, json=body)
         assert (status, error[: len(reason)]) == (400, reason)
 
 
 @pytest.mark.parametrize(("path", "body", "reason"), PROPRIETARY, ids=ids)
-async def test_a_bad_body_for_a_stand_in_is_400(
+async def test_rejects_an_invalid_body_for_a_stand_in(
     offering: ServiceProcess, path: str, body: Any, reason: str
 ) -> None:
     async with client(offering, new_key(offering)) as http:
-        status, error = await refused(http, path, json=body)
+        status, error = await rejection(http, path, json=body)
         assert (status, error[: len(reason)]) == (400, reason)
 
 
-async def test_a_receiver_that_can_not_be(service: ServiceProcess, key: str) -> None:
+async def test_rejects_an_invalid_webhook_url(service: ServiceProcess, key: str) -> None:
     async with client(service, key) as http:
         for url in (
             "somewhere",
@@ -165,36 +165,38 @@ async def test_a_receiver_that_can_not_be(service: ServiceProcess, key: str) -> 
             "http://a.b/" + "x" * 2000,
         ):
             headers = {"X-Webhook-URL": url}
-            assert await refused(http, DEV, json=SMALL, headers=headers) == (400, "Invalid webhook URL")
+            assert await rejection(http, DEV, json=SMALL, headers=headers) == (400, "Invalid webhook URL")
 
 
 @pytest.mark.parametrize("path", [DEV, SCHNELL, BATCH, CHECK])
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"[" * 100_000, b'{"prompt": "\xff"}', b"prompt=a"])
-async def test_what_is_no_json_object(service: ServiceProcess, key: str, path: str, body: bytes) -> None:
+async def test_rejects_a_body_that_is_no_json_object(
+    service: ServiceProcess, key: str, path: str, body: bytes
+) -> None:
     async with client(service, key) as http:
-        status, error = await refused(http, path, data=body)
+        status, error = await rejection(http, path, data=body)
         assert (status, error[:16]) == (400, "The request body")
 
 
-async def test_a_form_is_no_json(service: ServiceProcess, key: str) -> None:
+async def test_rejects_a_form(service: ServiceProcess, key: str) -> None:
     form = aiohttp.FormData(default_to_multipart=True)
     form.add_field("prompt", "a cat")
     async with client(service, key) as http:
-        assert await refused(http, DEV, data=form) == (400, "The request body must be JSON")
+        assert await rejection(http, DEV, data=form) == (400, "The request body must be JSON")
 
 
-async def test_numbers_that_are_none(service: ServiceProcess, key: str) -> None:
+async def test_rejects_numbers_that_are_not_finite(service: ServiceProcess, key: str) -> None:
     async with client(service, key) as http:
         for number in ("NaN", "Infinity", "1e999", "9" * 400):
             body = f'{{"prompt": "a", "guidance_scale": {number}}}'.encode()
-            status, error = await refused(http, DEV, data=body)
+            status, error = await rejection(http, DEV, data=body)
             assert (status, error[:14]) == (400, "guidance_scale")
 
 
-async def test_a_body_over_the_limit(service: ServiceProcess, key: str) -> None:
+async def test_rejects_a_body_over_the_limit(service: ServiceProcess, key: str) -> None:
     body = io.BytesIO(json.dumps({"prompt": "a" * 97 * 2**20}).encode())
     async with client(service, key) as http:
-        status, error = await refused(http, DEV, data=body)
+        status, error = await rejection(http, DEV, data=body)
         assert (status, error) == (400, "The request body is larger than 96 MiB")
 
 
@@ -209,8 +211,10 @@ async def test_a_body_over_the_limit(service: ServiceProcess, key: str) -> None:
         (TRAIN_EDITS, "flux-2-pro-image-to-image-trainer-831"),
     ],
 )
-async def test_what_no_model_stands_in_for(service: ServiceProcess, key: str, path: str, id: str) -> None:
-    """The table that ships is all off; and nothing else is said, whatever the body."""
+async def test_rejects_models_without_a_stand_in(
+    service: ServiceProcess, key: str, path: str, id: str
+) -> None:
+    """The shipped table enables no stand-in; the error is the same for any body."""
     async with client(service, key) as http:
         for body in ({"prompt": "a"}, {}):
             async with http.post(path, json=body) as response:
@@ -221,8 +225,8 @@ async def test_what_no_model_stands_in_for(service: ServiceProcess, key: str, pa
                 }
 
 
-async def test_wrong_keys(service: ServiceProcess) -> None:
-    """Of each header; the gateway's own go before a bearer token."""
+async def test_rejects_wrong_keys(service: ServiceProcess) -> None:
+    """The headers of the gateway take precedence over a bearer token."""
     wrong: list[dict[str, str]] = [
         {},
         {"Ocp-Apim-Subscription-Key": "pk-wrong"},
@@ -232,29 +236,29 @@ async def test_wrong_keys(service: ServiceProcess) -> None:
     for headers in wrong:
         async with aiohttp.ClientSession(service.url, headers=headers) as http:
             for path in (DEV, SCHNELL, BATCH, CHECK):
-                assert await refused(http, path, json=SMALL) == (401, "Unauthorized")
+                assert await rejection(http, path, json=SMALL) == (401, "Unauthorized")
             async with http.get("/v2/requests/status/flux-dev_1") as response:
                 assert (response.status, (await response.json())["error"]) == (401, "Unauthorized")
 
 
-async def test_a_narrow_key(service: ServiceProcess) -> None:
+async def test_rejects_keys_without_the_scope_or_model(service: ServiceProcess) -> None:
     async with client(service, new_key(service, scopes=["read"])) as http:
-        assert await refused(http, DEV, json=SMALL) == (403, "Forbidden")
+        assert await rejection(http, DEV, json=SMALL) == (403, "Forbidden")
     async with client(service, new_key(service, models=["sdxl-1.0"])) as http:
-        assert await refused(http, DEV, json=SMALL) == (403, "Forbidden")
+        assert await rejection(http, DEV, json=SMALL) == (403, "Forbidden")
 
 
-async def test_too_many_requests(service: ServiceProcess) -> None:
+async def test_limits_the_request_rate(service: ServiceProcess) -> None:
     async with client(service, new_key(service, None, plan="free")) as http:
         for _ in range(20):
-            assert (await refused(http, CHECK, json={}))[0] == 400
+            assert (await rejection(http, CHECK, json={}))[0] == 400
         async with http.post(DEV, json=SMALL) as response:
             assert (response.status, (await response.json())["error"]) == (429, "Too Many Requests")
             assert int(response.headers["Retry-After"]) > 0
             assert response.headers["X-RateLimit-Remaining"] == "0"
 
 
-async def test_unknown_others_and_mismatched_requests_look_alike(service: ServiceProcess, key: str) -> None:
+async def test_reports_unknown_and_other_accounts_requests_alike(service: ServiceProcess, key: str) -> None:
     async with client(service, key) as http:
         async with http.post(DEV, json=SMALL) as response:
             queued = (await response.json())["request_id"]
@@ -271,7 +275,7 @@ async def test_unknown_others_and_mismatched_requests_look_alike(service: Servic
         told += [await check(http, id) for id in (uuid, queued, f"job_{uuid}", "", "\u0000")]
     async with client(service, new_key(service)) as stranger:
         told += [await status(stranger, queued), await check(stranger, batched)]
-    missing = (404, {"error": "Not Found", "message": "There is no such request"})
+    missing = (404, {"error": "Not Found", "message": "The account has no request with this id"})
     assert told == [missing] * len(told)
 
 
@@ -285,11 +289,11 @@ async def check(http: aiohttp.ClientSession, id: str) -> tuple[int, Any]:
         return response.status, await response.json()
 
 
-async def test_unknown_addresses_are_answered_in_shape(service: ServiceProcess, key: str) -> None:
+async def test_reports_unknown_paths_in_the_gateways_format(service: ServiceProcess, key: str) -> None:
     async with client(service, key) as http:
         for path in ("/flux-9/v1/generate", "/flux-dev/v1/dev/nothing", "/generateT2I/x", "/v2/nothing"):
-            assert await refused(http, path, json=SMALL) == (404, "Not Found")
+            assert await rejection(http, path, json=SMALL) == (404, "Not Found")
         async with http.get(DEV) as response:
             assert (response.status, (await response.json())["error"]) == (405, "Method Not Allowed")
         async with http.get("/nothing/v2") as response:
-            assert "code" in (await response.json())["error"]  # that one is our own
+            assert "code" in (await response.json())["error"]  # not a path of the gateway

@@ -1,4 +1,4 @@
-"""Every code example of Pixazo's document, unchanged but for host, key, pictures, receiver and request id.
+"""Every code example of Pixazo's document, unchanged but for host, key, images, webhook URL and request id.
 
 They lie in `tests/documents/pixazo`, byte for byte, a file for each of the document's sections: the request
 as HTTP, in Python, in JavaScript and by curl, a body with everything in it, and the poll by curl. Open models
@@ -48,7 +48,7 @@ _OUTPUT = re.compile(r"output['\"]?:\s*['\"](http[^'\"]+)['\"]")
 
 
 class DocumentSection:
-    """One section's examples, each with the reader's own values in it."""
+    """The examples of one section, with the reader's values filled in."""
 
     def __init__(
         self, name: str, service: ServiceProcess, key: str, photos: str, receiver: WebhookReceiver
@@ -65,7 +65,7 @@ class DocumentSection:
         self.poll = examples[5] if len(examples) > 5 else None
 
     async def answers(self, directory: Path, http: aiohttp.ClientSession) -> list[str]:
-        """What each example prints or is answered, each run at the same time as the others."""
+        """Run all examples concurrently and return what each prints or receives."""
         (directory / "example.mjs").write_text(self.node)
         # The document escapes an apostrophe as no shell reads it.
         curl = self.curl.replace(r"\'", r"'\''")
@@ -77,7 +77,7 @@ class DocumentSection:
         )
 
     async def _sent(self, http: aiohttp.ClientSession, body: str) -> str:
-        """What a request is answered that is written down as HTTP."""
+        """Send a request that the document writes as HTTP, and return the response."""
         line, *headers = self.http.partition("\n{")[0].splitlines()
         named = dict(header.split(": ", 1) for header in headers)
         method, url, *_ = line.split()
@@ -96,7 +96,9 @@ async def download(url: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", QUEUED)
-async def test_what_is_queued_and_polled(offering: ServiceProcess, tmp_path: Path, name: str) -> None:
+async def test_runs_the_examples_that_queue_and_poll(
+    offering: ServiceProcess, tmp_path: Path, name: str
+) -> None:
     key = new_key(offering, "100.00")
     headers = {"Ocp-Apim-Subscription-Key": key}
     async with (
@@ -123,7 +125,9 @@ async def test_what_is_queued_and_polled(offering: ServiceProcess, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", SYNCHRONOUS)
-async def test_what_is_answered_with_the_result(offering: ServiceProcess, tmp_path: Path, name: str) -> None:
+async def test_runs_the_examples_that_return_the_result(
+    offering: ServiceProcess, tmp_path: Path, name: str
+) -> None:
     key = new_key(offering)
     async with receiving() as receiver, aiohttp.ClientSession() as http:
         section = DocumentSection(name, offering, key, "", receiver)
@@ -132,7 +136,7 @@ async def test_what_is_answered_with_the_result(offering: ServiceProcess, tmp_pa
             assert size_of(await download(url)) == ((512, 512) if name == "getData" else (1024, 1024))
 
 
-async def test_the_batch_pair(offering: ServiceProcess, tmp_path: Path) -> None:
+async def test_runs_the_batch_examples(offering: ServiceProcess, tmp_path: Path) -> None:
     key = new_key(offering, None)  # it is free
     async with receiving() as receiver, aiohttp.ClientSession() as http:
         section = DocumentSection("getDataBatch", offering, key, "", receiver)

@@ -35,7 +35,7 @@ process.on("exit", () => writeFileSync("shown.json", JSON.stringify(shown)));
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
-    """Where a reader of the document would try its examples."""
+    """Return the directory in which the examples run."""
     (tmp_path / "start_frame.png").write_bytes(png(320, 256))
     (tmp_path / "low_res.png").write_bytes(png(96, 64))
     return tmp_path
@@ -47,7 +47,7 @@ def example(name: str, service: ServiceProcess, key: str) -> str:
 
 
 def python(desk: Path, service: ServiceProcess, key: str, *texts: str) -> str:
-    """Runs examples one after the other, with the client of the first one where they make none."""
+    """Run examples in sequence; those that create no client use that of the first one."""
     script = "\n".join(texts)
     if CLIENT not in script:
         first = example("python.py", service, key)
@@ -56,7 +56,7 @@ def python(desk: Path, service: ServiceProcess, key: str, *texts: str) -> str:
 
 
 def shell(desk: Path, script: str) -> httpx.Response:
-    """Runs an example where `base64` writes one line, as on the system that the document was written for."""
+    """Run an example with a `base64` that writes one line, as macOS does."""
     tools = desk / "tools"
     tools.mkdir()
     (tools / "base64").write_text(f'#!/bin/sh\nexec {shutil.which("base64")} -w 0 "$@"\n')
@@ -80,24 +80,24 @@ def _run(desk: Path, *command: str, **environment: str) -> str:
 
 
 def made(answer: httpx.Response) -> bytes:
-    """The only file in an answer."""
+    """Return the only file of a response."""
     (item,) = answer.json()["data"]
     return base64.b64decode(item["b64_json"])
 
 
-def test_python(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_python_makes_an_image(desk: Path, service: ServiceProcess, key: str) -> None:
     told = python(desk, service, key, example("python.py", service, key))
     assert told == "Image saved to output.png\n"
     assert size_of((desk / "output.png").read_bytes()) == (1024, 1024)
 
 
-def test_curl(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_curl_makes_an_image(desk: Path, service: ServiceProcess, key: str) -> None:
     answer = shell(desk, example("curl.sh", service, key))
     assert size_of(made(answer)) == (1344, 768)
     assert {"model", "size", "n", "steps", "duration_ms", "cost_cents"} <= answer.json()["usage"].keys()
 
 
-def test_javascript_in_a_browser(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_javascript_makes_an_image_in_a_browser(desk: Path, service: ServiceProcess, key: str) -> None:
     run_node(desk, PAGE + example("browser.mjs", service, key))
     (shown,) = json.loads((desk / "shown.json").read_text())
     head, _, body = shown["src"].partition(",")
@@ -105,53 +105,53 @@ def test_javascript_in_a_browser(desk: Path, service: ServiceProcess, key: str) 
     assert size_of(base64.b64decode(body)) == (1024, 1024)
 
 
-def test_javascript_under_node(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_javascript_makes_an_image_with_node(desk: Path, service: ServiceProcess, key: str) -> None:
     assert run_node(desk, example("node.mjs", service, key)) == "Saved to output.png\n"
     assert size_of((desk / "output.png").read_bytes()) == (1024, 1024)
 
 
-def test_a_video_by_curl(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_curl_makes_a_video(desk: Path, service: ServiceProcess, key: str) -> None:
     video = film(made(shell(desk, example("video.sh", service, key))))
     assert (video.frames, video.fps) == (81, 16.0)
 
 
-def test_a_video_by_python(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_python_makes_a_video(desk: Path, service: ServiceProcess, key: str) -> None:
     told = python(desk, service, key, example("video.py", service, key))
     assert told == "Video saved to output.mp4\n"
     assert film((desk / "output.mp4").read_bytes()).frames == 81
 
 
-def test_image_to_video_by_python(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_python_makes_a_video_from_an_image(desk: Path, service: ServiceProcess, key: str) -> None:
     python(desk, service, key, example("image_to_video.py", service, key))
     assert film((desk / "animated.mp4").read_bytes()).frames == 81
 
 
-def test_image_to_video_by_curl(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_curl_makes_a_video_from_an_image(desk: Path, service: ServiceProcess, key: str) -> None:
     video = film(made(shell(desk, example("image_to_video.sh", service, key))))
     assert (video.frames, video.fps) == (81, 16.0)
 
 
-def test_upscaling_by_python(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_python_upscales_an_image(desk: Path, service: ServiceProcess, key: str) -> None:
     told = python(desk, service, key, example("upscale.py", service, key))
     assert told == "Upscaled image saved to upscaled.png\n"
     assert size_of((desk / "upscaled.png").read_bytes()) == (384, 256)
 
 
-def test_upscaling_by_curl(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_curl_upscales_an_image(desk: Path, service: ServiceProcess, key: str) -> None:
     assert size_of(made(shell(desk, example("upscale.sh", service, key)))) == (384, 256)
 
 
-def test_a_batch(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_python_makes_a_batch(desk: Path, service: ServiceProcess, key: str) -> None:
     assert python(desk, service, key, example("batch.py", service, key)) == "Saved 4 images\n"
     assert len({(desk / f"output_{index}.png").read_bytes() for index in range(4)}) == 4
 
 
-def test_seeds(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_the_same_seed_gives_the_same_image(desk: Path, service: ServiceProcess, key: str) -> None:
     compare = "print(response1.data[0].b64_json == response2.data[0].b64_json)"
     assert python(desk, service, key, example("seeds.py", service, key), compare) == "True\n"
 
 
-def test_errors_in_python(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_python_retries_errors(desk: Path, service: ServiceProcess, key: str) -> None:
     text = example("retry.py", service, key)
     assert python(desk, service, key, text, "print(len(generate_with_retry('a cat').data))") == "1\n"
     caught = """
@@ -168,7 +168,7 @@ except APIError as error:
     assert told == "Insufficient balance - add funds at dashboard\nAPIStatusError 402\n"
 
 
-def test_errors_in_javascript(desk: Path, service: ServiceProcess, key: str) -> None:
+def test_javascript_reports_errors(desk: Path, service: ServiceProcess, key: str) -> None:
     ask = "\nconsole.log(await generateImage('a cat').then((made) => made.data.length, (e) => e.message));"
     told = {
         owner: run_node(desk, example("retry.mjs", service, each) + ask).strip()
@@ -202,7 +202,7 @@ MODELS = {
 }
 
 
-def test_the_models_are_those_of_the_tables(service: ServiceProcess) -> None:
+def test_offers_the_models_of_the_tables(service: ServiceProcess) -> None:
     answer = httpx.get(f"{service.url}/api/v1/images/models", headers={"Origin": "https://example.org"})
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     body = answer.json()
@@ -230,7 +230,7 @@ COSTS = [
 
 
 @pytest.mark.parametrize(("asked", "cents"), COSTS)
-def test_what_the_examples_cost(
+def test_charges_the_prices_of_the_examples(
     service: ServiceProcess, key: str, asked: dict[str, object], cents: float
 ) -> None:
     headers = {"Authorization": f"Bearer {key}"}

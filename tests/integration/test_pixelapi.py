@@ -1,4 +1,4 @@
-"""PixelAPI: what its document promises beyond its examples."""
+"""PixelAPI: what its document states beyond its examples."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def submit(http: aiohttp.ClientSession, **fields: Any) -> dict[str, Any]:
 
 
 async def params(http: aiohttp.ClientSession, generation_id: str) -> dict[str, Any]:
-    """What the job was made with, as our own API tells it."""
+    """Return the parameters of a job from the jobs API."""
     async with http.get(f"/api/v1/jobs/job_{generation_id.replace('-', '')}") as response:
         return dict((await response.json())["params"])
 
@@ -39,7 +39,7 @@ async def download(url: str) -> bytes:
         return await response.read()
 
 
-async def test_the_defaults_are_the_documents(offering: ServiceProcess) -> None:
+async def test_applies_the_documented_defaults(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await submit(http, prompt="a cat")
         assert made["model"] == "sdxl"
@@ -52,7 +52,7 @@ async def test_the_defaults_are_the_documents(offering: ServiceProcess) -> None:
         assert chosen == {"steps": 4, "cfg_scale": 1.0, "negative_prompt": ""}
 
 
-async def test_every_parameter_counts(offering: ServiceProcess) -> None:
+async def test_applies_every_parameter(offering: ServiceProcess) -> None:
     asked = {
         "width": 513,
         "height": 1536,
@@ -64,7 +64,7 @@ async def test_every_parameter_counts(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await submit(http, model="sdxl", prompt="a cat", **asked)
         seen = await params(http, made["generation_id"])
-        assert seen["width"] == 512  # what the document allows is taken, and made as near as the model can
+        assert seen["width"] == 512  # rounded down to the step of the model
         assert {name: seen[name] for name in ("height", "steps", "cfg_scale", "seed", "negative_prompt")} == {
             "height": 1536,
             "steps": 50,
@@ -76,7 +76,7 @@ async def test_every_parameter_counts(offering: ServiceProcess) -> None:
         assert size_of(await download(body["output_url"])) == (512, 1536)
 
 
-async def test_a_video_and_an_upscale(offering: ServiceProcess) -> None:
+async def test_makes_a_video_and_an_upscaled_image(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         video = await submit(http, model="cogvideo-2b", prompt="waves", num_frames=9)
         large = await submit(http, model="upscale-4x", prompt="larger", image=base64_png(64, 48))
@@ -87,7 +87,7 @@ async def test_a_video_and_an_upscale(offering: ServiceProcess) -> None:
         assert (body["model"], size_of(await download(body["output_url"]))) == ("upscale-4x", (256, 192))
 
 
-async def test_a_blocked_generation_is_told_when_polled_and_costs_nothing(offering: ServiceProcess) -> None:
+async def test_reports_a_blocked_generation_and_does_not_charge_it(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering, "0.001")) as http:
         made = await submit(http, model="sdxl", prompt="An OGRE at dusk")
         async with http.get(f"/v1/image/{made['generation_id']}") as response:
@@ -97,7 +97,7 @@ async def test_a_blocked_generation_is_told_when_polled_and_costs_nothing(offeri
             assert (await response.json())["credits_remaining"] == 1.0
 
 
-async def test_balance_and_usage(offering: ServiceProcess) -> None:
+async def test_reports_balance_and_history(offering: ServiceProcess) -> None:
     key = new_key(offering, None, plan="free", name="somebody@example.org")
     async with offering.client(key) as http:
         async with http.get("/v1/account/balance") as response:
@@ -124,7 +124,7 @@ async def test_balance_and_usage(offering: ServiceProcess) -> None:
             assert (await response.json())["credits_remaining"] == 96.0
 
 
-async def test_the_plans_minute_is_told_and_kept(offering: ServiceProcess) -> None:
+async def test_reports_and_enforces_the_rate_limit_of_the_plan(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering, None, plan="free")) as http:
         for left in range(19, -1, -1):
             async with http.get("/v1/account/balance") as response:
@@ -138,7 +138,7 @@ async def test_the_plans_minute_is_told_and_kept(offering: ServiceProcess) -> No
             assert int(response.headers["Retry-After"]) > 0
 
 
-async def test_a_file_can_be_had_for_a_day(offering: ServiceProcess) -> None:
+async def test_files_can_be_downloaded_for_a_day(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await submit(http, **SDXL)
         path, job = f"/v1/image/{made['generation_id']}", f"job_{made['generation_id'].replace('-', '')}"
@@ -159,7 +159,7 @@ async def test_a_file_can_be_had_for_a_day(offering: ServiceProcess) -> None:
             assert set(await response.json()) == {"detail"}
 
 
-async def test_an_idempotency_key_is_one_generation(offering: ServiceProcess) -> None:
+async def test_an_idempotency_key_makes_one_generation(offering: ServiceProcess) -> None:
     headers = {"Idempotency-Key": "k1"}
     async with offering.client(new_key(offering)) as http:
         ids = set()
@@ -195,7 +195,7 @@ BAD: list[tuple[str, bytes | dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "body", "reason"), BAD, ids=[bad[0] for bad in BAD])
-async def test_a_bad_body_is_422(
+async def test_rejects_an_invalid_body(
     service: ServiceProcess, key: str, name: str, body: bytes | dict[str, Any], reason: str
 ) -> None:
     sent = {"data": body} if isinstance(body, bytes) else {"json": body}
@@ -205,14 +205,14 @@ async def test_a_bad_body_is_422(
         assert reason in answer["detail"]
 
 
-async def test_a_form_is_no_body(service: ServiceProcess, key: str) -> None:
+async def test_rejects_a_form(service: ServiceProcess, key: str) -> None:
     form = aiohttp.FormData(default_to_multipart=True)
     form.add_field("prompt", "a cat")
     async with service.client(key) as http, http.post(GENERATE, data=form) as response:
         assert (response.status, set(await response.json())) == (422, {"detail"})
 
 
-async def test_wrong_keys_empty_wallets_and_narrow_keys(offering: ServiceProcess) -> None:
+async def test_rejects_wrong_keys_empty_wallets_and_missing_scopes(offering: ServiceProcess) -> None:
     async with offering.client("pk-wrong") as http, http.get("/v1/account/balance") as response:
         assert (response.status, set(await response.json())) == (401, {"detail"})
     async with offering.client() as http, http.post(GENERATE, json=SDXL) as response:
@@ -224,7 +224,9 @@ async def test_wrong_keys_empty_wallets_and_narrow_keys(offering: ServiceProcess
         assert (response.status, set(await response.json())) == (403, {"detail"})
 
 
-async def test_unknown_and_others_generations_look_alike(service: ServiceProcess, key: str) -> None:
+async def test_reports_unknown_and_other_accounts_generations_alike(
+    service: ServiceProcess, key: str
+) -> None:
     async with service.client(key) as http:
         made = await submit(http, **SDXL)
     answers = []
@@ -235,7 +237,7 @@ async def test_unknown_and_others_generations_look_alike(service: ServiceProcess
     assert answers == [(404, {"detail": "Job not found"})] * 3
 
 
-async def test_unknown_addresses_are_answered_in_shape(service: ServiceProcess, key: str) -> None:
+async def test_reports_unknown_paths_in_the_apis_format(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         async with http.get("/v1/account/nothing") as response:
             assert (response.status, set(await response.json())) == (404, {"detail"})

@@ -28,12 +28,12 @@ def example(name: str, service: ServiceProcess, key: str) -> str:
 
 
 async def shell(directory: Path, script: str) -> dict[str, object]:
-    """The answer to a curl command that prints nothing else."""
+    """Return the JSON that a curl command prints."""
     return dict(json.loads(await run_program(directory, "sh", "-c", script.replace("curl ", "curl -sS ", 1))))
 
 
-async def test_the_scripts(offering: ServiceProcess, tmp_path: Path) -> None:
-    """At once, for each of them sleeps for seconds."""
+async def test_runs_the_scripts(offering: ServiceProcess, tmp_path: Path) -> None:
+    """They run concurrently, because each of them sleeps for seconds."""
     async with asyncio.TaskGroup() as group:
         for script in (complete_sample_script, python_example, node_example):
             directory = tmp_path / script.__name__
@@ -62,7 +62,7 @@ async def node_example(service: ServiceProcess, directory: Path) -> None:
     assert size_of(await download(printed.strip())) == (1024, 1024)
 
 
-async def test_the_curl_examples(offering: ServiceProcess, tmp_path: Path) -> None:
+async def test_runs_the_curl_examples(offering: ServiceProcess, tmp_path: Path) -> None:
     key = new_key(offering)
     submitted = await shell(tmp_path, example("quickstart_submit.sh", offering, key))
     assert set(submitted) == {"generation_id", "status", "model", "credits_used"}

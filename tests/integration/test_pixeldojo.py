@@ -1,4 +1,4 @@
-"""PixelDojo: what its documents promise beyond their examples."""
+"""PixelDojo: what its documents state beyond their examples."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from orchestrator.web.dialects.pixeldojo import schemas as answers
+from orchestrator.web.jobs.schemas import JobListResponse
 from tests.support.callers import new_key, set_back, wait_for_status
 from tests.support.images import base64_png, size_of
 from tests.support.polling import poll
@@ -38,7 +39,7 @@ async def get(http: aiohttp.ClientSession, address: str) -> Any:
 
 
 async def refusal(http: aiohttp.ClientSession, method: str, address: str, **sent: Any) -> tuple[int, str]:
-    """Status and code of an error, in the dialect's shape."""
+    """Return status and code of an error; it must have the dialect's format."""
     async with http.request(method, address, **sent) as response:
         error = (await response.json())["error"]
         assert error["message"]
@@ -54,12 +55,12 @@ COSTS = [
     ("flux-2-lora", {"prompt": "a", "resolution": "4 MP"}, 2),
     ("wan-2.6-flash", {"prompt": "a", "resolution": "480p", "duration": 3}, 3),
     ("wan-2.6-flash", {"prompt": "a", "duration": 2.5, "aspect_ratio": "9:16"}, 2.5),
-    ("sdxl-1.0", SMALL, 1),  # in no list of PixelDojo's: our price of a cent
+    ("sdxl-1.0", SMALL, 1),  # not in PixelDojo's list: the default price of a cent
 ]
 
 
 @pytest.mark.parametrize(("model", "body", "credits"), COSTS)
-async def test_credits_by_picture_resolution_and_second(
+async def test_charges_credits_by_image_resolution_and_second(
     offering: ServiceProcess, model: str, body: dict[str, Any], credits: float
 ) -> None:
     async with offering.client(new_key(offering, "1.00")) as http:
@@ -70,7 +71,7 @@ async def test_credits_by_picture_resolution_and_second(
         assert seen["creditCost"] == credits
 
 
-async def test_a_shape_a_size_and_a_length(offering: ServiceProcess) -> None:
+async def test_applies_aspect_ratio_resolution_and_duration(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         picture = await run(http, "flux-dev", prompt="a", aspect_ratio="9:16", resolution="0.5 MP")
         film = await run(http, "wan2.1-t2v-fast", prompt="a", aspect_ratio="1:1", duration=1)
@@ -84,7 +85,7 @@ async def test_a_shape_a_size_and_a_length(offering: ServiceProcess) -> None:
         assert asset["url"] == seen["output"]["videos"][0]
 
 
-async def test_loras_and_reference_images(offering: ServiceProcess) -> None:
+async def test_applies_loras_and_reference_images(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await run(http, "flux-dev", **SMALL, lora_weights=["ink", "gold"], lora_scale=[0.5, 1])
         seen = await get(http, f"/api/v1/jobs/{made['jobId']}")
@@ -97,21 +98,21 @@ async def test_loras_and_reference_images(offering: ServiceProcess) -> None:
         assert (await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed"))["output"]["images"]
         made = await run(http, "upscale-4x", prompt="", image_url=base64_png(64, 48))
         seen = await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed")
-        async with aiohttp.ClientSession() as anybody, anybody.get(seen["assets"][0]["url"]) as response:
+        async with aiohttp.ClientSession() as http, http.get(seen["assets"][0]["url"]) as response:
             assert size_of(await response.read()) == (256, 192)
 
 
-async def test_jobs_are_listed_by_cursor(offering: ServiceProcess) -> None:
+async def test_lists_jobs_by_cursor(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = [(await run(http, "flux-dev", **SMALL))["jobId"] for _ in range(3)]
         first = await get(http, "/api/v1/jobs?limit=2")
-        answers.JobListResponse.model_validate(first, strict=True)
+        JobListResponse.model_validate(first, strict=True)
         second = await get(http, f"/api/v1/jobs?limit=2&cursor={first['nextCursor']}")
         assert [job["jobId"] for job in first["jobs"] + second["jobs"]] == made[::-1]
         assert second["nextCursor"] is None
 
 
-async def test_a_webhook_that_fails_is_told_and_can_be_sent_again(offering: ServiceProcess) -> None:
+async def test_a_failed_webhook_can_be_sent_again(offering: ServiceProcess) -> None:
     async with receiving(500) as receiver, offering.client(new_key(offering)) as http:
         made = await run(http, "flux-dev", **SMALL, webhook_url=receiver.url)
         job = f"/api/v1/jobs/{made['jobId']}"
@@ -128,7 +129,7 @@ async def until_delivered(http: aiohttp.ClientSession, job: str) -> None:
     await poll(lambda: get(http, job), lambda found: found["webhook"]["status"] == "delivered")
 
 
-async def test_a_failed_job_tells_its_webhook_too(offering: ServiceProcess) -> None:
+async def test_calls_the_webhook_of_a_cancelled_job(offering: ServiceProcess) -> None:
     async with receiving() as receiver, offering.client(new_key(offering)) as http:
         made = await run(http, "wan-2.6-flash", prompt="a", duration=5, webhook_url=receiver.url)
         async with http.delete(f"/api/v1/jobs/{made['jobId']}") as response:
@@ -136,7 +137,7 @@ async def test_a_failed_job_tells_its_webhook_too(offering: ServiceProcess) -> N
         assert (await receiver.next()).data["status"] == ended
 
 
-async def test_a_job_expires(offering: ServiceProcess) -> None:
+async def test_reports_an_expired_job_as_expired(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await run(http, "flux-dev", **SMALL)
         address = f"/api/v1/jobs/{made['jobId']}"
@@ -148,26 +149,29 @@ async def test_a_job_expires(offering: ServiceProcess) -> None:
         assert await refusal(http, "POST", f"{address}/webhook") == (410, "expired")
 
 
-async def test_sixty_requests_a_minute(offering: ServiceProcess) -> None:
+async def test_limits_requests_to_sixty_a_minute(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering, plan="pixeldojo")) as http:
         for _ in range(60):
             await get(http, "/api/v1/jobs?limit=1")
         assert await refusal(http, "POST", path("flux-dev"), json=SMALL) == (429, "rate_limit_exceeded")
 
 
-async def test_one_list_of_models_serves_all_clients(offering: ServiceProcess) -> None:
-    async with offering.client() as anybody:
-        listed = await get(anybody, "/api/v1/models")
-        assert listed == await get(anybody, "/v1/models")
+async def test_lists_models_with_the_fields_of_all_clients(offering: ServiceProcess) -> None:
+    async with offering.client() as http:
+        listed = await get(http, "/api/v1/models")
+        assert listed == await get(http, "/v1/models")
         models = {model["id"]: model for model in listed["data"]}
         flux = models["flux-2-dev"]
         assert flux["object"] == "model"
-        assert {name: flux[name] for name in ("apiId", "modality", "features", "credits")} == {
-            "apiId": "flux-2-dev",
-            "modality": "image",
-            "features": ["LoRA", "Editing"],
-            "credits": 10.0,  # PixelAPI does not know it: our cent, at a tenth of a cent each
-        }
+        assert (
+            {name: flux[name] for name in ("apiId", "modality", "features", "credits")}
+            == {
+                "apiId": "flux-2-dev",
+                "modality": "image",
+                "features": ["LoRA", "Editing"],
+                "credits": 10.0,  # not in PixelAPI's list: a cent; a credit is a tenth of one
+            }
+        )
         assert flux["creditCost"] == {"default": 1, "type": "fixed", "amount": 1}
         assert models["sdxl-1.0"]["credits"] == 1.0
         assert models["wan2.2-t2v-14b"]["creditCost"] == {
@@ -178,24 +182,24 @@ async def test_one_list_of_models_serves_all_clients(offering: ServiceProcess) -
         }
 
 
-async def test_a_model_says_what_it_takes(offering: ServiceProcess) -> None:
-    async with offering.client() as anybody:
-        one = await get(anybody, "/api/v1/models/flux-2-lora")
-        schema = await get(anybody, "/api/v1/models/flux-2-lora/schema")
+async def test_describes_the_parameters_of_a_model(offering: ServiceProcess) -> None:
+    async with offering.client() as http:
+        one = await get(http, "/api/v1/models/flux-2-lora")
+        schema = await get(http, "/api/v1/models/flux-2-lora/schema")
         answers.RunSchemaResponse.model_validate(schema, strict=True)
         assert schema["schema"] == one["requestSchema"]
         assert {"prompt", "aspect_ratio", "reference_images", "lora_weights", "webhook_url", "seed"} <= set(
             one["parameters"]
         )
         assert schema["schema"]["required"] == ["prompt"]
-        assert await refusal(anybody, "GET", "/api/v1/models/dall-e-9/schema") == (404, "not_found")
+        assert await refusal(http, "GET", "/api/v1/models/dall-e-9/schema") == (404, "not_found")
 
 
-async def test_llms_txt_is_made_of_live_data(offering: ServiceProcess) -> None:
-    async with offering.client() as anybody, anybody.get("/llms.txt") as response:
+async def test_llms_txt_lists_the_models_and_prices(offering: ServiceProcess) -> None:
+    async with offering.client() as http, http.get("/llms.txt") as response:
         text = await response.text()
-        listed = await get(anybody, "/api/v1/models")
-        described = await get(anybody, "/api/openapi")
+        listed = await get(http, "/api/v1/models")
+        described = await get(http, "/api/openapi")
     assert "/api/v1/models/{id}/run" in described["paths"]
     assert response.content_type == "text/plain"
     assert f"**Base URL:** `{offering.url}/api/v1`" in text

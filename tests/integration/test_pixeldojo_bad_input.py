@@ -1,4 +1,4 @@
-"""PixelDojo: what callers get wrong, with the codes and statuses of its document's table."""
+"""PixelDojo: invalid requests get the codes and statuses of the document's table."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ RUN = "/api/v1/models/flux-dev/run"
 SMALL = {"prompt": "a cat", "width": 256, "height": 256}
 
 
-async def refused(response: aiohttp.ClientResponse) -> tuple[int, str]:
+async def rejection(response: aiohttp.ClientResponse) -> tuple[int, str]:
     error = (await response.json())["error"]
     assert error["message"]
     return response.status, error["code"]
 
 
-PICTURE = base64_png(64, 64)
+IMAGE = base64_png(64, 64)
 INVALID: list[tuple[str, str, dict[str, Any]]] = [
     ("no prompt", "flux-dev", {}),
     ("empty prompt", "flux-dev", {"prompt": " "}),
@@ -37,25 +37,25 @@ INVALID: list[tuple[str, str, dict[str, Any]]] = [
     ("width out of range", "flux-dev", {"prompt": "a", "width": 8}),
     ("too many results", "flux-dev", {"prompt": "a", "n": 5}),
     ("too long", "wan2.1-t2v-fast", {"prompt": "a", "duration": 60}),
-    ("no time at all", "wan2.1-t2v-fast", {"prompt": "a", "duration": 0}),
+    ("a duration of zero", "wan2.1-t2v-fast", {"prompt": "a", "duration": 0}),
     ("duration of the wrong type", "wan2.1-t2v-fast", {"prompt": "a", "duration": "5"}),
     ("a resolution of a thousand digits", "flux-dev", {"prompt": "a", "resolution": "9" * 1000 + " MP"}),
-    ("no pixels at all", "flux-dev", {"prompt": "a", "resolution": "0 MP"}),
-    ("frames without end", "wan2.1-t2v-fast", {"prompt": "a", "duration": 0.0, "fps": 10**400}),
+    ("a resolution of zero", "flux-dev", {"prompt": "a", "resolution": "0 MP"}),
+    ("a frame rate out of range", "wan2.1-t2v-fast", {"prompt": "a", "duration": 0.0, "fps": 10**400}),
     ("a LoRA for a model without", "flux-schnell", {"prompt": "a", "lora_weights": "ink"}),
-    ("a LoRA by address", "flux-dev", {"prompt": "a", "lora_weights": "https://example.com/a.safetensors"}),
+    ("a LoRA by URL", "flux-dev", {"prompt": "a", "lora_weights": "https://example.com/a.safetensors"}),
     ("a LoRA too strong", "flux-dev", {"prompt": "a", "lora_weights": "ink", "lora_scale": 9}),
     (
         "too few strengths",
         "flux-dev",
         {"prompt": "a", "lora_weights": ["ink", "gold"], "lora_scale": [1]},
     ),
-    ("a picture for a model without", "flux-dev", {"prompt": "a", "image_url": PICTURE}),
-    ("too many pictures", "flux-2-dev", {"prompt": "a", "reference_images": [PICTURE] * 5}),
-    ("a picture that is none", "flux-2-dev", {"prompt": "a", "reference_images": ["!!!"]}),
-    ("a picture at a private address", "flux-2-dev", {"prompt": "a", "image_url": "http://10.0.0.1/a.png"}),
-    ("nothing to enlarge", "upscale-4x", {"prompt": ""}),
-    ("webhook that is no address", "flux-dev", {"prompt": "a", "webhook_url": "example.com"}),
+    ("an image for a model that accepts none", "flux-dev", {"prompt": "a", "image_url": IMAGE}),
+    ("too many images", "flux-2-dev", {"prompt": "a", "reference_images": [IMAGE] * 5}),
+    ("an image that is not one", "flux-2-dev", {"prompt": "a", "reference_images": ["!!!"]}),
+    ("an image at a private address", "flux-2-dev", {"prompt": "a", "image_url": "http://10.0.0.1/a.png"}),
+    ("an upscale without an image", "upscale-4x", {"prompt": ""}),
+    ("webhook that is not a URL", "flux-dev", {"prompt": "a", "webhook_url": "example.com"}),
     ("webhook of another protocol", "flux-dev", {"prompt": "a", "webhook_url": "ftp://example.com/"}),
     ("webhook on this machine", "flux-dev", {"prompt": "a", "webhook_url": "http://localhost:1/"}),
     (
@@ -73,44 +73,44 @@ INVALID: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "model", "body"), INVALID, ids=[bad[0] for bad in INVALID])
-async def test_invalid_input(
+async def test_rejects_invalid_input(
     service: ServiceProcess, key: str, name: str, model: str, body: dict[str, Any]
 ) -> None:
     async with service.client(key) as http:
         async with http.post(f"/api/v1/models/{model}/run", json=body) as response:
-            assert await refused(response) == (400, "validation_error")
+            assert await rejection(response) == (400, "validation_error")
         async with http.get("/api/v1/billing/balance") as response:
             assert (await response.json())["held_usd"] == 0
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"[" * 100_000, b'{"prompt": "\xff"}', b"prompt=a"])
-async def test_what_is_no_json_object(service: ServiceProcess, key: str, body: bytes) -> None:
+async def test_rejects_a_body_that_is_no_json_object(service: ServiceProcess, key: str, body: bytes) -> None:
     async with service.client(key) as http, http.post(RUN, data=body) as response:
-        assert await refused(response) == (400, "invalid_json")
+        assert await rejection(response) == (400, "invalid_json")
 
 
-async def test_a_form_is_no_json(service: ServiceProcess, key: str) -> None:
+async def test_rejects_a_form(service: ServiceProcess, key: str) -> None:
     form = aiohttp.FormData(default_to_multipart=True)
     form.add_field("prompt", "a cat")
     async with service.client(key) as http, http.post(RUN, data=form) as response:
-        assert await refused(response) == (400, "invalid_json")
+        assert await rejection(response) == (400, "invalid_json")
 
 
-async def test_a_body_over_the_limit(service: ServiceProcess, key: str) -> None:
+async def test_rejects_a_body_over_the_limit(service: ServiceProcess, key: str) -> None:
     body = io.BytesIO(json.dumps({"prompt": "a" * 97 * 2**20}).encode())
     async with service.client(key) as http, http.post(RUN, data=body) as response:
-        assert await refused(response) == (400, "validation_error")
+        assert await rejection(response) == (400, "validation_error")
 
 
-async def test_unknown_models(service: ServiceProcess, key: str) -> None:
-    """Proprietary ones that no operator has given a stand-in are as unknown as any other."""
+async def test_rejects_unknown_models(service: ServiceProcess, key: str) -> None:
+    """Proprietary models without a stand-in are unknown too."""
     async with service.client(key) as http:
         for model in ("dall-e-9", "flux-1.1-pro", "nano-banana-pro", "..%2Fflux-dev"):
             async with http.post(f"/api/v1/models/{model}/run", json=SMALL) as response:
-                assert await refused(response) == (404, "not_found")
+                assert await rejection(response) == (404, "not_found")
 
 
-async def test_wrong_keys(service: ServiceProcess) -> None:
+async def test_rejects_wrong_keys(service: ServiceProcess) -> None:
     for client in (service.client(), service.client("pk-wrong")):
         async with client as http:
             for method, address in (
@@ -119,18 +119,18 @@ async def test_wrong_keys(service: ServiceProcess) -> None:
                 ("GET", "/api/v1/jobs/job_abc123"),
             ):
                 async with http.request(method, address, json=SMALL) as response:
-                    assert await refused(response) == (401, "unauthorized")
+                    assert await rejection(response) == (401, "unauthorized")
 
 
-async def test_an_empty_wallet_and_a_narrow_key(service: ServiceProcess) -> None:
+async def test_rejects_an_empty_wallet_and_a_missing_scope(service: ServiceProcess) -> None:
     async with service.client(new_key(service, None)) as http, http.post(RUN, json=SMALL) as response:
-        assert await refused(response) == (402, "insufficient_credits")
+        assert await rejection(response) == (402, "insufficient_credits")
     reader = new_key(service, scopes=["read"])
     async with service.client(reader) as http, http.post(RUN, json=SMALL) as response:
-        assert await refused(response) == (403, "insufficient_scope")
+        assert await rejection(response) == (403, "insufficient_scope")
 
 
-async def test_others_jobs_do_not_exist(service: ServiceProcess, key: str) -> None:
+async def test_does_not_find_jobs_of_other_accounts(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http, http.post(RUN, json=SMALL) as response:
         job = (await response.json())["jobId"]
     requests = [("GET", ""), ("DELETE", ""), ("POST", "/webhook"), ("GET", "/events")]
@@ -143,22 +143,22 @@ async def test_others_jobs_do_not_exist(service: ServiceProcess, key: str) -> No
             assert (theirs[0], theirs[1]["error"]["code"]) == (404, "not_found")
 
 
-async def test_jobs_without_a_webhook_have_nothing_to_replay(service: ServiceProcess, key: str) -> None:
+async def test_rejects_the_replay_of_a_webhook_that_does_not_exist(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         async with http.post(RUN, json=SMALL) as response:
             job = (await response.json())["jobId"]
         async with http.post(f"/api/v1/jobs/{job}/webhook") as response:
-            assert await refused(response) == (400, "validation_error")
+            assert await rejection(response) == (400, "validation_error")
 
 
-async def test_pages_that_there_are_not(service: ServiceProcess, key: str) -> None:
+async def test_rejects_invalid_query_parameters(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         for query in ("limit=0", "limit=x", "limit=1000", "cursor=job_abc123", "status=done"):
             async with http.get(f"/api/v1/jobs?{query}") as response:
-                assert await refused(response) == (400, "validation_error")
+                assert await rejection(response) == (400, "validation_error")
 
 
-async def test_an_idempotency_key_of_another_request(service: ServiceProcess, key: str) -> None:
+async def test_rejects_an_idempotency_key_of_another_request(service: ServiceProcess, key: str) -> None:
     headers = {"Idempotency-Key": "pixeldojo-1"}
     async with service.client(key) as http:
         jobs = set()
@@ -167,12 +167,12 @@ async def test_an_idempotency_key_of_another_request(service: ServiceProcess, ke
                 jobs.add((await response.json())["jobId"])
         assert len(jobs) == 1
         async with http.post(RUN, json=SMALL | {"prompt": "a dog"}, headers=headers) as response:
-            assert await refused(response) == (409, "idempotency_conflict")
+            assert await rejection(response) == (409, "idempotency_conflict")
 
 
-async def test_what_the_content_policy_refuses(offering: ServiceProcess) -> None:
+async def test_rejects_what_the_content_policy_forbids(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         async with http.post(RUN, json=SMALL | {"prompt": "an ogre"}) as response:
-            assert await refused(response) == (400, "validation_error")
+            assert await rejection(response) == (400, "validation_error")
         async with http.get("/api/v1/jobs") as response:
             assert (await response.json())["jobs"] == []

@@ -27,8 +27,8 @@ def example(name: str, service: ServiceProcess, key: str, receiver: WebhookRecei
     return text.replace("https://pixeldojo.ai", service.url)
 
 
-async def test_the_scripts(offering: ServiceProcess, tmp_path: Path) -> None:
-    """At once, for each of them sleeps for seconds; their webhooks arrive too, signed."""
+async def test_runs_the_scripts(offering: ServiceProcess, tmp_path: Path) -> None:
+    """They run concurrently, because each of them sleeps for seconds; their signed webhooks arrive too."""
     key = new_key(offering)
     async with receiving() as receiver:
         script = example("javascript.js", offering, key, receiver)
@@ -50,7 +50,7 @@ async def test_the_scripts(offering: ServiceProcess, tmp_path: Path) -> None:
         assert message["data"]["status"] == "completed"
 
 
-async def test_the_curl_examples(offering: ServiceProcess, tmp_path: Path) -> None:
+async def test_runs_the_curl_examples(offering: ServiceProcess, tmp_path: Path) -> None:
     key = new_key(offering, "1.00")
     async with receiving() as receiver:
         submit = example("submit.sh", offering, key, receiver).replace("curl ", "curl -sS ")
@@ -79,13 +79,13 @@ async def test_the_curl_examples(offering: ServiceProcess, tmp_path: Path) -> No
 
 
 async def followed(directory: Path, script: str, job_id: str) -> list[Any]:
-    """The answers to the three commands."""
+    """Return the responses to the three commands."""
     script = script.replace("job_abc123", job_id).replace("curl ", "curl -sS -w '\\n' ")
     return [json.loads(line) for line in (await run_program(directory, "sh", "-c", script)).splitlines()]
 
 
 def same_message(first: ReceivedWebhook, second: ReceivedWebhook) -> bool:
-    """By which receivers know that they have heard it before."""
+    """Return whether both deliveries have the id by which receivers detect duplicates."""
     return first.headers["webhook-id"] == second.headers["webhook-id"]
 
 

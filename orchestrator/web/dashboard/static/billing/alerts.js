@@ -114,7 +114,7 @@ function alertForm(alert, submitText, send) {
     "form",
     { ariaLabel: submitText },
     field("Condition", metric),
-    field("Threshold, USD", threshold),
+    field("Threshold ($)", threshold),
     field("Webhook URL", url, { hint: "Optional. The service also posts a signed message to this URL." }),
     el("div", {}, formError()),
     el("div", { className: "row" }, el("button", { type: "submit", textContent: submitText })),

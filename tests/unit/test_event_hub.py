@@ -1,4 +1,4 @@
-"""What a reader who comes late has missed, and that nothing of it is kept for ever."""
+"""The event hub keeps the latest events of running jobs for late subscribers, and no others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def changed(status: JobStatus) -> JobChanged:
     return JobChanged(record=JobRecord(job=job, shards=()))
 
 
-def test_the_latest_of_each_kind_and_shard_is_kept() -> None:
+def test_keeps_the_latest_event_of_each_kind_and_shard() -> None:
     hub = EventHub()
     started = ShardStarted(index=0, shard_id="j-0", instance_id="g0", attempt=1)
     preview = ShardPreview(index=0, content_type="image/jpeg", data=b"x")
@@ -40,7 +40,7 @@ def test_the_latest_of_each_kind_and_shard_is_kept() -> None:
     assert hub.latest_events("other") == []
 
 
-def test_the_share_of_a_job_is_that_of_its_shards() -> None:
+def test_averages_the_progress_of_the_shards() -> None:
     hub = EventHub()
     assert hub.job_progress("j", 4) == 0
     hub.publish("j", progress(0, 0.5))
@@ -48,7 +48,7 @@ def test_the_share_of_a_job_is_that_of_its_shards() -> None:
     assert hub.job_progress("j", 4) == pytest.approx(0.2)
 
 
-def test_nothing_is_kept_of_a_finished_job() -> None:
+def test_drops_the_events_of_a_finished_job() -> None:
     hub = EventHub()
     hub.publish("j", progress(0, 0.5))
     hub.publish("j", changed(JobStatus.RUNNING))
@@ -57,7 +57,7 @@ def test_nothing_is_kept_of_a_finished_job() -> None:
     assert hub.latest_events("j") == []
 
 
-def test_words_that_come_late_do_not_pile_up() -> None:
+def test_limits_the_number_of_jobs_with_kept_events() -> None:
     hub = EventHub()
     for number in range(MAX_TRACKED_JOBS + 10):
         hub.publish(f"j{number}", progress(0, 0.5))

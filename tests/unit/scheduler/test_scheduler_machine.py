@@ -1,4 +1,4 @@
-"""The scheduler under any order of events: hypothesis plays callers, instances and crashes."""
+"""Invariants of the scheduler under random sequences of events from callers and instances."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LIMITS = {"a": None, "b": 1, "c": 3}
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """Keeps its own simple books beside the scheduler's."""
+    """Tracks waiting and running shards independently of the scheduler and compares."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,38 +50,38 @@ class SchedulerMachine(RuleBasedStateMachine):
         #: Shards on instances, in the order in which they were sent.
         self.running: dict[str, list[ShardSpec]] = {name: [] for name in INSTANCES}
         self.waiting: dict[str, ShardSpec] = {}
-        self.works: dict[str, ShardSpec] = {}
-        self.over: set[str] = set()
+        self.specs: dict[str, ShardSpec] = {}
+        self.finished_jobs: set[str] = set()
 
-    def tell(self, *events: object) -> None:
+    def send(self, *events: object) -> None:
         for event in events:
             for instruction in self.scheduler.handle(event, self.now):  # type: ignore[arg-type]
-                self.obey(instruction)
+                self.execute(instruction)
 
-    def obey(self, instruction: Instruction) -> None:
+    def execute(self, instruction: Instruction) -> None:
         match instruction:
             case RunShard(shard_id=shard, instance_id=instance):
                 assert instance in self.up
                 self.running[instance].append(self.waiting.pop(shard))
             case CancelShard(shard_id=shard, instance_id=instance):
-                assert shard in [work.shard_id for work in self.running[instance]]
+                assert shard in [spec.shard_id for spec in self.running[instance]]
             case FailJob(job_id=job):
                 self.finish(job)
 
     def finish(self, job: str) -> None:
-        self.over.add(job)
-        self.waiting = {shard: work for shard, work in self.waiting.items() if work.job_id != job}
+        self.finished_jobs.add(job)
+        self.waiting = {shard: spec for shard, spec in self.waiting.items() if spec.job_id != job}
 
     @initialize(names=st.sets(st.sampled_from(INSTANCES)))
-    def begin(self, names: set[str]) -> None:
+    def start_instances(self, names: set[str]) -> None:
         for name in names:
             self.up.add(name)
-            self.tell(InstanceUp(instance_id=name))
+            self.send(InstanceUp(instance_id=name))
 
     @rule(account=ACCOUNTS, model=MODELS, count=st.integers(1, 4), seconds=st.floats(0.1, 100))
     def submit(self, account: str, model: str, count: int, seconds: float) -> None:
         self.jobs += 1
-        works = [
+        specs = [
             ShardSpec(
                 shard_id=f"j{self.jobs}-{index}",
                 job_id=f"j{self.jobs}",
@@ -93,80 +93,78 @@ class SchedulerMachine(RuleBasedStateMachine):
             )
             for index in range(count)
         ]
-        self.works |= {work.shard_id: work for work in works}
-        self.waiting |= {work.shard_id: work for work in works}
-        self.tell(JobAdded(specs=works))
+        self.specs |= {spec.shard_id: spec for spec in specs}
+        self.waiting |= {spec.shard_id: spec for spec in specs}
+        self.send(JobAdded(specs=specs))
 
     @precondition(lambda self: any(self.running.values()))
     @rule(data=st.data(), kind=st.none() | KINDS, has_run=st.booleans(), seconds=st.floats(0.1, 300))
-    def a_run_ends(
-        self, data: st.DataObject, kind: FailureKind | None, has_run: bool, seconds: float
-    ) -> None:
+    def end_run(self, data: st.DataObject, kind: FailureKind | None, has_run: bool, seconds: float) -> None:
         instance = data.draw(st.sampled_from([name for name, held in self.running.items() if held]))
-        work = self.running[instance].pop(0)
+        spec = self.running[instance].pop(0)
         self.now += seconds
-        ended = RunEnded(shard_id=work.shard_id, instance_id=instance, seconds=None if kind else seconds)
-        if work.job_id in self.over:
-            self.tell(ended)
+        ended = RunEnded(shard_id=spec.shard_id, instance_id=instance, seconds=None if kind else seconds)
+        if spec.job_id in self.finished_jobs:
+            self.send(ended)
         elif kind is None:
-            self.tell(ended, ShardDone(shard_id=work.shard_id))
+            self.send(ended, ShardDone(shard_id=spec.shard_id))
         else:
-            self.tell(ended)
-            self.waiting[work.shard_id] = work
-            self.tell(ShardFailed(shard_id=work.shard_id, instance_id=instance, kind=kind, has_run=has_run))
+            self.send(ended)
+            self.waiting[spec.shard_id] = spec
+            self.send(ShardFailed(shard_id=spec.shard_id, instance_id=instance, kind=kind, has_run=has_run))
 
     @precondition(lambda self: self.jobs > 0)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         job = f"j{data.draw(st.integers(1, self.jobs))}"
         self.finish(job)
-        self.tell(JobCancelled(job_id=job))
+        self.send(JobCancelled(job_id=job))
 
     @rule(name=st.sampled_from(INSTANCES))
-    def comes_up(self, name: str) -> None:
+    def bring_up(self, name: str) -> None:
         self.up.add(name)
-        self.tell(InstanceUp(instance_id=name))
+        self.send(InstanceUp(instance_id=name))
 
     @rule(name=st.sampled_from(INSTANCES), lost=st.booleans())
-    def goes_down(self, name: str, lost: bool) -> None:
+    def take_down(self, name: str, lost: bool) -> None:
         self.up.discard(name)
-        self.tell(InstanceDown(instance_id=name, memory_lost=lost))
+        self.send(InstanceDown(instance_id=name, memory_lost=lost))
 
     @invariant()
-    def the_books_agree(self) -> None:
-        assert set(self.waiting) == {shard for shard in self.works if shard in self.scheduler.queue}
+    def tracked_state_equals_scheduler_state(self) -> None:
+        assert set(self.waiting) == {shard for shard in self.specs if shard in self.scheduler.queue}
         for name, held in self.running.items():
-            card = self.scheduler.instances.get(name)
+            instance = self.scheduler.instances.get(name)
             assert (
-                [a.spec.shard_id for a in card.assignments] == [w.shard_id for w in held]
-                if card
+                [a.spec.shard_id for a in instance.assignments] == [w.shard_id for w in held]
+                if instance
                 else not held
             )
 
     @invariant()
-    def no_card_is_overfull(self) -> None:
+    def no_instance_exceeds_its_slots(self) -> None:
         assert all(len(held) <= SLOTS_PER_INSTANCE for held in self.running.values())
 
     @invariant()
-    def limits_hold(self) -> None:
+    def no_account_exceeds_its_limit(self) -> None:
         for account, limit in LIMITS.items():
-            running = sum(work.account_id == account for held in self.running.values() for work in held)
+            running = sum(spec.account_id == account for held in self.running.values() for spec in held)
             assert limit is None or running <= limit
 
     @invariant()
-    def nothing_waits_while_the_whole_fleet_is_idle(self) -> None:
+    def no_shard_waits_while_the_fleet_is_idle(self) -> None:
         idle = self.up and not any(self.running.values())
         assert not (idle and self.waiting)
 
     def teardown(self) -> None:
-        """Whatever happened, with an instance up everything comes to an end."""
-        self.comes_up("g0")
-        for _ in range(10 * len(self.works) + 10):
+        """Check that every shard finishes once an instance is available."""
+        self.bring_up("g0")
+        for _ in range(10 * len(self.specs) + 10):
             for name, held in self.running.items():
                 if held:
-                    work = held.pop(0)
-                    self.tell(
-                        RunEnded(shard_id=work.shard_id, instance_id=name), ShardDone(shard_id=work.shard_id)
+                    spec = held.pop(0)
+                    self.send(
+                        RunEnded(shard_id=spec.shard_id, instance_id=name), ShardDone(shard_id=spec.shard_id)
                     )
         assert not self.waiting
         assert not any(self.running.values())

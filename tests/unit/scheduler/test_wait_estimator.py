@@ -1,4 +1,4 @@
-"""What those who wait are told: their place and when they will be done. Decisions never depend on it."""
+"""Estimates of queue positions and remaining times; scheduling never depends on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orchestrator.execution.scheduler import (
 )
 
 
-def work(
+def make_spec(
     shard: str, *, account: str = "a", model: str = "m", seconds: float = 10.0, load: float = 0
 ) -> ShardSpec:
     return ShardSpec(
@@ -38,8 +38,8 @@ def scheduler(*instances: str, models: frozenset[str] | None = None) -> Schedule
     return made
 
 
-def add(to: Scheduler, *works: ShardSpec, now: float = 0.0) -> None:
-    to.handle(JobAdded(specs=works), now)
+def add(to: Scheduler, *specs: ShardSpec, now: float = 0.0) -> None:
+    to.handle(JobAdded(specs=specs), now)
 
 
 def ended(to: Scheduler, shard: str, now: float, seconds: float) -> None:
@@ -47,28 +47,28 @@ def ended(to: Scheduler, shard: str, now: float, seconds: float) -> None:
     to.handle(ShardDone(shard_id=shard), now)
 
 
-def test_nobody_knows_an_unknown_job() -> None:
+def test_returns_none_for_an_unknown_job() -> None:
     assert scheduler("g0").estimate_job_wait("x", 0.0) is None
 
 
-def test_a_job_that_runs_has_no_place_and_an_end() -> None:
+def test_gives_a_running_job_no_position_and_a_time() -> None:
     fleet = scheduler("g0")
-    add(fleet, work("x-0"))
+    add(fleet, make_spec("x-0"))
     assert fleet.estimate_job_wait("x", 0.0) == WaitEstimate(shards_ahead=None, seconds=10)
     assert fleet.estimate_job_wait("x", 4.0) == WaitEstimate(shards_ahead=None, seconds=6)
 
 
-def test_what_waits_on_a_card_ends_after_what_runs_there() -> None:
+def test_adds_the_running_shard_of_the_same_instance() -> None:
     fleet = scheduler("g0")
-    add(fleet, work("x-0"))
-    add(fleet, work("y-0", seconds=5))
+    add(fleet, make_spec("x-0"))
+    add(fleet, make_spec("y-0", seconds=5))
     assert fleet.estimate_job_wait("y", 2.0) == WaitEstimate(shards_ahead=None, seconds=13)
 
 
-def test_the_queue_has_places() -> None:
+def test_gives_waiting_jobs_their_queue_position() -> None:
     fleet = scheduler("g0")
     for name in "vwxyz":
-        add(fleet, work(f"{name}-0"))
+        add(fleet, make_spec(f"{name}-0"))
     assert [fleet.estimate_job_wait(name, 0.0) for name in "xyz"] == [
         WaitEstimate(shards_ahead=0, seconds=30),
         WaitEstimate(shards_ahead=1, seconds=40),
@@ -79,20 +79,20 @@ def test_the_queue_has_places() -> None:
     assert fleet.estimate_job_wait("z", 10.0) == WaitEstimate(shards_ahead=1, seconds=40)
 
 
-def test_fair_shares_decide_the_place() -> None:
+def test_orders_positions_by_fair_share() -> None:
     fleet = scheduler("g0")
-    add(fleet, *[work(f"many-{index}", account="greedy") for index in range(50)])
-    add(fleet, work("one-0", account="modest"))
+    add(fleet, *[make_spec(f"many-{index}", account="greedy") for index in range(50)])
+    add(fleet, make_spec("one-0", account="modest"))
     place = fleet.estimate_job_wait("one", 0.0)
     assert place is not None
     assert place.shards_ahead is not None
     assert place.shards_ahead < 5
 
 
-def test_more_cards_are_sooner_done() -> None:
+def test_divides_the_waiting_time_by_the_number_of_instances() -> None:
     one, four = scheduler("g0"), scheduler("g0", "g1", "g2", "g3")
     for fleet in (one, four):
-        add(fleet, *[work(f"x-{index}") for index in range(16)])
+        add(fleet, *[make_spec(f"x-{index}") for index in range(16)])
     slow, quick = one.estimate_job_wait("x", 0.0), four.estimate_job_wait("x", 0.0)
     assert slow
     assert quick
@@ -101,45 +101,45 @@ def test_more_cards_are_sooner_done() -> None:
     assert 40 <= quick.seconds <= 60
 
 
-def test_measured_times_are_believed() -> None:
+def test_uses_measured_run_times() -> None:
     fleet = scheduler("g0")
-    add(fleet, *[work(f"x-{index}") for index in range(3)])
+    add(fleet, *[make_spec(f"x-{index}") for index in range(3)])
     ended(fleet, "x-0", 2.0, 2.0)
-    add(fleet, work("y-0"), work("y-1"), now=2.0)
+    add(fleet, make_spec("y-0"), make_spec("y-1"), now=2.0)
     place = fleet.estimate_job_wait("y", 2.0)
     assert place
     assert place.seconds is not None
-    assert place.seconds == pytest.approx(10 + 2 + 2 + 2), "what was assigned before keeps its estimate"
+    assert place.seconds == pytest.approx(10 + 2 + 2 + 2), "assigned shards keep their estimate"
 
 
-def test_loading_is_counted() -> None:
+def test_adds_the_load_time() -> None:
     fleet = scheduler("g0")
-    add(fleet, work("x-0"), work("x-1"), work("x-2", model="cold", load=7))
+    add(fleet, make_spec("x-0"), make_spec("x-1"), make_spec("x-2", model="cold", load=7))
     place = fleet.estimate_job_wait("x", 0.0)
     assert place
     assert place.seconds == 37
 
 
-def test_without_a_card_nobody_knows_when() -> None:
+def test_gives_no_time_without_a_capable_instance() -> None:
     fleet = scheduler()
-    add(fleet, work("x-0"))
+    add(fleet, make_spec("x-0"))
     assert fleet.estimate_job_wait("x", 0.0) == WaitEstimate(shards_ahead=0, seconds=None)
     other = scheduler("g0", models=frozenset({"m"}))
-    add(other, work("x-0"), work("y-0", model="unserved"))
+    add(other, make_spec("x-0"), make_spec("y-0", model="unserved"))
     assert other.estimate_job_wait("y", 0.0) == WaitEstimate(shards_ahead=0, seconds=None)
     other.handle(InstanceDown(instance_id="g0"), 1.0)
-    add(other, work("z-0"), now=1.0)
+    add(other, make_spec("z-0"), now=1.0)
     place = other.estimate_job_wait("z", 1.0)
     assert place
     assert place.seconds is None
 
 
-def test_looking_changes_nothing() -> None:
-    looked, left_alone = scheduler("g0", "g1"), scheduler("g0", "g1")
-    for fleet in (looked, left_alone):
-        add(fleet, *[work(f"{name}-{index}") for name in "xyz" for index in range(4)])
+def test_estimating_does_not_change_the_scheduler() -> None:
+    estimated, untouched = scheduler("g0", "g1"), scheduler("g0", "g1")
+    for fleet in (estimated, untouched):
+        add(fleet, *[make_spec(f"{name}-{index}") for name in "xyz" for index in range(4)])
     for name in "xyz":
-        looked.estimate_job_wait(name, 3.0)
+        estimated.estimate_job_wait(name, 3.0)
     events: list[Event] = [RunEnded(shard_id="x-0", instance_id="g0", seconds=3.0), JobCancelled(job_id="y")]
     for event in events:
-        assert looked.handle(event, 3.0) == left_alone.handle(event, 3.0)
+        assert estimated.handle(event, 3.0) == untouched.handle(event, 3.0)

@@ -1,4 +1,4 @@
-"""What is made of the events of a run."""
+"""The usage of a run is measured from its events and from the memory that the fleet reports."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def info(free: int | None, id: str = "gpu-0") -> InstanceInfo:
 
 @dataclass
 class StaticInstances:
-    """Instances that are as the test says."""
+    """A fleet with the instances that a test sets."""
 
     infos: list[InstanceInfo] = field(default_factory=list)
     listeners: list[Callable[[InstanceInfo], None]] = field(default_factory=list)
@@ -60,7 +60,7 @@ def step(value: float, node: str = "3") -> StepProgress:
 
 
 def load_seconds(*events: tuple[float, ProgressEvent], gpu_seconds: float = 100.0) -> float:
-    """What a meter makes of events at times; the last one's time is also the end."""
+    """Return the measured load time for events at given times; the run ends at the last one."""
     now = [0.0]
     meter = UsageMeter("gpu-0", GRAPH, lambda: now[0])
     for at, event in events:
@@ -70,38 +70,38 @@ def load_seconds(*events: tuple[float, ProgressEvent], gpu_seconds: float = 100.
     return meter.finish(result, MODEL, StaticInstances()).load_seconds
 
 
-def test_loaders_load() -> None:
+def test_counts_the_time_of_loader_nodes() -> None:
     assert load_seconds((0, started("1")), (7, started("2")), (9, started("4")), (12, started("4"))) == 7
 
 
-def test_the_last_node_may_be_a_loader() -> None:
+def test_counts_a_loader_that_is_the_last_node() -> None:
     assert load_seconds((0, started("2")), (1, started("1")), (5, step(1, "2"))) == 4
 
 
-def test_a_sampler_loads_before_its_first_step() -> None:
-    """Steps take 2 s each, so 10 - 2 of the first 10 s were something else."""
+def test_counts_the_warmup_of_a_sampler() -> None:
+    """Each step takes 2 s, so 8 of the 10 s before the first step are load time."""
     steps = [(10, step(1)), (12, step(2)), (14, step(3)), (16, step(4))]
     assert load_seconds((0, started("3")), *steps, (17, started("4"))) == pytest.approx(8)
 
 
 @pytest.mark.parametrize("steps", [[], [(10, step(1))], [(10, step(4)), (12, step(4))]])
-def test_without_two_steps_nothing_is_known_of_a_sampler(steps: list[tuple[float, StepProgress]]) -> None:
+def test_counts_no_warmup_without_two_steps(steps: list[tuple[float, StepProgress]]) -> None:
     assert load_seconds((0, started("3")), *steps, (17, started("4"))) == 0
 
 
-def test_a_quick_first_step_is_no_negative_load() -> None:
+def test_counts_no_negative_warmup() -> None:
     assert load_seconds((0, started("3")), (1, step(1)), (9, step(2)), (17, started("4"))) == 0
 
 
-def test_steps_of_another_node_do_not_count() -> None:
+def test_ignores_steps_of_another_node() -> None:
     assert load_seconds((0, started("2")), (5, step(1)), (6, step(2))) == 0
 
 
-def test_loading_is_part_of_the_run() -> None:
+def test_limits_the_load_time_to_the_gpu_time() -> None:
     assert load_seconds((0, started("1")), (9, started("4")), gpu_seconds=3.0) == 3.0
 
 
-def test_the_peak_is_the_most_that_was_ever_seen() -> None:
+def test_records_the_peak_memory_of_its_instance() -> None:
     fleet = StaticInstances([info(6 * GIB)])
     meter = UsageMeter("gpu-0", GRAPH)
     with meter.watch_memory(fleet):
@@ -114,6 +114,6 @@ def test_the_peak_is_the_most_that_was_ever_seen() -> None:
     assert (usage.device, usage.model_digest) == ("NVIDIA H200", MODEL.digest)
 
 
-def test_of_an_instance_that_is_gone_little_is_known() -> None:
+def test_reports_unknown_values_for_a_missing_instance() -> None:
     usage = UsageMeter("gpu-0", {}).finish(RunResult("p", (), 1.0, frozenset()), MODEL, StaticInstances())
     assert (usage.peak_vram, usage.device, usage.simulated) == (None, "", False)

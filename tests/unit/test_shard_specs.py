@@ -1,4 +1,4 @@
-"""What the scheduler is told of a shard."""
+"""The scheduler's description of a shard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pricing.plans import Plans
 MODEL = Catalog.load(SHIPPED_WORKFLOWS_DIR)["flux-1-schnell"]
 
 
-def test_an_account_has_the_share_of_its_plan() -> None:
+def test_takes_share_and_concurrency_from_the_plan() -> None:
     job = Job(
         id="job_1",
         account_id="acct_1",

@@ -1,1 +1,1 @@
-"""Pictures, films and sound as bytes: read under guards, described, converted, kept in S3."""
+"""Images, video, audio and tensor files as bytes: validate, probe, convert and strip metadata. No I/O."""

@@ -1,4 +1,4 @@
-"""Zip archives from strangers: what is in them, found out within limits before anything is unpacked."""
+"""Read untrusted zip archives: check entry count, sizes, names and links before unpacking anything."""
 
 from __future__ import annotations
 
@@ -15,62 +15,63 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from orchestrator.media.errors import CorruptMedia
 
-#: What an archive begins with: its first file, or the end of an empty one.
+#: Leading bytes of a zip archive: a file header, or the end record of an empty archive.
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
-#: Bytes of the directory at the end; each entry in it takes 46 and its name.
+#: Maximum size of the central directory; each entry takes 46 bytes plus its name.
 MAX_DIRECTORY_BYTES = 4 * 2**20
-#: How many times as large as the archive its contents may be, beside a first megabyte.
+#: Maximum ratio of unpacked to packed size, and the bytes that are allowed in addition to it.
 MAX_COMPRESSION_RATIO, RATIO_ALLOWANCE_BYTES = 100, 2**20
 
 _END_RECORD_MAGIC, _END_RECORD_BYTES, _MAX_COMMENT_BYTES = b"PK\x05\x06", 22, 65535
 _ZIP64_LOCATOR_MAGIC, _ZIP64_LOCATOR_BYTES = b"PK\x06\x07", 20
 _ENCRYPTED_FLAG = 1
 _DRIVE_LETTER = re.compile(r"[A-Za-z]:")
-#: What zipfile raises for archives that are damaged, or made to look so.
+#: Exceptions that zipfile raises for damaged or malicious archives.
 _ZIP_ERRORS = (BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError)
 
 
 class ArchiveTooLarge(CorruptMedia):
-    """The archive holds more than allowed."""
+    """The archive has more entries or bytes than allowed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchiveLimits:
-    #: Bytes of all files that are wanted, unpacked.
+    """Limits on the contents of one archive."""
+
+    #: Total unpacked size of the selected files, in bytes.
     max_unpacked_bytes: int
-    #: Entries of any kind.
+    #: Number of entries of any kind.
     max_entries: int
 
 
 class ZipArchive:
-    """An archive that was looked at: names are safe, sizes within limits."""
+    """A checked archive: its names are safe and its sizes within the limits."""
 
     def __init__(self, zip_file: ZipFile, entries: dict[PurePosixPath, ZipInfo]) -> None:
         self._zip_file = zip_file
         self._entries = entries
-        #: Of the wanted files, in alphabetical order.
+        #: Names of the selected files, sorted.
         self.names = sorted(entries)
 
     def __contains__(self, name: PurePosixPath) -> bool:
         return name in self._entries
 
     def size(self, name: PurePosixPath) -> int:
-        """Bytes, unpacked."""
+        """Return the unpacked size of a file in bytes."""
         return self._entries[name].file_size
 
     def read(self, name: PurePosixPath) -> bytes:
-        """CPU work. Raises CorruptMedia."""
+        """Unpack a file. CPU-bound: call it in a worker thread. Raises CorruptMedia."""
         with _translate_zip_errors(f"{name} is damaged"):
             return self._zip_file.read(self._entries[name])
 
 
 @contextmanager
 def open_archive(data: bytes, limits: ArchiveLimits, suffixes: frozenset[str]) -> Iterator[ZipArchive]:
-    """The files whose names end in one of `suffixes` (`.png`, in any case); all others, and what
-    computers put into archives for themselves, are passed over.
+    """Open an archive and select the files whose names end in one of `suffixes` (`.png`, case-insensitive).
 
-    Raises ArchiveTooLarge, and CorruptMedia where the archive is damaged, encrypted, has two files of one
-    name, links, or names that lead out of it.
+    Other files and system files (`__MACOSX`, dotfiles) are ignored. Raises ArchiveTooLarge; CorruptMedia if
+    the archive is damaged or encrypted, or contains duplicate names, links or paths outside of it.
     """
     _check_directory(data)
     with _translate_zip_errors("the archive is damaged"):
@@ -81,19 +82,22 @@ def open_archive(data: bytes, limits: ArchiveLimits, suffixes: frozenset[str]) -
             raise ArchiveTooLarge(f"the archive has more than {limits.max_entries} entries")
         entries = _select_entries(infos, suffixes)
         unpacked = sum(info.file_size for info in entries.values())
-        if unpacked > min(
-            limits.max_unpacked_bytes, len(data) * MAX_COMPRESSION_RATIO + RATIO_ALLOWANCE_BYTES
-        ):
-            raise ArchiveTooLarge("the archive unpacks to more than is taken")
+        max_bytes = min(limits.max_unpacked_bytes, len(data) * MAX_COMPRESSION_RATIO + RATIO_ALLOWANCE_BYTES)
+        if unpacked > max_bytes:
+            raise ArchiveTooLarge(
+                f"the archive unpacks to {unpacked} bytes; for its size at most {max_bytes} are allowed"
+            )
         yield ZipArchive(opened, entries)
 
 
 def _check_directory(data: bytes) -> None:
-    """Raises CorruptMedia for a directory that would take much memory to read. Archives beyond the limits
-    of the original format (4 GiB, 65535 files) are beyond ours too."""
+    """Raise CorruptMedia if the central directory is missing or would take too much memory to read.
+
+    Zip64 archives (over 4 GiB or 65535 files) are rejected: they exceed the limits here in any case.
+    """
     end = data.rfind(_END_RECORD_MAGIC, max(0, len(data) - _END_RECORD_BYTES - _MAX_COMMENT_BYTES))
     if end < 0 or end + _END_RECORD_BYTES > len(data):
-        raise CorruptMedia("the archive is cut off")
+        raise CorruptMedia("the archive is truncated")
     (size,) = struct.unpack_from("<I", data, end + 12)
     locator = end - _ZIP64_LOCATOR_BYTES
     if size > MAX_DIRECTORY_BYTES or (locator >= 0 and data.startswith(_ZIP64_LOCATOR_MAGIC, locator)):
@@ -117,23 +121,23 @@ def _safe_name(info: ZipInfo) -> PurePosixPath:
     text = info.filename.replace("\\", "/")
     name = PurePosixPath(text)
     if name.is_absolute() or _DRIVE_LETTER.match(text) or ".." in name.parts:
-        raise CorruptMedia("the archive has names that lead out of it")
+        raise CorruptMedia(f"the archive contains a path outside of it: {text[:100]!r}")
     if stat.S_ISLNK(info.external_attr >> 16):
-        raise CorruptMedia("the archive has links in it")
+        raise CorruptMedia(f"the archive contains a symbolic link: {text[:100]!r}")
     return name
 
 
 def _is_system_file(name: PurePosixPath) -> bool:
-    """`__MACOSX/._cat.jpg`, `.DS_Store` and the like."""
+    """Return whether the operating system wrote the file: `__MACOSX/._cat.jpg`, `.DS_Store` and the like."""
     return any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
 
 
 def _check_entry(name: PurePosixPath, info: ZipInfo) -> None:
     if info.flag_bits & _ENCRYPTED_FLAG:
         raise CorruptMedia("the archive is encrypted")
-    # The others may ask for gigabytes of memory before the first byte comes out.
+    # Other methods (LZMA, bzip2) may allocate gigabytes before they produce the first byte.
     if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-        raise CorruptMedia(f"{name} is packed in a way that is not taken")
+        raise CorruptMedia(f"{name} uses an unsupported compression method; use deflate or none")
 
 
 @contextmanager

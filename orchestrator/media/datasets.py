@@ -1,8 +1,8 @@
-"""Datasets that callers send to train on: pictures, and what they show.
+"""Read training datasets that callers send: images with optional captions.
 
-Taken is a zip archive of pictures, each perhaps with a text of the same name (`fox.jpg`, `fox.txt`), in
-any folders; or a single picture, a dataset of one. What comes out of `read_dataset` is an archive of our
-own making: every picture was decoded in full, every caption is text, and the names are numbers.
+A dataset is a zip archive of images in any folders, each with an optional caption file of the same name
+(`fox.jpg`, `fox.txt`); or a single image. `read_dataset` decodes every image, checks every caption, and
+returns a new archive with numbered names.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from orchestrator.media.input_images import ImageLimits, InputImage, decode_imag
 from orchestrator.media.payloads import FetchUrl, InputRejected, PayloadDecoder
 from orchestrator.media.sniffing import EXTENSIONS, detect_content_type
 
-#: Two at a time: a bound on memory, of which an archive takes several times its size.
+#: Two threads bound the memory use: decoding an archive takes several times its size.
 _DECODER_POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="dataset-input")
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 CAPTION_SUFFIX = ".txt"
-#: Bytes of a caption's file.
+#: Maximum size of a caption file.
 MAX_CAPTION_BYTES = 10_000
 CONTENT_TYPE_BY_SUFFIX = {f".{EXTENSIONS[kind]}": kind for kind in ("image/png", "image/jpeg", "image/webp")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetLimits:
-    """What one dataset may be."""
+    """Limits on one dataset."""
 
-    #: Bytes of the archive, once out of its base64; unpacked it may be twice as large.
+    #: Size of the archive after base64 decoding; unpacked it may be twice as large.
     max_bytes: int = 128 * 2**20
     max_images: int = 1000
-    #: Of all pictures together: what a reader decodes in about a minute.
+    #: Total pixels of all images; decoding this many takes about a minute.
     max_pixels: int = 4_000_000_000
-    #: What each of the pictures may be.
+    #: Limits on each image.
     image_limits: ImageLimits = field(default_factory=ImageLimits)
 
     @property
@@ -58,50 +58,51 @@ class DatasetLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputDataset:
-    """A zip archive, without compression, of `0000.png`, `0000.txt`, `0001.jpg`, ...: the same for the same
-    pictures and captions in the same order of names."""
+    """An uncompressed zip archive of `0000.png`, `0000.txt`, `0001.jpg`, ...
+
+    Equal images and captions in the same name order give equal bytes.
+    """
 
     data: bytes
-    #: Of `data`, hexadecimal.
+    #: Hexadecimal SHA-256 of `data`.
     sha256: str
-    #: How many there are.
     image_count: int
-    #: All of them, a line each.
+    #: All captions, one per line.
     captions: str
     content_type: str = "application/zip"
 
     @property
     def ext(self) -> str:
-        """Extension without the dot."""
+        """The file extension without the dot."""
         return "zip"
 
 
 async def read_dataset(
     value: str | bytes, *, limits: DatasetLimits, param: str = "dataset", fetch: FetchUrl | None = None
 ) -> InputDataset:
-    """Reads a dataset given in any way that a picture may be given in (see `read_image`).
+    """Read a dataset from base64 text, a data URL, uploaded bytes or a URL (see `read_image`).
 
     Raises InvalidRequest with `param` and one of the codes `invalid_dataset`, `empty_dataset`,
-    `dataset_too_large`, `unsupported_dataset_format`, `dataset_url_refused`, `dataset_url_unreachable`,
-    and without `fetch` `dataset_url_not_supported`.
+    `dataset_too_large`, `unsupported_dataset_format`, `dataset_url_refused`, `dataset_url_unreachable`;
+    `dataset_url_not_supported` if `fetch` is None.
     """
     loop = asyncio.get_running_loop()
-    wrapping = PayloadDecoder("dataset", limits.max_bytes)
+    decoder = PayloadDecoder("dataset", limits.max_bytes)
     try:
-        value = await wrapping.fetch_if_url(value, fetch)
+        value = await decoder.fetch_if_url(value, fetch)
         return await loop.run_in_executor(
-            _DECODER_POOL, lambda: _decode_dataset(wrapping.decode(value), limits)
+            _DECODER_POOL, lambda: _decode_dataset(decoder.decode(value), limits)
         )
-    except InputRejected as refused:
-        raise InvalidRequest(str(refused), code=refused.code, param=param) from refused
+    except InputRejected as rejected:
+        raise InvalidRequest(str(rejected), code=rejected.code, param=param) from rejected
     except CorruptMedia as error:
         large = isinstance(error, ArchiveTooLarge | ImageTooLarge)
         code = "dataset_too_large" if large else "invalid_dataset"
-        raise InvalidRequest(f"The dataset can not be read: {error}.", code=code, param=param) from error
+        raise InvalidRequest(f"The dataset cannot be read: {error}.", code=code, param=param) from error
 
 
 def iter_dataset_files(data: bytes) -> Iterator[tuple[str, str, bytes]]:
-    """Name, content type and contents of each file of a Dataset's archive."""
+    """Yield the name, content type and contents of each file in the archive of an InputDataset."""
     with ZipFile(io.BytesIO(data)) as archive:
         for name in archive.namelist():
             content_type = CONTENT_TYPE_BY_SUFFIX.get(PurePosixPath(name).suffix, "text/plain")
@@ -111,29 +112,31 @@ def iter_dataset_files(data: bytes) -> Iterator[tuple[str, str, bytes]]:
 def _decode_dataset(data: bytes, limits: DatasetLimits) -> InputDataset:
     if detect_content_type(data) in limits.image_limits.formats:
         return _pack_dataset(
-            [(_decode_dataset_image("the picture", data, limits), "")],
+            [(_decode_dataset_image("the image", data, limits), "")],
             limits.archive_limits.max_unpacked_bytes,
         )
     if not data.startswith(ZIP_MAGIC):
         raise InputRejected(
-            "unsupported_dataset_format", "The dataset must be a zip archive of pictures, or a picture."
+            "unsupported_dataset_format", "The dataset must be a zip archive of images, or a single image."
         )
     with open_archive(data, limits.archive_limits, IMAGE_SUFFIXES | {CAPTION_SUFFIX}) as archive:
-        pictures = _list_images(archive)
-        if not pictures:
-            kinds = ", ".join(sorted(kind.removeprefix(".") for kind in IMAGE_SUFFIXES))
-            raise InputRejected("empty_dataset", f"The dataset has no pictures ({kinds}) in it.")
-        if len(pictures) > limits.max_images:
-            raise ArchiveTooLarge(f"there are more than {limits.max_images} pictures")
-        return _pack_dataset(_read_pairs(archive, pictures, limits), limits.archive_limits.max_unpacked_bytes)
+        images = _list_images(archive)
+        if not images:
+            suffixes = ", ".join(sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES))
+            raise InputRejected("empty_dataset", f"The dataset contains no images ({suffixes}).")
+        if len(images) > limits.max_images:
+            raise ArchiveTooLarge(
+                f"it contains {len(images)} images; at most {limits.max_images} are allowed"
+            )
+        return _pack_dataset(_read_pairs(archive, images, limits), limits.archive_limits.max_unpacked_bytes)
 
 
 def _list_images(archive: ZipArchive) -> list[PurePosixPath]:
-    """Names, no two of which would have the same caption."""
+    """Return the names of the images. Raises CorruptMedia if two of them would share a caption file."""
     found: dict[PurePosixPath, PurePosixPath] = {}
     for name in archive.names:
         if name.suffix.lower() in IMAGE_SUFFIXES and found.setdefault(name.with_suffix(""), name) != name:
-            raise CorruptMedia(f"there are two pictures named {name.with_suffix('')}")
+            raise CorruptMedia(f"it contains two images named {name.with_suffix('')}")
     return list(found.values())
 
 
@@ -145,7 +148,7 @@ def _read_pairs(
         image, caption = _read_pair(archive, name, limits)
         pixels += image.width * image.height
         if pixels > limits.max_pixels:
-            raise ArchiveTooLarge(f"its pictures have more than {limits.max_pixels} pixels together")
+            raise ArchiveTooLarge(f"its images have more than {limits.max_pixels} pixels in total")
         yield image, caption
 
 
@@ -163,7 +166,7 @@ def _decode_dataset_image(name: str, data: bytes, limits: DatasetLimits) -> Inpu
     except ImageTooLarge as error:
         raise ImageTooLarge(f"{name}: {error}") from error
     except (CorruptMedia, InputRejected) as error:
-        raise CorruptMedia(f"{name} is no picture that can be read") from error
+        raise CorruptMedia(f"{name} is not a readable image: {str(error).removesuffix('.')}") from error
 
 
 def _read_caption(archive: ZipArchive, name: PurePosixPath) -> str:
@@ -172,28 +175,31 @@ def _read_caption(archive: ZipArchive, name: PurePosixPath) -> str:
     try:
         text = archive.read(name).decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise CorruptMedia(f"{name} is no text in UTF-8") from error
+        raise CorruptMedia(f"{name} is not UTF-8 text") from error
     if "\0" in text:
-        raise CorruptMedia(f"{name} has a NUL character in it")
+        raise CorruptMedia(f"{name} contains a NUL character")
     return text
 
 
 def _pack_dataset(pairs: Iterable[tuple[InputImage, str]], max_bytes: int) -> InputDataset:
-    """Raises ArchiveTooLarge beyond `most` bytes: pictures that were written anew may have grown."""
-    buffer, pictures, captions = io.BytesIO(), 0, []
+    """Write the images and captions to a new archive.
+
+    Raises ArchiveTooLarge beyond `max_bytes`: an image that had to be re-encoded may have grown.
+    """
+    buffer, image_count, captions = io.BytesIO(), 0, []
     with ZipFile(buffer, "w") as archive:
         for number, (image, caption) in enumerate(pairs):
-            pictures += 1
-            # With a date of its own the same dataset would be another file each time.
+            image_count += 1
+            # ZipInfo's fixed date keeps the bytes, and so the digest, the same for the same dataset.
             archive.writestr(ZipInfo(f"{number:04}.{image.ext}"), image.data)
             if caption:
                 archive.writestr(ZipInfo(f"{number:04}{CAPTION_SUFFIX}"), caption)
                 captions.append(caption)
             if buffer.tell() > max_bytes:
-                raise ArchiveTooLarge(f"its pictures, brought upright, take more than {max_bytes} bytes")
+                raise ArchiveTooLarge(f"its images take more than {max_bytes} bytes once re-encoded")
     return InputDataset(
         data=buffer.getvalue(),
         sha256=hashlib.sha256(buffer.getbuffer()).hexdigest(),
-        image_count=pictures,
+        image_count=image_count,
         captions="\n".join(captions),
     )

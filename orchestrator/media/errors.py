@@ -1,34 +1,36 @@
-"""What can go wrong with media and with the store that keeps them.
+"""Errors of media handling, downloads and object storage.
 
 MediaError
-├── CorruptMedia          the bytes are empty, cut off, broken or of no known format
+├── CorruptMedia                    the bytes are empty, truncated, broken or of an unknown format
+│   ├── ImageTooLarge               the image has more pixels than allowed
+│   └── ArchiveTooLarge             the archive holds more than allowed (defined in `archives`)
 ├── FetchError
-│   ├── UrlNotAllowed    not a web address, or one that leads to nothing public
-│   ├── Unreachable       the server does not give the file
-│   └── FileTooLarge      the file is larger than wanted
+│   ├── UrlNotAllowed               not an http(s) URL, or one that leads to no public address
+│   ├── UrlUnreachable              the server does not deliver the file
+│   └── FileTooLarge                the file is larger than allowed
 └── ObjectStoreError
-    ├── ObjectStoreUnavailable  away, overloaded or full: the same call may succeed later
-    ├── ObjectStoreRequestRejected      credentials, bucket or request: the same call will fail again
-    ├── ObjectNotFound     there is no object with that key
-    └── S3ServerNotStarted  the embedded server did not come up
+    ├── ObjectStoreUnavailable      unreachable, overloaded or full: the same call may succeed later
+    ├── ObjectStoreRequestRejected  wrong credentials, bucket or request: the same call will fail again
+    ├── ObjectNotFound              no object has that key
+    └── S3ServerNotStarted          the embedded S3 server did not start
 """
 
 from __future__ import annotations
 
 
 class MediaError(Exception):
-    """Base of all errors of this package; says its docstring where nothing better is known."""
+    """Base class; the message defaults to the docstring of the raised class."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or type(self).__name__))
 
 
 class CorruptMedia(MediaError):
-    """The data is not a readable picture, film or sound."""
+    """The data is not a readable image, video or audio file."""
 
 
 class ImageTooLarge(CorruptMedia):
-    """The picture has more pixels than allowed."""
+    """The image has more pixels than allowed."""
 
 
 class FetchError(MediaError):
@@ -36,11 +38,11 @@ class FetchError(MediaError):
 
 
 class UrlNotAllowed(FetchError):
-    """There is no public server at this address."""
+    """The URL does not lead to a public server."""
 
 
 class UrlUnreachable(FetchError):
-    """The server does not give the file."""
+    """The server does not deliver the file."""
 
 
 class FileTooLarge(FetchError):
@@ -48,19 +50,19 @@ class FileTooLarge(FetchError):
 
 
 class ObjectStoreError(MediaError):
-    """The object store failed."""
+    """Object storage failed."""
 
 
 class ObjectStoreUnavailable(ObjectStoreError):
-    """The object store can not be reached."""
+    """Object storage is unreachable."""
 
 
 class ObjectStoreRequestRejected(ObjectStoreError):
-    """The object store refuses the request."""
+    """Object storage rejected the request."""
 
 
 class ObjectNotFound(ObjectStoreError):
-    """There is no such object."""
+    """No object has this key."""
 
 
 class S3ServerNotStarted(ObjectStoreError):

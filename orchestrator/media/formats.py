@@ -1,4 +1,4 @@
-"""Content types, and what the bytes say of themselves."""
+"""Probe media of any supported format: detect its type and read size, frame count and duration."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.media.errors import CorruptMedia
 from orchestrator.media.images import IMAGE_TYPES, convert_image, probe_image
-from orchestrator.media.info import MediaInfo
-from orchestrator.media.sniffing import EXTENSIONS, detect_content_type
+from orchestrator.media.sniffing import EXTENSIONS, MediaInfo, detect_content_type
 from orchestrator.media.streams import STREAM_TYPES, probe_stream
 from orchestrator.media.tensors import check_finite, parse_safetensors_header
 
@@ -25,22 +24,22 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ImageEncoding:
-    """What pictures are stored or delivered as, where the caller chooses. Films stay as they are."""
+    """The image format that the caller asked for. Videos are not converted."""
 
     content_type: str
-    #: 1 to 100, of a JPEG or WebP; None: the encoder's default.
+    #: JPEG or WebP quality, 1 to 100; None for the encoder's default.
     quality: int | None = None
 
     def encode(self, data: bytes) -> bytes:
-        """CPU work: call it in a worker thread. Raises CorruptMedia for what is no picture."""
+        """Convert an image to this format. CPU-bound: call it in a worker thread. Raises CorruptMedia."""
         return convert_image(data, self.content_type, self.quality)
 
 
 def probe_media(data: bytes) -> MediaInfo:
-    """Type, and as far as it has them size, frames and length, of a picture, film, sound, mesh or file of
-    tensors: CPU work, call it in a worker thread.
+    """Return the type, size, frame count and duration of an image, video, audio, mesh or tensor file.
 
-    Raises CorruptMedia for data that is empty, cut off, broken or of no format that we deliver.
+    CPU-bound: call it in a worker thread. Raises CorruptMedia for data that is empty, truncated, broken or
+    of an unsupported format.
     """
     if not data:
         raise CorruptMedia("the file is empty")
@@ -54,11 +53,11 @@ def probe_media(data: bytes) -> MediaInfo:
         return MediaInfo(content_type=content_type)
     if content_type == "model/gltf-binary":
         return _probe_mesh(data, content_type)
-    raise CorruptMedia(f"{content_type or 'the data'} is of no format that can be delivered")
+    raise CorruptMedia(f"{content_type or 'the data'} is not of a supported output format")
 
 
 def _probe_mesh(data: bytes, content_type: str) -> MediaInfo:
-    """Its header says how long it is: magic, version and length, four bytes each."""
+    """Check the length in the glTF header (magic, version and length, four bytes each)."""
     if len(data) < 12 or int.from_bytes(data[8:12], "little") != len(data):
-        raise CorruptMedia("the mesh is cut off")
+        raise CorruptMedia("the mesh is truncated")
     return MediaInfo(content_type=content_type)

@@ -1,4 +1,4 @@
-"""Pictures through Pillow. All of it is CPU work: call it in a worker thread."""
+"""Decode, probe, convert and encode images with Pillow. CPU-bound: call it in a worker thread."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge
-from orchestrator.media.info import MediaInfo
 from orchestrator.media.metadata import strip_metadata, webp_size
-from orchestrator.media.sniffing import detect_content_type
+from orchestrator.media.sniffing import MediaInfo, detect_content_type
 
-#: The decoder is chosen by the bytes we looked at. Pillow's own `Image.open` would also try formats
-#: that nobody asked for, and warn at a size of its own choosing where each caller has its limits.
+#: The detected content type selects the decoder. Pillow's `Image.open` would also try other formats, and
+#: enforces its own size limit where each caller has its own.
 _DECODER_BY_CONTENT_TYPE: Mapping[str, type[ImageFile.ImageFile]] = {
     "image/png": PngImageFile,
     "image/jpeg": JpegImageFile,
@@ -29,14 +28,13 @@ _DECODER_BY_CONTENT_TYPE: Mapping[str, type[ImageFile.ImageFile]] = {
 }
 IMAGE_TYPES = frozenset(_DECODER_BY_CONTENT_TYPE)
 
-#: Pixels of the largest picture that is decoded where the caller sets no limit (16384x16384, what a
-#: fourfold upscaling of 4096x4096 gives).
+#: Default limit on decoded pixels: 16384x16384, the result of upscaling 4096x4096 by four.
 MAX_IMAGE_PIXELS = 2**28
 
-#: Characters of what a picture says of itself.
+#: Maximum characters of an EXIF image description.
 MAX_DESCRIPTION_LENGTH = 1000
 
-#: What Pillow raises when it meets broken data.
+#: Exceptions that Pillow raises for broken data.
 _DECODE_ERRORS = (
     OSError,
     EOFError,
@@ -56,56 +54,59 @@ _DECODE_ERRORS = (
 def open_image(
     data: bytes, content_type: str, max_pixels: int = MAX_IMAGE_PIXELS
 ) -> Iterator[ImageFile.ImageFile]:
-    """The picture with its header read and its pixels not yet decoded.
+    """Open an image: the header is read, the pixels are not yet decoded.
 
-    Raises ImageTooLarge by what the header says, CorruptMedia where it is broken, and CorruptMedia
-    also for whatever goes wrong inside the `with` block while decoding.
+    Raises ImageTooLarge if the header declares too many pixels, CorruptMedia if the header is broken, and
+    CorruptMedia for decoding errors inside the `with` block.
     """
     decoder = _DECODER_BY_CONTENT_TYPE.get(content_type)
     if decoder is None:
-        raise CorruptMedia(f"{content_type} can not be decoded")
+        raise CorruptMedia(f"{content_type} is not a supported image format")
     if content_type == "image/webp":
         _check_size(webp_size(data), max_pixels)
     try:
-        with decoder(io.BytesIO(data)) as picture:
-            _check_size(picture.size, max_pixels)
-            yield picture
+        with decoder(io.BytesIO(data)) as image:
+            _check_size(image.size, max_pixels)
+            yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(str(error)) from error
     except _DECODE_ERRORS as error:
-        raise CorruptMedia(f"the picture can not be decoded: {error}") from error
+        raise CorruptMedia(f"the image cannot be decoded: {error}") from error
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise CorruptMedia("the picture has no pixels")
+        raise CorruptMedia("the image has no pixels")
     if width * height > max_pixels:
-        raise ImageTooLarge(f"the picture has {width}x{height} pixels, at most {max_pixels} are allowed")
+        raise ImageTooLarge(f"the image has {width}x{height} pixels, at most {max_pixels} are allowed")
 
 
 def verify_checksums(data: bytes, content_type: str) -> None:
-    """Looks at every checksum of a PNG, a tenth of the time that decoding takes; Pillow decodes past a wrong
-    one at the end of the pixels. Other formats have none. Raises as `opened` does."""
+    """Verify every chunk checksum of a PNG; other formats have none. Raises as `open_image` does.
+
+    Takes a tenth of the decoding time, and catches what decoding does not: Pillow ignores a wrong checksum
+    at the end of the pixel data.
+    """
     if content_type == "image/png":
-        with open_image(data, content_type) as picture:
-            picture.verify()
+        with open_image(data, content_type) as image:
+            image.verify()
 
 
 def probe_image(data: bytes, content_type: str) -> MediaInfo:
-    """Raises CorruptMedia for a picture that is broken or cut off."""
+    """Return the size and frame count of an image. Raises CorruptMedia if it is broken or truncated."""
     if content_type == "image/jpeg":
-        # Pillow looks for a resolution in the EXIF block and complains aloud of a broken one.
+        # Pillow reads the resolution from the EXIF block and warns about a broken one.
         data = strip_metadata(data, content_type).data
-    with open_image(data, content_type) as picture:
-        width, height = picture.size
-        frames = int(getattr(picture, "n_frames", 1))
-        if isinstance(picture, PngImageFile):
-            duration = picture.info.get("duration", 0)
-            picture.verify()  # as `verify` does
+    with open_image(data, content_type) as image:
+        width, height = image.size
+        frames = int(getattr(image, "n_frames", 1))
+        if isinstance(image, PngImageFile):
+            duration = image.info.get("duration", 0)
+            image.verify()  # the checksums cover all data, at a tenth of the time that decoding takes
         else:
-            picture.load()
-            duration = picture.info.get("duration", 0)
+            image.load()
+            duration = image.info.get("duration", 0)
     if frames < 2:
         return MediaInfo(content_type=content_type, width=width, height=height)
     fps = 1000 / duration if duration else None
@@ -113,21 +114,22 @@ def probe_image(data: bytes, content_type: str) -> MediaInfo:
 
 
 def has_alpha(image: Image.Image) -> bool:
+    """Return whether the image has an alpha channel or a transparent colour."""
     return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
 
 
 def to_8bit_mode(image: Image.Image) -> Image.Image:
-    """The picture as 8-bit L, RGB or, where it has transparency, RGBA."""
+    """Convert to 8-bit L or RGB, or to RGBA if the image has transparency."""
     if has_alpha(image):
         return image.convert("RGBA")
     if image.mode.startswith("I"):
-        # Pillow cuts 16 bits off at 255; we want them scaled.
+        # Pillow would clip 16-bit values at 255 instead of scaling them.
         return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
     return image.convert("L" if image.mode in ("1", "L", "F") else "RGB")
 
 
 def encode_png(image: Image.Image) -> bytes:
-    """Lossless, quick rather than small, and without any metadata."""
+    """Encode as PNG without metadata, with fast rather than small compression."""
     buffer = io.BytesIO()
     bare = image.copy()
     bare.info.clear()
@@ -136,21 +138,20 @@ def encode_png(image: Image.Image) -> bytes:
 
 
 def convert_image(data: bytes, target_type: str, quality: int | None = None) -> bytes:
-    """The first frame of a picture as content type `target_type` (png, jpeg or webp).
+    """Convert the first frame of an image to `target_type` (image/png, image/jpeg or image/webp).
 
-    `quality` is 1..100 (JPEG and WebP; default 90). A picture that is of type `target_type` already comes
-    back
-    as it is unless a quality is asked of it. Transparency becomes white in a JPEG. What a PNG says of itself,
-    such as that it is a simulator's, becomes the description of the others. Raises CorruptMedia.
+    `quality` is 1 to 100 (JPEG and WebP; default 90). Data that already is of `target_type` is returned
+    unchanged unless a quality is given. Transparency becomes white in a JPEG. PNG texts, such as the mark of
+    the simulator, become the EXIF description. Raises CorruptMedia.
     """
     content_type = detect_content_type(data)
     if content_type is None:
-        raise CorruptMedia
+        raise CorruptMedia("the data is not of a supported image format")
     if content_type == target_type and quality is None:
         return data
-    with open_image(data, content_type) as picture:
-        picture.load()
-        pixels, exif = to_8bit_mode(picture), _texts_to_exif(picture)
+    with open_image(data, content_type) as image:
+        image.load()
+        pixels, exif = to_8bit_mode(image), _texts_to_exif(image)
     buffer = io.BytesIO()
     if target_type == "image/png":
         pixels.save(buffer, "PNG", compress_level=4)
@@ -159,23 +160,23 @@ def convert_image(data: bytes, target_type: str, quality: int | None = None) -> 
     elif target_type == "image/webp":
         pixels.save(buffer, "WEBP", quality=quality or 90, method=2, exif=exif)
     else:
-        raise ValueError(f"no encoder for {target_type}")
+        raise ValueError(f"target_type must be image/png, image/jpeg or image/webp (got {target_type!r})")
     return buffer.getvalue()
 
 
 def _texts_to_exif(image: Image.Image) -> Image.Exif:
-    """The texts of a PNG as an EXIF block; empty where there are none."""
+    """Return the texts of a PNG as the description of an EXIF block; empty if there are none."""
     exif = Image.Exif()
     texts = image.text if isinstance(image, PngImageFile) else {}
     if texts:
-        told = "; ".join(f"{name}: {text}" for name, text in texts.items())
-        exif[ExifTags.Base.ImageDescription] = told[:MAX_DESCRIPTION_LENGTH]
+        description = "; ".join(f"{name}: {text}" for name, text in texts.items())
+        exif[ExifTags.Base.ImageDescription] = description[:MAX_DESCRIPTION_LENGTH]
     return exif
 
 
 def _flatten_on_white(image: Image.Image) -> Image.Image:
     if image.mode != "RGBA":
         return image
-    sheet = Image.new("RGB", image.size, "white")
-    sheet.paste(image, mask=image.getchannel("A"))
-    return sheet
+    background = Image.new("RGB", image.size, "white")
+    background.paste(image, mask=image.getchannel("A"))
+    return background

@@ -1,7 +1,7 @@
-"""Pictures that callers send: taken in any wrapping, trusted in none.
+"""Read input images that callers send as base64, a data URL, an upload or a URL.
 
-Whatever comes out of `read_image` has been decoded once in full, within limits that were checked on the
-header first, and carries pixels only.
+`read_image` checks the limits on the header first, then decodes the image once in full, and returns a file
+without metadata.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from orchestrator.media.metadata import exif_orientation, strip_metadata
 from orchestrator.media.payloads import FetchUrl, InputRejected, PayloadDecoder
 from orchestrator.media.sniffing import EXTENSIONS, detect_content_type
 
-#: Two decoders at once: enough for the cores beside the GPUs, and a bound on memory under a flood of
-#: large pictures (each takes four bytes a pixel while it is decoded).
-_DECODER_POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="picture-input")
+#: Two threads bound the memory use under many large images: decoding takes four bytes per pixel.
+_DECODER_POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="image-input")
 
-#: Quality of a JPEG that is written anew.
+#: Quality of a re-encoded JPEG.
 _JPEG_QUALITY = 95
-#: What brings a picture of each EXIF orientation upright.
+#: The transposition that brings an image of each EXIF orientation upright.
 _TRANSPOSE_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,9 +40,9 @@ _TRANSPOSE_BY_ORIENTATION = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageLimits:
-    """What one input picture may be."""
+    """Limits on one input image."""
 
-    #: Bytes of the file, once out of its base64.
+    #: Size of the file after base64 decoding.
     max_bytes: int = 20 * 1024 * 1024
     #: Width times height (default: 8K).
     max_pixels: int = 7680 * 4320
@@ -54,41 +53,41 @@ class ImageLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputImage:
-    """An upright PNG, JPEG or WebP of one frame, without metadata."""
+    """An upright PNG, JPEG or WebP image of one frame, without metadata."""
 
     data: bytes
     content_type: str
     width: int
     height: int
-    #: Of `data`, hexadecimal.
+    #: Hexadecimal SHA-256 of `data`.
     sha256: str
     has_alpha: bool
 
     @property
     def ext(self) -> str:
-        """Extension without the dot."""
+        """The file extension without the dot."""
         return EXTENSIONS[self.content_type]
 
 
 async def read_image(
     value: str | bytes, *, limits: ImageLimits, param: str = "image", fetch: FetchUrl | None = None
 ) -> InputImage:
-    """Reads a picture given as base64 text (any alphabet, wrapped or unpadded), as a data URL, as the
-    bytes of an uploaded file, or as an address that `fetch` gets it from.
+    """Read an image from base64 text, a data URL, uploaded bytes, or a URL that `fetch` downloads.
 
-    Of an animation the first frame is taken. Raises InvalidRequest with `param` and one of the codes
-    `invalid_image`, `image_too_large`, `unsupported_image_format`, `image_url_refused`,
-    `image_url_unreachable`, and without `fetch` `image_url_not_supported`.
+    Base64 may use either alphabet, line breaks, and no padding. The first frame of an animation is used.
+    Raises InvalidRequest with `param` and one of the codes `invalid_image`, `image_too_large`,
+    `unsupported_image_format`, `image_url_refused`, `image_url_unreachable`; `image_url_not_supported` if
+    `fetch` is None.
     """
     loop = asyncio.get_running_loop()
     try:
         value = await _payload_decoder(limits).fetch_if_url(value, fetch)
         return await loop.run_in_executor(_DECODER_POOL, _decode_payload, value, limits)
-    except InputRejected as refused:
-        raise InvalidRequest(str(refused), code=refused.code, param=param) from refused
+    except InputRejected as rejected:
+        raise InvalidRequest(str(rejected), code=rejected.code, param=param) from rejected
     except CorruptMedia as error:
         code = "image_too_large" if isinstance(error, ImageTooLarge) else "invalid_image"
-        raise InvalidRequest(f"The image can not be read: {error}.", code=code, param=param) from error
+        raise InvalidRequest(f"The image cannot be read: {error}.", code=code, param=param) from error
 
 
 def _decode_payload(value: str | bytes, limits: ImageLimits) -> InputImage:
@@ -100,27 +99,32 @@ def _payload_decoder(limits: ImageLimits) -> PayloadDecoder:
 
 
 def decode_image(data: bytes, limits: ImageLimits, *, lossless: bool = True) -> InputImage:
-    """The picture in a file: CPU work. Where its pixels must be written anew, a JPEG becomes a PNG, or stays
-    a JPEG of a tenth of the size where it need not be `lossless`.
+    """Decode and check an image file. CPU-bound: call it in a worker thread.
 
-    Raises Refused for a format that is not taken, CorruptMedia.
+    An image that must be re-encoded (rotated, palette, animated) becomes a PNG; a JPEG stays a JPEG, at a
+    tenth of the size, unless `lossless`. Raises InputRejected for an unsupported format; CorruptMedia.
     """
     content_type = detect_content_type(data)
     if content_type not in limits.formats:
         names = ", ".join(sorted(EXTENSIONS[name] for name in limits.formats))
-        raise InputRejected("unsupported_image_format", f"The image must be one of {names}.")
+        raise InputRejected(
+            "unsupported_image_format",
+            f"The image must be one of {names} (got {content_type or 'an unknown format'}).",
+        )
     stripped = strip_metadata(data, content_type)
-    with open_image(stripped.data, content_type, limits.max_pixels) as picture:
-        if max(picture.size) > limits.max_side:
-            raise ImageTooLarge(f"a side of the picture is longer than {limits.max_side} pixels")
-        picture.load()
+    with open_image(stripped.data, content_type, limits.max_pixels) as image:
+        if max(image.size) > limits.max_side:
+            raise ImageTooLarge(
+                f"its longer side has {max(image.size)} pixels, at most {limits.max_side} are allowed"
+            )
+        image.load()
         verify_checksums(stripped.data, content_type)
-        turn = _TRANSPOSE_BY_ORIENTATION.get(exif_orientation(stripped.exif))
-        if turn is None and _is_portable(picture):
-            return _to_input_image(stripped.data, content_type, picture)
-        upright = to_8bit_mode(picture)
-        if turn is not None:
-            upright = upright.transpose(turn)
+        transposition = _TRANSPOSE_BY_ORIENTATION.get(exif_orientation(stripped.exif))
+        if transposition is None and _is_portable(image):
+            return _to_input_image(stripped.data, content_type, image)
+        upright = to_8bit_mode(image)
+        if transposition is not None:
+            upright = upright.transpose(transposition)
         if lossless or content_type != "image/jpeg":
             return _to_input_image(encode_png(upright), "image/png", upright)
         return _to_input_image(_encode_jpeg(upright), content_type, upright)
@@ -133,7 +137,7 @@ def _encode_jpeg(image: Image.Image) -> bytes:
 
 
 def _is_portable(image: ImageFile.ImageFile) -> bool:
-    """Whether every reader takes the file for the same pixels: no palette, no animation, 8 bits."""
+    """Return whether every reader decodes the same pixels: 8 bits, no palette, no animation."""
     animated = getattr(image, "is_animated", False)
     return image.mode in ("L", "RGB", "RGBA") and "transparency" not in image.info and not animated
 

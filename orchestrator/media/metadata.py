@@ -1,42 +1,71 @@
-"""Takes everything out of a picture file that is not pixels, without decoding them.
+"""Strip metadata from image files without decoding the pixels.
 
-What goes: EXIF (places, cameras, people), XMP, comments, texts, colour profiles, thumbnails, further
-frames of a PNG, and whatever was hung on behind the end of the file.
+Removed are EXIF (locations, cameras, people), XMP, comments, texts, colour profiles, thumbnails, further
+frames of a PNG, and data after the end of the image.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.media.errors import CorruptMedia
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNKS_KEPT = frozenset(
     {b"IHDR", b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"cHRM", b"sBIT", b"IDAT", b"IEND"}
 )
 _WEBP_CHUNKS_KEPT = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
-#: VP8X flags that announce a colour profile, EXIF and XMP.
+#: VP8X flags for a colour profile, EXIF and XMP.
 _WEBP_METADATA_FLAGS = 0x20 | 0x08 | 0x04
 
 _ORIENTATION_TAG, _SHORT_TYPE = 0x0112, 3
 _EXIF_PREFIX = b"Exif\x00\x00"
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
-#: Markers that stand alone, without a length: TEM and the restart markers.
+#: Markers without a length: TEM and the restart markers.
 _STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
-#: The next marker behind compressed data, in which FF is followed by 00, a restart marker or a fill byte.
+#: The next marker after compressed data, in which FF is followed by 00, a restart marker or a fill byte.
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 @dataclass(frozen=True, slots=True)
 class StrippedImage:
+    """An image file without metadata."""
+
     data: bytes
-    #: The EXIF block that was taken out (its orientation still has to be heeded).
+    #: The removed EXIF block; its orientation still applies to the pixels.
     exif: bytes | None = None
 
 
+class PngChunk(NamedTuple):
+    """One chunk of a PNG file."""
+
+    kind: bytes
+    body: bytes
+    #: The whole chunk: length, kind, body and checksum.
+    raw: bytes
+
+
+def iter_png_chunks(data: bytes) -> Iterator[PngChunk]:
+    """Yield the chunks of a PNG up to the end of the data. Raises CorruptMedia if one is truncated."""
+    at = len(PNG_SIGNATURE)
+    while at < len(data):
+        try:
+            length, kind = struct.unpack_from(">I4s", data, at)
+        except struct.error as error:
+            raise CorruptMedia("the image is truncated") from error
+        end = at + 12 + length
+        if end > len(data):
+            raise CorruptMedia("the image is truncated")
+        yield PngChunk(kind, data[at + 8 : end - 4], data[at:end])
+        at = end
+
+
 def strip_metadata(data: bytes, content_type: str) -> StrippedImage:
-    """The same pixels in a bare file. Raises CorruptMedia where the file's structure is broken."""
+    """Return the same pixels in a file without metadata. Raises CorruptMedia if its structure is broken."""
     try:
         match content_type:
             case "image/png":
@@ -46,23 +75,20 @@ def strip_metadata(data: bytes, content_type: str) -> StrippedImage:
             case "image/webp":
                 return _strip_webp(data)
     except (struct.error, IndexError) as error:
-        raise CorruptMedia("the picture is cut off") from error
+        raise CorruptMedia("the image is truncated") from error
     return StrippedImage(data)
 
 
 def _strip_png(data: bytes) -> StrippedImage:
-    kept, exif, at, kind = [data[:8]], None, 8, b""
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if end > len(data):
-            raise CorruptMedia("the picture is cut off")
-        if kind == b"eXIf":
-            exif = data[at + 8 : end - 4]
-        elif kind in _PNG_CHUNKS_KEPT:
-            kept.append(data[at:end])
-        at = end
-    return StrippedImage(b"".join(kept), exif)
+    kept, exif = [PNG_SIGNATURE], None
+    for chunk in iter_png_chunks(data):
+        if chunk.kind == b"eXIf":
+            exif = chunk.body
+        elif chunk.kind in _PNG_CHUNKS_KEPT:
+            kept.append(chunk.raw)
+        if chunk.kind == b"IEND":
+            return StrippedImage(b"".join(kept), exif)
+    raise CorruptMedia("the image is truncated")
 
 
 def _strip_jpeg(data: bytes) -> StrippedImage:
@@ -77,7 +103,7 @@ def _strip_jpeg(data: bytes) -> StrippedImage:
         at = start + 2 + struct.unpack_from(">H", data, start + 2)[0]
         if marker == _SOS:
             scan_end = _MARKER_AFTER_SCAN.search(data, at)
-            if scan_end is None:  # no end marker: the decoder will see whether all rows are there
+            if scan_end is None:  # no end marker: the decoder will report missing rows
                 return StrippedImage(b"".join((*kept, data[start:])), exif)
             at = scan_end.start()
         segment = data[start:at]
@@ -88,9 +114,9 @@ def _strip_jpeg(data: bytes) -> StrippedImage:
 
 
 def _find_marker(data: bytes, offset: int) -> tuple[int, int]:
-    """Where the next marker begins, and which it is."""
+    """Return the offset and the code of the next marker."""
     if data[offset] != 0xFF:
-        raise CorruptMedia("the picture is broken: a JPEG marker is missing")
+        raise CorruptMedia("the image is broken: a JPEG marker is missing")
     while data[offset + 1] == 0xFF:
         offset += 1
     return offset, data[offset + 1]
@@ -100,7 +126,7 @@ def _strip_webp(data: bytes) -> StrippedImage:
     kept, exif, at = [], None, 12
     end = 8 + struct.unpack_from("<I", data, 4)[0]
     if end > len(data):
-        raise CorruptMedia("the picture is cut off")
+        raise CorruptMedia("the image is truncated")
     while at + 8 <= end:
         kind, length = struct.unpack_from("<4sI", data, at)
         chunk = data[at : at + 8 + length + length % 2]
@@ -116,7 +142,7 @@ def _strip_webp(data: bytes) -> StrippedImage:
 
 
 def exif_orientation(exif: bytes | None) -> int:
-    """1 (upright) to 8, as the camera was held; 1 where the block is broken or does not say."""
+    """Return the EXIF orientation, 1 (upright) to 8; 1 if the block is missing, broken or has none."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2]) if exif else None
     if exif is None or order is None:
         return 1
@@ -133,7 +159,10 @@ def exif_orientation(exif: bytes | None) -> int:
 
 
 def webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height by a stripped WebP's header: its decoder takes memory for them on opening."""
+    """Return the width and height in the header of a stripped WebP.
+
+    Read before opening the file, because the decoder allocates memory for the pixels on opening.
+    """
     try:
         match data[12:16]:
             case b"VP8X":
@@ -145,5 +174,5 @@ def webp_size(data: bytes) -> tuple[int, int]:
                 width, height = struct.unpack_from("<HH", data, 26)
                 return width & 0x3FFF, height & 0x3FFF
     except struct.error as error:
-        raise CorruptMedia("the picture is cut off") from error
-    raise CorruptMedia("the picture does not begin with its size")
+        raise CorruptMedia("the image is truncated") from error
+    raise CorruptMedia("the WebP image does not start with its size")

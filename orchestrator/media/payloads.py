@@ -1,4 +1,4 @@
-"""How callers hand files over: as the bytes of an upload, base64 text, a data URL, or an address."""
+"""Extract the bytes of an input file from an upload, base64 text, a data URL or a URL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from orchestrator.media.errors import FetchError, FileTooLarge, UrlNotAllowed
 
-#: Gives the file at an address, of at most so many bytes. Raises FetchError.
+#: Downloads the file at a URL: (url, max_bytes) -> data. Raises FetchError.
 FetchUrl = Callable[[str, int], Awaitable[bytes]]
 
 _URL_SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -19,7 +19,7 @@ _URLSAFE_TO_STANDARD = str.maketrans("-_", "+/")
 
 
 class InputRejected(Exception):
-    """A file that is not taken; the text says why, `code` in one word."""
+    """An input file was rejected; the message says why, `code` is the error code."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -28,16 +28,18 @@ class InputRejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PayloadDecoder:
-    """Takes files of one sort out of what they came in."""
+    """Decodes input files of one kind."""
 
-    #: What callers call it: `image`.
+    #: Used in messages and error codes: `image` or `dataset`.
     kind: str
-    #: Bytes of the file itself.
+    #: Maximum size of the decoded file.
     max_bytes: int
 
     async def fetch_if_url(self, value: str | bytes, fetch: FetchUrl | None) -> str | bytes:
-        """The file, where `value` is its address; else `value` itself. Raises Refused (`NOUN_url_refused`,
-        `NOUN_url_unreachable`, `NOUN_too_large`)."""
+        """Download the file if `value` is a URL; otherwise return `value`.
+
+        Raises InputRejected (`KIND_url_refused`, `KIND_url_unreachable`, `KIND_too_large`).
+        """
         if fetch is None or isinstance(value, bytes) or not _URL_SCHEME.match(value):
             return value
         try:
@@ -50,12 +52,14 @@ class PayloadDecoder:
                     code = f"{self.kind}_too_large"
                 case _:
                     code = f"{self.kind}_url_unreachable"
-            message = f"The {self.kind} can not be fetched from its address: {error}."
+            message = f"The {self.kind} cannot be fetched from its URL: {error}."
             raise InputRejected(code, message) from error
 
     def decode(self, value: str | bytes) -> bytes:
-        """The file: work for a thread. Raises Refused (`invalid_NOUN`, `NOUN_too_large`,
-        `NOUN_url_not_supported`)."""
+        """Return the bytes of the file. CPU-bound: call it in a worker thread.
+
+        Raises InputRejected (`invalid_KIND`, `KIND_too_large`, `KIND_url_not_supported`).
+        """
         data = self._decode_text(value) if isinstance(value, str) else value
         if not data:
             raise InputRejected(f"invalid_{self.kind}", f"The {self.kind} is empty.")
@@ -64,11 +68,11 @@ class PayloadDecoder:
         return data
 
     def _decode_text(self, text: str) -> bytes:
-        """From base64 in any alphabet, wrapped or unpadded, or from a data URL."""
+        """Decode a data URL, or base64 of either alphabet, with or without padding and line breaks."""
         if _URL_SCHEME.match(text):
             raise InputRejected(
                 f"{self.kind}_url_not_supported",
-                f"Addresses are not fetched; send the {self.kind} as base64 or as a data URL.",
+                f"URLs are not fetched; send the {self.kind} as base64 or as a data URL.",
             )
         data_url = _DATA_URL.match(text)
         body = text[data_url.end() :] if data_url else text

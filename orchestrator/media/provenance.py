@@ -1,21 +1,20 @@
-"""Takes the graph out of a result, which ComfyUI writes into its files, and leaves all else.
+"""Strip the graph that ComfyUI embeds in output files.
 
-A customer's picture must not carry our graphs and file names; and without them the same pixels are the
-same file, whichever instance made it. What else the metadata says, such as that the picture is a
-simulator's, stays.
+Outputs must not disclose graphs and file names to callers; and without them equal pixels give equal files,
+whichever instance made them. Other metadata stays, such as the mark of the simulator.
 """
 
 from __future__ import annotations
 
 import io
-import struct
 
 import av
 from av.container import InputContainer
 
 from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.metadata import PNG_SIGNATURE, iter_png_chunks
 
-#: Keywords under which ComfyUI keeps the graph as it ran and as it was drawn.
+#: Metadata keywords of the graph in the API format and in the UI format.
 GRAPH_KEYWORDS = frozenset({"prompt", "workflow"})
 
 _PNG_TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
@@ -23,28 +22,23 @@ _VIDEO_CONTAINERS = {"video/mp4": "mp4", "video/webm": "webm", "video/x-matroska
 
 
 def strip_graph_metadata(data: bytes, content_type: str) -> bytes:
-    """The same media without the graph: CPU work, call it in a worker thread. Raises CorruptMedia."""
+    """Return the same media without the graph. CPU-bound: call it in a worker thread. Raises CorruptMedia."""
     try:
         if content_type == "image/png":
             return _strip_png_graph(data)
         if content_type in _VIDEO_CONTAINERS:
             return _strip_video_graph(data, _VIDEO_CONTAINERS[content_type])
-    except (struct.error, av.FFmpegError, ValueError) as error:
-        raise CorruptMedia(f"the {content_type} can not be rewritten: {error}") from error
+    except (av.FFmpegError, ValueError) as error:
+        raise CorruptMedia(f"the {content_type} cannot be rewritten: {error}") from error
     return data
 
 
 def _strip_png_graph(data: bytes) -> bytes:
-    kept, at = [data[:8]], 8
-    while at < len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if end > len(data):
-            raise CorruptMedia("the picture is cut off")
-        keyword = data[at + 8 : end].partition(b"\0")[0] if kind in _PNG_TEXT_CHUNKS else b""
+    kept = [PNG_SIGNATURE]
+    for chunk in iter_png_chunks(data):
+        keyword = chunk.body.partition(b"\0")[0] if chunk.kind in _PNG_TEXT_CHUNKS else b""
         if keyword.decode("latin-1") not in GRAPH_KEYWORDS:
-            kept.append(data[at:end])
-        at = end
+            kept.append(chunk.raw)
     return b"".join(kept)
 
 
@@ -57,9 +51,9 @@ def _strip_video_graph(data: bytes, container: str) -> bytes:
 
 
 def _remux_without_graph(source: InputContainer, container: str) -> bytes:
-    """Packets go over as they are, so the pictures stay bit for bit."""
+    """Copy the packets unchanged, so that the frames stay identical bit for bit."""
     buffer = io.BytesIO()
-    # Without this flag the mp4 writer drops keywords that it does not know.
+    # Without this flag the mp4 writer drops unknown keywords.
     options = {"movflags": "use_metadata_tags"} if container == "mp4" else {}
     with av.open(buffer, "w", format=container, container_options=options) as target:
         target.metadata.update(

@@ -1,10 +1,11 @@
-"""The content type of some bytes, by looking at them: never by a name or somebody's word."""
+"""Detect the content type of data from its bytes, never from a file name or a declared type."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-#: Extension (without the dot) of every content type that `detect_content_type` can answer.
+#: Extension (without the dot) of every content type that `detect_content_type` returns.
 EXTENSIONS: Mapping[str, str] = {
     "image/png": "png",
     "image/jpeg": "jpg",
@@ -25,7 +26,7 @@ EXTENSIONS: Mapping[str, str] = {
     "audio/mpeg": "mp3",
     "audio/ogg": "ogg",
     "model/gltf-binary": "glb",
-    # Files of tensors have no type of their own.
+    # Safetensors files have no registered content type.
     "application/octet-stream": "safetensors",
 }
 
@@ -43,7 +44,7 @@ _MAGIC = (
     (b"glTF", "model/gltf-binary"),
 )
 _RIFF_FORMS = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
-#: Major brands of ISO base media files; every other brand is taken for mp4.
+#: Major brands of ISO base media files; any other brand counts as mp4.
 _ISO_BRANDS = {
     b"qt  ": "video/quicktime",
     b"M4A ": "audio/mp4",
@@ -58,8 +59,30 @@ _ISO_BRANDS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MediaInfo:
+    """Properties of one media file, read from its bytes."""
+
+    content_type: str
+    #: Pixels; None for audio.
+    width: int | None = None
+    height: int | None = None
+    #: Videos and animated images only.
+    frames: int | None = None
+    #: Frames per second; videos and animated images only.
+    fps: float | None = None
+    #: Seconds; videos and audio only.
+    duration: float | None = None
+    has_audio: bool = False
+
+    @property
+    def ext(self) -> str:
+        """The file extension without the dot."""
+        return EXTENSIONS[self.content_type]
+
+
 def detect_content_type(data: bytes) -> str | None:
-    """The content type, or None where the first bytes belong to no format we know."""
+    """Return the content type, or None if the leading bytes match no known format."""
     for magic, content_type in _MAGIC:
         if data.startswith(magic):
             return content_type
@@ -75,10 +98,10 @@ def detect_content_type(data: bytes) -> str | None:
 
 
 def _starts_with_mpeg_frame(data: bytes) -> bool:
-    """Whether an MPEG audio frame header comes first (sound without an ID3 tag)."""
+    """Return whether the data starts with an MPEG audio frame header (MP3 without an ID3 tag)."""
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
         return False
     version, layer = data[1] >> 3 & 3, data[1] >> 1 & 3
     bitrate, sample_rate = data[2] >> 4, data[2] >> 2 & 3
-    # The values left out are reserved; layer 0 would be AAC in ADTS frames.
+    # The excluded values are reserved; layer 0 would be AAC in ADTS frames.
     return version != 1 and layer != 0 and bitrate not in (0, 15) and sample_rate != 3

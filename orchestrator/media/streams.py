@@ -1,4 +1,4 @@
-"""Films and sound through PyAV. CPU work: call it in a worker thread."""
+"""Probe video and audio with PyAV. CPU-bound: call it in a worker thread."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import av
 
 from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.info import MediaInfo
+from orchestrator.media.sniffing import MediaInfo
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
     from av.video.stream import VideoStream
 
-#: The demuxer is chosen by the bytes we looked at: FFmpeg's own guess may land on a playlist format
-#: that opens other files and addresses.
+#: The detected content type selects the demuxer: FFmpeg's own detection may pick a playlist format, which
+#: opens other files and URLs.
 DEMUXERS: Mapping[str, str] = {
     "video/mp4": "mp4",
     "video/quicktime": "mov",
@@ -30,17 +30,17 @@ DEMUXERS: Mapping[str, str] = {
     "audio/ogg": "ogg",
 }
 STREAM_TYPES = frozenset(DEMUXERS)
-#: A film container without a picture in it.
+#: Content type of a video container that holds audio only.
 _AUDIO_ONLY_TYPES = {"video/mp4": "audio/mp4", "video/webm": "audio/webm"}
 
-#: Ids of the two elements that a Matroska or WebM file consists of.
+#: Ids of the two top-level elements of a Matroska or WebM file.
 _EBML_ID, _SEGMENT_ID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def probe_stream(data: bytes, content_type: str) -> MediaInfo:
-    """Raises CorruptMedia for media that is broken, cut off or without a stream."""
+    """Return size, frame rate and duration. Raises CorruptMedia if broken, truncated or without a stream."""
     if _declared_length(data) > len(data):
-        raise CorruptMedia(f"the {content_type} is cut off")
+        raise CorruptMedia(f"the {content_type} is truncated")
     try:
         with av.open(io.BytesIO(data), "r", format=DEMUXERS[content_type]) as container:
             if container.streams.video:
@@ -48,14 +48,14 @@ def probe_stream(data: bytes, content_type: str) -> MediaInfo:
             if container.streams.audio:
                 return _probe_audio(container, _AUDIO_ONLY_TYPES.get(content_type, content_type))
     except (av.FFmpegError, ValueError, EOFError) as error:
-        raise CorruptMedia(f"the {content_type} can not be decoded: {error}") from error
-    raise CorruptMedia(f"the {content_type} holds neither picture nor sound")
+        raise CorruptMedia(f"the {content_type} cannot be decoded: {error}") from error
+    raise CorruptMedia(f"the {content_type} has neither a video nor an audio stream")
 
 
 def _probe_video(container: InputContainer, stream: VideoStream, content_type: str) -> MediaInfo:
     frames = _count_complete_packets(container, stream)
     if frames < max(1, stream.frames):
-        raise CorruptMedia(f"the film has {frames} of its {stream.frames} frames")
+        raise CorruptMedia(f"the video has {frames} of its {stream.frames} frames")
     _decode_first_frame(container, stream)
     return MediaInfo(
         content_type=content_type,
@@ -71,21 +71,21 @@ def _probe_video(container: InputContainer, stream: VideoStream, content_type: s
 def _probe_audio(container: InputContainer, content_type: str) -> MediaInfo:
     stream = container.streams.audio[0]
     if not _count_complete_packets(container, stream):
-        raise CorruptMedia("the sound is empty")
+        raise CorruptMedia("the audio is empty")
     _decode_first_frame(container, stream)
     return MediaInfo(content_type=content_type, duration=_duration(container), has_audio=True)
 
 
 def _count_complete_packets(container: InputContainer, stream: Stream) -> int:
-    """Packets that are there to their last byte; a film has one for each frame."""
+    """Count the packets that are complete; a video has one per frame."""
     return sum(1 for packet in container.demux(stream) if packet.size and not packet.is_corrupt)
 
 
 def _decode_first_frame(container: InputContainer, stream: Stream) -> None:
-    """A header alone is no film: something must come out of the decoder."""
+    """Raise CorruptMedia if the decoder produces no frame, as for a header without data."""
     container.seek(0)
     if next(container.decode(stream), None) is None:
-        raise CorruptMedia("nothing in it can be decoded")
+        raise CorruptMedia("no frame of it can be decoded")
 
 
 def _duration(container: InputContainer) -> float | None:
@@ -93,9 +93,9 @@ def _duration(container: InputContainer) -> float | None:
 
 
 def _declared_length(data: bytes) -> int:
-    """Bytes that the outermost container says it has, or 0 where it does not say.
+    """Return the length in bytes that the outermost container declares, or 0 if it declares none.
 
-    FFmpeg reads what there is of such a file and takes that for the whole.
+    FFmpeg does not report a truncated RIFF or Matroska file: it reads what is there.
     """
     if data.startswith(b"RIFF"):
         size = int.from_bytes(data[4:8], "little")
@@ -110,10 +110,10 @@ def _declared_length(data: bytes) -> int:
 
 
 def _read_ebml_size(data: bytes, offset: int) -> tuple[int, int]:
-    """The size of an element's content (0: unknown), and where that begins."""
+    """Return the size of an element's content (0 if unknown) and the offset at which it starts."""
     width = 9 - data[offset].bit_length() if offset < len(data) else 9
     if width > 8:
-        raise CorruptMedia("the film is cut off")
-    most = (1 << 7 * width) - 1
-    size = int.from_bytes(data[offset : offset + width], "big") & most
-    return (0 if size == most else size), offset + width
+        raise CorruptMedia("the video is truncated")
+    unknown_size = (1 << 7 * width) - 1
+    size = int.from_bytes(data[offset : offset + width], "big") & unknown_size
+    return (0 if size == unknown_size else size), offset + width

@@ -1,8 +1,10 @@
-"""Safetensors files: which tensors one holds, whether they can all be there, and are numbers.
+"""Parse and check safetensors files: the header, the layout of the tensors, and that numbers are finite.
 
-8 bytes, little-endian: length N of the header
-N bytes of JSON: {"NAME": {"dtype": "BF16", "shape": [3072, 768], "data_offsets": [0, 4718592]}, ...}
-the numbers of all tensors, without gaps
+The format:
+
+    8 bytes, little-endian: length N of the header
+    N bytes of JSON: {"NAME": {"dtype": "BF16", "shape": [3072, 768], "data_offsets": [0, 4718592]}, ...}
+    the data of all tensors, without gaps
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import numpy as np
 
 from orchestrator.media.errors import CorruptMedia
 
-#: Bytes; the reference implementation refuses longer ones too.
+#: The limit of the reference implementation.
 MAX_HEADER_BYTES = 100_000_000
 
 # fmt: off
@@ -27,27 +29,27 @@ _BITS_BY_DTYPE = {
     "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8, "C64": 64,
 }
 # fmt: on
-#: Bits of the exponent, all of which are set in what is infinite or not a number, by type.
+#: NumPy type and exponent bits by dtype; all exponent bits are set in an infinity or NaN.
 _EXPONENT_MASKS = {
     "F64": ("<u8", 0x7FF << 52),
     "F32": ("<u4", 0xFF << 23),
     "F16": ("<u2", 0x1F << 10),
     "BF16": ("<u2", 0xFF << 7),
 }
-#: What a file that begins so really is.
+#: Names of other formats by their leading bytes, for error messages.
 _OTHER_FORMATS = {
     b"PK\x03\x04": "a pickle archive of PyTorch",
     b"\x80": "a pickle",
     b"version https://git-lfs": "a Git LFS pointer, not the file that it points to",
     b"GGUF": "a GGUF file",
-    b"<": "a web page",
-    b"{": "a JSON text",
+    b"<": "an HTML or XML page",
+    b"{": "a JSON file",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One entry of the header. Its numbers are the bytes `leading_bytes` to `end` of the file."""
+    """One entry of the header. Its data is the bytes `start` to `end` of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -61,14 +63,15 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class SafetensorsHeader:
-    """In the order of the data."""
+    """The parsed header of a file."""
 
+    #: By name, in the order of their data.
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
 
     @property
     def dominant_dtype(self) -> str:
-        """The type of most numbers in the file; empty where there are none."""
+        """The dtype of most elements in the file; empty if there are none."""
         counts: Counter[str] = Counter()
         for tensor in self.tensors.values():
             counts[tensor.dtype] += tensor.element_count
@@ -76,8 +79,11 @@ class SafetensorsHeader:
 
 
 def parse_safetensors_header(file: BinaryIO, size: int) -> SafetensorsHeader:
-    """Of a file of `size` bytes that is open at its beginning. Raises CorruptMedia with what the file is
-    instead, or lacks; OSError."""
+    """Parse the header of a file of `size` bytes that is open at its start.
+
+    Raises CorruptMedia, whose message says what is wrong with the file or which format it has instead;
+    OSError.
+    """
     start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
@@ -86,9 +92,9 @@ def parse_safetensors_header(file: BinaryIO, size: int) -> SafetensorsHeader:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CorruptMedia("its header is damaged") from error
+        raise CorruptMedia("its header is not valid JSON") from error
     if not isinstance(data, dict):
-        raise CorruptMedia("its header is damaged")
+        raise CorruptMedia("its header is not a JSON object")
     metadata = data.pop("__metadata__", {})
     tensors = {name: _parse_tensor(name, entry, 8 + length) for name, entry in data.items()}
     ordered = dict(sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)))
@@ -97,14 +103,16 @@ def parse_safetensors_header(file: BinaryIO, size: int) -> SafetensorsHeader:
 
 
 def check_finite(data: bytes, header: SafetensorsHeader) -> None:
-    """Raises CorruptMedia where a tensor holds infinity or what is not a number, as training leaves that has
-    diverged. Types of 8 bits and less are not looked at."""
+    """Raise CorruptMedia if a tensor contains infinity or NaN, as after a diverged training.
+
+    Types of 8 bits and less are not checked.
+    """
     for name, tensor in header.tensors.items():
         if tensor.dtype in _EXPONENT_MASKS:
             kind, exponent = _EXPONENT_MASKS[tensor.dtype]
             bits = np.frombuffer(data, kind, tensor.element_count, tensor.start)
             if np.any(bits & exponent == exponent):
-                raise CorruptMedia(f"{name[:100]!r} holds what is not a number")
+                raise CorruptMedia(f"tensor {name[:100]!r} contains infinity or NaN")
 
 
 def _parse_tensor(name: str, entry: Any, offset: int) -> TensorInfo:
@@ -112,31 +120,31 @@ def _parse_tensor(name: str, entry: Any, offset: int) -> TensorInfo:
         dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         numbers = [*shape, start, end]
         if dtype not in _BITS_BY_DTYPE or any(type(number) is not int or number < 0 for number in numbers):
-            raise ValueError("no numbers")
+            raise ValueError("unknown dtype, or a shape or offset that is not a natural number")
     except (LookupError, TypeError, ValueError) as error:
-        raise CorruptMedia(f"its header is damaged at {name[:100]!r}") from error
+        raise CorruptMedia(f"its header has an invalid entry for {name[:100]!r}") from error
     if prod(shape) * _BITS_BY_DTYPE[dtype] != (end - start) * 8:
-        raise CorruptMedia(f"{name[:100]!r} has not as many bytes as its shape needs")
+        raise CorruptMedia(f"tensor {name[:100]!r} has {end - start} bytes, which do not match its shape")
     return TensorInfo(dtype, shape, offset + start, offset + end)
 
 
 def _check_layout(tensors: Mapping[str, TensorInfo], data_start: int, size: int) -> None:
-    """Raises CorruptMedia unless the tensors fill the file exactly."""
+    """Raise CorruptMedia unless the tensors fill the file exactly."""
     at = data_start
     for name, tensor in tensors.items():
         if tensor.start != at:
-            raise CorruptMedia(f"{name[:100]!r} is not where it should begin")
+            raise CorruptMedia(f"tensor {name[:100]!r} overlaps another one or leaves a gap")
         at = tensor.end
     if at > size:
-        raise CorruptMedia(f"it is cut off: {at - size} of {at} bytes are missing")
+        raise CorruptMedia(f"it is truncated: {at - size} of {at} bytes are missing")
     if at < size:
-        raise CorruptMedia(f"it goes on for {size - at} bytes after its last tensor")
+        raise CorruptMedia(f"it has {size - at} extra bytes after its last tensor")
 
 
 def _explain_not_safetensors(leading_bytes: bytes, size: int) -> str:
     if size == 0:
         return "it is empty"
-    for mark, name in _OTHER_FORMATS.items():
-        if leading_bytes.startswith(mark):
-            return f"it is no safetensors file but {name}"
-    return "it is no safetensors file, or cut off within its header"
+    for magic, name in _OTHER_FORMATS.items():
+        if leading_bytes.startswith(magic):
+            return f"it is not a safetensors file but {name}"
+    return "it is not a safetensors file, or truncated within its header"

@@ -1,4 +1,4 @@
-"""Stills out of films: a thumbnail, and a sheet of frames. CPU work: call it in a worker thread."""
+"""Make a thumbnail or a spritesheet of frames from a video. CPU-bound: call it in a worker thread."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
 
-#: Pixels of the longer side of a thumbnail, and of each picture on a sheet.
+#: Longer side in pixels of a thumbnail, and of each tile of a spritesheet.
 THUMBNAIL_SIDE, TILE_SIDE = 512, 240
-#: Pictures on a sheet: at most, and side by side.
+#: Maximum number of tiles of a spritesheet, and tiles per row.
 MAX_TILES, SPRITESHEET_COLUMNS = 25, 5
 
 
 def make_thumbnail(video: bytes) -> bytes:
-    """The first frame as a small WebP. Raises CorruptMedia."""
+    """Return the first frame as a small WebP image. Raises CorruptMedia."""
     with _open_video(video) as container:
         for frame in container.decode(video=0):
             return _encode_image(_resize_frame(frame, THUMBNAIL_SIDE), "WEBP")
-    raise CorruptMedia("the film has no frame")
+    raise CorruptMedia("the video has no frame")
 
 
 def make_spritesheet(video: bytes) -> bytes:
-    """Frames that lie evenly over the film, five to a row, as a JPEG. Raises CorruptMedia."""
+    """Return evenly spaced frames as a JPEG, five per row. Raises CorruptMedia."""
     with _open_video(video) as container:
         count = sum(1 for packet in container.demux(video=0) if packet.size)
         container.seek(0)
@@ -41,7 +41,7 @@ def make_spritesheet(video: bytes) -> bytes:
         frames = enumerate(container.decode(video=0))
         tiles = [_resize_frame(frame, TILE_SIDE) for index, frame in frames if index in wanted]
     if not tiles:
-        raise CorruptMedia("the film has no frame")
+        raise CorruptMedia("the video has no frame")
     width, height = tiles[0].size
     sheet = Image.new(
         "RGB", (width * min(SPRITESHEET_COLUMNS, len(tiles)), height * -(-len(tiles) // SPRITESHEET_COLUMNS))
@@ -55,18 +55,18 @@ def make_spritesheet(video: bytes) -> bytes:
 def _open_video(video: bytes) -> Iterator[InputContainer]:
     demuxer = DEMUXERS.get(detect_content_type(video) or "")
     if demuxer is None:
-        raise CorruptMedia("this is no film")
+        raise CorruptMedia("the data is not a video")
     try:
         with av.open(io.BytesIO(video), "r", format=demuxer) as container:
             yield container
     except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
-        raise CorruptMedia(f"the film can not be decoded: {error}") from error
+        raise CorruptMedia(f"the video cannot be decoded: {error}") from error
 
 
 def _resize_frame(frame: VideoFrame, side: int) -> Image.Image:
-    picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return picture
+    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image
 
 
 def _encode_image(image: Image.Image, image_format: str) -> bytes:

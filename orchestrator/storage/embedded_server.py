@@ -1,7 +1,7 @@
-"""A real S3 server of our own: SeaweedFS as a child process, for installations that bring none.
+"""Run the embedded S3 server: SeaweedFS as a child process, for installations without an S3 endpoint.
 
-It listens on the loopback interface only, is started again when it dies, always at the same address, and
-dies with us.
+It listens on the loopback interface only, is restarted on the same ports when it exits, and ends when this
+process ends.
 """
 
 from __future__ import annotations
@@ -20,42 +20,43 @@ from typing import BinaryIO
 import aiohttp
 import psutil
 
+from comfy_instances.process import die_with_parent
 from orchestrator.media.errors import S3ServerNotStarted
-from orchestrator.storage import die_with_parent, seaweedfs
+from orchestrator.storage import seaweedfs
 from orchestrator.storage.object_store import S3Config
 
 log = logging.getLogger(__name__)
 
 _STARTUP_TIMEOUT_SECONDS = 30.0
 _STOP_TIMEOUT_SECONDS = 10.0
-#: A server that ran this long has recovered from whatever killed it before.
+#: Running time after which the count of failures in a row is reset.
 _STABLE_AFTER_SECONDS = 60.0
-#: A predecessor that was killed keeps its lock and ports for a moment longer.
+#: Time to wait for the lock and ports of a killed predecessor.
 _PREDECESSOR_TIMEOUT_SECONDS = 2.0
 _MAX_LOG_BYTES = 10 * 1024 * 1024
 
 
 def restart_backoff(failures: int) -> float:
-    """Seconds to wait before the next start, after so many deaths in a row."""
+    """Return the seconds to wait before the next start, after `failures` exits in a row."""
     return min(0.25 * 2.0 ** min(failures - 1, 10), 30.0)
 
 
 async def _wait_until(condition: Callable[[], bool]) -> bool:
-    """Whether `condition` answers yes before a predecessor's time is over."""
+    """Return whether `condition` becomes true before the timeout for a predecessor."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + _PREDECESSOR_TIMEOUT_SECONDS
+    deadline = loop.time() + _PREDECESSOR_TIMEOUT_SECONDS
     while not condition():
-        if loop.time() > end:
+        if loop.time() > deadline:
             return False
         await asyncio.sleep(0.05)
     return True
 
 
 class EmbeddedS3:
-    """The server of one directory: `start`, use `access(bucket)`, `stop`; it may be started again.
+    """The server of one directory: `start`, use `bucket_config`, `stop`. It may be started again.
 
-    `start` must run in a thread that lives as long as the server is wanted (the kernel ties the child to
-    the thread that made it).
+    Call `start` in a thread that lives as long as the server: the kernel ends the child when the thread that
+    created it ends.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -88,7 +89,7 @@ class EmbeddedS3:
 
     @property
     def pid(self) -> int | None:
-        """Of the server, while it runs."""
+        """The process id of the running server; None if it does not run."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
     def bucket_config(self, bucket: str, public_endpoint: str | None = None) -> S3Config:
@@ -101,8 +102,10 @@ class EmbeddedS3:
         )
 
     async def start(self) -> None:
-        """Returns when the server answers. Raises S3ServerNotStarted, also where another service uses the
-        directory."""
+        """Start the server and wait until it is healthy.
+
+        Raises S3ServerNotStarted, also if another service uses the directory.
+        """
         binary = seaweedfs.find_binary()
         self._server_dir.prepare()
         self._credentials = self._server_dir.read_credentials()
@@ -119,7 +122,7 @@ class EmbeddedS3:
         self._restart_task = asyncio.create_task(self._restart_on_exit(binary), name="embedded-s3")
 
     async def stop(self) -> None:
-        """Ends the server in order (about two seconds); does nothing where none runs."""
+        """Stop the server gracefully (about two seconds). Does nothing if it does not run."""
         if self._restart_task:
             self._restart_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -129,14 +132,14 @@ class EmbeddedS3:
         self._release_lock()
 
     async def _restart_on_exit(self, binary: Path) -> None:
-        deaths = 0
+        failures = 0
         while True:
-            begun = asyncio.get_running_loop().time()
+            started = asyncio.get_running_loop().time()
             code = await self._process.wait() if self._process else None
-            lived = asyncio.get_running_loop().time() - begun
-            deaths = 1 if lived > _STABLE_AFTER_SECONDS else deaths + 1
-            delay = restart_backoff(deaths)
-            log.error("S3 server ended with code %s; starting it again in %.2f s", code, delay)
+            uptime = asyncio.get_running_loop().time() - started
+            failures = 1 if uptime > _STABLE_AFTER_SECONDS else failures + 1
+            delay = restart_backoff(failures)
+            log.error("S3 server exited with code %s; restarting it in %.2f s", code, delay)
             await asyncio.sleep(delay)
             try:
                 await self._launch(binary)
@@ -145,7 +148,7 @@ class EmbeddedS3:
 
     async def _launch(self, binary: Path) -> None:
         if not seaweedfs.are_ports_free(self._ports):
-            raise S3ServerNotStarted(f"a port of the S3 server is taken: {self._ports}")
+            raise S3ServerNotStarted(f"a port of the S3 server is in use: {self._ports}")
         command = self._server_dir.command_line(binary, self._ports)
         with self._open_log() as sink:
             self._process = await asyncio.create_subprocess_exec(
@@ -154,7 +157,7 @@ class EmbeddedS3:
                 stdout=sink,
                 stderr=sink,
                 env=self._server_dir.environment(),
-                # Ctrl-C in a terminal is for us; we end the server when nobody needs it any more.
+                # Keeps Ctrl-C in a terminal from the server, which running work needs until `stop`.
                 start_new_session=True,
             )
         self._server_dir.pid_file.write_text(str(self._process.pid))
@@ -165,10 +168,11 @@ class EmbeddedS3:
             await self._stop_process()
             if isinstance(error, TimeoutError):
                 raise S3ServerNotStarted(
-                    f"no answer in {_STARTUP_TIMEOUT_SECONDS:.0f} s; {self._log_tail()}"
+                    f"the S3 server was not healthy within {_STARTUP_TIMEOUT_SECONDS:.0f} s;"
+                    f" {self._log_tail()}"
                 ) from error
             raise
-        log.info("S3 server answers at %s", self.endpoint)
+        log.info("S3 server listens at %s", self.endpoint)
 
     async def _wait_until_ready(self, process: Process) -> None:
         async with aiohttp.ClientSession() as http:
@@ -176,7 +180,7 @@ class EmbeddedS3:
                 if await self._is_healthy(http):
                     return
                 await asyncio.sleep(0.03)
-        raise S3ServerNotStarted(f"it ended with code {process.returncode}; {self._log_tail()}")
+        raise S3ServerNotStarted(f"the S3 server exited with code {process.returncode}; {self._log_tail()}")
 
     async def _is_healthy(self, http: aiohttp.ClientSession) -> bool:
         try:
@@ -192,14 +196,14 @@ class EmbeddedS3:
             try:
                 await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_SECONDS)
             except TimeoutError:
-                log.warning("S3 server did not end in %.0f s and is killed", _STOP_TIMEOUT_SECONDS)
+                log.warning("S3 server did not exit within %.0f s; killing it", _STOP_TIMEOUT_SECONDS)
                 process.kill()
                 await process.wait()
         self._server_dir.pid_file.unlink(missing_ok=True)
         self._server_dir.remove_sockets(self._ports)
 
     def _acquire_lock(self) -> bool:
-        """The lock is held by this process, not by the server: free again whatever becomes of us."""
+        """Lock the directory. This process holds the lock, so it is released however the process ends."""
         file = self._server_dir.lock_file.open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -215,7 +219,7 @@ class EmbeddedS3:
             self._lock = None
 
     def _kill_orphan(self) -> None:
-        """Kills a server that outlived its service (only where the kernel does not see to that)."""
+        """Kill a server that outlived its service (possible only where the kernel does not end it)."""
         try:
             orphan = psutil.Process(int(self._server_dir.pid_file.read_text()))
             if f"-dir={self._server_dir.data_dir}" in orphan.cmdline():
@@ -233,4 +237,4 @@ class EmbeddedS3:
 
     def _log_tail(self) -> str:
         lines = self._server_dir.log_file.read_text(errors="replace").splitlines()
-        return f"the end of {self._server_dir.log_file}: " + " / ".join(lines[-3:])
+        return f"last lines of {self._server_dir.log_file}: " + " / ".join(lines[-3:])

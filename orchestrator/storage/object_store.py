@@ -1,4 +1,4 @@
-"""The one place where media are kept: an S3 bucket, through the `minio` SDK in threads."""
+"""Store media in an S3 bucket, and presign download URLs; calls the `minio` SDK in worker threads."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 _MAX_WORKERS = 8
 _TIMEOUT = urllib3.Timeout(connect=3.0, read=30.0)
 _HEALTH_CHECK_TIMEOUT = urllib3.Timeout(connect=1.0, read=1.5)
-#: Nothing we keep is worth a multipart upload; one PUT is one round trip, and its ETag the data's MD5.
+#: Prevents multipart uploads: one PUT is one round trip, and its ETag is the MD5 of the data.
 _PART_SIZE = 1024 * 1024 * 1024
 _FIRST_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.2, 10.0
 _UNSAFE_IN_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
@@ -44,7 +44,7 @@ _UNSAFE_IN_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class S3Config:
-    """Where a bucket is, and with what it opens."""
+    """The address of a bucket and its credentials."""
 
     #: `http://host:port` or `https://host`.
     endpoint: str
@@ -52,12 +52,14 @@ class S3Config:
     secret_key: str = field(repr=False)
     bucket: str
     region: str = "us-east-1"
-    #: Address under which callers reach the same server, where it differs from `endpoint`.
+    #: Address at which callers reach the same server, if it differs from `endpoint`.
     public_endpoint: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectStat:
+    """Properties of a stored object."""
+
     #: Bytes.
     size: int
     content_type: str
@@ -66,16 +68,15 @@ class ObjectStat:
 
 
 def content_addressed_key(prefix: str, sha256: str, ext: str) -> str:
-    """`outputs/ab/abcd....png` for prefix `outputs`, a hexadecimal digest and an extension without dot."""
+    """Return `outputs/ab/abcd....png` for prefix `outputs`, a hexadecimal SHA-256 and extension `png`."""
     return f"{prefix.strip('/')}/{sha256[:2]}/{sha256}.{ext}"
 
 
 class ObjectStore:
-    """One bucket. Every call raises the ObjectStoreError tree, and only that.
+    """One bucket. Calls raise ObjectStoreError and its subclasses only.
 
-    `fresh_seconds` is for how many seconds an object counts as just written and is not sent again: at least
-    so
-    much longer than promised do deletion rules have to keep it.
+    An object written less than `fresh_seconds` ago is not written again. Retention rules must therefore keep
+    objects at least this much longer than promised.
     """
 
     def __init__(self, config: S3Config, *, fresh_seconds: float = 3600.0) -> None:
@@ -99,7 +100,7 @@ class ObjectStore:
         await self.close()
 
     async def close(self) -> None:
-        """Lets calls under way end, then closes all connections."""
+        """Wait for running calls, then close all connections."""
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
         for pool in self._pools:
             pool.clear()
@@ -107,40 +108,39 @@ class ObjectStore:
     async def ensure_bucket(
         self, retention: Mapping[str, int] | None = None, *, timeout: float = 0.0
     ) -> None:
-        """Makes the bucket if it is not there, and sets after how many days what is deleted.
+        """Create the bucket if it does not exist, and set its retention rules.
 
-        `retention` maps prefixes (`outputs/`) to days. A bucket whose rules we may not change is used
-        with the rules that it has; that is logged. `patience` as in `put_with_retry`.
+        `retention` maps key prefixes (`outputs/`) to days. If the credentials do not permit changing the
+        rules, the bucket keeps its own, and a warning is logged. `timeout` as in `put_with_retry`.
         """
         await _retry_while_unavailable(
             lambda: self._run_in_thread(self._create_bucket), f"bucket {self._bucket}", timeout
         )
         if retention:
             await _retry_while_unavailable(
-                lambda: self._set_retention(retention), "its deletion rules", timeout
+                lambda: self._set_retention(retention), "its retention rules", timeout
             )
 
     async def _set_retention(self, retention: Mapping[str, int]) -> None:
         try:
             await self._run_in_thread(lambda: set_retention(self._client, self._bucket, retention))
         except ObjectStoreRequestRejected as error:
-            log.warning("bucket %s keeps its own deletion rules: %s", self._bucket, error)
+            log.warning("bucket %s keeps its own retention rules: %s", self._bucket, error)
 
     def _create_bucket(self) -> None:
         if self._client.bucket_exists(self._bucket):
             return
         try:
             self._client.make_bucket(self._bucket)
-        except S3Error as error:  # another replica of ours was quicker
+        except S3Error as error:  # another replica has created it in the meantime
             if error.code != "BucketAlreadyOwnedByYou":
                 raise
 
     async def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Stores `data` under `key`; afterwards the object is at most `fresh_seconds` seconds old.
+        """Store `data` under `key`; afterwards the object is at most `fresh_seconds` old.
 
-        The same data written lately is not sent again: a repeated upload of a film must not pull it away
-        under somebody who is loading it. Whatever is older is written anew, so that the deletion rules
-        count from now.
+        Equal data written recently is not sent again, since replacing an object breaks downloads that are
+        in progress. An older object is rewritten, so that its retention counts from now.
         """
         await self._run_in_thread(lambda: self._put(key, data, content_type))
 
@@ -155,27 +155,27 @@ class ObjectStore:
     def _is_fresh(self, key: str, data: bytes, content_type: str) -> bool:
         try:
             with translate_s3_errors():
-                there = self._stat(key)
+                stored = self._stat(key)
         except ObjectNotFound:
             return False
-        if (there.size, there.content_type) != (len(data), content_type):
+        if (stored.size, stored.content_type) != (len(data), content_type):
             return False
-        age = (datetime.now(UTC) - there.modified).total_seconds()
+        age = (datetime.now(UTC) - stored.modified).total_seconds()
         return (
-            age < self._fresh_seconds and there.etag == hashlib.md5(data, usedforsecurity=False).hexdigest()
+            age < self._fresh_seconds and stored.etag == hashlib.md5(data, usedforsecurity=False).hexdigest()
         )
 
     async def put_with_retry(
         self, key: str, data: bytes, content_type: str, *, timeout: float = 900.0
     ) -> None:
-        """`put`, repeated with growing pauses for up to `patience` seconds while the store is away.
+        """Like `put`, but retry with backoff for up to `timeout` seconds while the store is unavailable.
 
-        Raises ObjectStoreUnavailable when they are over, ObjectStoreRequestRejected at once.
+        Raises ObjectStoreUnavailable after the timeout, ObjectStoreRequestRejected at once.
         """
         await _retry_while_unavailable(lambda: self.put(key, data, content_type), key, timeout)
 
     async def get(self, key: str) -> bytes:
-        """The data under `key`; what this process stored a moment ago is not fetched again."""
+        """Return the data under `key`, from memory if this process has stored it recently."""
         recent = self._cache.get(key)
         return recent if recent is not None else await self._run_in_thread(lambda: self._get(key))
 
@@ -188,6 +188,7 @@ class ObjectStore:
             response.release_conn()
 
     async def stat(self, key: str) -> ObjectStat:
+        """Return the properties of an object without its data."""
         return await self._run_in_thread(lambda: self._stat(key))
 
     def _stat(self, key: str) -> ObjectStat:
@@ -200,14 +201,14 @@ class ObjectStore:
         )
 
     async def delete(self, key: str) -> None:
-        """Deletes the object; one that is not there is fine."""
+        """Delete the object; succeeds if it does not exist."""
         self._cache.delete(key)
         await self._run_in_thread(lambda: self._client.remove_object(self._bucket, key))
 
     def presign(self, key: str, lifetime: float, filename: str | None = None) -> str:
-        """An address that needs no key and works for `lifetime` seconds (1 to 604800).
+        """Return a presigned download URL, valid for `lifetime` seconds (1 to 604800) without credentials.
 
-        With `filename` a browser saves it under that name. Nothing is sent anywhere.
+        Browsers save the file as `filename`, if given. Makes no request.
         """
         headers: dict[str, str | list[str] | tuple[str]] | None = None
         if filename:
@@ -219,11 +220,11 @@ class ObjectStore:
             )
 
     def presigned_url_prefix(self, prefix: str) -> str:
-        """What every presigned address of an object below `prefix` begins with."""
+        """Return the start that the presigned URLs of all objects below `prefix` have in common."""
         return self.presign(f"{prefix}any", 1).partition("any")[0]
 
     async def is_healthy(self) -> bool:
-        """Whether the bucket answers at once."""
+        """Return whether the bucket responds within three seconds."""
         try:
             async with asyncio.timeout(3.0):
                 return await self._run_in_thread(lambda: self._health_client.bucket_exists(self._bucket))
@@ -239,7 +240,7 @@ class ObjectStore:
 
 
 def _http_pool(timeout: urllib3.Timeout) -> urllib3.PoolManager:
-    # Repetition is our own business (put_patiently): urllib3's would hide it and hold a thread meanwhile.
+    # No retries in urllib3: `_retry_while_unavailable` logs them and holds no thread while it waits.
     return urllib3.PoolManager(maxsize=_MAX_WORKERS, timeout=timeout, retries=False)
 
 
@@ -247,7 +248,7 @@ def _minio_client(config: S3Config, endpoint: str, pool: urllib3.PoolManager) ->
     url = urlsplit(endpoint)
     if url.scheme not in ("http", "https") or not url.netloc or url.path not in ("", "/"):
         raise ObjectStoreRequestRejected(
-            f"an S3 endpoint is http://host:port or https://host, not {endpoint!r}"
+            f"the S3 endpoint must be http://host:port or https://host (got {endpoint!r})"
         )
     return Minio(
         url.netloc,
@@ -263,24 +264,24 @@ async def _retry_while_unavailable(
     operation: Callable[[], Awaitable[None]], description: str, timeout: float
 ) -> None:
     loop = asyncio.get_running_loop()
-    begun = loop.time()
+    started = loop.time()
     for number, delay in enumerate(_backoff_delays()):
         try:
             await operation()
         except ObjectStoreUnavailable as error:
-            if loop.time() - begun + delay > timeout:
+            if loop.time() - started + delay > timeout:
                 raise
             level = logging.DEBUG if number else logging.WARNING
-            log.log(level, "object store is away, %s waits: %s", description, error)
+            log.log(level, "object storage is unavailable, retrying %s: %s", description, error)
         else:
             if number:
-                log.info("%s: done after %.1f s of waiting", description, loop.time() - begun)
+                log.info("%s: succeeded after %.1f s of retries", description, loop.time() - started)
             return
         await asyncio.sleep(delay)
 
 
 def _backoff_delays() -> Iterator[float]:
-    """Seconds: growing, then steady; spread so that many waiting uploads do not come back at once."""
+    """Yield exponentially growing seconds up to a maximum, with jitter to spread the retries of uploads."""
     delay = _FIRST_BACKOFF_SECONDS
     while True:
         yield delay * random.uniform(0.8, 1.2)

@@ -1,16 +1,16 @@
-"""Objects that were stored a moment ago, because most are asked for at once and then never again."""
+"""Cache recently stored objects in memory: most are requested at once and then never again."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from threading import Lock
 
-#: Bytes kept in all, and of one object at most.
+#: Maximum bytes of all cached objects, and of one.
 CAPACITY_BYTES, MAX_OBJECT_BYTES = 32 * 2**20, 8 * 2**20
 
 
 class RecentObjectCache:
-    """The bytes of the last objects by key, up to a fixed size. Safe to use from any thread."""
+    """The data of the most recently stored objects by key, up to a total size. Thread-safe."""
 
     def __init__(
         self, capacity_bytes: int = CAPACITY_BYTES, max_object_bytes: int = MAX_OBJECT_BYTES

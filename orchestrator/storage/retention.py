@@ -1,4 +1,4 @@
-"""Deletion rules of a bucket: what lies below a prefix goes some days after it was written."""
+"""Retention rules of a bucket: objects below a key prefix expire some days after they were written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RULE_ID_PREFIX = "pixelfactory-"
 
 
 def set_retention(client: Minio, bucket: str, retention: Mapping[str, int]) -> None:
-    """Replaces our rules by `retention` (prefix to days); an operator's own rules stay."""
+    """Replace the rules of this service by `retention` (prefix to days); the operator's own rules stay."""
     present = client.get_bucket_lifecycle(bucket)
     rules = list(present.rules) if present else []
     others = [rule for rule in rules if not (rule.rule_id or "").startswith(_RULE_ID_PREFIX)]
@@ -21,7 +21,7 @@ def set_retention(client: Minio, bucket: str, retention: Mapping[str, int]) -> N
 
 
 def get_retention(client: Minio, bucket: str) -> dict[str, int]:
-    """Days by prefix, of all rules that expire objects below a prefix."""
+    """Return the days by prefix of all rules that expire objects below a prefix."""
     present = client.get_bucket_lifecycle(bucket)
     return {
         rule.rule_filter.prefix: rule.expiration.days

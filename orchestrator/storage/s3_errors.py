@@ -1,4 +1,4 @@
-"""What the `minio` SDK and urllib3 raise, in our words."""
+"""Translate errors of the `minio` SDK and urllib3 to ObjectStoreError."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _TRANSIENT_CODES = frozenset(
         "TooManyRequests",
     }
 )
-#: The server can not do this at all (the SDK says the second where a HEAD is answered with 501).
+#: The server does not support the operation (the SDK reports the second for a 501 response to HEAD).
 _PERMANENT_CODES = frozenset({"NotImplemented", "MethodNotAllowed"})
 
 
 @contextmanager
 def translate_s3_errors() -> Iterator[None]:
-    """Raises ObjectStoreError and its kin for whatever the SDK raises inside."""
+    """Raise an ObjectStoreError for any error that the SDK raises inside."""
     try:
         yield
     except S3Error as error:
         raise _from_s3_error(error) from error
     except (InvalidResponseError, ServerError, HTTPError, OSError) as error:
-        raise ObjectStoreUnavailable(f"the object store can not be reached: {error}") from error
+        raise ObjectStoreUnavailable(f"object storage is unreachable: {error}") from error
     except (MinioException, ValueError) as error:
-        raise ObjectStoreRequestRejected(f"the object store can not be used like this: {error}") from error
+        raise ObjectStoreRequestRejected(f"object storage rejects the request: {error}") from error
 
 
 def _from_s3_error(error: S3Error) -> ObjectStoreError:

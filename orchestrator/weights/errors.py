@@ -1,35 +1,35 @@
-"""What can go wrong with weight files.
+"""Errors of weight files and their downloads.
 
 WeightError
-├── BadWeightFile          a file is not what its name says
-├── InsufficientDiskSpace          the disk is too small for what is wanted
-├── Refused          a download can not succeed, however often it is tried
-│   └── LicenseNotAccepted   its host wants an account that has accepted the licence
-└── Interrupted      a download that may go on where it was
+├── BadWeightFile                a file is damaged or not what its manifest says
+├── InsufficientDiskSpace        the missing files do not fit on the disk
+├── PermanentDownloadError       a download fails, and will fail again if retried
+│   └── LicenseNotAccepted       the host requires an account that has accepted the license
+└── DownloadInterrupted          a download stopped and may be resumed
 """
 
 from __future__ import annotations
 
 
 class WeightError(Exception):
-    """The text says what is wrong, in words for an operator."""
+    """Base class; the message is for the operator."""
 
 
 class BadWeightFile(WeightError):
-    pass
+    """A file is damaged or not what its manifest says."""
 
 
 class InsufficientDiskSpace(WeightError):
-    pass
+    """The missing files do not fit on the disk."""
 
 
 class PermanentDownloadError(WeightError):
-    pass
+    """A download fails, and will fail again if retried."""
 
 
 class LicenseNotAccepted(PermanentDownloadError):
-    pass
+    """The host requires an account that has accepted the license."""
 
 
 class DownloadInterrupted(WeightError):
-    pass
+    """A download stopped and may be resumed."""

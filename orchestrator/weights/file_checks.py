@@ -1,4 +1,7 @@
-"""Whether a file is what a manifest says it is. Reads headers and bytes, never runs what is in them."""
+"""Check a weight file against its manifest: size, format, dtype, tensor shapes and checksum.
+
+Only headers and bytes are read; pickles are never loaded.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from orchestrator.catalog import WeightFile
+from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.tensors import SafetensorsHeader, parse_safetensors_header
 from orchestrator.weights.errors import BadWeightFile
-from orchestrator.weights.header import SafetensorsHeader, read_safetensors_header
 
-#: Share by which a size that a manifest has only rounded may be off.
+#: Relative tolerance for sizes of files without SHA-256, which manifests may round.
 SIZE_TOLERANCE = 0.02
 _CHUNK_BYTES = 4 * 2**20
 
-#: What a manifest calls a file whose numbers are mostly of that type. Four-bit numbers come packed in bytes.
+#: Manifest dtypes by the dominant dtype of the file. Four-bit numbers are packed in bytes.
 _MANIFEST_DTYPES = {
     "F32": ("fp32",),
     "F16": ("fp16",),
@@ -31,9 +35,9 @@ ProgressCallback = Callable[[int], None]
 
 
 def inspect_weight_file(weight: WeightFile, file: Path) -> list[str]:
-    """What is wrong with the file as far as its size and its beginning tell. Raises OSError."""
+    """Return the problems that the size and header of the file show. Raises OSError."""
     problem = find_size_problem(weight, file.stat().st_size)
-    # Of a file that is cut off, its own words are the better ones.
+    # For a truncated file, the message of the format check is the more precise one.
     try:
         return [*_find_content_problems(weight, file), *([problem] if problem else [])]
     except BadWeightFile as error:
@@ -41,15 +45,15 @@ def inspect_weight_file(weight: WeightFile, file: Path) -> list[str]:
 
 
 def find_size_problem(weight: WeightFile, size: int) -> str | None:
-    """What is wrong with a file of `size` bytes."""
-    slack = 0 if weight.sha256 else int(weight.bytes * SIZE_TOLERANCE)
-    if weight.bytes and abs(size - weight.bytes) > slack:
+    """Return the problem with a file of `size` bytes, or None if it has the size in the manifest."""
+    tolerance = 0 if weight.sha256 else int(weight.bytes * SIZE_TOLERANCE)
+    if weight.bytes and abs(size - weight.bytes) > tolerance:
         return f"it has {size} bytes, not {weight.bytes}"
     return None
 
 
 def compute_sha256(file: Path, on_progress: ProgressCallback = lambda count: None) -> str:
-    """SHA-256 of a file, hexadecimal; `hear` is told the bytes of each piece."""
+    """Return the hexadecimal SHA-256 of a file; `on_progress` receives the number of bytes of each read."""
     sha = hashlib.sha256()
     with file.open("rb") as opened:
         while piece := opened.read(_CHUNK_BYTES):
@@ -58,30 +62,42 @@ def compute_sha256(file: Path, on_progress: ProgressCallback = lambda count: Non
     return sha.hexdigest()
 
 
+def read_safetensors_header(file: Path) -> SafetensorsHeader:
+    """Read and check the header of a file.
+
+    Raises BadWeightFile, whose message says what is wrong or which format it has instead; OSError.
+    """
+    with file.open("rb") as opened:
+        try:
+            return parse_safetensors_header(opened, file.stat().st_size)
+        except CorruptMedia as error:
+            raise BadWeightFile(str(error)) from error
+
+
 def _find_content_problems(weight: WeightFile, file: Path) -> Iterator[str]:
     suffix = Path(weight.path).suffix.lower()
     if suffix in (".safetensors", ".sft"):
         yield from _find_tensor_problems(weight, read_safetensors_header(file))
     elif suffix == ".gguf":
         if _read_magic(file) != b"GGUF":
-            raise BadWeightFile("it is no GGUF file")
+            raise BadWeightFile("it is not a GGUF file")
     elif _read_magic(file) == b"PK\x03\x04":
-        # The list of what an archive holds is at its end.
+        # The directory of an archive is at its end.
         if not zipfile.is_zipfile(file):
-            raise BadWeightFile("it is cut off: the archive has no end")
+            raise BadWeightFile("it is truncated: the archive has no directory at its end")
     elif _read_magic(file)[:1] != b"\x80":
-        raise BadWeightFile("it is no PyTorch file")
+        raise BadWeightFile("it is not a PyTorch file")
 
 
 def _find_tensor_problems(weight: WeightFile, header: SafetensorsHeader) -> Iterator[str]:
     labels = _MANIFEST_DTYPES.get(header.dominant_dtype, ())
-    # Where the loader converts, the manifest's type is that in memory.
+    # If the loader converts, the manifest declares the dtype in memory, not that in the file.
     if weight.dtype not in labels and weight.load_as == "default":
-        yield f"its numbers are {header.dominant_dtype or 'missing'}, not {weight.dtype}"
+        yield f"its dtype is {header.dominant_dtype or 'missing'}, not {weight.dtype}"
     for name, shape in weight.tensors.items():
         tensor = header.tensors.get(name)
         if tensor is None:
-            yield f"it has no tensor {name}: it is another network's"
+            yield f"it has no tensor {name}: it belongs to another network"
         elif tensor.shape != shape:
             yield f"its tensor {name} has the shape {list(tensor.shape)}, not {list(shape)}"
 

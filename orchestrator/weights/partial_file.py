@@ -1,4 +1,4 @@
-"""What has arrived of a download: `NAME.part` beside the file that it will be, and which file it is of."""
+"""Files of an unfinished download: the bytes in `NAME.part`, and the ETag that they belong to."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from orchestrator.weights.errors import PermanentDownloadError
 
 
 class PartialDownload:
-    """The disk's side of one download. All methods raise OSError."""
+    """The partial file of one download. All methods raise OSError."""
 
     def __init__(self, target: Path) -> None:
-        """`target` is where it shall be when it is whole."""
+        """`target` is the path of the complete file."""
         self.path = target.with_name(f"{target.name}.part")
         self._target = target
         self._etag_file = target.with_name(f"{target.name}.part.etag")
@@ -30,23 +30,23 @@ class PartialDownload:
 
     @property
     def etag(self) -> str:
-        """The server's name for the version that it is of; empty where that is not known for sure."""
+        """The strong ETag of the file that the bytes belong to; empty if unknown."""
         return self._etag_file.read_text() if self._etag_file.exists() else ""
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Made if needed, and for one download alone. Raises Refused where another one has it."""
+        """Create the file if needed, and lock it. Raises PermanentDownloadError if it is locked already."""
         self._target.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as opened:
             try:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise PermanentDownloadError("somebody else is fetching it") from error
+                raise PermanentDownloadError("another process is downloading it") from error
             yield
 
     @contextmanager
     def open_at(self, offset: int, etag: str) -> Iterator[BinaryIO]:
-        """Open for what follows byte `begin` of the version `etag`; what is behind that is cut off."""
+        """Truncate the file at `offset` and open it to append bytes of the version `etag`."""
         self._etag_file.write_text(etag if etag.startswith('"') else "")
         with self.path.open("r+b") as opened:
             opened.truncate(offset)
@@ -54,10 +54,10 @@ class PartialDownload:
             yield opened
 
     def discard(self) -> None:
-        """Nothing of it is of any use."""
+        """Drop all received bytes."""
         self.path.write_bytes(b"")
 
     def finish(self) -> None:
-        """It is whole: from now on it has its own name."""
+        """Rename the complete file to its target."""
         self.path.replace(self._target)
         self._etag_file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a set of models needs on one kind of GPU, and what of it is there."""
+"""Plan a download: the weight files that a set of models needs on a GPU profile, and which are missing."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from orchestrator.weights.errors import InsufficientDiskSpace, WeightError
 from orchestrator.weights.file_checks import find_size_problem
 from orchestrator.weights.partial_file import PartialDownload
 
-#: Bytes that stay free on the disk.
+#: Space that a download leaves free on the disk.
 MIN_FREE_BYTES = 2**30
 
 
 class WeightFileState(StrEnum):
-    PRESENT = "present"  #: there, and of the right size
-    PARTIAL = "partial"  #: a download was begun
-    WRONG_SIZE = "wrong size"  #: there, but of another size
+    """Whether a weight file is on the disk."""
+
+    PRESENT = "present"  #: has the right size
+    PARTIAL = "partial"  #: a download has started
+    WRONG_SIZE = "wrong size"  #: has another size than in the manifest
     MISSING = "missing"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedFile:
-    """One file, whoever needs it."""
+    """One file and the models that need it."""
 
     weight: WeightFile
     models: tuple[str, ...]
     state: WeightFileState
-    #: Bytes that need not be fetched any more.
+    #: Bytes of a partial download.
     downloaded_bytes: int = 0
 
     @property
@@ -40,7 +42,7 @@ class PlannedFile:
 
     @property
     def missing_bytes(self) -> int:
-        """Bytes to fetch, as far as the manifest knows."""
+        """Bytes to download, by the size in the manifest."""
         return (
             0 if self.state is WeightFileState.PRESENT else max(0, self.weight.bytes - self.downloaded_bytes)
         )
@@ -48,7 +50,7 @@ class PlannedFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DownloadPlan:
-    """All files, by folder and name."""
+    """All needed files, sorted by path."""
 
     models_dir: Path
     files: tuple[PlannedFile, ...]
@@ -66,18 +68,19 @@ class DownloadPlan:
         return sum(file.missing_bytes for file in self.files)
 
     def check_space(self) -> None:
-        """Raises InsufficientDiskSpace unless all that is lacking fits on the disk."""
+        """Raise InsufficientDiskSpace unless all missing bytes fit on the disk."""
         free, wanted = free_disk_bytes(self.models_dir), self.missing_bytes
         if wanted + MIN_FREE_BYTES > free:
             raise InsufficientDiskSpace(
-                f"{wanted / 1e9:.1f} GB are to be fetched, but {self.models_dir} has {free / 1e9:.1f} GB free"
+                f"{wanted / 1e9:.1f} GB are to be downloaded, but {self.models_dir} has"
+                f" {free / 1e9:.1f} GB free; make space or name fewer models"
             )
 
 
 def plan_downloads(models: Iterable[Model], dtypes: Sequence[str], models_dir: Path) -> DownloadPlan:
-    """What the models load where a GPU prefers `dtypes`, best first.
+    """Return the files that the models load on a GPU that prefers `dtypes`, best first.
 
-    Raises WeightError where two models say different things of one file.
+    Raises WeightError if two models declare different files for the same path.
     """
     users: dict[str, list[str]] = {}
     weights: dict[str, WeightFile] = {}
@@ -90,7 +93,7 @@ def plan_downloads(models: Iterable[Model], dtypes: Sequence[str], models_dir: P
 
 
 def free_disk_bytes(directory: Path) -> int:
-    """Free bytes where the directory is, or will be."""
+    """Return the free bytes of the disk that holds, or will hold, the directory."""
     while not directory.exists():
         directory = directory.parent
     return shutil.disk_usage(directory).free
@@ -100,7 +103,7 @@ def _merge_weights(one: WeightFile | None, other: WeightFile) -> WeightFile:
     if one is None or not one.sha256:
         return other
     if other.sha256 not in ("", one.sha256):
-        raise WeightError(f"two models name different files {one.path}: {one.url} and {other.url}")
+        raise WeightError(f"two models declare different files for {one.path}: {one.url} and {other.url}")
     return one
 
 

@@ -1,4 +1,4 @@
-"""Several files at once, as far as they are lacking."""
+"""Download the missing files of a plan, several at a time."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from orchestrator.weights.planning import DownloadPlan, PlannedFile, WeightFileS
 
 
 class DownloadReporter(Protocol):
-    """Who shows the progress."""
+    """Shows the progress of downloads."""
 
-    def on_start(self, file: PlannedFile) -> None: ...
+    def on_start(self, file: PlannedFile) -> None:
+        """Report that the download of a file starts."""
 
     def on_progress(self, file: PlannedFile, count: int) -> None:
-        """So many bytes of it are there."""
+        """Report the number of bytes downloaded so far."""
 
     def on_finish(self, file: PlannedFile, reason: str | None) -> None:
-        """It is in its place, or `reason` says why not."""
+        """Report that a file is complete, or that it failed for `reason`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DownloadFailure:
+    """A file that could not be downloaded."""
+
     file: PlannedFile
     reason: str
 
@@ -39,10 +42,10 @@ async def download_missing(
     parallel: int,
     replace: bool = False,
 ) -> Sequence[DownloadFailure]:
-    """Fetches what the plan lacks, `parallel` files at a time; what could not be had.
+    """Download the plan's missing files, `parallel` at a time, and return the failures.
 
-    A file of another size than expected is only overwritten where `replace` says so. One that fails keeps
-    none of the others. Raises InsufficientDiskSpace before anything is fetched, WeightError, OSError.
+    A file of another size than expected is only overwritten if `replace`. A failed file does not stop the
+    others. Raises InsufficientDiskSpace before anything is downloaded, WeightError, OSError.
     """
     plan.check_space()
     plan.models_dir.mkdir(parents=True, exist_ok=True)
@@ -58,7 +61,7 @@ async def download_missing(
 
     async def try_download(file: PlannedFile) -> str | None:
         if file.state is WeightFileState.WRONG_SIZE and not replace:
-            return "there is such a file of another size; `--replace` overwrites it"
+            return "a file of another size exists; overwrite it with --replace"
         weight, target = file.weight, plan.models_dir / file.path
         try:
             sha = await downloader.download(

@@ -1,4 +1,4 @@
-"""All weight files that are there, held against what the manifests say of them."""
+"""Verify the weight files on the disk against the manifests."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from orchestrator.weights.pins import PinnedChecksums
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightVerification:
-    """What is to be said of one file; nothing where it is right."""
+    """The result for one file; it has no problems if the file is right."""
 
     weight: WeightFile
     problems: tuple[str, ...]
-    #: Whether neither the manifest nor the file's first download says what its bytes should be.
+    #: Whether neither the manifest nor a pin has a checksum for the file.
     checksum_unknown: bool = False
 
 
 def find_weights_on_disk(models: Iterable[Model], models_dir: Path) -> list[WeightFile]:
-    """Every variant of every weight that is there, one row for each path."""
+    """Return every variant of every weight that is on the disk, one per path."""
     rows: dict[str, WeightFile] = {}
     for weight in (weight for model in models for weight in model.manifest.weights):
         known = rows.get(weight.path)
@@ -34,9 +34,9 @@ def find_weights_on_disk(models: Iterable[Model], models_dir: Path) -> list[Weig
 def verify_weights(
     weights: Iterable[WeightFile], models_dir: Path, *, full: bool, on_progress: ProgressCallback
 ) -> Iterator[WeightVerification]:
-    """A verdict on each file; where `full`, every byte of it counts, and `hear` is told how many were read.
+    """Yield the result for each file. If `full`, verify checksums; `on_progress` receives the bytes read.
 
-    Raises WeightError where the pins are damaged.
+    Raises WeightError if the file of pins is damaged.
     """
     pins = PinnedChecksums(models_dir)
     for weight in weights:
@@ -56,7 +56,7 @@ def _find_problems(
             return
         sha = compute_sha256(file, on_progress)
     except OSError as error:
-        yield f"it can not be read: {error}"
+        yield f"it cannot be read: {error}"
         return
     if sha != expected_sha256:
-        yield f"its bytes are damaged, or another file's: it has SHA-256 {sha}, not {expected_sha256}"
+        yield f"it is damaged or another file: its SHA-256 is {sha}, not {expected_sha256}"

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.weights.file_checks import inspect_weight_file
-from orchestrator.weights.header import read_safetensors_header
+from orchestrator.weights.file_checks import inspect_weight_file, read_safetensors_header
 from scripts.tiny import wan
 from scripts.tiny.formats import write_safetensors
 from tests.support.real_comfyui import installation

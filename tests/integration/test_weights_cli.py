@@ -97,11 +97,11 @@ async def test_failures_are_one_clear_line_each(tmp_path: Path) -> None:
     settings = world(tmp_path)
     async with hosting(DATA[:-1]) as host:
         code, _, err = await run("weights", "pull", "draft", HF_ENDPOINT=host.server.url, **settings)
-    assert (code, "is another one" in err, "Traceback" in err) == (1, True, False)
+    assert (code, "has another file" in err, "Traceback" in err) == (1, True, False)
     async with hosting(DATA) as host:
         guarded = settings | {"PIXELFACTORY_ALLOW_PRIVATE_URLS": "false", "HF_ENDPOINT": host.server.url}
         code, _, err = await run("weights", "pull", "draft", **guarded)
-        assert (code, "no public address" in err, host.server.requests) == (1, True, [])
+        assert (code, "not a public address" in err, host.server.requests) == (1, True, [])
     code, _, err = await run("weights", "verify", "draft", **settings)
     assert (code, f"{FILE}: missing" in err) == (1, True)
     assert (await run("weights", "pull", **settings))[0] == 2
@@ -117,7 +117,7 @@ async def test_nothing_is_fetched_that_would_not_fit(tmp_path: Path) -> None:
     settings = world(tmp_path, sha256="", bytes=10**17)
     async with hosting(DATA) as host:
         code, _, err = await run("weights", "pull", "draft", HF_ENDPOINT=host.server.url, **settings)
-        assert (code, "GB are to be fetched" in err, host.server.requests) == (1, True, [])
+        assert (code, "GB are to be downloaded" in err, host.server.requests) == (1, True, [])
 
 
 async def test_a_file_of_unknown_hash_is_called_so_until_its_first_download(tmp_path: Path) -> None:

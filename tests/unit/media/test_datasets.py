@@ -142,19 +142,19 @@ Cases = Mapping[str, tuple[bytes | str, str]]
 INVALID: Cases = {
     "nothing": (b"", "empty"),
     "no base64": ("!!!", "base64"),
-    "half an archive": (zipped()[:-200], "cut off"),
-    "a beginning only": (zipped()[:100], "cut off"),
-    "a way up": (with_entry("../fox.png"), "lead out"),
-    "a way up in the middle": (with_entry("a/../../fox.png"), "lead out"),
-    "the root": (with_entry("/etc/fox.png"), "lead out"),
-    "a drive": (with_entry("C:\\fox.png"), "lead out"),
-    "backslashes up": (with_entry("..\\fox.png"), "lead out"),
-    "a link": (with_entry("fox.png", b"/etc/passwd", 0o120777), "links"),
+    "half an archive": (zipped()[:-200], "truncated"),
+    "a beginning only": (zipped()[:100], "truncated"),
+    "a way up": (with_entry("../fox.png"), "path outside"),
+    "a way up in the middle": (with_entry("a/../../fox.png"), "path outside"),
+    "the root": (with_entry("/etc/fox.png"), "path outside"),
+    "a drive": (with_entry("C:\\fox.png"), "path outside"),
+    "backslashes up": (with_entry("..\\fox.png"), "path outside"),
+    "a link": (with_entry("fox.png", b"/etc/passwd", 0o120777), "symbolic link"),
     "encrypted": (patched(with_entry("fox.png"), ENTRY, 8, b"\x01\x00"), "encrypted"),
-    "packed strangely": (with_entry("fox.png", compression=ZIP_LZMA), "packed in a way"),
-    "two of one stem": (zipped({"a.png": FOX, "a.webp": FOX}), "two pictures named a"),
-    "a damaged picture": (zipped({"fox.png": FOX[:60]}), "fox.png is no picture"),
-    "a text as picture": (zipped({"fox.png": b"a fox"}), "fox.png is no picture"),
+    "packed strangely": (with_entry("fox.png", compression=ZIP_LZMA), "unsupported compression"),
+    "two of one stem": (zipped({"a.png": FOX, "a.webp": FOX}), "two images named a"),
+    "a damaged picture": (zipped({"fox.png": FOX[:60]}), "fox.png is not a readable image"),
+    "a text as picture": (zipped({"fox.png": b"a fox"}), "fox.png is not a readable image"),
     "a wrong checksum": (zipped({"fox.png": FOX}, ZIP_STORED).replace(b"IDAT", b"IDAX", 1), "damaged"),
     "a length that lies": (patched(with_entry("fox.png"), ENTRY, 24, struct.pack("<I", 40)), "damaged"),
     "a Latin-1 caption": (zipped({"a.png": FOX, "a.txt": b"caf\xe9"}), "UTF-8"),
@@ -163,13 +163,13 @@ INVALID: Cases = {
 TOO_LARGE: Cases = {
     "a book as caption": (zipped({"a.png": FOX, "a.txt": b"fox " * MAX_CAPTION_BYTES}), "a.txt"),
     "more pixels than memory": (zipped({"fox.png": bomb()}), "pixels"),
-    "a bomb": (zipped({"fox.png": FOX, "big.txt": bytes(16 * 2**20)}), "unpacks to more"),
+    "a bomb": (zipped({"fox.png": FOX, "big.txt": bytes(16 * 2**20)}), "unpacks to"),
     "a long directory": (patched(zipped(), END, 12, struct.pack("<I", MAX_DIRECTORY_BYTES + 1)), "entries"),
     "the format for giants": (zipped()[:-22] + b"PK\x06\x07" + bytes(16) + zipped()[-22:], "entries"),
 }
 EMPTY: Cases = {
-    "no entries": (zipped({}), "no pictures"),
-    "texts only": (zipped({"fox.txt": b"a fox"}), "no pictures"),
+    "no entries": (zipped({}), "no images"),
+    "texts only": (zipped({"fox.txt": b"a fox"}), "no images"),
     "pictures of other kinds only": (zipped({"fox.heic": b"ftyp"}), "png, webp"),
 }
 OTHERS: Cases = {
@@ -188,7 +188,7 @@ OTHERS: Cases = {
             "dataset_too_large": TOO_LARGE,
             "empty_dataset": EMPTY,
             "unsupported_dataset_format": OTHERS,
-            "dataset_url_not_supported": {"an address": ("http://a/b.zip", "Addresses")},
+            "dataset_url_not_supported": {"an address": ("http://a/b.zip", "URLs are not fetched")},
         }.items()
         for name, case in cases.items()
     ],
@@ -226,7 +226,7 @@ async def test_every_limit(limits: dict[str, Any]) -> None:
 async def test_unpacked_it_may_be_twice_as_large_and_no_more() -> None:
     archive = zipped({f"{number}.txt": b"fox" * 3000 for number in range(20)} | {"fox.png": FOX})
     assert len(archive) < 60_000
-    assert (await refusal(archive, max_bytes=60_000)).message.count("unpacks to more") == 1
+    assert (await refusal(archive, max_bytes=60_000)).message.count("unpacks to") == 1
     assert (await read(archive, max_bytes=120_000)).image_count == 1
 
 
@@ -234,7 +234,7 @@ async def test_pictures_that_grow_when_they_are_brought_upright() -> None:
     noise = Image.effect_noise((400, 300), 80).convert("RGB")
     turned = encoded(noise, "WEBP", quality=1, exif=exif(6))
     archive = zipped({f"{number}.webp": turned for number in range(9)})
-    assert "brought upright" in (await refusal(archive, max_bytes=len(archive))).message
+    assert "once re-encoded" in (await refusal(archive, max_bytes=len(archive))).message
     assert (await read(archive)).image_count == 9
 
 

@@ -117,7 +117,7 @@ def test_a_film_whose_last_frames_are_missing_is_corrupt() -> None:
 
 @pytest.mark.parametrize("content_type", ["video/webm", "video/x-matroska", "audio/webm", "audio/wav"])
 def test_a_stream_without_its_last_bytes_is_corrupt(samples: dict[str, bytes], content_type: str) -> None:
-    with pytest.raises(CorruptMedia, match="cut off"):
+    with pytest.raises(CorruptMedia, match="truncated"):
         probe_media(samples[content_type][:-10])
 
 
@@ -139,7 +139,7 @@ def test_what_is_known_but_not_delivered_is_corrupt() -> None:
     for kind in ("BMP", "TIFF"):
         data = encoded(gradient(), kind)
         assert detect_content_type(data) == f"image/{kind.lower()}"
-        with pytest.raises(CorruptMedia, match="no format"):
+        with pytest.raises(CorruptMedia, match="not of a supported output format"):
             probe_media(data)
 
 
@@ -286,5 +286,5 @@ def test_training_that_has_diverged_is_no_result(bits: int, number: str) -> None
         return len(text).to_bytes(8, "little") + text + numbers
 
     assert probe_media(weights(float(np.finfo(kind).max))).content_type == "application/octet-stream"
-    with pytest.raises(CorruptMedia, match="not a number"):
+    with pytest.raises(CorruptMedia, match="infinity or NaN"):
         probe_media(weights(float(number)))

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.weights.errors import BadWeightFile
-from orchestrator.weights.file_checks import compute_sha256, inspect_weight_file
-from orchestrator.weights.header import read_safetensors_header
+from orchestrator.weights.file_checks import compute_sha256, inspect_weight_file, read_safetensors_header
 from tests.support.drafts import unhurried
 from tests.support.weight_files import SMALL, put, safetensors, weight
 
@@ -49,27 +48,27 @@ def test_the_header_tells_what_is_in_the_file(tmp_path: Path) -> None:
 
 WRONG = {
     "empty": (b"", "it is empty"),
-    "short": (b"\x10\0\0", "cut off within its header"),
-    "cut header": (SMALL[:60], "cut off within its header"),
+    "short": (b"\x10\0\0", "truncated within its header"),
+    "cut header": (SMALL[:60], "truncated within its header"),
     "cut data": (SMALL[:-100], "100 of .* bytes are missing"),
-    "too long": (SMALL + b"more", "goes on for 4 bytes"),
-    "web page": (b"<!DOCTYPE html><title>Sign in</title>", "a web page"),
+    "too long": (SMALL + b"more", "4 extra bytes"),
+    "web page": (b"<!DOCTYPE html><title>Sign in</title>", "an HTML or XML page"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a Git LFS pointer"),
     "pickle": (archive(), "a pickle archive of PyTorch"),
-    "json": (b'{"error": "not found"}', "a JSON text"),
+    "json": (b'{"error": "not found"}', "a JSON file"),
     "gguf": (b"GGUF" + bytes(100), "a GGUF file"),
-    "not json": (raw(b"{" * 50), "header is damaged"),
-    "deep": (raw(b"[" * 100_000), "header is damaged"),
-    "list": (raw([1, 2]), "header is damaged"),
-    "type": (raw(entry(dtype="F7"), bytes(8)), "damaged at 'a'"),
-    "no shape": (raw({"a": {"dtype": "F32", "data_offsets": [0, 8]}}, bytes(8)), "damaged at 'a'"),
-    "negative": (raw(entry(shape=[-2]), bytes(8)), "damaged at 'a'"),
-    "fraction": (raw(entry(shape=[2.0]), bytes(8)), "damaged at 'a'"),
-    "boolean": (raw(entry(shape=[True, 2]), bytes(8)), "damaged at 'a'"),
-    "size": (raw(entry(shape=[3]), bytes(8)), "as many bytes as its shape"),
-    "gap": (raw(entry(data_offsets=[4, 12]), bytes(12)), "where it should begin"),
-    "overlap": (raw(entry() | {"b": entry()["a"]}, bytes(8)), "where it should begin"),
-    "huge": ((2**63).to_bytes(8, "little") + b"{}", "no safetensors file"),
+    "not json": (raw(b"{" * 50), "header is not valid JSON"),
+    "deep": (raw(b"[" * 100_000), "header is not valid JSON"),
+    "list": (raw([1, 2]), "header is not a JSON object"),
+    "type": (raw(entry(dtype="F7"), bytes(8)), "invalid entry for 'a'"),
+    "no shape": (raw({"a": {"dtype": "F32", "data_offsets": [0, 8]}}, bytes(8)), "invalid entry for 'a'"),
+    "negative": (raw(entry(shape=[-2]), bytes(8)), "invalid entry for 'a'"),
+    "fraction": (raw(entry(shape=[2.0]), bytes(8)), "invalid entry for 'a'"),
+    "boolean": (raw(entry(shape=[True, 2]), bytes(8)), "invalid entry for 'a'"),
+    "size": (raw(entry(shape=[3]), bytes(8)), "8 bytes, which do not match its shape"),
+    "gap": (raw(entry(data_offsets=[4, 12]), bytes(12)), "overlaps another one or leaves a gap"),
+    "overlap": (raw(entry() | {"b": entry()["a"]}, bytes(8)), "overlaps another one or leaves a gap"),
+    "huge": ((2**63).to_bytes(8, "little") + b"{}", "not a safetensors file"),
 }
 
 
@@ -97,9 +96,9 @@ def test_a_file_of_another_network_or_type_is_named(tmp_path: Path) -> None:
     row = weight(dtype="fp8", tensors={"blocks.0.lin.weight": (32, 16), "img_in.weight": (3072, 64)})
     problems = inspect_weight_file(row, put(tmp_path, row))
     assert problems == [
-        "its numbers are BF16, not fp8",
+        "its dtype is BF16, not fp8",
         "its tensor blocks.0.lin.weight has the shape [16, 32], not [32, 16]",
-        "it has no tensor img_in.weight: it is another network's",
+        "it has no tensor img_in.weight: it belongs to another network",
     ]
 
 
@@ -112,11 +111,11 @@ def test_the_type_is_that_of_most_numbers(tmp_path: Path) -> None:
     ("path", "data", "problems"),
     [
         ("a/b.pth", archive(), []),
-        ("a/b.pth", archive()[:-30], ["it is cut off: the archive has no end"]),
+        ("a/b.pth", archive()[:-30], ["it is truncated: the archive has no directory at its end"]),
         ("a/b.ckpt", b"\x80\x02old pickle", []),
-        ("a/b.pt", b"<html>", ["it is no PyTorch file"]),
+        ("a/b.pt", b"<html>", ["it is not a PyTorch file"]),
         ("a/b.gguf", b"GGUF" + bytes(10), []),
-        ("a/b.gguf", SMALL, ["it is no GGUF file"]),
+        ("a/b.gguf", SMALL, ["it is not a GGUF file"]),
     ],
 )
 def test_files_of_other_kinds_are_looked_at_too(

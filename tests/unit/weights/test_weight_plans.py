@@ -60,7 +60,7 @@ def test_a_file_of_two_models_is_fetched_once(tmp_path: Path) -> None:
     found = plan_downloads([model(weight(), id="one"), model(weight(sha256=""), id="two")], (), tmp_path)
     assert [(file.models, file.weight.sha256 != "") for file in found.files] == [(("one", "two"), True)]
     assert found.total_bytes == len(SMALL)
-    with pytest.raises(WeightError, match="different files diffusion_models/small"):
+    with pytest.raises(WeightError, match="different files for diffusion_models/small"):
         plan_downloads([model(weight(), id="one"), model(weight(b"other"), id="two")], (), tmp_path)
 
 
@@ -84,7 +84,7 @@ def test_what_is_there_need_not_come(tmp_path: Path) -> None:
 
 def test_the_disk_is_looked_at_first(tmp_path: Path) -> None:
     found = plan_downloads([model(weight(sha256="", bytes=10**17))], (), tmp_path / "not" / "made" / "yet")
-    with pytest.raises(InsufficientDiskSpace, match=r"100000000\.0 GB are to be fetched"):
+    with pytest.raises(InsufficientDiskSpace, match=r"100000000\.0 GB are to be downloaded"):
         found.check_space()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from orchestrator.catalog.errors import CatalogError
@@ -16,6 +17,8 @@ from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES
 from orchestrator.errors import InvalidRequest
 
 _KIND_ORDER = list(ModelKind)
+#: How many ids the error for an unknown model suggests.
+MAX_SUGGESTED_NAMES = 3
 
 
 class Catalog:
@@ -82,8 +85,18 @@ class Catalog:
         if model is None:
             # Not echoed in full: the name may be anything that a caller sent.
             shown = name[:100] if isinstance(name, str) else type(name).__name__
-            raise InvalidRequest(f"Model {shown!r} does not exist", code="model_not_found", param="model")
+            raise InvalidRequest(
+                f"Model {shown!r} does not exist{self._suggest_names(shown)}",
+                code="model_not_found",
+                param="model",
+            )
         return model
+
+    def _suggest_names(self, name: str) -> str:
+        """Return "; did you mean ...?" with the ids closest to `name`, or nothing if none is close."""
+        close = get_close_matches(name.lower(), self._by_name, n=MAX_SUGGESTED_NAMES)
+        ids = dict.fromkeys(self._by_name[each].id for each in close)
+        return f"; did you mean {' or '.join(ids)}?" if ids else ""
 
     def __contains__(self, name: object) -> bool:
         return self._find(name) is not None

@@ -11,7 +11,10 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 
+from orchestrator.web.dialects.model_routes import ModelDetails, ModelList
 from orchestrator.web.dialects.openai import schemas as answers
+from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
+from orchestrator.web.dialects.pixel_factory.schemas import QuoteResponse
 from tests.support.images import png
 from tests.support.service import ServiceProcess, pixelfactory
 
@@ -115,18 +118,18 @@ def test_answers_are_as_described(service: ServiceProcess) -> None:
     caller = SchemaCheckingClient(service, service.key("1.00"))
     small = {"prompt": "a cat", "size": "256x256"}
     with caller.http:
-        caller.ask(answers.ModelList, "GET", "/v1/models")
-        caller.ask(answers.ModelEntry, "GET", "/api/v1/models/flux-1-dev")
-        caller.ask(answers.QuoteResponse, "POST", "/api/v1/quote", json=small)
+        caller.ask(ModelList, "GET", "/v1/models")
+        caller.ask(ModelDetails, "GET", "/api/v1/models/flux-1-dev")
+        caller.ask(QuoteResponse, "POST", "/api/v1/quote", json=small)
         caller.ask(answers.ImagesResponse, "POST", "/v1/images/generations", json=small)
         caller.ask(answers.ImagesResponse, "POST", "/v1/images/edits", data=small, files={"image": png()})
-        caller.ask(answers.ErrorResponse, "POST", "/v1/images/generations", json={})
+        caller.ask(ErrorResponse, "POST", "/v1/images/generations", json={})
         film = {**small, "num_frames": 5}
         video = caller.ask(answers.VideoResource, "POST", "/v1/videos", json=film)
         caller.ask(answers.VideoResource, "GET", f"/v1/videos/{video['id']}")
         caller.ask(answers.VideoList, "GET", "/v1/videos")
         caller.ask(answers.DeletedVideoResource, "DELETE", f"/v1/videos/{video['id']}")
-        caller.ask(answers.ErrorResponse, "GET", f"/v1/videos/{video['id']}")
+        caller.ask(ErrorResponse, "GET", f"/v1/videos/{video['id']}")
 
 
 def test_an_answer_without_content_has_none(described: dict[str, Any]) -> None:

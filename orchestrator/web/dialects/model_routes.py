@@ -9,7 +9,6 @@ from pydantic import Field
 
 from orchestrator.catalog import Model
 from orchestrator.errors import Forbidden, InvalidRequest, NotFound
-from orchestrator.service import GenerationService
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
@@ -21,6 +20,7 @@ from orchestrator.web.dialects.pixeldojo import models as pixeldojo
 from orchestrator.web.dialects.pixeldojo.schemas import PixelDojoModelDetails, PixelDojoModelFields
 from orchestrator.web.http.response_model import ResponseModel, json_response
 from orchestrator.web.openapi.operation import Access, openapi_operation
+from orchestrator.web.protocols import ModelOffer
 
 
 class ListedModel(PixelApiModelFields, PixelDojoModelFields, ModelEntry):
@@ -41,7 +41,7 @@ class ModelList(ResponseModel):
 class ModelRoutes:
     """The models for clients of all dialects; each client reads the fields that it knows."""
 
-    def __init__(self, service: GenerationService) -> None:
+    def __init__(self, service: ModelOffer) -> None:
         self._service = service
 
     def routes(self) -> list[web.RouteDef]:
@@ -86,7 +86,7 @@ class ModelRoutes:
         await authenticate(request)
         model = self._find_model(request)
         raise Forbidden(
-            f"Model {model.id} can not be deleted through the API; the operator manages the models",
+            f"Model {model.id} cannot be deleted through the API; the operator manages the models",
             code="model_not_yours",
         )
 

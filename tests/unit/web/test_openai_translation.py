@@ -260,3 +260,12 @@ def test_names_what_is_wrong_with_an_edit(fields: dict[str, Any], message: str) 
 def test_names_a_model_that_does_not_make_videos() -> None:
     with pytest.raises(InvalidRequest, match="Model flux-1-schnell does not make videos"):
         video(prompt="a", model="flux-1-schnell")
+
+
+def test_suggests_ids_close_to_an_unknown_model() -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        generation(prompt="a", model="flux-1-schnel")
+    assert raised.value.code == "model_not_found"
+    assert raised.value.message.startswith(
+        "Model 'flux-1-schnel' does not exist; did you mean flux-1-schnell"
+    )

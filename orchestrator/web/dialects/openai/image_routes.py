@@ -9,7 +9,6 @@ from aiohttp import web
 from orchestrator.catalog import Catalog
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
-from orchestrator.service import GenerationService
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai import images as openai
 from orchestrator.web.dialects.openai.image_bodies import (
@@ -29,6 +28,8 @@ from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.schemas import to_job_fields
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key, wait_for_result
 from orchestrator.web.openapi.operation import openapi_operation
+from orchestrator.web.protocols import Clock, GenerationApi
+from orchestrator.jobs.events import EventHub
 
 #: A response is JSON, or a stream of events if the body sets `stream`.
 JSON_OR_EVENT_STREAM = ("application/json", "text/event-stream")
@@ -38,8 +39,12 @@ ACCEPTED_RESPONSE = {202: "The queued job; sent at once if the request has `Pref
 class ImageRoutes:
     """OpenAI's images API; a model that makes videos may be used too."""
 
-    def __init__(self, service: GenerationService, delivery: OutputDelivery) -> None:
+    def __init__(
+        self, service: GenerationApi, delivery: OutputDelivery, events: EventHub, clock: Clock
+    ) -> None:
         self._service = service
+        self._events = events
+        self._clock = clock
         self._delivery = delivery
 
     def routes(self) -> list[web.RouteDef]:
@@ -121,7 +126,14 @@ class ImageRoutes:
             job = to_job_fields(record, self._delivery)
             return json_response(job, status=202, headers=job_headers(record))
         if body.stream:
-            responder = ImageStreamResponder(self._service, self._delivery, body, event_prefix)
+            responder = ImageStreamResponder(
+                self._service,
+                self._delivery,
+                body,
+                event_prefix,
+                events=self._events,
+                clock=self._clock,
+            )
             return await responder.stream_response(request, record)
         record = await wait_for_result(self._service, record)
         files = await self._delivery.load_data_items(

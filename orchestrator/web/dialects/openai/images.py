@@ -92,7 +92,7 @@ def passthrough_params(body: RequestBody, model: Model, *, form: bool) -> dict[s
 
 
 def _check_response_options(body: ImageRequestBody, model: Model) -> None:
-    """Raise InvalidRequest if the response can not be delivered as requested."""
+    """Raise InvalidRequest if the response cannot be delivered as requested."""
     if not model.makes_images and (body.stream or body.output_format):
         field = "stream" if body.stream else "output_format"
         raise invalid_field(field, f"is only supported for images; model {model.id} does not make images")

@@ -15,7 +15,6 @@ from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import JobChanged, JobEvent, ShardPreview, ShardProgress, Subscription
 from orchestrator.media.errors import CorruptMedia, ObjectStoreError
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.service import GenerationService
 from orchestrator.web.dialects.openai.image_bodies import ImageRequestBody
 from orchestrator.web.dialects.openai.stream_events import (
     EventPrefix,
@@ -28,6 +27,7 @@ from orchestrator.web.http.event_stream import EventStream, open_event_stream
 from orchestrator.web.http.response_model import ResponseModel
 from orchestrator.web.jobs.output_urls import OutputDelivery, encode_base64
 from orchestrator.web.jobs.wait_for_result import cancel_on_disconnect, job_headers, require_success
+from orchestrator.web.protocols import Clock, GenerationApi
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +76,14 @@ class ImageStreamResponder:
 
     def __init__(
         self,
-        service: GenerationService,
+        service: GenerationApi,
         delivery: OutputDelivery,
         body: ImageRequestBody,
         event_prefix: EventPrefix,
     ) -> None:
         self._service = service
+        self._events = events
+        self._clock = clock
         self._delivery = delivery
         self._body = body
         self._events = ImageEventBuilder(event_prefix=event_prefix, body=body)
@@ -100,7 +102,7 @@ class ImageStreamResponder:
     async def _send_partial_images(self, stream: EventStream, record: JobRecord) -> JobRecord:
         """Send previews until the job is finished, and return it. Raises ServiceUnavailable."""
         previews = PreviewSelection(self._body.partial_images or 0)
-        with self._service.events.subscribe(record.job.id, previews):
+        with self._events.subscribe(record.job.id, previews):
             # Read the job after subscribing: earlier changes are in the store, later ones are published.
             record = await self._service.get_job(record.job.account_id, record.job.id)
             if record.job.is_finished:
@@ -126,7 +128,7 @@ class ImageStreamResponder:
             image_index=preview.index,
             partial_index=preview.preview_index,
             b64_json=await encode_base64(data),
-            now=self._service.clock(),
+            now=self._clock(),
         )
         await _send_event(stream, event.type, event)
 
@@ -135,7 +137,7 @@ class ImageStreamResponder:
         files = await self._delivery.load_data_items(
             record.outputs, as_urls=False, encoding=self._body.encoding
         )
-        now = self._service.clock()
+        now = self._clock()
         for index, file in enumerate(files):
             event = self._events.completed(
                 record, image_index=index, b64_json=file["b64_json"], usage=usage, now=now

@@ -15,7 +15,6 @@ from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.media.thumbnails import make_spritesheet, make_thumbnail
-from orchestrator.service import GenerationService
 from orchestrator.store import ApiKey
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai import videos as openai_videos
@@ -27,6 +26,9 @@ from orchestrator.web.http.ranges import DownloadFile, build_file_response
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi.operation import LIMIT_PARAM, ParameterSpec, openapi_operation
+from orchestrator.web.protocols import GenerationApi
+from orchestrator.jobs.events import EventHub
+from orchestrator.storage.object_store import ObjectStore
 
 #: Milliseconds that SDKs wait before they poll an unfinished video again.
 POLL_AFTER_HEADERS = {"openai-poll-after-ms": "2000"}
@@ -63,8 +65,12 @@ RANGE_RESPONSES = {
 class VideoRoutes:
     """The account's own videos; those of other accounts are not found."""
 
-    def __init__(self, service: GenerationService, retention_days: float) -> None:
+    def __init__(
+        self, service: GenerationApi, objects: ObjectStore, events: EventHub, retention_days: float
+    ) -> None:
         self._service = service
+        self._objects = objects
+        self._events = events
         self._retention_days = retention_days
 
     def routes(self) -> list[web.RouteDef]:
@@ -175,7 +181,7 @@ class VideoRoutes:
         record = _require_succeeded(await self._get_own_video(key, request.match_info["id"]))
         output = record.outputs[0]
         try:
-            video = await self._service.object_store.get(output.key)
+            video = await self._objects.get(output.key)
         except ObjectNotFound as error:
             raise Gone("The video has expired and was deleted", code="video_expired") from error
         file = await _make_variant(video, variant, output.content_type)
@@ -227,7 +233,7 @@ class VideoRoutes:
         given = {name: source.job.params.get(name) for name in model.image_inputs}
         keys = {name: key for name, key in given.items() if isinstance(key, str)}
         try:
-            files = await asyncio.gather(*(self._service.object_store.get(key) for key in keys.values()))
+            files = await asyncio.gather(*(self._objects.get(key) for key in keys.values()))
         except ObjectNotFound as error:
             raise Gone(
                 "The input images of the video have expired and were deleted; create a new video",
@@ -236,7 +242,7 @@ class VideoRoutes:
         return dict(zip(keys, files, strict=True))
 
     def _to_response(self, record: JobRecord) -> VideoResource:
-        progress = self._service.events.job_progress(record.job.id, len(record.shards))
+        progress = self._events.job_progress(record.job.id, len(record.shards))
         return openai_videos.to_video_response(record, progress, self._retention_days)
 
 

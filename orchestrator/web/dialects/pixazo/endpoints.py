@@ -1,6 +1,6 @@
 """The endpoints of Pixazo's gateway that run a model, one row each.
 
-Models are looked up by name in our catalogue. Names of models that can not run here resolve only if the
+Models are looked up by name in our catalogue. Names of models that cannot run here resolve only if the
 operator configures a stand-in; otherwise they are "not found or is disabled".
 """
 

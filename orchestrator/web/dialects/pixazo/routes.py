@@ -10,7 +10,6 @@ from aiohttp import web
 
 from orchestrator.errors import InvalidRequest, NotAuthenticated, NotFound
 from orchestrator.jobs import JobRecord, JobStatus
-from orchestrator.service import GenerationService
 from orchestrator.web.auth import ApiKey, ApiKeyScope, authenticate, bearer_token
 from orchestrator.web.dialects.ids import job_id_from_uuid
 from orchestrator.web.dialects.pixazo import translation as pixazo
@@ -46,6 +45,7 @@ from orchestrator.web.jobs.wait_for_result import (
     wait_for_result,
 )
 from orchestrator.web.openapi.operation import Access, ParameterSpec, openapi_operation
+from orchestrator.web.protocols import GenerationApi
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -104,7 +104,7 @@ class PixazoRoutes:
 
     def __init__(
         self,
-        service: GenerationService,
+        service: GenerationApi,
         delivery: OutputDelivery,
         public_url: str | None,
         result_timeout: float,

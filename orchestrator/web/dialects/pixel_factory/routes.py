@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from orchestrator.service import GenerationService
 from orchestrator.store import ApiKeyScope
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai.image_bodies import ImageGenerationBody
@@ -13,6 +12,7 @@ from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.pixel_factory.schemas import ModelEntryList, QuoteResponse
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.openapi.operation import Access, openapi_operation
+from orchestrator.web.protocols import GenerationApi
 
 #: Web pages of any origin may read the list of models.
 CORS_HEADERS = {
@@ -25,7 +25,7 @@ CORS_HEADERS = {
 class PixelFactoryRoutes:
     """`/api/v1/quote` and `/api/v1/images/models`."""
 
-    def __init__(self, service: GenerationService) -> None:
+    def __init__(self, service: GenerationApi) -> None:
         self._service = service
 
     def routes(self) -> list[web.RouteDef]:

@@ -7,7 +7,6 @@ from fractions import Fraction
 from aiohttp import web
 
 from orchestrator.jobs import Job, JobRecord
-from orchestrator.service import GenerationService
 from orchestrator.web.auth import ApiKeyScope, authenticate
 from orchestrator.web.dialects.credits import to_credits
 from orchestrator.web.dialects.ids import job_id_from_uuid
@@ -26,14 +25,20 @@ from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi.operation import LIMIT_PARAM, openapi_operation
+from orchestrator.web.protocols import Clock, GenerationApi
+from orchestrator.billing.accounts import AccountService
 
 
 class PixelApiRoutes:
     """Submit and poll generations, and read the account's credits."""
 
-    def __init__(self, service: GenerationService, delivery: OutputDelivery) -> None:
+    def __init__(
+        self, service: GenerationApi, delivery: OutputDelivery, accounts: AccountService, clock: Clock
+    ) -> None:
         """Raises TariffError if PixelAPI's price list is missing."""
         self._service = service
+        self._accounts = accounts
+        self._clock = clock
         self._delivery = delivery
         service.price_book.micros_per_unit(pixelapi.TARIFF)
 
@@ -81,7 +86,7 @@ class PixelApiRoutes:
     async def get_balance(self, request: web.Request) -> web.Response:
         """Get the account's credits."""
         key = await authenticate(request, ApiKeyScope.BILLING)
-        balance = await self._service.accounts.get_balance(key.account)
+        balance = await self._accounts.get_balance(key.account)
         return json_response(
             CreditBalanceResponse(
                 credits_remaining=to_credits(balance.available, self._credit_micros),
@@ -107,7 +112,7 @@ class PixelApiRoutes:
         return PixelApiHistoryItem(**generation, prompt=record.job.params.get("prompt"))
 
     def _to_generation(self, record: JobRecord) -> PixelApiGenerationResponse:
-        seconds = pixelapi.output_seconds_left(record.job, self._service.clock())
+        seconds = pixelapi.output_seconds_left(record.job, self._clock())
         url = self._delivery.presign_url(record.outputs[0], seconds) if seconds else None
         return pixelapi.to_generation_response(
             record.job, self._model_name(record.job), self._credit_micros, url

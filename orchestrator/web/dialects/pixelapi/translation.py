@@ -125,7 +125,7 @@ def to_submit_response(job: Job, model: Model, credit_micros: Fraction) -> Pixel
 def to_generation_response(
     job: Job, model: str, credit_micros: Fraction, url: str | None
 ) -> PixelApiGenerationResponse:
-    """Return a generation; `url` is that of its file, None if there is none (yet or any more)."""
+    """Return a generation; `url` is that of its file, None if it is unfinished or has expired."""
     error = {"error": job.error.message} if job.error else {}
     return PixelApiGenerationResponse.model_validate(
         {
@@ -148,7 +148,7 @@ def to_status_name(job: Job) -> str:
 
 
 def output_seconds_left(job: Job, now: datetime) -> int:
-    """Return for how many seconds the job's file can be downloaded; 0 if it can not."""
+    """Return for how many seconds the job's file can be downloaded; 0 if it cannot."""
     if job.status is not JobStatus.SUCCEEDED or job.finished_at is None:
         return 0
     return max(0, int((job.finished_at + OUTPUT_LIFETIME - now).total_seconds()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from orchestrator.service import GenerationService
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
@@ -19,19 +18,23 @@ from orchestrator.web.http.public_url import public_base_url
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.schemas import JOB_STATUS_NAMES, to_job_webhook_status
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
-from orchestrator.web.openapi import llms_txt
 from orchestrator.web.openapi.operation import Access, openapi_operation
+from orchestrator.web.protocols import GenerationApi
+from orchestrator.billing.accounts import AccountService
 
 
 class PixelDojoRoutes:
     """Run a model, read its schema, and send a webhook again."""
 
-    def __init__(self, service: GenerationService, public_url: str | None) -> None:
+    def __init__(
+        self, service: GenerationApi, accounts: AccountService, public_url: str | None
+    ) -> None:
         """`public_url` is the URL under which callers reach the service, None for that of the request.
 
         Raises TariffError if PixelDojo's price list is missing.
         """
         self._service = service
+        self._accounts = accounts
         self._public_url = public_url
         service.price_book.micros_per_unit(pixeldojo.TARIFF)
 
@@ -40,7 +43,6 @@ class PixelDojoRoutes:
             web.post("/api/v1/models/{id}/run", self.run_model),
             web.get("/api/v1/models/{id}/schema", self.get_run_schema),
             web.post("/api/v1/jobs/{id}/webhook", self.replay_webhook),
-            web.get("/llms.txt", self.get_llms_txt),
             web.get("/api/openapi", self.redirect_to_openapi),
         ]
 
@@ -59,7 +61,7 @@ class PixelDojoRoutes:
             idempotency_key=parse_idempotency_key(request),
         )
         record = await self._service.submit(key, generation_request)
-        balance = await self._service.accounts.get_balance(key.account)
+        balance = await self._accounts.get_balance(key.account)
         response = pixeldojo.to_run_response(
             record.job,
             JOB_STATUS_NAMES[record.job.status],
@@ -89,18 +91,6 @@ class PixelDojoRoutes:
         message = await self._service.replay_webhook(key.account.id, request.match_info["id"])
         delivery = to_job_webhook_status(message.url, message)
         return json_response(WebhookReplayResponse(jobId=message.job_id, webhook=delivery))
-
-    @openapi_operation(access=Access.NONE, content_types=("text/plain",), tag="pixeldojo")
-    async def get_llms_txt(self, request: web.Request) -> web.Response:
-        """Get a description of the API for language models.
-
-        Needs no API key.
-        """
-        service = self._service
-        text = llms_txt.render_llms_txt(
-            service.catalog, service.price_book, public_base_url(request, self._public_url)
-        )
-        return web.Response(text=text, content_type="text/plain", charset="utf-8")
 
     @openapi_operation(access=Access.NONE, status=302, tag="pixeldojo")
     async def redirect_to_openapi(self, request: web.Request) -> web.Response:

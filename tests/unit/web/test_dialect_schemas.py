@@ -1,0 +1,54 @@
+"""Every request and response body of the dialects is described for the OpenAPI document."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel
+
+from orchestrator.web import dialects
+from orchestrator.web.dialects.error_responses import find_error_format
+from orchestrator.web.dialects.pixazo.errors import PixazoErrorResponse
+from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
+from orchestrator.web.dialects.pixelapi.errors import PixelApiErrorResponse
+from orchestrator.web.dialects.pixeldojo.errors import PixelDojoErrorResponse
+
+
+def bodies() -> Iterator[type[BaseModel]]:
+    """All pydantic models that the modules of the dialects define."""
+    for found in pkgutil.walk_packages(dialects.__path__, f"{dialects.__name__}."):
+        module = importlib.import_module(found.name)
+        for _, value in inspect.getmembers(module, inspect.isclass):
+            if issubclass(value, BaseModel) and value.__module__ == module.__name__:
+                yield value
+
+
+@pytest.mark.parametrize("body", list(bodies()), ids=lambda body: body.__name__)
+def test_every_field_of_a_body_has_a_description(body: type[BaseModel]) -> None:
+    schema = body.model_json_schema()
+    assert schema["description"]
+    for name, field in schema.get("properties", {}).items():
+        assert field.get("description"), name
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [
+        ("/v1/images/generations", ErrorResponse),
+        ("/api/v1/models", ErrorResponse),
+        ("/v1/models/flux-dev", ErrorResponse),
+        ("/v1/image/generate", PixelApiErrorResponse),
+        ("/v1/account/balance", PixelApiErrorResponse),
+        ("/api/v1/models/flux-dev/run", PixelDojoErrorResponse),
+        ("/api/v1/jobs/job_1", PixelDojoErrorResponse),
+        ("/flux-dev/v1/dev/textToImage", PixazoErrorResponse),
+        ("/v2/requests/status/flux-dev_1", PixazoErrorResponse),
+        ("/nowhere", ErrorResponse),
+    ],
+)
+def test_paths_have_the_error_format_of_their_dialect(path: str, schema: type[BaseModel]) -> None:
+    assert find_error_format(path).schema is schema

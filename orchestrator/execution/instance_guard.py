@@ -37,10 +37,17 @@ def verification_backoff(failures: int) -> float:
 class InstanceGuard:
     """Knows which instances must not be given new shards."""
 
-    def __init__(self, runner: Runner, on_available: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        on_available: Callable[[str], None],
+        *,
+        backoff: Callable[[int], float] = verification_backoff,
+    ) -> None:
         """`on_available` is called with the id of an instance after its hung run was dealt with."""
         self._runner = runner
         self._on_available = on_available
+        self._backoff = backoff
         #: The outdated node facts of each suspended instance.
         self._outdated_facts: dict[str, Mapping[str, Any] | None] = {}
         #: Attempts in a row that lost their instance before it ran them.
@@ -70,7 +77,7 @@ class InstanceGuard:
         if self._is_suspended(instance_id):
             return
         self._outdated_facts[instance_id] = self._fleet.node_facts(instance_id)
-        delay = verification_backoff(self._losses[instance_id])
+        delay = self._backoff(self._losses[instance_id])
         self._losses[instance_id] += 1
         task = asyncio.create_task(self._verify(instance_id, delay), name=f"verify {instance_id}")
         self._tasks.add(task)
@@ -120,7 +127,7 @@ class InstanceGuard:
         failures = 0
         while self._is_suspended(instance_id) and not await self.reload_capabilities(instance_id):
             failures += 1
-            await asyncio.sleep(verification_backoff(failures))
+            await asyncio.sleep(self._backoff(failures))
 
     async def _restart(self, instance_id: str) -> None:
         try:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
-
 from comfy_instances.protocol.errors import InstanceGone
-from orchestrator.execution import instance_guard
-from orchestrator.execution.instance_guard import InstanceGuard, verification_backoff
+from orchestrator.execution.instance_guard import (
+    MAX_BACKOFF_SECONDS,
+    InstanceGuard,
+    verification_backoff,
+)
 from tests.support.polling import wait_until
 
 
@@ -46,8 +47,11 @@ class FleetRunner:
         raise AssertionError(f"unexpected use of {name}")
 
 
-def make_guard(fleet: SingleInstanceFleet) -> InstanceGuard:
-    return InstanceGuard(FleetRunner(fleet), lambda instance_id: None)  # type: ignore[arg-type]
+def make_guard(
+    fleet: SingleInstanceFleet, backoff: Callable[[int], float] = verification_backoff
+) -> InstanceGuard:
+    runner = FleetRunner(fleet)
+    return InstanceGuard(runner, lambda instance_id: None, backoff=backoff)  # type: ignore[arg-type]
 
 
 async def test_withholds_an_instance_until_its_node_facts_were_read_again() -> None:
@@ -62,10 +66,9 @@ async def test_withholds_an_instance_until_its_node_facts_were_read_again() -> N
     assert not guard.has_withheld
 
 
-async def test_repeats_the_read_while_the_instance_does_not_respond(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instance_guard, "MIN_BACKOFF_SECONDS", 0.001)
+async def test_repeats_the_read_while_the_instance_does_not_respond() -> None:
     fleet = SingleInstanceFleet(failures=3)
-    guard = make_guard(fleet)
+    guard = make_guard(fleet, backoff=lambda failures: 0.0)
     guard.suspend_until_verified("g0")
     await wait_until(lambda: not guard.is_withheld("g0"))
     assert fleet.reads == 4
@@ -107,4 +110,4 @@ async def test_waits_longer_after_each_attempt_that_lost_its_instance_before_it_
 
 def test_backoff_doubles_up_to_a_limit() -> None:
     assert [verification_backoff(failures) for failures in range(5)] == [0.0, 0.25, 0.5, 1.0, 2.0]
-    assert verification_backoff(100) == instance_guard.MAX_BACKOFF_SECONDS
+    assert verification_backoff(100) == MAX_BACKOFF_SECONDS

@@ -1,1 +1,1 @@
-"""ComfyUI instances: protocol, sessions, processes, fleets, and a simulator."""
+"""Runs and drives ComfyUI instances: protocol, sessions, processes, fleets, installation and a simulator."""

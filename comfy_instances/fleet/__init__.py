@@ -1,1 +1,1 @@
-"""Fleets of instances: launched or adopted, supervised, watched."""
+"""Fleets of instances: launched and supervised here, or adopted and monitored."""

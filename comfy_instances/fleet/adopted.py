@@ -1,4 +1,4 @@
-"""Instances that somebody else starts and stops: watched, never touched."""
+"""Instances that are started and stopped elsewhere: monitored, never restarted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from comfy_instances.process.restart_policy import MAX_MISSED_PROBES
 from comfy_instances.protocol.errors import InstanceError
 from comfy_instances.protocol.node_facts import RECORDED_VERSION
 from comfy_instances.session.session import InstanceSession
+from comfy_instances.tasks import loop_time
 
 log = logging.getLogger(__name__)
 
 
 class AdoptedFleet(FleetBase):
-    """Sessions with running ComfyUI servers at `urls`; each may vanish and come back at any time."""
+    """Sessions with running ComfyUI servers at `urls`. Each may disappear and come back at any time."""
 
     def __init__(
         self,
@@ -29,10 +30,10 @@ class AdoptedFleet(FleetBase):
         poll_seconds: float = 0.5,
         file_refresh_seconds: float = FILE_REFRESH_SECONDS,
     ) -> None:
-        """Raises FleetError for what is no address of a server, and for one that is named twice."""
+        """Raises FleetError for an invalid or a repeated URL."""
         cleaned = [url.rstrip("/") for url in urls]
         if len(set(cleaned)) != len(cleaned):
-            raise FleetError(f"an instance is named twice: {', '.join(cleaned)}")
+            raise FleetError(f"each instance URL may be given only once (got {', '.join(cleaned)})")
         super().__init__(
             InstanceInfo(
                 id=f"adopted-{number}",
@@ -58,7 +59,9 @@ class AdoptedFleet(FleetBase):
 
     async def restart(self, instance_id: str) -> None:
         self._get_member(instance_id)
-        raise FleetError(f"{instance_id} is adopted: restart it where it was started")
+        raise FleetError(
+            f"{instance_id} is adopted and cannot be restarted here; restart it where it was started"
+        )
 
     async def _monitor(self, instance_id: str, session: InstanceSession) -> None:
         await session.start()
@@ -69,13 +72,13 @@ class AdoptedFleet(FleetBase):
                 await self._poll_until_lost(instance_id, session, inventory)
         finally:
             self.set_session(instance_id, None)
-            self.update_state(instance_id, InstanceState.DOWN, detail="not watched", vram_free=None)
+            self.update_state(instance_id, InstanceState.DOWN, detail="no longer monitored", vram_free=None)
             await session.close()
 
     async def _wait_until_ready(
         self, instance_id: str, session: InstanceSession, facts_poller: NodeFactsPoller
     ) -> None:
-        """Wait until it is there, learn what it can do and make it ready."""
+        """Probe the instance until it responds, read its node facts and mark it ready."""
         while True:
             try:
                 report = await self._check_health_when_connected(session)
@@ -95,12 +98,11 @@ class AdoptedFleet(FleetBase):
     async def _poll_until_lost(
         self, instance_id: str, session: InstanceSession, facts_poller: NodeFactsPoller
     ) -> None:
-        """Ask now and then how it is and what files it has, until its socket is lost or it falls silent."""
-        loop = asyncio.get_running_loop()
-        missed, due = 0, loop.time() + self._probe_seconds
+        """Probe health and model files until the socket closes or too many probes in a row are missed."""
+        missed, due = 0, loop_time() + self._probe_seconds
         while session.is_connected and missed < MAX_MISSED_PROBES:
-            await asyncio.sleep(min(self._poll_seconds, max(0.0, due - loop.time())))
-            if loop.time() < due:
+            await asyncio.sleep(min(self._poll_seconds, max(0.0, due - loop_time())))
+            if loop_time() < due:
                 continue
             try:
                 report = await check_health(session, self._probe_seconds)
@@ -109,8 +111,8 @@ class AdoptedFleet(FleetBase):
                 missed = 0
             except (InstanceError, TimeoutError):
                 missed += 1
-            due = loop.time() + self._probe_seconds
-        detail = "does not answer" if session.is_connected else "its socket is lost"
+            due = loop_time() + self._probe_seconds
+        detail = "does not respond" if session.is_connected else "websocket lost"
         self.update_state(instance_id, InstanceState.DOWN, detail=detail, vram_free=None)
 
     def _mark_ready(self, instance_id: str, report: HealthReport) -> None:
@@ -122,5 +124,5 @@ class AdoptedFleet(FleetBase):
             version=report.version,
             vram_total=report.vram_total,
             vram_free=report.vram_free,
-            detail=None if report.version == RECORDED_VERSION else f"tested is ComfyUI {RECORDED_VERSION}",
+            detail=None if report.version == RECORDED_VERSION else f"tested with ComfyUI {RECORDED_VERSION}",
         )

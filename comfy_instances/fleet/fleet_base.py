@@ -1,4 +1,4 @@
-"""Who is in a fleet and what is known of each: the half of a `Fleet` that is the same for every kind."""
+"""The members of a fleet and their state: the part of a `Fleet` that all kinds share."""
 
 from __future__ import annotations
 
@@ -7,32 +7,49 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceListener, InstanceState, UnknownInstance
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef, InstanceSession
+from comfy_instances.tasks import log_crash
 
 log = logging.getLogger(__name__)
 
 
+class InstanceChanges(TypedDict, total=False):
+    """The fields of InstanceInfo that a watcher may change, besides the state."""
+
+    url: str
+    simulated: bool
+    device: str
+    vram_total: int | None
+    vram_free: int | None
+    version: str | None
+    restarts: int
+    failures: int
+    started_at: datetime | None
+    detail: str | None
+    memory: int | None
+
+
 @dataclass(slots=True)
 class FleetMember:
-    """One instance as its watcher left it."""
+    """One instance and what its watcher last reported."""
 
     info: InstanceInfo
-    #: State without regard to a drain.
+    #: The state reported by the watcher, before a drain is taken into account.
     observed_state: InstanceState
     session: InstanceSession | None = None
     node_facts: Mapping[str, Any] | None = None
-    #: The listeners have not heard of these facts.
+    #: True if the listeners have not been notified of `node_facts` yet.
     has_unpublished_facts: bool = False
-    #: An operator wants no new prompts on it; outlives restarts.
+    #: True while an operator keeps new prompts away; survives restarts.
     draining: bool = False
 
 
 class FleetBase:
-    """The members of a fleet, and the one place where they change."""
+    """Holds the members of a fleet. All changes to them go through its methods."""
 
     def __init__(self, infos: Iterable[InstanceInfo]) -> None:
         self._members = {info.id: FleetMember(info, info.state) for info in infos}
@@ -51,7 +68,7 @@ class FleetBase:
     def session(self, instance_id: str) -> InstanceSession:
         session = self._get_member(instance_id).session
         if session is None:
-            raise InstanceGone(f"{instance_id} is not reachable")
+            raise InstanceGone(f"instance {instance_id} is not reachable")
         return session
 
     def subscribe(self, listener: InstanceListener) -> Callable[[], None]:
@@ -86,14 +103,16 @@ class FleetBase:
     def set_session(
         self, instance_id: str, session: InstanceSession | None, node_facts: Mapping[str, Any] | None = None
     ) -> None:
-        """Hand out `session` from now on (None: there is none)."""
+        """Set the session that `session()` returns; None makes the instance unavailable."""
         member = self._get_member(instance_id)
         member.session = session
         if node_facts is not None:
             member.node_facts, member.has_unpublished_facts = node_facts, True
 
-    def update_state(self, instance_id: str, state: InstanceState, **changes: Any) -> None:
-        """Take over what a watcher saw: `state` and further fields of InstanceInfo."""
+    def update_state(
+        self, instance_id: str, state: InstanceState, **changes: Unpack[InstanceChanges]
+    ) -> None:
+        """Record what a watcher observed, and notify the listeners of a change."""
         member = self._get_member(instance_id)
         member.observed_state = state
         shown = InstanceState.DRAINING if state is InstanceState.READY and member.draining else state
@@ -112,27 +131,24 @@ class FleetBase:
         try:
             listener(info)
         except Exception:
-            # A listener's mistake must not leave a child without its keeper.
-            log.exception("a listener failed on %s", info.id)
+            # A bug in a listener must not stop the watcher that called it.
+            log.exception("a listener failed on a change of instance %s", info.id)
 
     def _start_watcher(self, instance_id: str, watch: Coroutine[Any, Any, None]) -> None:
-        """Have `watch` for this instance run until `stop`."""
-        watcher = asyncio.create_task(watch, name=instance_id)
-        watcher.add_done_callback(_log_crash)
+        """Run `watch` for this instance until `stop`."""
+        watcher = asyncio.create_task(watch, name=f"watcher of {instance_id}")
+        watcher.add_done_callback(log_crash)
         self._watchers.append(watcher)
 
     def _get_member(self, instance_id: str) -> FleetMember:
         try:
             return self._members[instance_id]
         except KeyError:
-            raise UnknownInstance(f"no instance {instance_id!r}") from None
+            raise UnknownInstance(
+                f"no instance {instance_id!r}; known are {', '.join(self._members)}"
+            ) from None
 
     def _set_draining(self, instance_id: str, draining: bool) -> None:
         member = self._get_member(instance_id)
         member.draining = draining
         self.update_state(instance_id, member.observed_state)
-
-
-def _log_crash(watcher: asyncio.Task[None]) -> None:
-    if not watcher.cancelled() and (error := watcher.exception()) is not None:
-        log.error("nobody watches %s any more", watcher.get_name(), exc_info=error)

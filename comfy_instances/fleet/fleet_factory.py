@@ -1,4 +1,4 @@
-"""Which fleet to run: adopted servers, simulators, or a ComfyUI of our own per device."""
+"""Chooses the fleet to run: adopted servers, simulators, or one local ComfyUI per device."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.process.installation import Installation
 
-#: Where nothing is installed and nothing was asked for.
+#: Simulators to run if no ComfyUI is installed and no instances were requested.
 DEFAULT_SIMULATOR_COUNT = 2
 SIMULATED_NOTICE = (
-    "ComfyUI is not installed, so {count} SIMULATED instances stand in for it: their pictures show "
-    "parameters, not models. Run `pixelfactory comfyui install` for real ones."
+    "ComfyUI is not installed, so {count} SIMULATED instances run instead: their images show "
+    "parameters, not the work of models. Run `pixelfactory comfyui install` for real ones."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AdoptServers:
-    """Watch servers that run already."""
+    """Adopt servers that are already running."""
 
     urls: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RunSimulators:
-    """Run simulators. `notice` is to be shown loudly: nobody asked for them."""
+    """Run simulators. Show `notice` prominently if set: the simulators were not requested."""
 
     count: int
     notice: str | None = None
@@ -37,7 +37,7 @@ class RunSimulators:
 
 @dataclass(frozen=True, slots=True)
 class RunComfyUI:
-    """Run one ComfyUI per GPU, on the CPU for each None."""
+    """Run one ComfyUI per GPU, and one on the CPU for each None."""
 
     installation: Installation
     gpus: tuple[Gpu | None, ...]
@@ -54,8 +54,11 @@ def choose_fleet_kind(
     gpus: Sequence[Gpu],
     cpu_instances: int = 1,
 ) -> FleetChoice:
-    """The first of these that applies: adopt `urls`, run `simulate` simulators, run what is installed on
-    each of `gpus` or, without one, `cpu_instances` times on the CPU, run simulators with a notice. PURE."""
+    """Return the first choice that applies. Pure.
+
+    Adopt `urls`; run `simulate` simulators; run the installed ComfyUI once per GPU, or `cpu_instances` times
+    on the CPU if there is no GPU; run simulators with a notice.
+    """
     if urls:
         return AdoptServers(tuple(urls))
     if simulate > 0:
@@ -69,8 +72,8 @@ def choose_fleet_kind(
 def create_fleet(
     choice: FleetChoice, *, directory: Path, models_dir: Path, time_scale: float, startup_seconds: float
 ) -> Fleet:
-    """The chosen fleet, not started. `directory` gets one folder per local instance, `time_scale` is for
-    simulators. Raises FleetError or OSError."""
+    """Create the chosen fleet without starting it. `directory` gets one folder per local instance;
+    `time_scale` applies to simulators. Raises FleetError or OSError."""
     if isinstance(choice, AdoptServers):
         return AdoptedFleet(choice.urls)
     if isinstance(choice, RunSimulators):

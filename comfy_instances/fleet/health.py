@@ -1,4 +1,4 @@
-"""Asks an instance how it is: `/system_stats` and `/queue` in one answer."""
+"""Probes the health of an instance: `/system_stats` and `/queue` in one report."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from comfy_instances.session.session import DeviceStats, InstanceQueue, Instance
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HealthReport:
-    """What an instance says of itself. Sizes are bytes."""
+    """The result of a health probe. Sizes are bytes."""
 
     version: str | None
-    #: Name of the GPU, `cpu` or `simulated`.
+    #: The GPU's name, `cpu` or `simulated`.
     device: str
     vram_total: int | None
     vram_free: int | None
-    #: Its command line.
+    #: The command line of its process.
     argv: tuple[str, ...]
-    #: Prompts under way, and prompts in its queue.
+    #: Numbers of running and waiting prompts.
     running: int
     waiting: int
 
@@ -33,20 +33,20 @@ class HealthReport:
         return HealthSample(running=self.running, waiting=self.waiting, memory=memory)
 
     def was_launched_in(self, directory: Path) -> bool:
-        """Whether the process that answers is the one that we launched with this base directory."""
+        """Whether the responding process is the one that was launched with this base directory."""
         return str(directory) in self.argv
 
 
 async def check_health(session: InstanceSession, timeout_seconds: float) -> HealthReport:
-    """Raises InstanceError where the instance is gone or answers wrongly, TimeoutError where
-    that takes longer."""
+    """Probe an instance. Raises InstanceError if it is gone or responds wrongly, TimeoutError after
+    `timeout_seconds`."""
     async with asyncio.timeout(timeout_seconds):
         stats, queue = await asyncio.gather(session.get_system_stats(), session.get_queue())
     return build_health_report(stats, queue)
 
 
 def build_health_report(stats: SystemStats, queue: InstanceQueue) -> HealthReport:
-    """PURE."""
+    """Combine the two responses into a report. Pure."""
     device = stats.devices[0] if stats.devices else DeviceStats("unknown", "cpu", None, 0, 0)
     has_vram = device.type != "cpu"
     return HealthReport(
@@ -61,8 +61,8 @@ def build_health_report(stats: SystemStats, queue: InstanceQueue) -> HealthRepor
 
 
 def _short_device_name(name: str) -> str:
-    """`cuda:0 NVIDIA H200 : cudaMallocAsync` -> `NVIDIA H200`; simulators begin with `simulated`."""
+    """Shorten `cuda:0 NVIDIA H200 : cudaMallocAsync` to `NVIDIA H200`, a simulator's name to `simulated`."""
     if name.startswith("simulated"):
         return "simulated"
-    place, _, rest = name.partition(" ")
-    return (rest if place.startswith("cuda:") and rest else name).split(" : ")[0]
+    prefix, _, rest = name.partition(" ")
+    return (rest if prefix.startswith("cuda:") and rest else name).split(" : ")[0]

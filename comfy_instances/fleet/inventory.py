@@ -1,7 +1,7 @@
-"""What an instance has: its nodes, and the model files that they offer.
+"""Reads the node facts of an instance, and reads them again after its model files have changed.
 
-Files come and go while it runs: somebody pulls weights into its folder. Its whole `/object_info` is large
-and keeps it busy for a moment, so the lists of files are looked at, and it is read again where they differ.
+Model files are added and removed while an instance runs. `/object_info` is large and keeps the instance busy
+for a moment, so the poller compares the short lists of model files and reads it only after a change.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import Any
 
 from comfy_instances.protocol.errors import InstanceError
 from comfy_instances.session.session import InstanceSession
+from comfy_instances.tasks import loop_time
 
-#: Seconds between two looks at the lists.
+#: Seconds between two reads of the model file lists.
 FILE_REFRESH_SECONDS = 30.0
 _REFRESH_TIMEOUT_S = 5.0
 
 
 class NodeFactsPoller:
-    """Of one session; `load` comes first."""
+    """Polls the node facts over one session. Call `load` first."""
 
     def __init__(self, session: InstanceSession, refresh_seconds: float = FILE_REFRESH_SECONDS) -> None:
         self.session = session
@@ -28,16 +29,19 @@ class NodeFactsPoller:
         self._next_refresh_at = 0.0
 
     async def load(self) -> dict[str, Any]:
-        """Its `/object_info`. Raises InstanceError."""
-        # The lists first: what comes in between is then seen at the next look.
+        """Return `/object_info`. Raises InstanceError."""
+        # The file lists first: a file added in between is then noticed at the next refresh.
         self._model_files = await self.session.list_model_files()
         self._schedule_next_refresh()
         return await self.session.get_object_info()
 
     async def refresh_if_changed(self) -> dict[str, Any] | None:
-        """Its `/object_info` where its files are others than before; None where they are not, where it is
-        not yet time to look, and where it does not answer: somebody else watches over that."""
-        if asyncio.get_running_loop().time() < self._next_refresh_at:
+        """Return `/object_info` if the model files have changed since the last read.
+
+        Return None if they have not, if a refresh is not due yet, or if the instance does not respond; the
+        health probe handles that.
+        """
+        if loop_time() < self._next_refresh_at:
             return None
         self._schedule_next_refresh()
         try:
@@ -50,4 +54,4 @@ class NodeFactsPoller:
         return facts
 
     def _schedule_next_refresh(self) -> None:
-        self._next_refresh_at = asyncio.get_running_loop().time() + self._refresh_seconds
+        self._next_refresh_at = loop_time() + self._refresh_seconds

@@ -1,4 +1,4 @@
-"""Instances that we launch, keep running and stop: simulators, or one real ComfyUI per device."""
+"""Local instances, launched and supervised here: simulators, or one real ComfyUI per device."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.session.session import FileRef
 
 log = logging.getLogger(__name__)
-#: A simulator is a light process that is ready in a second and has no reason to fall silent.
+#: Simulators start within a second and respond at once, so their timeouts are short.
 SIMULATOR_RESTART_POLICY = RestartPolicy(startup_seconds=30, hang_timeout_seconds=15, stop_timeout_seconds=3)
 COMFYUI_RESTART_POLICY = RestartPolicy()
 
 
 class LocalFleet(FleetBase):
-    """One supervised child per `Launch`. They die with this process, kill -9 included (Linux)."""
+    """One supervised child per launch spec. The children die with this process, even by SIGKILL (Linux)."""
 
     def __init__(self, launch_specs: Sequence[LaunchSpec], *, policy: RestartPolicy) -> None:
         super().__init__(
@@ -54,8 +54,8 @@ class LocalFleet(FleetBase):
         vram_gb: int = 96,
         policy: RestartPolicy = SIMULATOR_RESTART_POLICY,
     ) -> LocalFleet:
-        """`count` simulators with their directories under `directory`. `time_scale` is the factor on
-        simulated times."""
+        """Create a fleet of `count` simulators with their directories under `directory`. `time_scale` is the
+        factor on simulated times."""
         launches = simulator_launch_specs(count, directory=directory, time_scale=time_scale, vram_gb=vram_gb)
         return cls(launches, policy=policy)
 
@@ -69,8 +69,9 @@ class LocalFleet(FleetBase):
         gpus: Sequence[Gpu | None] = (),
         policy: RestartPolicy = COMFYUI_RESTART_POLICY,
     ) -> LocalFleet:
-        """One ComfyUI per GPU (on the CPU for each None, and where there is neither), with their directories
-        under `directory` and the weights in `models_dir`, which is made if it is missing. Raises OSError."""
+        """Create a fleet of one ComfyUI per GPU, one on the CPU for each None, and one on the CPU if `gpus`
+        is empty. Their directories are under `directory`; the weights are in `models_dir`, which is created
+        if it is missing. Raises OSError."""
         models_dir.mkdir(parents=True, exist_ok=True)
         launches = comfyui_launch_specs(
             installation, directory=directory, models_dir=models_dir, gpus=gpus, profiles=load_gpu_profiles()
@@ -97,18 +98,18 @@ class LocalFleet(FleetBase):
 
 
 def delete_instance_files(directory: Path, files: Sequence[FileRef]) -> None:
-    """Delete files of an instance's own folders; what lies outside of them is left alone, with a warning."""
+    """Delete files in an instance's folders. Files outside of them are kept, with a warning."""
     for file in files:
         folder = directory / file.type
         path = (folder / file.subfolder / file.filename).resolve()
         if file.type not in ("input", "output", "temp") or not path.is_relative_to(folder.resolve()):
-            log.warning("not deleted, it lies outside of %s: %s", folder, path)
+            log.warning("file not deleted because it is outside of %s: %s", folder, path)
             continue
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             log.warning("cannot delete %s: %s", path, error)
         if file.type == "input" and file.subfolder:
-            # Made for these files alone; an instance offers every folder in its option lists.
+            # The upload created the folder, and the instance would go on listing it as an option.
             with suppress(OSError):
                 path.parent.rmdir()

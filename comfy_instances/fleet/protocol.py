@@ -1,9 +1,9 @@
-"""What the rest of the house may know of instances: their state, their sessions, and the few verbs.
+"""The interface of a fleet: the state of its instances, their sessions, and the operations on them.
 
-starting ──> ready <──> draining       ready    takes prompts
-   │  ^        │                       draining finishes what it has, takes nothing new
-   v  │        v                       down     not reachable; comes back by itself
-  down  <──────┘                       failed   ended too often; tried again after a long pause,
+starting ──> ready <──> draining       ready    accepts prompts
+   │  ^        │                       draining finishes its prompts, accepts no new ones
+   v  │        v                       down     not reachable; recovers by itself
+  down  <──────┘                       failed   failed too often; started again after a long pause,
    │  ^                                         or at once by `restart`
    v  │
   failed
@@ -22,51 +22,53 @@ from comfy_instances.session.session import FileRef, InstanceSession
 
 
 class InstanceState(StrEnum):
-    STARTING = "starting"  #: launched, not yet answering
-    READY = "ready"  #: takes prompts
-    DRAINING = "draining"  #: reachable, but takes no new prompts
+    """Whether an instance accepts prompts, and if not, why."""
+
+    STARTING = "starting"  #: launched, does not respond yet
+    READY = "ready"  #: accepts prompts
+    DRAINING = "draining"  #: reachable, but accepts no new prompts
     DOWN = "down"  #: not reachable at present
-    FAILED = "failed"  #: ended too often in a row
+    FAILED = "failed"  #: failed too often in a row
 
 
 class UnknownInstance(LookupError):
-    """No instance of this fleet has that id."""
+    """The fleet has no instance with that id."""
 
 
 class FleetError(Exception):
-    """The fleet can not be built or can not do what was asked; the text says what to do."""
+    """The fleet cannot be created or cannot do what was requested; the text says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceInfo:
-    """One instance as last seen. Sizes are bytes; None means not known (yet)."""
+    """The last known facts of one instance. Sizes are bytes; None means unknown."""
 
     id: str
     #: `http://host:port`; a local instance gets a new port at each start.
     url: str
     state: InstanceState
     simulated: bool
-    #: Name of the GPU, `cpu` or `simulated`.
+    #: The GPU's name, `cpu` or `simulated`.
     device: str
-    #: True where somebody else starts and stops it.
+    #: True if the instance is started and stopped elsewhere.
     adopted: bool
     vram_total: int | None = None
     vram_free: int | None = None
-    #: Version of ComfyUI it says it is.
+    #: The ComfyUI version that it reports.
     version: str | None = None
-    #: Starts beyond the first one, for whatever reason.
+    #: Number of starts after the first one, planned or not.
     restarts: int = 0
-    #: Bad ends in a row.
+    #: Unplanned ends in a row.
     failures: int = 0
-    #: When its process was launched; None where that was not our doing, or there is none.
+    #: When its process was launched; None for an adopted instance and while no process runs.
     started_at: datetime | None = None
     #: Why it is in this state, for operators.
     detail: str | None = None
-    #: Since when it has been in this state.
+    #: When it entered this state.
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     #: Resident memory of the process.
     memory: int | None = None
-    #: Name of its GPU profile, which says what weights it prefers; None where that is not known.
+    #: Name of its GPU profile, which names the preferred weight variants; None if unknown.
     profile: str | None = None
     #: PCI bus id of its GPU, by which its utilisation and temperature are read.
     pci_id: str | None = None
@@ -76,51 +78,55 @@ InstanceListener = Callable[[InstanceInfo], None]
 
 
 class Fleet(Protocol):
-    """A set of instances. Ids are fixed from `start` on; all methods raise UnknownInstance for others."""
+    """A set of instances with fixed ids. All methods raise UnknownInstance for any other id."""
 
     async def start(self) -> None:
-        """Begin to launch or watch all instances; returns before they are ready."""
+        """Start to launch or monitor all instances. Returns before they are ready."""
 
     async def stop(self) -> None:
-        """Stop what was launched, close every session. Nothing of ours is left running."""
+        """Close every session and stop every launched process."""
 
     def instances(self) -> list[InstanceInfo]:
-        """All instances in the order of their ids."""
+        """Return all instances, in the order in which the fleet was given them."""
 
     def session(self, instance_id: str) -> InstanceSession:
-        """The session with a reachable instance. Each start of a local instance makes a new one.
+        """Return the session with a reachable instance. Each start of a local instance creates a new one.
         Raises InstanceGone while there is none."""
 
     def subscribe(self, listener: InstanceListener) -> Callable[[], None]:
-        """Call `listener` after each change of an instance, its node facts included; returns the way to end
-        that."""
+        """Call `listener` after each change of an instance or its node facts. Return a function that ends
+        the subscription."""
 
     def node_facts(self, instance_id: str) -> Mapping[str, Any] | None:
-        """Its `/object_info`, read each time it becomes ready and soon after its model files have changed;
-        None before the first time. The same object until it is read again."""
+        """Return the instance's `/object_info`, or None before it was first ready.
+
+        It is read each time the instance becomes ready and soon after its model files have changed. The
+        same object is returned until the next read.
+        """
 
     async def reload_node_facts(self, instance_id: str) -> None:
         """Read the `/object_info` of an instance now and call the listeners. Raises InstanceError."""
 
     def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
-        """The last lines that it printed; empty where we do not hold its output."""
+        """Return the last lines of its output; empty for an adopted instance."""
 
     async def drain(self, instance_id: str) -> None:
-        """Give it no new prompts until `resume`."""
+        """Send no new prompts to the instance until `resume`."""
 
     async def resume(self, instance_id: str) -> None:
         """End a drain."""
 
     async def restart(self, instance_id: str) -> None:
-        """Stop it now, whatever it runs, and start it anew; closes an open circuit breaker.
-        Raises FleetError for an adopted instance."""
+        """Request a restart of the instance, whatever it runs; this also closes an open circuit breaker.
+        Returns before the process has stopped. Raises FleetError for an adopted instance."""
 
     async def delete_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
-        """Delete collected output and input files where we own the directory. Missing ones are fine."""
+        """Delete input and output files of a local instance; missing files are no error. Has no effect on
+        adopted instances."""
 
 
 async def wait_until_ready(fleet: Fleet, count: int | None = None, timeout_seconds: float = 120.0) -> None:
-    """Wait until `count` instances (default: all) are ready. Raises FleetError where that takes longer."""
+    """Wait until `count` instances (default: all) are ready. Raises FleetError after `timeout_seconds`."""
     wanted = len(fleet.instances()) if count is None else count
     changed = asyncio.Event()
     unsubscribe = fleet.subscribe(lambda _: changed.set())
@@ -131,6 +137,8 @@ async def wait_until_ready(fleet: Fleet, count: int | None = None, timeout_secon
                 await changed.wait()
     except TimeoutError:
         states = ", ".join(f"{info.id} {info.state}" for info in fleet.instances())
-        raise FleetError(f"not all instances were ready after {timeout_seconds:g} s: {states}") from None
+        raise FleetError(
+            f"not {wanted} instances were ready within {timeout_seconds:g} s: {states}"
+        ) from None
     finally:
         unsubscribe()

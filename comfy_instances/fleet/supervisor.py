@@ -1,4 +1,4 @@
-"""Keeps one local instance running: look, ask the policy, carry out, look again."""
+"""Keeps one local instance running: checks the child, asks the policy, carries out its decision."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import logging
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
-from comfy_instances.fleet.fleet_base import FleetBase
+from comfy_instances.fleet.fleet_base import FleetBase, InstanceChanges
 from comfy_instances.fleet.health import HealthReport, check_health
 from comfy_instances.fleet.inventory import NodeFactsPoller
 from comfy_instances.fleet.protocol import InstanceState
@@ -30,17 +30,18 @@ from comfy_instances.process.restart_policy import (
 )
 from comfy_instances.protocol.errors import InstanceError
 from comfy_instances.session.session import InstanceSession
+from comfy_instances.tasks import loop_time
 
 log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
-#: Folders that are emptied before each start: what they hold belongs to prompts that nobody knows any more.
+#: Folders that are emptied before each start: their files belong to prompts of an earlier process.
 TRANSIENT_FOLDERS = ("input", "output", "temp")
 
 
 class Supervisor:
-    """One instance from its first start to the end of the fleet."""
+    """Supervises one instance from its first start until the fleet stops."""
 
-    #: Seconds between two looks at a starting and at a running child.
+    #: Seconds between two checks of a starting and of a running child.
     startup_poll_seconds: ClassVar[float] = 0.05
     running_poll_seconds: ClassVar[float] = 0.5
 
@@ -57,17 +58,17 @@ class Supervisor:
         self._restart_requested = asyncio.Event()
 
     def request_restart(self) -> None:
-        """Ask for a planned restart; it happens at the next look, that is within a second."""
+        """Request a planned restart and return at once; the supervision task carries it out."""
         self._restart_requested.set()
 
     async def run(self) -> None:
-        """Supervise until cancelled; then nothing is left running."""
+        """Supervise until cancelled, then stop the child."""
         try:
             while True:
                 try:
                     await self._apply_decision()
                 except Exception:
-                    # Our own mistake must not leave an instance without its keeper.
+                    # A bug in the supervision must not leave the instance unsupervised.
                     log.exception("supervision of %s failed", self.launch_spec.id)
                     await self._stop_child("supervision failed", planned=False)
                     await asyncio.sleep(self.running_poll_seconds)
@@ -76,7 +77,7 @@ class Supervisor:
             self.log_file.close()
 
     async def _apply_decision(self) -> None:
-        decision = decide(self._history, self._now(), self._policy)
+        decision = decide(self._history, loop_time(), self._policy)
         if isinstance(decision, Start):
             await self._launch()
         elif isinstance(decision, Restart):
@@ -87,7 +88,7 @@ class Supervisor:
             await self._check()
 
     async def _launch(self) -> None:
-        self._history = self._history.after_start(self._now())
+        self._history = self._history.after_start(loop_time())
         self._port = find_free_port(HOST)
         self._update_state(
             InstanceState.STARTING,
@@ -111,26 +112,26 @@ class Supervisor:
 
     async def _stop_child(self, reason: str, *, planned: bool) -> None:
         """Stop the child, or what is left of it, and close its session."""
-        # Nobody may choose it any more when those who wait for its prompts hear that it is gone.
+        # Unpublish the session first, so that retries of its prompts do not pick this instance again.
         self._fleet.set_session(self.launch_spec.id, None)
         self._update_state(InstanceState.DOWN, detail=reason, started_at=None, vram_free=None, memory=None)
-        # Forgotten only when done: a cancelled end is ended once more.
+        # Each is cleared only after it has stopped: a cancelled stop is repeated by `run`.
         if self._facts_poller is not None:
             await self._facts_poller.session.close()
             self._facts_poller = None
         if self._child is not None:
             await self._child.stop(self._policy.stop_timeout_seconds)
             self._child = None
-        now, history = self._now(), self._history
+        now, history = loop_time(), self._history
         self._history = (
             history.after_stop(now, reason) if planned else history.after_crash(now, reason, self._policy)
         )
 
     async def _wait_for_change(self, until: float) -> None:
-        """Until the clock says so, the next look is due, the child has ended or a wish has come."""
-        seconds = max(0.0, until - self._now())
-        wish = asyncio.create_task(self._restart_requested.wait())
-        awaited: set[asyncio.Task[Any]] = {wish}
+        """Wait until `until`, the next check, the end of the child or a restart request."""
+        seconds = max(0.0, until - loop_time())
+        request = asyncio.create_task(self._restart_requested.wait())
+        awaited: set[asyncio.Task[Any]] = {request}
         if self._child is not None:
             awaited.add(self._child.exited)
             ready = self._history.ready_at is not None
@@ -138,7 +139,7 @@ class Supervisor:
         try:
             await asyncio.wait(awaited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            wish.cancel()
+            request.cancel()
 
     async def _check(self) -> None:
         if self._restart_requested.is_set():
@@ -152,11 +153,11 @@ class Supervisor:
             await self._stop_child(self._format_exit_reason(child.exited.result()), planned=False)
         elif self._facts_poller is None:
             await self._connect()
-        elif self._now() >= self._next_probe_at:
+        elif loop_time() >= self._next_probe_at:
             await self._probe_health(self._facts_poller, child)
 
     async def _connect(self) -> None:
-        """Make the session once the port is open: before that there is nobody to talk to."""
+        """Create the session once the port accepts connections."""
         try:
             _, writer = await asyncio.open_connection(HOST, self._port)
         except OSError:
@@ -169,24 +170,24 @@ class Supervisor:
         await session.start()
 
     async def _probe_health(self, facts_poller: NodeFactsPoller, child: ChildProcess) -> None:
-        """Ask how it is, and whether it has other files. Its first answer makes it ready, if it is ours."""
+        """Probe health and model files. The first response of our own child makes the instance ready."""
         first = self._history.ready_at is None
-        patience = self._policy.probe_seconds
+        interval = self._policy.probe_seconds
         if first and not facts_poller.session.is_connected:
             return
         try:
-            report = await check_health(facts_poller.session, patience)
+            report = await check_health(facts_poller.session, interval)
             facts = await (facts_poller.load() if first else facts_poller.refresh_if_changed())
         except (InstanceError, TimeoutError):
-            self._next_probe_at = self._now() + (self.startup_poll_seconds if first else patience)
-            self._history = self._history if first else self._history.after_missed_probe(self._now())
+            self._next_probe_at = loop_time() + (self.startup_poll_seconds if first else interval)
+            self._history = self._history if first else self._history.after_missed_probe(loop_time())
             return
         if not report.was_launched_in(self.launch_spec.directory):
-            await self._stop_child(f"another server answers on port {self._port}", planned=False)
+            await self._stop_child(f"another server responds on port {self._port}", planned=False)
             return
-        self._next_probe_at = self._now() + patience
+        self._next_probe_at = loop_time() + interval
         self._history = self._history.after_response(
-            self._now(), report.to_health_sample(child.resident_memory())
+            loop_time(), report.to_health_sample(child.resident_memory())
         )
         self._fleet.set_session(self.launch_spec.id, facts_poller.session, facts)
         self._publish_health(report)
@@ -202,7 +203,7 @@ class Supervisor:
         )
 
     def _publish_decision(self, decision: Wait | CircuitOpen) -> None:
-        """Tell the roster the state that follows from what is known."""
+        """Update the fleet with the state that follows from the history."""
         if isinstance(decision, CircuitOpen):
             self._update_state(InstanceState.FAILED, detail=decision.reason)
         elif self._child is not None and self._history.ready_at is not None:
@@ -223,25 +224,21 @@ class Supervisor:
 
     def _current_detail(self) -> str | None:
         if self._history.missed >= MAX_MISSED_PROBES:
-            return "does not answer"
+            return "does not respond"
         if not self._is_connected:
-            return "its socket is lost"
-        return "will be recycled once idle" if is_over_memory_limit(self._history, self._policy) else None
+            return "websocket lost"
+        return "will be restarted once idle" if is_over_memory_limit(self._history, self._policy) else None
 
     def _format_exit_reason(self, code: int) -> str:
         lines = [line for line in self.log_file.tail(20) if line.strip()]
         return f"{format_exit_status(code)}: {lines[-1].strip()[:300]}" if lines else format_exit_status(code)
 
-    def _update_state(self, state: InstanceState, **changes: Any) -> None:
+    def _update_state(self, state: InstanceState, **changes: Unpack[InstanceChanges]) -> None:
         self._fleet.update_state(self.launch_spec.id, state, **changes)
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
 
 
 def prepare_directories(directory: Path, node_packs: tuple[Path, ...]) -> None:
-    """Make an instance's directories, empty of earlier prompts' files and with exactly these node packs.
+    """Create an instance's directories, delete the files of earlier prompts, and link exactly `node_packs`.
     Raises OSError."""
     for name in TRANSIENT_FOLDERS:
         shutil.rmtree(directory / name, ignore_errors=True)

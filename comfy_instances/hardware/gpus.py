@@ -1,4 +1,4 @@
-"""Which NVIDIA GPUs this machine has, and how they are doing, by NVML. No driver means no GPUs."""
+"""Lists the NVIDIA GPUs of this machine and reads their load through NVML. No driver means no GPUs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
-    """One device that an instance can have to itself: a whole card, or one MIG slice of a card."""
+    """One device for one instance: a whole GPU, or one MIG slice of a GPU."""
 
-    #: Place among the cards in PCI order.
+    #: Index of the GPU in PCI order.
     index: int
-    #: `GPU-...` or `MIG-...`; what CUDA_VISIBLE_DEVICES takes without doubt about the order.
+    #: `GPU-...` or `MIG-...`; identifies the device in CUDA_VISIBLE_DEVICES whatever the order.
     uuid: str
     name: str
     pci_id: str
-    #: CUDA compute capability, (12, 0) for Blackwell workstation cards.
+    #: CUDA compute capability; (12, 0) for Blackwell workstation GPUs.
     capability: tuple[int, int]
-    #: Bytes; None where the device shares the memory of the machine and NVML does not say.
+    #: Bytes; None if NVML does not report them, as for devices that share the machine's memory.
     memory_total: int | None
     memory_free: int | None
     mig: bool = False
@@ -34,20 +34,19 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GpuStats:
-    """How a card is doing now; None where it does not say."""
+    """The current load of a GPU; None for values that it does not report."""
 
-    utilisation: float | None  #: share of the last sample period with work on it, 0 to 1
+    utilisation: float | None  #: busy share of the last sample period, 0 to 1
     temperature: int | None  #: degrees Celsius
     power: float | None  #: watts
     memory_used: int | None  #: bytes
 
 
 def discover_gpus(nvml: Any = pynvml, *, cuda_visible_devices: str | None = None) -> list[Gpu]:
-    """All devices, in PCI order; [] where there is no NVIDIA driver.
+    """Return all devices in PCI order; [] without an NVIDIA driver.
 
-    `cuda_visible_devices` is the operator's CUDA_VISIBLE_DEVICES: indices or UUIDs (or their beginnings),
-    comma-separated.
-    `nvml` has the functions of the module `pynvml`.
+    `cuda_visible_devices` limits them as CUDA_VISIBLE_DEVICES does: comma-separated indices, UUIDs or
+    prefixes of UUIDs. `nvml` has the functions of the module `pynvml`.
     """
     found: list[Gpu] = []
     with _nvml_session(nvml) as loaded:
@@ -58,7 +57,7 @@ def discover_gpus(nvml: Any = pynvml, *, cuda_visible_devices: str | None = None
 
 
 def read_gpu_stats(pci_id: str, nvml: Any = pynvml) -> GpuStats | None:
-    """Utilisation, temperature and power of the card at `pci_id`; None where there is none."""
+    """Return the load of the GPU at `pci_id`; None if there is no such GPU."""
     with _nvml_session(nvml) as loaded:
         if not loaded:
             return None
@@ -80,7 +79,7 @@ def read_gpu_stats(pci_id: str, nvml: Any = pynvml) -> GpuStats | None:
 
 @contextmanager
 def _nvml_session(nvml: Any) -> Iterator[bool]:
-    """NVML for the time of the block; False where it can not be loaded."""
+    """Initialise NVML for the block; yields False if that fails."""
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
@@ -94,35 +93,35 @@ def _nvml_session(nvml: Any) -> Iterator[bool]:
 
 
 def _list_devices(nvml: Any, index: int) -> list[Gpu]:
-    """The card with this index, or its MIG slices where it is cut into some."""
+    """Return the GPU with this index, or its MIG slices if it is partitioned."""
     try:
-        card = nvml.nvmlDeviceGetHandleByIndex(index)
-        whole = _describe_device(nvml, card, card, index)
+        gpu = nvml.nvmlDeviceGetHandleByIndex(index)
+        whole = _describe_device(nvml, gpu, gpu, index)
     except nvml.NVMLError as error:
-        log.warning("GPU %d is left out, NVML can not describe it: %s", index, error)
+        log.warning("GPU %d is not used because NVML cannot describe it: %s", index, error)
         return []
-    mode = _query_or_none(nvml, lambda: nvml.nvmlDeviceGetMigMode(card)[0])
+    mode = _query_or_none(nvml, lambda: nvml.nvmlDeviceGetMigMode(gpu)[0])
     if mode != nvml.NVML_DEVICE_MIG_ENABLE:
         return [whole]
     slices = []
-    for place in range(_query_or_none(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(card)) or 0):
+    for slot in range(_query_or_none(nvml, lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)) or 0):
         try:
-            handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(card, place)
-            slices.append(_describe_device(nvml, handle, card, index, mig=True))
+            handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, slot)
+            slices.append(_describe_device(nvml, handle, gpu, index, mig=True))
         except nvml.NVMLError:
-            continue  # no slice in this place
+            continue  # the slot is empty
     return slices
 
 
-def _describe_device(nvml: Any, handle: Any, card: Any, index: int, *, mig: bool = False) -> Gpu:
-    """Raises NVMLError where the device does not say what it is."""
+def _describe_device(nvml: Any, handle: Any, gpu: Any, index: int, *, mig: bool = False) -> Gpu:
+    """Read the properties of a device. Raises NVMLError if a required one is missing."""
     memory = _query_or_none(nvml, lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-    major, minor = nvml.nvmlDeviceGetCudaComputeCapability(card)
+    major, minor = nvml.nvmlDeviceGetCudaComputeCapability(gpu)
     return Gpu(
         index=index,
         uuid=_decode_text(nvml.nvmlDeviceGetUUID(handle)),
         name=_decode_text(nvml.nvmlDeviceGetName(handle)),
-        pci_id=_decode_text(nvml.nvmlDeviceGetPciInfo(card).busId),
+        pci_id=_decode_text(nvml.nvmlDeviceGetPciInfo(gpu).busId),
         capability=(major, minor),
         memory_total=None if memory is None else int(memory.total),
         memory_free=None if memory is None else int(memory.free),
@@ -131,7 +130,7 @@ def _describe_device(nvml: Any, handle: Any, card: Any, index: int, *, mig: bool
 
 
 def _query_or_none(nvml: Any, query: Callable[[], T]) -> T | None:
-    """The answer, or None where this device does not give it."""
+    """Return the result, or None if the device does not support the query."""
     try:
         return query()
     except nvml.NVMLError:
@@ -139,19 +138,20 @@ def _query_or_none(nvml: Any, query: Callable[[], T]) -> T | None:
 
 
 def _decode_text(value: str | bytes) -> str:
-    """Older NVML bindings answer in bytes."""
+    """Return text; older NVML bindings return bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 
 def _filter_visible(gpus: list[Gpu], cuda_visible_devices: str) -> list[Gpu]:
-    """Those that CUDA_VISIBLE_DEVICES names, in its order; like CUDA, it ends at the first unknown name."""
-    chosen: list[Gpu] = []
-    for name in (part.strip() for part in cuda_visible_devices.split(",")):
-        named = [gpu for gpu in gpus if _is_selected(gpu, name) and gpu not in chosen]
-        if not named:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES selects, in its order. Like CUDA, stop at the first unknown
+    selector."""
+    visible: list[Gpu] = []
+    for selector in (part.strip() for part in cuda_visible_devices.split(",")):
+        selected = [gpu for gpu in gpus if _is_selected(gpu, selector) and gpu not in visible]
+        if not selected:
             break
-        chosen.extend(named)
-    return chosen
+        visible.extend(selected)
+    return visible
 
 
 def _is_selected(gpu: Gpu, selector: str) -> bool:

@@ -1,4 +1,4 @@
-"""Launch flags and preferred weight variants per kind of device, from `gpu_profiles.toml`."""
+"""Launch flags and preferred weight variants for each kind of device, from `gpu_profiles.toml`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ PROFILES_FILE = Path(__file__).with_name("gpu_profiles.toml")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GpuProfile:
-    """What fits one kind of device."""
+    """Launch flags and weight variants for the devices with enough compute capability and memory."""
 
     name: str
     #: Added to ComfyUI's command line.
     flags: tuple[str, ...]
-    #: Variants of weights, the best first.
+    #: Weight variants, best first.
     weights: tuple[str, ...]
-    #: Least compute capability; None fits the CPU too.
+    #: Minimum compute capability; None: the profile is for the CPU.
     capability: tuple[int, int] | None = None
-    #: Least memory in bytes.
+    #: Minimum memory in bytes.
     memory: int = 0
 
     def fits(self, gpu: Gpu | None) -> bool:
-        """`gpu` None is the CPU."""
+        """Whether the profile suits a GPU, or the CPU if `gpu` is None."""
         if gpu is None:
             return self.capability is None
         enough = self.memory == 0 or (gpu.memory_total is not None and gpu.memory_total >= self.memory)
@@ -35,12 +35,12 @@ class GpuProfile:
 
 
 def load_gpu_profiles(path: Path = PROFILES_FILE) -> list[GpuProfile]:
-    """Raises OSError, tomllib.TOMLDecodeError, KeyError or ValueError for a broken file."""
+    """Read the profiles. Raises OSError, TOMLDecodeError, KeyError or ValueError for an invalid file."""
     return [_parse_profile(entry) for entry in tomllib.loads(path.read_text("utf-8"))["profile"]]
 
 
 def select_gpu_profile(gpu: Gpu | None, profiles: Sequence[GpuProfile]) -> GpuProfile:
-    """The first profile that fits; a card that none fits is launched with ComfyUI's own defaults."""
+    """Return the first profile that fits, or one with ComfyUI's own defaults if none does."""
     for profile in profiles:
         if profile.fits(gpu):
             return profile
@@ -50,7 +50,10 @@ def select_gpu_profile(gpu: Gpu | None, profiles: Sequence[GpuProfile]) -> GpuPr
 def _parse_profile(entry: dict[str, object]) -> GpuProfile:
     known = {"name", "capability", "memory_gb", "flags", "weights"}
     if unknown := entry.keys() - known:
-        raise ValueError(f"GPU profile {entry.get('name')}: unknown fields {', '.join(sorted(unknown))}")
+        raise ValueError(
+            f"GPU profile {entry.get('name')}: unknown fields {', '.join(sorted(unknown))}; "
+            f"allowed are {', '.join(sorted(known))}"
+        )
     capability = entry.get("capability")
     return GpuProfile(
         name=str(entry["name"]),
@@ -63,7 +66,7 @@ def _parse_profile(entry: dict[str, object]) -> GpuProfile:
 
 def _parse_strings(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"expected a list of strings, not {value!r}")
+        raise ValueError(f"GPU profile: `flags` and `weights` must be lists of strings (got {value!r})")
     return tuple(str(item) for item in value)
 
 

@@ -1,1 +1,1 @@
-"""Installing the pinned ComfyUI and its node packs."""
+"""Installs the pinned ComfyUI and its node packs."""

@@ -1,4 +1,4 @@
-"""Runs git and pip and hears what they say."""
+"""Runs commands such as git and pip and reads their output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from comfy_instances.process.child import child_environment
 
-#: Lines of a failed command that its error quotes.
+#: Lines of output that the error of a failed command quotes.
 ERROR_TAIL_LINES = 5
 READ_CHUNK_BYTES = 2**16
 LINE_ENDS = re.compile(rb"[\r\n]+")
@@ -17,17 +17,17 @@ OutputCallback = Callable[[str], None]
 
 
 class SubprocessFailed(Exception):
-    """A command could not be run or ended with an error. `last` are its last words."""
+    """A command could not be started or failed. `last_output` is the end of its output."""
 
     def __init__(self, command: Sequence[str], exit_code: int | None, last_lines: Sequence[str]) -> None:
         self.command = tuple(command)
         self.exit_code = exit_code
         self.last_output = " / ".join(line.strip() for line in last_lines if line.strip())
-        super().__init__(f"{' '.join(command[:4])} ... failed: {self.last_output or f'status {exit_code}'}")
+        super().__init__(f"`{' '.join(command[:4])} ...` failed: {self.last_output or f'status {exit_code}'}")
 
 
 async def run_command(command: Sequence[str], *, on_output: OutputCallback | None = None) -> None:
-    """Run to the end, passing each line on as it comes. Raises CommandFailed; a cancelled wait kills it."""
+    """Run a command, passing output lines to `on_output`; cancelling kills it. Raises SubprocessFailed."""
     process = await _spawn(command, stdin=False, merge_stderr=True)
     last: list[str] = []
     stream = process.stdout
@@ -45,7 +45,7 @@ async def run_command(command: Sequence[str], *, on_output: OutputCallback | Non
 
 
 async def run_and_read_output(command: Sequence[str], *, stdin: str = "") -> str:
-    """What a command writes to its standard output when `stdin` is its input. Raises CommandFailed."""
+    """Run a command with `stdin` as its input and return its standard output. Raises SubprocessFailed."""
     process = await _spawn(command, stdin=True, merge_stderr=False)
     try:
         out, err = await process.communicate(stdin.encode())
@@ -59,7 +59,7 @@ async def run_and_read_output(command: Sequence[str], *, stdin: str = "") -> str
 
 
 async def _read_lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
-    """Lines as they come; a progress display, which overwrites its line, is one line each time."""
+    """Yield lines as they arrive. A progress display that overwrites its line yields one per update."""
     rest = b""
     while chunk := await stream.read(READ_CHUNK_BYTES):
         *lines, rest = LINE_ENDS.split(rest + chunk)
@@ -77,7 +77,7 @@ async def _spawn(command: Sequence[str], *, stdin: bool, merge_stderr: bool) -> 
             stdin=pipe if stdin else asyncio.subprocess.DEVNULL,
             stdout=pipe,
             stderr=asyncio.subprocess.STDOUT if merge_stderr else pipe,
-            # Neither may stop to ask a question that nobody sees.
+            # git and pip must fail instead of prompting.
             env=child_environment(
                 GIT_TERMINAL_PROMPT="0", PIP_NO_INPUT="1", PIP_DISABLE_PIP_VERSION_CHECK="1"
             ),

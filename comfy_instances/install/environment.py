@@ -1,4 +1,4 @@
-"""ComfyUI's own Python environment: a venv, the pinned PyTorch, its requirements with PyTorch held."""
+"""Creates ComfyUI's Python environment: a venv, the pinned PyTorch, and ComfyUI's requirements."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ PIP_INSTALL = ("-m", "pip", "install", "--progress-bar", "off")
 
 
 def select_torch_pin(choice: str, pins: Mapping[str, TorchPin]) -> TorchPin:
-    """`cpu`, `cuda`, or one's own words: packages as pip takes them, and at most one index URL, as in
-    `torch==2.12.0 torchvision==0.27.0 torchaudio==2.12.0 https://example.com/whl`. Raises ValueError."""
+    """Return the PyTorch packages for `choice`: `cpu`, `cuda`, or a list of pip requirements.
+
+    A list needs `torch==VERSION` and may contain one index URL, as in
+    `torch==2.12.0 torchvision==0.27.0 torchaudio==2.12.0 https://example.com/whl`. Raises ValueError.
+    """
     if choice in pins:
         return pins[choice]
     words = choice.split()
@@ -23,13 +26,14 @@ def select_torch_pin(choice: str, pins: Mapping[str, TorchPin]) -> TorchPin:
     packages = tuple(word for word in words if "://" not in word)
     if len(indices) > 1 or not any(package.startswith("torch==") for package in packages):
         raise ValueError(
-            f"expected {', '.join(sorted(pins))} or packages with torch==VERSION, not {choice!r}"
+            f"PyTorch must be {', '.join(sorted(pins))}, or packages with torch==VERSION and at most one "
+            f"index URL (got {choice!r})"
         )
     return TorchPin(packages, indices[0] if indices else None)
 
 
 async def ensure_venv(venv: Path, on_output: OutputCallback) -> None:
-    """A working Python with pip in `venv`, made anew if the one there does not run. Raises CommandFailed."""
+    """Create `venv` with Python and pip, unless it already works. Raises SubprocessFailed."""
     try:
         await run_command([str(venv_python(venv)), "-m", "pip", "--version"])
     except SubprocessFailed:
@@ -37,7 +41,7 @@ async def ensure_venv(venv: Path, on_output: OutputCallback) -> None:
 
 
 async def install_torch(venv: Path, pin: TorchPin, on_output: OutputCallback) -> None:
-    """Raises CommandFailed."""
+    """Install the pinned PyTorch packages. Raises SubprocessFailed."""
     index = ("--index-url", pin.index_url) if pin.index_url is not None else ()
     await run_command([str(venv_python(venv)), *PIP_INSTALL, *index, *pin.packages], on_output=on_output)
 
@@ -45,9 +49,10 @@ async def install_torch(venv: Path, pin: TorchPin, on_output: OutputCallback) ->
 async def install_requirements(
     venv: Path, requirements: Path, pin: TorchPin, on_output: OutputCallback
 ) -> None:
-    """All of `requirements`, which may not move PyTorch. Raises CommandFailed."""
-    held = venv / "held.txt"
-    held.write_text("".join(f"{package}\n" for package in pin.packages), "utf-8")
+    """Install `requirements` without changing the PyTorch packages. Raises SubprocessFailed."""
+    constraints = venv / "constraints.txt"
+    constraints.write_text("".join(f"{package}\n" for package in pin.packages), "utf-8")
     await run_command(
-        [str(venv_python(venv)), *PIP_INSTALL, "-r", str(requirements), "-c", str(held)], on_output=on_output
+        [str(venv_python(venv)), *PIP_INSTALL, "-r", str(requirements), "-c", str(constraints)],
+        on_output=on_output,
     )

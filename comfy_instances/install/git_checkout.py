@@ -1,4 +1,4 @@
-"""ComfyUI's source by git, at one commit: shallow, repeatable, and from a mirror with holes if need be."""
+"""Checks out ComfyUI's source at one commit: shallow, repeatable, also from an incomplete local copy."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from comfy_instances.install.commands import (
 
 
 class CheckoutError(Exception):
-    """The source can not be brought to the wanted commit; the text says what to do."""
+    """The requested commit cannot be checked out; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """What lies in the source directory now."""
+    """The result of a checkout."""
 
     commit: str
-    #: Files of the commit that the source we took it from does not have.
+    #: Files of the commit whose content the origin does not have.
     missing_files: tuple[str, ...]
 
 
@@ -45,11 +45,11 @@ async def checkout_source(
     may_lack: Sequence[str],
     on_output: OutputCallback | None = None,
 ) -> Checkout:
-    """Bring `directory` to `ref` (a commit, tag or branch) of `origin` (a URL or a path).
+    """Check out `ref` (a commit, tag or branch) of `origin` (a URL or a path) into `directory`.
 
-    May be repeated after any interruption; another commit than before replaces the files of the earlier one.
-    Files that match a pattern in `may_lack` may be missing from an `origin` on this machine. Raises
-    CheckoutError; local changes are never overwritten.
+    The call can be repeated after an interruption; another commit replaces the files of the earlier one.
+    Files that match a pattern in `may_lack` may be missing from a local `origin`. Local changes are never
+    overwritten. Raises CheckoutError.
     """
     git = _GitRepository(directory)
     try:
@@ -66,7 +66,7 @@ async def checkout_source(
 
 
 async def read_head_commit(directory: Path) -> str | None:
-    """The commit that is checked out; None where that is not known."""
+    """Return the commit that is checked out; None if `directory` is no git checkout."""
     if not (directory / ".git").exists():
         return None
     try:
@@ -76,7 +76,7 @@ async def read_head_commit(directory: Path) -> str | None:
 
 
 async def list_changed_files(directory: Path) -> list[str]:
-    """Tracked files that differ from the commit; [] where there is no commit."""
+    """Return the tracked files that differ from the commit; [] if there is no commit."""
     if await read_head_commit(directory) is None:
         return []
     status = ["git", "-C", str(directory), "status", "--porcelain", "-z", "--untracked-files=no"]
@@ -84,7 +84,7 @@ async def list_changed_files(directory: Path) -> list[str]:
 
 
 class _GitRepository:
-    """git in one directory."""
+    """Runs git in one directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -96,14 +96,14 @@ class _GitRepository:
         return await run_and_read_output(["git", "-C", str(self.directory), *args], stdin=stdin)
 
     async def prepare(self) -> None:
-        """Make the repository; files that lie there already are taken over."""
+        """Create the repository if needed; existing files stay. Raises CheckoutError for local changes."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if not (self.directory / ".git").exists():
             await self.run("init", "--quiet")
         changed = await list_changed_files(self.directory)
         if changed:
             raise CheckoutError(
-                f"{self.directory} has local changes ({', '.join(changed[:5])}): keep them elsewhere, "
+                f"{self.directory} has local changes ({', '.join(changed[:5])}): move them elsewhere "
                 "or remove the directory, then install again"
             )
 
@@ -121,7 +121,7 @@ class _GitRepository:
 
 
 async def _fetch_commit(git: _GitRepository, origin: str, ref: str, on_output: OutputCallback | None) -> str:
-    """Have the objects of `ref`; returns its commit."""
+    """Fetch the objects of `ref` and return its commit."""
     if len(ref) == 40 and await git.has_commit(ref):
         return ref
     try:
@@ -132,8 +132,8 @@ async def _fetch_commit(git: _GitRepository, origin: str, ref: str, on_output: O
     except SubprocessFailed as error:
         if not _is_local_directory(origin):
             raise CheckoutError(
-                f"cannot fetch {ref} from {origin}: {error.last_output}. Without a way to it, name a mirror "
-                "or a copy of the repository with --source"
+                f"cannot fetch {ref} from {origin}: {error.last_output}. If this machine cannot reach it, "
+                "give a mirror or a copy of the repository with --source"
             ) from error
     return await _copy_local_objects(git, origin, ref)
 
@@ -143,36 +143,36 @@ def _is_local_directory(origin: str) -> bool:
 
 
 async def _copy_local_objects(git: _GitRepository, origin: str, ref: str) -> str:
-    """Copy the objects of a repository on this machine as they are: git gives out no incomplete ones."""
-    theirs = _GitRepository(Path(origin))
+    """Copy the object files of a local repository: git itself refuses to serve an incomplete one."""
+    source = _GitRepository(Path(origin))
     try:
-        commit = (await theirs.read_output("rev-parse", "--verify", f"{ref}^{{commit}}")).strip()
-        objects = Path(origin) / (await theirs.read_output("rev-parse", "--git-path", "objects")).strip()
+        commit = (await source.read_output("rev-parse", "--verify", f"{ref}^{{commit}}")).strip()
+        objects = Path(origin) / (await source.read_output("rev-parse", "--git-path", "objects")).strip()
     except SubprocessFailed as error:
         raise CheckoutError(f"{origin} has no commit {ref}: {error.last_output}") from error
-    ours = git.directory / ".git" / "objects"
-    await asyncio.to_thread(shutil.copytree, objects, ours, dirs_exist_ok=True)
+    target = git.directory / ".git" / "objects"
+    await asyncio.to_thread(shutil.copytree, objects, target, dirs_exist_ok=True)
     return commit
 
 
 async def _find_missing_files(
     git: _GitRepository, blobs: Iterable[_GitBlob], origin: str, may_lack: Sequence[str]
 ) -> tuple[str, ...]:
-    """Paths without content. Raises CheckoutError where one of them is needed."""
+    """Return the paths whose content is missing. Raises CheckoutError if a required one is among them."""
     paths = {blob.digest: blob.path for blob in blobs}
-    answer = await git.read_output("cat-file", "--batch-check", stdin="\n".join(paths) + "\n")
-    missing = {line.split()[0] for line in answer.splitlines() if line.endswith(" missing")}
+    output = await git.read_output("cat-file", "--batch-check", stdin="\n".join(paths) + "\n")
+    missing = {line.split()[0] for line in output.splitlines() if line.endswith(" missing")}
     lacks = tuple(sorted(paths[digest] for digest in missing))
     needed = [path for path in lacks if not any(fnmatch(path, pattern) for pattern in may_lack)]
     if needed:
-        raise CheckoutError(f"{origin} is incomplete, it lacks {', '.join(needed[:5])} ({len(needed)} files)")
+        raise CheckoutError(f"{origin} is incomplete; missing files ({len(needed)}): {', '.join(needed[:5])}")
     return lacks
 
 
 async def _write_files(
     git: _GitRepository, commit: str, blobs: Iterable[_GitBlob], missing_files: Sequence[str]
 ) -> None:
-    """Index and files first, HEAD last: what was interrupted is simply done again."""
+    """Write index and files first and HEAD last, so that an interrupted checkout is repeated."""
     before = (await git.read_output("ls-files", "-z")).split("\0")
     await git.run("read-tree", "--reset", commit)
     if missing_files:
@@ -185,7 +185,7 @@ async def _write_files(
 
 
 def _delete_files(directory: Path, paths: Iterable[str]) -> None:
-    """Delete files, and the folders that are empty then."""
+    """Delete files and the folders that become empty."""
     for path in paths:
         (directory / path).unlink(missing_ok=True)
         with suppress(OSError):  # not empty

@@ -1,14 +1,14 @@
-"""Installs the pinned ComfyUI beside us: source, environment, node packs, and a trial start.
+"""Installs the pinned ComfyUI: source, Python environment, node packs, and a smoke test.
 
-Every step looks at what is there and does what is missing, so that an interrupted or repeated install goes on
-where it was. Nothing of ComfyUI's ever enters our own tree or environment.
+Every step checks what exists and does what is missing, so that an interrupted or repeated installation
+continues where it stopped. ComfyUI has its own directory and environment, separate from ours.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -30,69 +30,72 @@ from comfy_instances.process.installation import (
     Installation,
     find_installation,
     hash_requirements,
+    read_install_record,
     write_install_record,
 )
 from comfy_instances.protocol.node_facts import extract_node_facts
 
 
 class InstallError(Exception):
-    """The installation can not go on; the text says why and what to do."""
+    """The installation failed; the text says why and what to do."""
 
 
 class InstallStep(StrEnum):
+    """The steps of an installation, in order. The values are shown to the user."""
+
     SOURCE = "Fetch ComfyUI's source"
-    ENVIRONMENT = "Make its Python environment"
+    ENVIRONMENT = "Create its Python environment"
     TORCH = "Install PyTorch"
     REQUIREMENTS = "Install its requirements"
     NODE_PACKS = "Link node packs"
-    SMOKE_TEST = "Start it once and record its nodes"
+    SMOKE_TEST = "Start it once as a test and record its nodes"
 
 
 class InstallReporter(Protocol):
-    """Who shows the progress."""
+    """Receives the progress of an installation."""
 
     def on_step(self, step: InstallStep) -> None:
-        """`step` begins; the one before is done."""
+        """`step` begins; the previous one is done."""
 
     def on_note(self, text: str) -> None:
-        """A line that stays: a warning, or what was done."""
+        """Show a warning or a result that the user should see."""
 
     def on_output(self, line: str) -> None:
-        """What git or pip prints meanwhile."""
+        """Show a line of output of git or pip."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstallRequest:
-    """What to install where."""
+    """What to install, and where."""
 
     directory: Path
-    #: A commit, tag or branch; None: the pinned commit.
+    #: A commit, tag or branch; None for the pinned commit.
     ref: str | None = None
-    #: URL or path of a repository; None: upstream's.
+    #: URL or path of a repository; None for the upstream repository.
     origin: str | None = None
     #: `cpu`, `cuda`, or packages and an index URL.
     torch: str = "cuda"
-    #: Folders of node packs to link.
+    #: Folders of the node packs to link.
     node_packs: tuple[Path, ...] = ()
-    #: The trial runs on the first of them, or on the CPU.
+    #: The smoke test runs on the first of these, or on the CPU.
     gpus: tuple[Gpu, ...] = ()
     startup_seconds: float = 180.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstallResult:
-    """What there is now."""
+    """The finished installation."""
 
     installation: Installation
     smoke_test: SmokeTestResult
-    #: Files that the source lacks; models that read them will fail.
+    #: Files that the source does not have; models that read them will fail.
     missing_files: tuple[str, ...] = field(default=())
 
 
 async def install_comfyui(
     request: InstallRequest, lock: ComfyUILock, reporter: InstallReporter
 ) -> InstallResult:
-    """Raises InstallError; what was done until then is kept and found again by the next try."""
+    """Install ComfyUI. Raises InstallError; finished steps are kept and skipped by the next attempt."""
     try:
         pin = select_torch_pin(request.torch, lock.torch)
         checkout = await _fetch_source(request, lock, reporter)
@@ -100,22 +103,25 @@ async def install_comfyui(
         reporter.on_step(InstallStep.NODE_PACKS)
         link_node_packs(request.directory / "custom_nodes", request.node_packs)
         reporter.on_step(InstallStep.SMOKE_TEST)
-        install = find_installation(request.directory)
-        if install is None:
+        installation = find_installation(request.directory)
+        if installation is None:
             raise InstallError(f"{request.ref or lock.tag} is not a ComfyUI: it has no main.py")
-        trial = await run_smoke_test(install, request.gpus, request.startup_seconds)
-        facts = json.dumps(extract_node_facts(trial.object_info), separators=(",", ":"))
+        smoke_test = await run_smoke_test(installation, request.gpus, request.startup_seconds)
+        facts = json.dumps(extract_node_facts(smoke_test.object_info), separators=(",", ":"))
         (request.directory / "node-facts.json").write_text(facts, "utf-8")
-        write_install_record(request.directory, _build_install_record(request, lock, pin, checkout, trial))
+        record = _build_install_record(request, lock, pin, checkout, smoke_test)
+        write_install_record(request.directory, record)
     except (CheckoutError, SubprocessFailed, FleetError, ValueError, OSError) as error:
         raise InstallError(str(error)) from error
-    finished = find_installation(request.directory)
-    assert finished is not None
-    return InstallResult(installation=finished, smoke_test=trial, missing_files=checkout.missing_files)
+    return InstallResult(
+        installation=replace(installation, record=read_install_record(request.directory)),
+        smoke_test=smoke_test,
+        missing_files=checkout.missing_files,
+    )
 
 
 def link_node_packs(directory: Path, packs: Sequence[Path]) -> None:
-    """Have links to `packs` in `directory`, whatever their names linked to before. Raises OSError."""
+    """Create links to `packs` in `directory`, replacing links of the same names. Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True)
     for pack in packs:
         link = directory / pack.name
@@ -134,10 +140,10 @@ async def _fetch_source(request: InstallRequest, lock: ComfyUILock, reporter: In
         on_output=reporter.on_output,
     )
     if checkout.commit != lock.commit:
-        reporter.on_note(f"{checkout.commit} is not the tested commit, which is {lock.commit} ({lock.tag})")
+        reporter.on_note(f"{checkout.commit} is not the tested commit {lock.commit} ({lock.tag})")
     if checkout.missing_files:
         missing = ", ".join(checkout.missing_files)
-        reporter.on_note(f"the source lacks {missing}: all else works, models that read them fail")
+        reporter.on_note(f"the source has no {missing}: models that read these files fail, all others work")
     return checkout
 
 

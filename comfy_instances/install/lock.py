@@ -1,4 +1,4 @@
-"""What `comfyui.lock.toml` pins: which ComfyUI, and which PyTorch on which kind of machine."""
+"""Reads `comfyui.lock.toml`, which pins ComfyUI and the PyTorch packages for each kind of machine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ LOCK_FILE = Path(__file__).with_name("comfyui.lock.toml")
 
 @dataclass(frozen=True, slots=True)
 class TorchPin:
-    """The PyTorch packages that fit together on one kind of machine."""
+    """Matching PyTorch packages for one kind of machine."""
 
-    #: `name==version`, what pip takes.
+    #: pip requirements, `name==version`.
     packages: tuple[str, ...]
-    #: Package index that an operator has chosen; None: the default one.
+    #: Package index chosen by the operator; None for the default index.
     index_url: str | None = None
 
 
@@ -30,14 +30,14 @@ class ComfyUILock:
     commit: str
     #: SHA-256 of its requirements.txt.
     requirements_sha256: str
-    #: Patterns of files without which ComfyUI still runs.
+    #: Patterns of files that ComfyUI can run without.
     may_lack: tuple[str, ...]
-    #: `cpu` and `cuda`.
+    #: PyTorch packages by kind of machine, `cpu` or `cuda`.
     torch: Mapping[str, TorchPin]
 
 
 def load_comfyui_lock(path: Path = LOCK_FILE) -> ComfyUILock:
-    """Raises OSError, tomllib.TOMLDecodeError or KeyError for a broken file."""
+    """Read the lock file. Raises OSError, tomllib.TOMLDecodeError or KeyError for an invalid file."""
     content = tomllib.loads(path.read_text("utf-8"))
     comfyui = content["comfyui"]
     return ComfyUILock(

@@ -1,4 +1,4 @@
-"""Starts an installed ComfyUI once, asks it what it is, and stops it."""
+"""Starts an installed ComfyUI once, reads its version and node facts, and stops it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceSta
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.process.installation import Installation
 from comfy_instances.process.restart_policy import RestartPolicy
+from comfy_instances.tasks import loop_time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SmokeTestResult:
-    """What it said."""
+    """What the started instance reported."""
 
     version: str | None
     device: str
-    #: Its `/object_info`: facts by node class.
+    #: Its `/object_info`: node facts by class name.
     object_info: Mapping[str, Any] = field(repr=False)
     #: Seconds from launch to ready.
     startup_seconds: float
@@ -31,8 +32,11 @@ class SmokeTestResult:
 async def run_smoke_test(
     installation: Installation, gpus: Sequence[Gpu], startup_seconds: float
 ) -> SmokeTestResult:
-    """Start it on the first GPU, or on the CPU. Raises FleetError with its last words where it does not
-    get ready within `startup_seconds`, or is not the version that its source says."""
+    """Start ComfyUI on the first GPU, or on the CPU, and return its facts.
+
+    Raises FleetError if it is not ready within `startup_seconds`, with the end of its output, or if it
+    reports another version than its source.
+    """
     with TemporaryDirectory(prefix="pixelfactory-trial-") as name:
         directory = Path(name)
         fleet = LocalFleet.comfyui(
@@ -42,34 +46,36 @@ async def run_smoke_test(
             gpus=gpus[:1],
             policy=RestartPolicy(startup_seconds=startup_seconds),
         )
-        clock = asyncio.get_running_loop().time
-        begun = clock()
+        started_at = loop_time()
         await fleet.start()
         try:
             info = await _wait_for_first_state(fleet)
             facts = fleet.node_facts(info.id)
-            words = fleet.log_tail(info.id, 5)
+            log_lines = fleet.log_tail(info.id, 5)
         finally:
             await fleet.stop()
     if info.state is not InstanceState.READY or facts is None:
-        raise FleetError(f"ComfyUI does not start: {info.detail} ({' / '.join(words)})")
+        raise FleetError(f"ComfyUI does not start: {info.detail} ({' / '.join(log_lines)})")
     if info.version != installation.version:
-        raise FleetError(f"its source is version {installation.version}, but it says {info.version}")
+        raise FleetError(f"ComfyUI's source is version {installation.version}, but it reports {info.version}")
     return SmokeTestResult(
-        version=info.version, device=info.device, object_info=facts, startup_seconds=clock() - begun
+        version=info.version,
+        device=info.device,
+        object_info=facts,
+        startup_seconds=loop_time() - started_at,
     )
 
 
 async def _wait_for_first_state(fleet: LocalFleet) -> InstanceInfo:
-    """Its state once it is no longer starting; there is no second try here."""
-    verdict: asyncio.Future[InstanceInfo] = asyncio.get_running_loop().create_future()
+    """Return the instance's info as soon as it is no longer starting; a failed start is not retried."""
+    first_state: asyncio.Future[InstanceInfo] = asyncio.get_running_loop().create_future()
 
     def on_change(info: InstanceInfo) -> None:
-        if info.state is not InstanceState.STARTING and not verdict.done():
-            verdict.set_result(info)
+        if info.state is not InstanceState.STARTING and not first_state.done():
+            first_state.set_result(info)
 
     unsubscribe = fleet.subscribe(on_change)
     try:
-        return await verdict
+        return await first_state
     finally:
         unsubscribe()

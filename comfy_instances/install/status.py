@@ -1,4 +1,4 @@
-"""How far an installed ComfyUI is from the pinned one."""
+"""Compares an installed ComfyUI with the pinned one."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from comfy_instances.process.installation import Installation, find_installation
 
 @dataclass(frozen=True, slots=True)
 class InstallationStatus:
-    """What is installed."""
+    """The installation and its differences from the pin."""
 
-    #: None: nothing that could be launched.
+    #: None if nothing that can be launched is installed.
     installation: Installation | None
-    #: The commit that is checked out; None where the source is no git checkout.
+    #: The commit that is checked out; None if the source is no git checkout.
     commit: str | None
-    #: What differs from the pin, one line each.
+    #: Differences from the pin, one line each.
     drift: tuple[str, ...]
 
 
 async def check_installation(directory: Path, lock: ComfyUILock) -> InstallationStatus:
-    """The state of the installation under `directory`."""
+    """Return the status of the installation under `directory`."""
     install = find_installation(directory)
     if install is None:
         return InstallationStatus(None, None, ("not installed",))
@@ -36,22 +36,22 @@ async def check_installation(directory: Path, lock: ComfyUILock) -> Installation
 def find_drift(
     installation: Installation, lock: ComfyUILock, commit: str | None, changed: Sequence[str]
 ) -> list[str]:
-    """What differs from the pin, one line each; [] where nothing does."""
+    """Return the differences from the pin, one line each. Pure but for reading requirements.txt."""
     record, found = installation.record, []
     if installation.version != lock.version:
         found.append(f"version {installation.version} instead of {lock.version}")
     if commit is not None and commit != lock.commit:
         found.append(f"commit {commit} instead of {lock.commit}")
     if changed:
-        found.append(f"changed by hand: {', '.join(changed[:5])}")
+        found.append(f"changed files: {', '.join(changed[:5])}")
     requirements = hash_requirements(installation.source)
     if requirements != lock.requirements_sha256:
-        found.append("its requirements.txt is not the pinned one")
+        found.append("requirements.txt differs from the pinned one")
     if not record:
-        return [*found, "no record of its installation: it was interrupted, or put there in another way"]
+        return [*found, "no install record: the installation was interrupted or made by hand"]
     if record.get("requirements_sha256") != requirements:
-        found.append("its requirements.txt has changed since it was installed")
+        found.append("requirements.txt has changed since the installation")
     pins = [pin.packages for pin in lock.torch.values()]
     if tuple(record.get("torch", ())) not in pins:
         found.append(f"PyTorch {', '.join(record.get('torch', ()))} instead of {', '.join(pins[0])}")
-    return [*found, *(f"lacks {path}" for path in record.get("lacks", ()))]
+    return [*found, *(f"missing file {path}" for path in record.get("lacks", ()))]

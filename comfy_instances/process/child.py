@@ -1,4 +1,4 @@
-"""One child process: launched in a group of its own, its output kept, stopped for certain."""
+"""One child process: launched in its own process group, its output logged, stopped with all descendants."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from comfy_instances.process import die_with_parent
 from comfy_instances.process.log_file import RotatingLogFile
 
 log = logging.getLogger(__name__)
-#: Longest line kept of a child's output; the rest of a longer one comes as further lines.
+#: Longer output lines are split at this length.
 MAX_LINE_BYTES = 16 * 1024
-#: How long output may still be read after a child's end (a grandchild may hold the pipe open).
+#: How long output is still read after the child has ended (a grandchild may hold the pipe open).
 OUTPUT_DRAIN_SECONDS = 1.0
 
 
 class ChildProcess:
     """A running command.
 
-    `returncode` is None while it runs, then its exit status, negative for a signal. The child dies with
-    this process, however that ends; `stop` ends it and all that it started in its process group.
+    `returncode` is None while it runs, then its exit status, negative for a signal. The kernel kills the
+    child when this process dies (Linux). `stop` ends the child and everything in its process group.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, output: RotatingLogFile) -> None:
@@ -41,8 +41,8 @@ class ChildProcess:
     async def launch(
         cls, command: Sequence[str], *, output: RotatingLogFile, cwd: Path, env: Mapping[str, str]
     ) -> ChildProcess:
-        """Start `command`. Raises OSError where no process can be made; a command that can not be run
-        shows by its exit."""
+        """Start `command`. Raises OSError if no process can be created; a command that cannot be executed
+        makes the child exit with an error."""
         process = await asyncio.create_subprocess_exec(
             *[sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()), *command],
             stdin=asyncio.subprocess.DEVNULL,
@@ -64,14 +64,14 @@ class ChildProcess:
         return self._process.returncode
 
     def resident_memory(self) -> int | None:
-        """Resident bytes of the child; None when it is gone."""
+        """Return the resident bytes of the child; None if it is gone."""
         try:
             return int(psutil.Process(self.pid).memory_info().rss)
         except psutil.Error:
             return None
 
     async def stop(self, timeout: float) -> None:
-        """SIGTERM to the group, SIGKILL after `patience` seconds; returns when the child is gone."""
+        """Send SIGTERM to the group, SIGKILL after `timeout` seconds, and wait until the child is gone."""
         if self.returncode is None:
             self._signal_group(signal.SIGTERM)
             await asyncio.wait([self.exited], timeout=timeout)
@@ -85,7 +85,7 @@ class ChildProcess:
 
     async def _wait_for_exit(self) -> int:
         code = await self._process.wait()
-        self._signal_group(signal.SIGKILL)  # what it started and left behind in its group
+        self._signal_group(signal.SIGKILL)  # processes that it started and left in its group
         _, late = await asyncio.wait([self._reader], timeout=OUTPUT_DRAIN_SECONDS)
         for task in late:
             task.cancel()
@@ -107,21 +107,30 @@ class ChildProcess:
 
 
 def child_environment(**additions: str) -> dict[str, str]:
-    """Our environment without our own settings, which hold secrets that are no business of a child."""
+    """Return our environment without our own settings, which contain secrets, and with `additions`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFACTORY_")}
     return inherited | {"PYTHONUNBUFFERED": "1"} | additions
 
 
-def find_free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on now. Somebody may take it before the child does: then the child
-    ends with an error and is started anew on another one."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def find_free_port(host: str = "127.0.0.1", *, preferred: int = 0) -> int:
+    """Return a free TCP port, `preferred` if that one is free.
+
+    Another process may take the port before the caller's child binds it; the child then exits with an
+    error and must be started again on another port.
+    """
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError(f"no free TCP port on {host}")
 
 
 def format_exit_status(code: int) -> str:
-    """`exited with status 1` or `killed by SIGKILL`."""
+    """Return a text such as `exited with status 1` or `killed by SIGKILL`."""
     if code >= 0:
         return f"exited with status {code}"
     try:

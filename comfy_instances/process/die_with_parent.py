@@ -1,9 +1,9 @@
-"""Runs a command that dies with its parent: `python launcher.py PARENT_PID COMMAND...`.
+"""Runs a command that dies with its parent: `python die_with_parent.py PARENT_PID COMMAND...`.
 
-A separate program rather than code between fork and exec, because the forking process has threads.
-It asks the kernel (Linux) for SIGKILL at the parent's death and then becomes the command, so the
-command keeps this process's id and there is nothing in between. Run with `-I -S`, so it starts in
-a few milliseconds. Elsewhere than on Linux, the parent's own clean-up is all there is.
+It is a program of its own, not code between fork and exec, because the forking process has threads. It
+asks the kernel (Linux) to send SIGKILL when the parent dies and then replaces itself with the command,
+which keeps the process id. Run it with `-I -S`, so that it starts in a few milliseconds. On other systems
+the child only ends when the parent stops it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
         if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
             sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != parent:
-        sys.exit("the parent died before the launch")  # its death came before our wish
+        sys.exit("the parent died before the launch")  # before prctl took effect
     try:
         os.execvp(command[0], command)
     except OSError as error:

@@ -1,10 +1,10 @@
-"""What `pixelfactory comfyui install` leaves behind, found again.
+"""Finds and describes what `pixelfactory comfyui install` has installed.
 
-DIR/source/          ComfyUI's own tree, a git checkout
-DIR/venv/            its own Python environment
-DIR/custom_nodes/    links to the node packs that instances load, and no others
-DIR/node-facts.json  what its nodes take and give, as it said itself
-DIR/installed.json   what was installed, written last
+DIR/source/          ComfyUI's source, a git checkout
+DIR/venv/            its Python environment
+DIR/custom_nodes/    links to the node packs that instances load; they load no others
+DIR/node-facts.json  the inputs and outputs of its nodes, from its `/object_info`
+DIR/installed.json   the install record, written last
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-#: A node of ComfyUI's own that it keeps among the custom ones.
+#: A node that ComfyUI ships in its `custom_nodes` folder.
 BUNDLED_NODE_PACK = "websocket_image_save.py"
 
 
@@ -27,14 +27,14 @@ class Installation:
     """A ComfyUI that can be launched."""
 
     directory: Path
-    #: Python of its environment.
+    #: The Python of its environment.
     python: Path
-    #: `main.py` of its source.
+    #: The `main.py` of its source.
     main: Path
-    #: As its source says; None where it does not.
+    #: From its source; None if that names no version.
     version: str | None
-    #: What `comfyui install` recorded: `commit`, `torch`, `requirements_sha256`, `lacks`, ...; empty where it
-    #: was put there in another way or not to its end.
+    #: The install record: `commit`, `torch`, `requirements_sha256`, `lacks`, ...; empty after an interrupted
+    #: or a manual installation.
     record: Mapping[str, Any]
 
     @property
@@ -43,7 +43,7 @@ class Installation:
 
     @property
     def node_packs(self) -> tuple[Path, ...]:
-        """Node packs that instances load: those linked into `custom_nodes`, and ComfyUI's own."""
+        """Return the node packs that instances load: those linked into `custom_nodes` and the bundled one."""
         linked = self.directory / "custom_nodes"
         packs = sorted(path for path in linked.iterdir() if path.exists()) if linked.is_dir() else []
         own = self.source / "custom_nodes" / BUNDLED_NODE_PACK
@@ -51,7 +51,7 @@ class Installation:
 
 
 def find_installation(directory: Path) -> Installation | None:
-    """The ComfyUI under `directory`; None where its source or its Python is missing."""
+    """Return the ComfyUI under `directory`; None if its source or its Python is missing."""
     main, python = directory / "source" / "main.py", venv_python(directory / "venv")
     if not main.is_file() or not python.exists():
         return None
@@ -65,11 +65,12 @@ def find_installation(directory: Path) -> Installation | None:
 
 
 def venv_python(venv: Path) -> Path:
+    """Return the path of a virtual environment's Python."""
     return venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
 def read_comfyui_version(source: Path) -> str | None:
-    """What `comfyui_version.py` says, read and not run."""
+    """Return the version in `comfyui_version.py`, read without executing the file; None if there is none."""
     try:
         text = (source / "comfyui_version.py").read_text("utf-8")
     except OSError:
@@ -79,7 +80,7 @@ def read_comfyui_version(source: Path) -> str | None:
 
 
 def hash_requirements(source: Path) -> str | None:
-    """SHA-256 of its requirements.txt; None where there is none."""
+    """Return the SHA-256 of requirements.txt; None if the file is missing."""
     try:
         return sha256((source / "requirements.txt").read_bytes()).hexdigest()
     except OSError:
@@ -87,6 +88,7 @@ def hash_requirements(source: Path) -> str | None:
 
 
 def read_install_record(directory: Path) -> Mapping[str, Any]:
+    """Return the content of installed.json; empty if it is missing or damaged."""
     try:
         record = json.loads((directory / "installed.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -95,7 +97,7 @@ def read_install_record(directory: Path) -> Mapping[str, Any]:
 
 
 def write_install_record(directory: Path, record: Mapping[str, Any]) -> None:
-    """All or nothing. Raises OSError."""
+    """Write installed.json atomically. Raises OSError."""
     partial = directory / "installed.json.partial"
     partial.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", "utf-8")
     partial.replace(directory / "installed.json")

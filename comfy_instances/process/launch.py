@@ -1,4 +1,4 @@
-"""How instances are launched: command lines and environments, as values. PURE."""
+"""Builds the command lines and environments with which instances are launched. Pure."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from comfy_instances.hardware.profiles import GpuProfile, select_gpu_profile
 from comfy_instances.process.installation import Installation
 
 GIB = 2**30
-#: On every device. `--port` and `--base-directory` follow at each start.
+#: Flags for every device. The supervisor adds `--port` and `--base-directory` at each start.
 COMFYUI_FLAGS = (
     "--listen", "127.0.0.1",
     "--disable-auto-launch",
-    "--disable-api-nodes",  # no partner nodes: nothing of a customer's leaves the machine
-    "--disable-metadata",  # our graphs are no part of a customer's picture
-    "--preview-method", "latent2rgb",  # one small product per step; needs no weights
-    "--database-url", "sqlite:///:memory:",  # else all instances share one file in the checkout
+    "--disable-api-nodes",  # no nodes that send customer data to other companies
+    "--disable-metadata",  # output files must not contain our graphs
+    "--preview-method", "latent2rgb",  # cheap previews that need no weights
+    "--database-url", "sqlite:///:memory:",  # otherwise all instances share one file in the checkout
 )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaunchSpec:
-    """How to launch one instance; `--port` and `--base-directory` are added at each start."""
+    """How to launch one instance. The supervisor adds `--port` and `--base-directory` at each start."""
 
     id: str
     command: tuple[str, ...]
-    #: Its own base directory: input, output, temp, user, custom_nodes, log.
+    #: The instance's base directory, with input, output, temp, user, custom_nodes and log.
     directory: Path
     simulated: bool
     #: Name of the GPU, `cpu` or `simulated`.
@@ -38,14 +38,14 @@ class LaunchSpec:
     vram_total: int | None = None
     profile: str | None = None
     pci_id: str | None = None
-    #: Node packs (files or folders) that this instance may load.
+    #: Node packs (files or folders) that this instance loads.
     node_packs: tuple[Path, ...] = ()
 
 
 def simulator_launch_specs(
     count: int, *, directory: Path, time_scale: float, vram_gb: int
 ) -> list[LaunchSpec]:
-    """`count` simulators, each with its own directory under `directory`."""
+    """Return the specs of `count` simulators, each with its own directory under `directory`."""
     options = ("--time-scale", f"{time_scale:g}", "--vram-gb", str(vram_gb))
     return [
         LaunchSpec(
@@ -68,7 +68,7 @@ def comfyui_launch_specs(
     gpus: Sequence[Gpu | None],
     profiles: Sequence[GpuProfile],
 ) -> list[LaunchSpec]:
-    """One instance per GPU, on the CPU for each None; one on the CPU where there is neither."""
+    """Return one spec per GPU, a CPU instance for each None, and one CPU instance if `gpus` is empty."""
     return [
         _comfyui_launch_spec(
             installation,
@@ -84,7 +84,7 @@ def comfyui_launch_specs(
 def build_comfyui_command(
     installation: Installation, models_dir: Path, profile: GpuProfile
 ) -> tuple[str, ...]:
-    """ComfyUI's command line without port and directory."""
+    """Return ComfyUI's command line without port and base directory."""
     packs = [pack.name for pack in installation.node_packs]
     allowed = ("--disable-all-custom-nodes", *(("--whitelist-custom-nodes", *packs) if packs else ()))
     models = ("--models-directory", str(models_dir.resolve()))
@@ -99,7 +99,7 @@ def build_comfyui_command(
 
 
 def gpu_visibility_env(gpu: Gpu | None) -> dict[str, str]:
-    """Shows a process its own device and no other."""
+    """Return the CUDA variables that limit a process to one GPU, or to none."""
     return {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": "" if gpu is None else gpu.uuid,

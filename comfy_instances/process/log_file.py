@@ -1,4 +1,4 @@
-"""What a child prints, kept in a file that never outgrows its bound."""
+"""A log file of bounded size for the output of a child process."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ ANSI_COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 
 
 class RotatingLogFile:
-    """Appends bytes; at `max_bytes` the file becomes `NAME.1` (the older `NAME.1` becomes `NAME.2`, ...)
-    and a new one begins, of which `keep` old ones stay. A full disk costs lines, never the writer."""
+    """Appends lines, and starts a new file at `max_bytes`.
+
+    The full file is renamed to `NAME.1`, the older `NAME.1` to `NAME.2` and so on; `backup_count` old files
+    are kept. On a full disk lines are lost, but `write` does not fail.
+    """
 
     def __init__(self, path: Path, *, max_bytes: int = 4 * 2**20, backup_count: int = 3) -> None:
         self.path = path
@@ -33,11 +36,11 @@ class RotatingLogFile:
             log.warning("cannot write %s: %s", self.path, error)
 
     def tail(self, lines: int) -> list[str]:
-        """The last lines written through this object."""
+        """Return the last lines written through this object (at most TAIL_LINES)."""
         return list(self._tail)[-lines:] if lines > 0 else []
 
     def close(self) -> None:
-        """May be written to again; that opens the file again."""
+        """Close the file; a later `write` opens it again."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,69 +1,70 @@
-"""When to start, restart or give up a local instance. PURE: history and clock in, decision out.
+"""Decides when to start, restart or stop retrying a local instance. Pure: history and clock in, decision out.
 
-Events make a new `SupervisionHistory`; `decide` looks at it. Times are seconds of one monotonic clock, so a
-jump of
-the wall clock means nothing here; and an instance is only called hung after several questions in a row
-went unanswered, so that a long sleep of our own process is not taken for its silence.
+Each event produces a new `SupervisionHistory`, from which `decide` derives the next action. Times are seconds
+of one monotonic clock, so changes of the wall clock have no effect. An instance counts as hung only after
+several missed probes in a row, so that a pause of the supervising process itself is not taken for a hang.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-#: Unanswered questions in a row before silence counts.
+from comfy_instances.backoff import backoff_delay
+
+#: Missed probes in a row after which an instance counts as unresponsive.
 MAX_MISSED_PROBES = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RestartPolicy:
-    """How patient the supervisor is. Durations are seconds."""
+    """Timeouts, retry pauses and limits of a supervisor. Durations are seconds."""
 
-    #: From launch to the first answer.
+    #: Longest time from launch to the first response.
     startup_seconds: float = 120.0
-    #: Between two questions after its health.
+    #: Between two health probes, and the timeout of one.
     probe_seconds: float = 5.0
-    #: Between two looks at the model files that it lists.
+    #: Between two reads of the instance's model file lists.
     file_refresh_seconds: float = 30.0
-    #: Silence after which a running instance is stopped.
+    #: A running instance that does not respond for this long is restarted.
     hang_timeout_seconds: float = 60.0
-    #: Work waits and nothing runs: its worker thread is dead while HTTP lives on.
+    #: Prompts wait but none runs for this long: the worker thread is dead although HTTP responds.
     stuck_timeout_seconds: float = 30.0
-    #: From SIGTERM to SIGKILL.
+    #: Time between SIGTERM and SIGKILL.
     stop_timeout_seconds: float = 5.0
-    #: Pause after the first failure; doubled by each further one.
+    #: Pause after the first failure; it doubles with each further one, up to the maximum.
     backoff_seconds: float = 0.5
     backoff_max_seconds: float = 60.0
-    #: A run that was ready this long closes the chapter of earlier failures.
+    #: A run that was ready for this long resets the failure count.
     stable_seconds: float = 120.0
     #: Failures in a row that open the circuit breaker, and how long it stays open.
     failures_allowed: int = 5
     cooldown_seconds: float = 300.0
-    #: Resident bytes above which it is recycled once idle; None: never.
+    #: An instance with more resident bytes is restarted once idle; None: no limit.
     memory_limit: int | None = None
-    #: How long it must have been idle for that.
+    #: How long the instance must be idle before that restart.
     idle_seconds: float = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HealthSample:
-    """One answer of an instance to the question how it is."""
+    """The result of one successful health probe."""
 
-    running: int  #: prompts under way
-    waiting: int  #: prompts in its queue
-    memory: int | None = None  #: resident bytes of its process
+    running: int  #: running prompts
+    waiting: int  #: waiting prompts
+    memory: int | None = None  #: resident bytes of the process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SupervisionHistory:
-    """What became of one instance so far."""
+    """What has happened to one instance so far."""
 
-    started_at: float | None = None  #: of the present run; None while none runs
-    ready_at: float | None = None  #: first answer of the present run
-    ended_at: float | None = None  #: of the last run
+    started_at: float | None = None  #: start of the current run; None while no process runs
+    ready_at: float | None = None  #: first response of the current run
+    ended_at: float | None = None  #: end of the last run
     runs: int = 0
-    failures: int = 0  #: bad ends in a row
-    reason: str | None = None  #: of the last end
-    missed: int = 0  #: unanswered questions in a row
+    failures: int = 0  #: unplanned ends in a row
+    reason: str | None = None  #: why the last run ended
+    missed: int = 0  #: missed probes in a row
     silent_since: float | None = None
     stuck_since: float | None = None
     idle_since: float | None = None
@@ -83,7 +84,7 @@ class SupervisionHistory:
         )
 
     def after_response(self, now: float, sample: HealthSample) -> SupervisionHistory:
-        """It said how it is; the first time, that makes it ready."""
+        """A probe succeeded; the first one makes the instance ready."""
         stuck = sample.waiting > 0 and sample.running == 0
         idle = sample.waiting == 0 and sample.running == 0
         return replace(
@@ -97,36 +98,36 @@ class SupervisionHistory:
         )
 
     def after_missed_probe(self, now: float) -> SupervisionHistory:
-        """It did not answer."""
+        """A probe failed or timed out."""
         since = self.silent_since if self.silent_since is not None else now
         return replace(self, missed=self.missed + 1, silent_since=since, idle_since=None)
 
     def after_crash(self, now: float, reason: str, policy: RestartPolicy) -> SupervisionHistory:
-        """The process is gone (or could not be launched) and nobody had wished that."""
+        """The process ended, or could not be launched, without a request to stop it."""
         stable = self.ready_at is not None and now - self.ready_at >= policy.stable_seconds
         failures = 1 if stable else self.failures + 1
         return SupervisionHistory(ended_at=now, runs=self.runs, failures=failures, reason=reason)
 
     def after_stop(self, now: float, reason: str) -> SupervisionHistory:
-        """The process was stopped because we wished it; old failures are forgotten."""
+        """The process was stopped on request, which resets the failure count."""
         return SupervisionHistory(ended_at=now, runs=self.runs, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Launch it now."""
+    """Launch the process now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Leave it alone until the clock says `until`, or something happens."""
+    """Do nothing until `until` or until something changes."""
 
     until: float
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Stop it now; what follows is decided afresh. A planned one is no failure."""
+    """Stop the process now; the next decision starts it again. A planned restart is not a failure."""
 
     reason: str
     planned: bool = False
@@ -134,7 +135,7 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class CircuitOpen:
-    """The circuit breaker is open until then."""
+    """Too many failures in a row: do not start the process before `until`."""
 
     until: float
     reason: str
@@ -144,19 +145,19 @@ Decision = Start | Wait | Restart | CircuitOpen
 
 
 def decide(history: SupervisionHistory, now: float, policy: RestartPolicy) -> Decision:
-    """What to do about one instance that is wanted to run."""
+    """Return the next action for an instance that should be running."""
     if history.started_at is None:
         return _decide_while_stopped(history, now, policy)
     if history.ready_at is None:
         deadline = history.started_at + policy.startup_seconds
         if now >= deadline:
-            return Restart(f"did not answer within {policy.startup_seconds:g} s of its start")
+            return Restart(f"did not respond within {policy.startup_seconds:g} s after its start")
         return Wait(deadline)
     return _decide_while_running(history, now, policy)
 
 
 def is_over_memory_limit(history: SupervisionHistory, policy: RestartPolicy) -> bool:
-    """Whether it has grown so much that it should be emptied and recycled."""
+    """Whether the process uses more memory than the policy allows."""
     limit = policy.memory_limit
     return limit is not None and history.memory is not None and history.memory > limit
 
@@ -179,16 +180,16 @@ def _decide_while_running(history: SupervisionHistory, now: float, policy: Resta
         and history.missed >= MAX_MISSED_PROBES
         and now - since >= policy.hang_timeout_seconds
     ):
-        return Restart(f"hung: no answer for {now - since:.0f} s")
+        return Restart(f"hung: no response for {now - since:.0f} s")
     stuck = history.stuck_since
     if stuck is not None and now - stuck >= policy.stuck_timeout_seconds:
-        return Restart(f"stuck: work has waited for {now - stuck:.0f} s and nothing runs")
+        return Restart(f"stuck: prompts have waited for {now - stuck:.0f} s and none runs")
     idle = history.idle_since
     if is_over_memory_limit(history, policy) and idle is not None and now - idle >= policy.idle_seconds:
-        return Restart(f"recycled at {history.memory} resident bytes", planned=True)
+        return Restart(f"restarted to free memory: {history.memory} resident bytes", planned=True)
     return Wait(now + policy.probe_seconds)
 
 
 def restart_backoff(failures: int, policy: RestartPolicy) -> float:
-    """Seconds between the n-th failure in a row and the next start."""
-    return float(min(policy.backoff_max_seconds, policy.backoff_seconds * 2 ** min(failures - 1, 30)))
+    """Return the seconds between the n-th failure in a row and the next start."""
+    return backoff_delay(failures, policy.backoff_seconds, policy.backoff_max_seconds)

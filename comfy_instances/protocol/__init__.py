@@ -1,1 +1,1 @@
-"""ComfyUI's protocol: messages, answers and errors as values."""
+"""ComfyUI's protocol: messages, responses and errors as values. Pure."""

@@ -1,16 +1,16 @@
-"""Every way in which a run on an instance can fail, in one tree.
+"""The errors of a run on an instance.
 
-    InstanceError              kind            whose fault                       what a caller does
-    ├── BadGraph               bad_graph       ours, permanent                   fail the job
-    ├── OutOfMemory            out_of_memory   the instance is too small or full free memory, retry elsewhere
-    ├── InstanceGone           instance_gone   nobody answers, or it forgot      retry elsewhere
-    ├── NodeFailed             node_failed     a node raised while it ran        retry once, then fail
-    ├── Refused                refused         what was made may not leave       fail the job
-    ├── NoOutput               no_output       it ended well, but gave nothing   retry once, then fail
-    ├── Stalled                stalled         it runs and gets nowhere          restart it, retry elsewhere
-    └── Interrupted            cancelled       somebody asked for it             nothing
+    InstanceError        kind           cause                                     what a caller does
+    ├── BadGraph         bad_graph      the instance rejects graph or input file  fail the job
+    ├── OutOfMemory      out_of_memory  a node ran out of memory                  free memory, retry elsewhere
+    ├── InstanceGone     instance_gone  no response, or the prompt is unknown     retry elsewhere
+    ├── NodeFailed       node_failed    a node raised an exception                retry once, then fail
+    ├── OutputRefused    refused        the output check refuses the output       fail the job
+    ├── NoOutput         no_output      the run succeeded without any output      retry once, then fail
+    ├── PromptStalled    stalled        the run makes no progress                 restart it, retry elsewhere
+    └── PromptCancelled  cancelled      the prompt was cancelled                  nothing
 
-Messages are for operators: they may name nodes and exceptions, never prompts or secrets.
+Messages are for operators: they may name nodes and exceptions, but never contain prompts or secrets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 
 class InstanceError(Exception):
-    """Base of all failures of a run. `kind` is the word that an attempt's record keeps."""
+    """Base class of all failures of a run. `kind` is stored with the failed attempt."""
 
     kind: ClassVar[str] = "instance_error"
 
@@ -30,9 +30,9 @@ class InstanceError(Exception):
 
 
 class BadGraph(InstanceError):
-    """The instance refuses the graph, or a part of it, or an input file.
+    """The instance rejects the graph, or a part of it, or an input file.
 
-    `error_type` is the server's word (`prompt_outputs_failed_validation`), `node_errors` its findings by
+    `error_type` is the server's error type (`prompt_outputs_failed_validation`), `node_errors` its errors by
     node id: `{"7": {"class_type": ..., "errors": [{"type": ..., "message": ..., "extra_info": ...}]}}`.
     """
 
@@ -53,9 +53,9 @@ class OutOfMemory(InstanceError):
 
 
 class InstanceGone(InstanceError):
-    """The instance does not answer, answers nonsense, or does not know the prompt any more.
+    """The instance does not respond, responds wrongly, or no longer knows the prompt.
 
-    `connection_refused` says that nothing listens at its address: that process and all it held are gone.
+    `connection_refused` is True if nothing listens at its address: the process and its queue are gone.
     """
 
     kind = "instance_gone"
@@ -78,19 +78,19 @@ class NodeFailed(InstanceError):
 
 
 class OutputRefused(InstanceError):
-    """The output check in the graph objects to what was made."""
+    """The output check in the graph refuses the generated output."""
 
     kind = "refused"
 
 
 class NoOutput(InstanceError):
-    """The run ended well and left nothing to fetch, or what it named is not there."""
+    """The run succeeded but reported no output, or its output file does not exist."""
 
     kind = "no_output"
 
 
 class PromptCancelled(InstanceError):
-    """The prompt was cancelled, by us or by an operator of the instance."""
+    """The prompt was cancelled, by this service or by another client of the instance."""
 
     kind = "cancelled"
 

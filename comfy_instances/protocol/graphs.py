@@ -1,4 +1,4 @@
-"""The little that a session must know of a graph. Pure."""
+"""Reads and changes graphs in API format, as far as a session needs it. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 #: API format: node id -> {"class_type": str, "inputs": {name: literal or [node id, slot]}}.
 Graph = Mapping[str, Any]
 
-#: The input that begins a saver's file names, and the classes that call it otherwise.
+#: The input with the prefix of a saver's file names, and the classes that name it differently.
 _PREFIX_INPUT, _PREFIX_INPUT_BY_CLASS = "filename_prefix", {"SaveLoRA": "prefix"}
 
 
 def with_unique_filename_prefix(graph: Graph, run_id: str) -> dict[str, Any]:
-    """The graph with `run_id` appended to every literal prefix of file names.
+    """Return the graph with `run_id` appended to every literal file name prefix.
 
-    A server answers a graph it has just run from its cache, naming the earlier run's file, which may have
-    been collected and removed. With a prefix of its own a run's savers always run; its files collide with
-    nobody's and can not be guessed.
+    A server that has just run a graph serves a repeat from its cache and names the earlier run's file, which
+    may be deleted by now. With a unique prefix the savers always run, and their file names neither collide
+    nor can be guessed.
     """
     return {node_id: _with_unique_node_prefix(node, run_id) for node_id, node in graph.items()}
 
@@ -32,9 +32,9 @@ def _with_unique_node_prefix(node: Any, run_id: str) -> Any:
 
 
 def files_without_events(graph: Graph) -> Iterator[tuple[str, str]]:
-    """Node and file (path below the output folder) of every saver that does not say what it has saved.
+    """Yield node id and file (path below the output folder) of every saver that reports no output.
 
-    The names are ComfyUI's for the first file of a prefix, which a fresh one is.
+    The file name is the one that ComfyUI gives to the first file of a new prefix.
     """
     for node_id in find_nodes_of_class(graph, frozenset({"SaveLoRA"})):
         inputs = _node_inputs(graph[node_id])
@@ -45,11 +45,12 @@ def files_without_events(graph: Graph) -> Iterator[tuple[str, str]]:
 
 
 def find_sink_nodes(graph: Graph) -> frozenset[str]:
-    """Ids of the nodes that feed no other: all that a run is done for ends in one of them."""
+    """Return the ids of the nodes without consumers; the outputs of a run come from these."""
     return frozenset(graph) - frozenset(_linked_node_ids(graph))
 
 
 def find_nodes_of_class(graph: Graph, classes: frozenset[str]) -> frozenset[str]:
+    """Return the ids of the nodes whose class is in `classes`."""
     return frozenset(
         node_id
         for node_id, node in graph.items()
@@ -65,6 +66,6 @@ def _linked_node_ids(graph: Graph) -> Iterator[str]:
 
 
 def _node_inputs(node: Any) -> Mapping[str, Any]:
-    """None are found in what is not a node; to refuse it is the server's part."""
+    """Return a node's inputs, empty for a malformed node; the server rejects that."""
     inputs = node.get("inputs") if isinstance(node, Mapping) else None
     return inputs if isinstance(inputs, Mapping) else {}

@@ -1,4 +1,4 @@
-"""What an instance knows of its prompts: its answers to `/queue` and `/history/{id}`, as values. Pure."""
+"""Parses the responses to `/queue` and `/history/{id}`. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from comfy_instances.protocol.messages import (
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """A prompt that runs or waits, and to whom the server talks about it."""
+    """A running or waiting prompt, and the client id that receives its messages."""
 
     prompt_id: str
     graph: Mapping[str, Any] = field(repr=False, hash=False)
@@ -29,7 +29,7 @@ class QueueEntry:
 
 @dataclass(frozen=True, slots=True)
 class InstanceQueue:
-    """What runs and what waits on an instance; `pending` is not in the order of execution."""
+    """The running and waiting prompts of an instance; `pending` is not in execution order."""
 
     running: tuple[QueueEntry, ...] = ()
     pending: tuple[QueueEntry, ...] = ()
@@ -45,12 +45,12 @@ class InstanceQueue:
 
 
 def parse_queue(body: Any) -> InstanceQueue:
-    """`{"queue_running": [...], "queue_pending": [...]}` of
+    """Parse `{"queue_running": [...], "queue_pending": [...]}`, both lists of
     `[number, prompt_id, graph, extra_data, outputs]`. Raises ValueError for anything else."""
     try:
         return InstanceQueue(_parse_entries(body["queue_running"]), _parse_entries(body["queue_pending"]))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError("not the shape of a queue") from error
+        raise ValueError("malformed /queue response") from error
 
 
 def _parse_entries(rows: Any) -> tuple[QueueEntry, ...]:
@@ -58,21 +58,23 @@ def _parse_entries(rows: Any) -> tuple[QueueEntry, ...]:
 
 
 def parse_history(body: Any, prompt_id: str) -> list[Message] | None:
-    """The messages that a socket would have delivered for a prompt that has ended, and those that it should
-    have: of files that were saved without a word. None where the server has no record of the prompt.
-    To replay them is to have heard them. Raises ValueError for another shape."""
+    """Return the messages of a prompt that has ended, or None if the server has no entry for it.
+
+    They are the messages that the socket delivered, plus `executed` messages for savers that send none.
+    Raises ValueError for a malformed response.
+    """
     try:
         entry = body.get(prompt_id)
         return None if entry is None else list(_history_messages(prompt_id, entry))
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError("not the shape of a history") from error
+        raise ValueError("malformed /history response") from error
 
 
 def _history_messages(prompt_id: str, entry: Mapping[str, Any]) -> Iterator[Message]:
     status = entry.get("status") or {}
-    told = [parse_event(row[0], row[1]) for row in status.get("messages") or ()]
-    ends = [message for message in told if _is_final(message)]
-    yield from (message for message in told if not _is_final(message))
+    recorded = [parse_event(row[0], row[1]) for row in status.get("messages") or ()]
+    ends = [message for message in recorded if _is_final(message)]
+    yield from (message for message in recorded if not _is_final(message))
     for node, output in entry.get("outputs", {}).items():
         yield Executed(prompt_id, str(node), dict(output or {}))
     end = ends[-1] if ends else _end_from_status(prompt_id, str(status.get("status_str")))
@@ -93,7 +95,7 @@ def _is_final(message: Message) -> bool:
 
 
 def _end_from_status(prompt_id: str, status: str) -> Message:
-    """For entries without messages, as old servers and other implementations keep them."""
+    """Derive the final message of an entry without messages (old servers, other implementations)."""
     if status == "success":
         return ExecutionSuccess(prompt_id, None)
-    return ExecutionError(prompt_id, "", "", "", f"the server says only {status!r}", (), None)
+    return ExecutionError(prompt_id, "", "", "", f"the server reports only status {status!r}", (), None)

@@ -1,7 +1,7 @@
-"""From the frames of a ComfyUI socket to messages. Pure.
+"""Parses the frames of a ComfyUI websocket into messages. Pure.
 
-`parse(frame)` never raises: a frame that is unknown, broken or of a later protocol becomes `Unknown`.
-The same events stand in a history entry (`status.messages`); `parse_event` reads them there.
+`parse_frame` never raises: an unknown or malformed frame, or one of a later protocol, becomes an
+`UnknownMessage`. `parse_event` also parses the events in a history entry (`status.messages`).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from comfy_instances.protocol.messages import (
     UnknownMessage,
 )
 
-#: What reading the wrong shape may raise; whatever it is, the message becomes `Unknown`.
+#: Errors that malformed data can cause; each makes the message an `UnknownMessage`.
 _PARSE_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
 def parse_frame(frame: str | bytes) -> Message:
-    """The message in one frame of the socket."""
+    """Parse one frame of the socket."""
     try:
         if isinstance(frame, bytes):
             return _parse_binary_frame(frame)
@@ -45,12 +45,12 @@ def parse_frame(frame: str | bytes) -> Message:
 
 
 def parse_event(type_: str, data: Any) -> Message:
-    """The message of a JSON event, from the socket or from a history entry."""
-    reader = _EVENT_PARSERS.get(type_) if isinstance(type_, str) else None
-    if reader is None:
+    """Parse a JSON event, from the socket or from a history entry."""
+    parser = _EVENT_PARSERS.get(type_) if isinstance(type_, str) else None
+    if parser is None:
         return UnknownMessage(str(type_))
     try:
-        return reader(data)
+        return parser(data)
     except _PARSE_ERRORS:
         return UnknownMessage(type_)
 
@@ -131,13 +131,13 @@ _EVENT_PARSERS: Mapping[str, Callable[[Any], Message]] = {
     "execution_interrupted": _parse_execution_interrupted,
 }
 
-#: The first four bytes of a binary frame.
+#: Event codes, the first four bytes of a binary frame.
 _PREVIEW_EVENT, _TEXT_EVENT, _PREVIEW_WITH_METADATA_EVENT = 1, 3, 4
 _IMAGE_CONTENT_TYPES = {1: "image/jpeg", 2: "image/png"}
 
 
 def _parse_binary_frame(frame: bytes) -> Message:
-    """Four bytes of event, four bytes that say more (a format, or the length of a header), the rest."""
+    """Parse four bytes of event code, four bytes of image format or header length, and the rest."""
     if len(frame) < 8:
         return UnknownMessage("binary")
     event = int.from_bytes(frame[:4], "big")
@@ -149,9 +149,12 @@ def _parse_binary_frame(frame: bytes) -> Message:
     header, body = frame[8 : 8 + word], frame[8 + word :]
     if event == _TEXT_EVENT:
         return TextFrame(header.decode(), body.decode(errors="replace"))
-    about = json.loads(header)
+    metadata = json.loads(header)
     return ImageFrame(
-        str(about["image_type"]), body, _optional_text(about, "prompt_id"), _optional_text(about, "node_id")
+        content_type=str(metadata["image_type"]),
+        data=body,
+        prompt_id=_optional_text(metadata, "prompt_id"),
+        node=_optional_text(metadata, "node_id"),
     )
 
 

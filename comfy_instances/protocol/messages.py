@@ -1,6 +1,6 @@
-"""All that a ComfyUI server says on its socket, as frozen values; `wire.py` reads them.
+"""The messages that a ComfyUI server sends on its websocket; `message_parser` parses them.
 
-Times are seconds since the epoch (the server sends milliseconds), None where the server sends none.
+Times are seconds since the epoch (the server sends milliseconds), or None if the server sends none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """Length of the queue, running prompt included; `sid` only as the first word on a socket."""
+    """Length of the queue, including the running prompt; `sid` only in the first message on a socket."""
 
     queue_remaining: int | None
     sid: str | None
@@ -20,20 +20,22 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class FeatureFlags:
-    """The server's answer to the flags that a client announced."""
+    """The server's response to the feature flags that a client sent."""
 
     flags: Mapping[str, Any] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionStart:
+    """A prompt begins to run."""
+
     prompt_id: str
     timestamp: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionCached:
-    """Nodes that will not run because an earlier run's results are at hand."""
+    """Nodes that will not run because their results are cached."""
 
     prompt_id: str
     nodes: tuple[str, ...]
@@ -42,9 +44,10 @@ class ExecutionCached:
 
 @dataclass(frozen=True, slots=True)
 class Executing:
-    """A node begins. `node` None: the server has put a prompt aside, perhaps after the next one began.
+    """A node begins to run.
 
-    `prompt_id` None: the word a server gives to a socket that came back in the middle of a run.
+    `node` is None when the server has finished a prompt, possibly after the next one has begun. `prompt_id`
+    is None in the message that a server sends to a socket that reconnects during a run.
     """
 
     prompt_id: str | None
@@ -53,7 +56,7 @@ class Executing:
 
 @dataclass(frozen=True, slots=True)
 class NodeProgress:
-    """Steps done and steps in all of one node."""
+    """Finished and total steps of one node."""
 
     prompt_id: str
     node: str
@@ -73,7 +76,7 @@ class NodeState:
 
 @dataclass(frozen=True, slots=True)
 class ProgressState:
-    """All nodes of a prompt that have begun."""
+    """The states of all nodes of a prompt that have begun."""
 
     prompt_id: str
     nodes: tuple[NodeState, ...]
@@ -81,7 +84,7 @@ class ProgressState:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """What one node shows: output key -> list of items; empty where a cached node showed nothing."""
+    """The outputs of one node, by output key; empty for a cached node without outputs."""
 
     prompt_id: str
     node: str
@@ -90,13 +93,15 @@ class Executed:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionSuccess:
+    """A prompt has ended successfully."""
+
     prompt_id: str
     timestamp: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionError:
-    """A node raised. `exception_type` `ExecutionBlocked` is the one that does not end its prompt."""
+    """A node raised an exception, which ends the prompt unless its type is `ExecutionBlocked`."""
 
     prompt_id: str
     node_id: str
@@ -113,6 +118,8 @@ class ExecutionError:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionInterrupted:
+    """A prompt was interrupted at a node."""
+
     prompt_id: str
     node_id: str
     node_type: str
@@ -121,9 +128,9 @@ class ExecutionInterrupted:
 
 @dataclass(frozen=True, slots=True)
 class ImageFrame:
-    """A picture in a binary frame: a preview, or the result of a node that answers on the socket.
+    """An image in a binary frame: a preview, or the output of a node that sends its images by socket.
 
-    Servers that were not asked for metadata name neither prompt nor node.
+    Prompt and node are None if the client did not request preview metadata.
     """
 
     content_type: str
@@ -142,7 +149,7 @@ class TextFrame:
 
 @dataclass(frozen=True, slots=True)
 class UnknownMessage:
-    """Anything else. `type` is the server's word for it where it had one."""
+    """Any other message. `type` is the server's name for it, or empty."""
 
     type: str
 

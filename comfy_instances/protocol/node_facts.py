@@ -1,7 +1,7 @@
-"""What the nodes of a ComfyUI version take and give, recorded from its `/object_info`.
+"""Node facts: the inputs and outputs of node classes, recorded from ComfyUI's `/object_info`.
 
-The facts of the pinned version ship with the project, so that graphs can be checked and simulated
-where no ComfyUI is installed.
+The facts of the pinned version ship with the project, so that graphs can be checked and simulated without
+an installed ComfyUI.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-#: The ComfyUI version whose facts ship.
+#: The ComfyUI version of the shipped facts.
 RECORDED_VERSION = "0.33.0"
 
-#: What a record keeps of a node. Names for people, tooltips and module paths are left out.
+#: Fields of a node that a record keeps. Display names, tooltips and module paths are left out.
 KEPT_FIELDS = ("input", "input_order", "output", "output_name", "output_is_list", "output_node", "category")
-#: And these where they are true: what its authors warn of.
+#: Warnings by the node's authors that a record keeps if they are true.
 KEPT_FLAGS = ("experimental", "deprecated")
-#: What an input's options say to people.
+#: Options of an input that are texts for the user interface.
 UI_TEXT_OPTIONS = ("tooltip", "display_name")
 
 
 def load_core_node_facts() -> Mapping[str, Any]:
-    """Class name -> facts of every core node of the pinned version."""
+    """Return the facts of every core node of the pinned version, by class name."""
     packed = resources.files("comfy_instances").joinpath(f"facts/comfyui-{RECORDED_VERSION}.json.gz")
     nodes: dict[str, Any] = json.loads(gzip.decompress(packed.read_bytes()))["nodes"]
     return nodes
 
 
 def load_pack_node_facts() -> Mapping[str, Any]:
-    """Class name -> facts of the nodes of those custom packs that our models may use."""
+    """Return the facts of the nodes in the custom node packs that our models use, by class name."""
     nodes: dict[str, Any] = {}
     for pack in sorted(resources.files("comfy_instances").joinpath("facts/packs").iterdir(), key=str):
         nodes |= json.loads(pack.read_bytes())["nodes"]
@@ -39,7 +39,7 @@ def load_pack_node_facts() -> Mapping[str, Any]:
 
 
 def extract_node_facts(object_info: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a server's `/object_info` answer that is worth keeping, by class name."""
+    """Return the recorded part of an `/object_info` response, by class name."""
     return {name: _extract_facts(info) for name, info in sorted(object_info.items())}
 
 
@@ -55,8 +55,8 @@ def _extract_facts(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _strip_ui_text(spec: Any) -> Any:
-    """An input's `[type, options]` without words for people, those of the inputs inside of it included;
-    hidden inputs may be a bare type name."""
+    """Remove user interface texts from an input's `[type, options]` and from nested inputs. A hidden input
+    may be a bare type name."""
     if isinstance(spec, dict):
         return {key: _strip_ui_text(value) for key, value in spec.items() if not _is_ui_text(key, value)}
     if not isinstance(spec, list):
@@ -66,5 +66,5 @@ def _strip_ui_text(spec: Any) -> Any:
 
 
 def _is_ui_text(key: str, value: Any) -> bool:
-    """An input that happens to have such a name is a list."""
+    """Whether an entry is such a text; an input that happens to have the same name is a list."""
     return key in UI_TEXT_OPTIONS and isinstance(value, str)

@@ -1,4 +1,4 @@
-"""What a run leaves behind, as values, and how they are read from a node's words."""
+"""The outputs of a run, and how they are parsed from `executed` messages. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file on an instance. `type` is the folder's name there: `output`, `temp` or `input`."""
+    """A file on an instance. `type` names its folder: `output`, `temp` or `input`."""
 
     filename: str
     subfolder: str = ""
@@ -18,11 +18,11 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class NodeOutput:
-    """One item under one output key of one node: a file, bytes that came by the socket, or a text."""
+    """One item under one output key of one node: a file, bytes sent by socket, or a text."""
 
     #: Id of the node in the graph.
     node: str
-    #: The node's word: `images`, `gifs`, `videos`, `audio`, `3d`, `text`, ... says little of the content.
+    #: The node's output key (`images`, `gifs`, `audio`, `text`, ...); not a reliable content type.
     key: str
     file: FileRef | None = None
     data: bytes | None = field(default=None, repr=False)
@@ -31,20 +31,20 @@ class NodeOutput:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A run that ended well. `outputs` is not empty and ordered by the nodes' completion."""
+    """The result of a successful run. `outputs` is not empty; it is in the order in which nodes finished."""
 
     prompt_id: str
     outputs: tuple[NodeOutput, ...]
-    #: Seconds between the server's first and last word about the prompt.
+    #: Seconds between the start and the end of the prompt.
     gpu_seconds: float
-    #: Ids of the nodes that the instance did not have to run again.
+    #: Ids of the nodes whose results came from the instance's cache.
     cached: frozenset[str]
 
 
 def parse_outputs(node: str, output: Mapping[str, Any]) -> tuple[NodeOutput, ...]:
-    """All items under all keys: whatever names a file, and every text.
+    """Return all files and texts under all output keys.
 
-    Numbers, flags (`animated`) and objects without a file name are remarks, not results.
+    Numbers, flags (`animated`) and objects without a file name are not outputs.
     """
     return tuple(item for key, value in output.items() for item in _parse_items(node, str(key), value))
 

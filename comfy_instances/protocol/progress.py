@@ -1,4 +1,4 @@
-"""What a listener hears while a prompt runs. For people to look at; nothing is decided by it."""
+"""Progress events of a running prompt. They are for display only; no decision depends on them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class NodeStarted:
+    """A node begins to run."""
+
     prompt_id: str
     node: str
 
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """`value` of `max` steps of a node are done."""
+    """A node has finished `value` of `max` steps."""
 
     prompt_id: str
     node: str
@@ -24,7 +26,7 @@ class StepProgress:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A small picture of what a node is working on. `node` is empty where the server did not say."""
+    """A small image of a node's unfinished work. `node` is empty if the server did not name it."""
 
     prompt_id: str
     node: str
@@ -42,5 +44,5 @@ class NodeText:
 
 
 ProgressEvent = NodeStarted | StepProgress | Preview | NodeText
-#: Called on the event loop, in order; it must return at once.
+#: Called on the event loop, in order; it must not block.
 ProgressListener = Callable[[ProgressEvent], None]

@@ -1,4 +1,4 @@
-"""An instance's `/system_stats`, as a value. Pure."""
+"""Parses the response to `/system_stats`. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class DeviceStats:
-    """A device as the instance sees it. Memory in bytes."""
+    """A device of an instance. Memory is in bytes."""
 
     name: str
     type: str
@@ -19,7 +19,7 @@ class DeviceStats:
 
 @dataclass(frozen=True, slots=True)
 class SystemStats:
-    """`devices[0]` is the one that the instance works on. Memory in bytes."""
+    """Version, command line and memory of an instance, which runs on `devices[0]`. Memory is in bytes."""
 
     version: str | None
     torch_version: str | None
@@ -30,7 +30,7 @@ class SystemStats:
 
 
 def parse_system_stats(body: Any) -> SystemStats:
-    """Raises ValueError where the answer has another shape."""
+    """Parse the response body. Raises ValueError if it is malformed."""
     try:
         system = body["system"]
         return SystemStats(
@@ -42,7 +42,7 @@ def parse_system_stats(body: Any) -> SystemStats:
             devices=tuple(map(_parse_device, body["devices"])),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError("not the shape of system stats") from error
+        raise ValueError("malformed /system_stats response") from error
 
 
 def _parse_device(row: Any) -> DeviceStats:

@@ -1,1 +1,1 @@
-"""A session with one ComfyUI server: its HTTP client, event socket and prompt runs."""
+"""A session with one ComfyUI server: its HTTP client, websocket and prompts in flight."""

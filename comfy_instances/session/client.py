@@ -1,6 +1,7 @@
-"""ComfyUI's HTTP routes, one method each. All failures leave as `InstanceError`s.
+"""ComfyUI's HTTP routes, one method each. All failures are raised as `InstanceError`s.
 
-Where nothing else is said: raises InstanceGone when the instance does not answer, or not as ComfyUI does.
+Every method raises InstanceGone if the instance does not respond, or not as ComfyUI does; other errors are
+named in its docstring.
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ from comfy_instances.protocol.graphs import Graph
 from comfy_instances.protocol.history import InstanceQueue, parse_history, parse_queue
 from comfy_instances.protocol.messages import Message
 from comfy_instances.protocol.outputs import FileRef
+from comfy_instances.protocol.rejections import parse_graph_rejection
 from comfy_instances.protocol.system_stats import SystemStats, parse_system_stats
 from comfy_instances.session.settings import SessionSettings
 
 T = TypeVar("T")
 _CHUNK_BYTES = 2**20
-# Folders that are in the list of model folders, and hold programs and settings.
+# `/models` lists these folders too, but they hold programs and settings.
 _NON_MODEL_FOLDERS = ("custom_nodes", "configs")
-#: Previews, however the server was started: one small product per step, and no weights.
+#: Requests previews whatever the server's own setting: `latent2rgb` is cheap and needs no weights.
 EXTRA_DATA = {"preview_method": "latent2rgb"}
 
 
 class ComfyUIClient:
-    """One connection pool to one instance. Opened and closed by its session."""
+    """The HTTP client of one instance. Its session opens and closes it."""
 
     def __init__(self, url: URL, settings: SessionSettings) -> None:
         self._url = url
@@ -38,10 +40,10 @@ class ComfyUIClient:
         self._http: aiohttp.ClientSession | None = None
 
     def open(self) -> None:
-        patience = self._settings.gone_after_s
+        """Create the connection pool."""
         self._http = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=patience),
-            # One prompt runs and one waits; the rest is uploads, downloads and questions.
+            timeout=aiohttp.ClientTimeout(total=self._settings.gone_after_s),
+            # Enough for the uploads, downloads and state requests of one running and one waiting prompt.
             connector=aiohttp.TCPConnector(limit=16),
         )
 
@@ -51,13 +53,13 @@ class ComfyUIClient:
             self._http = None
 
     async def submit(self, graph: Graph, prompt_id: str, client_id: str) -> dict[str, Any]:
-        """Queue a prompt. Returns the findings by node id of an answer that accepts a part of the graph:
-        not empty means that the rest will be skipped. Raises BadGraph where all of it is refused."""
+        """Queue a prompt. Return the errors by node id if the instance accepts only a part of the graph
+        (and would skip the rest), else an empty dict. Raises BadGraph if it rejects the whole graph."""
         body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id, "extra_data": EXTRA_DATA}
         try:
             data = json.dumps(body, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
-            raise BadGraph(f"the graph can not be written as JSON: {error}") from error
+            raise BadGraph(f"the graph cannot be written as JSON: {error}") from error
         headers = {"Content-Type": "application/json"}
         async with self._request("POST", "prompt", data=data, headers=headers) as response:
             if response.status in (400, 413):
@@ -66,36 +68,40 @@ class ComfyUIClient:
             return dict((await response.json()).get("node_errors") or {})
 
     async def get_queue(self) -> InstanceQueue:
+        """Return the running and waiting prompts of all clients."""
         return await self._get_json("queue", parse_queue)
 
     async def get_history(self, prompt_id: str) -> list[Message] | None:
-        """What the socket said of a prompt that has ended; None where the instance has no record."""
+        """Return the messages of a prompt that has ended; None if the instance has no entry for it."""
         return await self._get_json(f"history/{prompt_id}", lambda body: parse_history(body, prompt_id))
 
     async def delete_history(self, prompt_id: str) -> None:
-        """Delete the history entry."""
+        """Delete the history entry of a prompt."""
         await self._post_json("history", {"delete": [prompt_id]})
 
     async def delete_from_queue(self, prompt_id: str) -> None:
-        """Take back a prompt that waits; nothing happens to one that runs."""
+        """Delete a waiting prompt; has no effect on a running one."""
         await self._post_json("queue", {"delete": [prompt_id]})
 
     async def interrupt(self, prompt_id: str) -> None:
-        """Stop a prompt that runs, at its next step; nothing happens to others."""
+        """Stop a running prompt at its next step; has no effect on others."""
         await self._post_json("interrupt", {"prompt_id": prompt_id})
 
     async def free_memory(self) -> None:
+        """Ask the instance to unload its models and free its memory before the next prompt."""
         await self._post_json("free", {"unload_models": True, "free_memory": True})
 
     async def get_system_stats(self) -> SystemStats:
+        """Return the server's version and command line, and the memory of its devices."""
         return await self._get_json("system_stats", parse_system_stats)
 
     async def get_object_info(self) -> dict[str, Any]:
+        """Return the facts of all node classes, by class name. The response is several megabytes."""
         return await self._get_json("object_info", dict)
 
     async def list_model_files(self) -> dict[str, list[str]]:
-        """The names of its model files by folder, from the server's cached lists; none of a server that has
-        no such lists."""
+        """Return the names of the model files by folder, from the server's cached lists; empty for a server
+        without this route."""
         folders = [name for name in await self._list_names("models") if name not in _NON_MODEL_FOLDERS]
         return {name: await self._list_names(f"models/{name}") for name in folders}
 
@@ -107,31 +113,33 @@ class ComfyUIClient:
             return [str(name) for name in await response.json()]
 
     async def upload_input(self, name: str, data: bytes, content_type: str, subfolder: str = "") -> str:
-        """Store an input file. Returns the name by which graphs refer to it, which may differ from `name`
-        and begins with the sub-folder, which is made where it is not there.
-        Raises BadGraph where the instance refuses the file (its name, or more than it takes)."""
+        """Upload an input file and return the name by which graphs refer to it.
+
+        The name starts with `subfolder`, which the server creates, and may differ from `name` if that is
+        taken. Raises BadGraph if the instance rejects the file's name or size.
+        """
         form = aiohttp.FormData()
         form.add_field("image", data, filename=name, content_type=content_type)
         if subfolder:
             form.add_field("subfolder", subfolder)
-        # A server that stops reading must not hold us for ever: a second for each megabyte is ample.
+        # Bounds the upload if the server stops reading: one second per megabyte is ample.
         timeout = aiohttp.ClientTimeout(total=self._settings.gone_after_s + len(data) / 1e6)
         async with self._request("POST", "upload/image", data=form, timeout=timeout) as response:
             if response.status in (400, 413):
-                raise BadGraph(f"the instance refuses the input file (status {response.status})")
+                raise BadGraph(f"the instance rejects the input file {name!r} (status {response.status})")
             _raise_for_status(response)
-            taken = await response.json()
-            return "/".join(part for part in (taken.get("subfolder"), taken["name"]) if part)
+            stored = await response.json()
+            return "/".join(part for part in (stored.get("subfolder"), stored["name"]) if part)
 
     async def fetch_file(self, file: FileRef) -> bytes:
-        """A file's bytes. Raises NoOutput where it is not there or larger than `max_output_bytes`."""
+        """Return a file's bytes. Raises NoOutput if it does not exist or exceeds `max_output_bytes`."""
         params = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
-        # However large a file is, it must keep moving.
-        patience = self._settings.gone_after_s
-        timeout = aiohttp.ClientTimeout(total=None, connect=patience, sock_read=patience)
+        # A large file may take long, but each read must deliver data in time.
+        read_timeout = self._settings.gone_after_s
+        timeout = aiohttp.ClientTimeout(total=None, connect=read_timeout, sock_read=read_timeout)
         async with self._request("GET", "view", params=params, timeout=timeout) as response:
             if response.status in (400, 403, 404):
-                raise NoOutput(f"the instance does not give out {file} (status {response.status})")
+                raise NoOutput(f"the instance does not serve {file} (status {response.status})")
             _raise_for_status(response)
             return await self._read_limited(response, file)
 
@@ -141,7 +149,7 @@ class ComfyUIClient:
         async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
             content += chunk
             if len(content) > limit:
-                raise NoOutput(f"{file} is larger than {limit} bytes")
+                raise NoOutput(f"{file} is larger than the limit of {limit} bytes")
         return bytes(content)
 
     async def _get_json(self, path: str, parse: Callable[[Any], T]) -> T:
@@ -155,7 +163,7 @@ class ComfyUIClient:
 
     @asynccontextmanager
     async def _request(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The one place where aiohttp's errors, and answers of a wrong shape, become ours."""
+        """Send a request, and turn aiohttp's errors and malformed responses into InstanceGone."""
         if self._http is None:
             raise InstanceGone("the session is closed")
         try:
@@ -167,29 +175,7 @@ class ComfyUIClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise InstanceGone(f"{path}: {error or type(error).__name__}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InstanceGone(f"{path}: an answer that is not ComfyUI's ({error})") from error
-
-
-def parse_graph_rejection(body: str) -> BadGraph:
-    """The server's answer to a graph that it does not take."""
-    try:
-        answer = json.loads(body)
-        error, node_errors = answer["error"], answer.get("node_errors") or {}
-        kind, said = str(error["type"]), str(error["message"])
-        findings = "; ".join(format_node_errors(node_errors)) or str(error.get("details") or "")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return BadGraph("the instance refuses the graph and does not say why")
-    return BadGraph(f"{said}: {findings}" if findings else said, error_type=kind, node_errors=node_errors)
-
-
-def format_node_errors(node_errors: Mapping[str, Any]) -> list[str]:
-    """One line for each finding. The server's `details` are left out: some carry paths of its disk."""
-    return [
-        f"node {node_id} ({row.get('class_type')}): {finding.get('type')}"
-        f" {(finding.get('extra_info') or {}).get('input_name', '')}".rstrip()
-        for node_id, row in node_errors.items()
-        for finding in row.get("errors", ())
-    ]
+            raise InstanceGone(f"{path}: the response is not ComfyUI's ({error})") from error
 
 
 def _raise_for_status(response: aiohttp.ClientResponse) -> None:

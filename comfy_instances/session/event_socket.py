@@ -1,6 +1,6 @@
-"""The socket to one instance, kept open: it reads, parses, passes on, and reconnects when it breaks.
+"""The websocket to one instance: reads and parses messages, hands them on, and reconnects when it breaks.
 
-It knows nothing of prompts. What may have been missed while it was broken is its receiver's concern.
+It knows nothing about prompts. Its `SocketHandler` finds out what was missed while the socket was closed.
 """
 
 from __future__ import annotations
@@ -15,36 +15,38 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 from yarl import URL
 
+from comfy_instances.backoff import backoff_delay
 from comfy_instances.protocol.message_parser import parse_frame
 from comfy_instances.protocol.messages import Message
 from comfy_instances.session.settings import SessionSettings
+from comfy_instances.tasks import loop_time
 
 logger = logging.getLogger(__name__)
 
-#: Asks for previews that name their prompt and node. Only the first frame on a socket may say so.
+#: Requests previews that name their prompt and node. The server reads it in the first frame of a socket only.
 _FEATURE_FLAGS_FRAME = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 _OPEN_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 1.0
 
 
 class SocketHandler(Protocol):
-    """Whom a link reports to. All are called on the event loop and return at once."""
+    """Receives the events of a socket. All methods are called on the event loop and must not block."""
 
     @property
     def has_active_prompts(self) -> bool:
-        """Whether messages to the present client id are still due."""
+        """Whether a prompt still expects messages under the current client id."""
 
     def on_open(self) -> None:
-        """The server knows the new socket; all it says from now on arrives."""
+        """The server has registered the new socket; from now on no message is lost."""
 
     def on_message(self, message: Message) -> None: ...
 
     def on_close(self) -> None:
-        """The socket is gone; what the server says until `opened` is lost."""
+        """The socket is closed; messages sent before the next `on_open` are lost."""
 
 
 class EventSocket:
-    """`run()` is a task for the life of a session."""
+    """One reconnecting websocket. `run()` is a task that lives as long as the session."""
 
     def __init__(self, url: URL, settings: SessionSettings, rng: Random, handler: SocketHandler) -> None:
         self._url = url
@@ -63,7 +65,7 @@ class EventSocket:
         await self._open.wait()
 
     async def reconnect(self, client_id: str | None = None) -> None:
-        """Leave this socket for a new one, under another client id if one is given."""
+        """Close the current socket and open a new one, under `client_id` if given."""
         if client_id is not None:
             self.client_id = client_id
         if self._socket is not None:
@@ -72,20 +74,20 @@ class EventSocket:
     async def run(self) -> None:
         failures = 0
         while True:
-            opened_at = asyncio.get_running_loop().time()
+            opened_at = loop_time()
             try:
                 await self._connect_and_read()
             except (OSError, WebSocketException) as error:
                 logger.debug("socket of %s: %s", self._url, error or type(error).__name__)
-            if asyncio.get_running_loop().time() - opened_at > self._settings.backoff_max_s:
+            if loop_time() - opened_at > self._settings.backoff_max_s:
                 failures = 0
-            await asyncio.sleep(self._backoff_seconds(failures))
             failures += 1
+            await asyncio.sleep(self._jittered_delay(failures))
 
     async def _connect_and_read(self) -> None:
-        """One socket, from its opening to its end."""
+        """Open one socket and read it until it closes."""
         if not self._handler.has_active_prompts:
-            # When the server learns late of an old socket's end, it also drops the new one of that id.
+            # A server that notices the end of an old socket late also drops a new socket with the same id.
             self.client_id = self._new_client_id()
         client_id = self.client_id
         scheme = "wss" if self._url.scheme == "https" else "ws"
@@ -99,7 +101,7 @@ class EventSocket:
             close_timeout=_CLOSE_TIMEOUT_S,
         ) as socket:
             if client_id != self.client_id:
-                return  # `reconnect` came while we knocked
+                return  # `reconnect` changed the id while the socket was opening
             self._socket = socket
             try:
                 await socket.send(_FEATURE_FLAGS_FRAME)
@@ -111,7 +113,7 @@ class EventSocket:
                     self._handler.on_close()
 
     async def _read_messages(self, socket: ClientConnection) -> None:
-        """The server's first word is proof that it has the socket on its list."""
+        """Hand on messages. The first one proves that the server has registered the socket."""
         async for frame in socket:
             message = parse_frame(frame)
             if not self._open.is_set():
@@ -119,10 +121,11 @@ class EventSocket:
                 self._handler.on_open()
             self._handler.on_message(message)
 
-    def _backoff_seconds(self, failures: int) -> float:
-        """Back-off with full jitter, so that many sessions do not come back in step."""
-        ceiling = min(self._settings.backoff_max_s, self._settings.backoff_min_s * 2 ** min(failures, 16))
-        return self._rng.uniform(0.0, ceiling)
+    def _jittered_delay(self, failures: int) -> float:
+        """Return a delay with full jitter, so that many sessions do not reconnect at the same moment."""
+        settings = self._settings
+        longest = backoff_delay(failures, settings.backoff_min_s, settings.backoff_max_s)
+        return self._rng.uniform(0.0, longest)
 
     def _new_client_id(self) -> str:
         return f"{self._rng.getrandbits(128):032x}"

@@ -1,4 +1,4 @@
-"""A prompt under way: what is known of it, who listens to it, and who waits for its end."""
+"""A prompt in flight: its tracker, its progress listener, and the event that its caller awaits."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from comfy_instances.protocol.errors import InstanceError
 from comfy_instances.protocol.messages import Message
 from comfy_instances.protocol.progress import ProgressListener
 from comfy_instances.session.tracker import PromptTracker
+from comfy_instances.tasks import loop_time
 
 
 class PromptRun:
-    """Mutable, owned by one session, used on its event loop only."""
+    """The mutable state of one prompt. Owned by one session and used on its event loop only."""
 
     def __init__(self, tracker: PromptTracker, listener: ProgressListener | None) -> None:
         self.tracker = tracker
-        #: True once the instance has taken the prompt: from then on it can be asked about it.
+        #: True once the instance has accepted the prompt; from then on `/queue` and `/history` know it.
         self.submitted = False
-        #: Set by a cancel, which may come before the instance has taken the prompt.
+        #: Set by a cancellation, which may come before the instance has accepted the prompt.
         self.cancel_requested = False
-        #: Loop time of the last news, by the socket or by asking.
-        self.last_update_at = _now()
-        #: Loop time since when it waits although nothing runs.
+        #: Loop time of the last update, from the socket or from a request.
+        self.last_update_at = loop_time()
+        #: Loop time since which the prompt has waited although the instance runs nothing.
         self.stalled_since: float | None = None
         self.error: InstanceError | None = None
         self._listener = listener
@@ -37,28 +38,29 @@ class PromptRun:
         return self._done.is_set()
 
     async def wait_done(self) -> None:
-        """Returns when the prompt has ended; raises what the session gave it up with."""
+        """Wait for the end of the prompt. Raises the InstanceError that the session failed it with."""
         await self._done.wait()
         if self.error is not None:
             raise self.error
 
     def handle_message(self, message: Message) -> None:
-        """Take in a message of the socket."""
-        self.last_update_at = _now()
+        """Apply a message from the socket and notify the listener."""
+        self.last_update_at = loop_time()
         events = self.tracker.handle_message(message, self.last_update_at)
         if self._listener is not None:
             loop = asyncio.get_running_loop()
             for event in events:
-                # Not called from here: an exception of a listener must not end the reading.
+                # Called in a later loop step: an exception in a listener must not stop the reader.
                 loop.call_soon(self._listener, event)
         self._mark_done_if_ended()
 
     def replay_history(self, messages: Iterable[Message]) -> None:
-        """Take in the whole of history's record."""
-        self.tracker.replay_history(messages, _now())
+        """Apply the messages of the prompt's history entry."""
+        self.tracker.replay_history(messages, loop_time())
         self._mark_done_if_ended()
 
     def fail(self, error: InstanceError) -> None:
+        """End the prompt with `error`, unless it has ended already."""
         if not self.is_done:
             self.error = error
             self._done.set()
@@ -66,7 +68,3 @@ class PromptRun:
     def _mark_done_if_ended(self) -> None:
         if self.tracker.final_message is not None:
             self._done.set()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -1,7 +1,7 @@
-"""Watches over all prompts in flight on one instance: hands them their messages, and asks where none come.
+"""Keeps all prompts in flight on one instance up to date: by socket messages, or by requests if none arrive.
 
-Reconciliation asks `/queue` first and `/history` second. A prompt goes from the one into the other under a
-lock of the server's, so what is in neither is unknown there: forgotten by a restart, or taken out by others.
+Reconciliation reads `/queue` first and `/history` second. The server moves a prompt from one to the other
+under a lock, so a prompt in neither is unknown there: lost in a restart, or deleted by another client.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from comfy_instances.session.client import ComfyUIClient
 from comfy_instances.session.event_socket import EventSocket
 from comfy_instances.session.prompt_run import PromptRun
 from comfy_instances.session.settings import SessionSettings
+from comfy_instances.tasks import loop_time
 
 logger = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """The receiver of a link. `run()` is a task for the life of a session."""
+    """The `SocketHandler` of a session. `run()` is a task that lives as long as the session."""
 
     def __init__(self, client: ComfyUIClient, settings: SessionSettings) -> None:
         self.prompt_runs: dict[str, PromptRun] = {}
@@ -37,7 +38,7 @@ class Reconciler:
         self._settings = settings
         self._wake_up = asyncio.Event()
         self._unreachable_since: float | None = None
-        #: The prompt that nameless messages belong to.
+        #: The running prompt; messages without a prompt id belong to it.
         self._current_prompt_id = ""
 
     @property
@@ -48,8 +49,8 @@ class Reconciler:
         self._wake_up.set()
 
     def on_close(self) -> None:
-        for flight in self.prompt_runs.values():
-            flight.tracker.mark_messages_lost()
+        for prompt_run in self.prompt_runs.values():
+            prompt_run.tracker.mark_messages_lost()
         self._wake_up.set()
 
     def on_message(self, message: Message) -> None:
@@ -60,21 +61,21 @@ class Reconciler:
                 prompt_id = self._current_prompt_id
             case _:
                 prompt_id = message.prompt_id or self._current_prompt_id
-        flight = self.prompt_runs.get(prompt_id)
-        if flight is not None:
+        prompt_run = self.prompt_runs.get(prompt_id)
+        if prompt_run is not None:
             self._current_prompt_id = prompt_id
-            flight.handle_message(message)
+            prompt_run.handle_message(message)
 
     async def run(self, event_socket: EventSocket) -> None:
         while True:
-            roused = await self._wait_for_next_round()
-            due = self._runs_to_reconcile(include_all=roused)
-            if due and await self._reconcile(due) and not roused and event_socket.is_open:
-                logger.warning("the socket is open and silent; leaving it for a new one")
+            socket_changed = await self._wait_for_next_round()
+            due = self._runs_to_reconcile(include_all=socket_changed)
+            if due and await self._reconcile(due) and not socket_changed and event_socket.is_open:
+                logger.warning("the socket is open but delivers no messages; reconnecting")
                 await event_socket.reconnect()
 
     async def _wait_for_next_round(self) -> bool:
-        """Wait for the next round; True where the socket was opened or lost meanwhile."""
+        """Wait for the next round. Return True if the socket was opened or closed meanwhile."""
         try:
             async with asyncio.timeout(self._settings.silence_s / 2):
                 await self._wake_up.wait()
@@ -84,29 +85,30 @@ class Reconciler:
         return True
 
     def _runs_to_reconcile(self, include_all: bool) -> list[PromptRun]:
-        silent_since = _now() - self._settings.silence_s
+        silent_since = loop_time() - self._settings.silence_s
         return [
-            flight
-            for flight in self.prompt_runs.values()
-            if flight.submitted
-            and not flight.is_done
-            and (include_all or flight.last_update_at <= silent_since)
+            prompt_run
+            for prompt_run in self.prompt_runs.values()
+            if prompt_run.submitted
+            and not prompt_run.is_done
+            and (include_all or prompt_run.last_update_at <= silent_since)
         ]
 
     async def _reconcile(self, due: Sequence[PromptRun]) -> bool:
-        """Ask the instance about these. True where an answer shows that the socket should have told us."""
-        asked_at = _now()
+        """Read the state of these prompts from the instance. Return True if the socket missed messages."""
+        asked_at = loop_time()
         try:
             queue = await self._client.get_queue()
-            untold = [await self._reconcile_run(flight, queue) for flight in due]
+            missed = [await self._reconcile_run(prompt_run, queue) for prompt_run in due]
         except InstanceGone as gone:
             self._handle_unreachable(gone, asked_at)
             return False
         self._unreachable_since = None
-        return any(untold)
+        return any(missed)
 
     async def _reconcile_run(self, prompt_run: PromptRun, queue: InstanceQueue) -> bool:
-        prompt_run.last_update_at = _now()
+        """Update one prompt. Return True if the socket should have reported what the instance says."""
+        prompt_run.last_update_at = loop_time()
         if queue.is_running(prompt_run.prompt_id):
             prompt_run.stalled_since = None
             self._current_prompt_id = prompt_run.prompt_id
@@ -118,34 +120,30 @@ class Reconciler:
         if prompt_run.is_done:
             return False
         if record is None:
-            prompt_run.fail(InstanceGone("the instance does not know the prompt any more"))
+            prompt_run.fail(InstanceGone("the instance no longer knows the prompt"))
             return False
         prompt_run.replay_history(record)
         return True
 
     def _detect_stall(self, prompt_run: PromptRun, queue: InstanceQueue) -> None:
-        """A server whose worker thread has died goes on taking prompts that it will never run."""
+        """Fail the prompt if the instance stays idle: with a dead worker thread it still accepts prompts."""
         if queue.running:
             prompt_run.stalled_since = None
         elif prompt_run.stalled_since is None:
-            prompt_run.stalled_since = _now()
-        elif _now() - prompt_run.stalled_since >= self._settings.stalled_after_s:
-            prompt_run.fail(InstanceGone("work waits on the instance and nothing runs"))
+            prompt_run.stalled_since = loop_time()
+        elif loop_time() - prompt_run.stalled_since >= self._settings.stalled_after_s:
+            prompt_run.fail(InstanceGone("the instance has prompts in its queue but runs none"))
 
     def _handle_unreachable(self, gone: InstanceGone, asked_at: float) -> None:
-        """A queue lives in its process's memory: where nothing listens, nothing is left to wait for."""
+        """Fail all prompts if the process is gone: the queue lives in its memory, so they are lost."""
         if self._unreachable_since is None:
             self._unreachable_since = asked_at
-        if gone.connection_refused or _now() - self._unreachable_since >= self._settings.gone_after_s:
-            for flight in self.prompt_runs.values():
-                if flight.submitted:
-                    flight.fail(
+        if gone.connection_refused or loop_time() - self._unreachable_since >= self._settings.gone_after_s:
+            for prompt_run in self.prompt_runs.values():
+                if prompt_run.submitted:
+                    prompt_run.fail(
                         InstanceGone(
                             f"the instance is gone: {gone.message}",
                             connection_refused=gone.connection_refused,
                         )
                     )
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

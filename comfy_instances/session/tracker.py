@@ -1,12 +1,13 @@
-"""One prompt as told by its messages. Pure: messages in, progress events out, at the end a result.
+"""Follows one prompt by its messages. Pure: messages in, progress events out, at the end a result.
 
-Messages may come by the socket or be replayed from history, in part twice: to hear one again changes nothing.
+Messages come from the socket or are replayed from history. A message that arrives twice changes nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from comfy_instances.protocol.errors import (
     InstanceError,
@@ -36,7 +37,7 @@ from comfy_instances.protocol.progress import NodeStarted, NodeText, Preview, Pr
 
 FinalMessage = ExecutionSuccess | ExecutionError | ExecutionInterrupted
 
-#: What our output check raises, wherever its pack lies.
+#: The exception of the output check node, whatever module its node pack is loaded as.
 _CONTENT_REFUSED_TYPE = re.compile(r"(^|\.)ContentRefused$")
 _OUT_OF_MEMORY_TYPE = re.compile(r"(OutOfMemoryError|(^|\.)MemoryError)$")
 _OUT_OF_MEMORY_MESSAGE = re.compile(
@@ -46,9 +47,9 @@ _OUT_OF_MEMORY_MESSAGE = re.compile(
 
 
 def classify_execution_error(error: ExecutionError) -> InstanceError:
-    """The server's exception, sorted."""
-    place = f"node {error.node_id} ({error.node_type})"
-    message = f"{place}: {error.exception_type}: {error.exception_message}"
+    """Return the InstanceError for an exception that a node raised on the server."""
+    node = f"node {error.node_id} ({error.node_type})"
+    message = f"{node}: {error.exception_type}: {error.exception_message}"
     if _OUT_OF_MEMORY_TYPE.search(error.exception_type) or _OUT_OF_MEMORY_MESSAGE.search(
         error.exception_message
     ):
@@ -63,12 +64,22 @@ def classify_execution_error(error: ExecutionError) -> InstanceError:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """One point in time on two clocks, both in seconds."""
+
+    #: The server's timestamp; None if its message carried none.
+    server: float | None
+    #: Our monotonic clock when the message arrived.
+    local: float
+
+
 class PromptTracker:
-    """What is known of one prompt. `now` is any clock that only runs forward, in seconds."""
+    """The state of one prompt. `now` is a monotonic clock in seconds."""
 
     def __init__(self, prompt_id: str, graph: Graph, socket_classes: frozenset[str], now: float) -> None:
         self.prompt_id = prompt_id
-        #: False where messages may have been missed: then the outputs are history's to tell.
+        #: False if messages may have been missed: then the outputs must be read from history.
         self.has_all_messages = True
         self.has_started = False
         self.final_message: FinalMessage | None = None
@@ -80,27 +91,26 @@ class PromptTracker:
         self._blocked: ExecutionError | None = None
         self._current_node = ""
         self._step_progress: dict[str, StepProgress] = {}
-        self._started_at: tuple[float | None, float] = (None, now)
-        self._ended_at: tuple[float | None, float] = (None, now)
+        self._started_at = self._ended_at = _Moment(None, now)
 
     @property
     def has_all_outputs(self) -> bool:
-        """True where all outputs are known: history has told them, or every node that could have shown
-        something has, and nothing was missed."""
+        """True if all outputs are known: they were read from history, or no message was missed and every
+        sink node has reported its outputs."""
         if self._has_history:
             return True
         return self.has_all_messages and bool(self._sink_nodes) and self._sink_nodes <= self._outputs.keys()
 
     def mark_messages_lost(self) -> None:
-        """Messages may be missed from here on, until the first word about this prompt is heard."""
+        """Note that messages may be missed until the `execution_start` of this prompt arrives."""
         self.has_all_messages = False
 
     def handle_message(self, message: Message, now: float) -> list[ProgressEvent]:
-        """Take in one message of this prompt."""
+        """Apply one message of this prompt and return the progress events that it causes."""
         match message:
             case ExecutionStart(timestamp=timestamp) if not self.has_started:
                 self.has_started = self.has_all_messages = True
-                self._started_at = (timestamp, now)
+                self._started_at = _Moment(timestamp, now)
             case ExecutionCached(nodes=nodes):
                 self._cached |= frozenset(nodes)
             case Executing(node=str(node)):
@@ -118,37 +128,38 @@ class PromptTracker:
                 self._blocked = message
             case ExecutionSuccess() | ExecutionError() | ExecutionInterrupted() if self.final_message is None:
                 self.final_message = message
-                self._ended_at = (message.timestamp, now)
+                self._ended_at = _Moment(message.timestamp, now)
         return []
 
     def replay_history(self, messages: Iterable[Message], now: float) -> None:
-        """Take in history's record, which tells all but the pictures that were sent by the socket."""
-        intact = self.has_all_messages
+        """Apply the prompt's history entry. It holds everything except the images sent by socket."""
+        had_all_messages = self.has_all_messages
         for message in messages:
             self.handle_message(message, now)
-        self.has_all_messages = intact
+        self.has_all_messages = had_all_messages
         self._has_history = True
 
     def build_result(self) -> RunResult:
-        """The outcome of a prompt that has ended. Raises NodeFailed, OutOfMemory, ProcessingInterrupted,
-        NoOutput.
+        """Return the result of a prompt that has ended successfully.
+
+        Raises NodeFailed, OutOfMemory, OutputRefused, PromptCancelled or NoOutput.
         """
         match self.final_message:
             case ExecutionError() as error:
                 raise classify_execution_error(error)
             case ExecutionInterrupted(node_id=node):
-                raise PromptCancelled(f"interrupted at node {node}")
+                raise PromptCancelled(f"the prompt was interrupted at node {node}")
         if self._blocked is not None:
             raise classify_execution_error(self._blocked)
         if self._socket_nodes and not self.has_all_messages:
-            raise NoOutput("pictures are sent by the socket only, and it was lost")
+            raise NoOutput("the graph sends its images by socket only, and socket messages were lost")
         outputs = tuple(item for items in self._outputs.values() for item in items)
         if not outputs:
-            raise NoOutput("the prompt ended well and no node left an output")
+            raise NoOutput("the prompt succeeded but no node reported an output")
         return RunResult(self.prompt_id, outputs, self._gpu_seconds(), self._cached)
 
     def _progress_events(self, message: NodeProgress | ProgressState) -> Iterator[StepProgress]:
-        """A server tells each step twice, as a step and within the state of all nodes: pass on one."""
+        """Yield each step once: the server sends it in `progress` and again in `progress_state`."""
         if isinstance(message, NodeProgress):
             steps = [StepProgress(self.prompt_id, message.node, message.value, message.max)]
         else:
@@ -166,12 +177,13 @@ class PromptTracker:
         node = frame.node or self._current_node
         if node not in self._socket_nodes:
             return [Preview(self.prompt_id, node, frame.content_type, frame.data)]
-        picture = NodeOutput(node, "images", data=frame.data)
-        self._outputs[node] = (*self._outputs.get(node, ()), picture)
+        image = NodeOutput(node, "images", data=frame.data)
+        self._outputs[node] = (*self._outputs.get(node, ()), image)
         return []
 
     def _gpu_seconds(self) -> float:
-        (began, heard_begin), (ended, heard_end) = self._started_at, self._ended_at
-        if began is not None and ended is not None:
-            return max(0.0, round(ended - began, 3))
-        return max(0.0, heard_end - heard_begin)
+        """Return the run time by the server's clock, or by ours if it sent no timestamps."""
+        started, ended = self._started_at, self._ended_at
+        if started.server is not None and ended.server is not None:
+            return max(0.0, round(ended.server - started.server, 3))
+        return max(0.0, ended.local - started.local)

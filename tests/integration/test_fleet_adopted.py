@@ -19,9 +19,9 @@ ODD = Path(__file__).parents[1] / "support" / "odd_instance.py"
 @pytest.mark.parametrize(
     ("urls", "message"),
     [
-        (["http://127.0.0.1:1", "http://127.0.0.1:1/"], "named twice"),
-        (["ftp://127.0.0.1"], "not the address"),
-        (["127.0.0.1:8188"], "not the address"),
+        (["http://127.0.0.1:1", "http://127.0.0.1:1/"], "only once"),
+        (["ftp://127.0.0.1"], "must be http"),
+        (["127.0.0.1:8188"], "must be http"),
     ],
 )
 def test_addresses_are_checked_at_once(urls: list[str], message: str) -> None:

@@ -135,8 +135,8 @@ async def test_another_server_on_the_port_is_not_taken_for_ours(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("command", "detail"),
     [
-        ((sys.executable, "-c", "import time; time.sleep(60)"), "did not answer within 1 s"),
-        ((sys.executable, str(ODD), "errors"), "did not answer within 1 s"),
+        ((sys.executable, "-c", "import time; time.sleep(60)"), "did not respond within 1 s"),
+        ((sys.executable, str(ODD), "errors"), "did not respond within 1 s"),
         ((sys.executable, "-c", "raise SystemExit('no such model')"), "exited with status 1: no such model"),
         (("/nowhere/python",), "exited with status 1: cannot run /nowhere/python: No such file"),
     ],

@@ -100,11 +100,11 @@ def test_all_kinds_of_drift(directory: Path) -> None:
     assert found == [
         f"version 0.34.0 instead of {LOCK.version}",
         f"commit {'f' * 40} instead of {LOCK.commit}",
-        "changed by hand: nodes.py",
-        "its requirements.txt is not the pinned one",
-        "its requirements.txt has changed since it was installed",
+        "changed files: nodes.py",
+        "requirements.txt differs from the pinned one",
+        "requirements.txt has changed since the installation",
         f"PyTorch torch==1 instead of {', '.join(LOCK.torch['cuda'].packages)}",
-        "lacks comfy/x_tokenizer/vocab.json",
+        "missing file comfy/x_tokenizer/vocab.json",
     ]
 
 
@@ -113,7 +113,7 @@ def test_a_broken_record_is_no_record(directory: Path) -> None:
     assert read_install_record(directory) == {}
     install = find_installation(directory)
     assert install is not None
-    assert "no record" in find_drift(install, PINNED, None, [])[0]
+    assert "no install record" in find_drift(install, PINNED, None, [])[0]
 
 
 @pytest.mark.parametrize("missing", ["source/main.py", "venv/bin/python"])

@@ -86,7 +86,7 @@ HISTORIES: dict[str, tuple[list[tuple[float, Event]], float, Decision]] = {
     "never gets ready": (
         [(0, started)],
         120,
-        Restart("did not answer within 120 s of its start"),
+        Restart("did not respond within 120 s after its start"),
     ),
     "well": ([(0, started), (8, says(IDLE))], 9, Wait(14)),
     "busy for hours": ([(0, started), (8, says(BUSY)), (9000, says(BUSY))], 9001, Wait(9006)),
@@ -122,7 +122,7 @@ HISTORIES: dict[str, tuple[list[tuple[float, Event]], float, Decision]] = {
     "hung": (
         [(0, started), (8, says(BUSY)), (13, silent), (18, silent), (23, silent)],
         73,
-        Restart("hung: no answer for 60 s"),
+        Restart("hung: no response for 60 s"),
     ),
     "one question lost over a long sleep of ours": (
         [(0, started), (8, says(BUSY)), (13, silent)],
@@ -137,7 +137,7 @@ HISTORIES: dict[str, tuple[list[tuple[float, Event]], float, Decision]] = {
     "work waits, nothing runs": (
         [(0, started), (8, says(IDLE)), (13, says(STUCK)), (43, says(STUCK))],
         43,
-        Restart("stuck: work has waited for 30 s and nothing runs"),
+        Restart("stuck: prompts have waited for 30 s and none runs"),
     ),
     "seen between two prompts": (
         [(0, started), (8, says(STUCK)), (13, says(BUSY)), (43, says(STUCK))],
@@ -148,7 +148,7 @@ HISTORIES: dict[str, tuple[list[tuple[float, Event]], float, Decision]] = {
     "grown, and idle": (
         [(0, started), (8, says(BIG_BUSY)), (20, says(BIG_IDLE)), (30, says(BIG_IDLE))],
         30,
-        Restart("recycled at 2000 resident bytes", planned=True),
+        Restart("restarted to free memory: 2000 resident bytes", planned=True),
     ),
 }
 

@@ -11,7 +11,7 @@ from comfy_instances.protocol.history import InstanceQueue, parse_history, parse
 from comfy_instances.protocol.messages import Executed, ExecutionError, ExecutionInterrupted, ExecutionSuccess
 from comfy_instances.protocol.outputs import FileRef, NodeOutput, parse_outputs
 from comfy_instances.protocol.system_stats import DeviceStats, parse_system_stats
-from comfy_instances.session.client import format_node_errors, parse_graph_rejection
+from comfy_instances.protocol.rejections import format_node_errors, parse_graph_rejection
 from tests.support.recording import recorded_run, recording
 
 
@@ -146,7 +146,7 @@ def test_a_recorded_half_acceptance() -> None:
 
 @pytest.mark.parametrize("body", ["", "<html>", "[]", '{"error": "no"}', '{"error": {"type": 1}}'])
 def test_a_refusal_that_does_not_say_why(body: str) -> None:
-    assert "does not say why" in parse_graph_rejection(body).message
+    assert "gives no reason" in parse_graph_rejection(body).message
 
 
 def history_of_training(**status: Any) -> dict[str, Any]:

@@ -18,9 +18,14 @@ class PixazoErrorResponse(ResponseModel):
     """Body of every response with a status of 400 or more."""
 
     error: str = Field(
-        description="Title of the error, for example `Unauthorized`; for an invalid field, the explanation."
+        description="Title of the error, for example `Unauthorized`; for an invalid field, the explanation.",
+        examples=["Model not found"],
     )
-    message: str | None = Field(None, description="Explanation for a person; absent for an invalid field.")
+    message: str | None = Field(
+        None,
+        description="Explanation for a person; absent for an invalid field.",
+        examples=["Model 'flux-pro' not found or is disabled"],
+    )
 
 
 def to_error_response(error: ServiceError) -> tuple[int, PixazoErrorResponse]:

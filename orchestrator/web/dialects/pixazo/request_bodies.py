@@ -281,4 +281,7 @@ class FluxSchnellBatchBody(FluxSchnellBody):
 class CheckStatusBody(PixazoBody):
     """Body of `checkStatus`."""
 
-    requestId: str = Field(description="Id of the request, from the response that accepted it.")
+    requestId: str = Field(
+        description="Id of the request, from the response that accepted it.",
+        examples=["3f2a9c0d-5b7e-4f1a-8c6d-2e9b0a4f7c31"],
+    )

@@ -11,10 +11,15 @@ from orchestrator.web.http.response_model import ResponseModel
 class ErrorDetails(ResponseModel):
     """What went wrong. Some errors carry further fields, for example the balance that is missing."""
 
-    message: str = Field(description="Explanation for a person.")
-    type: str = Field(description="Kind of error, for example `invalid_request` or `insufficient_balance`.")
-    code: str = Field(description="Machine-readable code, for example `missing_prompt`.")
-    param: str | None = Field(description="Name of the request field at fault.")
+    message: str = Field(description="Explanation for a person.", examples=["`prompt` is required"])
+    type: str = Field(
+        description="Kind of error, for example `invalid_request` or `insufficient_balance`.",
+        examples=["invalid_request"],
+    )
+    code: str = Field(
+        description="Machine-readable code, for example `missing_prompt`.", examples=["missing_prompt"]
+    )
+    param: str | None = Field(description="Name of the request field at fault.", examples=["prompt"])
 
 
 class ErrorResponse(ResponseModel):

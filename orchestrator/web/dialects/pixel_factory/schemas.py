@@ -12,29 +12,33 @@ from orchestrator.web.http.response_model import JsonNumber, ResponseModel
 class QuoteResponse(ResponseModel):
     """What a generation would cost."""
 
-    model: str = Field(description="Id of the model.")
-    cost_usd: JsonNumber = Field(description="Price in US dollars.")
-    cost_cents: JsonNumber = Field(description="Price in US cents; may have a fraction.")
-    minimum_applied: bool = Field(description="Whether the minimum price was applied.")
+    model: str = Field(description="Id of the model.", examples=["flux-1-schnell"])
+    cost_usd: JsonNumber = Field(description="Price in US dollars.", examples=[0.0005])
+    cost_cents: JsonNumber = Field(description="Price in US cents; may have a fraction.", examples=[0.05])
+    minimum_applied: bool = Field(description="Whether the minimum price was applied.", examples=[False])
 
 
 class ModelEntry(ResponseModel):
     """A model and its price."""
 
-    id: str = Field(description="Id of the model.")
+    id: str = Field(description="Id of the model.", examples=["flux-1-schnell"])
     object: Literal["model"] = Field(description="Always `model`.")
-    created: int = Field(description="Release date of the model, in seconds since 1970.")
-    owned_by: str = Field(description="Organization that made the model.")
-    type: Literal["image", "video", "i2v", "upscale", "3d", "trainer"] = Field(
-        description="What the model does; `i2v` makes videos from images."
+    created: int = Field(
+        description="Release date of the model, in seconds since 1970.", examples=[1722470400]
     )
-    display_name: str = Field(description="Name for people.")
-    architecture: str = Field(description="Architecture of the model, for example `flux`.")
-    max_resolution: str = Field(description="Largest result in pixels, WIDTHxHEIGHT.")
-    default_steps: int = Field(description="Number of denoising steps if a request sets none.")
-    default_cfg: JsonNumber = Field(description="Guidance scale if a request sets none.")
-    price_per_image_cents: JsonNumber = Field(description="Price of one result of base size, in US cents.")
-    featured: bool = Field(description="Whether clients should show the model first.")
+    owned_by: str = Field(description="Organization that made the model.", examples=["black-forest-labs"])
+    type: Literal["image", "video", "i2v", "upscale", "3d", "trainer"] = Field(
+        description="What the model does; `i2v` makes videos from images.", examples=["image"]
+    )
+    display_name: str = Field(description="Name for people.", examples=["FLUX.1 Schnell"])
+    architecture: str = Field(description="Architecture of the model, for example `flux`.", examples=["flux"])
+    max_resolution: str = Field(description="Largest result in pixels, WIDTHxHEIGHT.", examples=["2048x2048"])
+    default_steps: int = Field(description="Number of denoising steps if a request sets none.", examples=[4])
+    default_cfg: JsonNumber = Field(description="Guidance scale if a request sets none.", examples=[1])
+    price_per_image_cents: JsonNumber = Field(
+        description="Price of one result of base size, in US cents.", examples=[0.05]
+    )
+    featured: bool = Field(description="Whether clients should show the model first.", examples=[True])
 
 
 class ModelEntryList(ResponseModel):

@@ -11,7 +11,9 @@ from orchestrator.web.http.response_model import ResponseModel
 class PixelApiErrorResponse(ResponseModel):
     """Body of every response with a status of 400 or more."""
 
-    detail: str = Field(description="Explanation for a person.")
+    detail: str = Field(
+        description="Explanation for a person.", examples=["`width` must be between 512 and 1536 (got 256)"]
+    )
 
 
 def to_error_response(error: ServiceError) -> tuple[int, PixelApiErrorResponse]:

@@ -51,10 +51,14 @@ DOCUMENTED_ERRORS = tuple(dict.fromkeys((*ERRORS_BY_CLASS.values(), *ERRORS_BY_C
 class PixelDojoErrorDetails(ResponseModel):
     """What went wrong. Some errors carry further fields, for example the balance that is missing."""
 
-    code: str = Field(description="Machine-readable code, for example `validation_error`.")
-    message: str = Field(description="Explanation for a person.")
-    type: str = Field(description="Kind of error, for example `invalid_request`.")
-    param: str | None = Field(description="Name of the request field at fault.")
+    code: str = Field(
+        description="Machine-readable code, for example `validation_error`.", examples=["validation_error"]
+    )
+    message: str = Field(description="Explanation for a person.", examples=["`prompt` is required"])
+    type: str = Field(
+        description="Kind of error, for example `invalid_request`.", examples=["invalid_request"]
+    )
+    param: str | None = Field(description="Name of the request field at fault.", examples=["prompt"])
 
 
 class PixelDojoErrorResponse(ResponseModel):

@@ -187,6 +187,19 @@ async def test_reads_node_facts_again_when_the_model_files_change(world: FleetHa
         assert world.fleet.node_facts(second.id) is others
 
 
+async def test_reads_node_facts_on_request_and_calls_the_listeners(world: FleetHarness) -> None:
+    async with started(world.fleet):
+        first, _ = world.fleet.instances()
+        before, seen = world.fleet.node_facts(first.id), list[str]()
+        unsubscribe = world.fleet.subscribe(lambda info: seen.append(info.id))
+        await world.fleet.reload_node_facts(first.id)
+        unsubscribe()
+        after = world.fleet.node_facts(first.id)
+        assert after == before
+        assert after is not before
+        assert first.id in seen
+
+
 async def test_before_it_is_ready_and_after_its_end_there_is_no_session(world: FleetHarness) -> None:
     instance_id = world.fleet.instances()[0].id
     assert world.fleet.node_facts(instance_id) is None

@@ -1,10 +1,11 @@
-"""`python -m comfy_instances.simulator --port P`: run one simulated instance until it is stopped."""
+"""Run one simulated ComfyUI instance: `python -m comfy_instances.simulator --port PORT`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import logging
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -19,14 +20,14 @@ log = logging.getLogger(__name__)
 
 def parse_options(arguments: list[str]) -> SimulatorOptions:
     parser = argparse.ArgumentParser(prog="python -m comfy_instances.simulator", description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=int, required=True, help="0: any free port, printed in the log")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--time-scale", type=float, default=0.0, help="factor on simulated times")
     parser.add_argument("--vram-gb", type=float, default=96.0, help="simulated GPU memory in GiB")
-    parser.add_argument("--base-directory", type=Path, help="default: a folder for temporary files")
+    parser.add_argument("--base-directory", type=Path, help="default: a folder in the temporary directory")
     parser.add_argument("--preview-method", choices=["auto", "none"], default="auto")
     given = parser.parse_args(arguments)
-    scratch = Path(tempfile.gettempdir()) / f"pixelfactory-simulator-{given.port}"
+    scratch = Path(tempfile.gettempdir()) / f"pixelfactory-simulator-{given.port or os.getpid()}"
     return SimulatorOptions(
         port=given.port,
         host=given.host,
@@ -38,26 +39,26 @@ def parse_options(arguments: list[str]) -> SimulatorOptions:
 
 
 async def serve(options: SimulatorOptions) -> None:
-    """Until cancelled. Raises OSError if the port is taken."""
+    """Serve until cancelled. Raises OSError if the port is taken."""
     runner = web.AppRunner(create_app(options), access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, options.host, options.port).start()
-        log.info("simulated instance on http://%s:%d", options.host, options.port)
+        log.info("simulated instance on http://%s:%d", options.host, runner.addresses[0][1])
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
 
 
 def main() -> int:
-    """SIGINT ends it in good order; SIGTERM, as with the real one, at once."""
+    """Run the server. SIGINT stops it cleanly; SIGTERM, as with a real ComfyUI, at once."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(serve(parse_options(sys.argv[1:])))
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        log.error("can not start: %s", error)
+        log.error("cannot start: %s", error)
         return 1
     return 0
 

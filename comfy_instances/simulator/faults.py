@@ -1,4 +1,4 @@
-"""Failures on demand: what the next prompts of a simulated instance will suffer."""
+"""Failures on demand, injected into the next prompts of a simulated instance."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
+    """What goes wrong with a prompt."""
+
     CRASH = "crash"  #: the process dies when the prompt's first node starts
-    HANG = "hang"  #: the first node never ends and hears no interrupt
-    DROP_SOCKET = "drop_socket"  #: its client's connection is cut; the prompt runs on
+    HANG = "hang"  #: the first node never ends and ignores interrupts
+    HOLD_NODE = "hold_node"  #: the third node waits until it is interrupted
+    HOLD_STEP = "hold_step"  #: the first node that reports a step waits after it until it is interrupted
+    DROP_SOCKET = "drop_socket"  #: its client's connection is cut; the prompt continues
     OUT_OF_MEMORY = "out_of_memory"  #: the first node fails as torch does
     NODE_ERROR = "node_error"  #: the first node raises
-    REFUSE = "refuse"  #: the output check objects to what was made
-    NO_OUTPUT = "no_output"  #: success, and nothing was written
-    REJECT = "reject"  #: refused when posted
+    REFUSE = "refuse"  #: the output check refuses the output
+    NO_OUTPUT = "no_output"  #: the prompt succeeds without writing anything
+    REJECT = "reject"  #: the graph is rejected when it is posted
 
 
 #: Faults that take effect when a prompt starts.
@@ -21,23 +25,24 @@ EXECUTION_FAULTS = tuple(fault for fault in Fault if fault is not Fault.REJECT)
 
 
 class ArmedFaults:
-    """Armed faults. Of several kinds the one that was named first strikes first."""
+    """The armed faults and how many prompts each affects, in the order in which they were armed."""
 
     def __init__(self) -> None:
         self._armed: dict[Fault, int] = {}
 
     def arm(self, kind: Fault, count: int) -> None:
-        """The next `count` prompts suffer `kind`; 0 takes it back."""
+        """Inject `kind` into the next `count` prompts; 0 disarms it."""
         self._armed[kind] = count
         if count <= 0:
             del self._armed[kind]
 
     @property
     def counts(self) -> dict[str, int]:
+        """The number of prompts that each armed fault still affects."""
         return {kind.value: count for kind, count in self._armed.items()}
 
     def consume(self, *kinds: Fault) -> Fault | None:
-        """The fault, one of `kinds`, that the prompt at hand suffers; it is used up by that."""
+        """Return the first armed fault among `kinds` and count it down; None if none is armed."""
         for kind in self._armed:
             if kind in kinds:
                 self.arm(kind, self._armed[kind] - 1)

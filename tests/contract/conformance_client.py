@@ -101,6 +101,10 @@ class ConformanceClient:
             if message["type"] == event and data.items() <= message["data"].items():
                 return heard
 
+    async def arm_simulator_fault(self, kind: str) -> None:
+        """Arm a fault for the next prompt. A real ComfyUI has no such route and responds with an error."""
+        await self.post("/simulator/faults", {"kind": kind})
+
     async def hear_to_end(self, prompt_id: str) -> list[Any]:
         return await self.hear_until("executing", node=None, prompt_id=prompt_id)
 

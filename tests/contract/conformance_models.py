@@ -60,8 +60,10 @@ async def samplers(url: str) -> Any:
 
 
 async def interrupted_sampler(url: str) -> Any:
-    """Stops at a step, and keeps what it had loaded."""
+    """An interrupted sampler stops at a step; its loaded models stay in memory."""
     async with client(url) as user:
+        # The simulated sampler waits after its first step, so that it cannot finish before the interrupt.
+        await user.arm_simulator_fault("hold_step")
         prompt_id = await user.submit(sampled(4, steps=10_000), **SHOWN)
         await user.hear_until("progress", prompt_id=prompt_id)
         await user.post("/interrupt", {"prompt_id": prompt_id})

@@ -77,9 +77,11 @@ async def failing_node(url: str) -> Any:
 
 async def interrupt(url: str) -> Any:
     async with client(url) as user:
+        # The simulator waits at the third node, so that the prompt cannot finish before the interrupt.
+        await user.arm_simulator_fault("hold_node")
         prompt_id = await user.submit(tedious("interrupted", 0x112233))
         waiting = await user.submit(enlarged("after", scale_by=1.5))
-        # The server looks for interrupts between nodes: during the second, it must be the third that stops.
+        # The server checks for interrupts between nodes: an interrupt during the second stops at the third.
         await user.hear_until("executing", prompt_id=prompt_id, node="2")
         missed = await user.post("/interrupt", {"prompt_id": waiting})
         hit = await user.post("/interrupt", {"prompt_id": prompt_id})
@@ -101,8 +103,9 @@ async def interrupt(url: str) -> Any:
 
 
 async def queue(url: str) -> Any:
-    """Waiting prompts are seen, deleted without a word, cleared; the running one is not touched."""
+    """Waiting prompts are listed, deleted without a message and cleared; the running one is not affected."""
     async with client(url) as user:
+        await user.arm_simulator_fault("hold_node")
         running = await user.submit(tedious("queue", 0x223344), extra_data={"note": "x"})
         await user.hear_until("executing", prompt_id=running)
         ids = [await user.submit(enlarged(f"queued{index}")) for index in range(3)]

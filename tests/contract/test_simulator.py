@@ -182,7 +182,7 @@ async def test_a_taken_port_ends_the_start(server: ComfyUIServer, tmp_path: Path
     command += ["--base-directory", str(tmp_path / "second")]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=30)
     assert done.returncode == 1
-    assert b"can not start" in done.stderr
+    assert b"cannot start" in done.stderr
 
 
 async def test_temporary_files_go_at_the_next_start(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ async def test_an_adopted_instance_is_not_ours_to_restart(adopter: ServiceProces
     await all_ready(adopter)
     done = instances(adopter, "restart", "adopted-0", check=False)
     assert done.returncode == 1
-    assert "adopted-0 is adopted: restart it where it was started" in done.stderr
+    assert "adopted-0 is adopted and cannot be restarted here; restart it where it was started" in done.stderr
     assert (await rows(adopter))["adopted-0"]["state"] == "ready"
 
 

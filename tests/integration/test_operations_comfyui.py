@@ -49,16 +49,16 @@ def test_install_says_what_it_did_and_status_tells_the_drift(tmp_path: Path, dir
     assert found["torch"] == list(TORCH)
     assert found["drift"] == [
         f"commit {commit} instead of {LOCK.commit}",
-        "its requirements.txt is not the pinned one",
+        "requirements.txt differs from the pinned one",
     ]
     assert f"commit        {commit}" in comfyui(directory, "status").stdout
-    assert (directory / "venv" / "held.txt").read_text().split() == list(TORCH)
+    assert (directory / "venv" / "constraints.txt").read_text().split() == list(TORCH)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--source", "/nowhere"), "name a mirror or a copy of the repository with --source"),
+        (("--source", "/nowhere"), "give a mirror or a copy of the repository with --source"),
         (("--torch", "rocm"), "torch==VERSION"),
     ],
 )

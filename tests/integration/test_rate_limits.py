@@ -13,10 +13,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from comfy_instances.process.child import find_free_port
 from orchestrator.errors import RateLimited
 from orchestrator.web.limits import RateLimiter, set_rate_limit_headers
 from pricing.plans import Plans
-from tests.support.service import ServiceProcess, free_port
+from tests.support.service import ServiceProcess
 
 HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 FREE = Plans.load()["free"]
@@ -144,7 +145,7 @@ async def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
 
 @contextmanager
 def redis() -> Iterator[str]:
-    port = free_port()
+    port = find_free_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         yield f"redis://127.0.0.1:{port}/0"
@@ -167,5 +168,5 @@ async def test_services_share_their_counts_through_redis() -> None:
 
 
 async def test_without_its_redis_nobody_is_limited() -> None:
-    async with limited(limits(f"redis://127.0.0.1:{free_port()}/0")) as http:
+    async with limited(limits(f"redis://127.0.0.1:{find_free_port()}/0")) as http:
         assert await statuses(http, 22) == [200] * 22

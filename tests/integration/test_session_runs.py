@@ -262,7 +262,7 @@ async def test_an_instance_that_does_not_let_go(server: ScriptedComfyUI, session
     run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.begin(prompt)
-    with pytest.raises(InstanceGone, match="let go"):
+    with pytest.raises(InstanceGone, match="still on the instance"):
         await session.cancel_prompt(prompt.id)
     run.cancel()
 
@@ -386,7 +386,7 @@ async def test_fetch_stops_at_the_limit(server: ScriptedComfyUI, session: Instan
         return response
 
     server.answers["GET /view"] = view
-    with pytest.raises(NoOutput, match="larger than 3000000 bytes"):
+    with pytest.raises(NoOutput, match="larger than the limit of 3000000 bytes"):
         await session.fetch_file(FileRef("a.mp4"))
     assert sent < 50_000_000
 

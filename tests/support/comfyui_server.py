@@ -1,9 +1,9 @@
-"""Starting what speaks ComfyUI's protocol, as a child of the tests: the simulator, or the real one."""
+"""Starts a server with ComfyUI's protocol as a child process: the simulator, or a real ComfyUI."""
 
 from __future__ import annotations
 
 import os
-import socket
+import re
 import subprocess
 import sys
 import time
@@ -15,9 +15,13 @@ from pathlib import Path
 
 import platformdirs
 
+from comfy_instances.process.child import find_free_port
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-#: Seconds that a start may take.
-PATIENCE = 90.0
+#: Longest time that a start may take.
+START_SECONDS = 90.0
+#: The line in which a simulator logs its address.
+LOGGED_URL = re.compile(r"http://127\.0\.0\.1:\d+(?=\n)")
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,9 @@ def installed_comfyui() -> Path | None:
 
 @contextmanager
 def simulator(base: Path, *options: str) -> Iterator[ComfyUIServer]:
-    port = free_port()
-    command = [sys.executable, "-m", "comfy_instances.simulator", "--port", str(port)]
-    with _child([*command, "--base-directory", str(base), *options], port, base) as server:
+    """Run a simulator. It binds a free port itself and logs it, so no other process can take the port."""
+    command = [sys.executable, "-m", "comfy_instances.simulator", "--port", "0"]
+    with _child([*command, "--base-directory", str(base), *options], None, base) as server:
         yield server
 
 
@@ -52,7 +56,7 @@ def real_comfyui(folder: Path, base: Path, *options: str) -> Iterator[ComfyUISer
 
     Its own custom node for pictures over the socket is linked in; ComfyUI does not start without the folder.
     """
-    port = free_port()
+    port = find_free_port()
     # Checkpoints that a CPU runs in seconds.
     write = [sys.executable, "-m", "scripts.tiny_models", str(base / "models")]
     subprocess.run(write, cwd=ROOT, check=True, capture_output=True)
@@ -68,33 +72,30 @@ def real_comfyui(folder: Path, base: Path, *options: str) -> Iterator[ComfyUISer
         yield server
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
-def _child(command: Sequence[str], port: int, base: Path) -> Iterator[ComfyUIServer]:
+def _child(command: Sequence[str], port: int | None, base: Path) -> Iterator[ComfyUIServer]:
+    """Run a server on `port`, or on the port that it logs."""
     base.mkdir(parents=True, exist_ok=True)
     with (base / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_until_up(url, process, base / "server.log")
+            url = _wait_until_up(port, process, base / "server.log")
             yield ComfyUIServer(url, base, process)
         finally:
             process.kill()
             process.wait()
 
 
-def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+def _wait_until_up(port: int | None, process: subprocess.Popen[bytes], log: Path) -> str:
+    """Return the URL of the server once it responds."""
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with {process.returncode}: {log.read_text()[-2000:]}")
+        found = LOGGED_URL.search(log.read_text()) if port is None else None
+        url = found.group() if found else f"http://127.0.0.1:{port or 0}"
         with suppress(OSError), urllib.request.urlopen(f"{url}/system_stats", timeout=5):
             if process.poll() is None:
-                return
+                return url
         time.sleep(0.05)
-    raise TimeoutError(f"no answer from {url} within {PATIENCE:g} s")
+    raise TimeoutError(f"the server did not respond within {START_SECONDS:g} s:\n{log.read_text()[-2000:]}")

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +13,8 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from platformdirs import user_data_path
+
+from comfy_instances.process.child import find_free_port
 
 START_TIMEOUT_S = 90
 
@@ -31,7 +32,7 @@ class RealServer:
     def __init__(self, install: Path, base: Path) -> None:
         self._install = install
         self.base = base
-        self.port = _free_port()
+        self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         nodes = base / "custom_nodes"
@@ -79,10 +80,3 @@ class RealServer:
         with contextlib.suppress(URLError, OSError), urlopen(f"{self.url}/system_stats", timeout=5):
             return True
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -17,18 +17,13 @@ from typing import Any
 
 import aiohttp
 
+from comfy_instances.process.child import find_free_port
 from tests.support.cli import command
 
 COMMAND = Path(sys.executable).with_name("pixelfactory")
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60.0
 STOP_SECONDS = 40.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def pixelfactory(
@@ -56,7 +51,7 @@ class ServiceProcess:
     data_dir: Path
     options: Sequence[str] = ("--simulate", "2")
     environment: Mapping[str, str] = field(default_factory=dict)
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=find_free_port)
     process: subprocess.Popen[bytes] | None = None
 
     @property

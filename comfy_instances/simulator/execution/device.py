@@ -1,4 +1,4 @@
-"""The simulated GPU: what its memory holds, what its work costs in time."""
+"""The simulated GPU: the weights in its memory, and the time that loading and sampling take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOAD_BYTES_PER_SECOND = 3 * GIGABYTE
 WORKING_BYTES_PER_POSITION = 120_000
 #: Seconds of a sampler step per gigabyte of weights and latent position.
 STEP_SECONDS_PER_GIGABYTE_POSITION = 5e-7
-#: Bytes that a process takes on the GPU before any model.
+#: Bytes of GPU memory that a process uses before it loads a model.
 CUDA_CONTEXT_BYTES = 512 * 1024**2
 
 
@@ -23,7 +23,7 @@ class ProcessingInterrupted(Exception):
 
 
 class OutOfMemoryError(Exception):
-    """Reported under the name that torch's own error has."""
+    """Reported to clients as `torch.OutOfMemoryError`."""
 
 
 OutOfMemoryError.__module__ = "torch"
@@ -31,14 +31,14 @@ OutOfMemoryError.__module__ = "torch"
 
 @dataclass(slots=True)
 class SimulatedDevice:
-    """Holds weights, least recently used out first. One thread works on it; others only read."""
+    """Holds weights and evicts the least recently used. One thread uses it; others only read."""
 
     #: Bytes.
     total_bytes: int
     #: Factor on all simulated times; 0 spends none.
     time_scale: float = 0.0
     interrupt_requested: threading.Event = field(default_factory=threading.Event)
-    #: In order of use, oldest first.
+    #: In order of use, least recent first.
     _loaded: dict[SimulatedWeightFile, None] = field(default_factory=dict)
 
     @property
@@ -56,10 +56,9 @@ class SimulatedDevice:
         return tuple(self._loaded)
 
     def load_weights(self, required: Iterable[SimulatedWeightFile], working_bytes: int = 0) -> None:
-        """Have `required` in memory beside `working_bytes` bytes, loading what is not there.
+        """Load `required`, leaving `working_bytes` free; other weights are evicted as needed.
 
-        Raises OutOfMemoryError where both do not fit together even if nothing else is held, and
-        ProcessingInterrupted.
+        Raises OutOfMemoryError if that does not fit into the whole memory, and ProcessingInterrupted.
         """
         wanted = dict.fromkeys(required)
         missing = sum(weights.size_bytes for weights in wanted if weights not in self._loaded)
@@ -86,7 +85,7 @@ class SimulatedDevice:
         self._loaded = {}
 
     def simulate_work(self, seconds: float) -> None:
-        """Let simulated time pass. Raises ProcessingInterrupted, at once when interrupted."""
+        """Wait for `seconds` of simulated time. Raises ProcessingInterrupted as soon as interrupted."""
         if (
             self.interrupt_requested.wait(seconds * self.time_scale)
             if self.time_scale
@@ -95,8 +94,14 @@ class SimulatedDevice:
             self.interrupt_requested.clear()
             raise ProcessingInterrupted
 
+    def wait_for_interrupt(self) -> None:
+        """Wait until interrupted, then raise ProcessingInterrupted."""
+        self.interrupt_requested.wait()
+        self.interrupt_requested.clear()
+        raise ProcessingInterrupted
+
 
 def estimate_step_seconds(model: Iterable[SimulatedWeightFile], positions: int, guided: bool) -> float:
-    """One sampler step; with guidance the model runs twice."""
+    """Return the seconds of one sampler step; with guidance the model runs twice."""
     gigabytes = sum(weights.size_bytes for weights in model) / GIGABYTE
     return STEP_SECONDS_PER_GIGABYTE_POSITION * gigabytes * positions * (2 if guided else 1)

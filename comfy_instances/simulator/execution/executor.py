@@ -1,4 +1,4 @@
-"""Runs one prompt after the other: what is needed, in order, unless it is cached."""
+"""Executes prompts one after the other: the required nodes, in order, except cached ones."""
 
 from __future__ import annotations
 
@@ -35,35 +35,38 @@ from comfy_instances.simulator.validation.validation import FILE_INPUTS
 
 log = logging.getLogger(__name__)
 
-#: Nodes that run again even if nothing has changed.
+#: Nodes that run again even with unchanged inputs.
 UNCACHED_NODE_CLASSES = frozenset({"SaveImageWebsocket", "WebcamCapture"})
+#: Nodes that run before the one that the fault HOLD_NODE holds.
+NODES_BEFORE_HOLD = 2
 
 
 @dataclass(slots=True)
 class Executor:
-    """What outlives a prompt: the device and the cache. To be used from one thread."""
+    """The state that outlives a prompt: device and cache. Use it from one thread."""
 
     node_facts: Mapping[str, Any]
     folders: InstanceFolders
     device: SimulatedDevice
     event_sink: EventSink
-    #: Whether samplers show unfinished work where the prompt does not say.
+    #: Whether samplers send previews if the prompt does not choose a preview method.
     previews_enabled: bool
     cache: ResultCache = field(default_factory=ResultCache)
 
     def execute_prompt(self, prompt: QueuedPrompt, fault: Fault | None) -> PromptResult:
-        """To its end, good or bad."""
+        """Run a prompt to its end, successful or not."""
         run = _PromptExecution(self, prompt, fault)
         outcome = run.execute()
         self.cache.retain(run.signatures.values())
         return outcome
 
     def should_send_previews(self, prompt: QueuedPrompt) -> bool:
+        """Whether samplers send previews while this prompt runs."""
         method = prompt.extra_data.get("preview_method") or "default"
         return self.previews_enabled if method == "default" else method != "none"
 
     def compute_change_token(self, node_id: str, node: Mapping[str, Any]) -> Any:
-        """What a node's result depends on beside its inputs."""
+        """Return what a node's result depends on besides its inputs, such as the content of a file."""
         class_type = node["class_type"]
         if class_type in UNCACHED_NODE_CLASSES:
             return uuid4().hex
@@ -79,7 +82,7 @@ class Executor:
 
 
 class _PromptExecution:
-    """One prompt under way."""
+    """The execution of one prompt."""
 
     def __init__(self, executor: Executor, prompt: QueuedPrompt, fault: Fault | None) -> None:
         self.executor = executor
@@ -91,20 +94,21 @@ class _PromptExecution:
             self.graph, lambda node_id: executor.compute_change_token(node_id, self.graph[node_id])
         )
         found = {node_id: executor.cache.get(key) for node_id, key in self.signatures.items()}
-        #: Entries of the nodes that are cached or have run.
+        #: Results of the nodes that are cached or have run.
         self.results = {node_id: entry for node_id, entry in found.items() if entry is not None}
         self.execution_order = ExecutionOrder(
             self.graph, self.is_output_node, self.is_lazy_input, lambda node_id: node_id in self.results
         )
 
     def execute(self) -> PromptResult:
+        """Run the prompt to its end."""
         self.events.start_prompt(cached=list(self.results))
         for node_id in self.prompt.outputs:
             self.execution_order.add_node(node_id)
         return self.events.finish_prompt(success=self.execute_nodes())
 
     def execute_nodes(self) -> bool:
-        """Whether all went well; if not, the client knows by now."""
+        """Run all nodes. Return False after an error or an interrupt, which is already published."""
         while (node_id := self.execution_order.next_node()) is not None:
             try:
                 finished = self.execute_node(node_id)
@@ -113,7 +117,7 @@ class _PromptExecution:
                 where["executed"] = self.events.executed
                 self.events.publish("execution_interrupted", broadcast=True, **where)
                 return False
-            except Exception as error:  # whatever a node raises is the prompt's end, not the instance's
+            except Exception as error:  # an exception in a node ends the prompt, not the instance
                 self.events.publish("execution_error", **self.format_execution_error(node_id, error))
                 return False
             if finished:
@@ -122,7 +126,7 @@ class _PromptExecution:
         return True
 
     def execute_node(self, node_id: str) -> bool:
-        """Whether it has a result now; if not, it waits for an input that it has just asked for."""
+        """Run one node. Return False if it must wait for a lazy input that is computed first."""
         cached = self.executor.cache.get(self.signatures[node_id])
         if cached is not None:
             self.results[node_id] = cached
@@ -144,7 +148,7 @@ class _PromptExecution:
         return True
 
     def call_node_function(self, node_id: str) -> CachedResult:
-        """Run the node's function once for each member of its longest input list, or for all at once."""
+        """Run the node's function once per member of its longest input list, or once for all members."""
         self.executor.device.simulate_work(0)
         class_type = self.class_type(node_id)
         facts = self.executor.node_facts[class_type]
@@ -171,6 +175,8 @@ class _PromptExecution:
             if not throttle.should_send(value, total, has_preview=preview is not None):
                 return
             self.events.report_progress(node_id, (value, total), preview, image_type)
+            if self.fault is Fault.HOLD_STEP:
+                self.executor.device.wait_for_interrupt()
 
         return NodeContext(
             node_id=node_id,
@@ -186,7 +192,7 @@ class _PromptExecution:
         )
 
     def resolve_inputs(self, node_id: str) -> dict[str, list[Any]]:
-        """Name -> list of values, for all inputs that the class knows and that have a value by now."""
+        """Return the values of all inputs that the class knows and that are available, by name."""
         node = self.graph[node_id]
         known = expand_input_specs(self.executor.node_facts[node["class_type"]], node["inputs"])
         values: dict[str, list[Any]] = {}
@@ -199,7 +205,7 @@ class _PromptExecution:
         return values
 
     def find_missing_lazy_input(self, node_id: str) -> str | None:
-        """The node behind a lazy input that is needed and not there."""
+        """Return the node that must run first to provide a lazy input; None if no such input is missing."""
         choose = LAZY_INPUT_SELECTORS.get(self.class_type(node_id))
         if choose is None:
             return None
@@ -208,15 +214,17 @@ class _PromptExecution:
         return value[0] if is_link(value) and value[0] not in self.results else None
 
     def inject_fault(self, fault: Fault | None) -> None:
-        """What was asked for through the faults, at the first node that runs."""
+        """Carry out a fault. All but HOLD_NODE take effect at the first node that runs."""
+        if fault is Fault.HOLD_NODE and len(self.events.executed) == NODES_BEFORE_HOLD:
+            self.executor.device.wait_for_interrupt()
         if self.events.executed:
             return
         match fault:
             case Fault.CRASH:
-                log.error("crashing, as asked for")
+                log.error("fault crash: the process exits")
                 os._exit(1)
             case Fault.HANG:
-                log.warning("hanging, as asked for")
+                log.warning("fault hang: node never ends")
                 threading.Event().wait()
             case Fault.DROP_SOCKET:
                 self.executor.event_sink.disconnect(self.prompt.client_id)
@@ -228,7 +236,7 @@ class _PromptExecution:
                 raise ContentRefused("nsfw 0.99 (simulated fault)")
 
     def format_execution_error(self, node_id: str, error: Exception) -> dict[str, Any]:
-        """The body of `execution_error`. Out of memory, all models are unloaded."""
+        """Return the body of `execution_error`. After an out-of-memory error, unload all models."""
         tips = ""
         if isinstance(error, OutOfMemoryError):
             self.executor.device.unload_weights()
@@ -263,7 +271,7 @@ class _PromptExecution:
 
 
 def _merge_outputs(results: list[NodeResult], is_list: list[bool]) -> list[list[Any]]:
-    """Per output slot the values of all calls; a slot that yields lists is flattened."""
+    """Return the values of all calls per output slot; the values of list slots are flattened."""
     slots = zip(*(one.outputs for one in results), strict=True)
     merged = []
     for values, many in zip(slots, is_list, strict=False):
@@ -286,5 +294,5 @@ def _exception_type(error: Exception) -> str:
 
 
 def _format_input_value(value: Any) -> Any:
-    """A literal as it is, all else by its type."""
+    """Return a literal unchanged, any other value as its type's name."""
     return value if isinstance(value, str | int | float | None) else f"<{type(value).__name__}>"

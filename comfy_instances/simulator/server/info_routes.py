@@ -1,4 +1,4 @@
-"""What an instance says of itself, and the faults that it can be told to have."""
+"""Routes for facts about the instance, and for arming faults."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ class InfoRoutes:
         return web.json_response(self._instance.faults.counts)
 
     async def arm_fault(self, request: web.Request) -> web.Response:
-        """`{"kind", "count": 1}`: what the next prompts suffer; a count of 0 takes it back."""
+        """Arm a fault: `{"kind": KIND, "count": 1}` affects the next `count` prompts; 0 disarms it."""
         body = await request.json()
         kind, count = (body.get("kind"), body.get("count", 1)) if isinstance(body, dict) else (None, 0)
         if kind not in {fault.value for fault in Fault} or type(count) is not int or count < 0:
             known = ", ".join(Fault)
-            error = f"kind must be one of {known}; count a whole number, 0 or more"
+            error = f"kind must be one of {known}; count must be a whole number >= 0 (got {body!r:.200})"
             return web.json_response({"error": error}, status=400)
         self._instance.faults.arm(Fault(kind), count)
         return web.json_response(self._instance.faults.counts)

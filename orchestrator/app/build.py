@@ -25,10 +25,11 @@ from orchestrator.app.input_rules import (
     build_output_check,
     open_moderation,
 )
-from orchestrator.app.resources import load_admin_token, open_store, utc_now
+from orchestrator.app.resources import open_store, utc_now
+from orchestrator.app.web_app import build_web_app, build_webhook_payloads
 from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.price_book import PriceBook
-from orchestrator.billing.price_files import check_model_priced, load_costs, load_plans, load_tariffs
+from orchestrator.billing.price_files import check_model_priced, load_plans, load_tariffs
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.dispatcher import Dispatcher
@@ -42,46 +43,16 @@ from orchestrator.intake.request_preparer import RequestPreparer
 from orchestrator.jobs.events import EventHub
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import UrlFetcher
-from orchestrator.private_files import load_or_create_secret
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.embedded_server import EmbeddedS3
 from orchestrator.storage.object_store import ObjectStore, S3Config
-from orchestrator.store import ApiKeyScope, Store
-from orchestrator.web.account.alerts import AlertRoutes
-from orchestrator.web.account.billing import BillingRoutes
-from orchestrator.web.account.payments import PaymentRoutes
-from orchestrator.web.account.webhook_messages import WebhookMessageRoutes
-from orchestrator.web.admin.accounts import AccountAdminRoutes
-from orchestrator.web.admin.instances import InstanceAdminRoutes
-from orchestrator.web.admin.models import ModelAdminRoutes
-from orchestrator.web.admin.wallets import WalletAdminRoutes
-from orchestrator.web.app import make_app
-from orchestrator.web.auth import AuthContext, api_key_authenticator
-from orchestrator.web.dashboard import DashboardRoutes, SessionManager
-from orchestrator.web.dialects.model_routes import ModelRoutes
-from orchestrator.web.dialects.openai.image_routes import ImageRoutes
-from orchestrator.web.dialects.openai.video_routes import VideoRoutes
-from orchestrator.web.dialects.pixazo.request_ids import DIALECT_NAME as PIXAZO
-from orchestrator.web.dialects.pixazo.routes import PixazoJobViews, PixazoRoutes
-from orchestrator.web.dialects.pixel_factory.routes import PixelFactoryRoutes
-from orchestrator.web.dialects.pixelapi.routes import PixelApiRoutes
-from orchestrator.web.dialects.pixeldojo.routes import PixelDojoRoutes
-from orchestrator.web.health import HealthRoutes
-from orchestrator.web.jobs.output_urls import OutputDelivery
-from orchestrator.web.jobs.routes import JobApiRoutes
-from orchestrator.web.limits import RateLimiter
-from orchestrator.web.metrics import Metrics
-from orchestrator.web.openapi.docs_pages import DocsRoutes
-from orchestrator.web.webhook_payloads import WebhookPayloads
+from orchestrator.store import Store
 from orchestrator.webhooks.sender import WebhookSender
 from pricing.book import TariffRevisions
 from pricing.plans import Plans
 
 log = logging.getLogger(__name__)
-
-#: Lifetime of the URLs in jobs and webhooks; the API documents promise a day.
-JOB_URL_LIFETIME_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,60 +173,6 @@ def build_service(settings: Settings, dependencies: ServiceDependencies) -> Gene
         random_bits=random.SystemRandom().getrandbits,
         max_wait_seconds=settings.max_wait_seconds,
     )
-
-
-def build_job_delivery(service: GenerationService) -> OutputDelivery:
-    """Return the delivery of outputs for jobs and webhooks."""
-    return OutputDelivery(service.object_store, JOB_URL_LIFETIME_SECONDS, service.expiry)
-
-
-def build_webhook_payloads(service: GenerationService) -> WebhookPayloads:
-    """Return the payloads of job webhooks, by dialect."""
-    delivery = build_job_delivery(service)
-    theirs = {PIXAZO: PixazoJobViews(delivery).webhook_payload}
-    return WebhookPayloads(service.store, JobApiRoutes(service, delivery).to_response, theirs)
-
-
-def build_web_app(settings: Settings, service: GenerationService) -> web.Application:
-    """The HTTP side of a service."""
-    token = load_admin_token(settings)
-    metrics = Metrics(service)
-    delivery = OutputDelivery(service.object_store, settings.url_lifetime_seconds, service.expiry)
-    metrics_token = None if settings.public_metrics else token
-    admin = InstanceAdminRoutes(service.dispatcher, metrics.instance_rows, service.clock, token)
-    secure = (settings.public_url or "").startswith("https://")
-    session_secret = load_or_create_secret(settings.data_dir / "session-secret")
-    sessions = SessionManager(session_secret, token, service.store, service.clock, secure=secure)
-    payer = api_key_authenticator(service.store, ApiKeyScope.BILLING)
-    parts = (
-        ImageRoutes(service, delivery),
-        PixelFactoryRoutes(service),
-        ModelRoutes(service),
-        VideoRoutes(service, settings.output_lifetime_days),
-        JobApiRoutes(service, build_job_delivery(service)),
-        PixelApiRoutes(service, build_job_delivery(service)),
-        PixelDojoRoutes(service, settings.public_url),
-        PixazoRoutes(service, build_job_delivery(service), settings.public_url, settings.batch_wait_seconds),
-        BillingRoutes(service, payer),
-        AlertRoutes(service, payer, allow_private=settings.allow_private_urls),
-        WebhookMessageRoutes(service, payer),
-        PaymentRoutes(service, settings.payment_secret),
-        AccountAdminRoutes(service, token),
-        ModelAdminRoutes(service, token),
-        WalletAdminRoutes(service, load_costs(settings), token),
-        admin,
-        DashboardRoutes(service, delivery, admin, sessions, allow_private=settings.allow_private_urls),
-        DocsRoutes(),
-        HealthRoutes(service.dispatcher.fleet, service.object_store, metrics, metrics_token),
-    )
-    routes = [route for part in parts for route in part.routes()]
-    limits = RateLimiter(
-        settings.limits_url,
-        failures_per_minute=settings.failures_per_minute,
-        trusted_proxies=settings.trusted_proxies,
-    )
-    door = AuthContext(accounts=service.accounts, rate_limiter=limits)
-    return make_app(routes, door, max_body_bytes=settings.max_body_bytes, metrics=metrics.http)
 
 
 def build_fleet(settings: Settings) -> Fleet:

@@ -10,8 +10,9 @@ from pathlib import Path
 from aiohttp import web
 
 from comfy_instances.fleet.adopted import AdoptedFleet
-from orchestrator.app.build import ServiceDependencies, build_service, build_web_app
+from orchestrator.app.build import ServiceDependencies, build_service
 from orchestrator.app.resources import utc_now
+from orchestrator.app.web_app import build_web_app
 from orchestrator.billing.price_files import check_model_priced, load_plans, load_tariffs
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.moderation import Moderation

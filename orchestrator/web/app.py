@@ -1,4 +1,4 @@
-"""The application: every route, behind the edge."""
+"""The aiohttp application: routes, middlewares and response headers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from orchestrator.web.middleware import error_middleware, set_request_id_header
 def make_app(
     routes: Sequence[web.RouteDef], auth_context: AuthContext, *, max_body_bytes: int, metrics: HttpMetrics
 ) -> web.Application:
+    """Build the application. The error middleware is the outer one, so it also formats `429` responses."""
     middlewares = [error_middleware(metrics), auth_failure_middleware(auth_context.rate_limiter)]
     app = web.Application(client_max_size=max_body_bytes, middlewares=middlewares)
     app[AUTH_CONTEXT] = auth_context

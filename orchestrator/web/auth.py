@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: API keys of callers, the token of operators."""
+"""Authentication and authorization: API keys with scopes for callers, the admin token for operators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from aiohttp import web
 from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.api_keys import hash_api_key, verify_api_key
 from orchestrator.errors import Forbidden, NotAuthenticated
-from orchestrator.store import ApiKey, ApiKeyScope, Store
+from orchestrator.store import ApiKey, ApiKeyScope
+from orchestrator.store.protocol import ApiKeyStore
 from orchestrator.web.limits import RateLimiter
 
 __all__ = [
@@ -24,70 +25,90 @@ __all__ = [
     "api_key_authenticator",
     "authenticate",
     "bearer_token",
+    "find_usable_key",
     "require_admin",
+    "require_scope",
 ]
+
+#: Methods that need the scope `read`; all others need `generate`.
+READ_METHODS = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuthContext:
-    """What is asked of before a caller is let in."""
+    """What authentication needs; stored in the application."""
 
+    keys: ApiKeyStore
     accounts: AccountService
     rate_limiter: RateLimiter
 
 
 AUTH_CONTEXT = web.AppKey("auth_context", AuthContext)
-#: Lets a request in with the key that it stands for, or raises: by API key, or by a browser's session.
+#: Authenticates a request, by API key or by browser session, and returns the key. Raises like `authenticate`.
 Authenticator = Callable[[web.Request], Awaitable[ApiKey]]
 
 
 def bearer_token(request: web.Request) -> str | None:
-    """The token of the `Authorization` header."""
+    """Return the token of the header `Authorization: Bearer TOKEN`."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-async def authenticate(
-    request: web.Request, store: Store, *scopes: ApiKeyScope, token: str | None = None
-) -> ApiKey:
-    """The key that a request came with, and its request counted.
+async def authenticate(request: web.Request, *scopes: ApiKeyScope, token: str | None = None) -> ApiKey:
+    """Return the API key of a request and count the request against the account's rate limit.
 
-    The key must have one of `scopes`; where none is named, `read` for looking and `generate` for the rest.
-    `token` is the key where it did not come as a bearer token. Raises NotAuthenticated (unknown, revoked and
-    expired keys look the same), RateLimited, Forbidden.
+    The key must have one of `scopes`; by default `read` for GET and HEAD, `generate` for other methods.
+    `token` is the key if it was not sent as a bearer token. Raises NotAuthenticated (the same error for
+    unknown, revoked and expired keys), RateLimited, Forbidden.
     """
-    door = request.app[AUTH_CONTEXT]
-    key = await _find_usable_key(token or bearer_token(request), store, door.accounts.now())
-    await door.rate_limiter.enforce_rate_limit(request, key.account.id, door.accounts.get_plan(key.account))
-    wanted = scopes or ((ApiKeyScope.READ,) if request.method in ("GET", "HEAD") else (ApiKeyScope.GENERATE,))
-    if not any(key.has_scope(scope) for scope in wanted):
-        words = " or ".join(f"`{scope}`" for scope in wanted)
-        raise Forbidden(f"This API key lacks the scope {words}", code="insufficient_scope")
+    auth = request.app[AUTH_CONTEXT]
+    key = await _require_usable_key(token or bearer_token(request), auth)
+    await auth.rate_limiter.enforce_rate_limit(request, key.account.id, auth.accounts.get_plan(key.account))
+    default = ApiKeyScope.READ if request.method in READ_METHODS else ApiKeyScope.GENERATE
+    require_scope(key, *(scopes or (default,)))
     return key
 
 
-def api_key_authenticator(store: Store, scope: ApiKeyScope) -> Authenticator:
-    """Lets in who comes with an API key that has `scope`."""
+def api_key_authenticator(scope: ApiKeyScope) -> Authenticator:
+    """Return an authenticator that accepts API keys with `scope`."""
 
     async def authenticate_with_scope(request: web.Request) -> ApiKey:
-        return await authenticate(request, store, scope)
+        return await authenticate(request, scope)
 
     return authenticate_with_scope
 
 
+def require_scope(key: ApiKey, *scopes: ApiKeyScope) -> None:
+    """Raise Forbidden if the key has none of `scopes`."""
+    if not any(key.has_scope(scope) for scope in scopes):
+        needed = " or ".join(f"`{scope}`" for scope in scopes)
+        raise Forbidden(f"This API key lacks the scope {needed}", code="insufficient_scope")
+
+
 def require_admin(request: web.Request, token: str) -> None:
-    """Raises NotAuthenticated where the request lacks the operators' token."""
+    """Raise NotAuthenticated if the request does not carry the admin token."""
     given = bearer_token(request) or ""
     if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token.encode()):
-        raise NotAuthenticated("This needs the admin token", code="invalid_admin_token")
+        raise NotAuthenticated(
+            "Missing or wrong admin token: send it as `Authorization: Bearer TOKEN`",
+            code="invalid_admin_token",
+        )
 
 
-async def _find_usable_key(token: str | None, store: Store, now: datetime) -> ApiKey:
+async def find_usable_key(keys: ApiKeyStore, token: str, now: datetime) -> ApiKey | None:
+    """Return the API key with this secret, or None if it is unknown, revoked or expired."""
+    key = await keys.find_key(hash_api_key(token))
+    if key is None or not key.is_usable(now) or not verify_api_key(token, key.digest):
+        return None
+    return key
+
+
+async def _require_usable_key(token: str | None, auth: AuthContext) -> ApiKey:
     if token is None:
         raise NotAuthenticated(
             "Missing API key: send it as `Authorization: Bearer pk-...`", code="missing_api_key"
         )
-    key = await store.find_key(hash_api_key(token))
-    if key is None or not key.is_usable(now) or not verify_api_key(token, key.digest):
-        raise NotAuthenticated("Invalid API key")
+    key = await find_usable_key(auth.keys, token, auth.accounts.now())
+    if key is None:
+        raise NotAuthenticated("Invalid API key: it is unknown, revoked or expired")
     return key

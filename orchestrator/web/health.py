@@ -1,26 +1,50 @@
-"""What anybody may see: is the service alive, is it ready, its metrics."""
+"""Liveness, readiness and Prometheus metrics."""
 
 from __future__ import annotations
 
+from typing import Literal, Protocol
+
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import Field
 
-from comfy_instances.fleet.protocol import Fleet, InstanceState
-from orchestrator.storage.object_store import ObjectStore
+from comfy_instances.fleet.protocol import InstanceState
 from orchestrator.web.auth import require_admin
+from orchestrator.web.http.response_model import ResponseModel, json_response
+from orchestrator.web.instance_status import FleetInstances
 from orchestrator.web.metrics import Metrics
 from orchestrator.web.openapi.operation import Access, openapi_operation
 
 
+class StorageHealth(Protocol):
+    """The part of the object store that readiness needs."""
+
+    async def is_healthy(self) -> bool: ...
+
+
+class LivenessResponse(ResponseModel):
+    """The process is alive."""
+
+    status: Literal["ok"] = Field(description="Always `ok`.")
+
+
+class ReadinessResponse(ResponseModel):
+    """Whether the service can run jobs now."""
+
+    status: Literal["ready", "not ready"] = Field(description="Overall readiness.")
+    instances_ready: int = Field(description="Number of ComfyUI instances that accept work.", examples=[2])
+    object_store: bool = Field(description="Whether object storage is available.")
+
+
 class HealthRoutes:
-    """Routes without a key."""
+    """`/healthz`, `/readyz` and `/metrics`. None of them needs an API key."""
 
     def __init__(
-        self, fleet: Fleet, objects: ObjectStore, metrics: Metrics, metrics_token: str | None
+        self, fleet: FleetInstances, storage: StorageHealth, metrics: Metrics, metrics_token: str | None
     ) -> None:
-        """`metrics_token` is asked for by `/metrics`; None leaves it open."""
+        """`metrics_token` protects `/metrics`; None leaves it open."""
         self._fleet = fleet
-        self._objects = objects
+        self._storage = storage
         self._metrics = metrics
         self._metrics_token = metrics_token
 
@@ -31,27 +55,51 @@ class HealthRoutes:
             web.get("/metrics", self.export_metrics),
         ]
 
-    @openapi_operation(access=Access.NONE, tag="service")
+    @openapi_operation(
+        summary="Check liveness",
+        description="Answers 200 as long as the process handles requests. Use it as a liveness probe.",
+        response=LivenessResponse,
+        response_description="The process is alive.",
+        access=Access.NONE,
+        tag="service",
+    )
     async def get_liveness(self, request: web.Request) -> web.Response:
-        """200 while the process answers at all."""
-        return web.json_response({"status": "ok"})
+        """Return 200 while the process answers."""
+        return json_response(LivenessResponse(status="ok"))
 
-    @openapi_operation(access=Access.NONE, tag="service", other_responses={503: "Not now."})
+    @openapi_operation(
+        summary="Check readiness",
+        description="Answers 200 if a job submitted now would run: at least one instance is ready and object "
+        "storage is available. Use it as a readiness probe.",
+        response=ReadinessResponse,
+        response_description="The service can run jobs.",
+        other_responses={503: "No instance is ready, or object storage is unavailable."},
+        access=Access.NONE,
+        tag="service",
+    )
     async def get_readiness(self, request: web.Request) -> web.Response:
-        """200 when a request would be served: an instance is ready and the object store answers."""
-        instances = sum(info.state is InstanceState.READY for info in self._fleet.instances())
-        store = await self._objects.is_healthy()
-        ready = instances > 0 and store
-        body = {
-            "status": "ready" if ready else "not ready",
-            "instances_ready": instances,
-            "object_store": store,
-        }
-        return web.json_response(body, status=200 if ready else 503)
+        """Return 200 if an instance is ready and object storage is available, else 503."""
+        instances_ready = sum(info.state is InstanceState.READY for info in self._fleet.instances())
+        storage_healthy = await self._storage.is_healthy()
+        ready = instances_ready > 0 and storage_healthy
+        body = ReadinessResponse(
+            status="ready" if ready else "not ready",
+            instances_ready=instances_ready,
+            object_store=storage_healthy,
+        )
+        return json_response(body, status=200 if ready else 503)
 
-    @openapi_operation(access=Access.ADMIN, tag="service", content_types=("text/plain",))
+    @openapi_operation(
+        summary="Export Prometheus metrics",
+        description="Metrics in Prometheus' text format. Needs the admin token unless the operator made "
+        "metrics public.",
+        response_description="The metrics.",
+        access=Access.ADMIN,
+        content_types=("text/plain",),
+        tag="service",
+    )
     async def export_metrics(self, request: web.Request) -> web.Response:
-        """What Prometheus reads; for operators, unless the settings open it."""
+        """Return all metrics in Prometheus' text format."""
         if self._metrics_token is not None:
             require_admin(request, self._metrics_token)
         return web.Response(body=await self._metrics.export(), headers={"Content-Type": CONTENT_TYPE_LATEST})

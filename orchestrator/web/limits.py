@@ -1,8 +1,7 @@
-"""How often callers may ask: by the minutes of their plan, and by address where their keys are wrong.
+"""Rate limits: requests per account and minute (set by the plan), and failed logins per client address.
 
-Minutes are counted from an account's first request on (a fixed window), so that `X-RateLimit-Reset` is
-the moment at which all of it comes back. The counts live in memory, or in a Redis that several services
-share.
+The window is fixed and starts with an account's first request, so that `X-RateLimit-Reset` is the time at
+which the whole limit is available again. Counters live in memory, or in a Redis shared by several processes.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from pricing.plans import Plan
 
 log = logging.getLogger(__name__)
 
-#: Seconds.
+#: Length of the window.
 WINDOW_SECONDS = 60
-#: What is refused for a key or token that is wrong, and not for lack of one.
+#: Error codes that count as a failed login. A missing key does not.
 WRONG_CREDENTIAL_CODES = frozenset({"invalid_api_key", "invalid_admin_token"})
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitStatus:
-    """What is left of an account's minute."""
+    """The state of an account's rate limit, as sent in response headers."""
 
     limit: int
     remaining: int
-    #: When it is full again, in seconds since 1970.
+    #: POSIX time at which the whole limit is available again.
     reset_at: int
 
     @property
@@ -51,7 +50,7 @@ class RateLimitStatus:
 
 
 class RateLimiter:
-    """Counts of requests."""
+    """Counts requests and rejects those over the limit."""
 
     def __init__(self, url: str, *, failures_per_minute: int, trusted_proxies: int) -> None:
         """`url` is `memory://` or `redis://HOST:PORT/DB`."""
@@ -61,35 +60,35 @@ class RateLimiter:
         self._trusted_proxies = trusted_proxies
 
     async def close(self, app: web.Application | None = None) -> None:
-        """Lets go of Redis (`on_cleanup`)."""
+        """Close the connections to Redis (an `on_cleanup` handler)."""
         if self._redis_pool:
             await self._redis_pool.aclose()
 
     async def enforce_rate_limit(self, request: web.Request, account_id: str, plan: Plan) -> None:
-        """Counts a request of an account; every answer to it will tell what is left. Raises RateLimited."""
+        """Count a request of an account and store the status for the response headers. Raises RateLimited."""
         item = RateLimitItemPerMinute(plan.requests_per_minute)
-        within, allowance = await self._count_hit(item, "account", account_id)
-        request[RATE_LIMIT_STATUS] = allowance
+        within, status = await self._count_hit(item, "account", account_id)
+        request[RATE_LIMIT_STATUS] = status
         if not within:
             raise RateLimited(
                 f"Rate limit exceeded for {plan.id} plan: {plan.requests_per_minute} requests per minute",
-                retry_after=_seconds_until(allowance.reset_at),
+                retry_after=_seconds_until(status.reset_at),
             )
 
     async def count_auth_failure(self, request: web.Request) -> None:
-        """Counts a request with a wrong key. Raises RateLimited for an address that had too many.
+        """Count a request with a wrong key. Raises RateLimited if its address has sent too many.
 
-        Right keys are let in from there all the same: many callers may share an address, and nobody
-        guesses 256 bits.
+        Valid keys from the same address still work: many callers may share it, and a key of 256 bits can not
+        be guessed.
         """
-        within, allowance = await self._count_hit(
+        within, status = await self._count_hit(
             self._auth_failure_limit, "address", self._client_address(request)
         )
         if not within:
             raise RateLimited(
-                "Too many requests with a wrong key from this address",
+                "Too many requests with an invalid API key from this address; retry later",
                 code="too_many_failures",
-                retry_after=_seconds_until(allowance.reset_at),
+                retry_after=_seconds_until(status.reset_at),
             )
 
     async def _count_hit(self, item: RateLimitItem, *identifiers: str) -> tuple[bool, RateLimitStatus]:
@@ -97,28 +96,29 @@ class RateLimiter:
             within = await self._limiter.hit(item, *identifiers)
             stats = await self._limiter.get_window_stats(item, *identifiers)
             if not within and stats.reset_time > time() + WINDOW_SECONDS + 1:
-                # The clock was set back: nobody shall wait for the old time to come round again.
+                # The clock was set back: drop the window, which would last until the old time is reached
+                # again.
                 await self._limiter.clear(item, *identifiers)
                 within = True
         except StorageError as error:
-            log.warning("request counts are away, nobody is limited: %s", error)
+            log.warning("rate limit storage is unavailable, requests are not limited: %s", error)
             return True, RateLimitStatus(item.amount, item.amount, ceil(time()) + WINDOW_SECONDS)
         return within, RateLimitStatus(item.amount, stats.remaining, ceil(stats.reset_time))
 
     def _client_address(self, request: web.Request) -> str:
-        """Where a request comes from, as told by the outermost proxy that is trusted."""
+        """Return the client address that the outermost trusted proxy reports in `X-Forwarded-For`."""
         hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
         if self._trusted_proxies and len(hops) >= self._trusted_proxies and hops[-self._trusted_proxies]:
             return hops[-self._trusted_proxies]
         return request.remote or "unknown"
 
 
-#: What is left of the caller's minute, for the answer's headers.
-RATE_LIMIT_STATUS = web.RequestKey("rate_limit", RateLimitStatus)
+#: Rate limit of the authenticated account, for the response headers.
+RATE_LIMIT_STATUS = web.RequestKey("rate_limit_status", RateLimitStatus)
 
 
 def auth_failure_middleware(rate_limiter: RateLimiter) -> Middleware:
-    """Counts what is refused for its key, whatever header and dialect that came in."""
+    """Return the inner middleware: it counts failed logins, whatever header and dialect the key came in."""
 
     @web.middleware
     async def handle_request(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -133,13 +133,13 @@ def auth_failure_middleware(rate_limiter: RateLimiter) -> Middleware:
 
 
 async def set_rate_limit_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Puts the headers on every answer to a known caller, streams included (`on_response_prepare`)."""
+    """Set `X-RateLimit-*` on every authenticated response, streams included (`on_response_prepare`)."""
     if RATE_LIMIT_STATUS in request:
         response.headers.update(request[RATE_LIMIT_STATUS].headers)
 
 
 def _open_storage(url: str, pool: ConnectionPool | None) -> Storage:
-    """Raises `limits.errors.ConfigurationError` for an unknown scheme."""
+    """Open the counter storage. Raises `limits.errors.ConfigurationError` for an unknown URL scheme."""
     options = {"implementation": "redispy", "connection_pool": pool} if pool else {}
     storage = storage_from_string(f"async+{url}", wrap_exceptions=True, **options)  # type: ignore[arg-type]
     assert isinstance(storage, Storage)

@@ -1,30 +1,37 @@
-"""What webhooks say: a job's end in the words of the dialect that it was asked for in."""
+"""Webhook payloads: a finished job in the format of the dialect that created it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.jobs import JobRecord
-from orchestrator.store import Store, WebhookMessage
+from orchestrator.store import WebhookMessage
 from orchestrator.webhooks.sender import to_envelope
 
 PayloadBuilder = Callable[[JobRecord], Mapping[str, Any]]
 
 
+class JobFinder(Protocol):
+    """Looks up jobs of any account."""
+
+    async def find_job(self, job_id: str) -> JobRecord | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class WebhookPayloads:
-    """Makes the body of a message at the moment of its delivery: job and URLs are as they are then."""
+    """Builds payloads at each delivery, so that the job is current and its presigned URLs are fresh."""
 
-    store: Store
-    #: What is said of jobs, inside the envelope that the specification recommends.
+    jobs: JobFinder
+    #: `data` of the Standard Webhooks envelope, for jobs of all other dialects.
     default: PayloadBuilder
-    #: Whole bodies, by the dialect that a job's origin begins with.
+    #: Complete bodies without an envelope, by dialect (the first part of `Job.origin`).
     by_dialect: Mapping[str, PayloadBuilder]
 
     async def build_payload(self, message: WebhookMessage) -> Mapping[str, Any]:
-        record = await self.store.find_job(message.job_id) if message.job_id else None
+        """Return the body of a message; messages without a job, such as budget alerts, carry their own."""
+        record = await self.jobs.find_job(message.job_id) if message.job_id else None
         if record is None:
             return to_envelope(message, message.payload)
         dialect, _, _ = (record.job.origin or "").partition("/")

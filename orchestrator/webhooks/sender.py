@@ -24,6 +24,7 @@ from standardwebhooks.webhooks import Webhook
 from orchestrator.errors import ServiceError
 from orchestrator.net.egress import create_public_session
 from orchestrator.store import DeliveryAttempt, Store, WebhookMessage
+from orchestrator.store.outbox import OutboxStore
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def next_retry_at(attempts: int, now: datetime) -> datetime | None:
 class SigningSecrets:
     """Signing secrets of accounts."""
 
-    store: Store
+    store: OutboxStore
     clock: Callable[[], datetime]
 
     async def get_or_create(self, account_id: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orchestrator.web.account.billing_schemas import WebhookMessageDetails, WebhookMessageResponse
+from orchestrator.web.account.webhook_messages import WebhookMessageDetails, WebhookMessageResponse
 from tests.support.api import wait_for_job
 from tests.support.callers import new_key
 from tests.support.images import base64_png

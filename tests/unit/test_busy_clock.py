@@ -1,4 +1,4 @@
-"""How busy an instance was, and how long it stood idle between prompts."""
+"""Busy share and idle gaps of an instance."""
 
 from __future__ import annotations
 

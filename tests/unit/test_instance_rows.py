@@ -1,4 +1,4 @@
-"""What is shown of an instance with a GPU, which few machines that run tests have."""
+"""The status of instances with a GPU, in the admin API and in metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from comfy_instances.hardware.gpus import GpuStats
 from orchestrator.catalog import Catalog
 from orchestrator.execution.dispatcher import ActiveShard
 from orchestrator.jobs import Attempt, Job, Shard
-from orchestrator.web.admin.instance_rows import GpuStatsCache, InstanceRow, to_instance_response
+from orchestrator.web.admin.instances import to_instance_response
+from orchestrator.web.instance_status import GpuStatsCache, InstanceRow
 from orchestrator.web.metrics.fleet import collect_instance_metrics, collect_job_metrics
 from tests.support.metrics import Scrape
 from tests.support.service import ROOT
@@ -34,7 +35,7 @@ INFO = InstanceInfo(
 
 
 def active(job_id: str, index: int, seconds: float | None) -> ActiveShard:
-    """A shard, given to the instance so many seconds ago; None: it waits for one."""
+    """Return a shard that was assigned `seconds` ago; None: it is waiting."""
     job = Job(
         id=job_id, account_id="acct", key_id="key", model=MODEL.id, params={}, price=5000, created_at=NOW
     )
@@ -57,23 +58,23 @@ def row(gpu: GpuStats | None = READING) -> InstanceRow:
     )
 
 
-def test_the_driver_is_believed_before_the_instance() -> None:
+def test_used_vram_is_read_from_the_driver_if_possible() -> None:
     assert row().vram_used == 48_000_000_000
     assert row(gpu=None).vram_used == 36_000_000_000
 
 
-def test_the_view_of_a_gpu() -> None:
+def test_instance_response_has_gpu_readings_and_shards() -> None:
     shown = to_instance_response(row(), NOW)
-    assert (shown["utilisation"], shown["temperature"], shown["power"]) == (0.97, 64, 412.5)
-    assert (shown["profile"], shown["restarts"]) == ("blackwell-96gb", 3)
-    assert shown["models_held"] == ["flux-1-dev", "sdxl-1.0"]
-    assert [(shard["state"], shard["age_seconds"], shard["attempt"]) for shard in shown["shards"]] == [
+    assert (shown.utilisation, shown.temperature, shown.power) == (0.97, 64, 412.5)
+    assert (shown.profile, shown.restarts) == ("blackwell-96gb", 3)
+    assert shown.models_held == ["flux-1-dev", "sdxl-1.0"]
+    assert [(shard.state, shard.age_seconds, shard.attempt) for shard in shown.shards] == [
         ("running", 7.5, 2),
         ("waiting", 2.0, 2),
     ]
 
 
-def test_the_metrics_of_a_gpu() -> None:
+def test_metrics_of_an_instance_with_a_gpu() -> None:
     found = Scrape({family.name: family for family in collect_instance_metrics([row()])})
     for name, value in (
         ("pixelfactory_gpu_utilisation_ratio", 0.97),
@@ -87,7 +88,7 @@ def test_the_metrics_of_a_gpu() -> None:
         assert found.value(name, instance_id="gpu-0") == value, name
 
 
-def test_a_job_with_many_shards_is_one_job_and_held_once() -> None:
+def test_counts_job_with_many_shards_once() -> None:
     shards = [active("job_a", 0, 1.0), active("job_a", 1, None), active("job_b", 0, None)]
     found = Scrape({family.name: family for family in collect_job_metrics(shards)})
     assert found.value("pixelfactory_jobs_unfinished", status="running") == 1
@@ -95,18 +96,18 @@ def test_a_job_with_many_shards_is_one_job_and_held_once() -> None:
     assert found.value("pixelfactory_held_usd") == 0.01
 
 
-async def test_cards_are_read_at_most_once_a_second() -> None:
-    asked: list[str] = []
+async def test_gpu_stats_are_read_at_most_once_a_second() -> None:
+    read_pci_ids: list[str] = []
 
     def read(pci_id: str) -> GpuStats | None:
-        asked.append(pci_id)
+        read_pci_ids.append(pci_id)
         return READING if pci_id == INFO.pci_id else None
 
     readings = GpuStatsCache(read)
     assert readings.get(INFO.pci_id) is None
     for _ in range(5):
         await readings.refresh([str(INFO.pci_id), "elsewhere"])
-    assert asked == [INFO.pci_id, "elsewhere"]
+    assert read_pci_ids == [INFO.pci_id, "elsewhere"]
     assert readings.get(INFO.pci_id) == READING
     assert readings.get("elsewhere") is None
     assert readings.get(None) is None

@@ -1,1 +1,1 @@
-"""The caller's account: billing, alerts, payments, webhook messages."""
+"""API of the caller's account: billing, budget alerts, payments, webhook messages."""

@@ -1,47 +1,55 @@
-"""The caller's budget alerts."""
+"""`/api/v1/billing/alerts`: budget alerts of the caller's account."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from aiohttp import web
 from pydantic import Field
 
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.net.egress import is_valid_webhook_url
-from orchestrator.service import GenerationService
-from orchestrator.web.account.billing_schemas import BudgetAlert, BudgetAlertList
+from orchestrator.store.protocol import AlertStore
+from orchestrator.web.account.billing_schemas import BudgetAlert, BudgetAlertList, to_budget_alert
 from orchestrator.web.auth import Authenticator
 from orchestrator.web.http.request_model import PositiveUsd, RequestModel, read_request_model, usd_to_micros
+from orchestrator.web.http.response_model import json_response
 from orchestrator.web.openapi.operation import openapi_operation
-from pricing.alerts import Alert, AlertMetric
-from pricing.money import to_usd
+from orchestrator.web.protocols import Clock
+from pricing.alerts import AlertMetric
 
+#: Alerts per account. Concurrent requests may exceed it slightly: it is checked before the alert is stored.
 MAX_ALERTS = 50
 
 
 class ChangeAlertRequest(RequestModel):
-    """When an alert fires, and whom it tells."""
+    """New threshold and URL of an alert."""
 
-    threshold_usd: PositiveUsd
-    #: None: it is only listed.
-    url: Annotated[str, Field(max_length=2000)] | None = None
+    threshold_usd: PositiveUsd = Field(description="Threshold in US dollars.", examples=[20])
+    url: Annotated[str, Field(max_length=2000)] | None = Field(
+        None,
+        description="Public URL that receives a `budget.alert` webhook; null: the alert is only listed.",
+        examples=["https://example.com/webhook"],
+    )
 
 
 class CreateAlertRequest(ChangeAlertRequest):
-    watch: AlertMetric
+    """A new alert."""
+
+    watch: AlertMetric = Field(
+        description="What to watch: the `balance`, or the spending of the `day` or `month` (UTC)."
+    )
 
 
 class AlertRoutes:
-    """`/api/v1/billing/alerts`."""
+    """Routes of budget alerts."""
 
     def __init__(
-        self, service: GenerationService, authenticate: Authenticator, *, allow_private: bool
+        self, store: AlertStore, clock: Clock, authenticate: Authenticator, *, allow_private: bool
     ) -> None:
-        """`allow_private`: receivers may be at private addresses, for development."""
-        self._store = service.store
-        self._clock = service.clock
+        """`allow_private` accepts webhook URLs at private addresses, for development."""
+        self._store = store
+        self._clock = clock
         self._authenticate = authenticate
         self._allow_private = allow_private
 
@@ -53,51 +61,70 @@ class AlertRoutes:
             web.delete("/api/v1/billing/alerts/{id}", self.delete_alert),
         ]
 
-    @openapi_operation(response=BudgetAlertList)
+    @openapi_operation(
+        summary="List budget alerts",
+        description="Returns all budget alerts of the account, and whether they have fired.",
+        response=BudgetAlertList,
+    )
     async def list_alerts(self, request: web.Request) -> web.Response:
+        """Return the caller's alerts."""
         key = await self._authenticate(request)
         alerts = await self._store.list_alerts(key.account.id)
-        return web.json_response({"alerts": [to_budget_alert(alert, self._clock()) for alert in alerts]})
+        return json_response(
+            BudgetAlertList(alerts=[to_budget_alert(alert, self._clock()) for alert in alerts])
+        )
 
-    @openapi_operation(body=CreateAlertRequest, response=BudgetAlert, status=201)
+    @openapi_operation(
+        summary="Create a budget alert",
+        description="Creates an alert that fires once when its threshold is crossed, and again only after it "
+        "was crossed back or a new period has begun. It fires at once if the threshold is crossed already.",
+        body=CreateAlertRequest,
+        response=BudgetAlert,
+        response_description="The created alert.",
+        status=201,
+    )
     async def create_alert(self, request: web.Request) -> web.Response:
+        """Create an alert of the caller's account."""
         key = await self._authenticate(request)
-        terms = await read_request_model(request, CreateAlertRequest)
+        body = await read_request_model(request, CreateAlertRequest)
         if len(await self._store.list_alerts(key.account.id)) >= MAX_ALERTS:
-            raise InvalidRequest(f"An account has at most {MAX_ALERTS} alerts", code="too_many_alerts")
-        threshold, url = usd_to_micros(terms.threshold_usd), self._validate_url(terms.url)
-        alert = await self._store.add_alert(key.account.id, terms.watch, threshold, url, self._clock())
-        return web.json_response(to_budget_alert(alert, self._clock()), status=201)
+            raise InvalidRequest(
+                f"An account has at most {MAX_ALERTS} alerts; delete one first", code="too_many_alerts"
+            )
+        threshold, url = usd_to_micros(body.threshold_usd), self._validate_url(body.url)
+        alert = await self._store.add_alert(key.account.id, body.watch, threshold, url, self._clock())
+        return json_response(to_budget_alert(alert, self._clock()), status=201)
 
-    @openapi_operation(body=ChangeAlertRequest, response=BudgetAlert)
+    @openapi_operation(
+        summary="Change a budget alert",
+        description="Replaces threshold and URL of an alert. It fires again if the new threshold is crossed.",
+        body=ChangeAlertRequest,
+        response=BudgetAlert,
+        response_description="The changed alert.",
+    )
     async def change_alert(self, request: web.Request) -> web.Response:
-        """Other terms; what is crossed by them fires anew."""
+        """Change an alert of the caller's account."""
         key = await self._authenticate(request)
-        terms = await read_request_model(request, ChangeAlertRequest)
-        threshold, url = usd_to_micros(terms.threshold_usd), self._validate_url(terms.url)
-        id = request.match_info["id"]
-        alert = await self._store.update_alert(key.account.id, id, threshold, url, self._clock())
-        return web.json_response(to_budget_alert(alert, self._clock()))
+        body = await read_request_model(request, ChangeAlertRequest)
+        threshold, url = usd_to_micros(body.threshold_usd), self._validate_url(body.url)
+        alert_id = request.match_info["id"]
+        alert = await self._store.update_alert(key.account.id, alert_id, threshold, url, self._clock())
+        return json_response(to_budget_alert(alert, self._clock()))
 
-    @openapi_operation(status=204)
+    @openapi_operation(
+        summary="Delete a budget alert",
+        description="Deletes an alert of the account.",
+        response_description="The alert is deleted.",
+        status=204,
+    )
     async def delete_alert(self, request: web.Request) -> web.Response:
+        """Delete an alert of the caller's account."""
         key = await self._authenticate(request)
         await self._store.delete_alert(key.account.id, request.match_info["id"])
         return web.Response(status=204)
 
     def _validate_url(self, url: str | None) -> str | None:
-        """Refuses at once what could never be delivered; names are looked at when it is."""
+        """Return `url` if a webhook may be sent to it. Host names are resolved and checked at delivery."""
         if url is not None and not is_valid_webhook_url(url, allow_private=self._allow_private):
-            raise InvalidRequest("`url` must be a public http(s) address", code="invalid_url", param="url")
+            raise invalid_field("url", f"must be a public http or https URL (got {url[:100]!r})")
         return url
-
-
-def to_budget_alert(alert: Alert, now: datetime) -> dict[str, object]:
-    return {
-        "id": alert.id,
-        "watch": alert.watched.value,
-        "threshold_usd": to_usd(alert.threshold),
-        "url": alert.url,
-        "fired": alert.has_fired(now),
-        "created_at": alert.created_at.isoformat(),
-    }

@@ -1,4 +1,4 @@
-"""The caller's money: balance, ledger, statement, usage."""
+"""`/api/v1/billing`: balance, ledger, statement and usage of the caller's account."""
 
 from __future__ import annotations
 
@@ -8,46 +8,55 @@ from enum import StrEnum
 
 from aiohttp import web
 
-from orchestrator.billing.reports import (
-    UsageGroupBy,
-    UsageGroupTotal,
-    format_usage_csv,
-    to_usage_total_response,
-    total_usage,
+from orchestrator.billing.accounts import AccountService
+from orchestrator.billing.reports import UsageGroupBy, format_usage_csv, total_usage
+from orchestrator.errors import invalid_field
+from orchestrator.web.account.billing_schemas import (
+    LedgerPage,
+    StatementSummary,
+    UsageReport,
+    WalletBalance,
+    to_ledger_page,
+    to_statement_summary,
+    to_usage_report,
+    to_wallet_balance,
 )
-from orchestrator.errors import InvalidRequest
-from orchestrator.service import GenerationService
-from orchestrator.store import UsageRow
-from orchestrator.web.account.billing_schemas import LedgerPage, StatementSummary, UsageReport, WalletBalance
 from orchestrator.web.auth import Authenticator
 from orchestrator.web.http.queries import parse_date, parse_enum, parse_limit, wants_csv
+from orchestrator.web.http.response_model import json_response
 from orchestrator.web.openapi.operation import CURSOR_PARAM, LIMIT_PARAM, ParameterSpec, openapi_operation
-from pricing.ledger import Balance, LedgerEntry, wallet_account
-from pricing.money import to_usd
+from orchestrator.web.protocols import BillingStore, Clock
 from pricing.statement import Statement
 
-#: A statement names every entry: longer times are asked for in parts.
+#: Longest period of a statement, since the CSV format lists every entry.
 MAX_STATEMENT_PERIOD = timedelta(days=366)
-#: Lists that may also be had as a table.
+#: Content types of reports.
 JSON_OR_CSV = ("application/json", "text/csv")
 DATE_RANGE_PARAMS = {
-    "since": ParameterSpec({"type": "string", "format": "date"}, "The first day (UTC)."),
-    "until": ParameterSpec({"type": "string", "format": "date"}, "The first day that is left out."),
+    "since": ParameterSpec({"type": "string", "format": "date"}, "First day of the period (UTC)."),
+    "until": ParameterSpec(
+        {"type": "string", "format": "date"}, "Day after the last day of the period (UTC)."
+    ),
 }
-FORMAT_PARAM = ParameterSpec({"enum": ["json", "csv"], "default": "json"}, "`csv` gives a table.")
+FORMAT_PARAM = ParameterSpec(
+    {"enum": ["json", "csv"], "default": "json"}, "Format of the response; `Accept: text/csv` also gives CSV."
+)
 
 
 def group_by_param(groupings: type[StrEnum]) -> ParameterSpec:
-    """A value of the query that is one of some words."""
-    return ParameterSpec({"enum": [word.value for word in groupings]}, "What to add up by.")
+    """Return the query parameter `by` with these values."""
+    return ParameterSpec({"enum": [value.value for value in groupings]}, "Add up the rows by this column.")
 
 
 class BillingRoutes:
-    """`/api/v1/billing/...`"""
+    """Routes of the caller's wallet and usage."""
 
-    def __init__(self, service: GenerationService, authenticate: Authenticator) -> None:
-        self._service = service
-        self._store = service.store
+    def __init__(
+        self, store: BillingStore, accounts: AccountService, clock: Clock, authenticate: Authenticator
+    ) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._clock = clock
         self._authenticate = authenticate
 
     def routes(self) -> list[web.RouteDef]:
@@ -58,135 +67,93 @@ class BillingRoutes:
             web.get("/api/v1/billing/usage", self.get_usage),
         ]
 
-    @openapi_operation(response=WalletBalance)
+    @openapi_operation(
+        summary="Get the balance",
+        description="Returns the account's balance: what is available for new jobs, and what is held for "
+        "unfinished ones.",
+        response=WalletBalance,
+    )
     async def get_balance(self, request: web.Request) -> web.Response:
+        """Return the caller's balance, after this month's allowance was granted."""
         key = await self._authenticate(request)
-        await self._service.accounts.renew_allowance(key.account)
-        return web.json_response(to_wallet_balance(await self._store.get_balance(key.account.id)))
+        await self._accounts.renew_allowance(key.account)
+        return json_response(to_wallet_balance(await self._store.get_balance(key.account.id)))
 
-    @openapi_operation(query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM}, response=LedgerPage)
+    @openapi_operation(
+        summary="List ledger entries",
+        description="Returns every movement of the account's money, newest first, in pages.",
+        query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM},
+        response=LedgerPage,
+    )
     async def list_ledger_entries(self, request: web.Request) -> web.Response:
-        """Entries, newest first, in pages."""
+        """Return a page of the caller's ledger entries."""
         key = await self._authenticate(request)
         page = await self._store.list_ledger_entries(
             key.account.id, parse_limit(request), request.query.get("cursor")
         )
-        return web.json_response(
-            {"entries": [to_ledger_entry_response(entry) for entry in page.items], "next": page.cursor}
-        )
+        return json_response(to_ledger_page(page))
 
     @openapi_operation(
+        summary="Get an account statement",
+        description="Returns opening balance, movements and closing balance of a period of at most 366 days; "
+        "by default the current month. The CSV format lists every entry.",
         query=DATE_RANGE_PARAMS | {"format": FORMAT_PARAM},
         response=StatementSummary,
         content_types=JSON_OR_CSV,
     )
     async def get_statement(self, request: web.Request) -> web.Response:
-        """What moved between two days (by default in this month); every entry of it as CSV."""
+        """Return the caller's statement as JSON or CSV."""
         key = await self._authenticate(request)
-        since, until = parse_statement_period(request, self._service.clock())
-        found = await self._store.get_statement(key.account.id, since, until)
-        return await build_statement_response(request, found)
+        since, until = parse_statement_period(request, self._clock())
+        statement = await self._store.get_statement(key.account.id, since, until)
+        return await build_statement_response(request, statement)
 
     @openapi_operation(
+        summary="Get a usage report",
+        description="Returns jobs, outputs, cost and GPU time by day, API key and model, or added up `by` "
+        "one "
+        "of them.",
         query=DATE_RANGE_PARAMS | {"by": group_by_param(UsageGroupBy), "format": FORMAT_PARAM},
         response=UsageReport,
         content_types=JSON_OR_CSV,
     )
     async def get_usage(self, request: web.Request) -> web.Response:
-        """By day, key and model, or added up `by` one of them."""
+        """Return the caller's usage as JSON or CSV."""
         key = await self._authenticate(request)
-        rows = await self._store.list_usage(
-            parse_date(request, "since"), parse_date(request, "until"), key.account.id
-        )
+        since, until = parse_date(request, "since"), parse_date(request, "until")
+        rows = await self._store.list_usage(since, until, key.account.id)
         by = parse_enum(request, "by", UsageGroupBy)
         if wants_csv(request):
             by = by or UsageGroupBy.DAY
             return build_csv_response(format_usage_csv(total_usage(rows, by), by), f"usage-by-{by}.csv")
-        views = (
-            [{by.value: total.group, **to_usage_total_response(total)} for total in total_usage(rows, by)]
-            if by
-            else [to_usage_report_row(row) for row in rows]
-        )
-        return web.json_response(
-            {"usage": views, "totals": to_usage_total_response(UsageGroupTotal.from_rows("all", rows))}
-        )
+        return json_response(to_usage_report(rows, by))
 
 
 def parse_statement_period(request: web.Request, now: datetime) -> tuple[datetime, datetime]:
-    """`since` and `until` of the query: from the first of this month, to the end of today (UTC).
+    """Return `since` and `until` of the query; by default from the first of this month to the end of today.
 
     Raises InvalidRequest.
     """
     since = _utc_midnight(parse_date(request, "since") or now.date().replace(day=1))
     until = _utc_midnight(parse_date(request, "until") or now.date() + timedelta(days=1))
     if not timedelta(0) <= until - since <= MAX_STATEMENT_PERIOD:
-        raise InvalidRequest(
-            f"A statement is of at most {MAX_STATEMENT_PERIOD.days} days", code="invalid_until", param="until"
+        raise invalid_field(
+            "until", f"must be at most {MAX_STATEMENT_PERIOD.days} days after `since`, and not before it"
         )
     return since, until
 
 
 async def build_statement_response(request: web.Request, statement: Statement) -> web.Response:
-    """CSV with every entry where that is wanted, else what they came to."""
+    """Return the statement as CSV if the request asks for it, else its summary as JSON."""
     if wants_csv(request):
         return build_csv_response(await asyncio.to_thread(statement.to_csv), "statement.csv")
-    return web.json_response(to_statement_summary(statement))
+    return json_response(to_statement_summary(statement))
 
 
 def build_csv_response(text: str, filename: str) -> web.Response:
+    """Return a CSV file as a download."""
     headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=headers)
-
-
-def to_wallet_balance(balance: Balance) -> dict[str, object]:
-    """Dollars as numbers; `get_balance` is what is available and what is held together."""
-    return {
-        "balance_usd": to_usd(balance.total),
-        "held_usd": to_usd(balance.held),
-        "available_usd": to_usd(balance.available),
-        "currency": "USD",
-    }
-
-
-def to_ledger_entry_response(entry: LedgerEntry) -> dict[str, object]:
-    """One movement of money, seen from the wallet: what it can spend grows by `amount_usd`."""
-    into = entry.target == wallet_account(entry.account_id)
-    out = entry.source == wallet_account(entry.account_id)
-    return {
-        "kind": entry.kind.value,
-        "amount_usd": to_usd(entry.micros if into else -entry.micros if out else 0),
-        "moved_usd": to_usd(entry.micros),
-        "job_id": entry.job_id,
-        "reference": entry.reference,
-        "at": entry.at.isoformat(),
-    }
-
-
-def to_statement_summary(statement: Statement) -> dict[str, object]:
-    """Opening and closing are what was available and held together."""
-    return {
-        "since": statement.since.isoformat(),
-        "until": statement.until.isoformat(),
-        "opening_usd": to_usd(statement.opening),
-        "closing_usd": to_usd(statement.closing),
-        "charged_usd": to_usd(statement.net_charges),
-        "totals_usd": {kind.value: to_usd(sum_) for kind, sum_ in statement.totals.items()},
-        "entries": len(statement.entries),
-    }
-
-
-def to_usage_report_row(row: UsageRow) -> dict[str, object]:
-    """One day's use of one model by one key."""
-    return {
-        "day": row.day.isoformat(),
-        "key_id": row.key_id,
-        "model": row.model,
-        "jobs": row.jobs,
-        "outputs": row.outputs,
-        "cost_usd": to_usd(row.micros),
-        "gpu_seconds": round(row.gpu_seconds, 3),
-        "simulated": row.simulated,
-    }
 
 
 def _utc_midnight(day_utc: date) -> datetime:

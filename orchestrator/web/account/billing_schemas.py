@@ -78,7 +78,9 @@ class UsageReportRow(UsageTotal):
 
     day: date | None = Field(None, description="Day (UTC).")
     key_id: str | None = Field(None, description="Id of the API key.", examples=["key_5d1f0c8b"])
-    key: str | None = Field(None, description="Id of the API key, in a report by key.", examples=["key_5d1f0c8b"])
+    key: str | None = Field(
+        None, description="Id of the API key, in a report by key.", examples=["key_5d1f0c8b"]
+    )
     model: str | None = Field(None, description="Id of the model.", examples=["flux-1-schnell"])
     simulated: bool | None = Field(None, description="Whether simulators made the outputs.", examples=[False])
 
@@ -95,7 +97,8 @@ class BudgetAlert(ResponseModel):
 
     id: str = Field(description="Id of the alert.", examples=["alert_5d1f0c8b"])
     watch: AlertMetric = Field(
-        description="What it watches: the `balance` (fires below the threshold), or the spending of the `day` "
+        description="What it watches: the `balance` (fires below the threshold), or the spending of the "
+        "`day` "
         "or `month` in UTC (fires from the threshold on)."
     )
     threshold_usd: float = Field(description="Threshold.", examples=[20.0])

@@ -1,1 +1,1 @@
-"""The operator's API."""
+"""API for operators: accounts, API keys, wallets, models, instances. Needs the admin token."""

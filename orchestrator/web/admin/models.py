@@ -1,57 +1,62 @@
-"""`/admin/v1/models`: what is offered, by whom, and what was refused and why."""
+"""`/admin/v1/models`: the live catalogue, for operators."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from aiohttp import web
 
-from orchestrator.catalog import CatalogError, Model
-from orchestrator.service import GenerationService
+from orchestrator.catalog import Model
+from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.execution.scheduler.instances import Instance
+from orchestrator.web.admin.schemas import AdminModel, AdminModelList, to_rejected_model
 from orchestrator.web.auth import require_admin
+from orchestrator.web.http.response_model import json_response
+from orchestrator.web.openapi.operation import openapi_operation
 
 
 class ModelAdminRoutes:
-    """The live catalogue as operators see it."""
+    """Routes of the live catalogue. All need the admin token."""
 
-    def __init__(self, service: GenerationService, token: str) -> None:
-        self._service = service
+    def __init__(
+        self, live_catalog: LiveCatalog, scheduled_instances: Mapping[str, Instance], token: str
+    ) -> None:
+        self._live_catalog = live_catalog
+        self._scheduled_instances = scheduled_instances
         self._token = token
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/admin/v1/models", self.list_models)]
 
+    @openapi_operation(
+        summary="List models with their state",
+        description="Returns every offered model with its version, price class, and the instances that "
+        "can run "
+        "it; and every model folder that could not be loaded, with the reason.",
+        response=AdminModelList,
+    )
     async def list_models(self, request: web.Request) -> web.Response:
-        """Every model with its version and what it stands in for; what is broken with its reason, while its
-        old version stays."""
+        """Return offered and rejected models."""
         require_admin(request, self._token)
-        live = self._service.live_catalog
-        return web.json_response(
-            {
-                "models": [self._to_admin_model(model) for model in live.catalog],
-                "refused": [_to_refused_model(error) for error in live.rejections],
-            }
+        return json_response(
+            AdminModelList(
+                models=[self._to_admin_model(model) for model in self._live_catalog.catalog],
+                refused=[to_rejected_model(error) for error in self._live_catalog.rejections],
+            )
         )
 
-    def _to_admin_model(self, model: Model) -> dict[str, Any]:
-        cards, stand_ins = (
-            self._service.dispatcher.scheduler.instances.values(),
-            self._service.catalog.stand_ins,
-        )
-        return {
-            "id": model.id,
-            "type": model.kind,
-            "aliases": list(model.aliases),
-            "stands_in_for": [name for name, id in stand_ins.items() if id == model.id],
-            "digest": model.digest,
-            "price_class": model.price_class,
-            "served_by": [
-                card.id
-                for card in cards
-                if card.is_up and (card.served_models is None or model.id in card.served_models)
+    def _to_admin_model(self, model: Model) -> AdminModel:
+        stand_ins = self._live_catalog.catalog.stand_ins
+        return AdminModel(
+            id=model.id,
+            type=model.kind,
+            aliases=list(model.aliases),
+            stands_in_for=[name for name, model_id in stand_ins.items() if model_id == model.id],
+            digest=model.digest,
+            price_class=model.price_class,
+            served_by=[
+                instance.id
+                for instance in self._scheduled_instances.values()
+                if instance.is_up and (instance.served_models is None or model.id in instance.served_models)
             ],
-        }
-
-
-def _to_refused_model(error: CatalogError) -> dict[str, str]:
-    return {"file": str(error.file), "where": error.where, "reason": error.reason}
+        )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from orchestrator.service import GenerationService
+from orchestrator.billing.accounts import AccountService
+from orchestrator.storage.object_store import ObjectStore
 from orchestrator.web.admin.instances import InstanceAdminRoutes
 from orchestrator.web.dashboard.billing import DashboardBillingRoutes
 from orchestrator.web.dashboard.keys import ApiKeyRoutes
@@ -18,7 +19,10 @@ from orchestrator.web.dashboard.pages import PageRoutes
 from orchestrator.web.dashboard.playground import PlaygroundRoutes
 from orchestrator.web.dashboard.session_routes import SessionRoutes
 from orchestrator.web.dashboard.sessions import SessionManager
+from orchestrator.web.instance_status import FleetInstances
+from orchestrator.web.jobs.job_updates import JobUpdates
 from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.protocols import Clock, DashboardStore, GenerationApi
 
 __all__ = ["DashboardRoutes", "SessionManager"]
 
@@ -28,21 +32,36 @@ class DashboardRoutes:
 
     def __init__(
         self,
-        service: GenerationService,
+        *,
+        api: GenerationApi,
+        store: DashboardStore,
+        accounts: AccountService,
+        clock: Clock,
+        objects: ObjectStore,
+        fleet: FleetInstances,
         delivery: OutputDelivery,
+        updates: JobUpdates,
         admin: InstanceAdminRoutes,
         sessions: SessionManager,
-        *,
         allow_private: bool,
     ) -> None:
         """`allow_private`: accept webhook URLs with private addresses, for development."""
         self._route_groups = (
             SessionRoutes(sessions),
-            PageRoutes(sessions, service.object_store),
-            PlaygroundRoutes(service, delivery, sessions),
-            JobStreamRoutes(service, delivery, sessions),
-            DashboardBillingRoutes(service, sessions, allow_private=allow_private),
-            ApiKeyRoutes(service, sessions),
+            PageRoutes(sessions, objects),
+            PlaygroundRoutes(
+                api=api,
+                store=store,
+                accounts=accounts,
+                clock=clock,
+                objects=objects,
+                fleet=fleet,
+                delivery=delivery,
+                sessions=sessions,
+            ),
+            JobStreamRoutes(updates, delivery, sessions),
+            DashboardBillingRoutes(store, accounts, clock, sessions, allow_private=allow_private),
+            ApiKeyRoutes(store, accounts, api, sessions),
             OperationsRoutes(admin, sessions),
         )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from orchestrator.service import GenerationService
+from orchestrator.billing.accounts import AccountService
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.account.alerts import AlertRoutes
 from orchestrator.web.account.billing import BillingRoutes
 from orchestrator.web.account.webhook_messages import WebhookMessageRoutes
 from orchestrator.web.dashboard.sessions import SAFE_METHODS, SessionManager
+from orchestrator.web.protocols import Clock, DashboardStore
+from orchestrator.webhooks.sender import SigningSecrets
 from pricing.money import to_usd
 from pricing.plans import billing_period
 
@@ -17,13 +19,22 @@ from pricing.plans import billing_period
 class DashboardBillingRoutes:
     """Serve `/api/v1/billing/...` and `/api/v1/webhooks/...` below `/dashboard/api` too."""
 
-    def __init__(self, service: GenerationService, sessions: SessionManager, *, allow_private: bool) -> None:
-        self._service = service
+    def __init__(
+        self,
+        store: DashboardStore,
+        accounts: AccountService,
+        clock: Clock,
+        sessions: SessionManager,
+        *,
+        allow_private: bool,
+    ) -> None:
+        self._store = store
+        self._accounts = accounts
         self._sessions = sessions
         self._route_groups = (
-            BillingRoutes(service, self._authenticate),
-            AlertRoutes(service, self._authenticate, allow_private=allow_private),
-            WebhookMessageRoutes(service, self._authenticate),
+            BillingRoutes(store, accounts, clock, self._authenticate),
+            AlertRoutes(store, clock, self._authenticate, allow_private=allow_private),
+            WebhookMessageRoutes(store, SigningSecrets(store, clock), clock, self._authenticate),
         )
 
     def routes(self) -> list[web.RouteDef]:
@@ -37,15 +48,14 @@ class DashboardBillingRoutes:
     async def get_plan(self, request: web.Request) -> web.Response:
         """Return the account's plan: monthly price and credits, credits left, and when they renew."""
         account = (await self._authenticate(request)).account
-        accounts = self._service.accounts
-        await accounts.renew_allowance(account)
-        plan = accounts.get_plan(account)
-        _, end = billing_period(account.plan_since, accounts.now())
+        await self._accounts.renew_allowance(account)
+        plan = self._accounts.get_plan(account)
+        _, end = billing_period(account.plan_since, self._accounts.now())
         body = {
             "id": plan.id,
             "price_usd": to_usd(plan.price),
             "allowance_usd": to_usd(plan.monthly_micros),
-            "left_usd": to_usd(await self._service.store.remaining_allowance(account.id)),
+            "left_usd": to_usd(await self._store.remaining_allowance(account.id)),
             "renews_at": end.isoformat(),
         }
         return web.json_response(body)

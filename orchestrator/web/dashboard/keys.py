@@ -7,24 +7,29 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from orchestrator.billing.accounts import NO_LIMITS
+from orchestrator.billing.accounts import NO_LIMITS, AccountService
 from orchestrator.errors import Forbidden, InvalidRequest, NotFound
-from orchestrator.service import GenerationService
 from orchestrator.store import ApiKey, ApiKeyScope
+from orchestrator.store.protocol import ApiKeyStore
 from orchestrator.web.account.key_schemas import CreateKeyRequest, to_api_key_response
 from orchestrator.web.dashboard.sessions import SessionManager
 from orchestrator.web.http.request_model import read_request_model
+from orchestrator.web.http.response_model import to_json_dict
+from orchestrator.web.protocols import ModelOffer
 
+#: Active keys per account. Concurrent requests may exceed it slightly, as it is checked before storing a key.
 MAX_KEYS = 100
 
 
 class ApiKeyRoutes:
     """`/dashboard/api/keys`."""
 
-    def __init__(self, service: GenerationService, sessions: SessionManager) -> None:
-        self._service = service
-        self._accounts = service.accounts
-        self._store = service.store
+    def __init__(
+        self, store: ApiKeyStore, accounts: AccountService, models: ModelOffer, sessions: SessionManager
+    ) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._models = models
         self._sessions = sessions
 
     def routes(self) -> list[web.RouteDef]:
@@ -48,7 +53,7 @@ class ApiKeyRoutes:
         """Create a key. Only this response contains its secret."""
         mine = await self._require_unlimited_key(request)
         form, now = await read_request_model(request, CreateKeyRequest), self._accounts.now()
-        limits = form.to_key_limits(self._service.catalog)
+        limits = form.to_key_limits(self._models.catalog)
         if limits.expires_at is not None and limits.expires_at <= now:
             raise InvalidRequest(
                 f"`expires_at` must be in the future (got {limits.expires_at.isoformat()})",
@@ -87,7 +92,7 @@ class ApiKeyRoutes:
         """Return the key as the admin API shows it, with its state and whether it is the caller's own."""
         expired = key.is_expired(self._accounts.now())
         state = "revoked" if key.is_revoked else "expired" if expired else "active"
-        return {**to_api_key_response(key), "state": state, "current": key.id == caller_key.id}
+        return {**to_json_dict(to_api_key_response(key)), "state": state, "current": key.id == caller_key.id}
 
     async def _require_own_key(self, request: web.Request) -> tuple[ApiKey, ApiKey]:
         """Return the caller's key, and the key of the same account whose id is in the path."""

@@ -7,23 +7,26 @@ from typing import Any
 
 from aiohttp import web
 
+from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.api_keys import mask_api_key
 from orchestrator.catalog import Model
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
 from orchestrator.media.errors import ObjectNotFound
-from orchestrator.service import GenerationService
+from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import ApiKey, ApiKeyScope
-from orchestrator.web.account.alerts import to_budget_alert
-from orchestrator.web.account.billing import to_wallet_balance
+from orchestrator.web.account.billing_schemas import to_budget_alert, to_wallet_balance
 from orchestrator.web.dashboard.presets import preset_sizes
 from orchestrator.web.dashboard.sessions import SessionManager
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.http.bodies import read_fields
 from orchestrator.web.http.queries import parse_limit
+from orchestrator.web.http.response_model import to_json_dict
+from orchestrator.web.instance_status import FleetInstances
 from orchestrator.web.jobs.output_urls import OutputDelivery
-from orchestrator.web.jobs.views import to_job_response
+from orchestrator.web.jobs.schemas import to_job_fields
+from orchestrator.web.protocols import Clock, DashboardStore, GenerationApi
 from pricing.tariff import Tariff
 
 
@@ -31,9 +34,23 @@ class PlaygroundRoutes:
     """Routes for sessions of an API key."""
 
     def __init__(
-        self, service: GenerationService, delivery: OutputDelivery, sessions: SessionManager
+        self,
+        *,
+        api: GenerationApi,
+        store: DashboardStore,
+        accounts: AccountService,
+        clock: Clock,
+        objects: ObjectStore,
+        fleet: FleetInstances,
+        delivery: OutputDelivery,
+        sessions: SessionManager,
     ) -> None:
-        self._service = service
+        self._api = api
+        self._store = store
+        self._accounts = accounts
+        self._clock = clock
+        self._objects = objects
+        self._fleet = fleet
         self._delivery = delivery
         self._sessions = sessions
 
@@ -61,7 +78,7 @@ class PlaygroundRoutes:
             "scopes": sorted(key.limits.scopes),
             "balance": None,
             "alerts": [],
-            "simulated": any(info.simulated for info in self._service.dispatcher.fleet.instances()),
+            "simulated": any(info.simulated for info in self._fleet.instances()),
         }
         return web.json_response(
             body | (await self._billing_summary(key) if key.has_scope(ApiKeyScope.BILLING) else {})
@@ -70,15 +87,15 @@ class PlaygroundRoutes:
     async def list_models(self, request: web.Request) -> web.Response:
         """List the models that the key may use, with the parameters for their forms."""
         key = await self._sessions.require_key(request, ApiKeyScope.READ)
-        models = [model for model in self._service.catalog if key.can_use_model(model.id)]
-        tariff = self._service.default_tariff
+        models = [model for model in self._api.catalog if key.can_use_model(model.id)]
+        tariff = self._api.default_tariff
         views = [to_playground_model(model, tariff) for model in models]
         return web.json_response({"models": views, "default": pixel_factory.DEFAULT_MODEL})
 
     async def quote_job(self, request: web.Request) -> web.Response:
         """Return the price of `{"model": ..., "params": {...}}`."""
         await self._sessions.require_key(request, ApiKeyScope.READ)
-        order = await self._service.quote(await _read_generation_request(request))
+        order = await self._api.quote(await _read_generation_request(request))
         return web.json_response(
             {"cost_usd": order.quote.usd, "minimum_applied": order.quote.minimum_applied}
         )
@@ -86,13 +103,13 @@ class PlaygroundRoutes:
     async def submit_job(self, request: web.Request) -> web.Response:
         """Submit a job and return it without waiting for its result."""
         key = await self._sessions.require_key_within_rate_limit(request, ApiKeyScope.GENERATE)
-        record = await self._service.submit(key, await _read_generation_request(request))
+        record = await self._api.submit(key, await _read_generation_request(request))
         return web.json_response(to_playground_job(record, self._delivery), status=202)
 
     async def list_jobs(self, request: web.Request) -> web.Response:
         """List the account's jobs, newest first, from the playground and from all APIs."""
         key = await self._sessions.require_key(request, ApiKeyScope.READ)
-        page = await self._service.list_jobs(
+        page = await self._api.list_jobs(
             key.account.id, limit=parse_limit(request), cursor=request.query.get("cursor"), status=None
         )
         jobs = [to_playground_job(record, self._delivery) for record in page.items]
@@ -101,9 +118,7 @@ class PlaygroundRoutes:
     async def cancel_job(self, request: web.Request) -> web.Response:
         """Cancel an unfinished job. Its price is released."""
         record = await self._get_own_job(request, ApiKeyScope.GENERATE)
-        return web.json_response(
-            to_playground_job(await self._service.cancel_job(record.job.id), self._delivery)
-        )
+        return web.json_response(to_playground_job(await self._api.cancel_job(record.job.id), self._delivery))
 
     async def download_output(self, request: web.Request) -> web.Response:
         """Send an output as a download with a file name.
@@ -119,7 +134,7 @@ class PlaygroundRoutes:
             )
         output = record.outputs[index]
         try:
-            body = await self._service.object_store.get(output.key)
+            body = await self._objects.get(output.key)
         except ObjectNotFound as error:
             raise NotFound(
                 "The output has expired and its file was deleted. Submit the job again.",
@@ -134,14 +149,14 @@ class PlaygroundRoutes:
 
     async def _billing_summary(self, key: ApiKey) -> dict[str, object]:
         """Return the balance and the fired alerts."""
-        balance, now = await self._service.accounts.get_balance(key.account), self._service.clock()
-        alerts = await self._service.store.list_alerts(key.account.id)
-        fired = [to_budget_alert(alert, now) for alert in alerts if alert.has_fired(now)]
-        return {"balance": to_wallet_balance(balance), "alerts": fired}
+        balance, now = await self._accounts.get_balance(key.account), self._clock()
+        alerts = await self._store.list_alerts(key.account.id)
+        fired = [to_json_dict(to_budget_alert(alert, now)) for alert in alerts if alert.has_fired(now)]
+        return {"balance": to_json_dict(to_wallet_balance(balance)), "alerts": fired}
 
     async def _get_own_job(self, request: web.Request, scope: ApiKeyScope) -> JobRecord:
         key = await self._sessions.require_key(request, scope)
-        return await self._service.get_job(key.account.id, request.match_info["id"])
+        return await self._api.get_job(key.account.id, request.match_info["id"])
 
 
 def to_playground_job(record: JobRecord, delivery: OutputDelivery) -> dict[str, Any]:
@@ -149,7 +164,7 @@ def to_playground_job(record: JobRecord, delivery: OutputDelivery) -> dict[str, 
 
     The seed is a string, because JavaScript rounds integers above 2^53.
     """
-    job = to_job_response(record, delivery)
+    job = to_json_dict(to_job_fields(record, delivery))
     outputs = [
         {
             "url": delivery.presign_url(output),

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from orchestrator.billing.api_keys import hash_api_key
 from orchestrator.errors import Forbidden, NotAuthenticated, NotFound
-from orchestrator.store import ApiKey, ApiKeyScope, Store
-from orchestrator.web.auth import AUTH_CONTEXT
+from orchestrator.store import ApiKey, ApiKeyScope
+from orchestrator.store.protocol import ApiKeyStore
+from orchestrator.web.auth import AUTH_CONTEXT, find_usable_key, require_scope
 
 SESSION_COOKIE = "pixelfactory_session"
 SESSION_LIFETIME = timedelta(hours=12)
@@ -54,7 +54,13 @@ class SessionManager:
     """
 
     def __init__(
-        self, secret: str, admin_token: str, store: Store, clock: Callable[[], datetime], *, secure: bool
+        self,
+        secret: str,
+        admin_token: str,
+        store: ApiKeyStore,
+        clock: Callable[[], datetime],
+        *,
+        secure: bool,
     ) -> None:
         """`secure`: browsers send the cookie over HTTPS only."""
         self._admin_token = admin_token
@@ -69,8 +75,8 @@ class SessionManager:
         """Return a new session for an API key or the admin token."""
         if hmac.compare_digest(_encode_utf8(credential), _encode_utf8(self._admin_token)):
             return self._new_session(OPERATOR_HOLDER)
-        key = await self._store.find_key(hash_api_key(credential))
-        if key is None or not key.is_usable(self._clock()):
+        key = await find_usable_key(self._store, credential, self._clock())
+        if key is None:
             raise NotAuthenticated(
                 "This is neither a valid API key nor the admin token. Check it and try again."
             )
@@ -129,11 +135,8 @@ class SessionManager:
             raise Forbidden(
                 "An operator has no account or wallet. Sign in with an API key.", code="needs_api_key"
             )
-        if scope is not None and not key.has_scope(scope):
-            raise Forbidden(
-                f"This API key lacks the scope `{scope}`. Sign in with a key that has it.",
-                code="insufficient_scope",
-            )
+        if scope is not None:
+            require_scope(key, scope)
         return key
 
     async def require_key_within_rate_limit(self, request: web.Request, scope: ApiKeyScope) -> ApiKey:

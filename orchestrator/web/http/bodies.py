@@ -1,4 +1,4 @@
-"""Request bodies as plain fields, whatever they were sent as."""
+"""Read request bodies: JSON objects and multipart forms, as plain fields."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from orchestrator.errors import InvalidRequest
 
-#: Larger bodies are parsed in a thread, so that other requests are not held up meanwhile (bytes).
+#: Larger bodies (in bytes) are parsed in a thread, so that they do not block the event loop.
 MAX_INLINE_PARSE_BYTES = 256 * 1024
 
-#: What the framework raises for forms that are none, unknown encodings and broken compression.
+#: Exceptions of aiohttp for malformed forms, unknown encodings and broken compression.
 BODY_READ_ERRORS = (
     ValueError,
     LookupError,
@@ -30,9 +30,10 @@ _OBJECT_FIELD_NAME = re.compile(r"(?P<whole>\w+)\[(?P<part>\w+)\]")
 
 
 async def read_fields(request: web.Request) -> dict[str, Any]:
-    """The fields of a form, or else of a JSON object, whatever type it claims (curl says urlencoded).
+    """Return the fields of a multipart form or of a JSON object.
 
-    Uploaded files come as bytes, repeated fields as lists.
+    Any content type other than multipart is parsed as JSON, because `curl -d` sends
+    `application/x-www-form-urlencoded`. Uploaded files are bytes, repeated fields are lists.
 
     Raises InvalidRequest (`invalid_json`, `invalid_body`, `payload_too_large`).
     """
@@ -43,10 +44,12 @@ async def read_fields(request: web.Request) -> dict[str, Any]:
     except web.HTTPRequestEntityTooLarge as error:
         limit = request.app._client_max_size // 2**20
         raise InvalidRequest(
-            f"The request body is larger than {limit} MiB", code="payload_too_large"
+            f"The request body is larger than the limit of {limit} MiB", code="payload_too_large"
         ) from error
     except BODY_READ_ERRORS as error:
-        raise InvalidRequest("The request body could not be read", code="invalid_body") from error
+        raise InvalidRequest(
+            "The request body could not be read: it is not a valid form or is damaged", code="invalid_body"
+        ) from error
     return (
         parse_json_object(raw)
         if len(raw) < MAX_INLINE_PARSE_BYTES
@@ -55,31 +58,33 @@ async def read_fields(request: web.Request) -> dict[str, Any]:
 
 
 async def read_json(request: web.Request) -> dict[str, Any]:
-    """The fields of a JSON object, for addresses that take no form. Raises as `read_fields` does."""
+    """Return the fields of a JSON object; forms are rejected. Raises as `read_fields` does."""
     fields = await read_fields(request)
     if is_form(request):
-        raise InvalidRequest("The request body must be JSON", code="invalid_json")
+        raise InvalidRequest("The request body must be JSON, not a form", code="invalid_json")
     return fields
 
 
 def is_form(request: web.Request) -> bool:
-    """Whether the body is a form, whose fields are all text or files."""
+    """Return whether the body is a multipart form, whose fields are all text or files."""
     return request.content_type == "multipart/form-data"
 
 
 def parse_json_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object in `raw`. Raises InvalidRequest (`invalid_json`)."""
+    """Parse a JSON object. Raises InvalidRequest (`invalid_json`)."""
     try:
         fields = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest("The request body is not valid JSON", code="invalid_json") from error
+        raise InvalidRequest(f"The request body is not valid JSON: {error}", code="invalid_json") from error
     if not isinstance(fields, dict):
-        raise InvalidRequest("The request body must be a JSON object", code="invalid_json")
+        raise InvalidRequest(
+            f"The request body must be a JSON object (got {type(fields).__name__})", code="invalid_json"
+        )
     return fields
 
 
 def _parse_form_fields(form: Any) -> dict[str, Any]:
-    """Names such as `image[]` are lists, `image[url]` parts of an object, as the OpenAI SDKs send them."""
+    """Decode the field names of the OpenAI SDKs: `image[]` is a list, `image[url]` a key of an object."""
     fields: dict[str, Any] = {}
     for name in dict.fromkeys(form.keys()):
         values = [_parse_form_value(value) for value in form.getall(name)]

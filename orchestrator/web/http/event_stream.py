@@ -1,4 +1,4 @@
-"""Server-sent events: one answer in pieces, kept alive while there is nothing to tell."""
+"""Server-sent events (SSE): a streaming response with heartbeats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-#: Seconds of silence after which proxies on the way might think the connection dead.
+#: Seconds between heartbeats. Proxies close connections that are idle for longer.
 HEARTBEAT_SECONDS = 15.0
 EVENT_STREAM_HEADERS = {
     "Content-Type": "text/event-stream",
@@ -20,7 +20,7 @@ EVENT_STREAM_HEADERS = {
 
 
 class EventStream:
-    """The sending side."""
+    """Writes server-sent events to a response."""
 
     def __init__(self, response: web.StreamResponse) -> None:
         self._response = response
@@ -33,32 +33,34 @@ class EventStream:
         event_id: int | None = None,
         retry_milliseconds: int | None = None,
     ) -> None:
-        """One event. `id` is what a reader who comes back says it has seen, `retry_milliseconds` after how
-        many
-        milliseconds it may come. Raises ConnectionError where nobody listens any more."""
+        """Send one event. Raises ConnectionError when the client has disconnected.
+
+        `event_id` comes back as `Last-Event-ID` when the client reconnects; `retry_milliseconds` is how long
+        it waits before that.
+        """
         text = await asyncio.to_thread(json.dumps, data)
         fields = {"retry": retry_milliseconds, "id": event_id, "event": event, "data": text}
         lines = [f"{field}: {value}\n" for field, value in fields.items() if value is not None]
         await self._response.write("".join([*lines, "\n"]).encode())
 
     async def send_heartbeats(self, interval_seconds: float) -> None:
-        """Says nothing, again and again."""
+        """Send a comment every `interval_seconds` until the client disconnects."""
         with suppress(ConnectionError):
             while True:
                 await asyncio.sleep(interval_seconds)
-                await self._response.write(b": still here\n\n")
+                await self._response.write(b": heartbeat\n\n")
 
 
 @asynccontextmanager
 async def open_event_stream(
     request: web.Request, headers: Mapping[str, str], *, heartbeat_seconds: float = HEARTBEAT_SECONDS
 ) -> AsyncIterator[tuple[web.StreamResponse, EventStream]]:
-    """An answer that has begun: from here on, errors can only be events."""
+    """Start a streaming response. The status is sent here, so later errors can only be sent as events."""
     response = web.StreamResponse(headers={**EVENT_STREAM_HEADERS, **headers})
     await response.prepare(request)
     stream = EventStream(response)
-    beat = asyncio.create_task(stream.send_heartbeats(heartbeat_seconds))
+    heartbeat = asyncio.create_task(stream.send_heartbeats(heartbeat_seconds))
     try:
         yield response, stream
     finally:
-        beat.cancel()
+        heartbeat.cancel()

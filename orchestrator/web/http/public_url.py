@@ -1,4 +1,4 @@
-"""Under which address callers reach the service."""
+"""The URL at which callers reach the service."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from aiohttp import web
 
 
 def public_base_url(request: web.Request, public_url: str | None) -> str:
-    """The one that the operator names, else where the request says that it came to; without a last slash."""
+    """Return the configured public URL, or else the origin of the request, without a trailing slash."""
     return (public_url or str(request.url.origin())).rstrip("/")

@@ -1,4 +1,4 @@
-"""Files in answers, whole or in part (RFC 9110, section 14)."""
+"""Serve files with support for range requests (RFC 9110, section 14)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from aiohttp import web
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DownloadFile:
-    """What is sent."""
+    """A file to send to the caller."""
 
     data: bytes
     content_type: str
-    #: Under which a browser saves it.
+    #: Name under which a browser saves the file.
     filename: str
-    #: Changes with the data, without quotes.
+    #: Entity tag without quotes; changes when the data changes.
     etag: str
 
 
 def build_file_response(request: web.Request, file: DownloadFile) -> web.Response:
-    """The part that `Range` names, or all of it; 416 where there is no such part.
+    """Return the byte range that `Range` asks for (206), or the whole file (200).
 
-    A `Range` that can not be read, or names several parts, is as good as none.
+    416 if the range is outside of the file. A malformed `Range`, or one with several ranges, is ignored.
     """
     headers = {
         "Accept-Ranges": "bytes",
@@ -30,10 +30,10 @@ def build_file_response(request: web.Request, file: DownloadFile) -> web.Respons
         "Content-Disposition": f'inline; filename="{file.filename}"',
         "ETag": f'"{file.etag}"',
     }
-    part, size = _parse_range(request, file), len(file.data)
-    if part is None:
+    byte_range, size = _parse_range(request, file), len(file.data)
+    if byte_range is None:
         return web.Response(body=file.data, content_type=file.content_type, headers=headers)
-    start, end = part
+    start, end = byte_range
     if start >= end:
         return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
     headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
@@ -43,14 +43,17 @@ def build_file_response(request: web.Request, file: DownloadFile) -> web.Respons
 
 
 def _parse_range(request: web.Request, file: DownloadFile) -> tuple[int, int] | None:
-    """First byte and the one after the last; None: all. Empty where nothing of it is there."""
+    """Return start and end (exclusive) of the requested range, or None for the whole file.
+
+    A range outside of the file has `start >= end`.
+    """
     if request.headers.get("If-Range", f'"{file.etag}"') != f'"{file.etag}"':
         return None
     try:
-        asked = request.http_range
+        requested = request.http_range
     except ValueError:
         return None
-    if asked.start is None and asked.stop is None:
+    if requested.start is None and requested.stop is None:
         return None
-    start, end, _ = asked.indices(len(file.data))
+    start, end, _ = requested.indices(len(file.data))
     return start, end

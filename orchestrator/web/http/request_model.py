@@ -1,4 +1,4 @@
-"""JSON bodies of our own API: pydantic models, and their errors in our words."""
+"""Request bodies as pydantic models, and validation errors as InvalidRequest."""
 
 from __future__ import annotations
 
@@ -8,37 +8,64 @@ from typing import Annotated, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, invalid_field, missing_field
 from orchestrator.web.http.bodies import read_fields
 from pricing.money import MAX_MICROS, MICROS_PER_DOLLAR
 
+#: Longest part of a rejected value that an error message repeats, in characters.
+MAX_SHOWN_VALUE = 60
+
 
 class RequestModel(BaseModel):
-    """A body with exactly these fields."""
+    """Base class of request bodies. Unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 RequestModelT = TypeVar("RequestModelT", bound=RequestModel)
 
-#: Dollars as a number or text, with at most six decimals.
+#: An amount in US dollars as a number or a string, with at most six decimals.
 Usd = Annotated[Decimal, Field(ge=0, le=MAX_MICROS // MICROS_PER_DOLLAR, decimal_places=6)]
 PositiveUsd = Annotated[Usd, Field(gt=0)]
 DisplayName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 def usd_to_micros(usd: Decimal) -> int:
-    """Exactly: forms let no more than six decimals through."""
+    """Convert dollars to micro-dollars. Exact, because `Usd` allows at most six decimals."""
     return int(usd * MICROS_PER_DOLLAR)
 
 
 async def read_request_model(request: web.Request, model: type[RequestModelT]) -> RequestModelT:
-    """The body as `form`. Raises InvalidRequest (`missing_NAME`, `invalid_NAME`)."""
+    """Read and validate the request body. An empty body has no fields.
+
+    Raises InvalidRequest (`missing_FIELD`, `invalid_FIELD`).
+    """
     fields = await read_fields(request) if request.can_read_body else {}
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "body"
-        sort = "missing" if first["type"] == "missing" else "invalid"
-        raise InvalidRequest(f"`{name}`: {first['msg']}", code=f"{sort}_{name}", param=name) from error
+        raise first_validation_error(error) from error
+
+
+def first_validation_error(error: ValidationError) -> InvalidRequest:
+    """Return the first problem that pydantic found, as an error of the request field."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "body"
+    if first["type"] == "missing" and len(first["loc"]) == 1:
+        return missing_field(name)
+    if first["type"] == "extra_forbidden":
+        return invalid_field(name, "is not a field of this request")
+    reason = first["msg"].replace("Input should", "must").replace("Value error, ", "")
+    return invalid_field(name, reason + _format_rejected_value(first["input"]))
+
+
+def _format_rejected_value(value: object) -> str:
+    """Return ` (got VALUE)` for short JSON scalars; files and containers are not repeated."""
+    if isinstance(value, str):
+        shown = value if len(value) <= MAX_SHOWN_VALUE else f"{value[:MAX_SHOWN_VALUE]}..."
+        return f" (got {shown!r})"
+    return f" (got {value})" if isinstance(value, bool | float) or _is_short_int(value) else ""
+
+
+def _is_short_int(value: object) -> bool:
+    return isinstance(value, int) and abs(value) < 10**MAX_SHOWN_VALUE

@@ -1,1 +1,1 @@
-"""Jobs as a resource: routes, live events, waiting, output URLs."""
+"""The jobs API: routes, schemas, live events, waiting for results, output URLs."""

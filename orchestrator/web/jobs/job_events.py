@@ -1,14 +1,16 @@
-"""`/api/v1/jobs/{id}/events`: a job as server-sent events, for EventSource and anything like it.
+"""`GET /api/v1/jobs/{id}/events`: a job as server-sent events, for EventSource and other SSE clients.
 
-    job       the job as `GET /api/v1/jobs/{id}` shows it: first of all, and whenever it changed
-    queue     {"position", "estimatedFinish"}: its place in the queue (null: everything of it runs)
-    started   {"shard", "attempt"}
-    progress  {"shard", "node", "value", "max", "fraction"}: steps of a node, and share of the whole shard
-    preview   {"shard", "content_type", "b64"}: what the sampler has so far
+    job       the job as `GET /api/v1/jobs/{id}` returns it: first, and after every change of its status
+    queue     {"position", "estimatedFinish"}: queue position (null: all of its shards are running)
+    started   {"shard", "attempt"}: a shard has started
+    progress  {"shard", "node", "value", "max", "fraction"}: steps of the current node, share of the shard
+    preview   {"shard", "content_type", "b64"}: an unfinished image from the sampler
 
-Ids grow within a job, also over connections: they go on from the `Last-Event-ID` of a reader who comes
-back, who is told the present state first. The end of a job has an id of its own: a reader who comes back
-with that has heard everything, and gets 204, upon which EventSource stops asking.
+Event ids grow within a job, also across connections: after a reconnect they continue from `Last-Event-ID`,
+and
+the present state is sent first. The final event of a job has a fixed id: a client that reconnects with it
+gets
+204, upon which EventSource stops reconnecting.
 """
 
 from __future__ import annotations
@@ -22,62 +24,59 @@ from aiohttp import web
 
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import JobChanged, ShardPreview, ShardProgress, ShardStarted
-from orchestrator.service import GenerationService
 from orchestrator.web.http.event_stream import open_event_stream
-from orchestrator.web.jobs.job_updates import JobUpdate, QueuePosition, stream_job_updates
-from orchestrator.web.jobs.views import to_queue_position_response
+from orchestrator.web.http.response_model import to_json_dict
+from orchestrator.web.jobs.job_updates import JobUpdate, JobUpdates, QueuePosition
+from orchestrator.web.jobs.schemas import to_queue_position_response
 
-#: What a caller sees of a job.
+#: Returns the `data` of a `job` event.
 JobSerializer = Callable[[JobRecord], dict[str, Any]]
 
-#: Milliseconds after which EventSource comes back when the connection breaks.
+#: How long EventSource waits before it reconnects.
 RECONNECT_MILLISECONDS = 2000
-#: Id of the event that tells of the end: the largest whole number that every JSON reader keeps.
+#: Id of the final event: the largest integer that JavaScript represents exactly.
 FINAL_EVENT_ID = 2**53 - 1
 
 
 def parse_last_event_id(request: web.Request) -> int:
-    """The id of the last event that a reader has seen; 0 for one who comes anew, or with no id of ours."""
+    """Return the id of the last event that the client has received; 0 if there is none or it is not ours."""
     text = request.headers.get("Last-Event-ID", "")
-    known = text.isascii() and text.isdigit() and len(text) <= len(str(FINAL_EVENT_ID))
-    return min(int(text), FINAL_EVENT_ID) if known else 0
+    valid = text.isascii() and text.isdigit() and len(text) <= len(str(FINAL_EVENT_ID))
+    return min(int(text), FINAL_EVENT_ID) if valid else 0
 
 
 async def stream_job_events(
-    request: web.Request, service: GenerationService, account_id: str, serialize_job: JobSerializer
+    request: web.Request, updates: JobUpdates, account_id: str, serialize_job: JobSerializer
 ) -> web.StreamResponse:
-    """Events until the job is finished; `view` shows the job itself. Raises NotFound, Gone."""
-    job_id, seen = request.match_info["id"], parse_last_event_id(request)
-    record = await service.get_job(account_id, job_id)
-    if seen == FINAL_EVENT_ID and record.job.is_finished:
+    """Send the events of the job in the path until it is finished. Raises NotFound, Gone."""
+    job_id, event_id = request.match_info["id"], parse_last_event_id(request)
+    record = await updates.jobs.get_job(account_id, job_id)
+    if event_id == FINAL_EVENT_ID and record.job.is_finished:
         return web.Response(status=204)
-    seen %= FINAL_EVENT_ID
+    event_id %= FINAL_EVENT_ID
     async with (
         open_event_stream(request, {}) as (response, stream),
-        aclosing(stream_job_updates(service, account_id, job_id)) as events,
+        aclosing(updates.stream(account_id, job_id)) as job_updates,
     ):
-        async for told in events:
-            seen = FINAL_EVENT_ID if _is_final_update(told) else seen + 1
-            name, data = _to_sse_event(told, serialize_job)
+        async for update in job_updates:
+            event_id = FINAL_EVENT_ID if _is_final_update(update) else event_id + 1
+            event, data = to_sse_event(update, serialize_job)
             await stream.send(
-                name,
+                event,
                 data,
-                event_id=seen,
-                retry_milliseconds=RECONNECT_MILLISECONDS if isinstance(told, JobChanged) else None,
+                event_id=event_id,
+                retry_milliseconds=RECONNECT_MILLISECONDS if isinstance(update, JobChanged) else None,
             )
     return response
 
 
-def _is_final_update(update: JobUpdate) -> bool:
-    return isinstance(update, JobChanged) and update.record.job.is_finished
-
-
-def _to_sse_event(update: JobUpdate, serialize_job: JobSerializer) -> tuple[str, dict[str, Any]]:
+def to_sse_event(update: JobUpdate, serialize_job: JobSerializer) -> tuple[str, dict[str, Any]]:
+    """Return the name and the data of the event for an update."""
     match update:
         case JobChanged(record=record):
             return "job", serialize_job(record)
         case QueuePosition():
-            return "queue", to_queue_position_response(update)
+            return "queue", to_json_dict(to_queue_position_response(update))
         case ShardStarted(index=index, attempt=attempt):
             return "started", {"shard": index, "attempt": attempt}
         case ShardProgress(index=index, node_id=node, value=value, maximum=maximum, fraction=fraction):
@@ -86,3 +85,7 @@ def _to_sse_event(update: JobUpdate, serialize_job: JobSerializer) -> tuple[str,
         case ShardPreview(index=index, content_type=content_type, data=data):
             encoded = base64.b64encode(data).decode("ascii")
             return "preview", {"shard": index, "content_type": content_type, "b64": encoded}
+
+
+def _is_final_update(update: JobUpdate) -> bool:
+    return isinstance(update, JobChanged) and update.record.job.is_finished

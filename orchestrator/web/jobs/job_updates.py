@@ -1,4 +1,4 @@
-"""A job as it happens: its present state first, then every change, and when it is expected to be done."""
+"""Follow a job live: its present state, then every change, with queue position and estimated finish."""
 
 from __future__ import annotations
 
@@ -8,109 +8,123 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from orchestrator.execution.scheduler.wait_estimator import WaitEstimate
 from orchestrator.jobs import JobRecord, ShardStatus
-from orchestrator.jobs.events import JobChanged, JobEvent, ShardStarted
-from orchestrator.service import GenerationService
+from orchestrator.jobs.events import EventHub, JobChanged, JobEvent, ShardStarted
+from orchestrator.web.protocols import Clock, JobReader
 
 T = TypeVar("T")
 
-#: Seconds between two looks at the queue.
+#: Seconds between two estimates of the queue position.
 QUEUE_POLL_SECONDS = 1.0
-#: How far an estimate has to move before it is told again: in seconds, and as a share of what is left.
+#: An estimate is published again when it has moved by these seconds plus this share of the remaining time.
 MIN_CHANGE_SECONDS, MIN_CHANGE_SHARE = 2.0, 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueuePosition:
-    """Where an unfinished job stands."""
+    """Queue position and estimated finish of an unfinished job."""
 
-    #: 1 for the job whose shard is next; None where none of its shards waits.
+    #: 1 for the job whose shard starts next; None if none of its shards is waiting.
     position: int | None
-    #: When it is expected to be done; None while no instance could run it.
+    #: When the job is expected to be finished; None while no instance can run it.
     expected_finish: datetime | None
 
 
 JobUpdate = JobEvent | QueuePosition
 
 
-def get_queue_position(service: GenerationService, job_id: str) -> QueuePosition | None:
-    """None for a job that needs nothing more."""
-    outlook = service.dispatcher.scheduler.estimate_job_wait(job_id, monotonic())
-    if outlook is None:
-        return None
-    finish = None if outlook.seconds is None else service.clock() + timedelta(seconds=outlook.seconds)
-    position = None if outlook.shards_ahead is None else outlook.shards_ahead + 1
-    return QueuePosition(position=position, expected_finish=finish)
+class WaitEstimates(Protocol):
+    """The part of the scheduler that estimates waiting times."""
+
+    def estimate_job_wait(self, job_id: str, now: float) -> WaitEstimate | None:
+        """Return the estimate for an unfinished job; None for other jobs."""
+        ...
 
 
-async def stream_job_updates(
-    service: GenerationService, account_id: str, job_id: str
-) -> AsyncGenerator[JobUpdate, None]:
-    """All there is to tell until the job is finished or the service stops.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobUpdates:
+    """Streams the updates of jobs."""
 
-    Whoever comes back after a broken connection has missed nothing that still matters. Raises NotFound,
-    Gone.
-    """
-    with service.events.subscribe(job_id) as subscription:
-        # Read after subscribing: what happened before is in the store, the rest will be told.
-        record = await service.get_job(account_id, job_id)
-        yield JobChanged(record=record)
-        if record.job.is_finished:
-            return
-        for event in _latest_events(service, record):
-            yield event
-        async with aclosing(_stream_changes(service, job_id, aiter(subscription))) as changes:
-            async for change in changes:
-                yield change
+    jobs: JobReader
+    events: EventHub
+    wait_estimates: WaitEstimates
+    clock: Clock
 
+    def get_queue_position(self, job_id: str) -> QueuePosition | None:
+        """Return the queue position of a job; None if it is finished."""
+        estimate = self.wait_estimates.estimate_job_wait(job_id, monotonic())
+        if estimate is None:
+            return None
+        remaining, ahead = estimate.seconds, estimate.shards_ahead
+        return QueuePosition(
+            position=None if ahead is None else ahead + 1,
+            expected_finish=None if remaining is None else self.clock() + timedelta(seconds=remaining),
+        )
 
-async def _stream_changes(
-    service: GenerationService, job_id: str, events: AsyncIterator[JobEvent]
-) -> AsyncGenerator[JobUpdate, None]:
-    """The events up to the job's end, and its place whenever that is news."""
-    told = get_queue_position(service, job_id)
-    if told:
-        yield told
-    looked = monotonic()
-    async with aclosing(_with_timeouts(events, QUEUE_POLL_SECONDS)) as paced:
-        async for change in paced:
-            if change is not None:
-                yield change
-            if isinstance(change, JobChanged) and change.record.job.is_finished:
+    async def stream(self, account_id: str, job_id: str) -> AsyncGenerator[JobUpdate, None]:
+        """Yield the job itself, then all updates until it is finished or the service stops.
+
+        A client that reconnects gets the present state first, so it misses nothing that still matters.
+        Raises NotFound, Gone.
+        """
+        with self.events.subscribe(job_id) as subscription:
+            # Read after subscribing: earlier changes are in the store, later ones arrive as events.
+            record = await self.jobs.get_job(account_id, job_id)
+            yield JobChanged(record=record)
+            if record.job.is_finished:
                 return
-            # What starts does not wait any more: that is looked at without delay.
-            if monotonic() - looked < QUEUE_POLL_SECONDS and not isinstance(change, ShardStarted):
-                continue
-            place, looked = get_queue_position(service, job_id), monotonic()
-            if place and _is_significant_change(place, told, service.clock()):
-                told = place
-                yield place
+            for event in self._latest_shard_events(record):
+                yield event
+            async with aclosing(self._stream_changes(job_id, aiter(subscription))) as changes:
+                async for change in changes:
+                    yield change
 
+    async def _stream_changes(
+        self, job_id: str, events: AsyncIterator[JobEvent]
+    ) -> AsyncGenerator[JobUpdate, None]:
+        """Yield events until the job is finished, and its queue position whenever that changes notably."""
+        published = self.get_queue_position(job_id)
+        if published:
+            yield published
+        estimated_at = monotonic()
+        async with aclosing(_with_timeouts(events, QUEUE_POLL_SECONDS)) as events_or_timeouts:
+            async for event in events_or_timeouts:
+                if event is not None:
+                    yield event
+                if isinstance(event, JobChanged) and event.record.job.is_finished:
+                    return
+                # A shard that starts changes the position at once; otherwise estimate once per interval.
+                if monotonic() - estimated_at < QUEUE_POLL_SECONDS and not isinstance(event, ShardStarted):
+                    continue
+                current, estimated_at = self.get_queue_position(job_id), monotonic()
+                if current and _is_significant_change(current, published, self.clock()):
+                    published = current
+                    yield current
 
-def _latest_events(service: GenerationService, record: JobRecord) -> Iterator[JobEvent]:
-    """The latest of each running shard."""
-    running = {shard.index for shard in record.shards if shard.status is ShardStatus.RUNNING}
-    for event in service.events.latest_events(record.job.id):
-        if not isinstance(event, JobChanged) and event.index in running:
-            yield event
+    def _latest_shard_events(self, record: JobRecord) -> Iterator[JobEvent]:
+        """Yield the latest progress and preview of each running shard."""
+        running = {shard.index for shard in record.shards if shard.status is ShardStatus.RUNNING}
+        for event in self.events.latest_events(record.job.id):
+            if not isinstance(event, JobChanged) and event.index in running:
+                yield event
 
 
 def _is_significant_change(current: QueuePosition, previous: QueuePosition | None, now: datetime) -> bool:
+    """Return whether clients should get the new position."""
     if previous is None or current.position != previous.position:
         return True
     if current.expected_finish is None or previous.expected_finish is None:
         return current.expected_finish is not previous.expected_finish
-    left = max((previous.expected_finish - now).total_seconds(), 0.0)
-    return (
-        abs((current.expected_finish - previous.expected_finish).total_seconds())
-        > MIN_CHANGE_SECONDS + MIN_CHANGE_SHARE * left
-    )
+    remaining = max((previous.expected_finish - now).total_seconds(), 0.0)
+    moved = abs((current.expected_finish - previous.expected_finish).total_seconds())
+    return moved > MIN_CHANGE_SECONDS + MIN_CHANGE_SHARE * remaining
 
 
 async def _with_timeouts(events: AsyncIterator[T], seconds: float) -> AsyncGenerator[T | None, None]:
-    """The events, and None whenever so many seconds have gone by without one."""
+    """Yield the events, and None after every `seconds` without one."""
     upcoming = asyncio.ensure_future(anext(events))
     try:
         while True:

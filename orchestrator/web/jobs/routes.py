@@ -1,41 +1,61 @@
-"""Jobs as a resource: look, list, follow live, cancel."""
+"""`/api/v1/jobs`: list, get, follow and cancel the caller's jobs, whatever dialect created them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
 from aiohttp import web
 
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import invalid_field
 from orchestrator.jobs import JobRecord, JobStatus
-from orchestrator.service import GenerationService
+from orchestrator.store import WebhookMessage
 from orchestrator.web.auth import authenticate
-from orchestrator.web.dialects.pixeldojo import schemas as answers
-from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.http.queries import parse_limit
+from orchestrator.web.http.response_model import json_response, to_json_dict
 from orchestrator.web.jobs.job_events import stream_job_events
-from orchestrator.web.jobs.job_updates import get_queue_position
-from orchestrator.web.jobs.output_urls import OutputDelivery
-from orchestrator.web.jobs.views import JOB_STATUS_NAMES, to_job_response, to_queue_position_response
+from orchestrator.web.jobs.job_updates import JobUpdates
+from orchestrator.web.jobs.schemas import (
+    JOB_STATUS_NAMES,
+    JobListResponse,
+    JobResponse,
+    JobResponseBuilder,
+    JobWebhookStatus,
+    to_attempt_history,
+    to_job_webhook_status,
+    to_queue_position_response,
+)
 from orchestrator.web.jobs.wait_for_result import job_headers
 from orchestrator.web.openapi.operation import CURSOR_PARAM, LIMIT_PARAM, ParameterSpec, openapi_operation
-from orchestrator.webhooks.sender import to_attempt_history, to_delivery_status
+from orchestrator.web.protocols import JobService
 
 LIST_JOBS_PARAMS = {
     "limit": LIMIT_PARAM,
     "cursor": CURSOR_PARAM,
-    "status": ParameterSpec({"enum": list(JOB_STATUS_NAMES.values())}, "Only jobs in this state."),
-    "model": ParameterSpec({"type": "string"}, "Only jobs of this model."),
+    "status": ParameterSpec({"enum": list(JOB_STATUS_NAMES.values())}, "Return only jobs with this status."),
+    "model": ParameterSpec({"type": "string"}, "Return only jobs of this model id."),
 }
 
 
-class JobApiRoutes:
-    """The caller's own jobs; those of others look as if they did not exist."""
+class JobMessageFinder(Protocol):
+    """Looks up the webhook message of a job."""
 
-    def __init__(self, service: GenerationService, delivery: OutputDelivery) -> None:
-        self._service = service
-        self._delivery = delivery
+    async def find_job_message(self, job_id: str) -> WebhookMessage | None: ...
+
+
+class JobApiRoutes:
+    """The caller's own jobs; jobs of other accounts are reported as not found."""
+
+    def __init__(
+        self,
+        jobs: JobService,
+        updates: JobUpdates,
+        messages: JobMessageFinder,
+        responses: JobResponseBuilder,
+    ) -> None:
+        self._jobs = jobs
+        self._updates = updates
+        self._messages = messages
+        self._responses = responses
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -45,70 +65,95 @@ class JobApiRoutes:
             web.get("/api/v1/jobs/{id}/events", self.stream_events),
         ]
 
-    @openapi_operation(response=answers.JobListResponse, query=LIST_JOBS_PARAMS, tag="jobs")
+    @openapi_operation(
+        summary="List jobs",
+        description="Returns the account's jobs, newest first, in pages. Filter by `status` and `model`.",
+        query=LIST_JOBS_PARAMS,
+        response=JobListResponse,
+        tag="jobs",
+    )
     async def list_jobs(self, request: web.Request) -> web.Response:
-        """The jobs, newest first; `status` and `model` choose among them."""
-        key = await authenticate(request, self._service.store)
-        page = await self._service.list_jobs(
+        """Return a page of the caller's jobs."""
+        key = await authenticate(request)
+        page = await self._jobs.list_jobs(
             key.account.id,
             limit=parse_limit(request),
             cursor=request.query.get("cursor"),
             status=_parse_status(request),
             model=request.query.get("model"),
         )
-        jobs = [self.to_response(record) for record in page.items]
-        return web.json_response({"jobs": jobs, "nextCursor": page.cursor})
-
-    @openapi_operation(response=answers.JobResponse, tag="jobs")
-    async def get_job(self, request: web.Request) -> web.Response:
-        """One job, with its place in the queue while it is not finished."""
-        record = await self._get_own_job(request)
-        place = get_queue_position(self._service, record.job.id)
-        queue = {"queue": to_queue_position_response(place) if place else None}
-        told = {"webhook": await self._get_webhook_status(record)}
-        return web.json_response(self.to_response(record) | queue | told, headers=job_headers(record))
-
-    @openapi_operation(response=answers.JobResponse, tag="jobs")
-    async def cancel_job(self, request: web.Request) -> web.Response:
-        """Gives a job up: what has not run is not charged."""
-        record = await self._get_own_job(request)
-        record = await self._service.cancel_job(record.job.id)
-        return web.json_response(self.to_response(record))
+        jobs = [self._responses.build(record) for record in page.items]
+        return json_response(JobListResponse(jobs=jobs, nextCursor=page.cursor))
 
     @openapi_operation(
-        content_types=("text/event-stream",), other_responses={204: "All has been told."}, tag="jobs"
+        summary="Get a job",
+        description="Returns status, results, queue position and webhook deliveries of a job. Poll it until "
+        "`status` is `completed`, `failed` or `cancelled`, or follow the job with "
+        "`GET /api/v1/jobs/{id}/events`. URLs are presigned anew for each response and expire.",
+        response=JobResponse,
+        tag="jobs",
+    )
+    async def get_job(self, request: web.Request) -> web.Response:
+        """Return one job."""
+        record = await self._get_own_job(request)
+        position = self._updates.get_queue_position(record.job.id)
+        body = self._responses.build(record).model_copy(
+            update={
+                "queue": to_queue_position_response(position) if position else None,
+                "webhook": await self._get_webhook_status(record),
+            }
+        )
+        return json_response(body, headers=job_headers(record))
+
+    @openapi_operation(
+        summary="Cancel a job",
+        description="Cancels an unfinished job: waiting shards are dropped, running ones are interrupted, "
+        "and "
+        "nothing is charged. A finished job is returned unchanged.",
+        response=JobResponse,
+        tag="jobs",
+    )
+    async def cancel_job(self, request: web.Request) -> web.Response:
+        """Cancel one job and return it."""
+        record = await self._get_own_job(request)
+        record = await self._jobs.cancel_job(record.job.id)
+        return json_response(self._responses.build(record))
+
+    @openapi_operation(
+        summary="Stream job events",
+        description="Server-sent events until the job is finished: `job` (the job itself, first and after "
+        "each change), `queue` (position and estimated finish), `started`, `progress` and `preview` (an "
+        "unfinished image as base64). Reconnect with `Last-Event-ID` to continue.",
+        response_description="The event stream.",
+        content_types=("text/event-stream",),
+        other_responses={204: "The final event was received before; do not reconnect."},
+        tag="jobs",
     )
     async def stream_events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events until the job is finished."""
-        key = await authenticate(request, self._service.store)
-        return await stream_job_events(request, self._service, key.account.id, self.to_response)
+        """Stream the events of one job."""
+        key = await authenticate(request)
+        return await stream_job_events(
+            request, self._updates, key.account.id, lambda record: to_json_dict(self._responses.build(record))
+        )
 
-    async def _get_webhook_status(self, record: JobRecord) -> Mapping[str, object] | None:
-        """How it stands with the job's webhook, try by try."""
-        message = await self._service.store.find_job_message(record.job.id)
-        state = to_delivery_status(record.job.notify_url, message)
-        return state and {
-            **state,
-            "history": to_attempt_history(message.delivery_attempts if message else ()),
-        }
-
-    def to_response(self, record: JobRecord) -> dict[str, Any]:
-        """All of a job as it is now, with URLs that have just been made."""
-        unit = self._service.price_book.micros_per_unit(pixeldojo.TARIFF)
-        return to_job_response(record, self._delivery) | pixeldojo.job_credit_cost(record.job, unit)
+    async def _get_webhook_status(self, record: JobRecord) -> JobWebhookStatus | None:
+        """Return the delivery status of the job's webhook with all attempts."""
+        message = await self._messages.find_job_message(record.job.id)
+        status = to_job_webhook_status(record.job.notify_url, message)
+        history = to_attempt_history(message.delivery_attempts if message else ())
+        return status and status.model_copy(update={"history": history})
 
     async def _get_own_job(self, request: web.Request) -> JobRecord:
-        key = await authenticate(request, self._service.store)
-        return await self._service.get_job(key.account.id, request.match_info["id"])
+        key = await authenticate(request)
+        return await self._jobs.get_job(key.account.id, request.match_info["id"])
 
 
 def _parse_status(request: web.Request) -> JobStatus | None:
+    """Return the status given by the query parameter `status`. Raises InvalidRequest."""
     text = request.query.get("status")
     if text is None:
         return None
-    by_word = {word: status for status, word in JOB_STATUS_NAMES.items()}
-    if text not in by_word:
-        raise InvalidRequest(
-            f"`status` must be one of {', '.join(by_word)}", code="invalid_status", param="status"
-        )
-    return by_word[text]
+    statuses_by_name = {str(name): status for status, name in JOB_STATUS_NAMES.items()}
+    if text not in statuses_by_name:
+        raise invalid_field("status", f"must be one of {', '.join(statuses_by_name)} (got {text[:40]!r})")
+    return statuses_by_name[text]

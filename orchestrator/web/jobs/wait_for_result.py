@@ -1,4 +1,4 @@
-"""From an accepted job to its result: waiting for it, and giving it up with the caller who goes away."""
+"""Wait for the result of a job, cancel it when the caller disconnects, and read idempotency keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import web
 
 from orchestrator.errors import ContentBlocked, GenerationFailed, InvalidRequest, ServiceUnavailable
 from orchestrator.jobs import JobRecord, JobStatus
-from orchestrator.service import GenerationService
+from orchestrator.web.protocols import JobWaiter
 
 JOB_ID_HEADER = "X-PixelFactory-Job"
 SIMULATED_HEADER = "X-PixelFactory-Simulated"
@@ -18,48 +18,53 @@ MAX_IDEMPOTENCY_KEY_LENGTH = 255
 
 
 def parse_idempotency_key(request: web.Request) -> str | None:
-    """The caller's `Idempotency-Key`. Raises InvalidRequest."""
-    given = request.headers.get("Idempotency-Key")
-    if given is not None and not 0 < len(given) <= MAX_IDEMPOTENCY_KEY_LENGTH:
+    """Return the header `Idempotency-Key`, or None. Raises InvalidRequest (`invalid_idempotency_key`)."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH:
         raise InvalidRequest(
-            f"`Idempotency-Key` must have 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} characters",
+            f"`Idempotency-Key` must have 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} characters (got {len(key)})",
             code="invalid_idempotency_key",
             param="Idempotency-Key",
         )
-    return given
+    return key
 
 
 def job_headers(record: JobRecord) -> dict[str, str]:
-    """What every answer about a generation carries."""
+    """Return the headers of every response about a job: its id, and whether a simulator made its result."""
     return {JOB_ID_HEADER: record.job.id} | ({SIMULATED_HEADER: "true"} if record.is_simulated else {})
 
 
 @asynccontextmanager
-async def cancel_on_disconnect(service: GenerationService, record: JobRecord) -> AsyncIterator[None]:
-    """A caller who goes away, or whom we can not serve to the end, gives the job up, unless an idempotency
-    key says that it will ask again."""
+async def cancel_on_disconnect(jobs: JobWaiter, record: JobRecord) -> AsyncIterator[None]:
+    """Cancel the job if the caller disconnects or the service stops while the block runs.
+
+    A job with an idempotency key continues: its caller can repeat the request and get the result.
+    """
     try:
         yield
     except (asyncio.CancelledError, ConnectionError, ServiceUnavailable):
         if record.job.idempotency_key is None:
-            await asyncio.shield(service.cancel_job(record.job.id))
+            await asyncio.shield(jobs.cancel_job(record.job.id))
         raise
 
 
-async def wait_for_result(service: GenerationService, record: JobRecord) -> JobRecord:
-    """The job once it has succeeded. Raises GenerationFailed, ContentBlocked, ServiceUnavailable."""
-    async with cancel_on_disconnect(service, record):
-        return require_success(await service.wait_for_job(record.job.id))
+async def wait_for_result(jobs: JobWaiter, record: JobRecord) -> JobRecord:
+    """Return the job once it has succeeded. Raises GenerationFailed, ContentBlocked, ServiceUnavailable."""
+    async with cancel_on_disconnect(jobs, record):
+        return require_success(await jobs.wait_for_job(record.job.id))
 
 
 def require_success(record: JobRecord) -> JobRecord:
-    """The finished job. Raises GenerationFailed where it came to nothing, ContentBlocked where its outputs
-    were
-    refused."""
-    if record.job.status is JobStatus.SUCCEEDED:
+    """Return a finished job that has succeeded.
+
+    Raises ContentBlocked if its outputs violate the content policy, GenerationFailed if it failed or was
+    cancelled.
+    """
+    job = record.job
+    if job.status is JobStatus.SUCCEEDED:
         return record
-    if record.job.error and record.job.error.code == ContentBlocked.default_code:
-        raise ContentBlocked(record.job.error.message)
-    if record.job.error:
-        raise GenerationFailed(record.job.error.message, code=record.job.error.code)
-    raise GenerationFailed("The job was cancelled", code="cancelled")
+    if job.error is None:
+        raise GenerationFailed("The job was cancelled before it finished", code="cancelled")
+    if job.error.code == ContentBlocked.default_code:
+        raise ContentBlocked(job.error.message)
+    raise GenerationFailed(job.error.message, code=job.error.code)

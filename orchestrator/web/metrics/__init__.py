@@ -1,35 +1,57 @@
-"""What Prometheus reads: requests and work as they come, queue and fleet when it asks.
+"""Prometheus metrics: events are counted as they happen, queue and fleet are read at each scrape.
 
-`scripts/deploy/README.md` lists every name.
+`scripts/deploy/README.md` lists all metrics.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Protocol
+
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-from orchestrator.service import GenerationService
-from orchestrator.web.admin.instance_rows import GpuStatsCache, InstanceRows
+from comfy_instances.fleet.protocol import Fleet
+from orchestrator.execution.dispatcher import ActiveShard
+from orchestrator.execution.scheduler import Scheduler
+from orchestrator.jobs.events import EventHub
+from orchestrator.web.instance_status import GpuStatsCache, InstanceRows
 from orchestrator.web.metrics.fleet import FleetCollector
 from orchestrator.web.metrics.http import HttpMetrics
 from orchestrator.web.metrics.jobs import JobMetrics
+from orchestrator.web.protocols import Clock
+
+
+class ShardLists(Protocol):
+    """The part of the dispatcher that lists unfinished shards."""
+
+    def assigned_shards(self, instance_id: str) -> list[ActiveShard]:
+        """Return the shards assigned to an instance, the running one first."""
+        ...
+
+    def unfinished_shards(self) -> Collection[ActiveShard]:
+        """Return all waiting and running shards."""
+        ...
 
 
 class Metrics:
-    """All metrics of one service, listening from now on."""
+    """All metrics of a service. It subscribes to events and fleet when it is created."""
 
-    def __init__(self, service: GenerationService) -> None:
-        dispatcher = service.dispatcher
+    def __init__(
+        self, fleet: Fleet, scheduler: Scheduler, shards: ShardLists, events: EventHub, clock: Clock
+    ) -> None:
         self._registry = CollectorRegistry()
         self.http = HttpMetrics(self._registry)
-        work = JobMetrics(self._registry, dispatcher.scheduler, service.clock)
-        service.events.add_observer(work.observe_event)
-        dispatcher.fleet.subscribe(work.on_instance_changed)
-        self.instance_rows = InstanceRows(dispatcher, work.busy_ratio, GpuStatsCache())
-        self._registry.register(FleetCollector(dispatcher, self.instance_rows))
+        jobs = JobMetrics(self._registry, scheduler, clock)
+        events.add_observer(jobs.observe_event)
+        fleet.subscribe(jobs.on_instance_changed)
+        self.instance_rows = InstanceRows(
+            fleet, scheduler.instances, shards.assigned_shards, jobs.busy_ratio, GpuStatsCache()
+        )
+        self._registry.register(FleetCollector(scheduler.queue, shards.unfinished_shards, self.instance_rows))
         ProcessCollector(registry=self._registry)
 
     async def export(self) -> bytes:
-        """In Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         await self.instance_rows.refresh_gpu_stats()
         return generate_latest(self._registry)
 

@@ -1,4 +1,4 @@
-"""What became of the work: counted and timed as it happens, from what the event hub tells."""
+"""Counters and histograms of jobs and attempts, updated by events."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from orchestrator.jobs.events import AttemptFailed, ExecutionEvent, JobChanged, 
 from orchestrator.web.metrics.utilization import UtilizationTracker
 from pricing.money import to_usd
 
-#: Seconds: from a picture of a fast model to a long video on a full fleet.
+#: In seconds: from an image of a fast model to a long video on a busy fleet.
 DURATION_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
-#: Seconds: from one message to another, up to a stall that somebody should look at.
+#: In seconds: from the time between two messages to a stall that operators should inspect.
 IDLE_GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 
 
 class JobMetrics:
-    """Counters and histograms by model and by instance. An observer of the event hub."""
+    """Metrics by model and by instance. An observer of the event hub."""
 
     def __init__(
         self,
@@ -46,17 +46,15 @@ class JobMetrics:
                 f"pixelfactory_{name}", documentation, [label], buckets=buckets, registry=registry
             )
 
-        self._jobs_finished = make_counter("jobs_finished", "Jobs that came to an end", "model", "status")
-        self._job_errors = make_counter("job_errors", "Jobs that failed, by the reason", "model", "code")
-        self._retries = make_counter("retries", "Attempts of shards after their first", "instance_id")
+        self._jobs_finished = make_counter("jobs_finished", "Finished jobs by status", "model", "status")
+        self._job_errors = make_counter("job_errors", "Failed jobs by error code", "model", "code")
+        self._retries = make_counter("retries", "Retried attempts", "instance_id")
         self._attempt_failures = make_counter(
-            "attempt_failures", "Attempts that came to nothing", "instance_id", "kind"
+            "attempt_failures", "Failed attempts by kind of failure", "instance_id", "kind"
         )
-        self._gpu_seconds = make_counter("gpu_seconds", "Time that prompts ran", "instance_id")
-        self._stored_bytes = make_counter(
-            "stored_bytes", "Outputs of finished jobs put into the object store", "model"
-        )
-        self._captured_usd = make_counter("captured_usd", "Money taken for finished jobs", "model")
+        self._gpu_seconds = make_counter("gpu_seconds", "Seconds in which prompts ran", "instance_id")
+        self._stored_bytes = make_counter("stored_bytes", "Stored bytes of outputs of finished jobs", "model")
+        self._captured_usd = make_counter("captured_usd", "Amount charged for finished jobs", "model")
         self._released_usd = make_counter(
             "released_usd", "Money given back for jobs that were not done", "model"
         )
@@ -80,6 +78,7 @@ class JobMetrics:
         )
 
     def observe_event(self, event: ExecutionEvent) -> None:
+        """Update the metrics that an event concerns."""
         match event:
             case ShardStarted():
                 self._record_started(event)
@@ -92,11 +91,12 @@ class JobMetrics:
                 self._record_finished(record)
 
     def on_instance_changed(self, info: InstanceInfo) -> None:
+        """Do not count the time in which an instance is not ready as a gap between prompts."""
         if info.state is not InstanceState.READY:
             self._utilization_tracker(info.id).reset_idle()
 
     def busy_ratio(self, instance_id: str) -> float:
-        """Share of the last minute in which the instance ran a prompt, 0 to 1."""
+        """Return the share of the last minute in which the instance ran prompts, 0 to 1."""
         return self._utilization_tracker(instance_id).busy_ratio(self._monotonic())
 
     def _utilization_tracker(self, instance_id: str) -> UtilizationTracker:
@@ -109,24 +109,24 @@ class JobMetrics:
 
     def _record_succeeded(self, event: PromptFinished) -> None:
         model, seconds = event.job.model, event.usage.gpu_seconds
-        waited = max(0.0, (self._clock() - event.job.created_at).total_seconds() - seconds)
+        wait_seconds = max(0.0, (self._clock() - event.job.created_at).total_seconds() - seconds)
         gap = self._utilization_tracker(event.instance_id).shard_succeeded(
-            event.shard_id, self._monotonic(), seconds, waited
+            event.shard_id, self._monotonic(), seconds, wait_seconds
         )
         if gap is not None:
             self._idle_gap_seconds.labels(event.instance_id).observe(gap)
-        self._wait_seconds.labels(model).observe(waited)
+        self._wait_seconds.labels(model).observe(wait_seconds)
         self._run_seconds.labels(model).observe(seconds)
         self._gpu_seconds.labels(event.instance_id).inc(seconds)
         if self._was_cold_start(event):
             self._load_seconds.labels(model).observe(event.usage.load_seconds)
 
     def _was_cold_start(self, event: PromptFinished) -> bool:
-        """Whether the scheduler sent the shard to an instance without its model in memory."""
-        card = self._scheduler.instances.get(event.instance_id)
+        """Return whether the instance had to load the model first, according to the scheduler."""
+        instance = self._scheduler.instances.get(event.instance_id)
         return any(
             assignment.load_seconds > 0
-            for assignment in (card.assignments if card else ())
+            for assignment in (instance.assignments if instance else ())
             if assignment.spec.shard_id == event.shard_id
         )
 

@@ -1,4 +1,4 @@
-"""`/openapi.json` for programs, `/docs` for people: the same document."""
+"""Documentation: `/openapi.json` for programs, `/docs` for people, `/llms.txt` for language models."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from importlib import resources
 from aiohttp import web
 from jinja2 import Environment
 
-from orchestrator.web.openapi.document import METHODS, build_openapi_document
+from orchestrator.web.http.public_url import public_base_url
+from orchestrator.web.openapi.document import build_openapi_document
+from orchestrator.web.openapi.documented_routes import METHODS
+from orchestrator.web.openapi.llms_txt import render_llms_txt
+from orchestrator.web.openapi.operation import Access, openapi_operation
+from orchestrator.web.protocols import ModelOffer
 
-#: The page is made of itself alone.
+#: The page loads nothing from elsewhere and runs no scripts.
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -19,31 +24,54 @@ PAGE_HEADERS = {
 
 
 class DocsRoutes:
-    """Both are made once, when they are first asked for."""
+    """Routes of the documentation. Document and page are built by the first request and then kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: ModelOffer, public_url: str | None) -> None:
+        """`public_url` is the URL of the service in examples; None: the origin of the request."""
+        self._models = models
+        self._public_url = public_url
         self._document_json: str | None = None
         self._docs_html: str | None = None
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/openapi.json", self.get_openapi_document), web.get("/docs", self.get_docs_page)]
+        return [
+            web.get("/openapi.json", self.get_openapi_document),
+            web.get("/docs", self.get_docs_page),
+            web.get("/llms.txt", self.get_llms_txt),
+        ]
 
     async def get_openapi_document(self, request: web.Request) -> web.Response:
-        """The OpenAPI document."""
+        """Return the OpenAPI document. Pages of any origin may read it."""
         if self._document_json is None:
             self._document_json = json.dumps(build_openapi_document(request.app))
         headers = {"Access-Control-Allow-Origin": "*"}
         return web.Response(text=self._document_json, content_type="application/json", headers=headers)
 
     async def get_docs_page(self, request: web.Request) -> web.Response:
-        """The document as a page."""
+        """Return the OpenAPI document as an HTML page."""
         if self._docs_html is None:
             self._docs_html = render_docs_page(build_openapi_document(request.app))
         return web.Response(text=self._docs_html, content_type="text/html", headers=PAGE_HEADERS)
 
+    @openapi_operation(
+        summary="Get the documentation for language models",
+        description="Describes the API in Markdown with all models and prices, complete enough for an "
+        "agent to "
+        "create images and videos, poll jobs and verify webhooks.",
+        response_description="The documentation in Markdown.",
+        access=Access.NONE,
+        content_types=("text/plain",),
+        tag="service",
+    )
+    async def get_llms_txt(self, request: web.Request) -> web.Response:
+        """Return the documentation for language models."""
+        base_url = public_base_url(request, self._public_url)
+        text = render_llms_txt(self._models.catalog, self._models.price_book, base_url)
+        return web.Response(text=text, content_type="text/plain", charset="utf-8")
+
 
 def render_docs_page(openapi_document: dict[str, object]) -> str:
-    """A page without scripts and without anything from elsewhere."""
+    """Return the document as a page without scripts and external resources."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((resources.files(__package__) / "docs.html").read_text("utf-8"))
     methods = [method.lower() for method in METHODS]

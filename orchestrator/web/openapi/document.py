@@ -1,46 +1,56 @@
-"""The OpenAPI 3.1 document, made of the application's own routes.
+"""Build the OpenAPI 3.1 document from the application's routes.
 
-To add a dialect's operations there is nothing to do here. Put `@describes(...)` of `operations` on the
-handlers: the pydantic model that validates the body is the body's schema, `answer` one that the answer
-follows. Addresses with alternatives (`{verb:drain|resume}`) become one operation for each; pages for people
-(`UNDOCUMENTED_PATHS`) are left out. Handlers nobody has described are listed with their docstring.
+A new operation needs nothing here: decorate its handler with `@openapi_operation(...)` of `operation`. The
+pydantic models that validate the request and build the response are also its schemas, and a path with
+alternatives (`{verb:drain|resume}`) becomes one operation for each. The format of errors is that of the
+dialect to which the path belongs (`dialects.error_responses`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib.metadata import version
-from inspect import getdoc
 from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from orchestrator.web.dialects import ERROR_TRANSLATORS
-from orchestrator.web.dialects.openai.schemas import ErrorResponse
-from orchestrator.web.openapi.operation import Access, OperationSpec, ParameterSpec, get_operation_spec
+from orchestrator.web.dialects.error_responses import find_error_format
+from orchestrator.web.openapi.documented_routes import DocumentedRoute, list_documented_routes
+from orchestrator.web.openapi.error_codes import ERROR_CODES
+from orchestrator.web.openapi.examples import ExampleGenerator
+from orchestrator.web.openapi.operation import Access, ParameterSpec, get_summary_and_description
+from orchestrator.web.openapi.responses import ResponseBuilder, SchemaRefs
+from orchestrator.web.openapi.webhooks import WEBHOOK_MODELS, build_webhooks
 
-#: Pages for people, and what they are made of.
-UNDOCUMENTED_PATHS = re.compile(
-    r"/($|billing$|keys$|operations$|sign-in$|session$|dashboard/|docs$|openapi\.json$|api/openapi$)"
-)
-NO_CONTENT = 204
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-#: The groups that most callers look for.
-LEADING_TAGS = ("images", "videos", "models", "jobs")
-_SCHEMA_REF_TEMPLATE = "#/components/schemas/{model}"
-_PATH_PARAM_PATTERN = re.compile(r"\(\?P<(\w+)>([^()]*)\)")
-_ALTERNATIVES = re.compile(r"[\w-]+(\|[\w-]+)+")
+API_DESCRIPTION = """Image and video generation with ComfyUI models behind several API dialects: OpenAI's \
+images \
+and videos APIs, the Pixel Factory API, PixelAPI, PixelDojo and Pixazo. All dialects share models, accounts, \
+balances and jobs; each has its own tag, paths and error format.
 
-JsonSchema = dict[str, Any]
-SchemaRefs = Mapping[type[BaseModel], JsonSchema]
+Authenticate with `Authorization: Bearer pk-...`. Sizes are WIDTHxHEIGHT in pixels; money is in US \
+dollars or \
+cents. Send an `Idempotency-Key` with requests that create jobs: a repetition then returns the same job. \
+Responses carry `X-Request-Id`, and `X-RateLimit-Limit`, `-Remaining` and `-Reset`."""
 
-API_DESCRIPTION = """One host, several dialects: OpenAI's images and videos API with the fields of the Pixel \
-Factory document, and further ones that are described under their own tags. A prompt that the models take is \
-any Unicode text; sizes are WIDTHxHEIGHT in pixels; money is in US dollars or cents."""
+TAG_DESCRIPTIONS: Mapping[str, str] = {
+    "images": "Generate and edit images; the response holds the result (OpenAI's images API).",
+    "videos": "Generate videos: create, poll, download, remix (OpenAI's videos API).",
+    "models": "List the models with their parameters and prices.",
+    "jobs": "List, poll, follow and cancel the jobs of your account, whatever dialect created them.",
+    "quote": "Get the price of a generation without running it.",
+    "billing": "Balance, ledger, statements, usage and budget alerts of your account.",
+    "webhooks": "Webhook deliveries and the secret that signs them.",
+    "pixelapi": "The PixelAPI dialect.",
+    "pixeldojo": "The PixelDojo dialect.",
+    "pixazo": "The Pixazo dialect.",
+    "payments": "Called by the payment provider.",
+    "service": "Health, metrics and documentation for language models.",
+    "admin": "For operators: accounts, API keys, wallets, models, instances.",
+}
+#: Tags in the order in which they are listed; others follow, `admin` is last.
+LEADING_TAGS = ("images", "videos", "models", "jobs", "quote", "billing", "webhooks")
 
 SECURITY_BY_ACCESS: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.NONE: [],
@@ -48,6 +58,12 @@ SECURITY_BY_ACCESS: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.GATEWAY: [{"subscription": []}, {"secret": []}, {"key": []}],
     Access.ADMIN: [{"admin": []}],
 }
+IDEMPOTENCY_KEY_PARAM = ParameterSpec(
+    {"type": "string", "minLength": 1, "maxLength": 255},
+    "Unique key of the request, for example a UUID. A repetition with the same key and the same body returns "
+    "the job that the first request created, and is not charged again.",
+)
+_SCHEMA_REF_TEMPLATE = "#/components/schemas/{model}"
 
 
 def _api_key_header_scheme(name: str) -> dict[str, str]:
@@ -58,48 +74,18 @@ SECURITY_SCHEMES = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key, `pk-...`."},
     "subscription": _api_key_header_scheme("Ocp-Apim-Subscription-Key"),
     "secret": _api_key_header_scheme("X-Secret-Key"),
-    "admin": {"type": "http", "scheme": "bearer", "description": "The operators' token."},
+    "admin": {"type": "http", "scheme": "bearer", "description": "The operator's admin token."},
 }
-IDEMPOTENCY_KEY_PARAM = ParameterSpec(
-    {"type": "string", "minLength": 1, "maxLength": 255}, "The same key is one job, for ever."
-)
-JOB_RESPONSE_HEADERS = {
-    "X-PixelFactory-Job": {"schema": {"type": "string"}, "description": "Id of the job."},
-    "X-PixelFactory-Simulated": {"schema": {"const": "true"}, "description": "The result is a simulator's."},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentedRoute:
-    """One method at one address, with what does it."""
-
-    method: str
-    path: str
-    #: Schemas of the address's variable parts.
-    path_params: Mapping[str, JsonSchema]
-    handler: Callable[..., Any]
-
-    @property
-    def spec(self) -> OperationSpec:
-        return get_operation_spec(self.handler)
-
-    @property
-    def operation_id(self) -> str:
-        words = re.sub(r"\W+", "_", self.path).strip("_")
-        return f"{self.method.lower()}_{words}"
 
 
 def build_openapi_document(app: web.Application) -> dict[str, Any]:
-    """The whole document."""
-    places = sorted(_documented_routes(app), key=lambda place: (place.path, METHODS.index(place.method)))
-    references, schemas = _build_schemas(places)
+    """Return the whole document."""
+    routes = list_documented_routes(app)
+    schema_refs, schemas = _build_schemas(routes)
+    operations = _OperationBuilder(schema_refs, ExampleGenerator(schemas))
     paths: dict[str, dict[str, Any]] = {}
-    for place in places:
-        paths.setdefault(place.path, {})[place.method.lower()] = _build_operation(place, references)
-    tags = sorted(
-        {tag for path in paths.values() for entry in path.values() for tag in entry["tags"]},
-        key=_tag_sort_key,
-    )
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = operations.build_operation(route)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -109,108 +95,89 @@ def build_openapi_document(app: web.Application) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in tags],
+        "tags": _build_tags({route.tag for route in routes}),
         "paths": paths,
+        "webhooks": build_webhooks(schema_refs, ExampleGenerator(schemas)),
         "components": {"schemas": schemas, "securitySchemes": SECURITY_SCHEMES},
+        "x-error-codes": dict(ERROR_CODES),
     }
 
 
-def _documented_routes(app: web.Application) -> Iterator[DocumentedRoute]:
-    for route in app.router.routes():
-        if route.method not in METHODS or route.resource is None:
-            continue
-        info, path = route.resource.get_info(), route.resource.canonical
-        if UNDOCUMENTED_PATHS.match(path):
-            continue
-        pattern = info["pattern"].pattern if "pattern" in info else ""
-        groups = dict(_PATH_PARAM_PATTERN.findall(pattern))
-        for concrete, parts in _expand_alternatives(path, groups):
-            yield DocumentedRoute(route.method, concrete, parts, route.handler)
+class _OperationBuilder:
+    """Builds Operation Objects."""
+
+    def __init__(self, schema_refs: SchemaRefs, examples: ExampleGenerator) -> None:
+        self._schema_refs = schema_refs
+        self._examples = examples
+        self._responses = ResponseBuilder(schema_refs, examples)
+
+    def build_operation(self, route: DocumentedRoute) -> dict[str, Any]:
+        summary, description = get_summary_and_description(route.handler)
+        operation: dict[str, Any] = {
+            "operationId": route.operation_id,
+            "tags": [route.tag],
+            "summary": summary,
+            "description": description,
+            "security": SECURITY_BY_ACCESS[route.access],
+            "responses": self._responses.build_responses(route),
+        }
+        parameters = _build_parameters(route)
+        if parameters:
+            operation["parameters"] = parameters
+        if route.spec.body:
+            operation["requestBody"] = {
+                "required": True,
+                "content": self._request_content(route, route.spec.body),
+            }
+        return operation
+
+    def _request_content(self, route: DocumentedRoute, body: type[BaseModel]) -> dict[str, Any]:
+        schema = self._schema_refs[body]
+        example = route.spec.request_example or self._examples.request_example(schema)
+        content: dict[str, Any] = {"application/json": {"schema": schema, "example": example}}
+        if route.spec.accepts_form:
+            content["multipart/form-data"] = {"schema": schema}
+        return content
 
 
-def _expand_alternatives(path: str, groups: Mapping[str, str]) -> Iterator[tuple[str, dict[str, JsonSchema]]]:
-    """The path once for each of its alternatives, and the schemas of what stays variable."""
-    for name, pattern in groups.items():
-        if _ALTERNATIVES.fullmatch(pattern):
-            rest = {other: text for other, text in groups.items() if other != name}
-            for word in pattern.split("|"):
-                yield from _expand_alternatives(path.replace(f"{{{name}}}", word), rest)
-            return
-    yield path, {name: {"type": "string"} for name in groups}
-
-
-def _build_operation(route: DocumentedRoute, schema_refs: SchemaRefs) -> dict[str, Any]:
-    said, (summary, _, description) = route.spec, (getdoc(route.handler) or "").partition("\n\n")
-    access = said.access or (Access.ADMIN if route.path.startswith("/admin/") else Access.KEY)
-    entry: dict[str, Any] = {
-        "operationId": route.operation_id,
-        "tags": [said.tag or _default_tag(route.path)],
-        "security": SECURITY_BY_ACCESS[access],
-        "responses": _build_responses(route, schema_refs),
-    }
-    if summary:
-        entry["summary"] = " ".join(summary.split())
-    if description:
-        entry["description"] = description
+def _build_parameters(route: DocumentedRoute) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    spec = route.spec
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": schema}
-        for name, schema in route.path_params.items()
+        _build_parameter(name, "path", ParameterSpec(text, description)) | {"required": True}
+        for name, description in route.path_params.items()
     ]
-    parameters += [_build_parameter(name, "query", value) for name, value in said.query.items()]
-    parameters += [_build_parameter(name, "header", value) for name, value in said.headers.items()]
-    if said.creates_job:
+    parameters += [_build_parameter(name, "query", param) for name, param in spec.query.items()]
+    parameters += [_build_parameter(name, "header", param) for name, param in spec.headers.items()]
+    if spec.creates_job:
         parameters.append(_build_parameter("Idempotency-Key", "header", IDEMPOTENCY_KEY_PARAM))
-    if parameters:
-        entry["parameters"] = parameters
-    if said.body:
-        media = ["application/json", *(["multipart/form-data"] if said.accepts_form else [])]
-        content = {each: {"schema": schema_refs[said.body]} for each in media}
-        entry["requestBody"] = {"required": True, "content": content}
-    return entry
-
-
-def _tag_sort_key(tag: str) -> tuple[bool, int, str]:
-    """What most callers look for first, what is for operators last."""
-    return tag == "admin", LEADING_TAGS.index(tag) if tag in LEADING_TAGS else len(LEADING_TAGS), tag
-
-
-def _default_tag(path: str) -> str:
-    """The first word of an address that says what it is about."""
-    words = [word for word in path.split("/") if word and word not in ("api", "v1", "v2")]
-    return words[0] if words and not words[0].startswith("{") else "other"
+    return parameters
 
 
 def _build_parameter(name: str, location: str, spec: ParameterSpec) -> dict[str, Any]:
     return {"name": name, "in": location, "schema": dict(spec.schema), "description": spec.description}
 
 
-def _build_responses(route: DocumentedRoute, schema_refs: SchemaRefs) -> dict[str, Any]:
-    said = route.spec
-    schema = schema_refs[said.response] if said.response else {}
-    answer: dict[str, Any] = {"description": "All is well."}
-    if said.status != NO_CONTENT:
-        content = {media: {"schema": schema if "json" in media else {}} for media in said.content_types}
-        answer["content"] = content
-    if said.creates_job:
-        answer["headers"] = JOB_RESPONSE_HEADERS
-    own = any(pattern.match(route.path) for pattern, _ in ERROR_TRANSLATORS)
-    failure = {"type": "object"} if own else schema_refs[ErrorResponse]
-    return {
-        str(said.status): answer,
-        **{str(status): {"description": text} for status, text in said.other_responses.items()},
-        "default": {
-            "description": "It went wrong; `Retry-After` and `X-Should-Retry` say whether to come again.",
-            "content": {"application/json": {"schema": failure}},
-        },
-    }
+def _build_tags(names: set[str]) -> list[dict[str, str]]:
+    return [
+        {"name": name, "description": TAG_DESCRIPTIONS.get(name, f"The {name} endpoints.")}
+        for name in sorted(names, key=_tag_sort_key)
+    ]
 
 
-def _build_schemas(routes: list[DocumentedRoute]) -> tuple[SchemaRefs, dict[str, JsonSchema]]:
-    """How each model is referred to, and all schemas by name."""
-    operations = [place.spec for place in routes]
-    models = {model for said in operations for model in (said.body, said.response, ErrorResponse) if model}
-    named = sorted(models, key=lambda model: model.__name__)
-    found, definitions = models_json_schema(
-        [(model, "validation") for model in named], ref_template=_SCHEMA_REF_TEMPLATE
+def _tag_sort_key(tag: str) -> tuple[bool, int, str]:
+    position = LEADING_TAGS.index(tag) if tag in LEADING_TAGS else len(LEADING_TAGS)
+    return tag == "admin", position, tag
+
+
+def _build_schemas(routes: list[DocumentedRoute]) -> tuple[SchemaRefs, dict[str, dict[str, Any]]]:
+    """Return a reference to the schema of each model, and all schemas by name."""
+    models: set[type[BaseModel]] = set(WEBHOOK_MODELS)
+    for route in routes:
+        used = (route.spec.body, route.spec.response, find_error_format(route.path).schema)
+        models |= {model for model in used if model is not None}
+    ordered = sorted(models, key=lambda model: model.__name__)
+    refs, definitions = models_json_schema(
+        [(model, "validation") for model in ordered], ref_template=_SCHEMA_REF_TEMPLATE
     )
-    return {model: dict(found[model, "validation"]) for model in named}, definitions["$defs"]
+    return {model: dict(refs[model, "validation"]) for model in ordered}, definitions["$defs"]

@@ -1,89 +1,205 @@
-"""`/llms.txt`: the service described for language models, from the models and prices of this moment."""
+"""`/llms.txt`: the API for language models, generated from the models and prices that are offered now.
+
+It is self-contained: an agent that reads nothing else can create an image and a video, poll jobs, and verify
+webhook signatures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from orchestrator.billing.price_book import PriceBook
-from orchestrator.catalog import Catalog
-from orchestrator.web.dialects.pixeldojo.errors import DOCUMENTED_ERRORS
-from orchestrator.web.dialects.pixeldojo.models import format_credit_cost, to_model_fields
-from orchestrator.web.dialects.pixeldojo.schemas import PixelDojoModelFields
+from orchestrator.catalog import Catalog, Model
+from orchestrator.web.openapi.error_codes import ERROR_CODES
+from pricing.tariff import DEFAULT_TARIFF
 
-ENDPOINT_DESCRIPTIONS = (
-    ("POST /api/v1/models/{apiId}/run", "Submit a generation job"),
-    ("GET /api/v1/jobs/{jobId}", "Poll job status and outputs"),
-    ("GET /api/v1/jobs/{jobId}/events", "Follow a job live (server-sent events)"),
-    ("DELETE /api/v1/jobs/{jobId}", "Cancel a job"),
-    ("POST /api/v1/jobs/{jobId}/webhook", "Send the webhook of a finished job again"),
-    ("GET /api/v1/models", "List available models (with credit costs)"),
-    ("GET /api/v1/models/{apiId}", "Model details and input parameters"),
-    ("GET /api/v1/models/{apiId}/schema", "JSON Schema of a run's body"),
-)
-ERROR_DESCRIPTIONS = {
-    "unauthorized": "Missing or invalid API key",
-    "invalid_json": "Invalid JSON in request body",
-    "validation_error": "Input validation failed",
-    "not_found": "Model or job not found",
-    "insufficient_credits": "Insufficient credits",
-    "submission_failed": "Failed to submit job",
-    "expired": "Job has expired",
-    "rate_limit_exceeded": "Rate limit exceeded",
-    "internal_error": "Internal server error",
-}
-SUBMIT_RESPONSE_EXAMPLE = """```json
-{"jobId": "job_abc123", "status": "pending", "statusUrl": "URL/api/v1/jobs/job_abc123", "creditCost": 1, \
-"creditsRemaining": 99}
-```"""
-COMPLETED_RESPONSE_EXAMPLE = """```json
-{"jobId": "job_abc123", "status": "completed", "output": {"images": ["https://..."]}, "creditCost": 1, \
-"expiresAt": "2025-01-23T12:00:00Z"}
-```"""
-CURL_EXAMPLE = """```bash
-curl -X POST "URL/api/v1/models/MODEL/run" \\
-  -H "Authorization: Bearer YOUR_API_KEY" \\
-  -H "Content-Type: application/json" \\
-  -d '{"prompt": "A sunset", "aspect_ratio": "1:1", "webhook_url": "https://example.com/webhook"}'
-curl "URL/api/v1/jobs/job_abc123" -H "Authorization: Bearer YOUR_API_KEY"
-```"""
+#: Fallbacks for a service that offers no image or no video model.
+NO_IMAGE_MODEL, NO_VIDEO_MODEL = "IMAGE_MODEL", "VIDEO_MODEL"
+
+INTRODUCTION = """\
+# Pixel Factory API
+
+> Image and video generation over HTTP. This text is generated from the models and prices that are offered
+now.
+
+**Base URL:** `{base_url}`
+
+## Authentication
+
+Send `Authorization: Bearer $API_KEY` with every request; keys begin with `pk-`. `GET /v1/models`, \
+`/openapi.json` \
+and this text need no key.
+"""
+
+IMAGE_SECTION = """
+## Create an image
+
+`POST /v1/images/generations` waits for the result and returns it (OpenAI's images API; its SDKs work \
+with the base \
+URL `{base_url}/v1`).
+
+```bash
+curl {base_url}/v1/images/generations \\
+  -H "Authorization: Bearer $API_KEY" -H "Content-Type: application/json" \\
+  -H "Idempotency-Key: $(uuidgen)" \\
+  -d '{{"model": "{image_model}", "prompt": "A lighthouse at dawn", "response_format": "url"}}'
+```
+
+The image is at `data[0].url`; the URL expires. With `"response_format": "b64_json"` it is base64 text in \
+`data[0].b64_json`. Further fields: `n`, `size` (`WIDTHxHEIGHT`), `seed`, `negative_prompt` and the \
+parameters of the \
+model. `POST /v1/images/edits` (multipart form or JSON) takes input images in `image`, and a `mask`.
+"""
+
+VIDEO_SECTION = """
+## Create a video
+
+1. Create the job. The response is immediate and has an `id`:
+
+```bash
+curl {base_url}/v1/videos \\
+  -H "Authorization: Bearer $API_KEY" -H "Content-Type: application/json" \\
+  -d '{{"model": "{video_model}", "prompt": "Waves at a lighthouse"}}'
+```
+
+2. Poll every 2 seconds until `status` is `completed` or `failed` (before: `queued`, `in_progress`):
+
+```bash
+curl {base_url}/v1/videos/VIDEO_ID -H "Authorization: Bearer $API_KEY"
+```
+
+3. Download the MP4 file:
+
+```bash
+curl {base_url}/v1/videos/VIDEO_ID/content -H "Authorization: Bearer $API_KEY" -o video.mp4
+```
+"""
+
+JOBS_SECTION = """
+## Jobs
+
+Every generation is a job; the response header `X-PixelFactory-Job` has its id.
+
+- `POST /api/v1/models/MODEL/run`: create a job with any parameters of the model, without waiting. \
+Returns `jobId` \
+and `statusUrl`. A `webhook_url` in the body is called when the job is finished.
+- `GET /api/v1/jobs/JOB_ID`: poll a job until `status` is `completed`, `failed` or `cancelled`. Results \
+are in \
+`output` by kind, for example `output.images[0]`; `error` says why it failed.
+- `GET /api/v1/jobs/JOB_ID/events`: follow a job live (server-sent events).
+- `GET /api/v1/jobs`: list jobs, newest first. `DELETE /api/v1/jobs/JOB_ID`: cancel a job; it is not charged.
+- `GET /api/v1/models/MODEL/schema`: JSON Schema of the parameters of a model.
+- `GET /api/v1/billing/balance`: balance in US dollars.
+
+An `Idempotency-Key` header makes it safe to repeat a request: the same key and body return the same job \
+and are \
+charged once. Only completed jobs are charged.
+"""
+
+WEBHOOK_SECTION = """
+## Webhooks
+
+A finished job sends `POST` to its `webhook_url`:
+
+```json
+{"type": "job.succeeded", "timestamp": "2026-01-31T12:00:00+00:00", "data": {"jobId": "job_...", "status": \
+"completed", "output": {"images": ["https://..."]}}}
+```
+
+`type` is `job.succeeded`, `job.failed` or `job.cancelled`; `data` is the job as `GET \
+/api/v1/jobs/JOB_ID` returns \
+it. Messages are signed by the Standard Webhooks specification: use its library, or verify them so:
+
+```python
+import base64, hashlib, hmac, time
+
+def verify(secret: str, headers: dict, body: bytes) -> bool:
+    # `secret` is that of GET /api/v1/webhooks/secret: "whsec_..."
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    message_id, timestamp = headers["webhook-id"], headers["webhook-timestamp"]
+    if abs(time.time() - int(timestamp)) > 300:
+        return False
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    expected = "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+    return any(hmac.compare_digest(expected, given) for given in headers["webhook-signature"].split())
+```
+
+Verify the raw body before you parse it. Answer with a 2xx status within 15 seconds; failed deliveries \
+are retried \
+for a day under the same `webhook-id`, so process each id once.
+"""
+
+ERROR_SECTION = """
+## Errors
+
+Errors have a body `{"error": {"message", "type", "code", "param"}}`; `param` names the request field. \
+Retry only if \
+the header `X-Should-Retry` is `true`, after `Retry-After` seconds. The headers `X-RateLimit-Limit`, \
+`-Remaining` and \
+`-Reset` state the rate limit.
+
+| Status | Meaning |
+|---|---|
+| 400 | The request is invalid |
+| 401, 403 | The API key is missing, invalid, or lacks a scope |
+| 402 | The balance or the spend cap of the key does not cover the price |
+| 404, 410 | The resource does not exist, or has expired |
+| 409 | The idempotency key was used for a different request |
+| 429 | The rate limit is exceeded |
+| 500 | The generation failed, or internal error |
+| 503 | No instance is available; retry later |
+
+| Code | Meaning |
+|---|---|"""
 
 
 def render_llms_txt(catalog: Catalog, prices: PriceBook, base_url: str) -> str:
-    """The whole text, in Markdown; `base_url` is where callers reach the service."""
-    return "\n".join(_render_lines(catalog, prices, base_url)) + "\n"
+    """Return the whole text in Markdown; `base_url` is the URL of the service."""
+    image_model = _example_model((model for model in catalog if model.makes_images), NO_IMAGE_MODEL)
+    video_model = _example_model((model for model in catalog if model.makes_video), NO_VIDEO_MODEL)
+    sections = [
+        INTRODUCTION.format(base_url=base_url),
+        IMAGE_SECTION.format(base_url=base_url, image_model=image_model),
+        VIDEO_SECTION.format(base_url=base_url, video_model=video_model),
+        JOBS_SECTION,
+        *_render_models(catalog, prices),
+        WEBHOOK_SECTION,
+        ERROR_SECTION,
+        *(f"\n| `{code}` | {meaning} |" for code, meaning in ERROR_CODES.items()),
+        f"\n\n## Links\n\n- All operations: {base_url}/openapi.json\n- For people: {base_url}/docs\n",
+    ]
+    return "".join(sections)
 
 
-def _render_model(model: PixelDojoModelFields) -> str:
-    """One model."""
-    lines = [f"\n### {model.name} (`{model.apiId}`)", model.description]
-    lines.append(f"- Cost: {format_credit_cost(model.creditCost)}")
-    if model.features:
-        lines.append(f"- Features: {', '.join(model.features)}")
-    return "\n".join(lines)
+def _example_model(models: Iterable[Model], fallback: str) -> str:
+    """Return the id of the first model that needs nothing but a prompt."""
+    for model in models:
+        if {name for name, spec in model.parameters.items() if spec.required} <= {"prompt"}:
+            return model.id
+    return fallback
 
 
-def _render_lines(catalog: Catalog, prices: PriceBook, base_url: str) -> Iterator[str]:
-    entries = [to_model_fields(model, prices) for model in catalog]
-    first = next((one.apiId for one in entries if one.modality == "image"), "MODEL")
-    yield "# Pixel Factory API (Async Jobs)"
-    yield "> Generated from the models that are offered now. Optimized for LLM consumption."
-    yield f"\n## Overview\n\n**Base URL:** `{base_url}/api/v1`\n\n### Core Endpoints\n"
-    yield from (f"- `{endpoint}` — {meaning}" for endpoint, meaning in ENDPOINT_DESCRIPTIONS)
-    yield "\n## Authentication\n\n`Authorization: Bearer YOUR_API_KEY`; models and schemas need none."
-    for title, modality in (("Image", "image"), ("Video", "video"), ("Training", "training")):
-        shown = [one for one in entries if one.modality == modality]
-        if not shown:
-            continue
-        yield f"\n## {title} Models ({len(shown)} available)"
-        yield from map(_render_model, shown)
-    yield "\n## Response Format"
-    yield f"\nSubmit:\n{SUBMIT_RESPONSE_EXAMPLE}".replace("URL", base_url)
-    yield f"\nCompleted:\n{COMPLETED_RESPONSE_EXAMPLE}".replace("URL", base_url)
-    yield "\n## Error Codes\n\n| Code | Status | Description |\n|------|--------|-------------|"
-    yield from (
-        f"| `{error.code}` | {error.status} | {ERROR_DESCRIPTIONS[error.code]} |"
-        for error in DOCUMENTED_ERRORS
-    )
-    yield "\n## Rate Limits\n\nPer account and plan: see `X-RateLimit-Limit`, `-Remaining` and `-Reset`."
-    yield "\n## Example\n\n" + CURL_EXAMPLE.replace("URL", base_url).replace("MODEL", first)
-    yield f"\n## Links\n\n- OpenAPI: {base_url}/openapi.json\n- This text: {base_url}/llms.txt"
+def _render_models(catalog: Catalog, prices: PriceBook) -> Iterator[str]:
+    """Yield the models by kind, with price and parameters."""
+    yield "\n## Models\n\nPrices are for one result with default parameters; size and length change them.\n"
+    groups = {
+        "Image models": [model for model in catalog if model.makes_images],
+        "Video models": [model for model in catalog if model.makes_video],
+        "Other models": [model for model in catalog if not model.makes_images and not model.makes_video],
+    }
+    for title, models in groups.items():
+        if models:
+            yield f"\n### {title} ({len(models)})\n"
+            yield from (_render_model(model, prices) for model in models)
+
+
+def _render_model(model: Model, prices: PriceBook) -> str:
+    usd = prices.example_quote(DEFAULT_TARIFF, model).usd
+    required = ", ".join(f"`{name}`" for name, spec in model.parameters.items() if spec.required)
+    optional = ", ".join(f"`{name}`" for name, spec in model.parameters.items() if not spec.required)
+    lines = [f"\n#### {model.name} (`{model.id}`)\n", model.description, f"- Price: ${usd}"]
+    if model.aliases:
+        lines.append("- Aliases: " + ", ".join(f"`{alias}`" for alias in model.aliases))
+    lines += [f"- Required parameters: {required}"] if required else []
+    lines += [f"- Optional parameters: {optional}"] if optional else []
+    return "\n".join(lines) + "\n"

@@ -1,11 +1,15 @@
-"""What an address takes and gives, said beside the handler that does it.
+"""The `@openapi_operation` decorator: documents a handler next to its code.
 
-    @describes(body=VideoCreateBody, form=True, answer=Video, job=True)
-    async def create(self, request: web.Request) -> web.Response:
-        \"\"\"Accepts a video; it is made while nobody waits.\"\"\"
+    @openapi_operation(
+        summary="Create a video generation job",
+        description="Returns at once; poll `GET /v1/videos/{id}` until `status` is `completed`.",
+        body=VideoCreateBody, accepts_form=True, response=VideoResource, creates_job=True,
+    )
+    async def create_video(self, request: web.Request) -> web.Response:
 
-The first line of the handler's docstring is the operation's title, the rest its description. A handler
-without a description is in the document all the same, with what its address tells.
+Without `summary` and `description`, the first line and the rest of the handler's docstring are used.
+Statuses of
+errors need no declaration: `document` derives them from the operation and the dialect's error format.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from inspect import getdoc
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -20,22 +25,22 @@ from pydantic import BaseModel
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 ParameterSpecs = Mapping[str, "ParameterSpec"]
 
-#: Where a handler keeps its description.
-_SPEC_ATTRIBUTE = "operation"
+#: Attribute of a handler that holds its OperationSpec.
+_SPEC_ATTRIBUTE = "openapi_operation"
 
 
 class Access(StrEnum):
-    """What a caller has to show."""
+    """The credential that an operation needs."""
 
-    NONE = "none"  #: nothing
-    KEY = "key"  #: an API key
-    GATEWAY = "gateway"  #: an API key, perhaps in a header of Pixazo's gateway
-    ADMIN = "admin"  #: the operators' token
+    NONE = "none"  #: no credential
+    KEY = "key"  #: an API key as bearer token
+    GATEWAY = "gateway"  #: an API key as bearer token or in one of the headers of Pixazo's gateway
+    ADMIN = "admin"  #: the admin token as bearer token
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """One value of a query string or a header: its JSON Schema, and a sentence."""
+    """A query parameter or header: its JSON Schema and its description."""
 
     schema: Mapping[str, Any]
     description: str
@@ -43,50 +48,110 @@ class ParameterSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OperationSpec:
-    """One method at one address, or at several."""
+    """Documentation of one operation. `openapi_operation` describes the fields."""
 
-    #: Fields of the request; they come as a JSON object.
+    summary: str | None = None
+    description: str | None = None
     body: type[BaseModel] | None = None
-    #: The fields may come as a form with files, too.
+    request_example: Mapping[str, Any] | None = None
     accepts_form: bool = False
-    #: Values of the query string by name; none is required.
     query: ParameterSpecs = field(default_factory=dict)
-    #: Headers of its own; none is required.
     headers: ParameterSpecs = field(default_factory=dict)
-    #: What is answered where all is well: JSON after this model, or whatever `media` says.
     response: type[BaseModel] | None = None
+    response_description: str | None = None
+    response_example: Mapping[str, Any] | None = None
     status: int = 200
-    #: Content types of the answer.
     content_types: tuple[str, ...] = ("application/json",)
-    #: It makes a job: an idempotency key is heeded, and the answer names the job.
     creates_job: bool = False
-    #: None: as the address tells (`/admin/...` is for operators, all else for keys).
     access: Access | None = None
-    #: Name of its group; None: as the address tells.
     tag: str | None = None
-    #: Further answers: a sentence by status.
     other_responses: Mapping[int, str] = field(default_factory=dict)
 
 
-def openapi_operation(**fields: Any) -> Callable[[HandlerT], HandlerT]:
-    """Puts an Operation, made of these fields, on a handler."""
-    operation = OperationSpec(**fields)
+def openapi_operation(
+    *,
+    summary: str | None = None,
+    description: str | None = None,
+    body: type[BaseModel] | None = None,
+    request_example: Mapping[str, Any] | None = None,
+    accepts_form: bool = False,
+    query: ParameterSpecs | None = None,
+    headers: ParameterSpecs | None = None,
+    response: type[BaseModel] | None = None,
+    response_description: str | None = None,
+    response_example: Mapping[str, Any] | None = None,
+    status: int = 200,
+    content_types: tuple[str, ...] = ("application/json",),
+    creates_job: bool = False,
+    access: Access | None = None,
+    tag: str | None = None,
+    other_responses: Mapping[int, str] | None = None,
+) -> Callable[[HandlerT], HandlerT]:
+    """Return a decorator that attaches the documentation of an operation to its handler.
+
+    Args:
+        summary: What the operation does, starting with a verb; by default the docstring's first line.
+        description: Details for callers; by default the rest of the docstring.
+        body: Model of the JSON request body.
+        request_example: Request body to show; by default one is generated from `body`.
+        accepts_form: Whether the body may also be sent as a multipart form with files.
+        query: Query parameters by name; all are optional.
+        headers: Request headers by name; all are optional.
+        response: Model of the successful JSON response.
+        response_description: What the successful response holds; by default the model's description.
+        response_example: Response body to show; by default one is generated from `response`.
+        status: Status of the successful response.
+        content_types: Content types of the successful response.
+        creates_job: Whether it creates a job: it accepts an `Idempotency-Key` and names the job in a header.
+        access: Credential needed; by default the admin token under `/admin/`, elsewhere an API key.
+        tag: Group of the operation; by default derived from the path.
+        other_responses: Descriptions of further statuses.
+    """
+    spec = OperationSpec(
+        summary=summary,
+        description=description,
+        body=body,
+        request_example=request_example,
+        accepts_form=accepts_form,
+        query=query or {},
+        headers=headers or {},
+        response=response,
+        response_description=response_description,
+        response_example=response_example,
+        status=status,
+        content_types=content_types,
+        creates_job=creates_job,
+        access=access,
+        tag=tag,
+        other_responses=other_responses or {},
+    )
 
     def attach_spec(handler: HandlerT) -> HandlerT:
-        setattr(handler, _SPEC_ATTRIBUTE, operation)
+        setattr(handler, _SPEC_ATTRIBUTE, spec)
         return handler
 
     return attach_spec
 
 
 def get_operation_spec(handler: Callable[..., Any]) -> OperationSpec:
-    """What was said of a handler; nothing in particular where nothing was."""
-    operation = getattr(handler, _SPEC_ATTRIBUTE, None)
-    return operation if isinstance(operation, OperationSpec) else OperationSpec()
+    """Return the documentation of a handler; an empty one if the handler is not decorated."""
+    spec = getattr(handler, _SPEC_ATTRIBUTE, None)
+    return spec if isinstance(spec, OperationSpec) else OperationSpec()
 
 
-#: Query values that many lists take.
+def get_summary_and_description(handler: Callable[..., Any]) -> tuple[str, str]:
+    """Return summary (without a full stop) and description of a handler."""
+    spec = get_operation_spec(handler)
+    first, _, rest = (getdoc(handler) or "").partition("\n\n")
+    summary = spec.summary or " ".join(first.split())
+    return summary.rstrip("."), spec.description or rest or f"{summary.rstrip('.')}."
+
+
+#: Page size of a list.
 LIMIT_PARAM = ParameterSpec(
-    {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Items on a page."
+    {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Maximum number of items in the page."
 )
-CURSOR_PARAM = ParameterSpec({"type": "string"}, "Where the last page ended.")
+#: Position in a list.
+CURSOR_PARAM = ParameterSpec(
+    {"type": "string"}, "Cursor of the next page, from the previous response. Omit it for the first page."
+)

@@ -9,6 +9,7 @@ from aiohttp import web
 from orchestrator.catalog import Catalog
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
+from orchestrator.jobs.events import EventHub
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai import images as openai
 from orchestrator.web.dialects.openai.image_bodies import (
@@ -29,7 +30,6 @@ from orchestrator.web.jobs.schemas import to_job_fields
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key, wait_for_result
 from orchestrator.web.openapi.operation import openapi_operation
 from orchestrator.web.protocols import Clock, GenerationApi
-from orchestrator.jobs.events import EventHub
 
 #: A response is JSON, or a stream of events if the body sets `stream`.
 JSON_OR_EVENT_STREAM = ("application/json", "text/event-stream")

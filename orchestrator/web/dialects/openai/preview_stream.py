@@ -12,7 +12,7 @@ from aiohttp import web
 
 from orchestrator.errors import ServiceError, ServiceUnavailable
 from orchestrator.jobs import JobRecord
-from orchestrator.jobs.events import JobChanged, JobEvent, ShardPreview, ShardProgress, Subscription
+from orchestrator.jobs.events import EventHub, JobChanged, JobEvent, ShardPreview, ShardProgress, Subscription
 from orchestrator.media.errors import CorruptMedia, ObjectStoreError
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.web.dialects.openai.image_bodies import ImageRequestBody
@@ -80,9 +80,12 @@ class ImageStreamResponder:
         delivery: OutputDelivery,
         body: ImageRequestBody,
         event_prefix: EventPrefix,
+        *,
+        events: EventHub,
+        clock: Clock,
     ) -> None:
         self._service = service
-        self._events = events
+        self._event_hub = events
         self._clock = clock
         self._delivery = delivery
         self._body = body
@@ -102,7 +105,7 @@ class ImageStreamResponder:
     async def _send_partial_images(self, stream: EventStream, record: JobRecord) -> JobRecord:
         """Send previews until the job is finished, and return it. Raises ServiceUnavailable."""
         previews = PreviewSelection(self._body.partial_images or 0)
-        with self._events.subscribe(record.job.id, previews):
+        with self._event_hub.subscribe(record.job.id, previews):
             # Read the job after subscribing: earlier changes are in the store, later ones are published.
             record = await self._service.get_job(record.job.account_id, record.job.id)
             if record.job.is_finished:

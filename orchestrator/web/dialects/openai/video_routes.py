@@ -13,8 +13,10 @@ from orchestrator.catalog import Model
 from orchestrator.errors import Gone, InvalidRequest, NotFound
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord, JobStatus
+from orchestrator.jobs.events import EventHub
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.media.thumbnails import make_spritesheet, make_thumbnail
+from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import ApiKey
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai import videos as openai_videos
@@ -27,8 +29,6 @@ from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi.operation import LIMIT_PARAM, ParameterSpec, openapi_operation
 from orchestrator.web.protocols import GenerationApi
-from orchestrator.jobs.events import EventHub
-from orchestrator.storage.object_store import ObjectStore
 
 #: Milliseconds that SDKs wait before they poll an unfinished video again.
 POLL_AFTER_HEADERS = {"openai-poll-after-ms": "2000"}

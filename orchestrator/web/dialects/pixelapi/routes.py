@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from aiohttp import web
 
+from orchestrator.billing.accounts import AccountService
 from orchestrator.jobs import Job, JobRecord
 from orchestrator.web.auth import ApiKeyScope, authenticate
 from orchestrator.web.dialects.credits import to_credits
@@ -26,7 +27,6 @@ from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi.operation import LIMIT_PARAM, openapi_operation
 from orchestrator.web.protocols import Clock, GenerationApi
-from orchestrator.billing.accounts import AccountService
 
 
 class PixelApiRoutes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from orchestrator.billing.accounts import AccountService
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
@@ -20,15 +21,12 @@ from orchestrator.web.jobs.schemas import JOB_STATUS_NAMES, to_job_webhook_statu
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi.operation import Access, openapi_operation
 from orchestrator.web.protocols import GenerationApi
-from orchestrator.billing.accounts import AccountService
 
 
 class PixelDojoRoutes:
     """Run a model, read its schema, and send a webhook again."""
 
-    def __init__(
-        self, service: GenerationApi, accounts: AccountService, public_url: str | None
-    ) -> None:
+    def __init__(self, service: GenerationApi, accounts: AccountService, public_url: str | None) -> None:
         """`public_url` is the URL under which callers reach the service, None for that of the request.
 
         Raises TariffError if PixelDojo's price list is missing.

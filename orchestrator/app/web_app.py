@@ -1,0 +1,170 @@
+"""Wire the HTTP application: hand each part of the API the services that it needs."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from aiohttp import web
+
+from orchestrator.app.resources import load_admin_token
+from orchestrator.billing.price_files import load_costs
+from orchestrator.private_files import load_or_create_secret
+from orchestrator.service import GenerationService
+from orchestrator.settings import Settings
+from orchestrator.store import ApiKeyScope
+from orchestrator.web.account.alerts import AlertRoutes
+from orchestrator.web.account.billing import BillingRoutes
+from orchestrator.web.account.payments import PaymentRoutes
+from orchestrator.web.account.webhook_messages import WebhookMessageRoutes
+from orchestrator.web.admin.accounts import AccountAdminRoutes
+from orchestrator.web.admin.instances import InstanceAdminRoutes
+from orchestrator.web.admin.models import ModelAdminRoutes
+from orchestrator.web.admin.wallets import WalletAdminRoutes
+from orchestrator.web.app import make_app
+from orchestrator.web.auth import AuthContext, api_key_authenticator
+from orchestrator.web.dashboard import DashboardRoutes, SessionManager
+from orchestrator.web.dialects.model_routes import ModelRoutes
+from orchestrator.web.dialects.openai.image_routes import ImageRoutes
+from orchestrator.web.dialects.openai.video_routes import VideoRoutes
+from orchestrator.web.dialects.pixazo.request_ids import DIALECT_NAME as PIXAZO
+from orchestrator.web.dialects.pixazo.routes import PixazoJobViews, PixazoRoutes
+from orchestrator.web.dialects.pixel_factory.routes import PixelFactoryRoutes
+from orchestrator.web.dialects.pixelapi.routes import PixelApiRoutes
+from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
+from orchestrator.web.dialects.pixeldojo.routes import PixelDojoRoutes
+from orchestrator.web.health import HealthRoutes
+from orchestrator.web.http.response_model import to_json_dict
+from orchestrator.web.jobs.job_updates import JobUpdates
+from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.jobs.routes import JobApiRoutes
+from orchestrator.web.jobs.schemas import JobResponseBuilder
+from orchestrator.web.limits import RateLimiter
+from orchestrator.web.metrics import Metrics
+from orchestrator.web.openapi.docs_pages import DocsRoutes
+from orchestrator.web.webhook_payloads import WebhookPayloads
+from orchestrator.webhooks.sender import SigningSecrets
+
+#: Lifetime of URLs in jobs and webhooks: the dialects' documents promise a day to clients that poll.
+JOB_URL_LIFETIME_SECONDS = 24 * 3600
+
+
+class RouteGroup(Protocol):
+    """A part of the API."""
+
+    def routes(self) -> list[web.RouteDef]: ...
+
+
+def build_job_responses(service: GenerationService) -> JobResponseBuilder:
+    """Return the builder of jobs in the format of the jobs API, for responses and webhooks."""
+    delivery = OutputDelivery(service.object_store, JOB_URL_LIFETIME_SECONDS, service.expiry)
+    return JobResponseBuilder(delivery, lambda: service.price_book.micros_per_unit(pixeldojo.TARIFF))
+
+
+def build_webhook_payloads(service: GenerationService) -> WebhookPayloads:
+    """Return the builder of webhook payloads: Pixazo's jobs in its own format, all others in the default."""
+    responses = build_job_responses(service)
+    return WebhookPayloads(
+        jobs=service.store,
+        default=lambda record: to_json_dict(responses.build(record)),
+        by_dialect={PIXAZO: PixazoJobViews(responses.delivery).webhook_payload},
+    )
+
+
+def build_web_app(settings: Settings, service: GenerationService) -> web.Application:
+    """Return the HTTP application of a service."""
+    dispatcher, events, clock = service.dispatcher, service.events, service.clock
+    metrics = Metrics(dispatcher.fleet, dispatcher.scheduler, dispatcher, events, clock)
+    parts = (
+        *_build_generation_routes(settings, service),
+        *_build_account_routes(settings, service),
+        *_build_operator_routes(settings, service, metrics),
+        DocsRoutes(service, settings.public_url),
+    )
+    auth_context = AuthContext(
+        keys=service.store,
+        accounts=service.accounts,
+        rate_limiter=RateLimiter(
+            settings.limits_url,
+            failures_per_minute=settings.failures_per_minute,
+            trusted_proxies=settings.trusted_proxies,
+        ),
+    )
+    routes = [route for part in parts for route in part.routes()]
+    return make_app(routes, auth_context, max_body_bytes=settings.max_body_bytes, metrics=metrics.http)
+
+
+def _build_generation_routes(settings: Settings, service: GenerationService) -> tuple[RouteGroup, ...]:
+    """Return the routes of all dialects and of the jobs API."""
+    objects, events, clock = service.object_store, service.events, service.clock
+    responses = build_job_responses(service)
+    delivery = OutputDelivery(objects, settings.url_lifetime_seconds, service.expiry)
+    return (
+        ImageRoutes(service, delivery, events, clock),
+        PixelFactoryRoutes(service),
+        ModelRoutes(service),
+        VideoRoutes(service, objects, events, settings.output_lifetime_days),
+        PixelApiRoutes(service, responses.delivery, service.accounts, clock),
+        PixelDojoRoutes(service, service.accounts, settings.public_url),
+        PixazoRoutes(service, responses.delivery, settings.public_url, settings.batch_wait_seconds),
+        JobApiRoutes(service, _build_job_updates(service), service.store, responses),
+    )
+
+
+def _build_job_updates(service: GenerationService) -> JobUpdates:
+    return JobUpdates(
+        jobs=service,
+        events=service.events,
+        wait_estimates=service.dispatcher.scheduler,
+        clock=service.clock,
+    )
+
+
+def _build_account_routes(settings: Settings, service: GenerationService) -> tuple[RouteGroup, ...]:
+    """Return the routes of the caller's account."""
+    store, clock = service.store, service.clock
+    authenticate = api_key_authenticator(ApiKeyScope.BILLING)
+    return (
+        BillingRoutes(store, service.accounts, clock, authenticate),
+        AlertRoutes(store, clock, authenticate, allow_private=settings.allow_private_urls),
+        WebhookMessageRoutes(store, SigningSecrets(store, clock), clock, authenticate),
+        PaymentRoutes(store, clock, settings.payment_secret),
+    )
+
+
+def _build_operator_routes(
+    settings: Settings, service: GenerationService, metrics: Metrics
+) -> tuple[RouteGroup, ...]:
+    """Return the admin API, the dashboard, health and metrics."""
+    store, accounts, clock, dispatcher = service.store, service.accounts, service.clock, service.dispatcher
+    token = load_admin_token(settings)
+    instances = InstanceAdminRoutes(
+        dispatcher.fleet, dispatcher.scheduler.queue, metrics.instance_rows, clock, token
+    )
+    dashboard = DashboardRoutes(
+        api=service,
+        store=store,
+        accounts=accounts,
+        clock=clock,
+        objects=service.object_store,
+        fleet=dispatcher.fleet,
+        delivery=OutputDelivery(service.object_store, settings.url_lifetime_seconds, service.expiry),
+        updates=_build_job_updates(service),
+        admin=instances,
+        sessions=_build_session_manager(settings, service, token),
+        allow_private=settings.allow_private_urls,
+    )
+    metrics_token = None if settings.public_metrics else token
+    return (
+        AccountAdminRoutes(store, accounts, service.live_catalog, token),
+        ModelAdminRoutes(service.live_catalog, dispatcher.scheduler.instances, token),
+        WalletAdminRoutes(store, accounts, load_costs(settings), token),
+        instances,
+        dashboard,
+        HealthRoutes(dispatcher.fleet, service.object_store, metrics, metrics_token),
+    )
+
+
+def _build_session_manager(settings: Settings, service: GenerationService, token: str) -> SessionManager:
+    secret = load_or_create_secret(settings.data_dir / "session-secret")
+    secure = (settings.public_url or "").startswith("https://")
+    return SessionManager(secret, token, service.store, service.clock, secure=secure)

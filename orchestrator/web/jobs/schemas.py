@@ -1,0 +1,263 @@
+"""Bodies of the jobs API (`/api/v1/jobs`), and the functions that build them from jobs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+from pydantic import Field
+
+from orchestrator.jobs import JobRecord, JobStatus, Output, ShardStatus
+from orchestrator.store import DeliveryAttempt, WebhookMessage
+from orchestrator.web.dialects.credits import charged_micros, format_utc, to_credits, to_json_number
+from orchestrator.web.http.response_model import IsoDatetime, JsonNumber, ResponseModel
+from orchestrator.web.jobs.job_updates import QueuePosition
+from orchestrator.web.jobs.output_urls import OutputDelivery
+from pricing.money import to_cents, to_usd
+
+JobStatusName = Literal["pending", "processing", "completed", "failed", "cancelled"]
+#: Job statuses as callers see them.
+JOB_STATUS_NAMES: dict[JobStatus, JobStatusName] = {
+    JobStatus.QUEUED: "pending",
+    JobStatus.RUNNING: "processing",
+    JobStatus.SUCCEEDED: "completed",
+    JobStatus.FAILED: "failed",
+    JobStatus.CANCELLED: "cancelled",
+}
+_INPUT_OBJECT_KEY = re.compile(r"inputs/[0-9a-f]{2}/[0-9a-f]{64}\.[a-z0-9]+")
+_OUTPUT_GROUPS = {"image": "images", "video": "videos", "audio": "audio"}
+_EXAMPLE_URL = "https://storage.example.com/outputs/3f/3f2a.png?X-Amz-Signature=..."
+_EXAMPLE_JOB_ID = "job_3f2a9c0d5b7e4f1a8c6d2e9b0a4f7c31"
+
+
+class OutputAsset(ResponseModel):
+    """One result of a job."""
+
+    url: str = Field(description="Presigned URL of the file; it expires.", examples=[_EXAMPLE_URL])
+    contentType: str = Field(description="Content type of the file.", examples=["image/png"])
+    width: int | None = Field(description="Width in pixels; null for audio.", examples=[1024])
+    height: int | None = Field(description="Height in pixels; null for audio.", examples=[1024])
+    bytes: int = Field(description="Size of the file in bytes.", examples=[1482913])
+
+
+class JobErrorDetails(ResponseModel):
+    """Why a job failed."""
+
+    code: str = Field(
+        description="Machine-readable code, for example `out_of_memory`.", examples=["node_failed"]
+    )
+    message: str = Field(description="Explanation for a person.", examples=["A step of the model failed."])
+
+
+class ShardCounts(ResponseModel):
+    """Progress of a job by shards; each result of a job is one shard."""
+
+    total: int = Field(description="Number of shards.", examples=[1])
+    done: int = Field(description="Number of shards that have finished.", examples=[1])
+
+
+class QueuePositionResponse(ResponseModel):
+    """Position of an unfinished job in the queue."""
+
+    position: int | None = Field(
+        description="1 for the next job to start; null if all of its shards are running.", examples=[1]
+    )
+    estimatedFinish: IsoDatetime | None = Field(
+        description="When the job is expected to be finished; null while no instance can run it."
+    )
+
+
+class DeliveryAttemptResponse(ResponseModel):
+    """One attempt to deliver a webhook message."""
+
+    at: IsoDatetime = Field(description="When the attempt was made.")
+    seconds: float = Field(description="Duration of the attempt in seconds.", examples=[0.214])
+    status: int | None = Field(
+        description="HTTP status of the receiver; null if there was no response.", examples=[200]
+    )
+    error: str | None = Field(
+        description="Why the attempt failed; null if it succeeded.", examples=["HTTP 500"]
+    )
+
+
+class JobWebhookStatus(ResponseModel):
+    """Delivery status of a job's webhook. A list of jobs shows the `url` only."""
+
+    url: str = Field(description="URL that receives the webhook.", examples=["https://example.com/webhook"])
+    status: Literal["pending", "delivered", "failed"] | None = Field(
+        None,
+        description="`pending` until the webhook is delivered, `failed` after the last attempt.",
+        examples=["delivered"],
+    )
+    attempts: int | None = Field(None, description="Number of attempts.", examples=[1])
+    deliveredAt: IsoDatetime | None = Field(None, description="When it was delivered; null before.")
+    error: str | None = Field(None, description="Error of the last attempt, if it failed.")
+    history: list[DeliveryAttemptResponse] | None = Field(None, description="All attempts, oldest first.")
+
+
+class JobFields(ResponseModel):
+    """A job without prices in credits."""
+
+    jobId: str = Field(description="Id of the job.", examples=[_EXAMPLE_JOB_ID])
+    status: JobStatusName = Field(description="State of the job.", examples=["completed"])
+    model: str = Field(description="Id of the model.", examples=["flux-1-schnell"])
+    output: dict[str, list[str]] = Field(
+        description="Presigned URLs by kind (`images`, `videos`, `audio`, `files`); empty until the job has "
+        "completed.",
+        examples=[{"images": [_EXAMPLE_URL]}],
+    )
+    assets: list[OutputAsset] = Field(
+        description="The results with type and size, in the order of their seeds."
+    )
+    params: dict[str, Any] = Field(
+        description="Parameters of the model after defaults were applied, without input files.",
+        examples=[{"prompt": "A lighthouse at dawn, oil painting", "width": 1024, "height": 1024, "seed": 7}],
+    )
+    shards: ShardCounts = Field(description="Progress by shards.")
+    costUsd: float = Field(
+        description="Amount charged in US dollars; 0 unless the job has completed.", examples=[0.003]
+    )
+    costCents: float = Field(
+        description="Amount charged in US cents; 0 unless the job has completed.", examples=[0.3]
+    )
+    simulated: bool = Field(description="Whether a simulator made the result.", examples=[False])
+    error: JobErrorDetails | None = Field(description="Why the job failed; null otherwise.", examples=[None])
+    createdAt: IsoDatetime = Field(description="When the job was created.")
+    startedAt: IsoDatetime | None = Field(description="When its first shard started; null before.")
+    finishedAt: IsoDatetime | None = Field(description="When it reached its final status; null before.")
+    expiresAt: str | None = Field(
+        description="When the job and its files are deleted; null before it is finished.",
+        examples=["2026-02-07T12:00:00Z"],
+    )
+    webhook: JobWebhookStatus | None = Field(description="Its webhook; null if it has none.")
+
+
+class JobResponse(JobFields):
+    """A job, whatever dialect created it."""
+
+    creditCost: JsonNumber = Field(description="Price in PixelDojo credits.", examples=[1])
+    queue: QueuePositionResponse | None = Field(
+        None,
+        description="Position in the queue; null once the job is finished. Only in `GET /api/v1/jobs/{id}`.",
+    )
+
+
+class JobListResponse(ResponseModel):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobResponse] = Field(description="The jobs.")
+    nextCursor: str | None = Field(
+        description="Pass it as `cursor` to get the next page; null on the last page.",
+        examples=[_EXAMPLE_JOB_ID],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JobResponseBuilder:
+    """Builds `JobResponse` bodies with fresh presigned URLs."""
+
+    delivery: OutputDelivery
+    #: Returns the value of a PixelDojo credit in micro-dollars, by today's price list.
+    credit_micros: Callable[[], Fraction]
+
+    def build(self, record: JobRecord) -> JobResponse:
+        """Return a job as lists, webhooks and live events show it."""
+        credits = to_credits(charged_micros(record.job), self.credit_micros())
+        return JobResponse(**_job_fields(record, self.delivery), creditCost=to_json_number(credits))
+
+
+def to_job_fields(record: JobRecord, delivery: OutputDelivery) -> JobFields:
+    """Return a job without its price in credits."""
+    return JobFields(**_job_fields(record, delivery))
+
+
+def to_queue_position_response(queue_position: QueuePosition) -> QueuePositionResponse:
+    """Return the position of an unfinished job."""
+    return QueuePositionResponse(
+        position=queue_position.position, estimatedFinish=queue_position.expected_finish
+    )
+
+
+def to_job_webhook_status(url: str | None, message: WebhookMessage | None) -> JobWebhookStatus | None:
+    """Return the delivery status of a job's webhook, without history.
+
+    `url` is None for jobs without a webhook, `message` is None until the job is finished.
+    """
+    if url is None:
+        return None
+    if message is None:
+        return JobWebhookStatus(url=url, status="pending", attempts=0, deliveredAt=None, error=None)
+    final = "delivered" if message.delivered_at else "failed"
+    return JobWebhookStatus(
+        url=url,
+        status="pending" if message.due_at is not None else final,
+        attempts=message.attempts,
+        deliveredAt=message.delivered_at,
+        error=message.error,
+    )
+
+
+def to_attempt_history(attempts: Sequence[DeliveryAttempt]) -> list[DeliveryAttemptResponse]:
+    """Return all attempts to deliver a message, oldest first."""
+    return [
+        DeliveryAttemptResponse(
+            at=attempt.at,
+            seconds=round(attempt.seconds, 3),
+            status=attempt.http_status,
+            error=attempt.error,
+        )
+        for attempt in attempts
+    ]
+
+
+def _job_fields(record: JobRecord, delivery: OutputDelivery) -> dict[str, Any]:
+    job, expiry = record.job, delivery.expiry
+    succeeded = job.status is JobStatus.SUCCEEDED
+    available = record.outputs if succeeded and not expiry.is_expired(job) else ()
+    assets = [_to_asset(output, delivery) for output in available]
+    output: dict[str, list[str]] = {}
+    for asset in assets:
+        output.setdefault(_output_group(asset.contentType), []).append(asset.url)
+    expires_at = expiry.expires_at(job)
+    done = sum(shard.status is ShardStatus.SUCCEEDED for shard in record.shards)
+    return {
+        "jobId": job.id,
+        "status": JOB_STATUS_NAMES[job.status],
+        "model": job.model,
+        "output": output,
+        "assets": assets,
+        "params": {name: value for name, value in job.params.items() if not _is_input_object_key(value)},
+        "shards": ShardCounts(total=len(record.shards), done=done),
+        "costUsd": to_usd(job.price) if succeeded else 0.0,
+        "costCents": to_cents(job.price) if succeeded else 0.0,
+        "simulated": record.is_simulated,
+        "error": JobErrorDetails(code=job.error.code, message=job.error.message) if job.error else None,
+        "createdAt": job.created_at,
+        "startedAt": job.started_at,
+        "finishedAt": job.finished_at,
+        "expiresAt": format_utc(expires_at) if expires_at else None,
+        "webhook": JobWebhookStatus(url=job.webhook_url) if job.webhook_url else None,
+    }
+
+
+def _to_asset(output: Output, delivery: OutputDelivery) -> OutputAsset:
+    return OutputAsset(
+        url=delivery.presign_url(output),
+        contentType=output.content_type,
+        width=output.width,
+        height=output.height,
+        bytes=output.size,
+    )
+
+
+def _output_group(content_type: str) -> str:
+    return _OUTPUT_GROUPS.get(content_type.partition("/")[0], "files")
+
+
+def _is_input_object_key(value: object) -> bool:
+    """Return whether a parameter is an uploaded input file, whose object key callers must not see."""
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first, str) and bool(_INPUT_OBJECT_KEY.fullmatch(first))

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.catalog import Model
 from orchestrator.catalog.parameters.values import DatasetParameter
-from orchestrator.intake.masks import check_mask
+from orchestrator.errors import invalid_field
 from orchestrator.media.datasets import DatasetLimits, InputDataset, read_dataset
 from orchestrator.media.input_images import ImageLimits, InputImage, read_image
 from orchestrator.net.downloads import UrlFetcher
@@ -21,6 +21,8 @@ InputFile = InputImage | InputDataset
 #: Maximum number of datasets that are read at the same time. It bounds the memory use, because each may have
 #: the largest size; it is large enough that downloads from slow servers do not block the others.
 MAX_CONCURRENT_DATASETS = 16
+#: Name of the parameter that selects the channel of the mask, and its value for the alpha channel.
+MASK_CHANNEL_PARAM, ALPHA_CHANNEL = "mask_channel", "alpha"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,3 +104,14 @@ class InputReader:
 def input_object_key(file: InputFile) -> str:
     """Return the object key under which the file will be stored."""
     return content_addressed_key("inputs", file.sha256, file.content_type.rpartition("/")[2])
+
+
+def check_mask(image: InputImage | None, mask: InputImage | None, params: Mapping[str, Any]) -> None:
+    """Check the size of a mask, and that it marks an area. Raises InvalidRequest."""
+    if image is None or mask is None:
+        return
+    if (mask.width, mask.height) != (image.width, image.height):
+        sizes = f"{image.width}x{image.height} pixels (got {mask.width}x{mask.height})"
+        raise invalid_field("mask", f"must be as large as `image`: {sizes}")
+    if params.get(MASK_CHANNEL_PARAM, ALPHA_CHANNEL) == ALPHA_CHANNEL and not mask.has_alpha:
+        raise invalid_field("mask", "must contain transparent pixels; they mark the area to edit")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.intake.masks import check_mask
+from orchestrator.intake.input_reader import check_mask
 from orchestrator.media.input_images import InputImage
 
 

@@ -77,7 +77,9 @@ class ModelRoutes:
         )
         return json_response(details, headers=CORS_HEADERS)
 
-    @openapi_operation(response=ErrorResponse, status=403)
+    @openapi_operation(
+        response=ErrorResponse, status=403, response_description="Models cannot be deleted through the API."
+    )
     async def reject_delete(self, request: web.Request) -> NoReturn:
         """Reject the deletion of a model.
 

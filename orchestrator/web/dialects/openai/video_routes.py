@@ -21,6 +21,7 @@ from orchestrator.store import ApiKey
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai import videos as openai_videos
 from orchestrator.web.dialects.openai.schemas import DeletedVideoResource, VideoList, VideoResource
+from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
 from orchestrator.web.dialects.request_body import parse_body
 from orchestrator.web.http.bodies import is_form, read_fields
 from orchestrator.web.http.queries import parse_enum, parse_limit
@@ -198,10 +199,14 @@ class VideoRoutes:
             await self._service.record_bytes_sent(record, response.content_length or 0)
         return response
 
+    @openapi_operation(
+        response=ErrorResponse, status=400, response_description="The operation is not supported."
+    )
     async def reject_unsupported(self, request: web.Request) -> NoReturn:
-        """Reject an edit, an extension or a character of a video.
+        """Edit, extend or add a character to a video (not supported).
 
-        Always fails: videos are made from prompts and images only.
+        Always fails: videos are made from prompts and images only. Use `POST /v1/videos/{id}/remix` to change
+        a video.
         """
         await authenticate(request)
         raise InvalidRequest(

@@ -90,7 +90,9 @@ class PixelDojoRoutes:
         delivery = to_job_webhook_status(message.url, message)
         return json_response(WebhookReplayResponse(jobId=message.job_id, webhook=delivery))
 
-    @openapi_operation(access=Access.NONE, status=302, tag="pixeldojo")
+    @openapi_operation(
+        access=Access.NONE, status=302, response_description="Redirect to `/openapi.json`.", tag="pixeldojo"
+    )
     async def redirect_to_openapi(self, request: web.Request) -> web.Response:
         """Redirect to the OpenAPI document.
 

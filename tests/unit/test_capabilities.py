@@ -80,7 +80,7 @@ def test_prefers_the_variant_of_the_gpu_profile_among_present_files() -> None:
         assert capabilities.profile == "ada"
     without = CapabilityCache(SingleInstanceFleet(INFO, facts("other.safetensors")), DTYPES).get("gpu-0")
     assert (
-        "'narrow.safetensors' is none of its options"
+        "'narrow.safetensors' is not one of its options"
         in without.missing_requirements(parse(LOADER, weights=WEIGHTS))[0]
     )
 

@@ -1,52 +1,50 @@
-"""The OpenAPI document: valid, complete, the same from the command line, and true of the answers."""
+"""The documentation of a running service: OpenAPI document, its page, llms.txt, and responses that match."""
 
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
+from standardwebhooks.webhooks import Webhook
 
 from orchestrator.web.dialects.model_routes import ModelDetails, ModelList
 from orchestrator.web.dialects.openai import schemas as answers
 from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
 from orchestrator.web.dialects.pixel_factory.schemas import QuoteResponse
+from orchestrator.webhooks.sender import generate_signing_secret
 from tests.support.images import png
 from tests.support.service import ServiceProcess, pixelfactory
 
 
 @pytest.fixture(scope="module")
-def described(service: ServiceProcess) -> dict[str, Any]:
+def document(service: ServiceProcess) -> dict[str, Any]:
     answer = httpx.get(f"{service.url}/openapi.json")
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     return dict(answer.json())
 
 
-def operations(described: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         f"{method.upper()} {path}": entry
-        for path, entries in described["paths"].items()
+        for path, entries in document["paths"].items()
         for method, entry in entries.items()
     }
 
 
-def test_it_is_valid(described: dict[str, Any]) -> None:
-    assert [error.message for error in OpenAPIV31SpecValidator(described).iter_errors()] == []
-    assert described["openapi"].startswith("3.1")
-
-
-def test_the_command_line_prints_the_same(described: dict[str, Any], tmp_path: Path) -> None:
+def test_command_line_prints_the_same_document(document: dict[str, Any], tmp_path: Path) -> None:
     told = pixelfactory("openapi", data_dir=tmp_path / "data")
-    assert json.loads(told.stdout) == described
+    assert json.loads(told.stdout) == document
     assert not (tmp_path / "data").exists()
 
 
-def test_it_knows_every_address_of_ours(described: dict[str, Any]) -> None:
-    found = operations(described)
+def test_document_has_every_public_operation(document: dict[str, Any]) -> None:
+    found = operations(document)
     for root in ("/v1", "/api/v1"):
         assert {
             f"POST {root}/images/generations",
@@ -65,45 +63,47 @@ def test_it_knows_every_address_of_ours(described: dict[str, Any]) -> None:
     assert not [name for name in found if "dashboard" in name or name == "GET /"]
 
 
-def test_who_may_ask_is_said(described: dict[str, Any]) -> None:
-    found = operations(described)
+def test_operations_name_their_credentials(document: dict[str, Any]) -> None:
+    found = operations(document)
     assert found["GET /v1/models"]["security"] == []
     assert found["POST /v1/videos"]["security"] == [{"key": []}]
     assert found["GET /admin/v1/instances"]["security"] == [{"admin": []}]
     gateway: list[dict[str, list[str]]] = [{"subscription": []}, {"secret": []}, {"key": []}]
     assert found["POST /generateT2I"]["security"] == gateway
     assert found["GET /v2/requests/status/{id}"]["security"] == gateway
-    schemes = described["components"]["securitySchemes"]
+    schemes = document["components"]["securitySchemes"]
     assert {scheme for each in gateway for scheme in each} <= schemes.keys()
     assert schemes["subscription"]["name"] == "Ocp-Apim-Subscription-Key"
 
 
-def test_headers_of_an_address_are_said(described: dict[str, Any]) -> None:
-    found = operations(described)["POST /flux-dev/v1/dev/textToImage"]
+def test_operations_name_their_headers_and_statuses(document: dict[str, Any]) -> None:
+    found = operations(document)["POST /flux-dev/v1/dev/textToImage"]
     assert {"X-Webhook-URL", "Idempotency-Key"} <= {each["name"] for each in found["parameters"]}
-    assert set(found["responses"]) == {"202", "200", "default"}
+    assert {"200", "202", "400", "401", "402", "429", "default"} <= found["responses"].keys()
 
 
-def test_bodies_are_what_validates_them(described: dict[str, Any]) -> None:
-    body = operations(described)["POST /v1/images/generations"]["requestBody"]["content"]
+def test_body_schemas_are_the_validating_models(document: dict[str, Any]) -> None:
+    body = operations(document)["POST /v1/images/generations"]["requestBody"]["content"]
     assert set(body) == {"application/json", "multipart/form-data"}
-    schema = described["components"]["schemas"]["ImageGenerationBody"]["properties"]
+    schema = document["components"]["schemas"]["ImageGenerationBody"]["properties"]
     assert {"prompt", "quality", "output_compression", "num_frames", "mask"} <= schema.keys()
     assert {"minimum": 0, "maximum": 3, "type": "integer"} in schema["partial_images"]["anyOf"]
 
 
-def test_the_page_is_made_of_itself_alone(service: ServiceProcess, described: dict[str, Any]) -> None:
+def test_docs_page_loads_nothing_and_runs_no_scripts(
+    service: ServiceProcess, document: dict[str, Any]
+) -> None:
     page = httpx.get(f"{service.url}/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    for entry in operations(described).values():
+    for entry in operations(document).values():
         assert f'id="{entry["operationId"]}"' in page.text
     assert "<script" not in page.text
-    assert "://" not in page.text.replace(service.url, "")
+    assert not re.search(r"""(src|href)=["']?\w+://|url\(|@import""", page.text)
 
 
 class SchemaCheckingClient:
-    """Asks, and holds the answer against what the document says of it."""
+    """An HTTP client that validates each response against the documented model."""
 
     def __init__(self, service: ServiceProcess, key: str) -> None:
         self.http = httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
@@ -114,7 +114,7 @@ class SchemaCheckingClient:
         return told
 
 
-def test_answers_are_as_described(service: ServiceProcess) -> None:
+def test_responses_match_their_schemas(service: ServiceProcess) -> None:
     caller = SchemaCheckingClient(service, service.key("1.00"))
     small = {"prompt": "a cat", "size": "256x256"}
     with caller.http:
@@ -132,6 +132,42 @@ def test_answers_are_as_described(service: ServiceProcess) -> None:
         caller.ask(ErrorResponse, "GET", f"/v1/videos/{video['id']}")
 
 
-def test_an_answer_without_content_has_none(described: dict[str, Any]) -> None:
-    for entry in operations(described).values():
-        assert "content" not in entry["responses"].get("204", {})
+def test_llms_txt_lets_an_agent_generate_poll_and_verify_webhooks(service: ServiceProcess) -> None:
+    response = httpx.get(f"{service.url}/llms.txt")
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    text = response.text
+    assert f"**Base URL:** `{service.url}`" in text
+    for model in httpx.get(f"{service.url}/v1/models").json()["data"]:
+        assert f"(`{model['id']}`)" in text
+    for operation in ("/v1/images/generations", "/v1/videos/VIDEO_ID/content", "GET /api/v1/jobs/JOB_ID"):
+        assert operation in text
+    assert "| `model_not_found` |" in text
+    assert "{base_url}" not in text
+
+
+def test_llms_txt_verifies_webhook_signatures(service: ServiceProcess) -> None:
+    text = httpx.get(f"{service.url}/llms.txt").text
+    code = text.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    secret, now, body = generate_signing_secret(), datetime.now(UTC), '{"type": "job.succeeded"}'
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": "v1,wrong " + Webhook(secret).sign("msg_1", now, body),
+    }
+    assert names["verify"](secret, headers, body.encode())
+    assert not names["verify"](secret, headers, body.encode() + b" ")
+
+
+def test_unknown_paths_are_named_in_the_error(service: ServiceProcess) -> None:
+    response = httpx.get(f"{service.url}/nope")
+    assert response.status_code == 404
+    assert response.json()["error"]["message"] == "Not found: GET /nope"
+    assert response.json()["error"]["code"] == "unknown_url"
+
+
+def test_wrong_methods_are_answered_with_the_allowed_ones(service: ServiceProcess) -> None:
+    response = httpx.patch(f"{service.url}/v1/models")
+    assert response.status_code == 405
+    assert response.json()["error"]["message"].endswith("is not allowed for /v1/models; use GET, HEAD")

@@ -126,7 +126,10 @@ def _possible_errors(route: DocumentedRoute) -> Iterator[ServiceError]:
         yield NotAuthenticated("The API key is missing, unknown, revoked or expired.")
         yield Forbidden("The API key lacks the scope that the operation needs, or may not use the model.")
     if spec.creates_job:
-        yield InsufficientBalance("The balance, or the spend cap of the API key, does not cover the price.")
+        yield InsufficientBalance(
+            "The balance, or the spend cap of the API key, does not cover the price.",
+            details={"balance_usd": 0.001, "held_usd": 0.0, "available_usd": 0.001, "required_usd": 0.003},
+        )
         yield Conflict("The `Idempotency-Key` was used before for a different request.")
         yield ServiceUnavailable(
             "No instance can run the job soon enough; retry after `Retry-After` seconds."

@@ -41,7 +41,7 @@ class BudgetAlertWebhook(ResponseModel):
 
     type: Literal["budget.alert"] = Field(description="Kind of message.")
     timestamp: IsoDatetime = Field(description="When the alert fired.")
-    data: BudgetAlertData = Field(description="The alert that fired.")
+    data: BudgetAlertData = Field(description="The alert, and the value that crossed its threshold.")
 
 
 WEBHOOK_MODELS: tuple[type[BaseModel], ...] = (JobWebhook, BudgetAlertWebhook)

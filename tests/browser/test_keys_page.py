@@ -89,7 +89,7 @@ def test_shows_errors_at_the_field_at_fault(page: Page, mine: str) -> None:
     form.get_by_label("Name").fill("x")
     form.get_by_label("Monthly cap ($)").fill("-1")
     create.click()
-    expect(form.get_by_role("alert")).to_have_text("Input should be greater than or equal to 0")
+    expect(form.get_by_role("alert")).to_contain_text("Monthly cap ($) must be greater than or equal to 0")
     expect(form.get_by_label("Monthly cap ($)")).to_be_focused()
     form.get_by_label("Monthly cap ($)").fill("1")
     form.get_by_label("Expires").fill("2020-01-01T00:00")

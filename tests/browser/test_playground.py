@@ -220,7 +220,7 @@ def test_shows_why_a_job_failed_and_charges_nothing(playground: Page, service: S
     page.get_by_label("Prompt", exact=True).fill("a cat")
     with faulty(service, "reject"):
         generate(page)
-        expect(page.get_by_text("The model's graph was refused by the instance.")).to_be_visible()
+        expect(page.get_by_text("The instance rejected the model's graph.")).to_be_visible()
     expect(page.get_by_text("Failed, not charged")).to_be_visible()
     expect(balance(page)).to_have_text("Balance $5.00")
     page.get_by_role("button", name="Dismiss").click()

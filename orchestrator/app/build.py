@@ -92,7 +92,14 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         )
         url_fetcher = await stack.enter_async_context(UrlFetcher(build_fetch_policy(settings, object_store)))
         dependencies = ServiceDependencies(
-            live_catalog, tariffs, plans, store, fleet, object_store, url_fetcher, moderation
+            live_catalog=live_catalog,
+            tariffs=tariffs,
+            plans=plans,
+            store=store,
+            fleet=fleet,
+            object_store=object_store,
+            url_fetcher=url_fetcher,
+            moderation=moderation,
         )
         service = build_service(settings, dependencies)
         # The metrics subscribe to events before any job is scheduled.
@@ -114,7 +121,7 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         yield RunningService(app=app, service=service, drain_seconds=settings.drain_seconds)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceDependencies:
     """The implementations that a service uses."""
 

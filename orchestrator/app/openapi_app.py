@@ -19,7 +19,7 @@ from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import FetchPolicy, UrlFetcher
 from orchestrator.settings import Settings
 from orchestrator.storage.object_store import ObjectStore, S3Config
-from orchestrator.store import SqliteStore
+from orchestrator.store.sqlite import SqliteStore
 
 #: Placeholder; no request is ever sent to it.
 UNREACHABLE_S3 = S3Config(endpoint="http://127.0.0.1:9", access_key="none", secret_key="none", bucket="none")
@@ -42,7 +42,14 @@ async def build_openapi_app(settings: Settings) -> AsyncIterator[web.Application
         object_store = await stack.enter_async_context(ObjectStore(UNREACHABLE_S3))
         url_fetcher = await stack.enter_async_context(UrlFetcher(FetchPolicy()))
         dependencies = ServiceDependencies(
-            live_catalog, tariffs, plans, store, AdoptedFleet([]), object_store, url_fetcher, Moderation([])
+            live_catalog=live_catalog,
+            tariffs=tariffs,
+            plans=plans,
+            store=store,
+            fleet=AdoptedFleet([]),
+            object_store=object_store,
+            url_fetcher=url_fetcher,
+            moderation=Moderation([]),
         )
         settings = settings.model_copy(update={"data_dir": data_dir})
         yield build_web_app(settings, build_service(settings, dependencies))

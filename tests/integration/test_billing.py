@@ -33,7 +33,7 @@ async def buy(service: ServiceProcess, key: str, **fields: Any) -> str:
         return response.headers["X-PixelFactory-Job"]
 
 
-async def test_usage_is_added_up_by_day_model_and_key(bank: ServiceProcess) -> None:
+async def test_usage_is_grouped_by_day_model_and_key(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--credit", "1", "--name", "first")
     other = bank.run("keys", "create", "--account", made["account"])
     await buy(bank, made["key"], n=2)
@@ -64,7 +64,7 @@ async def test_usage_is_added_up_by_day_model_and_key(bank: ServiceProcess) -> N
     assert {row["key"]: row["usd"] for row in report} == {made["id"]: "0.0276", other["id"]: "0.01"}
 
 
-async def test_the_ledger_is_read_in_pages(bank: ServiceProcess) -> None:
+async def test_ledger_is_paginated(bank: ServiceProcess) -> None:
     key = bank.key("1.00")
     for _ in range(3):
         await buy(bank, key)
@@ -79,7 +79,9 @@ async def test_the_ledger_is_read_in_pages(bank: ServiceProcess) -> None:
     assert code(await ask(bank, key, "GET", f"{BILLING}/ledger?limit=0")) == (400, "invalid_limit")
 
 
-async def test_a_statement_leads_from_opening_to_closing(bank: ServiceProcess, tmp_path: Path) -> None:
+async def test_statement_entries_lead_from_opening_to_closing_balance(
+    bank: ServiceProcess, tmp_path: Path
+) -> None:
     made = bank.run("keys", "create", "--credit", "1")
     job = await buy(bank, made["key"])
     _, statement = await ask(bank, made["key"], "GET", f"{BILLING}/statement")
@@ -97,7 +99,7 @@ async def test_a_statement_leads_from_opening_to_closing(bank: ServiceProcess, t
     assert code(await ask(bank, made["key"], "GET", wrong)) == (400, "invalid_until")
 
 
-async def test_operators_move_money(bank: ServiceProcess) -> None:
+async def test_operators_credit_grant_and_debit(bank: ServiceProcess) -> None:
     made, admin = bank.run("keys", "create"), bank.admin_token
     wallet = f"/admin/v1/wallets/{made['id']}"
     for _ in range(2):  # the same reference is booked once
@@ -119,7 +121,7 @@ async def test_operators_move_money(bank: ServiceProcess) -> None:
     assert (await ask(bank, admin, "GET", "/admin/v1/audit"))[1] == {"in_order": True, "violations": []}
 
 
-async def test_a_charge_is_refunded_within_what_it_was(bank: ServiceProcess) -> None:
+async def test_refunds_do_not_exceed_the_charge(bank: ServiceProcess) -> None:
     made, admin = bank.run("keys", "create", "--credit", "1"), bank.admin_token
     job = await buy(bank, made["key"])
     refund = f"/admin/v1/jobs/{job}/refund"
@@ -135,7 +137,7 @@ async def test_a_charge_is_refunded_within_what_it_was(bank: ServiceProcess) -> 
     assert kinds == ["debit", "refund", "refund", "capture", "hold", "credit"]
 
 
-async def test_operators_see_what_the_work_used_and_earned(bank: ServiceProcess) -> None:
+async def test_margin_reports_have_usage_revenue_and_cost(bank: ServiceProcess) -> None:
     key = bank.key("1.00")
     before = await metered(bank)
     async with (
@@ -170,7 +172,7 @@ async def metered(service: ServiceProcess) -> dict[str, Any]:
     return next((row for row in body["margins"] if row["model"] == "sdxl-1.0"), nothing)
 
 
-async def test_an_alert_reaches_its_receiver_once_per_crossing(bank: ServiceProcess) -> None:
+async def test_alert_is_sent_once_per_crossing(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--credit", "0.05")
     key = made["key"]
     async with receiving() as receiver:
@@ -194,7 +196,7 @@ async def test_an_alert_reaches_its_receiver_once_per_crossing(bank: ServiceProc
         assert [one["attempts"] <= 1 for one in listed["messages"]] == [True, True]
 
 
-async def test_alerts_are_made_changed_and_removed(bank: ServiceProcess) -> None:
+async def test_alerts_are_created_changed_and_deleted(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--credit", "1")
     key, alerts = made["key"], f"{BILLING}/alerts"
     status, alert = await ask(bank, key, "POST", alerts, watch="month", threshold_usd="5")
@@ -233,7 +235,7 @@ async def test_alerts_are_made_changed_and_removed(bank: ServiceProcess) -> None
         ({"watch": "day", "threshold_usd": 1, "url": "http://[::ffff:10.0.0.1]/"}, "invalid_url"),
     ],
 )
-async def test_a_wrong_alert_is_refused(
+async def test_rejects_invalid_alerts(
     service: ServiceProcess, key: str, body: dict[str, Any], word: str
 ) -> None:
     assert code(await ask(service, key, "POST", f"{BILLING}/alerts", **body)) == (400, word)

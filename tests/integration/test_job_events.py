@@ -52,7 +52,7 @@ def named(events: list[SseEvent], name: str) -> list[SseEvent]:
     return [event for event in events if event.name == name]
 
 
-async def test_everything_about_a_job_is_told(one_card: ServiceProcess, caller: str) -> None:
+async def test_streams_status_progress_and_previews(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         events = await SseReader(http, await submit(http, n=2)).all()
     first, last = events[0], events[-1]
@@ -73,7 +73,7 @@ async def test_everything_about_a_job_is_told(one_card: ServiceProcess, caller: 
         assert Image.MIME[picture.format or ""] == preview["content_type"]
 
 
-async def test_who_waits_hears_of_the_queue(one_card: ServiceProcess, caller: str) -> None:
+async def test_streams_queue_position_while_waiting(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         ahead = [await submit(http, steps=60) for _ in range(4)]
         job = await submit(http)
@@ -93,7 +93,7 @@ async def test_who_waits_hears_of_the_queue(one_card: ServiceProcess, caller: st
     assert finish > datetime.fromisoformat(shown["createdAt"]).astimezone(UTC)
 
 
-async def test_a_reader_who_comes_back_goes_on(one_card: ServiceProcess, caller: str) -> None:
+async def test_reconnect_continues_event_ids(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         job = await submit(http, n=2, steps=40)
         reader = SseReader(http, job)
@@ -113,7 +113,7 @@ async def test_a_reader_who_comes_back_goes_on(one_card: ServiceProcess, caller:
     assert (again[-1].id, again[-1].data["status"]) == (END, "completed")
 
 
-async def test_a_reader_who_has_heard_the_end_is_sent_home(one_card: ServiceProcess, caller: str) -> None:
+async def test_reconnect_after_the_final_event_gets_204(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         reader = SseReader(http, await submit(http))
         await reader.all()
@@ -127,7 +127,7 @@ async def test_a_reader_who_has_heard_the_end_is_sent_home(one_card: ServiceProc
             assert [(event.id, event.data["status"]) for event in told] == [(END, "completed")], odd
 
 
-async def test_all_readers_hear_the_same(one_card: ServiceProcess, caller: str) -> None:
+async def test_all_clients_receive_the_same_events(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         job = await submit(http)
         told = await asyncio.gather(*(SseReader(http, job).all() for _ in range(3)))
@@ -135,7 +135,7 @@ async def test_all_readers_hear_the_same(one_card: ServiceProcess, caller: str) 
     assert len({str(events[-1].data["finishedAt"]) for events in told}) == 1
 
 
-async def test_the_end_of_a_cancelled_job_is_told(one_card: ServiceProcess, caller: str) -> None:
+async def test_stream_ends_with_the_cancelled_job(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         job = await submit(http, steps=60)
         reader = SseReader(http, job)
@@ -147,7 +147,7 @@ async def test_the_end_of_a_cancelled_job_is_told(one_card: ServiceProcess, call
         assert reader.events[-1].data["costUsd"] == 0
 
 
-async def test_others_hear_nothing(one_card: ServiceProcess, caller: str) -> None:
+async def test_rejects_jobs_of_other_accounts(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         job = await submit(http)
     address = f"/api/v1/jobs/{job}/events"
@@ -157,7 +157,7 @@ async def test_others_hear_nothing(one_card: ServiceProcess, caller: str) -> Non
         assert response.status == 401
 
 
-async def test_jobs_are_chosen_by_status_and_model(one_card: ServiceProcess, caller: str) -> None:
+async def test_filters_jobs_by_status_and_model(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
         kept = await submit(http, model="flux-1-schnell", steps=1)
         await SseReader(http, kept).all()

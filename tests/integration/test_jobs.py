@@ -18,7 +18,7 @@ PATH = "/api/v1/images/generations"
 SMALL = {"model": "flux-1-schnell", "prompt": "a cat", "size": "256x256", "response_format": "url"}
 
 
-async def test_the_answer_says_what_was_made_and_what_it_cost(service: ServiceProcess, key: str) -> None:
+async def test_response_has_usage_and_cost(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http, http.post(PATH, json=SMALL | {"steps": 3}) as response:
         body = await response.json()
         assert response.status == 200
@@ -30,7 +30,7 @@ async def test_the_answer_says_what_was_made_and_what_it_cost(service: ServicePr
     assert usage == usage | made
 
 
-async def test_the_quote_is_what_is_charged(service: ServiceProcess) -> None:
+async def test_charges_the_quoted_price(service: ServiceProcess) -> None:
     body = {"model": "sdxl-1.0", "prompt": "a cat", "n": 4, "size": "1024x1536", "response_format": "url"}
     async with service.client(service.key("1.00")) as http:
         async with http.post("/api/v1/quote", json=body) as response:
@@ -55,7 +55,7 @@ async def test_the_quote_is_what_is_charged(service: ServiceProcess) -> None:
         assert kinds == ["capture", "hold", "credit"]
 
 
-async def test_the_same_idempotency_key_is_one_job(service: ServiceProcess) -> None:
+async def test_same_idempotency_key_returns_the_same_job(service: ServiceProcess) -> None:
     async with service.client(service.key("1.00")) as http:
 
         async def ask(body: dict[str, Any]) -> tuple[int, str | None, Any]:
@@ -70,7 +70,7 @@ async def test_the_same_idempotency_key_is_one_job(service: ServiceProcess) -> N
             assert (await response.json())["balance_usd"] == 0.99
 
 
-async def test_a_job_can_be_followed_live(service: ServiceProcess, key: str) -> None:
+async def test_streams_job_events(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         async with http.post(PATH, json=SMALL | {"n": 2}, headers={"Prefer": "respond-async"}) as response:
             job = await response.json()
@@ -93,7 +93,7 @@ async def _events(http: aiohttp.ClientSession, job: str) -> list[tuple[str, dict
     return events
 
 
-async def test_others_jobs_do_not_exist(service: ServiceProcess, key: str) -> None:
+async def test_jobs_of_other_accounts_are_not_found(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http, http.post(PATH, json=SMALL) as response:
         job = response.headers["X-PixelFactory-Job"]
     async with service.client(service.key()) as stranger:
@@ -104,7 +104,7 @@ async def test_others_jobs_do_not_exist(service: ServiceProcess, key: str) -> No
                 assert (await response.json(), response.status) == (theirs, 404)
 
 
-async def test_jobs_are_listed_newest_first(service: ServiceProcess) -> None:
+async def test_lists_jobs_newest_first_in_pages(service: ServiceProcess) -> None:
     async with service.client(service.key()) as http:
         made = []
         for _ in range(3):
@@ -130,7 +130,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield started
 
 
-async def test_a_cancelled_job_costs_nothing_and_frees_the_card(slow: ServiceProcess) -> None:
+async def test_cancelled_job_is_not_charged_and_frees_its_instance(slow: ServiceProcess) -> None:
     async with slow.client(slow.key("1.00")) as http:
         body = {"model": "wan2.1-t2v-fast", "prompt": "waves"}
         async with http.post(PATH, json=body, headers={"Prefer": "respond-async"}) as response:
@@ -143,7 +143,7 @@ async def test_a_cancelled_job_costs_nothing_and_frees_the_card(slow: ServicePro
         await _until_idle(slow)
 
 
-async def test_a_caller_who_goes_away_gives_the_job_up(slow: ServiceProcess) -> None:
+async def test_disconnect_cancels_the_job(slow: ServiceProcess) -> None:
     async with slow.client(slow.key("1.00")) as http:
         body = {"model": "wan2.1-t2v-fast", "prompt": "waves"}
         with pytest.raises(TimeoutError):
@@ -163,7 +163,7 @@ async def _until_idle(service: ServiceProcess) -> None:
     await wait_for_instances(service, all_idle)
 
 
-async def test_a_mesh_is_delivered_as_a_file(service: ServiceProcess, key: str) -> None:
+async def test_mesh_is_delivered_as_a_file(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         body = {"image": base64_png(64, 64), "steps": 1}
         async with http.post("/api/v1/models/hunyuan-3d/run", json=body) as response:

@@ -23,7 +23,7 @@ def code(answer: tuple[int, Any]) -> tuple[int, str]:
     return answer[0], answer[1]["error"]["code"]
 
 
-async def test_a_key_does_what_its_scopes_say(bank: ServiceProcess) -> None:
+async def test_key_can_do_only_what_its_scopes_allow(bank: ServiceProcess) -> None:
     account = bank.run("keys", "create", "--credit", "1")["account"]
     makes, looks, counts = (
         bank.run("keys", "create", "--account", account, "--scope", scope)["key"]
@@ -42,7 +42,7 @@ async def test_a_key_does_what_its_scopes_say(bank: ServiceProcess) -> None:
     assert code(await ask(bank, looks, "GET", "/api/v1/webhooks/secret")) == forbidden
 
 
-async def test_a_key_uses_only_its_models(bank: ServiceProcess) -> None:
+async def test_key_can_use_only_its_models(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--credit", "1", "--model", "flux-schnell", "--model", "sdxl-1.0")
     assert made["models"] == ["flux-1-schnell", "sdxl-1.0"]
     assert (await ask(bank, made["key"], "POST", PATH, **SMALL))[0] == 200
@@ -50,7 +50,7 @@ async def test_a_key_uses_only_its_models(bank: ServiceProcess) -> None:
     assert code(refused) == (403, "model_not_allowed")
 
 
-async def test_an_expired_key_is_as_good_as_none(bank: ServiceProcess) -> None:
+async def test_rejects_expired_keys(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--expires", "2020-01-31")
     assert made["expires"] == "2020-01-31T00:00:00+00:00"
     assert (await ask(bank, made["key"], "GET", "/api/v1/jobs"))[0] == 401
@@ -58,7 +58,7 @@ async def test_an_expired_key_is_as_good_as_none(bank: ServiceProcess) -> None:
     assert (await ask(bank, fresh["key"], "GET", "/api/v1/jobs"))[0] == 200
 
 
-async def test_a_key_spends_no_more_than_its_cap(bank: ServiceProcess) -> None:
+async def test_key_can_not_exceed_its_spend_cap(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--credit", "1", "--daily-cap", "0.03", "--monthly-cap", "1")
     answers = await asyncio.gather(*(ask(bank, made["key"], "POST", PATH, **SMALL) for _ in range(8)))
     assert sorted(status for status, _ in answers) == [200] * 3 + [402] * 5
@@ -69,7 +69,7 @@ async def test_a_key_spends_no_more_than_its_cap(bank: ServiceProcess) -> None:
     assert (await ask(bank, other, "POST", PATH, **SMALL))[0] == 200
 
 
-async def test_a_rotated_key_is_replaced_at_once(bank: ServiceProcess) -> None:
+async def test_rotation_revokes_the_old_key_at_once(bank: ServiceProcess) -> None:
     old = bank.run("keys", "create", "--scope", "read", "--name", "ci")
     new = bank.run("keys", "rotate", old["id"])
     assert (new["name"], new["scopes"], new["account"]) == ("ci", ["read"], old["account"])
@@ -79,7 +79,7 @@ async def test_a_rotated_key_is_replaced_at_once(bank: ServiceProcess) -> None:
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
 
 
-def test_keys_are_listed_without_their_secrets(bank: ServiceProcess) -> None:
+def test_lists_keys_without_their_secrets(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--daily-cap", "2.50")
     (row,) = bank.run("keys", "list", "--account", made["id"])
     assert row["key"] == f"{made['key'][:7]}..."
@@ -99,7 +99,7 @@ def test_keys_are_listed_without_their_secrets(bank: ServiceProcess) -> None:
         ("--account", "acct_nobody", "--credit", "1"),
     ],
 )
-def test_a_key_that_can_not_be_made_costs_one_clear_line(
+def test_key_creation_errors_are_one_line(
     bank: ServiceProcess, options: tuple[str, ...]
 ) -> None:
     before = len(bank.run("keys", "list"))
@@ -109,7 +109,7 @@ def test_a_key_that_can_not_be_made_costs_one_clear_line(
     assert len(bank.run("keys", "list")) == before
 
 
-async def test_operators_open_accounts_and_hand_out_keys(bank: ServiceProcess) -> None:
+async def test_operators_create_accounts_and_keys(bank: ServiceProcess) -> None:
     admin = bank.admin_token
     status, account = await ask(
         bank, admin, "POST", "/admin/v1/accounts", name="Ada", plan="starter", credit_usd="2.50"
@@ -160,13 +160,13 @@ async def test_operators_open_accounts_and_hand_out_keys(bank: ServiceProcess) -
         ({"colour": "red"}, "invalid_colour"),
     ],
 )
-async def test_a_wrong_key_form_makes_nothing(bank: ServiceProcess, body: dict[str, Any], word: str) -> None:
+async def test_rejects_invalid_key_requests(bank: ServiceProcess, body: dict[str, Any], word: str) -> None:
     before = len(bank.run("keys", "list"))
     assert code(await ask(bank, bank.admin_token, "POST", "/admin/v1/keys", **body)) == (400, word)
     assert len(bank.run("keys", "list")) == before
 
 
-async def test_operators_only(bank: ServiceProcess) -> None:
+async def test_admin_api_needs_the_admin_token(bank: ServiceProcess) -> None:
     key = bank.key()
     for method, path in (
         ("GET", "/admin/v1/accounts"),

@@ -93,7 +93,7 @@ async def _size(url: str) -> int:
         return len(await response.read())
 
 
-def test_everything_documented_is_there_and_nothing_else(load: LoadReport) -> None:
+def test_exports_exactly_the_documented_metrics(load: LoadReport) -> None:
     rows, families = documented(), load.after.families
     ours = {name for name in families if name.startswith("pixelfactory_")}
     assert ours == set(rows)
@@ -102,7 +102,7 @@ def test_everything_documented_is_there_and_nothing_else(load: LoadReport) -> No
     assert documented_of_the_process() == set(families) - ours
 
 
-def test_labels_are_those_that_are_documented(load: LoadReport) -> None:
+def test_metrics_have_the_documented_labels(load: LoadReport) -> None:
     found = load.after.labels() | load.meanwhile.labels()
     for row in documented().values():
         series = f"{row.name}_count" if row.type == "histogram" else row.name
@@ -110,7 +110,7 @@ def test_labels_are_those_that_are_documented(load: LoadReport) -> None:
             assert found[series] == row.labels, series
 
 
-def test_everything_asked_for_has_a_value_after_some_load(load: LoadReport) -> None:
+def test_metrics_have_values_after_load(load: LoadReport) -> None:
     found = load.after.labels() | load.meanwhile.labels()
     for expression in expressions():
         for one in asked(expression):
@@ -119,7 +119,7 @@ def test_everything_asked_for_has_a_value_after_some_load(load: LoadReport) -> N
                 assert one.labels - {"le", "job"} <= found[one.name], expression
 
 
-def test_jobs_are_counted_once(load: LoadReport) -> None:
+def test_counts_each_job_once(load: LoadReport) -> None:
     after = load.after
     assert after.value("pixelfactory_jobs_finished_total", status="succeeded") == 10
     assert after.value("pixelfactory_jobs_finished_total", model="flux-1-schnell", status="succeeded") == 6
@@ -129,7 +129,7 @@ def test_jobs_are_counted_once(load: LoadReport) -> None:
     assert after.value("pixelfactory_jobs_unfinished") == 0
 
 
-def test_money_is_that_of_the_wallet(load: LoadReport) -> None:
+def test_money_metrics_match_the_wallet(load: LoadReport) -> None:
     captured = load.after.value("pixelfactory_captured_usd_total")
     assert captured == pytest.approx(10.0 - load.left, abs=1e-9)
     assert captured > 0
@@ -138,11 +138,11 @@ def test_money_is_that_of_the_wallet(load: LoadReport) -> None:
     assert load.after.value("pixelfactory_held_usd") == 0
 
 
-def test_bytes_are_those_of_the_files(load: LoadReport) -> None:
+def test_stored_bytes_match_the_files(load: LoadReport) -> None:
     assert load.after.value("pixelfactory_stored_bytes_total") == load.stored > 0
 
 
-def test_runs_are_timed_and_counted(load: LoadReport) -> None:
+def test_runs_are_counted_and_timed(load: LoadReport) -> None:
     after = load.after
     for name in ("run", "wait"):
         assert after.value(f"pixelfactory_{name}_seconds_count", model="flux-1-schnell") == 12
@@ -156,7 +156,7 @@ def test_runs_are_timed_and_counted(load: LoadReport) -> None:
     assert 0 < gaps < 16
 
 
-def test_trouble_is_counted_where_it_happened(load: LoadReport) -> None:
+def test_failures_are_counted_by_instance(load: LoadReport) -> None:
     after = load.after
     assert after.value("pixelfactory_attempt_failures_total", kind="node_failed") == 4
     assert after.value("pixelfactory_attempt_failures_total", instance_id="sim-0", kind="instance_gone") >= 1
@@ -165,7 +165,7 @@ def test_trouble_is_counted_where_it_happened(load: LoadReport) -> None:
     assert after.value("pixelfactory_instance_restarts_total", instance_id="sim-1") == 0
 
 
-def test_the_queue_is_seen_while_it_is_there(load: LoadReport) -> None:
+def test_queue_metrics_show_waiting_shards(load: LoadReport) -> None:
     assert load.meanwhile.value("pixelfactory_shards_waiting") > 0
     assert load.meanwhile.value("pixelfactory_oldest_wait_seconds") > 0
     assert load.meanwhile.value("pixelfactory_jobs_unfinished") == 10
@@ -173,7 +173,7 @@ def test_the_queue_is_seen_while_it_is_there(load: LoadReport) -> None:
     assert load.after.value("pixelfactory_shards_waiting") == 0
 
 
-def test_every_instance_is_in_exactly_one_state(load: LoadReport) -> None:
+def test_each_instance_is_in_exactly_one_state(load: LoadReport) -> None:
     for instance_id in ("sim-0", "sim-1"):
         assert load.after.value("pixelfactory_instance_state", instance_id=instance_id) == 1
         assert load.after.value("pixelfactory_instance_info", instance_id=instance_id) == 1
@@ -183,7 +183,7 @@ def test_every_instance_is_in_exactly_one_state(load: LoadReport) -> None:
         assert 0 < used < load.after.value("pixelfactory_instance_vram_total_bytes", instance_id=instance_id)
 
 
-def test_counters_never_go_back(load: LoadReport) -> None:
+def test_counters_never_decrease(load: LoadReport) -> None:
     for name, family in load.before.families.items():
         for sample in family.samples if family.type == "counter" else ():
             assert load.after.value(sample.name, **sample.labels) >= sample.value, name

@@ -50,7 +50,7 @@ async def submit(http: aiohttp.ClientSession, **more: Any) -> str:
     return await submit_job(http, {**SLOW, **more})
 
 
-async def test_a_row_tells_what_runs_what_waits_and_how_it_is_doing(service: ServiceProcess) -> None:
+async def test_instance_has_state_shards_and_readings(service: ServiceProcess) -> None:
     await all_ready(service)
     async with service.client(service.key("1.00")) as http:
         job = await submit(http, n=4)
@@ -77,7 +77,7 @@ async def test_a_row_tells_what_runs_what_waits_and_how_it_is_doing(service: Ser
     assert set(listed[0]) == set(found["sim-0"])
 
 
-async def test_a_drained_instance_ends_its_work_and_gets_no_more(service: ServiceProcess) -> None:
+async def test_drained_instance_finishes_its_shards_and_gets_no_more(service: ServiceProcess) -> None:
     await all_ready(service)
     async with service.client(service.key("1.00")) as http:
         first = await submit(http, n=4)
@@ -95,7 +95,7 @@ async def test_a_drained_instance_ends_its_work_and_gets_no_more(service: Servic
         assert (await wait_for_job(http, third))["status"] == "completed"
 
 
-async def test_a_restarted_instance_loses_no_job(service: ServiceProcess) -> None:
+async def test_restart_loses_no_job(service: ServiceProcess) -> None:
     await all_ready(service)
     async with service.client(service.key("1.00")) as http:
         job = await submit(http, n=4)
@@ -113,7 +113,7 @@ async def test_a_restarted_instance_loses_no_job(service: ServiceProcess) -> Non
     assert (await rows(service))["sim-1"]["failures"] == 0, "a restart by an operator is none"
 
 
-async def test_the_log_of_an_instance(service: ServiceProcess) -> None:
+async def test_returns_the_end_of_an_instance_log(service: ServiceProcess) -> None:
     await all_ready(service)
     url = (await rows(service))["sim-0"]["url"]
     assert f"simulated instance on {url}" in instances(service, "log", "sim-0").stdout
@@ -124,7 +124,7 @@ async def test_the_log_of_an_instance(service: ServiceProcess) -> None:
             assert (response.status, (await response.json())["error"]["param"]) == (400, "limit")
 
 
-def test_what_can_not_be_done_is_said_in_one_line(service: ServiceProcess) -> None:
+def test_cli_errors_are_one_line(service: ServiceProcess) -> None:
     done = instances(service, "drain", "gpu-9", check=False)
     assert (done.returncode, done.stderr) == (1, "error: There is no instance 'gpu-9'\n")
     nobody = pixelfactory("instances", "list", "--url", "http://127.0.0.1:1", check=False)
@@ -133,13 +133,13 @@ def test_what_can_not_be_done_is_said_in_one_line(service: ServiceProcess) -> No
     assert nobody.stderr.count("\n") == 1
 
 
-async def test_another_server_is_not_taken_for_the_service(service: ServiceProcess) -> None:
+async def test_cli_detects_a_server_that_is_not_the_service(service: ServiceProcess) -> None:
     url = (await rows(service))["sim-0"]["url"]
     done = pixelfactory("instances", "list", "--url", url, data_dir=service.data_dir, check=False)
     assert (done.returncode, done.stderr) == (1, "error: the service answered with status 404\n")
 
 
-async def test_a_customer_is_no_operator(service: ServiceProcess) -> None:
+async def test_rejects_api_keys_in_the_admin_api(service: ServiceProcess) -> None:
     for secret in (None, service.key()):
         async with service.client(secret) as http:
             for method, path in (
@@ -164,7 +164,7 @@ def adopter(service: ServiceProcess, tmp_path_factory: pytest.TempPathFactory) -
         yield started
 
 
-async def test_an_adopted_instance_is_not_ours_to_restart(adopter: ServiceProcess) -> None:
+async def test_adopted_instance_can_not_be_restarted(adopter: ServiceProcess) -> None:
     await all_ready(adopter)
     done = instances(adopter, "restart", "adopted-0", check=False)
     assert done.returncode == 1
@@ -172,7 +172,7 @@ async def test_an_adopted_instance_is_not_ours_to_restart(adopter: ServiceProces
     assert (await rows(adopter))["adopted-0"]["state"] == "ready"
 
 
-async def test_metrics_can_be_kept_from_the_public(adopter: ServiceProcess) -> None:
+async def test_metrics_need_the_admin_token_unless_public(adopter: ServiceProcess) -> None:
     assert await status(adopter, None) == 401
     assert await status(adopter, "wrong") == 401
     found = await scrape(adopter, adopter.admin_token)

@@ -37,7 +37,7 @@ def balance(service: ServiceProcess, account: str) -> float:
     return float(service.run("wallet", "show", account)["balance_usd"])
 
 
-async def test_a_payment_is_booked_once_however_often_it_is_reported(bank: ServiceProcess) -> None:
+async def test_repeated_payment_event_is_credited_once(bank: ServiceProcess) -> None:
     account = bank.run("keys", "create")["account"]
     body = event(account, "cs_once")
     answers = await asyncio.gather(*(report(bank, body) for _ in range(20)))
@@ -47,7 +47,7 @@ async def test_a_payment_is_booked_once_however_often_it_is_reported(bank: Servi
     assert balance(bank, account) == 7.5
 
 
-async def test_what_is_not_signed_is_not_believed(bank: ServiceProcess) -> None:
+async def test_rejects_events_without_a_valid_signature(bank: ServiceProcess) -> None:
     account = bank.run("keys", "create")["account"]
     body = event(account, "cs_forged")
     assert (await report(bank, body, "whsec_other"))[0] == 401
@@ -58,7 +58,7 @@ async def test_what_is_not_signed_is_not_believed(bank: ServiceProcess) -> None:
     assert balance(bank, account) == 0
 
 
-async def test_an_event_that_is_no_payment_is_received_and_changes_nothing(bank: ServiceProcess) -> None:
+async def test_acknowledges_and_ignores_other_events(bank: ServiceProcess) -> None:
     account = bank.run("keys", "create")["account"]
     answer = await report(bank, event(account, "cs_open", payment_status="unpaid"))
     assert answer == (200, {"received": True, "booked": False})
@@ -67,12 +67,12 @@ async def test_an_event_that_is_no_payment_is_received_and_changes_nothing(bank:
     assert balance(bank, account) == 0
 
 
-async def test_the_same_checkout_with_another_amount_is_a_conflict(bank: ServiceProcess) -> None:
+async def test_same_checkout_with_another_amount_is_a_conflict(bank: ServiceProcess) -> None:
     account = bank.run("keys", "create")["account"]
     await report(bank, event(account, "cs_changed"))
     assert (await report(bank, event(account, "cs_changed", 5_000)))[0] == 409
     assert balance(bank, account) == 5.0
 
 
-async def test_without_a_secret_there_is_no_such_address(service: ServiceProcess) -> None:
+async def test_payments_are_not_found_without_a_secret(service: ServiceProcess) -> None:
     assert (await report(service, event("acct", "cs")))[0] == 404

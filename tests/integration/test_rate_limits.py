@@ -23,7 +23,7 @@ HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 FREE = Plans.load()["free"]
 
 
-async def test_every_answer_to_a_known_caller_tells_what_is_left(bank: ServiceProcess) -> None:
+async def test_authenticated_responses_have_rate_limit_headers(bank: ServiceProcess) -> None:
     key = bank.run("keys", "create", "--plan", "free", "--credit", "1")["key"]
     seen = []
     async with bank.client(key) as http:
@@ -44,7 +44,7 @@ async def test_every_answer_to_a_known_caller_tells_what_is_left(bank: ServicePr
         assert 0 < int(response.headers["X-RateLimit-Reset"]) - time.time() <= 61
 
 
-async def test_beyond_the_plan_is_429_and_costs_nothing(bank: ServiceProcess) -> None:
+async def test_requests_over_the_limit_get_429_and_are_not_charged(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--plan", "free")
     second = bank.run("keys", "create", "--account", made["account"])["key"]
     async with bank.client(made["key"]) as http, bank.client(second) as other:
@@ -67,14 +67,14 @@ async def test_beyond_the_plan_is_429_and_costs_nothing(bank: ServiceProcess) ->
     assert bank.run("wallet", "show", made["id"])["held_usd"] == 0
 
 
-async def test_nobody_is_told_anything_without_a_key(bank: ServiceProcess) -> None:
+async def test_responses_without_a_key_have_no_rate_limit_headers(bank: ServiceProcess) -> None:
     async with bank.client() as http:
         for path in ("/healthz", "/v1/models", "/api/v1/jobs"):
             async with http.get(path) as response:
                 assert not [name for name in HEADERS if name in response.headers]
 
 
-async def test_wrong_keys_are_limited_by_address(bank: ServiceProcess) -> None:
+async def test_invalid_keys_are_limited_by_client_address(bank: ServiceProcess) -> None:
     async with bank.client() as http:
 
         async def status(address: str, key: str, path: str = "/api/v1/jobs") -> int:
@@ -90,7 +90,7 @@ async def test_wrong_keys_are_limited_by_address(bank: ServiceProcess) -> None:
         assert await status("192.0.2.1", bank.key()) == 200
 
 
-async def test_no_key_at_all_is_no_guess(bank: ServiceProcess) -> None:
+async def test_missing_keys_do_not_count_as_failed_logins(bank: ServiceProcess) -> None:
     async with bank.client() as http:
         for _ in range(12):
             async with http.get("/api/v1/jobs", headers={"X-Forwarded-For": "192.0.2.3"}) as response:
@@ -132,7 +132,7 @@ def limits(url: str) -> RateLimiter:
     return RateLimiter(url, failures_per_minute=5, trusted_proxies=0)
 
 
-async def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+async def test_window_is_dropped_when_the_clock_is_set_back() -> None:
     counts = limits("memory://")
     async with limited(counts) as http:
         assert await statuses(http, 21) == [200] * 20 + [429]
@@ -153,7 +153,7 @@ def redis() -> Iterator[str]:
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs Debian's redis-server")
-async def test_services_share_their_counts_through_redis() -> None:
+async def test_processes_share_counters_through_redis() -> None:
     with redis() as url:
         async with limited(limits(url)) as one, limited(limits(url)) as other:
             async with asyncio.timeout(20):
@@ -167,6 +167,6 @@ async def test_services_share_their_counts_through_redis() -> None:
             assert await statuses(other, left - 9) == [200] * (left - 10) + [429]
 
 
-async def test_without_its_redis_nobody_is_limited() -> None:
+async def test_requests_are_not_limited_while_redis_is_unavailable() -> None:
     async with limited(limits(f"redis://127.0.0.1:{find_free_port()}/0")) as http:
         assert await statuses(http, 22) == [200] * 22

@@ -35,30 +35,32 @@ async def test_every_dialect_tells_a_webhook(bank: ServiceProcess, path: str, bo
         assert (told["jobId"], told["status"]) == (job_id, "completed")
 
 
-async def test_each_try_is_seen_and_a_message_is_sent_again(bank: ServiceProcess) -> None:
+async def test_attempts_are_listed_and_a_message_can_be_replayed(bank: ServiceProcess) -> None:
     async with receiving(500) as receiver, bank.client(new_key(bank)) as http:
         async with http.post(
             "/v1/images/generations", json=SMALL | {"webhook_url": receiver.url}
         ) as response:
-            job = f"/api/v1/jobs/{response.headers['X-PixelFactory-Job']}"
+            job_id = response.headers["X-PixelFactory-Job"]
         await receiver.next()
-        webhook = await until_tried(http, job, 1)
+        webhook = await wait_for_attempts(http, job_id, 1)
         assert (webhook["status"], webhook["error"]) == ("pending", "HTTP 500")
-        assert [(tried["status"], tried["error"]) for tried in webhook["history"]] == [(500, "HTTP 500")]
+        assert [(attempt["status"], attempt["error"]) for attempt in webhook["history"]] == [
+            (500, "HTTP 500")
+        ]
         (message,) = (await get(http, "/api/v1/webhooks/messages"))["messages"]
         address = f"/api/v1/webhooks/messages/{message['id']}"
         async with http.post(f"{address}/replay") as response:
             WebhookMessageResponse.model_validate_json(await response.read(), strict=True)
         await receiver.next()
-        webhook = await until_tried(http, job, 2)
+        webhook = await wait_for_attempts(http, job_id, 2)
         assert webhook["status"] == "delivered"
         told = await get(http, address)
         WebhookMessageDetails.model_validate(told)
-        assert [tried["status"] for tried in told["history"]] == [500, 200]
+        assert [attempt["status"] for attempt in told["history"]] == [500, 200]
         assert told["history"] == webhook["history"]
 
 
-async def test_others_and_absent_messages_are_the_same(bank: ServiceProcess) -> None:
+async def test_messages_of_other_accounts_are_reported_as_not_found(bank: ServiceProcess) -> None:
     async with receiving() as receiver, bank.client(new_key(bank)) as http:
         body = {"model": "flux-schnell", "prompt": "a", "webhook_url": receiver.url}
         async with http.post("/v1/image/generate", json=body):
@@ -73,8 +75,7 @@ async def test_others_and_absent_messages_are_the_same(bank: ServiceProcess) -> 
                 assert (response.status, error["code"]) == (404, "message_not_found")
 
 
-async def test_another_receiver_is_another_request(bank: ServiceProcess) -> None:
-    """An idempotency key stands for all of a request, whom it tells included."""
+async def test_idempotency_key_with_another_webhook_url_is_a_conflict(bank: ServiceProcess) -> None:
     headers = {"Idempotency-Key": "once"}
     async with receiving() as receiver, bank.client(new_key(bank)) as http:
         body = {"model": "flux-schnell", "prompt": "a", "webhook_url": receiver.url}
@@ -85,7 +86,7 @@ async def test_another_receiver_is_another_request(bank: ServiceProcess) -> None
                 assert response.status == status
 
 
-async def test_a_receiver_that_can_not_be_is_refused(bank: ServiceProcess) -> None:
+async def test_rejects_webhook_urls_that_can_not_receive(bank: ServiceProcess) -> None:
     async with bank.client(new_key(bank)) as http:
         for url in ("ftp://example.com/", "example.com", f"https://example.com/{'x' * 2000}"):
             async with http.post("/v1/images/generations", json=SMALL | {"webhook_url": url}) as response:
@@ -93,13 +94,13 @@ async def test_a_receiver_that_can_not_be_is_refused(bank: ServiceProcess) -> No
                 assert (await response.json())["error"]["code"] == "invalid_webhook_url"
 
 
-async def until_tried(http: aiohttp.ClientSession, job: str, times: int) -> Any:
-    """The job's webhook, once so many tries are on record."""
+async def wait_for_attempts(http: aiohttp.ClientSession, job_id: str, attempts: int) -> Any:
+    """Return the job's webhook once that many delivery attempts are recorded."""
 
     async def webhook() -> Any:
-        return (await wait_for_job(http, job, "completed"))["webhook"]
+        return (await wait_for_job(http, job_id, "completed"))["webhook"]
 
-    return await poll(webhook, lambda found: len(found["history"]) >= times)
+    return await poll(webhook, lambda found: len(found["history"]) >= attempts)
 
 
 async def get(http: aiohttp.ClientSession, address: str) -> Any:

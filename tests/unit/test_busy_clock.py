@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from orchestrator.web.metrics.utilization import UtilizationTracker
 
 
-def test_nothing_done_is_not_busy() -> None:
+def test_new_tracker_is_not_busy() -> None:
     clock = UtilizationTracker(0.0)
     assert clock.busy_ratio(0.0) == 0.0
     assert clock.busy_ratio(50.0) == 0.0
 
 
-def test_back_to_back_is_busy_all_the_time_and_has_no_gap() -> None:
+def test_back_to_back_runs_are_fully_busy_without_gap() -> None:
     clock = UtilizationTracker(0.0)
     clock.shard_assigned("a", 0.0)
     clock.shard_assigned("b", 0.0)
@@ -26,7 +26,7 @@ def test_back_to_back_is_busy_all_the_time_and_has_no_gap() -> None:
     assert clock.busy_ratio(25.0) == 1.0, "c is under way"
 
 
-def test_a_gap_counts_only_while_there_was_work() -> None:
+def test_gap_counts_only_while_a_job_was_waiting() -> None:
     clock = UtilizationTracker(0.0)
     clock.shard_assigned("a", 0.0)
     clock.shard_succeeded("a", 10.0, 10.0, wait_seconds=0.0)
@@ -39,7 +39,7 @@ def test_a_gap_counts_only_while_there_was_work() -> None:
 
 
 @pytest.mark.parametrize("why", ["away", "missed"])
-def test_what_came_between_is_no_gap(why: str) -> None:
+def test_failure_or_downtime_between_runs_is_not_a_gap(why: str) -> None:
     clock = UtilizationTracker(0.0)
     clock.shard_assigned("a", 0.0)
     clock.shard_succeeded("a", 10.0, 10.0, wait_seconds=0.0)
@@ -52,7 +52,7 @@ def test_what_came_between_is_no_gap(why: str) -> None:
     assert clock.shard_succeeded("b", 40.0, 10.0, wait_seconds=30.0) is None
 
 
-def test_a_missed_run_kept_it_busy_and_a_missed_waiting_shard_did_not() -> None:
+def test_failed_run_counts_as_busy_but_failed_waiting_shard_does_not() -> None:
     clock = UtilizationTracker(0.0)
     clock.shard_assigned("runs", 0.0)
     clock.shard_assigned("waits", 0.0)
@@ -64,7 +64,7 @@ def test_a_missed_run_kept_it_busy_and_a_missed_waiting_shard_did_not() -> None:
     assert clock.busy_ratio(20.0) == 0.5
 
 
-def test_it_forgets_what_is_older_than_its_window() -> None:
+def test_runs_before_the_window_are_dropped() -> None:
     clock = UtilizationTracker(0.0, window_seconds=60.0)
     for second in range(0, 1000, 10):
         clock.shard_assigned(str(second), second)
@@ -79,7 +79,9 @@ def test_it_forgets_what_is_older_than_its_window() -> None:
         max_size=60,
     )
 )
-def test_whatever_it_is_told_its_answers_are_shares_and_gaps(told: list[tuple[str, float, float]]) -> None:
+def test_busy_ratio_stays_between_0_and_1_and_gaps_are_not_negative(
+    told: list[tuple[str, float, float]],
+) -> None:
     clock, now = UtilizationTracker(0.0), 0.0
     for number, (word, pause, seconds) in enumerate(told):
         now += pause

@@ -19,8 +19,7 @@ NO_IMAGE_MODEL, NO_VIDEO_MODEL = "IMAGE_MODEL", "VIDEO_MODEL"
 INTRODUCTION = """\
 # Pixel Factory API
 
-> Image and video generation over HTTP. This text is generated from the models and prices that are offered
-now.
+> Image and video generation over HTTP. Generated from the models and prices that are offered now.
 
 **Base URL:** `{base_url}`
 

@@ -1,4 +1,4 @@
-"""Server-sent events on the wire, from a real server."""
+"""The wire format of server-sent events."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from aiohttp.typedefs import Handler
 from orchestrator.web.http.event_stream import open_event_stream
 
 
-async def told(handler: Handler) -> str:
-    """All that a reader gets from an address."""
+async def read_stream(handler: Handler) -> str:
+    """Return everything that a client receives from the handler."""
     app = web.Application()
     app.router.add_get("/", handler)
     async with TestServer(app) as server, ClientSession() as http, http.get(server.make_url("/")) as response:
@@ -21,7 +21,7 @@ async def told(handler: Handler) -> str:
         return await response.text()
 
 
-async def test_an_event_has_the_fields_that_it_was_given() -> None:
+async def test_event_has_id_retry_name_and_data() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         async with open_event_stream(request, {}) as (response, stream):
             await stream.send(
@@ -32,17 +32,17 @@ async def test_an_event_has_the_fields_that_it_was_given() -> None:
 
     text = r"two\nlines \u2028 and more"
     first = f'retry: 2000\nid: 7\nevent: job\ndata: {{"text": "{text}"}}\n\n'
-    assert await told(handler) == f"{first}event: progress\ndata: {{}}\n\n"
+    assert await read_stream(handler) == f"{first}event: progress\ndata: {{}}\n\n"
 
 
-async def test_silence_is_filled_with_comments() -> None:
+async def test_heartbeats_are_sent_between_events() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         async with open_event_stream(request, {}, heartbeat_seconds=0.02) as (response, stream):
             await asyncio.sleep(0.2)
             await stream.send("end", {})
         return response
 
-    *comments, event, rest = (await told(handler)).split("\n\n")
+    *comments, event, rest = (await read_stream(handler)).split("\n\n")
     assert (event, rest) == ("event: end\ndata: {}", "")
     assert len(comments) >= 2
     assert all(comment.startswith(":") for comment in comments)

@@ -1,4 +1,7 @@
-"""The catalogue of models: manifests, parameters, graphs, checks. Pure, but for `library`."""
+"""The catalog of models: manifests, parameters, graphs and their validation.
+
+Only `library`, `live_catalog` and `stand_ins` read files, and only `library` writes them.
+"""
 
 from __future__ import annotations
 

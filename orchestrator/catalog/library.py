@@ -1,7 +1,4 @@
-"""The catalogue: all models of one or more directories, by id and alias.
-
-Here alone does the catalogue touch a disk.
-"""
+"""The catalog of models: load, reload and write the model folders of a directory."""
 
 from __future__ import annotations
 
@@ -25,9 +22,9 @@ class Catalog:
     """Models in the order of the model list: by kind, featured ones first, then by id. Immutable."""
 
     def __init__(self, models: Sequence[Model], stand_ins: Mapping[str, str] | None = None) -> None:
-        """`stand_ins_path` are ids of models by names that they answer to besides their own.
+        """`stand_ins` maps further names to ids of models.
 
-        Raises CatalogError when two models claim one id or alias.
+        Raises CatalogError if two models have the same id or alias.
         """
         self._models = sorted(models, key=_sort_key)
         self.stand_ins = dict(stand_ins or {})
@@ -36,54 +33,53 @@ class Catalog:
             for name in (model.id, *model.aliases):
                 other = self._by_name.setdefault(name, model)
                 if other is not model:
-                    raise CatalogError(f"the name is taken by {other.id}", file=model.id, where=name)
+                    raise CatalogError(
+                        f"the name is already used by the model {other.id}", file=model.id, where=name
+                    )
 
     @classmethod
     def load(cls, directory: Path, *extra: Path) -> Catalog:
-        """Every folder with a `model.toml` in the directories. Raises CatalogError for the first that
-        is not right."""
+        """Load every folder with a `model.toml` in the directories. Raises CatalogError if one is invalid."""
         folders = [folder for parent in (directory, *extra) for folder in find_model_folders(parent)]
         return cls([load_model(folder) for folder in folders])
 
     def reload(
         self, directory: Path, accept: Callable[[Model], None] = lambda model: None
     ) -> tuple[Catalog, list[CatalogError]]:
-        """The catalogue as the directory has it now, and why some of it is refused.
+        """Return the catalog of the directory's current files, and the errors of rejected models.
 
-        A model whose folder is broken, claims a taken name, or is refused by `accept` (which raises
-        CatalogError) stays as it was in this catalogue, or stays away if it is new. What has not changed
-        is the same object; stand-ins are not looked at. Raises CatalogError where the directory itself is
-        gone.
+        A model that is invalid, uses the name of another one, or is rejected by `accept` (which raises
+        CatalogError) keeps its version in this catalog, or is left out if it is new. Unchanged models are
+        the same objects; stand-ins are copied. Raises CatalogError if the directory does not exist.
         """
         models: list[Model] = []
-        refused: list[CatalogError] = []
+        rejections: list[CatalogError] = []
         for folder in find_model_folders(directory):
             try:
                 model = self._reuse_unchanged(load_model(folder))
                 accept(model)
                 models = [*Catalog([*models, model])]
             except CatalogError as error:
-                refused.append(error)
+                rejections.append(error)
                 models += self._previous_version(folder.name, models)
-        return Catalog(models, self.stand_ins), refused
+        return Catalog(models, self.stand_ins), rejections
 
     def _reuse_unchanged(self, model: Model) -> Model:
-        """The model of this catalogue where it has not changed: what is known of it stays known."""
+        """Return this catalog's model if the source is the same: caches are keyed by the object."""
         old = self._by_name.get(model.id)
         return old if old is not None and old.source == model.source else model
 
     def _previous_version(self, id: str, models: list[Model]) -> list[Model]:
-        """The model `id` of this catalogue, unless one of `models` has taken a name of its by now."""
+        """Return the model `id` of this catalog, unless one of `models` uses one of its names by now."""
         old = self._by_name.get(id)
         taken = {name for model in models for name in (model.id, *model.aliases)}
         return [old] if old and old.id == id and not taken & {old.id, *old.aliases} else []
 
     def __getitem__(self, name: str) -> Model:
-        """The model of that id or alias, or the one that stands in for it. Raises InvalidRequest
-        (`model_not_found`)."""
+        """Return the model with that id, alias or stand-in. Raises InvalidRequest (`model_not_found`)."""
         model = self._find(name)
         if model is None:
-            # Not echoed in full: the name may be anything that a caller sent.
+            # Shortened, since the name may be any text that a caller sent.
             shown = name[:100] if isinstance(name, str) else type(name).__name__
             raise InvalidRequest(
                 f"Model {shown!r} does not exist{self._suggest_names(shown)}",
@@ -113,19 +109,19 @@ class Catalog:
         return len(self._models)
 
     def with_stand_ins(self, stand_ins: Mapping[str, str]) -> Catalog:
-        """The same models, which answer to these names too."""
+        """Return a catalog of the same models with these stand-in names."""
         return Catalog(self._models, stand_ins)
 
 
 def find_model_folders(directory: Path) -> list[Path]:
-    """Folders that hold a model, sorted. Raises CatalogError where there is no such directory."""
+    """Return the model folders of a directory, sorted. Raises CatalogError if it does not exist."""
     if not directory.is_dir():
-        raise CatalogError("no such directory", file=directory)
+        raise CatalogError("the directory does not exist", file=directory)
     return sorted(manifest.parent for manifest in directory.glob("*/model.toml"))
 
 
 def load_model(folder: Path) -> Model:
-    """The model in `folder`. Raises CatalogError."""
+    """Load the model in `folder`. Raises CatalogError."""
     nodes = folder / "nodes.json"
     model = Model.parse(
         _read_text(folder / "model.toml"),
@@ -134,24 +130,26 @@ def load_model(folder: Path) -> Model:
         _read_text(nodes) if nodes.exists() else "{}",
     )
     if model.id != folder.name:
-        raise CatalogError(f"is {model.id!r}, but the folder is {folder.name!r}", file=folder, where="id")
+        raise CatalogError(
+            f"must be the name of the folder, {folder.name!r} (got {model.id!r})", file=folder, where="id"
+        )
     return model
 
 
 def write_model(directory: Path, id: str, files: Mapping[str, str]) -> Path:
-    """Puts a new model's folder under `directory`, whole or not at all.
+    """Write the folder of a new model into `directory`, completely or not at all.
 
-    Raises CatalogError where there is such a folder already, OSError.
+    Raises CatalogError if the folder exists, OSError.
     """
     folder = directory / id
     if folder.exists():
-        raise CatalogError("there is such a model already", file=folder)
+        raise CatalogError("the model exists already; remove its folder or choose another id", file=folder)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=directory) as draft:
         made = Path(draft) / id
         made.mkdir()
         for name, text in files.items():
             (made / name).write_text(text, encoding="utf-8")
-        # A running service that looks at the directory sees the folder complete.
+        # A running service that watches the directory never sees an incomplete folder.
         made.rename(folder)
     return folder
 
@@ -159,10 +157,10 @@ def write_model(directory: Path, id: str, files: Mapping[str, str]) -> Path:
 def _read_text(file: Path) -> str:
     try:
         if file.stat().st_size > MAX_GRAPH_BYTES:
-            raise CatalogError(f"larger than {MAX_GRAPH_BYTES} bytes", file=file)
+            raise CatalogError(f"the file is larger than {MAX_GRAPH_BYTES} bytes", file=file)
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CatalogError(f"can not be read: {error}", file=file) from error
+        raise CatalogError(f"cannot be read: {error}", file=file) from error
 
 
 def _sort_key(model: Model) -> tuple[int, bool, str]:

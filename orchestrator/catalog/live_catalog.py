@@ -1,6 +1,6 @@
-"""The catalogue as its directory has it: read again whenever a file of a model changes.
+"""The live catalog: reloads the models of a directory when their files change.
 
-What requests and jobs hold are models, which never change; a new catalogue only decides what comes next.
+Models are immutable: requests and jobs keep the version that they started with.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 _MODEL_FILES = ("model.toml", "graph.json", "nodes.json")
 
-#: Path, time of the last change in nanoseconds and bytes of every file.
+#: Path, modification time in nanoseconds and size of every file.
 Fingerprint = frozenset[tuple[str, int, int]]
 CheckModel = Callable[[Model], None]
 
 
 class LiveCatalog:
-    """The models of one directory, at any moment. `start` and `stop` frame its watching."""
+    """The current models of one directory, watched for changes between `start` and `stop`."""
 
     def __init__(
         self,
@@ -34,12 +34,10 @@ class LiveCatalog:
         *,
         stand_ins: Path | None = None,
     ) -> None:
-        """Reads the directory. `check_model` raises CatalogError for a model that may not be offered;
-        `stand_ins_path`
-        is the file of those, if there is one.
+        """Load the directory, and the file `stand_ins` if it exists.
 
-        Raises CatalogError where there is no such directory, or not one right model in it, or the file of
-        stand-ins is wrong.
+        `check_model` raises CatalogError for a model that must not be offered. Raises CatalogError if the
+        directory does not exist or has no valid model, or if the file of stand-ins is invalid.
         """
         self._directory = directory
         self._stand_ins = stand_ins
@@ -56,22 +54,26 @@ class LiveCatalog:
         self.catalog = self._with_stand_ins(self.catalog)
 
     def get_known_model(self, id: str) -> Model:
-        """The model, also after it was withdrawn: its results are asked for longer than it is offered.
-        Raises InvalidRequest (`model_not_found`) where this process has never known it."""
+        """Return a model that this process has ever offered: results outlive withdrawn models.
+
+        Raises InvalidRequest (`model_not_found`).
+        """
         return self._withdrawn[id] if id in self._withdrawn else self.catalog[id]
 
     def is_outdated(self, model: Model) -> bool:
-        """Whether it is offered no more, or in another version."""
+        """Return whether the model is withdrawn or offered in another version."""
         return model.id not in self.catalog or self.catalog[model.id].digest != model.digest
 
     def subscribe(self, listener: Callable[[], None]) -> None:
-        """Calls `listener` after each change."""
+        """Call `listener` after each reload."""
         self._listeners.append(listener)
 
     def start(self) -> None:
+        """Start watching the directory."""
         self._watch_task = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
+        """Stop watching the directory."""
         if self._watch_task:
             self._watch_task.cancel()
             with suppress(asyncio.CancelledError):
@@ -82,7 +84,7 @@ class LiveCatalog:
         while True:
             await asyncio.sleep(self._poll_seconds)
             now = await asyncio.to_thread(self._fingerprint)
-            # Only what has come to rest is read: an editor or a copy may be half done.
+            # Reload only once the files stop changing: an editor or a copy may not have finished.
             if now == before != self._loaded_fingerprint:
                 self._loaded_fingerprint = now
                 await self._refresh()
@@ -90,19 +92,19 @@ class LiveCatalog:
 
     async def _refresh(self) -> None:
         try:
-            new, refused = await asyncio.to_thread(self.catalog.reload, self._directory, self._check_model)
+            new, rejections = await asyncio.to_thread(self.catalog.reload, self._directory, self._check_model)
         except CatalogError as error:
-            log.error("the models stay as they are: %s", error)
+            log.error("cannot reload the models, keeping the loaded ones: %s", error)
             return
         try:
             new = self._with_stand_ins(new)
         except CatalogError as error:
-            refused = [*refused, error]
+            rejections = [*rejections, error]
         old, self.catalog = self.catalog, new
-        known_once = self._withdrawn | {model.id: model for model in old}
-        self._withdrawn = {id: model for id, model in known_once.items() if id not in new}
-        known, self.rejections = self.rejections, refused
-        self._log_rejections(tuple(map(str, known)))
+        offered_once = self._withdrawn | {model.id: model for model in old}
+        self._withdrawn = {id: model for id, model in offered_once.items() if id not in new}
+        logged, self.rejections = self.rejections, rejections
+        self._log_rejections(tuple(map(str, logged)))
         for line in describe_changes(old, new):
             log.info("%s", line)
         for listener in self._listeners:
@@ -123,11 +125,11 @@ class LiveCatalog:
     def _log_rejections(self, logged: tuple[str, ...]) -> None:
         for error in self.rejections:
             if str(error) not in logged:
-                log.error("refused: %s", error)
+                log.error("model rejected: %s", error)
 
 
 def fingerprint_directory(directory: Path) -> Fingerprint:
-    """What tells one state of the directory from another; of no directory it is empty."""
+    """Return a fingerprint of all model files; empty if the directory does not exist."""
     try:
         folders = find_model_folders(directory)
     except CatalogError:
@@ -145,7 +147,7 @@ def _fingerprint_file(file: Path) -> tuple[str, int, int] | None:
 
 
 def describe_changes(old: Catalog, new: Catalog) -> Iterator[str]:
-    """One line for each model that came, went or is another now."""
+    """Yield one line for each model that was added, withdrawn or changed."""
     before, after = ({model.id: model.digest for model in catalog} for catalog in (old, new))
     for id in sorted(before.keys() | after.keys()):
         if id not in before:

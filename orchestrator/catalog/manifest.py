@@ -1,4 +1,4 @@
-"""`model.toml`: what a model is, takes, makes, costs and needs. Described in `workflows/README.md`."""
+"""The manifest of a model, `model.toml`. Its fields are described in `workflows/README.md`."""
 
 from __future__ import annotations
 
@@ -13,56 +13,57 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.errors import CatalogError, first_validation_error
+from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.catalog.parameters.values import Parameter, StrictModel
 
 ID_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$"
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 _PARAMETER_NAME = re.compile(NAME_PATTERN)
-# Words that the graph's expressions already have a meaning for.
+# Names that expressions of the graph define already.
 RESERVED_NAMES = frozenset({"n", "filename_prefix", "weights", "weight_dtypes", "item", "index"})
 
 
 class ModelKind(StrEnum):
-    """What a model does; the words of the model list's `type`. The order is the list's order."""
+    """What a model generates; the `type` of the model list, which is sorted in this order."""
 
-    IMAGE = "image"  #: text, and perhaps pictures, to pictures
-    UPSCALE = "upscale"  #: a picture to a larger one
+    IMAGE = "image"  #: text, and optionally images, to images
+    UPSCALE = "upscale"  #: an image to a larger one
     VIDEO = "video"  #: text to video
-    I2V = "i2v"  #: a picture, and text, to video
-    MESH = "3d"  #: a picture to a 3D model
-    TRAINER = "trainer"  #: a dataset to a file of weights
+    I2V = "i2v"  #: an image and text to video
+    MESH = "3d"  #: an image to a 3D model
+    TRAINER = "trainer"  #: a dataset to a weight file
 
 
 class OutputNode(StrictModel):
-    """A node whose results are the model's results."""
+    """A node whose files are the outputs of the model."""
 
     node: str
     media: Literal["image", "video", "audio", "mesh", "weights"]
 
 
 class WeightFile(StrictModel):
-    """One file under ComfyUI's `models/` folder. Rows with one `slot` are variants of one another."""
+    """One file in ComfyUI's `models/` folder. Rows with the same `slot` are variants of one file."""
 
-    #: What the graph calls it: `{{ weights.SLOT }}`.
+    #: Name in expressions of the graph: `{{ weights.SLOT }}`.
     slot: str = Field(pattern=NAME_PATTERN)
     #: `FOLDER/FILE`, relative to `models/`.
     path: str
-    #: Empty where nobody knows: then an operator puts the file there.
+    #: Download URL; empty if unknown: the operator puts the file there.
     url: str = Field("", pattern=r"^(https?://[^\s]+)?$")
-    #: Hexadecimal; empty where no trustworthy source was found: then the first download pins it.
+    #: Hexadecimal; empty if no trustworthy source states it: the first download pins it.
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
-    #: Size of the file: exact where `sha256` is given, else rounded; 0 where nobody knows.
+    #: Size of the file: exact if `sha256` is given, else rounded; 0 if unknown.
     bytes: int = Field(0, ge=0)
-    #: Type of most numbers in the file, or what `load_as` makes of them: what a GPU profile prefers one
-    #: variant to another by.
+    #: Dominant dtype of the file, or that after the conversion by `load_as`. GPU profiles prefer variants
+    #: by it.
     dtype: Literal["nvfp4", "mxfp8", "fp8", "int8", "bf16", "fp16", "fp32"]
-    #: `weight_dtype` for loaders that convert while loading: `{{ weight_dtypes.SLOT }}`.
+    #: `weight_dtype` of a loader that converts while loading: `{{ weight_dtypes.SLOT }}`.
     load_as: Literal["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"] = "default"
-    #: Some tensors of the file and their shapes, which tell it from another network's of the same size.
+    #: Names and shapes of some tensors, to detect a file of another network.
     tensors: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     license: str = ""
-    #: Whether the host asks for an account that has accepted the license.
+    #: Whether the host requires an account that has accepted the license.
     gated: bool = False
 
     @field_validator("path")
@@ -70,49 +71,52 @@ class WeightFile(StrictModel):
     def _validate_path(cls, path: str) -> str:
         parts = PurePosixPath(path).parts
         if len(parts) < 2 or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
-            raise ValueError("expected FOLDER/FILE below models/")
+            raise ValueError("must be FOLDER/FILE, relative to models/")
         return path
 
     @property
     def folder(self) -> str:
+        """The folder below `models/`."""
         return PurePosixPath(self.path).parts[0]
 
     @property
     def file(self) -> str:
-        """What a loader node calls the file: its path below the folder."""
+        """The name that a loader node uses: the path below the folder."""
         return str(PurePosixPath(*PurePosixPath(self.path).parts[1:]))
 
 
 class ResourceEstimate(StrictModel):
-    """What a run at the default parameters takes on one kind of GPU. Estimates, until measured."""
+    """Estimated memory and time of a run with default parameters on one kind of GPU."""
 
-    #: Bytes of GPU memory while it runs.
+    #: GPU memory during the run.
     vram_bytes: int = Field(ge=0)
-    #: Seconds from a cold start to the first step.
+    #: Time from a cold start to the first step.
     load_seconds: float = Field(ge=0)
-    #: Seconds of one sampling step at the default size and length.
+    #: Time of one sampling step at the default size and length.
     step_seconds: float = Field(ge=0)
-    #: Seconds around the sampling: text encoding, decoding, saving.
+    #: Time outside of sampling: text encoding, decoding, saving.
     fixed_seconds: float = Field(0.0, ge=0)
 
 
 class Resources(ResourceEstimate):
-    """Estimates for the profile that the service was made for, and for others where they differ."""
+    """Estimates for the reference GPU profile, and for other profiles that differ."""
 
     profiles: dict[str, ResourceEstimate] = Field(default_factory=dict)
 
 
 class NodePack(StrictModel):
-    """A custom node pack without which the graph does not run."""
+    """A custom node pack that the graph needs."""
 
     name: str
-    #: Empty where nobody knows.
+    #: Git URL; empty if unknown.
     url: str = Field("", pattern=r"^(https?://[^\s]+)?$")
     #: Commit, tag or version to install.
     ref: str = ""
 
 
 class Requirements(StrictModel):
+    """What an instance needs to run the graph."""
+
     #: Lowest ComfyUI version that has every node.
     comfyui: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     packs: tuple[NodePack, ...] = ()
@@ -131,13 +135,13 @@ class ModelManifest(StrictModel):
     created: date
     license: str
     featured: bool = False
-    #: Further ids under which requests may name it.
+    #: Further ids that requests may use.
     aliases: tuple[str, ...] = ()
     #: `WIDTHxHEIGHT` of the largest output; either side may be the longer one.
     max_resolution: str = Field(pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$")
-    #: The row of the tariff by which it is charged.
+    #: The tariff row that sets the price.
     price_class: str = Field(pattern=ID_PATTERN)
-    #: Width and height of the output are this many times the input picture's, where that decides.
+    #: Factor from the sides of the input image to those of the output, for upscalers.
     scale: int | None = Field(None, gt=0)
     parameters: dict[str, Parameter]
     outputs: tuple[OutputNode, ...] = Field(min_length=1)
@@ -150,7 +154,7 @@ class ModelManifest(StrictModel):
     def _validate_aliases(cls, aliases: tuple[str, ...]) -> tuple[str, ...]:
         for alias in aliases:
             if not re.fullmatch(ID_PATTERN, alias):
-                raise ValueError(f"{alias!r} is no model id")
+                raise ValueError(f"{alias!r} is not a valid model id")
         return aliases
 
     @field_validator("parameters")
@@ -158,7 +162,7 @@ class ModelManifest(StrictModel):
     def _validate_parameter_names(cls, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
         for name in parameters:
             if not _PARAMETER_NAME.fullmatch(name) or name in RESERVED_NAMES:
-                raise ValueError(f"{name!r} can not be the name of a parameter")
+                raise ValueError(f"{name!r} is not a valid parameter name or is reserved")
         return parameters
 
     @model_validator(mode="after")
@@ -166,20 +170,21 @@ class ModelManifest(StrictModel):
         variants = [(weight.slot, weight.dtype) for weight in self.weights]
         for slot, dtype in variants:
             if variants.count((slot, dtype)) > 1:
-                raise ValueError(f"weights: slot {slot} has two variants of {dtype}")
+                raise ValueError(f"weights: slot {slot} has two variants with dtype {dtype}")
         return self
 
     @property
-    def max_size(self) -> tuple[int, int]:
+    def max_size(self) -> Size:
+        """The sides of the largest output in pixels."""
         width, _, height = self.max_resolution.partition("x")
-        return int(width), int(height)
+        return Size(int(width), int(height))
 
     def select_weights(
         self, preferred_dtypes: Sequence[str], available_files: Container[str] | None = None
     ) -> tuple[WeightFile, ...]:
-        """One file for each slot: the variant named first in `preferred_dtypes`, else the slot's first row.
+        """Return one file per slot: the variant that is first in `preferred_dtypes`, else the first row.
 
-        Where `files` says which files there are, a variant that is there wins over one that is not.
+        If `available_files` is given, available variants win over others.
         """
         slots: dict[str, list[WeightFile]] = {}
         for weight in self.weights:
@@ -194,19 +199,18 @@ class ModelManifest(StrictModel):
         return tuple(min(variants, key=rank) for variants in slots.values())
 
     def estimate_for(self, profile: str | None) -> ResourceEstimate:
+        """Return the estimate for a GPU profile; the reference profile's if there is none."""
         return self.resources.profiles.get(profile or "", self.resources)
 
 
 def parse_manifest(text: str, file: Path) -> ModelManifest:
-    """The manifest in `text`. Raises CatalogError naming `file`, the key and what was expected."""
+    """Parse a manifest. Raises CatalogError naming `file`, the key and what is expected."""
     try:
         data: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise CatalogError(f"not TOML: {error}", file=file) from error
+        raise CatalogError(f"not valid TOML: {error}", file=file) from error
     try:
-        # By way of JSON, where strict validation still takes lists as tuples and texts as dates.
+        # Strict validation accepts lists as tuples and texts as dates only in JSON.
         return ModelManifest.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CatalogError(first["msg"], file=file, where=where) from error
+        raise first_validation_error(error, file) from error

@@ -1,4 +1,4 @@
-"""Tables of the catalogue for documents, in Markdown."""
+"""Format models and their parameters as Markdown tables, for MODELS.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.catalog.parameters.values import (
 
 
 def format_model_table(models: Iterable[Model], price: Callable[[Model], str]) -> str:
-    """A row for each model; `price` says what one result of base size costs."""
+    """Return a table with a row per model; `price` formats the price of one result of base size."""
     rows = [
         [
             f"`{model.id}`",
@@ -34,7 +34,7 @@ def format_model_table(models: Iterable[Model], price: Callable[[Model], str]) -
 
 
 def format_parameter_table(model: Model) -> str:
-    """A row for each parameter of a model."""
+    """Return a table with a row per parameter of a model."""
     rows = [
         [f"`{name}`", spec.type, _format_default(spec), _format_range(spec), spec.description]
         for name, spec in model.parameters.items()

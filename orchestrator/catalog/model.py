@@ -1,4 +1,4 @@
-"""One model of the catalogue: what a request to it may say, and the graph that serves it."""
+"""One model of the catalog: validates request parameters and renders the graph that serves them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orchestrator.catalog.manifest import (
     parse_manifest,
 )
 from orchestrator.catalog.parameters.example_values import example_value
-from orchestrator.catalog.parameters.size_text import scale_to_megapixels
+from orchestrator.catalog.parameters.size_text import Size, scale_to_megapixels
 from orchestrator.catalog.parameters.values import (
     DatasetParameter,
     ImageListParameter,
@@ -31,8 +31,8 @@ from orchestrator.catalog.parameters.values import (
     Parameter,
     invalid_param,
 )
-from orchestrator.catalog.rendering.graph import parse_graph
-from orchestrator.catalog.rendering.render import CompiledGraph, Graph
+from orchestrator.catalog.rendering.graph import ApiGraph, parse_graph
+from orchestrator.catalog.rendering.render import CompiledGraph
 from orchestrator.errors import InvalidRequest
 
 MAX_IMAGES_PER_REQUEST = 4
@@ -40,11 +40,11 @@ MAX_IMAGES_PER_REQUEST = 4
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model's files as they were read."""
+    """The texts of a model's files."""
 
     manifest: str
     graph: str
-    #: What is known of nodes that come with a pack: `nodes.json`, as in `/object_info`.
+    #: Facts of nodes of a node pack, from `nodes.json` (as in `/object_info`).
     node_facts: NodeFacts
 
     @property
@@ -64,16 +64,16 @@ class Model:
 
     @classmethod
     def parse(cls, manifest_text: str, graph_text: str, directory: Path, nodes_text: str = "{}") -> Model:
-        """A model from the texts of its files; `directory` only names them in errors.
+        """Create a model from the texts of its files; `directory` only names them in errors.
 
-        Renders it once, so that what fails for any request fails here. Raises CatalogError.
+        Renders the graph once, to detect errors that every request would hit. Raises CatalogError.
         """
         manifest = parse_manifest(manifest_text, directory / "model.toml")
         file = directory / "graph.json"
         nodes = parse_graph(graph_text, file)
         for output in manifest.outputs:
             if output.node not in nodes:
-                reason = f"there is no node {output.node!r} in {file.name}"
+                reason = f"{file.name} has no node {output.node!r}"
                 raise CatalogError(reason, file=directory / "model.toml", where="outputs")
         names = frozenset(manifest.parameters) | RESERVED_NAMES - {"item", "index"}
         facts = _parse_node_facts(nodes_text, directory)
@@ -87,7 +87,7 @@ class Model:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over manifest and graph, hexadecimal: says which version of the model made a picture."""
+        """The version of the model: the hexadecimal SHA-256 of its manifest and graph."""
         return hashlib.sha256(f"{self.source.manifest}\0{self.source.graph}".encode()).hexdigest()
 
     @property
@@ -136,12 +136,12 @@ class Model:
 
     @property
     def max_n(self) -> int:
-        """How many results one request may ask for."""
+        """The maximum number of results per request."""
         return MAX_IMAGES_PER_REQUEST if self.kind is ModelKind.IMAGE else 1
 
     @property
     def default_steps(self) -> int:
-        """1 for a model that does not sample."""
+        """The default number of steps; 1 for a model that does not sample."""
         return int(self._default_value("steps", 1))
 
     @property
@@ -150,7 +150,7 @@ class Model:
 
     @cached_property
     def image_inputs(self) -> tuple[str, ...]:
-        """Names of the parameters whose values are input pictures: one (Image) or a list (Images)."""
+        """Names of the parameters whose values are one or more input images."""
         return tuple(
             name
             for name, spec in self.parameters.items()
@@ -159,16 +159,15 @@ class Model:
 
     @cached_property
     def file_inputs(self) -> tuple[str, ...]:
-        """The same, and those of datasets."""
+        """Names of the parameters whose values are input images or datasets."""
         files = ImageParameter | ImageListParameter | DatasetParameter
         return tuple(name for name, spec in self.parameters.items() if isinstance(spec, files))
 
     def validate_params(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """`n` and every parameter of the model, with defaults where the request has none or null.
+        """Return `n` and every parameter of the model, with the default if missing or null in the request.
 
-        Other keys of the request are ignored. Numbers stay as they were asked for, and are charged so,
-        even where the model will make the nearest that it can (see `snap_to_grid`).
-        Raises InvalidRequest: `missing_NAME` or `invalid_NAME`.
+        Other keys are ignored. Numbers stay as requested, and are charged so, even if the model rounds them
+        (see `snap_to_grid`). Raises InvalidRequest (`missing_NAME`, `invalid_NAME`).
         """
         params: dict[str, Any] = {"n": self._validate_n(request.get("n"))}
         for name, spec in self.parameters.items():
@@ -177,34 +176,33 @@ class Model:
         return params
 
     def snap_to_grid(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The model's own parameters among `params`, with sizes and lengths as they will be made."""
-        made = {name: value for name, value in params.items() if name in self.parameters}
+        """Return the model's parameters among `params`, with integers rounded to what the model supports."""
+        snapped = {name: value for name, value in params.items() if name in self.parameters}
         for name, spec in self.parameters.items():
-            if isinstance(spec, IntegerParameter) and made.get(name) is not None:
-                made[name] = spec.snap_to_grid(made[name])
-        return made
+            if isinstance(spec, IntegerParameter) and snapped.get(name) is not None:
+                snapped[name] = spec.snap_to_grid(snapped[name])
+        return snapped
 
     def validate_image_size(self, width: int, height: int, name: str = "image") -> None:
-        """Raises InvalidRequest for an input picture (pixels) that is too large or too small."""
+        """Raise InvalidRequest for an input image that is too large or too small."""
         spec = self.parameters.get(name)
         if isinstance(spec, ImageParameter | ImageListParameter):
             spec.validate_dimensions(name, width, height)
 
-    def output_size(
-        self, params: Mapping[str, Any], input_size: tuple[int, int] | None
-    ) -> tuple[int, int] | None:
-        """Width and height of the result in pixels, as far as they are known before the run.
+    def output_size(self, params: Mapping[str, Any], input_size: tuple[int, int] | None) -> Size | None:
+        """Return the size of the output; None if it is not known before the run.
 
-        `input_size` is the size of the input picture, which decides where the model scales it.
+        `input_size` is the size of the input image, which determines the output of upscalers and of models
+        with a `megapixels` parameter.
         """
         scale = self.manifest.scale
         if input_size and params.get("megapixels"):
             return scale_to_megapixels(input_size, params["megapixels"])
         if scale is not None:
-            return (input_size[0] * scale, input_size[1] * scale) if input_size else None
-        made = self.snap_to_grid(params)
-        width, height = made.get("width"), made.get("height")
-        return (width, height) if width and height else None
+            return Size(input_size[0] * scale, input_size[1] * scale) if input_size else None
+        snapped = self.snap_to_grid(params)
+        width, height = snapped.get("width"), snapped.get("height")
+        return Size(width, height) if width and height else None
 
     def render_graph(
         self,
@@ -213,18 +211,16 @@ class Model:
         filename_prefix: str,
         preferred_dtypes: Sequence[str] = (),
         available_files: Container[str] | None = None,
-    ) -> Graph:
-        """The API-format graph for validated `params` with a seed, ready for `POST /prompt`.
+    ) -> ApiGraph:
+        """Render the API-format graph for validated `params` with a seed, ready for `POST /prompt`.
 
-        Pictures are the names that the instance gave to the uploads; `preferred_dtypes` are the variants of
-        the
-        weights that the GPU prefers, best first, and `files` those that the instance has (None: all).
-        Numbers are fitted to what the model can do.
-        Raises CatalogError where the template fails, ValueError without a seed.
+        Images are the names under which the instance stores the uploads. `preferred_dtypes` are the weight
+        variants that the GPU prefers, best first; `available_files` are those that the instance has (None:
+        all). Raises CatalogError if an expression fails, ValueError without a seed.
         """
         context = {name: spec.default for name, spec in self.parameters.items()} | self.snap_to_grid(params)
         if "seed" in context and context["seed"] is None:
-            raise ValueError(f"{self.id}: a seed must be drawn before the graph is rendered")
+            raise ValueError(f"{self.id}: `seed` must be set before the graph is rendered")
         weights = self.select_weights(preferred_dtypes, available_files)
         context |= {
             "n": params.get("n", 1),
@@ -237,13 +233,11 @@ class Model:
     def select_weights(
         self, preferred_dtypes: Sequence[str] = (), available_files: Container[str] | None = None
     ) -> tuple[WeightFile, ...]:
-        """The files that a run loads where `preferred_dtypes` are preferred and `files` are there, one a
-        slot.
-        """
+        """Return the files that a run loads, one per slot (see `ModelManifest.select_weights`)."""
         return self.manifest.select_weights(preferred_dtypes, available_files)
 
     def estimate_run_seconds(self, params: Mapping[str, Any], profile: str | None = None) -> float:
-        """How long a warm GPU is expected to need: scaled by steps, pixels and frames."""
+        """Return the expected seconds on a warm GPU, scaled by steps, pixels and frames."""
         estimate = self.manifest.estimate_for(profile)
         scale = 1.0
         for name in ("width", "height", "num_frames"):
@@ -253,7 +247,7 @@ class Model:
         return (estimate.step_seconds * steps + estimate.fixed_seconds) * scale
 
     def example_params(self, **values: Any) -> dict[str, Any]:
-        """Valid parameters: `values`, and defaults or stand-ins for all others."""
+        """Return valid parameters: `values`, and defaults or example values for all others."""
         given = {name: example_value(spec) for name, spec in self.parameters.items() if spec.required}
         params = self.validate_params(given | values)
         return params | ({"seed": params["seed"] or 0} if "seed" in params else {})
@@ -268,17 +262,19 @@ class Model:
         if not isinstance(value, int) or isinstance(value, bool):
             raise invalid_param("n", "must be an integer")
         if self.max_n == 1 and value != 1:
-            raise invalid_param("n", f"must be 1: {self.id} makes one result per request")
+            raise invalid_param("n", f"must be 1: {self.id} generates one result per request")
         if not 1 <= value <= self.max_n:
             raise invalid_param("n", f"must be between 1 and {self.max_n}")
         return value
 
     def _validate_area(self, params: Mapping[str, Any]) -> None:
-        """Each side is within its parameter's range by now; the area may still be too large."""
+        """Check the area: each side is within its range, but their product may still be too large."""
         width, height = params.get("width"), params.get("height")
-        sides = self.manifest.max_size
-        if width and height and width * height > sides[0] * sides[1]:
-            raise invalid_param("size", f"must have at most as many pixels as {self.manifest.max_resolution}")
+        if width and height and width * height > self.manifest.max_size.area:
+            raise invalid_param(
+                "size",
+                f"must have at most as many pixels as {self.manifest.max_resolution} (got {width}x{height})",
+            )
 
 
 def _parse_node_facts(text: str, directory: Path) -> NodeFacts:
@@ -286,10 +282,10 @@ def _parse_node_facts(text: str, directory: Path) -> NodeFacts:
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CatalogError(f"not JSON: {error}", file=file) from error
+        raise CatalogError(f"not valid JSON: {error}", file=file) from error
     for name, entry in facts.items() if isinstance(facts, dict) else [("", None)]:
         if not isinstance(entry, dict) or not isinstance(entry.get("input"), dict):
-            raise CatalogError("must hold entries as in /object_info", file=file, where=name)
+            raise CatalogError("must contain entries as in /object_info", file=file, where=name)
     return cast(NodeFacts, facts)
 
 
@@ -303,5 +299,5 @@ def _validate_param(name: str, spec: Parameter, value: object) -> Any:
 
 
 def _is_blank_text(spec: Parameter, value: object) -> bool:
-    """Whether a text counts as not given at all."""
+    """Return whether a text counts as missing."""
     return spec.type == "string" and not spec.blank and isinstance(value, str) and not value.strip()

@@ -1,4 +1,4 @@
-"""`pixelfactory`: one module per noun."""
+"""The command line `pixelfactory`: one module per command group."""
 
 from __future__ import annotations
 

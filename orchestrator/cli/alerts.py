@@ -1,4 +1,4 @@
-"""`pixelfactory alerts`: budget alerts of an account."""
+"""`pixelfactory alerts`: add, list and remove the budget alerts of an account."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.app.resources import utc_now
-from orchestrator.cli.books import open_billing_context
+from orchestrator.cli.billing_context import open_billing_context
 from orchestrator.cli.console import (
     CliError,
     DataDirOption,
     JsonOption,
-    print_json,
+    print_json_or,
     print_rows,
     read_settings,
 )
@@ -31,22 +31,29 @@ COLUMNS = ("id", "watch", "threshold_usd", "url", "fired")
 @app.command()
 def add(
     id: AccountOrKeyId,
-    watch: Annotated[AlertMetric, typer.Argument(help="The balance, or what a day or month costs.")],
-    usd: Annotated[str, typer.Argument(help="Dollars: fires below them, or from them on.")],
-    url: Annotated[str | None, typer.Option(help="Where to send word; else it is only listed.")] = None,
+    watch: Annotated[
+        AlertMetric, typer.Argument(help="What to watch: the balance, or the spend of a day or month.")
+    ],
+    usd: Annotated[
+        str, typer.Argument(help="Threshold in USD: the balance falls below it, or the spend reaches it.")
+    ],
+    url: Annotated[
+        str | None, typer.Option(help="Webhook URL to notify; without it the alert is only listed.")
+    ] = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Have word sent when a threshold is crossed, once per crossing."""
+    """Add a budget alert, which notifies once each time its threshold is crossed."""
     if url is not None and not is_http_url(url):
-        raise CliError(f"{url!r} is not an http(s) address")
-    alert = asyncio.run(_add_alert(read_settings(data_dir), id, (watch, parse_usd(usd), url)))
-    print_json(_alert_row(alert)) if json else typer.echo(f"alert {alert.id}")
+        raise CliError(f"--url must be an http(s) URL without credentials (got {url!r})")
+    added = _add_alert(read_settings(data_dir), id, metric=watch, threshold=parse_usd(usd), url=url)
+    alert = asyncio.run(added)
+    print_json_or(f"added alert {alert.id}", _alert_row(alert), as_json=json)
 
 
 @app.command("list")
 def list_(id: AccountOrKeyId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
-    """Show the alerts of an account."""
+    """List the alerts of an account."""
     rows = [_alert_row(alert) for alert in asyncio.run(_list_alerts(read_settings(data_dir), id))]
     print_rows(rows, COLUMNS, as_json=json)
 
@@ -60,24 +67,25 @@ def remove(
 ) -> None:
     """Remove an alert."""
     asyncio.run(_remove_alert(read_settings(data_dir), id, alert))
-    print_json({"removed": alert}) if json else typer.echo(f"removed {alert}")
+    print_json_or(f"removed alert {alert}", {"removed": alert}, as_json=json)
 
 
-async def _add_alert(settings: Settings, id: str, terms: tuple[AlertMetric, int, str | None]) -> Alert:
-    watched, threshold, url = terms
-    async with open_billing_context(settings) as books:
-        account = await books.resolve_account(id)
-        return await books.store.add_alert(account.id, watched, threshold, url, utc_now())
+async def _add_alert(
+    settings: Settings, id: str, *, metric: AlertMetric, threshold: int, url: str | None
+) -> Alert:
+    async with open_billing_context(settings) as context:
+        account = await context.resolve_account(id)
+        return await context.store.add_alert(account.id, metric, threshold, url, utc_now())
 
 
 async def _list_alerts(settings: Settings, id: str) -> list[Alert]:
-    async with open_billing_context(settings) as books:
-        return await books.store.list_alerts((await books.resolve_account(id)).id)
+    async with open_billing_context(settings) as context:
+        return await context.store.list_alerts((await context.resolve_account(id)).id)
 
 
 async def _remove_alert(settings: Settings, id: str, alert_id: str) -> None:
-    async with open_billing_context(settings) as books:
-        await books.store.delete_alert((await books.resolve_account(id)).id, alert_id)
+    async with open_billing_context(settings) as context:
+        await context.store.delete_alert((await context.resolve_account(id)).id, alert_id)
 
 
 def _alert_row(alert: Alert) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`pixelfactory comfyui`: install the pinned ComfyUI, see how far it is from the pin, record node facts."""
+"""`pixelfactory comfyui`: install the pinned ComfyUI, compare it with the pin, record node facts."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from comfy_instances.protocol.node_facts import extract_node_facts
 from comfy_instances.session.session import InstanceSession
 from orchestrator.cli.console import CliError, JsonOption, err, print_json, read_settings
 
-app = typer.Typer(help="The ComfyUI that instances run.", no_args_is_help=True)
+app = typer.Typer(help="Install and inspect the ComfyUI that instances run.", no_args_is_help=True)
 
-#: Our own node packs; each is a package.
+#: The node packs of this repository, each a Python package.
 NODE_PACKS_DIR = Path(__file__).resolve().parents[2] / "custom_nodes"
 _PERCENT = re.compile(r"(\d{1,3})%")
 
 
 class InstallProgressBars:
-    """Shows an installation as it goes: one bar per step, and what git or pip said last."""
+    """Shows one progress bar per installation step, with the last output line of git or pip."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -53,7 +53,7 @@ class InstallProgressBars:
             self._progress.update(self._task, total=100, completed=int(found[1]))
 
     def finish(self) -> None:
-        """The last step is done."""
+        """Mark the current step as done."""
         if self._task is not None:
             self._progress.update(self._task, total=100, completed=100, doing="done")
             self._progress.stop_task(self._task)
@@ -62,19 +62,22 @@ class InstallProgressBars:
 @app.command()
 def install(
     ref: Annotated[
-        str | None, typer.Option(help="Commit, tag or branch; the pinned commit by default.")
+        str | None, typer.Option(help="Commit, tag or branch to install; by default the pinned commit.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Git URL or path to fetch from instead of upstream.")
+        str | None, typer.Option(help="Git URL or path to fetch from instead of the upstream repository.")
     ] = None,
     torch: Annotated[
         str | None,
-        typer.Option(help="`cpu`, `cuda`, or packages and at most one index URL, in one argument."),
+        typer.Option(
+            help="`cpu`, `cuda`, or pip packages and at most one index URL, in one argument; by default"
+            " `cuda` if this machine has a GPU."
+        ),
     ] = None,
 ) -> None:
-    """Install ComfyUI in an environment of its own; again, it does only what is missing."""
+    """Install ComfyUI in its own environment. Run again, it does only what is missing."""
     gpus = tuple(discover_gpus())
-    wish = InstallRequest(
+    request = InstallRequest(
         directory=read_settings().comfyui_dir,
         ref=ref,
         origin=source,
@@ -83,41 +86,42 @@ def install(
         gpus=gpus,
     )
     with _install_progress_bars() as bars:
-        outcome = asyncio.run(install_comfyui(wish, load_comfyui_lock(), bars))
+        result = asyncio.run(install_comfyui(request, load_comfyui_lock(), bars))
         bars.finish()
-    for line in _install_summary(outcome):
+    for line in _install_summary(result):
         typer.echo(line)
 
 
 @app.command()
 def status(json: JsonOption = False) -> None:
-    """Show what is installed, and what differs from the pin."""
+    """Show the installed version, and its differences from the pin."""
     directory = read_settings().comfyui_dir
-    found = _status_to_json(directory, asyncio.run(check_installation(directory, load_comfyui_lock())))
+    status = _status_to_json(directory, asyncio.run(check_installation(directory, load_comfyui_lock())))
     if json:
-        print_json(found)
+        print_json(status)
         return
-    for name, value in found.items():
+    for name, value in status.items():
         lines = value if isinstance(value, list) else [value]
         typer.echo(f"{name:13} {', '.join(map(str, lines)) if lines else 'none'}")
 
 
 @app.command()
 def facts(
-    url: Annotated[str, typer.Option("--from", help="Address of a running ComfyUI.")],
+    url: Annotated[str, typer.Option("--from", help="URL of a running ComfyUI server.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File to write; compressed if it ends in .gz.")
+        Path | None,
+        typer.Option("-o", "--output", help="File to write, gzipped if it ends in .gz; by default stdout."),
     ] = None,
 ) -> None:
-    """Record what the nodes of a running server take and give, as JSON."""
-    found = asyncio.run(_fetch_node_facts(url))
+    """Record the inputs and outputs of all node classes of a running server as JSON."""
+    facts = asyncio.run(_fetch_node_facts(url))
     if output is None:
-        print_json(found)
+        print_json(facts)
         return
-    data = json_.dumps(found, separators=(",", ":")).encode()
-    # Without the time of compression, the same facts are the same bytes.
+    data = json_.dumps(facts, separators=(",", ":")).encode()
+    # mtime=0 keeps the file the same for the same facts.
     output.write_bytes(gzip.compress(data, mtime=0) if output.suffix == ".gz" else data)
-    err.print(f"{len(found['nodes'])} nodes of ComfyUI {found['comfyui_version']} in {output}")
+    err.print(f"wrote {len(facts['nodes'])} nodes of ComfyUI {facts['comfyui_version']} to {output}")
 
 
 @contextmanager
@@ -133,32 +137,33 @@ def _install_progress_bars() -> Iterator[InstallProgressBars]:
         yield InstallProgressBars(progress)
 
 
-def _install_summary(outcome: InstallResult) -> Iterator[str]:
-    found, trial = outcome.installation, outcome.smoke_test
-    packs = ", ".join(pack.name for pack in found.node_packs) or "none"
-    yield f"ComfyUI {found.version} at commit {found.record['commit']} in {found.directory}"
-    yield f"PyTorch: {', '.join(found.record['torch'])}"
+def _install_summary(result: InstallResult) -> Iterator[str]:
+    installation, test = result.installation, result.smoke_test
+    packs = ", ".join(pack.name for pack in installation.node_packs) or "none"
+    commit = installation.record["commit"]
+    yield f"ComfyUI {installation.version} at commit {commit} in {installation.directory}"
+    yield f"PyTorch: {', '.join(installation.record['torch'])}"
     yield f"Node packs: {packs}"
-    nodes = len(trial.object_info)
-    yield f"Tried on {trial.device}: ready after {trial.startup_seconds:.1f} s with {nodes} nodes"
+    nodes = len(test.object_info)
+    yield f"Tested on {test.device}: ready after {test.startup_seconds:.1f} s with {nodes} nodes"
 
 
 def _status_to_json(directory: Path, status: InstallationStatus) -> dict[str, Any]:
-    found = status.installation
+    installation = status.installation
     return {
         "directory": str(directory),
-        "installed": found is not None,
-        "version": found.version if found else None,
+        "installed": installation is not None,
+        "version": installation.version if installation else None,
         "commit": status.commit,
-        "torch": list(found.record.get("torch", ())) if found else [],
-        "node_packs": [pack.name for pack in found.node_packs] if found else [],
-        "installed_at": found.record.get("installed_at") if found else None,
+        "torch": list(installation.record.get("torch", ())) if installation else [],
+        "node_packs": [pack.name for pack in installation.node_packs] if installation else [],
+        "installed_at": installation.record.get("installed_at") if installation else None,
         "drift": list(status.drift),
     }
 
 
 async def _fetch_node_facts(url: str) -> dict[str, Any]:
-    """Raises CommandFailed, InstanceError."""
+    """Raises CliError, InstanceError."""
     try:
         session = InstanceSession(url)
     except ValueError as error:

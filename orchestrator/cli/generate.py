@@ -1,4 +1,4 @@
-"""`pixelfactory generate`: a client of the running service that shows how far it is."""
+"""`pixelfactory generate`: run a job on the running service, show its progress and save its outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import aiohttp
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from orchestrator.cli.console import CliError, JsonOption, err, print_json
+from orchestrator.cli.console import DEFAULT_URL, CliError, JsonOption, UrlOption, err, print_json
 
 PROGRESS_COLUMNS = (
     TextColumn("{task.description}"),
@@ -22,13 +22,12 @@ PROGRESS_COLUMNS = (
     TextColumn("{task.fields[doing]}"),
     TimeElapsedColumn(),
 )
-DEFAULT_URL = "http://127.0.0.1:8080"
 EXTENSIONS = {"image/jpeg": "jpg", "text/plain": "txt"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceConnection:
-    """Where the service is, and who asks."""
+    """The URL of the service, and the key to use it with."""
 
     url: str
     api_key: str
@@ -36,32 +35,32 @@ class ServiceConnection:
 
 def generate(
     model: Annotated[str, typer.Argument(help="Id of a model; see `pixelfactory models list`.")],
-    prompt: Annotated[str, typer.Argument(help="What to make; empty for an upscaler.")],
+    prompt: Annotated[str, typer.Argument(help="The prompt; empty for an upscaler.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File to write; several get a number.")
+        Path | None,
+        typer.Option("-o", "--output", help="File to write; several outputs are numbered: FILE-1, FILE-2."),
     ] = None,
     param: Annotated[
-        list[str] | None, typer.Option("-p", "--param", help="name=value; name=@FILE sends a file.")
+        list[str] | None,
+        typer.Option("-p", "--param", help="Parameter as name=value, or name=@FILE for a file; repeatable."),
     ] = None,
     n: Annotated[int, typer.Option("-n", help="Number of results.")] = 1,
-    url: Annotated[
-        str, typer.Option(envvar="PIXELFACTORY_URL", help="Address of the service.")
-    ] = DEFAULT_URL,
+    url: UrlOption = DEFAULT_URL,
     key: Annotated[str, typer.Option(envvar="PIXELFACTORY_API_KEY", hidden=True)] = "",
     json: JsonOption = False,
 ) -> None:
-    """Make pictures or a video and save them.
+    """Generate images or a video, and save them.
 
-    The key is read from PIXELFACTORY_API_KEY, the address from PIXELFACTORY_URL.
+    Reads the key from PIXELFACTORY_API_KEY and the URL of the service from PIXELFACTORY_URL.
     """
     if not key:
-        raise CliError("PIXELFACTORY_API_KEY is not set; make one with `pixelfactory keys create`")
+        raise CliError("PIXELFACTORY_API_KEY is not set; create a key with `pixelfactory keys create`")
     client = ServiceConnection(url=url.rstrip("/"), api_key=key)
     body = {"model": model, "prompt": prompt, "n": n, **parse_params(param or ())}
     try:
         job, files = asyncio.run(_generate(client, body, output, quiet=json))
     except aiohttp.ClientConnectionError as error:
-        raise CliError(f"no answer from {client.url}: {error}") from error
+        raise CliError(f"the service at {client.url} is unreachable: {error}") from error
     if json:
         print_json({**job, "files": [str(file) for file in files]})
         return
@@ -72,15 +71,15 @@ def generate(
 
 
 def parse_params(assignments: Sequence[str]) -> dict[str, Any]:
-    """Values of `name=value`: JSON where it is some, else text; `@FILE` is the file in base64.
+    """Parse `name=value` assignments: a JSON value, else text; `@FILE` becomes the file in base64.
 
-    Raises CommandFailed, OSError.
+    Raises CliError, OSError.
     """
     params: dict[str, Any] = {}
     for text in assignments:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise CliError(f"-p takes name=value, not {text!r}")
+            raise CliError(f"--param must be name=value or name=@FILE (got {text!r})")
         params[name] = _parse_value(value)
     return params
 
@@ -107,7 +106,7 @@ async def _generate(
         job = await _follow_progress(http, job, quiet=quiet)
     if job["status"] != "completed":
         reason = job["error"]["message"] if job["error"] else job["status"]
-        raise CliError(f"{job['jobId']} {job['status']}: {reason}")
+        raise CliError(f"job {job['jobId']} {job['status']}: {reason}")
     return job, await _download_outputs(
         [url for urls in job["output"].values() for url in urls], output, job["jobId"]
     )
@@ -123,7 +122,7 @@ async def _read_response(response: aiohttp.ClientResponse) -> dict[str, Any]:
 async def _follow_progress(
     http: aiohttp.ClientSession, job: dict[str, Any], *, quiet: bool
 ) -> dict[str, Any]:
-    """The finished job; draws a bar per shard meanwhile."""
+    """Follow the job until it is finished, with one progress bar per shard, and return it."""
     names = [f"{job['model']} {index + 1}" for index in range(job["shards"]["total"])]
     with Progress(*PROGRESS_COLUMNS, console=err, disable=quiet, transient=True) as progress:
         bars = [progress.add_task(name, total=None, doing="waiting") for name in names]
@@ -146,7 +145,7 @@ def _update_progress_bar(progress: Progress, bar: TaskID, data: dict[str, Any]) 
 async def _read_sse_events(
     http: aiohttp.ClientSession, job_id: str
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Server-sent events of a job, each with one line of data."""
+    """Yield the name and data of each server-sent event of a job."""
     name = ""
     async with http.get(f"/api/v1/jobs/{job_id}/events") as response:
         async for line in _read_lines(response):
@@ -158,7 +157,7 @@ async def _read_sse_events(
 
 
 async def _read_lines(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
-    """Lines of any length: a preview is larger than the line limit of aiohttp's reader."""
+    """Yield lines of any length: previews exceed the line limit of aiohttp's reader."""
     rest = b""
     async for chunk in response.content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")
@@ -168,7 +167,7 @@ async def _read_lines(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
 
 async def _download_outputs(urls: Sequence[str], output: Path | None, job_id: str) -> list[Path]:
     files = []
-    async with aiohttp.ClientSession() as http:  # without our key: the URLs are presigned
+    async with aiohttp.ClientSession() as http:  # without the key: the URLs are presigned
         for index, url in enumerate(urls):
             async with http.get(url) as response:
                 response.raise_for_status()

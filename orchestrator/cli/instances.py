@@ -1,4 +1,4 @@
-"""`pixelfactory instances`: what the running service's instances do, by way of its admin API."""
+"""`pixelfactory instances`: list and control the running service's instances through its admin API."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ import typer
 
 from orchestrator.app.resources import load_admin_token
 from orchestrator.cli.console import (
+    DEFAULT_URL,
+    GB,
     CliError,
     DataDirOption,
     JsonOption,
+    UrlOption,
     print_json,
+    print_json_or,
     print_rows,
     read_settings,
 )
 
-app = typer.Typer(help="Instances of the running service.", no_args_is_help=True)
+app = typer.Typer(help="List and control the instances of the running service.", no_args_is_help=True)
 
 InstanceId = Annotated[str, typer.Argument(help="Id of an instance, such as gpu-0.")]
-UrlOption = Annotated[str, typer.Option(envvar="PIXELFACTORY_URL", help="Address of the service.")]
-DEFAULT_URL = "http://127.0.0.1:8080"
-GB = 1e9
 
 
 @app.command("list")
 def list_(url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
-    """Show all instances: what they are, what they do, how they are doing."""
+    """List all instances with their state, work, GPU load and failures."""
     rows = json_.loads(_request_admin_api("GET", "instances", url, data_dir))["instances"]
     if json:
         print_json(rows)
@@ -47,7 +48,7 @@ def list_(url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: Js
 def drain(
     id: InstanceId, url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: JsonOption = False
 ) -> None:
-    """Let an instance finish what it has and give it nothing new."""
+    """Let an instance finish its current work and give it no new work."""
     _post_action(id, "drain", url, data_dir, json)
 
 
@@ -55,7 +56,7 @@ def drain(
 def resume(
     id: InstanceId, url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: JsonOption = False
 ) -> None:
-    """End a drain."""
+    """Give a drained instance new work again."""
     _post_action(id, "resume", url, data_dir, json)
 
 
@@ -63,25 +64,25 @@ def resume(
 def restart(
     id: InstanceId, url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: JsonOption = False
 ) -> None:
-    """Stop an instance now and start it anew; what it ran is run again elsewhere."""
+    """Restart an instance now; the work that it was running is retried."""
     _post_action(id, "restart", url, data_dir, json)
 
 
 @app.command()
 def log(
     id: InstanceId,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=1, max=500, help="How many, at most.")] = 50,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, max=500, help="Number of lines.")] = 50,
     url: UrlOption = DEFAULT_URL,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the last lines that an instance printed."""
+    """Show the last lines of an instance's log."""
     text = _request_admin_api("GET", f"instances/{id}/log?limit={lines}", url, data_dir)
     print_json({"id": id, "lines": text.splitlines()}) if json else typer.echo(text, nl=False)
 
 
 def to_table_row(row: Mapping[str, Any]) -> dict[str, str]:
-    """The columns of the table."""
+    """Return the table columns of an instance in the admin API's JSON."""
     return {
         "id": row["id"],
         "state": row["state"],
@@ -99,7 +100,7 @@ def to_table_row(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _format_models(loaded: Sequence[str]) -> str:
-    """The one used last, and how many others are in memory."""
+    """Return the model used last, and the number of others in memory."""
     return f"{loaded[-1]} +{len(loaded) - 1}" if len(loaded) > 1 else ", ".join(loaded) or "-"
 
 
@@ -109,7 +110,7 @@ def _format_shards(row: Mapping[str, Any], state: str) -> str:
 
 
 def _format_gpu(row: Mapping[str, Any]) -> str:
-    """`97% 64°C 412W`, as far as it is known."""
+    """Return utilisation, temperature and power as `97% 64°C 412W`, omitting unknown ones."""
     share, degrees, watts = row["utilisation"], row["temperature"], row["power"]
     known = (
         None if share is None else f"{share:.0%}",
@@ -126,11 +127,11 @@ def _format_vram(row: Mapping[str, Any]) -> str:
 
 def _post_action(id: str, action: str, url: str, data_dir: Path | None, json: bool) -> None:
     row = json_.loads(_request_admin_api("POST", f"instances/{id}/{action}", url, data_dir))
-    print_json(row) if json else typer.echo(f"{row['id']}: {row['state']}")
+    print_json_or(f"{row['id']}: {row['state']}", row, as_json=json)
 
 
 def _request_admin_api(method: str, path: str, url: str, data_dir: Path | None) -> str:
-    """The body of the answer. Raises CommandFailed."""
+    """Send a request to the admin API and return the response body. Raises CliError."""
     token = load_admin_token(read_settings(data_dir))
     return asyncio.run(_send_request(method, f"{url.rstrip('/')}/admin/v1/{path}", token))
 
@@ -144,15 +145,15 @@ async def _send_request(method: str, url: str, token: str) -> str:
         ):
             body = await response.text()
     except (aiohttp.ClientConnectionError, aiohttp.InvalidURL) as error:
-        raise CliError(f"no answer from the service: {error}") from error
+        raise CliError(f"the service is unreachable at {url}: {error}") from error
     if response.status >= 400:
         raise CliError(_parse_error_message(body, response.status))
     return body
 
 
 def _parse_error_message(body: str, status: int) -> str:
-    """What the service says of an error; another server may say anything."""
+    """Return the error message in a response body; a fallback if another server has sent it."""
     try:
         return str(json_.loads(body)["error"]["message"])
     except (ValueError, LookupError, TypeError):
-        return f"the service answered with status {status}"
+        return f"the service responded with status {status}"

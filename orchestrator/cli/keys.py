@@ -1,4 +1,4 @@
-"""`pixelfactory keys`: make, limit, list, rotate, revoke."""
+"""`pixelfactory keys`: create, list, rotate and revoke API keys, and change the plan of an account."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import typer
 
 from orchestrator.app.resources import load_catalog_and_tariff, utc_now
 from orchestrator.billing.api_keys import mask_api_key
-from orchestrator.cli.books import open_billing_context
+from orchestrator.cli.billing_context import open_billing_context
 from orchestrator.cli.console import (
     CliError,
     DataDirOption,
     JsonOption,
     print_json,
+    print_json_or,
     print_rows,
     read_settings,
 )
@@ -26,7 +27,7 @@ from orchestrator.settings import Settings
 from orchestrator.store import ApiKey, ApiKeyLimits, ApiKeyScope
 from pricing.money import format_usd, parse_usd
 
-app = typer.Typer(help="API keys.", no_args_is_help=True)
+app = typer.Typer(help="Create, list, rotate and revoke API keys.", no_args_is_help=True)
 
 KeyId = Annotated[str, typer.Argument(help="Id of the key.")]
 COLUMNS = ("id", "key", "name", "account", "plan", "scopes", "models", "expires", "revoked")
@@ -35,7 +36,7 @@ _DURATION = re.compile(r"(?P<number>[0-9]{1,5})(?P<unit>[hd])", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyRequest:
-    """A key that is to be made: of `account`, or of a new account on `plan` with `credit` micro-dollars."""
+    """A key to create: of `account`, or of a new account on `plan` with `credit` micro-dollars."""
 
     name: str
     account: str | None
@@ -46,21 +47,35 @@ class KeyRequest:
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option(help="What the key is for.")] = "default",
+    name: Annotated[str, typer.Option(help="Name of the key.")] = "default",
     plan: Annotated[str | None, typer.Option(help="Plan of the new account.")] = None,
-    credit: Annotated[str | None, typer.Option(help="Dollars to put into its wallet.")] = None,
-    account: Annotated[str | None, typer.Option(help="Make a further key of this account.")] = None,
-    scope: Annotated[list[ApiKeyScope] | None, typer.Option(help="What it may do; else everything.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="A model it may use; else all.")] = None,
-    expires: Annotated[str | None, typer.Option(help="12h, 30d, or a day such as 2030-01-31.")] = None,
-    daily_cap: Annotated[str | None, typer.Option(help="Most dollars it may spend in a day.")] = None,
-    monthly_cap: Annotated[str | None, typer.Option(help="Most dollars in a calendar month.")] = None,
+    credit: Annotated[str | None, typer.Option(help="First credit of the new account in USD.")] = None,
+    account: Annotated[
+        str | None, typer.Option(help="Create the key for this existing account instead of a new one.")
+    ] = None,
+    scope: Annotated[
+        list[ApiKeyScope] | None, typer.Option(help="A scope of the key; repeatable, by default all.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="A model that the key may use; repeatable, by default all.")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="Expiry: 12h, 30d, or a day such as 2030-01-31; by default never.")
+    ] = None,
+    daily_cap: Annotated[str | None, typer.Option(help="Maximum spend per day in USD.")] = None,
+    monthly_cap: Annotated[str | None, typer.Option(help="Maximum spend per calendar month in USD.")] = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a key, of a new account unless one is named. It is shown this once, alone on the last line."""
+    """Create a key, for a new account unless --account names one.
+
+    The secret is shown only now, alone on the last line.
+    """
     if account and (plan or credit):
-        raise CliError("--plan and --credit are for new accounts: see `keys plan`, `wallet credit`")
+        raise CliError(
+            "--plan and --credit are for new accounts; for an existing one use `pixelfactory keys plan`"
+            " and `pixelfactory wallet credit`"
+        )
     settings = read_settings(data_dir)
     limits = ApiKeyLimits(
         scopes=frozenset(scope or ApiKeyScope),
@@ -69,9 +84,9 @@ def create(
         day_cap=_parse_spend_cap(daily_cap),
         month_cap=_parse_spend_cap(monthly_cap),
     )
-    first = parse_usd(credit) if credit else 0
-    wanted = KeyRequest(name=name, account=account, plan=plan, credit=first, limits=limits)
-    _print_new_key(*asyncio.run(_create_key(settings, wanted)), as_json=json)
+    micros = parse_usd(credit) if credit else 0
+    request = KeyRequest(name=name, account=account, plan=plan, credit=micros, limits=limits)
+    _print_new_key(*asyncio.run(_create_key(settings, request)), as_json=json)
 
 
 @app.command("list")
@@ -80,21 +95,21 @@ def list_(
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show all keys, without their secrets."""
+    """List all keys, without their secrets."""
     print_rows(asyncio.run(_list_keys(read_settings(data_dir), account)), COLUMNS, as_json=json)
 
 
 @app.command()
 def rotate(id: KeyId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
-    """Replace a key by another one with the same limits; the old one ends at once."""
+    """Replace a key by a new one with the same limits; the old key stops working at once."""
     _print_new_key(*asyncio.run(_rotate_key(read_settings(data_dir), id)), as_json=json)
 
 
 @app.command()
 def revoke(id: KeyId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
-    """Make a key useless at once. What it has asked for already is finished and charged."""
+    """Revoke a key at once. Jobs that it has created already are finished and charged."""
     key = asyncio.run(_revoke_key(read_settings(data_dir), id))
-    print_json(_key_row(key)) if json else typer.echo(f"revoked {key.id}")
+    print_json_or(f"revoked key {key.id}", _key_row(key), as_json=json)
 
 
 @app.command()
@@ -104,13 +119,13 @@ def plan(
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Put an account on another plan, from now on."""
+    """Change the plan of an account."""
     row = asyncio.run(_change_plan(read_settings(data_dir), id, plan))
-    print_json(row) if json else typer.echo(f"{row['account']} is on plan {row['plan']}")
+    print_json_or(f"{row['account']} is on plan {row['plan']}", row, as_json=json)
 
 
 def parse_expiry(text: str, start: datetime) -> datetime:
-    """`12h` or `30d` from `at` on, or the beginning of a day (UTC). Raises CommandFailed."""
+    """Parse `12h` or `30d` after `start`, or an ISO 8601 day or time (UTC by default). Raises CliError."""
     age = _DURATION.fullmatch(text)
     if age:
         return start + timedelta(hours=int(age["number"]) * (24 if age["unit"] == "d" else 1))
@@ -118,40 +133,40 @@ def parse_expiry(text: str, start: datetime) -> datetime:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
-        raise CliError(f"{text!r} is not a time such as 12h, 30d or 2030-01-31") from error
+        raise CliError(f"--expires must be like 12h, 30d or 2030-01-31 (got {text!r})") from error
 
 
 async def _create_key(settings: Settings, request: KeyRequest) -> tuple[ApiKey, str]:
-    async with open_billing_context(settings) as books:
+    async with open_billing_context(settings) as context:
         if request.account:
-            account = await books.resolve_account(request.account)
+            account = await context.resolve_account(request.account)
         else:
-            account = await books.accounts.create_account(request.name, request.plan)
+            account = await context.accounts.create_account(request.name, request.plan)
         if request.credit:
-            await books.store.credit(account.id, request.credit, "first credit", utc_now())
-        return await books.accounts.create_key(account.id, request.name, request.limits)
+            await context.store.credit(account.id, request.credit, "first credit", utc_now())
+        return await context.accounts.create_key(account.id, request.name, request.limits)
 
 
 async def _list_keys(settings: Settings, account: str | None) -> list[dict[str, Any]]:
-    async with open_billing_context(settings) as books:
-        account_id = (await books.resolve_account(account)).id if account else None
-        return [_key_row(key) for key in await books.store.list_keys(account_id)]
+    async with open_billing_context(settings) as context:
+        account_id = (await context.resolve_account(account)).id if account else None
+        return [_key_row(key) for key in await context.store.list_keys(account_id)]
 
 
 async def _rotate_key(settings: Settings, key_id: str) -> tuple[ApiKey, str]:
-    async with open_billing_context(settings) as books:
-        return await books.accounts.rotate_key(key_id)
+    async with open_billing_context(settings) as context:
+        return await context.accounts.rotate_key(key_id)
 
 
 async def _revoke_key(settings: Settings, key_id: str) -> ApiKey:
-    async with open_billing_context(settings) as books:
-        return await books.store.revoke_key(key_id, utc_now())
+    async with open_billing_context(settings) as context:
+        return await context.store.revoke_key(key_id, utc_now())
 
 
 async def _change_plan(settings: Settings, id: str, plan: str) -> dict[str, str]:
-    async with open_billing_context(settings) as books:
-        account = await books.resolve_account(id)
-        changed = await books.accounts.change_plan(account.id, plan)
+    async with open_billing_context(settings) as context:
+        account = await context.resolve_account(id)
+        changed = await context.accounts.change_plan(account.id, plan)
         return {"account": changed.id, "plan": changed.plan}
 
 
@@ -164,7 +179,7 @@ def _print_new_key(key: ApiKey, secret: str, *, as_json: bool) -> None:
 
 
 def _resolve_model_ids(settings: Settings, names: Sequence[str]) -> frozenset[str]:
-    """Raises NotFound, or what it is that the catalogue raises for unknown models."""
+    """Return the ids of models named by id or alias. Raises InvalidRequest for an unknown model."""
     catalog, _ = load_catalog_and_tariff(settings)
     return frozenset(catalog[name].id for name in names)
 
@@ -172,7 +187,7 @@ def _resolve_model_ids(settings: Settings, names: Sequence[str]) -> frozenset[st
 def _parse_spend_cap(usd: str | None) -> int | None:
     micros = None if usd is None else parse_usd(usd)
     if micros is not None and micros < 0:
-        raise CliError("a cap can not be below zero")
+        raise CliError(f"a spend cap must not be negative (got {usd})")
     return micros
 
 

@@ -1,4 +1,4 @@
-"""The command and all its nouns."""
+"""The `pixelfactory` command with all its subcommands."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ app.add_typer(weights.app, name="weights")
 app.add_typer(comfyui.app, name="comfyui")
 app.add_typer(usage.app, name="usage")
 
-#: What a user can cause; anything else is a bug and shows its traceback.
+#: Errors that a user can cause, shown as one line; anything else is a bug and shows its traceback.
 USER_ERRORS = (
     InvalidWorkflow,
     CatalogError,
@@ -74,7 +74,7 @@ USER_ERRORS = (
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 failed, 2 wrong usage."""
+    """Run the command. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
     try:
         app()
     except USER_ERRORS as error:

@@ -1,4 +1,4 @@
-"""`pixelfactory models import` and `export`: between ComfyUI's files and models."""
+"""`pixelfactory models import` and `export`: convert between ComfyUI workflow files and models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
+from comfy_instances.install.lock import load_comfyui_lock
 from comfy_instances.protocol.node_facts import load_core_node_facts, load_pack_node_facts
+from orchestrator.app.resources import utc_now
 from orchestrator.catalog import Catalog, write_model
 from orchestrator.catalog.import_export import (
     ImportedModel,
@@ -22,22 +24,34 @@ from orchestrator.catalog.import_export import (
 from orchestrator.catalog.import_export.exporter import format_json
 from orchestrator.cli.console import CliError, JsonOption, err, out, print_json, read_settings
 
-#: Bytes. Larger are only videos, and none that ComfyUI's own nodes write in minutes.
+#: Maximum size of a workflow file; only videos come near it.
 MAX_FILE_BYTES = 2**30
 #: Characters of a value that are shown.
 _MAX_VALUE_LENGTH = 60
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="UI or API format, or a PNG, WebP or MP4 that carries one.")],
-    id: Annotated[str, typer.Option(help="What the model shall be called.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="Workflow JSON (UI or API format), or a PNG, WebP or MP4 with an embedded one."),
+    ],
+    id: Annotated[str, typer.Option(help="Id of the new model.")],
     into: Annotated[
-        Path | None, typer.Option(help="Directory of models; default: PIXELFACTORY_WORKFLOWS_DIR.")
+        Path | None, typer.Option(help="Directory of models; by default PIXELFACTORY_WORKFLOWS_DIR.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a model of a ComfyUI graph, and tell what it takes, what is fixed and what could not be known."""
-    found = import_workflow(_read_workflow_file(file), id=id, facts=load_node_facts())
+    """Create a model from a ComfyUI workflow.
+
+    Lists the inputs that requests set, those that are fixed, and what the author has to fill in.
+    """
+    found = import_workflow(
+        _read_workflow_file(file),
+        id=id,
+        facts=load_node_facts(),
+        today=utc_now().date(),
+        comfyui_version=load_comfyui_lock().version,
+    )
     directory = into or read_settings().workflows_dir
     directory.mkdir(parents=True, exist_ok=True)
     _check_id_is_free(directory, id)
@@ -47,35 +61,38 @@ def import_(
         return
     for line in _format_import(found):
         out.print(line, highlight=False, soft_wrap=True)
-    err.print(f"written to {folder}; look through its model.toml, then: pixelfactory models check {id}")
+    err.print(f"written to {folder}; review its model.toml, then run: pixelfactory models check {id}")
 
 
 def export(
     id: Annotated[str, typer.Argument(help="Id or alias of a model.")],
     format: Annotated[
-        Literal["api", "ui"], typer.Option(help="`ui` opens with a layout, `api` is what servers take.")
+        Literal["api", "ui"],
+        typer.Option(help="`ui` for ComfyUI's editor, with a layout; `api` for `POST /prompt`."),
     ] = "ui",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; by default stdout.")
+    ] = None,
 ) -> None:
-    """Give a model as a file that ComfyUI opens; imported again it is the same model."""
+    """Export a model as a workflow that ComfyUI opens; importing it again gives the same model."""
     model = Catalog.load(read_settings().workflows_dir)[id]
     graph = export_api(model) if format == "api" else export_ui(model, load_node_facts())
     if output is None:
         typer.echo(format_json(graph), nl=False)
         return
     output.write_text(format_json(graph), encoding="utf-8")
-    err.print(f"{model.id} in {output}")
+    err.print(f"wrote {model.id} to {output}")
 
 
 def load_node_facts() -> Mapping[str, Any]:
-    """Facts of the pinned ComfyUI's nodes, and of the packs that we know."""
+    """Return the facts of the pinned ComfyUI's nodes and of the supported node packs."""
     return {**load_pack_node_facts(), **load_core_node_facts()}
 
 
 def _read_workflow_file(file: Path) -> dict[str, Any]:
     """Raises InvalidWorkflow naming the file, OSError."""
     if file.stat().st_size > MAX_FILE_BYTES:
-        raise InvalidWorkflow(f"{file}: larger than {MAX_FILE_BYTES} bytes")
+        raise InvalidWorkflow(f"{file}: the file is larger than {MAX_FILE_BYTES} bytes")
     try:
         return read_workflow(file.read_bytes())
     except InvalidWorkflow as error:
@@ -83,10 +100,10 @@ def _read_workflow_file(file: Path) -> dict[str, Any]:
 
 
 def _check_id_is_free(directory: Path, id: str) -> None:
-    """Raises CommandFailed where another model has that id as its alias."""
+    """Raise CliError if the id is an alias of another model."""
     catalog, _ = Catalog([]).reload(directory)
     if id in catalog and catalog[id].id != id:
-        raise CliError(f"{id} is an alias of {catalog[id].id} already")
+        raise CliError(f"--id {id} is already an alias of the model {catalog[id].id}; choose another id")
 
 
 def _import_to_json(imported: ImportedModel) -> dict[str, Any]:
@@ -99,11 +116,11 @@ def _import_to_json(imported: ImportedModel) -> dict[str, Any]:
 
 
 def _format_import(imported: ImportedModel) -> Iterator[str]:
-    """Lines with markup."""
-    yield from _format_section("Requests set", imported.bound_inputs)
-    yield from _format_section("Fixed as drawn", imported.fixed_inputs)
-    yield from _format_section("Not known", dict.fromkeys(imported.open_questions))
-    yield from _format_section("Wrong", dict.fromkeys(map(str, imported.problems)))
+    """Yield lines with markup."""
+    yield from _format_section("Set by requests", imported.bound_inputs)
+    yield from _format_section("Fixed", imported.fixed_inputs)
+    yield from _format_section("To fill in", dict.fromkeys(imported.open_questions))
+    yield from _format_section("Problems", dict.fromkeys(map(str, imported.problems)))
 
 
 def _format_section(title: str, rows: Mapping[str, Any]) -> Iterator[str]:

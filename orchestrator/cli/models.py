@@ -1,4 +1,4 @@
-"""`pixelfactory models`: list, show, check, import, export."""
+"""`pixelfactory models`: list, show, check, import and export models."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pricing.tariff import Tariff
 LIST_COLUMNS = ("id", "type", "owned_by", "max_resolution", "default_steps", "price_per_image_cents")
 PARAMETER_COLUMNS = ("name", "type", "default", "minimum", "maximum", "required")
 
-app = typer.Typer(help="The catalogue of models.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check, import and export models.", no_args_is_help=True)
 app.command("import")(model_files.import_)
 app.command()(model_files.export)
 
 
 @app.command("list")
 def list_(json: JsonOption = False) -> None:
-    """Show all models with their prices."""
+    """List all models with their prices."""
     catalog, tariff = load_catalog_and_tariff(read_settings())
     rows = [to_model_entry(model, tariff).model_dump() for model in catalog]
     print_rows(rows, LIST_COLUMNS, as_json=json)
@@ -51,10 +51,10 @@ def show(
 
 @app.command()
 def check(
-    models: Annotated[list[str] | None, typer.Argument(help="Ids; all models when none is given.")] = None,
+    models: Annotated[list[str] | None, typer.Argument(help="Ids of models; by default all models.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Prove, without any instance, that every kind of request gives a graph that ComfyUI accepts."""
+    """Validate, without an instance, that ComfyUI accepts the graphs of every kind of request."""
     chosen, broken = _select_models(read_settings(), models)
     facts = model_files.load_node_facts()
     rows: list[dict[str, Any]] = [
@@ -70,11 +70,11 @@ def check(
     if rows:
         print_error(f"{len(rows)} problem(s) in {len({row['model'] for row in rows})} model(s)")
         raise typer.Exit(1)
-    err.print(f"{len(chosen)} model(s) are right")
+    err.print(f"{len(chosen)} model(s) checked, no problems")
 
 
 def _select_models(settings: Settings, names: list[str] | None) -> tuple[list[Model], list[CatalogError]]:
-    """The models to check, and what keeps others from being models at all."""
+    """Return the models to check, and the errors of models that cannot be loaded."""
     prices, today = load_tariffs(settings), utc_now().date()
     catalog, broken = Catalog([]).reload(
         settings.workflows_dir, lambda model: check_model_priced(model, prices, today)

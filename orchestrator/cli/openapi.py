@@ -1,4 +1,4 @@
-"""`pixelfactory openapi`: the document of every address."""
+"""`pixelfactory openapi`: print the OpenAPI document."""
 
 from __future__ import annotations
 

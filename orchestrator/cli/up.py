@@ -1,4 +1,4 @@
-"""`pixelfactory up`: the whole service in one process."""
+"""`pixelfactory up`: run the whole service in one process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Seconds that open connections get once all work is done.
+#: Time for open connections to close once all work is done.
 SHUTDOWN_TIMEOUT_SECONDS = 5.0
 
 
@@ -24,30 +24,34 @@ def up(
     host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on [default: 8080].")] = None,
     data_dir: DataDirOption = None,
-    simulate: Annotated[int | None, typer.Option(min=1, help="Force N simulated instances.")] = None,
-    instances: Annotated[str | None, typer.Option(help="URLs of ComfyUI servers to adopt.")] = None,
+    simulate: Annotated[
+        int | None, typer.Option(min=1, help="Run N simulated instances instead of real ones.")
+    ] = None,
+    instances: Annotated[
+        str | None, typer.Option(help="Comma-separated URLs of running ComfyUI servers to use.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Run the whole service: orchestrator, instances and, unless one is configured, an S3 server.
 
-    Ready when GET /readyz answers 200. SIGTERM lets running work end and exits 0.
+    The service is ready when GET /readyz returns 200. On SIGTERM it finishes running work and exits with 0.
     """
     settings = read_settings(data_dir, config, host=host, port=port, simulate=simulate, instances=instances)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # One line per request is the edge's; these would add one per message of each library.
+    # The service logs each request itself; these libraries would log every message in addition.
     for noisy in ("aiohttp.access", "urllib3", "websockets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     asyncio.run(serve(settings))
 
 
 async def serve(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT."""
+    """Run the service until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     async with run_service(settings) as service:
-        # A caller who goes away cancels its handler, which gives up the job.
+        # A disconnecting client cancels its handler, which cancels the job.
         runner = web.AppRunner(
             service.app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS
         )

@@ -1,4 +1,4 @@
-"""`pixelfactory usage report`."""
+"""`pixelfactory usage`: report the usage and margins of finished jobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -23,12 +23,13 @@ from orchestrator.billing.reports import (
     total_margins,
     total_usage,
 )
-from orchestrator.cli.books import open_billing_context
+from orchestrator.cli.billing_context import open_billing_context
 from orchestrator.cli.console import (
     CliError,
     DataDirOption,
     JsonOption,
     print_json,
+    print_row,
     print_rows,
     read_settings,
 )
@@ -38,11 +39,11 @@ from orchestrator.store import UsageRow
 from pricing.costs import MeteredUsage
 from pricing.money import format_usd
 
-app = typer.Typer(help="What was made, and what it earned.", no_args_is_help=True)
+app = typer.Typer(help="Report usage, revenue and margins.", no_args_is_help=True)
 
 
 class ReportGrouping(StrEnum):
-    """All that a report can be added up by: margins know no keys, usage no devices."""
+    """Groupings of both reports; margins cannot be grouped by key, usage not by device."""
 
     MODEL = "model"
     KEY = "key"
@@ -52,35 +53,37 @@ class ReportGrouping(StrEnum):
 
 @app.callback()
 def usage_callback() -> None:
-    """What was made, and what it earned."""
+    """Report usage, revenue and margins."""
 
 
 @app.command()
 def report(
     since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day after the last.")] = None,
-    by: Annotated[ReportGrouping, typer.Option(help="What to add up by.")] = ReportGrouping.MODEL,
-    account: Annotated[str | None, typer.Option(help="Only this account (or that of this key).")] = None,
+    by: Annotated[ReportGrouping, typer.Option(help="How to group the rows.")] = ReportGrouping.MODEL,
+    account: Annotated[
+        str | None, typer.Option(help="Only the account with this id, or of the key with this id.")
+    ] = None,
     with_margins: Annotated[bool, typer.Option("--margins", help="Show costs and margins.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the rows to this file.")] = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Finished jobs, their outputs, money and GPU time; with --margins what they cost and left."""
-    days = (since.date() if since else None, until.date() if until else None)
+    """Show the jobs, outputs, revenue and GPU time of a period; with --margins also costs and margins."""
+    days = DateRange(since.date() if since else None, until.date() if until else None)
     settings = read_settings(data_dir)
     if with_margins:
-        rows, text = _margin_report(settings, days, by, account)
+        found = _margin_report(settings, days, by, account)
     else:
-        rows, text = _usage_report(settings, days, by, account)
+        found = _usage_report(settings, days, by, account)
     if csv_file:
-        csv_file.write_text(text, encoding="utf-8", newline="")
+        csv_file.write_text(found.csv, encoding="utf-8", newline="")
     if json:
-        print_json(rows)
-    elif rows:
-        print_rows(rows, tuple(rows[0]), as_json=False)
+        print_json(found.rows)
+    elif found.rows:
+        print_rows(found.rows, tuple(found.rows[0]), as_json=False)
     else:
-        typer.echo("nothing was made in this time")
+        typer.echo("no finished jobs in this period")
 
 
 @app.command()
@@ -96,63 +99,76 @@ def job(
         print_json(view)
         return
     shards = view.pop("shards")
-    print_rows([view], tuple(view), as_json=False)
+    print_row(view, as_json=False)
     assert isinstance(shards, list)
     print_rows(shards, tuple(shards[0]), as_json=False)
 
 
-DateRange = tuple[date | None, date | None]
-ReportRowsAndCsv = tuple[list[dict[str, Any]], str]
+class DateRange(NamedTuple):
+    """Days from `since` up to but excluding `until`; None for no limit."""
+
+    since: date | None
+    until: date | None
+
+
+class Report(NamedTuple):
+    """The rows of a report, and the same as CSV."""
+
+    rows: list[dict[str, Any]]
+    csv: str
 
 
 def _usage_report(
     settings: Settings, date_range: DateRange, by: ReportGrouping, account: str | None
-) -> ReportRowsAndCsv:
+) -> Report:
     if by.value not in set(UsageGroupBy):
-        raise CliError(f"usage is added up by {', '.join(UsageGroupBy)}; by {by} there are --margins")
-    found = total_usage(asyncio.run(_read_usage(settings, date_range, account)), UsageGroupBy(by))
-    return _usage_rows(found, UsageGroupBy(by)), format_usage_csv(found, UsageGroupBy(by))
+        raise CliError(f"--by {by} needs --margins; without it use one of {', '.join(UsageGroupBy)}")
+    totals = total_usage(asyncio.run(_read_usage(settings, date_range, account)), UsageGroupBy(by))
+    return Report(_usage_rows(totals, UsageGroupBy(by)), format_usage_csv(totals, UsageGroupBy(by)))
 
 
 def _margin_report(
     settings: Settings, date_range: DateRange, by: ReportGrouping, account: str | None
-) -> ReportRowsAndCsv:
-    if by.value not in set(MarginGroupBy) or account:
-        raise CliError(f"margins are of all accounts together, by {', '.join(MarginGroupBy)}")
+) -> Report:
+    if account:
+        raise CliError("--margins covers all accounts; use it without --account")
+    if by.value not in set(MarginGroupBy):
+        raise CliError(f"--by {by} is not available with --margins; use one of {', '.join(MarginGroupBy)}")
     rows = asyncio.run(_read_metered(settings, date_range))
-    found = total_margins(rows, load_costs(settings), MarginGroupBy(by))
-    return [to_margin_response(one, MarginGroupBy(by)) for one in found], format_margins_csv(
-        found, MarginGroupBy(by)
+    group_by = MarginGroupBy(by)
+    totals = total_margins(rows, load_costs(settings), group_by)
+    return Report(
+        [to_margin_response(total, group_by) for total in totals], format_margins_csv(totals, group_by)
     )
 
 
-def _usage_rows(found: Sequence[UsageGroupTotal], by: UsageGroupBy) -> list[dict[str, Any]]:
+def _usage_rows(totals: Sequence[UsageGroupTotal], by: UsageGroupBy) -> list[dict[str, Any]]:
     return [
         {
-            by.value: one.group,
-            "jobs": one.jobs,
-            "outputs": one.outputs,
-            "usd": format_usd(one.micros),
-            "gpu_seconds": round(one.gpu_seconds, 3),
+            by.value: total.group,
+            "jobs": total.jobs,
+            "outputs": total.outputs,
+            "usd": format_usd(total.micros),
+            "gpu_seconds": round(total.gpu_seconds, 3),
         }
-        for one in found
+        for total in totals
     ]
 
 
 async def _read_usage(settings: Settings, date_range: DateRange, account: str | None) -> list[UsageRow]:
-    async with open_billing_context(settings) as books:
-        account_id = (await books.resolve_account(account)).id if account else None
-        return await books.store.list_usage(*date_range, account_id)
+    async with open_billing_context(settings) as context:
+        account_id = (await context.resolve_account(account)).id if account else None
+        return await context.store.list_usage(*date_range, account_id)
 
 
 async def _read_job(settings: Settings, job_id: str) -> JobRecord:
-    async with open_billing_context(settings) as books:
-        record = await books.store.find_job(job_id)
+    async with open_billing_context(settings) as context:
+        record = await context.store.find_job(job_id)
     if record is None:
-        raise CliError(f"there is no job {job_id!r}")
+        raise CliError(f"job {job_id!r} does not exist")
     return record
 
 
 async def _read_metered(settings: Settings, date_range: DateRange) -> list[MeteredUsage]:
-    async with open_billing_context(settings) as books:
-        return await books.store.list_metered_usage(*date_range)
+    async with open_billing_context(settings) as context:
+        return await context.store.list_metered_usage(*date_range)

@@ -1,4 +1,4 @@
-"""`pixelfactory wallet`: show, credit, grant, debit, refund, history, statement, audit."""
+"""`pixelfactory wallet`: show and change balances, refund jobs, print ledgers and statements, audit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.app.resources import utc_now
-from orchestrator.cli.books import open_billing_context
+from orchestrator.cli.billing_context import open_billing_context
 from orchestrator.cli.console import (
     DataDirOption,
     JsonOption,
     print_error,
-    print_json,
+    print_json_or,
+    print_row,
     print_rows,
     read_settings,
 )
@@ -25,18 +26,18 @@ from orchestrator.settings import Settings
 from pricing.money import format_usd, parse_usd, to_usd
 from pricing.statement import Statement
 
-app = typer.Typer(help="Money of an account, named by its id or by the id of one of its keys.")
+app = typer.Typer(help="Show and change the wallet of an account, named by its id or the id of a key.")
 
 AccountOrKeyId = Annotated[str, typer.Argument(help="Id of an account or of a key.")]
-UsdArgument = Annotated[str, typer.Argument(help="Dollars, such as 5.00.")]
+UsdArgument = Annotated[str, typer.Argument(help="Amount in USD, such as 5.00.")]
 ReferenceOption = Annotated[
-    str | None, typer.Option(help="Name of the booking; the same one is booked only once.")
+    str | None, typer.Option(help="Reference of the entry; the same reference is booked only once.")
 ]
 DayOption = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="A day (UTC).")]
 
 
 class WalletOperation(StrEnum):
-    """How money comes into a wallet or goes out of it."""
+    """An operator's entry in a wallet."""
 
     CREDIT = "credit"
     GRANT = "grant"
@@ -45,9 +46,8 @@ class WalletOperation(StrEnum):
 
 @app.command()
 def show(id: AccountOrKeyId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
-    """Show what a wallet holds."""
-    row = asyncio.run(_read_wallet(read_settings(data_dir), id))
-    print_rows([row], tuple(row), as_json=False) if not json else print_json(row)
+    """Show the balance of a wallet."""
+    print_row(asyncio.run(_read_wallet(read_settings(data_dir), id)), as_json=json)
 
 
 @app.command()
@@ -58,8 +58,9 @@ def credit(
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Book a payment."""
-    _book_and_print(WalletOperation.CREDIT, id, (usd, reference), data_dir, json)
+    """Book a payment of the customer."""
+    row = _book(WalletOperation.CREDIT, id, usd, reference, read_settings(data_dir))
+    _print_balance(row, as_json=json)
 
 
 @app.command()
@@ -70,8 +71,9 @@ def grant(
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Give something away: it counts as promotion and not as paid in."""
-    _book_and_print(WalletOperation.GRANT, id, (usd, reference), data_dir, json)
+    """Grant promotional credit, which does not count as a payment."""
+    row = _book(WalletOperation.GRANT, id, usd, reference, read_settings(data_dir))
+    _print_balance(row, as_json=json)
 
 
 @app.command()
@@ -82,34 +84,37 @@ def debit(
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Pay back, or correct a payment downwards."""
-    _book_and_print(WalletOperation.DEBIT, id, (usd, reference), data_dir, json)
+    """Book a payout to the customer, or correct a payment downwards."""
+    row = _book(WalletOperation.DEBIT, id, usd, reference, read_settings(data_dir))
+    _print_balance(row, as_json=json)
 
 
 @app.command()
 def refund(
     job: Annotated[str, typer.Argument(help="Id of a job that was charged.")],
-    usd: Annotated[str | None, typer.Argument(help="Dollars; else all that is left of it.")] = None,
+    usd: Annotated[
+        str | None, typer.Argument(help="Amount in USD; by default all that is not refunded yet.")
+    ] = None,
     reference: Annotated[
-        str, typer.Option(help="Name of the refund; the same one is booked once.")
+        str, typer.Option(help="Reference of the refund; the same reference is booked only once.")
     ] = "operator",
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Give back what a job was charged, or some of it."""
+    """Refund what a job was charged, or a part of it."""
     micros = parse_usd(usd) if usd else None
     row = asyncio.run(_refund_job(read_settings(data_dir), job, micros, reference))
-    print_json(row) if json else typer.echo(f"{row['account']} has {row['balance_usd']} USD")
+    _print_balance(row, as_json=json)
 
 
 @app.command()
 def history(
     id: AccountOrKeyId,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of entries.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of entries.")] = 50,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the ledger of a wallet, newest first."""
+    """List the ledger entries of a wallet, newest first."""
     rows = asyncio.run(_read_ledger(read_settings(data_dir), id, limit))
     print_rows(rows, ("at", "kind", "usd", "from", "to", "job", "reference"), as_json=json)
 
@@ -119,46 +124,48 @@ def statement(
     id: AccountOrKeyId,
     since: DayOption = None,
     until: DayOption = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write every entry to this file.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write all entries to this file.")] = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what was there, what moved and what is left; by default of this month."""
+    """Show the opening balance, charges and closing balance of a period, by default this month."""
     begin = (since or utc_now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)).replace(tzinfo=UTC)
     end = until.replace(tzinfo=UTC) if until else utc_now()
     found = asyncio.run(_read_statement(read_settings(data_dir), id, begin, end))
     if csv_file:
         csv_file.write_text(found.to_csv(), encoding="utf-8", newline="")
-    row = _statement_row(found)
-    print_rows([row], tuple(row), as_json=False) if not json else print_json(row)
+    print_row(_statement_row(found), as_json=json)
 
 
 @app.command()
 def audit(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
-    """Prove the books from the first entry on; fails where a rule does not hold."""
+    """Check the whole ledger against the accounting rules; fails if one is violated."""
     rows = asyncio.run(_audit_ledger(read_settings(data_dir)))
     if json or rows:
         print_rows(rows, ("rule", "subject", "detail"), as_json=json)
     if rows:
-        print_error(f"{len(rows)} rule(s) of the books do not hold")
+        print_error(f"{len(rows)} violation(s) of the accounting rules")
         raise typer.Exit(1)
     if not json:
-        typer.echo("all books are in order")
+        typer.echo("the ledger is consistent")
 
 
-def _book_and_print(
-    operation: WalletOperation, id: str, what: tuple[str, str | None], data_dir: Path | None, json: bool
-) -> None:
-    usd, reference = what
-    named = reference or f"manual {uuid.uuid4()}"
-    row = asyncio.run(_apply_operation(read_settings(data_dir), operation, id, (parse_usd(usd), named)))
-    print_json(row) if json else typer.echo(f"{row['account']} has {row['balance_usd']} USD")
+def _book(
+    operation: WalletOperation, id: str, usd: str, reference: str | None, settings: Settings
+) -> dict[str, Any]:
+    """Book an entry, and return the wallet."""
+    reference = reference or f"manual {uuid.uuid4()}"
+    return asyncio.run(_apply_operation(settings, operation, id, micros=parse_usd(usd), reference=reference))
+
+
+def _print_balance(wallet: dict[str, Any], *, as_json: bool) -> None:
+    print_json_or(f"{wallet['account']} has {wallet['balance_usd']} USD", wallet, as_json=as_json)
 
 
 async def _read_wallet(settings: Settings, id: str) -> dict[str, Any]:
-    async with open_billing_context(settings) as books:
-        account = await books.resolve_account(id)
-        balance = await books.store.get_balance(account.id)
+    async with open_billing_context(settings) as context:
+        account = await context.resolve_account(id)
+        balance = await context.store.get_balance(account.id)
         return {
             "account": account.id,
             "name": account.name,
@@ -170,33 +177,32 @@ async def _read_wallet(settings: Settings, id: str) -> dict[str, Any]:
 
 
 async def _apply_operation(
-    settings: Settings, operation: WalletOperation, id: str, what: tuple[int, str]
+    settings: Settings, operation: WalletOperation, id: str, *, micros: int, reference: str
 ) -> dict[str, Any]:
-    """`what` is the amount in micro-dollars and the reference."""
-    async with open_billing_context(settings) as books:
-        account = await books.resolve_account(id)
-        store = books.store
-        moves = {
+    async with open_billing_context(settings) as context:
+        account = await context.resolve_account(id)
+        store = context.store
+        book_entry = {
             WalletOperation.CREDIT: store.credit,
             WalletOperation.GRANT: store.grant,
             WalletOperation.DEBIT: store.debit,
-        }
-        await moves[operation](account.id, *what, utc_now())
+        }[operation]
+        await book_entry(account.id, micros, reference, utc_now())
     return await _read_wallet(settings, id)
 
 
 async def _refund_job(settings: Settings, job_id: str, micros: int | None, reference: str) -> dict[str, Any]:
-    async with open_billing_context(settings) as books:
-        await books.store.refund(job_id, micros, reference, utc_now())
-        record = await books.store.find_job(job_id)
+    async with open_billing_context(settings) as context:
+        await context.store.refund(job_id, micros, reference, utc_now())
+        record = await context.store.find_job(job_id)
         assert record is not None
     return await _read_wallet(settings, record.job.account_id)
 
 
 async def _read_ledger(settings: Settings, id: str, limit: int) -> list[dict[str, Any]]:
-    async with open_billing_context(settings) as books:
-        account = await books.resolve_account(id)
-        page = await books.store.list_ledger_entries(account.id, limit)
+    async with open_billing_context(settings) as context:
+        account = await context.resolve_account(id)
+        page = await context.store.list_ledger_entries(account.id, limit)
     return [
         {
             "at": entry.at.isoformat(timespec="seconds"),
@@ -212,9 +218,9 @@ async def _read_ledger(settings: Settings, id: str, limit: int) -> list[dict[str
 
 
 async def _read_statement(settings: Settings, id: str, since: datetime, until: datetime) -> Statement:
-    async with open_billing_context(settings) as books:
-        account = await books.resolve_account(id)
-        return await books.store.get_statement(account.id, since, until)
+    async with open_billing_context(settings) as context:
+        account = await context.resolve_account(id)
+        return await context.store.get_statement(account.id, since, until)
 
 
 def _statement_row(found: Statement) -> dict[str, Any]:
@@ -230,6 +236,6 @@ def _statement_row(found: Statement) -> dict[str, Any]:
 
 
 async def _audit_ledger(settings: Settings) -> list[dict[str, Any]]:
-    async with open_billing_context(settings) as books:
-        found = await books.store.audit_ledger()
+    async with open_billing_context(settings) as context:
+        found = await context.store.audit_ledger()
     return [{"rule": one.rule, "subject": one.subject, "detail": one.detail} for one in found]

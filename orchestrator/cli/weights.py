@@ -1,4 +1,4 @@
-"""`pixelfactory weights`: what models need, getting it, looking whether it is right, making it smaller."""
+"""`pixelfactory weights`: plan, download, verify and quantize the weight files of models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rich.progress import (
 from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.hardware.profiles import GpuProfile, load_gpu_profiles, select_gpu_profile
 from orchestrator.catalog import Catalog, Model
-from orchestrator.cli.console import CliError, JsonOption, err, print_error, print_json, read_settings
+from orchestrator.cli.console import GB, CliError, JsonOption, err, print_error, print_json, read_settings
 from orchestrator.net.egress import create_public_session
 from orchestrator.settings import Settings
 from orchestrator.weights import planning, pulling, verifying
@@ -33,20 +33,19 @@ from orchestrator.weights.file_checks import compute_sha256
 from orchestrator.weights.planning import DownloadPlan, PlannedFile, WeightFileState
 from orchestrator.weights.quantize import quantize_to_fp8 as make_fp8
 
-app = typer.Typer(help="The weight files that models load.", no_args_is_help=True)
+app = typer.Typer(help="Plan, download, verify and quantize weight files.", no_args_is_help=True)
 
 ModelsArgument = Annotated[
-    list[str] | None, typer.Argument(help="Ids or aliases; all models when none is given.")
+    list[str] | None, typer.Argument(help="Ids or aliases of models; by default all models.")
 ]
 ProfileOption = Annotated[
-    str | None, typer.Option("--profile", help="A GPU profile; by default that of this machine.")
+    str | None, typer.Option("--profile", help="GPU profile; by default that of this machine.")
 ]
-GB = 1e9
 
 
 @app.command()
 def plan(models: ModelsArgument = None, profile: ProfileOption = None, json: JsonOption = False) -> None:
-    """Show which files the models need on a GPU profile, how large they are, and what stands in the way."""
+    """Show the files that models need on a GPU profile, their sizes, licenses and missing checksums."""
     settings = read_settings()
     chosen = _select_profile(profile)
     found = planning.plan_downloads(_select_models(settings, models), chosen.weights, settings.models_dir)
@@ -60,52 +59,55 @@ def plan(models: ModelsArgument = None, profile: ProfileOption = None, json: Jso
 @app.command()
 def pull(
     models: ModelsArgument = None,
-    everything: Annotated[bool, typer.Option("--all", help="The files of all models.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Download the files of all models.")] = False,
     profile: ProfileOption = None,
-    parallel: Annotated[int, typer.Option(min=1, max=32, help="Files at a time.")] = 4,
+    parallel: Annotated[int, typer.Option(min=1, max=32, help="Files to download at a time.")] = 4,
     replace: Annotated[bool, typer.Option(help="Overwrite files of another size.")] = False,
     token: Annotated[
-        str | None, typer.Option(envvar="HF_TOKEN", help="Your Hugging Face token.", show_default=False)
+        str | None, typer.Option(envvar="HF_TOKEN", help="Hugging Face token.", show_default=False)
     ] = None,
     hub: Annotated[
-        str, typer.Option(envvar="HF_ENDPOINT", help="Hugging Face, or a mirror of it.")
+        str, typer.Option(envvar="HF_ENDPOINT", help="URL of Hugging Face, or of a mirror.")
     ] = HUGGING_FACE_URL,
 ) -> None:
-    """Fetch what is lacking; interrupted, it goes on where it was."""
+    """Download missing files. After an interruption, run it again to resume."""
     if not models and not everything:
-        raise typer.BadParameter("name models, or say --all")
+        raise typer.BadParameter("name one or more models, or use --all for all models")
     settings = read_settings()
     found = planning.plan_downloads(
         _select_models(settings, models), _select_profile(profile).weights, settings.models_dir
     )
     if not found.missing_files:
-        err.print(f"all {len(found.files)} file(s) are there")
+        err.print(f"all {len(found.files)} file(s) are present")
         return
     with _download_progress() as progress:
-        work = _download_missing(
+        downloads = _download_missing(
             settings,
             found,
             DownloadProgressBars(progress),
             HuggingFaceHub(url=hub, token=token),
-            (parallel, replace),
+            parallel=parallel,
+            replace=replace,
         )
-        failures = asyncio.run(work)
+        failures = asyncio.run(downloads)
     for failure in failures:
         print_error(f"{failure.file.path}: {failure.reason}")
     if failures:
         raise typer.Exit(1)
-    err.print(f"{len(found.missing_files)} file(s) fetched into {settings.models_dir}")
+    err.print(f"downloaded {len(found.missing_files)} file(s) to {settings.models_dir}")
 
 
 @app.command()
 def verify(
     models: ModelsArgument = None,
     profile: ProfileOption = None,
-    quick: Annotated[bool, typer.Option(help="Look at sizes and headers only.")] = False,
+    quick: Annotated[bool, typer.Option(help="Check sizes and headers only, not checksums.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Look whether the files that are there are what the manifests say. Of models that are named, what is
-    missing counts too."""
+    """Verify the files on the disk against the manifests.
+
+    For models that are named, missing files are problems, too.
+    """
     settings = read_settings()
     chosen = _select_models(settings, models)
     weights = verifying.find_weights_on_disk(chosen, settings.models_dir)
@@ -130,29 +132,29 @@ def verify(
     if json:
         print_json({"checked": [weight.path for weight in weights], "problems": bad, "unproven": unproven})
     for path in unproven:
-        err.print(escape(f"{path}: no SHA-256 of it is known; only its size and header were looked at"))
+        err.print(escape(f"{path}: its SHA-256 is unknown; only its size and header were checked"))
     for path, problems in bad.items():
         print_error(f"{path}: {'; '.join(problems)}")
     if bad:
         raise typer.Exit(1)
-    err.print(f"{len(weights)} file(s) are right, {len(needed.missing_files)} are not there")
+    err.print(f"{len(weights)} file(s) verified, {len(needed.missing_files)} missing")
 
 
 @app.command()
 def quantize(
-    source: Annotated[Path, typer.Argument(help="A safetensors file of 16 or 32 bits.")],
-    target: Annotated[Path, typer.Argument(help="The file to write.")],
-    keep: Annotated[str, typer.Option(help="Layers to leave as they are: a regular expression.")] = "",
+    source: Annotated[Path, typer.Argument(help="Safetensors file of 16 or 32 bits.")],
+    target: Annotated[Path, typer.Argument(help="File to write.")],
+    keep: Annotated[str, typer.Option(help="Regular expression for names of layers to copy unchanged.")] = "",
 ) -> None:
-    """Make the fp8 version (E4M3, one scale for each matrix) of a file, in little memory."""
+    """Quantize a file to fp8 (E4M3, one scale per matrix), and print its manifest row."""
     if source.resolve() == target.resolve():
-        raise CliError("the new file must have another name")
+        raise CliError(f"the target must be another file than the source (got {target} for both)")
     with _download_progress() as progress:
         bar = progress.add_task(escape(source.name), total=source.stat().st_size)
         made = make_fp8(source, target, keep, lambda count: progress.update(bar, completed=count))
     err.print(
-        f"{made.quantized} matrices in fp8, {made.kept} tensors as they were:"
-        f" {made.target_bytes / GB:.2f} GB instead of {made.source_bytes / GB:.2f}"
+        f"{made.quantized} matrices quantized, {made.kept} tensors copied:"
+        f" {made.target_bytes / GB:.2f} GB instead of {made.source_bytes / GB:.2f} GB"
     )
     typer.echo("[[weights]]")
     typer.echo(f'path = "FOLDER/{target.name}"')
@@ -160,7 +162,7 @@ def quantize(
 
 
 class DownloadProgressBars:
-    """One bar for each file that is being fetched."""
+    """One progress bar for each file that is being downloaded."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -185,12 +187,13 @@ async def _download_missing(
     plan: DownloadPlan,
     bars: DownloadProgressBars,
     hub: HuggingFaceHub,
-    how: tuple[int, bool],
+    *,
+    parallel: int,
+    replace: bool,
 ) -> list[pulling.DownloadFailure]:
-    parallel, replace = how
-    # Downloads take their time; each has its own patience with a server that says nothing.
-    hours = aiohttp.ClientTimeout(total=None)
-    async with create_public_session(allow_private=settings.allow_private_urls, timeout=hours) as http:
+    # No total limit, as downloads may take hours; DownloadRetryPolicy limits the time without data.
+    unlimited = aiohttp.ClientTimeout(total=None)
+    async with create_public_session(allow_private=settings.allow_private_urls, timeout=unlimited) as http:
         downloader = WeightDownloader(http, hub)
         return [*await pulling.download_missing(plan, downloader, bars, parallel=parallel, replace=replace)]
 
@@ -201,14 +204,15 @@ def _select_models(settings: Settings, names: list[str] | None) -> list[Model]:
 
 
 def _select_profile(name: str | None) -> GpuProfile:
-    """Raises CommandFailed."""
+    """Return the profile of that name, or of this machine. Raises CliError."""
     profiles = load_gpu_profiles()
     if name is None:
         return select_gpu_profile(next(iter(discover_gpus()), None), profiles)
     for profile in profiles:
         if profile.name == name:
             return profile
-    raise CliError(f"no GPU profile {name}; there are {', '.join(one.name for one in profiles)}")
+    names = ", ".join(profile.name for profile in profiles)
+    raise CliError(f"unknown GPU profile {name!r}; use one of {names}")
 
 
 def _format_file(file: PlannedFile) -> str:
@@ -240,7 +244,7 @@ def _summary_lines(plan: DownloadPlan, profile: GpuProfile) -> Iterator[str]:
     free = planning.free_disk_bytes(plan.models_dir)
     yield f"{len(plan.files)} file(s), {plan.total_bytes / GB:.1f} GB, for the profile {profile.name}"
     yield (
-        f"{len(plan.missing_files)} lacking, {plan.missing_bytes / GB:.1f} GB;"
+        f"{len(plan.missing_files)} missing, {plan.missing_bytes / GB:.1f} GB;"
         f" {free / GB:.1f} GB free at {plan.models_dir}"
     )
     licenses: dict[str, set[str]] = {}
@@ -250,13 +254,13 @@ def _summary_lines(plan: DownloadPlan, profile: GpuProfile) -> Iterator[str]:
         yield f"license {license}: {', '.join(sorted(models))}"
     gates = {file.weight.url.partition("/resolve/")[0] for file in plan.missing_files if file.weight.gated}
     for gate in sorted(gates):
-        yield f"accept the licence at {gate} and set HF_TOKEN"
+        yield f"accept the license at {gate} and set HF_TOKEN"
     for file in plan.files:
         if not file.weight.sha256:
-            yield f"{file.path} has no known SHA-256: what its first download has counts from then on"
+            yield f"{file.path} has no known SHA-256; that of its first download is pinned"
     for file in plan.missing_files:
         if not file.weight.url:
-            yield f"{file.path} has no known address: put it there yourself"
+            yield f"{file.path} has no known URL; put the file into {plan.models_dir} yourself"
 
 
 @contextmanager

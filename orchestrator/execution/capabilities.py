@@ -15,8 +15,8 @@ from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.checks.node_facts import NodeFacts, declared_inputs
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER, EXAMPLE_IMAGE
+from orchestrator.catalog.rendering.graph import ApiGraph
 from orchestrator.catalog.rendering.output_check import OutputCheck
-from orchestrator.catalog.rendering.render import Graph
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class InstanceCapabilities:
     #: Check of every image before it is saved; None for no check.
     output_check: OutputCheck | None = None
 
-    def render_graph(self, model: Model, params: Mapping[str, Any], filename_prefix: str) -> Graph:
+    def render_graph(self, model: Model, params: Mapping[str, Any], filename_prefix: str) -> ApiGraph:
         """Return the graph for this instance. Raises what `Model.render_graph` raises."""
         graph = model.render_graph(
             params,

@@ -1,7 +1,7 @@
-"""What callers may ask pictures of: policies that look at the words of a request before it costs anything.
+"""Moderate prompts: policies that check the texts of a request before it is charged.
 
-Nothing is refused unless the operator says so: with a file of words and patterns, with the address of a
-moderation service, or with both.
+Without configuration nothing is blocked. The operator may configure a word list, a moderation endpoint, or
+both.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A policy that asks a moderation service: OpenAI's own, or any that speaks like it."""
+"""A moderation policy that calls a service with OpenAI's moderation API."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from orchestrator.moderation.policy import PolicyViolation
 
 log = logging.getLogger(__name__)
 
-#: Bytes of an answer: a text takes about two thousand.
+#: Maximum size of a response; one text takes about two thousand bytes.
 MAX_RESPONSE_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModerationEndpointConfig:
-    """Where the service is, and what to do without it."""
+    """The moderation service, and what to do if it is unavailable."""
 
-    #: What comes before `/v1/moderations`.
+    #: URL up to `/v1/moderations`.
     url: str
     api_key: str | None = field(default=None, repr=False)
-    #: None: the service chooses.
+    #: None: the default of the service.
     model: str | None = None
-    #: How long it may take to answer, in seconds.
     timeout_seconds: float = 5.0
-    #: Whether requests pass while it is away. Else they are told to come again.
+    #: Whether requests are allowed while the service is unavailable; else they fail with 503.
     fail_open: bool = False
 
     @property
@@ -54,7 +53,7 @@ class _ModerationResponse(BaseModel):
 
 
 class ModerationEndpoint:
-    """`POST {url}/v1/moderations`, until it is closed."""
+    """Calls `POST {url}/v1/moderations`. Use it as a context manager."""
 
     def __init__(self, config: ModerationEndpointConfig) -> None:
         self._config = config
@@ -74,19 +73,20 @@ class ModerationEndpoint:
         await self._session.close()
 
     async def check(self, account_id: str, texts: Mapping[str, str]) -> PolicyViolation | None:
+        """Return the first text that the service flags. Raises ServiceUnavailable unless `fail_open`."""
         try:
             results = await self._request_moderation(list(texts.values()))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             log.warning(
-                "the moderation service does not answer (%s): requests %s",
+                "the moderation service is unavailable (%s): the request is %s",
                 type(error).__name__,
-                "pass" if self._config.fail_open else "are refused",
+                "allowed" if self._config.fail_open else "rejected with 503",
                 extra={"action": "moderation_unavailable"},
             )
             if self._config.fail_open:
                 return None
             raise ServiceUnavailable(
-                "Requests can not be checked now", code="moderation_unavailable", retry_after=5
+                "Content moderation is unavailable; retry later", code="moderation_unavailable", retry_after=5
             ) from error
         for param, result in zip(texts, results, strict=True):
             if result.flagged:
@@ -94,11 +94,11 @@ class ModerationEndpoint:
         return None
 
     async def _request_moderation(self, texts: list[str]) -> list[_ModerationResult]:
-        """A result for each text. Raises ClientError, OSError, TimeoutError, ValueError."""
+        """Return a result for each text. Raises ClientError, OSError, TimeoutError, ValueError."""
         body: dict[str, Any] = {"input": texts}
         if self._config.model:
             body["model"] = self._config.model
-        # A redirect would take the key and the prompts somewhere else.
+        # A redirect would send the key and the prompts to another server.
         async with self._session.post(
             self._config.moderations_url, json=body, allow_redirects=False
         ) as response:
@@ -117,5 +117,5 @@ def _parse_results(raw: bytes) -> list[_ModerationResult]:
     try:
         return _ModerationResponse.model_validate_json(raw).results
     except ValidationError as error:
-        # Its words quote the answer, which may quote the prompt.
-        raise ValueError("not a moderation answer") from error
+        # The message of `error` quotes the response, which may quote the prompt.
+        raise ValueError("not a moderation response") from error

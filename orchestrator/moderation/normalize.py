@@ -1,4 +1,4 @@
-"""How a policy reads a text: as a person would who does not look at code points."""
+"""Normalize texts for word lists: fold case, invisible characters and look-alike letters."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import unicodedata
 from importlib import resources
 from itertools import chain
 
-#: Scripts that write words without spaces: each of their characters is a word of its own.
+#: Scripts without spaces between words: each character counts as a word.
 _UNSPACED_SCRIPTS = re.compile(
     "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff])"
 )
-#: Letters and marks that are never seen, beyond those of category Cf.
+#: Invisible letters and marks that are not of category Cf.
 _INVISIBLE_CHARACTERS = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
     + "".join(map(chr, chain(range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))))
 )
-#: Accents that no letter of its own includes: strokes through letters, piles of marks.
+#: Combining marks that remain after NFKC, such as strokes through letters.
 _COMBINING_MARKS = re.compile("[\u0300-\u036f\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]+")
-#: What words are made of, by the first letter of its category, and what is a word of its own.
+#: First letters of the Unicode categories of word characters, and the category that counts as a word.
 _WORD_CATEGORIES, _SYMBOL_CATEGORY = frozenset("LNM"), "So"
 
 
@@ -33,7 +33,7 @@ _CONFUSABLES = _load_confusables()
 
 
 def fold_text(text: str) -> str:
-    """Without case, without letters of other shapes (NFKC), without what can not be seen."""
+    """Fold case and compatibility forms (NFKC), and remove invisible characters and combining marks."""
     seen = "".join(
         letter
         for letter in text
@@ -44,14 +44,14 @@ def fold_text(text: str) -> str:
 
 
 def replace_confusables(text: str) -> str:
-    """A folded text with the letters that each of its letters is taken for."""
+    """Replace look-alike letters in a folded text, such as Cyrillic ones, by the letters they resemble."""
     return text.translate(_CONFUSABLES)
 
 
 def normalize_words(text: str) -> str:
-    """The words of a text with one space before, between and after them.
+    """Return the words of a text with one space before, between and after them.
 
-    A phrase is in a text where `words(phrase)` is in `words(text)`.
+    A text contains a phrase if `normalize_words(text)` contains `normalize_words(phrase)`.
     """
     spaced = _UNSPACED_SCRIPTS.sub(r" \1 ", replace_confusables(fold_text(text)))
     return f" {' '.join(''.join(map(_separate_character, spaced)).split())} "

@@ -1,4 +1,4 @@
-"""The port: a policy looks at some texts, and the moderation refuses what any policy objects to."""
+"""The moderation interface: policies check texts, and a request is blocked if one finds a violation."""
 
 from __future__ import annotations
 
@@ -14,42 +14,44 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyViolation:
-    """What a policy objects to."""
+    """A text that violates a policy."""
 
-    #: The parameter at fault.
+    #: The parameter with the text.
     param: str
-    #: For the operator's log: the rule in a few words, never the prompt.
+    #: The violated rule, for the operator's log; never the prompt.
     rule: str
 
 
 class ModerationPolicy(Protocol):
-    """One opinion on what may be asked for."""
+    """Checks texts against one set of rules."""
 
     async def check(self, account_id: str, texts: Mapping[str, str]) -> PolicyViolation | None:
-        """The first objection to an account's texts, by parameter; None where there is none.
+        """Return the first violation in an account's texts (by parameter), or None.
 
-        Raises ServiceUnavailable where it can not tell and nothing may pass untold.
+        Raises ServiceUnavailable if the texts cannot be checked and must not pass unchecked.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Moderation:
-    """All policies, asked one after the other: the cheap ones come first."""
+    """All policies, checked in order: cheap ones come first."""
 
     policies: Sequence[ModerationPolicy] = ()
 
     async def check(self, account_id: str, texts: Mapping[str, str]) -> None:
-        """Raises ContentBlocked, ServiceUnavailable."""
+        """Check the texts with every policy. Raises ContentBlocked, ServiceUnavailable."""
         given = {param: text for param, text in texts.items() if text.strip()}
         for policy in self.policies if given else ():
-            finding = await policy.check(account_id, given)
-            if finding is not None:
+            violation = await policy.check(account_id, given)
+            if violation is not None:
                 log.info(
-                    "a request of %s is refused: `%s` meets %s",
+                    "blocked a request of %s: `%s` violates %s",
                     account_id,
-                    finding.param,
-                    finding.rule,
-                    extra={"action": "request_blocked", "account_id": account_id, "rule": finding.rule},
+                    violation.param,
+                    violation.rule,
+                    extra={"action": "request_blocked", "account_id": account_id, "rule": violation.rule},
                 )
-                raise ContentBlocked("The request was refused by the content policy", param=finding.param)
+                raise ContentBlocked(
+                    f"`{violation.param}` was rejected by the content policy", param=violation.param
+                )

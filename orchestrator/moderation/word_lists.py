@@ -1,12 +1,12 @@
-"""The policy that needs nobody: lists of words and patterns in the operator's own file.
+"""A moderation policy that blocks words and patterns listed in the operator's file.
 
-    words = ["a word", "or several in a row"]
+    words = ["a word", "or a phrase"]
     patterns = ['regular +expressions']
 
-    [accounts.acct_5f2c]            # beside the lists above, for this account
+    [accounts.acct_5f2c]            # in addition to the lists above, for this account
     words = ["another word"]
 
-A file that does not end in `.toml` has a word, or words in a row, on each line.
+A file that does not end in `.toml` has one word or phrase per line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from orchestrator.moderation.policy import PolicyViolation
 
 
 class WordListError(Exception):
-    """The file of words can not be used; the text says why."""
+    """The word list file is invalid; the message says why."""
 
 
 class _WordListTable(BaseModel):
@@ -42,24 +42,24 @@ class _WordListFile(_WordListTable):
 
 @dataclass(frozen=True, slots=True)
 class _WordRules:
-    """One pair of lists, ready to be applied."""
+    """Normalized words and compiled patterns of one table."""
 
-    #: Whose lists they are, for the log.
+    #: Name of the table, for the log.
     name: str
     phrases: tuple[str, ...]
     patterns: tuple[re.Pattern[str], ...]
 
     @classmethod
     def from_lists(cls, name: str, lists: _WordListTable) -> Self:
-        """Raises WordListError."""
+        """Normalize the words and compile the patterns. Raises WordListError."""
         phrases = tuple(normalize_words(word) for word in lists.words)
         for word, phrase in zip(lists.words, phrases, strict=True):
             if not phrase.strip():
-                raise WordListError(f"{name}: {word!r} has no letters")
+                raise WordListError(f"{name}: {word!r} contains no letters or digits")
         return cls(name, phrases, tuple(_compile_pattern(name, pattern) for pattern in lists.patterns))
 
     def find_violation(self, text: str) -> str | None:
-        """The rule that a text breaks."""
+        """Return the rule that a text violates, or None."""
         row = normalize_words(text)
         for number, phrase in enumerate(self.phrases, 1):
             if phrase in row:
@@ -72,7 +72,7 @@ class _WordRules:
 
 
 class WordListPolicy:
-    """Words and patterns that no account, or one account, may use."""
+    """Blocks words and patterns, for all accounts or for one."""
 
     def __init__(self, default: _WordRules, by_account: Mapping[str, _WordRules]) -> None:
         self._default = default
@@ -80,7 +80,7 @@ class WordListPolicy:
 
     @classmethod
     def load(cls, file: Path) -> Self:
-        """Raises WordListError."""
+        """Load the file. Raises WordListError."""
         try:
             text = file.read_text(encoding="utf-8")
             lists = (
@@ -96,7 +96,7 @@ class WordListPolicy:
         return cls(_WordRules.from_lists("the lists for everybody", lists), accounts)
 
     async def check(self, account_id: str, texts: Mapping[str, str]) -> PolicyViolation | None:
-        # In a thread: a pattern is the operator's own, and may take its time.
+        # In a thread, since the operator's patterns may be slow.
         return await asyncio.to_thread(self._find_violation, account_id, texts)
 
     def _find_violation(self, account_id: str, texts: Mapping[str, str]) -> PolicyViolation | None:
@@ -114,7 +114,7 @@ class WordListPolicy:
 
 
 def _text_variants(text: str) -> tuple[str, ...]:
-    """A pattern may be written for the letters themselves, or for those they are taken for."""
+    """Return the folded text, with and without replaced look-alike letters: a pattern may match either."""
     plain = fold_text(text)
     return plain, replace_confusables(plain)
 
@@ -123,7 +123,7 @@ def _compile_pattern(name: str, pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern, re.IGNORECASE)
     except re.error as error:
-        raise WordListError(f"{name}: {pattern!r} is no regular expression: {error}") from error
+        raise WordListError(f"{name}: {pattern!r} is not a valid regular expression: {error}") from error
 
 
 def _parse_lines(text: str) -> list[str]:

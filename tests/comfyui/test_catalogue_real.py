@@ -18,9 +18,10 @@ from PIL import Image
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.checks.model_checks import probe_requests
-from orchestrator.catalog.import_export import InvalidWorkflow, export_ui, import_workflow
+from orchestrator.catalog.import_export import InvalidWorkflow, export_ui
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
 from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER, EXAMPLE_IMAGE
+from tests.support.canvas import import_pinned
 from tests.support.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui
 from tests.support.official_templates import official_templates
 from tests.support.polling import poll
@@ -110,7 +111,7 @@ def drawn_by_others(facts: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]
     for name, data in official_templates().items():
         if not convert_ui_to_api(data, facts).unknown_classes:
             with contextlib.suppress(InvalidWorkflow):  # which has nothing to save
-                result = import_workflow(data, id="template", facts=facts)
+                result = import_pinned(data, id="template", facts=facts)
                 model = Model.parse(result.manifest, result.graph, Path(name))
                 yield name, model.render_graph(model.example_params(), filename_prefix="check")
 

@@ -16,8 +16,8 @@ from PIL import Image
 from comfy_instances.install.install import link_node_packs
 from comfy_instances.protocol.node_facts import extract_node_facts, load_core_node_facts, load_pack_node_facts
 from orchestrator.catalog import load_model, write_model
-from orchestrator.catalog.import_export import import_workflow
 from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODE_CLASSES
+from tests.support.canvas import import_pinned
 from tests.support.real_comfyui import RealServer, installation
 
 pytestmark = pytest.mark.comfyui
@@ -126,7 +126,7 @@ async def test_the_graph_runs_as_drawn_and_as_imported(server: NodePackServer, t
     assert outputs["show"]["text"] == ["b note"]
     first = server.base / "output" / outputs["save"]["images"][0]["filename"]
 
-    imported = import_workflow(drawn(), id="drawn", facts=FACTS)
+    imported = import_pinned(drawn(), id="drawn", facts=FACTS)
     assert imported.problems == ()
     model = load_model(write_model(tmp_path, "drawn", imported.files))
     assert set(model.parameters) == {"image", "mask", "side", "blend_factor", "resize", "note"}

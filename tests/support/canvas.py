@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import date
 from typing import Any
 
+from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.import_export import ImportedModel, import_workflow
 from tests.support.drafts import FACTS
 
+TODAY = date(2026, 7, 1)
+
+
+def import_pinned(data: Any, *, id: str, facts: NodeFacts = FACTS) -> ImportedModel:
+    """Import a workflow at a fixed day and ComfyUI version."""
+    return import_workflow(data, id=id, facts=facts, today=TODAY, comfyui_version="0.33.0")
+
 
 def imported(data: Any, id: str = "drawn") -> ImportedModel:
-    return import_workflow(data, id=id, facts=FACTS)
+    return import_pinned(data, id=id)
 
 
 def parameters(result: ImportedModel) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Proof that a model renders right graphs for all kinds of requests, not only for its defaults."""
+"""Validate the graphs that a model renders for all kinds of requests, not only for its defaults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXAMPLE_LORA = "example"
 
 
 def validate_model(model: Model, facts: NodeFacts) -> list[GraphProblem]:
-    """The problems of every probe's graph, each told once."""
+    """Return the problems of the graphs of all probe requests, without duplicates."""
     found: dict[GraphProblem, None] = {}
     for request in probe_requests(model):
         found |= dict.fromkeys(validate_rendered_graph(model, request, facts))
@@ -34,7 +34,7 @@ def validate_model(model: Model, facts: NodeFacts) -> list[GraphProblem]:
 
 
 def validate_rendered_graph(model: Model, request: dict[str, Any], facts: NodeFacts) -> list[GraphProblem]:
-    """The problems of the graph for one request, with every variant of the weights declared."""
+    """Return the problems of the graph for one request, assuming that all weight files exist."""
     try:
         graph = model.render_graph(model.example_params(**request), filename_prefix="check")
     except CatalogError as error:
@@ -46,14 +46,14 @@ def validate_rendered_graph(model: Model, request: dict[str, Any], facts: NodeFa
     for output in model.outputs:
         entry = facts.get(graph[output.node]["class_type"], {}) if output.node in graph else None
         if entry is None:
-            problems.append(GraphProblem("output_missing", "an output is not there", output.node))
+            problems.append(GraphProblem("output_missing", "the output is not in the graph", output.node))
         elif not entry.get("output_node"):
-            problems.append(GraphProblem("output_missing", "is no output node", output.node))
+            problems.append(GraphProblem("output_missing", "the node is not an output node", output.node))
     return problems
 
 
 def probe_requests(model: Model) -> Iterator[dict[str, Any]]:
-    """Requests that differ from the defaults in one parameter each, then in all at once."""
+    """Yield requests that differ from the defaults in one parameter each, then in all at once."""
     everything: dict[str, Any] = {}
     yield {}
     for name, spec in model.parameters.items():
@@ -64,7 +64,7 @@ def probe_requests(model: Model) -> Iterator[dict[str, Any]]:
 
 
 def _boundary_values(spec: Parameter) -> list[Any]:
-    """The ends of a parameter's range, or its choices; the last one is the richest."""
+    """Return the ends of a parameter's range, or its choices; the last value uses the most features."""
     match spec:
         case IntegerParameter() | NumberParameter():
             return [spec.minimum, spec.maximum]
@@ -84,7 +84,7 @@ def _boundary_values(spec: Parameter) -> list[Any]:
 
 
 def _limit_area(model: Model, request: dict[str, Any]) -> dict[str, Any]:
-    """Both sides at their maximum may be more pixels than the model allows."""
+    """Limit the size of a request, since both sides at their maximum may exceed the allowed area."""
     width, height = model.manifest.max_size
     if "width" in request and "height" in request and "width" in model.parameters:
         return request | {"width": width - width % 8, "height": height - height % 8}

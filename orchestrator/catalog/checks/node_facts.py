@@ -1,7 +1,7 @@
-"""What a node class takes and gives, read from one entry of ComfyUI's `/object_info`.
+"""Node facts: the inputs and outputs of node classes, from the entries of ComfyUI's `/object_info`.
 
-Inputs that depend on other values (dynamic combos, growing groups) are resolved for the values at hand,
-so that what comes out is a flat list of plain inputs, named as in an API-format graph (`format.codec`).
+Inputs that depend on other values (dynamic combos, growing groups) are resolved for given values to a flat
+list of plain inputs, named as in an API-format graph (`format.codec`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 #: Class name -> its entry of `/object_info`.
 NodeFacts = Mapping[str, Mapping[str, Any]]
 
-# Types whose values an author enters; all others come through a link.
+# Types whose values are entered in a widget; all others are linked to an output.
 # fmt: off
 WIDGET_TYPES = frozenset({
     "INT", "FLOAT", "BOOLEAN", "STRING", "MARKDOWN", "COMBO", "IMAGEUPLOAD", "COLOR", "IMAGECOMPARE",
@@ -24,6 +24,8 @@ WIDGET_TYPES = frozenset({
 })
 # fmt: on
 ANY_TYPE = "*"
+#: Names of seed inputs.
+SEED_INPUT_NAMES = ("seed", "noise_seed")
 _UPLOAD_FLAGS = ("image_upload", "video_upload", "audio_upload", "file_upload")
 
 
@@ -32,27 +34,27 @@ class NodeInput:
     """One input of a node."""
 
     name: str
-    #: ComfyUI's type name; several separated by commas; `*` takes all. Every option list is a COMBO.
+    #: ComfyUI's type name, several separated by commas; `*` accepts all. Every option list is a COMBO.
     type: str
     required: bool
     options: Mapping[str, Any] = field(default_factory=dict)
-    #: What a COMBO offers; None where the list is not known.
+    #: Options of a COMBO; None if unknown.
     choices: tuple[Any, ...] | None = None
 
     @property
     def is_widget(self) -> bool:
-        """Whether an author may enter a value."""
+        """Whether a value may be entered in a widget."""
         kind = self.options.get("widgetType") or self.type
         return kind in WIDGET_TYPES and not self.is_link_only
 
     @property
     def is_link_only(self) -> bool:
-        """Whether it is a widget type that only takes a link here."""
+        """Whether the input must be linked although its type has a widget."""
         return bool(self.options.get("forceInput") or self.options.get("defaultInput"))
 
     @property
     def default(self) -> Any:
-        """What the widget shows before anybody has touched it; None where that is not known."""
+        """The initial value of the widget; None if unknown."""
         if "default" in self.options:
             return self.options["default"]
         if self.choices is not None or self.type == "COMBO":
@@ -61,17 +63,22 @@ class NodeInput:
 
     @property
     def accepts_uploads(self) -> bool:
-        """Whether its choices are files that callers may add to."""
+        """Whether its options are uploaded files."""
         return any(self.options.get(flag) for flag in _UPLOAD_FLAGS)
 
     def accepts_type(self, type: str) -> bool:
-        """Whether an output of `type` may be linked to it, by ComfyUI's own rule: some overlap."""
-        ours, theirs = set(self.type.split(",")), set(type.split(","))
-        return ANY_TYPE in ours | theirs or bool(ours & theirs)
+        """Return whether an output of `type` may be linked to the input, by ComfyUI's rule."""
+        return types_overlap(self.type, type)
+
+
+def types_overlap(one: str, other: str) -> bool:
+    """Return whether two type names, each perhaps several separated by commas, have one in common."""
+    ones, others = set(one.split(",")), set(other.split(","))
+    return ANY_TYPE in ones | others or bool(ones & others)
 
 
 def declared_inputs(entry: Mapping[str, Any]) -> Iterator[NodeInput]:
-    """Inputs as the class declares them, unresolved, in the order of the node's widgets."""
+    """Yield the inputs as the class declares them, unresolved, in the order of the node's widgets."""
     order = entry.get("input_order") or {}
     for section in ("required", "optional"):
         specs = entry["input"].get(section) or {}
@@ -81,7 +88,7 @@ def declared_inputs(entry: Mapping[str, Any]) -> Iterator[NodeInput]:
 
 
 def resolve_inputs(entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, NodeInput]:
-    """All inputs that the node has for the given `values`, by name."""
+    """Return all inputs that the node has for the given `values`, by name."""
     found: dict[str, NodeInput] = {}
     for declared in declared_inputs(entry):
         found |= {item.name: item for item in expand_dynamic_input(declared, values)}
@@ -89,7 +96,7 @@ def resolve_inputs(entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
 
 
 def expand_dynamic_input(item: NodeInput, values: Mapping[str, Any]) -> Iterator[NodeInput]:
-    """`item`, or the inputs that it stands for."""
+    """Yield `item`, or the inputs that a dynamic input expands to."""
     if item.type == "COMFY_DYNAMICCOMBO_V3":
         yield item
         for sub in dynamic_combo_inputs(item, values.get(item.name, (item.choices or (None,))[0])):
@@ -101,7 +108,7 @@ def expand_dynamic_input(item: NodeInput, values: Mapping[str, Any]) -> Iterator
 
 
 def dynamic_combo_inputs(item: NodeInput, selected_option: Any) -> list[NodeInput]:
-    """The inputs that the option `selected_option` of a dynamic combo brings with it, unresolved."""
+    """Return the inputs that the option `selected_option` of a dynamic combo adds, unresolved."""
     for option in item.options.get("options", ()):
         if option["key"] == selected_option:
             sections = option.get("inputs") or {}
@@ -114,12 +121,12 @@ def dynamic_combo_inputs(item: NodeInput, selected_option: Any) -> list[NodeInpu
 
 
 def output_types(entry: Mapping[str, Any]) -> list[str]:
-    """The types of a node's outputs, by slot."""
+    """Return the types of a node's outputs, by slot."""
     return [_output_type_name(type) for type in entry.get("output") or ()]
 
 
 def _expand_autogrow(item: NodeInput, values: Mapping[str, Any]) -> Iterator[NodeInput]:
-    """The members of a growing group: those that must be there, and those that are."""
+    """Yield the members of a growing group that are required or have a value."""
     template = item.options.get("template") or {}
     sections = template.get("input") or {}
     specs = (sections.get("required") or {}) | (sections.get("optional") or {})
@@ -152,7 +159,7 @@ def _parse_input(name: str, spec: Any, required: bool) -> NodeInput:
 
 
 def _split_input_spec(spec: Any) -> tuple[Any, Mapping[str, Any]]:
-    """Type and options of an input's entry, which may be a bare type."""
+    """Return the type and options of an input's entry, which may be a bare type."""
     if not isinstance(spec, list | tuple):
         return spec, {}
     options = spec[1] if len(spec) > 1 and isinstance(spec[1], Mapping) else {}
@@ -162,5 +169,5 @@ def _split_input_spec(spec: Any) -> tuple[Any, Mapping[str, Any]]:
 def _output_type_name(type: Any) -> str:
     if isinstance(type, list):
         return "COMBO"
-    # The type of such an output is that of whatever is linked to the node's inputs.
+    # The type of such an output is that of the link to the matching input.
     return ANY_TYPE if type == "COMFY_MATCHTYPE_V3" else str(type)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -45,9 +46,16 @@ _MEDIA_BY_TYPE = {"IMAGE": "image", "VIDEO": "video", "AUDIO": "audio", "MESH": 
 
 
 def draft_manifest(
-    id: str, bindings: ParameterBindings, source: ConvertedWorkflow, outputs: list[str], needed: Iterable[str]
+    id: str,
+    bindings: ParameterBindings,
+    source: ConvertedWorkflow,
+    outputs: list[str],
+    needed: Iterable[str],
+    *,
+    today: date,
+    comfyui_version: str,
 ) -> dict[str, Any]:
-    """All fields of `model.toml`."""
+    """Return all fields of `model.toml`."""
     results = [{"node": output, "media": _infer_media(bindings, output)} for output in outputs]
     kind = _infer_kind(bindings, {result["media"] for result in results}, needed)
     width, height = (bindings.parameters.get(name, {}).get("maximum", 2048) for name in ("width", "height"))
@@ -59,14 +67,14 @@ def draft_manifest(
         "owner": "imported",
         "architecture": "unknown",
         "description": "Imported from a ComfyUI workflow.",
-        "created": "2026-01-01",
+        "created": today.isoformat(),
         "license": "unknown",
         "max_resolution": f"{width}x{height}",
         "price_class": _DEFAULT_PRICE_CLASSES[kind],
         "parameters": bindings.parameters,
         "outputs": results,
         "weights": _draft_weight_rows(bindings, source.model_downloads, needed),
-        "requires": {"comfyui": "0.33.0", "packs": [{"name": pack} for pack in packs]},
+        "requires": {"comfyui": comfyui_version, "packs": [{"name": pack} for pack in packs]},
         "resources": {"vram_bytes": 0, "load_seconds": 10.0, "step_seconds": 1.0},
     }
 

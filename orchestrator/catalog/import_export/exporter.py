@@ -8,6 +8,7 @@ from itertools import count, takewhile
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import (
+    SEED_INPUT_NAMES,
     NodeFacts,
     NodeInput,
     declared_inputs,
@@ -20,15 +21,12 @@ from orchestrator.catalog.import_export.ui.layout import layout_nodes
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow
 from orchestrator.catalog.import_export.ui.ui_to_api import EXPORT_METADATA_KEY
 from orchestrator.catalog.model import Model
-from orchestrator.catalog.rendering.graph import iter_links, parse_link
-
-Graph = dict[str, dict[str, Any]]
+from orchestrator.catalog.rendering.graph import ApiGraph, iter_links, parse_link
 
 _BYPASSED_MODE = 4
-_SEED_NAMES = ("seed", "noise_seed")
 
 
-def export_api(model: Model) -> Graph:
+def export_api(model: Model) -> ApiGraph:
     """The graph for the default request, in API format; optional nodes are there, linked to nothing."""
     graph = _fill_defaults(model)
     first = next(iter(graph))
@@ -72,14 +70,14 @@ def _model_metadata(model: Model) -> dict[str, Any]:
     return {"manifest": model.source.manifest} | ({"node_facts": facts} if facts else {})
 
 
-def _fill_defaults(model: Model) -> Graph:
+def _fill_defaults(model: Model) -> ApiGraph:
     """Every node of the template, with the values of the default request where that has it; a repeated
     node as often as that repeats it."""
     rendered = model.render_graph(model.example_params(), filename_prefix="ComfyUI")
     template = model.source.template
     copies = {id: _copy_names(id, node, rendered) for id, node in template.items()}
     names = {name: id for id, copied in copies.items() for name in copied}
-    graph: Graph = {}
+    graph: ApiGraph = {}
     for name, id in names.items():
         node, inputs = template[id], rendered[name]["inputs"] if name in rendered else {}
         place = {"id": id, "copy": copies[id].index(name), "present": name in rendered}
@@ -89,7 +87,7 @@ def _fill_defaults(model: Model) -> Graph:
     return graph
 
 
-def _copy_names(id: str, node: Mapping[str, Any], rendered: Graph) -> list[str]:
+def _copy_names(id: str, node: Mapping[str, Any], rendered: ApiGraph) -> list[str]:
     """The names of a template's node in the rendered graph; its own where it is not there."""
     if "each" not in node.get("_meta", {}):
         return [id]
@@ -141,7 +139,7 @@ def _widget_slots(item: NodeInput, inputs: Mapping[str, Any]) -> list[Any]:
     slots = [value["__value__"] if isinstance(value, dict) and "__value__" in value else value]
     if item.type == "COMFY_DYNAMICCOMBO_V3":
         slots += [slot for sub in dynamic_combo_inputs(item, value) for slot in _widget_slots(sub, inputs)]
-    elif item.options.get("control_after_generate", item.type == "INT" and item.name in _SEED_NAMES):
+    elif item.options.get("control_after_generate", item.type == "INT" and item.name in SEED_INPUT_NAMES):
         slots.append("fixed")
     return slots
 

@@ -7,16 +7,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from orchestrator.catalog.checks.graph_checks import GraphProblem, find_upstream_nodes
+from orchestrator.catalog.checks.graph_checks import GraphProblem
 from orchestrator.catalog.checks.model_checks import validate_model
 from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.import_export.draft_manifest import draft_manifest
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
-from orchestrator.catalog.import_export.infer.constants import ApiGraph
 from orchestrator.catalog.import_export.infer.infer_parameters import infer_parameters
 from orchestrator.catalog.import_export.infer.parameter_nodes import (
     PARAMETER_NODE_CLASSES,
@@ -35,7 +35,14 @@ from orchestrator.catalog.import_export.workflow_files import is_api_format
 from orchestrator.catalog.manifest import ID_PATTERN
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.expressions import is_template
-from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES, GraphNode, parse_graph, parse_link
+from orchestrator.catalog.rendering.graph import (
+    MAX_GRAPH_BYTES,
+    ApiGraph,
+    GraphNode,
+    find_upstream_nodes,
+    parse_graph,
+    parse_link,
+)
 
 # Savers that write a file with a prefix are outputs; these only show, and are made to save.
 _SAVE_CLASS_BY_PREVIEW = {
@@ -71,10 +78,13 @@ class ImportedModel:
         return files
 
 
-def import_workflow(data: Any, *, id: str, facts: NodeFacts) -> ImportedModel:
-    """A model called `id` from a graph in UI or API format, as `read_workflow` gives it.
+def import_workflow(
+    data: Any, *, id: str, facts: NodeFacts, today: date, comfyui_version: str
+) -> ImportedModel:
+    """Create the model `id` from a graph in UI or API format, as `read_workflow` returns it.
 
-    Raises InvalidWorkflow for what is no graph, or has nothing that could be a result.
+    `today` and `comfyui_version`, the version of `facts`, become part of the manifest. Raises
+    InvalidWorkflow if `data` is not a graph, or has no node that could save a result.
     """
     if not re.fullmatch(ID_PATTERN, id) or len(id) > 100:
         raise InvalidWorkflow(f"{id[:100]!r} can not be the id of a model")
@@ -91,7 +101,9 @@ def import_workflow(data: Any, *, id: str, facts: NodeFacts) -> ImportedModel:
     extract_parameter_nodes(found)
     infer_parameters(found, outputs)
     needed = find_upstream_nodes(graph, outputs)
-    manifest = draft_manifest(id, found, source, outputs, needed)
+    manifest = draft_manifest(
+        id, found, source, outputs, needed, today=today, comfyui_version=comfyui_version
+    )
     notes = [*found.notes, *_list_open_questions(source, manifest)]
     idle = (name for name in found.parameters if not found.affects(name, needed))
     notes.extend(f"what the parameter {name} is for: no node that is needed takes it" for name in idle)
@@ -124,7 +136,11 @@ def _convert_to_api(data: Any, facts: NodeFacts) -> ConvertedWorkflow:
 
 
 def _ensure_outputs(graph: ApiGraph, facts: NodeFacts) -> tuple[ApiGraph, list[str]]:
-    """The graph, and the nodes whose files are its results."""
+    """Return a copy of the graph that saves its results, and the nodes that save them.
+
+    If no node saves a file, preview nodes are replaced by ones that do. Raises InvalidWorkflow.
+    """
+    graph = copy.deepcopy(graph)
     outputs = [id for id, node in graph.items() if _is_save_node(node, facts)]
     if not outputs:
         for id, node in list(graph.items()):

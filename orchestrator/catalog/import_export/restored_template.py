@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts, resolve_inputs
 from orchestrator.catalog.import_export.manifest_text import read_default, replace_default, replace_id
+from orchestrator.catalog.import_export.ui.ui_graph import as_mapping
 from orchestrator.catalog.import_export.ui.ui_to_api import EXPORT_METADATA_KEY
 from orchestrator.catalog.rendering.graph import iter_links, parse_link
 
@@ -136,8 +137,8 @@ def _restore_node(
         # A screen shows every widget; those at rest that the template does not name are no news.
         if name in had or parse_link(value) or (name in defaults and value != defaults[name])
     }
-    for name, template in _as_mapping(metadata.get("inputs")).items():
-        values = _as_mapping(metadata.get("values"))
+    for name, template in as_mapping(metadata.get("inputs")).items():
+        values = as_mapping(metadata.get("values"))
         now = inputs.get(name, values.get(name))
         if name in values and now != values[name]:
             parameter = _SINGLE_PARAMETER_PATTERN.fullmatch(template) if isinstance(template, str) else None
@@ -150,7 +151,7 @@ def _restore_node(
     return {
         "class_type": node["class_type"],
         "inputs": inputs,
-        "_meta": {"title": title} | dict(_as_mapping(metadata.get("meta"))),
+        "_meta": {"title": title} | dict(as_mapping(metadata.get("meta"))),
     }
 
 
@@ -158,7 +159,7 @@ def _restore_list_default(
     nodes: list[NodeJson], metadata: Mapping[str, Any], manifest: str
 ) -> dict[str, Any]:
     """The new default of the list that a node is repeated over, where that is another one now."""
-    parameter = _SINGLE_PARAMETER_PATTERN.fullmatch(str(_as_mapping(metadata.get("meta")).get("each")))
+    parameter = _SINGLE_PARAMETER_PATTERN.fullmatch(str(as_mapping(metadata.get("meta")).get("each")))
     items = [item for item in map(_restore_item, nodes) if item]
     if parameter is None or not items or items == read_default(manifest, parameter[1]):
         return {}
@@ -169,8 +170,8 @@ def _restore_item(node: NodeJson) -> dict[str, Any]:
     """The element of the list that a copy now stands for, in as far as its inputs are parts of it."""
     item: dict[str, Any] = {}
     note = _node_metadata(node)
-    values = _as_mapping(note.get("values"))
-    for name, template in _as_mapping(note.get("inputs")).items():
+    values = as_mapping(note.get("values"))
+    for name, template in as_mapping(note.get("inputs")).items():
         part = _ITEM_FIELD_PATTERN.fullmatch(template) if isinstance(template, str) else None
         if part is None or name not in values:
             continue
@@ -198,8 +199,4 @@ def _template_position(node: NodeJson) -> tuple[str, int]:
 
 
 def _node_metadata(node: NodeJson) -> Mapping[str, Any]:
-    return _as_mapping(node["_meta"].get(EXPORT_METADATA_KEY))
-
-
-def _as_mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return as_mapping(node["_meta"].get(EXPORT_METADATA_KEY))

@@ -1,4 +1,4 @@
-"""What all parameters of a model have in common."""
+"""Base classes of model parameters."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ class StrictModel(BaseModel):
 
 
 def invalid_param(name: str, reason: str) -> InvalidRequest:
+    """Return the error for an invalid value: "`name` reason", with the code `invalid_NAME`."""
     return InvalidRequest(f"`{name}` {reason}", code=f"invalid_{name}", param=name)
 
 
 class ParameterBase(StrictModel, ABC):
-    """What all parameters have in common."""
+    """Base class of all parameters."""
 
-    #: One sentence for people who choose a value.
+    #: One sentence for users.
     description: str = ""
-    #: A request without it is refused with the code `missing_NAME`.
+    #: A request without it is rejected with the code `missing_NAME`.
     required: bool = False
 
     @abstractmethod
     def validate_value(self, name: str, value: object) -> Any:
-        """The value as the graph shall have it. Raises InvalidRequest."""
+        """Return the value for the graph. Raises InvalidRequest."""
 
     @abstractmethod
     def to_json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of a valid value, without its description and default."""
+        """Return the JSON Schema of a valid value, without description and default."""

@@ -1,4 +1,4 @@
-"""Valid values for parameters that must be given, where a graph is rendered only to be looked at."""
+"""Valid example values for required parameters, to render a graph that is only validated."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from orchestrator.catalog.parameters.values import (
     TextParameter,
 )
 
-#: The names of a picture and of a dataset's folder.
+#: Names of an image and of a dataset's folder.
 EXAMPLE_IMAGE, EXAMPLE_DATASET_FOLDER = "example.png", "example"
 
 
 def example_value(spec: Parameter) -> Any:
-    """A valid value."""
+    """Return a valid value for a parameter."""
     match spec:
         case ImageParameter():
             return EXAMPLE_IMAGE

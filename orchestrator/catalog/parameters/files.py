@@ -1,4 +1,4 @@
-"""Parameters whose values are files. What a graph gets is the name that the instance knows them by."""
+"""Parameters whose values are files. The graph gets the name under which the instance stores them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ _FILE_SCHEMA = {"type": "string", "contentEncoding": "base64"}
 
 
 class ImageParameterBase(ParameterBase):
-    """An input picture or mask. Its value is an opaque name: whatever the caller of `render` says
-    that the instance knows the uploaded file by. Sides are pixels."""
+    """An input image or mask. Its value is the name under which the instance stores the upload."""
 
     min_width: int = Field(16, gt=0)
     min_height: int = Field(16, gt=0)
@@ -21,14 +20,14 @@ class ImageParameterBase(ParameterBase):
     max_height: int = Field(8192, gt=0)
 
     def validate_dimensions(self, name: str, width: int, height: int) -> None:
-        """Raises InvalidRequest for a picture that the model does not take."""
+        """Raise InvalidRequest for an image that is too large or too small."""
         if width > self.max_width or height > self.max_height:
             limit = f"at most {self.max_width}x{self.max_height}"
         elif width < self.min_width or height < self.min_height:
             limit = f"at least {self.min_width}x{self.min_height}"
         else:
             return
-        raise invalid_param(name, f"must be {limit} pixels, not {width}x{height}")
+        raise invalid_param(name, f"must be {limit} pixels (got {width}x{height})")
 
     @staticmethod
     def validate_image_name(name: str, value: object) -> str:
@@ -38,7 +37,7 @@ class ImageParameterBase(ParameterBase):
 
 
 class ImageParameter(ImageParameterBase):
-    """One picture."""
+    """One image."""
 
     type: Literal["image"]
     default: None = None
@@ -51,7 +50,7 @@ class ImageParameter(ImageParameterBase):
 
 
 class ImageListParameter(ImageParameterBase):
-    """A list of pictures, each under the limits of one."""
+    """A list of images, each within the limits of one."""
 
     type: Literal["images"]
     default: tuple[()] = ()
@@ -61,7 +60,7 @@ class ImageListParameter(ImageParameterBase):
         if not isinstance(value, list | tuple):
             raise invalid_param(name, "must be a list of images")
         if len(value) > self.max_items:
-            raise invalid_param(name, f"must have at most {self.max_items} images, not {len(value)}")
+            raise invalid_param(name, f"must have at most {self.max_items} images (got {len(value)})")
         return [self.validate_image_name(name, item) for item in value]
 
     def to_json_schema(self) -> dict[str, Any]:
@@ -69,8 +68,7 @@ class ImageListParameter(ImageParameterBase):
 
 
 class DatasetParameter(ParameterBase):
-    """Pictures, perhaps with captions, to train on. Its value is an opaque name, as a picture's: of the
-    folder that the files are in."""
+    """Images with optional captions to train on. Its value is the name of the folder of the uploads."""
 
     type: Literal["dataset"]
     default: None = None
@@ -82,9 +80,9 @@ class DatasetParameter(ParameterBase):
         return value
 
     def validate_image_count(self, name: str, image_count: int) -> None:
-        """Raises InvalidRequest for a dataset that the model does not take."""
+        """Raise InvalidRequest for a dataset with too many images."""
         if image_count > self.max_items:
-            raise invalid_param(name, f"must have at most {self.max_items} pictures, not {image_count}")
+            raise invalid_param(name, f"must have at most {self.max_items} images (got {image_count})")
 
     def to_json_schema(self) -> dict[str, Any]:
         return dict(_FILE_SCHEMA)

@@ -1,4 +1,4 @@
-"""What a model accepts, as JSON Schema: for documents, forms and generated clients."""
+"""JSON Schema of a model's parameters, for documentation, forms and generated clients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orchestrator.catalog.parameters.values import Parameter
 
 
 def build_request_schema(model: Model) -> dict[str, Any]:
-    """The schema (draft 2020-12) of a request's parameters; other keys are ignored."""
+    """Return the schema (draft 2020-12) of a request's parameters; other keys are ignored."""
     properties = {name: _parameter_schema(spec) for name, spec in model.parameters.items()}
     if model.max_n > 1:
         properties["n"] = {

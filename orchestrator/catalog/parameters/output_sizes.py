@@ -1,4 +1,4 @@
-"""The sides that a model can make, and which of them come nearest to what is wanted."""
+"""Output sizes that a model supports, and the nearest one to a wanted size or aspect ratio."""
 
 from __future__ import annotations
 
@@ -6,61 +6,61 @@ import math
 from dataclasses import dataclass
 
 from orchestrator.catalog.model import Model
+from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.catalog.parameters.values import IntegerParameter
 
-#: How much more a wrong shape counts than a wrong size.
+#: Weight of an error in the aspect ratio relative to one in the area.
 ASPECT_RATIO_WEIGHT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSizes:
-    """The sides that a model can make."""
+    """The output sizes that a model supports."""
 
     width: IntegerParameter
     height: IntegerParameter
-    #: Most pixels.
+    #: Maximum width times height.
     max_pixels: int
 
     @classmethod
     def from_model(cls, model: Model) -> OutputSizes | None:
-        """None where the sides are not the caller's to choose."""
+        """Return the sizes of a model; None if requests cannot set width and height."""
         width, height = model.parameters.get("width"), model.parameters.get("height")
         if not isinstance(width, IntegerParameter) or not isinstance(height, IntegerParameter):
             return None
-        most = model.manifest.max_size
-        return cls(width, height, most[0] * most[1])
+        return cls(width, height, model.manifest.max_size.area)
 
     @property
-    def default_size(self) -> tuple[int, int]:
-        """Where the model takes its size from a picture, a megapixel."""
-        return self.width.default or 1024, self.height.default or 1024
+    def default_size(self) -> Size:
+        """The default sides; 1024 for a model that takes its size from an input image."""
+        return Size(self.width.default or 1024, self.height.default or 1024)
 
-    def fit_aspect_ratio(self, aspect_ratio: float, max_area: float) -> tuple[int, int] | None:
-        """Width and height of about that shape with at most that many pixels; None: all are larger."""
+    def fit_aspect_ratio(self, aspect_ratio: float, max_area: float) -> Size | None:
+        """Return the largest size near that aspect ratio within `max_area` pixels; None if all are larger."""
         return self._find_best_size(aspect_ratio, max_area, min(max_area, self.max_pixels))
 
-    def fit_size(self, width: int, height: int) -> tuple[int, int]:
-        """Sides as near to these as the model comes."""
+    def fit_size(self, width: int, height: int) -> Size:
+        """Return the supported size nearest to `width` and `height`."""
         ratio, area = width / height, float(width * height)
-        return self._find_best_size(ratio, area, self.max_pixels) or (self.width.minimum, self.height.minimum)
+        return self._find_best_size(ratio, area, self.max_pixels) or Size(
+            self.width.minimum, self.height.minimum
+        )
 
-    def _find_best_size(
-        self, aspect_ratio: float, target_area: float, max_area: float
-    ) -> tuple[int, int] | None:
-        """Sides of about that shape and size with at most `max_area` pixels."""
-        found = [
-            (width, height)
+    def _find_best_size(self, aspect_ratio: float, target_area: float, max_area: float) -> Size | None:
+        """Return the size nearest to the ratio and area, with at most `max_area` pixels."""
+        candidates = [
+            Size(width, height)
             for width in _allowed_lengths(self.width)
             for height in _adjacent_lengths(self.height, width / aspect_ratio)
             if width * height <= max_area
         ]
-        return min(found, key=lambda sides: _size_error(sides, aspect_ratio, target_area), default=None)
+        return min(candidates, key=lambda size: _size_error(size, aspect_ratio, target_area), default=None)
 
 
 def size_params_for_image(model: Model, image_size: tuple[int, int]) -> dict[str, int]:
-    """Width and height next to those of a picture; nothing where they are not the caller's to choose."""
-    frame = OutputSizes.from_model(model)
-    return {} if frame is None else dict(zip(("width", "height"), frame.fit_size(*image_size), strict=True))
+    """Return `width` and `height` nearest to those of an image; {} if requests cannot set them."""
+    sizes = OutputSizes.from_model(model)
+    return {} if sizes is None else sizes.fit_size(*image_size)._asdict()
 
 
 def _allowed_lengths(spec: IntegerParameter) -> range:
@@ -69,14 +69,13 @@ def _allowed_lengths(spec: IntegerParameter) -> range:
 
 
 def _adjacent_lengths(spec: IntegerParameter, value: float) -> set[int]:
-    """The steps next to a value, below and above."""
-    steps = _allowed_lengths(spec)
-    below = math.floor(value / steps.step) * steps.step
-    return {min(max(step, steps.start), steps[-1]) for step in (below, below + steps.step)}
+    """Return the allowed lengths next to a value, below and above."""
+    lengths = _allowed_lengths(spec)
+    below = math.floor(value / lengths.step) * lengths.step
+    return {min(max(length, lengths.start), lengths[-1]) for length in (below, below + lengths.step)}
 
 
-def _size_error(sides: tuple[int, int], aspect_ratio: float, target_area: float) -> float:
-    width, height = sides
-    return ASPECT_RATIO_WEIGHT * abs(math.log(width / height / aspect_ratio)) + abs(
-        math.log(width * height / target_area)
-    )
+def _size_error(size: Size, aspect_ratio: float, target_area: float) -> float:
+    """Return the weighted distance of a size from the wanted ratio and area."""
+    ratio_error = abs(math.log(size.width / size.height / aspect_ratio))
+    return ASPECT_RATIO_WEIGHT * ratio_error + abs(math.log(size.area / target_area))

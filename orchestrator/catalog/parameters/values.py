@@ -1,8 +1,8 @@
-"""What a caller may set on a model, and the check that each value passes.
+"""Types of model parameters, and the validation of their values.
 
-A manifest declares every parameter under one of the types below. `validate_value` takes a value as it came
-from JSON and gives the value as the graph shall have it, or raises InvalidRequest with the code
-`invalid_NAME`. Types are never coerced: `"1024"` and `true` are no integers.
+A manifest declares every parameter as one of these types. `validate_value` takes a value from JSON and
+returns the value for the graph, or raises InvalidRequest with the code `invalid_NAME`. Types are never
+coerced: `"1024"` and `true` are not integers.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ MAX_SEED = 2**64 - 1
 
 
 class TextParameter(ParameterBase):
-    """Unicode text. NUL and lone surrogates are refused: neither JSON nor a database carries them."""
+    """Unicode text. NUL and lone surrogates are rejected: databases and UTF-8 cannot store them."""
 
     type: Literal["string"]
     default: str | None = ""
-    #: Whether a text of nothing but white space counts as given.
+    #: Whether a text of white space only counts as a value; else as missing.
     blank: bool = True
     #: Characters.
     max_length: int = Field(10_000, gt=0)
-    #: When not empty, the only texts allowed.
+    #: If not empty, the only texts allowed.
     choices: tuple[str, ...] = ()
 
     def validate_value(self, name: str, value: object) -> str:
         if not isinstance(value, str):
             raise invalid_param(name, "must be a string")
         if len(value) > self.max_length:
-            raise invalid_param(name, f"must have at most {self.max_length} characters, not {len(value)}")
+            raise invalid_param(name, f"must have at most {self.max_length} characters (got {len(value)})")
         if "\0" in value:
             raise invalid_param(name, "must not contain the NUL character")
         if any("\ud800" <= character <= "\udfff" for character in value):
@@ -72,8 +72,8 @@ class TextParameter(ParameterBase):
 class IntegerParameter(ParameterBase):
     """A whole number in a closed range.
 
-    `step` is what callers must keep (a multiple of it, else 400); `grid` is what the model can do:
-    k * grid + grid_offset. What lies between is taken, and made as the nearest that the model can do.
+    Callers must send a multiple of `step`; other values are rejected. The model supports k * `grid` +
+    `grid_offset`; other values are accepted, and rounded to the nearest one that the model supports.
     """
 
     type: Literal["integer"]
@@ -100,11 +100,11 @@ class IntegerParameter(ParameterBase):
         if not self.minimum <= value <= self.maximum:
             raise invalid_param(name, f"must be between {self.minimum} and {self.maximum}")
         if value % self.step:
-            raise invalid_param(name, f"must be a multiple of {self.step}, not {value}")
+            raise invalid_param(name, f"must be a multiple of {self.step} (got {value})")
         return value
 
     def snap_to_grid(self, value: int) -> int:
-        """The nearest value that the model can do; the lower one when two are equally near."""
+        """Return the nearest value that the model supports; the lower one if two are equally near."""
         below = value - (value - self.grid_offset) % self.grid
         above = below + self.grid
         return above if above <= self.maximum and above - value < value - below else below
@@ -115,7 +115,7 @@ class IntegerParameter(ParameterBase):
 
 
 class NumberParameter(ParameterBase):
-    """A finite number in a closed range; whole numbers are taken too. `step` is a hint for sliders."""
+    """A finite number in a closed range; integers are accepted, too. `step` is a hint for sliders."""
 
     type: Literal["number"]
     default: float | None = None
@@ -132,7 +132,7 @@ class NumberParameter(ParameterBase):
     def validate_value(self, name: str, value: object) -> float:
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise invalid_param(name, "must be a number")
-        # Compared before the conversion, which a huge integer would not survive; NaN fails here too.
+        # Compared before the conversion to float, which fails for huge integers; NaN is rejected here, too.
         if not self.minimum <= value <= self.maximum or not math.isfinite(value):
             raise invalid_param(name, f"must be between {self.minimum:g} and {self.maximum:g}")
         return float(value)
@@ -157,7 +157,7 @@ class BooleanParameter(ParameterBase):
 
 
 class SeedParameter(ParameterBase):
-    """The seed of the noise, 0 to 2**64 - 1. Not given, it stays None until the service draws one."""
+    """The seed of the noise, 0 to 2**64 - 1. If missing, it is None until the service chooses one."""
 
     type: Literal["seed"]
     default: None = None
@@ -185,18 +185,18 @@ class LoraListParameter(ParameterBase):
     @model_validator(mode="after")
     def _validate_default(self) -> Self:
         try:
-            whole = self.validate_value("default", self.default) == list(self.default)
+            complete = self.validate_value("default", self.default) == list(self.default)
         except InvalidRequest as error:
             raise ValueError(str(error)) from error
-        if not whole:
-            raise ValueError("each default needs a name and a strength")
+        if not complete:
+            raise ValueError("each item of the default needs a name and a strength")
         return self
 
     def validate_value(self, name: str, value: object) -> list[dict[str, Any]]:
         if not isinstance(value, list | tuple):
             raise invalid_param(name, "must be a list of LoRAs")
         if len(value) > self.max_items:
-            raise invalid_param(name, f"must have at most {self.max_items} LoRAs, not {len(value)}")
+            raise invalid_param(name, f"must have at most {self.max_items} LoRAs (got {len(value)})")
         return [self._validate_item(name, item) for item in value]
 
     def _validate_item(self, name: str, item: object) -> dict[str, Any]:
@@ -204,12 +204,13 @@ class LoraListParameter(ParameterBase):
             raise invalid_param(name, 'items must be objects with "name" and "strength"')
         file, strength = item.get("name"), item.get("strength", 1.0)
         if not isinstance(file, str) or not is_lora_name(file):
-            raise invalid_param(name, "items need the plain name of a LoRA, without a folder")
+            raise invalid_param(name, "items need the name of a LoRA, without folder and extension")
         if not isinstance(strength, int | float) or isinstance(strength, bool):
             raise invalid_param(name, "strengths must be numbers")
         if not self.min_strength <= strength <= self.max_strength:
             raise invalid_param(
-                name, f"strengths must be between {self.min_strength:g} and {self.max_strength:g}"
+                name,
+                f"strengths must be between {self.min_strength:g} and {self.max_strength:g}",
             )
         return {"name": file, "strength": float(strength)}
 
@@ -220,12 +221,12 @@ class LoraListParameter(ParameterBase):
         return {"type": "array", "items": item, "maxItems": self.max_items}
 
 
-# No separator and no leading dot, so that no name can point out of the folder.
+# Without separators and leading dots no name can lead out of the folder.
 _LORA_NAME_PATTERN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}")
 
 
 def is_lora_name(text: str) -> bool:
-    """Whether a list of LoRAs can name a file so: without its folder and its ending."""
+    """Return whether a text is a valid name of a LoRA in a request, without folder and extension."""
     return _LORA_NAME_PATTERN.fullmatch(text) is not None
 
 

@@ -1,13 +1,13 @@
-"""Expressions in the string leaves of a graph, in a sandbox, giving native values.
+"""Compile and evaluate the Jinja expressions in the strings of a graph, in a sandbox.
 
-A leaf that is exactly one expression (`"{{ steps }}"`) becomes the value of that expression, with its
-type: an integer stays an integer, and a prompt arrives as exactly its text, because the value is never
-written into a text that somebody parses again. (Jinja's own native environment does parse: it turns the
-prompt `[1]` into a list.) Any other leaf with expressions in it (`"video/{{ seed }}"`) becomes text.
+A string that is exactly one expression (`"{{ steps }}"`) becomes the value of the expression with its type:
+an integer stays an integer, and a prompt stays unchanged, because the value is never rendered to text and
+parsed again. (Jinja's native environment does parse: it turns the prompt `[1]` into a list.) Any other
+string with expressions (`"video/{{ seed }}"`) becomes text.
 
-Operators, tests and a few filters are all there is: statements (`{% ... %}`), calls, globals and unknown
-names are refused when a leaf is compiled; attributes that lead into Python are refused by Jinja's sandbox,
-and arithmetic that would fill the memory by the guards below, when it is evaluated.
+Only operators, tests and a few filters are allowed. Compilation rejects statements (`{% ... %}`), calls,
+globals and unknown names. Evaluation rejects Python attributes (Jinja's sandbox) and arithmetic that would
+exhaust the memory (`_SandboxedEnvironment`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _JSON_TYPES = (str, int, float, bool, type(None), list, dict)
 
 
 class ExpressionError(Exception):
-    """A leaf can not be compiled or evaluated. The message says why."""
+    """An expression cannot be compiled or evaluated. The message says why."""
 
 
 # fmt: off
@@ -42,7 +42,7 @@ _MAX_EXPONENT = 64
 
 
 class _SandboxedEnvironment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, narrowed to pure expressions of bounded size."""
+    """Jinja's sandbox, restricted to pure expressions of bounded size."""
 
     intercepted_binops = frozenset({"*", "**", "%"})
 
@@ -53,9 +53,9 @@ class _SandboxedEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: RuntimeContext, operator: str, left: Any, right: Any) -> Any:
         if not isinstance(left, int | float) or not isinstance(right, int | float):
-            raise SecurityError(f"{operator} is for numbers")
+            raise SecurityError(f"{operator} is only allowed between numbers")
         if operator == "**" and abs(right) > _MAX_EXPONENT:
-            raise SecurityError(f"no exponents above {_MAX_EXPONENT}")
+            raise SecurityError(f"exponents must be at most {_MAX_EXPONENT}")
         return super().call_binop(context, operator, left, right)
 
 
@@ -63,20 +63,23 @@ _ENVIRONMENT = _SandboxedEnvironment()
 
 
 def is_template(text: str) -> bool:
+    """Return whether a string contains Jinja syntax."""
     return any(mark in text for mark in ("{{", "{%", "{#"))
 
 
 def compile_template(text: str, names: Set[str]) -> CompiledExpression:
-    """A function from context to value. Raises ExpressionError; so does the function."""
+    """Return a function from context to value. Raises ExpressionError; so does the function."""
     evaluate, needed = _compile_cached(text)
     if unknown := needed - names:
-        raise ExpressionError(f"unknown name {', '.join(sorted(unknown))}")
+        raise ExpressionError(
+            f"unknown name {', '.join(sorted(unknown))}; known are {', '.join(sorted(names))}"
+        )
     return evaluate
 
 
 @cache
 def _compile_cached(text: str) -> tuple[CompiledExpression, frozenset[str]]:
-    """The function for a leaf, and the names it uses; one text stands in many graphs."""
+    """Return the function for a string, and the names it uses. Cached, as graphs share many strings."""
     try:
         tree = _ENVIRONMENT.parse(text)
         if tree.find(nodes.Call):
@@ -94,14 +97,14 @@ def _compile_cached(text: str) -> tuple[CompiledExpression, frozenset[str]]:
         except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError) as error:
             raise ExpressionError(f"{text!r}: {error}") from error
         if not isinstance(value, _JSON_TYPES):
-            raise ExpressionError(f"{text!r} gives no value that JSON can hold")
+            raise ExpressionError(f"the value of {text!r} cannot be represented in JSON")
         return value
 
     return evaluate, needed
 
 
 def compile_expression(text: str, names: Set[str]) -> CompiledExpression:
-    """Like compile_leaf, for a text that must be one expression (`_meta.when` and `_meta.each`)."""
+    """Like `compile_template`, for a string that must be one expression (`_meta.when` and `_meta.each`)."""
     if not _is_single_expression(text):
         raise ExpressionError(f"{text!r} must be one expression in double braces")
     return compile_template(text, names)
@@ -116,7 +119,7 @@ def _is_single_expression(text: str) -> bool:
 
 
 def _template_parts(tree: nodes.Template) -> list[nodes.Expr]:
-    """Texts and expressions, in order."""
+    """Return the texts and expressions of a template in order."""
     parts: list[nodes.Expr] = []
     for statement in tree.body:
         if not isinstance(statement, nodes.Output):
@@ -127,7 +130,7 @@ def _template_parts(tree: nodes.Template) -> list[nodes.Expr]:
 
 def _compile_parts(parts: list[nodes.Expr], tree: nodes.Template) -> CompiledExpression:
     if len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData):
-        # As Environment.compile_expression does, but from the tree, so that no text is cut by hand.
+        # Like Environment.compile_expression, but from the parsed tree instead of the source text.
         assignment = nodes.Assign(nodes.Name("result", "store"), parts[0], lineno=1)
         template = _ENVIRONMENT.from_string(nodes.Template([assignment], lineno=1))
         expression = TemplateExpression(template, undefined_to_none=False)

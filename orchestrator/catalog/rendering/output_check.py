@@ -1,7 +1,7 @@
-"""Puts a check between what a graph makes and what saves it, so that nothing leaves unseen.
+"""Insert output checks into a graph: an image classifier between generation and saving.
 
-The node is of our own pack (`custom_nodes/pixel_factory/check.py`); an instance without it, or without the
-classifier, can not serve a graph that is to be checked.
+The check node is part of the pack `custom_nodes/pixel_factory` (`check.py`). Instances without it, or without
+the classifier, cannot run checked graphs.
 """
 
 from __future__ import annotations
@@ -10,28 +10,29 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.catalog.checks.node_facts import ANY_TYPE, NodeFacts, resolve_inputs
-from orchestrator.catalog.rendering.graph import Link, iter_links
-from orchestrator.catalog.rendering.render import Graph
+from orchestrator.catalog.rendering.graph import ApiGraph, Link, iter_links
 
 OUTPUT_CHECK_CLASS = "PixelFactoryOutputCheck"
-#: Types of what carries pictures inside of it, or may: the check belongs before whatever makes those.
+#: Types that contain images, or may: the check is inserted upstream of the nodes that create them.
 IMAGE_CARRIER_TYPES = frozenset({"VIDEO", ANY_TYPE, "COMFY_MATCHTYPE_V3"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputCheck:
-    """What is refused."""
+    """The classifier, and the labels that it rejects."""
 
-    #: Weight file below `models/classifiers/`.
+    #: Weight file in `models/classifiers/`.
     classifier: str
-    #: Its labels that are refused, with commas between them.
+    #: Rejected labels, separated by commas.
     labels: str
-    #: Probability from which on they are.
+    #: Minimum probability of a rejected label.
     threshold: float
 
-    def insert_checks(self, graph: Graph, outputs: Sequence[str], facts: NodeFacts) -> Graph:
-        """The graph with a check before every picture that reaches one of the `outputs`, films' frames
-        included. Of a class that the facts do not know nothing is known to be a picture."""
+    def insert_checks(self, graph: ApiGraph, outputs: Sequence[str], facts: NodeFacts) -> ApiGraph:
+        """Return the graph with a check on every image and video frame that reaches one of the `outputs`.
+
+        Inputs of node classes that `facts` does not have are not recognized as images.
+        """
         guarded = {id: {**node, "inputs": dict(node["inputs"])} for id, node in graph.items()}
         for consumer, name, link in _image_links_to_outputs(graph, outputs, facts):
             source, slot = link
@@ -50,9 +51,9 @@ class OutputCheck:
 
 
 def _image_links_to_outputs(
-    graph: Graph, outputs: Sequence[str], facts: NodeFacts
+    graph: ApiGraph, outputs: Sequence[str], facts: NodeFacts
 ) -> Iterator[tuple[str, str, Link]]:
-    """Node, input and link of every picture on its way to an output, as late as it is one."""
+    """Yield the node, input and link of every image, as far downstream as it still is an image."""
     waiting, seen = list(outputs), set(outputs)
     while waiting:
         consumer = waiting.pop()

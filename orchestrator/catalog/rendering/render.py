@@ -1,15 +1,15 @@
-"""From a graph with expressions to the graph that an instance runs.
+"""Render a graph: evaluate its expressions, and expand conditional and repeated nodes.
 
-Three words in a node's `_meta` shape the graph without any Python:
+Three keys in a node's `_meta` control which nodes the rendered graph has:
 
-`when`    the node is there only where the expression holds;
-`each`    the node is there once for each element of a list, as `NODE.0`, `NODE.1`, ...; its expressions
-          also see `item` and `index`; nodes with the same `each` are repeated together;
-`bypass`  `{"0": "model"}`: where the node is not there, whoever is linked to its output 0 is linked to
-          the source of its input `model` instead; `{"0": ["zeroed", 0]}` names another output. With
-          `each`, the copies are chained through the inputs named so.
+`when`    the node is omitted if the expression is false;
+`each`    the node is repeated for each element of a list, as `NODE.0`, `NODE.1`, ...; its expressions
+          can use `item` and `index`; nodes with the same `each` are repeated together;
+`bypass`  `{"0": "model"}`: if the node is omitted, links to its output 0 are replaced by links to the
+          source of its input `model`; `{"0": ["zeroed", 0]}` names another output. With `each`, the
+          copies are chained through these inputs.
 
-A link to a node that is not there and has no bypass for the slot disappears with its input.
+An input that is linked to an omitted node without a bypass for the slot is removed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ from orchestrator.catalog.rendering.expressions import (
     compile_template,
 )
 from orchestrator.catalog.rendering.expressions import is_template as _is_template
-from orchestrator.catalog.rendering.graph import GraphNode, Link, parse_link
-
-Graph = dict[str, dict[str, Any]]
+from orchestrator.catalog.rendering.graph import ApiGraph, GraphNode, Link, parse_link
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +38,25 @@ class _CompiledNode:
     id: str
     class_type: str
     title: str
-    #: Literals as they are, links as Link, expressions as functions; lists and objects hold the same.
+    #: Literals, links as Link, expressions as functions; lists and objects of these.
     inputs: Mapping[str, Any]
     when: CompiledExpression | None
     each: CompiledExpression | None
-    #: Text of `each`: nodes that share it are repeated together.
+    #: Text of `each`; nodes with the same text are repeated together.
     repeat_group: str | None
     bypass: Mapping[int, str | Link]
 
 
 class CompiledGraph:
-    """All expressions of one graph, compiled once."""
+    """A graph with all its expressions compiled."""
 
     def __init__(self, nodes: Mapping[str, GraphNode], names: frozenset[str], file: Path) -> None:
-        """`names` are the words that expressions may use. Raises CatalogError."""
+        """Compile a graph; `names` are the variables that expressions may use. Raises CatalogError."""
         self._file = file
         self._nodes = {id: self._compile_node(id, node, names) for id, node in nodes.items()}
 
-    def render(self, context: RenderContext) -> Graph:
-        """The graph for one set of values. Raises CatalogError where an expression fails."""
+    def render(self, context: RenderContext) -> ApiGraph:
+        """Return the graph for one set of values. Raises CatalogError if an expression fails."""
         return _GraphRenderer(self._nodes, context, self._file).render()
 
     def _compile_node(self, id: str, node: GraphNode, names: frozenset[str]) -> _CompiledNode:
@@ -103,16 +101,15 @@ class CompiledGraph:
 
 @dataclass(slots=True)
 class _GraphRenderer:
-    """One pass over the nodes. `items_by_node` holds the elements of each node: None stands for a plain
-    one.
-    """
+    """Renders a graph once."""
 
     nodes: Mapping[str, _CompiledNode]
     context: RenderContext
     file: Path
+    #: One element per copy of a node; [None] for a node that is not repeated, [] for an omitted one.
     items_by_node: dict[str, list[Any]] = field(default_factory=dict)
 
-    def render(self) -> Graph:
+    def render(self) -> ApiGraph:
         self.items_by_node = {id: self._repeat_items(node) for id, node in self.nodes.items()}
         return {
             _copy_id(node, index): self._render_node(node, index)
@@ -127,7 +124,9 @@ class _GraphRenderer:
             return [None]
         items = self._evaluate(node.each, self.context, f"node {node.id}, each")
         if not isinstance(items, list):
-            raise CatalogError("must give a list", file=self.file, where=f"node {node.id}, each")
+            raise CatalogError(
+                f"must be a list (got {type(items).__name__})", file=self.file, where=f"node {node.id}, each"
+            )
         return items
 
     def _render_node(self, node: _CompiledNode, index: int) -> dict[str, Any]:
@@ -145,7 +144,7 @@ class _GraphRenderer:
         return {"class_type": node.class_type, "inputs": inputs, "_meta": {"title": node.title}}
 
     def _resolve_input(self, node: _CompiledNode, name: str, index: int) -> Link | None:
-        """Where the linked input `name` of a copy comes from; None if from nowhere."""
+        """Return the source of the linked input `name` of a copy; None if the input is removed."""
         if index > 0:
             for slot, bypassed in node.bypass.items():
                 if bypassed == name:
@@ -153,14 +152,14 @@ class _GraphRenderer:
         return self._resolve_link(node, node.inputs[name], index)
 
     def _resolve_link(self, node: _CompiledNode, link: Link, index: int) -> Link | None:
-        """What a link of the graph means to a copy of `node`."""
+        """Return the rendered output that a link of a copy of `node` leads to."""
         target = self.nodes[link.node]
         if node.repeat_group is not None and target.repeat_group == node.repeat_group:
             return self._resolve_output(target, link.slot, index)
         return self._resolve_output(target, link.slot, len(self.items_by_node[target.id]) - 1)
 
     def _resolve_output(self, node: _CompiledNode, slot: int, index: int) -> Link | None:
-        """The output of a copy, or of what stands in for a node that is not there."""
+        """Return the output of a copy, or its bypass if the node is omitted."""
         if 0 <= index < len(self.items_by_node[node.id]):
             return Link(_copy_id(node, index), slot)
         stand_in = node.bypass.get(slot)

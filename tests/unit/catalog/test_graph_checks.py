@@ -9,30 +9,30 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog.checks.graph_checks import validate_graph
-from orchestrator.catalog.rendering.render import Graph
+from orchestrator.catalog.rendering.graph import ApiGraph
 from tests.support.drafts import CATALOG, FACTS
 
 SDXL = CATALOG["sdxl-1.0"]
 FILES = {weight.file for weight in SDXL.manifest.weights}
 
 
-def sdxl() -> Graph:
+def sdxl() -> ApiGraph:
     return copy.deepcopy(SDXL.render_graph(SDXL.example_params(), filename_prefix="check"))
 
 
-def set_input(node: str, name: str, value: Any) -> Callable[[Graph], None]:
+def set_input(node: str, name: str, value: Any) -> Callable[[ApiGraph], None]:
     return lambda graph: graph[node]["inputs"].update({name: value})
 
 
-def drop_input(node: str, name: str) -> Callable[[Graph], None]:
+def drop_input(node: str, name: str) -> Callable[[ApiGraph], None]:
     return lambda graph: graph[node]["inputs"].pop(name)
 
 
-def rename_class(node: str, name: str) -> Callable[[Graph], None]:
+def rename_class(node: str, name: str) -> Callable[[ApiGraph], None]:
     return lambda graph: graph[node].update({"class_type": name})
 
 
-def swap_prompt_and_latent(graph: Graph) -> None:
+def swap_prompt_and_latent(graph: ApiGraph) -> None:
     inputs = graph["sampler"]["inputs"]
     inputs["positive"], inputs["latent_image"] = inputs["latent_image"], inputs["positive"]
 
@@ -60,7 +60,9 @@ def swap_prompt_and_latent(graph: Graph) -> None:
         (set_input("sampler", "denoize", 1.0), "sampler", "denoize", "unknown_input"),
     ],
 )
-def test_each_mutation_is_caught(mutate: Callable[[Graph], None], node: str, input: str, code: str) -> None:
+def test_each_mutation_is_caught(
+    mutate: Callable[[ApiGraph], None], node: str, input: str, code: str
+) -> None:
     graph = sdxl()
     assert validate_graph(graph, FACTS, FILES) == []
     mutate(graph)
@@ -86,7 +88,7 @@ def test_a_longer_cycle_is_told_once() -> None:
     assert [problem.code for problem in validate_graph(graph, FACTS)] == ["dependency_cycle"]
 
 
-def switch(**inputs: Any) -> Graph:
+def switch(**inputs: Any) -> ApiGraph:
     return {
         "n": {"class_type": "ComfySwitchNode", "inputs": inputs},
         "image": {

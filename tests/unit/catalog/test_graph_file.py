@@ -20,11 +20,11 @@ def read(text: str) -> Any:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "not a graph in JSON"),
-        ("{", "not a graph in JSON"),
-        ("[" * 100_000, "not a graph in JSON"),
+        ("", "not a valid JSON graph"),
+        ("{", "not a valid JSON graph"),
+        ("[" * 100_000, "not a valid JSON graph"),
         ('{"a": ' * 150 + "1" + "}" * 150, "nested"),
-        ('{"a": NaN}', "NaN is not JSON"),
+        ('{"a": NaN}', "NaN is not valid JSON"),
         ("[]", "valid dictionary"),
         ('{"a": 1}', "node a"),
         ('{"a": {"inputs": {}}}', "node a, class_type: Field required"),
@@ -32,7 +32,7 @@ def read(text: str) -> Any:
         ('{"a": {"class_type": "X", "inputs": []}}', "node a, inputs"),
         ('{"a": {"class_type": "X", "inputs": {}, "extra": 1}}', "node a, extra: Extra inputs"),
         ('{"a": {"class_type": "X", "inputs": {}, "_meta": {"wen": "x"}}}', "node a, _meta, wen"),
-        ('{"a": {"class_type": "X", "inputs": {}}, "a": {}}', "'a' stands twice"),
+        ('{"a": {"class_type": "X", "inputs": {}}, "a": {}}', "duplicate key 'a'"),
         ('{"a": {"class_type": "X", "inputs": {"x": ["b", 0]}}}', "node a, input x: links to ['b', 0]"),
         ('{"a": {"class_type": "X", "inputs": {"x": ["a", -1]}}}', "node a, input x"),
     ],
@@ -75,7 +75,7 @@ def test_a_guard_that_can_not_work_is_refused(meta: dict[str, Any]) -> None:
 
 def test_no_node_is_called_like_a_copy_of_another() -> None:
     each = node("Each", {"each": "{{ loras }}"})
-    with pytest.raises(CatalogError, match="node ink: the copies"):
+    with pytest.raises(CatalogError, match="node ink: no other node may be named"):
         parse(saving(ink=each, **{"ink.0": node("Other")}), parameters={"loras": {"type": "loras"}})
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog import Model
-from orchestrator.catalog.import_export import ImportedModel, export_api, export_ui, import_workflow
+from orchestrator.catalog.import_export import ImportedModel, export_api, export_ui
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
-from tests.support.canvas import api, drawn, imported, parameters
+from tests.support.canvas import api, drawn, import_pinned, imported, parameters
 from tests.support.drafts import FACTS
 
 
@@ -129,7 +129,7 @@ def test_what_no_list_can_hold_stays_and_is_told(lora: Any, reason: str) -> None
 @pytest.mark.parametrize("format", ["api", "ui"])
 def test_a_model_with_loras_of_its_own_comes_back_as_it_was(format: str) -> None:
     model = parsed(imported(row()))
-    back = import_workflow(exported(model, format), id="drawn", facts=FACTS)
+    back = import_pinned(exported(model, format), id="drawn", facts=FACTS)
     assert back.manifest == model.source.manifest
     assert json.loads(back.graph) == model.source.template
 

@@ -196,9 +196,9 @@ def test_the_digest_tells_versions_apart() -> None:
         ({"max_resolution": "2048"}, "max_resolution: "),
         ({"aliases": ["Not An Id"]}, "aliases: "),
         ({"outputs": []}, "outputs: "),
-        ({"outputs": [{"node": "nowhere", "media": "image"}]}, "outputs: there is no node 'nowhere'"),
-        ({"parameters": {"weights": SEED}}, "'weights' can not be the name"),
-        ({"parameters": {"Prompt": PROMPT}}, "'Prompt' can not be the name"),
+        ({"outputs": [{"node": "nowhere", "media": "image"}]}, "outputs: graph.json has no node 'nowhere'"),
+        ({"parameters": {"weights": SEED}}, "'weights' is not a valid parameter name"),
+        ({"parameters": {"Prompt": PROMPT}}, "'Prompt' is not a valid parameter name"),
         ({"parameters": {"p": {"type": "integer", "minimum": 0}}}, "parameters.p.integer.maximum: Field"),
         ({"parameters": {"p": {"type": "texture"}}}, "parameters.p: "),
         ({"requires": {"comfyui": "new"}}, "requires.comfyui: "),
@@ -245,7 +245,7 @@ def test_a_weight_can_not_lead_astray(changes: dict[str, Any]) -> None:
 
 def test_two_variants_must_differ() -> None:
     assert len(parse(weights=[WEIGHT, WEIGHT | {"dtype": "fp8"}]).select_weights()) == 1
-    with pytest.raises(CatalogError, match="two variants of bf16"):
+    with pytest.raises(CatalogError, match="two variants with dtype bf16"):
         parse(weights=[WEIGHT, WEIGHT])
 
 

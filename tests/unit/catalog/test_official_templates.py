@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from platformdirs import user_data_path
 
-from orchestrator.catalog.import_export import InvalidWorkflow, import_workflow
+from orchestrator.catalog.import_export import InvalidWorkflow
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
+from tests.support.canvas import import_pinned
 from tests.support.drafts import FACTS
 from tests.support.official_templates import official_templates
 
@@ -45,7 +46,7 @@ def outcome(data: Any, paid: frozenset[str]) -> str:
     """What becomes of a template, in few words."""
     unknown = convert_ui_to_api(data, FACTS).unknown_classes
     try:
-        result = import_workflow(data, id="template", facts=FACTS)
+        result = import_pinned(data, id="template", facts=FACTS)
     except InvalidWorkflow as error:
         return f"refused: {error}"
     codes = {problem.code for problem in result.problems if not problem.is_warning}
@@ -79,6 +80,6 @@ def test_templates_with_known_nodes_have_the_parameters_of_their_kind(templates:
         "video_ltx2_3_i2v": {"num_frames", "fps", "width", "height"},
     }.items():
         if name in templates and not convert_ui_to_api(templates[name], FACTS).unknown_classes:
-            manifest = import_workflow(templates[name], id="template", facts=FACTS).manifest
+            manifest = import_pinned(templates[name], id="template", facts=FACTS).manifest
             missing = {word for word in expected if f"[parameters.{word}]" not in manifest}
             assert not missing, (name, missing)

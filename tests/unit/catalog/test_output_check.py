@@ -9,9 +9,8 @@ import pytest
 from comfy_instances.protocol.node_facts import load_pack_node_facts
 from orchestrator.catalog import Model
 from orchestrator.catalog.checks.graph_checks import validate_graph
-from orchestrator.catalog.rendering.graph import iter_links
+from orchestrator.catalog.rendering.graph import ApiGraph, iter_links
 from orchestrator.catalog.rendering.output_check import OUTPUT_CHECK_CLASS, OutputCheck
-from orchestrator.catalog.rendering.render import Graph
 from orchestrator.execution.capabilities import AnyFileName
 from tests.support.drafts import CATALOG
 from tests.support.drafts import FACTS as CORE
@@ -24,11 +23,11 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
-def checks(graph: Graph) -> list[str]:
+def checks(graph: ApiGraph) -> list[str]:
     return [id for id, node in graph.items() if node["class_type"] == OUTPUT_CHECK_CLASS]
 
 
-def sees(graph: Graph, output: str, unchecked: frozenset[str]) -> bool:
+def sees(graph: ApiGraph, output: str, unchecked: frozenset[str]) -> bool:
     """Whether one of the nodes `unchecked` reaches the output without a check between them."""
     waiting = [output]
     while waiting:

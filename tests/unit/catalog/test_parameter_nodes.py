@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from comfy_instances.protocol.node_facts import load_pack_node_facts
-from orchestrator.catalog.import_export import ImportedModel, InvalidWorkflow, import_workflow
+from orchestrator.catalog.import_export import ImportedModel, InvalidWorkflow
 from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODE_CLASSES
+from tests.support.canvas import import_pinned, save, sdxl, socket, workflow
 from tests.support.canvas import node as drawn
-from tests.support.canvas import save, sdxl, socket, workflow
 from tests.support.drafts import FACTS, node
 
 ALL = {**load_pack_node_facts(), **FACTS}
@@ -59,7 +59,7 @@ def picture(**inputs: Any) -> dict[str, Any]:
 
 
 def imported(graph: Any) -> ImportedModel:
-    return import_workflow(graph, id="drawn", facts=ALL)
+    return import_pinned(graph, id="drawn", facts=ALL)
 
 
 def parameters(result: ImportedModel) -> dict[str, Any]:

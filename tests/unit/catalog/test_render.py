@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog.rendering.render import Graph
+from orchestrator.catalog.rendering.graph import ApiGraph
 from tests.support.drafts import PROMPT, SEED, node, parse, saving
 
 FLAG = {"type": "boolean"}
@@ -14,12 +14,12 @@ LORAS = {"type": "loras"}
 IMAGES = {"type": "images"}
 
 
-def render(graph: dict[str, Any], parameters: dict[str, Any], **params: Any) -> Graph:
+def render(graph: dict[str, Any], parameters: dict[str, Any], **params: Any) -> ApiGraph:
     model = parse(graph, parameters={"prompt": PROMPT, "seed": SEED} | parameters)
     return model.render_graph(model.example_params(**params), filename_prefix="p")
 
 
-def links(graph: Graph, id: str) -> dict[str, Any]:
+def links(graph: ApiGraph, id: str) -> dict[str, Any]:
     return {name: value for name, value in graph[id]["inputs"].items() if isinstance(value, list)}
 
 

@@ -42,13 +42,13 @@ def test_a_name_leads_to_its_stand_in_by_id_or_alias(tmp_path: Path) -> None:
 
 
 WRONG = [
-    ('"sora-2" = { model = "nobody", enabled = true }', r"sora-2: there is no model 'nobody'"),
-    ('"flux-dev" = { model = "sdxl-1.0", enabled = true }', "flux-dev: is a model of ours already"),
+    ('"sora-2" = { model = "nobody", enabled = true }', r"sora-2: the catalog has no model 'nobody'"),
+    ('"flux-dev" = { model = "sdxl-1.0", enabled = true }', "flux-dev: the catalog has a model of this name"),
     ('"sora-2" = { enabled = true }', r"sora-2\.model: Field required"),
     ('"sora-2" = { model = "sdxl-1.0", on = true }', r"sora-2\.on: Extra inputs"),
     ('"sora-2" = { model = "sdxl-1.0", enabled = "yes" }', r"sora-2\.enabled: Input should be"),
     ('"sora-2" = "sdxl-1.0"', "sora-2: Input should be"),
-    ('"sora-2" = {', "can not be read"),
+    ('"sora-2" = {', "cannot be read"),
 ]
 
 
@@ -83,7 +83,7 @@ async def test_changes_are_read_while_the_service_runs(tmp_path: Path) -> None:
         file.write_text(row.format("sora-2", "nobody"))
         await asyncio.wait_for(changed.wait(), 10)
         assert live.catalog["sora-2"].id == "test-video"
-        assert [error.reason for error in live.rejections] == ["there is no model 'nobody'"]
+        assert [error.reason for error in live.rejections] == ["the catalog has no model 'nobody'"]
         changed.clear()
         shutil.rmtree(tmp_path / "test-video")
         await asyncio.wait_for(changed.wait(), 10)
@@ -95,5 +95,5 @@ async def test_changes_are_read_while_the_service_runs(tmp_path: Path) -> None:
 
 def test_a_wrong_table_stops_the_start(tmp_path: Path) -> None:
     file = written(tmp_path, WRONG[0][0])
-    with pytest.raises(CatalogError, match="there is no model 'nobody'"):
+    with pytest.raises(CatalogError, match="the catalog has no model 'nobody'"):
         LiveCatalog(SHIPPED_WORKFLOWS_DIR, lambda model: None, stand_ins=file)

@@ -108,7 +108,7 @@ def test_nothing_leads_out_of_the_sandbox(leaf: str) -> None:
         ("{{ 1 / 0 }}", "division by zero"),
         ("{{ prompt + 1 }}", "concatenate"),
         ("{{ weights.unet }}", "no attribute 'unet'"),
-        ("{{ prompt.upper }}", "no value that JSON can hold"),
+        ("{{ prompt.upper }}", "cannot be represented in JSON"),
         ("{{ prompt.upper() }}", "calls are not allowed"),
     ],
 )

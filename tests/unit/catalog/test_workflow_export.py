@@ -11,9 +11,10 @@ import pytest
 
 from orchestrator.catalog import Catalog, Model, write_model
 from orchestrator.catalog.checks.graph_checks import validate_graph
-from orchestrator.catalog.import_export import export_api, export_ui, import_workflow
+from orchestrator.catalog.import_export import export_api, export_ui
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
 from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER
+from tests.support.canvas import import_pinned
 from tests.support.drafts import CATALOG, FACTS
 
 every_model = pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)
@@ -29,7 +30,7 @@ def exported(model: Model, format: str) -> dict[str, Any]:
 @every_model
 @pytest.mark.parametrize("format", ["api", "ui"])
 def test_an_export_imports_back_to_the_same_model(model: Model, format: str) -> None:
-    back = import_workflow(exported(model, format), id=model.id, facts=FACTS)
+    back = import_pinned(exported(model, format), id=model.id, facts=FACTS)
     assert back.manifest == model.source.manifest
     assert json.loads(back.graph) == model.source.template
     assert back.node_facts == model.source.node_facts
@@ -69,19 +70,19 @@ def edited(change: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_changed_value_becomes_the_default() -> None:
-    back = import_workflow(edited({"2": 40, "3": 5.5}), id="sdxl-1.0", facts=FACTS)
+    back = import_pinned(edited({"2": 40, "3": 5.5}), id="sdxl-1.0", facts=FACTS)
     parameters = tomllib.loads(back.manifest)["parameters"]
     assert parameters["steps"]["default"] == 40
     assert back.bound_inputs["sampler.steps"] == "{{ steps }}"
 
 
 def test_a_changed_literal_stays_changed() -> None:
-    back = import_workflow(edited({"4": "euler"}), id="sdxl-1.0", facts=FACTS)
+    back = import_pinned(edited({"4": "euler"}), id="sdxl-1.0", facts=FACTS)
     assert json.loads(back.graph)["sampler"]["inputs"]["sampler_name"] == "euler"
 
 
 def test_a_copy_takes_no_aliases_along() -> None:
-    back = import_workflow(exported(CATALOG["sdxl-1.0"], "api"), id="my-sdxl", facts=FACTS)
+    back = import_pinned(exported(CATALOG["sdxl-1.0"], "api"), id="my-sdxl", facts=FACTS)
     manifest = tomllib.loads(back.manifest)
     assert manifest["id"] == "my-sdxl"
     assert "aliases" not in manifest
@@ -95,7 +96,7 @@ def test_an_added_node_is_kept() -> None:
         "_meta": {"title": "x"},
     }
     data["save"]["inputs"]["images"] = ["sharper", 0]
-    back = import_workflow(data, id="sdxl-1.0", facts=FACTS)
+    back = import_pinned(data, id="sdxl-1.0", facts=FACTS)
     graph = json.loads(back.graph)
     assert graph["save"]["inputs"]["images"] == ["sharper", 0]
     assert graph["sampler"]["inputs"]["steps"] == "{{ steps }}"
@@ -109,7 +110,7 @@ def test_a_node_that_an_author_doubles_is_one_of_its_own() -> None:
     again["inputs"] |= {"latent_image": ["sampler", 0], "denoise": 0.4, "steps": 12}
     data["later"] = again
     data["decode"]["inputs"]["samples"] = ["later", 0]
-    back = import_workflow(data, id="sdxl-1.0", facts=FACTS)
+    back = import_pinned(data, id="sdxl-1.0", facts=FACTS)
     graph = json.loads(back.graph)
     assert graph["sampler"]["inputs"]["steps"] == "{{ steps }}"
     assert graph["later"]["inputs"].items() >= {"steps": 12, "denoise": 0.4}.items()
@@ -132,14 +133,14 @@ def test_an_author_links_something_else_where_an_optional_node_would_be(format: 
         data["nodes"].append(checkpoint | {"id": 900, "properties": {}, "widgets_values": ["x"]})
         data["links"].append([901, 900, 0, sampler["id"], 0, "MODEL"])
         sampler["inputs"][0]["link"] = 901
-    graph = json.loads(import_workflow(data, id=model.id, facts=FACTS).graph)
+    graph = json.loads(import_pinned(data, id=model.id, facts=FACTS).graph)
     source, _ = graph["sampler"]["inputs"]["model"]
     assert graph[source]["inputs"]["ckpt_name"] == "x"
 
 
 def test_a_pack_keeps_what_is_known_of_its_nodes(tmp_path: Path) -> None:
     model = CATALOG["cogvideox-2b"]
-    back = import_workflow(exported(model, "ui"), id=model.id, facts=FACTS)
+    back = import_pinned(exported(model, "ui"), id=model.id, facts=FACTS)
     folder = write_model(tmp_path, model.id, back.files)
     assert json.loads((folder / "nodes.json").read_text("utf-8")) == model.source.node_facts
     assert Catalog.load(tmp_path)[model.id].source.template == model.source.template

@@ -117,9 +117,9 @@ async def test_a_text_file_has_a_word_on_each_line(tmp_path: Path) -> None:
         ("words = [", "Invalid value"),
         ("words = 'badword'", "words: Input should be a valid list"),
         ("wrods = ['badword']", "wrods: Extra inputs"),
-        ("words = ['']", "has no letters"),
-        ("words = ['\u200b']", "has no letters"),
-        ("patterns = ['(']", "no regular expression"),
+        ("words = ['']", "contains no letters"),
+        ("words = ['\u200b']", "contains no letters"),
+        ("patterns = ['(']", "not a valid regular expression"),
         ("[accounts]\nacct_a = ['b']", "accounts.acct_a"),
     ],
 )

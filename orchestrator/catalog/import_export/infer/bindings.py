@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts, NodeInput, resolve_inputs
-from orchestrator.catalog.import_export.infer.constants import ApiGraph, Constant, InputRef, trace_constant
-from orchestrator.catalog.rendering.graph import Link, iter_links
+from orchestrator.catalog.import_export.infer.constants import Constant, InputRef, trace_constant
+from orchestrator.catalog.rendering.graph import ApiGraph, Link, iter_links
 
 ParameterDeclaration = dict[str, Any]
 

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.catalog.import_export.infer.arithmetic import Numeric, evaluate_formula
-from orchestrator.catalog.rendering.graph import Link, parse_link
-
-ApiGraph = dict[str, dict[str, Any]]
+from orchestrator.catalog.rendering.graph import ApiGraph, Link, parse_link
 
 # What a node that only holds a value calls it.
 _VALUE_INPUT_NAMES = ("value", "string", "text", "number")

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from orchestrator.catalog.checks.graph_checks import find_upstream_nodes
-from orchestrator.catalog.checks.node_facts import output_types
+from orchestrator.catalog.checks.node_facts import SEED_INPUT_NAMES, output_types
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
 from orchestrator.catalog.import_export.infer.constants import InputRef
 from orchestrator.catalog.import_export.infer.loras import bind_loras
@@ -23,11 +22,10 @@ from orchestrator.catalog.import_export.infer.sizes import (
 )
 from orchestrator.catalog.manifest import RESERVED_NAMES
 from orchestrator.catalog.parameters.values import MAX_SEED
-from orchestrator.catalog.rendering.graph import Link, iter_links, parse_link
+from orchestrator.catalog.rendering.graph import Link, find_upstream_nodes, iter_links, parse_link
 
 _PARAMETER_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 _MARKER_PATTERN = re.compile(r"\{\{\s*([a-z][a-z0-9_]*)\s*\}\}")
-_SEED_INPUTS = ("seed", "noise_seed")
 _MAX_IMAGES = 4
 # Inputs by which an encoder of several towers takes the text once for each.
 _TEXT_ENCODER_INPUTS = frozenset({"clip_l", "clip_g", "t5xxl", "llama", "bert", "mt5xl", "qwen25_7b"})
@@ -36,7 +34,7 @@ _TEXT_ENCODER_INPUTS = frozenset({"clip_l", "clip_g", "t5xxl", "llama", "bert", 
 _INPUTS_BY_TITLE = {
     "prompt": ("text", "prompt", "value", "string"),
     "negative_prompt": ("text", "prompt", "value", "string"),
-    "seed": (*_SEED_INPUTS, "value"),
+    "seed": (*SEED_INPUT_NAMES, "value"),
     "steps": ("steps", "value"),
     "cfg_scale": ("cfg", "guidance", "value"),
     "width": ("width", "value"),
@@ -122,7 +120,7 @@ def _bind_seeds(bindings: ParameterBindings, needed: list[str]) -> None:
     for id in needed:
         inputs = bindings.graph[id]["inputs"]
         # A second stage that adds no noise has a seed that does nothing.
-        names = [name for name in _SEED_INPUTS if name in inputs and inputs.get("add_noise") != "disable"]
+        names = [name for name in SEED_INPUT_NAMES if name in inputs and inputs.get("add_noise") != "disable"]
         for place in (bindings.find_literal(id, name) for name in names):
             if place and isinstance(bindings.literal_at(place), int):
                 bindings.bind("seed", place, seed_expression(bindings, place))

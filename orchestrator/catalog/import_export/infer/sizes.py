@@ -6,11 +6,10 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.catalog.checks.graph_checks import find_upstream_nodes
 from orchestrator.catalog.checks.node_facts import output_types
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
 from orchestrator.catalog.import_export.infer.constants import InputRef, trace_constant
-from orchestrator.catalog.rendering.graph import Link, iter_links, parse_link
+from orchestrator.catalog.rendering.graph import Link, find_upstream_nodes, iter_links, parse_link
 
 LENGTH_INPUTS = ("length", "num_frames", "video_frames", "frames_number")
 FRAME_RATE_INPUTS = ("fps", "frame_rate")

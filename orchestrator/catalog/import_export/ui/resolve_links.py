@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.catalog.checks.node_facts import ANY_TYPE
+from orchestrator.catalog.checks.node_facts import ANY_TYPE, types_overlap
 from orchestrator.catalog.import_export.ui.ui_graph import (
     MAX_NODES,
     SUBGRAPH_INPUT,
@@ -178,10 +178,10 @@ class _SourceResolver:
         same_slot = node.inputs[slot] if slot < len(node.inputs) else None
         if self._type == ANY_TYPE:
             return same_slot or (node.inputs[0] if node.inputs else None)
-        if same_slot and _types_overlap(same_slot.type, given) and _types_overlap(same_slot.type, self._type):
+        if same_slot and _types_match(same_slot.type, given) and _types_match(same_slot.type, self._type):
             return same_slot
         exact = [socket for socket in node.inputs if socket.type == self._type]
-        fitting = [socket for socket in node.inputs if _types_overlap(socket.type, self._type)]
+        fitting = [socket for socket in node.inputs if _types_match(socket.type, self._type)]
         return next(iter(exact + fitting), None)
 
 
@@ -236,6 +236,6 @@ def proxy_widget_values(scope: GraphScope, node: UiNode) -> dict[str, Any]:
     }
 
 
-def _types_overlap(one: str, other: str) -> bool:
-    ones, others = set(one.upper().split(",")), set(other.upper().split(","))
-    return ANY_TYPE in ones | others or bool(ones & others)
+def _types_match(one: str, other: str) -> bool:
+    """Compare as the frontend does, ignoring case."""
+    return types_overlap(one.upper(), other.upper())

@@ -92,12 +92,12 @@ def parse_ui_workflow(data: Any) -> UiWorkflow:
     """Raises InvalidWorkflow."""
     if not is_ui_format(data):
         raise InvalidWorkflow("there is no list of nodes")
-    definitions = _as_mapping(data.get("definitions")).get("subgraphs") or []
+    definitions = as_mapping(data.get("definitions")).get("subgraphs") or []
     graphs = [_parse_graph(item, f"subgraph {index}") for index, item in enumerate(_as_list(definitions))]
     root = _parse_graph(data, "workflow")
     if sum(len(graph.nodes) for graph in (root, *graphs)) > MAX_NODES:
         raise InvalidWorkflow(f"more than {MAX_NODES} nodes")
-    extra = _as_mapping(data.get("extra"))
+    extra = as_mapping(data.get("extra"))
     if extra.get("groupNodes"):
         raise InvalidWorkflow(
             "group nodes are a format of the past; ComfyUI turns them into subgraphs on saving"
@@ -106,7 +106,7 @@ def parse_ui_workflow(data: Any) -> UiWorkflow:
 
 
 def _parse_graph(data: Any, location: str) -> UiGraph:
-    data = _as_mapping(data)
+    data = as_mapping(data)
     nodes = [
         _parse_node(item, f"{location}, node {index}")
         for index, item in enumerate(_as_list(data.get("nodes")))
@@ -139,14 +139,14 @@ def _parse_node(data: Any, location: str) -> UiNode:
         inputs=[_parse_socket(item) for item in _as_list(data.get("inputs"))],
         outputs=[_parse_socket(item) for item in _as_list(data.get("outputs"))],
         widget_values=values if isinstance(values, list | dict) else None,
-        named_widget_values=_as_mapping(data.get("widgets_values_named")),
-        properties=_as_mapping(data.get("properties")),
+        named_widget_values=as_mapping(data.get("widgets_values_named")),
+        properties=as_mapping(data.get("properties")),
     )
 
 
 def _parse_socket(data: Any) -> NodeSocket:
-    data = _as_mapping(data)
-    link, widget = data.get("link"), _as_mapping(data.get("widget")).get("name")
+    data = as_mapping(data)
+    link, widget = data.get("link"), as_mapping(data.get("widget")).get("name")
     return NodeSocket(
         name=str(data.get("name", "")),
         type=_parse_type(data.get("type")),
@@ -180,5 +180,6 @@ def _as_list(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list) else []
 
 
-def _as_mapping(value: Any) -> Mapping[str, Any]:
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return `value` if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}

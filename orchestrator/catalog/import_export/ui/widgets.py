@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.catalog.checks.node_facts import NodeInput, declared_inputs, dynamic_combo_inputs
+from orchestrator.catalog.checks.node_facts import (
+    SEED_INPUT_NAMES,
+    NodeInput,
+    declared_inputs,
+    dynamic_combo_inputs,
+)
 from orchestrator.catalog.import_export.ui.ui_graph import UiNode
 
 _CONTROL_AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
 # Buttons of the 3D loaders own slots too.
 _BUTTON_SLOTS = frozenset({"upload3dmodel", "upload 3d model", "uploadExtraResources", "clear"})
-_SEED_NAMES = frozenset({"seed", "noise_seed"})
 
 
 def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -75,7 +79,7 @@ def _assign_values(
 def _has_control_slot(item: NodeInput) -> bool:
     """Whether a slot follows that says what happens to the value after a run."""
     if item.type == "INT":
-        return bool(item.options.get("control_after_generate", item.name in _SEED_NAMES))
+        return bool(item.options.get("control_after_generate", item.name in SEED_INPUT_NAMES))
     return item.type == "COMBO" and bool(item.options.get("control_after_generate"))
 
 
@@ -96,6 +100,6 @@ def _values_by_socket(node: UiNode) -> dict[str, Any]:
         if socket.widget is None:
             continue
         values[socket.widget] = slots.take()
-        if socket.widget in _SEED_NAMES:
+        if socket.widget in SEED_INPUT_NAMES:
             slots.skip_if(_CONTROL_AFTER_GENERATE)
     return {name: value for name, value in values.items() if value is not _MISSING}

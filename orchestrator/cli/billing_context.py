@@ -1,4 +1,4 @@
-"""The books as commands open them: beside the running service, on the same data directory."""
+"""Open the billing store for a command, while a service may run on the same data directory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from orchestrator.store import Account, Store
 
 @dataclass(frozen=True, slots=True)
 class BillingContext:
-    """The store, and the rules of the plans on it."""
+    """The store, and the account service that applies the plans to it."""
 
     store: Store
     accounts: AccountService
 
     async def resolve_account(self, id: str) -> Account:
-        """The account with this id, or that of the key with this id, its billing month begun.
+        """Return the account with this id, or that of the key with this id, after renewing its allowance.
 
         Raises NotFound.
         """
@@ -32,7 +32,7 @@ class BillingContext:
 
 @asynccontextmanager
 async def open_billing_context(settings: Settings) -> AsyncIterator[BillingContext]:
-    """Raises PlanError."""
+    """Open the store of the settings' data directory. Raises PlanError."""
     plans = load_plans(settings)
     async with open_store(settings) as store:
         yield BillingContext(store, AccountService(store, plans, utc_now))

@@ -1,13 +1,17 @@
-"""The README can not lie: commands and settings are those of the code.
+"""The documents agree with the code: settings, commands, models, links and named files.
 
-`python -m tests.test_docs` writes the generated part anew.
+`python -m tests.test_docs` writes the generated parts.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import typer
 
 from orchestrator.app.resources import load_catalog_and_tariff
@@ -18,9 +22,31 @@ from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings
 from orchestrator.web.dialects.pixel_factory.translation import to_model_entry
 
 ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
 README = ROOT / "README.md"
+SETTINGS_PAGE = DOCS / "reference" / "settings.md"
+COMMANDS_PAGE = DOCS / "reference" / "cli.md"
 MODELS = SHIPPED_WORKFLOWS_DIR / "MODELS.md"
-GENERATED = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
+MAX_README_LINES = 150
+#: Documents outside `docs/`, whose links are relative to files of the repository.
+OTHER_DOCUMENTS = (
+    README,
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    ROOT / "examples" / "README.md",
+    *(path for folder in ("orchestrator", "pricing", "workflows") for path in (ROOT / folder).glob("*.md")),
+)
+_GENERATED = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
+_LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+#: A file or folder of the repository, named in backticks.
+_NAMED_PATH = re.compile(
+    r"`((?:orchestrator|comfy_instances|pricing|custom_nodes|workflows|scripts|tests|docs|examples)"
+    r"/[\w./-]*)`"
+)
+_SETTING = re.compile(r"`PIXELFACTORY_([A-Z0-9_]+)(?:=[^`]*)?`")
+#: Variables of clients, which are no settings of the service.
+CLIENT_VARIABLES = {"URL", "API_KEY"}
 
 
 def settings_table() -> str:
@@ -65,18 +91,22 @@ def models_document() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def test_every_model_is_described() -> None:
+def all_documents() -> list[Path]:
+    return [*sorted(DOCS.rglob("*.md")), *OTHER_DOCUMENTS]
+
+
+def test_lists_every_model() -> None:
     assert MODELS.read_text("utf-8") == models_document(), "run `python -m tests.test_docs`"
 
 
-def test_every_setting_is_in_the_readme() -> None:
-    found = GENERATED.search(README.read_text())
+def test_lists_every_setting() -> None:
+    found = _GENERATED.search(SETTINGS_PAGE.read_text())
     assert found is not None
     assert found[0] == settings_table(), "run `python -m tests.test_docs`"
 
 
-def test_every_command_is_in_the_readme() -> None:
-    text = README.read_text()
+def test_lists_every_command() -> None:
+    text = COMMANDS_PAGE.read_text()
     nouns = verbs_of(typer.main.get_command(app))
     assert "up" in nouns
     for name, noun in nouns.items():
@@ -86,17 +116,73 @@ def test_every_command_is_in_the_readme() -> None:
             assert f"`{verb}`" in rows[0], f"{name} {verb}"
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
-        assert (ROOT / target).exists(), target
+def test_named_commands_exist() -> None:
+    nouns = verbs_of(typer.main.get_command(app))
+    for document in all_documents():
+        for noun, verb in re.findall(r"\bpixelfactory ([a-z]+)(?: ([a-z]+))?", document.read_text()):
+            assert noun in nouns, f"{document.name}: pixelfactory {noun}"
+            verbs = verbs_of(nouns[noun])
+            assert not verb or not verbs or verb in verbs, f"{document.name}: pixelfactory {noun} {verb}"
 
 
-def test_the_changelog_knows_the_version() -> None:
+def test_named_settings_exist() -> None:
+    known = {name.upper() for name in Settings.model_fields} | CLIENT_VARIABLES
+    for document in all_documents():
+        unknown = set(_SETTING.findall(document.read_text())) - known
+        assert not unknown, f"{document.name}: {unknown}"
+
+
+def test_named_files_exist() -> None:
+    missing = [
+        f"{document.relative_to(ROOT)}: {path}"
+        for document in all_documents()
+        for path in _NAMED_PATH.findall(document.read_text())
+        if not (ROOT / path).exists()
+    ]
+    assert missing == []
+
+
+def test_links_of_other_documents_lead_to_files() -> None:
+    missing = [
+        f"{document.relative_to(ROOT)}: {target}"
+        for document in OTHER_DOCUMENTS
+        for target in _LINK.findall(document.read_text())
+        if "://" not in target and not (document.parent / target).exists()
+    ]
+    assert missing == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    pages = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")]
+    assert [page for page in pages if not re.search(rf"[:-] {re.escape(page)}$", navigation, re.M)] == []
+
+
+def test_pages_build_strictly(tmp_path: Path) -> None:
+    """Strict: a link to a missing page or heading, or a missing included file, is an error."""
+    zensical = Path(sys.executable).with_name("zensical")
+    if not zensical.exists():
+        pytest.skip("needs Zensical (scripts/install docs)")
+    # It writes beside its configuration.
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    shutil.copytree(DOCS, tmp_path / "docs")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    command = [zensical, "build", "--strict"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "site" / "how-to" / "callers" / "index.html").exists()
+
+
+def test_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) < MAX_README_LINES
+
+
+def test_changelog_has_the_version() -> None:
     version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
-    assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"## [{version[1]}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 if __name__ == "__main__":
     MODELS.write_text(models_document(), "utf-8")
-    README.write_text(GENERATED.sub(lambda _: settings_table(), README.read_text()))
+    SETTINGS_PAGE.write_text(_GENERATED.sub(lambda _: settings_table(), SETTINGS_PAGE.read_text()))

@@ -182,7 +182,7 @@ async def test_rejects_a_form(service: ServiceProcess, key: str) -> None:
     form = aiohttp.FormData(default_to_multipart=True)
     form.add_field("prompt", "a cat")
     async with client(service, key) as http:
-        assert await rejection(http, DEV, data=form) == (400, "The request body must be JSON")
+        assert await rejection(http, DEV, data=form) == (400, "The request body must be JSON, not a form")
 
 
 async def test_rejects_numbers_that_are_not_finite(service: ServiceProcess, key: str) -> None:
@@ -197,7 +197,7 @@ async def test_rejects_a_body_over_the_limit(service: ServiceProcess, key: str) 
     body = io.BytesIO(json.dumps({"prompt": "a" * 97 * 2**20}).encode())
     async with client(service, key) as http:
         status, error = await rejection(http, DEV, data=body)
-        assert (status, error) == (400, "The request body is larger than 96 MiB")
+        assert (status, error) == (400, "The request body is larger than the limit of 96 MiB")
 
 
 @pytest.mark.parametrize(

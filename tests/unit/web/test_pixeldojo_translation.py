@@ -143,35 +143,27 @@ def test_reports_the_documented_codes_and_statuses(error: ServiceError, status: 
     assert (found, body.error.code, body.error.message) == (status, code, "no")
 
 
-#: Prices as the two documents print them.
-LINES = [
-    ("1", "1 credit(s)"),
-    ("0.25", "0.25 credit(s)"),
-    (
-        {"price": "1.5", "tiers": {"0.5 MP": "1", "1 MP": "1.5", "2 MP": "3", "4 MP": "5"}},
-        "1.5 credit(s) (by resolution: 0.5 MP=1, 1 MP=1.5, 2 MP=3, 4 MP=5)",
-    ),
-    (
-        {"price": "3", "tiers": {"1K": "2", "2K": "3", "4K": "4"}},
-        "3 credit(s) (by resolution: 1K=2, 2K=3, 4K=4)",
-    ),
-    (
-        {"price": "1", "scale": "seconds", "tiers": {"720p": "1", "1080p": "1.5"}},
-        "1 credits/sec (by resolution: 720p=1, 1080p=1.5 /sec)",
-    ),
-    ({"price": "1.2", "scale": "seconds"}, "1.2 credits/sec"),
-    (
-        {"price": "8", "tiers": {"768p": {"6s": "8", "10s": "12"}, "1080p": {"6s": "12", "10s": "20"}}},
-        "8 credit(s) (768p: 6s=8/10s=12; 1080p: 6s=12/10s=20)",
-    ),
-]
-
-
-@pytest.mark.parametrize(("entry", "line"), LINES)
-def test_prints_prices_as_the_documents_do(entry: object, line: str) -> None:
-    assert (
-        pixeldojo_models.format_credit_cost(pixeldojo_models.to_credit_cost(ModelPrice.parse(entry))) == line
-    )
+@pytest.mark.parametrize(
+    ("entry", "cost"),
+    [
+        ("0.25", {"default": 0.25, "type": "fixed", "amount": 0.25}),
+        (
+            {"price": "3", "tiers": {"1K": "2", "2K": "3", "4K": "4"}},
+            {"default": 3, "type": "fixed", "amount": 3, "byResolution": {"1K": 2, "2K": 3, "4K": 4}},
+        ),
+        (
+            {"price": "1", "scale": "seconds", "tiers": {"720p": "1", "1080p": "1.5"}},
+            {"default": 1, "type": "per_second", "amount": 1, "byResolution": {"720p": 1, "1080p": 1.5}},
+        ),
+        (
+            {"price": "8", "tiers": {"768p": {"6s": "8", "10s": "12"}}},
+            {"default": 8, "type": "fixed", "amount": 8, "byResolution": {"768p": {"6s": 8, "10s": 12}}},
+        ),
+    ],
+)
+def test_shows_prices_by_resolution_and_length(entry: object, cost: dict[str, Any]) -> None:
+    shown = pixeldojo_models.to_credit_cost(ModelPrice.parse(entry))
+    assert shown.model_dump(exclude_unset=True) == cost
 
 
 @pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)

@@ -44,8 +44,6 @@ ERRORS_BY_CODE: Mapping[str, DocumentedError] = {
     "model_not_found": DocumentedError("not_found", 404),
     "internal_error": DocumentedError("internal_error", 500),
 }
-#: All rows, in the order in which they are printed.
-DOCUMENTED_ERRORS = tuple(dict.fromkeys((*ERRORS_BY_CLASS.values(), *ERRORS_BY_CODE.values())))
 
 
 class PixelDojoErrorDetails(ResponseModel):

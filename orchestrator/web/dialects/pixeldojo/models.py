@@ -84,23 +84,6 @@ def to_credit_cost(price: ModelPrice) -> CreditCost:
     )
 
 
-def format_credit_cost(cost: CreditCost) -> str:
-    """Format a price as the document prints it: `1.5 credit(s) (by resolution: 0.5 MP=1, 1 MP=1.5)`."""
-    per_second = cost.type == "per_second"
-    line = f"{cost.amount} credits/sec" if per_second else f"{cost.amount} credit(s)"
-    tiers = cost.byResolution or {}
-    if any(isinstance(value, dict) for value in tiers.values()):
-        rows = (
-            f"{name}: " + "/".join(f"{key}={value}" for key, value in row.items())
-            for name, row in tiers.items()
-        )
-        return f"{line} ({'; '.join(rows)})"
-    if not tiers:
-        return line
-    listed = ", ".join(f"{name}={value}" for name, value in tiers.items())
-    return f"{line} (by resolution: {listed}{' /sec' if per_second else ''})"
-
-
 def model_features(model: Model) -> list[str]:
     """Return the model's abilities besides making a result from a prompt."""
     features = {

@@ -10,7 +10,8 @@ from orchestrator.billing.price_files import load_tariffs_for_catalog
 from orchestrator.catalog import Catalog
 from orchestrator.private_files import load_or_create_secret
 from orchestrator.settings import Settings
-from orchestrator.store import SqliteStore, Store
+from orchestrator.store import Store
+from orchestrator.store.sqlite import SqliteStore
 from pricing.tariff import DEFAULT_TARIFF, Tariff
 
 

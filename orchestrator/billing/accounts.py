@@ -1,13 +1,14 @@
-"""Accounts and their keys: opened, changed and renewed by the rules of their plans."""
+"""Accounts and API keys: creation, plan changes and monthly allowances."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Protocol
 
 from orchestrator.billing.api_keys import api_key_prefix, generate_api_key, hash_api_key
+from orchestrator.billing.values import Account, ApiKey, ApiKeyLimits
 from orchestrator.errors import InvalidRequest
-from orchestrator.store import Account, ApiKey, ApiKeyLimits, Store
 from pricing.ledger import Balance
 from pricing.plans import Plan, Plans, billing_period
 
@@ -15,18 +16,52 @@ SIGNUP_REFERENCE = "sign-up"
 NO_LIMITS = ApiKeyLimits()
 
 
-class AccountService:
-    """The rules of plans, applied to the store."""
+class PlanAccountStore(Protocol):
+    """The part of the store that `AccountService` uses."""
 
-    def __init__(self, store: Store, plans: Plans, clock: Callable[[], datetime]) -> None:
+    async def add_account(self, name: str, plan: str, now: datetime) -> Account: ...
+
+    async def resolve_account(self, account_or_key_id: str) -> Account: ...
+
+    async def set_plan(self, account_id: str, plan: str, now: datetime) -> Account: ...
+
+    async def add_key(
+        self,
+        account_id: str,
+        digest: str,
+        prefix: str,
+        name: str,
+        now: datetime,
+        *,
+        limits: ApiKeyLimits = NO_LIMITS,
+    ) -> ApiKey: ...
+
+    async def rotate_key(self, key_id: str, digest: str, prefix: str, now: datetime) -> ApiKey: ...
+
+    async def grant(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance: ...
+
+    async def renew_allowance(
+        self, account_id: str, micros: int, period_start: datetime, now: datetime
+    ) -> Balance: ...
+
+    async def get_balance(self, account_id: str) -> Balance: ...
+
+
+class AccountService:
+    """Creates accounts and keys and renews allowances according to the plans."""
+
+    def __init__(self, store: PlanAccountStore, plans: Plans, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._plans = plans
         self._clock = clock
-        #: The billing month that each account is known to be in, so that most requests write nothing.
+        #: Start of the last renewed month per account id, so that most requests skip the store.
         self._renewed_periods: dict[str, datetime] = {}
 
     async def create_account(self, name: str, plan_id: str | None = None) -> Account:
-        """A new account with what its plan gives at once; None is the default plan. Raises InvalidRequest."""
+        """Create an account with its sign-up credits and first allowance; None selects the default plan.
+
+        Raises InvalidRequest.
+        """
         chosen = self._require_plan(plan_id or self._plans.default.id)
         account = await self._store.add_account(name, chosen.id, self._clock())
         if chosen.signup_micros:
@@ -35,13 +70,13 @@ class AccountService:
         return account
 
     async def change_plan(self, account_id: str, plan_id: str) -> Account:
-        """From now on by another plan; unfinished jobs keep their price. Raises InvalidRequest, NotFound."""
+        """Change the plan from now on; unfinished jobs keep their price. Raises InvalidRequest, NotFound."""
         account = await self._store.set_plan(account_id, self._require_plan(plan_id).id, self._clock())
         await self.renew_allowance(account)
         return account
 
     async def renew_allowance(self, account: Account) -> None:
-        """Begins the account's billing month if that is due: asked for before its money is looked at."""
+        """Begin the account's billing month if it is due. Call it before reading or spending the balance."""
         plan, now = self.get_plan(account), self._clock()
         start, _ = billing_period(account.plan_since, now)
         if self._renewed_periods.get(account.id) != start:
@@ -49,7 +84,7 @@ class AccountService:
             self._renewed_periods[account.id] = start
 
     async def get_balance(self, account: Account) -> Balance:
-        """What the account has now, this month's allowance included."""
+        """Return the balance, including this month's allowance."""
         await self.renew_allowance(account)
         return await self._store.get_balance(account.id)
 
@@ -66,7 +101,7 @@ class AccountService:
     async def create_key(
         self, account_id: str, name: str, limits: ApiKeyLimits = NO_LIMITS
     ) -> tuple[ApiKey, str]:
-        """A further key of an account, and its secret, which nobody will see again. Raises NotFound."""
+        """Create an API key and return it with its secret, which is not stored. Raises NotFound."""
         secret = generate_api_key()
         key = await self._store.add_key(
             account_id, hash_api_key(secret), api_key_prefix(secret), name, self._clock(), limits=limits
@@ -74,7 +109,7 @@ class AccountService:
         return key, secret
 
     async def rotate_key(self, key_id: str) -> tuple[ApiKey, str]:
-        """A new secret in the place of an old one, which ends at once. Raises NotFound, InvalidRequest."""
+        """Revoke a key and return a new one with its secret. Raises NotFound, InvalidRequest."""
         secret = generate_api_key()
         return await self._store.rotate_key(
             key_id, hash_api_key(secret), api_key_prefix(secret), self._clock()
@@ -84,6 +119,8 @@ class AccountService:
         if plan_id not in self._plans.by_id:
             offered = ", ".join(self._plans.by_id)
             raise InvalidRequest(
-                f"There is no plan {plan_id!r}, only {offered}", code="invalid_plan", param="plan"
+                f"`plan` {plan_id!r} does not exist; use one of: {offered}.",
+                code="invalid_plan",
+                param="plan",
             )
         return self._plans[plan_id]

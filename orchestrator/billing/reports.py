@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.billing.metering import meter_job
+from orchestrator.billing.values import UsageRow
 from orchestrator.jobs import JobRecord
-from orchestrator.store import UsageRow
-from orchestrator.store.metering import meter_job
 from pricing.costs import CostRates, Margin, MeteredUsage
 from pricing.money import format_usd, to_usd
 from pricing.statement import format_csv

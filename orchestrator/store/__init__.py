@@ -1,7 +1,6 @@
-"""The store: a small protocol in domain words, and its implementations."""
+"""The store: its interface (`Store`) and values. `store.sqlite` and `store.memory` implement it."""
 
 from orchestrator.store.protocol import Store
-from orchestrator.store.sqlite.store import SqliteStore
 from orchestrator.store.values import (
     Account,
     ApiKey,
@@ -22,7 +21,6 @@ __all__ = [
     "AuditViolation",
     "DeliveryAttempt",
     "Page",
-    "SqliteStore",
     "Store",
     "UsageRow",
     "WebhookMessage",

@@ -1,9 +1,9 @@
-"""What the ledger costs: holds and captures per second, and how reading grows with its length.
+"""Measures the ledger: holds and captures per second, and read times as it grows.
 
-    .venv/bin/python scripts/bench/ledger.py [--jobs 2000] [--entries 1000 100000 1000000]
+    .venv/bin/python -m scripts.bench.ledger [--jobs 2000] [--entries 1000 100000 1000000]
 
-The bare figure is one thread that writes rows of the same number and size with the same durability, one
-transaction for each hold and each capture: no types, no rules, no event loop.
+The reference is bare SQLite: one thread that writes rows of the same number and size with the same
+durability, in one transaction per hold and per capture.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from orchestrator.jobs import Attempt, Job, Output, Usage, create_shards
-from orchestrator.store import Account, SqliteStore
+from orchestrator.store import Account
+from orchestrator.store.sqlite import SqliteStore
 
 START_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 PARAMS = {"prompt": "a red fox in a snowy forest, golden hour, highly detailed" * 4, "seed": 7, "n": 1}
@@ -31,7 +32,7 @@ ROW_BODY = "x" * len(json.dumps(PARAMS))
 
 
 async def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     arguments.add_argument("--jobs", type=int, default=2000)
     arguments.add_argument("--entries", type=int, nargs="+", default=[1_000, 100_000, 1_000_000])
     options = arguments.parse_args()
@@ -66,7 +67,7 @@ def bare_sqlite_rate(path: Path, jobs: int) -> float:
 
 
 async def store_rate(path: Path, jobs: int, concurrency: int) -> float:
-    """Jobs per second from hold to capture: `add_job`, `start_attempt`, `finish_shard`."""
+    """Return jobs per second from hold to capture: `add_job`, `start_attempt`, `finish_shard`."""
     store = SqliteStore(path)
     account = await store.add_account("bench", "standard", START_TIME)
     await store.credit(account.id, jobs * 10_000, "bench", START_TIME)
@@ -123,7 +124,7 @@ async def measure_read_times(directory: Path, count: int) -> None:
 
 
 def fill_ledger(path: Path, account_id: str, count: int) -> None:
-    """Payments of a micro-dollar a second, and a year of usage of three models."""
+    """Insert a payment of one micro-dollar per second, and a year of usage of three models."""
     db = sqlite3.connect(path)
     entries = (
         (
@@ -149,7 +150,7 @@ def fill_ledger(path: Path, account_id: str, count: int) -> None:
 
 
 async def median_ms(call: Callable[[], Awaitable[object]], times: int = 21) -> float:
-    """Milliseconds."""
+    """Return the median duration of `call` in milliseconds."""
     taken = []
     for _ in range(times):
         begun = time.perf_counter()

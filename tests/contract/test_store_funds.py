@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.billing.metering import meter_job
 from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.jobs import JobError, Usage
 from orchestrator.store import ApiKeyLimits
-from orchestrator.store.metering import meter_job
 from pricing.costs import CostRates, MeteredUsage
 from pricing.ledger import EntryKind
 from tests.support.store_harness import PICTURE, START, STORES, StoreHarness, open_world

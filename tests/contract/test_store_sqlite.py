@@ -16,6 +16,7 @@ import pytest
 from sqlite_utils import Database
 
 from orchestrator.errors import InsufficientBalance, ServiceUnavailable
+from orchestrator.jobs import JobRecord
 from orchestrator.store import ApiKeyLimits
 from orchestrator.store.sqlite.connection import ConnectionPool
 from orchestrator.store.sqlite.migrations import MIGRATIONS, split_statements
@@ -26,8 +27,8 @@ from tests.support.store_harness import PICTURE, START, USAGE, StoreHarness, ope
 WORKER = f"""
 import asyncio, sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from tests.contract.store_world import open_store, populate
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from tests.support.store_harness import open_store, populate
 
 async def main():
     world = await populate(open_store("sqlite", Path(sys.argv[1])), 10**12)
@@ -176,9 +177,13 @@ async def test_a_cancelled_caller_leaves_the_writer_at_work(world: StoreHarness)
     await asyncio.sleep(0)
     for task in tasks[::2]:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await world.add()
-    assert not tasks[1].cancelled()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(one, asyncio.CancelledError) for one in outcomes] == [True, False] * 10
+    last = await world.add()
+    answered = {one.job.id for one in outcomes if isinstance(one, JobRecord)} | {last.job.id}
+    stored = {record.job.id for record in await world.store.list_unfinished_jobs()}
+    assert answered <= stored
+    assert await world.wallet() == (1_000_000 - 10_000 * len(stored), 10_000 * len(stored))
 
 
 async def test_closing_finishes_what_waits_and_leaves_nothing_behind(tmp_path: Path) -> None:

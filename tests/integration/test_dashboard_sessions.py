@@ -13,7 +13,8 @@ from aiohttp.test_utils import make_mocked_request
 
 from orchestrator.billing.api_keys import api_key_prefix, generate_api_key, hash_api_key
 from orchestrator.errors import NotAuthenticated
-from orchestrator.store import ApiKeyLimits, ApiKeyScope, SqliteStore
+from orchestrator.store import ApiKeyLimits, ApiKeyScope
+from orchestrator.store.sqlite import SqliteStore
 from orchestrator.web.dashboard.sessions import SESSION_COOKIE, SESSION_LIFETIME, SessionManager
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.jobs import Attempt, Job, JobRecord, Output, Usage, create_shards
-from orchestrator.store import Account, ApiKey, DeliveryAttempt, SqliteStore, Store, WebhookMessage
+from orchestrator.store import Account, ApiKey, DeliveryAttempt, Store, WebhookMessage
+from orchestrator.store.sqlite import SqliteStore
 
 STORES = ("sqlite",)
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

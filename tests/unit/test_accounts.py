@@ -13,7 +13,8 @@ import pytest
 from orchestrator.billing.accounts import SIGNUP_REFERENCE, AccountService
 from orchestrator.billing.api_keys import hash_api_key
 from orchestrator.errors import InvalidRequest
-from orchestrator.store import ApiKeyLimits, SqliteStore
+from orchestrator.store import ApiKeyLimits
+from orchestrator.store.sqlite import SqliteStore
 from pricing.ledger import EntryKind
 from pricing.plans import SHIPPED_PLANS, Plans
 
@@ -104,7 +105,7 @@ async def test_an_unknown_plan_is_refused(desk: AccountsHarness) -> None:
         desk.accounts.create_account("Bob", "gold"),
         desk.accounts.change_plan(account.id, "gold"),
     ):
-        with pytest.raises(InvalidRequest, match="no plan 'gold', only standard"):
+        with pytest.raises(InvalidRequest, match="`plan` 'gold' does not exist; use one of: standard"):
             await attempt
 
 

@@ -1,4 +1,4 @@
-"""Accounts: who pays, and by which plan."""
+"""Accounts and their plans."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def list_accounts(db: sqlite3.Connection) -> list[Account]:
 
 
 def get_account(db: sqlite3.Connection, account_id: str) -> Account:
-    """Raises NotFound."""
+    """Return an account. Raises NotFound."""
     row = db.execute("SELECT * FROM accounts WHERE id = ?", (account_id,)).fetchone()
     if row is None:
         raise NotFound(f"There is no account {account_id!r}.")
@@ -29,16 +29,16 @@ def get_account(db: sqlite3.Connection, account_id: str) -> Account:
 
 
 def resolve_account(db: sqlite3.Connection, account_or_key_id: str) -> Account:
-    """The account with this id, or that of the key with this id. Raises NotFound."""
+    """Return the account with this id, or the account of the key with this id. Raises NotFound."""
     key = db.execute("SELECT account_id FROM keys WHERE id = ?", (account_or_key_id,)).fetchone()
     try:
         return get_account(db, key["account_id"] if key else account_or_key_id)
     except NotFound:
-        raise NotFound(f"There is no account or key {account_or_key_id!r}.") from None
+        raise NotFound(f"There is no account or API key {account_or_key_id!r}.") from None
 
 
 def set_plan(db: sqlite3.Connection, account_id: str, plan: str, now: datetime) -> Account:
-    """Another plan begins its billing months now; the same plan changes nothing. Raises NotFound."""
+    """Change the plan and begin its billing months now; the same plan changes nothing. Raises NotFound."""
     account = get_account(db, account_id)
     if account.plan != plan:
         update_row(db, "accounts", account_id, {"plan": plan, "plan_since": format_time(now)})

@@ -1,52 +1,34 @@
-"""The outbox: words for the outside, written with what gives rise to them, kept until delivered."""
+"""The outbox: webhook messages with their delivery attempts, and signing secrets."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
+from orchestrator.billing.changes import NewMessage
 from orchestrator.errors import NotFound
-from orchestrator.jobs import Job
 from orchestrator.store.sqlite.accounts import get_account
 from orchestrator.store.sqlite.rows import dump_json, format_time, insert_row, parse_time, row_to_message
 from orchestrator.store.values import DeliveryAttempt, WebhookMessage
 
 
-def add_message(
-    db: sqlite3.Connection,
-    account_id: str,
-    message: tuple[str, Mapping[str, Any]],
-    url: str | None,
-    now: datetime,
-    *,
-    job_id: str | None = None,
-) -> None:
-    """Put a message (topic and payload) into the outbox; it is due at once if it has somewhere to go."""
-    moment = format_time(now)
-    topic, payload = message
+def add_message(db: sqlite3.Connection, message: NewMessage) -> None:
+    """Insert a message; it is due at once if it has a URL."""
+    moment = format_time(message.created_at)
     insert_row(
         db,
         "outbox",
         {
-            "account_id": account_id,
-            "topic": topic,
-            "payload": dump_json(dict(payload)),
-            "url": url,
+            "account_id": message.account_id,
+            "topic": message.topic,
+            "payload": dump_json(dict(message.payload)),
+            "url": message.url,
             "created_at": moment,
-            "due_at": moment if url else None,
-            "job_id": job_id,
+            "due_at": moment if message.url else None,
+            "job_id": message.job_id,
         },
     )
-
-
-def add_job_message(db: sqlite3.Connection, job: Job, now: datetime) -> None:
-    """The job is finished: tell whoever it names."""
-    if job.notify_url is not None:
-        told = (f"job.{job.status}", {"jobId": job.id})
-        add_message(db, job.account_id, told, job.notify_url, now, job_id=job.id)
 
 
 def find_job_message(db: sqlite3.Connection, job_id: str) -> WebhookMessage | None:
@@ -55,24 +37,24 @@ def find_job_message(db: sqlite3.Connection, job_id: str) -> WebhookMessage | No
 
 
 def get_message(db: sqlite3.Connection, account_id: str, message_id: int) -> WebhookMessage:
-    """Raises NotFound."""
+    """Return a message with its delivery attempts. Raises NotFound."""
     row = db.execute(
         "SELECT * FROM outbox WHERE id = ? AND account_id = ?", (message_id, account_id)
     ).fetchone()
     if row is None:
-        raise NotFound("There is no such message", code="message_not_found")
+        raise NotFound(f"There is no message {message_id}.", code="message_not_found")
     return _with_delivery_attempts(db, row_to_message(row))
 
 
 def replay_message(db: sqlite3.Connection, message_id: int, now: datetime) -> WebhookMessage:
-    """The same message once more, as if it had never been tried. Raises NotFound."""
+    """Make a message due again with its delivery state reset. Raises NotFound."""
     row = db.execute(
         "UPDATE outbox SET due_at = ?, delivered_at = NULL, error = NULL, attempts = 0 WHERE id = ?"
         " RETURNING *",
         (format_time(now), message_id),
     ).fetchone()
     if row is None:
-        raise NotFound("There is no such message", code="message_not_found")
+        raise NotFound(f"There is no message {message_id}.", code="message_not_found")
     return row_to_message(row)
 
 
@@ -119,7 +101,7 @@ def record_delivery_attempt(
 
 def _with_delivery_attempts(db: sqlite3.Connection, message: WebhookMessage) -> WebhookMessage:
     rows = db.execute("SELECT * FROM deliveries WHERE message_id = ? ORDER BY id", (message.id,))
-    tries = [
+    attempts = [
         DeliveryAttempt(
             message_id=row["message_id"],
             at=parse_time(row["at"]),
@@ -129,7 +111,7 @@ def _with_delivery_attempts(db: sqlite3.Connection, message: WebhookMessage) -> 
         )
         for row in rows
     ]
-    return replace(message, delivery_attempts=tuple(tries))
+    return replace(message, delivery_attempts=tuple(attempts))
 
 
 def list_signing_secrets(db: sqlite3.Connection, account_id: str, now: datetime) -> list[str]:
@@ -144,7 +126,7 @@ def list_signing_secrets(db: sqlite3.Connection, account_id: str, now: datetime)
 def get_or_create_signing_secrets(
     db: sqlite3.Connection, account_id: str, secret: str, now: datetime
 ) -> list[str]:
-    """Those there are, or this one. Raises NotFound."""
+    """Return the active secrets, or add this one if there are none. Raises NotFound."""
     known = list_signing_secrets(db, account_id, now)
     if not known:
         add_signing_secret(db, account_id, secret, now, now)
@@ -154,7 +136,7 @@ def get_or_create_signing_secrets(
 def add_signing_secret(
     db: sqlite3.Connection, account_id: str, secret: str, now: datetime, previous_expire_at: datetime
 ) -> None:
-    """Raises NotFound."""
+    """Add a secret and expire the earlier ones. Raises NotFound."""
     get_account(db, account_id)
     db.execute(
         "DELETE FROM signing_secrets WHERE account_id = ? AND ends_at <= ?", (account_id, format_time(now))

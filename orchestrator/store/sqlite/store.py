@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import secrets
+import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
-from orchestrator.store.sqlite import (
-    accounts,
-    alerts,
-    deposits,
-    files,
-    jobs,
-    keys,
-    outbox,
-    shards,
-    usage,
-    wallet,
-)
+from orchestrator.store import operations
+from orchestrator.store.ids import new_id
+from orchestrator.store.sqlite import accounts, alerts, attempts, files, jobs, keys, outbox, usage, wallet
 from orchestrator.store.sqlite.audit import audit_ledger
 from orchestrator.store.sqlite.connection import ConnectionPool
+from orchestrator.store.sqlite.transaction import SqliteTransaction
 from orchestrator.store.values import (
     Account,
     ApiKey,
     ApiKeyLimits,
     AuditViolation,
     DeliveryAttempt,
+    JobFilter,
     Page,
     UsageRow,
     WebhookMessage,
@@ -38,11 +33,7 @@ from pricing.ledger import Balance, LedgerEntry
 from pricing.statement import Statement
 
 NO_LIMITS = ApiKeyLimits()
-
-
-def new_id(prefix: str) -> str:
-    """`acct_5f2c...`: short enough to type, random enough never to meet another."""
-    return f"{prefix}_{secrets.token_hex(8)}"
+T = TypeVar("T")
 
 
 class SqliteStore:
@@ -57,6 +48,14 @@ class SqliteStore:
 
     async def close(self) -> None:
         await self._db.close()
+
+    async def _change(self, operation: Callable[..., T], *arguments: Any) -> T:
+        """Run one of `store.operations` in a write transaction."""
+        return await self._db.write(lambda db: operation(SqliteTransaction(db), *arguments))
+
+    async def _read(self, operation: Callable[..., T], *arguments: Any) -> T:
+        """Run one of `store.operations` that only reads, on a snapshot."""
+        return await self._db.read(lambda db: operation(SqliteTransaction(db), *arguments))
 
     # Accounts
 
@@ -111,24 +110,24 @@ class SqliteStore:
     # Wallets
 
     async def credit(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
-        return await self._db.write(deposits.credit, account_id, micros, reference, now)
+        return await self._change(operations.credit, account_id, micros, reference, now)
 
     async def grant(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
-        return await self._db.write(deposits.grant, account_id, micros, reference, now)
+        return await self._change(operations.grant, account_id, micros, reference, now)
 
     async def debit(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
-        return await self._db.write(deposits.debit, account_id, micros, reference, now)
+        return await self._change(operations.debit, account_id, micros, reference, now)
 
     async def refund(self, job_id: str, micros: int | None, reference: str, now: datetime) -> Balance:
-        return await self._db.write(deposits.refund, job_id, micros, reference, now)
+        return await self._change(operations.refund, job_id, micros, reference, now)
 
     async def renew_allowance(
         self, account_id: str, micros: int, period_start: datetime, now: datetime
     ) -> Balance:
-        return await self._db.write(deposits.renew_allowance, account_id, micros, period_start, now)
+        return await self._change(operations.renew_allowance, account_id, micros, period_start, now)
 
     async def remaining_allowance(self, account_id: str) -> int:
-        return await self._db.read(deposits.remaining_allowance, account_id)
+        return await self._read(operations.remaining_allowance, account_id)
 
     async def get_balance(self, account_id: str) -> Balance:
         return await self._db.read(wallet.get_balance, account_id)
@@ -139,7 +138,7 @@ class SqliteStore:
         return await self._db.read(wallet.list_entries, account_id, limit, cursor)
 
     async def get_statement(self, account_id: str, since: datetime, until: datetime) -> Statement:
-        return await self._db.read(deposits.get_statement, account_id, since, until)
+        return await self._db.read(wallet.get_statement, account_id, since, until)
 
     async def audit_ledger(self) -> list[AuditViolation]:
         return await self._db.read(audit_ledger)
@@ -157,7 +156,7 @@ class SqliteStore:
         return await self._db.read(usage.list_metered_usage, since, until)
 
     async def record_bytes_sent(self, job_id: str, size: int, now: datetime) -> None:
-        await self._db.write(usage.record_bytes_sent, job_id, size, now)
+        await self._change(operations.record_bytes_sent, job_id, size, now)
 
     async def add_alert(
         self, account_id: str, watched: AlertMetric, threshold: int, url: str | None, now: datetime
@@ -170,7 +169,15 @@ class SqliteStore:
             url=url,
             created_at=now,
         )
-        return await self._db.write(alerts.add_alert, alert)
+
+        def add(db: sqlite3.Connection) -> Alert:
+            tx = SqliteTransaction(db)
+            tx.get_account(account_id)
+            alerts.insert_alert(db, alert)
+            operations.check_alerts(tx, account_id, now)
+            return alerts.get_alert(db, account_id, alert.id)
+
+        return await self._db.write(add)
 
     async def list_alerts(self, account_id: str) -> list[Alert]:
         return await self._db.read(alerts.list_alerts, account_id)
@@ -178,7 +185,12 @@ class SqliteStore:
     async def update_alert(
         self, account_id: str, alert_id: str, threshold: int, url: str | None, now: datetime
     ) -> Alert:
-        return await self._db.write(alerts.update_alert, account_id, alert_id, (threshold, url), now)
+        def update(db: sqlite3.Connection) -> Alert:
+            alerts.update_alert_terms(db, account_id, alert_id, threshold, url)
+            operations.check_alerts(SqliteTransaction(db), account_id, now)
+            return alerts.get_alert(db, account_id, alert_id)
+
+        return await self._db.write(update)
 
     async def delete_alert(self, account_id: str, alert_id: str) -> None:
         await self._db.write(alerts.delete_alert, account_id, alert_id)
@@ -215,16 +227,16 @@ class SqliteStore:
     # Jobs
 
     async def add_job(self, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
-        return await self._db.write(jobs.add_job, job, shards)
+        return await self._change(operations.add_job, job, shards)
 
     async def add_rejected_job(self, job: Job, shards: Sequence[Shard]) -> JobRecord:
-        return await self._db.write(jobs.add_rejected_job, job, shards)
+        return await self._change(operations.add_rejected_job, job, shards)
 
     async def find_job_by_idempotency_key(self, job: Job) -> JobRecord | None:
-        return await self._db.read(jobs.find_job_by_idempotency_key, job)
+        return await self._read(operations.find_job_by_idempotency_key, job)
 
     async def find_job(self, job_id: str) -> JobRecord | None:
-        return await self._db.read(jobs.find_job, job_id)
+        return await self._read(SqliteTransaction.find_job, job_id)
 
     async def list_jobs(
         self,
@@ -236,9 +248,7 @@ class SqliteStore:
         models: Sequence[str] | None = None,
         oldest_first: bool = False,
     ) -> Page[JobRecord]:
-        wanted = jobs.JobFilter(
-            account_id=account_id, status=status, models=models, oldest_first=oldest_first
-        )
+        wanted = JobFilter(account_id=account_id, status=status, models=models, oldest_first=oldest_first)
         return await self._db.read(jobs.list_jobs, wanted, limit, cursor)
 
     async def remove_job(self, job_id: str, now: datetime) -> list[str]:
@@ -251,26 +261,26 @@ class SqliteStore:
         return await self._db.read(jobs.count_unfinished_jobs, account_id)
 
     async def list_open_attempts(self) -> list[Attempt]:
-        return await self._db.read(shards.list_open_attempts)
+        return await self._db.read(attempts.list_open_attempts)
 
     async def start_attempt(self, attempt: Attempt) -> bool:
-        return await self._db.write(shards.start_attempt, attempt)
+        return await self._change(operations.start_attempt, attempt)
 
     async def end_attempt(
         self, prompt_id: str, outcome: str, detail: str | None, now: datetime, retry: bool
     ) -> None:
-        await self._db.write(shards.end_attempt, prompt_id, outcome, detail, now, retry)
+        await self._change(partial(operations.end_attempt, retry=retry), prompt_id, outcome, detail, now)
 
     async def finish_shard(
         self, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
     ) -> JobRecord:
-        return await self._db.write(shards.finish_shard, prompt_id, outputs, usage, now)
+        return await self._change(operations.finish_shard, prompt_id, outputs, usage, now)
 
     async def fail_job(self, job_id: str, error: JobError, now: datetime) -> JobRecord:
-        return await self._db.write(jobs.fail_job, job_id, error, now)
+        return await self._change(operations.fail_job, job_id, error, now)
 
     async def cancel_job(self, job_id: str, now: datetime) -> JobRecord:
-        return await self._db.write(jobs.cancel_job, job_id, now)
+        return await self._change(operations.cancel_job, job_id, now)
 
     # Files
 

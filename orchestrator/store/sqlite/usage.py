@@ -1,13 +1,10 @@
-"""What finished work came to, added up by day as it happens: for callers, and for operators."""
+"""Daily usage totals: of succeeded jobs for callers, of metered work and revenue for operators."""
 
 from __future__ import annotations
 
 import sqlite3
-from datetime import date, datetime
+from datetime import date
 
-from orchestrator.jobs import JobRecord, Shard
-from orchestrator.store import metering
-from orchestrator.store.sqlite.jobs import require_job
 from orchestrator.store.sqlite.rows import row_to_metered_usage, row_to_usage
 from orchestrator.store.values import UsageRow
 from pricing.costs import MeteredUsage
@@ -33,54 +30,8 @@ def list_metered_usage(db: sqlite3.Connection, since: date | None, until: date |
     return [row_to_metered_usage(row) for row in rows]
 
 
-def record_shard_usage(db: sqlite3.Connection, shard: Shard, model: str, now: datetime) -> None:
-    _add_metered_usage(db, metering.meter_shard(shard, model, now.date()))
-
-
-def record_job_usage(db: sqlite3.Connection, record: JobRecord, now: datetime) -> None:
-    """A succeeded job: what its caller gets billed, and what it earned."""
-    for row in metering.meter_revenue(record, now.date()):
-        _add_metered_usage(db, row)
-    job = record.job
-    db.execute(
-        """INSERT INTO usage_days
-            (day, account_id, key_id, model, simulated, jobs, outputs, micros, gpu_seconds)
-        VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)
-        ON CONFLICT (day, account_id, key_id, model, simulated) DO UPDATE SET
-            jobs = jobs + 1,
-            outputs = outputs + excluded.outputs,
-            micros = micros + excluded.micros,
-            gpu_seconds = gpu_seconds + excluded.gpu_seconds""",
-        (
-            now.date().isoformat(),
-            job.account_id,
-            job.key_id,
-            job.model,
-            int(record.is_simulated),
-            len(record.outputs),
-            job.price,
-            sum(shard.usage.gpu_seconds for shard in record.shards),
-        ),
-    )
-
-
-def record_refund(db: sqlite3.Connection, record: JobRecord, micros: int, now: datetime) -> None:
-    device = metering.device_name(record.shards[0])
-    _add_metered_usage(
-        db, MeteredUsage(day=now.date(), model=record.job.model, device=device, revenue=-micros)
-    )
-
-
-def record_bytes_sent(db: sqlite3.Connection, job_id: str, size: int, now: datetime) -> None:
-    """Raises NotFound."""
-    record = require_job(db, job_id)
-    device = metering.device_name(record.shards[0])
-    _add_metered_usage(
-        db, MeteredUsage(day=now.date(), model=record.job.model, device=device, bytes_sent=size)
-    )
-
-
-def _add_metered_usage(db: sqlite3.Connection, row: MeteredUsage) -> None:
+def add_metered_usage(db: sqlite3.Connection, row: MeteredUsage) -> None:
+    """Add to the operator's totals of a day, model and device."""
     db.execute(
         """INSERT INTO meter_days
             (day, model, device, shards, gpu_seconds, load_seconds, bytes_stored, bytes_sent, revenue)
@@ -102,6 +53,31 @@ def _add_metered_usage(db: sqlite3.Connection, row: MeteredUsage) -> None:
             row.bytes_stored,
             row.bytes_sent,
             row.revenue,
+        ),
+    )
+
+
+def add_usage(db: sqlite3.Connection, row: UsageRow) -> None:
+    """Add to the caller's totals of a day, account, key and model."""
+    db.execute(
+        """INSERT INTO usage_days
+            (day, account_id, key_id, model, simulated, jobs, outputs, micros, gpu_seconds)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (day, account_id, key_id, model, simulated) DO UPDATE SET
+            jobs = jobs + excluded.jobs,
+            outputs = outputs + excluded.outputs,
+            micros = micros + excluded.micros,
+            gpu_seconds = gpu_seconds + excluded.gpu_seconds""",
+        (
+            row.day.isoformat(),
+            row.account_id,
+            row.key_id,
+            row.model,
+            int(row.simulated),
+            row.jobs,
+            row.outputs,
+            row.micros,
+            row.gpu_seconds,
         ),
     )
 

@@ -1,0 +1,80 @@
+"""The result of a billing or job rule: everything that a store writes in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrator.billing.values import UsageRow
+from orchestrator.jobs import Attempt, Job, JobRecord, Shard
+from pricing.alerts import Alert
+from pricing.costs import MeteredUsage
+from pricing.ledger import LedgerEntry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewMessage:
+    """A webhook message to put into the outbox; it is due at once if it has a URL."""
+
+    account_id: str
+    #: Event name, such as `budget.alert` or `job.succeeded`.
+    topic: str
+    payload: Mapping[str, Any]
+    #: Receiver; None keeps the message in the list without delivering it.
+    url: str | None
+    created_at: datetime
+    #: Id of the finished job, for `job.*` messages.
+    job_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AllowanceRenewal:
+    """Start of the billing month that an account has entered."""
+
+    account_id: str
+    period_start: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """What a rule changes. A store applies all of it or nothing.
+
+    Rules raise their errors before they return a value of this class, so applying it is never refused.
+    """
+
+    #: A job to insert with its shards; `job` and `shards` update existing ones.
+    new_job: JobRecord | None = None
+    job: Job | None = None
+    shards: Sequence[Shard] = ()
+    new_attempt: Attempt | None = None
+    ended_attempt: Attempt | None = None
+    #: Ledger entries in booking order.
+    entries: Sequence[LedgerEntry] = ()
+    #: Amounts to add to the operator's and to the caller's daily totals.
+    metered: Sequence[MeteredUsage] = ()
+    usage: Sequence[UsageRow] = ()
+    messages: Sequence[NewMessage] = ()
+    #: Existing alerts whose `fired` has changed.
+    alerts: Sequence[Alert] = ()
+    renewal: AllowanceRenewal | None = None
+
+    def __add__(self, other: Changes) -> Changes:
+        """Return both sets of changes; where both have a job, attempt or renewal, `other` wins."""
+        return Changes(
+            new_job=other.new_job or self.new_job,
+            job=other.job or self.job,
+            shards=(*self.shards, *other.shards),
+            new_attempt=other.new_attempt or self.new_attempt,
+            ended_attempt=other.ended_attempt or self.ended_attempt,
+            entries=(*self.entries, *other.entries),
+            metered=(*self.metered, *other.metered),
+            usage=(*self.usage, *other.usage),
+            messages=(*self.messages, *other.messages),
+            alerts=(*self.alerts, *other.alerts),
+            renewal=other.renewal or self.renewal,
+        )
+
+
+NO_CHANGES = Changes()

@@ -1,0 +1,136 @@
+"""Charging of jobs: place the hold, capture it when the job succeeds, release it when the job does not.
+
+Pure rules. A store loads the arguments, calls a rule and applies the returned `Changes` in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from orchestrator.billing.changes import NO_CHANGES, Changes, NewMessage
+from orchestrator.billing.ledger_rules import check_available
+from orchestrator.billing.metering import job_usage_row, meter_revenue, meter_shard
+from orchestrator.errors import Conflict
+from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Shard, ShardStatus
+from pricing.ledger import Balance, LedgerEntry, capture_entries, hold_entry
+
+OPEN_SHARD_STATUSES = (ShardStatus.WAITING, ShardStatus.RUNNING)
+
+
+def check_idempotent_replay(job: Job, earlier: JobRecord) -> None:
+    """Raise Conflict if `earlier` used the same idempotency key with a different request."""
+    if earlier.job.request_digest != job.request_digest:
+        raise Conflict(
+            f"`Idempotency-Key` {job.idempotency_key!r} was already used with a different request "
+            f"(job {earlier.job.id!r}). Repeat that request unchanged or use a new key.",
+            code="idempotency_conflict",
+            param="Idempotency-Key",
+        )
+
+
+def check_new_job(job: Job, shards: Sequence[Shard]) -> None:
+    """Raise ValueError unless the job is unfinished and has shards."""
+    if job.is_finished or not shards:
+        raise ValueError(f"job {job.id} must come in unfinished and with shards")
+
+
+def place_hold(job: Job, shards: Sequence[Shard], balance: Balance) -> Changes:
+    """Accept a job and hold its price; a free job books no entry. Raises InsufficientBalance."""
+    check_available(balance, job.price)
+    record = JobRecord(job=job, shards=tuple(shards))
+    if not job.price:
+        return Changes(new_job=record)
+    return Changes(new_job=record, entries=(hold_entry(job.account_id, job.id, job.price, job.created_at),))
+
+
+def check_rejected_job(job: Job) -> None:
+    """Raise ValueError unless the job has failed."""
+    if job.status is not JobStatus.FAILED:
+        raise ValueError(f"job {job.id} must come in failed")
+
+
+def reject_job(job: Job, shards: Sequence[Shard]) -> Changes:
+    """Record a failed job with failed shards and no hold."""
+    failed = tuple(shard.transition_to(ShardStatus.FAILED) for shard in shards)
+    return Changes(new_job=JobRecord(job=job, shards=failed), messages=job_messages(job, job.created_at))
+
+
+def complete_shard(record: JobRecord, shard: Shard, hold: LedgerEntry | None, now: datetime) -> Changes:
+    """Store a succeeded shard and its metered usage; charge the job if it was the last one.
+
+    `record` is the job before the change, `shard` its shard after the change.
+    """
+    shards = tuple(shard if other.id == shard.id else other for other in record.shards)
+    metered = meter_shard(shard, record.job.model, now.date())
+    changes = Changes(shards=(shard,), metered=(metered,))
+    return changes + capture_on_success(replace(record, shards=shards), hold, now)
+
+
+def capture_on_success(record: JobRecord, hold: LedgerEntry | None, now: datetime) -> Changes:
+    """Finish and charge the job if all its shards have succeeded.
+
+    Captures the full price, adds revenue and usage to the daily totals and sends the job's webhook.
+    """
+    if any(shard.status is not ShardStatus.SUCCEEDED for shard in record.shards):
+        return NO_CHANGES
+    job = record.job
+    if job.status is JobStatus.QUEUED:
+        job = job.transition_to(JobStatus.RUNNING, started_at=now)
+    job = job.transition_to(JobStatus.SUCCEEDED, finished_at=now)
+    return Changes(
+        job=job,
+        entries=capture_hold(hold, job.price, now),
+        metered=tuple(meter_revenue(record, now.date())),
+        usage=(job_usage_row(record, now.date()),),
+        messages=job_messages(job, now),
+    )
+
+
+def release_on_failure(
+    record: JobRecord, status: JobStatus, error: JobError | None, hold: LedgerEntry | None, now: datetime
+) -> Changes:
+    """Fail or cancel an unfinished job and release its hold; a finished job stays as it is.
+
+    Open shards take the job's status. Attempts stay open until the instance reports their end.
+    """
+    if record.job.is_finished:
+        return NO_CHANGES
+    job = record.job.transition_to(status, finished_at=now, error=error)
+    return Changes(
+        job=job,
+        shards=tuple(
+            shard.transition_to(ShardStatus(status.value))
+            for shard in record.shards
+            if shard.status in OPEN_SHARD_STATUSES
+        ),
+        entries=release_hold(hold, now),
+        messages=job_messages(job, now),
+    )
+
+
+def capture_hold(hold: LedgerEntry | None, captured: int, now: datetime) -> tuple[LedgerEntry, ...]:
+    """Return the entries that capture part or all of a hold and release the rest; none without a hold."""
+    return () if hold is None else tuple(capture_entries(hold, captured, now))
+
+
+def release_hold(hold: LedgerEntry | None, now: datetime) -> tuple[LedgerEntry, ...]:
+    """Return the entry that releases a whole hold; none without a hold."""
+    return capture_hold(hold, 0, now)
+
+
+def job_messages(job: Job, now: datetime) -> tuple[NewMessage, ...]:
+    """Return the webhook message about a finished job, or nothing if the caller asked for none."""
+    if job.notify_url is None:
+        return ()
+    return (
+        NewMessage(
+            account_id=job.account_id,
+            topic=f"job.{job.status}",
+            payload={"jobId": job.id},
+            url=job.notify_url,
+            created_at=now,
+            job_id=job.id,
+        ),
+    )

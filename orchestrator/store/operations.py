@@ -1,0 +1,244 @@
+"""The store's operations with rules, the same for every implementation.
+
+Each loads facts from a transaction, calls a pure rule of `billing` or `jobs`, and applies its changes. All
+errors are raised before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from orchestrator.billing import charging, deposits
+from orchestrator.billing.alerts import BudgetStatus, check_budget_alerts, with_budget_alerts
+from orchestrator.billing.changes import Changes
+from orchestrator.billing.ledger_rules import book_once, capture_key, hold_key
+from orchestrator.billing.metering import meter_bytes_sent
+from orchestrator.billing.spend_caps import check_spend_caps
+from orchestrator.errors import NotFound
+from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
+from orchestrator.jobs import attempt_transitions as transitions
+from orchestrator.store.transaction import Transaction
+from pricing import ledger
+from pricing.ledger import Balance
+
+# Jobs
+
+
+def get_job(tx: Transaction, job_id: str) -> JobRecord:
+    """Return a job with its shards. Raises NotFound."""
+    record = tx.find_job(job_id)
+    if record is None:
+        raise NotFound(f"There is no job {job_id!r}.")
+    return record
+
+
+def find_job_by_idempotency_key(tx: Transaction, job: Job) -> JobRecord | None:
+    """Return the earlier job with the same idempotency key. Raises Conflict if its request differs."""
+    if job.idempotency_key is None:
+        return None
+    earlier = tx.find_job_with_idempotency_key(job.account_id, job.idempotency_key)
+    if earlier is not None:
+        charging.check_idempotent_replay(job, earlier)
+    return earlier
+
+
+def add_job(tx: Transaction, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
+    """Add a job and hold its price; a replay returns the earlier job and False."""
+    charging.check_new_job(job, shards)
+    earlier = tx.find_job(job.id) or find_job_by_idempotency_key(tx, job)
+    if earlier is not None:
+        return earlier, False
+    tx.get_account(job.account_id)
+    limits = tx.find_key_limits(job.key_id)
+    if limits is not None:
+        check_spend_caps(job, limits, lambda since: tx.sum_key_spend(job.key_id, since))
+    tx.apply_changes(charging.place_hold(job, shards, tx.get_balance(job.account_id)))
+    return get_job(tx, job.id), True
+
+
+def add_rejected_job(tx: Transaction, job: Job, shards: Sequence[Shard]) -> JobRecord:
+    """Add a failed job without a hold; a replay returns the earlier job."""
+    charging.check_rejected_job(job)
+    earlier = tx.find_job(job.id) or find_job_by_idempotency_key(tx, job)
+    if earlier is not None:
+        return earlier
+    tx.get_account(job.account_id)
+    tx.apply_changes(charging.reject_job(job, shards))
+    return get_job(tx, job.id)
+
+
+def fail_job(tx: Transaction, job_id: str, error: JobError, now: datetime) -> JobRecord:
+    """Fail an unfinished job and release its hold."""
+    return _release_job(tx, job_id, JobStatus.FAILED, error, now)
+
+
+def cancel_job(tx: Transaction, job_id: str, now: datetime) -> JobRecord:
+    """Cancel an unfinished job and release its hold."""
+    return _release_job(tx, job_id, JobStatus.CANCELLED, None, now)
+
+
+def _release_job(
+    tx: Transaction, job_id: str, status: JobStatus, error: JobError | None, now: datetime
+) -> JobRecord:
+    hold = tx.find_entry(hold_key(job_id))
+    tx.apply_changes(charging.release_on_failure(get_job(tx, job_id), status, error, hold, now))
+    return get_job(tx, job_id)
+
+
+# Shards and attempts
+
+
+def start_attempt(tx: Transaction, attempt: Attempt) -> bool:
+    """Start a waiting shard, and its job with it. False if the shard does not wait."""
+    record, shard = _get_shard(tx, attempt.shard_id)
+    earlier = tx.find_attempt(attempt.prompt_id)
+    if earlier is not None:
+        return transitions.is_attempt_running(earlier, shard)
+    started = transitions.start_shard(shard, attempt)
+    if started is None:
+        return False
+    job = transitions.start_job(record.job, attempt.started_at)
+    tx.apply_changes(Changes(job=job, shards=(started,), new_attempt=attempt))
+    return True
+
+
+def end_attempt(
+    tx: Transaction, prompt_id: str, outcome: str, detail: str | None, now: datetime, *, retry: bool
+) -> None:
+    """End a failed attempt; with `retry` its shard waits again."""
+    attempt = _get_attempt(tx, prompt_id)
+    ended = transitions.end_attempt(attempt, outcome, detail, now)
+    if ended is None:
+        return
+    _, shard = _get_shard(tx, attempt.shard_id)
+    waiting = transitions.retry_shard(shard, attempt) if retry else None
+    tx.apply_changes(Changes(ended_attempt=ended, shards=() if waiting is None else (waiting,)))
+
+
+def finish_shard(
+    tx: Transaction, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
+) -> JobRecord:
+    """Store a shard's outputs; charge the job if it was the last shard."""
+    attempt = _get_attempt(tx, prompt_id)
+    record, shard = _get_shard(tx, attempt.shard_id)
+    finished = transitions.finish_shard(shard, outputs, usage)
+    ended = transitions.end_attempt(attempt, transitions.OUTCOME_OK, None, now)
+    changes = Changes(ended_attempt=ended)
+    if finished is not None:
+        hold = tx.find_entry(hold_key(record.job.id))
+        changes += charging.complete_shard(record, finished, hold, now)
+    if changes.usage:
+        changes = with_budget_alerts(changes, _budget_status(tx, record.job.account_id, now), now)
+    tx.apply_changes(changes)
+    return get_job(tx, record.job.id)
+
+
+def _get_attempt(tx: Transaction, prompt_id: str) -> Attempt:
+    attempt = tx.find_attempt(prompt_id)
+    if attempt is None:
+        raise NotFound(f"There is no attempt with prompt id {prompt_id!r}.")
+    return attempt
+
+
+def _get_shard(tx: Transaction, shard_id: str) -> tuple[JobRecord, Shard]:
+    record = tx.find_job_of_shard(shard_id)
+    if record is None:
+        raise NotFound(f"There is no shard {shard_id!r}.")
+    return record, next(shard for shard in record.shards if shard.id == shard_id)
+
+
+def record_bytes_sent(tx: Transaction, job_id: str, size: int, now: datetime) -> None:
+    """Add delivered bytes to the metered usage of the job's model and device."""
+    tx.apply_changes(Changes(metered=(meter_bytes_sent(get_job(tx, job_id), size, now.date()),)))
+
+
+# Wallets
+
+
+def credit(tx: Transaction, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+    """Book a payment."""
+    deposits.check_amount(micros)
+    tx.get_account(account_id)
+    entry = ledger.credit_entry(account_id, micros, reference, now)
+    return _book(tx, account_id, book_once(entry, tx.find_entry(entry.key)), now)
+
+
+def grant(tx: Transaction, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+    """Book a promotional credit."""
+    deposits.check_amount(micros)
+    tx.get_account(account_id)
+    deposits.check_grant_reference(reference)
+    entry = ledger.grant_entry(account_id, micros, reference, now)
+    return _book(tx, account_id, book_once(entry, tx.find_entry(entry.key)), now)
+
+
+def debit(tx: Transaction, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
+    """Book a pay-out or correction."""
+    deposits.check_amount(micros)
+    entry = ledger.debit_entry(account_id, micros, reference, now)
+    changes = deposits.debit(entry, tx.find_entry(entry.key), tx.get_balance(account_id))
+    return _book(tx, account_id, changes, now)
+
+
+def refund(tx: Transaction, job_id: str, micros: int | None, reference: str, now: datetime) -> Balance:
+    """Refund part or all of a job's charge."""
+    record = get_job(tx, job_id)
+    facts = deposits.RefundFacts(
+        record=record,
+        capture=tx.find_entry(capture_key(job_id)),
+        refunded=tx.sum_refunds(job_id),
+        earlier=tx.find_entry(deposits.refund_key(job_id, reference)),
+    )
+    return _book(tx, record.job.account_id, deposits.refund(facts, micros, reference, now), now)
+
+
+def renew_allowance(
+    tx: Transaction, account_id: str, micros: int, period_start: datetime, now: datetime
+) -> Balance:
+    """Expire the last allowance and grant the one of a new billing month."""
+    facts = _allowance_facts(tx, account_id)
+    return _book(tx, account_id, deposits.renew_allowance(facts, micros, period_start, now), now)
+
+
+def remaining_allowance(tx: Transaction, account_id: str) -> int:
+    """Return the unspent micro-dollars of the current allowance. Raises NotFound."""
+    return deposits.remaining_allowance(_allowance_facts(tx, account_id))
+
+
+def _allowance_facts(tx: Transaction, account_id: str) -> deposits.AllowanceFacts:
+    balance, start = tx.get_balance(account_id), tx.find_period_start(account_id)
+    granted = None if start is None else tx.find_entry(deposits.allowance_key(account_id, start))
+    return deposits.AllowanceFacts(
+        account_id=account_id,
+        balance=balance,
+        period_start=start,
+        grant=granted,
+        net_charges=0 if granted is None else tx.sum_net_charges_after(granted),
+    )
+
+
+def _book(tx: Transaction, account_id: str, changes: Changes, now: datetime) -> Balance:
+    """Apply changes of an account's balance with the budget alerts that they fire."""
+    if changes.entries or changes.renewal:
+        tx.apply_changes(with_budget_alerts(changes, _budget_status(tx, account_id, now), now))
+    return tx.get_balance(account_id)
+
+
+# Budget alerts
+
+
+def check_alerts(tx: Transaction, account_id: str, now: datetime) -> None:
+    """Evaluate an account's alerts after one was added or changed."""
+    tx.apply_changes(check_budget_alerts(_budget_status(tx, account_id, now), now))
+
+
+def _budget_status(tx: Transaction, account_id: str, now: datetime) -> BudgetStatus:
+    today = now.date()
+    return BudgetStatus(
+        account_id=account_id,
+        balance=tx.get_balance(account_id),
+        day_spend=tx.sum_account_spend(account_id, today),
+        month_spend=tx.sum_account_spend(account_id, today.replace(day=1)),
+        alerts=tx.list_alerts(account_id),
+    )

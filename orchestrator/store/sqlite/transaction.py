@@ -1,0 +1,144 @@
+"""`Transaction` on one SQLite connection: loads the facts of the rules and writes their changes."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import date, datetime
+
+from orchestrator.billing.changes import Changes
+from orchestrator.billing.values import Account, ApiKeyLimits
+from orchestrator.jobs import Attempt, JobRecord, Shard
+from orchestrator.store.sqlite import accounts, alerts, jobs, keys, outbox, usage, wallet
+from orchestrator.store.sqlite.rows import (
+    attempt_to_row,
+    entry_to_row,
+    format_time,
+    insert_row,
+    job_status_to_row,
+    job_to_row,
+    parse_optional_time,
+    row_to_attempt,
+    shard_result_to_row,
+    shard_to_row,
+    update_row,
+)
+from pricing.alerts import Alert
+from pricing.ledger import Balance, LedgerEntry
+
+
+class SqliteTransaction:
+    """Implements `orchestrator.store.transaction.Transaction`; the connection is within a transaction."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def get_account(self, account_id: str) -> Account:
+        return accounts.get_account(self._db, account_id)
+
+    def find_job(self, job_id: str) -> JobRecord | None:
+        return self._find_job("SELECT * FROM jobs WHERE id = ?", job_id)
+
+    def find_job_with_idempotency_key(self, account_id: str, idempotency_key: str) -> JobRecord | None:
+        query = "SELECT * FROM jobs WHERE account_id = ? AND idempotency_key = ?"
+        return self._find_job(query, account_id, idempotency_key)
+
+    def find_job_of_shard(self, shard_id: str) -> JobRecord | None:
+        query = "SELECT * FROM jobs WHERE id = (SELECT job_id FROM shards WHERE id = ?)"
+        return self._find_job(query, shard_id)
+
+    def _find_job(self, query: str, *values: str) -> JobRecord | None:
+        row = self._db.execute(query, values).fetchone()
+        return None if row is None else jobs.load_job_records(self._db, [row])[0]
+
+    def find_attempt(self, prompt_id: str) -> Attempt | None:
+        row = self._db.execute("SELECT * FROM attempts WHERE prompt_id = ?", (prompt_id,)).fetchone()
+        return None if row is None else row_to_attempt(row)
+
+    def find_key_limits(self, key_id: str) -> ApiKeyLimits | None:
+        return keys.find_key_limits(self._db, key_id)
+
+    def find_entry(self, key: str) -> LedgerEntry | None:
+        return wallet.find_entry(self._db, key)
+
+    def get_balance(self, account_id: str) -> Balance:
+        return wallet.get_balance(self._db, account_id)
+
+    def sum_refunds(self, job_id: str) -> int:
+        query = "SELECT coalesce(sum(micros), 0) FROM entries WHERE job_id = ? AND kind = 'refund'"
+        return self._sum(query, job_id)
+
+    def sum_net_charges_after(self, entry: LedgerEntry) -> int:
+        return self._sum(
+            """SELECT coalesce(sum(CASE kind WHEN 'refund' THEN -micros ELSE micros END), 0)
+            FROM entries
+            WHERE account_id = ? AND kind IN ('capture', 'refund')
+                AND id > (SELECT id FROM entries WHERE key = ?)""",
+            entry.account_id,
+            entry.key,
+        )
+
+    def find_period_start(self, account_id: str) -> datetime | None:
+        row = self._db.execute("SELECT renewed FROM accounts WHERE id = ?", (account_id,)).fetchone()
+        return parse_optional_time(row["renewed"]) if row else None
+
+    def sum_key_spend(self, key_id: str, since: date) -> int:
+        return self._sum(
+            """SELECT
+                (SELECT coalesce(sum(micros), 0) FROM usage_days WHERE key_id = ? AND day >= ?)
+                + (SELECT coalesce(sum(price), 0) FROM jobs WHERE key_id = ? AND finished_at IS NULL)""",
+            key_id,
+            since.isoformat(),
+            key_id,
+        )
+
+    def sum_account_spend(self, account_id: str, since: date) -> int:
+        query = "SELECT coalesce(sum(micros), 0) FROM usage_days WHERE account_id = ? AND day >= ?"
+        return self._sum(query, account_id, since.isoformat())
+
+    def _sum(self, query: str, *values: str) -> int:
+        return int(self._db.execute(query, values).fetchone()[0])
+
+    def list_alerts(self, account_id: str) -> list[Alert]:
+        return alerts.list_alerts(self._db, account_id)
+
+    def apply_changes(self, changes: Changes) -> None:
+        """The connection's savepoint makes this atomic."""
+        self._write_job(changes)
+        for entry in changes.entries:
+            insert_row(self._db, "entries", entry_to_row(entry))
+        for metered in changes.metered:
+            usage.add_metered_usage(self._db, metered)
+        for used in changes.usage:
+            usage.add_usage(self._db, used)
+        for alert in changes.alerts:
+            update_row(self._db, "alerts", alert.id, {"fired": alert.fired})
+        for message in changes.messages:
+            outbox.add_message(self._db, message)
+        if (renewal := changes.renewal) is not None:
+            row = {"renewed": format_time(renewal.period_start)}
+            update_row(self._db, "accounts", renewal.account_id, row)
+
+    def _write_job(self, changes: Changes) -> None:
+        if changes.new_job is not None:
+            insert_row(self._db, "jobs", job_to_row(changes.new_job.job))
+            for shard in changes.new_job.shards:
+                insert_row(self._db, "shards", shard_to_row(shard))
+        if changes.new_attempt is not None:
+            insert_row(self._db, "attempts", attempt_to_row(changes.new_attempt))
+        if (ended := changes.ended_attempt) is not None:
+            self._db.execute(
+                "UPDATE attempts SET ended_at = ?, outcome = ?, detail = ? WHERE prompt_id = ?",
+                (
+                    ended.ended_at and format_time(ended.ended_at),
+                    ended.outcome,
+                    ended.detail,
+                    ended.prompt_id,
+                ),
+            )
+        for shard in changes.shards:
+            self._update_shard(shard)
+        if changes.job is not None:
+            update_row(self._db, "jobs", changes.job.id, job_status_to_row(changes.job))
+
+    def _update_shard(self, shard: Shard) -> None:
+        update_row(self._db, "shards", shard.id, shard_result_to_row(shard))

@@ -1,0 +1,64 @@
+"""What the store's operations need of an implementation: facts to decide on, and one atomic write."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Protocol
+
+from orchestrator.billing.changes import Changes
+from orchestrator.billing.values import Account, ApiKeyLimits
+from orchestrator.jobs import Attempt, JobRecord
+from pricing.alerts import Alert
+from pricing.ledger import Balance, LedgerEntry
+
+
+class Transaction(Protocol):
+    """A consistent view of the store that no other write can change meanwhile."""
+
+    def get_account(self, account_id: str) -> Account:
+        """Raise NotFound for an unknown id."""
+        ...
+
+    def find_job(self, job_id: str) -> JobRecord | None: ...
+
+    def find_job_with_idempotency_key(self, account_id: str, idempotency_key: str) -> JobRecord | None: ...
+
+    def find_job_of_shard(self, shard_id: str) -> JobRecord | None: ...
+
+    def find_attempt(self, prompt_id: str) -> Attempt | None: ...
+
+    def find_key_limits(self, key_id: str) -> ApiKeyLimits | None: ...
+
+    def find_entry(self, key: str) -> LedgerEntry | None:
+        """Return the ledger entry with this key."""
+        ...
+
+    def get_balance(self, account_id: str) -> Balance:
+        """Raise NotFound for an unknown account."""
+        ...
+
+    def sum_refunds(self, job_id: str) -> int: ...
+
+    def sum_net_charges_after(self, entry: LedgerEntry) -> int:
+        """Return the account's captures less its refunds that were booked after `entry`."""
+        ...
+
+    def find_period_start(self, account_id: str) -> datetime | None:
+        """Return the start of the billing month that the account's allowance was last renewed for."""
+        ...
+
+    def sum_key_spend(self, key_id: str, since: date) -> int:
+        """Return the usage of a key from a day on, plus the price of all its unfinished jobs."""
+        ...
+
+    def sum_account_spend(self, account_id: str, since: date) -> int:
+        """Return the usage of an account from a day on."""
+        ...
+
+    def list_alerts(self, account_id: str) -> list[Alert]:
+        """Return the account's budget alerts, oldest first."""
+        ...
+
+    def apply_changes(self, changes: Changes) -> None:
+        """Write everything, or nothing if it fails."""
+        ...

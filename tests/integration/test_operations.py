@@ -126,17 +126,17 @@ async def test_returns_the_end_of_an_instance_log(service: ServiceProcess) -> No
 
 def test_cli_errors_are_one_line(service: ServiceProcess) -> None:
     done = instances(service, "drain", "gpu-9", check=False)
-    assert (done.returncode, done.stderr) == (1, "error: There is no instance 'gpu-9'\n")
-    nobody = pixelfactory("instances", "list", "--url", "http://127.0.0.1:1", check=False)
-    assert nobody.returncode == 1
-    assert nobody.stderr.startswith("error: no answer from the service:")
-    assert nobody.stderr.count("\n") == 1
+    assert (done.returncode, done.stderr) == (1, "error: Instance 'gpu-9' does not exist\n")
+    unreachable = pixelfactory("instances", "list", "--url", "http://127.0.0.1:1", check=False)
+    assert unreachable.returncode == 1
+    assert unreachable.stderr.startswith("error: the service is unreachable at http://127.0.0.1:1/")
+    assert unreachable.stderr.count("\n") == 1
 
 
 async def test_cli_detects_a_server_that_is_not_the_service(service: ServiceProcess) -> None:
     url = (await rows(service))["sim-0"]["url"]
     done = pixelfactory("instances", "list", "--url", url, data_dir=service.data_dir, check=False)
-    assert (done.returncode, done.stderr) == (1, "error: the service answered with status 404\n")
+    assert (done.returncode, done.stderr) == (1, "error: the service responded with status 404\n")
 
 
 async def test_rejects_api_keys_in_the_admin_api(service: ServiceProcess) -> None:

@@ -56,23 +56,26 @@ class JobMetrics:
         self._stored_bytes = make_counter("stored_bytes", "Stored bytes of outputs of finished jobs", "model")
         self._captured_usd = make_counter("captured_usd", "Amount charged for finished jobs", "model")
         self._released_usd = make_counter(
-            "released_usd", "Money given back for jobs that were not done", "model"
+            "released_usd", "Amount released for jobs that failed or were cancelled", "model"
         )
         self._wait_seconds = make_histogram(
-            "wait_seconds", "From the acceptance of a job to the begin of a prompt", "model", DURATION_BUCKETS
+            "wait_seconds",
+            "Time from the creation of a job to the start of its prompt",
+            "model",
+            DURATION_BUCKETS,
         )
         self._run_seconds = make_histogram(
-            "run_seconds", "Prompts from begin to end, loading included", "model", DURATION_BUCKETS
+            "run_seconds", "Duration of prompts, loading included", "model", DURATION_BUCKETS
         )
         self._load_seconds = make_histogram(
             "load_seconds",
-            "Loading of weights, in prompts that found their model not in memory",
+            "Time to load weights, for prompts whose model was not in memory",
             "model",
             DURATION_BUCKETS,
         )
         self._idle_gap_seconds = make_histogram(
             "idle_gap_seconds",
-            "Between two prompts of an instance, the later one's job being there already",
+            "Idle time between two prompts while a job was waiting",
             "instance_id",
             IDLE_GAP_BUCKETS,
         )

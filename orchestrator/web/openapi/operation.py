@@ -48,23 +48,39 @@ class ParameterSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OperationSpec:
-    """Documentation of one operation. `openapi_operation` describes the fields."""
+    """Documentation of one operation."""
 
+    #: What the operation does, starting with a verb; by default the docstring's first line.
     summary: str | None = None
+    #: Details for callers; by default the rest of the docstring.
     description: str | None = None
+    #: Model of the JSON request body.
     body: type[BaseModel] | None = None
+    #: Request body to show; by default one is generated from `body`.
     request_example: Mapping[str, Any] | None = None
+    #: Whether the body may also be sent as a multipart form with files.
     accepts_form: bool = False
+    #: Query parameters by name; all are optional.
     query: ParameterSpecs = field(default_factory=dict)
+    #: Request headers by name; all are optional.
     headers: ParameterSpecs = field(default_factory=dict)
+    #: Model of the successful JSON response.
     response: type[BaseModel] | None = None
+    #: What the successful response holds; by default the model's description.
     response_description: str | None = None
+    #: Response body to show; by default one is generated from `response`.
     response_example: Mapping[str, Any] | None = None
+    #: Status of the successful response.
     status: int = 200
+    #: Content types of the successful response.
     content_types: tuple[str, ...] = ("application/json",)
+    #: Whether it creates a job: it accepts an `Idempotency-Key` and names the job in a header.
     creates_job: bool = False
+    #: Credential needed; by default the admin token under `/admin/`, elsewhere an API key.
     access: Access | None = None
+    #: Group of the operation; by default derived from the path.
     tag: str | None = None
+    #: Descriptions of further statuses.
     other_responses: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -87,26 +103,7 @@ def openapi_operation(
     tag: str | None = None,
     other_responses: Mapping[int, str] | None = None,
 ) -> Callable[[HandlerT], HandlerT]:
-    """Return a decorator that attaches the documentation of an operation to its handler.
-
-    Args:
-        summary: What the operation does, starting with a verb; by default the docstring's first line.
-        description: Details for callers; by default the rest of the docstring.
-        body: Model of the JSON request body.
-        request_example: Request body to show; by default one is generated from `body`.
-        accepts_form: Whether the body may also be sent as a multipart form with files.
-        query: Query parameters by name; all are optional.
-        headers: Request headers by name; all are optional.
-        response: Model of the successful JSON response.
-        response_description: What the successful response holds; by default the model's description.
-        response_example: Response body to show; by default one is generated from `response`.
-        status: Status of the successful response.
-        content_types: Content types of the successful response.
-        creates_job: Whether it creates a job: it accepts an `Idempotency-Key` and names the job in a header.
-        access: Credential needed; by default the admin token under `/admin/`, elsewhere an API key.
-        tag: Group of the operation; by default derived from the path.
-        other_responses: Descriptions of further statuses.
-    """
+    """Return a decorator that documents a handler. OperationSpec describes the arguments."""
     spec = OperationSpec(
         summary=summary,
         description=description,

@@ -23,6 +23,7 @@ from orchestrator.web.dialects.openai.stream_events import (
 )
 from orchestrator.web.dialects.pixel_factory import errors as pixel_factory_errors
 from orchestrator.web.dialects.pixel_factory.translation import to_usage
+from orchestrator.web.http.errors import object_storage_unavailable
 from orchestrator.web.http.event_stream import EventStream, open_event_stream
 from orchestrator.web.http.response_model import ResponseModel
 from orchestrator.web.jobs.output_urls import OutputDelivery, encode_base64
@@ -156,6 +157,6 @@ async def _send_event(stream: EventStream, name: str, event: ResponseModel) -> N
 def _to_error_event(error: ServiceError | ObjectStoreError) -> dict[str, Any]:
     if isinstance(error, ObjectStoreError):
         log.error("image stream aborted: object storage failed: %s", error)
-        error = ServiceUnavailable("Object storage is unavailable; retry later", code="store_unavailable")
+        error = object_storage_unavailable()
     _, body = pixel_factory_errors.to_error_response(error)
     return {"type": "error", **body.model_dump(exclude_unset=True)}

@@ -1,4 +1,4 @@
-"""The way in for graph authors, and the way back: ComfyUI's own formats to models and back. Pure."""
+"""Import ComfyUI workflows as models, and export models as workflows. Reads and writes no files."""
 
 from __future__ import annotations
 

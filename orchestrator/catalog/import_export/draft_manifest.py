@@ -1,4 +1,4 @@
-"""The first manifest of an imported model: what the graph tells, and cautious words for the rest."""
+"""Draft the manifest of an imported model: inferred fields, and conservative defaults for the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.catalog.import_export.infer.constants import InputRef
 from orchestrator.catalog.import_export.ui.ui_to_api import ConvertedWorkflow
 from orchestrator.catalog.rendering.graph import iter_links
 
-# What a request costs until the author says otherwise: a costly model of the same kind.
+# Price class until the author changes it: that of an expensive model of the same kind.
 _DEFAULT_PRICE_CLASSES = {
     "image": "flux-2-dev",
     "upscale": "4x-ultrasharp",
@@ -22,7 +22,7 @@ _DEFAULT_PRICE_CLASSES = {
     "i2v": "wan2.2-i2v-14b",
 }
 
-# Where ComfyUI looks for the file that an input names.
+# Folder in which ComfyUI looks for the file of an input.
 _FOLDER_BY_INPUT = {
     "unet_name": "diffusion_models",
     "ckpt_name": "checkpoints",
@@ -101,22 +101,22 @@ def _infer_kind(bindings: ParameterBindings, media: set[str], needed: Iterable[s
 def _draft_weight_rows(
     bindings: ParameterBindings, downloads: Mapping[str, Mapping[str, str]], needed: Iterable[str]
 ) -> list[dict[str, Any]]:
-    """A row for every file that a loader names, each a slot of its own."""
+    """Return a row for every weight file that a loader names, each with its own slot."""
     rows: dict[str, dict[str, Any]] = {}
     for class_type, name, file in _find_weight_files(bindings, needed):
-        told = downloads.get(PurePosixPath(file).name, {})
-        path = f"{_infer_folder(class_type, name, told)}/{file}"
+        download = downloads.get(PurePosixPath(file).name, {})
+        path = f"{_infer_folder(class_type, name, download)}/{file}"
         if ".." in PurePosixPath(path).parts or path in rows:
             continue
         slot = f"weight_{len(rows) + 1}"
         rows[path] = {"slot": slot, "path": path, "dtype": _infer_dtype(file)}
-        if told.get("url", "").startswith(("http://", "https://")):
-            rows[path]["url"] = told["url"].partition("?")[0]
+        if download.get("url", "").startswith(("http://", "https://")):
+            rows[path]["url"] = download["url"].partition("?")[0]
     return list(rows.values())
 
 
 def _find_weight_files(bindings: ParameterBindings, needed: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """Class and input of each loader, and the file: those of LoRAs stand in the default of their list."""
+    """Yield the class, input and file of each loader; LoRAs are read from the defaults of their lists."""
     for id in needed:
         for name, value in bindings.graph[id]["inputs"].items():
             if InputRef(id, name) in bindings.expressions:

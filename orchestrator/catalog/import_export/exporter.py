@@ -1,4 +1,4 @@
-"""A model as a file that ComfyUI opens, with its defaults filled in."""
+"""Export a model as a ComfyUI workflow with its defaults filled in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BYPASSED_MODE = 4
 
 
 def export_api(model: Model) -> ApiGraph:
-    """The graph for the default request, in API format; optional nodes are there, linked to nothing."""
+    """Return the graph of the default request in API format; omitted nodes are included without links."""
     graph = _fill_defaults(model)
     first = next(iter(graph))
     graph[first]["_meta"][EXPORT_METADATA_KEY] |= _model_metadata(model)
@@ -35,9 +35,9 @@ def export_api(model: Model) -> ApiGraph:
 
 
 def export_ui(model: Model, facts: NodeFacts) -> dict[str, Any]:
-    """The same in UI format (schema 0.4); nodes that the default request does without are bypassed.
+    """Return the same in UI format (schema 0.4); nodes omitted by the default request are bypassed.
 
-    Raises InvalidWorkflow for a class that the facts do not have: its widgets can not be drawn.
+    Raises InvalidWorkflow for a node class without facts, since its widgets are unknown.
     """
     graph = _fill_defaults(model)
     facts = {**model.source.node_facts, **facts}
@@ -65,14 +65,16 @@ def export_ui(model: Model, facts: NodeFacts) -> dict[str, Any]:
 
 
 def _model_metadata(model: Model) -> dict[str, Any]:
-    """What belongs to no single node."""
+    """Return the metadata of the whole model."""
     facts = model.source.node_facts
     return {"manifest": model.source.manifest} | ({"node_facts": facts} if facts else {})
 
 
 def _fill_defaults(model: Model) -> ApiGraph:
-    """Every node of the template, with the values of the default request where that has it; a repeated
-    node as often as that repeats it."""
+    """Return every node of the template with the values of the default request.
+
+    Repeated nodes occur as often as in the default request, omitted nodes once.
+    """
     rendered = model.render_graph(model.example_params(), filename_prefix="ComfyUI")
     template = model.source.template
     copies = {id: _copy_names(id, node, rendered) for id, node in template.items()}
@@ -88,7 +90,7 @@ def _fill_defaults(model: Model) -> ApiGraph:
 
 
 def _copy_names(id: str, node: Mapping[str, Any], rendered: ApiGraph) -> list[str]:
-    """The names of a template's node in the rendered graph; its own where it is not there."""
+    """Return the ids of a template node's copies in the rendered graph; its own id if it is omitted."""
     if "each" not in node.get("_meta", {}):
         return [id]
     numbered = (f"{id}.{index}" for index in count())
@@ -125,12 +127,12 @@ def _ui_node(node: Mapping[str, Any], facts: NodeFacts) -> dict[str, Any]:
 def _require_facts(node: Mapping[str, Any], facts: NodeFacts) -> Mapping[str, Any]:
     entry = facts.get(node["class_type"])
     if entry is None:
-        raise InvalidWorkflow(f"nothing is known of the node class {node['class_type']}")
+        raise InvalidWorkflow(f"unknown node class {node['class_type']}: add its facts to nodes.json")
     return entry
 
 
 def _widget_slots(item: NodeInput, inputs: Mapping[str, Any]) -> list[Any]:
-    """What `widgets_values` holds for one declared input."""
+    """Return the elements of `widgets_values` for one declared input."""
     if not item.is_widget:
         return []
     value = inputs.get(item.name)
@@ -145,7 +147,7 @@ def _widget_slots(item: NodeInput, inputs: Mapping[str, Any]) -> list[Any]:
 
 
 def _add_link(number: int, origin: dict[str, Any], slot: int, target: dict[str, Any], name: str) -> list[Any]:
-    """Draws a link between two UI nodes, and gives its row of the links table."""
+    """Link two UI nodes, and return the row of the links table."""
     index = next(i for i, socket in enumerate(target["inputs"]) if socket["name"] == name)
     target["inputs"][index]["link"] = number
     origin["outputs"][slot]["links"].append(number)
@@ -153,5 +155,5 @@ def _add_link(number: int, origin: dict[str, Any], slot: int, target: dict[str, 
 
 
 def format_json(graph: Mapping[str, Any]) -> str:
-    """The text of an exported file."""
+    """Return the JSON text of an exported file."""
     return json.dumps(graph, indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""A model out of a ComfyUI graph: its template, its manifest, and what could not be known."""
+"""Import a ComfyUI graph as a model: infer its template and manifest, and list the open questions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from orchestrator.catalog.rendering.graph import (
     parse_link,
 )
 
-# Savers that write a file with a prefix are outputs; these only show, and are made to save.
+# Preview nodes, and the nodes that save the same data to a file.
 _SAVE_CLASS_BY_PREVIEW = {
     "PreviewImage": "SaveImage",
     "PreviewAudio": "SaveAudio",
@@ -54,24 +54,24 @@ _SAVE_CLASS_BY_PREVIEW = {
 
 @dataclass(frozen=True, slots=True)
 class ImportedModel:
-    """What `models import` writes and prints."""
+    """The result of an import."""
 
     manifest: str
     graph: str
-    #: `NODE.INPUT` -> expression: what requests set.
+    #: `NODE.INPUT` -> expression, for inputs that requests set.
     bound_inputs: Mapping[str, str]
-    #: `NODE.INPUT` -> value: what every request gets.
+    #: `NODE.INPUT` -> value, for inputs that are the same in every request.
     fixed_inputs: Mapping[str, Any]
-    #: What an author should look after, in sentences.
+    #: What the author should fill in or review.
     open_questions: tuple[str, ...]
-    #: What the checks say of the new model.
+    #: Problems found by validating the new model.
     problems: tuple[GraphProblem, ...]
-    #: Facts of nodes that come with a pack, where the file carries them.
+    #: Facts of nodes of a node pack, if the file contains them.
     node_facts: NodeFacts = field(default_factory=dict)
 
     @property
     def files(self) -> dict[str, str]:
-        """The texts of the model's files by name, for `write_model`."""
+        """The texts of the model's files by name, as `write_model` takes them."""
         files = {"model.toml": self.manifest, "graph.json": self.graph}
         if self.node_facts:
             files["nodes.json"] = json.dumps(self.node_facts, indent=1) + "\n"
@@ -87,7 +87,9 @@ def import_workflow(
     InvalidWorkflow if `data` is not a graph, or has no node that could save a result.
     """
     if not re.fullmatch(ID_PATTERN, id) or len(id) > 100:
-        raise InvalidWorkflow(f"{id[:100]!r} can not be the id of a model")
+        raise InvalidWorkflow(
+            f"{id[:100]!r} is not a valid model id: use at most 100 of a-z, 0-9, '.', '_' and '-'"
+        )
     source = _convert_to_api(data, facts)
     own = restore_template(source.graph, source.export_metadata, facts)
     if own is not None:
@@ -106,7 +108,7 @@ def import_workflow(
     )
     notes = [*found.notes, *_list_open_questions(source, manifest)]
     idle = (name for name in found.parameters if not found.affects(name, needed))
-    notes.extend(f"what the parameter {name} is for: no node that is needed takes it" for name in idle)
+    notes.extend(f"what the parameter {name} is for: no node that an output needs uses it" for name in idle)
     template = {name: _to_template_node(found, name, outputs) for name in graph if name in needed}
     fixed = {
         f"{name}.{key}": value
@@ -121,11 +123,11 @@ def _convert_to_api(data: Any, facts: NodeFacts) -> ConvertedWorkflow:
     if is_ui_format(data):
         return convert_ui_to_api(data, facts)
     if not is_api_format(data):
-        raise InvalidWorkflow("neither a workflow nor an API-format graph of ComfyUI")
+        raise InvalidWorkflow("must be a ComfyUI workflow in UI or API format")
     graph: ApiGraph = {}
     for name, node in copy.deepcopy(data).items():
         if not isinstance(node.get("inputs"), dict) or not isinstance(node["class_type"], str):
-            raise InvalidWorkflow(f"node {name}: expected class_type and inputs")
+            raise InvalidWorkflow(f"node {name}: must have a class_type (text) and inputs (object)")
         meta = node.get("_meta")
         graph[name] = node | {"_meta": meta if isinstance(meta, dict) else {}}
     drop_dangling_links(graph)
@@ -154,7 +156,7 @@ def _ensure_outputs(graph: ApiGraph, facts: NodeFacts) -> tuple[ApiGraph, list[s
             node["inputs"]["filename_prefix"] = ""
             outputs.append(id)
     if not outputs:
-        raise InvalidWorkflow("no node of the graph saves a result")
+        raise InvalidWorkflow("no node of the graph saves a result; add one such as SaveImage")
     return graph, outputs
 
 
@@ -164,7 +166,7 @@ def _is_save_node(node: Mapping[str, Any], facts: NodeFacts) -> bool:
 
 
 def _to_template_node(bindings: ParameterBindings, id: str, outputs: list[str]) -> dict[str, Any]:
-    """A node with expressions where requests decide, and all else taken literally."""
+    """Return a node with expressions for bound inputs, and literals for all others."""
     node = bindings.graph[id]
     bound = {place.input: text for place, text in bindings.expressions.items() if place.node == id}
     inputs = {name: bound.get(name, _escape_expressions(value)) for name, value in node["inputs"].items()}
@@ -176,7 +178,7 @@ def _to_template_node(bindings: ParameterBindings, id: str, outputs: list[str]) 
 
 
 def _escape_expressions(value: Any) -> Any:
-    """Text that looks like an expression and is none becomes an expression that gives the text."""
+    """Replace text that contains template syntax by an expression that evaluates to the text."""
     if isinstance(value, dict):
         return {key: _escape_expressions(item) for key, item in value.items()}
     if isinstance(value, list) and parse_link(value) is None:
@@ -188,17 +190,17 @@ def _escape_expressions(value: Any) -> Any:
 
 
 def _list_open_questions(source: ConvertedWorkflow, manifest: Mapping[str, Any]) -> list[str]:
-    """What the author should look after."""
+    """Return what the author should fill in or review."""
     notes = []
     for class_type, pack in source.unknown_classes.items():
         if class_type in PARAMETER_NODE_CLASSES:
             continue
-        place = f"; it is said to come from {pack}" if pack else ""
-        notes.append(f"nothing is known of the node class {class_type}{place}")
-    notes.append(f"its price: it is charged like {manifest['price_class']}")
-    notes.append("its license, its need of GPU memory and its time per step")
+        origin = f"; the file says it is part of {pack}" if pack else ""
+        notes.append(f"facts of the node class {class_type}, which is unknown{origin}")
+    notes.append(f"its price class: {manifest['price_class']} until you change it")
+    notes.append("its license, GPU memory and time per step")
     files = [weight["path"] for weight in manifest["weights"] if not weight.get("url")]
-    notes.extend(f"where {file} can be had" for file in files)
+    notes.extend(f"the URL of {file}" for file in files)
     if "prompt" not in manifest["parameters"]:
         notes.append("which text is the prompt, if there is one")
     return notes
@@ -207,16 +209,16 @@ def _list_open_questions(source: ConvertedWorkflow, manifest: Mapping[str, Any])
 def _validate_import(
     manifest: str, graph: Mapping[str, Any], fixed: Mapping[str, Any], notes: list[str], facts: NodeFacts
 ) -> ImportedModel:
-    """Reads the new model as it will be read from disk. Raises InvalidWorkflow when that is not possible."""
+    """Parse and validate the new model as if loaded from disk. Raises InvalidWorkflow if it is invalid."""
     text = json.dumps(graph, indent=2, ensure_ascii=False) + "\n"
     if len(text) > MAX_GRAPH_BYTES:
-        raise InvalidWorkflow("the graph is too large for a model")
+        raise InvalidWorkflow(f"the graph is larger than {MAX_GRAPH_BYTES} bytes")
     try:
         f"{manifest}{text}".encode()
         model = Model.parse(manifest, text, Path("import"))
         nodes = parse_graph(text, Path("import/graph.json"))
     except (CatalogError, UnicodeEncodeError) as error:
-        raise InvalidWorkflow(f"the graph makes no model: {error}") from error
+        raise InvalidWorkflow(f"the graph cannot be used as a model: {error}") from error
     problems = tuple(validate_model(model, facts))
     return ImportedModel(manifest, text, _collect_expressions(nodes), fixed, tuple(notes), problems)
 

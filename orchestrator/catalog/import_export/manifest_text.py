@@ -1,4 +1,4 @@
-"""Changes to the text of a manifest that leave all the rest of it as it was written."""
+"""Edit the text of a manifest, keeping its comments and formatting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tomli_w
 
 
 def replace_id(text: str, id: str) -> str:
-    """The manifest under another id, without its aliases."""
+    """Return the manifest with another id, without its aliases."""
     old = re.search(r'^id = "([^"]*)"$', text, re.MULTILINE)
     if old is None or old[1] == id:
         return text
@@ -20,14 +20,14 @@ def replace_id(text: str, id: str) -> str:
 
 
 def replace_default(text: str, name: str, value: Any) -> str:
-    """The manifest with another default, where the parameter has one."""
+    """Return the manifest with another default, if the parameter has one."""
     section = rf"(^\[parameters\.{re.escape(name)}\]\n(?:[^\[\n].*\n)*?)default = .*$"
     line = f"default = {_format_value(value)}"
     return re.sub(section, lambda found: found[1] + line, text, count=1, flags=re.MULTILINE)
 
 
 def read_default(text: str, name: str) -> Any:
-    """The default of a parameter; None where it has none, or the text is no manifest."""
+    """Return the default of a parameter; None if it has none or the manifest is invalid."""
     try:
         return tomllib.loads(text)["parameters"][name].get("default")
     except (tomllib.TOMLDecodeError, LookupError, TypeError, AttributeError):
@@ -35,9 +35,9 @@ def read_default(text: str, name: str) -> Any:
 
 
 def format_manifest(manifest: dict[str, Any]) -> str:
-    """The text of a new manifest."""
+    """Return the text of a new manifest."""
     lists = {name: spec["default"] for name, spec in manifest["parameters"].items() if _is_list(spec)}
-    # On one line, as people write them; a writer of TOML makes a table of each element.
+    # Written as inline tables on one line; tomli_w would write a table for each element.
     plain = {name: manifest["parameters"][name] | {"default": ""} for name in lists}
     data = manifest | {"parameters": manifest["parameters"] | plain}
     text = tomli_w.dumps(data, multiline_strings=False)

@@ -1,8 +1,8 @@
-"""What our export writes beside a graph, so that it comes back as the model that it was.
+"""Metadata of exported workflows, from which an import restores the original model.
 
-Each node carries the parts of its template that the values in the file do not show; one place carries the
-manifest. ComfyUI keeps both when it saves the file again: as `_meta` of a node in API format, as
-`properties` of a node and `extra` of the workflow in UI format.
+Each node stores the parts of its template that its values do not show; the manifest is stored once. ComfyUI
+keeps both when it saves the file: in `_meta` of a node in API format, in `properties` of a node and `extra`
+of the workflow in UI format.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ NodeJson = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RestoredTemplate:
-    """A model's template, put together again."""
+    """The restored template of a model."""
 
     graph: dict[str, dict[str, Any]]
     manifest: str
-    #: Parameter -> the value that an author has since given to what it sets.
+    #: Parameter -> the value of its input, if the author has changed it after the export.
     changed_defaults: dict[str, Any] = field(default_factory=dict)
 
     def build_manifest(self, id: str) -> str:
-        """The manifest with the author's new defaults; under another id, without its aliases."""
+        """Return the manifest with the changed defaults; under another id, without its aliases."""
         text = self.manifest
         for name, value in self.changed_defaults.items():
             text = replace_default(text, name, value)
@@ -46,9 +46,9 @@ class RestoredTemplate:
 def template_metadata(
     node: NodeJson, rendered: Mapping[str, Any], names: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What `rendered` inputs do not show of a template's `node` (its JSON).
+    """Return the parts of a template `node` (its JSON) that the `rendered` inputs do not show.
 
-    `names` gives the template's name of each rendered node.
+    `names` maps rendered node ids to template node ids.
     """
     hidden = {
         name: value
@@ -63,10 +63,10 @@ def template_metadata(
 def restore_template(
     graph: Mapping[str, NodeJson], export_metadata: Mapping[str, Any], facts: NodeFacts
 ) -> RestoredTemplate | None:
-    """The template in a graph that our export wrote; None for any other.
+    """Restore the template of an exported graph; None if the graph has no export metadata.
 
-    Nodes, links and values that an author has added or changed since are taken as they are now; a
-    changed value that a parameter sets becomes the parameter's default.
+    Nodes, links and values that the author has added or changed after the export are kept; a changed value
+    of an input that a parameter sets becomes the default of the parameter.
     """
     text = export_metadata.get("manifest")
     if not isinstance(text, str):
@@ -87,10 +87,9 @@ def restore_template(
 
 
 def _restore_names(graph: Mapping[str, NodeJson]) -> dict[str, str]:
-    """The template's own names of the nodes; the UI format has numbers only.
+    """Return the template's node ids by graph node id; the UI format has numbers only.
 
-    Copies of a repeated node share one name. What an author has added, also by doubling one of ours,
-    gets a name that is free.
+    Copies of a repeated node share one id. Nodes that the author has added or duplicated get unused ids.
     """
     first: dict[str, int] = {}
     for name, copy in map(_template_position, graph.values()):
@@ -111,12 +110,12 @@ def _restore_names(graph: Mapping[str, NodeJson]) -> dict[str, str]:
 
 
 def _is_linked_to_copy(node: NodeJson, name: str, graph: Mapping[str, NodeJson]) -> bool:
-    """Whether a node is linked to another copy of the template's node `name`."""
+    """Return whether a node is linked to another copy of the template node `name`."""
     return any(_template_position(graph[link.node])[0] == name for _, link in iter_links(node["inputs"]))
 
 
 def _candidate_names(id: str) -> Iterator[str]:
-    """Names for a node that was called `id`; one with a point would look like a copy's."""
+    """Yield possible ids for a node; dots are replaced, as they mark the copies of a node."""
     plain = id.replace(".", "_")
     yield plain
     yield from (f"{plain}_{number}" for number in count(2))
@@ -134,7 +133,7 @@ def _restore_node(
     inputs = {
         name: _rename_link(value, names)
         for name, value in node["inputs"].items()
-        # A screen shows every widget; those at rest that the template does not name are no news.
+        # The UI format contains every widget: ignore unchanged ones that the template does not set.
         if name in had or parse_link(value) or (name in defaults and value != defaults[name])
     }
     for name, template in as_mapping(metadata.get("inputs")).items():
@@ -158,7 +157,7 @@ def _restore_node(
 def _restore_list_default(
     nodes: list[NodeJson], metadata: Mapping[str, Any], manifest: str
 ) -> dict[str, Any]:
-    """The new default of the list that a node is repeated over, where that is another one now."""
+    """Return the new default of the list that a node is repeated over, if it has changed."""
     parameter = _SINGLE_PARAMETER_PATTERN.fullmatch(str(as_mapping(metadata.get("meta")).get("each")))
     items = [item for item in map(_restore_item, nodes) if item]
     if parameter is None or not items or items == read_default(manifest, parameter[1]):
@@ -167,7 +166,7 @@ def _restore_list_default(
 
 
 def _restore_item(node: NodeJson) -> dict[str, Any]:
-    """The element of the list that a copy now stands for, in as far as its inputs are parts of it."""
+    """Return the list element that the inputs of a copy now represent."""
     item: dict[str, Any] = {}
     note = _node_metadata(node)
     values = as_mapping(note.get("values"))
@@ -193,7 +192,7 @@ def _rename_link(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def _template_position(node: NodeJson) -> tuple[str, int]:
-    """The template's name of a node, or "", and which copy of it this is where it is repeated."""
+    """Return the template's id of a node, or "", and the index of the copy."""
     name, copy = _node_metadata(node).get("id"), _node_metadata(node).get("copy")
     return name if isinstance(name, str) else "", copy if isinstance(copy, int) else 0
 

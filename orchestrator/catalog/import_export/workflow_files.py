@@ -1,4 +1,4 @@
-"""The workflow in a file: JSON, or the metadata that ComfyUI writes into its pictures and videos."""
+"""Read the workflow in a file: JSON, or the metadata that ComfyUI embeds in images and videos."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from PIL import Image
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, is_ui_format
 from orchestrator.catalog.rendering.graph import check_nesting_depth
 
-#: Bytes of JSON; the largest workflows that people publish are below 2 MB.
+#: Maximum bytes of JSON; the largest published workflows are below 2 MB.
 MAX_JSON_BYTES = 16 * 2**20
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_EXIF_TEXT_TAGS = (0x010E, 0x010F, 0x0110)  # description, make, model: ComfyUI's places in a WebP
+_EXIF_TEXT_TAGS = (0x010E, 0x010F, 0x0110)  # description, make, model: used by ComfyUI in WebP files
 
 
 def read_workflow(data: bytes) -> dict[str, Any]:
-    """The graph in a `.json`, PNG, WebP or MP4 file, in UI or API format. Raises InvalidWorkflow.
+    """Return the graph of a JSON, PNG, WebP or MP4 file, in UI or API format. Raises InvalidWorkflow.
 
-    Where a file carries both, the UI format is taken: it says more.
+    If a file has both, the UI format is returned, as it contains more information.
     """
     texts = _read_embedded_texts(data)
     if texts is None:
         return _unwrap_graph(_parse_json(data))
     found = {name: text for name, text in texts if name in ("workflow", "prompt")}
     if not found:
-        raise InvalidWorkflow("the file carries no workflow")
+        raise InvalidWorkflow("the file contains no embedded workflow; export it from ComfyUI as JSON")
     return _unwrap_graph(_parse_json(found.get("workflow") or found["prompt"]))
 
 
 def is_api_format(data: Any) -> bool:
+    """Return whether JSON data is a graph in API format."""
     return (
         isinstance(data, dict)
         and bool(data)
@@ -44,28 +45,28 @@ def is_api_format(data: Any) -> bool:
 
 
 def _unwrap_graph(data: Any) -> dict[str, Any]:
-    """The graph itself, also where it is wrapped as for `POST /prompt`."""
+    """Return the graph, unwrapped if it is the body of a `POST /prompt`."""
     if isinstance(data, dict) and is_api_format(data.get("prompt")):
         data = data["prompt"]
     if not is_ui_format(data) and not is_api_format(data):
-        raise InvalidWorkflow("neither a workflow nor an API-format graph of ComfyUI")
+        raise InvalidWorkflow("must be a ComfyUI workflow in UI or API format")
     graph: dict[str, Any] = data
     return graph
 
 
 def _parse_json(text: bytes | str) -> Any:
     if len(text) > MAX_JSON_BYTES:
-        raise InvalidWorkflow(f"more than {MAX_JSON_BYTES} bytes of JSON")
+        raise InvalidWorkflow(f"the JSON is larger than {MAX_JSON_BYTES} bytes")
     try:
         data = json.loads(text)
         check_nesting_depth(data)
         return data
     except (ValueError, RecursionError) as error:
-        raise InvalidWorkflow(f"not JSON: {error}") from error
+        raise InvalidWorkflow(f"not valid JSON: {error}") from error
 
 
 def _read_embedded_texts(data: bytes) -> Iterator[tuple[str, str]] | None:
-    """Metadata by name; None for a file that is JSON itself."""
+    """Return embedded metadata by name; None for a JSON file."""
     if data.startswith(_PNG_MAGIC):
         return _read_png_texts(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -99,9 +100,9 @@ def _inflate(data: bytes) -> bytes:
         unpacker = zlib.decompressobj()
         text = unpacker.decompress(data, MAX_JSON_BYTES)
     except zlib.error as error:
-        raise InvalidWorkflow(f"a text in the picture is broken: {error}") from error
+        raise InvalidWorkflow(f"a compressed text of the image is broken: {error}") from error
     if unpacker.unconsumed_tail:
-        raise InvalidWorkflow(f"more than {MAX_JSON_BYTES} bytes of JSON")
+        raise InvalidWorkflow(f"the JSON is larger than {MAX_JSON_BYTES} bytes")
     return text
 
 
@@ -109,7 +110,7 @@ def _read_webp_texts(data: bytes) -> Iterator[tuple[str, str]]:
     try:
         exif: Mapping[int, Any] = Image.open(io.BytesIO(data)).getexif()
     except (OSError, ValueError, SyntaxError) as error:
-        raise InvalidWorkflow(f"the picture can not be read: {error}") from error
+        raise InvalidWorkflow(f"the image cannot be read: {error}") from error
     for tag in _EXIF_TEXT_TAGS:
         name, _, text = str(exif.get(tag, "")).partition(":")
         yield name.lower(), text
@@ -120,5 +121,5 @@ def _read_video_texts(data: bytes) -> Iterator[tuple[str, str]]:
         with av.open(io.BytesIO(data)) as container:
             metadata = dict(container.metadata)
     except (av.FFmpegError, ValueError) as error:
-        raise InvalidWorkflow(f"the video can not be read: {error}") from error
+        raise InvalidWorkflow(f"the video cannot be read: {error}") from error
     yield from ((name.lower(), text) for name, text in metadata.items())

@@ -73,7 +73,7 @@ def test_one_number_for_both_sides_and_more_is_told() -> None:
     result = imported(graph)
     assert defaults(result, "width", "height") == (None, None)
     assert (
-        "how requests could set width: PrimitiveInt of node side decides more than that"
+        "how requests could set width: PrimitiveInt of node side also determines other values"
         in result.open_questions
     )
 
@@ -148,7 +148,7 @@ def test_a_size_that_each_picture_decides_is_told() -> None:
     )
     assert defaults(result, "width", "height") == (None, None)
     assert (
-        "how requests could set height: GetImageSize of node size decides it in each run"
+        "how requests could set height: GetImageSize of node size computes it in each run"
         in result.open_questions
     )
 
@@ -176,7 +176,9 @@ def test_seconds_that_decide_more_than_the_length_are_told() -> None:
     graph["latent"]["inputs"]["batch_size"] = ["seconds", 0]
     result = imported(graph)
     assert defaults(result, "num_frames") == (None,)
-    told = "how requests could set num_frames: ComfyMathExpression of node frames decides more than that"
+    told = (
+        "how requests could set num_frames: ComfyMathExpression of node frames also determines other values"
+    )
     assert told in result.open_questions
 
 

@@ -36,7 +36,7 @@ def paid() -> frozenset[str]:
     return frozenset(name for file in files for name in re.findall(r'"(\w+)"', file.read_text("utf-8")))
 
 
-NOTHING = "refused: no node of the graph saves a result"  # it ends in text
+NOTHING = "refused: no node of the graph saves a result; add one such as SaveImage"  # it ends in text
 PAID = "calls paid services"
 RETIRED = "has nodes that ComfyUI itself has no more"
 PACKS = "has nodes of other packs"

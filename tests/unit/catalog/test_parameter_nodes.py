@@ -166,8 +166,8 @@ def test_what_nothing_takes_is_told() -> None:
         picture() | {"t": parameter("Text", "note", "x"), "b": parameter("Boolean", "flag", True)}
     )
     assert [line for line in result.open_questions if "is for" in line] == [
-        "what the parameter note is for: no node that is needed takes it",
-        "what the parameter flag is for: no node that is needed takes it",
+        "what the parameter note is for: no node that an output needs uses it",
+        "what the parameter flag is for: no node that an output needs uses it",
     ]
     assert parameters(result)["flag"] == {"type": "boolean", "default": True}
 
@@ -205,15 +205,15 @@ def test_a_bypassed_parameter_gives_nothing() -> None:
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (number("Side", 1, 0, 2), "can not be the name"),
-        (number("item", 1, 0, 2), "can not be the name"),
-        (number("weights", 1, 0, 2), "can not be the name"),
-        (number("side", 9, 0, 2), "outside of its range"),
-        (number("side", 1, 2, 0), "outside of its range"),
+        (number("Side", 1, 0, 2), "is not a valid parameter name"),
+        (number("item", 1, 0, 2), "is not a valid parameter name"),
+        (number("weights", 1, 0, 2), "is not a valid parameter name"),
+        (number("side", 9, 0, 2), "must be between"),
+        (number("side", 1, 2, 0), "must be between"),
         (number("side", True, 0, 2), "must be numbers"),
         (node("PixelFactoryInteger", name="side"), "must be numbers"),
-        (node("PixelFactoryInteger"), "can not be the name"),
-        (node("PixelFactoryText", name=["save", 0]), "must be written into the node"),
+        (node("PixelFactoryInteger"), "is not a valid parameter name"),
+        (node("PixelFactoryText", name=["save", 0]), "must be a value of the node"),
         (parameter("Text", "side", "x"), "declares the parameter side differently"),
     ],
 )

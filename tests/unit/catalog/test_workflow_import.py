@@ -78,7 +78,7 @@ def test_what_is_not_known_is_said() -> None:
     )
     result = imported(data)
     said = " ".join(result.open_questions)
-    assert "TheirDecoder; it is said to come from some/pack" in said
+    assert "TheirDecoder, which is unknown; the file says it is part of some/pack" in said
     assert "price" in said
     assert "checkpoints/base.safetensors" in said
     assert {problem.code for problem in result.problems} >= {"missing_node_type"}

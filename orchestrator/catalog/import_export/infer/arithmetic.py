@@ -1,4 +1,4 @@
-"""The formulas of ComfyUI's math node, worked out for constants."""
+"""Evaluate formulas of ComfyUI's math node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 Numeric = int | float | bool
 
 _MAX_FORMULA_LENGTH = 1000
-#: Exponents and results beyond these are nobody's size or length.
+#: Limits on exponents and results, far beyond any size or length.
 _MAX_EXPONENT = 64
 _MAX_MAGNITUDE = 1e18
 
@@ -47,7 +47,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Numeric]] = {
 
 
 def evaluate_formula(formula: str, variables: Mapping[str, Numeric]) -> Numeric:
-    """The value of a formula. Raises ValueError for what is none, or too much."""
+    """Return the value of a formula. Raises ValueError if it is invalid or exceeds the limits."""
     if len(formula) > _MAX_FORMULA_LENGTH:
         raise ValueError("the formula is too long")
     try:
@@ -80,15 +80,15 @@ def _evaluate_node(node: ast.AST, variables: Mapping[str, Numeric]) -> Numeric:
             return _check_magnitude(
                 _FUNCTIONS[name](*[_evaluate_node(argument, variables) for argument in arguments])
             )
-    raise ValueError(f"{type(node).__name__} is not understood")
+    raise ValueError(f"{type(node).__name__} is not supported")
 
 
 def _power(base: Numeric, exponent: Numeric) -> Numeric:
     if abs(exponent) > _MAX_EXPONENT:
-        raise ValueError(f"no exponents above {_MAX_EXPONENT}")
+        raise ValueError(f"exponents must be at most {_MAX_EXPONENT}")
     result = base**exponent
     if isinstance(result, complex):
-        raise ValueError("the root of a negative number")
+        raise ValueError("root of a negative number")
     return _check_magnitude(result)
 
 

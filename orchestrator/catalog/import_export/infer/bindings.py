@@ -1,9 +1,6 @@
-"""Parameters of a graph that somebody else drew: which input each one sets, and in what range.
+"""Bind parameters to inputs of an imported graph: the expression of each input, and the declared range.
 
-`ParameterBindings` is filled by `infer_parameters.py`, which knows where to look; here is how a found input
-is turned
-into
-an expression and a declaration.
+`infer_parameters.py` finds the inputs and fills `ParameterBindings`.
 """
 
 from __future__ import annotations
@@ -28,18 +25,18 @@ class ParameterBindings:
     facts: NodeFacts
     parameters: dict[str, ParameterDeclaration] = field(default_factory=dict)
     expressions: dict[InputRef, str] = field(default_factory=dict)
-    #: Node -> the words of its `_meta` that say when it is there, and how often.
+    #: Node -> keys of its `_meta` that make it conditional or repeated.
     node_meta: dict[str, dict[str, Any]] = field(default_factory=dict)
-    #: Places on nodes that only hold a value -> the input that it is for.
+    #: Inputs of nodes that only hold a value -> the input that uses the value.
     consumer_inputs: dict[InputRef, NodeInput] = field(default_factory=dict)
-    #: What stays as it was drawn although a request might want to set it, in sentences.
+    #: Open questions: inputs that stay fixed although requests might want to set them.
     notes: list[str] = field(default_factory=list)
 
     def node_facts(self, node: str) -> Mapping[str, Any]:
         return self.facts.get(self.graph[node]["class_type"], {})
 
     def node_inputs(self, node: str) -> dict[str, NodeInput]:
-        """What the class of a node takes; empty for one that nothing is known of."""
+        """Return the inputs of a node; empty for an unknown class."""
         entry = self.node_facts(node)
         return resolve_inputs(entry, self.graph[node]["inputs"]) if entry else {}
 
@@ -47,12 +44,12 @@ class ParameterBindings:
         return self.graph[input_ref.node]["inputs"].get(input_ref.input)
 
     def trace_constant(self, node: str, name: str) -> Constant | None:
-        """What an input gets in every run; None where that is decided elsewhere or by a parameter."""
+        """Return the constant value of an input; None if it is not constant or set by a parameter."""
         found = trace_constant(self.graph, node, name)
         return None if found is None or self.expressions.keys() & found.origins.keys() else found
 
     def find_literal(self, node: str, name: str) -> InputRef | None:
-        """Where the value of an input is written: there, or on a node that it comes from unchanged."""
+        """Return the literal that an input gets its value from, on its own or another node; else None."""
         found = trace_constant(self.graph, node, name)
         if found is None or len(found.origins) > 1:
             return None
@@ -63,7 +60,7 @@ class ParameterBindings:
         return origin
 
     def consumers_of(self, output: Link) -> list[InputRef]:
-        """The inputs that are linked to an output."""
+        """Return the inputs that are linked to an output."""
         return [
             InputRef(id, name)
             for id, node in self.graph.items()
@@ -72,7 +69,7 @@ class ParameterBindings:
         ]
 
     def replace_output(self, output: Link, node: str, name: str, value: Any) -> list[InputRef]:
-        """Writes `value` wherever `output` is linked to; it is meant for the input `name` of `node`."""
+        """Replace links to `output` by the literal `value`, which is for the input `name` of `node`."""
         users = self.consumers_of(output)
         for place in users:
             self.graph[place.node]["inputs"][place.input] = value
@@ -85,7 +82,7 @@ class ParameterBindings:
             self.consumer_inputs.setdefault(input_ref, user)
 
     def bind(self, name: str, input_ref: InputRef | None, expression: str | None = None) -> bool:
-        """Lets the parameter `name` set a place, unless the place is taken or holds another value."""
+        """Bind the parameter `name` to an input, unless that is bound already or has another value."""
         if input_ref is None or input_ref in self.expressions:
             return False
         value = self.literal_at(input_ref)
@@ -103,13 +100,13 @@ class ParameterBindings:
         return True
 
     def affects(self, name: str, nodes: Container[str]) -> bool:
-        """Whether the parameter sets anything on one of `nodes`, or decides that one is there."""
+        """Return whether the parameter sets an input of one of `nodes`, or a key of its `_meta`."""
         texts = [text for place, text in self.expressions.items() if place.node in nodes]
         texts += [str(words) for node, words in self.node_meta.items() if node in nodes]
         return any(re.search(rf"\b{name}\b", text) for text in texts)
 
     def _bound_value(self, name: str) -> Any:
-        """What stands in the graph where the parameter was bound first."""
+        """Return the value in the graph of the input that the parameter was bound to first."""
         text = f"{{{{ {name} }}}}"
         return next(
             (self.literal_at(place) for place, bound in self.expressions.items() if bound == text), None
@@ -117,12 +114,12 @@ class ParameterBindings:
 
 
 def _has_expected_type(name: str, value: Any) -> bool:
-    """Whether a value of the graph is of the type that a word's has."""
+    """Return whether a value of the graph has the type of a well-known parameter."""
     types = _NUMBER_TYPES.get(name)
     return types is None or (isinstance(value, types) and not isinstance(value, bool))
 
 
-#: The words that stand for numbers.
+#: Well-known parameters that are numbers.
 _NUMBER_TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("seed", "steps", "width", "height", "num_frames"), (int,)),
     **dict.fromkeys(("cfg_scale", "fps"), (int, float)),
@@ -130,7 +127,7 @@ _NUMBER_TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def declare_parameter(name: str, value: Any, item: NodeInput | None) -> ParameterDeclaration:
-    """A declaration for a parameter whose value in the graph is `value`."""
+    """Return the declaration of a parameter whose value in the graph is `value`."""
     options = item.options if item else {}
     if name in _WELL_KNOWN_PARAMETERS:
         return _WELL_KNOWN_PARAMETERS[name](value, options)

@@ -1,7 +1,7 @@
-"""Which constants of a graph an input's value comes from, through nodes that only hand on or compute.
+"""Trace the value of an input to the constants that it is computed from.
 
-A size may be written on a primitive, halved by a formula or read off a picture that was scaled to it:
-what matters is where the author wrote it.
+A size may be a literal of a primitive node, be halved by a formula, or be read from an image that was scaled
+to it: an import needs the literal that the author wrote.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.catalog.import_export.infer.arithmetic import Numeric, evaluate_formula
 from orchestrator.catalog.rendering.graph import ApiGraph, Link, parse_link
 
-# What a node that only holds a value calls it.
+# Input names of nodes that only hold a value.
 _VALUE_INPUT_NAMES = ("value", "string", "text", "number")
 _PRIMITIVE_CLASSES = ("PrimitiveInt", "PrimitiveFloat", "PrimitiveBoolean", "PrimitiveString")
 _MAX_HOPS = 50
@@ -23,7 +23,7 @@ _MAX_HOPS = 50
 
 @dataclass(frozen=True, slots=True)
 class InputRef:
-    """One literal of a graph: an input of a node."""
+    """An input of a node."""
 
     node: str
     input: str
@@ -34,19 +34,19 @@ class Constant:
     """A value that is the same in every run."""
 
     value: Any
-    #: Where it is decided, and what stands there: literals, or outputs that several literals decide.
+    #: The literals that determine it, or outputs that depend on several literals, with their values.
     origins: Mapping[InputRef | Link, Any]
-    #: The output that computes it; None for what is only handed on from a literal.
+    #: The output that computes it; None if it is passed on unchanged from a literal.
     computed_by: Link | None = None
 
 
 def trace_constant(graph: ApiGraph, node: str, name: str) -> Constant | None:
-    """What the input `name` of a node gets; None where that depends on more than constants."""
+    """Return the constant value of the input `name`; None if it depends on more than constants."""
     return _ConstantTracer(graph).trace_input(node, name)
 
 
 class _ConstantTracer:
-    """One walk upstream. Outputs that were seen are not walked again, also not those in a circle."""
+    """Traces values upstream. Each output is traced once, which also ends cycles."""
 
     def __init__(self, graph: ApiGraph) -> None:
         self._graph = graph
@@ -63,7 +63,7 @@ class _ConstantTracer:
         return Constant(value, {InputRef(node, name): value})
 
     def _trace_positive_number(self, node: str, name: str) -> Constant | None:
-        """A positive one: a side of 0 is made to fit the other one."""
+        """Return a positive number; a side of 0 means that the node derives it from the other side."""
         found = self.trace_input(node, name)
         value = found.value if found else None
         return found if isinstance(value, int | float) and 0 < value < 2**20 else None
@@ -79,7 +79,7 @@ class _ConstantTracer:
         return self._traced[link]
 
     def _trace_value_node(self, link: Link) -> Constant | None:
-        """The one value of a node that holds it for others, whatever its class."""
+        """Return the value of a node that only holds one, whatever its class."""
         inputs = self._graph[link.node]["inputs"]
         written = [name for name in _VALUE_INPUT_NAMES if name in inputs and parse_link(inputs[name]) is None]
         if not written or any(parse_link(value) for value in inputs.values()):
@@ -107,7 +107,7 @@ class _ConstantTracer:
         return Constant(_to_slot_type(result, link.slot), origins, link)
 
     def _trace_resolution_selector(self, link: Link) -> Constant | None:
-        """A side of so many megapixels at an aspect ratio: decided here, for no literal says it."""
+        """Return a side for given megapixels and aspect ratio; its origin is this output, not a literal."""
         ratio = self.trace_input(link.node, "aspect_ratio")
         pixels, multiple = (
             self._trace_positive_number(link.node, name) for name in ("megapixels", "multiple")
@@ -128,20 +128,20 @@ class _ConstantTracer:
         )
 
     def _trace_image_side(self, node: str, name: str, side: str) -> Constant | None:
-        """`width` or `height` of the picture that a node gets."""
+        """Return the `width` or `height` of the image that a node gets."""
         link = parse_link(self._graph[node]["inputs"].get(name))
         if link is None or link.node not in self._graph or self._hops >= _MAX_HOPS:
             return None
         self._hops += 1
-        maker = self._graph[link.node]
+        source = self._graph[link.node]
         found: Constant | None = None
-        if maker["class_type"] in _EXPLICIT_SIZE_CLASSES:
+        if source["class_type"] in _EXPLICIT_SIZE_CLASSES:
             found = self._trace_positive_number(link.node, side)
-        elif maker["class_type"] in _SIZE_PRESERVING_CLASSES:
-            found = self._trace_image_side(link.node, _SIZE_PRESERVING_CLASSES[maker["class_type"]], side)
-        elif maker["inputs"].get("resize_type") == "scale dimensions":
+        elif source["class_type"] in _SIZE_PRESERVING_CLASSES:
+            found = self._trace_image_side(link.node, _SIZE_PRESERVING_CLASSES[source["class_type"]], side)
+        elif source["inputs"].get("resize_type") == "scale dimensions":
             found = self._trace_positive_number(link.node, f"resize_type.{side}")
-        elif maker["class_type"] == "ImageScaleBy":
+        elif source["class_type"] == "ImageScaleBy":
             found = self._trace_scaled_side(link, side)
         self._hops -= 1
         return found
@@ -157,12 +157,12 @@ class _ConstantTracer:
 
 
 def _to_slot_type(result: Numeric, slot: int) -> Numeric:
-    """The outputs of a formula are one number as float, integer and truth."""
+    """Convert to the type of a formula's output slot: float, integer or boolean."""
     return (float, int, bool)[slot](result) if slot < 3 else result
 
 
 _EXPLICIT_SIZE_CLASSES = frozenset({"EmptyImage", "ImageScale"})
-#: Nodes that give a picture as large as the one that they get, and the input's name.
+#: Nodes whose output image has the size of an input image, and the name of that input.
 _SIZE_PRESERVING_CLASSES = {
     "PreviewImage": "images",
     "ImageInvert": "image",

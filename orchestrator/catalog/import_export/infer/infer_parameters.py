@@ -1,8 +1,8 @@
-"""Finds the natural parameters of a graph by walking it from samplers and savers.
+"""Infer the parameters of a graph by following it from its samplers and save nodes.
 
-What the author has marked comes first: a widget that holds `{{ name }}`, or a node whose title is the
-name of a parameter. Names of inputs alone decide nothing: a number is the length of the video because it
-is the `length` of the latent that a sampler draws on, not because it is called so.
+Marks of the author come first: a widget that holds `{{ name }}`, or a node whose title is the name of a
+parameter. Input names alone are not enough: a number is the length of the video if it is the `length` of a
+latent that a sampler uses, not because of its name.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from orchestrator.catalog.rendering.graph import Link, find_upstream_nodes, iter
 _PARAMETER_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 _MARKER_PATTERN = re.compile(r"\{\{\s*([a-z][a-z0-9_]*)\s*\}\}")
 _MAX_IMAGES = 4
-# Inputs by which an encoder of several towers takes the text once for each.
+# Inputs of text encoders with several towers, which take the same text for each.
 _TEXT_ENCODER_INPUTS = frozenset({"clip_l", "clip_g", "t5xxl", "llama", "bert", "mt5xl", "qwen25_7b"})
 
-# Inputs that a node titled with a parameter's name may mean.
+# Inputs that the title of a node may refer to, by parameter name.
 _INPUTS_BY_TITLE = {
     "prompt": ("text", "prompt", "value", "string"),
     "negative_prompt": ("text", "prompt", "value", "string"),
@@ -47,7 +47,7 @@ _INPUTS_BY_TITLE = {
 
 
 def infer_parameters(bindings: ParameterBindings, outputs: Sequence[str]) -> None:
-    """Fills `found` with all that can be told; nodes that the `outputs` do not need are left out."""
+    """Bind all parameters that can be inferred; nodes that the `outputs` do not need are ignored."""
     _bind_marked_inputs(bindings, _needed_nodes(bindings, outputs))
     _resolve_switches(bindings, _needed_nodes(bindings, outputs))
     needed = _needed_nodes(bindings, outputs)
@@ -69,8 +69,10 @@ def _needed_nodes(bindings: ParameterBindings, outputs: Sequence[str]) -> list[s
 
 
 def _resolve_switches(bindings: ParameterBindings, needed: list[str]) -> None:
-    """Goes the way that a switch was left at, unless a parameter sets it: nothing else could be bound on
-    the other way to any effect."""
+    """Replace switches by their selected input, unless a parameter sets them.
+
+    Parameters bound on the other branch would have no effect.
+    """
     for id in needed:
         if bindings.graph[id]["class_type"] != "ComfySwitchNode":
             continue
@@ -83,7 +85,7 @@ def _resolve_switches(bindings: ParameterBindings, needed: list[str]) -> None:
             bindings.replace_output(Link(id, 0), id, name, chosen)
             title = bindings.graph[id]["_meta"].get("title", "")
             bindings.notes.append(
-                f"how requests could turn the switch {title} of node {id}: it stays at {name}"
+                f"how requests could set the switch {title} of node {id}: it is fixed at {name}"
             )
 
 
@@ -101,7 +103,7 @@ def _bind_marked_inputs(bindings: ParameterBindings, needed: list[str]) -> None:
 
 
 def _bind_marker(bindings: ParameterBindings, name: str, input_ref: InputRef) -> None:
-    """A mark stands where a value should: the widget's own default takes its place."""
+    """Bind an input that holds a mark, after replacing the mark by the widget's default."""
     item = bindings.node_inputs(input_ref.node).get(input_ref.input)
     default = item.options.get("default", "") if item else ""
     if item is not None and item.choices and not default:
@@ -111,7 +113,7 @@ def _bind_marker(bindings: ParameterBindings, name: str, input_ref: InputRef) ->
 
 
 def _is_sampler(bindings: ParameterBindings, id: str) -> bool:
-    """Whether a node draws: it makes a latent out of a model, or a guider, and a latent."""
+    """Return whether a node samples: it has a model or guider input and a latent output."""
     types = {item.type for item in bindings.node_inputs(id).values()}
     return "LATENT" in output_types(bindings.node_facts(id)) and bool(types & {"MODEL", "GUIDER"})
 
@@ -119,7 +121,7 @@ def _is_sampler(bindings: ParameterBindings, id: str) -> bool:
 def _bind_seeds(bindings: ParameterBindings, needed: list[str]) -> None:
     for id in needed:
         inputs = bindings.graph[id]["inputs"]
-        # A second stage that adds no noise has a seed that does nothing.
+        # The seed of a second stage that adds no noise has no effect.
         names = [name for name in SEED_INPUT_NAMES if name in inputs and inputs.get("add_noise") != "disable"]
         for place in (bindings.find_literal(id, name) for name in names):
             if place and isinstance(bindings.literal_at(place), int):
@@ -127,7 +129,7 @@ def _bind_seeds(bindings: ParameterBindings, needed: list[str]) -> None:
 
 
 def seed_expression(bindings: ParameterBindings, input_ref: InputRef) -> str:
-    """The seed, folded where the node's range is narrower than ours."""
+    """Return the expression of a seed, reduced by modulo if the node's range is narrower than 64 bits."""
     item = bindings.node_inputs(input_ref.node).get(input_ref.input)
     limit = item.options.get("max", MAX_SEED) if item else MAX_SEED
     return "{{ seed }}" if limit >= MAX_SEED else f"{{{{ seed % {limit + 1} }}}}"
@@ -163,7 +165,7 @@ def _bind_prompts(bindings: ParameterBindings, samplers: list[str]) -> None:
 def _find_text_encoders(
     bindings: ParameterBindings, samplers: list[str], names: tuple[str, ...]
 ) -> Iterator[str]:
-    """Nodes from which a sampler's conditioning starts, nearest first."""
+    """Yield the nodes from which a sampler's conditioning starts, nearest first."""
     starts = (parse_link(bindings.graph[id]["inputs"].get(name)) for id in samplers for name in names)
     waiting = [link for link in starts if link is not None]
     seen: set[Link] = set()
@@ -179,7 +181,7 @@ def _find_text_encoders(
 
 
 def _upstream_conditionings(bindings: ParameterBindings, link: Link) -> list[Link]:
-    """The conditionings that an output of a node is made from."""
+    """Return the conditionings that an output of a node depends on."""
     inputs = bindings.node_inputs(link.node)
     linked = {
         name: source
@@ -192,8 +194,10 @@ def _upstream_conditionings(bindings: ParameterBindings, link: Link) -> list[Lin
 
 
 def _bind_text(bindings: ParameterBindings, name: str, id: str) -> None:
-    """The texts of an encoder: the first is the prompt, others for its second tower are the same prompt;
-    any other text (lyrics, say) is a parameter of its own."""
+    """Bind the texts of an encoder: the first, and those for further towers, to the parameter `name`.
+
+    Any other text, such as lyrics, becomes a parameter of its own.
+    """
     for input, item in bindings.node_inputs(id).items():
         place = (
             bindings.find_literal(id, input)
@@ -211,7 +215,7 @@ def _bind_text(bindings: ParameterBindings, name: str, id: str) -> None:
 
 
 def _bind_guidance(bindings: ParameterBindings, samplers: list[str]) -> None:
-    """What is called cfg does nothing at 1: then an embedded guidance is meant."""
+    """Bind `cfg_scale` to `cfg`, or to an embedded guidance if all are 1, where they have no effect."""
     places = [place for id in samplers if (place := bindings.find_literal(id, "cfg"))]
     guided = [place for place in places if bindings.literal_at(place) != 1]
     for place in guided:
@@ -228,7 +232,7 @@ def _bind_guidance(bindings: ParameterBindings, samplers: list[str]) -> None:
 
 
 def _bind_images(bindings: ParameterBindings, needed: list[str]) -> None:
-    """Pictures that callers upload, in the order in which they are loaded. No request carries other files."""
+    """Bind images that callers upload, in graph order; requests cannot contain other files."""
     for id in needed:
         uploads = {name: item for name, item in bindings.node_inputs(id).items() if item.accepts_uploads}
         for name, item in uploads.items():

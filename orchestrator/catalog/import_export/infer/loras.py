@@ -1,6 +1,7 @@
-"""LoRAs in a row become one node, repeated over a list that requests may set; the author's are its default.
+"""Replace chains of LoRA loaders by one node that is repeated over a list parameter.
 
-Each row is a parameter of its own, `loras`, `loras2`, ...: a model of two experts has a row for each.
+The author's LoRAs become its default. Each chain is a parameter, `loras`, `loras2`, ...: a model with two
+experts has one for each.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from orchestrator.catalog.parameters.values import LoraListParameter, is_lora_na
 from orchestrator.catalog.rendering.graph import Link, iter_links, parse_link
 
 _LORA_SUFFIX = ".safetensors"
-#: What is chained, by output slot, and the type that both ends have.
+#: Chained inputs by output slot, and their types.
 _CHAINED_INPUTS = (("model", "MODEL"), ("clip", "CLIP"))
 
 
@@ -27,9 +28,9 @@ class _LoraLoader:
     id: str
     name: str
     strength: float
-    #: Its inputs of strength: all hold the same number.
+    #: Its strength inputs, which all have the same value.
     strength_inputs: tuple[str, ...]
-    #: Output slot -> the input that it hands on.
+    #: Output slot -> the input that it modifies.
     chained_inputs: dict[int, str]
 
     @property
@@ -38,7 +39,7 @@ class _LoraLoader:
 
 
 def bind_loras(bindings: ParameterBindings, needed: Sequence[str]) -> None:
-    """Binds every LoRA that a list can hold, and notes the others."""
+    """Bind every LoRA that a list can represent, and add notes on the others."""
     loaders = dict(_find_loaders(bindings, needed))
     for row in _find_chains(bindings, loaders, needed):
         number = sum(spec["type"] == "loras" for spec in bindings.parameters.values()) + 1
@@ -60,7 +61,7 @@ def _find_loaders(bindings: ParameterBindings, needed: Sequence[str]) -> Iterato
 
 
 def _read_loader(bindings: ParameterBindings, id: str) -> _LoraLoader | str:
-    """What a node adds, or why no list can hold it."""
+    """Return the loader, or the reason why a list cannot represent it."""
     inputs, declared = bindings.graph[id]["inputs"], bindings.node_inputs(id)
     types = output_types(bindings.node_facts(id))
     chained = {
@@ -104,7 +105,7 @@ def _find_chains(
 def _next_in_chain(
     bindings: ParameterBindings, loaders: Mapping[str, _LoraLoader], loader: _LoraLoader, consumers: set[str]
 ) -> str | None:
-    """The loader that is all that takes what `loader` gives."""
+    """Return the loader that is the only consumer of all outputs of `loader`; else None."""
     after = loaders.get(next(iter(consumers))) if len(consumers) == 1 else None
     if after is None or bindings.graph[after.id]["class_type"] != bindings.graph[loader.id]["class_type"]:
         return None
@@ -116,7 +117,7 @@ def _next_in_chain(
 
 
 def _bind_chain(bindings: ParameterBindings, parameter: str, chain: Sequence[_LoraLoader]) -> None:
-    """Leaves the first of the row, repeated, in place of all."""
+    """Replace a chain by its first loader, repeated over the list."""
     first, last = chain[0], chain[-1]
     for node in bindings.graph.values():
         for name, link in list(iter_links(node["inputs"])):
@@ -133,7 +134,7 @@ def _bind_chain(bindings: ParameterBindings, parameter: str, chain: Sequence[_Lo
 
 
 def _declare_loras(items: list[dict[str, Any]]) -> ParameterDeclaration:
-    """The list as drawn, in a range that holds it."""
+    """Declare the list parameter with the author's LoRAs as default, within limits that fit them."""
     usual = LoraListParameter(type="loras")
     strengths = [item["strength"] for item in items]
     limits = {

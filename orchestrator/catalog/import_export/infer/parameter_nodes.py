@@ -1,7 +1,7 @@
-"""Our own nodes (`custom_nodes/pixel_factory`), by which an author says what a parameter is.
+"""Extract parameter nodes (`custom_nodes/pixel_factory`), by which an author declares parameters.
 
-They win over everything that could be guessed, and disappear: values are written where the nodes were
-linked to, and pictures are loaded by ComfyUI's own nodes, so that the model runs without our pack.
+They take precedence over inferred parameters, and are removed: values are written into the linked inputs,
+and images are loaded by ComfyUI's nodes, so that the model runs without the node pack.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow
 from orchestrator.catalog.manifest import NAME_PATTERN, RESERVED_NAMES
 from orchestrator.catalog.rendering.graph import iter_links
 
-#: What loads the picture of a parameter in place of our node.
+#: ComfyUI node classes that replace the image parameter nodes.
 _IMAGE_LOADERS = {"PixelFactoryImage": "LoadImage", "PixelFactoryMask": "LoadImageMask"}
 _LOADER_INPUTS = ("image", "channel")
 
@@ -25,9 +25,9 @@ NodeValues = Mapping[str, Any]
 
 
 def extract_parameter_nodes(bindings: ParameterBindings) -> None:
-    """Declares and binds what the graph's parameter nodes say, and takes them out.
+    """Declare and bind the parameters of the graph's parameter nodes, and remove the nodes.
 
-    Raises InvalidWorkflow for a node whose name, value or range can not be a parameter's.
+    Raises InvalidWorkflow for a node with an invalid name, value or range.
     """
     for id, node in list(bindings.graph.items()):
         declare = _DECLARE_BY_CLASS.get(node["class_type"])
@@ -46,15 +46,18 @@ def extract_parameter_nodes(bindings: ParameterBindings) -> None:
 def _read_parameter_name(id: str, values: NodeValues) -> str:
     for key in values:
         if any(linked == key for linked, _ in iter_links(values)):
-            raise InvalidWorkflow(f"node {id}: {key} must be written into the node, not linked to it")
+            raise InvalidWorkflow(f"node {id}: {key} must be a value of the node, not a link")
     name = values.get("name")
     if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name) or name in RESERVED_NAMES:
-        raise InvalidWorkflow(f"node {id}: {str(name)[:100]!r} can not be the name of a parameter")
+        raise InvalidWorkflow(
+            f"node {id}: {str(name)[:100]!r} is not a valid parameter name or is reserved;"
+            " use lower-case letters, digits and underscores"
+        )
     return name
 
 
 def _add_common_keys(declaration: ParameterDeclaration, values: NodeValues) -> ParameterDeclaration:
-    """The declaration with what nodes of every kind say. What is required has no default."""
+    """Add the keys that all kinds of nodes have. A required parameter has no default."""
     if values.get("required"):
         declaration.pop("default", None)
         declaration["required"] = True
@@ -63,7 +66,7 @@ def _add_common_keys(declaration: ParameterDeclaration, values: NodeValues) -> P
 
 
 def _inline_value(bindings: ParameterBindings, id: str, name: str) -> None:
-    """The value goes to every input that the node is linked to."""
+    """Write the value into every input that is linked to the node, and bind it."""
     value = bindings.graph.pop(id)["inputs"].get("value")
     for user, node in bindings.graph.items():
         for input in [key for key, link in iter_links(node["inputs"]) if link.node == id]:
@@ -109,7 +112,7 @@ def _declare_image(values: NodeValues) -> ParameterDeclaration:
 
 
 def _read_range(values: NodeValues) -> dict[str, int | float]:
-    """Raises InvalidWorkflow where one is missing or no number, or the default is out of range."""
+    """Return default, minimum and maximum. Raises InvalidWorkflow if one is not a number or out of range."""
     keys = {"default": "value", "minimum": "minimum", "maximum": "maximum"}
     found = {word: values.get(key) for word, key in keys.items()}
     numbers = {
@@ -120,7 +123,10 @@ def _read_range(values: NodeValues) -> dict[str, int | float]:
     if len(numbers) < len(found):
         raise InvalidWorkflow(f"parameter {values.get('name')}: value, minimum and maximum must be numbers")
     if not numbers["minimum"] <= numbers["default"] <= numbers["maximum"]:
-        raise InvalidWorkflow(f"parameter {values.get('name')}: its value is outside of its range")
+        raise InvalidWorkflow(
+            f"parameter {values.get('name')}: the value {numbers['default']} must be between"
+            f" {numbers['minimum']} and {numbers['maximum']}"
+        )
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""Sizes, lengths and frame rates of what a graph makes, wherever their numbers are written."""
+"""Bind sizes, lengths and frame rates of the outputs to parameters, wherever their literals are."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _SIDE_INPUTS = ("width", "height")
 
 @dataclass(frozen=True, slots=True)
 class _TracedSide:
-    """A width or height that one number decides."""
+    """A width or height that depends on one literal."""
 
     origin: InputRef | Link
-    #: The number, and what becomes of it on its way to the node that makes the latent.
+    #: The literal, and the value computed from it that the latent node gets.
     literal: int
     result: int
 
 
 def bind_sizes(bindings: ParameterBindings, samplers: Sequence[str], needed: Sequence[str]) -> None:
-    """From the latent that the first sampler starts from; other nodes follow where they agree."""
+    """Bind width and height of the samplers' empty latents, and of other nodes with the same values."""
     latents = list(_find_empty_latents(bindings, samplers))
     for id in latents:
         width, height = (_trace_side(bindings, id, name) for name in _SIDE_INPUTS)
@@ -47,7 +47,7 @@ def bind_sizes(bindings: ParameterBindings, samplers: Sequence[str], needed: Seq
 def bind_lengths(
     bindings: ParameterBindings, samplers: Sequence[str], needed: Sequence[str], outputs: Sequence[str]
 ) -> None:
-    """Rates first: a length that is so many seconds at a rate is decided by the seconds."""
+    """Bind frame rates, then lengths: a length may be computed from seconds and a frame rate."""
     _bind_frame_rates(bindings, needed)
     latents = list(_find_empty_latents(bindings, samplers))
     for id in latents:
@@ -62,7 +62,7 @@ def bind_lengths(
 
 
 def _find_empty_latents(bindings: ParameterBindings, samplers: Sequence[str]) -> Iterator[str]:
-    """The nodes that make a latent out of nothing, upstream of the samplers' latents, nearest first."""
+    """Yield the nodes that create a latent without a latent input, nearest to the samplers first."""
     starts = [parse_link(bindings.graph[id]["inputs"].get("latent_image")) for id in samplers]
     waiting = [link.node for link in starts if link is not None]
     seen: set[str] = set()
@@ -95,7 +95,7 @@ def _bind_side(bindings: ParameterBindings, id: str, name: str, side: _TracedSid
         return
     user = bindings.node_inputs(id).get(name)
     if user is not None and side.origin != InputRef(id, name):
-        # What is halved on its way must be a multiple of twice as much.
+        # A literal that is halved on its way must be a multiple of twice the step.
         factor = side.literal // side.result if side.literal % side.result == 0 else 1
         step = int(user.options.get("step") or 1) * factor
         bindings.consumer_inputs.setdefault(
@@ -105,7 +105,7 @@ def _bind_side(bindings: ParameterBindings, id: str, name: str, side: _TracedSid
 
 
 def _split_square(bindings: ParameterBindings, id: str, length: int) -> None:
-    """Writes a number that is both sides of a square to where each of them is needed."""
+    """Replace one number that is both sides of a square by a literal in each linked input."""
     link = parse_link(bindings.graph[id]["inputs"]["width"])
     if link is None or any(place.input not in _SIDE_INPUTS for place in bindings.consumers_of(link)):
         return
@@ -114,7 +114,7 @@ def _split_square(bindings: ParameterBindings, id: str, length: int) -> None:
 
 
 def _bind_computed_length(bindings: ParameterBindings, id: str, name: str, outputs: Sequence[str]) -> None:
-    """Takes the place of a formula, where what goes into it serves nothing else."""
+    """Replace the formula of a length by the parameter, if the formula's inputs affect nothing else."""
     known = trace_constant(bindings.graph, id, name)
     if known is None or known.computed_by is None or not _is_positive_whole(known.value):
         return
@@ -129,7 +129,7 @@ def _bind_computed_length(bindings: ParameterBindings, id: str, name: str, outpu
 
 
 def _has_other_effects(origin: InputRef | Link, bound: Container[InputRef], used: Container[str]) -> bool:
-    """Whether a number would go on deciding something else, unknown to any request."""
+    """Return whether a literal also determines something else that no parameter sets."""
     return isinstance(origin, Link) or (origin not in bound and origin.node in used)
 
 
@@ -157,7 +157,7 @@ def _parameter_expression(bindings: ParameterBindings, name: str, input_ref: Inp
 def _note_unbound(
     bindings: ParameterBindings, parameter: str, nodes: Sequence[str], names: Sequence[str]
 ) -> None:
-    """Says why requests can not set what they usually can."""
+    """Add a note on why requests cannot set a parameter."""
     linked = (
         (id, name, link)
         for id in nodes
@@ -168,11 +168,11 @@ def _note_unbound(
         known = trace_constant(bindings.graph, id, name)
         if known is None or not known.origins.keys() & bindings.expressions.keys():
             source = f"{bindings.graph[link.node]['class_type']} of node {link.node}"
-            reason = "decides more than that" if known else "decides it in each run"
+            reason = "also determines other values" if known else "computes it in each run"
             bindings.notes.append(f"how requests could set {parameter}: {source} {reason}")
             return
 
 
 def _is_positive_whole(value: Any) -> bool:
-    """Whether a value is a number of pixels or frames."""
+    """Return whether a value is a valid number of pixels or frames."""
     return isinstance(value, int | float) and 0 < value < 2**20 and value == int(value)

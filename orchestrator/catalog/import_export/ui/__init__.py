@@ -1,1 +1,1 @@
-"""ComfyUI's UI format: parsing, and conversion to the API format."""
+"""Parse ComfyUI's UI format, and convert it to the API format."""

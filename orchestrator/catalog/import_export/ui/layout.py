@@ -1,4 +1,4 @@
-"""Where the nodes of a graph stand on the canvas: columns by distance from the sources, left to right."""
+"""Lay out the nodes of a graph on the canvas, in columns by their distance from the sources."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _COLUMN_WIDTH, _NODE_GAP, _TITLE_HEIGHT, _LINE_HEIGHT = 380, 40, 60, 26
 
 
 def layout_nodes(graph: Mapping[str, Mapping[str, Any]]) -> dict[str, list[int]]:
-    """The upper left corner of every node, `[x, y]` in pixels. The graph must have no cycle."""
+    """Return the upper left corner of every node, `[x, y]` in pixels. The graph must have no cycle."""
     sources = {id: {link.node for _, link in iter_links(node["inputs"])} for id, node in graph.items()}
     column: dict[str, int] = {}
     for id in TopologicalSorter(sources).static_order():
         column[id] = max((column[source] + 1 for source in sources[id]), default=0)
-    # A loader stands just left of the first node that needs it, not at the far end.
+    # Place a loader just left of the first node that uses it.
     for id in graph:
         users = [column[user] for user, needed in sources.items() if id in needed]
         if not sources[id] and users:

@@ -1,7 +1,7 @@
-"""Where an input of a UI graph really comes from, through everything that exists only on screen.
+"""Resolve the source of an input of a UI graph through nodes that exist only in the UI.
 
-Reroutes, primitives, set/get pairs, bypassed and muted nodes and subgraph borders are followed to the
-node, or the value, behind them.
+Links are followed through reroutes, primitives, set/get pairs, bypassed and muted nodes and subgraph borders
+to the executed node or the value behind them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_HOPS = 200
 
 @dataclass(frozen=True, slots=True)
 class LiteralValue:
-    """A source that is no node but a value."""
+    """A source that is a value instead of a node."""
 
     value: Any
 
@@ -41,25 +41,26 @@ InputSource = Link | LiteralValue | None
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GraphScope:
-    """One instance of a graph: the root, or a subgraph where it is used."""
+    """One instance of a graph: the root, or one use of a subgraph."""
 
     workflow: UiWorkflow
     graph: UiGraph
-    #: The values of a node's own widgets, by input name.
+    #: Returns the values of a node's own widgets, by input name.
     read_widget_values: Callable[[UiNode], Mapping[str, Any]]
-    #: Ids of the instances around it, outermost first.
+    #: Ids of the enclosing subgraph instances, outermost first.
     path: tuple[str, ...] = ()
     parent: GraphScope | None = None
-    #: The node in `parent` that this is the inside of.
+    #: The node in `parent` whose content this is.
     subgraph_node: UiNode | None = None
 
     def api_id(self, node: UiNode) -> str:
+        """Return the id of a node in the API format."""
         return ":".join((*self.path, node.id))
 
     def enter_subgraph(self, node: UiNode) -> GraphScope:
-        """The scope behind an instance of a subgraph. Raises InvalidWorkflow when they never end."""
+        """Return the scope inside an instance of a subgraph. Raises InvalidWorkflow if nested too deeply."""
         if len(self.path) >= _MAX_DEPTH:
-            raise InvalidWorkflow("subgraphs contain one another without end")
+            raise InvalidWorkflow(f"subgraphs are nested more than {_MAX_DEPTH} levels deep")
         definition = self.workflow.subgraphs[node.type]
         return GraphScope(
             self.workflow, definition, self.read_widget_values, (*self.path, node.id), self, node
@@ -72,13 +73,13 @@ class GraphScope:
 def iter_executed_nodes(
     scope: GraphScope, include_inactive: bool = False
 ) -> Iterator[tuple[GraphScope, UiNode]]:
-    """Every node that a server will see, subgraphs unfolded, each with its scope.
+    """Yield every node that a server executes, including those in subgraphs, with its scope.
 
-    With `include_inactive` also those that are muted or bypassed.
+    With `include_inactive` also muted and bypassed nodes.
     """
     for count, found in enumerate(_walk_nodes(scope, include_inactive)):
         if count >= MAX_NODES:
-            raise InvalidWorkflow(f"more than {MAX_NODES} nodes once subgraphs are unfolded")
+            raise InvalidWorkflow(f"more than {MAX_NODES} nodes, including those in subgraphs")
         yield found
 
 
@@ -93,12 +94,12 @@ def _walk_nodes(scope: GraphScope, include_inactive: bool) -> Iterator[tuple[Gra
 
 
 def resolve_source(scope: GraphScope, socket: NodeSocket) -> InputSource:
-    """What feeds an input; None where nothing does. Raises InvalidWorkflow for links in a circle."""
+    """Return the source of an input; None if there is none. Raises InvalidWorkflow for cyclic links."""
     return _SourceResolver(socket.type).resolve_link(scope, socket)
 
 
 class _SourceResolver:
-    """One walk upstream from a consumer of type `type`."""
+    """Follows links upstream from a consumer of type `type`."""
 
     def __init__(self, type: str) -> None:
         self._type = type
@@ -110,7 +111,7 @@ class _SourceResolver:
             return None
         self._hops += 1
         if self._hops > _MAX_HOPS:
-            raise InvalidWorkflow(f"the source of {socket.name} is never reached")
+            raise InvalidWorkflow(f"the links of {socket.name} are cyclic or longer than {_MAX_HOPS} hops")
         if link.origin == SUBGRAPH_INPUT and scope.parent is not None:
             return self._resolve_subgraph_input(scope, link.origin_slot)
         node = scope.graph.nodes.get(link.origin)
@@ -137,7 +138,7 @@ class _SourceResolver:
         return Link(scope.api_id(node), slot)
 
     def _resolve_subgraph_input(self, scope: GraphScope, slot: int) -> InputSource:
-        """What the instance around a subgraph is given for one of its inputs."""
+        """Return the source of a subgraph's input in the enclosing scope."""
         instance, parent = scope.subgraph_node, scope.parent
         if instance is None or parent is None or not 0 <= slot < len(scope.graph.inputs):
             return None
@@ -148,7 +149,7 @@ class _SourceResolver:
         return subgraph_input_value(scope, slot)
 
     def _resolve_subgraph_output(self, scope: GraphScope, slot: int) -> InputSource:
-        """What a subgraph gives for one of its outputs."""
+        """Return the source of a subgraph's output inside of it."""
         for id, link in scope.graph.links.items():
             if link.target == SUBGRAPH_OUTPUT and link.target_slot == slot:
                 return self.resolve_link(scope, NodeSocket("output", self._type, link=id))
@@ -173,7 +174,7 @@ class _SourceResolver:
         return None
 
     def _find_bypass_input(self, node: UiNode, slot: int) -> NodeSocket | None:
-        """The input that a bypassed node hands on as its output `slot`."""
+        """Return the input that a bypassed node passes through to its output `slot`."""
         given = node.outputs[slot].type if slot < len(node.outputs) else ANY_TYPE
         same_slot = node.inputs[slot] if slot < len(node.inputs) else None
         if self._type == ANY_TYPE:
@@ -186,7 +187,7 @@ class _SourceResolver:
 
 
 def subgraph_input_value(scope: GraphScope, slot: int) -> LiteralValue | None:
-    """What the widget for the subgraph's input `slot` says: on the instance, else inside."""
+    """Return the widget value of a subgraph's input `slot`: that of the instance, else that inside."""
     targets = list(_widget_targets(scope.graph, slot))
     values = scope.subgraph_node.widget_values if scope.subgraph_node else None
     position = _widget_value_index(scope, slot) if targets else None
@@ -201,7 +202,7 @@ def subgraph_input_value(scope: GraphScope, slot: int) -> LiteralValue | None:
 
 
 def _widget_value_index(scope: GraphScope, slot: int) -> int | None:
-    """Where among the instance's values that of the input `slot` stands."""
+    """Return the index of the input `slot` in the instance's widget values."""
     proxies = scope.subgraph_node.properties.get("proxyWidgets") if scope.subgraph_node else None
     if not isinstance(proxies, list) or not proxies:
         return sum(any(True for _ in _widget_targets(scope.graph, earlier)) for earlier in range(slot))
@@ -211,7 +212,7 @@ def _widget_value_index(scope: GraphScope, slot: int) -> int | None:
 
 
 def _widget_targets(graph: UiGraph, slot: int) -> Iterator[tuple[UiNode, str]]:
-    """Nodes inside, and their widgets, in which a subgraph's input ends."""
+    """Yield the nodes and widgets inside a subgraph that one of its inputs is linked to."""
     for link in graph.links.values():
         if link.origin != SUBGRAPH_INPUT or link.origin_slot != slot:
             continue
@@ -223,7 +224,7 @@ def _widget_targets(graph: UiGraph, slot: int) -> Iterator[tuple[UiNode, str]]:
 
 
 def proxy_widget_values(scope: GraphScope, node: UiNode) -> dict[str, Any]:
-    """Values that the instance around `node` gives its widgets directly, in the older way."""
+    """Return the widget values that the enclosing instance sets on `node` by the older `proxyWidgets`."""
     instance = scope.subgraph_node
     proxies = instance.properties.get("proxyWidgets") if instance else None
     if instance is None or not isinstance(proxies, list) or not isinstance(instance.widget_values, list):

@@ -1,6 +1,6 @@
-"""ComfyUI's UI format (schemas 0.4 and 1.0) as plain values. What a node's values mean is not decided here.
+"""Parse ComfyUI's UI format (schemas 0.4 and 1.0) to plain values, without interpreting widget values.
 
-Files come from anybody: whatever is not of the expected shape raises InvalidWorkflow naming the place.
+Files are untrusted: unexpected data raises InvalidWorkflow with its location.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-#: Nodes of a workflow and of all its subgraph definitions together.
+#: Maximum number of nodes of a workflow and all its subgraph definitions.
 MAX_NODES = 10_000
 
 
 class InvalidWorkflow(Exception):
-    """A file is no workflow that can be converted. The message says where and why."""
+    """A workflow cannot be converted. The message says where and why."""
 
 
 class NodeMode(IntEnum):
-    """What the author has set a node to; anything else counts as ALWAYS."""
+    """The mode of a node; any other value counts as ALWAYS."""
 
     ALWAYS = 0
-    MUTED = 2  #: not there at all
-    BYPASSED = 4  #: not there, its inputs handed through
+    MUTED = 2  #: omitted
+    BYPASSED = 4  #: omitted, its inputs are passed through
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,16 @@ class NodeSocket:
 
     name: str
     type: str
-    #: Id of the link that ends here; None for outputs and unlinked inputs.
+    #: Id of the link to this input; None for outputs and unlinked inputs.
     link: str | None = None
-    #: Name of the widget that the socket stands for, if any.
+    #: Name of the widget of this input, if any.
     widget: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UiLink:
+    """A link from an output to an input."""
+
     origin: str
     origin_slot: int
     target: str
@@ -48,22 +50,24 @@ class UiLink:
 
 @dataclass(frozen=True, slots=True)
 class UiNode:
+    """A node as it is stored in the file."""
+
     id: str
     type: str
     title: str
     mode: NodeMode
     inputs: Sequence[NodeSocket]
     outputs: Sequence[NodeSocket]
-    #: Positional (a list) or by name (an object); None where there are none.
+    #: Positional (a list) or by name (an object); None if there are none.
     widget_values: list[Any] | dict[str, Any] | None
-    #: Written beside `widget_values` by recent frontends.
+    #: Written in addition to `widget_values` by recent frontends.
     named_widget_values: Mapping[str, Any]
     properties: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class UiGraph:
-    """A workflow, or the definition of a subgraph; the latter has sockets of its own."""
+    """A workflow, or the definition of a subgraph, which has its own sockets."""
 
     id: str
     nodes: Mapping[str, UiNode]
@@ -74,24 +78,27 @@ class UiGraph:
 
 @dataclass(frozen=True, slots=True)
 class UiWorkflow:
+    """A workflow with the definitions of its subgraphs."""
+
     root: UiGraph
-    #: Definitions by id; an instance is a node whose type is that id.
+    #: Definitions by id; a node with this id as its type is an instance.
     subgraphs: Mapping[str, UiGraph]
     extra: Mapping[str, Any]
 
 
-#: Ids by which a subgraph's links name its own inputs and outputs.
+#: Node ids that stand for a subgraph's own inputs and outputs in its links.
 SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = "-10", "-20"
 
 
 def is_ui_format(data: Any) -> bool:
+    """Return whether JSON data is a workflow in UI format."""
     return isinstance(data, dict) and isinstance(data.get("nodes"), list)
 
 
 def parse_ui_workflow(data: Any) -> UiWorkflow:
-    """Raises InvalidWorkflow."""
+    """Parse a workflow. Raises InvalidWorkflow."""
     if not is_ui_format(data):
-        raise InvalidWorkflow("there is no list of nodes")
+        raise InvalidWorkflow("the workflow has no list of nodes")
     definitions = as_mapping(data.get("definitions")).get("subgraphs") or []
     graphs = [_parse_graph(item, f"subgraph {index}") for index, item in enumerate(_as_list(definitions))]
     root = _parse_graph(data, "workflow")
@@ -100,7 +107,7 @@ def parse_ui_workflow(data: Any) -> UiWorkflow:
     extra = as_mapping(data.get("extra"))
     if extra.get("groupNodes"):
         raise InvalidWorkflow(
-            "group nodes are a format of the past; ComfyUI turns them into subgraphs on saving"
+            "group nodes are obsolete; open and save the workflow in ComfyUI to convert them to subgraphs"
         )
     return UiWorkflow(root, {graph.id: graph for graph in graphs}, extra)
 
@@ -127,7 +134,7 @@ def _parse_graph(data: Any, location: str) -> UiGraph:
 
 def _parse_node(data: Any, location: str) -> UiNode:
     if not isinstance(data, dict) or "id" not in data or not isinstance(data.get("type"), str):
-        raise InvalidWorkflow(f"{location}: expected an object with id and type")
+        raise InvalidWorkflow(f"{location}: must be an object with id and type")
     values = data.get("widgets_values")
     return UiNode(
         id=_parse_id(data["id"]),
@@ -156,23 +163,25 @@ def _parse_socket(data: Any) -> NodeSocket:
 
 
 def _parse_link(data: Any, location: str) -> tuple[str, UiLink]:
-    """A link in either of its shapes."""
+    """Parse a link, which is an object or a list."""
     keys = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
     try:
         parts = [data[key] for key in keys] if isinstance(data, dict) else list(data)[:5]
         id, origin, origin_slot, target, target_slot = parts
         return _parse_id(id), UiLink(_parse_id(origin), int(origin_slot), _parse_id(target), int(target_slot))
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidWorkflow(f"{location}: a link is not of the expected shape") from error
+        raise InvalidWorkflow(
+            f"{location}: a link must have id, origin, origin slot, target and target slot"
+        ) from error
 
 
 def _parse_type(value: Any) -> str:
-    """Old files write option lists as the type."""
+    """Return the type name; old files have a list of options as the type."""
     return "COMBO" if isinstance(value, list) else str(value if value not in (None, "", 0) else "*")
 
 
 def _parse_id(value: Any) -> str:
-    """Ids are integers in most files and texts in the newest."""
+    """Return an id as text; most files have integers."""
     return str(value) if isinstance(value, int | str) else ""
 
 

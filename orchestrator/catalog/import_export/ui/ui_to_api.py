@@ -1,4 +1,4 @@
-"""UI format to API format, as ComfyUI's own frontend does on queueing."""
+"""Convert the UI format to the API format, as ComfyUI's frontend does when it queues a prompt."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from orchestrator.catalog.import_export.ui.ui_graph import UiNode, parse_ui_work
 from orchestrator.catalog.import_export.ui.widgets import read_widget_values
 from orchestrator.catalog.rendering.graph import iter_links
 
-#: Where our own export keeps what a graph alone can not say.
+#: Key of the export metadata, from which an import restores the model.
 EXPORT_METADATA_KEY = "pixel_factory"
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertedWorkflow:
-    """An API-format graph, and what the UI file said besides."""
+    """An API-format graph, and further information of the file."""
 
     graph: dict[str, dict[str, Any]]
-    #: File name -> `{"url", "directory"}` as the nodes' properties have them.
+    #: File name -> `{"url", "directory"}` from the nodes' properties.
     model_downloads: dict[str, dict[str, str]] = field(default_factory=dict)
-    #: Class that the facts do not know -> the pack that it is said to come from, or "".
+    #: Class without facts -> its node pack according to the file, or "".
     unknown_classes: dict[str, str] = field(default_factory=dict)
-    #: What our own export added.
+    #: Metadata of an exported model; empty for other workflows.
     export_metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def convert_ui_to_api(data: Any, facts: NodeFacts) -> ConvertedWorkflow:
-    """Raises InvalidWorkflow for what is no workflow."""
+    """Convert a workflow. Raises InvalidWorkflow."""
     workflow = parse_ui_workflow(data)
     own = workflow.extra.get(EXPORT_METADATA_KEY)
     result = ConvertedWorkflow({}, export_metadata=own if isinstance(own, dict) else {})
-    # In a file of our own, bypassed nodes are the optional parts of the template.
+    # In an exported model, bypassed nodes are the optional nodes of the template.
     absent_too = bool(result.export_metadata)
 
     def widgets(node: UiNode) -> dict[str, Any]:
@@ -75,13 +75,13 @@ def _convert_inputs(scope: GraphScope, node: UiNode, entry: Mapping[str, Any] | 
             inputs[socket.name] = list(source)
     if entry is None:
         return inputs
-    # What belongs to options that are not chosen, or to widgets long gone, a server would ignore.
+    # Drop inputs of options that are not selected, and of removed widgets: a server ignores them.
     known = resolve_inputs(entry, inputs)
     return {name: value for name, value in inputs.items() if name in known}
 
 
 def _wrap_list(value: Any) -> Any:
-    """A list would be taken for a link."""
+    """Wrap a list, which would otherwise be parsed as a link."""
     return {"__value__": value} if isinstance(value, list) else value
 
 
@@ -114,7 +114,7 @@ def _read_model_downloads(node: UiNode) -> dict[str, dict[str, str]]:
 
 
 def drop_dangling_links(graph: dict[str, dict[str, Any]]) -> None:
-    """Inputs that are linked to a node that is not there are no inputs."""
+    """Remove inputs that are linked to a missing node."""
     for node in graph.values():
         for name, link in list(iter_links(node["inputs"])):
             if link.node not in graph or link.slot < 0:

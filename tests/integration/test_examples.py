@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from comfy_instances.process.child import find_free_port
 from tests.support.images import size_of
-from tests.support.service import ServiceProcess, free_port
+from tests.support.service import ServiceProcess
 from tests.support.videos import film
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -93,7 +94,9 @@ def test_webhook_receiver_accepts_a_signed_message(bank: ServiceProcess, tmp_pat
     interpreter = sys.executable if program.suffix == ".py" else shutil.which("node")
     if interpreter is None:
         pytest.skip("needs Node.js (Debian: apt install nodejs)")
-    printed = run_example(bank, bank.key("1.00"), tmp_path, interpreter, str(program), PORT=str(free_port()))
+    printed = run_example(
+        bank, bank.key("1.00"), tmp_path, interpreter, str(program), PORT=str(find_free_port())
+    )
     assert printed == "job.succeeded completed\n"
 
 

@@ -15,9 +15,11 @@ from orchestrator.billing.changes import Changes
 from orchestrator.billing.ledger_rules import book_once, capture_key, hold_key
 from orchestrator.billing.metering import meter_bytes_sent
 from orchestrator.billing.spend_caps import check_spend_caps
-from orchestrator.errors import NotFound
+from orchestrator.billing.values import ApiKey
+from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
 from orchestrator.jobs import attempt_transitions as transitions
+from orchestrator.store.lookup import found
 from orchestrator.store.transaction import Transaction
 from pricing import ledger
 from pricing.ledger import Balance
@@ -27,10 +29,7 @@ from pricing.ledger import Balance
 
 def get_job(tx: Transaction, job_id: str) -> JobRecord:
     """Return a job with its shards. Raises NotFound."""
-    record = tx.find_job(job_id)
-    if record is None:
-        raise NotFound(f"There is no job {job_id!r}.")
-    return record
+    return found(tx.find_job(job_id), "job", job_id)
 
 
 def find_job_by_idempotency_key(tx: Transaction, job: Job) -> JobRecord | None:
@@ -135,16 +134,11 @@ def finish_shard(
 
 
 def _get_attempt(tx: Transaction, prompt_id: str) -> Attempt:
-    attempt = tx.find_attempt(prompt_id)
-    if attempt is None:
-        raise NotFound(f"There is no attempt with prompt id {prompt_id!r}.")
-    return attempt
+    return found(tx.find_attempt(prompt_id), "attempt with prompt id", prompt_id)
 
 
 def _get_shard(tx: Transaction, shard_id: str) -> tuple[JobRecord, Shard]:
-    record = tx.find_job_of_shard(shard_id)
-    if record is None:
-        raise NotFound(f"There is no shard {shard_id!r}.")
+    record = found(tx.find_job_of_shard(shard_id), "shard", shard_id)
     return record, next(shard for shard in record.shards if shard.id == shard_id)
 
 
@@ -242,3 +236,14 @@ def _budget_status(tx: Transaction, account_id: str, now: datetime) -> BudgetSta
         month_spend=tx.sum_account_spend(account_id, today.replace(day=1)),
         alerts=tx.list_alerts(account_id),
     )
+
+
+# API keys
+
+
+def check_key_rotatable(key: ApiKey) -> None:
+    """Raise InvalidRequest for a revoked key."""
+    if key.is_revoked:
+        raise InvalidRequest(
+            f"API key {key.id!r} is revoked and cannot be rotated; create a new key.", code="key_revoked"
+        )

@@ -1,15 +1,22 @@
-"""What nobody can do to the books: the database refuses it, or the audit finds it."""
+"""Tampering with the ledger: the database refuses it, or the audit reports it."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from orchestrator.billing.changes import Changes
+from orchestrator.jobs import JobRecord, JobStatus, ShardStatus, create_shards
+from orchestrator.store.memory import MemoryStore, MemoryTables
+from orchestrator.store.memory.audit import AUDIT_CHECKS
+from orchestrator.store.memory.transaction import MemoryTransaction
 from orchestrator.store.sqlite.audit import AUDIT_QUERIES, audit_ledger
-from tests.support.store_harness import StoreHarness, open_world
+from pricing.ledger import EntryKind, hold_entry
+from tests.support.store_harness import START, StoreHarness, open_world, populate
 
 
 @pytest.fixture
@@ -38,7 +45,7 @@ COPY = "INSERT INTO entries SELECT 99, {}, account_id, {}, at, NULL, '' FROM ent
         (COPY.format("'k', kind", "target, source, 990001"), "CHECK"),
     ],
 )
-async def test_the_database_itself_refuses(
+async def test_database_refuses_tampering(
     world: StoreHarness, tmp_path: Path, statement: str, reason: str
 ) -> None:
     await world.add()
@@ -55,7 +62,7 @@ FORGE = (
     " FROM entries WHERE key = 'hold:{job}'"
 )
 
-#: Rule -> what somebody with the file and no triggers could do to break it. job-1 has succeeded, job-2 waits.
+#: Rule -> statement that violates it, on a copy without triggers. job-1 has succeeded, job-2 waits.
 FRAUD = {
     "balances_sum_to_zero": "UPDATE balances SET micros = micros + 5 WHERE account = 'revenue'",
     "balances_equal_entries": "UPDATE balances SET micros = micros + 5 WHERE account LIKE 'wallet:%'",
@@ -78,7 +85,7 @@ FRAUD = {
 
 
 @pytest.mark.parametrize("rule", AUDIT_QUERIES)
-async def test_the_audit_finds_fraud(world: StoreHarness, tmp_path: Path, rule: str) -> None:
+async def test_sqlite_audit_reports_tampering(world: StoreHarness, tmp_path: Path, rule: str) -> None:
     await world.succeed()
     await world.add()
     db = forged(tmp_path)
@@ -89,7 +96,7 @@ async def test_the_audit_finds_fraud(world: StoreHarness, tmp_path: Path, rule: 
 
 
 def forged(directory: Path) -> sqlite3.Connection:
-    """A copy of the books without their locks."""
+    """Return a copy of the database without triggers and checks."""
     source, copy = sqlite3.connect(directory / "store.db"), sqlite3.connect(":memory:", isolation_level=None)
     source.backup(copy)
     source.close()
@@ -97,3 +104,67 @@ def forged(directory: Path) -> sqlite3.Connection:
         copy.execute(f"DROP TRIGGER {trigger}")
     copy.execute("PRAGMA ignore_check_constraints = ON")
     return copy
+
+
+def tamper(tables: MemoryTables, rule: str) -> None:
+    """Violate one rule. job-1 has succeeded, job-2 waits."""
+    wallet = next(account for account in tables.balances if account.startswith("wallet:"))
+    hold = tables.entries["hold:job-1"]
+    match rule:
+        case "balances_sum_to_zero" | "meters_equal_revenue":
+            tables.balances["revenue"] += 5
+        case "balances_equal_entries":
+            tables.balances[wallet] += 5
+        case "no_wallet_below_zero":
+            tables.balances[wallet] = -5
+        case "captured_at_most_held":
+            tables.entries["forged"] = replace(hold, key="forged", kind=EntryKind.CAPTURE)
+        case "refunded_at_most_captured":
+            tables.entries["forged"] = replace(hold, key="forged", kind=EntryKind.REFUND, micros=10_001)
+        case "unfinished_job_is_held":
+            del tables.entries["hold:job-2"]
+        case "finished_job_has_no_open_hold":
+            tables.jobs["job-2"] = replace(tables.jobs["job-2"], status=JobStatus.FAILED, finished_at=START)
+        case "only_success_is_charged":
+            tables.jobs["job-1"] = replace(tables.jobs["job-1"], status=JobStatus.FAILED)
+        case "charged_job_has_outputs":
+            tables.shards["job-1"] = tuple(replace(one, outputs=()) for one in tables.shards["job-1"])
+        case "job_has_shards":
+            tables.shards["job-2"] = ()
+        case "finished_job_has_no_open_shard":
+            shards = tables.shards["job-1"]
+            tables.shards["job-1"] = tuple(replace(one, status=ShardStatus.RUNNING) for one in shards)
+        case "usage_equals_captures":
+            tables.usage = {key: replace(row, micros=row.micros - 1) for key, row in tables.usage.items()}
+        case _:
+            raise ValueError(rule)
+
+
+@pytest.mark.parametrize("rule", AUDIT_CHECKS)
+async def test_memory_audit_reports_tampering(rule: str) -> None:
+    tables = MemoryTables()
+    world = await populate(MemoryStore(tables), 1_000_000)
+    await world.succeed()
+    await world.add()
+    assert await world.store.audit_ledger() == []
+    tamper(tables, rule)
+    assert rule in {violation.rule for violation in await world.store.audit_ledger()}
+
+
+def test_both_audits_check_the_same_rules() -> None:
+    assert list(AUDIT_CHECKS) == list(AUDIT_QUERIES)
+
+
+async def test_memory_store_writes_nothing_if_the_ledger_refuses() -> None:
+    tables = MemoryTables()
+    world = await populate(MemoryStore(tables), 1_000_000)
+    job = world.job(price=2_000_000)
+    shards = create_shards(job, 1)
+    overdrawn = Changes(
+        new_job=JobRecord(job=job, shards=shards),
+        entries=(hold_entry(world.account.id, job.id, job.price, START),),
+    )
+    with pytest.raises(ValueError, match="would hold -1000000"):
+        MemoryTransaction(tables).apply_changes(overdrawn)
+    assert await world.store.find_job(job.id) is None
+    assert await world.wallet() == (1_000_000, 0)

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.errors import InsufficientBalance
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus
-from tests.support.store_harness import START, STORES, StoreHarness, open_store, populate
+from tests.support.store_harness import START, StoreHarness, open_store, populate
 
 ERROR = JobError(code="generation_failed", message="It failed.")
 PRICES = st.sampled_from((0, 1, 5_000, 10_000, 400_000))
@@ -23,7 +23,7 @@ OPENING = 1_000_000
 class StoreMachine(RuleBasedStateMachine):
     """The model: what was paid in or given, what was charged, and what is unfinished."""
 
-    kind = STORES[0]
+    kind = "sqlite"
 
     @initialize()
     def open(self) -> None:
@@ -152,5 +152,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.directory.cleanup()
 
 
+class MemoryStoreMachine(StoreMachine):
+    kind = "memory"
+
+
+TestMemoryStoreMachine = MemoryStoreMachine.TestCase
+TestMemoryStoreMachine.settings = settings(max_examples=50, stateful_step_count=15, deadline=None)
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)

@@ -1,6 +1,6 @@
-"""A store with one funded account, and short words for what happens to jobs in it.
+"""A store with one funded account, and helpers that add, start and finish jobs in it.
 
-`STORES` names the implementations that the suite runs against; `open_world` checks the books on leaving.
+`STORES` names the implementations that the suite runs against; `open_world` audits the ledger on exit.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from typing import Any
 
 from orchestrator.jobs import Attempt, Job, JobRecord, Output, Usage, create_shards
 from orchestrator.store import Account, ApiKey, DeliveryAttempt, Store, WebhookMessage
+from orchestrator.store.memory import MemoryStore, MemoryTables
 from orchestrator.store.sqlite import SqliteStore
 
-STORES = ("sqlite",)
+STORES = ("sqlite", "memory")
+#: Tables of the in-memory stores by directory, so that a store can be opened again.
+_TABLES: dict[Path, MemoryTables] = {}
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 PICTURE = Output(
     key="outputs/ab/abcd.png", content_type="image/png", size=9, sha256="ab" * 32, width=64, height=64
@@ -26,16 +29,18 @@ USAGE = Usage(gpu_seconds=1.5)
 
 
 def delivery(message: WebhookMessage, at: datetime, error: str | None = None) -> DeliveryAttempt:
-    """A try to deliver a message: taken, or refused with `HTTP` and a status."""
+    """Return a delivery attempt that succeeded, or failed with an error such as `HTTP 500`."""
     status = int(error.removeprefix("HTTP ")) if error else 200
     return DeliveryAttempt(message_id=message.id, at=at, seconds=0.25, http_status=status, error=error)
 
 
 def open_store(kind: str, directory: Path) -> Store:
-    """Opening the same directory again finds what was written before."""
+    """Open a store; opening the same directory again finds what was written before."""
     match kind:
         case "sqlite":
             return SqliteStore(directory / "store.db")
+        case "memory":
+            return MemoryStore(_TABLES.setdefault(directory, MemoryTables()))
     raise ValueError(f"there is no store {kind!r}")
 
 
@@ -96,13 +101,13 @@ class StoreHarness:
         return record
 
     async def again(self, record: JobRecord) -> JobRecord:
-        """The job as it is now."""
+        """Return the job as it is stored now."""
         found = await self.store.find_job(record.job.id)
         assert found is not None
         return found
 
     async def wallet(self) -> tuple[int, int]:
-        """Available, held."""
+        """Return the available and the held micro-dollars."""
         balance = await self.store.get_balance(self.account.id)
         return balance.available, balance.held
 

@@ -1,4 +1,4 @@
-"""Plans applied to accounts, on a real store with a clock of our own."""
+"""Accounts on their plans: sign-up credits, monthly allowances, keys; on the in-memory store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from orchestrator.billing.accounts import SIGNUP_REFERENCE, AccountService
 from orchestrator.billing.api_keys import hash_api_key
 from orchestrator.errors import InvalidRequest
 from orchestrator.store import ApiKeyLimits
-from orchestrator.store.sqlite import SqliteStore
+from orchestrator.store.memory import MemoryStore
 from pricing.ledger import EntryKind
 from pricing.plans import SHIPPED_PLANS, Plans
 
@@ -24,7 +23,7 @@ PLANS["plans"]["welcome"] = {**PLANS["plans"]["free"], "signup_credits": 50}
 
 @dataclass
 class AccountsHarness:
-    store: SqliteStore
+    store: MemoryStore
     now: datetime
     accounts: AccountService
 
@@ -33,8 +32,8 @@ class AccountsHarness:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[AccountsHarness]:
-    store = SqliteStore(tmp_path / "books.db")
+async def desk() -> AsyncIterator[AccountsHarness]:
+    store = MemoryStore()
     desk = AccountsHarness(store, datetime(2026, 1, 15, tzinfo=UTC), None)  # type: ignore[arg-type]
     desk.accounts = AccountService(store, Plans.parse(PLANS), lambda: desk.now)
     yield desk

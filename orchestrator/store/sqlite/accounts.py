@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from orchestrator.errors import NotFound
+from orchestrator.store.lookup import found
 from orchestrator.store.sqlite.rows import format_time, insert_row, row_to_account, update_row
 from orchestrator.store.values import Account
 
@@ -23,18 +23,15 @@ def list_accounts(db: sqlite3.Connection) -> list[Account]:
 def get_account(db: sqlite3.Connection, account_id: str) -> Account:
     """Return an account. Raises NotFound."""
     row = db.execute("SELECT * FROM accounts WHERE id = ?", (account_id,)).fetchone()
-    if row is None:
-        raise NotFound(f"There is no account {account_id!r}.")
-    return row_to_account(row)
+    return row_to_account(found(row, "account", account_id))
 
 
 def resolve_account(db: sqlite3.Connection, account_or_key_id: str) -> Account:
     """Return the account with this id, or the account of the key with this id. Raises NotFound."""
     key = db.execute("SELECT account_id FROM keys WHERE id = ?", (account_or_key_id,)).fetchone()
-    try:
-        return get_account(db, key["account_id"] if key else account_or_key_id)
-    except NotFound:
-        raise NotFound(f"There is no account or API key {account_or_key_id!r}.") from None
+    account_id = key["account_id"] if key else account_or_key_id
+    row = db.execute("SELECT * FROM accounts WHERE id = ?", (account_id,)).fetchone()
+    return row_to_account(found(row, "account or API key", account_or_key_id))
 
 
 def set_plan(db: sqlite3.Connection, account_id: str, plan: str, now: datetime) -> Account:

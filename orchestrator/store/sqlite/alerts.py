@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from orchestrator.errors import NotFound
+from orchestrator.store.lookup import found
 from orchestrator.store.sqlite.rows import alert_to_row, insert_row, row_to_alert, update_row
 from pricing.alerts import Alert
 
@@ -24,9 +24,7 @@ def get_alert(db: sqlite3.Connection, account_id: str, alert_id: str) -> Alert:
     row = db.execute(
         "SELECT * FROM alerts WHERE id = ? AND account_id = ?", (alert_id, account_id)
     ).fetchone()
-    if row is None:
-        raise NotFound(f"There is no alert {alert_id!r}.")
-    return row_to_alert(row)
+    return row_to_alert(found(row, "alert", alert_id))
 
 
 def update_alert_terms(

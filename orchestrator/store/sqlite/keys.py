@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.store.lookup import found
+from orchestrator.store.operations import check_key_rotatable
 from orchestrator.store.sqlite.accounts import get_account
 from orchestrator.store.sqlite.rows import format_time, insert_row, limits_to_row, row_to_key, update_row
 from orchestrator.store.values import ApiKey, ApiKeyLimits
@@ -32,9 +33,7 @@ def find_key(db: sqlite3.Connection, digest: str) -> ApiKey | None:
 def get_key(db: sqlite3.Connection, key_id: str) -> ApiKey:
     """Return a key. Raises NotFound."""
     row = db.execute(f"{SELECT_KEYS} WHERE keys.id = ?", (key_id,)).fetchone()
-    if row is None:
-        raise NotFound(f"There is no key {key_id!r}.")
-    return row_to_key(row)
+    return row_to_key(found(row, "API key", key_id))
 
 
 def list_keys(db: sqlite3.Connection, account_id: str | None) -> list[ApiKey]:
@@ -65,10 +64,7 @@ def rotate_key(db: sqlite3.Connection, key_id: str, row: dict[str, str], now: da
     Raises NotFound, and InvalidRequest for a revoked key.
     """
     old = get_key(db, key_id)
-    if old.is_revoked:
-        raise InvalidRequest(
-            f"API key {key_id!r} is revoked and cannot be rotated; create a new key.", code="key_revoked"
-        )
+    check_key_rotatable(old)
     revoke_key(db, key_id, now)
     return add_key(db, {**row, "account_id": old.account.id, "name": old.name}, old.limits, now)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.billing.changes import NewMessage
-from orchestrator.errors import NotFound
+from orchestrator.store.lookup import found
 from orchestrator.store.sqlite.accounts import get_account
 from orchestrator.store.sqlite.rows import dump_json, format_time, insert_row, parse_time, row_to_message
 from orchestrator.store.values import DeliveryAttempt, WebhookMessage
@@ -41,9 +41,7 @@ def get_message(db: sqlite3.Connection, account_id: str, message_id: int) -> Web
     row = db.execute(
         "SELECT * FROM outbox WHERE id = ? AND account_id = ?", (message_id, account_id)
     ).fetchone()
-    if row is None:
-        raise NotFound(f"There is no message {message_id}.", code="message_not_found")
-    return _with_delivery_attempts(db, row_to_message(row))
+    return _with_delivery_attempts(db, row_to_message(_found_message(row, message_id)))
 
 
 def replay_message(db: sqlite3.Connection, message_id: int, now: datetime) -> WebhookMessage:
@@ -53,9 +51,11 @@ def replay_message(db: sqlite3.Connection, message_id: int, now: datetime) -> We
         " RETURNING *",
         (format_time(now), message_id),
     ).fetchone()
-    if row is None:
-        raise NotFound(f"There is no message {message_id}.", code="message_not_found")
-    return row_to_message(row)
+    return row_to_message(_found_message(row, message_id))
+
+
+def _found_message(row: sqlite3.Row | None, message_id: int) -> sqlite3.Row:
+    return found(row, "webhook message", message_id, code="message_not_found")
 
 
 def list_due_messages(db: sqlite3.Connection, now: datetime, limit: int) -> list[WebhookMessage]:

@@ -1,0 +1,95 @@
+"""The outbox in memory: webhook messages, delivery attempts and signing secrets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from orchestrator.store.lookup import found
+from orchestrator.store.memory.tables import MemoryTables, SigningSecret
+from orchestrator.store.memory.transaction import MemoryTransaction
+from orchestrator.store.values import DeliveryAttempt, WebhookMessage
+
+
+class MemoryOutbox:
+    """Implements `orchestrator.store.outbox.OutboxStore`, where each method is described."""
+
+    def __init__(self, tables: MemoryTables) -> None:
+        self._tables = tables
+        self._tx = MemoryTransaction(tables)
+
+    async def list_messages(self, account_id: str, limit: int = 50) -> list[WebhookMessage]:
+        messages = reversed(self._tables.messages.values())
+        return [message for message in messages if message.account_id == account_id][:limit]
+
+    async def find_job_message(self, job_id: str) -> WebhookMessage | None:
+        messages = self._tables.messages.values()
+        message = next((message for message in messages if message.job_id == job_id), None)
+        return None if message is None else self._with_delivery_attempts(message)
+
+    async def get_message(self, account_id: str, message_id: int) -> WebhookMessage:
+        message = self._tables.messages.get(message_id)
+        if message is not None and message.account_id != account_id:
+            message = None
+        return self._with_delivery_attempts(_found_message(message, message_id))
+
+    async def list_due_messages(self, now: datetime, limit: int = 50) -> list[WebhookMessage]:
+        due = [
+            (message.due_at, message.id)
+            for message in self._tables.messages.values()
+            if message.due_at is not None and message.due_at <= now
+        ]
+        return [self._tables.messages[id] for _, id in sorted(due)[:limit]]
+
+    async def replay_message(self, message_id: int, now: datetime) -> WebhookMessage:
+        message = _found_message(self._tables.messages.get(message_id), message_id)
+        replayed = replace(message, due_at=now, delivered_at=None, error=None, attempts=0)
+        self._tables.messages[message_id] = replayed
+        return replayed
+
+    async def record_delivery_attempt(self, attempt: DeliveryAttempt, retry_at: datetime | None) -> None:
+        message = _found_message(self._tables.messages.get(attempt.message_id), attempt.message_id)
+        self._tables.deliveries.append(attempt)
+        if message.delivered_at is None:
+            failed = attempt.error is not None
+            self._tables.messages[message.id] = replace(
+                message,
+                delivered_at=None if failed else attempt.at,
+                due_at=retry_at if failed else None,
+                error=attempt.error,
+                attempts=message.attempts + 1,
+            )
+
+    async def list_signing_secrets(self, account_id: str, now: datetime) -> list[str]:
+        return [
+            secret.secret
+            for secret in reversed(self._tables.secrets)
+            if secret.account_id == account_id and (secret.ends_at is None or secret.ends_at > now)
+        ]
+
+    async def get_or_create_signing_secrets(self, account_id: str, secret: str, now: datetime) -> list[str]:
+        known = await self.list_signing_secrets(account_id, now)
+        if not known:
+            await self.add_signing_secret(account_id, secret, now, now)
+        return known or [secret]
+
+    async def add_signing_secret(
+        self, account_id: str, secret: str, now: datetime, previous_expire_at: datetime
+    ) -> None:
+        self._tx.get_account(account_id)
+        kept = []
+        for one in self._tables.secrets:
+            if one.account_id == account_id and one.ends_at is None:
+                one = replace(one, ends_at=previous_expire_at)
+            elif one.account_id == account_id and one.ends_at is not None and one.ends_at <= now:
+                continue
+            kept.append(one)
+        self._tables.secrets = [*kept, SigningSecret(account_id, secret)]
+
+    def _with_delivery_attempts(self, message: WebhookMessage) -> WebhookMessage:
+        attempts = tuple(one for one in self._tables.deliveries if one.message_id == message.id)
+        return replace(message, delivery_attempts=attempts)
+
+
+def _found_message(message: WebhookMessage | None, message_id: int) -> WebhookMessage:
+    return found(message, "webhook message", message_id, code="message_not_found")

@@ -1,0 +1,115 @@
+"""Lists, pages and sums over the tables in memory."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from orchestrator.errors import InvalidRequest
+from orchestrator.jobs import Job, JobRecord
+from orchestrator.store.memory.tables import MemoryTables
+from orchestrator.store.values import INVALID_CURSOR_MESSAGE, JobFilter, Page, UsageRow
+from pricing.costs import MeteredUsage
+from pricing.ledger import LedgerEntry
+from pricing.statement import Statement
+
+
+def list_jobs(tables: MemoryTables, job_filter: JobFilter, limit: int, cursor: str | None) -> Page[JobRecord]:
+    """Return one page of jobs. Raises InvalidRequest for an unknown cursor."""
+    ids = list(tables.jobs)
+    if not job_filter.oldest_first:
+        ids.reverse()
+    if cursor is not None:
+        job = tables.jobs.get(cursor)
+        if job is None or job_filter.account_id not in (None, job.account_id):
+            raise _invalid_cursor()
+        ids = ids[ids.index(cursor) + 1 :]
+    matching = [id for id in ids if _matches(tables.jobs[id], job_filter)]
+    found = [tables.record(id) for id in matching[:limit]]
+    return Page(items=found, cursor=found[-1].job.id if len(matching) > limit else None)
+
+
+def _matches(job: Job, job_filter: JobFilter) -> bool:
+    if job_filter.account_id is not None and (
+        job.account_id != job_filter.account_id or job.removed_at is not None
+    ):
+        return False
+    if job_filter.status is not None and job.status is not job_filter.status:
+        return False
+    return job_filter.models is None or job.model in job_filter.models
+
+
+def list_entries(tables: MemoryTables, account_id: str, limit: int, cursor: str | None) -> Page[LedgerEntry]:
+    """Return a page of entries, newest first. Raises InvalidRequest for an unknown cursor."""
+    entries = [entry for entry in tables.entries.values() if entry.account_id == account_id]
+    if cursor is not None:
+        keys = [entry.key for entry in entries]
+        if cursor not in keys:
+            raise _invalid_cursor()
+        entries = entries[: keys.index(cursor)]
+    items = entries[::-1][:limit]
+    return Page(items=items, cursor=items[-1].key if len(entries) > limit else None)
+
+
+def _invalid_cursor() -> InvalidRequest:
+    return InvalidRequest(INVALID_CURSOR_MESSAGE, code="invalid_cursor", param="cursor")
+
+
+def get_statement(tables: MemoryTables, account_id: str, since: datetime, until: datetime) -> Statement:
+    """Return an account's entries of a period with the opening balance."""
+    entries = [entry for entry in tables.entries.values() if entry.account_id == account_id]
+    earlier = Statement(
+        account_id=account_id,
+        since=since,
+        until=since,
+        opening=0,
+        entries=[entry for entry in entries if entry.at < since],
+    )
+    return Statement(
+        account_id=account_id,
+        since=since,
+        until=until,
+        opening=earlier.closing,
+        entries=tuple(entry for entry in entries if since <= entry.at < until),
+    )
+
+
+def list_usage(
+    tables: MemoryTables, since: date | None, until: date | None, account_id: str | None
+) -> list[UsageRow]:
+    """Return the daily totals of succeeded jobs, sorted by day, account, key and model."""
+    return [
+        row
+        for key, row in sorted(tables.usage.items())
+        if _is_between(row.day, since, until) and account_id in (None, row.account_id)
+    ]
+
+
+def list_metered_usage(tables: MemoryTables, since: date | None, until: date | None) -> list[MeteredUsage]:
+    """Return the daily totals of metered work, sorted by day, model and device."""
+    return [row for key, row in sorted(tables.metered.items()) if _is_between(row.day, since, until)]
+
+
+def _is_between(day: date, since: date | None, until: date | None) -> bool:
+    return (since or date.min) <= day < (until or date.max)
+
+
+def list_unused_files(tables: MemoryTables, before: datetime, limit: int) -> list[str]:
+    """Return keys of files that only jobs finished before `before` need, longest unneeded first."""
+    unused: dict[str, datetime] = {}
+    needed: set[str] = set()
+    for (key, _), finished_at in tables.files.items():
+        if finished_at is None or finished_at >= before:
+            needed.add(key)
+        else:
+            unused[key] = min(finished_at, unused.get(key, finished_at))
+    keys = sorted(unused.keys() - needed, key=lambda key: (unused[key], key))
+    return keys[:limit]
+
+
+def detach_job_files(tables: MemoryTables, job_id: str) -> list[str]:
+    """Drop the job's file records and return the keys that no other job needs, sorted."""
+    mine = {key for key, owner in tables.files if owner == job_id}
+    others = {key for key, owner in tables.files if owner != job_id}
+    for key in mine:
+        del tables.files[key, job_id]
+    return sorted(mine - others)

@@ -38,9 +38,9 @@ from orchestrator.web.jobs.job_updates import JobUpdates
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.routes import JobApiRoutes
 from orchestrator.web.jobs.schemas import JobResponseBuilder
-from orchestrator.web.limits import RateLimiter
 from orchestrator.web.metrics import Metrics
 from orchestrator.web.openapi.docs_pages import DocsRoutes
+from orchestrator.web.rate_limits import RateLimiter
 from orchestrator.web.webhook_payloads import WebhookPayloads
 from orchestrator.webhooks.sender import SigningSecrets
 

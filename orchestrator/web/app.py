@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.web.auth import AUTH_CONTEXT, AuthContext
-from orchestrator.web.limits import auth_failure_middleware, set_rate_limit_headers
 from orchestrator.web.metrics import HttpMetrics
 from orchestrator.web.middleware import error_middleware, set_request_id_header
+from orchestrator.web.rate_limits import auth_failure_middleware, set_rate_limit_headers
 
 
 def make_app(

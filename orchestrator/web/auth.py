@@ -14,7 +14,7 @@ from orchestrator.billing.api_keys import hash_api_key, verify_api_key
 from orchestrator.errors import Forbidden, NotAuthenticated
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.store.protocol import ApiKeyStore
-from orchestrator.web.limits import RateLimiter
+from orchestrator.web.rate_limits import RateLimiter
 
 __all__ = [
     "AUTH_CONTEXT",

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from comfy_instances.process.child import find_free_port
 from orchestrator.errors import RateLimited
-from orchestrator.web.limits import RateLimiter, set_rate_limit_headers
+from orchestrator.web.rate_limits import RateLimiter, set_rate_limit_headers
 from pricing.plans import Plans
 from tests.support.service import ServiceProcess
 

@@ -103,14 +103,14 @@ def test_what_import_prints_and_export_gives_back(tmp_path: Path) -> None:
     done = command("models", "import", put(tmp_path, sdxl()), "--id", "drawn", **where)
     assert done.returncode == 0, done.stderr
     for line in (
-        "Requests set",
+        "Set by requests",
         "  6.text = {{ prompt }}",
-        "Fixed as drawn",
+        "Fixed",
         "  3.scheduler = karras",
-        "Not known",
+        "To fill in",
     ):
         assert line in done.stdout, done.stdout
-    assert "Wrong" not in done.stdout
+    assert "Problems" not in done.stdout
     for format in ("api", "ui"):
         file = tmp_path / f"{format}.json"
         done = command("models", "export", "drawn", "--format", format, "-o", str(file), **where)
@@ -121,7 +121,7 @@ def test_what_import_prints_and_export_gives_back(tmp_path: Path) -> None:
         assert first.source.template == second.source.template
         assert first.parameters == second.parameters
     done = command("models", "check", **where)
-    assert (done.returncode, "3 model(s) are right" in done.stderr) == (0, True), done.stderr
+    assert (done.returncode, "3 model(s) checked, no problems" in done.stderr) == (0, True), done.stderr
 
 
 def test_a_check_names_model_node_and_input(tmp_path: Path) -> None:
@@ -180,15 +180,15 @@ def broken_png() -> bytes:
 
 
 BAD = {
-    "nothing": (b"", "not JSON"),
-    "no json": (b"hello {", "not JSON"),
-    "deep": (b"[" * 1_000_000, "not JSON"),
-    "gigantic": (b'{"nodes": [' + b'{"id": 1},' * 5_000_000, "more than"),
-    "no graph": ({"a": 1}, "neither a workflow nor"),
+    "nothing": (b"", "not valid JSON"),
+    "no json": (b"hello {", "not valid JSON"),
+    "deep": (b"[" * 1_000_000, "not valid JSON"),
+    "gigantic": (b'{"nodes": [' + b'{"id": 1},' * 5_000_000, "JSON is larger than"),
+    "no graph": ({"a": 1}, "must be a ComfyUI workflow"),
     "no saver": ({"1": {"class_type": "EmptyImage", "inputs": {}}}, "saves a result"),
-    "nodes of numbers": ({"nodes": [1, 2, 3], "links": []}, "expected an object"),
-    "links of words": (workflow(save(1, 1), links=["link"]), "a link is not"),
-    "endless subgraphs": (endless(), "without end"),
+    "nodes of numbers": ({"nodes": [1, 2, 3], "links": []}, "must be an object"),
+    "links of words": (workflow(save(1, 1), links=["link"]), "a link must have"),
+    "endless subgraphs": (endless(), "nested more than"),
     "rerouted in a ring": (
         workflow(
             node(1, "Reroute", inputs=[socket("", "*", 2)], gives=["*"]),
@@ -196,17 +196,17 @@ BAD = {
             save(3, 3),
             links=[[1, 1, 0, 2, 0, "*"], [2, 2, 0, 1, 0, "*"], [3, 1, 0, 3, 0, "*"]],
         ),
-        "never reached",
+        "are cyclic",
     ),
     "ring": (ring(), "nodes depend on each other: 0 -> "),
-    "broken picture": (broken_png(), "not JSON"),
-    "parameter of Python": (parameter(name="__class__"), "can not be the name of a parameter"),
-    "reserved parameter": (parameter(name="filename_prefix"), "can not be the name of a parameter"),
-    "linked parameter": (parameter(name=["e", 0]), "must be written into the node"),
-    "default out of range": (parameter(value=10), "outside of its range"),
+    "broken picture": (broken_png(), "not valid JSON"),
+    "parameter of Python": (parameter(name="__class__"), "is not a valid parameter name"),
+    "reserved parameter": (parameter(name="filename_prefix"), "is not a valid parameter name"),
+    "linked parameter": (parameter(name=["e", 0]), "must be a value of the node"),
+    "default out of range": (parameter(value=10), "must be between"),
     "range of words": (parameter(minimum="one"), "must be numbers"),
     "step of nothing": (parameter(step=0), "greater than 0"),
-    "endless number": (parameter(maximum=float("inf")), "makes no model"),
+    "endless number": (parameter(maximum=float("inf")), "cannot be used as a model"),
     "two declarations": (
         parameter() | {"q": {**parameter(value=6)["p"]}},
         "declares the parameter side differently",
@@ -230,7 +230,7 @@ def test_an_id_leads_nowhere_else(id: str, tmp_path: Path) -> None:
     models = tmp_path / "deep" / "models"
     done = command("models", "import", put(tmp_path, sdxl()), "--id", id, "--into", str(models))
     assert done.returncode == 1
-    assert "can not be the id of a model" in done.stderr
+    assert "is not a valid model id" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["graph.json"]
 
 
@@ -252,7 +252,10 @@ def test_a_text_that_looks_like_an_expression_stays_a_text(tmp_path: Path) -> No
 
 def test_names_that_are_taken_stay_with_their_owners(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "workflows" / "sdxl-1.0", tmp_path / "sdxl-1.0")
-    for id, words in (("sdxl-1.0", "there is such a model already"), ("sdxl", "is an alias of sdxl-1.0")):
+    for id, words in (
+        ("sdxl-1.0", "the model exists already"),
+        ("sdxl", "is already an alias of the model sdxl-1.0"),
+    ):
         done = command("models", "import", put(tmp_path, sdxl()), "--id", id, "--into", str(tmp_path))
         assert (done.returncode, words in done.stderr) == (1, True), done.stderr
     for arguments in (("import", str(tmp_path / "none.json"), "--id", "x"), ("export", "none")):
@@ -268,7 +271,7 @@ def test_unknown_nodes_are_named_with_where_they_come_from(tmp_path: Path) -> No
     done = command("models", "import", put(tmp_path, graph), "--id", "odd", "--into", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert (
-        "nothing is known of the node class OddNode; it is said to come from comfyui-kjnodes 1.2.3"
+        "facts of the node class OddNode, which is unknown; the file says it is part of comfyui-kjnodes 1.2.3"
         in done.stdout
     )
     assert "missing_node_type" in done.stdout

@@ -63,7 +63,7 @@ def test_generate_fails_in_one_clear_line(service: ServiceProcess, key: str) -> 
     assert "Model 'nobody' does not exist" in refused("nobody", "a cat")
     assert "401" in refused("flux-1-schnell", "a cat", api_key="pk-nobody")
     assert "PIXELFACTORY_API_KEY is not set" in refused("flux-1-schnell", "a cat", api_key="")
-    assert "no answer from" in refused("flux-1-schnell", "a cat", url="http://127.0.0.1:9")
+    assert "is unreachable" in refused("flux-1-schnell", "a cat", url="http://127.0.0.1:9")
     assert "name=value" in refused("flux-1-schnell", "a cat", "-p", "steps")
     assert "No such file" in refused("4x-ultrasharp", "", "-p", "image=@/nowhere.png")
 

@@ -206,7 +206,7 @@ async def test_a_directory_that_goes_away_takes_no_model_along(tmp_path: Path) -
 
 
 def test_a_service_without_one_right_model_does_not_start(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="no such directory"):
+    with pytest.raises(CatalogError, match="the directory does not exist"):
         LiveCatalog(tmp_path / "nowhere", lambda model: None)
     write(tmp_path / "draft", kind="sculpture")
     with pytest.raises(CatalogError, match="kind"):

@@ -42,7 +42,7 @@ def test_install_says_what_it_did_and_status_tells_the_drift(tmp_path: Path, dir
         done = comfyui(directory, "install", *options)
         assert f"ComfyUI 0.33.0 at commit {commit}" in done.stdout
         assert f"PyTorch: {', '.join(TORCH)}" in done.stdout
-        assert "Tried on cpu: ready after" in done.stdout
+        assert "Tested on cpu: ready after" in done.stdout
         assert "is not the tested commit" in done.stderr.replace("\n", " ")
     found = status(directory)
     assert (found["installed"], found["version"], found["commit"]) == (True, "0.33.0", commit)

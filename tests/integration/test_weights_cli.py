@@ -61,7 +61,7 @@ async def test_from_plan_to_proof(tmp_path: Path) -> None:
     file.write_bytes(DATA[:-2] + b"xx")
     code, _, err = await run("weights", "verify", **settings)
     assert code == 1
-    assert f"error: {FILE}: its bytes are damaged" in err.replace("\n", " ")
+    assert f"error: {FILE}: it is damaged or another file" in err.replace("\n", " ")
     assert (await run("weights", "verify", "--quick", **settings))[0] == 0
 
 
@@ -107,7 +107,7 @@ async def test_failures_are_one_clear_line_each(tmp_path: Path) -> None:
     assert (await run("weights", "pull", **settings))[0] == 2
     for arguments, words in (
         (("plan", "nothing"), "'nothing' does not exist"),
-        (("plan", "--profile", "toaster"), "no GPU profile toaster; there are blackwell-96gb"),
+        (("plan", "--profile", "toaster"), "unknown GPU profile 'toaster'; use one of blackwell-96gb"),
     ):
         code, _, err = await run("weights", *arguments, **settings)
         assert (code, words in err) == (1, True), err
@@ -129,7 +129,7 @@ async def test_a_file_of_unknown_hash_is_called_so_until_its_first_download(tmp_
     by_hand.write_bytes(DATA)
     code, out, err = await run("weights", "verify", "--json", **settings)
     assert (code, json.loads(out)["unproven"]) == (0, [FILE])
-    assert "no SHA-256 of it is known" in err
+    assert "its SHA-256 is unknown" in err
     by_hand.unlink()
     async with hosting(DATA) as host:
         assert (await run("weights", "pull", "draft", HF_ENDPOINT=host.server.url, **settings))[0] == 0
@@ -143,6 +143,6 @@ def test_quantizing_says_what_it_lacks(tmp_path: Path) -> None:
     source = tmp_path / "wide.safetensors"
     source.write_bytes(DATA)
     done = command("weights", "quantize", str(source), str(source))
-    assert (done.returncode, "another name" in done.stderr) == (1, True)
+    assert (done.returncode, "must be another file" in done.stderr) == (1, True)
     done = command("weights", "quantize", str(tmp_path / "no"), str(tmp_path / "new"))
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)

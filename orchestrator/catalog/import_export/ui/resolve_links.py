@@ -111,7 +111,9 @@ class _SourceResolver:
             return None
         self._hops += 1
         if self._hops > _MAX_HOPS:
-            raise InvalidWorkflow(f"the links of {socket.name} are cyclic or longer than {_MAX_HOPS} hops")
+            raise InvalidWorkflow(
+                f"the links of input {socket.name!r} are cyclic or longer than {_MAX_HOPS} hops"
+            )
         if link.origin == SUBGRAPH_INPUT and scope.parent is not None:
             return self._resolve_subgraph_input(scope, link.origin_slot)
         node = scope.graph.nodes.get(link.origin)

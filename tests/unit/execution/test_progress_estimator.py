@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.execution.progress_estimator import SAMPLING_SHARE, ProgressEstimator
 
-WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+WORKFLOWS = Path(__file__).resolve().parents[3] / "workflows"
 SAMPLER = {"steps": 4, "latent_image": ["latent", 0]}
 
 

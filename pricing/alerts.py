@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class AlertMetric(StrEnum):
-    """What an alert looks at."""
+    """What an alert compares with its threshold."""
 
     BALANCE = "balance"  #: what is left, held money included: fires below the threshold
     DAY = "day"  #: what succeeded jobs have cost today (UTC): fires from the threshold on
@@ -22,14 +22,14 @@ class Alert:
     watched: AlertMetric
     #: Micro-dollars.
     threshold: int
-    #: Where to send word; None: it is only listed.
+    #: Webhook URL; None if the alert is only listed.
     url: str | None
     created_at: datetime
     #: The period for which it has fired; None while it waits for a crossing.
     fired: str | None = None
 
     def period_key(self, now: datetime) -> str:
-        """What a second crossing must differ in to count: the day, the month, or nothing."""
+        """Return the period within which the alert fires at most once per crossing."""
         match self.watched:
             case AlertMetric.BALANCE:
                 return "always"
@@ -39,11 +39,11 @@ class Alert:
                 return now.date().isoformat()[:7]
 
     def has_fired(self, now: datetime) -> bool:
-        """Whether it has fired in the present period: yesterday's spending is no news today."""
+        """Whether the alert has fired in the current period."""
         return self.fired == self.period_key(now)
 
     def evaluate(self, value: int, now: datetime) -> tuple[Alert, bool]:
-        """The alert after a look at what it watches, and whether it fires."""
+        """Return the alert after comparing `value` with the threshold, and whether it fires."""
         below = self.watched is AlertMetric.BALANCE
         crossed = value < self.threshold if below else value >= self.threshold
         period = self.period_key(now)

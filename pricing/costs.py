@@ -1,4 +1,4 @@
-"""What the work cost the operator, and what was left of its price."""
+"""Operator costs of work, and margins."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ K = TypeVar("K", bound=Hashable)
 
 
 class CostsError(ValueError):
-    """A file of costs that can not be read; the text names it."""
+    """A costs file is invalid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeteredUsage:
-    """What some work used, and what was earned by it."""
+    """Resources used by work of one day, model and device, and its revenue."""
 
     day: date
     model: str
     #: Name of the GPU, or `cpu`, or `simulated`.
     device: str
-    #: Prompts that gave outputs.
+    #: Number of succeeded shards.
     shards: int = 0
     #: Seconds on the GPU, loading of weights included.
     gpu_seconds: float = 0.0
@@ -46,7 +46,7 @@ class MeteredUsage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Margin(Generic[K]):
-    """Earnings and costs of all work under one heading, in micro-dollars."""
+    """Revenue and cost of one group of work, in micro-dollars."""
 
     key: K
     shards: int

@@ -1,4 +1,4 @@
-"""The ledger as pure values: what each operation books, and what the books add up to.
+"""The ledger as pure values: the entries that each operation books, and the sums of entries.
 
 An entry moves an amount from one account to another, so all accounts always add up to zero. Entries are
 never changed or removed. Each carries a key that may be booked once: a replay of an operation is the
@@ -53,16 +53,16 @@ class LedgerEntry:
     #: Booked at most once.
     key: str
     kind: EntryKind
-    #: Whose wallet it concerns.
+    #: Account whose wallet changes.
     account_id: str
-    #: Where the money leaves and where it arrives.
+    #: Ledger accounts that are debited and credited.
     source: str
     target: str
     #: Always positive.
     micros: int
     at: datetime
     job_id: str | None = None
-    #: What the operator or payment provider calls it.
+    #: The operator's or payment provider's name for it.
     reference: str | None = None
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What a wallet holds, in micro-dollars."""
+    """The balance of a wallet in micro-dollars."""
 
     available: int
     held: int
@@ -103,16 +103,16 @@ def hold_entry(account_id: str, job_id: str, micros: int, at: datetime) -> Ledge
 
 
 def capture_entries(hold: LedgerEntry, captured: int, at: datetime) -> list[LedgerEntry]:
-    """Capture `captured` micro-dollars of a hold and release the rest. Raises ValueError beyond the hold."""
+    """Return the entries that capture part of a hold and release the rest. Raises ValueError beyond it."""
     if not 0 <= captured <= hold.micros:
-        raise ValueError(f"{hold.key}: can not capture {captured} of {hold.micros}")
+        raise ValueError(f"{hold.key}: cannot capture {captured} of {hold.micros}")
     parts = ((EntryKind.CAPTURE, captured), (EntryKind.RELEASE, hold.micros - captured))
     job_id = str(hold.job_id)
     return [_job_entry(kind, hold.account_id, job_id, micros, at) for kind, micros in parts if micros]
 
 
 def refund_entry(capture: LedgerEntry, micros: int, reference: str, at: datetime) -> LedgerEntry:
-    """Give back some of a captured charge. The caller sees to it that refunds stay within the capture."""
+    """Return the entry of a refund. The caller checks that refunds stay within the capture."""
     return LedgerEntry(
         key=f"refund:{capture.job_id}:{reference}",
         kind=EntryKind.REFUND,

@@ -1,4 +1,4 @@
-"""Plans: what an account may do per minute and at once, and what it is given each month."""
+"""Plans: rate limits, concurrency, priority and monthly credits of an account."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COUNT_FIELDS = ("monthly_credits", "requests_per_minute", "concurrency", "prior
 
 
 class PlanError(ValueError):
-    """A file of plans that can not be read, or a plan that is not in it; the text names it."""
+    """A plans file is invalid, or a plan does not exist."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class Plan:
     id: str
     #: Micro-dollars per month.
     price: int
-    #: Given at the start of each month; what is not spent by its end is taken back.
+    #: Granted at the start of each month; the unspent rest expires at its end.
     monthly_credits: int
     #: The same in micro-dollars.
     monthly_micros: int
@@ -36,7 +36,7 @@ class Plan:
     requests_per_minute: int
     #: Shards that may run at once.
     concurrency: int
-    #: The higher goes first.
+    #: Higher values are scheduled first.
     priority: int
 
     @property
@@ -61,7 +61,7 @@ class Plans:
             raise PlanError(f"there is no plan {id!r}, only {', '.join(self.by_id)}") from None
 
     def get_or_default(self, id: str) -> Plan:
-        """The plan of an account; the default one where its own is not offered any more."""
+        """Return a plan, or the default plan if it is no longer offered."""
         return self.by_id.get(id, self.default)
 
     @classmethod
@@ -103,9 +103,9 @@ def _parse_plan(id: str, entry: Mapping[str, Any], credit: str) -> Plan:
 
 
 def billing_period(anchor: datetime, now: datetime) -> tuple[datetime, datetime]:
-    """The billing month, from `anchor`'s day of the month to the next, that `now` lies in.
+    """Return start and end of the billing month that contains `now`; months begin on the day of `anchor`.
 
-    A day that a month lacks is its last one: the 31st comes round on the 28th of February.
+    In a month without that day the period begins on its last day.
     """
     months = (now.year - anchor.year) * 12 + now.month - anchor.month
     if now < _add_months(anchor, months):
@@ -119,5 +119,5 @@ def _add_months(anchor: datetime, months: int) -> datetime:
 
 
 def unspent_allowance(granted: int, spent: int, available: int) -> int:
-    """What of a month's allowance is taken back at its end: it is spent first, and holds are not touched."""
+    """Return the part of an allowance that expires: charges use it first, held money is not taken."""
     return min(max(granted - spent, 0), available)

@@ -1,4 +1,4 @@
-"""A statement of account: what was there, what moved, what is left; and the same as CSV."""
+"""Account statements: opening balance, entries, closing balance; also as CSV."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _CSV_COLUMNS = ("at", "kind", "change_usd", "balance_usd", "job_id", "reference"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statement:
-    """An account's money over some time; `closing` is `opening` and all changes. Micro-dollars."""
+    """An account's entries of a period, in micro-dollars; `closing` is `opening` plus all changes."""
 
     account_id: str
-    #: From (included) and to (left out).
+    #: Start (inclusive) and end (exclusive).
     since: datetime
     until: datetime
-    #: What was available and held together before the first entry.
+    #: Available plus held balance before the first entry.
     opening: int
     #: Oldest first.
     entries: Sequence[LedgerEntry]
@@ -42,16 +42,16 @@ class Statement:
 
     @property
     def net_charges(self) -> int:
-        """What the jobs of this time have cost, less what was refunded."""
+        """Return the charges of the period less refunds."""
         return self.totals.get(EntryKind.CAPTURE, 0) - self.totals.get(EntryKind.REFUND, 0)
 
     def balance_change(self, entry: LedgerEntry) -> int:
-        """What an entry adds to the account's total; nothing where money is only put aside or back."""
+        """Return what an entry adds to the balance; holds and releases add nothing."""
         mine = {wallet_account(self.account_id), held_account(self.account_id)}
         return entry.micros * ((entry.target in mine) - (entry.source in mine))
 
     def to_csv(self) -> str:
-        """Every entry with the balance after it."""
+        """Return every entry with the balance after it."""
         rows, balance = [], self.opening
         for entry in self.entries:
             balance += self.balance_change(entry)
@@ -69,7 +69,7 @@ class Statement:
 
 
 def format_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """RFC 4180. Text that a spreadsheet would run as a formula is disarmed with an apostrophe."""
+    """Format rows as CSV (RFC 4180). An apostrophe escapes text that a spreadsheet would run as a formula."""
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(header)

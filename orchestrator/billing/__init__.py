@@ -1,1 +1,1 @@
-"""Accounts, API keys, prices and reports."""
+"""Accounts, API keys, prices, charging rules and reports."""

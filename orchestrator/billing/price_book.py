@@ -1,4 +1,4 @@
-"""What requests cost: by the price list that they came in under where it names the model, else by ours."""
+"""Quotes: the price of a request under the caller's tariff, or the default tariff if it lacks the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pricing.usage import BillableWork, ModelKind
 def to_billable_work(
     model: Model, params: Mapping[str, Any], image_size: tuple[int, int] | None
 ) -> BillableWork:
-    """What validated parameters ask for; `image_size` is the size of the input picture in pixels."""
+    """Return the billable work of validated parameters; `image_size` is the input image's size in pixels."""
     width, height = model.output_size(params, image_size) or (1024, 1024)
     return BillableWork(
         model=model.price_class,
@@ -34,7 +34,7 @@ def to_billable_work(
 
 @dataclass(frozen=True, slots=True)
 class PriceBook:
-    """All price lists as they are on one day (UTC)."""
+    """All tariffs in force on one day (UTC)."""
 
     revisions: TariffRevisions
     day: date
@@ -44,15 +44,15 @@ class PriceBook:
         return self.revisions.in_force_on(DEFAULT_TARIFF, self.day)
 
     def micros_per_unit(self, tariff: str) -> Fraction:
-        """Micro-dollars per unit (a dollar or a credit) of a price list. Raises TariffError."""
+        """Return the micro-dollars per unit (a dollar or a credit) of a tariff. Raises TariffError."""
         return self.revisions.in_force_on(tariff, self.day).unit
 
     def find_price(
         self, tariff: str, model: Model, requested_name: str | None = None
     ) -> tuple[str, ModelPrice] | None:
-        """Name and price by which a list knows a model: as it was asked for, by its id, by an alias.
+        """Return the model's name and price in a tariff: by the requested name, its id or an alias.
 
-        Ours knows a model by its price class alone. Raises TariffError for a list that there is not.
+        The default tariff lists price classes only. Raises TariffError for an unknown tariff.
         """
         names = (
             (requested_name or model.id, model.id, *model.aliases)
@@ -65,12 +65,12 @@ class PriceBook:
     def quote(
         self, tariff: str, model: Model, work: BillableWork, requested_name: str | None = None
     ) -> Quote:
-        """The price of some work of a model. Raises TariffError for a list that there is not."""
+        """Return the price of a model's work. Raises TariffError for an unknown tariff."""
         found = self.find_price(tariff, model, requested_name)
         if found is None:
             return self.default_tariff.quote(work)
         return self.revisions.in_force_on(tariff, self.day).quote(replace(work, model=found[0]))
 
     def example_quote(self, tariff: str, model: Model) -> Quote:
-        """What one result costs where nothing but the prompt is said. Raises TariffError."""
+        """Return the price of one result with default parameters. Raises TariffError."""
         return self.quote(tariff, model, to_billable_work(model, model.example_params(), None))

@@ -1,4 +1,4 @@
-"""Prices, plans and costs: the files that ship, or the operator's own."""
+"""Loading of tariffs, plans and costs, from the shipped files or the operator's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pricing.tariff import DEFAULT_TARIFF, SHIPPED_TARIFFS
 
 
 def load_tariffs_for_catalog(settings: Settings, catalog: Catalog, today: date) -> TariffRevisions:
-    """All price lists. Raises TariffError; SettingsError where ours lacks a model, today or later."""
+    """Return all tariffs. Raises TariffError, and SettingsError if the default tariff lacks a model."""
     book = load_tariffs(settings)
     for model in catalog:
         try:
@@ -25,12 +25,12 @@ def load_tariffs_for_catalog(settings: Settings, catalog: Catalog, today: date) 
 
 
 def load_tariffs(settings: Settings) -> TariffRevisions:
-    """All price lists, whatever the models. Raises TariffError."""
+    """Return all tariffs without checking the models. Raises TariffError."""
     return TariffRevisions.load(settings.tariffs_dir or SHIPPED_TARIFFS)
 
 
 def check_model_priced(model: Model, revisions: TariffRevisions, today: date) -> None:
-    """Raises CatalogError where our price list, of today or to come, has no price for the model."""
+    """Raise CatalogError if the default tariff, current or future, has no price for the model."""
     coming = [one for one in revisions.tariffs if one.id == DEFAULT_TARIFF and one.effective > today]
     try:
         current = revisions.in_force_on(DEFAULT_TARIFF, today)

@@ -1,4 +1,4 @@
-"""What was made and what it came to, added up by day, key or model; what it earned, for operators. Pure."""
+"""Usage and margin reports, grouped by day, key, model or device. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pricing.statement import format_csv
 
 
 class UsageGroupBy(StrEnum):
-    """What usage is added up by."""
+    """How a usage report is grouped."""
 
     MODEL = "model"
     KEY = "key"
@@ -23,7 +23,7 @@ class UsageGroupBy(StrEnum):
 
 
 class MarginGroupBy(StrEnum):
-    """What costs and earnings are added up by."""
+    """How a margin report is grouped."""
 
     MODEL = "model"
     DAY = "day"
@@ -44,7 +44,7 @@ _MARGIN_GROUP_KEYS: Mapping[MarginGroupBy, Callable[[MeteredUsage], str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UsageGroupTotal:
-    """All usage under one heading."""
+    """Total usage of one group."""
 
     group: str
     jobs: int
@@ -65,17 +65,17 @@ class UsageGroupTotal:
 
 
 def total_usage(rows: Iterable[UsageRow], group_by: UsageGroupBy) -> list[UsageGroupTotal]:
-    """One total per heading, in the order of the headings."""
+    """Return one total per group, sorted by group."""
     groups: dict[str, list[UsageRow]] = {}
     for row in rows:
         groups.setdefault(_USAGE_GROUP_KEYS[group_by](row), []).append(row)
-    return [UsageGroupTotal.from_rows(heading, group) for heading, group in sorted(groups.items())]
+    return [UsageGroupTotal.from_rows(key, group) for key, group in sorted(groups.items())]
 
 
 def total_margins(
     rows: Iterable[MeteredUsage], costs: CostRates, group_by: MarginGroupBy
 ) -> list[Margin[str]]:
-    """One margin per heading, in the order of the headings."""
+    """Return one margin per group, sorted by group."""
     return sorted(costs.margins(rows, _MARGIN_GROUP_KEYS[group_by]), key=lambda margin: margin.key)
 
 
@@ -89,7 +89,7 @@ def to_usage_total_response(total: UsageGroupTotal) -> dict[str, object]:
 
 
 def to_margin_response(margin: Margin[str], group_by: MarginGroupBy) -> dict[str, object]:
-    """What an operator sees, in dollars."""
+    """Return a margin as JSON, in dollars."""
     earned = margin.revenue_per_gpu_second
     return {
         group_by.value: margin.key,
@@ -103,7 +103,7 @@ def to_margin_response(margin: Margin[str], group_by: MarginGroupBy) -> dict[str
 
 
 def to_job_margin_response(record: JobRecord, costs: CostRates) -> dict[str, object]:
-    """What one job used, earned and cost, in dollars; what was sent of it is known by model and day only."""
+    """Return a job's usage, revenue and cost in dollars, without the cost of delivery."""
     by_device = total_margins(meter_job(record), costs, MarginGroupBy.DEVICE)
     return {
         "job": record.job.id,

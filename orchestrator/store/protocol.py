@@ -1,7 +1,8 @@
-"""What the service asks of its store, in the words of the domain.
+"""The interface of the store.
 
-Every write is one transaction, on disk when the call returns, and safe to repeat: a replay gives the same
-answer and changes nothing. `now` is always an argument. Unknown ids raise NotFound.
+Every write is one transaction that is complete (and durable, on disk) when the call returns. A repeated
+write returns the same result and changes nothing, unless stated. `now` is always an argument. Unknown ids
+raise NotFound.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ class AccountStore(Protocol):
     async def add_account(self, name: str, plan: str, now: datetime) -> Account: ...
 
     async def list_accounts(self) -> list[Account]:
-        """Oldest first."""
+        """Return all accounts, oldest first."""
         ...
 
     async def resolve_account(self, account_or_key_id: str) -> Account:
-        """The account with this id, or the account of the key with this id."""
+        """Return the account with this id, or the account of the key with this id."""
         ...
 
     async def set_plan(self, account_id: str, plan: str, now: datetime) -> Account:
-        """Another plan begins its billing months now; jobs that run keep their price."""
+        """Change the plan and begin its billing months now; unfinished jobs keep their price."""
         ...
 
 
@@ -54,13 +55,13 @@ class ApiKeyStore(Protocol):
     ) -> ApiKey: ...
 
     async def find_key(self, digest: str) -> ApiKey | None:
-        """Revoked and expired keys are found too."""
+        """Return the key with this digest, even if it is revoked or expired."""
         ...
 
     async def get_key(self, key_id: str) -> ApiKey: ...
 
     async def list_keys(self, account_id: str | None = None) -> list[ApiKey]:
-        """Oldest first; of all accounts when None."""
+        """Return an account's keys, or all keys if None; oldest first."""
         ...
 
     async def set_key_limits(self, key_id: str, limits: ApiKeyLimits) -> ApiKey: ...
@@ -68,18 +69,18 @@ class ApiKeyStore(Protocol):
     async def revoke_key(self, key_id: str, now: datetime) -> ApiKey: ...
 
     async def rotate_key(self, key_id: str, digest: str, prefix: str, now: datetime) -> ApiKey:
-        """A new key with the name and limits of an old one, which ends at once.
+        """Revoke a key and add a new one with its name and limits.
 
-        Raises InvalidRequest for a key that was revoked before.
+        Raises InvalidRequest for a revoked key.
         """
         ...
 
 
 class WalletStore(Protocol):
-    """Money outside of jobs.
+    """Balances and ledger entries outside of jobs.
 
-    Amounts are positive micro-dollars, else InvalidRequest. The same reference of the same account again
-    books nothing; with another amount it is a Conflict.
+    Amounts are positive micro-dollars, or InvalidRequest is raised. A repeated reference of the same account
+    books nothing; with another amount it raises Conflict.
     """
 
     async def credit(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
@@ -87,31 +88,31 @@ class WalletStore(Protocol):
         ...
 
     async def grant(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
-        """Give something away: it counts as promotion and not as paid in."""
+        """Book a promotional credit, which does not count as paid in."""
         ...
 
     async def debit(self, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
-        """Pay back, or correct a payment downwards. Raises InsufficientBalance."""
+        """Book a pay-out or a correction of a payment. Raises InsufficientBalance."""
         ...
 
     async def refund(self, job_id: str, micros: int | None, reference: str, now: datetime) -> Balance:
-        """Give back some of what a job was charged; None: all that is left of it.
+        """Refund part of a job's charge, or all that is left of it if `micros` is None.
 
-        Raises Conflict where nothing was charged, InvalidRequest for more than is left.
+        Raises Conflict if the job was not charged, InvalidRequest for more than is left.
         """
         ...
 
     async def renew_allowance(
         self, account_id: str, micros: int, period_start: datetime, now: datetime
     ) -> Balance:
-        """Begin a billing month: what is left of the last allowance goes, `micros` come (perhaps none).
+        """Begin a billing month: expire what is left of the last allowance and grant `micros` (may be 0).
 
-        Once per period; a period that is not later than the last one changes nothing.
+        A period that is not later than the last one changes nothing.
         """
         ...
 
     async def remaining_allowance(self, account_id: str) -> int:
-        """Micro-dollars of this month's allowance that are not spent."""
+        """Return the unspent micro-dollars of this month's allowance."""
         ...
 
     async def get_balance(self, account_id: str) -> Balance: ...
@@ -123,27 +124,27 @@ class WalletStore(Protocol):
     async def get_statement(self, account_id: str, since: datetime, until: datetime) -> Statement: ...
 
     async def audit_ledger(self) -> list[AuditViolation]:
-        """Every rule of the books that does not hold, from the first entry on. Empty when all is well."""
+        """Return every violated rule of the ledger, over all entries; an empty list if all hold."""
         ...
 
 
 class UsageStore(Protocol):
-    """What work came to. `until` is the first day (UTC) left out."""
+    """Daily usage totals. `until` is exclusive; days are UTC."""
 
     async def list_usage(
         self, since: date | None = None, until: date | None = None, account_id: str | None = None
     ) -> list[UsageRow]:
-        """Succeeded jobs by day, account, key and model."""
+        """Return totals of succeeded jobs by day, account, key and model."""
         ...
 
     async def list_metered_usage(
         self, since: date | None = None, until: date | None = None
     ) -> list[MeteredUsage]:
-        """Work and revenue by day, model and device: for operators."""
+        """Return work and revenue by day, model and device, for operators."""
         ...
 
     async def record_bytes_sent(self, job_id: str, size: int, now: datetime) -> None:
-        """So many bytes of a job's outputs were delivered. Not idempotent."""
+        """Add `size` delivered bytes of a job's outputs. Not idempotent."""
         ...
 
 
@@ -153,7 +154,7 @@ class AlertStore(Protocol):
     async def add_alert(
         self, account_id: str, watched: AlertMetric, threshold: int, url: str | None, now: datetime
     ) -> Alert:
-        """What is crossed already fires at once."""
+        """Add an alert; it fires at once if its threshold is crossed already."""
         ...
 
     async def list_alerts(self, account_id: str) -> list[Alert]: ...
@@ -161,29 +162,30 @@ class AlertStore(Protocol):
     async def update_alert(
         self, account_id: str, alert_id: str, threshold: int, url: str | None, now: datetime
     ) -> Alert:
-        """Other terms: it fires anew if they are crossed."""
+        """Change threshold and URL; the alert fires again if the new threshold is crossed."""
         ...
 
     async def delete_alert(self, account_id: str, alert_id: str) -> None: ...
 
 
 class JobStore(Protocol):
-    """Jobs, their shards and attempts, and the money that moves with them."""
+    """Jobs with their shards and attempts, and the holds and charges that go with them."""
 
     async def add_job(self, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
-        """Keep a job, its shards and the hold of its price. True: it is new.
+        """Add a job with its shards, hold its price, and return it with True.
 
-        The same idempotency key and request digest again give the job of the first time and False; another
-        digest raises Conflict. Raises InsufficientBalance, also at a spend cap of the key (`key_spend_cap`).
+        A replay with the same idempotency key and request digest returns the earlier job and False; another
+        digest raises Conflict. Raises InsufficientBalance, also beyond a spend cap of the key
+        (`key_spend_cap`).
         """
         ...
 
     async def add_rejected_job(self, job: Job, shards: Sequence[Shard]) -> JobRecord:
-        """Keep a job that has failed before it began; nothing is held for it. Repeated as `add_job`."""
+        """Add a job that failed before it was queued, without a hold. Replays work as in `add_job`."""
         ...
 
     async def find_job_by_idempotency_key(self, job: Job) -> JobRecord | None:
-        """The earlier job that `job` repeats by its idempotency key. Raises Conflict as `add_job` does."""
+        """Return the earlier job with the same idempotency key. Raises Conflict as `add_job` does."""
         ...
 
     async def find_job(self, job_id: str) -> JobRecord | None: ...
@@ -198,66 +200,66 @@ class JobStore(Protocol):
         models: Sequence[str] | None = None,
         oldest_first: bool = False,
     ) -> Page[JobRecord]:
-        """Newest first, if not told otherwise. The cursor is the id of the last job seen.
+        """Return a page of jobs, newest first by default. The cursor is the id of the last job of a page.
 
-        Removed jobs are left out where an account is named.
+        Removed jobs are left out if `account_id` is given.
         """
         ...
 
     async def remove_job(self, job_id: str, now: datetime) -> list[str]:
-        """The job's account does not see it any more; the books keep it.
+        """Hide a job from its account and return the keys of its files that no other job needs.
 
-        The keys of its files that no other job needs.
+        The job itself and its ledger entries remain.
         """
         ...
 
     async def list_unfinished_jobs(self) -> list[JobRecord]:
-        """Oldest first: what a restart has to take up again."""
+        """Return unfinished jobs, oldest first; a restart resumes them."""
         ...
 
     async def count_unfinished_jobs(self, account_id: str) -> int: ...
 
     async def list_open_attempts(self) -> list[Attempt]:
-        """Attempts that nobody has ended, of finished jobs too."""
+        """Return attempts that have not ended, of finished jobs too."""
         ...
 
     async def start_attempt(self, attempt: Attempt) -> bool:
-        """A waiting shard runs, and its job with it. False where the shard no longer waits."""
+        """Start a waiting shard, and its job with it. Return False if the shard does not wait."""
         ...
 
     async def end_attempt(
         self, prompt_id: str, outcome: str, detail: str | None, now: datetime, retry: bool
     ) -> None:
-        """An attempt failed; with `retry` its shard waits again."""
+        """End a failed attempt; with `retry` its shard waits again."""
         ...
 
     async def finish_shard(
         self, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
     ) -> JobRecord:
-        """A shard has its outputs; with the last one the job succeeds and its price is captured.
+        """Store a shard's outputs; with the last shard the job succeeds and its price is captured.
 
-        A job that is already finished stays as it is.
+        A finished job stays as it is. Raises ValueError without outputs.
         """
         ...
 
     async def fail_job(self, job_id: str, error: JobError, now: datetime) -> JobRecord:
-        """An unfinished job fails and its hold is released."""
+        """Fail an unfinished job and release its hold."""
         ...
 
     async def cancel_job(self, job_id: str, now: datetime) -> JobRecord:
-        """An unfinished job is given up and its hold released."""
+        """Cancel an unfinished job and release its hold."""
         ...
 
 
 class OutputFileStore(Protocol):
-    """Files in the object store that jobs have made."""
+    """Which jobs need which files of the object store."""
 
     async def list_unused_files(self, before: datetime, limit: int) -> list[str]:
-        """Keys of files that only jobs need which finished before `before`, longest unneeded first."""
+        """Return keys of files that only jobs finished before `before` need, longest unneeded first."""
         ...
 
     async def delete_file_records(self, keys: Sequence[str], before: datetime) -> None:
-        """These files are deleted, as far as jobs made them that finished before `before`."""
+        """Forget that jobs finished before `before` need these files, after the files were deleted."""
         ...
 
 
@@ -272,6 +274,6 @@ class Store(
     OutputFileStore,
     Protocol,
 ):
-    """The whole store. Closed once; no call may follow."""
+    """The whole store. No call may follow `close`."""
 
     async def close(self) -> None: ...

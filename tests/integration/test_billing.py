@@ -132,7 +132,8 @@ async def test_refunds_do_not_exceed_the_charge(bank: ServiceProcess) -> None:
     assert bank.run("wallet", "refund", job, "--reference", "rest")["balance_usd"] == 1.0
     assert bank.run("wallet", "debit", made["id"], "0.25")["balance_usd"] == 0.75
     done = bank.command("wallet", "debit", made["id"], "5")
-    assert (done.returncode, done.stderr) == (1, "error: Only $0.75 of $5.00 is available.\n")
+    assert done.returncode == 1
+    assert "cannot debit $5.00, only $0.75 is available" in done.stderr
     kinds = [entry["kind"] for entry in bank.run("wallet", "history", made["account"])]
     assert kinds == ["debit", "refund", "refund", "capture", "hold", "credit"]
 

@@ -1,4 +1,4 @@
-"""The rules of the books, each as a query for what breaks it. All of them must come back empty."""
+"""The rules of the ledger, each as a query that returns its violations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ACCOUNT_SUMS = """
         UNION ALL SELECT source, -micros FROM entries
     ) GROUP BY account"""
 
-#: Rule -> query for (subject, detail) of what breaks it.
+#: Rule -> query for (subject, detail) of its violations.
 AUDIT_QUERIES: Mapping[str, str] = {
     "balances_sum_to_zero": """
         SELECT 'ledger', 'all accounts together hold ' || sum(micros)
@@ -79,6 +79,7 @@ AUDIT_QUERIES: Mapping[str, str] = {
 
 
 def audit_ledger(db: sqlite3.Connection) -> list[AuditViolation]:
+    """Return every violation of every rule; an empty list if all hold."""
     return [
         AuditViolation(rule=rule, subject=str(subject), detail=str(detail))
         for rule, query in AUDIT_QUERIES.items()

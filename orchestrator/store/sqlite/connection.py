@@ -1,12 +1,12 @@
 """Access to one SQLite file: a writer thread that owns the only writing connection, and a few readers.
 
-A write is a function of the connection. Functions that wait when the writer comes round share one
+A write is a function of the connection. Writes that are queued together share one
 transaction (`BEGIN IMMEDIATE` ... `COMMIT`), each within its own savepoint, so that a burst pays for one
-flush to disk. A caller hears of its write only after the commit.
+flush to disk. A call returns only after the commit.
 
 `synchronous = FULL` flushes the log at every commit, so an accepted job survives a power cut and not
 only the end of the process. Measured on ext4/NVMe with six rows per write: 0.24 ms alone and 0.02 ms in
-groups of 16, against 0.03 and 0.016 ms for NORMAL: with grouping, the stronger promise is nearly free.
+groups of 16, against 0.03 and 0.016 ms for NORMAL: with grouping, the stronger guarantee is nearly free.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_BATCH_SIZE = 64
 BUSY_TIMEOUT_SECONDS = 30
 
 
-#: SQLite's primary result codes for trouble that lies outside of it.
+#: Primary result codes of transient errors: lock timeout, full or failing disk.
 _TRANSIENT_ERROR_CODES = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
 )
@@ -70,7 +70,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def _reject_invalid_unicode() -> Iterator[None]:
-    """SQLite keeps UTF-8: a lone surrogate in an id, a name or a cursor is the caller's mistake."""
+    """Raise InvalidRequest for text with lone surrogates, which SQLite cannot store."""
     try:
         yield
     except UnicodeEncodeError as error:
@@ -78,13 +78,15 @@ def _reject_invalid_unicode() -> Iterator[None]:
 
 
 def _translate_error(error: Exception) -> Exception:
-    """A lock held too long, a full or broken disk: it may pass, and the caller did nothing wrong."""
+    """Return ServiceUnavailable for a transient SQLite error, other errors unchanged."""
     if (
         not isinstance(error, sqlite3.OperationalError)
         or error.sqlite_errorcode & 0xFF not in _TRANSIENT_ERROR_CODES
     ):
         return error
-    unavailable = ServiceUnavailable("The store can not write now.", code="store_unavailable", retry_after=5)
+    unavailable = ServiceUnavailable(
+        "The database is locked or its disk is full; retry later.", code="store_unavailable", retry_after=5
+    )
     unavailable.__cause__ = error
     return unavailable
 
@@ -97,7 +99,7 @@ class _WriteRequest:
 
 
 class ConnectionPool:
-    """One file's writer and readers. Open once, close once."""
+    """The writer and the readers of one database file."""
 
     def __init__(self, path: Path, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +130,7 @@ class ConnectionPool:
         )
 
     async def close(self) -> None:
-        """Finish the writes that wait, then close every connection."""
+        """Finish the queued writes, then close every connection."""
         if self._closed:
             return
         self._closed = True
@@ -158,7 +160,7 @@ class ConnectionPool:
                 return
 
     def _next_batch(self) -> tuple[list[_WriteRequest], bool]:
-        """The writes that wait, at least one; True when nothing will follow them."""
+        """Return the queued writes, at least one unless closing; True if the pool is closing."""
         group: list[_WriteRequest] = []
         write = self._writes.get()
         while write is not None:
@@ -173,11 +175,11 @@ class ConnectionPool:
         return group, True
 
     def _commit_batch(self, batch: list[_WriteRequest]) -> None:
-        """Every future is settled here, whatever happens: a caller must never wait for ever."""
+        """Run the batch and complete every future, also if the commit fails."""
         try:
             with transaction(self._writer):
                 outcomes = [self._run_in_savepoint(write) for write in batch]
-        except Exception as error:  # the commit failed: nobody's write has happened
+        except Exception as error:  # the commit failed: no write of the batch has happened
             log.exception("a group of %d writes was rolled back", len(batch))
             for write in batch:
                 write.future.set_exception(_translate_error(error))
@@ -193,9 +195,9 @@ class ConnectionPool:
         try:
             with _reject_invalid_unicode():
                 result = write.function(self._writer, *write.arguments)
-        except Exception as failure:  # handed to the caller whose write it was
+        except Exception as failure:  # re-raised to the caller of this write
             if not self._writer.in_transaction:
-                raise  # a full disk makes SQLite roll back everything, savepoints and all
+                raise  # a full disk makes SQLite roll back the whole transaction
             self._writer.execute("ROLLBACK TO one")
             self._writer.execute("RELEASE one")
             return None, _translate_error(failure)

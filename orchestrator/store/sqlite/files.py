@@ -1,4 +1,4 @@
-"""Files in the object store: who still needs them. Rows come and change by triggers (migration 0010)."""
+"""Which jobs need which files of the object store. Triggers maintain the rows (migration 0010)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def list_unused_files(db: sqlite3.Connection, before: datetime, limit: int) -> l
 
 
 def detach_job_files(db: sqlite3.Connection, job_id: str) -> list[str]:
-    """The job needs its files no more. Those that no other job needs either, sorted."""
+    """Drop the job's file records and return the keys that no other job needs, sorted."""
     query = """
         SELECT key FROM output_files AS file WHERE job_id = :job_id AND NOT EXISTS (
             SELECT 1 FROM output_files AS other WHERE other.key = file.key AND other.job_id <> :job_id
@@ -36,6 +36,6 @@ def detach_job_files(db: sqlite3.Connection, job_id: str) -> list[str]:
 
 
 def delete_file_records(db: sqlite3.Connection, keys: Sequence[str], before: datetime) -> None:
-    """What jobs that finished later need stays known."""
+    """Delete the records of jobs finished before `before`; those of later jobs remain."""
     rows = [(key, format_time(before)) for key in keys]
     db.executemany("DELETE FROM output_files WHERE key = ? AND finished_at < ?", rows)

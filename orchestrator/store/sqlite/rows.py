@@ -1,4 +1,4 @@
-"""Rows to values and back: the one place that knows how values lie in columns."""
+"""Conversion between rows and values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pricing.ledger import EntryKind, LedgerEntry
 
 
 def format_time(moment: datetime) -> str:
-    """UTC in ISO 8601 with microseconds: all of one length, so that text order is time order."""
+    """Format as UTC in ISO 8601 with microseconds: one length, so that text order is time order."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
@@ -67,7 +67,7 @@ def limits_to_row(limits: ApiKeyLimits) -> dict[str, Any]:
 
 
 def row_to_key(row: sqlite3.Row) -> ApiKey:
-    """From a key joined with its account (`keys.KEYS`)."""
+    """Convert a key joined with its account (`keys.SELECT_KEYS`)."""
     return ApiKey(
         id=row["id"],
         account=Account(
@@ -113,7 +113,7 @@ def job_to_row(job: Job) -> dict[str, Any]:
 
 
 def job_status_to_row(job: Job) -> dict[str, Any]:
-    """What may change of a job."""
+    """Return the columns of a job that change."""
     return {
         "status": job.status.value,
         "started_at": job.started_at and format_time(job.started_at),
@@ -179,7 +179,7 @@ def row_to_shard(row: sqlite3.Row) -> Shard:
 
 
 def shard_result_to_row(shard: Shard) -> dict[str, Any]:
-    """What a shard gains by running."""
+    """Return the columns of a shard that change."""
     return {
         "status": shard.status.value,
         "outputs": dump_json([asdict(output) for output in shard.outputs]),

@@ -39,7 +39,7 @@ def test_a_hold_is_captured_up_to_its_amount_and_the_rest_released() -> None:
 
 @pytest.mark.parametrize("captured", [-1, 301])
 def test_no_more_than_the_hold_is_captured(captured: int) -> None:
-    with pytest.raises(ValueError, match="can not capture"):
+    with pytest.raises(ValueError, match="cannot capture"):
         ledger.capture_entries(ledger.hold_entry("a", "job", 300, NOW), captured, NOW)
 
 

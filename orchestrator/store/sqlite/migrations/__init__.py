@@ -10,7 +10,7 @@ from sqlite_utils import Database, Migrations
 
 
 def split_statements(script: str) -> Iterator[str]:
-    """The statements of a script, triggers in one piece (`executescript` would commit before each file)."""
+    """Yield the statements of a script, triggers in one piece (`executescript` would commit first)."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
@@ -37,7 +37,7 @@ MIGRATIONS = _load_migrations()
 
 
 def migrate(db: Database) -> None:
-    """Bring the schema up to date, in one transaction that other processes wait for."""
+    """Apply the missing migrations in one transaction; other processes wait for it."""
     db.conn.execute("BEGIN IMMEDIATE")
     try:
         MIGRATIONS.apply(db)

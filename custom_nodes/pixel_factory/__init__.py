@@ -1,8 +1,8 @@
-"""Pixel Factory's nodes for ComfyUI: parameters that an author draws into a graph, and a check of outputs.
+"""Pixel Factory's nodes for ComfyUI: parameter nodes that authors add to a graph, and an output check.
 
-A graph with parameter nodes runs in ComfyUI as it is: each hands on the value that stands in it. On
-`pixelfactory models import` each becomes a parameter of the model, with its name, default and range, and
-disappears from the graph, which then needs no node pack. The output check stays in it.
+A graph with parameter nodes runs in ComfyUI unchanged: each node outputs the value entered in it. The command
+`pixelfactory models import` turns each into a parameter of the model, with its name, default and range, and
+removes it from the graph, which then needs no node pack. The output check node stays in the graph.
 """
 
 from __future__ import annotations

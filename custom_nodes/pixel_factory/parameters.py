@@ -1,4 +1,4 @@
-"""One node for each kind of parameter. None of them imports torch: ComfyUI's own nodes load pictures."""
+"""One node for each kind of parameter. None of them imports torch: ComfyUI's own nodes load images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from importlib import import_module
 from typing import Any, ClassVar
 
-#: Whole numbers that JavaScript keeps exact.
+#: The largest integer that JavaScript represents exactly.
 MAX_SAFE_INTEGER = 2**53 - 1
 CATEGORY = "pixel factory"
 
@@ -15,30 +15,30 @@ InputTypes = dict[str, dict[str, InputDefinition]]
 
 
 def _name_input(default: str) -> InputDefinition:
-    return "STRING", {"default": default, "tooltip": "What requests call it: small letters, digits and _."}
+    return "STRING", {"default": default, "tooltip": "Name in requests: lower-case letters, digits and _."}
 
 
 REQUIRED_INPUT: InputDefinition = (
     "BOOLEAN",
-    {"default": False, "tooltip": "Whether requests without it are refused."},
+    {"default": False, "tooltip": "Whether requests must contain the parameter."},
 )
 DESCRIPTION_INPUT: InputDefinition = (
     "STRING",
-    {"default": "", "multiline": True, "tooltip": "One sentence for people who choose a value."},
+    {"default": "", "multiline": True, "tooltip": "One sentence that helps users choose a value."},
 )
 
 
-class Text:
-    """A text of the request."""
+class TextParameter:
+    """A text parameter."""
 
     CATEGORY: ClassVar = CATEGORY
     DESCRIPTION: ClassVar = "A text that requests set, such as the prompt."
-    FUNCTION: ClassVar = "give"
+    FUNCTION: ClassVar = "output_value"
     RETURN_TYPES: ClassVar = ("STRING",)
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:
-        value = "STRING", {"default": "", "multiline": True, "tooltip": "Used where a request has none."}
+        value = "STRING", {"default": "", "multiline": True, "tooltip": "Default of requests."}
         return {
             "required": {
                 "name": _name_input("prompt"),
@@ -48,16 +48,16 @@ class Text:
             }
         }
 
-    def give(self, value: str, **declaration: object) -> tuple[str]:
+    def output_value(self, value: str, **declaration: object) -> tuple[str]:
         return (value,)
 
 
-class Integer:
-    """A whole number of the request; `seed` is drawn where a request has none."""
+class IntegerParameter:
+    """An integer parameter. One named `seed` gets a random value in requests without it."""
 
     CATEGORY: ClassVar = CATEGORY
-    DESCRIPTION: ClassVar = "A whole number that requests set. Named `seed` it is drawn where not given."
-    FUNCTION: ClassVar = "give"
+    DESCRIPTION: ClassVar = "An integer that requests set. One named `seed` is random if a request has none."
+    FUNCTION: ClassVar = "output_value"
     RETURN_TYPES: ClassVar = ("INT",)
 
     @classmethod
@@ -66,28 +66,33 @@ class Integer:
         return {
             "required": {
                 "name": _name_input("steps"),
-                "value": ("INT", {"default": 20, **limits, "tooltip": "Used where a request has none."}),
+                "value": ("INT", {"default": 20, **limits, "tooltip": "Default of requests."}),
                 "minimum": ("INT", {"default": 1, **limits}),
                 "maximum": ("INT", {"default": 100, **limits}),
                 "step": (
                     "INT",
-                    {"default": 1, "min": 1, "max": MAX_SAFE_INTEGER, "tooltip": "Only multiples of it."},
+                    {
+                        "default": 1,
+                        "min": 1,
+                        "max": MAX_SAFE_INTEGER,
+                        "tooltip": "Values must be multiples of it.",
+                    },
                 ),
                 "required": REQUIRED_INPUT,
                 "description": DESCRIPTION_INPUT,
             }
         }
 
-    def give(self, value: int, **declaration: object) -> tuple[int]:
+    def output_value(self, value: int, **declaration: object) -> tuple[int]:
         return (value,)
 
 
-class Number:
-    """A number of the request."""
+class NumberParameter:
+    """A number parameter."""
 
     CATEGORY: ClassVar = CATEGORY
     DESCRIPTION: ClassVar = "A number that requests set."
-    FUNCTION: ClassVar = "give"
+    FUNCTION: ClassVar = "output_value"
     RETURN_TYPES: ClassVar = ("FLOAT",)
 
     @classmethod
@@ -96,25 +101,28 @@ class Number:
         return {
             "required": {
                 "name": _name_input("cfg_scale"),
-                "value": ("FLOAT", {"default": 1.0, **limits, "tooltip": "Used where a request has none."}),
+                "value": ("FLOAT", {"default": 1.0, **limits, "tooltip": "Default of requests."}),
                 "minimum": ("FLOAT", {"default": 0.0, **limits}),
                 "maximum": ("FLOAT", {"default": 30.0, **limits}),
-                "step": ("FLOAT", {"default": 0.1, **limits, "min": 0.0, "tooltip": "For sliders; 0: none."}),
+                "step": (
+                    "FLOAT",
+                    {"default": 0.1, **limits, "min": 0.0, "tooltip": "Step of sliders; 0 for none."},
+                ),
                 "required": REQUIRED_INPUT,
                 "description": DESCRIPTION_INPUT,
             }
         }
 
-    def give(self, value: float, **declaration: object) -> tuple[float]:
+    def output_value(self, value: float, **declaration: object) -> tuple[float]:
         return (value,)
 
 
-class Boolean:
-    """A yes or no of the request."""
+class BooleanParameter:
+    """A boolean parameter."""
 
     CATEGORY: ClassVar = CATEGORY
-    DESCRIPTION: ClassVar = "A yes or no that requests set."
-    FUNCTION: ClassVar = "give"
+    DESCRIPTION: ClassVar = "A boolean that requests set."
+    FUNCTION: ClassVar = "output_value"
     RETURN_TYPES: ClassVar = ("BOOLEAN",)
 
     @classmethod
@@ -122,27 +130,27 @@ class Boolean:
         return {
             "required": {
                 "name": _name_input("enabled"),
-                "value": ("BOOLEAN", {"default": False, "tooltip": "Used where a request has none."}),
+                "value": ("BOOLEAN", {"default": False, "tooltip": "Default of requests."}),
                 "description": DESCRIPTION_INPUT,
             }
         }
 
-    def give(self, value: bool, **declaration: object) -> tuple[bool]:
+    def output_value(self, value: bool, **declaration: object) -> tuple[bool]:
         return (value,)
 
 
-class ImageFileNode(ABC):
-    """What both picture nodes have in common: a file of ComfyUI's input folder, loaded by its own nodes."""
+class ImageFileParameter(ABC):
+    """Base of the image and mask nodes: a file in ComfyUI's input folder, loaded by ComfyUI's own nodes."""
 
     CATEGORY: ClassVar = CATEGORY
-    FUNCTION: ClassVar = "give"
-    #: Name that it has unless the author gives another.
+    FUNCTION: ClassVar = "output_value"
+    #: The parameter's default name.
     DEFAULT_NAME: ClassVar[str]
 
     @staticmethod
     @abstractmethod
     def loader_class() -> Any:
-        """ComfyUI's class that loads such a picture."""
+        """Return the ComfyUI node class that loads the file."""
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:
@@ -153,7 +161,7 @@ class ImageFileNode(ABC):
             "required": required,
             "description": DESCRIPTION_INPUT,
         }
-        # The picture comes first: the button to upload one follows the last widget.
+        # The image comes first: ComfyUI adds the upload button after the last widget.
         return {"required": {**own, **declared}}
 
     @classmethod
@@ -166,16 +174,16 @@ class ImageFileNode(ABC):
 
     @classmethod
     def load_image(cls, *values: str) -> Any:
-        """What ComfyUI's node gives for its own inputs; its method has had more than one name."""
+        """Return the outputs of ComfyUI's loader; the name of its method differs between versions."""
         loader = cls.loader_class()
         return getattr(loader(), loader.FUNCTION)(*values)
 
 
-class Image(ImageFileNode):
-    """A picture of the request."""
+class ImageParameter(ImageFileParameter):
+    """An image parameter."""
 
     DESCRIPTION: ClassVar = (
-        "A picture that requests bring; not required, it may only be linked to optional inputs."
+        "An image that requests contain. If not required, link it to optional inputs only."
     )
     RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
     DEFAULT_NAME: ClassVar = "image"
@@ -184,16 +192,14 @@ class Image(ImageFileNode):
     def loader_class() -> Any:
         return import_module("nodes").LoadImage
 
-    def give(self, image: str, **declaration: object) -> Any:
+    def output_value(self, image: str, **declaration: object) -> Any:
         return self.load_image(image)
 
 
-class Mask(ImageFileNode):
-    """A mask of the request: one channel of a picture."""
+class MaskParameter(ImageFileParameter):
+    """A mask parameter: one channel of an image."""
 
-    DESCRIPTION: ClassVar = (
-        "A mask that requests bring; not required, it may only be linked to optional inputs."
-    )
+    DESCRIPTION: ClassVar = "A mask that requests contain. If not required, link it to optional inputs only."
     RETURN_TYPES: ClassVar = ("MASK",)
     DEFAULT_NAME: ClassVar = "mask"
 
@@ -201,13 +207,24 @@ class Mask(ImageFileNode):
     def loader_class() -> Any:
         return import_module("nodes").LoadImageMask
 
-    def give(self, image: str, channel: str, **declaration: object) -> Any:
+    def output_value(self, image: str, channel: str, **declaration: object) -> Any:
         return self.load_image(image, channel)
 
 
-_PARAMETER_NODES = (Text, Integer, Number, Boolean, Image, Mask)
-
-NODE_CLASS_MAPPINGS = {f"PixelFactory{node.__name__}": node for node in _PARAMETER_NODES}
+#: The names are stored in authors' graphs and must not change.
+NODE_CLASS_MAPPINGS = {
+    "PixelFactoryText": TextParameter,
+    "PixelFactoryInteger": IntegerParameter,
+    "PixelFactoryNumber": NumberParameter,
+    "PixelFactoryBoolean": BooleanParameter,
+    "PixelFactoryImage": ImageParameter,
+    "PixelFactoryMask": MaskParameter,
+}
 NODE_DISPLAY_NAME_MAPPINGS = {
-    name: f"{node.__name__} parameter" for name, node in NODE_CLASS_MAPPINGS.items()
+    "PixelFactoryText": "Text parameter",
+    "PixelFactoryInteger": "Integer parameter",
+    "PixelFactoryNumber": "Number parameter",
+    "PixelFactoryBoolean": "Boolean parameter",
+    "PixelFactoryImage": "Image parameter",
+    "PixelFactoryMask": "Mask parameter",
 }

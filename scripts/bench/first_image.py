@@ -1,9 +1,9 @@
-"""From `scripts/demo --once` on an installed tree to the first image, as a newcomer would see it.
+"""Measures the time from `scripts/demo --once` on an installed tree to the first image.
 
     .venv/bin/python -m scripts.bench.first_image [--quick]
 
-Every run starts from nothing: its own data directory, database, bucket and instances. The reference is what
-starting Python and importing the service alone takes, which is the floor under the service's own start.
+Every run starts with an empty data directory, database and bucket, and with new instances. The reference is
+the time of starting Python and importing the service, the least that a start can take.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from scripts.bench.report import save_results
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-#: Lines of the demo that mark a moment, by what the moment is called.
+#: Milestones, and the output line of the demo that marks each.
 MILESTONES = {
     "service ready": re.compile(r"service ready after"),
     "first image": re.compile(r"first image written"),
@@ -36,12 +36,12 @@ def main() -> None:
     quick = parser.parse_args().quick
     runs = 1 if quick else 5
     subprocess.run([ROOT / "scripts" / "install"], check=True)
-    floors, walks = zip(*((measure_import_seconds(), run_demo()) for _ in range(runs)), strict=True)
-    medians = {"imports alone": statistics.median(floors)}
-    medians |= {name: statistics.median(walk[name] for walk in walks) for name in walks[0]}
+    imports, demos = zip(*((measure_import_seconds(), run_demo()) for _ in range(runs)), strict=True)
+    medians = {"imports alone": statistics.median(imports)}
+    medians |= {name: statistics.median(demo[name] for demo in demos) for name in demos[0]}
     for name, seconds in medians.items():
         print(f"{name:14} after {seconds:5.2f} s")
-    worst = max(walk["first image"] for walk in walks)
+    worst = max(demo["first image"] for demo in demos)
     print(f"{runs} run(s); slowest first image after {worst:.2f} s")
     rounded = {name: round(seconds, 2) for name, seconds in medians.items()}
     if not quick:
@@ -51,13 +51,14 @@ def main() -> None:
 
 
 def measure_import_seconds() -> float:
-    begun = time.monotonic()
+    """Return the seconds of starting Python and importing the command line."""
+    started_at = time.monotonic()
     subprocess.run([sys.executable, "-c", "import orchestrator.cli"], check=True)
-    return time.monotonic() - begun
+    return time.monotonic() - started_at
 
 
 def run_demo() -> dict[str, float]:
-    """Seconds from the command to each of its moments, and to its end. Exits where the demo fails."""
+    """Return the seconds from the start of the demo to each milestone and to its end. Exits if it fails."""
     moments: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as directory:
         begun = time.monotonic()
@@ -73,7 +74,7 @@ def run_demo() -> dict[str, float]:
                         moments.setdefault(name, time.monotonic() - begun)
         moments["end"] = time.monotonic() - begun
     if process.returncode or MILESTONES.keys() - moments.keys():
-        sys.exit(f"scripts/demo --once ended with {process.returncode}, having come to {sorted(moments)}")
+        sys.exit(f"scripts/demo --once exited with {process.returncode} after {sorted(moments)}")
     return moments
 
 

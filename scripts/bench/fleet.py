@@ -1,18 +1,16 @@
-"""How well the scheduler keeps 8 cards fed, against other policies and against an oracle.
+"""Measures how well the scheduler keeps 8 GPUs busy, compared with other policies and with an oracle.
 
-    .venv/bin/python scripts/bench/fleet.py [--jobs 2000] [--seed 1] [--quick]
+    .venv/bin/python -m scripts.bench.fleet [--jobs 2000] [--seed 1] [--quick]
 
-All policies run the same backlog of the shipped models in virtual time. The oracle knows every run time to
-the microsecond, keeps each model on as few cards as the work allows, and packs the longest runs first; no
-real policy can know that much. The lower bound is total work / 8: no loading, no gaps, perfect packing.
-Also: the time of one decision and the memory with 1 000 to 100 000 waiting shards.
+All policies run the same backlog of the shipped models in virtual time. The oracle knows every run time
+exactly, keeps each model on as few GPUs as the work allows, and packs the longest runs first. The lower bound
+is total work / 8: no loading, no gaps, perfect packing. It also measures the time of one decision and the
+memory with 1 000 to 100 000 waiting shards.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import random
 import resource
 import time
@@ -31,6 +29,7 @@ from orchestrator.execution.scheduler import (
     ShardDone,
     ShardSpec,
 )
+from scripts.bench.report import save_results
 from scripts.bench.virtual_fleet import PolicyResult, VirtualFleet, VirtualShard, draw_shards, measure_policy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -51,35 +50,33 @@ DOCUMENT_MODELS = [
     "wan2.1-i2v-720p",
     "wan2.2-i2v-14b",
 ]
-#: How often each kind is asked for: many pictures, some enlargements, few films.
+#: Relative frequency of each kind of request: many images, some upscales, few videos.
 POPULARITY = {"image": 40, "upscale": 10, "video": 1, "i2v": 1}
 ACCOUNT_COUNT = 20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a tenth of the work")
     options = parser.parse_args()
     jobs = options.jobs // 10 if options.quick else options.jobs
     rng = random.Random(options.seed)
-    tasks = draw_shards(generate_workload(jobs, rng), rng)
-    results = {"jobs": jobs, "policies": compare_policies(tasks, options.seed)}
-    results["four_pictures"] = measure_four_images(tasks)
-    results["decisions"] = [
-        measure_decision(count) for count in ((1000, 10_000) if options.quick else (1000, 10_000, 100_000))
-    ]
-    results["machine"] = {
-        "cores": len(__import__("os").sched_getaffinity(0)),
-        "python": platform.python_version(),
+    shards = draw_shards(generate_workload(jobs, rng), rng)
+    counts = (1000, 10_000) if options.quick else (1000, 10_000, 100_000)
+    result = {
+        "jobs": jobs,
+        "policies": compare_policies(shards, options.seed),
+        "four_images": measure_four_images(shards),
+        "decisions": [measure_decision(count) for count in counts],
     }
-    file = ROOT / "scripts/bench/results/fleet.json"
-    file.write_text(json.dumps(results, indent=2) + "\n")
+    if not options.quick:
+        save_results("fleet", result)
 
 
 def generate_workload(count: int, rng: random.Random) -> list[ShardSpec]:
-    """Works of the 14 models of the Pixel Factory document at their default parameters."""
+    """Return shard specs of the 14 models of the Pixel Factory document with their default parameters."""
     catalog = Catalog.load(ROOT / "workflows")
     models = [catalog[name] for name in DOCUMENT_MODELS]
     weights = [POPULARITY[model.kind.value] for model in models]
@@ -116,7 +113,7 @@ def compare_policies(shards: list[VirtualShard], seed: int) -> dict[str, dict[st
     }
     outcomes = {name: measure_policy(policy(shards, seed)) for name, policy in policies.items()}
     best = outcomes["oracle"].busy
-    print(f"{len(shards)} jobs on {GPU_COUNT} cards; lower bound {bound:.0f} s of virtual time")
+    print(f"{len(shards)} jobs on {GPU_COUNT} GPUs; lower bound {bound:.0f} s of virtual time")
     print("policy        makespan  /bound   busy  /oracle  loads     p95      gap")
     for name, found in outcomes.items():
         print(format_row(name, found, bound, best))
@@ -133,15 +130,15 @@ def format_row(name: str, result: PolicyResult, lower_bound: float, oracle_busy:
 
 
 def run_scheduler(shards: list[VirtualShard], seed: int) -> VirtualFleet:
-    """The scheduler of the service."""
+    """Run the scheduler of the service."""
     fleet, scheduler = VirtualFleet(GPU_COUNT, GPU_MEMORY_BYTES), Scheduler(max_attempts=1)
     by_shard = {task.spec.shard_id: task for task in shards}
 
     def handle_events(*events: InstanceUp | JobAdded | RunEnded | ShardDone) -> None:
         for event in events:
-            for told in scheduler.handle(event, fleet.now):
-                assert isinstance(told, RunShard)
-                fleet.enqueue(int(told.instance_id), by_shard[told.shard_id])
+            for instruction in scheduler.handle(event, fleet.now):
+                assert isinstance(instruction, RunShard)
+                fleet.enqueue(int(instruction.instance_id), by_shard[instruction.shard_id])
 
     for card in range(GPU_COUNT):
         handle_events(InstanceUp(instance_id=str(card), vram=GPU_MEMORY_BYTES))
@@ -157,7 +154,7 @@ def run_scheduler(shards: list[VirtualShard], seed: int) -> VirtualFleet:
 
 
 def run_fifo(shards: list[VirtualShard], seed: int) -> VirtualFleet:
-    """Whichever card is free takes the oldest: no thought of what it holds."""
+    """Give the oldest shard to whichever GPU is free, whatever models it has loaded."""
     fleet, waiting = VirtualFleet(GPU_COUNT, GPU_MEMORY_BYTES), list(reversed(shards))
     for card in list(range(GPU_COUNT)) * 2:
         if waiting:
@@ -169,17 +166,18 @@ def run_fifo(shards: list[VirtualShard], seed: int) -> VirtualFleet:
 
 
 def run_round_robin(shards: list[VirtualShard], seed: int) -> VirtualFleet:
-    """Dealt out in advance, one card after the other."""
+    """Assign the shards in advance, to one GPU after the other."""
     return run_assignment(shards, [index % GPU_COUNT for index in range(len(shards))])
 
 
 def run_random(shards: list[VirtualShard], seed: int) -> VirtualFleet:
+    """Assign each shard to a random GPU."""
     rng = random.Random(seed)
     return run_assignment(shards, [rng.randrange(GPU_COUNT) for _ in shards])
 
 
 def run_oracle(shards: list[VirtualShard], seed: int) -> VirtualFleet:
-    """Whole models to the least loaded card, longest first; a model longer than its fair share is split."""
+    """Assign whole models to the least loaded GPU, longest first; split models longer than a fair share."""
     by_model: dict[str, list[VirtualShard]] = defaultdict(list)
     for task in shards:
         by_model[task.spec.model].append(task)
@@ -205,7 +203,7 @@ def run_oracle(shards: list[VirtualShard], seed: int) -> VirtualFleet:
 
 
 def split_into_chunks(shards: list[VirtualShard], max_seconds: float) -> list[list[VirtualShard]]:
-    """Chunks of at most `max_seconds` seconds, longest tasks first."""
+    """Split shards into chunks of at most `max_seconds` seconds, longest shards first."""
     chunks: list[list[VirtualShard]] = []
     room = 0.0
     for task in sorted(shards, key=lambda task: -task.run):
@@ -227,7 +225,7 @@ def run_assignment(shards: list[VirtualShard], gpu_indices: list[int]) -> Virtua
 
 
 def measure_four_images(shards: list[VirtualShard]) -> float:
-    """Seconds of four pictures of one job on four idle, warm cards, in units of one picture."""
+    """Return the time of four images of one job on four idle, warm GPUs, relative to one image."""
     template = next(task for task in shards if task.spec.model == "flux-1-schnell")
 
     def makespan(n: int) -> float:
@@ -237,28 +235,28 @@ def measure_four_images(shards: list[VirtualShard]) -> float:
             gpu.load_model(task.spec)
             scheduler.handle(InstanceUp(instance_id=str(gpu.index), vram=GPU_MEMORY_BYTES), 0.0)
             scheduler.instances[str(gpu.index)].loaded_models[task.spec.model] = task.spec
-        works = [replace(task.spec, shard_id=f"j-{index}", job_id="j") for index in range(n)]
-        for told in scheduler.handle(JobAdded(specs=works), 0.0):
-            assert isinstance(told, RunShard)
-            fleet.enqueue(int(told.instance_id), task)
+        specs = [replace(task.spec, shard_id=f"j-{index}", job_id="j") for index in range(n)]
+        for instruction in scheduler.handle(JobAdded(specs=specs), 0.0):
+            assert isinstance(instruction, RunShard)
+            fleet.enqueue(int(instruction.instance_id), task)
         while fleet.finish_next_run():
             pass
         return max(run.ended_at for run in fleet.runs)
 
     ratio = makespan(4) / makespan(1)
-    print(f"n=4 on four idle cards: {ratio:.2f} times one picture")
+    print(f"n=4 on four idle GPUs: {ratio:.2f} times one image")
     return ratio
 
 
 def measure_decision(waiting_shards: int) -> dict[str, float]:
-    """Milliseconds of one decision (a run ends, the next begins), and bytes per waiting shard."""
+    """Measure milliseconds per decision (a run ends, the next begins) and bytes per waiting shard."""
     rng = random.Random(waiting_shards)
-    works = generate_workload(waiting_shards, rng)
+    specs = generate_workload(waiting_shards, rng)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     scheduler = Scheduler(max_attempts=1)
     for card in range(GPU_COUNT):
         scheduler.handle(InstanceUp(instance_id=str(card), vram=GPU_MEMORY_BYTES), 0.0)
-    scheduler.handle(JobAdded(specs=works), 0.0)
+    scheduler.handle(JobAdded(specs=specs), 0.0)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     times = []
     for index in range(400):

@@ -1,10 +1,10 @@
-"""What the service weighs when it has nothing to do, and after it has had.
+"""Measures the memory of the service when idle, before and after it has made images.
 
     .venv/bin/python -m scripts.bench.idle [--quick]
 
-Resident memory of `pixelfactory up` itself; its S3 server and instances, which are processes of their own,
-are listed beside it. RSS counts pages that processes share in full, PSS by their share. The reference is a
-process of the same Python that serves one empty page with aiohttp.
+It reports `pixelfactory up` itself and, separately, its S3 server and instances, which are processes of their
+own. RSS counts shared pages in full, PSS by each process's share. The reference is a process of the same
+Python that serves one empty page with aiohttp.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 
 import psutil
 
-from scripts.bench.children import create_api_key, run_service
 from scripts.bench.report import save_results
+from scripts.child_servers import create_api_key, run_bench_service
 
-#: So long nothing happens before memory is read. Seconds.
+#: Idle seconds before memory is read.
 SETTLE_SECONDS = 3.0
 REFERENCE_SERVER = """
 from aiohttp import web
@@ -36,13 +36,13 @@ web.run_app(app, host="127.0.0.1", port=0, print=lambda *_: print("ready", flush
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="20 images between the two looks, not 500")
+    parser.add_argument("--quick", action="store_true", help="make 20 images instead of 500")
     quick = parser.parse_args().quick
     images = 20 if quick else 500
     result: dict[str, Any] = {"empty aiohttp server": measure_reference()}
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory) / "service"
-        with run_service(data, "--simulate", "2") as served:
+        with run_bench_service(data, "--simulate", "2") as served:
             time.sleep(SETTLE_SECONDS)
             process = psutil.Process(served.pid)
             result["service"] = read_memory(process)
@@ -66,19 +66,19 @@ def measure_reference() -> dict[str, float]:
 
 
 def read_memory(process: psutil.Process) -> dict[str, float]:
-    """In MB of 10^6 bytes."""
+    """Return RSS and PSS in MB (10^6 bytes)."""
     found = process.memory_full_info()
     return {"rss_mb": round(found.rss / 1e6, 1), "pss_mb": round(found.pss / 1e6, 1)}
 
 
 def process_name(child: psutil.Process) -> str:
-    """What a child of the service is for; those of one kind are as good as the same."""
+    """Return the role of a child of the service. Children with the same role share one row."""
     line = " ".join(child.cmdline())
     return "simulated instance" if "simulator" in line else f"S3 server ({child.name()})"
 
 
 def generate_images(url: str, key: str, count: int) -> None:
-    """One after the other, with every picture inside its answer."""
+    """Make `count` images one after the other, returned inside the response."""
     for number in range(count):
         body = {"model": "flux-1-schnell", "prompt": "a lighthouse", "size": "512x512", "seed": number}
         request = urllib.request.Request(

@@ -1,12 +1,11 @@
-"""What the service adds to an image, over driving the same simulated instance with a bare websocket client.
+"""Measures the time that the service adds to an image, compared with a bare websocket client.
 
     .venv/bin/python -m scripts.bench.overhead [--quick]
 
-One request in flight; the instance spends no simulated time, only that for drawing the picture. Bare and
-served requests alternate, so that whatever else the machine does meets both. The bare client posts the
-graph that the service would render, waits for the last message on the socket and fetches the picture. The
-service besides authenticates, validates, prices, holds and captures money, keeps the picture in S3, tidies
-up.
+One request is in flight; the simulated instance takes only the time to draw the image. Bare and served
+requests alternate, so that other work on the machine affects both. The bare client posts the graph that the
+service would render, waits for the last message on the socket and downloads the image. The service also
+authenticates, validates, prices, holds and captures money, stores the image in S3 and cleans up.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
-from scripts.bench.children import create_api_key, run_service, run_simulator
 from scripts.bench.report import latency_percentiles, save_results
+from scripts.child_servers import create_api_key, run_bench_service, run_simulator
 
 SendRequest = Callable[[], Awaitable[None]]
 IMAGE_SIZE = 256
@@ -44,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         instance = stack.enter_context(run_simulator(Path(directory) / "instance"))
         data = Path(directory) / "service"
-        served = stack.enter_context(run_service(data, "--instances", instance.url))
+        served = stack.enter_context(run_bench_service(data, "--instances", instance.url))
         model = Catalog.load(SHIPPED_WORKFLOWS_DIR)[options.model]
         taken = asyncio.run(
             measure_latencies(instance.url, served.url, create_api_key(data), model, warm_up, count)
@@ -57,7 +56,7 @@ def main() -> None:
 async def measure_latencies(
     instance: str, service: str, key: str, model: Model, warm_up: int, count: int
 ) -> dict[str, list[float]]:
-    """Seconds for each request, by the way it went."""
+    """Return the seconds of each request, by client."""
     client_id = uuid.uuid4().hex
     socket_url = f"{instance.replace('http', 'ws', 1)}/ws?clientId={client_id}"
     headers = {"Authorization": f"Bearer {key}"}
@@ -89,7 +88,7 @@ def render_graphs(model: Model, seeds: Iterator[int]) -> Iterator[dict[str, Any]
 
 
 class BareClient:
-    """The shortest way to a picture that ComfyUI's protocol has."""
+    """Makes an image with as few requests as ComfyUI's protocol allows."""
 
     def __init__(
         self,
@@ -127,6 +126,8 @@ class BareClient:
 
 
 class ServiceClient:
+    """Makes an image through the service."""
+
     def __init__(
         self, http: aiohttp.ClientSession, model: str, seeds: Iterator[int], response_format: str
     ) -> None:
@@ -147,7 +148,7 @@ class ServiceClient:
 
 
 def print_results(model: str, seconds_by_client: dict[str, list[float]]) -> dict[str, Any]:
-    """Prints the result, and gives it."""
+    """Print the result and return it."""
     spreads = {name: latency_percentiles(seconds) for name, seconds in seconds_by_client.items()}
     bare = spreads["bare"]
     count, size = len(seconds_by_client["bare"]), f"{IMAGE_SIZE}x{IMAGE_SIZE}"

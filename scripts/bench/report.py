@@ -1,4 +1,4 @@
-"""How measurements are told: medians, facts about the machine, one JSON file for each bench."""
+"""Summarises measurements and saves them, with facts about the machine, as one JSON file per benchmark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESULTS_DIR = Path(__file__).resolve().parent / "results"
 
 
 def latency_percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Milliseconds: median, 95th percentile, and the 10th, which other work on the machine hardly touches."""
+    """Return the 10th percentile (hardly affected by other work on the machine), median and 95th, in ms."""
     return {
         "p10_ms": round(statistics.quantiles(seconds, n=10)[0] * 1e3, 2),
         "median_ms": round(statistics.median(seconds) * 1e3, 2),
@@ -26,7 +26,7 @@ def latency_percentiles(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def save_results(name: str, result: Mapping[str, Any]) -> None:
-    """Writes results/NAME.json: the result, when it was had, and on what."""
+    """Write results/NAME.json: the result, the time of the measurement, and the machine."""
     RESULTS_DIR.mkdir(exist_ok=True)
     at = datetime.now(UTC).isoformat(timespec="seconds")
     text = json.dumps({"bench": name, "at": at, "machine": describe_machine(), "result": result}, indent=2)
@@ -34,14 +34,14 @@ def save_results(name: str, result: Mapping[str, Any]) -> None:
 
 
 def describe_machine() -> dict[str, Any]:
-    """What numbers depend on; nothing that names the machine."""
+    """Return the properties of the machine that affect results, but nothing that identifies it."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        # Processes that wanted a core during the last minute: above `cores` the numbers are too high.
+        # Average number of runnable processes in the last minute; above `cores` the times are too high.
         "load": round(os.getloadavg()[0], 1),
     }
 

@@ -1,7 +1,7 @@
-"""A fleet in virtual time: cards that load, run and wait as real ones do, without waiting for them.
+"""A fleet in virtual time: GPUs that load models, run shards and idle, without real waiting.
 
-Every policy sees the same jobs and the same cards. What a run really takes differs from what the manifest
-says: each model has a hidden factor, each run its own noise, both drawn once from a seed.
+Every policy gets the same shards and GPUs. The real time of a run differs from the manifest's estimate: each
+model has a hidden factor and each run its own noise, both drawn once from a seed.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 
 from orchestrator.execution.scheduler import ShardSpec
 
-#: Seconds in which an instance takes up a prompt that already waits in its queue, and one that has to come
-#: from us first (render, POST, validation): measured on the simulator, rounded up.
+#: Seconds until an instance starts a prompt from its queue, and one that must be sent first (render, POST,
+#: validation). Measured on the simulator and rounded up.
 QUEUED_HANDOVER_SECONDS, SENT_HANDOVER_SECONDS = 0.002, 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualShard:
-    """A shard, what the scheduler is told of it, and what it will really take."""
+    """A shard as the scheduler knows it, and its real run and load seconds."""
 
     spec: ShardSpec
     run: float
@@ -41,7 +41,7 @@ class VirtualRun:
 
 @dataclass(slots=True)
 class VirtualGpu:
-    """One card: a queue, and models in memory, least recently used first."""
+    """One GPU: its queue, and the models in its memory, least recently used first."""
 
     index: int
     memory: int
@@ -52,7 +52,7 @@ class VirtualGpu:
     idle_gaps: list[float] = field(default_factory=list)
 
     def load_model(self, spec: ShardSpec) -> bool:
-        """Brings the model into memory; True where it had to be loaded."""
+        """Load a model, evicting others if needed. Return False if it was loaded already."""
         cold = spec.model not in self.loaded_models
         self.loaded_models[spec.model] = spec.vram
         self.loaded_models.move_to_end(spec.model)
@@ -62,7 +62,7 @@ class VirtualGpu:
 
 
 class VirtualFleet:
-    """Runs tasks on cards; a policy is told of each end and hands out what comes next."""
+    """Runs shards on GPUs. After each finished run a policy enqueues what comes next."""
 
     def __init__(self, gpu_count: int, memory: int) -> None:
         self.now = 0.0
@@ -78,7 +78,7 @@ class VirtualFleet:
             self._start_run(gpu, SENT_HANDOVER_SECONDS)
 
     def finish_next_run(self) -> VirtualRun | None:
-        """The next run to end; None when nothing runs."""
+        """Advance the clock to the next end of a run and return that run; None if nothing runs."""
         if not self._pending_ends:
             return None
         self.now, _, run = heapq.heappop(self._pending_ends)
@@ -101,15 +101,15 @@ class VirtualFleet:
 
 @dataclass(frozen=True, slots=True)
 class PolicyResult:
-    """What came of a policy."""
+    """The measured quality of a policy."""
 
     makespan: float
-    #: Share of all cards' time spent on steps, loading not counted.
+    #: Share of all GPU time spent on runs, without loading.
     busy: float
     loads: int
     #: Seconds between the arrival (0) and the end, at the 95th percentile.
     p95: float
-    #: Median seconds between two prompts of a card.
+    #: Median seconds between two prompts of a GPU.
     gap: float
 
 
@@ -127,15 +127,15 @@ def measure_policy(fleet: VirtualFleet) -> PolicyResult:
 
 
 def draw_shards(specs: Sequence[ShardSpec], rng: random.Random) -> list[VirtualShard]:
-    """What each work will really take: the manifest's figure, times a factor of its model, times noise."""
+    """Draw the real times of each shard: the estimate, times a factor of its model, times noise."""
     factors: Mapping[str, float] = {
-        model: rng.uniform(0.6, 1.6) for model in sorted({work.model for work in specs})
+        model: rng.uniform(0.6, 1.6) for model in sorted({spec.model for spec in specs})
     }
     return [
         VirtualShard(
-            work,
-            work.run_seconds * factors[work.model] * rng.lognormvariate(0.0, 0.1),
-            work.load_seconds * rng.uniform(0.8, 1.3),
+            spec,
+            spec.run_seconds * factors[spec.model] * rng.lognormvariate(0.0, 0.1),
+            spec.load_seconds * rng.uniform(0.8, 1.3),
         )
-        for work in specs
+        for spec in specs
     ]

@@ -1,4 +1,4 @@
-"""All price lists that ship or that an operator adds, each with its revisions by date."""
+"""Tariffs with their revisions by date, from the shipped or the operator's folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pricing.tariff import SHIPPED_TARIFFS, Tariff
 
 @dataclass(frozen=True, slots=True)
 class TariffRevisions:
-    """Tariffs by id; of each the revision in force on a day. Jobs keep the price they were quoted."""
+    """Tariffs by id and start date. Jobs keep the price that they were quoted."""
 
     #: Oldest revision first.
     tariffs: tuple[Tariff, ...]
@@ -27,11 +27,11 @@ class TariffRevisions:
                 raise TariffError(f"there are two tariffs {id!r} from {effective} on")
 
     def __iter__(self) -> Iterator[str]:
-        """The ids, in order."""
+        """Return the ids of all tariffs, sorted."""
         return iter(sorted({tariff.id for tariff in self.tariffs}))
 
     def in_force_on(self, id: str, day: date) -> Tariff:
-        """The revision in force on a day (UTC). Raises TariffError."""
+        """Return the revision in force on a day (UTC). Raises TariffError."""
         in_force = [tariff for tariff in self.tariffs if tariff.id == id and tariff.effective <= day]
         if not in_force:
             raise TariffError(f"there is no tariff {id!r} in force on {day}")
@@ -39,7 +39,7 @@ class TariffRevisions:
 
     @classmethod
     def load(cls, directory: Path | Traversable = SHIPPED_TARIFFS) -> Self:
-        """All `*.toml` of a folder. Raises TariffError."""
+        """Load all `*.toml` files of a folder. Raises TariffError."""
         files = (file for file in directory.iterdir() if file.name.endswith(".toml"))
         tariffs = (Tariff.load(file) for file in files)
         return cls(tuple(sorted(tariffs, key=lambda tariff: (tariff.effective, tariff.id))))

@@ -1,4 +1,4 @@
-"""Money: integer micro-dollars (1 USD = 1 000 000), and the few places where it meets text and fractions.
+"""Money as integer micro-dollars (1 USD = 1 000 000), and its conversion from and to text.
 
 Rounding happens once, at the end of a calculation done in exact fractions, and always up to the next
 micro-dollar: work that has a price is never free. No binary or decimal floating point takes part.
@@ -19,11 +19,11 @@ _RATE_PATTERN = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 
 
 class MoneyError(ValueError):
-    """A text that is not an amount of money."""
+    """The text is not an amount of money."""
 
 
 def parse_usd(text: str) -> int:
-    """Micro-dollars of `5`, `5.00`, `$0.0005` or `-1.25`. At most six decimals: nothing is rounded here.
+    """Parse `5`, `5.00`, `$0.0005` or `-1.25` to micro-dollars. At most six decimals; nothing is rounded.
 
     Raises MoneyError, also for amounts beyond MAX_MICROS.
     """
@@ -37,35 +37,35 @@ def parse_usd(text: str) -> int:
 
 
 def parse_rate(text: str) -> Fraction:
-    """An exact non-negative number written in decimals, such as a price of less than a micro-dollar."""
+    """Parse a non-negative decimal number exactly, such as a price below a micro-dollar."""
     if _RATE_PATTERN.fullmatch(text) is None:
         raise MoneyError(f"{text!r} is not a decimal number")
     return Fraction(text)
 
 
 def format_usd(micros: int) -> str:
-    """Dollars with two to six decimals and no sign of the currency: `5.00`, `0.0128`, `-1.25`."""
+    """Format as dollars with two to six decimals and no currency sign: `5.00`, `0.0128`, `-1.25`."""
     whole, part = divmod(abs(micros), MICROS_PER_DOLLAR)
     decimals = f"{part:06d}".rstrip("0").ljust(2, "0")
     return f"{'-' if micros < 0 else ''}{whole}.{decimals}"
 
 
 def to_usd(micros: int) -> float:
-    """Dollars for a JSON body; only for showing, never to calculate with."""
+    """Return dollars for a JSON body, for display only."""
     return micros / MICROS_PER_DOLLAR
 
 
 def to_cents(micros: int) -> float:
-    """Cents for a JSON body (`12_800` -> `1.28`); only for showing."""
+    """Return cents for a JSON body (`12_800` -> `1.28`), for display only."""
     return micros / MICROS_PER_CENT
 
 
 def round_up(micros: Fraction) -> int:
-    """The next whole micro-dollar: the one rounding rule of all prices."""
+    """Round up to a whole micro-dollar, the rounding rule of all prices."""
     return -(-micros.numerator // micros.denominator)
 
 
 def split_evenly(micros: int, parts: int) -> list[int]:
-    """An amount in equal parts that add up to it; the first ones take what does not divide."""
+    """Split an amount into equal parts; the first parts take the remainder."""
     share, rest = divmod(micros, parts)
     return [share + (index < rest) for index in range(parts)]

@@ -20,16 +20,16 @@ from typing import Any
 
 from pricing.money import MICROS_PER_CENT
 
-#: How old, or how far ahead, a signature may be.
+#: Largest difference between the signature's time and now.
 SIGNATURE_TOLERANCE = timedelta(minutes=5)
-#: Events that say that a checkout has been paid; the second for slow means of payment.
+#: Events of a paid checkout; the second is for delayed payment methods.
 PAID_EVENTS = frozenset({"checkout.session.completed", "checkout.session.async_payment_succeeded"})
 
 _TIMESTAMP_PATTERN = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 class PaymentError(ValueError):
-    """A webhook that is not believed or not understood; `code` is one machine word."""
+    """The webhook's signature or content is invalid; `code` is machine-readable."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -38,22 +38,22 @@ class PaymentError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Payment:
-    """Money that has arrived for an account."""
+    """A received payment for an account."""
 
     account_id: str
     micros: int
-    #: The provider's id of the checkout: booked once.
+    #: The provider's checkout id; each is booked once.
     reference: str
 
 
 def sign_payment_webhook(body: bytes, secret: str, now: datetime) -> str:
-    """The header that the provider would send."""
+    """Return the signature header that the provider would send."""
     stamp = str(int(now.timestamp()))
     return f"t={stamp},v1={_hmac_sha256(stamp, body, secret)}"
 
 
 def verify_payment_webhook(body: bytes, header: str, secret: str, now: datetime) -> None:
-    """Raises PaymentError unless one of the header's signatures is right and fresh."""
+    """Raise PaymentError unless one signature of the header is valid and recent."""
     fields = [part.strip().partition("=")[::2] for part in header.split(",")]
     stamps = [value for name, value in fields if name == "t"]
     if len(stamps) != 1 or _TIMESTAMP_PATTERN.fullmatch(stamps[0]) is None:
@@ -67,7 +67,7 @@ def verify_payment_webhook(body: bytes, header: str, secret: str, now: datetime)
 
 
 def parse_payment_webhook(body: bytes) -> Payment | None:
-    """The payment that a verified event reports; None for events about something else.
+    """Return the payment that a verified event reports; None for other events.
 
     Raises PaymentError.
     """

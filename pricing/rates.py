@@ -1,4 +1,4 @@
-"""The price of one model: a rate, perhaps in tiers, and what it is multiplied by. All in exact fractions."""
+"""The price of one model: a rate, optionally in tiers, and its multiplier. Exact fractions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BASE_STEPS = 1000
 
 
 class TariffError(ValueError):
-    """A price list that can not be read; the text names the file and the entry."""
+    """A tariff is invalid or does not exist; the message names the file and the entry."""
 
 
 class Scale(StrEnum):
@@ -47,7 +47,7 @@ _FACTORS: Mapping[Scale, Callable[[BillableWork], Fraction]] = {
 
 
 class TierMeasure(StrEnum):
-    """What a tier limits."""
+    """The quantity that a tier limits."""
 
     AREA = "area"  #: pixels
     LINES = "lines"  #: the shorter side
@@ -67,7 +67,7 @@ _TIER_LABEL_PATTERN = re.compile(r"(?P<number>[0-9.]+) ?(?P<unit>MP|K|p|s|x(?P<h
 
 
 def parse_tier_label(label: str) -> tuple[TierMeasure, Fraction]:
-    """What a tier limits, and to how much: `0.5 MP`, `4K` (a square of 4 x 1024), `512x512`, `720p`, `6s`.
+    """Parse a tier's limit: `0.5 MP`, `4K` (a square of 4 x 1024), `512x512`, `720p`, `6s`.
 
     Raises TariffError.
     """
@@ -135,15 +135,15 @@ def parse_rate_or_tiers(value: object) -> Rate:
 class ModelPrice:
     """The price of one model, in units of its tariff."""
 
-    #: For the model list: one output of base size.
+    #: Price of one output of base size, for the model list.
     base: Fraction
-    #: None: as the tariff says for the model's kind.
+    #: None selects the tariff's default for the model's kind.
     scale: Scale | None = None
-    #: Replaces the base price where it is not empty.
+    #: If not empty, tiers replace the base price.
     tiers: tuple[Tier, ...] = ()
 
     def rate_for(self, work: BillableWork) -> Fraction:
-        """The first tier that the work fits; what fits none pays the last."""
+        """Return the first tier that the work fits, or the last one if it fits none."""
         rate: Rate = self.tiers or self.base
         while not isinstance(rate, Fraction):
             rate = next((tier for tier in rate if tier.covers(work)), rate[-1]).rate

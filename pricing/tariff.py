@@ -1,4 +1,4 @@
-"""Price lists as data, and the one pure function that quotes from them.
+"""Tariffs (price lists) as data, and the pure function `quote`.
 
 A tariff file names its unit (dollars or credits), its minimum, how each kind of model scales, and a
 price per model:
@@ -42,12 +42,12 @@ class ModelNotPriced(LookupError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quote:
-    """What a request will cost: the amount that is held, and captured when it succeeds."""
+    """The price of a request: held when it is accepted, captured when it succeeds."""
 
     micros: int
-    #: True where the minimum charge is more than the calculated price.
+    #: Whether the minimum charge exceeds the calculated price.
     minimum_applied: bool
-    #: Which price list it came from, and since when that list holds.
+    #: Tariff of the quote and the first day of its revision.
     tariff_id: str
     effective: date
     #: The price in the tariff's own unit (dollars or credits), minimum included.
@@ -64,14 +64,14 @@ class Quote:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tariff:
-    """One price list."""
+    """One revision of a tariff."""
 
     id: str
-    #: First day (UTC) on which it holds.
+    #: First day (UTC) in force.
     effective: date
     #: Micro-dollars per unit of price.
     unit: Fraction
-    #: Least charge of a request, in units.
+    #: Minimum charge of a request, in units.
     minimum: Fraction
     scales: Mapping[ModelKind, Scale]
     prices: Mapping[str, ModelPrice]
@@ -80,7 +80,7 @@ class Tariff:
         return model in self.prices
 
     def quote(self, work: BillableWork) -> Quote:
-        """The price of a request. Pure. Raises ModelNotPriced."""
+        """Return the price of a request. Raises ModelNotPriced."""
         price = self._find_price(work.model)
         scale = price.scale or self.scales[work.kind]
         exact = price.rate_for(work) * scale.factor_for(work) * work.n
@@ -94,15 +94,15 @@ class Tariff:
         )
 
     def base_micros(self, model: str) -> Fraction:
-        """Micro-dollars of one output of base size, before the minimum. Raises ModelNotPriced."""
+        """Return the price of one output of base size, before the minimum. Raises ModelNotPriced."""
         return self._find_price(model).base * self.unit
 
     def base_cents(self, model: str) -> float:
-        """The same in cents, as the model list shows it (`0.05`). Raises ModelNotPriced."""
+        """Return the base price in cents for the model list (`0.05`). Raises ModelNotPriced."""
         return float(self.base_micros(model) / 10_000)
 
     def with_price(self, model: str, price: object) -> Self:
-        """The tariff with one price added or replaced.
+        """Return the tariff with one price added or replaced.
 
         `price` is written as in a tariff file, or `{"like": "<priced model>"}` for the price of another
         model. Raises TariffError.
@@ -124,7 +124,7 @@ class Tariff:
 
     @classmethod
     def load(cls, path: Path | Traversable | None = None) -> Self:
-        """Read a file; None: Pixel Factory's list that ships. Raises TariffError."""
+        """Read a file, or the shipped default tariff if None. Raises TariffError."""
         path = path or SHIPPED_TARIFFS / f"{DEFAULT_TARIFF}.toml"
         try:
             return cls.parse(tomllib.loads(path.read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""What a request asks for, in the words that prices are made of."""
+"""Billable work of a request: the quantities that prices are calculated from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fractions import Fraction
 
 
 class ModelKind(StrEnum):
-    """The sort of a model."""
+    """The kind of a model."""
 
     IMAGE = "image"
     VIDEO = "video"
@@ -20,20 +20,20 @@ class ModelKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BillableWork:
-    """One request, before it runs."""
+    """The billable quantities of one request."""
 
     #: Row of the price list: a model's id, or the price class that its manifest names.
     model: str
     kind: ModelKind
     #: Number of outputs.
     n: int = 1
-    #: Pixels of one output; for an upscaler of the enlarged picture.
+    #: Pixels of one output; for an upscaler, of the enlarged image.
     width: int = 1024
     height: int = 1024
-    #: Frames of a video and frames per second; ignored for pictures.
+    #: Frames of a video and frames per second; ignored for images.
     frames: int = 1
     fps: float = 16.0
-    #: Of training.
+    #: Training steps.
     steps: int = 1
 
     def __post_init__(self) -> None:
@@ -46,5 +46,5 @@ class BillableWork:
 
     @property
     def seconds(self) -> Fraction:
-        """Length of a video."""
+        """Return the length of a video in seconds."""
         return Fraction(self.frames) / Fraction(self.fps)

@@ -23,9 +23,9 @@ def check_amount(micros: int) -> None:
     """Raise InvalidRequest unless the amount is positive."""
     if micros <= 0:
         raise InvalidRequest(
-            f"`amount` must be more than $0 (got ${format_usd(micros)}).",
+            f"`usd` must be more than $0 (got ${format_usd(micros)}).",
             code="invalid_amount",
-            param="amount",
+            param="usd",
         )
 
 
@@ -86,10 +86,10 @@ def refund(facts: RefundFacts, micros: int | None, reference: str, now: datetime
     amount = left if micros is None else micros
     if not 0 < amount <= left:
         raise InvalidRequest(
-            f"`amount` must be more than $0 and at most ${format_usd(left)}, which is left of the charge for "
+            f"`usd` must be more than $0 and at most ${format_usd(left)}, which is left of the charge for "
             f"job {job_id!r} (got ${format_usd(amount)}).",
             code="invalid_amount",
-            param="amount",
+            param="usd",
         )
     return Changes(
         entries=(ledger.refund_entry(facts.capture, amount, reference, now),),

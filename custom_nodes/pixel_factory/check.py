@@ -57,8 +57,8 @@ class OutputCheckNode:
         """Return `images`. Raises ContentRefused if any of them has a refused label.
 
         `images` is a float tensor (count, height, width, 3 or 4) in 0..1. A label counts from a probability
-        of `threshold`. An empty list of labels, or a label that the classifier does not have, raises ValueError,
-        so that a typing error does not disable the check.
+        of `threshold`. An empty list of labels, or a label that the classifier does not have, raises
+        ValueError, so that a typing error does not disable the check.
         """
         refused = {label.strip().lower() for label in labels.split(",")} - {""}
         loaded = _load_classifier(

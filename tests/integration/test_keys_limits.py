@@ -99,9 +99,7 @@ def test_lists_keys_without_their_secrets(bank: ServiceProcess) -> None:
         ("--account", "acct_nobody", "--credit", "1"),
     ],
 )
-def test_key_creation_errors_are_one_line(
-    bank: ServiceProcess, options: tuple[str, ...]
-) -> None:
+def test_key_creation_errors_are_one_line(bank: ServiceProcess, options: tuple[str, ...]) -> None:
     before = len(bank.run("keys", "list"))
     done = bank.command("keys", "create", *options)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)

@@ -10,8 +10,8 @@ import pytest
 from comfy_instances.protocol.history import InstanceQueue, parse_history, parse_queue
 from comfy_instances.protocol.messages import Executed, ExecutionError, ExecutionInterrupted, ExecutionSuccess
 from comfy_instances.protocol.outputs import FileRef, NodeOutput, parse_outputs
-from comfy_instances.protocol.system_stats import DeviceStats, parse_system_stats
 from comfy_instances.protocol.rejections import format_node_errors, parse_graph_rejection
+from comfy_instances.protocol.system_stats import DeviceStats, parse_system_stats
 from tests.support.recording import recorded_run, recording
 
 

@@ -138,7 +138,7 @@ async def wait_until_ready(fleet: Fleet, count: int | None = None, timeout_secon
     except TimeoutError:
         states = ", ".join(f"{info.id} {info.state}" for info in fleet.instances())
         raise FleetError(
-            f"not {wanted} instances were ready within {timeout_seconds:g} s: {states}"
+            f"fewer than {wanted} instances were ready within {timeout_seconds:g} s: {states}"
         ) from None
     finally:
         unsubscribe()

@@ -93,7 +93,7 @@ class WordListPolicy:
         accounts = {
             id: _WordRules.from_lists(f"the lists of {id}", own) for id, own in lists.accounts.items()
         }
-        return cls(_WordRules.from_lists("the lists for everybody", lists), accounts)
+        return cls(_WordRules.from_lists("the lists for all accounts", lists), accounts)
 
     async def check(self, account_id: str, texts: Mapping[str, str]) -> PolicyViolation | None:
         # In a thread, since the operator's patterns may be slow.

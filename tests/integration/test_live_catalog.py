@@ -125,7 +125,7 @@ async def test_what_is_broken_is_refused_and_the_old_one_stays(live: ServiceProc
     assert "'free-beer' is not in tariff" in refused["priceless"]["reason"]
     assert await digest(live, "fragile") == good
     assert await colour(live, "fragile") == (0x10, 0x20, 0x30)
-    assert "refused: " in live.log
+    assert "model rejected: " in live.log
     shutil.rmtree(folder)
     shutil.rmtree(models(live) / "priceless")
     await until(live, "fragile", None)

@@ -126,7 +126,7 @@ async def test_the_log_says_what_was_refused_and_never_the_prompt(
 ) -> None:
     async with strict.client(caller) as http:
         await ask(http, prompt="badword and nothing else of this")
-    assert "`prompt` meets word 1 of the lists for everybody" in strict.log
+    assert "`prompt` violates word 1 of the lists for all accounts" in strict.log
     assert "nothing else of this" not in strict.log
 
 

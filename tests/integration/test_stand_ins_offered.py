@@ -57,5 +57,5 @@ def test_a_wrong_table_is_told_at_the_start(tmp_path: Path) -> None:
     up = ("up", "--simulate", "1", "--port", "0", "--data-dir", str(tmp_path / "data"))
     done = pixelfactory(*up, check=False, PIXELFACTORY_STAND_INS_FILE=str(table))
     assert done.returncode == 1
-    assert "there is no model 'nobody'" in done.stderr
+    assert "the catalog has no model 'nobody'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -95,19 +95,19 @@ async def test_an_account_has_lists_of_its_own(lists: WordListPolicy) -> None:
     assert await found(lists, "a fox") is None
     assert await found(lists, "the fox", "acct_strict") == "word 1 of the lists of acct_strict"
     assert await found(lists, "A cat", "acct_strict") == "pattern 1 of the lists of acct_strict"
-    assert await found(lists, "badword", "acct_strict") == "word 1 of the lists for everybody"
+    assert await found(lists, "badword", "acct_strict") == "word 1 of the lists for all accounts"
 
 
 async def test_every_text_is_looked_at(lists: WordListPolicy) -> None:
     finding = await lists.check("acct_any", {"prompt": "a cat", "negative_prompt": "badword"})
-    assert finding == PolicyViolation(param="negative_prompt", rule="word 1 of the lists for everybody")
+    assert finding == PolicyViolation(param="negative_prompt", rule="word 1 of the lists for all accounts")
 
 
 async def test_a_text_file_has_a_word_on_each_line(tmp_path: Path) -> None:
     file = tmp_path / "words.txt"
     file.write_text("# what nobody wants\n\nbadword\n  very bad  \n", encoding="utf-8")
     lists = WordListPolicy.load(file)
-    assert await found(lists, "very bad") == "word 2 of the lists for everybody"
+    assert await found(lists, "very bad") == "word 2 of the lists for all accounts"
     assert await found(lists, "what nobody wants") is None
 
 

@@ -24,7 +24,7 @@ from comfy_instances.protocol.messages import (
     NodeProgress,
     NodeState,
     ProgressState,
-    QueueStatus,
+    StatusMessage,
     TextFrame,
     UnknownMessage,
 )
@@ -55,9 +55,9 @@ def parse_event(type_: str, data: Any) -> Message:
         return UnknownMessage(type_)
 
 
-def _parse_status(data: Any) -> QueueStatus:
+def _parse_status(data: Any) -> StatusMessage:
     remaining = data.get("status", {}).get("exec_info", {}).get("queue_remaining")
-    return QueueStatus(None if remaining is None else int(remaining), data.get("sid"))
+    return StatusMessage(None if remaining is None else int(remaining), data.get("sid"))
 
 
 def _parse_feature_flags(data: Any) -> FeatureFlags:

@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class QueueStatus:
+class StatusMessage:
     """Length of the queue, including the running prompt; `sid` only in the first message on a socket."""
 
     queue_remaining: int | None
@@ -155,7 +155,7 @@ class UnknownMessage:
 
 
 Message = (
-    QueueStatus
+    StatusMessage
     | FeatureFlags
     | ExecutionStart
     | ExecutionCached

@@ -16,7 +16,7 @@ from comfy_instances.protocol.messages import (
     Executing,
     FeatureFlags,
     Message,
-    QueueStatus,
+    StatusMessage,
     TextFrame,
     UnknownMessage,
 )
@@ -55,7 +55,7 @@ class Reconciler:
 
     def on_message(self, message: Message) -> None:
         match message:
-            case QueueStatus() | FeatureFlags() | UnknownMessage() | Executing(node=None):
+            case StatusMessage() | FeatureFlags() | UnknownMessage() | Executing(node=None):
                 return
             case TextFrame():
                 prompt_id = self._current_prompt_id

@@ -28,7 +28,7 @@ DESCRIPTION_INPUT: InputDefinition = (
 )
 
 
-class TextParameter:
+class TextParameterNode:
     """A text parameter."""
 
     CATEGORY: ClassVar = CATEGORY
@@ -52,7 +52,7 @@ class TextParameter:
         return (value,)
 
 
-class IntegerParameter:
+class IntegerParameterNode:
     """An integer parameter. One named `seed` gets a random value in requests without it."""
 
     CATEGORY: ClassVar = CATEGORY
@@ -87,7 +87,7 @@ class IntegerParameter:
         return (value,)
 
 
-class NumberParameter:
+class NumberParameterNode:
     """A number parameter."""
 
     CATEGORY: ClassVar = CATEGORY
@@ -117,7 +117,7 @@ class NumberParameter:
         return (value,)
 
 
-class BooleanParameter:
+class BooleanParameterNode:
     """A boolean parameter."""
 
     CATEGORY: ClassVar = CATEGORY
@@ -179,7 +179,7 @@ class ImageFileParameter(ABC):
         return getattr(loader(), loader.FUNCTION)(*values)
 
 
-class ImageParameter(ImageFileParameter):
+class ImageParameterNode(ImageFileParameter):
     """An image parameter."""
 
     DESCRIPTION: ClassVar = (
@@ -213,11 +213,11 @@ class MaskParameter(ImageFileParameter):
 
 #: The names are stored in authors' graphs and must not change.
 NODE_CLASS_MAPPINGS = {
-    "PixelFactoryText": TextParameter,
-    "PixelFactoryInteger": IntegerParameter,
-    "PixelFactoryNumber": NumberParameter,
-    "PixelFactoryBoolean": BooleanParameter,
-    "PixelFactoryImage": ImageParameter,
+    "PixelFactoryText": TextParameterNode,
+    "PixelFactoryInteger": IntegerParameterNode,
+    "PixelFactoryNumber": NumberParameterNode,
+    "PixelFactoryBoolean": BooleanParameterNode,
+    "PixelFactoryImage": ImageParameterNode,
     "PixelFactoryMask": MaskParameter,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {

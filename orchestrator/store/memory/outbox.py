@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.store.lookup import found
-from orchestrator.store.memory.tables import MemoryTables, SigningSecret
+from orchestrator.store.memory.tables import MemoryTables, SigningSecretRow
 from orchestrator.store.memory.transaction import MemoryTransaction
 from orchestrator.store.values import DeliveryAttempt, WebhookMessage
 
@@ -84,7 +84,7 @@ class MemoryOutbox:
             elif one.account_id == account_id and one.ends_at is not None and one.ends_at <= now:
                 continue
             kept.append(one)
-        self._tables.secrets = [*kept, SigningSecret(account_id, secret)]
+        self._tables.secrets = [*kept, SigningSecretRow(account_id, secret)]
 
     def _with_delivery_attempts(self, message: WebhookMessage) -> WebhookMessage:
         attempts = tuple(one for one in self._tables.deliveries if one.message_id == message.id)

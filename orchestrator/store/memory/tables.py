@@ -18,7 +18,7 @@ MeteredKey = tuple[date, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class SigningSecret:
+class SigningSecretRow:
     """A secret that signs an account's webhooks, until `ends_at` if set."""
 
     account_id: str
@@ -50,7 +50,7 @@ class MemoryTables:
     alerts: dict[str, Alert] = field(default_factory=dict)
     messages: dict[int, WebhookMessage] = field(default_factory=dict)
     deliveries: list[DeliveryAttempt] = field(default_factory=list)
-    secrets: list[SigningSecret] = field(default_factory=list)
+    secrets: list[SigningSecretRow] = field(default_factory=list)
     #: The job's `finished_at` by object key and job id.
     files: dict[tuple[str, str], datetime | None] = field(default_factory=dict)
 

@@ -17,7 +17,7 @@ from tests.support.polling import wait_until
 
 
 @dataclass
-class SingleInstanceFleet:
+class ReloadableFleet:
     """A fleet of one instance, which fails to send its node facts as often as a test wants."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -41,21 +41,21 @@ class SingleInstanceFleet:
 class FleetRunner:
     """A runner that only has a fleet."""
 
-    fleet: SingleInstanceFleet
+    fleet: ReloadableFleet
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         raise AssertionError(f"unexpected use of {name}")
 
 
 def make_guard(
-    fleet: SingleInstanceFleet, backoff: Callable[[int], float] = verification_backoff
+    fleet: ReloadableFleet, backoff: Callable[[int], float] = verification_backoff
 ) -> InstanceGuard:
     runner = FleetRunner(fleet)
     return InstanceGuard(runner, lambda instance_id: None, backoff=backoff)  # type: ignore[arg-type]
 
 
 async def test_withholds_an_instance_until_its_node_facts_were_read_again() -> None:
-    fleet = SingleInstanceFleet()
+    fleet = ReloadableFleet()
     guard = make_guard(fleet)
     assert not guard.is_withheld("g0")
     guard.suspend_until_verified("g0")
@@ -67,7 +67,7 @@ async def test_withholds_an_instance_until_its_node_facts_were_read_again() -> N
 
 
 async def test_repeats_the_read_while_the_instance_does_not_respond() -> None:
-    fleet = SingleInstanceFleet(failures=3)
+    fleet = ReloadableFleet(failures=3)
     guard = make_guard(fleet, backoff=lambda failures: 0.0)
     guard.suspend_until_verified("g0")
     await wait_until(lambda: not guard.is_withheld("g0"))
@@ -75,7 +75,7 @@ async def test_repeats_the_read_while_the_instance_does_not_respond() -> None:
 
 
 async def test_releases_an_instance_when_the_fleet_itself_read_the_node_facts() -> None:
-    fleet = SingleInstanceFleet(failures=1000)
+    fleet = ReloadableFleet(failures=1000)
     guard = make_guard(fleet)
     guard.suspend_until_verified("g0")
     fleet.facts = {}
@@ -84,7 +84,7 @@ async def test_releases_an_instance_when_the_fleet_itself_read_the_node_facts() 
 
 
 async def test_two_lost_attempts_cause_one_read() -> None:
-    fleet = SingleInstanceFleet()
+    fleet = ReloadableFleet()
     guard = make_guard(fleet)
     guard.suspend_until_verified("g0")
     guard.suspend_until_verified("g0")
@@ -93,7 +93,7 @@ async def test_two_lost_attempts_cause_one_read() -> None:
 
 
 async def test_waits_longer_after_each_attempt_that_lost_its_instance_before_it_ran() -> None:
-    fleet = SingleInstanceFleet()
+    fleet = ReloadableFleet()
     guard = make_guard(fleet)
     guard.suspend_until_verified("g0")
     await wait_until(lambda: not guard.is_withheld("g0"))

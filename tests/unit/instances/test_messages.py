@@ -25,7 +25,7 @@ from comfy_instances.protocol.messages import (
     NodeProgress,
     NodeState,
     ProgressState,
-    QueueStatus,
+    StatusMessage,
     TextFrame,
     UnknownMessage,
 )
@@ -48,11 +48,11 @@ def test_a_real_server_says_nothing_unknown(name: str) -> None:
 def test_a_plain_run_message_by_message() -> None:
     run = recorded_run("happy")
     messages = heard("happy")
-    assert isinstance(messages[0], QueueStatus)
+    assert isinstance(messages[0], StatusMessage)
     assert messages[0].sid is not None
     assert isinstance(messages[1], FeatureFlags)
     assert messages[1].flags["max_upload_size"] == 100 * 2**20
-    assert messages[2] == QueueStatus(queue_remaining=1, sid=None)
+    assert messages[2] == StatusMessage(queue_remaining=1, sid=None)
     start, success = messages[4], messages[-3]
     assert isinstance(start, ExecutionStart)
     assert isinstance(success, ExecutionSuccess)

@@ -22,7 +22,7 @@ from comfy_instances.protocol.messages import (
     NodeProgress,
     NodeState,
     ProgressState,
-    QueueStatus,
+    StatusMessage,
     TextFrame,
 )
 from comfy_instances.protocol.outputs import FileRef, NodeOutput
@@ -261,7 +261,7 @@ def test_what_a_listener_hears_of_nodes_and_texts() -> None:
     assert told.handle_message(Executing("p", "1"), 1.0) == [NodeStarted("p", "1")]
     assert told.handle_message(Executing("p", None), 1.0) == []
     assert told.handle_message(TextFrame("1", "halfway"), 1.0) == [NodeText("p", "1", "halfway")]
-    assert told.handle_message(QueueStatus(1, None), 1.0) == []
+    assert told.handle_message(StatusMessage(1, None), 1.0) == []
 
 
 def test_a_step_told_twice_is_passed_on_once() -> None:

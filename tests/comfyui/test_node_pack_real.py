@@ -130,7 +130,7 @@ async def test_the_graph_runs_as_drawn_and_as_imported(server: NodePackServer, t
     assert imported.problems == ()
     model = load_model(write_model(tmp_path, "drawn", imported.files))
     assert set(model.parameters) == {"image", "mask", "side", "blend_factor", "resize", "note"}
-    assert "what the parameter note is for: no node that is needed takes it" in imported.open_questions
+    assert "what the parameter note is for: no node that an output needs uses it" in imported.open_questions
     params = model.example_params(image="small.png", mask="small.png")
     graph = model.render_graph(params, filename_prefix="imported")
     assert not {each["class_type"] for each in graph.values()} & PARAMETER_NODE_CLASSES

@@ -51,7 +51,7 @@ async def serve(options: SimulatorOptions) -> None:
 
 
 def main() -> int:
-    """Run the server. SIGINT stops it cleanly; SIGTERM, as with a real ComfyUI, at once."""
+    """Run the server. SIGINT stops it cleanly; SIGTERM kills it at once, as it does a real ComfyUI."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(serve(parse_options(sys.argv[1:])))

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """What goes wrong with a prompt."""
+    """A failure that the simulator can inject into a prompt."""
 
     CRASH = "crash"  #: the process dies when the prompt's first node starts
     HANG = "hang"  #: the first node never ends and ignores interrupts
@@ -25,7 +25,7 @@ EXECUTION_FAULTS = tuple(fault for fault in Fault if fault is not Fault.REJECT)
 
 
 class ArmedFaults:
-    """The armed faults and how many prompts each affects, in the order in which they were armed."""
+    """The armed faults and how many prompts each still affects, in arming order."""
 
     def __init__(self) -> None:
         self._armed: dict[Fault, int] = {}
@@ -38,7 +38,7 @@ class ArmedFaults:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of prompts that each armed fault still affects."""
+        """Return the number of prompts that each armed fault still affects."""
         return {kind.value: count for kind, count in self._armed.items()}
 
     def consume(self, *kinds: Fault) -> Fault | None:

@@ -1,4 +1,4 @@
-"""Names of input and output files, as graphs and requests spell them."""
+"""Resolve the names of input and output files in graphs and requests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from comfy_instances.simulator.options import InstanceFolders
 
 
 def is_within(folder: Path, path: Path) -> bool:
-    """Whether `path`, once its dots are resolved, lies in `folder` or is it."""
+    """Return whether the normalized `path` is `folder` or lies inside it."""
     return Path(os.path.normpath(path)).is_relative_to(os.path.normpath(folder))
 
 
 def parse_annotated_name(name: str) -> tuple[str, str | None]:
-    """`x.png [temp]` -> (`x.png`, `temp`); a name without annotation has type None."""
+    """Split `x.png [temp]` into (`x.png`, `temp`). The type of a name without annotation is None."""
     for kind in ("output", "input", "temp"):
         if name.endswith(f"[{kind}]"):
             return name[: -len(kind) - 3], kind
@@ -24,7 +24,10 @@ def parse_annotated_name(name: str) -> tuple[str, str | None]:
 
 
 def resolve_input_path(folders: InstanceFolders, name: str) -> Path:
-    """Path of an annotated name, by default in the input folder. Raises ValueError if it leads out."""
+    """Return the path of an annotated name, by default in the input folder.
+
+    Raises ValueError if the path is outside the folder.
+    """
     bare, kind = parse_annotated_name(name)
     folder = folders.folder_of_type(kind or "input")
     if folder is None or not is_within(folder, folder / bare):
@@ -44,10 +47,10 @@ class NumberedFileSeries:
     """Numbered files of one prefix: `name_00001_.png`, `name_00002_.png`, ..."""
 
     folder: Path
-    #: As the prefix gave it, relative to the type's folder.
+    #: The folder part of the prefix, relative to the type's folder.
     subfolder: str
     base_name: str
-    #: Of the next file.
+    #: The number of the next file.
     next_number: int
 
     def next_path(self, suffix: str, batch_index: int = 0) -> Path:
@@ -58,9 +61,9 @@ class NumberedFileSeries:
 
 
 def open_file_series(folder: Path, prefix: str, *, width: int = 0, height: int = 0) -> NumberedFileSeries:
-    """The series that `prefix` names under `folder`, to be continued after its highest number.
+    """Return the series that `prefix` names under `folder`, continued after its highest number.
 
-    Placeholders for size and local time are filled in. Raises ValueError if the prefix leads out of
+    Placeholders for size and local time are filled in. Raises ValueError if the prefix points outside
     the folder.
     """
     now = time.localtime()
@@ -78,7 +81,7 @@ def open_file_series(folder: Path, prefix: str, *, width: int = 0, height: int =
 
 
 def _highest_number(folder: Path, name: str) -> int:
-    """Of the files `<name>_<number>_...` in `folder`; 0 if there is none."""
+    """Return the highest number among the files `<name>_<number>_...` in `folder`; 0 if there is none."""
     start = f"{name}_"
     names = (path.name for path in folder.iterdir())
     rests = (entry[len(start) :] for entry in names if entry.startswith(start))

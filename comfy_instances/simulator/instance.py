@@ -1,4 +1,4 @@
-"""One simulated instance: its queue, its clients, its worker."""
+"""A simulated instance: prompt queue, websocket clients and worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from comfy_instances.simulator.validation.live_facts import with_input_folders
 
 
 class SimulatedInstance:
-    """Made and used on a running event loop."""
+    """The state of one instance. Create and use it on a running event loop."""
 
     def __init__(self, options: SimulatorOptions, facts: Mapping[str, Any]) -> None:
         self.options = options
@@ -30,19 +30,19 @@ class SimulatedInstance:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the node classes take, with the option lists of this moment."""
+        """Return the facts about all node classes, with the current option lists."""
         return with_input_folders(self._facts, self.options.folders)
 
     def queue_info(self) -> dict[str, Any]:
         return {"exec_info": {"queue_remaining": self.queue.remaining}}
 
     def next_queue_number(self, *, front: bool) -> int:
-        """Where a prompt that does not say so goes: behind all others, or before them."""
+        """Return the queue number of a prompt that sets none: after all others, or before them."""
         number, self._next_number = self._next_number, self._next_number + 1
         return -number if front else number
 
     def interrupt(self, prompt_id: str | None) -> bool:
-        """Stop what runs, if it is that prompt or none is named; whether something was told to stop."""
+        """Interrupt the running prompt, if `prompt_id` is its id or None. Return whether a prompt runs."""
         running = self.queue.running
         if prompt_id is not None and (running is None or running.prompt_id != prompt_id):
             return False
@@ -50,7 +50,7 @@ class SimulatedInstance:
         return running is not None
 
     async def run_queued_prompts(self) -> None:
-        """Run what is queued, for ever."""
+        """Run queued prompts until cancelled."""
         while True:
             prompt = self.queue.start_next()
             if prompt is None:
@@ -72,5 +72,5 @@ class SimulatedInstance:
 
 
 def now_milliseconds() -> int:
-    """Since 1970, as all timestamps of the protocol."""
+    """Return the Unix time in milliseconds, the unit of all timestamps in the protocol."""
     return int(time.time() * 1000)

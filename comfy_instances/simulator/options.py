@@ -1,4 +1,4 @@
-"""How one simulated instance was asked to behave."""
+"""The options of a simulated instance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Sub-folders of `models/` that a ComfyUI of the pinned version looks into.
+#: Subfolders of `models/` that the pinned version of ComfyUI searches.
 MODEL_FOLDERS = (
     "checkpoints", "configs", "loras", "vae", "text_encoders", "diffusion_models", "clip_vision",
     "style_models", "embeddings", "diffusers", "vae_approx", "controlnet", "gligen", "upscale_models",
@@ -18,7 +18,7 @@ MODEL_FOLDERS = (
 
 @dataclass(frozen=True, slots=True)
 class InstanceFolders:
-    """Where an instance keeps its files; the layout of ComfyUI's `--base-directory`."""
+    """The folders of an instance, in the layout of ComfyUI's `--base-directory`."""
 
     base: Path
 
@@ -39,11 +39,11 @@ class InstanceFolders:
         return self.base / "models"
 
     def folder_of_type(self, folder_type: str) -> Path | None:
-        """The folder that a request's `type` names, if there is such a type."""
+        """Return the folder that a request's `type` names; None for an unknown type."""
         return {"input": self.input, "output": self.output, "temp": self.temp}.get(folder_type)
 
     def prepare(self) -> None:
-        """Make the folders; what an earlier run left in `temp` goes."""
+        """Create the folders, and delete the files that an earlier run left in `temp`."""
         shutil.rmtree(self.temp, ignore_errors=True)
         for folder in (self.input, self.output, self.temp, self.models):
             folder.mkdir(parents=True, exist_ok=True)
@@ -51,14 +51,14 @@ class InstanceFolders:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulatorOptions:
-    """Everything the command line sets."""
+    """The options that the command line sets."""
 
     port: int
     folders: InstanceFolders
     host: str = "127.0.0.1"
-    #: Factor on simulated load and step times; 0 spends none.
+    #: Factor on simulated load and step times; 0 disables waiting.
     time_scale: float = 0.0
     #: Simulated GPU memory in bytes.
     vram_bytes: int = 96 * 1024**3
-    #: `none` sends no pictures of unfinished work unless a prompt asks for them.
+    #: `none` disables previews unless a prompt requests them.
     preview_method: str = "auto"

@@ -1,1 +1,1 @@
-"""Running prompts on the simulator: queue, executor, cache, device."""
+"""Execution of prompts on the simulator: queue, executor, cache, device."""

@@ -1,4 +1,4 @@
-"""Results that need not be computed again: by what a node does and all that went into it."""
+"""A cache of node results, keyed by the node's class and all of its inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from comfy_instances.simulator.execution.execution_order import is_link
 
 @dataclass(frozen=True, slots=True)
 class CachedResult:
-    """What a node yielded: one list of values per output slot, and what it showed."""
+    """The result of a node: one list of values per output slot, and its UI output."""
 
     outputs: list[list[Any]]
     ui: dict[str, Any] | None
@@ -21,7 +21,7 @@ class CachedResult:
 
 @dataclass(slots=True)
 class ResultCache:
-    """Entries by signature. A real instance short of memory keeps those of the last prompt; so do we."""
+    """Results by signature. Only those of the last prompt are kept, as in ComfyUI when memory is low."""
 
     _entries: dict[str, CachedResult] = field(default_factory=dict)
 
@@ -32,7 +32,7 @@ class ResultCache:
         self._entries[signature] = result
 
     def retain(self, signatures: Iterable[str]) -> None:
-        """Forget all but these."""
+        """Remove all entries except those with these signatures."""
         kept = set(signatures)
         self._entries = {key: entry for key, entry in self._entries.items() if key in kept}
 
@@ -41,10 +41,11 @@ class ResultCache:
 
 
 def compute_signatures(graph: Mapping[str, Any], get_change_token: Callable[[str], Any]) -> dict[str, str]:
-    """Node id -> digest of its class, `state`, values and everything upstream; ids do not count.
+    """Map each node id to a digest of its class, change token, values and everything upstream.
 
-    `state(node_id)` is what its result depends on besides: a file's contents, or something new each
-    time. Links to nowhere and back in a circle, which only nodes that never run can have, count as none.
+    The digest does not depend on node ids. `get_change_token(node_id)` returns what else the result
+    depends on: the content of a file, or a new value on each call. Dangling and circular links, which
+    only nodes that never run can have, are ignored.
     """
     known: dict[str, str] = {}
     begun: set[str] = set()

@@ -1,4 +1,4 @@
-"""The simulated GPU: the weights in its memory, and the time that loading and sampling take."""
+"""A simulated GPU: the weights in its memory, and the duration of loading and sampling."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ OutOfMemoryError.__module__ = "torch"
 class SimulatedDevice:
     """Holds weights and evicts the least recently used. One thread uses it; others only read."""
 
-    #: Bytes.
+    #: Size of the GPU memory in bytes.
     total_bytes: int
-    #: Factor on all simulated times; 0 spends none.
+    #: Factor on all simulated times; 0 disables waiting.
     time_scale: float = 0.0
     interrupt_requested: threading.Event = field(default_factory=threading.Event)
-    #: In order of use, least recent first.
+    #: Loaded files, least recently used first.
     _loaded: dict[SimulatedWeightFile, None] = field(default_factory=dict)
 
     @property
     def free_bytes(self) -> int:
-        """Bytes."""
+        """Return the free GPU memory in bytes."""
         return max(
             0,
             self.total_bytes

@@ -1,4 +1,4 @@
-"""In which order the nodes of a graph run."""
+"""The order in which the nodes of a graph run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def is_link(value: Any) -> bool:
-    """Whether an input's value is `[node id, output slot]`."""
+    """Return whether an input's value is a link: `[node id, output slot]`."""
     return (
         isinstance(value, list)
         and len(value) == 2
@@ -19,10 +19,10 @@ def is_link(value: Any) -> bool:
 
 @dataclass(slots=True)
 class ExecutionOrder:
-    """The nodes that still have to run, dissolved from the inputs upwards.
+    """A topological sort of the nodes that still have to run.
 
-    Of those that are ready an output node comes first, then one right before an output, then one two
-    steps before it, then the one that was found first. Cached nodes are not waited for.
+    Among ready nodes, an output node runs first, then a node directly before an output, then a node two
+    steps before one, then the node that was added first. Cached nodes are not waited for.
     """
 
     graph: Mapping[str, Any]
@@ -30,13 +30,13 @@ class ExecutionOrder:
     #: Whether an input of a node is computed only when the node asks for it.
     is_lazy: Callable[[str, str], bool]
     is_cached: Callable[[str], bool]
-    #: Node -> the nodes that wait for it.
+    #: Node -> the nodes that depend on it.
     _dependents: dict[str, set[str]] = field(default_factory=dict)
     #: Node -> how many nodes it waits for, in the order of discovery.
     _open_dependency_counts: dict[str, int] = field(default_factory=dict)
 
     def add_node(self, node_id: str) -> None:
-        """The node and all it needs."""
+        """Add a node and all nodes that it depends on."""
         found, links = [node_id], []
         while found:
             current = found.pop()
@@ -52,7 +52,7 @@ class ExecutionOrder:
             self.add_dependency(source, target)
 
     def add_dependency(self, source: str, target: str) -> None:
-        """Let `target` wait for `source`, unless that is cached."""
+        """Make `target` wait for `source`, unless `source` is cached."""
         if self.is_cached(source):
             return
         self.add_node(source)
@@ -66,7 +66,7 @@ class ExecutionOrder:
                 yield value[0]
 
     def next_node(self) -> str | None:
-        """The node to run now; None when all are done. It stays in until `done`."""
+        """Return the node to run now; None when all have run. It stays pending until `complete_node`."""
         ready = [node for node, count in self._open_dependency_counts.items() if count == 0]
         for distance in range(3):
             for node in ready:

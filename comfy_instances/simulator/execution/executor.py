@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from PIL import Image as Pictures
+from PIL import Image as PILImage
 
 from comfy_instances.simulator.execution.cache import CachedResult, ResultCache, compute_signatures
 from comfy_instances.simulator.execution.device import (
@@ -61,7 +61,7 @@ class Executor:
         return outcome
 
     def should_send_previews(self, prompt: QueuedPrompt) -> bool:
-        """Whether samplers send previews while this prompt runs."""
+        """Return whether samplers send previews while this prompt runs."""
         method = prompt.extra_data.get("preview_method") or "default"
         return self.previews_enabled if method == "default" else method != "none"
 
@@ -170,7 +170,7 @@ class _PromptExecution:
         throttle = ProgressThrottle()
 
         def report_progress(
-            value: float, total: float, preview: Pictures.Image | None, image_type: str
+            value: float, total: float, preview: PILImage.Image | None, image_type: str
         ) -> None:
             if not throttle.should_send(value, total, has_preview=preview is not None):
                 return

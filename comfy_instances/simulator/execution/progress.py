@@ -1,4 +1,4 @@
-"""Where the nodes of the running prompt are, as `progress_state` tells it."""
+"""The progress of the nodes of the running prompt, as `progress_state` reports it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-#: Steps that come sooner after the last one told (seconds), or are less of the whole, are not told.
+#: Minimum time (seconds) and advance (fraction of the total) between two reported steps.
 MIN_INTERVAL_SECONDS, MIN_STEP_FRACTION = 0.1, 0.005
 
 
 @dataclass(slots=True)
 class PromptProgress:
-    """All nodes that have begun, in the order in which they did."""
+    """The progress of all started nodes, in the order in which they started."""
 
     prompt_id: str
     _nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class PromptProgress:
         self._nodes[node_id] = {"value": value, "max": total, "state": state} | self.node_ids(node_id)
 
     def node_ids(self, node_id: str) -> dict[str, Any]:
-        """A node's names. Without sub-graphs they are all the same."""
+        """Return the ids of a node in messages. Without subgraphs they are all the same."""
         return {
             "node_id": node_id,
             "prompt_id": self.prompt_id,
@@ -48,13 +48,13 @@ class PromptProgress:
 
 @dataclass(slots=True)
 class ProgressThrottle:
-    """Which steps of one node are told: the first, the last, those with a picture, and a few between."""
+    """Selects the steps of a node to report: the first, the last, those with a preview, and some between."""
 
     clock: Callable[[], float] = monotonic
     _last_sent: tuple[float, float] | None = None
 
     def should_send(self, value: float, total: float, *, has_preview: bool) -> bool:
-        """Whether this step is told; it counts as told if so."""
+        """Return whether to report this step, and if so, record it as reported."""
         now = self.clock()
         if self._last_sent is not None and value < total and not has_preview:
             last_value, last_time = self._last_sent

@@ -1,4 +1,4 @@
-"""How the course of one prompt is told: what its client hears and what the history keeps."""
+"""The events of a prompt: messages to its client, and messages for the history."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from PIL import Image as Pictures
+from PIL import Image as PILImage
 
 from comfy_instances.simulator.execution.progress import PromptProgress
 from comfy_instances.simulator.execution.prompt_queue import PromptMessage, PromptResult, QueuedPrompt
@@ -16,7 +16,7 @@ from comfy_instances.simulator.server.websocket_hub import EncodedPreview
 
 
 class EventSink(Protocol):
-    """The way to the clients. A client id of None means all of them."""
+    """Sends events to clients. A client id of None means all clients."""
 
     def send(self, event: str, data: Any, client_id: str | None) -> None: ...
     def send_progress(
@@ -29,14 +29,14 @@ class EventSink(Protocol):
 
 @dataclass(slots=True)
 class PromptEvents:
-    """One prompt's messages, in the order of events. Node ids are those of the graph."""
+    """Publishes the events of one prompt, in order. Node ids are those of the graph."""
 
     prompt: QueuedPrompt
     event_sink: EventSink
     progress: PromptProgress = field(init=False)
     #: Messages that the history keeps.
     messages: list[PromptMessage] = field(default_factory=list)
-    #: Output node -> what it has shown.
+    #: Output node -> its UI output.
     outputs: dict[str, Any] = field(default_factory=dict)
     #: Nodes that have run, in order.
     executed: list[str] = field(default_factory=list)
@@ -59,10 +59,10 @@ class PromptEvents:
         self,
         node_id: str,
         value_and_total: tuple[float, float],
-        preview: Pictures.Image | None,
+        preview: PILImage.Image | None,
         image_type: str,
     ) -> None:
-        """`done` is (value, total)."""
+        """Report the progress of a node; `done` is (value, total)."""
         self.progress.update_node(node_id, *value_and_total)
         self._send_progress_state()
         ids = {"prompt_id": self.prompt.prompt_id, "node": node_id}
@@ -71,7 +71,7 @@ class PromptEvents:
         self.event_sink.send_progress(data, encoded, self.prompt.client_id)
 
     def report_output(self, node_id: str, ui: Mapping[str, Any] | None) -> None:
-        """What an output node has made, now or in an earlier run; None where that was nothing."""
+        """Report the output of a node, new or cached; None if it has none."""
         if ui is not None:
             self.outputs[node_id] = ui
         self._send_to_client("executed", node=node_id, display_node=node_id, output=ui)
@@ -81,7 +81,7 @@ class PromptEvents:
         self._send_progress_state()
 
     def publish(self, event: str, *, broadcast: bool = False, **data: Any) -> None:
-        """A message that the history keeps; without a client only a broadcast is sent."""
+        """Send a message and add it to the history. Without a client, only a broadcast is sent."""
         stamped = {"prompt_id": self.prompt.prompt_id} | data | {"timestamp": int(time.time() * 1000)}
         self.messages.append((event, stamped))
         if broadcast or self.prompt.client_id is not None:
@@ -95,7 +95,7 @@ class PromptEvents:
         return PromptResult(outputs=self.outputs, meta=meta, success=success, messages=self.messages)
 
     def _send_to_client(self, event: str, **data: Any) -> None:
-        """Nobody but the prompt's client gets these."""
+        """Send a message to the prompt's client only."""
         if self.prompt.client_id is not None:
             self.event_sink.send(event, data | {"prompt_id": self.prompt.prompt_id}, self.prompt.client_id)
 
@@ -103,7 +103,7 @@ class PromptEvents:
         self.event_sink.send("progress_state", self.progress.message, self.prompt.client_id)
 
 
-def _encode_preview(preview: Pictures.Image, image_type: str, node_ids: dict[str, Any]) -> EncodedPreview:
+def _encode_preview(preview: PILImage.Image, image_type: str, node_ids: dict[str, Any]) -> EncodedPreview:
     out = io.BytesIO()
     options = {"quality": 95} if image_type == "JPEG" else {"compress_level": 1}
     preview.save(out, image_type, **options)

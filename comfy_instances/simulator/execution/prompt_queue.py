@@ -1,4 +1,4 @@
-"""What waits, what runs and what became of it: an instance's prompts, in memory only."""
+"""The pending, running and finished prompts of an instance, in memory only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
 
-#: Finished prompts that are remembered; the oldest go first.
+#: Maximum number of finished prompts in the history; the oldest are removed first.
 HISTORY_LIMIT = 10_000
 
 PromptMessage = tuple[str, dict[str, Any]]
@@ -16,20 +16,20 @@ PromptMessage = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueuedPrompt:
-    """One accepted graph."""
+    """An accepted graph."""
 
-    #: Lowest runs first; counted up, or negative for those posted to the front.
+    #: The lowest number runs first; it increases per prompt, and is negative for prompts queued at the front.
     number: float
     prompt_id: str
     graph: dict[str, Any]
-    #: `client_id`, `create_time` in milliseconds and what the caller sent along.
+    #: `client_id`, `create_time` in milliseconds and the `extra_data` of the request.
     extra_data: dict[str, Any]
     #: Output nodes to execute.
     outputs: list[str]
 
     @property
     def row(self) -> list[Any]:
-        """As `/queue` and `/history` show it."""
+        """Return the row of this prompt in `/queue` and `/history`."""
         return [self.number, self.prompt_id, self.graph, self.extra_data, self.outputs]
 
     @property
@@ -39,20 +39,20 @@ class QueuedPrompt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptResult:
-    """How a prompt ended."""
+    """The result of a prompt."""
 
     #: Output node -> key (`images`, `text`, ...) -> items.
     outputs: dict[str, Any]
-    #: Output node -> its ids.
+    #: Output node -> its ids in messages.
     meta: dict[str, Any]
     success: bool
-    #: Those of its websocket messages that tell its course.
+    #: The websocket messages that the history keeps.
     messages: list[PromptMessage]
 
 
 @dataclass(slots=True)
 class PromptQueue:
-    """Prompts by number; `on_change` is called whenever the number of open ones may have changed."""
+    """Prompts by number. `on_change` is called when the number of unfinished prompts may have changed."""
 
     on_change: Callable[[], None]
     running: QueuedPrompt | None = None
@@ -65,7 +65,7 @@ class PromptQueue:
         self.on_change()
 
     def start_next(self) -> QueuedPrompt | None:
-        """The prompt that now runs; None if none waits."""
+        """Start the next pending prompt and return it; None if none is pending."""
         if not self._pending:
             return None
         self.running = heapq.heappop(self._pending)[-1]
@@ -93,16 +93,16 @@ class PromptQueue:
 
     @property
     def pending(self) -> list[QueuedPrompt]:
-        """In heap order, which is not the order of execution."""
+        """Return the pending prompts in heap order, which is not the order of execution."""
         return [entry[-1] for entry in self._pending]
 
     @property
     def remaining(self) -> int:
-        """Prompts that wait or run."""
+        """Return the number of pending and running prompts."""
         return len(self._pending) + (self.running is not None)
 
     def delete(self, prompt_id: str) -> bool:
-        """Take one waiting prompt of that id out; whether there was one."""
+        """Remove a pending prompt with that id. Return whether there was one."""
         for index, entry in enumerate(self._pending):
             if entry[1] == prompt_id:
                 del self._pending[index]
@@ -116,7 +116,7 @@ class PromptQueue:
         self.on_change()
 
     def list_history(self, max_items: int | None = None, offset: int | None = None) -> dict[str, Any]:
-        """Finished prompts, oldest first; `max_items` without an offset takes the newest."""
+        """Return finished prompts, oldest first; `max_items` without an offset selects the newest."""
         if offset is None or offset < 0:
             offset = len(self.history) - max_items if max_items is not None else 0
         stop = None if max_items is None else max(0, offset) + max_items

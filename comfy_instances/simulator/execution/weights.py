@@ -1,4 +1,4 @@
-"""Sizes of the weight files that graphs name, so that memory and load times can be simulated."""
+"""Sizes of the weight files that graphs name, to simulate memory use and load times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 GIGABYTE = 10**9
 
-#: Part of a file's name -> its size in gigabytes; the first match counts, so the special come first.
+#: Part of a file name -> size in gigabytes. The first match counts, so specific parts come first.
 KNOWN_SIZES_GB = (
     ("lora", 0.7), ("ultrasharp", 0.067), ("realesrgan", 0.067), ("spatial-upscaler", 1.0),
     ("taesd", 0.005), ("pixel_space", 0.0), ("wan2.2_vae", 1.41), ("hunyuanvideo15_vae", 2.52),
@@ -24,21 +24,21 @@ KNOWN_SIZES_GB = (
     ("hunyuanvideo1.5", 16.7), ("hidream", 17.1), ("z_image", 12.3), ("hunyuan3d", 7.37),
     ("qwen_image", 20.4), ("fp8", 12.0),
 )  # fmt: skip
-#: Gigabytes of a file that nobody has told us about.
+#: Size in gigabytes of a file that matches none of these.
 DEFAULT_SIZE_GB = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedWeightFile:
-    """One file of weights."""
+    """A weight file and its size."""
 
     name: str
-    #: Bytes, on disk as in GPU memory.
+    #: Size in bytes, both on disk and in GPU memory.
     size_bytes: int
 
 
 def lookup_weight_file(name: str) -> SimulatedWeightFile:
-    """The file of that name, with its known or a middling size."""
+    """Return the file of that name, with its known size or the default size."""
     lower = name.lower()
     gigabytes = next((size for part, size in KNOWN_SIZES_GB if part in lower), DEFAULT_SIZE_GB)
     return SimulatedWeightFile(name, int(gigabytes * GIGABYTE))

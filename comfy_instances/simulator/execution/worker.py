@@ -1,4 +1,4 @@
-"""The thread in which graphs run, and the way from it back to the event loop."""
+"""The thread that executes prompts, and how it sends events to the event loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WorkerTask = Callable[["Executor"], None]
 
 @dataclass(frozen=True, slots=True)
 class ThreadSafeEventSink:
-    """The hub, as a thread may use it: everything arrives on the event loop, in order."""
+    """Forwards events from a thread to the hub on the event loop, in order."""
 
     hub: WebsocketHub
     loop: asyncio.AbstractEventLoop
@@ -50,10 +50,10 @@ class ThreadSafeEventSink:
 
 
 class ExecutionWorker:
-    """Runs prompts in a thread of its own, one at a time.
+    """Executes prompts one at a time in its own thread.
 
-    The thread is a daemon: a prompt that hangs does not keep the process from ending. What it needs for
-    pictures is imported in it, so that the server answers before that is done.
+    The thread is a daemon, so that a prompt that hangs does not block process exit. The thread imports the
+    image libraries, so that the server accepts requests before the imports finish.
     """
 
     def __init__(self, facts: Mapping[str, Any], options: SimulatorOptions, hub: WebsocketHub) -> None:
@@ -65,7 +65,7 @@ class ExecutionWorker:
         threading.Thread(target=self._run_tasks, name="worker", daemon=True).start()
 
     async def execute_prompt(self, prompt: QueuedPrompt, fault: Fault | None) -> PromptResult:
-        """To its end. An interrupt that came before is forgotten, one from now on counts."""
+        """Execute a prompt to its end. Interrupts from before the call are discarded."""
         self.device.interrupt_requested.clear()
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[PromptResult] = loop.create_future()
@@ -78,11 +78,11 @@ class ExecutionWorker:
         return await outcome
 
     def unload_models(self) -> None:
-        """Take all models out of memory, between two prompts."""
+        """Unload all models from memory, between two prompts."""
         self._tasks.put(lambda executor: executor.device.unload_weights())
 
     def clear_cache(self) -> None:
-        """Empty the cache of results, between two prompts."""
+        """Clear the result cache, between two prompts."""
         self._tasks.put(lambda executor: executor.cache.clear())
 
     def _run_tasks(self) -> None:

@@ -1,7 +1,7 @@
-"""What nodes do: class name -> function from inputs to outputs.
+"""Node implementations: class name -> function from inputs to outputs.
 
-A function whose first parameter is named `call` gets the Call it works for. All take their inputs by
-keyword and answer with a sequence of outputs, or with Shown.
+A function whose first parameter is named `context` receives the NodeContext. All take their inputs by
+keyword and return a sequence of outputs, or a NodeResult.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ NODE_FUNCTIONS: Mapping[str, NodeFunction] = {
     **training.NODES,
 }
 
-#: Nodes that need only one of their lazy inputs: values so far -> its name.
+#: Nodes that need only one of their lazy inputs: available values -> name of that input.
 LAZY_INPUT_SELECTORS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "ComfySwitchNode": texts.select_switch_input
 }
 
 
 def run_node(context: NodeContext, inputs: Mapping[str, Any]) -> NodeResult:
-    """Run a node. Raises what its function raises."""
+    """Run the function of a node. Raises the exceptions of the function."""
     function: NodeFunction = NODE_FUNCTIONS.get(context.class_type, run_placeholder_node)
     takes_context = next(iter(inspect.signature(function).parameters), "") == "context"
     made = function(context, **inputs) if takes_context else function(**inputs)

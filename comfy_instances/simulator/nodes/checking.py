@@ -1,4 +1,4 @@
-"""The output check of our node pack: only the fault `refuse` makes it object to what is simulated."""
+"""The output check of the node pack. In the simulator, only the fault `refuse` makes it reject an output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from comfy_instances.simulator.nodes.values import ImageArray
 
 
 class ContentRefused(Exception):
-    """What was made must not be handed out."""
+    """The output check rejected an output."""
 
 
 def check_output(images: ImageArray, classifier: str, labels: str, threshold: float) -> tuple[ImageArray]:

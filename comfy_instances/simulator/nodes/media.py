@@ -1,4 +1,4 @@
-"""Nodes for video and sound."""
+"""Nodes for video and audio."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def empty_audio(duration: float, sample_rate: int, channels: int) -> tuple[Audio
 def decode_audio(
     context: NodeContext, samples: Latent, vae: OpaqueValue | None = None, **more: Any
 ) -> tuple[AudioClip]:
-    """A tune as long as the latent, of which every note depends on the latent."""
+    """Decode a latent to placeholder audio of its duration; every note depends on the latent."""
     coder = vae or more["audio_vae"]
     context.device.load_weights(coder.weights)
     return (
@@ -77,7 +77,7 @@ def concatenate_audio(audio1: AudioClip, audio2: AudioClip, direction: str) -> t
 
 
 def adjust_volume(audio: AudioClip, volume: int) -> tuple[AudioClip]:
-    """`volume` in decibels."""
+    """Change the volume by `volume` decibels."""
     return (replace(audio, waveform=(audio.waveform * 10 ** (volume / 20)).astype(np.float32)),)
 
 

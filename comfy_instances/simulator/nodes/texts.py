@@ -1,4 +1,4 @@
-"""Nodes for words, numbers, conditions and choices."""
+"""Nodes for text, numbers, conditions and choices."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 def evaluate_expression(expression: str, values: dict[str, Any]) -> float:
-    """Arithmetic over named values. Raises ValueError for anything else."""
+    """Evaluate an arithmetic expression over named values. Raises ValueError for any other expression."""
 
     def walk(node: ast.AST) -> Any:
         match node:
@@ -115,7 +115,7 @@ def switch_value(switch: bool, on_false: Any = None, on_true: Any = None) -> tup
 
 
 def select_switch_input(inputs: dict[str, Any]) -> str:
-    """The only input of a switch that has to be computed."""
+    """Return the name of the only input of a switch that must be computed."""
     return "on_true" if inputs.get("switch") else "on_false"
 
 
@@ -128,7 +128,7 @@ def select_resolution(aspect_ratio: str, megapixels: float, multiple: int = 8) -
 
 
 def preview_any(context: NodeContext, source: Any) -> NodeResult:
-    """Shows a value as text: literals and structures as themselves, all else by identity."""
+    """Show a value as text: literals and structures by value, everything else by identity."""
     if isinstance(source, str):
         text = source
     elif isinstance(source, bool | int | float):

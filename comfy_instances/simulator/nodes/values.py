@@ -1,4 +1,4 @@
-"""What travels along the links of a graph.
+"""The types of the values that the links of a graph carry.
 
 IMAGE is uint8 [batch, height, width, 3 or 4], MASK float32 [batch, height, width] in 0..1, SIGMAS
 float32 [steps + 1]; INT, FLOAT, STRING and BOOLEAN are themselves. The rest are the classes here.
@@ -25,7 +25,7 @@ MaskArray = FloatArray
 
 @dataclass(frozen=True, slots=True)
 class AudioClip:
-    """LATENT's and VIDEO's sister: float32 [batch, channels, samples] in -1..1."""
+    """AUDIO: float32 [batch, channels, samples] in -1..1."""
 
     waveform: FloatArray
     #: Samples per second.
@@ -44,17 +44,17 @@ class VideoClip:
 class Latent:
     """float32 [batch, channels, height, width], for videos [batch, channels, frames, height, width].
 
-    The first three channels are red, green and blue in -1..1, so that a latent can be looked at.
+    The first three channels are red, green and blue in -1..1, so that a latent can be displayed.
     """
 
     samples: FloatArray
     #: Pixels per latent position, in each direction.
     spatial: int = 8
-    #: Frames per latent frame; the first latent frame stands for one.
+    #: Frames per latent frame; the first latent frame represents one frame.
     temporal: int = 1
-    #: Where a sampler may paint (1) and where not (0).
+    #: 1 where a sampler changes the latent, 0 where it does not.
     noise_mask: MaskArray | None = None
-    #: The sound part of a latent that has both.
+    #: The audio part of a latent for video with audio.
     audio: Latent | None = None
 
     def with_samples(self, samples: NDArray[Any]) -> Latent:
@@ -66,27 +66,27 @@ class Latent:
 
     @property
     def positions(self) -> int:
-        """Latent positions in a batch: what memory and time are counted in."""
+        """Return the number of latent positions in the batch, the unit of memory and time estimates."""
         return int(self.samples.size) // int(self.samples.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpaqueValue:
-    """A model, conditioning, guider, ...: only its identity and what it draws on are known."""
+    """A model, conditioning, guider, ...: holds only its identity and what it depends on."""
 
     type: str
-    #: Digest of everything that went into it.
+    #: Digest of all inputs that it was computed from.
     fingerprint: str
-    #: What must be in GPU memory to use it.
+    #: Weight files that must be in GPU memory to use it.
     weights: tuple[SimulatedWeightFile, ...] = ()
-    #: A small picture ([3, height, width] in -1..1) that it was derived from: a start image, a reference.
+    #: A small image ([3, height, width] in -1..1) that it was derived from: a start or reference image.
     reference_image: FloatArray | None = None
-    #: Literal inputs of the node that made it, and of those that it was passed through.
+    #: Literal inputs of the node that created it, and of the nodes that it passed through.
     settings: Mapping[str, Any]
 
 
 def fingerprint(value: Any) -> str:
-    """The same for equal values, in every process."""
+    """Return a digest that is the same for equal values in every process."""
     if isinstance(value, OpaqueValue):
         return value.fingerprint
     digest = hashlib.blake2b(type(value).__name__.encode(), digest_size=16)

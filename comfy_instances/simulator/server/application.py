@@ -1,4 +1,4 @@
-"""The web application of a simulated instance: all routes on one screen."""
+"""The web application of a simulated instance, with its route table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def create_app(options: SimulatorOptions) -> web.Application:
-    """To be called on a running event loop: the instance's worker starts at once."""
+    """Create the application and start the instance's worker. Requires a running event loop."""
     options.folders.prepare()
     instance = SimulatedInstance(options, {**load_core_node_facts(), **load_pack_node_facts()})
     limit = FEATURE_FLAGS["max_upload_size"]
@@ -88,7 +88,7 @@ async def _run_background_tasks(application: web.Application) -> AsyncIterator[N
 
 @web.middleware
 async def _same_origin_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A page from elsewhere may not talk to an instance on the loopback interface."""
+    """Reject cross-origin requests to an instance on the loopback interface with 403."""
     origin = urlsplit(request.headers.get("Origin", ""))
     host = urlsplit(f"//{request.host}")
     if origin.netloc and _is_loopback(host.hostname):

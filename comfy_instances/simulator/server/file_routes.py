@@ -1,4 +1,4 @@
-"""Files over HTTP: `/view` and the uploads."""
+"""Routes for files: `/view` and the uploads."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aiohttp import web
-from PIL import Image as Pictures
+from PIL import Image as PILImage
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from comfy_instances.simulator.files import is_within, parse_annotated_name
 from comfy_instances.simulator.options import InstanceFolders
 
-#: Types that a browser might run; served for download only.
+#: Parts of media types that a browser might execute; such files are served for download only.
 _SCRIPTABLE_TYPES = ("html", "javascript", "ecmascript", "css", "xml", "rfc822")
 
 
@@ -28,7 +28,7 @@ class FileRoutes:
         self._folders = folders
 
     async def view(self, request: web.Request) -> web.StreamResponse:
-        """The file itself with ranges and validators, or re-encoded for `preview` and `channel`."""
+        """Serve a file with range and validator headers, or re-encoded for `preview` and `channel`."""
         path = self._resolve_file(request)
         if isinstance(path, int):
             return web.Response(status=path)
@@ -50,7 +50,7 @@ class FileRoutes:
         return web.FileResponse(path, headers=headers | {"Content-Type": content_type})
 
     def _resolve_file(self, request: web.Request) -> Path | int:
-        """The file that a request means, or the status that says why there is none."""
+        """Return the file that a request names, or an HTTP status if there is none."""
         if "filename" not in request.query:
             return 404
         name, kind = parse_annotated_name(request.query["filename"])
@@ -64,7 +64,7 @@ class FileRoutes:
         return path if path.is_file() else 404
 
     async def upload_image(self, request: web.Request) -> web.Response:
-        """Keep a file; one of the same name and other contents makes it `name (1).png`."""
+        """Store a file; if another file has its name, store it as `name (1).png`."""
         post = await request.post()
         field = _uploaded_field(post)
         if isinstance(field, int):
@@ -72,7 +72,7 @@ class FileRoutes:
         return self._store_upload(post, field.filename, field.file.read())
 
     async def upload_mask(self, request: web.Request) -> web.Response:
-        """Keep a copy of an earlier picture with the alpha of the uploaded one."""
+        """Store a copy of an existing image with the alpha channel of the uploaded one."""
         post = await request.post()
         field = _uploaded_field(post)
         if isinstance(field, int):
@@ -106,7 +106,7 @@ class FileRoutes:
 
 
 def _uploaded_field(form: FormFields) -> web.FileField | int:
-    """The file in the form, or the status that says that there is none."""
+    """Return the uploaded file of the form, or an HTTP status if there is none."""
     field = form.get("image")
     if isinstance(field, web.FileField):
         return field if field.filename else 400
@@ -114,7 +114,7 @@ def _uploaded_field(form: FormFields) -> web.FileField | int:
 
 
 def _unused_path(path: Path, content: bytes) -> Path:
-    """The path itself if it is free or holds the same, else the first `name (n)` of which that is true."""
+    """Return the first of `name`, `name (1)`, ... that is free or already has this content."""
     candidate, number = path, 0
     while candidate.exists() and candidate.read_bytes() != content:
         number += 1
@@ -123,39 +123,39 @@ def _unused_path(path: Path, content: bytes) -> Path:
 
 
 def _encode_preview(path: Path, preview_format: str, channel: str) -> tuple[bytes, str]:
-    """Re-encoded as `webp;90` or `jpeg;90` ask for, and its media type."""
+    """Return the image encoded as `webp;90` or `jpeg;90` requests, and its media type."""
     kind, *rest = preview_format.split(";")
     if kind not in ("webp", "jpeg") or "a" in channel:
         kind = "webp"
     quality = int(rest[-1]) if rest and rest[-1].isdigit() else 90
     out = io.BytesIO()
-    with Pictures.open(path) as picture:
-        plain = picture.convert("RGB") if kind == "jpeg" or channel == "rgb" else picture
+    with PILImage.open(path) as image:
+        plain = image.convert("RGB") if kind == "jpeg" or channel == "rgb" else image
         plain.save(out, format=kind, quality=quality)
     return out.getvalue(), f"image/{kind}"
 
 
 def _extract_channel(path: Path, channel: str) -> bytes:
-    """The colours without the alpha, or the alpha without colours, as PNG."""
+    """Return a PNG of only the colours or only the alpha channel."""
     out = io.BytesIO()
-    with Pictures.open(path) as picture:
+    with PILImage.open(path) as image:
         if channel == "rgb":
-            made = picture.convert("RGB")
+            made = image.convert("RGB")
         else:
-            made = Pictures.new("RGBA", picture.size)
-            made.putalpha(picture.convert("RGBA").getchannel("A"))
+            made = PILImage.new("RGBA", image.size)
+            made.putalpha(image.convert("RGBA").getchannel("A"))
         made.save(out, format="PNG")
     return out.getvalue()
 
 
 def _apply_alpha_mask(original: Path, mask: bytes) -> bytes:
-    """The original's colours and texts with the alpha of `mask`, as PNG."""
+    """Return a PNG with the colours and text metadata of the original and the alpha of `mask`."""
     info, out = PngInfo(), io.BytesIO()
-    with Pictures.open(original) as picture, Pictures.open(io.BytesIO(mask)) as alpha:
-        if isinstance(picture, PngImageFile):
-            for key, text in picture.text.items():
+    with PILImage.open(original) as image, PILImage.open(io.BytesIO(mask)) as alpha:
+        if isinstance(image, PngImageFile):
+            for key, text in image.text.items():
                 info.add_text(key, text)
-        made = picture.convert("RGBA")
+        made = image.convert("RGBA")
         made.putalpha(alpha.convert("RGBA").getchannel("A"))
         made.save(out, format="PNG", compress_level=4, pnginfo=info)
     return out.getvalue()

@@ -27,7 +27,7 @@ class InfoRoutes:
         return web.json_response(FEATURE_FLAGS)
 
     async def system_stats(self, request: web.Request) -> web.Response:
-        """The device's name begins with `simulated`: by that a client knows us."""
+        """Report system and device; a device name that begins with `simulated` identifies a simulator."""
         memory = psutil.virtual_memory()
         device = self._instance.worker.device
         sizes = {"vram_total": device.total_bytes, "vram_free": device.free_bytes}
@@ -94,7 +94,7 @@ class InfoRoutes:
 
 
 def _format_node_info(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The recorded facts, with blanks for what was not recorded."""
+    """Return the recorded facts, with empty values for missing fields."""
     blanks = {
         "name": name,
         "display_name": name,

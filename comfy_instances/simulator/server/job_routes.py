@@ -1,4 +1,4 @@
-"""`/api/jobs`: the same prompts once more, with filters and pages."""
+"""Routes under `/api/jobs`: list, get and cancel prompts, with filters and pagination."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts as `/api/jobs` tells them: one row each, whether waiting, running or finished."""
+"""The rows of `/api/jobs`: one for each pending, running or finished prompt."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from comfy_instances.simulator.execution.prompt_queue import PromptQueue, Queued
 
 JOB_STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
 
-#: Output keys whose items can be looked at.
+#: Output keys whose items can be previewed.
 _PREVIEWABLE_KEYS = frozenset({"images", "video", "audio", "3d", "text"})
 _STATUS_BY_FINAL_EVENT = {
     "execution_success": "completed",
     "execution_error": "failed",
     "execution_interrupted": "cancelled",
 }
-#: Characters of a text that a row quotes.
+#: Maximum number of characters of a text in a row.
 _MAX_PREVIEW_CHARACTERS = 1024
 
 JobRow = dict[str, Any]
 
 
 def list_job_rows(queue: PromptQueue) -> Iterator[JobRow]:
-    """All prompts: running, waiting, finished."""
+    """Return the rows of all prompts: running, pending, finished."""
     if queue.running is not None:
         yield unfinished_job_row(queue.running, "in_progress")
     for prompt in queue.pending:
@@ -33,7 +33,7 @@ def list_job_rows(queue: PromptQueue) -> Iterator[JobRow]:
 
 
 def find_job(queue: PromptQueue, prompt_id: str) -> JobRow | None:
-    """One prompt with all that is known of it."""
+    """Return the detailed row of one prompt; None if the id is unknown."""
     if prompt_id in queue.history:
         entry = queue.history[prompt_id]
         _, _, graph, extra_data, _ = entry["prompt"]
@@ -72,7 +72,7 @@ def finished_job_row(history_entry: Mapping[str, Any]) -> JobRow:
 
 
 def execution_milliseconds(row: JobRow) -> float:
-    """Milliseconds that a finished prompt ran."""
+    """Return how many milliseconds a finished prompt ran."""
     if "execution_end_time" not in row:
         return 0.0
     return float(row["execution_end_time"] - row["execution_start_time"])
@@ -86,7 +86,7 @@ def _common_fields(prompt: list[Any], status: str) -> JobRow:
 
 
 def _output_items(outputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """(node, key, item) of all that was put out."""
+    """Yield (node, key, item) for every output item."""
     for node_id, keys in outputs.items():
         for key, items in keys.items():
             if key != "animated" and isinstance(items, list):
@@ -94,7 +94,7 @@ def _output_items(outputs: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 def _select_preview(items: list[tuple[str, str, Any]]) -> JobRow | None:
-    """What stands for the whole: a stored picture before a temporary one before a text."""
+    """Select the preview of a job: a stored image, else a temporary image, else a text."""
     files = [item for item in items if isinstance(item[2], dict) and item[1] in _PREVIEWABLE_KEYS]
     files.sort(key=lambda item: item[2].get("type") != "output")
     for node_id, key, item in files:

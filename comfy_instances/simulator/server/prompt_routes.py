@@ -1,4 +1,4 @@
-"""Posting, watching, stopping and forgetting prompts."""
+"""Routes to queue, list, interrupt and delete prompts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from comfy_instances.simulator.instance import SimulatedInstance, now_millisecon
 from comfy_instances.simulator.validation import refusals
 from comfy_instances.simulator.validation.validation import ValidationResult, validate_graph
 
-#: Tokens that a caller may send along and that nobody gets to see.
+#: Credentials that a request may contain; no response includes them.
 SENSITIVE_EXTRA_DATA_KEYS = ("auth_token_comfy_org", "api_key_comfy_org")
 
 
@@ -27,7 +27,7 @@ class PromptRoutes:
         return web.json_response(self._instance.queue_info())
 
     async def post_prompt(self, request: web.Request) -> web.Response:
-        """Accept a graph. What is not even JSON of the right shape is a 500, as in the real one."""
+        """Validate and queue a graph. A body that is malformed JSON gets a 500, as in ComfyUI."""
         body = await request.json()
         if isinstance(body, list):
             body = {}
@@ -56,8 +56,8 @@ class PromptRoutes:
                 outputs=verdict.outputs,
             )
         )
-        answer = {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
-        return web.json_response(answer)
+        response = {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
+        return web.json_response(response)
 
     def _queue_number(self, body: dict[str, Any]) -> float:
         if "number" in body:
@@ -96,7 +96,7 @@ class PromptRoutes:
         return web.Response()
 
     async def free_memory(self, request: web.Request) -> web.Response:
-        """Answered at once, done when the running prompt has ended."""
+        """Respond at once; free the memory after the running prompt ends."""
         body = await request.json()
         if body.get("unload_models") or body.get("free_memory"):
             self._instance.worker.unload_models()
@@ -123,7 +123,7 @@ class PromptRoutes:
 
 
 def _parse_prompt_id(given: Any) -> str | None:
-    """The caller's id if it is a UUID as UUIDs are written, a new one if there is none, else None."""
+    """Return the given id if it is a canonical UUID, a new id if none is given, else None."""
     if given is None:
         return str(uuid4())
     try:
@@ -137,7 +137,7 @@ def _validation_error_response(result: ValidationResult) -> web.Response:
 
 
 def _simulated_rejection(graph: dict[str, Any], outputs: list[str]) -> ValidationResult:
-    """A good graph turned down, as by an instance that lacks a file the others have."""
+    """Return a rejection of a valid graph, as from an instance that lacks a weight file."""
     reason = refusals.custom_validation_failed("simulated", "rejected, as asked for")
     blamed = {
         node_id: {

@@ -1,4 +1,4 @@
-"""Websockets by client id, and the one line of messages to all of them."""
+"""Websockets by client id, and the single queue of messages to all of them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from aiohttp import WSMsgType, web
 
 log = logging.getLogger(__name__)
 
-#: Binary events: a picture, a line of text, and a picture with the ids of its node.
+#: Binary event types: an image, a line of text, and an image with the ids of its node.
 PREVIEW_IMAGE, PROGRESS_TEXT, PREVIEW_IMAGE_WITH_METADATA = 1, 3, 4
-#: Formats within a plain picture event.
+#: Format codes in a PREVIEW_IMAGE event.
 IMAGE_TYPE_CODES = {"JPEG": 1, "PNG": 2}
 
 FEATURE_FLAGS: dict[str, Any] = {
@@ -33,7 +33,7 @@ FEATURE_FLAGS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class EncodedPreview:
-    """A picture as it goes over the socket."""
+    """A preview image, encoded for the websocket."""
 
     content: bytes
     #: `JPEG` or `PNG`.
@@ -57,24 +57,24 @@ class _WebsocketClient:
 
 
 class WebsocketHub:
-    """Sends one message after the other: a client that does not read stalls all, as in the real one.
+    """Sends messages one at a time: a client that does not read stalls all others, as in ComfyUI.
 
-    Call its methods on the event loop; the worker thread comes in through `call_soon_threadsafe`.
+    Call its methods on the event loop; the worker thread uses `call_soon_threadsafe`.
     """
 
     def __init__(self, queue_info: Callable[[], dict[str, Any]]) -> None:
         self._queue_info = queue_info
         self._clients: dict[str, _WebsocketClient] = {}
         self._outgoing: asyncio.Queue[tuple[str | bytes, str | None]] = asyncio.Queue()
-        #: Whose prompt runs or ran last, and the node it is at.
+        #: The client whose prompt runs or ran last, and the current node.
         self._current_node: tuple[str | None, str | None] = (None, None)
 
     def set_current_node(self, client_id: str | None, node_id: str | None) -> None:
-        """Note where the running prompt is, for a client that reconnects."""
+        """Record the current node of the running prompt, for a client that reconnects."""
         self._current_node = (client_id, node_id)
 
     def send(self, event: str, data: Any, client_id: str | None) -> None:
-        """Queue a message for one client, or for all with None."""
+        """Queue a message for one client, or for all if `client_id` is None."""
         self._outgoing.put_nowait((json.dumps({"type": event, "data": data}), client_id))
 
     def send_status(self) -> None:
@@ -83,8 +83,11 @@ class WebsocketHub:
     def send_progress(
         self, progress: dict[str, Any], preview: EncodedPreview | None, client_id: str | None
     ) -> None:
-        """Queue a `progress` message. Its picture goes before it with its node's ids to a client that
-        asked for those, and bare behind it to others."""
+        """Queue a `progress` message and its preview.
+
+        A client that supports metadata gets the preview with node ids before the message; any other
+        client gets the image alone after it.
+        """
         if preview is not None and self._supports_preview_metadata(client_id):
             self._outgoing.put_nowait((preview.to_frame_with_metadata(), client_id))
         self.send("progress", progress, client_id)
@@ -92,7 +95,7 @@ class WebsocketHub:
             self._outgoing.put_nowait((preview.to_frame(), client_id))
 
     def send_text(self, text: str, node_id: str) -> None:
-        """Queue a line that is to be shown at a node, for all."""
+        """Queue a line of text to show at a node, for all clients."""
         name = node_id.encode()
         self._outgoing.put_nowait((struct.pack(">II", PROGRESS_TEXT, len(name)) + name + text.encode(), None))
 
@@ -101,7 +104,7 @@ class WebsocketHub:
         return client is not None and client.feature_flags.get("supports_preview_metadata") is True
 
     async def deliver_messages(self) -> None:
-        """Deliver queued messages for ever."""
+        """Deliver queued messages until cancelled."""
         while True:
             message, client_id = await self._outgoing.get()
             if client_id is None:
@@ -112,7 +115,7 @@ class WebsocketHub:
                 await _send_if_connected(client.socket, message)
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
-        """`GET /ws`. A second socket takes a client id over; when the first closes, the id is forgotten."""
+        """Serve `GET /ws`. A new socket takes over a client id; the id is removed when the old one closes."""
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         sid = request.query.get("clientId") or uuid4().hex
@@ -130,7 +133,7 @@ class WebsocketHub:
         return socket
 
     async def _receive_messages(self, client: _WebsocketClient) -> None:
-        """Feature flags count in the first well-formed frame only; all else is ignored."""
+        """Read feature flags from the first well-formed frame; ignore everything else."""
         first = True
         async for message in client.socket:
             if message.type is not WSMsgType.TEXT:
@@ -146,7 +149,7 @@ class WebsocketHub:
             first = False
 
     def disconnect(self, client_id: str | None) -> None:
-        """Cut the client's connection (with None everybody's) without a word."""
+        """Abort the connection of a client, or of all clients if `client_id` is None."""
         for sid, client in list(self._clients.items()):
             if client_id in (None, sid) and client.request.transport is not None:
                 client.request.transport.abort()

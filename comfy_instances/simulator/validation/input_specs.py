@@ -1,4 +1,4 @@
-"""A node's inputs as one prompt sees them: dynamic groups and combos unfolded to plain names."""
+"""The inputs of a node in one prompt, with dynamic groups and combos expanded to plain names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """One input of a node."""
+    """The specification of one input of a node."""
 
     name: str
     #: A type name, or the list of options of an old-style combo.
@@ -22,12 +22,12 @@ class InputSpec:
 
     @property
     def config(self) -> list[Any]:
-        """As error bodies quote it."""
+        """Return the specification in the format of error bodies."""
         return [self.type, dict(self.options)]
 
     @property
     def choices(self) -> list[Any] | None:
-        """The option list of a combo of either style, else None."""
+        """Return the option list of an old-style or new-style combo; None for other types."""
         if isinstance(self.type, list):
             return self.type
         return list(self.options.get("options", [])) if self.type == "COMBO" else None
@@ -35,7 +35,7 @@ class InputSpec:
 
 @dataclass(slots=True)
 class _InputExpander:
-    """Specs found so far; a name is required only if every mention of it is."""
+    """Collects the specs of a node; the first spec of a name counts."""
 
     values: Mapping[str, Any]
     specs: dict[str, InputSpec] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class _InputExpander:
             self.add_spec(f"{name}.{key}", member, index < template["min"] and section == "required")
 
     def _add_dynamic_combo(self, name: str, value: list[Any], required: bool) -> None:
-        """An option that is not listed unfolds to nothing, not even to the combo itself."""
+        """Add a dynamic combo and the inputs of its option; add nothing for an unknown option."""
         chosen = self.values.get(name)
         for option in value[1]["options"]:
             if option["key"] == chosen:
@@ -72,7 +72,7 @@ class _InputExpander:
 
 
 def expand_input_specs(facts: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, InputSpec]:
-    """Name -> spec of all inputs that a node with the values `values` has; hidden ones left out."""
+    """Return the specs, by name, of all inputs that a node has with these values, except hidden inputs."""
     unfolding = _InputExpander(values)
     for section in ("required", "optional"):
         unfolding.add_section(facts["input"].get(section, {}), section == "required", "")
@@ -80,10 +80,10 @@ def expand_input_specs(facts: Mapping[str, Any], values: Mapping[str, Any]) -> d
 
 
 def nest_inputs(facts: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by dotted name -> the keyword arguments that a node's function takes.
+    """Convert values by dotted name to the keyword arguments of a node's function.
 
-    A group becomes a dict of its members; a dynamic combo a dict that holds its own choice under its
-    own name, beside the inputs of that choice.
+    A group becomes a dict of its members. A dynamic combo becomes a dict of its choice, under its own
+    name, and the inputs of that choice.
     """
     specs = expand_input_specs(facts, values)
     nested: dict[str, Any] = {name: {} for name in _autogrow_names(facts)}
@@ -100,6 +100,6 @@ def nest_inputs(facts: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str
 
 
 def _autogrow_names(facts: Mapping[str, Any]) -> list[str]:
-    """Inputs that take any number of members; with none given they are an empty dict."""
+    """Return the inputs that take any number of members; without members they are an empty dict."""
     sections = (facts["input"].get(section, {}) for section in ("required", "optional"))
     return [name for inputs in sections for name, value in inputs.items() if value[0] == AUTOGROW]

@@ -1,4 +1,4 @@
-"""Option lists that are made anew each time somebody asks: the folders among the input files."""
+"""Option lists that are computed for each request: the folders in the input folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from comfy_instances.simulator.options import InstanceFolders
 
-#: Nodes that load all files of a folder, which their only input names.
+#: Nodes that load all files of the folder that their only input names.
 FOLDER_LOADERS = (
     "LoadImageDataSetFromFolder",
     "LoadImageTextDataSetFromFolder",
@@ -18,7 +18,7 @@ FOLDER_LOADERS = (
 
 
 def with_input_folders(node_facts: Mapping[str, Any], folders: InstanceFolders) -> Mapping[str, Any]:
-    """`node_facts` with the folders that are there now."""
+    """Return `node_facts` with the current folders as options."""
     found = sorted(str(path.relative_to(folders.input)) for path in folders.input.rglob("*/"))
     return ChainMap(
         {name: _with_folder_choices(node_facts[name], found) for name in FOLDER_LOADERS}, dict(node_facts)

@@ -1,4 +1,4 @@
-"""Why a graph is not accepted: the error objects of `POST /prompt`, shaped as ComfyUI shapes them."""
+"""The validation errors of `POST /prompt`, in ComfyUI's format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from comfy_instances.simulator.validation.input_specs import InputSpec
 
 PromptError = dict[str, Any]
 
-#: Longer option lists are not quoted.
+#: Longer option lists are omitted from error messages.
 MAX_QUOTED_CHOICES = 20
 
 

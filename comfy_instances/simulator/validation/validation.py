@@ -1,4 +1,4 @@
-"""Whether a graph may run: the checks of `POST /prompt`, in ComfyUI's order and words."""
+"""Graph validation for `POST /prompt`, with ComfyUI's order of checks and error messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from comfy_instances.simulator.validation.refusals import PromptError
 
 Graph = dict[str, Any]
 
-#: Nodes that look whether an input file is there: input and kind of file.
+#: Node class -> the input that must name an existing file, and the kind of file.
 FILE_INPUTS: Mapping[str, tuple[str, str]] = {
     "LoadImage": ("image", "image"),
     "LoadImageMask": ("image", "image"),
@@ -21,13 +21,13 @@ FILE_INPUTS: Mapping[str, tuple[str, str]] = {
     "LoadAudio": ("audio", "audio"),
     "LoadVideo": ("file", "video"),
 }
-#: Nodes that take any value for these inputs.
+#: Node class -> inputs that accept any value.
 UNCHECKED_INPUTS: Mapping[str, frozenset[str]] = {"CustomCombo": frozenset({"choice"})}
 
-#: Endings of files that a loader may name. A simulator has no weights and claims to have them all.
+#: Suffixes of weight files. The simulator treats every weight file as present.
 WEIGHT_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf")
 
-#: What a graph of the wrong shape makes the checks stumble over: links to nowhere, nodes without inputs.
+#: Exceptions that a malformed graph raises in the checks: dangling links, nodes without inputs.
 MALFORMED_GRAPH_ERRORS = (LookupError, TypeError, AttributeError, ValueError, RecursionError)
 
 _CONVERTERS: Mapping[str, type] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
@@ -35,13 +35,13 @@ _CONVERTERS: Mapping[str, type] = {"INT": int, "FLOAT": float, "STRING": str, "B
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """What became of a posted graph."""
+    """The result of validating a graph."""
 
-    #: Why nothing will run; None if something will.
+    #: The reason for rejecting the graph; None if it is accepted.
     error: PromptError | None = None
     #: Output nodes that will run.
     outputs: list[str] = field(default_factory=list)
-    #: Node id -> its errors, the outputs that they cost, its class. May be filled beside `outputs`.
+    #: Node id -> its errors, the outputs that they disable, and its class. May be set when `outputs` is too.
     node_errors: dict[str, Any] = field(default_factory=dict)
 
 
@@ -52,9 +52,10 @@ def validate_graph(
     has_file: Callable[[str], bool],
     targets: list[str] | None = None,
 ) -> ValidationResult:
-    """Check all that the outputs of `graph` need; literal values are converted in place.
+    """Validate everything that the outputs of `graph` need; convert literal values in place.
 
-    `has_file` says whether an annotated name (`x.png [temp]`) is there; `targets` limits the outputs.
+    `has_file` returns whether the file of an annotated name (`x.png [temp]`) exists; `targets` limits
+    the outputs.
     """
     outputs = []
     for node_id, node in graph.items():
@@ -72,7 +73,7 @@ class _GraphValidator:
     graph: Graph
     node_facts: Mapping[str, Any]
     has_file: Callable[[str], bool]
-    #: Node id -> valid by itself and upstream, and its own errors.
+    #: Node id -> whether it and everything upstream is valid, and its own errors.
     node_results: dict[str, tuple[bool, list[PromptError]]] = field(default_factory=dict)
 
     def validate_outputs(self, outputs: list[str]) -> ValidationResult:
@@ -134,7 +135,7 @@ class _GraphValidator:
     def _validate_input(
         self, class_type: str, spec: InputSpec, values: dict[str, Any], path: list[str]
     ) -> tuple[bool, PromptError | None]:
-        """Whether what is upstream of the input is valid, and the error of the input itself."""
+        """Return whether everything upstream of the input is valid, and the error of the input itself."""
         if spec.name not in values:
             return True, refusals.required_input_missing(spec) if spec.required else None
         if isinstance(values[spec.name], list):
@@ -185,7 +186,7 @@ class _GraphValidator:
 
 
 def is_type_compatible(received: Any, expected: Any) -> bool:
-    """Whether an output of one type may feed an input of another; either may be a comma list."""
+    """Return whether an output type may link to an input type; both may be comma-separated lists."""
     if received == expected or {"*", "COMFY_MATCHTYPE_V3"} & {str(received), str(expected)}:
         return True
     if isinstance(received, list) and expected == "COMBO":
@@ -210,9 +211,9 @@ def _validate_range(spec: InputSpec, value: Any) -> PromptError | None:
 
 
 def _is_weight_file_choice(choices: list[Any], value: Any) -> bool:
-    """Whether the list is one of weight files, recorded on a machine without any, and `value` a weight file.
+    """Return whether `choices` is a list of weight files, recorded without any, and `value` is a weight file.
 
-    Loaders with built-in choices list them beside the files: `pixel_space` in VAELoader.
+    Loaders list built-in choices together with the files, such as `pixel_space` in VAELoader.
     """
     listed = [choice for choice in choices if choice != "pixel_space"]
     plausible = isinstance(value, str) and value.lower().endswith(WEIGHT_SUFFIXES)

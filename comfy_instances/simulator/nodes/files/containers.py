@@ -1,6 +1,6 @@
-"""Video and sound files, written and read with FFmpeg's libraries.
+"""Read and write video and audio files with FFmpeg's libraries.
 
-PyAV is imported where it is used: most instances never meet a video, and it is heavy.
+Functions import PyAV on use: the import is slow, and most instances process no video.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
     from av.video.stream import VideoStream
 
-#: Encoder, pixel format and options by codec name. Speed before size: nobody keeps these files.
+#: Encoder, pixel format and options by codec name. The options favour speed over file size.
 VIDEO_CODECS: Mapping[str, tuple[str, dict[str, str]]] = {
     "h264": ("libx264", {"preset": "ultrafast", "crf": "23"}),
     "vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
     "av1": ("libsvtav1", {"preset": "12"}),
 }
 AUDIO_CODECS = {".mp3": "libmp3lame", ".flac": "flac", ".opus": "libopus", ".mp4": "aac", ".wav": "pcm_s16le"}
-#: The only rate among usual ones that Opus takes.
+#: The only common sample rate that Opus supports.
 OPUS_SAMPLE_RATE = 48_000
 
 
 def write_video(
     path: Path, video: VideoClip, codec: str, metadata: Mapping[str, str], crf: float | None = None
 ) -> None:
-    """Write the frames, and the sound if there is any. Sides must be even, as H.264 wants them."""
+    """Write the frames and the audio, if any. H.264 requires even width and height."""
     import av
 
     encoder, options = VIDEO_CODECS[codec]
@@ -46,20 +46,20 @@ def write_video(
         stream = cast("VideoStream", file.add_stream(encoder, rate=rate, options=options))
         stream.height, stream.width = video.frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        sound = _add_audio_stream(file, video.audio, AUDIO_CODECS[".mp4"]) if video.audio else None
+        audio_stream = _add_audio_stream(file, video.audio, AUDIO_CODECS[".mp4"]) if video.audio else None
         for frame in video.frames:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[..., :3]), format="rgb24")
-            file.mux(stream.encode(picture))
+            video_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[..., :3]), format="rgb24")
+            file.mux(stream.encode(video_frame))
         file.mux(stream.encode(None))
-        if video.audio and sound is not None:
+        if video.audio and audio_stream is not None:
             samples = int(len(video.frames) / rate * video.audio.sample_rate)
             _encode_audio(
-                file, sound, AudioClip(video.audio.waveform[..., :samples], video.audio.sample_rate)
+                file, audio_stream, AudioClip(video.audio.waveform[..., :samples], video.audio.sample_rate)
             )
 
 
 def read_video(path: Path) -> VideoClip:
-    """All frames and, if there is one, the first sound track."""
+    """Read all frames, and the first audio track if there is one."""
     import av
 
     with av.open(path) as file:
@@ -73,7 +73,7 @@ def read_video(path: Path) -> VideoClip:
 
 
 def write_audio(path: Path, audio: AudioClip, metadata: Mapping[str, str]) -> None:
-    """Write in the format that the file's suffix names."""
+    """Write audio in the format of the file's suffix."""
     import av
 
     if path.suffix == ".opus":
@@ -84,7 +84,7 @@ def write_audio(path: Path, audio: AudioClip, metadata: Mapping[str, str]) -> No
 
 
 def read_audio(path: Path) -> AudioClip:
-    """The first sound track. Raises av's InvalidDataError for other files."""
+    """Read the first audio track. Raises PyAV's InvalidDataError for other files."""
     import av
 
     with av.open(path) as file:
@@ -119,14 +119,14 @@ def _decode_audio(file: InputContainer) -> AudioClip:
 
 
 def _resample(audio: AudioClip, rate: int) -> AudioClip:
-    """Resampled by the nearest sample: good enough for a tune nobody listens to twice."""
+    """Resample to `rate` by the nearest sample, which is sufficient for placeholder audio."""
     count = int(audio.waveform.shape[-1] * rate / audio.sample_rate)
     index = np.minimum(np.arange(count) * audio.sample_rate // rate, audio.waveform.shape[-1] - 1)
     return AudioClip(audio.waveform[..., index], rate)
 
 
 def slice_frames(frames: ImageArray, rate: Fraction, start: float, duration: float) -> ImageArray:
-    """The frames from `start` on, in seconds; a duration of 0 means up to the end."""
+    """Return the frames from `start` (seconds) for `duration` seconds; a duration of 0 means to the end."""
     first = int(start * rate) if start >= 0 else len(frames) + int(start * rate)
     last = first + int(duration * rate) if duration else len(frames)
     return frames[max(0, first) : last]

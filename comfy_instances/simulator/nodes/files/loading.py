@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as Pictures
+from PIL import Image as PILImage
 from PIL import ImageOps, ImageSequence
 
 from comfy_instances.simulator.files import resolve_input_path
@@ -25,19 +25,19 @@ from comfy_instances.simulator.nodes.values import (
 )
 from comfy_instances.simulator.options import InstanceFolders
 
-#: Suffixes that LoadImage takes through the video decoder.
+#: Suffixes of files that LoadImage reads with the video decoder.
 _VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov")
 
 
 def load_image(context: NodeContext, image: str) -> tuple[ImageArray, MaskArray]:
-    """The picture, or all of its frames that have the first one's size, and what its alpha hides."""
+    """Load an image, or all frames of the first frame's size, and the mask from the alpha channel."""
     path = resolve_input_path(context.folders, image)
     if path.suffix.lower() in _VIDEO_SUFFIXES:
         frames = read_video(path).frames
         return frames, np.zeros((len(frames), 64, 64), np.float32)
     images: list[ImageArray] = []
     masks: list[FloatArray] = []
-    with Pictures.open(path) as file:
+    with PILImage.open(path) as file:
         check_array_size(getattr(file, "n_frames", 1), file.height, file.width, 3)
         for frame in ImageSequence.Iterator(file):
             upright = ImageOps.exif_transpose(frame)
@@ -48,14 +48,14 @@ def load_image(context: NodeContext, image: str) -> tuple[ImageArray, MaskArray]
     return np.stack(images), np.stack(masks)
 
 
-def _transparency_mask(image: Pictures.Image) -> FloatArray:
+def _transparency_mask(image: PILImage.Image) -> FloatArray:
     if "A" not in image.getbands() and "transparency" not in image.info:
         return np.zeros((64, 64), np.float32)
     return 1 - np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
 
 
 def load_mask(context: NodeContext, image: str, channel: str) -> tuple[MaskArray]:
-    with Pictures.open(resolve_input_path(context.folders, image)) as file:
+    with PILImage.open(resolve_input_path(context.folders, image)) as file:
         pixels = np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))
     (mask,) = mask_from_image(pixels[None], channel)
     return (1 - mask if channel == "alpha" else mask,)
@@ -79,7 +79,7 @@ def load_latent(context: NodeContext, latent: str) -> tuple[Latent]:
 
 
 def compute_file_token(folders: InstanceFolders, class_type: str, name: str) -> str | float:
-    """What a loader's result depends on beside its inputs. Raises OSError if the file is not there."""
+    """Return what a loader's result depends on besides its inputs. Raises OSError if the file is missing."""
     path: Path = resolve_input_path(folders, name)
     if class_type == "LoadVideo":
         return path.stat().st_mtime

@@ -1,4 +1,4 @@
-"""Nodes that write files or send pictures."""
+"""Nodes that write files or send images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pictures
+from PIL import Image as PILImage
 from PIL.PngImagePlugin import PngInfo
 
 from comfy_instances.simulator.files import NumberedFileSeries, open_file_series
@@ -20,10 +20,10 @@ from comfy_instances.simulator.nodes.files.containers import write_audio, write_
 from comfy_instances.simulator.nodes.images.masks import mask_to_image
 from comfy_instances.simulator.nodes.values import AudioClip, ImageArray, Latent, MaskArray, VideoClip
 
-#: Metadata key that tells our files from a real instance's.
+#: Metadata key that marks files of the simulator.
 SIMULATED_METADATA_KEY = "pixelfactory_simulated"
 
-#: A triangle: the least that is a valid binary glTF mesh.
+#: A triangle, the smallest valid binary glTF mesh.
 _TRIANGLE = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
 
 
@@ -33,7 +33,7 @@ def save_image(context: NodeContext, images: ImageArray, filename_prefix: str = 
 
 
 def preview_image(context: NodeContext, images: ImageArray) -> NodeResult:
-    """Into the temporary folder, under a name that no one else has."""
+    """Save images to the temporary folder, under a unique name."""
     letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(5))
     series = open_file_series(context.folders.temp, f"ComfyUI_temp_{letters}")
     return _save_pngs(context, images, series, "temp", compress_level=1)
@@ -46,22 +46,22 @@ def preview_mask(context: NodeContext, mask: MaskArray) -> NodeResult:
 def save_image_advanced(
     context: NodeContext, images: ImageArray, format: Mapping[str, Any], filename_prefix: str = "ComfyUI"
 ) -> NodeResult:
-    """PNG whatever the format asked for, unless Pillow writes it by its name."""
+    """Save images as JPEG or WebP if requested, else as PNG."""
     suffix = {"jpeg": "jpg", "jpg": "jpg", "webp": "webp"}.get(format["format"])
     if suffix is None:
         return save_image(context, images, filename_prefix)
     series, rows = _open_image_series(context, filename_prefix, images), []
     for index, frame in enumerate(images):
         path = series.next_path(f".{suffix}", index)
-        Pictures.fromarray(np.ascontiguousarray(frame[..., :3])).save(path, quality=90)
+        PILImage.fromarray(np.ascontiguousarray(frame[..., :3])).save(path, quality=90)
         rows.append(_file_reference(path, series))
     return NodeResult({"images": rows}, (images,))
 
 
 def save_image_websocket(context: NodeContext, images: ImageArray) -> NodeResult:
-    """Over the websocket as PNG, with nothing written and nothing reported."""
+    """Send images over the websocket as PNG, without a file and without UI output."""
     for index, frame in enumerate(images):
-        context.update_progress(index, len(images), Pictures.fromarray(np.ascontiguousarray(frame)), "PNG")
+        context.update_progress(index, len(images), PILImage.fromarray(np.ascontiguousarray(frame)), "PNG")
     return NodeResult({})
 
 
@@ -76,7 +76,7 @@ def save_animated_webp(
 ) -> NodeResult:
     series = _open_image_series(context, filename_prefix, images)
     path = series.next_path(".webp")
-    first, *others = [Pictures.fromarray(np.ascontiguousarray(frame)) for frame in images]
+    first, *others = [PILImage.fromarray(np.ascontiguousarray(frame)) for frame in images]
     effort = {"fastest": 0, "slowest": 6}.get(method, 4)
     options: dict[str, Any] = {"lossless": lossless, "quality": quality, "method": effort}
     options["duration"] = int(1000 / fps)
@@ -93,7 +93,7 @@ def save_animated_png(
 ) -> NodeResult:
     series = _open_image_series(context, filename_prefix, images)
     path = series.next_path(".png")
-    first, *others = [Pictures.fromarray(np.ascontiguousarray(frame)) for frame in images]
+    first, *others = [PILImage.fromarray(np.ascontiguousarray(frame)) for frame in images]
     options: dict[str, Any] = {"compress_level": compress_level, "duration": int(1000 / fps)}
     first.save(path, save_all=True, append_images=others, pnginfo=_png_info(context), **options)
     return NodeResult({"images": [_file_reference(path, series)], "animated": [True]}, (images,))
@@ -106,7 +106,7 @@ def save_video(
     codec: Mapping[str, Any],
     filename_prefix: str = "video/ComfyUI",
 ) -> NodeResult:
-    """H.264 in MP4, whatever of the two is `auto`."""
+    """Save a video as H.264 in MP4, also where `format` or `codec` is `auto`."""
     encoding = codec.get("encoding") or {}
     series = _open_image_series(context, filename_prefix, video.frames)
     path = series.next_path(".mp4")
@@ -129,7 +129,7 @@ def save_webm(
 
 
 def make_save_audio_node(suffix: str) -> Callable[..., NodeResult]:
-    """A node that writes sound with that suffix."""
+    """Return the function of a node that saves audio with that suffix."""
 
     def save(
         context: NodeContext, audio: AudioClip, filename_prefix: str = "audio/ComfyUI", quality: str = ""
@@ -184,7 +184,7 @@ def save_mesh(context: NodeContext, mesh: Any, filename_prefix: str = "3d/ComfyU
 
 
 def _encode_glb(asset: Mapping[str, Any]) -> bytes:
-    """A binary glTF file of one triangle."""
+    """Return a binary glTF file of one triangle."""
     bounds = {"min": [0, 0, 0], "max": [1, 1, 0]}
     scene = {
         "asset": asset,
@@ -217,7 +217,7 @@ def _save_pngs(
     rows, info = [], _png_info(context)
     for index, frame in enumerate(images):
         path = series.next_path(".png", index)
-        Pictures.fromarray(np.ascontiguousarray(frame)).save(
+        PILImage.fromarray(np.ascontiguousarray(frame)).save(
             path, pnginfo=info, compress_level=compress_level
         )
         rows.append(_file_reference(path, series, folder_type))
@@ -236,7 +236,7 @@ def _file_reference(path: Path, series: NumberedFileSeries, folder_type: str = "
 
 
 def _file_metadata(context: NodeContext) -> dict[str, str]:
-    """The graph and whatever the caller sent along, and the word that a simulator made it."""
+    """Return the metadata of a file: the graph, the metadata of the request, and the simulator's key."""
     texts = {"prompt": context.prompt, **context.extra_pnginfo, SIMULATED_METADATA_KEY: True}
     return {key: json.dumps(value) for key, value in texts.items()}
 

@@ -1,11 +1,11 @@
-"""Nodes that make and change pictures."""
+"""Nodes that create and change images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
-from PIL import Image as Pictures
+from PIL import Image as PILImage
 from PIL import ImageFilter
 
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction
@@ -14,7 +14,7 @@ from comfy_instances.simulator.nodes.values import FloatArray, ImageArray
 
 
 def to_uint8(floats: FloatArray) -> ImageArray:
-    """0..1 -> 0..255, cut off at both ends."""
+    """Convert 0..1 to 0..255, clipped at both ends."""
     return (np.clip(floats, 0, 1) * 255).astype(np.uint8)
 
 
@@ -33,7 +33,7 @@ def invert_image(image: ImageArray) -> tuple[ImageArray]:
 
 
 def concatenate_images(first: ImageArray, second: ImageArray) -> ImageArray:
-    """Both in one batch, the second in the first's size; alpha is added where only one has it."""
+    """Join both into one batch, resize the second to match the first, and add alpha where only one has it."""
     channels = max(first.shape[3], second.shape[3])
     first, second = (_pad_channels(image, channels) for image in (first, second))
     return np.concatenate([first, scale_to_fit(second, first.shape[2], first.shape[1], "bilinear", "center")])
@@ -121,8 +121,8 @@ def sharpen_image(image: ImageArray, sharpen_radius: int, sigma: float, alpha: f
 
 
 def quantize_image(image: ImageArray, colors: int, dither: str) -> tuple[ImageArray]:
-    mode = Pictures.Dither.NONE if dither == "none" else Pictures.Dither.FLOYDSTEINBERG
-    frames = [Pictures.fromarray(np.ascontiguousarray(frame[..., :3])) for frame in image]
+    mode = PILImage.Dither.NONE if dither == "none" else PILImage.Dither.FLOYDSTEINBERG
+    frames = [PILImage.fromarray(np.ascontiguousarray(frame[..., :3])) for frame in image]
     return (np.stack([np.asarray(f.quantize(colors, dither=mode).convert("RGB")) for f in frames]),)
 
 
@@ -177,7 +177,7 @@ def _pad_channels(image: ImageArray, channels: int) -> ImageArray:
 
 
 def _match_batch_length(first: ImageArray, second: ImageArray) -> tuple[ImageArray, ImageArray]:
-    """Both batches in the longer one's length; the last picture repeats."""
+    """Extend the shorter batch to the length of the longer one by repeating its last image."""
     length = max(len(first), len(second))
     first_index, second_index = (np.minimum(np.arange(length), len(image) - 1) for image in (first, second))
     return first[first_index], second[second_index]
@@ -190,7 +190,7 @@ def _pad_axis(image: ImageArray, axis: int, length: int) -> ImageArray:
 
 
 def _apply_filter(image: ImageArray, image_filter: ImageFilter.Filter) -> ImageArray:
-    frames = [Pictures.fromarray(np.ascontiguousarray(frame)).filter(image_filter) for frame in image]
+    frames = [PILImage.fromarray(np.ascontiguousarray(frame)).filter(image_filter) for frame in image]
     return np.stack([np.asarray(frame) for frame in frames])
 
 

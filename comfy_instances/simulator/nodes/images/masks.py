@@ -1,11 +1,11 @@
-"""Nodes that make and change masks, and that put pictures together by them."""
+"""Nodes that create and change masks, and that composite images with them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
-from PIL import Image as Pictures
+from PIL import Image as PILImage
 from PIL import ImageFilter
 
 from comfy_instances.simulator.nodes.call import NodeFunction
@@ -30,7 +30,7 @@ def crop_mask(mask: MaskArray, x: int, y: int, width: int, height: int) -> tuple
 
 
 def remove_background(image: ImageArray, bg_removal_model: object) -> tuple[MaskArray]:
-    """Where something is to be seen: an ellipse in the middle of every picture, with a soft edge."""
+    """Return a placeholder foreground mask: a centred ellipse with a soft edge for every image."""
     count, height, width, _ = image.shape
     rows, columns = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
     distance = np.hypot(rows[:, None], columns[None, :])
@@ -43,12 +43,12 @@ def threshold_mask(mask: MaskArray, value: float) -> tuple[MaskArray]:
 
 
 def grow_mask(mask: MaskArray, expand: int, tapered_corners: bool) -> tuple[MaskArray]:
-    """Grow the white by `expand` pixels; shrink it with a negative number."""
+    """Grow the white area by `expand` pixels; shrink it if `expand` is negative."""
     size = 2 * abs(expand) + 1
     if size == 1:
         return (mask,)
     kernel = ImageFilter.MaxFilter(size) if expand > 0 else ImageFilter.MinFilter(size)
-    frames = [Pictures.fromarray(to_uint8(frame)).filter(kernel) for frame in mask]
+    frames = [PILImage.fromarray(to_uint8(frame)).filter(kernel) for frame in mask]
     return (np.stack([np.asarray(frame, np.float32) / 255 for frame in frames]),)
 
 
@@ -151,7 +151,7 @@ def composite_images_masked(
 def pad_image_for_outpaint(
     image: ImageArray, left: int, top: int, right: int, bottom: int, feathering: int
 ) -> tuple[ImageArray, MaskArray]:
-    """The picture on a larger grey ground, and the mask of what is new, faded into the old."""
+    """Pad the image with grey, and return a mask of the new area, feathered into the original."""
     margins = [(0, 0), (top, bottom), (left, right), (0, 0)]
     padded = np.pad(image, margins, constant_values=127)
     height, width = image.shape[1:3]
@@ -165,7 +165,7 @@ def pad_image_for_outpaint(
 def _feather_margins(
     height: int, width: int, margins: tuple[int, int, int, int], feathering: int
 ) -> MaskArray:
-    """1 at the edges that grow, falling to 0 at `feathering` pixels from them."""
+    """Return a mask that falls from 1 at the padded edges to 0 at `feathering` pixels from them."""
     left, top, right, bottom = margins
     far = max(height, width)
     columns, rows = np.arange(width), np.arange(height)

@@ -1,4 +1,4 @@
-"""Changing the size of pictures, masks and latents."""
+"""Resize and crop images, masks and latents."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pictures
+from PIL import Image as PILImage
 
 from comfy_instances.simulator.execution.device import OutOfMemoryError
 
-Resampling = Pictures.Resampling
+Resampling = PILImage.Resampling
 _RESAMPLING_METHODS = {
     "nearest-exact": Resampling.NEAREST,
     "bilinear": Resampling.BILINEAR,
@@ -19,19 +19,19 @@ _RESAMPLING_METHODS = {
     "bislerp": Resampling.BICUBIC,
     "lanczos": Resampling.LANCZOS,
 }
-#: Bytes of the largest array that a simulator makes: it shares its machine with others of its kind.
+#: Maximum size of an array in bytes; several simulators share the memory of one machine.
 MAX_ARRAY_BYTES = 768 * 1024**2
 
 
 def check_array_size(*shape: int, itemsize: int = 1) -> None:
-    """Raises OutOfMemoryError for an array that is too large for us."""
+    """Check the size of an array. Raises OutOfMemoryError if it exceeds MAX_ARRAY_BYTES."""
     size = itemsize * int(np.prod(shape, dtype=np.float64))
     if size > MAX_ARRAY_BYTES:
         raise OutOfMemoryError(f"not enough memory: tried to allocate {size} bytes")
 
 
 def resize_batch(batch: NDArray[Any], width: int, height: int, method: str = "area") -> NDArray[Any]:
-    """[batch, height, width(, channels)] of uint8 or float32, in the size asked for."""
+    """Resize [batch, height, width(, channels)] of uint8 or float32 to `width` x `height`."""
     if batch.shape[1:3] == (height, width):
         return batch
     check_array_size(len(batch), height, width, *batch.shape[3:], itemsize=batch.itemsize)
@@ -43,13 +43,13 @@ def resize_batch(batch: NDArray[Any], width: int, height: int, method: str = "ar
 
 
 def resize_planes(planes: NDArray[Any], width: int, height: int, method: str = "area") -> NDArray[np.float32]:
-    """[..., height, width] of float32, in the size asked for."""
+    """Resize [..., height, width] of float32 to `width` x `height`."""
     flat = planes.reshape(-1, *planes.shape[-2:], 1).astype(np.float32, copy=False)
     return resize_batch(flat, width, height, method).reshape(*planes.shape[:-2], height, width)
 
 
 def crop_to_aspect(batch: NDArray[Any], width: int, height: int) -> NDArray[Any]:
-    """The middle of [batch, height, width, ...] that has the proportions of `width` to `height`."""
+    """Crop [batch, height, width, ...] around its centre to the aspect ratio of `width` to `height`."""
     old_height, old_width = batch.shape[1:3]
     x = y = 0
     if old_width * height > width * old_height:
@@ -62,7 +62,7 @@ def crop_to_aspect(batch: NDArray[Any], width: int, height: int) -> NDArray[Any]
 def scale_to_fit(
     batch: NDArray[Any], width: int, height: int, method: str = "area", crop: str = "disabled"
 ) -> NDArray[Any]:
-    """As the scaling nodes do it: a side of 0 follows from the other; two of 0 change nothing."""
+    """Resize as the scaling nodes do: a side of 0 keeps the aspect ratio; two sides of 0 change nothing."""
     old_height, old_width = batch.shape[1:3]
     if width == 0 and height == 0:
         return batch
@@ -73,17 +73,17 @@ def scale_to_fit(
 
 
 def _resize_uint8(frame: NDArray[Any], width: int, height: int, method: str) -> NDArray[np.uint8]:
-    picture = Pictures.fromarray(np.ascontiguousarray(frame)).resize(
+    resized = PILImage.fromarray(np.ascontiguousarray(frame)).resize(
         (width, height), _RESAMPLING_METHODS[method]
     )
-    return np.asarray(picture)
+    return np.asarray(resized)
 
 
 def _resize_float32(frame: NDArray[Any], width: int, height: int, method: str) -> NDArray[np.float32]:
-    """[height, width, channels]"""
+    """Resize [height, width, channels] as float32."""
     planes = [
         np.asarray(
-            Pictures.fromarray(np.ascontiguousarray(plane)).resize(
+            PILImage.fromarray(np.ascontiguousarray(plane)).resize(
                 (width, height), _RESAMPLING_METHODS[method]
             )
         )

@@ -1,4 +1,4 @@
-"""Nodes that change the size of pictures."""
+"""Nodes that resize images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from comfy_instances.simulator.nodes.call import NodeFunction
 from comfy_instances.simulator.nodes.images.resizing import crop_to_aspect, resize_batch, scale_to_fit
 from comfy_instances.simulator.nodes.values import ImageArray, MaskArray
 
-#: Sizes that FLUX Kontext was trained on.
+#: The training sizes of FLUX Kontext.
 KONTEXT_SIZES = (
     (672, 1568), (688, 1504), (720, 1456), (752, 1392), (800, 1328), (832, 1248), (880, 1184), (944, 1104),
     (1024, 1024), (1104, 944), (1184, 880), (1248, 832), (1328, 800), (1392, 752), (1456, 720),

@@ -22,7 +22,7 @@ def cog_sampler(
     denoise_strength: float = 1.0,
     **inputs: Any,
 ) -> tuple[Latent]:
-    """A video of the size of `samples`, or of the start image's where there is none."""
+    """Sample a video of the size of `samples`, or of the start image if `samples` is missing."""
     like = samples or image_cond_latents
     height, width = like.samples.shape[-2:] if like else (60, 90)
     fold = latents.find_latent_geometry("cogvideo")

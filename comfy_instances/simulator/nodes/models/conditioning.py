@@ -1,4 +1,4 @@
-"""Nodes that prepare a picture and its mask for a sampler, beside conditionings."""
+"""Nodes that prepare conditionings, an image and its mask for a sampler."""
 
 from __future__ import annotations
 

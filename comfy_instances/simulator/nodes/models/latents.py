@@ -1,7 +1,7 @@
-"""Nodes that change latents, and the way from pictures to latents and back.
+"""Nodes that change latents, and conversion between images and latents.
 
-A stand-in for a VAE keeps the colours of a picture at the latent's resolution, and smooths them out
-again: what comes back is the picture, blurred.
+The placeholder for a VAE stores the colours of an image at the latent's resolution and interpolates
+them on decoding: the result is a blurred image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from comfy_instances.simulator.nodes.values import FloatArray, ImageArray, Laten
 
 
 class LatentGeometry(NamedTuple):
-    """How a family of models folds pictures."""
+    """How a family of models maps pixels and frames to latent positions."""
 
     spatial: int = 8
     temporal: int = 1
@@ -55,7 +55,7 @@ KNOWN_GEOMETRIES = (
 
 
 def find_latent_geometry(model_name: str) -> LatentGeometry:
-    """Of the family that `name` belongs to; Stable Diffusion's where it says nothing."""
+    """Return the geometry of the family that `model_name` belongs to; Stable Diffusion's if unknown."""
     lower = model_name.lower()
     return next((found for part, found in KNOWN_GEOMETRIES if part in lower), LatentGeometry())
 
@@ -63,7 +63,7 @@ def find_latent_geometry(model_name: str) -> LatentGeometry:
 def empty_latent(
     width: int, height: int, length: int | None, batch_size: int = 1, fold: LatentGeometry | None = None
 ) -> Latent:
-    """Zeros for pictures of that size, or for videos of `length` frames. Sizes in pixels."""
+    """Return a latent of zeros for images of that size in pixels, or for videos of `length` frames."""
     fold = fold or LatentGeometry()
     shape: tuple[int, ...] = (height // fold.spatial, width // fold.spatial)
     if length is not None:
@@ -74,7 +74,7 @@ def empty_latent(
 
 
 def encode_images(pixels: ImageArray, fold: LatentGeometry) -> Latent:
-    """One latent per picture; with a folding in time all pictures together are one video."""
+    """Encode each image as one latent; with a temporal factor, encode all images as one video."""
     height, width = (max(1, side // fold.spatial) for side in pixels.shape[1:3])
     small = resize_batch(pixels[..., :3], width, height).astype(np.float32) / 127.5 - 1
     colours = np.moveaxis(small, -1, 1)
@@ -86,7 +86,7 @@ def encode_images(pixels: ImageArray, fold: LatentGeometry) -> Latent:
 
 
 def decode_latent(latent: Latent) -> ImageArray:
-    """Pictures, or all frames of the videos one after the other."""
+    """Decode a latent to images, or to all frames of its videos in sequence."""
     frames = to_rgb(latent)
     if latent.is_video:
         frames = np.concatenate([_interpolate_frames(video, latent.temporal) for video in frames])
@@ -96,13 +96,13 @@ def decode_latent(latent: Latent) -> ImageArray:
 
 
 def to_rgb(latent: Latent) -> FloatArray:
-    """[batch, (frames,) height, width, 3] in -1..1."""
+    """Convert a latent to [batch, (frames,) height, width, 3] in -1..1."""
     planes = latent.samples[:, :3]
     return np.moveaxis(np.repeat(planes, 3, axis=1) if planes.shape[1] < 3 else planes, 1, -1)
 
 
 def _interpolate_frames(video: FloatArray, temporal: int) -> FloatArray:
-    """[latent frames, ...] -> [(latent frames - 1) * temporal + 1, ...], blended between neighbours."""
+    """Interpolate [latent frames, ...] to [(latent frames - 1) * temporal + 1, ...]."""
     places = np.arange((len(video) - 1) * temporal + 1) / temporal
     before = places.astype(int)
     after = np.minimum(before + 1, len(video) - 1)
@@ -111,7 +111,7 @@ def _interpolate_frames(video: FloatArray, temporal: int) -> FloatArray:
 
 
 def resize_to_match(latent: Latent, like: Latent) -> NDArray[np.float32]:
-    """The samples of `latent` in the size of `like`."""
+    """Resize the samples of `latent` to the size of `like`."""
     height, width = like.samples.shape[-2:]
     return resize_planes(latent.samples, width, height, "bilinear")
 
@@ -237,7 +237,7 @@ def separate_av_latent(av_latent: Latent) -> tuple[Latent, Latent | None]:
 
 
 def upsample_latent(samples: Latent, **_: Any) -> tuple[Latent]:
-    """What a latent upscale model does: both sides twice as long."""
+    """Double width and height, as a latent upscale model does."""
     height, width = samples.samples.shape[-2:]
     return (_resize_latent(samples, width * 2, height * 2, "bicubic"),)
 

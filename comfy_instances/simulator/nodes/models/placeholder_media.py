@@ -1,4 +1,4 @@
-"""Pictures, videos and sounds out of nothing but a digest: the stand-ins for what models make."""
+"""Images, videos and audio generated from a digest, as placeholders for the output of models."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from numpy.random import Generator
 
 from comfy_instances.simulator.nodes.values import AudioClip, FloatArray
 
-#: Shapes in a picture.
+#: Number of shapes in an image.
 SHAPE_COUNT = 7
-#: Seconds of one note.
+#: Duration of one note in seconds.
 NOTE_SECONDS = 0.25
 
 
 def generate_placeholder_frames(digest: str, frames: int, height: int, width: int) -> FloatArray:
-    """Soft shapes on a gradient, moving from frame to frame: [3, frames, height, width] in -1..1."""
+    """Draw soft moving shapes on a gradient: [3, frames, height, width] in -1..1."""
     rng = seeded_generator(digest)
     y = np.linspace(0, 1, height, dtype=np.float32)[None, :, None]
     x = np.linspace(0, width / height, width, dtype=np.float32)[None, None, :]
@@ -24,7 +24,7 @@ def generate_placeholder_frames(digest: str, frames: int, height: int, width: in
     palette = _palette(rng)
     slope = x * np.cos(angle := rng.uniform(0, 2 * np.pi)) + y * np.sin(angle)
     share = (slope - slope.min()) / (np.ptp(slope) + 1e-6) + 0 * t
-    picture = palette[0][:, None, None, None] * (1 - share) + palette[1][:, None, None, None] * share
+    image = palette[0][:, None, None, None] * (1 - share) + palette[1][:, None, None, None] * share
     for _ in range(SHAPE_COUNT):
         place, drift = rng.uniform(0, 1, 2), rng.uniform(-0.3, 0.3, 2)
         size, stretch = rng.uniform(0.06, 0.3), rng.uniform(0.6, 1.6)
@@ -33,12 +33,12 @@ def generate_placeholder_frames(digest: str, frames: int, height: int, width: in
         distance = np.sqrt(across**2 + down**2) / size
         cover = 1 / (1 + np.exp(np.clip((distance - 1) * 14, -30, 30)))
         colour = palette[rng.integers(2, len(palette))][:, None, None, None]
-        picture = picture * (1 - cover) + colour * cover
-    return np.asarray(picture * 2 - 1, np.float32)
+        image = image * (1 - cover) + colour * cover
+    return np.asarray(image * 2 - 1, np.float32)
 
 
 def generate_placeholder_audio(digest: str, seconds: float, rate: int = 44_100) -> AudioClip:
-    """A tune of soft notes, stereo."""
+    """Generate a stereo sequence of soft notes."""
     rng = seeded_generator(digest)
     time = np.arange(max(1, int(seconds * rate)), dtype=np.float32) / rate
     scale = 220 * 2 ** (np.array([0, 2, 4, 7, 9, 12]) / 12)
@@ -51,12 +51,12 @@ def generate_placeholder_audio(digest: str, seconds: float, rate: int = 44_100) 
 
 
 def seeded_generator(digest: str) -> Generator:
-    """Random numbers that depend on the digest alone."""
+    """Return a random generator that depends only on the digest."""
     return np.random.default_rng(int(digest, 16))
 
 
 def _palette(rng: Generator) -> FloatArray:
-    """Six colours that go together, [6, 3] in 0..1: ground, sky, and four for shapes."""
+    """Return six matching colours, [6, 3] in 0..1: ground, sky, and four for shapes."""
     hue = rng.uniform()
     tones = [
         (hue, 0.5, 0.25), (hue + 0.08, 0.35, 0.85), (hue + 0.5, 0.8, 0.9), (hue + 0.58, 0.6, 0.7),

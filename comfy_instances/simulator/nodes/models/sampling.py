@@ -1,4 +1,4 @@
-"""Nodes that a real instance runs a model for: schedules, samplers, VAEs, upscalers."""
+"""Nodes that run a model on a real instance: schedules, samplers, VAEs, upscalers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pictures
+from PIL import Image as PILImage
 
 from comfy_instances.simulator.execution.device import WORKING_BYTES_PER_POSITION, estimate_step_seconds
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction
@@ -29,7 +29,7 @@ from comfy_instances.simulator.nodes.values import (
     fingerprint,
 )
 
-#: How much of a start image or reference shows in what is made from it.
+#: Weight of a start or reference image in the result.
 REFERENCE_STRENGTH = 0.6
 #: Longest side of a preview in pixels.
 MAX_PREVIEW_SIDE = 512
@@ -47,7 +47,7 @@ def ksampler(
 def ksampler_advanced(
     context: NodeContext, steps: int, cfg: float, start_at_step: int, end_at_step: int, **inputs: Any
 ) -> tuple[Latent]:
-    """A stretch of a schedule; what later stretches make builds on the earlier ones' result."""
+    """Sample a range of the schedule; a later range continues from the result of an earlier one."""
     end = min(steps, end_at_step)
     digest = fingerprint([steps, cfg, start_at_step, end, inputs])
     strength = 1 - start_at_step / steps
@@ -60,7 +60,7 @@ def ksampler_advanced(
 def sampler_custom(
     context: NodeContext, sigmas: FloatArray, latent_image: Latent, **inputs: Any
 ) -> tuple[Latent, Latent]:
-    """Both outputs, the noisy and the denoised, are the same here."""
+    """Sample with custom sigmas. The noisy and the denoised output are the same in the simulator."""
     opaques = _opaque_values(inputs)
     cfg = inputs.get("cfg", next((o.settings["cfg"] for o in opaques if "cfg" in o.settings), 1.0))
     digest = fingerprint([sigmas, latent_image, inputs])
@@ -80,9 +80,9 @@ def simulate_sampling(
     *,
     guided: bool,
 ) -> Latent:
-    """Dream a picture of the latent's shape, one simulated step at a time, and lay it over the latent.
+    """Generate placeholder media of the latent's shape in simulated steps, and blend it over the latent.
 
-    `strength` 1 covers it, 0 leaves it; a noise mask limits it to where the mask is white.
+    `strength` 1 replaces the latent, 0 leaves it unchanged; a noise mask limits the change to its white area.
     """
     opaque_values = list(opaque_values)
     model = [weights for opaque in opaque_values for weights in opaque.weights]
@@ -97,8 +97,8 @@ def simulate_sampling(
     seconds = estimate_step_seconds(model, latent.positions, guided)
     for step in range(1, steps + 1):
         context.device.simulate_work(seconds)
-        picture = _render_preview(result, noise, step / steps) if context.previews_enabled else None
-        context.update_progress(step, steps, picture)
+        preview = _render_preview(result, noise, step / steps) if context.previews_enabled else None
+        context.update_progress(step, steps, preview)
     audio = (
         replace(latent.audio, samples=_placeholder_audio_samples(digest, latent.audio))
         if latent.audio
@@ -108,15 +108,17 @@ def simulate_sampling(
 
 
 def _placeholder_samples(digest: str, latent: Latent, reference_image: FloatArray | None) -> FloatArray:
-    """[batch, 3, frames, height, width]; every member of the batch is another dream."""
+    """Return [batch, 3, frames, height, width], with different placeholder media for every batch member."""
     batch, height, width = len(latent.samples), *latent.samples.shape[-2:]
     frames = latent.samples.shape[2] if latent.is_video else 1
     members = [digest, *(fingerprint([digest, index]) for index in range(1, batch))]
-    dreams = np.stack([generate_placeholder_frames(member, frames, height, width) for member in members])
+    placeholders = np.stack(
+        [generate_placeholder_frames(member, frames, height, width) for member in members]
+    )
     if reference_image is None:
-        return dreams
+        return placeholders
     like = resize_planes(reference_image, width, height, "bilinear")[None, :, None]
-    return dreams * (1 - REFERENCE_STRENGTH) + like * REFERENCE_STRENGTH
+    return placeholders * (1 - REFERENCE_STRENGTH) + like * REFERENCE_STRENGTH
 
 
 def _blend_into_latent(latent: Latent, target: FloatArray, strength: float) -> FloatArray:
@@ -135,14 +137,14 @@ def _placeholder_audio_samples(digest: str, audio_latent: Latent) -> FloatArray:
     return seeded_generator(digest).standard_normal(audio_latent.samples.shape, dtype=np.float32)
 
 
-def _render_preview(result: FloatArray, noise: FloatArray, progress: float) -> Pictures.Image:
-    """The first frame as it would look with part of the work done."""
+def _render_preview(result: FloatArray, noise: FloatArray, progress: float) -> PILImage.Image:
+    """Render the first frame as it looks at this point of the sampling."""
     frame = result[0, :3] if result.ndim == 4 else result[0, :3, 0]
     mixed = frame * progress + noise[: len(frame)] * (1 - progress)
     pixels = to_uint8((np.moveaxis(mixed, 0, -1) + 1) / 2)
-    picture = Pictures.fromarray(np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels)
-    picture.thumbnail((MAX_PREVIEW_SIDE, MAX_PREVIEW_SIDE))
-    return picture
+    preview = PILImage.fromarray(np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels)
+    preview.thumbnail((MAX_PREVIEW_SIDE, MAX_PREVIEW_SIDE))
+    return preview
 
 
 def _opaque_values(inputs: Mapping[str, Any]) -> list[OpaqueValue]:
@@ -150,7 +152,7 @@ def _opaque_values(inputs: Mapping[str, Any]) -> list[OpaqueValue]:
 
 
 def make_sigmas(steps: int, denoise: float = 1.0, **_: Any) -> tuple[FloatArray]:
-    """`steps` even steps from `denoise` down to 0; what a sampler makes of them is all that counts here."""
+    """Return `steps` even steps from `denoise` to 0; the simulator ignores the kind of schedule."""
     return (np.linspace(denoise, 0, steps + 1, dtype=np.float32),)
 
 
@@ -199,7 +201,7 @@ def vae_encode_for_inpaint(
 def upscale_with_model(
     context: NodeContext, upscale_model: OpaqueValue, image: ImageArray
 ) -> tuple[ImageArray]:
-    """The picture itself, enlarged by the factor in the model's name (`4x-UltraSharp`, `..._x2plus`)."""
+    """Enlarge the image by the factor in the model's name (`4x-UltraSharp`, `..._x2plus`)."""
     context.device.load_weights(upscale_model.weights)
     name = " ".join(weights.name for weights in upscale_model.weights)
     found = re.search(r"(?<!\d)([1-8])x|x([1-8])(?!\d)", name, re.IGNORECASE)
@@ -216,7 +218,7 @@ def insert_start_frame(
     strength: float,
     bypass: bool = False,
 ) -> tuple[Latent]:
-    """The latent with the picture as its first frame, and only the rest open to change."""
+    """Insert the image as the first frame of the latent, and mask it so that only the rest changes."""
     if bypass:
         return (latent,)
     context.device.load_weights(vae.weights)

@@ -1,7 +1,7 @@
-"""What a node without an implementation of its own yields, so that any known class runs.
+"""Placeholder outputs for nodes without an implementation, so that every known class runs.
 
-Its outputs follow from their types: pictures and latents are passed on, decoded, encoded or dreamt up;
-models, conditionings and the like become values whose identity depends on all that went in.
+The outputs depend on their types: images and latents are passed through, decoded, encoded or generated;
+models, conditionings and the like become opaque values whose identity depends on all inputs.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from comfy_instances.simulator.nodes.values import (
 )
 from comfy_instances.simulator.validation.validation import WEIGHT_SUFFIXES
 
-#: Outputs for which an encoder runs, and which do not hold on to it.
+#: Output types that an encoder computes and that do not reference its weights.
 ENCODER_OUTPUT_TYPES = frozenset({"CONDITIONING", "CLIP_VISION_OUTPUT", "AUDIO_ENCODER_OUTPUT"})
-#: Longest side of the picture that a conditioning remembers.
+#: Longest side of the reference image in a conditioning, in pixels.
 MAX_REFERENCE_SIDE = 64
-#: Latent positions per second of sound.
+#: Latent positions per second of audio.
 AUDIO_POSITIONS_PER_SECOND = 25
 PRIMITIVE_TYPES: dict[str, type] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
 
 def run_placeholder_node(context: NodeContext, **inputs: Any) -> tuple[Any, ...]:
-    """Outputs for any class, by the types that its facts name."""
+    """Return placeholder outputs for any class, by the output types in its facts."""
     node = _PlaceholderNode(context, inputs, [*_flatten_inputs(inputs)])
     if ENCODER_OUTPUT_TYPES & set(map(str, context.node_facts["output"])):
         context.device.load_weights(w for o in node.opaque_values if o.type != "MODEL" for w in o.weights)
@@ -53,7 +53,7 @@ def run_placeholder_node(context: NodeContext, **inputs: Any) -> tuple[Any, ...]
 class _PlaceholderNode:
     context: NodeContext
     inputs: dict[str, Any]
-    #: Input values, those within groups included.
+    #: Input values, including those in groups.
     values: list[Any]
 
     def make_output(self, slot: int, output_type: Any) -> Any:
@@ -92,13 +92,13 @@ class _PlaceholderNode:
 
     @property
     def audio_seconds(self) -> float:
-        """Of sound."""
+        """Return the duration of the audio in seconds."""
         if "frames_number" in self.inputs:
             return float(self.inputs["frames_number"] / self.inputs.get("frame_rate", 25))
         return float(self.inputs.get("seconds", 1.0))
 
     def make_primitive(self, slot: int, primitive_type: type) -> Any:
-        """The input of the same name, or the only one of that type, or its zero."""
+        """Return the input of the same name, or the only input of the type, or the zero value of the type."""
         name = str(self.context.node_facts["output_name"][slot]).lower()
         same = [
             value
@@ -158,12 +158,12 @@ class _PlaceholderNode:
         return latents.empty_latent(512, 512, None)
 
     def with_start_image(self, latent: Latent) -> Latent:
-        """The latent with a start image, if one was given, in its first frame."""
-        picture = self.find_reference_image()
-        if picture is None or not latent.is_video:
+        """Insert the start image, if one is given, as the first frame of the latent."""
+        start_image = self.find_reference_image()
+        if start_image is None or not latent.is_video:
             return latent
         height, width = latent.samples.shape[-2:]
-        latent.samples[:, :3, 0] = resize_planes(picture, width, height, "bilinear")
+        latent.samples[:, :3, 0] = resize_planes(start_image, width, height, "bilinear")
         return latent
 
     def make_opaque(self, slot: int, output_type: str) -> OpaqueValue:
@@ -180,7 +180,7 @@ class _PlaceholderNode:
         )
 
     def find_weight_files(self) -> Iterator[SimulatedWeightFile]:
-        """Files that the node names, and what its inputs hold."""
+        """Yield the weight files that the node names and those of its inputs."""
         downloads = self.context.class_type.startswith("DownloadAndLoad")
         for name, value in self.inputs.items():
             if isinstance(value, str) and (
@@ -191,7 +191,7 @@ class _PlaceholderNode:
             yield from opaque.weights
 
     def find_reference_image(self) -> FloatArray | None:
-        """A small copy of the first picture among the inputs or behind them."""
+        """Return a small copy of the first image among the inputs or in their values."""
         for value in self.values:
             if isinstance(value, np.ndarray) and value.ndim == 4:
                 factor = min(1.0, MAX_REFERENCE_SIDE / max(value.shape[1:3]))

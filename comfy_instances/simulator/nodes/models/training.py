@@ -1,6 +1,6 @@
-"""Nodes that make LoRAs: data sets of pictures and captions, training, files of tensors.
+"""Nodes that train LoRAs: datasets of images and captions, training, files of tensors.
 
-What is trained here depends on all that would matter, and is of the right form: pairs of small matrices.
+A placeholder LoRA has the right format, pairs of small matrices, and depends on all relevant inputs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pictures
+from PIL import Image as PILImage
 from PIL import ImageOps
 
 from comfy_instances.simulator.execution.device import WORKING_BYTES_PER_POSITION, estimate_step_seconds
@@ -21,13 +21,13 @@ from comfy_instances.simulator.nodes.models.placeholder_media import seeded_gene
 from comfy_instances.simulator.nodes.models.sampling import vae_encode
 from comfy_instances.simulator.nodes.values import FloatArray, ImageArray, Latent, OpaqueValue, fingerprint
 
-#: Nodes that are run once for all members of their input lists: every input comes as a list.
+#: Nodes that run once for all members of their input lists: every input is a list.
 LIST_INPUT_NODE_CLASSES = frozenset({"MakeTrainingDataset", "TrainLoraNode"})
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-#: Runs of the model that one step of training takes as long as: there and back, half of it twice.
+#: Duration of a training step in runs of the model: forward and backward pass, half of it twice.
 MODEL_RUNS_PER_STEP = 3
-#: Layers that are trained, and how wide they are.
+#: Number and width of the trained layers.
 LAYER_COUNT, LAYER_WIDTH = 2, 64
 
 #: Name -> float32 array.
@@ -39,20 +39,20 @@ def load_image_dataset(context: NodeContext, folder: str) -> tuple[list[ImageArr
 
 
 def load_image_text_dataset(context: NodeContext, folder: str) -> tuple[list[ImageArray], list[str]]:
-    """All pictures of an input folder, and the texts in the files that are named like them."""
+    """Load all images of an input folder, and their captions from text files of the same name."""
     place = context.folders.input / folder
     if not is_within(context.folders.input, place):
         raise ValueError(f"Invalid folder name {folder!r}")
     files = sorted(file for file in place.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise ValueError("No valid images found in input")
-    pictures, texts = [], []
+    images, texts = [], []
     for file in files:
-        with Pictures.open(file) as picture:
-            pictures.append(np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))[None])
+        with PILImage.open(file) as image:
+            images.append(np.asarray(ImageOps.exif_transpose(image).convert("RGB"))[None])
         caption = file.with_suffix(".txt")
         texts.append(caption.read_text("utf-8").strip() if caption.exists() else "")
-    return pictures, texts
+    return images, texts
 
 
 def make_training_dataset(
@@ -82,11 +82,11 @@ def train_lora(
     positive: list[OpaqueValue],
     **inputs: list[Any],
 ) -> tuple[Tensors, Mapping[str, list[float]], int]:
-    """LoRA, losses, steps."""
-    conditions, pictures = len(positive), len(latents)
-    if conditions not in (1, pictures):
+    """Train a LoRA. Return the LoRA, the losses and the number of steps."""
+    conditions, image_count = len(positive), len(latents)
+    if conditions not in (1, image_count):
         raise ValueError(
-            f"Number of positive conditions ({conditions}) does not match number of images ({pictures})."
+            f"Number of positive conditions ({conditions}) does not match number of images ({image_count})."
         )
     steps, rank = inputs["steps"][0], inputs["rank"][0]
     positions = max(latent.positions for latent in latents)
@@ -111,7 +111,7 @@ def _make_lora_tensors(digest: str, rank: int) -> Tensors:
 
 
 def save_lora(context: NodeContext, lora: Tensors, prefix: str, steps: int | None = None) -> NodeResult:
-    """Reports nothing, as the real node."""
+    """Save a LoRA. The node reports no output file, as in ComfyUI."""
     series = open_file_series(context.folders.output, prefix)
     trained = "" if steps is None else f"{steps}_steps_"
     file = series.folder / f"{series.base_name}_{trained}{series.next_number:05}_.safetensors"

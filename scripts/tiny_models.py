@@ -1,25 +1,25 @@
-"""Writes checkpoints so small that a CPU runs them in seconds, under the names that our models expect.
+"""Write checkpoints small enough to run on a CPU in seconds, with the file names that the models expect.
 
     .venv/bin/python -m scripts.tiny_models DIR [--only MODEL ...]
 
-DIR is a ComfyUI's `models` folder (DIR/upscale_models, DIR/checkpoints, ...). The files have the shapes of
-the real networks' and are loaded and run by the real nodes; what comes out is no art. `4x-ultrasharp` gives
-its input, enlarged; the others noise that depends on prompt, seed and all else that should matter.
+DIR is a ComfyUI's `models` folder (DIR/upscale_models, DIR/checkpoints, ...). The files have the structure
+of the real networks, and the real nodes load and run them; the images have no quality. `4x-ultrasharp`
+returns its input enlarged; the others return noise that depends on prompt, seed and all other inputs.
 
-ComfyUI reads the sizes of some networks off their files; those of others stand in its code (0.33.0), and no
-file can make them small:
+ComfyUI infers the sizes of some networks from their files. It hard-codes those of others (0.33.0), so that
+no file can make them small:
 
-- SDXL: only 320 channels with transformers of depth 0, 0, 2, 2, 10 and 10 are taken for it, 2.6 billion
+- SDXL: detected only by 320 channels with transformers of depth 0, 0, 2, 2, 10 and 10, which are 2.6 billion
   parameters; its second text encoder is always 32 layers of 1280.
-- FLUX.1: T5-XXL, 24 layers of 4096, is built whatever the file holds. FLUX.2, Z-Image and
-  Qwen-Image: so are Qwen3 4B and 8B, Mistral 24B and Qwen2.5-VL 7B.
+- FLUX.1: T5-XXL, 24 layers of 4096, is always built, whatever the file contains. FLUX.2, Z-Image and
+  Qwen-Image: the same with Qwen3 4B and 8B, Mistral 24B and Qwen2.5-VL 7B.
 - HunyuanVideo: its denoiser would be small, but Llama 3 (32 layers of 4096, 8 billion parameters) is always
   built beside CLIP, and reads a hundred tokens of instructions before each prompt. HunyuanVideo 1.5: the same
   with Qwen2.5-VL 7B.
 - LTX 2 and 2.3: denoiser and VAEs take all sizes from their files' metadata, but Gemma 3 is always 48 layers
   of 3840, and pads each prompt to 1024 tokens.
-- Wan 2.1 from a picture: sees the picture through CLIP ViT-H, 32 layers of 1280. Wan 2.2 does not.
-- HiDream: its denoiser is always 48 blocks, 2560 wide. Hunyuan 3D: sees its picture through DINOv2, at least
+- Wan 2.1 image-to-video: encodes the image with CLIP ViT-H, 32 layers of 1280. Wan 2.2 does not.
+- HiDream: its denoiser is always 48 blocks, 2560 wide. Hunyuan 3D: encodes its image with DINOv2, at least
   24 layers of 1024.
 """
 
@@ -41,12 +41,12 @@ WORKFLOWS_DIR = Path(__file__).resolve().parent.parent / "workflows"
 
 @dataclass(frozen=True, slots=True)
 class TinyModel:
-    """What stands in for the weights of one model's slot."""
+    """A tiny replacement for the weights of one slot of a model."""
 
     model: str
     slot: str
     build_tensors: Callable[[], dict[str, Array]]
-    #: Written into the file's header.
+    #: Metadata in the file's header.
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def write_tiny_model(tiny_model: TinyModel, directory: Path) -> Iterator[Path]:
-    """One file for each variant of the slot, for the instance may ask for any."""
+    """Write one file per variant of the slot, because an instance may use any of them."""
     tensors = tiny_model.build_tensors()
     for path in variant_paths(tiny_model):
         file = directory / path
@@ -91,7 +91,7 @@ def write_tiny_model(tiny_model: TinyModel, directory: Path) -> Iterator[Path]:
 
 
 def variant_paths(tiny_model: TinyModel) -> list[str]:
-    """Paths below `models/`, as the model's manifest has them."""
+    """Return the paths below `models/` of all variants in the model's manifest."""
     manifest = tomllib.loads((WORKFLOWS_DIR / tiny_model.model / "model.toml").read_text("utf-8"))
     return [weight["path"] for weight in manifest["weights"] if weight["slot"] == tiny_model.slot]
 

@@ -1,1 +1,1 @@
-"""Networks of real architectures, so small or so empty that a CPU runs them in seconds."""
+"""Networks of real architectures, small or sparse enough to run on a CPU in seconds."""

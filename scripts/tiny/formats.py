@@ -1,8 +1,7 @@
-"""The two file formats of checkpoints, written without torch.
+"""Write the two checkpoint file formats without torch.
 
-Both take tensors by name, as numpy arrays. An array that repeats one number (`repeated_zeros`) takes hardly
-any
-space in the file, whatever its shape.
+Both take tensors by name, as numpy arrays. An array that repeats one number (`repeated_zeros`) uses almost
+no disk space, whatever its shape.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ _TORCH_STORAGES = {"float16": "HalfStorage", "float32": "FloatStorage"}
 
 
 def repeated_zeros(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
-    """Nothing but zeros, held once."""
+    """Return an array of zeros that stores a single element in memory."""
     return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def is_repeated(array: Array) -> bool:
-    """Whether all numbers of the array are one and the same in memory."""
+    """Return whether all elements of the array share one element in memory."""
     return array.ndim > 0 and not any(array.strides)
 
 
 def write_safetensors(file: Path, tensors: Tensors, metadata: Mapping[str, str] | None = None) -> None:
-    """Zeros become holes, which take no blocks on the disk."""
+    """Write a safetensors file. Zeros become holes, which use no disk blocks."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, array in tensors.items():
@@ -55,11 +54,11 @@ def write_safetensors(file: Path, tensors: Tensors, metadata: Mapping[str, str] 
 
 
 def write_torch_checkpoint(file: Path, tensors: Tensors) -> None:
-    """What `torch.save` of a state dict writes: a ZIP archive of a pickle and of the tensors' numbers."""
+    """Write a state dict as `torch.save` does: a ZIP archive of a pickle and the tensor data."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
 
         def write_entry(name: str, data: bytes) -> None:
-            # Without a time of its own the file is the same at each writing.
+            # Without a timestamp, the file is reproducible.
             archive.writestr(zipfile.ZipInfo(f"archive/{name}"), data)
 
         write_entry("data.pkl", _pickle_tensors(tensors))
@@ -74,8 +73,10 @@ def _stored_values(array: Array) -> Array:
 
 
 def _pickle_tensors(tensors: Tensors) -> bytes:
-    """`{name: torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())}`, put
-    together by hand because pickle would import torch to write its names down."""
+    """Pickle `{name: torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())}`.
+
+    The opcodes are assembled by hand, because pickle would import torch to write these names.
+    """
     parts = [pickle.PROTO, b"\x02", pickle.EMPTY_DICT, pickle.MARK]
     for number, (name, array) in enumerate(tensors.items()):
         storage = (
@@ -111,5 +112,5 @@ def _pickle_global(module: str, name: str) -> bytes:
 
 
 def _pickle_value(value: str | bool | int | tuple[int, ...]) -> bytes:
-    """The opcodes that put `value` on the stack: its own pickle without beginning and end."""
+    """Return the opcodes that push `value` on the stack: its pickle without header and end."""
     return pickle.dumps(value, protocol=2)[2:-1]

@@ -1,7 +1,7 @@
-"""Tensors of tiny networks, under the names and in the shapes by which ComfyUI recognises them.
+"""Tensors of tiny networks, with the names and shapes by which ComfyUI recognises them.
 
-Every function gives the same numbers each time. What should show something recognisable passes its input
-through; the rest is random, as before any training.
+Every function is deterministic. Networks whose output should be recognisable pass their input through;
+the others have random weights, as before training.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import numpy as np
 from scripts.tiny.formats import Array, repeated_zeros
 from scripts.tiny.shapes import Shapes, init_tensors, layer_shapes, random_array
 
-#: Width of the text encoder, and with it of all that listens to it.
+#: Width of the text encoder and of all layers that attend to it.
 TEXT_WIDTH = 768
-#: Width of the denoiser, the only one that ComfyUI takes for Stable Diffusion 1.5.
+#: Width of the denoiser; ComfyUI detects Stable Diffusion 1.5 only at this width.
 UNET_WIDTH = 320
-#: Width of the transformer: so many heads of 64 as it has blocks.
+#: Width of the transformer, which has one attention head of width 64 per block.
 MMDIT_WIDTH = 128
-#: Decoders take latents within plus and minus this.
+#: Decoders accept latents in -LATENT_LIMIT..LATENT_LIMIT.
 LATENT_LIMIT = 3.0
 
 
 def esrgan() -> dict[str, Array]:
-    """An upscaler by four with one block that adds nothing: each pixel becomes 4x4 pixels of its colour."""
+    """Return a 4x upscaler whose one block adds zero: each pixel becomes 4x4 pixels of its colour."""
     width, growth = 8, 32
     passed = _identity_convolution(width, width)
     tensors = {"model.0.weight": _identity_convolution(width, 3), "model.0.bias": repeated_zeros((width,))}
@@ -44,8 +44,10 @@ def esrgan() -> dict[str, Array]:
 
 
 def clip_l() -> dict[str, Array]:
-    """The text encoder of Stable Diffusion 1.5 with layers that add nothing: what it says of a prompt are
-    its words and their places."""
+    """Return the text encoder of Stable Diffusion 1.5 with layers that add zero.
+
+    Its output for a prompt is the token and position embeddings.
+    """
     random = np.random.default_rng(1)
     tensors = {
         "text_model.embeddings.token_embedding.weight": random_array(random, (49408, TEXT_WIDTH)),
@@ -70,7 +72,7 @@ def clip_l() -> dict[str, Array]:
 
 
 def stable_diffusion() -> dict[str, Array]:
-    """A whole checkpoint: denoiser, text encoder, and a VAE whose latents are small pictures."""
+    """Return a full checkpoint: denoiser, text encoder, and a VAE whose latents are small images."""
     return {
         **{
             f"model.diffusion_model.{name}": array
@@ -82,7 +84,7 @@ def stable_diffusion() -> dict[str, Array]:
 
 
 def stable_diffusion_3() -> dict[str, Array]:
-    """A whole checkpoint like that of 3.5 Large, with one text encoder of its three."""
+    """Return a full checkpoint like that of 3.5 Large, with one of its three text encoders."""
     return {
         **{
             f"model.diffusion_model.{name}": array
@@ -94,13 +96,13 @@ def stable_diffusion_3() -> dict[str, Array]:
 
 
 def _taesd(channels: int) -> dict[str, Array]:
-    """Encoder and decoder of latents in so many channels: eightfold in space, three channels to be seen."""
+    """Return an 8x encoder and decoder for latents of `channels` channels, three of which hold the image."""
     encoder = {f"taesd_encoder.{name}": array for name, array in _taesd_encoder(channels).items()}
     return encoder | {f"taesd_decoder.{name}": array for name, array in _taesd_decoder(channels).items()}
 
 
 def _taesd_encoder(channels: int) -> dict[str, Array]:
-    """Takes every eighth pixel, and spreads its 0..1 over the range of latents."""
+    """Return an encoder that samples every eighth pixel and scales 0..1 to the range of latents."""
     spread = _identity_convolution(channels, 64)
     spread *= 2 * LATENT_LIMIT
     tensors = {"0.weight": _identity_convolution(64, 3), "0.bias": repeated_zeros((64,))}
@@ -119,26 +121,26 @@ def _taesd_decoder(channels: int) -> dict[str, Array]:
 
 
 def _identity_convolution(out: int, into: int) -> Array:
-    """A convolution of 3x3 that gives each channel on as it is."""
+    """Return a 3x3 convolution that passes each channel through unchanged."""
     kernel = np.zeros((out, into, 3, 3), np.float32)
     kernel[:, :, 1, 1] = np.eye(out, into)
     return kernel
 
 
 def _latent_to_rgb_convolution(into: int) -> Array:
-    """The last convolution: from 0..2*LATENT_LIMIT to the 0..1 of a picture."""
+    """Return the last convolution, which scales 0..2*LATENT_LIMIT to 0..1."""
     kernel = _identity_convolution(3, into)
     kernel /= 2 * LATENT_LIMIT
     return kernel
 
 
 def _first_bias(width: int) -> Array:
-    """The first bias: nothing is negative afterwards, so that no activation cuts anything off."""
+    """Return the first bias, which makes all values non-negative, so that no activation clips them."""
     return np.full(width, LATENT_LIMIT, np.float32)
 
 
 def _zero_residual_block(prefix: str, width: int, into: int) -> dict[str, Array]:
-    """A residual block that adds nothing."""
+    """Return a residual block that adds zero."""
     tensors: dict[str, Array] = {}
     for place, channels in ((0, into), (2, width), (4, width)):
         tensors[f"{prefix}.conv.{place}.weight"] = repeated_zeros((width, channels, 3, 3))
@@ -147,7 +149,7 @@ def _zero_residual_block(prefix: str, width: int, into: int) -> dict[str, Array]
 
 
 def _unet_shapes() -> Shapes:
-    """Two resolutions with one block each."""
+    """Yield the shapes of a denoiser with two resolutions of one block each."""
     yield from layer_shapes("time_embed.0", 4 * UNET_WIDTH, UNET_WIDTH)
     yield from layer_shapes("time_embed.2", 4 * UNET_WIDTH, 4 * UNET_WIDTH)
     yield from layer_shapes("input_blocks.0.0", UNET_WIDTH, 4, 3, 3)
@@ -193,7 +195,7 @@ def _unet_attention_shapes(prefix: str) -> Shapes:
 
 
 def _mmdit_shapes() -> Shapes:
-    """Two blocks, each of which has one half for the text and one for the picture."""
+    """Yield the shapes of two blocks, each with one half for the text and one for the image."""
     yield "pos_embed", (1, 64 * 64, MMDIT_WIDTH)
     yield from layer_shapes("x_embedder.proj", MMDIT_WIDTH, 16, 2, 2)
     for embedder, into in (("t_embedder", 256), ("y_embedder", 2048)):
@@ -202,7 +204,7 @@ def _mmdit_shapes() -> Shapes:
     yield from layer_shapes("context_embedder", MMDIT_WIDTH, 4096)
     for half in ("0.context_block", "0.x_block", "1.x_block"):
         yield from _mmdit_block_shapes(f"joint_blocks.{half}")
-    # Nobody listens to the text after the last block.
+    # The text is not used after the last block.
     yield from _mmdit_attention_shapes("joint_blocks.1.context_block.attn")
     yield from layer_shapes("joint_blocks.1.context_block.adaLN_modulation.1", 2 * MMDIT_WIDTH, MMDIT_WIDTH)
     yield from layer_shapes("final_layer.linear", 4 * 16, MMDIT_WIDTH)

@@ -1,4 +1,4 @@
-"""Networks as lists of tensors, and the numbers of one that was never trained."""
+"""Networks as lists of tensor shapes, and the initial values of an untrained network."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 
 from scripts.tiny.formats import Array
 
-#: Names and shapes.
+#: Names and shapes of tensors.
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 
 def layer_shapes(name: str, *shape: int) -> Shapes:
-    """Weight and bias."""
+    """Yield the shapes of weight and bias."""
     yield f"{name}.weight", shape
     yield f"{name}.bias", shape[:1]
 
 
 def init_tensors(shapes: Shapes, seed: int) -> dict[str, Array]:
-    """As before any training: norms that scale by one, no biases, weights that keep their input's spread."""
+    """Initialise an untrained network: norms of one, biases of zero, weights that preserve the variance."""
     random = np.random.default_rng(seed)
     tensors: dict[str, Array] = {}
     for name, shape in shapes:

@@ -1,4 +1,4 @@
-"""The networks of Wan 2.1 and 2.2, under the names and in the shapes by which ComfyUI recognises them."""
+"""The networks of Wan 2.1 and 2.2, with the names and shapes by which ComfyUI recognises them."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from scripts.tiny.formats import Array
 from scripts.tiny.networks import TEXT_WIDTH
 from scripts.tiny.shapes import Shapes, init_tensors, layer_shapes
 
-#: Width of one attention head of the denoiser, which is also all of its width.
+#: Width of the denoiser, which has one attention head.
 DENOISER_WIDTH = 128
 #: Narrowest width of the VAE; the real one has 96.
 VAE_WIDTH = 4
 LATENT_CHANNELS = 16
-#: Beside the latent, denoisers that start from a picture are shown its latent and a mask of four frames.
+#: Besides the latent, image-to-video denoisers take the start image's latent and a mask of four frames.
 IMAGE_CONDITION_CHANNELS = LATENT_CHANNELS + 4
-#: Says that the text is `TEXT` wide and not 4096 as the real encoder's.
+#: Sets the text width to TEXT_WIDTH instead of the 4096 of the real encoder.
 DENOISER_METADATA = {"config": f'{{"transformer": {{"text_dim": {TEXT_WIDTH}}}}}'}
 
 
-#: A residual block (widths of its input and output), or a change of the size (width).
+#: A residual block (widths of input and output), or a resampling layer (width).
 Stage = int | tuple[int, int]
 
 
 def text_to_video_denoiser() -> dict[str, Array]:
-    """A denoiser of two blocks; it needs `DENOISER_METADATA` among its file's metadata."""
+    """Return a denoiser of two blocks; its file's metadata must include `DENOISER_METADATA`."""
     return init_tensors(_denoiser_shapes(LATENT_CHANNELS), seed=3)
 
 
 def high_noise_expert() -> dict[str, Array]:
-    """The same, starting from a picture."""
+    """Return an image-to-video denoiser of two blocks."""
     return init_tensors(_denoiser_shapes(LATENT_CHANNELS + IMAGE_CONDITION_CHANNELS), seed=5)
 
 
@@ -36,7 +36,7 @@ def low_noise_expert() -> dict[str, Array]:
 
 
 def vae() -> dict[str, Array]:
-    """Encoder and decoder of latents: fourfold in time, eightfold in space."""
+    """Return the encoder and decoder of latents: 4x in time, 8x in space."""
     return init_tensors(_vae_shapes(), seed=7)
 
 
@@ -93,7 +93,7 @@ def _vae_shapes() -> Shapes:
 def _stage_shapes(
     prefix: str, stages: list[Stage], temporal_stages: tuple[int, ...], upsampling: bool = False
 ) -> Shapes:
-    """Those at the indices `temporal_stages` change the number of frames too."""
+    """Yield the shapes of the stages; those in `temporal_stages` also change the number of frames."""
     for index, stage in enumerate(stages):
         name = f"{prefix}.{index}"
         if isinstance(stage, tuple):

@@ -17,7 +17,7 @@ import typer
 from orchestrator.app.resources import load_catalog_and_tariff
 from orchestrator.catalog import Model
 from orchestrator.catalog.markdown_tables import format_model_table, format_parameter_table
-from orchestrator.cli.main import app
+from orchestrator.cli.main import build_app
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings
 from orchestrator.web.dialects.pixel_factory.translation import to_model_entry
 
@@ -107,7 +107,7 @@ def test_lists_every_setting() -> None:
 
 def test_lists_every_command() -> None:
     text = COMMANDS_PAGE.read_text()
-    nouns = verbs_of(typer.main.get_command(app))
+    nouns = verbs_of(typer.main.get_command(build_app()))
     assert "up" in nouns
     for name, noun in nouns.items():
         rows = [line for line in text.splitlines() if line.startswith(f"| `pixelfactory {name}")]
@@ -117,7 +117,7 @@ def test_lists_every_command() -> None:
 
 
 def test_named_commands_exist() -> None:
-    nouns = verbs_of(typer.main.get_command(app))
+    nouns = verbs_of(typer.main.get_command(build_app()))
     for document in all_documents():
         for noun, verb in re.findall(r"\bpixelfactory ([a-z]+)(?: ([a-z]+))?", document.read_text()):
             assert noun in nouns, f"{document.name}: pixelfactory {noun}"

@@ -3,81 +3,57 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 
 import typer
 
-from comfy_instances.fleet.protocol import FleetError
-from comfy_instances.install.install import InstallError
-from comfy_instances.protocol.errors import InstanceError
-from orchestrator.catalog import CatalogError
-from orchestrator.catalog.import_export import InvalidWorkflow
-from orchestrator.cli import (
-    alerts,
-    comfyui,
-    generate,
-    instances,
-    keys,
-    models,
-    openapi,
-    up,
-    usage,
-    wallet,
-    weights,
-)
-from orchestrator.cli.console import CliError, print_error
-from orchestrator.errors import ServiceError
-from orchestrator.media.errors import MediaError
-from orchestrator.settings import SettingsError
-from orchestrator.weights.errors import WeightError
-from pricing.costs import CostsError
-from pricing.money import MoneyError
-from pricing.plans import PlanError
-from pricing.rates import TariffError
+from orchestrator.cli.console import print_error
 
-app = typer.Typer(
-    name="pixelfactory",
-    help="A priced image and video API over ComfyUI graphs.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
+#: The commands and command groups, each a module of this package, in the order of the help text.
+COMMANDS = (
+    "up",
+    "generate",
+    "openapi",
+    "keys",
+    "wallet",
+    "alerts",
+    "models",
+    "instances",
+    "weights",
+    "comfyui",
+    "usage",
 )
-app.command()(up.up)
-app.command()(generate.generate)
-app.command()(openapi.openapi)
-app.add_typer(keys.app, name="keys")
-app.add_typer(wallet.app, name="wallet")
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(models.app, name="models")
-app.add_typer(instances.app, name="instances")
-app.add_typer(weights.app, name="weights")
-app.add_typer(comfyui.app, name="comfyui")
-app.add_typer(usage.app, name="usage")
 
-#: Errors that a user can cause, shown as one line; anything else is a bug and shows its traceback.
-USER_ERRORS = (
-    InvalidWorkflow,
-    CatalogError,
-    CliError,
-    CostsError,
-    FleetError,
-    InstallError,
-    InstanceError,
-    MediaError,
-    MoneyError,
-    OSError,
-    PlanError,
-    ServiceError,
-    SettingsError,
-    TariffError,
-    WeightError,
-)
+
+def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Return the application with these commands, of which only the modules are imported.
+
+    All commands together take four times as long to import as one that asks the store or the service.
+    """
+    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+    # Keeps the name of a command on the command line also where it is the only one.
+    app.callback(help="A priced image and video API over ComfyUI graphs.")(lambda: None)
+    for name in commands:
+        module = import_module(f"orchestrator.cli.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name)(getattr(module, name))
+    return app
 
 
 def main() -> None:
     """Run the command. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
+    chosen = [name for name in sys.argv[1:2] if name in COMMANDS]
     try:
-        app()
-    except USER_ERRORS as error:
+        build_app(chosen or COMMANDS)(prog_name="pixelfactory")
+    except Exception as error:
+        # Imported only here: the modules of all errors take a second to import.
+        from orchestrator.cli.user_errors import USER_ERRORS
+
+        if not isinstance(error, USER_ERRORS):
+            raise
         print_error(str(error) or type(error).__name__)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -1,44 +1,97 @@
 """The command line in a process of its own each time, without importing all of it anew each time.
 
-The processes are forked from a server that has the modules already, which takes milliseconds instead of
-seconds. What only a real start can show (signals, exit by SIGTERM) uses `tests.running.pixelfactory`.
+The processes are forked from a server that has imported all commands, which saves one to two seconds of each.
+What only a real start can show uses `tests.support.service.pixelfactory`.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 
+from orchestrator.cli.main import COMMANDS
+
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["orchestrator.cli.main"])
+_FORKS.set_forkserver_preload(
+    ["orchestrator.cli.user_errors", *(f"orchestrator.cli.{command}" for command in COMMANDS)]
+)
 TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class CommandProcess:
+    """A running command, with the methods of `subprocess.Popen` that tests use."""
+
+    process: BaseProcess
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status; raises TimeoutExpired."""
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("pixelfactory", timeout or 0)
+        return self.process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.process.exitcode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def start_command(
+    *arguments: str, environment: Mapping[str, str], stdout: Path, stderr: Path
+) -> CommandProcess:
+    """Start `pixelfactory` with these arguments and no other environment; its output is appended to files."""
+    process = _FORKS.Process(target=_child, args=(arguments, environment, stdout, stderr))
+    process.start()
+    return CommandProcess(process)
 
 
 def command(*arguments: str, **environment: str) -> CompletedProcess[str]:
     """`pixelfactory` with these arguments, run to its end."""
     with tempfile.TemporaryDirectory() as place:
         said, complained = Path(place) / "stdout", Path(place) / "stderr"
-        process = _FORKS.Process(target=_child, args=(arguments, environment, said, complained))
-        process.start()
-        process.join(TIMEOUT_SECONDS)
-        if process.exitcode is None:
+        process = start_command(
+            *arguments, environment={**os.environ, **environment}, stdout=said, stderr=complained
+        )
+        try:
+            code = process.wait(TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
             process.kill()
-            process.join()
-        code = process.exitcode or 0
-        process.close()
+            code = process.wait()
         return CompletedProcess(list(arguments), code, said.read_text(), complained.read_text())
 
 
-def _child(arguments: tuple[str, ...], environment: Mapping[str, str], said: Path, complained: Path) -> None:
+def _child(arguments: tuple[str, ...], environment: Mapping[str, str], stdout: Path, stderr: Path) -> None:
     from orchestrator.cli.main import main
 
-    for file, stream in ((said, 1), (complained, 2)):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), stream)
+    for file, stream in ((stdout, 1), (stderr, 2)):
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(descriptor, stream)
+        os.close(descriptor)
+    os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["pixelfactory", *arguments]
     main()

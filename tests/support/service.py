@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from comfy_instances.process.child import find_free_port
-from tests.support.cli import command
+from tests.support.cli import CommandProcess, command, start_command
 
 COMMAND = Path(sys.executable).with_name("pixelfactory")
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +52,7 @@ class ServiceProcess:
     options: Sequence[str] = ("--simulate", "2")
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=find_free_port)
-    process: subprocess.Popen[bytes] | None = None
+    process: CommandProcess | None = None
 
     @property
     def url(self) -> str:
@@ -65,13 +65,13 @@ class ServiceProcess:
     def start(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0", **self.environment}
-        with (self.data_dir / "service.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [COMMAND, "up", "--port", str(self.port), "--data-dir", str(self.data_dir), *self.options],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **environment},
-            )
+        log = self.data_dir / "service.log"
+        self.process = start_command(
+            *("up", "--port", str(self.port), "--data-dir", str(self.data_dir), *self.options),
+            environment={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+        )
         self.wait_ready()
 
     def wait_ready(self) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 from uuid import uuid4
 
-import aiohttp
-
 from tests.contract.conformance_client import Graph, client, shape
 from tests.contract.conformance_graphs import broken_graphs, enlarged, events, node
+from tests.support.early_response import post_zeros
 
 
 async def refused_graphs(url: str) -> Any:
@@ -66,11 +64,11 @@ async def oversized(url: str) -> Any:
             chain[str(index)] = node("ImageInvert", image=[str(index - 1), 0])
         chain["save"] = node("SaveImage", images=["119", 0], filename_prefix="chain")
         long = await user.hear_to_end(await user.submit(chain, extra_data={"filler": "x" * 900_000}))
-        try:
-            async with user.http.post(f"{url}/prompt", data=io.BytesIO(bytes(101 * 1024 * 1024))) as response:
-                refused: Any = [response.status, response.content_type]
-        except aiohttp.ClientOSError:
-            refused = [413, "text/plain"]
+    try:
+        response = await post_zeros(f"{url}/prompt", 101 * 2**20)
+        refused: Any = [response.status, response.content_type]
+    except ConnectionError:
+        refused = [413, "text/plain"]
     return {"long": events(long).count("executing"), "refused": refused}
 
 

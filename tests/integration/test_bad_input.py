@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.early_response import post_zeros
 from tests.support.images import base64_png, bomb, png
 from tests.support.service import ServiceProcess, pixelfactory
 
@@ -128,10 +129,9 @@ async def test_a_bad_body_is_refused(service: ServiceProcess, key: str, bad: Inv
 
 
 async def test_a_body_over_the_limit_is_refused(service: ServiceProcess, key: str) -> None:
-    body = io.BytesIO(json.dumps(image(image="A" * 101 * 2**20)).encode())
-    async with service.client(key) as http, http.post(PATH, data=body) as response:
-        error = (await response.json())["error"]
-        assert (response.status, error["code"]) == (400, "payload_too_large")
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    response = await post_zeros(service.url + PATH, 101 * 2**20, headers)
+    assert (response.status, json.loads(response.body)["error"]["code"]) == (400, "payload_too_large")
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer pk-wrong", "Basic cGs6eA==", "Bearer \u00e9"])

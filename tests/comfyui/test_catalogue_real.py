@@ -87,7 +87,7 @@ async def test_the_server_and_our_checks_object_to_the_same(server: ComfyUIServe
             assert {kind for _, _, kind in theirs} <= expected
 
 
-async def test_they_agree_on_graphs_that_neither_of_us_drew(server: ComfyUIServer) -> None:
+async def test_both_agree_on_official_templates(server: ComfyUIServer) -> None:
     """Imported, ComfyUI's own templates have nothing wrong with them but files that are not there.
 
     A server takes a graph all the same where one of its results needs none of these.
@@ -130,7 +130,7 @@ MUTATIONS = [
 
 
 @pytest.mark.parametrize(("node", "name", "value"), MUTATIONS)
-async def test_they_agree_on_what_is_wrong(server: ComfyUIServer, node: str, name: str, value: Any) -> None:
+async def test_both_reject_the_same_graphs(server: ComfyUIServer, node: str, name: str, value: Any) -> None:
     graph = copy.deepcopy(
         CATALOG["sdxl-1.0"].render_graph(CATALOG["sdxl-1.0"].example_params(), filename_prefix="x")
     )

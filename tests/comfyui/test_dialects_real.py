@@ -82,7 +82,7 @@ async def download(url: str) -> bytes:
         return await response.read()
 
 
-async def test_pixelapi(service: ServiceProcess) -> None:
+async def test_pixelapi_generates_an_image(service: ServiceProcess) -> None:
     async with service.client(new_key(service, "1.00")) as http:
         asked = {"model": "sdxl", "prompt": "a cat", "width": 768, "height": 512, "seed": 7}
         async with http.post("/v1/image/generate", json=asked) as response:
@@ -101,7 +101,7 @@ async def test_pixelapi(service: ServiceProcess) -> None:
             assert (await response.json())["credits_remaining"] == 1000 - 1 - 25
 
 
-async def test_pixeldojo(service: ServiceProcess) -> None:
+async def test_pixeldojo_generates_an_image(service: ServiceProcess) -> None:
     async with receiving() as receiver, service.client(new_key(service, "1.00")) as http:
         asked = {"prompt": "a sunset", "aspect_ratio": "4:3", "resolution": "0.5 MP", "n": 2}
         body = {**asked, "webhook_url": receiver.url}

@@ -83,7 +83,7 @@ async def run(fleet: LocalFleet) -> list[FileRef]:
     return [output.file for output in result.outputs if output.file is not None]
 
 
-async def test_life_of_a_supervised_instance(fleet: LocalFleet, tmp_path: Path) -> None:
+async def test_starts_drains_restarts_and_stops_an_instance(fleet: LocalFleet, tmp_path: Path) -> None:
     """One test, because a start takes ten seconds: what it is, files, a crash, a hang, an operator's wish."""
     told: list[InstanceInfo] = []
     fleet.subscribe(told.append)

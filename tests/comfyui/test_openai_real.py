@@ -55,7 +55,7 @@ async def test_a_background_where_a_model_can_leave_it_out(
         assert picture.mode == "RGB"
 
 
-async def test_a_picture_out_of_a_picture(client: openai.AsyncOpenAI) -> None:  # noqa: F811
+async def test_edits_an_image(client: openai.AsyncOpenAI) -> None:  # noqa: F811
     made = await client.images.edit(model="test-upscale", image=png(64, 48), prompt="", output_format="webp")
     assert made.data
     data = base64.b64decode(str(made.data[0].b64_json))
@@ -79,7 +79,7 @@ async def test_a_video_and_its_remix(client: openai.AsyncOpenAI) -> None:  # noq
     assert (await client.videos.poll(remix.id, poll_interval_ms=100)).status == "completed"
 
 
-async def test_a_video_begins_with_a_picture(client: openai.AsyncOpenAI) -> None:  # noqa: F811
+async def test_a_video_begins_with_an_image(client: openai.AsyncOpenAI) -> None:  # noqa: F811
     made = await client.videos.create_and_poll(
         model="test-i2v",
         prompt="zoom in",

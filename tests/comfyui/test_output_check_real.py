@@ -60,7 +60,7 @@ def asked(**params: Any) -> dict[str, Any]:
     return {"model": "test-image", "prompt": "a colour", "size": "256x256", **params}
 
 
-def test_a_refused_picture_is_blocked_and_not_charged(http: httpx.Client) -> None:
+def test_a_refused_image_is_blocked_and_not_charged(http: httpx.Client) -> None:
     answer = http.post("/v1/images/generations", json=asked(seed=RED))
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "content_policy_violation"
@@ -70,13 +70,13 @@ def test_a_refused_picture_is_blocked_and_not_charged(http: httpx.Client) -> Non
     assert (job["status"], job["error"]["code"]) == ("failed", "content_policy_violation")
 
 
-def test_others_pass(http: httpx.Client) -> None:
+def test_harmless_images_pass(http: httpx.Client) -> None:
     answer = http.post("/v1/images/generations", json=asked(seed=BLUE))
     assert answer.status_code == 200, answer.text
     assert http.get("/api/v1/billing/balance").json()["balance_usd"] < 1.0
 
 
-def test_each_frame_of_a_film_is_a_picture(http: httpx.Client) -> None:
+def test_each_frame_of_a_video_is_an_image(http: httpx.Client) -> None:
     for colour, status in (((250, 0, 0), 400), ((0, 0, 250), 200)):
         body = {"model": "test-i2v", "prompt": "a", "num_frames": 5, "response_format": "url"}
         picture = plain(colour)

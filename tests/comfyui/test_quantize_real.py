@@ -21,7 +21,7 @@ SCRIPT = Path(__file__).parents[1] / "support" / "quantizing.py"
 pytestmark = pytest.mark.comfyui
 
 
-def test_a_network_in_fp8_answers_like_the_one_it_was_made_from(tmp_path: Path) -> None:
+def test_an_fp8_network_matches_the_original(tmp_path: Path) -> None:
     install = installation()
     if install is None:
         pytest.skip("no ComfyUI is installed")

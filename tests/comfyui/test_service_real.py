@@ -112,7 +112,7 @@ async def test_a_video_changes_its_colour_halfway(client: openai.AsyncOpenAI) ->
     assert abs(frames[-1].astype(int) - (0, 0x7F, 0xFF)).max() < 16
 
 
-async def test_an_upscale_is_the_picture_four_times_as_large(client: openai.AsyncOpenAI) -> None:
+async def test_an_upscale_is_the_image_four_times_as_large(client: openai.AsyncOpenAI) -> None:
     """Wider than a tile of the upscaler, so that seams would show."""
     given = Image.radial_gradient("L").resize((600, 96))
     given = Image.merge("RGB", (given, given.rotate(180), Image.linear_gradient("L").resize(given.size)))
@@ -137,7 +137,7 @@ async def test_a_sampled_image_depends_on_seed_and_prompt(client: openai.AsyncOp
     assert len({first, await image(seed=2), await image(prompt="a fox")}) == 3
 
 
-async def test_a_sampled_video(client: openai.AsyncOpenAI) -> None:
+async def test_samples_a_video(client: openai.AsyncOpenAI) -> None:
     (made,) = await generate(client, "wan2.1-t2v-fast", num_frames=9, fps=16, steps=2, seed=1)
     assert film(made) == VideoInfo(256, 256, 9, 16.0, "h264")
 

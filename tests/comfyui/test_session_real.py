@@ -88,7 +88,7 @@ def opened(data: bytes | None) -> Image.Image:
     return Image.open(io.BytesIO(data or b"")).convert("RGB")
 
 
-async def test_a_picture(session: InstanceSession) -> None:
+async def test_runs_a_graph_and_fetches_its_image(session: InstanceSession) -> None:
     heard: list[Any] = []
     prompt_id = new_id()
     result = await session.run_prompt(prompt_id, picture(), heard.append)
@@ -127,7 +127,7 @@ async def test_a_saver_without_prefix_is_cached_and_its_output_found(session: In
     assert second.outputs[0].file.type == "temp"
 
 
-async def test_pictures_by_the_socket(session: InstanceSession) -> None:
+async def test_receives_images_over_the_websocket(session: InstanceSession) -> None:
     batch = blank(8)
     batch["inputs"]["batch_size"] = 3
     graph = {"1": batch, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
@@ -172,13 +172,13 @@ async def test_video_audio_and_text(session: InstanceSession) -> None:
         ({"2": saver("9")}, "prompt_outputs_failed_validation"),
     ],
 )
-async def test_a_bad_graph(session: InstanceSession, graph: dict[str, Any], word: str) -> None:
+async def test_rejects_an_invalid_graph(session: InstanceSession, graph: dict[str, Any], word: str) -> None:
     with pytest.raises(BadGraph) as caught:
         await session.run_prompt(new_id(), graph)
     assert caught.value.error_type == word
 
 
-async def test_a_graph_that_is_bad_in_part(session: InstanceSession) -> None:
+async def test_runs_the_valid_part_of_a_graph(session: InstanceSession) -> None:
     graph = {**picture(), "3": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}}}
     prompt_id = new_id()
     with pytest.raises(BadGraph, match="node 3"):
@@ -186,7 +186,7 @@ async def test_a_graph_that_is_bad_in_part(session: InstanceSession) -> None:
     assert (await session.get_queue()).find(prompt_id) is None
 
 
-async def test_an_input_there_and_back(session: InstanceSession) -> None:
+async def test_uploads_an_input_and_reads_it_back(session: InstanceSession) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (20, 10), (1, 2, 3)).save(buffer, "PNG")
     name = await session.upload_input(f"{new_id()}.png", buffer.getvalue(), "image/png")
@@ -210,13 +210,13 @@ async def test_a_broken_input_fails_its_node(session: InstanceSession) -> None:
     assert caught.value.exception_type == "PIL.UnidentifiedImageError"
 
 
-async def test_files_that_are_not_there(session: InstanceSession) -> None:
+async def test_missing_files_are_no_output(session: InstanceSession) -> None:
     for file in (FileRef("none.png"), FileRef("../log"), FileRef("passwd", "../../../etc")):
         with pytest.raises(NoOutput):
             await session.fetch_file(file)
 
 
-async def test_cancel_one_that_runs_and_one_that_waits(session: InstanceSession) -> None:
+async def test_cancels_a_running_and_a_queued_prompt(session: InstanceSession) -> None:
     first, second, third = new_id(), new_id(), new_id()
     runs = [
         asyncio.create_task(session.run_prompt(first, laborious(1))),
@@ -232,7 +232,7 @@ async def test_cancel_one_that_runs_and_one_that_waits(session: InstanceSession)
     assert not isinstance(three, BaseException)
 
 
-async def test_a_socket_cut_in_mid_run(server: RealServer) -> None:
+async def test_reconnects_a_socket_cut_during_a_run(server: RealServer) -> None:
     heard: list[Any] = []
     prompt_id = new_id()
     async with (
@@ -249,7 +249,7 @@ async def test_a_socket_cut_in_mid_run(server: RealServer) -> None:
         assert NodeStarted(prompt_id, "12") in heard
 
 
-async def test_a_socket_that_falls_silent_in_mid_run(server: RealServer) -> None:
+async def test_replaces_a_silent_socket_during_a_run(server: RealServer) -> None:
     async with (
         FaultyProxy(server.port) as meddler,
         InstanceSession(meddler.url, settings=SETTINGS) as session,
@@ -264,7 +264,7 @@ async def test_a_socket_that_falls_silent_in_mid_run(server: RealServer) -> None
         assert (await session.run_prompt(new_id(), picture(21))).outputs
 
 
-async def test_after_our_crash(server: RealServer) -> None:
+async def test_resumes_a_prompt_after_a_crash_of_the_client(server: RealServer) -> None:
     running, waiting = new_id(), new_id()
     async with InstanceSession(server.url, settings=SETTINGS) as crashed:
         await crashed.wait_connected(10)
@@ -292,7 +292,7 @@ async def test_after_our_crash(server: RealServer) -> None:
         assert await session.resume_prompt(new_id()) is None
 
 
-async def test_what_it_says_of_itself(session: InstanceSession) -> None:
+async def test_reads_system_statistics_and_features(session: InstanceSession) -> None:
     stats = await session.get_system_stats()
     assert stats.version is not None
     assert stats.devices[0].type == "cpu"
@@ -302,7 +302,7 @@ async def test_what_it_says_of_itself(session: InstanceSession) -> None:
     assert await session.get_queue_depth() == 0
 
 
-async def test_steps_of_a_node_are_heard(session: InstanceSession) -> None:
+async def test_receives_the_steps_of_a_node(session: InstanceSession) -> None:
     batch = blank(8)
     batch["inputs"]["batch_size"] = 3
     heard: list[Any] = []

@@ -138,7 +138,7 @@ async def started(fleet: Fleet) -> AsyncIterator[list[InstanceInfo]]:
         await fleet.stop()
 
 
-async def test_tells_what_its_instances_are(world: FleetHarness) -> None:
+async def test_describes_its_instances(world: FleetHarness) -> None:
     async with started(world.fleet) as told:
         infos = world.fleet.instances()
         assert len({info.id for info in infos}) == 2
@@ -200,7 +200,7 @@ async def test_reads_node_facts_on_request_and_calls_the_listeners(world: FleetH
         assert first.id in seen
 
 
-async def test_before_it_is_ready_and_after_its_end_there_is_no_session(world: FleetHarness) -> None:
+async def test_has_no_session_before_ready_and_after_stop(world: FleetHarness) -> None:
     instance_id = world.fleet.instances()[0].id
     assert world.fleet.node_facts(instance_id) is None
     with pytest.raises(InstanceGone):
@@ -224,7 +224,7 @@ async def test_a_drained_instance_stays_reachable_until_resumed(world: FleetHarn
         assert world.fleet.instances()[0].state is InstanceState.READY
 
 
-async def test_a_killed_instance_comes_back(world: FleetHarness) -> None:
+async def test_restarts_a_killed_instance(world: FleetHarness) -> None:
     async with started(world.fleet) as told:
         first = world.fleet.instances()[0]
         told.clear()
@@ -235,7 +235,7 @@ async def test_a_killed_instance_comes_back(world: FleetHarness) -> None:
         assert (await world.fleet.session(first.id).run_prompt(str(uuid.uuid4()), GRAPH)).outputs
 
 
-async def test_a_drain_outlives_a_death(world: FleetHarness) -> None:
+async def test_a_drained_instance_stays_drained_after_a_restart(world: FleetHarness) -> None:
     async with started(world.fleet) as told:
         first = world.fleet.instances()[0]
         await world.fleet.drain(first.id)
@@ -245,7 +245,7 @@ async def test_a_drain_outlives_a_death(world: FleetHarness) -> None:
         await wait_until(lambda: world.fleet.instances()[0].state is InstanceState.DRAINING)
 
 
-async def test_files_are_deleted_where_they_are_ours(world: FleetHarness) -> None:
+async def test_deletes_files_of_launched_instances_only(world: FleetHarness) -> None:
     async with started(world.fleet):
         instance_id = world.fleet.instances()[0].id
         session = world.fleet.session(instance_id)
@@ -260,7 +260,7 @@ async def test_files_are_deleted_where_they_are_ours(world: FleetHarness) -> Non
         assert (world.output_folder.parent / "input" / input_name).exists() != ours
 
 
-async def test_restart_is_for_those_who_launched(world: FleetHarness) -> None:
+async def test_only_launched_instances_can_be_restarted(world: FleetHarness) -> None:
     async with started(world.fleet):
         first = world.fleet.instances()[0]
         if first.adopted:
@@ -274,7 +274,7 @@ async def test_restart_is_for_those_who_launched(world: FleetHarness) -> None:
         assert world.fleet.session(first.id) is not session
 
 
-async def test_unknown_ids(world: FleetHarness) -> None:
+async def test_unknown_ids_are_not_found(world: FleetHarness) -> None:
     fleet = world.fleet
     for ask in (fleet.session, fleet.node_facts, fleet.log_tail):
         with pytest.raises(UnknownInstance, match="gpu-9"):
@@ -286,7 +286,7 @@ async def test_unknown_ids(world: FleetHarness) -> None:
         await fleet.delete_files("gpu-9", [])
 
 
-async def test_who_unsubscribes_hears_no_more(world: FleetHarness) -> None:
+async def test_an_unsubscribed_listener_is_not_called(world: FleetHarness) -> None:
     heard: list[InstanceInfo] = []
     unsubscribe = world.fleet.subscribe(heard.append)
     unsubscribe()
@@ -295,7 +295,7 @@ async def test_who_unsubscribes_hears_no_more(world: FleetHarness) -> None:
     assert heard == []
 
 
-async def test_a_listener_that_fails_disturbs_nobody(
+async def test_a_failing_listener_does_not_affect_others(
     world: FleetHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(info: InstanceInfo) -> None:
@@ -307,12 +307,12 @@ async def test_a_listener_that_fails_disturbs_nobody(
     assert "a listener failed" in caplog.text
 
 
-async def test_waiting_for_what_does_not_come(world: FleetHarness) -> None:
+async def test_waiting_for_readiness_times_out(world: FleetHarness) -> None:
     with pytest.raises(FleetError, match=r"fewer than \d+ instances were ready .*starting"):
         await wait_until_ready(world.fleet, timeout_seconds=0.05)
 
 
-async def test_a_folder_that_was_made_for_files_goes_with_the_last_one(world: FleetHarness) -> None:
+async def test_removes_a_folder_with_its_last_file(world: FleetHarness) -> None:
     async with started(world.fleet):
         instance_id = world.fleet.instances()[0].id
         session = world.fleet.session(instance_id)

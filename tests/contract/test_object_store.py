@@ -71,7 +71,7 @@ def test_keys_name_their_content() -> None:
 @pytest.mark.parametrize(
     ("size", "content_type"), [(0, "text/plain"), (1, PNG), (70_001, "audio/flac"), (9_000_000, "video/mp4")]
 )
-async def test_what_is_put_comes_back(store: ObjectStore, size: int, content_type: str) -> None:
+async def test_returns_the_stored_bytes(store: ObjectStore, size: int, content_type: str) -> None:
     data = os.urandom(size)
     key = fresh_key(data)
     await store.put(key, data, content_type)
@@ -80,7 +80,7 @@ async def test_what_is_put_comes_back(store: ObjectStore, size: int, content_typ
     assert await store.get(key) == data
 
 
-async def test_what_is_not_there_is_missing(store: ObjectStore) -> None:
+async def test_reports_an_unknown_key_as_missing(store: ObjectStore) -> None:
     with pytest.raises(ObjectNotFound):
         await store.get("outputs/00/none.png")
     with pytest.raises(ObjectNotFound):
@@ -205,7 +205,7 @@ async def test_a_bad_bucket_name_is_refused(s3: S3Server) -> None:
             await store.ensure_bucket()
 
 
-async def test_where_nobody_listens_the_store_is_unavailable() -> None:
+async def test_a_refused_connection_is_unavailable() -> None:
     with socket.socket() as unused:  # bound, but not listening
         unused.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -218,7 +218,7 @@ async def test_where_nobody_listens_the_store_is_unavailable() -> None:
                 await store.get("outputs/a")
 
 
-async def test_a_server_that_says_nothing_is_not_healthy() -> None:
+async def test_a_silent_server_is_unhealthy() -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()

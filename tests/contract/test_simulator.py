@@ -97,7 +97,7 @@ async def test_crash_ends_the_process(server: ComfyUIServer) -> None:
     assert await asyncio.to_thread(server.process.wait, 10) == 1
 
 
-async def test_hang_hears_no_interrupt_but_answers_and_ends(server: ComfyUIServer) -> None:
+async def test_a_hanging_prompt_ignores_interrupts_but_the_server_responds(server: ComfyUIServer) -> None:
     async with client(server.url) as user:
         await arm(user, "hang")
         prompt_id = await user.submit(enlarged("hang"))

@@ -150,7 +150,7 @@ async def test_a_cancelled_shard_does_not_start(world: StoreHarness) -> None:
     assert not await world.store.start_attempt(world.attempt(record))
 
 
-async def test_what_has_succeeded_can_not_fail_or_be_cancelled(world: StoreHarness) -> None:
+async def test_a_succeeded_job_cannot_fail_or_be_cancelled(world: StoreHarness) -> None:
     done = await world.succeed()
     assert await world.store.cancel_job(done.job.id, world.later()) == done
     assert await world.store.fail_job(done.job.id, ERROR, world.later()) == done

@@ -72,7 +72,7 @@ async def test_what_a_lost_job_has_made_goes_too(world: StoreHarness, how: str) 
     assert await unused(world, world.later()) == [A.key]
 
 
-async def test_what_is_forgotten_is_not_told_again(world: StoreHarness) -> None:
+async def test_forgotten_files_are_not_listed_again(world: StoreHarness) -> None:
     record = await done(world, A, B)
     await world.store.delete_file_records([A.key], after(record))
     assert await unused(world, after(record)) == [B.key]

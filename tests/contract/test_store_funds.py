@@ -70,7 +70,7 @@ async def test_money_can_be_paid_back_but_not_more_than_is_there(world: StoreHar
         await world.store.debit(world.account.id, 1, "payout", world.now)
 
 
-async def test_what_is_given_counts_as_promotion(world: StoreHarness) -> None:
+async def test_grants_count_as_promotion(world: StoreHarness) -> None:
     await world.store.grant(world.account.id, 5_000, "welcome", world.now)
     entry = (await world.store.list_ledger_entries(world.account.id)).items[0]
     assert (entry.kind, entry.source) == (EntryKind.GRANT, "promotions")
@@ -79,7 +79,7 @@ async def test_what_is_given_counts_as_promotion(world: StoreHarness) -> None:
         await world.store.grant(world.account.id, 5_000, "plan 2026-03-01", world.now)
 
 
-async def test_what_is_left_of_an_allowance_goes_at_the_end_of_the_month(world: StoreHarness) -> None:
+async def test_an_unspent_allowance_expires_at_the_end_of_the_month(world: StoreHarness) -> None:
     await world.store.renew_allowance(world.account.id, 100_000, MARCH, MARCH)
     await world.succeed(price=30_000)
     assert await world.store.remaining_allowance(world.account.id) == 70_000
@@ -113,7 +113,7 @@ async def test_renewing_twice_or_with_a_clock_set_back_changes_nothing(world: St
     assert {balance.available for balance in await asyncio.gather(*renewals)} == {1_100_000}
 
 
-async def test_a_clock_set_back_midway_charges_once_and_for_the_caps_too(world: StoreHarness) -> None:
+async def test_a_clock_set_back_charges_once_and_keeps_the_caps(world: StoreHarness) -> None:
     await world.store.set_key_limits(world.key.id, ApiKeyLimits(day_cap=15_000, month_cap=15_000))
     record = await world.add(price=10_000)
     attempt = await world.start(record)
@@ -127,7 +127,7 @@ async def test_a_clock_set_back_midway_charges_once_and_for_the_caps_too(world: 
         await world.add(price=10_000)
 
 
-async def test_what_is_held_when_the_month_ends_is_not_taken_back(world: StoreHarness) -> None:
+async def test_a_held_allowance_does_not_expire(world: StoreHarness) -> None:
     await world.store.renew_allowance(world.account.id, 100_000, MARCH, MARCH)
     record = await world.add(price=1_050_000)
     balance = await world.store.renew_allowance(world.account.id, 0, APRIL, APRIL)
@@ -135,7 +135,7 @@ async def test_what_is_held_when_the_month_ends_is_not_taken_back(world: StoreHa
     await world.store.cancel_job(record.job.id, world.later())
 
 
-async def test_another_plan_begins_its_months_anew(world: StoreHarness) -> None:
+async def test_a_plan_change_starts_a_new_billing_month(world: StoreHarness) -> None:
     when = world.later()
     account = await world.store.set_plan(world.account.id, "pro", when)
     assert (account.plan, account.plan_since) == ("pro", when)
@@ -143,7 +143,7 @@ async def test_another_plan_begins_its_months_anew(world: StoreHarness) -> None:
     assert (await world.store.get_key(world.key.id)).account == account
 
 
-async def test_a_statement_tells_what_was_there_what_moved_and_what_is_left(world: StoreHarness) -> None:
+async def test_a_statement_adds_up_from_opening_to_closing_balance(world: StoreHarness) -> None:
     await world.succeed(price=100_000)
     since = world.later()
     job = (await world.succeed(price=50_000)).job

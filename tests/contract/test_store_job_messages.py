@@ -29,7 +29,7 @@ def refused_job(world: StoreHarness, **changes: Any) -> Job:
     return job.transition_to(JobStatus.FAILED, finished_at=job.created_at, error=REFUSED)
 
 
-async def test_a_finished_job_tells_once(world: StoreHarness) -> None:
+async def test_a_finished_job_sends_one_message(world: StoreHarness) -> None:
     record = await world.add(webhook_url=URL)
     assert record.job.webhook_url == URL
     assert await world.store.find_job_message(record.job.id) is None
@@ -41,7 +41,7 @@ async def test_a_finished_job_tells_once(world: StoreHarness) -> None:
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed"])
-async def test_every_end_is_told(world: StoreHarness, end: str) -> None:
+async def test_every_final_status_sends_a_message(world: StoreHarness, end: str) -> None:
     record = await world.add(webhook_url=URL)
     if end == "succeeded":
         await world.finish(await world.start(record))
@@ -53,9 +53,7 @@ async def test_every_end_is_told(world: StoreHarness, end: str) -> None:
 
 
 @pytest.mark.parametrize(("wanted", "heard"), [(JobStatus.FAILED, True), (JobStatus.SUCCEEDED, False)])
-async def test_only_ends_that_are_wanted_are_told(
-    world: StoreHarness, wanted: JobStatus, heard: bool
-) -> None:
+async def test_sends_only_the_chosen_events(world: StoreHarness, wanted: JobStatus, heard: bool) -> None:
     record = await world.add(webhook_url=URL, webhook_statuses=frozenset({wanted}))
     assert record.job.notify_url == URL
     record = await world.store.fail_job(record.job.id, REFUSED, world.later())
@@ -63,7 +61,7 @@ async def test_only_ends_that_are_wanted_are_told(
     assert (await world.store.find_job_message(record.job.id) is not None) == heard
 
 
-async def test_a_job_without_a_webhook_tells_nobody(world: StoreHarness) -> None:
+async def test_a_job_without_a_webhook_sends_no_message(world: StoreHarness) -> None:
     record = await world.add()
     await world.store.cancel_job(record.job.id, world.later())
     assert await world.store.find_job_message(record.job.id) is None
@@ -88,7 +86,7 @@ async def test_a_replay_is_the_same_message_once_more(world: StoreHarness) -> No
     ]
 
 
-async def test_messages_that_are_not_there(world: StoreHarness) -> None:
+async def test_unknown_messages_are_not_found(world: StoreHarness) -> None:
     record = await world.add(webhook_url=URL)
     await world.store.cancel_job(record.job.id, world.later())
     (message,) = await world.store.list_due_messages(world.later())
@@ -127,7 +125,7 @@ async def test_a_refused_job_is_repeated_as_any_other(world: StoreHarness) -> No
         await world.store.add_rejected_job(world.job(), [])
 
 
-async def test_whoever_asks_first_makes_the_secret_for_all(world: StoreHarness) -> None:
+async def test_concurrent_first_reads_create_one_secret(world: StoreHarness) -> None:
     secrets = SigningSecrets(world.store, lambda: world.now)
     found = await asyncio.gather(*(secrets.get_or_create(world.account.id) for _ in range(10)))
     assert len({tuple(secret) for secret in found}) == 1

@@ -21,7 +21,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield world
 
 
-async def test_a_job_comes_back_as_it_went_in(world: StoreHarness) -> None:
+async def test_returns_a_job_as_it_was_added(world: StoreHarness) -> None:
     job = world.job(
         params={"prompt": "a \ud800 \0 fox", "seed": 2**64 - 1, "cfg": 1.5, "loras": [{"name": "x"}]},
         idempotency_key="order 66",
@@ -44,7 +44,7 @@ async def test_accepting_a_job_holds_its_price(world: StoreHarness) -> None:
     assert await world.wallet() == (700_000, 300_000)
 
 
-async def test_a_new_request_repeats_nothing(world: StoreHarness) -> None:
+async def test_a_new_idempotency_key_repeats_nothing(world: StoreHarness) -> None:
     assert await world.store.find_job_by_idempotency_key(world.job()) is None
     assert (
         await world.store.find_job_by_idempotency_key(world.job(idempotency_key="k", request_digest="d"))
@@ -52,7 +52,7 @@ async def test_a_new_request_repeats_nothing(world: StoreHarness) -> None:
     )
 
 
-async def test_without_the_money_there_is_no_job(world: StoreHarness) -> None:
+async def test_rejects_a_job_without_funds(world: StoreHarness) -> None:
     with pytest.raises(InsufficientBalance) as caught:
         await world.add(price=1_000_001)
     assert caught.value.details == {
@@ -65,7 +65,7 @@ async def test_without_the_money_there_is_no_job(world: StoreHarness) -> None:
     assert (await world.store.list_jobs()).items == []
 
 
-async def test_what_is_held_can_not_be_held_again(world: StoreHarness) -> None:
+async def test_held_money_cannot_be_held_again(world: StoreHarness) -> None:
     await world.add(price=600_000)
     with pytest.raises(InsufficientBalance):
         await world.add(price=600_000)
@@ -82,7 +82,7 @@ async def test_a_free_job_needs_no_money(world: StoreHarness) -> None:
     assert await world.wallet() == (1_000_000, 0)
 
 
-async def test_a_job_of_nobody_is_refused(world: StoreHarness) -> None:
+async def test_rejects_a_job_of_an_unknown_account(world: StoreHarness) -> None:
     with pytest.raises(NotFound):
         await world.add(account_id="acct_nobody")
 
@@ -116,7 +116,7 @@ async def test_another_request_under_the_same_key_is_a_conflict(world: StoreHarn
     assert caught.value.code == "idempotency_conflict"
 
 
-async def test_idempotency_keys_of_two_accounts_do_not_meet(world: StoreHarness) -> None:
+async def test_idempotency_keys_belong_to_their_account(world: StoreHarness) -> None:
     other = await world.store.add_account("Bob", "free", world.now)
     await world.store.credit(other.id, 10_000, "opening", world.now)
     await world.add(idempotency_key="k", request_digest="one")
@@ -140,7 +140,7 @@ async def test_the_same_job_twice_is_one_job(world: StoreHarness) -> None:
     assert await world.store.add_job(record.job, record.shards) == (record, False)
 
 
-async def test_unknown_ids(world: StoreHarness) -> None:
+async def test_unknown_ids_are_not_found(world: StoreHarness) -> None:
     assert await world.store.find_job("nothing") is None
     with pytest.raises(NotFound):
         await world.store.cancel_job("nothing", world.now)

@@ -141,7 +141,7 @@ async def test_an_alert_on_spending_fires_once_a_period(world: StoreHarness) -> 
     assert await world.store.list_due_messages(world.now) == []
 
 
-async def test_other_terms_make_an_alert_fire_anew(world: StoreHarness) -> None:
+async def test_a_changed_alert_fires_again(world: StoreHarness) -> None:
     alert = await world.store.add_alert(world.account.id, AlertMetric.BALANCE, 2_000_000, None, START)
     changed = await world.store.update_alert(world.account.id, alert.id, 500_000, "https://x.test/", START)
     assert (changed.threshold, changed.url, changed.fired) == (500_000, "https://x.test/", None)
@@ -178,7 +178,7 @@ async def test_an_alert_that_is_crossed_already_fires_at_once(world: StoreHarnes
     assert len(await world.store.list_messages(world.account.id)) == 1
 
 
-async def test_another_accounts_alert_can_not_be_removed(world: StoreHarness) -> None:
+async def test_another_accounts_alert_cannot_be_removed(world: StoreHarness) -> None:
     other = await world.store.add_account("Bob", "free", START)
     alert = await world.store.add_alert(other.id, AlertMetric.DAY, 1, None, START)
     with pytest.raises(NotFound):

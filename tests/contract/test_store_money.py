@@ -81,7 +81,7 @@ async def test_a_payment_is_more_than_nothing(world: StoreHarness, micros: int) 
         await world.store.credit(world.account.id, micros, "x", world.now)
 
 
-async def test_the_ledger_tells_the_whole_story(world: StoreHarness) -> None:
+async def test_the_ledger_lists_every_entry(world: StoreHarness) -> None:
     done = await world.succeed(price=20_000)
     failed = await world.add(price=30_000)
     await world.store.fail_job(failed.job.id, JobError(code="c", message="m"), world.later())

@@ -62,7 +62,7 @@ def work_until_killed(directory: Path, lines: int) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("lines", [1, 20, 41])
-async def test_what_was_answered_survives_kill_9(tmp_path: Path, lines: int) -> None:
+async def test_acknowledged_writes_survive_kill_9(tmp_path: Path, lines: int) -> None:
     said = await asyncio.to_thread(work_until_killed, tmp_path, lines)
     store = open_store("sqlite", tmp_path)
     try:
@@ -186,7 +186,7 @@ async def test_a_cancelled_caller_leaves_the_writer_at_work(world: StoreHarness)
     assert await world.wallet() == (1_000_000 - 10_000 * len(stored), 10_000 * len(stored))
 
 
-async def test_closing_finishes_what_waits_and_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_closing_finishes_pending_writes_and_ends_its_thread(tmp_path: Path) -> None:
     def left() -> tuple[int, int]:
         files = len(list(Path("/proc/self/fd").iterdir()))
         return files, sum(thread.name.startswith("store") for thread in threading.enumerate())
@@ -205,7 +205,7 @@ async def test_closing_finishes_what_waits_and_leaves_nothing_behind(tmp_path: P
     assert left() == before
 
 
-async def test_readers_can_not_write(tmp_path: Path) -> None:
+async def test_readers_cannot_write(tmp_path: Path) -> None:
     connections = ConnectionPool(tmp_path / "store.db")
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         await connections.read(lambda db: db.execute("DELETE FROM jobs"))

@@ -226,7 +226,7 @@ def test_bad_files_are_one_clear_line(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("id", ["../escape", "a/b", "..", "", "A", "a b", "-a", "x" * 101, "/tmp/x"])
-def test_an_id_leads_nowhere_else(id: str, tmp_path: Path) -> None:
+def test_rejects_ids_that_leave_the_directory(id: str, tmp_path: Path) -> None:
     models = tmp_path / "deep" / "models"
     done = command("models", "import", put(tmp_path, sdxl()), "--id", id, "--into", str(models))
     assert done.returncode == 1

@@ -153,7 +153,7 @@ async def test_a_revoked_key_is_refused_at_once(service: ServiceProcess) -> None
             assert response.status == 401
 
 
-async def test_an_empty_wallet_is_told_its_balance(service: ServiceProcess) -> None:
+async def test_an_empty_wallet_error_states_the_balance(service: ServiceProcess) -> None:
     key = service.run("keys", "create")["key"]
     async with service.client(key) as http, http.post(PATH, json=image()) as response:
         error = (await response.json())["error"]
@@ -162,7 +162,7 @@ async def test_an_empty_wallet_is_told_its_balance(service: ServiceProcess) -> N
         assert error["required_usd"] == 0.01
 
 
-async def test_unknown_addresses_and_methods_are_answered_in_shape(service: ServiceProcess, key: str) -> None:
+async def test_unknown_paths_and_methods_get_the_dialects_error(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         async with http.get("/api/v1/nothing") as response:
             assert response.status == 404

@@ -12,7 +12,7 @@ from tests.support.service import ServiceProcess, pixelfactory
 from tests.support.videos import film
 
 
-def test_generate_writes_a_picture(service: ServiceProcess, key: str, tmp_path: Path) -> None:
+def test_generate_writes_an_image(service: ServiceProcess, key: str, tmp_path: Path) -> None:
     file = tmp_path / "cat.png"
     done = pixelfactory(
         *("generate", "flux-1-schnell", "a cat", "-o", str(file), "-p", "size=320x256", "-p", "steps=2"),
@@ -24,7 +24,7 @@ def test_generate_writes_a_picture(service: ServiceProcess, key: str, tmp_path: 
     assert "1 cents" in done.stderr
 
 
-def test_generate_writes_several_pictures_and_tells_programs(
+def test_generate_writes_several_images_and_prints_json(
     service: ServiceProcess, key: str, tmp_path: Path
 ) -> None:
     done = pixelfactory(

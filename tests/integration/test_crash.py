@@ -112,7 +112,7 @@ async def test_a_failing_instance_costs_time_and_no_money(faulty: ServiceProcess
             assert (await response.json())["balance_usd"] == 0.99
 
 
-async def test_a_job_that_can_not_be_done_fails_and_is_not_charged(faulty: ServiceProcess) -> None:
+async def test_an_impossible_job_fails_and_is_not_charged(faulty: ServiceProcess) -> None:
     await _tell_all_to_fail(faulty, "node_error", 10)
     async with faulty.client(faulty.key("1.00")) as http:
         async with http.post(PATH, json={"model": "flux-1-schnell", "prompt": "a cat"}) as response:

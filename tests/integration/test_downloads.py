@@ -48,7 +48,7 @@ async def fetched(say: Say, path: str = "/a.png", seconds: float = 5.0) -> bytes
         return await fetching.fetch(server.url + path, MOST)
 
 
-async def test_a_file_is_fetched_and_nothing_of_ours_is_told() -> None:
+async def test_fetches_a_file_without_sending_headers_of_ours() -> None:
     async with serving(answer(PICTURE, "Set-Cookie: a=b")) as server, downloads("127.0.0.1") as fetching:
         for _ in range(2):
             assert await fetching.fetch(f"{server.url}/a%2Fb.png?sign=%7E%2b+x#part", MOST) == PICTURE
@@ -96,12 +96,12 @@ async def test_a_loopback_address_is_refused_in_every_spelling(host: str) -> Non
     assert server.requests == []
 
 
-async def test_a_private_address_is_fetched_where_the_setting_says_so() -> None:
+async def test_fetches_private_addresses_if_allowed() -> None:
     async with serving(answer(PICTURE)) as server, UrlFetcher(FetchPolicy(allow_private=True)) as fetching:
         assert await fetching.fetch(f"{server.url}/", MOST) == PICTURE
 
 
-async def test_names_that_lead_to_private_addresses_are_refused() -> None:
+async def test_rejects_names_that_resolve_to_private_addresses() -> None:
     names = StaticResolver(
         loopback="127.0.0.1",
         metadata="169.254.169.254",
@@ -116,7 +116,7 @@ async def test_names_that_lead_to_private_addresses_are_refused() -> None:
     assert server.requests == []
 
 
-async def test_a_name_that_changes_its_mind_is_checked_where_it_leads() -> None:
+async def test_checks_the_address_that_it_connects_to() -> None:
     """The first look-up is harmless, the next one is not: what counts is whom we are connected to."""
     names = StaticResolver(rebinding=["127.0.0.1", "127.0.0.2"])
     async with (
@@ -189,13 +189,13 @@ async def test_a_few_redirects_are_followed() -> None:
         "http://127.0.0.1/" + "a" * MAX_URL_LENGTH,
     ],
 )
-async def test_what_is_no_plain_address_is_refused(address: str) -> None:
+async def test_rejects_invalid_urls(address: str) -> None:
     async with downloads("127.0.0.1") as fetching:
         with pytest.raises(UrlNotAllowed):
             await fetching.fetch(address, MOST)
 
 
-async def test_what_a_server_says_besides_the_file_is_not_told() -> None:
+async def test_errors_do_not_repeat_the_servers_response() -> None:
     with pytest.raises(UrlUnreachable) as caught:
         await fetched(answer(SECRET, status="403 Secret"))
     assert "403" in str(caught.value)
@@ -214,7 +214,7 @@ async def test_what_a_server_says_besides_the_file_is_not_told() -> None:
         answer(b"", "X: " + "y" * 100_000),
     ],
 )
-async def test_a_server_that_breaks_off_or_lies_gives_nothing(say: Say) -> None:
+async def test_rejects_truncated_and_mislabelled_responses(say: Say) -> None:
     with pytest.raises(UrlUnreachable):
         await fetched(say)
 
@@ -227,7 +227,7 @@ async def test_a_server_that_speaks_something_else_gives_nothing() -> None:
         await fetched(say)
 
 
-async def test_nobody_listens() -> None:
+async def test_a_refused_connection_is_an_error() -> None:
     async with serving(answer(PICTURE)) as server:
         pass
     async with downloads("127.0.0.1") as fetching:
@@ -246,7 +246,7 @@ async def test_nobody_listens() -> None:
     ],
     ids=["long", "said to be long", "endless", "gzip bomb", "deflate bomb"],
 )
-async def test_what_is_too_large_is_not_taken(say: Say) -> None:
+async def test_rejects_files_over_the_limit(say: Say) -> None:
     with pytest.raises(FileTooLarge):
         await fetched(say)
 
@@ -277,7 +277,7 @@ async def test_our_own_outputs_are_fetched_wherever_they_are() -> None:
     assert len(server.requests) == 1
 
 
-async def test_our_own_store_redirects_nobody() -> None:
+async def test_does_not_follow_redirects_of_the_own_store() -> None:
     async with serving(redirect("http://127.0.0.1/")) as server:
         own = f"{server.url}/outputs/"
         with pytest.raises(UrlUnreachable, match="302"):
@@ -299,7 +299,7 @@ async def refusal(say: Say, *reachable: str) -> tuple[InvalidRequest, ScriptedHt
     return caught.value, server
 
 
-async def test_a_picture_is_read_from_its_address() -> None:
+async def test_reads_an_image_from_its_url() -> None:
     say = answer(PICTURE, "Content-Type: text/html")
     async with serving(say) as server, downloads("127.0.0.1") as fetching:
         image = await read_image(f"{server.url}/a", limits=ImageLimits(), fetch=fetching.fetch)

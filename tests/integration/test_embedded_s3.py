@@ -75,9 +75,7 @@ def is_running(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-async def test_a_server_that_is_away_for_seconds_delays_and_loses_nothing(
-    server: EmbeddedS3, store: ObjectStore
-) -> None:
+async def test_an_outage_of_seconds_delays_and_loses_nothing(server: EmbeddedS3, store: ObjectStore) -> None:
     before = {f"outputs/before-{number}": os.urandom(50_000) for number in range(5)}
     during = {f"outputs/during-{number}": os.urandom(50_000) for number in range(12)}
     for key, data in before.items():
@@ -97,7 +95,7 @@ async def test_a_server_that_is_away_for_seconds_delays_and_loses_nothing(
         assert await store.get(key) == data
 
 
-async def test_a_killed_server_comes_back_at_the_same_address(server: EmbeddedS3, store: ObjectStore) -> None:
+async def test_restarts_a_killed_server_on_the_same_ports(server: EmbeddedS3, store: ObjectStore) -> None:
     data = os.urandom(300_000)
     await store.put("outputs/kept", data, PNG)
     first, endpoint = server.pid, server.endpoint
@@ -166,7 +164,7 @@ async def test_everything_listens_on_the_loopback_only(s3: S3Server) -> None:
     assert set(listening) == {"127.0.0.1"}
 
 
-async def test_the_parts_behind_s3_tell_nothing_to_strangers(s3: S3Server) -> None:
+async def test_internal_servers_reject_requests_without_credentials(s3: S3Server) -> None:
     async with ObjectStore(s3.access(BUCKET)) as store:
         await store.ensure_bucket()
         await store.put("outputs/secret", b"secret", PNG)
@@ -218,7 +216,7 @@ async def test_a_port_that_was_taken_meanwhile_is_replaced(server: EmbeddedS3, s
         assert await moved.get("outputs/kept") == b"kept"
 
 
-async def test_a_server_that_can_not_start_says_why_and_may_be_repaired(tmp_path: Path) -> None:
+async def test_reports_why_the_server_cannot_start_and_recovers(tmp_path: Path) -> None:
     identities = tmp_path / "identities.json"
     keys = [{"accessKey": "a", "secretKey": "b" * 8}]
     identities.write_text(json.dumps({"identities": [{"credentials": keys, "actions": 7}]}))

@@ -56,7 +56,7 @@ async def until_missing(http: aiohttp.ClientSession, url: str) -> None:
     await poll(status, lambda found: found == 404)
 
 
-async def test_an_expired_job_is_gone_and_so_are_its_files(brief: ServiceProcess) -> None:
+async def test_an_expired_job_and_its_files_are_deleted(brief: ServiceProcess) -> None:
     key, other_key = brief.key(), brief.key()
     async with brief.client(key) as http, aiohttp.ClientSession() as anybody:
         job, url = await generate(http, 1, **{"Idempotency-Key": "once"})
@@ -129,9 +129,7 @@ def years_later(world: StoreHarness) -> datetime:
     return max(world.now, datetime.now(world.now.tzinfo)) + timedelta(days=400)
 
 
-async def test_a_sweep_deletes_what_is_unused_and_nothing_else(
-    world: StoreHarness, objects: ObjectStore
-) -> None:
+async def test_a_sweep_deletes_only_unused_files(world: StoreHarness, objects: ObjectStore) -> None:
     old, shared = await made(world, objects, "old"), await made(world, objects, "shared")
     world.now = years_later(world)
     again, fresh = await made(world, objects, "shared"), await made(world, objects, "fresh")
@@ -154,7 +152,7 @@ async def test_many_files_go_in_one_sweep(world: StoreHarness, objects: ObjectSt
     assert not any([await there(objects, record) for record in records[::50]])
 
 
-async def test_a_file_written_anew_stays(world: StoreHarness, objects: ObjectStore) -> None:
+async def test_a_rewritten_file_is_kept(world: StoreHarness, objects: ObjectStore) -> None:
     """By a run that makes the same pixels, and whose end is not in the store yet."""
     record = await made(world, objects, "rewritten")
     world.now += 2 * WEEK
@@ -170,7 +168,7 @@ async def test_a_file_written_anew_stays(world: StoreHarness, objects: ObjectSto
     assert await there(objects, record)
 
 
-async def test_a_file_that_is_gone_already_is_no_trouble(world: StoreHarness, objects: ObjectStore) -> None:
+async def test_an_already_deleted_file_is_no_error(world: StoreHarness, objects: ObjectStore) -> None:
     record = await made(world, objects, "gone")
     await objects.delete(record.outputs[0].key)
     now = years_later(world)

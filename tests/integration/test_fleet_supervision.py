@@ -85,7 +85,7 @@ def process_of(info: InstanceInfo) -> psutil.Process:
     return next(child for child in children() if port in child.cmdline())
 
 
-async def test_killed_instances_come_back_and_their_prompts_are_gone(tmp_path: Path) -> None:
+async def test_restarts_killed_instances_without_their_prompts(tmp_path: Path) -> None:
     fleet = LocalFleet.simulated(2, directory=tmp_path, policy=QUICK)
     async with running(fleet):
         await wait_until_ready(fleet)

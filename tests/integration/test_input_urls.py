@@ -59,7 +59,7 @@ def size_of(data: bytes) -> tuple[int, int]:
         return picture.size
 
 
-async def test_a_picture_by_url_is_enlarged(open_service: ServiceProcess, caller: str) -> None:
+async def test_an_image_by_url_is_enlarged(open_service: ServiceProcess, caller: str) -> None:
     async with serving(answer(png(64, 48))) as server, open_service.client(caller) as http:
         status, body = await enlarge(http, f"{server.url}/fox.png?sign=%7E")
         assert status == 200, body
@@ -67,7 +67,7 @@ async def test_a_picture_by_url_is_enlarged(open_service: ServiceProcess, caller
     assert [head.split("\r\n")[0] for head in server.requests] == ["GET /fox.png?sign=%7E HTTP/1.1"]
 
 
-async def test_the_same_picture_twice_is_the_same_request(open_service: ServiceProcess, caller: str) -> None:
+async def test_the_same_image_twice_is_the_same_request(open_service: ServiceProcess, caller: str) -> None:
     """What counts is the picture, not where it lies: an idempotent repetition may come by another address."""
     async with serving(answer(png())) as server, open_service.client(caller) as http:
         http.headers["Idempotency-Key"] = "order-7"
@@ -92,7 +92,7 @@ async def test_the_same_picture_twice_is_the_same_request(open_service: ServiceP
         (answer(png()[:100]), "invalid_image"),
     ],
 )
-async def test_what_can_not_be_fetched_costs_nothing(
+async def test_an_unfetchable_url_costs_nothing(
     open_service: ServiceProcess, caller: str, say: Say, code: str
 ) -> None:
     async with serving(say) as server, open_service.client(caller) as http:
@@ -135,7 +135,7 @@ async def test_a_result_can_be_the_next_input(service: ServiceProcess, key: str)
         assert (status, refused["error"]["code"]) == (400, "image_url_unreachable")
 
 
-async def test_many_slow_servers_hold_nobody_up(open_service: ServiceProcess, caller: str) -> None:
+async def test_slow_servers_do_not_delay_other_requests(open_service: ServiceProcess, caller: str) -> None:
     """Callers who wait for a dawdling server take nothing from the others."""
     async with (
         serving(endless(b"x", pause=0.05)) as slow,

@@ -58,7 +58,7 @@ async def test_rejects_expired_keys(bank: ServiceProcess) -> None:
     assert (await ask(bank, fresh["key"], "GET", "/api/v1/jobs"))[0] == 200
 
 
-async def test_key_can_not_exceed_its_spend_cap(bank: ServiceProcess) -> None:
+async def test_key_cannot_exceed_its_spend_cap(bank: ServiceProcess) -> None:
     made = bank.run("keys", "create", "--credit", "1", "--daily-cap", "0.03", "--monthly-cap", "1")
     answers = await asyncio.gather(*(ask(bank, made["key"], "POST", PATH, **SMALL) for _ in range(8)))
     assert sorted(status for status, _ in answers) == [200] * 3 + [402] * 5

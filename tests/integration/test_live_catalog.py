@@ -104,7 +104,7 @@ async def test_a_model_comes_and_changes(live: ServiceProcess) -> None:
     assert [row["served_by"] for row in rows_of_it] == [["sim-0"]]
 
 
-async def test_what_is_broken_is_refused_and_the_old_one_stays(live: ServiceProcess) -> None:
+async def test_rejects_a_broken_model_and_keeps_the_old_one(live: ServiceProcess) -> None:
     folder = add(live, "fragile")
     good = load_model(folder).digest
     await until(live, "fragile", good)
@@ -192,7 +192,7 @@ async def test_only_what_has_come_to_rest_is_read(tmp_path: Path) -> None:
         await watched.stop()
 
 
-async def test_a_directory_that_goes_away_takes_no_model_along(tmp_path: Path) -> None:
+async def test_keeps_models_when_their_directory_disappears(tmp_path: Path) -> None:
     home = tmp_path / "models"
     write(home / "draft")
     watched = LiveCatalog(home, lambda model: None, poll_seconds=0.02)

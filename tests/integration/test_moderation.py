@@ -103,16 +103,16 @@ async def test_other_requests_pass(strict: ServiceProcess, caller: str) -> None:
     assert ModerationHandler.asked[-1] == ["a fox, badwords aside", "blur"]
 
 
-async def test_what_the_words_refuse_is_sent_nowhere(strict: ServiceProcess, caller: str) -> None:
+async def test_prompts_rejected_by_word_lists_are_not_sent_to_the_endpoint(
+    strict: ServiceProcess, caller: str
+) -> None:
     asked = len(ModerationHandler.asked)
     async with strict.client(caller) as http:
         assert (await ask(http, prompt="badword"))[0] == 400
     assert len(ModerationHandler.asked) == asked
 
 
-async def test_without_the_moderation_service_requests_are_told_to_come_again(
-    strict: ServiceProcess, caller: str
-) -> None:
+async def test_an_unreachable_moderation_service_asks_to_retry(strict: ServiceProcess, caller: str) -> None:
     async with strict.client(caller) as http:
         before = await traces(http)
         async with http.post(PATH, json=SMALL | {"prompt": "break down"}) as response:
@@ -121,9 +121,7 @@ async def test_without_the_moderation_service_requests_are_told_to_come_again(
         assert await traces(http) == before
 
 
-async def test_the_log_says_what_was_refused_and_never_the_prompt(
-    strict: ServiceProcess, caller: str
-) -> None:
+async def test_logs_rejections_without_the_prompt(strict: ServiceProcess, caller: str) -> None:
     async with strict.client(caller) as http:
         await ask(http, prompt="badword and nothing else of this")
     assert "`prompt` violates word 1 of the lists for all accounts" in strict.log
@@ -135,7 +133,7 @@ async def test_by_default_nothing_is_refused(service: ServiceProcess, key: str) 
         assert (await ask(http, prompt="badword violence"))[0] == 200
 
 
-def test_a_wrong_word_file_is_told_at_the_start(tmp_path: Path) -> None:
+def test_an_invalid_word_file_stops_the_start(tmp_path: Path) -> None:
     words = tmp_path / "words.toml"
     words.write_text("words = 7")
     done = pixelfactory(

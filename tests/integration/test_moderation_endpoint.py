@@ -48,7 +48,7 @@ async def asked(
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
-async def test_what_is_flagged_is_found(path: str) -> None:
+async def test_returns_flagged_categories(path: str) -> None:
     async with asked(judge, path=path) as endpoint:
         assert await endpoint.check("acct_any", {"prompt": "a fox"}) is None
         finding = await endpoint.check("acct_any", TEXTS)
@@ -122,12 +122,12 @@ async def test_a_service_in_trouble_stops_requests(
 
 
 @pytest.mark.parametrize("handler", TROUBLE)
-async def test_or_lets_them_pass_where_the_operator_says_so(handler: Handler) -> None:
+async def test_failures_pass_if_the_operator_allows_it(handler: Handler) -> None:
     async with asked(handler, fail_open=True, seconds=0.3) as endpoint:
         assert await endpoint.check("acct_any", TEXTS) is None
 
 
-async def test_nobody_listens() -> None:
+async def test_a_refused_connection_is_an_error() -> None:
     async with ModerationEndpoint(ModerationEndpointConfig(url="http://127.0.0.1:1")) as endpoint:
         with pytest.raises(ServiceUnavailable):
             await endpoint.check("acct_any", TEXTS)

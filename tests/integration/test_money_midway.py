@@ -63,7 +63,7 @@ async def test_a_key_that_is_revoked_has_its_job_finished_and_charged(slow: Serv
         assert await wallet(owner) == (0.99, 0.0)
 
 
-async def test_another_plan_takes_its_allowance_and_leaves_the_hold(slow: ServiceProcess) -> None:
+async def test_a_plan_change_expires_the_allowance_and_keeps_the_hold(slow: ServiceProcess) -> None:
     made = slow.run("keys", "create", "--plan", "starter")
     async with slow.client(made["key"]) as http:
         job = await submit(http)
@@ -75,7 +75,7 @@ async def test_another_plan_takes_its_allowance_and_leaves_the_hold(slow: Servic
         assert await wallet(http) == (0.0, 0.0)
 
 
-async def test_another_price_is_for_later_jobs(slow: ServiceProcess) -> None:
+async def test_a_price_change_applies_to_later_jobs(slow: ServiceProcess) -> None:
     tariffs = Path(slow.environment["PIXELFACTORY_TARIFFS_DIR"])
     async with slow.client(slow.key("1.00")) as http:
         job = await submit(http)

@@ -64,7 +64,7 @@ async def test_fifty_times_the_same_request_is_one_job(bank: ServiceProcess) -> 
         assert kinds == ["capture", "hold", "credit"]
 
 
-async def test_callers_who_hang_up_leave_no_hold(bank: ServiceProcess) -> None:
+async def test_disconnected_callers_leave_no_hold(bank: ServiceProcess) -> None:
     """At every moment of a request, the first milliseconds above all."""
     key = bank.key("1.00")
 

@@ -167,7 +167,7 @@ def test_unknown_paths_are_named_in_the_error(service: ServiceProcess) -> None:
     assert response.json()["error"]["code"] == "unknown_url"
 
 
-def test_wrong_methods_are_answered_with_the_allowed_ones(service: ServiceProcess) -> None:
+def test_wrong_methods_get_the_allowed_ones(service: ServiceProcess) -> None:
     response = httpx.patch(f"{service.url}/v1/models")
     assert response.status_code == 405
     assert response.json()["error"]["message"].endswith("is not allowed for /v1/models; use GET, HEAD")

@@ -164,7 +164,7 @@ def adopter(service: ServiceProcess, tmp_path_factory: pytest.TempPathFactory) -
         yield started
 
 
-async def test_adopted_instance_can_not_be_restarted(adopter: ServiceProcess) -> None:
+async def test_adopted_instance_cannot_be_restarted(adopter: ServiceProcess) -> None:
     await all_ready(adopter)
     done = instances(adopter, "restart", "adopted-0", check=False)
     assert done.returncode == 1

@@ -32,7 +32,7 @@ def status(directory: Path) -> dict[str, Any]:
     return dict(json.loads(comfyui(directory, "status", "--json").stdout))
 
 
-def test_install_says_what_it_did_and_status_tells_the_drift(tmp_path: Path, directory: Path) -> None:
+def test_install_reports_its_steps_and_status_reports_drift(tmp_path: Path, directory: Path) -> None:
     assert status(directory)["drift"] == ["not installed"]
     upstream = make_upstream(tmp_path / "upstream")
     commit = git(upstream, "rev-parse", "HEAD")
@@ -62,7 +62,7 @@ def test_install_says_what_it_did_and_status_tells_the_drift(tmp_path: Path, dir
         (("--torch", "rocm"), "torch==VERSION"),
     ],
 )
-def test_an_install_that_can_not_be_done(directory: Path, options: tuple[str, ...], words: str) -> None:
+def test_an_impossible_install_explains_why(directory: Path, options: tuple[str, ...], words: str) -> None:
     done = comfyui(directory, "install", *options, check=False)
     assert done.returncode == 1
     assert words in done.stderr
@@ -87,7 +87,7 @@ def test_facts_of_a_running_server(address: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "not an address"])
-def test_facts_of_nobody(url: str) -> None:
+def test_facts_need_a_running_server(url: str) -> None:
     done = pixelfactory("comfyui", "facts", "--from", url, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")

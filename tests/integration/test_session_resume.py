@@ -47,7 +47,7 @@ async def test_after_our_crash_a_running_prompt_is_followed_to_its_end(server: S
         assert heard == [NodeStarted(prompt.id, "2")]
 
 
-async def test_after_our_crash_both_prompts_are_followed_and_new_ones_are_heard(
+async def test_resumes_running_and_queued_prompts_after_a_crash(
     server: ScriptedComfyUI,
 ) -> None:
     async with InstanceSession(server.url, settings=SETTINGS) as crashed:
@@ -94,7 +94,7 @@ async def test_after_our_crash_an_ended_prompt_is_read_from_history(
     assert await session.resume_prompt(prompt.id) == result
 
 
-async def test_after_our_crash_an_interrupted_prompt_says_so(
+async def test_an_interrupted_prompt_is_reported_after_a_crash(
     server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     prompt = ScriptedPrompt(str(uuid4()), GRAPH, "somebody")
@@ -107,7 +107,7 @@ async def test_after_our_crash_an_unknown_prompt_is_unknown(session: InstanceSes
     assert await session.resume_prompt(str(uuid4())) is None
 
 
-async def test_what_was_saved_without_a_word_is_found_before_and_after_our_crash(
+async def test_finds_outputs_without_messages_before_and_after_a_crash(
     server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     graph = {"1": {"class_type": "SaveLoRA", "inputs": {"lora": ["0", 0], "prefix": "loras/pf"}}}

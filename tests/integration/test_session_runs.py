@@ -101,7 +101,7 @@ async def test_one_runs_while_one_waits(server: ScriptedComfyUI, session: Instan
     assert (await second).outputs == (NodeOutput("2", "text", text="done"),)
 
 
-async def test_a_late_word_about_a_prompt_does_not_draw_nameless_pictures_to_it(
+async def test_a_late_message_does_not_claim_unnamed_images(
     server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     heard: list[Any] = []
@@ -253,7 +253,7 @@ async def test_a_prompt_that_ends_before_it_can_be_cancelled_has_ended(
     assert (await run).outputs == (FILE,)
 
 
-async def test_cancelling_what_is_not_there_is_no_error(session: InstanceSession) -> None:
+async def test_cancelling_an_unknown_prompt_is_no_error(session: InstanceSession) -> None:
     await session.cancel_prompt(new_id())
 
 
@@ -285,7 +285,7 @@ async def test_a_cancel_that_overtakes_the_prompt(server: ScriptedComfyUI, sessi
     assert server.pending == {}
 
 
-async def test_a_listener_that_raises_harms_nobody(
+async def test_a_raising_listener_does_not_affect_the_run(
     server: ScriptedComfyUI, session: InstanceSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(event: object) -> None:
@@ -322,7 +322,7 @@ async def test_previews_are_asked_for_with_their_names(
     assert json.loads(told) == flags
 
 
-async def test_large_pictures_pass_through_the_socket(
+async def test_large_images_pass_through_the_socket(
     server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     graph = {**GRAPH, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
@@ -337,7 +337,7 @@ async def test_large_pictures_pass_through_the_socket(
     assert output.data == noise
 
 
-async def test_discard(server: ScriptedComfyUI, session: InstanceSession) -> None:
+async def test_discards_the_outputs_of_a_prompt(server: ScriptedComfyUI, session: InstanceSession) -> None:
     run = asyncio.create_task(session.run_prompt(new_id(), GRAPH))
     (prompt,) = await server.posted()
     await server.end(prompt, outputs={"2": PICTURE})
@@ -362,7 +362,7 @@ async def test_fetch_names_the_file_and_reads_all_of_it(
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-async def test_fetch_of_what_is_not_given_out(
+async def test_fetching_a_refused_file_is_no_output(
     server: ScriptedComfyUI, session: InstanceSession, status: int
 ) -> None:
     async def view(request: web.Request) -> web.Response:
@@ -405,9 +405,7 @@ async def test_fetch_of_a_connection_that_breaks(server: ScriptedComfyUI, sessio
         await session.fetch_file(FileRef("a.png"))
 
 
-async def test_upload_answers_with_the_name_that_was_taken(
-    server: ScriptedComfyUI, session: InstanceSession
-) -> None:
+async def test_upload_returns_the_stored_name(server: ScriptedComfyUI, session: InstanceSession) -> None:
     got: list[tuple[str | None, str, bytes]] = []
 
     async def upload(request: web.Request) -> web.Response:

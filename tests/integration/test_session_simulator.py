@@ -120,7 +120,7 @@ async def test_a_dropped_socket_harms_no_run(simulator: Simulator, session: Inst
     await a_run_succeeds(session)
 
 
-async def test_a_crash_is_gone_and_forgotten_after_a_restart(
+async def test_a_crashed_prompt_is_unknown_after_a_restart(
     simulator: Simulator, session: InstanceSession
 ) -> None:
     simulator.arm("crash")

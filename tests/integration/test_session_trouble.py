@@ -36,7 +36,7 @@ async def reconnected(server: ScriptedComfyUI, session: InstanceSession, count: 
     await session.wait_connected(5)
 
 
-async def test_a_socket_lost_in_mid_run_is_replaced_and_heard_again(
+async def test_reconnects_a_socket_lost_during_a_run(
     server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     heard: list[Any] = []
@@ -114,7 +114,7 @@ async def test_a_long_silent_node_is_waited_for(server: ScriptedComfyUI, session
     assert len(server.client_ids) == 1
 
 
-async def test_the_last_word_of_another_prompt_or_none_ends_nothing(
+async def test_the_final_message_of_another_prompt_ends_nothing(
     server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     run, prompt = await launch(server, session)
@@ -150,7 +150,9 @@ async def test_a_prompt_that_others_took_from_the_queue(
         await run
 
 
-async def test_nobody_listens_any_more(server: ScriptedComfyUI, session: InstanceSession) -> None:
+async def test_a_server_that_stopped_listening_is_gone(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
     run, _ = await launch(server, session)
     await server.stop()
     with pytest.raises(InstanceGone) as caught:
@@ -166,7 +168,7 @@ async def test_nobody_listens_any_more(server: ScriptedComfyUI, session: Instanc
     await session.wait_connected(5)
 
 
-async def test_where_nobody_listens_nobody_is_waited_for(server: ScriptedComfyUI) -> None:
+async def test_a_refused_connection_fails_at_once(server: ScriptedComfyUI) -> None:
     patient = replace(SETTINGS, gone_after_s=3600.0)
     async with InstanceSession(server.url, settings=patient) as session:
         run, _ = await launch(server, session)
@@ -191,7 +193,7 @@ async def test_a_new_socket_is_a_reason_to_ask(server: ScriptedComfyUI) -> None:
         assert (await run).outputs == (FILE,)
 
 
-async def test_a_last_word_that_comes_while_we_ask_leaves_the_socket_trusted(
+async def test_a_final_message_during_reconciliation_keeps_the_socket(
     server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     run, prompt = await launch(server, session)
@@ -212,9 +214,7 @@ async def test_a_last_word_that_comes_while_we_ask_leaves_the_socket_trusted(
     assert len(server.client_ids) == 1
 
 
-async def test_a_server_that_is_stopped_answers_nobody(
-    server: ScriptedComfyUI, session: InstanceSession
-) -> None:
+async def test_a_stopped_server_is_gone(server: ScriptedComfyUI, session: InstanceSession) -> None:
     async def never(request: web.Request) -> web.Response:
         await asyncio.sleep(60)
         return web.Response()
@@ -252,9 +252,7 @@ async def test_a_worker_that_died_while_http_lives_on(
         await run
 
 
-async def test_waiting_behind_another_prompt_is_no_stall(
-    server: ScriptedComfyUI, session: InstanceSession
-) -> None:
+async def test_waiting_in_the_queue_is_no_stall(server: ScriptedComfyUI, session: InstanceSession) -> None:
     server.running["other"] = ScriptedPrompt("other", {}, "somebody")
     run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH))
     _, prompt = await server.posted(2)
@@ -280,7 +278,7 @@ async def test_a_stall_is_over_when_something_runs(server: ScriptedComfyUI) -> N
         await run
 
 
-async def test_a_lost_answer_says_nothing_of_the_prompt(
+async def test_a_lost_response_leaves_the_prompt_unknown(
     server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     async def take_and_die(request: web.Request) -> web.Response:
@@ -297,7 +295,7 @@ async def test_a_lost_answer_says_nothing_of_the_prompt(
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
-async def test_a_server_that_can_not_take_prompts(
+async def test_a_server_that_rejects_every_prompt_is_unavailable(
     server: ScriptedComfyUI, session: InstanceSession, status: int
 ) -> None:
     async def broken(request: web.Request) -> web.Response:
@@ -309,7 +307,7 @@ async def test_a_server_that_can_not_take_prompts(
 
 
 @pytest.mark.parametrize("body", ["<html>", "[]", "5"])
-async def test_answers_that_are_not_comfyuis(
+async def test_rejects_responses_of_other_servers(
     server: ScriptedComfyUI, session: InstanceSession, body: str
 ) -> None:
     async def odd(request: web.Request) -> web.Response:
@@ -321,7 +319,7 @@ async def test_answers_that_are_not_comfyuis(
             await question()
 
 
-async def test_pictures_on_a_socket_that_broke_are_no_output(
+async def test_images_of_a_broken_socket_are_no_output(
     server: ScriptedComfyUI, session: InstanceSession
 ) -> None:
     graph = {**GRAPH, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
@@ -393,6 +391,6 @@ async def test_no_server_at_all() -> None:
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8188", "ftp://host", "http://"])
-def test_what_is_no_address(url: str) -> None:
+def test_rejects_invalid_addresses(url: str) -> None:
     with pytest.raises(ValueError, match="instance URL must be"):
         InstanceSession(url)

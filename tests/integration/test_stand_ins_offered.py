@@ -26,7 +26,7 @@ async def test_openais_names(offering: ServiceProcess, service: ServiceProcess) 
 
 
 @pytest.mark.parametrize(("name", "credits"), [("flux-2-pro", 1.5), ("flux-2-max", 2)])
-async def test_pixeldojos_names_cost_what_its_list_says(
+async def test_pixeldojo_names_have_their_documented_prices(
     offering: ServiceProcess, name: str, credits: float
 ) -> None:
     async with offering.client(new_key(offering)) as http:
@@ -51,7 +51,7 @@ async def test_operators_see_them(offering: ServiceProcess) -> None:
     assert models["sd-1.5"] == []
 
 
-def test_a_wrong_table_is_told_at_the_start(tmp_path: Path) -> None:
+def test_an_invalid_table_is_reported_at_the_start(tmp_path: Path) -> None:
     table = tmp_path / "mine.toml"
     table.write_text('"sora-2" = { model = "nobody", enabled = true }\n')
     up = ("up", "--simulate", "1", "--port", "0", "--data-dir", str(tmp_path / "data"))

@@ -113,7 +113,7 @@ def test_safetensors_are_complete_and_hold_numbers(models: Path) -> None:
         assert any(array.any() for array in tensors.values())
 
 
-def test_the_video_denoiser_says_how_wide_its_text_is(models: Path) -> None:
+def test_the_video_denoiser_has_the_text_width_of_its_encoder(models: Path) -> None:
     header, tensors = read_safetensors(
         models / "diffusion_models" / "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors"
     )

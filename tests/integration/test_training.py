@@ -79,7 +79,7 @@ async def test_all_ways_of_handing_over_are_one(offering: ServiceProcess) -> Non
     assert fetched == carried == await download(item["url"])
 
 
-async def test_pictures_captions_and_parameters_matter(offering: ServiceProcess) -> None:
+async def test_the_result_depends_on_images_captions_and_parameters(offering: ServiceProcess) -> None:
     usual = data_url(zipped())
     others: list[dict[str, Any]] = [
         {},
@@ -96,7 +96,7 @@ async def test_pictures_captions_and_parameters_matter(offering: ServiceProcess)
     assert {array.shape for array in load(made[-1]).values()} == {(64, 4), (4, 64)}
 
 
-async def test_each_step_is_told_and_nothing_is_left_behind(paced: ServiceProcess) -> None:
+async def test_reports_each_step_and_leaves_no_files(paced: ServiceProcess) -> None:
     """Some seconds of training, so that there is time to ask for its events."""
     body = {"dataset": data_url(zipped()), **QUICK, "steps": 1500, "size": 768}
     async with paced.client(new_key(paced)) as http:

@@ -26,7 +26,7 @@ ASKED = [
 
 
 @pytest.mark.parametrize(("path", "body"), ASKED)
-async def test_every_dialect_tells_a_webhook(bank: ServiceProcess, path: str, body: dict[str, Any]) -> None:
+async def test_every_dialect_sends_a_webhook(bank: ServiceProcess, path: str, body: dict[str, Any]) -> None:
     async with receiving() as receiver, bank.client(new_key(bank)) as http:
         async with http.post(path, json=body | {"webhook_url": receiver.url}) as response:
             assert response.status == 200, await response.text()
@@ -86,7 +86,7 @@ async def test_idempotency_key_with_another_webhook_url_is_a_conflict(bank: Serv
                 assert response.status == status
 
 
-async def test_rejects_webhook_urls_that_can_not_receive(bank: ServiceProcess) -> None:
+async def test_rejects_webhook_urls_that_cannot_receive(bank: ServiceProcess) -> None:
     async with bank.client(new_key(bank)) as http:
         for url in ("ftp://example.com/", "example.com", f"https://example.com/{'x' * 2000}"):
             async with http.post("/v1/images/generations", json=SMALL | {"webhook_url": url}) as response:

@@ -139,7 +139,7 @@ async def test_a_file_of_unknown_hash_is_called_so_until_its_first_download(tmp_
     assert (await run("weights", "verify", **settings))[0] == 1
 
 
-def test_quantizing_says_what_it_lacks(tmp_path: Path) -> None:
+def test_quantizing_reports_missing_packages(tmp_path: Path) -> None:
     source = tmp_path / "wide.safetensors"
     source.write_bytes(DATA)
     done = command("weights", "quantize", str(source), str(source))

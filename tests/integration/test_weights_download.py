@@ -77,7 +77,7 @@ async def test_a_file_arrives_under_its_name(tmp_path: Path) -> None:
     assert host.server.requests[0].startswith("GET /us/small/resolve/main/small.safetensors HTTP/1.1")
 
 
-async def test_what_is_cut_or_stalls_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_resumes_a_broken_or_stalled_download(tmp_path: Path) -> None:
     async with hosting(DATA, partly(1000), partly(0), partly(500, pause=5), partly(0, pause=5)) as host:
         await fetched(host, tmp_path)
     assert (tmp_path / FILE).read_bytes() == DATA
@@ -130,7 +130,7 @@ async def test_a_part_that_is_too_long_is_of_no_use(tmp_path: Path) -> None:
         assert (tmp_path / FILE).read_bytes() == DATA
 
 
-async def test_lies_are_found_out(tmp_path: Path) -> None:
+async def test_rejects_files_that_differ_from_their_digest_or_size(tmp_path: Path) -> None:
     assert "SHA-256" in await refused(tmp_path, lying(OTHER))
     assert "has another file: it has 4 bytes" in await refused(tmp_path, lying(b"tiny"))
     part = lying(DATA[:10], f"Content-Range: bytes 5-14/{len(DATA)}", status="206 Partial Content")
@@ -151,7 +151,7 @@ async def test_a_login_page_is_no_weight_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
-async def test_a_gate_says_how_to_pass_it(status: str, tmp_path: Path) -> None:
+async def test_a_gated_file_explains_how_to_get_access(status: str, tmp_path: Path) -> None:
     async with hosting(DATA, lying(b"", status=status)) as host:
         with pytest.raises(
             LicenseNotAccepted, match=r"license \(MIT\).*huggingface.co/us/small and set HF_TOKEN"
@@ -197,7 +197,7 @@ async def test_redirects_come_to_an_end(tmp_path: Path) -> None:
     assert "more than" in await refused(tmp_path, *[around] * (MAX_REDIRECTS + 1))
 
 
-async def test_a_file_that_nobody_knows_is_pinned_by_its_first_download(tmp_path: Path) -> None:
+async def test_an_unknown_file_is_pinned_by_its_first_download(tmp_path: Path) -> None:
     unknown = weight(DATA, sha256="", bytes=0)
     async with hosting(DATA, partly(1000), whole('"v2"')) as host:
         sha, _ = await fetched(host, tmp_path, unknown)

@@ -15,7 +15,7 @@ def test_no_two_keys_are_alike() -> None:
     assert len({api_keys.generate_api_key() for _ in range(100)}) == 100
 
 
-def test_only_the_digest_tells_a_key() -> None:
+def test_a_key_is_found_by_its_digest_only() -> None:
     key = api_keys.generate_api_key()
     stored = api_keys.hash_api_key(key)
     assert re.fullmatch(r"[0-9a-f]{64}", stored)

@@ -17,7 +17,7 @@ def graph(data: Any) -> dict[str, dict[str, Any]]:
     return convert_ui_to_api(data, FACTS).graph
 
 
-def test_a_whole_workflow() -> None:
+def test_converts_a_whole_workflow() -> None:
     converted = convert_ui_to_api(sdxl(), FACTS)
     assert converted.graph["3"]["inputs"] == {
         "model": ["4", 0],
@@ -277,7 +277,7 @@ def doubling_subgraphs() -> dict[str, Any]:
         doubling_subgraphs(),
     ],
 )
-def test_what_is_no_workflow_is_refused(data: Any) -> None:
+def test_rejects_files_that_are_no_workflow(data: Any) -> None:
     with pytest.raises(InvalidWorkflow):
         convert_ui_to_api(data, FACTS)
 

@@ -60,9 +60,7 @@ def swap_prompt_and_latent(graph: ApiGraph) -> None:
         (set_input("sampler", "denoize", 1.0), "sampler", "denoize", "unknown_input"),
     ],
 )
-def test_each_mutation_is_caught(
-    mutate: Callable[[ApiGraph], None], node: str, input: str, code: str
-) -> None:
+def test_reports_each_mutation(mutate: Callable[[ApiGraph], None], node: str, input: str, code: str) -> None:
     graph = sdxl()
     assert validate_graph(graph, FACTS, FILES) == []
     mutate(graph)
@@ -79,7 +77,7 @@ def test_a_graph_needs_an_output() -> None:
     assert [problem.code for problem in validate_graph({}, FACTS)] == ["prompt_no_outputs"]
 
 
-def test_a_longer_cycle_is_told_once() -> None:
+def test_reports_a_longer_cycle_once() -> None:
     graph = {
         "a": {"class_type": "ImageInvert", "inputs": {"image": ["b", 0]}},
         "b": {"class_type": "ImageInvert", "inputs": {"image": ["a", 0]}},

@@ -43,7 +43,7 @@ def test_a_graph_that_is_none_is_refused(text: str, said: str) -> None:
     assert said in str(caught.value)
 
 
-def test_a_giant_is_refused_before_it_is_parsed() -> None:
+def test_rejects_a_huge_file_before_parsing() -> None:
     with pytest.raises(CatalogError, match="larger than"):
         read("[" * (MAX_GRAPH_BYTES + 1))
 
@@ -67,7 +67,7 @@ def test_comfyuis_own_notes_are_taken() -> None:
         {"each": "{{ seed }}"},
     ],
 )
-def test_a_guard_that_can_not_work_is_refused(meta: dict[str, Any]) -> None:
+def test_rejects_an_impossible_condition(meta: dict[str, Any]) -> None:
     guarded = node("Guarded", meta, model=["picture", 0], literal=3)
     with pytest.raises(CatalogError, match="node guarded"):
         parse(saving(guarded=guarded))

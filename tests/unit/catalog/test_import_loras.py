@@ -88,14 +88,14 @@ def test_the_authors_loras_are_weights_of_the_model() -> None:
     assert weights == {"checkpoints/base.safetensors", "loras/ink.safetensors", "loras/oil.safetensors"}
 
 
-def test_a_range_that_holds_the_authors_own() -> None:
+def test_the_range_includes_the_authors_strength() -> None:
     loras = {f"l{n}": plain(f"l{n - 1}" if n else "model", f"{n}.safetensors", 3.5) for n in range(6)}
     declared = parameters(imported(with_loras("l5", **loras)))["loras"]
     assert (declared["max_items"], declared["max_strength"], len(declared["default"])) == (6, 3.5, 6)
     assert "min_strength" not in declared
 
 
-def test_what_another_node_takes_between_two_loras_parts_them() -> None:
+def test_loras_with_a_consumer_between_them_are_separate_lists() -> None:
     """The text listens to the first alone: each is a list of its own."""
     graph = with_loras(
         "two", "one", one=whole("model", "ink.safetensors"), two=plain("one", "oil.safetensors")
@@ -118,7 +118,7 @@ def test_what_another_node_takes_between_two_loras_parts_them() -> None:
         (plain("model", "{{ style }}"), "parameters"),
     ],
 )
-def test_what_no_list_can_hold_stays_and_is_told(lora: Any, reason: str) -> None:
+def test_unlistable_loras_stay_and_are_reported(lora: Any, reason: str) -> None:
     result = imported(with_loras("one", one=lora))
     assert "loras" not in parameters(result)
     (told,) = (line for line in result.open_questions if "LoRA" in line)
@@ -127,7 +127,7 @@ def test_what_no_list_can_hold_stays_and_is_told(lora: Any, reason: str) -> None
 
 
 @pytest.mark.parametrize("format", ["api", "ui"])
-def test_a_model_with_loras_of_its_own_comes_back_as_it_was(format: str) -> None:
+def test_a_model_with_fixed_loras_survives_export_and_import(format: str) -> None:
     model = parsed(imported(row()))
     back = import_pinned(exported(model, format), id="drawn", facts=FACTS)
     assert back.manifest == model.source.manifest

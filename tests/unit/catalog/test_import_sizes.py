@@ -65,7 +65,7 @@ def test_one_number_for_both_sides_is_parted() -> None:
     assert (latent["width"], latent["height"]) == (256, 384)
 
 
-def test_one_number_for_both_sides_and_more_is_told() -> None:
+def test_reports_one_number_that_sets_more_than_both_sides() -> None:
     up = ("ImageScaleToMaxDimension", "", {"image": ["decode", 0], "upscale_method": "area"})
     up[2]["largest_size"] = ["side", 0]
     graph = sized(["side", 0], ["side", 0], side=number(512), up=up)
@@ -91,7 +91,7 @@ def test_a_size_that_is_halved_is_asked_for_whole() -> None:
     assert rendered(result, width=640)["w"]["inputs"]["value"] == 640
 
 
-def test_a_resolution_of_megapixels_and_ratio_makes_way_for_the_sides() -> None:
+def test_megapixels_and_ratio_become_width_and_height() -> None:
     """Also where its sides are made to fit before they are used."""
     choice = {"aspect_ratio": "16:9 (Widescreen)", "megapixels": 1.0, "multiple": 8}
     result = imported(
@@ -118,7 +118,7 @@ def test_a_resolution_of_megapixels_and_ratio_makes_way_for_the_sides() -> None:
     ],
     ids=["scaled", "resized"],
 )
-def test_a_size_read_off_a_picture_that_was_scaled_to_it(maker: Any) -> None:
+def test_a_size_read_off_an_image_that_was_scaled_to_it(maker: Any) -> None:
     inputs = {"image": ["load", 0], "upscale_method": "area", "crop": "center", **maker["inputs"]}
     if "resize_type" in inputs:
         inputs = {"input": ["load", 0], "resize_type": "scale dimensions", "scale_method": "area"}
@@ -137,7 +137,7 @@ def test_a_size_read_off_a_picture_that_was_scaled_to_it(maker: Any) -> None:
     assert defaults(result, "width", "height") == (640, 384)
 
 
-def test_a_size_that_each_picture_decides_is_told() -> None:
+def test_reports_a_size_taken_from_each_image() -> None:
     result = imported(
         sized(
             ["size", 0],
@@ -171,7 +171,7 @@ def test_a_length_of_seconds_at_a_rate_is_so_many_frames() -> None:
     assert not {"seconds", "frames"} & graph.keys()
 
 
-def test_seconds_that_decide_more_than_the_length_are_told() -> None:
+def test_reports_seconds_that_set_more_than_the_length() -> None:
     graph = film(["frames", 1], 24.0, seconds=number(4), frames=formula("a * 24 + 1", a=["seconds", 0]))
     graph["latent"]["inputs"]["batch_size"] = ["seconds", 0]
     result = imported(graph)
@@ -182,7 +182,7 @@ def test_seconds_that_decide_more_than_the_length_are_told() -> None:
     assert told in result.open_questions
 
 
-def test_a_switch_goes_the_way_it_was_left_at() -> None:
+def test_a_switch_keeps_its_saved_branch() -> None:
     """What hangs on the other way is not there, and what is left can be set."""
     graph = drawn(
         quick=("PrimitiveBoolean", "", {"value": True}),
@@ -236,7 +236,7 @@ def test_nodes_that_compute_in_a_circle_or_without_end_decide_nothing() -> None:
         ("int(not a)", 0),
     ],
 )
-def test_formulas(text: str, value: float) -> None:
+def test_evaluates_formulas(text: str, value: float) -> None:
     assert evaluate_formula(text, {"a": 4, "b": 3}) == value
 
 
@@ -262,6 +262,6 @@ def test_formulas(text: str, value: float) -> None:
         "(" * 400 + "a" + ")" * 400,
     ],
 )
-def test_what_is_no_formula(text: str) -> None:
+def test_rejects_invalid_formulas(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         evaluate_formula(text, {"a": 4, "b": 3})

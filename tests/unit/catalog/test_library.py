@@ -37,7 +37,7 @@ def test_several_directories_make_one_catalogue() -> None:
     assert len(CATALOG) == len(Catalog.load(SHIPPED)) + len(Catalog.load(WEIGHTLESS))
 
 
-def test_a_name_can_not_be_taken_twice(tmp_path: Path) -> None:
+def test_rejects_a_duplicate_name(tmp_path: Path) -> None:
     write(tmp_path / "first", id="first", aliases=["both"])
     write(tmp_path / "second", id="second", aliases=["both"])
     with pytest.raises(CatalogError, match=r"second: both: the name is already used by the model first"):
@@ -56,7 +56,7 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     assert [model.id for model in Catalog.load(tmp_path)] == ["draft"]
 
 
-def test_what_can_not_be_read_is_named(tmp_path: Path) -> None:
+def test_names_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="the directory does not exist"):
         Catalog.load(tmp_path / "nowhere")
     folder = write(tmp_path / "draft")
@@ -75,7 +75,7 @@ def test_what_can_not_be_read_is_named(tmp_path: Path) -> None:
         load_model(folder)
 
 
-def test_a_refresh_takes_what_is_new_and_drops_what_is_gone(tmp_path: Path) -> None:
+def test_a_refresh_adds_and_removes_models(tmp_path: Path) -> None:
     write(tmp_path / "first", id="first")
     write(tmp_path / "second", id="second")
     before = Catalog.load(tmp_path)
@@ -90,7 +90,7 @@ def test_a_refresh_takes_what_is_new_and_drops_what_is_gone(tmp_path: Path) -> N
     assert after["first"].digest != before["first"].digest
 
 
-def test_a_refresh_keeps_what_has_broken(tmp_path: Path) -> None:
+def test_a_refresh_keeps_models_that_became_invalid(tmp_path: Path) -> None:
     write(tmp_path / "first", id="first", aliases=["one"])
     before = Catalog.load(tmp_path)
     write(tmp_path / "first", id="first", kind="picture")
@@ -102,7 +102,7 @@ def test_a_refresh_keeps_what_has_broken(tmp_path: Path) -> None:
     assert [error.file.parent.name or error.file.name for error in refused] == ["first", "new", "worse"]
 
 
-def test_a_broken_model_whose_name_is_taken_stays_away(tmp_path: Path) -> None:
+def test_an_invalid_model_does_not_take_a_used_name(tmp_path: Path) -> None:
     write(tmp_path / "b", id="b", aliases=["name"])
     before = Catalog.load(tmp_path)
     write(tmp_path / "a", id="a", aliases=["name"])

@@ -70,7 +70,7 @@ def test_a_request_is_taken_as_it_is() -> None:
         ({"prompt": "x", "seed": "1"}, "invalid_seed"),
     ],
 )
-def test_what_is_wrong_is_named(request_: dict[str, Any], expected: str) -> None:
+def test_names_what_is_invalid(request_: dict[str, Any], expected: str) -> None:
     assert code(FLUX, **request_) == expected
 
 
@@ -84,7 +84,7 @@ def test_sides_may_be_long_only_while_the_area_is_small() -> None:
     assert code(WAN, prompt="x", width=832, height=832) == "invalid_size"
 
 
-def test_pictures_are_asked_for_by_name() -> None:
+def test_required_images_are_named() -> None:
     assert I2V.image_inputs == UPSCALER.image_inputs == ("image",)
     assert FLUX.image_inputs == ()
     assert code(I2V, prompt="x") == "missing_image"
@@ -96,7 +96,7 @@ def test_pictures_are_asked_for_by_name() -> None:
     }
 
 
-def test_an_upscaler_wants_a_prompt_even_if_it_is_empty() -> None:
+def test_an_upscaler_requires_a_prompt_that_may_be_empty() -> None:
     assert code(UPSCALER, image="a.png") == "missing_prompt"
 
 
@@ -152,7 +152,7 @@ def test_a_parameter_that_is_new_since_the_job_was_accepted_has_its_default() ->
     assert graph["sampler"]["inputs"]["steps"] == 4
 
 
-def test_weights_follow_the_taste_of_the_gpu() -> None:
+def test_chooses_weights_by_the_gpus_preferred_type() -> None:
     def encoder(*dtypes: str) -> str:
         graph = FLUX.render_graph(FLUX.example_params(), filename_prefix="p", preferred_dtypes=dtypes)
         return str(graph["clip"]["inputs"]["clip_name2"])
@@ -180,7 +180,7 @@ def test_what_the_model_list_shows() -> None:
     assert not UPSCALER.makes_video
 
 
-def test_the_digest_tells_versions_apart() -> None:
+def test_versions_have_different_digests() -> None:
     assert parse().digest == parse().digest
     assert parse().digest != parse(description="Another.").digest
     assert parse().digest != parse(saving(more=node("X"))).digest
@@ -237,7 +237,7 @@ WEIGHT = {
         {"slot": "Unet"},
     ],
 )
-def test_a_weight_can_not_lead_astray(changes: dict[str, Any]) -> None:
+def test_rejects_weight_paths_outside_their_folder(changes: dict[str, Any]) -> None:
     assert parse(weights=[WEIGHT]).select_weights()[0].file == "a.safetensors"
     with pytest.raises(CatalogError, match="weights"):
         parse(weights=[WEIGHT | changes])

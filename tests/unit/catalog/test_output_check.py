@@ -52,7 +52,7 @@ def test_the_catalogue_passes_through_it(model: Model) -> None:
         assert not any(sees(guarded, output, frozenset(decoders)) for output in outputs)
 
 
-def test_what_is_not_on_its_way_out_is_left_alone() -> None:
+def test_checks_only_images_that_are_saved() -> None:
     graph = {
         "1": node("EmptyImage", width=8, height=8, batch_size=1, color=0),
         "2": node("PreviewImage", images=["1", 0]),
@@ -65,7 +65,7 @@ def test_what_is_not_on_its_way_out_is_left_alone() -> None:
     assert graph["3"]["inputs"]["images"] == ["1", 0]
 
 
-def test_one_picture_is_looked_at_once_and_never_twice() -> None:
+def test_checks_each_image_once() -> None:
     graph = {
         "1": node("EmptyImage", width=8, height=8, batch_size=1, color=0),
         "2": node("CreateVideo", images=["1", 0], fps=8.0),
@@ -78,7 +78,7 @@ def test_one_picture_is_looked_at_once_and_never_twice() -> None:
     assert CHECK.insert_checks(guarded, ["3", "4"], FACTS) == guarded
 
 
-def test_a_switch_of_films_is_looked_through() -> None:
+def test_checks_videos_behind_a_switch() -> None:
     graph = {
         "1": node("EmptyImage", width=8, height=8, batch_size=1, color=0),
         "2": node("CreateVideo", images=["1", 0], fps=8.0),

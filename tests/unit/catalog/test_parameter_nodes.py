@@ -71,7 +71,7 @@ def classes(result: ImportedModel) -> set[str]:
     return {each["class_type"] for each in json.loads(result.graph).values()}
 
 
-def test_what_the_author_says_wins_over_what_could_be_guessed() -> None:
+def test_the_authors_parameter_wins_over_a_guess() -> None:
     graph = picture(
         plus__text=["p", 0], sampler__steps=["n", 0], sampler__cfg=["g", 0], sampler__seed=["s", 0]
     )
@@ -124,7 +124,7 @@ def test_a_value_may_go_through_other_nodes_first() -> None:
     assert result.problems == ()
 
 
-def test_a_picture_is_loaded_by_comfyui_itself() -> None:
+def test_images_are_loaded_by_comfyui() -> None:
     graph = picture(sampler__latent_image=["encode", 0]) | {
         "photo": node("PixelFactoryImage", image="mine.png", name="photo", required=True, description=""),
         "hole": node("PixelFactoryMask", image="hole.png", channel="red", name="hole", required=True),
@@ -142,7 +142,7 @@ def test_a_picture_is_loaded_by_comfyui_itself() -> None:
     assert result.problems == ()
 
 
-def test_a_picture_that_is_not_required_is_there_where_a_request_has_one() -> None:
+def test_an_optional_image_is_loaded_if_given() -> None:
     graph = picture(sampler__latent_image=["start", 0]) | {
         "photo": node("PixelFactoryImage", image="mine.png", name="image", required=False),
         "start": node(
@@ -161,7 +161,7 @@ def test_a_picture_that_is_not_required_is_there_where_a_request_has_one() -> No
     assert result.problems == ()
 
 
-def test_what_nothing_takes_is_told() -> None:
+def test_reports_an_unused_parameter() -> None:
     result = imported(
         picture() | {"t": parameter("Text", "note", "x"), "b": parameter("Boolean", "flag", True)}
     )
@@ -172,7 +172,7 @@ def test_what_nothing_takes_is_told() -> None:
     assert parameters(result)["flag"] == {"type": "boolean", "default": True}
 
 
-def test_two_nodes_may_say_the_same() -> None:
+def test_two_nodes_may_declare_the_same_parameter() -> None:
     both = {"a": number("side", 256, 64, 1024), "b": number("side", 256, 64, 1024)}
     result = imported(picture(latent__width=["a", 0], latent__height=["b", 0]) | both)
     assert result.bound_inputs["latent.height"] == "{{ side }}"
@@ -217,7 +217,7 @@ def test_a_bypassed_parameter_gives_nothing() -> None:
         (parameter("Text", "side", "x"), "declares the parameter side differently"),
     ],
 )
-def test_what_makes_no_parameter_is_refused(bad: dict[str, Any], said: str) -> None:
+def test_rejects_invalid_parameter_nodes(bad: dict[str, Any], said: str) -> None:
     good = number("side", 256, 64, 1024)
     with pytest.raises(InvalidWorkflow, match=said):
         imported(picture(latent__width=["good", 0]) | {"good": good, "bad": bad})

@@ -128,7 +128,7 @@ def test_loras_get_their_default_strength() -> None:
     assert value == [{"name": "ink", "strength": 1.0}, {"name": "oil", "strength": 1.0}]
 
 
-def test_a_picture_must_fit_the_limits() -> None:
+def test_an_image_must_fit_the_limits() -> None:
     spec = declare(type="image", max_width=2048, max_height=1024)
     assert spec.type == "image"
     spec.validate_dimensions("image", 2048, 1024)
@@ -165,7 +165,7 @@ def test_a_length_is_made_as_the_nearest_that_the_model_can_do(value: int, grid:
         {},
     ],
 )
-def test_a_declaration_that_can_not_be_meant_is_refused(fields: dict[str, Any]) -> None:
+def test_rejects_contradictory_declarations(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         declare(**fields)
 
@@ -182,5 +182,5 @@ def test_a_declaration_that_can_not_be_meant_is_refused(fields: dict[str, Any]) 
         ({"type": "image"}, {"type": "string", "contentEncoding": "base64"}),
     ],
 )
-def test_the_schema_says_what_the_check_does(fields: dict[str, Any], schema: dict[str, Any]) -> None:
+def test_the_schema_agrees_with_the_validation(fields: dict[str, Any], schema: dict[str, Any]) -> None:
     assert declare(**fields).to_json_schema() == schema

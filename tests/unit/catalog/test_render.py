@@ -117,7 +117,7 @@ def test_nodes_of_one_list_are_repeated_together() -> None:
     assert links(graph, "user") == {"conditioning": ["apply.1", 0]}
 
 
-def test_when_is_asked_before_each() -> None:
+def test_evaluates_conditions_before_repeating() -> None:
     lora = node("Lora", LORA["_meta"] | {"when": "{{ flag }}"}, **LORA["inputs"])
     graph = render(
         saving(lora=lora, user=node("Use", model=["lora", 0])),

@@ -91,7 +91,7 @@ def test_a_request_for_the_defaults_is_valid_json_schema_wise(model: Model) -> N
     assert model.validate_params(model.example_params()) == model.example_params()
 
 
-def test_a_bad_template_is_told_as_a_problem() -> None:
+def test_reports_an_invalid_template() -> None:
     picture = node("EmptyImage", width="{{ 640 // seed }}", height=8, batch_size=1, color=0)
     with pytest.raises(Exception, match="zero"):
         parse(saving(picture=picture))

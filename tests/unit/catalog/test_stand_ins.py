@@ -32,7 +32,7 @@ def test_the_table_that_ships_is_off_and_could_be_on(tmp_path: Path) -> None:
     assert on.keys() == rows.keys()
 
 
-def test_a_name_leads_to_its_stand_in_by_id_or_alias(tmp_path: Path) -> None:
+def test_finds_a_stand_in_by_id_or_alias(tmp_path: Path) -> None:
     file = written(tmp_path, '"sora-2" = { model = "flux-schnell", enabled = true }\noff = { model = "x" }')
     catalog = CATALOG.with_stand_ins(load_stand_ins(file, CATALOG))
     assert catalog["sora-2"] is CATALOG["flux-1-schnell"]
@@ -53,7 +53,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "reason"), WRONG)
-def test_what_is_wrong_is_named(tmp_path: Path, text: str, reason: str) -> None:
+def test_names_what_is_invalid(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(CatalogError, match=reason):
         load_stand_ins(written(tmp_path, text), CATALOG)
 

@@ -94,7 +94,7 @@ def test_an_expression_keeps_its_type(leaf: str, value: object) -> None:
         "{% import 'os' as os %}{{ os }}",
     ],
 )
-def test_nothing_leads_out_of_the_sandbox(leaf: str) -> None:
+def test_expressions_cannot_leave_the_sandbox(leaf: str) -> None:
     with pytest.raises(CatalogError):
         showing(leaf)
 

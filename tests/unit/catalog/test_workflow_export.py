@@ -52,7 +52,7 @@ def test_comfyui_would_queue_the_graph_of_the_default_request(model: Model) -> N
 
 
 @every_model
-def test_nodes_do_not_lie_upon_one_another(model: Model) -> None:
+def test_nodes_do_not_overlap(model: Model) -> None:
     nodes = exported(model, "ui")["nodes"]
     for at, one in enumerate(nodes):
         for other in nodes[at + 1 :]:
@@ -138,7 +138,7 @@ def test_an_author_links_something_else_where_an_optional_node_would_be(format: 
     assert graph[source]["inputs"]["ckpt_name"] == "x"
 
 
-def test_a_pack_keeps_what_is_known_of_its_nodes(tmp_path: Path) -> None:
+def test_a_pack_keeps_its_node_facts(tmp_path: Path) -> None:
     model = CATALOG["cogvideox-2b"]
     back = import_pinned(exported(model, "ui"), id=model.id, facts=FACTS)
     folder = write_model(tmp_path, model.id, back.files)

@@ -68,7 +68,7 @@ def mp4(**texts: str) -> bytes:
         chunked(b"iTXt", b"workflow\0\0\0\0\0" + json.dumps(UI).encode()),
     ],
 )
-def test_the_workflow_is_found(data: bytes) -> None:
+def test_finds_the_workflow_in_an_image(data: bytes) -> None:
     assert read_workflow(data) == UI
 
 
@@ -82,7 +82,7 @@ def test_the_workflow_is_found(data: bytes) -> None:
         mp4(prompt=json.dumps(API)),
     ],
 )
-def test_without_one_the_api_graph_is_taken(data: bytes) -> None:
+def test_falls_back_to_the_api_graph(data: bytes) -> None:
     assert read_workflow(data) == API
 
 
@@ -114,6 +114,6 @@ def test_without_one_the_api_graph_is_taken(data: bytes) -> None:
         ),
     ],
 )
-def test_anything_else_is_refused(data: bytes, said: str) -> None:
+def test_rejects_other_files(data: bytes, said: str) -> None:
     with pytest.raises(InvalidWorkflow, match=said):
         read_workflow(data)

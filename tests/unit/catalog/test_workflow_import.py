@@ -66,7 +66,7 @@ def test_weights_are_listed_with_what_the_file_says() -> None:
     ]
 
 
-def test_what_is_not_known_is_said() -> None:
+def test_reports_unknown_nodes() -> None:
     data = sdxl()
     data["nodes"][0]["properties"] = {}
     data["nodes"][5] = node(
@@ -152,7 +152,7 @@ def test_two_experts_share_their_parameters() -> None:
     }
 
 
-def test_embedded_guidance_is_meant_where_cfg_does_nothing() -> None:
+def test_guidance_means_embedded_guidance_where_cfg_has_no_effect() -> None:
     data = sdxl()
     data["nodes"][4]["widgets_values"][3] = 1
     guidance = node(
@@ -168,7 +168,7 @@ def test_embedded_guidance_is_meant_where_cfg_does_nothing() -> None:
     assert result.fixed_inputs["3.cfg"] == 1
 
 
-def test_pictures_are_uploaded_in_order() -> None:
+def test_images_are_uploaded_in_order() -> None:
     result = imported(
         api(
             one=("LoadImage", "", {"image": "a.png"}),
@@ -188,7 +188,7 @@ def test_pictures_are_uploaded_in_order() -> None:
     assert tomllib.loads(result.manifest)["kind"] == "image"
 
 
-def test_files_that_no_request_can_carry_are_told() -> None:
+def test_reports_input_files_that_requests_cannot_send() -> None:
     pictures = {f"p{n}": ("LoadImage", "", {"image": f"{n}.png"}) for n in range(5)}
     savers = {f"s{n}": ("SaveImage", "", {"images": [f"p{n}", 0], "filename_prefix": "x"}) for n in range(5)}
     video = {
@@ -205,7 +205,7 @@ def test_files_that_no_request_can_carry_are_told() -> None:
     ]
 
 
-def test_a_mask_that_is_only_shown_is_saved_as_a_picture() -> None:
+def test_a_mask_that_is_only_shown_is_saved_as_an_image() -> None:
     result = imported(
         api(
             load=("LoadImage", "", {"image": "a.png"}),
@@ -218,7 +218,7 @@ def test_a_mask_that_is_only_shown_is_saved_as_a_picture() -> None:
     assert graph["show:image"]["inputs"] == {"mask": ["load", 1]}
 
 
-def test_an_upscaler_is_told_by_what_it_does() -> None:
+def test_recognises_an_upscaler_by_its_nodes() -> None:
     result = imported(
         api(
             load=("LoadImage", "", {"image": "a.png"}),
@@ -277,7 +277,7 @@ def test_text_that_looks_like_a_template_is_only_text(text: str) -> None:
         7,
     ],
 )
-def test_what_makes_no_model_is_refused(data: Any) -> None:
+def test_rejects_graphs_that_make_no_model(data: Any) -> None:
     with pytest.raises(InvalidWorkflow):
         imported(data)
 
@@ -335,7 +335,7 @@ def test_the_file_itself_is_left_alone() -> None:
     assert data == before
 
 
-def test_a_saved_picture_is_a_saver_too() -> None:
+def test_a_saved_image_is_a_saver_too() -> None:
     result = imported(workflow(image(1), save(2, 1), links=[[1, 1, 0, 2, 0, "IMAGE"]]))
     assert result.bound_inputs == {"2.filename_prefix": "{{ filename_prefix }}"}
     assert "which text is the prompt, if there is one" in result.open_questions

@@ -59,7 +59,7 @@ def test_several_on_the_cpu_where_there_is_no_gpu() -> None:
 
 
 @pytest.mark.parametrize(("gpus", "count"), [(0, 2), (1, 2), (8, 8)])
-def test_nothing_installed_gives_simulators_and_says_so(gpus: int, count: int) -> None:
+def test_without_comfyui_simulators_run_with_a_notice(gpus: int, count: int) -> None:
     choice = choose_fleet_kind(urls=(), simulate=0, installation=None, gpus=[GPU] * gpus)
     assert isinstance(choice, RunSimulators)
     assert choice.count == count

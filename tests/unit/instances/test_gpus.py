@@ -122,7 +122,7 @@ def machine() -> Any:
     assert nvml.loaded == 0
 
 
-def test_cards_in_order(machine: Nvml) -> None:
+def test_lists_gpus_in_order(machine: Nvml) -> None:
     first, second = discover_gpus(machine)
     assert first == Gpu(
         index=0,
@@ -146,7 +146,7 @@ def test_the_real_module_where_it_may_find_nothing() -> None:
     assert all(gpu.uuid for gpu in discover_gpus())
 
 
-def test_a_lost_card_is_left_out(machine: Nvml) -> None:
+def test_a_lost_gpu_is_left_out(machine: Nvml) -> None:
     machine.cards[0].broken = True
     assert [gpu.uuid for gpu in discover_gpus(machine)] == ["GPU-1"]
 
@@ -161,7 +161,7 @@ def test_names_in_bytes(machine: Nvml) -> None:
     assert discover_gpus(machine)[0].name == "Tesla T4"
 
 
-def test_mig_slices_take_the_place_of_their_card(machine: Nvml) -> None:
+def test_mig_slices_replace_their_gpu(machine: Nvml) -> None:
     small = NvmlDevice(name="NVIDIA RTX PRO 6000 MIG 2g.48gb", uuid="MIG-a", memory=(48 * GB, 47 * GB))
     machine.cards[0].slices = [small, NvmlDevice(name="NVIDIA RTX PRO 6000 MIG 2g.48gb", uuid="MIG-b")]
     found = discover_gpus(machine)
@@ -183,7 +183,7 @@ def test_mig_slices_take_the_place_of_their_card(machine: Nvml) -> None:
         ("0,0", ["GPU-0"]),
     ],
 )
-def test_the_operator_may_hide_cards(machine: Nvml, visible: str, uuids: list[str]) -> None:
+def test_the_operator_may_hide_gpus(machine: Nvml, visible: str, uuids: list[str]) -> None:
     assert [gpu.uuid for gpu in discover_gpus(machine, cuda_visible_devices=visible)] == uuids
 
 
@@ -192,7 +192,7 @@ def test_reading(machine: Nvml) -> None:
     assert read_gpu_stats("00000000:01:00.0", machine) == expected
 
 
-def test_reading_of_a_card_that_says_little(machine: Nvml) -> None:
+def test_reads_a_gpu_with_few_values(machine: Nvml) -> None:
     card = machine.cards[1]
     card.utilisation = card.temperature = card.milliwatts = card.memory = None
     expected = GpuStats(utilisation=None, temperature=None, power=None, memory_used=None)

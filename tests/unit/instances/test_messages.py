@@ -41,7 +41,7 @@ def event(type_: str, **data: Any) -> Message:
 
 
 @pytest.mark.parametrize("name", recorded_names())
-def test_a_real_server_says_nothing_unknown(name: str) -> None:
+def test_understands_every_message_of_a_real_server(name: str) -> None:
     assert [message for message in heard(name) if isinstance(message, UnknownMessage)] == []
 
 
@@ -98,7 +98,7 @@ def test_an_interrupted_run() -> None:
     assert end.node_type == "ImageScale"
 
 
-def test_a_picture_with_metadata() -> None:
+def test_an_image_with_metadata() -> None:
     (frame,) = (m for m in heard("socket_image") if isinstance(m, ImageFrame))
     run = recorded_run("socket_image")
     assert (frame.prompt_id, frame.node, frame.content_type) == (run.prompt_id, "2", "image/png")
@@ -106,7 +106,7 @@ def test_a_picture_with_metadata() -> None:
 
 
 @pytest.mark.parametrize(("format_", "content_type"), [(1, "image/jpeg"), (2, "image/png")])
-def test_a_picture_without_metadata(format_: int, content_type: str) -> None:
+def test_an_image_without_metadata(format_: int, content_type: str) -> None:
     assert parse_frame(struct.pack(">II", 1, format_) + b"pixels") == ImageFrame(content_type, b"pixels")
 
 
@@ -120,7 +120,7 @@ def test_progress_of_a_node() -> None:
     assert event("progress", prompt_id="p", node="7", value=3, max=20) == expected
 
 
-def test_the_word_after_a_reconnect_names_no_prompt() -> None:
+def test_the_status_after_a_reconnect_names_no_prompt() -> None:
     assert event("executing", node="2") == Executing(None, "2")
 
 
@@ -157,7 +157,7 @@ def test_a_cached_node_that_shows_nothing() -> None:
         b"\0\0\0\4\xff\xff\xff\xffpixels",
     ],
 )
-def test_what_can_not_be_read_is_unknown(frame: str | bytes) -> None:
+def test_unreadable_messages_are_unknown(frame: str | bytes) -> None:
     assert isinstance(parse_frame(frame), UnknownMessage)
 
 

@@ -40,7 +40,7 @@ def card(capability: tuple[int, int], memory: int | None = 24 * GB) -> Gpu:
         (None, "cpu"),
     ],
 )
-def test_profile_of_a_card(gpu: Gpu | None, name: str) -> None:
+def test_finds_the_profile_of_a_gpu(gpu: Gpu | None, name: str) -> None:
     assert select_gpu_profile(gpu, load_gpu_profiles()).name == name
 
 

@@ -37,7 +37,7 @@ def test_a_linked_prefix_is_left_alone() -> None:
     assert with_unique_filename_prefix(graph, "id") == graph
 
 
-def test_sinks_feed_nobody() -> None:
+def test_output_nodes_feed_no_node() -> None:
     assert find_sink_nodes(GRAPH) == {"2", "3"}
     assert find_sink_nodes({}) == frozenset()
 
@@ -50,7 +50,7 @@ def test_nodes_by_class() -> None:
     assert find_nodes_of_class(GRAPH, frozenset({"SaveImage", "Nope"})) == {"2"}
 
 
-def test_what_is_no_node_is_left_to_the_server() -> None:
+def test_invalid_nodes_are_left_to_the_server() -> None:
     odd: dict[str, Any] = {"1": None, "2": {"inputs": 5}, "3": []}
     assert with_unique_filename_prefix(odd, "id") == odd
     assert find_sink_nodes(odd) == {"1", "2", "3"}
@@ -61,7 +61,7 @@ def saver(**inputs: Any) -> dict[str, Any]:
     return {"class_type": "SaveLoRA", "inputs": {"lora": ["1", 0], **inputs}}
 
 
-def test_savers_of_loras_have_another_word_for_it() -> None:
+def test_lora_savers_use_another_input_for_the_prefix() -> None:
     graph = {
         "1": saver(prefix="loras/pf"),
         "2": {"class_type": "StringConcatenate", "inputs": {"prefix": "a"}},
@@ -71,7 +71,7 @@ def test_savers_of_loras_have_another_word_for_it() -> None:
     assert fresh["2"] == graph["2"]
 
 
-def test_files_of_savers_that_say_nothing() -> None:
+def test_finds_files_of_savers_without_messages() -> None:
     graph = {
         "plain": saver(prefix="pf"),
         "counted": saver(prefix="loras/pf", steps=30),

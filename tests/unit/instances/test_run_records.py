@@ -35,7 +35,7 @@ def test_what_waits_does_not_run() -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"queue_running": [], "queue_pending": [["short"]]}])
-def test_what_is_no_queue(body: Any) -> None:
+def test_rejects_an_invalid_queue(body: Any) -> None:
     with pytest.raises(ValueError, match="queue"):
         parse_queue(body)
 
@@ -48,7 +48,7 @@ def test_a_recorded_history_ends_with_the_end() -> None:
     assert isinstance(record[-1], ExecutionSuccess)
 
 
-def test_a_recorded_interruption_is_told_apart_from_an_error() -> None:
+def test_distinguishes_a_recorded_interruption_from_an_error() -> None:
     run = recorded_run("interrupted")
     assert run.history[run.prompt_id]["status"]["status_str"] == "error"
     record = parse_history(run.history, run.prompt_id)
@@ -73,7 +73,7 @@ def test_a_history_without_messages_is_no_success_by_itself(status: Any) -> None
 
 
 @pytest.mark.parametrize("body", [None, [], {"p": 5}, {"p": {"outputs": [], "status": {}}}])
-def test_what_is_no_history(body: Any) -> None:
+def test_rejects_an_invalid_history(body: Any) -> None:
     with pytest.raises(ValueError, match="history"):
         parse_history(body, "p")
 
@@ -116,7 +116,7 @@ def test_stats_of_a_gpu() -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], {"system": {}}, {"system": {}, "devices": [{}]}])
-def test_what_is_no_stats(body: Any) -> None:
+def test_rejects_invalid_statistics(body: Any) -> None:
     with pytest.raises(ValueError, match="stats"):
         parse_system_stats(body)
 
@@ -145,7 +145,7 @@ def test_a_recorded_half_acceptance() -> None:
 
 
 @pytest.mark.parametrize("body", ["", "<html>", "[]", '{"error": "no"}', '{"error": {"type": 1}}'])
-def test_a_refusal_that_does_not_say_why(body: str) -> None:
+def test_a_rejection_without_a_reason(body: str) -> None:
     assert "gives no reason" in parse_graph_rejection(body).message
 
 
@@ -155,7 +155,7 @@ def history_of_training(**status: Any) -> dict[str, Any]:
     return {"p": entry}
 
 
-def test_a_file_that_was_saved_without_a_word_is_told_of() -> None:
+def test_reports_a_file_saved_without_a_message() -> None:
     record = parse_history(history_of_training(status_str="success"), "p")
     assert record is not None
     told, end = record

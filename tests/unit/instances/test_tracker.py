@@ -98,7 +98,7 @@ def test_a_recorded_video_is_an_output() -> None:
     assert told.build_result().outputs == (NodeOutput("3", "images", FileRef("recorded-v_00001_.mp4")),)
 
 
-def test_the_servers_clock_counts_where_it_tells_the_time() -> None:
+def test_uses_the_servers_timestamps_if_present() -> None:
     told = tell(
         SAVER, ExecutionStart("p", 1000.0), Executed("p", "2", PICTURE), ExecutionSuccess("p", 1007.25)
     )
@@ -138,7 +138,7 @@ def test_incomplete_once_the_socket_was_lost() -> None:
     assert told.build_result().outputs == (FILE,)
 
 
-def test_hearing_everything_twice_changes_nothing() -> None:
+def test_duplicate_messages_change_nothing() -> None:
     story: list[Message] = [
         ExecutionStart("p", 10.0),
         ExecutionCached("p", ("1",), None),
@@ -176,7 +176,7 @@ def test_a_blocked_branch_fails_the_prompt_though_the_server_calls_it_a_success(
         told.build_result()
 
 
-def test_a_node_failure_says_where_and_what() -> None:
+def test_a_node_failure_names_node_and_exception() -> None:
     error = classify_execution_error(failed("ValueError"))
     assert isinstance(error, NodeFailed)
     assert (error.node_id, error.node_type, error.exception_type) == ("7", "KSampler", "ValueError")
@@ -196,7 +196,7 @@ def test_a_node_failure_says_where_and_what() -> None:
         ("RuntimeError", "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
     ],
 )
-def test_out_of_memory_in_its_many_words(exception_type: str, message: str) -> None:
+def test_recognises_out_of_memory_messages(exception_type: str, message: str) -> None:
     assert isinstance(classify_execution_error(failed(exception_type, message)), OutOfMemory)
 
 
@@ -205,7 +205,7 @@ def test_other_failures_are_not_out_of_memory(message: str) -> None:
     assert isinstance(classify_execution_error(failed("RuntimeError", message)), NodeFailed)
 
 
-def test_pictures_of_a_sending_node_are_results() -> None:
+def test_images_of_a_sending_node_are_results() -> None:
     told = tell(
         SENDER,
         Executing("p", "2"),
@@ -217,7 +217,7 @@ def test_pictures_of_a_sending_node_are_results() -> None:
     assert [item.data for item in told.build_result().outputs] == [b"one", b"two"]
 
 
-def test_a_part_of_a_sending_nodes_pictures_is_no_result() -> None:
+def test_some_of_a_sending_nodes_images_are_no_result() -> None:
     told = tell(SENDER, ImageFrame("image/png", b"one", "p", "2"))
     told.mark_messages_lost()
     told.handle_message(ExecutionSuccess("p", None), 103.0)
@@ -225,7 +225,7 @@ def test_a_part_of_a_sending_nodes_pictures_is_no_result() -> None:
         told.build_result()
 
 
-def test_a_gap_before_the_first_word_misses_nothing() -> None:
+def test_a_gap_before_the_first_message_loses_nothing() -> None:
     told = tracker(SENDER)
     told.mark_messages_lost()
     for message in (
@@ -238,7 +238,7 @@ def test_a_gap_before_the_first_word_misses_nothing() -> None:
     assert [item.data for item in told.build_result().outputs] == [b"one"]
 
 
-def test_history_does_not_bring_back_lost_pictures() -> None:
+def test_history_does_not_bring_back_lost_images() -> None:
     told = tell({**SENDER, "3": TWO_SAVERS["3"]}, ImageFrame("image/png", b"one", "p", "2"))
     told.mark_messages_lost()
     told.replay_history(
@@ -248,7 +248,7 @@ def test_history_does_not_bring_back_lost_pictures() -> None:
         told.build_result()
 
 
-def test_other_pictures_are_previews() -> None:
+def test_other_images_are_previews() -> None:
     told = tell(SAVER, Executing("p", "1"))
     assert told.handle_message(ImageFrame("image/jpeg", b"x"), 1.0) == [Preview("p", "1", "image/jpeg", b"x")]
     assert told.handle_message(ImageFrame("image/png", b"y", "p", "9"), 1.0) == [
@@ -256,7 +256,7 @@ def test_other_pictures_are_previews() -> None:
     ]
 
 
-def test_what_a_listener_hears_of_nodes_and_texts() -> None:
+def test_listeners_get_nodes_and_texts() -> None:
     told = tracker(SAVER)
     assert told.handle_message(Executing("p", "1"), 1.0) == [NodeStarted("p", "1")]
     assert told.handle_message(Executing("p", None), 1.0) == []
@@ -264,7 +264,7 @@ def test_what_a_listener_hears_of_nodes_and_texts() -> None:
     assert told.handle_message(StatusMessage(1, None), 1.0) == []
 
 
-def test_a_step_told_twice_is_passed_on_once() -> None:
+def test_a_repeated_step_is_reported_once() -> None:
     told = tracker(SAVER)
     state = ProgressState("p", (NodeState("0", "finished", 1, 1), NodeState("1", "running", 3, 20)))
     assert told.handle_message(state, 1.0) == [StepProgress("p", "1", 3, 20)]

@@ -73,7 +73,7 @@ END, ENTRY = b"PK\x05\x06", b"PK\x01\x02"
 # ---------------------------------------------------------------------------- what is taken
 
 
-async def test_pictures_and_captions_under_plain_names() -> None:
+async def test_images_and_captions_under_plain_names() -> None:
     dataset = await read(zipped())
     assert dataset.image_count == 3
     assert list(files(dataset)) == ["0000.png", "0000.txt", "0001.png", "0001.txt", "0002.png"]
@@ -83,7 +83,7 @@ async def test_pictures_and_captions_under_plain_names() -> None:
     assert kinds == ["image/png", "text/plain", "image/png", "text/plain", "image/png"]
 
 
-async def test_the_same_pictures_are_the_same_dataset() -> None:
+async def test_the_same_images_are_the_same_dataset() -> None:
     """However they were packed, and in whatever order."""
     first = await read(zipped())
     again = await read(zipped(dict(reversed(list(PETS.items()))), ZIP_STORED))
@@ -98,7 +98,7 @@ async def test_every_wrapping(wrap: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-async def test_a_picture_is_a_dataset_of_one(kind: str) -> None:
+async def test_an_image_is_a_dataset_of_one(kind: str) -> None:
     dataset = await read(encoded(gradient(), kind))
     assert dataset.image_count == 1
     (name,) = files(dataset)
@@ -119,7 +119,7 @@ async def test_what_computers_put_into_archives_is_passed_over() -> None:
     assert list(files(dataset)) == ["0000.png"]
 
 
-async def test_pictures_are_upright_and_say_nothing_of_their_place() -> None:
+async def test_images_are_upright_and_carry_no_location() -> None:
     """A JPEG that was turned stays a JPEG: as PNG it would be ten times as large."""
     turned = encoded(gradient(48, 32), "JPEG", exif=exif(6))
     (data,) = files(await read(zipped({"fox.jpg": turned}))).values()
@@ -193,7 +193,7 @@ OTHERS: Cases = {
         for name, case in cases.items()
     ],
 )
-async def test_what_is_refused(code: str, value: bytes | str, words: str) -> None:
+async def test_rejects_invalid_archives(code: str, value: bytes | str, words: str) -> None:
     error = await refusal(value)
     assert error.code == code
     assert words in error.message
@@ -230,7 +230,7 @@ async def test_unpacked_it_may_be_twice_as_large_and_no_more() -> None:
     assert (await read(archive, max_bytes=120_000)).image_count == 1
 
 
-async def test_pictures_that_grow_when_they_are_brought_upright() -> None:
+async def test_images_that_grow_when_they_are_brought_upright() -> None:
     noise = Image.effect_noise((400, 300), 80).convert("RGB")
     turned = encoded(noise, "WEBP", quality=1, exif=exif(6))
     archive = zipped({f"{number}.webp": turned for number in range(9)})

@@ -61,7 +61,7 @@ def test_a_still_is_described(samples: dict[str, bytes], content_type: str) -> N
 
 
 @pytest.mark.parametrize("content_type", FILMS)
-def test_a_film_is_described(samples: dict[str, bytes], content_type: str) -> None:
+def test_a_video_is_described(samples: dict[str, bytes], content_type: str) -> None:
     info = probe_media(samples[content_type])
     assert (info.content_type, info.width, info.height, info.frames, info.fps) == (content_type, 64, 48, 9, 8)
     assert info.duration == pytest.approx(9 / 8, abs=0.2)
@@ -96,7 +96,7 @@ def test_an_mp3_without_a_tag_is_known(samples: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("left", [0.0, 0.02, 0.5])
 @pytest.mark.parametrize("content_type", [*STILLS, *FILMS, "audio/mp4"])
-def test_what_is_cut_off_is_corrupt(samples: dict[str, bytes], content_type: str, left: float) -> None:
+def test_truncated_files_are_corrupt(samples: dict[str, bytes], content_type: str, left: float) -> None:
     whole = samples[content_type]
     with pytest.raises(CorruptMedia):
         probe_media(whole[: int(len(whole) * left)])
@@ -108,7 +108,7 @@ def test_the_mere_beginning_of_a_sound_is_corrupt(samples: dict[str, bytes], con
         probe_media(samples[content_type][:40])
 
 
-def test_a_film_whose_last_frames_are_missing_is_corrupt() -> None:
+def test_a_video_whose_last_frames_are_missing_is_corrupt() -> None:
     streamable = film(movflags="faststart", frames=30)
     assert probe_media(streamable).frames == 30
     with pytest.raises(CorruptMedia, match="frames"):
@@ -129,13 +129,13 @@ def test_a_png_with_a_flipped_bit_is_corrupt(samples: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x00" * 100, b"RIFF\x00\x00\x00\x00AVI ", b"<svg/>"])
-def test_what_is_no_medium_is_corrupt(data: bytes) -> None:
+def test_files_of_unknown_formats_are_corrupt(data: bytes) -> None:
     assert detect_content_type(data) is None
     with pytest.raises(CorruptMedia):
         probe_media(data)
 
 
-def test_what_is_known_but_not_delivered_is_corrupt() -> None:
+def test_unsupported_formats_are_corrupt() -> None:
     for kind in ("BMP", "TIFF"):
         data = encoded(gradient(), kind)
         assert detect_content_type(data) == f"image/{kind.lower()}"
@@ -158,7 +158,7 @@ def test_sniff_takes_any_bytes(data: bytes) -> None:
     st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF....WEBP"]),
     st.binary(max_size=200),
 )
-def test_describe_takes_any_picture_bytes(magic: bytes, rest: bytes) -> None:
+def test_describe_takes_any_image_bytes(magic: bytes, rest: bytes) -> None:
     with pytest.raises(CorruptMedia):
         probe_media(magic + rest)
 
@@ -175,7 +175,7 @@ def test_describe_takes_any_stream_bytes(magic: bytes, rest: bytes) -> None:
 
 @settings(deadline=None)
 @given(st.sampled_from(sorted(STILLS)), st.data())
-def test_a_damaged_picture_is_described_or_corrupt(content_type: str, data: st.DataObject) -> None:
+def test_a_damaged_image_is_described_or_corrupt(content_type: str, data: st.DataObject) -> None:
     damaged = bytearray(STILLS[content_type]())
     for _ in range(data.draw(st.integers(1, 6))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
@@ -187,7 +187,7 @@ def test_a_damaged_picture_is_described_or_corrupt(content_type: str, data: st.D
 
 @pytest.mark.parametrize("source", [STILLS["image/png"], STILLS["image/webp"], STILLS["image/gif"]])
 @pytest.mark.parametrize("to", ["image/png", "image/jpeg", "image/webp"])
-def test_a_picture_is_converted(source: Callable[[], bytes], to: str) -> None:
+def test_an_image_is_converted(source: Callable[[], bytes], to: str) -> None:
     converted = convert_image(source(), to, 95)
     assert probe_media(converted) == MediaInfo(content_type=to, width=48, height=32)
     with Image.open(io.BytesIO(converted)) as after:
@@ -198,13 +198,13 @@ def test_a_picture_is_converted(source: Callable[[], bytes], to: str) -> None:
             assert max(abs(a - b) for a, b in zip(want, got, strict=True)) < 40
 
 
-def test_a_picture_of_the_asked_type_stays_as_it_is() -> None:
+def test_an_image_of_the_asked_type_stays_as_it_is() -> None:
     data = STILLS["image/jpeg"]()
     assert convert_image(data, "image/jpeg") is data
 
 
 @pytest.mark.parametrize("to", ["image/jpeg", "image/webp"])
-def test_what_a_png_says_of_itself_goes_along(to: str) -> None:
+def test_png_metadata_is_kept(to: str) -> None:
     buffer, texts = io.BytesIO(), PngInfo()
     texts.add_text("pixelfactory_simulated", "true")
     texts.add_text("comment", "x" * 5000)
@@ -237,7 +237,7 @@ def test_sixteen_bits_are_scaled_not_cut_off() -> None:
         assert jpeg.convert("L").getpixel((4, 4)) == pytest.approx(128, abs=2)
 
 
-def test_conversion_refuses_what_it_can_not_do() -> None:
+def test_conversion_rejects_unsupported_formats() -> None:
     with pytest.raises(CorruptMedia):
         convert_image(b"no picture", "image/png")
     with pytest.raises(CorruptMedia):
@@ -255,7 +255,9 @@ LORA, MESH = safetensors({"a.lora_up.weight": ("F32", [4, 2])}), struct.pack("<4
     ("data", "content_type", "extension"),
     [(LORA, "application/octet-stream", "safetensors"), (MESH, "model/gltf-binary", "glb")],
 )
-def test_weights_and_meshes_are_told_by_their_headers(data: bytes, content_type: str, extension: str) -> None:
+def test_recognises_weights_and_meshes_by_their_headers(
+    data: bytes, content_type: str, extension: str
+) -> None:
     found = probe_media(data)
     assert (found.content_type, found.ext) == (content_type, extension)
     assert (found.width, found.frames, found.duration) == (None, None, None)

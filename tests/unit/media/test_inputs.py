@@ -96,7 +96,7 @@ async def test_nothing_is_no_image(value: str | bytes) -> None:
 
 
 @pytest.mark.parametrize("value", ["!!!", "abcde", "\ud800", "\x00" * 8, "data:image/png;base64,%%%", "ÄÖÜ="])
-async def test_what_is_not_base64_is_invalid(value: str) -> None:
+async def test_rejects_invalid_base64(value: str) -> None:
     error = await refusal(value)
     assert (error.code, error.status) == ("invalid_image", 400)
 

@@ -45,7 +45,7 @@ def opened(data: bytes) -> tuple[set[str], list[bytes]]:
         return keys, [frame.to_ndarray().tobytes() for frame in container.decode(video=0)]
 
 
-def test_a_picture_loses_its_graph_and_keeps_its_pixels() -> None:
+def test_an_image_loses_its_graph_and_keeps_its_pixels() -> None:
     before = picture(prompt=json.dumps({"3": {}}), workflow="{}", note="kept")
     after = strip_graph_metadata(before, "image/png")
     with Image.open(io.BytesIO(before)) as old, Image.open(io.BytesIO(after)) as new:
@@ -61,7 +61,7 @@ def test_two_runs_of_the_same_pixels_become_the_same_file() -> None:
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "libx264"), ("webm", "libvpx-vp9")])
-def test_a_film_loses_its_graph_and_keeps_its_frames(container: str, codec: str) -> None:
+def test_a_video_loses_its_graph_and_keeps_its_frames(container: str, codec: str) -> None:
     before = film(container, codec, prompt="{}", workflow="{}", note="kept")
     after = strip_graph_metadata(before, f"video/{container}")
     keys, frames = opened(after)
@@ -71,7 +71,7 @@ def test_a_film_loses_its_graph_and_keeps_its_frames(container: str, codec: str)
     assert frames == opened(before)[1]
 
 
-def test_a_film_without_a_graph_is_not_touched() -> None:
+def test_a_video_without_a_graph_is_not_touched() -> None:
     data = film("mp4", "libx264", note="kept")
     assert strip_graph_metadata(data, "video/mp4") is data
 

@@ -37,7 +37,7 @@ def test_a_sheet_has_as_many_tiles_as_there_is_room_for(frames: int, columns: in
 
 @pytest.mark.parametrize("data", [b"", b"no film", encoded(gradient(), "PNG"), film()[:200]])
 @pytest.mark.parametrize("make", [make_thumbnail, make_spritesheet])
-def test_what_is_no_film_has_no_stills(make: object, data: bytes) -> None:
+def test_rejects_stills_of_files_that_are_no_video(make: object, data: bytes) -> None:
     assert callable(make)
     with pytest.raises(CorruptMedia):
         make(data)

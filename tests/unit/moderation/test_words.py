@@ -98,7 +98,7 @@ async def test_an_account_has_lists_of_its_own(lists: WordListPolicy) -> None:
     assert await found(lists, "badword", "acct_strict") == "word 1 of the lists for all accounts"
 
 
-async def test_every_text_is_looked_at(lists: WordListPolicy) -> None:
+async def test_checks_every_text_field(lists: WordListPolicy) -> None:
     finding = await lists.check("acct_any", {"prompt": "a cat", "negative_prompt": "badword"})
     assert finding == PolicyViolation(param="negative_prompt", rule="word 1 of the lists for all accounts")
 
@@ -131,7 +131,7 @@ def test_a_wrong_file_is_refused_with_a_reason(tmp_path: Path, text: str, reason
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\xff"])
-def test_a_file_that_can_not_be_read_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "words.txt"
     if content is not None:
         file.write_bytes(content)
@@ -165,7 +165,7 @@ async def test_without_policies_everything_passes() -> None:
     await Moderation().check("acct_any", {"prompt": "badword"})
 
 
-async def test_the_caller_hears_no_rule_and_the_log_no_prompt(caplog: pytest.LogCaptureFixture) -> None:
+async def test_errors_name_no_rule_and_logs_no_prompt(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     policy = RejectEverythingPolicy()
     with pytest.raises(ContentBlocked) as caught:
@@ -181,7 +181,7 @@ async def test_the_caller_hears_no_rule_and_the_log_no_prompt(caplog: pytest.Log
     assert policy.asked == [{"prompt": "my fox"}]
 
 
-async def test_empty_texts_ask_nobody() -> None:
+async def test_empty_texts_are_not_sent() -> None:
     policy = RejectEverythingPolicy()
     await Moderation([policy]).check("acct_any", {"prompt": "", "negative_prompt": "\n"})
     assert policy.asked == []

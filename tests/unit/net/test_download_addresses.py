@@ -76,12 +76,12 @@ def test_public_addresses_are(address: str) -> None:
         "http://[::1",
     ],
 )
-def test_what_is_no_web_address(text: str) -> None:
+def test_rejects_urls_that_are_not_http(text: str) -> None:
     assert not is_http_url(text)
 
 
 @pytest.mark.parametrize(
     "text", ["http://example.org", "https://example.org:8443/a.png?b=c#d", "http://[::1]/"]
 )
-def test_what_is_one(text: str) -> None:
+def test_accepts_http_urls(text: str) -> None:
     assert is_http_url(text)

@@ -73,7 +73,7 @@ def test_pixeldojo_has_exactly_the_documented_models(year: int, count: int) -> N
 
 
 @pytest.mark.parametrize(("year", "line"), [(year, line) for year in (2025, 2026) for line in lines(year)])
-def test_pixeldojo(year: int, line: str) -> None:
+def test_pixeldojo_generates_an_image(year: int, line: str) -> None:
     tariff = BOOK.in_force_on("pixeldojo", date(year, 6, 1))
     for work, credits in printed(line):
         quote = tariff.quote(work)
@@ -90,7 +90,7 @@ def test_pixeldojo(year: int, line: str) -> None:
         ("upscale-4x", ModelKind.UPSCALE, 2),
     ],
 )
-def test_pixelapi(model: str, kind: ModelKind, credits: int) -> None:
+def test_pixelapi_generates_an_image(model: str, kind: ModelKind, credits: int) -> None:
     work = BillableWork(model=model, kind=kind, width=1536, height=1536, frames=49)
     quote = BOOK.in_force_on("pixelapi", date(2026, 1, 1)).quote(work)
     assert quote.micros == quote.units * 1_000 == credits * 1_000

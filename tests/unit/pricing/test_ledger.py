@@ -15,7 +15,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AMOUNTS = st.integers(1, 10**9)
 
 
-def test_the_life_of_a_charge() -> None:
+def test_a_charge_is_held_captured_and_refunded() -> None:
     credit = ledger.credit_entry("a", 1_000, "invoice 7", NOW)
     hold = ledger.hold_entry("a", "job", 300, NOW)
     assert ledger.sum_balances([credit, hold]) == {"funding": -1_000, "wallet:a": 700, "held:a": 300}

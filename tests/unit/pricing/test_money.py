@@ -55,7 +55,7 @@ def test_dollars_are_read_exactly(text: str, micros: int) -> None:
         "1\n2",
     ],
 )
-def test_what_is_no_amount_is_refused(text: str) -> None:
+def test_rejects_invalid_amounts(text: str) -> None:
     with pytest.raises(MoneyError):
         parse_usd(text)
 

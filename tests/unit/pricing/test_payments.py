@@ -58,7 +58,7 @@ def test_a_signature_is_what_anybody_else_computes() -> None:
         (event(), SECRET, -SIGNATURE_TOLERANCE - timedelta(seconds=1), "stale_signature"),
     ],
 )
-def test_what_is_forged_or_old_is_not_believed(body: bytes, secret: str, age: timedelta, code: str) -> None:
+def test_rejects_forged_and_old_events(body: bytes, secret: str, age: timedelta, code: str) -> None:
     header = sign_payment_webhook(event(), SECRET, NOW)
     with pytest.raises(PaymentError) as caught:
         verify_payment_webhook(body, header, secret, NOW + age)
@@ -106,7 +106,7 @@ def test_a_slow_payment_counts_when_it_arrives() -> None:
         (event(amount_total=5.5), "invalid_amount"),
     ],
 )
-def test_an_event_that_is_not_understood_says_why(body: bytes, code: str) -> None:
+def test_an_unknown_event_is_explained(body: bytes, code: str) -> None:
     with pytest.raises(PaymentError) as caught:
         parse_payment_webhook(body)
     assert caught.value.code == code

@@ -39,14 +39,14 @@ def test_each_step_of_priority_doubles_the_share() -> None:
     assert [PLANS[id].fair_share_weight for id in ("free", "starter", "pro", "scale")] == [1.0, 2.0, 4.0, 8.0]
 
 
-def test_credits_for_signing_up_are_for_plans_that_say_so() -> None:
+def test_signup_credits_depend_on_the_plan() -> None:
     data = shipped()
     data["plans"]["free"]["signup_credits"] = 250
     plans = Plans.parse(data)
     assert (plans["free"].signup_micros, plans["starter"].signup_micros) == (250_000, 0)
 
 
-def test_a_plan_that_is_gone_becomes_the_default() -> None:
+def test_a_removed_plan_becomes_the_default() -> None:
     assert PLANS.get_or_default("gold") is PLANS.default
     assert PLANS.get_or_default("pro") is PLANS["pro"]
 

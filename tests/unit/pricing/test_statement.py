@@ -31,7 +31,7 @@ def statement() -> Statement:
     return Statement(account_id="a", since=START, until=until, opening=5_000, entries=entries)
 
 
-def test_what_is_left_is_what_was_there_and_what_moved() -> None:
+def test_the_closing_balance_is_the_opening_balance_and_the_entries() -> None:
     assert (statement().closing, statement().net_charges) == (755_000, 250_000)
 
 

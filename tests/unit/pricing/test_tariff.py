@@ -132,7 +132,7 @@ def test_a_model_may_be_added_with_a_price_of_its_own_or_of_another() -> None:
 
 
 @pytest.mark.parametrize("price", [{"like": "unknown"}, "free", 0.02, {}, {"price": "1", "scale": "weight"}])
-def test_a_price_that_can_not_be_read_names_the_model(price: object) -> None:
+def test_an_invalid_price_names_the_model(price: object) -> None:
     with pytest.raises(TariffError, match="mine"):
         PIXEL_FACTORY.with_price("mine", price)
 

@@ -25,7 +25,7 @@ def test_the_longest_unused_goes_when_there_is_no_room() -> None:
     assert device.free_bytes == GIB
 
 
-def test_what_is_needed_together_stays_together() -> None:
+def test_models_used_together_stay_loaded_together() -> None:
     device = SimulatedDevice(CUDA_CONTEXT_BYTES + 17 * GIB)
     device.load_weights([C])
     device.load_weights([A, B])
@@ -39,7 +39,7 @@ def test_working_memory_makes_room_too() -> None:
     assert device.loaded_weights == (B,)
 
 
-def test_what_can_not_fit_is_out_of_memory_and_changes_nothing() -> None:
+def test_too_large_models_are_out_of_memory_and_change_nothing() -> None:
     device = SimulatedDevice(CUDA_CONTEXT_BYTES + 17 * GIB)
     device.load_weights([A])
     with pytest.raises(OutOfMemoryError, match="CUDA out of memory"):

@@ -44,7 +44,7 @@ def test_inputs_are_found_in_their_folders(folders: InstanceFolders) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x.png", "/etc/hostname", "a/../../x.png", "../output/x.png [temp]"])
-def test_no_way_leads_out(name: str, folders: InstanceFolders) -> None:
+def test_paths_cannot_leave_the_folder(name: str, folders: InstanceFolders) -> None:
     assert not has_input_file(folders, name)
     with pytest.raises(ValueError, match="Invalid file path"):
         resolve_input_path(folders, name)
@@ -68,6 +68,6 @@ def test_placeholders_are_filled_in(folders: InstanceFolders) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["../x", "/etc/x", "a/../../x"])
-def test_prefixes_do_not_lead_out(prefix: str, folders: InstanceFolders) -> None:
+def test_prefixes_cannot_leave_the_folder(prefix: str, folders: InstanceFolders) -> None:
     with pytest.raises(ValueError, match="outside the output folder"):
         open_file_series(folders.output, prefix)

@@ -41,7 +41,7 @@ def test_every_family_runs_and_puts_out_a_file(name: str, bench: ExecutorHarness
     ("name", "size", "frames", "fps"),
     [("wan_t2v", (128, 64), 9, 16), ("ltx2", (256, 128), 9, 25), ("cogvideo", (128, 64), 9, 8)],
 )
-def test_films_have_the_size_length_and_rate_asked_for(
+def test_videos_have_the_requested_size_length_and_rate(
     name: str, size: tuple[int, int], frames: int, fps: int, bench: ExecutorHarness
 ) -> None:
     (path,) = bench.saved_paths(bench.run_graph(GRAPHS[name]()))
@@ -56,7 +56,7 @@ def test_films_have_the_size_length_and_rate_asked_for(
         assert json.loads(file.metadata["prompt"])["saved"]["class_type"] == "SaveVideo"
 
 
-def test_the_same_graph_makes_the_same_picture_on_every_instance(tmp_path: Path) -> None:
+def test_the_same_graph_makes_the_same_image_on_every_instance(tmp_path: Path) -> None:
     benches = [ExecutorHarness(tmp_path / name) for name in ("one", "two")]
     first, second = (bench.saved_paths(bench.run_graph(sdxl()))[0].read_bytes() for bench in benches)
     assert first == second
@@ -89,7 +89,7 @@ def test_members_of_a_batch_differ(bench: ExecutorHarness) -> None:
     assert len({picture.tobytes() for picture in pictures}) == 3
 
 
-def test_pictures_say_in_their_metadata_that_they_are_simulated(bench: ExecutorHarness) -> None:
+def test_images_say_in_their_metadata_that_they_are_simulated(bench: ExecutorHarness) -> None:
     (path,) = bench.saved_paths(bench.run_graph(flux(), extra_pnginfo={"workflow": {"id": "w"}}))
     with Image.open(path) as picture:
         assert isinstance(picture, PngImageFile)
@@ -99,7 +99,7 @@ def test_pictures_say_in_their_metadata_that_they_are_simulated(bench: ExecutorH
     assert texts["prompt"]["sampled"]["inputs"]["seed"] == 1
 
 
-def test_an_upscaled_picture_is_the_picture_four_times_as_large(bench: ExecutorHarness) -> None:
+def test_an_upscaled_image_is_the_image_four_times_as_large(bench: ExecutorHarness) -> None:
     (path,) = bench.saved_paths(bench.run_graph(upscale()))
     large = pixels(path)
     assert large.shape == (128, 256, 3)
@@ -107,7 +107,7 @@ def test_an_upscaled_picture_is_the_picture_four_times_as_large(bench: ExecutorH
     assert large[112, 64].tolist() == [0, 0, 255]
 
 
-def test_a_start_image_shows_in_the_film(bench: ExecutorHarness) -> None:
+def test_a_start_image_shows_in_the_video(bench: ExecutorHarness) -> None:
     (with_start,) = bench.saved_paths(bench.run_graph(wan_i2v()))
     with av.open(with_start) as file:
         frame = next(file.decode(video=0)).to_ndarray(format="rgb24").astype(int)
@@ -136,14 +136,14 @@ def test_loading_and_working_memory_are_accounted_for(tmp_path: Path) -> None:
     assert bench.device.free_bytes == before
 
 
-def test_a_film_too_long_for_the_memory_fails(tmp_path: Path) -> None:
+def test_a_video_too_long_for_the_memory_fails(tmp_path: Path) -> None:
     bench = ExecutorHarness(tmp_path, vram=24 * GIB)
     long = node("EmptyHunyuanLatentVideo", width=1280, height=720, length=241, batch_size=1)
     failed = bench.run_graph(wan_t2v() | {"latent": long})
     assert failed.messages[-1][1]["exception_type"] == "torch.OutOfMemoryError"
 
 
-def test_samplers_tell_each_step_and_show_it_where_that_is_wanted(tmp_path: Path) -> None:
+def test_samplers_report_each_step_with_optional_previews(tmp_path: Path) -> None:
     bench = ExecutorHarness(tmp_path, previews=True)
     bench.run_graph(sdxl(steps=3))
     assert [step["value"] for step in bench.event_sink.events_of_type("progress")] == [1, 2, 3]

@@ -46,7 +46,7 @@ def halves(width: int = 8, height: int = 4) -> Any:
         (images.stitch_images(halves(), "down", False, 0, "white", halves(4, 8)), (8, 12)),
     ],
 )
-def test_sizes(made: tuple[Any, ...], size: tuple[int, int]) -> None:
+def test_images_have_the_requested_size(made: tuple[Any, ...], size: tuple[int, int]) -> None:
     assert made[0].shape[2:0:-1] == size
 
 
@@ -76,13 +76,13 @@ def test_batches_take_the_first_ones_size_and_alpha() -> None:
     ("mode", "expected"),
     [("normal", 200), ("multiply", 78), ("screen", 221), ("overlay", 157), ("difference", 0)],
 )
-def test_blending(mode: str, expected: int) -> None:
+def test_blends_two_images(mode: str, expected: int) -> None:
     below, above = (np.full((1, 2, 2, 3), value, np.uint8) for value in (100, 200))
     assert images.blend_images(below, above, 1.0, mode)[0][0, 0, 0, 0] == pytest.approx(expected, abs=1)
     assert images.blend_images(below, above, 0.0, mode)[0][0, 0, 0, 0] == 100
 
 
-def test_blur_and_noise_change_a_picture_and_nothing_leaves_the_range() -> None:
+def test_blur_and_noise_change_an_image_and_nothing_leaves_the_range() -> None:
     assert images.blur_image(halves(), 2, 2.0)[0][0, 0, 4].tolist() != BLUE
     assert images.blur_image(halves(), 0, 2.0)[0] is not None
     noisy, again = (images.add_image_noise(halves(), 3, 0.5)[0] for _ in range(2))
@@ -165,7 +165,7 @@ def test_videos_fold_in_time_and_unfold_again(
     assert latents.decode_latent(latent).shape == (frames, 64, 128, 3)
 
 
-def test_a_picture_comes_back_from_a_latent_and_from_pixel_space_exactly() -> None:
+def test_an_image_comes_back_from_a_latent_and_from_pixel_space_exactly() -> None:
     picture = halves(64, 64)
     blurred = latents.decode_latent(latents.encode_images(picture, latents.LatentGeometry()))
     assert np.abs(blurred.astype(int) - picture)[0, 32, [8, 56]].max() < 8
@@ -201,7 +201,7 @@ def test_arrays_too_large_for_us_are_out_of_memory() -> None:
         ("b if a > 5 else round(a * 1.6)", 3.0), ("a <= 2", 1.0), ("sqrt(16) + floor(2.7)", 6.0),
     ],
 )  # fmt: skip
-def test_expressions(expression: str, result: float) -> None:
+def test_evaluates_expressions(expression: str, result: float) -> None:
     assert texts.evaluate_expression(expression, {"a": 2, "b": 3}) == result
 
 
@@ -213,7 +213,7 @@ def test_other_expressions_are_refused(expression: str) -> None:
         texts.evaluate_expression(expression, {"a": 2})
 
 
-def test_fingerprints_tell_values_apart() -> None:
+def test_different_values_have_different_fingerprints() -> None:
     values: list[Any] = [
         1, 1.5, "1", True, None, [1], {"a": 1}, {"a": 2}, halves(), halves(8, 8), np.zeros(3, np.float32),
         Latent(samples=np.zeros((1, 4, 2, 2), np.float32)), Latent(samples=np.ones((1, 4, 2, 2), np.float32)),

@@ -96,7 +96,7 @@ def prompt(number: float, prompt_id: str) -> QueuedPrompt:
     return QueuedPrompt(number=number, prompt_id=prompt_id, graph={}, extra_data=extra, outputs=[])
 
 
-def test_the_queue_runs_by_number_and_tells_of_each_change() -> None:
+def test_the_queue_runs_by_number_and_reports_each_change() -> None:
     changes: list[int] = []
     queue = PromptQueue(lambda: changes.append(queue.remaining))
     for number, prompt_id in ((0, "a"), (1, "b"), (-2, "front"), (3, "c")):
@@ -162,7 +162,7 @@ def test_faults_strike_in_the_order_they_were_armed_and_are_used_up() -> None:
     assert struck == [Fault.NODE_ERROR, Fault.NODE_ERROR, Fault.HANG, None]
 
 
-def test_quick_steps_are_not_all_told() -> None:
+def test_quick_steps_are_not_all_reported() -> None:
     times = iter([0.0, 0.01, 0.02, 0.2, 0.21, 0.22, 0.5])
     throttle = ProgressThrottle(lambda: next(times))
     steps = [(1, False), (2, False), (3, True), (4, False), (5, False), (6, False), (7, False)]
@@ -170,7 +170,7 @@ def test_quick_steps_are_not_all_told() -> None:
     assert told == [1, 3, 4, 7]
 
 
-def test_steps_too_small_to_see_are_not_told() -> None:
+def test_tiny_steps_are_not_reported() -> None:
     throttle = ProgressThrottle(iter(range(100)).__next__)
     assert [value for value in range(1, 9) if throttle.should_send(value, 1000, has_preview=False)] == [1, 6]
 
@@ -206,7 +206,7 @@ def test_results_are_kept_from_one_prompt_to_the_next_only(bench: ExecutorHarnes
     assert cached == [[], ["1", "2"], [], []]
 
 
-def test_a_prompt_without_a_client_is_told_to_nobody_but_kept(tmp_path: Path) -> None:
+def test_a_prompt_without_a_client_is_kept_in_the_history_only(tmp_path: Path) -> None:
     bench = ExecutorHarness(tmp_path)
     graph = {
         "1": node("EmptyImage", width=8, height=8, batch_size=1, color=0),

@@ -83,13 +83,13 @@ def trained(base: Path, graph: dict[str, Any], pictures: Any = PETS) -> dict[str
     return load(file.read_bytes())
 
 
-def test_a_run_saves_a_lora_and_says_nothing_of_it(tmp_path: Path) -> None:
+def test_training_saves_a_lora_without_an_output_message(tmp_path: Path) -> None:
     tensors = trained(tmp_path, training())
     assert {array.shape for array in tensors.values()} == {(64, 2), (2, 64)}
     assert all(array.any() for array in tensors.values())
 
 
-def test_each_step_is_told(tmp_path: Path) -> None:
+def test_reports_each_step(tmp_path: Path) -> None:
     bench = ExecutorHarness(tmp_path)
     dataset(bench.folders.input / "3d")
     bench.run_graph(training(steps=30))
@@ -122,7 +122,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
     assert "No valid images" in str(bench.run_graph(training()).messages[-1])
 
 
-def test_more_captions_than_pictures(tmp_path: Path) -> None:
+def test_rejects_more_captions_than_images(tmp_path: Path) -> None:
     bench = ExecutorHarness(tmp_path)
     dataset(bench.folders.input / "3d")
     graph = training()

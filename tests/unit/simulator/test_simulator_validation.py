@@ -67,11 +67,11 @@ def test_literals_are_converted_in_place(value: Any, converted: int) -> None:
 
 
 @pytest.mark.parametrize("value", ["x", None, float("nan"), float("inf"), {}])
-def test_what_is_no_number_is_refused(value: Any) -> None:
+def test_rejects_values_that_are_no_numbers(value: Any) -> None:
     assert errors(shown(node("PrimitiveInt", value=value))) == {"1": ["invalid_input_type"]}
 
 
-def test_a_cycle_is_told_of_every_node_in_it() -> None:
+def test_reports_a_cycle_for_each_of_its_nodes() -> None:
     graph = {
         "a": node("ImageInvert", image=["b", 0]),
         "b": node("ImageInvert", image=["a", 0]),

@@ -16,7 +16,7 @@ def test_the_newest_objects_are_at_hand() -> None:
     assert [recent.get(key) for key in "abc"] == [None, b"bbbb", b"cccc"]
 
 
-def test_what_is_too_large_or_dropped_is_not() -> None:
+def test_large_and_dropped_entries_are_not_cached() -> None:
     recent = RecentObjectCache(capacity_bytes=10, max_object_bytes=3)
     recent.put("large", b"1234")
     recent.put("small", b"12")

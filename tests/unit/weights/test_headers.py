@@ -34,7 +34,7 @@ def entry(**changes: object) -> dict[str, object]:
     return {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} | changes}
 
 
-def test_the_header_tells_what_is_in_the_file(tmp_path: Path) -> None:
+def test_reads_tensors_from_the_header(tmp_path: Path) -> None:
     file = put(tmp_path, weight())
     header = read_safetensors_header(file)
     assert {name: tensor.shape for name, tensor in header.tensors.items()} == {
@@ -73,7 +73,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_named(name: str, tmp_path: Path) -> None:
+def test_names_what_is_invalid(name: str, tmp_path: Path) -> None:
     data, words = WRONG[name]
     file = tmp_path / "file"
     file.write_bytes(data)
@@ -118,9 +118,7 @@ def test_the_type_is_that_of_most_numbers(tmp_path: Path) -> None:
         ("a/b.gguf", SMALL, ["it is not a GGUF file"]),
     ],
 )
-def test_files_of_other_kinds_are_looked_at_too(
-    path: str, data: bytes, problems: list[str], tmp_path: Path
-) -> None:
+def test_reads_headers_of_other_formats(path: str, data: bytes, problems: list[str], tmp_path: Path) -> None:
     row = weight(data, path=path)
     assert inspect_weight_file(row, put(tmp_path, row, data)) == problems
 

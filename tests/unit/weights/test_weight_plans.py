@@ -64,7 +64,7 @@ def test_a_file_of_two_models_is_fetched_once(tmp_path: Path) -> None:
         plan_downloads([model(weight(), id="one"), model(weight(b"other"), id="two")], (), tmp_path)
 
 
-def test_what_is_there_need_not_come(tmp_path: Path) -> None:
+def test_present_files_are_not_downloaded(tmp_path: Path) -> None:
     rows = [weight(slot=f"s{number}", path=f"d/{number}.safetensors") for number in range(4)]
     put(tmp_path, rows[0])
     put(tmp_path, rows[1], SMALL[:-1])
@@ -82,7 +82,7 @@ def test_what_is_there_need_not_come(tmp_path: Path) -> None:
     found.check_space()
 
 
-def test_the_disk_is_looked_at_first(tmp_path: Path) -> None:
+def test_checks_the_free_space_first(tmp_path: Path) -> None:
     found = plan_downloads([model(weight(sha256="", bytes=10**17))], (), tmp_path / "not" / "made" / "yet")
     with pytest.raises(InsufficientDiskSpace, match=r"100000000\.0 GB are to be downloaded"):
         found.check_space()
@@ -97,7 +97,7 @@ def test_all_shipped_models_agree_about_their_files(profile: Any, tmp_path: Path
         assert file.weight.license, file.path
 
 
-def test_what_tells_a_file_is_the_same_in_every_manifest() -> None:
+def test_a_file_has_the_same_identity_in_every_manifest() -> None:
     told: dict[str, Any] = {}
     for row in (row for one in CATALOG for row in one.manifest.weights):
         facts = (row.sha256, row.bytes, row.url, row.gated, row.license, row.tensors)

@@ -1,0 +1,239 @@
+"""Compares what callers were told with the database, the bucket, the ledger and the webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from minio import Minio
+from PIL import Image
+
+from orchestrator.storage.seaweedfs import SeaweedFSDirectory
+from scripts.bench.campaign.callers import READS
+from scripts.bench.campaign.observations import Observation, Outcome
+from scripts.bench.campaign.rig import Rig
+
+BUCKET = "pixelfactory"
+_UNFINISHED = ("queued", "running")
+_URL_CHECKS = 16
+#: Lines of the service's log that a campaign may not cause.
+_BAD_LOG_LINES = ("Traceback (most recent call last)", "never retrieved", "never awaited")
+
+
+@dataclass(frozen=True)
+class Violation:
+    rule: str
+    subject: str
+    detail: str = ""
+
+
+@dataclass
+class StoredJob:
+    id: str
+    account_id: str
+    status: str
+    price: int
+    idempotency_key: str | None
+    prompt: str
+    error_code: str | None
+    webhook_url: str | None
+    removed: bool
+    entries: Counter[str] = field(default_factory=Counter)
+
+
+class Auditor:
+    """Reads everything after a campaign has come to rest; `audit` returns all violations."""
+
+    def __init__(self, rig: Rig, observations: Sequence[Observation]) -> None:
+        self._rig, self._seen = rig, observations
+        self._violations: list[Violation] = []
+        self._jobs: dict[str, StoredJob] = {}
+
+    async def audit(self) -> list[Violation]:
+        self._read_jobs()
+        self._check_callers()
+        self._check_money()
+        await self._check_outputs()
+        self._check_bucket()
+        self._check_webhooks()
+        await self._check_rest()
+        self._check_log()
+        return self._violations
+
+    def _fail(self, rule: str, subject: object, detail: object = "") -> None:
+        self._violations.append(Violation(rule, str(subject), str(detail)[:200]))
+
+    def _query(self, sql: str) -> list[sqlite3.Row]:
+        path = self._rig.data_dir / "pixelfactory.db"
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            db.row_factory = sqlite3.Row
+            return db.execute(sql).fetchall()
+
+    def _read_jobs(self) -> None:
+        for row in self._query("SELECT * FROM jobs"):
+            self._jobs[row["id"]] = StoredJob(
+                *(row["id"], row["account_id"], row["status"], row["price"], row["idempotency_key"]),
+                prompt=str(json.loads(row["params"]).get("prompt", "")),
+                error_code=row["error_code"],
+                webhook_url=row["webhook_url"],
+                removed=row["removed_at"] is not None,
+            )
+        for row in self._query("SELECT job_id, kind, micros FROM entries WHERE job_id IS NOT NULL"):
+            self._jobs[row["job_id"]].entries[row["kind"]] += row["micros"]
+
+    def _check_callers(self) -> None:
+        by_key = {job.idempotency_key: job for job in self._jobs.values() if job.idempotency_key}
+        by_prompt = defaultdict(list)
+        for job in self._jobs.values():
+            by_prompt[job.prompt].append(job)
+        for seen in self._seen:
+            if seen.kind in READS:
+                if seen.outcome is Outcome.STUCK:
+                    self._fail("an operation has no end", seen.number, f"{seen.kind} {seen.detail}")
+                continue
+            jobs = by_prompt.get(f"operation {seen.number}", [])
+            if seen.idempotency_key:
+                jobs = [by_key[seen.idempotency_key]] if seen.idempotency_key in by_key else []
+            self._check_caller(seen, jobs)
+
+    def _check_caller(self, seen: Observation, jobs: list[StoredJob]) -> None:
+        told = f"{seen.kind} was told {seen.outcome} {seen.detail}"
+        # Success is charged; `_check_money` compares the capture with the price, which may be 0.
+        charged = [job for job in jobs if job.status == "succeeded"]
+        if seen.outcome is Outcome.STUCK:
+            self._fail("an operation has no end", seen.number, told)
+        elif seen.outcome is Outcome.COMPLETED:
+            if len(charged) != 1:
+                self._fail("a completed request is charged once", seen.number, f"{len(charged)}: {told}")
+            made = len(seen.urls) + seen.inline_images
+            if seen.expected_images and seen.kind != "openai_video" and made != seen.expected_images:
+                self._fail("all images are delivered", seen.number, f"{made}: {told}")
+        elif seen.outcome is not Outcome.LEFT and charged:
+            self._fail("what was not delivered is not charged", seen.number, told)
+        if len(charged) > 1:
+            self._fail("one request is charged once", seen.number, f"{len(charged)} captures: {told}")
+        if seen.job_id and seen.job_id not in self._jobs:
+            self._fail("an accepted job is stored", seen.number, told)
+
+    def _check_money(self) -> None:
+        for job in self._jobs.values():
+            held, captured = job.entries["hold"], job.entries["capture"]
+            if job.status in _UNFINISHED:
+                self._fail("every job ends", job.id, job.status)
+            elif held != captured + job.entries["release"]:
+                self._fail("a hold is captured or released", job.id, dict(job.entries))
+            elif captured != (job.price if job.status == "succeeded" else 0):
+                self._fail("only success is captured, at its price", job.id, f"{job.status} {captured}")
+        totals: Counter[str] = Counter()
+        for row in self._query("SELECT source, target, micros FROM entries"):
+            totals[row["target"]] += row["micros"]
+            totals[row["source"]] -= row["micros"]
+        for row in self._query("SELECT account, micros FROM balances"):
+            if totals[row["account"]] != row["micros"]:
+                self._fail("a balance is the sum of its entries", row["account"], row["micros"])
+        open_attempts = self._query("SELECT prompt_id FROM attempts WHERE ended_at IS NULL")
+        for row in open_attempts:
+            self._fail("every attempt ends", row["prompt_id"])
+
+    async def _check_outputs(self) -> None:
+        """Every URL that a caller was given shows its image, unless the caller deleted it."""
+        limit = asyncio.Semaphore(_URL_CHECKS)
+        async with aiohttp.ClientSession() as http:
+
+            async def check(seen: Observation, url: str) -> None:
+                async with limit, http.get(url) as response:
+                    body = await response.read()
+                if seen.deleted:
+                    if response.status == 200 and seen.kind != "same_pixels":
+                        self._fail("a deleted output is gone", seen.number, url)
+                elif response.status != 200:
+                    self._fail("a delivered URL works", seen.number, f"{response.status} {seen.kind}")
+                elif not _is_image(body):
+                    self._fail("a delivered URL shows an image", seen.number, f"{len(body)} bytes")
+
+            await asyncio.gather(*(check(seen, url) for seen in self._seen for url in seen.urls))
+
+    def _check_bucket(self) -> None:
+        """The bucket holds what the database names, and nothing else."""
+        named = {row["key"] for row in self._named_objects()}
+        stored = {entry.object_name for entry in self._client().list_objects(BUCKET, recursive=True)}
+        for key in sorted(named - stored):
+            self._fail("a named object is stored", key)
+        for key in sorted(key for key in stored - named if key.startswith("outputs/")):
+            self._fail("a stored object is named", key)
+
+    def _named_objects(self) -> list[sqlite3.Row]:
+        return self._query("SELECT DISTINCT key FROM output_files")
+
+    def _client(self) -> Minio:
+        directory = SeaweedFSDirectory(self._rig.data_dir / "s3")
+        credentials = directory.read_credentials()
+        ports = json.loads((self._rig.data_dir / "s3" / "ports.json").read_text())
+        return Minio(
+            f"127.0.0.1:{ports['s3']}",
+            access_key=credentials.access_key,
+            secret_key=credentials.secret_key,
+            secure=False,
+        )
+
+    def _check_webhooks(self) -> None:
+        receiver = self._rig.receiver
+        if receiver.wrongly_signed:
+            self._fail("every message is signed", receiver.wrongly_signed)
+        for job in self._jobs.values():
+            messages = receiver.messages.get(job.id, set())
+            if job.webhook_url and not job.removed and len({id for id, _ in messages}) != 1:
+                self._fail("a finished job is reported once", job.id, sorted(messages))
+
+    async def _check_rest(self) -> None:
+        """Nothing runs or waits any more, and the fleet is ready."""
+        rows = (await self._rig.admin("/admin/v1/instances"))["instances"]
+        for row in rows:
+            if row["state"] != "ready":
+                self._fail("the fleet is ready again", row["id"], row["state"])
+            async with aiohttp.ClientSession() as http, http.get(f"{row['url']}/queue") as response:
+                queue: dict[str, Any] = await response.json()
+            if queue["queue_running"] or queue["queue_pending"]:
+                self._fail("no prompt is left on an instance", row["id"], _prompt_ids(queue))
+        found = await self._rig.admin("/admin/v1/audit")
+        for row in found if isinstance(found, list) else found.get("findings", found.get("violations", [])):
+            self._fail("the service's own audit finds nothing", row)
+
+    def _check_log(self) -> None:
+        secrets = [self._rig.admin_token, *(account.key for account in self._rig.accounts)]
+        secrets += self._rig.receiver.secrets.values()
+        counts: Counter[str] = Counter()
+        for line in self._rig.log_file.read_text(errors="replace").splitlines():
+            if any(secret in line for secret in secrets):
+                self._fail("no secret is logged", line[:60])
+            if re.search(r"\boperation \d+\b", line):
+                self._fail("no prompt is logged", line)
+            counts.update(bad for bad in _BAD_LOG_LINES if bad in line)
+        for bad, count in counts.items():
+            self._fail("the log has no unhandled error", bad, count)
+
+
+def _is_image(body: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(body)) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError):
+        return False
+    return True
+
+
+def _prompt_ids(queue: dict[str, Any]) -> list[str]:
+    return [str(item[1]) for item in (*queue["queue_running"], *queue["queue_pending"])]
+
+
+def summarise(violations: Iterable[Violation]) -> dict[str, int]:
+    return dict(Counter(violation.rule for violation in violations).most_common())

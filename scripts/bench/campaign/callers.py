@@ -1,0 +1,408 @@
+"""Operations of callers, through every dialect, and what each was told."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from PIL import Image
+
+from scripts.bench.campaign.observations import Observation, Outcome
+from scripts.bench.campaign.rig import CallerAccount, Rig
+
+OPERATION_SECONDS = 150.0
+#: A caller with a key repeats a request that got no final response; the SDKs do it twice, these longer.
+_REPEATS = 40
+_LOST = (aiohttp.ClientError, ConnectionError, TimeoutError)
+_DONE = {"completed": Outcome.COMPLETED, "succeeded": Outcome.COMPLETED, "failed": Outcome.FAILED}
+_DONE |= {"blocked": Outcome.FAILED, "error": Outcome.FAILED, "cancelled": Outcome.CANCELLED}
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether a client should send the request again."""
+        return self.status in (409, 425, 429, 500, 502, 503, 504)
+
+
+class Caller:
+    """Runs operations of one account."""
+
+    def __init__(self, rig: Rig, account: CallerAccount, rng: random.Random) -> None:
+        self._rig, self._account, self._rng = rig, account, rng
+        self.finished: list[Observation] = []
+
+    async def run(self, number: int, kind: str) -> Observation:
+        """Run one operation, to its end or for OPERATION_SECONDS."""
+        seen = Observation(number, kind, self._account.number, sent_at=time.monotonic())
+        headers = {"Authorization": f"Bearer {self._account.key}"}
+        timeout = aiohttp.ClientTimeout(total=120)
+        async with aiohttp.ClientSession(self._rig.url, headers=headers, timeout=timeout) as http:
+            try:
+                async with asyncio.timeout(OPERATION_SECONDS):
+                    await OPERATIONS[kind](self, http, seen)
+            except TimeoutError:
+                seen.outcome = Outcome.STUCK
+        seen.ended_at = time.monotonic()
+        self.finished.append(seen)
+        return seen
+
+    def image_body(self, seen: Observation, **fields: Any) -> dict[str, Any]:
+        count = fields.pop("n", self._rng.choice((1, 1, 2, 4)))
+        seen.expected_images = count
+        prompt = f"operation {seen.number}"
+        return {
+            "model": "flux-1-schnell", "prompt": prompt, "size": "256x256", "n": count,
+            "seed": seen.number, "response_format": "url", **fields,
+        }
+
+    async def send(
+        self,
+        http: aiohttp.ClientSession,
+        path: str,
+        body: Any,
+        headers: dict[str, str] | None = None,
+        method: str = "POST",
+    ) -> Reply:
+        data = body if isinstance(body, aiohttp.FormData) else None
+        document = None if data is not None else body
+        async with http.request(method, path, json=document, data=data, headers=headers) as response:
+            text = await response.read()
+            parsed = json.loads(text) if response.content_type == "application/json" else text
+            return Reply(response.status, dict(response.headers), parsed)
+
+    async def send_until_final(
+        self, http: aiohttp.ClientSession, seen: Observation, path: str, body: Any, **headers: str
+    ) -> Reply:
+        """Repeat with one Idempotency-Key until the response is final."""
+        seen.idempotency_key, seen.can_ask = f"campaign-{seen.number}", True
+        headers["Idempotency-Key"] = seen.idempotency_key
+        reply = Reply(0, {}, None)
+        for attempt in range(_REPEATS):
+            try:
+                reply = await self.send(http, path, body, headers)
+            except _LOST:
+                await asyncio.sleep(0.5)
+                continue
+            retry = reply.headers.get("X-Should-Retry")
+            if not reply.is_passing or retry == "false":
+                return reply
+            await asyncio.sleep(min(float(reply.headers.get("Retry-After", 0.2)), 1) + 0.05 * attempt)
+        return reply
+
+    async def send_once(
+        self, http: aiohttp.ClientSession, seen: Observation, path: str, body: Any, **headers: str
+    ) -> Reply | None:
+        """Send without a key and without a second try; None if the connection broke."""
+        await self._rig.up.wait()
+        try:
+            return await self.send(http, path, body, headers)
+        except _LOST as error:
+            seen.outcome, seen.detail = Outcome.LOST, type(error).__name__
+            return None
+
+    async def poll(self, http: aiohttp.ClientSession, seen: Observation, path: str) -> Any:
+        """Poll a job, through crashes of the service, until it is finished, and note its end."""
+        while True:
+            try:
+                reply = await self.send(http, path, None, method="GET")
+            except _LOST:
+                await asyncio.sleep(0.3)
+                continue
+            status = str(reply.body.get("status", "")).lower() if isinstance(reply.body, dict) else ""
+            if reply.status == 200 and status in _DONE:
+                seen.outcome = _DONE[status]
+                seen.detail = str(reply.body.get("error") or "")[:120]
+                return reply.body
+            if reply.status in (401, 404, 410):
+                seen.outcome, seen.detail = Outcome.STUCK, f"polling gave {reply.status}"
+                return reply.body
+            await asyncio.sleep(0.1)
+
+
+def note_images(seen: Observation, reply: Reply | None) -> None:
+    """Note the end of a request that waits for its images, in OpenAI's shape."""
+    if reply is None:
+        return
+    seen.job_id = reply.headers.get("X-PixelFactory-Job", seen.job_id)
+    seen.detail = str(reply.status)
+    if reply.status == 200:
+        seen.outcome = Outcome.COMPLETED
+        seen.urls = [image["url"] for image in reply.body["data"] if image.get("url")]
+        seen.inline_images = sum(1 for image in reply.body["data"] if image.get("b64_json"))
+    else:
+        code = reply.body.get("error") if isinstance(reply.body, dict) else reply.body
+        seen.detail = f"{reply.status} {code.get('code') if isinstance(code, dict) else str(code)[:80]}"
+        seen.outcome = Outcome.REFUSED if reply.status < 500 or reply.status == 503 else Outcome.FAILED
+
+
+async def wait_for_image(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    body = caller.image_body(seen)
+    note_images(seen, await caller.send_once(http, seen, "/api/v1/images/generations", body))
+
+
+async def wait_with_key(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    body = caller.image_body(seen)
+    note_images(seen, await caller.send_until_final(http, seen, "/api/v1/images/generations", body))
+
+
+async def openai_image(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    body = caller.image_body(seen, model="sdxl-1.0", response_format="b64_json", n=1)
+    note_images(seen, await caller.send_once(http, seen, "/v1/images/generations", body))
+
+
+async def openai_stream(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    await caller._rig.up.wait()
+    body = caller.image_body(seen, n=1, stream=True, partial_images=1, response_format="b64_json")
+    try:
+        async with http.post("/v1/images/generations", json=body) as response:
+            seen.job_id = response.headers.get("X-PixelFactory-Job")
+            text = (await response.read()).decode()
+    except _LOST as error:
+        seen.outcome, seen.detail = Outcome.LOST, type(error).__name__
+        return
+    seen.inline_images = text.count("event: image_generation.completed")
+    if seen.inline_images:
+        seen.outcome = Outcome.COMPLETED
+    elif "event: error" in text or response.status != 200:
+        seen.detail = f"{response.status} {text[-120:]}"
+        seen.outcome = Outcome.REFUSED if response.status != 200 else Outcome.FAILED
+    else:
+        seen.outcome, seen.detail = Outcome.LOST, "the stream ended without its last event"
+
+
+async def submit(
+    caller: Caller, http: aiohttp.ClientSession, seen: Observation, body: dict[str, Any]
+) -> str | None:
+    """Submit without waiting, and return the id of the accepted job."""
+    reply = await caller.send_until_final(
+        http, seen, "/api/v1/images/generations", body, Prefer="respond-async"
+    )
+    if reply.status != 202:
+        note_images(seen, reply)
+        return None
+    seen.job_id = str(reply.body["jobId"])
+    return seen.job_id
+
+
+async def submit_and_poll(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    if job_id := await submit(caller, http, seen, caller.image_body(seen)):
+        view = await caller.poll(http, seen, f"/api/v1/jobs/{job_id}")
+        seen.urls = (view.get("output") or {}).get("images", [])
+
+
+async def same_pixels(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    """The request that everybody makes; half of the callers delete the result at once."""
+    body = caller.image_body(seen, n=1) | {"prompt": "the same", "seed": 7}
+    if job_id := await submit(caller, http, seen, body):
+        view = await caller.poll(http, seen, f"/api/v1/jobs/{job_id}")
+        seen.urls = (view.get("output") or {}).get("images", [])
+        if seen.outcome is Outcome.COMPLETED and caller._rng.random() < 0.5:
+            await delete_job(caller, http, seen)
+
+
+async def delete_job(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    for _ in range(_REPEATS):
+        try:
+            reply = await caller.send(http, f"/v1/videos/{seen.job_id}", None, method="DELETE")
+        except _LOST:
+            await asyncio.sleep(0.5)
+            continue
+        if not reply.is_passing:
+            seen.deleted = reply.status in (200, 204, 404)
+            return
+        await asyncio.sleep(0.2)
+
+
+async def follow_events(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    job_id = await submit(caller, http, seen, caller.image_body(seen))
+    if job_id is None:
+        return
+    # A stream that breaks off is no failure: its end is asked for below, as a browser does.
+    with suppress(*_LOST):
+        async with http.get(f"/api/v1/jobs/{job_id}/events") as response:
+            await response.read()
+    view = await caller.poll(http, seen, f"/api/v1/jobs/{job_id}")
+    seen.urls = (view.get("output") or {}).get("images", [])
+
+
+async def cancel(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    job_id = await submit(caller, http, seen, caller.image_body(seen))
+    if job_id is None:
+        return
+    await asyncio.sleep(caller._rng.random() * 0.4)
+    with suppress(*_LOST):
+        await caller.send(http, f"/api/v1/jobs/{job_id}", None, method="DELETE")
+    view = await caller.poll(http, seen, f"/api/v1/jobs/{job_id}")
+    seen.urls = (view.get("output") or {}).get("images", [])
+
+
+async def disconnect(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    body = caller.image_body(seen)
+    try:
+        async with asyncio.timeout(0.02 + caller._rng.random() * 0.4):
+            note_images(seen, await caller.send_once(http, seen, "/v1/images/generations", body))
+    except TimeoutError:
+        seen.outcome = Outcome.LEFT
+
+
+async def with_webhook(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    body = caller.image_body(seen) | {"webhook_url": caller._rig.receiver.url(seen.account)}
+    if job_id := await submit(caller, http, seen, body):
+        seen.webhook = True
+        view = await caller.poll(http, seen, f"/api/v1/jobs/{job_id}")
+        seen.urls = (view.get("output") or {}).get("images", [])
+
+
+async def upload(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    await caller._rig.up.wait()
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), (seen.number % 256, 20, 30)).save(file, "PNG")
+    form = aiohttp.FormData({"prompt": f"operation {seen.number}", "response_format": "url"})
+    form.add_field("image", file.getvalue(), filename="in.png", content_type="image/png")
+    seen.expected_images = 1
+    note_images(seen, await caller.send_once(http, seen, "/v1/images/edits", form))
+
+
+async def image_in_json(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (48, 48), (10, seen.number % 256, 30)).save(file, "PNG")
+    image = base64.b64encode(file.getvalue()).decode()
+    body = {"model": "4x-ultrasharp", "image": image, "prompt": f"operation {seen.number}"}
+    seen.expected_images = 1
+    reply = await caller.send_until_final(
+        http, seen, "/api/v1/images/generations", body | {"response_format": "url"}
+    )
+    note_images(seen, reply)
+
+
+async def openai_video(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    body = {"model": "wan2.1-t2v-fast", "prompt": f"operation {seen.number}", "seconds": "1"}
+    seen.expected_images = 1
+    reply = await caller.send_once(http, seen, "/v1/videos", body)
+    if reply is None:
+        return
+    if reply.status != 200:
+        return note_images(seen, reply)
+    seen.job_id, seen.can_ask = str(reply.body["id"]), True
+    await caller.poll(http, seen, f"/v1/videos/{seen.job_id}")
+
+
+async def pixelapi(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    body = {"model": "flux-schnell", "prompt": f"operation {seen.number}", "width": 512, "height": 512}
+    seen.expected_images = 1
+    reply = await caller.send_once(http, seen, "/v1/image/generate", body)
+    if reply is None:
+        return
+    if reply.status not in (200, 202):
+        return note_images(seen, reply)
+    seen.job_id, seen.can_ask = reply.headers["X-PixelFactory-Job"], True
+    view = await caller.poll(http, seen, f"/v1/image/{reply.body['generation_id']}")
+    seen.urls = [url for url in [view.get("output_url")] if url]
+
+
+async def pixeldojo(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    body = {"prompt": f"operation {seen.number}", "width": 256, "height": 256}
+    seen.expected_images = 1
+    reply = await caller.send_once(http, seen, "/api/v1/models/flux-1-schnell/run", body)
+    if reply is None:
+        return
+    if reply.status not in (200, 201, 202):
+        return note_images(seen, reply)
+    seen.job_id, seen.can_ask = str(reply.body["jobId"]), True
+    view = await caller.poll(http, seen, f"/api/v1/jobs/{seen.job_id}")
+    seen.urls = (view.get("output") or {}).get("images", [])
+
+
+async def pixazo(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    body = {"prompt": f"operation {seen.number}", "num_steps": 2, "width": 256, "height": 256}
+    seen.expected_images = 1
+    reply = await caller.send_once(http, seen, "/flux-1-schnell/v1/getData", body)
+    if reply is not None and reply.status == 200:
+        seen.job_id = reply.headers.get("X-PixelFactory-Job")
+        seen.outcome, seen.urls = Outcome.COMPLETED, [reply.body["output"]]
+    else:
+        note_images(seen, reply)
+
+
+async def pixazo_queue(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    body = {"prompt": f"operation {seen.number}", "image_size": "square", "num_inference_steps": 4}
+    seen.expected_images = 1
+    reply = await caller.send_once(http, seen, "/flux-dev/v1/dev/textToImage", body)
+    if reply is None:
+        return
+    if reply.status != 202:
+        return note_images(seen, reply)
+    seen.job_id, seen.can_ask = reply.headers["X-PixelFactory-Job"], True
+    view = await caller.poll(http, seen, f"/v2/requests/status/{reply.body['request_id']}")
+    output = view.get("output") or {}
+    seen.urls = list(output.get("media_url") or [])
+
+
+async def read_account(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    """Reads that change nothing: they succeed whenever the service is up."""
+    path = caller._rng.choice(
+        ("/api/v1/billing/balance", "/api/v1/jobs", "/api/v1/images/models", "/v1/account/usage")
+    )
+    await caller._rig.up.wait()
+    try:
+        reply = await caller.send(http, path, None, method="GET")
+    except _LOST as error:
+        seen.outcome, seen.detail = Outcome.LOST, type(error).__name__
+    else:
+        seen.outcome = Outcome.COMPLETED if reply.status == 200 else Outcome.REFUSED
+        seen.detail = f"{reply.status} {path}"
+
+
+async def quote(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    body = caller.image_body(seen)
+    seen.expected_images = 0
+    reply = await caller.send_once(http, seen, "/api/v1/quote", body)
+    if reply is not None:
+        seen.outcome = Outcome.COMPLETED if reply.status == 200 else Outcome.REFUSED
+        seen.detail = str(reply.status)
+
+
+async def invalid(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    body = caller.image_body(seen, size="banana")
+    seen.expected_images = 0
+    note_images(seen, await caller.send_once(http, seen, "/v1/images/generations", body))
+
+
+Operation = Callable[[Caller, aiohttp.ClientSession, Observation], Awaitable[None]]
+OPERATIONS: dict[str, Operation] = {
+    operation.__name__: operation
+    for operation in (
+        *(wait_for_image, wait_with_key, openai_image, openai_stream, submit_and_poll, same_pixels),
+        *(follow_events, cancel, disconnect, with_webhook, upload, image_in_json, openai_video),
+        *(pixelapi, pixeldojo, pixazo, pixazo_queue, read_account, quote, invalid),
+    )
+}
+#: Relative frequency; 1 where nothing is said.
+WEIGHTS = {"wait_for_image": 3, "wait_with_key": 3, "submit_and_poll": 3, "same_pixels": 4, "cancel": 2}
+WEIGHTS |= {"disconnect": 2, "with_webhook": 3, "follow_events": 2, "pixelapi": 2, "pixeldojo": 2}
+#: Operations that make nothing.
+READS = frozenset({"read_account", "quote", "invalid"})
+
+
+def draw_operations(count: int, rng: random.Random) -> list[str]:
+    """Return the kinds of `count` operations, each kind at least once where `count` allows it."""
+    kinds = list(OPERATIONS)
+    drawn = rng.choices(kinds, [WEIGHTS.get(kind, 1) for kind in kinds], k=max(count - len(kinds), 0))
+    mixed = [*kinds[:count], *drawn]
+    rng.shuffle(mixed)
+    return mixed

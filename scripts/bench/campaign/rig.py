@@ -1,0 +1,179 @@
+"""The service under test with everything around it: its process, its children, accounts and the receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+
+from comfy_instances.process.child import find_free_port
+from scripts.bench.campaign.receiver import Receiver
+from scripts.child_servers import run_cli
+
+READY_SECONDS = 90.0
+STOP_SECONDS = 60.0
+ACCOUNT_COUNT = 4
+CREDIT_USD = "5000"
+#: Short limits, so that a campaign of minutes sees what takes a service hours.
+_ENVIRONMENT = {
+    "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
+    "PIXELFACTORY_DRAIN_SECONDS": "2",
+    "PIXELFACTORY_FAILURES_PER_MINUTE": "100000",
+    "PIXELFACTORY_STALL_SECONDS": "4",
+}
+
+
+@dataclass(frozen=True)
+class CallerAccount:
+    number: int
+    id: str
+    key: str
+
+
+@dataclass
+class Rig:
+    """One service in `directory`. Times are seconds."""
+
+    directory: Path
+    time_scale: float
+    instance_urls: tuple[str, ...] = ()
+    port: int = field(default_factory=find_free_port)
+    receiver: Receiver = field(default_factory=lambda: Receiver(find_free_port()))
+    accounts: list[CallerAccount] = field(default_factory=list)
+    #: Set while the service answers requests.
+    up: asyncio.Event = field(default_factory=asyncio.Event)
+    starts: int = 0
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def data_dir(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def clock_offset_file(self) -> Path:
+        return self.directory / "clock_offset"
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / "service.log"
+
+    @property
+    def admin_token(self) -> str:
+        return (self.data_dir / "admin-token").read_text().strip()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        # The receiver and the service meet on loopback addresses only.
+        mine = {"PIXELFACTORY_DATA_DIR": str(self.data_dir), **_ENVIRONMENT}
+        return {**os.environ, **mine, "PIXELFACTORY_SIMULATOR_TIME_SCALE": str(self.time_scale)}
+
+    def shift_clock(self, seconds: float) -> None:
+        draft = self.clock_offset_file.with_suffix(".new")
+        draft.write_text(str(seconds))
+        draft.replace(self.clock_offset_file)
+
+    async def start(self) -> None:
+        """Start the service and wait until it is ready. Raises RuntimeError with the end of its log."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "scripts.bench.campaign.shifted_up", str(self.clock_offset_file)]
+        command += ["--port", str(self.port), "--data-dir", str(self.data_dir)]
+        command += (
+            ["--instances", ",".join(self.instance_urls)] if self.instance_urls else ["--simulate", "3"]
+        )
+        self._process = await asyncio.to_thread(self._launch, command)
+        self.starts += 1
+        async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as http:
+            while not await self._is_ready(http):
+                if self._process.poll() is not None:
+                    raise RuntimeError(
+                        f"the service ended with {self._process.returncode}: {self.log_tail()}"
+                    )
+                await asyncio.sleep(0.05)
+        self.up.set()
+
+    def _launch(self, command: list[str]) -> subprocess.Popen[bytes]:
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env=self.environment)
+
+    async def _is_ready(self, http: aiohttp.ClientSession) -> bool:
+        try:
+            async with http.get(f"{self.url}/readyz", timeout=aiohttp.ClientTimeout(total=5)) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    def log_tail(self) -> str:
+        return self.log_file.read_text(errors="replace")[-3000:]
+
+    async def stop(self, number: signal.Signals) -> int:
+        """Send a signal, wait until the service and its children are gone, and return the exit status."""
+        self.up.clear()
+        process = self._process
+        assert process is not None
+        children = self.children()
+        with suppress(ProcessLookupError):
+            process.send_signal(number)
+        code = await asyncio.to_thread(process.wait, STOP_SECONDS)
+        await asyncio.to_thread(psutil.wait_procs, children, 10)
+        return code
+
+    def children(self) -> list[psutil.Process]:
+        if self._process is None or self._process.poll() is not None:
+            return []
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self._process.pid).children(recursive=True)
+        return []
+
+    def simulators(self) -> list[psutil.Process]:
+        return [child for child in self.children() if _runs(child, "comfy_instances.simulator")]
+
+    def s3_servers(self) -> list[psutil.Process]:
+        return [child for child in self.children() if _runs(child, "weed") and not _runs(child, "die_with")]
+
+    async def create_accounts(self) -> None:
+        for number in range(ACCOUNT_COUNT):
+            made: dict[str, Any] = await asyncio.to_thread(
+                run_cli, "keys", "create", "--credit", CREDIT_USD, "--json", environment=self.environment
+            )
+            self.accounts.append(CallerAccount(number, str(made["account"]), str(made["key"])))
+            headers = {"Authorization": f"Bearer {made['key']}"}
+            async with (
+                aiohttp.ClientSession(self.url, headers=headers) as http,
+                http.get("/api/v1/webhooks/secret") as response,
+            ):
+                self.receiver.secrets[number] = (await response.json())["secret"]
+
+    def count_unfinished(self) -> int:
+        """Return the number of jobs without an end and of webhook messages without a delivery."""
+        with closing(sqlite3.connect(f"file:{self.data_dir / 'pixelfactory.db'}?mode=ro", uri=True)) as db:
+            (jobs,) = db.execute("SELECT count(*) FROM jobs WHERE finished_at IS NULL").fetchone()
+            (messages,) = db.execute("SELECT count(*) FROM outbox WHERE due_at IS NOT NULL").fetchone()
+        return int(jobs) + int(messages)
+
+    async def admin(self, path: str) -> Any:
+        headers = {"Authorization": f"Bearer {self.admin_token}"}
+        async with aiohttp.ClientSession(self.url, headers=headers) as http, http.get(path) as response:
+            text = await response.text()
+            return json.loads(text) if response.content_type == "application/json" else text
+
+
+def _runs(process: psutil.Process, word: str) -> bool:
+    try:
+        return any(word in part for part in process.cmdline()[:4])
+    except psutil.Error:
+        return False

@@ -66,8 +66,13 @@ class Caller:
         seen.expected_images = count
         prompt = f"operation {seen.number}"
         return {
-            "model": "flux-1-schnell", "prompt": prompt, "size": "256x256", "n": count,
-            "seed": seen.number, "response_format": "url", **fields,
+            "model": "flux-1-schnell",
+            "prompt": prompt,
+            "size": "256x256",
+            "n": count,
+            "seed": seen.number,
+            "response_format": "url",
+            **fields,
         }
 
     async def send(

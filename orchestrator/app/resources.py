@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from orchestrator.backup.unfinished import require_finished_restore
 from orchestrator.billing.price_files import load_tariffs_for_catalog
 from orchestrator.catalog import Catalog
 from orchestrator.private_files import load_or_create_secret
@@ -22,7 +23,11 @@ def utc_now() -> datetime:
 
 @asynccontextmanager
 async def open_store(settings: Settings) -> AsyncIterator[Store]:
-    """Open the configured store. The service and any number of commands may have it open at the same time."""
+    """Open the configured store. The service and any number of commands may have it open at the same time.
+
+    Raises UnknownSchema for a database of a newer version, RestoreUnfinished.
+    """
+    require_finished_restore(settings.data_dir)
     path = settings.database_path
     path.parent.mkdir(parents=True, exist_ok=True)
     store = SqliteStore(path)

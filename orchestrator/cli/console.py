@@ -37,6 +37,12 @@ def print_error(message: str) -> None:
     err.print(f"[red]error:[/red] {line.replace('[', chr(92) + '[')}", highlight=False)
 
 
+def print_warning(message: str) -> None:
+    """Print a warning as one line on stderr."""
+    line = " ".join(message.split())
+    err.print(f"[yellow]warning:[/yellow] {line.replace('[', chr(92) + '[')}", highlight=False)
+
+
 def read_settings(data_dir: Path | None = None, config: Path | None = None, **flags: Any) -> Settings:
     """Load the settings for a command; `flags` override them unless None. Raises SettingsError."""
     return Settings.load(config, data_dir=data_dir, **flags)

@@ -23,6 +23,8 @@ COMMANDS = (
     "weights",
     "comfyui",
     "usage",
+    "backup",
+    "restore",
 )
 
 

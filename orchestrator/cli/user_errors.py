@@ -5,12 +5,16 @@ from __future__ import annotations
 from comfy_instances.fleet.protocol import FleetError
 from comfy_instances.install.install import InstallError
 from comfy_instances.protocol.errors import InstanceError
+from orchestrator.backup.manifest import BackupError
+from orchestrator.backup.unfinished import RestoreUnfinished
 from orchestrator.catalog import CatalogError
 from orchestrator.catalog.import_export import InvalidWorkflow
 from orchestrator.cli.console import CliError
 from orchestrator.errors import ServiceError
 from orchestrator.media.errors import MediaError
 from orchestrator.settings import SettingsError
+from orchestrator.store.sqlite.migrations import UnknownSchema
+from orchestrator.store.sqlite.snapshot import SnapshotError
 from orchestrator.weights.errors import WeightError
 from pricing.costs import CostsError
 from pricing.money import MoneyError
@@ -18,6 +22,7 @@ from pricing.plans import PlanError
 from pricing.rates import TariffError
 
 USER_ERRORS = (
+    BackupError,
     CatalogError,
     CliError,
     CostsError,
@@ -29,8 +34,11 @@ USER_ERRORS = (
     MoneyError,
     OSError,
     PlanError,
+    RestoreUnfinished,
     ServiceError,
     SettingsError,
+    SnapshotError,
     TariffError,
+    UnknownSchema,
     WeightError,
 )

@@ -23,7 +23,7 @@ import psutil
 from comfy_instances.process import die_with_parent
 from orchestrator.media.errors import S3ServerNotStarted
 from orchestrator.storage import seaweedfs
-from orchestrator.storage.object_store import S3Config
+from orchestrator.storage.object_store import ObjectStore, S3Config
 
 log = logging.getLogger(__name__)
 
@@ -238,3 +238,20 @@ class EmbeddedS3:
     def _log_tail(self) -> str:
         lines = self._server_dir.log_file.read_text(errors="replace").splitlines()
         return f"last lines of {self._server_dir.log_file}: " + " / ".join(lines[-3:])
+
+
+async def find_running_server(directory: Path, bucket: str) -> S3Config | None:
+    """Return access to the server that another process runs in this directory; None if none runs there."""
+    server_dir = seaweedfs.SeaweedFSDirectory(directory)
+    ports = server_dir.read_ports()
+    if not ports:
+        return None
+    credentials = server_dir.read_credentials()
+    config = S3Config(
+        endpoint=seaweedfs.s3_endpoint(ports),
+        access_key=credentials.access_key,
+        secret_key=credentials.secret_key,
+        bucket=bucket,
+    )
+    async with ObjectStore(config) as object_store:
+        return config if await object_store.is_healthy() else None

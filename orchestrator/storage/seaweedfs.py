@@ -81,7 +81,7 @@ class SeaweedFSDirectory:
 
     def allocate_ports(self) -> dict[str, int]:
         """Return one port per service; the previous ones if they are free, so that URLs stay valid."""
-        saved = self._saved_ports()
+        saved = self.read_ports()
         if saved and are_ports_free(saved):
             return saved
         ports = dict(zip(_SERVICES, _choose_free_ports(len(_SERVICES)), strict=True))
@@ -90,9 +90,10 @@ class SeaweedFSDirectory:
 
     def can_reuse_ports(self) -> bool:
         """Return whether the previous ports are free, or there are none."""
-        return are_ports_free(self._saved_ports())
+        return are_ports_free(self.read_ports())
 
-    def _saved_ports(self) -> dict[str, int]:
+    def read_ports(self) -> dict[str, int]:
+        """Return the ports of the last start; empty if there was none."""
         try:
             found = json.loads(self._ports_file.read_text())
             return {name: int(found[name]) for name in _SERVICES}

@@ -1,0 +1,117 @@
+"""Makes a backup of a data directory, also while its service runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from orchestrator.backup.location import DataLocation
+from orchestrator.backup.manifest import (
+    DATABASE_NAME,
+    MANIFEST_NAME,
+    OBJECT_LIST_NAME,
+    SECRETS_FOLDER,
+    BackupError,
+    Manifest,
+    ObjectCounts,
+    describe_file,
+    object_path,
+    write_manifest,
+    write_object_list,
+)
+from orchestrator.backup.objects import copy_objects
+from orchestrator.backup.unfinished import require_finished_restore
+from orchestrator.private_files import write_private
+from orchestrator.storage.object_store import ObjectStore
+from orchestrator.store.sqlite.snapshot import (
+    NamedObject,
+    SnapshotError,
+    copy_database,
+    list_named_objects,
+    summarize_database,
+)
+
+OpenObjectStore = Callable[[], AbstractAsyncContextManager[ObjectStore]]
+
+
+async def create_backup(
+    source: DataLocation,
+    directory: Path,
+    now: datetime,
+    open_object_store: OpenObjectStore | None = None,
+) -> Manifest:
+    """Write a backup into an empty directory, which is created; with `open_object_store` with the objects.
+
+    The manifest is written last. Raises BackupError, RestoreUnfinished, ObjectStoreError, OSError; what was
+    written so far stays, without a manifest.
+    """
+    require_finished_restore(source.data_dir)
+    if not source.database.is_file():
+        raise BackupError(f"there is nothing to back up: {source.database} does not exist")
+    _make_empty_directory(directory)
+    try:
+        database = directory / DATABASE_NAME
+        await asyncio.to_thread(copy_database, source.database, database)
+        # After the database: it holds nothing then that a key file of the backup does not open.
+        secrets = await asyncio.to_thread(_copy_secrets, source, directory / SECRETS_FOLDER)
+        summary = await asyncio.to_thread(summarize_database, database)
+        named = await asyncio.to_thread(list_named_objects, database)
+        objects, counts = named, ObjectCounts(named=len(named))
+        if open_object_store:
+            async with open_object_store() as object_store:
+                objects, counts = await _copy_objects(source, directory, named, object_store)
+        write_object_list(directory / OBJECT_LIST_NAME, objects)
+        copied = [path for one in objects if (path := object_path(directory, one.key)).is_file()]
+        paths = [database, directory / OBJECT_LIST_NAME, *secrets, *copied]
+        manifest = Manifest(
+            version=version("pixel-factory"),
+            created_at=now,
+            schema=tuple(summary.schema),
+            counts=dict(summary.counts),
+            objects=counts,
+            files=tuple([await asyncio.to_thread(describe_file, directory, path) for path in paths]),
+        )
+        await asyncio.to_thread(write_manifest, directory, manifest)
+    except (SnapshotError, BackupError) as error:
+        raise BackupError(f"{error}; the backup in {directory} is not complete") from error
+    return manifest
+
+
+async def _copy_objects(
+    source: DataLocation, directory: Path, named: list[NamedObject], object_store: ObjectStore
+) -> tuple[list[NamedObject], ObjectCounts]:
+    """Return all named objects, with what was learned of the copied ones, and the counts."""
+    found = await copy_objects(object_store, named, directory)
+    # A caller may have removed a job, or its files may have expired, since the database was copied.
+    needed = {one.key for one in await asyncio.to_thread(list_named_objects, source.database)}
+    missing = [key for key in sorted(found.missing) if key in needed]
+    counts = ObjectCounts(
+        named=len(named),
+        copied=len(found.copied),
+        copied_bytes=sum(one.size or 0 for one in found.copied),
+        missing=tuple(missing),
+        damaged=tuple(sorted(found.damaged)),
+        deleted=len(found.missing) - len(missing),
+    )
+    copied = {one.key: one for one in found.copied}
+    return [copied.get(one.key, one) for one in named], counts
+
+
+def _make_empty_directory(directory: Path) -> None:
+    """Create the directory for the owner only. Raises BackupError if it has files."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        state = "a backup" if (directory / MANIFEST_NAME).exists() else "files, but no complete backup"
+        raise BackupError(f"{directory} already holds {state}; choose a new or an empty directory")
+    directory.chmod(0o700)
+
+
+def _copy_secrets(source: DataLocation, folder: Path) -> list[Path]:
+    folder.mkdir(mode=0o700)
+    for path in source.secrets:
+        write_private(folder / path.name, path.read_text("utf-8"))
+    return sorted(folder.iterdir())

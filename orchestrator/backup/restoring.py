@@ -1,0 +1,193 @@
+"""Restores a backup into a data directory: everything is checked first, then the files are replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.backup.creating import OpenObjectStore
+from orchestrator.backup.location import DataLocation
+from orchestrator.backup.manifest import (
+    DATABASE_NAME,
+    OBJECT_LIST_NAME,
+    SECRETS_FOLDER,
+    BackupError,
+    Manifest,
+    check_files,
+    flush_directory,
+    read_manifest,
+    read_object_list,
+)
+from orchestrator.backup.objects import RestoredObjects, upload_missing_objects
+from orchestrator.backup.unfinished import unfinished_mark
+from orchestrator.private_files import write_private
+from orchestrator.store.sqlite.migrations import check_schema_known
+from orchestrator.store.sqlite.snapshot import (
+    SnapshotError,
+    exclusive_access,
+    summarize_database,
+    upgrade_and_audit,
+)
+from orchestrator.store.values import AuditViolation
+
+#: Files that SQLite keeps beside a database.
+_LOG_SUFFIXES = ("-wal", "-shm", "-journal")
+_STAGING_PREFIX = ".restore-"
+
+
+class LedgerInconsistent(BackupError):
+    """The ledger of a backup violates accounting rules."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestoreOptions:
+    """What a restore may do."""
+
+    #: Replace data that are in the data directory; they are kept in a folder of it.
+    replace: bool = False
+    #: Restore even if the ledger violates accounting rules.
+    ignore_audit: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestoreReport:
+    """What was restored."""
+
+    manifest: Manifest
+    #: Applied migrations of the restored database, oldest first.
+    schema: Sequence[str]
+    violations: Sequence[AuditViolation]
+    #: None if the object store was not looked at.
+    objects: RestoredObjects | None
+    #: Folder with the data that were replaced.
+    replaced: Path | None
+
+
+async def restore_backup(
+    directory: Path,
+    target: DataLocation,
+    now: datetime,
+    open_object_store: OpenObjectStore | None = None,
+    options: RestoreOptions = RestoreOptions(),
+) -> RestoreReport:
+    """Restore the backup in `directory`; nothing is changed unless all of it is sound.
+
+    With `open_object_store`, objects that are missing are uploaded from the backup. Raises BackupError,
+    SnapshotError, UnknownSchema, ObjectStoreError, OSError.
+    """
+    manifest = read_manifest(directory)
+    check_schema_known(manifest.schema_)
+    await asyncio.to_thread(check_files, directory, manifest)
+    _require_free(target, options)
+    target.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with exclusive_access(target.database), _staging_directory(target.database.parent) as staging:
+        staged = staging / DATABASE_NAME
+        violations = await asyncio.to_thread(_stage_database, directory / DATABASE_NAME, staged)
+        if violations and not options.ignore_audit:
+            raise LedgerInconsistent(
+                f"the ledger in {directory} violates {len(violations)} accounting rule(s), first"
+                f" {violations[0].rule} ({violations[0].subject}: {violations[0].detail}); use an earlier"
+                " backup, or restore it as it is with --ignore-audit"
+            )
+        objects = None
+        if open_object_store:
+            named = read_object_list(directory / OBJECT_LIST_NAME)
+            async with open_object_store() as object_store:
+                objects = await upload_missing_objects(object_store, named, directory)
+        schema = (await asyncio.to_thread(summarize_database, staged)).schema
+        secrets = [directory / path for path in manifest.paths_in(SECRETS_FOLDER)]
+        replaced = _replace_files(directory, target, staged, secrets, now)
+    return RestoreReport(
+        manifest=manifest, schema=schema, violations=violations, objects=objects, replaced=replaced
+    )
+
+
+def _require_free(target: DataLocation, options: RestoreOptions) -> None:
+    """Raise BackupError if there are data that may not be replaced."""
+    found = [target.database] if target.database.exists() else []
+    found += target.secrets
+    if found and not options.replace:
+        raise BackupError(
+            f"{target.data_dir} holds data already ({', '.join(path.name for path in found)}); restore into a"
+            " new directory with --data-dir, or pass --replace, which keeps the present data in a folder"
+        )
+
+
+def _stage_database(source: Path, staged: Path) -> list[AuditViolation]:
+    """Copy the database, bring it up to date and return the violated rules of its ledger."""
+    with source.open("rb") as reader, os.fdopen(_create_private(staged), "wb") as writer:
+        shutil.copyfileobj(reader, writer)
+    try:
+        violations = upgrade_and_audit(staged)
+    except SnapshotError as error:
+        raise BackupError(f"the database of the backup cannot be used: {error}") from error
+    with staged.open("rb") as file:
+        os.fsync(file.fileno())
+    return violations
+
+
+def _replace_files(
+    directory: Path, target: DataLocation, staged: Path, secrets: Sequence[Path], now: datetime
+) -> Path | None:
+    """Put the files in place, and return the folder that keeps the old ones; None if there were none.
+
+    No file system replaces several files at once. While this happens a mark keeps services and commands from
+    opening the data, each file is replaced whole, and repeating the restore completes it.
+    """
+    mark = unfinished_mark(target.data_dir)
+    write_private(mark, f"{directory.absolute()}\n")
+    replaced = _keep_present_files(target, target.data_dir / f"replaced-{now:%Y%m%dT%H%M%S%fZ}")
+    restored = {path.name for path in secrets}
+    for path in secrets:
+        write_private(target.data_dir / path.name, path.read_text("utf-8"))
+    for path in target.secrets:
+        if path.name not in restored:
+            path.unlink()
+    for suffix in _LOG_SUFFIXES:
+        Path(f"{target.database}{suffix}").unlink(missing_ok=True)
+    staged.replace(target.database)
+    flush_directory(target.database.parent)
+    mark.unlink()
+    flush_directory(target.data_dir)
+    return replaced
+
+
+def _keep_present_files(target: DataLocation, folder: Path) -> Path | None:
+    """Keep the present files in a new folder as well, while they stay where they are."""
+    logs = [Path(f"{target.database}{suffix}") for suffix in _LOG_SUFFIXES]
+    present = [path for path in (target.database, *logs, *target.secrets) if path.exists()]
+    if not present:
+        return None
+    folder.mkdir(mode=0o700)
+    for path in present:
+        try:
+            (folder / path.name).hardlink_to(path)
+        except OSError:  # another file system, or one without links
+            shutil.copy2(path, folder / path.name)
+    flush_directory(folder)
+    return folder
+
+
+@contextmanager
+def _staging_directory(parent: Path) -> Iterator[Path]:
+    """Yield a new directory beside the database; it and left-over ones are removed."""
+    for left_over in parent.glob(f"{_STAGING_PREFIX}*"):
+        shutil.rmtree(left_over)
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=parent))
+    try:
+        yield staging
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(staging)
+
+
+def _create_private(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

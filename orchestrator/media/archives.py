@@ -24,6 +24,7 @@ MAX_COMPRESSION_RATIO, RATIO_ALLOWANCE_BYTES = 100, 2**20
 
 _END_RECORD_MAGIC, _END_RECORD_BYTES, _MAX_COMMENT_BYTES = b"PK\x05\x06", 22, 65535
 _ZIP64_LOCATOR_MAGIC, _ZIP64_LOCATOR_BYTES = b"PK\x06\x07", 20
+_ENTRY_MAGIC, _ENTRY_BYTES = b"PK\x01\x02", 46
 _ENCRYPTED_FLAG = 1
 _DRIVE_LETTER = re.compile(r"[A-Za-z]:")
 #: Exceptions that zipfile raises for damaged or malicious archives.
@@ -73,14 +74,11 @@ def open_archive(data: bytes, limits: ArchiveLimits, suffixes: frozenset[str]) -
     Other files and system files (`__MACOSX`, dotfiles) are ignored. Raises ArchiveTooLarge; CorruptMedia if
     the archive is damaged or encrypted, or contains duplicate names, links or paths outside of it.
     """
-    _check_directory(data)
+    _check_directory(data, limits.max_entries)
     with _translate_zip_errors("the archive is damaged"):
         opened = ZipFile(io.BytesIO(data))
     with opened:
-        infos = opened.infolist()
-        if len(infos) > limits.max_entries:
-            raise ArchiveTooLarge(f"the archive has more than {limits.max_entries} entries")
-        entries = _select_entries(infos, suffixes)
+        entries = _select_entries(opened.infolist(), suffixes)
         unpacked = sum(info.file_size for info in entries.values())
         max_bytes = min(limits.max_unpacked_bytes, len(data) * MAX_COMPRESSION_RATIO + RATIO_ALLOWANCE_BYTES)
         if unpacked > max_bytes:
@@ -90,10 +88,11 @@ def open_archive(data: bytes, limits: ArchiveLimits, suffixes: frozenset[str]) -
         yield ZipArchive(opened, entries)
 
 
-def _check_directory(data: bytes) -> None:
-    """Raise CorruptMedia if the central directory is missing or would take too much memory to read.
+def _check_directory(data: bytes, max_entries: int) -> None:
+    """Raise CorruptMedia if the central directory is missing, or has too many entries.
 
-    Zip64 archives (over 4 GiB or 65535 files) are rejected: they exceed the limits here in any case.
+    Checked before ZipFile reads it, because an entry takes many times its size in memory. Zip64 archives
+    (over 4 GiB or 65535 files) are rejected: they exceed the limits here in any case.
     """
     end = data.rfind(_END_RECORD_MAGIC, max(0, len(data) - _END_RECORD_BYTES - _MAX_COMMENT_BYTES))
     if end < 0 or end + _END_RECORD_BYTES > len(data):
@@ -102,6 +101,19 @@ def _check_directory(data: bytes) -> None:
     locator = end - _ZIP64_LOCATOR_BYTES
     if size > MAX_DIRECTORY_BYTES or (locator >= 0 and data.startswith(_ZIP64_LOCATOR_MAGIC, locator)):
         raise ArchiveTooLarge("the archive has too many entries")
+    if _count_entries(data, end - size, end, max_entries + 1) > max_entries:
+        raise ArchiveTooLarge(f"the archive has more than {max_entries} entries")
+
+
+def _count_entries(data: bytes, start: int, end: int, maximum: int) -> int:
+    """Return the number of entries of the central directory in `data[start:end]`, at most `maximum`."""
+    count = 0
+    while count < maximum and start >= 0 and start + _ENTRY_BYTES <= end:
+        if not data.startswith(_ENTRY_MAGIC, start):
+            break  # ZipFile reports it
+        start += _ENTRY_BYTES + sum(struct.unpack_from("<HHH", data, start + 28))
+        count += 1
+    return count
 
 
 def _select_entries(infos: list[ZipInfo], suffixes: frozenset[str]) -> dict[PurePosixPath, ZipInfo]:

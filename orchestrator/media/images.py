@@ -15,7 +15,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge
-from orchestrator.media.metadata import strip_metadata, webp_size
+from orchestrator.media.image_headers import read_image_size
+from orchestrator.media.metadata import strip_metadata
 from orchestrator.media.sniffing import MediaInfo, detect_content_type
 
 #: The detected content type selects the decoder. Pillow's `Image.open` would also try other formats, and
@@ -62,11 +63,12 @@ def open_image(
     decoder = _DECODER_BY_CONTENT_TYPE.get(content_type)
     if decoder is None:
         raise CorruptMedia(f"{content_type} is not a supported image format")
-    if content_type == "image/webp":
-        _check_size(webp_size(data), max_pixels)
+    size = read_image_size(data, content_type)
+    check_pixel_count(size, max_pixels)
     try:
         with decoder(io.BytesIO(data)) as image:
-            _check_size(image.size, max_pixels)
+            if image.size != size:
+                raise CorruptMedia(f"the image declares two sizes, {size} and {image.size}")
             yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(str(error)) from error
@@ -74,7 +76,8 @@ def open_image(
         raise CorruptMedia(f"the image cannot be decoded: {error}") from error
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+def check_pixel_count(size: tuple[int, int], max_pixels: int) -> None:
+    """Raise ImageTooLarge for more pixels than allowed, CorruptMedia for an image without pixels."""
     width, height = size
     if width < 1 or height < 1:
         raise CorruptMedia("the image has no pixels")

@@ -1,7 +1,7 @@
 """Read input images that callers send as base64, a data URL, an upload or a URL.
 
-`read_image` checks the limits on the header first, then decodes the image once in full, and returns a file
-without metadata.
+`inspect_image` checks the limits on the header, and allocates no memory for pixels. `decode_inspected_image`
+decodes the image once in full, and returns a file without metadata. `read_image` does both.
 """
 
 from __future__ import annotations
@@ -9,17 +9,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from PIL import Image, ImageFile
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge
-from orchestrator.media.images import encode_png, has_alpha, open_image, to_8bit_mode, verify_checksums
+from orchestrator.media.image_headers import read_image_size
+from orchestrator.media.images import (
+    check_pixel_count,
+    encode_png,
+    has_alpha,
+    open_image,
+    to_8bit_mode,
+    verify_checksums,
+)
 from orchestrator.media.metadata import exif_orientation, strip_metadata
 from orchestrator.media.payloads import FetchUrl, InputRejected, PayloadDecoder
 from orchestrator.media.sniffing import EXTENSIONS, detect_content_type
+
+T = TypeVar("T")
 
 #: Two threads bound the memory use under many large images: decoding takes four bytes per pixel.
 _DECODER_POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="image-input")
@@ -36,6 +48,8 @@ _TRANSPOSE_BY_ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+#: EXIF orientations that swap width and height.
+_SIDEWAYS_ORIENTATIONS = frozenset({5, 6, 7, 8})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +63,20 @@ class ImageLimits:
     #: Pixels of the longer side.
     max_side: int = 16384
     formats: frozenset[str] = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InspectedImage:
+    """An input image within the limits, whose pixels are not yet decoded."""
+
+    #: The file without metadata.
+    data: bytes
+    content_type: str
+    #: Pixels of the upright image.
+    width: int
+    height: int
+    #: EXIF orientation, 1 (upright) to 8.
+    orientation: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,10 +107,31 @@ async def read_image(
     `unsupported_image_format`, `image_url_refused`, `image_url_unreachable`; `image_url_not_supported` if
     `fetch` is None.
     """
-    loop = asyncio.get_running_loop()
+    inspected = await inspect_image(value, limits=limits, param=param, fetch=fetch)
+    return await decode_inspected_image(inspected, param=param)
+
+
+async def inspect_image(
+    value: str | bytes, *, limits: ImageLimits, param: str = "image", fetch: FetchUrl | None = None
+) -> InspectedImage:
+    """Fetch an image and check its header. Raises InvalidRequest as `read_image` does."""
+    decoder = PayloadDecoder("image", limits.max_bytes)
     try:
-        value = await _payload_decoder(limits).fetch_if_url(value, fetch)
-        return await loop.run_in_executor(_DECODER_POOL, _decode_payload, value, limits)
+        value = await decoder.fetch_if_url(value, fetch)
+    except InputRejected as rejected:
+        raise InvalidRequest(str(rejected), code=rejected.code, param=param) from rejected
+    return await _run_decoder(lambda: inspect_image_data(decoder.decode(value), limits), param)
+
+
+async def decode_inspected_image(inspected: InspectedImage, *, param: str = "image") -> InputImage:
+    """Decode an image. Raises InvalidRequest with the code `invalid_image`."""
+    return await _run_decoder(lambda: _decode(inspected, lossless=True), param)
+
+
+async def _run_decoder(work: Callable[[], T], param: str) -> T:
+    """Call `work` in a worker thread, and raise its errors as InvalidRequest."""
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_DECODER_POOL, work)
     except InputRejected as rejected:
         raise InvalidRequest(str(rejected), code=rejected.code, param=param) from rejected
     except CorruptMedia as error:
@@ -90,38 +139,47 @@ async def read_image(
         raise InvalidRequest(f"The image cannot be read: {error}.", code=code, param=param) from error
 
 
-def _decode_payload(value: str | bytes, limits: ImageLimits) -> InputImage:
-    return decode_image(_payload_decoder(limits).decode(value), limits)
+def inspect_image_data(data: bytes, limits: ImageLimits) -> InspectedImage:
+    """Check the header of an image file. CPU-bound: call it in a worker thread.
 
-
-def _payload_decoder(limits: ImageLimits) -> PayloadDecoder:
-    return PayloadDecoder("image", limits.max_bytes)
-
-
-def decode_image(data: bytes, limits: ImageLimits, *, lossless: bool = True) -> InputImage:
-    """Decode and check an image file. CPU-bound: call it in a worker thread.
-
-    An image that must be re-encoded (rotated, palette, animated) becomes a PNG; a JPEG stays a JPEG, at a
-    tenth of the size, unless `lossless`. Raises InputRejected for an unsupported format; CorruptMedia.
+    Raises InputRejected for an unsupported format; CorruptMedia.
     """
     content_type = detect_content_type(data)
-    if content_type not in limits.formats:
+    if content_type is None or content_type not in limits.formats:
         names = ", ".join(sorted(EXTENSIONS[name] for name in limits.formats))
         raise InputRejected(
             "unsupported_image_format",
             f"The image must be one of {names} (got {content_type or 'an unknown format'}).",
         )
     stripped = strip_metadata(data, content_type)
-    with open_image(stripped.data, content_type, limits.max_pixels) as image:
-        if max(image.size) > limits.max_side:
-            raise ImageTooLarge(
-                f"its longer side has {max(image.size)} pixels, at most {limits.max_side} are allowed"
-            )
+    size = read_image_size(stripped.data, content_type)
+    check_pixel_count(size, limits.max_pixels)
+    if max(size) > limits.max_side:
+        raise ImageTooLarge(f"its longer side has {max(size)} pixels, at most {limits.max_side} are allowed")
+    orientation = exif_orientation(stripped.exif)
+    width, height = reversed(size) if orientation in _SIDEWAYS_ORIENTATIONS else size
+    return InspectedImage(
+        data=stripped.data, content_type=content_type, width=width, height=height, orientation=orientation
+    )
+
+
+def decode_image(data: bytes, limits: ImageLimits, *, lossless: bool = True) -> InputImage:
+    """Check and decode an image file. CPU-bound: call it in a worker thread.
+
+    An image that must be re-encoded (rotated, palette, animated) becomes a PNG; a JPEG stays a JPEG, at a
+    tenth of the size, unless `lossless`. Raises InputRejected for an unsupported format; CorruptMedia.
+    """
+    return _decode(inspect_image_data(data, limits), lossless=lossless)
+
+
+def _decode(inspected: InspectedImage, *, lossless: bool) -> InputImage:
+    data, content_type = inspected.data, inspected.content_type
+    with open_image(data, content_type, inspected.width * inspected.height) as image:
         image.load()
-        verify_checksums(stripped.data, content_type)
-        transposition = _TRANSPOSE_BY_ORIENTATION.get(exif_orientation(stripped.exif))
+        verify_checksums(data, content_type)
+        transposition = _TRANSPOSE_BY_ORIENTATION.get(inspected.orientation)
         if transposition is None and _is_portable(image):
-            return _to_input_image(stripped.data, content_type, image)
+            return _to_input_image(data, content_type, image)
         upright = to_8bit_mode(image)
         if transposition is not None:
             upright = upright.transpose(transposition)

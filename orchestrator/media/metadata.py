@@ -27,6 +27,12 @@ _EXIF_PREFIX = b"Exif\x00\x00"
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 #: Markers without a length: TEM and the restart markers.
 _STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
+#: Maximum number of chunks or segments of one file; photographs have some hundreds.
+MAX_BLOCKS = 100_000
+#: Maximum number of scans of a JPEG, each of which passes over all pixels. Progressive files have about ten.
+MAX_JPEG_SCANS = 100
+#: The end of fill bytes before a JPEG marker.
+_AFTER_FILL = re.compile(rb"[^\xff]")
 #: The next marker after compressed data, in which FF is followed by 00, a restart marker or a fill byte.
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
@@ -50,9 +56,14 @@ class PngChunk(NamedTuple):
 
 
 def iter_png_chunks(data: bytes) -> Iterator[PngChunk]:
-    """Yield the chunks of a PNG up to the end of the data. Raises CorruptMedia if one is truncated."""
-    at = len(PNG_SIGNATURE)
+    """Yield the chunks of a PNG up to the end of the data.
+
+    Raises CorruptMedia if one is truncated, or if there are too many.
+    """
+    at, count = len(PNG_SIGNATURE), 0
     while at < len(data):
+        count += 1
+        _check_block_count(count)
         try:
             length, kind = struct.unpack_from(">I4s", data, at)
         except struct.error as error:
@@ -62,6 +73,19 @@ def iter_png_chunks(data: bytes) -> Iterator[PngChunk]:
             raise CorruptMedia("the image is truncated")
         yield PngChunk(kind, data[at + 8 : end - 4], data[at:end])
         at = end
+
+
+class JpegSegment(NamedTuple):
+    """One segment of a JPEG file; a scan includes its compressed data."""
+
+    marker: int
+    #: The whole segment, with its marker.
+    raw: bytes
+
+
+def _check_block_count(count: int) -> None:
+    if count > MAX_BLOCKS:
+        raise CorruptMedia(f"the image has more than {MAX_BLOCKS} chunks")
 
 
 def strip_metadata(data: bytes, content_type: str) -> StrippedImage:
@@ -92,11 +116,33 @@ def _strip_png(data: bytes) -> StrippedImage:
 
 
 def _strip_jpeg(data: bytes) -> StrippedImage:
-    kept, exif, at = [data[:2]], None, 2
+    kept, exif, scans = [data[:2]], None, 0
+    for marker, segment in iter_jpeg_segments(data):
+        if marker == _SOS:
+            scans += 1
+            if scans > MAX_JPEG_SCANS:
+                raise CorruptMedia(f"the JPEG image has more than {MAX_JPEG_SCANS} scans")
+        if marker == _APP1 and segment[4:10] == _EXIF_PREFIX:
+            exif = segment[10:]
+        elif marker in (_APP0, _APP14) or not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
+            kept.append(segment)
+    return StrippedImage(b"".join(kept), exif)
+
+
+def iter_jpeg_segments(data: bytes) -> Iterator[JpegSegment]:
+    """Yield the segments of a JPEG after its first marker, up to the end marker or the end of the data.
+
+    Raises CorruptMedia if a marker is missing or there are too many segments; struct.error and IndexError
+    if the data ends within a segment's header.
+    """
+    at, count = 2, 0
     while True:
+        count += 1
+        _check_block_count(count)
         start, marker = _find_marker(data, at)
         if marker == _EOI:
-            return StrippedImage(b"".join((*kept, b"\xff\xd9")), exif)
+            yield JpegSegment(marker, b"\xff\xd9")
+            return
         if marker in _STANDALONE_MARKERS:
             at = start + 2
             continue
@@ -104,30 +150,30 @@ def _strip_jpeg(data: bytes) -> StrippedImage:
         if marker == _SOS:
             scan_end = _MARKER_AFTER_SCAN.search(data, at)
             if scan_end is None:  # no end marker: the decoder will report missing rows
-                return StrippedImage(b"".join((*kept, data[start:])), exif)
+                yield JpegSegment(marker, data[start:])
+                return
             at = scan_end.start()
-        segment = data[start:at]
-        if marker == _APP1 and segment[4:10] == _EXIF_PREFIX:
-            exif = segment[10:]
-        elif marker in (_APP0, _APP14) or not (_APP0 <= marker <= _APP15 or marker == _COMMENT):
-            kept.append(segment)
+        yield JpegSegment(marker, data[start:at])
 
 
 def _find_marker(data: bytes, offset: int) -> tuple[int, int]:
     """Return the offset and the code of the next marker."""
     if data[offset] != 0xFF:
         raise CorruptMedia("the image is broken: a JPEG marker is missing")
-    while data[offset + 1] == 0xFF:
-        offset += 1
-    return offset, data[offset + 1]
+    code = _AFTER_FILL.search(data, offset)
+    if code is None:
+        raise CorruptMedia("the image is truncated")
+    return code.start() - 1, data[code.start()]
 
 
 def _strip_webp(data: bytes) -> StrippedImage:
-    kept, exif, at = [], None, 12
+    kept, exif, at, count = [], None, 12, 0
     end = 8 + struct.unpack_from("<I", data, 4)[0]
     if end > len(data):
         raise CorruptMedia("the image is truncated")
     while at + 8 <= end:
+        count += 1
+        _check_block_count(count)
         kind, length = struct.unpack_from("<4sI", data, at)
         chunk = data[at : at + 8 + length + length % 2]
         if kind == b"EXIF":
@@ -156,23 +202,3 @@ def exif_orientation(exif: bytes | None) -> int:
     except struct.error:
         pass
     return 1
-
-
-def webp_size(data: bytes) -> tuple[int, int]:
-    """Return the width and height in the header of a stripped WebP.
-
-    Read before opening the file, because the decoder allocates memory for the pixels on opening.
-    """
-    try:
-        match data[12:16]:
-            case b"VP8X":
-                return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-            case b"VP8L":
-                (bits,) = struct.unpack_from("<I", data, 21)
-                return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-            case b"VP8 ":
-                width, height = struct.unpack_from("<HH", data, 26)
-                return width & 0x3FFF, height & 0x3FFF
-    except struct.error as error:
-        raise CorruptMedia("the image is truncated") from error
-    raise CorruptMedia("the WebP image does not start with its size")

@@ -33,6 +33,9 @@ STREAM_TYPES = frozenset(DEMUXERS)
 #: Content type of a video container that holds audio only.
 _AUDIO_ONLY_TYPES = {"video/mp4": "audio/mp4", "video/webm": "audio/webm"}
 
+#: Maximum number of pixels of a frame (8K).
+MAX_FRAME_PIXELS = 7680 * 4320
+
 #: Ids of the two top-level elements of a Matroska or WebM file.
 _EBML_ID, _SEGMENT_ID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
@@ -43,6 +46,7 @@ def probe_stream(data: bytes, content_type: str) -> MediaInfo:
         raise CorruptMedia(f"the {content_type} is truncated")
     try:
         with av.open(io.BytesIO(data), "r", format=DEMUXERS[content_type]) as container:
+            limit_frame_size(container)
             if container.streams.video:
                 return _probe_video(container, container.streams.video[0], content_type)
             if container.streams.audio:
@@ -50,6 +54,20 @@ def probe_stream(data: bytes, content_type: str) -> MediaInfo:
     except (av.FFmpegError, ValueError, EOFError) as error:
         raise CorruptMedia(f"the {content_type} cannot be decoded: {error}") from error
     raise CorruptMedia(f"the {content_type} has neither a video nor an audio stream")
+
+
+def limit_frame_size(container: InputContainer) -> None:
+    """Check the frame size that the container declares, and have the decoders check the size of each frame.
+
+    FFmpeg checks before it allocates the frame. Raises CorruptMedia.
+    """
+    for stream in container.streams.video:
+        if stream.width * stream.height > MAX_FRAME_PIXELS:
+            raise CorruptMedia(
+                f"the video's frames have {stream.width}x{stream.height} pixels,"
+                f" at most {MAX_FRAME_PIXELS} are allowed"
+            )
+        stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
 
 
 def _probe_video(container: InputContainer, stream: VideoStream, content_type: str) -> MediaInfo:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from orchestrator.media.errors import CorruptMedia
 from orchestrator.media.sniffing import detect_content_type
-from orchestrator.media.streams import DEMUXERS
+from orchestrator.media.streams import DEMUXERS, limit_frame_size
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -58,6 +58,7 @@ def _open_video(video: bytes) -> Iterator[InputContainer]:
         raise CorruptMedia("the data is not a video")
     try:
         with av.open(io.BytesIO(video), "r", format=demuxer) as container:
+            limit_frame_size(container)
             yield container
     except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
         raise CorruptMedia(f"the video cannot be decoded: {error}") from error

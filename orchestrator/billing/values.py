@@ -54,6 +54,14 @@ class ApiKey:
     created_at: datetime
     revoked_at: datetime | None = None
     limits: ApiKeyLimits = ApiKeyLimits()
+    #: Id of the first key in a chain of rotations; None for a key that replaces no other. What all keys of a
+    #: chain spend counts towards their caps.
+    first_key_id: str | None = None
+
+    @property
+    def chain_id(self) -> str:
+        """The same for all keys of a chain of rotations."""
+        return self.first_key_id or self.id
 
     @property
     def is_revoked(self) -> bool:

@@ -48,7 +48,10 @@ class Transaction(Protocol):
         ...
 
     def sum_key_spend(self, key_id: str, since: date) -> int:
-        """Return the usage of a key from a day on, plus the price of all its unfinished jobs."""
+        """Return the usage of a key from a day on, plus the price of all its unfinished jobs.
+
+        The keys that it replaced by rotation, and those that replaced it, are included.
+        """
         ...
 
     def sum_account_spend(self, account_id: str, since: date) -> int:

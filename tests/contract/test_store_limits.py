@@ -75,6 +75,31 @@ async def test_a_key_spends_no_more_than_its_cap_a_day(world: StoreHarness) -> N
     await world.add(price=20_000)
 
 
+async def test_keeps_the_spending_of_a_key_that_is_rotated(world: StoreHarness) -> None:
+    """Of what it spent and of what its unfinished jobs reserve, over any number of rotations."""
+    limits = ApiKeyLimits(day_cap=30_000, month_cap=40_000)
+    await world.store.set_key_limits(world.key.id, limits)
+    await world.succeed(price=10_000)
+    await world.add(price=10_000)
+    second = await world.store.rotate_key(world.key.id, "2" * 64, "pk-2", world.later())
+    await world.add(price=5_000, key_id=second.id)
+    third = await world.store.rotate_key(second.id, "3" * 64, "pk-3", world.later())
+    for key_id in (world.key.id, second.id, third.id):
+        with pytest.raises(InsufficientBalance) as caught:
+            await world.add(price=5_001, key_id=key_id)
+        assert (caught.value.code, caught.value.details["spent_usd"]) == ("key_spend_cap", 0.025)
+    await world.add(price=5_000, key_id=third.id)
+    other = await world.store.add_key(world.account.id, "4" * 64, "pk-4", "other", world.now, limits=limits)
+    await world.add(price=30_000, key_id=other.id)
+    assert [key.first_key_id for key in (world.key, second, third, other)] == [
+        None,
+        world.key.id,
+        world.key.id,
+        None,
+    ]
+    assert await world.store.find_key("3" * 64) == third
+
+
 async def test_a_cap_for_the_month_outlives_the_day(world: StoreHarness) -> None:
     await world.store.set_key_limits(world.key.id, ApiKeyLimits(day_cap=10_000, month_cap=15_000))
     await world.succeed(price=10_000)

@@ -110,7 +110,9 @@ class MemoryStore(MemoryOutbox):
         old = await self.get_key(key_id)
         operations.check_key_rotatable(old)
         await self.revoke_key(key_id, now)
-        return await self.add_key(old.account.id, digest, prefix, old.name, now, limits=old.limits)
+        new = await self.add_key(old.account.id, digest, prefix, old.name, now, limits=old.limits)
+        self._tables.keys[new.id] = replace(new, first_key_id=old.chain_id)
+        return self._tables.keys[new.id]
 
     def _with_account(self, key: ApiKey) -> ApiKey:
         """Return the key with its account as it is now."""

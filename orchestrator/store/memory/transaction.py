@@ -76,9 +76,11 @@ class MemoryTransaction:
         return self._tables.periods.get(account_id)
 
     def sum_key_spend(self, key_id: str, since: date) -> int:
-        jobs, usage = self._tables.jobs.values(), self._tables.usage.values()
-        reserved = sum(job.price for job in jobs if job.key_id == key_id and job.finished_at is None)
-        return reserved + sum(row.micros for row in usage if row.key_id == key_id and row.day >= since)
+        keys, jobs, usage = (self._tables.keys, self._tables.jobs.values(), self._tables.usage.values())
+        chain = keys[key_id].chain_id
+        members = {key.id for key in keys.values() if key.chain_id == chain}
+        reserved = sum(job.price for job in jobs if job.key_id in members and job.finished_at is None)
+        return reserved + sum(row.micros for row in usage if row.key_id in members and row.day >= since)
 
     def sum_account_spend(self, account_id: str, since: date) -> int:
         usage = self._tables.usage.values()

@@ -66,7 +66,9 @@ def rotate_key(db: sqlite3.Connection, key_id: str, row: dict[str, str], now: da
     old = get_key(db, key_id)
     check_key_rotatable(old)
     revoke_key(db, key_id, now)
-    return add_key(db, {**row, "account_id": old.account.id, "name": old.name}, old.limits, now)
+    add_key(db, {**row, "account_id": old.account.id, "name": old.name}, old.limits, now)
+    update_row(db, "keys", row["id"], {"first_key_id": old.chain_id})
+    return get_key(db, row["id"])
 
 
 def find_key_limits(db: sqlite3.Connection, key_id: str) -> ApiKeyLimits | None:

@@ -99,6 +99,7 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "key_id": job.key_id,
         "model": job.model,
         "params": dump_json(dict(job.params)),
+        first_key_id=row["first_key_id"],
         "price": job.price,
         "created_at": format_time(job.created_at),
         "idempotency_key": job.idempotency_key,

@@ -83,12 +83,14 @@ class SqliteTransaction:
 
     def sum_key_spend(self, key_id: str, since: date) -> int:
         return self._sum(
-            """SELECT
-                (SELECT coalesce(sum(micros), 0) FROM usage_days WHERE key_id = ? AND day >= ?)
-                + (SELECT coalesce(sum(price), 0) FROM jobs WHERE key_id = ? AND finished_at IS NULL)""",
+            """WITH chain AS (SELECT coalesce(first_key_id, id) AS id FROM keys WHERE id = ?),
+                members AS (SELECT id FROM chain
+                    UNION SELECT keys.id FROM keys JOIN chain ON keys.first_key_id = chain.id)
+            SELECT
+                (SELECT coalesce(sum(micros), 0) FROM usage_days WHERE key_id IN members AND day >= ?)
+                + (SELECT coalesce(sum(price), 0) FROM jobs WHERE key_id IN members AND finished_at IS NULL)""",
             key_id,
             since.isoformat(),
-            key_id,
         )
 
     def sum_account_spend(self, account_id: str, since: date) -> int:

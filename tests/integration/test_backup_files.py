@@ -185,14 +185,19 @@ async def test_a_database_is_copied_while_another_process_never_stops_writing(tm
 async def test_lists_objects_that_jobs_need_with_their_digests(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "pixelfactory.db")
     world = await populate(store, 1_000_000)
-    image = f"inputs/5e/5e{'0' * 62}.png"
+    image, owned = f"inputs/5e/5e{'0' * 62}.png", f"inputs/21/job_4321-{'7' * 64}.zip"
     await world.succeed()
-    await world.add(params={"prompt": "inputs/5e/not-a-key", "image": [image], "seed": 1})
+    await world.add(params={"prompt": "inputs/5e/not-a-key", "image": [image], "data": owned})
     finished = await world.add(params={"image": f"inputs/5f/5f{'0' * 62}.png", "seed": 1})
     await store.cancel_job(finished.job.id, world.later())
+    await store.remove_job(finished.job.id, world.later())
     await store.close()
     found = {one.key: (one.sha256, one.size) for one in list_named_objects(tmp_path / "pixelfactory.db")}
-    assert found == {"outputs/ab/abcd.png": ("ab" * 32, 9), image: (f"5e{'0' * 62}", None)}
+    assert found == {
+        "outputs/ab/abcd.png": ("ab" * 32, 9),
+        image: (f"5e{'0' * 62}", None),
+        owned: ("7" * 64, None),
+    }
 
 
 async def test_refuses_a_directory_that_is_not_empty(tmp_path: Path) -> None:

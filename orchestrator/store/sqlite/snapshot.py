@@ -23,7 +23,8 @@ from orchestrator.store.values import AuditViolation
 #: Pages that are copied in one step (4 MiB with pages of 4 KiB).
 STEP_PAGES = 1024
 _BUSY_TIMEOUT_SECONDS = 30.0
-_INPUT_KEY = re.compile(r"inputs/[0-9a-f]{2}/(?P<sha256>[0-9a-f]{64})\.\w+")
+#: Keys end with the digest of the object, after the id of its owner if it has one.
+_OBJECT_KEY = re.compile(r"(?:inputs|outputs)/[^/]+/(?:[\w-]+-)?(?P<sha256>[0-9a-f]{64})\.[\w.+-]+")
 #: What a summary counts, by the name that it is shown under.
 _COUNTED_TABLES = {
     "accounts": "accounts",
@@ -43,7 +44,9 @@ _KEPT_OUTPUTS = f"""{_OUTPUTS}
 _NEEDED_INPUTS = """
     SELECT DISTINCT param.value AS key FROM shards JOIN jobs ON jobs.id = shards.job_id,
         json_tree(shards.params) AS param
-    WHERE jobs.finished_at IS NULL AND param.type = 'text' AND param.value LIKE 'inputs/%' ORDER BY 1"""
+    WHERE jobs.finished_at IS NULL AND param.type = 'text' AND param.value LIKE 'inputs/%'"""
+#: Newer schemas also have references to inputs of finished jobs.
+_REFERENCED_FILES = "SELECT DISTINCT key FROM output_files"
 
 
 class SnapshotError(Exception):
@@ -109,16 +112,18 @@ def summarize_database(path: Path) -> DatabaseSummary:
 
 
 def list_named_objects(path: Path) -> list[NamedObject]:
-    """Return the objects that jobs need: outputs that have not been deleted, inputs of unfinished jobs."""
+    """Return the objects that jobs need, by key: outputs and inputs that have not been deleted."""
     with _translated(path), closing(_open(path)) as db:
         if not _has_table(db, "shards"):
             return []
-        query = _KEPT_OUTPUTS if _has_table(db, "output_files") else _OUTPUTS
-        found = [NamedObject(**dict(row)) for row in db.execute(f"{query} ORDER BY 1")]
-        for (key,) in db.execute(_NEEDED_INPUTS):
-            if match := _INPUT_KEY.fullmatch(key):
-                found.append(NamedObject(key=key, sha256=match["sha256"]))
-        return found
+        has_references = _has_table(db, "output_files")
+        outputs = db.execute(_KEPT_OUTPUTS if has_references else _OUTPUTS)
+        found = {row["key"]: NamedObject(**dict(row)) for row in outputs}
+        for query in (_NEEDED_INPUTS, _REFERENCED_FILES) if has_references else (_NEEDED_INPUTS,):
+            for (key,) in db.execute(query):
+                if key not in found and (match := _OBJECT_KEY.fullmatch(key)):
+                    found[key] = NamedObject(key=key, sha256=match["sha256"])
+        return [found[key] for key in sorted(found)]
 
 
 def upgrade_and_audit(path: Path) -> list[AuditViolation]:

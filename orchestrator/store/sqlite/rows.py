@@ -89,6 +89,7 @@ def row_to_key(row: sqlite3.Row) -> ApiKey:
             day_cap=row["day_cap"],
             month_cap=row["month_cap"],
         ),
+        first_key_id=row["first_key_id"],
     )
 
 
@@ -99,7 +100,6 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "key_id": job.key_id,
         "model": job.model,
         "params": dump_json(dict(job.params)),
-        first_key_id=row["first_key_id"],
         "price": job.price,
         "created_at": format_time(job.created_at),
         "idempotency_key": job.idempotency_key,

@@ -8,12 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from orchestrator.billing.accounts import AccountService
+from orchestrator.billing.ledger_rules import without_balance
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import (
     ContentBlocked,
     Forbidden,
+    InsufficientBalance,
     InvalidRequest,
     NotFound,
     ServiceError,
@@ -28,7 +30,7 @@ from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, create_shards
 from orchestrator.jobs.events import EventHub, JobChanged
 from orchestrator.moderation import Moderation
 from orchestrator.storage.object_store import ObjectStore
-from orchestrator.store import Account, ApiKey, Page, Store, WebhookMessage
+from orchestrator.store import Account, ApiKey, ApiKeyScope, Page, Store, WebhookMessage
 from pricing.tariff import Tariff
 
 #: Random seeds stay below 2^53, so that every JSON parser represents them exactly.
@@ -105,6 +107,8 @@ class GenerationService:
         accepting = asyncio.ensure_future(self._store_and_schedule(job, prepared.params["n"], key.account))
         try:
             return await asyncio.shield(accepting)
+        except InsufficientBalance as error:
+            raise (error if key.has_scope(ApiKeyScope.BILLING) else without_balance(error)) from error
         except asyncio.CancelledError:
             # The caller disconnected and does not know the job id: cancel the job, so that it is not charged.
             # With an idempotency key the caller can send the request again and get this job.

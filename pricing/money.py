@@ -25,9 +25,11 @@ class MoneyError(ValueError):
 def parse_usd(text: str) -> int:
     """Parse `5`, `5.00`, `$0.0005` or `-1.25` to micro-dollars. At most six decimals; nothing is rounded.
 
+    Nothing else is an amount: no spaces, underscores, exponents, plus signs or digits of other scripts.
+
     Raises MoneyError, also for amounts beyond MAX_MICROS.
     """
-    match = _USD_PATTERN.fullmatch(text.strip())
+    match = _USD_PATTERN.fullmatch(text)
     if match is None:
         raise MoneyError(f"{text!r} is not an amount in dollars with at most six decimals")
     micros = int(match["whole"]) * MICROS_PER_DOLLAR + int((match["part"] or "").ljust(6, "0"))

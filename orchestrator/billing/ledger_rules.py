@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.billing.changes import NO_CHANGES, Changes
 from orchestrator.errors import Conflict, InsufficientBalance
 from pricing.ledger import Balance, EntryKind, LedgerEntry, held_account, wallet_account
-from pricing.money import format_usd, to_usd
+from pricing.money import MICROS_PER_DOLLAR, format_usd, to_usd
 
 
 def hold_key(job_id: str) -> str:
@@ -48,6 +48,21 @@ def check_available(balance: Balance, micros: int) -> None:
                 "required_usd": to_usd(micros),
             },
         )
+
+
+def without_balance(error: InsufficientBalance) -> InsufficientBalance:
+    """Return the error without the account's balance, for a key that may not read it.
+
+    What its own spend cap allows a key may know.
+    """
+    if error.code != InsufficientBalance.default_code:
+        return error
+    required = error.details["required_usd"]
+    return InsufficientBalance(
+        f"Insufficient wallet balance: it does not cover the price of this request, "
+        f"${format_usd(round(required * MICROS_PER_DOLLAR))}. Add funds and retry.",
+        details={"required_usd": required},
+    )
 
 
 def balance_after(account_id: str, balance: Balance, changes: Changes) -> Balance:

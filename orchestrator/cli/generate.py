@@ -15,6 +15,8 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from orchestrator.cli.console import DEFAULT_URL, CliError, JsonOption, UrlOption, err, print_json
+from orchestrator.cli.numbers import integer_between
+from orchestrator.number_text import is_number_to_python, parse_decimal
 
 PROGRESS_COLUMNS = (
     TextColumn("{task.description}"),
@@ -44,7 +46,7 @@ def generate(
         list[str] | None,
         typer.Option("-p", "--param", help="Parameter as name=value, or name=@FILE for a file; repeatable."),
     ] = None,
-    n: Annotated[int, typer.Option("-n", help="Number of results.")] = 1,
+    n: Annotated[int, typer.Option("-n", parser=integer_between(1), help="Number of results.")] = 1,
     url: UrlOption = DEFAULT_URL,
     key: Annotated[str, typer.Option(envvar="PIXELFACTORY_API_KEY", hidden=True)] = "",
     json: JsonOption = False,
@@ -88,6 +90,9 @@ def _parse_value(text: str) -> Any:
     if text.startswith("@"):
         return base64.b64encode(Path(text[1:]).read_bytes()).decode("ascii")
     try:
+        if is_number_to_python(text):
+            number = parse_decimal(text)
+            return int(number) if "." not in text else float(number)
         return json.loads(text)
     except ValueError:
         return text

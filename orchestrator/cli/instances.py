@@ -24,6 +24,7 @@ from orchestrator.cli.console import (
     print_rows,
     read_settings,
 )
+from orchestrator.cli.numbers import integer_between
 
 app = typer.Typer(help="List and control the instances of the running service.", no_args_is_help=True)
 
@@ -71,7 +72,9 @@ def restart(
 @app.command()
 def log(
     id: InstanceId,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=1, max=500, help="Number of lines.")] = 50,
+    lines: Annotated[
+        int, typer.Option("-n", "--lines", parser=integer_between(1, 500), help="Number of lines.")
+    ] = 50,
     url: UrlOption = DEFAULT_URL,
     data_dir: DataDirOption = None,
     json: JsonOption = False,

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from orchestrator.app.build import run_service
 from orchestrator.cli.console import ConfigOption, DataDirOption, read_settings
+from orchestrator.cli.numbers import integer_between
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -22,10 +23,14 @@ SHUTDOWN_TIMEOUT_SECONDS = 5.0
 
 def up(
     host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on [default: 8080].")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(parser=integer_between(0, 65535), help="Port to listen on [default: 8080]."),
+    ] = None,
     data_dir: DataDirOption = None,
     simulate: Annotated[
-        int | None, typer.Option(min=1, help="Run N simulated instances instead of real ones.")
+        int | None,
+        typer.Option(parser=integer_between(1), help="Run N simulated instances instead of real ones."),
     ] = None,
     instances: Annotated[
         str | None, typer.Option(help="Comma-separated URLs of running ComfyUI servers to use.")

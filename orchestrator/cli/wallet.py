@@ -22,6 +22,7 @@ from orchestrator.cli.console import (
     print_rows,
     read_settings,
 )
+from orchestrator.cli.numbers import integer_between
 from orchestrator.settings import Settings
 from pricing.money import format_usd, parse_usd, to_usd
 from pricing.statement import Statement
@@ -110,7 +111,9 @@ def refund(
 @app.command()
 def history(
     id: AccountOrKeyId,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Maximum number of entries.")] = 50,
+    limit: Annotated[
+        int, typer.Option(parser=integer_between(1, 1000), help="Maximum number of entries.")
+    ] = 50,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:

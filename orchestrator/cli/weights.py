@@ -25,6 +25,7 @@ from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.hardware.profiles import GpuProfile, load_gpu_profiles, select_gpu_profile
 from orchestrator.catalog import Catalog, Model
 from orchestrator.cli.console import GB, CliError, JsonOption, err, print_error, print_json, read_settings
+from orchestrator.cli.numbers import integer_between
 from orchestrator.net.egress import create_public_session
 from orchestrator.settings import Settings
 from orchestrator.weights import planning, pulling, verifying
@@ -61,7 +62,9 @@ def pull(
     models: ModelsArgument = None,
     everything: Annotated[bool, typer.Option("--all", help="Download the files of all models.")] = False,
     profile: ProfileOption = None,
-    parallel: Annotated[int, typer.Option(min=1, max=32, help="Files to download at a time.")] = 4,
+    parallel: Annotated[
+        int, typer.Option(parser=integer_between(1, 32), help="Files to download at a time.")
+    ] = 4,
     replace: Annotated[bool, typer.Option(help="Overwrite files of another size.")] = False,
     token: Annotated[
         str | None, typer.Option(envvar="HF_TOKEN", help="Hugging Face token.", show_default=False)

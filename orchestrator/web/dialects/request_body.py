@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from orchestrator.catalog import Model
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.request_preparer import GenerationRequest
+from orchestrator.web.http.number_fields import StrictNumbersModel
 
 RequestBodyT = TypeVar("RequestBodyT", bound="RequestBody")
 
 
-class RequestBody(BaseModel):
+class RequestBody(StrictNumbersModel):
     """Fields of a request. Null means the same as not given; unknown fields are kept, since they may be
     parameters of the model.
     """

@@ -6,17 +6,18 @@ from decimal import Decimal
 from typing import Annotated, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema
 
 from orchestrator.errors import InvalidRequest, invalid_field, missing_field
 from orchestrator.web.http.bodies import read_fields
+from orchestrator.web.http.number_fields import StrictNumbersModel
 from pricing.money import MAX_MICROS, MICROS_PER_DOLLAR
 
 #: Longest part of a rejected value that an error message repeats, in characters.
 MAX_SHOWN_VALUE = 60
 
 
-class RequestModel(BaseModel):
+class RequestModel(StrictNumbersModel):
     """Base class of request bodies. Unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -24,9 +25,17 @@ class RequestModel(BaseModel):
 
 RequestModelT = TypeVar("RequestModelT", bound=RequestModel)
 
-#: An amount in US dollars as a number or a string, with at most six decimals.
-Usd = Annotated[Decimal, Field(ge=0, le=MAX_MICROS // MICROS_PER_DOLLAR, decimal_places=6)]
-PositiveUsd = Annotated[Usd, Field(gt=0)]
+MAX_USD = MAX_MICROS // MICROS_PER_DOLLAR
+_USD_TEXT_SCHEMA = {"type": "string", "pattern": r"^[0-9]{1,7}(\.[0-9]{1,6})?$"}
+_USD_SCHEMA = {"anyOf": [{"type": "number", "minimum": 0, "maximum": MAX_USD}, _USD_TEXT_SCHEMA]}
+_POSITIVE_USD_SCHEMA = {
+    "anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": MAX_USD}, _USD_TEXT_SCHEMA]
+}
+#: An amount in US dollars as a number, or as text in plain digits, with at most six decimals.
+Usd = Annotated[Decimal, Field(ge=0, le=MAX_USD, decimal_places=6), WithJsonSchema(_USD_SCHEMA)]
+PositiveUsd = Annotated[
+    Decimal, Field(gt=0, le=MAX_USD, decimal_places=6), WithJsonSchema(_POSITIVE_USD_SCHEMA)
+]
 DisplayName = Annotated[str, Field(min_length=1, max_length=200)]
 
 

@@ -25,7 +25,6 @@ from pricing.money import (
         ("5", 5_000_000),
         ("5.00", 5_000_000),
         ("$0.0005", 500),
-        (" 0.01 ", 10_000),
         ("-1.25", -1_250_000),
         ("-$1.25", -1_250_000),
         ("0.000001", 1),
@@ -53,6 +52,15 @@ def test_dollars_are_read_exactly(text: str, micros: int) -> None:
         "--1",
         "٣",
         "1\n2",
+        " 0.01",
+        "0.01 ",
+        "1_000",
+        "5e0",
+        "0x5",
+        "$ 5",
+        "- 5",
+        "５",
+        "\u20125",
     ],
 )
 def test_rejects_invalid_amounts(text: str) -> None:

@@ -269,3 +269,14 @@ def test_suggests_ids_close_to_an_unknown_model() -> None:
     assert raised.value.message.startswith(
         "Model 'flux-1-schnel' does not exist; did you mean flux-1-schnell"
     )
+
+
+@pytest.mark.parametrize("text", ["1_0", "1e0", " 2", "2 ", "+2", "\u0662", "NaN", "2.", ".5", "-Infinity"])
+@pytest.mark.parametrize("name", ["cfg_scale", "num_frames", "seed"])
+def test_parameters_of_a_form_are_numbers_in_plain_digits_only(name: str, text: str) -> None:
+    request = video(form=True, model="wan2.1-t2v-fast", prompt="a", **{name: text})
+    with pytest.raises(InvalidRequest) as caught:
+        CATALOG[request.model].validate_params(request.params)
+    assert caught.value.code == f"invalid_{name}"
+    plain = video(form=True, model="wan2.1-t2v-fast", prompt="1_0", **{name: "17"})
+    assert (plain.params[name], plain.params["prompt"]) == (17, "1_0")

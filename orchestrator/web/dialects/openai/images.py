@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import InvalidRequest, invalid_field, missing_field
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Output
+from orchestrator.number_text import parse_decimal, parse_integer
 from orchestrator.web.dialects.dimensions import size_to_dimensions
 from orchestrator.web.dialects.model_selection import ImageToImageTask, scale_steps, to_image_params
 from orchestrator.web.dialects.openai.image_bodies import (
@@ -36,8 +37,6 @@ STEPS_FACTOR_BY_QUALITY = {
     "xhigh": 2.0,
     "max": 2.0,
 }
-#: Types of parameters that a form can only write as text.
-_NON_TEXT_PARAMETER_TYPES = frozenset({"integer", "number", "boolean", "seed", "loras"})
 #: Qualities that responses report under another name.
 _RESPONSE_QUALITIES = {"auto": "medium", "standard": "medium", "hd": "high"}
 
@@ -103,14 +102,28 @@ def _check_response_options(body: ImageRequestBody, model: Model) -> None:
 
 
 def _parse_form_value(model: Model, name: str, value: Any) -> Any:
-    """Parse the text of a form field as JSON, or return it unchanged for the model to reject."""
+    """Parse the text of a form field, or return it unchanged for the model to reject."""
     spec = model.parameters.get(name)
-    if spec is None or spec.type not in _NON_TEXT_PARAMETER_TYPES or not isinstance(value, str):
+    if spec is None or spec.type not in _FORM_VALUE_PARSERS or not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return _FORM_VALUE_PARSERS[spec.type](value)
     except (ValueError, RecursionError):
         return value
+
+
+def _parse_form_number(text: str) -> int | float:
+    return parse_integer(text) if "." not in text else float(parse_decimal(text))
+
+
+#: Parsers of the types of parameters that a form can only write as text. They raise ValueError.
+_FORM_VALUE_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "integer": _parse_form_number,
+    "number": _parse_form_number,
+    "seed": _parse_form_number,
+    "boolean": json.loads,
+    "loras": json.loads,
+}
 
 
 def _steps_param(body: ImageRequestBody, model: Model) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
-from orchestrator.web.auth import authenticate
+from orchestrator.web.auth import ApiKeyScope, authenticate
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.schemas import (
@@ -59,13 +59,14 @@ class PixelDojoRoutes:
             idempotency_key=parse_idempotency_key(request),
         )
         record = await self._service.submit(key, generation_request)
-        balance = await self._accounts.get_balance(key.account)
+        may_read_balance = key.has_scope(ApiKeyScope.BILLING)
+        balance = await self._accounts.get_balance(key.account) if may_read_balance else None
         response = pixeldojo.to_run_response(
             record.job,
             JOB_STATUS_NAMES[record.job.status],
             f"{public_base_url(request, self._public_url)}/api/v1/jobs/{record.job.id}",
             credit_micros=self._service.price_book.micros_per_unit(pixeldojo.TARIFF),
-            available_micros=balance.available,
+            available_micros=None if balance is None else balance.available,
         )
         return json_response(response, headers=job_headers(record))
 

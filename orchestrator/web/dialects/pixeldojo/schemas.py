@@ -20,8 +20,10 @@ class RunModelResponse(ResponseModel):
         examples=["https://api.example.com/api/v1/jobs/job_3f2a9c0d5b7e4f1a8c6d2e9b0a4f7c31"],
     )
     creditCost: JsonNumber = Field(description="Credits that the job costs if it succeeds.", examples=[1])
-    creditsRemaining: JsonNumber = Field(
-        description="Credits that the account can still spend.", examples=[99]
+    creditsRemaining: JsonNumber | None = Field(
+        None,
+        description="Credits that the account can still spend; only for keys with the scope `billing`.",
+        examples=[99],
     )
 
 

@@ -100,18 +100,24 @@ def _lora_params(body: RunBody, model: Model) -> dict[str, Any]:
 
 
 def to_run_response(
-    job: Job, status: str, status_url: str, *, credit_micros: Fraction, available_micros: int
+    job: Job, status: str, status_url: str, *, credit_micros: Fraction, available_micros: int | None
 ) -> RunModelResponse:
     """Return the response to a run.
 
-    A credit is worth `credit_micros` micro-dollars; the account can still spend `available_micros`.
+    A credit is worth `credit_micros` micro-dollars; the account can still spend `available_micros`, which is
+    None if the key may not read the balance.
     """
+    remaining = (
+        {}
+        if available_micros is None
+        else {"creditsRemaining": to_json_number(to_credits(available_micros, credit_micros))}
+    )
     return RunModelResponse.model_validate(
         {
+            **remaining,
             "jobId": job.id,
             "status": status,
             "statusUrl": status_url,
             "creditCost": to_json_number(to_credits(charged_micros(job), credit_micros)),
-            "creditsRemaining": to_json_number(to_credits(available_micros, credit_micros)),
         }
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -34,6 +35,7 @@ from orchestrator.store.sqlite.snapshot import (
     summarize_database,
 )
 from tests.support.cli import command, start_command
+from tests.support.service import COMMAND
 from tests.support.store_harness import START, populate
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -383,6 +385,39 @@ def test_a_backup_that_was_killed_is_refused_everywhere(tmp_path: Path) -> None:
         done = command(*refused, *data_dir)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
         assert message in done.stderr
+
+
+def run_with_small_files(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that can write no file of more than 64 KiB, as on a disk that is almost full."""
+
+    def limit_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+
+    return subprocess.run(
+        [COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=limit_files,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+def test_a_full_disk_leaves_an_incomplete_backup_and_data_that_were_not_touched(tmp_path: Path) -> None:
+    backup = asyncio.run(make_backup(tmp_path))
+    asyncio.run(make_data(tmp_path / "two", "two"))
+    before = content(tmp_path / "two")
+    data_dir = ("--data-dir", str(tmp_path / "two"))
+    done = run_with_small_files("backup", str(tmp_path / "short"), *data_dir)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"the backup in {tmp_path / 'short'} is not complete" in " ".join(done.stderr.split())
+    assert not (tmp_path / "short" / "manifest.json").exists()
+    done = run_with_small_files("restore", str(backup), "--replace", "--skip-objects", *data_dir)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert content(tmp_path / "two") == before
+    assert not list((tmp_path / "two").glob("*restore*"))
 
 
 async def test_kill_9_within_a_restore_leaves_the_old_data_or_the_new_ones(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ from orchestrator.store.sqlite.migrations import check_schema_known
 from orchestrator.store.sqlite.snapshot import (
     SnapshotError,
     exclusive_access,
+    find_installation_id,
+    renew_installation_id,
     summarize_database,
     upgrade_and_audit,
 )
@@ -68,6 +70,8 @@ class RestoreReport:
     objects: RestoredObjects | None
     #: Folder with the data that were replaced.
     replaced: Path | None
+    #: Whether the database is another installation than the backed-up one, which may still use the bucket.
+    is_new_installation: bool
 
 
 async def restore_backup(
@@ -88,6 +92,7 @@ async def restore_backup(
     _require_free(target, options)
     target.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     target.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    present_id = find_installation_id(target.database)
     with exclusive_access(target.database), _staging_directory(target.database.parent) as staging:
         staged = staging / DATABASE_NAME
         violations = await asyncio.to_thread(_stage_database, directory / DATABASE_NAME, staged)
@@ -102,11 +107,17 @@ async def restore_backup(
             named = read_object_list(directory / OBJECT_LIST_NAME)
             async with open_object_store() as object_store:
                 objects = await upload_missing_objects(object_store, named, directory)
+        is_new = await asyncio.to_thread(_separate_installation, staged, present_id)
         schema = (await asyncio.to_thread(summarize_database, staged)).schema
         secrets = [directory / path for path in manifest.paths_in(SECRETS_FOLDER)]
         replaced = _replace_files(directory, target, staged, secrets, now)
     return RestoreReport(
-        manifest=manifest, schema=schema, violations=violations, objects=objects, replaced=replaced
+        manifest=manifest,
+        schema=schema,
+        violations=violations,
+        objects=objects,
+        replaced=replaced,
+        is_new_installation=is_new,
     )
 
 
@@ -129,9 +140,22 @@ def _stage_database(source: Path, staged: Path) -> list[AuditViolation]:
         violations = upgrade_and_audit(staged)
     except SnapshotError as error:
         raise BackupError(f"the database of the backup cannot be used: {error}") from error
-    with staged.open("rb") as file:
-        os.fsync(file.fileno())
+    _flush_file(staged)
     return violations
+
+
+def _separate_installation(staged: Path, present_id: str | None) -> bool:
+    """Make the database another installation unless it replaces the one that was backed up.
+
+    An installation deletes objects of its bucket that none of its jobs needs. If the backed-up service still
+    runs elsewhere, those include the results of all jobs after the backup.
+    """
+    backed_up_id = find_installation_id(staged)
+    if backed_up_id is None or backed_up_id == present_id:
+        return False
+    renew_installation_id(staged)
+    _flush_file(staged)
+    return True
 
 
 def _replace_files(
@@ -187,6 +211,11 @@ def _staging_directory(parent: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             shutil.rmtree(staging)
+
+
+def _flush_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _create_private(path: Path) -> int:

@@ -61,6 +61,7 @@ def _to_row(report: RestoreReport, directory: Path, data_dir: Path) -> dict[str,
         "violations": [asdict(violation) for violation in report.violations],
         "objects": asdict(report.objects) if report.objects else None,
         "replaced": str(report.replaced) if report.replaced else None,
+        "new_installation": report.is_new_installation,
     }
 
 

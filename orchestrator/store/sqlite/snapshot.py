@@ -138,6 +138,25 @@ def upgrade_and_audit(path: Path) -> list[AuditViolation]:
         return audit_ledger(db)
 
 
+def find_installation_id(path: Path) -> str | None:
+    """Return the id by which the database owns its bucket; None if it has none or cannot be read."""
+    try:
+        with _translated(path), closing(_open(path)) as db:
+            if not _has_table(db, "installation"):
+                return None
+            row = db.execute("SELECT id FROM installation").fetchone()
+    except SnapshotError:
+        return None
+    return None if row is None else str(row["id"])
+
+
+def renew_installation_id(path: Path) -> None:
+    """Give a copy an id of its own, if its schema has one."""
+    with _translated(path), closing(_open(path, query_only=False)) as db:
+        if _has_table(db, "installation"):
+            db.execute("UPDATE installation SET id = lower(hex(randomblob(16)))")
+
+
 @contextmanager
 def exclusive_access(path: Path) -> Iterator[None]:
     """Keep other processes from the database, whose log is written into its file first.

@@ -36,6 +36,7 @@ from scripts.bench.report import save_results
 CONCURRENCY = 12
 TMPFS_BYTES = 700 * 10**6
 REST_SECONDS = 120.0
+SETTLE_SECONDS = 20.0
 #: Outcomes whose reasons the table lists.
 TOLD_WHY = (Outcome.FAILED, Outcome.REFUSED, Outcome.LOST, Outcome.STUCK)
 
@@ -148,8 +149,10 @@ class Campaign:
         while time.monotonic() < deadline:
             rows = (await self._rig.admin("/admin/v1/instances"))["instances"]
             if all(row["state"] == "ready" for row in rows) and not self._rig.count_unfinished():
-                return
+                break
             await asyncio.sleep(0.5)
+        # What nobody needs is removed and refunded after the times in the rig's settings.
+        await asyncio.sleep(SETTLE_SECONDS)
 
     def result(self, violations: Sequence[Violation]) -> dict[str, object]:
         outcomes: dict[str, Counter[str]] = {}

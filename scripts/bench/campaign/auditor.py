@@ -108,7 +108,7 @@ class Auditor:
     def _check_caller(self, seen: Observation, jobs: list[StoredJob]) -> None:
         told = f"{seen.kind} was told {seen.outcome} {seen.detail}"
         # Success is charged; `_check_money` compares the capture with the price, which may be 0.
-        charged = [job for job in jobs if job.status == "succeeded"]
+        charged = [job for job in jobs if job.status == "succeeded" and not job.entries["refund"]]
         if seen.outcome is Outcome.STUCK:
             self._fail("an operation has no end", seen.number, told)
         elif seen.outcome is Outcome.COMPLETED:

@@ -22,6 +22,8 @@ from scripts.bench.campaign.rig import CallerAccount, Rig
 OPERATION_SECONDS = 150.0
 #: A caller with a key repeats a request that got no final response; the SDKs do it twice, these longer.
 _REPEATS = 40
+#: More than an SDK's two, so that they outlast a restart.
+_SDK_RETRIES = 5
 _LOST = (aiohttp.ClientError, ConnectionError, TimeoutError)
 _DONE = {"completed": Outcome.COMPLETED, "succeeded": Outcome.COMPLETED, "failed": Outcome.FAILED}
 _DONE |= {"blocked": Outcome.FAILED, "error": Outcome.FAILED, "cancelled": Outcome.CANCELLED}
@@ -168,6 +170,22 @@ async def wait_with_key(caller: Caller, http: aiohttp.ClientSession, seen: Obser
 async def openai_image(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
     body = caller.image_body(seen, model="sdxl-1.0", response_format="b64_json", n=1)
     note_images(seen, await caller.send_once(http, seen, "/v1/images/generations", body))
+
+
+async def sdk_retries(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
+    """Repeat without a key, as the SDKs do: the body is the same, and a header counts."""
+    body = caller.image_body(seen)
+    for count in range(_SDK_RETRIES + 1):
+        headers = {"X-Stainless-Retry-Count": str(count), "User-Agent": "OpenAI/Python 2.8.0"}
+        try:
+            reply = await caller.send(http, "/v1/images/generations", body, headers)
+        except _LOST as error:
+            seen.outcome, seen.detail = Outcome.LOST, type(error).__name__
+        else:
+            note_images(seen, reply)
+            if not reply.is_passing or reply.headers.get("X-Should-Retry") == "false":
+                return
+        await asyncio.sleep(min(0.5 * 2**count, 3))
 
 
 async def openai_stream(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
@@ -392,14 +410,29 @@ Operation = Callable[[Caller, aiohttp.ClientSession, Observation], Awaitable[Non
 OPERATIONS: dict[str, Operation] = {
     operation.__name__: operation
     for operation in (
-        *(wait_for_image, wait_with_key, openai_image, openai_stream, submit_and_poll, same_pixels),
+        *(
+            wait_for_image,
+            wait_with_key,
+            sdk_retries,
+            openai_image,
+            openai_stream,
+            submit_and_poll,
+            same_pixels,
+        ),
         *(follow_events, cancel, disconnect, with_webhook, upload, image_in_json, openai_video),
         *(pixelapi, pixeldojo, pixazo, pixazo_queue, read_account, quote, invalid),
     )
 }
 #: Relative frequency; 1 where nothing is said.
 WEIGHTS = {"wait_for_image": 3, "wait_with_key": 3, "submit_and_poll": 3, "same_pixels": 4, "cancel": 2}
-WEIGHTS |= {"disconnect": 2, "with_webhook": 3, "follow_events": 2, "pixelapi": 2, "pixeldojo": 2}
+WEIGHTS |= {
+    "disconnect": 2,
+    "with_webhook": 3,
+    "sdk_retries": 2,
+    "follow_events": 2,
+    "pixelapi": 2,
+    "pixeldojo": 2,
+}
 #: Operations that make nothing.
 READS = frozenset({"read_account", "quote", "invalid"})
 

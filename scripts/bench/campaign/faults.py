@@ -79,11 +79,7 @@ class FaultInjector:
 
     async def stop_service(self) -> None:
         """All threads of the orchestrator stand still, as in a virtual machine that is moved."""
-        process = self._rig._process
-        if process is not None:
-            process.send_signal(signal.SIGSTOP)
-            await asyncio.sleep(self._rng.uniform(0.3, 3))
-            process.send_signal(signal.SIGCONT)
+        await self._pause([psutil.Process(self._rig.pid)], self._rng.uniform(0.3, 3))
 
     async def receiver_away(self) -> None:
         await self._rig.receiver.stop()

@@ -31,6 +31,10 @@ _ENVIRONMENT = {
     "PIXELFACTORY_DRAIN_SECONDS": "2",
     "PIXELFACTORY_FAILURES_PER_MINUTE": "100000",
     "PIXELFACTORY_STALL_SECONDS": "4",
+    "PIXELFACTORY_RECONCILE_SECONDS": "2",
+    "PIXELFACTORY_UNDELIVERED_SECONDS": "15",
+    "PIXELFACTORY_ORPHAN_GRACE_SECONDS": "10",
+    "PIXELFACTORY_ORPHAN_SWEEP_SECONDS": "3",
 }
 
 
@@ -81,6 +85,11 @@ class Rig:
         # The receiver and the service meet on loopback addresses only.
         mine = {"PIXELFACTORY_DATA_DIR": str(self.data_dir), **_ENVIRONMENT}
         return {**os.environ, **mine, "PIXELFACTORY_SIMULATOR_TIME_SCALE": str(self.time_scale)}
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def shift_clock(self, seconds: float) -> None:
         draft = self.clock_offset_file.with_suffix(".new")

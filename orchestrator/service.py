@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
+from comfy_instances.tasks import spawn
 from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.ledger_rules import without_balance
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import (
+    Conflict,
     ContentBlocked,
     Forbidden,
     InsufficientBalance,
     InvalidRequest,
     NotFound,
-    ServiceError,
     ServiceUnavailable,
 )
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.expiry import ExpiryPolicy
 from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
+from orchestrator.execution.object_deletion import ObjectDeleter
+from orchestrator.execution.persistence import until_store_answers
+from orchestrator.execution.responses import ResponseTracker
+from orchestrator.fair_slots import FairSlots
 from orchestrator.intake.admission import check_capacity
+from orchestrator.intake.input_reader import InputFile
+from orchestrator.intake.input_slots import InputOwner, InputPurpose
 from orchestrator.intake.request_preparer import GenerationRequest, PreparedRequest, RequestPreparer
-from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, create_shards
+from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, PendingResponse, create_shards
 from orchestrator.jobs.events import EventHub, JobChanged
+from orchestrator.jobs.objects import DeletionReason
 from orchestrator.moderation import Moderation
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import Account, ApiKey, ApiKeyScope, Page, Store, WebhookMessage
@@ -46,16 +55,22 @@ class GenerationService:
     accounts: AccountService
     store: Store
     object_store: ObjectStore
+    deleter: ObjectDeleter
     dispatcher: Dispatcher
     lifecycle: JobLifecycle
     events: EventHub
     moderation: Moderation
     expiry: ExpiryPolicy
     clock: Clock
+    responses: ResponseTracker
     #: Returns an integer of this many random bits, like `random.getrandbits`.
     random_bits: Callable[[int], int]
     #: Longest expected wait, in seconds; requests that would wait longer are rejected.
     max_wait_seconds: float
+    #: Uploads of input files to the object store, which has few connections.
+    upload_slots: FairSlots = field(
+        default_factory=partial(FairSlots, "input files", 6, per_account=3, max_waiting=1024)
+    )
 
     @property
     def catalog(self) -> Catalog:
@@ -76,23 +91,28 @@ class GenerationService:
         """The default price list of today."""
         return self.price_book.default_tariff
 
-    async def quote(self, request: GenerationRequest) -> PreparedRequest:
-        """Validate a request and return it with its price. Raises InvalidRequest."""
-        return await self.request_preparer.prepare(request)
+    async def quote(self, key: ApiKey, request: GenerationRequest) -> PreparedRequest:
+        """Validate a request and return it with its price. Raises InvalidRequest, RateLimited."""
+        owner = InputOwner(key.account.id, InputPurpose.QUOTE)
+        return await self.request_preparer.prepare(request, owner)
 
     async def submit(self, key: ApiKey, request: GenerationRequest) -> JobRecord:
         """Accept a job; when this returns, the job is stored and its price is held.
 
         A repeated idempotency key with the same request returns the first job. Raises InvalidRequest,
-        ContentBlocked, Forbidden, InsufficientBalance, Conflict, ServiceUnavailable; then nothing is held.
+        ContentBlocked, Forbidden, InsufficientBalance, Conflict, RateLimited, ServiceUnavailable; then
+        nothing is held.
         """
-        prepared = await self.quote(request)
+        owner = InputOwner(key.account.id, InputPurpose.JOB)
+        prepared = await self.request_preparer.prepare(request, owner)
         if not key.can_use_model(prepared.model.id):
             raise Forbidden(
                 f"This API key may not use model {prepared.model.id}", code="model_not_allowed", param="model"
             )
         job = self._create_job(key, prepared)
         existing = await self.store.find_job_by_idempotency_key(job) if job.idempotency_key else None
+        if existing is None and request.is_retry and job.idempotency_key is None:
+            existing = await self.responses.claim(job)
         if existing:
             return self.expiry.require_unexpired(existing)
         try:
@@ -102,9 +122,17 @@ class GenerationService:
                 return await self._store_blocked_job(job, prepared.params["n"], error)
             raise
         check_capacity(self.dispatcher, key.account.id, prepared.model.id, self.max_wait_seconds)
-        await self._store_input_files(prepared)
+        files = prepared.files_of_job(job.id)
+        await self._store_input_files(key.account.id, files)
         await self.accounts.renew_allowance(key.account)
-        accepting = asyncio.ensure_future(self._store_and_schedule(job, prepared.params["n"], key.account))
+        return await self._accept(job, list(files), key)
+
+    async def _accept(self, job: Job, input_keys: Sequence[str], key: ApiKey) -> JobRecord:
+        """Store a job and schedule it, or neither; cancel it if the caller disconnects meanwhile."""
+        if job.pending_response is not None:
+            self.responses.begin(job.id)
+        storing = self._store_and_schedule(job, input_keys, key.account)
+        accepting = spawn(storing, "accept job", job.id, awaited=True)
         try:
             return await asyncio.shield(accepting)
         except InsufficientBalance as error:
@@ -112,10 +140,13 @@ class GenerationService:
         except asyncio.CancelledError:
             # The caller disconnected and does not know the job id: cancel the job, so that it is not charged.
             # With an idempotency key the caller can send the request again and get this job.
-            with suppress(ServiceError):
-                await accepting
-                if job.idempotency_key is None:
-                    await self.cancel_job(job.id)
+            await asyncio.wait({accepting})
+            if job.idempotency_key is None and accepting.exception() is None:
+                await self.abandon_job(job.id)
+            self.responses.end(job.id)
+            raise
+        except BaseException:
+            self.responses.end(job.id)
             raise
 
     async def get_job(self, account_id: str, job_id: str) -> JobRecord:
@@ -148,7 +179,7 @@ class GenerationService:
     async def wait_for_job(self, job_id: str) -> JobRecord:
         """Wait until a job finishes and return it. Raises ServiceUnavailable if the service stops first."""
         with self.events.subscribe(job_id) as subscription:
-            record = await self.store.find_job(job_id)
+            record = await until_store_answers(lambda: self.store.find_job(job_id), "find_job")
             if record and record.job.is_finished:
                 return record
             async for event in subscription:
@@ -168,11 +199,12 @@ class GenerationService:
     async def record_bytes_sent(self, record: JobRecord, size: int | None = None) -> None:
         """Record that the service itself sent `size` bytes of a job's outputs, by default all, to a caller.
 
-        The bytes count towards the costs of the job.
+        The bytes count towards the costs of the job. A store that does not take them delays no response.
         """
-        if size is None:
-            size = sum(output.size for output in record.outputs)
-        await self.store.record_bytes_sent(record.job.id, size, self.clock())
+        sent, now = sum(output.size for output in record.outputs) if size is None else size, self.clock()
+        await self.responses.in_background(
+            lambda: self.store.record_bytes_sent(record.job.id, sent, now), "record_bytes_sent", record.job.id
+        )
 
     async def cancel_job(self, job_id: str) -> JobRecord:
         """Cancel a job without charge; a finished job stays unchanged.
@@ -183,34 +215,56 @@ class GenerationService:
         self.dispatcher.cancel_job(job_id)
         return record
 
-    async def remove_job(self, job_id: str) -> None:
-        """Cancel an unfinished job, hide it from its caller and delete the files that only it uses."""
-        await self.cancel_job(job_id)
-        keys = await self.store.remove_job(job_id, self.clock())
-        await asyncio.gather(*(self.object_store.delete(key) for key in keys))
+    async def abandon_job(self, job_id: str) -> None:
+        """Cancel a job whose caller has gone. It stops at once, and is released when the store takes it."""
+        self.dispatcher.cancel_job(job_id)
+        await self.responses.in_background(lambda: self.lifecycle.abandon_job(job_id), "abandon_job", job_id)
 
-    async def _store_and_schedule(self, job: Job, n: int, account: Account) -> JobRecord:
+    async def remove_job(self, job_id: str) -> None:
+        """Cancel an unfinished job, hide it from its caller and delete its files.
+
+        Files that object storage does not delete at once are deleted later.
+        """
+        await self.cancel_job(job_id)
+        await self.deleter.delete_condemned(await self.store.remove_job(job_id, self.clock()))
+
+    async def _store_and_schedule(self, job: Job, input_keys: Sequence[str], account: Account) -> JobRecord:
         """Store a job and schedule it; the caller shields this from cancellation, so that both happen."""
-        record, created = await self.store.add_job(job, create_shards(job, n))
+        try:
+            record, created = await self.store.add_job(job, create_shards(job, job.params["n"]), input_keys)
+        except (Conflict, InsufficientBalance):
+            await self._discard_inputs(input_keys)
+            raise
         if created:
             self.dispatcher.schedule_job(record, self.accounts.get_plan(account))
+        else:
+            await self._discard_inputs(input_keys)
         return record
+
+    async def _discard_inputs(self, keys: Sequence[str]) -> None:
+        """Have the input files of a job that was not accepted deleted."""
+        if not keys:
+            return
+        with suppress(ServiceUnavailable):  # they are found as orphans later
+            await self.store.discard_files(keys, DeletionReason.UNUSED, self.clock())
+            self.deleter.wake()
 
     async def _store_blocked_job(self, job: Job, n: int, error: ContentBlocked) -> JobRecord:
         """Store a rejected request as a failed job without a price."""
         reason = JobError(code=error.code, message=error.message)
-        rejected = replace(job, price=0).transition_to(
+        rejected = replace(job, price=0, pending_response=None).transition_to(
             JobStatus.FAILED, finished_at=job.created_at, error=reason
         )
         return await self.store.add_rejected_job(rejected, create_shards(job, n))
 
     def _create_job(self, key: ApiKey, prepared: PreparedRequest) -> Job:
         request, encoding = prepared.request, prepared.request.encoding
-        params = {**prepared.params, **request.extra_params}
+        job_id = f"job_{self.random_bits(128):032x}"
+        params = {**prepared.params_of_job(job_id), **request.extra_params}
         if "seed" in params and params["seed"] is None:
             params["seed"] = self.random_bits(RANDOM_SEED_BITS)
         return Job(
-            id=f"job_{self.random_bits(128):032x}",
+            id=job_id,
             account_id=key.account.id,
             key_id=key.id,
             model=prepared.model.id,
@@ -224,12 +278,19 @@ class GenerationService:
             origin=request.origin,
             output_type=encoding.content_type if encoding else None,
             output_quality=encoding.quality if encoding else None,
+            pending_response=_pending_response(request),
         )
 
-    async def _store_input_files(self, prepared: PreparedRequest) -> None:
-        await asyncio.gather(
-            *(
-                self.object_store.put(key, file.data, file.content_type)
-                for key, file in prepared.files.items()
-            )
-        )
+    async def _store_input_files(self, account_id: str, files: Mapping[str, InputFile]) -> None:
+        async def store(key: str, file: InputFile) -> None:
+            async with self.upload_slots.slot(account_id):
+                await self.object_store.put(key, file.data, file.content_type)
+
+        await asyncio.gather(*(store(key, file) for key, file in files.items()))
+
+
+def _pending_response(request: GenerationRequest) -> PendingResponse | None:
+    """Return what only the response brings: nothing with an idempotency key, the id with a webhook."""
+    if request.idempotency_key is not None or request.pending_response is None:
+        return None
+    return PendingResponse.ID if request.webhook_url is not None else request.pending_response

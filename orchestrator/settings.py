@@ -22,6 +22,8 @@ from pydantic_settings import (
 USER_DATA_DIR = user_data_path("pixelfactory")
 SHIPPED_WORKFLOWS_DIR = Path(__file__).resolve().parent.parent / "workflows"
 MIB = 2**20
+#: Shortest secret that protects the service itself.
+MIN_SECRET_LENGTH = 16
 
 
 class SettingsError(Exception):
@@ -135,7 +137,35 @@ class Settings(BaseSettings):
         USER_DATA_DIR / "models", description="Directory of model weights, shared by all local instances."
     )
 
-    max_body_bytes: int = Field(96 * MIB, gt=0, description="Maximum size of a request body.")
+    max_body_bytes: int = Field(
+        96 * MIB, gt=0, description="Maximum size of a request body, before and after decompression."
+    )
+    max_open_files: int = Field(
+        65536,
+        ge=256,
+        description="Limit on open files to ask the system for, as far as its hard limit allows.",
+    )
+    max_connections: int = Field(
+        4096, ge=1, description="Maximum number of HTTP connections, and at most half of the open files."
+    )
+    max_connections_per_address: int = Field(
+        1024,
+        ge=1,
+        description="Maximum number of HTTP connections per client address; not used with trusted_proxies.",
+    )
+    header_seconds: float = Field(10, gt=0, description="Timeout for receiving the header of a request.")
+    body_seconds: float = Field(
+        30,
+        gt=0,
+        description="Timeout for receiving a body, besides the time for its size at the minimum rate.",
+    )
+    body_bytes_per_second: int = Field(4096, gt=0, description="Minimum rate of a request body.")
+    keepalive_seconds: float = Field(
+        75, gt=0, description="How long a connection stays open between two requests."
+    )
+    write_seconds: float = Field(
+        60, gt=0, description="Timeout for a client that does not take a response that is sent to it."
+    )
     max_image_bytes: int = Field(
         50 * MIB, gt=0, description="Maximum size of an input image, decoded from base64."
     )
@@ -151,6 +181,15 @@ class Settings(BaseSettings):
     url_lifetime_seconds: int = Field(3600, ge=1, le=604800, description="Lifetime of presigned URLs.")
     output_lifetime_days: float = Field(
         7, gt=0, description="Days after which finished jobs expire and their files are deleted."
+    )
+    orphan_grace_seconds: float = Field(
+        3600,
+        gt=0,
+        description="Age from which an object that no job and no running attempt needs is deleted from the"
+        " bucket.",
+    )
+    orphan_sweep_seconds: float = Field(
+        600, gt=0, description="Interval at which the bucket is searched for such objects."
     )
     store_patience_seconds: float = Field(
         600, ge=0, description="How long storing an output is retried while the S3 server is unavailable."
@@ -170,6 +209,18 @@ class Settings(BaseSettings):
     max_job_seconds: float = Field(
         86400, gt=0, description="Age at which a job fails if some of its shards have not started."
     )
+    reconcile_seconds: float = Field(
+        60,
+        gt=0,
+        description="Interval at which jobs, holds, attempts and prompts are compared and mended; what does not"
+        " belong together at two looks in a row is mended.",
+    )
+    undelivered_seconds: float = Field(
+        600,
+        gt=0,
+        description="How long a result that could not be sent is kept for a retry of its request; then its"
+        " charge is refunded.",
+    )
     startup_seconds: float = Field(120, gt=0, description="How long a ComfyUI instance may take to start.")
     drain_seconds: float = Field(
         30, ge=0, description="How long the service waits for running shards after SIGTERM."
@@ -182,6 +233,25 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(url.strip() for url in value.split(",") if url.strip())
+        return value
+
+    @field_validator("admin_token", "payment_secret")
+    @classmethod
+    def _require_long_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        """Reject a secret that can be guessed, such as the empty one of a variable that is set to nothing."""
+        secret = value.get_secret_value().strip() if value is not None else None
+        if secret is not None and len(secret) < MIN_SECRET_LENGTH:
+            raise ValueError(
+                f"the secret has {len(secret)} characters, at least {MIN_SECRET_LENGTH} are needed;"
+                " remove the setting or set a longer one"
+            )
+        return None if secret is None else SecretStr(secret)
+
+    @field_validator("moderation_key", "s3_access_key", "s3_secret_key")
+    @classmethod
+    def _require_non_empty_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError("the secret is empty; remove the setting or set one")
         return value
 
     @property

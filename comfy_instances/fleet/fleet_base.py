@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceListener, InstanceState, UnknownInstance
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef, InstanceSession
-from comfy_instances.tasks import log_crash
+from comfy_instances.tasks import spawn
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ class InstanceChanges(TypedDict, total=False):
     restarts: int
     failures: int
     started_at: datetime | None
+    supervision_errors: int
     detail: str | None
     memory: int | None
 
@@ -97,6 +98,13 @@ class FleetBase:
     async def resume(self, instance_id: str) -> None:
         self._set_draining(instance_id, False)
 
+    def observed_state(self, instance_id: str) -> InstanceState:
+        """Return the state that the watcher of an instance reported last."""
+        return self._get_member(instance_id).observed_state
+
+    def record_failure(self, instance_id: str) -> None:
+        self._get_member(instance_id)
+
     async def delete_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
         self._get_member(instance_id)
 
@@ -136,9 +144,7 @@ class FleetBase:
 
     def _start_watcher(self, instance_id: str, watch: Coroutine[Any, Any, None]) -> None:
         """Run `watch` for this instance until `stop`."""
-        watcher = asyncio.create_task(watch, name=f"watcher of {instance_id}")
-        watcher.add_done_callback(log_crash)
-        self._watchers.append(watcher)
+        self._watchers.append(spawn(watch, "instance watcher", instance_id))
 
     def _get_member(self, instance_id: str) -> FleetMember:
         try:

@@ -28,12 +28,16 @@ from comfy_instances.process.restart_policy import (
     decide,
     is_over_memory_limit,
 )
-from comfy_instances.protocol.errors import InstanceError
+from comfy_instances.protocol.errors import InstanceError, InstanceGone
+from comfy_instances.repeated_errors import RepeatedErrors
 from comfy_instances.session.session import InstanceSession
-from comfy_instances.tasks import loop_time
+from comfy_instances.shortages import is_resource_shortage
+from comfy_instances.tasks import loop_time, spawn
 
 log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
+#: Longest pause after errors of the supervision itself.
+MAX_ERROR_PAUSE_S = 5.0
 #: Folders that are emptied before each start: their files belong to prompts of an earlier process.
 TRANSIENT_FOLDERS = ("input", "output", "temp")
 
@@ -56,10 +60,15 @@ class Supervisor:
         self._port = 0
         self._next_probe_at = 0.0
         self._restart_requested = asyncio.Event()
+        self._errors = RepeatedErrors(log, f"supervision of {launch_spec.id}")
 
     def request_restart(self) -> None:
         """Request a planned restart and return at once; the supervision task carries it out."""
         self._restart_requested.set()
+
+    def record_failure(self) -> None:
+        """Count the last end of the instance as a failure: the prompt that ran is not its cause."""
+        self._history = self._history.after_blame(loop_time(), self._policy)
 
     async def run(self) -> None:
         """Supervise until cancelled, then stop the child."""
@@ -67,14 +76,20 @@ class Supervisor:
             while True:
                 try:
                     await self._apply_decision()
-                except Exception:
-                    # A bug in the supervision must not leave the instance unsupervised.
-                    log.exception("supervision of %s failed", self.launch_spec.id)
-                    await self._stop_child("supervision failed", planned=False)
-                    await asyncio.sleep(self.running_poll_seconds)
+                except Exception as error:
+                    # Whatever went wrong here, the instance stays supervised: the decision is repeated.
+                    self._record_error(error)
+                    await asyncio.sleep(self._errors.backoff(self.running_poll_seconds, MAX_ERROR_PAUSE_S))
         finally:
             await self._stop_child("stopped", planned=True)
             self.log_file.close()
+
+    def _record_error(self, error: BaseException) -> None:
+        self._errors.record(error)
+        self._history = self._history.after_shortage(loop_time())
+        self._update_state(
+            self._fleet.observed_state(self.launch_spec.id), supervision_errors=self._errors.total
+        )
 
     async def _apply_decision(self) -> None:
         decision = decide(self._history, loop_time(), self._policy)
@@ -89,7 +104,14 @@ class Supervisor:
 
     async def _launch(self) -> None:
         self._history = self._history.after_start(loop_time())
-        self._port = find_free_port(HOST)
+        try:
+            await self._start_child()
+        except Exception as error:
+            # OSError from the system, RuntimeError without a free thread, ...: the launch is repeated.
+            await self._abandon_launch(error)
+
+    async def _start_child(self) -> None:
+        self._port, self._next_probe_at = find_free_port(HOST), 0.0
         self._update_state(
             InstanceState.STARTING,
             url=f"http://{HOST}:{self._port}",
@@ -99,38 +121,53 @@ class Supervisor:
             detail=self._history.reason,
         )
         directory = self.launch_spec.directory
-        try:
-            await asyncio.to_thread(prepare_directories, directory, self.launch_spec.node_packs)
-            self._child = await ChildProcess.launch(
-                [*self.launch_spec.command, "--port", str(self._port), "--base-directory", str(directory)],
-                output=self.log_file,
-                cwd=directory,
-                env=child_environment(**self.launch_spec.environment),
-            )
-        except OSError as error:
-            await self._stop_child(f"cannot be launched: {error}", planned=False)
+        await asyncio.to_thread(prepare_directories, directory, self.launch_spec.node_packs)
+        self._child = await ChildProcess.launch(
+            [*self.launch_spec.command, "--port", str(self._port), "--base-directory", str(directory)],
+            output=self.log_file,
+            cwd=directory,
+            env=child_environment(**self.launch_spec.environment),
+        )
+
+    async def _abandon_launch(self, error: Exception) -> None:
+        """Note that the child could not be launched; a lack of our own resources is no failure of it."""
+        reason = f"cannot be launched: {error or type(error).__name__}"
+        if not is_resource_shortage(error):
+            await self._stop_child(reason, planned=False)
+            return
+        self._record_error(error)
+        self._history = self._history.after_prevented_start(loop_time(), reason)
+        self._update_state(InstanceState.DOWN, detail=reason, started_at=None)
 
     async def _stop_child(self, reason: str, *, planned: bool) -> None:
-        """Stop the child, or what is left of it, and close its session."""
+        """Stop the child, or what is left of it, and close its session.
+
+        An end that is not `planned` counts as a failure of the instance unless it ran a prompt.
+        """
         # Unpublish the session first, so that retries of its prompts do not pick this instance again.
         self._fleet.set_session(self.launch_spec.id, None)
         self._update_state(InstanceState.DOWN, detail=reason, started_at=None, vram_free=None, memory=None)
+        under_prompt = False
         # Each is cleared only after it has stopped: a cancelled stop is repeated by `run`.
         if self._facts_poller is not None:
-            await self._facts_poller.session.close()
+            session = self._facts_poller.session
+            await session.close(self_inflicted=planned)
+            under_prompt = session.has_lost_running_prompt
             self._facts_poller = None
         if self._child is not None:
             await self._child.stop(self._policy.stop_timeout_seconds)
             self._child = None
         now, history = loop_time(), self._history
         self._history = (
-            history.after_stop(now, reason) if planned else history.after_crash(now, reason, self._policy)
+            history.after_stop(now, reason)
+            if planned
+            else history.after_crash(now, reason, self._policy, under_prompt=under_prompt)
         )
 
     async def _wait_for_change(self, until: float) -> None:
         """Wait until `until`, the next check, the end of the child or a restart request."""
         seconds = max(0.0, until - loop_time())
-        request = asyncio.create_task(self._restart_requested.wait())
+        request = spawn(self._restart_requested.wait(), "restart request", self.launch_spec.id)
         awaited: set[asyncio.Task[Any]] = {request}
         if self._child is not None:
             awaited.add(self._child.exited)
@@ -151,16 +188,21 @@ class Supervisor:
     async def _check_child(self, child: ChildProcess) -> None:
         if child.exited.done():
             await self._stop_child(self._format_exit_reason(child.exited.result()), planned=False)
+        elif loop_time() < self._next_probe_at:
+            return
         elif self._facts_poller is None:
             await self._connect()
-        elif loop_time() >= self._next_probe_at:
+        else:
             await self._probe_health(self._facts_poller, child)
 
     async def _connect(self) -> None:
         """Create the session once the port accepts connections."""
         try:
             _, writer = await asyncio.open_connection(HOST, self._port)
-        except OSError:
+        except OSError as error:
+            if is_resource_shortage(error):
+                self._record_error(error)
+                self._next_probe_at = loop_time() + self._policy.probe_seconds
             return
         writer.close()
         with contextlib.suppress(OSError):
@@ -178,10 +220,15 @@ class Supervisor:
         try:
             report = await check_health(facts_poller.session, interval)
             facts = await (facts_poller.load() if first else facts_poller.refresh_if_changed())
-        except (InstanceError, TimeoutError):
+        except (InstanceError, TimeoutError) as error:
             self._next_probe_at = loop_time() + (self.startup_poll_seconds if first else interval)
-            self._history = self._history if first else self._history.after_missed_probe(loop_time())
+            if isinstance(error, InstanceGone) and error.self_inflicted:
+                self._record_error(error)
+                self._next_probe_at = loop_time() + interval
+            elif not first:
+                self._history = self._history.after_missed_probe(loop_time())
             return
+        self._errors.clear()
         if not report.was_launched_in(self.launch_spec.directory):
             await self._stop_child(f"another server responds on port {self._port}", planned=False)
             return

@@ -16,6 +16,7 @@ import psutil
 
 from comfy_instances.process import die_with_parent
 from comfy_instances.process.log_file import RotatingLogFile
+from comfy_instances.tasks import spawn
 
 log = logging.getLogger(__name__)
 #: Longer output lines are split at this length.
@@ -34,15 +35,15 @@ class ChildProcess:
     def __init__(self, process: asyncio.subprocess.Process, output: RotatingLogFile) -> None:
         self._process = process
         self._output = output
-        self._reader = asyncio.create_task(self._copy_output())
-        self.exited = asyncio.create_task(self._wait_for_exit())
+        self._reader = spawn(self._copy_output(), "child output", str(process.pid))
+        self.exited = spawn(self._wait_for_exit(), "child exit", str(process.pid))
 
     @classmethod
     async def launch(
         cls, command: Sequence[str], *, output: RotatingLogFile, cwd: Path, env: Mapping[str, str]
     ) -> ChildProcess:
-        """Start `command`. Raises OSError if no process can be created; a command that cannot be executed
-        makes the child exit with an error."""
+        """Start `command`. Raises OSError, or RuntimeError without a free thread, if no process can be
+        created; a command that cannot be executed makes the child exit with an error."""
         process = await asyncio.create_subprocess_exec(
             *[sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()), *command],
             stdin=asyncio.subprocess.DEVNULL,
@@ -64,10 +65,10 @@ class ChildProcess:
         return self._process.returncode
 
     def resident_memory(self) -> int | None:
-        """Return the resident bytes of the child; None if it is gone."""
+        """Return the resident bytes of the child; None if it is gone or cannot be read at present."""
         try:
             return int(psutil.Process(self.pid).memory_info().rss)
-        except psutil.Error:
+        except (psutil.Error, OSError):
             return None
 
     async def stop(self, timeout: float) -> None:
@@ -101,9 +102,16 @@ class ChildProcess:
                 line = await stream.read(MAX_LINE_BYTES)
             except asyncio.IncompleteReadError as end:
                 if end.partial:
-                    self._output.write(end.partial)
+                    self._write_output(end.partial)
                 return
+            self._write_output(line)
+
+    def _write_output(self, line: bytes) -> None:
+        try:
             self._output.write(line)
+        except Exception:
+            # The pipe must be read on: a child that cannot write its output stands still.
+            log.exception("output of process %d is lost", self.pid)
 
 
 def child_environment(**additions: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import Random, SystemRandom
 from types import TracebackType
 from typing import Any, Self
@@ -39,7 +39,7 @@ from comfy_instances.session.prompt_run import PromptRun
 from comfy_instances.session.reconciler import Reconciler
 from comfy_instances.session.settings import SessionSettings
 from comfy_instances.session.tracker import PromptTracker
-from comfy_instances.tasks import log_crash, loop_time
+from comfy_instances.tasks import loop_time, spawn
 
 __all__ = [
     "DeviceStats",
@@ -100,24 +100,43 @@ class InstanceSession:
         self._client.open()
         loops = {"socket": self._event_socket.run(), "reconciler": self._reconciler.run(self._event_socket)}
         for name, loop in loops.items():
-            task = asyncio.create_task(loop, name=f"{name} of {self.url}")
-            task.add_done_callback(log_crash)
-            self._tasks.append(task)
+            self._tasks.append(spawn(loop, f"session {name}", self.url))
 
-    async def close(self) -> None:
-        """Close all connections. Prompts keep running on the instance; their waiters get InstanceGone."""
+    async def close(self, *, self_inflicted: bool = False) -> None:
+        """Close all connections. Prompts keep running on the instance; their waiters get InstanceGone.
+
+        With `self_inflicted` no prompt counts as the cause: the instance is stopped on request.
+        """
+        self._reconciler.mark_running()
         for prompt_run in self._reconciler.prompt_runs.values():
-            prompt_run.fail(InstanceGone("the session was closed"))
+            self._reconciler.lose_run(prompt_run, "the session was closed", self_inflicted=self_inflicted)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self._event_socket.abandon()
         await self._client.close()
 
     @property
     def is_connected(self) -> bool:
         """Whether the socket is open."""
         return self._event_socket.is_open
+
+    @property
+    def connections(self) -> int:
+        """How often the socket was opened; a change means that another server may respond now."""
+        return self._event_socket.connections
+
+    @property
+    def has_lost_running_prompt(self) -> bool:
+        """Whether the instance was lost while it ran a prompt of this session, which may be the cause."""
+        return self._reconciler.has_lost_running_prompt
+
+    async def wait_disconnected(self, timeout_s: float) -> None:
+        """Wait until the socket closes, or for `timeout_s` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._event_socket.wait_closed()
 
     async def wait_connected(self, timeout_s: float) -> None:
         """Wait until the socket is open. Raises InstanceGone after `timeout_s` seconds."""
@@ -152,7 +171,7 @@ class InstanceSession:
         alone = not self._reconciler.prompt_runs
         with self._track_run(prompt_id, entry.graph if entry else {}, listener) as prompt_run:
             prompt_run.tracker.mark_messages_lost()
-            prompt_run.submitted = True
+            prompt_run.sent = prompt_run.submitted = True
             if record is not None:
                 prompt_run.replay_history(record)
             elif entry is not None and alone and entry.client_id not in (None, self._event_socket.client_id):
@@ -230,11 +249,13 @@ class InstanceSession:
 
     async def _submit(self, prompt_run: PromptRun, graph: Graph) -> None:
         findings: dict[str, Any] = {}
+        prompt_run.sent = True
         try:
             findings = await self._client.submit(graph, prompt_run.prompt_id, self._event_socket.client_id)
         except InstanceGone as gone:
             # The response may be lost although the server accepted the prompt.
-            if gone.connection_refused or not await self._is_known(prompt_run.prompt_id):
+            prompt_run.sent = not (gone.connection_refused or gone.self_inflicted)
+            if not prompt_run.sent or not await self._is_accepted(prompt_run):
                 raise
         prompt_run.submitted = True
         if not findings and not prompt_run.cancel_requested:
@@ -244,6 +265,19 @@ class InstanceSession:
             lines = "; ".join(format_node_errors(findings))
             raise BadGraph(f"the instance rejects a part of the graph: {lines}", node_errors=findings)
         raise PromptCancelled("the prompt was cancelled while it was submitted")
+
+    async def _is_accepted(self, prompt_run: PromptRun) -> bool:
+        """Whether the server knows the prompt. Raises InstanceGone: the prompt may have ended the server."""
+        try:
+            return await self._is_known(prompt_run.prompt_id)
+        except InstanceGone as gone:
+            self._reconciler.mark_running()
+            raise self._reconciler.lose_run(
+                prompt_run,
+                gone.message,
+                connection_refused=gone.connection_refused,
+                self_inflicted=gone.self_inflicted,
+            ) from gone
 
     async def _is_known(self, prompt_id: str) -> bool:
         if (await self._client.get_queue()).find(prompt_id) is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
 import secrets
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +28,7 @@ from orchestrator.app.input_rules import (
     open_moderation,
 )
 from orchestrator.app.resources import open_store, utc_now
+from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import build_web_app, build_webhook_payloads
 from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.price_book import PriceBook
@@ -35,7 +38,11 @@ from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.expiry import ExpiredFileSweeper, ExpiryPolicy
 from orchestrator.execution.job_lifecycle import JobLifecycle
+from orchestrator.execution.object_deletion import ObjectDeleter
+from orchestrator.execution.orphan_sweeper import OrphanPolicy, OrphanSweeper
 from orchestrator.execution.outputs import OutputStorage
+from orchestrator.execution.reconciler import Reconciler
+from orchestrator.execution.responses import ResponseTracker
 from orchestrator.execution.runner import Runner
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.execution.uploads import InputUploader
@@ -43,6 +50,7 @@ from orchestrator.intake.request_preparer import RequestPreparer
 from orchestrator.jobs.events import EventHub
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import UrlFetcher
+from orchestrator.net.webhook_urls import WebhookUrlChecker
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.embedded_server import EmbeddedS3
@@ -53,6 +61,9 @@ from pricing.book import TariffRevisions
 from pricing.plans import Plans
 
 log = logging.getLogger(__name__)
+
+#: Threads that encode images, check prompts and parse large bodies.
+WORKER_THREADS = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +89,8 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         lambda model: check_model_priced(model, tariffs, utc_now().date()),
         stand_ins=settings.stand_ins_path,
     )
+    # Accounts use a few of these threads each; the default is four more than there are processors.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "worker"))
     async with AsyncExitStack() as stack:
         moderation = await open_moderation(settings, stack)
         store = await stack.enter_async_context(open_store(settings))
@@ -104,6 +117,7 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         service = build_service(settings, dependencies)
         # The metrics subscribe to events before any job is scheduled.
         app = build_web_app(settings, service)
+        stack.enter_context(observe_task_failures(service.events))
         webhooks = WebhookSender(
             store,
             utc_now,
@@ -112,11 +126,20 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         )
         await webhooks.start()
         stack.push_async_callback(webhooks.stop)
-        await stack.enter_async_context(ExpiredFileSweeper(store, object_store, service.expiry))
+        service.deleter.start()
+        stack.push_async_callback(service.deleter.stop)
+        await stack.enter_async_context(ExpiredFileSweeper(store, service.deleter, service.expiry))
+        orphan_sweeper = build_orphan_sweeper(settings, service)
+        orphan_sweeper.start()
+        stack.push_async_callback(orphan_sweeper.stop)
         await service.dispatcher.start()
+        reconciler = build_reconciler(settings, service)
+        reconciler.start()
+        stack.push_async_callback(reconciler.stop)
         live_catalog.subscribe(service.dispatcher.refresh_servable_models)
         live_catalog.start()
         stack.push_async_callback(live_catalog.stop)
+        stack.push_async_callback(service.responses.stop)
         stack.push_async_callback(service.dispatcher.stop, 0.0)
         yield RunningService(app=app, service=service, drain_seconds=settings.drain_seconds)
 
@@ -166,20 +189,47 @@ def build_service(settings: Settings, dependencies: ServiceDependencies) -> Gene
             live_catalog=dependencies.live_catalog,
             get_price_book=lambda: PriceBook(dependencies.tariffs, utc_now().date()),
             input_reader=build_input_reader(settings, dependencies.url_fetcher),
-            allow_private=settings.allow_private_urls,
+            webhook_urls=WebhookUrlChecker(allow_private=settings.allow_private_urls),
         ),
         accounts=accounts,
         store=dependencies.store,
         object_store=dependencies.object_store,
+        deleter=ObjectDeleter(dependencies.store, dependencies.object_store, events, utc_now),
         dispatcher=dispatcher,
         lifecycle=lifecycle,
         events=events,
         moderation=dependencies.moderation,
         expiry=ExpiryPolicy(timedelta(days=settings.output_lifetime_days), utc_now),
         clock=utc_now,
+        responses=ResponseTracker(
+            dependencies.store, utc_now, timedelta(seconds=settings.undelivered_seconds)
+        ),
         random_bits=random.SystemRandom().getrandbits,
         max_wait_seconds=settings.max_wait_seconds,
     )
+
+
+def build_reconciler(settings: Settings, service: GenerationService) -> Reconciler:
+    """Return the reconciler of a service."""
+    return Reconciler(
+        store=service.store,
+        dispatcher=service.dispatcher,
+        lifecycle=service.lifecycle,
+        responses=service.responses,
+        events=service.events,
+        clock=service.clock,
+        interval=settings.reconcile_seconds,
+    )
+
+
+def build_orphan_sweeper(settings: Settings, service: GenerationService) -> OrphanSweeper:
+    """Return the sweeper of objects that nothing names."""
+    policy = OrphanPolicy(
+        grace=timedelta(seconds=settings.orphan_grace_seconds),
+        interval=settings.orphan_sweep_seconds,
+        clock=service.clock,
+    )
+    return OrphanSweeper(service.store, service.object_store, service.deleter, policy)
 
 
 def build_fleet(settings: Settings) -> Fleet:

@@ -34,6 +34,7 @@ class PlanAccountStore(Protocol):
         now: datetime,
         *,
         limits: ApiKeyLimits = NO_LIMITS,
+        max_active: int | None = None,
     ) -> ApiKey: ...
 
     async def rotate_key(self, key_id: str, digest: str, prefix: str, now: datetime) -> ApiKey: ...
@@ -99,12 +100,26 @@ class AccountService:
         return self.get_plan(await self._store.resolve_account(account_id))
 
     async def create_key(
-        self, account_id: str, name: str, limits: ApiKeyLimits = NO_LIMITS
+        self,
+        account_id: str,
+        name: str,
+        limits: ApiKeyLimits = NO_LIMITS,
+        *,
+        max_active: int | None = None,
     ) -> tuple[ApiKey, str]:
-        """Create an API key and return it with its secret, which is not stored. Raises NotFound."""
+        """Create an API key and return it with its secret, which is not stored.
+
+        Raises NotFound, and InvalidRequest if the account has `max_active` active keys already.
+        """
         secret = generate_api_key()
         key = await self._store.add_key(
-            account_id, hash_api_key(secret), api_key_prefix(secret), name, self._clock(), limits=limits
+            account_id,
+            hash_api_key(secret),
+            api_key_prefix(secret),
+            name,
+            self._clock(),
+            limits=limits,
+            max_active=max_active,
         )
         return key, secret
 

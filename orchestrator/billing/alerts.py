@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from orchestrator.billing.changes import NO_CHANGES, Changes, NewMessage
 from orchestrator.billing.ledger_rules import balance_after
+from orchestrator.errors import InvalidRequest
 from pricing.alerts import Alert, AlertMetric
 from pricing.ledger import Balance
 from pricing.money import to_usd
@@ -64,6 +65,14 @@ def check_budget_alerts(status: BudgetStatus, now: datetime) -> Changes:
         if fires:
             changes += Changes(messages=(_alert_message(alert, reading, now),))
     return changes
+
+
+def check_alert_count(alerts: Sequence[Alert], max_alerts: int | None) -> None:
+    """Check that an account with these alerts may add one. Raises InvalidRequest (`too_many_alerts`)."""
+    if max_alerts is not None and len(alerts) >= max_alerts:
+        raise InvalidRequest(
+            f"An account has at most {max_alerts} alerts; delete one first", code="too_many_alerts"
+        )
 
 
 def _alert_message(alert: Alert, reading: int, now: datetime) -> NewMessage:

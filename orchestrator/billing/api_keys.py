@@ -6,7 +6,11 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from orchestrator.billing.values import ApiKey
+from orchestrator.errors import InvalidRequest
 
 API_KEY_PREFIX = "pk-"
 RANDOM_BYTES = 32
@@ -32,6 +36,14 @@ def verify_api_key(key: str, stored_hash: str) -> bool:
 def api_key_prefix(key: str) -> str:
     """Return the first characters of a key for display: `pk-Ab3d`."""
     return key[: len(API_KEY_PREFIX) + _VISIBLE_CHARACTERS]
+
+
+def check_active_keys(keys: Iterable[ApiKey], max_active: int | None, now: datetime) -> None:
+    """Check that an account with these keys may add one. Raises InvalidRequest (`too_many_keys`)."""
+    if max_active is not None and sum(key.is_usable(now) for key in keys) >= max_active:
+        raise InvalidRequest(
+            f"An account can have at most {max_active} active keys; revoke one first.", code="too_many_keys"
+        )
 
 
 def mask_api_key(prefix: str) -> str:

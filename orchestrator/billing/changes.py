@@ -9,6 +9,8 @@ from typing import Any
 
 from orchestrator.billing.values import UsageRow
 from orchestrator.jobs import Attempt, Job, JobRecord, Shard
+from orchestrator.jobs.objects import NO_FILE_CHANGES, FileChanges
+from orchestrator.jobs.quarantine import QuarantinedShard
 from pricing.alerts import Alert
 from pricing.costs import MeteredUsage
 from pricing.ledger import LedgerEntry
@@ -47,9 +49,13 @@ class Changes:
     #: A job to insert with its shards; `job` and `shards` update existing ones.
     new_job: JobRecord | None = None
     job: Job | None = None
+    #: Id of a failed job whose idempotency key is free again, for `new_job`.
+    freed_key_of: str | None = None
     shards: Sequence[Shard] = ()
     new_attempt: Attempt | None = None
     ended_attempt: Attempt | None = None
+    #: A shard to keep in quarantine; one that is kept already stays as it is.
+    quarantined: QuarantinedShard | None = None
     #: Ledger entries in booking order.
     entries: Sequence[LedgerEntry] = ()
     #: Amounts to add to the operator's and to the caller's daily totals.
@@ -59,21 +65,29 @@ class Changes:
     #: Existing alerts whose `fired` has changed.
     alerts: Sequence[Alert] = ()
     renewal: AllowanceRenewal | None = None
+    #: A job that is hidden from its account: its `removed_at` is written.
+    removed_job: Job | None = None
+    #: References to stored objects, and objects to delete.
+    files: FileChanges = NO_FILE_CHANGES
 
     def __add__(self, other: Changes) -> Changes:
         """Return both sets of changes; where both have a job, attempt or renewal, `other` wins."""
         return Changes(
             new_job=other.new_job or self.new_job,
             job=other.job or self.job,
+            freed_key_of=other.freed_key_of or self.freed_key_of,
             shards=(*self.shards, *other.shards),
             new_attempt=other.new_attempt or self.new_attempt,
             ended_attempt=other.ended_attempt or self.ended_attempt,
+            quarantined=other.quarantined or self.quarantined,
             entries=(*self.entries, *other.entries),
             metered=(*self.metered, *other.metered),
             usage=(*self.usage, *other.usage),
             messages=(*self.messages, *other.messages),
             alerts=(*self.alerts, *other.alerts),
             renewal=other.renewal or self.renewal,
+            removed_job=other.removed_job or self.removed_job,
+            files=self.files + other.files,
         )
 
 

@@ -13,7 +13,7 @@ from orchestrator.billing.changes import NO_CHANGES, Changes, NewMessage
 from orchestrator.billing.ledger_rules import check_available
 from orchestrator.billing.metering import job_usage_row, meter_revenue, meter_shard
 from orchestrator.errors import Conflict
-from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Shard, ShardStatus
+from orchestrator.jobs import RETRYABLE_FAILURES, Job, JobError, JobRecord, JobStatus, Shard, ShardStatus
 from pricing.ledger import Balance, LedgerEntry, capture_entries, hold_entry
 
 OPEN_SHARD_STATUSES = (ShardStatus.WAITING, ShardStatus.RUNNING)
@@ -28,6 +28,12 @@ def check_idempotent_replay(job: Job, earlier: JobRecord) -> None:
             code="idempotency_conflict",
             param="Idempotency-Key",
         )
+
+
+def frees_idempotency_key(earlier: JobRecord) -> bool:
+    """Whether the same idempotency key begins a new job: its job failed for a reason that may have passed."""
+    error = earlier.job.error
+    return earlier.job.status is JobStatus.FAILED and error is not None and error.code in RETRYABLE_FAILURES
 
 
 def check_new_job(job: Job, shards: Sequence[Shard]) -> None:
@@ -97,7 +103,7 @@ def release_on_failure(
     """
     if record.job.is_finished:
         return NO_CHANGES
-    job = record.job.transition_to(status, finished_at=now, error=error)
+    job = record.job.transition_to(status, finished_at=now, error=error, pending_response=None)
     return Changes(
         job=job,
         shards=tuple(

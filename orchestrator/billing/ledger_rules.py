@@ -18,6 +18,11 @@ def capture_key(job_id: str) -> str:
     return f"{EntryKind.CAPTURE}:{job_id}"
 
 
+def release_key(job_id: str) -> str:
+    """Return the ledger key under which a job's hold is released."""
+    return f"{EntryKind.RELEASE}:{job_id}"
+
+
 def book_once(entry: LedgerEntry, earlier: LedgerEntry | None) -> Changes:
     """Book `entry`, or nothing if `earlier` (the entry under the same key) moved the same amount.
 

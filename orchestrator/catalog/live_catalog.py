@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from comfy_instances.tasks import keep_running, spawn
 from orchestrator.catalog import Catalog, CatalogError, Model, find_model_folders, load_stand_ins
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class LiveCatalog:
 
     def start(self) -> None:
         """Start watching the directory."""
-        self._watch_task = asyncio.create_task(self._watch())
+        self._watch_task = spawn(keep_running(self._watch, "model watcher"), "model watcher")
 
     async def stop(self) -> None:
         """Stop watching the directory."""

@@ -6,23 +6,26 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Collection, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
 from comfy_instances.fleet.protocol import Fleet, InstanceInfo, InstanceState
 from comfy_instances.protocol.errors import InstanceError
+from comfy_instances.tasks import keep_running, spawn
 from orchestrator.billing.accounts import AccountService
-from orchestrator.catalog import Model
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import ServiceError
+from orchestrator.execution.active_shards import ActiveShard, RunningAttempts
 from orchestrator.execution.capabilities import ServableModels
 from orchestrator.execution.failures import AttemptFailure, run_and_classify, to_job_error
 from orchestrator.execution.instance_guard import InstanceGuard
 from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
+from orchestrator.execution.quarantine import describe_quarantined_shard
 from orchestrator.execution.recovery import AttemptRecovery
 from orchestrator.execution.runner import Runner, ShardRun
 from orchestrator.execution.scheduler import (
+    BlameInstance,
     CancelShard,
     Event,
     FailJob,
@@ -40,7 +43,14 @@ from orchestrator.execution.scheduler import (
     Tick,
 )
 from orchestrator.execution.shard_specs import to_shard_spec
-from orchestrator.jobs import Attempt, FailureKind, Job, JobError, JobRecord, Shard, ShardStatus
+from orchestrator.jobs import (
+    Attempt,
+    FailureKind,
+    JobError,
+    JobRecord,
+    PendingResponse,
+    ShardStatus,
+)
 from orchestrator.store import Store
 from pricing.plans import Plan
 
@@ -48,17 +58,6 @@ log = logging.getLogger(__name__)
 
 #: Interval at which expired and superseded jobs are failed.
 TICK_INTERVAL_SECONDS = 5.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ActiveShard:
-    """An unfinished shard, with its latest attempt once one has started."""
-
-    job: Job
-    shard: Shard
-    #: The version that was offered when the job was accepted; all shards of a job use the same version.
-    model: Model
-    attempt: Attempt | None = None
 
 
 class Dispatcher:
@@ -89,6 +88,7 @@ class Dispatcher:
         self._max_job_seconds = max_job_seconds
         self._active_shards: dict[str, ActiveShard] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.running_attempts = RunningAttempts()
         self._servable_models = ServableModels(runner.capabilities, live_catalog)
         self._instance_guard = InstanceGuard(runner, self._refresh_instance)
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -122,16 +122,23 @@ class Dispatcher:
             self._fail_superseded()
 
     async def start(self) -> None:
-        """Start, queue the waiting shards of earlier processes and recover their running attempts."""
+        """Start, queue the waiting shards of earlier processes and recover their running attempts.
+
+        Jobs whose result only a connection of an earlier process could have brought are cancelled.
+        """
         self._unsubscribe = self.fleet.subscribe(self._on_instance_changed)
         for info in self.fleet.instances():
             self._on_instance_changed(info)
         open_attempts = await self._store.list_open_attempts()
         for record in await self._store.list_unfinished_jobs():
-            self.schedule_job(record, await self._accounts.get_plan_by_account_id(record.job.account_id))
+            if record.job.pending_response is PendingResponse.RESULT:
+                # The connection that waited for it ended with the earlier process.
+                await self._lifecycle.abandon_job(record.job.id)
+            else:
+                await self.schedule_stored_job(record)
         for attempt in open_attempts:
-            self._spawn_task(self._recover_attempt(attempt))
-        self._tick_task = asyncio.create_task(self._run_ticks())
+            self.recover_attempt(attempt)
+        self._tick_task = spawn(keep_running(self._run_ticks, "scheduler ticks"), "scheduler ticks")
 
     async def stop(self, timeout: float) -> None:
         """Start no further attempts and wait up to `timeout` seconds for the running ones.
@@ -159,7 +166,8 @@ class Dispatcher:
         try:
             model = self._live_catalog.get_known_model(record.job.model)
         except ServiceError as error:
-            self._spawn_task(self._fail_job(record.job.id, JobError(code=error.code, message=error.message)))
+            reason = JobError(code=error.code, message=error.message)
+            self._spawn_task(self._fail_job(record.job.id, reason), "job failure", record.job.id)
             return
         self._active_shards |= {
             shard.id: ActiveShard(job=record.job, shard=shard, model=model) for shard in fresh
@@ -172,6 +180,24 @@ class Dispatcher:
         self._handle_event(
             JobAdded(specs=[to_shard_spec(record.job, shard, model, deadline, plan) for shard in fresh])
         )
+
+    async def schedule_stored_job(self, record: JobRecord) -> None:
+        """Queue the waiting shards of a job that an earlier process, or a failure, left in the store."""
+        self.schedule_job(record, await self._accounts.get_plan_by_account_id(record.job.account_id))
+
+    def recover_attempt(self, attempt: Attempt) -> None:
+        """Follow an attempt that no task of this process runs, or end it."""
+        self._spawn_task(self._recover_attempt(attempt), "attempt recovery", attempt.prompt_id)
+
+    def forget_assignment(self, shard_id: str, instance_id: str) -> None:
+        """Free the slot of a shard that no task runs; its shard can then be scheduled again."""
+        self._handle_event(RunEnded(shard_id=shard_id, instance_id=instance_id, seconds=None))
+        self.forget_shard(shard_id)
+
+    def forget_shard(self, shard_id: str) -> None:
+        """Take a shard out of scheduler and memory, whatever the store says about it."""
+        self._handle_event(ShardDone(shard_id=shard_id))
+        self._active_shards.pop(shard_id, None)
 
     def cancel_job(self, job_id: str) -> None:
         """Remove the job's waiting shards from the queue and cancel the running ones on their instances."""
@@ -205,7 +231,8 @@ class Dispatcher:
             is_waiting = active.shard.id in self.scheduler.queue
             if is_waiting and not self.scheduler.can_serve(active.model.digest):
                 self.cancel_job(active.job.id)
-                self._spawn_task(self._fail_job(active.job.id, to_job_error(FailureKind.SUPERSEDED)))
+                reason = to_job_error(FailureKind.SUPERSEDED)
+                self._spawn_task(self._fail_job(active.job.id, reason), "job failure", active.job.id)
 
     def _refresh_instance(self, instance_id: str) -> None:
         for info in self.fleet.instances():
@@ -223,8 +250,10 @@ class Dispatcher:
                 self._handle_event(InstanceUp(instance_id=info.id, vram=info.vram_total, models=models))
             case InstanceState.DRAINING:
                 self._handle_event(InstanceDown(instance_id=info.id, memory_lost=False))
-            case _:
+            case InstanceState.FAILED:
                 self._handle_event(InstanceDown(instance_id=info.id))
+            case _:
+                self._handle_event(InstanceDown(instance_id=info.id, returns=True))
 
     def _handle_event(self, event: Event) -> None:
         if self._stopping:
@@ -235,18 +264,26 @@ class Dispatcher:
     def _execute(self, instruction: Instruction) -> None:
         match instruction:
             case RunShard(shard_id=shard_id, instance_id=instance_id):
-                self._spawn_task(self._run_attempt(self._active_shards[shard_id], instance_id))
+                self._spawn_task(
+                    self._run_attempt(self._active_shards[shard_id], instance_id), "attempt", shard_id
+                )
             case CancelShard(shard_id=shard_id):
-                self._spawn_task(self._cancel_attempt(self._active_shards[shard_id]))
+                self._spawn_task(
+                    self._cancel_attempt(self._active_shards[shard_id]), "attempt cancellation", shard_id
+                )
             case FreeMemory(instance_id=instance_id):
-                self._spawn_task(self._free_memory(instance_id))
+                self._spawn_task(self._free_memory(instance_id), "memory release", instance_id)
+            case FailJob(shard_id=shard_id, kind=FailureKind.QUARANTINED):
+                self._spawn_task(
+                    self._quarantine_shard(self._active_shards[shard_id]), "quarantine", shard_id
+                )
+            case BlameInstance(instance_id=instance_id):
+                self.fleet.record_failure(instance_id)
             case FailJob(job_id=job_id, kind=kind):
-                self._spawn_task(self._fail_job(job_id, to_job_error(kind)))
+                self._spawn_task(self._fail_job(job_id, to_job_error(kind)), "job failure", job_id)
 
-    def _spawn_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _spawn_task(self, coroutine: Coroutine[Any, Any, None], kind: str, subject: str) -> None:
+        spawn(coroutine, kind, subject, group=self._tasks)
 
     async def _run_attempt(self, active: ActiveShard, instance_id: str) -> None:
         """Run one attempt, from its record in the store to the event that reports its result."""
@@ -263,12 +300,19 @@ class Dispatcher:
         def on_run_ended(seconds: float | None) -> None:
             self._handle_event(RunEnded(shard_id=attempt.shard_id, instance_id=instance_id, seconds=seconds))
 
-        failure = await run_and_classify(self._start_and_run(active, attempt, on_run_ended))
-        if failure and failure.kind is FailureKind.BAD_GRAPH:
-            failure = await self._explain_rejection(failure, active, instance_id)
-        self._check_instance(instance_id, failure)
-        on_run_ended(None)
-        await self._report_attempt(attempt, failure)
+        try:
+            with self.running_attempts.track(attempt):
+                failure = await run_and_classify(self._start_and_run(active, attempt, on_run_ended))
+                if failure and failure.kind is FailureKind.BAD_GRAPH:
+                    failure = await self._explain_rejection(failure, active, instance_id)
+                self._check_instance(instance_id, failure)
+                on_run_ended(None)
+                await self._report_attempt(attempt, failure)
+        except Exception:
+            # The reconciler continues from what is stored.
+            on_run_ended(None)
+            self.forget_shard(attempt.shard_id)
+            raise
 
     async def _explain_rejection(
         self, failure: AttemptFailure, active: ActiveShard, instance_id: str
@@ -288,7 +332,7 @@ class Dispatcher:
             self._instance_guard.record_run(instance_id)
         if failure and failure.kind is FailureKind.INSTANCE_GONE:
             self._instance_guard.suspend_until_verified(instance_id)
-            self._handle_event(InstanceDown(instance_id=instance_id))
+            self._handle_event(InstanceDown(instance_id=instance_id, returns=True))
 
     async def _start_and_run(
         self, active: ActiveShard, attempt: Attempt, on_run_ended: Callable[[float | None], None]
@@ -298,9 +342,10 @@ class Dispatcher:
             await self._runner.run_attempt(run, on_run_ended)
 
     async def _recover_attempt(self, attempt: Attempt) -> None:
-        record = await self._recovery.recover_attempt(attempt)
+        with self.running_attempts.track(attempt):
+            record = await self._recovery.recover_attempt(attempt)
         if record and not self._stopping:
-            self.schedule_job(record, await self._accounts.get_plan_by_account_id(record.job.account_id))
+            await self.schedule_stored_job(record)
 
     async def _report_attempt(self, attempt: Attempt, failure: AttemptFailure | None) -> None:
         shard_id = attempt.shard_id
@@ -309,10 +354,12 @@ class Dispatcher:
         else:
             kind, instance_id = failure.kind, attempt.instance_id
             log.warning("shard %s failed on %s: %s: %s", shard_id, instance_id, kind, failure.detail)
-            await self._lifecycle.fail_attempt(attempt, kind, failure.detail)
+            await self._lifecycle.fail_attempt(attempt, kind, failure.detail, has_run=failure.has_run)
             if kind is FailureKind.STALLED:
                 self._handle_event(InstanceDown(instance_id=instance_id, memory_lost=False))
-                self._spawn_task(self._instance_guard.interrupt_or_restart(attempt))
+                self._spawn_task(
+                    self._instance_guard.interrupt_or_restart(attempt), "interrupt", attempt.prompt_id
+                )
             self._handle_event(
                 ShardFailed(shard_id=shard_id, instance_id=instance_id, kind=kind, has_run=failure.has_run)
             )
@@ -331,6 +378,19 @@ class Dispatcher:
             await self.fleet.session(instance_id).free_memory()
         except InstanceError as error:
             log.info("could not free the memory of %s: %s", instance_id, error)
+
+    async def _quarantine_shard(self, active: ActiveShard) -> None:
+        """Keep a shard under which instances died for operators, and fail its job."""
+        instance_id = active.attempt.instance_id if active.attempt else self.fleet.instances()[0].id
+        quarantined = describe_quarantined_shard(
+            active.job,
+            active.shard,
+            active.model,
+            capabilities=self._runner.capabilities,
+            instance_id=instance_id,
+            now=self._clock(),
+        )
+        await self._lifecycle.quarantine_shard(quarantined, to_job_error(FailureKind.QUARANTINED))
 
     async def _fail_job(self, job_id: str, error: JobError) -> None:
         await self._lifecycle.fail_job(job_id, error)

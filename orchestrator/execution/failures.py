@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
-from comfy_instances.protocol.errors import InstanceError
+from comfy_instances.protocol.errors import InstanceError, InstanceGone
 from orchestrator.errors import ContentBlocked, ServiceError
 from orchestrator.jobs import FailureKind, JobError
 from orchestrator.media.errors import ObjectStoreError
@@ -23,6 +23,7 @@ FAILURE_MESSAGES: Mapping[FailureKind, str] = {
     FailureKind.NO_OUTPUT: "The model produced no usable output.",
     FailureKind.STALLED: "The run made no progress.",
     FailureKind.CANCELLED: "The run was interrupted on its instance.",
+    FailureKind.QUARANTINED: "Instances ended while they ran the request, so it is not run again.",
     FailureKind.EXPIRED: "No instance could start the request in time.",
     FailureKind.SUPERSEDED: "The model changed after the request, and no instance can run its old version.",
     FailureKind.STORE_UNAVAILABLE: "The result could not be stored.",
@@ -33,25 +34,9 @@ FAILURE_MESSAGES: Mapping[FailureKind, str] = {
 #: Error codes of jobs that differ from the value of the failure kind.
 PUBLIC_CODES: Mapping[FailureKind, str] = {FailureKind.OUTPUT_REFUSED: ContentBlocked.default_code}
 
-#: Failures that the request did not cause; the same request may succeed later.
-RETRYABLE_FAILURES = frozenset(
-    {
-        FailureKind.INSTANCE_GONE,
-        FailureKind.ABANDONED,
-        FailureKind.EXPIRED,
-        FailureKind.STALLED,
-        FailureKind.SUPERSEDED,
-        FailureKind.STORE_UNAVAILABLE,
-    }
-)
-
 
 class AttemptAbandoned(Exception):
     """The prompt of an earlier process cannot be found."""
-
-
-class InstanceLostBeforeRun(Exception):
-    """The instance became unreachable, or forgot the prompt, before it started to run it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +46,8 @@ class AttemptFailure:
     kind: FailureKind
     #: Message for operators; may name nodes and exceptions.
     detail: str
-    #: False if the instance was lost before it started the prompt, so that the prompt cannot be the cause.
+    #: False if the prompt cannot be the cause: its instance was lost before it started the prompt or after
+    #: it had finished it, or was stopped on request.
     has_run: bool = True
 
 
@@ -69,10 +55,11 @@ async def run_and_classify(run: Awaitable[object]) -> AttemptFailure | None:
     """Await `run` and return how it failed; None if it succeeded."""
     try:
         await run
+    except InstanceGone as error:
+        has_run = error.while_running and not error.self_inflicted
+        return AttemptFailure(FailureKind.INSTANCE_GONE, str(error), has_run=has_run)
     except InstanceError as error:
         return AttemptFailure(FailureKind(error.kind), str(error))
-    except InstanceLostBeforeRun as error:
-        return AttemptFailure(FailureKind.INSTANCE_GONE, str(error), has_run=False)
     except ObjectStoreError as error:
         return AttemptFailure(FailureKind.STORE_UNAVAILABLE, str(error))
     except (AttemptAbandoned, TimeoutError) as error:

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from comfy_instances.backoff import backoff_delay
 from comfy_instances.fleet.protocol import Fleet, FleetError
-from comfy_instances.protocol.errors import InstanceError
+from comfy_instances.tasks import spawn
 from orchestrator.execution.runner import Runner
 from orchestrator.jobs import Attempt
 
@@ -29,9 +30,7 @@ MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.25, 30.0
 
 def verification_backoff(failures: int) -> float:
     """Return the seconds to wait before node facts are read, after so many failures in a row."""
-    return (
-        0.0 if failures <= 0 else min(MIN_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 16), MAX_BACKOFF_SECONDS)
-    )
+    return 0.0 if failures <= 0 else backoff_delay(failures, MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
 
 
 class InstanceGuard:
@@ -79,16 +78,15 @@ class InstanceGuard:
         self._outdated_facts[instance_id] = self._fleet.node_facts(instance_id)
         delay = self._backoff(self._losses[instance_id])
         self._losses[instance_id] += 1
-        task = asyncio.create_task(self._verify(instance_id, delay), name=f"verify {instance_id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        spawn(self._verify(instance_id, delay), "instance check", instance_id, group=self._tasks)
 
     async def reload_capabilities(self, instance_id: str) -> bool:
         """Read the node facts of an instance again; False if it does not send them."""
         try:
             async with asyncio.timeout(RELOAD_TIMEOUT_SECONDS):
                 await self._fleet.reload_node_facts(instance_id)
-        except (InstanceError, TimeoutError) as error:
+        except Exception as error:
+            # Not only InstanceError: an instance whose check fails for any reason is checked again.
             log.info("could not read the node facts of %s: %s", instance_id, error or type(error).__name__)
             return False
         return True
@@ -100,7 +98,7 @@ class InstanceGuard:
         try:
             async with asyncio.timeout(INTERRUPT_TIMEOUT_SECONDS):
                 await self._runner.cancel_attempt(attempt)
-        except (InstanceError, TimeoutError):
+        except Exception:
             log.warning("%s does not react to an interrupt and is restarted", instance_id)
             await self._restart(instance_id)
         finally:
@@ -133,4 +131,5 @@ class InstanceGuard:
         try:
             await self._fleet.restart(instance_id)
         except FleetError as error:
+            # An adopted instance, or one that the fleet does not have.
             log.error("%s hangs and cannot be restarted: %s", instance_id, error)

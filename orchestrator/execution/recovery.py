@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
 from comfy_instances.fleet.protocol import Fleet, InstanceState
+from comfy_instances.protocol.errors import InstanceError
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.execution.failures import AttemptAbandoned, run_and_classify
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.runner import Runner, ShardRun
 from orchestrator.jobs import Attempt, FailureKind, JobRecord, Shard
 from orchestrator.store import Store
+
+log = logging.getLogger(__name__)
 
 #: How long an attempt's instance may take to become reachable after a restart.
 RECOVERY_TIMEOUT_SECONDS = 15.0
@@ -31,13 +35,23 @@ class AttemptRecovery:
         record = await self.store.find_job(attempt.shard_id.rpartition("-")[0])
         shards = {shard.id: shard for shard in record.shards} if record else {}
         if record is None or record.job.is_finished or attempt.shard_id not in shards:
+            await self._cancel_prompt(attempt)
             await self.lifecycle.fail_attempt(attempt, FailureKind.ABANDONED, "the job is finished")
             return None
         failure = await run_and_classify(self._resume_attempt(record, shards[attempt.shard_id], attempt))
         if failure is None:
             return None
-        await self.lifecycle.fail_attempt(attempt, failure.kind, failure.detail)
+        await self.lifecycle.fail_attempt(attempt, failure.kind, failure.detail, has_run=failure.has_run)
         return await self.store.find_job(record.job.id)
+
+    async def _cancel_prompt(self, attempt: Attempt) -> None:
+        """Keep an instance from running a prompt that nobody needs, if the instance is reachable."""
+        try:
+            async with asyncio.timeout(RECOVERY_TIMEOUT_SECONDS):
+                await _wait_until_reachable(self.runner.fleet, attempt.instance_id)
+                await self.runner.cancel_attempt(attempt)
+        except (AttemptAbandoned, InstanceError, TimeoutError) as error:
+            log.info("could not cancel attempt %s: %s", attempt.prompt_id, error or type(error).__name__)
 
     async def _resume_attempt(self, record: JobRecord, shard: Shard, attempt: Attempt) -> None:
         model = self.live_catalog.get_known_model(record.job.model)

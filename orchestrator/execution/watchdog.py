@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from comfy_instances.protocol.errors import PromptStalled
+from comfy_instances.tasks import spawn
 
 T = TypeVar("T")
 
@@ -21,18 +22,13 @@ class Watchdog:
         self._clock = clock
         self._last_progress: float | None = None
 
-    @property
-    def has_progress(self) -> bool:
-        """Whether the instance has started the run."""
-        return self._last_progress is not None
-
     def record_progress(self) -> None:
         """Start the timeout again."""
         self._last_progress = self._clock()
 
     async def guard(self, run: Coroutine[Any, Any, T]) -> T:
         """Return the result of `run`. Cancels it and raises PromptStalled after the timeout."""
-        task = asyncio.create_task(run)
+        task = spawn(run, "prompt", awaited=True)
         try:
             while not task.done():
                 await asyncio.wait({task}, timeout=self._timeout / 4)

@@ -13,14 +13,14 @@ from orchestrator.catalog import Model, size_params_for_image
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.parameters.values import TextParameter
 from orchestrator.errors import invalid_field
+from orchestrator.execution.uploads import replace_keys_with_filenames
 from orchestrator.intake.input_reader import InputFile, InputReader
-from orchestrator.jobs import JobStatus
+from orchestrator.intake.input_slots import InputOwner
+from orchestrator.jobs import JobStatus, PendingResponse
+from orchestrator.jobs.objects import INPUT_PREFIX, owned_object_key
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.net.egress import is_valid_webhook_url
+from orchestrator.net.webhook_urls import MAX_WEBHOOK_URL_LENGTH, WebhookUrlChecker
 from pricing.tariff import DEFAULT_TARIFF, Quote
-
-#: Maximum length of a webhook URL.
-MAX_WEBHOOK_URL_LENGTH = 2000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +31,10 @@ class GenerationRequest:
     #: Values by parameter name; files as base64 text, data URL, http(s) URL or bytes.
     params: Mapping[str, Any]
     idempotency_key: str | None = None
+    #: What the caller gets by the response only; None if the caller finds the job in a list.
+    pending_response: PendingResponse | None = None
+    #: Whether an SDK sends the request again, without an idempotency key.
+    is_retry: bool = False
     #: Dialect-qualified name of the request's dialect, such as `pixazo/flux-dev`; None for the native API.
     origin: str | None = None
     #: Price list that is applied if it has a price for the model; otherwise the default one applies.
@@ -57,9 +61,9 @@ class PreparedRequest:
 
     request: GenerationRequest
     model: Model
-    #: Validated parameters, with object keys instead of files.
+    #: Validated parameters, with keys of the content instead of files.
     params: Mapping[str, Any]
-    #: The input files by object key.
+    #: The input files by key.
     files: Mapping[str, InputFile]
     #: Captions of datasets, by parameter.
     captions: Mapping[str, str]
@@ -73,6 +77,15 @@ class PreparedRequest:
         )
         texts = {name: self.params[name] for name in text_params if self.params.get(name)}
         return {**texts, **self.captions}
+
+    def files_of_job(self, job_id: str) -> dict[str, InputFile]:
+        """Return the input files by the object keys under which a job stores them."""
+        return {_job_file_key(job_id, key, file): file for key, file in self.files.items()}
+
+    def params_of_job(self, job_id: str) -> dict[str, Any]:
+        """Return the parameters with the object keys under which a job stores its input files."""
+        keys = {key: _job_file_key(job_id, key, file) for key, file in self.files.items()}
+        return replace_keys_with_filenames(self.model, self.params, keys)
 
     @property
     def digest(self) -> str:
@@ -91,17 +104,19 @@ class RequestPreparer:
     #: Returns the price lists of today.
     get_price_book: Callable[[], PriceBook]
     input_reader: InputReader
-    #: Whether webhook URLs may have private addresses; for development.
-    allow_private: bool
+    webhook_urls: WebhookUrlChecker
 
-    async def prepare(self, request: GenerationRequest) -> PreparedRequest:
-        """Validate a request and return it with its price. Raises InvalidRequest."""
-        self._check_webhook_url(request.webhook_url)
+    async def prepare(self, request: GenerationRequest, owner: InputOwner) -> PreparedRequest:
+        """Validate a request and return it with its price.
+
+        Raises InvalidRequest, and RateLimited if too many of the account's input files wait to be read.
+        """
+        await self._check_webhook_url(request.webhook_url, owner.account_id)
         model = self.live_catalog.catalog[request.model]
         params = model.validate_params(
             {name: _replace_bytes(value) for name, value in request.params.items()}
         )
-        files = await self.input_reader.read_inputs(model, params, request.params)
+        files = await self.input_reader.read_inputs(owner, model, params, request.params)
         params = dict(files.params)
         if request.match_image_size and files.main_image_size:
             params |= size_params_for_image(model, files.main_image_size)
@@ -118,17 +133,18 @@ class RequestPreparer:
             quote=quote,
         )
 
-    def _check_webhook_url(self, url: str | None) -> None:
-        """Reject URLs to which nothing can be delivered. Host names are resolved at delivery only."""
-        if url is not None and (
-            len(url) > MAX_WEBHOOK_URL_LENGTH
-            or not is_valid_webhook_url(url, allow_private=self.allow_private)
-        ):
+    async def _check_webhook_url(self, url: str | None, account_id: str) -> None:
+        """Reject URLs to which nothing can be delivered. Deliveries check the address again."""
+        if url is not None and not await self.webhook_urls.is_allowed(url, account_id):
             raise invalid_field(
                 "webhook_url",
                 "must be an http(s) URL of a public host, without credentials and with at most"
                 f" {MAX_WEBHOOK_URL_LENGTH} characters",
             )
+
+
+def _job_file_key(job_id: str, key: str, file: InputFile) -> str:
+    return owned_object_key(INPUT_PREFIX, job_id, file.sha256, key.rpartition(".")[2])
 
 
 def _replace_bytes(value: Any) -> Any:

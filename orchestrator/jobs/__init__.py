@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.jobs.failures import FailureKind
+from orchestrator.jobs.failures import RETRYABLE_FAILURES, FailureKind
 from orchestrator.jobs.job import (
     MAX_SEED,
     Attempt,
@@ -10,6 +10,7 @@ from orchestrator.jobs.job import (
     JobError,
     JobRecord,
     Output,
+    PendingResponse,
     Shard,
     Usage,
     create_shards,
@@ -25,6 +26,7 @@ from orchestrator.jobs.status import (
 __all__ = [
     "JOB_TRANSITIONS",
     "MAX_SEED",
+    "RETRYABLE_FAILURES",
     "SHARD_TRANSITIONS",
     "Attempt",
     "FailureKind",
@@ -34,6 +36,7 @@ __all__ = [
     "JobRecord",
     "JobStatus",
     "Output",
+    "PendingResponse",
     "Shard",
     "ShardStatus",
     "Usage",

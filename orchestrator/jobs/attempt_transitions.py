@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from orchestrator.jobs.failures import FailureKind
 from orchestrator.jobs.job import Attempt, Job, Output, Shard, Usage
 from orchestrator.jobs.status import JobStatus, ShardStatus
 
 #: `Attempt.outcome` of an attempt whose outputs were stored.
 OUTCOME_OK = "ok"
+#: Outcomes of attempts that do not count against the maximum of a shard.
+LOSSES = frozenset({FailureKind.INSTANCE_GONE, FailureKind.ABANDONED})
 
 
 def is_attempt_running(attempt: Attempt, shard: Shard) -> bool:
@@ -39,11 +42,20 @@ def end_attempt(attempt: Attempt, outcome: str, detail: str | None, now: datetim
     return replace(attempt, ended_at=now, outcome=outcome, detail=detail)
 
 
-def retry_shard(shard: Shard, attempt: Attempt) -> Shard | None:
-    """Return the shard waiting again, or None if it ended or runs a later attempt."""
+def retry_shard(shard: Shard, attempt: Attempt, outcome: str, *, has_run: bool) -> Shard | None:
+    """Return the shard waiting again, or None if it ended or runs a later attempt.
+
+    An attempt that was lost with its instance, or with an earlier process of the service, is no failure of
+    the shard. If the instance died while it ran the shard (`has_run`), the death is counted.
+    """
     if shard.status is not ShardStatus.RUNNING or shard.attempts != attempt.number:
         return None
-    return shard.transition_to(ShardStatus.WAITING)
+    is_death = outcome == FailureKind.INSTANCE_GONE and has_run
+    return shard.transition_to(
+        ShardStatus.WAITING,
+        tries=shard.tries + (outcome not in LOSSES),
+        deaths=shard.deaths + is_death,
+    )
 
 
 def finish_shard(shard: Shard, outputs: Sequence[Output], usage: Usage) -> Shard | None:

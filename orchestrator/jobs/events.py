@@ -7,6 +7,7 @@ shard. A stalled subscriber therefore costs a few entries of memory and never de
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from itertools import chain
 
 from orchestrator.jobs.failures import FailureKind
 from orchestrator.jobs.job import Job, JobRecord, Usage
+from orchestrator.jobs.objects import DeletionReason
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,10 +80,67 @@ class AttemptFailed:
     kind: FailureKind
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskFailed:
+    """A background task of the service, or one step of it, ended with an unexpected error."""
+
+    #: What the task does, without the id of what it works on; `other` for tasks of libraries.
+    kind: str
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WriteRetried:
+    """The store did not take a change of a job; it is tried again until it is written."""
+
+    operation: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StateMended:
+    """The reconciler mended something that no longer belonged together."""
+
+    #: What was wrong, such as `open_attempt`.
+    kind: str
+    #: Id of the job, shard, attempt or prompt.
+    subject: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectDeleted:
+    """An object was deleted from object storage."""
+
+    reason: DeletionReason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectDeletionFailed:
+    """Object storage did not delete an object; it is tried again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardQuarantined:
+    """A shard is not run again, because instances died while they ran it."""
+
+    shard_id: str
+    account_id: str
+    model: str
+
+
 #: Events that the subscribers of a job receive.
 JobEvent = JobChanged | ShardStarted | ShardProgress | ShardPreview
 #: Events that observers of all jobs receive.
-ExecutionEvent = JobEvent | PromptFinished | AttemptFailed
+ExecutionEvent = (
+    JobEvent
+    | PromptFinished
+    | AttemptFailed
+    | ShardQuarantined
+    | TaskFailed
+    | WriteRetried
+    | StateMended
+    | ObjectDeleted
+    | ObjectDeletionFailed
+)
 Observer = Callable[[ExecutionEvent], None]
 #: Maximum number of jobs whose latest events are kept.
 MAX_TRACKED_JOBS = 4096
@@ -137,13 +198,18 @@ class EventHub:
         self._observers: list[Observer] = []
 
     def add_observer(self, observer: Observer) -> None:
-        """Call `observer` synchronously with every event of every job. It must not raise or block."""
+        """Call `observer` synchronously with every event of every job. It must not block.
+
+        An error that it raises is logged: it must not undo what the event reports."""
         self._observers.append(observer)
 
     def notify_observers(self, event: ExecutionEvent) -> None:
         """Pass an event to the observers only, not to the job's subscribers."""
         for observer in self._observers:
-            observer(event)
+            try:
+                observer(event)
+            except Exception:
+                log.exception("an observer failed on %s", type(event).__name__)
 
     def job_progress(self, job_id: str, shard_count: int) -> float:
         """Return the progress of a running job, 0 to 1; 0 if no progress was reported."""
@@ -172,6 +238,10 @@ class EventHub:
         self.notify_observers(event)
         for subscription in self._subscriptions.get(job_id, ()):
             subscription.put(event)
+
+    def subscribed_job_ids(self) -> set[str]:
+        """Return the ids of the jobs that have subscribers."""
+        return set(self._subscriptions)
 
     def close(self) -> None:
         """End all subscriptions, because the service stops."""

@@ -16,8 +16,23 @@ class FailureKind(StrEnum):
     NO_OUTPUT = "no_output"  #: the run ended without a usable output
     STALLED = "stalled"  #: the run made no progress
     CANCELLED = "cancelled"  #: the prompt was interrupted on its instance
+    QUARANTINED = "quarantined"  #: instances died while they ran it, so it is not run again
     EXPIRED = "expired"  #: no instance could start the shard before its deadline
     SUPERSEDED = "superseded"  #: the model changed, and no instance can run the old version
     STORE_UNAVAILABLE = "store_unavailable"  #: the outputs could not be stored
     ABANDONED = "abandoned"  #: the prompt of an earlier process was not found again
     INTERNAL = "internal"  #: an unexpected error of the service
+
+
+#: Failures that the request did not cause; the same request may succeed later. They free the idempotency key
+#: of the request, so that it can be repeated.
+RETRYABLE_FAILURES = frozenset(
+    {
+        FailureKind.INSTANCE_GONE,
+        FailureKind.ABANDONED,
+        FailureKind.EXPIRED,
+        FailureKind.STALLED,
+        FailureKind.SUPERSEDED,
+        FailureKind.STORE_UNAVAILABLE,
+    }
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from orchestrator.jobs.status import (
@@ -94,12 +95,24 @@ class Shard:
     usage: Usage = field(default_factory=Usage)
     #: Number of attempts started.
     attempts: int = 0
+    #: Failed attempts that count against the maximum: not those that were lost with their instance.
+    tries: int = 0
+    #: How often an instance died while it ran the shard; see `execution.scheduler.suspects`.
+    deaths: int = 0
 
     def transition_to(self, status: ShardStatus, **changes: Any) -> Shard:
         """Return the shard with a new status and other `changes`. Raises IllegalTransition."""
         if status not in SHARD_TRANSITIONS[self.status]:
             raise IllegalTransition(f"shard {self.id}: {self.status} -> {status}")
         return replace(self, status=status, **changes)
+
+
+class PendingResponse(StrEnum):
+    """What the connection of a request still has to bring its caller."""
+
+    RESULT = "result"  #: the result; the caller knows no id to ask for it
+    ID = "id"  #: the id of the job
+    LOST = "lost"  #: the result; the caller disconnected after the job had succeeded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +156,9 @@ class Job:
     output_quality: int | None = None
     #: When the caller removed the job; it is hidden from then on.
     removed_at: datetime | None = None
+    #: What the response to the request still has to bring. None once it was sent, and for a request with an
+    #: idempotency key, which can be repeated.
+    pending_response: PendingResponse | None = None
 
     @property
     def is_finished(self) -> bool:

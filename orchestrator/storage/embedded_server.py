@@ -21,6 +21,7 @@ import aiohttp
 import psutil
 
 from comfy_instances.process import die_with_parent
+from comfy_instances.tasks import spawn
 from orchestrator.media.errors import S3ServerNotStarted
 from orchestrator.storage import seaweedfs
 from orchestrator.storage.object_store import ObjectStore, S3Config
@@ -119,7 +120,7 @@ class EmbeddedS3:
         except BaseException:
             self._release_lock()
             raise
-        self._restart_task = asyncio.create_task(self._restart_on_exit(binary), name="embedded-s3")
+        self._restart_task = spawn(self._restart_on_exit(binary), "embedded S3 server")
 
     async def stop(self) -> None:
         """Stop the server gracefully (about two seconds). Does nothing if it does not run."""

@@ -10,7 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from orchestrator.billing import charging, deposits
-from orchestrator.billing.alerts import BudgetStatus, check_budget_alerts, with_budget_alerts
+from orchestrator.billing.alerts import (
+    BudgetStatus,
+    check_alert_count,
+    check_budget_alerts,
+    with_budget_alerts,
+)
 from orchestrator.billing.changes import Changes
 from orchestrator.billing.ledger_rules import book_once, capture_key, hold_key
 from orchestrator.billing.metering import meter_bytes_sent
@@ -19,6 +24,8 @@ from orchestrator.billing.values import ApiKey
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
 from orchestrator.jobs import attempt_transitions as transitions
+from orchestrator.jobs.quarantine import QuarantinedShard
+from orchestrator.store import file_operations
 from orchestrator.store.lookup import found
 from orchestrator.store.transaction import Transaction
 from pricing import ledger
@@ -33,16 +40,32 @@ def get_job(tx: Transaction, job_id: str) -> JobRecord:
 
 
 def find_job_by_idempotency_key(tx: Transaction, job: Job) -> JobRecord | None:
-    """Return the earlier job with the same idempotency key. Raises Conflict if its request differs."""
-    if job.idempotency_key is None:
+    """Return the earlier job with the same idempotency key. Raises Conflict if its request differs.
+
+    Returns None if that job failed for a reason that may have passed: then the key is free again.
+    """
+    earlier = _find_job_with_key(tx, job)
+    if earlier is None or charging.frees_idempotency_key(earlier):
         return None
-    earlier = tx.find_job_with_idempotency_key(job.account_id, job.idempotency_key)
-    if earlier is not None:
-        charging.check_idempotent_replay(job, earlier)
+    charging.check_idempotent_replay(job, earlier)
     return earlier
 
 
-def add_job(tx: Transaction, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
+def _find_job_with_key(tx: Transaction, job: Job) -> JobRecord | None:
+    if job.idempotency_key is None:
+        return None
+    return tx.find_job_with_idempotency_key(job.account_id, job.idempotency_key)
+
+
+def _free_key(tx: Transaction, job: Job) -> Changes:
+    """Free the idempotency key of a new job if a failed job has it."""
+    failed = _find_job_with_key(tx, job)
+    return Changes(freed_key_of=None if failed is None else failed.job.id)
+
+
+def add_job(
+    tx: Transaction, job: Job, shards: Sequence[Shard], input_keys: Sequence[str] = ()
+) -> tuple[JobRecord, bool]:
     """Add a job and hold its price; a replay returns the earlier job and False."""
     charging.check_new_job(job, shards)
     earlier = tx.find_job(job.id) or find_job_by_idempotency_key(tx, job)
@@ -52,7 +75,8 @@ def add_job(tx: Transaction, job: Job, shards: Sequence[Shard]) -> tuple[JobReco
     limits = tx.find_key_limits(job.key_id)
     if limits is not None:
         check_spend_caps(job, limits, lambda since: tx.sum_key_spend(job.key_id, since))
-    tx.apply_changes(charging.place_hold(job, shards, tx.get_balance(job.account_id)))
+    changes = _free_key(tx, job) + charging.place_hold(job, shards, tx.get_balance(job.account_id))
+    tx.apply_changes(changes + Changes(files=file_operations.reference_inputs(tx, job, input_keys)))
     return get_job(tx, job.id), True
 
 
@@ -63,7 +87,7 @@ def add_rejected_job(tx: Transaction, job: Job, shards: Sequence[Shard]) -> JobR
     if earlier is not None:
         return earlier
     tx.get_account(job.account_id)
-    tx.apply_changes(charging.reject_job(job, shards))
+    tx.apply_changes(_free_key(tx, job) + charging.reject_job(job, shards))
     return get_job(tx, job.id)
 
 
@@ -75,6 +99,17 @@ def fail_job(tx: Transaction, job_id: str, error: JobError, now: datetime) -> Jo
 def cancel_job(tx: Transaction, job_id: str, now: datetime) -> JobRecord:
     """Cancel an unfinished job and release its hold."""
     return _release_job(tx, job_id, JobStatus.CANCELLED, None, now)
+
+
+def quarantine_shard(
+    tx: Transaction, quarantined: QuarantinedShard, error: JobError, now: datetime
+) -> JobRecord:
+    """Keep a shard for operators and fail its job, unless that is finished, and release its hold."""
+    hold = tx.find_entry(hold_key(quarantined.job_id))
+    record = get_job(tx, quarantined.job_id)
+    changes = charging.release_on_failure(record, JobStatus.FAILED, error, hold, now)
+    tx.apply_changes(changes + Changes(quarantined=quarantined))
+    return get_job(tx, quarantined.job_id)
 
 
 def _release_job(
@@ -103,30 +138,46 @@ def start_attempt(tx: Transaction, attempt: Attempt) -> bool:
 
 
 def end_attempt(
-    tx: Transaction, prompt_id: str, outcome: str, detail: str | None, now: datetime, *, retry: bool
+    tx: Transaction,
+    prompt_id: str,
+    outcome: str,
+    detail: str | None,
+    now: datetime,
+    *,
+    retry: bool,
+    has_run: bool = True,
 ) -> None:
-    """End a failed attempt; with `retry` its shard waits again."""
+    """End a failed attempt; with `retry` its shard waits again. `has_run`: whether its instance ran it."""
     attempt = _get_attempt(tx, prompt_id)
     ended = transitions.end_attempt(attempt, outcome, detail, now)
     if ended is None:
         return
     _, shard = _get_shard(tx, attempt.shard_id)
-    waiting = transitions.retry_shard(shard, attempt) if retry else None
+    waiting = transitions.retry_shard(shard, attempt, outcome, has_run=has_run) if retry else None
     tx.apply_changes(Changes(ended_attempt=ended, shards=() if waiting is None else (waiting,)))
 
 
 def finish_shard(
     tx: Transaction, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
 ) -> JobRecord:
-    """Store a shard's outputs; charge the job if it was the last shard."""
+    """Store a shard's outputs; charge the job if it was the last shard.
+
+    Objects that the shard does not take are condemned. It takes none that is condemned already: its attempt
+    was given up long ago.
+    """
     attempt = _get_attempt(tx, prompt_id)
     record, shard = _get_shard(tx, attempt.shard_id)
     finished = transitions.finish_shard(shard, outputs, usage)
+    keys = [output.key for output in outputs]
+    if finished is not None and tx.find_condemned_keys(keys):
+        finished = None
     ended = transitions.end_attempt(attempt, transitions.OUTCOME_OK, None, now)
     changes = Changes(ended_attempt=ended)
     if finished is not None:
         hold = tx.find_entry(hold_key(record.job.id))
         changes += charging.complete_shard(record, finished, hold, now)
+    else:
+        changes += Changes(files=file_operations.discard_outputs(tx, keys, now))
     if changes.usage:
         changes = with_budget_alerts(changes, _budget_status(tx, record.job.account_id, now), now)
     tx.apply_changes(changes)
@@ -220,6 +271,12 @@ def _book(tx: Transaction, account_id: str, changes: Changes, now: datetime) -> 
 
 
 # Budget alerts
+
+
+def check_new_alert(tx: Transaction, account_id: str, max_alerts: int | None) -> None:
+    """Check that an account may add an alert. Raises NotFound, InvalidRequest."""
+    tx.get_account(account_id)
+    check_alert_count(tx.list_alerts(account_id), max_alerts)
 
 
 def check_alerts(tx: Transaction, account_id: str, now: datetime) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from orchestrator.store.values import DeliveryAttempt, WebhookMessage
+from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
 
 
 class OutboxStore(Protocol):
@@ -19,8 +19,14 @@ class OutboxStore(Protocol):
         """Return a message with its delivery attempts. Raises NotFound, also for another account's."""
         ...
 
-    async def list_due_messages(self, now: datetime, limit: int = 50) -> list[WebhookMessage]:
-        """Return the messages to deliver now, longest due first."""
+    async def list_due_receivers(self, now: datetime) -> list[DueReceiver]:
+        """Return every receiver with messages to deliver now, in any order."""
+        ...
+
+    async def list_due_messages(
+        self, now: datetime, limit: int = 50, receiver: MessageReceiver | None = None
+    ) -> list[WebhookMessage]:
+        """Return the messages to deliver now, of one receiver or of all, longest due first."""
         ...
 
     async def find_job_message(self, job_id: str) -> WebhookMessage | None:
@@ -28,7 +34,7 @@ class OutboxStore(Protocol):
         ...
 
     async def replay_message(self, message_id: int, now: datetime) -> WebhookMessage:
-        """Make a message due again, delivered or not; earlier attempts stay on record."""
+        """Make a message due again, delivered or not, if it has a URL; earlier attempts stay on record."""
         ...
 
     async def record_delivery_attempt(self, attempt: DeliveryAttempt, retry_at: datetime | None) -> None:

@@ -12,7 +12,10 @@ from datetime import date, datetime
 from typing import Protocol
 
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
+from orchestrator.store.files import FileStore
 from orchestrator.store.outbox import OutboxStore
+from orchestrator.store.quarantine import QuarantineStore
+from orchestrator.store.repairs import RepairStore
 from orchestrator.store.values import Account, ApiKey, ApiKeyLimits, AuditViolation, Page, UsageRow
 from pricing.alerts import Alert, AlertMetric
 from pricing.costs import MeteredUsage
@@ -52,7 +55,10 @@ class ApiKeyStore(Protocol):
         now: datetime,
         *,
         limits: ApiKeyLimits = NO_LIMITS,
-    ) -> ApiKey: ...
+        max_active: int | None = None,
+    ) -> ApiKey:
+        """Add a key. Raises InvalidRequest (`too_many_keys`) if `max_active` of the account are usable."""
+        ...
 
     async def find_key(self, digest: str) -> ApiKey | None:
         """Return the key with this digest, even if it is revoked or expired."""
@@ -152,9 +158,19 @@ class AlertStore(Protocol):
     """Budget alerts."""
 
     async def add_alert(
-        self, account_id: str, watched: AlertMetric, threshold: int, url: str | None, now: datetime
+        self,
+        account_id: str,
+        watched: AlertMetric,
+        threshold: int,
+        url: str | None,
+        now: datetime,
+        *,
+        max_alerts: int | None = None,
     ) -> Alert:
-        """Add an alert; it fires at once if its threshold is crossed already."""
+        """Add an alert; it fires at once if its threshold is crossed already.
+
+        Raises InvalidRequest (`too_many_alerts`) if the account has `max_alerts` already.
+        """
         ...
 
     async def list_alerts(self, account_id: str) -> list[Alert]: ...
@@ -171,12 +187,15 @@ class AlertStore(Protocol):
 class JobStore(Protocol):
     """Jobs with their shards and attempts, and the holds and charges that go with them."""
 
-    async def add_job(self, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
-        """Add a job with its shards, hold its price, and return it with True.
+    async def add_job(
+        self, job: Job, shards: Sequence[Shard], input_keys: Sequence[str] = ()
+    ) -> tuple[JobRecord, bool]:
+        """Add a job with its shards and its stored input files, hold its price, and return it with True.
 
         A replay with the same idempotency key and request digest returns the earlier job and False; another
-        digest raises Conflict. Raises InsufficientBalance, also beyond a spend cap of the key
-        (`key_spend_cap`).
+        digest raises Conflict. A job that failed for a reason that may have passed frees its key. Raises
+        InsufficientBalance, also beyond a spend cap of the key
+        (`key_spend_cap`), and ServiceUnavailable if an input file was condemned meanwhile.
         """
         ...
 
@@ -206,13 +225,6 @@ class JobStore(Protocol):
         """
         ...
 
-    async def remove_job(self, job_id: str, now: datetime) -> list[str]:
-        """Hide a job from its account and return the keys of its files that no other job needs.
-
-        The job itself and its ledger entries remain.
-        """
-        ...
-
     async def list_unfinished_jobs(self) -> list[JobRecord]:
         """Return unfinished jobs, oldest first; a restart resumes them."""
         ...
@@ -228,9 +240,19 @@ class JobStore(Protocol):
         ...
 
     async def end_attempt(
-        self, prompt_id: str, outcome: str, detail: str | None, now: datetime, retry: bool
+        self,
+        prompt_id: str,
+        outcome: str,
+        detail: str | None,
+        now: datetime,
+        *,
+        retry: bool,
+        has_run: bool = True,
     ) -> None:
-        """End a failed attempt; with `retry` its shard waits again."""
+        """End a failed attempt; with `retry` its shard waits again.
+
+        With `has_run`, the loss of an instance counts as a death under the shard.
+        """
         ...
 
     async def finish_shard(
@@ -238,7 +260,8 @@ class JobStore(Protocol):
     ) -> JobRecord:
         """Store a shard's outputs; with the last shard the job succeeds and its price is captured.
 
-        A finished job stays as it is. Raises ValueError without outputs.
+        A finished job stays as it is, and the objects that were stored for it are condemned. Raises
+        ValueError without outputs.
         """
         ...
 
@@ -251,18 +274,6 @@ class JobStore(Protocol):
         ...
 
 
-class OutputFileStore(Protocol):
-    """Which jobs need which files of the object store."""
-
-    async def list_unused_files(self, before: datetime, limit: int) -> list[str]:
-        """Return keys of files that only jobs finished before `before` need, longest unneeded first."""
-        ...
-
-    async def delete_file_records(self, keys: Sequence[str], before: datetime) -> None:
-        """Forget that jobs finished before `before` need these files, after the files were deleted."""
-        ...
-
-
 class Store(
     AccountStore,
     ApiKeyStore,
@@ -271,7 +282,9 @@ class Store(
     AlertStore,
     OutboxStore,
     JobStore,
-    OutputFileStore,
+    QuarantineStore,
+    RepairStore,
+    FileStore,
     Protocol,
 ):
     """The whole store. No call may follow `close`."""

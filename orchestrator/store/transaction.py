@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Protocol
 
@@ -26,6 +27,10 @@ class Transaction(Protocol):
     def find_job_of_shard(self, shard_id: str) -> JobRecord | None: ...
 
     def find_attempt(self, prompt_id: str) -> Attempt | None: ...
+
+    def list_open_attempts_of(self, job_id: str) -> list[Attempt]:
+        """Return the attempts of a job that have not ended."""
+        ...
 
     def find_key_limits(self, key_id: str) -> ApiKeyLimits | None: ...
 
@@ -60,6 +65,22 @@ class Transaction(Protocol):
 
     def list_alerts(self, account_id: str) -> list[Alert]:
         """Return the account's budget alerts, oldest first."""
+        ...
+
+    def find_referenced_keys(self, keys: Sequence[str]) -> set[str]:
+        """Return those of the objects that some job needs."""
+        ...
+
+    def find_condemned_keys(self, keys: Sequence[str]) -> set[str]:
+        """Return those of the objects that have to be deleted, or were deleted lately."""
+        ...
+
+    def list_unshared_keys(self, job_id: str) -> list[str]:
+        """Return the keys of objects that this job needs and no other."""
+        ...
+
+    def list_unused_keys(self, before: datetime, limit: int) -> list[str]:
+        """Return keys of objects that only jobs finished before `before` need, longest unneeded first."""
         ...
 
     def apply_changes(self, changes: Changes) -> None:

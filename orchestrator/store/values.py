@@ -21,7 +21,9 @@ __all__ = [
     "ApiKeyScope",
     "AuditViolation",
     "DeliveryAttempt",
+    "DueReceiver",
     "JobFilter",
+    "MessageReceiver",
     "Page",
     "UsageRow",
     "WebhookMessage",
@@ -63,6 +65,26 @@ class DeliveryAttempt:
     http_status: int | None = None
     #: Why the delivery failed; None if it succeeded.
     error: str | None = None
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class MessageReceiver:
+    """A server to which an account has its webhook messages sent."""
+
+    account_id: str
+    #: `host:port`.
+    host: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueReceiver:
+    """A receiver with messages that are due."""
+
+    receiver: MessageReceiver
+    #: Since when its oldest message is due.
+    due_at: datetime
+    #: Number of messages that are due.
+    count: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

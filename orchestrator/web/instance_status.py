@@ -14,7 +14,7 @@ from typing import Protocol
 from comfy_instances.fleet.protocol import InstanceInfo, UnknownInstance
 from comfy_instances.hardware import gpus
 from comfy_instances.hardware.gpus import GpuStats
-from orchestrator.execution.dispatcher import ActiveShard
+from orchestrator.execution.active_shards import ActiveShard
 from orchestrator.execution.scheduler.instances import Instance
 
 #: Oldest GPU reading that is used, in seconds; NVML itself samples no faster.

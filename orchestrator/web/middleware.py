@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Collection, Mapping
 from time import perf_counter
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from orchestrator.errors import (
-    InvalidRequest,
-    MethodNotAllowed,
-    RateLimited,
-    ServiceError,
-    ServiceUnavailable,
-)
-from orchestrator.execution.failures import RETRYABLE_FAILURES
+from orchestrator.errors import InvalidRequest, MethodNotAllowed, ServiceError
 from orchestrator.media.errors import ObjectStoreError
-from orchestrator.web.dialects.error_responses import to_error_response
-from orchestrator.web.http.errors import object_storage_unavailable, unknown_url
+from orchestrator.web.error_response import REQUEST_ID_HEADER, build_error_response
+from orchestrator.web.http.errors import MAX_SHOWN_PATH, object_storage_unavailable, unknown_url
 from orchestrator.web.metrics import HttpMetrics
+from orchestrator.web.openapi.documented_routes import METHODS
 
 log = logging.getLogger(__name__)
 
-REQUEST_ID_HEADER = "X-Request-Id"
-SHOULD_RETRY_HEADER = "X-Should-Retry"
-
-#: Statuses after which a repetition may succeed. Others are marked `X-Should-Retry: false`, because OpenAI's
-#: SDKs would otherwise also repeat conflicts and failed generations.
-RETRYABLE_STATUSES = frozenset({RateLimited.status, ServiceUnavailable.status})
-#: `Retry-After` of errors that do not say how long to wait, in seconds.
-DEFAULT_RETRY_AFTER_SECONDS = 1
-
+#: Documented methods of paths without parameters.
+METHODS_BY_PATH: web.AppKey[Mapping[str, Collection[str]]] = web.AppKey("methods_by_path", Mapping)
 REQUEST_ID_KEY = web.RequestKey("request_id", str)
 #: Present once the status line of the response has been sent.
 RESPONSE_STARTED_KEY = web.RequestKey("response_started", bool)
@@ -48,10 +36,10 @@ def error_middleware(metrics: HttpMetrics) -> Middleware:
         try:
             response = await handler(request)
         except ServiceError as error:
-            response = build_error_response(request, error)
+            response = build_error_response(request.path, error)
         except ObjectStoreError as error:
             log.error("request %s failed: object storage: %s", request_id, error)
-            response = build_error_response(request, object_storage_unavailable())
+            response = build_error_response(request.path, object_storage_unavailable())
         except web.HTTPException as error:
             response = _http_exception_response(request, error)
         except ConnectionError:
@@ -77,37 +65,38 @@ async def set_request_id_header(request: web.Request, response: web.StreamRespon
         response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID_KEY]
 
 
-def build_error_response(request: web.Request, error: ServiceError) -> web.Response:
-    """Return an error in the format of the dialect that the path belongs to."""
-    retryable = error.status in RETRYABLE_STATUSES or error.code in RETRYABLE_FAILURES
-    headers = {SHOULD_RETRY_HEADER: "true" if retryable else "false"}
-    if error.retry_after is not None or error.status in RETRYABLE_STATUSES:
-        headers["Retry-After"] = str(error.retry_after or DEFAULT_RETRY_AFTER_SECONDS)
-    status, body = to_error_response(request.path, error)
-    return web.json_response(body, status=status, headers=headers)
-
-
 def _unexpected_error_response(request: web.Request, error: Exception) -> web.Response:
     """Return a 500. Raises `error` again if the response has started, because its status is sent already."""
     if RESPONSE_STARTED_KEY in request:
         raise error
-    return build_error_response(request, ServiceError("Internal server error; the request id identifies it"))
+    return build_error_response(
+        request.path, ServiceError("Internal server error; the request id identifies it")
+    )
 
 
 def _http_exception_response(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
     """Convert an HTTP error of aiohttp's router to an error of the dialect; redirects stay as they are."""
     if error.status < 400:
         return error
-    response = build_error_response(request, _to_service_error(request, error))
-    if "Allow" in error.headers:
-        response.headers["Allow"] = error.headers["Allow"]
-    return response
+    return build_error_response(request.path, _to_service_error(request, error))
 
 
 def _to_service_error(request: web.Request, error: web.HTTPException) -> ServiceError:
     if isinstance(error, web.HTTPNotFound):
         return unknown_url(request)
     if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        return MethodNotAllowed(f"Method {request.method} is not allowed for {request.path}; use {allowed}")
+        allowed = ", ".join(sorted(_allowed_methods(request, error)))
+        return MethodNotAllowed(
+            f"Method {request.method} is not allowed for {request.path[:MAX_SHOWN_PATH]}; use {allowed}",
+            headers={"Allow": allowed},
+        )
     return InvalidRequest(error.reason)
+
+
+def _allowed_methods(request: web.Request, error: web.HTTPMethodNotAllowed) -> set[str]:
+    """Return the documented methods of a path: of its own operations, or of those whose pattern it matches.
+
+    The router also names the methods of `/v1/videos/{id}` for `/v1/videos/edits`.
+    """
+    own = request.app[METHODS_BY_PATH].get(request.path)
+    return set(own or error.allowed_methods & set(METHODS))

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Catalog, Model
+from orchestrator.execution.responses import ResponseTracker
 from orchestrator.intake.request_preparer import GenerationRequest, PreparedRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.store import ApiKey, Page, WebhookMessage
@@ -84,12 +85,21 @@ class JobWaiter(Protocol):
         """Cancel an unfinished job."""
         ...
 
+    async def abandon_job(self, job_id: str) -> None:
+        """Cancel an unfinished job whose caller has gone, also if the store is unavailable now."""
+        ...
+
 
 class JobService(JobReader, JobWaiter, Protocol):
     """Everything that a caller can do with jobs."""
 
-    async def quote(self, request: GenerationRequest) -> PreparedRequest:
-        """Return the validated request and its price. Raises InvalidRequest."""
+    @property
+    def responses(self) -> ResponseTracker:
+        """The responses that are being sent."""
+        ...
+
+    async def quote(self, key: ApiKey, request: GenerationRequest) -> PreparedRequest:
+        """Return the validated request and its price. Raises InvalidRequest, RateLimited."""
         ...
 
     async def submit(self, key: ApiKey, request: GenerationRequest) -> JobRecord:

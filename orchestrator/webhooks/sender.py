@@ -1,7 +1,8 @@
 """Delivers webhook messages: signed by the Standard Webhooks specification, with retries for a day.
 
-The outbox in the store holds the due messages. If the process ends after the receiver responded and before
-that is stored, the message is delivered again; receivers recognize it by its `webhook-id`.
+The outbox in the store holds the due messages, and `delivery_plan` decides which of them come next. If the
+process ends after the receiver responded and before that is stored, the message is delivered again; receivers
+recognize it by its `webhook-id`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from typing import Any
 import aiohttp
 from standardwebhooks.webhooks import Webhook
 
-from orchestrator.errors import ServiceError
+from comfy_instances.tasks import report_error, spawn
+from orchestrator.errors import ServiceError, ServiceUnavailable
 from orchestrator.net.egress import create_public_session
-from orchestrator.store import DeliveryAttempt, Store, WebhookMessage
+from orchestrator.store import DeliveryAttempt, MessageReceiver, Store, WebhookMessage
 from orchestrator.store.outbox import OutboxStore
+from orchestrator.webhooks.delivery_errors import describe_delivery_error
+from orchestrator.webhooks.delivery_plan import ReceiverBackoff, plan_deliveries
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +36,14 @@ log = logging.getLogger(__name__)
 RETRY_DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1 / 12, 1, 5, 30, 2 * 60, 6 * 60, 15.5 * 60))
 #: Interval at which the outbox is read, in seconds; other processes write to it too.
 OUTBOX_POLL_SECONDS = 1.0
-#: Messages per query of the outbox, concurrent deliveries, and concurrent deliveries of one account. The
-#: limit per account keeps a receiver that hangs from blocking the messages of other accounts.
-MAX_DUE_MESSAGES, MAX_CONCURRENT_DELIVERIES, MAX_CONCURRENT_PER_ACCOUNT = 256, 32, 4
-DELIVERY_TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
+#: `connect` includes the DNS lookup.
+DELIVERY_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=8, sock_connect=5)
 #: How long messages are also signed with a secret that was replaced.
 SECRET_OVERLAP = timedelta(days=1)
 #: Prefix of public message ids.
 MESSAGE_ID_PREFIX = "msg_"
-#: Maximum length of a stored error.
-MAX_ERROR_LENGTH = 200
+#: Error of a message whose body could not be built.
+NOT_BUILT = "The message could not be built"
 
 
 def generate_signing_secret() -> str:
@@ -125,13 +127,14 @@ class WebhookSender:
         self._allow_private = allow_private
         self._poll_seconds = poll_seconds
         self._task: asyncio.Task[None] | None = None
-        #: Account and task of each running delivery, by message id.
-        self._in_flight: dict[int, tuple[str, asyncio.Task[None]]] = {}
+        self._backoff = ReceiverBackoff()
+        #: Receiver and task of each running delivery, by message id.
+        self._in_flight: dict[int, tuple[MessageReceiver, asyncio.Task[None]]] = {}
         self._delivery_finished = asyncio.Event()
 
     async def start(self) -> None:
         """Start to deliver due messages."""
-        self._task = asyncio.create_task(self._run_loop(), name="webhooks")
+        self._task = spawn(self._run_loop(), "webhook sender")
 
     async def stop(self) -> None:
         """Cancel all deliveries; the next process repeats them."""
@@ -146,9 +149,9 @@ class WebhookSender:
                 self._delivery_finished.clear()
                 try:
                     await self._start_due_deliveries(http)
-                except Exception:
+                except Exception as error:
                     # The outbox still holds the messages, so the next poll tries again.
-                    log.exception("could not process the webhook outbox")
+                    report_error(error, "webhook sender")
                 await self._wait_for_next_poll()
 
     async def _wait_for_next_poll(self) -> None:
@@ -159,19 +162,24 @@ class WebhookSender:
                 await self._delivery_finished.wait()
 
     async def _start_due_deliveries(self, http: aiohttp.ClientSession) -> None:
-        # A delivery that finishes during the query may still be listed as due; the next poll skips it.
-        before = set(self._in_flight)
-        for message in await self._store.list_due_messages(self._clock(), MAX_DUE_MESSAGES):
-            if len(self._in_flight) >= MAX_CONCURRENT_DELIVERIES:
-                return
-            accounts = [account_id for account_id, _ in self._in_flight.values()]
-            if message.id not in before and accounts.count(message.account_id) < MAX_CONCURRENT_PER_ACCOUNT:
-                task = asyncio.create_task(self._run_delivery(http, message), name=f"message {message.id}")
-                self._in_flight[message.id] = (message.account_id, task)
+        # A delivery that finishes during the queries may still be listed as due; the next poll skips it.
+        before = dict(self._in_flight)
+        now = self._clock()
+        due = await self._store.list_due_receivers(now)
+        plan = plan_deliveries(due, (receiver for receiver, _ in before.values()), self._backoff, now)
+        for receiver, number in plan.items():
+            in_flight = sum(other == receiver for other, _ in before.values())
+            listed = await self._store.list_due_messages(now, number + in_flight, receiver)
+            for message in [message for message in listed if message.id not in before][:number]:
+                delivery = self._run_delivery(http, receiver, message)
+                task = spawn(delivery, "webhook delivery", str(message.id))
+                self._in_flight[message.id] = (receiver, task)
 
-    async def _run_delivery(self, http: aiohttp.ClientSession, message: WebhookMessage) -> None:
+    async def _run_delivery(
+        self, http: aiohttp.ClientSession, receiver: MessageReceiver, message: WebhookMessage
+    ) -> None:
         try:
-            await self._deliver_and_record(http, message)
+            await self._deliver_and_record(http, receiver, message)
             # Not set after a store error, which would repeat the delivery at once.
             self._delivery_finished.set()
         except ServiceError as error:
@@ -179,9 +187,11 @@ class WebhookSender:
         finally:
             del self._in_flight[message.id]
 
-    async def _deliver_and_record(self, http: aiohttp.ClientSession, message: WebhookMessage) -> None:
+    async def _deliver_and_record(
+        self, http: aiohttp.ClientSession, receiver: MessageReceiver, message: WebhookMessage
+    ) -> None:
         started = time.monotonic()
-        status, error = await self._post_message(http, message)
+        status, error = await self._build_and_post(http, receiver, message)
         attempt = DeliveryAttempt(
             message_id=message.id,
             at=self._clock(),
@@ -200,14 +210,31 @@ class WebhookSender:
                 extra={"action": "webhook_failed", "message_id": message.id},
             )
 
+    async def _build_and_post(
+        self, http: aiohttp.ClientSession, receiver: MessageReceiver, message: WebhookMessage
+    ) -> tuple[int | None, str | None]:
+        """Build, sign and post a message; return the HTTP status, and the error unless it was accepted."""
+        try:
+            payload = await self._build_payload(message)
+            keys = await self._secrets.get_or_create(message.account_id)
+            body, headers = sign_webhook(message, payload, keys, self._clock())
+        except ServiceUnavailable:
+            raise  # The store is unavailable: this is no attempt, the message stays due.
+        except Exception:
+            # An attempt, because the message would otherwise be the next one for ever.
+            log.exception("could not build message %d", message.id)
+            return None, NOT_BUILT
+        status, error = await self._post_message(http, message, body, headers)
+        if status is None:
+            self._backoff.record_failure(receiver, self._clock())
+        else:
+            self._backoff.record_response(receiver)
+        return status, error
+
     async def _post_message(
-        self, http: aiohttp.ClientSession, message: WebhookMessage
+        self, http: aiohttp.ClientSession, message: WebhookMessage, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int | None, str | None]:
         """Post a message; return the HTTP status, and the error unless the receiver accepted it."""
-        payload = await self._build_payload(message)
-        body, headers = sign_webhook(
-            message, payload, await self._secrets.get_or_create(message.account_id), self._clock()
-        )
         try:
             async with http.post(
                 message.url or "", data=body, headers=headers, allow_redirects=False
@@ -215,4 +242,6 @@ class WebhookSender:
                 accepted = 200 <= response.status < 300
                 return response.status, None if accepted else f"HTTP {response.status}"
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            return None, f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH]
+            # Only the log names the address that was tried.
+            log.info("message %d: %s: %s", message.id, type(error).__name__, error)
+            return None, describe_delivery_error(error)

@@ -18,6 +18,7 @@ from comfy_instances.simulator.server.info_routes import InfoRoutes
 from comfy_instances.simulator.server.job_routes import JobRoutes
 from comfy_instances.simulator.server.prompt_routes import PromptRoutes
 from comfy_instances.simulator.server.websocket_hub import FEATURE_FLAGS
+from comfy_instances.tasks import spawn
 
 INSTANCE_KEY = web.AppKey("instance", SimulatedInstance)
 
@@ -76,8 +77,8 @@ def _routes(instance: SimulatedInstance) -> list[web.RouteDef]:
 async def _run_background_tasks(application: web.Application) -> AsyncIterator[None]:
     instance = application[INSTANCE_KEY]
     tasks = [
-        asyncio.create_task(instance.hub.deliver_messages()),
-        asyncio.create_task(instance.run_queued_prompts()),
+        spawn(instance.hub.deliver_messages(), "simulator messages"),
+        spawn(instance.run_queued_prompts(), "simulator queue"),
     ]
     yield
     for task in tasks:

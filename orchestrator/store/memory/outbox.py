@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from orchestrator.net.http_urls import url_receiver
 from orchestrator.store.lookup import found
 from orchestrator.store.memory.tables import MemoryTables, SigningSecretRow
 from orchestrator.store.memory.transaction import MemoryTransaction
-from orchestrator.store.values import DeliveryAttempt, WebhookMessage
+from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
 
 
 class MemoryOutbox:
@@ -33,17 +34,33 @@ class MemoryOutbox:
             message = None
         return self._with_delivery_attempts(_found_message(message, message_id))
 
-    async def list_due_messages(self, now: datetime, limit: int = 50) -> list[WebhookMessage]:
-        due = [
-            (message.due_at, message.id)
-            for message in self._tables.messages.values()
-            if message.due_at is not None and message.due_at <= now
+    async def list_due_receivers(self, now: datetime) -> list[DueReceiver]:
+        moments: dict[MessageReceiver, list[datetime]] = {}
+        for due_at, id in self._list_due(now):
+            moments.setdefault(_receiver(self._tables.messages[id]), []).append(due_at)
+        return [
+            DueReceiver(receiver=receiver, due_at=min(due), count=len(due))
+            for receiver, due in moments.items()
         ]
-        return [self._tables.messages[id] for _, id in sorted(due)[:limit]]
+
+    async def list_due_messages(
+        self, now: datetime, limit: int = 50, receiver: MessageReceiver | None = None
+    ) -> list[WebhookMessage]:
+        messages = [self._tables.messages[id] for _, id in self._list_due(now)]
+        return [message for message in messages if receiver in (None, _receiver(message))][:limit]
+
+    def _list_due(self, now: datetime) -> list[tuple[datetime, int]]:
+        """Return due times and ids of the messages to deliver now, longest due first."""
+        messages = self._tables.messages.values()
+        return sorted(
+            (message.due_at, message.id) for message in messages if message.due_at and message.due_at <= now
+        )
 
     async def replay_message(self, message_id: int, now: datetime) -> WebhookMessage:
         message = _found_message(self._tables.messages.get(message_id), message_id)
-        replayed = replace(message, due_at=now, delivered_at=None, error=None, attempts=0)
+        replayed = replace(
+            message, due_at=now if message.url else None, delivered_at=None, error=None, attempts=0
+        )
         self._tables.messages[message_id] = replayed
         return replayed
 
@@ -89,6 +106,10 @@ class MemoryOutbox:
     def _with_delivery_attempts(self, message: WebhookMessage) -> WebhookMessage:
         attempts = tuple(one for one in self._tables.deliveries if one.message_id == message.id)
         return replace(message, delivery_attempts=attempts)
+
+
+def _receiver(message: WebhookMessage) -> MessageReceiver:
+    return MessageReceiver(message.account_id, url_receiver(message.url or ""))
 
 
 def _found_message(message: WebhookMessage | None, message_id: int) -> WebhookMessage:

@@ -91,25 +91,3 @@ def list_metered_usage(tables: MemoryTables, since: date | None, until: date | N
 
 def _is_between(day: date, since: date | None, until: date | None) -> bool:
     return (since or date.min) <= day < (until or date.max)
-
-
-def list_unused_files(tables: MemoryTables, before: datetime, limit: int) -> list[str]:
-    """Return keys of files that only jobs finished before `before` need, longest unneeded first."""
-    unused: dict[str, datetime] = {}
-    needed: set[str] = set()
-    for (key, _), finished_at in tables.files.items():
-        if finished_at is None or finished_at >= before:
-            needed.add(key)
-        else:
-            unused[key] = min(finished_at, unused.get(key, finished_at))
-    keys = sorted(unused.keys() - needed, key=lambda key: (unused[key], key))
-    return keys[:limit]
-
-
-def detach_job_files(tables: MemoryTables, job_id: str) -> list[str]:
-    """Drop the job's file records and return the keys that no other job needs, sorted."""
-    mine = {key for key, owner in tables.files if owner == job_id}
-    others = {key for key, owner in tables.files if owner != job_id}
-    for key in mine:
-        del tables.files[key, job_id]
-    return sorted(mine - others)

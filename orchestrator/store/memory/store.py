@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
+from orchestrator.billing.api_keys import check_active_keys
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
 from orchestrator.store import operations
@@ -13,7 +14,10 @@ from orchestrator.store.ids import new_id
 from orchestrator.store.lookup import found
 from orchestrator.store.memory import queries
 from orchestrator.store.memory.audit import audit_ledger
+from orchestrator.store.memory.files import MemoryFiles
 from orchestrator.store.memory.outbox import MemoryOutbox
+from orchestrator.store.memory.quarantine import MemoryQuarantine
+from orchestrator.store.memory.repairs import MemoryRepairs
 from orchestrator.store.memory.tables import MemoryTables
 from orchestrator.store.values import Account, ApiKey, ApiKeyLimits, AuditViolation, JobFilter, Page, UsageRow
 from pricing.alerts import Alert, AlertMetric
@@ -24,7 +28,7 @@ from pricing.statement import Statement
 NO_LIMITS = ApiKeyLimits()
 
 
-class MemoryStore(MemoryOutbox):
+class MemoryStore(MemoryOutbox, MemoryQuarantine, MemoryRepairs, MemoryFiles):
     """Implements `orchestrator.store.protocol.Store`, where each method is described.
 
     A second store on the same `tables` finds what the first one wrote.
@@ -72,8 +76,10 @@ class MemoryStore(MemoryOutbox):
         now: datetime,
         *,
         limits: ApiKeyLimits = NO_LIMITS,
+        max_active: int | None = None,
     ) -> ApiKey:
         _check_unicode(name)
+        check_active_keys(await self.list_keys(account_id), max_active, now)
         key = ApiKey(
             id=self._new_id("key"),
             account=self._tx.get_account(account_id),
@@ -176,9 +182,16 @@ class MemoryStore(MemoryOutbox):
         operations.record_bytes_sent(self._tx, job_id, size, now)
 
     async def add_alert(
-        self, account_id: str, watched: AlertMetric, threshold: int, url: str | None, now: datetime
+        self,
+        account_id: str,
+        watched: AlertMetric,
+        threshold: int,
+        url: str | None,
+        now: datetime,
+        *,
+        max_alerts: int | None = None,
     ) -> Alert:
-        self._tx.get_account(account_id)
+        operations.check_new_alert(self._tx, account_id, max_alerts)
         alert = Alert(
             id=self._new_id("alert"),
             account_id=account_id,
@@ -212,8 +225,10 @@ class MemoryStore(MemoryOutbox):
 
     # Jobs
 
-    async def add_job(self, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
-        return operations.add_job(self._tx, job, shards)
+    async def add_job(
+        self, job: Job, shards: Sequence[Shard], input_keys: Sequence[str] = ()
+    ) -> tuple[JobRecord, bool]:
+        return operations.add_job(self._tx, job, shards, input_keys)
 
     async def add_rejected_job(self, job: Job, shards: Sequence[Shard]) -> JobRecord:
         return operations.add_rejected_job(self._tx, job, shards)
@@ -237,11 +252,6 @@ class MemoryStore(MemoryOutbox):
         wanted = JobFilter(account_id=account_id, status=status, models=models, oldest_first=oldest_first)
         return queries.list_jobs(self._tables, wanted, limit, cursor)
 
-    async def remove_job(self, job_id: str, now: datetime) -> list[str]:
-        job = operations.get_job(self._tx, job_id).job
-        self._tables.jobs[job_id] = replace(job, removed_at=job.removed_at or now)
-        return queries.detach_job_files(self._tables, job_id)
-
     async def list_unfinished_jobs(self) -> list[JobRecord]:
         jobs = self._tables.jobs.values()
         return [self._tables.record(job.id) for job in jobs if job.finished_at is None]
@@ -258,9 +268,16 @@ class MemoryStore(MemoryOutbox):
         return operations.start_attempt(self._tx, attempt)
 
     async def end_attempt(
-        self, prompt_id: str, outcome: str, detail: str | None, now: datetime, retry: bool
+        self,
+        prompt_id: str,
+        outcome: str,
+        detail: str | None,
+        now: datetime,
+        *,
+        retry: bool,
+        has_run: bool = True,
     ) -> None:
-        operations.end_attempt(self._tx, prompt_id, outcome, detail, now, retry=retry)
+        operations.end_attempt(self._tx, prompt_id, outcome, detail, now, retry=retry, has_run=has_run)
 
     async def finish_shard(
         self, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
@@ -272,17 +289,6 @@ class MemoryStore(MemoryOutbox):
 
     async def cancel_job(self, job_id: str, now: datetime) -> JobRecord:
         return operations.cancel_job(self._tx, job_id, now)
-
-    # Files
-
-    async def list_unused_files(self, before: datetime, limit: int) -> list[str]:
-        return queries.list_unused_files(self._tables, before, limit)
-
-    async def delete_file_records(self, keys: Sequence[str], before: datetime) -> None:
-        files = self._tables.files
-        for file, finished_at in list(files.items()):
-            if file[0] in keys and finished_at is not None and finished_at < before:
-                del files[file]
 
 
 def _check_unicode(*texts: str) -> None:

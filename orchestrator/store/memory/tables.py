@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from uuid import uuid4
 
 from orchestrator.billing.values import Account, ApiKey, UsageRow
 from orchestrator.jobs import Attempt, Job, JobRecord, Shard
+from orchestrator.jobs.objects import ObjectDeletion
+from orchestrator.jobs.quarantine import QuarantinedShard
 from orchestrator.store.values import DeliveryAttempt, WebhookMessage
 from pricing.alerts import Alert
 from pricing.costs import MeteredUsage
@@ -42,6 +45,8 @@ class MemoryTables:
     idempotency_keys: dict[tuple[str, str], str] = field(default_factory=dict)
     #: Attempts by prompt id.
     attempts: dict[str, Attempt] = field(default_factory=dict)
+    #: Quarantined shards by shard id.
+    quarantined: dict[str, QuarantinedShard] = field(default_factory=dict)
     #: Ledger entries by key, and the balance of every ledger account.
     entries: dict[str, LedgerEntry] = field(default_factory=dict)
     balances: Counter[str] = field(default_factory=Counter)
@@ -53,6 +58,10 @@ class MemoryTables:
     secrets: list[SigningSecretRow] = field(default_factory=list)
     #: The job's `finished_at` by object key and job id.
     files: dict[tuple[str, str], datetime | None] = field(default_factory=dict)
+    #: Objects to delete by key, and when those that are done were deleted.
+    deletions: dict[str, ObjectDeletion] = field(default_factory=dict)
+    deleted_at: dict[str, datetime] = field(default_factory=dict)
+    installation_id: str = field(default_factory=lambda: uuid4().hex)
 
     def record(self, job_id: str) -> JobRecord:
         """Return a job with its shards."""

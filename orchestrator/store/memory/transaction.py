@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
@@ -10,6 +11,7 @@ from orchestrator.billing.changes import Changes, NewMessage
 from orchestrator.billing.values import Account, ApiKeyLimits
 from orchestrator.jobs import Attempt, Job, JobRecord, Shard
 from orchestrator.store.lookup import found
+from orchestrator.store.memory import file_tables
 from orchestrator.store.memory.tables import MemoryTables
 from orchestrator.store.values import WebhookMessage
 from pricing.alerts import Alert
@@ -41,6 +43,11 @@ class MemoryTransaction:
 
     def find_attempt(self, prompt_id: str) -> Attempt | None:
         return self._tables.attempts.get(prompt_id)
+
+    def list_open_attempts_of(self, job_id: str) -> list[Attempt]:
+        attempts = self._tables.attempts.values()
+        job_of_shard = self._tables.job_of_shard
+        return [one for one in attempts if one.ended_at is None and job_of_shard[one.shard_id] == job_id]
 
     def find_key_limits(self, key_id: str) -> ApiKeyLimits | None:
         key = self._tables.keys.get(key_id)
@@ -90,11 +97,25 @@ class MemoryTransaction:
         alerts = (alert for alert in self._tables.alerts.values() if alert.account_id == account_id)
         return sorted(alerts, key=lambda alert: alert.created_at)
 
+    def find_referenced_keys(self, keys: Sequence[str]) -> set[str]:
+        return {key for key, _ in self._tables.files} & set(keys)
+
+    def find_condemned_keys(self, keys: Sequence[str]) -> set[str]:
+        return self._tables.deletions.keys() & set(keys)
+
+    def list_unshared_keys(self, job_id: str) -> list[str]:
+        return file_tables.list_unshared_keys(self._tables, job_id)
+
+    def list_unused_keys(self, before: datetime, limit: int) -> list[str]:
+        return file_tables.list_unused_keys(self._tables, before, limit)
+
     def apply_changes(self, changes: Changes) -> None:
         """Check the ledger's constraints first: nothing may fail after the first write."""
         tables = self._tables
         balances = self._balances_after(changes)
         self._write_job(changes)
+        if changes.quarantined is not None:
+            tables.quarantined.setdefault(changes.quarantined.shard_id, changes.quarantined)
         tables.entries.update((entry.key, entry) for entry in changes.entries)
         tables.balances = balances
         for metered in changes.metered:
@@ -106,6 +127,9 @@ class MemoryTransaction:
             self._add_message(message)
         if changes.renewal is not None:
             tables.periods[changes.renewal.account_id] = changes.renewal.period_start
+        if changes.removed_job is not None:
+            tables.jobs[changes.removed_job.id] = changes.removed_job
+        file_tables.write_file_changes(tables, changes.files)
 
     def _balances_after(self, changes: Changes) -> Counter[str]:
         """Return the new balances. Raises ValueError for a key booked twice or a wallet below zero."""
@@ -120,6 +144,9 @@ class MemoryTransaction:
         return balances
 
     def _write_job(self, changes: Changes) -> None:
+        if changes.freed_key_of is not None:
+            failed = self._tables.jobs[changes.freed_key_of]
+            self._tables.jobs[failed.id] = replace(failed, idempotency_key=None)
         if changes.new_job is not None:
             self._insert_job(changes.new_job)
         for attempt in (changes.new_attempt, changes.ended_attempt):

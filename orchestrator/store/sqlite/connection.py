@@ -18,7 +18,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,10 +38,20 @@ MAX_BATCH_SIZE = 64
 BUSY_TIMEOUT_SECONDS = 30
 
 
-#: Primary result codes of transient errors: lock timeout, full or failing disk.
+#: Primary result codes of transient errors: locks, a full or failing disk, no memory, no file descriptors.
 _TRANSIENT_ERROR_CODES = frozenset(
-    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PROTOCOL,
+    }
 )
+#: A file system turns read-only when its disk fails. For a reader the code means a bug.
+_TRANSIENT_WRITE_ERROR_CODES = _TRANSIENT_ERROR_CODES | {sqlite3.SQLITE_READONLY}
 
 
 def _open_connection(path: Path, busy_timeout_seconds: float, *pragmas: str) -> sqlite3.Connection:
@@ -58,6 +68,8 @@ def _open_connection(path: Path, busy_timeout_seconds: float, *pragmas: str) -> 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Take the write lock first, then read and write; roll back on any exception."""
+    if connection.in_transaction:  # the rollback of an earlier transaction failed
+        connection.execute("ROLLBACK")
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -77,18 +89,24 @@ def _reject_invalid_unicode() -> Iterator[None]:
         raise InvalidRequest("Text must be valid Unicode.", code="invalid_unicode") from error
 
 
-def _translate_error(error: Exception) -> Exception:
+def _translate_error(error: Exception, codes: frozenset[int] = _TRANSIENT_WRITE_ERROR_CODES) -> Exception:
     """Return ServiceUnavailable for a transient SQLite error, other errors unchanged."""
-    if (
-        not isinstance(error, sqlite3.OperationalError)
-        or error.sqlite_errorcode & 0xFF not in _TRANSIENT_ERROR_CODES
-    ):
+    if not _is_transient(error, codes):
         return error
     unavailable = ServiceUnavailable(
         "The database is locked or its disk is full; retry later.", code="store_unavailable", retry_after=5
     )
     unavailable.__cause__ = error
     return unavailable
+
+
+def _is_transient(error: Exception, codes: frozenset[int]) -> bool:
+    """Whether the same statement may succeed later. SQLite without memory raises MemoryError."""
+    if isinstance(error, MemoryError):
+        return True
+    # Errors of Python's module itself have no code.
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.Error) and code is not None and code & 0xFF in codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +162,21 @@ class ConnectionPool:
     def _read(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         connection = self._readers.get()
         try:
+            if connection.in_transaction:  # its last rollback failed
+                connection.rollback()
             connection.execute("BEGIN")
             with _reject_invalid_unicode():
-                return function(connection, *arguments)
-        finally:
+                result = function(connection, *arguments)
             connection.rollback()
+            return result
+        except Exception as error:
+            with suppress(sqlite3.Error):
+                connection.rollback()
+            translated = _translate_error(error, _TRANSIENT_ERROR_CODES)
+            if translated is error:
+                raise
+            raise translated from error
+        finally:
             self._readers.put(connection)
 
     def _run_writer(self) -> None:

@@ -1,16 +1,14 @@
-"""Queries of jobs: pages, unfinished jobs, removal."""
+"""Queries of jobs: pages, unfinished jobs."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from itertools import groupby
 
-from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import JobRecord, Shard
-from orchestrator.store.sqlite.files import detach_job_files
-from orchestrator.store.sqlite.rows import dump_json, format_time, row_to_job, row_to_shard
+from orchestrator.store.sqlite.rows import dump_json, row_to_job, row_to_shard
 from orchestrator.store.values import INVALID_CURSOR_MESSAGE, JobFilter, Page
 
 
@@ -68,19 +66,6 @@ def _load_shards(db: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str, tu
     )
     shards = (row_to_shard(row) for row in rows)
     return {job_id: tuple(group) for job_id, group in groupby(shards, key=lambda shard: shard.job_id)}
-
-
-def remove_job(db: sqlite3.Connection, job_id: str, now: datetime) -> list[str]:
-    """Hide a job from its account and return the keys of files that no other job needs.
-
-    A second removal keeps the first time. Raises NotFound.
-    """
-    hidden = db.execute(
-        "UPDATE jobs SET removed_at = coalesce(removed_at, ?) WHERE id = ?", (format_time(now), job_id)
-    )
-    if not hidden.rowcount:
-        raise NotFound(f"There is no job {job_id!r}.")
-    return detach_job_files(db, job_id)
 
 
 def count_unfinished_jobs(db: sqlite3.Connection, account_id: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
+from orchestrator.billing.api_keys import check_active_keys
 from orchestrator.store.lookup import found
 from orchestrator.store.operations import check_key_rotatable
 from orchestrator.store.sqlite.accounts import get_account
@@ -18,9 +19,16 @@ SELECT_KEYS = """SELECT keys.*,
     FROM keys JOIN accounts ON accounts.id = keys.account_id"""
 
 
-def add_key(db: sqlite3.Connection, row: dict[str, str], limits: ApiKeyLimits, now: datetime) -> ApiKey:
-    """Insert a key. Raises NotFound for an unknown account."""
+def add_key(
+    db: sqlite3.Connection,
+    row: dict[str, str],
+    limits: ApiKeyLimits,
+    now: datetime,
+    max_active: int | None = None,
+) -> ApiKey:
+    """Insert a key. Raises NotFound, InvalidRequest if `max_active` keys of the account are usable."""
     get_account(db, row["account_id"])
+    check_active_keys(list_keys(db, row["account_id"]), max_active, now)
     insert_row(db, "keys", {**row, "created_at": format_time(now), **limits_to_row(limits)})
     return get_key(db, row["id"])
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.billing.changes import NewMessage
+from orchestrator.net.http_urls import url_receiver
 from orchestrator.store.lookup import found
 from orchestrator.store.sqlite.accounts import get_account
 from orchestrator.store.sqlite.rows import dump_json, format_time, insert_row, parse_time, row_to_message
-from orchestrator.store.values import DeliveryAttempt, WebhookMessage
+from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
 
 
 def add_message(db: sqlite3.Connection, message: NewMessage) -> None:
@@ -24,6 +25,7 @@ def add_message(db: sqlite3.Connection, message: NewMessage) -> None:
             "topic": message.topic,
             "payload": dump_json(dict(message.payload)),
             "url": message.url,
+            "receiver": message.url and url_receiver(message.url),
             "created_at": moment,
             "due_at": moment if message.url else None,
             "job_id": message.job_id,
@@ -47,8 +49,8 @@ def get_message(db: sqlite3.Connection, account_id: str, message_id: int) -> Web
 def replay_message(db: sqlite3.Connection, message_id: int, now: datetime) -> WebhookMessage:
     """Make a message due again with its delivery state reset. Raises NotFound."""
     row = db.execute(
-        "UPDATE outbox SET due_at = ?, delivered_at = NULL, error = NULL, attempts = 0 WHERE id = ?"
-        " RETURNING *",
+        "UPDATE outbox SET due_at = CASE WHEN url IS NULL THEN NULL ELSE ? END,"
+        " delivered_at = NULL, error = NULL, attempts = 0 WHERE id = ? RETURNING *",
         (format_time(now), message_id),
     ).fetchone()
     return row_to_message(_found_message(row, message_id))
@@ -58,9 +60,32 @@ def _found_message(row: sqlite3.Row | None, message_id: int) -> sqlite3.Row:
     return found(row, "webhook message", message_id, code="message_not_found")
 
 
-def list_due_messages(db: sqlite3.Connection, now: datetime, limit: int) -> list[WebhookMessage]:
+def list_due_receivers(db: sqlite3.Connection, now: datetime) -> list[DueReceiver]:
     rows = db.execute(
-        "SELECT * FROM outbox WHERE due_at <= ? ORDER BY due_at, id LIMIT ?", (format_time(now), limit)
+        "SELECT account_id, receiver, min(due_at) AS due_at, count(*) AS count FROM outbox"
+        " INDEXED BY outbox_due_receiver WHERE due_at IS NOT NULL AND due_at <= ?"
+        " GROUP BY account_id, receiver",
+        (format_time(now),),
+    )
+    return [
+        DueReceiver(
+            receiver=MessageReceiver(row["account_id"], row["receiver"]),
+            due_at=parse_time(row["due_at"]),
+            count=row["count"],
+        )
+        for row in rows
+    ]
+
+
+def list_due_messages(
+    db: sqlite3.Connection, now: datetime, limit: int, receiver: MessageReceiver | None
+) -> list[WebhookMessage]:
+    condition = "" if receiver is None else " AND account_id = ? AND receiver = ?"
+    chosen = () if receiver is None else (receiver.account_id, receiver.host)
+    rows = db.execute(
+        f"SELECT * FROM outbox WHERE due_at IS NOT NULL AND due_at <= ?{condition}"
+        " ORDER BY due_at, id LIMIT ?",
+        (format_time(now), *chosen, limit),
     )
     return [row_to_message(row) for row in rows]
 

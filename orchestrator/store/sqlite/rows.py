@@ -9,7 +9,17 @@ from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Any
 
-from orchestrator.jobs import Attempt, Job, JobError, JobStatus, Output, Shard, ShardStatus, Usage
+from orchestrator.jobs import (
+    Attempt,
+    Job,
+    JobError,
+    JobStatus,
+    Output,
+    PendingResponse,
+    Shard,
+    ShardStatus,
+    Usage,
+)
 from orchestrator.store.values import Account, ApiKey, ApiKeyLimits, ApiKeyScope, UsageRow, WebhookMessage
 from pricing.alerts import Alert, AlertMetric
 from pricing.costs import MeteredUsage
@@ -121,11 +131,12 @@ def job_status_to_row(job: Job) -> dict[str, Any]:
         "finished_at": job.finished_at and format_time(job.finished_at),
         "error_code": job.error and job.error.code,
         "error_message": job.error and job.error.message,
+        "pending_response": job.pending_response and job.pending_response.value,
     }
 
 
 def row_to_job(row: sqlite3.Row) -> Job:
-    code, ends = row["error_code"], row["webhook_ends"]
+    code, ends, pending = row["error_code"], row["webhook_ends"], row["pending_response"]
     return Job(
         id=row["id"],
         account_id=row["account_id"],
@@ -146,6 +157,7 @@ def row_to_job(row: sqlite3.Row) -> Job:
         output_type=row["output_type"],
         output_quality=row["output_quality"],
         removed_at=parse_optional_time(row["removed_at"]),
+        pending_response=None if pending is None else PendingResponse(pending),
     )
 
 
@@ -176,6 +188,8 @@ def row_to_shard(row: sqlite3.Row) -> Shard:
             model_digest=row["model_digest"],
         ),
         attempts=row["attempts"],
+        tries=row["tries"],
+        deaths=row["deaths"],
     )
 
 
@@ -185,6 +199,8 @@ def shard_result_to_row(shard: Shard) -> dict[str, Any]:
         "status": shard.status.value,
         "outputs": dump_json([asdict(output) for output in shard.outputs]),
         "attempts": shard.attempts,
+        "tries": shard.tries,
+        "deaths": shard.deaths,
         **asdict(shard.usage),
     }
 

@@ -9,12 +9,35 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
-from orchestrator.store import operations
+from orchestrator.jobs import (
+    Attempt,
+    Job,
+    JobError,
+    JobRecord,
+    JobStatus,
+    Output,
+    PendingResponse,
+    Shard,
+    Usage,
+)
+from orchestrator.jobs.quarantine import QuarantinedShard
+from orchestrator.store import operations, repair_operations
 from orchestrator.store.ids import new_id
-from orchestrator.store.sqlite import accounts, alerts, attempts, files, jobs, keys, outbox, usage, wallet
+from orchestrator.store.sqlite import (
+    accounts,
+    alerts,
+    attempts,
+    jobs,
+    keys,
+    outbox,
+    quarantine,
+    repairs,
+    usage,
+    wallet,
+)
 from orchestrator.store.sqlite.audit import audit_ledger
 from orchestrator.store.sqlite.connection import ConnectionPool
+from orchestrator.store.sqlite.files import SqliteFiles
 from orchestrator.store.sqlite.transaction import SqliteTransaction
 from orchestrator.store.values import (
     Account,
@@ -22,7 +45,9 @@ from orchestrator.store.values import (
     ApiKeyLimits,
     AuditViolation,
     DeliveryAttempt,
+    DueReceiver,
     JobFilter,
+    MessageReceiver,
     Page,
     UsageRow,
     WebhookMessage,
@@ -36,7 +61,7 @@ NO_LIMITS = ApiKeyLimits()
 T = TypeVar("T")
 
 
-class SqliteStore:
+class SqliteStore(SqliteFiles):
     """Implements `orchestrator.store.protocol.Store`, where each method is described.
 
     Opening creates the file and brings its schema up to date; it may wait for another process that writes.
@@ -84,9 +109,10 @@ class SqliteStore:
         now: datetime,
         *,
         limits: ApiKeyLimits = NO_LIMITS,
+        max_active: int | None = None,
     ) -> ApiKey:
         row = {"id": self._new_id("key"), "account_id": account_id, "digest": digest, "prefix": prefix}
-        return await self._db.write(keys.add_key, {**row, "name": name}, limits, now)
+        return await self._db.write(keys.add_key, {**row, "name": name}, limits, now, max_active)
 
     async def find_key(self, digest: str) -> ApiKey | None:
         return await self._db.read(keys.find_key, digest)
@@ -159,7 +185,14 @@ class SqliteStore:
         await self._change(operations.record_bytes_sent, job_id, size, now)
 
     async def add_alert(
-        self, account_id: str, watched: AlertMetric, threshold: int, url: str | None, now: datetime
+        self,
+        account_id: str,
+        watched: AlertMetric,
+        threshold: int,
+        url: str | None,
+        now: datetime,
+        *,
+        max_alerts: int | None = None,
     ) -> Alert:
         alert = Alert(
             id=self._new_id("alert"),
@@ -172,7 +205,7 @@ class SqliteStore:
 
         def add(db: sqlite3.Connection) -> Alert:
             tx = SqliteTransaction(db)
-            tx.get_account(account_id)
+            operations.check_new_alert(tx, account_id, max_alerts)
             alerts.insert_alert(db, alert)
             operations.check_alerts(tx, account_id, now)
             return alerts.get_alert(db, account_id, alert.id)
@@ -218,16 +251,23 @@ class SqliteStore:
     ) -> None:
         await self._db.write(outbox.add_signing_secret, account_id, secret, now, previous_expire_at)
 
-    async def list_due_messages(self, now: datetime, limit: int = 50) -> list[WebhookMessage]:
-        return await self._db.read(outbox.list_due_messages, now, limit)
+    async def list_due_receivers(self, now: datetime) -> list[DueReceiver]:
+        return await self._db.read(outbox.list_due_receivers, now)
+
+    async def list_due_messages(
+        self, now: datetime, limit: int = 50, receiver: MessageReceiver | None = None
+    ) -> list[WebhookMessage]:
+        return await self._db.read(outbox.list_due_messages, now, limit, receiver)
 
     async def record_delivery_attempt(self, attempt: DeliveryAttempt, retry_at: datetime | None) -> None:
         await self._db.write(outbox.record_delivery_attempt, attempt, retry_at)
 
     # Jobs
 
-    async def add_job(self, job: Job, shards: Sequence[Shard]) -> tuple[JobRecord, bool]:
-        return await self._change(operations.add_job, job, shards)
+    async def add_job(
+        self, job: Job, shards: Sequence[Shard], input_keys: Sequence[str] = ()
+    ) -> tuple[JobRecord, bool]:
+        return await self._change(operations.add_job, job, shards, input_keys)
 
     async def add_rejected_job(self, job: Job, shards: Sequence[Shard]) -> JobRecord:
         return await self._change(operations.add_rejected_job, job, shards)
@@ -251,9 +291,6 @@ class SqliteStore:
         wanted = JobFilter(account_id=account_id, status=status, models=models, oldest_first=oldest_first)
         return await self._db.read(jobs.list_jobs, wanted, limit, cursor)
 
-    async def remove_job(self, job_id: str, now: datetime) -> list[str]:
-        return await self._db.write(jobs.remove_job, job_id, now)
-
     async def list_unfinished_jobs(self) -> list[JobRecord]:
         return await self._db.read(jobs.list_unfinished_jobs)
 
@@ -267,9 +304,17 @@ class SqliteStore:
         return await self._change(operations.start_attempt, attempt)
 
     async def end_attempt(
-        self, prompt_id: str, outcome: str, detail: str | None, now: datetime, retry: bool
+        self,
+        prompt_id: str,
+        outcome: str,
+        detail: str | None,
+        now: datetime,
+        *,
+        retry: bool,
+        has_run: bool = True,
     ) -> None:
-        await self._change(partial(operations.end_attempt, retry=retry), prompt_id, outcome, detail, now)
+        end = partial(operations.end_attempt, retry=retry, has_run=has_run)
+        await self._change(end, prompt_id, outcome, detail, now)
 
     async def finish_shard(
         self, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
@@ -282,10 +327,44 @@ class SqliteStore:
     async def cancel_job(self, job_id: str, now: datetime) -> JobRecord:
         return await self._change(operations.cancel_job, job_id, now)
 
-    # Files
+    async def quarantine_shard(
+        self, quarantined: QuarantinedShard, error: JobError, now: datetime
+    ) -> JobRecord:
+        return await self._change(operations.quarantine_shard, quarantined, error, now)
 
-    async def list_unused_files(self, before: datetime, limit: int) -> list[str]:
-        return await self._db.read(files.list_unused_files, before, limit)
+    async def list_quarantined_shards(self, limit: int = 100) -> list[QuarantinedShard]:
+        return await self._db.read(quarantine.list_quarantined_shards, limit)
 
-    async def delete_file_records(self, keys: Sequence[str], before: datetime) -> None:
-        await self._db.write(files.delete_file_records, keys, before)
+    async def get_quarantined_shard(self, shard_id: str) -> QuarantinedShard:
+        return await self._db.read(quarantine.get_quarantined_shard, shard_id)
+
+    async def delete_quarantined_shard(self, shard_id: str) -> None:
+        await self._db.write(quarantine.delete_quarantined_shard, shard_id)
+
+    # Repairs
+
+    async def record_response(self, job_id: str, pending: PendingResponse | None) -> None:
+        await self._change(repair_operations.record_response, job_id, pending)
+
+    async def find_undelivered_jobs(self, job: Job, since: datetime) -> list[JobRecord]:
+        return await self._db.read(repairs.find_undelivered_jobs, job, since)
+
+    async def list_unsent_results(self, before: datetime) -> list[JobRecord]:
+        return await self._db.read(repairs.list_unsent_results, before)
+
+    async def refund_unsent_result(self, job_id: str, now: datetime) -> JobRecord:
+        return await self._change(repair_operations.refund_unsent_result, job_id, now)
+
+    async def find_attempts(self, prompt_ids: Sequence[str]) -> list[Attempt]:
+        return await self._db.read(repairs.find_attempts, prompt_ids)
+
+    async def list_defects(self) -> list[tuple[str, str]]:
+        def find(db: sqlite3.Connection) -> list[tuple[str, str]]:
+            tx = SqliteTransaction(db)
+            found = ((repair_operations.find_defect(tx, id), id) for id in repairs.list_suspects(db))
+            return [(defect, id) for defect, id in found if defect is not None]
+
+        return await self._db.read(find)
+
+    async def mend_job(self, job_id: str, now: datetime) -> JobRecord:
+        return await self._change(repair_operations.mend_job, job_id, now)

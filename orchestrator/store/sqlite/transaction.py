@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import date, datetime
 
 from orchestrator.billing.changes import Changes
 from orchestrator.billing.values import Account, ApiKeyLimits
 from orchestrator.jobs import Attempt, JobRecord, Shard
-from orchestrator.store.sqlite import accounts, alerts, jobs, keys, outbox, usage, wallet
+from orchestrator.store.sqlite import (
+    accounts,
+    alerts,
+    files,
+    jobs,
+    keys,
+    outbox,
+    quarantine,
+    repairs,
+    usage,
+    wallet,
+)
 from orchestrator.store.sqlite.rows import (
     attempt_to_row,
     entry_to_row,
@@ -53,6 +65,9 @@ class SqliteTransaction:
     def find_attempt(self, prompt_id: str) -> Attempt | None:
         row = self._db.execute("SELECT * FROM attempts WHERE prompt_id = ?", (prompt_id,)).fetchone()
         return None if row is None else row_to_attempt(row)
+
+    def list_open_attempts_of(self, job_id: str) -> list[Attempt]:
+        return repairs.list_open_attempts_of(self._db, job_id)
 
     def find_key_limits(self, key_id: str) -> ApiKeyLimits | None:
         return keys.find_key_limits(self._db, key_id)
@@ -103,9 +118,23 @@ class SqliteTransaction:
     def list_alerts(self, account_id: str) -> list[Alert]:
         return alerts.list_alerts(self._db, account_id)
 
+    def find_referenced_keys(self, keys: Sequence[str]) -> set[str]:
+        return files.find_referenced_keys(self._db, keys)
+
+    def find_condemned_keys(self, keys: Sequence[str]) -> set[str]:
+        return files.find_condemned_keys(self._db, keys)
+
+    def list_unshared_keys(self, job_id: str) -> list[str]:
+        return files.list_unshared_keys(self._db, job_id)
+
+    def list_unused_keys(self, before: datetime, limit: int) -> list[str]:
+        return files.list_unused_keys(self._db, before, limit)
+
     def apply_changes(self, changes: Changes) -> None:
         """The connection's savepoint makes this atomic."""
         self._write_job(changes)
+        if changes.quarantined is not None:
+            quarantine.add_quarantined_shard(self._db, changes.quarantined)
         for entry in changes.entries:
             insert_row(self._db, "entries", entry_to_row(entry))
         for metered in changes.metered:
@@ -119,8 +148,14 @@ class SqliteTransaction:
         if (renewal := changes.renewal) is not None:
             row = {"renewed": format_time(renewal.period_start)}
             update_row(self._db, "accounts", renewal.account_id, row)
+        if (removed := changes.removed_job) is not None:
+            removed_at = removed.removed_at and format_time(removed.removed_at)
+            update_row(self._db, "jobs", removed.id, {"removed_at": removed_at})
+        files.write_file_changes(self._db, changes.files)
 
     def _write_job(self, changes: Changes) -> None:
+        if changes.freed_key_of is not None:
+            update_row(self._db, "jobs", changes.freed_key_of, {"idempotency_key": None})
         if changes.new_job is not None:
             insert_row(self._db, "jobs", job_to_row(changes.new_job.job))
             for shard in changes.new_job.shards:

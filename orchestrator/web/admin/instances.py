@@ -11,7 +11,7 @@ from aiohttp import web
 
 from comfy_instances.fleet.protocol import FleetError, UnknownInstance
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.execution.dispatcher import ActiveShard
+from orchestrator.execution.active_shards import ActiveShard
 from orchestrator.web.admin.schemas import (
     AssignedShardResponse,
     InstanceList,
@@ -212,6 +212,7 @@ def to_instance_response(row: InstanceRow, now: datetime) -> InstanceResponse:
         memory=info.memory,
         restarts=info.restarts,
         failures=info.failures,
+        supervision_errors=info.supervision_errors,
         models_held=list(row.loaded_models),
         shards=[
             _to_assigned_shard(active, "waiting" if index else "running", now)

@@ -10,8 +10,12 @@ from typing import Any
 
 from aiohttp import web
 
+from comfy_instances.tasks import spawn
+
 #: Seconds between heartbeats. Proxies close connections that are idle for longer.
 HEARTBEAT_SECONDS = 15.0
+#: How long the last event of a stream that is ended early may take.
+LAST_EVENT_SECONDS = 2.0
 EVENT_STREAM_HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
@@ -22,8 +26,9 @@ EVENT_STREAM_HEADERS = {
 class EventStream:
     """Writes server-sent events to a response."""
 
-    def __init__(self, response: web.StreamResponse) -> None:
+    def __init__(self, response: web.StreamResponse, transport: asyncio.Transport | None) -> None:
         self._response = response
+        self._transport = transport
 
     async def send(
         self,
@@ -43,6 +48,15 @@ class EventStream:
         lines = [f"{field}: {value}\n" for field, value in fields.items() if value is not None]
         await self._response.write("".join([*lines, "\n"]).encode())
 
+    async def send_last(self, event: str, data: Mapping[str, Any], *, event_id: int | None = None) -> None:
+        """Send the event after which the stream ends; cut the connection of a client that does not read."""
+        try:
+            async with asyncio.timeout(LAST_EVENT_SECONDS):
+                await self.send(event, data, event_id=event_id)
+        except TimeoutError:
+            if self._transport is not None:
+                self._transport.abort()
+
     async def send_heartbeats(self, interval_seconds: float) -> None:
         """Send a comment every `interval_seconds` until the client disconnects."""
         with suppress(ConnectionError):
@@ -58,8 +72,8 @@ async def open_event_stream(
     """Start a streaming response. The status is sent here, so later errors can only be sent as events."""
     response = web.StreamResponse(headers={**EVENT_STREAM_HEADERS, **headers})
     await response.prepare(request)
-    stream = EventStream(response)
-    heartbeat = asyncio.create_task(stream.send_heartbeats(heartbeat_seconds))
+    stream = EventStream(response, request.transport)
+    heartbeat = spawn(stream.send_heartbeats(heartbeat_seconds), "event stream heartbeat")
     try:
         yield response, stream
     finally:

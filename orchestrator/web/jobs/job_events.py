@@ -5,6 +5,7 @@
     started   {"shard", "attempt"}: a shard has started
     progress  {"shard", "node", "value", "max", "fraction"}: steps of the current node, share of the shard
     preview   {"shard", "content_type", "b64"}: an unfinished image from the sampler
+    error     the body of an error response: the stream ends because its API key was revoked or has expired
 
 Event ids grow within a job, also across connections: after a reconnect they continue from `Last-Event-ID`,
 and
@@ -22,10 +23,14 @@ from typing import Any
 
 from aiohttp import web
 
+from orchestrator.errors import NotAuthenticated
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import JobChanged, ShardPreview, ShardProgress, ShardStarted
-from orchestrator.web.http.event_stream import open_event_stream
+from orchestrator.web.auth import AUTH_CONTEXT, get_stream_access
+from orchestrator.web.dialects.error_responses import to_error_response
+from orchestrator.web.http.event_stream import EventStream, open_event_stream
 from orchestrator.web.http.response_model import to_json_dict
+from orchestrator.web.http.stream_access import end_on_revocation
 from orchestrator.web.jobs.job_updates import JobUpdate, JobUpdates, QueuePosition
 from orchestrator.web.jobs.schemas import to_queue_position_response
 
@@ -54,20 +59,29 @@ async def stream_job_events(
     if event_id == FINAL_EVENT_ID and record.job.is_finished:
         return web.Response(status=204)
     event_id %= FINAL_EVENT_ID
-    async with (
-        open_event_stream(request, {}) as (response, stream),
-        aclosing(updates.stream(account_id, job_id)) as job_updates,
-    ):
-        async for update in job_updates:
-            event_id = FINAL_EVENT_ID if _is_final_update(update) else event_id + 1
-            event, data = to_sse_event(update, serialize_job)
-            await stream.send(
-                event,
-                data,
-                event_id=event_id,
-                retry_milliseconds=RECONNECT_MILLISECONDS if isinstance(update, JobChanged) else None,
-            )
+    access, open_streams = get_stream_access(request), request.app[AUTH_CONTEXT].open_streams
+    with open_streams.count(account_id):
+        async with open_event_stream(request, {}) as (response, stream):
+            try:
+                async with (
+                    end_on_revocation(access),
+                    aclosing(updates.stream(account_id, job_id)) as job_updates,
+                ):
+                    async for update in job_updates:
+                        event_id = FINAL_EVENT_ID if _is_final_update(update) else event_id + 1
+                        await _send_update(stream, update, event_id, serialize_job)
+            except NotAuthenticated as error:
+                _, body = to_error_response(request.path, error)
+                await stream.send_last("error", body, event_id=event_id + 1)
     return response
+
+
+async def _send_update(
+    stream: EventStream, update: JobUpdate, event_id: int, serialize_job: JobSerializer
+) -> None:
+    event, data = to_sse_event(update, serialize_job)
+    retry = RECONNECT_MILLISECONDS if isinstance(update, JobChanged) else None
+    await stream.send(event, data, event_id=event_id, retry_milliseconds=retry)
 
 
 def to_sse_event(update: JobUpdate, serialize_job: JobSerializer) -> tuple[str, dict[str, Any]]:

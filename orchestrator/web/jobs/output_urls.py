@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import Sequence
+import sys
 
 from orchestrator.execution.expiry import ExpiryPolicy
-from orchestrator.jobs import Output
+from orchestrator.fair_slots import FairSlots
+from orchestrator.jobs import JobRecord, Output
+from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key
 from orchestrator.media.formats import EXTENSIONS, ImageEncoding
-from orchestrator.storage.object_store import ObjectStore, content_addressed_key
+from orchestrator.storage.object_store import ObjectStore
+from orchestrator.store.files import FileStore
 
 #: Files below this size (in bytes) are encoded inline; a thread would take longer.
 MAX_INLINE_ENCODE_BYTES = 256 * 1024
@@ -19,32 +22,48 @@ MAX_INLINE_ENCODE_BYTES = 256 * 1024
 class OutputDelivery:
     """Loads stored outputs and presigns their URLs."""
 
-    def __init__(self, objects: ObjectStore, url_lifetime_seconds: int, expiry: ExpiryPolicy) -> None:
+    def __init__(
+        self, objects: ObjectStore, files: FileStore, url_lifetime_seconds: int, expiry: ExpiryPolicy
+    ) -> None:
         """`url_lifetime_seconds` is the default lifetime of presigned URLs."""
         self._objects = objects
+        self._files = files
+        # Results wait for as long as it takes: they are paid for.
+        self._slots = FairSlots("results", 8, per_account=4, max_waiting=sys.maxsize)
         self._url_lifetime_seconds = url_lifetime_seconds
         self.expiry = expiry
 
     async def load_data_items(
-        self, outputs: Sequence[Output], *, as_urls: bool, encoding: ImageEncoding | None = None
+        self, record: JobRecord, *, as_urls: bool, encoding: ImageEncoding | None = None
     ) -> list[dict[str, str]]:
         """Return one `{"url": ...}` or `{"b64_json": ...}` per output; images are converted to `encoding`."""
-        deliver = self._to_url_item if as_urls else self._to_base64_item
-        return list(await asyncio.gather(*(deliver(output, encoding) for output in outputs)))
+
+        async def load(output: Output) -> dict[str, str]:
+            async with self._slots.slot(record.job.account_id):
+                if as_urls:
+                    return await self._to_url_item(record.job.id, output, encoding)
+                return await self._to_base64_item(output, encoding)
+
+        return list(await asyncio.gather(*(load(output) for output in record.outputs)))
 
     def presign_url(self, output: Output, lifetime_seconds: int | None = None) -> str:
         """Return a presigned URL: it serves the file without credentials until it expires."""
         return self._objects.presign(output.key, lifetime_seconds or self._url_lifetime_seconds)
 
-    async def _to_url_item(self, output: Output, encoding: ImageEncoding | None) -> dict[str, str]:
-        """Return a URL of the output; a converted image is stored as a new object first."""
+    async def _to_url_item(
+        self, job_id: str, output: Output, encoding: ImageEncoding | None
+    ) -> dict[str, str]:
+        """Return a URL of the output; a converted image is stored as a new object of the job first.
+
+        Raises Gone if the job was removed meanwhile.
+        """
         if encoding is None or not output.content_type.startswith("image/"):
             return {"url": self.presign_url(output)}
         data = await asyncio.to_thread(encoding.encode, await self._objects.get(output.key))
-        key = content_addressed_key(
-            "outputs", hashlib.sha256(data).hexdigest(), EXTENSIONS[encoding.content_type]
-        )
+        sha256, ext = hashlib.sha256(data).hexdigest(), EXTENSIONS[encoding.content_type]
+        key = owned_object_key(OUTPUT_PREFIX, job_id, sha256, ext)
         await self._objects.put(key, data, encoding.content_type)
+        await self._files.add_job_file(job_id, key)
         return {"url": self._objects.presign(key, self._url_lifetime_seconds)}
 
     async def _to_base64_item(self, output: Output, encoding: ImageEncoding | None) -> dict[str, str]:

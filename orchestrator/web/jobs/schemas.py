@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from orchestrator.jobs import JobRecord, JobStatus, Output, ShardStatus
+from orchestrator.jobs.objects import INPUT_PREFIX, is_job_object
 from orchestrator.store import DeliveryAttempt, WebhookMessage
 from orchestrator.web.dialects.credits import charged_micros, format_utc, to_credits, to_json_number
 from orchestrator.web.http.response_model import IsoDatetime, JsonNumber, ResponseModel
@@ -27,7 +27,6 @@ JOB_STATUS_NAMES: dict[JobStatus, JobStatusName] = {
     JobStatus.FAILED: "failed",
     JobStatus.CANCELLED: "cancelled",
 }
-_INPUT_OBJECT_KEY = re.compile(r"inputs/[0-9a-f]{2}/[0-9a-f]{64}\.[a-z0-9]+")
 _OUTPUT_GROUPS = {"image": "images", "video": "videos", "audio": "audio"}
 _EXAMPLE_URL = "https://storage.example.com/outputs/3f/3f2a.png?X-Amz-Signature=..."
 _EXAMPLE_JOB_ID = "job_3f2a9c0d5b7e4f1a8c6d2e9b0a4f7c31"
@@ -260,4 +259,4 @@ def _output_group(content_type: str) -> str:
 def _is_input_object_key(value: object) -> bool:
     """Return whether a parameter is an uploaded input file, whose object key callers must not see."""
     first = value[0] if isinstance(value, list) and value else value
-    return isinstance(first, str) and bool(_INPUT_OBJECT_KEY.fullmatch(first))
+    return isinstance(first, str) and first.startswith(INPUT_PREFIX) and is_job_object(first)

@@ -44,7 +44,7 @@ async def cancel_on_disconnect(jobs: JobWaiter, record: JobRecord) -> AsyncItera
         yield
     except (asyncio.CancelledError, ConnectionError, ServiceUnavailable):
         if record.job.idempotency_key is None:
-            await asyncio.shield(jobs.cancel_job(record.job.id))
+            await jobs.abandon_job(record.job.id)
         raise
 
 

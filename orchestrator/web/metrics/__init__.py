@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
 
 from comfy_instances.fleet.protocol import Fleet
-from orchestrator.execution.dispatcher import ActiveShard
+from orchestrator.execution.active_shards import ActiveShard
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.jobs.events import EventHub
 from orchestrator.web.instance_status import GpuStatsCache, InstanceRows
 from orchestrator.web.metrics.fleet import FleetCollector
 from orchestrator.web.metrics.http import HttpMetrics
 from orchestrator.web.metrics.jobs import JobMetrics
+from orchestrator.web.metrics.recovery import RecoveryMetrics
+from orchestrator.web.metrics.server import ServerMetrics
 from orchestrator.web.protocols import Clock
 
 
@@ -41,19 +44,23 @@ class Metrics:
     ) -> None:
         self._registry = CollectorRegistry()
         self.http = HttpMetrics(self._registry)
+        self.server = ServerMetrics(self._registry)
         jobs = JobMetrics(self._registry, scheduler, clock)
         events.add_observer(jobs.observe_event)
+        events.add_observer(RecoveryMetrics(self._registry).observe_event)
         fleet.subscribe(jobs.on_instance_changed)
         self.instance_rows = InstanceRows(
             fleet, scheduler.instances, shards.assigned_shards, jobs.busy_ratio, GpuStatsCache()
         )
         self._registry.register(FleetCollector(scheduler.queue, shards.unfinished_shards, self.instance_rows))
+        self._tasks = Gauge("pixelfactory_tasks", "Tasks of the event loop", registry=self._registry)
         ProcessCollector(registry=self._registry)
 
     async def export(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         await self.instance_rows.refresh_gpu_stats()
+        self._tasks.set(len(asyncio.all_tasks()))
         return generate_latest(self._registry)
 
 
-__all__ = ["HttpMetrics", "Metrics"]
+__all__ = ["HttpMetrics", "Metrics", "ServerMetrics"]

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from comfy_instances.fleet.protocol import InstanceState
 from comfy_instances.hardware.gpus import GpuStats
-from orchestrator.execution.dispatcher import ActiveShard
+from orchestrator.execution.active_shards import ActiveShard
 from orchestrator.jobs import JobStatus
 from orchestrator.web.instance_status import InstanceRow, InstanceRows
 from pricing.money import to_usd
@@ -108,14 +108,20 @@ def collect_instance_metrics(rows: Sequence[InstanceRow]) -> Iterator[Metric]:
     restarts = CounterMetricFamily(
         "pixelfactory_instance_restarts", "Restarts of its process", labels=["instance_id"]
     )
+    errors = CounterMetricFamily(
+        "pixelfactory_instance_supervision_errors",
+        "Errors of its supervision, such as a lack of descriptors",
+        labels=["instance_id"],
+    )
     for row in rows:
         info = row.info
+        errors.add_metric([info.id], info.supervision_errors)
         named = {"device": info.device, "version": info.version or "", "profile": info.profile or ""}
         about.add_metric([info.id], named)
         restarts.add_metric([info.id], info.restarts)
         for state in InstanceState:
             states.add_metric([info.id, state.value], float(info.state is state))
-    yield from (about, states, restarts)
+    yield from (about, states, restarts, errors)
     for name, meaning, value in INSTANCE_GAUGES:
         yield _gauge_by_instance(name, meaning, {row.info.id: value(row) for row in rows})
     for name, meaning, reading in GPU_GAUGES:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from comfy_instances.hardware.gpus import GpuStats
 from orchestrator.catalog import Catalog
-from orchestrator.execution.dispatcher import ActiveShard
+from orchestrator.execution.active_shards import ActiveShard
 from orchestrator.jobs import Attempt, Job, Shard
 from orchestrator.web.admin.instances import to_instance_response
 from orchestrator.web.instance_status import GpuStatsCache, InstanceRow

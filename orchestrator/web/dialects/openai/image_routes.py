@@ -10,6 +10,7 @@ from orchestrator.catalog import Catalog
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import EventHub
+from orchestrator.store import ApiKey
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai import images as openai
 from orchestrator.web.dialects.openai.image_bodies import (
@@ -26,6 +27,7 @@ from orchestrator.web.dialects.request_body import parse_body
 from orchestrator.web.http.bodies import is_form, read_fields
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.jobs.pending_responses import submit_job
 from orchestrator.web.jobs.schemas import to_job_fields
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key, wait_for_result
 from orchestrator.web.openapi.operation import openapi_operation
@@ -70,7 +72,7 @@ class ImageRoutes:
         """
         key = await authenticate(request)
         body, generation_request = await read_generation_request(request, self._service.catalog)
-        record = await self._service.submit(key, generation_request)
+        record = await self._submit(request, key, generation_request)
         return await self._build_response(request, record, body, "image_generation")
 
     @openapi_operation(
@@ -93,7 +95,7 @@ class ImageRoutes:
         generation_request = openai.to_edit_request(
             body, self._service.catalog, form=form, idempotency_key=parse_idempotency_key(request)
         )
-        record = await self._service.submit(key, generation_request)
+        record = await self._submit(request, key, generation_request)
         return await self._build_response(request, record, body, "image_edit")
 
     @openapi_operation(
@@ -115,14 +117,19 @@ class ImageRoutes:
         generation_request = openai.to_variation_request(
             body, self._service.catalog, form=form, idempotency_key=parse_idempotency_key(request)
         )
-        record = await self._service.submit(key, generation_request)
+        record = await self._submit(request, key, generation_request)
         return await self._build_response(request, record, body, "image_edit")
+
+    async def _submit(self, request: web.Request, key: ApiKey, generation: GenerationRequest) -> JobRecord:
+        return await submit_job(
+            request, self._service, key, generation, waits_for_result=not _wants_job_only(request)
+        )
 
     async def _build_response(
         self, request: web.Request, record: JobRecord, body: ImageRequestBody, event_prefix: EventPrefix
     ) -> web.StreamResponse:
         """Return the queued job, a stream of events or the finished result, as the request asks for."""
-        if "respond-async" in request.headers.get("Prefer", ""):
+        if _wants_job_only(request):
             job = to_job_fields(record, self._delivery)
             return json_response(job, status=202, headers=job_headers(record))
         if body.stream:
@@ -136,9 +143,7 @@ class ImageRoutes:
             )
             return await responder.stream_response(request, record)
         record = await wait_for_result(self._service, record)
-        files = await self._delivery.load_data_items(
-            record.outputs, as_urls=body.wants_urls, encoding=body.encoding
-        )
+        files = await self._delivery.load_data_items(record, as_urls=body.wants_urls, encoding=body.encoding)
         if not body.wants_urls:
             await self._service.record_bytes_sent(record)
         images = pixel_factory.to_response(record, self._service.get_model(record.job), body, files)
@@ -155,3 +160,8 @@ async def read_generation_request(
     return body, pixel_factory.to_request(
         body, catalog, form=form, idempotency_key=parse_idempotency_key(request)
     )
+
+
+def _wants_job_only(request: web.Request) -> bool:
+    """Whether the response is the queued job instead of its result."""
+    return "respond-async" in request.headers.get("Prefer", "")

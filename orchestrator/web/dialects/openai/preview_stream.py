@@ -15,6 +15,7 @@ from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import EventHub, JobChanged, JobEvent, ShardPreview, ShardProgress, Subscription
 from orchestrator.media.errors import CorruptMedia, ObjectStoreError
 from orchestrator.media.formats import ImageEncoding
+from orchestrator.web.auth import get_stream_access
 from orchestrator.web.dialects.openai.image_bodies import ImageRequestBody
 from orchestrator.web.dialects.openai.stream_events import (
     EventPrefix,
@@ -26,6 +27,7 @@ from orchestrator.web.dialects.pixel_factory.translation import to_usage
 from orchestrator.web.http.errors import object_storage_unavailable
 from orchestrator.web.http.event_stream import EventStream, open_event_stream
 from orchestrator.web.http.response_model import ResponseModel
+from orchestrator.web.http.stream_access import end_on_revocation
 from orchestrator.web.jobs.output_urls import OutputDelivery, encode_base64
 from orchestrator.web.jobs.wait_for_result import cancel_on_disconnect, job_headers, require_success
 from orchestrator.web.protocols import Clock, GenerationApi
@@ -96,11 +98,12 @@ class ImageStreamResponder:
         """Send all events of a job. Errors after the response headers are sent become its last event."""
         async with open_event_stream(request, job_headers(record)) as (response, stream):
             try:
-                async with cancel_on_disconnect(self._service, record):
-                    done = require_success(await self._send_partial_images(stream, record))
-                await self._send_completed_images(stream, done)
+                async with end_on_revocation(get_stream_access(request)):
+                    async with cancel_on_disconnect(self._service, record):
+                        done = require_success(await self._send_partial_images(stream, record))
+                    await self._send_completed_images(stream, done)
             except (ServiceError, ObjectStoreError) as error:
-                await stream.send("error", _to_error_event(error))
+                await stream.send_last("error", _to_error_event(error))
         return response
 
     async def _send_partial_images(self, stream: EventStream, record: JobRecord) -> JobRecord:
@@ -138,9 +141,7 @@ class ImageStreamResponder:
 
     async def _send_completed_images(self, stream: EventStream, record: JobRecord) -> None:
         usage = to_usage(record, self._service.get_model(record.job))
-        files = await self._delivery.load_data_items(
-            record.outputs, as_urls=False, encoding=self._body.encoding
-        )
+        files = await self._delivery.load_data_items(record, as_urls=False, encoding=self._body.encoding)
         now = self._clock()
         for index, file in enumerate(files):
             event = self._events.completed(

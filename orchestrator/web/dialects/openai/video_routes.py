@@ -11,6 +11,7 @@ from aiohttp import web
 
 from orchestrator.catalog import Model
 from orchestrator.errors import Gone, InvalidRequest, NotFound
+from orchestrator.fair_slots import FairSlots, run_to_end
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.jobs.events import EventHub
@@ -27,6 +28,7 @@ from orchestrator.web.http.bodies import is_form, read_fields
 from orchestrator.web.http.queries import parse_enum, parse_limit
 from orchestrator.web.http.ranges import DownloadFile, build_file_response
 from orchestrator.web.http.response_model import json_response
+from orchestrator.web.jobs.pending_responses import submit_job
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi.operation import LIMIT_PARAM, ParameterSpec, openapi_operation
 from orchestrator.web.protocols import GenerationApi
@@ -73,6 +75,8 @@ class VideoRoutes:
         self._objects = objects
         self._events = events
         self._retention_days = retention_days
+        # Each holds a whole video in memory, and a variant of it takes a processor for seconds.
+        self._content_slots = FairSlots("video downloads", 6, per_account=2, max_waiting=64)
 
     def routes(self) -> list[web.RouteDef]:
         return [route for root in ("/v1", "/api/v1") for route in self._routes(f"{root}/videos")]
@@ -102,7 +106,7 @@ class VideoRoutes:
         generation_request = openai_videos.to_request(
             body, self._service.catalog, form=form, idempotency_key=parse_idempotency_key(request)
         )
-        return await self._submit_job(key, generation_request)
+        return await self._submit_job(request, key, generation_request)
 
     @openapi_operation(
         body=openai_videos.VideoRemixBody, accepts_form=True, response=VideoResource, creates_job=True
@@ -121,7 +125,7 @@ class VideoRoutes:
         generation_request = openai_videos.to_remix_request(
             source.job, model, body.prompt, images, parse_idempotency_key(request)
         )
-        return await self._submit_job(key, generation_request)
+        return await self._submit_job(request, key, generation_request)
 
     @openapi_operation(
         response=VideoList, query={"limit": LIMIT_PARAM, "after": AFTER_PARAM, "order": ORDER_PARAM}
@@ -181,11 +185,12 @@ class VideoRoutes:
         variant = parse_enum(request, "variant", VideoVariant) or VideoVariant.VIDEO
         record = _require_succeeded(await self._get_own_video(key, request.match_info["id"]))
         output = record.outputs[0]
-        try:
-            video = await self._objects.get(output.key)
-        except ObjectNotFound as error:
-            raise Gone("The video has expired and was deleted", code="video_expired") from error
-        file = await _make_variant(video, variant, output.content_type)
+        async with self._content_slots.slot(key.account.id):
+            try:
+                video = await self._objects.get(output.key)
+            except ObjectNotFound as error:
+                raise Gone("The video has expired and was deleted", code="video_expired") from error
+            file = await run_to_end(_make_variant(video, variant, output.content_type))
         response = build_file_response(
             request,
             DownloadFile(
@@ -215,9 +220,11 @@ class VideoRoutes:
             code="unsupported_operation",
         )
 
-    async def _submit_job(self, key: ApiKey, generation_request: GenerationRequest) -> web.Response:
+    async def _submit_job(
+        self, request: web.Request, key: ApiKey, generation_request: GenerationRequest
+    ) -> web.Response:
         with openai_videos.translate_param_errors():
-            record = await self._service.submit(key, generation_request)
+            record = await submit_job(request, self._service, key, generation_request, waits_for_result=False)
         return json_response(self._to_response(record), headers=job_headers(record))
 
     async def _get_own_video(self, key: ApiKey, video_id: str) -> JobRecord:

@@ -38,6 +38,7 @@ from orchestrator.web.http.bodies import read_json
 from orchestrator.web.http.public_url import public_base_url
 from orchestrator.web.http.response_model import ResponseModel, json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.jobs.pending_responses import submit_job
 from orchestrator.web.jobs.wait_for_result import (
     cancel_on_disconnect,
     job_headers,
@@ -185,7 +186,13 @@ class PixazoRoutes:
             generation_request = pixazo.to_request(
                 endpoint, body, model, webhook_url=webhook_url, idempotency_key=idempotency_key
             )
-            return body, await self._service.submit(key, generation_request)
+            return body, await submit_job(
+                request,
+                self._service,
+                key,
+                generation_request,
+                waits_for_result=_waits_for_result(endpoint, body),
+            )
         except InvalidRequest as error:
             raise endpoint.body.translate_error(error) from error
 
@@ -246,6 +253,17 @@ class PixazoRoutes:
                 f"Missing API key: send it in the header `{KEY_HEADERS[0]}`", code="missing_api_key"
             )
         return await authenticate(request, scope, token=token)
+
+
+def _waits_for_result(endpoint: PixazoEndpoint, body: EndpointBody) -> bool:
+    """Whether the response waits for the result, if only for a while."""
+    match endpoint.response_mode:
+        case ResponseMode.SYNCHRONOUS:
+            return True
+        case ResponseMode.BATCH:
+            return body.webhook_receiver_url is None
+        case ResponseMode.QUEUED:
+            return body.waits_for_result
 
 
 def _job_response(body: ResponseModel, record: JobRecord, status: int = 200) -> web.Response:

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.catalog import Model
-from orchestrator.execution.failures import RETRYABLE_FAILURES
 from orchestrator.intake.request_preparer import GenerationRequest
-from orchestrator.jobs import Job, JobRecord, JobStatus
+from orchestrator.jobs import RETRYABLE_FAILURES, Job, JobRecord, JobStatus
 from orchestrator.web.dialects.ids import job_id_to_uuid
 from orchestrator.web.dialects.pixazo.base_bodies import EndpointBody
 from orchestrator.web.dialects.pixazo.endpoints import PixazoEndpoint, ResponseMode

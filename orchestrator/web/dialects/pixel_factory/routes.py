@@ -41,9 +41,9 @@ class PixelFactoryRoutes:
 
         Takes the body of `POST /api/v1/images/generations`; nothing is generated or charged.
         """
-        await authenticate(request, ApiKeyScope.GENERATE, ApiKeyScope.READ)
+        key = await authenticate(request, ApiKeyScope.GENERATE, ApiKeyScope.READ)
         _, generation_request = await read_generation_request(request, self._service.catalog)
-        prepared = await self._service.quote(generation_request)
+        prepared = await self._service.quote(key, generation_request)
         return json_response(
             QuoteResponse(
                 model=prepared.model.id,

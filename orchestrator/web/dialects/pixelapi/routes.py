@@ -24,6 +24,7 @@ from orchestrator.web.http.bodies import read_json
 from orchestrator.web.http.queries import parse_limit
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.jobs.pending_responses import submit_job
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi.operation import LIMIT_PARAM, openapi_operation
 from orchestrator.web.protocols import Clock, GenerationApi
@@ -69,7 +70,7 @@ class PixelApiRoutes:
         generation_request = pixelapi.to_request(
             body, catalog, idempotency_key=parse_idempotency_key(request)
         )
-        record = await self._service.submit(key, generation_request)
+        record = await submit_job(request, self._service, key, generation_request, waits_for_result=False)
         model = self._service.get_model(record.job)
         response = pixelapi.to_submit_response(record.job, model, self._credit_micros)
         return json_response(response, headers=job_headers(record))

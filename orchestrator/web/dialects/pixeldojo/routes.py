@@ -18,6 +18,7 @@ from orchestrator.web.http.bodies import read_json
 from orchestrator.web.http.public_url import public_base_url
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.schemas import JOB_STATUS_NAMES, to_job_webhook_status
+from orchestrator.web.jobs.pending_responses import submit_job
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi.operation import Access, openapi_operation
 from orchestrator.web.protocols import GenerationApi
@@ -58,7 +59,7 @@ class PixelDojoRoutes:
             self._service.catalog,
             idempotency_key=parse_idempotency_key(request),
         )
-        record = await self._service.submit(key, generation_request)
+        record = await submit_job(request, self._service, key, generation_request, waits_for_result=False)
         may_read_balance = key.has_scope(ApiKeyScope.BILLING)
         balance = await self._accounts.get_balance(key.account) if may_read_balance else None
         response = pixeldojo.to_run_response(

@@ -1,0 +1,98 @@
+"""Responses that a connection still has to bring: who waits now, and what a crash cut off.
+
+A request without an idempotency key has one connection that may bring its result. What happens without it:
+
+    the caller disconnects                the job is cancelled, unless it has succeeded
+    this process dies, job unfinished     the next process cancels the job: nobody could collect its result
+    this process dies, job succeeded      an SDK's retry of the request gets this job; without one, the charge
+                                          is refunded after a while
+    the response fails, job succeeded     the same
+
+A job whose id is in the response, or that has a webhook, continues after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from comfy_instances.tasks import spawn
+from orchestrator.execution.persistence import until_store_answers
+from orchestrator.jobs import Job, JobRecord, PendingResponse
+from orchestrator.store import Store
+
+#: How long callers wait for a change that goes on in the background, in seconds.
+BACKGROUND_WAIT_SECONDS = 1.0
+#: How long such changes may take after the service was told to stop, in seconds.
+STOP_WAIT_SECONDS = 5.0
+
+
+class ResponseTracker:
+    """Knows the requests whose response is being sent by this process; records the outcome in the store."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime], retry_window: timedelta) -> None:
+        """`retry_window` is how long a result that was not sent is kept for a retry of its request."""
+        self._store = store
+        self._clock = clock
+        self.retry_window = retry_window
+        self._live: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, job_id: str) -> None:
+        """A connection begins to wait for this job."""
+        self._live.add(job_id)
+
+    def end(self, job_id: str) -> None:
+        """The connection is done, whatever came of it."""
+        self._live.discard(job_id)
+
+    def is_live(self, job_id: str) -> bool:
+        """Whether a connection of this process waits for the job."""
+        return job_id in self._live
+
+    def is_unattended(self, job: Job) -> bool:
+        """Whether nobody can get the result of this unfinished job: its only connection has ended."""
+        waits = job.pending_response is PendingResponse.RESULT and not job.is_finished
+        return waits and not self.is_live(job.id)
+
+    async def claim(self, job: Job) -> JobRecord | None:
+        """Return the earlier job that the retry of a request repeats, and begin to wait for it.
+
+        That is a job of the same key and request whose response was never sent and that nobody waits for.
+        """
+        since = self._clock() - self.retry_window
+        for record in await self._store.find_undelivered_jobs(job, since):
+            if not self.is_live(record.job.id) and not self.is_unattended(record.job):
+                self.begin(record.job.id)
+                return record
+        return None
+
+    async def record_sent(self, job_id: str) -> None:
+        """Record that the response was sent."""
+        await self.in_background(lambda: self._store.record_response(job_id, None), "record_response", job_id)
+
+    async def record_lost(self, job_id: str) -> None:
+        """Record that the caller disconnected; matters only for a job that has succeeded."""
+        lost = PendingResponse.LOST
+        await self.in_background(lambda: self._store.record_response(job_id, lost), "record_response", job_id)
+
+    async def in_background(
+        self, change: Callable[[], Awaitable[object]], operation: str, job_id: str
+    ) -> None:
+        """Make a change that goes on while the store is unavailable; wait for it only for a moment."""
+
+        async def run() -> None:
+            await until_store_answers(change, operation)
+
+        task = spawn(run(), operation, job_id, group=self._tasks)
+        await asyncio.wait({task}, timeout=BACKGROUND_WAIT_SECONDS)
+
+    async def stop(self) -> None:
+        """Wait for the changes under way, up to a limit; the next process makes up for the others."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=STOP_WAIT_SECONDS)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)

@@ -1,0 +1,56 @@
+"""Queries of undelivered responses, and of jobs whose parts do not belong together."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+
+from orchestrator.jobs import Attempt, Job, JobRecord
+from orchestrator.store.sqlite.jobs import load_job_records
+from orchestrator.store.sqlite.rows import dump_json, format_time, row_to_attempt
+
+#: Ids of all unfinished jobs, and of finished ones whose hold is open.
+_SELECT_SUSPECTS = """
+    SELECT id FROM jobs WHERE finished_at IS NULL
+    UNION
+    SELECT job_id FROM entries JOIN jobs ON jobs.id = job_id
+    WHERE kind = 'hold' AND finished_at IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM entries AS settled WHERE settled.key IN ('capture:' || job_id, 'release:' || job_id)
+    )
+"""
+
+
+def find_undelivered_jobs(db: sqlite3.Connection, job: Job, since: datetime) -> list[JobRecord]:
+    rows = db.execute(
+        """SELECT * FROM jobs
+        WHERE pending_response IS NOT NULL AND request_digest = ? AND account_id = ? AND key_id = ?
+            AND created_at >= ? AND status NOT IN ('failed', 'cancelled') ORDER BY seq""",
+        (job.request_digest, job.account_id, job.key_id, format_time(since)),
+    )
+    return load_job_records(db, rows.fetchall())
+
+
+def list_unsent_results(db: sqlite3.Connection, before: datetime) -> list[JobRecord]:
+    rows = db.execute(
+        """SELECT * FROM jobs
+        WHERE pending_response = 'result' AND status = 'succeeded' AND finished_at < ? ORDER BY seq""",
+        (format_time(before),),
+    )
+    return load_job_records(db, rows.fetchall())
+
+
+def find_attempts(db: sqlite3.Connection, prompt_ids: Sequence[str]) -> list[Attempt]:
+    query = "SELECT * FROM attempts WHERE prompt_id IN (SELECT value FROM json_each(?))"
+    return [row_to_attempt(row) for row in db.execute(query, (dump_json(list(prompt_ids)),))]
+
+
+def list_open_attempts_of(db: sqlite3.Connection, job_id: str) -> list[Attempt]:
+    query = """SELECT attempts.* FROM attempts JOIN shards ON shards.id = shard_id
+        WHERE job_id = ? AND ended_at IS NULL"""
+    return [row_to_attempt(row) for row in db.execute(query, (job_id,))]
+
+
+def list_suspects(db: sqlite3.Connection) -> list[str]:
+    """Return the ids of jobs that may need to be mended."""
+    return [row["id"] for row in db.execute(_SELECT_SUSPECTS)]

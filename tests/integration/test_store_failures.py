@@ -1,0 +1,146 @@
+"""A database that cannot be written for a while loses no job, holds no money for ever and charges once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.support import metrics
+from tests.support.api import submit_job, wait_for_job
+from tests.support.callers import new_key
+from tests.support.failing_disk import (
+    FileSizeLimit,
+    FullDisk,
+    ServiceOnOtherDisk,
+    StoreFailure,
+    failing,
+    small_disk,
+)
+from tests.support.polling import poll
+from tests.support.service import ServiceProcess, running
+
+PATH = "/api/v1/images/generations"
+FILM = {"model": "wan2.1-t2v-fast", "prompt": "waves", "num_frames": 162, "response_format": "url"}
+ENVIRONMENT = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05", "PIXELFACTORY_RECONCILE_SECONDS": "0.5"}
+OPTIONS = ("--simulate", "2")
+
+
+@pytest.fixture(scope="module", params=["full disk", "file size limit"])
+def trouble(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ServiceProcess, StoreFailure]]:
+    """A service, and what keeps it from writing. Its instances take about a second for a film."""
+    directory = tmp_path_factory.mktemp("trouble")
+    if request.param == "file size limit":
+        with running(ServiceProcess(directory / "data", OPTIONS, ENVIRONMENT)) as service:
+            yield service, FileSizeLimit()
+        return
+    with small_disk(directory / "disk") as disk:
+        service = ServiceOnOtherDisk(directory / "data", OPTIONS, ENVIRONMENT, database=disk / "store.db")
+        with running(service):
+            yield service, FullDisk(disk)
+
+
+async def counter(service: ServiceProcess, name: str, **labels: str) -> float:
+    async with service.client() as http, http.get("/metrics") as response:
+        return metrics.read(await response.text()).value(name, **labels)
+
+
+async def balance(http: aiohttp.ClientSession) -> dict[str, Any]:
+    async with http.get("/api/v1/billing/balance") as response:
+        return dict(await response.json())
+
+
+async def entry_kinds(http: aiohttp.ClientSession) -> list[str]:
+    async with http.get("/api/v1/billing/ledger", params={"limit": "100"}) as response:
+        kinds = [entry["kind"] for entry in (await response.json())["entries"]]
+    return sorted(kind for kind in kinds if kind in ("hold", "capture", "release"))
+
+
+async def retries(service: ServiceProcess, operation: str) -> float:
+    return await counter(service, "pixelfactory_write_retries_total", operation=operation)
+
+
+async def test_the_end_of_a_job_is_written_when_the_store_is_back(
+    trouble: tuple[ServiceProcess, StoreFailure],
+) -> None:
+    service, failure = trouble
+    async with service.client(new_key(service, "10.00")) as http:
+        jobs = [await submit_job(http, {**FILM, "seed": seed}) for seed in range(3)]
+        for job in jobs[:2]:
+            await wait_for_job(http, job, "processing")
+        before = await retries(service, "finish_shard")
+        with failing(failure, service):
+            await poll(lambda: retries(service, "finish_shard"), lambda count: count >= before + 2)
+            held = (await balance(http))["held_usd"]
+            assert held > 0
+            async with http.post(PATH, json=FILM) as response:
+                assert response.status == 503
+                assert (await response.json())["error"]["code"] == "store_unavailable"
+                assert response.headers["X-Should-Retry"] == "true"
+        for job in jobs:
+            assert (await wait_for_job(http, job))["status"] == "completed"
+        assert await entry_kinds(http) == ["capture"] * 3 + ["hold"] * 3
+        assert (await balance(http))["held_usd"] == 0
+    assert await counter(service, "pixelfactory_task_failures_total") == 0
+    assert "never retrieved" not in service.log
+
+
+async def test_a_waiting_caller_gets_its_result_when_the_store_is_back(
+    trouble: tuple[ServiceProcess, StoreFailure],
+) -> None:
+    service, failure = trouble
+    async with service.client(new_key(service, "10.00")) as http:
+        before = await retries(service, "finish_shard")
+        waiting = asyncio.ensure_future(http.post(PATH, json=FILM))
+        await poll(lambda: balance(http), lambda wallet: wallet["held_usd"] > 0)
+        with failing(failure, service):
+            await poll(lambda: retries(service, "finish_shard"), lambda count: count > before)
+            assert not waiting.done()
+        response = await waiting
+        assert response.status == 200, await response.text()
+        response.release()
+        assert await entry_kinds(http) == ["capture", "hold"]
+
+
+async def test_a_failed_attempt_is_recorded_when_the_store_is_back(
+    trouble: tuple[ServiceProcess, StoreFailure],
+) -> None:
+    service, failure = trouble
+    async with service.client(new_key(service, "10.00")) as http:
+        job = await submit_job(http, {**FILM, "prompt": "a long film"})
+        await wait_for_job(http, job, "processing")
+        before = await retries(service, "end_attempt")
+        with failing(failure, service):
+            async with service.client(service.admin_token) as admin:
+                for instance in ("sim-0", "sim-1"):
+                    async with admin.post(f"/admin/v1/instances/{instance}/restart") as response:
+                        assert response.status < 300, await response.text()
+            await poll(lambda: retries(service, "end_attempt"), lambda count: count > before)
+        assert (await wait_for_job(http, job))["status"] == "completed"
+        assert await entry_kinds(http) == ["capture", "hold"]
+
+
+async def test_a_caller_that_disconnects_meanwhile_is_not_charged(
+    trouble: tuple[ServiceProcess, StoreFailure],
+) -> None:
+    service, failure = trouble
+    key = new_key(service, "10.00")
+    async with service.client(key) as http:
+        async with service.client(key) as leaving:
+            waiting = asyncio.ensure_future(leaving.post(PATH, json=FILM))
+            await poll(lambda: balance(http), lambda wallet: wallet["held_usd"] > 0)
+            failure.begin(service)
+            waiting.cancel()
+        try:
+            await poll(lambda: retries(service, "cancel_job"))
+        finally:
+            failure.end(service)
+        assert (await poll(lambda: balance(http), lambda wallet: wallet["held_usd"] == 0))[
+            "balance_usd"
+        ] == 10.0
+        assert await entry_kinds(http) == ["hold", "release"]

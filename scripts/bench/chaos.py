@@ -27,9 +27,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from scripts.bench.campaign.auditor import Auditor, Violation, summarise
-from scripts.bench.campaign.callers import Caller, draw_operations
+from scripts.bench.campaign.caller import Caller
 from scripts.bench.campaign.faults import FaultInjector, draw_faults
 from scripts.bench.campaign.observations import Observation, Outcome
+from scripts.bench.campaign.operations import OPERATIONS, draw_operations
 from scripts.bench.campaign.rig import Rig
 from scripts.bench.report import save_results
 
@@ -127,7 +128,7 @@ class Campaign:
         async def work(caller: Caller) -> None:
             while queue:
                 number, kind = queue.pop()
-                self._seen.append(await caller.run(number, kind))
+                self._seen.append(await caller.run(number, OPERATIONS[kind]))
 
         await asyncio.gather(*(work(callers[index % len(callers)]) for index in range(CONCURRENCY)))
 

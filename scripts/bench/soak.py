@@ -24,7 +24,8 @@ from pathlib import Path
 
 import psutil
 
-from scripts.bench.campaign.callers import Caller, draw_operations
+from scripts.bench.campaign.caller import Caller
+from scripts.bench.campaign.operations import OPERATIONS, draw_operations
 from scripts.bench.campaign.rig import Rig
 from scripts.bench.report import save_results
 
@@ -99,7 +100,7 @@ class Soak:
             for kind in draw_operations(50, rng):
                 if time.monotonic() > deadline:
                     return
-                await caller.run(self._operations, kind)
+                await caller.run(self._operations, OPERATIONS[kind])
                 self._operations += 1
                 await asyncio.sleep(PAUSE_SECONDS * rng.random() * 2)
             caller.finished.clear()

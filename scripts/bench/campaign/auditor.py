@@ -18,8 +18,8 @@ from minio import Minio
 from PIL import Image
 
 from orchestrator.storage.seaweedfs import SeaweedFSDirectory
-from scripts.bench.campaign.callers import READS
 from scripts.bench.campaign.observations import Observation, Outcome
+from scripts.bench.campaign.operations import READS
 from scripts.bench.campaign.rig import Rig
 
 BUCKET = "pixelfactory"

@@ -1,160 +1,22 @@
-"""Operations of callers, through every dialect, and what each was told."""
+"""Operations of callers, through every dialect."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import io
-import json
 import random
-import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from PIL import Image
 
+from scripts.bench.campaign.caller import LOST, REPEATS, Caller, Operation, note_images
 from scripts.bench.campaign.observations import Observation, Outcome
-from scripts.bench.campaign.rig import CallerAccount, Rig
 
-OPERATION_SECONDS = 150.0
-#: A caller with a key repeats a request that got no final response; the SDKs do it twice, these longer.
-_REPEATS = 40
 #: More than an SDK's two, so that they outlast a restart.
 _SDK_RETRIES = 5
-_LOST = (aiohttp.ClientError, ConnectionError, TimeoutError)
-_DONE = {"completed": Outcome.COMPLETED, "succeeded": Outcome.COMPLETED, "failed": Outcome.FAILED}
-_DONE |= {"blocked": Outcome.FAILED, "error": Outcome.FAILED, "cancelled": Outcome.CANCELLED}
-
-
-@dataclass(frozen=True)
-class Reply:
-    status: int
-    headers: dict[str, str]
-    body: Any
-
-    @property
-    def is_passing(self) -> bool:
-        """Whether a client should send the request again."""
-        return self.status in (409, 425, 429, 500, 502, 503, 504)
-
-
-class Caller:
-    """Runs operations of one account."""
-
-    def __init__(self, rig: Rig, account: CallerAccount, rng: random.Random) -> None:
-        self._rig, self._account, self._rng = rig, account, rng
-        self.finished: list[Observation] = []
-
-    async def run(self, number: int, kind: str) -> Observation:
-        """Run one operation, to its end or for OPERATION_SECONDS."""
-        seen = Observation(number, kind, self._account.number, sent_at=time.monotonic())
-        headers = {"Authorization": f"Bearer {self._account.key}"}
-        timeout = aiohttp.ClientTimeout(total=120)
-        async with aiohttp.ClientSession(self._rig.url, headers=headers, timeout=timeout) as http:
-            try:
-                async with asyncio.timeout(OPERATION_SECONDS):
-                    await OPERATIONS[kind](self, http, seen)
-            except TimeoutError:
-                seen.outcome = Outcome.STUCK
-        seen.ended_at = time.monotonic()
-        self.finished.append(seen)
-        return seen
-
-    def image_body(self, seen: Observation, **fields: Any) -> dict[str, Any]:
-        count = fields.pop("n", self._rng.choice((1, 1, 2, 4)))
-        seen.expected_images = count
-        prompt = f"operation {seen.number}"
-        return {
-            "model": "flux-1-schnell",
-            "prompt": prompt,
-            "size": "256x256",
-            "n": count,
-            "seed": seen.number,
-            "response_format": "url",
-            **fields,
-        }
-
-    async def send(
-        self,
-        http: aiohttp.ClientSession,
-        path: str,
-        body: Any,
-        headers: dict[str, str] | None = None,
-        method: str = "POST",
-    ) -> Reply:
-        data = body if isinstance(body, aiohttp.FormData) else None
-        document = None if data is not None else body
-        async with http.request(method, path, json=document, data=data, headers=headers) as response:
-            text = await response.read()
-            parsed = json.loads(text) if response.content_type == "application/json" else text
-            return Reply(response.status, dict(response.headers), parsed)
-
-    async def send_until_final(
-        self, http: aiohttp.ClientSession, seen: Observation, path: str, body: Any, **headers: str
-    ) -> Reply:
-        """Repeat with one Idempotency-Key until the response is final."""
-        seen.idempotency_key, seen.can_ask = f"campaign-{seen.number}", True
-        headers["Idempotency-Key"] = seen.idempotency_key
-        reply = Reply(0, {}, None)
-        for attempt in range(_REPEATS):
-            try:
-                reply = await self.send(http, path, body, headers)
-            except _LOST:
-                await asyncio.sleep(0.5)
-                continue
-            retry = reply.headers.get("X-Should-Retry")
-            if not reply.is_passing or retry == "false":
-                return reply
-            await asyncio.sleep(min(float(reply.headers.get("Retry-After", 0.2)), 1) + 0.05 * attempt)
-        return reply
-
-    async def send_once(
-        self, http: aiohttp.ClientSession, seen: Observation, path: str, body: Any, **headers: str
-    ) -> Reply | None:
-        """Send without a key and without a second try; None if the connection broke."""
-        await self._rig.up.wait()
-        try:
-            return await self.send(http, path, body, headers)
-        except _LOST as error:
-            seen.outcome, seen.detail = Outcome.LOST, type(error).__name__
-            return None
-
-    async def poll(self, http: aiohttp.ClientSession, seen: Observation, path: str) -> Any:
-        """Poll a job, through crashes of the service, until it is finished, and note its end."""
-        while True:
-            try:
-                reply = await self.send(http, path, None, method="GET")
-            except _LOST:
-                await asyncio.sleep(0.3)
-                continue
-            status = str(reply.body.get("status", "")).lower() if isinstance(reply.body, dict) else ""
-            if reply.status == 200 and status in _DONE:
-                seen.outcome = _DONE[status]
-                seen.detail = str(reply.body.get("error") or "")[:120]
-                return reply.body
-            if reply.status in (401, 404, 410):
-                seen.outcome, seen.detail = Outcome.STUCK, f"polling gave {reply.status}"
-                return reply.body
-            await asyncio.sleep(0.1)
-
-
-def note_images(seen: Observation, reply: Reply | None) -> None:
-    """Note the end of a request that waits for its images, in OpenAI's shape."""
-    if reply is None:
-        return
-    seen.job_id = reply.headers.get("X-PixelFactory-Job", seen.job_id)
-    seen.detail = str(reply.status)
-    if reply.status == 200:
-        seen.outcome = Outcome.COMPLETED
-        seen.urls = [image["url"] for image in reply.body["data"] if image.get("url")]
-        seen.inline_images = sum(1 for image in reply.body["data"] if image.get("b64_json"))
-    else:
-        code = reply.body.get("error") if isinstance(reply.body, dict) else reply.body
-        seen.detail = f"{reply.status} {code.get('code') if isinstance(code, dict) else str(code)[:80]}"
-        seen.outcome = Outcome.REFUSED if reply.status < 500 or reply.status == 503 else Outcome.FAILED
 
 
 async def wait_for_image(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
@@ -179,7 +41,7 @@ async def sdk_retries(caller: Caller, http: aiohttp.ClientSession, seen: Observa
         headers = {"X-Stainless-Retry-Count": str(count), "User-Agent": "OpenAI/Python 2.8.0"}
         try:
             reply = await caller.send(http, "/v1/images/generations", body, headers)
-        except _LOST as error:
+        except LOST as error:
             seen.outcome, seen.detail = Outcome.LOST, type(error).__name__
         else:
             note_images(seen, reply)
@@ -189,13 +51,13 @@ async def sdk_retries(caller: Caller, http: aiohttp.ClientSession, seen: Observa
 
 
 async def openai_stream(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
-    await caller._rig.up.wait()
+    await caller.rig.up.wait()
     body = caller.image_body(seen, n=1, stream=True, partial_images=1, response_format="b64_json")
     try:
         async with http.post("/v1/images/generations", json=body) as response:
             seen.job_id = response.headers.get("X-PixelFactory-Job")
             text = (await response.read()).decode()
-    except _LOST as error:
+    except LOST as error:
         seen.outcome, seen.detail = Outcome.LOST, type(error).__name__
         return
     seen.inline_images = text.count("event: image_generation.completed")
@@ -234,15 +96,15 @@ async def same_pixels(caller: Caller, http: aiohttp.ClientSession, seen: Observa
     if job_id := await submit(caller, http, seen, body):
         view = await caller.poll(http, seen, f"/api/v1/jobs/{job_id}")
         seen.urls = (view.get("output") or {}).get("images", [])
-        if seen.outcome is Outcome.COMPLETED and caller._rng.random() < 0.5:
+        if seen.outcome is Outcome.COMPLETED and caller.rng.random() < 0.5:
             await delete_job(caller, http, seen)
 
 
 async def delete_job(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
-    for _ in range(_REPEATS):
+    for _ in range(REPEATS):
         try:
             reply = await caller.send(http, f"/v1/videos/{seen.job_id}", None, method="DELETE")
-        except _LOST:
+        except LOST:
             await asyncio.sleep(0.5)
             continue
         if not reply.is_passing:
@@ -256,7 +118,7 @@ async def follow_events(caller: Caller, http: aiohttp.ClientSession, seen: Obser
     if job_id is None:
         return
     # A stream that breaks off is no failure: its end is asked for below, as a browser does.
-    with suppress(*_LOST):
+    with suppress(*LOST):
         async with http.get(f"/api/v1/jobs/{job_id}/events") as response:
             await response.read()
     view = await caller.poll(http, seen, f"/api/v1/jobs/{job_id}")
@@ -267,8 +129,8 @@ async def cancel(caller: Caller, http: aiohttp.ClientSession, seen: Observation)
     job_id = await submit(caller, http, seen, caller.image_body(seen))
     if job_id is None:
         return
-    await asyncio.sleep(caller._rng.random() * 0.4)
-    with suppress(*_LOST):
+    await asyncio.sleep(caller.rng.random() * 0.4)
+    with suppress(*LOST):
         await caller.send(http, f"/api/v1/jobs/{job_id}", None, method="DELETE")
     view = await caller.poll(http, seen, f"/api/v1/jobs/{job_id}")
     seen.urls = (view.get("output") or {}).get("images", [])
@@ -277,14 +139,14 @@ async def cancel(caller: Caller, http: aiohttp.ClientSession, seen: Observation)
 async def disconnect(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
     body = caller.image_body(seen)
     try:
-        async with asyncio.timeout(0.02 + caller._rng.random() * 0.4):
+        async with asyncio.timeout(0.02 + caller.rng.random() * 0.4):
             note_images(seen, await caller.send_once(http, seen, "/v1/images/generations", body))
     except TimeoutError:
         seen.outcome = Outcome.LEFT
 
 
 async def with_webhook(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
-    body = caller.image_body(seen) | {"webhook_url": caller._rig.receiver.url(seen.account)}
+    body = caller.image_body(seen) | {"webhook_url": caller.rig.receiver.url(seen.account)}
     if job_id := await submit(caller, http, seen, body):
         seen.webhook = True
         view = await caller.poll(http, seen, f"/api/v1/jobs/{job_id}")
@@ -292,7 +154,7 @@ async def with_webhook(caller: Caller, http: aiohttp.ClientSession, seen: Observ
 
 
 async def upload(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
-    await caller._rig.up.wait()
+    await caller.rig.up.wait()
     file = io.BytesIO()
     Image.new("RGB", (64, 64), (seen.number % 256, 20, 30)).save(file, "PNG")
     form = aiohttp.FormData({"prompt": f"operation {seen.number}", "response_format": "url"})
@@ -378,13 +240,13 @@ async def pixazo_queue(caller: Caller, http: aiohttp.ClientSession, seen: Observ
 
 async def read_account(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
     """Reads that change nothing: they succeed whenever the service is up."""
-    path = caller._rng.choice(
+    path = caller.rng.choice(
         ("/api/v1/billing/balance", "/api/v1/jobs", "/api/v1/images/models", "/v1/account/usage")
     )
-    await caller._rig.up.wait()
+    await caller.rig.up.wait()
     try:
         reply = await caller.send(http, path, None, method="GET")
-    except _LOST as error:
+    except LOST as error:
         seen.outcome, seen.detail = Outcome.LOST, type(error).__name__
     else:
         seen.outcome = Outcome.COMPLETED if reply.status == 200 else Outcome.REFUSED
@@ -406,7 +268,6 @@ async def invalid(caller: Caller, http: aiohttp.ClientSession, seen: Observation
     note_images(seen, await caller.send_once(http, seen, "/v1/images/generations", body))
 
 
-Operation = Callable[[Caller, aiohttp.ClientSession, Observation], Awaitable[None]]
 OPERATIONS: dict[str, Operation] = {
     operation.__name__: operation
     for operation in (

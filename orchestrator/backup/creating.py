@@ -61,7 +61,7 @@ async def create_backup(
         summary = await asyncio.to_thread(summarize_database, database)
         named = await asyncio.to_thread(list_named_objects, database)
         objects, counts = named, ObjectCounts(named=len(named))
-        if open_object_store:
+        if open_object_store and named:
             async with open_object_store() as object_store:
                 objects, counts = await _copy_objects(source, directory, named, object_store)
         write_object_list(directory / OBJECT_LIST_NAME, objects)

@@ -102,11 +102,7 @@ async def restore_backup(
                 f" {violations[0].rule} ({violations[0].subject}: {violations[0].detail}); use an earlier"
                 " backup, or restore it as it is with --ignore-audit"
             )
-        objects = None
-        if open_object_store:
-            named = read_object_list(directory / OBJECT_LIST_NAME)
-            async with open_object_store() as object_store:
-                objects = await upload_missing_objects(object_store, named, directory)
+        objects = await _restore_objects(directory, open_object_store) if open_object_store else None
         is_new = await asyncio.to_thread(_separate_installation, staged, present_id)
         schema = (await asyncio.to_thread(summarize_database, staged)).schema
         secrets = [directory / path for path in manifest.paths_in(SECRETS_FOLDER)]
@@ -119,6 +115,14 @@ async def restore_backup(
         replaced=replaced,
         is_new_installation=is_new,
     )
+
+
+async def _restore_objects(directory: Path, open_object_store: OpenObjectStore) -> RestoredObjects:
+    named = read_object_list(directory / OBJECT_LIST_NAME)
+    if not named:
+        return RestoredObjects()
+    async with open_object_store() as object_store:
+        return await upload_missing_objects(object_store, named, directory)
 
 
 def _require_free(target: DataLocation, options: RestoreOptions) -> None:

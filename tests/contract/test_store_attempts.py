@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from orchestrator.jobs import JobError, JobStatus, Output, ShardStatus, Usage
-from tests.support.store_harness import PICTURE, STORES, StoreHarness, open_world
+from tests.support.store_harness import PICTURE, StoreHarness
 
 ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
-
-
-@pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
-    async with open_world(request.param, tmp_path) as world:
-        yield world
 
 
 async def test_the_first_attempt_starts_shard_and_job(world: StoreHarness) -> None:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from orchestrator.jobs import JobError, JobRecord, Output
-from tests.support.store_harness import PICTURE, STORES, StoreHarness, open_world
+from tests.support.store_harness import PICTURE, StoreHarness
 
 ALL = 100
 A, B = replace(PICTURE, key="outputs/aa/a.png"), replace(PICTURE, key="outputs/bb/b.png")
-
-
-@pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
-    async with open_world(request.param, tmp_path) as world:
-        yield world
 
 
 async def done(world: StoreHarness, *outputs: Output) -> JobRecord:

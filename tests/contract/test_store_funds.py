@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -15,15 +13,9 @@ from orchestrator.jobs import JobError, Usage
 from orchestrator.store import ApiKeyLimits
 from pricing.costs import CostRates, MeteredUsage
 from pricing.ledger import EntryKind
-from tests.support.store_harness import PICTURE, START, STORES, StoreHarness, open_world
+from tests.support.store_harness import PICTURE, START, StoreHarness
 
 MARCH, APRIL, MAY = (datetime(2026, month, 1, 12, tzinfo=UTC) for month in (3, 4, 5))
-
-
-@pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
-    async with open_world(request.param, tmp_path) as world:
-        yield world
 
 
 async def test_a_refund_gives_back_what_was_charged(world: StoreHarness) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,16 +10,10 @@ import pytest
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.jobs import Job, JobError, JobStatus, ShardStatus, create_shards
 from orchestrator.webhooks.sender import SigningSecrets
-from tests.support.store_harness import STORES, StoreHarness, delivery, open_world
+from tests.support.store_harness import StoreHarness, delivery
 
 URL = "https://example.com/webhook"
 REFUSED = JobError(code="content_policy_violation", message="no")
-
-
-@pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
-    async with open_world(request.param, tmp_path) as world:
-        yield world
 
 
 def refused_job(world: StoreHarness, **changes: Any) -> Job:

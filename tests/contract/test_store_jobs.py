@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,6 @@ from orchestrator.jobs import JobError, JobStatus, create_shards
 from tests.support.store_harness import PICTURE, STORES, USAGE, StoreHarness, open_store, open_world
 
 ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
-
-
-@pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
-    async with open_world(request.param, tmp_path) as world:
-        yield world
 
 
 async def test_returns_a_job_as_it_was_added(world: StoreHarness) -> None:

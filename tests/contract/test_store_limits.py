@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.store import ApiKeyLimits, ApiKeyScope
 from pricing.alerts import AlertMetric
-from tests.support.store_harness import START, STORES, StoreHarness, delivery, open_world
+from tests.support.store_harness import START, StoreHarness, delivery
 
 APRIL = datetime(2026, 4, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
-    async with open_world(request.param, tmp_path) as world:
-        yield world
 
 
 async def test_a_key_knows_its_limits(world: StoreHarness) -> None:

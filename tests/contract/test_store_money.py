@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +11,7 @@ from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, N
 from orchestrator.jobs import JobError, Usage
 from pricing import ledger
 from pricing.ledger import EntryKind
-from tests.support.store_harness import STORES, StoreHarness, open_world
-
-
-@pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
-    async with open_world(request.param, tmp_path) as world:
-        yield world
+from tests.support.store_harness import StoreHarness
 
 
 async def test_accounts_and_keys_are_found(world: StoreHarness) -> None:

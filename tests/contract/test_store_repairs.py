@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,15 +22,9 @@ from orchestrator.jobs import (
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.memory.tables import MemoryTables
 from orchestrator.store.sqlite import SqliteStore
-from tests.support.store_harness import PICTURE, START, STORES, USAGE, StoreHarness, open_world
+from tests.support.store_harness import PICTURE, START, USAGE, StoreHarness
 
 LASTING_FAILURES = [kind for kind in FailureKind if kind not in RETRYABLE_FAILURES]
-
-
-@pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
-    async with open_world(request.param, tmp_path) as world:
-        yield world
 
 
 async def damage(world: StoreHarness, sql: str, change: Callable[[MemoryTables], object]) -> None:

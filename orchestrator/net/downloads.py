@@ -30,9 +30,6 @@ from orchestrator.net.http_urls import (
 
 #: Maximum number of redirects.
 MAX_REDIRECTS = 3
-#: Maximum number of downloads at the same time. It bounds the memory use, because each may hold a file of the
-#: largest size; it is large enough that downloads from slow servers do not block the others.
-MAX_CONCURRENT_DOWNLOADS = 64
 CONNECT_TIMEOUT_SECONDS = 5.0
 REQUEST_HEADERS = {"User-Agent": "PixelFactory-Fetch/1", "Accept-Encoding": "identity", "Accept": "*/*"}
 
@@ -54,7 +51,7 @@ class FetchPolicy:
 
 
 class UrlFetcher:
-    """Downloads files while its context is active."""
+    """Downloads files while its context is active; its users limit the number of downloads per account."""
 
     def __init__(
         self,
@@ -68,7 +65,7 @@ class UrlFetcher:
         self._policy = policy
         self._resolver = resolver
         self._reachable = reachable
-        self._semaphore = asyncio.Semaphore(MAX_CONCURRENT_DOWNLOADS)
+        self._is_public = None if policy.allow_private else reachable
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
@@ -94,10 +91,10 @@ class UrlFetcher:
         """
         timeout = self._policy.timeout_seconds if timeout_seconds is None else timeout_seconds
         try:
-            async with asyncio.timeout(timeout), self._semaphore:
+            async with asyncio.timeout(timeout):
                 if self._is_own_url(url):
                     return await self._fetch_own(URL(url, encoded=True), max_bytes)
-                return await self._follow_redirects(parse_http_url(url), max_bytes)
+                return await self._follow_redirects(parse_http_url(url, self._is_public), max_bytes)
         except TimeoutError as error:
             raise UrlUnreachable(f"it took longer than {timeout:g} s") from error
         except InvalidHttpUrl as error:
@@ -126,7 +123,7 @@ class UrlFetcher:
                 target = response.headers.get("Location")
                 if response.status not in REDIRECT_STATUSES or target is None:
                     return await _read_body(response, max_bytes)
-                url = resolve_redirect(url, target)
+                url = resolve_redirect(url, target, self._is_public)
         raise UrlNotAllowed(f"it redirects more than {MAX_REDIRECTS} times")
 
 

@@ -6,6 +6,7 @@ resolve to private addresses, and names whose address changes between two lookup
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -14,10 +15,16 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
+from orchestrator.net.resolver import LookupPoolResolver
+
 #: The IPv6 range that is assigned to the public Internet.
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 #: Well-known prefix of NAT64, through which hosts without IPv4 reach the public IPv4 Internet.
 _NAT64 = IPv6Network("64:ff9b::/96")
+#: Bits 64 to 95 of ISATAP addresses (RFC 5214); an IPv4 address follows them.
+_ISATAP_MARKS = frozenset({0x00005EFE, 0x02005EFE})
+#: Characters that no URL contains, and that could end the request line or a header early.
+FORBIDDEN_URL_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\]")
 
 
 class AddressNotPublic(OSError):
@@ -46,10 +53,13 @@ def create_public_session(
 
     `allow_private` allows all addresses, for development. The client keeps no cookies, uses no proxy and does
     not decompress responses. A rejected connection raises `aiohttp.ClientConnectorError` like any failed one;
-    its `os_error` is AddressNotPublic if none of the host's addresses is public.
+    its `os_error` is AddressNotPublic if none of the host's addresses is public. The number of connections is
+    not limited: callers of this function limit them per account.
     """
     connector = aiohttp.TCPConnector(
-        socket_factory=None if allow_private else _socket_factory(is_allowed), resolver=resolver
+        socket_factory=None if allow_private else _socket_factory(is_allowed),
+        resolver=resolver or LookupPoolResolver(),
+        limit=0,
     )
     return aiohttp.ClientSession(
         connector=connector,
@@ -62,29 +72,19 @@ def create_public_session(
 
 def is_http_url(text: str) -> bool:
     """Whether a text is an http(s) URL with a host and without credentials."""
+    if FORBIDDEN_URL_CHARACTERS.search(text):
+        return False
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018 - raises ValueError for an invalid port
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
-
-
-def is_valid_webhook_url(url: str, *, allow_private: bool) -> bool:
-    """Whether webhooks may be sent to a URL. Host names are resolved and checked at delivery only."""
-    if not is_http_url(url) or not url.isprintable():
-        return False
-    host = urlsplit(url).hostname or ""
-    try:
-        public = is_public_address(host)
-    except ValueError:
-        public = host != "localhost"
-    return public or allow_private
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
 
 
 def _embedded_ipv4(ip: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address that is reached through this one (mapped, 6to4, Teredo, NAT64)."""
-    if ip in _NAT64:
+    """Return the IPv4 address that is reached through this one (mapped, 6to4, Teredo, NAT64, ISATAP)."""
+    if ip in _NAT64 or int(ip) >> 32 & 0xFFFFFFFF in _ISATAP_MARKS:
         return IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
 

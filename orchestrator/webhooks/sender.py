@@ -26,6 +26,7 @@ from comfy_instances.tasks import report_error, spawn
 from orchestrator.errors import ServiceError, ServiceUnavailable
 from orchestrator.net.egress import create_public_session
 from orchestrator.store import DeliveryAttempt, MessageReceiver, Store, WebhookMessage
+from orchestrator.store.availability import until_store_answers
 from orchestrator.store.outbox import OutboxStore
 from orchestrator.webhooks.delivery_errors import describe_delivery_error
 from orchestrator.webhooks.delivery_plan import ReceiverBackoff, plan_deliveries
@@ -200,7 +201,10 @@ class WebhookSender:
             error=error,
         )
         retry_at = next_retry_at(message.attempts + 1, attempt.at)
-        await self._store.record_delivery_attempt(attempt, retry_at)
+        # The message keeps its slot until then: an unrecorded delivery would be repeated at each poll.
+        await until_store_answers(
+            lambda: self._store.record_delivery_attempt(attempt, retry_at), "record_delivery_attempt"
+        )
         if error is not None:
             log.info(
                 "message %d could not be delivered (%s), %s",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.errors import InsufficientBalance, InvalidRequest, NotFound
-from orchestrator.store import ApiKeyLimits, ApiKeyScope
+from orchestrator.store import ApiKey, ApiKeyLimits, ApiKeyScope, MessageReceiver
 from pricing.alerts import AlertMetric
 from tests.support.store_harness import START, StoreHarness, delivery
 
@@ -202,6 +202,70 @@ async def test_another_accounts_alert_cannot_be_removed(world: StoreHarness) -> 
         await world.store.delete_alert(world.account.id, alert.id)
     with pytest.raises(NotFound):
         await world.store.add_alert("acct_none", AlertMetric.DAY, 1, None, START)
+
+
+async def test_no_more_alerts_than_allowed_are_created_at_once(world: StoreHarness) -> None:
+    async def add() -> None:
+        await world.store.add_alert(world.account.id, AlertMetric.DAY, 1, None, START, max_alerts=5)
+
+    outcomes = await asyncio.gather(*(add() for _ in range(20)), return_exceptions=True)
+    refusals = [outcome for outcome in outcomes if isinstance(outcome, InvalidRequest)]
+    assert {refusal.code for refusal in refusals} == {"too_many_alerts"}
+    assert (len(refusals), len(await world.store.list_alerts(world.account.id))) == (15, 5)
+    other = await world.store.add_account("Bob", "free", START)
+    await world.store.add_alert(other.id, AlertMetric.DAY, 1, None, START, max_alerts=5)
+
+
+async def test_no_more_keys_than_allowed_are_created_at_once(world: StoreHarness) -> None:
+    """Keys that are revoked or have expired do not count."""
+
+    async def add(number: int, limits: ApiKeyLimits = ApiKeyLimits()) -> ApiKey:  # noqa: B008
+        digest = f"{number:064x}"
+        return await world.store.add_key(
+            world.account.id, digest, "pk-x", "ci", START, limits=limits, max_active=5
+        )
+
+    await world.store.revoke_key((await add(1)).id, START)
+    await add(2, ApiKeyLimits(expires_at=START))
+    outcomes = await asyncio.gather(*(add(number) for number in range(10, 30)), return_exceptions=True)
+    refusals = [outcome for outcome in outcomes if isinstance(outcome, InvalidRequest)]
+    assert {refusal.code for refusal in refusals} == {"too_many_keys"}
+    assert len(refusals) == 16
+    usable = [key for key in await world.store.list_keys(world.account.id) if key.is_usable(START)]
+    assert len(usable) == 5
+
+
+async def test_due_messages_are_counted_and_listed_by_receiver(world: StoreHarness) -> None:
+    other = await world.store.add_account("Bob", "free", START)
+    urls = ("https://a.test/1", "https://A.test:443/2", "https://b.test/", None)
+    for account_id in (world.account.id, other.id):
+        for url in urls:
+            await world.store.add_alert(account_id, AlertMetric.BALANCE, 2_000_000, url, START)
+    first, *_ = await world.store.list_due_messages(START)
+    later = START + timedelta(minutes=1)
+    await world.store.record_delivery_attempt(delivery(first, START, "HTTP 500"), later)
+
+    async def counts(now: datetime) -> dict[MessageReceiver, int]:
+        return {entry.receiver: entry.count for entry in await world.store.list_due_receivers(now)}
+
+    ada, ada_b = (
+        MessageReceiver(world.account.id, "a.test:443"),
+        MessageReceiver(world.account.id, "b.test:443"),
+    )
+    bob, bob_b = MessageReceiver(other.id, "a.test:443"), MessageReceiver(other.id, "b.test:443")
+    assert await counts(START) == {ada: 1, ada_b: 1, bob: 2, bob_b: 1}
+    assert await counts(later) == {ada: 2, ada_b: 1, bob: 2, bob_b: 1}
+    assert {entry.due_at for entry in await world.store.list_due_receivers(later)} == {START}
+    listed = await world.store.list_due_messages(later, 9, ada)
+    assert [message.url for message in listed] == ["https://A.test:443/2", "https://a.test/1"]
+    assert len(await world.store.list_due_messages(later, 1, ada)) == 1
+
+
+async def test_a_message_without_a_url_is_not_due_when_it_is_replayed(world: StoreHarness) -> None:
+    await world.store.add_alert(world.account.id, AlertMetric.BALANCE, 2_000_000, None, START)
+    (message,) = await world.store.list_messages(world.account.id)
+    assert (await world.store.replay_message(message.id, START)).due_at is None
+    assert await world.store.list_due_receivers(START) == []
 
 
 async def test_a_message_is_due_until_it_is_delivered_or_given_up(world: StoreHarness) -> None:

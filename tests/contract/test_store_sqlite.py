@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,37 @@ def test_a_script_is_split_into_whole_statements() -> None:
         "CREATE TABLE t (x);\n\nCREATE TRIGGER g AFTER INSERT ON t\nBEGIN\n SELECT 1;\n SELECT 2;\nEND;\n"
     )
     assert [statement.split()[1] for statement in split_statements(script)] == ["TABLE", "TRIGGER"]
+
+
+async def test_earlier_webhook_errors_lose_internal_hosts_and_messages_get_receivers(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with closing(sqlite3.connect(path)) as old:
+        MIGRATIONS.apply(Database(old), stop_before="0017_fair_webhooks")
+        old.execute("INSERT INTO accounts (id, name, plan, created_at) VALUES ('a', 'Ada', 'free', '2026')")
+        moment = START.isoformat(timespec="microseconds")
+        for id, error, status in (
+            (1, "ClientConnectorError: Cannot connect to vm:8131", None),
+            (2, "HTTP 500", 500),
+        ):
+            old.execute(
+                "INSERT INTO outbox (id, account_id, topic, payload, url, created_at, due_at, error)"
+                " VALUES (?, 'a', 'job.failed', '{}', 'http://vm:8131/', ?, ?, ?)",
+                (id, moment, moment, error),
+            )
+            old.execute(
+                "INSERT INTO deliveries (message_id, at, seconds, http_status, error) VALUES (?, ?, 1, ?, ?)",
+                (id, moment, status, error),
+            )
+        old.commit()
+    store = open_store("sqlite", tmp_path)
+    try:
+        for id, error in ((1, "The receiver could not be reached"), (2, "HTTP 500")):
+            message = await store.get_message("a", id)
+            assert [message.error, message.delivery_attempts[0].error] == [error, error]
+        (due,) = await store.list_due_receivers(START)
+        assert due.count == len(await store.list_due_messages(START, 9, due.receiver)) == 2
+    finally:
+        await store.close()
 
 
 async def test_opening_twice_migrates_once(tmp_path: Path) -> None:

@@ -94,6 +94,63 @@ async def test_rejects_webhook_urls_that_cannot_receive(bank: ServiceProcess) ->
                 assert (await response.json())["error"]["code"] == "invalid_webhook_url"
 
 
+PRIVATE_URLS = (
+    "http://127.1:8131/",
+    "http://0x7f000001/",
+    "http://2130706433/",
+    "http://017700000001/",
+    "http://\u2460\u2461\u2466.0.0.1/",
+    "http://127.0.0.1./",
+    "http://[::ffff:127.0.0.1]/",
+    "http://[64:ff9b::a9fe:a9fe]/",
+    "http://[2002:a00:1::]/",
+    "http://0/",
+    "http://LocalHost./",
+    "http://runsc/",
+    "http://vm:8131/",
+    "http://metadata.google.internal/",
+    "http://no-such-name.invalid/",
+    "http://1.1.1.1@10.0.0.1/",
+    "http://10.0.0.1#@1.1.1.1/",
+    "http://10.0.0.1\\@1.1.1.1/",
+    "http://256.1.1.1/",
+)
+
+
+async def test_rejects_private_webhook_urls_in_every_spelling_with_one_answer(
+    service: ServiceProcess,
+) -> None:
+    answers = set()
+    async with service.client(new_key(service)) as http:
+        for url in PRIVATE_URLS:
+            async with http.post("/v1/images/generations", json=SMALL | {"webhook_url": url}) as response:
+                error = (await response.json())["error"]
+                answers.add((response.status, error["code"], error["message"]))
+        assert len(answers) == 1, answers
+        assert {(status, code) for status, code, _ in answers} == {(400, "invalid_webhook_url")}
+        for url in PRIVATE_URLS[:5]:
+            alert = {"watch": "balance", "threshold_usd": 1, "url": url}
+            async with http.post("/api/v1/billing/alerts", json=alert) as response:
+                assert (response.status, (await response.json())["error"]["code"]) == (400, "invalid_url")
+            for path, body, code in (
+                ("/api/v1/models/flux-1-schnell/run", {"prompt": "a"}, "validation_error"),
+                ("/v1/image/generate", {"model": "flux-schnell", "prompt": "a"}, None),
+            ):
+                async with http.post(path, json=body | {"webhook_url": url}) as response:
+                    assert response.status in (400, 422)
+                    assert code is None or (await response.json())["error"]["code"] == code
+        assert (await get(http, "/api/v1/webhooks/messages"))["messages"] == []
+        assert (await get(http, "/api/v1/jobs"))["jobs"] == []
+
+
+async def test_accepts_webhook_urls_of_public_hosts(service: ServiceProcess) -> None:
+    async with service.client(new_key(service)) as http:
+        for url in ("http://1.1.1.1:9/", "https://[2606:4700:4700::1111]/hook?a=b", "http://134744072/"):
+            alert = {"watch": "balance", "threshold_usd": 1, "url": url}
+            async with http.post("/api/v1/billing/alerts", json=alert) as response:
+                assert response.status == 201, await response.text()
+
+
 async def wait_for_attempts(http: aiohttp.ClientSession, job_id: str, attempts: int) -> Any:
     """Return the job's webhook once that many delivery attempts are recorded."""
 

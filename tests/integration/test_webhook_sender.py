@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from orchestrator.store import Account, WebhookMessage
+from orchestrator.webhooks.delivery_errors import INVALID_RESPONSE, UNREACHABLE
+from orchestrator.webhooks.delivery_plan import FIRST_PAUSE, MAX_CONCURRENT_PER_RECEIVER
 from orchestrator.webhooks.sender import (
-    MAX_CONCURRENT_PER_ACCOUNT,
+    NOT_BUILT,
     RETRY_DELAYS,
     SECRET_OVERLAP,
     SigningSecrets,
@@ -23,6 +26,7 @@ from orchestrator.webhooks.sender import (
 from pricing.alerts import AlertMetric
 from tests.support.polling import poll
 from tests.support.store_harness import StoreHarness, open_world
+from tests.support.web_servers import answer, serving
 from tests.support.webhook_receiver import receiving
 
 
@@ -57,6 +61,25 @@ async def until_noted(world: StoreHarness, attempts: int) -> WebhookMessage:
         return message
 
     return await poll(latest, lambda message: message.attempts >= attempts)
+
+
+async def newest(world: StoreHarness, account: Account) -> WebhookMessage:
+    (message, *_) = await world.store.list_messages(account.id)
+    return message
+
+
+async def until_attempts(world: StoreHarness, attempts: int) -> None:
+    """Wait until the messages of the account have had that many attempts in total."""
+
+    async def count() -> int:
+        return sum(message.attempts for message in await world.store.list_messages(world.account.id))
+
+    assert await poll(count, lambda found: found >= attempts) == attempts
+
+
+async def mumble(_: str, writer: asyncio.StreamWriter) -> None:
+    """Answer with something that is not HTTP."""
+    writer.write(b"220 mail.example ESMTP\r\n\r\n")
 
 
 async def test_a_message_arrives_signed(world: StoreHarness) -> None:
@@ -122,14 +145,77 @@ async def test_nothing_private_is_reached(world: StoreHarness) -> None:
 
 async def test_a_receiver_that_hangs_does_not_hold_up_others(world: StoreHarness) -> None:
     other = await world.store.add_account("Bob", "free", world.now)
-    async with receiving(*[0] * MAX_CONCURRENT_PER_ACCOUNT) as hanging, receiving() as quick, sending(world):
-        for _ in range(MAX_CONCURRENT_PER_ACCOUNT + 1):
+    waiting = 310
+    async with receiving(*[0] * waiting) as hanging, receiving() as quick, sending(world):
+        for _ in range(waiting):
             await post(world, hanging.url)
-        for _ in range(MAX_CONCURRENT_PER_ACCOUNT):
+        for _ in range(MAX_CONCURRENT_PER_RECEIVER):
             await hanging.next()
-        await post(world, quick.url, other)
-        await quick.next()
+        for account in (other, world.account):
+            await post(world, quick.url, account)
+            await quick.next()
         assert hanging.deliveries.empty()
+
+
+async def test_another_account_is_served_by_the_host_on_which_a_receiver_hangs(world: StoreHarness) -> None:
+    other = await world.store.add_account("Bob", "free", world.now)
+    async with receiving(*[0] * MAX_CONCURRENT_PER_RECEIVER) as receiver, sending(world):
+        for _ in range(2 * MAX_CONCURRENT_PER_RECEIVER):
+            await post(world, receiver.url)
+        for _ in range(MAX_CONCURRENT_PER_RECEIVER):
+            await receiver.next()
+        await post(world, receiver.url, other)
+        assert (await receiver.next()).data["alert_id"] == (await newest(world, other)).payload["alert_id"]
+        assert receiver.deliveries.empty()
+
+
+async def test_a_receiver_that_does_not_respond_is_left_alone_for_a_while(world: StoreHarness) -> None:
+    """One message is tried per pause, the others keep their attempts; a response ends the pauses."""
+    async with receiving(*[-1] * (MAX_CONCURRENT_PER_RECEIVER + 1)) as receiver, sending(world):
+        for _ in range(10):
+            await post(world, receiver.url)
+        for _ in range(MAX_CONCURRENT_PER_RECEIVER):
+            await receiver.next()
+        await until_attempts(world, MAX_CONCURRENT_PER_RECEIVER)
+        world.now += FIRST_PAUSE
+        await receiver.next()
+        await until_attempts(world, MAX_CONCURRENT_PER_RECEIVER + 1)
+        world.now += 2 * FIRST_PAUSE
+        for _ in range(10):
+            await receiver.next()
+
+
+async def test_errors_of_deliveries_name_no_host_and_are_the_same_for_private_and_unknown_ones(
+    world: StoreHarness,
+) -> None:
+    urls = ("http://localhost:9/", "http://127.0.0.1:9/", "http://no-such-name.invalid/", "http://[fd00::1]/")
+    async with sending(world, allow_private=False):
+        errors = set()
+        for url in urls:
+            await post(world, url)
+            errors.add((await until_noted(world, 1)).error)
+    assert errors == {UNREACHABLE}
+
+
+async def test_a_closed_port_is_unreachable_and_a_broken_response_is_invalid(world: StoreHarness) -> None:
+    async with serving(answer(b"")) as closed:
+        pass
+    async with serving(mumble) as broken, sending(world):
+        for server, error in ((closed, UNREACHABLE), (broken, INVALID_RESPONSE)):
+            await post(world, server.url)
+            assert (await until_noted(world, 1)).error == error
+
+
+async def test_a_message_that_cannot_be_built_is_a_failed_attempt(world: StoreHarness) -> None:
+    async def fail(message: WebhookMessage) -> Mapping[str, object]:
+        raise KeyError(message.id)
+
+    sender = WebhookSender(world.store, lambda: world.now, fail, allow_private=True, poll_seconds=0.05)
+    await sender.start()
+    await post(world, "http://127.0.0.1:9/")
+    message = await until_noted(world, 1)
+    await sender.stop()
+    assert (message.error, message.due_at) == (NOT_BUILT, world.now + RETRY_DELAYS[0])
 
 
 async def test_what_was_under_way_is_sent_again_by_the_next_process(world: StoreHarness) -> None:

@@ -30,7 +30,8 @@ class ReceivedWebhook:
 @dataclass
 class WebhookReceiver:
     url: str = ""
-    #: What the next requests are answered with; 200 when there is nothing left. 0: not at all.
+    #: What the next requests are answered with; 200 when there is nothing left. 0: not at all; -1: the
+    #: connection is closed without a response.
     statuses: list[int] = field(default_factory=list)
     deliveries: asyncio.Queue[ReceivedWebhook] = field(default_factory=asyncio.Queue)
 
@@ -42,8 +43,10 @@ class WebhookReceiver:
         await self.deliveries.put(ReceivedWebhook(await request.read(), dict(request.headers)))
         if status == 0:
             await asyncio.Event().wait()
+        if status == -1 and request.transport is not None:
+            request.transport.abort()
         headers = {"Location": self.url} if status == 302 else {}
-        return web.Response(status=status, headers=headers)
+        return web.Response(status=max(status, 200), headers=headers)
 
 
 @asynccontextmanager

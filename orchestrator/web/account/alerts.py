@@ -7,18 +7,18 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from orchestrator.errors import InvalidRequest, invalid_field
-from orchestrator.net.egress import is_valid_webhook_url
+from orchestrator.errors import invalid_field
+from orchestrator.net.webhook_urls import WebhookUrlChecker
 from orchestrator.store.protocol import AlertStore
 from orchestrator.web.account.billing_schemas import BudgetAlert, BudgetAlertList, to_budget_alert
-from orchestrator.web.auth import Authenticator
+from orchestrator.web.auth import ApiKey, Authenticator
 from orchestrator.web.http.request_model import PositiveUsd, RequestModel, read_request_model, usd_to_micros
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.openapi.operation import openapi_operation
 from orchestrator.web.protocols import Clock
 from pricing.alerts import AlertMetric
 
-#: Alerts per account. Concurrent requests may exceed it slightly: it is checked before the alert is stored.
+#: Alerts per account.
 MAX_ALERTS = 50
 
 
@@ -45,13 +45,16 @@ class AlertRoutes:
     """Routes of budget alerts."""
 
     def __init__(
-        self, store: AlertStore, clock: Clock, authenticate: Authenticator, *, allow_private: bool
+        self,
+        store: AlertStore,
+        clock: Clock,
+        authenticate: Authenticator,
+        webhook_urls: WebhookUrlChecker,
     ) -> None:
-        """`allow_private` accepts webhook URLs at private addresses, for development."""
         self._store = store
         self._clock = clock
         self._authenticate = authenticate
-        self._allow_private = allow_private
+        self._webhook_urls = webhook_urls
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -87,12 +90,10 @@ class AlertRoutes:
         """Create an alert of the caller's account."""
         key = await self._authenticate(request)
         body = await read_request_model(request, CreateAlertRequest)
-        if len(await self._store.list_alerts(key.account.id)) >= MAX_ALERTS:
-            raise InvalidRequest(
-                f"An account has at most {MAX_ALERTS} alerts; delete one first", code="too_many_alerts"
-            )
-        threshold, url = usd_to_micros(body.threshold_usd), self._validate_url(body.url)
-        alert = await self._store.add_alert(key.account.id, body.watch, threshold, url, self._clock())
+        threshold, url = usd_to_micros(body.threshold_usd), await self._validate_url(key, body.url)
+        alert = await self._store.add_alert(
+            key.account.id, body.watch, threshold, url, self._clock(), max_alerts=MAX_ALERTS
+        )
         return json_response(to_budget_alert(alert, self._clock()), status=201)
 
     @openapi_operation(
@@ -106,7 +107,7 @@ class AlertRoutes:
         """Change an alert of the caller's account."""
         key = await self._authenticate(request)
         body = await read_request_model(request, ChangeAlertRequest)
-        threshold, url = usd_to_micros(body.threshold_usd), self._validate_url(body.url)
+        threshold, url = usd_to_micros(body.threshold_usd), await self._validate_url(key, body.url)
         alert_id = request.match_info["id"]
         alert = await self._store.update_alert(key.account.id, alert_id, threshold, url, self._clock())
         return json_response(to_budget_alert(alert, self._clock()))
@@ -123,8 +124,8 @@ class AlertRoutes:
         await self._store.delete_alert(key.account.id, request.match_info["id"])
         return web.Response(status=204)
 
-    def _validate_url(self, url: str | None) -> str | None:
-        """Return `url` if a webhook may be sent to it. Host names are resolved and checked at delivery."""
-        if url is not None and not is_valid_webhook_url(url, allow_private=self._allow_private):
+    async def _validate_url(self, key: ApiKey, url: str | None) -> str | None:
+        """Return `url` if a webhook may be sent to it. Raises InvalidRequest."""
+        if url is not None and not await self._webhook_urls.is_allowed(url, key.account.id):
             raise invalid_field("url", f"must be a public http or https URL (got {url[:100]!r})")
         return url

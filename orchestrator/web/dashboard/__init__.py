@@ -6,15 +6,17 @@ own origin. The public API accepts only API keys.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
+from orchestrator.net.webhook_urls import WebhookUrlChecker
 from orchestrator.storage.object_store import ObjectStore
-from orchestrator.web.admin.instances import InstanceAdminRoutes
 from orchestrator.web.dashboard.billing import DashboardBillingRoutes
 from orchestrator.web.dashboard.keys import ApiKeyRoutes
 from orchestrator.web.dashboard.live import JobStreamRoutes
-from orchestrator.web.dashboard.operations import OperationsRoutes
+from orchestrator.web.dashboard.operations import AdminRoutes, OperationsRoutes
 from orchestrator.web.dashboard.pages import PageRoutes
 from orchestrator.web.dashboard.playground import PlaygroundRoutes
 from orchestrator.web.dashboard.session_routes import SessionRoutes
@@ -41,11 +43,10 @@ class DashboardRoutes:
         fleet: FleetInstances,
         delivery: OutputDelivery,
         updates: JobUpdates,
-        admin: InstanceAdminRoutes,
+        admin: Sequence[AdminRoutes],
         sessions: SessionManager,
-        allow_private: bool,
+        webhook_urls: WebhookUrlChecker,
     ) -> None:
-        """`allow_private`: accept webhook URLs with private addresses, for development."""
         self._route_groups = (
             SessionRoutes(sessions),
             PageRoutes(sessions, objects),
@@ -60,7 +61,7 @@ class DashboardRoutes:
                 sessions=sessions,
             ),
             JobStreamRoutes(updates, delivery, sessions),
-            DashboardBillingRoutes(store, accounts, clock, sessions, allow_private=allow_private),
+            DashboardBillingRoutes(store, accounts, clock, sessions, webhook_urls),
             ApiKeyRoutes(store, accounts, api, sessions),
             OperationsRoutes(admin, sessions),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
+from orchestrator.net.webhook_urls import WebhookUrlChecker
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.account.alerts import AlertRoutes
 from orchestrator.web.account.billing import BillingRoutes
@@ -25,15 +26,14 @@ class DashboardBillingRoutes:
         accounts: AccountService,
         clock: Clock,
         sessions: SessionManager,
-        *,
-        allow_private: bool,
+        webhook_urls: WebhookUrlChecker,
     ) -> None:
         self._store = store
         self._accounts = accounts
         self._sessions = sessions
         self._route_groups = (
             BillingRoutes(store, accounts, clock, self._authenticate),
-            AlertRoutes(store, clock, self._authenticate, allow_private=allow_private),
+            AlertRoutes(store, clock, self._authenticate, webhook_urls),
             WebhookMessageRoutes(store, SigningSecrets(store, clock), clock, self._authenticate),
         )
 

@@ -62,7 +62,8 @@ from pricing.plans import Plans
 
 log = logging.getLogger(__name__)
 
-#: Threads that encode images, check prompts and parse large bodies.
+#: Threads that encode images, check prompts and parse large bodies. Accounts use a few of them each; the
+#: default of asyncio is four more than there are processors.
 WORKER_THREADS = 32
 
 
@@ -89,7 +90,6 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         lambda model: check_model_priced(model, tariffs, utc_now().date()),
         stand_ins=settings.stand_ins_path,
     )
-    # Accounts use a few of these threads each; the default is four more than there are processors.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "worker"))
     async with AsyncExitStack() as stack:
         moderation = await open_moderation(settings, stack)
@@ -118,19 +118,12 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         # The metrics subscribe to events before any job is scheduled.
         app = build_web_app(settings, service)
         stack.enter_context(observe_task_failures(service.events))
-        webhooks = WebhookSender(
-            store,
-            utc_now,
-            build_webhook_payloads(service).build_payload,
-            allow_private=settings.allow_private_urls,
-        )
-        await webhooks.start()
-        stack.push_async_callback(webhooks.stop)
+        await start_webhooks(settings, service, stack)
         service.deleter.start()
         stack.push_async_callback(service.deleter.stop)
         await stack.enter_async_context(ExpiredFileSweeper(store, service.deleter, service.expiry))
         orphan_sweeper = build_orphan_sweeper(settings, service)
-        orphan_sweeper.start()
+        await orphan_sweeper.start()
         stack.push_async_callback(orphan_sweeper.stop)
         await service.dispatcher.start()
         reconciler = build_reconciler(settings, service)
@@ -230,6 +223,18 @@ def build_orphan_sweeper(settings: Settings, service: GenerationService) -> Orph
         clock=service.clock,
     )
     return OrphanSweeper(service.store, service.object_store, service.deleter, policy)
+
+
+async def start_webhooks(settings: Settings, service: GenerationService, stack: AsyncExitStack) -> None:
+    """Start to deliver webhooks; `stack` stops that."""
+    webhooks = WebhookSender(
+        service.store,
+        utc_now,
+        build_webhook_payloads(service).build_payload,
+        allow_private=settings.allow_private_urls,
+    )
+    await webhooks.start()
+    stack.push_async_callback(webhooks.stop)
 
 
 def build_fleet(settings: Settings) -> Fleet:

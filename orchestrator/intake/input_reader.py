@@ -1,35 +1,47 @@
-"""Reads the input files of a request: downloads, decodes and checks images and datasets."""
+"""Reads the input files of a request: downloads, checks and decodes images and datasets.
+
+The headers of all images are checked against the model's limits before one of them is decoded: a small file
+may declare so many pixels that decoding them takes gigabytes.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.catalog import Model
 from orchestrator.catalog.parameters.values import DatasetParameter
-from orchestrator.errors import invalid_field
+from orchestrator.errors import ServiceError, invalid_field
+from orchestrator.fair_slots import run_to_end
+from orchestrator.intake.input_slots import InputKind, InputOwner, InputSlots
 from orchestrator.media.datasets import DatasetLimits, InputDataset, read_dataset
-from orchestrator.media.input_images import ImageLimits, InputImage, read_image
+from orchestrator.media.input_images import (
+    ImageLimits,
+    InputImage,
+    InspectedImage,
+    decode_inspected_image,
+    inspect_image,
+)
+from orchestrator.media.payloads import is_url
 from orchestrator.net.downloads import UrlFetcher
 from orchestrator.storage.object_store import content_addressed_key
 
+T = TypeVar("T")
 InputFile = InputImage | InputDataset
 
-#: Maximum number of datasets that are read at the same time. It bounds the memory use, because each may have
-#: the largest size; it is large enough that downloads from slow servers do not block the others.
-MAX_CONCURRENT_DATASETS = 16
 #: Name of the parameter that selects the channel of the mask, and its value for the alpha channel.
 MASK_CHANNEL_PARAM, ALPHA_CHANNEL = "mask_channel", "alpha"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputFiles:
-    """The input files of a request, by the object keys under which they will be stored."""
+    """The input files of a request, by keys that name their content."""
 
-    #: The request's parameters with object keys instead of files.
+    #: The request's parameters with these keys instead of files.
     params: Mapping[str, Any]
     files_by_key: Mapping[str, InputFile]
     #: Captions of datasets, by parameter.
@@ -47,30 +59,27 @@ class InputReader:
     url_fetcher: UrlFetcher
     #: Time limit for downloading a dataset.
     dataset_timeout_seconds: float
-    _dataset_slots: asyncio.Semaphore = field(
-        default_factory=partial(asyncio.Semaphore, MAX_CONCURRENT_DATASETS)
-    )
+    slots: InputSlots = field(default_factory=InputSlots)
 
     async def read_inputs(
-        self, model: Model, params: Mapping[str, Any], raw_params: Mapping[str, Any]
+        self, owner: InputOwner, model: Model, params: Mapping[str, Any], raw_params: Mapping[str, Any]
     ) -> InputFiles:
         """Read the files of a request.
 
         `params` are the validated parameters; `raw_params` are the parameters as given and hold the files.
-        Raises InvalidRequest.
+        Raises InvalidRequest, and RateLimited if too many files of the account wait to be read.
         """
         params_with_keys = dict(params)
         files: dict[str, InputFile] = {}
         first_files: dict[str, InputFile] = {}
-        for name in model.file_inputs:
-            if not params.get(name):
-                continue
-            is_list = isinstance(raw_params[name], list | tuple)
-            values = raw_params[name] if is_list else [raw_params[name]]
-            read = await asyncio.gather(*(self._read_one(model, name, value) for value in values))
+        checked = await self._check_files(owner, model, params, raw_params)
+        for name, values in checked.items():
+            read = await _run_all(self._decode_file(owner, name, value) for value in values)
             files |= {input_object_key(file): file for file in read}
             params_with_keys[name] = (
-                [input_object_key(file) for file in read] if is_list else input_object_key(read[0])
+                [input_object_key(file) for file in read]
+                if isinstance(raw_params[name], list | tuple)
+                else input_object_key(read[0])
             )
             first_files[name] = read[0]
         images = {name: file for name, file in first_files.items() if isinstance(file, InputImage)}
@@ -85,33 +94,89 @@ class InputReader:
             main_image_size=(main.width, main.height) if main else None,
         )
 
-    async def _read_one(self, model: Model, name: str, value: str | bytes) -> InputFile:
+    async def _check_files(
+        self, owner: InputOwner, model: Model, params: Mapping[str, Any], raw_params: Mapping[str, Any]
+    ) -> dict[str, list[InspectedImage | InputDataset]]:
+        """Fetch the files of a request and check their headers; datasets are decoded last."""
+        checked: dict[str, list[InspectedImage | InputDataset]] = {}
+        given = [name for name in model.file_inputs if params.get(name)]
+        for name in sorted(given, key=lambda name: isinstance(model.parameters[name], DatasetParameter)):
+            raw = raw_params[name]
+            values = raw if isinstance(raw, list | tuple) else [raw]
+            checked[name] = await _run_all(self._check_file(owner, model, name, value) for value in values)
+        first = {name: checked[name][0] for name in ("image", "mask") if name in checked}
+        check_mask_size(first.get("image"), first.get("mask"))
+        return {name: checked[name] for name in given}
+
+    async def _check_file(
+        self, owner: InputOwner, model: Model, name: str, value: str | bytes
+    ) -> InspectedImage | InputDataset:
         spec = model.parameters[name]
         if isinstance(spec, DatasetParameter):
-            return await self._read_dataset(spec, name, value)
-        image = await read_image(value, limits=self.image_limits, param=name, fetch=self.url_fetcher.fetch)
+            return await self._read_dataset(owner, spec, name, value)
+        async with self._download_slot(owner, InputKind.IMAGE, value):
+            image = await inspect_image(
+                value, limits=self.image_limits, param=name, fetch=self.url_fetcher.fetch
+            )
         model.validate_image_size(image.width, image.height, name)
         return image
 
-    async def _read_dataset(self, spec: DatasetParameter, name: str, value: str | bytes) -> InputDataset:
+    async def _read_dataset(
+        self, owner: InputOwner, spec: DatasetParameter, name: str, value: str | bytes
+    ) -> InputDataset:
         fetch = partial(self.url_fetcher.fetch, timeout_seconds=self.dataset_timeout_seconds)
-        async with self._dataset_slots:
-            dataset = await read_dataset(value, limits=self.dataset_limits, param=name, fetch=fetch)
-        spec.validate_image_count(name, dataset.image_count)
-        return dataset
+        async with self._download_slot(owner, InputKind.DATASET, value):
+            return await read_dataset(
+                value,
+                limits=self.dataset_limits,
+                param=name,
+                fetch=fetch,
+                check_count=partial(spec.validate_image_count, name),
+                decoder_slot=self.slots.decode(owner, InputKind.DATASET),
+            )
+
+    def _download_slot(
+        self, owner: InputOwner, kind: InputKind, value: str | bytes
+    ) -> AbstractAsyncContextManager[None]:
+        """Return the slot that a file holds until it is downloaded; files in the request need none."""
+        return self.slots.download(owner, kind) if is_url(value) else nullcontext()
+
+    async def _decode_file(
+        self, owner: InputOwner, name: str, file: InspectedImage | InputDataset
+    ) -> InputFile:
+        if not isinstance(file, InspectedImage):
+            return file
+        async with self.slots.decode(owner, InputKind.IMAGE):
+            return await run_to_end(decode_inspected_image(file, param=name))
+
+
+async def _run_all(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return all results in order. If one fails, end the others, whose downloads would go on for nothing."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+    except* ServiceError as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def input_object_key(file: InputFile) -> str:
-    """Return the object key under which the file will be stored."""
+    """Return the key of a file's content. The job that stores the file gives it a key of its own."""
     return content_addressed_key("inputs", file.sha256, file.content_type.rpartition("/")[2])
 
 
-def check_mask(image: InputImage | None, mask: InputImage | None, params: Mapping[str, Any]) -> None:
-    """Check the size of a mask, and that it marks an area. Raises InvalidRequest."""
-    if image is None or mask is None:
+def check_mask_size(image: object, mask: object) -> None:
+    """Check that a mask is as large as the image. Raises InvalidRequest."""
+    if not isinstance(image, InspectedImage) or not isinstance(mask, InspectedImage):
         return
     if (mask.width, mask.height) != (image.width, image.height):
         sizes = f"{image.width}x{image.height} pixels (got {mask.width}x{mask.height})"
         raise invalid_field("mask", f"must be as large as `image`: {sizes}")
+
+
+def check_mask(image: InputImage | None, mask: InputImage | None, params: Mapping[str, Any]) -> None:
+    """Check that a mask marks an area. Raises InvalidRequest."""
+    if image is None or mask is None:
+        return
     if params.get(MASK_CHANNEL_PARAM, ALPHA_CHANNEL) == ALPHA_CHANNEL and not mask.has_alpha:
         raise invalid_field("mask", "must contain transparent pixels; they mark the area to edit")

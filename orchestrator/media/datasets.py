@@ -1,8 +1,8 @@
 """Read training datasets that callers send: images with optional captions.
 
 A dataset is a zip archive of images in any folders, each with an optional caption file of the same name
-(`fox.jpg`, `fox.txt`); or a single image. `read_dataset` decodes every image, checks every caption, and
-returns a new archive with numbered names.
+(`fox.jpg`, `fox.txt`); or a single image. `read_dataset` first checks the headers of all images, then decodes
+every image, checks every caption, and returns a new archive with numbered names.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from zipfile import ZipFile, ZipInfo
 
 from orchestrator.errors import InvalidRequest
+from orchestrator.fair_slots import run_to_end
 from orchestrator.media.archives import (
     ZIP_MAGIC,
     ArchiveLimits,
@@ -25,7 +27,13 @@ from orchestrator.media.archives import (
     open_archive,
 )
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge
-from orchestrator.media.input_images import ImageLimits, InputImage, decode_image
+from orchestrator.media.input_images import (
+    ImageLimits,
+    InputImage,
+    InspectedImage,
+    decode_image,
+    inspect_image_data,
+)
 from orchestrator.media.payloads import FetchUrl, InputRejected, PayloadDecoder
 from orchestrator.media.sniffing import EXTENSIONS, detect_content_type
 
@@ -36,6 +44,8 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 CAPTION_SUFFIX = ".txt"
 #: Maximum size of a caption file.
 MAX_CAPTION_BYTES = 10_000
+#: Checks the number of images of a dataset. Raises InvalidRequest.
+CheckCount = Callable[[int], None]
 CONTENT_TYPE_BY_SUFFIX = {f".{EXTENSIONS[kind]}": kind for kind in ("image/png", "image/jpeg", "image/webp")}
 
 
@@ -78,21 +88,31 @@ class InputDataset:
 
 
 async def read_dataset(
-    value: str | bytes, *, limits: DatasetLimits, param: str = "dataset", fetch: FetchUrl | None = None
+    value: str | bytes,
+    *,
+    limits: DatasetLimits,
+    param: str = "dataset",
+    fetch: FetchUrl | None = None,
+    check_count: CheckCount = lambda count: None,
+    decoder_slot: AbstractAsyncContextManager[None] | None = None,
 ) -> InputDataset:
     """Read a dataset from base64 text, a data URL, uploaded bytes or a URL (see `read_image`).
 
-    Raises InvalidRequest with `param` and one of the codes `invalid_dataset`, `empty_dataset`,
-    `dataset_too_large`, `unsupported_dataset_format`, `dataset_url_refused`, `dataset_url_unreachable`;
+    `decoder_slot` is held while the dataset is decoded, not while it is downloaded. `check_count` is called
+    with the number of images before any of them is unpacked. Raises what it raises, and InvalidRequest with
+    `param` and one of the codes `invalid_dataset`, `empty_dataset`, `dataset_too_large`,
+    `unsupported_dataset_format`, `dataset_url_refused`, `dataset_url_unreachable`;
     `dataset_url_not_supported` if `fetch` is None.
     """
     loop = asyncio.get_running_loop()
     decoder = PayloadDecoder("dataset", limits.max_bytes)
     try:
         value = await decoder.fetch_if_url(value, fetch)
-        return await loop.run_in_executor(
-            _DECODER_POOL, lambda: _decode_dataset(decoder.decode(value), limits)
-        )
+        async with decoder_slot or nullcontext():
+            decoding = loop.run_in_executor(
+                _DECODER_POOL, lambda: _decode_dataset(decoder.decode(value), limits, check_count)
+            )
+            return await run_to_end(decoding)
     except InputRejected as rejected:
         raise InvalidRequest(str(rejected), code=rejected.code, param=param) from rejected
     except CorruptMedia as error:
@@ -109,8 +129,9 @@ def iter_dataset_files(data: bytes) -> Iterator[tuple[str, str, bytes]]:
             yield name, content_type, archive.read(name)
 
 
-def _decode_dataset(data: bytes, limits: DatasetLimits) -> InputDataset:
+def _decode_dataset(data: bytes, limits: DatasetLimits, check_count: CheckCount) -> InputDataset:
     if detect_content_type(data) in limits.image_limits.formats:
+        check_count(1)
         return _pack_dataset(
             [(_decode_dataset_image("the image", data, limits), "")],
             limits.archive_limits.max_unpacked_bytes,
@@ -128,6 +149,8 @@ def _decode_dataset(data: bytes, limits: DatasetLimits) -> InputDataset:
             raise ArchiveTooLarge(
                 f"it contains {len(images)} images; at most {limits.max_images} are allowed"
             )
+        check_count(len(images))
+        _check_headers(archive, images, limits)
         return _pack_dataset(_read_pairs(archive, images, limits), limits.archive_limits.max_unpacked_bytes)
 
 
@@ -140,29 +163,45 @@ def _list_images(archive: ZipArchive) -> list[PurePosixPath]:
     return list(found.values())
 
 
+def _check_headers(archive: ZipArchive, names: list[PurePosixPath], limits: DatasetLimits) -> None:
+    """Check the files and headers of all images, so that one that is refused costs no decoding.
+
+    Raises CorruptMedia, ImageTooLarge, ArchiveTooLarge.
+    """
+    pixels = 0
+    for name in names:
+        if archive.size(name) > limits.image_limits.max_bytes:
+            raise ArchiveTooLarge(f"{name} is larger than {limits.image_limits.max_bytes} bytes")
+        inspected = _inspect_dataset_image(str(name), archive.read(name), limits)
+        pixels += inspected.width * inspected.height
+        if pixels > limits.max_pixels:
+            raise ArchiveTooLarge(f"its images have more than {limits.max_pixels} pixels in total")
+
+
 def _read_pairs(
     archive: ZipArchive, names: list[PurePosixPath], limits: DatasetLimits
 ) -> Iterator[tuple[InputImage, str]]:
-    pixels = 0
     for name in names:
-        image, caption = _read_pair(archive, name, limits)
-        pixels += image.width * image.height
-        if pixels > limits.max_pixels:
-            raise ArchiveTooLarge(f"its images have more than {limits.max_pixels} pixels in total")
-        yield image, caption
+        captions = (name.with_suffix(suffix) for suffix in (CAPTION_SUFFIX, CAPTION_SUFFIX.upper()))
+        caption = next((_read_caption(archive, text) for text in captions if text in archive), "")
+        yield _decode_dataset_image(str(name), archive.read(name), limits), caption
 
 
-def _read_pair(archive: ZipArchive, name: PurePosixPath, limits: DatasetLimits) -> tuple[InputImage, str]:
-    if archive.size(name) > limits.image_limits.max_bytes:
-        raise ArchiveTooLarge(f"{name} is larger than {limits.image_limits.max_bytes} bytes")
-    captions = (name.with_suffix(suffix) for suffix in (CAPTION_SUFFIX, CAPTION_SUFFIX.upper()))
-    caption = next((_read_caption(archive, text) for text in captions if text in archive), "")
-    return _decode_dataset_image(str(name), archive.read(name), limits), caption
+def _inspect_dataset_image(name: str, data: bytes, limits: DatasetLimits) -> InspectedImage:
+    with _name_image(name):
+        return inspect_image_data(data, limits.image_limits)
 
 
 def _decode_dataset_image(name: str, data: bytes, limits: DatasetLimits) -> InputImage:
-    try:
+    with _name_image(name):
         return decode_image(data, limits.image_limits, lossless=False)
+
+
+@contextmanager
+def _name_image(name: str) -> Iterator[None]:
+    """Add the name of the image to its errors."""
+    try:
+        yield
     except ImageTooLarge as error:
         raise ImageTooLarge(f"{name}: {error}") from error
     except (CorruptMedia, InputRejected) as error:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
+from orchestrator.media.base64_text import Base64TooLong, decode_base64
 from orchestrator.media.errors import FetchError, FileTooLarge, UrlNotAllowed
 
 #: Downloads the file at a URL: (url, max_bytes) -> data. Raises FetchError.
 FetchUrl = Callable[[str, int], Awaitable[bytes]]
 
 _URL_SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+#: A scheme that ends later is none: a long text would be searched to its end.
+_MAX_SCHEME_END = 200
 _DATA_URL = re.compile(r"\s*data:(?P<head>[^,]{0,200}),", re.IGNORECASE)
-_URLSAFE_TO_STANDARD = str.maketrans("-_", "+/")
+#: Longest encoding of one byte in a data URL: `%41`.
+_BYTES_PER_ESCAPE = 3
+#: Percent-encoded text is decoded in pieces of this size: one list of all escapes takes 40 times their size.
+_PIECE_BYTES = 2**16
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 class InputRejected(Exception):
@@ -24,6 +29,11 @@ class InputRejected(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def is_url(value: str | bytes) -> bool:
+    """Whether a given file is the URL of a file to download."""
+    return isinstance(value, str) and _URL_SCHEME.match(value, 0, _MAX_SCHEME_END) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,7 @@ class PayloadDecoder:
 
         Raises InputRejected (`KIND_url_refused`, `KIND_url_unreachable`, `KIND_too_large`).
         """
-        if fetch is None or isinstance(value, bytes) or not _URL_SCHEME.match(value):
+        if fetch is None or isinstance(value, bytes) or not is_url(value):
             return value
         try:
             return await fetch(value.strip(), self.max_bytes)
@@ -69,21 +79,22 @@ class PayloadDecoder:
 
     def _decode_text(self, text: str) -> bytes:
         """Decode a data URL, or base64 of either alphabet, with or without padding and line breaks."""
-        if _URL_SCHEME.match(text):
+        if is_url(text):
             raise InputRejected(
                 f"{self.kind}_url_not_supported",
                 f"URLs are not fetched; send the {self.kind} as base64 or as a data URL.",
             )
         data_url = _DATA_URL.match(text)
-        body = text[data_url.end() :] if data_url else text
         if data_url and not data_url["head"].lower().endswith(";base64"):
-            return unquote_to_bytes(body)
-        compact = "".join(body.split()).rstrip("=")
-        if len(compact) * 3 // 4 > self.max_bytes:
-            raise self._too_large()
+            body = text[data_url.end() :]
+            if len(body) > _BYTES_PER_ESCAPE * self.max_bytes:
+                raise self._too_large()
+            return _decode_percent(body.encode("utf-8", "surrogatepass"))
         try:
-            padded = compact.translate(_URLSAFE_TO_STANDARD) + "=" * (-len(compact) % 4)
-            return base64.b64decode(padded, validate=True)
+            start = data_url.end() if data_url else 0
+            return decode_base64(text, start=start, max_bytes=self.max_bytes)
+        except Base64TooLong as error:
+            raise self._too_large() from error
         except ValueError as error:
             raise InputRejected(f"invalid_{self.kind}", f"The {self.kind} is not valid base64.") from error
 
@@ -91,3 +102,15 @@ class PayloadDecoder:
         return InputRejected(
             f"{self.kind}_too_large", f"The {self.kind} is larger than {self.max_bytes} bytes."
         )
+
+
+def _decode_percent(text: bytes) -> bytes:
+    """Replace `%41` by the byte it stands for; other percent signs stay."""
+    decoded, at = bytearray(), 0
+    while at < len(text):
+        end = at + _PIECE_BYTES
+        split = text.rfind(b"%", end - 2, end)
+        end = end if split < 0 else split
+        decoded += _ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), text[at:end])
+        at = end
+    return bytes(decoded)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from orchestrator.errors import ContentBlocked
+from orchestrator.fair_slots import FairSlots
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +34,24 @@ class ModerationPolicy(Protocol):
         ...
 
 
+def _check_slots() -> FairSlots:
+    return FairSlots("prompts to check", 64, per_account=4, max_waiting=1024)
+
+
 @dataclass(frozen=True, slots=True)
 class Moderation:
     """All policies, checked in order: cheap ones come first."""
 
     policies: Sequence[ModerationPolicy] = ()
+    #: A moderation service or a pattern may be slow; the requests of one account must not delay the others'.
+    _slots: FairSlots = field(default_factory=_check_slots)
 
     async def check(self, account_id: str, texts: Mapping[str, str]) -> None:
-        """Check the texts with every policy. Raises ContentBlocked, ServiceUnavailable."""
+        """Check the texts with every policy. Raises ContentBlocked, RateLimited, ServiceUnavailable."""
+        async with self._slots.slot(account_id):
+            await self._check(account_id, texts)
+
+    async def _check(self, account_id: str, texts: Mapping[str, str]) -> None:
         given = {param: text for param, text in texts.items() if text.strip()}
         for policy in self.policies if given else ():
             violation = await policy.check(account_id, given)

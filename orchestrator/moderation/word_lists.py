@@ -21,6 +21,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from orchestrator.fair_slots import run_to_end
 from orchestrator.moderation.normalize import fold_text, normalize_words, replace_confusables
 from orchestrator.moderation.policy import PolicyViolation
 
@@ -97,7 +98,7 @@ class WordListPolicy:
 
     async def check(self, account_id: str, texts: Mapping[str, str]) -> PolicyViolation | None:
         # In a thread, since the operator's patterns may be slow.
-        return await asyncio.to_thread(self._find_violation, account_id, texts)
+        return await run_to_end(asyncio.to_thread(self._find_violation, account_id, texts))
 
     def _find_violation(self, account_id: str, texts: Mapping[str, str]) -> PolicyViolation | None:
         for rules in self._rules_for(account_id):

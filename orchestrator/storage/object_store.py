@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
@@ -33,7 +34,8 @@ from orchestrator.storage.s3_errors import translate_s3_errors
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_MAX_WORKERS = 8
+#: More than the uploads and downloads of one account can hold (see the users of `FairSlots`).
+_MAX_WORKERS = 32
 _TIMEOUT = urllib3.Timeout(connect=3.0, read=30.0)
 _HEALTH_CHECK_TIMEOUT = urllib3.Timeout(connect=1.0, read=1.5)
 #: Prevents multipart uploads: one PUT is one round trip, and its ETag is the MD5 of the data.
@@ -65,6 +67,18 @@ class ObjectStat:
     content_type: str
     modified: datetime
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object of a listing."""
+
+    key: str
+    modified: datetime
+
+
+#: Returns the next objects of a listing, up to a number; none at its end or after an error.
+NextPage = Callable[[int], Awaitable[list[ListedObject]]]
 
 
 def content_addressed_key(prefix: str, sha256: str, ext: str) -> str:
@@ -205,6 +219,18 @@ class ObjectStore:
         self._cache.delete(key)
         await self._run_in_thread(lambda: self._client.remove_object(self._bucket, key))
 
+    def list_objects(self, prefix: str) -> NextPage:
+        """Return a function that lists the objects below a prefix page by page, in the order of the server.
+
+        Only one page is in memory. The calls of one listing must not overlap.
+        """
+        found = (
+            ListedObject(entry.object_name or "", entry.last_modified or datetime.now(UTC))
+            for entry in self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
+            if not entry.is_dir
+        )
+        return lambda limit: self._run_in_thread(lambda: list(islice(found, limit)))
+
     def presign(self, key: str, lifetime: float, filename: str | None = None) -> str:
         """Return a presigned download URL, valid for `lifetime` seconds (1 to 604800) without credentials.
 
@@ -282,7 +308,6 @@ async def _retry_while_unavailable(
 
 def _backoff_delays() -> Iterator[float]:
     """Yield exponentially growing seconds up to a maximum, with jitter to spread the retries of uploads."""
-    delay = _FIRST_BACKOFF_SECONDS
-    while True:
+    for failures in count(1):
+        delay = backoff_delay(failures, _FIRST_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS)
         yield delay * random.uniform(0.8, 1.2)
-        delay = min(delay * 2, _MAX_BACKOFF_SECONDS)

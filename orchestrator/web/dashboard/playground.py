@@ -11,6 +11,7 @@ from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.api_keys import mask_api_key
 from orchestrator.catalog import Model
 from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.fair_slots import FairSlots
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
 from orchestrator.media.errors import ObjectNotFound
@@ -50,6 +51,7 @@ class PlaygroundRoutes:
         self._accounts = accounts
         self._clock = clock
         self._objects = objects
+        self._download_slots = FairSlots("downloads", 6, per_account=2, max_waiting=64)
         self._fleet = fleet
         self._delivery = delivery
         self._sessions = sessions
@@ -94,8 +96,8 @@ class PlaygroundRoutes:
 
     async def quote_job(self, request: web.Request) -> web.Response:
         """Return the price of `{"model": ..., "params": {...}}`."""
-        await self._sessions.require_key(request, ApiKeyScope.READ)
-        order = await self._api.quote(await _read_generation_request(request))
+        key = await self._sessions.require_key(request, ApiKeyScope.READ)
+        order = await self._api.quote(key, await _read_generation_request(request))
         return web.json_response(
             {"cost_usd": order.quote.usd, "minimum_applied": order.quote.minimum_applied}
         )
@@ -134,7 +136,8 @@ class PlaygroundRoutes:
             )
         output = record.outputs[index]
         try:
-            body = await self._objects.get(output.key)
+            async with self._download_slots.slot(record.job.account_id):
+                body = await self._objects.get(output.key)
         except ObjectNotFound as error:
             raise NotFound(
                 "The output has expired and its file was deleted. Submit the job again.",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.api_keys import hash_api_key, verify_api_key
-from orchestrator.errors import Forbidden, NotAuthenticated
+from orchestrator.errors import Forbidden, NotAuthenticated, NotFound
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.store.protocol import ApiKeyStore
+from orchestrator.web.http.bodies import allow_large_body
+from orchestrator.web.http.stream_access import OpenStreams, StreamAccess
 from orchestrator.web.rate_limits import RateLimiter
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "authenticate",
     "bearer_token",
     "find_usable_key",
+    "get_stream_access",
+    "is_secret",
     "require_admin",
     "require_scope",
 ]
@@ -41,9 +45,12 @@ class AuthContext:
     keys: ApiKeyStore
     accounts: AccountService
     rate_limiter: RateLimiter
+    open_streams: OpenStreams = field(default_factory=OpenStreams)
 
 
 AUTH_CONTEXT = web.AppKey("auth_context", AuthContext)
+#: The key of an authenticated request, and the scopes of which it needed one.
+AUTHENTICATED: web.RequestKey[tuple[ApiKey, tuple[ApiKeyScope, ...]]] = web.RequestKey("authenticated", tuple)
 #: Authenticates a request, by API key or by browser session, and returns the key. Raises like `authenticate`.
 Authenticator = Callable[[web.Request], Awaitable[ApiKey]]
 
@@ -65,8 +72,26 @@ async def authenticate(request: web.Request, *scopes: ApiKeyScope, token: str | 
     key = await _require_usable_key(token or bearer_token(request), auth)
     await auth.rate_limiter.enforce_rate_limit(request, key.account.id, auth.accounts.get_plan(key.account))
     default = ApiKeyScope.READ if request.method in READ_METHODS else ApiKeyScope.GENERATE
-    require_scope(key, *(scopes or (default,)))
+    needed = scopes or (default,)
+    require_scope(key, *needed)
+    request[AUTHENTICATED] = (key, needed)
+    allow_large_body(request)
     return key
+
+
+def get_stream_access(request: web.Request) -> StreamAccess:
+    """Return the access of a stream that responds to an authenticated request."""
+    key, scopes = request[AUTHENTICATED]
+    auth = request.app[AUTH_CONTEXT]
+
+    async def is_valid() -> bool:
+        try:
+            current = await auth.keys.get_key(key.id)
+        except NotFound:
+            return False
+        return current.is_usable(auth.accounts.now()) and any(map(current.has_scope, scopes))
+
+    return StreamAccess(account_id=key.account.id, is_valid=is_valid)
 
 
 def api_key_authenticator(scope: ApiKeyScope) -> Authenticator:
@@ -87,12 +112,21 @@ def require_scope(key: ApiKey, *scopes: ApiKeyScope) -> None:
 
 def require_admin(request: web.Request, token: str) -> None:
     """Raise NotAuthenticated if the request does not carry the admin token."""
-    given = bearer_token(request) or ""
-    if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token.encode()):
+    if not is_secret(bearer_token(request), token):
         raise NotAuthenticated(
             "Missing or wrong admin token: send it as `Authorization: Bearer TOKEN`",
             code="invalid_admin_token",
         )
+    allow_large_body(request)
+
+
+def is_secret(given: str | None, expected: str) -> bool:
+    """Return whether `given` is the expected secret. A missing or empty one never is."""
+    if not given or not expected:
+        return False
+    return hmac.compare_digest(
+        given.encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass")
+    )
 
 
 async def find_usable_key(keys: ApiKeyStore, token: str, now: datetime) -> ApiKey | None:

@@ -6,17 +6,21 @@ One stream carries the events of all of them, because browsers open at most six 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
 
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, NotAuthenticated
 from orchestrator.jobs.events import JobEvent
 from orchestrator.store import ApiKeyScope
+from orchestrator.web.auth import AUTH_CONTEXT
 from orchestrator.web.dashboard.playground import to_playground_job
 from orchestrator.web.dashboard.sessions import SessionManager
-from orchestrator.web.http.event_stream import open_event_stream
+from orchestrator.web.dialects.error_responses import to_error_response
+from orchestrator.web.http.event_stream import EventStream, open_event_stream
+from orchestrator.web.http.stream_access import end_on_revocation
 from orchestrator.web.jobs.job_events import to_sse_event
 from orchestrator.web.jobs.job_updates import JobUpdates, QueuePosition
 from orchestrator.web.jobs.output_urls import OutputDelivery
@@ -37,7 +41,8 @@ class JobStreamRoutes:
 
     async def stream_jobs(self, request: web.Request) -> web.StreamResponse:
         """Send server-sent events until all jobs have finished, beginning with the current state of each."""
-        account = (await self._sessions.require_key(request, ApiKeyScope.READ)).account.id
+        key = await self._sessions.require_key(request, ApiKeyScope.READ)
+        account = key.account.id
         ids = dict.fromkeys(request.query.getall("job", []))
         if not 1 <= len(ids) <= MAX_STREAMED_JOBS:
             raise InvalidRequest(
@@ -45,21 +50,34 @@ class JobStreamRoutes:
             )
         for job_id in ids:
             await self._updates.jobs.get_job(account, job_id)
-        async with open_event_stream(request, {}) as (response, stream):
-
-            async def stream_job(job_id: str) -> None:
-                async with aclosing(self._updates.stream(account, job_id)) as events:
-                    async for event in events:
-                        if not isinstance(event, QueuePosition):
-                            await stream.send(*self._to_sse_event(job_id, event))
-
+        access = self._sessions.get_stream_access(request, key, ApiKeyScope.READ)
+        async with (
+            request.app[AUTH_CONTEXT].open_streams.count(account),
+            open_event_stream(request, {}) as (response, stream),
+        ):
             try:
-                async with asyncio.TaskGroup() as group:
-                    for job_id in ids:
-                        group.create_task(stream_job(job_id))
-            except* ConnectionResetError:
-                pass  # The browser closed the stream; the jobs continue.
+                async with end_on_revocation(access):
+                    await self._send_jobs(stream, account, ids)
+            except NotAuthenticated as error:
+                _, body = to_error_response(request.path, error)
+                await stream.send_last("error", body)
         return response
+
+    async def _send_jobs(self, stream: EventStream, account_id: str, job_ids: Iterable[str]) -> None:
+        """Send the events of all jobs until they have finished or the browser has disconnected."""
+
+        async def send_job(job_id: str) -> None:
+            async with aclosing(self._updates.stream(account_id, job_id)) as events:
+                async for event in events:
+                    if not isinstance(event, QueuePosition):
+                        await stream.send(*self._to_sse_event(job_id, event))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for job_id in job_ids:
+                    group.create_task(send_job(job_id))
+        except* ConnectionResetError:
+            pass  # The browser closed the stream; the jobs continue.
 
     def _to_sse_event(self, job_id: str, event: JobEvent) -> tuple[str, dict[str, Any]]:
         """Return an event of the jobs API with the job's id; previews are data URLs."""

@@ -20,7 +20,9 @@ from multidict import CIMultiDict
 from orchestrator.errors import Forbidden, NotAuthenticated, NotFound
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.store.protocol import ApiKeyStore
-from orchestrator.web.auth import AUTH_CONTEXT, find_usable_key, require_scope
+from orchestrator.web.auth import AUTH_CONTEXT, find_usable_key, is_secret, require_scope
+from orchestrator.web.http.bodies import allow_large_body
+from orchestrator.web.http.stream_access import StreamAccess
 
 SESSION_COOKIE = "pixelfactory_session"
 SESSION_LIFETIME = timedelta(hours=12)
@@ -73,7 +75,7 @@ class SessionManager:
 
     async def create_session(self, credential: str) -> DashboardSession:
         """Return a new session for an API key or the admin token."""
-        if hmac.compare_digest(_encode_utf8(credential), _encode_utf8(self._admin_token)):
+        if is_secret(credential, self._admin_token):
             return self._new_session(OPERATOR_HOLDER)
         key = await find_usable_key(self._store, credential, self._clock())
         if key is None:
@@ -106,7 +108,7 @@ class SessionManager:
         """Return the session of a request. A request that changes something must have the same origin."""
         require_same_origin(request)
         text, _, code = request.cookies.get(SESSION_COOKIE, "").rpartition(".")
-        if not hmac.compare_digest(_encode_utf8(code), _encode_utf8(_hmac_sha256(self._mac_key, text).hex())):
+        if not is_secret(code, _hmac_sha256(self._mac_key, text).hex()):
             raise NotAuthenticated("You are not signed in. Sign in first.", code="not_signed_in")
         holder, id, expires = text.split(".")
         if int(expires) <= self._clock().timestamp() or id in self._revoked_sessions:
@@ -117,6 +119,7 @@ class SessionManager:
         """Return the API key of the session, or None for an operator."""
         session = self.read_session(request)
         if session.holder == OPERATOR_HOLDER:
+            allow_large_body(request)
             return None
         try:
             key = await self._store.get_key(session.holder)
@@ -126,6 +129,7 @@ class SessionManager:
             raise NotAuthenticated(
                 "The API key is revoked or has expired. Sign in with another key.", code="not_signed_in"
             )
+        allow_large_body(request)
         return key
 
     async def require_key(self, request: web.Request, scope: ApiKeyScope | None = None) -> ApiKey:
@@ -138,6 +142,18 @@ class SessionManager:
         if scope is not None:
             require_scope(key, scope)
         return key
+
+    def get_stream_access(self, request: web.Request, key: ApiKey, scope: ApiKeyScope) -> StreamAccess:
+        """Return the access of a stream: it ends with the session, the key, or the key's scope."""
+
+        async def is_valid() -> bool:
+            try:
+                await self.require_key(request, scope)
+            except (NotAuthenticated, Forbidden):
+                return False
+            return True
+
+        return StreamAccess(account_id=key.account.id, is_valid=is_valid)
 
     async def require_key_within_rate_limit(self, request: web.Request, scope: ApiKeyScope) -> ApiKey:
         """Do the same as `require_key`, and count the request for the rate limit. Raise RateLimited."""

@@ -17,8 +17,9 @@ gets
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -60,28 +61,36 @@ async def stream_job_events(
         return web.Response(status=204)
     event_id %= FINAL_EVENT_ID
     access, open_streams = get_stream_access(request), request.app[AUTH_CONTEXT].open_streams
-    with open_streams.count(account_id):
-        async with open_event_stream(request, {}) as (response, stream):
-            try:
-                async with (
-                    end_on_revocation(access),
-                    aclosing(updates.stream(account_id, job_id)) as job_updates,
-                ):
-                    async for update in job_updates:
-                        event_id = FINAL_EVENT_ID if _is_final_update(update) else event_id + 1
-                        await _send_update(stream, update, event_id, serialize_job)
-            except NotAuthenticated as error:
-                _, body = to_error_response(request.path, error)
-                await stream.send_last("error", body, event_id=event_id + 1)
+    async with (
+        open_streams.count(account_id),
+        open_event_stream(request, {}) as (response, stream),
+        aclosing(updates.stream(account_id, job_id)) as job_updates,
+    ):
+        sender = _JobEventSender(stream, serialize_job, event_id)
+        try:
+            async with end_on_revocation(access):
+                await sender.send_all(job_updates)
+        except NotAuthenticated as error:
+            _, body = to_error_response(request.path, error)
+            await stream.send_last("error", body, event_id=sender.event_id + 1)
     return response
 
 
-async def _send_update(
-    stream: EventStream, update: JobUpdate, event_id: int, serialize_job: JobSerializer
-) -> None:
-    event, data = to_sse_event(update, serialize_job)
-    retry = RECONNECT_MILLISECONDS if isinstance(update, JobChanged) else None
-    await stream.send(event, data, event_id=event_id, retry_milliseconds=retry)
+@dataclass(slots=True)
+class _JobEventSender:
+    """Sends the updates of a job as numbered events."""
+
+    stream: EventStream
+    serialize_job: JobSerializer
+    #: Id of the last event.
+    event_id: int
+
+    async def send_all(self, updates: AsyncIterator[JobUpdate]) -> None:
+        async for update in updates:
+            self.event_id = FINAL_EVENT_ID if _is_final_update(update) else self.event_id + 1
+            event, data = to_sse_event(update, self.serialize_job)
+            retry = RECONNECT_MILLISECONDS if isinstance(update, JobChanged) else None
+            await self.stream.send(event, data, event_id=self.event_id, retry_milliseconds=retry)
 
 
 def to_sse_event(update: JobUpdate, serialize_job: JobSerializer) -> tuple[str, dict[str, Any]]:

@@ -29,6 +29,7 @@ from orchestrator.web.http.event_stream import EventStream, open_event_stream
 from orchestrator.web.http.response_model import ResponseModel
 from orchestrator.web.http.stream_access import end_on_revocation
 from orchestrator.web.jobs.output_urls import OutputDelivery, encode_base64
+from orchestrator.web.jobs.pending_responses import keep_pending
 from orchestrator.web.jobs.wait_for_result import cancel_on_disconnect, job_headers, require_success
 from orchestrator.web.protocols import Clock, GenerationApi
 
@@ -103,6 +104,7 @@ class ImageStreamResponder:
                         done = require_success(await self._send_partial_images(stream, record))
                     await self._send_completed_images(stream, done)
             except (ServiceError, ObjectStoreError) as error:
+                keep_pending(request)
                 await stream.send_last("error", _to_error_event(error))
         return response
 

@@ -29,11 +29,10 @@ from orchestrator.catalog.parameters.values import (
     ImageParameter,
     IntegerParameter,
     Parameter,
-    invalid_param,
 )
 from orchestrator.catalog.rendering.graph import ApiGraph, parse_graph
 from orchestrator.catalog.rendering.render import CompiledGraph
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, invalid_field
 
 MAX_IMAGES_PER_REQUEST = 4
 
@@ -260,18 +259,18 @@ class Model:
         if value is None:
             return 1
         if not isinstance(value, int) or isinstance(value, bool):
-            raise invalid_param("n", "must be an integer")
+            raise invalid_field("n", "must be an integer")
         if self.max_n == 1 and value != 1:
-            raise invalid_param("n", f"must be 1: {self.id} generates one result per request")
+            raise invalid_field("n", f"must be 1: {self.id} generates one result per request")
         if not 1 <= value <= self.max_n:
-            raise invalid_param("n", f"must be between 1 and {self.max_n}")
+            raise invalid_field("n", f"must be between 1 and {self.max_n}")
         return value
 
     def _validate_area(self, params: Mapping[str, Any]) -> None:
         """Check the area: each side is within its range, but their product may still be too large."""
         width, height = params.get("width"), params.get("height")
         if width and height and width * height > self.manifest.max_size.area:
-            raise invalid_param(
+            raise invalid_field(
                 "size",
                 f"must have at most as many pixels as {self.manifest.max_resolution} (got {width}x{height})",
             )

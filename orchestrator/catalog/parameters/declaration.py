@@ -7,18 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.errors import InvalidRequest
-
 
 class StrictModel(BaseModel):
     """A value read from a manifest: immutable, no unknown keys, no coercion, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-def invalid_param(name: str, reason: str) -> InvalidRequest:
-    """Return the error for an invalid value: "`name` reason", with the code `invalid_NAME`."""
-    return InvalidRequest(f"`{name}` {reason}", code=f"invalid_{name}", param=name)
 
 
 class ParameterBase(StrictModel, ABC):

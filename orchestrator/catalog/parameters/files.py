@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from orchestrator.catalog.parameters.declaration import ParameterBase, invalid_param
+from orchestrator.catalog.parameters.declaration import ParameterBase
+from orchestrator.errors import invalid_field
 
 _FILE_SCHEMA = {"type": "string", "contentEncoding": "base64"}
 
@@ -27,12 +28,12 @@ class ImageParameterBase(ParameterBase):
             limit = f"at least {self.min_width}x{self.min_height}"
         else:
             return
-        raise invalid_param(name, f"must be {limit} pixels (got {width}x{height})")
+        raise invalid_field(name, f"must be {limit} pixels (got {width}x{height})")
 
     @staticmethod
     def validate_image_name(name: str, value: object) -> str:
         if not isinstance(value, str) or not value:
-            raise invalid_param(name, "must be an image")
+            raise invalid_field(name, "must be an image")
         return value
 
 
@@ -58,9 +59,9 @@ class ImageListParameter(ImageParameterBase):
 
     def validate_value(self, name: str, value: object) -> list[str]:
         if not isinstance(value, list | tuple):
-            raise invalid_param(name, "must be a list of images")
+            raise invalid_field(name, "must be a list of images")
         if len(value) > self.max_items:
-            raise invalid_param(name, f"must have at most {self.max_items} images (got {len(value)})")
+            raise invalid_field(name, f"must have at most {self.max_items} images (got {len(value)})")
         return [self.validate_image_name(name, item) for item in value]
 
     def to_json_schema(self) -> dict[str, Any]:
@@ -76,13 +77,13 @@ class DatasetParameter(ParameterBase):
 
     def validate_value(self, name: str, value: object) -> str:
         if not isinstance(value, str) or not value:
-            raise invalid_param(name, "must be a dataset")
+            raise invalid_field(name, "must be a dataset")
         return value
 
     def validate_image_count(self, name: str, image_count: int) -> None:
         """Raise InvalidRequest for a dataset with too many images."""
         if image_count > self.max_items:
-            raise invalid_param(name, f"must have at most {self.max_items} images (got {image_count})")
+            raise invalid_field(name, f"must have at most {self.max_items} images (got {image_count})")
 
     def to_json_schema(self) -> dict[str, Any]:
         return dict(_FILE_SCHEMA)

@@ -6,8 +6,6 @@ import math
 import re
 from typing import NamedTuple
 
-from orchestrator.catalog.parameters.declaration import invalid_param
-
 # Five digits exceed the size of any model, and keep hostile input from becoming a huge integer.
 _SIZE_PATTERN = re.compile(r"([0-9]{1,5})x([0-9]{1,5})", re.ASCII)
 
@@ -28,7 +26,7 @@ def parse_size(text: object, *, param: str = "size") -> Size:
     """Parse `WIDTHxHEIGHT` in pixels. Raises InvalidRequest (`invalid_PARAM`)."""
     match = _SIZE_PATTERN.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise invalid_param(param, "must be WIDTHxHEIGHT, for example 1024x1024")
+        raise invalid_field(param, "must be WIDTHxHEIGHT, for example 1024x1024")
     return Size(int(match[1]), int(match[2]))
 
 

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from orchestrator.catalog.parameters.declaration import ParameterBase, StrictModel, invalid_param
+from orchestrator.catalog.parameters.declaration import ParameterBase, StrictModel
 from orchestrator.catalog.parameters.files import DatasetParameter, ImageListParameter, ImageParameter
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, invalid_field
 
 __all__ = [
     "MAX_SEED",
@@ -32,7 +32,6 @@ __all__ = [
     "SeedParameter",
     "StrictModel",
     "TextParameter",
-    "invalid_param",
 ]
 
 MAX_SEED = 2**64 - 1
@@ -52,15 +51,15 @@ class TextParameter(ParameterBase):
 
     def validate_value(self, name: str, value: object) -> str:
         if not isinstance(value, str):
-            raise invalid_param(name, "must be a string")
+            raise invalid_field(name, "must be a string")
         if len(value) > self.max_length:
-            raise invalid_param(name, f"must have at most {self.max_length} characters (got {len(value)})")
+            raise invalid_field(name, f"must have at most {self.max_length} characters (got {len(value)})")
         if "\0" in value:
-            raise invalid_param(name, "must not contain the NUL character")
+            raise invalid_field(name, "must not contain the NUL character")
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise invalid_param(name, "must be valid Unicode; it contains a lone surrogate")
+            raise invalid_field(name, "must be valid Unicode; it contains a lone surrogate")
         if self.choices and value not in self.choices:
-            raise invalid_param(name, f"must be one of {', '.join(self.choices)}")
+            raise invalid_field(name, f"must be one of {', '.join(self.choices)}")
         return value
 
     def to_json_schema(self) -> dict[str, Any]:
@@ -96,11 +95,11 @@ class IntegerParameter(ParameterBase):
 
     def validate_value(self, name: str, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise invalid_param(name, "must be an integer")
+            raise invalid_field(name, "must be an integer")
         if not self.minimum <= value <= self.maximum:
-            raise invalid_param(name, f"must be between {self.minimum} and {self.maximum}")
+            raise invalid_field(name, f"must be between {self.minimum} and {self.maximum}")
         if value % self.step:
-            raise invalid_param(name, f"must be a multiple of {self.step} (got {value})")
+            raise invalid_field(name, f"must be a multiple of {self.step} (got {value})")
         return value
 
     def snap_to_grid(self, value: int) -> int:
@@ -131,10 +130,10 @@ class NumberParameter(ParameterBase):
 
     def validate_value(self, name: str, value: object) -> float:
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise invalid_param(name, "must be a number")
+            raise invalid_field(name, "must be a number")
         # Compared before the conversion to float, which fails for huge integers; NaN is rejected here, too.
         if not self.minimum <= value <= self.maximum or not math.isfinite(value):
-            raise invalid_param(name, f"must be between {self.minimum:g} and {self.maximum:g}")
+            raise invalid_field(name, f"must be between {self.minimum:g} and {self.maximum:g}")
         return float(value)
 
     def to_json_schema(self) -> dict[str, Any]:
@@ -149,7 +148,7 @@ class BooleanParameter(ParameterBase):
 
     def validate_value(self, name: str, value: object) -> bool:
         if not isinstance(value, bool):
-            raise invalid_param(name, "must be true or false")
+            raise invalid_field(name, "must be true or false")
         return value
 
     def to_json_schema(self) -> dict[str, Any]:
@@ -164,9 +163,9 @@ class SeedParameter(ParameterBase):
 
     def validate_value(self, name: str, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise invalid_param(name, "must be an integer")
+            raise invalid_field(name, "must be an integer")
         if not 0 <= value <= MAX_SEED:
-            raise invalid_param(name, "must be between 0 and 2^64 - 1")
+            raise invalid_field(name, "must be between 0 and 2^64 - 1")
         return value
 
     def to_json_schema(self) -> dict[str, Any]:
@@ -194,21 +193,21 @@ class LoraListParameter(ParameterBase):
 
     def validate_value(self, name: str, value: object) -> list[dict[str, Any]]:
         if not isinstance(value, list | tuple):
-            raise invalid_param(name, "must be a list of LoRAs")
+            raise invalid_field(name, "must be a list of LoRAs")
         if len(value) > self.max_items:
-            raise invalid_param(name, f"must have at most {self.max_items} LoRAs (got {len(value)})")
+            raise invalid_field(name, f"must have at most {self.max_items} LoRAs (got {len(value)})")
         return [self._validate_item(name, item) for item in value]
 
     def _validate_item(self, name: str, item: object) -> dict[str, Any]:
         if not isinstance(item, Mapping) or not set(item) <= {"name", "strength"}:
-            raise invalid_param(name, 'items must be objects with "name" and "strength"')
+            raise invalid_field(name, 'items must be objects with "name" and "strength"')
         file, strength = item.get("name"), item.get("strength", 1.0)
         if not isinstance(file, str) or not is_lora_name(file):
-            raise invalid_param(name, "items need the name of a LoRA, without folder and extension")
+            raise invalid_field(name, "items need the name of a LoRA, without folder and extension")
         if not isinstance(strength, int | float) or isinstance(strength, bool):
-            raise invalid_param(name, "strengths must be numbers")
+            raise invalid_field(name, "strengths must be numbers")
         if not self.min_strength <= strength <= self.max_strength:
-            raise invalid_param(
+            raise invalid_field(
                 name,
                 f"strengths must be between {self.min_strength:g} and {self.max_strength:g}",
             )

@@ -64,7 +64,10 @@ class ZipArchive:
     def read(self, name: PurePosixPath) -> bytes:
         """Unpack a file. CPU-bound: call it in a worker thread. Raises CorruptMedia."""
         with _translate_zip_errors(f"{name} is damaged"):
-            return self._zip_file.read(self._entries[name])
+            data = self._zip_file.read(self._entries[name])
+        if len(data) != self.size(name):
+            raise CorruptMedia(f"{name} is damaged: its size is not the declared one")
+        return data
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import math
 import re
 from typing import NamedTuple
 
+from orchestrator.errors import invalid_field
+
 # Five digits exceed the size of any model, and keep hostile input from becoming a huge integer.
 _SIZE_PATTERN = re.compile(r"([0-9]{1,5})x([0-9]{1,5})", re.ASCII)
 

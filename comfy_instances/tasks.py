@@ -70,7 +70,9 @@ def task_kind(name: str) -> str:
     return "other" if name.startswith("Task-") else name.partition(NAME_SEPARATOR)[0]
 
 
-async def keep_running(run: Callable[[], Awaitable[None]], name: str) -> None:
+async def keep_running(
+    run: Callable[[], Awaitable[None]], name: str, *, first_pause: float = FIRST_RESTART_SECONDS
+) -> None:
     """Await `run` again and again after each failure, with a growing pause; return when it returns."""
     failures = 0
     while True:
@@ -79,4 +81,4 @@ async def keep_running(run: Callable[[], Awaitable[None]], name: str) -> None:
         except Exception as error:
             failures += 1
             report_error(error, name)
-        await asyncio.sleep(backoff_delay(failures, FIRST_RESTART_SECONDS, MAX_RESTART_SECONDS))
+        await asyncio.sleep(backoff_delay(failures, first_pause, MAX_RESTART_SECONDS))

@@ -11,12 +11,15 @@ from comfy_instances.fleet.health import HealthReport, check_health
 from comfy_instances.fleet.inventory import FILE_REFRESH_SECONDS, NodeFactsPoller
 from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState
 from comfy_instances.process.restart_policy import MAX_MISSED_PROBES
-from comfy_instances.protocol.errors import InstanceError
+from comfy_instances.protocol.errors import InstanceError, InstanceGone
 from comfy_instances.protocol.node_facts import RECORDED_VERSION
+from comfy_instances.repeated_errors import RepeatedErrors
 from comfy_instances.session.session import InstanceSession
 from comfy_instances.tasks import loop_time
 
 log = logging.getLogger(__name__)
+#: Longest pause after errors of the monitoring itself.
+MAX_ERROR_PAUSE_S = 5.0
 
 
 class AdoptedFleet(FleetBase):
@@ -65,23 +68,42 @@ class AdoptedFleet(FleetBase):
 
     async def _monitor(self, instance_id: str, session: InstanceSession) -> None:
         await session.start()
+        errors = RepeatedErrors(log, f"monitoring of {instance_id}")
         try:
             while True:
-                inventory = NodeFactsPoller(session, self._file_refresh_seconds)
-                await self._wait_until_ready(instance_id, session, inventory)
-                await self._poll_until_lost(instance_id, session, inventory)
+                try:
+                    await self._monitor_once(instance_id, session, errors)
+                except Exception as error:
+                    # Whatever went wrong here, the instance stays monitored.
+                    errors.record(error)
+                    state = self.observed_state(instance_id)
+                    self.update_state(instance_id, state, supervision_errors=errors.total)
+                    await asyncio.sleep(errors.backoff(self._poll_seconds, MAX_ERROR_PAUSE_S))
         finally:
             self.set_session(instance_id, None)
             self.update_state(instance_id, InstanceState.DOWN, detail="no longer monitored", vram_free=None)
             await session.close()
 
+    async def _monitor_once(self, instance_id: str, session: InstanceSession, errors: RepeatedErrors) -> None:
+        """Wait until the instance is ready, then until it is lost."""
+        facts_poller = NodeFactsPoller(session, self._file_refresh_seconds)
+        connection = await self._wait_until_ready(instance_id, session, facts_poller)
+        errors.clear()
+        detail = await self._poll_until_lost(instance_id, session, facts_poller, connection)
+        self.update_state(instance_id, InstanceState.DOWN, detail=detail, vram_free=None)
+
     async def _wait_until_ready(
         self, instance_id: str, session: InstanceSession, facts_poller: NodeFactsPoller
-    ) -> None:
-        """Probe the instance until it responds, read its node facts and mark it ready."""
+    ) -> int:
+        """Probe the instance until it responds, read its node facts and mark it ready.
+
+        Return the number of the connection over which the facts were read.
+        """
         while True:
             try:
-                report = await self._check_health_when_connected(session)
+                await session.wait_connected(self._probe_seconds)
+                connection = session.connections
+                report = await check_health(session, self._probe_seconds)
                 facts = await facts_poller.load()
             except (InstanceError, TimeoutError):
                 self.update_state(instance_id, InstanceState.DOWN, detail="not reachable")
@@ -89,19 +111,21 @@ class AdoptedFleet(FleetBase):
                 continue
             self.set_session(instance_id, session, facts)
             self._mark_ready(instance_id, report)
-            return
-
-    async def _check_health_when_connected(self, session: InstanceSession) -> HealthReport:
-        await session.wait_connected(self._probe_seconds)
-        return await check_health(session, self._probe_seconds)
+            return connection
 
     async def _poll_until_lost(
-        self, instance_id: str, session: InstanceSession, facts_poller: NodeFactsPoller
-    ) -> None:
-        """Probe health and model files until the socket closes or too many probes in a row are missed."""
+        self, instance_id: str, session: InstanceSession, facts_poller: NodeFactsPoller, connection: int
+    ) -> str:
+        """Probe health and model files until the socket closes or too many probes in a row are missed.
+
+        A socket that closed and opened again counts as closed: another server may respond now. Return why
+        the instance counts as lost.
+        """
         missed, due = 0, loop_time() + self._probe_seconds
-        while session.is_connected and missed < MAX_MISSED_PROBES:
-            await asyncio.sleep(min(self._poll_seconds, max(0.0, due - loop_time())))
+        while missed < MAX_MISSED_PROBES:
+            await session.wait_disconnected(max(0.0, due - loop_time()))
+            if not session.is_connected or session.connections != connection:
+                return "websocket lost"
             if loop_time() < due:
                 continue
             try:
@@ -109,11 +133,13 @@ class AdoptedFleet(FleetBase):
                 self.set_session(instance_id, session, await facts_poller.refresh_if_changed())
                 self._mark_ready(instance_id, report)
                 missed = 0
+            except InstanceGone as gone:
+                # A lack of our own resources says nothing about the instance.
+                missed += not gone.self_inflicted
             except (InstanceError, TimeoutError):
                 missed += 1
             due = loop_time() + self._probe_seconds
-        detail = "does not respond" if session.is_connected else "websocket lost"
-        self.update_state(instance_id, InstanceState.DOWN, detail=detail, vram_free=None)
+        return "does not respond"
 
     def _mark_ready(self, instance_id: str, report: HealthReport) -> None:
         self.update_state(

@@ -58,8 +58,10 @@ class InstanceInfo:
     version: str | None = None
     #: Number of starts after the first one, planned or not.
     restarts: int = 0
-    #: Unplanned ends in a row.
+    #: Unplanned ends in a row that count as failures of the instance, not of a prompt.
     failures: int = 0
+    #: Errors of its supervision or monitoring since the start, such as a lack of descriptors.
+    supervision_errors: int = 0
     #: When its process was launched; None for an adopted instance and while no process runs.
     started_at: datetime | None = None
     #: Why it is in this state, for operators.
@@ -119,6 +121,12 @@ class Fleet(Protocol):
     async def restart(self, instance_id: str) -> None:
         """Request a restart of the instance, whatever it runs; this also closes an open circuit breaker.
         Returns before the process has stopped. Raises FleetError for an adopted instance."""
+
+    def record_failure(self, instance_id: str) -> None:
+        """Count the last unplanned end of a local instance as its failure.
+
+        An end while a prompt ran counts only by this call, once the prompt has proved not to be the cause.
+        Has no effect on adopted instances."""
 
     async def delete_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
         """Delete input and output files of a local instance; missing files are no error. Has no effect on

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
+
+from comfy_instances.repeated_errors import RepeatedErrors
 
 log = logging.getLogger(__name__)
 TAIL_LINES = 500
@@ -17,7 +20,8 @@ class RotatingLogFile:
     """Appends lines, and starts a new file at `max_bytes`.
 
     The full file is renamed to `NAME.1`, the older `NAME.1` to `NAME.2` and so on; `backup_count` old files
-    are kept. On a full disk lines are lost, but `write` does not fail.
+    are kept. Lines that cannot be written, for example on a full disk, are lost: `write` does not fail, and
+    the start and the end of the loss are logged once each. `tail` has the lines nevertheless.
     """
 
     def __init__(self, path: Path, *, max_bytes: int = 4 * 2**20, backup_count: int = 3) -> None:
@@ -26,14 +30,18 @@ class RotatingLogFile:
         self._backup_count = backup_count
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._file: FileIO | None = None
+        self._errors = RepeatedErrors(log, f"writing {path}")
 
     def write(self, line: bytes) -> None:
         line = ANSI_COLOURS.sub(b"", line)
         self._tail.append(line.decode("utf-8", "replace").rstrip())
         try:
             self._append(line)
-        except OSError as error:
-            log.warning("cannot write %s: %s", self.path, error)
+        except (OSError, MemoryError) as error:
+            self._errors.record(error)
+            self._discard_file()
+        else:
+            self._errors.clear()
 
     def tail(self, lines: int) -> list[str]:
         """Return the last lines written through this object (at most TAIL_LINES)."""
@@ -41,9 +49,14 @@ class RotatingLogFile:
 
     def close(self) -> None:
         """Close the file; a later `write` opens it again."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _discard_file(self) -> None:
+        """Open the file again at the next `write`; its state is unknown after an error."""
+        with suppress(OSError):
+            self.close()
 
     def _append(self, line: bytes) -> None:
         if self._file is None:
@@ -53,7 +66,9 @@ class RotatingLogFile:
             self.close()
             self._rotate()
             self._file = FileIO(self.path, "wb")
-        self._file.write(line)
+        rest = memoryview(line)
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
     def _rotate(self) -> None:
         for number in range(self._backup_count - 1, 0, -1):

@@ -34,6 +34,8 @@ class RestartPolicy:
     #: Pause after the first failure; it doubles with each further one, up to the maximum.
     backoff_seconds: float = 0.5
     backoff_max_seconds: float = 60.0
+    #: Longest pause while this process lacks the resources to launch the instance.
+    shortage_backoff_max_seconds: float = 5.0
     #: A run that was ready for this long resets the failure count.
     stable_seconds: float = 120.0
     #: Failures in a row that open the circuit breaker, and how long it stays open.
@@ -62,7 +64,8 @@ class SupervisionHistory:
     ready_at: float | None = None  #: first response of the current run
     ended_at: float | None = None  #: end of the last run
     runs: int = 0
-    failures: int = 0  #: unplanned ends in a row
+    failures: int = 0  #: unplanned ends in a row that count as failures of the instance
+    shortages: int = 0  #: starts in a row that this process lacked the resources for
     reason: str | None = None  #: why the last run ended
     missed: int = 0  #: missed probes in a row
     silent_since: float | None = None
@@ -80,6 +83,7 @@ class SupervisionHistory:
             ended_at=self.ended_at,
             runs=self.runs + 1,
             failures=self.failures,
+            shortages=self.shortages,
             reason=self.reason,
         )
 
@@ -90,6 +94,7 @@ class SupervisionHistory:
         return replace(
             self,
             ready_at=self.ready_at if self.ready_at is not None else now,
+            shortages=0,
             missed=0,
             silent_since=None,
             stuck_since=(self.stuck_since if self.stuck_since is not None else now) if stuck else None,
@@ -102,11 +107,45 @@ class SupervisionHistory:
         since = self.silent_since if self.silent_since is not None else now
         return replace(self, missed=self.missed + 1, silent_since=since, idle_since=None)
 
-    def after_crash(self, now: float, reason: str, policy: RestartPolicy) -> SupervisionHistory:
-        """The process ended, or could not be launched, without a request to stop it."""
-        stable = self.ready_at is not None and now - self.ready_at >= policy.stable_seconds
-        failures = 1 if stable else self.failures + 1
+    def after_shortage(self, now: float) -> SupervisionHistory:
+        """This process lacked the resources to probe: the time until now says nothing about the instance."""
+        return replace(
+            self,
+            started_at=now if self.started_at is not None and self.ready_at is None else self.started_at,
+            missed=0,
+            silent_since=None,
+            stuck_since=None,
+            idle_since=None,
+        )
+
+    def after_prevented_start(self, now: float, reason: str) -> SupervisionHistory:
+        """This process lacked the resources to launch the instance, which is no failure of the instance."""
+        return SupervisionHistory(
+            ended_at=now,
+            runs=self.runs,
+            failures=self.failures,
+            shortages=self.shortages + 1,
+            reason=reason,
+        )
+
+    def after_crash(
+        self, now: float, reason: str, policy: RestartPolicy, *, under_prompt: bool = False
+    ) -> SupervisionHistory:
+        """The process ended, or could not be launched, without a request to stop it.
+
+        An end `under_prompt` does not count: the prompt may be the cause. `after_blame` counts it later if
+        the prompt turns out not to be.
+        """
+        earlier = 0 if self._is_stable(now, policy) else self.failures
+        failures = earlier if under_prompt else earlier + 1
         return SupervisionHistory(ended_at=now, runs=self.runs, failures=failures, reason=reason)
+
+    def after_blame(self, now: float, policy: RestartPolicy) -> SupervisionHistory:
+        """The prompt that ran at an earlier end is not its cause: the end counts as a failure."""
+        return self if self._is_stable(now, policy) else replace(self, failures=self.failures + 1)
+
+    def _is_stable(self, now: float, policy: RestartPolicy) -> bool:
+        return self.ready_at is not None and now - self.ready_at >= policy.stable_seconds
 
     def after_stop(self, now: float, reason: str) -> SupervisionHistory:
         """The process was stopped on request, which resets the failure count."""
@@ -163,7 +202,14 @@ def is_over_memory_limit(history: SupervisionHistory, policy: RestartPolicy) -> 
 
 
 def _decide_while_stopped(history: SupervisionHistory, now: float, policy: RestartPolicy) -> Decision:
-    if history.ended_at is None or history.failures == 0:
+    if history.ended_at is None:
+        return Start()
+    if history.shortages:
+        until = history.ended_at + backoff_delay(
+            history.shortages, policy.backoff_seconds, policy.shortage_backoff_max_seconds
+        )
+        return Wait(until) if now < until else Start()
+    if history.failures == 0:
         return Start()
     if history.failures >= policy.failures_allowed:
         until = history.ended_at + policy.cooldown_seconds

@@ -56,13 +56,25 @@ class InstanceGone(InstanceError):
     """The instance does not respond, responds wrongly, or no longer knows the prompt.
 
     `connection_refused` is True if nothing listens at its address: the process and its queue are gone.
+    `while_running` is True if the instance may have been running the prompt: the prompt may be the cause.
+    `self_inflicted` is True if the instance was stopped on request, or if this process lacked the resources
+    to reach it: neither the instance nor the prompt is the cause.
     """
 
     kind = "instance_gone"
 
-    def __init__(self, message: str, *, connection_refused: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        connection_refused: bool = False,
+        while_running: bool = False,
+        self_inflicted: bool = False,
+    ) -> None:
         super().__init__(message)
         self.connection_refused = connection_refused
+        self.while_running = while_running
+        self.self_inflicted = self_inflicted
 
 
 class NodeFailed(InstanceError):

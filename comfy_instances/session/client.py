@@ -22,6 +22,7 @@ from comfy_instances.protocol.outputs import FileRef
 from comfy_instances.protocol.rejections import parse_graph_rejection
 from comfy_instances.protocol.system_stats import SystemStats, parse_system_stats
 from comfy_instances.session.settings import SessionSettings
+from comfy_instances.shortages import is_resource_shortage
 
 T = TypeVar("T")
 _CHUNK_BYTES = 2**20
@@ -171,11 +172,19 @@ class ComfyUIClient:
                 yield response
         except aiohttp.ClientConnectorError as error:
             refused = isinstance(error.os_error, ConnectionRefusedError)
-            raise InstanceGone(f"{path}: {error}", connection_refused=refused) from error
+            raise InstanceGone(
+                f"{path}: {error}", connection_refused=refused, self_inflicted=is_resource_shortage(error)
+            ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise InstanceGone(f"{path}: {error or type(error).__name__}") from error
+            raise InstanceGone(
+                f"{path}: {error or type(error).__name__}", self_inflicted=is_resource_shortage(error)
+            ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InstanceGone(f"{path}: the response is not ComfyUI's ({error})") from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_resource_shortage(error):
+                raise
+            raise InstanceGone(f"{path}: {error or type(error).__name__}", self_inflicted=True) from error
 
 
 def _raise_for_status(response: aiohttp.ClientResponse) -> None:

@@ -16,8 +16,10 @@ from websockets.exceptions import WebSocketException
 from yarl import URL
 
 from comfy_instances.backoff import backoff_delay
+from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.protocol.message_parser import parse_frame
 from comfy_instances.protocol.messages import Message
+from comfy_instances.repeated_errors import RepeatedErrors
 from comfy_instances.session.settings import SessionSettings
 from comfy_instances.tasks import loop_time
 
@@ -55,14 +57,32 @@ class EventSocket:
         self._handler = handler
         self._socket: ClientConnection | None = None
         self._open = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._closed.set()
+        self._abandoned = False
+        #: How often the socket was opened.
+        self.connections = 0
+        self._errors = RepeatedErrors(logger, f"socket of {url}")
         self.client_id = self._new_client_id()
 
     @property
     def is_open(self) -> bool:
-        return self._open.is_set()
+        return self._open.is_set() and not self._abandoned
 
     async def wait_open(self) -> None:
+        """Wait until the socket is open. Raises InstanceGone once it was abandoned."""
         await self._open.wait()
+        if self._abandoned:
+            raise InstanceGone("the session was closed", self_inflicted=True)
+
+    def abandon(self) -> None:
+        """Fail those who wait for the socket: it will not open again."""
+        self._abandoned = True
+        self._open.set()
+
+    async def wait_closed(self) -> None:
+        """Wait until the socket closes; this also notices a socket that opens again at once."""
+        await self._closed.wait()
 
     async def reconnect(self, client_id: str | None = None) -> None:
         """Close the current socket and open a new one, under `client_id` if given."""
@@ -77,8 +97,12 @@ class EventSocket:
             opened_at = loop_time()
             try:
                 await self._connect_and_read()
+                self._errors.clear()
             except (OSError, WebSocketException) as error:
                 logger.debug("socket of %s: %s", self._url, error or type(error).__name__)
+            except Exception as error:
+                # A lack of memory or threads, or a message that our parser cannot read.
+                self._errors.record(error)
             if loop_time() - opened_at > self._settings.backoff_max_s:
                 failures = 0
             failures += 1
@@ -110,6 +134,7 @@ class EventSocket:
                 self._socket = None
                 if self._open.is_set():
                     self._open.clear()
+                    self._closed.set()
                     self._handler.on_close()
 
     async def _read_messages(self, socket: ClientConnection) -> None:
@@ -118,6 +143,8 @@ class EventSocket:
             message = parse_frame(frame)
             if not self._open.is_set():
                 self._open.set()
+                self._closed.clear()
+                self.connections += 1
                 self._handler.on_open()
             self._handler.on_message(message)
 

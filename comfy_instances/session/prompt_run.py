@@ -17,8 +17,12 @@ class PromptRun:
 
     def __init__(self, tracker: PromptTracker, listener: ProgressListener | None) -> None:
         self.tracker = tracker
+        #: True once the instance may have received the prompt.
+        self.sent = False
         #: True once the instance has accepted the prompt; from then on `/queue` and `/history` know it.
         self.submitted = False
+        #: True if the instance may run the prompt although no message said so.
+        self.may_be_running = False
         #: Set by a cancellation, which may come before the instance has accepted the prompt.
         self.cancel_requested = False
         #: Loop time of the last update, from the socket or from a request.
@@ -36,6 +40,11 @@ class PromptRun:
     @property
     def is_done(self) -> bool:
         return self._done.is_set()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the instance has started to run the prompt, or may have done so."""
+        return self.tracker.has_started or self.may_be_running
 
     async def wait_done(self) -> None:
         """Wait for the end of the prompt. Raises the InstanceError that the session failed it with."""

@@ -20,6 +20,7 @@ from comfy_instances.protocol.messages import (
     TextFrame,
     UnknownMessage,
 )
+from comfy_instances.repeated_errors import RepeatedErrors
 from comfy_instances.session.client import ComfyUIClient
 from comfy_instances.session.event_socket import EventSocket
 from comfy_instances.session.prompt_run import PromptRun
@@ -38,6 +39,9 @@ class Reconciler:
         self._settings = settings
         self._wake_up = asyncio.Event()
         self._unreachable_since: float | None = None
+        #: True once the instance was lost while it ran one of our prompts.
+        self.has_lost_running_prompt = False
+        self._errors = RepeatedErrors(logger, "reconciliation")
         #: The running prompt; messages without a prompt id belong to it.
         self._current_prompt_id = ""
 
@@ -49,6 +53,7 @@ class Reconciler:
         self._wake_up.set()
 
     def on_close(self) -> None:
+        self.mark_running()
         for prompt_run in self.prompt_runs.values():
             prompt_run.tracker.mark_messages_lost()
         self._wake_up.set()
@@ -66,13 +71,51 @@ class Reconciler:
             self._current_prompt_id = prompt_id
             prompt_run.handle_message(message)
 
+    def mark_running(self) -> None:
+        """Note which prompt the instance runs now: the one that has started, or the oldest that was sent.
+
+        The message about a start is lost if the prompt ends the process at once.
+        """
+        pending = [run for run in self.prompt_runs.values() if run.sent and not run.is_done]
+        if pending and not any(run.tracker.has_started for run in pending):
+            pending[0].may_be_running = True
+
+    def lose_run(
+        self,
+        prompt_run: PromptRun,
+        message: str,
+        *,
+        connection_refused: bool = False,
+        self_inflicted: bool = False,
+    ) -> InstanceGone:
+        """Fail a prompt whose instance is lost, and return the error."""
+        while_running = prompt_run.has_begun and not self_inflicted
+        if not prompt_run.is_done:
+            self.has_lost_running_prompt |= while_running
+        error = InstanceGone(
+            message,
+            connection_refused=connection_refused,
+            while_running=while_running,
+            self_inflicted=self_inflicted,
+        )
+        prompt_run.fail(error)
+        return error
+
     async def run(self, event_socket: EventSocket) -> None:
         while True:
             socket_changed = await self._wait_for_next_round()
-            due = self._runs_to_reconcile(include_all=socket_changed)
-            if due and await self._reconcile(due) and not socket_changed and event_socket.is_open:
-                logger.warning("the socket is open but delivers no messages; reconnecting")
-                await event_socket.reconnect()
+            try:
+                await self._run_round(event_socket, socket_changed)
+                self._errors.clear()
+            except Exception as error:
+                # Without reconciliation, prompts would wait forever after a lost socket.
+                self._errors.record(error)
+
+    async def _run_round(self, event_socket: EventSocket, socket_changed: bool) -> None:
+        due = self._runs_to_reconcile(include_all=socket_changed)
+        if due and await self._reconcile(due) and not socket_changed and event_socket.is_open:
+            logger.warning("the socket is open but delivers no messages; reconnecting")
+            await event_socket.reconnect()
 
     async def _wait_for_next_round(self) -> bool:
         """Wait for the next round. Return True if the socket was opened or closed meanwhile."""
@@ -111,16 +154,18 @@ class Reconciler:
         prompt_run.last_update_at = loop_time()
         if queue.is_running(prompt_run.prompt_id):
             prompt_run.stalled_since = None
+            prompt_run.may_be_running = True
             self._current_prompt_id = prompt_run.prompt_id
             return prompt_run.tracker.has_all_messages and not prompt_run.tracker.has_started
         if queue.find(prompt_run.prompt_id) is not None:
+            prompt_run.may_be_running = False
             self._detect_stall(prompt_run, queue)
             return False
         record = await self._client.get_history(prompt_run.prompt_id)
         if prompt_run.is_done:
             return False
         if record is None:
-            prompt_run.fail(InstanceGone("the instance no longer knows the prompt"))
+            self.lose_run(prompt_run, "the instance no longer knows the prompt")
             return False
         prompt_run.replay_history(record)
         return True
@@ -132,18 +177,24 @@ class Reconciler:
         elif prompt_run.stalled_since is None:
             prompt_run.stalled_since = loop_time()
         elif loop_time() - prompt_run.stalled_since >= self._settings.stalled_after_s:
-            prompt_run.fail(InstanceGone("the instance has prompts in its queue but runs none"))
+            self.lose_run(prompt_run, "the instance has prompts in its queue but runs none")
 
     def _handle_unreachable(self, gone: InstanceGone, asked_at: float) -> None:
-        """Fail all prompts if the process is gone: the queue lives in its memory, so they are lost."""
+        """Fail all prompts if the process is gone: the queue lives in its memory, so they are lost.
+
+        A time in which this process could not ask says nothing about the instance and does not count.
+        """
+        if gone.self_inflicted:
+            self._unreachable_since = None
+            return
         if self._unreachable_since is None:
             self._unreachable_since = asked_at
         if gone.connection_refused or loop_time() - self._unreachable_since >= self._settings.gone_after_s:
+            self.mark_running()
             for prompt_run in self.prompt_runs.values():
                 if prompt_run.submitted:
-                    prompt_run.fail(
-                        InstanceGone(
-                            f"the instance is gone: {gone.message}",
-                            connection_refused=gone.connection_refused,
-                        )
+                    self.lose_run(
+                        prompt_run,
+                        f"the instance is gone: {gone.message}",
+                        connection_refused=gone.connection_refused,
                     )

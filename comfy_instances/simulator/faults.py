@@ -1,8 +1,17 @@
-"""Failures on demand, injected into the next prompts of a simulated instance."""
+"""Failures on demand, injected into the next prompts of a simulated instance, or into marked prompts."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
+
+#: With this variable set to 1, a graph with the text `[fault:KIND]` in an input suffers that fault wherever
+#: and however often it runs. Not a `PIXELFACTORY_` variable: instances do not inherit those.
+MARKED_FAULTS_VARIABLE = "SIMULATOR_MARKED_FAULTS"
+_MARK = re.compile(r"\[fault:(\w+)\]")
 
 
 class Fault(StrEnum):
@@ -22,6 +31,20 @@ class Fault(StrEnum):
 
 #: Faults that take effect when a prompt starts.
 EXECUTION_FAULTS = tuple(fault for fault in Fault if fault is not Fault.REJECT)
+
+
+def find_marked_fault(graph: Mapping[str, Any]) -> Fault | None:
+    """Return the fault that a text in the graph asks for; None unless marked faults are enabled."""
+    if os.environ.get(MARKED_FAULTS_VARIABLE) != "1":
+        return None
+    texts = (
+        value
+        for node in graph.values()
+        for value in node.get("inputs", {}).values()
+        if isinstance(value, str)
+    )
+    kinds = (mark.group(1) for text in texts for mark in _MARK.finditer(text))
+    return next((Fault(kind) for kind in kinds if kind in EXECUTION_FAULTS), None)
 
 
 class ArmedFaults:

@@ -9,7 +9,7 @@ from typing import Any
 
 from comfy_instances.simulator.execution.prompt_queue import PromptQueue, QueuedPrompt
 from comfy_instances.simulator.execution.worker import ExecutionWorker
-from comfy_instances.simulator.faults import EXECUTION_FAULTS, ArmedFaults
+from comfy_instances.simulator.faults import EXECUTION_FAULTS, ArmedFaults, find_marked_fault
 from comfy_instances.simulator.options import SimulatorOptions
 from comfy_instances.simulator.server.websocket_hub import WebsocketHub
 from comfy_instances.simulator.validation.live_facts import with_input_folders
@@ -60,7 +60,8 @@ class SimulatedInstance:
             await self._run_prompt(prompt)
 
     async def _run_prompt(self, prompt: QueuedPrompt) -> None:
-        outcome = await self.worker.execute_prompt(prompt, self.faults.consume(*EXECUTION_FAULTS))
+        fault = find_marked_fault(prompt.graph) or self.faults.consume(*EXECUTION_FAULTS)
+        outcome = await self.worker.execute_prompt(prompt, fault)
         self.queue.finish(outcome)
         if prompt.client_id is not None:
             ended = {"node": None, "prompt_id": prompt.prompt_id}

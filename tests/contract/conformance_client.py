@@ -69,7 +69,7 @@ class ConformanceClient:
 
     async def connect(self, flags: dict[str, Any] | None = None) -> None:
         address = f"{self.url}/ws?clientId={self.client_id}"
-        self.socket = await self.http.ws_connect(address, max_msg_size=0)
+        self.socket = await self.http.ws_connect(address, max_msg_size=0, autoping=False)
         if flags is not None:
             await self.socket.send_json({"type": "feature_flags", "data": flags})
 
@@ -78,16 +78,41 @@ class ConformanceClient:
             await self.socket.close()
             self.socket = None
 
+    async def round_trip(self) -> None:
+        """Two requests after each other: the server's loop has run what it was about to run before them."""
+        for _ in range(2):
+            await self.get("/queue")
+
     async def hear(self) -> Any:
         """The next message as it came: a dict, or the bytes of a binary one."""
-        if self.socket is None:
-            raise RuntimeError("not connected")
-        message = await self.socket.receive(timeout=60)
+        message = await self._receive()
+        while message.type is aiohttp.WSMsgType.PONG:
+            message = await self._receive()
         if message.type is aiohttp.WSMsgType.TEXT:
             return json.loads(message.data)
         if message.type is aiohttp.WSMsgType.BINARY:
             return message.data
         raise ConnectionError(f"the socket ended: {message.type.name}")
+
+    async def hear_what_was_sent(self) -> Any:
+        """The next message that the server has sent already; None if there is none.
+
+        The server answers a ping behind everything that it sent before.
+        """
+        if self.socket is None:
+            raise RuntimeError("not connected")
+        await self.socket.ping()
+        message = await self._receive()
+        return None if message.type is aiohttp.WSMsgType.PONG else message.data
+
+    async def _receive(self) -> aiohttp.WSMessage:
+        if self.socket is None:
+            raise RuntimeError("not connected")
+        message = await self.socket.receive(timeout=60)
+        while message.type is aiohttp.WSMsgType.PING:
+            await self.socket.pong(message.data)
+            message = await self.socket.receive(timeout=60)
+        return message
 
     async def hear_until(self, event: str, **data: Any) -> list[Any]:
         """Shapes of all messages up to the one of that type that carries `data`."""

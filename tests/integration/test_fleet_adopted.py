@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from comfy_instances.fleet.adopted import AdoptedFleet
 from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState, wait_until_ready
 from comfy_instances.process.child import find_free_port
 from tests.support.polling import wait_until
+from tests.support.scripted_comfyui import ScriptedComfyUI
 
 ODD = Path(__file__).parents[1] / "support" / "odd_instance.py"
 
@@ -55,3 +57,27 @@ async def test_one_that_is_not_there_does_not_keep_the_others_waiting(tmp_path: 
         process.kill()
         await process.wait()
     assert {info.state for info in told if info.id == absent.id} == {InstanceState.DOWN}
+
+
+async def test_a_server_that_is_replaced_at_once_is_noticed(tmp_path: Path) -> None:
+    """Also where that takes less time than any interval of the fleet."""
+    async with ScriptedComfyUI() as server:
+
+        async def stats(request: web.Request) -> web.Response:
+            device = {"name": "cpu", "type": "cpu", "index": 0, "vram_total": 0, "vram_free": 0}
+            return web.json_response({"system": {"comfyui_version": "0.3.64"}, "devices": [device]})
+
+        async def facts(request: web.Request) -> web.Response:
+            return web.json_response({})
+
+        server.answers |= {"GET /system_stats": stats, "GET /object_info": facts}
+        fleet = AdoptedFleet([server.url], probe_seconds=3600, poll_seconds=3600)
+        await fleet.start()
+        try:
+            await wait_until_ready(fleet)
+            before = fleet.node_facts("adopted-0")
+            server.drop_sockets()
+            await wait_until(lambda: fleet.node_facts("adopted-0") is not before)
+            await wait_until_ready(fleet)
+        finally:
+            await fleet.stop()

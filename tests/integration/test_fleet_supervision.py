@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -23,7 +24,7 @@ from comfy_instances.fleet.protocol import InstanceInfo, InstanceState, wait_unt
 from comfy_instances.process.launch import LaunchSpec
 from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.protocol.errors import InstanceGone
-from comfy_instances.session.session import FileRef
+from comfy_instances.session.session import FileRef, InstanceSession
 from tests.support.polling import wait_until
 
 ODD = Path(__file__).parents[1] / "support" / "odd_instance.py"
@@ -169,6 +170,49 @@ async def test_an_operator_closes_the_circuit_breaker(tmp_path: Path) -> None:
         flag.touch()
         await fleet.restart("odd-0")
         await wait_until_ready(fleet)
+
+
+async def test_the_circuit_closes_by_itself_for_another_try(tmp_path: Path) -> None:
+    flag = tmp_path / "repaired"
+    script = f"import os, sys, runpy; os.path.exists({str(flag)!r}) or sys.exit('broken'); " + (
+        "runpy.run_module('comfy_instances.simulator', run_name='__main__')"
+    )
+    rules = replace(QUICK, failures_allowed=1, cooldown_seconds=0.5)
+    fleet = LocalFleet([odd(tmp_path, sys.executable, "-c", script)], policy=rules)
+    async with running(fleet) as told:
+        await wait_until(lambda: any(info.state is InstanceState.FAILED for info in told))
+        flag.touch()
+        await wait_until_ready(fleet)
+
+
+async def test_an_end_under_a_prompt_counts_only_when_it_is_blamed_on_the_instance(tmp_path: Path) -> None:
+    fleet = LocalFleet.simulated(1, directory=tmp_path, policy=replace(QUICK, failures_allowed=2))
+    async with running(fleet) as told:
+        for number in range(4):
+            await wait_until_ready(fleet)
+            process_of(fleet.instances()[0]).send_signal(signal.SIGSTOP)  # the prompt is in flight
+            run = asyncio.create_task(fleet.session("sim-0").run_prompt(str(uuid.uuid4()), GRAPH))
+            await wait_until(partial(has_sent_prompt, fleet.session("sim-0")))
+            process_of(fleet.instances()[0]).kill()
+            with pytest.raises(InstanceGone) as caught:
+                await run
+            assert caught.value.while_running
+            await wait_until(partial(has_restarted, fleet, number + 1))
+        assert fleet.instances()[0].failures == 0
+        assert InstanceState.FAILED not in {info.state for info in told}
+        await wait_until_ready(fleet)
+        for _ in range(2):
+            fleet.record_failure("sim-0")
+        process_of(fleet.instances()[0]).kill()
+        await wait_until(lambda: fleet.instances()[0].state is InstanceState.FAILED)
+
+
+def has_sent_prompt(session: InstanceSession) -> bool:
+    return any(run.sent for run in session._reconciler.prompt_runs.values())
+
+
+def has_restarted(fleet: LocalFleet, times: int) -> bool:
+    return fleet.instances()[0].restarts >= times
 
 
 async def test_stubborn_ones_and_their_children_are_killed(tmp_path: Path) -> None:

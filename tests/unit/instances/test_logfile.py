@@ -46,3 +46,37 @@ def test_a_full_disk_costs_lines_only(caplog: pytest.LogCaptureFixture) -> None:
     assert "No space left" in caplog.text
     assert output.tail(1) == ["lost on disk"]
     output.close()
+
+
+def test_a_failing_disk_costs_lines_and_two_log_lines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    folder = tmp_path / "log"
+    folder.write_text("a file in the place of the folder")
+    output = RotatingLogFile(folder / "output.log")
+    for number in range(100):
+        output.write(b"lost %d\n" % number)
+    folder.unlink()
+    output.write(b"written\n")
+    output.close()
+    assert (folder / "output.log").read_text() == "written\n"
+    assert output.tail(2) == ["lost 99", "written"]
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2, messages
+    assert "failed and is repeated" in messages[0]
+    assert "works again after 100 error(s)" in messages[1]
+
+
+def test_a_full_disk_costs_lines_and_the_file_goes_on(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full (Linux)")
+    path = tmp_path / "output.log"
+    path.symlink_to(full)
+    output = RotatingLogFile(path)
+    output.write(b"lost\n")
+    path.unlink()
+    output.write(b"written\n")
+    output.close()
+    assert path.read_text() == "written\n"

@@ -204,3 +204,66 @@ def test_every_wait_ends(steps: list[tuple[float, Event]]) -> None:
             assert decision.until > now
         assert isinstance(decision, Start) <= (history.started_at is None)
         assert isinstance(decision, Restart | CircuitOpen) <= (history.runs > 0)
+
+
+def test_an_end_under_a_prompt_does_not_open_the_circuit() -> None:
+    history = SupervisionHistory()
+    for now in range(0, 50, 10):
+        history = history.after_start(now).after_response(now + 1, BUSY)
+        history = history.after_crash(now + 2, "exited with status 1", RULES, under_prompt=True)
+        assert decide(history, now + 2, RULES) == Start()
+    assert history.failures == 0
+
+
+def test_an_end_counts_once_its_prompt_has_proved_not_to_be_the_cause() -> None:
+    history = SupervisionHistory()
+    for now in range(0, 30, 10):
+        history = history.after_start(now).after_response(now + 1, BUSY)
+        history = history.after_crash(now + 2, "exited with status 1", RULES, under_prompt=True)
+        history = history.after_start(now + 3).after_response(now + 4, IDLE).after_blame(now + 5, RULES)
+    assert history.failures == RULES.failures_allowed
+    ended = history.after_crash(40, "exited with status 1", RULES, under_prompt=True)
+    assert isinstance(decide(ended, 41, RULES), CircuitOpen)
+
+
+def test_an_old_end_is_not_held_against_an_instance_that_is_stable_since() -> None:
+    history = SupervisionHistory().after_start(0).after_response(1, IDLE)
+    assert history.after_blame(1 + RULES.stable_seconds, RULES).failures == 0
+
+
+def test_a_prevented_start_is_repeated_with_a_growing_pause_and_never_opens_the_circuit() -> None:
+    history, now, pauses = SupervisionHistory(), 0.0, []
+    for _ in range(50):
+        history = history.after_start(now).after_prevented_start(now, "too many open files")
+        decision = decide(history, now, RULES)
+        assert isinstance(decision, Wait)
+        pauses.append(decision.until - now)
+        now = decision.until
+        assert decide(history, now, RULES) == Start()
+    assert pauses[:3] == [1, 2, 4]
+    assert max(pauses) == RULES.shortage_backoff_max_seconds
+    assert history.failures == 0
+    answered = history.after_start(now).after_response(now, IDLE)
+    assert answered.shortages == 0
+
+
+def test_time_without_resources_to_probe_is_no_silence_of_the_instance() -> None:
+    history = SupervisionHistory().after_start(0).after_response(1, BUSY)
+    for now in range(5, 1000, 5):
+        history = history.after_missed_probe(now).after_shortage(now + 1)
+        assert isinstance(decide(history, now + 1, RULES), Wait)
+    starting = SupervisionHistory().after_start(0).after_shortage(1000)
+    assert isinstance(decide(starting, 1001, RULES), Wait)
+
+
+def test_the_circuit_closes_for_one_try_after_a_time_and_opens_again_if_that_fails() -> None:
+    history = SupervisionHistory()
+    for now in range(3):
+        history = history.after_start(now).after_crash(now, "exited with status 1", RULES)
+    assert isinstance(decide(history, 3, RULES), CircuitOpen)
+    later = 2 + RULES.cooldown_seconds
+    assert decide(history, later, RULES) == Start()
+    again = history.after_start(later).after_crash(later + 1, "exited with status 1", RULES)
+    assert isinstance(decide(again, later + 2, RULES), CircuitOpen)
+    recovered = history.after_start(later).after_response(later + 1, IDLE)
+    assert isinstance(decide(recovered, later + 2, RULES), Wait)

@@ -21,7 +21,8 @@ def to_shard_spec(job: Job, shard: Shard, model: Model, deadline: float, plan: P
         vram=estimate.vram_bytes,
         fair_share_weight=plan.fair_share_weight,
         max_concurrency=plan.concurrency,
-        attempts=shard.attempts,
+        tries=shard.tries,
+        deaths=shard.deaths,
         deadline=deadline,
         version=model.digest,
     )

@@ -12,12 +12,13 @@ from orchestrator.execution.dispatcher import Dispatcher
 def check_capacity(dispatcher: Dispatcher, account_id: str, model: str, max_wait: float) -> None:
     """Check that a request can start within `max_wait` seconds. Raises ServiceUnavailable."""
     scheduler = dispatcher.scheduler
-    wait = scheduler.expected_wait_seconds(account_id, monotonic())
+    now = monotonic()
+    wait = scheduler.expected_wait_seconds(account_id, now)
     if wait == float("inf") or dispatcher.is_stopping:
         raise ServiceUnavailable(
             "No GPU server is available; retry later", code="no_instances", retry_after=5
         )
-    if not scheduler.can_serve(model):
+    if not scheduler.expects_to_serve(model, now):
         raise ServiceUnavailable(
             f"No GPU server can run model {model} at present; retry later",
             code="model_unavailable",

@@ -7,6 +7,7 @@ draws a random number or touches a disk, and the whole state can be rebuilt from
 from __future__ import annotations
 
 from orchestrator.execution.scheduler.events import (
+    BlameInstance,
     CancelShard,
     Event,
     FailJob,
@@ -27,6 +28,7 @@ from orchestrator.execution.scheduler.scheduler import Scheduler
 from orchestrator.execution.scheduler.wait_estimator import WaitEstimate
 
 __all__ = [
+    "BlameInstance",
     "CancelShard",
     "Event",
     "FailJob",

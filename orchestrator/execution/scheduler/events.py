@@ -30,8 +30,10 @@ class ShardSpec:
     fair_share_weight: float = 1.0
     #: Maximum number of shards of this account that run at the same time; None for no limit.
     max_concurrency: int | None = None
-    #: Attempts that were started by earlier processes.
-    attempts: int = 0
+    #: Failed attempts in earlier processes that count against the maximum.
+    tries: int = 0
+    #: How often an instance died while it ran the shard, in earlier processes.
+    deaths: int = 0
     #: Time by which it must have started, in the clock of the events; None for no limit.
     deadline: float | None = None
     #: Digest of the model version that it needs; None if the version does not matter.
@@ -74,7 +76,8 @@ class ShardFailed:
     shard_id: str
     instance_id: str
     kind: FailureKind
-    #: False if the instance was lost before it started the prompt.
+    #: False if the prompt cannot be the cause: the instance was lost before it started the prompt, or was
+    #: stopped on request.
     has_run: bool = True
 
 
@@ -105,6 +108,8 @@ class InstanceDown:
     instance_id: str
     #: Whether its loaded models are lost too: True if its process ended, False if it drains.
     memory_lost: bool = True
+    #: Whether it is expected to come back by itself: new requests may wait for it for a short time.
+    returns: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,7 +152,14 @@ class FailJob:
     kind: FailureKind
 
 
-Instruction = RunShard | CancelShard | FreeMemory | FailJob
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlameInstance:
+    """Count the end of an instance as its own failure: the shard that it ran has succeeded since."""
+
+    instance_id: str
+
+
+Instruction = RunShard | CancelShard | FreeMemory | FailJob | BlameInstance
 
 
 @dataclass(kw_only=True, slots=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from orchestrator.execution.scheduler.events import Assignment, InstanceUp, ShardSpec
+from orchestrator.execution.scheduler.events import Assignment, InstanceDown, InstanceUp, ShardSpec
 
 #: One prompt runs and one waits on the instance, so that the GPU is never idle between prompts.
 SLOTS_PER_INSTANCE = 2
+#: How long new requests may wait for an instance that is down and returns by itself, in seconds.
+RETURN_GRACE_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -20,6 +22,8 @@ class Instance:
     vram: int | None = None
     served_models: frozenset[str] | None = None
     is_up: bool = False
+    #: When it went down, if it is expected to return by itself.
+    down_since: float | None = None
     #: Assigned shards: the running one first, then the waiting one.
     assignments: list[Assignment] = field(default_factory=list)
     #: Latest shard of each model in memory, by model id, least recently used first.
@@ -28,16 +32,30 @@ class Instance:
     def mark_up(self, event: InstanceUp) -> None:
         """Make the instance available with the values of the event."""
         self.speed, self.vram, self.served_models, self.is_up = event.speed, event.vram, event.models, True
+        self.down_since = None
 
-    def mark_down(self, memory_lost: bool) -> None:
+    def mark_down(self, event: InstanceDown, now: float) -> None:
         """Make the instance unavailable for further shards."""
+        was_expected = self.is_up or self.down_since is not None
+        since = now if self.down_since is None else self.down_since
+        self.down_since = since if event.returns and was_expected else None
         self.is_up = False
-        if memory_lost:
+        if event.memory_lost:
             self.loaded_models.clear()
+
+    def is_expected(self, now: float) -> bool:
+        """Whether the instance is available, or went down a short time ago and returns by itself."""
+        if self.down_since is None:
+            return self.is_up
+        return now - self.down_since < RETURN_GRACE_SECONDS
+
+    def serves(self, model: str) -> bool:
+        """Whether the instance has what a model needs, given by its id or the digest of a version."""
+        return self.served_models is None or model in self.served_models
 
     def can_serve(self, spec: ShardSpec) -> bool:
         """Whether the instance is available and has what the shard's model needs."""
-        return self.is_up and (self.served_models is None or spec.required_model in self.served_models)
+        return self.is_up and self.serves(spec.required_model)
 
     def has_memory_for(self, spec: ShardSpec) -> bool:
         """Whether the shard's model fits into the GPU memory, at the expense of other models."""

@@ -53,6 +53,10 @@ class FairQueue:
     def __init__(self) -> None:
         self._heaps: dict[str, list[QueuedShard]] = {}
         self._retries: list[QueuedShard] = []
+        #: Shards that run alone, by shard id, in the order in which they are to run.
+        self._suspects: dict[str, QueuedShard] = {}
+        #: Waiting shards of jobs that are held back, by job id.
+        self._held: dict[str, list[QueuedShard]] = {}
         self._accounts: dict[str, AccountQueue] = {}
         self._queued: dict[str, QueuedShard] = {}
         self._waiting_counts: dict[str, int] = {}
@@ -127,10 +131,34 @@ class FairQueue:
         self._register(entry)
         self._retries.append(entry)
 
+    def enqueue_suspect(self, spec: ShardSpec, now: float) -> None:
+        """Add a shard that must run alone; it is returned by `suspects` and not by `heads`."""
+        entry = QueuedShard(self._virtual_time, self._next_sequence(), spec, now)
+        self._register(entry)
+        self._suspects[spec.shard_id] = entry
+
+    def suspects(self) -> list[QueuedShard]:
+        """Return the waiting suspects that are within the limit of their account, first come first."""
+        return [entry for entry in self._suspects.values() if self._is_within_limit(entry)]
+
+    def hold_job(self, job_id: str) -> None:
+        """Keep the waiting shards of a job back until `release_job`; its suspects are not affected."""
+        self._held.setdefault(job_id, [])
+
+    def release_job(self, job_id: str) -> None:
+        """Let the shards of a held job wait for an instance again, in their earlier order."""
+        for entry in self._held.pop(job_id, ()):
+            if not entry.is_removed:
+                heapq.heappush(self._heaps.setdefault(entry.spec.required_model, []), entry)
+
     def heads(self) -> Iterator[QueuedShard]:
         """Return every eligible retry, and the first eligible shard of each version of a model."""
         self._retries = [entry for entry in self._retries if not entry.is_removed]
-        yield from (entry for entry in self._retries if self._is_within_limit(entry))
+        yield from (
+            entry
+            for entry in self._retries
+            if entry.spec.job_id not in self._held and self._is_within_limit(entry)
+        )
         for required_model in list(self._heaps):
             head = self._head(required_model)
             if head is not None:
@@ -179,6 +207,7 @@ class FairQueue:
         spec = queued.spec
         queued.is_removed = True
         del self._queued[spec.shard_id]
+        self._suspects.pop(spec.shard_id, None)
         account = self._accounts[spec.account_id]
         account.waiting_count -= 1
         account.waiting_seconds -= spec.run_seconds
@@ -195,10 +224,16 @@ class FairQueue:
         heap = self._heaps[required_model]
         while heap:
             entry = heap[0]
-            if not entry.is_removed and self._is_within_limit(entry):
+            is_held = entry.spec.job_id in self._held
+            if not entry.is_removed and not is_held and self._is_within_limit(entry):
                 return entry
             heapq.heappop(heap)
-            if not entry.is_removed:
+            if entry.is_removed:
+                continue
+            if is_held:
+                self._held[entry.spec.job_id].append(entry)
+                self._unblock_next(entry.spec.account_id)
+            else:
                 heapq.heappush(self._accounts[entry.spec.account_id].blocked, entry)
         del self._heaps[required_model]
         return None
@@ -208,7 +243,9 @@ class FairQueue:
         account = self._accounts[account_id]
         while account.blocked:
             entry = heapq.heappop(account.blocked)
-            if not entry.is_removed:
+            if not entry.is_removed and entry.spec.job_id in self._held:
+                self._held[entry.spec.job_id].append(entry)
+            elif not entry.is_removed:
                 heapq.heappush(self._heaps.setdefault(entry.spec.required_model, []), entry)
                 return
         if (

@@ -8,18 +8,18 @@ For a loaded model the longest skipped time is 0. For a model that is not loaded
 to load it and to reload the models that it evicts, so that shards of one model run in batches. Because the
 skipped time so far is subtracted, no shard is skipped for longer than that. A shard does not take a free slot
 if busy instances would still finish it sooner. A run that takes longer than everything else that waits is
-started first.
+started first. Shards that may have ended their instance run alone (see `suspects`).
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from orchestrator.execution.scheduler.estimates import DurationEstimates
 from orchestrator.execution.scheduler.events import (
     Assignment,
+    BlameInstance,
     CancelShard,
     Event,
     FailJob,
@@ -37,7 +37,9 @@ from orchestrator.execution.scheduler.events import (
     Tick,
 )
 from orchestrator.execution.scheduler.instances import Instance
+from orchestrator.execution.scheduler.placement import Placement
 from orchestrator.execution.scheduler.queue import FairQueue, QueuedShard
+from orchestrator.execution.scheduler.suspects import SuspectLane
 from orchestrator.execution.scheduler.wait_estimator import WaitEstimate, WaitEstimator
 from orchestrator.jobs.failures import FailureKind
 
@@ -45,31 +47,6 @@ from orchestrator.jobs.failures import FailureKind
 PERMANENT_FAILURES = frozenset({FailureKind.BAD_GRAPH, FailureKind.OUTPUT_REFUSED})
 #: How long a model that is not loaded waits in favour of loaded ones, in multiples of its load time.
 MAX_SKIPPED_LOADS = 6.0
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """A waiting shard on a candidate instance, with the expected times."""
-
-    queued: QueuedShard
-    instance: Instance
-    #: Expected seconds of loading the model and of running the shard.
-    load_seconds: float
-    run_seconds: float
-    #: Expected seconds from now until the shard is done.
-    finish_seconds: float
-    #: Longest time that other shards may be started first, to avoid loading the model now.
-    max_skipped_seconds: float
-    #: `finish_seconds` plus the time to reload the models that have to be evicted.
-    cost_seconds: float
-
-    @property
-    def score(self) -> tuple[float, int]:
-        """Sort key among the heads of the queue; the lowest is started next."""
-        return (
-            self.queued.start_tag + self.max_skipped_seconds - self.queued.skipped_seconds,
-            self.queued.sequence,
-        )
 
 
 class Scheduler:
@@ -82,7 +59,9 @@ class Scheduler:
         self._max_attempts = max_attempts
         self._specs: dict[str, ShardSpec] = {}
         self._shards_by_job: dict[str, set[str]] = {}
-        self._attempts: dict[str, int] = {}
+        #: Failed attempts that count against the maximum.
+        self._tries: dict[str, int] = {}
+        self._suspects = SuspectLane()
         self._failed_instances: dict[str, set[str]] = {}
         #: Heap of (deadline, shard id).
         self._deadlines: list[tuple[float, str]] = []
@@ -91,14 +70,12 @@ class Scheduler:
         """Apply an event and return the resulting instructions in order. `now` is monotonic, in seconds."""
         match event:
             case JobAdded(specs=specs):
-                self._add_shards(specs, now)
-                return self._fill_slots(now)
+                return [*self._add_shards(specs, now), *self._fill_slots(now)]
             case RunEnded():
                 self._release_slot(event, now)
                 return self._fill_slots(now)
             case ShardDone(shard_id=shard_id):
-                self._forget_shard(shard_id)
-                return []
+                return [*self._acquit(shard_id), *self._fill_slots(now)]
             case ShardFailed():
                 return [*self._retry_or_fail(event, now), *self._fill_slots(now)]
             case JobCancelled(job_id=job_id):
@@ -106,10 +83,10 @@ class Scheduler:
             case InstanceUp(instance_id=instance_id):
                 self.instances.setdefault(instance_id, Instance(instance_id)).mark_up(event)
                 return self._fill_slots(now)
-            case InstanceDown(instance_id=instance_id, memory_lost=memory_lost):
+            case InstanceDown(instance_id=instance_id):
                 if instance_id in self.instances:
-                    self.instances[instance_id].mark_down(memory_lost)
-                return []
+                    self.instances[instance_id].mark_down(event, now)
+                return self._fill_slots(now)
             case Tick():
                 return [*self._fail_expired(now), *self._fill_slots(now)]
 
@@ -117,11 +94,19 @@ class Scheduler:
         """Whether the shard is waiting or running."""
         return shard_id in self._specs
 
+    @property
+    def suspect_count(self) -> int:
+        """Number of unfinished shards under which an instance has died."""
+        return len(self._suspects.deaths)
+
     def can_serve(self, model: str) -> bool:
         """Whether an available instance can run the model, given by its id or the digest of a version."""
+        return any(instance.is_up and instance.serves(model) for instance in self.instances.values())
+
+    def expects_to_serve(self, model: str, now: float) -> bool:
+        """Whether an instance that is available, or returns shortly, can run the model."""
         return any(
-            instance.is_up and (instance.served_models is None or model in instance.served_models)
-            for instance in self.instances.values()
+            instance.is_expected(now) and instance.serves(model) for instance in self.instances.values()
         )
 
     def estimate_job_wait(self, job_id: str, now: float) -> WaitEstimate | None:
@@ -132,27 +117,53 @@ class Scheduler:
     def expected_wait_seconds(self, account_id: str, now: float) -> float:
         """Return the seconds until a new shard of the account would start; infinite without instances.
 
-        With fair shares, the account's own waiting shards run first, and at most the same amount of work of
-        each other account.
+        Instances that went down a short time ago and return by themselves count. With fair shares, the
+        account's own waiting shards run first, and at most the same amount of work of each other account.
         """
-        up = [instance for instance in self.instances.values() if instance.is_up]
-        if not up:
+        expected = [instance for instance in self.instances.values() if instance.is_expected(now)]
+        if not expected:
             return float("inf")
-        if any(not instance.assignments for instance in up) and not self.queue:
+        if any(not instance.assignments for instance in expected) and not self.queue:
             return 0.0
-        busy = sum(instance.busy_seconds(now) for instance in up)
-        return (busy + self.queue.seconds_ahead_of(account_id)) / sum(instance.speed for instance in up)
+        busy = sum(instance.busy_seconds(now) for instance in expected)
+        speed = sum(instance.speed for instance in expected)
+        return (busy + self.queue.seconds_ahead_of(account_id)) / speed
 
-    def _add_shards(self, specs: Iterable[ShardSpec], now: float) -> None:
+    def _add_shards(self, specs: Iterable[ShardSpec], now: float) -> list[Instruction]:
+        """Queue new shards. Fails the jobs of those that an earlier process was about to quarantine."""
+        guilty: list[ShardSpec] = []
         for spec in specs:
             if spec.shard_id in self._specs:
                 continue
             self._specs[spec.shard_id] = spec
             self._shards_by_job.setdefault(spec.job_id, set()).add(spec.shard_id)
-            self._attempts[spec.shard_id] = spec.attempts
-            self.queue.enqueue(spec, now)
+            self._tries[spec.shard_id] = spec.tries
+            for _ in range(spec.deaths):
+                self._suspects.record_death(spec.shard_id, "")
+            if spec.deaths:
+                self._queue_suspect(spec, now)
+            else:
+                self.queue.enqueue(spec, now)
             if spec.deadline is not None:
                 heapq.heappush(self._deadlines, (spec.deadline, spec.shard_id))
+            if self._suspects.is_guilty(spec.shard_id):
+                guilty.append(spec)
+        return [
+            instruction
+            for spec in guilty
+            if self.has_shard(spec.shard_id)
+            for instruction in self._fail_job(spec, FailureKind.QUARANTINED)
+        ]
+
+    def _queue_suspect(self, spec: ShardSpec, now: float) -> None:
+        self.queue.hold_job(spec.job_id)
+        self.queue.enqueue_suspect(spec, now)
+
+    def _acquit(self, shard_id: str) -> list[Instruction]:
+        """Forget a shard that has succeeded. Earlier deaths under it are failures of those instances."""
+        died = self._suspects.take_deaths(shard_id)
+        self._forget_shard(shard_id)
+        return [BlameInstance(instance_id=instance_id) for instance_id in died]
 
     def _release_slot(self, event: RunEnded, now: float) -> None:
         instance = self.instances.get(event.instance_id)
@@ -170,22 +181,29 @@ class Scheduler:
     def _retry_or_fail(self, event: ShardFailed, now: float) -> list[Instruction]:
         """Queue a failed shard for another attempt, or fail its job if it has none left.
 
-        An attempt that was lost with its instance before it ran is not counted: it is repeated until the
-        deadline of the shard.
+        An attempt that was lost with its instance is not counted. If the prompt cannot be the cause, it is
+        repeated until the deadline of the shard; otherwise the shard becomes a suspect, and is quarantined
+        after the second death.
         """
         spec = self._specs.get(event.shard_id)
         if spec is None or event.shard_id in self.queue:
             return []
         is_overdue = spec.deadline is not None and now >= spec.deadline
-        was_lost = event.kind is FailureKind.INSTANCE_GONE and not event.has_run
-        if was_lost:
-            self._attempts[spec.shard_id] -= 1
+        was_lost = event.kind is FailureKind.INSTANCE_GONE
+        if was_lost and event.has_run:
+            self._suspects.record_death(spec.shard_id, event.instance_id)
+            if self._suspects.is_guilty(spec.shard_id):
+                return self._fail_job(spec, FailureKind.QUARANTINED)
         if was_lost and is_overdue:
             return self._fail_job(spec, FailureKind.EXPIRED)
+        self._tries[spec.shard_id] += not was_lost
         if event.kind in PERMANENT_FAILURES or (not was_lost and self._is_exhausted(spec)):
             return self._fail_job(spec, event.kind)
         self._failed_instances.setdefault(spec.shard_id, set()).add(event.instance_id)
-        self.queue.requeue(spec, now)
+        if self._suspects.is_suspect(spec.shard_id):
+            self._queue_suspect(spec, now)
+        else:
+            self.queue.requeue(spec, now)
         if spec.deadline is not None and is_overdue:
             # The deadline passed while the shard ran, and was removed from the heap then.
             heapq.heappush(self._deadlines, (spec.deadline, spec.shard_id))
@@ -193,7 +211,7 @@ class Scheduler:
         return [FreeMemory(instance_id=event.instance_id)] if is_out_of_memory else []
 
     def _is_exhausted(self, spec: ShardSpec) -> bool:
-        return self._attempts[spec.shard_id] >= self._max_attempts
+        return self._tries[spec.shard_id] >= self._max_attempts
 
     def _fail_job(self, spec: ShardSpec, kind: FailureKind) -> list[Instruction]:
         failed = FailJob(job_id=spec.job_id, shard_id=spec.shard_id, kind=kind)
@@ -225,21 +243,49 @@ class Scheduler:
         spec = self._specs.pop(shard_id, None)
         if spec is None:
             return
-        self._attempts.pop(shard_id, None)
+        self._tries.pop(shard_id, None)
         self._failed_instances.pop(shard_id, None)
+        self._suspects.take_deaths(shard_id)
         self._shards_by_job[spec.job_id].discard(shard_id)
+        if not any(self._suspects.is_suspect(other) for other in self._shards_by_job[spec.job_id]):
+            self.queue.release_job(spec.job_id)
         if not self._shards_by_job[spec.job_id]:
             del self._shards_by_job[spec.job_id]
 
     def _fill_slots(self, now: float) -> list[Instruction]:
         """Assign shards until none is eligible or no instance has a free slot."""
-        instructions: list[Instruction] = []
-        while any(instance.is_up and instance.has_free_slot for instance in self.instances.values()):
+        instructions = self._run_suspect(now)
+        while any(map(self._suspects.is_open, self.instances.values())):
             placement = self._choose_next(now)
             if placement is None:
                 break
             instructions.append(self._assign(placement, now))
+            self._suspects.ordinary_turns -= 1
         return instructions
+
+    def _run_suspect(self, now: float) -> list[Instruction]:
+        """Start a suspect if none runs and its instance is idle; otherwise keep an instance free for it."""
+        lane = self._suspects
+        if lane.is_occupied(self.instances):
+            return []
+        entry = lane.choose_suspect(self.queue)
+        candidates = self._eligible_instances(entry.spec) if entry else []
+        if entry is None or not candidates or self._is_ordinary_turn(now):
+            lane.instance_id = None
+            return []
+        instance = lane.reserve(candidates, now)
+        if instance.assignments:
+            return []
+        lane.start(entry.spec)
+        return [self._assign(self._estimate_placement(entry, instance, now), now)]
+
+    def _is_ordinary_turn(self, now: float) -> bool:
+        """Whether an ordinary shard starts first, because the suspects would close the only instance."""
+        up = sum(instance.is_up for instance in self.instances.values())
+        if up > 1 or self._suspects.ordinary_turns <= 0:
+            return False
+        self._suspects.instance_id = None
+        return self._choose_next(now) is not None
 
     def _assign(self, placement: Placement, now: float) -> RunShard:
         entry, instance = placement.queued, placement.instance
@@ -247,7 +293,6 @@ class Scheduler:
             if (head.start_tag, head.sequence) < (entry.start_tag, entry.sequence):
                 head.skipped_seconds += placement.run_seconds + placement.load_seconds
         spec = self.queue.dequeue(entry)
-        self._attempts[spec.shard_id] += 1
         seconds = placement.load_seconds + placement.run_seconds
         assignment = Assignment(
             spec=spec, instance_id=instance.id, expected_seconds=seconds, load_seconds=placement.load_seconds
@@ -289,6 +334,7 @@ class Scheduler:
         candidates = [
             self._estimate_placement(queued, instance, now)
             for instance in self._eligible_instances(queued.spec)
+            if instance.id != self._suspects.instance_id
         ]
         free = [found for found in candidates if found.instance.has_free_slot]
         if not free:

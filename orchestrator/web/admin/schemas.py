@@ -201,7 +201,13 @@ class InstanceResponse(ResponseModel):
     vram_used: int | None = Field(description="Used GPU memory.", examples=[34359738368])
     memory: int | None = Field(description="Resident memory of its process.", examples=[8589934592])
     restarts: int = Field(description="Number of restarts of its process.", examples=[0])
-    failures: int = Field(description="Number of failures in a row.", examples=[0])
+    failures: int = Field(
+        description="Number of failures in a row; ends while it ran a prompt do not count.", examples=[0]
+    )
+    supervision_errors: int = Field(
+        description="Errors of its supervision, such as a lack of descriptors, since the service started.",
+        examples=[0],
+    )
     models_held: list[str] = Field(
         description="Models in its memory, least recently used first.", examples=[["flux-1-schnell"]]
     )

@@ -1,20 +1,26 @@
-"""The API of the operations page: the admin routes of instances with an operator's session."""
+"""The API of the operations page: admin routes with an operator's session."""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from orchestrator.web.admin.instances import InstanceAdminRoutes
 from orchestrator.web.dashboard.sessions import SessionManager
+
+
+class AdminRoutes(Protocol):
+    """A part of the admin API."""
+
+    def routes(self) -> list[web.RouteDef]: ...
 
 
 class OperationsRoutes:
     """Serve the routes of `/admin/v1` below `/dashboard/api` too."""
 
-    def __init__(self, admin: InstanceAdminRoutes, sessions: SessionManager) -> None:
+    def __init__(self, admin: Sequence[AdminRoutes], sessions: SessionManager) -> None:
         self._admin = admin
         self._sessions = sessions
 
@@ -25,7 +31,8 @@ class OperationsRoutes:
                 f"/dashboard/api{route.path}",
                 self._require_operator(cast(Handler, route.handler)),
             )
-            for route in self._admin.routes()
+            for group in self._admin
+            for route in group.routes()
         ]
 
     def _require_operator(self, handler: Handler) -> Handler:

@@ -12,7 +12,6 @@ from orchestrator.execution.failures import (
     FAILURE_MESSAGES,
     AttemptAbandoned,
     AttemptFailure,
-    InstanceLostBeforeRun,
     run_and_classify,
     to_job_error,
 )
@@ -50,8 +49,12 @@ async def test_returns_none_for_a_successful_run() -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (InstanceGone("gone"), AttemptFailure(FailureKind.INSTANCE_GONE, "gone")),
-        (InstanceLostBeforeRun("gone"), AttemptFailure(FailureKind.INSTANCE_GONE, "gone", has_run=False)),
+        (InstanceGone("gone", while_running=True), AttemptFailure(FailureKind.INSTANCE_GONE, "gone")),
+        (InstanceGone("gone"), AttemptFailure(FailureKind.INSTANCE_GONE, "gone", has_run=False)),
+        (
+            InstanceGone("stopped", while_running=True, self_inflicted=True),
+            AttemptFailure(FailureKind.INSTANCE_GONE, "stopped", has_run=False),
+        ),
         (OutputRefused("nsfw"), AttemptFailure(FailureKind.OUTPUT_REFUSED, "nsfw")),
         (ObjectStoreUnavailable("full"), AttemptFailure(FailureKind.STORE_UNAVAILABLE, "full")),
         (AttemptAbandoned("lost"), AttemptFailure(FailureKind.ABANDONED, "lost")),

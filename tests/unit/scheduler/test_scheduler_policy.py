@@ -246,16 +246,6 @@ def test_fails_a_job_that_loses_its_instance_after_its_deadline() -> None:
     assert not fleet.has_shard("j-0")
 
 
-def test_counts_attempts_that_lost_their_instance_while_they_ran() -> None:
-    fleet = scheduler("g0", max_attempts=2)
-    add(fleet, make_spec("j-0", deadline=100.0))
-    assert lose(fleet, "j-0", "g0", 1.0, has_run=True) == []
-    fleet.handle(InstanceUp(instance_id="g0"), 2.0)
-    assert lose(fleet, "j-0", "g0", 2.0, has_run=True) == [
-        FailJob(job_id="j", shard_id="j-0", kind=FailureKind.INSTANCE_GONE)
-    ]
-
-
 def test_waits_when_the_returning_instance_no_longer_serves_the_version() -> None:
     fleet = scheduler("g0", max_attempts=1)
     add(fleet, make_spec("j-0", version="v1"))

@@ -135,6 +135,16 @@ export interface Instance {
   shards: AssignedShard[];
 }
 
+export interface QuarantinedShard {
+  shard: string;
+  job: string;
+  account: string;
+  model: string;
+  quarantined_at: string;
+  has_graph: boolean;
+  attempts: { instance: string; outcome: string | null }[];
+}
+
 export interface QueueStatus {
   waiting: number;
   by_model: Record<string, number>;

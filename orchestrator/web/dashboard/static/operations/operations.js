@@ -1,11 +1,13 @@
 // The operations page: queue and instances, refreshed every two seconds, with the actions of an operator.
 
 /** @import { Instance, QueueStatus } from "../types.d.ts" */
+/** @import { QuarantinedShard } from "../types.d.ts" */
 /** @import { InstanceAction } from "./instance-card.js" */
 
 import { api, ApiError, signOut } from "../shared/api.js";
 import { byId } from "../shared/dom.js";
 import { InstanceCard } from "./instance-card.js";
+import { quarantineCard } from "./quarantine-card.js";
 
 const REFRESH_MS = 2000;
 
@@ -14,13 +16,39 @@ const cards = new Map();
 const log = byId("log", HTMLDialogElement);
 
 async function refresh() {
-  /** @type {[{ instances: Instance[] }, QueueStatus]} */
-  const [{ instances }, queue] = await Promise.all([api("GET", "admin/v1/instances"), api("GET", "admin/v1/queue")]);
+  /** @type {[{ instances: Instance[] }, QueueStatus, { shards: QuarantinedShard[] }]} */
+  const [{ instances }, queue, quarantine] = await Promise.all([
+    api("GET", "admin/v1/instances"),
+    api("GET", "admin/v1/queue"),
+    api("GET", "admin/v1/quarantine"),
+  ]);
   byId("simulated").hidden = !instances.some((instance) => instance.simulated);
   byId("queued").textContent = queue.waiting === 1 ? "1 shard queued" : `${queue.waiting} shards queued`;
   const byModel = Object.entries(queue.by_model).map(([model, count]) => `${model} ${count}`);
   byId("queued-by-model").textContent = byModel.join(", ");
   for (const instance of instances) instanceCard(instance.id).update(instance);
+  showQuarantine(quarantine.shards);
+}
+
+/**
+ * Show the quarantined shards. The list is only rebuilt when it has changed, so that links keep the focus.
+ * @param {QuarantinedShard[]} shards
+ */
+function showQuarantine(shards) {
+  const ids = shards.map((shard) => shard.shard).join();
+  const list = byId("quarantined");
+  if (list.dataset.ids === ids) return;
+  list.dataset.ids = ids;
+  byId("quarantine").hidden = shards.length === 0;
+  const forget = (/** @type {string} */ id) => showActionError(forgetShard(id));
+  list.replaceChildren(...shards.map((shard) => quarantineCard(shard, forget)));
+}
+
+/** @param {string} id */
+async function forgetShard(id) {
+  if (!confirm(`Delete ${id} and its graph? Its job stays failed.`)) return;
+  await api("DELETE", `admin/v1/quarantine/${id}`);
+  await refresh();
 }
 
 /**

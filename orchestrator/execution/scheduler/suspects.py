@@ -1,0 +1,86 @@
+"""Runs the shards that may have ended their instance: alone on an instance, one at a time in the fleet.
+
+A shard that ran when its instance died is a suspect. While one waits, an instance is kept free for it: it
+gets no further shards, and the suspect starts once the instance is idle. The other waiting shards of its job
+are held back until the suspect has succeeded, because they probably do the same. A suspect whose instance
+dies again is the cause, for nothing else ran there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from orchestrator.execution.scheduler.events import ShardSpec
+from orchestrator.execution.scheduler.instances import SLOTS_PER_INSTANCE, Instance
+from orchestrator.execution.scheduler.queue import FairQueue, QueuedShard
+
+#: Deaths of instances under one shard after which it is quarantined.
+MAX_DEATHS = 2
+
+
+@dataclass(slots=True)
+class SuspectLane:
+    """Which suspect runs where, and which instance is kept free for the next one."""
+
+    #: Instances that died while they ran a shard, by shard id; empty ids for those of earlier processes.
+    deaths: dict[str, list[str]] = field(default_factory=dict)
+    running_shard: str | None = None
+    #: The instance on which a suspect runs, or that is kept free for one.
+    instance_id: str | None = None
+    #: Ordinary shards to start before the next suspect if only one instance is up.
+    ordinary_turns: int = 0
+    _last_account: str | None = None
+
+    def is_suspect(self, shard_id: str) -> bool:
+        """Whether an instance has died while it ran the shard."""
+        return shard_id in self.deaths
+
+    def is_guilty(self, shard_id: str) -> bool:
+        """Whether so many instances have died that the shard must not run again."""
+        return len(self.deaths.get(shard_id, ())) >= MAX_DEATHS
+
+    def record_death(self, shard_id: str, instance_id: str) -> None:
+        """Note that an instance died while it ran the shard."""
+        self.deaths.setdefault(shard_id, []).append(instance_id)
+
+    def take_deaths(self, shard_id: str) -> list[str]:
+        """Forget the shard and return the instances that died while they ran it."""
+        return [instance_id for instance_id in self.deaths.pop(shard_id, ()) if instance_id]
+
+    def is_open(self, instance: Instance) -> bool:
+        """Whether ordinary shards may be assigned to the instance."""
+        return instance.is_up and instance.has_free_slot and instance.id != self.instance_id
+
+    def is_occupied(self, instances: Mapping[str, Instance]) -> bool:
+        """Whether a suspect is assigned to its instance; frees the instance once it is not."""
+        if self.running_shard is None:
+            return False
+        instance = instances.get(self.instance_id or "")
+        held = instance.assignments if instance else ()
+        if any(assignment.spec.shard_id == self.running_shard for assignment in held):
+            return True
+        self.running_shard = self.instance_id = None
+        self.ordinary_turns = SLOTS_PER_INSTANCE
+        return False
+
+    def choose_suspect(self, queue: FairQueue) -> QueuedShard | None:
+        """Return the suspect to run next: the first one, of another account than the last if there is one."""
+        waiting = queue.suspects()
+        others = [entry for entry in waiting if entry.spec.account_id != self._last_account]
+        return next(iter(others or waiting), None)
+
+    def reserve(self, candidates: Sequence[Instance], now: float) -> Instance:
+        """Keep one of the instances free and return it: an idle one, the one that is kept already, or the
+        one that will be idle first."""
+        idle = [instance for instance in candidates if not instance.assignments]
+        kept = [instance for instance in candidates if instance.id == self.instance_id]
+        chosen = min(
+            idle or kept or candidates, key=lambda instance: (instance.busy_seconds(now), instance.id)
+        )
+        self.instance_id = chosen.id
+        return chosen
+
+    def start(self, spec: ShardSpec) -> None:
+        """Note that a suspect was assigned to the reserved instance."""
+        self.running_shard, self._last_account = spec.shard_id, spec.account_id

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import count, islice
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ import urllib3
 from minio import Minio
 from minio.error import S3Error
 
+from comfy_instances.backoff import backoff_delay
 from orchestrator.media.errors import (
     ObjectNotFound,
     ObjectStoreError,

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import aiohttp
 from yarl import URL
 
+from comfy_instances.backoff import backoff_delay
 from orchestrator.catalog import WeightFile
 from orchestrator.net.egress import AddressNotPublic
 from orchestrator.net.http_urls import REDIRECT_STATUSES, InvalidHttpUrl, parse_http_url, resolve_redirect
@@ -60,6 +61,10 @@ class HuggingFaceHub:
         """Return the headers with the token, which is sent to the hub only and never to a redirect target."""
         is_hub = url.origin() == URL(self.url).origin()
         return {"Authorization": f"Bearer {self.token}"} if self.token and is_hub else {}
+
+
+#: Longest pause between two attempts.
+MAX_BACKOFF_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +134,9 @@ class WeightDownloader:
                 if failures >= self._retry_policy.max_attempts:
                     raise
                 log.info("%s: %s; retrying", part.path.name, error)
-            await asyncio.sleep(self._retry_policy.backoff_seconds * 2 ** max(0, failures - 1))
+            await asyncio.sleep(
+                backoff_delay(failures, self._retry_policy.backoff_seconds, MAX_BACKOFF_SECONDS)
+            )
 
     async def _resume_download(
         self, weight: WeightFile, part: PartialDownload, on_progress: ProgressCallback

@@ -19,6 +19,7 @@ from orchestrator.web.account.webhook_messages import WebhookMessageRoutes
 from orchestrator.web.admin.accounts import AccountAdminRoutes
 from orchestrator.web.admin.instances import InstanceAdminRoutes
 from orchestrator.web.admin.models import ModelAdminRoutes
+from orchestrator.web.admin.quarantine import QuarantineAdminRoutes
 from orchestrator.web.admin.wallets import WalletAdminRoutes
 from orchestrator.web.app import make_app
 from orchestrator.web.auth import AuthContext, api_key_authenticator
@@ -140,6 +141,7 @@ def _build_operator_routes(
     instances = InstanceAdminRoutes(
         dispatcher.fleet, dispatcher.scheduler.queue, metrics.instance_rows, clock, token
     )
+    quarantine = QuarantineAdminRoutes(store, token)
     dashboard = DashboardRoutes(
         api=service,
         store=store,
@@ -149,7 +151,7 @@ def _build_operator_routes(
         fleet=dispatcher.fleet,
         delivery=OutputDelivery(service.object_store, settings.url_lifetime_seconds, service.expiry),
         updates=_build_job_updates(service),
-        admin=instances,
+        admin=(instances, quarantine),
         sessions=_build_session_manager(settings, service, token),
         allow_private=settings.allow_private_urls,
     )
@@ -159,6 +161,7 @@ def _build_operator_routes(
         ModelAdminRoutes(service.live_catalog, dispatcher.scheduler.instances, token),
         WalletAdminRoutes(store, accounts, load_costs(settings), token),
         instances,
+        quarantine,
         dashboard,
         HealthRoutes(dispatcher.fleet, service.object_store, metrics, metrics_token),
     )

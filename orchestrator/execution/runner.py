@@ -20,7 +20,6 @@ from comfy_instances.session.session import (
 )
 from orchestrator.catalog import Model
 from orchestrator.execution.capabilities import CapabilityCache
-from orchestrator.execution.failures import InstanceLostBeforeRun
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.outputs import OutputStorage
 from orchestrator.execution.progress_estimator import ProgressEstimator
@@ -77,16 +76,9 @@ class Runner:
         """Run the attempt from uploading its inputs to finishing its shard.
 
         `on_run_ended(seconds)` is called as soon as the instance has finished the prompt, so that it can be
-        given the next one while the outputs are stored. Raises InstanceError, InstanceLostBeforeRun,
-        ObjectStoreUnavailable.
+        given the next one while the outputs are stored. Raises InstanceError, ObjectStoreUnavailable.
         """
-        watchdog = Watchdog(self.stall_timeout(run))
-        try:
-            prompt = await self._upload_and_run(run, watchdog)
-        except InstanceGone as error:
-            if watchdog.has_progress:
-                raise
-            raise InstanceLostBeforeRun(error.message) from error
+        prompt = await self._upload_and_run(run, Watchdog(self.stall_timeout(run)))
         on_run_ended(prompt.result.gpu_seconds)
         return await self._store_outputs_and_finish(run, prompt)
 

@@ -20,6 +20,7 @@ from typing import BinaryIO
 import aiohttp
 import psutil
 
+from comfy_instances.backoff import backoff_delay
 from comfy_instances.process import die_with_parent
 from comfy_instances.tasks import spawn
 from orchestrator.media.errors import S3ServerNotStarted
@@ -30,16 +31,13 @@ log = logging.getLogger(__name__)
 
 _STARTUP_TIMEOUT_SECONDS = 30.0
 _STOP_TIMEOUT_SECONDS = 10.0
+#: Pause before a restart: after the first exit in a row, and the longest one.
+_MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.25, 30.0
 #: Running time after which the count of failures in a row is reset.
 _STABLE_AFTER_SECONDS = 60.0
 #: Time to wait for the lock and ports of a killed predecessor.
 _PREDECESSOR_TIMEOUT_SECONDS = 2.0
 _MAX_LOG_BYTES = 10 * 1024 * 1024
-
-
-def restart_backoff(failures: int) -> float:
-    """Return the seconds to wait before the next start, after `failures` exits in a row."""
-    return min(0.25 * 2.0 ** min(failures - 1, 10), 30.0)
 
 
 async def _wait_until(condition: Callable[[], bool]) -> bool:
@@ -139,13 +137,14 @@ class EmbeddedS3:
             code = await self._process.wait() if self._process else None
             uptime = asyncio.get_running_loop().time() - started
             failures = 1 if uptime > _STABLE_AFTER_SECONDS else failures + 1
-            delay = restart_backoff(failures)
+            delay = backoff_delay(failures, _MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS)
             log.error("S3 server exited with code %s; restarting it in %.2f s", code, delay)
             await asyncio.sleep(delay)
             try:
                 await self._launch(binary)
-            except S3ServerNotStarted as error:
-                log.error("S3 server: %s", error)
+            except Exception as error:
+                # Not only S3ServerNotStarted: after a lack of descriptors or processes the next try succeeds.
+                log.error("S3 server cannot be started: %s", error or type(error).__name__)
 
     async def _launch(self, binary: Path) -> None:
         if not seaweedfs.are_ports_free(self._ports):

@@ -57,8 +57,12 @@ class RouteGroup(Protocol):
 
 def build_job_responses(service: GenerationService) -> JobResponseBuilder:
     """Return the builder of jobs in the format of the jobs API, for responses and webhooks."""
-    delivery = OutputDelivery(service.object_store, JOB_URL_LIFETIME_SECONDS, service.expiry)
+    delivery = _build_delivery(service, JOB_URL_LIFETIME_SECONDS)
     return JobResponseBuilder(delivery, lambda: service.price_book.micros_per_unit(pixeldojo.TARIFF))
+
+
+def _build_delivery(service: GenerationService, url_lifetime_seconds: int) -> OutputDelivery:
+    return OutputDelivery(service.object_store, service.store, url_lifetime_seconds, service.expiry)
 
 
 def build_webhook_payloads(service: GenerationService) -> WebhookPayloads:
@@ -91,14 +95,14 @@ def build_web_app(settings: Settings, service: GenerationService) -> web.Applica
         ),
     )
     routes = [route for part in parts for route in part.routes()]
-    return make_app(routes, auth_context, max_body_bytes=settings.max_body_bytes, metrics=metrics.http)
+    return make_app(routes, auth_context, max_body_bytes=settings.max_body_bytes, metrics=metrics)
 
 
 def _build_generation_routes(settings: Settings, service: GenerationService) -> tuple[RouteGroup, ...]:
     """Return the routes of all dialects and of the jobs API."""
     objects, events, clock = service.object_store, service.events, service.clock
     responses = build_job_responses(service)
-    delivery = OutputDelivery(objects, settings.url_lifetime_seconds, service.expiry)
+    delivery = _build_delivery(service, settings.url_lifetime_seconds)
     return (
         ImageRoutes(service, delivery, events, clock),
         PixelFactoryRoutes(service),
@@ -126,7 +130,7 @@ def _build_account_routes(settings: Settings, service: GenerationService) -> tup
     authenticate = api_key_authenticator(ApiKeyScope.BILLING)
     return (
         BillingRoutes(store, service.accounts, clock, authenticate),
-        AlertRoutes(store, clock, authenticate, allow_private=settings.allow_private_urls),
+        AlertRoutes(store, clock, authenticate, service.request_preparer.webhook_urls),
         WebhookMessageRoutes(store, SigningSecrets(store, clock), clock, authenticate),
         PaymentRoutes(store, clock, settings.payment_secret),
     )
@@ -149,11 +153,11 @@ def _build_operator_routes(
         clock=clock,
         objects=service.object_store,
         fleet=dispatcher.fleet,
-        delivery=OutputDelivery(service.object_store, settings.url_lifetime_seconds, service.expiry),
+        delivery=_build_delivery(service, settings.url_lifetime_seconds),
         updates=_build_job_updates(service),
         admin=(instances, quarantine),
         sessions=_build_session_manager(settings, service, token),
-        allow_private=settings.allow_private_urls,
+        webhook_urls=service.request_preparer.webhook_urls,
     )
     metrics_token = None if settings.public_metrics else token
     return (

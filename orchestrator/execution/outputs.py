@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from comfy_instances.protocol.errors import NoOutput
 from comfy_instances.session.session import InstanceSession, NodeOutput, RunResult
 from orchestrator.jobs import Output
+from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key
 from orchestrator.media.formats import CorruptMedia, ImageEncoding, probe_media
 from orchestrator.media.provenance import strip_graph_metadata
 from orchestrator.media.sniffing import MediaInfo
-from orchestrator.storage.object_store import ObjectStore, content_addressed_key
+from orchestrator.storage.object_store import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +34,13 @@ class OutputStorage:
         session: InstanceSession,
         node_ids: Sequence[str],
         result: RunResult,
+        *,
+        prompt_id: str,
         encoding: ImageEncoding | None = None,
     ) -> list[Output]:
         """Store the outputs of the nodes `node_ids`, in this order; images are re-encoded as `encoding`.
 
+        Their keys belong to the attempt with this prompt id; no other attempt writes or deletes them.
         Retries for up to `timeout` seconds while object storage is unavailable. Raises NoOutput if there is
         no output or an unreadable one, InstanceGone, ObjectStoreUnavailable.
         """
@@ -45,17 +49,19 @@ class OutputStorage:
         ]
         if not items:
             raise NoOutput(f"no output of node(s) {', '.join(node_ids)}")
-        return list(await asyncio.gather(*(self._store_output(session, item, encoding) for item in items)))
+        return list(
+            await asyncio.gather(*(self._store_output(session, item, prompt_id, encoding) for item in items))
+        )
 
     async def _store_output(
-        self, session: InstanceSession, item: NodeOutput, encoding: ImageEncoding | None
+        self, session: InstanceSession, item: NodeOutput, prompt_id: str, encoding: ImageEncoding | None
     ) -> Output:
         data = await session.fetch_file(item.file) if item.file else _inline_bytes(item)
         try:
             data, info, sha256 = await asyncio.to_thread(_prepare_file, data, encoding)
         except CorruptMedia as error:
             raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
-        key = content_addressed_key("outputs", sha256, info.ext)
+        key = owned_object_key(OUTPUT_PREFIX, prompt_id, sha256, info.ext)
         await self._object_store.put_with_retry(key, data, info.content_type, timeout=self._timeout)
         return Output(
             key=key,

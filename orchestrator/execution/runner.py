@@ -151,7 +151,9 @@ class Runner:
         session = self.fleet.session(run.attempt.instance_id)
         nodes = [output.node for output in run.model.outputs]
         encoding = to_image_encoding(run.job)
-        outputs = await self.output_storage.store_outputs(session, nodes, prompt.result, encoding)
+        outputs = await self.output_storage.store_outputs(
+            session, nodes, prompt.result, prompt_id=run.attempt.prompt_id, encoding=encoding
+        )
         record = await self.lifecycle.finish_shard(run.attempt, outputs, prompt.usage)
         output_files = [item.file for item in prompt.result.outputs if item.file]
         await self.clean_up(run.attempt, [*output_files, *prompt.uploaded_files])

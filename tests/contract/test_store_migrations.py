@@ -7,6 +7,7 @@ lived through all of them: each migration up to N was applied to the rows of the
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import signal
 import sqlite3
@@ -23,6 +24,7 @@ import pytest
 from sqlite_utils import Database
 
 from orchestrator.jobs import Attempt, FailureKind, Job, JobStatus, Usage
+from orchestrator.jobs.objects import DeletionReason
 from orchestrator.store import Store
 from orchestrator.store.sqlite import SqliteStore
 from orchestrator.store.sqlite.migrations import (
@@ -35,6 +37,7 @@ from tests.support.store_harness import PICTURE
 
 ROWS = Path(__file__).with_name("schema_rows")
 FIRST_MIGRATION = datetime(2026, 1, 9, 12, 0, tzinfo=UTC)
+EDIT_INPUT = f"inputs/5e/5e{'1'.zfill(62)}.png"
 NOW = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
 #: Migrates a database and is killed -9 before the statement of this number; statements are counted from 0.
 KILLED_MIGRATION = """
@@ -223,12 +226,51 @@ async def test_work_of_every_schema_goes_on(schema: str, tmp_path: Path) -> None
         for account in await store.list_accounts():
             assert (await store.get_balance(account.id)).held == 0
         expired = datetime(2028, 1, 1, tzinfo=UTC)
-        unused = await store.list_unused_files(expired, 100)
-        assert ("outputs/bb/bb01.png" in unused) == any(
-            record == "job_paid" for record in await list_all_jobs(store)
-        )
-        await store.delete_file_records(unused, expired)
-        assert await store.list_unused_files(expired, 100) == []
+        condemned = await store.expire_files(expired, 100, NOW)
+        jobs = await list_all_jobs(store)
+        assert ("outputs/bb/bb01.png" in condemned) == ("job_paid" in jobs)
+        assert (EDIT_INPUT in condemned) == ("job_edit" in jobs)
+        assert await store.expire_files(expired, 100, NOW) == []
+        assert set(condemned) <= {one.key for one in await store.list_due_deletions(NOW, 100)}
+
+
+async def test_input_files_of_earlier_versions_are_needed_by_their_jobs(tmp_path: Path) -> None:
+    path, shared, kept = tmp_path / "old.db", f"inputs/ab/{'ab' * 32}.png", f"inputs/cd/{'cd' * 32}.zip"
+    build(path, "0012_job_origins", filled=True)
+    jobs: dict[str, dict[str, object]] = {
+        "one": {"image": shared},
+        "two": {"image": [shared], "dataset": kept},
+        "removed": {"image": kept},
+    }
+    with closing(sqlite3.connect(path)) as db, db:
+        for id, params in jobs.items():
+            given = json.dumps({"prompt": "inputs/ab/no key.png", **params})
+            removed = "2026-02-01T00:00:00.000000+00:00" if id == "removed" else None
+            db.execute(
+                "INSERT INTO jobs (id, account_id, key_id, model, params, price, status, created_at,"
+                " finished_at, removed_at)"
+                " VALUES (?, 'acct_ada', 'key_ada', 'm', ?, 0, 'cancelled', ?, ?, ?)",
+                (id, given, *["2026-02-01T00:00:00.000000+00:00"] * 2, removed),
+            )
+            db.execute(
+                "INSERT INTO shards (id, job_id, position, params, status) VALUES (?, ?, 0, ?, 'cancelled')",
+                (f"{id}-0", id, given),
+            )
+    async with opened(path) as store:
+        assert await store.discard_files([shared, kept], DeletionReason.ORPHAN, NOW) == []
+        assert await store.remove_job("one", NOW) == []
+        assert await store.remove_job("two", NOW) == [shared, kept]
+        assert await store.get_installation_id()
+    assert read(path, "SELECT key FROM output_files WHERE key LIKE '%no key%'") == []
+
+
+async def test_deletions_of_an_earlier_process_are_due(tmp_path: Path) -> None:
+    build(tmp_path / "old.db", "0014_object_deletions", filled=True)
+    async with opened(tmp_path / "old.db") as store:
+        due = await store.list_due_deletions(NOW, 100)
+        assert [(one.key, one.reason, one.attempts) for one in due] == [
+            ("outputs/cc/cc01.png", DeletionReason.REMOVED, 2)
+        ]
 
 
 async def finish(store: Store, job_id: str) -> Job:

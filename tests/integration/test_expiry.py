@@ -13,8 +13,10 @@ import pytest
 
 from orchestrator.errors import Gone
 from orchestrator.execution.expiry import ExpiredFileSweeper, ExpiryPolicy
+from orchestrator.execution.object_deletion import ObjectDeleter
 from orchestrator.jobs import JobRecord, Output
-from orchestrator.media.errors import ObjectNotFound, ObjectStoreUnavailable
+from orchestrator.jobs.events import EventHub
+from orchestrator.media.errors import ObjectNotFound
 from orchestrator.storage.object_store import ObjectStore, S3Config
 from tests.support.polling import poll
 from tests.support.s3_server import S3Server
@@ -66,8 +68,8 @@ async def test_an_expired_job_and_its_files_are_deleted(brief: ServiceProcess) -
         async with anybody.get(url) as response:
             assert response.status == 200
         await asyncio.sleep(LIFETIME_SECONDS / 2)
-        second, same_url = await generate(http, 1)
-        assert same_url.partition("?")[0] == url.partition("?")[0], "the same pixels are the same file"
+        second, second_url = await generate(http, 1)
+        assert second_url.partition("?")[0] != url.partition("?")[0], "each job has a file of its own"
         await asyncio.sleep(LIFETIME_SECONDS / 2 + 0.5)
 
         for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/events")):
@@ -75,12 +77,13 @@ async def test_an_expired_job_and_its_files_are_deleted(brief: ServiceProcess) -
             assert (found, body["error"]["code"]) == (410, "expired")
         async with brief.client(other_key) as stranger:
             assert (await status(stranger, "GET", f"/api/v1/jobs/{job}"))[0] == 404
-        async with anybody.get(url) as response:
-            assert response.status == 200, "another job needs the file"
+        async with anybody.get(second_url) as response:
+            assert response.status == 200
         assert (await status(http, "GET", f"/api/v1/jobs/{second}"))[0] == 200
 
         async with asyncio.timeout(20):
             await until_missing(anybody, url)
+            await until_missing(anybody, second_url)
         assert (await status(http, "GET", f"/api/v1/jobs/{second}"))[0] == 410
         _, listed = await status(http, "GET", "/api/v1/jobs")
         assert {entry["jobId"]: entry["output"] for entry in listed["jobs"]} == {job: {}, second: {}}
@@ -129,75 +132,67 @@ def years_later(world: StoreHarness) -> datetime:
     return max(world.now, datetime.now(world.now.tzinfo)) + timedelta(days=400)
 
 
+def deleter_of(world: StoreHarness, objects: ObjectStore, now: datetime) -> ObjectDeleter:
+    return ObjectDeleter(world.store, objects, EventHub(), lambda: now)
+
+
+async def expire(world: StoreHarness, objects: ObjectStore, now: datetime) -> tuple[int, int]:
+    """Return how many files expired, and how many objects were deleted."""
+    deleter = deleter_of(world, objects, now)
+    sweeper = ExpiredFileSweeper(world.store, deleter, ExpiryPolicy(WEEK, lambda: now))
+    return await sweeper.condemn_expired_files(), await deleter.delete_due()
+
+
 async def test_a_sweep_deletes_only_unused_files(world: StoreHarness, objects: ObjectStore) -> None:
+    """Jobs of an earlier version share a file."""
     old, shared = await made(world, objects, "old"), await made(world, objects, "shared")
     world.now = years_later(world)
     again, fresh = await made(world, objects, "shared"), await made(world, objects, "fresh")
     now = world.now + timedelta(days=1)
-    clean_up = ExpiredFileSweeper(world.store, objects, ExpiryPolicy(WEEK, lambda: now))
-    assert await clean_up.delete_expired_files() == 1
+    assert await expire(world, objects, now) == (1, 1)
     found = [await there(objects, record) for record in (old, shared, again, fresh)]
     assert found == [False, True, True, True]
-    assert await clean_up.delete_expired_files() == 0
+    assert await expire(world, objects, now) == (0, 0)
 
 
 async def test_many_files_go_in_one_sweep(world: StoreHarness, objects: ObjectStore) -> None:
     await world.store.credit(world.account.id, 10_000_000, "many", world.now)
     records = [await made(world, objects, f"many-{number}") for number in range(210)]
-    now = years_later(world)
-    assert (
-        await ExpiredFileSweeper(world.store, objects, ExpiryPolicy(WEEK, lambda: now)).delete_expired_files()
-        == 210
-    )
+    assert await expire(world, objects, years_later(world)) == (210, 210)
     assert not any([await there(objects, record) for record in records[::50]])
 
 
-async def test_a_rewritten_file_is_kept(world: StoreHarness, objects: ObjectStore) -> None:
-    """By a run that makes the same pixels, and whose end is not in the store yet."""
-    record = await made(world, objects, "rewritten")
-    world.now += 2 * WEEK
-    cutoff = world.now - WEEK
-    written = (await objects.stat(record.outputs[0].key)).modified
-    assert cutoff < written, "the world's clock stands in the past"
-    assert (
-        await ExpiredFileSweeper(
-            world.store, objects, ExpiryPolicy(WEEK, lambda: world.now)
-        ).delete_expired_files()
-        == 1
-    )
-    assert await there(objects, record)
-
-
-async def test_an_already_deleted_file_is_no_error(world: StoreHarness, objects: ObjectStore) -> None:
+async def test_a_missing_file_counts_as_deleted(world: StoreHarness, objects: ObjectStore) -> None:
     record = await made(world, objects, "gone")
     await objects.delete(record.outputs[0].key)
-    now = years_later(world)
-    assert (
-        await ExpiredFileSweeper(world.store, objects, ExpiryPolicy(WEEK, lambda: now)).delete_expired_files()
-        == 1
-    )
+    assert await expire(world, objects, years_later(world)) == (1, 1)
 
 
-async def test_without_the_object_store_nothing_is_forgotten(
+async def test_deletes_later_what_object_storage_does_not_delete_now(
     world: StoreHarness, objects: ObjectStore
 ) -> None:
     record = await made(world, objects, "later")
     now = years_later(world)
-    expiry = ExpiryPolicy(WEEK, lambda: now)
     nowhere = S3Config(endpoint="http://127.0.0.1:1", access_key="a", secret_key="b" * 8, bucket="expiry")
     async with ObjectStore(nowhere) as away:
-        with pytest.raises(ObjectStoreUnavailable):
-            await ExpiredFileSweeper(world.store, away, expiry).delete_expired_files()
-    assert await ExpiredFileSweeper(world.store, objects, expiry).delete_expired_files() == 1
+        assert await expire(world, away, now) == (1, 0)
+    assert await deleter_of(world, objects, now).delete_due() == 0, "it waits before it tries again"
+    (waiting,) = await world.store.list_due_deletions(now + timedelta(minutes=10), 10)
+    assert (waiting.key, waiting.attempts) == (record.outputs[0].key, 1)
+    assert await deleter_of(world, objects, now + timedelta(minutes=10)).delete_due() == 1
     assert not await there(objects, record)
 
 
-async def test_it_cleans_up_as_long_as_it_runs(world: StoreHarness, objects: ObjectStore) -> None:
+async def test_expired_files_are_deleted_while_the_sweeper_runs(
+    world: StoreHarness, objects: ObjectStore
+) -> None:
     record = await made(world, objects, "running")
     now = years_later(world)
-    async with ExpiredFileSweeper(world.store, objects, ExpiryPolicy(timedelta(seconds=1), lambda: now)):
-        async with asyncio.timeout(10):
-            await until_deleted(objects, record)
+    deleter = deleter_of(world, objects, now)
+    deleter.start()
+    async with ExpiredFileSweeper(world.store, deleter, ExpiryPolicy(timedelta(seconds=1), lambda: now)):
+        await until_deleted(objects, record)
+    await deleter.stop()
 
 
 async def test_a_job_expires_a_lifetime_after_its_end(world: StoreHarness) -> None:

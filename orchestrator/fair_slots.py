@@ -51,6 +51,10 @@ class FairSlots:
         finally:
             self._release(account_id)
 
+    def waiting(self, account_id: str) -> int:
+        """Return the number of an account's uses that wait."""
+        return len(self._waiting.get(account_id, ()))
+
     async def _acquire(self, account_id: str) -> None:
         if account_id not in self._waiting and self._free and self._held[account_id] < self._per_account:
             self._take(account_id)

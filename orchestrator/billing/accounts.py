@@ -9,6 +9,7 @@ from typing import Protocol
 from orchestrator.billing.api_keys import api_key_prefix, generate_api_key, hash_api_key
 from orchestrator.billing.values import Account, ApiKey, ApiKeyLimits
 from orchestrator.errors import InvalidRequest
+from orchestrator.fair_slots import FairSlots
 from pricing.ledger import Balance
 from pricing.plans import Plan, Plans, billing_period
 
@@ -55,6 +56,8 @@ class AccountService:
         self._store = store
         self._plans = plans
         self._clock = clock
+        #: Slots for reports over many entries, which hold one of the store's few readers for seconds.
+        self.report_slots = FairSlots("reports", 2, per_account=1, max_waiting=16)
         #: Start of the last renewed month per account id, so that most requests skip the store.
         self._renewed_periods: dict[str, datetime] = {}
 

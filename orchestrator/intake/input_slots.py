@@ -42,9 +42,9 @@ def _download_slots() -> Mapping[tuple[InputKind, InputPurpose], FairSlots]:
     urls = "input URLs"
     return {
         (InputKind.IMAGE, InputPurpose.JOB): FairSlots(urls, 64, per_account=8, max_waiting=64),
-        (InputKind.IMAGE, InputPurpose.QUOTE): FairSlots(urls, 16, per_account=2, max_waiting=16),
-        (InputKind.DATASET, InputPurpose.JOB): FairSlots(urls, 16, per_account=2, max_waiting=8),
-        (InputKind.DATASET, InputPurpose.QUOTE): FairSlots(urls, 4, per_account=1, max_waiting=2),
+        (InputKind.IMAGE, InputPurpose.QUOTE): FairSlots(urls, 16, per_account=2, max_waiting=32),
+        (InputKind.DATASET, InputPurpose.JOB): FairSlots(urls, 16, per_account=2, max_waiting=32),
+        (InputKind.DATASET, InputPurpose.QUOTE): FairSlots(urls, 4, per_account=1, max_waiting=16),
     }
 
 

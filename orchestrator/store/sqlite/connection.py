@@ -31,7 +31,8 @@ from orchestrator.store.sqlite.migrations import migrate
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-READER_COUNT = 2
+#: Two more than may read long reports at the same time (see `orchestrator.billing.accounts`).
+READER_COUNT = 4
 #: Writes that may share a transaction: bounds how long the first of them waits.
 MAX_BATCH_SIZE = 64
 #: How long to wait for another process (the command line, a second service starting) that writes.

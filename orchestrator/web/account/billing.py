@@ -105,8 +105,9 @@ class BillingRoutes:
         """Return the caller's statement as JSON or CSV."""
         key = await self._authenticate(request)
         since, until = parse_statement_period(request, self._clock())
-        statement = await self._store.get_statement(key.account.id, since, until)
-        return await build_statement_response(request, statement)
+        async with self._accounts.report_slots.slot(key.account.id):
+            statement = await self._store.get_statement(key.account.id, since, until)
+            return await build_statement_response(request, statement)
 
     @openapi_operation(
         summary="Get a usage report",
@@ -121,7 +122,8 @@ class BillingRoutes:
         """Return the caller's usage as JSON or CSV."""
         key = await self._authenticate(request)
         since, until = parse_date(request, "since"), parse_date(request, "until")
-        rows = await self._store.list_usage(since, until, key.account.id)
+        async with self._accounts.report_slots.slot(key.account.id):
+            rows = await self._store.list_usage(since, until, key.account.id)
         by = parse_enum(request, "by", UsageGroupBy)
         if wants_csv(request):
             by = by or UsageGroupBy.DAY

@@ -12,6 +12,7 @@ from orchestrator.jobs.events import (
     TaskFailed,
     WriteRetried,
 )
+from orchestrator.jobs.objects import DeletionReason
 
 
 class RecoveryMetrics:
@@ -36,13 +37,14 @@ class RecoveryMetrics:
             ["kind"],
             registry=registry,
         )
-
         self._objects_deleted = Counter(
             "pixelfactory_objects_deleted",
-            "Objects deleted from the bucket by reason; `orphan`: no job needed it",
+            "Objects deleted from the bucket by reason",
             ["reason"],
             registry=registry,
         )
+        for reason in DeletionReason:
+            self._objects_deleted.labels(reason.value)
         self._object_deletion_failures = Counter(
             "pixelfactory_object_deletion_failures",
             "Failed tries to delete an object; each is repeated",

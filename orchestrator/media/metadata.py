@@ -22,7 +22,9 @@ _WEBP_CHUNKS_KEPT = frozenset({b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"AN
 #: VP8X flags for a colour profile, EXIF and XMP.
 _WEBP_METADATA_FLAGS = 0x20 | 0x08 | 0x04
 
-_ORIENTATION_TAG, _SHORT_TYPE = 0x0112, 3
+_ORIENTATION_TAG = 0x0112
+#: Types of EXIF values.
+_ASCII_TYPE, _SHORT_TYPE = 2, 3
 _EXIF_PREFIX = b"Exif\x00\x00"
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 #: Markers without a length: TEM and the restart markers.
@@ -187,18 +189,54 @@ def _strip_webp(data: bytes) -> StrippedImage:
     return StrippedImage(b"RIFF" + struct.pack("<I", len(body)) + body, exif)
 
 
-def exif_orientation(exif: bytes | None) -> int:
-    """Return the EXIF orientation, 1 (upright) to 8; 1 if the block is missing, broken or has none."""
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2]) if exif else None
-    if exif is None or order is None:
-        return 1
+class _ExifEntry(NamedTuple):
+    """One entry of the first directory of an EXIF block."""
+
+    tag: int
+    kind: int
+    #: Number of values; for a text its length in bytes.
+    length: int
+    #: The value, or its offset if it is longer than four bytes, as it is written.
+    field: bytes
+
+
+def _iter_exif_entries(exif: bytes, order: str) -> Iterator[_ExifEntry]:
+    """Yield the entries up to the first one that is broken."""
     try:
         (at,) = struct.unpack_from(f"{order}I", exif, 4)
         (count,) = struct.unpack_from(f"{order}H", exif, at)
         for index in range(count):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, at + 2 + 12 * index)
-            if (tag, kind) == (_ORIENTATION_TAG, _SHORT_TYPE):
-                return value if 1 <= value <= 8 else 1
+            yield _ExifEntry(*struct.unpack_from(f"{order}HHI4s", exif, at + 2 + 12 * index))
     except struct.error:
-        pass
+        return
+
+
+def _exif_byte_order(exif: bytes | None) -> str | None:
+    """Return the byte order of an EXIF block for `struct`; None if there is no block or it is broken."""
+    return {b"II": "<", b"MM": ">"}.get(exif[:2]) if exif else None
+
+
+def exif_orientation(exif: bytes | None) -> int:
+    """Return the EXIF orientation, 1 (upright) to 8; 1 if the block is missing, broken or has none."""
+    order = _exif_byte_order(exif)
+    if exif is None or order is None:
+        return 1
+    for entry in _iter_exif_entries(exif, order):
+        if (entry.tag, entry.kind) == (_ORIENTATION_TAG, _SHORT_TYPE):
+            (value,) = struct.unpack_from(f"{order}H", entry.field)
+            return value if 1 <= value <= 8 else 1
     return 1
+
+
+def exif_texts(exif: bytes | None) -> dict[int, str]:
+    """Return the texts of an EXIF block by their tag; empty if the block is missing or broken."""
+    order = _exif_byte_order(exif)
+    if exif is None or order is None:
+        return {}
+    texts = {}
+    for entry in _iter_exif_entries(exif, order):
+        if entry.kind == _ASCII_TYPE:
+            (offset,) = struct.unpack(f"{order}I", entry.field)
+            text = entry.field[: entry.length] if entry.length <= 4 else exif[offset : offset + entry.length]
+            texts[entry.tag] = text.rstrip(b"\0").decode("utf-8", "replace")
+    return texts

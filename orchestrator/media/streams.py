@@ -59,8 +59,11 @@ def probe_stream(data: bytes, content_type: str) -> MediaInfo:
 def limit_frame_size(container: InputContainer) -> None:
     """Check the frame size that the container declares, and have the decoders check the size of each frame.
 
-    FFmpeg checks before it allocates the frame. Raises CorruptMedia.
+    FFmpeg checks before it allocates the frame. Raises CorruptMedia, also for an unknown codec.
     """
+    for stream in (*container.streams.video, *container.streams.audio):
+        if getattr(stream, "codec_context", None) is None:
+            raise CorruptMedia(f"the codec of its {stream.type} stream is unknown")
     for stream in container.streams.video:
         if stream.width * stream.height > MAX_FRAME_PIXELS:
             raise CorruptMedia(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import av
-from PIL import Image
 
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, is_ui_format
 from orchestrator.catalog.rendering.graph import check_nesting_depth
+from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.metadata import exif_texts, strip_metadata
 
 #: Maximum bytes of JSON; the largest published workflows are below 2 MB.
 MAX_JSON_BYTES = 16 * 2**20
@@ -108,17 +109,20 @@ def _inflate(data: bytes) -> bytes:
 
 def _read_webp_texts(data: bytes) -> Iterator[tuple[str, str]]:
     try:
-        exif: Mapping[int, Any] = Image.open(io.BytesIO(data)).getexif()
-    except (OSError, ValueError, SyntaxError) as error:
+        # Pillow would allocate the pixels, of which a small file may declare very many.
+        texts = exif_texts(strip_metadata(data, "image/webp").exif)
+    except CorruptMedia as error:
         raise InvalidWorkflow(f"the image cannot be read: {error}") from error
     for tag in _EXIF_TEXT_TAGS:
-        name, _, text = str(exif.get(tag, "")).partition(":")
+        name, _, text = texts.get(tag, "").partition(":")
         yield name.lower(), text
 
 
 def _read_video_texts(data: bytes) -> Iterator[tuple[str, str]]:
+    # The magic bytes select the demuxer: FFmpeg might choose one that opens other files and URLs.
+    demuxer = "mp4" if data[4:8] == b"ftyp" else "matroska"
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r", format=demuxer) as container:
             metadata = dict(container.metadata)
     except (av.FFmpegError, ValueError) as error:
         raise InvalidWorkflow(f"the video cannot be read: {error}") from error

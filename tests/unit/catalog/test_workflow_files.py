@@ -105,7 +105,8 @@ def test_falls_back_to_the_api_graph(data: bytes) -> None:
         (mp4(), "contains no embedded workflow"),
         (png(workflow=json.dumps(UI))[:60], "not valid JSON"),
         (png(workflow=json.dumps(UI))[:40], "contains no embedded workflow"),
-        (b"RIFF\0\0\0\0WEBPjunk", "cannot be read"),
+        (b"RIFF\xff\0\0\0WEBPjunk", "cannot be read"),
+        (b"RIFF\0\0\0\0WEBPjunk", "contains no embedded workflow"),
         (b"\0\0\0\x18ftypmp42" + b"\0" * 40, "cannot be read"),
         (chunked(b"zTXt", b"workflow\0\0junk"), "broken"),
         (

@@ -20,11 +20,11 @@ from orchestrator.media.formats import probe_media
 from orchestrator.media.image_headers import MAX_GIF_HEADER_BYTES, read_image_size
 from orchestrator.media.images import IMAGE_TYPES, convert_image
 from orchestrator.media.input_images import ImageLimits, inspect_image, read_image
-from orchestrator.media.metadata import MAX_BLOCKS, MAX_JPEG_SCANS
+from orchestrator.media.metadata import MAX_BLOCKS, MAX_JPEG_SCANS, exif_orientation, exif_texts
 from orchestrator.media.payloads import PayloadDecoder
 from orchestrator.media.sniffing import detect_content_type
 from orchestrator.media.thumbnails import make_spritesheet, make_thumbnail
-from tests.support.media_samples import animation, encoded, exif, gradient, png_chunk
+from tests.support.media_samples import SECRET, animation, encoded, exif, gradient, png_chunk
 
 MAGIC = {
     "image/png": b"\x89PNG\r\n\x1a\n",
@@ -182,3 +182,23 @@ def test_percent_encoded_bytes_are_decoded(data: bytes, padding: int) -> None:
 
 def test_other_percent_signs_stay() -> None:
     assert PayloadDecoder("image", 100).decode("data:,%4%zz%%41%") == b"%4%zz%A%"
+
+
+def test_reads_the_texts_of_an_exif_block() -> None:
+    block = exif(6)
+    block[0x010F], block[0x0110] = "workflow:{}", "ab"
+    texts = exif_texts(block.tobytes().removeprefix(b"Exif\0\0"))
+    assert texts == {0x010E: SECRET, 0x010F: "workflow:{}", 0x0110: "ab"}
+
+
+@given(st.binary(max_size=80), st.sampled_from([b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b""]))
+def test_any_exif_block_has_texts_and_an_orientation(rest: bytes, head: bytes) -> None:
+    assert all(isinstance(text, str) for text in exif_texts(head + rest).values())
+    assert 1 <= exif_orientation(head + rest) <= 8
+
+
+def test_rejects_a_video_of_an_unknown_codec() -> None:
+    damaged = video(64, 48).replace(b"V_MJPEG", b"V_NOSUC")
+    for read in (probe_media, make_thumbnail, make_spritesheet):
+        with pytest.raises(CorruptMedia, match="codec of its video stream is unknown"):
+            read(damaged)

@@ -69,6 +69,7 @@ class Supervisor:
     def record_failure(self) -> None:
         """Count the last end of the instance as a failure: the prompt that ran is not its cause."""
         self._history = self._history.after_blame(loop_time(), self._policy)
+        self._update_state(self._fleet.observed_state(self.launch_spec.id), failures=self._history.failures)
 
     async def run(self) -> None:
         """Supervise until cancelled, then stop the child."""

@@ -279,6 +279,12 @@ class Dispatcher:
                 )
             case BlameInstance(instance_id=instance_id):
                 self.fleet.record_failure(instance_id)
+            case FailJob(shard_id=shard_id, kind=FailureKind.QUARANTINED):
+                self._spawn_task(
+                    self._quarantine_shard(self._active_shards[shard_id]), "quarantine", shard_id
+                )
+            case BlameInstance(instance_id=instance_id):
+                self.fleet.record_failure(instance_id)
             case FailJob(job_id=job_id, kind=kind):
                 self._spawn_task(self._fail_job(job_id, to_job_error(kind)), "job failure", job_id)
 
@@ -383,9 +389,9 @@ class Dispatcher:
         """Keep a shard under which instances died for operators, and fail its job."""
         instance_id = active.attempt.instance_id if active.attempt else self.fleet.instances()[0].id
         quarantined = describe_quarantined_shard(
-            active.job,
-            active.shard,
-            active.model,
+            job=active.job,
+            shard=active.shard,
+            model=active.model,
             capabilities=self._runner.capabilities,
             instance_id=instance_id,
             now=self._clock(),

@@ -18,7 +18,13 @@ QUARANTINE_FILENAME_PREFIX = "quarantine"
 
 
 def describe_quarantined_shard(
-    job: Job, shard: Shard, model: Model, capabilities: CapabilityCache, instance_id: str, now: datetime
+    *,
+    job: Job,
+    shard: Shard,
+    model: Model,
+    capabilities: CapabilityCache,
+    instance_id: str,
+    now: datetime,
 ) -> QuarantinedShard:
     """Return the shard with its graph as it was rendered for the instance that died last.
 

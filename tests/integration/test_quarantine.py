@@ -10,11 +10,13 @@ from functools import partial
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 
 from tests.support.api import Instances, all_ready, submit_job, wait_for_instances, wait_for_job
 from tests.support.callers import new_key, wait_for_status
 from tests.support.metrics import scrape
+from tests.support.polling import wait_until
 from tests.support.service import ServiceProcess, running
 
 ORDINARY_JOBS = 30
@@ -200,6 +202,53 @@ async def test_a_request_outlives_restarts_of_its_instances_on_request(service: 
         assert (await get(http, f"/api/v1/jobs/{job_id}"))["status"] == "processing"
         async with http.delete(f"/api/v1/jobs/{job_id}") as response:
             assert response.status in (200, 204)
+
+
+async def test_a_request_that_succeeds_elsewhere_leaves_the_death_to_its_instance(
+    service: ServiceProcess,
+) -> None:
+    before = await wait_for_instances(service, all_ready)
+    async with aiohttp.ClientSession() as http:
+        for row in before.values():
+            fault = {"kind": "crash", "count": int(row["id"] == "sim-0")}
+            async with http.post(f"{row['url']}/simulator/faults", json=fault) as response:
+                assert response.status == 200
+    async with service.client(new_key(service)) as http:
+        jobs = [await submit_job(http, {**BODY, "prompt": f"a cat for all {n}"}) for n in range(6)]
+        for job_id in jobs:
+            assert (await wait_for_job(http, job_id))["status"] == "completed"
+    failures = before["sim-0"]["failures"]
+    await wait_for_instances(service, lambda rows: rows["sim-0"]["failures"] == failures + 1)
+    await wait_for_instances(service, all_ready)
+
+
+async def test_a_shortage_of_descriptors_costs_no_job_and_no_instance(service: ServiceProcess) -> None:
+    """The limit of the running service is lowered to what it has open, and raised again."""
+    assert service.process is not None
+    process = psutil.Process(service.process.pid)
+    limits = process.rlimit(psutil.RLIMIT_NOFILE)
+    before = await wait_for_instances(service, all_ready)
+    async with service.client(new_key(service)) as http:
+        jobs = [await submit_job(http, {**BODY, "prompt": f"a patient cat {n}", "n": 4}) for n in range(3)]
+        process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds(), limits[1]))
+        try:
+            for instance in process.children():
+                if before["sim-1"]["url"].rsplit(":", 1)[1] in instance.cmdline():
+                    instance.kill()
+            await wait_until(lambda: "supervision of sim-1 failed and is repeated" in service.log)
+        finally:
+            process.rlimit(psutil.RLIMIT_NOFILE, limits)
+        for job_id in jobs:
+            assert (await wait_for_job(http, job_id, seconds=MINUTES))["status"] == "completed"
+    after = await wait_for_instances(service, all_ready)
+    assert after["sim-1"]["supervision_errors"] > 0
+    assert [after[name]["restarts"] for name in ("sim-0", "sim-2")] == [
+        before[name]["restarts"] for name in ("sim-0", "sim-2")
+    ]
+    assert "is failed" not in service.log
+    metrics = await scrape(service)
+    errors = metrics.value("pixelfactory_instance_supervision_errors_total", instance_id="sim-1")
+    assert errors == after["sim-1"]["supervision_errors"]
 
 
 def _is_running(row: dict[str, Any]) -> bool:

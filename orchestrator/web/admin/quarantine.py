@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from orchestrator.jobs.quarantine import QuarantinedShard
 from orchestrator.web.account.billing_schemas import EXAMPLE_JOB_ID
@@ -51,6 +51,10 @@ class QuarantineList(ResponseModel):
     """Quarantined shards."""
 
     shards: list[QuarantinedShardResponse] = Field(description="The shards, newest first.")
+
+
+class QuarantinedGraph(RootModel[dict[str, Any]]):
+    """A graph in ComfyUI's API format: nodes by id, each with `class_type` and `inputs`."""
 
 
 class Quarantine(Protocol):
@@ -105,14 +109,15 @@ class QuarantineAdminRoutes:
         summary="Download the graph of a quarantined shard",
         description="Returns the graph in ComfyUI's API format, to run on an instance that may end. It holds "
         "the caller's prompt; input files are named by their object keys.",
-        response_description="The graph; null if it could not be rendered.",
-        content_types=("application/json",),
+        response=QuarantinedGraph,
+        response_description="The graph: nodes by id. An empty object if it could not be rendered.",
+        response_example={"7": {"class_type": "EmptyLatentImage", "inputs": {"width": 1024, "height": 1024}}},
     )
     async def get_graph(self, request: web.Request) -> web.Response:
         """Return the graph of one quarantined shard as a file."""
         require_admin(request, self._token)
         shard = await self._get_shard(request)
-        graph: Any = None if shard.graph is None else dict(shard.graph)
+        graph = dict(shard.graph or {})
         headers = {"Content-Disposition": f'attachment; filename="{shard.shard_id}.json"'}
         return web.json_response(graph, headers=headers)
 

@@ -16,7 +16,6 @@ from orchestrator.jobs.events import (
     ExecutionEvent,
     JobChanged,
     PromptFinished,
-    ShardQuarantined,
     ShardStarted,
 )
 from orchestrator.web.metrics.utilization import UtilizationTracker
@@ -59,9 +58,6 @@ class JobMetrics:
         self._attempt_failures = make_counter(
             "attempt_failures", "Failed attempts by kind of failure", "instance_id", "kind"
         )
-        self._quarantined = make_counter(
-            "shards_quarantined", "Shards that are not run again because instances died"
-        )
         self._gpu_seconds = make_counter("gpu_seconds", "Seconds in which prompts ran", "instance_id")
         self._stored_bytes = make_counter("stored_bytes", "Stored bytes of outputs of finished jobs", "model")
         self._captured_usd = make_counter("captured_usd", "Amount charged for finished jobs", "model")
@@ -100,8 +96,6 @@ class JobMetrics:
             case AttemptFailed():
                 self._attempt_failures.labels(event.instance_id, event.kind).inc()
                 self._utilization_tracker(event.instance_id).shard_failed(event.shard_id, self._monotonic())
-            case ShardQuarantined():
-                self._quarantined.inc()
             case JobChanged(record=record, final=True):
                 self._record_finished(record)
 

@@ -8,6 +8,7 @@ from orchestrator.jobs.events import (
     ExecutionEvent,
     ObjectDeleted,
     ObjectDeletionFailed,
+    ShardQuarantined,
     StateMended,
     TaskFailed,
     WriteRetried,
@@ -23,6 +24,11 @@ class RecoveryMetrics:
             "pixelfactory_task_failures",
             "Background tasks that ended with an unexpected error",
             ["kind"],
+            registry=registry,
+        )
+        self._quarantined = Counter(
+            "pixelfactory_shards_quarantined",
+            "Shards that are not run again because instances died",
             registry=registry,
         )
         self._write_retries = Counter(
@@ -56,6 +62,8 @@ class RecoveryMetrics:
         match event:
             case TaskFailed(kind=kind):
                 self._task_failures.labels(kind).inc()
+            case ShardQuarantined():
+                self._quarantined.inc()
             case WriteRetried(operation=operation):
                 self._write_retries.labels(operation).inc()
             case StateMended(kind=kind):

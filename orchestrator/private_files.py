@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orchestrator.settings import SettingsError
+from orchestrator.logs import hide_secret
+from orchestrator.settings import MIN_SECRET_LENGTH, SettingsError
 
-_PRIVATE_MODE = 0o600
+log = logging.getLogger(__name__)
+
+_PRIVATE_MODE, _PRIVATE_DIRECTORY_MODE = 0o600, 0o700
+_OTHERS = 0o077
 #: Random bytes of a generated secret.
 SECRET_BYTES = 32
-#: Shortest secret that is accepted from an existing file.
-MIN_SECRET_LENGTH = 16
 
 
 def write_private(path: Path, text: str) -> None:
@@ -48,12 +52,60 @@ def load_or_create_secret(path: Path) -> str:
         if not path.exists():
             write_private(path, secrets.token_urlsafe(SECRET_BYTES))
         secret = path.read_text().strip()
+    hide_secret(secret)
     if len(secret) < MIN_SECRET_LENGTH:
         raise SettingsError(
             f"{path} holds a secret of {len(secret)} characters, at least {MIN_SECRET_LENGTH} are needed;"
             " delete the file to have a new secret generated at the next start"
         )
     return secret
+
+
+def make_private_directory(directory: Path) -> None:
+    """Create a directory for its owner only, or take the access of other users to an existing one away.
+
+    Its parents are created in the same way and left as they are if they exist. Raises SettingsError for a
+    directory that all users share, such as /tmp, OSError.
+    """
+    for missing in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
+        with suppress(FileExistsError):  # another process was faster
+            missing.mkdir(_PRIVATE_DIRECTORY_MODE)
+    if directory.stat().st_mode & stat.S_ISVTX:
+        raise SettingsError(f"{directory} is shared by all users; choose a directory below it")
+    _remove_access(directory)
+
+
+def make_tree_private(directory: Path) -> None:
+    """Take the access of other users to a directory and everything in it away. Links are not followed.
+
+    Files that cannot be changed, because another user owns them, are logged. Raises OSError.
+    """
+    _remove_access(directory)
+    for folder, _, names in os.walk(directory):
+        for name in ("", *names):
+            _remove_access(Path(folder, name))
+
+
+def make_file_private(path: Path, *, create: bool = False) -> None:
+    """Take the access of other users to a file away; with `create`, create it if it does not exist.
+
+    A missing file is no error. Raises OSError.
+    """
+    if create:
+        path.parent.mkdir(_PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, _PRIVATE_MODE))
+    _remove_access(path)
+
+
+def _remove_access(path: Path) -> None:
+    try:
+        status = path.lstat()
+        if status.st_mode & _OTHERS and not stat.S_ISLNK(status.st_mode):
+            path.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS)
+    except FileNotFoundError:
+        return
+    except PermissionError as error:
+        log.warning("other users of this machine can access %s: %s", path, error)
 
 
 @contextmanager

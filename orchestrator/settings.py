@@ -7,7 +7,7 @@ Precedence: command-line flags, environment variables (`PIXELFACTORY_*`), the TO
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -24,6 +24,7 @@ SHIPPED_WORKFLOWS_DIR = Path(__file__).resolve().parent.parent / "workflows"
 MIB = 2**20
 #: Shortest secret that protects the service itself.
 MIN_SECRET_LENGTH = 16
+LogFormat = Literal["text", "json"]
 
 
 class SettingsError(Exception):
@@ -227,6 +228,9 @@ class Settings(BaseSettings):
     )
     public_metrics: bool = Field(True, description="Serve /metrics without the admin token.")
     log_level: str = Field("INFO", description="Log level of the service.")
+    log_format: LogFormat = Field(
+        "text", description="Format of the log: `text`, or `json` with one object per line."
+    )
 
     @field_validator("instances", mode="before")
     @classmethod
@@ -253,6 +257,20 @@ class Settings(BaseSettings):
         if value is not None and not value.get_secret_value().strip():
             raise ValueError("the secret is empty; remove the setting or set one")
         return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _require_known_level(cls, value: str) -> str:
+        known = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+        if value.upper() not in known:
+            raise ValueError(f"unknown log level {value!r}; use one of {', '.join(known)}")
+        return value.upper()
+
+    @property
+    def secret_values(self) -> list[str]:
+        """The secrets among the settings."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
     @property
     def stand_ins_path(self) -> Path:

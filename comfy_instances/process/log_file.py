@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import deque
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
+from comfy_instances.log_text import split_lines
 from comfy_instances.repeated_errors import RepeatedErrors
 
 log = logging.getLogger(__name__)
@@ -33,10 +35,11 @@ class RotatingLogFile:
         self._errors = RepeatedErrors(log, f"writing {path}")
 
     def write(self, line: bytes) -> None:
-        line = ANSI_COLOURS.sub(b"", line)
-        self._tail.append(line.decode("utf-8", "replace").rstrip())
+        """Append a line without its colours; other control characters are escaped, and end no line."""
+        lines = split_lines(ANSI_COLOURS.sub(b"", line).decode("utf-8", "replace"))
+        self._tail.extend(text.rstrip() for text in lines)
         try:
-            self._append(line)
+            self._append("".join(f"{text}\n" for text in lines).encode())
         except (OSError, MemoryError) as error:
             self._errors.record(error)
             self._discard_file()
@@ -60,12 +63,12 @@ class RotatingLogFile:
 
     def _append(self, line: bytes) -> None:
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = FileIO(self.path, "ab")
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = FileIO(self.path, "ab", opener=_open_private)
         if self._file.tell() + len(line) > self._max_bytes:
             self.close()
             self._rotate()
-            self._file = FileIO(self.path, "wb")
+            self._file = FileIO(self.path, "wb", opener=_open_private)
         rest = memoryview(line)
         while rest:
             rest = rest[self._file.write(rest) :]
@@ -80,3 +83,8 @@ class RotatingLogFile:
 
     def _backup_path(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}")
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Open a file that other users cannot read: nodes may print prompts."""
+    return os.open(path, flags, 0o600)

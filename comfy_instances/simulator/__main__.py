@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from comfy_instances.log_text import EscapingFormatter
 from comfy_instances.simulator.options import InstanceFolders, SimulatorOptions
 from comfy_instances.simulator.server.application import create_app
 
@@ -52,7 +53,9 @@ async def serve(options: SimulatorOptions) -> None:
 
 def main() -> int:
     """Run the server. SIGINT stops it cleanly; SIGTERM kills it at once, as it does a real ComfyUI."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(EscapingFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         asyncio.run(serve(parse_options(sys.argv[1:])))
     except KeyboardInterrupt:

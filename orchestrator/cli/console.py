@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from orchestrator.logs import printable
 from orchestrator.settings import Settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -33,13 +35,13 @@ class CliError(Exception):
 
 def print_error(message: str) -> None:
     """Print an error as one line on stderr."""
-    line = " ".join(message.split())
+    line = printable(message)
     err.print(f"[red]error:[/red] {line.replace('[', chr(92) + '[')}", highlight=False)
 
 
 def print_warning(message: str) -> None:
     """Print a warning as one line on stderr."""
-    line = " ".join(message.split())
+    line = printable(message)
     err.print(f"[yellow]warning:[/yellow] {line.replace('[', chr(92) + '[')}", highlight=False)
 
 
@@ -58,7 +60,7 @@ def print_json_or(line: str, document: object, *, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
-        typer.echo(line)
+        typer.echo(printable(line))
 
 
 def print_row(row: Mapping[str, Any], *, as_json: bool) -> None:
@@ -83,4 +85,5 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_
 def _format_cell(value: object) -> str:
     if value is None:
         return "-"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    # Names are chosen by callers, who could otherwise send control sequences to an operator's terminal.
+    return escape(printable(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)))

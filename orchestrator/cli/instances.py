@@ -25,6 +25,7 @@ from orchestrator.cli.console import (
     read_settings,
 )
 from orchestrator.cli.numbers import integer_between
+from orchestrator.logs import printable
 
 app = typer.Typer(help="List and control the instances of the running service.", no_args_is_help=True)
 
@@ -42,7 +43,7 @@ def list_(url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: Js
     print_rows(shown, tuple(shown[0]) if shown else ("id",), as_json=False)
     for row in rows:
         if row["detail"]:
-            typer.echo(f"{row['id']}: {row['detail']}")
+            typer.echo(printable(f"{row['id']}: {row['detail']}"))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from importlib import import_module
 import typer
 
 from orchestrator.cli.console import print_error
+from orchestrator.logs import configure_command_logging
 
 #: The commands and command groups, each a module of this package, in the order of the help text.
 COMMANDS = (
@@ -47,6 +48,7 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
 
 def main() -> None:
     """Run the command. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
+    configure_command_logging()
     chosen = [name for name in sys.argv[1:2] if name in COMMANDS]
     try:
         build_app(chosen or COMMANDS)(prog_name="pixelfactory")

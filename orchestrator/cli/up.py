@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -13,12 +14,18 @@ from aiohttp import web
 from orchestrator.app.build import run_service
 from orchestrator.cli.console import ConfigOption, DataDirOption, read_settings
 from orchestrator.cli.numbers import integer_between
+from orchestrator.logs import configure_logging, hide_secret
 from orchestrator.settings import Settings
+from orchestrator.web.app import SERVER_METRICS
+from orchestrator.web.server import BoundedAppRunner, ServerLimits, raise_descriptor_limit
 
 log = logging.getLogger(__name__)
 
 #: Time for open connections to close once all work is done.
 SHUTDOWN_TIMEOUT_SECONDS = 5.0
+#: Longest time for which a thread that computes keeps the event loop waiting. Python's default of 5 ms would
+#: be paid several times per request while a large body is parsed.
+THREAD_SWITCH_SECONDS = 0.0005
 
 
 def up(
@@ -42,10 +49,11 @@ def up(
     The service is ready when GET /readyz returns 200. On SIGTERM it finishes running work and exits with 0.
     """
     settings = read_settings(data_dir, config, host=host, port=port, simulate=simulate, instances=instances)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # The service logs each request itself; these libraries would log every message in addition.
-    for noisy in ("aiohttp.access", "urllib3", "websockets"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for secret in settings.secret_values:
+        hide_secret(secret)
+    configure_logging(settings.log_level, settings.log_format)
+    raise_descriptor_limit(settings.max_open_files)
+    sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     asyncio.run(serve(settings))
 
 
@@ -57,8 +65,12 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(name, stop.set)
     async with run_service(settings) as service:
         # A disconnecting client cancels its handler, which cancels the job.
-        runner = web.AppRunner(
-            service.app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS
+        runner = BoundedAppRunner(
+            service.app,
+            server_limits(settings),
+            service.app[SERVER_METRICS],
+            behind_proxy=settings.trusted_proxies > 0,
+            shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS,
         )
         await runner.setup()
         try:
@@ -71,3 +83,16 @@ async def serve(settings: Settings) -> None:
         finally:
             await runner.cleanup()
     log.info("stopped")
+
+
+def server_limits(settings: Settings) -> ServerLimits:
+    """Return the limits of the HTTP server."""
+    return ServerLimits(
+        max_connections=settings.max_connections,
+        max_connections_per_address=settings.max_connections_per_address,
+        header_seconds=settings.header_seconds,
+        body_seconds=settings.body_seconds,
+        body_bytes_per_second=settings.body_bytes_per_second,
+        keepalive_seconds=settings.keepalive_seconds,
+        write_seconds=settings.write_seconds,
+    )

@@ -24,6 +24,7 @@ from comfy_instances.backoff import backoff_delay
 from comfy_instances.process import die_with_parent
 from comfy_instances.tasks import spawn
 from orchestrator.media.errors import S3ServerNotStarted
+from orchestrator.private_files import make_file_private, write_private
 from orchestrator.storage import seaweedfs
 from orchestrator.storage.object_store import ObjectStore, S3Config
 
@@ -106,12 +107,13 @@ class EmbeddedS3:
         Raises S3ServerNotStarted, also if another service uses the directory.
         """
         binary = seaweedfs.find_binary()
-        self._server_dir.prepare()
-        self._credentials = self._server_dir.read_credentials()
+        self._server_dir.create()
         if not await _wait_until(self._acquire_lock):
             raise S3ServerNotStarted(f"{self._server_dir.directory} is in use by another service")
         try:
             await asyncio.to_thread(self._kill_orphan)
+            await asyncio.to_thread(self._server_dir.prepare)
+            self._credentials = self._server_dir.read_credentials()
             await _wait_until(self._server_dir.can_reuse_ports)
             self._ports = self._server_dir.allocate_ports()
             await self._launch(binary)
@@ -159,8 +161,10 @@ class EmbeddedS3:
                 env=self._server_dir.environment(),
                 # Keeps Ctrl-C in a terminal from the server, which running work needs until `stop`.
                 start_new_session=True,
+                # Its files and its sockets in /tmp are for this user only.
+                umask=0o077,
             )
-        self._server_dir.pid_file.write_text(str(self._process.pid))
+        write_private(self._server_dir.pid_file, str(self._process.pid))
         try:
             async with asyncio.timeout(_STARTUP_TIMEOUT_SECONDS):
                 await self._wait_until_ready(self._process)
@@ -204,6 +208,7 @@ class EmbeddedS3:
 
     def _acquire_lock(self) -> bool:
         """Lock the directory. This process holds the lock, so it is released however the process ends."""
+        make_file_private(self._server_dir.lock_file, create=True)
         file = self._server_dir.lock_file.open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -232,7 +237,7 @@ class EmbeddedS3:
         path = self._server_dir.log_file
         if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
-        path.touch(mode=0o600)
+        make_file_private(path, create=True)
         return path.open("ab")
 
     def _log_tail(self) -> str:

@@ -1,18 +1,25 @@
-"""Prepare SeaweedFS: find its binary, allocate its ports, generate its secrets, build its command line."""
+"""Prepare SeaweedFS: find its binary, allocate its ports, generate its secrets, build its command line.
+
+All users of a machine reach its loopback interface. S3 needs credentials. The internal services (master,
+volume server, filer, each by HTTP and gRPC) need a client certificate that only the server itself has.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import secrets
 import shutil
 import socket
 import sysconfig
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.media.errors import S3ServerNotStarted
-from orchestrator.private_files import write_private
+from orchestrator.private_files import make_private_directory, make_tree_private, write_private
+from orchestrator.storage.certificates import generate_certificates
 
 _HOST = "127.0.0.1"
 #: Every service also listens for gRPC at its port + 10000; SeaweedFS' workers rely on this offset.
@@ -23,6 +30,20 @@ _SERVICES = ("master", "volume", "filer", "s3", "admin")
 _PORT_RANGE = range(12000, 22000)
 #: Sections of `security.toml` that hold signing keys.
 _SIGNING_SECTIONS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+#: Services and clients that need a certificate for gRPC and HTTPS, both as servers and as clients.
+_GRPC_SECTIONS = (
+    "master",
+    "volume",
+    "filer",
+    "s3",
+    "admin",
+    "worker",
+    "client",
+    "mq",
+    "msg_broker",
+    "msg_agent",
+)
+_HTTPS_SECTIONS = ("master", "volume", "filer", "client")
 
 
 def find_binary() -> Path:
@@ -54,19 +75,52 @@ class SeaweedFSDirectory:
         self.pid_file = self.directory / "pid"
         self._identities_file = self.directory / "identities.json"
         self._security_file = self.directory / "security.toml"
+        self._authority_file = self.directory / "authority.pem"
+        self._certificate_file = self.directory / "service.pem"
+        self._key_file = self.directory / "service.key"
         self._ports_file = self.directory / "ports.json"
 
+    def create(self) -> None:
+        """Create the directory for its owner only, or make an existing one private."""
+        make_private_directory(self.directory)
+
     def prepare(self) -> None:
-        """Create the directories, and generate the secrets if they do not exist."""
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        self.directory.chmod(0o700)
+        """Generate the secrets, those of a stopped server anew except for the credentials of S3.
+
+        No server may run in the directory. Raises S3ServerNotStarted.
+        """
+        self.create()
+        self.data_dir.mkdir(mode=0o700, exist_ok=True)
+        make_tree_private(self.directory)
         if not self._identities_file.exists():
             write_private(self._identities_file, json.dumps(_generate_identities(), indent=2))
-        if not self._security_file.exists():
-            write_private(self._security_file, _generate_security_toml())
-        # Without signing keys SeaweedFS starts, too, but verifies no signatures.
-        if self._security_file.read_text().count("key = ") < len(_SIGNING_SECTIONS):
-            raise S3ServerNotStarted(_damaged(self._security_file, "signing keys are missing"))
+        certificates = generate_certificates(_HOST)
+        write_private(self._authority_file, certificates.authority)
+        write_private(self._certificate_file, certificates.certificate)
+        write_private(self._key_file, certificates.key)
+        write_private(self._security_file, self._generate_security_toml())
+
+    def _generate_security_toml(self) -> str:
+        """Return signing keys and the files of the certificates for the server's internal services.
+
+        Without them every user of this machine could read and delete files through the internal ports. The
+        signing keys protect the services from each other's mistakes only; their tokens live for seconds.
+        """
+        own: dict[str, object] = {"cert": self._certificate_file, "key": self._key_file}
+        sections: dict[str, dict[str, object]] = {
+            name: {"key": secrets.token_urlsafe(32)} for name in _SIGNING_SECTIONS
+        }
+        sections["grpc"] = {"ca": self._authority_file}
+        sections |= {f"grpc.{name}": own for name in _GRPC_SECTIONS}
+        sections |= {f"https.{name}": own | {"ca": self._authority_file} for name in _HTTPS_SECTIONS}
+        sections["https.client"] |= {"enabled": True}
+        texts = {
+            name: {key: _plain(value) for key, value in entries.items()} for name, entries in sections.items()
+        }
+        return "".join(
+            f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in entries.items())
+            for name, entries in texts.items()
+        )
 
     def read_credentials(self) -> S3Credentials:
         """Read the credentials from the file that the server itself reads. Raises S3ServerNotStarted."""
@@ -84,7 +138,7 @@ class SeaweedFSDirectory:
         saved = self.read_ports()
         if saved and are_ports_free(saved):
             return saved
-        ports = dict(zip(_SERVICES, _choose_free_ports(len(_SERVICES)), strict=True))
+        ports = _choose_free_ports()
         write_private(self._ports_file, json.dumps(ports))
         return ports
 
@@ -134,8 +188,10 @@ class SeaweedFSDirectory:
     def remove_sockets(self, ports: dict[str, int]) -> None:
         """Remove the Unix sockets that the server leaves in /tmp when it is killed."""
         for name, port in ports.items():
-            for path in (f"{name}-{port}", f"{name}-grpc-{port + _GRPC_PORT_OFFSET}"):
-                Path("/tmp", f"seaweedfs-{path}.sock").unlink(missing_ok=True)
+            for path in _socket_paths(name, port):
+                # One of another user cannot be removed; the next start takes other ports.
+                with suppress(PermissionError):
+                    path.unlink(missing_ok=True)
 
 
 def s3_endpoint(ports: dict[str, int]) -> str:
@@ -143,7 +199,30 @@ def s3_endpoint(ports: dict[str, int]) -> str:
 
 
 def are_ports_free(ports: dict[str, int]) -> bool:
-    return all(_is_port_free(port) and _is_port_free(port + _GRPC_PORT_OFFSET) for port in ports.values())
+    """Return whether nothing listens on the ports, and no other user holds one of their sockets in /tmp.
+
+    Clients prefer such a socket to the port, so who creates it first would receive the requests.
+    """
+    return all(_is_service_free(name, port) for name, port in ports.items())
+
+
+def _is_service_free(name: str, port: int) -> bool:
+    if any(_is_foreign(path) for path in _socket_paths(name, port)):
+        return False
+    return _is_port_free(port) and _is_port_free(port + _GRPC_PORT_OFFSET)
+
+
+def _socket_paths(name: str, port: int) -> list[Path]:
+    """Return the sockets that a service makes beside its ports."""
+    names = (f"{name}-{port}", f"{name}-grpc-{port + _GRPC_PORT_OFFSET}")
+    return [Path("/tmp", f"seaweedfs-{name}.sock") for name in names]
+
+
+def _is_foreign(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid != os.geteuid()
+    except FileNotFoundError:
+        return False
 
 
 def _is_port_free(port: int) -> bool:
@@ -156,14 +235,15 @@ def _is_port_free(port: int) -> bool:
     return True
 
 
-def _choose_free_ports(count: int) -> list[int]:
-    ports: list[int] = []
+def _choose_free_ports() -> dict[str, int]:
+    ports: dict[str, int] = {}
+    waiting = list(_SERVICES)
     for port in random.SystemRandom().sample(_PORT_RANGE, 1000):
-        if _is_port_free(port) and _is_port_free(port + _GRPC_PORT_OFFSET):
-            ports.append(port)
-        if len(ports) == count:
+        if _is_service_free(waiting[-1], port):
+            ports[waiting.pop()] = port
+        if not waiting:
             return ports
-    raise S3ServerNotStarted(f"no {count} free ports in {_PORT_RANGE.start}-{_PORT_RANGE.stop - 1}")
+    raise S3ServerNotStarted(f"no {len(_SERVICES)} free ports in {_PORT_RANGE.start}-{_PORT_RANGE.stop - 1}")
 
 
 def _generate_identities() -> dict[str, object]:
@@ -172,12 +252,8 @@ def _generate_identities() -> dict[str, object]:
     return {"identities": [{"name": "pixelfactory", "credentials": [keys], "actions": actions}]}
 
 
-def _generate_security_toml() -> str:
-    """Return signing keys for the server's internal services.
-
-    Without them every user of this machine could read files from the internal ports, bypassing S3.
-    """
-    return "".join(f'[{section}]\nkey = "{secrets.token_urlsafe(32)}"\n' for section in _SIGNING_SECTIONS)
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
 
 
 def _damaged(file: Path, reason: str) -> str:

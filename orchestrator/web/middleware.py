@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from orchestrator.errors import InvalidRequest, MethodNotAllowed, ServiceError
+from orchestrator.logs import log_request_id
 from orchestrator.media.errors import ObjectStoreError
 from orchestrator.web.error_response import REQUEST_ID_HEADER, build_error_response
 from orchestrator.web.http.errors import MAX_SHOWN_PATH, object_storage_unavailable, unknown_url
@@ -32,6 +33,10 @@ def error_middleware(metrics: HttpMetrics) -> Middleware:
     @web.middleware
     async def handle_request(request: web.Request, handler: Handler) -> web.StreamResponse:
         request_id = request[REQUEST_ID_KEY] = f"req_{uuid.uuid4().hex}"
+        with log_request_id(request_id):
+            return await respond(request, handler, request_id)
+
+    async def respond(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
         started = perf_counter()
         try:
             response = await handler(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -164,20 +166,131 @@ async def test_everything_listens_on_the_loopback_only(s3: S3Server) -> None:
     assert set(listening) == {"127.0.0.1"}
 
 
-async def test_internal_servers_reject_requests_without_credentials(s3: S3Server) -> None:
+#: What an internal service answers to a request by HTTP or HTTPS without a client certificate.
+REFUSED = (aiohttp.ClientConnectionError, aiohttp.ClientResponseError)
+
+
+async def answer_of(url: str) -> str | None:
+    """Return the text of a successful answer; None if the request is refused."""
+    try:
+        async with (
+            aiohttp.ClientSession(raise_for_status=True) as http,
+            http.get(url, ssl=False) as answer,
+        ):
+            return await answer.text()
+    except REFUSED:
+        return None
+
+
+async def test_internal_services_answer_nothing_without_the_certificate(s3: S3Server) -> None:
     async with ObjectStore(s3.access(BUCKET)) as store:
         await store.ensure_bucket()
         await store.put("outputs/secret", b"secret", PNG)
-    port = json.loads((s3.directory / "ports.json").read_text())["filer"]
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
-        for path in (f"/buckets/{BUCKET}/outputs/secret", f"/buckets/{BUCKET}/", "/"):
-            async with http.get(path) as answer:
-                assert answer.status == 401
+    ports = json.loads((s3.directory / "ports.json").read_text())
+    paths = {
+        "filer": (f"buckets/{BUCKET}/outputs/secret", f"buckets/{BUCKET}/?pretty=y", ""),
+        "master": ("dir/lookup?volumeId=1&fileId=1,01637037d6&read=yes", "dir/assign", "dir/status", ""),
+        "volume": ("status", "1,01637037d6", "ui/index.html"),
+    }
+    for service in ("filer", "master", "volume"):
+        for scheme, path in itertools.product(("http", "https"), paths[service]):
+            assert await answer_of(f"{scheme}://127.0.0.1:{ports[service]}/{path}") is None
+    async with aiohttp.ClientSession() as http:
+        for method, path in (
+            ("GET", ""),
+            ("GET", f"{BUCKET}/outputs/secret"),
+            ("DELETE", f"{BUCKET}/outputs/secret"),
+        ):
+            async with http.request(method, f"{s3.embedded.endpoint}/{path}") as answer:
+                assert answer.status == 403
+        async with http.post(s3.embedded.endpoint, data={"Action": "ListUsers"}) as answer:
+            assert answer.status in (400, 403)
+    async with ObjectStore(s3.access(BUCKET)) as store:
+        assert await store.get("outputs/secret") == b"secret"
+
+
+def shell(s3: S3Server, commands: str, *, config: Path) -> str:
+    """Return what `weed shell` prints, or did until it was stopped, as a user with these files."""
+    ports = json.loads((s3.directory / "ports.json").read_text())
+    arguments = [f"-{name}=127.0.0.1:{ports[name]}.{ports[name] + 10_000}" for name in ("master", "filer")]
+    command = [str(seaweedfs.find_binary()), f"-config_dir={config}", "shell", *arguments]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=config,
+        env={"HOME": str(config)},
+        text=True,
+    ) as process:
+        try:
+            return process.communicate(commands, timeout=20)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.communicate()[0]
+
+
+async def test_a_shell_of_another_user_lists_and_deletes_nothing(s3: S3Server, tmp_path: Path) -> None:
+    async with ObjectStore(s3.access(BUCKET)) as store:
+        await store.ensure_bucket()
+        await store.put("outputs/treasure", b"secret", PNG)
+        folder = f"/buckets/{BUCKET}/outputs"
+        ours = await asyncio.to_thread(shell, s3, f"fs.ls {folder}\n", config=s3.directory)
+        assert "treasure" in ours, "the shell finds the server and its files"
+        commands = f"fs.ls {folder}\nlock\nfs.rm -rf {folder}\ns3.bucket.delete -name {BUCKET}\n"
+        theirs = await asyncio.to_thread(shell, s3, commands, config=tmp_path)
+        assert "treasure" not in theirs
+        assert await store.get("outputs/treasure") == b"secret"
+
+
+def open_to_others(directory: Path) -> list[Path]:
+    """Return what other users can access. The server removes files of its own meanwhile."""
+    found = []
+    for path in (directory, *directory.rglob("*")):
+        with suppress(FileNotFoundError):
+            if path.lstat().st_mode & 0o077:
+                found.append(path)
+    return found
+
+
+async def test_access_of_earlier_versions_is_closed_at_the_next_start(tmp_path: Path) -> None:
+    directory = tmp_path / "s3"
+    (directory / "data").mkdir(parents=True)
+    (directory / "security.toml").write_text('[jwt.signing]\nkey = "of an earlier version"\n')
+    (directory / "data" / "1.dat").touch()
+    for path in (directory, directory / "data", directory / "data" / "1.dat"):
+        path.chmod(0o777)
+    server = EmbeddedS3(directory)
+    await server.start()
+    try:
+        assert await asyncio.to_thread(open_to_others, directory) == []
+        assert "[grpc.filer]" in (directory / "security.toml").read_text()
+        sockets = [path.stat() for path in sockets_of(server)]
+        assert sockets
+        assert [socket for socket in sockets if socket.st_mode & 0o077] == []
+    finally:
+        await server.stop()
+
+
+def test_ports_whose_sockets_another_user_could_hold_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = seaweedfs.SeaweedFSDirectory(tmp_path)
+    ports = home.allocate_ports()
+    squatter = Path("/tmp", f"seaweedfs-filer-grpc-{ports['filer'] + 10_000}.sock")
+    squatter.touch()
+    try:
+        assert seaweedfs.are_ports_free(ports)
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        assert not seaweedfs.are_ports_free(ports)
+        assert home.allocate_ports() != ports
+    finally:
+        squatter.unlink()
 
 
 def test_secrets_are_private(s3: S3Server) -> None:
     assert s3.directory.stat().st_mode & 0o777 == 0o700
-    for name in ("identities.json", "security.toml", "weed.log"):
+    for name in ("identities.json", "security.toml", "service.key", "weed.log", "pid", "lock"):
         assert (s3.directory / name).stat().st_mode & 0o777 == 0o600
     secret = s3.embedded.secret_key
     assert secret in (s3.directory / "identities.json").read_text()
@@ -239,5 +352,3 @@ def test_a_server_that_was_never_started_has_no_address(tmp_path: Path) -> None:
     for asked in ("endpoint", "access_key", "secret_key"):
         with pytest.raises(S3ServerNotStarted):
             getattr(server, asked)
-
-

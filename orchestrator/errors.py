@@ -10,6 +10,8 @@
     ├── MethodNotAllowed               405     method_not_allowed
     ├── Conflict                       409     conflict
     ├── Gone                           410     expired
+    ├── RequestTimeout                 408     request_timeout
+    ├── UnsupportedMediaType           415     unsupported_media_type
     ├── RateLimited                    429     rate_limit_exceeded
     ├── GenerationFailed               500     generation_failed
     └── ServiceUnavailable             503     service_unavailable
@@ -20,6 +22,7 @@ Inner layers raise these errors; only the web layer turns them into response bod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -38,6 +41,7 @@ class ServiceError(Exception):
         param: str | None = None,
         retry_after: int | None = None,
         details: dict[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -47,6 +51,8 @@ class ServiceError(Exception):
         self.retry_after = retry_after
         #: Further fields for the error body, for example the current balance.
         self.details = details or {}
+        #: Further headers of the response.
+        self.headers = headers or {}
 
 
 class InvalidRequest(ServiceError):
@@ -103,6 +109,22 @@ class Gone(ServiceError):
     status = 410
     type = "expired"
     default_code = "expired"
+
+
+class RequestTimeout(ServiceError):
+    """The request did not arrive in time."""
+
+    status = 408
+    type = "request_timeout"
+    default_code = "request_timeout"
+
+
+class UnsupportedMediaType(ServiceError):
+    """The body is sent in a form that the service does not read."""
+
+    status = 415
+    type = "unsupported_media_type"
+    default_code = "unsupported_media_type"
 
 
 class RateLimited(ServiceError):

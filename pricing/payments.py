@@ -54,6 +54,8 @@ def sign_payment_webhook(body: bytes, secret: str, now: datetime) -> str:
 
 def verify_payment_webhook(body: bytes, header: str, secret: str, now: datetime) -> None:
     """Raise PaymentError unless one signature of the header is valid and recent."""
+    if not secret:
+        raise PaymentError("invalid_signature", "There is no secret to check the signature with.")
     fields = [part.strip().partition("=")[::2] for part in header.split(",")]
     stamps = [value for name, value in fields if name == "t"]
     if len(stamps) != 1 or _TIMESTAMP_PATTERN.fullmatch(stamps[0]) is None:

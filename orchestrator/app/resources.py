@@ -50,6 +50,6 @@ def load_admin_token(settings: Settings) -> str:
     """Return the configured token, or the one in `DATA_DIR/admin-token`, which the first start creates.
 
     Raises SettingsError if that file holds an empty or short token."""
-    if settings.admin_token:
+    if settings.admin_token is not None:
         return settings.admin_token.get_secret_value()
     return load_or_create_secret(settings.data_dir / "admin-token")

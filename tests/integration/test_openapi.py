@@ -170,4 +170,17 @@ def test_unknown_paths_are_named_in_the_error(service: ServiceProcess) -> None:
 def test_wrong_methods_get_the_allowed_ones(service: ServiceProcess) -> None:
     response = httpx.patch(f"{service.url}/v1/models")
     assert response.status_code == 405
-    assert response.json()["error"]["message"].endswith("is not allowed for /v1/models; use GET, HEAD")
+    assert response.json()["error"]["message"].endswith("is not allowed for /v1/models; use GET")
+
+
+def test_allow_names_the_documented_methods_of_every_path(
+    service: ServiceProcess, document: dict[str, Any]
+) -> None:
+    differing = {}
+    with httpx.Client(base_url=service.url) as http:
+        for path, entries in document["paths"].items():
+            response = http.request("TRACE", re.sub(r"\{\w+\}", "1", path))
+            allowed = response.headers.get("Allow", "").split(", ")
+            if (response.status_code, sorted(allowed)) != (405, sorted(map(str.upper, entries))):
+                differing[path] = (response.status_code, allowed)
+    assert differing == {}

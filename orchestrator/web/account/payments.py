@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr
 from orchestrator.errors import InvalidRequest, NotAuthenticated
 from orchestrator.store.protocol import AccountStore, WalletStore
 from orchestrator.web.auth import AUTH_CONTEXT
+from orchestrator.web.http.bodies import read_body
 from orchestrator.web.http.errors import unknown_url
 from orchestrator.web.http.response_model import ResponseModel, json_response
 from orchestrator.web.openapi.operation import Access, ParameterSpec, openapi_operation
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 SIGNATURE_HEADER = "Stripe-Signature"
 SIGNATURE_PARAM = ParameterSpec({"type": "string"}, "Signature of the event, `t=TIMESTAMP,v1=HEX`.")
+#: Largest event, in bytes; the sender proves who it is by a signature of the whole body.
 MAX_EVENT_BYTES = 256 * 1024
 
 
@@ -83,14 +85,9 @@ class PaymentRoutes:
     async def _read_verified_body(self, request: web.Request, secret: str) -> bytes:
         """Return the body once its signature is verified.
 
-        Raises NotAuthenticated, InvalidRequest, RateLimited.
+        Raises NotAuthenticated, RateLimited, and what `read_body` raises.
         """
-        if (request.content_length or 0) > MAX_EVENT_BYTES:
-            raise InvalidRequest(
-                f"The event is larger than the limit of {MAX_EVENT_BYTES // 1024} KiB",
-                code="payload_too_large",
-            )
-        body = await request.content.read(MAX_EVENT_BYTES + 1)
+        body = await read_body(request, MAX_EVENT_BYTES)
         try:
             verify_payment_webhook(body, request.headers.get(SIGNATURE_HEADER, ""), secret, self._clock())
         except PaymentError as error:

@@ -23,6 +23,8 @@ class ServerMetrics:
             ["part"],
             registry=registry,
         )
+        for part in ("header", "body"):
+            self.slow_clients.labels(part)
         self.malformed_requests = Counter(
             "pixelfactory_http_malformed_requests", "Requests that are no valid HTTP", registry=registry
         )

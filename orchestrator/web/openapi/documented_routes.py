@@ -73,6 +73,15 @@ def list_documented_routes(app: web.Application) -> list[DocumentedRoute]:
     return sorted(_iter_routes(app), key=lambda route: (route.path, METHODS.index(route.method)))
 
 
+def methods_by_path(app: web.Application) -> dict[str, set[str]]:
+    """Return the documented methods of every path that has no parameters."""
+    methods: dict[str, set[str]] = {}
+    for route in _iter_routes(app):
+        if not route.path_params:
+            methods.setdefault(route.path, set()).add(route.method)
+    return methods
+
+
 def _iter_routes(app: web.Application) -> Iterator[DocumentedRoute]:
     for route in app.router.routes():
         if route.method not in METHODS or route.resource is None:

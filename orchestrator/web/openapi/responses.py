@@ -16,8 +16,10 @@ from orchestrator.errors import (
     NotAuthenticated,
     NotFound,
     RateLimited,
+    RequestTimeout,
     ServiceError,
     ServiceUnavailable,
+    UnsupportedMediaType,
 )
 from orchestrator.web.dialects.error_responses import find_error_format
 from orchestrator.web.openapi.documented_routes import DocumentedRoute
@@ -120,6 +122,12 @@ def _possible_errors(route: DocumentedRoute) -> Iterator[ServiceError]:
     spec = route.spec
     if spec.body or spec.query or spec.headers or spec.creates_job:
         yield InvalidRequest("A field or parameter of the request is invalid; `param` names it.")
+    if spec.body or spec.accepts_form:
+        yield RequestTimeout("The body of the request did not arrive in time.")
+        yield UnsupportedMediaType(
+            "The `Content-Encoding` of the body is not accepted; `Accept-Encoding` lists those that are.",
+            code="unsupported_encoding",
+        )
     if route.access is Access.ADMIN:
         yield NotAuthenticated("The admin token is missing or wrong.", code="invalid_admin_token")
     elif route.access is not Access.NONE:

@@ -1,0 +1,155 @@
+"""Parse JSON objects of any size without keeping other threads from running.
+
+`json.loads` holds the interpreter's lock from the first byte to the last. Long texts, such as images in
+base64, are therefore cut out of a large body first and decoded piece by piece; what is left must be small.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from orchestrator.errors import InvalidRequest
+
+#: Bodies up to this size, in bytes, are parsed as they are.
+MAX_SMALL_BYTES = 256 * 1024
+#: Texts from this size, in bytes, are cut out of larger bodies.
+LONG_TEXT_BYTES = 4 * 1024
+#: Most quotation marks in a larger body, those inside of texts included.
+MAX_QUOTES = 100_000
+#: Bytes that one call looks at; between two calls other threads run.
+_PIECE_BYTES = 2**20
+#: Longest escape of one character, in bytes: `\\ud83d\\ude00`.
+_ESCAPE_BYTES = 12
+#: Bytes before the end of a piece in which a place to split is looked for.
+_SPLIT_BYTES = 4096
+_BACKSLASH = 0x5C
+#: The second half of a character of two escapes.
+_LOW_SURROGATE = re.compile(rb"\\u[dD][c-fC-F]")
+#: Begins the stand-in for a text that was cut out.
+_MARK = "\0cut "
+
+
+def parse_json_object(raw: bytes) -> dict[str, Any]:
+    """Parse a JSON object. Raises InvalidRequest (`invalid_json`)."""
+    try:
+        fields = json.loads(raw) if len(raw) <= MAX_SMALL_BYTES else _LargeDocument(raw).parse()
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The request body is not valid JSON: {error}", code="invalid_json") from error
+    if not isinstance(fields, dict):
+        raise InvalidRequest(
+            f"The request body must be a JSON object (got {type(fields).__name__})", code="invalid_json"
+        )
+    return fields
+
+
+class _LargeDocument:
+    """A large JSON document. `parse` raises ValueError and RecursionError."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        #: The document with stand-ins for its long texts.
+        self._rest: list[bytes] = []
+        self._rest_bytes = 0
+        self._texts: list[str] = []
+        self._quotes = 0
+
+    def parse(self) -> Any:
+        self._cut_long_texts()
+        return self._put_back(json.loads(b"".join(self._rest)))
+
+    def _cut_long_texts(self) -> None:
+        raw, kept_until, at = self._raw, 0, 0
+        while (start := self._find_quote(at)) >= 0:
+            self._keep(kept_until, start)
+            end = self._end_of_text(start)
+            if end - start < LONG_TEXT_BYTES:
+                self._keep(start, end)
+            else:
+                self._rest.append(json.dumps(f"{_MARK}{len(self._texts)}").encode())
+                self._texts.append(_decode_text(raw, start + 1, end - 1))
+            kept_until = at = end
+        self._keep(kept_until, len(raw))
+
+    def _keep(self, start: int, end: int) -> None:
+        self._rest_bytes += end - start
+        if self._rest_bytes > MAX_SMALL_BYTES:
+            raise ValueError(
+                f"apart from texts of {LONG_TEXT_BYTES // 1024} KiB and more, it is larger than"
+                f" {MAX_SMALL_BYTES // 1024} KiB"
+            )
+        self._rest.append(self._raw[start:end])
+
+    def _end_of_text(self, start: int) -> int:
+        """Return the position after the closing quotation mark of the text that begins at `start`."""
+        at = start + 1
+        while (quote := self._find_quote(at)) >= 0:
+            if _count_backslashes(self._raw, start + 1, quote) % 2 == 0:
+                return quote + 1
+            at = quote + 1
+        raise ValueError("a text has no end")
+
+    def _find_quote(self, start: int) -> int:
+        """Do the same as `raw.find(b'"', start)`, piece by piece."""
+        self._quotes += 1
+        if self._quotes > MAX_QUOTES:
+            raise ValueError(f"it has more than {MAX_QUOTES} quotation marks")
+        for at in range(start, len(self._raw), _PIECE_BYTES):
+            found = self._raw.find(b'"', at, at + _PIECE_BYTES)
+            if found >= 0:
+                return found
+        return -1
+
+    def _put_back(self, value: Any) -> Any:
+        """Replace the stand-ins by the texts that were cut out."""
+        if isinstance(value, str):
+            return self._original(value)
+        if isinstance(value, list):
+            return [self._put_back(item) for item in value]
+        if isinstance(value, dict):
+            return {self._original(name): self._put_back(item) for name, item in value.items()}
+        return value
+
+    def _original(self, text: str) -> str:
+        number = text.removeprefix(_MARK)
+        is_stand_in = number != text and number.isdecimal() and number.isascii() and len(number) < 8
+        return self._texts[int(number)] if is_stand_in and int(number) < len(self._texts) else text
+
+
+def _count_backslashes(raw: bytes, start: int, end: int) -> int:
+    """Return the number of backslashes directly before `end`, not looking before `start`.
+
+    Raises ValueError for very many.
+    """
+    window = 16
+    while window <= _PIECE_BYTES:
+        before = raw[max(start, end - window) : end]
+        count = len(before) - len(before.rstrip(b"\\"))
+        if count < len(before) or end - window <= start:
+            return count
+        window *= 4
+    raise ValueError("a text has too many backslashes in a row")
+
+
+def _decode_text(raw: bytes, start: int, end: int) -> str:
+    """Decode a text without its quotation marks. Raises ValueError."""
+    pieces, at = list[str](), start
+    while at < end:
+        stop = end if end - at <= _PIECE_BYTES else _find_split(raw, at + _PIECE_BYTES)
+        piece = b'"%b"' % raw[at:stop]
+        pieces.append(json.loads(piece.decode("utf-8", "surrogatepass")))
+        at = stop
+    return "".join(pieces)
+
+
+def _find_split(raw: bytes, latest: int) -> int:
+    """Return a position that is neither inside of a character nor of an escape. Raises ValueError."""
+    for at in range(latest, latest - _SPLIT_BYTES, -1):
+        if raw[at] == _BACKSLASH:
+            is_start = _count_backslashes(raw, latest - _PIECE_BYTES, at) % 2 == 0
+            if is_start and not _LOW_SURROGATE.match(raw, at):
+                return at
+        elif raw[at] & 0xC0 != 0x80 and b"\\" not in raw[at - _ESCAPE_BYTES : at]:
+            return at
+    raise ValueError("a long text cannot be split")

@@ -1,0 +1,79 @@
+"""JSON bodies: what is large is parsed piece by piece, with the same result as in one go."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.errors import InvalidRequest
+from orchestrator.web.http.json_bodies import MAX_SMALL_BYTES, parse_json_object
+
+MIB = 2**20
+LARGE = "A" * (MAX_SMALL_BYTES + 1)
+
+TEXTS = {
+    "ascii": "A" * 3 * MIB,
+    "line breaks": "QUJD\n" * 600_000,
+    "escaped slashes": "ab/" * 900_000,
+    "two-byte characters": "é" * 2 * MIB,
+    "four-byte characters": "🖼" * MIB,
+    "mixed": "é\\/🖼\t" * 300_000,
+    "escapes only": "\t" * MIB,
+    "quotes at the end": "A" * 2 * MIB + '"\\"',
+    "looks like a stand-in": "\0cut 0" + "A" * 2 * MIB,
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("ascii_only", [False, True], ids=["as it is", "escaped"])
+def test_parses_long_texts_like_the_standard_library(name: str, ascii_only: bool) -> None:
+    fields: dict[str, Any] = {"before": [1, {"a": None}], "text": TEXTS[name], "after": "\0cut 1 ", "n": 2.5}
+    assert parse_json_object(json.dumps(fields, ensure_ascii=ascii_only).encode()) == fields
+
+
+def test_parses_slashes_that_php_escapes() -> None:
+    text = "ab/c" * MIB
+    raw = json.dumps({"image": text}).replace("/", "\\/").encode()
+    assert parse_json_object(raw) == {"image": text}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.text(min_size=1, max_size=12), st.integers(1, 900)), min_size=1, max_size=8),
+    st.booleans(),
+)
+def test_parses_any_texts_like_the_standard_library(parts: list[tuple[str, int]], ascii_only: bool) -> None:
+    fields = {f"{number}{text[:1]}": text * times for number, (text, times) in enumerate(parts)}
+    raw = json.dumps({"large": LARGE, **fields}, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    assert parse_json_object(raw) == json.loads(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b'{"a": [' + b"1," * MIB + b"1]}", "larger than 256 KiB"),
+        (b'{"a": ' + b"[" * MIB + b"]" * MIB + b"}", "larger than 256 KiB"),
+        (b'{"a": [' + b'"",' * 200_000 + b'""]}', "quotation marks"),
+        (b'{"a": "' + b'\\"' * 400_000 + b'"}', "quotation marks"),
+        (b'{"a": "' + b"\\\\" * 3 * MIB + b'"}', "backslashes"),
+        (b'{"a": "' + b"\\" * (3 * MIB + 1) + b'"}', "backslashes"),
+        (b'{"a": "' + LARGE.encode(), "no end"),
+        (b'{"a": "' + LARGE.encode() + b'"', "delimiter"),
+        (b'{"a": "' + LARGE.encode() + b'" "b"}', "delimiter"),
+        (b'{"a": "' + LARGE.encode() + b"\n" + b'"}', "control character"),
+        (b'{"a": "' + LARGE.encode() + b"\xff" + b'"}', "decode"),
+        (b'{"a": "' + LARGE.encode() + b"\\x" + b'"}', "escape"),
+        (b"\xff\xfe" + LARGE.encode(), "larger than 256 KiB"),
+        (b'["' + LARGE.encode() + b'"]', "got list"),
+        (b'"' + LARGE.encode() + b'"', "got str"),
+    ],
+)
+def test_rejects_large_bodies_that_are_no_object_or_take_long(raw: bytes, reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=reason) as refused:
+        parse_json_object(raw)
+    assert refused.value.code == "invalid_json"
+    assert len(refused.value.message) < 300

@@ -27,7 +27,6 @@ from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.expiry import ExpiryPolicy
 from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
 from orchestrator.execution.object_deletion import ObjectDeleter
-from orchestrator.execution.persistence import until_store_answers
 from orchestrator.execution.responses import ResponseTracker
 from orchestrator.fair_slots import FairSlots
 from orchestrator.intake.admission import check_capacity
@@ -40,6 +39,7 @@ from orchestrator.jobs.objects import DeletionReason
 from orchestrator.moderation import Moderation
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import Account, ApiKey, ApiKeyScope, Page, Store, WebhookMessage
+from orchestrator.store.availability import until_store_answers
 from pricing.tariff import Tariff
 
 #: Random seeds stay below 2^53, so that every JSON parser represents them exactly.

@@ -157,6 +157,22 @@ def test_anything_is_caught_in_listed_places_only() -> None:
     assert broad == set(BROAD_EXCEPT)
 
 
+def test_every_background_task_is_observed() -> None:
+    """`comfy_instances.tasks.spawn` reports failures; a task that is started otherwise may end unobserved."""
+    found = {
+        (str(file.relative_to(ROOT)), starter)
+        for file in FILES
+        for starter in ("create_task(", "ensure_future(")
+        if starter in file.read_text(encoding="utf-8").replace("group.create_task(", "")
+    }
+    assert found == {
+        ("comfy_instances/tasks.py", "create_task("),
+        # Awaited where they are started.
+        ("orchestrator/fair_slots.py", "ensure_future("),
+        ("orchestrator/web/jobs/job_updates.py", "ensure_future("),
+    }
+
+
 def test_our_tests_patch_nothing() -> None:
     words = ("unittest.mock", "MagicMock", "monkeypatch.setattr", "mocker.")
     tests = [file for file in (ROOT / "tests").rglob("*.py") if file != Path(__file__).resolve()]

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import TypeVar
 
 from orchestrator.errors import NotFound
-from orchestrator.execution.persistence import until_store_answers
 from orchestrator.jobs import Attempt, FailureKind, JobError, JobRecord, JobStatus, Output, Shard, Usage
 from orchestrator.jobs.events import (
     AttemptFailed,
@@ -20,6 +19,7 @@ from orchestrator.jobs.events import (
 )
 from orchestrator.jobs.quarantine import QuarantinedShard
 from orchestrator.store import Store
+from orchestrator.store.availability import until_store_answers
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from comfy_instances.tasks import spawn
-from orchestrator.execution.persistence import until_store_answers
 from orchestrator.jobs import Job, JobRecord, PendingResponse
 from orchestrator.store import Store
+from orchestrator.store.availability import until_store_answers
 
 #: How long callers wait for a change that goes on in the background, in seconds.
 BACKGROUND_WAIT_SECONDS = 1.0
@@ -69,13 +69,21 @@ class ResponseTracker:
         return None
 
     async def record_sent(self, job_id: str) -> None:
-        """Record that the response was sent."""
-        await self.in_background(lambda: self._store.record_response(job_id, None), "record_response", job_id)
+        """Record that the response was sent; then the connection is done."""
+        await self._record_and_end(job_id, None)
 
     async def record_lost(self, job_id: str) -> None:
-        """Record that the caller disconnected; matters only for a job that has succeeded."""
-        lost = PendingResponse.LOST
-        await self.in_background(lambda: self._store.record_response(job_id, lost), "record_response", job_id)
+        """Record that the caller disconnected, which matters only for a job that has succeeded."""
+        await self._record_and_end(job_id, PendingResponse.LOST)
+
+    async def _record_and_end(self, job_id: str, pending: PendingResponse | None) -> None:
+        """Record an outcome. Until it is written, the job counts as waited for: its caller knows more."""
+
+        async def record() -> None:
+            await self._store.record_response(job_id, pending)
+            self.end(job_id)
+
+        await self.in_background(record, "record_response", job_id)
 
     async def in_background(
         self, change: Callable[[], Awaitable[object]], operation: str, job_id: str

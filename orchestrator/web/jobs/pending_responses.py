@@ -23,6 +23,8 @@ from orchestrator.web.protocols import JobService
 RETRY_COUNT_HEADER = "X-Stainless-Retry-Count"
 #: Job and tracker of a request whose response is pending.
 PENDING_KEY = web.RequestKey("pending_response", tuple[str, ResponseTracker])
+#: Present if the response that is sent is an error.
+UNSENT_KEY = web.RequestKey("unsent_response", bool)
 
 
 async def submit_job(
@@ -49,6 +51,11 @@ def is_sdk_retry(request: web.Request) -> bool:
     return count.isascii() and count.isdigit() and int(count[:9]) > 0
 
 
+def keep_pending(request: web.Request) -> None:
+    """Say that the response does not bring what it should, although it is sent to its end."""
+    request[UNSENT_KEY] = True
+
+
 @web.middleware
 async def pending_response_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Send the response of a request that created a job, and record whether that succeeded."""
@@ -61,12 +68,18 @@ async def pending_response_middleware(request: web.Request, handler: Handler) ->
             job_id, responses = request[PENDING_KEY]
             await responses.record_lost(job_id)
         raise
-    finally:
+    except BaseException:
+        # The job still waits for a connection that brings it, or for its refund.
         if PENDING_KEY in request:
             job_id, responses = request[PENDING_KEY]
             responses.end(job_id)
-    if PENDING_KEY in request and response.status < HTTPBadRequest.status_code:
-        await responses.record_sent(job_id)
+        raise
+    if PENDING_KEY in request:
+        job_id, responses = request[PENDING_KEY]
+        if UNSENT_KEY in request or response.status >= HTTPBadRequest.status_code:
+            responses.end(job_id)
+        else:
+            await responses.record_sent(job_id)
     return response
 
 

@@ -100,13 +100,18 @@ class ImageStreamResponder:
         async with open_event_stream(request, job_headers(record)) as (response, stream):
             try:
                 async with end_on_revocation(get_stream_access(request)):
-                    async with cancel_on_disconnect(self._service, record):
-                        done = require_success(await self._send_partial_images(stream, record))
-                    await self._send_completed_images(stream, done)
+                    await self._send_images(stream, record)
             except (ServiceError, ObjectStoreError) as error:
-                keep_pending(request)
+                if isinstance(error, ServiceUnavailable | ObjectStoreError):
+                    keep_pending(request)
                 await stream.send_last("error", _to_error_event(error))
         return response
+
+    async def _send_images(self, stream: EventStream, record: JobRecord) -> None:
+        """Send unfinished images, then the finished ones. Raises ServiceError, ObjectStoreError."""
+        async with cancel_on_disconnect(self._service, record):
+            done = require_success(await self._send_partial_images(stream, record))
+        await self._send_completed_images(stream, done)
 
     async def _send_partial_images(self, stream: EventStream, record: JobRecord) -> JobRecord:
         """Send previews until the job is finished, and return it. Raises ServiceUnavailable."""

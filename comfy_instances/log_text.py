@@ -46,7 +46,7 @@ class EscapingFormatter(logging.Formatter):
         """Return the message. One whose arguments do not fit is returned without them."""
         try:
             return record.getMessage()
-        except Exception as error:
+        except (TypeError, ValueError, LookupError) as error:
             return f"{record.msg} [{len(record.args or ())} argument(s) do not fit: {type(error).__name__}]"
 
     def format_trace(self, record: logging.LogRecord) -> str:

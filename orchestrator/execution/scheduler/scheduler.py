@@ -96,7 +96,7 @@ class Scheduler:
 
     @property
     def suspect_count(self) -> int:
-        """Number of unfinished shards under which an instance has died."""
+        """Number of unfinished shards that run alone, because they may end or block their instance."""
         return len(self._suspects.deaths)
 
     def can_serve(self, model: str) -> bool:
@@ -194,6 +194,8 @@ class Scheduler:
             self._suspects.record_death(spec.shard_id, event.instance_id)
             if self._suspects.is_guilty(spec.shard_id):
                 return self._fail_job(spec, FailureKind.QUARANTINED)
+        if event.kind is FailureKind.STALLED:
+            self._suspects.suspect(spec.shard_id)
         if was_lost and is_overdue:
             return self._fail_job(spec, FailureKind.EXPIRED)
         self._tries[spec.shard_id] += not was_lost

@@ -1,9 +1,10 @@
 """Runs the shards that may have ended their instance: alone on an instance, one at a time in the fleet.
 
-A shard that ran when its instance died is a suspect. While one waits, an instance is kept free for it: it
+A shard that ran when its instance died is a suspect, and so is one whose run made no progress, which is
+interrupted or ended with its instance. While one waits, an instance is kept free for it: it
 gets no further shards, and the suspect starts once the instance is idle. The other waiting shards of its job
-are held back until the suspect has succeeded, because they probably do the same. A suspect whose instance
-dies again is the cause, for nothing else ran there.
+are held back until the suspect has succeeded, because they probably do the same. A suspect under which a
+second instance dies is the cause, for nothing else ran there.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ class SuspectLane:
     def is_guilty(self, shard_id: str) -> bool:
         """Whether so many instances have died that the shard must not run again."""
         return len(self.deaths.get(shard_id, ())) >= MAX_DEATHS
+
+    def suspect(self, shard_id: str) -> None:
+        """Run the shard alone from now on, because its run has blocked an instance."""
+        self.deaths.setdefault(shard_id, [])
 
     def record_death(self, shard_id: str, instance_id: str) -> None:
         """Note that an instance died while it ran the shard."""

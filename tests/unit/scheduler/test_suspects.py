@@ -232,6 +232,22 @@ def test_a_blocked_shard_of_an_account_runs_while_another_job_of_it_is_held_back
     assert {"j-0", "j-1", "k-0"} <= seen
 
 
+def test_runs_a_shard_alone_after_it_has_blocked_an_instance() -> None:
+    fleet = scheduler("g0", max_attempts=3)
+    add(fleet, "j-0", "j-1")
+    add(fleet, "k-0", account="b")
+    for _ in range(2):
+        fleet.handle(RunEnded(shard_id="j-0", instance_id="g0"), 1.0)
+        stalled = ShardFailed(shard_id="j-0", instance_id="g0", kind=FailureKind.STALLED)
+        assert not any(isinstance(i, FailJob) for i in fleet.handle(stalled, 1.0))
+        for shard in ("j-1", "k-0"):
+            if shard in held(fleet)["g0"]:
+                finish(fleet, shard, "g0")
+        assert held(fleet)["g0"] == ["j-0"]
+    fleet.handle(RunEnded(shard_id="j-0", instance_id="g0"), 1.0)
+    assert FailJob(job_id="j", shard_id="j-0", kind=FailureKind.STALLED) in fleet.handle(stalled, 1.0)
+
+
 def test_requests_may_wait_for_instances_that_return_by_themselves() -> None:
     fleet = scheduler("g0")
     fleet.handle(InstanceDown(instance_id="g0", returns=True), 10.0)

@@ -167,7 +167,9 @@ def _build_operator_routes(
         instances,
         quarantine,
         dashboard,
-        HealthRoutes(dispatcher.fleet, service.object_store, metrics, metrics_token),
+        HealthRoutes(
+            dispatcher.fleet, dispatcher.scheduler, service.object_store, metrics, metrics_token
+        ),
     )
 
 

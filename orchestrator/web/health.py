@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Literal, Protocol
 
 from aiohttp import web
@@ -22,6 +23,14 @@ class StorageHealth(Protocol):
     async def is_healthy(self) -> bool: ...
 
 
+class ExpectedInstances(Protocol):
+    """The part of the scheduler that readiness needs."""
+
+    def expects_instance(self, now: float) -> bool:
+        """Whether an instance is available, or returns shortly by itself."""
+        ...
+
+
 class LivenessResponse(ResponseModel):
     """The process is alive."""
 
@@ -40,10 +49,16 @@ class HealthRoutes:
     """`/healthz`, `/readyz` and `/metrics`. None of them needs an API key."""
 
     def __init__(
-        self, fleet: FleetInstances, storage: StorageHealth, metrics: Metrics, metrics_token: str | None
+        self,
+        fleet: FleetInstances,
+        expected: ExpectedInstances,
+        storage: StorageHealth,
+        metrics: Metrics,
+        metrics_token: str | None,
     ) -> None:
         """`metrics_token` protects `/metrics`; None leaves it open."""
         self._fleet = fleet
+        self._expected = expected
         self._storage = storage
         self._metrics = metrics
         self._metrics_token = metrics_token
@@ -69,8 +84,8 @@ class HealthRoutes:
 
     @openapi_operation(
         summary="Check readiness",
-        description="Answers 200 if a job submitted now would run: at least one instance is ready and object "
-        "storage is available. Use it as a readiness probe.",
+        description="Answers 200 if a job submitted now would run: an instance is ready or restarts, "
+        "and object storage is available. Use it as a readiness probe.",
         response=ReadinessResponse,
         response_description="The service can run jobs.",
         other_responses={503: "No instance is ready, or object storage is unavailable."},
@@ -78,10 +93,11 @@ class HealthRoutes:
         tag="service",
     )
     async def get_readiness(self, request: web.Request) -> web.Response:
-        """Return 200 if an instance is ready and object storage is available, else 503."""
+        """Return 200 if requests are accepted and object storage is available, else 503."""
         instances_ready = sum(info.state is InstanceState.READY for info in self._fleet.instances())
         storage_healthy = await self._storage.is_healthy()
-        ready = instances_ready > 0 and storage_healthy
+        # Instances that restart for some seconds must not make a load balancer turn callers away.
+        ready = self._expected.expects_instance(monotonic()) and storage_healthy
         body = ReadinessResponse(
             status="ready" if ready else "not ready",
             instances_ready=instances_ready,

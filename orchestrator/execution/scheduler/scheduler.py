@@ -103,6 +103,10 @@ class Scheduler:
         """Whether an available instance can run the model, given by its id or the digest of a version."""
         return any(instance.is_up and instance.serves(model) for instance in self.instances.values())
 
+    def expects_instance(self, now: float) -> bool:
+        """Whether an instance is available, or returns shortly by itself."""
+        return any(instance.is_expected(now) for instance in self.instances.values())
+
     def expects_to_serve(self, model: str, now: float) -> bool:
         """Whether an instance that is available, or returns shortly, can run the model."""
         return any(

@@ -252,10 +252,12 @@ def test_requests_may_wait_for_instances_that_return_by_themselves() -> None:
     fleet = scheduler("g0")
     fleet.handle(InstanceDown(instance_id="g0", returns=True), 10.0)
     assert not fleet.can_serve("m")
+    assert fleet.expects_instance(11.0)
     assert fleet.expects_to_serve("m", 11.0)
     assert fleet.expected_wait_seconds("a", 11.0) == 0.0
     late = 10.0 + RETURN_GRACE_SECONDS
     fleet.handle(InstanceDown(instance_id="g0", returns=True), late - 1.0)
+    assert not fleet.expects_instance(late)
     assert not fleet.expects_to_serve("m", late), "a repeated event does not prolong the time"
     assert fleet.expected_wait_seconds("a", late) == float("inf")
 

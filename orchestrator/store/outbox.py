@@ -7,6 +7,9 @@ from typing import Protocol
 
 from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
 
+#: Receivers of one account in `list_due_receivers`: an account with thousands must not slow down the others.
+MAX_DUE_RECEIVERS = 256
+
 
 class OutboxStore(Protocol):
     """Webhook messages, their delivery attempts, and the secrets that sign them."""
@@ -20,7 +23,10 @@ class OutboxStore(Protocol):
         ...
 
     async def list_due_receivers(self, now: datetime) -> list[DueReceiver]:
-        """Return every receiver with messages to deliver now, in any order."""
+        """Return the receivers with messages to deliver now, in any order.
+
+        Of each account at most MAX_DUE_RECEIVERS, those whose messages are due longest.
+        """
         ...
 
     async def list_due_messages(

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.errors import InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.store import ApiKey, ApiKeyLimits, ApiKeyScope, MessageReceiver
+from orchestrator.store.outbox import MAX_DUE_RECEIVERS
 from pricing.alerts import AlertMetric
 from tests.support.store_harness import START, StoreHarness, delivery
 
@@ -259,6 +260,18 @@ async def test_due_messages_are_counted_and_listed_by_receiver(world: StoreHarne
     listed = await world.store.list_due_messages(later, 9, ada)
     assert [message.url for message in listed] == ["https://A.test:443/2", "https://a.test/1"]
     assert len(await world.store.list_due_messages(later, 1, ada)) == 1
+
+
+async def test_an_account_with_many_receivers_leaves_room_for_the_others(world: StoreHarness) -> None:
+    other = await world.store.add_account("Bob", "free", START)
+    for number in range(MAX_DUE_RECEIVERS + 5):
+        record = await world.add(price=1, webhook_url=f"https://{number}.test/")
+        await world.store.cancel_job(record.job.id, world.later())
+    await world.store.add_alert(other.id, AlertMetric.BALANCE, 2_000_000, "https://bob.test/", world.now)
+    due = await world.store.list_due_receivers(world.now)
+    hosts = {entry.receiver.host for entry in due if entry.receiver.account_id == world.account.id}
+    assert hosts == {f"{number}.test:443" for number in range(MAX_DUE_RECEIVERS)}
+    assert len(due) == MAX_DUE_RECEIVERS + 1
 
 
 async def test_a_message_without_a_url_is_not_due_when_it_is_replayed(world: StoreHarness) -> None:

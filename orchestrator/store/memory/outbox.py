@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from orchestrator.net.http_urls import url_receiver
 from orchestrator.store.lookup import found
 from orchestrator.store.memory.tables import MemoryTables, SigningSecretRow
 from orchestrator.store.memory.transaction import MemoryTransaction
+from orchestrator.store.outbox import MAX_DUE_RECEIVERS
 from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
 
 
@@ -38,10 +40,13 @@ class MemoryOutbox:
         moments: dict[MessageReceiver, list[datetime]] = {}
         for due_at, id in self._list_due(now):
             moments.setdefault(_receiver(self._tables.messages[id]), []).append(due_at)
-        return [
-            DueReceiver(receiver=receiver, due_at=min(due), count=len(due))
-            for receiver, due in moments.items()
-        ]
+        places: Counter[str] = Counter()
+        listed = []
+        for receiver, due in sorted(moments.items(), key=lambda item: (min(item[1]), item[0].host)):
+            places[receiver.account_id] += 1
+            if places[receiver.account_id] <= MAX_DUE_RECEIVERS:
+                listed.append(DueReceiver(receiver=receiver, due_at=min(due), count=len(due)))
+        return listed
 
     async def list_due_messages(
         self, now: datetime, limit: int = 50, receiver: MessageReceiver | None = None

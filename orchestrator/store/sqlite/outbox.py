@@ -9,6 +9,7 @@ from datetime import datetime
 from orchestrator.billing.changes import NewMessage
 from orchestrator.net.http_urls import url_receiver
 from orchestrator.store.lookup import found
+from orchestrator.store.outbox import MAX_DUE_RECEIVERS
 from orchestrator.store.sqlite.accounts import get_account
 from orchestrator.store.sqlite.rows import dump_json, format_time, insert_row, parse_time, row_to_message
 from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
@@ -62,10 +63,13 @@ def _found_message(row: sqlite3.Row | None, message_id: int) -> sqlite3.Row:
 
 def list_due_receivers(db: sqlite3.Connection, now: datetime) -> list[DueReceiver]:
     rows = db.execute(
-        "SELECT account_id, receiver, min(due_at) AS due_at, count(*) AS count FROM outbox"
-        " INDEXED BY outbox_due_receiver WHERE due_at IS NOT NULL AND due_at <= ?"
-        " GROUP BY account_id, receiver",
-        (format_time(now),),
+        """SELECT * FROM (
+            SELECT account_id, receiver, min(due_at) AS due_at, count(*) AS count,
+                row_number() OVER (PARTITION BY account_id ORDER BY min(due_at), receiver) AS place
+            FROM outbox INDEXED BY outbox_due_receiver WHERE due_at IS NOT NULL AND due_at <= ?
+            GROUP BY account_id, receiver
+        ) WHERE place <= ?""",
+        (format_time(now), MAX_DUE_RECEIVERS),
     )
     return [
         DueReceiver(

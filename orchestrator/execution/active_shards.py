@@ -26,24 +26,33 @@ class RunningAttempts:
     """The attempts that a task of this process runs or recovers."""
 
     def __init__(self) -> None:
-        #: Shard id by prompt id.
-        self._shards: dict[str, str] = {}
+        #: By prompt id.
+        self._attempts: dict[str, Attempt] = {}
+        self._recovering: set[str] = set()
 
     def __contains__(self, prompt_id: str) -> bool:
-        return prompt_id in self._shards
+        return prompt_id in self._attempts
 
     @contextmanager
-    def track(self, attempt: Attempt) -> Iterator[None]:
-        """Contain the attempt while the block runs."""
-        self._shards[attempt.prompt_id] = attempt.shard_id
+    def track(self, attempt: Attempt, *, recovers: bool = False) -> Iterator[None]:
+        """Contain the attempt while the block runs. `recovers`: an earlier process started it."""
+        self._attempts[attempt.prompt_id] = attempt
+        if recovers:
+            self._recovering.add(attempt.prompt_id)
         try:
             yield
         finally:
-            self._shards.pop(attempt.prompt_id, None)
+            self._attempts.pop(attempt.prompt_id, None)
+            self._recovering.discard(attempt.prompt_id)
+
+    def list_recovering(self, job_id: str) -> list[Attempt]:
+        """Return the attempts of a job that are being recovered, which the scheduler does not know."""
+        attempts = [self._attempts[prompt_id] for prompt_id in self._recovering]
+        return [attempt for attempt in attempts if attempt.job_id == job_id]
 
     def list_lost_assignments(self, scheduler: Scheduler) -> list[tuple[str, str]]:
         """Return (shard id, instance id) of every occupied slot whose shard no task runs."""
-        running = set(self._shards.values())
+        running = {attempt.shard_id for attempt in self._attempts.values()}
         return [
             (assignment.spec.shard_id, instance.id)
             for instance in scheduler.instances.values()

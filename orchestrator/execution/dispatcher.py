@@ -202,6 +202,8 @@ class Dispatcher:
     def cancel_job(self, job_id: str) -> None:
         """Remove the job's waiting shards from the queue and cancel the running ones on their instances."""
         self._handle_event(JobCancelled(job_id=job_id))
+        for attempt in self.running_attempts.list_recovering(job_id):
+            self._spawn_task(self._cancel_attempt(attempt), "attempt cancellation", attempt.shard_id)
         self._active_shards = {
             shard_id: active
             for shard_id, active in self._active_shards.items()
@@ -268,17 +270,10 @@ class Dispatcher:
                     self._run_attempt(self._active_shards[shard_id], instance_id), "attempt", shard_id
                 )
             case CancelShard(shard_id=shard_id):
-                self._spawn_task(
-                    self._cancel_attempt(self._active_shards[shard_id]), "attempt cancellation", shard_id
-                )
+                if attempt := self._active_shards[shard_id].attempt:
+                    self._spawn_task(self._cancel_attempt(attempt), "attempt cancellation", shard_id)
             case FreeMemory(instance_id=instance_id):
                 self._spawn_task(self._free_memory(instance_id), "memory release", instance_id)
-            case FailJob(shard_id=shard_id, kind=FailureKind.QUARANTINED):
-                self._spawn_task(
-                    self._quarantine_shard(self._active_shards[shard_id]), "quarantine", shard_id
-                )
-            case BlameInstance(instance_id=instance_id):
-                self.fleet.record_failure(instance_id)
             case FailJob(shard_id=shard_id, kind=FailureKind.QUARANTINED):
                 self._spawn_task(
                     self._quarantine_shard(self._active_shards[shard_id]), "quarantine", shard_id
@@ -348,7 +343,7 @@ class Dispatcher:
             await self._runner.run_attempt(run, on_run_ended)
 
     async def _recover_attempt(self, attempt: Attempt) -> None:
-        with self.running_attempts.track(attempt):
+        with self.running_attempts.track(attempt, recovers=True):
             record = await self._recovery.recover_attempt(attempt)
         if record and not self._stopping:
             await self.schedule_stored_job(record)
@@ -372,12 +367,11 @@ class Dispatcher:
         if not self.scheduler.has_shard(shard_id):
             self._active_shards.pop(shard_id, None)
 
-    async def _cancel_attempt(self, active: ActiveShard) -> None:
-        if active.attempt:
-            try:
-                await self._runner.cancel_attempt(active.attempt)
-            except InstanceError as error:
-                log.info("could not cancel %s: %s", active.shard.id, error)
+    async def _cancel_attempt(self, attempt: Attempt) -> None:
+        try:
+            await self._runner.cancel_attempt(attempt)
+        except InstanceError as error:
+            log.info("could not cancel %s: %s", attempt.shard_id, error)
 
     async def _free_memory(self, instance_id: str) -> None:
         try:

@@ -146,7 +146,7 @@ class Reconciler:
                 yield Finding("unheard_end", job_id, partial(self._announce, record))
 
     async def _list_orphan_prompts(self) -> list[tuple[str, str]]:
-        """Return (prompt id, instance id) of prompts in the instances' queues whose attempt has ended.
+        """Return (prompt id, instance id) of prompts in the instances' queues whose attempt or job has ended.
 
         Prompts that the store does not know belong to other users of the instance.
         """
@@ -155,7 +155,13 @@ class Reconciler:
             if info.state in REACHABLE_STATES:
                 queued |= dict.fromkeys(await self._list_prompts(info.id), info.id)
         attempts = await self.store.find_attempts(list(queued)) if queued else []
-        return [(one.prompt_id, queued[one.prompt_id]) for one in attempts if one.ended_at is not None]
+        return [(one.prompt_id, queued[one.prompt_id]) for one in attempts if await self._is_over(one)]
+
+    async def _is_over(self, attempt: Attempt) -> bool:
+        if attempt.ended_at is not None:
+            return True
+        record = await self.store.find_job(attempt.job_id)
+        return record is None or record.job.is_finished
 
     async def _list_prompts(self, instance_id: str) -> list[str]:
         try:

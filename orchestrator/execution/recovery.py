@@ -32,7 +32,7 @@ class AttemptRecovery:
 
     async def recover_attempt(self, attempt: Attempt) -> JobRecord | None:
         """Return the job whose shard must be run again; None if nothing is left to do."""
-        record = await self.store.find_job(attempt.shard_id.rpartition("-")[0])
+        record = await self.store.find_job(attempt.job_id)
         shards = {shard.id: shard for shard in record.shards} if record else {}
         if record is None or record.job.is_finished or attempt.shard_id not in shards:
             await self._cancel_prompt(attempt)
@@ -57,6 +57,11 @@ class AttemptRecovery:
         model = self.live_catalog.get_known_model(record.job.model)
         async with asyncio.timeout(RECOVERY_TIMEOUT_SECONDS):
             await _wait_until_reachable(self.runner.fleet, attempt.instance_id)
+        latest = await self.store.find_job(record.job.id)
+        if latest is None or latest.job.is_finished:
+            # Cancelled while the instance could not be asked.
+            await self._cancel_prompt(attempt)
+            raise AttemptAbandoned("the job is finished")
         if not await self.runner.resume_attempt(
             ShardRun(attempt=attempt, job=record.job, shard=shard, model=model)
         ):

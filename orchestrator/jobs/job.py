@@ -79,6 +79,11 @@ class Attempt:
     #: Message for operators; may name nodes and exceptions.
     detail: str | None = None
 
+    @property
+    def job_id(self) -> str:
+        """The job of its shard, whose id begins the shard's."""
+        return self.shard_id.rpartition("-")[0]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:

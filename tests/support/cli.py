@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -64,7 +64,12 @@ def start_command(
     *arguments: str, environment: Mapping[str, str], stdout: Path, stderr: Path
 ) -> CommandProcess:
     """Start `pixelfactory` with these arguments and no other environment; its output is appended to files."""
-    process = _FORKS.Process(target=_child, args=(arguments, environment, stdout, stderr))
+    return start_process(_child, arguments, environment, stdout, stderr)
+
+
+def start_process(target: Callable[..., None], *arguments: object) -> CommandProcess:
+    """Run a function in a process that has imported all commands."""
+    process = _FORKS.Process(target=target, args=arguments)
     process.start()
     return CommandProcess(process)
 

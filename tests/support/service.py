@@ -64,15 +64,17 @@ class ServiceProcess:
 
     def start(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0", **self.environment}
+        self.process = self.launch({"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0", **self.environment})
+        self.wait_ready()
+
+    def launch(self, environment: dict[str, str]) -> CommandProcess:
         log = self.data_dir / "service.log"
-        self.process = start_command(
+        return start_command(
             *("up", "--port", str(self.port), "--data-dir", str(self.data_dir), *self.options),
             environment={**os.environ, **environment},
             stdout=log,
             stderr=log,
         )
-        self.wait_ready()
 
     def wait_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS

@@ -91,13 +91,17 @@ async def submit_and_poll(caller: Caller, http: aiohttp.ClientSession, seen: Obs
 
 
 async def same_pixels(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:
-    """The request that everybody makes; half of the callers delete the result at once."""
-    body = caller.image_body(seen, n=1) | {"prompt": "the same", "seed": 7}
-    if job_id := await submit(caller, http, seen, body):
-        view = await caller.poll(http, seen, f"/api/v1/jobs/{job_id}")
-        seen.urls = (view.get("output") or {}).get("images", [])
-        if seen.outcome is Outcome.COMPLETED and caller.rng.random() < 0.5:
-            await delete_job(caller, http, seen)
+    """The video that everybody makes; half of the callers delete it at once."""
+    body = {"model": "wan2.1-t2v-fast", "prompt": "the same", "seconds": "1", "seed": 7, "size": "256x256"}
+    seen.expected_images = 1
+    reply = await caller.send_until_final(http, seen, "/v1/videos", body)
+    if reply.status != 200:
+        return note_images(seen, reply)
+    seen.job_id = str(reply.body["id"])
+    view = await caller.poll(http, seen, f"/api/v1/jobs/{seen.job_id}")
+    seen.urls = (view.get("output") or {}).get("videos", [])
+    if seen.outcome is Outcome.COMPLETED and caller.rng.random() < 0.5:
+        await delete_job(caller, http, seen)
 
 
 async def delete_job(caller: Caller, http: aiohttp.ClientSession, seen: Observation) -> None:

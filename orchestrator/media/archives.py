@@ -134,6 +134,8 @@ def _select_entries(infos: list[ZipInfo], suffixes: frozenset[str]) -> dict[Pure
 
 def _safe_name(info: ZipInfo) -> PurePosixPath:
     text = info.filename.replace("\\", "/")
+    if not text:
+        raise CorruptMedia("the archive contains an entry without a name")
     name = PurePosixPath(text)
     if name.is_absolute() or _DRIVE_LETTER.match(text) or ".." in name.parts:
         raise CorruptMedia(f"the archive contains a path outside of it: {text[:100]!r}")

@@ -10,6 +10,8 @@ import json
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -28,24 +30,6 @@ UPSCALER, INPAINTER, TRAINER = "4x-ultrasharp", "flux-1-fill-dev", "flux-1-dev-l
 SMALL_FILE_BYTES = 40 * 2**20
 
 
-def read(tmp_path: Path, model: str, param: str, *values: bytes | str) -> dict[str, Any]:
-    """Return the outcome of reading these values of `param` and `mask`: code, message, memory in bytes."""
-    files = []
-    for number, value in enumerate(values):
-        file = tmp_path / (f"{number}.txt" if isinstance(value, str) else f"{number}.bin")
-        file.write_text(value) if isinstance(value, str) else file.write_bytes(value)
-        files.append(str(file))
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.input_memory", model, param, *files],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    outcome: dict[str, Any] = json.loads(done.stdout)
-    return outcome
-
-
 def large(kind: str, mode: str = "L", **options: Any) -> bytes:
     """An image of one colour, so that its file is small."""
     return encoded(Image.new(mode, LARGE, 99), kind, **options)
@@ -59,50 +43,7 @@ def gif_that_is_cleared() -> bytes:
     return b"GIF89a" + screen + control + frame + control + frame + b";"
 
 
-@pytest.mark.parametrize(
-    ("kind", "mode", "options"),
-    [
-        ("PNG", "L", {}),
-        ("PNG", "1", {"exif": exif(6)}),
-        ("JPEG", "L", {}),
-        ("JPEG", "L", {"progressive": True}),
-        ("GIF", "P", {}),
-        ("WEBP", "RGB", {"method": 0}),
-    ],
-    ids=["png", "png-turned", "jpeg", "jpeg-progressive", "gif", "webp"],
-)
-def test_refuses_an_image_beyond_the_models_limits_undecoded(
-    tmp_path: Path, kind: str, mode: str, options: dict[str, Any]
-) -> None:
-    outcome = read(tmp_path, UPSCALER, "image", large(kind, mode, **options))
-    width, height = reversed(LARGE) if "exif" in options else LARGE
-    assert outcome["code"] == "invalid_image"
-    assert f"at most 2048x2048 pixels (got {width}x{height})" in outcome["message"]
-    assert outcome["grown"] < SMALL_FILE_BYTES
-
-
-def test_refuses_a_gif_whose_frame_exceeds_its_screen_unopened(tmp_path: Path) -> None:
-    outcome = read(tmp_path, UPSCALER, "image", gif_that_is_cleared())
-    assert outcome["code"] == "image_too_large"
-    assert "65535x2700" in outcome["message"]
-    assert outcome["grown"] < SMALL_FILE_BYTES
-
-
-def test_refuses_a_large_mask_undecoded(tmp_path: Path) -> None:
-    outcome = read(tmp_path, INPAINTER, "image", png(64, 64), large("PNG"))
-    assert outcome["code"] == "invalid_mask"
-    assert outcome["grown"] < SMALL_FILE_BYTES
-
-
-def test_decodes_no_image_of_a_request_whose_mask_has_another_size(tmp_path: Path) -> None:
-    """The image alone is within the limits, and takes 60 MB to decode."""
-    image = encoded(Image.new("RGB", (2048, 2048)), "WEBP", method=0)
-    outcome = read(tmp_path, INPAINTER, "image", image, png(2048, 1024))
-    assert (outcome["code"], "2048x1024" in outcome["message"]) == ("invalid_mask", True)
-    assert outcome["grown"] < 20 * 2**20
-
-
-def archive(files: dict[str, bytes]) -> bytes:
+def archive(files: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with ZipFile(buffer, "w", ZIP_DEFLATED) as zip_file:
         for name, data in files.items():
@@ -110,21 +51,7 @@ def archive(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def test_decodes_no_image_of_a_dataset_of_which_one_header_is_refused(tmp_path: Path) -> None:
-    broken = b"\x89PNG\r\n\x1a\n" + bytes(40)
-    outcome = read(tmp_path, TRAINER, "dataset", archive({"a.png": large("PNG"), "b.png": broken}))
-    assert (outcome["code"], "b.png" in outcome["message"]) == ("invalid_dataset", True)
-    assert outcome["grown"] < SMALL_FILE_BYTES
-
-
-def test_decodes_no_image_of_a_dataset_with_more_images_than_the_model_takes(tmp_path: Path) -> None:
-    images = {"a.png": large("PNG")} | {f"b{number}.png": png(16, 16) for number in range(1000)}
-    outcome = read(tmp_path, TRAINER, "dataset", archive(images))
-    assert (outcome["code"], "1001" in outcome["message"]) == ("invalid_dataset", True)
-    assert outcome["grown"] < SMALL_FILE_BYTES
-
-
-def test_refuses_an_archive_of_too_many_entries_unread(tmp_path: Path) -> None:
+def archive_of_many_entries() -> bytes:
     """60 000 entries of 47 bytes, which would take 50 MB as Python objects."""
     entries = [
         b"PK\x01\x02" + bytes(24) + struct.pack("<HHH", 1, 0, 0) + bytes(12) + b"%c" % (97 + number % 20)
@@ -132,22 +59,105 @@ def test_refuses_an_archive_of_too_many_entries_unread(tmp_path: Path) -> None:
     ]
     directory = b"".join(entries)
     end = b"PK\x05\x06" + bytes(4) + struct.pack("<HHIIH", 60_000, 60_000, len(directory), 4, 0)
-    outcome = read(tmp_path, TRAINER, "dataset", b"PK\x03\x04" + directory + end)
-    assert (outcome["code"], "entries" in outcome["message"]) == ("dataset_too_large", True)
-    assert outcome["grown"] < 10 * 2**20
+    return b"PK\x03\x04" + directory + end
 
 
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("QUFB \n" * 5_000_000, "unsupported_image_format"),
-        ("data:image/png," + "%41" * 10_000_000, "unsupported_image_format"),
-        ("data:image/png," + "%" * 32_000_000, "unsupported_image_format"),
-    ],
-    ids=["spaced-base64", "percent-encoded", "percent-signs"],
-)
-def test_unwraps_text_in_a_few_times_its_size(tmp_path: Path, text: str, code: str) -> None:
-    outcome = read(tmp_path, UPSCALER, "image", text)
-    allowed = 6 * len(text)
-    assert outcome["code"] == code
-    assert outcome["grown"] < allowed
+@dataclass(frozen=True)
+class Case:
+    """An input that is refused: with which code and message, and with how little memory."""
+
+    #: Makes what the fields of the request hold: the parameter, and the mask.
+    values: Callable[[], Sequence[bytes | str]]
+    code: str
+    message: str
+    model: str = UPSCALER
+    param: str = "image"
+    max_grown: int = SMALL_FILE_BYTES
+
+
+def too_large(width: int, height: int) -> str:
+    return f"at most 2048x2048 pixels (got {width}x{height})"
+
+
+BROKEN_PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
+CASES: Mapping[str, Case] = {
+    "png": Case(lambda: [large("PNG")], "invalid_image", too_large(*LARGE)),
+    "png-turned": Case(
+        lambda: [large("PNG", "1", exif=exif(6))], "invalid_image", too_large(*reversed(LARGE))
+    ),
+    "jpeg": Case(lambda: [large("JPEG")], "invalid_image", too_large(*LARGE)),
+    "jpeg-progressive": Case(lambda: [large("JPEG", progressive=True)], "invalid_image", too_large(*LARGE)),
+    "gif": Case(lambda: [large("GIF", "P")], "invalid_image", too_large(*LARGE)),
+    "gif-cleared": Case(lambda: [gif_that_is_cleared()], "image_too_large", "65535x2700"),
+    "webp": Case(lambda: [large("WEBP", "RGB", method=0)], "invalid_image", too_large(*LARGE)),
+    "large-mask": Case(
+        lambda: [png(64, 64), large("PNG")], "invalid_mask", too_large(*LARGE), model=INPAINTER
+    ),
+    # The image alone is within the limits, and takes 60 MB to decode.
+    "mask-of-another-size": Case(
+        lambda: [encoded(Image.new("RGB", (2048, 2048)), "WEBP", method=0), png(2048, 1024)],
+        *("invalid_mask", "2048x1024"),
+        model=INPAINTER,
+        max_grown=20 * 2**20,
+    ),
+    "dataset-with-a-broken-header": Case(
+        lambda: [archive({"a.png": large("PNG"), "b.png": BROKEN_PNG})],
+        *("invalid_dataset", "b.png", TRAINER, "dataset"),
+    ),
+    "dataset-of-too-many-images": Case(
+        lambda: [
+            archive({"a.png": large("PNG")} | {f"b{number}.png": png(16, 16) for number in range(1000)})
+        ],
+        *("invalid_dataset", "1001", TRAINER, "dataset"),
+    ),
+    "archive-of-too-many-entries": Case(
+        lambda: [archive_of_many_entries()],
+        *("dataset_too_large", "entries", TRAINER, "dataset"),
+        max_grown=10 * 2**20,
+    ),
+    "base64-with-spaces": Case(
+        lambda: ["QUFB \n" * 5_000_000], "unsupported_image_format", "png", max_grown=6 * 30_000_000
+    ),
+    "percent-encoded": Case(
+        lambda: ["data:image/png," + "%41" * 10_000_000],
+        *("unsupported_image_format", "png"),
+        max_grown=6 * 30_000_000,
+    ),
+    "percent-signs": Case(
+        lambda: ["data:image/png," + "%" * 32_000_000],
+        *("unsupported_image_format", "png"),
+        max_grown=6 * 32_000_000,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The outcome of every case: code, message, and memory in bytes."""
+    directory = tmp_path_factory.mktemp("inputs")
+    listed = []
+    for name, case in CASES.items():
+        files = []
+        for number, value in enumerate(case.values()):
+            file = directory / f"{name}-{number}.{'txt' if isinstance(value, str) else 'bin'}"
+            file.write_text(value) if isinstance(value, str) else file.write_bytes(value)
+            files.append(str(file))
+        listed.append({"model": case.model, "param": case.param, "files": files})
+    cases = directory / "cases.json"
+    cases.write_text(json.dumps(listed))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.input_memory", str(cases)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return dict(zip(CASES, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refuses_an_input_without_decoding_it(outcomes: dict[str, dict[str, Any]], name: str) -> None:
+    case, outcome = CASES[name], outcomes[name]
+    assert outcome["code"] == case.code
+    assert case.message in outcome["message"]
+    assert outcome["grown"] < case.max_grown

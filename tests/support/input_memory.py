@@ -1,14 +1,18 @@
-"""Read one input of a request as the service does, and print the outcome and the memory that it took.
+"""Read inputs of requests as the service does, and print the outcome of each and the memory that it took.
 
-A program: `python -m tests.support.input_memory MODEL PARAM FILE [MASK]`. The files hold what a request holds
-in the field: bytes of an upload, or text (`.txt`). Prints JSON.
+A program: `python -m tests.support.input_memory CASES`. CASES is a JSON file with a list of objects with
+`model`, `param` and `files`; the second file is a mask. A file holds what a request holds in the field: the
+bytes of an upload, or a text (`.txt`). Each case is read in a fork of its own, whose largest resident set
+begins with what all of them have in common. Prints one JSON document per line.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +55,31 @@ async def read_inputs(model_id: str, raw_params: dict[str, Any]) -> dict[str, An
     return {"code": None, "message": f"{len(files.files_by_key)} files"}
 
 
-def main() -> None:
-    model_id, param, *files = sys.argv[1:]
-    names = [param, "mask"]
+def read_case(case: dict[str, Any]) -> None:
+    """Read one input and print the outcome."""
     raw: dict[str, Any] = {
         name: Path(file).read_text() if file.endswith(".txt") else Path(file).read_bytes()
-        for name, file in zip(names, files, strict=False)
+        for name, file in zip((case["param"], "mask"), case["files"], strict=False)
     }
-    # What every request takes: threads, decoders, and the modules that they import.
+    # What every request takes: threads and decoders.
     asyncio.run(read_inputs("4x-ultrasharp", {"image": png(64, 64)}))
     before = peak_bytes()
-    outcome = asyncio.run(read_inputs(model_id, raw))
-    print(json.dumps(outcome | {"grown": peak_bytes() - before}))
+    outcome = asyncio.run(read_inputs(case["model"], raw))
+    print(json.dumps(outcome | {"grown": peak_bytes() - before}), flush=True)
+
+
+def main() -> None:
+    for case in json.loads(Path(sys.argv[1]).read_text()):
+        child = os.fork()
+        if child == 0:
+            try:
+                read_case(case)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        if os.waitpid(child, 0)[1] != 0:
+            sys.exit(f"reading {case} failed")
 
 
 if __name__ == "__main__":

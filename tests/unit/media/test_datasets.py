@@ -7,7 +7,7 @@ import io
 import struct
 from collections.abc import Mapping
 from typing import Any
-from zipfile import ZIP_LZMA, ZIP_STORED, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile, ZipInfo
 
 import pytest
 from hypothesis import given, settings
@@ -274,3 +274,19 @@ async def test_damaged_archives_are_read_or_refused(data: st.DataObject) -> None
         assert error.code.endswith(("_dataset", "_too_large", "_format"))  # noqa: PT017
     else:
         assert 1 <= dataset.image_count <= 3
+
+
+async def test_rejects_an_entry_without_a_name() -> None:
+    archive = zipped({"a.png": FOX}, ZIP_STORED)
+    directory = archive.rindex(ENTRY)
+    nameless = patched(archive[: directory + 46] + archive[directory + 46 + 5 :], ENTRY, 28, b"\0\0")
+    nameless = patched(nameless, END, 12, struct.pack("<I", 46))
+    error = await refusal(nameless)
+    assert (error.code, "without a name" in error.message) == ("invalid_dataset", True)
+
+
+async def test_rejects_an_entry_that_is_shorter_than_it_declares() -> None:
+    archive = zipped({"a.png": FOX}, ZIP_DEFLATED)
+    longer = patched(archive, ENTRY, 24, struct.pack("<I", len(FOX) + 1))
+    error = await refusal(longer)
+    assert (error.code, "is damaged" in error.message) == ("invalid_dataset", True)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from orchestrator.store.sqlite.migrations import UnknownSchema
 from orchestrator.store.sqlite.snapshot import (
     DatabaseInUse,
     copy_database,
+    find_installation_id,
     list_named_objects,
     summarize_database,
 )
@@ -39,6 +40,13 @@ from tests.support.service import COMMAND
 from tests.support.store_harness import START, populate
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
+#: Counters, and the id that a restored copy gets.
+NOT_COMPARED = (
+    'INSERT INTO "sqlite_sequence"',
+    'DELETE FROM "sqlite_sequence"',
+    'INSERT INTO "installation"',
+)
+TICK = timedelta(seconds=1)
 REPLACE = RestoreOptions(replace=True)
 #: Adds and finishes jobs until it is killed, and says so after each.
 WRITER = f"""
@@ -117,7 +125,7 @@ async def make_backup(root: Path, name: str = "one") -> Path:
 def content(data_dir: Path) -> dict[str, str]:
     """The database as SQL, and the secrets."""
     with closing(sqlite3.connect(data_dir / "pixelfactory.db")) as db:
-        dump = "\n".join(line for line in db.iterdump() if "sqlite_sequence" not in line)
+        dump = "\n".join(line for line in db.iterdump() if not line.startswith(NOT_COMPARED))
     return {
         "database": dump,
         **{path.name: path.read_text() for path in location(data_dir).secrets},
@@ -418,6 +426,22 @@ def test_a_full_disk_leaves_an_incomplete_backup_and_data_that_were_not_touched(
     assert done.stderr.startswith("error: ")
     assert content(tmp_path / "two") == before
     assert not list((tmp_path / "two").glob("*restore*"))
+
+
+async def test_a_copy_is_another_installation_unless_it_replaces_the_one_that_was_backed_up(
+    tmp_path: Path,
+) -> None:
+    """Two databases that believe to own one bucket would delete each other's objects."""
+    backup = await make_backup(tmp_path)
+    original = find_installation_id(tmp_path / "one" / "pixelfactory.db")
+    assert original is not None
+    elsewhere = await restore_backup(backup, location(tmp_path / "new"), NOW)
+    again = await restore_backup(backup, location(tmp_path / "one"), NOW, options=REPLACE)
+    over_another = await restore_backup(backup, location(tmp_path / "new"), NOW + TICK, options=REPLACE)
+    assert (elsewhere.is_new_installation, again.is_new_installation) == (True, False)
+    assert over_another.is_new_installation
+    assert find_installation_id(tmp_path / "one" / "pixelfactory.db") == original
+    assert find_installation_id(tmp_path / "new" / "pixelfactory.db") not in (None, original)
 
 
 async def test_kill_9_within_a_restore_leaves_the_old_data_or_the_new_ones(tmp_path: Path) -> None:

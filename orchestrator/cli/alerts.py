@@ -17,7 +17,8 @@ from orchestrator.cli.console import (
     print_rows,
     read_settings,
 )
-from orchestrator.net.egress import is_http_url
+from orchestrator.net.egress import is_public_address
+from orchestrator.net.http_urls import InvalidHttpUrl, parse_http_url
 from orchestrator.settings import Settings
 from pricing.alerts import Alert, AlertMetric
 from pricing.money import format_usd, parse_usd
@@ -44,9 +45,10 @@ def add(
     json: JsonOption = False,
 ) -> None:
     """Add a budget alert, which notifies once each time its threshold is crossed."""
-    if url is not None and not is_http_url(url):
-        raise CliError(f"--url must be an http(s) URL without credentials (got {url!r})")
-    added = _add_alert(read_settings(data_dir), id, metric=watch, threshold=parse_usd(usd), url=url)
+    settings = read_settings(data_dir)
+    if url is not None:
+        _check_url(url, allow_private=settings.allow_private_urls)
+    added = _add_alert(settings, id, metric=watch, threshold=parse_usd(usd), url=url)
     alert = asyncio.run(added)
     print_json_or(f"added alert {alert.id}", _alert_row(alert), as_json=json)
 
@@ -68,6 +70,14 @@ def remove(
     """Remove an alert."""
     asyncio.run(_remove_alert(read_settings(data_dir), id, alert))
     print_json_or(f"removed alert {alert}", {"removed": alert}, as_json=json)
+
+
+def _check_url(url: str, *, allow_private: bool) -> None:
+    """Raise CliError for a URL to which no webhook is delivered."""
+    try:
+        parse_http_url(url, None if allow_private else is_public_address)
+    except InvalidHttpUrl as error:
+        raise CliError(f"--url cannot receive webhooks: {error} (got {url!r})") from error
 
 
 async def _add_alert(

@@ -214,6 +214,9 @@ async def test_alerts_are_created_changed_and_deleted(bank: ServiceProcess) -> N
         )
     assert (await ask(bank, key, "DELETE", f"{alerts}/{alert['id']}"))[0] == 204
     other = bank.run("alerts", "add", made["id"], "balance", "2.00")
+    for url in ("http://127.1/", "http://vm:8131/", "ftp://example.com/"):
+        refused = bank.command("alerts", "add", made["id"], "balance", "2.00", "--url", url)
+        assert (refused.returncode, "--url cannot receive webhooks" in refused.stderr) == (1, True)
     assert other["fired"] is True
     bank.run("alerts", "remove", made["id"], other["id"])
     assert (await ask(bank, key, "GET", alerts))[1] == {"alerts": []}

@@ -16,6 +16,25 @@ from orchestrator.jobs.events import (
 from orchestrator.jobs.objects import DeletionReason
 
 
+#: Writes of the job lifecycle that are repeated.
+WRITE_OPERATIONS = ("start_attempt", "finish_shard", "end_attempt", "fail_job", "cancel_job")
+#: What the reconciler finds.
+MENDED_KINDS = (
+    "ended_shard",
+    "lost_assignment",
+    "missing_hold",
+    "open_attempt",
+    "open_hold",
+    "orphan_prompt",
+    "shard_without_attempt",
+    "unattended_job",
+    "unfinished_job",
+    "unheard_end",
+    "unscheduled_job",
+    "unsent_result",
+)
+
+
 class RecoveryMetrics:
     """Failed tasks, retried writes, mended states and deleted objects. An observer of the event hub."""
 
@@ -56,6 +75,13 @@ class RecoveryMetrics:
             "Failed tries to delete an object; each is repeated",
             registry=registry,
         )
+
+        # A series that begins with 1 has no increase: those that are known begin with 0.
+        self._task_failures.labels("other")
+        for operation in WRITE_OPERATIONS:
+            self._write_retries.labels(operation)
+        for kind in MENDED_KINDS:
+            self._mended.labels(kind)
 
     def observe_event(self, event: ExecutionEvent) -> None:
         """Update the counter that an event concerns."""

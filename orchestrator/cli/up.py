@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from typing import Annotated
@@ -14,6 +15,7 @@ from aiohttp import web
 from orchestrator.app.build import run_service
 from orchestrator.cli.console import ConfigOption, DataDirOption, read_settings
 from orchestrator.cli.numbers import integer_between
+from orchestrator.data_directory import locked_data_directory
 from orchestrator.logs import configure_logging, hide_secret
 from orchestrator.settings import Settings
 from orchestrator.web.app import SERVER_METRICS
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 SHUTDOWN_TIMEOUT_SECONDS = 5.0
 #: Longest time for which a thread that computes keeps the event loop waiting. Python's default of 5 ms would
 #: be paid several times per request while a large body is parsed.
-THREAD_SWITCH_SECONDS = 0.0005
+THREAD_SWITCH_SECONDS = 0.0001
 
 
 def up(
@@ -54,7 +56,10 @@ def up(
     configure_logging(settings.log_level, settings.log_format)
     raise_descriptor_limit(settings.max_open_files)
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
-    asyncio.run(serve(settings))
+    # What the service and its instances create is for this user only.
+    os.umask(0o077)
+    with locked_data_directory(settings.data_dir):
+        asyncio.run(serve(settings))
 
 
 async def serve(settings: Settings) -> None:

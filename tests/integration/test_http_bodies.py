@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -198,3 +199,16 @@ async def test_books_a_payment_that_arrives_in_pieces(bank: ServiceProcess, chun
     response = await exchange(bank.url, lines, *pieces)
     assert (response.status, response.json()) == (200, {"received": True, "booked": True})
     assert bank.run("wallet", "show", account)["balance_usd"] == 5
+
+
+def test_authentication_comes_before_the_body_at_every_path(service: ServiceProcess) -> None:
+    """A body that would be refused is not even looked at."""
+    statuses = {}
+    with httpx.Client(base_url=service.url, headers={"Content-Encoding": "br"}, timeout=60) as http:
+        for path, entries in http.get("/openapi.json").json()["paths"].items():
+            for method, operation in entries.items():
+                if "requestBody" in operation and operation.get("security") != []:
+                    sent = http.request(method, re.sub(r"\{\w+\}", "1", path), content=b"{}")
+                    statuses[f"{method} {path}"] = sent.status_code
+    assert len(statuses) > 30
+    assert set(statuses.values()) == {401}, statuses

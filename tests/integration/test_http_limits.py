@@ -37,6 +37,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProce
         "PIXELFACTORY_BODY_SECONDS": "1",
         "PIXELFACTORY_BODY_BYTES_PER_SECOND": "10000",
         "PIXELFACTORY_KEEPALIVE_SECONDS": "2",
+        "PIXELFACTORY_WRITE_SECONDS": "1",
     }
     with running(ServiceProcess(tmp_path_factory.mktemp("impatient"), environment=environment)) as started:
         yield started
@@ -135,6 +136,17 @@ async def test_waits_for_a_large_body_that_keeps_its_rate(impatient: ServiceProc
         response = await connection.read_to_end()
     assert response is not None
     assert (response.status, response.json()["error"]["code"]) == (400, "invalid_json")
+
+
+async def test_disconnects_a_client_that_does_not_read(impatient: ServiceProcess) -> None:
+    async def active() -> float:
+        return (await scrape(impatient)).value("pixelfactory_http_connections", state="active")
+
+    async with connected(impatient.url) as connection:
+        connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await connection.send(b"GET /openapi.json HTTP/1.1\r\nHost: service\r\n\r\n" * 30)
+        await poll(active, lambda count: count == 2)
+        await poll(active, lambda count: count == 1)
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ _LINE_END = b"\r\n"
 # aiohttp would write the damaged headers of callers to the log, as they are.
 for _category in (BadContentDispositionHeader, BadContentDispositionParam):
     warnings.filterwarnings("ignore", category=_category)
-_PIECE_BYTES = 2**20
+_PIECE_BYTES = 2**18
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,8 @@ class BoundedRequestHandler(RequestHandler):
     def check_deadlines(self, now: float, interval: float) -> None:
         """Close the connection, or fail its body, if it has taken too long."""
         limits, payload = self._bounded_server.limits, self._payload
+        if self.transport is None:
+            return
         if self._head_since is not None:
             if now - self._head_since > limits.header_seconds:
                 self._end_slow_header()

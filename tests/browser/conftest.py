@@ -37,6 +37,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
         "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.1",
         "PIXELFACTORY_DRAIN_SECONDS": "1",
         "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
+        "SIMULATOR_MARKED_FAULTS": "1",
     }
     with running(ServiceProcess(tmp_path_factory.mktemp("service"), environment=environment)) as started:
         yield started

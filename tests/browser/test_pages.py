@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
+import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 from playwright.sync_api import Error as PlaywrightError
 
@@ -74,6 +79,28 @@ def test_an_operator_restarts_an_instance(page: Page, service: ServiceProcess) -
     card.get_by_role("button", name="Restart").click()
     expect(card.locator("dt:text-is('Restarts') + dd")).to_have_text(str(before + 1))
     expect(card.get_by_text("ready for")).to_be_visible()
+
+
+def test_an_operator_sees_a_quarantined_request_and_downloads_its_graph(
+    page: Page, service: ServiceProcess
+) -> None:
+    key = new_key(service, "1.00")["key"]
+    body = json.dumps({"model": "flux-1-schnell", "prompt": "a dog [fault:crash]", "size": "256x256"})
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    request = Request(f"{service.url}/api/v1/images/generations", body.encode(), headers)
+    with pytest.raises(HTTPError) as failed:
+        urlopen(request, timeout=60)
+    assert json.load(failed.value)["error"]["code"] == "quarantined"
+    sign_in(page, service.admin_token)
+    card = page.get_by_role("listitem").filter(has_text="flux-1-schnell").filter(has_text="instance_gone")
+    with page.expect_download() as download:
+        card.get_by_role("link", name="Download graph").click()
+    graph = json.loads(Path(download.value.path()).read_text())
+    assert "[fault:crash]" in json.dumps(graph)
+    page.once("dialog", lambda dialog: dialog.accept())
+    card.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("heading", name="Quarantined requests")).to_be_hidden()
+    expect(page.get_by_text("ready for")).to_have_count(2)
 
 
 #: Return the controls that have no name for screen readers.

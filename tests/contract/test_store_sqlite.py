@@ -332,3 +332,39 @@ async def test_finishing_is_one_transaction(world: StoreHarness, tmp_path: Path)
     db.execute("DROP TRIGGER no_capture")
     db.close()
     assert (await world.finish(attempt)).job.is_finished
+
+
+async def test_readers_survive_a_file_that_cannot_be_read_for_a_while(tmp_path: Path) -> None:
+    connections = ConnectionPool(tmp_path / "store.db")
+
+    def fail(db: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+        raise error
+
+    def count(db: sqlite3.Connection) -> int:
+        return int(db.execute("SELECT count(*) FROM accounts").fetchone()[0])
+
+    for _ in range(5):
+        with pytest.raises(ServiceUnavailable) as caught:
+            await connections.read(fail)
+        assert caught.value.code == "store_unavailable"
+    assert await asyncio.gather(*(connections.read(count) for _ in range(5))) == [0] * 5
+    await connections.close()
+
+
+async def test_a_reader_or_writer_that_was_left_within_a_transaction_works_again(tmp_path: Path) -> None:
+    connections = ConnectionPool(tmp_path / "store.db")
+
+    def count(db: sqlite3.Connection) -> int:
+        return int(db.execute("SELECT count(*) FROM accounts").fetchone()[0])
+
+    # A rollback that fails leaves this behind.
+    connections._writer.execute("BEGIN")
+    readers = [connections._readers.get() for _ in range(connections._readers.qsize())]
+    for reader in readers:
+        reader.execute("BEGIN")
+        connections._readers.put(reader)
+    assert await connections.write(count) == 0
+    assert [await connections.read(count) for _ in readers] == [0] * len(readers)
+    await connections.close()

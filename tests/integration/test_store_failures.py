@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tests.support import metrics
 from tests.support.api import submit_job, wait_for_job
@@ -20,12 +23,16 @@ from tests.support.failing_disk import (
     failing,
     small_disk,
 )
-from tests.support.polling import poll
+from tests.support.polling import poll, wait_until
 from tests.support.service import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
 FILM = {"model": "wan2.1-t2v-fast", "prompt": "waves", "num_frames": 162, "response_format": "url"}
-ENVIRONMENT = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05", "PIXELFACTORY_RECONCILE_SECONDS": "0.5"}
+ENVIRONMENT = {
+    "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05",
+    "PIXELFACTORY_RECONCILE_SECONDS": "0.5",
+    "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
+}
 OPTIONS = ("--simulate", "2")
 
 
@@ -43,6 +50,26 @@ def trouble(
         service = ServiceOnOtherDisk(directory / "data", OPTIONS, ENVIRONMENT, database=disk / "store.db")
         with running(service):
             yield service, FullDisk(disk)
+
+
+@asynccontextmanager
+async def gated_receiver(gate: asyncio.Event) -> AsyncIterator[tuple[str, list[str]]]:
+    """A receiver that accepts webhooks once the gate is open: its URL, and the ids of the messages."""
+    received: list[str] = []
+
+    async def receive(request: web.Request) -> web.Response:
+        received.append(request.headers["webhook-id"])
+        await gate.wait()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/", receive)
+    server = TestServer(app)
+    await server.start_server()
+    try:
+        yield str(server.make_url("/")), received
+    finally:
+        await server.close()
 
 
 async def counter(service: ServiceProcess, name: str, **labels: str) -> float:
@@ -144,3 +171,29 @@ async def test_a_caller_that_disconnects_meanwhile_is_not_charged(
             "balance_usd"
         ] == 10.0
         assert await entry_kinds(http) == ["hold", "release"]
+
+
+async def test_a_webhook_is_delivered_once_although_that_cannot_be_recorded(
+    trouble: tuple[ServiceProcess, StoreFailure],
+) -> None:
+    service, failure = trouble
+    gate = asyncio.Event()
+    async with gated_receiver(gate) as (url, received), service.client(new_key(service, "10.00")) as http:
+        await submit_job(http, {"prompt": "a", "size": "256x256", "webhook_url": url})
+        await wait_until(lambda: len(received) == 1)
+        film = await submit_job(http, FILM)
+        await wait_for_job(http, film, "processing")
+        before = await retries(service, "finish_shard")
+        with failing(failure, service):
+            gate.set()
+            # Meanwhile the outbox is read several times.
+            await poll(lambda: retries(service, "finish_shard"), lambda count: count >= before + 5)
+        assert (await wait_for_job(http, film))["status"] == "completed"
+
+        async def is_delivered() -> bool:
+            async with http.get("/api/v1/webhooks/messages") as response:
+                messages = (await response.json())["messages"]
+            return all(message["delivered_at"] for message in messages)
+
+        await poll(is_delivered)
+        assert len(received) == 1

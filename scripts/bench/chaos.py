@@ -28,6 +28,7 @@ from pathlib import Path
 
 from scripts.bench.campaign.auditor import Auditor, Violation, summarise
 from scripts.bench.campaign.caller import Caller
+from scripts.bench.campaign.external import ExternalFleet
 from scripts.bench.campaign.faults import FaultInjector, draw_faults
 from scripts.bench.campaign.observations import Observation, Outcome
 from scripts.bench.campaign.operations import OPERATIONS, draw_operations
@@ -48,14 +49,21 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--time-scale", type=float, default=0.05, help="of the simulated instances")
-    parser.add_argument("--instances", default="", help="URLs of running servers instead of 3 simulated ones")
+    parser.add_argument(
+        "--comfyui",
+        type=Path,
+        metavar="DIR",
+        help="folder of an installed ComfyUI: adopt it and three simulators instead of supervising three",
+    )
     parser.add_argument("--keep", type=Path, help="directory for data and log, kept afterwards")
     parser.add_argument("--quick", action="store_true", help="200 operations and 24 faults; saves no result")
     options = parser.parse_args()
     operations, faults = (200, 24) if options.quick else (options.operations, options.faults)
     with campaign_directory(options.keep) as (directory, tmpfs):
-        urls = tuple(url for url in options.instances.split(",") if url)
-        rig = Rig(directory, options.time_scale, urls)
+        external = None
+        if options.comfyui:
+            external = ExternalFleet(directory / "instances", options.comfyui, options.time_scale)
+        rig = Rig(directory, options.time_scale, external)
         campaign = Campaign(rig, options.seed, tmpfs)
         violations = asyncio.run(campaign.run(operations, faults))
     campaign.print_table(violations)
@@ -103,6 +111,8 @@ class Campaign:
         self._rig.directory.mkdir(parents=True, exist_ok=True)
         self._rig.shift_clock(0)
         await self._rig.receiver.start()
+        if self._rig.external is not None:
+            await self._rig.external.start()
         await self._rig.start()
         try:
             await self._rig.create_accounts()
@@ -117,6 +127,8 @@ class Campaign:
         finally:
             await self._rig.stop(signal.SIGTERM)
             await self._rig.receiver.stop()
+            if self._rig.external is not None:
+                await self._rig.external.stop()
         self._seconds = time.monotonic() - started
         return violations
 
@@ -164,6 +176,7 @@ class Campaign:
             "operations": len(self._seen),
             "faults": dict(self._faults),
             "faults_without_target": self._missed,
+            "real_comfyui": self._rig.external is not None,
             "disk_was_filled": self._tmpfs is not None,
             "service_starts": self._rig.starts,
             "seconds": round(self._seconds),

@@ -58,10 +58,10 @@ class FaultInjector:
         self.missed += count is None
 
     async def kill_instance(self) -> None:
-        self._signal(self._rig.simulators(), signal.SIGKILL)
+        self._signal(self._rig.instances(), signal.SIGKILL)
 
     async def stop_instance(self) -> None:
-        await self._pause(self._rig.simulators(), self._rng.uniform(0.3, 6))
+        await self._pause(self._rig.instances(), self._rng.uniform(0.3, 6))
 
     async def kill_s3(self) -> None:
         self._signal(self._rig.s3_servers(), signal.SIGKILL)

@@ -18,6 +18,7 @@ import aiohttp
 import psutil
 
 from comfy_instances.process.child import find_free_port
+from scripts.bench.campaign.external import ExternalFleet
 from scripts.bench.campaign.receiver import Receiver
 from scripts.child_servers import run_cli
 
@@ -51,7 +52,8 @@ class Rig:
 
     directory: Path
     time_scale: float
-    instance_urls: tuple[str, ...] = ()
+    #: Instances to adopt instead of three supervised simulators.
+    external: ExternalFleet | None = None
     port: int = field(default_factory=find_free_port)
     receiver: Receiver = field(default_factory=lambda: Receiver(find_free_port()))
     accounts: list[CallerAccount] = field(default_factory=list)
@@ -101,9 +103,10 @@ class Rig:
         self.directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "scripts.bench.campaign.shifted_up", str(self.clock_offset_file)]
         command += ["--port", str(self.port), "--data-dir", str(self.data_dir)]
-        command += (
-            ["--instances", ",".join(self.instance_urls)] if self.instance_urls else ["--simulate", "3"]
-        )
+        if self.external is not None:
+            command += ["--instances", ",".join(self.external.urls)]
+        else:
+            command += ["--simulate", "3"]
         self._process = await asyncio.to_thread(self._launch, command)
         self.starts += 1
         async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as http:
@@ -148,7 +151,10 @@ class Rig:
             return psutil.Process(self._process.pid).children(recursive=True)
         return []
 
-    def simulators(self) -> list[psutil.Process]:
+    def instances(self) -> list[psutil.Process]:
+        """Return the processes of the instances."""
+        if self.external is not None:
+            return self.external.processes()
         return [child for child in self.children() if _runs(child, "comfy_instances.simulator")]
 
     def s3_servers(self) -> list[psutil.Process]:

@@ -119,10 +119,10 @@ def list_named_objects(path: Path) -> list[NamedObject]:
         has_references = _has_table(db, "output_files")
         outputs = db.execute(_KEPT_OUTPUTS if has_references else _OUTPUTS)
         found = {row["key"]: NamedObject(**dict(row)) for row in outputs}
-        for query in (_NEEDED_INPUTS, _REFERENCED_FILES) if has_references else (_NEEDED_INPUTS,):
-            for (key,) in db.execute(query):
-                if key not in found and (match := _OBJECT_KEY.fullmatch(key)):
-                    found[key] = NamedObject(key=key, sha256=match["sha256"])
+        queries = (_NEEDED_INPUTS, _REFERENCED_FILES) if has_references else (_NEEDED_INPUTS,)
+        keys = {str(key) for query in queries for (key,) in db.execute(query)} - found.keys()
+        matches = {key: match for key in keys if (match := _OBJECT_KEY.fullmatch(key))}
+        found |= {key: NamedObject(key=key, sha256=match["sha256"]) for key, match in matches.items()}
         return [found[key] for key in sorted(found)]
 
 

@@ -41,8 +41,8 @@ class ObjectDeleter:
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_DELETES)
         self._tasks: set[asyncio.Task[None]] = set()
-        #: Keys that are being deleted.
-        self._busy: set[str] = set()
+        #: Keys that are being deleted, and the end of their batch.
+        self._busy: dict[str, asyncio.Event] = {}
 
     def start(self) -> None:
         """Start to delete what is due, and what becomes due."""
@@ -101,22 +101,27 @@ class ObjectDeleter:
         try:
             due = await self._store.list_due_deletions(self._clock(), BATCH_SIZE)
             await self._delete_batch([one for one in due if one.key in keys])
+            for ended in [self._busy[key] for key in keys if key in self._busy]:
+                await ended.wait()
         except ServiceUnavailable as error:
             log.warning("deleted objects could not be recorded: %s", error)
         self.wake()
 
     async def _delete_batch(self, deletions: Sequence[ObjectDeletion]) -> int:
         batch = [one for one in deletions if one.key not in self._busy]
-        self._busy.update(one.key for one in batch)
+        ended = asyncio.Event()
+        self._busy |= {one.key: ended for one in batch}
         try:
             results = await asyncio.gather(*(self._delete(one) for one in batch))
-            done = [one for one, is_deleted in zip(batch, results, strict=True) if is_deleted]
-            if done:
-                await self._store.finish_deletions([one.key for one in done], self._clock())
+            keys = [one.key for one, is_deleted in zip(batch, results, strict=True) if is_deleted]
+            done = await self._store.finish_deletions(keys, self._clock()) if keys else []
         finally:
-            self._busy.difference_update(one.key for one in batch)
-        for one in done:
-            self._events.notify_observers(ObjectDeleted(reason=one.reason))
+            for one in batch:
+                del self._busy[one.key]
+            ended.set()
+        for one in batch:
+            if one.key in done:
+                self._events.notify_observers(ObjectDeleted(reason=one.reason))
         return len(done)
 
     async def _delete(self, deletion: ObjectDeletion) -> bool:

@@ -41,8 +41,11 @@ class FileStore(Protocol):
         """Return objects to delete now, longest due first."""
         ...
 
-    async def finish_deletions(self, keys: Sequence[str], now: datetime) -> None:
-        """Record that objects were deleted; those of more than a day ago are forgotten."""
+    async def finish_deletions(self, keys: Sequence[str], now: datetime) -> list[str]:
+        """Record that objects were deleted, and return those for which that was not known.
+
+        Deletions of more than a day ago are forgotten.
+        """
         ...
 
     async def postpone_deletion(self, key: str, due_at: datetime) -> None:

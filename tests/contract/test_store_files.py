@@ -131,7 +131,8 @@ async def test_deletions_survive_a_restart(kind: str, world: StoreHarness, tmp_p
 async def test_a_finished_deletion_is_not_due_again(world: StoreHarness) -> None:
     record = await done(world, A, B)
     await world.store.remove_job(record.job.id, world.now)
-    await world.store.finish_deletions([A.key, "outputs/cc/never.png"], world.now)
+    assert await world.store.finish_deletions([A.key, "outputs/cc/never.png"], world.now) == [A.key]
+    assert await world.store.finish_deletions([A.key], world.now) == []
     assert set(await condemned(world)) == {B.key}
 
 

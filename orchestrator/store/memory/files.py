@@ -35,12 +35,13 @@ class MemoryFiles:
         waiting = [one for one in due if one.key not in self._tables.deleted_at]
         return sorted(waiting, key=lambda one: (one.due_at, one.key))[:limit]
 
-    async def finish_deletions(self, keys: Sequence[str], now: datetime) -> None:
+    async def finish_deletions(self, keys: Sequence[str], now: datetime) -> list[str]:
         tables = self._tables
-        for key in tables.deletions.keys() & set(keys):
-            tables.deleted_at.setdefault(key, now)
+        done = [key for key in keys if key in tables.deletions and key not in tables.deleted_at]
+        tables.deleted_at |= dict.fromkeys(done, now)
         for key in [key for key, at in tables.deleted_at.items() if at < now - DELETION_KEPT]:
             del tables.deleted_at[key], tables.deletions[key]
+        return done
 
     async def postpone_deletion(self, key: str, due_at: datetime) -> None:
         deletion = self._tables.deletions.get(key)

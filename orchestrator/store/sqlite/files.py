@@ -55,8 +55,8 @@ class SqliteFiles:
     async def list_due_deletions(self, now: datetime, limit: int) -> list[ObjectDeletion]:
         return await self._db.read(_list_due_deletions, now, limit)
 
-    async def finish_deletions(self, keys: Sequence[str], now: datetime) -> None:
-        await self._db.write(_finish_deletions, keys, now)
+    async def finish_deletions(self, keys: Sequence[str], now: datetime) -> list[str]:
+        return await self._db.write(_finish_deletions, keys, now)
 
     async def postpone_deletion(self, key: str, due_at: datetime) -> None:
         await self._db.write(_postpone_deletion, key, due_at)
@@ -115,11 +115,13 @@ def _list_due_deletions(db: sqlite3.Connection, now: datetime, limit: int) -> li
     ]
 
 
-def _finish_deletions(db: sqlite3.Connection, keys: Sequence[str], now: datetime) -> None:
-    done = [(format_time(now), key) for key in keys]
-    db.executemany("UPDATE object_deletions SET deleted_at = ? WHERE key = ? AND deleted_at IS NULL", done)
+def _finish_deletions(db: sqlite3.Connection, keys: Sequence[str], now: datetime) -> list[str]:
+    query = """UPDATE object_deletions SET deleted_at = ?
+        WHERE deleted_at IS NULL AND key IN (SELECT value FROM json_each(?)) RETURNING key"""
+    done = [row["key"] for row in db.execute(query, (format_time(now), dump_json(list(keys)))).fetchall()]
     forgotten = format_time(now - DELETION_KEPT)
     db.execute("DELETE FROM object_deletions WHERE deleted_at < ?", (forgotten,))
+    return done
 
 
 def _postpone_deletion(db: sqlite3.Connection, key: str, due_at: datetime) -> None:

@@ -15,8 +15,10 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     The directory must exist. Raises OSError. For files that hold secrets use `write_private`.
     """
     draft = path.with_name(f"{path.name}.new")
+    # Of an earlier process, or a link of another user to a file of ours.
+    draft.unlink(missing_ok=True)
     try:
-        with draft.open("wb") as file:
+        with draft.open("xb") as file:
             yield file
         draft.replace(path)
     finally:

@@ -46,7 +46,7 @@ def load_or_create_secret(path: Path) -> str:
     Processes that start together get the same secret. Raises SettingsError for an empty or short secret,
     OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(_PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
     with _open_directory(path.parent) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if not path.exists():
@@ -95,6 +95,19 @@ def make_file_private(path: Path, *, create: bool = False) -> None:
         path.parent.mkdir(_PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, _PRIVATE_MODE))
     _remove_access(path)
+
+
+def write_output_file(path: Path, content: bytes) -> None:
+    """Write a file with the results of a command, which other users cannot read unless it existed already.
+
+    The directory must exist. Raises OSError.
+    """
+    with open(path, "wb", opener=_open_private) as file:
+        file.write(content)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, _PRIVATE_MODE)
 
 
 def _remove_access(path: Path) -> None:

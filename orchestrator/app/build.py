@@ -34,6 +34,7 @@ from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.billing.price_files import check_model_priced, load_plans, load_tariffs
 from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.data_directory import make_data_private
 from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.expiry import ExpiredFileSweeper, ExpiryPolicy
@@ -84,6 +85,7 @@ class RunningService:
 @asynccontextmanager
 async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
     """Start the service and stop everything when the context ends. Raises SettingsError, FleetError."""
+    make_data_private(settings)
     tariffs, plans = load_tariffs(settings), load_plans(settings)
     live_catalog = LiveCatalog(
         settings.workflows_dir,

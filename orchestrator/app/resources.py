@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from orchestrator.backup.unfinished import require_finished_restore
 from orchestrator.billing.price_files import load_tariffs_for_catalog
 from orchestrator.catalog import Catalog
+from orchestrator.data_directory import make_database_private
 from orchestrator.private_files import load_or_create_secret
+from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
 from orchestrator.settings import Settings
 from orchestrator.store import Store
 from orchestrator.store.sqlite import SqliteStore
@@ -25,12 +27,12 @@ def utc_now() -> datetime:
 async def open_store(settings: Settings) -> AsyncIterator[Store]:
     """Open the configured store. The service and any number of commands may have it open at the same time.
 
-    Raises UnknownSchema for a database of a newer version, RestoreUnfinished.
+    Raises UnknownSchema for a database of a newer version, RestoreUnfinished, SecretUnreadable.
     """
     require_finished_restore(settings.data_dir)
     path = settings.database_path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    store = SqliteStore(path)
+    make_database_private(path, create=True)
+    store = SqliteStore(path, secret_box=SecretBox(settings.data_dir / KEY_FILE_NAME))
     try:
         yield store
     finally:

@@ -27,6 +27,7 @@ from orchestrator.backup.manifest import (
 )
 from orchestrator.backup.objects import RestoredObjects, upload_missing_objects
 from orchestrator.backup.unfinished import unfinished_mark
+from orchestrator.data_directory import locked_data_directory
 from orchestrator.private_files import write_private
 from orchestrator.store.sqlite.migrations import check_schema_known
 from orchestrator.store.sqlite.snapshot import (
@@ -84,7 +85,7 @@ async def restore_backup(
     """Restore the backup in `directory`; nothing is changed unless all of it is sound.
 
     With `open_object_store`, objects that are missing are uploaded from the backup. Raises BackupError,
-    SnapshotError, UnknownSchema, ObjectStoreError, OSError.
+    SnapshotError, UnknownSchema, DataDirectoryInUse, ObjectStoreError, OSError.
     """
     manifest = read_manifest(directory)
     check_schema_known(manifest.schema_)
@@ -93,7 +94,11 @@ async def restore_backup(
     target.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     target.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     present_id = find_installation_id(target.database)
-    with exclusive_access(target.database), _staging_directory(target.database.parent) as staging:
+    with (
+        locked_data_directory(target.data_dir),
+        exclusive_access(target.database),
+        _staging_directory(target.database.parent) as staging,
+    ):
         staged = staging / DATABASE_NAME
         violations = await asyncio.to_thread(_stage_database, directory / DATABASE_NAME, staged)
         if violations and not options.ignore_audit:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from orchestrator.cli.console import DEFAULT_URL, CliError, JsonOption, UrlOption, err, print_json
 from orchestrator.cli.numbers import integer_between
 from orchestrator.number_text import is_number_to_python, parse_decimal
+from orchestrator.private_files import write_output_file
 
 PROGRESS_COLUMNS = (
     TextColumn("{task.description}"),
@@ -177,7 +178,7 @@ async def _download_outputs(urls: Sequence[str], output: Path | None, job_id: st
             async with http.get(url) as response:
                 response.raise_for_status()
                 file = _output_path(output, job_id, index if len(urls) > 1 else None, response.content_type)
-                file.write_bytes(await response.read())
+                write_output_file(file, await response.read())
                 files.append(file)
     return files
 

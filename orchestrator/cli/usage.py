@@ -34,6 +34,7 @@ from orchestrator.cli.console import (
     read_settings,
 )
 from orchestrator.jobs import JobRecord
+from orchestrator.private_files import write_output_file
 from orchestrator.settings import Settings
 from orchestrator.store import UsageRow
 from pricing.costs import MeteredUsage
@@ -77,7 +78,7 @@ def report(
     else:
         found = _usage_report(settings, days, by, account)
     if csv_file:
-        csv_file.write_text(found.csv, encoding="utf-8", newline="")
+        write_output_file(csv_file, found.csv.encode())
     if json:
         print_json(found.rows)
     elif found.rows:

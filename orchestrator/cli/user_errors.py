@@ -10,8 +10,10 @@ from orchestrator.backup.unfinished import RestoreUnfinished
 from orchestrator.catalog import CatalogError
 from orchestrator.catalog.import_export import InvalidWorkflow
 from orchestrator.cli.console import CliError
+from orchestrator.data_directory import DataDirectoryInUse
 from orchestrator.errors import ServiceError
 from orchestrator.media.errors import MediaError
+from orchestrator.secret_box import SecretUnreadable
 from orchestrator.settings import SettingsError
 from orchestrator.store.sqlite.migrations import UnknownSchema
 from orchestrator.store.sqlite.snapshot import SnapshotError
@@ -26,6 +28,7 @@ USER_ERRORS = (
     CatalogError,
     CliError,
     CostsError,
+    DataDirectoryInUse,
     FleetError,
     InstallError,
     InstanceError,
@@ -35,6 +38,7 @@ USER_ERRORS = (
     OSError,
     PlanError,
     RestoreUnfinished,
+    SecretUnreadable,
     ServiceError,
     SettingsError,
     SnapshotError,

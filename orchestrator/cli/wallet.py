@@ -23,6 +23,7 @@ from orchestrator.cli.console import (
     read_settings,
 )
 from orchestrator.cli.numbers import integer_between
+from orchestrator.private_files import write_output_file
 from orchestrator.settings import Settings
 from pricing.money import format_usd, parse_usd, to_usd
 from pricing.statement import Statement
@@ -136,7 +137,7 @@ def statement(
     end = until.replace(tzinfo=UTC) if until else utc_now()
     found = asyncio.run(_read_statement(read_settings(data_dir), id, begin, end))
     if csv_file:
-        csv_file.write_text(found.to_csv(), encoding="utf-8", newline="")
+        write_output_file(csv_file, found.to_csv().encode())
     print_row(_statement_row(found), as_json=json)
 
 

@@ -16,6 +16,7 @@ from orchestrator.store.files import FileStore
 from orchestrator.store.outbox import OutboxStore
 from orchestrator.store.quarantine import QuarantineStore
 from orchestrator.store.repairs import RepairStore
+from orchestrator.store.sessions import SessionStore
 from orchestrator.store.values import Account, ApiKey, ApiKeyLimits, AuditViolation, Page, UsageRow
 from pricing.alerts import Alert, AlertMetric
 from pricing.costs import MeteredUsage
@@ -285,6 +286,7 @@ class Store(
     QuarantineStore,
     RepairStore,
     FileStore,
+    SessionStore,
     Protocol,
 ):
     """The whole store. No call may follow `close`."""

@@ -140,7 +140,9 @@ async def test_a_restored_backup_has_the_same_rows_and_secrets(tmp_path: Path) -
     assert report.manifest.counts["unfinished_jobs"] == 1
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         "admin-token",
+        "database-key",
         "pixelfactory.db",
+        "service.lock",
         "session-secret",
     ]
 
@@ -341,7 +343,7 @@ async def test_refuses_a_ledger_that_violates_the_rules_unless_asked(tmp_path: P
     await create_backup(location(tmp_path / "one"), tmp_path / "backup", NOW)
     with pytest.raises(LedgerInconsistent, match=r"balances_sum_to_zero \(ledger: .*--ignore-audit"):
         await restore_backup(tmp_path / "backup", location(tmp_path / "new"), NOW)
-    assert list((tmp_path / "new").iterdir()) == []
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["service.lock"]
     data_dir = str(tmp_path / "new")
     options = ("--data-dir", data_dir, "--skip-objects", "--ignore-audit", "--json")
     done = command("restore", str(tmp_path / "backup"), *options)

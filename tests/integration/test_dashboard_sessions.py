@@ -67,7 +67,7 @@ async def test_new_secret_or_admin_token_ends_sessions(
 ) -> None:
     request = await signed_in(harness.sessions(), "t")
     with pytest.raises(NotAuthenticated):
-        harness.sessions(**change).read_session(request)  # type: ignore[arg-type]
+        await harness.sessions(**change).read_session(request)  # type: ignore[arg-type]
 
 
 async def test_session_expires_after_twelve_hours(harness: SessionsHarness) -> None:
@@ -77,7 +77,7 @@ async def test_session_expires_after_twelve_hours(harness: SessionsHarness) -> N
     assert await sessions.resolve_key(request) is None
     harness.now += timedelta(seconds=1)
     with pytest.raises(NotAuthenticated):
-        sessions.read_session(request)
+        await sessions.read_session(request)
 
 
 async def test_expiry_of_a_key_ends_its_session(harness: SessionsHarness) -> None:
@@ -93,9 +93,9 @@ async def test_expiry_of_a_key_ends_its_session(harness: SessionsHarness) -> Non
 async def test_revoking_a_session_keeps_the_others(harness: SessionsHarness) -> None:
     sessions = harness.sessions()
     one, other = await signed_in(sessions, "t"), await signed_in(sessions, "t")
-    sessions.revoke_session(sessions.read_session(one))
+    await sessions.revoke_session(await sessions.read_session(one))
     with pytest.raises(NotAuthenticated):
-        sessions.read_session(one)
+        await sessions.read_session(one)
     assert await sessions.resolve_key(other) is None
 
 

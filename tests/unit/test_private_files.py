@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from orchestrator.private_files import MIN_SECRET_LENGTH, load_or_create_secret, write_private
+from orchestrator.atomic_files import write_atomically
+from orchestrator.private_files import (
+    MIN_SECRET_LENGTH,
+    load_or_create_secret,
+    write_output_file,
+    write_private,
+)
 from orchestrator.settings import SettingsError
 
 
@@ -58,3 +65,24 @@ def test_rejects_an_empty_or_short_secret(tmp_path: Path, text: str) -> None:
     assert str(file) in str(refused.value)
     assert "delete the file" in str(refused.value)
     assert file.read_text() == text
+
+
+def test_results_of_commands_are_private_unless_the_file_existed(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        (tmp_path / "old.csv").touch(0o644)
+        for name in ("old.csv", "new.csv"):
+            write_output_file(tmp_path / name, b"rows")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"old.csv": 0o644, "new.csv": 0o600}
+
+
+def test_a_link_in_the_place_of_a_draft_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    (tmp_path / "file.new").symlink_to(victim)
+    with write_atomically(tmp_path / "file") as file:
+        file.write(b"new")
+    assert (victim.read_text(), (tmp_path / "file").read_bytes()) == ("kept", b"new")

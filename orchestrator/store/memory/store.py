@@ -18,6 +18,7 @@ from orchestrator.store.memory.files import MemoryFiles
 from orchestrator.store.memory.outbox import MemoryOutbox
 from orchestrator.store.memory.quarantine import MemoryQuarantine
 from orchestrator.store.memory.repairs import MemoryRepairs
+from orchestrator.store.memory.sessions import MemorySessions
 from orchestrator.store.memory.tables import MemoryTables
 from orchestrator.store.values import Account, ApiKey, ApiKeyLimits, AuditViolation, JobFilter, Page, UsageRow
 from pricing.alerts import Alert, AlertMetric
@@ -28,7 +29,7 @@ from pricing.statement import Statement
 NO_LIMITS = ApiKeyLimits()
 
 
-class MemoryStore(MemoryOutbox, MemoryQuarantine, MemoryRepairs, MemoryFiles):
+class MemoryStore(MemoryOutbox, MemoryQuarantine, MemoryRepairs, MemoryFiles, MemorySessions):
     """Implements `orchestrator.store.protocol.Store`, where each method is described.
 
     A second store on the same `tables` finds what the first one wrote.

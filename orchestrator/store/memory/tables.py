@@ -61,6 +61,8 @@ class MemoryTables:
     #: Objects to delete by key, and when those that are done were deleted.
     deletions: dict[str, ObjectDeletion] = field(default_factory=dict)
     deleted_at: dict[str, datetime] = field(default_factory=dict)
+    #: When ended sessions would have expired, by session id.
+    ended_sessions: dict[str, datetime] = field(default_factory=dict)
     installation_id: str = field(default_factory=lambda: uuid4().hex)
 
     def record(self, job_id: str) -> JobRecord:

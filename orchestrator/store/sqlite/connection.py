@@ -120,11 +120,20 @@ class _WriteRequest:
 class ConnectionPool:
     """The writer and the readers of one database file."""
 
-    def __init__(self, path: Path, busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
+        *,
+        prepare: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> None:
+        """`prepare` is called with the writing connection once the schema is up to date."""
         path.parent.mkdir(parents=True, exist_ok=True)
         pragmas = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
         self._writer = _open_connection(path, busy_timeout_seconds, *pragmas)
         migrate(Database(self._writer))
+        if prepare:
+            prepare(self._writer)
         self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         for _ in range(READER_COUNT):
             self._readers.put(_open_connection(path, busy_timeout_seconds, "query_only = ON"))

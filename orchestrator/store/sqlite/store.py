@@ -21,6 +21,7 @@ from orchestrator.jobs import (
     Usage,
 )
 from orchestrator.jobs.quarantine import QuarantinedShard
+from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
 from orchestrator.store import operations, repair_operations
 from orchestrator.store.ids import new_id
 from orchestrator.store.sqlite import (
@@ -32,12 +33,14 @@ from orchestrator.store.sqlite import (
     outbox,
     quarantine,
     repairs,
+    sessions,
     usage,
     wallet,
 )
 from orchestrator.store.sqlite.audit import audit_ledger
 from orchestrator.store.sqlite.connection import ConnectionPool
 from orchestrator.store.sqlite.files import SqliteFiles
+from orchestrator.store.sqlite.signing_secrets import encrypt_signing_secrets
 from orchestrator.store.sqlite.transaction import SqliteTransaction
 from orchestrator.store.values import (
     Account,
@@ -67,8 +70,12 @@ class SqliteStore(SqliteFiles):
     Opening creates the file and brings its schema up to date; it may wait for another process that writes.
     """
 
-    def __init__(self, path: Path, new_id: Callable[[str], str] = new_id) -> None:
-        self._db = ConnectionPool(path)
+    def __init__(
+        self, path: Path, new_id: Callable[[str], str] = new_id, secret_box: SecretBox | None = None
+    ) -> None:
+        """`secret_box` encrypts secrets; by default with a key file beside the database."""
+        self._secret_box = box = secret_box or SecretBox(path.with_name(KEY_FILE_NAME))
+        self._db = ConnectionPool(path, prepare=lambda db: encrypt_signing_secrets(db, box))
         self._new_id = new_id
 
     async def close(self) -> None:
@@ -241,15 +248,27 @@ class SqliteStore(SqliteFiles):
         return await self._db.write(outbox.replay_message, message_id, now)
 
     async def list_signing_secrets(self, account_id: str, now: datetime) -> list[str]:
-        return await self._db.read(outbox.list_signing_secrets, account_id, now)
+        found = await self._db.read(outbox.list_signing_secrets, account_id, now)
+        return [self._secret_box.decrypt(secret, account_id) for secret in found]
 
     async def get_or_create_signing_secrets(self, account_id: str, secret: str, now: datetime) -> list[str]:
-        return await self._db.write(outbox.get_or_create_signing_secrets, account_id, secret, now)
+        encrypted = self._secret_box.encrypt(secret, account_id)
+        found = await self._db.write(outbox.get_or_create_signing_secrets, account_id, encrypted, now)
+        return [self._secret_box.decrypt(secret, account_id) for secret in found]
 
     async def add_signing_secret(
         self, account_id: str, secret: str, now: datetime, previous_expire_at: datetime
     ) -> None:
-        await self._db.write(outbox.add_signing_secret, account_id, secret, now, previous_expire_at)
+        encrypted = self._secret_box.encrypt(secret, account_id)
+        await self._db.write(outbox.add_signing_secret, account_id, encrypted, now, previous_expire_at)
+
+    # Sessions
+
+    async def end_session(self, session_id: str, expires_at: datetime, now: datetime) -> None:
+        await self._db.write(sessions.end_session, session_id, expires_at, now)
+
+    async def is_session_ended(self, session_id: str) -> bool:
+        return await self._db.read(sessions.is_session_ended, session_id)
 
     async def list_due_receivers(self, now: datetime) -> list[DueReceiver]:
         return await self._db.read(outbox.list_due_receivers, now)

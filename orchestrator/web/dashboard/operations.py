@@ -37,6 +37,6 @@ class OperationsRoutes:
 
     def _require_operator(self, handler: Handler) -> Handler:
         async def handle_as_operator(request: web.Request) -> web.StreamResponse:
-            return await handler(self._sessions.with_admin_token(request))
+            return await handler(await self._sessions.with_admin_token(request))
 
         return handle_as_operator

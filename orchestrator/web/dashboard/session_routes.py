@@ -42,7 +42,7 @@ class SessionRoutes:
 
     async def sign_out(self, request: web.Request) -> web.Response:
         """Revoke the session and delete its cookie."""
-        self._sessions.revoke_session(self._sessions.read_session(request))
+        await self._sessions.revoke_session(await self._sessions.read_session(request))
         response = web.Response(status=204)
         response.del_cookie(SESSION_COOKIE)
         return response

@@ -1,7 +1,8 @@
 """Sessions of signed-in browsers, in a signed cookie.
 
 The cookie contains the id of an API key (not its secret), a session id and an expiry time, with an HMAC of
-them. The API key is looked up on every request, so that revoking it ends its sessions at once.
+them. The API key is looked up on every request, so that revoking it ends its sessions at once. Sessions that
+were ended by signing out are remembered in the store.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
@@ -20,6 +22,7 @@ from multidict import CIMultiDict
 from orchestrator.errors import Forbidden, NotAuthenticated, NotFound
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.store.protocol import ApiKeyStore
+from orchestrator.store.sessions import SessionStore
 from orchestrator.web.auth import AUTH_CONTEXT, find_usable_key, is_secret, require_scope
 from orchestrator.web.http.bodies import allow_large_body
 from orchestrator.web.http.stream_access import StreamAccess
@@ -30,6 +33,10 @@ SESSION_LIFETIME = timedelta(hours=12)
 OPERATOR_HOLDER = "operator"
 #: Methods that change nothing. They need no same-origin check and count for no rate limit.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class SessionManagerStore(ApiKeyStore, SessionStore, Protocol):
+    """The part of the store that sessions need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +58,14 @@ class SessionManager:
     """Create, read and revoke sessions.
 
     Methods that take a request raise NotAuthenticated with the code `not_signed_in` if there is no valid
-    session, and Forbidden if the session lacks a permission. This process remembers revoked sessions until
-    they expire; a restart forgets them.
+    session, and Forbidden if the session lacks a permission.
     """
 
     def __init__(
         self,
         secret: str,
         admin_token: str,
-        store: ApiKeyStore,
+        store: SessionManagerStore,
         clock: Callable[[], datetime],
         *,
         secure: bool,
@@ -71,7 +77,6 @@ class SessionManager:
         self._store = store
         self._clock = clock
         self._secure = secure
-        self._revoked_sessions: dict[str, int] = {}
 
     async def create_session(self, credential: str) -> DashboardSession:
         """Return a new session for an API key or the admin token."""
@@ -96,28 +101,26 @@ class SessionManager:
             samesite="Strict",
         )
 
-    def revoke_session(self, session: DashboardSession) -> None:
-        """Reject the cookie of this session from now on, copies included."""
-        now = self._clock().timestamp()
-        self._revoked_sessions = {
-            id: expires for id, expires in self._revoked_sessions.items() if expires > now
-        }
-        self._revoked_sessions[session.id] = session.expires_at
+    async def revoke_session(self, session: DashboardSession) -> None:
+        """Reject the cookie of this session from now on, copies included, also after a restart."""
+        await self._store.end_session(
+            session.id, datetime.fromtimestamp(session.expires_at, UTC), self._clock()
+        )
 
-    def read_session(self, request: web.Request) -> DashboardSession:
+    async def read_session(self, request: web.Request) -> DashboardSession:
         """Return the session of a request. A request that changes something must have the same origin."""
         require_same_origin(request)
         text, _, code = request.cookies.get(SESSION_COOKIE, "").rpartition(".")
         if not is_secret(code, _hmac_sha256(self._mac_key, text).hex()):
             raise NotAuthenticated("You are not signed in. Sign in first.", code="not_signed_in")
         holder, id, expires = text.split(".")
-        if int(expires) <= self._clock().timestamp() or id in self._revoked_sessions:
+        if int(expires) <= self._clock().timestamp() or await self._store.is_session_ended(id):
             raise NotAuthenticated("The session has expired. Sign in again.", code="not_signed_in")
         return DashboardSession(holder, id, int(expires))
 
     async def resolve_key(self, request: web.Request) -> ApiKey | None:
         """Return the API key of the session, or None for an operator."""
-        session = self.read_session(request)
+        session = await self.read_session(request)
         if session.holder == OPERATOR_HOLDER:
             allow_large_body(request)
             return None
@@ -163,9 +166,9 @@ class SessionManager:
         )
         return key
 
-    def with_admin_token(self, request: web.Request) -> web.Request:
+    async def with_admin_token(self, request: web.Request) -> web.Request:
         """Return the request of an operator with the admin token in its Authorization header."""
-        if self.read_session(request).holder != OPERATOR_HOLDER:
+        if (await self.read_session(request)).holder != OPERATOR_HOLDER:
             raise Forbidden(
                 "Only an operator may do this. Sign in with the admin token.", code="needs_admin_token"
             )

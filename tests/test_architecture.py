@@ -43,7 +43,6 @@ BROAD_EXCEPT = {
     "orchestrator/storage/embedded_server.py": "the server is started again whatever a start raised",
     "comfy_instances/tasks.py": "a loop is started again after whatever ended it",
     "orchestrator/execution/reconciler.py": "what can not be mended now must not keep the rest from it",
-    "orchestrator/execution/dispatcher.py": "a slot is freed whatever ended the attempt; the error goes on",
     "orchestrator/jobs/events.py": "a failing observer must not undo what an event reports",
     "orchestrator/execution/expiry.py": "what can not be cleaned up now is cleaned up at the next look",
     "orchestrator/execution/failures.py": "an attempt's unexpected error fails the attempt, not the service",

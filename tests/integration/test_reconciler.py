@@ -186,3 +186,51 @@ async def test_finds_nothing_in_a_healthy_service(service: ServiceProcess) -> No
             for job in jobs:
                 assert (await wait_for_job(http, job))["status"] == "completed"
         assert [await mended(service, kind) for kind in kinds] == before
+
+
+#: Requests whose response is a job's id.
+QUEUED: list[tuple[str, dict[str, Any]]] = [
+    (PATH, IMAGE),
+    ("/v1/videos", {"model": "wan2.1-t2v-fast", "prompt": "a"}),
+    ("/v1/image/generate", {"model": "sdxl", "prompt": "a"}),
+    ("/api/v1/models/flux-dev/run", {"prompt": "a", "aspect_ratio": "1:1"}),
+    ("/flux-dev/v1/dev/textToImage", {"prompt": "a", "image_size": "square"}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), QUEUED, ids=[path for path, _ in QUEUED])
+async def test_a_retry_gets_the_job_whose_id_was_not_sent(
+    service: ServiceProcess, path: str, body: dict[str, Any]
+) -> None:
+    key = new_key(service)
+    headers = {"Prefer": "respond-async", "Ocp-Apim-Subscription-Key": key}
+    async with service.client(key) as http, other_process(service) as store:
+
+        async def submit(retries: int) -> str:
+            sent = {**headers, "X-Stainless-Retry-Count": str(retries)}
+            async with http.post(path, json=body, headers=sent) as response:
+                assert response.status < 300, await response.text()
+                return response.headers["X-PixelFactory-Job"]
+
+        first = await store.find_job(await submit(0))
+        assert first is not None
+        # As a crash between the store's commit and the response leaves it.
+        cut_off = replace(
+            first.job,
+            id=f"job_{secrets.token_hex(16)}",
+            created_at=datetime.now(UTC),
+            status=JobStatus.QUEUED,
+            started_at=None,
+            finished_at=None,
+            pending_response=PendingResponse.ID,
+        )
+        await store.add_job(cut_off, create_shards(cut_off, 1))
+        assert await submit(1) == cut_off.id
+
+        async def is_sent() -> bool:
+            record = await store.find_job(cut_off.id)
+            return record is not None and record.job.pending_response is None
+
+        await poll(is_sent)
+        assert await submit(1) not in (first.job.id, cut_off.id)
+        assert (await wait_for_job(http, cut_off.id))["status"] == "completed"

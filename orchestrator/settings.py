@@ -311,5 +311,6 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise SettingsError(f"PIXELFACTORY_{name.upper()}: {first['msg']}") from error
+            reason = first["msg"].removeprefix("Value error, ")
+            raise SettingsError(f"PIXELFACTORY_{name.upper()}: {reason}") from error
         return cls.model_construct(**values.__dict__)

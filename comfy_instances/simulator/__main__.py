@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -25,18 +24,22 @@ def parse_options(arguments: list[str]) -> SimulatorOptions:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--time-scale", type=float, default=0.0, help="factor on simulated times")
     parser.add_argument("--vram-gb", type=float, default=96.0, help="simulated GPU memory in GiB")
-    parser.add_argument("--base-directory", type=Path, help="default: a folder in the temporary directory")
+    parser.add_argument("--base-directory", type=Path, help="default: a new temporary folder")
     parser.add_argument("--preview-method", choices=["auto", "none"], default="auto")
     given = parser.parse_args(arguments)
-    scratch = Path(tempfile.gettempdir()) / f"pixelfactory-simulator-{given.port or os.getpid()}"
     return SimulatorOptions(
         port=given.port,
         host=given.host,
         time_scale=given.time_scale,
         vram_bytes=int(given.vram_gb * 1024**3),
-        folders=InstanceFolders((given.base_directory or scratch).absolute()),
+        folders=InstanceFolders((given.base_directory or _make_scratch_directory()).absolute()),
         preview_method=given.preview_method,
     )
+
+
+def _make_scratch_directory() -> Path:
+    """Return a new folder that other users of the machine can neither know beforehand nor read."""
+    return Path(tempfile.mkdtemp(prefix="pixelfactory-simulator-"))
 
 
 async def serve(options: SimulatorOptions) -> None:

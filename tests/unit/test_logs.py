@@ -9,7 +9,6 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -229,7 +228,7 @@ raise SystemExit if sys.argv[2:] else KeyError("last\\nFORGED")
 
 
 @pytest.fixture(params=["text", "json"])
-def process_lines(request: pytest.FixtureRequest) -> Iterator[tuple[LogFormat, list[str]]]:
+def process_lines(request: pytest.FixtureRequest) -> tuple[LogFormat, list[str]]:
     command = [sys.executable, "-c", PROCESS, request.param]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1

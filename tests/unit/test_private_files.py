@@ -10,12 +10,11 @@ import pytest
 
 from orchestrator.atomic_files import write_atomically
 from orchestrator.private_files import (
-    MIN_SECRET_LENGTH,
     load_or_create_secret,
     write_output_file,
     write_private,
 )
-from orchestrator.settings import SettingsError
+from orchestrator.settings import MIN_SECRET_LENGTH, SettingsError
 
 
 def test_writes_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:

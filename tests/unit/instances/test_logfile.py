@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,30 @@ def test_a_full_disk_costs_lines_and_the_file_goes_on(tmp_path: Path) -> None:
     output.write(b"written\n")
     output.close()
     assert path.read_text() == "written\n"
+
+
+def test_control_characters_of_a_child_neither_end_lines_nor_reach_a_terminal(tmp_path: Path) -> None:
+    output = RotatingLogFile(tmp_path / "folder" / "output.log")
+    output.write("a\x1b[2Jb\x85c\u2028d\u202ee\x00\n".encode())
+    output.write(b" 10%|#\r 20%|##\r\n")
+    output.close()
+    lines = [r"a\x1b[2Jb\x85c\u2028d\u202ee\x00", " 10%|#", " 20%|##"]
+    assert output.tail(10) == lines
+    assert (tmp_path / "folder" / "output.log").read_text().splitlines() == lines
+
+
+def test_other_users_cannot_read_the_log(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        output = RotatingLogFile(tmp_path / "folder" / "output.log", max_bytes=10)
+        output.write(b"first one\n")
+        output.write(b"second one\n")
+        output.close()
+    finally:
+        os.umask(before)
+    files = sorted((tmp_path / "folder").iterdir())
+    assert [(file.name, file.stat().st_mode & 0o777) for file in files] == [
+        ("output.log", 0o600),
+        ("output.log.1", 0o600),
+    ]
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o700

@@ -25,7 +25,7 @@ FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 300.0
 #: Longest time between two looks for deletions that are due.
 LOOK_INTERVAL_SECONDS = 5.0
 #: How long a caller waits for the objects of a removed job to be deleted.
-CALLER_WAIT_SECONDS = 5.0
+CALLER_WAIT_SECONDS = 10.0
 
 
 class ObjectDeleter:

@@ -213,8 +213,8 @@ class Settings(BaseSettings):
     reconcile_seconds: float = Field(
         60,
         gt=0,
-        description="Interval at which jobs, holds, attempts and prompts are compared and mended; what does not"
-        " belong together at two looks in a row is mended.",
+        description="Interval at which jobs, holds, attempts and prompts are compared; what does not belong"
+        " together at two looks in a row is mended.",
     )
     undelivered_seconds: float = Field(
         600,

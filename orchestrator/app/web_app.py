@@ -167,9 +167,7 @@ def _build_operator_routes(
         instances,
         quarantine,
         dashboard,
-        HealthRoutes(
-            dispatcher.fleet, dispatcher.scheduler, service.object_store, metrics, metrics_token
-        ),
+        HealthRoutes(dispatcher.fleet, dispatcher.scheduler, service.object_store, metrics, metrics_token),
     )
 
 

@@ -103,7 +103,8 @@ class SqliteTransaction:
                     UNION SELECT keys.id FROM keys JOIN chain ON keys.first_key_id = chain.id)
             SELECT
                 (SELECT coalesce(sum(micros), 0) FROM usage_days WHERE key_id IN members AND day >= ?)
-                + (SELECT coalesce(sum(price), 0) FROM jobs WHERE key_id IN members AND finished_at IS NULL)""",
+                + (SELECT coalesce(sum(price), 0) FROM jobs
+                   WHERE key_id IN members AND finished_at IS NULL)""",
             key_id,
             since.isoformat(),
         )

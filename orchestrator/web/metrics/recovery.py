@@ -15,7 +15,6 @@ from orchestrator.jobs.events import (
 )
 from orchestrator.jobs.objects import DeletionReason
 
-
 #: Writes of the job lifecycle that are repeated.
 WRITE_OPERATIONS = ("start_attempt", "finish_shard", "end_attempt", "fail_job", "cancel_job")
 #: What the reconciler finds.

@@ -80,7 +80,7 @@ ERROR_CODES: Mapping[str, str] = {
     "unsupported_media_type": "The body is sent in a form that is not accepted.",
     # Limits and availability (429, 503)
     "rate_limit_exceeded": "The account has exceeded its requests per minute.",
-    "too_many_waiting": "Too many requests of the account wait for the same thing; retry after `Retry-After`.",
+    "too_many_waiting": "Too many requests of the account wait for a download; retry after `Retry-After`.",
     "too_many_streams": "The account has the maximum number of open event streams; close one.",
     "too_many_failures": "The client address has sent too many invalid API keys.",
     "service_unavailable": "The service is not available at present.",

@@ -17,8 +17,8 @@ from orchestrator.web.dialects.request_body import parse_body
 from orchestrator.web.http.bodies import read_json
 from orchestrator.web.http.public_url import public_base_url
 from orchestrator.web.http.response_model import json_response
-from orchestrator.web.jobs.schemas import JOB_STATUS_NAMES, to_job_webhook_status
 from orchestrator.web.jobs.pending_responses import submit_job
+from orchestrator.web.jobs.schemas import JOB_STATUS_NAMES, to_job_webhook_status
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi.operation import Access, openapi_operation
 from orchestrator.web.protocols import GenerationApi

@@ -72,6 +72,7 @@ ERROR_CODES: Mapping[str, str] = {
     "expired": "The job has expired, or no instance could start it in time.",
     "input_expired": "The input images of the job have expired and are deleted.",
     "video_expired": "The video has expired and is deleted.",
+    "job_deleted": "The job was deleted while its file was being converted.",
     # How the request is sent (400, 408, 415, 503)
     "invalid_http": "The request is not valid HTTP.",
     "request_timeout": "The header or the body of the request did not arrive in time; send it again.",

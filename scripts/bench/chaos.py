@@ -35,7 +35,6 @@ from scripts.bench.campaign.operations import OPERATIONS, draw_operations
 from scripts.bench.campaign.rig import Rig
 from scripts.bench.report import save_results
 
-CONCURRENCY = 12
 TMPFS_BYTES = 700 * 10**6
 REST_SECONDS = 120.0
 SETTLE_SECONDS = 20.0
@@ -48,6 +47,7 @@ def main() -> None:
     parser.add_argument("--operations", type=int, default=10_000)
     parser.add_argument("--faults", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--concurrency", type=int, default=12, help="operations at the same time")
     parser.add_argument("--time-scale", type=float, default=0.05, help="of the simulated instances")
     parser.add_argument(
         "--comfyui",
@@ -64,7 +64,7 @@ def main() -> None:
         if options.comfyui:
             external = ExternalFleet(directory / "instances", options.comfyui, options.time_scale)
         rig = Rig(directory, options.time_scale, external)
-        campaign = Campaign(rig, options.seed, tmpfs)
+        campaign = Campaign(rig, options.seed, options.concurrency, tmpfs)
         violations = asyncio.run(campaign.run(operations, faults))
     campaign.print_table(violations)
     if not options.quick:
@@ -97,8 +97,8 @@ def _mount_tmpfs(directory: Path) -> bool:
 class Campaign:
     """One run: callers and faults side by side, then rest, then the audit."""
 
-    def __init__(self, rig: Rig, seed: int, tmpfs: Path | None) -> None:
-        self._rig, self._seed, self._tmpfs = rig, seed, tmpfs
+    def __init__(self, rig: Rig, seed: int, concurrency: int, tmpfs: Path | None) -> None:
+        self._rig, self._seed, self._concurrency, self._tmpfs = rig, seed, concurrency, tmpfs
         self._seen: list[Observation] = []
         self._faults: Counter[str] = Counter()
         self._missed = 0
@@ -142,7 +142,7 @@ class Campaign:
                 number, kind = queue.pop()
                 self._seen.append(await caller.run(number, OPERATIONS[kind]))
 
-        await asyncio.gather(*(work(callers[index % len(callers)]) for index in range(CONCURRENCY)))
+        await asyncio.gather(*(work(callers[index % len(callers)]) for index in range(self._concurrency)))
 
     async def _run_faults(
         self, injector: FaultInjector, kinds: Sequence[str], callers: asyncio.Task[None]

@@ -56,9 +56,9 @@ def main() -> None:
         help="folder of an installed ComfyUI: adopt it and three simulators instead of supervising three",
     )
     parser.add_argument("--keep", type=Path, help="directory for data and log, kept afterwards")
-    parser.add_argument("--quick", action="store_true", help="200 operations and 24 faults; saves no result")
+    parser.add_argument("--quick", action="store_true", help="120 operations and 24 faults; saves no result")
     options = parser.parse_args()
-    operations, faults = (200, 24) if options.quick else (options.operations, options.faults)
+    operations, faults = (120, 24) if options.quick else (options.operations, options.faults)
     with campaign_directory(options.keep) as (directory, tmpfs):
         external = None
         if options.comfyui:

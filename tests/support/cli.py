@@ -1,7 +1,6 @@
 """The command line in a process of its own each time, without importing all of it anew each time.
 
 The processes are forked from a server that has imported all commands, which saves one to two seconds of each.
-What only a real start can show uses `tests.support.service.pixelfactory`.
 """
 
 from __future__ import annotations

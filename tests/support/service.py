@@ -31,14 +31,7 @@ def pixelfactory(
 ) -> subprocess.CompletedProcess[str]:
     """The command line, run to its end."""
     where = {"PIXELFACTORY_DATA_DIR": str(data_dir)} if data_dir else {}
-    done = subprocess.run(
-        [COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **where, **environment},
-    )
+    done = command(*arguments, **where, **environment)
     if check and done.returncode:
         raise AssertionError(f"pixelfactory {' '.join(arguments)}: {done.returncode}\n{done.stderr}")
     return done

@@ -1,7 +1,7 @@
 """Helpers for asyncio tasks: the loop's clock, and background tasks whose failures are reported.
 
 `spawn` starts every task of this code base. A failure goes to the event loop's exception handler, which also
-gets the failures of tasks that nobody awaited. The service installs a handler that logs and counts them;
+gets the failures of tasks that were not awaited. The service installs a handler that logs and counts them;
 without one asyncio logs them.
 """
 

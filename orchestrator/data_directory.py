@@ -32,7 +32,7 @@ _OWN_FOLDERS = ("s3", "instances")
 
 
 class DataDirectoryInUse(Exception):
-    """Another service, or a restore, has the data directory locked."""
+    """Another service, or a restore, has the data directory or the database locked."""
 
 
 @contextmanager
@@ -46,8 +46,29 @@ def locked_data_directory(directory: Path) -> Iterator[None]:
     path = directory / LOCK_NAME
     make_file_private(path, create=True)
     with path.open("r+b") as file:
-        _lock(file, directory)
+        if not _acquire(file):
+            raise DataDirectoryInUse(
+                f"{directory} is in use by another process: {_read_holder(file)}; stop it first, or"
+                " choose another directory with --data-dir"
+            )
         _write_holder(file)
+        yield
+
+
+@contextmanager
+def locked_database(path: Path) -> Iterator[None]:
+    """Hold a lock of the database itself, which services with other data directories may be set to as well.
+
+    SQLite's own locks are of another kind (`fcntl`), so commands can use the database meanwhile. Raises
+    DataDirectoryInUse, OSError.
+    """
+    make_database_private(path, create=True)
+    with path.open("rb") as file:
+        if not _acquire(file):
+            raise DataDirectoryInUse(
+                f"the database {path} is in use by another service: {_find_lock_holder(file)}; stop it first,"
+                " or choose another database with PIXELFACTORY_DATABASE_URL"
+            )
         yield
 
 
@@ -77,20 +98,29 @@ def make_database_private(path: Path, *, create: bool = False) -> None:
         make_file_private(path.with_name(f"{path.name}{suffix}"))
 
 
-def _lock(file: BinaryIO, directory: Path) -> None:
+def _acquire(file: BinaryIO) -> bool:
+    """Lock a file; return False if another process still has it after WAIT_SECONDS."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise DataDirectoryInUse(
-                    f"{directory} is in use by another process: {_read_holder(file)}; stop it first, or"
-                    " choose another directory with --data-dir"
-                ) from None
+                return False
             time.sleep(0.02)
         else:
-            return
+            return True
+
+
+def _find_lock_holder(file: BinaryIO) -> str:
+    """Return which process has a file locked, from the kernel's list of locks."""
+    inode = os.fstat(file.fileno()).st_ino
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if fields[1] == "FLOCK" and int(fields[5].rpartition(":")[2]) == inode:
+                return f"process {fields[4]}"
+    return "its process id is unknown"
 
 
 def _write_holder(file: BinaryIO) -> None:

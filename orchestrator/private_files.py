@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.logs import hide_secret
-from orchestrator.settings import MIN_SECRET_LENGTH, SettingsError
+from orchestrator.settings import SettingsError, find_weakness
 
 log = logging.getLogger(__name__)
 
@@ -43,19 +43,20 @@ def write_private(path: Path, text: str) -> None:
 def load_or_create_secret(path: Path) -> str:
     """Return the secret in the file, after creating it with a random one if it does not exist.
 
-    Processes that start together get the same secret. Raises SettingsError for an empty or short secret,
-    OSError.
+    Processes that start together get the same secret. Raises SettingsError for an empty, short or
+    damaged secret, OSError.
     """
     path.parent.mkdir(_PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
     with _open_directory(path.parent) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if not path.exists():
             write_private(path, secrets.token_urlsafe(SECRET_BYTES))
-        secret = path.read_text().strip()
+        # A byte that is no text becomes a character that is refused below.
+        secret = path.read_text("utf-8", errors="replace").strip()
     hide_secret(secret)
-    if len(secret) < MIN_SECRET_LENGTH:
+    if weakness := find_weakness(secret):
         raise SettingsError(
-            f"{path} holds a secret of {len(secret)} characters, at least {MIN_SECRET_LENGTH} are needed;"
+            f"{path} holds a secret that {weakness};"
             " delete the file to have a new secret generated at the next start"
         )
     return secret

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -18,6 +18,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
 
 USER_DATA_DIR = user_data_path("pixelfactory")
 SHIPPED_WORKFLOWS_DIR = Path(__file__).resolve().parent.parent / "workflows"
@@ -29,6 +31,16 @@ LogFormat = Literal["text", "json"]
 
 class SettingsError(Exception):
     """A setting is missing, unknown or invalid; the message names it."""
+
+
+def find_weakness(secret: str) -> str | None:
+    """Return why a text does not do as a secret that protects the service, or None."""
+    if len(secret) < MIN_SECRET_LENGTH:
+        return f"has {len(secret)} characters, at least {MIN_SECRET_LENGTH} are needed"
+    if not (secret.isascii() and secret.isprintable()):
+        # A damaged file may be full of zeros, which anybody can send in JSON.
+        return "has characters that are not printable ASCII"
+    return None
 
 
 class Settings(BaseSettings):
@@ -158,7 +170,8 @@ class Settings(BaseSettings):
     body_seconds: float = Field(
         30,
         gt=0,
-        description="Timeout for receiving a body, besides the time for its size at the minimum rate.",
+        description="Timeout for receiving a body, besides the time for its size at the minimum rate, and for"
+        " a silence within it.",
     )
     body_bytes_per_second: int = Field(4096, gt=0, description="Minimum rate of a request body.")
     keepalive_seconds: float = Field(
@@ -239,16 +252,25 @@ class Settings(BaseSettings):
             return tuple(url.strip() for url in value.split(",") if url.strip())
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _require_plain_digits(cls, value: object, info: ValidationInfo) -> object:
+        """Reject spellings of numbers that only Python reads, such as `1_000`."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if kind not in (int, float) or not isinstance(value, str):
+            return value
+        try:
+            return parse_integer(value) if kind is int else float(parse_decimal(value))
+        except NumberTextError as error:
+            raise ValueError(f"{value[:40]!r} is not {error}") from error
+
     @field_validator("admin_token", "payment_secret")
     @classmethod
     def _require_long_secret(cls, value: SecretStr | None) -> SecretStr | None:
         """Reject a secret that can be guessed, such as the empty one of a variable that is set to nothing."""
         secret = value.get_secret_value().strip() if value is not None else None
-        if secret is not None and len(secret) < MIN_SECRET_LENGTH:
-            raise ValueError(
-                f"the secret has {len(secret)} characters, at least {MIN_SECRET_LENGTH} are needed;"
-                " remove the setting or set a longer one"
-            )
+        if secret is not None and (weakness := find_weakness(secret)):
+            raise ValueError(f"the secret {weakness}; remove the setting or set another one")
         return None if secret is None else SecretStr(secret)
 
     @field_validator("moderation_key", "s3_access_key", "s3_secret_key")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from pricing.money import MICROS_PER_CENT
+from pricing.money import MAX_MICROS, MICROS_PER_CENT, format_usd
 
 #: Largest difference between the signature's time and now.
 SIGNATURE_TOLERANCE = timedelta(minutes=5)
@@ -85,7 +85,9 @@ def parse_payment_webhook(body: bytes) -> Payment | None:
     if currency != "usd":
         raise PaymentError("invalid_currency", f"Wallets are kept in dollars, not in {currency!r}.")
     if type(cents) is not int or cents <= 0:
-        raise PaymentError("invalid_amount", f"{cents!r} is not a number of cents.")
+        raise PaymentError("invalid_amount", f"{str(cents)[:40]!r} is not a number of cents.")
+    if cents > MAX_MICROS // MICROS_PER_CENT:
+        raise PaymentError("invalid_amount", f"A payment is at most {format_usd(MAX_MICROS)}.")
     if not (isinstance(account_id, str) and account_id and isinstance(reference, str) and reference):
         raise PaymentError("invalid_event", "The event names no account or no checkout.")
     return Payment(account_id=account_id, micros=cents * MICROS_PER_CENT, reference=reference)

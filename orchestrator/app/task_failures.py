@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def observe_task_failures(events: EventHub) -> Iterator[None]:
-    """Handle the errors that reach the running event loop, also those of tasks that nobody awaited."""
+    """Handle the errors that reach the running event loop, also those of tasks that were not awaited."""
     loop = asyncio.get_running_loop()
     previous = loop.get_exception_handler()
 

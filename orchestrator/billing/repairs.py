@@ -1,7 +1,7 @@
 """Repair of jobs whose status, shards, attempts and money do not belong together. Pure rules.
 
 Each write of the store is one transaction, so that this state should never come about; a repair keeps a bug
-or a damaged file from holding a caller's money for ever.
+or a damaged file from holding a caller's money indefinitely.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from aiohttp import web
 from orchestrator.app.build import run_service
 from orchestrator.cli.console import ConfigOption, DataDirOption, read_settings
 from orchestrator.cli.numbers import integer_between
-from orchestrator.data_directory import locked_data_directory
+from orchestrator.data_directory import locked_data_directory, locked_database
 from orchestrator.logs import configure_logging, hide_secret
 from orchestrator.settings import Settings
 from orchestrator.web.app import SERVER_METRICS
@@ -58,7 +58,7 @@ def up(
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     # What the service and its instances create is for this user only.
     os.umask(0o077)
-    with locked_data_directory(settings.data_dir):
+    with locked_data_directory(settings.data_dir), locked_database(settings.database_path):
         asyncio.run(serve(settings))
 
 

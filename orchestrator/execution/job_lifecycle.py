@@ -117,7 +117,7 @@ class JobLifecycle:
         return self._publish_change(await self._store.cancel_job(job_id, now), now)
 
     async def abandon_job(self, job_id: str) -> JobRecord:
-        """Cancel a job that nobody waits for any more, as soon as the store takes it."""
+        """Cancel a job that no caller waits for any more, as soon as the store takes it."""
         now = self._clock()
         return self._publish_change(
             await self._until_written(lambda: self._store.cancel_job(job_id, now), "cancel_job"), now

@@ -45,7 +45,7 @@ class AttemptRecovery:
         return await self.store.find_job(record.job.id)
 
     async def _cancel_prompt(self, attempt: Attempt) -> None:
-        """Keep an instance from running a prompt that nobody needs, if the instance is reachable."""
+        """Keep an instance from running a prompt that is not needed, if the instance is reachable."""
         try:
             async with asyncio.timeout(RECOVERY_TIMEOUT_SECONDS):
                 await _wait_until_reachable(self.runner.fleet, attempt.instance_id)

@@ -3,7 +3,7 @@
 A request without an idempotency key has one connection that may bring its result. What happens without it:
 
     the caller disconnects                the job is cancelled, unless it has succeeded
-    this process dies, job unfinished     the next process cancels the job: nobody could collect its result
+    this process dies, job unfinished     the next process cancels the job: its result could not be collected
     this process dies, job succeeded      an SDK's retry of the request gets this job; without one, the charge
                                           is refunded after a while
     the response fails, job succeeded     the same
@@ -52,14 +52,14 @@ class ResponseTracker:
         return job_id in self._live
 
     def is_unattended(self, job: Job) -> bool:
-        """Whether nobody can get the result of this unfinished job: its only connection has ended."""
+        """Whether no caller can get the result of this unfinished job: its only connection has ended."""
         waits = job.pending_response is PendingResponse.RESULT and not job.is_finished
         return waits and not self.is_live(job.id)
 
     async def claim(self, job: Job) -> JobRecord | None:
         """Return the earlier job that the retry of a request repeats, and begin to wait for it.
 
-        That is a job of the same key and request whose response was never sent and that nobody waits for.
+        That is a job of the same key and request whose response was never sent and that no caller waits for.
         """
         since = self._clock() - self.retry_window
         for record in await self._store.find_undelivered_jobs(job, since):

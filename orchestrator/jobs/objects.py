@@ -3,7 +3,7 @@
 Protocol: no job ever names an object that is deleted, and no object stays that nothing names.
 
 1. An object has one owner, which its key names: the attempt that made an output, or the job that an input
-   file or a converted image belongs to. Nothing is shared between accounts, jobs or attempts, so that nobody
+   file or a converted image belongs to. Nothing is shared between accounts, jobs or attempts, so that none
    can delete what another one finds "already stored".
 2. An object is written first and referenced afterwards, in the transaction that makes it visible: outputs
    with the end of their shard, input files with their job.

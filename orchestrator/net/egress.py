@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,6 +19,8 @@ from orchestrator.net.resolver import LookupPoolResolver
 
 #: The IPv6 range that is assigned to the public Internet.
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
+#: Special-purpose IPv4 ranges that `ipaddress` calls global: protocol assignments and 6to4 relays.
+_SPECIAL = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
 #: Well-known prefix of NAT64, through which hosts without IPv4 reach the public IPv4 Internet.
 _NAT64 = IPv6Network("64:ff9b::/96")
 #: Bits 64 to 95 of ISATAP addresses (RFC 5214); an IPv4 address follows them.
@@ -35,7 +37,7 @@ def is_public_address(address: str) -> bool:
     """Whether an IP address, and an IPv4 address embedded in it, belongs to the public Internet."""
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv4Address):
-        return ip.is_global and not ip.is_multicast
+        return ip.is_global and not ip.is_multicast and not any(ip in network for network in _SPECIAL)
     inner = _embedded_ipv4(ip)
     if inner is not None and not is_public_address(str(inner)):
         return False

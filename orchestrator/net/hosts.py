@@ -12,10 +12,11 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import unquote
 
-#: Top-level names that never lead to the public Internet (RFC 6761, 6762, 8375, and names that ICANN keeps
-#: free because private networks use them).
+#: Top-level names that never lead to the public Internet (RFC 6761, 6762, 7686, 8375, 9476, and names that
+#: ICANN keeps free because private networks use them). `example` is left out: it is what documents use.
 PRIVATE_SUFFIXES = frozenset(
     {
+        "alt",
         "corp",
         "home",
         "home.arpa",
@@ -26,7 +27,9 @@ PRIVATE_SUFFIXES = frozenset(
         "local",
         "localdomain",
         "localhost",
+        "onion",
         "private",
+        "test",
     }
 )
 #: Longest host name that the DNS can hold.

@@ -225,7 +225,7 @@ class WebhookSender:
         except ServiceUnavailable:
             raise  # The store is unavailable: this is no attempt, the message stays due.
         except Exception:
-            # An attempt, because the message would otherwise be the next one for ever.
+            # An attempt, because the message would otherwise stay the next one.
             log.exception("could not build message %d", message.id)
             return None, NOT_BUILT
         status, error = await self._post_message(http, message, body, headers)

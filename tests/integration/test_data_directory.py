@@ -20,7 +20,7 @@ from orchestrator.data_directory import DataDirectoryInUse, locked_data_director
 from orchestrator.secret_box import KEY_FILE_NAME, SecretUnreadable
 from orchestrator.settings import SettingsError
 from orchestrator.store.sqlite import SqliteStore
-from tests.support.service import ServiceProcess, pixelfactory
+from tests.support.service import ServiceProcess, pixelfactory, running
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 
@@ -68,6 +68,27 @@ def test_a_second_service_is_refused_and_told_who_holds_the_directory(
     assert re.search(r"since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", line)
     assert "password" not in line
     assert not (data_dir / "pixelfactory.db").exists(), "the lock is taken first"
+
+
+def test_a_second_service_with_another_directory_is_refused_the_same_database(tmp_path: Path) -> None:
+    database = tmp_path / "first" / "pixelfactory.db"
+    link = tmp_path / "linked.db"
+    with running(ServiceProcess(tmp_path / "first", ("--simulate", "1"))) as service:
+        assert service.process is not None
+        link.symlink_to(database)
+        for path in (database, link):
+            done = pixelfactory(
+                *("up", "--port", "0", "--simulate", "1"),
+                data_dir=tmp_path / "second",
+                check=False,
+                PIXELFACTORY_DATABASE_URL=f"sqlite:///{path}",
+            )
+            assert done.returncode == 1
+            assert (
+                f"the database {path} is in use by another service: process {service.process.pid}"
+                in " ".join(done.stderr.split())
+            )
+        assert service.command("keys", "list").returncode == 0, "commands work beside the service"
 
 
 def test_commands_work_beside_the_holder_and_kill_9_frees_the_directory(

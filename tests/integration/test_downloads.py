@@ -112,7 +112,7 @@ async def test_rejects_names_that_resolve_to_private_addresses() -> None:
     async with serving(answer(SECRET)) as server, downloads(names=names) as fetching:
         for name in names.table:
             with pytest.raises(UrlNotAllowed):
-                await fetching.fetch(f"http://{name}.test:{server.port}/", MOST)
+                await fetching.fetch(f"http://{name}.example:{server.port}/", MOST)
     assert server.requests == []
 
 
@@ -121,11 +121,11 @@ async def test_checks_the_address_that_it_connects_to() -> None:
     names = StaticResolver(rebinding=["127.0.0.1", "127.0.0.2"])
     async with (
         serving(answer(SECRET), "127.0.0.2") as inside,
-        serving(redirect(f"http://rebinding.test:{inside.port}/")) as outside,
+        serving(redirect(f"http://rebinding.example:{inside.port}/")) as outside,
         downloads("127.0.0.1", names=names) as fetching,
     ):
         with pytest.raises(FetchError):
-            await fetching.fetch(f"http://rebinding.test:{outside.port}/", MOST)
+            await fetching.fetch(f"http://rebinding.example:{outside.port}/", MOST)
     assert len(outside.requests) == 1
     assert inside.requests == []
 
@@ -133,7 +133,7 @@ async def test_checks_the_address_that_it_connects_to() -> None:
 async def test_of_several_addresses_only_the_public_one_is_asked() -> None:
     names = StaticResolver(mixed="127.0.0.3 127.0.0.1")
     async with serving(answer(PICTURE)) as server, downloads("127.0.0.1", names=names) as fetching:
-        assert await fetching.fetch(f"http://mixed.test:{server.port}/", MOST) == PICTURE
+        assert await fetching.fetch(f"http://mixed.example:{server.port}/", MOST) == PICTURE
 
 
 async def test_unknown_and_private_names_look_the_same() -> None:
@@ -141,7 +141,7 @@ async def test_unknown_and_private_names_look_the_same() -> None:
     async with downloads(names=StaticResolver(inside="10.0.0.1")) as fetching:
         for name in ("inside", "nowhere"):
             with pytest.raises(UrlNotAllowed) as caught:
-                await fetching.fetch(f"http://{name}.corp.test/", MOST)
+                await fetching.fetch(f"http://{name}.corp.example/", MOST)
             said.add(str(caught.value))
     assert len(said) == 1
 

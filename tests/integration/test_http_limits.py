@@ -114,6 +114,18 @@ async def test_answers_a_slow_body_in_the_format_of_the_dialect(
     assert after == before + 1
 
 
+async def test_ends_a_body_that_falls_silent_after_much_has_arrived(impatient: ServiceProcess) -> None:
+    key, piece = impatient.key(), b" " * 2_000_000
+    async with connected(impatient.url) as connection:
+        await connection.send(
+            head("POST", "/api/v1/images/generations", f"Content-Length: {2 * len(piece)}", key=key)
+        )
+        await connection.send(piece)
+        response = await connection.read_to_end()
+    assert response is not None
+    assert response.status == 408
+
+
 async def test_drops_a_slow_body_that_nobody_reads(impatient: ServiceProcess) -> None:
     async with connected(impatient.url) as connection:
         await connection.send(head("POST", "/api/v1/images/generations", "Content-Length: 100000"))

@@ -55,15 +55,26 @@ def test_creates_one_secret_for_concurrent_starts(tmp_path: Path) -> None:
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("text", ["", "\n", "x" * (MIN_SECRET_LENGTH - 1)])
-def test_rejects_an_empty_or_short_secret(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b"x" * (MIN_SECRET_LENGTH - 1),
+        b"\0" * 43,
+        b"\xff" * 43,
+        "\u200b".encode() * 50,
+        b"half of it" + b"\0" * 33,
+    ],
+)
+def test_rejects_an_empty_short_or_damaged_secret(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "secret"
-    file.write_text(text)
+    file.write_bytes(data)
     with pytest.raises(SettingsError) as refused:
         load_or_create_secret(file)
     assert str(file) in str(refused.value)
     assert "delete the file" in str(refused.value)
-    assert file.read_text() == text
+    assert file.read_bytes() == data
 
 
 def test_results_of_commands_are_private_unless_the_file_existed(tmp_path: Path) -> None:

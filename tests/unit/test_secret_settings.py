@@ -24,6 +24,25 @@ def test_rejects_an_empty_or_short_secret(name: str, value: str, monkeypatch: py
     assert value.strip() == "" or value not in str(refused.value)
 
 
+@pytest.mark.parametrize("value", ["\u200b" * 40, "pässword-of-the-operator"])
+def test_rejects_a_secret_that_no_header_can_carry(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXELFACTORY_ADMIN_TOKEN", value)
+    with pytest.raises(SettingsError, match=r"PIXELFACTORY_ADMIN_TOKEN.*printable ASCII"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "1_0000"), ("SIMULATOR_TIME_SCALE", "1_0"), ("DRAIN_SECONDS", "1e1"), ("MAX_ATTEMPTS", " 3")],
+)
+def test_rejects_numbers_that_are_not_plain_digits(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PIXELFACTORY_{name}", value)
+    with pytest.raises(SettingsError, match=f"PIXELFACTORY_{name}.*plain digits"):
+        Settings.load()
+
+
 @pytest.mark.parametrize("name", ["MODERATION_KEY", "S3_ACCESS_KEY", "S3_SECRET_KEY"])
 def test_rejects_an_empty_secret_of_another_service(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"PIXELFACTORY_{name}", " ")

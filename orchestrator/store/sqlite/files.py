@@ -6,13 +6,13 @@ Triggers add the outputs of shards and the end of their job (migration 0010).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from orchestrator.jobs.objects import DELETION_KEPT, DeletionReason, FileChanges, ObjectDeletion
 from orchestrator.store import file_operations
-from orchestrator.store.sqlite.connection import ConnectionPool
+from orchestrator.store.sqlite.access import SqliteAccess
 from orchestrator.store.sqlite.rows import dump_json, format_time, parse_time
 
 T = TypeVar("T")
@@ -32,13 +32,8 @@ _SELECT_UNSHARED_KEYS = """
 """
 
 
-class SqliteFiles:
+class SqliteFiles(SqliteAccess):
     """Implements `orchestrator.store.files.FileStore`, where each method is described."""
-
-    _db: ConnectionPool
-
-    async def _change(self, operation: Callable[..., T], *arguments: Any) -> T:
-        raise NotImplementedError
 
     async def add_job_file(self, job_id: str, key: str) -> None:
         await self._change(file_operations.add_job_file, job_id, key)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from orchestrator.jobs import (
     Attempt,
@@ -80,14 +80,6 @@ class SqliteStore(SqliteFiles):
 
     async def close(self) -> None:
         await self._db.close()
-
-    async def _change(self, operation: Callable[..., T], *arguments: Any) -> T:
-        """Run one of `store.operations` in a write transaction."""
-        return await self._db.write(lambda db: operation(SqliteTransaction(db), *arguments))
-
-    async def _read(self, operation: Callable[..., T], *arguments: Any) -> T:
-        """Run one of `store.operations` that only reads, on a snapshot."""
-        return await self._db.read(lambda db: operation(SqliteTransaction(db), *arguments))
 
     # Accounts
 

@@ -19,7 +19,8 @@ class ServerLimits:
     max_connections_per_address: int = 1024
     #: Time in which the header of a request must arrive.
     header_seconds: float = 10.0
-    #: Time in which a body must arrive, apart from what its size allows at the minimum rate.
+    #: Time in which a body must arrive, apart from what its size allows at the minimum rate; also the longest
+    #: silence within a body.
     body_seconds: float = 30.0
     #: Minimum rate of a body.
     body_bytes_per_second: int = 4096

@@ -40,7 +40,16 @@ _malformed_log = QuietLog(log)
 class BoundedRequestHandler(RequestHandler):
     """Closes its connection when a header or a body takes too long. All times are on the server's clock."""
 
-    __slots__ = ("_answered", "_body_since", "_bounded_server", "_head", "_head_since", "_payload", "_target")
+    __slots__ = (
+        "_answered",
+        "_body_since",
+        "_bounded_server",
+        "_data_at",
+        "_head",
+        "_head_since",
+        "_payload",
+        "_target",
+    )
 
     def __init__(self, server: BoundedServer, **options: Any) -> None:
         super().__init__(server, **options)
@@ -52,6 +61,8 @@ class BoundedRequestHandler(RequestHandler):
         #: Body of the request in progress, and when it began.
         self._payload: StreamReader | None = None
         self._body_since = 0.0
+        #: When data last arrived.
+        self._data_at = 0.0
         #: Whether the request in progress has been answered.
         self._answered = True
         #: Path of the last request.
@@ -68,6 +79,7 @@ class BoundedRequestHandler(RequestHandler):
                 self._head_since = self._bounded_server.now
             if len(self._head) < MAX_KEPT_HEAD:
                 self._head += data[:MAX_KEPT_HEAD]
+        self._data_at = self._bounded_server.now
         super().data_received(data)
         if self._messages and self._payload is not None and not self._payload.is_eof():
             # Nothing can follow a body that is not complete, except the parser's report of an error in it.
@@ -78,6 +90,7 @@ class BoundedRequestHandler(RequestHandler):
         """Note that the header of a request is complete."""
         self._head_since, self._head = None, b""
         self._payload, self._body_since, self._answered = payload, self._bounded_server.now, False
+        self._data_at = self._body_since
         self._target = request.path
 
     async def finish_response(
@@ -104,7 +117,11 @@ class BoundedRequestHandler(RequestHandler):
             return
         if self._reading_paused:
             self._body_since += interval  # The client may not send.
-        elif now - self._body_since > limits.allowed_body_seconds(payload.total_bytes):
+            self._data_at = now
+        elif (
+            now - self._body_since > limits.allowed_body_seconds(payload.total_bytes)
+            or now - self._data_at > limits.body_seconds
+        ):
             self._end_slow_body(payload, now)
 
     def refuse(self) -> None:

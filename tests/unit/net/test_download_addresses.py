@@ -38,6 +38,9 @@ PRIVATE = [
     "2002:7f00:1::",  # 6to4 of 127.0.0.1
     "2002:a00:1::1",  # 6to4 of 10.0.0.1
     "2001:0:4136:e378:8000:63bf:f5ff:fffe",  # Teredo of 10.0.0.1
+    "192.0.0.8",  # the dummy address
+    "192.0.0.9",  # anycast of a protocol, no web server
+    "192.88.99.1",  # relays of 6to4
     "fc00::1",
     "fd00:ec2::254",  # a cloud's metadata service
     "fe80::1",
@@ -46,7 +49,7 @@ PRIVATE = [
     "ff02::1",
     "4000::1",  # given to nobody
 ]
-PUBLIC = ["1.1.1.1", "8.8.8.8", "192.0.0.9", "2606:4700:4700::1111", "64:ff9b::808:808", "2002:808:808::1"]
+PUBLIC = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "64:ff9b::808:808", "2002:808:808::1"]
 
 
 @pytest.mark.parametrize("address", PRIVATE)

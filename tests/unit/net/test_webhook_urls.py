@@ -50,7 +50,7 @@ class SilentNameServer(NameServer):
 
 
 async def allowed(checker: WebhookUrlChecker, name: str) -> bool:
-    return await checker.is_allowed(f"https://{name}.test/hook", "A")
+    return await checker.is_allowed(f"https://{name}.example/hook", "A")
 
 
 async def test_rejects_names_whose_addresses_are_all_private() -> None:
@@ -108,8 +108,8 @@ async def test_rejects_what_is_no_url_and_what_is_too_long() -> None:
         "",
         "example.com",
         "ftp://example.com/",
-        f"http://a.test/{'x' * 2000}",
-        "http://a.test/\ud800",
+        f"http://a.example/{'x' * 2000}",
+        "http://a.example/\ud800",
     ):
         assert not await checker.is_allowed(url, "A")
 
@@ -119,7 +119,7 @@ async def test_lookups_of_one_account_do_not_take_those_of_another() -> None:
     checker = WebhookUrlChecker(allow_private=False, resolver=names)
     checks = [asyncio.create_task(allowed(checker, f"name{number}")) for number in range(40)]
     await asyncio.sleep(0)
-    other = asyncio.create_task(checker.is_allowed("https://other.test/", "B"))
+    other = asyncio.create_task(checker.is_allowed("https://other.example/", "B"))
     await asyncio.sleep(0)
     assert names.lookups == MAX_LOOKUPS_PER_ACCOUNT + 1
     assert all(await asyncio.gather(*checks, other)), "without an answer nothing can be known"

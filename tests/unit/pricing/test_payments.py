@@ -104,6 +104,8 @@ def test_a_slow_payment_counts_when_it_arrives() -> None:
         (event(amount_total=0), "invalid_amount"),
         (event(amount_total=True), "invalid_amount"),
         (event(amount_total=5.5), "invalid_amount"),
+        (event(amount_total=100_000_001), "invalid_amount"),
+        (event(amount_total=10**20), "invalid_amount"),
     ],
 )
 def test_an_unknown_event_is_explained(body: bytes, code: str) -> None:

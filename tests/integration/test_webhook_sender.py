@@ -171,18 +171,20 @@ async def test_another_account_is_served_by_the_host_on_which_a_receiver_hangs(w
 
 async def test_a_receiver_that_does_not_respond_is_left_alone_for_a_while(world: StoreHarness) -> None:
     """One message is tried per pause, the others keep their attempts; a response ends the pauses."""
-    async with receiving(*[-1] * (MAX_CONCURRENT_PER_RECEIVER + 1)) as receiver, sending(world):
+    async with receiving(*[-1] * (MAX_CONCURRENT_PER_RECEIVER + 1)) as receiver:
         for _ in range(10):
             await post(world, receiver.url)
-        for _ in range(MAX_CONCURRENT_PER_RECEIVER):
+        # All are due when the sender looks for the first time.
+        async with sending(world):
+            for _ in range(MAX_CONCURRENT_PER_RECEIVER):
+                await receiver.next()
+            await until_attempts(world, MAX_CONCURRENT_PER_RECEIVER)
+            world.now += FIRST_PAUSE
             await receiver.next()
-        await until_attempts(world, MAX_CONCURRENT_PER_RECEIVER)
-        world.now += FIRST_PAUSE
-        await receiver.next()
-        await until_attempts(world, MAX_CONCURRENT_PER_RECEIVER + 1)
-        world.now += 2 * FIRST_PAUSE
-        for _ in range(10):
-            await receiver.next()
+            await until_attempts(world, MAX_CONCURRENT_PER_RECEIVER + 1)
+            world.now += 2 * FIRST_PAUSE
+            for _ in range(10):
+                await receiver.next()
 
 
 async def test_errors_of_deliveries_name_no_host_and_are_the_same_for_private_and_unknown_ones(

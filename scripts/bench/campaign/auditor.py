@@ -19,7 +19,7 @@ from PIL import Image
 
 from orchestrator.storage.seaweedfs import SeaweedFSDirectory
 from scripts.bench.campaign.observations import Observation, Outcome
-from scripts.bench.campaign.operations import READS
+from scripts.bench.campaign.operations import READS, SUBMISSIONS
 from scripts.bench.campaign.rig import Rig
 
 BUCKET = "pixelfactory"
@@ -57,6 +57,8 @@ class Auditor:
         self._rig, self._seen = rig, observations
         self._violations: list[Violation] = []
         self._jobs: dict[str, StoredJob] = {}
+        #: Charged jobs whose id their caller was not told, and which it must find in its list.
+        self._collectable: list[StoredJob] = []
 
     async def audit(self) -> list[Violation]:
         self._read_jobs()
@@ -117,6 +119,8 @@ class Auditor:
             made = len(seen.urls) + seen.inline_images
             if seen.expected_images and seen.kind != "openai_video" and made != seen.expected_images:
                 self._fail("all images are delivered", seen.number, f"{made}: {told}")
+        elif seen.outcome is Outcome.LOST and seen.kind in SUBMISSIONS:
+            self._collectable += charged
         elif seen.outcome is not Outcome.LEFT and charged:
             self._fail("what was not delivered is not charged", seen.number, told)
         if len(charged) > 1:
@@ -161,6 +165,29 @@ class Auditor:
                     self._fail("a delivered URL shows its result", seen.number, f"{len(body)} bytes")
 
             await asyncio.gather(*(check(seen, url) for seen in self._seen for url in seen.urls))
+            for job in self._collectable:
+                await self._check_collectable(http, job)
+
+    async def _check_collectable(self, http: aiohttp.ClientSession, job: StoredJob) -> None:
+        """Find a job in the list of its account, and fetch its results."""
+        (key,) = (account.key for account in self._rig.accounts if account.id == job.account_id)
+        headers, query = {"Authorization": f"Bearer {key}"}, {"limit": "100"}
+        view: dict[str, Any] = {}
+        while not view:
+            async with http.get(f"{self._rig.url}/api/v1/jobs", headers=headers, params=query) as response:
+                page = await response.json()
+            view = next((found for found in page["jobs"] if found["jobId"] == job.id), {})
+            if not page["nextCursor"]:
+                break
+            query["cursor"] = page["nextCursor"]
+        groups = (view.get("output") or {}).values()
+        urls = [url for group in groups if isinstance(group, list) for url in group]
+        if not urls:
+            self._fail("a charged job can be collected", job.id, "not in the list of its account")
+        for url in urls:
+            async with http.get(url) as response:
+                if response.status != 200:
+                    self._fail("a charged job can be collected", job.id, response.status)
 
     def _check_bucket(self) -> None:
         """The bucket holds what the database names, and nothing else."""
@@ -212,14 +239,17 @@ class Auditor:
         secrets = [self._rig.admin_token, *(account.key for account in self._rig.accounts)]
         secrets += self._rig.receiver.secrets.values()
         counts: Counter[str] = Counter()
-        for line in self._rig.log_file.read_text(errors="replace").splitlines():
+        lines = self._rig.log_file.read_text(errors="replace").splitlines()
+        for number, line in enumerate(lines):
             if any(secret in line for secret in secrets):
                 self._fail("no secret is logged", line[:60])
             if re.search(r"\boperation \d+\b", line):
                 self._fail("no prompt is logged", line)
-            counts.update(bad for bad in _BAD_LOG_LINES if bad in line)
+            if any(bad in line for bad in _BAD_LOG_LINES):
+                context = lines[max(number - 1, 0) : number + 30]
+                counts[" / ".join(text.strip(" |") for text in context if " File " not in text)[:2000]] += 1
         for bad, count in counts.items():
-            self._fail("the log has no unhandled error", bad, count)
+            self._violations.append(Violation("the log has no unhandled error", f"{count} times", bad))
 
 
 def _is_media(body: bytes) -> bool:

@@ -16,8 +16,8 @@ import psutil
 from comfy_instances.simulator.faults import Fault
 from scripts.bench.campaign.rig import Rig
 
-#: Seconds by which the clock is moved; small enough that no URL, key or job expires by it.
-_CLOCK_STEPS = (-600.0, -5.0, 5.0, 600.0)
+#: Seconds by which the clock is wrong. Receivers accept signatures that are up to five minutes old.
+_CLOCK_OFFSETS = (-240.0, -5.0, 0.0, 5.0, 240.0)
 _FILLER_CHUNK = bytes(1 << 20)
 
 
@@ -26,7 +26,6 @@ class FaultInjector:
 
     def __init__(self, rig: Rig, rng: random.Random, tmpfs: Path | None) -> None:
         self._rig, self._rng, self._tmpfs = rig, rng, tmpfs
-        self._clock = 0.0
         #: Faults that found nothing to act on, such as an instance that was being restarted.
         self.missed = 0
 
@@ -110,8 +109,7 @@ class FaultInjector:
             filler.unlink(missing_ok=True)
 
     async def move_clock(self) -> None:
-        self._clock += self._rng.choice(_CLOCK_STEPS)
-        self._rig.shift_clock(self._clock)
+        self._rig.shift_clock(self._rng.choice(_CLOCK_OFFSETS))
 
     def _signal(self, processes: list[psutil.Process], number: signal.Signals) -> psutil.Process | None:
         if not processes:

@@ -298,6 +298,8 @@ WEIGHTS |= {
     "pixelapi": 2,
     "pixeldojo": 2,
 }
+#: Operations whose response is a job, which its caller also finds in the list of its jobs.
+SUBMISSIONS = frozenset({"openai_video", "pixelapi", "pixeldojo", "pixazo_queue"})
 #: Operations that make nothing.
 READS = frozenset({"read_account", "quote", "invalid"})
 

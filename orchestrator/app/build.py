@@ -27,7 +27,7 @@ from orchestrator.app.input_rules import (
     build_output_check,
     open_moderation,
 )
-from orchestrator.app.resources import open_store, utc_now
+from orchestrator.app.resources import load_operator_secrets, open_store, utc_now
 from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import build_web_app, build_webhook_payloads
 from orchestrator.billing.accounts import AccountService
@@ -96,6 +96,7 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
     async with AsyncExitStack() as stack:
         moderation = await open_moderation(settings, stack)
         store = await stack.enter_async_context(open_store(settings))
+        operator_secrets = load_operator_secrets(settings)
         fleet = build_fleet(settings)
         stack.push_async_callback(fleet.stop)
         await fleet.start()
@@ -118,7 +119,7 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         )
         service = build_service(settings, dependencies)
         # The metrics subscribe to events before any job is scheduled.
-        app = build_web_app(settings, service)
+        app = build_web_app(settings, service, operator_secrets)
         stack.enter_context(observe_task_failures(service.events))
         await start_webhooks(settings, service, stack)
         service.deleter.start()

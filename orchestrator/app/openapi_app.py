@@ -11,7 +11,7 @@ from aiohttp import web
 
 from comfy_instances.fleet.adopted import AdoptedFleet
 from orchestrator.app.build import ServiceDependencies, build_service
-from orchestrator.app.resources import utc_now
+from orchestrator.app.resources import load_operator_secrets, utc_now
 from orchestrator.app.web_app import build_web_app
 from orchestrator.billing.price_files import check_model_priced, load_plans, load_tariffs
 from orchestrator.catalog.live_catalog import LiveCatalog
@@ -52,4 +52,4 @@ async def build_openapi_app(settings: Settings) -> AsyncIterator[web.Application
             moderation=Moderation([]),
         )
         settings = settings.model_copy(update={"data_dir": data_dir})
-        yield build_web_app(settings, build_service(settings, dependencies))
+        yield build_web_app(settings, build_service(settings, dependencies), load_operator_secrets(settings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from orchestrator.backup.unfinished import require_finished_restore
@@ -55,3 +56,22 @@ def load_admin_token(settings: Settings) -> str:
     if settings.admin_token is not None:
         return settings.admin_token.get_secret_value()
     return load_or_create_secret(settings.data_dir / "admin-token")
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSecrets:
+    """The secrets that protect the admin API and the dashboard."""
+
+    admin_token: str = field(repr=False)
+    #: Signs the cookies of dashboard sessions.
+    session_secret: str = field(repr=False)
+
+
+def load_operator_secrets(settings: Settings) -> OperatorSecrets:
+    """Return the secrets of `DATA_DIR`, which the first start creates.
+
+    Raises SettingsError if one of the files is damaged.
+    """
+    return OperatorSecrets(
+        load_admin_token(settings), load_or_create_secret(settings.data_dir / "session-secret")
+    )

@@ -6,9 +6,8 @@ from typing import Protocol
 
 from aiohttp import web
 
-from orchestrator.app.resources import load_admin_token
+from orchestrator.app.resources import OperatorSecrets
 from orchestrator.billing.price_files import load_costs
-from orchestrator.private_files import load_or_create_secret
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.store import ApiKeyScope
@@ -75,14 +74,16 @@ def build_webhook_payloads(service: GenerationService) -> WebhookPayloads:
     )
 
 
-def build_web_app(settings: Settings, service: GenerationService) -> web.Application:
+def build_web_app(
+    settings: Settings, service: GenerationService, secrets: OperatorSecrets
+) -> web.Application:
     """Return the HTTP application of a service."""
     dispatcher, events, clock = service.dispatcher, service.events, service.clock
     metrics = Metrics(dispatcher.fleet, dispatcher.scheduler, dispatcher, events, clock)
     parts = (
         *_build_generation_routes(settings, service),
         *_build_account_routes(settings, service),
-        *_build_operator_routes(settings, service, metrics),
+        *_build_operator_routes(settings, service, secrets, metrics),
         DocsRoutes(service, settings.public_url),
     )
     auth_context = AuthContext(
@@ -137,11 +138,11 @@ def _build_account_routes(settings: Settings, service: GenerationService) -> tup
 
 
 def _build_operator_routes(
-    settings: Settings, service: GenerationService, metrics: Metrics
+    settings: Settings, service: GenerationService, secrets: OperatorSecrets, metrics: Metrics
 ) -> tuple[RouteGroup, ...]:
     """Return the admin API, the dashboard, health and metrics."""
     store, accounts, clock, dispatcher = service.store, service.accounts, service.clock, service.dispatcher
-    token = load_admin_token(settings)
+    token = secrets.admin_token
     instances = InstanceAdminRoutes(
         dispatcher.fleet, dispatcher.scheduler.queue, metrics.instance_rows, clock, token
     )
@@ -156,7 +157,7 @@ def _build_operator_routes(
         delivery=_build_delivery(service, settings.url_lifetime_seconds),
         updates=_build_job_updates(service),
         admin=(instances, quarantine),
-        sessions=_build_session_manager(settings, service, token),
+        sessions=_build_session_manager(settings, service, secrets),
         webhook_urls=service.request_preparer.webhook_urls,
     )
     metrics_token = None if settings.public_metrics else token
@@ -171,7 +172,10 @@ def _build_operator_routes(
     )
 
 
-def _build_session_manager(settings: Settings, service: GenerationService, token: str) -> SessionManager:
-    secret = load_or_create_secret(settings.data_dir / "session-secret")
+def _build_session_manager(
+    settings: Settings, service: GenerationService, secrets: OperatorSecrets
+) -> SessionManager:
     secure = (settings.public_url or "").startswith("https://")
-    return SessionManager(secret, token, service.store, service.clock, secure=secure)
+    return SessionManager(
+        secrets.session_secret, secrets.admin_token, service.store, service.clock, secure=secure
+    )

@@ -2,7 +2,8 @@
 
 Callers choose the servers that files are downloaded from, and a slow one holds its slot until the timeout. So
 downloads have slots per account, free price quotes have a small class of their own, and files that are sent
-with the request need no download slot at all.
+with the request need no download slot at all. A download that lasts longer than `SLOW_SECONDS` leaves its
+slot to others, so that a few accounts with slow servers cannot hold all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from orchestrator.fair_slots import FairSlots
+from orchestrator.fair_slots import FairSlots, SlowUses
+
+#: After how long a download counts as slow. The file of a server that responds as it should is there by then.
+SLOW_SECONDS = 2.0
 
 
 class InputPurpose(StrEnum):
@@ -38,14 +42,19 @@ class InputOwner:
 
 
 def _download_slots() -> Mapping[tuple[InputKind, InputPurpose], FairSlots]:
-    # The totals bound the memory use, because each download may hold a file of the largest size.
-    urls = "input URLs"
+    # The totals and the maxima of slow downloads bound the memory use, because each download may hold a file
+    # of the largest size.
     return {
-        (InputKind.IMAGE, InputPurpose.JOB): FairSlots(urls, 64, per_account=8, max_waiting=64),
-        (InputKind.IMAGE, InputPurpose.QUOTE): FairSlots(urls, 16, per_account=2, max_waiting=32),
-        (InputKind.DATASET, InputPurpose.JOB): FairSlots(urls, 16, per_account=2, max_waiting=32),
-        (InputKind.DATASET, InputPurpose.QUOTE): FairSlots(urls, 4, per_account=1, max_waiting=16),
+        (InputKind.IMAGE, InputPurpose.JOB): _slots(64, per_account=8, max_waiting=64, max_slow=192),
+        (InputKind.IMAGE, InputPurpose.QUOTE): _slots(16, per_account=2, max_waiting=32, max_slow=64),
+        (InputKind.DATASET, InputPurpose.JOB): _slots(16, per_account=2, max_waiting=32, max_slow=32),
+        (InputKind.DATASET, InputPurpose.QUOTE): _slots(4, per_account=1, max_waiting=16, max_slow=32),
     }
+
+
+def _slots(total: int, *, per_account: int, max_waiting: int, max_slow: int) -> FairSlots:
+    slow = SlowUses(SLOW_SECONDS, max_slow)
+    return FairSlots("input URLs", total, per_account=per_account, max_waiting=max_waiting, slow=slow)
 
 
 def _decoder_slots() -> Mapping[InputKind, FairSlots]:

@@ -1,7 +1,8 @@
 """Decide which webhook messages to deliver next, fairly between accounts and receivers (pure).
 
 A receiver is a host and port that one account sends to. Two accounts with the same host are two receivers: a
-path that hangs for one of them is no reason to delay the other.
+path that hangs for one of them is no reason to delay the other. A delivery that lasts long leaves its place
+to others, so that a few accounts whose receivers hang cannot hold all of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from orchestrator.store.values import DueReceiver, MessageReceiver
 #: its other receivers while one of them hangs, and other accounts have the rest.
 MAX_CONCURRENT_DELIVERIES = 64
 MAX_CONCURRENT_PER_ACCOUNT, MAX_CONCURRENT_PER_HOST, MAX_CONCURRENT_PER_RECEIVER = 8, 16, 4
+#: After how many seconds a delivery counts as slow, and how many slow ones there may be, in total and to one
+#: host. They still count for their account and receiver.
+SLOW_SECONDS, MAX_SLOW_DELIVERIES, MAX_SLOW_PER_HOST = 2.0, 256, 64
 #: Concurrent deliveries to receivers that did not respond to their last one, in total.
 MAX_CONCURRENT_TO_FAILING = 16
 #: Pause before the next delivery to a receiver that did not respond; it doubles up to the maximum.
@@ -67,49 +71,75 @@ class ReceiverBackoff:
         return failures is not None and now < failures.paused_until <= now + MAX_PAUSE
 
 
+@dataclass(frozen=True, slots=True)
+class RunningDelivery:
+    """A delivery in progress, and for how many seconds it has been."""
+
+    receiver: MessageReceiver
+    seconds: float = 0.0
+
+
 @dataclass(slots=True)
 class _Load:
-    """The deliveries in progress, and those that the plan adds."""
+    """The deliveries in progress, and those that the plan adds.
+
+    In total and by host, slow ones are counted apart.
+    """
 
     backoff: ReceiverBackoff
     total: int = 0
+    slow: int = 0
     failing: int = 0
     by_account: Counter[str] = field(default_factory=Counter)
     by_host: Counter[str] = field(default_factory=Counter)
+    slow_by_host: Counter[str] = field(default_factory=Counter)
     by_receiver: Counter[MessageReceiver] = field(default_factory=Counter)
 
-    def add(self, receiver: MessageReceiver) -> None:
-        self.total += 1
+    def add(self, receiver: MessageReceiver, seconds: float = 0.0) -> None:
+        if seconds < SLOW_SECONDS:
+            self.total += 1
+            self.by_host[_host_name(receiver)] += 1
+        else:
+            self.slow += 1
+            self.slow_by_host[_host_name(receiver)] += 1
         self.failing += self.backoff.is_failing(receiver)
         self.by_account[receiver.account_id] += 1
-        self.by_host[receiver.host] += 1
         self.by_receiver[receiver] += 1
 
+    def is_full(self) -> bool:
+        return self.total >= MAX_CONCURRENT_DELIVERIES or self.slow >= MAX_SLOW_DELIVERIES
+
     def has_room(self, receiver: MessageReceiver) -> bool:
-        failing = self.backoff.is_failing(receiver)
+        failing, host = self.backoff.is_failing(receiver), _host_name(receiver)
         return (
-            self.by_host[receiver.host] < MAX_CONCURRENT_PER_HOST
+            self.by_host[host] < MAX_CONCURRENT_PER_HOST
+            and self.slow_by_host[host] < MAX_SLOW_PER_HOST
             and self.by_receiver[receiver] < (1 if failing else MAX_CONCURRENT_PER_RECEIVER)
             and not (failing and self.failing >= MAX_CONCURRENT_TO_FAILING)
         )
 
 
-def plan_deliveries(
-    due: Sequence[DueReceiver], in_flight: Iterable[MessageReceiver], backoff: ReceiverBackoff, now: datetime
-) -> Counter[MessageReceiver]:
-    """Return how many messages of each receiver to deliver now, in addition to those `in_flight`.
+def _host_name(receiver: MessageReceiver) -> str:
+    """Return the host of a receiver without the port: all its ports are one machine."""
+    return receiver.host.rpartition(":")[0]
 
-    `due` also counts the messages in flight. Accounts with the fewest deliveries come first, then those whose
-    messages are due longest; within an account its receivers take turns.
+
+def plan_deliveries(
+    due: Sequence[DueReceiver], running: Iterable[RunningDelivery], backoff: ReceiverBackoff, now: datetime
+) -> Counter[MessageReceiver]:
+    """Return how many messages of each receiver to deliver now, in addition to those `running`.
+
+    `due` also counts the messages that are being delivered. Accounts with the fewest deliveries come first,
+    then those whose messages are due longest; within an account its receivers take turns.
     """
     load = _Load(backoff)
-    for busy in in_flight:
-        load.add(busy)
+    for delivery in running:
+        load.add(delivery.receiver, delivery.seconds)
     waiting = _group_by_account(due, load, now)
     order = [(load.by_account[id], queue[0][0], id) for id, queue in waiting.items()]
     heapify(order)
     plan: Counter[MessageReceiver] = Counter()
-    while order and load.total < MAX_CONCURRENT_DELIVERIES:
+    while order and not load.is_full():
         _, due_at, account_id = heappop(order)
         receiver = _next_receiver(waiting[account_id], load)
         if receiver is None or load.by_account[account_id] >= MAX_CONCURRENT_PER_ACCOUNT:

@@ -29,7 +29,7 @@ from orchestrator.store import DeliveryAttempt, MessageReceiver, Store, WebhookM
 from orchestrator.store.availability import until_store_answers
 from orchestrator.store.outbox import OutboxStore
 from orchestrator.webhooks.delivery_errors import describe_delivery_error
-from orchestrator.webhooks.delivery_plan import ReceiverBackoff, plan_deliveries
+from orchestrator.webhooks.delivery_plan import ReceiverBackoff, RunningDelivery, plan_deliveries
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,18 @@ class SigningSecrets:
         return secret
 
 
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    """A running delivery: its receiver, its task, and since when, by the monotonic clock."""
+
+    receiver: MessageReceiver
+    task: asyncio.Task[None]
+    started: float
+
+    def measure(self) -> RunningDelivery:
+        return RunningDelivery(self.receiver, time.monotonic() - self.started)
+
+
 #: Builds the body of a message at each delivery.
 BuildPayload = Callable[[WebhookMessage], Awaitable[Mapping[str, Any]]]
 
@@ -129,8 +141,8 @@ class WebhookSender:
         self._poll_seconds = poll_seconds
         self._task: asyncio.Task[None] | None = None
         self._backoff = ReceiverBackoff()
-        #: Receiver and task of each running delivery, by message id.
-        self._in_flight: dict[int, tuple[MessageReceiver, asyncio.Task[None]]] = {}
+        #: The running deliveries, by message id.
+        self._in_flight: dict[int, _InFlight] = {}
         self._delivery_finished = asyncio.Event()
 
     async def start(self) -> None:
@@ -139,7 +151,9 @@ class WebhookSender:
 
     async def stop(self) -> None:
         """Cancel all deliveries; the next process repeats them."""
-        tasks = [task for _, task in self._in_flight.values()] + ([self._task] if self._task else [])
+        tasks = [delivery.task for delivery in self._in_flight.values()] + (
+            [self._task] if self._task else []
+        )
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -167,14 +181,14 @@ class WebhookSender:
         before = dict(self._in_flight)
         now = self._clock()
         due = await self._store.list_due_receivers(now)
-        plan = plan_deliveries(due, (receiver for receiver, _ in before.values()), self._backoff, now)
+        plan = plan_deliveries(due, [delivery.measure() for delivery in before.values()], self._backoff, now)
         for receiver, number in plan.items():
-            in_flight = sum(other == receiver for other, _ in before.values())
+            in_flight = sum(delivery.receiver == receiver for delivery in before.values())
             listed = await self._store.list_due_messages(now, number + in_flight, receiver)
             for message in [message for message in listed if message.id not in before][:number]:
                 delivery = self._run_delivery(http, receiver, message)
                 task = spawn(delivery, "webhook delivery", str(message.id))
-                self._in_flight[message.id] = (receiver, task)
+                self._in_flight[message.id] = _InFlight(receiver, task, time.monotonic())
 
     async def _run_delivery(
         self, http: aiohttp.ClientSession, receiver: MessageReceiver, message: WebhookMessage

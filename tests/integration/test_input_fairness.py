@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -97,6 +97,19 @@ async def test_dataset_urls_in_quotes_delay_no_uploads(patient: ServiceProcess) 
         status, _, body = await post(http, GENERATE, dataset_body(f"{quick.url}/pets.zip"))
         assert status == 200, "quotes take no slot of jobs"
         assert not any(task.done() for task in hanging)
+
+
+async def test_accounts_with_slow_urls_together_do_not_delay_another_one(patient: ServiceProcess) -> None:
+    """Four quotes of datasets take all slots of their kind, until they count as slow."""
+    async with serving(hang) as slow, serving(answer(zipped())) as quick, AsyncExitStack() as stack:
+        for _ in range(4):
+            http = await stack.enter_async_context(client(patient, new_key(patient)))
+            body = dataset_body(f"{slow.url}/pets.zip")
+            await stack.enter_async_context(in_flight(http, slow, QUOTE, body, 1))
+        await wait_until(lambda: len(slow.requests) == 4)
+        http = await stack.enter_async_context(client(patient, new_key(patient)))
+        status, _, _ = await post(http, QUOTE, dataset_body(f"{quick.url}/pets.zip"))
+        assert status == 200
 
 
 async def test_slow_image_urls_delay_neither_other_accounts_nor_uploads(patient: ServiceProcess) -> None:

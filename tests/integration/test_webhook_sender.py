@@ -13,7 +13,11 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from orchestrator.store import Account, WebhookMessage
 from orchestrator.webhooks.delivery_errors import INVALID_RESPONSE, UNREACHABLE
-from orchestrator.webhooks.delivery_plan import FIRST_PAUSE, MAX_CONCURRENT_PER_RECEIVER
+from orchestrator.webhooks.delivery_plan import (
+    FIRST_PAUSE,
+    MAX_CONCURRENT_PER_HOST,
+    MAX_CONCURRENT_PER_RECEIVER,
+)
 from orchestrator.webhooks.sender import (
     NOT_BUILT,
     RETRY_DELAYS,
@@ -167,6 +171,23 @@ async def test_another_account_is_served_by_the_host_on_which_a_receiver_hangs(w
         await post(world, receiver.url, other)
         assert (await receiver.next()).data["alert_id"] == (await newest(world, other)).payload["alert_id"]
         assert receiver.deliveries.empty()
+
+
+async def test_accounts_whose_receivers_hang_together_do_not_hold_up_another_one(world: StoreHarness) -> None:
+    """Their deliveries take all places of the host, until they count as slow."""
+    others = [await world.store.add_account(name, "free", world.now) for name in ("B", "C", "D", "E")]
+    hanging = MAX_CONCURRENT_PER_HOST
+    async with receiving(*[0] * hanging) as receiver:
+        for account in (world.account, *others[:3]):
+            for _ in range(MAX_CONCURRENT_PER_RECEIVER):
+                await post(world, receiver.url, account)
+        async with sending(world):
+            for _ in range(hanging):
+                await receiver.next()
+            await post(world, receiver.url, others[3])
+            await receiver.next()
+            # None of the others has ended yet.
+            assert [m.attempts for m in await world.store.list_messages(world.account.id)] == [0, 0, 0, 0]
 
 
 async def test_a_receiver_that_does_not_respond_is_left_alone_for_a_while(world: StoreHarness) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from orchestrator.fair_slots import RETRY_AFTER_SECONDS, FairSlots, TooManyWaiting
+from orchestrator.fair_slots import RETRY_AFTER_SECONDS, FairSlots, SlowUses, TooManyWaiting
+from tests.support.polling import wait_until
 
 
 @dataclass
@@ -123,3 +124,28 @@ async def test_a_use_that_is_cancelled_while_it_gets_its_slot_gives_it_back() ->
     await asyncio.gather(second, return_exceptions=True)
     async with asyncio.timeout(10), slots.slot("C"):
         assert waiting.running == []
+
+
+async def test_uses_that_last_long_leave_their_slots_to_other_accounts() -> None:
+    users = Users(FairSlots("uses", 2, per_account=1, max_waiting=9, slow=SlowUses(0.1, maximum=2)))
+    tasks = [users.start(id) for id in "ABC"]
+    await settle()
+    assert users.running == ["A", "B"]
+    await wait_until(lambda: users.running == ["A", "B", "C"])
+    # A is slow and gets no second slot. There may be no third slow one, so C and D keep theirs.
+    tasks += [users.start(id) for id in "ADE"]
+    await asyncio.sleep(0.5)
+    assert users.running == ["A", "B", "C", "D"]
+    await users.end("B")
+    await wait_until(lambda: Counter(users.running) == Counter("ACDE"))
+    await users.end("A")
+    await wait_until(lambda: Counter(users.running) == Counter("ACDE"))
+    await end_all(*tasks)
+
+
+async def test_slots_without_a_rule_for_slow_uses_are_held_until_the_end() -> None:
+    users = Users(FairSlots("uses", 1, per_account=1, max_waiting=9))
+    tasks = [users.start(id) for id in "AB"]
+    await asyncio.sleep(0.05)
+    assert users.running == ["A"]
+    await end_all(*tasks)

@@ -14,7 +14,11 @@ from orchestrator.webhooks.delivery_plan import (
     MAX_CONCURRENT_PER_RECEIVER,
     MAX_CONCURRENT_TO_FAILING,
     MAX_PAUSE,
+    MAX_SLOW_DELIVERIES,
+    MAX_SLOW_PER_HOST,
+    SLOW_SECONDS,
     ReceiverBackoff,
+    RunningDelivery,
     plan_deliveries,
 )
 
@@ -27,6 +31,9 @@ def to(account_id: str, host: str = "hooks.test:443") -> MessageReceiver:
 
 def due(receiver: MessageReceiver, count: int, minutes_ago: float = 0) -> DueReceiver:
     return DueReceiver(receiver=receiver, due_at=NOW - timedelta(minutes=minutes_ago), count=count)
+
+
+running = RunningDelivery
 
 
 def failing(*receivers: MessageReceiver, times: int = 1) -> tuple[ReceiverBackoff, datetime]:
@@ -54,15 +61,16 @@ def test_an_account_with_many_hosts_takes_no_more_than_its_share() -> None:
 
 
 def test_the_last_free_place_goes_to_the_account_that_has_none() -> None:
-    busy = [to("A", "a:1")] * 3 + [to(f"full {number}", f"{number}:1") for number in range(60)]
+    busy = [running(to("A", "a:1"))] * 3
+    busy += [running(to(f"full {number}", f"{number}:1")) for number in range(60)]
     assert len(busy) == MAX_CONCURRENT_DELIVERIES - 1
     waiting = [due(to("A", "a:1"), 9, minutes_ago=60), due(to("B", "b:1"), 9)]
     assert plan_deliveries(waiting, busy, ReceiverBackoff(), NOW) == {to("B", "b:1"): 1}
 
 
 def test_messages_in_flight_are_not_planned_again() -> None:
-    assert plan_deliveries([due(to("A"), 2)], [to("A"), to("A")], ReceiverBackoff(), NOW) == Counter()
-    assert plan_deliveries([due(to("A"), 3)], [to("A"), to("A")], ReceiverBackoff(), NOW) == {to("A"): 1}
+    assert plan_deliveries([due(to("A"), 2)], [running(to("A"))] * 2, ReceiverBackoff(), NOW) == Counter()
+    assert plan_deliveries([due(to("A"), 3)], [running(to("A"))] * 2, ReceiverBackoff(), NOW) == {to("A"): 1}
 
 
 def test_a_host_that_many_accounts_share_has_a_limit_and_each_account_its_turn() -> None:
@@ -113,3 +121,30 @@ def test_failing_receivers_leave_room_for_the_others() -> None:
 def test_a_clock_that_was_set_back_ends_pauses() -> None:
     backoff, _ = failing(to("A"), times=5)
     assert not backoff.is_paused(to("A"), NOW - timedelta(days=1))
+
+
+def test_accounts_whose_receivers_hang_leave_room_for_the_others() -> None:
+    """Eight accounts with eight hosts each take all places, until their deliveries count as slow."""
+    receivers = [to(f"slow {n % 8}", f"host-{n}:443") for n in range(MAX_CONCURRENT_DELIVERIES)]
+    waiting = [*(due(receiver, 2) for receiver in receivers), due(to("B"), 1)]
+    for seconds, planned in ((0.0, {}), (SLOW_SECONDS, {to("B"): 1})):
+        deliveries = [running(receiver, seconds) for receiver in receivers]
+        assert plan_deliveries(waiting, deliveries, ReceiverBackoff(), NOW) == planned
+
+
+def test_an_account_has_no_more_deliveries_because_they_are_slow() -> None:
+    slow = [running(to("A", f"host-{n}:443"), SLOW_SECONDS) for n in range(MAX_CONCURRENT_PER_ACCOUNT)]
+    assert plan_deliveries([due(to("A", "other:443"), 1)], slow, ReceiverBackoff(), NOW) == {}
+
+
+def test_slow_deliveries_are_bounded_in_total_and_per_host() -> None:
+    one_host = [running(to(f"{n}", f"one:{n}"), SLOW_SECONDS) for n in range(MAX_SLOW_PER_HOST)]
+    waiting = [due(to("B", "one:443"), 1), due(to("B", "two:443"), 1)]
+    assert plan_deliveries(waiting, one_host, ReceiverBackoff(), NOW) == {to("B", "two:443"): 1}
+    many = [running(to(f"{n}", f"{n}:1"), SLOW_SECONDS) for n in range(MAX_SLOW_DELIVERIES)]
+    assert plan_deliveries(waiting, many, ReceiverBackoff(), NOW) == {}
+
+
+def test_the_ports_of_a_host_share_its_limit() -> None:
+    ports = [due(to(f"{n // 8}", f"hooks.test:{n}"), 1) for n in range(40)]
+    assert plan_deliveries(ports, [], ReceiverBackoff(), NOW).total() == MAX_CONCURRENT_PER_HOST

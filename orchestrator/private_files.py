@@ -46,7 +46,7 @@ def load_or_create_secret(path: Path) -> str:
     Processes that start together get the same secret. Raises SettingsError for an empty, short or
     damaged secret, OSError.
     """
-    path.parent.mkdir(_PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
+    create_private_directories(path.parent)
     with _open_directory(path.parent) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if not path.exists():
@@ -62,15 +62,23 @@ def load_or_create_secret(path: Path) -> str:
     return secret
 
 
+def create_private_directories(directory: Path) -> None:
+    """Create a directory and its parents for their owner only, whatever the umask.
+
+    Existing ones stay as they are. Raises OSError.
+    """
+    for missing in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
+        with suppress(FileExistsError):  # another process was faster
+            missing.mkdir(_PRIVATE_DIRECTORY_MODE)
+
+
 def make_private_directory(directory: Path) -> None:
     """Create a directory for its owner only, or take the access of other users to an existing one away.
 
     Its parents are created in the same way and left as they are if they exist. Raises SettingsError for a
     directory that all users share, such as /tmp, OSError.
     """
-    for missing in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
-        with suppress(FileExistsError):  # another process was faster
-            missing.mkdir(_PRIVATE_DIRECTORY_MODE)
+    create_private_directories(directory)
     if directory.stat().st_mode & stat.S_ISVTX:
         raise SettingsError(f"{directory} is shared by all users; choose a directory below it")
     _remove_access(directory)
@@ -93,7 +101,7 @@ def make_file_private(path: Path, *, create: bool = False) -> None:
     A missing file is no error. Raises OSError.
     """
     if create:
-        path.parent.mkdir(_PRIVATE_DIRECTORY_MODE, parents=True, exist_ok=True)
+        create_private_directories(path.parent)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, _PRIVATE_MODE))
     _remove_access(path)
 

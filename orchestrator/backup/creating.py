@@ -25,7 +25,7 @@ from orchestrator.backup.manifest import (
 )
 from orchestrator.backup.objects import copy_objects
 from orchestrator.backup.unfinished import require_finished_restore
-from orchestrator.private_files import write_private
+from orchestrator.private_files import create_private_directories, write_private
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store.sqlite.snapshot import (
     NamedObject,
@@ -103,7 +103,7 @@ async def _copy_objects(
 
 def _make_empty_directory(directory: Path) -> None:
     """Create the directory for the owner only. Raises BackupError if it has files."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    create_private_directories(directory)
     if any(directory.iterdir()):
         state = "a backup" if (directory / MANIFEST_NAME).exists() else "files, but no complete backup"
         raise BackupError(f"{directory} already holds {state}; choose a new or an empty directory")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.backup.manifest import object_path
 from orchestrator.media.errors import ObjectNotFound
+from orchestrator.private_files import create_private_directories
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store.sqlite.snapshot import NamedObject
 
@@ -119,7 +120,7 @@ def _digest(data: bytes) -> str:
 
 
 def _write_flushed(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    create_private_directories(path.parent)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(data)
         file.flush()

@@ -28,7 +28,7 @@ from orchestrator.backup.manifest import (
 from orchestrator.backup.objects import RestoredObjects, upload_missing_objects
 from orchestrator.backup.unfinished import unfinished_mark
 from orchestrator.data_directory import locked_data_directory
-from orchestrator.private_files import write_private
+from orchestrator.private_files import create_private_directories, write_private
 from orchestrator.store.sqlite.migrations import check_schema_known
 from orchestrator.store.sqlite.snapshot import (
     SnapshotError,
@@ -91,8 +91,8 @@ async def restore_backup(
     check_schema_known(manifest.schema_)
     await asyncio.to_thread(check_files, directory, manifest)
     _require_free(target, options)
-    target.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    create_private_directories(target.data_dir)
+    create_private_directories(target.database.parent)
     present_id = find_installation_id(target.database)
     with (
         locked_data_directory(target.data_dir),

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 OWNERS_PREFIX = "pixelfactory-installations/"
 #: Objects per page, and the pause between two pages in seconds. They bound the load of a round.
 PAGE_SIZE, PAGE_PAUSE_SECONDS = 1000, 1.0
-#: How long the marker is tried to be written.
+#: How long the marker is tried to be written, by default.
 MARK_TIMEOUT_SECONDS = 30.0
 #: Shortest grace time of objects of earlier versions, whose URLs may be in use although no job names them.
 SHARED_KEY_GRACE = timedelta(days=1)
@@ -44,6 +44,8 @@ class OrphanPolicy:
     #: Seconds between the end of a pass over the bucket and the next one.
     interval: float
     clock: Callable[[], datetime]
+    #: How many seconds the marker is tried to be written.
+    mark_seconds: float = MARK_TIMEOUT_SECONDS
 
     def is_due(self, found: ListedObject) -> bool:
         """Whether the object is old enough, and has a key that the service gives."""
@@ -99,7 +101,7 @@ class OrphanSweeper:
     async def mark_bucket(self) -> None:
         """Leave this installation's marker in the bucket. Raises ObjectStoreError."""
         marker = await self._marker()
-        await self._object_store.put_with_retry(marker, b"", "text/plain", timeout=MARK_TIMEOUT_SECONDS)
+        await self._object_store.put_with_retry(marker, b"", "text/plain", timeout=self._policy.mark_seconds)
 
     async def _sweep_page(self, page: list[ListedObject]) -> list[str]:
         keys = [found.key for found in page if self._policy.is_due(found)]

@@ -148,7 +148,7 @@ async def test_a_restored_backup_has_the_same_rows_and_secrets(tmp_path: Path) -
 
 
 async def test_only_the_owner_may_read_a_backup_and_what_is_restored_from_it(tmp_path: Path) -> None:
-    before = os.umask(0o022)
+    before = os.umask(0)
     try:
         backup = await make_backup(tmp_path)
         await restore_backup(backup, location(tmp_path / "new"), NOW)

@@ -52,7 +52,7 @@ class Cleaner:
         self.seen: list[ExecutionEvent] = []
         events.add_observer(self.seen.append)
         self.deleter = ObjectDeleter(world.store, objects, events, clock)
-        policy = OrphanPolicy(grace=GRACE, interval=0.05, clock=clock)
+        policy = OrphanPolicy(grace=GRACE, interval=0.05, clock=clock, mark_seconds=2.0)
         self.sweeper = OrphanSweeper(world.store, objects, self.deleter, policy)
 
 

@@ -86,6 +86,39 @@ async def _run_poison_beside_ordinary_jobs(service: ServiceProcess) -> Aftermath
         return made
 
 
+async def test_a_shortage_of_descriptors_costs_no_job_and_no_instance(service: ServiceProcess) -> None:
+    """The limit of the running service is lowered below what it has open, and raised again.
+
+    It comes first: after many crashes the pause before the next start of an instance is a minute.
+    """
+    assert service.process is not None
+    process = psutil.Process(service.process.pid)
+    limits = process.rlimit(psutil.RLIMIT_NOFILE)
+    before = await wait_for_instances(service, all_ready)
+    async with service.client(new_key(service)) as http:
+        jobs = [await submit_job(http, {**BODY, "prompt": f"a patient cat {n}", "n": 4}) for n in range(3)]
+        # New descriptors need a number below the limit; those of long-lived files take these numbers.
+        process.rlimit(psutil.RLIMIT_NOFILE, (16, limits[1]))
+        try:
+            for instance in process.children():
+                if before["sim-1"]["url"].rsplit(":", 1)[1] in instance.cmdline():
+                    instance.kill()
+            await wait_until(lambda: "supervision of sim-1 failed and is repeated" in service.log)
+        finally:
+            process.rlimit(psutil.RLIMIT_NOFILE, limits)
+        for job_id in jobs:
+            assert (await wait_for_job(http, job_id, seconds=MINUTES))["status"] == "completed"
+    after = await wait_for_instances(service, all_ready)
+    assert after["sim-1"]["supervision_errors"] > 0
+    assert [after[name]["restarts"] for name in ("sim-0", "sim-2")] == [
+        before[name]["restarts"] for name in ("sim-0", "sim-2")
+    ]
+    assert "is failed" not in service.log
+    metrics = await scrape(service)
+    errors = metrics.value("pixelfactory_instance_supervision_errors_total", instance_id="sim-1")
+    assert errors == after["sim-1"]["supervision_errors"]
+
+
 async def test_ordinary_jobs_complete_and_none_is_turned_away(aftermath: Aftermath) -> None:
     assert [job["status"] for job in aftermath.ordinary] == ["completed"] * ORDINARY_JOBS
     assert aftermath.statuses == [202] * ORDINARY_JOBS
@@ -220,36 +253,6 @@ async def test_a_request_that_succeeds_elsewhere_leaves_the_death_to_its_instanc
     failures = before["sim-0"]["failures"]
     await wait_for_instances(service, lambda rows: rows["sim-0"]["failures"] == failures + 1)
     await wait_for_instances(service, all_ready)
-
-
-async def test_a_shortage_of_descriptors_costs_no_job_and_no_instance(service: ServiceProcess) -> None:
-    """The limit of the running service is lowered below what it has open, and raised again."""
-    assert service.process is not None
-    process = psutil.Process(service.process.pid)
-    limits = process.rlimit(psutil.RLIMIT_NOFILE)
-    before = await wait_for_instances(service, all_ready)
-    async with service.client(new_key(service)) as http:
-        jobs = [await submit_job(http, {**BODY, "prompt": f"a patient cat {n}", "n": 4}) for n in range(3)]
-        # New descriptors need a number below the limit; those of long-lived files take these numbers.
-        process.rlimit(psutil.RLIMIT_NOFILE, (16, limits[1]))
-        try:
-            for instance in process.children():
-                if before["sim-1"]["url"].rsplit(":", 1)[1] in instance.cmdline():
-                    instance.kill()
-            await wait_until(lambda: "supervision of sim-1 failed and is repeated" in service.log)
-        finally:
-            process.rlimit(psutil.RLIMIT_NOFILE, limits)
-        for job_id in jobs:
-            assert (await wait_for_job(http, job_id, seconds=MINUTES))["status"] == "completed"
-    after = await wait_for_instances(service, all_ready)
-    assert after["sim-1"]["supervision_errors"] > 0
-    assert [after[name]["restarts"] for name in ("sim-0", "sim-2")] == [
-        before[name]["restarts"] for name in ("sim-0", "sim-2")
-    ]
-    assert "is failed" not in service.log
-    metrics = await scrape(service)
-    errors = metrics.value("pixelfactory_instance_supervision_errors_total", instance_id="sim-1")
-    assert errors == after["sim-1"]["supervision_errors"]
 
 
 def _is_running(row: dict[str, Any]) -> bool:

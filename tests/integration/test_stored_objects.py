@@ -31,7 +31,7 @@ VIDEO = {"model": "wan2.1-t2v-fast", "prompt": "a fox", "size": "320x256", "num_
 #: Longer than a slow machine takes to accept a request with a file.
 GRACE_SECONDS = 6.0
 #: The randomized test: pairs of equal videos, how many at the same time, and when one of a pair is deleted.
-PAIRS, CONCURRENT_PAIRS, SPREAD_SECONDS = 60, 4, 0.15
+PAIRS, CONCURRENT_PAIRS, SPREAD_SECONDS = 40, 4, 0.15
 
 
 @pytest.fixture(scope="module")

@@ -218,7 +218,15 @@ class ConnectionPool:
             with transaction(self._writer):
                 outcomes = [self._run_in_savepoint(write) for write in batch]
         except Exception as error:  # the commit failed: no write of the batch has happened
-            log.exception("a group of %d writes was rolled back", len(batch))
+            # A full disk or a lock of another process passes; the callers repeat their writes.
+            unexpected = error if not isinstance(error, sqlite3.OperationalError) else None
+            log.log(
+                logging.ERROR if unexpected else logging.WARNING,
+                "a group of %d writes was rolled back: %s",
+                len(batch),
+                error,
+                exc_info=unexpected,
+            )
             for write in batch:
                 write.future.set_exception(_translate_error(error))
             return

@@ -92,21 +92,24 @@ class Caller:
     async def send_until_final(
         self, http: aiohttp.ClientSession, seen: Observation, path: str, body: Any, **headers: str
     ) -> Reply:
-        """Repeat with one Idempotency-Key until the response is final."""
+        """Repeat with one Idempotency-Key until the response is final, or `REPEATS` responses were not.
+
+        Only responses count: a request whose connection broke may have been accepted.
+        """
         seen.idempotency_key, seen.can_ask = f"campaign-{seen.number}", True
         headers["Idempotency-Key"] = seen.idempotency_key
-        reply = Reply(0, {}, None)
-        for attempt in range(REPEATS):
+        attempt = 0
+        while True:
             try:
                 reply = await self.send(http, path, body, headers)
             except LOST:
                 await asyncio.sleep(0.5)
                 continue
-            retry = reply.headers.get("X-Should-Retry")
-            if not reply.is_passing or retry == "false":
+            attempt += 1
+            is_final = not reply.is_passing or reply.headers.get("X-Should-Retry") == "false"
+            if is_final or attempt == REPEATS:
                 return reply
             await asyncio.sleep(min(float(reply.headers.get("Retry-After", 0.2)), 1) + 0.05 * attempt)
-        return reply
 
     async def send_once(
         self, http: aiohttp.ClientSession, seen: Observation, path: str, body: Any, **headers: str

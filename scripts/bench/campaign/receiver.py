@@ -45,6 +45,7 @@ class Receiver:
         body = await request.read()
         if self.mode == "hang":
             await asyncio.sleep(60)
+            return web.Response(status=500)  # The sender has given up.
         if self.mode == "error":
             return web.Response(status=500)
         try:

@@ -165,8 +165,11 @@ class GenerationService:
         status: JobStatus | None,
         model: str | None = None,
     ) -> Page[JobRecord]:
-        """Return a page of the account's jobs, newest first."""
-        models = None if model is None else [model]
+        """Return a page of the account's jobs, newest first; `model` is an id, an alias or a stand-in.
+
+        An alias finds all jobs of its model, a stand-in those that asked for it.
+        """
+        models = None if model is None else [model, *self.catalog.ids_with_alias(model)]
         return await self.store.list_jobs(account_id, limit, cursor, status, models=models)
 
     async def list_video_jobs(
@@ -275,6 +278,8 @@ class GenerationService:
             request_digest=prepared.digest,
             webhook_url=request.webhook_url,
             webhook_statuses=request.webhook_statuses,
+            requested_model=None if request.model == prepared.model.id else request.model,
+            warnings=request.warnings,
             origin=request.origin,
             output_type=encoding.content_type if encoding else None,
             output_quality=encoding.quality if encoding else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -87,6 +87,16 @@ class Catalog:
                 param="model",
             )
         return model
+
+    def parameters_of(self, name: object) -> Collection[str]:
+        """Return the names of a model's parameters; none if there is no such model."""
+        model = self._find(name)
+        return model.parameters.keys() if model else ()
+
+    def ids_with_alias(self, name: str) -> list[str]:
+        """Return the id of the model that has this alias, if there is one."""
+        model = self._by_name.get(name)
+        return [model.id] if model and name in model.aliases else []
 
     def _suggest_names(self, name: str) -> str:
         """Return "; did you mean ...?" with the ids closest to `name`, or nothing if none is close."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -35,6 +36,8 @@ from orchestrator.catalog.rendering.render import CompiledGraph
 from orchestrator.errors import InvalidRequest, invalid_field
 
 MAX_IMAGES_PER_REQUEST = 4
+#: Most parameters that an error lists.
+MAX_LISTED_PARAMETERS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +168,33 @@ class Model:
     def validate_params(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return `n` and every parameter of the model, with the default if missing or null in the request.
 
-        Other keys are ignored. Numbers stay as requested, and are charged so, even if the model rounds them
-        (see `snap_to_grid`). Raises InvalidRequest (`missing_NAME`, `invalid_NAME`).
+        Numbers stay as requested, and are charged so, even if the model rounds them (see `snap_to_grid`).
+        Raises InvalidRequest (`missing_NAME`, `invalid_NAME`, and `unknown_parameter` for another name whose
+        value is not null).
         """
+        for name, value in request.items():
+            if value is not None and name != "n" and name not in self.parameters:
+                raise self.unknown_parameter(name)
         params: dict[str, Any] = {"n": self._validate_n(request.get("n"))}
         for name, spec in self.parameters.items():
             params[name] = _validate_param(name, spec, request.get(name))
         self._validate_area(params)
         return params
+
+    def unknown_parameter(self, name: str) -> InvalidRequest:
+        """Return the error for a parameter that the model does not have, with those that it has."""
+        known = ["n", *self.parameters]
+        nearest = get_close_matches(name, known, n=1)
+        hint = f"; did you mean `{nearest[0]}`?" if nearest else "."
+        listed = ", ".join(known[:MAX_LISTED_PARAMETERS])
+        more = ", ..." if len(known) > MAX_LISTED_PARAMETERS else ""
+        # Shortened, since the name may be any text that a caller sent.
+        shown = name[:60]
+        return InvalidRequest(
+            f"Model {self.id} has no parameter `{shown}`{hint} Its parameters are: {listed}{more}",
+            code="unknown_parameter",
+            param=shown,
+        )
 
     def snap_to_grid(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the model's parameters among `params`, with integers rounded to what the model supports."""

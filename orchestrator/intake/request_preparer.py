@@ -14,6 +14,7 @@ from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.parameters.values import TextParameter
 from orchestrator.errors import invalid_field
 from orchestrator.execution.uploads import replace_keys_with_filenames
+from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.input_reader import InputFile, InputReader
 from orchestrator.intake.input_slots import InputOwner
 from orchestrator.jobs import JobStatus, PendingResponse
@@ -51,6 +52,10 @@ class GenerationRequest:
     match_image_size: bool = False
     #: Whether a request that the content policy blocks is stored as a failed job instead of being rejected.
     store_blocked_job: bool = False
+    #: Sentences about fields of the request that have no effect.
+    warnings: tuple[str, ...] = ()
+    #: The field that set a parameter, where it has another name; errors name the field.
+    field_names: Mapping[str, str] = field(default_factory=dict)
     #: Stored with the job's parameters and ignored by the model.
     extra_params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -113,10 +118,11 @@ class RequestPreparer:
         """
         await self._check_webhook_url(request.webhook_url, owner.account_id)
         model = self.live_catalog.catalog[request.model]
-        params = model.validate_params(
-            {name: _replace_bytes(value) for name, value in request.params.items()}
-        )
-        files = await self.input_reader.read_inputs(owner, model, params, request.params)
+        with errors_name_fields(request.field_names):
+            params = model.validate_params(
+                {name: _replace_bytes(value) for name, value in request.params.items()}
+            )
+            files = await self.input_reader.read_inputs(owner, model, params, request.params)
         params = dict(files.params)
         if request.match_image_size and files.main_image_size:
             params |= size_params_for_image(model, files.main_image_size)

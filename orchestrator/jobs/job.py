@@ -154,6 +154,10 @@ class Job:
     webhook_url: str | None = None
     #: Final statuses that trigger the webhook; None for all.
     webhook_statuses: frozenset[JobStatus] | None = None
+    #: The name by which the request asked for the model; None for its id.
+    requested_model: str | None = None
+    #: Sentences about fields of the request that had no effect.
+    warnings: Sequence[str] = ()
     #: Dialect-qualified name of the request's dialect, such as `pixazo/flux-dev`; None for the native API.
     origin: str | None = None
     #: Content type and quality (1 to 100) of stored images; None keeps the model's output unchanged.
@@ -164,6 +168,11 @@ class Job:
     #: What the response to the request still has to bring. None once it was sent, and for a request with an
     #: idempotency key, which can be repeated.
     pending_response: PendingResponse | None = None
+
+    @property
+    def shown_model(self) -> str:
+        """The model under the name that its caller used."""
+        return self.requested_model or self.model
 
     @property
     def is_finished(self) -> bool:

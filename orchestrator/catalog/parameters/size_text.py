@@ -9,7 +9,7 @@ from typing import NamedTuple
 from orchestrator.errors import invalid_field
 
 # Five digits exceed the size of any model, and keep hostile input from becoming a huge integer.
-_SIZE_PATTERN = re.compile(r"([0-9]{1,5})x([0-9]{1,5})", re.ASCII)
+_SIZE_PATTERN = re.compile(r"([0-9]{1,5}) ?[xX*\u00d7] ?([0-9]{1,5})", re.ASCII)
 
 
 class Size(NamedTuple):
@@ -22,6 +22,10 @@ class Size(NamedTuple):
     def area(self) -> int:
         """The number of pixels."""
         return self.width * self.height
+
+    def to_params(self) -> dict[str, int]:
+        """Return the parameters `width` and `height`."""
+        return self._asdict()
 
 
 def parse_size(text: object, *, param: str = "size") -> Size:

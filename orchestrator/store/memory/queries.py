@@ -35,7 +35,7 @@ def _matches(job: Job, job_filter: JobFilter) -> bool:
         return False
     if job_filter.status is not None and job.status is not job_filter.status:
         return False
-    return job_filter.models is None or job.model in job_filter.models
+    return job_filter.models is None or not {job.model, job.requested_model}.isdisjoint(job_filter.models)
 
 
 def list_entries(tables: MemoryTables, account_id: str, limit: int, cursor: str | None) -> Page[LedgerEntry]:

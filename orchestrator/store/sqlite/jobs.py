@@ -26,7 +26,10 @@ def list_jobs(
         conditions.append("status = :status")
         values["status"] = job_filter.status.value
     if job_filter.models is not None:
-        conditions.append("model IN (SELECT value FROM json_each(:models))")
+        conditions.append(
+            "(model IN (SELECT value FROM json_each(:models))"
+            " OR requested_model IN (SELECT value FROM json_each(:models)))"
+        )
         values["models"] = dump_json(list(job_filter.models))
     if cursor is not None:
         conditions.append(f"seq {after} :position")

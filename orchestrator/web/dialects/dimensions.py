@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from orchestrator.catalog import Model, OutputSizes, parse_size
+from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.catalog.parameters.values import IntegerParameter
 from orchestrator.errors import InvalidRequest, invalid_field
 from pricing.rates import TariffError, TierMeasure, parse_tier_label
 
+#: A size as a request may write it.
+SizeField = str | dict[str, int]
+#: Names of sizes in other APIs. Portraits may swap the numbers: `portrait_16_9` is 9 wide, 16 high.
+NAMED_SIZES: Mapping[str, Size] = MappingProxyType(
+    {
+        "square": Size(512, 512),
+        "square_hd": Size(1024, 1024),
+        "portrait_4_3": Size(768, 1024),
+        "portrait_16_9": Size(576, 1024),
+        "landscape_4_3": Size(1024, 768),
+        "landscape_16_9": Size(1024, 576),
+        "portrait_4_5": Size(816, 1024),
+        "portrait_9_16": Size(576, 1024),
+        "square_1_1": Size(1024, 1024),
+        "landscape_3_2": Size(1024, 688),
+        "landscape_21_9": Size(1024, 448),
+    }
+)
+_ASPECT_RATIO_TEXT = re.compile(r"[0-9]{1,2}:[0-9]{1,2}", re.ASCII)
+_RESOLUTION_TEXT = re.compile(r"([0-9.]{1,5}) ?(k|p|mp)", re.ASCII | re.IGNORECASE)
+_RESOLUTION_UNITS = {"k": "K", "p": "p", "mp": " MP"}
 ASPECT_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "5:4", "4:5", "21:9", "9:21")
 #: How far a named resolution may exceed the model's largest area: 480p is 853x480, its model makes 832x480.
 AREA_TOLERANCE = 1.05
@@ -14,15 +40,63 @@ AREA_TOLERANCE = 1.05
 DEFAULT_FPS = 16
 
 
-def size_to_dimensions(size: str | None, *, param: str = "size") -> dict[str, int]:
-    """Return width and height of `WIDTHxHEIGHT`, or nothing for `auto`, which leaves the size to the model.
+def size_to_dimensions(
+    model: Model,
+    size: SizeField | None,
+    *,
+    aspect_ratio: str | None = None,
+    resolution: str | None = None,
+) -> dict[str, int]:
+    """Return the width and height that `size`, or an aspect ratio and a resolution, ask for.
 
-    Raises InvalidRequest.
+    A size is `WIDTHxHEIGHT`, `{"width": ..., "height": ...}`, the name of one (see `NAMED_SIZES`), an aspect
+    ratio or a resolution. Nothing and `auto` leave the size to the model. Raises InvalidRequest.
     """
-    if size is None or size == "auto":
-        return {}
-    width, height = parse_size(size, param=param)
-    return {"width": width, "height": height}
+    if isinstance(size, str):
+        size = size.strip().lower()
+        if _ASPECT_RATIO_TEXT.fullmatch(size):
+            size, aspect_ratio = None, _require_one("size", "aspect_ratio", size, aspect_ratio)
+        elif _RESOLUTION_TEXT.fullmatch(size):
+            size, resolution = None, _require_one("size", "resolution", size, resolution)
+    if size in (None, "", "auto"):
+        _require_sizes(model, aspect_ratio=aspect_ratio, resolution=resolution)
+        return aspect_ratio_to_dimensions(model, aspect_ratio, resolution)
+    for name, value in (("aspect_ratio", aspect_ratio), ("resolution", resolution)):
+        _require_one(name, "size", None, value)
+    dimensions = _parse_size_field(size).to_params()
+    _require_sizes(model, size=size)
+    return dimensions
+
+
+def _parse_size_field(size: SizeField | None) -> Size:
+    if isinstance(size, str):
+        return NAMED_SIZES.get(size) or parse_size(size)
+    sides = size or {}
+    if set(sides) != {"width", "height"} or not all(type(side) is int for side in sides.values()):
+        raise invalid_field("size", 'must be WIDTHxHEIGHT or {"width": ..., "height": ...} in pixels')
+    return Size(sides["width"], sides["height"])
+
+
+def _require_one(name: str, other: str, value: str | None, given: str | None) -> str | None:
+    """Return the value of one of two fields. Raises InvalidRequest if both are set, and differ."""
+    if given is not None and given != value:
+        raise InvalidRequest(
+            f"`{name}` and `{other}` both set the size; send one of them",
+            code="conflicting_fields",
+            param=name,
+        )
+    return value
+
+
+def _require_sizes(model: Model, **fields: object) -> None:
+    """Raise InvalidRequest if one of the fields is set and the model decides on the size itself."""
+    given = next((name for name, value in fields.items() if value is not None), None)
+    if given is not None and OutputSizes.from_model(model) is None:
+        raise InvalidRequest(
+            f"Model {model.id} does not take a `{given}`: its input decides on the size of the result",
+            code=f"unsupported_{given}",
+            param=given,
+        )
 
 
 def aspect_ratio_to_dimensions(
@@ -36,6 +110,8 @@ def aspect_ratio_to_dimensions(
     sizes = OutputSizes.from_model(model)
     if sizes is None or (aspect_ratio is None and resolution is None):
         return {}
+    if aspect_ratio is None and resolution is not None and "x" in resolution.lower():
+        return parse_size(resolution, param="resolution").to_params()
     width, height = sizes.default_size
     ratio = width / height if aspect_ratio is None else _parse_aspect_ratio(aspect_ratio)
     area = width * height if resolution is None else _parse_max_pixels(resolution, ratio)
@@ -84,7 +160,9 @@ def _parse_aspect_ratio(text: str) -> float:
 def _parse_max_pixels(resolution: str, ratio: float) -> float:
     """Return the largest number of pixels that `720p`, `2K` or `0.5 MP` stands for."""
     try:
-        measure, number = parse_tier_label(resolution)
+        short = _RESOLUTION_TEXT.fullmatch(resolution.strip())
+        label = short[1] + _RESOLUTION_UNITS[short[2].lower()] if short else resolution
+        measure, number = parse_tier_label(label)
     except TariffError as error:
         raise _invalid_resolution(resolution) from error
     match measure:

@@ -68,12 +68,7 @@ class ImageToImageTask:
                 param="model",
             )
         check_image_count(model, self.image_count)
-        if self.has_mask and "mask" not in model.parameters:
-            raise InvalidRequest(
-                f"Model {model.id} does not accept a `mask`{_suggest(candidates, self._can_serve)}",
-                code="unsupported_mask",
-                param="mask",
-            )
+        check_mask(model, has_mask=self.has_mask, suggestion=_suggest(candidates, self._can_serve))
 
 
 def _suggest(candidates: Iterable[Model], is_suitable: Callable[[Model], bool]) -> str:
@@ -99,6 +94,14 @@ def check_image_count(model: Model, image_count: int) -> None:
         limit = f"accepts at most {most} input image(s)" if most else "does not accept input images"
         raise InvalidRequest(
             f"Model {model.id} {limit} (got {image_count})", code="too_many_images", param="image"
+        )
+
+
+def check_mask(model: Model, *, has_mask: bool, suggestion: str = "") -> None:
+    """Raise InvalidRequest for a mask that the model does not accept."""
+    if has_mask and "mask" not in model.parameters:
+        raise InvalidRequest(
+            f"Model {model.id} does not accept a `mask`{suggestion}", code="unsupported_mask", param="mask"
         )
 
 

@@ -2,51 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
 
 from orchestrator.catalog import Model
 from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
+from orchestrator.web.dialects.parameter_names import ModelParameters, rename_synonyms
 from orchestrator.web.http.number_fields import StrictNumbersModel
 
 RequestBodyT = TypeVar("RequestBodyT", bound="RequestBody")
 
 
 class RequestBody(StrictNumbersModel):
-    """Fields of a request. Null means the same as not given; unknown fields are kept, since they may be
-    parameters of the model.
+    """Fields of a request under our names. Null means the same as not given; other fields are kept, since
+    they may be parameters of the model.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     #: Fields that the dialect interprets itself, even if a model has a parameter of that name.
     control_fields: ClassVar[frozenset[str]] = frozenset()
+    #: The dialect's own field, by the name of the parameter that it sets.
+    synonyms: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     webhook_url: str | None = Field(None, description="URL that is called when the job is finished.")
 
+    #: The caller's name of each field that was renamed.
+    _given_names: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def given_names(self) -> Mapping[str, str]:
+        """The caller's name of each field that has another name here."""
+        return self._given_names
+
+    @property
+    def passed_fields(self) -> dict[str, Any]:
+        """The fields that are passed to the model under their own names."""
+        own = self.control_fields | RequestBody.model_fields.keys()
+        return {name: value for name, value in self if value is not None and name not in own}
+
     def to_generation_request(
-        self, model: Model, params: Mapping[str, Any], idempotency_key: str | None
+        self, model: Model, params: ModelParameters, idempotency_key: str | None
     ) -> GenerationRequest:
         """Return the request to run `model` with `params` at the default price list."""
         return GenerationRequest(
-            model=model.id, params=params, idempotency_key=idempotency_key, webhook_url=self.webhook_url
+            model=getattr(self, "model", None) or model.id,
+            params=params.values,
+            warnings=params.warnings,
+            field_names=self.given_names,
+            idempotency_key=idempotency_key,
+            webhook_url=self.webhook_url,
         )
 
 
 def parse_body(
-    body_type: type[RequestBodyT], fields: Mapping[str, Any], *, form: bool = False
+    body_type: type[RequestBodyT],
+    fields: Mapping[str, Any],
+    *,
+    form: bool = False,
+    parameters: Container[str] = (),
 ) -> RequestBodyT:
-    """Validate the fields of a request. All values of a form are text, so numbers are parsed from it.
+    """Validate the fields of a request, by our names for those that other APIs call differently.
 
-    Raises InvalidRequest (`invalid_FIELD`).
+    `parameters` are those of the model, which keep their names. All values of a form are text, so numbers are
+    parsed from it. Raises InvalidRequest (`invalid_FIELD`, `conflicting_fields`).
     """
-    try:
-        return body_type.model_validate(fields, strict=not form)
-    except ValidationError as error:
-        raise to_field_error(error) from error
+    named = rename_synonyms(fields, body_type.model_fields, parameters, body_type.synonyms)
+    with errors_name_fields(named.given_names):
+        try:
+            body = body_type.model_validate(named.values, strict=not form)
+        except ValidationError as error:
+            raise to_field_error(error) from error
+    body._given_names = named.given_names
+    return body
 
 
 def to_field_error(error: ValidationError) -> InvalidRequest:

@@ -102,7 +102,11 @@ class JobFields(ResponseModel):
 
     jobId: str = Field(description="Id of the job.", examples=[_EXAMPLE_JOB_ID])
     status: JobStatusName = Field(description="State of the job.", examples=["completed"])
-    model: str = Field(description="Id of the model.", examples=["flux-1-schnell"])
+    model: str = Field(description="The model, by the name that was asked for.", examples=["flux-1-schnell"])
+    warnings: list[str] = Field(
+        description="What of the request had no effect, in sentences.",
+        examples=[["`user` has no effect"]],
+    )
     output: dict[str, list[str]] = Field(
         description="Presigned URLs by kind (`images`, `videos`, `audio`, `files`); empty until the job has "
         "completed.",
@@ -225,7 +229,8 @@ def _job_fields(record: JobRecord, delivery: OutputDelivery) -> dict[str, Any]:
     return {
         "jobId": job.id,
         "status": JOB_STATUS_NAMES[job.status],
-        "model": job.model,
+        "model": job.shown_model,
+        "warnings": list(job.warnings),
         "output": output,
         "assets": assets,
         "params": {name: value for name, value in job.params.items() if not _is_input_object_key(value)},

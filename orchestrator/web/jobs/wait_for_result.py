@@ -14,6 +14,9 @@ from orchestrator.web.protocols import JobWaiter
 
 JOB_ID_HEADER = "X-PixelFactory-Job"
 SIMULATED_HEADER = "X-PixelFactory-Simulated"
+WARNINGS_HEADER = "X-PixelFactory-Warnings"
+#: Characters; clients limit the size of headers.
+MAX_WARNINGS_LENGTH = 2000
 MAX_IDEMPOTENCY_KEY_LENGTH = 255
 
 
@@ -30,8 +33,22 @@ def parse_idempotency_key(request: web.Request) -> str | None:
 
 
 def job_headers(record: JobRecord) -> dict[str, str]:
-    """Return the headers of every response about a job: its id, and whether a simulator made its result."""
-    return {JOB_ID_HEADER: record.job.id} | ({SIMULATED_HEADER: "true"} if record.is_simulated else {})
+    """Return the headers of every response about a job.
+
+    They are its id, whether a simulator made its result, and what of the request had no effect.
+    """
+    headers = {JOB_ID_HEADER: record.job.id}
+    if record.is_simulated:
+        headers[SIMULATED_HEADER] = "true"
+    if record.job.warnings:
+        headers[WARNINGS_HEADER] = to_header_text("; ".join(record.job.warnings))
+    return headers
+
+
+def to_header_text(text: str) -> str:
+    """Return a text as the value of a header: printable ASCII, and not too long."""
+    printable = "".join(character if " " <= character <= "~" else "?" for character in text)
+    return printable[:MAX_WARNINGS_LENGTH]
 
 
 @asynccontextmanager

@@ -82,6 +82,8 @@ ERROR_CODES: Mapping[str, str] = {
     # Limits and availability (429, 503)
     "rate_limit_exceeded": "The account has exceeded its requests per minute.",
     "too_many_waiting": "Too many requests of the account wait for a download; retry after `Retry-After`.",
+    "unknown_parameter": "The model has no parameter of this name; the message lists those that it has.",
+    "conflicting_fields": "Two fields of the request ask for different things; send one of them.",
     "too_many_streams": "The account has the maximum number of open event streams; close one.",
     "too_many_failures": "The client address has sent too many invalid API keys.",
     "service_unavailable": "The service is not available at present.",

@@ -22,7 +22,7 @@ def code(model: Any, **request: Any) -> str:
 
 
 def test_defaults_fill_what_a_request_leaves_out() -> None:
-    assert FLUX.validate_params({"prompt": "a fox", "user": "someone", "steps": None}) == {
+    assert FLUX.validate_params({"prompt": "a fox", "user": None, "steps": None}) == {
         "n": 1,
         "prompt": "a fox",
         "negative_prompt": "",
@@ -32,6 +32,12 @@ def test_defaults_fill_what_a_request_leaves_out() -> None:
         "cfg_scale": 1.0,
         "seed": None,
     }
+
+
+def test_unknown_parameters_are_refused_with_those_that_there_are() -> None:
+    with pytest.raises(InvalidRequest, match=r"has no parameter `stpes`; did you mean `steps`.* n, prompt,"):
+        FLUX.validate_params({"prompt": "a fox", "stpes": 3})
+    assert code(FLUX, prompt="a fox", strength=0.5) == "unknown_parameter"
 
 
 def test_videos_have_the_documents_defaults() -> None:

@@ -15,7 +15,12 @@ def test_a_size_is_read(width: int, height: int) -> None:
     assert parse_size(f"{width}x{height}") == (width, height)
 
 
-NO_SIZES = ["", "axb", "1024", "1024x", "x768", "1024X768", "1024x768x3", " 1024x768", "1024x768\n", "-8x8"]
+@pytest.mark.parametrize("text", ["1024X768", "1024*768", "1024 x 768", "1024\u00d7768"])
+def test_other_signs_for_times_are_read(text: str) -> None:
+    assert parse_size(text) == (1024, 768)
+
+
+NO_SIZES = ["", "axb", "1024", "1024x", "x768", "1024x768x3", " 1024x768", "1024x768\n", "-8x8"]
 
 
 @pytest.mark.parametrize("text", [*NO_SIZES, "1e3x8", "٣x٣", "1" * 5000 + "x8", None, 1024, [1024, 768]])

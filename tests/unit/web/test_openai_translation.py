@@ -48,19 +48,26 @@ def test_parses_numbers_of_a_form_and_keeps_text() -> None:
 
 def test_parses_parameters_of_a_form_by_their_type() -> None:
     loras = '[{"name": "ink", "strength": 0.5}]'
-    asked = generation(form=True, model="flux-1-dev", prompt="a", loras=loras, strength="0.5")
+    asked = generation(form=True, model="flux-1-dev", prompt="a", loras=loras, strength="")
     assert asked.params == {"prompt": "a", "loras": [{"name": "ink", "strength": 0.5}]}
 
 
-def test_ignores_fields_that_the_model_does_not_have() -> None:
-    asked = generation(prompt="a", user="u", style="vivid", moderation="low", hocus=1, background="opaque")
+def test_warns_of_fields_of_sdks_without_an_effect() -> None:
+    asked = generation(prompt="a", user="u", style="vivid", moderation="low", background="opaque")
     assert asked.params == {"prompt": "a"}
+    assert asked.warnings == tuple(f"`{name}` has no effect" for name in ("user", "style", "moderation"))
+
+
+def test_refuses_fields_that_the_model_does_not_have() -> None:
+    with pytest.raises(InvalidRequest, match="has no parameter `stpes`; did you mean `steps`") as refused:
+        generation(prompt="a", stpes=3)
+    assert (refused.value.code, refused.value.param) == ("unknown_parameter", "stpes")
 
 
 def test_does_not_pass_control_fields_to_the_model() -> None:
     """`quality` is a control field, even if a model has a parameter of that name."""
     body = parse_body(ImageGenerationBody, {"prompt": "a", "quality": "low", "stream": False}, form=False)
-    assert openai.passthrough_params(body, CATALOG["flux-1-schnell"], form=False) == {"prompt": "a"}
+    assert body.passed_fields == {"prompt": "a"}
 
 
 @pytest.mark.parametrize(
@@ -191,8 +198,12 @@ def test_chooses_a_model_for_the_sizes_and_lengths_of_openais_clients(
     assert video(prompt="a", size=size, seconds=seconds, input_reference=image).model == model
 
 
-def test_num_frames_overrides_seconds() -> None:
-    assert video(form=True, prompt="a", seconds="4", num_frames="17").params["num_frames"] == 17
+def test_num_frames_and_seconds_must_agree() -> None:
+    agreeing = video(form=True, prompt="a", seconds="4", num_frames="64", model="wan2.1-t2v-fast")
+    assert agreeing.params["num_frames"] == 64
+    with pytest.raises(InvalidRequest, match="`num_frames` is 17, and another field asks for 64") as refused:
+        video(form=True, prompt="a", seconds="4", num_frames="17", model="wan2.1-t2v-fast")
+    assert refused.value.code == "conflicting_fields"
 
 
 def test_chooses_a_video_model_by_the_input_image() -> None:

@@ -33,9 +33,9 @@ from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Output, create_shards
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
+from orchestrator.web.dialects.dimensions import NAMED_SIZES
 from orchestrator.web.dialects.error_responses import find_error_format
 from orchestrator.web.dialects.ids import job_id_from_uuid
-from orchestrator.web.dialects.pixazo import sizes as pixazo_sizes
 from orchestrator.web.dialects.pixazo import translation as pixazo
 from orchestrator.web.dialects.pixazo.endpoints import PIXAZO_ENDPOINTS, PixazoEndpoint, ResponseMode
 from orchestrator.web.dialects.pixazo.errors import PixazoErrorResponse, to_error_response
@@ -45,6 +45,7 @@ from orchestrator.web.dialects.pixazo.request_ids import (
     to_origin,
     to_request_id,
 )
+from orchestrator.web.dialects.pixazo.sizes import AspectRatio, FalImageSize, Flux2ProImageSize
 from pricing.book import TariffRevisions
 from pricing.tariff import SHIPPED_TARIFFS
 
@@ -199,8 +200,8 @@ def test_translates_output_formats_to_encodings(
 
 
 NAMED = [
-    *((DEV, name) for name in get_args(pixazo_sizes.FalImageSize)),
-    *((PRO_TEXT, name) for name in get_args(pixazo_sizes.Flux2ProImageSize)),
+    *((DEV, name) for name in get_args(FalImageSize)),
+    *((PRO_TEXT, name) for name in get_args(Flux2ProImageSize)),
 ]
 
 
@@ -209,7 +210,7 @@ def test_converts_named_sizes_to_dimensions_of_the_model(endpoint: PixazoEndpoin
     made = params(endpoint, prompt="a", image_size=name)
     model = endpoint.resolve_model(CATALOG)
     assert model.snap_to_grid(model.validate_params(made))["width"] == made["width"]
-    width, height = pixazo_sizes.DIMENSIONS_BY_SIZE_NAME[name]
+    width, height = NAMED_SIZES[name]
     assert made["width"] / made["height"] == pytest.approx(width / height, rel=0.02)
     assert made["width"] * made["height"] == pytest.approx(width * height, rel=0.05)
     shape, _, numbers = name.partition("_")
@@ -219,7 +220,7 @@ def test_converts_named_sizes_to_dimensions_of_the_model(endpoint: PixazoEndpoin
         assert made["width"] / made["height"] == pytest.approx(expected, rel=0.03)
 
 
-@pytest.mark.parametrize("ratio", get_args(pixazo_sizes.AspectRatio))
+@pytest.mark.parametrize("ratio", get_args(AspectRatio))
 def test_converts_aspect_ratios_to_dimensions(ratio: str) -> None:
     made = params(ULTRA, prompt="a", aspect_ratio=ratio)
     width, height = map(int, ratio.split(":"))

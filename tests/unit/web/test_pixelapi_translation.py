@@ -77,14 +77,16 @@ def test_undocumented_models_keep_their_own_ranges() -> None:
 
 
 def test_makes_one_image_per_generation() -> None:
-    assert "n" not in params(prompt="a", n=4)
+    with pytest.raises(InvalidRequest, match="`n` must be 1"):
+        params(prompt="a", n=4)
 
 
 @pytest.mark.parametrize("name", ["sdxl", "sdxl-1.0", "sdxl-base"])
 def test_all_names_of_a_model_have_one_price(name: str) -> None:
     body = parse_body(pixelapi.PixelApiGenerateBody, {"model": name, "prompt": "a"})
     request = pixelapi.to_request(body, CATALOG, idempotency_key="k")
-    assert (request.model, request.tariff, request.store_blocked_job) == ("sdxl", "pixelapi", True)
+    assert (request.model, request.tariff_model, request.tariff) == (name, "sdxl", "pixelapi")
+    assert request.store_blocked_job
     assert request.idempotency_key == "k"
 
 

@@ -81,13 +81,18 @@ def test_converts_resolutions_to_dimensions(
     assert (made["width"], made["height"]) == size
 
 
-def test_width_and_height_override_the_aspect_ratio() -> None:
-    made = params("flux-dev", prompt="a", width=512, height=512, aspect_ratio="16:9")
-    assert (made["width"], made["height"]) == (512, 512)
+def test_width_and_height_must_agree_with_the_aspect_ratio() -> None:
+    made = params("flux-dev", prompt="a", width=1024, height=1024, aspect_ratio="1:1")
+    assert (made["width"], made["height"]) == (1024, 1024)
+    with pytest.raises(InvalidRequest) as refused:
+        params("flux-dev", prompt="a", width=512, height=512, aspect_ratio="16:9")
+    assert refused.value.code == "conflicting_fields"
 
 
-def test_ignores_the_aspect_ratio_of_a_model_without_width_and_height() -> None:
-    assert "width" not in params("flux-edit", prompt="a", aspect_ratio="16:9", image="QUJD")
+def test_refuses_an_aspect_ratio_for_a_model_without_width_and_height() -> None:
+    with pytest.raises(InvalidRequest, match="does not take a `aspect_ratio`") as refused:
+        params("flux-edit", prompt="a", aspect_ratio="16:9", image="QUJD")
+    assert refused.value.code == "unsupported_aspect_ratio"
 
 
 @pytest.mark.parametrize(("seconds", "fps", "frames"), [(5, None, 80), (1.5, None, 24), (2, 8, 16)])

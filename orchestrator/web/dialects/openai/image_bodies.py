@@ -1,8 +1,8 @@
 """Request bodies of OpenAI's images API, as its official SDKs send them.
 
 The pydantic model that validates a request also documents it. Fields of OpenAI that have no effect here
-(`user`, `style`, `moderation`, `input_fidelity`, ...) are accepted and ignored; every other field that is a
-parameter of the model is passed to it.
+(`user`, `style`, `moderation`, `input_fidelity`, ...) are accepted with a warning; every other field is a
+parameter of the model, or a name that another API gives to one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydantic import Field
 
 from orchestrator.errors import invalid_field
 from orchestrator.media.formats import ImageEncoding
+from orchestrator.web.dialects.dimensions import SizeField
 from orchestrator.web.dialects.request_body import RequestBody
 
 Quality = Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"]
@@ -25,14 +26,20 @@ class ImageRequestBody(RequestBody):
     """Fields that all requests for images have in common."""
 
     control_fields = frozenset(
-        {"model", "size", "quality", "response_format", "output_format", "output_compression"}
-        | {"background", "stream", "partial_images", "image", "images", "mask"}
+        {"model", "size", "aspect_ratio", "resolution", "quality", "background", "image", "images", "mask"}
+        | {"response_format", "output_format", "output_compression", "stream", "partial_images"}
     )
 
     model: str | None = Field(None, description="Id or alias of a model.")
     n: int | None = Field(None, description="Number of results.")
-    size: str | None = Field(
+    size: SizeField | None = Field(
         None, description="Size in pixels as WIDTHxHEIGHT; `auto` or no value: the model's default."
+    )
+    aspect_ratio: str | None = Field(
+        None, description="Aspect ratio of the results, such as 16:9, instead of a size."
+    )
+    resolution: str | None = Field(
+        None, max_length=20, description="Number of pixels, such as 720p, 1K or 0.5 MP, instead of a size."
     )
     quality: Quality | None = Field(
         None,

@@ -91,7 +91,8 @@ class ImageRoutes:
         """
         key = await authenticate(request)
         fields, form = await read_fields(request), is_form(request)
-        body = parse_body(ImageEditBody, fields, form=form)
+        parameters = self._service.catalog.parameters_of(fields.get("model"))
+        body = parse_body(ImageEditBody, fields, form=form, parameters=parameters)
         generation_request = openai.to_edit_request(
             body, self._service.catalog, form=form, idempotency_key=parse_idempotency_key(request)
         )
@@ -113,7 +114,8 @@ class ImageRoutes:
         """
         key = await authenticate(request)
         fields, form = await read_fields(request), is_form(request)
-        body = parse_body(ImageVariationBody, fields, form=form)
+        parameters = self._service.catalog.parameters_of(fields.get("model"))
+        body = parse_body(ImageVariationBody, fields, form=form, parameters=parameters)
         generation_request = openai.to_variation_request(
             body, self._service.catalog, form=form, idempotency_key=parse_idempotency_key(request)
         )
@@ -156,7 +158,8 @@ async def read_generation_request(
 ) -> tuple[ImageGenerationBody, GenerationRequest]:
     """Read the body of a generation and translate it. Raises InvalidRequest."""
     fields, form = await read_fields(request), is_form(request)
-    body = parse_body(ImageGenerationBody, fields, form=form)
+    parameters = catalog.parameters_of(fields.get("model"))
+    body = parse_body(ImageGenerationBody, fields, form=form, parameters=parameters)
     return body, pixel_factory.to_request(
         body, catalog, form=form, idempotency_key=parse_idempotency_key(request)
     )

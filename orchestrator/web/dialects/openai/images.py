@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.parameters.values import IntegerParameter
 from orchestrator.errors import InvalidRequest, invalid_field, missing_field
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Output
@@ -19,6 +20,7 @@ from orchestrator.web.dialects.openai.image_bodies import (
     ImageVariationBody,
     unwrap_image_input,
 )
+from orchestrator.web.dialects.parameter_names import ModelParameters, take_parameters
 from orchestrator.web.dialects.request_body import RequestBody
 
 #: Models for edits that name none: the first that accepts the images and the mask, then any other that does.
@@ -37,6 +39,8 @@ STEPS_FACTOR_BY_QUALITY = {
     "xhigh": 2.0,
     "max": 2.0,
 }
+#: Qualities that change nothing.
+_NEUTRAL_QUALITIES = frozenset({None, "auto", "medium", "standard"})
 #: Qualities that responses report under another name.
 _RESPONSE_QUALITIES = {"auto": "medium", "standard": "medium", "hd": "high"}
 
@@ -54,7 +58,7 @@ def to_edit_request(
         )
     task = ImageToImageTask(image_count=len(images), has_mask=bool(mask))
     model = task.select_model(catalog, body.model, PREFERRED_EDIT_MODELS)
-    params = to_model_params(body, model, form=form) | to_image_params(model, images) | mask
+    params = to_model_params(body, model, form=form).extended(to_image_params(model, images) | mask)
     return body.to_generation_request(model, params, idempotency_key)
 
 
@@ -70,24 +74,42 @@ def to_variation_request(
     image = unwrap_image_input(body.image, "image")
     task = ImageToImageTask(image_count=1, has_prompt=False)
     model = task.select_model(catalog, body.model, PREFERRED_VARIATION_MODELS)
-    params = to_model_params(body, model, form=form) | to_image_params(model, [image])
+    params = to_model_params(body, model, form=form).extended(to_image_params(model, [image]))
     return body.to_generation_request(model, params, idempotency_key)
 
 
-def to_model_params(body: ImageRequestBody, model: Model, *, form: bool) -> dict[str, Any]:
+def to_model_params(body: ImageRequestBody, model: Model, *, form: bool) -> ModelParameters:
     """Return the fields of a body as parameters of the model, without images. Raises InvalidRequest."""
     _check_response_options(body, model)
-    params = passthrough_params(body, model, form=form)
-    return params | size_to_dimensions(body.size) | _steps_param(body, model) | _background_param(body, model)
+    dimensions = size_to_dimensions(
+        model, body.size, aspect_ratio=body.aspect_ratio, resolution=body.resolution
+    )
+    passed = pass_parameters(body, model, form=form, computed=dimensions)
+    own = _steps_param(body, model) | _background_param(body, model)
+    return passed.extended(own, *_effect_warnings(body, model))
 
 
-def passthrough_params(body: RequestBody, model: Model, *, form: bool) -> dict[str, Any]:
-    """Return the fields that are passed to the model under their own names, without images."""
-    given = {name: value for name, value in body if value is not None and name not in body.control_fields}
-    params = {name: value for name, value in given.items() if name in model.parameters or name == "n"}
+def pass_parameters(
+    body: RequestBody, model: Model, *, form: bool, computed: Mapping[str, Any]
+) -> ModelParameters:
+    """Return the fields that are passed to the model under their own names, and `computed` parameters.
+
+    Raises InvalidRequest (`unknown_parameter`, `conflicting_fields`).
+    """
+    given = body.passed_fields
     if form:
-        params = {name: _parse_form_value(model, name, value) for name, value in params.items()}
-    return params
+        given = {name: _parse_form_value(model, name, value) for name, value in given.items()}
+    return take_parameters(model, given).with_computed(computed)
+
+
+def _effect_warnings(body: ImageRequestBody, model: Model) -> Iterator[str]:
+    """Yield what fields of the dialect have no effect."""
+    if body.quality not in _NEUTRAL_QUALITIES and not isinstance(
+        model.parameters.get("steps"), IntegerParameter
+    ):
+        yield f"`quality` has no effect: {model.id} has no `steps`"
+    if body.partial_images and not body.stream:
+        yield "`partial_images` has no effect without `stream`"
 
 
 def _check_response_options(body: ImageRequestBody, model: Model) -> None:

@@ -19,7 +19,12 @@ class TokenDetails(ResponseModel):
 class GenerationUsage(ResponseModel):
     """What was made and what it cost. Nothing is counted in tokens; SDKs expect the fields."""
 
-    model: str = Field(description="Id of the model.", examples=["flux-1-schnell"])
+    model: str = Field(description="The model, by the name that was asked for.", examples=["flux-1-schnell"])
+    warnings: list[str] = Field(
+        description="What of the request had no effect, in sentences; also in the header"
+        " `X-PixelFactory-Warnings`.",
+        examples=[[]],
+    )
     size: str | None = Field(
         description="Size of the results in pixels, WIDTHxHEIGHT.", examples=["1024x1024"]
     )

@@ -102,7 +102,8 @@ class VideoRoutes:
         """
         key = await authenticate(request)
         fields, form = await read_fields(request), is_form(request)
-        body = parse_body(openai_videos.VideoCreateBody, fields, form=form)
+        parameters = self._service.catalog.parameters_of(fields.get("model"))
+        body = parse_body(openai_videos.VideoCreateBody, fields, form=form, parameters=parameters)
         generation_request = openai_videos.to_request(
             body, self._service.catalog, form=form, idempotency_key=parse_idempotency_key(request)
         )
@@ -123,7 +124,7 @@ class VideoRoutes:
         model = self._service.catalog[source.job.model]
         images = await self._load_input_images(source, model)
         generation_request = openai_videos.to_remix_request(
-            source.job, model, body.prompt, images, parse_idempotency_key(request)
+            source.job, model, body, images, parse_idempotency_key(request)
         )
         return await self._submit_job(request, key, generation_request)
 
@@ -223,8 +224,7 @@ class VideoRoutes:
     async def _submit_job(
         self, request: web.Request, key: ApiKey, generation_request: GenerationRequest
     ) -> web.Response:
-        with openai_videos.translate_param_errors():
-            record = await submit_job(request, self._service, key, generation_request, waits_for_result=False)
+        record = await submit_job(request, self._service, key, generation_request, waits_for_result=False)
         return json_response(self._to_response(record), headers=job_headers(record))
 
     async def _get_own_video(self, key: ApiKey, video_id: str) -> JobRecord:

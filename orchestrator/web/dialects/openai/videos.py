@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field
@@ -15,11 +15,12 @@ from orchestrator.catalog.manifest import ModelKind
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
-from orchestrator.web.dialects.dimensions import seconds_to_frames, size_to_dimensions
+from orchestrator.web.dialects.dimensions import SizeField, seconds_to_frames, size_to_dimensions
 from orchestrator.web.dialects.model_selection import max_input_images, to_image_params
 from orchestrator.web.dialects.openai.image_bodies import ImageInput, unwrap_image_input
-from orchestrator.web.dialects.openai.images import passthrough_params
+from orchestrator.web.dialects.openai.images import pass_parameters
 from orchestrator.web.dialects.openai.schemas import VideoError, VideoResource
+from orchestrator.web.dialects.parameter_names import WITHOUT_EFFECT, ModelParameters
 from orchestrator.web.dialects.request_body import RequestBody
 from orchestrator.web.dialects.status_names import STATUS_NAMES
 
@@ -32,15 +33,14 @@ REMIX_SOURCE_KEY = "remixed_from_video_id"
 
 VIDEO_STATUS_NAMES = STATUS_NAMES | {JobStatus.RUNNING: "in_progress"}
 
-#: Request fields by the model parameter that they set.
-_FIELD_BY_PARAMETER = {"image": "input_reference", "images": "input_reference", "num_frames": "seconds"}
 _SECONDS_PATTERN = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?", re.ASCII)
 
 
 class VideoCreateBody(RequestBody):
     """Body of `POST /videos`. Other parameters of the model are passed under their own names."""
 
-    control_fields = frozenset({"model", "size", "seconds", "input_reference"})
+    synonyms = MappingProxyType({"image": "input_reference", "duration": "seconds"})
+    control_fields = frozenset({"model", "size", "aspect_ratio", "resolution", "seconds", "input_reference"})
 
     model: str | None = Field(
         None, description="Id or alias of a model that makes videos; default: one that supports the request."
@@ -49,13 +49,27 @@ class VideoCreateBody(RequestBody):
     seconds: str | int | float | None = Field(
         None, description="Length in seconds; default: the model's default."
     )
-    size: str | None = Field(
+    size: SizeField | None = Field(
         None, description="Size in pixels as WIDTHxHEIGHT; default: the model's default."
+    )
+    aspect_ratio: str | None = Field(
+        None, description="Aspect ratio of the video, such as 16:9, instead of a size."
+    )
+    resolution: str | None = Field(
+        None, max_length=20, description="Number of pixels, such as 720p, instead of a size."
     )
     input_reference: ImageInput | None = Field(
         None,
         description="Image that the video starts with: base64 text, data URL, http(s) URL or uploaded file.",
     )
+
+    @property
+    def given_names(self) -> Mapping[str, str]:
+        image = super().given_names.get("input_reference", "input_reference")
+        seconds = (
+            {} if self.seconds is None else {"num_frames": super().given_names.get("seconds", "seconds")}
+        )
+        return {**super().given_names, "image": image, "images": image, **seconds}
 
 
 class VideoRemixBody(RequestBody):
@@ -85,14 +99,14 @@ def to_request(
             code="unsupported_input_reference",
             param="input_reference",
         )
-    params = _video_params(body, model, form=form) | to_image_params(model, images)
+    params = _video_params(body, model, form=form).extended(to_image_params(model, images))
     return body.to_generation_request(model, params, idempotency_key)
 
 
 def to_remix_request(
     source: Job,
     model: Model,
-    prompt: str | None,
+    body: VideoRemixBody,
     input_images: Mapping[str, Any],
     idempotency_key: str | None,
 ) -> GenerationRequest:
@@ -103,10 +117,24 @@ def to_remix_request(
     params = {name: value for name, value in source.params.items() if name in model.parameters}
     return GenerationRequest(
         model=model.id,
-        params={**params, **input_images, "prompt": prompt},
+        params={**params, **input_images, "prompt": body.prompt},
+        warnings=_remix_warnings(body),
         idempotency_key=idempotency_key,
         extra_params={REMIX_SOURCE_KEY: source.id},
     )
+
+
+def _remix_warnings(body: VideoRemixBody) -> tuple[str, ...]:
+    """Return warnings for fields without an effect. Raises InvalidRequest for others than the prompt."""
+    others = [name for name in body.passed_fields if name not in WITHOUT_EFFECT and name != "prompt"]
+    if others:
+        raise InvalidRequest(
+            f"A remix takes a `prompt` only (got `{others[0][:60]}`); create a video with `POST /v1/videos`"
+            " to change more",
+            code="unknown_parameter",
+            param=others[0][:60],
+        )
+    return tuple(f"`{name}` has no effect" for name in body.passed_fields if name != "prompt")
 
 
 def to_video_response(record: JobRecord, progress: float, retention_days: float) -> VideoResource:
@@ -118,7 +146,7 @@ def to_video_response(record: JobRecord, progress: float, retention_days: float)
         {
             "id": job.id,
             "object": "video",
-            "model": job.model,
+            "model": job.shown_model,
             "status": VIDEO_STATUS_NAMES[job.status],
             "progress": 100 if job.status is JobStatus.SUCCEEDED else min(99, int(progress * 100)),
             "prompt": job.params.get("prompt"),
@@ -131,20 +159,6 @@ def to_video_response(record: JobRecord, progress: float, retention_days: float)
             "error": _error_details(job),
         }
     )
-
-
-@contextmanager
-def translate_param_errors() -> Iterator[None]:
-    """Make errors of model parameters name the request fields of this API instead."""
-    try:
-        yield
-    except InvalidRequest as error:
-        field = _FIELD_BY_PARAMETER.get(error.param or "", error.param)
-        if field == error.param or field is None:
-            raise
-        codes = {f"{kind}_{error.param}": f"{kind}_{field}" for kind in ("missing", "invalid")}
-        message = error.message.replace(f"`{error.param}`", f"`{field}`")
-        raise InvalidRequest(message, code=codes.get(error.code, error.code), param=field) from error
 
 
 def _candidate_models(catalog: Catalog, *, has_image: bool) -> list[Model]:
@@ -164,17 +178,21 @@ def _candidate_models(catalog: Catalog, *, has_image: bool) -> list[Model]:
 def _can_generate(model: Model, body: VideoCreateBody, *, form: bool) -> bool:
     """Whether the model supports the size, the length and all other parameters of the request."""
     try:
-        model.example_params(**_video_params(body, model, form=form))
+        model.example_params(**_video_params(body, model, form=form).values)
     except InvalidRequest:
         return False
     return True
 
 
-def _video_params(body: VideoCreateBody, model: Model, *, form: bool) -> dict[str, Any]:
+def _video_params(body: VideoCreateBody, model: Model, *, form: bool) -> ModelParameters:
     """Return the fields of a body as parameters of the model, without images. Raises InvalidRequest."""
-    params = passthrough_params(body, model, form=form)
-    frames = {} if body.seconds is None else _frames_param(body.seconds, model, params.get("fps"))
-    return size_to_dimensions(body.size) | frames | params
+    dimensions = size_to_dimensions(
+        model, body.size, aspect_ratio=body.aspect_ratio, resolution=body.resolution
+    )
+    params = pass_parameters(body, model, form=form, computed=dimensions)
+    if body.seconds is None:
+        return params
+    return params.with_computed(_frames_param(body.seconds, model, params.values.get("fps")))
 
 
 def _frames_param(seconds: str | float, model: Model, fps: object) -> dict[str, int]:

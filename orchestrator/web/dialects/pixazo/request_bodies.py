@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from orchestrator.catalog import Model
+from orchestrator.catalog import Model, parse_size
 from orchestrator.web.dialects.dimensions import (
     aspect_ratio_to_dimensions,
     round_down_to_step,
-    size_to_dimensions,
 )
 from orchestrator.web.dialects.model_selection import scale_steps
 from orchestrator.web.dialects.pixazo.base_bodies import (
@@ -83,7 +82,7 @@ class Flux2ProEditBody(QueuedBody):
         return self.image_size == "auto"
 
     def _dimensions(self, model: Model) -> dict[str, int]:
-        sides = size_to_dimensions(self.image_size, param="image_size")
+        sides = {} if self.match_input_size else parse_size(self.image_size, param="image_size").to_params()
         return {name: round_down_to_step(model, name, pixels) for name, pixels in sides.items()}
 
 

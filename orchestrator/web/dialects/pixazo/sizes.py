@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from orchestrator.catalog import Model, OutputSizes
+from orchestrator.web.dialects.dimensions import NAMED_SIZES
 
 #: Names that the older models use, as fal.ai does.
 FalImageSize = Literal[
@@ -22,21 +23,6 @@ Flux2ProImageSize = Literal[
 ]
 AspectRatio = Literal["21:9", "16:9", "4:3", "3:2", "1:1", "2:3", "3:4", "9:16", "9:21"]
 
-#: Width and height. Portraits of the older names swap the numbers: `portrait_16_9` is 9 wide, 16 high.
-DIMENSIONS_BY_SIZE_NAME = {
-    "square_hd": (1024, 1024),
-    "square": (512, 512),
-    "portrait_4_3": (768, 1024),
-    "portrait_16_9": (576, 1024),
-    "landscape_4_3": (1024, 768),
-    "landscape_16_9": (1024, 576),
-    "portrait_4_5": (816, 1024),
-    "portrait_9_16": (576, 1024),
-    "square_1_1": (1024, 1024),
-    "landscape_3_2": (1024, 688),
-    "landscape_21_9": (1024, 448),
-}
-
 
 def size_name_to_dimensions(model: Model, name: str | None) -> dict[str, int]:
     """Return the width and height of the model that are closest to a named size.
@@ -46,5 +32,4 @@ def size_name_to_dimensions(model: Model, name: str | None) -> dict[str, int]:
     sizes = OutputSizes.from_model(model)
     if name is None or sizes is None:
         return {}
-    width, height = sizes.fit_size(*DIMENSIONS_BY_SIZE_NAME[name])
-    return {"width": width, "height": height}
+    return sizes.fit_size(*NAMED_SIZES[name]).to_params()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from orchestrator.catalog import Catalog, Model
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord
-from orchestrator.web.dialects.model_selection import check_image_count, max_input_images, to_image_params
+from orchestrator.web.dialects.model_selection import check_image_count, check_mask, to_image_params
 from orchestrator.web.dialects.openai.image_bodies import ImageGenerationBody, ImageRequestBody
 from orchestrator.web.dialects.openai.images import image_response_fields, to_model_params
 from orchestrator.web.dialects.openai.schemas import (
@@ -27,18 +27,12 @@ DEFAULT_MODEL = "flux-1-schnell"
 def to_request(
     body: ImageGenerationBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
 ) -> GenerationRequest:
-    """Translate a generation. Raises InvalidRequest.
-
-    Input images are ignored if the model accepts none.
-    """
+    """Translate a generation. Raises InvalidRequest."""
     model = catalog[body.model or DEFAULT_MODEL]
-    params = to_model_params(body, model, form=form)
-    images = body.input_images()
-    if max_input_images(model):
-        check_image_count(model, len(images))
-        params |= to_image_params(model, images)
-    if "mask" in model.parameters:
-        params |= body.mask_params()
+    images, mask = body.input_images(), body.mask_params()
+    check_image_count(model, len(images))
+    check_mask(model, has_mask=bool(mask))
+    params = to_model_params(body, model, form=form).extended(to_image_params(model, images) | mask)
     return body.to_generation_request(model, params, idempotency_key)
 
 
@@ -58,7 +52,8 @@ def to_usage(record: JobRecord, model: Model) -> GenerationUsage:
     """Return what was made and what it cost. Nothing is counted in tokens, but SDKs expect the fields."""
     job, outputs = record.job, record.outputs
     return GenerationUsage(
-        model=job.model,
+        model=job.shown_model,
+        warnings=list(job.warnings),
         size=f"{outputs[0].width}x{outputs[0].height}" if outputs and outputs[0].width else None,
         n=len(outputs),
         steps=job.params.get("steps", model.default_steps),

@@ -66,7 +66,9 @@ class PixelApiRoutes:
         key = await authenticate(request)
         fields = await read_json(request)
         catalog = self._service.catalog
-        body = parse_body(pixelapi.PixelApiGenerateBody, fields)
+        body = parse_body(
+            pixelapi.PixelApiGenerateBody, fields, parameters=catalog.parameters_of(fields.get("model"))
+        )
         generation_request = pixelapi.to_request(
             body, catalog, idempotency_key=parse_idempotency_key(request)
         )

@@ -21,6 +21,7 @@ from orchestrator.jobs import Job, JobStatus
 from orchestrator.web.dialects.credits import charged_micros, format_utc, to_credits
 from orchestrator.web.dialects.dimensions import round_down_to_step
 from orchestrator.web.dialects.ids import job_id_to_uuid
+from orchestrator.web.dialects.parameter_names import take_parameters
 from orchestrator.web.dialects.pixelapi.schemas import (
     PixelApiGenerationResponse,
     PixelApiModelFields,
@@ -64,6 +65,8 @@ DOCUMENTED_MODELS = frozenset({*MODEL_LIMITS, "cogvideo-2b", "upscale-4x"})
 class PixelApiGenerateBody(RequestBody):
     """Body of `POST /v1/image/generate`. Other parameters of the model are passed under their own names."""
 
+    control_fields = frozenset({"model", "guidance_scale"})
+
     model: str | None = Field(None, description="Id or alias of a model; default: sdxl.")
     prompt: str | None = Field(None, description="Description of the image.")
     negative_prompt: str | None = Field(None, description="Description of what to avoid (SDXL only).")
@@ -84,14 +87,19 @@ def to_request(
     """Translate a request body. Raises InvalidRequest."""
     model = catalog[body.model or DEFAULT_MODEL]
     name = api_id(model)
-    params = {key: value for key, value in body if value is not None and key in model.parameters}
+    passed = take_parameters(model, body.passed_fields)
+    if passed.values.get("n", 1) != 1:
+        raise invalid_field("n", "must be 1: a generation is one image; send several requests")
+    params = {**passed.values}
     if name in MODEL_LIMITS:
         params |= _documented_params(body, model, MODEL_LIMITS[name])
-    if body.guidance_scale is not None:
-        params["cfg_scale"] = _to_cfg_scale(body.guidance_scale)
+    params |= _guidance_param(body, model)
     return GenerationRequest(
-        model=name,
+        model=body.model or name,
+        tariff_model=name,
         params=params,
+        warnings=passed.warnings,
+        field_names=body.given_names,
         idempotency_key=idempotency_key,
         tariff=TARIFF,
         webhook_url=body.webhook_url,
@@ -163,11 +171,19 @@ def _documented_params(body: PixelApiGenerateBody, model: Model, limits: ModelLi
         "steps": limits.default_steps if steps is None else steps,
         "cfg_scale": _to_cfg_scale(limits.default_guidance),
     }
-    return params if limits.accepts_negative_prompt else params | {"negative_prompt": None}
+    return {name: value for name, value in params.items() if name in model.parameters}
 
 
 def _dimension(model: Model, name: str, value: int | None) -> int:
     return round_down_to_step(model, name, _check_range(name, value, MIN_SIDE, MAX_SIDE) or DEFAULT_SIDE)
+
+
+def _guidance_param(body: PixelApiGenerateBody, model: Model) -> dict[str, float]:
+    if body.guidance_scale is None:
+        return {}
+    if "cfg_scale" not in model.parameters:
+        raise model.unknown_parameter("guidance_scale")
+    return {"cfg_scale": _to_cfg_scale(body.guidance_scale)}
 
 
 def _to_cfg_scale(guidance_scale: float) -> float:

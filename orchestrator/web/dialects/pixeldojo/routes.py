@@ -52,9 +52,11 @@ class PixelDojoRoutes:
         Responds as soon as the job is accepted; poll `statusUrl` or set `webhook_url` for the result.
         """
         key = await authenticate(request)
-        body = parse_body(pixeldojo.RunBody, await read_json(request))
+        name = request.match_info["id"]
+        parameters = self._service.catalog[name].parameters
+        body = parse_body(pixeldojo.RunBody, await read_json(request), parameters=parameters)
         generation_request = pixeldojo.to_request(
-            request.match_info["id"],
+            name,
             body,
             self._service.catalog,
             idempotency_key=parse_idempotency_key(request),

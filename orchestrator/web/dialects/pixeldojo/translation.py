@@ -16,8 +16,9 @@ from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job
 from orchestrator.web.dialects.credits import charged_micros, to_credits, to_json_number
-from orchestrator.web.dialects.dimensions import aspect_ratio_to_dimensions, seconds_to_frames
+from orchestrator.web.dialects.dimensions import seconds_to_frames, size_to_dimensions
 from orchestrator.web.dialects.model_selection import check_image_count, to_image_params
+from orchestrator.web.dialects.parameter_names import take_parameters
 from orchestrator.web.dialects.pixeldojo.schemas import RunModelResponse
 from orchestrator.web.dialects.request_body import RequestBody
 
@@ -31,6 +32,11 @@ class RunBody(RequestBody):
     """Body of `POST /api/v1/models/{apiId}/run`. Other parameters of the model are passed under their own
     names.
     """
+
+    control_fields = frozenset(
+        {"aspect_ratio", "resolution", "duration", "image", "image_url", "images", "reference_images"}
+        | {"lora_weights", "lora_scale"}
+    )
 
     prompt: str | None = Field(None, description="Description of the result.")
     aspect_ratio: str | None = Field(None, description="Aspect ratio of the result, such as 16:9.")
@@ -56,15 +62,24 @@ def to_request(
 ) -> GenerationRequest:
     """Translate the body of a run of the model `api_id`. Raises InvalidRequest."""
     model = catalog[api_id]
-    params = {name: value for name, value in body if name in model.parameters or name == "n"}
-    if not (params.get("width") and params.get("height")):
-        params |= aspect_ratio_to_dimensions(model, body.aspect_ratio, body.resolution)
+    params = take_parameters(model, body.passed_fields)
+    if body.aspect_ratio or body.resolution:
+        params = params.with_computed(
+            size_to_dimensions(
+                model, None, aspect_ratio=body.aspect_ratio or None, resolution=body.resolution or None
+            )
+        )
     if body.duration is not None:
-        params |= seconds_to_frames(model, body.duration, body.fps, field="duration") or {}
-    params |= _image_params(body, model) | _lora_params(body, model)
+        frames = seconds_to_frames(model, body.duration, body.fps, field="duration")
+        if frames is None:
+            raise model.unknown_parameter("duration")
+        params = params.with_computed(frames)
+    params = params.extended(_image_params(body, model)).with_computed(_lora_params(body, model))
     return GenerationRequest(
         model=api_id,
-        params=params,
+        params=params.values,
+        warnings=params.warnings,
+        field_names=body.given_names,
         idempotency_key=idempotency_key,
         tariff=TARIFF,
         webhook_url=body.webhook_url,
@@ -75,8 +90,7 @@ def _image_params(body: RunBody, model: Model) -> dict[str, Any]:
     single = [image for image in (body.image, body.image_url) if image is not None]
     images = [*single, *(body.images or ()), *(body.reference_images or ())]
     check_image_count(model, len(images))
-    params = to_image_params(model, images)
-    return {name: params.get(name) for name in ("image", "images") if name in model.parameters}
+    return to_image_params(model, images)
 
 
 def _lora_params(body: RunBody, model: Model) -> dict[str, Any]:

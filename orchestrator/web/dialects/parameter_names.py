@@ -1,0 +1,190 @@
+"""Names of parameters across the field: synonyms, names without an effect, and unknown names.
+
+Nothing that a caller sends is dropped without a word. A field is a parameter of the model, a synonym of one,
+a name that official SDKs send and that has no effect (a warning), or an error that says what the model takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from orchestrator.catalog import Model
+from orchestrator.errors import InvalidRequest
+
+#: Our name by the names that other APIs and their clients use, in snake case; camel case is converted.
+SYNONYMS: Mapping[str, str] = MappingProxyType(
+    {
+        "inference_steps": "steps",
+        "num_inference_steps": "steps",
+        "num_steps": "steps",
+        "sampling_steps": "steps",
+        "cfg": "cfg_scale",
+        "guidance": "cfg_scale",
+        "guidance_scale": "cfg_scale",
+        "true_cfg_scale": "cfg_scale",
+        "batch_size": "n",
+        "num_images": "n",
+        "num_images_per_prompt": "n",
+        "num_outputs": "n",
+        "number_of_images": "n",
+        "sample_count": "n",
+        "noise_seed": "seed",
+        "random_seed": "seed",
+        "denoise": "strength",
+        "denoising_strength": "strength",
+        "prompt_strength": "strength",
+        "first_frame": "image",
+        "first_frame_image": "image",
+        "image_data_url": "image",
+        "image_url": "image",
+        "init_image": "image",
+        "input_image": "image",
+        "source_image": "image",
+        "start_image": "image",
+        "image_urls": "images",
+        "input_images": "images",
+        "reference_images": "images",
+        "mask_image": "mask",
+        "mask_url": "mask",
+        "frames": "num_frames",
+        "frame_count": "num_frames",
+        "number_of_frames": "num_frames",
+        "video_length": "num_frames",
+        "frame_rate": "fps",
+        "frames_per_second": "fps",
+        "image_size": "size",
+        "upscale_factor": "scale",
+    }
+)
+
+#: Names that official SDKs and widespread clients send to every model. They have no effect here; a value that
+#: says so is passed over, any other one gives a warning.
+WITHOUT_EFFECT: Mapping[str, frozenset[Any]] = MappingProxyType(
+    {
+        "disable_safety_checker": frozenset({False}),
+        "enable_safety_checker": frozenset({True}),
+        "go_fast": frozenset({False}),
+        "input_fidelity": frozenset(),
+        "moderation": frozenset({"auto"}),
+        "output_quality": frozenset(),
+        "safety_identifier": frozenset(),
+        "safety_tolerance": frozenset(),
+        "prompt_cache_key": frozenset(),
+        "style": frozenset(),
+        "user": frozenset(),
+    }
+)
+
+_UPPER_CASE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFields:
+    """The fields of a request under our names."""
+
+    values: Mapping[str, Any]
+    #: The name that the caller used, for each field that was renamed.
+    given_names: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelParameters:
+    """The parameters of a model that a request sets, and what had no effect."""
+
+    values: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    def extended(self, values: Mapping[str, Any], *warnings: str) -> ModelParameters:
+        """Return these with further values and warnings."""
+        return ModelParameters({**self.values, **values}, (*self.warnings, *warnings))
+
+    def with_computed(self, values: Mapping[str, Any]) -> ModelParameters:
+        """Return these with values that follow from other fields, such as the width of a `size`.
+
+        Raises InvalidRequest (`conflicting_fields`) if the request sets one of them to another value.
+        """
+        for name, value in values.items():
+            if self.values.get(name, value) != value:
+                raise InvalidRequest(
+                    f"`{name}` is {str(self.values[name])[:20]}, and another field asks for {value};"
+                    " send one of them",
+                    code="conflicting_fields",
+                    param=name,
+                )
+        return self.extended(values)
+
+
+def rename_synonyms(
+    fields: Mapping[str, Any],
+    own: Container[str],
+    parameters: Container[str] = (),
+    own_synonyms: Mapping[str, str] = MappingProxyType({}),
+) -> NamedFields:
+    """Return the fields with synonyms replaced by our names. Null counts as not given.
+
+    A field of the dialect (`own`) and a parameter of the model keep their names; `own_synonyms` are fields of
+    the dialect by the parameter that they set. Raises InvalidRequest (`conflicting_fields`) if two fields set
+    the same parameter to different values.
+    """
+    values: dict[str, Any] = {}
+    given_names: dict[str, str] = {}
+    for given, value in fields.items():
+        if value is None:
+            continue
+        name = _our_name(given, own, parameters)
+        name = own_synonyms.get(name, name)
+        if name in values and values[name] != value:
+            first = given_names.get(name, name)
+            raise InvalidRequest(
+                f"`{first}` and `{given}` set the same parameter to different values; send one of them",
+                code="conflicting_fields",
+                param=given,
+            )
+        values[name] = value
+        if name != given:
+            given_names[name] = given
+    return NamedFields(values, given_names)
+
+
+def _our_name(given: str, own: Container[str], parameters: Container[str]) -> str:
+    if given in own or given in parameters:
+        return given
+    snake_case = _UPPER_CASE.sub("_", given).lower()
+    return snake_case if snake_case in own or snake_case in parameters else SYNONYMS.get(snake_case, given)
+
+
+def take_parameters(model: Model, given: Mapping[str, Any]) -> ModelParameters:
+    """Return the parameters of the model among the fields, and warnings for fields without an effect.
+
+    Null, and an empty text or list where the model has no such parameter, count as not given. Raises
+    InvalidRequest (`unknown_parameter`) for fields that the model does not have.
+    """
+    values: dict[str, Any] = {}
+    warnings: list[str] = []
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name in model.parameters or name == "n":
+            values[name] = value
+        elif _is_empty(value):
+            continue
+        elif name == "negative_prompt":
+            warnings.append(f"`negative_prompt` has no effect: {model.id} cannot use one")
+        elif name in WITHOUT_EFFECT:
+            if not _is_neutral(value, WITHOUT_EFFECT[name]):
+                warnings.append(f"`{name}` has no effect")
+        else:
+            raise model.unknown_parameter(name)
+    return ModelParameters(values, tuple(warnings))
+
+
+def _is_empty(value: object) -> bool:
+    return value in ("", [], {}) or (isinstance(value, str) and not value.strip())
+
+
+def _is_neutral(value: object, neutral: frozenset[Any]) -> bool:
+    return isinstance(value, str | bool) and value in neutral

@@ -38,6 +38,8 @@ from scripts.bench.report import save_results
 TMPFS_BYTES = 700 * 10**6
 REST_SECONDS = 120.0
 SETTLE_SECONDS = 20.0
+#: How many faults may be behind the operations.
+FAULTS_BEHIND = 3
 #: Outcomes whose reasons the table lists.
 TOLD_WHY = (Outcome.FAILED, Outcome.REFUSED, Outcome.LOST, Outcome.STUCK)
 
@@ -103,10 +105,13 @@ class Campaign:
         self._faults: Counter[str] = Counter()
         self._missed = 0
         self._seconds = 0.0
+        #: Faults per operation.
+        self._fault_rate = 0.0
 
     async def run(self, operations: int, faults: int) -> list[Violation]:
         rng = random.Random(self._seed)
         kinds, fault_kinds = draw_operations(operations, rng), draw_faults(faults, rng)
+        self._fault_rate = faults / operations
         started = time.monotonic()
         self._rig.directory.mkdir(parents=True, exist_ok=True)
         self._rig.shift_clock(0)
@@ -139,6 +144,10 @@ class Campaign:
 
         async def work(caller: Caller) -> None:
             while queue:
+                # The faults are spread over all operations, however fast these are.
+                if queue[-1][0] * self._fault_rate > self._faults.total() + FAULTS_BEHIND:
+                    await asyncio.sleep(0.05)
+                    continue
                 number, kind = queue.pop()
                 self._seen.append(await caller.run(number, OPERATIONS[kind]))
 

@@ -196,6 +196,8 @@ class GenerationService:
         message = await self.store.find_job_message(job.id)
         if message is None:
             reason = "has no webhook_url" if job.is_finished else "is not finished yet"
+            if job.is_webhook_excluded:
+                reason = f"has {job.status}, and its request asked for no message about that"
             raise InvalidRequest(f"The webhook cannot be sent again: the job {reason}", code="no_webhook")
         return await self.store.replay_message(message.id, self.clock())
 

@@ -181,12 +181,17 @@ class Job:
     @property
     def notify_url(self) -> str | None:
         """Webhook URL, or None if `webhook_statuses` excludes the final status."""
-        unwanted = (
-            self.is_finished
+        return None if self.is_webhook_excluded else self.webhook_url
+
+    @property
+    def is_webhook_excluded(self) -> bool:
+        """Whether the job has a webhook that is not sent, since `webhook_statuses` excludes its final status."""
+        return (
+            self.webhook_url is not None
+            and self.is_finished
             and self.webhook_statuses is not None
             and self.status not in self.webhook_statuses
         )
-        return None if unwanted else self.webhook_url
 
     def transition_to(self, status: JobStatus, **changes: Any) -> Job:
         """Return the job with a new status and other `changes`. Raises IllegalTransition."""

@@ -40,7 +40,10 @@ class OutboxStore(Protocol):
         ...
 
     async def replay_message(self, message_id: int, now: datetime) -> WebhookMessage:
-        """Make a message due again, delivered or not, if it has a URL; earlier attempts stay on record."""
+        """Make a message due again, delivered or not, if it has a URL; earlier attempts stay on record.
+
+        Returns the message with its delivery attempts. Raises NotFound.
+        """
         ...
 
     async def record_delivery_attempt(self, attempt: DeliveryAttempt, retry_at: datetime | None) -> None:

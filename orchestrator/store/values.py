@@ -101,8 +101,10 @@ class WebhookMessage:
     created_at: datetime
     #: Time of the next delivery attempt; None if there will be none.
     due_at: datetime | None
-    #: Number of delivery attempts since the message was created or replayed.
+    #: Number of delivery attempts since the message was created or replayed; it sets the time of the next one.
     attempts: int = 0
+    #: Number of all attempts, also of those before a replay.
+    total_attempts: int = 0
     delivered_at: datetime | None = None
     #: Error of the last attempt; None if it succeeded.
     error: str | None = None

@@ -50,6 +50,7 @@ async def test_sends_only_the_chosen_events(world: StoreHarness, wanted: JobStat
     assert record.job.notify_url == URL
     record = await world.store.fail_job(record.job.id, REFUSED, world.later())
     assert record.job.notify_url == (URL if heard else None)
+    assert record.job.is_webhook_excluded is not heard
     assert (await world.store.find_job_message(record.job.id) is not None) == heard
 
 
@@ -68,7 +69,11 @@ async def test_a_replay_is_the_same_message_once_more(world: StoreHarness) -> No
     assert await world.store.list_due_messages(world.later()) == []
     again = await world.store.replay_message(message.id, world.later())
     assert (again.id, again.attempts, again.delivered_at, again.error) == (message.id, 0, None, None)
-    assert [one.id for one in await world.store.list_due_messages(world.later())] == [message.id]
+    assert (again.total_attempts, len(again.delivery_attempts)) == (2, 2)
+    (due,) = await world.store.list_due_messages(world.later())
+    assert (due.id, due.attempts, due.total_attempts) == (message.id, 0, 2)
+    (listed,) = await world.store.list_messages(world.account.id)
+    assert (listed.attempts, listed.total_attempts, listed.delivery_attempts) == (0, 2, ())
     told = await world.store.find_job_message(record.job.id)
     assert told is not None
     assert told == await world.store.get_message(world.account.id, message.id)

@@ -348,7 +348,12 @@ async def test_a_webhook_receives_only_the_requested_events(offering: ServicePro
         assert receiver.deliveries.empty()
         theirs = {"Authorization": f"Bearer {key}"}
         async with http.get(f"/api/v1/jobs/{job_of(unheard)}", headers=theirs) as response:
-            assert (await response.json())["webhook"] is None
+            shown = (await response.json())["webhook"]
+        assert (shown["url"], shown["status"], shown["history"]) == (receiver.url, "excluded", [])
+        replay = f"/api/v1/jobs/{job_of(unheard)}/webhook"
+        async with http.post(replay, headers=theirs) as response:
+            assert response.status == 400
+            assert "asked for no message about that" in (await response.json())["error"]["message"]
 
 
 async def test_does_not_charge_for_requests_that_the_content_policy_rejects(offering: ServiceProcess) -> None:

@@ -118,8 +118,12 @@ async def test_a_failed_webhook_can_be_sent_again(offering: ServiceProcess) -> N
         made = await run(http, "flux-dev", **SMALL, webhook_url=receiver.url)
         job = f"/api/v1/jobs/{made['jobId']}"
         await receiver.next()
+        await poll(lambda: get(http, job), lambda found: found["webhook"]["attempts"] == 1)
         async with http.post(f"{job}/webhook") as response:
-            answers.WebhookReplayResponse.model_validate(await response.json(), strict=True)
+            replay = answers.WebhookReplayResponse.model_validate_json(await response.read(), strict=True)
+        assert replay.webhook is not None
+        assert (replay.webhook.status, replay.webhook.attempts) == ("pending", 1)
+        assert [attempt.error for attempt in replay.webhook.history or ()] == ["HTTP 500"]
         delivery = await receiver.next()
         assert delivery.data["jobId"] == made["jobId"]
         assert delivery.data["output"]["images"]

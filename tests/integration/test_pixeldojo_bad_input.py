@@ -125,6 +125,10 @@ async def test_rejects_wrong_keys(service: ServiceProcess) -> None:
 async def test_rejects_an_empty_wallet_and_a_missing_scope(service: ServiceProcess) -> None:
     async with service.client(new_key(service, None)) as http, http.post(RUN, json=SMALL) as response:
         assert await rejection(response) == (402, "insufficient_credits")
+        error = (await response.json())["error"]
+        assert (error["creditCost"], error["creditsRemaining"]) == (1, 0)
+        assert "costs 1, but only 0 are available" in error["message"]
+        assert not [name for name in error if name.endswith("_usd")]
     reader = new_key(service, scopes=["read"])
     async with service.client(reader) as http, http.post(RUN, json=SMALL) as response:
         assert await rejection(response) == (403, "insufficient_scope")

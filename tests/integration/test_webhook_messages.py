@@ -50,10 +50,11 @@ async def test_attempts_are_listed_and_a_message_can_be_replayed(bank: ServicePr
         (message,) = (await get(http, "/api/v1/webhooks/messages"))["messages"]
         address = f"/api/v1/webhooks/messages/{message['id']}"
         async with http.post(f"{address}/replay") as response:
-            WebhookMessageResponse.model_validate_json(await response.read(), strict=True)
+            again = WebhookMessageResponse.model_validate_json(await response.read(), strict=True)
+        assert again.attempts == 1
         await receiver.next()
         webhook = await wait_for_attempts(http, job_id, 2)
-        assert webhook["status"] == "delivered"
+        assert (webhook["status"], webhook["attempts"]) == ("delivered", 2)
         told = await get(http, address)
         WebhookMessageDetails.model_validate(told)
         assert [attempt["status"] for attempt in told["history"]] == [500, 200]

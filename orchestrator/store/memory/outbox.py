@@ -23,7 +23,8 @@ class MemoryOutbox:
 
     async def list_messages(self, account_id: str, limit: int = 50) -> list[WebhookMessage]:
         messages = reversed(self._tables.messages.values())
-        return [message for message in messages if message.account_id == account_id][:limit]
+        listed = [message for message in messages if message.account_id == account_id][:limit]
+        return [replace(self._with_delivery_attempts(message), delivery_attempts=()) for message in listed]
 
     async def find_job_message(self, job_id: str) -> WebhookMessage | None:
         messages = self._tables.messages.values()
@@ -52,7 +53,8 @@ class MemoryOutbox:
         self, now: datetime, limit: int = 50, receiver: MessageReceiver | None = None
     ) -> list[WebhookMessage]:
         messages = [self._tables.messages[id] for _, id in self._list_due(now)]
-        return [message for message in messages if receiver in (None, _receiver(message))][:limit]
+        listed = [message for message in messages if receiver in (None, _receiver(message))][:limit]
+        return [replace(self._with_delivery_attempts(message), delivery_attempts=()) for message in listed]
 
     def _list_due(self, now: datetime) -> list[tuple[datetime, int]]:
         """Return due times and ids of the messages to deliver now, longest due first."""
@@ -67,7 +69,7 @@ class MemoryOutbox:
             message, due_at=now if message.url else None, delivered_at=None, error=None, attempts=0
         )
         self._tables.messages[message_id] = replayed
-        return replayed
+        return self._with_delivery_attempts(replayed)
 
     async def record_delivery_attempt(self, attempt: DeliveryAttempt, retry_at: datetime | None) -> None:
         message = _found_message(self._tables.messages.get(attempt.message_id), attempt.message_id)
@@ -110,7 +112,7 @@ class MemoryOutbox:
 
     def _with_delivery_attempts(self, message: WebhookMessage) -> WebhookMessage:
         attempts = tuple(one for one in self._tables.deliveries if one.message_id == message.id)
-        return replace(message, delivery_attempts=attempts)
+        return replace(message, delivery_attempts=attempts, total_attempts=len(attempts))
 
 
 def _receiver(message: WebhookMessage) -> MessageReceiver:

@@ -14,6 +14,9 @@ from orchestrator.store.sqlite.accounts import get_account
 from orchestrator.store.sqlite.rows import dump_json, format_time, insert_row, parse_time, row_to_message
 from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
 
+#: A message with the number of all attempts; `attempts` counts those since the last replay.
+_COLUMNS = "*, (SELECT count(*) FROM deliveries WHERE message_id = outbox.id) AS total_attempts"
+
 
 def add_message(db: sqlite3.Connection, message: NewMessage) -> None:
     """Insert a message; it is due at once if it has a URL."""
@@ -35,14 +38,14 @@ def add_message(db: sqlite3.Connection, message: NewMessage) -> None:
 
 
 def find_job_message(db: sqlite3.Connection, job_id: str) -> WebhookMessage | None:
-    row = db.execute("SELECT * FROM outbox WHERE job_id = ?", (job_id,)).fetchone()
+    row = db.execute(f"SELECT {_COLUMNS} FROM outbox WHERE job_id = ?", (job_id,)).fetchone()
     return None if row is None else _with_delivery_attempts(db, row_to_message(row))
 
 
 def get_message(db: sqlite3.Connection, account_id: str, message_id: int) -> WebhookMessage:
     """Return a message with its delivery attempts. Raises NotFound."""
     row = db.execute(
-        "SELECT * FROM outbox WHERE id = ? AND account_id = ?", (message_id, account_id)
+        f"SELECT {_COLUMNS} FROM outbox WHERE id = ? AND account_id = ?", (message_id, account_id)
     ).fetchone()
     return _with_delivery_attempts(db, row_to_message(_found_message(row, message_id)))
 
@@ -51,10 +54,11 @@ def replay_message(db: sqlite3.Connection, message_id: int, now: datetime) -> We
     """Make a message due again with its delivery state reset. Raises NotFound."""
     row = db.execute(
         "UPDATE outbox SET due_at = CASE WHEN url IS NULL THEN NULL ELSE ? END,"
-        " delivered_at = NULL, error = NULL, attempts = 0 WHERE id = ? RETURNING *",
+        " delivered_at = NULL, error = NULL, attempts = 0 WHERE id = ?"
+        f" RETURNING {_COLUMNS}",
         (format_time(now), message_id),
     ).fetchone()
-    return row_to_message(_found_message(row, message_id))
+    return _with_delivery_attempts(db, row_to_message(_found_message(row, message_id)))
 
 
 def _found_message(row: sqlite3.Row | None, message_id: int) -> sqlite3.Row:
@@ -87,7 +91,7 @@ def list_due_messages(
     condition = "" if receiver is None else " AND account_id = ? AND receiver = ?"
     chosen = () if receiver is None else (receiver.account_id, receiver.host)
     rows = db.execute(
-        f"SELECT * FROM outbox WHERE due_at IS NOT NULL AND due_at <= ?{condition}"
+        f"SELECT {_COLUMNS} FROM outbox WHERE due_at IS NOT NULL AND due_at <= ?{condition}"
         " ORDER BY due_at, id LIMIT ?",
         (format_time(now), *chosen, limit),
     )
@@ -96,7 +100,7 @@ def list_due_messages(
 
 def list_messages(db: sqlite3.Connection, account_id: str, limit: int) -> list[WebhookMessage]:
     rows = db.execute(
-        "SELECT * FROM outbox WHERE account_id = ? ORDER BY id DESC LIMIT ?", (account_id, limit)
+        f"SELECT {_COLUMNS} FROM outbox WHERE account_id = ? ORDER BY id DESC LIMIT ?", (account_id, limit)
     )
     return [row_to_message(row) for row in rows]
 

@@ -308,6 +308,7 @@ def row_to_message(row: sqlite3.Row) -> WebhookMessage:
         created_at=parse_time(row["created_at"]),
         due_at=parse_optional_time(row["due_at"]),
         attempts=row["attempts"],
+        total_attempts=row["total_attempts"],
         delivered_at=parse_optional_time(row["delivered_at"]),
         error=row["error"],
         job_id=row["job_id"],

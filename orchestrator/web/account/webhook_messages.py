@@ -35,7 +35,9 @@ class WebhookMessageResponse(ResponseModel):
         description="Receiver; null: the message is only listed.", examples=["https://example.com/webhook"]
     )
     created_at: IsoDatetime = Field(description="When the message was created.")
-    attempts: int = Field(description="Number of delivery attempts.", examples=[1])
+    attempts: int = Field(
+        description="Number of all delivery attempts, also of those before a replay.", examples=[1]
+    )
     delivered_at: IsoDatetime | None = Field(description="When it was delivered; null: not yet.")
     next_attempt_at: IsoDatetime | None = Field(
         description="When the next attempt is due; null: there is none.", examples=[None]
@@ -161,7 +163,7 @@ def to_message_response(message: WebhookMessage) -> WebhookMessageResponse:
         data=dict(message.payload),
         url=message.url,
         created_at=message.created_at,
-        attempts=message.attempts,
+        attempts=message.total_attempts,
         delivered_at=message.delivered_at,
         next_attempt_at=message.due_at,
         error=message.error,

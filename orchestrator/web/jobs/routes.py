@@ -20,7 +20,6 @@ from orchestrator.web.jobs.schemas import (
     JobResponse,
     JobResponseBuilder,
     JobWebhookStatus,
-    to_attempt_history,
     to_job_webhook_status,
     to_queue_position_response,
 )
@@ -140,9 +139,7 @@ class JobApiRoutes:
     async def _get_webhook_status(self, record: JobRecord) -> JobWebhookStatus | None:
         """Return the delivery status of the job's webhook with all attempts."""
         message = await self._messages.find_job_message(record.job.id)
-        status = to_job_webhook_status(record.job.notify_url, message)
-        history = to_attempt_history(message.delivery_attempts if message else ())
-        return status and status.model_copy(update={"history": history})
+        return to_job_webhook_status(record.job, message)
 
     async def _get_own_job(self, request: web.Request) -> JobRecord:
         key = await authenticate(request)

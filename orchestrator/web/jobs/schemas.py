@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from orchestrator.jobs import JobRecord, JobStatus, Output, ShardStatus
+from orchestrator.jobs import Job, JobRecord, JobStatus, Output, ShardStatus
 from orchestrator.jobs.objects import INPUT_PREFIX, is_job_object
 from orchestrator.store import DeliveryAttempt, WebhookMessage
 from orchestrator.web.dialects.credits import charged_micros, format_utc, to_credits, to_json_number
@@ -86,12 +86,15 @@ class JobWebhookStatus(ResponseModel):
     """Delivery status of a job's webhook. A list of jobs shows the `url` only."""
 
     url: str = Field(description="URL that receives the webhook.", examples=["https://example.com/webhook"])
-    status: Literal["pending", "delivered", "failed"] | None = Field(
+    status: Literal["pending", "delivered", "failed", "excluded"] | None = Field(
         None,
-        description="`pending` until the webhook is delivered, `failed` after the last attempt.",
+        description="`pending` until the webhook is delivered, `failed` after the last attempt, `excluded` if "
+        "the request asked for no message about the job's final status.",
         examples=["delivered"],
     )
-    attempts: int | None = Field(None, description="Number of attempts.", examples=[1])
+    attempts: int | None = Field(
+        None, description="Number of all attempts, also of those before a replay.", examples=[1]
+    )
     deliveredAt: IsoDatetime | None = Field(None, description="When it was delivered; null before.")
     error: str | None = Field(None, description="Error of the last attempt, if it failed.")
     history: list[DeliveryAttemptResponse] | None = Field(None, description="All attempts, oldest first.")
@@ -184,22 +187,35 @@ def to_queue_position_response(queue_position: QueuePosition) -> QueuePositionRe
     )
 
 
-def to_job_webhook_status(url: str | None, message: WebhookMessage | None) -> JobWebhookStatus | None:
-    """Return the delivery status of a job's webhook, without history.
+def to_job_webhook_status(job: Job, message: WebhookMessage | None) -> JobWebhookStatus | None:
+    """Return the delivery status of a job's webhook; None for a job without one.
 
-    `url` is None for jobs without a webhook, `message` is None until the job is finished.
+    `message` is None until the job is finished, and if its request asked for none about its final status.
     """
-    if url is None:
+    if message is not None:
+        return to_delivery_status(message)
+    if job.webhook_url is None:
         return None
-    if message is None:
-        return JobWebhookStatus(url=url, status="pending", attempts=0, deliveredAt=None, error=None)
-    final = "delivered" if message.delivered_at else "failed"
     return JobWebhookStatus(
-        url=url,
+        url=job.webhook_url,
+        status="excluded" if job.is_webhook_excluded else "pending",
+        attempts=0,
+        deliveredAt=None,
+        error=None,
+        history=[],
+    )
+
+
+def to_delivery_status(message: WebhookMessage) -> JobWebhookStatus:
+    """Return the delivery status of a message with its delivery attempts."""
+    final: Literal["delivered", "failed"] = "delivered" if message.delivered_at else "failed"
+    return JobWebhookStatus(
+        url=message.url or "",
         status="pending" if message.due_at is not None else final,
-        attempts=message.attempts,
+        attempts=message.total_attempts,
         deliveredAt=message.delivered_at,
         error=message.error,
+        history=to_attempt_history(message.delivery_attempts),
     )
 
 

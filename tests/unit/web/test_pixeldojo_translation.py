@@ -27,7 +27,7 @@ from orchestrator.web.dialects.credits import to_json_number
 from orchestrator.web.dialects.dimensions import ASPECT_RATIOS, aspect_ratio_to_dimensions
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
-from orchestrator.web.dialects.pixeldojo.errors import to_error_response
+from orchestrator.web.dialects.pixeldojo.errors import in_credits, to_error_response
 from orchestrator.web.dialects.request_body import parse_body
 from pricing.rates import ModelPrice
 
@@ -146,6 +146,29 @@ def test_applies_one_strength_to_all_loras() -> None:
 def test_reports_the_documented_codes_and_statuses(error: ServiceError, status: int, code: str) -> None:
     found, body = to_error_response(error)
     assert (found, body.error.code, body.error.message) == (status, code, "no")
+
+
+def test_reports_a_missing_balance_in_credits() -> None:
+    amounts = {"balance_usd": 0.02, "held_usd": 0.005, "available_usd": 0.015, "required_usd": 0.04}
+    error = in_credits(InsufficientBalance("no dollars", details=amounts), Fraction(10_000))
+    assert error.details == {"creditCost": 4, "creditsRemaining": 1.5}
+    assert error.message == (
+        "Insufficient credits: this request costs 4, but only 1.5 are available. Add credits and retry."
+    )
+    hidden = in_credits(InsufficientBalance("no", details={"required_usd": 0.04}), Fraction(10_000))
+    assert hidden.details == {"creditCost": 4}
+    assert "4" in hidden.message
+
+
+def test_reports_a_spend_cap_in_credits() -> None:
+    amounts = {"cap_usd": 1.0, "spent_usd": 0.99, "required_usd": 0.04, "period": "day"}
+    capped = InsufficientBalance("no dollars", code="key_spend_cap", details=amounts)
+    error = in_credits(capped, Fraction(10_000))
+    assert error.details == {"creditCost": 4, "creditsSpent": 99, "creditCap": 100, "period": "day"}
+    assert "spent or reserved 99 of its 100 per day" in error.message
+    status, body = to_error_response(error)
+    assert (status, body.error.code) == (402, "insufficient_credits")
+    assert body.model_dump()["error"]["creditCap"] == 100
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
+from orchestrator.errors import InsufficientBalance
 from orchestrator.web.auth import ApiKeyScope, authenticate
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
+from orchestrator.web.dialects.pixeldojo.errors import in_credits
 from orchestrator.web.dialects.pixeldojo.schemas import (
     RunModelResponse,
     RunSchemaResponse,
@@ -18,7 +20,7 @@ from orchestrator.web.http.bodies import read_json
 from orchestrator.web.http.public_url import public_base_url
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.pending_responses import submit_job
-from orchestrator.web.jobs.schemas import JOB_STATUS_NAMES, to_job_webhook_status
+from orchestrator.web.jobs.schemas import JOB_STATUS_NAMES, to_delivery_status
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi.operation import Access, openapi_operation
 from orchestrator.web.protocols import GenerationApi
@@ -61,14 +63,18 @@ class PixelDojoRoutes:
             self._service.catalog,
             idempotency_key=parse_idempotency_key(request),
         )
-        record = await submit_job(request, self._service, key, generation_request, waits_for_result=False)
+        credit_micros = self._service.price_book.micros_per_unit(pixeldojo.TARIFF)
+        try:
+            record = await submit_job(request, self._service, key, generation_request, waits_for_result=False)
+        except InsufficientBalance as error:
+            raise in_credits(error, credit_micros) from error
         may_read_balance = key.has_scope(ApiKeyScope.BILLING)
         balance = await self._accounts.get_balance(key.account) if may_read_balance else None
         response = pixeldojo.to_run_response(
             record.job,
             JOB_STATUS_NAMES[record.job.status],
             f"{public_base_url(request, self._public_url)}/api/v1/jobs/{record.job.id}",
-            credit_micros=self._service.price_book.micros_per_unit(pixeldojo.TARIFF),
+            credit_micros=credit_micros,
             available_micros=None if balance is None else balance.available,
         )
         return json_response(response, headers=job_headers(record))
@@ -91,7 +97,7 @@ class PixelDojoRoutes:
         """
         key = await authenticate(request)
         message = await self._service.replay_webhook(key.account.id, request.match_info["id"])
-        delivery = to_job_webhook_status(message.url, message)
+        delivery = to_delivery_status(message)
         return json_response(WebhookReplayResponse(jobId=message.job_id, webhook=delivery))
 
     @openapi_operation(

@@ -185,7 +185,7 @@ class Job:
 
     @property
     def is_webhook_excluded(self) -> bool:
-        """Whether the job has a webhook that is not sent, since `webhook_statuses` excludes its final status."""
+        """Whether the webhook is not sent, because `webhook_statuses` excludes the final status."""
         return (
             self.webhook_url is not None
             and self.is_finished

@@ -101,7 +101,7 @@ class WebhookMessage:
     created_at: datetime
     #: Time of the next delivery attempt; None if there will be none.
     due_at: datetime | None
-    #: Number of delivery attempts since the message was created or replayed; it sets the time of the next one.
+    #: Number of delivery attempts since the message was created or replayed; the next delay depends on it.
     attempts: int = 0
     #: Number of all attempts, also of those before a replay.
     total_attempts: int = 0

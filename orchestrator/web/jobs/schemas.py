@@ -88,8 +88,8 @@ class JobWebhookStatus(ResponseModel):
     url: str = Field(description="URL that receives the webhook.", examples=["https://example.com/webhook"])
     status: Literal["pending", "delivered", "failed", "excluded"] | None = Field(
         None,
-        description="`pending` until the webhook is delivered, `failed` after the last attempt, `excluded` if "
-        "the request asked for no message about the job's final status.",
+        description="`pending` until the webhook is delivered, `failed` after the last attempt, `excluded` "
+        "if the request asked for no message about the job's final status.",
         examples=["delivered"],
     )
     attempts: int | None = Field(

@@ -80,7 +80,7 @@ class PixelDojoErrorResponse(ResponseModel):
 def in_credits(error: InsufficientBalance, credit_micros: Fraction) -> InsufficientBalance:
     """Return the error with its amounts in credits of `credit_micros` micro-dollars each.
 
-    The fields are those of the response to a run: `creditCost`, and `creditsRemaining` if the key may know it.
+    The fields are those of the response to a run: `creditCost`, and `creditsRemaining` if known.
     """
     credits = {
         name: to_json_number(Fraction(round(error.details[field] * MICROS_PER_DOLLAR)) / credit_micros)
@@ -89,8 +89,8 @@ def in_credits(error: InsufficientBalance, credit_micros: Fraction) -> Insuffici
     }
     if error.code != InsufficientBalance.default_code:
         message = (
-            f"Spend cap of the API key exceeded: this request costs {credits['creditCost']:g} credits, and the"
-            f" key has spent or reserved {credits['creditsSpent']:g} of its {credits['creditCap']:g} per"
+            f"Spend cap of the API key exceeded: this request costs {credits['creditCost']:g} credits, and"
+            f" the key has spent or reserved {credits['creditsSpent']:g} of its {credits['creditCap']:g} per"
             f" {error.details['period']}. Raise the cap or use another key."
         )
     elif "creditsRemaining" in credits:

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.billing.values import UsageRow
 from orchestrator.jobs import Attempt, Job, JobRecord, Shard
+from orchestrator.jobs.loras import Lora
 from orchestrator.jobs.objects import NO_FILE_CHANGES, FileChanges
 from orchestrator.jobs.quarantine import QuarantinedShard
 from pricing.alerts import Alert
@@ -67,11 +68,14 @@ class Changes:
     renewal: AllowanceRenewal | None = None
     #: A job that is hidden from its account: its `removed_at` is written.
     removed_job: Job | None = None
+    #: A LoRA to insert, and the ids of LoRAs to delete; missing ones are ignored.
+    new_lora: Lora | None = None
+    deleted_loras: Sequence[str] = ()
     #: References to stored objects, and objects to delete.
     files: FileChanges = NO_FILE_CHANGES
 
     def __add__(self, other: Changes) -> Changes:
-        """Return both sets of changes; where both have a job, attempt or renewal, `other` wins."""
+        """Return both sets of changes; where both have a job, attempt, renewal or LoRA, `other` wins."""
         return Changes(
             new_job=other.new_job or self.new_job,
             job=other.job or self.job,
@@ -87,6 +91,8 @@ class Changes:
             alerts=(*self.alerts, *other.alerts),
             renewal=other.renewal or self.renewal,
             removed_job=other.removed_job or self.removed_job,
+            new_lora=other.new_lora or self.new_lora,
+            deleted_loras=(*self.deleted_loras, *other.deleted_loras),
             files=self.files + other.files,
         )
 

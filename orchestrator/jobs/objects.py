@@ -4,7 +4,8 @@ Protocol: no job ever names an object that is deleted, and no object stays that 
 
 1. An object has one owner, which its key names: the attempt that made an output, or the job that an input
    file or a converted image belongs to. Nothing is shared between accounts, jobs or attempts, so that none
-   can delete what another one finds "already stored".
+   can delete what another one finds "already stored". The exception is the file of a LoRA: jobs of its account
+   that use it refer to it too.
 2. An object is written first and referenced afterwards, in the transaction that makes it visible: outputs
    with the end of their shard, input files with their job.
 3. A deletion is a row of the store (`ObjectDeletion`), added in the transaction that drops the last
@@ -28,10 +29,12 @@ from enum import StrEnum
 
 #: Prefixes of the keys of all objects that belong to jobs.
 OUTPUT_PREFIX, INPUT_PREFIX = "outputs/", "inputs/"
-OBJECT_PREFIXES = (INPUT_PREFIX, OUTPUT_PREFIX)
+#: Of the files of training jobs; unlike `outputs/`, rules of the bucket keep them for long.
+LORA_PREFIX = "loras/"
+OBJECT_PREFIXES = (INPUT_PREFIX, OUTPUT_PREFIX, LORA_PREFIX)
 #: How long a deletion stays on record after the object was deleted.
 DELETION_KEPT = timedelta(days=1)
-_KEY = re.compile(r"(?:inputs|outputs)/[^/]+/(?P<owner>[\w-]+)-[0-9a-f]{64}\.[\w.+-]+")
+_KEY = re.compile(r"(?:inputs|outputs|loras)/[^/]+/(?P<owner>[\w-]+)-[0-9a-f]{64}\.[\w.+-]+")
 _CONTENT_KEY = re.compile(r"(?:inputs|outputs)/[0-9a-f]{2}/[0-9a-f]{64}\.[\w.+-]+")
 
 

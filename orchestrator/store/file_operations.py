@@ -10,9 +10,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.billing.changes import Changes
-from orchestrator.errors import Gone, ServiceUnavailable
+from orchestrator.errors import Gone, InvalidRequest, ServiceUnavailable
 from orchestrator.jobs import Job
 from orchestrator.jobs.objects import (
+    LORA_PREFIX,
     DeletionReason,
     FileChanges,
     JobFile,
@@ -25,8 +26,15 @@ from orchestrator.store.transaction import Transaction
 
 
 def reference_inputs(tx: Transaction, job: Job, keys: Sequence[str]) -> FileChanges:
-    """Return the references of a new job. Raises ServiceUnavailable if a file was condemned meanwhile."""
+    """Return the references of a new job.
+
+    Raises ServiceUnavailable if a file was condemned meanwhile, InvalidRequest if that of a LoRA was.
+    """
     if condemned := tx.find_condemned_keys(keys):
+        if any(key.startswith(LORA_PREFIX) for key in condemned):
+            raise InvalidRequest(
+                "A LoRA of the request was deleted meanwhile", code="lora_deleted", param="loras"
+            )
         raise ServiceUnavailable(
             f"The upload of input file {sorted(condemned)[0]!r} took too long; send the request again",
             code="input_expired",
@@ -67,11 +75,12 @@ def add_job_file(tx: Transaction, job_id: str, key: str) -> None:
 
 
 def remove_job(tx: Transaction, job_id: str, now: datetime) -> list[str]:
-    """Hide a job and condemn the objects that no other job needs; return their keys, sorted."""
+    """Hide a job with its LoRA and condemn the objects that no other job needs; return their keys, sorted."""
     job = found(tx.find_job(job_id), "job", job_id).job
     keys = sorted(tx.list_unshared_keys(job_id))
     files = FileChanges(dropped_jobs=(job_id,)) + condemn(keys, DeletionReason.REMOVED, now)
-    tx.apply_changes(Changes(removed_job=replace(job, removed_at=job.removed_at or now), files=files))
+    removed = replace(job, removed_at=job.removed_at or now)
+    tx.apply_changes(Changes(removed_job=removed, files=files, deleted_loras=(job_id,)))
     return keys
 
 
@@ -82,3 +91,17 @@ def expire_files(tx: Transaction, before: datetime, limit: int, now: datetime) -
         files = FileChanges(dropped_keys=tuple(keys)) + condemn(keys, DeletionReason.EXPIRED, now)
         tx.apply_changes(Changes(files=files))
     return keys
+
+
+def expire_loras(tx: Transaction, before: datetime, limit: int, now: datetime) -> int:
+    """Delete LoRAs that were trained before `before`, and return how many.
+
+    The training job has expired by then; references of other jobs stay until they expire too.
+    """
+    old = tx.list_old_loras(before, limit)
+    job_ids = tuple(lora.job_id for lora in old)
+    unneeded = [lora.key for lora in old if lora.key in tx.list_unshared_keys(lora.job_id)]
+    files = FileChanges(dropped_jobs=job_ids) + condemn(unneeded, DeletionReason.EXPIRED, now)
+    if old:
+        tx.apply_changes(Changes(files=files, deleted_loras=job_ids))
+    return len(old)

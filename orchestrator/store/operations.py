@@ -24,6 +24,7 @@ from orchestrator.billing.values import ApiKey
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
 from orchestrator.jobs import attempt_transitions as transitions
+from orchestrator.jobs.loras import TrainedLora, make_lora
 from orchestrator.jobs.quarantine import QuarantinedShard
 from orchestrator.store import file_operations
 from orchestrator.store.lookup import found
@@ -158,7 +159,13 @@ def end_attempt(
 
 
 def finish_shard(
-    tx: Transaction, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
+    tx: Transaction,
+    prompt_id: str,
+    outputs: Sequence[Output],
+    usage: Usage,
+    now: datetime,
+    *,
+    trained: TrainedLora | None = None,
 ) -> JobRecord:
     """Store a shard's outputs; charge the job if it was the last shard.
 
@@ -176,6 +183,8 @@ def finish_shard(
     if finished is not None:
         hold = tx.find_entry(hold_key(record.job.id))
         changes += charging.complete_shard(record, finished, hold, now)
+        if trained is not None:
+            changes += Changes(new_lora=make_lora(record, outputs[0], trained, now))
     else:
         changes += Changes(files=file_operations.discard_outputs(tx, keys, now))
     if changes.usage:

@@ -12,7 +12,9 @@ from datetime import date, datetime
 from typing import Protocol
 
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
+from orchestrator.jobs.loras import TrainedLora
 from orchestrator.store.files import FileStore
+from orchestrator.store.loras import LoraStore
 from orchestrator.store.outbox import OutboxStore
 from orchestrator.store.quarantine import QuarantineStore
 from orchestrator.store.repairs import RepairStore
@@ -257,11 +259,17 @@ class JobStore(Protocol):
         ...
 
     async def finish_shard(
-        self, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
+        self,
+        prompt_id: str,
+        outputs: Sequence[Output],
+        usage: Usage,
+        now: datetime,
+        *,
+        trained: TrainedLora | None = None,
     ) -> JobRecord:
         """Store a shard's outputs; with the last shard the job succeeds and its price is captured.
 
-        A finished job stays as it is, and the objects that were stored for it are condemned. Raises
+        `trained` adds the LoRA of a training job, whose only output is its file. A finished job stays as it is, and the objects that were stored for it are condemned. Raises
         ValueError without outputs.
         """
         ...
@@ -286,6 +294,7 @@ class Store(
     QuarantineStore,
     RepairStore,
     FileStore,
+    LoraStore,
     SessionStore,
     Protocol,
 ):

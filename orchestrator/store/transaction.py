@@ -9,6 +9,7 @@ from typing import Protocol
 from orchestrator.billing.changes import Changes
 from orchestrator.billing.values import Account, ApiKeyLimits
 from orchestrator.jobs import Attempt, JobRecord
+from orchestrator.jobs.loras import Lora
 from pricing.alerts import Alert
 from pricing.ledger import Balance, LedgerEntry
 
@@ -80,7 +81,13 @@ class Transaction(Protocol):
         ...
 
     def list_unused_keys(self, before: datetime, limit: int) -> list[str]:
-        """Return keys of objects that only jobs finished before `before` need, longest unneeded first."""
+        """Return keys of objects that only jobs finished before `before` need, longest unneeded first.
+
+        Those of LoRAs are left out."""
+        ...
+
+    def list_old_loras(self, before: datetime, limit: int) -> list[Lora]:
+        """Return LoRAs that were trained before `before`, oldest first."""
         ...
 
     def apply_changes(self, changes: Changes) -> None:

@@ -180,12 +180,14 @@ async def test_every_list_of_every_schema_can_be_read(schema: str, tmp_path: Pat
     build(path, schema, filled=True)
     counted = {
         table: len(read(path, f"SELECT 1 FROM {table}"))
-        for table in ("alerts", "outbox", "usage_days", "deliveries")
+        for table in ("alerts", "outbox", "usage_days", "deliveries", "loras")
     }
     async with opened(path) as store:
         accounts = [account.id for account in await store.list_accounts()]
         alerts = [alert for account in accounts for alert in await store.list_alerts(account)]
         assert len(alerts) == counted["alerts"]
+        loras = [lora for account in accounts for lora in (await store.list_loras(account)).items]
+        assert len(loras) == counted["loras"]
         messages = [one for account in accounts for one in await store.list_messages(account, 100)]
         assert len(messages) == counted["outbox"]
         read_one_by_one = [await store.get_message(one.account_id, one.id) for one in messages]

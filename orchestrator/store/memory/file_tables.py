@@ -9,9 +9,9 @@ from orchestrator.store.memory.tables import MemoryTables
 
 
 def list_unused_keys(tables: MemoryTables, before: datetime, limit: int) -> list[str]:
-    """Return keys of objects that only jobs finished before `before` need, longest unneeded first."""
+    """Return keys of objects that only jobs finished before `before` need, longest unneeded first; none of LoRAs."""
     unused: dict[str, datetime] = {}
-    needed: set[str] = set()
+    needed = {lora.key for lora in tables.loras.values()}
     for (key, _), finished_at in tables.files.items():
         if finished_at is None or finished_at >= before:
             needed.add(key)

@@ -9,12 +9,14 @@ from datetime import date, datetime
 from orchestrator.billing.api_keys import check_active_keys
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
+from orchestrator.jobs.loras import TrainedLora
 from orchestrator.store import operations
 from orchestrator.store.ids import new_id
 from orchestrator.store.lookup import found
 from orchestrator.store.memory import queries
 from orchestrator.store.memory.audit import audit_ledger
 from orchestrator.store.memory.files import MemoryFiles
+from orchestrator.store.memory.loras import MemoryLoras
 from orchestrator.store.memory.outbox import MemoryOutbox
 from orchestrator.store.memory.quarantine import MemoryQuarantine
 from orchestrator.store.memory.repairs import MemoryRepairs
@@ -29,7 +31,7 @@ from pricing.statement import Statement
 NO_LIMITS = ApiKeyLimits()
 
 
-class MemoryStore(MemoryOutbox, MemoryQuarantine, MemoryRepairs, MemoryFiles, MemorySessions):
+class MemoryStore(MemoryOutbox, MemoryQuarantine, MemoryRepairs, MemoryFiles, MemoryLoras, MemorySessions):
     """Implements `orchestrator.store.protocol.Store`, where each method is described.
 
     A second store on the same `tables` finds what the first one wrote.
@@ -281,9 +283,15 @@ class MemoryStore(MemoryOutbox, MemoryQuarantine, MemoryRepairs, MemoryFiles, Me
         operations.end_attempt(self._tx, prompt_id, outcome, detail, now, retry=retry, has_run=has_run)
 
     async def finish_shard(
-        self, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
+        self,
+        prompt_id: str,
+        outputs: Sequence[Output],
+        usage: Usage,
+        now: datetime,
+        *,
+        trained: TrainedLora | None = None,
     ) -> JobRecord:
-        return operations.finish_shard(self._tx, prompt_id, outputs, usage, now)
+        return operations.finish_shard(self._tx, prompt_id, outputs, usage, now, trained=trained)
 
     async def fail_job(self, job_id: str, error: JobError, now: datetime) -> JobRecord:
         return operations.fail_job(self._tx, job_id, error, now)

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from orchestrator.billing.values import Account, ApiKey, UsageRow
 from orchestrator.jobs import Attempt, Job, JobRecord, Shard
+from orchestrator.jobs.loras import Lora
 from orchestrator.jobs.objects import ObjectDeletion
 from orchestrator.jobs.quarantine import QuarantinedShard
 from orchestrator.store.values import DeliveryAttempt, WebhookMessage
@@ -61,6 +62,8 @@ class MemoryTables:
     #: Objects to delete by key, and when those that are done were deleted.
     deletions: dict[str, ObjectDeletion] = field(default_factory=dict)
     deleted_at: dict[str, datetime] = field(default_factory=dict)
+    #: LoRAs by the id of their job.
+    loras: dict[str, Lora] = field(default_factory=dict)
     #: When ended sessions would have expired, by session id.
     ended_sessions: dict[str, datetime] = field(default_factory=dict)
     installation_id: str = field(default_factory=lambda: uuid4().hex)

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from orchestrator.billing.changes import Changes, NewMessage
 from orchestrator.billing.values import Account, ApiKeyLimits
 from orchestrator.jobs import Attempt, Job, JobRecord, Shard
+from orchestrator.jobs.loras import Lora
 from orchestrator.store.lookup import found
 from orchestrator.store.memory import file_tables
 from orchestrator.store.memory.tables import MemoryTables
@@ -109,6 +110,10 @@ class MemoryTransaction:
     def list_unused_keys(self, before: datetime, limit: int) -> list[str]:
         return file_tables.list_unused_keys(self._tables, before, limit)
 
+    def list_old_loras(self, before: datetime, limit: int) -> list[Lora]:
+        old = [lora for lora in self._tables.loras.values() if lora.created_at < before]
+        return sorted(old, key=lambda lora: (lora.created_at, lora.job_id))[:limit]
+
     def apply_changes(self, changes: Changes) -> None:
         """Check the ledger's constraints first: nothing may fail after the first write."""
         tables = self._tables
@@ -129,6 +134,10 @@ class MemoryTransaction:
             tables.periods[changes.renewal.account_id] = changes.renewal.period_start
         if changes.removed_job is not None:
             tables.jobs[changes.removed_job.id] = changes.removed_job
+        if changes.new_lora is not None:
+            tables.loras[changes.new_lora.job_id] = changes.new_lora
+        for job_id in changes.deleted_loras:
+            tables.loras.pop(job_id, None)
         file_tables.write_file_changes(tables, changes.files)
 
     def _balances_after(self, changes: Changes) -> Counter[str]:

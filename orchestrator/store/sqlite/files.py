@@ -22,7 +22,7 @@ _SELECT_UNUSED_KEYS = """
     WHERE finished_at < :before AND NOT EXISTS (
         SELECT 1 FROM output_files AS other
         WHERE other.key = file.key AND (other.finished_at IS NULL OR other.finished_at >= :before)
-    )
+    ) AND NOT EXISTS (SELECT 1 FROM loras WHERE loras.key = file.key)
     GROUP BY key ORDER BY min(finished_at), key LIMIT :limit
 """
 _SELECT_UNSHARED_KEYS = """

@@ -24,7 +24,7 @@ from orchestrator.store.values import AuditViolation
 STEP_PAGES = 1024
 _BUSY_TIMEOUT_SECONDS = 30.0
 #: Keys end with the digest of the object, after the id of its owner if it has one.
-_OBJECT_KEY = re.compile(r"(?:inputs|outputs)/[^/]+/(?:[\w-]+-)?(?P<sha256>[0-9a-f]{64})\.[\w.+-]+")
+_OBJECT_KEY = re.compile(r"(?:inputs|outputs|loras)/[^/]+/(?:[\w-]+-)?(?P<sha256>[0-9a-f]{64})\.[\w.+-]+")
 #: What a summary counts, by the name that it is shown under.
 _COUNTED_TABLES = {
     "accounts": "accounts",

@@ -20,6 +20,7 @@ from orchestrator.jobs import (
     Shard,
     Usage,
 )
+from orchestrator.jobs.loras import TrainedLora
 from orchestrator.jobs.quarantine import QuarantinedShard
 from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
 from orchestrator.store import operations, repair_operations
@@ -40,6 +41,7 @@ from orchestrator.store.sqlite import (
 from orchestrator.store.sqlite.audit import audit_ledger
 from orchestrator.store.sqlite.connection import ConnectionPool
 from orchestrator.store.sqlite.files import SqliteFiles
+from orchestrator.store.sqlite.lora_store import SqliteLoras
 from orchestrator.store.sqlite.signing_secrets import encrypt_signing_secrets
 from orchestrator.store.sqlite.transaction import SqliteTransaction
 from orchestrator.store.values import (
@@ -64,7 +66,7 @@ NO_LIMITS = ApiKeyLimits()
 T = TypeVar("T")
 
 
-class SqliteStore(SqliteFiles):
+class SqliteStore(SqliteFiles, SqliteLoras):
     """Implements `orchestrator.store.protocol.Store`, where each method is described.
 
     Opening creates the file and brings its schema up to date; it may wait for another process that writes.
@@ -328,9 +330,16 @@ class SqliteStore(SqliteFiles):
         await self._change(end, prompt_id, outcome, detail, now)
 
     async def finish_shard(
-        self, prompt_id: str, outputs: Sequence[Output], usage: Usage, now: datetime
+        self,
+        prompt_id: str,
+        outputs: Sequence[Output],
+        usage: Usage,
+        now: datetime,
+        *,
+        trained: TrainedLora | None = None,
     ) -> JobRecord:
-        return await self._change(operations.finish_shard, prompt_id, outputs, usage, now)
+        finish = partial(operations.finish_shard, trained=trained)
+        return await self._change(finish, prompt_id, outputs, usage, now)
 
     async def fail_job(self, job_id: str, error: JobError, now: datetime) -> JobRecord:
         return await self._change(operations.fail_job, job_id, error, now)

@@ -9,12 +9,14 @@ from datetime import date, datetime
 from orchestrator.billing.changes import Changes
 from orchestrator.billing.values import Account, ApiKeyLimits
 from orchestrator.jobs import Attempt, JobRecord, Shard
+from orchestrator.jobs.loras import Lora
 from orchestrator.store.sqlite import (
     accounts,
     alerts,
     files,
     jobs,
     keys,
+    loras,
     outbox,
     quarantine,
     repairs,
@@ -131,6 +133,9 @@ class SqliteTransaction:
     def list_unused_keys(self, before: datetime, limit: int) -> list[str]:
         return files.list_unused_keys(self._db, before, limit)
 
+    def list_old_loras(self, before: datetime, limit: int) -> list[Lora]:
+        return loras.list_old_loras(self._db, before, limit)
+
     def apply_changes(self, changes: Changes) -> None:
         """The connection's savepoint makes this atomic."""
         self._write_job(changes)
@@ -152,6 +157,9 @@ class SqliteTransaction:
         if (removed := changes.removed_job) is not None:
             removed_at = removed.removed_at and format_time(removed.removed_at)
             update_row(self._db, "jobs", removed.id, {"removed_at": removed_at})
+        if changes.new_lora is not None:
+            loras.add_lora(self._db, changes.new_lora)
+        loras.delete_loras(self._db, changes.deleted_loras)
         files.write_file_changes(self._db, changes.files)
 
     def _write_job(self, changes: Changes) -> None:

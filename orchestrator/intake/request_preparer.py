@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.billing.price_book import PriceBook, to_billable_work
 from orchestrator.catalog import Model, size_params_for_image
 from orchestrator.catalog.live_catalog import LiveCatalog
-from orchestrator.catalog.parameters.values import TextParameter
 from orchestrator.errors import invalid_field
 from orchestrator.execution.uploads import replace_keys_with_filenames
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.input_reader import InputFile, InputReader
 from orchestrator.intake.input_slots import InputOwner
+from orchestrator.intake.moderated_texts import moderated_texts
 from orchestrator.jobs import JobStatus, PendingResponse
 from orchestrator.jobs.objects import INPUT_PREFIX, owned_object_key
 from orchestrator.media.formats import ImageEncoding
@@ -76,12 +76,8 @@ class PreparedRequest:
 
     @property
     def user_texts(self) -> dict[str, str]:
-        """Texts written by the caller, by parameter, including the captions of datasets."""
-        text_params = (
-            name for name, spec in self.model.parameters.items() if isinstance(spec, TextParameter)
-        )
-        texts = {name: self.params[name] for name in text_params if self.params.get(name)}
-        return {**texts, **self.captions}
+        """Texts for moderation, by parameter: prompts and captions of datasets, not negative prompts."""
+        return moderated_texts(self.model, self.params, self.captions)
 
     def files_of_job(self, job_id: str) -> dict[str, InputFile]:
         """Return the input files by the object keys under which a job stores them."""
@@ -131,7 +127,7 @@ class RequestPreparer:
             request.tariff, model, work, request.tariff_model or request.model
         )
         return PreparedRequest(
-            request=request,
+            request=replace(request, warnings=(*request.warnings, *model.describe_unused(request.params))),
             model=model,
             params=params,
             files=files.files_by_key,

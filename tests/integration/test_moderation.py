@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.callers import new_key
 from tests.support.service import ServiceProcess, pixelfactory, running
 
 PATH = "/api/v1/images/generations"
@@ -81,7 +82,7 @@ async def traces(http: aiohttp.ClientSession) -> tuple[Any, Any]:
     [
         ({"prompt": "a B\u200bad\uff37ord on a wall"}, "prompt"),
         ({"prompt": "nnnope"}, "prompt"),
-        ({"prompt": "a fox", "negative_prompt": "badword"}, "negative_prompt"),
+        ({"prompt": "a fox", "negative_prompt": "(badword:-1.5)"}, "negative_prompt"),
         ({"prompt": "a scene of violence"}, "prompt"),
     ],
 )
@@ -100,7 +101,35 @@ async def test_other_requests_pass(strict: ServiceProcess, caller: str) -> None:
     async with strict.client(caller) as http:
         status, body = await ask(http, prompt="a fox, badwords aside", negative_prompt="blur")
         assert status == 200, body
-    assert ModerationHandler.asked[-1] == ["a fox, badwords aside", "blur"]
+    assert ModerationHandler.asked[-1] == ["a fox, badwords aside"]
+
+
+AVOIDED = "badword, violence, nnope"
+#: Path and body of a request in each dialect that names words to avoid.
+NEGATIVE_PROMPTS: list[tuple[str, dict[str, Any]]] = [
+    (PATH, SMALL | {"negative_prompt": AVOIDED}),
+    (PATH, SMALL | {"negativePrompt": AVOIDED, "cfg_scale": 0}),
+    (PATH, SMALL | {"negativePrompt": AVOIDED, "model": "flux-1-schnell"}),
+    ("/v1/images/generations", SMALL | {"negative_prompt": AVOIDED}),
+    ("/v1/videos", {"model": "wan2.1-t2v-fast", "negative_prompt": AVOIDED}),
+    ("/v1/image/generate", {"model": "sdxl", "width": 512, "height": 512, "negative_prompt": AVOIDED}),
+    ("/api/v1/models/sdxl-1.0/run", {"negative_prompt": AVOIDED, "steps": 1}),
+    ("/api/v1/models/wan2.2-t2v-14b/run", {"negativePrompt": AVOIDED, "steps": 2}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), NEGATIVE_PROMPTS, ids=lambda value: str(value)[:30])
+async def test_words_to_avoid_are_allowed_in_every_dialect(
+    strict: ServiceProcess, path: str, body: dict[str, Any]
+) -> None:
+    prompt = f"a fox for {path}"
+    async with strict.client(new_key(strict)) as http:
+        async with http.post(path, json=body | {"prompt": prompt}) as response:
+            assert response.status < 300, await response.text()
+        assert ModerationHandler.asked[-1] == [prompt]
+        async with http.post(path, json=body | {"prompt": "badword"}) as response:
+            told = await response.text()
+            assert response.status == 400 or '"status":"blocked"' in told, told
 
 
 async def test_prompts_rejected_by_word_lists_are_not_sent_to_the_endpoint(

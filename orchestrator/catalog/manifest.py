@@ -131,6 +131,9 @@ class ModelManifest(StrictModel):
     #: Who made the model, as in the model list's `owned_by`.
     owner: str
     architecture: str
+    #: What LoRAs have to be made for to fit the model, or, of a trainer, what its LoRAs fit; empty for
+    #: `architecture`.
+    lora_base: str = ""
     description: str
     created: date
     license: str
@@ -163,6 +166,10 @@ class ModelManifest(StrictModel):
         for name in parameters:
             if not _PARAMETER_NAME.fullmatch(name) or name in RESERVED_NAMES:
                 raise ValueError(f"{name!r} is not a valid parameter name or is reserved")
+        for name, spec in parameters.items():
+            for other in (spec.needs, spec.replaced_by):
+                if other and (other == name or other not in parameters):
+                    raise ValueError(f"{name}: there is no other parameter {other!r}")
         return parameters
 
     @model_validator(mode="after")

@@ -23,21 +23,26 @@ from orchestrator.catalog.manifest import (
     parse_manifest,
 )
 from orchestrator.catalog.parameters.example_values import example_value
+from orchestrator.catalog.parameters.output_sizes import OutputSizes
 from orchestrator.catalog.parameters.size_text import Size, scale_to_megapixels
 from orchestrator.catalog.parameters.values import (
     DatasetParameter,
     ImageListParameter,
     ImageParameter,
     IntegerParameter,
+    LoraListParameter,
     Parameter,
 )
-from orchestrator.catalog.rendering.graph import ApiGraph, parse_graph
+from orchestrator.catalog.rendering.graph import ApiGraph, GraphNode, parse_graph
+from orchestrator.catalog.rendering.output_cut import OutputCut, image_links
 from orchestrator.catalog.rendering.render import CompiledGraph
 from orchestrator.errors import InvalidRequest, invalid_field
 
 MAX_IMAGES_PER_REQUEST = 4
 #: Most parameters that an error lists.
 MAX_LISTED_PARAMETERS = 30
+#: Parameters of which the graph may make more than was asked for, since outputs are cut to them.
+CUT_PARAMETERS = ("width", "height", "num_frames")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Model:
             if output.node not in nodes:
                 reason = f"{file.name} has no node {output.node!r}"
                 raise CatalogError(reason, file=directory / "model.toml", where="outputs")
+        manifest = _reject_what_cannot_be_cut(manifest, nodes)
         names = frozenset(manifest.parameters) | RESERVED_NAMES - {"item", "index"}
         facts = _parse_node_facts(nodes_text, directory)
         source = ModelSource(manifest_text, graph_text, facts)
@@ -111,6 +117,11 @@ class Model:
     @property
     def description(self) -> str:
         return self.manifest.description
+
+    @property
+    def lora_base(self) -> str:
+        """What LoRAs have to be made for to fit the model; of a trainer, what its LoRAs fit."""
+        return self.manifest.lora_base or self.manifest.architecture
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
@@ -165,11 +176,15 @@ class Model:
         files = ImageParameter | ImageListParameter | DatasetParameter
         return tuple(name for name, spec in self.parameters.items() if isinstance(spec, files))
 
+    @cached_property
+    def lora_inputs(self) -> tuple[str, ...]:
+        """Names of the parameters whose values are lists of LoRAs."""
+        return tuple(name for name, spec in self.parameters.items() if isinstance(spec, LoraListParameter))
+
     def validate_params(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return `n` and every parameter of the model, with the default if missing or null in the request.
 
-        Numbers stay as requested, and are charged so, even if the model rounds them (see `snap_to_grid`).
-        Raises InvalidRequest (`missing_NAME`, `invalid_NAME`, and `unknown_parameter` for another name whose
+        Numbers stay as requested, and are charged so, even if the graph makes more (see `OutputCut`). Raises InvalidRequest (`missing_NAME`, `invalid_NAME`, and `unknown_parameter` for another name whose
         value is not null).
         """
         for name, value in request.items():
@@ -177,7 +192,9 @@ class Model:
                 raise self.unknown_parameter(name)
         params: dict[str, Any] = {"n": self._validate_n(request.get("n"))}
         for name, spec in self.parameters.items():
-            params[name] = _validate_param(name, spec, request.get(name))
+            is_replaced = bool(spec.replaced_by and request.get(spec.replaced_by))
+            params[name] = _validate_param(name, spec, request.get(name), is_replaced=is_replaced)
+        self._check_needs(params)
         self._validate_area(params)
         return params
 
@@ -196,13 +213,33 @@ class Model:
             param=shown,
         )
 
-    def snap_to_grid(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the model's parameters among `params`, with integers rounded to what the model supports."""
-        snapped = {name: value for name, value in params.items() if name in self.parameters}
+    def describe_unused(self, request: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return a sentence for each parameter of a request that has no effect on the result."""
+        sentences = []
+        for name, value in request.items():
+            spec = self.parameters.get(name)
+            if spec is None or value is None or value == spec.default:
+                continue
+            if isinstance(value, str) and not value.strip():
+                continue
+            if name not in self._graph.used_names:
+                sentences.append(f"`{name}` has no effect: {self.id} does not use one")
+            elif spec.replaced_by and request.get(spec.replaced_by):
+                sentences.append(f"`{name}` has no effect: `{spec.replaced_by}` takes its place")
+        return tuple(sentences)
+
+    @cached_property
+    def output_sizes(self) -> OutputSizes | None:
+        """The sizes that requests may ask for; None if the model decides on the size itself."""
+        return OutputSizes.from_manifest(self.manifest)
+
+    def round_up_to_grid(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the model's parameters among `params`, with integers as the graph makes them."""
+        made = {name: value for name, value in params.items() if name in self.parameters}
         for name, spec in self.parameters.items():
-            if isinstance(spec, IntegerParameter) and snapped.get(name) is not None:
-                snapped[name] = spec.snap_to_grid(snapped[name])
-        return snapped
+            if isinstance(spec, IntegerParameter) and made.get(name) is not None:
+                made[name] = spec.round_up_to_grid(made[name])
+        return made
 
     def validate_image_size(self, width: int, height: int, name: str = "image") -> None:
         """Raise InvalidRequest for an input image that is too large or too small."""
@@ -221,9 +258,24 @@ class Model:
             return scale_to_megapixels(input_size, params["megapixels"])
         if scale is not None:
             return Size(input_size[0] * scale, input_size[1] * scale) if input_size else None
-        snapped = self.snap_to_grid(params)
-        width, height = snapped.get("width"), snapped.get("height")
-        return Size(width, height) if width and height else None
+        return self._requested_size(params)
+
+    def _requested_size(self, params: Mapping[str, Any]) -> Size | None:
+        """Return the size in the parameters; None if they leave it to the model."""
+        width, height = (params.get(name) for name in ("width", "height"))
+        return Size(width, height) if width and height and self.output_sizes else None
+
+    def _output_cut(self, params: Mapping[str, Any]) -> OutputCut:
+        """Return what is cut off from the outputs of the graph for these parameters."""
+        size, sizes = self._requested_size(params), self.output_sizes
+        made = sizes.made_size(size) if sizes and size else None
+        frames, spec = params.get("num_frames"), self.parameters.get("num_frames")
+        is_longer = (
+            frames is not None
+            and isinstance(spec, IntegerParameter)
+            and spec.round_up_to_grid(frames) > frames
+        )
+        return OutputCut(made=made, size=size, frames=frames if is_longer else None)
 
     def render_graph(
         self,
@@ -239,7 +291,9 @@ class Model:
         variants that the GPU prefers, best first; `available_files` are those that the instance has (None:
         all). Raises CatalogError if an expression fails, ValueError without a seed.
         """
-        context = {name: spec.default for name, spec in self.parameters.items()} | self.snap_to_grid(params)
+        known = {name: value for name, value in params.items() if name in self.parameters}
+        requested = {name: spec.default for name, spec in self.parameters.items()} | known
+        context = self.round_up_to_grid(requested)
         if "seed" in context and context["seed"] is None:
             raise ValueError(f"{self.id}: `seed` must be set before the graph is rendered")
         weights = self.select_weights(preferred_dtypes, available_files)
@@ -249,7 +303,8 @@ class Model:
             "weights": {weight.slot: weight.file for weight in weights},
             "weight_dtypes": {weight.slot: weight.load_as for weight in weights},
         }
-        return self._graph.render(context)
+        graph = self._graph.render(context)
+        return self._output_cut(requested).apply(graph, _cuttable_outputs(self.manifest))
 
     def select_weights(
         self, preferred_dtypes: Sequence[str] = (), available_files: Container[str] | None = None
@@ -277,6 +332,16 @@ class Model:
         spec = self.parameters.get(name)
         return fallback if spec is None or spec.default is None else spec.default
 
+    def _check_needs(self, params: Mapping[str, Any]) -> None:
+        """Raise InvalidRequest for a value without the parameter that gives it an effect."""
+        for name, spec in self.parameters.items():
+            if spec.needs and not params[spec.needs] and params[name] != spec.default:
+                raise InvalidRequest(
+                    f"`{name}` has an effect only with `{spec.needs}`; send that too, or omit `{name}`",
+                    code=f"unsupported_{name}",
+                    param=name,
+                )
+
     def _validate_n(self, value: object) -> int:
         if value is None:
             return 1
@@ -290,12 +355,38 @@ class Model:
 
     def _validate_area(self, params: Mapping[str, Any]) -> None:
         """Check the area: each side is within its range, but their product may still be too large."""
-        width, height = params.get("width"), params.get("height")
-        if width and height and width * height > self.manifest.max_size.area:
-            raise invalid_field(
-                "size",
-                f"must have at most as many pixels as {self.manifest.max_resolution} (got {width}x{height})",
-            )
+        size, sizes = self._requested_size(params), self.output_sizes
+        if size is None or sizes is None or sizes.fits_area(size):
+            return
+        nearest = _list_sizes(sizes.nearest_sizes(size))
+        raise invalid_field(
+            "size",
+            f"must have at most as many pixels as {self.manifest.max_resolution}"
+            f" (got {size.width}x{size.height}); the nearest sizes are {nearest}",
+        )
+
+
+def _list_sizes(sizes: Sequence[Size]) -> str:
+    return " and ".join(f"{size.width}x{size.height}" for size in sizes)
+
+
+def _cuttable_outputs(manifest: ModelManifest) -> list[str]:
+    return [output.node for output in manifest.outputs if output.media in ("image", "video")]
+
+
+def _reject_what_cannot_be_cut(manifest: ModelManifest, nodes: Mapping[str, GraphNode]) -> ModelManifest:
+    """Return the manifest with `off_grid = "reject"` for the parameters to which outputs cannot be cut."""
+    view = {id: {"inputs": node.inputs} for id, node in nodes.items()}
+    outputs = _cuttable_outputs(manifest)
+    has_images = bool(outputs) and all(any(image_links(view, [output])) for output in outputs)
+    can_be_cut = CUT_PARAMETERS if has_images and manifest.scale is None else ()
+    parameters = {
+        name: spec.model_copy(update={"off_grid": "reject"})
+        if isinstance(spec, IntegerParameter) and name not in can_be_cut
+        else spec
+        for name, spec in manifest.parameters.items()
+    }
+    return manifest.model_copy(update={"parameters": parameters})
 
 
 def _parse_node_facts(text: str, directory: Path) -> NodeFacts:
@@ -310,12 +401,13 @@ def _parse_node_facts(text: str, directory: Path) -> NodeFacts:
     return cast(NodeFacts, facts)
 
 
-def _validate_param(name: str, spec: Parameter, value: object) -> Any:
+def _validate_param(name: str, spec: Parameter, value: object, *, is_replaced: bool = False) -> Any:
     if value is not None and not _is_blank_text(spec, value):
         return spec.validate_value(name, value)
-    if spec.required:
+    if spec.required and not is_replaced:
         label = "Prompt" if name == "prompt" else f"`{name}`"
-        raise InvalidRequest(f"{label} is required", code=f"missing_{name}", param=name)
+        other = f", unless `{spec.replaced_by}` is given" if spec.replaced_by else ""
+        raise InvalidRequest(f"{label} is required{other}", code=f"missing_{name}", param=name)
     return list(spec.default) if isinstance(spec.default, tuple) else spec.default
 
 

@@ -21,6 +21,11 @@ class ParameterBase(StrictModel, ABC):
     description: str = ""
     #: A request without it is rejected with the code `missing_NAME`.
     required: bool = False
+    #: Parameter without which this one has no effect, as `image` for the `strength` of changes to it.
+    needs: str = ""
+    #: Parameter that takes the place of this one, as `image` for the `prompt` of which an image is made. If a
+    #: request has it, this one is not required.
+    replaced_by: str = ""
 
     @abstractmethod
     def validate_value(self, name: str, value: object) -> Any:

@@ -77,6 +77,11 @@ def compile_template(text: str, names: Set[str]) -> CompiledExpression:
     return evaluate
 
 
+def expression_names(text: str) -> frozenset[str]:
+    """Return the variables that the expressions of a string use. Raises ExpressionError."""
+    return _compile_cached(text)[1]
+
+
 @cache
 def _compile_cached(text: str) -> tuple[CompiledExpression, frozenset[str]]:
     """Return the function for a string, and the names it uses. Cached, as graphs share many strings."""

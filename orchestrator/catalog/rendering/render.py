@@ -26,6 +26,7 @@ from orchestrator.catalog.rendering.expressions import (
     RenderContext,
     compile_expression,
     compile_template,
+    expression_names,
 )
 from orchestrator.catalog.rendering.expressions import is_template as _is_template
 from orchestrator.catalog.rendering.graph import ApiGraph, GraphNode, Link, parse_link
@@ -53,6 +54,8 @@ class CompiledGraph:
     def __init__(self, nodes: Mapping[str, GraphNode], names: frozenset[str], file: Path) -> None:
         """Compile a graph; `names` are the variables that expressions may use. Raises CatalogError."""
         self._file = file
+        #: Variables that expressions of the graph use.
+        self.used_names: frozenset[str] = frozenset()
         self._nodes = {id: self._compile_node(id, node, names) for id, node in nodes.items()}
 
     def render(self, context: RenderContext) -> ApiGraph:
@@ -79,6 +82,7 @@ class CompiledGraph:
         if text is None:
             return None
         try:
+            self.used_names |= expression_names(text)
             return compile_expression(text, names)
         except ExpressionError as error:
             raise CatalogError(str(error), file=self._file, where=f"node {id}, {meta_key}") from error
@@ -94,6 +98,7 @@ class CompiledGraph:
         if not isinstance(value, str) or not _is_template(value):
             return value
         try:
+            self.used_names |= expression_names(value)
             return compile_template(value, names)
         except ExpressionError as error:
             raise CatalogError(str(error), file=self._file, where=f"node {id}, input {name}") from error

@@ -270,3 +270,45 @@ def test_the_schema_of_a_request() -> None:
     assert "n" not in build_request_schema(WAN)["properties"]
     assert build_request_schema(I2V)["required"] == ["prompt", "image"]
     assert build_request_schema(CATALOG["flux-2-dev"])["properties"]["images"]["default"] == []
+
+
+GUIDED = {
+    "prompt": {"type": "string", "required": True, "blank": False, "replaced_by": "image"},
+    "image": {"type": "image"},
+    "strength": {"type": "number", "default": 0.75, "minimum": 0.0, "maximum": 1.0, "needs": "image"},
+}
+
+
+def test_a_parameter_that_another_one_replaces_is_required_without_that_one() -> None:
+    model = parse(parameters=GUIDED)
+    assert model.validate_params({"image": "a.png"})["prompt"] == ""
+    with pytest.raises(InvalidRequest, match="Prompt is required, unless `image` is given") as refused:
+        model.validate_params({"prompt": " "})
+    assert refused.value.code == "missing_prompt"
+
+
+def test_refuses_a_value_without_the_parameter_that_it_needs() -> None:
+    model = parse(parameters=GUIDED)
+    assert model.validate_params({"prompt": "a", "image": "a.png", "strength": 0.5})["strength"] == 0.5
+    assert model.validate_params({"prompt": "a", "strength": 0.75})["strength"] == 0.75  # the default
+    with pytest.raises(InvalidRequest, match="`strength` has an effect only with `image`") as refused:
+        model.validate_params({"prompt": "a", "strength": 0.5})
+    assert (refused.value.code, refused.value.param) == ("unsupported_strength", "strength")
+
+
+def test_names_parameters_of_a_request_without_an_effect() -> None:
+    model = parse(parameters=GUIDED)
+    assert model.describe_unused({"prompt": " ", "image": None}) == ()
+    unused, *_ = model.describe_unused({"strength": 0.5})
+    assert unused == "`strength` has no effect: draft does not use one"
+    upscaler = CATALOG["4x-ultrasharp"]
+    assert upscaler.describe_unused({"prompt": "a", "image": "a.png"}) == (
+        "`prompt` has no effect: 4x-ultrasharp does not use one",
+    )
+
+
+@pytest.mark.parametrize("field", ["needs", "replaced_by"])
+def test_rejects_a_manifest_that_names_no_other_parameter(field: str) -> None:
+    for other in ("picture", "image"):
+        with pytest.raises(CatalogError, match="there is no other parameter"):
+            parse(parameters={"prompt": {"type": "string"}, "image": {"type": "image", field: other}})

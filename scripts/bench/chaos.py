@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,7 +37,7 @@ from scripts.bench.campaign.rig import Rig
 from scripts.bench.report import save_results
 
 TMPFS_BYTES = 700 * 10**6
-REST_SECONDS = 120.0
+REST_SECONDS = 240.0
 SETTLE_SECONDS = 20.0
 #: How many faults may be behind the operations.
 FAULTS_BEHIND = 3
@@ -57,6 +58,7 @@ def main() -> None:
         metavar="DIR",
         help="folder of an installed ComfyUI: adopt it and three simulators instead of supervising three",
     )
+    parser.add_argument("--log", type=Path, metavar="FILE", help="copy of the service's log")
     parser.add_argument("--keep", type=Path, help="directory for data and log, kept afterwards")
     parser.add_argument("--quick", action="store_true", help="120 operations and 24 faults; saves no result")
     options = parser.parse_args()
@@ -68,6 +70,8 @@ def main() -> None:
         rig = Rig(directory, options.time_scale, external)
         campaign = Campaign(rig, options.seed, options.concurrency, tmpfs)
         violations = asyncio.run(campaign.run(operations, faults))
+        if options.log:
+            shutil.copyfile(rig.log_file, options.log)
     campaign.print_table(violations)
     if not options.quick:
         save_results("chaos", campaign.result(violations))

@@ -15,7 +15,9 @@ import aiohttp
 from scripts.bench.campaign.observations import Observation, Outcome
 from scripts.bench.campaign.rig import CallerAccount, Rig
 
-OPERATION_SECONDS = 150.0
+#: A run that hangs is interrupted after several times its estimate, which is in seconds of a real GPU; two may
+#: hang one after the other.
+OPERATION_SECONDS = 300.0
 #: A caller with a key repeats a request that got no final response; the SDKs do it twice, these longer.
 REPEATS = 40
 LOST = (aiohttp.ClientError, ConnectionError, TimeoutError)

@@ -48,7 +48,9 @@ class FaultInjector:
         with suppress(aiohttp.ClientError, TimeoutError, OSError, KeyError):
             rows = (await self._rig.admin("/admin/v1/instances"))["instances"]
             chosen = rows if count == 0 else self._rng.sample(rows, 1)
-            fault = {"kind": kind, "count": self._rng.choice((1, 1, 2)) if count is None else count}
+            # Runs that hang one after the other would keep their jobs for minutes.
+            counts = (1,) if kind in (Fault.HOLD_NODE, Fault.HOLD_STEP) else (1, 1, 2)
+            fault = {"kind": kind, "count": self._rng.choice(counts) if count is None else count}
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3)) as http:
                 for row in chosen:
                     async with http.post(f"{row['url']}/simulator/faults", json=fault) as response:

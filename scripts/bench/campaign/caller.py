@@ -15,7 +15,7 @@ import aiohttp
 from scripts.bench.campaign.observations import Observation, Outcome
 from scripts.bench.campaign.rig import CallerAccount, Rig
 
-#: A run that hangs is interrupted after several times its estimate, which is in seconds of a real GPU; two may
+#: A run that hangs is interrupted after several times its estimate, in seconds of a real GPU; two may
 #: hang one after the other.
 OPERATION_SECONDS = 300.0
 #: A caller with a key repeats a request that got no final response; the SDKs do it twice, these longer.

@@ -77,7 +77,9 @@ def create_fleet(
     if isinstance(choice, AdoptServers):
         return AdoptedFleet(choice.urls)
     if isinstance(choice, RunSimulators):
-        return LocalFleet.simulated(choice.count, directory=directory, time_scale=time_scale)
+        return LocalFleet.simulated(
+            choice.count, directory=directory, time_scale=time_scale, models_dir=models_dir
+        )
     return LocalFleet.comfyui(
         choice.installation,
         directory=directory,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from comfy_instances.protocol.errors import InstanceError
+from comfy_instances.protocol.lora_files import LORA_FOLDER, is_uploaded_lora
 from comfy_instances.session.session import InstanceSession
 from comfy_instances.tasks import loop_time
 
@@ -31,7 +32,7 @@ class NodeFactsPoller:
     async def load(self) -> dict[str, Any]:
         """Return `/object_info`. Raises InstanceError."""
         # The file lists first: a file added in between is then noticed at the next refresh.
-        self._model_files = await self.session.list_model_files()
+        self._model_files = await self._list_model_files()
         self._schedule_next_refresh()
         return await self.session.get_object_info()
 
@@ -46,12 +47,18 @@ class NodeFactsPoller:
         self._schedule_next_refresh()
         try:
             async with asyncio.timeout(_REFRESH_TIMEOUT_S):
-                files = await self.session.list_model_files()
+                files = await self._list_model_files()
                 facts = await self.session.get_object_info() if files != self._model_files else None
         except (InstanceError, TimeoutError):
             return None
         self._model_files = files
         return facts
+
+    async def _list_model_files(self) -> Mapping[str, list[str]]:
+        """Return the model files without the LoRAs that the service uploads before it uses them."""
+        files = await self.session.list_model_files()
+        loras = [name for name in files.get(LORA_FOLDER, ()) if not is_uploaded_lora(name)]
+        return {**files, LORA_FOLDER: loras}
 
     def _schedule_next_refresh(self) -> None:
         self._next_refresh_at = loop_time() + self._refresh_seconds

@@ -52,11 +52,14 @@ class LocalFleet(FleetBase):
         directory: Path,
         time_scale: float = 0.0,
         vram_gb: int = 96,
+        models_dir: Path | None = None,
         policy: RestartPolicy = SIMULATOR_RESTART_POLICY,
     ) -> LocalFleet:
         """Create a fleet of `count` simulators with their directories under `directory`. `time_scale` is the
-        factor on simulated times."""
-        launches = simulator_launch_specs(count, directory=directory, time_scale=time_scale, vram_gb=vram_gb)
+        factor on simulated times; the files in `models_dir` are listed as those of the instances."""
+        launches = simulator_launch_specs(
+            count, directory=directory, time_scale=time_scale, vram_gb=vram_gb, models_dir=models_dir
+        )
         return cls(launches, policy=policy)
 
     @classmethod

@@ -19,6 +19,7 @@ COMFYUI_FLAGS = (
     "--disable-api-nodes",  # no nodes that send customer data to other companies
     "--disable-metadata",  # output files must not contain our graphs
     "--preview-method", "latent2rgb",  # cheap previews that need no weights
+    "--max-upload-size", "4096",  # megabytes; LoRAs of callers are uploaded
     "--database-url", "sqlite:///:memory:",  # otherwise all instances share one file in the checkout
 )  # fmt: skip
 
@@ -43,10 +44,15 @@ class LaunchSpec:
 
 
 def simulator_launch_specs(
-    count: int, *, directory: Path, time_scale: float, vram_gb: int
+    count: int, *, directory: Path, time_scale: float, vram_gb: int, models_dir: Path | None = None
 ) -> list[LaunchSpec]:
-    """Return the specs of `count` simulators, each with its own directory under `directory`."""
-    options = ("--time-scale", f"{time_scale:g}", "--vram-gb", str(vram_gb))
+    """Return the specs of `count` simulators, each with its own directory under `directory`.
+
+    They list the files in `models_dir`, and take those of any other name too, except LoRAs of callers.
+    """
+    options = ["--time-scale", f"{time_scale:g}", "--vram-gb", str(vram_gb)]
+    if models_dir is not None:
+        options += ["--models-directory", str(models_dir.resolve())]
     return [
         LaunchSpec(
             id=f"sim-{number}",

@@ -26,6 +26,8 @@ from comfy_instances.shortages import is_resource_shortage
 
 T = TypeVar("T")
 _CHUNK_BYTES = 2**20
+#: What an upload is larger than its file, at most.
+MAX_FORM_BYTES = 4096
 # `/models` lists these folders too, but they hold programs and settings.
 _NON_MODEL_FOLDERS = ("custom_nodes", "configs")
 #: Requests previews whatever the server's own setting: `latent2rgb` is cheap and needs no weights.
@@ -113,6 +115,10 @@ class ComfyUIClient:
             _raise_for_status(response)
             return [str(name) for name in await response.json()]
 
+    async def list_model_names(self, folder: str) -> list[str]:
+        """Return the names of the model files of one folder, as loader nodes call them now."""
+        return await self._list_names(f"models/{folder}")
+
     async def upload_input(self, name: str, data: bytes, content_type: str, subfolder: str = "") -> str:
         """Upload an input file and return the name by which graphs refer to it.
 
@@ -123,11 +129,41 @@ class ComfyUIClient:
         form.add_field("image", data, filename=name, content_type=content_type)
         if subfolder:
             form.add_field("subfolder", subfolder)
+        return await self._upload(form, name, len(data))
+
+    async def upload_file(self, file: FileRef, data: bytes) -> None:
+        """Upload a file to its place below a folder of the instance; it replaces an earlier one.
+
+        Raises BadGraph if the instance rejects the file's name or size.
+        """
+        # A server closes the connection of a body that is too large, as if it were gone.
+        limit = await self._get_json("features", lambda body: body.get("max_upload_size"))
+        if limit is not None and len(data) + MAX_FORM_BYTES > limit:
+            raise BadGraph(
+                f"the instance takes no file of {len(data)} bytes: its limit is {limit:g};"
+                " start it with a larger --max-upload-size"
+            )
+        form = aiohttp.FormData()
+        form.add_field("image", data, filename=file.filename, content_type="application/octet-stream")
+        for name, value in (("type", file.type), ("subfolder", file.subfolder), ("overwrite", "true")):
+            form.add_field(name, value)
+        await self._upload(form, file.filename, len(data))
+
+    async def find_file_size(self, file: FileRef) -> int | None:
+        """Return the size of a file of the instance in bytes; None if it does not exist."""
+        params = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
+        async with self._request("HEAD", "view", params=params) as response:
+            if response.status in (400, 403, 404):
+                return None
+            _raise_for_status(response)
+            return response.content_length
+
+    async def _upload(self, form: aiohttp.FormData, name: str, size: int) -> str:
         # Bounds the upload if the server stops reading: one second per megabyte is ample.
-        timeout = aiohttp.ClientTimeout(total=self._settings.gone_after_s + len(data) / 1e6)
+        timeout = aiohttp.ClientTimeout(total=self._settings.gone_after_s + size / 1e6)
         async with self._request("POST", "upload/image", data=form, timeout=timeout) as response:
             if response.status in (400, 413):
-                raise BadGraph(f"the instance rejects the input file {name!r} (status {response.status})")
+                raise BadGraph(f"the instance rejects the file {name!r} (status {response.status})")
             _raise_for_status(response)
             stored = await response.json()
             return "/".join(part for part in (stored.get("subfolder"), stored["name"]) if part)

@@ -21,6 +21,12 @@ from yarl import URL
 from comfy_instances.protocol.errors import BadGraph, InstanceGone, NoOutput, PromptCancelled
 from comfy_instances.protocol.graphs import Graph, with_unique_filename_prefix
 from comfy_instances.protocol.history import InstanceQueue
+from comfy_instances.protocol.lora_files import (
+    LORA_FILE_SUFFIX,
+    LORA_FOLDER,
+    is_uploaded_lora,
+    uploaded_lora_file,
+)
 from comfy_instances.protocol.messages import ExecutionSuccess
 from comfy_instances.protocol.outputs import FileRef, NodeOutput, RunResult
 from comfy_instances.protocol.progress import (
@@ -201,6 +207,28 @@ class InstanceSession:
     async def upload_input(self, name: str, data: bytes, content_type: str, subfolder: str = "") -> str:
         """Upload an input file and return the name by which graphs refer to it. Raises BadGraph."""
         return await self._client.upload_input(name, data, content_type, subfolder)
+
+    async def upload_lora(self, name: str, data: bytes) -> None:
+        """Upload a LoRA, so that loader nodes find it by `name` with the suffix of its file.
+
+        Nothing is sent if the instance has it already. Raises BadGraph if the instance does not take it.
+        """
+        file = uploaded_lora_file(name)
+        if await self._client.find_file_size(file) != len(data):
+            await self._client.upload_file(file, data)
+        if file.filename not in await self._client.list_model_names(LORA_FOLDER):
+            raise BadGraph(
+                f"the instance does not list {file.filename} that was uploaded to its output folder"
+            )
+
+    async def has_lora(self, name: str, size: int) -> bool:
+        """Return whether a LoRA of this size was uploaded under this name."""
+        return await self._client.find_file_size(uploaded_lora_file(name)) == size
+
+    async def list_uploaded_loras(self) -> list[str]:
+        """Return the names of the LoRAs that were uploaded, without suffix."""
+        names = await self._client.list_model_names(LORA_FOLDER)
+        return [name.removesuffix(LORA_FILE_SUFFIX) for name in names if is_uploaded_lora(name)]
 
     async def fetch_file(self, file: FileRef) -> bytes:
         """Download a file. Raises NoOutput if it does not exist or is larger than `max_output_bytes`."""

@@ -25,6 +25,7 @@ def parse_options(arguments: list[str]) -> SimulatorOptions:
     parser.add_argument("--time-scale", type=float, default=0.0, help="factor on simulated times")
     parser.add_argument("--vram-gb", type=float, default=96.0, help="simulated GPU memory in GiB")
     parser.add_argument("--base-directory", type=Path, help="default: a new temporary folder")
+    parser.add_argument("--models-directory", type=Path, help="further folder with model files, to list")
     parser.add_argument("--preview-method", choices=["auto", "none"], default="auto")
     given = parser.parse_args(arguments)
     return SimulatorOptions(
@@ -32,7 +33,9 @@ def parse_options(arguments: list[str]) -> SimulatorOptions:
         host=given.host,
         time_scale=given.time_scale,
         vram_bytes=int(given.vram_gb * 1024**3),
-        folders=InstanceFolders((given.base_directory or _make_scratch_directory()).absolute()),
+        folders=InstanceFolders(
+            (given.base_directory or _make_scratch_directory()).absolute(), given.models_directory
+        ),
         preview_method=given.preview_method,
     )
 

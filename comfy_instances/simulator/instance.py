@@ -12,7 +12,7 @@ from comfy_instances.simulator.execution.worker import ExecutionWorker
 from comfy_instances.simulator.faults import EXECUTION_FAULTS, ArmedFaults, find_marked_fault
 from comfy_instances.simulator.options import SimulatorOptions
 from comfy_instances.simulator.server.websocket_hub import WebsocketHub
-from comfy_instances.simulator.validation.live_facts import with_input_folders
+from comfy_instances.simulator.validation.live_facts import with_current_files
 
 
 class SimulatedInstance:
@@ -31,7 +31,7 @@ class SimulatedInstance:
     @property
     def facts(self) -> Mapping[str, Any]:
         """Return the facts about all node classes, with the current option lists."""
-        return with_input_folders(self._facts, self.options.folders)
+        return with_current_files(self._facts, self.options.folders)
 
     def queue_info(self) -> dict[str, Any]:
         return {"exec_info": {"queue_remaining": self.queue.remaining}}

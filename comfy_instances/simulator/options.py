@@ -16,11 +16,17 @@ MODEL_FOLDERS = (
 )  # fmt: skip
 
 
+#: Folders below `output/` that ComfyUI searches too.
+OUTPUT_MODEL_FOLDERS = ("checkpoints", "clip", "vae", "diffusion_models", "loras")
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceFolders:
     """The folders of an instance, in the layout of ComfyUI's `--base-directory`."""
 
     base: Path
+    #: Further folder with model files, as of `--models-directory`.
+    shared_models: Path | None = None
 
     @property
     def input(self) -> Path:
@@ -37,6 +43,16 @@ class InstanceFolders:
     @property
     def models(self) -> Path:
         return self.base / "models"
+
+    def list_model_files(self, kind: str) -> list[str]:
+        """Return the names of the model files of a kind, as loader nodes call them."""
+        folders = [self.models / kind]
+        if self.shared_models is not None:
+            folders.append(self.shared_models / kind)
+        if kind in OUTPUT_MODEL_FOLDERS:
+            folders.append(self.output / kind)
+        found = ((folder, path) for folder in folders for path in folder.rglob("*") if path.is_file())
+        return sorted({str(path.relative_to(folder)) for folder, path in found})
 
     def folder_of_type(self, folder_type: str) -> Path | None:
         """Return the folder that a request's `type` names; None for an unknown type."""

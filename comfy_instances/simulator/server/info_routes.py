@@ -66,17 +66,15 @@ class InfoRoutes:
     async def models(self, request: web.Request) -> web.Response:
         if request.match_info["folder"] not in MODEL_FOLDERS:
             return web.Response(status=404)
-        return web.json_response(self._list_model_files(request.match_info["folder"]))
+        names = self._instance.options.folders.list_model_files(request.match_info["folder"])
+        return web.json_response(names)
 
     async def embeddings(self, request: web.Request) -> web.Response:
-        return web.json_response([name.rsplit(".", 1)[0] for name in self._list_model_files("embeddings")])
+        names = self._instance.options.folders.list_model_files("embeddings")
+        return web.json_response([name.rsplit(".", 1)[0] for name in names])
 
     async def extensions(self, request: web.Request) -> web.Response:
         return web.json_response([])
-
-    def _list_model_files(self, kind: str) -> list[str]:
-        folder = self._instance.options.folders.models / kind
-        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
     async def list_faults(self, request: web.Request) -> web.Response:
         return web.json_response(self._instance.faults.counts)

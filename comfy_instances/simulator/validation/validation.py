@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from comfy_instances.protocol.lora_files import is_uploaded_lora
 from comfy_instances.simulator.validation import refusals
 from comfy_instances.simulator.validation.input_specs import InputSpec, expand_input_specs
 from comfy_instances.simulator.validation.refusals import PromptError
@@ -213,8 +214,11 @@ def _validate_range(spec: InputSpec, value: Any) -> PromptError | None:
 def _is_weight_file_choice(choices: list[Any], value: Any) -> bool:
     """Return whether `choices` is a list of weight files, recorded without any, and `value` is a weight file.
 
+    Uploaded LoRAs must exist, as on a real instance.
     Loaders list built-in choices together with the files, such as `pixel_space` in VAELoader.
     """
     listed = [choice for choice in choices if choice != "pixel_space"]
     plausible = isinstance(value, str) and value.lower().endswith(WEIGHT_SUFFIXES)
+    if plausible and is_uploaded_lora(value):
+        return False
     return plausible and all(str(choice).lower().endswith(WEIGHT_SUFFIXES) for choice in listed)

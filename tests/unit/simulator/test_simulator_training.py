@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load
 
-from comfy_instances.simulator.validation.live_facts import with_input_folders
+from comfy_instances.simulator.validation.live_facts import with_current_files
 from comfy_instances.simulator.validation.validation import validate_graph
 from tests.unit.simulator.simulator_bench import FACTS, ExecutorHarness, node
 
@@ -137,7 +137,7 @@ def test_a_folder_may_be_named_once_it_is_there(tmp_path: Path) -> None:
 
     def findings() -> dict[str, Any]:
         return validate_graph(
-            graph, with_input_folders(FACTS, bench.folders), has_file=lambda _: True
+            graph, with_current_files(FACTS, bench.folders), has_file=lambda _: True
         ).node_errors
 
     assert findings()["pairs"]["errors"][0]["type"] == "value_not_in_list"

@@ -14,6 +14,7 @@ from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.web.dialects.parameter_names import ModelParameters, rename_synonyms
 from orchestrator.web.http.number_fields import StrictNumbersModel
+from orchestrator.web.http.validation_errors import describe_problem
 
 RequestBodyT = TypeVar("RequestBodyT", bound="RequestBody")
 
@@ -55,6 +56,7 @@ class RequestBody(StrictNumbersModel):
             params=params.values,
             warnings=params.warnings,
             field_names=self.given_names,
+            computed_from=params.computed_from,
             idempotency_key=idempotency_key,
             webhook_url=self.webhook_url,
         )
@@ -84,6 +86,7 @@ def parse_body(
 
 def to_field_error(error: ValidationError) -> InvalidRequest:
     """Return the first problem that pydantic found, as an error of the request field."""
-    first = error.errors(include_url=False, include_input=False)[0]
+    errors = error.errors(include_url=False, include_context=False)
+    first = errors[0]
     name = str(first["loc"][0]) if first["loc"] else "body"
-    return invalid_field(name, first["msg"].replace("Input should be", "must be"))
+    return invalid_field(name, describe_problem(errors))

@@ -8,7 +8,6 @@ the event loop nor uses up the threads that the rest of the service needs.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,8 +23,9 @@ from orchestrator.web.http.content_encoding import (
     inflate,
     parse_content_encoding,
 )
+from orchestrator.web.http.form_fields import collect_form_fields
 from orchestrator.web.http.json_bodies import MAX_SMALL_BYTES, parse_json_object
-from orchestrator.web.http.multipart import FormField, parse_multipart
+from orchestrator.web.http.multipart import parse_multipart
 
 ResultT = TypeVar("ResultT")
 
@@ -40,7 +40,6 @@ BODY_READ_ERRORS = (HttpProcessingError, web.RequestPayloadError)
 #: Largest body that the request may have, in bytes.
 MAX_BODY_BYTES_KEY = web.RequestKey("max_body_bytes", int)
 _BODY_THREADS = web.AppKey("body_threads", ThreadPoolExecutor)
-_OBJECT_FIELD_NAME = re.compile(r"(?P<whole>\w+)\[(?P<part>\w+)\]")
 
 
 class BodyTimeout(Exception):
@@ -87,7 +86,8 @@ async def read_fields(request: web.Request, max_bytes: int | None = None) -> dic
     """Return the fields of a multipart form or of a JSON object.
 
     Any content type other than multipart is parsed as JSON, because `curl -d` sends
-    `application/x-www-form-urlencoded`. Uploaded files are bytes, repeated fields are lists.
+    `application/x-www-form-urlencoded`. Uploaded files are bytes, repeated fields are lists, and empty text
+    fields of a form are not given.
 
     Raises InvalidRequest (`invalid_json`), and what `read_body` raises.
     """
@@ -143,22 +143,6 @@ def _too_large(limit: int) -> InvalidRequest:
 
 def _parse_form(raw: bytes, content_type: str) -> dict[str, Any]:
     try:
-        return _collect_form_fields(parse_multipart(raw, content_type))
+        return collect_form_fields(parse_multipart(raw, content_type))
     except (ValueError, LookupError) as error:
         raise InvalidRequest(f"The request body is not a valid form: {error}", code="invalid_body") from error
-
-
-def _collect_form_fields(form: list[FormField]) -> dict[str, Any]:
-    """Decode the field names of the OpenAI SDKs: `image[]` is a list, `image[url]` a key of an object."""
-    by_name: dict[str, list[str | bytes]] = {}
-    for field in form:
-        by_name.setdefault(field.name, []).append(field.value)
-    fields: dict[str, Any] = {}
-    for name, values in by_name.items():
-        found = _OBJECT_FIELD_NAME.fullmatch(name)
-        if found and isinstance(fields.setdefault(found["whole"], {}), dict):
-            fields[found["whole"]][found["part"]] = values[0]
-            continue
-        plain = name.removesuffix("[]")
-        fields[plain] = values if len(values) > 1 or plain != name else values[0]
-    return fields

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
 from orchestrator.errors import InvalidRequest
@@ -18,6 +19,10 @@ MAX_SMALL_BYTES = 256 * 1024
 LONG_TEXT_BYTES = 4 * 1024
 #: Most quotation marks in a larger body, those inside of texts included.
 MAX_QUOTES = 100_000
+#: Longest part of a name that an error repeats, in characters.
+MAX_SHOWN_NAME = 60
+#: Up to here, floating-point numbers represent every integer exactly.
+MAX_EXACT_FLOAT = 2**53
 #: Bytes that one call looks at, in about 0.1 ms; between two calls other threads run.
 _PIECE_BYTES = 2**16
 #: Longest escape of one character, in bytes: `\\ud83d\\ude00`.
@@ -34,7 +39,7 @@ _MARK = "\0cut "
 def parse_json_object(raw: bytes) -> dict[str, Any]:
     """Parse a JSON object. Raises InvalidRequest (`invalid_json`)."""
     try:
-        fields = json.loads(raw) if len(raw) <= MAX_SMALL_BYTES else _LargeDocument(raw).parse()
+        fields = _load(raw) if len(raw) <= MAX_SMALL_BYTES else _LargeDocument(raw).parse()
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error}", code="invalid_json") from error
     if not isinstance(fields, dict):
@@ -42,6 +47,26 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
             f"The request body must be a JSON object (got {type(fields).__name__})", code="invalid_json"
         )
     return fields
+
+
+def _load(raw: bytes) -> Any:
+    """Parse a small document. Raises ValueError, also for a name that an object has twice."""
+    return json.loads(raw, object_pairs_hook=_to_object, parse_float=_parse_float)
+
+
+def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object. Raises ValueError if a name occurs twice, since either value may be meant."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"an object has the name {twice[:MAX_SHOWN_NAME]!r} twice; send it once")
+    return fields
+
+
+def _parse_float(text: str) -> int | float:
+    """Return a whole number as an integer: JSON does not distinguish 4.0 from 4, and some clients send it."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) <= MAX_EXACT_FLOAT else number
 
 
 class _LargeDocument:
@@ -57,7 +82,7 @@ class _LargeDocument:
 
     def parse(self) -> Any:
         self._cut_long_texts()
-        return self._put_back(json.loads(b"".join(self._rest)))
+        return self._put_back(_load(b"".join(self._rest)))
 
     def _cut_long_texts(self) -> None:
         raw, kept_until, at = self._raw, 0, 0
@@ -108,7 +133,7 @@ class _LargeDocument:
         if isinstance(value, list):
             return [self._put_back(item) for item in value]
         if isinstance(value, dict):
-            return {self._original(name): self._put_back(item) for name, item in value.items()}
+            return _to_object([(self._original(name), self._put_back(item)) for name, item in value.items()])
         return value
 
     def _original(self, text: str) -> str:

@@ -78,7 +78,8 @@ def _parse_part(raw: bytes, start: int, end: int) -> FormField:
     if mimetype.type == "multipart":
         raise ValueError("a field of the form is itself a form")
     data = _decode_transfer(raw[content_start:end], headers.get("content-transfer-encoding", "binary"))
-    if filename or (content_type is not None and mimetype.type != "text"):
+    # Browsers send an input for files without a file as an empty file without a name.
+    if filename or (data and content_type is not None and mimetype.type != "text"):
         return FormField(name, data)
     return FormField(name, data.decode(mimetype.parameters.get("charset", "utf-8")))
 

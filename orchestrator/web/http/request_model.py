@@ -11,10 +11,8 @@ from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema
 from orchestrator.errors import InvalidRequest, invalid_field, missing_field
 from orchestrator.web.http.bodies import read_fields
 from orchestrator.web.http.number_fields import StrictNumbersModel
+from orchestrator.web.http.validation_errors import describe_problem
 from pricing.money import MAX_MICROS, MICROS_PER_DOLLAR
-
-#: Longest part of a rejected value that an error message repeats, in characters.
-MAX_SHOWN_VALUE = 60
 
 
 class RequestModel(StrictNumbersModel):
@@ -58,23 +56,11 @@ async def read_request_model(request: web.Request, model: type[RequestModelT]) -
 
 def first_validation_error(error: ValidationError) -> InvalidRequest:
     """Return the first problem that pydantic found, as an error of the request field."""
-    first = error.errors(include_url=False, include_context=False)[0]
+    errors = error.errors(include_url=False, include_context=False)
+    first = errors[0]
     name = str(first["loc"][0]) if first["loc"] else "body"
     if first["type"] == "missing" and len(first["loc"]) == 1:
         return missing_field(name)
     if first["type"] == "extra_forbidden":
         return invalid_field(name, "is not a field of this request")
-    reason = first["msg"].replace("Input should", "must").replace("Value error, ", "")
-    return invalid_field(name, reason + _format_rejected_value(first["input"]))
-
-
-def _format_rejected_value(value: object) -> str:
-    """Return ` (got VALUE)` for short JSON scalars; files and containers are not repeated."""
-    if isinstance(value, str):
-        shown = value if len(value) <= MAX_SHOWN_VALUE else f"{value[:MAX_SHOWN_VALUE]}..."
-        return f" (got {shown!r})"
-    return f" (got {value})" if isinstance(value, bool | float) or _is_short_int(value) else ""
-
-
-def _is_short_int(value: object) -> bool:
-    return isinstance(value, int) and abs(value) < 10**MAX_SHOWN_VALUE
+    return invalid_field(name, describe_problem(errors))

@@ -20,6 +20,7 @@ from orchestrator.web.server.connection_table import ConnectionState, Connection
 from orchestrator.web.server.descriptors import max_client_connections
 from orchestrator.web.server.limits import ServerLimits
 from orchestrator.web.server.request_handler import BoundedRequestHandler
+from orchestrator.web.server.request_targets import normalize_target
 
 #: Longest step of the server's clock, in intervals: clients do not pay for time in which the process stood.
 MAX_STEP_INTERVALS = 2
@@ -100,6 +101,7 @@ class BoundedServer(web.Server):
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
+        message = normalize_target(message)
         request = self._make_app_request(message, payload, protocol, writer, task)
         if isinstance(protocol, BoundedRequestHandler) and message.method != "UNKNOWN":
             protocol.begin_request(request, payload)

@@ -77,3 +77,32 @@ def test_rejects_large_bodies_that_are_no_object_or_take_long(raw: bytes, reason
         parse_json_object(raw)
     assert refused.value.code == "invalid_json"
     assert len(refused.value.message) < 300
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"prompt": "a", "prompt": "b"}',
+        b'{"prompt": "a", "prompt": "a"}',
+        b'{"images": [{"image_url": "a", "image_url": "b"}]}',
+        b'{"\\u0061": 1, "a": 2}',
+        b'{"a": "' + LARGE.encode() + b'", "a": 1}',
+        b'{"' + LARGE.encode() + b'": 1, "' + LARGE.encode() + b'": 2}',
+    ],
+)
+def test_rejects_a_name_that_an_object_has_twice(raw: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="twice; send it once") as refused:
+        parse_json_object(raw)
+    assert refused.value.code == "invalid_json"
+    assert len(refused.value.message) < 300
+
+
+def test_reads_whole_numbers_as_integers() -> None:
+    fields = parse_json_object(b'{"n": 4.0, "steps": [2e1, -3.0], "cfg_scale": 2.5, "large": 1e300}')
+    assert [(type(value), value) for value in fields["steps"]] == [(int, 20), (int, -3)]
+    assert (type(fields["n"]), fields["n"], fields["cfg_scale"], fields["large"]) == (int, 4, 2.5, 1e300)
+
+
+def test_parses_small_and_large_bodies_alike() -> None:
+    raw = b'{"n": 4.0, "text": "' + LARGE.encode() + b'"}'
+    assert type(parse_json_object(raw)["n"]) is int

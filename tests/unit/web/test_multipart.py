@@ -26,6 +26,7 @@ def field(name: str, content: bytes, more: str = "") -> bytes:
         (field("a", b"x--b\r\n-\r\n--c"), ["x--b\r\n-\r\n--c"]),
         (field("a", b"\xff\x00", '; filename="x.png"'), [b"\xff\x00"]),
         (field("a", b"", '; filename="x.png"'), [b""]),
+        (field("a", b"", '; filename=""\r\nContent-Type: application/octet-stream'), [""]),
         (field("a", b"x", "; filename*=utf-8''%c3%a9.png"), [b"x"]),
         (field("a", b"\xff", "\r\nContent-Type: application/octet-stream"), [b"\xff"]),
         (field("a", b"\xe9", "\r\nContent-Type: text/plain; charset=latin-1"), ["é"]),

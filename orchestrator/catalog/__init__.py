@@ -10,7 +10,8 @@ from orchestrator.catalog.library import Catalog, find_model_folders, load_model
 from orchestrator.catalog.manifest import ModelKind, ModelManifest, OutputNode, ResourceEstimate, WeightFile
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.parameters.json_schema import build_request_schema
-from orchestrator.catalog.parameters.output_sizes import OutputSizes, size_params_for_image
+from orchestrator.catalog.parameters.output_sizes import OutputSizes
+from orchestrator.catalog.parameters.picture_sizes import FollowImage, size_params_for_image
 from orchestrator.catalog.parameters.size_text import parse_size
 from orchestrator.catalog.parameters.values import Parameter
 from orchestrator.catalog.stand_ins import load_stand_ins
@@ -18,6 +19,7 @@ from orchestrator.catalog.stand_ins import load_stand_ins
 __all__ = [
     "Catalog",
     "CatalogError",
+    "FollowImage",
     "Model",
     "ModelKind",
     "ModelManifest",

@@ -23,7 +23,7 @@ from orchestrator.catalog.manifest import (
     parse_manifest,
 )
 from orchestrator.catalog.parameters.example_values import example_value
-from orchestrator.catalog.parameters.output_sizes import OutputSizes
+from orchestrator.catalog.parameters.output_sizes import OutputSizes, errors_name_sizes
 from orchestrator.catalog.parameters.size_text import Size, scale_to_megapixels
 from orchestrator.catalog.parameters.values import (
     DatasetParameter,
@@ -33,16 +33,19 @@ from orchestrator.catalog.parameters.values import (
     LoraListParameter,
     Parameter,
 )
-from orchestrator.catalog.rendering.graph import ApiGraph, GraphNode, parse_graph
-from orchestrator.catalog.rendering.output_cut import OutputCut, image_links
+from orchestrator.catalog.rendering.cut_parameters import (
+    cuttable_outputs,
+    find_cut,
+    reject_what_cannot_be_cut,
+)
+from orchestrator.catalog.rendering.graph import ApiGraph, parse_graph
+from orchestrator.catalog.rendering.output_cut import OutputCut
 from orchestrator.catalog.rendering.render import CompiledGraph
 from orchestrator.errors import InvalidRequest, invalid_field
 
 MAX_IMAGES_PER_REQUEST = 4
 #: Most parameters that an error lists.
 MAX_LISTED_PARAMETERS = 30
-#: Parameters of which the graph may make more than was asked for, since outputs are cut to them.
-CUT_PARAMETERS = ("width", "height", "num_frames")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class Model:
             if output.node not in nodes:
                 reason = f"{file.name} has no node {output.node!r}"
                 raise CatalogError(reason, file=directory / "model.toml", where="outputs")
-        manifest = _reject_what_cannot_be_cut(manifest, nodes)
+        manifest = reject_what_cannot_be_cut(manifest, nodes)
         names = frozenset(manifest.parameters) | RESERVED_NAMES - {"item", "index"}
         facts = _parse_node_facts(nodes_text, directory)
         source = ModelSource(manifest_text, graph_text, facts)
@@ -181,21 +184,29 @@ class Model:
         """Names of the parameters whose values are lists of LoRAs."""
         return tuple(name for name, spec in self.parameters.items() if isinstance(spec, LoraListParameter))
 
+    def default_loras(self, name: str) -> set[str]:
+        """Return the LoRAs in the default of a parameter; instances that can run the model have them."""
+        spec = self.parameters[name]
+        return {str(item["name"]) for item in spec.default} if isinstance(spec, LoraListParameter) else set()
+
     def validate_params(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return `n` and every parameter of the model, with the default if missing or null in the request.
 
-        Numbers stay as requested, and are charged so, even if the graph makes more (see `OutputCut`). Raises InvalidRequest (`missing_NAME`, `invalid_NAME`, and `unknown_parameter` for another name whose
-        value is not null).
+        Numbers stay as requested, and are charged so, even if the graph makes more (see `OutputCut`). Raises
+        InvalidRequest (`missing_NAME`, `invalid_NAME`, and `unknown_parameter` for another name whose value
+        is not null).
         """
         for name, value in request.items():
             if value is not None and name != "n" and name not in self.parameters:
                 raise self.unknown_parameter(name)
         params: dict[str, Any] = {"n": self._validate_n(request.get("n"))}
-        for name, spec in self.parameters.items():
-            is_replaced = bool(spec.replaced_by and request.get(spec.replaced_by))
-            params[name] = _validate_param(name, spec, request.get(name), is_replaced=is_replaced)
+        with errors_name_sizes(self.output_sizes, request):
+            for name, spec in self.parameters.items():
+                is_replaced = bool(spec.replaced_by and request.get(spec.replaced_by))
+                params[name] = _validate_param(name, spec, request.get(name), is_replaced=is_replaced)
         self._check_needs(params)
-        self._validate_area(params)
+        if self.output_sizes and (size := self._requested_size(params)):
+            self.output_sizes.validate_area(size)
         return params
 
     def unknown_parameter(self, name: str) -> InvalidRequest:
@@ -241,11 +252,17 @@ class Model:
                 made[name] = spec.round_up_to_grid(made[name])
         return made
 
-    def validate_image_size(self, width: int, height: int, name: str = "image") -> None:
-        """Raise InvalidRequest for an input image that is too large or too small."""
-        spec = self.parameters.get(name)
-        if isinstance(spec, ImageParameter | ImageListParameter):
-            spec.validate_dimensions(name, width, height)
+    def limit_image_size(self, width: int, height: int, name: str = "image") -> Size:
+        """Return the size to which an input image is scaled down; its own if the model takes it.
+
+        Raises InvalidRequest for one that is too small. Upscalers reject what is too large.
+        """
+        spec, size = self.parameters.get(name), Size(width, height)
+        if not isinstance(spec, ImageParameter | ImageListParameter):
+            return size
+        taken = size if self.kind is ModelKind.UPSCALE else spec.limit_size(size)
+        spec.validate_dimensions(name, *taken)
+        return taken
 
     def output_size(self, params: Mapping[str, Any], input_size: tuple[int, int] | None) -> Size | None:
         """Return the size of the output; None if it is not known before the run.
@@ -265,18 +282,6 @@ class Model:
         width, height = (params.get(name) for name in ("width", "height"))
         return Size(width, height) if width and height and self.output_sizes else None
 
-    def _output_cut(self, params: Mapping[str, Any]) -> OutputCut:
-        """Return what is cut off from the outputs of the graph for these parameters."""
-        size, sizes = self._requested_size(params), self.output_sizes
-        made = sizes.made_size(size) if sizes and size else None
-        frames, spec = params.get("num_frames"), self.parameters.get("num_frames")
-        is_longer = (
-            frames is not None
-            and isinstance(spec, IntegerParameter)
-            and spec.round_up_to_grid(frames) > frames
-        )
-        return OutputCut(made=made, size=size, frames=frames if is_longer else None)
-
     def render_graph(
         self,
         params: Mapping[str, Any],
@@ -284,12 +289,14 @@ class Model:
         filename_prefix: str,
         preferred_dtypes: Sequence[str] = (),
         available_files: Container[str] | None = None,
+        cut: bool = True,
     ) -> ApiGraph:
         """Render the API-format graph for validated `params` with a seed, ready for `POST /prompt`.
 
         Images are the names under which the instance stores the uploads. `preferred_dtypes` are the weight
         variants that the GPU prefers, best first; `available_files` are those that the instance has (None:
-        all). Raises CatalogError if an expression fails, ValueError without a seed.
+        all). `cut` adds the nodes that cut larger or longer outputs to the request. Raises CatalogError if
+        an expression fails, ValueError without a seed.
         """
         known = {name: value for name, value in params.items() if name in self.parameters}
         requested = {name: spec.default for name, spec in self.parameters.items()} | known
@@ -304,7 +311,8 @@ class Model:
             "weight_dtypes": {weight.slot: weight.load_as for weight in weights},
         }
         graph = self._graph.render(context)
-        return self._output_cut(requested).apply(graph, _cuttable_outputs(self.manifest))
+        output_cut = find_cut(self.manifest, requested) if cut else OutputCut()
+        return output_cut.apply(graph, cuttable_outputs(self.manifest))
 
     def select_weights(
         self, preferred_dtypes: Sequence[str] = (), available_files: Container[str] | None = None
@@ -352,41 +360,6 @@ class Model:
         if not 1 <= value <= self.max_n:
             raise invalid_field("n", f"must be between 1 and {self.max_n}")
         return value
-
-    def _validate_area(self, params: Mapping[str, Any]) -> None:
-        """Check the area: each side is within its range, but their product may still be too large."""
-        size, sizes = self._requested_size(params), self.output_sizes
-        if size is None or sizes is None or sizes.fits_area(size):
-            return
-        nearest = _list_sizes(sizes.nearest_sizes(size))
-        raise invalid_field(
-            "size",
-            f"must have at most as many pixels as {self.manifest.max_resolution}"
-            f" (got {size.width}x{size.height}); the nearest sizes are {nearest}",
-        )
-
-
-def _list_sizes(sizes: Sequence[Size]) -> str:
-    return " and ".join(f"{size.width}x{size.height}" for size in sizes)
-
-
-def _cuttable_outputs(manifest: ModelManifest) -> list[str]:
-    return [output.node for output in manifest.outputs if output.media in ("image", "video")]
-
-
-def _reject_what_cannot_be_cut(manifest: ModelManifest, nodes: Mapping[str, GraphNode]) -> ModelManifest:
-    """Return the manifest with `off_grid = "reject"` for the parameters to which outputs cannot be cut."""
-    view = {id: {"inputs": node.inputs} for id, node in nodes.items()}
-    outputs = _cuttable_outputs(manifest)
-    has_images = bool(outputs) and all(any(image_links(view, [output])) for output in outputs)
-    can_be_cut = CUT_PARAMETERS if has_images and manifest.scale is None else ()
-    parameters = {
-        name: spec.model_copy(update={"off_grid": "reject"})
-        if isinstance(spec, IntegerParameter) and name not in can_be_cut
-        else spec
-        for name, spec in manifest.parameters.items()
-    }
-    return manifest.model_copy(update={"parameters": parameters})
 
 
 def _parse_node_facts(text: str, directory: Path) -> NodeFacts:

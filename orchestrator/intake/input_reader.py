@@ -118,7 +118,7 @@ class InputReader:
             image = await inspect_image(
                 value, limits=self.image_limits, param=name, fetch=self.url_fetcher.fetch
             )
-        model.validate_image_size(image.width, image.height, name)
+        model.limit_image_size(image.width, image.height, name)
         return image
 
     async def _read_dataset(

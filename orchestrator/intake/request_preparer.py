@@ -9,13 +9,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.billing.price_book import PriceBook, to_billable_work
-from orchestrator.catalog import Model, size_params_for_image
+from orchestrator.catalog import FollowImage, Model, size_params_for_image
 from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.errors import invalid_field
 from orchestrator.execution.uploads import replace_keys_with_filenames
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.input_reader import InputFile, InputReader
 from orchestrator.intake.input_slots import InputOwner
+from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.intake.moderated_texts import moderated_texts
 from orchestrator.jobs import JobStatus, PendingResponse
 from orchestrator.jobs.objects import INPUT_PREFIX, owned_object_key
@@ -48,14 +50,16 @@ class GenerationRequest:
     webhook_statuses: frozenset[JobStatus] | None = None
     #: Encoding of stored images; None keeps the model's output unchanged.
     encoding: ImageEncoding | None = None
-    #: Whether the output gets the size of the first input image, for models with a variable size.
-    match_image_size: bool = False
+    #: How the size of the output follows the first input image, unless the request sets one.
+    follow_image: FollowImage = FollowImage.MODEL_DEFAULT
     #: Whether a request that the content policy blocks is stored as a failed job instead of being rejected.
     store_blocked_job: bool = False
     #: Sentences about fields of the request that have no effect.
     warnings: tuple[str, ...] = ()
     #: The field that set a parameter, where it has another name; errors name the field.
     field_names: Mapping[str, str] = field(default_factory=dict)
+    #: The field from which a parameter was computed; errors name it and the parameter.
+    computed_from: Mapping[str, str] = field(default_factory=dict)
     #: Stored with the job's parameters and ignored by the model.
     extra_params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -73,6 +77,8 @@ class PreparedRequest:
     #: Captions of datasets, by parameter.
     captions: Mapping[str, str]
     quote: Quote
+    #: Keys of the objects of LoRAs of the account, by the jobs that trained them.
+    lora_objects: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def user_texts(self) -> dict[str, str]:
@@ -106,6 +112,7 @@ class RequestPreparer:
     get_price_book: Callable[[], PriceBook]
     input_reader: InputReader
     webhook_urls: WebhookUrlChecker
+    lora_resolver: LoraResolver
 
     async def prepare(self, request: GenerationRequest, owner: InputOwner) -> PreparedRequest:
         """Validate a request and return it with its price.
@@ -114,14 +121,17 @@ class RequestPreparer:
         """
         await self._check_webhook_url(request.webhook_url, owner.account_id)
         model = self.live_catalog.catalog[request.model]
-        with errors_name_fields(request.field_names):
+        with errors_name_fields(request.field_names, request.computed_from):
             params = model.validate_params(
                 {name: _replace_bytes(value) for name, value in request.params.items()}
             )
-            files = await self.input_reader.read_inputs(owner, model, params, request.params)
+            loras = await self.lora_resolver.resolve(owner.account_id, model, params)
+            files = await self.input_reader.read_inputs(owner, model, loras.params, request.params)
         params = dict(files.params)
-        if request.match_image_size and files.main_image_size:
-            params |= size_params_for_image(model, files.main_image_size)
+        if files.main_image_size:
+            params |= size_params_for_image(
+                model, request.params, Size(*files.main_image_size), request.follow_image
+            )
         work = to_billable_work(model, params, files.main_image_size)
         quote = self.get_price_book().quote(
             request.tariff, model, work, request.tariff_model or request.model
@@ -133,6 +143,7 @@ class RequestPreparer:
             files=files.files_by_key,
             captions=files.captions,
             quote=quote,
+            lora_objects=loras.objects,
         )
 
     async def _check_webhook_url(self, url: str | None, account_id: str) -> None:

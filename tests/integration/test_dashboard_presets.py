@@ -18,7 +18,8 @@ def test_every_preset_is_valid_and_has_its_aspect_ratio(model: Model) -> None:
     assert presets.keys() == ASPECT_RATIOS.keys()
     for name, (width, height) in presets.items():
         params = model.validate_params(model.example_params(width=width, height=height))
-        assert (model.snap_to_grid(params)["width"], model.snap_to_grid(params)["height"]) == (width, height)
+        made = model.round_up_to_grid(params)
+        assert (made["width"], made["height"]) == (width, height)
         assert width / height == pytest.approx(float(ASPECT_RATIOS[name]), rel=0.07)
 
 

@@ -66,7 +66,9 @@ def probe_requests(model: Model) -> Iterator[dict[str, Any]]:
 def _boundary_values(spec: Parameter) -> list[Any]:
     """Return the ends of a parameter's range, or its choices; the last value uses the most features."""
     match spec:
-        case IntegerParameter() | NumberParameter():
+        case IntegerParameter():
+            return [spec.minimum, spec.largest_allowed]
+        case NumberParameter():
             return [spec.minimum, spec.maximum]
         case TextParameter():
             return list(spec.choices) or ["red {{ 7 * 7 }}"]
@@ -85,9 +87,9 @@ def _boundary_values(spec: Parameter) -> list[Any]:
 
 def _limit_area(model: Model, request: dict[str, Any]) -> dict[str, Any]:
     """Limit the size of a request, since both sides at their maximum may exceed the allowed area."""
-    width, height = model.manifest.max_size
-    if "width" in request and "height" in request and "width" in model.parameters:
-        return request | {"width": width - width % 8, "height": height - height % 8}
+    sizes = model.output_sizes
+    if "width" in request and "height" in request and sizes is not None:
+        return request | sizes.fit_size(*model.manifest.max_size).to_params()
     spec = model.parameters.get("height")
     if "width" in request and isinstance(spec, IntegerParameter):
         return request | {"height": spec.minimum}

@@ -75,7 +75,7 @@ def _fill_defaults(model: Model) -> ApiGraph:
 
     Repeated nodes occur as often as in the default request, omitted nodes once.
     """
-    rendered = model.render_graph(model.example_params(), filename_prefix="ComfyUI")
+    rendered = model.render_graph(model.example_params(), filename_prefix="ComfyUI", cut=False)
     template = model.source.template
     copies = {id: _copy_names(id, node, rendered) for id, node in template.items()}
     names = {name: id for id, copied in copies.items() for name in copied}

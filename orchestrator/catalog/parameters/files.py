@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field
 
 from orchestrator.catalog.parameters.declaration import ParameterBase
+from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.errors import invalid_field
 
 _FILE_SCHEMA = {"type": "string", "contentEncoding": "base64"}
@@ -30,6 +32,11 @@ class ImageParameterBase(ParameterBase):
             return
         raise invalid_field(name, f"must be {limit} pixels (got {width}x{height})")
 
+    def limit_size(self, size: Size) -> Size:
+        """Return the size, scaled down to the largest that the model takes."""
+        factor = min(1.0, self.max_width / size.width, self.max_height / size.height)
+        return size if factor == 1.0 else Size(*(max(1, math.floor(side * factor)) for side in size))
+
     @staticmethod
     def validate_image_name(name: str, value: object) -> str:
         if not isinstance(value, str) or not value:
@@ -42,6 +49,8 @@ class ImageParameter(ImageParameterBase):
 
     type: Literal["image"]
     default: None = None
+    #: Whether the output is this image with changes: it is scaled and padded to the size of the output.
+    canvas: bool = False
 
     def validate_value(self, name: str, value: object) -> str:
         return self.validate_image_name(name, value)

@@ -1,16 +1,25 @@
-"""Output sizes that a model supports, and the nearest one to a wanted size or aspect ratio."""
+"""Output sizes that a model supports, and the nearest ones to a wanted size or aspect ratio."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.catalog.model import Model
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.catalog.parameters.values import IntegerParameter
+from orchestrator.errors import InvalidRequest, invalid_field
+
+if TYPE_CHECKING:
+    from orchestrator.catalog.manifest import ModelManifest
+    from orchestrator.catalog.model import Model
 
 #: Weight of an error in the aspect ratio relative to one in the area.
 ASPECT_RATIO_WEIGHT = 4
+#: Sides beyond this are treated alike in the search for the nearest sizes.
+_MAX_WANTED_SIDE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,58 +28,121 @@ class OutputSizes:
 
     width: IntegerParameter
     height: IntegerParameter
-    #: Maximum width times height.
-    max_pixels: int
+    #: Largest output; either side may be the longer one.
+    max_size: Size
 
     @classmethod
     def from_model(cls, model: Model) -> OutputSizes | None:
         """Return the sizes of a model; None if requests cannot set width and height."""
-        width, height = model.parameters.get("width"), model.parameters.get("height")
+        return cls.from_manifest(model.manifest)
+
+    @classmethod
+    def from_manifest(cls, manifest: ModelManifest) -> OutputSizes | None:
+        """Return the sizes that a manifest declares; None if requests cannot set width and height."""
+        width, height = manifest.parameters.get("width"), manifest.parameters.get("height")
         if not isinstance(width, IntegerParameter) or not isinstance(height, IntegerParameter):
             return None
-        return cls(width, height, model.manifest.max_size.area)
+        return cls(width, height, manifest.max_size)
+
+    @property
+    def max_pixels(self) -> int:
+        """Maximum width times height."""
+        return self.max_size.area
 
     @property
     def default_size(self) -> Size:
         """The default sides; 1024 for a model that takes its size from an input image."""
         return Size(self.width.default or 1024, self.height.default or 1024)
 
-    def fit_aspect_ratio(self, aspect_ratio: float, max_area: float) -> Size | None:
-        """Return the largest size near that aspect ratio within `max_area` pixels; None if all are larger."""
-        return self._find_best_size(aspect_ratio, max_area, min(max_area, self.max_pixels))
+    def made_size(self, size: Size) -> Size:
+        """Return the size that the graph makes for a requested one, which is cut out of it."""
+        return Size(self.width.round_up_to_grid(size.width), self.height.round_up_to_grid(size.height))
+
+    def fits_area(self, size: Size) -> bool:
+        """Return whether the size, and that which the graph makes for it, are within the largest area.
+
+        A model that makes multiples of 64 makes 1280x768 for its largest size 1280x720.
+        """
+        return (
+            size.area <= self.max_pixels and self.made_size(size).area <= self.made_size(self.max_size).area
+        )
+
+    def allows(self, size: Size) -> bool:
+        """Return whether requests may ask for the size."""
+        return self.width.allows(size.width) and self.height.allows(size.height) and self.fits_area(size)
+
+    def nearest_sizes(self, size: Size) -> list[Size]:
+        """Return the two supported sizes nearest to a wanted one; fewer if there are not two."""
+        wanted = Size(*(min(max(side, 1), _MAX_WANTED_SIDE) for side in size))
+        ratio = wanted.width / wanted.height
+        found = dict.fromkeys(self._candidates(ratio, self.max_pixels))
+        return sorted(found, key=lambda one: _size_error(one, ratio, wanted.area))[:2]
+
+    def validate_area(self, size: Size) -> None:
+        """Raise InvalidRequest for too many pixels: each side is within its range, but both together not."""
+        if not self.fits_area(size):
+            largest = f"{self.max_size.width}x{self.max_size.height}"
+            raise invalid_field(
+                "size",
+                f"must have at most as many pixels as {largest} (got {size.width}x{size.height});"
+                f" the nearest sizes are {self.list_nearest(size)}",
+            )
+
+    def list_nearest(self, size: Size) -> str:
+        """Return the text `WIDTHxHEIGHT and WIDTHxHEIGHT` of the two nearest sizes."""
+        return " and ".join(f"{one.width}x{one.height}" for one in self.nearest_sizes(size))
+
+    def fit_aspect_ratio(self, aspect_ratio: float, max_area: float, *, on_grid: bool = False) -> Size | None:
+        """Return the largest size near that aspect ratio within `max_area` pixels; None if all are larger.
+
+        `on_grid` keeps to sizes that the graph makes without a cut.
+        """
+        sizes = self._candidates(aspect_ratio, min(max_area, self.max_pixels), on_grid=on_grid)
+        return min(sizes, key=lambda size: _size_error(size, aspect_ratio, max_area), default=None)
 
     def fit_size(self, width: int, height: int) -> Size:
         """Return the supported size nearest to `width` and `height`."""
-        ratio, area = width / height, float(width * height)
-        return self._find_best_size(ratio, area, self.max_pixels) or Size(
+        if self.allows(Size(width, height)):
+            return Size(width, height)
+        return next(iter(self.nearest_sizes(Size(width, height))), None) or Size(
             self.width.minimum, self.height.minimum
         )
 
-    def _find_best_size(self, aspect_ratio: float, target_area: float, max_area: float) -> Size | None:
-        """Return the size nearest to the ratio and area, with at most `max_area` pixels."""
-        candidates = [
-            Size(width, height)
-            for width in _allowed_lengths(self.width)
-            for height in _adjacent_lengths(self.height, width / aspect_ratio)
-            if width * height <= max_area
-        ]
-        return min(candidates, key=lambda size: _size_error(size, aspect_ratio, target_area), default=None)
+    def _candidates(self, aspect_ratio: float, max_area: float, *, on_grid: bool = False) -> Iterator[Size]:
+        """Yield, for every width, the heights next to the aspect ratio, within `max_area` pixels."""
+        heights = _allowed_lengths(self.height, on_grid=on_grid)
+        for width in _allowed_lengths(self.width, on_grid=on_grid):
+            for height in _adjacent_lengths(heights, width / aspect_ratio):
+                size = Size(width, height)
+                if size.area <= max_area and self.allows(size):
+                    yield size
 
 
-def size_params_for_image(model: Model, image_size: tuple[int, int]) -> dict[str, int]:
-    """Return `width` and `height` nearest to those of an image; {} if requests cannot set them."""
-    sizes = OutputSizes.from_model(model)
-    return {} if sizes is None else sizes.fit_size(*image_size)._asdict()
+@contextmanager
+def errors_name_sizes(sizes: OutputSizes | None, request: Mapping[str, Any]) -> Iterator[None]:
+    """Make errors of a width or height name the two nearest sizes that the model supports."""
+    try:
+        yield
+    except InvalidRequest as error:
+        if sizes is None or error.param not in ("width", "height"):
+            raise
+        defaults = sizes.default_size.to_params()
+        size = Size(*(defaults[name] if request.get(name) is None else request[name] for name in defaults))
+        if not all(type(side) is int for side in size):
+            raise
+        message = error.message.partition("; the nearest values")[0]
+        raise InvalidRequest(
+            f"{message}; the nearest sizes are {sizes.list_nearest(size)}", code=error.code, param=error.param
+        ) from error
 
 
-def _allowed_lengths(spec: IntegerParameter) -> range:
-    step = math.lcm(spec.step, spec.grid)
+def _allowed_lengths(spec: IntegerParameter, *, on_grid: bool) -> range:
+    step = math.lcm(spec.step, spec.grid) if on_grid or spec.off_grid == "reject" else spec.step
     return range(-(-spec.minimum // step) * step, spec.maximum + 1, step)
 
 
-def _adjacent_lengths(spec: IntegerParameter, value: float) -> set[int]:
-    """Return the allowed lengths next to a value, below and above."""
-    lengths = _allowed_lengths(spec)
+def _adjacent_lengths(lengths: range, value: float) -> set[int]:
+    """Return the lengths next to a value, below and above."""
     below = math.floor(value / lengths.step) * lengths.step
     return {min(max(length, lengths.start), lengths[-1]) for length in (below, below + lengths.step)}
 

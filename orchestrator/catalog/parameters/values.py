@@ -8,15 +8,14 @@ coerced: `"1024"` and `true` are not integers.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from orchestrator.catalog.parameters.declaration import ParameterBase, StrictModel
 from orchestrator.catalog.parameters.files import DatasetParameter, ImageListParameter, ImageParameter
-from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.catalog.parameters.loras import LoraListParameter
+from orchestrator.errors import invalid_field
 
 __all__ = [
     "MAX_SEED",
@@ -65,14 +64,16 @@ class TextParameter(ParameterBase):
     def to_json_schema(self) -> dict[str, Any]:
         if self.choices:
             return {"type": "string", "enum": list(self.choices)}
-        return {"type": "string", "maxLength": self.max_length}
+        pattern = r"^[^\x00]*$" if self.blank or not self.required else r"^[^\x00]*[^\s\x00][^\x00]*$"
+        return {"type": "string", "maxLength": self.max_length, "pattern": pattern}
 
 
 class IntegerParameter(ParameterBase):
     """A whole number in a closed range.
 
-    Callers must send a multiple of `step`; other values are rejected. The model supports k * `grid` +
-    `grid_offset`; other values are accepted, and rounded to the nearest one that the model supports.
+    Callers must send a multiple of `step`; other values are rejected. The model makes k * `grid` +
+    `grid_offset`. For other values the graph makes the next larger one, and the surplus pixels or frames are
+    cut off (`orchestrator.catalog.rendering.output_cut`); `off_grid = "reject"` rejects them instead.
     """
 
     type: Literal["integer"]
@@ -82,6 +83,7 @@ class IntegerParameter(ParameterBase):
     step: int = Field(1, gt=0)
     grid: int = Field(1, gt=0)
     grid_offset: int = 0
+    off_grid: Literal["cut", "reject"] = "cut"
 
     @model_validator(mode="after")
     def _validate_range(self) -> Self:
@@ -89,28 +91,57 @@ class IntegerParameter(ParameterBase):
             raise ValueError("minimum is above maximum")
         if self.default is not None and not self.minimum <= self.default <= self.maximum:
             raise ValueError("default is out of range")
-        if self.snap_to_grid(self.minimum) != self.minimum:
+        if self.round_up_to_grid(self.minimum) != self.minimum:
             raise ValueError(f"minimum is not on the grid of {self.grid}k + {self.grid_offset}")
         return self
 
     def validate_value(self, name: str, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise invalid_field(name, "must be an integer")
-        if not self.minimum <= value <= self.maximum:
-            raise invalid_field(name, f"must be between {self.minimum} and {self.maximum}")
-        if value % self.step:
-            raise invalid_field(name, f"must be a multiple of {self.step} (got {value})")
+        largest = self.largest_allowed
+        if not self.minimum <= value <= largest:
+            raise invalid_field(name, f"must be between {self.minimum} and {largest}")
+        if not self.allows(value):
+            rule = f"a multiple of {self.step}" if value % self.step else self._grid_rule
+            nearest = " and ".join(map(str, self.nearest_allowed(value)))
+            raise invalid_field(name, f"must be {rule} (got {value}); the nearest values are {nearest}")
         return value
 
-    def snap_to_grid(self, value: int) -> int:
-        """Return the nearest value that the model supports; the lower one if two are equally near."""
-        below = value - (value - self.grid_offset) % self.grid
-        above = below + self.grid
-        return above if above <= self.maximum and above - value < value - below else below
+    @property
+    def _grid_rule(self) -> str:
+        offset = f" plus {self.grid_offset}" if self.grid_offset else ""
+        return f"a multiple of {self.grid}{offset}"
+
+    def allows(self, value: int) -> bool:
+        """Return whether requests may have this value."""
+        if not self.minimum <= value <= self.maximum or value % self.step:
+            return False
+        made = self.round_up_to_grid(value)
+        return made <= self.maximum if self.off_grid == "cut" else made == value
+
+    @property
+    def largest_allowed(self) -> int:
+        """The largest value that requests may have."""
+        made = self.maximum - (self.maximum - self.grid_offset) % self.grid
+        return next((one for one in range(made, self.minimum, -1) if self.allows(one)), self.minimum)
+
+    def nearest_allowed(self, value: int) -> list[int]:
+        """Return the two allowed values that are nearest to `value`, in order; fewer if there are not two."""
+        reach = 2 * math.lcm(self.step, self.grid)
+        middle = min(max(value, self.minimum), self.maximum)
+        near = (one for one in range(middle - reach, middle + reach + 1) if self.allows(one))
+        return sorted(sorted(near, key=lambda one: abs(one - value))[:2])
+
+    def round_up_to_grid(self, value: int) -> int:
+        """Return the smallest value that the model makes and that is not below `value`."""
+        return value + (self.grid_offset - value) % self.grid
 
     def to_json_schema(self) -> dict[str, Any]:
-        schema: dict[str, Any] = {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
-        return schema | ({"multipleOf": self.step} if self.step > 1 else {})
+        largest = self.largest_allowed
+        schema: dict[str, Any] = {"type": "integer", "minimum": self.minimum, "maximum": largest}
+        rejects_off_grid = self.off_grid == "reject" and self.grid_offset == 0
+        step = math.lcm(self.step, self.grid) if rejects_off_grid else self.step
+        return schema | ({"multipleOf": step} if step > 1 else {})
 
 
 class NumberParameter(ParameterBase):
@@ -170,63 +201,6 @@ class SeedParameter(ParameterBase):
 
     def to_json_schema(self) -> dict[str, Any]:
         return {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
-
-
-class LoraListParameter(ParameterBase):
-    """A list of LoRAs that the operator has put under `models/loras`, each `{"name", "strength"}`."""
-
-    type: Literal["loras"]
-    default: tuple[dict[str, str | float], ...] = ()
-    max_items: int = Field(4, gt=0)
-    min_strength: float = -2.0
-    max_strength: float = 2.0
-
-    @model_validator(mode="after")
-    def _validate_default(self) -> Self:
-        try:
-            complete = self.validate_value("default", self.default) == list(self.default)
-        except InvalidRequest as error:
-            raise ValueError(str(error)) from error
-        if not complete:
-            raise ValueError("each item of the default needs a name and a strength")
-        return self
-
-    def validate_value(self, name: str, value: object) -> list[dict[str, Any]]:
-        if not isinstance(value, list | tuple):
-            raise invalid_field(name, "must be a list of LoRAs")
-        if len(value) > self.max_items:
-            raise invalid_field(name, f"must have at most {self.max_items} LoRAs (got {len(value)})")
-        return [self._validate_item(name, item) for item in value]
-
-    def _validate_item(self, name: str, item: object) -> dict[str, Any]:
-        if not isinstance(item, Mapping) or not set(item) <= {"name", "strength"}:
-            raise invalid_field(name, 'items must be objects with "name" and "strength"')
-        file, strength = item.get("name"), item.get("strength", 1.0)
-        if not isinstance(file, str) or not is_lora_name(file):
-            raise invalid_field(name, "items need the name of a LoRA, without folder and extension")
-        if not isinstance(strength, int | float) or isinstance(strength, bool):
-            raise invalid_field(name, "strengths must be numbers")
-        if not self.min_strength <= strength <= self.max_strength:
-            raise invalid_field(
-                name,
-                f"strengths must be between {self.min_strength:g} and {self.max_strength:g}",
-            )
-        return {"name": file, "strength": float(strength)}
-
-    def to_json_schema(self) -> dict[str, Any]:
-        strength = {"type": "number", "minimum": self.min_strength, "maximum": self.max_strength}
-        properties = {"name": {"type": "string", "pattern": _LORA_NAME_PATTERN.pattern}, "strength": strength}
-        item = {"type": "object", "properties": properties, "required": ["name"]}
-        return {"type": "array", "items": item, "maxItems": self.max_items}
-
-
-# Without separators and leading dots no name can lead out of the folder.
-_LORA_NAME_PATTERN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}")
-
-
-def is_lora_name(text: str) -> bool:
-    """Return whether a text is a valid name of a LoRA in a request, without folder and extension."""
-    return _LORA_NAME_PATTERN.fullmatch(text) is not None
 
 
 Parameter = Annotated[

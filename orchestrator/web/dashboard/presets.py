@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import isqrt
+from math import isqrt, lcm
 
 from orchestrator.catalog import Model
 from orchestrator.catalog.parameters.values import IntegerParameter
@@ -38,8 +38,9 @@ def _size_for_ratio(ratio: Fraction, width: IntegerParameter, height: IntegerPar
     area = default_width * default_height
     preset_width = min(isqrt(int(area * ratio)), width.maximum, int(height.maximum * ratio))
     preset_height = min(isqrt(int(area / ratio)), height.maximum, int(width.maximum / ratio))
-    return _snap_to_grid(preset_width, width), _snap_to_grid(preset_height, height)
+    return _round_down(preset_width, width), _round_down(preset_height, height)
 
 
-def _snap_to_grid(side: int, parameter: IntegerParameter) -> int:
-    return parameter.snap_to_grid(max(side - side % SIZE_STEP, parameter.minimum))
+def _round_down(side: int, parameter: IntegerParameter) -> int:
+    """Return the largest side that the graph makes without a cut."""
+    return max(side - side % lcm(SIZE_STEP, parameter.grid), parameter.minimum)

@@ -12,6 +12,7 @@ FLUX = CATALOG["flux-1-schnell"]
 WAN = CATALOG["wan2.1-t2v-fast"]
 I2V = CATALOG["wan2.1-i2v-480p"]
 UPSCALER = CATALOG["4x-ultrasharp"]
+FILL = CATALOG["flux-1-fill-dev"]
 
 
 def code(model: Any, **request: Any) -> str:
@@ -106,25 +107,37 @@ def test_an_upscaler_requires_a_prompt_that_may_be_empty() -> None:
     assert code(UPSCALER, image="a.png") == "missing_prompt"
 
 
-def test_the_size_of_an_input_is_limited() -> None:
-    UPSCALER.validate_image_size(2048, 2048)
+def test_an_input_is_scaled_down_to_what_the_model_takes() -> None:
+    assert FILL.limit_image_size(3000, 2000) == (2048, 1365)
+    assert FILL.limit_image_size(1000, 2000) == (1000, 2000)
     with pytest.raises(InvalidRequest) as caught:
-        UPSCALER.validate_image_size(2049, 100)
+        FILL.limit_image_size(15, 2000)
     assert caught.value.code == "invalid_image"
-    FLUX.validate_image_size(10**6, 10**6)  # takes no picture: nothing to refuse
+    assert FLUX.limit_image_size(10**6, 10**6) == (10**6, 10**6)  # takes no image: nothing to limit
 
 
-def test_lengths_and_sizes_are_made_as_the_model_can() -> None:
-    params = WAN.validate_params({"prompt": "x", "num_frames": 162, "width": 488})
-    assert (params["num_frames"], params["width"]) == (162, 488)
-    made = WAN.snap_to_grid(params)
-    assert (made["num_frames"], made["width"]) == (161, 480)
-    latent = WAN.render_graph(params | {"seed": 0}, filename_prefix="p")["latent"]["inputs"]
-    assert (latent["length"], latent["width"], latent["height"]) == (161, 480, 480)
+def test_an_upscaler_rejects_a_larger_input() -> None:
+    assert UPSCALER.limit_image_size(2048, 2048) == (2048, 2048)
+    with pytest.raises(InvalidRequest) as caught:
+        UPSCALER.limit_image_size(2049, 100)
+    assert caught.value.code == "invalid_image"
+
+
+def test_lengths_and_sizes_are_made_larger_and_cut() -> None:
+    params = WAN.validate_params({"prompt": "x", "num_frames": 82, "width": 488})
+    assert (params["num_frames"], params["width"]) == (82, 488)
+    graph = WAN.render_graph(params | {"seed": 0}, filename_prefix="p")
+    latent = graph["latent"]["inputs"]
+    assert (latent["length"], latent["width"], latent["height"]) == (85, 496, 480)
+    cut, crop = graph["cut-decode-0"], graph["crop-decode-0"]
+    assert (cut["class_type"], crop["class_type"]) == ("ImageFromBatch", "ImageCrop")
+    assert cut["inputs"] == {"image": ["decode", 0], "batch_index": 0, "length": 82}
+    assert crop["inputs"] == {"image": ["cut-decode-0", 0], "width": 488, "height": 480, "x": 4, "y": 0}
+    assert graph["video"]["inputs"]["images"] == ["crop-decode-0", 0]
 
 
 def test_the_size_of_a_result_is_known_beforehand() -> None:
-    assert FLUX.output_size({"width": 1000, "height": 512}, None) == (992, 512)
+    assert FLUX.output_size({"width": 1000, "height": 512}, None) == (1000, 512)
     assert UPSCALER.output_size({}, (100, 50)) == (400, 200)
     assert UPSCALER.output_size({}, None) is None
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -140,14 +140,41 @@ def test_an_image_must_fit_the_limits() -> None:
 
 @unhurried
 @given(st.integers(5, 165), st.sampled_from([4, 8, 16, 64]))
-def test_a_length_is_made_as_the_nearest_that_the_model_can_do(value: int, grid: int) -> None:
+def test_makes_the_next_larger_length_of_the_grid(value: int, grid: int) -> None:
     spec = IntegerParameter(type="integer", minimum=grid + 1, maximum=165, grid=grid, grid_offset=1)
-    value = max(value, spec.minimum)
-    made = spec.snap_to_grid(value)
-    assert spec.minimum <= made <= spec.maximum
+    made = spec.round_up_to_grid(value)
     assert made % grid == 1
-    assert all(abs(made - value) <= abs(other - value) for other in range(grid + 1, 166, grid))
-    assert spec.snap_to_grid(made) == made
+    assert value <= made < value + grid
+    assert spec.allows(value) == (grid + 1 <= value <= spec.largest_allowed)
+    assert spec.largest_allowed == spec.round_up_to_grid(spec.largest_allowed) <= 165
+
+
+@unhurried
+@given(
+    value=st.integers(-10, 3000),
+    step=st.sampled_from([1, 8]),
+    grid=st.sampled_from([1, 4, 16]),
+    off_grid=st.sampled_from(["cut", "reject"]),
+)
+def test_names_the_two_nearest_allowed_values(
+    value: int, step: int, grid: int, off_grid: Literal["cut", "reject"]
+) -> None:
+    spec = IntegerParameter(
+        type="integer", minimum=256, maximum=2048, step=step, grid=grid, off_grid=off_grid
+    )
+    allowed = [one for one in range(256, 2049) if spec.allows(one)]
+    assert spec.largest_allowed == allowed[-1]
+    nearest = spec.nearest_allowed(value)
+    assert nearest == sorted(nearest)
+    assert len(nearest) == 2
+    assert set(nearest) <= set(allowed)
+    farthest = max(abs(one - value) for one in nearest)
+    assert all(abs(one - value) >= farthest for one in allowed if one not in nearest)
+    if spec.allows(value):
+        assert spec.validate_value("width", value) == value
+    elif 256 <= value <= allowed[-1]:
+        with pytest.raises(InvalidRequest, match=f"{nearest[0]} and {nearest[1]}"):
+            spec.validate_value("width", value)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +202,11 @@ def test_rejects_contradictory_declarations(fields: dict[str, Any]) -> None:
     [
         (SIDE, {"type": "integer", "minimum": 256, "maximum": 2048, "multipleOf": 8}),
         (CFG, {"type": "number", "minimum": 0.0, "maximum": 20.0}),
-        (TEXT, {"type": "string", "maxLength": 20}),
+        (TEXT, {"type": "string", "maxLength": 20, "pattern": r"^[^\x00]*$"}),
+        (
+            {"type": "string", "required": True, "blank": False},
+            {"type": "string", "maxLength": 10_000, "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"},
+        ),
         ({"type": "string", "choices": ("a",)}, {"type": "string", "enum": ["a"]}),
         ({"type": "seed"}, {"type": "integer", "minimum": 0, "maximum": MAX_SEED}),
         ({"type": "boolean"}, {"type": "boolean"}),

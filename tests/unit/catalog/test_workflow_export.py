@@ -43,7 +43,7 @@ def test_comfyui_would_queue_the_graph_of_the_default_request(model: Model) -> N
     del data["extra"]["pixel_factory"]
     facts = {**model.source.node_facts, **FACTS}
     graph = convert_ui_to_api(data, facts).graph
-    rendered = model.render_graph(model.example_params(), filename_prefix="ComfyUI")
+    rendered = model.render_graph(model.example_params(), filename_prefix="ComfyUI", cut=False)
     assert sorted(node["class_type"] for node in graph.values()) == sorted(
         node["class_type"] for node in rendered.values()
     )

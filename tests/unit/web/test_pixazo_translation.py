@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from orchestrator.catalog import Catalog, OutputSizes
+from orchestrator.catalog import Catalog, FollowImage, OutputSizes
 from orchestrator.errors import (
     Conflict,
     ContentBlocked,
@@ -77,9 +77,7 @@ URL = "https://example.com/a.png"
 
 def asked(endpoint: PixazoEndpoint, **fields: Any) -> GenerationRequest:
     body, model = endpoint.body.parse(fields), endpoint.resolve_model(CATALOG)
-    return pixazo.to_request(
-        endpoint, body, model, webhook_url=body.webhook_receiver_url, idempotency_key=None
-    )
+    return pixazo.to_request(endpoint, body, model, header_webhook_url=None, idempotency_key=None)
 
 
 def params(endpoint: PixazoEndpoint, **fields: Any) -> dict[str, Any]:
@@ -151,17 +149,15 @@ def test_translates_fields_to_model_parameters() -> None:
         "n": 1,
     }
     assert params(RESTORE, input_image=URL) == {"image": URL}
-    assert set(RESTORE.body.parse({"input_image": URL}).to_params(CATALOG["flux-1-kontext-dev"])) == {
-        "image",
-        "prompt",
-    }
+    restored = RESTORE.body.parse({"input_image": URL}).to_parameters(CATALOG["flux-1-kontext-dev"])
+    assert restored.values.keys() == {"image", "prompt"}
     assert params(TRAINER, image_data_url=URL, steps=1500, learning_rate=0.00003) == {
         "dataset": URL,
         "steps": 1500,
         "learning_rate": 0.00003,
     }
     assert params(KLEIN, prompt="a") == {"prompt": "a", "steps": 25, "width": 1024, "height": 1024}
-    assert params(TEXT, prompt="a", width=1021) == {"prompt": "a", "width": 1016}
+    assert params(TEXT, prompt="a", width=1021) == {"prompt": "a", "width": 1021}
 
 
 def test_treats_null_as_not_given() -> None:
@@ -171,9 +167,10 @@ def test_treats_null_as_not_given() -> None:
 
 def test_edits_the_first_of_several_images() -> None:
     request = asked(PRO_EDIT, prompt="a", image_urls=[URL, URL + "?2"])
-    assert (request.params["images"], request.match_image_size) == ([URL], True)
-    request = asked(PRO_EDIT, prompt="a", image_urls=[URL], image_size="1001x512")
-    assert (request.params["width"], request.params["height"], request.match_image_size) == (1000, 512, False)
+    assert (request.params["images"], request.follow_image) == ([URL], FollowImage.SIZE)
+    request = asked(PRO_EDIT, prompt="a", image_urls=[URL], image_size="1000x512")
+    assert (request.params["width"], request.params["height"]) == (1000, 512)
+    assert request.follow_image is FollowImage.MODEL_DEFAULT
 
 
 @pytest.mark.parametrize(("acceleration", "steps"), [("none", None), ("regular", 15), ("high", 10)])
@@ -187,7 +184,7 @@ ENCODINGS: list[tuple[PixazoEndpoint, dict[str, Any], ImageEncoding | None]] = [
     (DEV, {"prompt": "a", "output_format": "jpeg"}, ImageEncoding("image/jpeg")),
     (RESTORE, {"input_image": URL, "output_format": "jpg"}, ImageEncoding("image/jpeg")),
     (FILL, {"prompt": "a", "image": URL, "mask": URL}, ImageEncoding("image/webp", 80)),
-    (FILL, {"prompt": "a", "image": URL, "mask": URL, "output_quality": 0}, ImageEncoding("image/webp", 1)),
+    (FILL, {"prompt": "a", "image": URL, "mask": URL, "output_quality": 0}, ImageEncoding("image/webp", 0)),
     (FILL, {"prompt": "a", "image": URL, "mask": URL, "output_format": "png"}, ImageEncoding("image/png")),
 ]
 
@@ -209,7 +206,7 @@ NAMED = [
 def test_converts_named_sizes_to_dimensions_of_the_model(endpoint: PixazoEndpoint, name: str) -> None:
     made = params(endpoint, prompt="a", image_size=name)
     model = endpoint.resolve_model(CATALOG)
-    assert model.snap_to_grid(model.validate_params(made))["width"] == made["width"]
+    assert model.validate_params(made)["width"] == made["width"]
     width, height = NAMED_SIZES[name]
     assert made["width"] / made["height"] == pytest.approx(width / height, rel=0.02)
     assert made["width"] * made["height"] == pytest.approx(width * height, rel=0.05)
@@ -399,11 +396,11 @@ def test_names_the_documented_field_of_a_rejected_parameter(
     endpoint: PixazoEndpoint, param: str, field: str
 ) -> None:
     error = InvalidRequest(f"`{param}` is not valid", code=f"invalid_{param}", param=param)
-    translated = endpoint.body.translate_error(error)
+    translated = endpoint.body.model_construct().translate_error(error)
     assert (translated.message, translated.param) == (f"{field} is not valid", field)
 
 
 def test_reports_a_rejected_webhook_with_the_documented_phrase() -> None:
     error = InvalidRequest("`webhook_url` must be public", code="invalid_webhook_url", param="webhook_url")
-    translated = DEV.body.translate_error(error)
+    translated = DEV.body.model_construct().translate_error(error)
     assert (translated.message, translated.param) == ("Invalid webhook URL", "webhook")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.catalog import Model
+from orchestrator.catalog import FollowImage, Model
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import RETRYABLE_FAILURES, Job, JobRecord, JobStatus
 from orchestrator.web.dialects.ids import job_id_to_uuid
@@ -25,6 +25,9 @@ from orchestrator.web.dialects.status_names import STATUS_NAMES
 TARIFF = "pixazo"
 STATUS_PATH = "/v2/requests/status/"
 BATCH_STATUS_PATH = "/flux-1-schnell/v1/checkStatus"
+#: `pollingEndpoint` in the document; it is served as given, from the root of the host.
+POLLING_ENDPOINT = "/checkStatus"
+WEBHOOK_HEADER = "X-Webhook-URL"
 
 #: Failures that the caller did not cause.
 SERVER_ERROR_CODES = RETRYABLE_FAILURES | {"internal"}
@@ -41,18 +44,23 @@ def to_request(
     body: EndpointBody,
     model: Model,
     *,
-    webhook_url: str | None,
+    header_webhook_url: str | None,
     idempotency_key: str | None,
 ) -> GenerationRequest:
     """Translate the body of a request to an endpoint. Raises InvalidRequest.
+
+    `header_webhook_url` is the value of the header `X-Webhook-URL`; a receiver in the body takes precedence.
 
     A request that is polled and that the content policy rejects becomes a failed job: the document checks
     balance, model and parameters at once, and reports all else by status and webhook. A request whose
     response is the result gets a 400 instead. Neither costs anything.
     """
+    params = body.to_parameters(model)
+    webhook_url = body.webhook_receiver_url or header_webhook_url
     return GenerationRequest(
         model=endpoint.catalog_id,
-        params=body.to_params(model),
+        params=params.values,
+        warnings=(*params.warnings, *_webhook_warnings(body, header_webhook_url)),
         idempotency_key=idempotency_key,
         tariff=TARIFF,
         tariff_model=endpoint.tariff_id,
@@ -60,9 +68,19 @@ def to_request(
         webhook_statuses=_webhook_statuses(body.webhook_event_filter),
         store_blocked_job=endpoint.response_mode is not ResponseMode.SYNCHRONOUS,
         encoding=body.encoding,
-        match_image_size=body.match_input_size,
+        follow_image=FollowImage.SIZE if body.match_input_size else FollowImage.MODEL_DEFAULT,
         origin=to_origin(endpoint.id),
     )
+
+
+def _webhook_warnings(body: EndpointBody, header_url: str | None) -> list[str]:
+    """Return sentences about webhook fields that have no effect."""
+    body_url = body.webhook_receiver_url
+    if body_url and header_url and body_url != header_url:
+        return [f"the header `{WEBHOOK_HEADER}` has no effect: the body names another receiver"]
+    if body.webhook_event_filter is not None and not body_url and not header_url:
+        return ["`webhook_events_filter` has no effect without a `webhook`"]
+    return []
 
 
 def _webhook_statuses(event_filter: Sequence[str] | None) -> frozenset[JobStatus] | None:
@@ -125,8 +143,8 @@ def to_batch_queued_response(job: Job) -> PixazoBatchQueuedResponse:
             "requestId": request_id,
             "status": STATUS_NAMES[job.status],
             "message": f"Request queued. {message}",
-            "pollingEndpoint": "/checkStatus",
-            "pollingInstructions": f'POST to /checkStatus with {{"requestId": "{request_id}"}}',
+            "pollingEndpoint": POLLING_ENDPOINT,
+            "pollingInstructions": f'POST to {POLLING_ENDPOINT} with {{"requestId": "{request_id}"}}',
         }
     )
 

@@ -1,0 +1,80 @@
+"""The size of an output that follows an input image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from orchestrator.catalog.model import Model
+from orchestrator.catalog.parameters.files import ImageParameter
+from orchestrator.catalog.parameters.output_sizes import OutputSizes
+from orchestrator.catalog.parameters.size_text import Size, scale_to_megapixels
+
+
+class FollowImage(Enum):
+    """How the size of the output follows the first input image if the request sets none."""
+
+    #: By the model: videos and models without a default size keep the shape, others have their default size.
+    MODEL_DEFAULT = "model_default"
+    #: The shape of the image, with at most as many pixels as the model's default size.
+    SHAPE = "shape"
+    #: The size of the image, as far as the model supports it.
+    SIZE = "size"
+
+
+def size_params_for_image(
+    model: Model, given: Mapping[str, Any], image_size: Size, follow: FollowImage
+) -> dict[str, int]:
+    """Return the `width` and `height` that follow the input image; {} if they do not.
+
+    `given` are the parameters that the request sets.
+    """
+    sizes = model.output_sizes
+    sides = {name: given[name] for name in ("width", "height") if given.get(name) is not None}
+    if sizes is None or len(sides) == 2 or not _follows(model, sizes, follow):
+        return {}
+    if sides:
+        return _complete_side(sizes, sides, image_size)
+    if given.get("megapixels"):
+        return scale_to_megapixels(image_size, given["megapixels"]).to_params()
+    ratio = image_size.width / image_size.height
+    if model.makes_video:
+        found = sizes.fit_aspect_ratio(ratio, sizes.default_size.area, on_grid=True)
+        return found.to_params() if found else {}
+    limit = sizes.max_pixels if follow is FollowImage.SIZE or has_canvas(model) else sizes.default_size.area
+    return sizes.fit_size(*_shrink(image_size, sizes, limit)).to_params()
+
+
+def has_canvas(model: Model) -> bool:
+    """Return whether the output is the input image itself, with the same pixels where nothing is changed."""
+    spec = model.parameters.get("image")
+    return isinstance(spec, ImageParameter) and spec.canvas
+
+
+def _follows(model: Model, sizes: OutputSizes, follow: FollowImage) -> bool:
+    return model.makes_video or sizes.width.default is None or follow is not FollowImage.MODEL_DEFAULT
+
+
+def _complete_side(sizes: OutputSizes, sides: Mapping[str, int], image_size: Size) -> dict[str, int]:
+    """Return both sides if the request sets one: the other one follows the image's shape."""
+    if "width" in sides:
+        width = sides["width"]
+        allowed = sizes.height.nearest_allowed(round(width * image_size.height / image_size.width))
+        return {"width": width, "height": allowed[0]} if allowed else {}
+    height = sides["height"]
+    allowed = sizes.width.nearest_allowed(round(height * image_size.width / image_size.height))
+    return {"width": allowed[0], "height": height} if allowed else {}
+
+
+def _shrink(size: Size, sizes: OutputSizes, max_area: float) -> Size:
+    """Return the size, scaled down to the largest area and sides, or up to the smallest sides."""
+    largest = (sizes.width.maximum / size.width, sizes.height.maximum / size.height)
+    smallest = (sizes.width.minimum / size.width, sizes.height.minimum / size.height)
+    factor = max(*smallest, min(1.0, math.sqrt(max_area / size.area), *largest))
+    if factor == 1.0:
+        return size
+    # Models are at their best with multiples of this number of pixels.
+    step = math.lcm(8, sizes.width.step)
+    return Size(*(max(1, round(side * factor / step)) * step for side in size))

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from orchestrator.errors import InvalidRequest
 
 
 @contextmanager
-def errors_name_fields(field_names: Mapping[str, str]) -> Iterator[None]:
-    """Make errors of parameters name the fields that set them; `field_names` are these by parameter."""
+def errors_name_fields(
+    field_names: Mapping[str, str], computed_from: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[None]:
+    """Make errors of parameters name the fields that set them.
+
+    `field_names` are the fields by parameter, `computed_from` those that a parameter is a part of: an error of
+    the width that a `size` asks for names both.
+    """
     try:
         yield
     except InvalidRequest as error:
         name = error.param or ""
-        field = field_names.get(name)
-        if field is None:
+        source = computed_from.get("width", "") if name == "size" else computed_from.get(name, "")
+        field = field_names.get(source, source) or field_names.get(name)
+        if field in (None, name):
             raise
         codes = {f"{kind}_{name}": f"{kind}_{field}" for kind in ("missing", "invalid", "unsupported")}
+        message = (
+            f"`{field}`: {error.message}" if source else error.message.replace(f"`{name}`", f"`{field}`")
+        )
         # Of the same class: some dialects have a format of their own for blocked content.
         raise type(error)(
-            error.message.replace(f"`{name}`", f"`{field}`"),
+            message,
             code=codes.get(error.code, error.code),
             param=field,
             details=error.details,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -97,25 +97,32 @@ class ModelParameters:
 
     values: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+    #: The field from which a parameter was computed, by parameter.
+    computed_from: Mapping[str, str] = field(default_factory=dict)
 
     def extended(self, values: Mapping[str, Any], *warnings: str) -> ModelParameters:
         """Return these with further values and warnings."""
-        return ModelParameters({**self.values, **values}, (*self.warnings, *warnings))
+        return replace(self, values={**self.values, **values}, warnings=(*self.warnings, *warnings))
 
-    def with_computed(self, values: Mapping[str, Any]) -> ModelParameters:
-        """Return these with values that follow from other fields, such as the width of a `size`.
+    def with_computed(self, values: Mapping[str, Any], field: str = "") -> ModelParameters:
+        """Return these with values that follow from another field, such as the width of a `size`.
 
-        Raises InvalidRequest (`conflicting_fields`) if the request sets one of them to another value.
+        Errors of the values name `field`. Raises InvalidRequest (`conflicting_fields`) if the request sets
+        one of them to another value.
         """
         for name, value in values.items():
             if self.values.get(name, value) != value:
+                earlier = self.computed_from.get(name)
+                first = f"`{earlier}` makes `{name}`" if earlier else f"`{name}` is"
+                second = f"`{field}`" if field else "another field"
                 raise InvalidRequest(
-                    f"`{name}` is {str(self.values[name])[:20]}, and another field asks for {value};"
+                    f"{first} {str(self.values[name])[:20]}, and {second} asks for {str(value)[:20]};"
                     " send one of them",
                     code="conflicting_fields",
                     param=name,
                 )
-        return self.extended(values)
+        sources = {name: field for name in values if field and name not in self.values}
+        return replace(self.extended(values), computed_from={**self.computed_from, **sources})
 
 
 def rename_synonyms(

@@ -6,10 +6,10 @@ from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
 from orchestrator.billing.price_book import PriceBook
-from orchestrator.catalog import Model, ModelKind, OutputSizes, build_request_schema
+from orchestrator.catalog import Model, ModelKind
 from orchestrator.web.dialects.credits import to_json_number
-from orchestrator.web.dialects.dimensions import ASPECT_RATIOS
 from orchestrator.web.dialects.model_selection import max_input_images
+from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
 from orchestrator.web.dialects.pixeldojo.schemas import (
     CreditCost,
     PixelDojoModelDetails,
@@ -91,71 +91,6 @@ def model_features(model: Model) -> list[str]:
         "Editing": not model.makes_video and max_input_images(model) > 0,
     }
     return [name for name, has_feature in features.items() if has_feature]
-
-
-def run_schema(model: Model) -> dict[str, Any]:
-    """Return the JSON Schema of a run's body: the model's parameters and those of the dialect."""
-    schema = build_request_schema(model)
-    properties = schema["properties"] | _dialect_properties(model)
-    if "image" not in schema["required"]:
-        return schema | {"properties": properties}
-    return schema | {
-        "properties": properties,
-        "required": [name for name in schema["required"] if name != "image"],
-        "anyOf": [{"required": [name]} for name in ("image", "image_url", "reference_images")],
-    }
-
-
-def _dialect_properties(model: Model) -> dict[str, Any]:
-    text = {"type": "string"}
-    properties: dict[str, Any] = {}
-    if OutputSizes.from_model(model) is not None:
-        properties["aspect_ratio"] = text | {
-            "enum": list(ASPECT_RATIOS),
-            "description": "Aspect ratio of the result.",
-        }
-        properties["resolution"] = text | {
-            "description": "Size of the result, such as 720p, 1K, 0.5 MP or 1024x1024."
-        }
-    if "num_frames" in model.parameters:
-        properties["duration"] = {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "description": "Length of the video in seconds.",
-        }
-    properties |= _image_properties(max_input_images(model))
-    if "loras" in model.parameters:
-        properties["lora_weights"] = {
-            "type": ["string", "array"],
-            "items": text,
-            "description": "Name of a LoRA, or names of several.",
-        }
-        properties["lora_scale"] = {
-            "type": ["number", "array"],
-            "items": {"type": "number"},
-            "default": 1,
-            "description": "Strength of all LoRAs, or of each.",
-        }
-    properties["webhook_url"] = text | {
-        "format": "uri",
-        "description": "URL that is called when the job is finished.",
-    }
-    return properties
-
-
-def _image_properties(max_images: int) -> dict[str, Any]:
-    if not max_images:
-        return {}
-    image = {"type": "string", "description": "Input image: base64 text, data URL or http(s) URL."}
-    return {
-        "image_url": image,
-        "reference_images": {
-            "type": "array",
-            "items": image,
-            "maxItems": max_images,
-            "description": "Input images.",
-        },
-    }
 
 
 def _to_credit_table(rate: Rate) -> CreditTable:

@@ -10,6 +10,7 @@ from orchestrator.web.auth import ApiKeyScope, authenticate
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.errors import in_credits
+from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
 from orchestrator.web.dialects.pixeldojo.schemas import (
     RunModelResponse,
     RunSchemaResponse,
@@ -87,7 +88,7 @@ class PixelDojoRoutes:
         """
         model = self._service.catalog[request.match_info["id"]]
         api_id = pixeldojo_models.api_id(model, self._service.price_book)
-        return json_response(RunSchemaResponse(apiId=api_id, json_schema=pixeldojo_models.run_schema(model)))
+        return json_response(RunSchemaResponse(apiId=api_id, json_schema=run_schema(model)))
 
     @openapi_operation(response=WebhookReplayResponse, tag="pixeldojo")
     async def replay_webhook(self, request: web.Request) -> web.Response:

@@ -12,13 +12,19 @@ from typing import Any
 from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.parameters.values import LoraListParameter
 from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job
 from orchestrator.web.dialects.credits import charged_micros, to_credits, to_json_number
 from orchestrator.web.dialects.dimensions import seconds_to_frames, size_to_dimensions
-from orchestrator.web.dialects.model_selection import check_image_count, to_image_params
-from orchestrator.web.dialects.parameter_names import take_parameters
+from orchestrator.web.dialects.model_selection import (
+    check_image_count,
+    max_input_images,
+    to_image_params,
+)
+from orchestrator.web.dialects.parameter_names import ModelParameters, take_parameters
 from orchestrator.web.dialects.pixeldojo.schemas import RunModelResponse
 from orchestrator.web.dialects.request_body import RequestBody
 
@@ -45,7 +51,7 @@ class RunBody(RequestBody):
     )
     duration: int | float | None = Field(None, description="Length of the video in seconds.")
     image: EncodedImage | None = Field(None, description="Input image: base64 text, data URL or http(s) URL.")
-    image_url: EncodedImage | None = Field(None, description="Input image, in the same forms as `image`.")
+    image_url: EncodedImage | None = Field(None, description="The same as `image`.")
     images: list[EncodedImage] | None = Field(None, description="Several input images.")
     reference_images: list[EncodedImage] | None = Field(
         None, description="Further input images; they follow `images`."
@@ -62,54 +68,104 @@ def to_request(
 ) -> GenerationRequest:
     """Translate the body of a run of the model `api_id`. Raises InvalidRequest."""
     model = catalog[api_id]
-    params = take_parameters(model, body.passed_fields)
-    if body.aspect_ratio or body.resolution:
-        params = params.with_computed(
-            size_to_dimensions(
-                model, None, aspect_ratio=body.aspect_ratio or None, resolution=body.resolution or None
-            )
-        )
-    if body.duration is not None:
-        frames = seconds_to_frames(model, body.duration, body.fps, field="duration")
-        if frames is None:
-            raise model.unknown_parameter("duration")
-        params = params.with_computed(frames)
-    params = params.extended(_image_params(body, model)).with_computed(_lora_params(body, model))
+    with errors_name_fields(body.given_names):
+        params = take_parameters(model, body.passed_fields)
+        params = _with_size(params, body, model)
+        params = _with_duration(params, body, model)
+        params = params.extended(_image_params(body, model)).with_computed(_lora_params(body, model))
     return GenerationRequest(
         model=api_id,
         params=params.values,
         warnings=params.warnings,
-        field_names=body.given_names,
+        field_names=_field_names(body),
+        computed_from=params.computed_from,
         idempotency_key=idempotency_key,
         tariff=TARIFF,
         webhook_url=body.webhook_url,
     )
 
 
+def _with_size(params: ModelParameters, body: RunBody, model: Model) -> ModelParameters:
+    """Return the parameters with the size that an aspect ratio and a resolution ask for."""
+    aspect_ratio, resolution = body.aspect_ratio or None, body.resolution or None
+    size = size_to_dimensions(model, None, aspect_ratio=aspect_ratio, resolution=resolution)
+    return params.with_computed(size, "resolution" if resolution else "aspect_ratio")
+
+
+def _with_duration(params: ModelParameters, body: RunBody, model: Model) -> ModelParameters:
+    """Return the parameters with the number of frames that a duration asks for."""
+    if body.duration is None:
+        return params
+    frames = seconds_to_frames(model, body.duration, body.fps, field="duration")
+    if frames is None:
+        raise model.unknown_parameter("duration")
+    return params.with_computed(frames, "duration")
+
+
+def _field_names(body: RunBody) -> dict[str, str]:
+    """Return the fields that errors of parameters name, where these have another name."""
+    names = dict(body.given_names)
+    images = list(_image_fields(body))
+    if images:
+        names |= {"image": images[0], "images": images[-1]}
+    return names | ({"loras": "lora_weights"} if body.lora_weights else {})
+
+
+def _image_fields(body: RunBody) -> dict[str, list[EncodedImage]]:
+    """Return the images of each field that has any. `image` and `image_url` are the same one."""
+    fields = {
+        "image": [body.image] if body.image else [],
+        "image_url": [body.image_url] if body.image_url and not body.image else [],
+        "images": body.images or [],
+        "reference_images": body.reference_images or [],
+    }
+    return {name: images for name, images in fields.items() if images}
+
+
 def _image_params(body: RunBody, model: Model) -> dict[str, Any]:
-    single = [image for image in (body.image, body.image_url) if image is not None]
-    images = [*single, *(body.images or ()), *(body.reference_images or ())]
-    check_image_count(model, len(images))
+    if body.image and body.image_url and body.image != body.image_url:
+        raise InvalidRequest(
+            "`image` and `image_url` set the same parameter to different values; send one of them, and"
+            " further images in `reference_images`",
+            code="conflicting_fields",
+            param="image_url",
+        )
+    fields = _image_fields(body)
+    images = [image for given in fields.values() for image in given]
+    if images and not max_input_images(model):
+        raise model.unknown_parameter(next(iter(fields)))
+    with errors_name_fields({"image": next(reversed(fields), "image")}):
+        check_image_count(model, len(images))
     return to_image_params(model, images)
 
 
 def _lora_params(body: RunBody, model: Model) -> dict[str, Any]:
-    if body.lora_weights is None:
+    scale = 1.0 if body.lora_scale is None else body.lora_scale
+    weights = body.lora_weights or []
+    names = weights if isinstance(weights, list) else [weights]
+    if not names:
+        if scale not in (1, [], [1]):
+            raise invalid_field("lora_scale", "has an effect only with `lora_weights`; send these too")
         return {}
-    if "loras" not in model.parameters:
+    spec = model.parameters.get("loras")
+    if not isinstance(spec, LoraListParameter):
         raise InvalidRequest(
             f"Model {model.id} does not support LoRAs; omit `lora_weights`",
             code="unsupported_lora",
             param="lora_weights",
         )
-    names = body.lora_weights if isinstance(body.lora_weights, list) else [body.lora_weights]
-    scale = 1.0 if body.lora_scale is None else body.lora_scale
     scales = scale if isinstance(scale, list) else [scale] * len(names)
     if len(scales) != len(names):
         raise invalid_field(
             "lora_scale",
             f"must be one number or one for each LoRA (got {len(scales)} for {len(names)} LoRAs)",
         )
+    for each in scales:
+        if not spec.min_strength <= each <= spec.max_strength:
+            raise invalid_field(
+                "lora_scale",
+                f"must be between {spec.min_strength:g} and {spec.max_strength:g} (got {str(each)[:20]})",
+            )
     return {"loras": [{"name": name, "strength": each} for name, each in zip(names, scales, strict=True)]}
 
 

@@ -35,6 +35,7 @@ from orchestrator.intake.input_slots import InputOwner, InputPurpose
 from orchestrator.intake.request_preparer import GenerationRequest, PreparedRequest, RequestPreparer
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, PendingResponse, create_shards
 from orchestrator.jobs.events import EventHub, JobChanged
+from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
 from orchestrator.jobs.objects import DeletionReason
 from orchestrator.moderation import Moderation
 from orchestrator.storage.object_store import ObjectStore
@@ -125,7 +126,7 @@ class GenerationService:
         files = prepared.files_of_job(job.id)
         await self._store_input_files(key.account.id, files)
         await self.accounts.renew_allowance(key.account)
-        return await self._accept(job, list(files), key)
+        return await self._accept(job, [*files, *prepared.lora_objects.values()], key)
 
     async def _accept(self, job: Job, input_keys: Sequence[str], key: ApiKey) -> JobRecord:
         """Store a job and schedule it, or neither; cancel it if the caller disconnects meanwhile."""
@@ -266,6 +267,8 @@ class GenerationService:
         request, encoding = prepared.request, prepared.request.encoding
         job_id = f"job_{self.random_bits(128):032x}"
         params = {**prepared.params_of_job(job_id), **request.extra_params}
+        if prepared.lora_objects:
+            params[LORA_OBJECTS_PARAM] = dict(prepared.lora_objects)
         if "seed" in params and params["seed"] is None:
             params["seed"] = self.random_bits(RANDOM_SEED_BITS)
         return Job(

@@ -196,6 +196,12 @@ class Settings(BaseSettings):
     output_lifetime_days: float = Field(
         7, gt=0, description="Days after which finished jobs expire and their files are deleted."
     )
+    lora_lifetime_days: float = Field(
+        365,
+        gt=0,
+        le=36_500,
+        description="Days after its training for which a LoRA can be used; at least as long as jobs.",
+    )
     orphan_grace_seconds: float = Field(
         3600,
         gt=0,

@@ -39,6 +39,7 @@ from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.expiry import ExpiredFileSweeper, ExpiryPolicy
 from orchestrator.execution.job_lifecycle import JobLifecycle
+from orchestrator.execution.lora_delivery import LoraDelivery
 from orchestrator.execution.object_deletion import ObjectDeleter
 from orchestrator.execution.orphan_sweeper import OrphanPolicy, OrphanSweeper
 from orchestrator.execution.outputs import OutputStorage
@@ -46,9 +47,12 @@ from orchestrator.execution.reconciler import Reconciler
 from orchestrator.execution.responses import ResponseTracker
 from orchestrator.execution.runner import Runner
 from orchestrator.execution.scheduler import Scheduler
+from orchestrator.execution.shared_loras import SharedLoras
 from orchestrator.execution.uploads import InputUploader
+from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.intake.request_preparer import RequestPreparer
 from orchestrator.jobs.events import EventHub
+from orchestrator.jobs.objects import INPUT_PREFIX, LORA_PREFIX, OUTPUT_PREFIX
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import UrlFetcher
 from orchestrator.net.webhook_urls import WebhookUrlChecker
@@ -103,8 +107,10 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         object_store = await stack.enter_async_context(ObjectStore(await ensure_s3_server(settings, stack)))
         # In addition to the sweeper, the bucket's lifecycle rules delete old files. They count whole days.
         days = ceil(settings.output_lifetime_days) + 1
+        lora_days = max(days, ceil(settings.lora_lifetime_days) + 1)
         await object_store.ensure_bucket(
-            {"inputs/": days, "outputs/": days}, timeout=settings.startup_seconds
+            {INPUT_PREFIX: days, OUTPUT_PREFIX: days, LORA_PREFIX: lora_days},
+            timeout=settings.startup_seconds,
         )
         url_fetcher = await stack.enter_async_context(UrlFetcher(build_fetch_policy(settings, object_store)))
         dependencies = ServiceDependencies(
@@ -160,10 +166,17 @@ def build_service(settings: Settings, dependencies: ServiceDependencies) -> Gene
     lifecycle = JobLifecycle(dependencies.store, events, utc_now)
     accounts = AccountService(dependencies.store, dependencies.plans, utc_now)
     preferred_dtypes = {profile.name: profile.weights for profile in load_gpu_profiles()}
+    capabilities = CapabilityCache(dependencies.fleet, preferred_dtypes, build_output_check(settings))
+    expiry = ExpiryPolicy(
+        timedelta(days=settings.output_lifetime_days),
+        utc_now,
+        lora_lifetime=timedelta(days=settings.lora_lifetime_days),
+    )
     runner = Runner(
         fleet=dependencies.fleet,
-        capabilities=CapabilityCache(dependencies.fleet, preferred_dtypes, build_output_check(settings)),
+        capabilities=capabilities,
         input_uploader=InputUploader(dependencies.object_store, lambda: secrets.token_hex(16)),
+        lora_delivery=LoraDelivery(dependencies.object_store, dependencies.fleet),
         output_storage=OutputStorage(dependencies.object_store, settings.store_patience_seconds),
         lifecycle=lifecycle,
         events=events,
@@ -186,6 +199,12 @@ def build_service(settings: Settings, dependencies: ServiceDependencies) -> Gene
             get_price_book=lambda: PriceBook(dependencies.tariffs, utc_now().date()),
             input_reader=build_input_reader(settings, dependencies.url_fetcher),
             webhook_urls=WebhookUrlChecker(allow_private=settings.allow_private_urls),
+            lora_resolver=LoraResolver(
+                store=dependencies.store,
+                shared=SharedLoras(dependencies.fleet, capabilities),
+                expiry=expiry,
+                live_catalog=dependencies.live_catalog,
+            ),
         ),
         accounts=accounts,
         store=dependencies.store,
@@ -195,7 +214,7 @@ def build_service(settings: Settings, dependencies: ServiceDependencies) -> Gene
         lifecycle=lifecycle,
         events=events,
         moderation=dependencies.moderation,
-        expiry=ExpiryPolicy(timedelta(days=settings.output_lifetime_days), utc_now),
+        expiry=expiry,
         clock=utc_now,
         responses=ResponseTracker(
             dependencies.store, utc_now, timedelta(seconds=settings.undelivered_seconds)

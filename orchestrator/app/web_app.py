@@ -13,6 +13,7 @@ from orchestrator.settings import Settings
 from orchestrator.store import ApiKeyScope
 from orchestrator.web.account.alerts import AlertRoutes
 from orchestrator.web.account.billing import BillingRoutes
+from orchestrator.web.account.loras import LoraRoutes
 from orchestrator.web.account.payments import PaymentRoutes
 from orchestrator.web.account.webhook_messages import WebhookMessageRoutes
 from orchestrator.web.admin.accounts import AccountAdminRoutes
@@ -113,6 +114,11 @@ def _build_generation_routes(settings: Settings, service: GenerationService) -> 
         PixelDojoRoutes(service, service.accounts, settings.public_url),
         PixazoRoutes(service, responses.delivery, settings.public_url, settings.batch_wait_seconds),
         JobApiRoutes(service, _build_job_updates(service), service.store, responses),
+        LoraRoutes(
+            service,
+            service.request_preparer.lora_resolver,
+            lambda key: objects.presign(key, JOB_URL_LIFETIME_SECONDS),
+        ),
     )
 
 

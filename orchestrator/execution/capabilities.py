@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfy_instances.fleet.protocol import Fleet, InstanceInfo
+from comfy_instances.protocol.lora_files import is_uploaded_lora
 from comfy_instances.protocol.node_facts import load_core_node_facts
 from orchestrator.catalog import Model
 from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.checks.node_facts import NodeFacts, declared_inputs
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER, EXAMPLE_IMAGE
+from orchestrator.catalog.parameters.loras import LORA_SUFFIX, is_lora_name
 from orchestrator.catalog.rendering.graph import ApiGraph
 from orchestrator.catalog.rendering.output_check import OutputCheck
 
@@ -43,6 +45,8 @@ class InstanceCapabilities:
     profile: str | None = None
     #: Check of every image before it is saved; None for no check.
     output_check: OutputCheck | None = None
+    #: Names of the LoRAs that its operator has put there; None if unknown.
+    loras: frozenset[str] | None = None
 
     def render_graph(self, model: Model, params: Mapping[str, Any], filename_prefix: str) -> ApiGraph:
         """Return the graph for this instance. Raises what `Model.render_graph` raises."""
@@ -104,7 +108,15 @@ class CapabilityCache:
             return InstanceCapabilities(None, output_check=self._output_check)
         files: Container[str] = AnyFileName() if info.simulated else frozenset(_input_choices(facts))
         dtypes = self._preferred_dtypes.get(info.profile or "", ())
-        return InstanceCapabilities(facts, dtypes, files, info.simulated, info.profile, self._output_check)
+        return InstanceCapabilities(
+            node_facts=facts,
+            preferred_dtypes=dtypes,
+            files=files,
+            simulated=info.simulated,
+            profile=info.profile,
+            output_check=self._output_check,
+            loras=frozenset(_lora_names(facts)),
+        )
 
 
 class ServableModels:
@@ -138,6 +150,16 @@ class ServableModels:
         if after.keys() != before.keys():
             log.info("%s can serve %d of %d model(s)", instance_id, len(ids), len(catalog))
         return frozenset(ids | servable)
+
+
+def _lora_names(facts: NodeFacts) -> Iterator[str]:
+    """Return the LoRAs that requests may name: those without folder that no service has uploaded."""
+    with suppress(LookupError, TypeError, AttributeError):
+        for item in declared_inputs(facts["LoraLoader"]):
+            for choice in (item.choices or ()) if item.name == "lora_name" else ():
+                name = str(choice).removesuffix(LORA_SUFFIX)
+                if choice != name and is_lora_name(name) and not is_uploaded_lora(name):
+                    yield name
 
 
 def _input_choices(facts: NodeFacts) -> Iterator[str]:

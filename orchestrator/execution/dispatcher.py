@@ -249,7 +249,10 @@ class Dispatcher:
                 models = self._servable_models.find_servable(
                     info.id, (active.model for active in self._active_shards.values())
                 )
-                self._handle_event(InstanceUp(instance_id=info.id, vram=info.vram_total, models=models))
+                loras = self._runner.capabilities.get(info.id).loras
+                self._handle_event(
+                    InstanceUp(instance_id=info.id, vram=info.vram_total, models=models, loras=loras)
+                )
             case InstanceState.DRAINING:
                 self._handle_event(InstanceDown(instance_id=info.id, memory_lost=False))
             case InstanceState.FAILED:

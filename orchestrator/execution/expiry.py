@@ -18,6 +18,7 @@ from comfy_instances.tasks import report_error, spawn
 from orchestrator.errors import Gone, ServiceError
 from orchestrator.execution.object_deletion import ObjectDeleter
 from orchestrator.jobs import Job, JobRecord
+from orchestrator.jobs.loras import Lora
 from orchestrator.store import Store
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,16 @@ class ExpiryPolicy:
 
     lifetime: timedelta
     clock: Callable[[], datetime]
+    #: How long LoRAs are kept after their training; as long as jobs if that is longer.
+    lora_lifetime: timedelta = timedelta(0)
+
+    def lora_expires_at(self, lora: Lora) -> datetime:
+        """Return when a LoRA expires."""
+        return lora.created_at + max(self.lifetime, self.lora_lifetime)
+
+    def is_lora_expired(self, lora: Lora) -> bool:
+        """Whether a LoRA expired."""
+        return self.lora_expires_at(lora) <= self.clock()
 
     def expires_at(self, job: Job) -> datetime | None:
         """Return when the job expires; None while it is not finished."""
@@ -71,11 +82,18 @@ class ExpiredFileSweeper:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def condemn_expired_files(self) -> int:
-        """Condemn all files that no unexpired job needs, and return their number. Raises ServiceError."""
+        """Condemn all files that no unexpired job needs, and those of expired LoRAs; return their number.
+
+        Raises ServiceError.
+        """
         now = self._expiry.clock()
         condemned = 0
         while keys := await self._store.expire_files(now - self._expiry.lifetime, BATCH_SIZE, now):
             condemned += len(keys)
+            self._deleter.wake()
+        trained_before = now - max(self._expiry.lifetime, self._expiry.lora_lifetime)
+        while expired := await self._store.expire_loras(trained_before, BATCH_SIZE, now):
+            condemned += expired
             self._deleter.wake()
         return condemned
 

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 #: Message for the caller of a failed job, by the kind of its last failure.
 FAILURE_MESSAGES: Mapping[FailureKind, str] = {
+    FailureKind.LORA_UNAVAILABLE: "A LoRA of the request no longer exists, or is too large for the instance.",
     FailureKind.BAD_GRAPH: "The instance rejected the model's graph.",
     FailureKind.OUT_OF_MEMORY: "The request needs more GPU memory than is available.",
     FailureKind.INSTANCE_GONE: "The instance became unreachable during every attempt.",
@@ -39,6 +40,10 @@ class AttemptAbandoned(Exception):
     """The prompt of an earlier process cannot be found."""
 
 
+class LoraUnavailable(Exception):
+    """The file of a LoRA does not exist, or the instance does not take it."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptFailure:
     """Why an attempt failed."""
@@ -60,6 +65,8 @@ async def run_and_classify(run: Awaitable[object]) -> AttemptFailure | None:
         return AttemptFailure(FailureKind.INSTANCE_GONE, str(error), has_run=has_run)
     except InstanceError as error:
         return AttemptFailure(FailureKind(error.kind), str(error))
+    except LoraUnavailable as error:
+        return AttemptFailure(FailureKind.LORA_UNAVAILABLE, str(error))
     except ObjectStoreError as error:
         return AttemptFailure(FailureKind.STORE_UNAVAILABLE, str(error))
     except (AttemptAbandoned, TimeoutError) as error:

@@ -17,6 +17,7 @@ from orchestrator.jobs.events import (
     ShardStarted,
     WriteRetried,
 )
+from orchestrator.jobs.loras import TrainedLora
 from orchestrator.jobs.quarantine import QuarantinedShard
 from orchestrator.store import Store
 from orchestrator.store.availability import until_store_answers
@@ -55,12 +56,18 @@ class JobLifecycle:
             self._events.publish(job_id, started)
         return is_started
 
-    async def finish_shard(self, attempt: Attempt, outputs: Sequence[Output], usage: Usage) -> JobRecord:
-        """Store the outputs of a shard. With the last shard the job succeeds and its hold is captured."""
+    async def finish_shard(
+        self, attempt: Attempt, outputs: Sequence[Output], usage: Usage, trained: TrainedLora | None = None
+    ) -> JobRecord:
+        """Store the outputs of a shard. With the last shard the job succeeds and its hold is captured.
+
+        `trained` describes the LoRA that a training job has made.
+        """
         now = self._clock()
         return self._publish_change(
             await self._until_written(
-                lambda: self._store.finish_shard(attempt.prompt_id, outputs, usage, now), "finish_shard"
+                lambda: self._store.finish_shard(attempt.prompt_id, outputs, usage, now, trained=trained),
+                "finish_shard",
             ),
             now,
         )

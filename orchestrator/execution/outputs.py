@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from comfy_instances.protocol.errors import NoOutput
 from comfy_instances.session.session import InstanceSession, NodeOutput, RunResult
@@ -36,11 +37,13 @@ class OutputStorage:
         result: RunResult,
         *,
         prompt_id: str,
+        prefix: str = OUTPUT_PREFIX,
         encoding: ImageEncoding | None = None,
     ) -> list[Output]:
         """Store the outputs of the nodes `node_ids`, in this order; images are re-encoded as `encoding`.
 
-        Their keys belong to the attempt with this prompt id; no other attempt writes or deletes them.
+        Their keys begin with `prefix` and belong to the attempt with this prompt id; no other attempt writes
+        or deletes them.
         Retries for up to `timeout` seconds while object storage is unavailable. Raises NoOutput if there is
         no output or an unreadable one, InstanceGone, ObjectStoreUnavailable.
         """
@@ -49,19 +52,24 @@ class OutputStorage:
         ]
         if not items:
             raise NoOutput(f"no output of node(s) {', '.join(node_ids)}")
+        make_key = partial(owned_object_key, prefix, prompt_id)
         return list(
-            await asyncio.gather(*(self._store_output(session, item, prompt_id, encoding) for item in items))
+            await asyncio.gather(*(self._store_output(session, item, make_key, encoding) for item in items))
         )
 
     async def _store_output(
-        self, session: InstanceSession, item: NodeOutput, prompt_id: str, encoding: ImageEncoding | None
+        self,
+        session: InstanceSession,
+        item: NodeOutput,
+        make_key: Callable[[str, str], str],
+        encoding: ImageEncoding | None,
     ) -> Output:
         data = await session.fetch_file(item.file) if item.file else _inline_bytes(item)
         try:
             data, info, sha256 = await asyncio.to_thread(_prepare_file, data, encoding)
         except CorruptMedia as error:
             raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
-        key = owned_object_key(OUTPUT_PREFIX, prompt_id, sha256, info.ext)
+        key = make_key(sha256, info.ext)
         await self._object_store.put_with_retry(key, data, info.content_type, timeout=self._timeout)
         return Output(
             key=key,

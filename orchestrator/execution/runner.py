@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.protocol.errors import InstanceError, InstanceGone
@@ -19,8 +20,10 @@ from comfy_instances.session.session import (
     StepProgress,
 )
 from orchestrator.catalog import Model
+from orchestrator.catalog.manifest import ModelKind
 from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.job_lifecycle import JobLifecycle
+from orchestrator.execution.lora_delivery import LoraDelivery
 from orchestrator.execution.outputs import OutputStorage
 from orchestrator.execution.progress_estimator import ProgressEstimator
 from orchestrator.execution.uploads import InputUploader
@@ -28,6 +31,8 @@ from orchestrator.execution.usage_meter import UsageMeter
 from orchestrator.execution.watchdog import Watchdog
 from orchestrator.jobs import Attempt, Job, JobRecord, Shard, Usage
 from orchestrator.jobs.events import EventHub, PromptFinished, ShardPreview, ShardProgress
+from orchestrator.jobs.loras import TrainedLora
+from orchestrator.jobs.objects import LORA_PREFIX, OUTPUT_PREFIX
 from orchestrator.media.formats import ImageEncoding
 
 log = logging.getLogger(__name__)
@@ -66,6 +71,7 @@ class Runner:
     #: Node classes and weight files of each instance.
     capabilities: CapabilityCache
     input_uploader: InputUploader
+    lora_delivery: LoraDelivery
     output_storage: OutputStorage
     lifecycle: JobLifecycle
     events: EventHub
@@ -83,10 +89,20 @@ class Runner:
         return await self._store_outputs_and_finish(run, prompt)
 
     async def _upload_and_run(self, run: ShardRun, watchdog: Watchdog) -> CompletedPrompt:
-        """Upload the input files, render the graph and run it to its end."""
+        """Upload LoRAs and input files, render the graph and run it to its end."""
         attempt = run.attempt
         session = self.fleet.session(attempt.instance_id)
-        uploaded = await self.input_uploader.upload_inputs(session, run.model, run.shard.params)
+        delivery = self.lora_delivery.delivered(session, attempt.instance_id, run.model, run.shard.params)
+        async with delivery as params:
+            return await self._upload_inputs_and_run(run, params, watchdog)
+
+    async def _upload_inputs_and_run(
+        self, run: ShardRun, params: Mapping[str, Any], watchdog: Watchdog
+    ) -> CompletedPrompt:
+        """Do so with parameters that name LoRAs as they are on the instance."""
+        attempt = run.attempt
+        session = self.fleet.session(attempt.instance_id)
+        uploaded = await self.input_uploader.upload_inputs(session, run.model, params)
         capabilities = self.capabilities.get(attempt.instance_id)
         graph = capabilities.render_graph(run.model, uploaded.params, OUTPUT_FILENAME_PREFIX)
         meter = UsageMeter(attempt.instance_id, graph)
@@ -150,11 +166,16 @@ class Runner:
     async def _store_outputs_and_finish(self, run: ShardRun, prompt: CompletedPrompt) -> JobRecord:
         session = self.fleet.session(run.attempt.instance_id)
         nodes = [output.node for output in run.model.outputs]
-        encoding = to_image_encoding(run.job)
+        encoding, trained = to_image_encoding(run.job), describe_training(run)
         outputs = await self.output_storage.store_outputs(
-            session, nodes, prompt.result, prompt_id=run.attempt.prompt_id, encoding=encoding
+            session,
+            nodes,
+            prompt.result,
+            prompt_id=run.attempt.prompt_id,
+            prefix=OUTPUT_PREFIX if trained is None else LORA_PREFIX,
+            encoding=encoding,
         )
-        record = await self.lifecycle.finish_shard(run.attempt, outputs, prompt.usage)
+        record = await self.lifecycle.finish_shard(run.attempt, outputs, prompt.usage, trained)
         output_files = [item.file for item in prompt.result.outputs if item.file]
         await self.clean_up(run.attempt, [*output_files, *prompt.uploaded_files])
         return record
@@ -187,6 +208,18 @@ def _to_job_event(
             return ShardPreview(index=index, content_type=content_type, data=data)
         case NodeText():
             return None
+
+
+def describe_training(run: ShardRun) -> TrainedLora | None:
+    """Return what a training job says about its LoRA; None for other models."""
+    if run.model.kind is not ModelKind.TRAINER:
+        return None
+    params = run.shard.params
+    return TrainedLora(
+        name=params.get("lora_name") or "",
+        base=run.model.lora_base,
+        trigger_word=params.get("trigger_word") or "",
+    )
 
 
 def to_image_encoding(job: Job) -> ImageEncoding | None:

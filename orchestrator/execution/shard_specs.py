@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from orchestrator.catalog import Model
 from orchestrator.execution.scheduler import ShardSpec
 from orchestrator.jobs import Job, Shard
@@ -25,4 +27,12 @@ def to_shard_spec(job: Job, shard: Shard, model: Model, deadline: float, plan: P
         deaths=shard.deaths,
         deadline=deadline,
         version=model.digest,
+        loras=frozenset(_shared_loras(shard, model)),
     )
+
+
+def _shared_loras(shard: Shard, model: Model) -> Iterator[str]:
+    """Return the LoRAs of the request that are files of the instance, except those of the model itself."""
+    for parameter in model.lora_inputs:
+        names = {item["name"] for item in shard.params.get(parameter) or () if "name" in item}
+        yield from names - model.default_loras(parameter)

@@ -8,6 +8,7 @@ from enum import StrEnum
 class FailureKind(StrEnum):
     """Why an attempt, or a whole job, failed. The values are stored and shown to callers as error codes."""
 
+    LORA_UNAVAILABLE = "lora_unavailable"  #: the file of a LoRA is gone, or the instance does not take it
     BAD_GRAPH = "bad_graph"  #: the instance rejected the graph
     OUT_OF_MEMORY = "out_of_memory"  #: a node ran out of GPU or host memory
     INSTANCE_GONE = "instance_gone"  #: the instance is unreachable, or was replaced by another server

@@ -4,8 +4,8 @@ Protocol: no job ever names an object that is deleted, and no object stays that 
 
 1. An object has one owner, which its key names: the attempt that made an output, or the job that an input
    file or a converted image belongs to. Nothing is shared between accounts, jobs or attempts, so that none
-   can delete what another one finds "already stored". The exception is the file of a LoRA: jobs of its account
-   that use it refer to it too.
+   can delete what another one finds "already stored". The exception is the file of a LoRA: jobs of its
+   account that use it refer to it too.
 2. An object is written first and referenced afterwards, in the transaction that makes it visible: outputs
    with the end of their shard, input files with their job.
 3. A deletion is a row of the store (`ObjectDeletion`), added in the transaction that drops the last

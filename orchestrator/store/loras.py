@@ -19,8 +19,8 @@ class LoraStore(Protocol):
         """Return a page of the account's LoRAs, newest first. The cursor is the id of the last one."""
         ...
 
-    async def find_lora(self, account_id: str, job_id_or_name: str) -> Lora | None:
-        """Return the account's LoRA of this job, or else the newest with this name."""
+    async def find_lora(self, account_id: str, reference: str) -> Lora | None:
+        """Return the account's LoRA of this job or object key, or else the newest with this name."""
         ...
 
     async def expire_loras(self, before: datetime, limit: int, now: datetime) -> int:

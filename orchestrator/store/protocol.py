@@ -269,8 +269,8 @@ class JobStore(Protocol):
     ) -> JobRecord:
         """Store a shard's outputs; with the last shard the job succeeds and its price is captured.
 
-        `trained` adds the LoRA of a training job, whose only output is its file. A finished job stays as it is, and the objects that were stored for it are condemned. Raises
-        ValueError without outputs.
+        `trained` adds the LoRA of a training job, whose only output is its file. A finished job stays as it
+        is, and the objects that were stored for it are condemned. Raises ValueError without outputs.
         """
         ...
 

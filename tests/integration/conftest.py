@@ -41,14 +41,18 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
 @pytest.fixture(scope="session")
 def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service whose operator lets open models stand in for proprietary ones, by aliases and by the table
-    that ships, allows no ogres, has every picture looked at, and sends webhooks to this machine."""
+    that ships, shares two LoRAs, allows no ogres, has every picture looked at, and sends webhooks to this
+    machine."""
     aliases = {"flux-1-dev": "flux-1.1-pro", "wan2.2-t2v-14b": "wan-2.6-flash"}
     models = stand_ins(tmp_path_factory.mktemp("models"), aliases)
     words = tmp_path_factory.mktemp("words") / "words.toml"
     words.write_text('words = ["ogre"]\n')
     (models / "stand-ins.toml").write_text(turned_on(but=aliases.values()))
+    weights = tmp_path_factory.mktemp("weights")
+    share_loras(weights, "ink", "gold")
     environment = {
         "PIXELFACTORY_WORKFLOWS_DIR": str(models),
+        "PIXELFACTORY_MODELS_DIR": str(weights),
         "PIXELFACTORY_MODERATION_FILE": str(words),
         "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
         "PIXELFACTORY_OUTPUT_CHECK": "nsfw_image_detection/model.safetensors",
@@ -56,6 +60,13 @@ def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProces
     }
     with running(ServiceProcess(tmp_path_factory.mktemp("offering"), environment=environment)) as started:
         yield started
+
+
+def share_loras(models_dir: Path, *names: str) -> None:
+    """Put LoRAs where instances find them; simulated ones do not read them."""
+    (models_dir / "loras").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (models_dir / "loras" / f"{name}.safetensors").write_bytes(bytes(8))
 
 
 def stand_ins(directory: Path, aliases: Mapping[str, str]) -> Path:

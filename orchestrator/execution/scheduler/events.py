@@ -38,6 +38,8 @@ class ShardSpec:
     deadline: float | None = None
     #: Digest of the model version that it needs; None if the version does not matter.
     version: str | None = None
+    #: Files that an instance must have besides those of the model: LoRAs that its operator has put there.
+    loras: frozenset[str] = frozenset()
 
     @property
     def required_model(self) -> str:
@@ -99,6 +101,8 @@ class InstanceUp:
     vram: int | None = None
     #: Ids and digests of the models it can serve; None for all.
     models: frozenset[str] | None = None
+    #: Names of the LoRAs that its operator has put there; None for all.
+    loras: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

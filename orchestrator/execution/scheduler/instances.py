@@ -21,6 +21,7 @@ class Instance:
     speed: float = 1.0
     vram: int | None = None
     served_models: frozenset[str] | None = None
+    loras: frozenset[str] | None = None
     is_up: bool = False
     #: When it went down, if it is expected to return by itself.
     down_since: float | None = None
@@ -32,7 +33,7 @@ class Instance:
     def mark_up(self, event: InstanceUp) -> None:
         """Make the instance available with the values of the event."""
         self.speed, self.vram, self.served_models, self.is_up = event.speed, event.vram, event.models, True
-        self.down_since = None
+        self.loras, self.down_since = event.loras, None
 
     def mark_down(self, event: InstanceDown, now: float) -> None:
         """Make the instance unavailable for further shards."""
@@ -54,8 +55,9 @@ class Instance:
         return self.served_models is None or model in self.served_models
 
     def can_serve(self, spec: ShardSpec) -> bool:
-        """Whether the instance is available and has what the shard's model needs."""
-        return self.is_up and self.serves(spec.required_model)
+        """Whether the instance is available and has what the shard and its model need."""
+        has_loras = self.loras is None or spec.loras <= self.loras
+        return self.is_up and has_loras and self.serves(spec.required_model)
 
     def has_memory_for(self, spec: ShardSpec) -> bool:
         """Whether the shard's model fits into the GPU memory, at the expense of other models."""

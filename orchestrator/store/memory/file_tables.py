@@ -9,7 +9,10 @@ from orchestrator.store.memory.tables import MemoryTables
 
 
 def list_unused_keys(tables: MemoryTables, before: datetime, limit: int) -> list[str]:
-    """Return keys of objects that only jobs finished before `before` need, longest unneeded first; none of LoRAs."""
+    """Return keys of objects that only jobs finished before `before` need, longest unneeded first.
+
+    Those of LoRAs are left out.
+    """
     unused: dict[str, datetime] = {}
     needed = {lora.key for lora in tables.loras.values()}
     for (key, _), finished_at in tables.files.items():

@@ -27,11 +27,11 @@ class MemoryLoras:
             found = found[ids.index(cursor) + 1 :]
         return Page(items=found[:limit], cursor=found[limit - 1].job_id if len(found) > limit else None)
 
-    async def find_lora(self, account_id: str, job_id_or_name: str) -> Lora | None:
+    async def find_lora(self, account_id: str, reference: str) -> Lora | None:
         found = self._newest_first(account_id)
-        of_job = (lora for lora in found if lora.job_id == job_id_or_name)
-        named = (lora for lora in found if lora.name == job_id_or_name)
-        return next(of_job, None) or next(named, None)
+        exact = (lora for lora in found if reference in (lora.job_id, lora.key))
+        named = (lora for lora in found if lora.name == reference)
+        return next(exact, None) or next(named, None)
 
     async def expire_loras(self, before: datetime, limit: int, now: datetime) -> int:
         return file_operations.expire_loras(self._tx, before, limit, now)

@@ -17,8 +17,8 @@ class SqliteLoras(SqliteAccess):
     async def list_loras(self, account_id: str, limit: int = 50, cursor: str | None = None) -> Page[Lora]:
         return await self._db.read(loras.list_loras, account_id, limit, cursor)
 
-    async def find_lora(self, account_id: str, job_id_or_name: str) -> Lora | None:
-        return await self._db.read(loras.find_lora, account_id, job_id_or_name)
+    async def find_lora(self, account_id: str, reference: str) -> Lora | None:
+        return await self._db.read(loras.find_lora, account_id, reference)
 
     async def expire_loras(self, before: datetime, limit: int, now: datetime) -> int:
         return await self._change(file_operations.expire_loras, before, limit, now)

@@ -55,11 +55,12 @@ def list_loras(db: sqlite3.Connection, account_id: str, limit: int, cursor: str 
     return Page(items=found, cursor=found[-1].job_id if len(rows) > limit else None)
 
 
-def find_lora(db: sqlite3.Connection, account_id: str, job_id_or_name: str) -> Lora | None:
+def find_lora(db: sqlite3.Connection, account_id: str, reference: str) -> Lora | None:
     row = db.execute(
-        """SELECT * FROM loras WHERE account_id = :account_id AND (job_id = :text OR name = :text)
-        ORDER BY job_id = :text DESC, created_at DESC, job_id DESC LIMIT 1""",
-        {"account_id": account_id, "text": job_id_or_name},
+        """SELECT * FROM loras
+        WHERE account_id = :account_id AND (job_id = :text OR key = :text OR name = :text)
+        ORDER BY name = :text, created_at DESC, job_id DESC LIMIT 1""",
+        {"account_id": account_id, "text": reference},
     ).fetchone()
     return None if row is None else _row_to_lora(row)
 

@@ -10,12 +10,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from orchestrator.jobs import Job, JobRecord, JobStatus, Output, ShardStatus
+from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
 from orchestrator.jobs.objects import INPUT_PREFIX, is_job_object
 from orchestrator.store import DeliveryAttempt, WebhookMessage
 from orchestrator.web.dialects.credits import charged_micros, format_utc, to_credits, to_json_number
 from orchestrator.web.http.response_model import IsoDatetime, JsonNumber, ResponseModel
 from orchestrator.web.jobs.job_updates import QueuePosition
 from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.video_length import video_length
 from pricing.money import to_cents, to_usd
 
 JobStatusName = Literal["pending", "processing", "completed", "failed", "cancelled"]
@@ -40,6 +42,9 @@ class OutputAsset(ResponseModel):
     width: int | None = Field(description="Width in pixels; null for audio.", examples=[1024])
     height: int | None = Field(description="Height in pixels; null for audio.", examples=[1024])
     bytes: int = Field(description="Size of the file in bytes.", examples=[1482913])
+    frames: int | None = Field(None, description="Number of frames of a video.", examples=[81])
+    fps: JsonNumber | None = Field(None, description="Frames per second of a video.", examples=[16])
+    seconds: JsonNumber | None = Field(None, description="Length of a video in seconds.", examples=[5.0625])
 
 
 class JobErrorDetails(ResponseModel):
@@ -249,7 +254,11 @@ def _job_fields(record: JobRecord, delivery: OutputDelivery) -> dict[str, Any]:
         "warnings": list(job.warnings),
         "output": output,
         "assets": assets,
-        "params": {name: value for name, value in job.params.items() if not _is_input_object_key(value)},
+        "params": {
+            name: value
+            for name, value in job.params.items()
+            if name != LORA_OBJECTS_PARAM and not _is_input_object_key(value)
+        },
         "shards": ShardCounts(total=len(record.shards), done=done),
         "costUsd": to_usd(job.price) if succeeded else 0.0,
         "costCents": to_cents(job.price) if succeeded else 0.0,
@@ -270,6 +279,7 @@ def _to_asset(output: Output, delivery: OutputDelivery) -> OutputAsset:
         width=output.width,
         height=output.height,
         bytes=output.size,
+        **video_length(output),
     )
 
 

@@ -38,6 +38,7 @@ TAG_DESCRIPTIONS: Mapping[str, str] = {
     "images": "Generate and edit images; the response holds the result (OpenAI's images API).",
     "videos": "Generate videos: create, poll, download, remix (OpenAI's videos API).",
     "models": "List the models with their parameters and prices.",
+    "loras": "LoRAs that your account has trained, and those that the operator shares.",
     "jobs": "List, poll, follow and cancel the jobs of your account, whatever dialect created them.",
     "quote": "Get the price of a generation without running it.",
     "billing": "Balance, ledger, statements, usage and budget alerts of your account.",
@@ -50,7 +51,7 @@ TAG_DESCRIPTIONS: Mapping[str, str] = {
     "admin": "For operators: accounts, API keys, wallets, models, instances.",
 }
 #: Tags in the order in which they are listed; others follow, `admin` is last.
-LEADING_TAGS = ("images", "videos", "models", "jobs", "quote", "billing", "webhooks")
+LEADING_TAGS = ("images", "videos", "models", "loras", "jobs", "quote", "billing", "webhooks")
 
 SECURITY_BY_ACCESS: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.NONE: [],

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.catalog.checks.node_facts import output_types
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings, ParameterDeclaration
 from orchestrator.catalog.import_export.infer.constants import InputRef
-from orchestrator.catalog.parameters.values import LoraListParameter, is_lora_name
+from orchestrator.catalog.parameters.loras import LoraListParameter, is_lora_name
 from orchestrator.catalog.rendering.graph import Link, iter_links, parse_link
 
 _LORA_SUFFIX = ".safetensors"

@@ -6,6 +6,7 @@ Precedence: command-line flags, environment variables (`PIXELFACTORY_*`), the TO
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,8 @@ MIB = 2**20
 #: Shortest secret that protects the service itself.
 MIN_SECRET_LENGTH = 16
 LogFormat = Literal["text", "json"]
+#: What browsers send as `Origin`; extensions have schemes of their own.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 class SettingsError(Exception):
@@ -83,6 +86,11 @@ class Settings(BaseSettings):
     )
     failures_per_minute: int = Field(
         60, ge=1, description="Requests per minute with an invalid API key that are allowed per IP address."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",),
+        description="Origins whose web pages may call the API with an API key, separated by commas; `*`"
+        " allows all, an empty value none. The list of models and the documentation stay open to all.",
     )
     trusted_proxies: int = Field(
         0, ge=0, description="Number of proxies in front of the service that set X-Forwarded-For."
@@ -251,12 +259,25 @@ class Settings(BaseSettings):
         "text", description="Format of the log: `text`, or `json` with one object per line."
     )
 
-    @field_validator("instances", mode="before")
+    @field_validator("instances", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(url.strip() for url in value.split(",") if url.strip())
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _require_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Reject what browsers never send as an origin, such as a path: it would allow nothing."""
+        origins = tuple(origin.lower().removesuffix("/") for origin in value)
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin[:80]!r} is not an origin; write `*`, or scheme and host such as"
+                    " https://app.example.com or http://localhost:3000"
+                )
+        return origins
 
     @field_validator("*", mode="before")
     @classmethod

@@ -59,6 +59,8 @@ def settings_table() -> str:
 def _default(value: object) -> str:
     if value is None or value == ():
         return ""
+    if isinstance(value, tuple):
+        return f"`{','.join(value)}`"
     if isinstance(value, Path):
         shipped = value.is_relative_to(ROOT)
         return (

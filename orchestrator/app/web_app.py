@@ -23,6 +23,7 @@ from orchestrator.web.admin.quarantine import QuarantineAdminRoutes
 from orchestrator.web.admin.wallets import WalletAdminRoutes
 from orchestrator.web.app import make_app
 from orchestrator.web.auth import AuthContext, api_key_authenticator
+from orchestrator.web.cors import CorsPolicy
 from orchestrator.web.dashboard import DashboardRoutes, SessionManager
 from orchestrator.web.dialects.model_routes import ModelRoutes
 from orchestrator.web.dialects.openai.image_routes import ImageRoutes
@@ -97,7 +98,13 @@ def build_web_app(
         ),
     )
     routes = [route for part in parts for route in part.routes()]
-    return make_app(routes, auth_context, max_body_bytes=settings.max_body_bytes, metrics=metrics)
+    return make_app(
+        routes,
+        auth_context,
+        max_body_bytes=settings.max_body_bytes,
+        metrics=metrics,
+        cors=CorsPolicy.of(settings.cors_origins),
+    )
 
 
 def _build_generation_routes(settings: Settings, service: GenerationService) -> tuple[RouteGroup, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.web.auth import AUTH_CONTEXT, AuthContext
+from orchestrator.web.cors import CorsPolicy, cors_middleware
 from orchestrator.web.http.bodies import open_body_threads
 from orchestrator.web.jobs.pending_responses import pending_response_middleware
 from orchestrator.web.metrics import Metrics, ServerMetrics
@@ -19,16 +20,21 @@ SERVER_METRICS = web.AppKey("server_metrics", ServerMetrics)
 
 
 def make_app(
-    routes: Sequence[web.RouteDef], auth_context: AuthContext, *, max_body_bytes: int, metrics: Metrics
+    routes: Sequence[web.RouteDef],
+    auth_context: AuthContext,
+    *,
+    max_body_bytes: int,
+    metrics: Metrics,
+    cors: CorsPolicy,
 ) -> web.Application:
     """Build the application. The error middleware is the outer one, so it also formats `429` responses."""
-    middlewares = [error_middleware(metrics.http), auth_failure_middleware(auth_context.rate_limiter)]
-    middlewares.append(pending_response_middleware)
+    middlewares = [error_middleware(metrics.http), cors_middleware(cors)]
+    middlewares += [auth_failure_middleware(auth_context.rate_limiter), pending_response_middleware]
     app = web.Application(client_max_size=max_body_bytes, middlewares=middlewares)
     app[AUTH_CONTEXT] = auth_context
     app[SERVER_METRICS] = metrics.server
     app.cleanup_ctx.append(open_body_threads)
-    app.on_response_prepare.extend((set_request_id_header, set_rate_limit_headers))
+    app.on_response_prepare.extend((set_request_id_header, set_rate_limit_headers, cors.set_headers))
     app.on_cleanup.append(auth_context.rate_limiter.close)
     app.add_routes(routes)
     app[METHODS_BY_PATH] = methods_by_path(app)

@@ -27,8 +27,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 @pytest.fixture(scope="session")
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """A service that hears of payments, sends webhooks to this machine, and believes its proxy."""
+    """A service that hears of payments, sends webhooks to this machine, believes its proxy, and serves the
+    pages of two origins."""
     environment = {
+        "PIXELFACTORY_CORS_ORIGINS": "https://app.example.com, http://localhost:3000",
         "PIXELFACTORY_PAYMENT_SECRET": PAYMENT_SECRET,
         "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
         "PIXELFACTORY_TRUSTED_PROXIES": "1",

@@ -12,7 +12,6 @@ from orchestrator.errors import Forbidden, InvalidRequest, NotFound
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
-from orchestrator.web.dialects.pixel_factory.routes import CORS_HEADERS
 from orchestrator.web.dialects.pixel_factory.schemas import ModelEntry
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
 from orchestrator.web.dialects.pixelapi.schemas import PixelApiModelFields
@@ -61,7 +60,7 @@ class ModelRoutes:
         Each entry has the fields of all dialects. Needs no API key.
         """
         models = [self._to_listed_model(model) for model in self._service.catalog]
-        return json_response(ModelList(object="list", data=models), headers=CORS_HEADERS)
+        return json_response(ModelList(object="list", data=models))
 
     @openapi_operation(response=ModelDetails, access=Access.NONE)
     async def get_model(self, request: web.Request) -> web.Response:
@@ -75,7 +74,7 @@ class ModelRoutes:
             **dict(pixeldojo.to_model_details(model, prices)),
             **dict(pixelapi.to_model_fields(model, prices)),
         )
-        return json_response(details, headers=CORS_HEADERS)
+        return json_response(details)
 
     @openapi_operation(
         response=ErrorResponse, status=403, response_description="Models cannot be deleted through the API."

@@ -44,8 +44,7 @@ class DocsRoutes:
         """Return the OpenAPI document. Pages of any origin may read it."""
         if self._document_json is None:
             self._document_json = json.dumps(build_openapi_document(request.app))
-        headers = {"Access-Control-Allow-Origin": "*"}
-        return web.Response(text=self._document_json, content_type="application/json", headers=headers)
+        return web.Response(text=self._document_json, content_type="application/json")
 
     async def get_docs_page(self, request: web.Request) -> web.Response:
         """Return the OpenAPI document as an HTML page."""

@@ -54,6 +54,7 @@ ERROR_CODES: Mapping[str, str] = {
     "needs_admin_token": "The page needs the admin token.",
     "needs_api_key": "The page needs an API key, not the admin token.",
     "wrong_origin": "The request comes from a page of another origin.",
+    "origin_not_allowed": "Pages of this origin may not call the API; the operator decides which may.",
     # Money (402)
     "insufficient_balance": "The balance does not cover the price.",
     "key_spend_cap": "The API key has reached its spend cap.",

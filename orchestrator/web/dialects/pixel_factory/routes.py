@@ -14,13 +14,6 @@ from orchestrator.web.http.response_model import json_response
 from orchestrator.web.openapi.operation import Access, openapi_operation
 from orchestrator.web.protocols import GenerationApi
 
-#: Web pages of any origin may read the list of models.
-CORS_HEADERS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, OPTIONS",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type",
-}
-
 
 class PixelFactoryRoutes:
     """`/api/v1/quote` and `/api/v1/images/models`."""
@@ -32,7 +25,6 @@ class PixelFactoryRoutes:
         return [
             web.post("/api/v1/quote", self.quote),
             web.get("/api/v1/images/models", self.list_models),
-            web.options("/api/v1/images/models", self.answer_cors_preflight),
         ]
 
     @openapi_operation(body=ImageGenerationBody, accepts_form=True, response=QuoteResponse, tag="images")
@@ -60,8 +52,4 @@ class PixelFactoryRoutes:
         Needs no API key.
         """
         models = pixel_factory.to_model_list(self._service.catalog, self._service.default_tariff)
-        return json_response(models, headers=CORS_HEADERS)
-
-    async def answer_cors_preflight(self, request: web.Request) -> web.Response:
-        """Allow web pages of any origin to read the list of models."""
-        return web.Response(status=204, headers=CORS_HEADERS)
+        return json_response(models)

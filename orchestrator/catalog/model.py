@@ -331,8 +331,13 @@ class Model:
         return (estimate.step_seconds * steps + estimate.fixed_seconds) * scale
 
     def example_params(self, **values: Any) -> dict[str, Any]:
-        """Return valid parameters: `values`, and defaults or example values for all others."""
-        given = {name: example_value(spec) for name, spec in self.parameters.items() if spec.required}
+        """Return valid parameters: `values`, what these need, and defaults or example values for all others."""
+        needed = {spec.needs for name, spec in self.parameters.items() if spec.needs and name in values}
+        given = {
+            name: example_value(spec)
+            for name, spec in self.parameters.items()
+            if (spec.required and not (spec.replaced_by and values.get(spec.replaced_by))) or name in needed
+        }
         params = self.validate_params(given | values)
         return params | ({"seed": params["seed"] or 0} if "seed" in params else {})
 

@@ -7,7 +7,7 @@ may declare so many pixels that decoding them takes gigabytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from orchestrator.catalog.parameters.values import DatasetParameter
 from orchestrator.errors import ServiceError, invalid_field
 from orchestrator.fair_slots import run_to_end
 from orchestrator.intake.input_slots import InputKind, InputOwner, InputSlots
+from orchestrator.media.canvas import scale_image
 from orchestrator.media.datasets import DatasetLimits, InputDataset, read_dataset
 from orchestrator.media.input_images import (
     ImageLimits,
@@ -25,6 +26,7 @@ from orchestrator.media.input_images import (
     InspectedImage,
     decode_inspected_image,
     inspect_image,
+    transform_input_image,
 )
 from orchestrator.media.payloads import is_url
 from orchestrator.net.downloads import UrlFetcher
@@ -48,6 +50,8 @@ class InputFiles:
     captions: Mapping[str, str]
     #: Width and height of the main input image in pixels.
     main_image_size: tuple[int, int] | None
+    #: Sentences about images that were scaled down.
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,9 +76,11 @@ class InputReader:
         params_with_keys = dict(params)
         files: dict[str, InputFile] = {}
         first_files: dict[str, InputFile] = {}
+        warnings: dict[str, None] = {}
         checked = await self._check_files(owner, model, params, raw_params)
         for name, values in checked.items():
-            read = await _run_all(self._decode_file(owner, name, value) for value in values)
+            read = await _run_all(self._decode_file(owner, model, name, value) for value in values)
+            warnings |= dict.fromkeys(_scaling_warnings(model, name, values, read))
             files |= {input_object_key(file): file for file in read}
             params_with_keys[name] = (
                 [input_object_key(file) for file in read]
@@ -92,6 +98,7 @@ class InputReader:
                 name: file.captions for name, file in first_files.items() if isinstance(file, InputDataset)
             },
             main_image_size=(main.width, main.height) if main else None,
+            warnings=tuple(warnings),
         )
 
     async def _check_files(
@@ -142,12 +149,15 @@ class InputReader:
         return self.slots.download(owner, kind) if is_url(value) else nullcontext()
 
     async def _decode_file(
-        self, owner: InputOwner, name: str, file: InspectedImage | InputDataset
+        self, owner: InputOwner, model: Model, name: str, file: InspectedImage | InputDataset
     ) -> InputFile:
+        """Decode an image, and scale it down to the largest size that the model takes."""
         if not isinstance(file, InspectedImage):
             return file
         async with self.slots.decode(owner, InputKind.IMAGE):
-            return await run_to_end(decode_inspected_image(file, param=name))
+            image = await run_to_end(decode_inspected_image(file, param=name))
+            size = model.limit_image_size(image.width, image.height, name)
+            return await run_to_end(transform_input_image(lambda: scale_image(image, size)))
 
 
 async def _run_all(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -158,6 +168,22 @@ async def _run_all(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     except* ServiceError as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def _scaling_warnings(
+    model: Model,
+    name: str,
+    checked: Iterable[InspectedImage | InputDataset],
+    read: Iterable[InputFile],
+) -> Iterator[str]:
+    for before, after in zip(checked, read, strict=True):
+        if isinstance(before, InspectedImage) and isinstance(after, InputImage):
+            old, new = (before.width, before.height), (after.width, after.height)
+            if old != new:
+                yield (
+                    f"`{name}` was scaled down from {old[0]}x{old[1]} to {new[0]}x{new[1]} pixels,"
+                    f" the largest size that {model.id} takes"
+                )
 
 
 def input_object_key(file: InputFile) -> str:

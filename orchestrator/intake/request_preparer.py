@@ -10,12 +10,14 @@ from typing import Any
 
 from orchestrator.billing.price_book import PriceBook, to_billable_work
 from orchestrator.catalog import FollowImage, Model, size_params_for_image
+from orchestrator.catalog.checks.effects import describe_ineffective
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.errors import invalid_field
 from orchestrator.execution.uploads import replace_keys_with_filenames
+from orchestrator.intake.canvas_fitting import fit_canvas
 from orchestrator.intake.field_names import errors_name_fields
-from orchestrator.intake.input_reader import InputFile, InputReader
+from orchestrator.intake.input_reader import InputFile, InputFiles, InputReader
 from orchestrator.intake.input_slots import InputOwner
 from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.intake.moderated_texts import moderated_texts
@@ -30,7 +32,10 @@ from pricing.tariff import DEFAULT_TARIFF, Quote
 class GenerationRequest:
     """A generation request, translated from its dialect; the parameters are not validated yet."""
 
+    #: Id, alias or stand-in, as it was asked for.
     model: str
+    #: Id of the model that serves this request, of a name that has several; None: the only one of the name.
+    served_by: str | None = None
     #: Values by parameter name; files as base64 text, data URL, http(s) URL or bytes.
     params: Mapping[str, Any]
     idempotency_key: str | None = None
@@ -120,24 +125,26 @@ class RequestPreparer:
         Raises InvalidRequest, and RateLimited if too many of the account's input files wait to be read.
         """
         await self._check_webhook_url(request.webhook_url, owner.account_id)
-        model = self.live_catalog.catalog[request.model]
+        model = self.live_catalog.catalog[request.served_by or request.model]
         with errors_name_fields(request.field_names, request.computed_from):
             params = model.validate_params(
                 {name: _replace_bytes(value) for name, value in request.params.items()}
             )
             loras = await self.lora_resolver.resolve(owner.account_id, model, params)
             files = await self.input_reader.read_inputs(owner, model, loras.params, request.params)
+            if files.main_image_size:
+                files = await self._follow_image(owner, model, request, files)
         params = dict(files.params)
-        if files.main_image_size:
-            params |= size_params_for_image(
-                model, request.params, Size(*files.main_image_size), request.follow_image
-            )
         work = to_billable_work(model, params, files.main_image_size)
         quote = self.get_price_book().quote(
             request.tariff, model, work, request.tariff_model or request.model
         )
+        unused = (
+            *model.describe_unused(request.params),
+            *describe_ineffective(model, params, request.params),
+        )
         return PreparedRequest(
-            request=replace(request, warnings=(*request.warnings, *model.describe_unused(request.params))),
+            request=replace(request, warnings=(*request.warnings, *unused, *files.warnings)),
             model=model,
             params=params,
             files=files.files_by_key,
@@ -145,6 +152,15 @@ class RequestPreparer:
             quote=quote,
             lora_objects=loras.objects,
         )
+
+    async def _follow_image(
+        self, owner: InputOwner, model: Model, request: GenerationRequest, files: InputFiles
+    ) -> InputFiles:
+        """Let the size of the output follow the main input image, and fit the image to that size."""
+        size = Size(*files.main_image_size or (1, 1))
+        followed = size_params_for_image(model, request.params, size, request.follow_image)
+        files = replace(files, params={**files.params, **followed})
+        return await fit_canvas(owner, model, request.params, files, self.input_reader.slots)
 
     async def _check_webhook_url(self, url: str | None, account_id: str) -> None:
         """Reject URLs to which nothing can be delivered. Deliveries check the address again."""

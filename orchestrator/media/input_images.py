@@ -11,6 +11,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -179,13 +180,13 @@ def _decode(inspected: InspectedImage, *, lossless: bool) -> InputImage:
         verify_checksums(data, content_type)
         transposition = _TRANSPOSE_BY_ORIENTATION.get(inspected.orientation)
         if transposition is None and _is_portable(image):
-            return _to_input_image(data, content_type, image)
+            return to_input_image(data, content_type, image)
         upright = to_8bit_mode(image)
         if transposition is not None:
             upright = upright.transpose(transposition)
         if lossless or content_type != "image/jpeg":
-            return _to_input_image(encode_png(upright), "image/png", upright)
-        return _to_input_image(_encode_jpeg(upright), content_type, upright)
+            return to_input_image(encode_png(upright), "image/png", upright)
+        return to_input_image(_encode_jpeg(upright), content_type, upright)
 
 
 def _encode_jpeg(image: Image.Image) -> bytes:
@@ -200,7 +201,18 @@ def _is_portable(image: ImageFile.ImageFile) -> bool:
     return image.mode in ("L", "RGB", "RGBA") and "transparency" not in image.info and not animated
 
 
-def _to_input_image(data: bytes, content_type: str, image: Image.Image) -> InputImage:
+def open_input_image(image: InputImage) -> AbstractContextManager[ImageFile.ImageFile]:
+    """Open the file of an image."""
+    return open_image(image.data, image.content_type, image.width * image.height)
+
+
+async def transform_input_image(work: Callable[[], InputImage]) -> InputImage:
+    """Call `work`, which makes an image from others, in the worker threads of the decoders."""
+    return await asyncio.get_running_loop().run_in_executor(_DECODER_POOL, work)
+
+
+def to_input_image(data: bytes, content_type: str, image: Image.Image) -> InputImage:
+    """Return a file and the image that it contains as an input image."""
     return InputImage(
         data=data,
         content_type=content_type,

@@ -72,7 +72,7 @@ async def test_a_video_and_its_remix(client: openai.AsyncOpenAI) -> None:  # noq
     )
     assert (made.status, made.seconds, made.progress) == ("completed", "4", 100)
     content = await client.videos.download_content(made.id)
-    assert film(content.content) == VideoInfo(256, 256, 65, 16.0, "h264")
+    assert film(content.content) == VideoInfo(256, 256, 64, 16.0, "h264")
     still = await client.videos.download_content(made.id, variant="thumbnail")
     assert size_of(still.content) == (256, 256)
     remix = await client.videos.remix(made.id, prompt="a storm")

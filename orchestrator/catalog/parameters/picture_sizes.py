@@ -8,17 +8,18 @@ from enum import Enum
 from typing import Any
 
 from orchestrator.catalog.model import Model
-from orchestrator.catalog.parameters.files import ImageParameter
+from orchestrator.catalog.parameters.canvases import check_size_fields, has_canvas, has_margins, margins_of
 from orchestrator.catalog.parameters.output_sizes import OutputSizes
 from orchestrator.catalog.parameters.size_text import Size, scale_to_megapixels
+from orchestrator.catalog.parameters.values import IntegerParameter
 
 
 class FollowImage(Enum):
     """How the size of the output follows the first input image if the request sets none."""
 
-    #: By the model: videos and models without a default size keep the shape, others have their default size.
+    #: The model's default size if it takes images as references only; else as SHAPE.
     MODEL_DEFAULT = "model_default"
-    #: The shape of the image, with at most as many pixels as the model's default size.
+    #: The shape of the image: for videos with as many pixels as the model's default size, else at most.
     SHAPE = "shape"
     #: The size of the image, as far as the model supports it.
     SIZE = "size"
@@ -29,8 +30,9 @@ def size_params_for_image(
 ) -> dict[str, int]:
     """Return the `width` and `height` that follow the input image; {} if they do not.
 
-    `given` are the parameters that the request sets.
+    `given` are the parameters that the request sets. Raises InvalidRequest if they contradict each other.
     """
+    check_size_fields(model, given)
     sizes = model.output_sizes
     sides = {name: given[name] for name in ("width", "height") if given.get(name) is not None}
     if sizes is None or len(sides) == 2 or not _follows(model, sizes, follow):
@@ -39,6 +41,9 @@ def size_params_for_image(
         return _complete_side(sizes, sides, image_size)
     if given.get("megapixels"):
         return scale_to_megapixels(image_size, given["megapixels"]).to_params()
+    if has_margins(model):
+        left, top, right, bottom = margins_of(model, given)
+        return Size(left + image_size.width + right, top + image_size.height + bottom).to_params()
     ratio = image_size.width / image_size.height
     if model.makes_video:
         found = sizes.fit_aspect_ratio(ratio, sizes.default_size.area, on_grid=True)
@@ -47,25 +52,23 @@ def size_params_for_image(
     return sizes.fit_size(*_shrink(image_size, sizes, limit)).to_params()
 
 
-def has_canvas(model: Model) -> bool:
-    """Return whether the output is the input image itself, with the same pixels where nothing is changed."""
-    spec = model.parameters.get("image")
-    return isinstance(spec, ImageParameter) and spec.canvas
-
-
 def _follows(model: Model, sizes: OutputSizes, follow: FollowImage) -> bool:
-    return model.makes_video or sizes.width.default is None or follow is not FollowImage.MODEL_DEFAULT
+    """Return whether the output follows the image. Models with `images` take them as references only."""
+    is_start = model.makes_video or "image" in model.parameters
+    return is_start or sizes.width.default is None or follow is not FollowImage.MODEL_DEFAULT
 
 
 def _complete_side(sizes: OutputSizes, sides: Mapping[str, int], image_size: Size) -> dict[str, int]:
     """Return both sides if the request sets one: the other one follows the image's shape."""
+    ratio = image_size.width / image_size.height
     if "width" in sides:
-        width = sides["width"]
-        allowed = sizes.height.nearest_allowed(round(width * image_size.height / image_size.width))
-        return {"width": width, "height": allowed[0]} if allowed else {}
-    height = sides["height"]
-    allowed = sizes.width.nearest_allowed(round(height * image_size.width / image_size.height))
-    return {"width": allowed[0], "height": height} if allowed else {}
+        height = _nearest(sizes.height, sides["width"] / ratio)
+        return {"width": sides["width"], "height": height}
+    return {"width": _nearest(sizes.width, sides["height"] * ratio), "height": sides["height"]}
+
+
+def _nearest(spec: IntegerParameter, wanted: float) -> int:
+    return min(spec.nearest_allowed(round(wanted)), key=lambda side: abs(side - wanted))
 
 
 def _shrink(size: Size, sizes: OutputSizes, max_area: float) -> Size:

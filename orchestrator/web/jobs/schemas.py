@@ -17,6 +17,7 @@ from orchestrator.web.dialects.credits import charged_micros, format_utc, to_cre
 from orchestrator.web.http.response_model import IsoDatetime, JsonNumber, ResponseModel
 from orchestrator.web.jobs.job_updates import QueuePosition
 from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.video_length import video_length
 from pricing.money import to_cents, to_usd
 
 JobStatusName = Literal["pending", "processing", "completed", "failed", "cancelled"]
@@ -41,6 +42,9 @@ class OutputAsset(ResponseModel):
     width: int | None = Field(description="Width in pixels; null for audio.", examples=[1024])
     height: int | None = Field(description="Height in pixels; null for audio.", examples=[1024])
     bytes: int = Field(description="Size of the file in bytes.", examples=[1482913])
+    frames: int | None = Field(None, description="Number of frames of a video.", examples=[81])
+    fps: JsonNumber | None = Field(None, description="Frames per second of a video.", examples=[16])
+    seconds: JsonNumber | None = Field(None, description="Length of a video in seconds.", examples=[5.0625])
 
 
 class JobErrorDetails(ResponseModel):
@@ -275,6 +279,7 @@ def _to_asset(output: Output, delivery: OutputDelivery) -> OutputAsset:
         width=output.width,
         height=output.height,
         bytes=output.size,
+        **video_length(output),
     )
 
 

@@ -14,7 +14,7 @@ from comfy_instances.simulator.execution.device import WORKING_BYTES_PER_POSITIO
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction
 from comfy_instances.simulator.nodes.images.images import to_uint8
 from comfy_instances.simulator.nodes.images.masks import grow_mask
-from comfy_instances.simulator.nodes.images.resizing import resize_batch, resize_planes
+from comfy_instances.simulator.nodes.images.resizing import resize_batch, resize_planes, scale_to_fit
 from comfy_instances.simulator.nodes.models import latents
 from comfy_instances.simulator.nodes.models.placeholder_media import (
     generate_placeholder_frames,
@@ -218,12 +218,13 @@ def insert_start_frame(
     strength: float,
     bypass: bool = False,
 ) -> tuple[Latent]:
-    """Insert the image as the first frame of the latent, and mask it so that only the rest changes."""
+    """Insert the image, cropped to the shape of the latent, as its first frame."""
     if bypass:
         return (latent,)
     context.device.load_weights(vae.weights)
     height, width = latent.samples.shape[-2:]
-    frame = np.moveaxis(resize_batch(image[:1], width, height)[..., :3].astype(np.float32) / 127.5 - 1, -1, 1)
+    fitted = scale_to_fit(image[:1], width, height, "bilinear", "center")
+    frame = np.moveaxis(fitted[..., :3].astype(np.float32) / 127.5 - 1, -1, 1)
     samples = latent.samples.copy()
     start = frame[:, :, None] if latent.is_video else frame
     samples[:, :3] = samples[:, :3] * (1 - strength) + start * strength

@@ -16,7 +16,7 @@ import numpy as np
 from comfy_instances.simulator.execution.weights import SimulatedWeightFile, lookup_weight_file
 from comfy_instances.simulator.nodes.call import NodeContext
 from comfy_instances.simulator.nodes.images.images import to_uint8
-from comfy_instances.simulator.nodes.images.resizing import resize_batch, resize_planes
+from comfy_instances.simulator.nodes.images.resizing import crop_to_aspect, resize_batch, resize_planes
 from comfy_instances.simulator.nodes.models import latents, sampling
 from comfy_instances.simulator.nodes.models.placeholder_media import (
     generate_placeholder_audio,
@@ -91,6 +91,11 @@ class _PlaceholderNode:
         return [value for value in self.values if isinstance(value, OpaqueValue)]
 
     @property
+    def has_size(self) -> bool:
+        """Whether the node has a width and a height."""
+        return isinstance(self.inputs.get("width"), int) and isinstance(self.inputs.get("height"), int)
+
+    @property
     def audio_seconds(self) -> float:
         """Return the duration of the audio in seconds."""
         if "frames_number" in self.inputs:
@@ -144,7 +149,7 @@ class _PlaceholderNode:
             return sampling.simulate_sampling(
                 self.context, digest, steps, 1.0, latent, self.opaque_values, guided=True
             )
-        if "width" in self.inputs and "height" in self.inputs:
+        if self.has_size:
             sides = (self.inputs["width"], self.inputs["height"], self.inputs.get("length"))
             return self.with_start_image(latents.empty_latent(*sides, self.inputs.get("batch_size", 1), fold))
         if latent is not None:
@@ -191,19 +196,29 @@ class _PlaceholderNode:
             yield from opaque.weights
 
     def find_reference_image(self) -> FloatArray | None:
-        """Return a small copy of the first image among the inputs or in their values."""
+        """Return a small copy of the first image among the inputs, else of the first one in their values.
+
+        A node with a width and a height crops the image around its centre to their shape.
+        """
+        image = next((value for value in self.values if _is_image(value)), None)
+        if image is not None:
+            if self.has_size:
+                image = crop_to_aspect(image[:1], self.inputs["width"], self.inputs["height"])
+            factor = min(1.0, MAX_REFERENCE_SIDE / max(image.shape[1:3]))
+            height, width = (max(1, round(side * factor)) for side in image.shape[1:3])
+            small = resize_batch(image[:1], width, height)[0, ..., :3]
+            return np.moveaxis(np.asarray(small / np.float32(127.5) - 1, np.float32), -1, 0)
         for value in self.values:
-            if isinstance(value, np.ndarray) and value.ndim == 4:
-                factor = min(1.0, MAX_REFERENCE_SIDE / max(value.shape[1:3]))
-                height, width = (max(1, round(side * factor)) for side in value.shape[1:3])
-                small = resize_batch(value[:1], width, height)[0, ..., :3]
-                return np.moveaxis(np.asarray(small / np.float32(127.5) - 1, np.float32), -1, 0)
             if isinstance(value, Latent) and value.samples.shape[1] >= 3 and value.samples.any():
                 first: FloatArray = latents.to_rgb(value).reshape(-1, *value.samples.shape[-2:], 3)[0]
                 return np.moveaxis(first, -1, 0)
             if isinstance(value, OpaqueValue) and value.reference_image is not None:
                 return value.reference_image
         return None
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 4
 
 
 def _flatten_inputs(values: Any) -> Iterator[Any]:

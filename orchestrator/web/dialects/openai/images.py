@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog import Catalog, FollowImage, Model
 from orchestrator.catalog.parameters.values import IntegerParameter
 from orchestrator.errors import InvalidRequest, invalid_field, missing_field
 from orchestrator.intake.request_preparer import GenerationRequest
@@ -59,7 +60,8 @@ def to_edit_request(
     task = ImageToImageTask(image_count=len(images), has_mask=bool(mask))
     model = task.select_model(catalog, body.model, PREFERRED_EDIT_MODELS)
     params = to_model_params(body, model, form=form).extended(to_image_params(model, images) | mask)
-    return body.to_generation_request(model, params, idempotency_key)
+    request = body.to_generation_request(model, params, idempotency_key)
+    return replace(request, follow_image=FollowImage.SHAPE)
 
 
 def to_variation_request(
@@ -75,7 +77,8 @@ def to_variation_request(
     task = ImageToImageTask(image_count=1, has_prompt=False)
     model = task.select_model(catalog, body.model, PREFERRED_VARIATION_MODELS)
     params = to_model_params(body, model, form=form).extended(to_image_params(model, [image]))
-    return body.to_generation_request(model, params, idempotency_key)
+    request = body.to_generation_request(model, params, idempotency_key)
+    return replace(request, follow_image=FollowImage.SHAPE)
 
 
 def to_model_params(body: ImageRequestBody, model: Model, *, form: bool) -> ModelParameters:

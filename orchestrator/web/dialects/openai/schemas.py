@@ -28,6 +28,11 @@ class GenerationUsage(ResponseModel):
     size: str | None = Field(
         description="Size of the results in pixels, WIDTHxHEIGHT.", examples=["1024x1024"]
     )
+    width: int | None = Field(None, description="Width of the results in pixels.", examples=[1024])
+    height: int | None = Field(None, description="Height of the results in pixels.", examples=[1024])
+    frames: int | None = Field(None, description="Number of frames of a video.", examples=[81])
+    fps: JsonNumber | None = Field(None, description="Frames per second of a video.", examples=[16])
+    seconds: JsonNumber | None = Field(None, description="Length of a video in seconds.", examples=[5.0625])
     n: int = Field(description="Number of results.", examples=[1])
     steps: int = Field(description="Number of denoising steps.", examples=[4])
     duration_ms: int | None = Field(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from calendar import timegm
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.tasks import find_tasks
 from orchestrator.intake.request_preparer import GenerationRequest
-from orchestrator.jobs import Job, JobRecord
+from orchestrator.jobs import Job, JobRecord, Output
 from orchestrator.web.dialects.model_selection import check_image_count, check_mask, to_image_params
 from orchestrator.web.dialects.openai.image_bodies import ImageGenerationBody, ImageRequestBody
 from orchestrator.web.dialects.openai.images import image_response_fields, to_model_params
@@ -17,7 +19,8 @@ from orchestrator.web.dialects.openai.schemas import (
     ImagesResponse,
     TokenDetails,
 )
-from orchestrator.web.dialects.pixel_factory.schemas import ModelEntry, ModelEntryList
+from orchestrator.web.dialects.pixel_factory.schemas import ModelEntry, ModelEntryList, ServingModel
+from orchestrator.web.video_length import video_length
 from pricing.money import to_cents
 from pricing.tariff import Tariff
 
@@ -28,8 +31,9 @@ def to_request(
     body: ImageGenerationBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
 ) -> GenerationRequest:
     """Translate a generation. Raises InvalidRequest."""
-    model = catalog[body.model or DEFAULT_MODEL]
     images, mask = body.input_images(), body.mask_params()
+    tasks = find_tasks(image_count=len(images), has_mask=bool(mask))
+    model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
     check_image_count(model, len(images))
     check_mask(model, has_mask=bool(mask))
     params = to_model_params(body, model, form=form).extended(to_image_params(model, images) | mask)
@@ -63,7 +67,15 @@ def to_usage(record: JobRecord, model: Model) -> GenerationUsage:
         input_tokens_details=TokenDetails(image_tokens=0, text_tokens=0),
         output_tokens=0,
         total_tokens=0,
+        **_dimensions(outputs[0] if outputs else None),
     )
+
+
+def _dimensions(output: Output | None) -> dict[str, Any]:
+    """Return the size of a result, and the length of a video."""
+    if output is None or output.width is None:
+        return {}
+    return {"width": output.width, "height": output.height, **video_length(output)}
 
 
 def duration_ms(job: Job) -> int | None:
@@ -74,19 +86,40 @@ def duration_ms(job: Job) -> int | None:
 
 
 def to_model_list(catalog: Catalog, tariff: Tariff) -> ModelEntryList:
-    """Return all models with their prices."""
-    return ModelEntryList(object="list", data=[to_model_entry(model, tariff) for model in catalog])
+    """Return all models, and names that they stand in for, with their prices."""
+    entries = [
+        with_serving_models(to_model_entry(model, tariff, name), catalog, tariff)
+        for name, model in catalog.offers()
+    ]
+    return ModelEntryList(object="list", data=entries)
 
 
-def to_model_entry(model: Model, tariff: Tariff) -> ModelEntry:
-    """Return a model and its price."""
+def with_serving_models(entry: ModelEntry, catalog: Catalog, tariff: Tariff) -> ModelEntry:
+    """Return the entry of a name with the models that serve it, if they are others than that of the name."""
+    served_by = serving_models(catalog, tariff, entry.id)
+    return entry.model_copy(update={"served_by": served_by}) if served_by else entry
+
+
+def serving_models(catalog: Catalog, tariff: Tariff, name: str) -> dict[str, ServingModel]:
+    """Return the models of a stand-in, or of an alias with several, by task; nothing for other names."""
+    models = {str(task): model for task, model in catalog.tasks_of(name).items()}
+    if not models and name in catalog.stand_ins:
+        models = {"model": catalog[name]}
+    return {
+        task: ServingModel(model=model.id, price_per_image_cents=tariff.base_cents(model.price_class))
+        for task, model in models.items()
+    }
+
+
+def to_model_entry(model: Model, tariff: Tariff, name: str | None = None) -> ModelEntry:
+    """Return a model and its price, under its id or another `name` that requests may use."""
     return ModelEntry(
-        id=model.id,
+        id=name or model.id,
         object="model",
         created=timegm(model.manifest.created.timetuple()),
         owned_by=model.manifest.owner,
         type=model.kind.value,
-        display_name=model.name,
+        display_name=model.name if name in (None, model.id, *model.aliases) else f"{name} ({model.name})",
         architecture=model.manifest.architecture,
         max_resolution=model.manifest.max_resolution,
         default_steps=model.default_steps,

@@ -25,8 +25,9 @@ from orchestrator.catalog.rendering.graph import (
 # The options of this node are written by the graph's author, and not validated by its class.
 _FREE_OPTION_CLASSES = frozenset({"CustomCombo"})
 
-# ComfyUI ignores unknown inputs; one is probably a misspelt optional input.
-_WARNING_CODES = frozenset({"unknown_input"})
+# ComfyUI ignores unknown inputs; one is probably a misspelt optional input. The service says of a parameter
+# without an effect that it has none.
+_WARNING_CODES = frozenset({"unknown_input", "parameter_without_effect"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator.catalog.checks.effects import UsedInputs, used_inputs_of_request
 from orchestrator.catalog.checks.graph_checks import GraphProblem, validate_graph
 from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.model import Model
+from orchestrator.catalog.parameters.canvases import has_canvas
 from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER, EXAMPLE_IMAGE
 from orchestrator.catalog.parameters.values import (
     MAX_SEED,
@@ -21,16 +23,70 @@ from orchestrator.catalog.parameters.values import (
     Parameter,
     TextParameter,
 )
+from orchestrator.errors import InvalidRequest
 
 EXAMPLE_LORA = "example"
+#: How the description of a parameter begins that clients send and the model ignores.
+NOT_USED = "Not used"
+#: Parameters of trainers that the service reads, to name the LoRA, besides nodes or instead of them.
+_SERVICE_PARAMETERS = frozenset({"lora_name", "trigger_word"})
 
 
 def validate_model(model: Model, facts: NodeFacts) -> list[GraphProblem]:
-    """Return the problems of the graphs of all probe requests, without duplicates."""
+    """Return the problems of the graphs of all probe requests, and parameters without an effect."""
     found: dict[GraphProblem, None] = {}
     for request in probe_requests(model):
         found |= dict.fromkeys(validate_rendered_graph(model, request, facts))
-    return list(found)
+    return [*found, *(_ineffective_problem(name) for name in ineffective_parameters(model))]
+
+
+def _ineffective_problem(name: str) -> GraphProblem:
+    message = f"the parameter `{name}` changes nothing that an output depends on; use it or remove it"
+    return GraphProblem("parameter_without_effect", message)
+
+
+def ineffective_parameters(model: Model) -> list[str]:
+    """Return the parameters that change the result of no probe request, alone or beside all others."""
+    *_, everything = probe_requests(model)
+    return [
+        name
+        for name in model.parameters
+        if not _works_without_node(model, name)
+        and not any(_changes(model, name, rest) for rest in ({}, everything))
+    ]
+
+
+def _works_without_node(model: Model, name: str) -> bool:
+    """Return whether the service itself applies a parameter, or its description says that it is not used."""
+    if name in _SERVICE_PARAMETERS or model.parameters[name].description.startswith(NOT_USED):
+        return True
+    return name in ("width", "height") and has_canvas(model)
+
+
+def _changes(model: Model, name: str, others: dict[str, Any]) -> bool:
+    """Return whether two values of a parameter lead to different results, beside the `others`."""
+    spec = model.parameters[name]
+    values = [*_boundary_values(spec), spec.default, *_other_example(spec)]
+    found: list[UsedInputs] = []
+    for value in values:
+        request = {key: each for key, each in others.items() if key != name} | {name: value}
+        try:
+            params = model.example_params(**_limit_area(model, request))
+            found.append(used_inputs_of_request(model, params))
+        except (CatalogError, InvalidRequest):
+            continue  # a problem of the template, or values that exclude each other
+    return any(each != found[0] for each in found[1:])
+
+
+def _other_example(spec: Parameter) -> list[Any]:
+    """Return a second value for parameters that may have only one boundary."""
+    match spec:
+        case ImageParameter() | DatasetParameter():
+            return [f"other-{EXAMPLE_IMAGE}"]
+        case TextParameter() if not spec.choices:
+            return ["green"]
+        case _:
+            return []
 
 
 def validate_rendered_graph(model: Model, request: dict[str, Any], facts: NodeFacts) -> list[GraphProblem]:

@@ -99,12 +99,14 @@ def test_reports_an_invalid_template() -> None:
         "EmptyImage", width="{{ 640 // (seed - 18446744073709551615) }}", height=8, batch_size=1, color=0
     )
     problems = validate_model(parse(saving(picture=hidden)), FACTS)
-    assert {problem.code for problem in problems} == {"template_error", "value_smaller_than_min"}
+    errors = {problem.code for problem in problems if not problem.is_warning}
+    assert errors == {"template_error", "value_smaller_than_min"}
 
 
 def test_an_output_must_save_something() -> None:
     model = parse(outputs=[{"node": "picture", "media": "image"}])
-    assert [problem.code for problem in validate_model(model, FACTS)] == ["output_missing"]
+    errors = [problem.code for problem in validate_model(model, FACTS) if not problem.is_warning]
+    assert errors == ["output_missing"]
     guarded = saving()
     guarded["save"]["_meta"] = {"when": "{{ seed == 0 }}"}
     assert "output_missing" in [problem.code for problem in validate_model(parse(guarded), FACTS)]

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
-from uuid import uuid4
 
 import aiohttp
 import av
@@ -22,8 +21,6 @@ import openai
 import pytest
 from PIL import Image, ImageChops
 
-from comfy_instances.session.session import InstanceSession
-from orchestrator.catalog import Catalog
 from scripts.tiny_models import TINY_MODELS
 from tests.support.api import all_idle, wait_for_instances
 from tests.support.datasets import data_url, is_trained, zipped
@@ -143,7 +140,7 @@ async def test_samples_a_video(client: openai.AsyncOpenAI) -> None:
 
 
 async def test_a_lora_is_trained(comfyui: RealServer, service: ServiceProcess, key: str) -> None:
-    """From an archive of pictures to a file that ComfyUI itself takes: it changes what the model makes."""
+    """From an archive of pictures to a file that is usable at once: it changes what the model makes."""
     async with service.client(key) as http:
         body = {"dataset": data_url(zipped()), "trigger_word": "sks", "steps": 3, "rank": 4, "size": 256}
         async with http.post("/api/v1/models/sd-1.5-lora-trainer/run", json=body) as response:
@@ -161,7 +158,28 @@ async def test_a_lora_is_trained(comfyui: RealServer, service: ServiceProcess, k
     assert len(lora) == asset["bytes"]
     assert is_trained(lora)
     assert list((comfyui.base / "output").glob("*.safetensors")) != []  # adopted: ours to read only
-    assert await picture_with(comfyui, lora, 1.0) != await picture_with(comfyui, lora, 0.0)
+    await the_trained_lora_is_used(comfyui, service, key, job)
+
+
+async def the_trained_lora_is_used(comfyui: RealServer, service: ServiceProcess, key: str, job: str) -> None:
+    """In following requests, by job, URL and name; it is brought to the server once."""
+    async with service.client(key) as http, http.get("/api/v1/loras") as response:
+        own = (await response.json())["loras"][0]
+    assert (own["job_id"], own["trigger_word"], own["architecture"]) == (job, "sks", "sd15")
+    async with sdk(service, key) as client:
+
+        async def picture_of(*loras: dict[str, Any]) -> bytes:
+            (made,) = await generate(client, "sd-1.5", steps=2, seed=1, loras=list(loras))
+            return picture(made).tobytes()
+
+        plain = await picture_of()
+        used = await picture_of({"job_id": job, "strength": 2.0})
+        assert used != plain
+        assert await picture_of({"url": own["url"], "scale": 2}) == used
+        with pytest.raises(openai.BadRequestError, match="lora"):
+            await picture_of({"name": "no-such-lora"})
+    (file,) = (comfyui.base / "output" / "loras").iterdir()
+    assert file.name == f"pixelfactory-lora-{own['sha256']}.safetensors"
 
 
 async def steps_of(http: aiohttp.ClientSession, job: str, node: str) -> list[int]:
@@ -173,24 +191,6 @@ async def steps_of(http: aiohttp.ClientSession, job: str, node: str) -> list[int
             if data.get("node") == node and data["max"] > 1:
                 steps.append(int(data["value"]))
     return steps
-
-
-async def picture_with(comfyui: RealServer, lora: bytes, strength: float) -> bytes:
-    """What the tiny model makes with a LoRA of that strength."""
-    folder = comfyui.base / "models" / "loras"
-    folder.mkdir(exist_ok=True)
-    (folder / "trained.safetensors").write_bytes(lora)
-    model = Catalog.load(ROOT / "workflows")["sd-1.5"]
-    params = model.example_params(width=256, height=256, steps=2, seed=1)
-    graph = model.render_graph(params, filename_prefix="with-lora")
-    inputs = {"model": ["checkpoint", 0], "lora_name": "trained.safetensors", "strength_model": strength}
-    graph["lora"] = {"class_type": "LoraLoaderModelOnly", "inputs": inputs}
-    graph["sampler"]["inputs"]["model"] = ["lora", 0]
-    async with InstanceSession(comfyui.url) as session:
-        made = await session.run_prompt(str(uuid4()), graph)
-        assert made.outputs[0].file is not None
-        with Image.open(io.BytesIO(await session.fetch_file(made.outputs[0].file))) as shown:
-            return shown.tobytes()
 
 
 async def test_a_sampled_video_depends_on_its_first_frame(client: openai.AsyncOpenAI) -> None:

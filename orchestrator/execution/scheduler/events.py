@@ -46,6 +46,11 @@ class ShardSpec:
         """Version or model that an instance must serve; it may serve an old version but not the new one."""
         return self.version or self.model
 
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """What an instance must have. A shard that lacks an instance delays none with other requirements."""
+        return self.required_model, *sorted(self.loras)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobAdded:

@@ -1,4 +1,4 @@
-"""Weighted fair queueing of waiting shards between accounts, with one heap per model.
+"""Weighted fair queueing of waiting shards between accounts, with one heap per model and its LoRAs.
 
 Each shard gets a tag when it arrives (start-time fair queueing, Goyal, Vin and Cheng 1996):
 
@@ -21,7 +21,7 @@ from orchestrator.execution.scheduler.events import ShardSpec
 
 @dataclass(order=True, slots=True)
 class QueuedShard:
-    """A waiting shard in its model's heap."""
+    """A waiting shard in the heap of those with its requirements."""
 
     start_tag: float
     sequence: int
@@ -51,7 +51,7 @@ class FairQueue:
     """The waiting shards in fair order."""
 
     def __init__(self) -> None:
-        self._heaps: dict[str, list[QueuedShard]] = {}
+        self._heaps: dict[tuple[str, ...], list[QueuedShard]] = {}
         self._retries: list[QueuedShard] = []
         #: Shards that run alone, by shard id, in the order in which they are to run.
         self._suspects: dict[str, QueuedShard] = {}
@@ -149,7 +149,7 @@ class FairQueue:
         """Let the shards of a held job wait for an instance again, in their earlier order."""
         for entry in self._held.pop(job_id, ()):
             if not entry.is_removed:
-                heapq.heappush(self._heaps.setdefault(entry.spec.required_model, []), entry)
+                heapq.heappush(self._heaps.setdefault(entry.spec.requirements, []), entry)
 
     def heads(self) -> Iterator[QueuedShard]:
         """Return every eligible retry, and the first eligible shard of each version of a model."""
@@ -159,8 +159,8 @@ class FairQueue:
             for entry in self._retries
             if entry.spec.job_id not in self._held and self._is_within_limit(entry)
         )
-        for required_model in list(self._heaps):
-            head = self._head(required_model)
+        for requirements in list(self._heaps):
+            head = self._head(requirements)
             if head is not None:
                 yield head
 
@@ -191,7 +191,7 @@ class FairQueue:
 
     def _push(self, queued: QueuedShard) -> None:
         self._register(queued)
-        heapq.heappush(self._heaps.setdefault(queued.spec.required_model, []), queued)
+        heapq.heappush(self._heaps.setdefault(queued.spec.requirements, []), queued)
 
     def _register(self, queued: QueuedShard) -> None:
         spec = queued.spec
@@ -220,8 +220,8 @@ class FairQueue:
         limit = queued.spec.max_concurrency
         return limit is None or self._accounts[queued.spec.account_id].running_count < limit
 
-    def _head(self, required_model: str) -> QueuedShard | None:
-        heap = self._heaps[required_model]
+    def _head(self, requirements: tuple[str, ...]) -> QueuedShard | None:
+        heap = self._heaps[requirements]
         while heap:
             entry = heap[0]
             is_held = entry.spec.job_id in self._held
@@ -235,7 +235,7 @@ class FairQueue:
                 self._unblock_next(entry.spec.account_id)
             else:
                 heapq.heappush(self._accounts[entry.spec.account_id].blocked, entry)
-        del self._heaps[required_model]
+        del self._heaps[requirements]
         return None
 
     def _unblock_next(self, account_id: str) -> None:
@@ -246,7 +246,7 @@ class FairQueue:
             if not entry.is_removed and entry.spec.job_id in self._held:
                 self._held[entry.spec.job_id].append(entry)
             elif not entry.is_removed:
-                heapq.heappush(self._heaps.setdefault(entry.spec.required_model, []), entry)
+                heapq.heappush(self._heaps.setdefault(entry.spec.requirements, []), entry)
                 return
         if (
             not account.waiting_count

@@ -341,3 +341,17 @@ def test_fails_the_job_of_a_shard_that_waits_beyond_its_deadline() -> None:
     assert fleet.handle(Tick(), 99.0) == []
     assert fleet.handle(Tick(), 100.0) == [FailJob(job_id="j", shard_id="j-0", kind=FailureKind.EXPIRED)]
     assert runs(fleet.handle(InstanceUp(instance_id="g0"), 101.0)) == [("k-0", "g0")]
+
+
+def test_a_shard_runs_where_the_loras_are_that_it_names() -> None:
+    made = Scheduler(max_attempts=3)
+    made.handle(InstanceUp(instance_id="plain", loras=frozenset()), 0.0)
+    made.handle(InstanceUp(instance_id="ink", loras=frozenset({"ink", "gold"})), 0.0)
+    wanted = frozenset({"ink"})
+    for number in range(2):
+        assert add(made, make_spec(f"s{number}-0", loras=wanted)) == [(f"s{number}-0", "ink")]
+    assert add(made, make_spec("s2-0", loras=wanted)) == []
+    assert add(made, make_spec("s3-0")) == [("s3-0", "plain")]
+    assert runs(made.handle(InstanceUp(instance_id="plain", loras=frozenset({"ink"})), 1.0)) == [
+        ("s2-0", "plain")
+    ]

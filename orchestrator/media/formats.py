@@ -27,7 +27,7 @@ class ImageEncoding:
     """The image format that the caller asked for. Videos are not converted."""
 
     content_type: str
-    #: JPEG or WebP quality, 1 to 100; None for the encoder's default.
+    #: JPEG or WebP quality, 0 to 100; None for the encoder's default.
     quality: int | None = None
 
     def encode(self, data: bytes) -> bytes:

@@ -143,7 +143,7 @@ def encode_png(image: Image.Image) -> bytes:
 def convert_image(data: bytes, target_type: str, quality: int | None = None) -> bytes:
     """Convert the first frame of an image to `target_type` (image/png, image/jpeg or image/webp).
 
-    `quality` is 1 to 100 (JPEG and WebP; default 90). Data that already is of `target_type` is returned
+    `quality` is 0 to 100 (JPEG and WebP; default 90). Data that already is of `target_type` is returned
     unchanged unless a quality is given. Transparency becomes white in a JPEG. PNG texts, such as the mark of
     the simulator, become the EXIF description. Raises CorruptMedia.
     """
@@ -159,9 +159,9 @@ def convert_image(data: bytes, target_type: str, quality: int | None = None) -> 
     if target_type == "image/png":
         pixels.save(buffer, "PNG", compress_level=4)
     elif target_type == "image/jpeg":
-        _flatten_on_white(pixels).save(buffer, "JPEG", quality=quality or 90, exif=exif)
+        _flatten_on_white(pixels).save(buffer, "JPEG", quality=90 if quality is None else quality, exif=exif)
     elif target_type == "image/webp":
-        pixels.save(buffer, "WEBP", quality=quality or 90, method=2, exif=exif)
+        pixels.save(buffer, "WEBP", quality=90 if quality is None else quality, method=2, exif=exif)
     else:
         raise ValueError(f"target_type must be image/png, image/jpeg or image/webp (got {target_type!r})")
     return buffer.getvalue()

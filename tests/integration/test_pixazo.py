@@ -265,6 +265,7 @@ async def test_waits_for_the_result_until_the_timeout(
             queued = await response.json()
         answers.PixazoBatchQueuedResponse.model_validate(queued, strict=True)
         assert queued["pollingEndpoint"] == "/checkStatus"
+        assert await checked(http, queued["requestId"], queued["pollingEndpoint"])
         assert json.loads(queued["pollingInstructions"].partition("with ")[2]) == {
             "requestId": queued["requestId"]
         }
@@ -272,10 +273,10 @@ async def test_waits_for_the_result_until_the_timeout(
         assert size_of(await download(body["output"])) == (256, 256)
 
 
-async def checked(http: aiohttp.ClientSession, id: str) -> dict[str, Any]:
+async def checked(http: aiohttp.ClientSession, id: str, path: str = CHECK) -> dict[str, Any]:
     """Return a request of a batch when it is finished."""
     while True:
-        async with http.post(CHECK, json={"requestId": id}) as response:
+        async with http.post(path, json={"requestId": id}) as response:
             assert response.status == 200
             body = dict(await response.json())
         answers.PixazoBatchStatusResponse.model_validate(body, strict=True)
@@ -321,6 +322,63 @@ async def test_a_webhook_receives_the_response_to_polling(offering: ServiceProce
         assert await told_of(receiver.next(), secret) == await polled(http, by_header)
         by_body = await queue(http, DEV, **SMALL, webhook=other.url, headers=header)
         assert await told_of(other.next(), secret) == await polled(http, by_body)
+
+
+async def test_the_webhook_header_works_for_requests_that_wait(offering: ServiceProcess) -> None:
+    key = new_key(offering)
+    secret, size = await signing_secret(offering, key), {"prompt": "a", "width": 256, "height": 256}
+    async with receiving() as receiver, client(offering, key) as http:
+        headers = {"X-Webhook-URL": receiver.url}
+        async with http.post(TEXT, json=size, headers=headers) as response:
+            assert response.status == 200
+            output = (await response.json())["output"]
+        told = await told_of(receiver.next(), secret)
+        assert told["output"]["media_url"] == [output.partition("?")[0]]
+        async with http.post(BATCH, json=size, headers=headers) as response:
+            assert response.status == 202
+            queued = await response.json()
+        assert (await told_of(receiver.next(), secret))["requestId"] == queued["requestId"]
+
+
+async def test_says_what_has_no_effect_in_a_header(offering: ServiceProcess) -> None:
+    async with client(offering, new_key(offering)) as http:
+        small = {"prompt": "fingers brushing lips", "width": 256, "height": 256}
+        async with http.post(TEXT, json=small) as response:
+            said = response.headers["X-PixelFactory-Warnings"]
+            assert said == '`prompt` was cleaned up: "fingers brushing lips" became "hand near face"'
+        unsafe = SMALL | {"enable_safety_checker": False, "acceleration": "high", "num_inference_steps": 3}
+        async with http.post(DEV, json=unsafe) as response:
+            assert response.headers["X-PixelFactory-Warnings"] == (
+                "`enable_safety_checker` has no effect; `acceleration` has no effect: the request sets the"
+                " number of steps"
+            )
+            told = await response.json()
+        async with http.get(f"/v2/requests/status/{told['request_id']}") as response:
+            assert "enable_safety_checker" in response.headers["X-PixelFactory-Warnings"]
+        async with http.post(DEV, json=SMALL) as response:
+            assert "X-PixelFactory-Warnings" not in response.headers
+
+
+async def test_a_whole_number_may_have_a_fraction_of_zero(offering: ServiceProcess) -> None:
+    body = {"prompt": "a", "num_steps": 2.0, "seed": 3.0, "width": 256.0, "height": 256.0}
+    async with client(offering, new_key(offering)) as http:
+        async with http.post(SCHNELL, json=body) as response:
+            assert response.status == 200, await response.text()
+        async with http.post(SCHNELL, json=body | {"num_steps": 2.5}) as response:
+            assert (await response.json())["error"] == "num_steps must be an integer in [1, 8]"
+
+
+async def test_reads_files_in_base64(offering: ServiceProcess) -> None:
+    """With and without `data:`, with line breaks, and a dataset."""
+    plain = base64_png(320, 256)
+    lines = "\n".join(plain[at : at + 76] for at in range(0, len(plain), 76))
+    async with client(offering, new_key(offering, "20.00")) as http:
+        for text in (plain, lines, plain.rstrip("="), f"data:image/png;base64,{plain}"):
+            told = await made(http, PRO_EDIT, prompt="a", image_urls=[text])
+            assert [size_of(data) for data in await files(told)] == [(320, 256)]
+        dataset = data_url(zipped()).partition(",")[2]
+        told = await made(http, TRAIN, image_data_url=dataset, steps=2)
+        assert [is_trained(data) for data in await files(told)] == [True]
 
 
 async def told_of(delivery: Any, secret: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from typing import Any
@@ -32,6 +33,7 @@ from tests.integration.test_pixazo import (
     picture,
 )
 from tests.support.callers import new_key
+from tests.support.images import base64_png
 from tests.support.service import ServiceProcess
 
 RESTORED = {"input_image": "https://example.com/old.png"}
@@ -64,19 +66,19 @@ INVALID: list[tuple[str, Any, str]] = [
     (DEV, {"prompt": 7}, "prompt is required and must be a string"),
     (DEV, {"prompt": " "}, "prompt is required"),
     (DEV, SMALL | {"image_size": "wide"}, "image_size must be one of: square_hd, square, portrait_4_3"),
-    (DEV, SMALL | {"num_images": 0}, "num_images must be an integer in [1, 4]"),
-    (DEV, SMALL | {"num_images": True}, "num_images must be an integer in [1, 4]"),
-    (DEV, SMALL | {"num_inference_steps": 51}, "num_inference_steps must be between 1 and 50"),
+    (DEV, SMALL | {"num_images": 0}, "num_images must be a positive integer"),
+    (DEV, SMALL | {"num_images": True}, "num_images must be a positive integer"),
+    (DEV, SMALL | {"num_inference_steps": 151}, "num_inference_steps must be between 1 and 150"),
     (DEV, SMALL | {"num_inference_steps": 0}, "num_inference_steps must be a positive integer"),
     (DEV, SMALL | {"guidance_scale": "3"}, "guidance_scale must be a non-negative number"),
-    (DEV, SMALL | {"guidance_scale": 99}, "guidance_scale must be between 0 and 10"),
+    (DEV, SMALL | {"guidance_scale": 101}, "guidance_scale must be between 0 and 100"),
     (DEV, SMALL | {"enable_safety_checker": "no"}, "enable_safety_checker must be a boolean"),
     (DEV, SMALL | {"output_format": "webp"}, "output_format must be one of: jpeg, png"),
     (DEV, SMALL | {"acceleration": "ludicrous"}, "acceleration must be one of: none, regular, high"),
     (EDIT, {"prompt": "a"}, "image_url is required and must be a string URL"),
-    (EDIT, {"prompt": "a", "image_url": picture(), "strength": 2}, "strength must be between 0.05 and 1"),
-    (EDIT, {"prompt": "a", "image_url": "data:,hello"}, "The image must be one of"),
-    (EDIT, {"prompt": "a", "image_url": "http://169.254.169.254/"}, "The image cannot be fetched"),
+    (EDIT, {"prompt": "a", "image_url": picture(), "strength": 2}, "strength must be between 0.01 and 1"),
+    (EDIT, {"prompt": "a", "image_url": "data:,hello"}, "image_url must be one of"),
+    (EDIT, {"prompt": "a", "image_url": "http://169.254.169.254/"}, "image_url cannot be fetched"),
     (FILL, FILLED | {"mask": mask(32, 64)}, "mask must be as large as image"),
     (FILL, {"prompt": "a", "image": picture()}, "mask is required and must be a string URL"),
     (FILL, FILLED | {"num_outputs": 5}, "num_outputs must be an integer in [1, 4]"),
@@ -84,28 +86,35 @@ INVALID: list[tuple[str, Any, str]] = [
     (FILL, FILLED | {"megapixels": 1}, "megapixels must be one of: 0.25, 1, match_input"),
     (FILL, FILLED | {"output_quality": 101}, "output_quality must be an integer in [0, 100]"),
     (FILL, FILLED | {"guidance": 101}, "guidance must be between 0 and 100"),
-    (FILL, FILLED | {"num_inference_steps": 99}, "num_inference_steps must be between 1 and 50"),
+    (FILL, FILLED | {"num_inference_steps": 151}, "num_inference_steps must be between 1 and 150"),
     (KLEIN, {"prompt": "a", "width": 768}, "width must be one of: 512, 1024, 1448, 2048"),
     (KLEIN, {"prompt": "a", "steps": 0}, "steps must be a positive integer"),
     (TEXT, {"prompt": "a", "width": 0}, "width must be a positive integer"),
-    (TEXT, {"prompt": "a", "width": 255}, "width must be between 256 and 2048"),
+    (TEXT, {"prompt": "a", "width": 15}, "width must be between 16 and 2048"),
     (TEXT, {"prompt": "a", "width": "1024"}, "width must be a positive integer"),
     (SCHNELL, {"prompt": "a", "num_steps": 9}, "num_steps must be an integer in [1, 8]"),
     (SCHNELL, {"prompt": "a", "seed": 2**64}, "seed must be between 0 and 2^64 - 1"),
-    (SCHNELL, {"prompt": "a", "height": 9999}, "height must be between 256 and 2048"),
+    (SCHNELL, {"prompt": "a", "height": 9999}, "height must be between 16 and 2048"),
     (BATCH, {"prompt": "a", "webhook_url": "somewhere"}, "Invalid webhook URL"),
+    (DEV, SMALL | {"stpes": 3}, "stpes is not a parameter of this endpoint"),
+    (SCHNELL, {"prompt": "a", "image_url": picture()}, "image_url is not a parameter of this endpoint"),
+    (KLEIN, {"prompt": "a", "num_images": 2}, "num_images is not a parameter of this endpoint"),
+    (DEV, SMALL | {"num_inference_steps": 9, "steps": 8}, "num_inference_steps and steps set the same"),
+    (CHECK, {"requestId": "x", "requestid": "y"}, "requestid is not a parameter of this endpoint"),
     (CHECK, {}, "requestId is required and must be a string"),
     (CHECK, {"requestId": 7}, "requestId is required and must be a string"),
 ]
 PROPRIETARY: list[tuple[str, Any, str]] = [
     (TRAIN, {}, "image_data_url is required and must be a string URL"),
     (TRAIN, {"image_data_url": "dataset.zip"}, "image_data_url must be a valid URL"),
-    (TRAIN, {"image_data_url": "data:,hello"}, "The dataset must be"),
+    (TRAIN, {"image_data_url": "data:,hello"}, "image_data_url must be"),
     (TRAIN, {"image_data_url": picture(), "steps": 10_000}, "steps must be between 1 and 6000"),
     (TRAIN, {"image_data_url": picture(), "learning_rate": 2}, "learning_rate must be between"),
     (ULTRA, {"prompt": "a", "aspect_ratio": "5:4"}, "aspect_ratio must be one of: 21:9, 16:9"),
     (ULTRA, {"prompt": "a", "safety_tolerance": "7"}, "safety_tolerance must be one of: 1, 2, 3, 4, 5, 6"),
     (ULTRA, {"prompt": "a", "sync_mode": 1}, "sync_mode must be a boolean"),
+    (ULTRA, {"prompt": "a", "enhance_prompt": True}, "enhance_prompt must be false: no model here rewrites"),
+    (ULTRA, {"prompt": "a", "raw": True, "guidance_scale": 9}, "guidance_scale"),
     (PRO_TEXT, {"prompt": "a", "image_size": "square"}, "image_size must be one of: portrait_4_5"),
     (PRO_TEXT, {"prompt": "a", "safety_tolerance": 5}, "safety_tolerance must be an integer in [1, 4]"),
     (PRO_EDIT, {"prompt": "a"}, "image_urls is required and must be a non-empty array of URLs"),
@@ -118,11 +127,41 @@ PROPRIETARY: list[tuple[str, Any, str]] = [
     ),
     (
         PRO_EDIT,
-        {"prompt": "a", "image_urls": [picture()], "image_size": "64x64"},
-        "image_size must be between 256 and 2048",
+        {"prompt": "a", "image_urls": [picture()], "image_size": "8x64"},
+        "image_size must be between 16 and 2048",
     ),
-    (PRO, {"prompt": "a", "num_inference_steps": 51}, "num_inference_steps must be between 1 and 50"),
+    (PRO, {"prompt": "a", "num_inference_steps": 151}, "num_inference_steps must be between 1 and 150"),
 ]
+
+
+#: Files of other formats by name.
+WRONG_FILES = {
+    "bmp": b"BM" + bytes(60),
+    "tiff": b"II*\x00" + bytes(60),
+    "mp4": bytes(4) + b"ftypisom" + bytes(60),
+    "empty": b"",
+    "text": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "truncated": base64.b64decode(base64_png(64, 64))[:60],
+}
+IMAGE_FIELDS: list[tuple[str, str, dict[str, Any]]] = [
+    (RESTORE, "input_image", {}),
+    (EDIT, "image_url", {"prompt": "a"}),
+    (FILL, "image", FILLED),
+    (FILL, "mask", FILLED),
+]
+
+
+@pytest.mark.parametrize("format", WRONG_FILES)
+async def test_rejects_files_of_other_formats_by_the_name_of_their_field(
+    service: ServiceProcess, key: str, format: str
+) -> None:
+    text = base64.b64encode(WRONG_FILES[format]).decode()
+    async with client(service, key) as http:
+        for path, name, fields in IMAGE_FIELDS:
+            for given in (f"data:image/png;base64,{text}", text):
+                status, error = await rejection(http, path, json=fields | {name: given})
+                assert status == 400
+                assert error.startswith((f"{name} must be ", f"{name} cannot be read", f"{name} is empty"))
 
 
 async def rejection(http: aiohttp.ClientSession, path: str, **sent: Any) -> tuple[int, str]:

@@ -23,11 +23,11 @@ NAMED_SIZES: Mapping[str, Size] = MappingProxyType(
         "portrait_16_9": Size(576, 1024),
         "landscape_4_3": Size(1024, 768),
         "landscape_16_9": Size(1024, 576),
-        "portrait_4_5": Size(816, 1024),
+        "portrait_4_5": Size(768, 960),
         "portrait_9_16": Size(576, 1024),
         "square_1_1": Size(1024, 1024),
-        "landscape_3_2": Size(1024, 688),
-        "landscape_21_9": Size(1024, 448),
+        "landscape_3_2": Size(1008, 672),
+        "landscape_21_9": Size(1008, 432),
     }
 )
 _ASPECT_RATIO_TEXT = re.compile(r"[0-9]{1,2}:[0-9]{1,2}", re.ASCII)

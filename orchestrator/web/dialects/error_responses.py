@@ -35,7 +35,7 @@ ERROR_FORMATS = (
         to_error_response=pixelapi.to_error_response,
     ),
     ErrorFormat(
-        path_pattern=re.compile(r"/((?!api/|admin/)[^/]+/v1(/|$)|generateT2I(/|$)|v2(/|$))"),
+        path_pattern=re.compile(r"/((?!api/|admin/)[^/]+/v1(/|$)|(generateT2I|checkStatus)(/|$)|v2(/|$))"),
         schema=pixazo.PixazoErrorResponse,
         to_error_response=pixazo.to_error_response,
     ),

@@ -75,7 +75,7 @@ def test_names_of_an_input_image(field: str) -> None:
 def test_an_error_names_the_field_that_was_sent() -> None:
     error = refusal("flux-1-dev", num_inference_steps=5000)
     assert (error.param, error.code) == ("num_inference_steps", "invalid_num_inference_steps")
-    assert error.message.startswith("`num_inference_steps` must be between 1 and 50")
+    assert error.message.startswith("`num_inference_steps` must be between 1 and 150")
     typed = refusal("flux-1-dev", num_inference_steps="many")
     assert (typed.param, typed.code) == ("num_inference_steps", "invalid_num_inference_steps")
 

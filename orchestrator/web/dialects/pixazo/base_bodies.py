@@ -3,88 +3,108 @@
 The attributes of a body are named like the parameters of our models; the name that a field has in the
 document, which differs between endpoints, is its alias. So one loop converts any body to parameters, and an
 error about a parameter finds the field that it came from.
+
+Nothing that a caller sends is dropped without a word: a field is the document's, or another name of one, or a
+further parameter of the model, or one without effect that gives a warning, or an error.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Container, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from orchestrator.catalog import Model
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.web.dialects.dimensions import round_down_to_step
+from orchestrator.web.dialects.dimensions import size_to_dimensions
 from orchestrator.web.dialects.model_selection import check_image_count, to_image_params
+from orchestrator.web.dialects.parameter_names import (
+    WITHOUT_EFFECT,
+    ModelParameters,
+    rename_synonyms,
+    take_parameters,
+)
+from orchestrator.web.dialects.pixazo.field_phrases import describe_expected
+from orchestrator.web.dialects.pixazo.input_files import ImageInput, Url
 
 PixazoBodyT = TypeVar("PixazoBodyT", bound="PixazoBody")
 
-#: A `data:` URL contains the file itself.
-_URL_PATTERN = re.compile(r"https?://[^\s/]|data:", re.IGNORECASE)
 INVALID_WEBHOOK_MESSAGE = "Invalid webhook URL"
 _WEBHOOK_FIELDS = frozenset({"webhook", "webhook_url"})
 #: Parameters that bodies set from `input_image` or `input_images`.
 _IMAGE_PARAMETERS = frozenset({"image", "images"})
 #: Parameters that bodies may set together, from the name of a size.
 _SIZE_PARAMETERS = frozenset({"width", "height", "size"})
+#: Words for a size that a body without such a field takes, too.
+_SIZE_WORDS = frozenset({"size", "aspect_ratio", "resolution"})
+#: How messages about input files begin, instead of naming a field.
+_FILE_SUBJECTS = ("The image ", "The dataset ")
 
 CONTENT_TYPE_BY_FORMAT = {"jpeg": "image/jpeg", "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
 
-def _check_url(text: str) -> str:
-    if not _URL_PATTERN.match(text):
-        raise ValueError("must be a URL")
-    return text
-
-
-Url = Annotated[str, AfterValidator(_check_url), WithJsonSchema({"type": "string", "format": "uri"})]
-ImageUrl = Annotated[Url, Field(description="http(s) URL or data URL of an image.")]
-
-
 class PixazoBody(BaseModel):
-    """Fields of a request. Null means the same as not given; unknown fields are ignored."""
+    """Fields of a request. Null means the same as not given."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_nulls(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in fields.items() if value is not None}
+    #: The caller's name of each field that has another name in the document.
+    _given_names: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @classmethod
-    def parse(cls: type[PixazoBodyT], fields: Mapping[str, Any]) -> PixazoBodyT:
-        """Validate the fields of a request.
+    def parse(
+        cls: type[PixazoBodyT], fields: Mapping[str, Any], parameters: Container[str] = ()
+    ) -> PixazoBodyT:
+        """Validate the fields of a request; `parameters` are those of the model.
 
-        Raises InvalidRequest with the document's phrases (`missing_FIELD`, `invalid_FIELD`).
+        Other names of the document's fields are replaced first. Raises InvalidRequest with the document's
+        phrases (`missing_FIELD`, `invalid_FIELD`, `unknown_parameter`, `conflicting_fields`).
         """
+        names = {name: field.alias or name for name, field in cls.model_fields.items()}
+        named = rename_synonyms(
+            fields, frozenset(names.values()), own_synonyms=names | cls._parameter_fields()
+        )
         try:
-            return cls.model_validate(fields, strict=True)
+            body = cls.model_validate(dict(named.values), strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            raise cls._invalid_field_error(str(first["loc"][0]), first["type"]) from error
+            name = str(first["loc"][0])
+            if first["type"] == "extra_forbidden":
+                raise cls._unknown_field_error(name, names.values()) from error
+            raise cls._invalid_field_error(name, named.given_names.get(name, name), first["type"]) from error
+        body._given_names = named.given_names
+        return body
 
     @classmethod
-    def translate_error(cls, error: InvalidRequest) -> InvalidRequest:
+    def _parameter_fields(cls) -> dict[str, str]:
+        """Return the document's field by the parameter that it sets, for attributes with another name."""
+        found: dict[str, str] = {}
+        pairs = (("image", "input_image"), ("images", "input_images"), ("webhook", "webhook_url"))
+        for parameter, attribute in pairs:
+            field = cls.model_fields.get(attribute)
+            if field is not None and parameter not in cls.model_fields:
+                found[parameter] = field.alias or attribute
+        return found
+
+    def translate_error(self, error: InvalidRequest) -> InvalidRequest:
         """Return an error about a model parameter as one about the request field that it came from."""
-        name = cls._field_name(error.param or "")
+        name = self._document_name(error.param or "")
         if name in _WEBHOOK_FIELDS:
             return InvalidRequest(INVALID_WEBHOOK_MESSAGE, code=error.code, param=name)
-        is_missing = error.code.startswith("missing_")
-        message = f"{name} is required" if is_missing else error.message.replace(f"`{error.param}`", name)
-        return InvalidRequest(message, code=error.code, param=name)
+        shown = self._given_names.get(name, name)
+        if error.code.startswith("missing_"):
+            return InvalidRequest(f"{shown} is required", code=error.code, param=shown)
+        message = error.message.replace(f"`{error.param}`", shown)
+        for subject in _FILE_SUBJECTS:
+            if message.startswith(subject):
+                message = f"{shown} {message.removeprefix(subject)}".removesuffix(".")
+        return InvalidRequest(message, code=error.code, param=shown, details=error.details)
 
     @classmethod
-    def _field_name(cls, param: str) -> str:
+    def _document_name(cls, param: str) -> str:
         """Return the document's name of the field that sets a model parameter."""
         attribute = param
         if param in _IMAGE_PARAMETERS:
@@ -101,26 +121,59 @@ class PixazoBody(BaseModel):
         return (field.alias if field else None) or attribute
 
     @classmethod
-    def _invalid_field_error(cls, name: str, problem: str) -> InvalidRequest:
-        """Return the error for a field; `problem` is the type of pydantic's error."""
+    def _invalid_field_error(cls, name: str, shown: str, problem: str) -> InvalidRequest:
+        """Return the error for a field that the caller called `shown`; `problem` is pydantic's type."""
         if name in _WEBHOOK_FIELDS:
-            return InvalidRequest(INVALID_WEBHOOK_MESSAGE, code=f"invalid_{name}", param=name)
+            return InvalidRequest(INVALID_WEBHOOK_MESSAGE, code=f"invalid_{shown}", param=shown)
         schema = cls.model_json_schema()
-        expected = _describe_expected(schema["properties"][name], problem)
+        expected = describe_expected(schema["properties"][name], problem)
         is_required = name in schema.get("required", ())
         is_missing = problem == "missing" or (problem == "string_type" and is_required)
         reason = f"is required and must be {expected}" if is_missing else f"must be {expected}"
-        code = f"missing_{name}" if problem == "missing" else f"invalid_{name}"
-        return InvalidRequest(f"{name} {reason}", code=code, param=name)
+        code = f"missing_{shown}" if problem == "missing" else f"invalid_{shown}"
+        return InvalidRequest(f"{shown} {reason}", code=code, param=shown)
+
+    @staticmethod
+    def _unknown_field_error(name: str, known: Any) -> InvalidRequest:
+        """Return the error for a field that neither the document nor the model has."""
+        known = sorted(known)
+        nearest = get_close_matches(name, known, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
+        # Shortened, since the name may be any text that a caller sent.
+        shown = name[:60]
+        return InvalidRequest(
+            f"{shown} is not a parameter of this endpoint{hint} Its parameters are: {', '.join(known)}",
+            code="unknown_parameter",
+            param=shown,
+        )
 
 
 class EndpointBody(PixazoBody):
-    """Body of an endpoint that runs a model."""
+    """Body of an endpoint that runs a model. Further parameters of the model are accepted."""
 
-    def to_params(self, model: Model) -> dict[str, Any]:
-        """Return the model parameters that the body sets. Raises InvalidRequest."""
-        own = {name: value for name, value in self if name in model.parameters or name == "n"}
-        return {name: value for name, value in own.items() if value is not None} | self._dimensions(model)
+    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
+
+    #: Attributes that are no parameters of models: the body interprets them itself.
+    interpreted: ClassVar[frozenset[str]] = frozenset(
+        {"webhook_url", "webhook_events", "sync_mode", "output_format", "quality", "width", "height"}
+    )
+    #: Whether the response has room for one result only.
+    makes_one: ClassVar[bool] = False
+
+    def to_parameters(self, model: Model) -> ModelParameters:
+        """Return the model parameters that the body sets, with warnings. Raises InvalidRequest."""
+        own = type(self).model_fields.keys() - self.interpreted
+        given = {name: getattr(self, name) for name in own if name in self.model_fields_set}
+        defaults = {
+            name: getattr(self, name)
+            for name in own
+            if name not in self.model_fields_set and (name in model.parameters or name == "n")
+        }
+        further = self._further_fields(model)
+        sizes = {name: further.pop(name) for name in _SIZE_WORDS & further.keys()}
+        taken = take_parameters(model, {**defaults, **given, **further})
+        taken = taken.with_computed(self._dimensions(model)).with_computed(_read_sizes(model, sizes))
+        return taken.extended({}, *self._format_warnings())
 
     @property
     def encoding(self) -> ImageEncoding | None:
@@ -130,7 +183,7 @@ class EndpointBody(PixazoBody):
             return None
         if quality is None or format == "png":
             return ImageEncoding(CONTENT_TYPE_BY_FORMAT[format])
-        return ImageEncoding(CONTENT_TYPE_BY_FORMAT[format], max(1, quality))
+        return ImageEncoding(CONTENT_TYPE_BY_FORMAT[format], quality)
 
     @property
     def match_input_size(self) -> bool:
@@ -153,11 +206,29 @@ class EndpointBody(PixazoBody):
         return bool(getattr(self, "sync_mode", False))
 
     def _dimensions(self, model: Model) -> dict[str, int]:
-        """Return width and height that are given in pixels, rounded down to what the model supports."""
+        """Return width and height that are given in pixels."""
         given = {name: getattr(self, name, None) for name in ("width", "height")}
-        return {
-            name: round_down_to_step(model, name, value) for name, value in given.items() if value is not None
-        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _further_fields(self, model: Model) -> dict[str, Any]:
+        """Return the fields that are not the document's. Raises InvalidRequest for unknown ones."""
+        further = dict(self.model_extra or {})
+        documented = {field.alias or name for name, field in type(self).model_fields.items()}
+        known = {*model.parameters, "negative_prompt", *_SIZE_WORDS}
+        if not self.makes_one:
+            known.add("n")
+        for name in further:
+            if name not in known | WITHOUT_EFFECT.keys():
+                undocumented = set(model.parameters) - type(self).model_fields.keys() - {"mask_channel"}
+                raise self._unknown_field_error(self._given_names.get(name, name), documented | undocumented)
+        return further
+
+    def _format_warnings(self) -> list[str]:
+        """Return sentences about fields of the format that have no effect."""
+        if "quality" in self.model_fields_set and getattr(self, "output_format", None) == "png":
+            name = type(self).model_fields["quality"].alias or "quality"
+            return [f"`{name}` has no effect: a png has no quality"]
+        return []
 
 
 class QueuedBody(EndpointBody):
@@ -183,10 +254,12 @@ class QueuedBody(EndpointBody):
 class QueuedImageBody(QueuedBody):
     """Body of such an endpoint with an input image."""
 
-    input_image: ImageUrl
+    interpreted: ClassVar[frozenset[str]] = QueuedBody.interpreted | {"input_image"}
 
-    def to_params(self, model: Model) -> dict[str, Any]:
-        return super().to_params(model) | single_image_params(model, self.input_image)
+    input_image: ImageInput
+
+    def to_parameters(self, model: Model) -> ModelParameters:
+        return super().to_parameters(model).with_computed(single_image_params(model, self.input_image))
 
 
 def single_image_params(model: Model, image: str) -> dict[str, Any]:
@@ -195,33 +268,14 @@ def single_image_params(model: Model, image: str) -> dict[str, Any]:
     return to_image_params(model, [image])
 
 
-def _describe_expected(schema: Mapping[str, Any], problem: str) -> str:
-    """Describe the values that a JSON Schema allows: `one of: jpg, png`, `an integer in [0, 2]`."""
-    schema = next((each for each in schema.get("anyOf", ()) if each.get("type") != "null"), schema)
-    if "enum" in schema or "const" in schema:
-        return f"one of: {', '.join(str(value) for value in schema.get('enum', [schema.get('const')]))}"
-    match schema["type"]:
-        case "integer" | "number" as kind:
-            return _describe_number(schema, kind)
-        case "array":
-            return f"a non-empty array of {_describe_items(schema['items'])}"
-        case "string" if schema.get("format") == "uri":
-            return "a string URL" if problem in ("missing", "string_type") else "a valid URL"
-        case "string":
-            return "a string"
-        case kind:
-            return f"a {kind}"
-
-
-def _describe_items(schema: Mapping[str, Any]) -> str:
-    """Describe the items of an array: `URLs`, `completed, failed`."""
-    return ", ".join(schema["enum"]) if "enum" in schema else "URLs"
-
-
-def _describe_number(schema: Mapping[str, Any], kind: str) -> str:
-    least, most = schema.get("minimum"), schema.get("maximum")
-    article = f"an {kind}" if kind == "integer" else f"a {kind}"
-    if least is not None and most is not None:
-        return f"{article} in [{least}, {most}]"
-    signs: dict[Any, str] = {0: f"a non-negative {kind}", 1: f"a positive {kind}"}
-    return signs.get(least, article)
+def _read_sizes(model: Model, sizes: Mapping[str, Any]) -> dict[str, int]:
+    """Return the width and height that words of other APIs ask for. Raises InvalidRequest."""
+    for name, value in sizes.items():
+        if not isinstance(value, str) and not (name == "size" and isinstance(value, dict)):
+            raise invalid_field(name, "must be a string")
+    return size_to_dimensions(
+        model,
+        sizes.get("size"),
+        aspect_ratio=sizes.get("aspect_ratio"),
+        resolution=sizes.get("resolution"),
+    )

@@ -1,40 +1,35 @@
 """Request bodies of Pixazo's endpoints: the document's fields, ranges and defaults.
 
-Safety flags are validated and ignored: the operator decides what may be generated. Some other fields are
-ignored because no model here uses them; their descriptions say so. Prompts are used as they are written.
+Safety flags are validated and have no effect, which a warning says: the operator decides what may be
+generated. Where the document names no upper limit, the model's own applies.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from orchestrator.catalog import Model, parse_size
-from orchestrator.web.dialects.dimensions import (
-    aspect_ratio_to_dimensions,
-    round_down_to_step,
-)
+from orchestrator.catalog.parameters.values import NumberParameter
+from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.web.dialects.dimensions import size_to_dimensions
 from orchestrator.web.dialects.model_selection import scale_steps
+from orchestrator.web.dialects.parameter_names import ModelParameters
 from orchestrator.web.dialects.pixazo.base_bodies import (
     EndpointBody,
-    ImageUrl,
     PixazoBody,
     QueuedBody,
     QueuedImageBody,
-    Url,
     single_image_params,
 )
-from orchestrator.web.dialects.pixazo.sizes import (
-    AspectRatio,
-    FalImageSize,
-    Flux2ProImageSize,
-    size_name_to_dimensions,
-)
+from orchestrator.web.dialects.pixazo.input_files import FileInput, ImageInput, Url
+from orchestrator.web.dialects.pixazo.prompt_cleanup import clean_prompt
+from orchestrator.web.dialects.pixazo.sizes import AspectRatio, FalImageSize, Flux2ProImageSize
 
-SAFETY_FIELD_IGNORED = "Ignored: the operator's content policy applies."
+SAFETY_DESCRIPTION = "Has no effect, which a warning says: the operator's content policy applies."
 FORMAT_DESCRIPTION = "Format of the files; default: as the model makes them."
-FIELD_IGNORED = "Ignored: no model here uses it."
 
 #: Prompt for a general model that is used to restore an image.
 RESTORE_PROMPT = (
@@ -42,6 +37,8 @@ RESTORE_PROMPT = (
 )
 #: Number of steps by acceleration, as a multiple of the model's default.
 STEPS_FACTOR_BY_ACCELERATION = {"none": 1.0, "regular": 0.75, "high": 0.5}
+#: Guidance of a less processed, more natural image, as a multiple of the model's default.
+RAW_GUIDANCE_FACTOR = 0.6
 
 Prompt = Annotated[str, Field(description="Description of the image, or of the change.")]
 Seed = Annotated[
@@ -49,65 +46,78 @@ Seed = Annotated[
 ]
 Steps = Annotated[int | None, Field(ge=1, description="Number of denoising steps, within the model's range.")]
 GuidanceScale = Annotated[float | None, Field(ge=0, description="How closely the result follows the prompt.")]
-ImageCount = Annotated[int, Field(ge=1, le=4, description="Number of images.")]
+ImageCount = Annotated[int, Field(ge=1, description="Number of images, within the model's range.")]
 JpegOrPng = Annotated[Literal["jpeg", "png"] | None, Field(description=FORMAT_DESCRIPTION)]
 JpegPngOrWebp = Annotated[
     Literal["jpeg", "png", "webp"] | None,
     Field(description=FORMAT_DESCRIPTION),
 ]
-SafetyChecker = Annotated[bool | None, Field(description=SAFETY_FIELD_IGNORED)]
+SafetyChecker = Annotated[bool | None, Field(description=SAFETY_DESCRIPTION)]
 
 
 class Flux2ProEditBody(QueuedBody):
     """FLUX.2 Pro, image to image."""
 
+    interpreted: ClassVar[frozenset[str]] = QueuedBody.interpreted | {"input_images", "image_size"}
+
     prompt: Prompt
-    input_images: list[Url] = Field(
-        alias="image_urls", min_length=1, description="URLs of input images; only the first one is used."
+    input_images: list[FileInput] = Field(
+        alias="image_urls",
+        min_length=1,
+        description="URLs of input images; only the first one is used, and a warning says so.",
     )
     image_size: str = Field(
         "auto",
         max_length=20,
         description="Size in pixels as WIDTHxHEIGHT, or `auto` for that of the input image.",
     )
-    safety_tolerance: Literal["1", "2", "3"] | None = Field(None, description=SAFETY_FIELD_IGNORED)
+    safety_tolerance: Literal["1", "2", "3"] | None = Field(None, description=SAFETY_DESCRIPTION)
     enable_safety_checker: SafetyChecker = None
     output_format: JpegPngOrWebp = None
 
-    def to_params(self, model: Model) -> dict[str, Any]:
-        return super().to_params(model) | single_image_params(model, self.input_images[0])
+    def to_parameters(self, model: Model) -> ModelParameters:
+        params = super().to_parameters(model)
+        unused = len(self.input_images) - 1
+        warnings = (
+            [f"only the first of the `image_urls` is used: {unused} more had no effect"] if unused else []
+        )
+        return params.with_computed(single_image_params(model, self.input_images[0])).extended({}, *warnings)
 
     @property
     def match_input_size(self) -> bool:
         return self.image_size == "auto"
 
     def _dimensions(self, model: Model) -> dict[str, int]:
-        sides = {} if self.match_input_size else parse_size(self.image_size, param="image_size").to_params()
-        return {name: round_down_to_step(model, name, pixels) for name, pixels in sides.items()}
+        if self.match_input_size:
+            return {}
+        parse_size(self.image_size, param="image_size")
+        return size_to_dimensions(model, self.image_size)
 
 
 class Flux2ProTextBody(QueuedBody):
     """FLUX.2 Pro, text to image."""
 
+    interpreted: ClassVar[frozenset[str]] = QueuedBody.interpreted | {"image_size"}
+
     prompt: Prompt
     image_size: Flux2ProImageSize | None = Field(
         None, description="Shape of the image; default: the model's default."
     )
-    safety_tolerance: int | None = Field(None, ge=1, le=4, description=SAFETY_FIELD_IGNORED)
+    safety_tolerance: int | None = Field(None, ge=1, le=4, description=SAFETY_DESCRIPTION)
     enable_safety_checker: SafetyChecker = None
     output_format: JpegPngOrWebp = None
 
     def _dimensions(self, model: Model) -> dict[str, int]:
-        return size_name_to_dimensions(model, self.image_size)
+        return size_to_dimensions(model, self.image_size)
 
 
 class Flux2ProTrainerBody(QueuedBody):
     """FLUX.2 Pro, LoRA trainer."""
 
-    dataset: Url = Field(
+    dataset: FileInput = Field(
         alias="image_data_url",
-        description="http(s) URL or data URL of a zip of images, each with an optional caption in a text"
-        " file, or of one image.",
+        description="http(s) URL, data URL or base64 of a zip of images, each with an optional caption in a"
+        " text file, or of one image.",
     )
     steps: Annotated[
         int | None, Field(ge=1, description="Number of training steps, within the model's range.")
@@ -118,22 +128,25 @@ class Flux2ProTrainerBody(QueuedBody):
 class FluxKontextRestoreBody(QueuedImageBody):
     """FLUX Kontext, image restoration."""
 
-    input_image: ImageUrl = Field(
+    input_image: ImageInput = Field(
         alias="input_image",
-        description="http(s) URL or data URL of the image to restore: jpeg, png, gif or webp.",
+        description="http(s) URL, data URL or base64 of the image to restore: jpeg, png, gif or webp.",
     )
     seed: Seed = None
     output_format: Literal["jpg", "png"] = Field("png", description="Format of the file.")
-    safety_tolerance: int = Field(2, ge=0, le=2, description=SAFETY_FIELD_IGNORED)
+    safety_tolerance: int | None = Field(None, ge=0, le=2, description=SAFETY_DESCRIPTION)
 
-    def to_params(self, model: Model) -> dict[str, Any]:
-        prompt = model.parameters.get("prompt")
-        restore = {"prompt": RESTORE_PROMPT} if prompt and prompt.required else {}
-        return super().to_params(model) | restore
+    def to_parameters(self, model: Model) -> ModelParameters:
+        params, prompt = super().to_parameters(model), model.parameters.get("prompt")
+        if prompt and prompt.required and "prompt" not in params.values:
+            return params.extended({"prompt": RESTORE_PROMPT})
+        return params
 
 
 class Flux11ProUltraBody(QueuedBody):
     """FLUX 1.1 Pro Ultra, text to image."""
+
+    interpreted: ClassVar[frozenset[str]] = QueuedBody.interpreted | {"enhance_prompt", "aspect_ratio", "raw"}
 
     prompt: Prompt
     seed: Seed = None
@@ -142,16 +155,41 @@ class Flux11ProUltraBody(QueuedBody):
     enable_safety_checker: SafetyChecker = None
     output_format: JpegOrPng = None
     safety_tolerance: Literal["1", "2", "3", "4", "5", "6"] | None = Field(
-        None, description=SAFETY_FIELD_IGNORED
+        None, description=SAFETY_DESCRIPTION
     )
-    enhance_prompt: bool | None = Field(None, description=FIELD_IGNORED)
+    enhance_prompt: Annotated[
+        bool | None,
+        WithJsonSchema({"type": "boolean", "const": False}),
+        Field(description="Only `false` is allowed: no model here rewrites prompts."),
+    ] = None
     aspect_ratio: AspectRatio | None = Field(
         None, description="Shape of the image; default: the model's default."
     )
-    raw: bool | None = Field(None, description=FIELD_IGNORED)
+    raw: bool | None = Field(
+        None, description="Less processed, more natural images: three fifths of the model's default guidance."
+    )
+
+    def to_parameters(self, model: Model) -> ModelParameters:
+        params = super().to_parameters(model)
+        if self.enhance_prompt:
+            raise invalid_field(
+                "enhance_prompt",
+                "must be false: no model here rewrites prompts; send the prompt as the model shall get it",
+            )
+        return params.with_computed(_raw_guidance(model)) if self.raw else params
 
     def _dimensions(self, model: Model) -> dict[str, int]:
-        return aspect_ratio_to_dimensions(model, self.aspect_ratio)
+        return size_to_dimensions(model, None, aspect_ratio=self.aspect_ratio)
+
+
+def _raw_guidance(model: Model) -> dict[str, float]:
+    """Return the guidance of a less processed image. Raises InvalidRequest if the model has none."""
+    spec = model.parameters.get("cfg_scale")
+    if not isinstance(spec, NumberParameter):
+        raise InvalidRequest(
+            f"`raw` must be false: {model.id} has no guidance to lower", code="unsupported_raw", param="raw"
+        )
+    return {"cfg_scale": max(round(model.default_cfg * RAW_GUIDANCE_FACTOR, 2), spec.minimum)}
 
 
 class DiffusionBody(QueuedBody):
@@ -168,35 +206,52 @@ class DiffusionBody(QueuedBody):
 class AcceleratedDiffusionBody(DiffusionBody):
     """The same fields, with an option for fewer steps."""
 
+    interpreted: ClassVar[frozenset[str]] = DiffusionBody.interpreted | {"acceleration"}
+
     acceleration: Literal["none", "regular", "high"] = Field(
         "none",
-        description="`regular` takes three quarters of the model's default steps, `high` half of them.",
+        description="`regular` takes three quarters of the model's default steps, `high` half of them. It has"
+        " no effect if the request sets the steps.",
     )
 
-    def to_params(self, model: Model) -> dict[str, Any]:
-        return scale_steps(model, STEPS_FACTOR_BY_ACCELERATION[self.acceleration]) | super().to_params(model)
+    def to_parameters(self, model: Model) -> ModelParameters:
+        params = super().to_parameters(model)
+        if self.acceleration == "none":
+            return params
+        fewer = scale_steps(model, STEPS_FACTOR_BY_ACCELERATION[self.acceleration])
+        if "steps" in params.values:
+            return params.extended({}, "`acceleration` has no effect: the request sets the number of steps")
+        if not fewer:
+            return params.extended({}, f"`acceleration` has no effect: {model.id} has no steps to leave out")
+        return params.extended(fewer)
 
 
 class FluxProTextBody(DiffusionBody):
     """FLUX Pro, text to image."""
+
+    interpreted: ClassVar[frozenset[str]] = DiffusionBody.interpreted | {"image_size"}
 
     image_size: FalImageSize | None = Field(
         None, description="Shape of the image; default: the model's default."
     )
 
     def _dimensions(self, model: Model) -> dict[str, int]:
-        return size_name_to_dimensions(model, self.image_size)
+        return size_to_dimensions(model, self.image_size)
 
 
 class FluxDevTextBody(AcceleratedDiffusionBody, FluxProTextBody):
     """FLUX Dev, text to image."""
 
+    interpreted: ClassVar[frozenset[str]] = AcceleratedDiffusionBody.interpreted | FluxProTextBody.interpreted
+
 
 class FluxDevEditBody(AcceleratedDiffusionBody, QueuedImageBody):
     """FLUX Dev, image to image."""
 
-    input_image: ImageUrl = Field(
-        alias="image_url", description="http(s) URL or data URL of the image to change."
+    interpreted: ClassVar[frozenset[str]] = AcceleratedDiffusionBody.interpreted | QueuedImageBody.interpreted
+
+    input_image: ImageInput = Field(
+        alias="image_url", description="http(s) URL, data URL or base64 of the image to change."
     )
     strength: float | None = Field(None, description="How far the result may differ from the input image.")
 
@@ -204,40 +259,83 @@ class FluxDevEditBody(AcceleratedDiffusionBody, QueuedImageBody):
 class FluxFillBody(QueuedImageBody):
     """FLUX Fill Dev, inpainting."""
 
+    interpreted: ClassVar[frozenset[str]] = QueuedImageBody.interpreted | {"megapixels", "lora_scale"}
+
     prompt: Prompt
-    input_image: ImageUrl = Field(
-        alias="image", description="http(s) URL or data URL of the image to change."
+    input_image: ImageInput = Field(
+        alias="image", description="http(s) URL, data URL or base64 of the image to change."
     )
-    mask: ImageUrl = Field(
-        description="http(s) URL or data URL of an image of the same size; white marks the area to change."
+    mask: ImageInput = Field(
+        description="http(s) URL, data URL or base64 of an image of the same size; white marks the area to"
+        " change."
     )
     seed: Seed = None
     cfg_scale: float = Field(
         30.0, alias="guidance", ge=0, description="How closely the result follows the prompt."
     )
-    n: ImageCount = Field(1, alias="num_outputs")
+    n: int = Field(1, alias="num_outputs", ge=1, le=4, description="Number of images.")
     steps: int = Field(28, alias="num_inference_steps", ge=1, description="Number of denoising steps.")
-    size: Literal["0.25", "1", "match_input"] = Field(
-        "1", alias="megapixels", description="Size of the result; `match_input` for that of the input image."
+    megapixels: Literal["0.25", "1", "match_input"] = Field(
+        "1", description="Size of the result; `match_input` for that of the input image."
     )
     output_format: Literal["webp", "jpg", "png"] = Field("webp", description="Format of the files.")
     quality: int = Field(
         80, alias="output_quality", ge=0, le=100, description="Quality of webp and jpg in percent."
     )
-    lora_scale: float = Field(1.0, description=FIELD_IGNORED)
-    disable_safety_checker: bool = Field(False, description=SAFETY_FIELD_IGNORED)
+    lora_scale: float = Field(
+        1.0,
+        description="Strength of a LoRA; has no effect, since the endpoint takes no LoRA. A warning says so.",
+    )
+    disable_safety_checker: bool | None = Field(None, description=SAFETY_DESCRIPTION)
 
-    def to_params(self, model: Model) -> dict[str, Any]:
-        megapixels = None if self.size == "match_input" else float(self.size)
-        params = {"mask": self.mask, "mask_channel": "red", "megapixels": megapixels}
-        supported = {name: value for name, value in params.items() if name in model.parameters}
-        return super().to_params(model) | supported
+    def to_parameters(self, model: Model) -> ModelParameters:
+        params = super().to_parameters(model)
+        params = params.with_computed(self._mask_and_size(model, params.values))
+        if self.lora_scale != 1.0:
+            return params.extended({}, "`lora_scale` has no effect: the endpoint takes no LoRA")
+        return params
+
+    def _mask_and_size(self, model: Model, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how the model reads the mask, and the size. Raises InvalidRequest for two sizes."""
+        computed = {"mask_channel": "red"} if "mask_channel" in model.parameters else {}
+        is_given = "megapixels" in self.model_fields_set
+        if {"width", "height"} & params.keys():
+            if is_given:
+                raise InvalidRequest(
+                    "`megapixels` and `width` both set the size; send one of them",
+                    code="conflicting_fields",
+                    param="megapixels",
+                )
+        elif self.megapixels != "match_input" and "megapixels" in model.parameters:
+            return {**computed, "megapixels": float(self.megapixels)}
+        elif self.megapixels != "match_input" and is_given:
+            raise invalid_field("megapixels", f"must be match_input: {model.id} keeps the size of its image")
+        return computed
 
 
 KleinDimension = Literal[512, 1024, 1448, 2048]
 
 
-class Flux2KleinBody(EndpointBody):
+class SingleResultBody(EndpointBody):
+    """Body of an endpoint whose response has one result."""
+
+    makes_one: ClassVar[bool] = True
+
+
+class CleanedPromptBody(SingleResultBody):
+    """Body with a prompt that is cleaned up, as the document says."""
+
+    prompt: Prompt = Field(
+        description="Description of the image. Harmless phrases that content moderation misreads are"
+        " replaced, and a warning says so: `fingers brushing lips` becomes `hand near face`."
+    )
+
+    def to_parameters(self, model: Model) -> ModelParameters:
+        prompt, notes = clean_prompt(self.prompt)
+        return super().to_parameters(model).extended({"prompt": prompt}, *notes)
+
+
+class Flux2KleinBody(SingleResultBody):
     """FLUX.2 Klein, text to image."""
 
     prompt: Prompt
@@ -246,16 +344,15 @@ class Flux2KleinBody(EndpointBody):
     height: KleinDimension = Field(1024, description="Height in pixels.")
 
 
-class Flux2DevTextBody(EndpointBody):
+class Flux2DevTextBody(CleanedPromptBody):
     """FLUX.2 Dev, text to image."""
 
-    prompt: Prompt
     steps: Steps = None
     width: int | None = Field(None, ge=1, description="Width in pixels, within the model's range.")
     height: int | None = Field(None, ge=1, description="Height in pixels, within the model's range.")
 
 
-class FluxSchnellBody(EndpointBody):
+class FluxSchnellBody(SingleResultBody):
     """FLUX.1 Schnell, text to image."""
 
     prompt: Prompt
@@ -265,9 +362,15 @@ class FluxSchnellBody(EndpointBody):
     width: int = Field(1024, ge=1, description="Width in pixels, within the model's range.")
 
 
-class FluxSchnellBatchBody(FluxSchnellBody):
+class FluxSchnellBatchBody(CleanedPromptBody):
     """FLUX.1 Schnell, in a batch."""
 
+    steps: int = Field(
+        4, alias="num_steps", ge=1, description="Number of denoising steps, within the model's range."
+    )
+    seed: Seed = None
+    height: int = Field(1024, ge=1, description="Height in pixels, within the model's range.")
+    width: int = Field(1024, ge=1, description="Width in pixels, within the model's range.")
     webhook_url: Annotated[
         Url | None,
         Field(

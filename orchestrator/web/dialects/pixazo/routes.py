@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.errors import InvalidRequest, NotAuthenticated, NotFound
+from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.web.auth import ApiKey, ApiKeyScope, authenticate, bearer_token
 from orchestrator.web.dialects.ids import job_id_from_uuid
@@ -52,9 +53,8 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 #: The document's two headers for an API key.
 KEY_HEADERS = ("Ocp-Apim-Subscription-Key", "X-Secret-Key")
-WEBHOOK_HEADER = "X-Webhook-URL"
 WEBHOOK_HEADER_SPEC = {
-    WEBHOOK_HEADER: ParameterSpec(
+    pixazo.WEBHOOK_HEADER: ParameterSpec(
         {"type": "string", "format": "uri"}, "URL that is called when the request is finished."
     )
 }
@@ -66,7 +66,7 @@ RESPONSE_SCHEMAS: Mapping[ResponseMode, type[ResponseModel]] = {
 RESPONSE_MODE_DESCRIPTIONS = {
     ResponseMode.QUEUED: "Responds as soon as the request is accepted; poll `polling_url` or name a webhook"
     " for the result.",
-    ResponseMode.SYNCHRONOUS: "Waits for the result.",
+    ResponseMode.SYNCHRONOUS: "Waits for the result. A webhook gets it, too.",
     ResponseMode.BATCH: "With a webhook, responds as soon as the request is accepted. Without one, waits for"
     " the result up to a minute; poll `checkStatus` after that.",
 }
@@ -125,6 +125,7 @@ class PixazoRoutes:
             *(web.post(endpoint.path, self._make_handler(endpoint)) for endpoint in PIXAZO_ENDPOINTS),
             web.get(pixazo.STATUS_PATH + "{id}", self.get_status),
             web.post(pixazo.BATCH_STATUS_PATH, self.check_batch_status),
+            web.post(pixazo.POLLING_ENDPOINT, self.check_batch_status),
         ]
 
     @openapi_operation(response=PixazoStatusResponse, access=Access.GATEWAY, tag="pixazo")
@@ -155,7 +156,7 @@ class PixazoRoutes:
                 case ResponseMode.SYNCHRONOUS:
                     return await self._respond_with_result(record)
                 case ResponseMode.BATCH:
-                    return await self._respond_batch(body, record)
+                    return await self._respond_batch(record)
                 case ResponseMode.QUEUED:
                     return await self._respond_queued(request, body, record)
 
@@ -167,7 +168,7 @@ class PixazoRoutes:
             response=RESPONSE_SCHEMAS[endpoint.response_mode],
             status=200 if is_synchronous else 202,
             other_responses={} if is_synchronous else FINISHED_RESPONSE,
-            headers=WEBHOOK_HEADER_SPEC if endpoint.response_mode is ResponseMode.QUEUED else {},
+            headers=WEBHOOK_HEADER_SPEC,
             access=Access.GATEWAY,
             creates_job=True,
             tag="pixazo",
@@ -177,24 +178,25 @@ class PixazoRoutes:
         """Create the job of a request. Raises as `GenerationService.submit` does."""
         key = await self._authenticate(request, ApiKeyScope.GENERATE)
         model = endpoint.resolve_model(self._service.catalog)
-        body = endpoint.body.parse(await read_json(request))
-        webhook_url = body.webhook_receiver_url
-        if endpoint.response_mode is ResponseMode.QUEUED:
-            webhook_url = webhook_url or request.headers.get(WEBHOOK_HEADER)
+        body = endpoint.body.parse(await read_json(request), model.parameters)
         idempotency_key = parse_idempotency_key(request)
         try:
             generation_request = pixazo.to_request(
-                endpoint, body, model, webhook_url=webhook_url, idempotency_key=idempotency_key
+                endpoint,
+                body,
+                model,
+                header_webhook_url=request.headers.get(pixazo.WEBHOOK_HEADER),
+                idempotency_key=idempotency_key,
             )
             return body, await submit_job(
                 request,
                 self._service,
                 key,
                 generation_request,
-                waits_for_result=_waits_for_result(endpoint, body),
+                waits_for_result=_waits_for_result(endpoint, body, generation_request),
             )
         except InvalidRequest as error:
-            raise endpoint.body.translate_error(error) from error
+            raise body.translate_error(error) from error
 
     async def _respond_queued(
         self, request: web.Request, body: EndpointBody, record: JobRecord
@@ -210,8 +212,8 @@ class PixazoRoutes:
         record = await wait_for_result(self._service, record)
         return _job_response(PixazoResultResponse(output=self._job_views.output_urls(record)[0]), record)
 
-    async def _respond_batch(self, body: EndpointBody, record: JobRecord) -> web.Response:
-        if body.webhook_receiver_url is None:
+    async def _respond_batch(self, record: JobRecord) -> web.Response:
+        if record.job.webhook_url is None:
             record = await self._wait_until_timeout(record)
             if record.job.is_finished:
                 return _job_response(self._job_views.to_batch_status(record), record)
@@ -255,13 +257,13 @@ class PixazoRoutes:
         return await authenticate(request, scope, token=token)
 
 
-def _waits_for_result(endpoint: PixazoEndpoint, body: EndpointBody) -> bool:
+def _waits_for_result(endpoint: PixazoEndpoint, body: EndpointBody, request: GenerationRequest) -> bool:
     """Whether the response waits for the result, if only for a while."""
     match endpoint.response_mode:
         case ResponseMode.SYNCHRONOUS:
             return True
         case ResponseMode.BATCH:
-            return body.webhook_receiver_url is None
+            return request.webhook_url is None
         case ResponseMode.QUEUED:
             return body.waits_for_result
 

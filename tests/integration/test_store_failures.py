@@ -187,7 +187,7 @@ async def test_a_webhook_is_delivered_once_although_that_cannot_be_recorded(
         with failing(failure, service):
             gate.set()
             # Meanwhile the outbox is read several times.
-            await poll(lambda: retries(service, "finish_shard"), lambda count: count >= before + 5)
+            await poll(lambda: retries(service, "finish_shard"), lambda count: count >= before + 3)
         assert (await wait_for_job(http, film))["status"] == "completed"
 
         async def is_delivered() -> bool:

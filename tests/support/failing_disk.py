@@ -5,11 +5,12 @@ from __future__ import annotations
 import resource
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import psutil
 import pytest
 
 from tests.support.cli import command
@@ -93,8 +94,14 @@ class FileSizeLimit:
     @staticmethod
     def _set_limit(service: ServiceProcess, size: int) -> None:
         process = service.process
-        if process is not None and process.poll() is None:
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        if process is None or process.poll() is not None:
+            return
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        if size == resource.RLIM_INFINITY:
+            # Instances that were started meanwhile have the limit of the service.
+            for child in psutil.Process(process.pid).children(recursive=True):
+                with suppress(ProcessLookupError):
+                    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 @contextmanager

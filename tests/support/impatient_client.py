@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
+from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import InstanceSession, SessionSettings
 from tests.support.scripted_comfyui import GRAPH, ScriptedComfyUI, ScriptedPrompt
 
@@ -23,7 +25,15 @@ async def launch(
     server: ScriptedComfyUI, session: InstanceSession, listener: Any = None
 ) -> tuple[asyncio.Task[Any], ScriptedPrompt]:
     """A prompt that has begun to run."""
-    run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH, listener))
-    (prompt,) = await server.posted()
-    await server.begin(prompt)
-    return run, prompt
+    while True:
+        run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH, listener))
+        posted = asyncio.create_task(server.posted())
+        await asyncio.wait({run, posted}, return_when=asyncio.FIRST_COMPLETED)
+        if posted.done():
+            (prompt,) = posted.result()
+            await server.begin(prompt)
+            return run, prompt
+        # The machine stalled for longer than the session's patience with an instance that does not answer.
+        posted.cancel()
+        with suppress(InstanceGone):
+            await run

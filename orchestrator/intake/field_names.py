@@ -15,8 +15,8 @@ def errors_name_fields(
 ) -> Iterator[None]:
     """Make errors of parameters name the fields that set them.
 
-    `field_names` are the fields by parameter, `computed_from` those that a parameter is a part of: an error of
-    the width that a `size` asks for names both.
+    `field_names` are the fields by parameter, `computed_from` those that a parameter is a part of: an error
+    of the width that a `size` asks for names both.
     """
     try:
         yield

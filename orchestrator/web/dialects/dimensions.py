@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -32,10 +33,15 @@ NAMED_SIZES: Mapping[str, Size] = MappingProxyType(
 )
 _ASPECT_RATIO_TEXT = re.compile(r"[0-9]{1,2}:[0-9]{1,2}", re.ASCII)
 _RESOLUTION_TEXT = re.compile(r"([0-9.]{1,5}) ?(k|p|mp)", re.ASCII | re.IGNORECASE)
+_SIZE_TEXT = re.compile(r"[0-9]+ ?[xX*\u00d7] ?[0-9]+", re.ASCII)
 _RESOLUTION_UNITS = {"k": "K", "p": "p", "mp": " MP"}
 ASPECT_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "5:4", "4:5", "21:9", "9:21")
 #: How far a named resolution may exceed the model's largest area: 480p is 853x480, its model makes 832x480.
 AREA_TOLERANCE = 1.05
+#: How far a size may be from an aspect ratio that is sent with it, as a logarithm: 1366x768 is 16:9.
+SHAPE_TOLERANCE = 0.02
+#: How far a length may exceed a whole number of frames without one more: durations are rounded, too.
+FRAME_TOLERANCE = 0.01
 #: Frame rate of a video model whose `fps` has no default.
 DEFAULT_FPS = 16
 
@@ -110,8 +116,10 @@ def aspect_ratio_to_dimensions(
     sizes = OutputSizes.from_model(model)
     if sizes is None or (aspect_ratio is None and resolution is None):
         return {}
-    if aspect_ratio is None and resolution is not None and "x" in resolution.lower():
-        return parse_size(resolution, param="resolution").to_params()
+    if resolution is not None and _SIZE_TEXT.fullmatch(resolution.strip()):
+        size = parse_size(resolution.strip(), param="resolution")
+        _check_shape(size, aspect_ratio)
+        return size.to_params()
     width, height = sizes.default_size
     ratio = width / height if aspect_ratio is None else _parse_aspect_ratio(aspect_ratio)
     area = width * height if resolution is None else _parse_max_pixels(resolution, ratio)
@@ -124,14 +132,8 @@ def aspect_ratio_to_dimensions(
     return {"width": found[0], "height": found[1]}
 
 
-def round_down_to_step(model: Model, name: str, pixels: int) -> int:
-    """Round a side (`width` or `height`) down to the step of the model; API documents allow any number."""
-    spec = model.parameters.get(name)
-    return pixels - pixels % spec.step if isinstance(spec, IntegerParameter) else pixels
-
-
 def seconds_to_frames(model: Model, seconds: float, fps: object, *, field: str) -> dict[str, int] | None:
-    """Return the number of frames of a video of that length, or None if the model has no such parameter.
+    """Return the number of frames of a video of at least that length; None if the model has no such field.
 
     `fps` is the requested frame rate, None for the model's default; `field` names the length in errors.
     Raises InvalidRequest.
@@ -147,7 +149,20 @@ def seconds_to_frames(model: Model, seconds: float, fps: object, *, field: str) 
             f"must be between {least / rate:.2f} and {most / rate:.2f} seconds for {model.id} at {rate} fps"
             f" (got {str(seconds)[:20]})",
         )
-    return {"num_frames": min(max(round(seconds * rate), least), most)}
+    return {"num_frames": min(max(math.ceil(seconds * rate - FRAME_TOLERANCE), least), most)}
+
+
+def _check_shape(size: Size, aspect_ratio: str | None) -> None:
+    """Raise InvalidRequest if a size does not have the aspect ratio that was also asked for."""
+    if aspect_ratio is None or not size.area:
+        return
+    if abs(math.log(size.width / size.height / _parse_aspect_ratio(aspect_ratio))) > SHAPE_TOLERANCE:
+        raise InvalidRequest(
+            f"`resolution` {size.width}x{size.height} does not have the `aspect_ratio` {aspect_ratio}; send"
+            " one of them",
+            code="conflicting_fields",
+            param="aspect_ratio",
+        )
 
 
 def _parse_aspect_ratio(text: str) -> float:

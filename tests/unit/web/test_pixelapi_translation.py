@@ -57,10 +57,14 @@ def params(**fields: Any) -> dict[str, Any]:
 
 
 @given(side=st.integers(pixelapi.MIN_SIDE, pixelapi.MAX_SIDE))
-def test_rounds_every_documented_side_down_to_the_models_step(side: int) -> None:
+def test_every_documented_side_is_exact_or_rejected_with_the_nearest_sizes(side: int) -> None:
     made = params(prompt="a", width=side, height=side)
-    assert CATALOG["sdxl"].validate_params(made)["width"] == made["height"]
-    assert 0 <= side - made["width"] < 8
+    assert (made["width"], made["height"]) == (side, side)
+    if side % 8 == 0:
+        assert CATALOG["sdxl"].validate_params(made)["width"] == side
+        return
+    with pytest.raises(InvalidRequest, match=r"the nearest sizes are \d+x\d+ and \d+x\d+"):
+        CATALOG["sdxl"].validate_params(made)
 
 
 @pytest.mark.parametrize(

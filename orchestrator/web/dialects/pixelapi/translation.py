@@ -15,11 +15,11 @@ from pydantic import Field
 
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import ContentBlocked, invalid_field
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobStatus
 from orchestrator.web.dialects.credits import charged_micros, format_utc, to_credits
-from orchestrator.web.dialects.dimensions import round_down_to_step
 from orchestrator.web.dialects.ids import job_id_to_uuid
 from orchestrator.web.dialects.parameter_names import take_parameters
 from orchestrator.web.dialects.pixelapi.schemas import (
@@ -85,7 +85,8 @@ def to_request(
     body: PixelApiGenerateBody, catalog: Catalog, *, idempotency_key: str | None
 ) -> GenerationRequest:
     """Translate a request body. Raises InvalidRequest."""
-    model = catalog[body.model or DEFAULT_MODEL]
+    tasks = find_tasks(image_count=int("image" in body.passed_fields))
+    model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
     name = api_id(model)
     passed = take_parameters(model, body.passed_fields)
     if passed.values.get("n", 1) != 1:
@@ -96,6 +97,7 @@ def to_request(
     params |= _guidance_param(body, model)
     return GenerationRequest(
         model=body.model or name,
+        served_by=model.id,
         tariff_model=name,
         params=params,
         warnings=passed.warnings,
@@ -166,16 +168,12 @@ def _documented_params(body: PixelApiGenerateBody, model: Model, limits: ModelLi
     """Return the document's defaults and the given values, checked against its ranges."""
     steps = _check_range("steps", body.steps, limits.min_steps, limits.max_steps)
     params: dict[str, Any] = {
-        "width": _dimension(model, "width", body.width),
-        "height": _dimension(model, "height", body.height),
+        "width": _check_range("width", body.width, MIN_SIDE, MAX_SIDE) or DEFAULT_SIDE,
+        "height": _check_range("height", body.height, MIN_SIDE, MAX_SIDE) or DEFAULT_SIDE,
         "steps": limits.default_steps if steps is None else steps,
         "cfg_scale": _to_cfg_scale(limits.default_guidance),
     }
     return {name: value for name, value in params.items() if name in model.parameters}
-
-
-def _dimension(model: Model, name: str, value: int | None) -> int:
-    return round_down_to_step(model, name, _check_range(name, value, MIN_SIDE, MAX_SIDE) or DEFAULT_SIDE)
 
 
 def _guidance_param(body: PixelApiGenerateBody, model: Model) -> dict[str, float]:

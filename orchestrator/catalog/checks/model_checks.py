@@ -83,6 +83,8 @@ def _other_example(spec: Parameter) -> list[Any]:
     match spec:
         case ImageParameter() | DatasetParameter():
             return [f"other-{EXAMPLE_IMAGE}"]
+        case ImageListParameter():
+            return [[f"other-{EXAMPLE_IMAGE}"]]
         case TextParameter() if not spec.choices:
             return ["green"]
         case _:

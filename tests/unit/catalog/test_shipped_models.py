@@ -165,6 +165,17 @@ def test_documented_models_have_the_documents_defaults(id: str, expected: tuple[
         ("z-image-turbo", "z-image-turbo"),
         ("wan-image", "wan2.2-image"),
         ("hunyuan-3d", "hunyuan-3d"),
+        ("ernie", "ernie-image"),
+        ("hidream-edit", "hidream-o1"),
+        ("change-camera-angle", "qwen-image-edit-2511-angles"),
+        ("image-relighting", "qwen-image-edit-2511"),
+        ("image-editor", "flux-1-kontext-dev"),
+        ("consistent-characters", "flux-1-kontext-dev"),
+        ("creative-upscale", "creative-upscale"),
+        ("flux", "flux-1-dev"),
+        ("ponyxl-ponyrealism-v23", "ponyxl-ponyrealism-v23"),
+        ("ponyxl-tponynai3-v7", "ponyxl-tponynai3-v7"),
+        ("ponyxl-waianinsfwponyxl-v140", "ponyxl-waianinsfwponyxl-v140"),
     ],
 )
 def test_the_other_documents_ids_are_known(alias: str, id: str) -> None:
@@ -180,7 +191,8 @@ def test_every_choice_is_explained(model: Model) -> None:
 @every_model
 def test_every_file_can_be_had(model: Model) -> None:
     for weight in model.manifest.weights:
-        assert weight.url, weight.path
+        # Checkpoints of the community that are behind an account: an operator puts them there.
+        assert weight.url or model.id.startswith("ponyxl-"), weight.path
         assert weight.bytes, weight.path
         assert weight.license, weight.path
 

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.catalog import Model
 from orchestrator.catalog.import_export import ImportedModel
 from orchestrator.catalog.import_export.infer.arithmetic import evaluate_formula
+from orchestrator.errors import InvalidRequest
 from tests.support.canvas import drawn, imported, parameters
 
 
@@ -265,3 +266,40 @@ def test_evaluates_formulas(text: str, value: float) -> None:
 def test_rejects_invalid_formulas(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         evaluate_formula(text, {"a": 4, "b": 3})
+
+
+def test_an_imported_video_is_cut_to_the_request() -> None:
+    graph = rendered(imported(film(97, 24)), width=712, height=456, num_frames=90)
+    assert (
+        graph["latent"]["inputs"] | {"width": 736, "height": 480, "length": 97} == graph["latent"]["inputs"]
+    )
+    (cut,) = (node for node in graph.values() if node["class_type"] == "ImageFromBatch")
+    (crop,) = (node for node in graph.values() if node["class_type"] == "ImageCrop")
+    assert cut["inputs"]["length"] == 90
+    assert (crop["inputs"]["width"], crop["inputs"]["height"]) == (712, 456)
+
+
+def test_a_graph_that_enlarges_its_image_rejects_sizes_off_the_grid() -> None:
+    larger = ("ImageScaleBy", "", {"image": ["decode", 0], "upscale_method": "lanczos", "scale_by": 2.0})
+    saved = ("SaveImage", "", {"images": ["larger", 0], "filename_prefix": "x"})
+    latent = ("EmptySD3LatentImage", "", {"width": 1024, "height": 1024, "batch_size": 1})
+    plain, enlarged = (
+        imported(drawn(latent=latent)),
+        imported(drawn(latent=latent, larger=larger, save=saved)),
+    )
+    assert rendered(plain, width=1000)["latent"]["inputs"]["width"] == 1008
+    assert parameters(enlarged)["width"]["off_grid"] == "reject"
+    with pytest.raises(InvalidRequest, match="the nearest sizes are 1008x1024 and 992x1024"):
+        rendered(enlarged, width=1000, height=1024)
+
+
+def test_a_graph_that_adds_frames_rejects_lengths_off_the_grid() -> None:
+    more = ("RepeatImageBatch", "", {"image": ["decode", 0], "amount": 2})
+    graph = film(97, 24, more=more) | {
+        "video": drawn(video=("CreateVideo", "", {"images": ["more", 0], "fps": 24}))["video"]
+    }
+    result = imported(graph)
+    assert parameters(result)["num_frames"]["off_grid"] == "reject"
+    assert rendered(result, num_frames=89)["latent"]["inputs"]["length"] == 89
+    with pytest.raises(InvalidRequest, match="the nearest values are 89 and 97"):
+        rendered(result, num_frames=90)

@@ -14,6 +14,7 @@ from orchestrator.catalog.checks.node_facts import SEED_INPUT_NAMES, output_type
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
 from orchestrator.catalog.import_export.infer.constants import InputRef
 from orchestrator.catalog.import_export.infer.loras import bind_loras
+from orchestrator.catalog.import_export.infer.off_grid import reject_off_grid
 from orchestrator.catalog.import_export.infer.sizes import (
     FRAME_RATE_INPUTS,
     LENGTH_INPUTS,
@@ -59,6 +60,7 @@ def infer_parameters(bindings: ParameterBindings, outputs: Sequence[str]) -> Non
     _bind_guidance(bindings, samplers + guiders)
     bind_sizes(bindings, samplers, needed)
     bind_lengths(bindings, samplers, needed, outputs)
+    reject_off_grid(bindings, needed)
     _bind_images(bindings, needed)
     bind_loras(bindings, needed)
 

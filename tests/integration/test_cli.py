@@ -65,6 +65,9 @@ def test_generate_fails_in_one_clear_line(service: ServiceProcess, key: str) -> 
     assert "PIXELFACTORY_API_KEY is not set" in refused("flux-1-schnell", "a cat", api_key="")
     assert "is unreachable" in refused("flux-1-schnell", "a cat", url="http://127.0.0.1:9")
     assert "name=value" in refused("flux-1-schnell", "a cat", "-p", "steps")
+    assert "no parameter `stpes`; did you mean `steps`?" in refused(
+        "flux-1-schnell", "a cat", "-p", "stpes=3"
+    )
     assert "No such file" in refused("4x-ultrasharp", "", "-p", "image=@/nowhere.png")
 
 

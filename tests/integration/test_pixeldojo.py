@@ -78,7 +78,7 @@ async def test_applies_aspect_ratio_resolution_and_duration(offering: ServicePro
         film = await run(http, "wan2.1-t2v-fast", prompt="a", aspect_ratio="1:1", duration=1)
         seen = await wait_for_status(http, f"/api/v1/jobs/{picture['jobId']}", "completed")
         (asset,) = seen["assets"]
-        assert (asset["width"], asset["height"]) == (544, 960)
+        assert (asset["width"], asset["height"]) == (536, 952)
         assert asset["url"] == seen["output"]["images"][0]
         seen = await wait_for_status(http, f"/api/v1/jobs/{film['jobId']}", "completed")
         (asset,) = seen["assets"]
@@ -101,6 +101,72 @@ async def test_applies_loras_and_reference_images(offering: ServiceProcess) -> N
         seen = await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed")
         async with aiohttp.ClientSession() as http, http.get(seen["assets"][0]["url"]) as response:
             assert size_of(await response.read()) == (256, 192)
+
+
+DOCUMENTED_EDITORS = ["flux-dev", "flux-krea-dev", "flux-dev-multi-lora"]
+
+
+@pytest.mark.parametrize("model", DOCUMENTED_EDITORS)
+async def test_documented_editors_take_an_image_and_loras(offering: ServiceProcess, model: str) -> None:
+    async with offering.client(new_key(offering)) as http:
+        fields = {"prompt": "a", "seed": 1, "steps": 2, "width": 256, "height": 256}
+        made = await run(
+            http, model, **fields, image_url=base64_png(320, 256), strength=0.4, lora_weights=["ink", "gold"]
+        )
+        seen = await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed")
+        assert (seen["params"]["strength"], len(seen["params"]["loras"])) == (0.4, 2)
+        plain = await run(http, model, **fields, lora_weights=["ink", "gold"])
+        other = await wait_for_status(http, f"/api/v1/jobs/{plain['jobId']}", "completed")
+    assert await download(seen) != await download(other)
+
+
+async def test_a_result_follows_the_image_unless_a_size_is_asked_for(offering: ServiceProcess) -> None:
+    async with offering.client(new_key(offering)) as http:
+        for fields, wide in (({}, True), ({"resolution": "256x320"}, False), ({"aspect_ratio": "1:2"}, None)):
+            body = {"prompt": "a", "image": base64_png(640, 256), "steps": 1} | fields
+            async with http.post(path("flux-dev"), json=body) as response:
+                if wide is None:
+                    assert (await response.json())["error"]["param"] == "aspect_ratio"
+                    continue
+                job = (await response.json())["jobId"]
+            (asset,) = (await wait_for_status(http, f"/api/v1/jobs/{job}", "completed"))["assets"]
+            if wide:
+                assert asset["width"] / asset["height"] == pytest.approx(2.5, rel=0.05)
+            else:
+                assert (asset["width"], asset["height"]) == (256, 320)
+
+
+async def test_wan_image_takes_loras(offering: ServiceProcess) -> None:
+    async with offering.client(new_key(offering)) as http:
+        made = await run(http, "wan-image", **SMALL, steps=2, lora_weights="ink", lora_scale=0.5)
+        seen = await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed")
+        assert seen["params"]["loras"] == [{"name": "ink", "strength": 0.5}]
+
+
+async def test_hunyuan_3d_makes_a_mesh_of_a_prompt_or_an_image(offering: ServiceProcess) -> None:
+    async with offering.client(new_key(offering)) as http:
+        drawn = await run(http, "hunyuan-3d", prompt="a teapot", steps=1)
+        seen = await run(http, "hunyuan-3d", prompt="a teapot", image=base64_png(64, 64), steps=1)
+        for made, warnings in (
+            (drawn, []),
+            (seen, ["`prompt` has no effect: `image` takes its place"]),
+        ):
+            job = await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed")
+            assert (await download(job, "files")).startswith(b"glTF")
+            assert job["warnings"] == warnings
+        assert await refusal(http, "POST", path("hunyuan-3d"), json={"steps": 1}) == (400, "validation_error")
+
+
+async def test_a_resolution_may_be_a_size(offering: ServiceProcess) -> None:
+    async with offering.client(new_key(offering)) as http:
+        made = await run(http, "flux-dev", prompt="a", resolution="1920x1080", steps=1)
+        (asset,) = (await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed"))["assets"]
+        assert (asset["width"], asset["height"]) == (1920, 1080)
+
+
+async def download(job: dict[str, Any], group: str = "images") -> bytes:
+    async with aiohttp.ClientSession() as http, http.get(job["output"][group][0]) as response:
+        return await response.read()
 
 
 async def test_lists_jobs_by_cursor(offering: ServiceProcess) -> None:

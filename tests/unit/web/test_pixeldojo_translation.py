@@ -31,6 +31,7 @@ from orchestrator.web.dialects.dimensions import ASPECT_RATIOS, aspect_ratio_to_
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.errors import in_credits, to_error_response
+from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
 from orchestrator.web.dialects.request_body import parse_body
 from pricing.rates import ModelPrice
 
@@ -309,7 +310,7 @@ def test_shows_prices_by_resolution_and_length(entry: object, cost: dict[str, An
 
 @pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)
 def test_run_schemas_have_all_parameters_of_the_model(model: Model) -> None:
-    schema = pixeldojo_models.run_schema(model)
+    schema = run_schema(model)
     properties = set(schema["properties"])
     assert set(model.parameters) < properties
     assert ("aspect_ratio" in properties) == (OutputSizes.from_model(model) is not None)

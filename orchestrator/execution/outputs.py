@@ -40,7 +40,8 @@ class OutputStorage:
         prefix: str = OUTPUT_PREFIX,
         encoding: ImageEncoding | None = None,
     ) -> list[Output]:
-        """Store the outputs of the nodes `node_ids`, in this order; images are re-encoded as `encoding`.
+        """Store the outputs of the nodes `node_ids`, in this order; images of other formats are
+        converted to `encoding`.
 
         Their keys begin with `prefix` and belong to the attempt with this prompt id; no other attempt writes
         or deletes them.
@@ -87,7 +88,7 @@ def _prepare_file(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, M
     """Return the file to store, its media information and its SHA-256. Raises CorruptMedia."""
     info = probe_media(data)
     data = strip_graph_metadata(data, info.content_type)
-    if encoding and info.content_type.startswith("image/"):
+    if encoding and not encoding.keeps(info.content_type):
         data = encoding.encode(data)
         info = probe_media(data)
     return data, info, hashlib.sha256(data).hexdigest()

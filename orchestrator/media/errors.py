@@ -3,6 +3,7 @@
 MediaError
 ├── CorruptMedia                    the bytes are empty, truncated, broken or of an unknown format
 │   ├── ImageTooLarge               the image has more pixels than allowed
+│   ├── LosesFrames                 an animation shall become a format that holds one frame
 │   └── ArchiveTooLarge             the archive holds more than allowed (defined in `archives`)
 ├── FetchError
 │   ├── UrlNotAllowed               not an http(s) URL, or one that leads to no public address
@@ -31,6 +32,10 @@ class CorruptMedia(MediaError):
 
 class ImageTooLarge(CorruptMedia):
     """The image has more pixels than allowed."""
+
+
+class LosesFrames(CorruptMedia):
+    """The format does not hold all frames of the animation."""
 
 
 class FetchError(MediaError):

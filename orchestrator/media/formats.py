@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.images import IMAGE_TYPES, convert_image, probe_image
+from orchestrator.media.errors import CorruptMedia, LosesFrames
+from orchestrator.media.images import (
+    ANIMATION_TYPES,
+    DEFAULT_QUALITY,
+    IMAGE_TYPES,
+    convert_image,
+    probe_image,
+)
 from orchestrator.media.sniffing import EXTENSIONS, MediaInfo, detect_content_type
 from orchestrator.media.streams import STREAM_TYPES, probe_stream
 from orchestrator.media.tensors import check_finite, parse_safetensors_header
 
 __all__ = [
+    "ANIMATION_TYPES",
     "EXTENSIONS",
     "CorruptMedia",
     "ImageEncoding",
+    "LosesFrames",
     "MediaInfo",
     "convert_image",
     "detect_content_type",
@@ -27,12 +35,23 @@ class ImageEncoding:
     """The image format that the caller asked for. Videos are not converted."""
 
     content_type: str
-    #: JPEG or WebP quality, 0 to 100; None for the encoder's default.
+    #: JPEG or WebP quality, 0 to 100; None to keep images of this format as they are.
     quality: int | None = None
+    #: Quality of images of other formats if `quality` is None.
+    default_quality: int = field(default=DEFAULT_QUALITY, repr=False)
+
+    def keeps(self, content_type: str) -> bool:
+        """Return whether files of this type stay as they are: another encoding would only cost detail."""
+        if not content_type.startswith("image/"):
+            return True
+        return content_type == self.content_type and (self.quality is None or content_type == "image/png")
 
     def encode(self, data: bytes) -> bytes:
-        """Convert an image to this format. CPU-bound: call it in a worker thread. Raises CorruptMedia."""
-        return convert_image(data, self.content_type, self.quality)
+        """Convert an image to this format, with all of its frames.
+
+        CPU-bound: call it in a worker thread. Raises CorruptMedia, LosesFrames.
+        """
+        return convert_image(data, self.content_type, self.quality, self.default_quality)
 
 
 def probe_media(data: bytes) -> MediaInfo:

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from PIL import ExifTags, Image, ImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -14,7 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from orchestrator.media.errors import CorruptMedia, ImageTooLarge
+from orchestrator.media.errors import CorruptMedia, ImageTooLarge, LosesFrames
 from orchestrator.media.image_headers import read_image_size
 from orchestrator.media.metadata import strip_metadata
 from orchestrator.media.sniffing import MediaInfo, detect_content_type
@@ -31,6 +32,15 @@ IMAGE_TYPES = frozenset(_DECODER_BY_CONTENT_TYPE)
 
 #: Default limit on decoded pixels: 16384x16384, the result of upscaling 4096x4096 by four.
 MAX_IMAGE_PIXELS = 2**28
+
+#: Formats that hold several frames and to which images are converted.
+ANIMATION_TYPES = frozenset({"image/png", "image/webp"})
+#: Limit on the pixels of all frames of an animation that is converted: they are in memory together.
+MAX_ANIMATION_PIXELS = 2**27
+#: Duration of frames that state none: browsers show those of a GIF for this long.
+DEFAULT_FRAME_MILLISECONDS = 100
+#: JPEG or WebP quality of conversions for which none is asked.
+DEFAULT_QUALITY = 90
 
 #: Maximum characters of an EXIF image description.
 MAX_DESCRIPTION_LENGTH = 1000
@@ -140,31 +150,84 @@ def encode_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def convert_image(data: bytes, target_type: str, quality: int | None = None) -> bytes:
-    """Convert the first frame of an image to `target_type` (image/png, image/jpeg or image/webp).
+def convert_image(
+    data: bytes, target_type: str, quality: int | None = None, default_quality: int = DEFAULT_QUALITY
+) -> bytes:
+    """Convert an image to `target_type` (image/png, image/jpeg or image/webp), with all of its frames.
 
-    `quality` is 0 to 100 (JPEG and WebP; default 90). Data that already is of `target_type` is returned
-    unchanged unless a quality is given. Transparency becomes white in a JPEG. PNG texts, such as the mark of
-    the simulator, become the EXIF description. Raises CorruptMedia.
+    `quality` is 0 to 100 (JPEG and WebP); if it is None, data that already is of `target_type` is returned
+    unchanged, and other data is encoded with `default_quality`. PNG is lossless and needs no quality.
+    Transparency becomes white in a JPEG. PNG texts, such as the mark of the simulator, become the EXIF
+    description. Raises CorruptMedia, LosesFrames for an animation that shall become a JPEG.
     """
     content_type = detect_content_type(data)
     if content_type is None:
         raise CorruptMedia("the data is not of a supported image format")
-    if content_type == target_type and quality is None:
+    if content_type == target_type and (quality is None or target_type == "image/png"):
         return data
+    options: dict[str, Any] = {} if target_type == "image/png" else {"quality": quality}
+    if quality is None and options:
+        options["quality"] = default_quality
     with open_image(data, content_type) as image:
+        if int(getattr(image, "n_frames", 1)) > 1:
+            return _convert_animation(image, target_type, options)
         image.load()
         pixels, exif = to_8bit_mode(image), _texts_to_exif(image)
     buffer = io.BytesIO()
     if target_type == "image/png":
         pixels.save(buffer, "PNG", compress_level=4)
     elif target_type == "image/jpeg":
-        _flatten_on_white(pixels).save(buffer, "JPEG", quality=90 if quality is None else quality, exif=exif)
+        _flatten_on_white(pixels).save(buffer, "JPEG", exif=exif, **options)
     elif target_type == "image/webp":
-        pixels.save(buffer, "WEBP", quality=90 if quality is None else quality, method=2, exif=exif)
+        pixels.save(buffer, "WEBP", method=2, exif=exif, **options)
     else:
         raise ValueError(f"target_type must be image/png, image/jpeg or image/webp (got {target_type!r})")
     return buffer.getvalue()
+
+
+def _convert_animation(image: ImageFile.ImageFile, target_type: str, options: dict[str, Any]) -> bytes:
+    """Encode all frames with their durations. Raises LosesFrames for a format without animations."""
+    count, (width, height) = int(getattr(image, "n_frames", 1)), image.size
+    if target_type not in ANIMATION_TYPES:
+        raise LosesFrames(
+            f"an animation of {count} frames cannot become {target_type}, which holds one frame"
+        )
+    if count * width * height > MAX_ANIMATION_PIXELS:
+        raise ImageTooLarge(
+            f"the animation has {count} frames of {width}x{height} pixels; at most {MAX_ANIMATION_PIXELS}"
+            " pixels in all can be converted"
+        )
+    exif, loop = _texts_to_exif(image), int(image.info.get("loop", 0 if image.format != "GIF" else 1))
+    frames, durations = [], []
+    # The default image of a PNG is shown by viewers that know no animations; it is not one of the frames.
+    for index in range(1 if image.info.get("default_image") else 0, count):
+        image.seek(index)
+        image.load()
+        durations.append(round(image.info.get("duration", 0)) or DEFAULT_FRAME_MILLISECONDS)
+        frames.append(to_8bit_mode(image))
+    mode = "RGBA" if any(frame.mode == "RGBA" for frame in frames) else "RGB"
+    first, *others = [frame.convert(mode) for frame in frames]
+    for frame in (first, *others):
+        frame.info.clear()
+    moving: dict[str, Any] = {"append_images": others, "duration": durations, "loop": loop}
+    buffer = io.BytesIO()
+    if target_type == "image/png":
+        first.save(buffer, "PNG", save_all=True, compress_level=4, **moving)
+    else:
+        first.save(buffer, "WEBP", save_all=True, method=2, exif=exif, **moving, **options)
+    data = buffer.getvalue()
+    return _declare_alpha(data) if target_type == "image/webp" and mode == "RGBA" else data
+
+
+def _declare_alpha(webp: bytes) -> bytes:
+    """Set the alpha flag of an animated WebP.
+
+    libwebp cuts frames to what is opaque, and then leaves the flag out: readers show the rest as black.
+    """
+    data = bytearray(webp)
+    if data[12:16] == b"VP8X":
+        data[20] |= 0x10
+    return bytes(data)
 
 
 def _texts_to_exif(image: Image.Image) -> Image.Exif:

@@ -7,10 +7,12 @@ import base64
 import hashlib
 import sys
 
+from orchestrator.errors import InvalidRequest
 from orchestrator.execution.expiry import ExpiryPolicy
 from orchestrator.fair_slots import FairSlots
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key
+from orchestrator.media.errors import ImageTooLarge, LosesFrames
 from orchestrator.media.formats import EXTENSIONS, ImageEncoding
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store.files import FileStore
@@ -42,7 +44,7 @@ class OutputDelivery:
             async with self._slots.slot(record.job.account_id):
                 if as_urls:
                     return await self._to_url_item(record.job.id, output, encoding)
-                return await self._to_base64_item(output, encoding)
+                return await self._to_base64_item(record.job.id, output, encoding)
 
         return list(await asyncio.gather(*(load(output) for output in record.outputs)))
 
@@ -57,20 +59,36 @@ class OutputDelivery:
 
         Raises Gone if the job was removed meanwhile.
         """
-        if encoding is None or not output.content_type.startswith("image/"):
+        if encoding is None or encoding.keeps(output.content_type):
             return {"url": self.presign_url(output)}
-        data = await asyncio.to_thread(encoding.encode, await self._objects.get(output.key))
+        data = await self._convert(job_id, output, encoding)
         sha256, ext = hashlib.sha256(data).hexdigest(), EXTENSIONS[encoding.content_type]
         key = owned_object_key(OUTPUT_PREFIX, job_id, sha256, ext)
         await self._objects.put(key, data, encoding.content_type)
         await self._files.add_job_file(job_id, key)
         return {"url": self._objects.presign(key, self._url_lifetime_seconds)}
 
-    async def _to_base64_item(self, output: Output, encoding: ImageEncoding | None) -> dict[str, str]:
-        data = await self._objects.get(output.key)
-        if encoding and output.content_type.startswith("image/"):
-            data = await asyncio.to_thread(encoding.encode, data)
+    async def _to_base64_item(
+        self, job_id: str, output: Output, encoding: ImageEncoding | None
+    ) -> dict[str, str]:
+        if encoding is None or encoding.keeps(output.content_type):
+            data = await self._objects.get(output.key)
+        else:
+            data = await self._convert(job_id, output, encoding)
         return {"b64_json": await encode_base64(data)}
+
+    async def _convert(self, job_id: str, output: Output, encoding: ImageEncoding) -> bytes:
+        """Return a converted image. Raises InvalidRequest if the format does not hold all of its frames."""
+        data = await self._objects.get(output.key)
+        try:
+            return await asyncio.to_thread(encoding.encode, data)
+        except (LosesFrames, ImageTooLarge) as error:
+            raise InvalidRequest(
+                f"The result cannot be delivered in this `output_format`: {error}. The file itself is an"
+                f" output of job {job_id}: GET /api/v1/jobs/{job_id}",
+                code="unsupported_output_format",
+                param="output_format",
+            ) from error
 
 
 async def encode_base64(data: bytes) -> str:

@@ -133,10 +133,10 @@ def test_chooses_another_model_if_no_preferred_one_is_in_the_catalogue() -> None
     ("fields", "encoding"),
     [
         ({}, None),
-        ({"output_format": "png"}, ImageEncoding("image/png")),
-        ({"output_format": "jpeg"}, ImageEncoding("image/jpeg", 100)),
-        ({"output_format": "webp", "output_compression": 40}, ImageEncoding("image/webp", 40)),
-        ({"output_format": "jpeg", "output_compression": 0}, ImageEncoding("image/jpeg", 1)),
+        ({"output_format": "png"}, ImageEncoding("image/png", None, 100)),
+        ({"output_format": "jpeg"}, ImageEncoding("image/jpeg", None, 100)),
+        ({"output_format": "webp", "output_compression": 40}, ImageEncoding("image/webp", 40, 100)),
+        ({"output_format": "jpeg", "output_compression": 0}, ImageEncoding("image/jpeg", 0, 100)),
     ],
 )
 def test_translates_output_formats_to_encodings(

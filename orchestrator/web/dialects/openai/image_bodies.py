@@ -53,7 +53,11 @@ class ImageRequestBody(RequestBody):
         None, description="Format of the images; default: as the model makes them."
     )
     output_compression: int | None = Field(
-        None, ge=0, le=100, description="Quality of a JPEG or WebP in percent; default: 100."
+        None,
+        ge=0,
+        le=100,
+        description="Quality of a JPEG or WebP in percent; default: 100, and files that the model makes in this"
+        " format stay as they are.",
     )
     background: Literal["transparent", "opaque", "auto"] | None = Field(
         None, description="`transparent` needs a model with a `background` parameter."
@@ -73,10 +77,8 @@ class ImageRequestBody(RequestBody):
         """The format to deliver images in, or None for the format that the model makes."""
         if self.output_format is None:
             return None
-        quality = 100 if self.output_compression is None else self.output_compression
-        return ImageEncoding(
-            f"image/{self.output_format}", None if self.output_format == "png" else max(1, quality)
-        )
+        quality = None if self.output_format == "png" else self.output_compression
+        return ImageEncoding(f"image/{self.output_format}", quality, default_quality=100)
 
 
 class ImageInputRequestBody(ImageRequestBody):

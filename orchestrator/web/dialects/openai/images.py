@@ -14,6 +14,7 @@ from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Output
 from orchestrator.number_text import parse_decimal, parse_integer
 from orchestrator.web.dialects.dimensions import size_to_dimensions
+from orchestrator.web.dialects.image_formats import check_image_format
 from orchestrator.web.dialects.model_selection import ImageToImageTask, scale_steps, to_image_params
 from orchestrator.web.dialects.openai.image_bodies import (
     ImageEditBody,
@@ -120,6 +121,7 @@ def _check_response_options(body: ImageRequestBody, model: Model) -> None:
     if not model.makes_images and (body.stream or body.output_format):
         field = "stream" if body.stream else "output_format"
         raise invalid_field(field, f"is only supported for images; model {model.id} does not make images")
+    check_image_format(model, body.encoding)
     if body.stream and body.wants_urls:
         raise invalid_field("response_format", "must be b64_json if `stream` is true")
     if body.output_compression not in (None, 100) and body.output_format in (None, "png"):

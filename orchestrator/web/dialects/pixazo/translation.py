@@ -10,6 +10,7 @@ from orchestrator.catalog import FollowImage, Model
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import RETRYABLE_FAILURES, Job, JobRecord, JobStatus
 from orchestrator.web.dialects.ids import job_id_to_uuid
+from orchestrator.web.dialects.image_formats import check_image_format
 from orchestrator.web.dialects.pixazo.base_bodies import EndpointBody
 from orchestrator.web.dialects.pixazo.endpoints import PixazoEndpoint, ResponseMode
 from orchestrator.web.dialects.pixazo.request_ids import to_model_id, to_origin, to_request_id
@@ -55,6 +56,7 @@ def to_request(
     balance, model and parameters at once, and reports all else by status and webhook. A request whose
     response is the result gets a 400 instead. Neither costs anything.
     """
+    check_image_format(model, body.encoding)
     params = body.to_parameters(model)
     webhook_url = body.webhook_receiver_url or header_webhook_url
     return GenerationRequest(

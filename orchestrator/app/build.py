@@ -29,7 +29,7 @@ from orchestrator.app.input_rules import (
 )
 from orchestrator.app.resources import load_operator_secrets, open_store, utc_now
 from orchestrator.app.task_failures import observe_task_failures
-from orchestrator.app.web_app import build_web_app, build_webhook_payloads
+from orchestrator.app.web_app import build_output_links, build_web_app, build_webhook_payloads
 from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.billing.price_files import check_model_priced, load_plans, load_tariffs
@@ -105,14 +105,10 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         stack.push_async_callback(fleet.stop)
         await fleet.start()
         object_store = await stack.enter_async_context(ObjectStore(await ensure_s3_server(settings, stack)))
-        # In addition to the sweeper, the bucket's lifecycle rules delete old files. They count whole days.
-        days = ceil(settings.output_lifetime_days) + 1
-        lora_days = max(days, ceil(settings.lora_lifetime_days) + 1)
-        await object_store.ensure_bucket(
-            {INPUT_PREFIX: days, OUTPUT_PREFIX: days, LORA_PREFIX: lora_days},
-            timeout=settings.startup_seconds,
-        )
-        url_fetcher = await stack.enter_async_context(UrlFetcher(build_fetch_policy(settings, object_store)))
+        await object_store.ensure_bucket(retention_days(settings), timeout=settings.startup_seconds)
+        links = build_output_links(operator_secrets, store, object_store, utc_now)
+        policy = build_fetch_policy(settings, object_store, links)
+        url_fetcher = await stack.enter_async_context(UrlFetcher(policy))
         dependencies = ServiceDependencies(
             live_catalog=live_catalog,
             tariffs=tariffs,
@@ -167,11 +163,7 @@ def build_service(settings: Settings, dependencies: ServiceDependencies) -> Gene
     accounts = AccountService(dependencies.store, dependencies.plans, utc_now)
     preferred_dtypes = {profile.name: profile.weights for profile in load_gpu_profiles()}
     capabilities = CapabilityCache(dependencies.fleet, preferred_dtypes, build_output_check(settings))
-    expiry = ExpiryPolicy(
-        timedelta(days=settings.output_lifetime_days),
-        utc_now,
-        lora_lifetime=timedelta(days=settings.lora_lifetime_days),
-    )
+    expiry = build_expiry(settings)
     runner = Runner(
         fleet=dependencies.fleet,
         capabilities=capabilities,
@@ -199,12 +191,7 @@ def build_service(settings: Settings, dependencies: ServiceDependencies) -> Gene
             get_price_book=lambda: PriceBook(dependencies.tariffs, utc_now().date()),
             input_reader=build_input_reader(settings, dependencies.url_fetcher),
             webhook_urls=WebhookUrlChecker(allow_private=settings.allow_private_urls),
-            lora_resolver=LoraResolver(
-                store=dependencies.store,
-                shared=SharedLoras(dependencies.fleet, capabilities),
-                expiry=expiry,
-                live_catalog=dependencies.live_catalog,
-            ),
+            lora_resolver=build_lora_resolver(dependencies, capabilities, expiry),
         ),
         accounts=accounts,
         store=dependencies.store,
@@ -222,6 +209,34 @@ def build_service(settings: Settings, dependencies: ServiceDependencies) -> Gene
         random_bits=random.SystemRandom().getrandbits,
         max_wait_seconds=settings.max_wait_seconds,
     )
+
+
+def build_lora_resolver(
+    dependencies: ServiceDependencies, capabilities: CapabilityCache, expiry: ExpiryPolicy
+) -> LoraResolver:
+    """Return what finds the LoRAs that requests name."""
+    return LoraResolver(
+        store=dependencies.store,
+        shared=SharedLoras(dependencies.fleet, capabilities),
+        expiry=expiry,
+        live_catalog=dependencies.live_catalog,
+    )
+
+
+def build_expiry(settings: Settings) -> ExpiryPolicy:
+    """Return how long jobs and LoRAs are kept."""
+    lora_lifetime = timedelta(days=settings.lora_lifetime_days)
+    return ExpiryPolicy(timedelta(days=settings.output_lifetime_days), utc_now, lora_lifetime)
+
+
+def retention_days(settings: Settings) -> dict[str, int]:
+    """Return the days after which the bucket deletes files by itself, by prefix.
+
+    These rules come after the sweeper, and count whole days.
+    """
+    days = ceil(settings.output_lifetime_days) + 1
+    lora_days = max(days, ceil(settings.lora_lifetime_days) + 1)
+    return {INPUT_PREFIX: days, OUTPUT_PREFIX: days, LORA_PREFIX: lora_days}
 
 
 def build_reconciler(settings: Settings, service: GenerationService) -> Reconciler:

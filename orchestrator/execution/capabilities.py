@@ -155,11 +155,10 @@ class ServableModels:
 def _lora_names(facts: NodeFacts) -> Iterator[str]:
     """Return the LoRAs that requests may name: those without folder that no service has uploaded."""
     with suppress(LookupError, TypeError, AttributeError):
-        for item in declared_inputs(facts["LoraLoader"]):
-            for choice in (item.choices or ()) if item.name == "lora_name" else ():
-                name = str(choice).removesuffix(LORA_SUFFIX)
-                if choice != name and is_lora_name(name) and not is_uploaded_lora(name):
-                    yield name
+        inputs = {item.name: item for item in declared_inputs(facts["LoraLoader"])}
+        files = [str(choice) for choice in inputs["lora_name"].choices or ()]
+        names = [file.removesuffix(LORA_SUFFIX) for file in files if file.endswith(LORA_SUFFIX)]
+        yield from (name for name in names if is_lora_name(name) and not is_uploaded_lora(name))
 
 
 def _input_choices(facts: NodeFacts) -> Iterator[str]:

@@ -111,6 +111,7 @@ ERROR_CODES: Mapping[str, str] = {
     "refused": "The result violates the content policy.",
     "no_output": "The model produced no usable output.",
     "stalled": "The run made no progress.",
+    "lora_unavailable": "The file of a LoRA no longer exists, or is too large for the instance.",
     "superseded": "The model was replaced by a new version before the job could run.",
     "store_unavailable": "Object storage is unavailable; retry later.",
     "abandoned": "The run was lost with its instance.",

@@ -196,7 +196,9 @@ class Settings(BaseSettings):
         20, gt=0, description="Timeout for downloading an input image from a URL."
     )
     max_dataset_bytes: int = Field(
-        128 * MIB, gt=0, description="Maximum size of a training dataset; unpacked it may be twice as large."
+        128 * MIB,
+        gt=0,
+        description="Maximum size of an input video, or of a training dataset, unpacked twice as large.",
     )
     max_dataset_pictures: int = Field(1000, gt=0, description="Maximum number of images in a dataset.")
     dataset_url_seconds: float = Field(120, gt=0, description="Timeout for downloading a dataset from a URL.")

@@ -6,9 +6,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from orchestrator.catalog.rendering.output_check import OutputCheck
+from orchestrator.execution.output_links import OutputLinks
 from orchestrator.intake.input_reader import InputReader
 from orchestrator.media.datasets import DatasetLimits
 from orchestrator.media.input_images import ImageLimits
+from orchestrator.media.input_videos import VideoLimits
 from orchestrator.moderation import (
     Moderation,
     ModerationEndpoint,
@@ -22,12 +24,13 @@ from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.object_store import ObjectStore
 
 
-def build_fetch_policy(settings: Settings, object_store: ObjectStore) -> FetchPolicy:
+def build_fetch_policy(settings: Settings, object_store: ObjectStore, links: OutputLinks) -> FetchPolicy:
     """Return the policy for input URLs: public addresses, and the service's own outputs at any address."""
     return FetchPolicy(
         allow_private=settings.allow_private_urls,
         timeout_seconds=settings.input_url_seconds,
         own_url_prefix=object_store.presigned_url_prefix("outputs/"),
+        presign_own=links.presign_own,
     )
 
 
@@ -40,6 +43,7 @@ def build_input_reader(settings: Settings, url_fetcher: UrlFetcher) -> InputRead
     return InputReader(
         image_limits=images,
         dataset_limits=datasets,
+        video_limits=VideoLimits(max_bytes=settings.max_dataset_bytes),
         url_fetcher=url_fetcher,
         dataset_timeout_seconds=settings.dataset_url_seconds,
     )

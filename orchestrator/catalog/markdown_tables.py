@@ -12,6 +12,7 @@ from orchestrator.catalog.parameters.values import (
     NumberParameter,
     Parameter,
     TextParameter,
+    VideoParameter,
 )
 
 
@@ -63,6 +64,8 @@ def _format_range(spec: Parameter) -> str:
             return ", ".join(spec.choices) or f"up to {spec.max_length} characters"
         case ImageListParameter():
             return f"up to {spec.max_items}, each up to {spec.max_width}x{spec.max_height}"
+        case VideoParameter():
+            return f"{spec.min_seconds:g} to {spec.max_seconds:g} seconds"
         case ImageParameter():
             return f"up to {spec.max_width}x{spec.max_height}"
         case _:

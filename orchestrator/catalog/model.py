@@ -32,6 +32,7 @@ from orchestrator.catalog.parameters.values import (
     IntegerParameter,
     LoraListParameter,
     Parameter,
+    VideoParameter,
 )
 from orchestrator.catalog.rendering.cut_parameters import (
     cuttable_outputs,
@@ -175,8 +176,8 @@ class Model:
 
     @cached_property
     def file_inputs(self) -> tuple[str, ...]:
-        """Names of the parameters whose values are input images or datasets."""
-        files = ImageParameter | ImageListParameter | DatasetParameter
+        """Names of the parameters whose values are input images, videos or datasets."""
+        files = ImageParameter | ImageListParameter | VideoParameter | DatasetParameter
         return tuple(name for name, spec in self.parameters.items() if isinstance(spec, files))
 
     @cached_property

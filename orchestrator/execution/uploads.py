@@ -14,6 +14,8 @@ from orchestrator.storage.object_store import ObjectStore
 
 #: Files of one dataset that are uploaded at the same time.
 MAX_CONCURRENT_UPLOADS = 4
+#: Extensions of the object keys of videos.
+VIDEO_EXTENSIONS = frozenset({"mp4", "quicktime", "webm", "x-matroska"})
 #: Suffix of the object keys of datasets.
 DATASET_SUFFIX = ".zip"
 
@@ -38,7 +40,7 @@ class InputUploader:
     async def upload_inputs(
         self, session: InstanceSession, model: Model, params: Mapping[str, Any]
     ) -> UploadedInputs:
-        """Upload all input files: an image as a file of the input folder, a dataset as a folder in it.
+        """Upload all input files: images and videos to the input folder, a dataset to a folder in it.
 
         Raises InstanceError, ObjectStoreError.
         """
@@ -55,7 +57,10 @@ class InputUploader:
             folder = self.generate_token()
             return folder, await _upload_dataset(session, folder, data)
         extension = key.rpartition(".")[2]
-        name = await session.upload_input(f"{self.generate_token()}.{extension}", data, f"image/{extension}")
+        media = "video" if extension in VIDEO_EXTENSIONS else "image"
+        name = await session.upload_input(
+            f"{self.generate_token()}.{extension}", data, f"{media}/{extension}"
+        )
         return name, [FileRef(filename=name, subfolder="", type="input")]
 
 

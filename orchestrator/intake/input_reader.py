@@ -1,4 +1,4 @@
-"""Reads the input files of a request: downloads, checks and decodes images and datasets.
+"""Reads the input files of a request: downloads, checks and decodes images, videos and datasets.
 
 The headers of all images are checked against the model's limits before one of them is decoded: a small file
 may declare so many pixels that decoding them takes gigabytes.
@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from orchestrator.catalog import Model
-from orchestrator.catalog.parameters.values import DatasetParameter
+from orchestrator.catalog.parameters.size_text import Size
+from orchestrator.catalog.parameters.values import DatasetParameter, VideoParameter
 from orchestrator.errors import ServiceError, invalid_field
 from orchestrator.fair_slots import run_to_end
 from orchestrator.intake.input_slots import InputKind, InputOwner, InputSlots
@@ -28,12 +29,14 @@ from orchestrator.media.input_images import (
     inspect_image,
     transform_input_image,
 )
+from orchestrator.media.input_videos import InputVideo, VideoLimits, read_video
 from orchestrator.media.payloads import is_url
 from orchestrator.net.downloads import UrlFetcher
 from orchestrator.storage.object_store import content_addressed_key
 
 T = TypeVar("T")
-InputFile = InputImage | InputDataset
+InputFile = InputImage | InputVideo | InputDataset
+CheckedFile = InspectedImage | InputVideo | InputDataset
 
 #: Name of the parameter that selects the channel of the mask, and its value for the alpha channel.
 MASK_CHANNEL_PARAM, ALPHA_CHANNEL = "mask_channel", "alpha"
@@ -50,19 +53,22 @@ class InputFiles:
     captions: Mapping[str, str]
     #: Width and height of the main input image in pixels.
     main_image_size: tuple[int, int] | None
+    #: The main input video.
+    video: InputVideo | None = None
     #: Sentences about images that were scaled down.
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputReader:
-    """Reads images and datasets."""
+    """Reads images, videos and datasets."""
 
     image_limits: ImageLimits
     dataset_limits: DatasetLimits
     url_fetcher: UrlFetcher
-    #: Time limit for downloading a dataset.
+    #: Time limit for downloading a dataset or a video.
     dataset_timeout_seconds: float
+    video_limits: VideoLimits = field(default_factory=VideoLimits)
     slots: InputSlots = field(default_factory=InputSlots)
 
     async def read_inputs(
@@ -90,6 +96,7 @@ class InputReader:
             first_files[name] = read[0]
         images = {name: file for name, file in first_files.items() if isinstance(file, InputImage)}
         check_mask(images.get("image"), images.get("mask"), params_with_keys)
+        videos = (file for file in first_files.values() if isinstance(file, InputVideo))
         main = images.get("image") or next(iter(images.values()), None)
         return InputFiles(
             params=params_with_keys,
@@ -98,16 +105,18 @@ class InputReader:
                 name: file.captions for name, file in first_files.items() if isinstance(file, InputDataset)
             },
             main_image_size=(main.width, main.height) if main else None,
+            video=next(videos, None),
             warnings=tuple(warnings),
         )
 
     async def _check_files(
         self, owner: InputOwner, model: Model, params: Mapping[str, Any], raw_params: Mapping[str, Any]
-    ) -> dict[str, list[InspectedImage | InputDataset]]:
+    ) -> dict[str, list[CheckedFile]]:
         """Fetch the files of a request and check their headers; datasets are decoded last."""
-        checked: dict[str, list[InspectedImage | InputDataset]] = {}
+        checked: dict[str, list[CheckedFile]] = {}
         given = [name for name in model.file_inputs if params.get(name)]
-        for name in sorted(given, key=lambda name: isinstance(model.parameters[name], DatasetParameter)):
+        decoded_last = VideoParameter | DatasetParameter
+        for name in sorted(given, key=lambda name: isinstance(model.parameters[name], decoded_last)):
             raw = raw_params[name]
             values = raw if isinstance(raw, list | tuple) else [raw]
             checked[name] = await _run_all(self._check_file(owner, model, name, value) for value in values)
@@ -117,8 +126,10 @@ class InputReader:
 
     async def _check_file(
         self, owner: InputOwner, model: Model, name: str, value: str | bytes
-    ) -> InspectedImage | InputDataset:
+    ) -> CheckedFile:
         spec = model.parameters[name]
+        if isinstance(spec, VideoParameter):
+            return await self._read_video(owner, spec, name, value)
         if isinstance(spec, DatasetParameter):
             return await self._read_dataset(owner, spec, name, value)
         async with self._download_slot(owner, InputKind.IMAGE, value):
@@ -127,6 +138,21 @@ class InputReader:
             )
         model.limit_image_size(image.width, image.height, name)
         return image
+
+    async def _read_video(
+        self, owner: InputOwner, spec: VideoParameter, name: str, value: str | bytes
+    ) -> InputVideo:
+        fetch = partial(self.url_fetcher.fetch, timeout_seconds=self.dataset_timeout_seconds)
+        async with self._download_slot(owner, InputKind.VIDEO, value):
+            video = await read_video(
+                value,
+                limits=self.video_limits,
+                param=name,
+                fetch=fetch,
+                probe_slot=self.slots.decode(owner, InputKind.VIDEO),
+            )
+        spec.validate_video(name, Size(video.width, video.height), video.seconds)
+        return video
 
     async def _read_dataset(
         self, owner: InputOwner, spec: DatasetParameter, name: str, value: str | bytes
@@ -148,9 +174,7 @@ class InputReader:
         """Return the slot that a file holds until it is downloaded; files in the request need none."""
         return self.slots.download(owner, kind) if is_url(value) else nullcontext()
 
-    async def _decode_file(
-        self, owner: InputOwner, model: Model, name: str, file: InspectedImage | InputDataset
-    ) -> InputFile:
+    async def _decode_file(self, owner: InputOwner, model: Model, name: str, file: CheckedFile) -> InputFile:
         """Decode an image, and scale it down to the largest size that the model takes."""
         if not isinstance(file, InspectedImage):
             return file
@@ -173,7 +197,7 @@ async def _run_all(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 def _scaling_warnings(
     model: Model,
     name: str,
-    checked: Iterable[InspectedImage | InputDataset],
+    checked: Iterable[CheckedFile],
     read: Iterable[InputFile],
 ) -> Iterator[str]:
     for before, after in zip(checked, read, strict=True):

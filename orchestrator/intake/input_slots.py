@@ -30,6 +30,7 @@ class InputKind(StrEnum):
     """What kind of file is read."""
 
     IMAGE = "image"
+    VIDEO = "video"
     DATASET = "dataset"
 
 
@@ -47,6 +48,8 @@ def _download_slots() -> Mapping[tuple[InputKind, InputPurpose], FairSlots]:
     return {
         (InputKind.IMAGE, InputPurpose.JOB): _slots(64, per_account=8, max_waiting=64, max_slow=192),
         (InputKind.IMAGE, InputPurpose.QUOTE): _slots(16, per_account=2, max_waiting=32, max_slow=64),
+        (InputKind.VIDEO, InputPurpose.JOB): _slots(16, per_account=2, max_waiting=32, max_slow=32),
+        (InputKind.VIDEO, InputPurpose.QUOTE): _slots(4, per_account=1, max_waiting=16, max_slow=32),
         (InputKind.DATASET, InputPurpose.JOB): _slots(16, per_account=2, max_waiting=32, max_slow=32),
         (InputKind.DATASET, InputPurpose.QUOTE): _slots(4, per_account=1, max_waiting=16, max_slow=32),
     }
@@ -61,6 +64,7 @@ def _decoder_slots() -> Mapping[InputKind, FairSlots]:
     # As many as the decoders have threads. An account that decodes much never holds all of them.
     return {
         InputKind.IMAGE: FairSlots("input images", 2, per_account=1, max_waiting=512),
+        InputKind.VIDEO: FairSlots("input videos", 2, per_account=1, max_waiting=64),
         InputKind.DATASET: FairSlots("datasets", 2, per_account=1, max_waiting=16),
     }
 

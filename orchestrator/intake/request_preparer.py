@@ -21,6 +21,7 @@ from orchestrator.intake.input_reader import InputFile, InputFiles, InputReader
 from orchestrator.intake.input_slots import InputOwner
 from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.intake.moderated_texts import moderated_texts
+from orchestrator.intake.video_following import follow_video
 from orchestrator.jobs import JobStatus, PendingResponse
 from orchestrator.jobs.objects import INPUT_PREFIX, owned_object_key
 from orchestrator.media.formats import ImageEncoding
@@ -134,6 +135,9 @@ class RequestPreparer:
             files = await self.input_reader.read_inputs(owner, model, loras.params, request.params)
             if files.main_image_size:
                 files = await self._follow_image(owner, model, request, files)
+            if files.video:
+                followed = follow_video(model, files.params, request.params, files.video)
+                files = replace(files, params=followed)
         params = dict(files.params)
         work = to_billable_work(model, params, files.main_image_size)
         quote = self.get_price_book().quote(

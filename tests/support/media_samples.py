@@ -6,6 +6,7 @@ import io
 import struct
 import tempfile
 import zlib
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,20 @@ def webp_of_size(width: int, height: int) -> bytes:
     assert data[12:16] == b"VP8X"
     data[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return bytes(data)
+
+
+def clip(frames: int, rate: Fraction, width: int, height: int) -> bytes:
+    """An MP4 of grey frames that become lighter."""
+    with tempfile.NamedTemporaryFile() as file, av.open(file.name, "w", format="mp4") as output:
+        stream = output.add_stream("libx264", rate=rate)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for index in range(frames):
+            pixels = np.full((height, width, 3), index * 255 // frames, np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        output.mux(stream.encode())
+        output.close()
+        return Path(file.name).read_bytes()
 
 
 def film(container: str = "mp4", codec: str = "libx264", frames: int = 9, **options: str) -> bytes:

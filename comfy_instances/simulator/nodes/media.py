@@ -43,6 +43,21 @@ def slice_video(
     return (replace(video, frames=frames),)
 
 
+def sample_frames(video: VideoClip, num_frames: int, strategy: str, seed: int) -> tuple[VideoClip]:
+    """Return a clip of that many frames: from all of it, its head or tail, or at random."""
+    count = len(video.frames)
+    match strategy:
+        case "head":
+            places = np.arange(num_frames)
+        case "tail":
+            places = np.arange(count - num_frames, count)
+        case "random":
+            places = np.sort(np.random.default_rng(seed).integers(0, count, num_frames))
+        case _:
+            places = np.linspace(0, count - 1, num_frames).round().astype(int)
+    return (replace(video, frames=video.frames[np.clip(places, 0, count - 1)]),)
+
+
 def empty_audio(duration: float, sample_rate: int, channels: int) -> tuple[AudioClip]:
     samples = round(duration * sample_rate)
     check_array_size(channels, samples, itemsize=4)
@@ -85,6 +100,7 @@ NODES: Mapping[str, NodeFunction] = {
     "CreateVideo": create_video,
     "GetVideoComponents": get_video_components,
     "Video Slice": slice_video,
+    "VideoFrameSample": sample_frames,
     "EmptyAudio": empty_audio,
     "VAEDecodeAudio": decode_audio,
     "VAEDecodeAudioTiled": decode_audio,

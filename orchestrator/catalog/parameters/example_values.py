@@ -13,10 +13,11 @@ from orchestrator.catalog.parameters.values import (
     NumberParameter,
     Parameter,
     TextParameter,
+    VideoParameter,
 )
 
-#: Names of an image and of a dataset's folder.
-EXAMPLE_IMAGE, EXAMPLE_DATASET_FOLDER = "example.png", "example"
+#: Names of an image, of a video and of a dataset's folder.
+EXAMPLE_IMAGE, EXAMPLE_VIDEO, EXAMPLE_DATASET_FOLDER = "example.png", "example.mp4", "example"
 
 
 def example_value(spec: Parameter) -> Any:
@@ -26,6 +27,8 @@ def example_value(spec: Parameter) -> Any:
             return EXAMPLE_IMAGE
         case ImageListParameter():
             return [EXAMPLE_IMAGE]
+        case VideoParameter():
+            return EXAMPLE_VIDEO
         case DatasetParameter():
             return EXAMPLE_DATASET_FOLDER
         case _ if spec.default not in (None, ""):

@@ -77,6 +77,42 @@ class ImageListParameter(ImageParameterBase):
         return {"type": "array", "items": dict(_FILE_SCHEMA), "maxItems": self.max_items}
 
 
+class VideoParameter(ParameterBase):
+    """One video. Its value is the name under which the instance stores the upload."""
+
+    type: Literal["video"]
+    default: None = None
+    min_seconds: float = Field(0.1, gt=0)
+    max_seconds: float = Field(30.0, gt=0)
+    max_width: int = Field(4096, gt=0)
+    max_height: int = Field(4096, gt=0)
+    #: Whether the output has the shape of the video, rather than that of an input image.
+    shape: bool = False
+    #: Whether the output has one frame for each of the video's, at the output's frame rate: it is as long as
+    #: the video without `num_frames`, and cannot be longer.
+    timing: bool = False
+    #: Whether the output continues the video, so that `fps` must be its frame rate.
+    rate: bool = False
+
+    def validate_value(self, name: str, value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise invalid_field(name, "must be a video")
+        return value
+
+    def validate_video(self, name: str, size: Size, seconds: float) -> None:
+        """Raise InvalidRequest for a video that is too large, too long or too short."""
+        if size.width > self.max_width or size.height > self.max_height:
+            limit = f"at most {self.max_width}x{self.max_height} pixels (got {size})"
+        elif not self.min_seconds <= seconds <= self.max_seconds:
+            limit = f"{self.min_seconds:g} to {self.max_seconds:g} seconds long (got {seconds:.3g})"
+        else:
+            return
+        raise invalid_field(name, f"must be {limit}")
+
+    def to_json_schema(self) -> dict[str, Any]:
+        return dict(_FILE_SCHEMA)
+
+
 class DatasetParameter(ParameterBase):
     """Images with optional captions to train on. Its value is the name of the folder of the uploads."""
 

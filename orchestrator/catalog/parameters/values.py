@@ -13,7 +13,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from orchestrator.catalog.parameters.declaration import ParameterBase, StrictModel
-from orchestrator.catalog.parameters.files import DatasetParameter, ImageListParameter, ImageParameter
+from orchestrator.catalog.parameters.files import (
+    DatasetParameter,
+    ImageListParameter,
+    ImageParameter,
+    VideoParameter,
+)
 from orchestrator.catalog.parameters.loras import LoraListParameter
 from orchestrator.errors import invalid_field
 
@@ -31,6 +36,7 @@ __all__ = [
     "SeedParameter",
     "StrictModel",
     "TextParameter",
+    "VideoParameter",
 ]
 
 MAX_SEED = 2**64 - 1
@@ -44,7 +50,7 @@ class TextParameter(ParameterBase):
     #: Whether a text of white space only counts as a value; else as missing.
     blank: bool = True
     #: Characters.
-    max_length: int = Field(10_000, gt=0)
+    max_length: int = Field(32_000, gt=0)
     #: If not empty, the only texts allowed.
     choices: tuple[str, ...] = ()
 
@@ -211,6 +217,7 @@ Parameter = Annotated[
     | SeedParameter
     | ImageParameter
     | ImageListParameter
+    | VideoParameter
     | DatasetParameter
     | LoraListParameter,
     Field(discriminator="type"),

@@ -137,11 +137,14 @@ def composite_images_masked(
 ) -> tuple[ImageArray]:
     if resize_source:
         source = resize_batch(source, destination.shape[2], destination.shape[1], "bilinear")
+    # As ComfyUI: the source, and the mask, are repeated or cut to the number of destination images.
+    source = source[np.arange(len(destination)) % len(source)]
     out = destination[..., :3].astype(np.float32)
     target = out[:, max(0, y) : y + source.shape[1], max(0, x) : x + source.shape[2]]
     part = source[:, max(0, -y) :, max(0, -x) :, :3][:, : target.shape[1], : target.shape[2]]
     weight: FloatArray | float = 1.0
     if mask is not None:
+        mask = mask[np.arange(len(destination)) % len(mask)]
         whole = resize_batch(mask, source.shape[2], source.shape[1], "bilinear")
         weight = whole[:, max(0, -y) :, max(0, -x) :][:, : target.shape[1], : target.shape[2], None]
     target[...] = part * weight + target * (1 - weight)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from orchestrator.backup.unfinished import require_finished_restore
 from orchestrator.billing.price_files import load_tariffs_for_catalog
-from orchestrator.catalog import Catalog
+from orchestrator.catalog import Catalog, load_stand_ins
 from orchestrator.data_directory import make_database_private
 from orchestrator.private_files import load_or_create_secret
 from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
@@ -44,6 +44,8 @@ def load_catalog_and_tariff(settings: Settings) -> tuple[Catalog, Tariff]:
     """Return all models and the default price list of today. Raises CatalogError, and what
     `load_tariffs_for_catalog` raises."""
     catalog = Catalog.load(settings.workflows_dir)
+    if settings.stand_ins_path.exists():
+        catalog = catalog.with_stand_ins(load_stand_ins(settings.stand_ins_path, catalog))
     return catalog, load_tariffs_for_catalog(settings, catalog, utc_now().date()).in_force_on(
         DEFAULT_TARIFF, utc_now().date()
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES
+from orchestrator.catalog.tasks import Task, TaskModels
 from orchestrator.errors import InvalidRequest
 
 _KIND_ORDER = list(ModelKind)
@@ -21,13 +23,18 @@ MAX_SUGGESTED_NAMES = 3
 class Catalog:
     """Models in the order of the model list: by kind, featured ones first, then by id. Immutable."""
 
-    def __init__(self, models: Sequence[Model], stand_ins: Mapping[str, str] | None = None) -> None:
-        """`stand_ins` maps further names to ids of models.
+    def __init__(
+        self, models: Sequence[Model], stand_ins: Mapping[str, TaskModels | str] | None = None
+    ) -> None:
+        """`stand_ins` maps further names to the id of a model, or to ids by task.
 
         Raises CatalogError if two models have the same id or alias.
         """
         self._models = sorted(models, key=_sort_key)
-        self.stand_ins = dict(stand_ins or {})
+        self.stand_ins = {
+            name: TaskModels(model=row) if isinstance(row, str) else row
+            for name, row in (stand_ins or {}).items()
+        }
         self._by_name: dict[str, Model] = {}
         for model in self._models:
             for name in (model.id, *model.aliases):
@@ -88,10 +95,51 @@ class Catalog:
             )
         return model
 
+    def resolve(self, name: str, *tasks: Task) -> Model:
+        """Return the model of a name for the first of the tasks that the name serves.
+
+        Raises InvalidRequest (`model_not_found`, or `unsupported_model` if it serves none of them).
+        """
+        named, fallback = self._task_models(name), self[name]
+        if named is None:
+            return fallback
+        for task in tasks:
+            model = self._by_name.get(named.find(task) or "")
+            if model is not None:
+                return model
+        served = ", ".join(self.tasks_of(name))
+        raise InvalidRequest(
+            f"Model {name} does not serve this request ({tasks[0]}); it serves: {served}",
+            code="unsupported_model",
+            param="model",
+        )
+
+    def tasks_of(self, name: str) -> dict[Task, Model]:
+        """Return the models of a name by task; nothing for a name with one model for everything."""
+        named = self._task_models(name)
+        if named is None or named.by_field().keys() == {"model"}:
+            return {}
+        found = ((task, self._by_name.get(named.find(task) or "")) for task in Task)
+        return {task: model for task, model in found if model is not None}
+
+    def models_of(self, name: str) -> list[Model]:
+        """Return all models that requests for a name may use. Raises InvalidRequest (`model_not_found`)."""
+        return list(dict.fromkeys([self[name], *self.tasks_of(name).values()]))
+
+    def offers(self) -> Iterator[tuple[str, Model]]:
+        """Yield the names for lists of models, ids and then stand-ins, with the model for the first task."""
+        for model in self._models:
+            yield model.id, model
+        for name in self.stand_ins:
+            stand_in = self._find(name)
+            if stand_in is not None:
+                yield name, stand_in
+
     def parameters_of(self, name: object) -> Collection[str]:
-        """Return the names of a model's parameters; none if there is no such model."""
-        model = self._find(name)
-        return model.parameters.keys() if model else ()
+        """Return the names of the parameters of a name's models; none if there is no such model."""
+        if not isinstance(name, str) or name not in self:
+            return ()
+        return frozenset(chain.from_iterable(model.parameters for model in self.models_of(name)))
 
     def ids_with_alias(self, name: str) -> list[str]:
         """Return the id of the model that has this alias, if there is one."""
@@ -110,7 +158,17 @@ class Catalog:
     def _find(self, name: object) -> Model | None:
         if not isinstance(name, str):
             return None
-        return self._by_name.get(name) or self._by_name.get(self.stand_ins.get(name, ""))
+        if name in self._by_name:
+            return self._by_name[name]
+        ids = self.stand_ins[name].names() if name in self.stand_ins else ()
+        return next((self._by_name[id] for id in ids if id in self._by_name), None)
+
+    def _task_models(self, name: str) -> TaskModels | None:
+        """Return the models by task of a stand-in or an alias; None for a name of one model."""
+        model = self._by_name.get(name)
+        if model is None:
+            return self.stand_ins.get(name)
+        return model.manifest.alias_tasks.get(name)
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
@@ -118,7 +176,7 @@ class Catalog:
     def __len__(self) -> int:
         return len(self._models)
 
-    def with_stand_ins(self, stand_ins: Mapping[str, str]) -> Catalog:
+    def with_stand_ins(self, stand_ins: Mapping[str, TaskModels | str]) -> Catalog:
         """Return a catalog of the same models with these stand-in names."""
         return Catalog(self._models, stand_ins)
 

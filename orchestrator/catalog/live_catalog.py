@@ -116,7 +116,7 @@ class LiveCatalog:
         file = self._stand_ins
         found = load_stand_ins(file, catalog) if file and file.exists() else {}
         for name in sorted(found.keys() - catalog.stand_ins.keys()):
-            log.info("%s stands in for %s", found[name], name)
+            log.info("%s: requests are served by %s", name, ", ".join(dict.fromkeys(found[name].names())))
         return catalog.with_stand_ins(found)
 
     def _fingerprint(self) -> Fingerprint:

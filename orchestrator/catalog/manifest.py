@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from orchestrator.catalog.errors import CatalogError, first_validation_error
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.catalog.parameters.values import Parameter, StrictModel
+from orchestrator.catalog.tasks import TaskModels
 
 ID_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$"
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
@@ -140,6 +141,8 @@ class ModelManifest(StrictModel):
     featured: bool = False
     #: Further ids that requests may use.
     aliases: tuple[str, ...] = ()
+    #: Models of other tasks, by the alias that serves them too (a row of `aliases` with a `name`).
+    alias_tasks: dict[str, TaskModels] = Field(default_factory=dict)
     #: `WIDTHxHEIGHT` of the largest output; either side may be the longer one.
     max_resolution: str = Field(pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$")
     #: The tariff row that sets the price.
@@ -218,6 +221,20 @@ def parse_manifest(text: str, file: Path) -> ModelManifest:
         raise CatalogError(f"not valid TOML: {error}", file=file) from error
     try:
         # Strict validation accepts lists as tuples and texts as dates only in JSON.
-        return ModelManifest.model_validate_json(json.dumps(data, default=str))
+        return ModelManifest.model_validate_json(json.dumps(_split_aliases(data), default=str))
     except ValidationError as error:
         raise first_validation_error(error, file) from error
+
+
+def _split_aliases(data: dict[str, Any]) -> dict[str, Any]:
+    """Take rows such as `{ name = "flux", edit = "flux-2-dev" }` among the aliases apart."""
+    if not isinstance(data.get("aliases"), list):
+        return data
+    rows = [row for row in data["aliases"] if isinstance(row, dict) and isinstance(row.get("name"), str)]
+    # A video model serves no request for images, whatever the name.
+    own_task = "video" if data.get("kind") in (ModelKind.VIDEO, ModelKind.I2V) else "model"
+    tasks = {row["name"]: {own_task: data.get("id")} | row for row in rows}
+    for row in tasks.values():
+        del row["name"]
+    names = [row["name"] if row in rows else row for row in data["aliases"]]
+    return data | {"aliases": names, "alias_tasks": tasks}

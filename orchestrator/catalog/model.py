@@ -190,7 +190,9 @@ class Model:
         spec = self.parameters[name]
         return {str(item["name"]) for item in spec.default} if isinstance(spec, LoraListParameter) else set()
 
-    def validate_params(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def validate_params(
+        self, request: Mapping[str, Any], *, max_images: int = MAX_IMAGES_PER_REQUEST
+    ) -> dict[str, Any]:
         """Return `n` and every parameter of the model, with the default if missing or null in the request.
 
         Numbers stay as requested, and are charged so, even if the graph makes more (see `OutputCut`). Raises
@@ -200,7 +202,7 @@ class Model:
         for name, value in request.items():
             if value is not None and name != "n" and name not in self.parameters:
                 raise self.unknown_parameter(name)
-        params: dict[str, Any] = {"n": self._validate_n(request.get("n"))}
+        params: dict[str, Any] = {"n": self._validate_n(request.get("n"), max_images)}
         with errors_name_sizes(self.output_sizes, request):
             for name, spec in self.parameters.items():
                 is_replaced = bool(spec.replaced_by and request.get(spec.replaced_by))
@@ -356,15 +358,18 @@ class Model:
                     param=name,
                 )
 
-    def _validate_n(self, value: object) -> int:
+    def _validate_n(self, value: object, max_images: int) -> int:
         if value is None:
             return 1
         if not isinstance(value, int) or isinstance(value, bool):
-            raise invalid_field("n", "must be an integer")
+            raise invalid_field("n", f"must be an integer (got {str(value)[:20]!r})")
         if self.max_n == 1 and value != 1:
             raise invalid_field("n", f"must be 1: {self.id} generates one result per request")
-        if not 1 <= value <= self.max_n:
-            raise invalid_field("n", f"must be between 1 and {self.max_n}")
+        most = self.max_n if self.max_n == 1 else max_images
+        if not 1 <= value <= most:
+            raise invalid_field(
+                "n", f"must be between 1 and {most} (got {str(value)[:20]}); send more requests"
+            )
         return value
 
 

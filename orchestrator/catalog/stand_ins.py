@@ -1,6 +1,7 @@
 """Stand-ins: catalog models that serve requests for the names of proprietary models.
 
     "flux-pro" = { model = "flux-1-dev", enabled = true }
+    "gpt-image-1" = { generate = "qwen-image", edit = "qwen-image-edit", enabled = true }
 
 Rows are disabled by default: the operator decides whether such requests get another model.
 """
@@ -15,34 +16,36 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.catalog.errors import CatalogError, first_validation_error
 from orchestrator.catalog.library import Catalog
-from orchestrator.catalog.parameters.values import StrictModel
+from orchestrator.catalog.tasks import TaskModels
 
 
-class StandIn(StrictModel):
+class StandIn(TaskModels):
     """A row of the table."""
 
-    #: Id or alias of a model of the catalog.
-    model: str
     enabled: bool = False
 
 
 _TABLE_ADAPTER = TypeAdapter(dict[str, StandIn])
 
 
-def load_stand_ins(file: Path, catalog: Catalog) -> dict[str, str]:
+def load_stand_ins(file: Path, catalog: Catalog) -> dict[str, TaskModels]:
     """Return the ids of catalog models by the names that they stand in for, of all enabled rows.
 
     Raises CatalogError if the file is invalid, or an enabled row names an unknown model or is for the name
     of a catalog model.
     """
-    rows = {name: row.model for name, row in _read_table(file).items() if row.enabled}
+    rows = {name: row for name, row in _read_table(file).items() if row.enabled}
     own = {name for model in catalog for name in (model.id, *model.aliases)}
-    for name, model in rows.items():
+    for name, row in rows.items():
         if name in own:
             raise CatalogError("the catalog has a model of this name; remove the row", file=file, where=name)
-        if model not in own:
-            raise CatalogError(f"the catalog has no model {model!r}", file=file, where=name)
-    return {name: catalog[model].id for name, model in rows.items()}
+        for model in row.names():
+            if model not in own:
+                raise CatalogError(f"the catalog has no model {model!r}", file=file, where=name)
+    return {
+        name: row.with_names({model: catalog[model].id for model in row.names()})
+        for name, row in rows.items()
+    }
 
 
 def _read_table(file: Path) -> Mapping[str, StandIn]:

@@ -181,7 +181,7 @@ def _print_new_key(key: ApiKey, secret: str, *, as_json: bool) -> None:
 def _resolve_model_ids(settings: Settings, names: Sequence[str]) -> frozenset[str]:
     """Return the ids of models named by id or alias. Raises InvalidRequest for an unknown model."""
     catalog, _ = load_catalog_and_tariff(settings)
-    return frozenset(catalog[name].id for name in names)
+    return frozenset(model.id for name in names for model in catalog.models_of(name))
 
 
 def _parse_spend_cap(usd: str | None) -> int | None:

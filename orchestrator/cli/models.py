@@ -29,7 +29,7 @@ app.command()(model_files.export)
 def list_(json: JsonOption = False) -> None:
     """List all models with their prices."""
     catalog, tariff = load_catalog_and_tariff(read_settings())
-    rows = [to_model_entry(model, tariff).model_dump() for model in catalog]
+    rows = [to_model_entry(model, tariff, name).model_dump() for name, model in catalog.offers()]
     print_rows(rows, LIST_COLUMNS, as_json=json)
 
 
@@ -39,7 +39,7 @@ def show(
 ) -> None:
     """Show one model and its parameters."""
     catalog, tariff = load_catalog_and_tariff(read_settings())
-    view = _model_to_json(catalog[id], tariff)
+    view = _model_to_json(id, catalog[id], tariff)
     if json:
         print_json(view)
         return
@@ -86,12 +86,12 @@ def _select_models(settings: Settings, names: list[str] | None) -> tuple[list[Mo
     return list(dict.fromkeys(catalog[name] for name in names if name not in unread)), broken
 
 
-def _model_to_json(model: Model, tariff: Tariff) -> dict[str, Any]:
+def _model_to_json(name: str, model: Model, tariff: Tariff) -> dict[str, Any]:
     parameters = [
         {"name": name, **json_.loads(spec.model_dump_json())} for name, spec in model.parameters.items()
     ]
     return {
-        **to_model_entry(model, tariff).model_dump(),
+        **to_model_entry(model, tariff, name).model_dump(),
         "description": model.description,
         "license": model.manifest.license,
         "aliases": list(model.aliases),

@@ -12,11 +12,12 @@ from orchestrator.billing.price_book import PriceBook, to_billable_work
 from orchestrator.catalog import FollowImage, Model, size_params_for_image
 from orchestrator.catalog.checks.effects import describe_ineffective
 from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.catalog.model import MAX_IMAGES_PER_REQUEST
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.errors import invalid_field
 from orchestrator.execution.uploads import replace_keys_with_filenames
 from orchestrator.intake.canvas_fitting import fit_canvas
-from orchestrator.intake.field_names import errors_name_fields
+from orchestrator.intake.field_names import errors_name_fields, name_fields
 from orchestrator.intake.input_reader import InputFile, InputFiles, InputReader
 from orchestrator.intake.input_slots import InputOwner
 from orchestrator.intake.lora_resolver import LoraResolver
@@ -39,6 +40,8 @@ class GenerationRequest:
     served_by: str | None = None
     #: Values by parameter name; files as base64 text, data URL, http(s) URL or bytes.
     params: Mapping[str, Any]
+    #: Most images that the API of the request allows at once.
+    max_images: int = MAX_IMAGES_PER_REQUEST
     idempotency_key: str | None = None
     #: What the caller gets by the response only; None if the caller finds the job in a list.
     pending_response: PendingResponse | None = None
@@ -129,7 +132,8 @@ class RequestPreparer:
         model = self.live_catalog.catalog[request.served_by or request.model]
         with errors_name_fields(request.field_names, request.computed_from):
             params = model.validate_params(
-                {name: _replace_bytes(value) for name, value in request.params.items()}
+                {name: _replace_bytes(value) for name, value in request.params.items()},
+                max_images=request.max_images,
             )
             loras = await self.lora_resolver.resolve(owner.account_id, model, params)
             files = await self.input_reader.read_inputs(owner, model, loras.params, request.params)
@@ -148,7 +152,10 @@ class RequestPreparer:
             *describe_ineffective(model, params, request.params),
         )
         return PreparedRequest(
-            request=replace(request, warnings=(*request.warnings, *unused, *files.warnings)),
+            request=replace(
+                request,
+                warnings=name_fields((*request.warnings, *unused, *files.warnings), request.field_names),
+            ),
             model=model,
             params=params,
             files=files.files_by_key,

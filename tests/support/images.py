@@ -20,6 +20,15 @@ def png(width: int = 64, height: int = 64, colour: tuple[int, int, int] = (200, 
     return buffer.getvalue()
 
 
+def png_with_hole(width: int = 64, height: int = 64) -> bytes:
+    """A mask that is transparent in its middle."""
+    picture = Image.new("RGBA", (width, height), (0, 0, 0, 255))
+    picture.paste((0, 0, 0, 0), (width // 4, height // 4, width // 2, height // 2))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def base64_png(width: int = 64, height: int = 64) -> str:
     return base64.b64encode(png(width, height)).decode("ascii")
 

@@ -49,7 +49,9 @@ class KeyLimitsRequest(RequestModel):
         """Return the limits with model ids in place of aliases. Raises InvalidRequest for unknown models."""
         return ApiKeyLimits(
             scopes=self.scopes,
-            models=None if self.models is None else frozenset(catalog[name].id for name in self.models),
+            models=None
+            if self.models is None
+            else frozenset(model.id for name in self.models for model in catalog.models_of(name)),
             expires_at=self.expires_at and self.expires_at.astimezone(UTC),
             day_cap=None if self.daily_cap_usd is None else usd_to_micros(self.daily_cap_usd),
             month_cap=None if self.monthly_cap_usd is None else usd_to_micros(self.monthly_cap_usd),

@@ -51,7 +51,7 @@ class ModelAdminRoutes:
             id=model.id,
             type=model.kind,
             aliases=list(model.aliases),
-            stands_in_for=[name for name, model_id in stand_ins.items() if model_id == model.id],
+            stands_in_for=[name for name, row in stand_ins.items() if model.id in row.names()],
             digest=model.digest,
             price_class=model.price_class,
             served_by=[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from aiohttp import web
 from pydantic import Field
@@ -59,7 +59,7 @@ class ModelRoutes:
 
         Each entry has the fields of all dialects. Needs no API key.
         """
-        models = [self._to_listed_model(model) for model in self._service.catalog]
+        models = [self._to_listed_model(name, model) for name, model in self._service.catalog.offers()]
         return json_response(ModelList(object="list", data=models))
 
     @openapi_operation(response=ModelDetails, access=Access.NONE)
@@ -68,10 +68,10 @@ class ModelRoutes:
 
         Needs no API key.
         """
-        model, prices = self._find_model(request), self._service.price_book
+        model, prices, name = self._find_model(request), self._service.price_book, request.match_info["id"]
         details = ModelDetails(
-            **dict(pixel_factory.to_model_entry(model, prices.default_tariff)),
-            **dict(pixeldojo.to_model_details(model, prices)),
+            **self._to_entry_fields(name, model),
+            **dict(pixeldojo.to_model_details(model, prices, None if name == model.id else name)),
             **dict(pixelapi.to_model_fields(model, prices)),
         )
         return json_response(details)
@@ -91,13 +91,20 @@ class ModelRoutes:
             code="model_not_yours",
         )
 
-    def _to_listed_model(self, model: Model) -> ListedModel:
+    def _to_listed_model(self, name: str, model: Model) -> ListedModel:
         prices = self._service.price_book
         return ListedModel(
-            **dict(pixel_factory.to_model_entry(model, prices.default_tariff)),
-            **dict(pixeldojo.to_model_fields(model, prices)),
+            **self._to_entry_fields(name, model),
+            **dict(pixeldojo.to_model_fields(model, prices, None if name == model.id else name)),
             **dict(pixelapi.to_model_fields(model, prices)),
         )
+
+    def _to_entry_fields(self, name: str, model: Model) -> dict[str, Any]:
+        catalog, tariff = self._service.catalog, self._service.default_tariff
+        entry = pixel_factory.to_model_entry(model, tariff, name)
+        # Without the fields that were never set, so that they stay unset in the response.
+        entry = pixel_factory.with_serving_models(entry, catalog, tariff)
+        return {field: value for field, value in entry if field in entry.model_fields_set}
 
     def _find_model(self, request: web.Request) -> Model:
         """Return the model of the path. Raises NotFound."""

@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.parameters.values import ImageListParameter, ImageParameter, IntegerParameter
+from orchestrator.catalog.tasks import Task, find_tasks
 from orchestrator.errors import InvalidRequest
 
 #: Parameters that a request with input images can fill.
@@ -34,8 +35,9 @@ class ImageToImageTask:
         """
         candidates = list(chain((catalog[other] for other in preferred if other in catalog), catalog))
         if name is not None:
-            self._check_model(catalog[name], candidates)
-            return catalog[name]
+            model = catalog.resolve(name, *self._tasks)
+            self._check_model(model, candidates)
+            return model
         for model in candidates:
             if self._can_serve(model):
                 return model
@@ -46,6 +48,10 @@ class ImageToImageTask:
             code="unsupported_image",
             param="image",
         )
+
+    @property
+    def _tasks(self) -> tuple[Task, ...]:
+        return find_tasks(image_count=self.image_count, has_mask=self.has_mask, has_prompt=self.has_prompt)
 
     def _can_serve(self, model: Model) -> bool:
         """Whether the request provides all that the model requires, and the model takes all that it has."""

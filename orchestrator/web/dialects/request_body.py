@@ -44,7 +44,7 @@ class RequestBody(StrictNumbersModel):
     @property
     def passed_fields(self) -> dict[str, Any]:
         """The fields that are passed to the model under their own names."""
-        own = self.control_fields | RequestBody.model_fields.keys()
+        own = self.control_fields & type(self).model_fields.keys() | RequestBody.model_fields.keys()
         return {name: value for name, value in self if value is not None and name not in own}
 
     def to_generation_request(
@@ -53,6 +53,7 @@ class RequestBody(StrictNumbersModel):
         """Return the request to run `model` with `params` at the default price list."""
         return GenerationRequest(
             model=getattr(self, "model", None) or model.id,
+            served_by=model.id,
             params=params.values,
             warnings=params.warnings,
             field_names=self.given_names,
@@ -72,8 +73,11 @@ def parse_body(
     """Validate the fields of a request, by our names for those that other APIs call differently.
 
     `parameters` are those of the model, which keep their names. All values of a form are text, so numbers are
-    parsed from it. Raises InvalidRequest (`invalid_FIELD`, `conflicting_fields`).
+    parsed from it, and empty
+    text counts as not given. Raises InvalidRequest (`invalid_FIELD`, `conflicting_fields`).
     """
+    if form:
+        fields = {name: value for name, value in fields.items() if value != ""}
     named = rename_synonyms(fields, body_type.model_fields, parameters, body_type.synonyms)
     with errors_name_fields(named.given_names):
         try:

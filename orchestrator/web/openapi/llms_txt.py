@@ -193,6 +193,18 @@ def _render_models(catalog: Catalog, prices: PriceBook) -> Iterator[str]:
         if models:
             yield f"\n### {title} ({len(models)})\n"
             yield from (_render_model(model, prices) for model in models)
+    yield from _render_stand_ins(catalog)
+
+
+def _render_stand_ins(catalog: Catalog) -> Iterator[str]:
+    """Yield the names of other models, with the models that serve them."""
+    if catalog.stand_ins:
+        yield "\n### Other names\n\nRequests for these names are served by the models named here.\n\n"
+    for name in catalog.stand_ins:
+        if name in catalog:
+            tasks = {f" ({task})": model for task, model in catalog.tasks_of(name).items()}
+            served = tasks or {"": catalog[name]}
+            yield f"- `{name}`: " + ", ".join(f"`{model.id}`{task}" for task, model in served.items()) + "\n"
 
 
 def _render_model(model: Model, prices: PriceBook) -> str:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.catalog import Catalog, CatalogError, load_stand_ins
+from orchestrator.catalog import Catalog, CatalogError, Model, load_stand_ins
 from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.catalog.tasks import Task, TaskModels, find_tasks
 from orchestrator.errors import InvalidRequest
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings, SettingsError
+from orchestrator.web.dialects.model_selection import max_input_images
 from tests.support.drafts import SHIPPED, WEIGHTLESS
 
 CATALOG = Catalog.load(SHIPPED)
@@ -44,7 +46,9 @@ def test_finds_a_stand_in_by_id_or_alias(tmp_path: Path) -> None:
 WRONG = [
     ('"sora-2" = { model = "nobody", enabled = true }', r"sora-2: the catalog has no model 'nobody'"),
     ('"flux-dev" = { model = "sdxl-1.0", enabled = true }', "flux-dev: the catalog has a model of this name"),
-    ('"sora-2" = { enabled = true }', r"sora-2\.model: Field required"),
+    ('"sora-2" = { enabled = true }', r"sora-2: .*must have `model` or one of generate, edit, mask"),
+    ('"sora-2" = { edit = "nobody", enabled = true }', r"sora-2: the catalog has no model 'nobody'"),
+    ('"sora-2" = { draw = "sdxl-1.0", enabled = true }', r"sora-2\.draw: Extra inputs"),
     ('"sora-2" = { model = "sdxl-1.0", on = true }', r"sora-2\.on: Extra inputs"),
     ('"sora-2" = { model = "sdxl-1.0", enabled = "yes" }', r"sora-2\.enabled: Input should be"),
     ('"sora-2" = "sdxl-1.0"', "sora-2: Input should be"),
@@ -97,3 +101,99 @@ def test_a_wrong_table_stops_the_start(tmp_path: Path) -> None:
     file = written(tmp_path, WRONG[0][0])
     with pytest.raises(CatalogError, match="the catalog has no model 'nobody'"):
         LiveCatalog(SHIPPED_WORKFLOWS_DIR, lambda model: None, stand_ins=file)
+
+
+ONE_NAME = TaskModels(generate="qwen-image", edit="qwen-image-edit", mask="flux-1-fill-dev")
+FILMS = TaskModels(video="ltx2.3-t2v", image_video="ltx2.3-i2v")
+
+
+@pytest.mark.parametrize(
+    ("row", "tasks", "expected"),
+    [
+        (ONE_NAME, find_tasks(image_count=0), "qwen-image"),
+        (ONE_NAME, find_tasks(image_count=2), "qwen-image-edit"),
+        (ONE_NAME, find_tasks(image_count=1, has_mask=True), "flux-1-fill-dev"),
+        (ONE_NAME, find_tasks(image_count=1, has_prompt=False), "qwen-image-edit"),
+        (FILMS, (Task.VIDEO,), "ltx2.3-t2v"),
+        (FILMS, (Task.IMAGE_VIDEO,), "ltx2.3-i2v"),
+        (FILMS, find_tasks(image_count=0), "ltx2.3-t2v"),
+        (FILMS, find_tasks(image_count=1), "ltx2.3-i2v"),
+        (TaskModels(model="flux-2-dev"), find_tasks(image_count=1), "flux-2-dev"),
+        (TaskModels(model="flux-2-dev", mask="flux-1-fill-dev"), (Task.EDIT,), "flux-2-dev"),
+        (TaskModels(model="flux-2-dev", mask="flux-1-fill-dev"), (Task.MASK,), "flux-1-fill-dev"),
+    ],
+)
+def test_a_name_has_a_model_for_each_task(row: TaskModels, tasks: tuple[Task, ...], expected: str) -> None:
+    catalog = CATALOG.with_stand_ins({"one-name": row})
+    assert catalog.resolve("one-name", *tasks).id == expected
+    assert catalog.resolve(expected, *tasks) is catalog[expected]
+
+
+def test_refuses_a_task_that_a_name_does_not_serve() -> None:
+    catalog = CATALOG.with_stand_ins({"sora-2": FILMS, "painter": TaskModels(generate="qwen-image")})
+    with pytest.raises(InvalidRequest, match=r"sora-2 .*\(mask\); it serves: video, image_video") as refused:
+        catalog.resolve("sora-2", Task.MASK)
+    assert (refused.value.code, refused.value.param) == ("unsupported_model", "model")
+    with pytest.raises(InvalidRequest, match="it serves: generate"):
+        catalog.resolve("painter", *find_tasks(image_count=1))
+
+
+def test_an_alias_may_name_a_model_per_task(tmp_path: Path) -> None:
+    for name in ("test-image", "test-video"):
+        shutil.copytree(WEIGHTLESS / name, tmp_path / name)
+    manifest = tmp_path / "test-image" / "model.toml"
+    row = 'aliases = ["plain", { name = "both", video = "test-video" }]\nmax_resolution ='
+    manifest.write_text(manifest.read_text().replace("max_resolution =", row, 1))
+    catalog = Catalog.load(tmp_path)
+    assert catalog["test-image"].aliases == ("plain", "both")
+    assert catalog.resolve("both", Task.GENERATE).id == "test-image"
+    assert catalog.resolve("both", Task.VIDEO).id == "test-video"
+    assert catalog.resolve("plain", Task.VIDEO).id == "test-image"
+    assert {model.id for model in catalog.models_of("both")} == {"test-image", "test-video"}
+
+
+def test_lists_name_enabled_stand_ins_after_the_models() -> None:
+    catalog = CATALOG.with_stand_ins({"sora-2": FILMS, "gone": "nobody"})
+    offers = [name for name, _ in catalog.offers()]
+    assert offers == [*(model.id for model in CATALOG), "sora-2"]
+
+
+#: What a model of each row takes, so that it does what OpenAI's model of that name does.
+OPENAI_IMAGE_TASKS = (Task.GENERATE, Task.EDIT, Task.MASK, Task.VARIATION)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    on = TABLE.read_text().replace("= false", "= true")
+    return CATALOG.with_stand_ins(load_stand_ins(written(tmp_path_factory.mktemp("on"), on), CATALOG))
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "dall-e-2", "dall-e-3"]
+)
+def test_openais_image_names_do_all_tasks(shipped: Catalog, name: str) -> None:
+    models = {task: shipped.resolve(name, task) for task in OPENAI_IMAGE_TASKS}
+    assert all(model.makes_images for model in models.values())
+    assert {"prompt", "width", "height"} <= models[Task.GENERATE].parameters.keys()
+    assert max_input_images(models[Task.EDIT]) >= 1
+    assert "mask" in models[Task.MASK].parameters
+    assert "prompt" not in required(models[Task.VARIATION])
+    if name.startswith("gpt"):
+        assert max_input_images(models[Task.EDIT]) > 1
+        assert max_input_images(models[Task.MASK]) > 1
+        for size in ((1024, 1024), (1536, 1024), (1024, 1536)):
+            models[Task.GENERATE].example_params(width=size[0], height=size[1])
+
+
+@pytest.mark.parametrize("name", ["sora-2", "sora-2-pro"])
+def test_openais_video_names_make_videos_with_and_without_an_image(shipped: Catalog, name: str) -> None:
+    for task in (Task.VIDEO, Task.IMAGE_VIDEO):
+        model = shipped.resolve(name, task)
+        assert model.makes_video
+        assert ("image" in required(model)) == (task is Task.IMAGE_VIDEO)
+        for size in ((1280, 720), (720, 1280)):
+            model.example_params(width=size[0], height=size[1])
+
+
+def required(model: Model) -> set[str]:
+    return {name for name, spec in model.parameters.items() if spec.required}

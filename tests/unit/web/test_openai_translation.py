@@ -259,7 +259,10 @@ def test_suggests_other_models_for_input_images() -> None:
             {"image": "p", "mask": "m", "model": "flux-1-kontext-dev"},
             "Model flux-1-kontext-dev does not accept a `mask`; use one of: flux-1-fill-dev",
         ),
-        ({"image": {"file_id": "f"}}, "`image` must contain `image_url`; `file_id` is not supported"),
+        (
+            {"image": {"file_id": "f"}},
+            "`image` must contain one of image_url, image, url, b64_json; `file_id` is not supported",
+        ),
     ],
 )
 def test_names_what_is_wrong_with_an_edit(fields: dict[str, Any], message: str) -> None:

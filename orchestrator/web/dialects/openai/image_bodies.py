@@ -18,8 +18,11 @@ from orchestrator.web.dialects.request_body import RequestBody
 
 Quality = Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"]
 
-#: Base64 text, a data URL or a URL; an uploaded file; or a URL as `{"image_url": ...}`.
-ImageInput = str | bytes | dict[str, str]
+#: Base64 text, a data URL or a URL; an uploaded file; or one of these in an object: `{"image_url": ...}`,
+#: `{"url": ...}`, `{"image_url": {"url": ...}}`, `{"b64_json": ...}`.
+ImageInput = str | bytes | dict[str, str | dict[str, str]]
+#: Names of the models whose responses OpenAI gives as URLs unless base64 is asked for.
+URL_MODELS_PREFIX = "dall-e-"
 
 
 class ImageRequestBody(RequestBody):
@@ -47,7 +50,9 @@ class ImageRequestBody(RequestBody):
         " ignored if `steps` is set.",
     )
     response_format: Literal["b64_json", "url"] | None = Field(
-        None, description="Return the files as base64 text or as URLs that expire; default: b64_json."
+        None,
+        description="Return the files as base64 text or as URLs that expire; default: b64_json, but url for"
+        " models named `dall-e-...`.",
     )
     output_format: Literal["png", "jpeg", "webp"] | None = Field(
         None, description="Format of the images; default: as the model makes them."
@@ -56,8 +61,8 @@ class ImageRequestBody(RequestBody):
         None,
         ge=0,
         le=100,
-        description="Quality of a JPEG or WebP in percent; default: 100, and files that the model makes in this"
-        " format stay as they are.",
+        description="Quality of a JPEG or WebP in percent; default: 100, and files that the model makes in"
+        " this format stay as they are.",
     )
     background: Literal["transparent", "opaque", "auto"] | None = Field(
         None, description="`transparent` needs a model with a `background` parameter."
@@ -70,6 +75,8 @@ class ImageRequestBody(RequestBody):
     @property
     def wants_urls(self) -> bool:
         """Whether the response contains URLs instead of the files themselves."""
+        if self.response_format is None:
+            return (self.model or "").startswith(URL_MODELS_PREFIX) and not self.stream
         return self.response_format == "url"
 
     @property
@@ -133,10 +140,19 @@ class ImageVariationBody(ImageRequestBody):
     )
 
 
+#: Keys of an input image as an object, and of objects in it.
+_IMAGE_KEYS = ("image_url", "image", "url", "b64_json")
+#: Keys that say what kind of object it is: `{"type": "image_url", "image_url": {"url": ..., "detail": ...}}`.
+_DESCRIBING_KEYS = frozenset({"type", "detail"})
+
+
 def unwrap_image_input(image: ImageInput, field: str) -> str | bytes:
     """Return the URL or data of an input image. Raises InvalidRequest."""
-    if not isinstance(image, dict):
-        return image
-    if "image_url" not in image:
-        raise invalid_field(field, "must contain `image_url`; `file_id` is not supported")
-    return image["image_url"]
+    while isinstance(image, dict):
+        keys = [key for key in _IMAGE_KEYS if key in image]
+        others = image.keys() - {*keys} - _DESCRIBING_KEYS
+        if len(keys) != 1 or others:
+            wrong = f"; `{next(iter(others))[:40]}` is not supported" if others else ""
+            raise invalid_field(field, f"must contain one of {', '.join(_IMAGE_KEYS)}{wrong}")
+        image = image[keys[0]]  # type: ignore[assignment]
+    return image

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from aiohttp import web
 
 from orchestrator.catalog import Catalog
+from orchestrator.catalog.model import MAX_IMAGES_PER_REQUEST
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import EventHub
@@ -33,6 +35,8 @@ from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency
 from orchestrator.web.openapi.operation import openapi_operation
 from orchestrator.web.protocols import Clock, GenerationApi
 
+#: Most images of a request to OpenAI's paths, `/v1/images/...`.
+MAX_OPENAI_IMAGES = 10
 #: A response is JSON, or a stream of events if the body sets `stream`.
 JSON_OR_EVENT_STREAM = ("application/json", "text/event-stream")
 ACCEPTED_RESPONSE = {202: "The queued job; sent at once if the request has `Prefer: respond-async`."}
@@ -123,6 +127,7 @@ class ImageRoutes:
         return await self._build_response(request, record, body, "image_edit")
 
     async def _submit(self, request: web.Request, key: ApiKey, generation: GenerationRequest) -> JobRecord:
+        generation = replace(generation, max_images=_max_images(request))
         return await submit_job(
             request, self._service, key, generation, waits_for_result=not _wants_job_only(request)
         )
@@ -163,6 +168,11 @@ async def read_generation_request(
     return body, pixel_factory.to_request(
         body, catalog, form=form, idempotency_key=parse_idempotency_key(request)
     )
+
+
+def _max_images(request: web.Request) -> int:
+    """Return the most images of a request: OpenAI's API allows more than the Pixel Factory document."""
+    return MAX_OPENAI_IMAGES if request.path.startswith("/v1/") else MAX_IMAGES_PER_REQUEST
 
 
 def _wants_job_only(request: web.Request) -> bool:

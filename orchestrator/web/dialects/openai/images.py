@@ -77,7 +77,7 @@ def to_variation_request(
     image = unwrap_image_input(body.image, "image")
     task = ImageToImageTask(image_count=1, has_prompt=False)
     model = task.select_model(catalog, body.model, PREFERRED_VARIATION_MODELS)
-    params = to_model_params(body, model, form=form).extended(to_image_params(model, [image]))
+    params = to_model_params(body, model, form=form).with_computed(to_image_params(model, [image]))
     request = body.to_generation_request(model, params, idempotency_key)
     return replace(request, follow_image=FollowImage.SHAPE)
 

@@ -157,7 +157,7 @@ class VideoRoutes:
     @openapi_operation(response=VideoResource)
     async def get_video(self, request: web.Request) -> web.Response:
         """Get a video and its progress."""
-        key = await authenticate(request)
+        key = await authenticate(request, is_poll=True)
         record = await self._get_own_video(key, request.match_info["id"])
         return json_response(
             self._to_response(record), headers={} if record.job.is_finished else POLL_AFTER_HEADERS

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.manifest import ModelKind
+from orchestrator.catalog.tasks import Task
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
@@ -85,7 +86,12 @@ def to_request(
     images = (
         [] if body.input_reference is None else [unwrap_image_input(body.input_reference, "input_reference")]
     )
-    candidates = [catalog[body.model]] if body.model else _candidate_models(catalog, has_image=bool(images))
+    task = Task.IMAGE_VIDEO if images else Task.VIDEO
+    candidates = (
+        [catalog.resolve(body.model, task)]
+        if body.model
+        else _candidate_models(catalog, has_image=bool(images))
+    )
     model = next((each for each in candidates if _can_generate(each, body, form=form)), candidates[0])
     if not model.makes_video:
         raise InvalidRequest(
@@ -116,7 +122,8 @@ def to_remix_request(
     """
     params = {name: value for name, value in source.params.items() if name in model.parameters}
     return GenerationRequest(
-        model=model.id,
+        model=source.shown_model,
+        served_by=model.id,
         params={**params, **input_images, "prompt": body.prompt},
         warnings=_remix_warnings(body),
         idempotency_key=idempotency_key,

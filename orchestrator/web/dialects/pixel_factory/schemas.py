@@ -18,6 +18,15 @@ class QuoteResponse(ResponseModel):
     minimum_applied: bool = Field(description="Whether the minimum price was applied.", examples=[False])
 
 
+class ServingModel(ResponseModel):
+    """A model that serves the requests of a name for one task."""
+
+    model: str = Field(description="Id of the model.", examples=["qwen-image-edit"])
+    price_per_image_cents: JsonNumber = Field(
+        description="Price of one result of base size, in US cents.", examples=[1]
+    )
+
+
 class ModelEntry(ResponseModel):
     """A model and its price."""
 
@@ -39,6 +48,12 @@ class ModelEntry(ResponseModel):
         description="Price of one result of base size, in US cents.", examples=[0.05]
     )
     featured: bool = Field(description="Whether clients should show the model first.", examples=[True])
+    served_by: dict[str, ServingModel] | None = Field(
+        None,
+        description="Only for a name that other models serve: these by task (`generate`, `edit`, `mask`,"
+        " `variation`, `video`, `image_video`). The other fields are those of the first one.",
+        examples=[None],
+    )
 
 
 class ModelEntryList(ResponseModel):

@@ -22,24 +22,24 @@ from pricing.rates import ModelPrice, Rate, Scale
 CreditTable: TypeAlias = int | float | dict[str, Any]
 
 
-def to_model_fields(model: Model, prices: PriceBook) -> PixelDojoModelFields:
-    """Return what the list of models reports for PixelDojo's clients."""
+def to_model_fields(model: Model, prices: PriceBook, name: str | None = None) -> PixelDojoModelFields:
+    """Return what the list of models reports for PixelDojo's clients; prices depend on the `name` used."""
     return PixelDojoModelFields(
-        apiId=api_id(model, prices),
+        apiId=api_id(model, prices, name),
         name=model.name,
         description=model.description,
         modality=modality(model),
-        creditCost=model_credit_cost(model, prices),
+        creditCost=model_credit_cost(model, prices, name),
         features=model_features(model),
-        aliases=list(model.aliases),
+        aliases=list(model.aliases) if name in (None, model.id, *model.aliases) else [],
     )
 
 
-def to_model_details(model: Model, prices: PriceBook) -> PixelDojoModelDetails:
+def to_model_details(model: Model, prices: PriceBook, name: str | None = None) -> PixelDojoModelDetails:
     """Return the fields of the list and the parameters of a run."""
     schema = run_schema(model)
     return PixelDojoModelDetails(
-        **dict(to_model_fields(model, prices)), parameters=schema["properties"], requestSchema=schema
+        **dict(to_model_fields(model, prices, name)), parameters=schema["properties"], requestSchema=schema
     )
 
 
@@ -50,18 +50,17 @@ def modality(model: Model) -> Literal["image", "video", "training"]:
     return "training" if model.kind is ModelKind.TRAINER else "image"
 
 
-def api_id(model: Model, prices: PriceBook) -> str:
-    """Return the name of the model in PixelDojo's price list, or its id if the list does not name it."""
+def api_id(model: Model, prices: PriceBook, name: str | None = None) -> str:
+    """Return the name to run the model with: the given one, that of PixelDojo's price list, or the id."""
+    if name is not None:
+        return name
     row = prices.find_price(TARIFF, model)
-    if row is None:
-        return model.id
-    name, _ = row
-    return name
+    return model.id if row is None else row[0]
 
 
-def model_credit_cost(model: Model, prices: PriceBook) -> CreditCost:
+def model_credit_cost(model: Model, prices: PriceBook, name: str | None = None) -> CreditCost:
     """Return the price of a result (or a second of it) with default parameters, and by resolution."""
-    row = prices.find_price(TARIFF, model)
+    row = prices.find_price(TARIFF, model, name)
     if row is None:
         micros = Fraction(prices.example_quote(TARIFF, model).micros)
         amount = to_json_number(micros / prices.micros_per_unit(TARIFF))

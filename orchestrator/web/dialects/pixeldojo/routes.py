@@ -56,7 +56,8 @@ class PixelDojoRoutes:
         """
         key = await authenticate(request)
         name = request.match_info["id"]
-        parameters = self._service.catalog[name].parameters
+        models = self._service.catalog.models_of(name)
+        parameters = {parameter for model in models for parameter in model.parameters}
         body = parse_body(pixeldojo.RunBody, await read_json(request), parameters=parameters)
         generation_request = pixeldojo.to_request(
             name,
@@ -86,8 +87,10 @@ class PixelDojoRoutes:
 
         Needs no API key.
         """
-        model = self._service.catalog[request.match_info["id"]]
-        api_id = pixeldojo_models.api_id(model, self._service.price_book)
+        name = request.match_info["id"]
+        model = self._service.catalog[name]
+        other_name = None if name == model.id else name
+        api_id = pixeldojo_models.api_id(model, self._service.price_book, other_name)
         return json_response(RunSchemaResponse(apiId=api_id, json_schema=run_schema(model)))
 
     @openapi_operation(response=WebhookReplayResponse, tag="pixeldojo")

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.parameters.values import LoraListParameter
+from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
@@ -67,7 +68,9 @@ def to_request(
     api_id: str, body: RunBody, catalog: Catalog, *, idempotency_key: str | None
 ) -> GenerationRequest:
     """Translate the body of a run of the model `api_id`. Raises InvalidRequest."""
-    model = catalog[api_id]
+    image_count = sum(map(len, _image_fields(body).values()))
+    has_mask = bool(body.passed_fields.get("mask"))
+    model = catalog.resolve(api_id, *find_tasks(image_count=image_count, has_mask=has_mask))
     with errors_name_fields(body.given_names):
         params = take_parameters(model, body.passed_fields)
         params = _with_size(params, body, model)
@@ -75,6 +78,7 @@ def to_request(
         params = params.extended(_image_params(body, model)).with_computed(_lora_params(body, model))
     return GenerationRequest(
         model=api_id,
+        served_by=model.id,
         params=params.values,
         warnings=params.warnings,
         field_names=_field_names(body),

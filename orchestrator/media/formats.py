@@ -35,7 +35,7 @@ class ImageEncoding:
     """The image format that the caller asked for. Videos are not converted."""
 
     content_type: str
-    #: JPEG or WebP quality, 0 to 100; None to keep images of this format as they are.
+    #: JPEG or WebP quality, 1 to 100; None to keep images of this format as they are.
     quality: int | None = None
     #: Quality of images of other formats if `quality` is None.
     default_quality: int = field(default=DEFAULT_QUALITY, repr=False)

@@ -155,7 +155,7 @@ def convert_image(
 ) -> bytes:
     """Convert an image to `target_type` (image/png, image/jpeg or image/webp), with all of its frames.
 
-    `quality` is 0 to 100 (JPEG and WebP); if it is None, data that already is of `target_type` is returned
+    `quality` is 1 to 100 (JPEG and WebP); if it is None, data that already is of `target_type` is returned
     unchanged, and other data is encoded with `default_quality`. PNG is lossless and needs no quality.
     Transparency becomes white in a JPEG. PNG texts, such as the mark of the simulator, become the EXIF
     description. Raises CorruptMedia, LosesFrames for an animation that shall become a JPEG.

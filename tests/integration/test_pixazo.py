@@ -228,6 +228,8 @@ async def test_trains_weights_from_a_dataset(offering: ServiceProcess) -> None:
 
 async def test_an_edit_keeps_or_changes_the_size_of_its_image(offering: ServiceProcess) -> None:
     async with client(offering, new_key(offering)) as http:
+        odd = await made(http, PRO_EDIT, prompt="a", image_urls=[picture(648, 400)])
+        assert [size_of(data) for data in await files(odd)] == [(648, 400)]
         pictures = [picture(640, 400), "https://example.com/never-fetched.png"]
         kept = await made(http, PRO_EDIT, prompt="a", image_urls=pictures, image_size="auto")
         assert [size_of(data) for data in await files(kept)] == [(640, 400)]
@@ -357,6 +359,25 @@ async def test_says_what_has_no_effect_in_a_header(offering: ServiceProcess) -> 
             assert "enable_safety_checker" in response.headers["X-PixelFactory-Warnings"]
         async with http.post(DEV, json=SMALL) as response:
             assert "X-PixelFactory-Warnings" not in response.headers
+
+
+EXACT_SIZES: list[tuple[str, dict[str, Any], tuple[int, int]]] = [
+    (KLEIN, {"width": 1448, "height": 512}, (1448, 512)),
+    (TEXT, {"width": 1016, "height": 328}, (1016, 328)),
+    (TEXT, {"width": 104, "height": 40}, (104, 40)),
+    (SCHNELL, {"width": 1920, "height": 24}, (1920, 24)),
+]
+
+
+@pytest.mark.parametrize(("path", "fields", "size"), EXACT_SIZES)
+async def test_makes_exactly_the_size_that_was_asked_for(
+    service: ServiceProcess, path: str, fields: dict[str, int], size: tuple[int, int]
+) -> None:
+    async with client(service, new_key(service)) as http:
+        async with http.post(path, json={"prompt": "a", **fields}) as response:
+            assert response.status == 200, await response.text()
+            assert "X-PixelFactory-Warnings" not in response.headers
+            assert size_of(await download((await response.json())["output"])) == size
 
 
 async def test_a_whole_number_may_have_a_fraction_of_zero(offering: ServiceProcess) -> None:

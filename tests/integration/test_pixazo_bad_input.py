@@ -91,6 +91,7 @@ INVALID: list[tuple[str, Any, str]] = [
     (KLEIN, {"prompt": "a", "steps": 0}, "steps must be a positive integer"),
     (TEXT, {"prompt": "a", "width": 0}, "width must be a positive integer"),
     (TEXT, {"prompt": "a", "width": 15}, "width must be between 16 and 2048"),
+    (TEXT, {"prompt": "a", "width": 1021}, "width must be a multiple of 8 (got 1021); the nearest sizes are"),
     (TEXT, {"prompt": "a", "width": "1024"}, "width must be a positive integer"),
     (SCHNELL, {"prompt": "a", "num_steps": 9}, "num_steps must be an integer in [1, 8]"),
     (SCHNELL, {"prompt": "a", "seed": 2**64}, "seed must be between 0 and 2^64 - 1"),

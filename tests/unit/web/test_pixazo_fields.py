@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import InvalidRequest
+from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.dimensions import NAMED_SIZES
@@ -80,7 +81,8 @@ def asked(
     body = endpoint.body.parse(fields, model.parameters)
     try:
         request = pixazo.to_request(endpoint, body, model, header_webhook_url=header, idempotency_key=None)
-        model.validate_params(request.params)
+        with errors_name_fields(request.field_names, request.computed_from):
+            model.validate_params(request.params)
     except InvalidRequest as error:
         raise body.translate_error(error) from error
     return request
@@ -545,6 +547,13 @@ def test_output_quality_of_a_png_gives_a_warning() -> None:
         "`output_quality` has no effect: a png has no quality",
     )
     assert asked(FILL, plain | {"output_format": "png"}).warnings == ()
+
+
+def test_the_lowest_quality_is_one() -> None:
+    request = asked(FILL, smallest_body(FILL) | {"output_quality": 0})
+    assert request.encoding is not None
+    assert (request.encoding.quality, request.warnings) == (1, ("`output_quality` is 1, the lowest quality",))
+    assert asked(FILL, smallest_body(FILL) | {"output_quality": 1}).warnings == ()
 
 
 CLEANED = [

@@ -184,7 +184,7 @@ ENCODINGS: list[tuple[PixazoEndpoint, dict[str, Any], ImageEncoding | None]] = [
     (DEV, {"prompt": "a", "output_format": "jpeg"}, ImageEncoding("image/jpeg")),
     (RESTORE, {"input_image": URL, "output_format": "jpg"}, ImageEncoding("image/jpeg")),
     (FILL, {"prompt": "a", "image": URL, "mask": URL}, ImageEncoding("image/webp", 80)),
-    (FILL, {"prompt": "a", "image": URL, "mask": URL, "output_quality": 0}, ImageEncoding("image/webp", 0)),
+    (FILL, {"prompt": "a", "image": URL, "mask": URL, "output_quality": 0}, ImageEncoding("image/webp", 1)),
     (FILL, {"prompt": "a", "image": URL, "mask": URL, "output_format": "png"}, ImageEncoding("image/png")),
 ]
 

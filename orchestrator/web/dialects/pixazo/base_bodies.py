@@ -43,6 +43,8 @@ _SIZE_WORDS = frozenset({"size", "aspect_ratio", "resolution"})
 #: How messages about input files begin, instead of naming a field.
 _FILE_SUBJECTS = ("The image ", "The dataset ")
 
+#: The document allows 0, too.
+LOWEST_QUALITY = 1
 CONTENT_TYPE_BY_FORMAT = {"jpeg": "image/jpeg", "jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 
 
@@ -172,7 +174,8 @@ class EndpointBody(PixazoBody):
         further = self._further_fields(model)
         sizes = {name: further.pop(name) for name in _SIZE_WORDS & further.keys()}
         taken = take_parameters(model, {**defaults, **given, **further})
-        taken = taken.with_computed(self._dimensions(model)).with_computed(_read_sizes(model, sizes))
+        taken = taken.with_computed(self._dimensions(model))
+        taken = taken.with_computed(_read_sizes(model, sizes), next(iter(sizes), ""))
         return taken.extended({}, *self._format_warnings())
 
     @property
@@ -183,7 +186,7 @@ class EndpointBody(PixazoBody):
             return None
         if quality is None or format == "png":
             return ImageEncoding(CONTENT_TYPE_BY_FORMAT[format])
-        return ImageEncoding(CONTENT_TYPE_BY_FORMAT[format], quality)
+        return ImageEncoding(CONTENT_TYPE_BY_FORMAT[format], max(quality, LOWEST_QUALITY))
 
     @property
     def match_input_size(self) -> bool:
@@ -225,10 +228,13 @@ class EndpointBody(PixazoBody):
 
     def _format_warnings(self) -> list[str]:
         """Return sentences about fields of the format that have no effect."""
-        if "quality" in self.model_fields_set and getattr(self, "output_format", None) == "png":
-            name = type(self).model_fields["quality"].alias or "quality"
+        if "quality" not in self.model_fields_set:
+            return []
+        name = type(self).model_fields["quality"].alias or "quality"
+        if getattr(self, "output_format", None) == "png":
             return [f"`{name}` has no effect: a png has no quality"]
-        return []
+        is_too_low = getattr(self, "quality", LOWEST_QUALITY) < LOWEST_QUALITY
+        return [f"`{name}` is {LOWEST_QUALITY}, the lowest quality"] if is_too_low else []
 
 
 class QueuedBody(EndpointBody):

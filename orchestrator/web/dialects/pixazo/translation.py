@@ -62,6 +62,7 @@ def to_request(
     return GenerationRequest(
         model=endpoint.catalog_id,
         params=params.values,
+        computed_from=params.computed_from,
         warnings=(*params.warnings, *_webhook_warnings(body, header_webhook_url)),
         idempotency_key=idempotency_key,
         tariff=TARIFF,

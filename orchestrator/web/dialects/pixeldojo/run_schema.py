@@ -226,12 +226,14 @@ def _duration_part(model: Model) -> _Part:
     return {"duration": duration}, [exclude("duration", "num_frames"), rule]
 
 
-def _duration_range(frames: IntegerParameter, fps: int) -> dict[str, float]:
-    """Return the shortest and the longest duration in milliseconds' precision."""
-    return {
-        "minimum": math.ceil(1000 * frames.minimum / fps) / 1000,
-        "maximum": math.floor(1000 * allowed_values(frames)[-1] / fps) / 1000,
-    }
+def _duration_range(frames: IntegerParameter, fps: int) -> dict[str, Any]:
+    """Return the schema of durations: a range, or all of them if not every number of frames is allowed."""
+    allowed = allowed_values(frames)
+    # Rounded down, so that none needs a frame more.
+    lengths = [math.floor(1000 * number / fps) / 1000 for number in allowed]
+    if allowed != list(range(allowed[0], allowed[-1] + 1)):
+        return {"minimum": lengths[0], "maximum": lengths[-1], "enum": lengths}
+    return {"minimum": math.ceil(1000 * allowed[0] / fps) / 1000, "maximum": lengths[-1]}
 
 
 def _image_part(model: Model) -> _Part:

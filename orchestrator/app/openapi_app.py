@@ -1,4 +1,4 @@
-"""Builds an application that has all routes and no running service, to generate documents from it."""
+"""Builds an application and a service that do not run, for documents and checks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from orchestrator.billing.price_files import check_model_priced, load_plans, loa
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import FetchPolicy, UrlFetcher
+from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.storage.object_store import ObjectStore, S3Config
 from orchestrator.store.sqlite import SqliteStore
@@ -28,6 +29,16 @@ UNREACHABLE_S3 = S3Config(endpoint="http://127.0.0.1:9", access_key="none", secr
 @asynccontextmanager
 async def build_openapi_app(settings: Settings) -> AsyncIterator[web.Application]:
     """Yield the application of these settings; all its files are temporary.
+
+    Raises CatalogError, SettingsError, TariffError.
+    """
+    async with build_offline_service(settings) as (settings, service):
+        yield build_web_app(settings, service, load_operator_secrets(settings))
+
+
+@asynccontextmanager
+async def build_offline_service(settings: Settings) -> AsyncIterator[tuple[Settings, GenerationService]]:
+    """Yield a service without instances, and its settings with a temporary data directory.
 
     Raises CatalogError, SettingsError, TariffError.
     """
@@ -52,4 +63,4 @@ async def build_openapi_app(settings: Settings) -> AsyncIterator[web.Application
             moderation=Moderation([]),
         )
         settings = settings.model_copy(update={"data_dir": data_dir})
-        yield build_web_app(settings, build_service(settings, dependencies), load_operator_secrets(settings))
+        yield settings, build_service(settings, dependencies)

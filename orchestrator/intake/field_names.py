@@ -1,12 +1,22 @@
-"""Errors of parameters that name the field of the request which the caller sent."""
+"""Errors and warnings of parameters that name the field of the request which the caller sent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
 from orchestrator.errors import InvalidRequest
+
+
+def name_fields(texts: Iterable[str], field_names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return sentences about parameters as sentences about the fields that set them."""
+    named = []
+    for text in texts:
+        for name, field in field_names.items():
+            text = text.replace(f"`{name}`", f"`{field}`")
+        named.append(text)
+    return tuple(named)
 
 
 @contextmanager

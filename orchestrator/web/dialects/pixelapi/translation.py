@@ -6,19 +6,23 @@ scale counts as diffusers does: values of 1 and below disable guidance, which a 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field
 
 from orchestrator.billing.price_book import PriceBook
+from orchestrator.billing.values import Account
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import ContentBlocked, invalid_field
 from orchestrator.intake.request_preparer import GenerationRequest
-from orchestrator.jobs import Job, JobStatus
+from orchestrator.jobs import Job
 from orchestrator.web.dialects.credits import charged_micros, format_utc, to_credits
 from orchestrator.web.dialects.ids import job_id_to_uuid
 from orchestrator.web.dialects.parameter_names import take_parameters
@@ -58,6 +62,7 @@ MODEL_LIMITS = {
         min_steps=1, max_steps=8, default_steps=4, default_guidance=0.0, accepts_negative_prompt=False
     ),
 }
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 #: Names of models that the document lists.
 DOCUMENTED_MODELS = frozenset({*MODEL_LIMITS, "cogvideo-2b", "upscale-4x"})
 
@@ -65,6 +70,7 @@ DOCUMENTED_MODELS = frozenset({*MODEL_LIMITS, "cogvideo-2b", "upscale-4x"})
 class PixelApiGenerateBody(RequestBody):
     """Body of `POST /v1/image/generate`. Other parameters of the model are passed under their own names."""
 
+    synonyms = MappingProxyType({"cfg_scale": "guidance_scale"})
     control_fields = frozenset({"model", "guidance_scale"})
 
     model: str | None = Field(None, description="Id or alias of a model; default: sdxl.")
@@ -100,7 +106,7 @@ def to_request(
         served_by=model.id,
         tariff_model=name,
         params=params,
-        warnings=passed.warnings,
+        warnings=(*passed.warnings, *_guidance_warnings(body)),
         field_names=body.given_names,
         idempotency_key=idempotency_key,
         tariff=TARIFF,
@@ -157,11 +163,12 @@ def to_status_name(job: Job) -> str:
     return STATUS_NAMES[job.status]
 
 
-def output_seconds_left(job: Job, now: datetime) -> int:
-    """Return for how many seconds the job's file can be downloaded; 0 if it cannot."""
-    if job.status is not JobStatus.SUCCEEDED or job.finished_at is None:
-        return 0
-    return max(0, int((job.finished_at + OUTPUT_LIFETIME - now).total_seconds()))
+def account_email(account: Account) -> str:
+    """Return the email address of an account: its name, if that is one.
+
+    The document always states an address. Other accounts get one of a domain that cannot exist.
+    """
+    return account.name if _EMAIL.fullmatch(account.name) else f"{account.id}@accounts.invalid"
 
 
 def _documented_params(body: PixelApiGenerateBody, model: Model, limits: ModelLimits) -> dict[str, Any]:
@@ -182,6 +189,12 @@ def _guidance_param(body: PixelApiGenerateBody, model: Model) -> dict[str, float
     if "cfg_scale" not in model.parameters:
         raise model.unknown_parameter("guidance_scale")
     return {"cfg_scale": _to_cfg_scale(body.guidance_scale)}
+
+
+def _guidance_warnings(body: PixelApiGenerateBody) -> Iterator[str]:
+    """Yield a warning for a value between 0 and 1, both of which disable guidance."""
+    if body.guidance_scale is not None and 0 < body.guidance_scale < GUIDANCE_DISABLED:
+        yield f"`guidance_scale` of {body.guidance_scale:g} has the effect of 0: there is no guidance below 1"
 
 
 def _to_cfg_scale(guidance_scale: float) -> float:

@@ -1,0 +1,14 @@
+"""A share of the campaign over all parameters, addresses and models: nothing is ignored without a word."""
+
+from __future__ import annotations
+
+from scripts.fuzz.parameters import run_campaign
+
+
+async def test_every_parameter_changes_the_request_or_is_refused_or_warned_of() -> None:
+    report = await run_campaign(seed=1, share=0.05)
+    assert report.violations == {}
+    assert report.total("differ") > 500
+    assert report.total("refused") > 1000
+    assert report.total("warned") > 500
+    assert report.total("exact") > 200

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.tasks import TaskModels
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
@@ -506,6 +507,21 @@ def test_further_images_of_an_edit_give_a_warning() -> None:
     (warning,) = asked(PRO_EDIT, {"prompt": "a", "image_urls": [URL] * 8}).warnings
     assert "`image_urls`" in warning
     assert "7 more" in warning
+
+
+def test_a_stand_in_may_have_a_model_per_task() -> None:
+    names = TaskModels(generate="flux-2-dev", edit="flux-1-kontext-dev")
+    catalog = CATALOG.with_stand_ins({PRO_EDIT.id: names, PRO_TEXT.id: names})
+    assert PRO_EDIT.resolve_model(catalog).id == "flux-1-kontext-dev"
+    assert PRO_TEXT.resolve_model(catalog).id == "flux-2-dev"
+    request = pixazo.to_request(
+        PRO_EDIT,
+        PRO_EDIT.body.parse(smallest_body(PRO_EDIT)),
+        PRO_EDIT.resolve_model(catalog),
+        header_webhook_url=None,
+        idempotency_key=None,
+    )
+    assert (request.model, request.served_by) == (PRO_EDIT.id, "flux-1-kontext-dev")
 
 
 def test_the_stand_in_of_flux_2_pro_takes_eight_references() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.tasks import Task
 from orchestrator.errors import InvalidRequest
 from orchestrator.web.dialects.pixazo import request_bodies as bodies
 from orchestrator.web.dialects.pixazo.base_bodies import EndpointBody
@@ -34,6 +35,8 @@ class PixazoEndpoint:
     summary: str
     body: type[EndpointBody]
     response_mode: ResponseMode = ResponseMode.QUEUED
+    #: Chooses the model of a stand-in with a model per task.
+    task: Task = Task.GENERATE
     catalog_id_override: str | None = None
     tariff_id_override: str | None = None
 
@@ -50,7 +53,7 @@ class PixazoEndpoint:
     def resolve_model(self, catalog: Catalog) -> Model:
         """Return the model that serves the endpoint. Raises InvalidRequest (`model_not_found`)."""
         try:
-            return catalog[self.catalog_id]
+            return catalog.resolve(self.catalog_id, self.task)
         except InvalidRequest as error:
             raise InvalidRequest(
                 f"Model '{self.id}' not found or is disabled", code=error.code, param=error.param
@@ -63,6 +66,7 @@ PIXAZO_ENDPOINTS = (
         id="flux-2-pro-image-to-image-866",
         summary="Edit an image with FLUX.2 Pro",
         body=bodies.Flux2ProEditBody,
+        task=Task.EDIT,
     ),
     PixazoEndpoint(
         path="/flux-2-pro-text-to-image-799/v1/flux-2-pro-text-to-image-request",
@@ -84,6 +88,7 @@ PIXAZO_ENDPOINTS = (
         id="flux-kontext-restore-image",
         summary="Restore an image with FLUX Kontext",
         body=bodies.FluxKontextRestoreBody,
+        task=Task.EDIT,
     ),
     PixazoEndpoint(
         path="/flux-2-klein-4b/v1/generateImage",
@@ -133,6 +138,7 @@ PIXAZO_ENDPOINTS = (
         catalog_id_override="flux-dev-image-to-image",
         summary="Edit an image with FLUX Dev",
         body=bodies.FluxDevEditBody,
+        task=Task.EDIT,
     ),
     PixazoEndpoint(
         path="/flux-dev/v1/dev/textToImage",
@@ -145,6 +151,7 @@ PIXAZO_ENDPOINTS = (
         id="flux-fill-dev",
         summary="Fill the masked area of an image with FLUX Fill Dev",
         body=bodies.FluxFillBody,
+        task=Task.MASK,
     ),
 )
 #: Models whose requests are polled with `checkStatus`.

@@ -15,6 +15,8 @@ from typing import Any, Self
 from pricing.money import MICROS_PER_DOLLAR, MoneyError, parse_rate, parse_usd, round_up
 
 SHIPPED_PLANS = resources.files("pricing") / "plans.toml"
+#: Enough for clients that poll ten jobs every second.
+DEFAULT_POLLS_PER_MINUTE = 600
 _COUNT_FIELDS = ("monthly_credits", "requests_per_minute", "concurrency", "priority")
 
 
@@ -34,6 +36,8 @@ class Plan:
     #: Micro-dollars given once, when an account is opened on this plan.
     signup_micros: int
     requests_per_minute: int
+    #: Requests for the state of one job, which are not counted above; 0 counts them there.
+    polls_per_minute: int = DEFAULT_POLLS_PER_MINUTE
     #: Shards that may run at once.
     concurrency: int
     #: Higher values are scheduled first.
@@ -85,7 +89,9 @@ class Plans:
 def _parse_plan(id: str, entry: Mapping[str, Any], credit: str) -> Plan:
     counts = {name: entry[name] for name in _COUNT_FIELDS}
     signup_credits = entry.get("signup_credits", 0)
-    for name, count in {**counts, "signup_credits": signup_credits}.items():
+    default_polls = max(DEFAULT_POLLS_PER_MINUTE, _whole(counts["requests_per_minute"]))
+    polls = entry.get("polls_per_minute", default_polls)
+    for name, count in {**counts, "signup_credits": signup_credits, "polls_per_minute": polls}.items():
         if type(count) is not int or count < 0:
             raise PlanError(f"{id}: {name} must be a whole number, not {count!r}")
     try:
@@ -98,8 +104,14 @@ def _parse_plan(id: str, entry: Mapping[str, Any], credit: str) -> Plan:
         price=price,
         monthly_micros=round_up(each * counts["monthly_credits"]),
         signup_micros=round_up(each * signup_credits),
+        polls_per_minute=polls,
         **counts,
     )
+
+
+def _whole(value: object) -> int:
+    """Return a whole number, or 0 for a value that is rejected as none later."""
+    return value if type(value) is int else 0
 
 
 def billing_period(anchor: datetime, now: datetime) -> tuple[datetime, datetime]:

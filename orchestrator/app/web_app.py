@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
 
+from comfy_instances.fleet.protocol import Fleet
 from orchestrator.app.resources import OperatorSecrets
 from orchestrator.billing.price_files import load_costs
+from orchestrator.execution.output_links import OutputLinks
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
-from orchestrator.store import ApiKeyScope
+from orchestrator.storage.object_store import ObjectStore
+from orchestrator.store import ApiKeyScope, Store
 from orchestrator.web.account.alerts import AlertRoutes
 from orchestrator.web.account.billing import BillingRoutes
 from orchestrator.web.account.loras import LoraRoutes
@@ -31,6 +37,7 @@ from orchestrator.web.dialects.openai.video_routes import VideoRoutes
 from orchestrator.web.dialects.pixazo.request_ids import DIALECT_NAME as PIXAZO
 from orchestrator.web.dialects.pixazo.routes import PixazoJobViews, PixazoRoutes
 from orchestrator.web.dialects.pixel_factory.routes import PixelFactoryRoutes
+from orchestrator.web.dialects.pixelapi import translation as pixelapi
 from orchestrator.web.dialects.pixelapi.routes import PixelApiRoutes
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.routes import PixelDojoRoutes
@@ -76,6 +83,19 @@ def build_webhook_payloads(service: GenerationService) -> WebhookPayloads:
     )
 
 
+def build_output_links(
+    secrets: OperatorSecrets, store: Store, objects: ObjectStore, clock: Callable[[], datetime]
+) -> OutputLinks:
+    """Return the links that PixelAPI's responses name, valid for as long as its document promises."""
+    return OutputLinks(
+        secret=secrets.session_secret,
+        lifetime=pixelapi.OUTPUT_LIFETIME,
+        find_job=store.find_job,
+        objects=objects,
+        clock=clock,
+    )
+
+
 def build_web_app(
     settings: Settings, service: GenerationService, secrets: OperatorSecrets
 ) -> web.Application:
@@ -84,6 +104,7 @@ def build_web_app(
     metrics = Metrics(dispatcher.fleet, dispatcher.scheduler, dispatcher, events, clock)
     parts = (
         *_build_generation_routes(settings, service),
+        _build_pixelapi_routes(settings, service, secrets),
         *_build_account_routes(settings, service),
         *_build_operator_routes(settings, service, secrets, metrics),
         DocsRoutes(service, settings.public_url),
@@ -104,7 +125,14 @@ def build_web_app(
         max_body_bytes=settings.max_body_bytes,
         metrics=metrics,
         cors=CorsPolicy.of(settings.cors_origins),
+        simulates=partial(_simulates, dispatcher.fleet),
     )
+
+
+def _simulates(fleet: Fleet) -> bool:
+    """Return whether all instances are simulators, and there are any."""
+    instances = fleet.instances()
+    return bool(instances) and all(instance.simulated for instance in instances)
 
 
 def _build_generation_routes(settings: Settings, service: GenerationService) -> tuple[RouteGroup, ...]:
@@ -117,7 +145,6 @@ def _build_generation_routes(settings: Settings, service: GenerationService) -> 
         PixelFactoryRoutes(service),
         ModelRoutes(service),
         VideoRoutes(service, objects, events, settings.output_lifetime_days),
-        PixelApiRoutes(service, responses.delivery, service.accounts, clock),
         PixelDojoRoutes(service, service.accounts, settings.public_url),
         PixazoRoutes(service, responses.delivery, settings.public_url, settings.batch_wait_seconds),
         JobApiRoutes(service, _build_job_updates(service), service.store, responses),
@@ -127,6 +154,14 @@ def _build_generation_routes(settings: Settings, service: GenerationService) -> 
             lambda key: objects.presign(key, JOB_URL_LIFETIME_SECONDS),
         ),
     )
+
+
+def _build_pixelapi_routes(
+    settings: Settings, service: GenerationService, secrets: OperatorSecrets
+) -> PixelApiRoutes:
+    delivery = _build_delivery(service, JOB_URL_LIFETIME_SECONDS)
+    links = build_output_links(secrets, service.store, service.object_store, service.clock)
+    return PixelApiRoutes(service, delivery, links, service.accounts, settings.public_url)
 
 
 def _build_job_updates(service: GenerationService) -> JobUpdates:

@@ -13,6 +13,8 @@ from orchestrator.billing.values import ApiKey
 from orchestrator.errors import InvalidRequest
 
 API_KEY_PREFIX = "pk-"
+#: Prefix by which clients of PixelAPI recognise a key; it stands for ours.
+PIXELAPI_KEY_PREFIX = "pk_live_"
 RANDOM_BYTES = 32
 #: Characters of the secret part that may be shown again.
 _VISIBLE_CHARACTERS = 4
@@ -21,6 +23,13 @@ _VISIBLE_CHARACTERS = 4
 def generate_api_key(random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> str:
     """Return `pk-` and 32 random bytes in URL-safe base64 without padding."""
     return API_KEY_PREFIX + base64.urlsafe_b64encode(random_bytes(RANDOM_BYTES)).rstrip(b"=").decode("ascii")
+
+
+def normalize_api_key(key: str) -> str:
+    """Return a key as it was issued: `pk_live_SECRET` is `pk-SECRET`."""
+    if key.startswith(PIXELAPI_KEY_PREFIX):
+        return API_KEY_PREFIX + key.removeprefix(PIXELAPI_KEY_PREFIX)
+    return key
 
 
 def hash_api_key(key: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -48,6 +48,8 @@ class FetchPolicy:
     #: Prefix of the service's own presigned URLs. They are allowed at private addresses too, so that the
     #: output of one job can be the input of another.
     own_url_prefix: str | None = None
+    #: Returns the presigned URL that another URL of the service stands for; None for URLs of others.
+    presign_own: Callable[[str], Awaitable[str | None]] | None = None
 
 
 class UrlFetcher:
@@ -92,6 +94,8 @@ class UrlFetcher:
         timeout = self._policy.timeout_seconds if timeout_seconds is None else timeout_seconds
         try:
             async with asyncio.timeout(timeout):
+                if self._policy.presign_own is not None:
+                    url = await self._policy.presign_own(url) or url
                 if self._is_own_url(url):
                     return await self._fetch_own(URL(url, encoded=True), max_bytes)
                 return await self._follow_redirects(parse_http_url(url, self._is_public), max_bytes)

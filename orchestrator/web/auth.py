@@ -10,7 +10,7 @@ from datetime import datetime
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
-from orchestrator.billing.api_keys import hash_api_key, verify_api_key
+from orchestrator.billing.api_keys import hash_api_key, normalize_api_key, verify_api_key
 from orchestrator.errors import Forbidden, NotAuthenticated, NotFound
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.store.protocol import ApiKeyStore
@@ -61,16 +61,20 @@ def bearer_token(request: web.Request) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-async def authenticate(request: web.Request, *scopes: ApiKeyScope, token: str | None = None) -> ApiKey:
+async def authenticate(
+    request: web.Request, *scopes: ApiKeyScope, token: str | None = None, is_poll: bool = False
+) -> ApiKey:
     """Return the API key of a request and count the request against the account's rate limit.
 
     The key must have one of `scopes`; by default `read` for GET and HEAD, `generate` for other methods.
-    `token` is the key if it was not sent as a bearer token. Raises NotAuthenticated (the same error for
-    unknown, revoked and expired keys), RateLimited, Forbidden.
+    `token` is the key if it was not sent as a bearer token. `is_poll` requests ask for the state of one job:
+    they have a limit of their own, so that waiting for a slow job uses up no other requests. Raises
+    NotAuthenticated (the same error for unknown, revoked and expired keys), RateLimited, Forbidden.
     """
     auth = request.app[AUTH_CONTEXT]
     key = await _require_usable_key(token or bearer_token(request), auth)
-    await auth.rate_limiter.enforce_rate_limit(request, key.account.id, auth.accounts.get_plan(key.account))
+    plan = auth.accounts.get_plan(key.account)
+    await auth.rate_limiter.enforce_rate_limit(request, key.account.id, plan, is_poll=is_poll)
     default = ApiKeyScope.READ if request.method in READ_METHODS else ApiKeyScope.GENERATE
     needed = scopes or (default,)
     require_scope(key, *needed)
@@ -131,6 +135,7 @@ def is_secret(given: str | None, expected: str) -> bool:
 
 async def find_usable_key(keys: ApiKeyStore, token: str, now: datetime) -> ApiKey | None:
     """Return the API key with this secret, or None if it is unknown, revoked or expired."""
+    token = normalize_api_key(token)
     key = await keys.find_key(hash_api_key(token))
     if key is None or not key.is_usable(now) or not verify_api_key(token, key.digest):
         return None

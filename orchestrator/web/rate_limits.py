@@ -64,14 +64,21 @@ class RateLimiter:
         if self._redis_pool:
             await self._redis_pool.aclose()
 
-    async def enforce_rate_limit(self, request: web.Request, account_id: str, plan: Plan) -> None:
-        """Count a request of an account and store the status for the response headers. Raises RateLimited."""
-        item = RateLimitItemPerMinute(plan.requests_per_minute)
-        within, status = await self._count_hit(item, "account", account_id)
+    async def enforce_rate_limit(
+        self, request: web.Request, account_id: str, plan: Plan, *, is_poll: bool = False
+    ) -> None:
+        """Count a request of an account and store the status for the response headers.
+
+        Polls have a limit of their own unless the plan counts them as requests. Raises RateLimited.
+        """
+        own = is_poll and plan.polls_per_minute > 0
+        item = RateLimitItemPerMinute(plan.polls_per_minute if own else plan.requests_per_minute)
+        within, status = await self._count_hit(item, "polls" if own else "account", account_id)
         request[RATE_LIMIT_STATUS] = status
         if not within:
+            counted = "status requests" if own else "requests"
             raise RateLimited(
-                f"Rate limit exceeded for {plan.id} plan: {plan.requests_per_minute} requests per minute",
+                f"Rate limit exceeded for {plan.id} plan: {item.amount} {counted} per minute",
                 retry_after=_seconds_until(status.reset_at),
             )
 

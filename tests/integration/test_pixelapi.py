@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
@@ -46,10 +45,16 @@ async def test_applies_the_documented_defaults(offering: ServiceProcess) -> None
         seen = await params(http, made["generation_id"])
         chosen = {name: seen[name] for name in ("width", "height", "steps", "cfg_scale", "negative_prompt")}
         assert chosen == {"width": 1024, "height": 1024, "steps": 30, "cfg_scale": 7.5, "negative_prompt": ""}
-        made = await submit(http, model="flux-schnell", prompt="a cat", negative_prompt="dogs")
+        made = await submit(http, model="flux-schnell", prompt="a cat")
         seen = await params(http, made["generation_id"])
-        chosen = {name: seen[name] for name in ("steps", "cfg_scale", "negative_prompt")}
-        assert chosen == {"steps": 4, "cfg_scale": 1.0, "negative_prompt": ""}
+        assert {name: seen[name] for name in ("steps", "cfg_scale")} == {"steps": 4, "cfg_scale": 1.0}
+
+
+async def test_says_that_a_negative_prompt_has_no_effect_on_flux(offering: ServiceProcess) -> None:
+    body = {"model": "flux-schnell", "prompt": "a cat", "negative_prompt": "dogs"}
+    async with offering.client(new_key(offering)) as http:
+        async with http.post(GENERATE, json=body) as response:
+            assert "`negative_prompt` has no effect" in response.headers["X-PixelFactory-Warnings"]
 
 
 async def test_applies_every_parameter(offering: ServiceProcess) -> None:
@@ -73,7 +78,7 @@ async def test_applies_every_parameter(offering: ServiceProcess) -> None:
             "negative_prompt": "dogs",
         }
         body = await wait_for_status(http, f"/v1/image/{made['generation_id']}", "completed")
-        assert size_of(await download(body["output_url"])) == (512, 1536)
+        assert size_of(await download(body["output_url"])) == (520, 1536)
 
 
 async def test_makes_a_video_and_an_upscaled_image(offering: ServiceProcess) -> None:
@@ -144,19 +149,90 @@ async def test_files_can_be_downloaded_for_a_day(offering: ServiceProcess) -> No
         path, job = f"/v1/image/{made['generation_id']}", f"job_{made['generation_id'].replace('-', '')}"
         body = await wait_for_status(http, path, "completed")
         answers.PixelApiGenerationResponse.model_validate(body, strict=True)
-        (seconds,) = parse_qs(urlsplit(body["output_url"]).query)["X-Amz-Expires"]
-        assert 86_000 < int(seconds) <= 86_400
+        url = body["output_url"]
+        assert url.startswith(f"{offering.url}/outputs/images/{body['created_at'][:10].replace('-', '/')}/")
         assert body["created_at"].endswith("Z")
         set_back(offering, job, timedelta(hours=23))
-        body = await wait_for_status(http, path, "completed")
-        (seconds,) = parse_qs(urlsplit(body["output_url"]).query)["X-Amz-Expires"]
-        assert 3_000 < int(seconds) <= 3_600
+        assert (await wait_for_status(http, path, "completed"))["output_url"] == url
+        assert size_of(await download(url)) == (512, 512)
         set_back(offering, job, timedelta(hours=2))
         assert (await wait_for_status(http, path, "completed"))["output_url"] is None
+        async with aiohttp.ClientSession() as browser, browser.get(url) as response:
+            assert (response.status, set(await response.json())) == (404, {"detail"})
         set_back(offering, job, timedelta(days=7))
         async with http.get(path) as response:
             assert response.status == 404
             assert set(await response.json()) == {"detail"}
+
+
+async def test_a_result_link_answers_head_and_ranges_and_nothing_forged(
+    service: ServiceProcess, key: str
+) -> None:
+    async with service.client(key) as http:
+        made = await submit(http, **SDXL)
+        body = await wait_for_status(http, f"/v1/image/{made['generation_id']}", "completed")
+    url = body["output_url"]
+    whole = await download(url)
+    async with aiohttp.ClientSession() as browser:
+        async with browser.head(url) as response:
+            assert (response.status, response.content_type) == (200, "image/png")
+            assert response.content_length == len(whole)
+        async with browser.get(url, headers={"Range": "bytes=10-19"}) as response:
+            assert (response.status, await response.read()) == (206, whole[10:20])
+        for forged in (url.replace(".png", ".jpg"), url[:-6] + "00.png", url.partition("-")[0] + ".png"):
+            async with browser.get(forged) as response:
+                assert (response.status, set(await response.json())) == (404, {"detail"}), forged
+
+
+@pytest.mark.parametrize("dialect", ["pixelapi", "openai"])
+async def test_a_result_is_an_input_of_the_next_request(
+    service: ServiceProcess, key: str, dialect: str
+) -> None:
+    """The service may be at an address from which it does not download what callers name."""
+    async with service.client(key) as http:
+        made = await submit(http, **SDXL)
+        body = await wait_for_status(http, f"/v1/image/{made['generation_id']}", "completed")
+        if dialect == "pixelapi":
+            larger = await submit(http, model="upscale-4x", prompt="", image=body["output_url"])
+            body = await wait_for_status(http, f"/v1/image/{larger['generation_id']}", "completed")
+            assert size_of(await download(body["output_url"])) == (2048, 2048)
+        else:
+            asked = {"model": "4x-ultrasharp", "prompt": "", "image": body["output_url"]}
+            async with http.post("/v1/images/generations", json=asked) as response:
+                assert response.status == 200, await response.text()
+
+
+async def test_a_key_may_have_the_documents_prefix(service: ServiceProcess) -> None:
+    key = new_key(service)
+    for spelled in (key, "pk_live_" + key.removeprefix("pk-")):
+        async with service.client(spelled) as http, http.get("/v1/account/balance") as response:
+            assert response.status == 200
+            assert (await response.json())["email"].endswith("@accounts.invalid")
+    for wrong in ("pk_live_" + key, "pk_live_", "pk_test_" + key.removeprefix("pk-")):
+        async with service.client(wrong) as http, http.get("/v1/account/balance") as response:
+            assert response.status == 401
+
+
+async def test_polls_use_up_no_other_requests(service: ServiceProcess) -> None:
+    async with service.client(new_key(service, plan="free")) as http:
+        made = await submit(http, **SDXL)
+        job = f"job_{made['generation_id'].replace('-', '')}"
+        for path in (f"/v1/image/{made['generation_id']}", f"/api/v1/jobs/{job}", f"/v1/videos/{job}"):
+            for _ in range(21):
+                async with http.get(path) as response:
+                    assert response.status != 429
+            assert response.headers["X-RateLimit-Limit"] == "600"
+        async with http.get("/v1/account/balance") as response:
+            assert response.headers["X-RateLimit-Remaining"] == "18"
+
+
+async def test_polls_count_as_requests_where_the_plan_says_so(service: ServiceProcess) -> None:
+    """PixelDojo's document: 60 requests per minute across all endpoints."""
+    async with service.client(new_key(service, plan="pixeldojo")) as http:
+        async with http.get("/api/v1/jobs/job_none") as response:
+            assert response.headers["X-RateLimit-Remaining"] == "59"
+        async with http.get("/v1/account/balance") as response:
+            assert response.headers["X-RateLimit-Remaining"] == "58"
 
 
 async def test_an_idempotency_key_makes_one_generation(offering: ServiceProcess) -> None:

@@ -30,7 +30,7 @@ class ErrorFormat:
 #: The first entry whose pattern matches applies; the last one matches every path.
 ERROR_FORMATS = (
     ErrorFormat(
-        path_pattern=re.compile(r"/v1/(image|account)(/|$)"),
+        path_pattern=re.compile(r"/(v1/(image|account)|outputs)(/|$)"),
         schema=pixelapi.PixelApiErrorResponse,
         to_error_response=pixelapi.to_error_response,
     ),

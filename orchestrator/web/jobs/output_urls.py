@@ -7,12 +7,12 @@ import base64
 import hashlib
 import sys
 
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.execution.expiry import ExpiryPolicy
 from orchestrator.fair_slots import FairSlots
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key
-from orchestrator.media.errors import ImageTooLarge, LosesFrames
+from orchestrator.media.errors import ImageTooLarge, LosesFrames, ObjectNotFound
 from orchestrator.media.formats import EXTENSIONS, ImageEncoding
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store.files import FileStore
@@ -47,6 +47,14 @@ class OutputDelivery:
                 return await self._to_base64_item(record.job.id, output, encoding)
 
         return list(await asyncio.gather(*(load(output) for output in record.outputs)))
+
+    async def load_output(self, record: JobRecord, output: Output) -> bytes:
+        """Return the file of an output. Raises NotFound if it is deleted already."""
+        async with self._slots.slot(record.job.account_id):
+            try:
+                return await self._objects.get(output.key)
+            except ObjectNotFound as error:
+                raise NotFound("The output is deleted", code="output_not_found") from error
 
     def presign_url(self, output: Output, lifetime_seconds: int | None = None) -> str:
         """Return a presigned URL: it serves the file without credentials until it expires."""

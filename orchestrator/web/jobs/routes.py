@@ -9,7 +9,7 @@ from aiohttp import web
 from orchestrator.errors import invalid_field
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.store import WebhookMessage
-from orchestrator.web.auth import authenticate
+from orchestrator.web.auth import READ_METHODS, authenticate
 from orchestrator.web.http.queries import parse_limit
 from orchestrator.web.http.response_model import json_response, to_json_dict
 from orchestrator.web.jobs.job_events import stream_job_events
@@ -23,7 +23,7 @@ from orchestrator.web.jobs.schemas import (
     to_job_webhook_status,
     to_queue_position_response,
 )
-from orchestrator.web.jobs.wait_for_result import job_headers
+from orchestrator.web.jobs.wait_for_result import job_headers, note_job
 from orchestrator.web.openapi.operation import CURSOR_PARAM, LIMIT_PARAM, ParameterSpec, openapi_operation
 from orchestrator.web.protocols import JobService
 
@@ -142,8 +142,8 @@ class JobApiRoutes:
         return to_job_webhook_status(record.job, message)
 
     async def _get_own_job(self, request: web.Request) -> JobRecord:
-        key = await authenticate(request)
-        return await self._jobs.get_job(key.account.id, request.match_info["id"])
+        key = await authenticate(request, is_poll=request.method in READ_METHODS)
+        return note_job(request, await self._jobs.get_job(key.account.id, request.match_info["id"]))
 
 
 def _parse_status(request: web.Request) -> JobStatus | None:

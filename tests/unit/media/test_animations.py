@@ -16,7 +16,7 @@ ANIMATIONS = {"image/gif": "GIF", "image/png": "PNG", "image/webp": "WEBP"}
 
 def length(frame: Image.Image) -> int:
     frame.load()
-    return int(round(frame.info["duration"]))
+    return int(frame.info["duration"] + 0.5)
 
 
 def shades(data: bytes) -> list[int]:

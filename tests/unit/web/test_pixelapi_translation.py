@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.billing.values import Account
 from orchestrator.catalog import Catalog
 from orchestrator.errors import (
     Conflict,
@@ -124,19 +125,18 @@ def test_returns_text_that_is_no_uuid_unchanged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "hours", "seconds"),
+    ("name", "email"),
     [
-        (JobStatus.RUNNING, 0, 0),
-        (JobStatus.FAILED, 0, 0),
-        (JobStatus.SUCCEEDED, 0, 86_400),
-        (JobStatus.SUCCEEDED, 23, 3_600),
-        (JobStatus.SUCCEEDED, 24, 0),
-        (JobStatus.SUCCEEDED, 100, 0),
+        ("somebody@example.org", "somebody@example.org"),
+        ("tester", "acct_1@accounts.invalid"),
+        ("", "acct_1@accounts.invalid"),
+        ("@home", "acct_1@accounts.invalid"),
+        ("Some Body <a@b.c>", "acct_1@accounts.invalid"),
     ],
 )
-def test_files_can_be_downloaded_for_a_day(status: JobStatus, hours: int, seconds: int) -> None:
-    seen = job(status, finished_at=None if status is JobStatus.RUNNING else NOW)
-    assert pixelapi.output_seconds_left(seen, NOW + timedelta(hours=hours)) == seconds
+def test_states_an_email_address_of_every_account(name: str, email: str) -> None:
+    account = Account(id="acct_1", name=name, plan="free", created_at=NOW, plan_since=NOW)
+    assert pixelapi.account_email(account) == email
 
 
 @pytest.mark.parametrize(

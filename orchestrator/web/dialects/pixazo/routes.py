@@ -254,7 +254,7 @@ class PixazoRoutes:
             raise NotAuthenticated(
                 f"Missing API key: send it in the header `{KEY_HEADERS[0]}`", code="missing_api_key"
             )
-        return await authenticate(request, scope, token=token)
+        return await authenticate(request, scope, token=token, is_poll=scope is ApiKeyScope.READ)
 
 
 def _waits_for_result(endpoint: PixazoEndpoint, body: EndpointBody, request: GenerationRequest) -> bool:

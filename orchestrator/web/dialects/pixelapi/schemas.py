@@ -53,8 +53,9 @@ class CreditBalanceResponse(ResponseModel):
 
     credits_remaining: JsonNumber = Field(description="Credits that the account can spend.", examples=[96])
     plan: str = Field(description="Plan of the account.", examples=["free"])
-    email: str | None = Field(
-        description="Name of the account, if it is an email address.", examples=["user@example.com"]
+    email: str = Field(
+        description="Name of the account, if it is an email address; else an address at `accounts.invalid`.",
+        examples=["user@example.com"],
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction

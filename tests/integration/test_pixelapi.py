@@ -52,9 +52,8 @@ async def test_applies_the_documented_defaults(offering: ServiceProcess) -> None
 
 async def test_says_that_a_negative_prompt_has_no_effect_on_flux(offering: ServiceProcess) -> None:
     body = {"model": "flux-schnell", "prompt": "a cat", "negative_prompt": "dogs"}
-    async with offering.client(new_key(offering)) as http:
-        async with http.post(GENERATE, json=body) as response:
-            assert "`negative_prompt` has no effect" in response.headers["X-PixelFactory-Warnings"]
+    async with offering.client(new_key(offering)) as http, http.post(GENERATE, json=body) as response:
+        assert "`negative_prompt` has no effect" in response.headers["X-PixelFactory-Warnings"]
 
 
 async def test_applies_every_parameter(offering: ServiceProcess) -> None:

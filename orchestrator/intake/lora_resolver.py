@@ -39,6 +39,8 @@ NAME_PARAM = "lora_name"
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 #: Pixazo writes the id of a job as a UUID after the name of the model.
 _REQUEST_ID = re.compile(r"(?:[\w.-]+_)?(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII)
+#: The service's own links to outputs, of PixelAPI.
+_OUTPUT_LINK = re.compile(r"/(?P<hex>[0-9a-f]{32})-[0-9a-f]{32}\.[a-z0-9]+$", re.ASCII)
 
 
 class TrainingStore(LoraStore, Protocol):
@@ -90,8 +92,8 @@ class LoraResolver:
     async def _find_own(self, account_id: str, param: str, text: str) -> Lora | None:
         """Return the account's LoRA that a text stands for; None for a name that may be a shared one."""
         if is_url(text):
-            key = _object_key_in(text)
-            lora = await self.store.find_lora(account_id, key) if key else None
+            reference = _reference_in(text)
+            lora = await self.store.find_lora(account_id, reference) if reference else None
             if lora is None:
                 raise _unknown_lora(
                     f"`{param}`: the URL is not of a LoRA that this account has trained; {LIST_HINT}",
@@ -219,11 +221,14 @@ def _job_id_in(text: str) -> str | None:
     return f"job_{UUID(found['uuid']).hex}" if found else None
 
 
-def _object_key_in(url: str) -> str | None:
-    """Return the key of the object at the end of the path of a URL, whatever server and bucket precede it."""
+def _reference_in(url: str) -> str | None:
+    """Return the key or the job at the end of the path of a URL, whatever server and bucket precede it."""
     try:
         path = unquote(urlsplit(url).path)
     except ValueError:
         return None
     key = "/".join(path.split("/")[-3:])
-    return key if is_job_object(key) else None
+    if is_job_object(key):
+        return key
+    link = _OUTPUT_LINK.search(path)
+    return f"job_{link['hex']}" if link else None

@@ -108,6 +108,10 @@ async def test_pixelapi_takes_loras(service: ServiceProcess, owner: str) -> None
         used = await generate(loras=[{"job_id": job}])
         assert used != plain
         assert await generate(loras=["api-fox"]) == used
+        async with http.get(f"/v1/image/{UUID(hex=job.removeprefix('job_'))}") as response:
+            assert response.status == 200, await response.text()
+            shown = await response.json()
+        assert await generate(loras=[{"url": shown["output_url"]}]) == used
         body = {"model": "sd-1.5", "prompt": "a fox", "loras": [UNKNOWN]}
         async with http.post("/v1/image/generate", json=body) as response:
             assert response.status == 422

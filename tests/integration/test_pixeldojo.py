@@ -136,6 +136,19 @@ async def test_a_result_follows_the_image_unless_a_size_is_asked_for(offering: S
                 assert (asset["width"], asset["height"]) == (256, 320)
 
 
+async def test_a_name_of_several_models_serves_text_and_images(offering: ServiceProcess) -> None:
+    async with offering.client(new_key(offering)) as http:
+        schema = (await get(http, "/api/v1/models/nano-banana-pro/schema"))["schema"]
+        assert schema == (await get(http, "/api/v1/models/nano-banana-pro"))["requestSchema"]
+        assert "reference_images" in schema["properties"]
+        for images in ([], [base64_png(64, 64)]):
+            made = await run(http, "nano-banana-pro", **SMALL, steps=1, reference_images=images)
+            assert made["creditCost"] == 3
+            seen = await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed")
+            assert seen["model"] == "nano-banana-pro"
+            assert (seen["assets"][0]["width"], seen["assets"][0]["height"]) == (256, 256)
+
+
 async def test_wan_image_takes_loras(offering: ServiceProcess) -> None:
     async with offering.client(new_key(offering)) as http:
         made = await run(http, "wan-image", **SMALL, steps=2, lora_weights="ink", lora_scale=0.5)

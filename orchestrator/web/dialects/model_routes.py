@@ -16,6 +16,7 @@ from orchestrator.web.dialects.pixel_factory.schemas import ModelEntry
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
 from orchestrator.web.dialects.pixelapi.schemas import PixelApiModelFields
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo
+from orchestrator.web.dialects.pixeldojo.name_schema import schema_of_name
 from orchestrator.web.dialects.pixeldojo.schemas import PixelDojoModelDetails, PixelDojoModelFields
 from orchestrator.web.http.response_model import ResponseModel, json_response
 from orchestrator.web.openapi.operation import Access, openapi_operation
@@ -69,9 +70,10 @@ class ModelRoutes:
         Needs no API key.
         """
         model, prices, name = self._find_model(request), self._service.price_book, request.match_info["id"]
+        other_name, schema = None if name == model.id else name, schema_of_name(self._service.catalog, name)
         details = ModelDetails(
             **self._to_entry_fields(name, model),
-            **dict(pixeldojo.to_model_details(model, prices, None if name == model.id else name)),
+            **dict(pixeldojo.to_model_details(model, prices, schema, other_name)),
             **dict(pixelapi.to_model_fields(model, prices)),
         )
         return json_response(details)

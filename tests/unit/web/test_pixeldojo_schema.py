@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from jsonschema_rs import Draft202012Validator
 
 from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.tasks import TaskModels
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
+from orchestrator.web.dialects.pixeldojo.name_schema import schema_of_name
 from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
 from orchestrator.web.dialects.request_body import parse_body
 
@@ -177,3 +179,25 @@ def test_refuses_a_body_without_a_required_field(model: Model) -> None:
             body = {other: value for other, value in body.items() if other not in absent}
             assert not validator_of(model.id).is_valid(body)
             assert refusal(model, body) is not None
+
+
+def test_the_schema_of_a_name_with_several_models_depends_on_the_images() -> None:
+    tasks = {"generate": "z-image-turbo", "edit": "flux-1-kontext-dev", "mask": "flux-1-fill-dev"}
+    catalog = CATALOG.with_stand_ins(
+        {"everything": TaskModels(**tasks), "edits": TaskModels(edit="flux-edit")}
+    )
+    schema = schema_of_name(catalog, "everything")
+    assert {"prompt", "image", "mask", "loras", "megapixels", "webhook_url"} <= schema["properties"].keys()
+    valid = Draft202012Validator(schema).is_valid
+    image = {"prompt": "a", "image_url": "ink"}
+    assert valid({"prompt": "a", "lora_weights": "ink"})
+    assert valid(image)
+    assert valid(image | {"mask": "ink", "megapixels": 1})
+    assert not valid(image | {"lora_weights": "ink"})  # only the model without images takes some
+    assert not valid(image | {"megapixels": 1})
+    assert not valid({"prompt": "a", "mask": "ink"})
+    assert not valid({"prompt": "a", "stpes": 3})
+    edits = Draft202012Validator(schema_of_name(catalog, "edits"))
+    assert edits.is_valid(image)
+    assert not edits.is_valid({"prompt": "a"})
+    assert schema_of_name(catalog, "flux-dev") == run_schema(CATALOG["flux-1-dev"])

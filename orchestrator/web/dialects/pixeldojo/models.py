@@ -9,7 +9,6 @@ from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Model, ModelKind
 from orchestrator.web.dialects.credits import to_json_number
 from orchestrator.web.dialects.model_selection import max_input_images
-from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
 from orchestrator.web.dialects.pixeldojo.schemas import (
     CreditCost,
     PixelDojoModelDetails,
@@ -35,9 +34,10 @@ def to_model_fields(model: Model, prices: PriceBook, name: str | None = None) ->
     )
 
 
-def to_model_details(model: Model, prices: PriceBook, name: str | None = None) -> PixelDojoModelDetails:
-    """Return the fields of the list and the parameters of a run."""
-    schema = run_schema(model)
+def to_model_details(
+    model: Model, prices: PriceBook, schema: dict[str, Any], name: str | None = None
+) -> PixelDojoModelDetails:
+    """Return the fields of the list and the parameters of a run, which has the `schema`."""
     return PixelDojoModelDetails(
         **dict(to_model_fields(model, prices, name)), parameters=schema["properties"], requestSchema=schema
     )

@@ -10,7 +10,7 @@ from orchestrator.web.auth import ApiKeyScope, authenticate
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.errors import in_credits
-from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
+from orchestrator.web.dialects.pixeldojo.name_schema import schema_of_name
 from orchestrator.web.dialects.pixeldojo.schemas import (
     RunModelResponse,
     RunSchemaResponse,
@@ -91,7 +91,8 @@ class PixelDojoRoutes:
         model = self._service.catalog[name]
         other_name = None if name == model.id else name
         api_id = pixeldojo_models.api_id(model, self._service.price_book, other_name)
-        return json_response(RunSchemaResponse(apiId=api_id, json_schema=run_schema(model)))
+        schema = schema_of_name(self._service.catalog, name)
+        return json_response(RunSchemaResponse(apiId=api_id, json_schema=schema))
 
     @openapi_operation(response=WebhookReplayResponse, tag="pixeldojo")
     async def replay_webhook(self, request: web.Request) -> web.Response:

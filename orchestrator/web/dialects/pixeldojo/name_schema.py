@@ -1,0 +1,51 @@
+"""The JSON Schema of a run under a name, which may stand for another model in each task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.parameters.json_schema import require_any
+from orchestrator.catalog.tasks import find_tasks
+from orchestrator.errors import InvalidRequest
+from orchestrator.web.dialects.pixeldojo.run_schema import IMAGE_FIELDS, Schema, run_schema
+
+
+def schema_of_name(catalog: Catalog, name: str) -> Schema:
+    """Return the schema of a run's body under a name. Raises InvalidRequest (`model_not_found`).
+
+    If several models serve the name, the input images and the mask of a body decide whose schema applies.
+    """
+    models = catalog.models_of(name)
+    if len(models) == 1:
+        return run_schema(models[0])
+    plain, edit = _find_model(catalog, name, 0), _find_model(catalog, name, 1)
+    masked = _find_model(catalog, name, 1, has_mask=True)
+    properties: dict[str, Schema] = {}
+    for model in models:
+        properties = run_schema(model)["properties"] | properties
+    return {
+        "$schema": run_schema(models[0])["$schema"],
+        "title": name,
+        "description": "Served by " + ", ".join(model.id for model in models) + ", depending on the images.",
+        "type": "object",
+        "properties": properties,
+        "required": [],
+        "if": require_any(IMAGE_FIELDS),
+        "then": {"if": {"required": ["mask"]}, "then": _part_schema(masked), "else": _part_schema(edit)},
+        "else": _part_schema(plain),
+    }
+
+
+def _find_model(catalog: Catalog, name: str, image_count: int, *, has_mask: bool = False) -> Model | None:
+    try:
+        return catalog.resolve(name, *find_tasks(image_count=image_count, has_mask=has_mask))
+    except InvalidRequest:
+        return None
+
+
+def _part_schema(model: Model | None) -> Any:
+    """Return the schema of one task; no body fits it if no model serves the task."""
+    if model is None:
+        return False
+    return {key: value for key, value in run_schema(model).items() if key != "$schema"}

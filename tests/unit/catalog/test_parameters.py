@@ -123,6 +123,47 @@ def test_default_loras_are_such_as_requests_may_have(items: list[Any]) -> None:
         declared(items)
 
 
+@pytest.mark.parametrize(
+    "item",
+    [
+        "ink",
+        {"name": "ink"},
+        {"name": "ink.safetensors", "path": None},
+        {"path": "ink", "scale": 1},
+        {"job_id": "ink", "strength": 1.0, "scale": None},
+    ],
+)
+def test_loras_are_named_in_the_forms_of_all_clients(item: Any) -> None:
+    assert declare(type="loras").validate_value("p", [item]) == [{"name": "ink", "strength": 1.0}]
+
+
+def test_loras_are_named_by_url() -> None:
+    url = "https://storage.example.com/loras/aa/b.safetensors?X-Amz-Signature=c%2F"
+    assert declare(type="loras").validate_value("p", [{"url": url}]) == [{"name": url, "strength": 1.0}]
+    with pytest.raises(InvalidRequest, match="4096"):
+        declare(type="loras").validate_value("p", [{"url": url + "c" * 4096}])
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"name": "ink", "url": "https://example.com/a"},
+        {"name": "ink", "strength": 1, "scale": 1},
+        {"strength": 1},
+        {"name": 5},
+        {"path": "folder/ink"},
+        {"name": "ink", "strength": True},
+        {"name": "ink", "strength": 10**400},
+        {5: "ink"},
+        5,
+        None,
+    ],
+)
+def test_rejects_loras_that_mean_two_things_or_none(item: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        declare(type="loras").validate_value("p", [item])
+
+
 def test_loras_get_their_default_strength() -> None:
     value = declare(type="loras").validate_value("p", [{"name": "ink"}, {"name": "oil", "strength": 1}])
     assert value == [{"name": "ink", "strength": 1.0}, {"name": "oil", "strength": 1.0}]

@@ -142,7 +142,7 @@ def seconds_to_frames(model: Model, seconds: float, fps: object, *, field: str) 
     if not isinstance(frames_spec, IntegerParameter) or not isinstance(fps_spec, IntegerParameter):
         return None
     rate = fps_spec.default or DEFAULT_FPS if fps is None else fps_spec.validate_value("fps", fps)
-    least, most = frames_spec.minimum, frames_spec.maximum
+    least, most = frames_spec.minimum, frames_spec.largest_allowed
     if not least - 0.5 <= seconds * rate <= most + 0.5:
         raise invalid_field(
             field,

@@ -20,8 +20,10 @@ from orchestrator.catalog.parameters.values import IntegerParameter
 from orchestrator.errors import InvalidRequest
 from tests.support.drafts import CATALOG, FACTS, unhurried
 
-SIZED = [model for model in CATALOG if OutputSizes.from_model(model)]
-TIMED = [model for model in CATALOG if "num_frames" in model.parameters]
+#: A model that changes or extends a video takes its size and length from that.
+GENERATORS = [model for model in CATALOG if "video" not in model.parameters]
+SIZED = [model for model in GENERATORS if OutputSizes.from_model(model)]
+TIMED = [model for model in GENERATORS if "num_frames" in model.parameters]
 SIZES = [
     (1920, 1080),
     (1080, 1920),
@@ -82,6 +84,7 @@ BLOCKS = {
     "EmptyLatentImage": 8,
     "EmptySD3LatentImage": 8,
     "EmptyFlux2LatentImage": 16,
+    "EmptyHiDreamO1LatentImage": 32,
     "EmptyHunyuanLatentVideo": 8,
     "EmptyHunyuanVideo15Latent": 16,
     "WanImageToVideo": 8,

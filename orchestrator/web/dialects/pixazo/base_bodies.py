@@ -10,7 +10,7 @@ further parameter of the model, or one without effect that gives a warning, or a
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -104,6 +104,16 @@ class PixazoBody(BaseModel):
             if message.startswith(subject):
                 message = f"{shown} {message.removeprefix(subject)}".removesuffix(".")
         return InvalidRequest(message, code=error.code, param=shown, details=error.details)
+
+    def names_of(self, params: Iterable[str]) -> dict[str, str]:
+        """Return the caller's names of the fields that set these parameters, where they are others."""
+        names: dict[str, str] = {}
+        for param in params:
+            field = self._document_name(param)
+            shown = self._given_names.get(field, field)
+            if shown != param and param not in _SIZE_PARAMETERS | _IMAGE_PARAMETERS:
+                names[param] = shown
+        return names
 
     @classmethod
     def _document_name(cls, param: str) -> str:

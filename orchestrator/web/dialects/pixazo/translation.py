@@ -64,6 +64,7 @@ def to_request(
         served_by=model.id,
         params=params.values,
         computed_from=params.computed_from,
+        field_names=body.names_of(params.values),
         warnings=(*params.warnings, *_webhook_warnings(body, header_webhook_url)),
         idempotency_key=idempotency_key,
         tariff=TARIFF,

@@ -20,7 +20,9 @@ from orchestrator.catalog.parameters.values import (
     NumberParameter,
     Parameter,
     TextParameter,
+    VideoParameter,
 )
+from orchestrator.catalog.tasks import Task, find_tasks
 from orchestrator.errors import InvalidRequest
 from pricing.tariff import Tariff
 from tests.support.drafts import CATALOG, FACTS, node, parse, saving, unhurried
@@ -39,6 +41,8 @@ def values(spec: Parameter) -> st.SearchStrategy[Any]:
             return st.sampled_from(spec.choices) if spec.choices else st.text(min_size=1, max_size=40)
         case ImageParameter():
             return st.just("example.png")
+        case VideoParameter():
+            return st.just("example.mp4")
         case ImageListParameter():
             return st.lists(st.just("example.png"), min_size=1, max_size=spec.max_items)
         case LoraListParameter():
@@ -166,6 +170,14 @@ def test_documented_models_have_the_documents_defaults(id: str, expected: tuple[
         ("wan-image", "wan2.2-image"),
         ("hunyuan-3d", "hunyuan-3d"),
         ("ernie", "ernie-image"),
+        ("ltx-2-fast-t2v", "ltx2.3-t2v"),
+        ("ltx-2-fast-i2v", "ltx2.3-i2v"),
+        ("ltx-2-pro-t2v", "ltx2.3-pro-t2v"),
+        ("ltx-2-pro-i2v", "ltx2.3-pro-i2v"),
+        ("ltx-2-pro-extend", "ltx2.3-extend"),
+        ("wan-2.2-animate", "wan2.2-animate"),
+        ("wan-2.2-replace", "wan2.2-replace"),
+        ("wan-video-character-swap", "wan2.2-replace"),
         ("hidream-edit", "hidream-o1"),
         ("change-camera-angle", "qwen-image-edit-2511-angles"),
         ("image-relighting", "qwen-image-edit-2511"),
@@ -180,6 +192,37 @@ def test_documented_models_have_the_documents_defaults(id: str, expected: tuple[
 )
 def test_the_other_documents_ids_are_known(alias: str, id: str) -> None:
     assert CATALOG[alias].id == id
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "id"),
+    [
+        ("flux", Task.GENERATE, "flux-1-dev"),
+        ("flux", Task.EDIT, "flux-1-kontext-dev"),
+        ("flux", Task.MASK, "flux-1-fill-dev"),
+        ("flux", Task.VARIATION, "flux-1-redux-dev"),
+        *(
+            (f"wan-2.2-{name}", task, f"wan2.2-{kind}-14b")
+            for name in ("standard", "extended", "plus")
+            for task, kind in ((Task.VIDEO, "t2v"), (Task.IMAGE_VIDEO, "i2v"))
+        ),
+    ],
+)
+def test_names_with_a_model_per_task(name: str, task: Task, id: str) -> None:
+    assert CATALOG.resolve(name, task).id == id
+
+
+@pytest.mark.parametrize("name", ["wan-2.2-standard", "wan-2.2-extended", "wan-2.2-plus"])
+def test_a_start_image_chooses_the_model_for_images(name: str) -> None:
+    for images, has_prompt, id in ((0, True, "wan2.2-t2v-14b"), (1, True, "wan2.2-i2v-14b")):
+        tasks = find_tasks(image_count=images, has_prompt=has_prompt)
+        assert CATALOG.resolve(name, *tasks).id == id
+
+
+def test_aliases_by_task_name_models_of_the_catalog() -> None:
+    rows = [row for model in MODELS for row in model.manifest.alias_tasks.values()]
+    assert rows
+    assert all(name in CATALOG for row in rows for name in row.names())
 
 
 @every_model

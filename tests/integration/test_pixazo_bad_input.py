@@ -115,6 +115,7 @@ PROPRIETARY: list[tuple[str, Any, str]] = [
     (ULTRA, {"prompt": "a", "safety_tolerance": "7"}, "safety_tolerance must be one of: 1, 2, 3, 4, 5, 6"),
     (ULTRA, {"prompt": "a", "sync_mode": 1}, "sync_mode must be a boolean"),
     (ULTRA, {"prompt": "a", "enhance_prompt": True}, "enhance_prompt must be false: no model here rewrites"),
+    (ULTRA, {"prompt": "a", "enhance_prompt": "no"}, "enhance_prompt must be one of: false"),
     (ULTRA, {"prompt": "a", "raw": True, "guidance_scale": 9}, "guidance_scale"),
     (PRO_TEXT, {"prompt": "a", "image_size": "square"}, "image_size must be one of: portrait_4_5"),
     (PRO_TEXT, {"prompt": "a", "safety_tolerance": 5}, "safety_tolerance must be an integer in [1, 4]"),
@@ -291,7 +292,7 @@ async def test_rejects_keys_without_the_scope_or_model(service: ServiceProcess) 
 async def test_limits_the_request_rate(service: ServiceProcess) -> None:
     async with client(service, new_key(service, None, plan="free")) as http:
         for _ in range(20):
-            assert (await rejection(http, CHECK, json={}))[0] == 400
+            assert (await rejection(http, DEV, json={}))[0] == 400
         async with http.post(DEV, json=SMALL) as response:
             assert (response.status, (await response.json())["error"]) == (429, "Too Many Requests")
             assert int(response.headers["Retry-After"]) > 0

@@ -13,7 +13,7 @@ def describe_expected(schema: Mapping[str, Any], problem: str) -> str:
     """
     schema = next((each for each in schema.get("anyOf", ()) if each.get("type") != "null"), schema)
     if "enum" in schema or "const" in schema:
-        return f"one of: {', '.join(map(str, schema.get('enum', [schema.get('const')])))}"
+        return f"one of: {', '.join(map(_show, schema.get('enum', [schema.get('const')])))}"
     match schema["type"]:
         case "integer" | "number" as kind:
             return _describe_number(schema, kind)
@@ -25,6 +25,11 @@ def describe_expected(schema: Mapping[str, Any], problem: str) -> str:
             return "a string"
         case kind:
             return f"a {kind}"
+
+
+def _show(value: object) -> str:
+    """Return a value as a request writes it: `false`, but text without quotes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _describe_items(schema: Mapping[str, Any]) -> str:

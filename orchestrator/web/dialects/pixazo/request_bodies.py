@@ -159,7 +159,7 @@ class Flux11ProUltraBody(QueuedBody):
     )
     enhance_prompt: Annotated[
         bool | None,
-        WithJsonSchema({"type": "boolean", "const": False}),
+        WithJsonSchema({"anyOf": [{"type": "boolean", "const": False}, {"type": "null"}]}),
         Field(description="Only `false` is allowed: no model here rewrites prompts."),
     ] = None
     aspect_ratio: AspectRatio | None = Field(

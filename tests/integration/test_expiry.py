@@ -5,33 +5,38 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from orchestrator.app.build import retention_days
 from orchestrator.errors import Gone
 from orchestrator.execution.expiry import ExpiredFileSweeper, ExpiryPolicy
 from orchestrator.execution.object_deletion import ObjectDeleter
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.jobs.events import EventHub
+from orchestrator.jobs.loras import TrainedLora
 from orchestrator.media.errors import ObjectNotFound
+from orchestrator.settings import Settings
 from orchestrator.storage.object_store import ObjectStore, S3Config
 from tests.support.polling import poll
 from tests.support.s3_server import S3Server
 from tests.support.service import ServiceProcess, running
-from tests.support.store_harness import PICTURE, StoreHarness, open_world
+from tests.support.store_harness import PICTURE, USAGE, StoreHarness, open_world
 
 PATH = "/api/v1/images/generations"
 WEEK = timedelta(days=7)
+FILE = Output(key="loras/aa/a.safetensors", content_type="application/octet-stream", size=4, sha256="ab" * 32)
 LIFETIME_SECONDS = 6.0
 
 
 @pytest.fixture(scope="module")
 def brief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service that keeps everything for a few seconds."""
-    environment = {"PIXELFACTORY_OUTPUT_LIFETIME_DAYS": str(LIFETIME_SECONDS / 86400)}
+    environment = {"PIXELFACTORY_OUTPUT_LIFETIME_DAYS": f"{LIFETIME_SECONDS / 86400:.9f}"}
     with running(ServiceProcess(tmp_path_factory.mktemp("brief"), environment=environment)) as started:
         yield started
 
@@ -153,6 +158,34 @@ async def test_a_sweep_deletes_only_unused_files(world: StoreHarness, objects: O
     found = [await there(objects, record) for record in (old, shared, again, fresh)]
     assert found == [False, True, True, True]
     assert await expire(world, objects, now) == (0, 0)
+
+
+def fixed(now: datetime) -> datetime:
+    return now
+
+
+async def test_a_sweep_spares_a_lora_for_its_own_lifetime(world: StoreHarness, objects: ObjectStore) -> None:
+    await objects.put(FILE.key, b"lora", FILE.content_type)
+    attempt = await world.start(await world.add())
+    trained = TrainedLora(name="sks", base="sd15", trigger_word="sks")
+    record = await world.store.finish_shard(attempt.prompt_id, [FILE], USAGE, world.later(), trained=trained)
+    deleter = deleter_of(world, objects, years_later(world))
+    for days, expected in ((8, (0, True)), (29, (0, True)), (31, (1, False))):
+        now = world.now + timedelta(days=days)
+        expiry = ExpiryPolicy(WEEK, partial(fixed, now), lora_lifetime=timedelta(days=30))
+        assert expiry.is_expired(record.job)
+        condemned = await ExpiredFileSweeper(world.store, deleter, expiry).condemn_expired_files()
+        await deleter.delete_due()
+        lora = await world.store.find_lora(world.account.id, "sks")
+        assert (condemned, lora is not None) == expected
+        assert await there(objects, record) == expected[1]
+
+
+def test_the_bucket_keeps_files_until_the_sweeper_has_come() -> None:
+    days = retention_days(Settings(output_lifetime_days=0.5, lora_lifetime_days=30))
+    assert days == {"inputs/": 2, "outputs/": 2, "loras/": 31}
+    longer = retention_days(Settings(output_lifetime_days=40, lora_lifetime_days=30))
+    assert longer == dict.fromkeys(days, 41)
 
 
 async def test_many_files_go_in_one_sweep(world: StoreHarness, objects: ObjectStore) -> None:

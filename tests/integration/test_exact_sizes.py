@@ -132,6 +132,8 @@ def test_edits_keep_the_shape_of_their_image(client: httpx.Client, model: str) -
         "flux-1-redux-dev",
         "birefnet-cutout",
         "flux-1-dev-image-to-image",
+        "qwen-image-edit-inpaint",
+        "hidream-e1",
     ],
 )
 def test_edits_have_the_requested_size(client: httpx.Client, model: str) -> None:
@@ -140,10 +142,11 @@ def test_edits_have_the_requested_size(client: httpx.Client, model: str) -> None
     assert usage["size"] == "512x520"
 
 
-def test_edits_in_place_keep_odd_sizes(client: httpx.Client) -> None:
+@pytest.mark.parametrize("model", ["flux-1-fill-dev", "qwen-image-edit-inpaint"])
+def test_edits_in_place_keep_odd_sizes(client: httpx.Client, model: str) -> None:
     mask = Image.new("RGBA", (301, 203), (0, 0, 0, 255))
     mask.paste((0, 0, 0, 0), (100, 50, 200, 150))
-    image, _ = edit(client, png(301, 203), saved(mask), model="flux-1-fill-dev")
+    image, _ = edit(client, png(301, 203), saved(mask), model=model)
     assert size_of(image) == (301, 203)
     with Image.open(io.BytesIO(image)) as made, Image.open(io.BytesIO(png(301, 203))) as original:
         corner = np.asarray(made.convert("RGB"), np.float32)[:40, :80] - np.asarray(original)[:40, :80]

@@ -25,6 +25,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+#: Header with the id of the job that a response is about.
+JOB_ID_HEADER = "X-PixelFactory-Job"
+
 
 class ServiceError(Exception):
     """Base of all errors that are shown to a caller."""

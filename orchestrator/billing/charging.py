@@ -13,7 +13,7 @@ from orchestrator.billing.changes import NO_CHANGES, Changes, NewMessage
 from orchestrator.billing.ledger_rules import check_available
 from orchestrator.billing.metering import job_usage_row, meter_revenue, meter_shard
 from orchestrator.errors import Conflict
-from orchestrator.jobs import RETRYABLE_FAILURES, Job, JobError, JobRecord, JobStatus, Shard, ShardStatus
+from orchestrator.jobs import REPEATABLE_FAILURES, Job, JobError, JobRecord, JobStatus, Shard, ShardStatus
 from pricing.ledger import Balance, LedgerEntry, capture_entries, hold_entry
 
 OPEN_SHARD_STATUSES = (ShardStatus.WAITING, ShardStatus.RUNNING)
@@ -33,7 +33,7 @@ def check_idempotent_replay(job: Job, earlier: JobRecord) -> None:
 def frees_idempotency_key(earlier: JobRecord) -> bool:
     """Whether the same idempotency key begins a new job: its job failed for a reason that may have passed."""
     error = earlier.job.error
-    return earlier.job.status is JobStatus.FAILED and error is not None and error.code in RETRYABLE_FAILURES
+    return earlier.job.status is JobStatus.FAILED and error is not None and error.code in REPEATABLE_FAILURES
 
 
 def check_new_job(job: Job, shards: Sequence[Shard]) -> None:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from comfy_instances.tasks import report_error, spawn
-from orchestrator.errors import Gone, ServiceError
+from orchestrator.errors import JOB_ID_HEADER, Gone, ServiceError
 from orchestrator.execution.object_deletion import ObjectDeleter
 from orchestrator.jobs import Job, JobRecord
 from orchestrator.jobs.loras import Lora
@@ -58,7 +58,10 @@ class ExpiryPolicy:
     def require_unexpired(self, record: JobRecord) -> JobRecord:
         """Return the same record. Raises Gone if its job has expired."""
         if self.is_expired(record.job):
-            raise Gone("The job has expired and its files have been deleted; create a new job")
+            raise Gone(
+                "The job has expired and its files have been deleted; create a new job",
+                headers={JOB_ID_HEADER: record.job.id},
+            )
         return record
 
 

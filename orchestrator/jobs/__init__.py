@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.jobs.failures import RETRYABLE_FAILURES, FailureKind
+from orchestrator.jobs.failures import REPEATABLE_FAILURES, RETRYABLE_FAILURES, FailureKind
 from orchestrator.jobs.job import (
     MAX_SEED,
     Attempt,
@@ -26,6 +26,7 @@ from orchestrator.jobs.status import (
 __all__ = [
     "JOB_TRANSITIONS",
     "MAX_SEED",
+    "REPEATABLE_FAILURES",
     "RETRYABLE_FAILURES",
     "SHARD_TRANSITIONS",
     "Attempt",

@@ -25,8 +25,7 @@ class FailureKind(StrEnum):
     INTERNAL = "internal"  #: an unexpected error of the service
 
 
-#: Failures that the request did not cause; the same request may succeed later. They free the idempotency key
-#: of the request, so that it can be repeated.
+#: Failures that the request did not cause; the same request may succeed later.
 RETRYABLE_FAILURES = frozenset(
     {
         FailureKind.INSTANCE_GONE,
@@ -37,3 +36,12 @@ RETRYABLE_FAILURES = frozenset(
         FailureKind.STORE_UNAVAILABLE,
     }
 )
+
+#: Failures after which a repetition may succeed, with another seed or on another instance. They free the
+#: idempotency key of the request, so that it can be repeated, and SDKs are told to do so.
+REPEATABLE_FAILURES = RETRYABLE_FAILURES | {
+    FailureKind.INTERNAL,
+    FailureKind.NO_OUTPUT,
+    FailureKind.NODE_FAILED,
+    FailureKind.OUT_OF_MEMORY,
+}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.jobs import (
-    RETRYABLE_FAILURES,
+    REPEATABLE_FAILURES,
     FailureKind,
     JobError,
     JobRecord,
@@ -24,7 +24,7 @@ from orchestrator.store.memory.tables import MemoryTables
 from orchestrator.store.sqlite import SqliteStore
 from tests.support.store_harness import PICTURE, START, USAGE, StoreHarness
 
-LASTING_FAILURES = [kind for kind in FailureKind if kind not in RETRYABLE_FAILURES]
+LASTING_FAILURES = [kind for kind in FailureKind if kind not in REPEATABLE_FAILURES]
 
 
 async def damage(world: StoreHarness, sql: str, change: Callable[[MemoryTables], object]) -> None:
@@ -54,7 +54,7 @@ async def finish_and_break(world: StoreHarness, record: JobRecord) -> None:
     await damage(world, f"UPDATE shards SET status = 'succeeded', outputs = '{outputs}'", change)
 
 
-@pytest.mark.parametrize("kind", sorted(RETRYABLE_FAILURES))
+@pytest.mark.parametrize("kind", sorted(REPEATABLE_FAILURES))
 async def test_a_failure_that_may_have_passed_frees_the_key(world: StoreHarness, kind: FailureKind) -> None:
     first = await world.add(idempotency_key="k", request_digest="same")
     await world.store.fail_job(first.job.id, JobError(code=kind.value, message="!"), world.later())

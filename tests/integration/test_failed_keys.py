@@ -126,13 +126,13 @@ async def test_a_failure_that_passes_frees_the_key(service: ServiceProcess) -> N
 
 async def test_a_lasting_failure_says_that_a_retry_is_useless(service: ServiceProcess) -> None:
     async with client(service, new_key(service)) as http:
-        await inject_fault(service, "node_error", 1000)
+        await inject_fault(service, "reject", 1000)
         try:
             first = await send_all(http)
             failed = await all_finished(http, 1)
-            assert {jobs[0][1:] for jobs in failed.values()} == {("failed", "node_failed")}
+            assert {jobs[0][1:] for jobs in failed.values()} == {("failed", "bad_graph")}
         finally:
-            await inject_fault(service, "node_error", 0)
+            await inject_fault(service, "reject", 0)
         again = await send_all(http)
         for name in WAITING:
             assert (first[name][0], first[name][2]) == (500, "false"), name
@@ -141,3 +141,18 @@ async def test_a_lasting_failure_says_that_a_retry_is_useless(service: ServicePr
             assert again[name][1] == failed[name][0][0], name
         assert {name: len(jobs) for name, jobs in (await jobs_of(http)).items()} == dict.fromkeys(REQUESTS, 1)
         assert await captures(http) == 0
+
+
+async def test_a_failed_generation_may_be_repeated(service: ServiceProcess) -> None:
+    """The document says of a 500: retry the request. The same key then makes a new job."""
+    async with client(service, new_key(service)) as http:
+        await inject_fault(service, "node_error", 1000)
+        try:
+            failed = await send(http, "openai")
+        finally:
+            await inject_fault(service, "node_error", 0)
+        assert (failed[0], failed[2]) == (500, "true")
+        again = await send(http, "openai")
+        assert again[0] == 200
+        assert None not in (failed[1], again[1])
+        assert failed[1] != again[1]

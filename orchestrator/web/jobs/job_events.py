@@ -34,6 +34,7 @@ from orchestrator.web.http.response_model import to_json_dict
 from orchestrator.web.http.stream_access import end_on_revocation
 from orchestrator.web.jobs.job_updates import JobUpdate, JobUpdates, QueuePosition
 from orchestrator.web.jobs.schemas import to_queue_position_response
+from orchestrator.web.jobs.wait_for_result import note_job
 
 #: Returns the `data` of a `job` event.
 JobSerializer = Callable[[JobRecord], dict[str, Any]]
@@ -56,7 +57,7 @@ async def stream_job_events(
 ) -> web.StreamResponse:
     """Send the events of the job in the path until it is finished. Raises NotFound, Gone."""
     job_id, event_id = request.match_info["id"], parse_last_event_id(request)
-    record = await updates.jobs.get_job(account_id, job_id)
+    record = note_job(request, await updates.jobs.get_job(account_id, job_id))
     if event_id == FINAL_EVENT_ID and record.job.is_finished:
         return web.Response(status=204)
     event_id %= FINAL_EVENT_ID

@@ -17,6 +17,7 @@ from orchestrator.execution.responses import ResponseTracker
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord, PendingResponse
 from orchestrator.store import ApiKey
+from orchestrator.web.jobs.wait_for_result import note_job
 from orchestrator.web.protocols import JobService
 
 #: OpenAI's SDKs number the tries of a request here; 0 is the first one. They send no idempotency key.
@@ -40,6 +41,7 @@ async def submit_job(
     record = await service.submit(
         key, replace(generation_request, pending_response=pending, is_retry=is_sdk_retry(request))
     )
+    note_job(request, record)
     if record.job.pending_response is not None:
         request[PENDING_KEY] = (record.job.id, service.responses)
     return record

@@ -23,7 +23,7 @@ from orchestrator.web.jobs.schemas import (
     to_job_webhook_status,
     to_queue_position_response,
 )
-from orchestrator.web.jobs.wait_for_result import job_headers
+from orchestrator.web.jobs.wait_for_result import job_headers, note_job
 from orchestrator.web.openapi.operation import CURSOR_PARAM, LIMIT_PARAM, ParameterSpec, openapi_operation
 from orchestrator.web.protocols import JobService
 
@@ -143,7 +143,7 @@ class JobApiRoutes:
 
     async def _get_own_job(self, request: web.Request) -> JobRecord:
         key = await authenticate(request, is_poll=request.method in READ_METHODS)
-        return await self._jobs.get_job(key.account.id, request.match_info["id"])
+        return note_job(request, await self._jobs.get_job(key.account.id, request.match_info["id"]))
 
 
 def _parse_status(request: web.Request) -> JobStatus | None:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from orchestrator.errors import ContentBlocked, GenerationFailed, InvalidRequest, ServiceUnavailable
+from orchestrator.errors import (
+    JOB_ID_HEADER,
+    ContentBlocked,
+    GenerationFailed,
+    InvalidRequest,
+    ServiceUnavailable,
+)
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.web.protocols import JobWaiter
 
-JOB_ID_HEADER = "X-PixelFactory-Job"
 SIMULATED_HEADER = "X-PixelFactory-Simulated"
 WARNINGS_HEADER = "X-PixelFactory-Warnings"
+#: The job that a request is about.
+JOB_KEY = web.RequestKey("job_record", JobRecord)
+#: Returns whether all instances are simulators.
+SIMULATES_KEY: web.AppKey[Callable[[], bool]] = web.AppKey("simulates", Callable)  # type: ignore[arg-type]
 #: Characters; clients limit the size of headers.
 MAX_WARNINGS_LENGTH = 2000
 MAX_IDEMPOTENCY_KEY_LENGTH = 255
@@ -43,6 +52,24 @@ def job_headers(record: JobRecord) -> dict[str, str]:
     if record.job.warnings:
         headers[WARNINGS_HEADER] = to_header_text("; ".join(record.job.warnings))
     return headers
+
+
+def note_job(request: web.Request, record: JobRecord) -> JobRecord:
+    """Say that the request is about a job, so that every response to it carries the headers of the job."""
+    request[JOB_KEY] = record
+    return record
+
+
+async def set_job_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Set the headers of the job that a response is about: errors and streams too (`on_response_prepare`)."""
+    record = request.get(JOB_KEY)
+    if record is None:
+        return
+    for name, value in job_headers(record).items():
+        response.headers.setdefault(name, value)
+    # The result does not exist yet, but will be a placeholder if there is nothing else than simulators.
+    if record.job.status is not JobStatus.SUCCEEDED and request.app[SIMULATES_KEY]():
+        response.headers.setdefault(SIMULATED_HEADER, "true")
 
 
 def to_header_text(text: str) -> str:
@@ -80,8 +107,9 @@ def require_success(record: JobRecord) -> JobRecord:
     job = record.job
     if job.status is JobStatus.SUCCEEDED:
         return record
+    headers = job_headers(record)
     if job.error is None:
-        raise GenerationFailed("The job was cancelled before it finished", code="cancelled")
+        raise GenerationFailed("The job was cancelled before it finished", code="cancelled", headers=headers)
     if job.error.code == ContentBlocked.default_code:
-        raise ContentBlocked(job.error.message)
-    raise GenerationFailed(job.error.message, code=job.error.code)
+        raise ContentBlocked(job.error.message, headers=headers)
+    raise GenerationFailed(job.error.message, code=job.error.code, headers=headers)

@@ -29,7 +29,7 @@ from orchestrator.web.http.queries import parse_enum, parse_limit
 from orchestrator.web.http.ranges import DownloadFile, build_file_response
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.pending_responses import submit_job
-from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
+from orchestrator.web.jobs.wait_for_result import job_headers, note_job, parse_idempotency_key
 from orchestrator.web.openapi.operation import LIMIT_PARAM, ParameterSpec, openapi_operation
 from orchestrator.web.protocols import GenerationApi
 
@@ -118,7 +118,7 @@ class VideoRoutes:
         Creates a video with the same model, seed and input image, and with another prompt.
         """
         key = await authenticate(request)
-        source = _require_succeeded(await self._get_own_video(key, request.match_info["id"]))
+        source = _require_succeeded(await self._get_own_video(request, key))
         fields, form = await read_fields(request), is_form(request)
         body = parse_body(openai_videos.VideoRemixBody, fields, form=form)
         model = self._service.catalog[source.job.model]
@@ -158,7 +158,7 @@ class VideoRoutes:
     async def get_video(self, request: web.Request) -> web.Response:
         """Get a video and its progress."""
         key = await authenticate(request, is_poll=True)
-        record = await self._get_own_video(key, request.match_info["id"])
+        record = await self._get_own_video(request, key)
         return json_response(
             self._to_response(record), headers={} if record.job.is_finished else POLL_AFTER_HEADERS
         )
@@ -170,7 +170,7 @@ class VideoRoutes:
         An unfinished video is cancelled and not charged.
         """
         key = await authenticate(request)
-        record = await self._get_own_video(key, request.match_info["id"])
+        record = await self._get_own_video(request, key)
         await self._service.remove_job(record.job.id)
         return json_response(DeletedVideoResource(id=record.job.id, object="video.deleted", deleted=True))
 
@@ -184,7 +184,7 @@ class VideoRoutes:
         """
         key = await authenticate(request)
         variant = parse_enum(request, "variant", VideoVariant) or VideoVariant.VIDEO
-        record = _require_succeeded(await self._get_own_video(key, request.match_info["id"]))
+        record = _require_succeeded(await self._get_own_video(request, key))
         output = record.outputs[0]
         async with self._content_slots.slot(key.account.id):
             try:
@@ -227,17 +227,17 @@ class VideoRoutes:
         record = await submit_job(request, self._service, key, generation_request, waits_for_result=False)
         return json_response(self._to_response(record), headers=job_headers(record))
 
-    async def _get_own_video(self, key: ApiKey, video_id: str) -> JobRecord:
-        """Return a job of the account that makes a video. Raises NotFound, Gone."""
+    async def _get_own_video(self, request: web.Request, key: ApiKey) -> JobRecord:
+        """Return the job of the path: one of the account that makes a video. Raises NotFound, Gone."""
         not_found = NotFound("The account has no video with this id", code="video_not_found")
         try:
-            record = await self._service.get_job(key.account.id, video_id)
+            record = await self._service.get_job(key.account.id, request.match_info["id"])
         except NotFound as error:
             raise not_found from error
         has_video = any(output.content_type.startswith("video/") for output in record.outputs)
         model = record.job.model
         if has_video or (model in self._service.catalog and self._service.catalog[model].makes_video):
-            return record
+            return note_job(request, record)
         raise not_found
 
     async def _load_input_images(self, source: JobRecord, model: Model) -> dict[str, bytes]:

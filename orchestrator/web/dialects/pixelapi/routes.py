@@ -29,7 +29,7 @@ from orchestrator.web.http.ranges import DownloadFile, build_file_response
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.pending_responses import submit_job
-from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
+from orchestrator.web.jobs.wait_for_result import job_headers, note_job, parse_idempotency_key
 from orchestrator.web.openapi.operation import LIMIT_PARAM, Access, openapi_operation
 from orchestrator.web.protocols import GenerationApi
 
@@ -96,7 +96,7 @@ class PixelApiRoutes:
         """Get a generation and its result."""
         key = await authenticate(request, is_poll=True)
         job_id = job_id_from_uuid(request.match_info["id"])
-        record = await self._service.get_job(key.account.id, job_id)
+        record = note_job(request, await self._service.get_job(key.account.id, job_id))
         return json_response(self._to_generation(request, record), headers=job_headers(record))
 
     @openapi_operation(

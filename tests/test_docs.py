@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,12 @@ def verbs_of(command: object) -> dict[str, object]:
     return dict(getattr(command, "commands", {}))
 
 
+def model_notes(model: Model) -> str:
+    """The comment at the top of a manifest, which explains the choices made."""
+    comments = takewhile(lambda line: line.startswith("#"), model.source.manifest.splitlines())
+    return "\n".join(line.removeprefix("#").strip() for line in comments)
+
+
 def models_document() -> str:
     """All of `workflows/MODELS.md`."""
     catalog, tariff = load_catalog_and_tariff(Settings(workflows_dir=SHIPPED_WORKFLOWS_DIR))
@@ -89,7 +96,7 @@ def models_document() -> str:
     ]
     parts.append(format_model_table(catalog, price))
     for model in catalog:
-        parts += [f"## {model.id}", model.description, format_parameter_table(model)]
+        parts += [f"## {model.id}", model.description, model_notes(model), format_parameter_table(model)]
     return "\n\n".join(parts) + "\n"
 
 

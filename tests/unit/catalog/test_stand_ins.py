@@ -197,3 +197,14 @@ def test_openais_video_names_make_videos_with_and_without_an_image(shipped: Cata
 
 def required(model: Model) -> set[str]:
     return {name for name, spec in model.parameters.items() if spec.required}
+
+
+def test_no_model_that_ignores_images_stands_in_for_image_to_video(tmp_path: Path) -> None:
+    table = tmp_path / "stand-ins.toml"
+    table.write_text((SHIPPED / "stand-ins.toml").read_text().replace("enabled = false", "enabled = true"))
+    rows = load_stand_ins(table, CATALOG)
+    films = [row for row in rows.values() if any(CATALOG[name].makes_video for name in row.names())]
+    assert films
+    for row in films:
+        model = CATALOG[row.find(Task.IMAGE_VIDEO) or ""]
+        assert "image" in model.parameters

@@ -78,6 +78,11 @@ EXPOSED_HEADERS = (
     "X-Request-Id",
     "X-Should-Retry",
 )
+#: For errors of connections, which are no responses of an operation: every page may know of them.
+CONNECTION_ERROR_HEADERS = {
+    hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: ANY_ORIGIN,
+    hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: ", ".join(EXPOSED_HEADERS),
+}
 #: How long a browser remembers a preflight, in seconds: the longest that Chromium accepts.
 PREFLIGHT_SECONDS = 7200
 #: Further header names that one preflight may ask for.

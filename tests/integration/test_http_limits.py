@@ -202,6 +202,7 @@ async def test_refuses_connections_of_an_address_whose_uploads_take_all(crowded:
         assert response is not None
         assert (response.status, response.headers["Retry-After"]) == (503, "1")
         assert response.json()["error"]["code"] == "too_many_connections"
+        assert response.headers["Access-Control-Allow-Origin"] == "*"  # for clients in web pages
         async with connected(crowded.url, address="127.0.0.7") as other:
             await other.send(head("GET", "/healthz"))
             response = await other.read_to_end()

@@ -40,6 +40,7 @@ async def test_answers_in_the_format_of_the_dialect(service: ServiceProcess, dia
     assert (response.status, set(response.json())) == (status, members)
     assert response.headers.get_content_type() == "application/json"
     assert response.headers["X-Request-Id"].startswith("req_")
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
     text = json.dumps(response.json())
     assert "not valid HTTP" in text
     assert len(text) < 500

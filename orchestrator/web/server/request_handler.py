@@ -16,6 +16,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from orchestrator.errors import InvalidRequest, RequestTimeout, ServiceError, ServiceUnavailable
+from orchestrator.web.cors import CONNECTION_ERROR_HEADERS
 from orchestrator.web.error_response import REQUEST_ID_HEADER, build_error_response
 from orchestrator.web.http.bodies import BodyTimeout
 from orchestrator.web.server.quiet_log import QuietLog
@@ -149,7 +150,7 @@ class BoundedRequestHandler(RequestHandler):
             raise ConnectionError("a response has been started")
         error = InvalidRequest(f"The request is not valid HTTP: {reason}", code="invalid_http")
         response = build_error_response(self._path_of_head(), error)
-        response.headers[REQUEST_ID_HEADER] = request_id
+        response.headers.update({REQUEST_ID_HEADER: request_id, **CONNECTION_ERROR_HEADERS})
         response.force_close()
         return response
 
@@ -206,7 +207,7 @@ class BoundedRequestHandler(RequestHandler):
 def _raw_response(response: web.Response) -> bytes:
     """Return the bytes of a response that closes its connection."""
     body = response.body if isinstance(response.body, bytes) else b""
-    headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
+    headers = {**response.headers, **CONNECTION_ERROR_HEADERS, "Content-Length": str(len(body)), "Connection": "close"}
     lines = [f"HTTP/1.1 {response.status} {response.reason}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body

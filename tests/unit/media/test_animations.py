@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import pytest
 from PIL import Image, ImageSequence
 
+from orchestrator.media.errors import ImageTooLarge
 from orchestrator.media.formats import ImageEncoding, LosesFrames, convert_image, probe_media
 from orchestrator.media.images import MAX_ANIMATION_PIXELS
 from tests.support.media_samples import animation, encoded, gradient
@@ -78,11 +81,14 @@ def test_leaves_out_the_default_image_that_is_no_frame() -> None:
     assert shades(convert_image(data, "image/webp")) == pytest.approx([80, 160], abs=12)
 
 
-def test_refuses_an_animation_that_does_not_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_an_animation_that_does_not_fit_into_memory() -> None:
     assert MAX_ANIMATION_PIXELS >= 81 * 1280 * 720
-    monkeypatch.setattr("orchestrator.media.images.MAX_ANIMATION_PIXELS", 3 * 24 * 16 - 1)
-    with pytest.raises(Exception, match="3 frames of 24x16 pixels"):
-        convert_image(animation("GIF"), "image/webp")
+    data, frames = bytearray(animation("PNG")), MAX_ANIMATION_PIXELS // (24 * 16) + 1
+    at = data.index(b"acTL")
+    data[at + 4 : at + 8] = struct.pack(">I", frames)
+    data[at + 12 : at + 16] = struct.pack(">I", zlib.crc32(data[at : at + 12]))
+    with pytest.raises(ImageTooLarge, match=f"{frames} frames of 24x16 pixels"):
+        convert_image(bytes(data), "image/webp")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

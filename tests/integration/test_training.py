@@ -159,8 +159,12 @@ async def test_bad_archives_cost_nothing(service: ServiceProcess, key: str, case
     dataset, code = BAD[case]
     async with service.client(key) as http:
         before = await available(http)
-        for path, expected in ((GENERATIONS, code), (RUN, "validation_error")):
-            async with http.post(path, json={"model": MODEL, "dataset": dataset}) as response:
+        requests: list[tuple[str, dict[str, str], str]] = [
+            (GENERATIONS, {"model": MODEL}, code),
+            (RUN, {}, "validation_error"),
+        ]
+        for path, named, expected in requests:
+            async with http.post(path, json={"dataset": dataset, **named}) as response:
                 error = (await response.json())["error"]
                 assert (response.status, error["code"], error["param"]) == (400, expected, "dataset")
         assert await available(http) == before

@@ -13,6 +13,7 @@ import pytest
 from tests.support.images import png
 from tests.support.media_samples import clip
 from tests.support.media_samples import film as sample
+from tests.support.polling import wait_until_sync
 from tests.support.service import ServiceProcess
 from tests.support.videos import film
 
@@ -119,3 +120,32 @@ def test_rejects_a_video_for_a_model_that_takes_none(client: httpx.Client) -> No
 def test_the_field_of_other_apis_is_understood(client: httpx.Client) -> None:
     response = generate(client, model="wan2.2-animate", image=PORTRAIT, video_url=PORTRAIT, **SMALL)
     assert refusal(response)[:2] == ("unsupported_video_format", "video_url")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "credits", "frames"),
+    [
+        ("wan-2.2-animate", {"image_url": "data:image/png;base64," + PORTRAIT, "video": DANCE}, 2, 32),
+        ("wan-video-character-swap", {"image": PORTRAIT, "video_url": DANCE}, 20, 32),
+        ("wan-2.2-animate", {"image": PORTRAIT, "video": DANCE, "duration": 1}, 2, 16),
+        ("ltx-2-pro-extend", {"prompt": "on", "video": FAST, "fps": 30, "num_frames": 8}, None, 38),
+    ],
+    ids=["animate", "swap", "a part", "extend"],
+)
+def test_pixeldojo_runs_them(
+    client: httpx.Client, name: str, fields: dict[str, Any], credits: int | None, frames: int
+) -> None:
+    body = {"width": 256, "height": 256, "steps": 1} | fields
+    response = client.post(f"/api/v1/models/{name}/run", json=body)
+    assert response.status_code in (200, 202), response.text
+    assert credits in (None, response.json()["creditCost"])
+
+    def read_job() -> dict[str, Any]:
+        job: dict[str, Any] = client.get(f"/api/v1/jobs/{response.json()['jobId']}").json()
+        return job
+
+    wait_until_sync(lambda: read_job()["status"] in ("completed", "failed"))
+    job = read_job()
+    assert job["status"] == "completed", job
+    video = httpx.get(job["output"]["videos"][0])
+    assert film(video.content).frames == frames

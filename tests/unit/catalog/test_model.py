@@ -273,7 +273,7 @@ def test_the_schema_of_a_request() -> None:
     assert schema["required"] == ["prompt"]
     assert schema["properties"]["width"] == {
         "type": "integer",
-        "minimum": 256,
+        "minimum": 16,
         "maximum": 2048,
         "multipleOf": 8,
         "description": "Width of the result in pixels.",

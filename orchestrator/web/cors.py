@@ -79,7 +79,7 @@ EXPOSED_HEADERS = (
     "X-Should-Retry",
 )
 #: For errors of connections, which are no responses of an operation: every page may know of them.
-CONNECTION_ERROR_HEADERS = {
+CONNECTION_ERROR_HEADERS: dict[str, str] = {
     hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: ANY_ORIGIN,
     hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: ", ".join(EXPOSED_HEADERS),
 }

@@ -150,7 +150,7 @@ class BoundedRequestHandler(RequestHandler):
             raise ConnectionError("a response has been started")
         error = InvalidRequest(f"The request is not valid HTTP: {reason}", code="invalid_http")
         response = build_error_response(self._path_of_head(), error)
-        response.headers.update({REQUEST_ID_HEADER: request_id, **CONNECTION_ERROR_HEADERS})
+        response.headers.update(CONNECTION_ERROR_HEADERS | {REQUEST_ID_HEADER: request_id})
         response.force_close()
         return response
 
@@ -207,7 +207,12 @@ class BoundedRequestHandler(RequestHandler):
 def _raw_response(response: web.Response) -> bytes:
     """Return the bytes of a response that closes its connection."""
     body = response.body if isinstance(response.body, bytes) else b""
-    headers = {**response.headers, **CONNECTION_ERROR_HEADERS, "Content-Length": str(len(body)), "Connection": "close"}
+    headers = {
+        **response.headers,
+        **CONNECTION_ERROR_HEADERS,
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+    }
     lines = [f"HTTP/1.1 {response.status} {response.reason}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body

@@ -113,6 +113,7 @@ NEGATIVE_PROMPTS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/images/generations", SMALL | {"negative_prompt": AVOIDED}),
     ("/v1/videos", {"model": "wan2.1-t2v-fast", "negative_prompt": AVOIDED}),
     ("/v1/image/generate", {"model": "sdxl", "width": 512, "height": 512, "negative_prompt": AVOIDED}),
+    ("/flux-1-schnell/v1/getData", {"width": 256, "height": 256, "negativePrompt": AVOIDED}),
     ("/api/v1/models/sdxl-1.0/run", {"negative_prompt": AVOIDED, "steps": 1}),
     ("/api/v1/models/wan2.2-t2v-14b/run", {"negativePrompt": AVOIDED, "steps": 2}),
 ]

@@ -29,7 +29,12 @@ from orchestrator.app.input_rules import (
 )
 from orchestrator.app.resources import load_operator_secrets, open_store, utc_now
 from orchestrator.app.task_failures import observe_task_failures
-from orchestrator.app.web_app import build_output_links, build_web_app, build_webhook_payloads
+from orchestrator.app.web_app import (
+    build_output_links,
+    build_result_links,
+    build_web_app,
+    build_webhook_payloads,
+)
 from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.billing.price_files import check_model_priced, load_plans, load_tariffs
@@ -107,7 +112,8 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         object_store = await stack.enter_async_context(ObjectStore(await ensure_s3_server(settings, stack)))
         await object_store.ensure_bucket(retention_days(settings), timeout=settings.startup_seconds)
         links = build_output_links(operator_secrets, store, object_store, utc_now)
-        policy = build_fetch_policy(settings, object_store, links)
+        result_links = build_result_links(settings, operator_secrets, object_store, utc_now)
+        policy = build_fetch_policy(settings, object_store, links, result_links)
         url_fetcher = await stack.enter_async_context(UrlFetcher(policy))
         dependencies = ServiceDependencies(
             live_catalog=live_catalog,

@@ -13,6 +13,7 @@ from comfy_instances.fleet.protocol import Fleet
 from orchestrator.app.resources import OperatorSecrets
 from orchestrator.billing.price_files import load_costs
 from orchestrator.execution.output_links import OutputLinks
+from orchestrator.execution.result_links import ResultLinks
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.storage.object_store import ObjectStore
@@ -45,6 +46,7 @@ from orchestrator.web.health import HealthRoutes
 from orchestrator.web.http.response_model import to_json_dict
 from orchestrator.web.jobs.job_updates import JobUpdates
 from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.jobs.result_files import ResultFileRoutes
 from orchestrator.web.jobs.routes import JobApiRoutes
 from orchestrator.web.jobs.schemas import JobResponseBuilder
 from orchestrator.web.metrics import Metrics
@@ -103,7 +105,7 @@ def build_web_app(
     dispatcher, events, clock = service.dispatcher, service.events, service.clock
     metrics = Metrics(dispatcher.fleet, dispatcher.scheduler, dispatcher, events, clock)
     parts = (
-        *_build_generation_routes(settings, service),
+        *_build_generation_routes(settings, service, secrets),
         _build_pixelapi_routes(settings, service, secrets),
         *_build_account_routes(settings, service),
         *_build_operator_routes(settings, service, secrets, metrics),
@@ -135,13 +137,29 @@ def _simulates(fleet: Fleet) -> bool:
     return bool(instances) and all(instance.simulated for instance in instances)
 
 
-def _build_generation_routes(settings: Settings, service: GenerationService) -> tuple[RouteGroup, ...]:
+def build_result_links(
+    settings: Settings, secrets: OperatorSecrets, objects: ObjectStore, clock: Callable[[], datetime]
+) -> ResultLinks:
+    """Return the links that responses of OpenAI's images API name."""
+    return ResultLinks(
+        secret=secrets.session_secret,
+        lifetime_seconds=settings.url_lifetime_seconds,
+        objects=objects,
+        clock=clock,
+    )
+
+
+def _build_generation_routes(
+    settings: Settings, service: GenerationService, secrets: OperatorSecrets
+) -> tuple[RouteGroup, ...]:
     """Return the routes of all dialects and of the jobs API."""
     objects, events, clock = service.object_store, service.events, service.clock
     responses = build_job_responses(service)
     delivery = _build_delivery(service, settings.url_lifetime_seconds)
+    links = build_result_links(settings, secrets, objects, clock)
     return (
-        ImageRoutes(service, delivery, events, clock),
+        ImageRoutes(service, delivery, links, events=events, clock=clock, public_url=settings.public_url),
+        ResultFileRoutes(links, objects),
         PixelFactoryRoutes(service),
         ModelRoutes(service),
         VideoRoutes(service, objects, events, settings.output_lifetime_days),

@@ -131,17 +131,19 @@ async def test_private_addresses_are_refused_unless_the_operator_allows_them(
 
 
 async def test_a_result_can_be_the_next_input(service: ServiceProcess, key: str) -> None:
-    """Our own addresses are fetched wherever our store is: here it is on loopback."""
+    """Our own results are read although the service is on loopback; links that were changed are not."""
     async with service.client(key) as http:
         body = {"model": "flux-1-schnell", "prompt": "a fox", "size": "256x256", "response_format": "url"}
         async with http.post(PATH, json=body) as response:
             url = (await response.json())["data"][0]["url"]
         assert (await enlarge(http, url))[0] == 200
-        for tampered in (url.replace("outputs/", "outputs/../inputs/"), url.replace("/outputs/", "/inputs/")):
+        for tampered in (
+            url.replace("outputs/", "outputs/../inputs/"),
+            url.replace("/outputs/", "/inputs/"),
+            url[:-4] + "beef",
+        ):
             status, refused = await enlarge(http, tampered)
             assert (status, refused["error"]["code"]) == (400, "image_url_refused")
-        status, refused = await enlarge(http, url[:-4] + "beef")
-        assert (status, refused["error"]["code"]) == (400, "image_url_unreachable")
 
 
 async def test_slow_servers_do_not_delay_other_requests(open_service: ServiceProcess, caller: str) -> None:

@@ -103,6 +103,9 @@ class ModelRoutes:
 
     def _to_entry_fields(self, name: str, model: Model) -> dict[str, Any]:
         catalog, tariff = self._service.catalog, self._service.default_tariff
+        # An alias of one model shows the model's id; a name of several models is an entry of its own.
+        if name in model.aliases and not catalog.tasks_of(name):
+            name = model.id
         entry = pixel_factory.to_model_entry(model, tariff, name)
         # Without the fields that were never set, so that they stay unset in the response.
         entry = pixel_factory.with_serving_models(entry, catalog, tariff)

@@ -13,6 +13,7 @@ from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.web.dialects.parameter_names import ModelParameters, rename_synonyms
+from orchestrator.web.http.form_fields import MEANINGFUL_EMPTY_FIELDS
 from orchestrator.web.http.number_fields import StrictNumbersModel
 from orchestrator.web.http.validation_errors import describe_problem
 
@@ -77,7 +78,9 @@ def parse_body(
     text counts as not given. Raises InvalidRequest (`invalid_FIELD`, `conflicting_fields`).
     """
     if form:
-        fields = {name: value for name, value in fields.items() if value != ""}
+        fields = {
+            name: value for name, value in fields.items() if value != "" or name in MEANINGFUL_EMPTY_FIELDS
+        }
     named = rename_synonyms(fields, body_type.model_fields, parameters, body_type.synonyms)
     with errors_name_fields(named.given_names):
         try:

@@ -1,7 +1,8 @@
 """The fields of a multipart form as JSON would write them: `image[]` and `images[0]` are items of a list.
 
 SDKs, browsers and n8n write lists and objects in these ways: `image[]=...` twice, `image[0]=...`,
-`image[url]=...`, `images[0][image_url]=...`. A text field without a value counts as not given.
+`image[url]=...`, `images[0][image_url]=...`. A text field without a value counts as not given, unless
+that means something.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from orchestrator.web.http.multipart import FormField
 
 #: Most brackets after a name, and most items that indices may write.
 MAX_DEPTH, MAX_ITEMS = 4, 100
+#: Fields that an empty text gives a value: models that use no prompt still require one.
+MEANINGFUL_EMPTY_FIELDS = frozenset({"prompt"})
 _NAME = re.compile(r"(?P<whole>[^\[\]]+)(?P<parts>(?:\[\w*\])*)", re.ASCII)
 _PART = re.compile(r"\[(\w*)\]", re.ASCII)
 
@@ -25,7 +28,7 @@ def collect_form_fields(form: Iterable[FormField]) -> dict[str, Any]:
     """Return the fields by name; a name that is given several times is a list. Raises ValueError."""
     tree: _Tree = {}
     for field in form:
-        if field.value != "":
+        if field.value != "" or field.name in MEANINGFUL_EMPTY_FIELDS:
             _add(tree, _split_name(field.name), field.value)
     return {name: _to_json(node) for name, node in tree.items()}
 

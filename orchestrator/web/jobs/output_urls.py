@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import sys
+from collections.abc import Callable
 
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.execution.expiry import ExpiryPolicy
@@ -36,14 +37,21 @@ class OutputDelivery:
         self.expiry = expiry
 
     async def load_data_items(
-        self, record: JobRecord, *, as_urls: bool, encoding: ImageEncoding | None = None
+        self,
+        record: JobRecord,
+        *,
+        to_url: Callable[[str], str] | None = None,
+        encoding: ImageEncoding | None = None,
     ) -> list[dict[str, str]]:
-        """Return one `{"url": ...}` or `{"b64_json": ...}` per output; images are converted to `encoding`."""
+        """Return one `{"url": ...}` or `{"b64_json": ...}` per output; images are converted to `encoding`.
+
+        `to_url` returns the URL of an object's key; None: base64.
+        """
 
         async def load(output: Output) -> dict[str, str]:
             async with self._slots.slot(record.job.account_id):
-                if as_urls:
-                    return await self._to_url_item(record.job.id, output, encoding)
+                if to_url is not None:
+                    return {"url": to_url(await self._deliverable_key(record.job.id, output, encoding))}
                 return await self._to_base64_item(record.job.id, output, encoding)
 
         return list(await asyncio.gather(*(load(output) for output in record.outputs)))
@@ -60,21 +68,19 @@ class OutputDelivery:
         """Return a presigned URL: it serves the file without credentials until it expires."""
         return self._objects.presign(output.key, lifetime_seconds or self._url_lifetime_seconds)
 
-    async def _to_url_item(
-        self, job_id: str, output: Output, encoding: ImageEncoding | None
-    ) -> dict[str, str]:
-        """Return a URL of the output; a converted image is stored as a new object of the job first.
+    async def _deliverable_key(self, job_id: str, output: Output, encoding: ImageEncoding | None) -> str:
+        """Return the key of the output; a converted image is stored as a new object of the job first.
 
         Raises Gone if the job was removed meanwhile.
         """
         if encoding is None or encoding.keeps(output.content_type):
-            return {"url": self.presign_url(output)}
+            return output.key
         data = await self._convert(job_id, output, encoding)
         sha256, ext = hashlib.sha256(data).hexdigest(), EXTENSIONS[encoding.content_type]
         key = owned_object_key(OUTPUT_PREFIX, job_id, sha256, ext)
         await self._objects.put(key, data, encoding.content_type)
         await self._files.add_job_file(job_id, key)
-        return {"url": self._objects.presign(key, self._url_lifetime_seconds)}
+        return key
 
     async def _to_base64_item(
         self, job_id: str, output: Output, encoding: ImageEncoding | None

@@ -29,6 +29,7 @@ def fields(*pairs: tuple[str, str | bytes]) -> dict[str, Any]:
         ([("image[url]", "u")], {"image": {"url": "u"}}),
         ([("prompt", "a"), ("prompt", "b")], {"prompt": ["a", "b"]}),
         ([("prompt", "a"), ("size", ""), ("n", "")], {"prompt": "a"}),
+        ([("prompt", ""), ("negative_prompt", "")], {"prompt": ""}),
         ([("image", b"")], {"image": b""}),
         ([("a[b", "1"), ("[c]", "2")], {"a[b": "1", "[c]": "2"}),
         ([("a[b][c][d][e][f]", "3")], {"a[b][c][d][e][f]": "3"}),

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from orchestrator.catalog import Catalog
 from orchestrator.catalog.model import MAX_IMAGES_PER_REQUEST
+from orchestrator.execution.result_links import ResultLinks
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import EventHub
@@ -27,6 +28,7 @@ from orchestrator.web.dialects.openai.stream_events import EventPrefix
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.request_body import parse_body
 from orchestrator.web.http.bodies import is_form, read_fields
+from orchestrator.web.http.public_url import public_base_url
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.pending_responses import submit_job
@@ -46,9 +48,19 @@ class ImageRoutes:
     """OpenAI's images API; a model that makes videos may be used too."""
 
     def __init__(
-        self, service: GenerationApi, delivery: OutputDelivery, events: EventHub, clock: Clock
+        self,
+        service: GenerationApi,
+        delivery: OutputDelivery,
+        links: ResultLinks,
+        *,
+        events: EventHub,
+        clock: Clock,
+        public_url: str | None,
     ) -> None:
+        """`public_url` is the URL at which callers reach the service; None: the origin of the request."""
         self._service = service
+        self._links = links
+        self._public_url = public_url
         self._events = events
         self._clock = clock
         self._delivery = delivery
@@ -150,7 +162,12 @@ class ImageRoutes:
             )
             return await responder.stream_response(request, record)
         record = await wait_for_result(self._service, record)
-        files = await self._delivery.load_data_items(record, as_urls=body.wants_urls, encoding=body.encoding)
+        base_url = public_base_url(request, self._public_url)
+        files = await self._delivery.load_data_items(
+            record,
+            to_url=(lambda key: base_url + self._links.path_of(key)) if body.wants_urls else None,
+            encoding=body.encoding,
+        )
         if not body.wants_urls:
             await self._service.record_bytes_sent(record)
         images = pixel_factory.to_response(record, self._service.get_model(record.job), body, files)

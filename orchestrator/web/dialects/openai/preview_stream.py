@@ -148,7 +148,7 @@ class ImageStreamResponder:
 
     async def _send_completed_images(self, stream: EventStream, record: JobRecord) -> None:
         usage = to_usage(record, self._service.get_model(record.job))
-        files = await self._delivery.load_data_items(record, as_urls=False, encoding=self._body.encoding)
+        files = await self._delivery.load_data_items(record, encoding=self._body.encoding)
         now = self._clock()
         for index, file in enumerate(files):
             event = self._events.completed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,6 @@ ASPECT_RATIO_WEIGHT = 4
 _SEARCH_STEP = 8
 #: Sides beyond this are treated alike in the search for the nearest sizes.
 _MAX_WANTED_SIDE = 2**20
-#: Most widths that are all tried in the search for the nearest sizes.
-MAX_WIDTHS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class OutputSizes:
         """Return the two supported sizes nearest to a wanted one; fewer if there are not two."""
         wanted = Size(*(min(max(side, 1), _MAX_WANTED_SIDE) for side in size))
         ratio = wanted.width / wanted.height
-        found = dict.fromkeys(self._candidates(ratio, self.max_pixels, wanted.area))
+        found = dict.fromkeys(self._candidates(ratio, self.max_pixels))
         return sorted(found, key=lambda one: _size_error(one, ratio, wanted.area))[:2]
 
     def validate_area(self, size: Size) -> None:
@@ -101,7 +99,7 @@ class OutputSizes:
 
         `on_grid` keeps to sizes that the graph makes without a cut.
         """
-        sizes = self._candidates(aspect_ratio, min(max_area, self.max_pixels), max_area, on_grid=on_grid)
+        sizes = self._candidates(aspect_ratio, min(max_area, self.max_pixels), on_grid=on_grid)
         return min(sizes, key=lambda size: _size_error(size, aspect_ratio, max_area), default=None)
 
     def fit_size(self, width: int, height: int) -> Size:
@@ -112,38 +110,14 @@ class OutputSizes:
             self.width.minimum, self.height.minimum
         )
 
-    def _candidates(
-        self, aspect_ratio: float, max_area: float, wanted_area: float, *, on_grid: bool = False
-    ) -> Iterator[Size]:
-        """Yield, for widths that may be the best, the heights next to the ratio, within `max_area` pixels."""
+    def _candidates(self, aspect_ratio: float, max_area: float, *, on_grid: bool = False) -> Iterator[Size]:
+        """Yield, for every width, the heights next to the aspect ratio, within `max_area` pixels."""
         heights = _allowed_lengths(self.height, on_grid=on_grid)
-        widths: Iterable[int] = _allowed_lengths(self.width, on_grid=on_grid)
-        if len(_allowed_lengths(self.width, on_grid=on_grid)) > MAX_WIDTHS:
-            widths = self._promising_widths(aspect_ratio, max_area, wanted_area)
-        for width in widths:
+        for width in _allowed_lengths(self.width, on_grid=on_grid):
             for height in _adjacent_lengths(heights, width / aspect_ratio):
                 size = Size(width, height)
                 if size.area <= max_area and self.allows(size):
                     yield size
-
-    def _promising_widths(self, aspect_ratio: float, max_area: float, wanted_area: float) -> set[int]:
-        """Return the widths near the wanted one, and near those at which the area or a side is limited."""
-        widths = _allowed_lengths(self.width, on_grid=False)
-        reach = 16 * self.width.step + 2 * self.width.grid
-        limits = (
-            math.sqrt(max_area * aspect_ratio),
-            math.sqrt(min(wanted_area, max_area) * aspect_ratio),
-            max_area / self.height.minimum,
-            *(side * aspect_ratio for side in (self.height.minimum, self.height.maximum)),
-            widths[0],
-            widths[-1],
-        )
-        return {
-            width
-            for limit in limits
-            for width in range(int(limit) - reach, int(limit) + reach + 1)
-            if width in widths
-        }
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Node.js with the official OpenAI package, for tests of what it sends and reads."""
+"""Node.js with the official packages of OpenAI and Vercel, for tests of what they send and read."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
+#: Installed together: OpenAI's SDK, Vercel's AI SDK and its providers for OpenAI and for servers like it.
+PACKAGES = ("openai@6", "ai@6", "@ai-sdk/openai@3", "@ai-sdk/openai-compatible@2")
+
 
 @pytest.fixture(scope="session")
 def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the official npm package."""
+    """A directory with the official npm packages."""
     if not shutil.which("npm"):
         pytest.skip("needs Node.js with npm (Debian: apt install nodejs npm)")
     project = tmp_path_factory.mktemp("node")
     (project / "package.json").write_text(json.dumps({"type": "module", "private": True}))
-    command = ["npm", "install", "--no-audit", "--no-fund", "--silent", "openai@6"]
+    command = ["npm", "install", "--no-audit", "--no-fund", "--silent", *PACKAGES]
     subprocess.run(command, cwd=project, check=True, timeout=110)
     return project
 

@@ -1,0 +1,33 @@
+"""Client libraries in a Python process of their own, so that their settings and warnings stay there."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def require_client(module: str) -> None:
+    """Skip the test if the library is not installed."""
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"needs {module} (pip install -e '.[clients]')")
+
+
+def run_python(directory: Path, script: str, **environment: str) -> str:
+    """Run a program and return what it prints."""
+    (directory / "script.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=directory,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -275,6 +275,9 @@ FURTHER: list[tuple[PixazoEndpoint, dict[str, Any], str]] = [
     (TEXT, {"images": [URL]}, "images"),
     (RESTORE, {"prompt": "Remove the stain"}, "prompt"),
     (SCHNELL, {"cfg_scale": 2.0, "negative_prompt": "blur"}, "negative_prompt"),
+    (SCHNELL, {"cfgScale": 2.0, "negativePrompt": "blur"}, "negative_prompt"),
+    (DEV, {"negative_prompt": "blur", "true_cfg_scale": 3.0}, "true_cfg_scale"),
+    (TEXT, {"aspectRatio": "16:9"}, "width"),
 ]
 
 

@@ -10,7 +10,7 @@ further parameter of the model, or one without effect that gives a warning, or a
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -40,6 +40,8 @@ _IMAGE_PARAMETERS = frozenset({"image", "images"})
 _SIZE_PARAMETERS = frozenset({"width", "height", "size"})
 #: Words for a size that a body without such a field takes, too.
 _SIZE_WORDS = frozenset({"size", "aspect_ratio", "resolution"})
+#: Names that are understood beside the document's fields and the parameters of the model.
+_FURTHER_NAMES = frozenset({"negative_prompt", *_SIZE_WORDS, *WITHOUT_EFFECT})
 #: How messages about input files begin, instead of naming a field.
 _FILE_SUBJECTS = ("The image ", "The dataset ")
 
@@ -58,7 +60,7 @@ class PixazoBody(BaseModel):
 
     @classmethod
     def parse(
-        cls: type[PixazoBodyT], fields: Mapping[str, Any], parameters: Container[str] = ()
+        cls: type[PixazoBodyT], fields: Mapping[str, Any], parameters: Iterable[str] = ()
     ) -> PixazoBodyT:
         """Validate the fields of a request; `parameters` are those of the model.
 
@@ -66,8 +68,9 @@ class PixazoBody(BaseModel):
         phrases (`missing_FIELD`, `invalid_FIELD`, `unknown_parameter`, `conflicting_fields`).
         """
         names = {name: field.alias or name for name, field in cls.model_fields.items()}
+        further = frozenset({*parameters, *_FURTHER_NAMES})
         named = rename_synonyms(
-            fields, frozenset(names.values()), own_synonyms=names | cls._parameter_fields()
+            fields, frozenset(names.values()), further, own_synonyms=names | cls._parameter_fields()
         )
         try:
             body = cls.model_validate(dict(named.values), strict=True)
@@ -75,7 +78,7 @@ class PixazoBody(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
             name = str(first["loc"][0])
             if first["type"] == "extra_forbidden":
-                raise cls._unknown_field_error(name, names.values()) from error
+                raise cls._unknown_field_error(named.given_names.get(name, name), names.values()) from error
             raise cls._invalid_field_error(name, named.given_names.get(name, name), first["type"]) from error
         body._given_names = named.given_names
         return body
@@ -227,11 +230,11 @@ class EndpointBody(PixazoBody):
         """Return the fields that are not the document's. Raises InvalidRequest for unknown ones."""
         further = dict(self.model_extra or {})
         documented = {field.alias or name for name, field in type(self).model_fields.items()}
-        known = {*model.parameters, "negative_prompt", *_SIZE_WORDS}
+        known = {*model.parameters, *_FURTHER_NAMES}
         if not self.makes_one:
             known.add("n")
         for name in further:
-            if name not in known | WITHOUT_EFFECT.keys():
+            if name not in known:
                 undocumented = set(model.parameters) - type(self).model_fields.keys() - {"mask_channel"}
                 raise self._unknown_field_error(self._given_names.get(name, name), documented | undocumented)
         return further

@@ -17,9 +17,9 @@ def test_a_row_for_each_model() -> None:
 
 def test_a_row_for_each_parameter() -> None:
     table = format_parameter_table(CATALOG["flux-1-fill-dev"])
-    assert "| `prompt` | string | required | up to 10000 characters |" in table
+    assert "| `prompt` | string | required | up to 32000 characters |" in table
     assert "| `mask_channel` | string | alpha | alpha, red |" in table
-    assert "| `steps` | integer | 20 | 1 to 50 |" in table
+    assert "| `steps` | integer | 20 | 1 to 150 |" in table
     assert "| `image` | image | required | up to 2048x2048 |" in table
     assert "| `seed` | seed |  | 0 to 2^64 - 1 |" in table
 

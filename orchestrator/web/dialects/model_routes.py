@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Literal, NoReturn
 
 from aiohttp import web
@@ -70,7 +71,9 @@ class ModelRoutes:
         Needs no API key.
         """
         model, prices, name = self._find_model(request), self._service.price_book, request.match_info["id"]
-        other_name, schema = None if name == model.id else name, schema_of_name(self._service.catalog, name)
+        other_name = None if name == model.id else name
+        # The first one of a model takes a while.
+        schema = await asyncio.to_thread(schema_of_name, self._service.catalog, name)
         details = ModelDetails(
             **self._to_entry_fields(name, model),
             **dict(pixeldojo.to_model_details(model, prices, schema, other_name)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
@@ -91,7 +93,8 @@ class PixelDojoRoutes:
         model = self._service.catalog[name]
         other_name = None if name == model.id else name
         api_id = pixeldojo_models.api_id(model, self._service.price_book, other_name)
-        schema = schema_of_name(self._service.catalog, name)
+        # The first one of a model takes a while.
+        schema = await asyncio.to_thread(schema_of_name, self._service.catalog, name)
         return json_response(RunSchemaResponse(apiId=api_id, json_schema=schema))
 
     @openapi_operation(response=WebhookReplayResponse, tag="pixeldojo")

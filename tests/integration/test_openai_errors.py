@@ -306,6 +306,26 @@ def test_rejects_invalid_requests_for_videos(
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
+@pytest.mark.parametrize(
+    ("path", "field", "size"),
+    [
+        ("images/generations", "size", "1x1"),
+        ("images/generations", "image_size", "1x1"),
+        ("images/generations", "resolution", "1x1"),
+        ("videos", "size", "8x8"),
+    ],
+)
+def test_errors_of_a_side_name_the_field_that_was_sent(
+    service: ServiceProcess, own_key: str, path: str, field: str, size: str
+) -> None:
+    headers = {"Authorization": f"Bearer {own_key}"}
+    answer = httpx.post(f"{service.url}/v1/{path}", json={"prompt": "a", field: size}, headers=headers)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, f"invalid_{field}", field)
+    assert error["message"].startswith(f"`{field}`: `width` must be between ")
+    assert "; the nearest sizes are " in error["message"]
+
+
 def test_does_not_report_an_image_as_a_video(service: ServiceProcess, key: str) -> None:
     headers = {"Authorization": f"Bearer {key}"}
     body = {"prompt": "a cat", "size": "256x256", "response_format": "url"}

@@ -88,22 +88,26 @@ def to_model_params(body: ImageRequestBody, model: Model, *, form: bool) -> Mode
     dimensions = size_to_dimensions(
         model, body.size, aspect_ratio=body.aspect_ratio, resolution=body.resolution
     )
-    passed = pass_parameters(body, model, form=form, computed=dimensions)
+    passed = pass_parameters(body, model, form=form).with_computed(dimensions, find_size_field(body))
     own = _steps_param(body, model) | _background_param(body, model)
     return passed.extended(own, *_effect_warnings(body, model))
 
 
-def pass_parameters(
-    body: RequestBody, model: Model, *, form: bool, computed: Mapping[str, Any]
-) -> ModelParameters:
-    """Return the fields that are passed to the model under their own names, and `computed` parameters.
+def find_size_field(body: RequestBody) -> str:
+    """Return the name of the field that sets the size, for errors of the width and the height."""
+    fields = ("size", "resolution", "aspect_ratio")
+    return next((name for name in fields if getattr(body, name, None) is not None), "size")
 
-    Raises InvalidRequest (`unknown_parameter`, `conflicting_fields`).
+
+def pass_parameters(body: RequestBody, model: Model, *, form: bool) -> ModelParameters:
+    """Return the fields that are passed to the model under their own names.
+
+    Raises InvalidRequest (`unknown_parameter`).
     """
     given = body.passed_fields
     if form:
         given = {name: _parse_form_value(model, name, value) for name, value in given.items()}
-    return take_parameters(model, given).with_computed(computed)
+    return take_parameters(model, given)
 
 
 def _effect_warnings(body: ImageRequestBody, model: Model) -> Iterator[str]:

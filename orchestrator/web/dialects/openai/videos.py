@@ -19,7 +19,7 @@ from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.web.dialects.dimensions import SizeField, seconds_to_frames, size_to_dimensions
 from orchestrator.web.dialects.model_selection import max_input_images, to_image_params
 from orchestrator.web.dialects.openai.image_bodies import ImageInput, unwrap_image_input
-from orchestrator.web.dialects.openai.images import pass_parameters
+from orchestrator.web.dialects.openai.images import find_size_field, pass_parameters
 from orchestrator.web.dialects.openai.schemas import VideoError, VideoResource
 from orchestrator.web.dialects.parameter_names import WITHOUT_EFFECT, ModelParameters
 from orchestrator.web.dialects.request_body import RequestBody
@@ -196,7 +196,7 @@ def _video_params(body: VideoCreateBody, model: Model, *, form: bool) -> ModelPa
     dimensions = size_to_dimensions(
         model, body.size, aspect_ratio=body.aspect_ratio, resolution=body.resolution
     )
-    params = pass_parameters(body, model, form=form, computed=dimensions)
+    params = pass_parameters(body, model, form=form).with_computed(dimensions, find_size_field(body))
     if body.seconds is None:
         return params
     return params.with_computed(_frames_param(body.seconds, model, params.values.get("fps")))

@@ -97,11 +97,12 @@ def test_open_webui_edits_one_image_and_several(http: httpx.Client, model: str) 
 # LibreChat: api/app/clients/tools/structured/OpenAIImageTools.js and DALLE3.js.
 
 
-def test_librechat_makes_and_edits_under_one_name(http: httpx.Client) -> None:
+@pytest.mark.parametrize("model", ["gpt-image-1", "flux-2-dev"])
+def test_librechat_makes_and_edits_under_one_name(http: httpx.Client, model: str) -> None:
     client = openai.OpenAI(base_url=str(http.base_url), api_key=http.headers["Authorization"][7:])
     with client:
         made = client.images.generate(
-            model="gpt-image-1",
+            model=model,
             prompt="a cat",
             n=1,
             background="auto",
@@ -111,7 +112,7 @@ def test_librechat_makes_and_edits_under_one_name(http: httpx.Client) -> None:
         )
     assert made.data
     image = base64.b64decode(made.data[0].b64_json or "")
-    fields = {"model": "gpt-image-1", "prompt": "a hat", "quality": "auto", "size": "auto"}
+    fields = {"model": model, "prompt": "a hat", "quality": "auto", "size": "auto"}
     for images in ([image], [image, png(384, 384)]):
         edited = post_form(http, "/images/edits", fields, [("image[]", each) for each in images])
         # Models that draw a new image make at most one megapixel.

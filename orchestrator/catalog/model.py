@@ -334,7 +334,7 @@ class Model:
         return (estimate.step_seconds * steps + estimate.fixed_seconds) * scale
 
     def example_params(self, **values: Any) -> dict[str, Any]:
-        """Return valid parameters: `values`, what these need, and defaults or example values for all others."""
+        """Return valid parameters: `values`, what these need, and defaults or examples for all others."""
         needed = {spec.needs for name, spec in self.parameters.items() if spec.needs and name in values}
         given = {
             name: example_value(spec)

@@ -373,11 +373,13 @@ EXACT_SIZES: list[tuple[str, dict[str, Any], tuple[int, int]]] = [
 async def test_makes_exactly_the_size_that_was_asked_for(
     service: ServiceProcess, path: str, fields: dict[str, int], size: tuple[int, int]
 ) -> None:
-    async with client(service, new_key(service)) as http:
-        async with http.post(path, json={"prompt": "a", **fields}) as response:
-            assert response.status == 200, await response.text()
-            assert "X-PixelFactory-Warnings" not in response.headers
-            assert size_of(await download((await response.json())["output"])) == size
+    async with (
+        client(service, new_key(service)) as http,
+        http.post(path, json={"prompt": "a", **fields}) as response,
+    ):
+        assert response.status == 200, await response.text()
+        assert "X-PixelFactory-Warnings" not in response.headers
+        assert size_of(await download((await response.json())["output"])) == size
 
 
 async def test_a_whole_number_may_have_a_fraction_of_zero(offering: ServiceProcess) -> None:

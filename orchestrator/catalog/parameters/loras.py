@@ -1,8 +1,8 @@
 """The parameter that lists LoRAs.
 
 An item names its LoRA in one of the forms that clients send: `name`, `job_id`, `url` or `path` (any of
-these), and `strength` or `scale`. Which LoRA the text stands for, and whether it fits the model, is decided by
-`orchestrator.intake.lora_resolver`; here all forms become `{"name", "strength"}`.
+these), and `strength` or `scale`. Which LoRA the text stands for, and whether it fits the model, is decided
+by `orchestrator.intake.lora_resolver`; here all forms become `{"name", "strength"}`.
 """
 
 from __future__ import annotations

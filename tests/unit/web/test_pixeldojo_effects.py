@@ -60,7 +60,9 @@ def context_of(model: Model, name: str) -> dict[str, Any]:
     """Return the other fields of a body that has the field `name`."""
     fields = [other for other in ("prompt", "image", "dataset") if other in run_schema(model)["properties"]]
     fields += [other for other, spec in model.parameters.items() if spec.required and other not in IMAGES]
-    body = dict.fromkeys(fields, "a.png") | ({"mask": "a.png"} if "mask" in model.parameters else {})
+    body: dict[str, Any] = dict.fromkeys(fields, "a.png") | (
+        {"mask": "a.png"} if "mask" in model.parameters else {}
+    )
     if name in IMAGES:
         body.pop("image", None)
     if name == "prompt" and model.parameters[name].replaced_by:

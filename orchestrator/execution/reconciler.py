@@ -86,6 +86,11 @@ class Reconciler:
         """Mend a finding; False if that failed, which the next looks try again."""
         try:
             await finding.mend()
+        except InstanceError as error:
+            # Its instance is being restarted, for example.
+            self._suspected.add(finding)
+            log.info("could not mend %s of %s yet: %s", finding.kind, finding.subject, error)
+            return False
         except Exception as error:
             self._suspected.add(finding)
             report_error(error, f"mending: {finding.kind} {finding.subject}")

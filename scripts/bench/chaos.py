@@ -69,7 +69,7 @@ def main() -> None:
             external = ExternalFleet(directory / "instances", options.comfyui, options.time_scale)
         rig = Rig(directory, options.time_scale, external)
         campaign = Campaign(rig, options.seed, options.concurrency, tmpfs)
-        violations = asyncio.run(campaign.run(operations, faults))
+        violations = asyncio.run(campaign.run(operations, faults, quick=options.quick))
         if options.log:
             shutil.copyfile(rig.log_file, options.log)
     campaign.print_table(violations)
@@ -112,9 +112,9 @@ class Campaign:
         #: Faults per operation.
         self._fault_rate = 0.0
 
-    async def run(self, operations: int, faults: int) -> list[Violation]:
+    async def run(self, operations: int, faults: int, *, quick: bool = False) -> list[Violation]:
         rng = random.Random(self._seed)
-        kinds, fault_kinds = draw_operations(operations, rng), draw_faults(faults, rng)
+        kinds, fault_kinds = draw_operations(operations, rng), draw_faults(faults, rng, quick=quick)
         self._fault_rate = faults / operations
         started = time.monotonic()
         self._rig.directory.mkdir(parents=True, exist_ok=True)

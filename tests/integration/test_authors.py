@@ -77,7 +77,7 @@ async def test_a_drawn_graph_becomes_a_model_of_the_running_service(
     side = load_model(Path(told["folder"])).parameters["side"]
     assert (side.default, side.description) == (64, "Width and height in pixels.")
 
-    body = {"model": "one-colour", "prompt": "none", "colour": 0x00FF00, "side": 32}
+    body = {"model": "one-colour", "colour": 0x00FF00, "side": 32}
     async with live.client(live.key("1.00")) as http:
         for _ in range(100):
             async with http.post("/api/v1/images/generations", json=body) as response:

@@ -106,7 +106,7 @@ def bodies(draw: st.DrawFn, id: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("model", MODELS)
 @settings(
-    max_examples=60,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],

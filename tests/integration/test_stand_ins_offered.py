@@ -75,7 +75,7 @@ def test_one_name_generates_edits_fills_and_varies(client: openai.OpenAI) -> Non
 def test_one_name_makes_videos_with_and_without_an_image(client: openai.OpenAI) -> None:
     body: dict[str, Any] = {"model": "sora-2", "prompt": "waves", "size": "1280x720", "seconds": "1"}
     for extra in ({}, {"input_reference": png(1280, 720)}):
-        video = client.videos.create_and_poll(**body, **extra)
+        video = client.videos.create_and_poll(**(body | extra))
         assert (video.status, video.model, video.size) == ("completed", "sora-2", "1280x720")
         remix = client.videos.remix(video.id, prompt="storm")
         assert (remix.model, remix.remixed_from_video_id) == ("sora-2", video.id)

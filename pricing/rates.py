@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class TierMeasure(StrEnum):
     """The quantity that a tier limits."""
 
     AREA = "area"  #: pixels
-    LINES = "lines"  #: the shorter side
+    LINES = "lines"  #: the shorter side, or that of 16:9 with as many pixels if it is less
     SECONDS = "seconds"  #: length of the video
 
     def value_for(self, work: BillableWork) -> Fraction:
@@ -58,7 +59,9 @@ class TierMeasure(StrEnum):
             case TierMeasure.AREA:
                 return Fraction(work.pixels)
             case TierMeasure.LINES:
-                return Fraction(min(work.width, work.height))
+                # A portrait of 736x1232 has fewer pixels than 1280x720, and costs no more.
+                of_same_area = Fraction(math.isqrt(work.pixels * 9 // 16))
+                return min(Fraction(min(work.width, work.height)), of_same_area)
             case TierMeasure.SECONDS:
                 return work.seconds
 

@@ -11,7 +11,11 @@ from orchestrator.catalog.manifest import ModelKind, ModelManifest, OutputNode, 
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.parameters.json_schema import build_request_schema
 from orchestrator.catalog.parameters.output_sizes import OutputSizes
-from orchestrator.catalog.parameters.picture_sizes import FollowImage, size_params_for_image
+from orchestrator.catalog.parameters.picture_sizes import (
+    FollowImage,
+    reshape_for_image,
+    size_params_for_image,
+)
 from orchestrator.catalog.parameters.size_text import parse_size
 from orchestrator.catalog.parameters.values import Parameter
 from orchestrator.catalog.stand_ins import load_stand_ins
@@ -33,6 +37,7 @@ __all__ = [
     "load_model",
     "load_stand_ins",
     "parse_size",
+    "reshape_for_image",
     "size_params_for_image",
     "write_model",
 ]

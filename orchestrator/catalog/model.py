@@ -230,13 +230,14 @@ class Model:
     def describe_unused(self, request: Mapping[str, Any]) -> tuple[str, ...]:
         """Return a sentence for each parameter of a request that has no effect on the result."""
         sentences = []
+        image = self.parameters.get("image")
+        # The image is brought to this size before the run.
+        used_before = ("width", "height") if isinstance(image, ImageParameter) and image.canvas else ()
         for name, value in request.items():
             spec = self.parameters.get(name)
-            if spec is None or value is None or value == spec.default:
+            if spec is None or value in (None, spec.default) or not str(value).strip():
                 continue
-            if isinstance(value, str) and not value.strip():
-                continue
-            if name not in self._graph.used_names:
+            if name not in self._graph.used_names and name not in used_before:
                 sentences.append(f"`{name}` has no effect: {self.id} does not use one")
             elif spec.replaced_by and request.get(spec.replaced_by):
                 sentences.append(f"`{name}` has no effect: `{spec.replaced_by}` takes its place")
@@ -325,8 +326,7 @@ class Model:
 
     def estimate_run_seconds(self, params: Mapping[str, Any], profile: str | None = None) -> float:
         """Return the expected seconds on a warm GPU, scaled by steps, pixels and frames."""
-        estimate = self.manifest.estimate_for(profile)
-        scale = 1.0
+        estimate, scale = self.manifest.estimate_for(profile), 1.0
         for name in ("width", "height", "num_frames"):
             usual, value = self._default_value(name, None), params.get(name)
             scale *= value / usual if usual and value else 1.0

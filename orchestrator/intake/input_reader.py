@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from orchestrator.catalog import Model
 from orchestrator.catalog.parameters.size_text import Size
-from orchestrator.catalog.parameters.values import DatasetParameter, VideoParameter
-from orchestrator.errors import ServiceError, invalid_field
+from orchestrator.catalog.parameters.values import DatasetParameter, ImageParameter, VideoParameter
+from orchestrator.errors import InvalidRequest, ServiceError, invalid_field
 from orchestrator.fair_slots import run_to_end
 from orchestrator.intake.input_slots import InputKind, InputOwner, InputSlots
 from orchestrator.media.canvas import scale_image
@@ -96,6 +96,7 @@ class InputReader:
             first_files[name] = read[0]
         images = {name: file for name, file in first_files.items() if isinstance(file, InputImage)}
         check_mask(images.get("image"), images.get("mask"), params_with_keys)
+        check_area_to_edit(model, images)
         videos = (file for file in first_files.values() if isinstance(file, InputVideo))
         main = images.get("image") or next(iter(images.values()), None)
         return InputFiles(
@@ -222,6 +223,19 @@ def check_mask_size(image: object, mask: object) -> None:
     if (mask.width, mask.height) != (image.width, image.height):
         sizes = f"{image.width}x{image.height} pixels (got {mask.width}x{mask.height})"
         raise invalid_field("mask", f"must be as large as `image`: {sizes}")
+
+
+def check_area_to_edit(model: Model, images: Mapping[str, InputImage]) -> None:
+    """Check that a model which replaces a marked area gets one. Raises InvalidRequest (`missing_mask`)."""
+    spec, image = model.parameters.get("mask"), images.get("image")
+    replaces_area = isinstance(spec, ImageParameter) and spec.canvas
+    if replaces_area and image is not None and "mask" not in images and not image.has_alpha:
+        raise InvalidRequest(
+            f"Model {model.id} needs a `mask`, or an `image` with transparent pixels;"
+            " they mark the area to edit",
+            code="missing_mask",
+            param="mask",
+        )
 
 
 def check_mask(image: InputImage | None, mask: InputImage | None, params: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.billing.price_book import PriceBook, to_billable_work
-from orchestrator.catalog import FollowImage, Model, size_params_for_image
+from orchestrator.catalog import FollowImage, Model, reshape_for_image, size_params_for_image
 from orchestrator.catalog.checks.effects import describe_ineffective
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.model import MAX_IMAGES_PER_REQUEST
@@ -61,6 +61,9 @@ class GenerationRequest:
     encoding: ImageEncoding | None = None
     #: How the size of the output follows the first input image, unless the request sets one.
     follow_image: FollowImage = FollowImage.MODEL_DEFAULT
+    #: The largest number of pixels by aspect ratio, if the request sets a resolution without a shape: an
+    #: output that follows the first input image then has the shape of that image.
+    pixels_by_shape: Callable[[float], float] | None = None
     #: Whether a request that the content policy blocks is stored as a failed job instead of being rejected.
     store_blocked_job: bool = False
     #: Sentences about fields of the request that have no effect.
@@ -169,7 +172,11 @@ class RequestPreparer:
     ) -> InputFiles:
         """Let the size of the output follow the main input image, and fit the image to that size."""
         size = Size(*files.main_image_size or (1, 1))
-        followed = size_params_for_image(model, request.params, size, request.follow_image)
+        if request.pixels_by_shape is None:
+            followed = size_params_for_image(model, request.params, size, request.follow_image)
+        else:
+            most = request.pixels_by_shape(size.width / size.height)
+            followed = reshape_for_image(model, size, request.follow_image, most)
         files = replace(files, params={**files.params, **followed})
         return await fit_canvas(owner, model, request.params, files, self.input_reader.slots)
 

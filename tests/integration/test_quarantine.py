@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import pytest
 from tests.support.api import Instances, all_ready, submit_job, wait_for_instances, wait_for_job
 from tests.support.callers import new_key, wait_for_status
 from tests.support.metrics import scrape
-from tests.support.polling import wait_until
+from tests.support.polling import poll, wait_until
 from tests.support.service import ServiceProcess, running
 
 ORDINARY_JOBS = 30
@@ -247,11 +248,18 @@ async def test_a_request_that_succeeds_elsewhere_leaves_the_death_to_its_instanc
             async with http.post(f"{row['url']}/simulator/faults", json=fault) as response:
                 assert response.status == 200
     async with service.client(new_key(service)) as http:
-        jobs = [await submit_job(http, {**BODY, "prompt": f"a cat for all {n}"}) for n in range(6)]
-        for job_id in jobs:
-            assert (await wait_for_job(http, job_id))["status"] == "completed"
-    failures = before["sim-0"]["failures"]
-    await wait_for_instances(service, lambda rows: rows["sim-0"]["failures"] == failures + 1)
+        failures = before["sim-0"]["failures"]
+        number = itertools.count()
+
+        async def run_jobs() -> int:
+            bodies = [{**BODY, "prompt": f"a cat for all {next(number)}"} for _ in range(6)]
+            for job_id in [await submit_job(http, body) for body in bodies]:
+                assert (await wait_for_job(http, job_id))["status"] == "completed"
+            rows = await wait_for_instances(service, lambda rows: "sim-0" in rows)
+            return int(rows["sim-0"]["failures"])
+
+        # Until the scheduler has given one of them to that instance.
+        assert await poll(run_jobs, lambda count: count > failures) == failures + 1
     await wait_for_instances(service, all_ready)
 
 

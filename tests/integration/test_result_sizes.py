@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.images import png, size_of
+from tests.support.images import png, png_with_hole, size_of
 from tests.support.service import ServiceProcess
 from tests.support.videos import film
 
@@ -137,7 +137,8 @@ def test_edits_keep_the_shape_of_their_image(client: httpx.Client, model: str) -
     ],
 )
 def test_edits_have_the_requested_size(client: httpx.Client, model: str) -> None:
-    image, usage = edit(client, png(640, 360), model=model, size="512x520")
+    mask = png_with_hole(640, 360) if model in ("flux-1-fill-dev", "qwen-image-edit-inpaint") else None
+    image, usage = edit(client, png(640, 360), mask, model=model, size="512x520")
     assert size_of(image) == (512, 520)
     assert usage["size"] == "512x520"
 

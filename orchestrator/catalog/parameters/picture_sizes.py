@@ -52,6 +52,21 @@ def size_params_for_image(
     return sizes.fit_size(*_shrink(image_size, sizes, limit)).to_params()
 
 
+def reshape_for_image(
+    model: Model, image_size: Size, follow: FollowImage, max_pixels: float
+) -> dict[str, int]:
+    """Return the `width` and `height` of an output with the image's shape and at most so many pixels.
+
+    Returns {} if the output does not follow the image.
+    """
+    sizes = model.output_sizes
+    if sizes is None or not _follows(model, sizes, follow):
+        return {}
+    ratio = image_size.width / image_size.height
+    found = sizes.fit_aspect_ratio(ratio, min(max_pixels, sizes.max_pixels), on_grid=model.makes_video)
+    return found.to_params() if found else {}
+
+
 def _follows(model: Model, sizes: OutputSizes, follow: FollowImage) -> bool:
     """Return whether the output follows the image. Models with `images` take them as references only."""
     is_start = model.makes_video or "image" in model.parameters

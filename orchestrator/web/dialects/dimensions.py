@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from orchestrator.catalog import Model, OutputSizes, parse_size
@@ -35,6 +36,8 @@ _ASPECT_RATIO_TEXT = re.compile(r"[0-9]{1,2}:[0-9]{1,2}", re.ASCII)
 _RESOLUTION_TEXT = re.compile(r"([0-9.]{1,5}) ?(k|p|mp)", re.ASCII | re.IGNORECASE)
 _SIZE_TEXT = re.compile(r"[0-9]+ ?[xX*\u00d7] ?[0-9]+", re.ASCII)
 _RESOLUTION_UNITS = {"k": "K", "p": "p", "mp": " MP"}
+#: How far the shape of a default size may be from 16:9, as a logarithm: 1280x704 stands for 1280x720.
+STANDARD_SHAPE_TOLERANCE = 0.05
 ASPECT_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "5:4", "4:5", "21:9", "9:21")
 #: How far a named resolution may exceed the model's largest area: 480p is 853x480, its model makes 832x480.
 AREA_TOLERANCE = 1.05
@@ -120,6 +123,8 @@ def aspect_ratio_to_dimensions(
         size = parse_size(resolution.strip(), param="resolution")
         _check_shape(size, aspect_ratio)
         return size.to_params()
+    if aspect_ratio is None and resolution is not None and (standard := _standard_size(sizes, resolution)):
+        return standard.to_params()
     width, height = sizes.default_size
     ratio = width / height if aspect_ratio is None else _parse_aspect_ratio(aspect_ratio)
     area = width * height if resolution is None else _parse_max_pixels(resolution, ratio)
@@ -130,6 +135,33 @@ def aspect_ratio_to_dimensions(
             "resolution", f"must be a size that {model.id} supports, at most {largest} (got {resolution!r})"
         )
     return {"width": found[0], "height": found[1]}
+
+
+def pixels_by_shape(
+    size: SizeField | None, aspect_ratio: str | None, resolution: str | None
+) -> Callable[[float], float] | None:
+    """Return the largest number of pixels by aspect ratio, if a request sets a resolution and no shape.
+
+    The result then has the shape of the input image, if there is one.
+    """
+    text = resolution or (size if isinstance(size, str) else None)
+    if text is None or aspect_ratio or not _RESOLUTION_TEXT.fullmatch(text.strip()):
+        return None
+    return partial(_parse_max_pixels, text)
+
+
+def _standard_size(sizes: OutputSizes, resolution: str) -> Size | None:
+    """Return 1920x1080 for `1080p` and so on, for a model whose default has about this shape."""
+    label = _RESOLUTION_TEXT.fullmatch(resolution.strip())
+    default = sizes.default_size
+    if label is None or label[2].lower() != "p" or not label[1].isdecimal():
+        return None
+    longer, rest = divmod(int(label[1]) * 16, 9)
+    shape = max(default) / min(default)
+    if rest or abs(math.log(shape / (16 / 9))) > STANDARD_SHAPE_TOLERANCE:
+        return None
+    size = Size(longer, int(label[1])) if default.width >= default.height else Size(int(label[1]), longer)
+    return size if size.area <= sizes.max_pixels and sizes.fit_size(*size) == size else None
 
 
 def seconds_to_frames(model: Model, seconds: float, fps: object, *, field: str) -> dict[str, int] | None:

@@ -12,6 +12,7 @@ from orchestrator.catalog import Model
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
+from orchestrator.web.dialects.dimensions import pixels_by_shape
 from orchestrator.web.dialects.parameter_names import ModelParameters, rename_synonyms
 from orchestrator.web.http.form_fields import MEANINGFUL_EMPTY_FIELDS
 from orchestrator.web.http.number_fields import StrictNumbersModel
@@ -58,6 +59,11 @@ class RequestBody(StrictNumbersModel):
             params=params.values,
             warnings=params.warnings,
             field_names=self.given_names,
+            pixels_by_shape=pixels_by_shape(
+                getattr(self, "size", None),
+                getattr(self, "aspect_ratio", None),
+                getattr(self, "resolution", None),
+            ),
             computed_from=params.computed_from,
             idempotency_key=idempotency_key,
             webhook_url=self.webhook_url,

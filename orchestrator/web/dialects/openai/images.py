@@ -116,6 +116,8 @@ def _effect_warnings(body: ImageRequestBody, model: Model) -> Iterator[str]:
         model.parameters.get("steps"), IntegerParameter
     ):
         yield f"`quality` has no effect: {model.id} has no `steps`"
+    elif body.quality not in _NEUTRAL_QUALITIES and getattr(body, "steps", None) is not None:
+        yield "`quality` has no effect: the request sets the number of steps"
     if body.partial_images and not body.stream:
         yield "`partial_images` has no effect without `stream`"
 
@@ -165,8 +167,14 @@ def _steps_param(body: ImageRequestBody, model: Model) -> dict[str, int]:
 
 
 def _background_param(body: ImageRequestBody, model: Model) -> dict[str, str]:
-    if body.background == "transparent" and body.output_format == "jpeg":
-        raise invalid_field("background", "must not be transparent for jpeg; use `output_format` png or webp")
+    spec = model.parameters.get("background")
+    background = body.background or (spec.default if spec else None)
+    if background == "transparent" and body.output_format == "jpeg":
+        raise invalid_field(
+            "background",
+            f"is transparent{'' if body.background else ' by default'}, which jpeg cannot be;"
+            " use `output_format` png or webp, or `background` opaque",
+        )
     if "background" in model.parameters:
         return {"background": body.background} if body.background else {}
     if body.background == "transparent":

@@ -38,7 +38,7 @@ class PixelFactoryRoutes:
         prepared = await self._service.quote(key, generation_request)
         return json_response(
             QuoteResponse(
-                model=prepared.model.id,
+                model=prepared.request.model,
                 cost_usd=prepared.quote.usd,
                 cost_cents=prepared.quote.cents,
                 minimum_applied=prepared.quote.minimum_applied,

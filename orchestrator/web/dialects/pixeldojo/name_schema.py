@@ -30,6 +30,7 @@ def schema_of_name(catalog: Catalog, name: str) -> Schema:
         "description": "Served by " + ", ".join(model.id for model in models) + ", depending on the images.",
         "type": "object",
         "properties": properties,
+        "additionalProperties": False,
         "required": [],
         "if": require_any(IMAGE_FIELDS),
         "then": {"if": {"required": ["mask"]}, "then": _part_schema(masked), "else": _part_schema(edit)},

@@ -19,7 +19,7 @@ from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job
 from orchestrator.web.dialects.credits import charged_micros, to_credits, to_json_number
-from orchestrator.web.dialects.dimensions import seconds_to_frames, size_to_dimensions
+from orchestrator.web.dialects.dimensions import pixels_by_shape, seconds_to_frames, size_to_dimensions
 from orchestrator.web.dialects.model_selection import (
     check_image_count,
     max_input_images,
@@ -83,6 +83,7 @@ def to_request(
         warnings=params.warnings,
         field_names=_field_names(body),
         computed_from=params.computed_from,
+        pixels_by_shape=pixels_by_shape(None, body.aspect_ratio, body.resolution),
         idempotency_key=idempotency_key,
         tariff=TARIFF,
         webhook_url=body.webhook_url,

@@ -20,7 +20,11 @@ from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.checks.model_checks import probe_requests
 from orchestrator.catalog.import_export import InvalidWorkflow, export_ui
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
-from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER, EXAMPLE_IMAGE
+from orchestrator.catalog.parameters.example_values import (
+    EXAMPLE_DATASET_FOLDER,
+    EXAMPLE_IMAGE,
+    EXAMPLE_VIDEO,
+)
 from tests.support.canvas import import_pinned
 from tests.support.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui
 from tests.support.official_templates import official_templates
@@ -43,6 +47,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIServer]:
     base = tmp_path_factory.mktemp("comfyui")
     (base / "input" / EXAMPLE_DATASET_FOLDER).mkdir(parents=True)
     Image.new("RGB", (64, 48), "teal").save(base / "input" / EXAMPLE_IMAGE)
+    (base / "input" / EXAMPLE_VIDEO).touch()  # only whether it exists is validated
     with real_comfyui(folder, base) as running:
         yield running
 

@@ -127,7 +127,8 @@ async def test_the_graph_runs_as_drawn_and_as_imported(server: NodePackServer, t
     first = server.base / "output" / outputs["save"]["images"][0]["filename"]
 
     imported = import_pinned(drawn(), id="drawn", facts=FACTS)
-    assert imported.problems == ()
+    # No output needs the note, which is only shown.
+    assert [problem.code for problem in imported.problems] == ["parameter_without_effect"]
     model = load_model(write_model(tmp_path, "drawn", imported.files))
     assert set(model.parameters) == {"image", "mask", "side", "blend_factor", "resize", "note"}
     assert "what the parameter note is for: no node that an output needs uses it" in imported.open_questions

@@ -3,7 +3,7 @@
 MediaError
 ├── CorruptMedia                    the bytes are empty, truncated, broken or of an unknown format
 │   ├── ImageTooLarge               the image has more pixels than allowed
-│   ├── LosesFrames                 an animation shall become a format that holds one frame
+│   ├── LosesFrames                 an animation, requested in a format that holds one frame
 │   └── ArchiveTooLarge             the archive holds more than allowed (defined in `archives`)
 ├── FetchError
 │   ├── UrlNotAllowed               not an http(s) URL, or one that leads to no public address

@@ -158,7 +158,7 @@ def convert_image(
     `quality` is 1 to 100 (JPEG and WebP); if it is None, data that already is of `target_type` is returned
     unchanged, and other data is encoded with `default_quality`. PNG is lossless and needs no quality.
     Transparency becomes white in a JPEG. PNG texts, such as the mark of the simulator, become the EXIF
-    description. Raises CorruptMedia, LosesFrames for an animation that shall become a JPEG.
+    description. Raises CorruptMedia, LosesFrames for an animation as a JPEG.
     """
     content_type = detect_content_type(data)
     if content_type is None:

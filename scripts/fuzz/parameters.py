@@ -103,7 +103,7 @@ VALUES: Mapping[str, Sequence[Any]] = {
 }
 #: Values for fields of other names; the first ones of each type are tried against each other.
 OTHER_VALUES: Sequence[Any] = (1, 3, "a", "b", 0.5, True, False, ["a"], {"a": 1})
-#: Names that nobody has.
+#: Names of no parameter.
 UNKNOWN_FIELDS = ("hocus", "stpes", "promt", "Width ", "n[]", "guidence_scale")
 
 

@@ -97,7 +97,7 @@ save("compatible.png", (await generateImage({
   model: own.imageModel("qwen-image-edit"), prompt: { text: "a hat", images: [one] },
 })).image);
 let refused;
-try { await generateImage({ model: own.imageModel("nobody"), prompt: "a", maxRetries: 0 }); }
+try { await generateImage({ model: own.imageModel("no-such-model"), prompt: "a", maxRetries: 0 }); }
 catch (error) { refused = [error.name, error.statusCode, error.message]; }
 console.log(JSON.stringify({
   made: made.images.length, warnings: made.warnings, usage: made.usage,
@@ -172,4 +172,4 @@ def test_the_ai_sdk_takes_the_service_for_a_server_like_openais(
     assert size_of_file(node_project / "compatible.png") == (512, 384)
     name, status, message = ai_sdk["refused"]
     assert (name, status) == ("AI_APICallError", 400)
-    assert "nobody" in message
+    assert "no-such-model" in message

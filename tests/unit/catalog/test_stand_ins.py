@@ -44,10 +44,16 @@ def test_finds_a_stand_in_by_id_or_alias(tmp_path: Path) -> None:
 
 
 WRONG = [
-    ('"sora-2" = { model = "nobody", enabled = true }', r"sora-2: the catalog has no model 'nobody'"),
+    (
+        '"sora-2" = { model = "no-such-model", enabled = true }',
+        r"sora-2: the catalog has no model 'no-such-model'",
+    ),
     ('"flux-dev" = { model = "sdxl-1.0", enabled = true }', "flux-dev: the catalog has a model of this name"),
     ('"sora-2" = { enabled = true }', r"sora-2: .*must have `model` or one of generate, edit, mask"),
-    ('"sora-2" = { edit = "nobody", enabled = true }', r"sora-2: the catalog has no model 'nobody'"),
+    (
+        '"sora-2" = { edit = "no-such-model", enabled = true }',
+        r"sora-2: the catalog has no model 'no-such-model'",
+    ),
     ('"sora-2" = { draw = "sdxl-1.0", enabled = true }', r"sora-2\.draw: Extra inputs"),
     ('"sora-2" = { model = "sdxl-1.0", on = true }', r"sora-2\.on: Extra inputs"),
     ('"sora-2" = { model = "sdxl-1.0", enabled = "yes" }', r"sora-2\.enabled: Input should be"),
@@ -84,10 +90,10 @@ async def test_changes_are_read_while_the_service_runs(tmp_path: Path) -> None:
         await asyncio.wait_for(changed.wait(), 10)
         assert ("dall-e-3" in live.catalog, live.catalog["sora-2"].id) == (False, "test-video")
         changed.clear()
-        file.write_text(row.format("sora-2", "nobody"))
+        file.write_text(row.format("sora-2", "no-such-model"))
         await asyncio.wait_for(changed.wait(), 10)
         assert live.catalog["sora-2"].id == "test-video"
-        assert [error.reason for error in live.rejections] == ["the catalog has no model 'nobody'"]
+        assert [error.reason for error in live.rejections] == ["the catalog has no model 'no-such-model'"]
         changed.clear()
         shutil.rmtree(tmp_path / "test-video")
         await asyncio.wait_for(changed.wait(), 10)
@@ -99,7 +105,7 @@ async def test_changes_are_read_while_the_service_runs(tmp_path: Path) -> None:
 
 def test_a_wrong_table_stops_the_start(tmp_path: Path) -> None:
     file = written(tmp_path, WRONG[0][0])
-    with pytest.raises(CatalogError, match="the catalog has no model 'nobody'"):
+    with pytest.raises(CatalogError, match="the catalog has no model 'no-such-model'"):
         LiveCatalog(SHIPPED_WORKFLOWS_DIR, lambda model: None, stand_ins=file)
 
 
@@ -153,7 +159,7 @@ def test_an_alias_may_name_a_model_per_task(tmp_path: Path) -> None:
 
 
 def test_lists_name_enabled_stand_ins_after_the_models() -> None:
-    catalog = CATALOG.with_stand_ins({"sora-2": FILMS, "gone": "nobody"})
+    catalog = CATALOG.with_stand_ins({"sora-2": FILMS, "gone": "no-such-model"})
     offers = [name for name, _ in catalog.offers()]
     assert offers == [*(model.id for model in CATALOG), "sora-2"]
 

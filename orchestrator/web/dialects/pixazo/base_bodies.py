@@ -288,7 +288,7 @@ def single_image_params(model: Model, image: str) -> dict[str, Any]:
 
 
 def _read_sizes(model: Model, sizes: Mapping[str, Any]) -> dict[str, int]:
-    """Return the width and height that words of other APIs ask for. Raises InvalidRequest."""
+    """Return the width and height that size fields of other APIs ask for. Raises InvalidRequest."""
     for name, value in sizes.items():
         if not isinstance(value, str) and not (name == "size" and isinstance(value, dict)):
             raise invalid_field(name, "must be a string")

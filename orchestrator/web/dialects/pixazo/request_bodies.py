@@ -174,7 +174,7 @@ class Flux11ProUltraBody(QueuedBody):
         if self.enhance_prompt:
             raise invalid_field(
                 "enhance_prompt",
-                "must be false: no model here rewrites prompts; send the prompt as the model shall get it",
+                "must be false: no model here rewrites prompts; send the prompt that the model should get",
             )
         return params.with_computed(_raw_guidance(model)) if self.raw else params
 

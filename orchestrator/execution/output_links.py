@@ -6,7 +6,6 @@ code that only the service can make; whether it is still valid is looked up each
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from collections.abc import Awaitable, Callable
@@ -15,14 +14,13 @@ from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from orchestrator.errors import NotFound
+from orchestrator.execution.result_links import OWN_READ_SECONDS, link_code
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.storage.object_store import ObjectStore
 
 #: Path of all links.
 ROOT = "/outputs/images"
 _LINK = re.compile(ROOT + r"/\d{4}/\d{2}/\d{2}/([0-9a-f]{32})-([0-9a-f]{32})\.[a-z0-9]{1,16}", re.ASCII)
-#: Lifetime of the presigned URL by which the service reads an output of its own, in seconds.
-_OWN_READ_SECONDS = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,8 +69,7 @@ class OutputLinks:
             record = await self.find(urlsplit(url).path)
         except (NotFound, ValueError):
             return None
-        return self.objects.presign(record.outputs[0].key, _OWN_READ_SECONDS)
+        return self.objects.presign(record.outputs[0].key, OWN_READ_SECONDS)
 
     def _code(self, job_id: str) -> str:
-        text = f"link to the output of {job_id}".encode()
-        return hmac.new(self.secret.encode(), text, hashlib.sha256).hexdigest()[:32]
+        return link_code(self.secret, f"link to the output of {job_id}")

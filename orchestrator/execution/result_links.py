@@ -21,7 +21,7 @@ from orchestrator.storage.object_store import ObjectStore
 ROOT = "/results"
 _LINK = re.compile(ROOT + r"/(\d{1,12})/([0-9a-f]{32})/([\w./-]+)", re.ASCII)
 #: Lifetime of the presigned URL by which the service reads a result of its own, in seconds.
-_OWN_READ_SECONDS = 300
+OWN_READ_SECONDS = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +60,12 @@ class ResultLinks:
             key = self.find_key(urlsplit(url).path)
         except (NotFound, ValueError):
             return None
-        return self.objects.presign(key, _OWN_READ_SECONDS)
+        return self.objects.presign(key, OWN_READ_SECONDS)
 
     def _code(self, expires: int, key: str) -> str:
-        text = f"link to a result until {expires}: {key}".encode()
-        return hmac.new(self.secret.encode(), text, hashlib.sha256).hexdigest()[:32]
+        return link_code(self.secret, f"link to a result until {expires}: {key}")
+
+
+def link_code(secret: str, text: str) -> str:
+    """Return the code that proves that this service made a link: 128 bits of an HMAC, in hexadecimal."""
+    return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()[:32]

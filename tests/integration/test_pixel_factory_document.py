@@ -10,7 +10,6 @@ import base64
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 
 from tests.support.images import png, size_of
 from tests.support.node_project import run_node
+from tests.support.programs import run_program
 from tests.support.service import ServiceProcess
 from tests.support.videos import film
 
@@ -52,7 +52,7 @@ def python(desk: Path, service: ServiceProcess, key: str, *texts: str) -> str:
     if CLIENT not in script:
         first = example("python.py", service, key)
         script = first[: first.index("response = ")] + script
-    return _run(desk, sys.executable, "-c", script)
+    return run_program(desk, sys.executable, "-c", script)
 
 
 def shell(desk: Path, script: str) -> httpx.Response:
@@ -61,22 +61,8 @@ def shell(desk: Path, script: str) -> httpx.Response:
     tools.mkdir()
     (tools / "base64").write_text(f'#!/bin/sh\nexec {shutil.which("base64")} -w 0 "$@"\n')
     (tools / "base64").chmod(0o755)
-    told = _run(desk, "bash", "-c", script, PATH=f"{tools}:{os.environ['PATH']}")
+    told = run_program(desk, "bash", "-c", script, PATH=f"{tools}:{os.environ['PATH']}")
     return httpx.Response(200, text=told)
-
-
-def _run(desk: Path, *command: str, **environment: str) -> str:
-    done = subprocess.run(
-        command,
-        cwd=desk,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def made(answer: httpx.Response) -> bytes:

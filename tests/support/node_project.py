@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.support.programs import run_program
 
 #: Installed together: OpenAI's SDK, Vercel's AI SDK and its providers for OpenAI and for servers like it.
 PACKAGES = ("openai@6", "ai@6", "@ai-sdk/openai@3", "@ai-sdk/openai-compatible@2")
@@ -29,14 +30,4 @@ def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_node(directory: Path, script: str, **environment: str) -> str:
     """What a module prints."""
     (directory / "script.mjs").write_text(script)
-    done = subprocess.run(
-        ["node", "script.mjs"],
-        cwd=directory,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_program(directory, "node", "script.mjs", **environment)

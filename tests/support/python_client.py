@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.programs import run_program
 
 
 def require_client(module: str) -> None:
@@ -20,14 +20,4 @@ def require_client(module: str) -> None:
 def run_python(directory: Path, script: str, **environment: str) -> str:
     """Run a program and return what it prints."""
     (directory / "script.py").write_text(script)
-    done = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=directory,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_program(directory, sys.executable, "script.py", **environment)

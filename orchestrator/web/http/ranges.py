@@ -19,6 +19,16 @@ class DownloadFile:
     etag: str
 
 
+#: Statuses of `build_file_response` besides 200, for the OpenAPI document.
+RANGE_RESPONSES = {206: "The part of the file that `Range` names.", 416: "The file has no such part."}
+
+
+def build_head_response(size: int, content_type: str) -> web.Response:
+    """Return the response to HEAD for a file of `size` bytes."""
+    headers = {"Content-Length": str(size), "Accept-Ranges": "bytes"}
+    return web.Response(content_type=content_type, headers=headers)
+
+
 def build_file_response(request: web.Request, file: DownloadFile) -> web.Response:
     """Return the byte range that `Range` asks for (206), or the whole file (200).
 

@@ -10,7 +10,12 @@ from orchestrator.fair_slots import FairSlots
 from orchestrator.jobs.objects import object_owner
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.storage.object_store import ObjectStore
-from orchestrator.web.http.ranges import DownloadFile, build_file_response
+from orchestrator.web.http.ranges import (
+    RANGE_RESPONSES,
+    DownloadFile,
+    build_file_response,
+    build_head_response,
+)
 from orchestrator.web.openapi.operation import Access, openapi_operation
 
 
@@ -29,10 +34,7 @@ class ResultFileRoutes:
     @openapi_operation(
         access=Access.NONE,
         content_types=("image/png", "image/jpeg", "image/webp", "video/mp4"),
-        other_responses={
-            206: "The part of the file that `Range` names.",
-            416: "The file has no such part.",
-        },
+        other_responses=RANGE_RESPONSES,
         tag="images",
     )
     async def download(self, request: web.Request) -> web.Response:
@@ -45,8 +47,7 @@ class ResultFileRoutes:
         try:
             stat = await self._objects.stat(key)
             if request.method == "HEAD":
-                headers = {"Content-Length": str(stat.size), "Accept-Ranges": "bytes"}
-                return web.Response(content_type=stat.content_type, headers=headers)
+                return build_head_response(stat.size, stat.content_type)
             async with self._slots.slot(object_owner(key) or key):
                 data = await self._objects.get(key)
         except ObjectNotFound as error:

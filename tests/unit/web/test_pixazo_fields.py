@@ -13,45 +13,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog import Model
 from orchestrator.catalog.tasks import TaskModels
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.dimensions import NAMED_SIZES
 from orchestrator.web.dialects.pixazo import translation as pixazo
 from orchestrator.web.dialects.pixazo.endpoints import PIXAZO_ENDPOINTS, PixazoEndpoint, ResponseMode
 from orchestrator.web.dialects.pixazo.errors import to_error_response
 from orchestrator.web.dialects.pixazo.prompt_cleanup import REPLACEMENTS, clean_prompt
 from tests.support.images import base64_png
-
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR).with_stand_ins(
-    {
-        "flux-2-pro-image-to-image-866": "flux-2-dev",
-        "flux-2-pro-text-to-image-799": "flux-2-dev",
-        "flux-2-pro-image-to-image-trainer-831": "flux-2-klein-4b-lora-trainer",
-        "flux-2-pro-text-to-image-trainer-712": "flux-2-klein-4b-lora-trainer",
-        "flux-pro-1-1": "flux-2-dev",
-        "flux-pro": "flux-1-dev",
-    }
+from tests.support.pixazo_gateway import (
+    BATCH,
+    CATALOG,
+    DEV,
+    EDIT,
+    FILL,
+    KLEIN,
+    OTHER_URL,
+    PRO,
+    PRO_EDIT,
+    PRO_TEXT,
+    RESTORE,
+    SCHNELL,
+    TEXT,
+    TRAINER,
+    ULTRA,
+    URL,
 )
-BY_PATH = {endpoint.path: endpoint for endpoint in PIXAZO_ENDPOINTS}
-DEV = BY_PATH["/flux-dev/v1/dev/textToImage"]
-EDIT = BY_PATH["/flux-dev/v1/dev/imageToImage"]
-PRO = BY_PATH["/flux-pro/v1/pro/textToImage"]
-FILL = BY_PATH["/flux-fill-dev/v1/flux-fill/generate"]
-RESTORE = BY_PATH["/flux-kontext-restore-image/v1/flux-kontext-restore-image/generate"]
-PRO_EDIT = BY_PATH["/flux-2-pro-image-to-image-866/v1/flux-2-pro-image-to-image-request"]
-PRO_TEXT = BY_PATH["/flux-2-pro-text-to-image-799/v1/flux-2-pro-text-to-image-request"]
-ULTRA = BY_PATH["/pro1.1/v1/pro1.1ultra/generateRequest"]
-KLEIN = BY_PATH["/flux-2-klein-4b/v1/generateImage"]
-TEXT = BY_PATH["/generateT2I"]
-SCHNELL = BY_PATH["/flux-1-schnell/v1/getData"]
-BATCH = BY_PATH["/flux-1-schnell/v1/getDataBatch"]
-TRAINER = BY_PATH["/flux-2-pro-text-to-image-trainer-712/v1/flux-2-pro-text-to-image-trainer-request"]
-URL = "https://example.com/a.png"
-OTHER_URL = "https://example.com/b.png"
+
 HOOK = "https://hooks.example.com/done"
 
 #: Names of the fields with an input file.

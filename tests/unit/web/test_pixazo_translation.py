@@ -32,7 +32,6 @@ from orchestrator.execution.failures import FAILURE_MESSAGES
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, Output, create_shards
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.dimensions import NAMED_SIZES
 from orchestrator.web.dialects.error_responses import find_error_format
 from orchestrator.web.dialects.ids import job_id_from_uuid
@@ -48,31 +47,22 @@ from orchestrator.web.dialects.pixazo.request_ids import (
 from orchestrator.web.dialects.pixazo.sizes import AspectRatio, FalImageSize, Flux2ProImageSize
 from pricing.book import TariffRevisions
 from pricing.tariff import SHIPPED_TARIFFS
+from tests.support.pixazo_gateway import (
+    CATALOG,
+    DEV,
+    EDIT,
+    FILL,
+    KLEIN,
+    PRO_EDIT,
+    PRO_TEXT,
+    RESTORE,
+    TEXT,
+    TRAINER,
+    ULTRA,
+    URL,
+)
 
 NOW = datetime(2026, 3, 31, 10, tzinfo=UTC)
-#: With stand-ins for all models of the gateway that can not run here.
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR).with_stand_ins(
-    {
-        "flux-2-pro-image-to-image-866": "flux-2-dev",
-        "flux-2-pro-text-to-image-799": "flux-2-dev",
-        "flux-2-pro-image-to-image-trainer-831": "flux-2-klein-4b-lora-trainer",
-        "flux-2-pro-text-to-image-trainer-712": "flux-2-klein-4b-lora-trainer",
-        "flux-pro-1-1": "flux-2-dev",
-        "flux-pro": "flux-1-dev",
-    }
-)
-BY_PATH = {endpoint.path: endpoint for endpoint in PIXAZO_ENDPOINTS}
-DEV = BY_PATH["/flux-dev/v1/dev/textToImage"]
-EDIT = BY_PATH["/flux-dev/v1/dev/imageToImage"]
-FILL = BY_PATH["/flux-fill-dev/v1/flux-fill/generate"]
-RESTORE = BY_PATH["/flux-kontext-restore-image/v1/flux-kontext-restore-image/generate"]
-PRO_EDIT = BY_PATH["/flux-2-pro-image-to-image-866/v1/flux-2-pro-image-to-image-request"]
-PRO_TEXT = BY_PATH["/flux-2-pro-text-to-image-799/v1/flux-2-pro-text-to-image-request"]
-ULTRA = BY_PATH["/pro1.1/v1/pro1.1ultra/generateRequest"]
-KLEIN = BY_PATH["/flux-2-klein-4b/v1/generateImage"]
-TEXT = BY_PATH["/generateT2I"]
-TRAINER = BY_PATH["/flux-2-pro-text-to-image-trainer-712/v1/flux-2-pro-text-to-image-trainer-request"]
-URL = "https://example.com/a.png"
 
 
 def asked(endpoint: PixazoEndpoint, **fields: Any) -> GenerationRequest:

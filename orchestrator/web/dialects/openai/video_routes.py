@@ -26,7 +26,7 @@ from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
 from orchestrator.web.dialects.request_body import parse_body
 from orchestrator.web.http.bodies import is_form, read_fields
 from orchestrator.web.http.queries import parse_enum, parse_limit
-from orchestrator.web.http.ranges import DownloadFile, build_file_response
+from orchestrator.web.http.ranges import RANGE_RESPONSES, DownloadFile, build_file_response
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.pending_responses import submit_job
 from orchestrator.web.jobs.wait_for_result import job_headers, note_job, parse_idempotency_key
@@ -59,10 +59,6 @@ VARIANT_PARAM = ParameterSpec(
     "What to download: the video, its first frame, or a sheet of its frames.",
 )
 VARIANT_CONTENT_TYPES = ("video/mp4", "image/webp", "image/jpeg")
-RANGE_RESPONSES = {
-    206: "The part of the file that `Range` names.",
-    416: "The file has no such part.",
-}
 
 
 class VideoRoutes:

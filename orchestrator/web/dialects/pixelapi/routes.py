@@ -25,16 +25,18 @@ from orchestrator.web.dialects.request_body import parse_body
 from orchestrator.web.http.bodies import read_json
 from orchestrator.web.http.public_url import public_base_url
 from orchestrator.web.http.queries import parse_limit
-from orchestrator.web.http.ranges import DownloadFile, build_file_response
+from orchestrator.web.http.ranges import (
+    RANGE_RESPONSES,
+    DownloadFile,
+    build_file_response,
+    build_head_response,
+)
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.pending_responses import submit_job
 from orchestrator.web.jobs.wait_for_result import job_headers, note_job, parse_idempotency_key
 from orchestrator.web.openapi.operation import LIMIT_PARAM, Access, openapi_operation
 from orchestrator.web.protocols import GenerationApi
-
-#: Statuses of downloads besides 200.
-RANGE_RESPONSES = {206: "The part of the file that `Range` names.", 416: "The file has no such part."}
 
 
 class PixelApiRoutes:
@@ -114,8 +116,7 @@ class PixelApiRoutes:
         record = await self._links.find(request.path)
         output = record.outputs[0]
         if request.method == "HEAD":
-            headers = {"Content-Length": str(output.size), "Accept-Ranges": "bytes"}
-            return web.Response(content_type=output.content_type, headers=headers)
+            return build_head_response(output.size, output.content_type)
         data = await self._delivery.load_output(record, output)
         filename = f"{job_id_to_uuid(record.job.id)}.{output.key.rpartition('.')[2]}"
         file = DownloadFile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from orchestrator.catalog import FollowImage, Model, reshape_for_image, size_par
 from orchestrator.catalog.checks.effects import describe_ineffective
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.model import MAX_IMAGES_PER_REQUEST
+from orchestrator.catalog.parameters.canvases import has_margins
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.errors import invalid_field
 from orchestrator.execution.uploads import replace_keys_with_filenames
@@ -177,7 +178,11 @@ class RequestPreparer:
         else:
             most = request.pixels_by_shape(size.width / size.height)
             followed = reshape_for_image(model, size, request.follow_image, most)
-        files = replace(files, params={**files.params, **followed})
+        files = replace(
+            files,
+            params={**files.params, **followed},
+            warnings=(*files.warnings, *_size_warnings(model, request, size, followed)),
+        )
         return await fit_canvas(owner, model, request.params, files, self.input_reader.slots)
 
     async def _check_webhook_url(self, url: str | None, account_id: str) -> None:
@@ -188,6 +193,20 @@ class RequestPreparer:
                 "must be an http(s) URL of a public host, without credentials and with at most"
                 f" {MAX_WEBHOOK_URL_LENGTH} characters",
             )
+
+
+def _size_warnings(
+    model: Model, request: GenerationRequest, size: Size, followed: Mapping[str, int]
+) -> Iterator[str]:
+    """Yield that an image will not have the size of its input image, unless the request asks for another."""
+    sides = (request.params.get(name) for name in ("width", "height", "megapixels"))
+    asked = request.pixels_by_shape or any(sides)
+    made = Size(followed.get("width", size.width), followed.get("height", size.height))
+    if made != size and not (asked or model.makes_video or has_margins(model)):
+        yield (
+            f"the result has {made.width}x{made.height} pixels, not the {size.width}x{size.height} of its"
+            f" `image`, which {model.id} does not make; `size` sets another size"
+        )
 
 
 def _job_file_key(job_id: str, key: str, file: InputFile) -> str:

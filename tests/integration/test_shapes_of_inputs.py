@@ -72,3 +72,12 @@ def test_a_cutout_cannot_be_a_jpeg(service: ServiceProcess, key: str) -> None:
         "error"
     ]
     assert (error["code"], error["param"]) == ("invalid_background", "background")
+
+
+def test_a_result_of_another_size_than_its_picture_says_so(service: ServiceProcess, key: str) -> None:
+    body = {"model": "flux-1-kontext-dev", "image": base64_png(1500, 1000)}
+    usage = generate(service, key, **body)["usage"]
+    (warning,) = usage["warnings"]
+    assert warning.startswith(f"the result has {usage['width']}x{usage['height']} pixels, not the 1500x1000")
+    assert generate(service, key, **body, size="1200x800")["usage"]["warnings"] == []
+    assert generate(service, key, **body | {"image": PICTURE})["usage"]["warnings"] == []

@@ -33,6 +33,8 @@ _BACKSLASH = 0x5C
 #: The second half of a character of two escapes.
 _LOW_SURROGATE = re.compile(rb"\\u[dD][c-fC-F]")
 #: Begins the stand-in for a text that was cut out.
+#: Most digits of a whole number.
+MAX_DIGITS = 1000
 _MARK = "\0cut "
 
 
@@ -51,7 +53,7 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
 
 def _load(raw: bytes) -> Any:
     """Parse a small document. Raises ValueError, also for a name that an object has twice."""
-    return json.loads(raw, object_pairs_hook=_to_object, parse_float=_parse_float)
+    return json.loads(raw, object_pairs_hook=_to_object, parse_float=_parse_float, parse_int=_parse_int)
 
 
 def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -67,6 +69,13 @@ def _parse_float(text: str) -> int | float:
     """Return a whole number as an integer: JSON does not distinguish 4.0 from 4, and some clients send it."""
     number = float(text)
     return int(number) if number.is_integer() and abs(number) <= MAX_EXACT_FLOAT else number
+
+
+def _parse_int(text: str) -> int:
+    """Return a whole number. Raises ValueError for one with very many digits, which take long to read."""
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number has {len(text)} digits; at most {MAX_DIGITS} are read")
+    return int(text)
 
 
 class _LargeDocument:

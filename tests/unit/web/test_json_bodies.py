@@ -97,6 +97,12 @@ def test_rejects_a_name_that_an_object_has_twice(raw: bytes) -> None:
     assert len(refused.value.message) < 300
 
 
+def test_rejects_a_number_with_very_many_digits_in_plain_words() -> None:
+    with pytest.raises(InvalidRequest, match="a number has 5000 digits; at most 1000 are read") as refused:
+        parse_json_object(b'{"seed": ' + b"1" * 5000 + b"}")
+    assert refused.value.code == "invalid_json"
+
+
 def test_reads_whole_numbers_as_integers() -> None:
     fields = parse_json_object(b'{"n": 4.0, "steps": [2e1, -3.0], "cfg_scale": 2.5, "large": 1e300}')
     assert [(type(value), value) for value in fields["steps"]] == [(int, 20), (int, -3)]

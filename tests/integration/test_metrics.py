@@ -13,6 +13,8 @@ import pytest
 from tests.support.api import all_ready, submit_job, wait_for_instances, wait_for_job
 from tests.support.deploy_files import UP, asked, documented, documented_of_the_process, expressions
 from tests.support.metrics import Scrape, scrape
+from tests.support.paused_instances import paused_instances
+from tests.support.polling import poll
 from tests.support.service import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
@@ -56,13 +58,14 @@ async def _load(service: ServiceProcess) -> LoadReport:
     async with service.client(service.key("10.00")) as http:
         before = await scrape(service)
         await _break(urls[:1], "crash", 1)
-        jobs = [await _submit(http, "flux-1-schnell", n=2, seed=seed) for seed in range(6)]
-        jobs += [await _submit(http, "sdxl-1.0", seed=seed) for seed in range(4)]
-        given_up = await _submit(http, "flux-1-dev", steps=50)
-        for _ in range(2):
-            async with http.delete(f"/api/v1/jobs/{given_up}") as response:
-                assert (await response.json())["status"] == "cancelled"
-        meanwhile = await scrape(service)
+        with paused_instances(service):
+            jobs = [await _submit(http, "flux-1-schnell", n=2, seed=seed) for seed in range(6)]
+            jobs += [await _submit(http, "sdxl-1.0", seed=seed) for seed in range(4)]
+            given_up = await _submit(http, "flux-1-dev", steps=50)
+            for _ in range(2):
+                async with http.delete(f"/api/v1/jobs/{given_up}") as response:
+                    assert (await response.json())["status"] == "cancelled"
+            meanwhile = await poll(lambda: scrape(service), _gives_each_instance_two_shards)
         done = [await wait_for_job(http, job) for job in jobs]
         assert {view["status"] for view in done} == {"completed"}
         stored = [await _size(url) for view in done for url in view["output"]["images"]]
@@ -86,6 +89,12 @@ async def _break(instances: list[str], kind: str, count: int) -> None:
         for url in instances:
             async with http.post(f"{url}/simulator/faults", json={"kind": kind, "count": count}) as response:
                 assert response.status == 200
+
+
+def _gives_each_instance_two_shards(now: Scrape) -> bool:
+    return all(
+        now.value("pixelfactory_instance_shards", instance_id=name) == 2 for name in ("sim-0", "sim-1")
+    )
 
 
 async def _submit(http: aiohttp.ClientSession, model: str, **more: Any) -> str:

@@ -20,9 +20,10 @@ from tests.support.failing_disk import (
     FullDisk,
     ServiceOnOtherDisk,
     StoreFailure,
-    failing,
+    ending,
     small_disk,
 )
+from tests.support.paused_instances import paused_instances
 from tests.support.polling import poll, wait_until
 from tests.support.service import ServiceProcess, running
 
@@ -88,6 +89,11 @@ async def entry_kinds(http: aiohttp.ClientSession) -> list[str]:
     return sorted(kind for kind in kinds if kind in ("hold", "capture", "release"))
 
 
+async def is_any_job_running(http: aiohttp.ClientSession) -> bool:
+    async with http.get("/api/v1/jobs") as response:
+        return any(job["status"] == "processing" for job in (await response.json())["jobs"])
+
+
 async def retries(service: ServiceProcess, operation: str) -> float:
     return await counter(service, "pixelfactory_write_retries_total", operation=operation)
 
@@ -97,11 +103,13 @@ async def test_the_end_of_a_job_is_written_when_the_store_is_back(
 ) -> None:
     service, failure = trouble
     async with service.client(new_key(service, "10.00")) as http:
-        jobs = [await submit_job(http, {**FILM, "seed": seed}) for seed in range(3)]
-        for job in jobs[:2]:
-            await wait_for_job(http, job, "processing")
         before = await retries(service, "finish_shard")
-        with failing(failure, service):
+        with ending(failure, service):
+            with paused_instances(service):
+                jobs = [await submit_job(http, {**FILM, "seed": seed}) for seed in range(3)]
+                for job in jobs[:2]:
+                    await wait_for_job(http, job, "processing")
+                failure.begin(service)
             await poll(lambda: retries(service, "finish_shard"), lambda count: count >= before + 2)
             held = (await balance(http))["held_usd"]
             assert held > 0
@@ -123,9 +131,11 @@ async def test_a_waiting_caller_gets_its_result_when_the_store_is_back(
     service, failure = trouble
     async with service.client(new_key(service, "10.00")) as http:
         before = await retries(service, "finish_shard")
-        waiting = asyncio.ensure_future(http.post(PATH, json=FILM))
-        await poll(lambda: balance(http), lambda wallet: wallet["held_usd"] > 0)
-        with failing(failure, service):
+        with ending(failure, service):
+            with paused_instances(service):
+                waiting = asyncio.ensure_future(http.post(PATH, json=FILM))
+                await poll(lambda: is_any_job_running(http))
+                failure.begin(service)
             await poll(lambda: retries(service, "finish_shard"), lambda count: count > before)
             assert not waiting.done()
         response = await waiting
@@ -139,14 +149,14 @@ async def test_a_failed_attempt_is_recorded_when_the_store_is_back(
 ) -> None:
     service, failure = trouble
     async with service.client(new_key(service, "10.00")) as http:
-        job = await submit_job(http, {**FILM, "prompt": "a long film"})
-        await wait_for_job(http, job, "processing")
         before = await retries(service, "end_attempt")
-        with failing(failure, service):
-            async with service.client(service.admin_token) as admin:
-                for instance in ("sim-0", "sim-1"):
-                    async with admin.post(f"/admin/v1/instances/{instance}/restart") as response:
-                        assert response.status < 300, await response.text()
+        with ending(failure, service):
+            with paused_instances(service) as instances:
+                job = await submit_job(http, {**FILM, "prompt": "a long film"})
+                await wait_for_job(http, job, "processing")
+                failure.begin(service)
+                for instance in instances:
+                    instance.kill()
             await poll(lambda: retries(service, "end_attempt"), lambda count: count > before)
         assert (await wait_for_job(http, job))["status"] == "completed"
         assert await entry_kinds(http) == ["capture", "hold"]
@@ -159,14 +169,12 @@ async def test_a_caller_that_disconnects_meanwhile_is_not_charged(
     key = new_key(service, "10.00")
     async with service.client(key) as http:
         async with service.client(key) as leaving:
-            waiting = asyncio.ensure_future(leaving.post(PATH, json=FILM))
-            await poll(lambda: balance(http), lambda wallet: wallet["held_usd"] > 0)
-            failure.begin(service)
-            waiting.cancel()
-        try:
-            await poll(lambda: retries(service, "cancel_job"))
-        finally:
-            failure.end(service)
+            with ending(failure, service), paused_instances(service):
+                waiting = asyncio.ensure_future(leaving.post(PATH, json=FILM))
+                await poll(lambda: is_any_job_running(http))
+                failure.begin(service)
+                waiting.cancel()
+                await poll(lambda: retries(service, "cancel_job"))
         assert (await poll(lambda: balance(http), lambda wallet: wallet["held_usd"] == 0))[
             "balance_usd"
         ] == 10.0
@@ -181,10 +189,12 @@ async def test_a_webhook_is_delivered_once_although_that_cannot_be_recorded(
     async with gated_receiver(gate) as (url, received), service.client(new_key(service, "10.00")) as http:
         await submit_job(http, {"prompt": "a", "size": "256x256", "webhook_url": url})
         await wait_until(lambda: len(received) == 1)
-        film = await submit_job(http, FILM)
-        await wait_for_job(http, film, "processing")
         before = await retries(service, "finish_shard")
-        with failing(failure, service):
+        with ending(failure, service):
+            with paused_instances(service):
+                film = await submit_job(http, FILM)
+                await wait_for_job(http, film, "processing")
+                failure.begin(service)
             gate.set()
             # Meanwhile the outbox is read several times.
             await poll(lambda: retries(service, "finish_shard"), lambda count: count >= before + 3)

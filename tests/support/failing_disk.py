@@ -105,9 +105,8 @@ class FileSizeLimit:
 
 
 @contextmanager
-def failing(failure: StoreFailure, service: ServiceProcess) -> Iterator[None]:
-    """Let the store fail while the block runs."""
-    failure.begin(service)
+def ending(failure: StoreFailure, service: ServiceProcess) -> Iterator[None]:
+    """End the failure, which the block begins, when the block is left."""
     try:
         yield
     finally:

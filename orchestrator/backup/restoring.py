@@ -29,7 +29,8 @@ from orchestrator.backup.objects import RestoredObjects, upload_missing_objects
 from orchestrator.backup.unfinished import unfinished_mark
 from orchestrator.data_directory import locked_data_directory
 from orchestrator.private_files import create_private_directories, write_private
-from orchestrator.store.sqlite.migrations import check_schema_known
+from orchestrator.store.schema import check_schema_known
+from orchestrator.store.sqlite.migrations import MIGRATION_NAMES
 from orchestrator.store.sqlite.snapshot import (
     SnapshotError,
     exclusive_access,
@@ -88,7 +89,7 @@ async def restore_backup(
     SnapshotError, UnknownSchema, DataDirectoryInUse, ObjectStoreError, OSError.
     """
     manifest = read_manifest(directory)
-    check_schema_known(manifest.schema_)
+    check_schema_known(manifest.schema_, MIGRATION_NAMES)
     await asyncio.to_thread(check_files, directory, manifest)
     _require_free(target, options)
     create_private_directories(target.data_dir)

@@ -15,7 +15,7 @@ from orchestrator.errors import ServiceError
 from orchestrator.media.errors import MediaError
 from orchestrator.secret_box import SecretUnreadable
 from orchestrator.settings import SettingsError
-from orchestrator.store.sqlite.migrations import UnknownSchema
+from orchestrator.store.schema import UnknownSchema
 from orchestrator.store.sqlite.snapshot import SnapshotError
 from orchestrator.weights.errors import WeightError
 from pricing.costs import CostsError

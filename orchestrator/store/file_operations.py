@@ -50,6 +50,7 @@ def discard_outputs(tx: Transaction, keys: Sequence[str], now: datetime) -> File
 
 def discard_files(tx: Transaction, keys: Sequence[str], reason: DeletionReason, now: datetime) -> list[str]:
     """Condemn objects that no job and no running attempt needs, and return their keys."""
+    tx.lock_objects(keys)
     unnamed = unneeded_keys(keys, _spared_keys(tx, keys), ())
     owners = {owner for key in unnamed if (owner := object_owner(key)) is not None}
     attempts = (tx.find_attempt(owner) for owner in owners)
@@ -67,6 +68,8 @@ def _spared_keys(tx: Transaction, keys: Sequence[str]) -> set[str]:
 
 def add_job_file(tx: Transaction, job_id: str, key: str) -> None:
     """Add a reference of an existing job. Raises NotFound, Gone if the job or the object is deleted."""
+    tx.lock_job(job_id)
+    tx.lock_objects([key])
     job = found(tx.find_job(job_id), "job", job_id).job
     if job.removed_at is not None or tx.find_condemned_keys([key]):
         raise Gone("The job was deleted", code="job_deleted")
@@ -76,7 +79,9 @@ def add_job_file(tx: Transaction, job_id: str, key: str) -> None:
 
 def remove_job(tx: Transaction, job_id: str, now: datetime) -> list[str]:
     """Hide a job with its LoRA and condemn the objects that no other job needs; return their keys, sorted."""
+    tx.lock_job(job_id)
     job = found(tx.find_job(job_id), "job", job_id).job
+    tx.lock_objects(tx.list_unshared_keys(job_id))
     keys = sorted(tx.list_unshared_keys(job_id))
     files = FileChanges(dropped_jobs=(job_id,)) + condemn(keys, DeletionReason.REMOVED, now)
     removed = replace(job, removed_at=job.removed_at or now)
@@ -86,7 +91,9 @@ def remove_job(tx: Transaction, job_id: str, now: datetime) -> list[str]:
 
 def expire_files(tx: Transaction, before: datetime, limit: int, now: datetime) -> list[str]:
     """Condemn objects that only jobs finished before `before` need; return their keys."""
-    keys = tx.list_unused_keys(before, limit)
+    unused = tx.list_unused_keys(before, limit)
+    tx.lock_objects(unused)
+    keys = [key for key in tx.list_unused_keys(before, limit) if key in unused]
     if keys:
         files = FileChanges(dropped_keys=tuple(keys)) + condemn(keys, DeletionReason.EXPIRED, now)
         tx.apply_changes(Changes(files=files))
@@ -99,6 +106,7 @@ def expire_loras(tx: Transaction, before: datetime, limit: int, now: datetime) -
     The training job has expired by then; references of other jobs stay until they expire too.
     """
     old = tx.list_old_loras(before, limit)
+    tx.lock_objects([lora.key for lora in old])
     job_ids = tuple(lora.job_id for lora in old)
     unneeded = [lora.key for lora in old if lora.key in tx.list_unshared_keys(lora.job_id)]
     files = FileChanges(dropped_jobs=job_ids) + condemn(unneeded, DeletionReason.EXPIRED, now)

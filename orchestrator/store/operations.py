@@ -69,6 +69,8 @@ def add_job(
 ) -> tuple[JobRecord, bool]:
     """Add a job and hold its price; a replay returns the earlier job and False."""
     charging.check_new_job(job, shards)
+    tx.lock_objects(input_keys)
+    tx.lock_account(job.account_id)
     earlier = tx.find_job(job.id) or find_job_by_idempotency_key(tx, job)
     if earlier is not None:
         return earlier, False
@@ -84,6 +86,7 @@ def add_job(
 def add_rejected_job(tx: Transaction, job: Job, shards: Sequence[Shard]) -> JobRecord:
     """Add a failed job without a hold; a replay returns the earlier job."""
     charging.check_rejected_job(job)
+    tx.lock_account(job.account_id)
     earlier = tx.find_job(job.id) or find_job_by_idempotency_key(tx, job)
     if earlier is not None:
         return earlier
@@ -106,6 +109,7 @@ def quarantine_shard(
     tx: Transaction, quarantined: QuarantinedShard, error: JobError, now: datetime
 ) -> JobRecord:
     """Keep a shard for operators and fail its job, unless that is finished, and release its hold."""
+    tx.lock_job(quarantined.job_id)
     hold = tx.find_entry(hold_key(quarantined.job_id))
     record = get_job(tx, quarantined.job_id)
     changes = charging.release_on_failure(record, JobStatus.FAILED, error, hold, now)
@@ -116,6 +120,7 @@ def quarantine_shard(
 def _release_job(
     tx: Transaction, job_id: str, status: JobStatus, error: JobError | None, now: datetime
 ) -> JobRecord:
+    tx.lock_job(job_id)
     hold = tx.find_entry(hold_key(job_id))
     tx.apply_changes(charging.release_on_failure(get_job(tx, job_id), status, error, hold, now))
     return get_job(tx, job_id)
@@ -126,6 +131,7 @@ def _release_job(
 
 def start_attempt(tx: Transaction, attempt: Attempt) -> bool:
     """Start a waiting shard, and its job with it. False if the shard does not wait."""
+    tx.lock_job_of_shard(attempt.shard_id)
     record, shard = _get_shard(tx, attempt.shard_id)
     earlier = tx.find_attempt(attempt.prompt_id)
     if earlier is not None:
@@ -149,7 +155,7 @@ def end_attempt(
     has_run: bool = True,
 ) -> None:
     """End a failed attempt; with `retry` its shard waits again. `has_run`: whether its instance ran it."""
-    attempt = _get_attempt(tx, prompt_id)
+    attempt = _lock_attempt(tx, prompt_id)
     ended = transitions.end_attempt(attempt, outcome, detail, now)
     if ended is None:
         return
@@ -172,10 +178,11 @@ def finish_shard(
     Objects that the shard does not take are condemned. It takes none that is condemned already: its attempt
     was given up long ago.
     """
-    attempt = _get_attempt(tx, prompt_id)
+    attempt = _lock_attempt(tx, prompt_id)
     record, shard = _get_shard(tx, attempt.shard_id)
     finished = transitions.finish_shard(shard, outputs, usage)
     keys = [output.key for output in outputs]
+    tx.lock_objects(keys)
     if finished is not None and tx.find_condemned_keys(keys):
         finished = None
     ended = transitions.end_attempt(attempt, transitions.OUTCOME_OK, None, now)
@@ -188,12 +195,16 @@ def finish_shard(
     else:
         changes += Changes(files=file_operations.discard_outputs(tx, keys, now))
     if changes.usage:
+        tx.lock_account(record.job.account_id)
         changes = with_budget_alerts(changes, _budget_status(tx, record.job.account_id, now), now)
     tx.apply_changes(changes)
     return get_job(tx, record.job.id)
 
 
-def _get_attempt(tx: Transaction, prompt_id: str) -> Attempt:
+def _lock_attempt(tx: Transaction, prompt_id: str) -> Attempt:
+    """Lock the job of an attempt, and return the attempt as it is now. Raises NotFound."""
+    attempt = found(tx.find_attempt(prompt_id), "attempt with prompt id", prompt_id)
+    tx.lock_job_of_shard(attempt.shard_id)
     return found(tx.find_attempt(prompt_id), "attempt with prompt id", prompt_id)
 
 
@@ -213,6 +224,7 @@ def record_bytes_sent(tx: Transaction, job_id: str, size: int, now: datetime) ->
 def credit(tx: Transaction, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
     """Book a payment."""
     deposits.check_amount(micros)
+    tx.lock_account(account_id)
     tx.get_account(account_id)
     entry = ledger.credit_entry(account_id, micros, reference, now)
     return _book(tx, account_id, book_once(entry, tx.find_entry(entry.key)), now)
@@ -221,6 +233,7 @@ def credit(tx: Transaction, account_id: str, micros: int, reference: str, now: d
 def grant(tx: Transaction, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
     """Book a promotional credit."""
     deposits.check_amount(micros)
+    tx.lock_account(account_id)
     tx.get_account(account_id)
     deposits.check_grant_reference(reference)
     entry = ledger.grant_entry(account_id, micros, reference, now)
@@ -230,6 +243,7 @@ def grant(tx: Transaction, account_id: str, micros: int, reference: str, now: da
 def debit(tx: Transaction, account_id: str, micros: int, reference: str, now: datetime) -> Balance:
     """Book a pay-out or correction."""
     deposits.check_amount(micros)
+    tx.lock_account(account_id)
     entry = ledger.debit_entry(account_id, micros, reference, now)
     changes = deposits.debit(entry, tx.find_entry(entry.key), tx.get_balance(account_id))
     return _book(tx, account_id, changes, now)
@@ -237,7 +251,9 @@ def debit(tx: Transaction, account_id: str, micros: int, reference: str, now: da
 
 def refund(tx: Transaction, job_id: str, micros: int | None, reference: str, now: datetime) -> Balance:
     """Refund part or all of a job's charge."""
+    tx.lock_job(job_id)
     record = get_job(tx, job_id)
+    tx.lock_account(record.job.account_id)
     facts = deposits.RefundFacts(
         record=record,
         capture=tx.find_entry(capture_key(job_id)),
@@ -251,6 +267,7 @@ def renew_allowance(
     tx: Transaction, account_id: str, micros: int, period_start: datetime, now: datetime
 ) -> Balance:
     """Expire the last allowance and grant the one of a new billing month."""
+    tx.lock_account(account_id)
     facts = _allowance_facts(tx, account_id)
     return _book(tx, account_id, deposits.renew_allowance(facts, micros, period_start, now), now)
 
@@ -284,6 +301,7 @@ def _book(tx: Transaction, account_id: str, changes: Changes, now: datetime) -> 
 
 def check_new_alert(tx: Transaction, account_id: str, max_alerts: int | None) -> None:
     """Check that an account may add an alert. Raises NotFound, InvalidRequest."""
+    tx.lock_account(account_id)
     tx.get_account(account_id)
     check_alert_count(tx.list_alerts(account_id), max_alerts)
 

@@ -19,6 +19,7 @@ from orchestrator.store.outbox import OutboxStore
 from orchestrator.store.quarantine import QuarantineStore
 from orchestrator.store.repairs import RepairStore
 from orchestrator.store.sessions import SessionStore
+from orchestrator.store.signals import StoreSignals
 from orchestrator.store.values import Account, ApiKey, ApiKeyLimits, AuditViolation, Page, UsageRow
 from pricing.alerts import Alert, AlertMetric
 from pricing.costs import MeteredUsage
@@ -299,5 +300,10 @@ class Store(
     Protocol,
 ):
     """The whole store. No call may follow `close`."""
+
+    @property
+    def signals(self) -> StoreSignals:
+        """Wake-ups by the changes of this process and, where the database can, of others."""
+        ...
 
     async def close(self) -> None: ...

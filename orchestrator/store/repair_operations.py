@@ -18,6 +18,7 @@ UNSENT_REFERENCE = "undelivered"
 
 def record_response(tx: Transaction, job_id: str, pending: PendingResponse | None) -> None:
     """Record what the response about a job still has to bring."""
+    tx.lock_job(job_id)
     job = get_job(tx, job_id).job
     is_lost = pending is PendingResponse.LOST
     if job.pending_response is None or (is_lost and job.status is not JobStatus.SUCCEEDED):
@@ -27,6 +28,7 @@ def record_response(tx: Transaction, job_id: str, pending: PendingResponse | Non
 
 def refund_unsent_result(tx: Transaction, job_id: str, now: datetime) -> JobRecord:
     """Refund what is left of the charge for a result that was never sent."""
+    tx.lock_job(job_id)
     record = get_job(tx, job_id)
     if record.job.pending_response is PendingResponse.RESULT and record.job.status is JobStatus.SUCCEEDED:
         changes = Changes(job=replace(record.job, pending_response=None))
@@ -45,6 +47,7 @@ def find_defect(tx: Transaction, job_id: str) -> str | None:
 
 def mend_job(tx: Transaction, job_id: str, now: datetime) -> JobRecord:
     """Make a job whole whose parts do not belong together."""
+    tx.lock_job(job_id)
     tx.apply_changes(repairs.mend_job(_job_facts(tx, job_id), now))
     return get_job(tx, job_id)
 

@@ -15,7 +15,28 @@ from pricing.ledger import Balance, LedgerEntry
 
 
 class Transaction(Protocol):
-    """A consistent view of the store that no other write can change meanwhile."""
+    """A view of the store in which locked facts stay true until the changes are written.
+
+    An operation that decides on what a job, an account or an object is locks it before it loads its facts.
+    Where one transaction has the whole store for itself, the locks do nothing; elsewhere other transactions
+    wait for them. All operations lock in the same order: job, objects, account.
+    """
+
+    def lock_job(self, job_id: str) -> None:
+        """Keep the job, its shards and attempts, its entries and its refunds; an unknown id locks nothing."""
+        ...
+
+    def lock_job_of_shard(self, shard_id: str) -> None:
+        """Lock the job that has this shard."""
+        ...
+
+    def lock_objects(self, keys: Sequence[str]) -> None:
+        """Keep which jobs need these objects, and whether they are condemned."""
+        ...
+
+    def lock_account(self, account_id: str) -> None:
+        """Keep the account's balance, spending, allowance, alerts, keys and idempotency keys."""
+        ...
 
     def get_account(self, account_id: str) -> Account:
         """Raise NotFound for an unknown id."""
@@ -93,3 +114,19 @@ class Transaction(Protocol):
     def apply_changes(self, changes: Changes) -> None:
         """Write everything, or nothing if it fails."""
         ...
+
+
+class SerialTransaction:
+    """The locks of a store whose transactions run one after the other: none."""
+
+    def lock_job(self, job_id: str) -> None:
+        """Nothing can change meanwhile."""
+
+    def lock_job_of_shard(self, shard_id: str) -> None:
+        """Nothing can change meanwhile."""
+
+    def lock_objects(self, keys: Sequence[str]) -> None:
+        """Nothing can change meanwhile."""
+
+    def lock_account(self, account_id: str) -> None:
+        """Nothing can change meanwhile."""

@@ -14,7 +14,8 @@ from orchestrator.jobs import JobRecord, JobStatus, ShardStatus, create_shards
 from orchestrator.store.memory import MemoryStore, MemoryTables
 from orchestrator.store.memory.audit import AUDIT_CHECKS
 from orchestrator.store.memory.transaction import MemoryTransaction
-from orchestrator.store.sqlite.audit import AUDIT_QUERIES, audit_ledger
+from orchestrator.store.sql.audit import AUDIT_QUERIES, audit_ledger
+from orchestrator.store.sqlite.database import SqliteDatabase, connect
 from pricing.ledger import EntryKind, hold_entry
 from tests.support.store_harness import START, StoreHarness, open_world, populate
 
@@ -95,9 +96,9 @@ async def test_sqlite_audit_reports_tampering(world: StoreHarness, tmp_path: Pat
     db.close()
 
 
-def forged(directory: Path) -> sqlite3.Connection:
+def forged(directory: Path) -> SqliteDatabase:
     """Return a copy of the database without triggers and checks."""
-    source, copy = sqlite3.connect(directory / "store.db"), sqlite3.connect(":memory:", isolation_level=None)
+    source, copy = sqlite3.connect(directory / "store.db"), connect(":memory:")
     source.backup(copy)
     source.close()
     for (trigger,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():

@@ -26,12 +26,9 @@ from sqlite_utils import Database
 from orchestrator.jobs import Attempt, FailureKind, Job, JobStatus, Usage
 from orchestrator.jobs.objects import DeletionReason
 from orchestrator.store import Store
+from orchestrator.store.schema import UnknownSchema
 from orchestrator.store.sqlite import SqliteStore
-from orchestrator.store.sqlite.migrations import (
-    MIGRATION_NAMES,
-    MIGRATIONS,
-    UnknownSchema,
-)
+from orchestrator.store.sqlite.migrations import MIGRATION_NAMES, MIGRATIONS
 from tests.support.service import pixelfactory
 from tests.support.store_harness import PICTURE
 

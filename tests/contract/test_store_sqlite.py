@@ -19,9 +19,10 @@ from sqlite_utils import Database
 from orchestrator.errors import InsufficientBalance, ServiceUnavailable
 from orchestrator.jobs import JobRecord
 from orchestrator.store import ApiKeyLimits
+from orchestrator.store.sql.rows import insert_row
 from orchestrator.store.sqlite.connection import ConnectionPool
+from orchestrator.store.sqlite.database import SqliteDatabase
 from orchestrator.store.sqlite.migrations import MIGRATIONS, split_statements
-from orchestrator.store.sqlite.rows import insert_row
 from tests.support.store_harness import PICTURE, START, USAGE, StoreHarness, open_store, open_world
 
 #: Submits and finishes jobs until it is killed, and says so after each answer of the store.
@@ -113,7 +114,7 @@ async def test_a_write_that_fails_takes_nothing_of_its_group_with_it(world: Stor
 async def test_a_commit_that_fails_fails_every_write_of_its_group(tmp_path: Path) -> None:
     connections = ConnectionPool(tmp_path / "store.db")
 
-    def orphan(db: sqlite3.Connection) -> None:
+    def orphan(db: SqliteDatabase) -> None:
         db.execute("PRAGMA defer_foreign_keys = ON")
         insert_row(
             db,
@@ -121,7 +122,7 @@ async def test_a_commit_that_fails_fails_every_write_of_its_group(tmp_path: Path
             {"id": "k", "account_id": "nobody", "digest": "", "prefix": "", "name": "", "created_at": ""},
         )
 
-    def quiet(db: sqlite3.Connection) -> None:
+    def quiet(db: SqliteDatabase) -> None:
         insert_row(db, "accounts", {"id": "a", "name": "", "plan": "", "created_at": ""})
 
     def accounts(db: sqlite3.Connection) -> int:

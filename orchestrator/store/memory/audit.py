@@ -1,4 +1,4 @@
-"""The ledger rules of `store.sqlite.audit` as functions of the tables; each yields (subject, detail)."""
+"""The ledger rules of `store.sql.audit` as functions of the tables; each yields (subject, detail)."""
 
 from __future__ import annotations
 

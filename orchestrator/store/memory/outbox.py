@@ -11,6 +11,7 @@ from orchestrator.store.lookup import found
 from orchestrator.store.memory.tables import MemoryTables, SigningSecretRow
 from orchestrator.store.memory.transaction import MemoryTransaction
 from orchestrator.store.outbox import MAX_DUE_RECEIVERS
+from orchestrator.store.signals import StoreEvent, StoreEventKind, StoreSignals
 from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
 
 
@@ -20,6 +21,11 @@ class MemoryOutbox:
     def __init__(self, tables: MemoryTables) -> None:
         self._tables = tables
         self._tx = MemoryTransaction(tables)
+
+    @property
+    def signals(self) -> StoreSignals:
+        """The wake-ups of this store; see `orchestrator.store.signals`."""
+        return self._tx.signals
 
     async def list_messages(self, account_id: str, limit: int = 50) -> list[WebhookMessage]:
         messages = reversed(self._tables.messages.values())
@@ -69,6 +75,8 @@ class MemoryOutbox:
             message, due_at=now if message.url else None, delivered_at=None, error=None, attempts=0
         )
         self._tables.messages[message_id] = replayed
+        if replayed.url:
+            self._tx.signals.publish([StoreEvent(StoreEventKind.MESSAGE_DUE, replayed.account_id)])
         return self._with_delivery_attempts(replayed)
 
     async def record_delivery_attempt(self, attempt: DeliveryAttempt, retry_at: datetime | None) -> None:

@@ -14,12 +14,14 @@ from orchestrator.jobs.loras import Lora
 from orchestrator.store.lookup import found
 from orchestrator.store.memory import file_tables
 from orchestrator.store.memory.tables import MemoryTables
+from orchestrator.store.signals import SignalHub, events_of
+from orchestrator.store.transaction import SerialTransaction
 from orchestrator.store.values import WebhookMessage
 from pricing.alerts import Alert
 from pricing.ledger import Balance, EntryKind, LedgerEntry, held_account, sum_balances, wallet_account
 
 
-class MemoryTransaction:
+class MemoryTransaction(SerialTransaction):
     """Implements `orchestrator.store.transaction.Transaction`.
 
     Its methods do not await, so that no other coroutine can change the tables meanwhile.
@@ -27,6 +29,7 @@ class MemoryTransaction:
 
     def __init__(self, tables: MemoryTables) -> None:
         self._tables = tables
+        self.signals = SignalHub()
 
     def get_account(self, account_id: str) -> Account:
         return found(self._tables.accounts.get(account_id), "account", account_id)
@@ -139,6 +142,7 @@ class MemoryTransaction:
         for job_id in changes.deleted_loras:
             tables.loras.pop(job_id, None)
         file_tables.write_file_changes(tables, changes.files)
+        self.signals.publish(events_of(changes))
 
     def _balances_after(self, changes: Changes) -> Counter[str]:
         """Return the new balances. Raises ValueError for a key booked twice or a wallet below zero."""

@@ -16,7 +16,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ from typing import Any, TypeVar
 from sqlite_utils import Database
 
 from orchestrator.errors import InvalidRequest, ServiceUnavailable
+from orchestrator.store.signals import StoreEvent
+from orchestrator.store.sqlite.database import SqliteDatabase, connect
 from orchestrator.store.sqlite.migrations import migrate
 
 T = TypeVar("T")
@@ -55,12 +57,8 @@ _TRANSIENT_ERROR_CODES = frozenset(
 _TRANSIENT_WRITE_ERROR_CODES = _TRANSIENT_ERROR_CODES | {sqlite3.SQLITE_READONLY}
 
 
-def _open_connection(path: Path, busy_timeout_seconds: float, *pragmas: str) -> sqlite3.Connection:
-    # isolation_level=None: transactions begin and end only where this module says so.
-    connection = sqlite3.connect(
-        path, timeout=busy_timeout_seconds, isolation_level=None, check_same_thread=False
-    )
-    connection.row_factory = sqlite3.Row
+def _open_connection(path: Path, busy_timeout_seconds: float, *pragmas: str) -> SqliteDatabase:
+    connection = connect(path, timeout=busy_timeout_seconds, check_same_thread=False)
     for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
     return connection
@@ -125,16 +123,21 @@ class ConnectionPool:
         path: Path,
         busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
         *,
-        prepare: Callable[[sqlite3.Connection], None] | None = None,
+        prepare: Callable[[SqliteDatabase], None] | None = None,
+        publish: Callable[[Sequence[StoreEvent]], None] = lambda _: None,
     ) -> None:
-        """`prepare` is called with the writing connection once the schema is up to date."""
+        """`prepare` is called with the writing connection once the schema is up to date.
+
+        `publish` is called with the events of committed transactions, in the thread of the writer.
+        """
+        self._publish = publish
         path.parent.mkdir(parents=True, exist_ok=True)
         pragmas = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
         self._writer = _open_connection(path, busy_timeout_seconds, *pragmas)
         migrate(Database(self._writer))
         if prepare:
             prepare(self._writer)
-        self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._readers: queue.SimpleQueue[SqliteDatabase] = queue.SimpleQueue()
         for _ in range(READER_COUNT):
             self._readers.put(_open_connection(path, busy_timeout_seconds, "query_only = ON"))
         self._reader_threads = ThreadPoolExecutor(READER_COUNT, "store-reader")
@@ -214,6 +217,7 @@ class ConnectionPool:
 
     def _commit_batch(self, batch: list[_WriteRequest]) -> None:
         """Run the batch and complete every future, also if the commit fails."""
+        self._writer.events.clear()
         try:
             with transaction(self._writer):
                 outcomes = [self._run_in_savepoint(write) for write in batch]
@@ -230,6 +234,8 @@ class ConnectionPool:
             for write in batch:
                 write.future.set_exception(_translate_error(error))
             return
+        if self._writer.events:
+            self._publish(tuple(self._writer.events))
         for write, (result, failure) in zip(batch, outcomes, strict=True):
             if failure is None:
                 write.future.set_result(result)
@@ -238,12 +244,14 @@ class ConnectionPool:
 
     def _run_in_savepoint(self, write: _WriteRequest) -> tuple[Any, Exception | None]:
         self._writer.execute("SAVEPOINT one")
+        events = len(self._writer.events)
         try:
             with _reject_invalid_unicode():
                 result = write.function(self._writer, *write.arguments)
         except Exception as failure:  # re-raised to the caller of this write
             if not self._writer.in_transaction:
                 raise  # a full disk makes SQLite roll back the whole transaction
+            del self._writer.events[events:]
             self._writer.execute("ROLLBACK TO one")
             self._writer.execute("RELEASE one")
             return None, _translate_error(failure)

@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 from sqlite_utils import Database
 
-from orchestrator.store.sqlite.audit import audit_ledger
+from orchestrator.store.sql.audit import audit_ledger
+from orchestrator.store.sqlite.database import SqliteDatabase, connect
 from orchestrator.store.sqlite.migrations import applied_migrations, migrate
 from orchestrator.store.values import AuditViolation
 
@@ -184,11 +185,10 @@ def exclusive_access(path: Path) -> Iterator[None]:
 
 def _open(
     path: Path, *, query_only: bool = True, busy_timeout_seconds: float = _BUSY_TIMEOUT_SECONDS
-) -> sqlite3.Connection:
+) -> SqliteDatabase:
     # mode=rw: a missing file is an error. Reading alone would do, but SQLite must be able to open the log.
     uri = f"file:{quote(str(path.absolute()))}?mode=rw"
-    db = sqlite3.connect(uri, uri=True, timeout=busy_timeout_seconds, isolation_level=None)
-    db.row_factory = sqlite3.Row
+    db = connect(uri, uri=True, timeout=busy_timeout_seconds)
     if query_only:
         db.execute("PRAGMA query_only = ON")
     return db

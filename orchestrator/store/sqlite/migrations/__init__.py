@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from importlib import resources
+from collections.abc import Iterator
 
 from sqlite_utils import Database, Migrations
 
-
-class UnknownSchema(Exception):
-    """The database was written by a newer version, whose migrations this version does not know."""
+from orchestrator.store.schema import check_schema_known, read_scripts
 
 
 def split_statements(script: str) -> Iterator[str]:
@@ -35,13 +32,7 @@ def _load_migrations() -> Migrations:
     return migrations
 
 
-def _read_scripts() -> dict[str, str]:
-    files = (file for file in resources.files(__name__).iterdir() if file.name.endswith(".sql"))
-    scripts = {file.name.removesuffix(".sql"): file.read_text(encoding="utf-8") for file in files}
-    return dict(sorted(scripts.items()))
-
-
-_SCRIPTS = _read_scripts()
+_SCRIPTS = read_scripts(__name__)
 #: Names of all migrations, in the order in which they are applied.
 MIGRATION_NAMES = tuple(_SCRIPTS)
 MIGRATIONS = _load_migrations()
@@ -52,16 +43,6 @@ def applied_migrations(db: Database) -> list[str]:
     return sorted(migration.name for migration in MIGRATIONS.applied(db))
 
 
-def check_schema_known(applied: Iterable[str]) -> None:
-    """Raise UnknownSchema if one of these applied migrations is unknown to this version."""
-    if newer := sorted(set(applied) - set(MIGRATION_NAMES)):
-        raise UnknownSchema(
-            f"The database has schema {newer[-1]}, which this version does not know (it ends with"
-            f" {MIGRATION_NAMES[-1]});"
-            " install the version that wrote it, or restore a backup that was made before the upgrade"
-        )
-
-
 def migrate(db: Database) -> None:
     """Apply the missing migrations in one transaction; other processes wait for it.
 
@@ -69,7 +50,7 @@ def migrate(db: Database) -> None:
     """
     db.conn.execute("BEGIN IMMEDIATE")
     try:
-        check_schema_known(applied_migrations(db))
+        check_schema_known(applied_migrations(db), MIGRATION_NAMES)
         MIGRATIONS.apply(db)
     except BaseException:
         db.conn.execute("ROLLBACK")

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import datetime
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.store.sqlite.accounts import get_account
-from orchestrator.store.sqlite.rows import format_time, row_to_entry
+from orchestrator.store.sql.accounts import get_account
+from orchestrator.store.sql.database import Database
+from orchestrator.store.sql.rows import format_time, row_to_entry
 from orchestrator.store.values import INVALID_CURSOR_MESSAGE, Page
 from pricing import ledger
 from pricing.ledger import Balance, LedgerEntry
 from pricing.statement import Statement
 
 
-def find_entry(db: sqlite3.Connection, key: str) -> LedgerEntry | None:
+def find_entry(db: Database, key: str) -> LedgerEntry | None:
     """Return the entry with this key."""
     row = db.execute("SELECT * FROM entries WHERE key = ?", (key,)).fetchone()
     return None if row is None else row_to_entry(row)
 
 
-def get_balance(db: sqlite3.Connection, account_id: str) -> Balance:
+def get_balance(db: Database, account_id: str) -> Balance:
     """Return what an account has available and held. Raises NotFound."""
     get_account(db, account_id)
     available, held = ledger.wallet_account(account_id), ledger.held_account(account_id)
@@ -29,9 +29,7 @@ def get_balance(db: sqlite3.Connection, account_id: str) -> Balance:
     return Balance(available=found.get(available, 0), held=found.get(held, 0))
 
 
-def list_entries(
-    db: sqlite3.Connection, account_id: str, limit: int, cursor: str | None
-) -> Page[LedgerEntry]:
+def list_entries(db: Database, account_id: str, limit: int, cursor: str | None) -> Page[LedgerEntry]:
     """Return a page of entries, newest first. Raises NotFound, and InvalidRequest for an unknown cursor."""
     get_account(db, account_id)
     before = _cursor_position(db, account_id, cursor)
@@ -43,7 +41,7 @@ def list_entries(
     return Page(items=items, cursor=items[-1].key if len(rows) > limit else None)
 
 
-def _cursor_position(db: sqlite3.Connection, account_id: str, cursor: str | None) -> int:
+def _cursor_position(db: Database, account_id: str, cursor: str | None) -> int:
     if cursor is None:
         return 2**63 - 1
     row = db.execute(
@@ -54,7 +52,7 @@ def _cursor_position(db: sqlite3.Connection, account_id: str, cursor: str | None
     return int(row["id"])
 
 
-def get_statement(db: sqlite3.Connection, account_id: str, since: datetime, until: datetime) -> Statement:
+def get_statement(db: Database, account_id: str, since: datetime, until: datetime) -> Statement:
     """Return an account's entries of a period with the opening balance. Raises NotFound."""
     rows = db.execute(
         "SELECT * FROM entries WHERE account_id = ? AND at >= ? AND at < ? ORDER BY id",
@@ -69,12 +67,14 @@ def get_statement(db: sqlite3.Connection, account_id: str, since: datetime, unti
     )
 
 
-def _balance_total_at(db: sqlite3.Connection, account_id: str, moment: datetime) -> int:
+def _balance_total_at(db: Database, account_id: str, moment: datetime) -> int:
     """Return the balance at an earlier moment: today's balance minus all changes since."""
     mine = (ledger.wallet_account(account_id), ledger.held_account(account_id))
     row = db.execute(
-        """SELECT coalesce(sum(micros * ((target IN (?, ?)) - (source IN (?, ?)))), 0)
-        FROM entries WHERE account_id = ? AND at >= ?""",
+        """SELECT coalesce(sum(
+            CASE WHEN target IN (?, ?) THEN micros ELSE 0 END
+            - CASE WHEN source IN (?, ?) THEN micros ELSE 0 END
+        ), 0) AS change FROM entries WHERE account_id = ? AND at >= ?""",
         (*mine, *mine, account_id, format_time(moment)),
     ).fetchone()
-    return get_balance(db, account_id).total - int(row[0])
+    return get_balance(db, account_id).total - int(row["change"])

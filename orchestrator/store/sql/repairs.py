@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
 from orchestrator.jobs import Attempt, Job, JobRecord
-from orchestrator.store.sqlite.jobs import load_job_records
-from orchestrator.store.sqlite.rows import dump_json, format_time, row_to_attempt
+from orchestrator.store.sql.database import Database
+from orchestrator.store.sql.jobs import load_job_records
+from orchestrator.store.sql.rows import format_time, row_to_attempt
 
 #: Ids of all unfinished jobs, and of finished ones whose hold is open.
 _SELECT_SUSPECTS = """
@@ -21,7 +21,7 @@ _SELECT_SUSPECTS = """
 """
 
 
-def find_undelivered_jobs(db: sqlite3.Connection, job: Job, since: datetime) -> list[JobRecord]:
+def find_undelivered_jobs(db: Database, job: Job, since: datetime) -> list[JobRecord]:
     rows = db.execute(
         """SELECT * FROM jobs
         WHERE pending_response IS NOT NULL AND request_digest = ? AND account_id = ? AND key_id = ?
@@ -31,7 +31,7 @@ def find_undelivered_jobs(db: sqlite3.Connection, job: Job, since: datetime) -> 
     return load_job_records(db, rows.fetchall())
 
 
-def list_unsent_results(db: sqlite3.Connection, before: datetime) -> list[JobRecord]:
+def list_unsent_results(db: Database, before: datetime) -> list[JobRecord]:
     rows = db.execute(
         """SELECT * FROM jobs
         WHERE pending_response = 'result' AND status = 'succeeded' AND finished_at < ? ORDER BY seq""",
@@ -40,17 +40,17 @@ def list_unsent_results(db: sqlite3.Connection, before: datetime) -> list[JobRec
     return load_job_records(db, rows.fetchall())
 
 
-def find_attempts(db: sqlite3.Connection, prompt_ids: Sequence[str]) -> list[Attempt]:
-    query = "SELECT * FROM attempts WHERE prompt_id IN (SELECT value FROM json_each(?))"
-    return [row_to_attempt(row) for row in db.execute(query, (dump_json(list(prompt_ids)),))]
+def find_attempts(db: Database, prompt_ids: Sequence[str]) -> list[Attempt]:
+    query = f"SELECT * FROM attempts WHERE {db.is_in('prompt_id')}"
+    return [row_to_attempt(row) for row in db.execute(query, (db.list_value(prompt_ids),))]
 
 
-def list_open_attempts_of(db: sqlite3.Connection, job_id: str) -> list[Attempt]:
+def list_open_attempts_of(db: Database, job_id: str) -> list[Attempt]:
     query = """SELECT attempts.* FROM attempts JOIN shards ON shards.id = shard_id
         WHERE job_id = ? AND ended_at IS NULL"""
     return [row_to_attempt(row) for row in db.execute(query, (job_id,))]
 
 
-def list_suspects(db: sqlite3.Connection) -> list[str]:
+def list_suspects(db: Database) -> list[str]:
     """Return the ids of jobs that may need to be mended."""
     return [row["id"] for row in db.execute(_SELECT_SUSPECTS)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 
 from orchestrator.jobs.quarantine import QuarantinedShard
 from orchestrator.store.lookup import found
-from orchestrator.store.sqlite.rows import dump_json, format_time, parse_time, row_to_attempt
+from orchestrator.store.sql.database import Database, Row
+from orchestrator.store.sql.rows import dump_json, format_time, parse_time, row_to_attempt
 
 _SELECT = """
     SELECT quarantined_shards.*, job_id, account_id, model FROM quarantined_shards
@@ -15,7 +15,7 @@ _SELECT = """
 """
 
 
-def add_quarantined_shard(db: sqlite3.Connection, quarantined: QuarantinedShard) -> None:
+def add_quarantined_shard(db: Database, quarantined: QuarantinedShard) -> None:
     """Keep a shard; one that is kept already stays as it is."""
     graph = None if quarantined.graph is None else dump_json(dict(quarantined.graph))
     db.execute(
@@ -25,24 +25,24 @@ def add_quarantined_shard(db: sqlite3.Connection, quarantined: QuarantinedShard)
     )
 
 
-def list_quarantined_shards(db: sqlite3.Connection, limit: int) -> list[QuarantinedShard]:
+def list_quarantined_shards(db: Database, limit: int) -> list[QuarantinedShard]:
     rows = db.execute(f"{_SELECT} ORDER BY quarantined_at DESC, shard_id DESC LIMIT ?", (limit,)).fetchall()
     return [_to_quarantined_shard(db, row) for row in rows]
 
 
-def get_quarantined_shard(db: sqlite3.Connection, shard_id: str) -> QuarantinedShard:
+def get_quarantined_shard(db: Database, shard_id: str) -> QuarantinedShard:
     """Raises NotFound."""
     row = db.execute(f"{_SELECT} WHERE shard_id = ?", (shard_id,)).fetchone()
     return _to_quarantined_shard(db, found(row, "quarantined shard", shard_id))
 
 
-def delete_quarantined_shard(db: sqlite3.Connection, shard_id: str) -> None:
+def delete_quarantined_shard(db: Database, shard_id: str) -> None:
     """Raises NotFound."""
     deleted = db.execute("DELETE FROM quarantined_shards WHERE shard_id = ?", (shard_id,))
     found(deleted.rowcount or None, "quarantined shard", shard_id)
 
 
-def _to_quarantined_shard(db: sqlite3.Connection, row: sqlite3.Row) -> QuarantinedShard:
+def _to_quarantined_shard(db: Database, row: Row) -> QuarantinedShard:
     attempts = db.execute("SELECT * FROM attempts WHERE shard_id = ? ORDER BY number", (row["shard_id"],))
     return QuarantinedShard(
         shard_id=row["shard_id"],

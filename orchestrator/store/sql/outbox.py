@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,15 +9,17 @@ from orchestrator.billing.changes import NewMessage
 from orchestrator.net.http_urls import url_receiver
 from orchestrator.store.lookup import found
 from orchestrator.store.outbox import MAX_DUE_RECEIVERS
-from orchestrator.store.sqlite.accounts import get_account
-from orchestrator.store.sqlite.rows import dump_json, format_time, insert_row, parse_time, row_to_message
+from orchestrator.store.signals import StoreEvent, StoreEventKind
+from orchestrator.store.sql.accounts import get_account, lock_account
+from orchestrator.store.sql.database import Database, Row
+from orchestrator.store.sql.rows import dump_json, format_time, insert_row, parse_time, row_to_message
 from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
 
 #: A message with the number of all attempts; `attempts` counts those since the last replay.
 _COLUMNS = "*, (SELECT count(*) FROM deliveries WHERE message_id = outbox.id) AS total_attempts"
 
 
-def add_message(db: sqlite3.Connection, message: NewMessage) -> None:
+def add_message(db: Database, message: NewMessage) -> None:
     """Insert a message; it is due at once if it has a URL."""
     moment = format_time(message.created_at)
     insert_row(
@@ -37,12 +38,12 @@ def add_message(db: sqlite3.Connection, message: NewMessage) -> None:
     )
 
 
-def find_job_message(db: sqlite3.Connection, job_id: str) -> WebhookMessage | None:
+def find_job_message(db: Database, job_id: str) -> WebhookMessage | None:
     row = db.execute(f"SELECT {_COLUMNS} FROM outbox WHERE job_id = ?", (job_id,)).fetchone()
     return None if row is None else _with_delivery_attempts(db, row_to_message(row))
 
 
-def get_message(db: sqlite3.Connection, account_id: str, message_id: int) -> WebhookMessage:
+def get_message(db: Database, account_id: str, message_id: int) -> WebhookMessage:
     """Return a message with its delivery attempts. Raises NotFound."""
     row = db.execute(
         f"SELECT {_COLUMNS} FROM outbox WHERE id = ? AND account_id = ?", (message_id, account_id)
@@ -50,29 +51,33 @@ def get_message(db: sqlite3.Connection, account_id: str, message_id: int) -> Web
     return _with_delivery_attempts(db, row_to_message(_found_message(row, message_id)))
 
 
-def replay_message(db: sqlite3.Connection, message_id: int, now: datetime) -> WebhookMessage:
+def replay_message(db: Database, message_id: int, now: datetime) -> WebhookMessage:
     """Make a message due again with its delivery state reset. Raises NotFound."""
-    row = db.execute(
-        "UPDATE outbox SET due_at = CASE WHEN url IS NULL THEN NULL ELSE ? END,"
-        " delivered_at = NULL, error = NULL, attempts = 0 WHERE id = ?"
-        f" RETURNING {_COLUMNS}",
+    changes = "delivered_at = NULL, error = NULL, attempts = 0, claimed_by = NULL, claimed_until = NULL"
+    db.execute(
+        f"UPDATE outbox SET due_at = ?, {changes} WHERE id = ? AND url IS NOT NULL",
         (format_time(now), message_id),
-    ).fetchone()
-    return _with_delivery_attempts(db, row_to_message(_found_message(row, message_id)))
+    )
+    row = db.execute(f"SELECT {_COLUMNS} FROM outbox WHERE id = ?", (message_id,)).fetchone()
+    message = row_to_message(_found_message(row, message_id))
+    if message.url:
+        db.signal([StoreEvent(StoreEventKind.MESSAGE_DUE, message.account_id)])
+    return _with_delivery_attempts(db, message)
 
 
-def _found_message(row: sqlite3.Row | None, message_id: int) -> sqlite3.Row:
+def _found_message(row: Row | None, message_id: int) -> Row:
     return found(row, "webhook message", message_id, code="message_not_found")
 
 
-def list_due_receivers(db: sqlite3.Connection, now: datetime) -> list[DueReceiver]:
+def list_due_receivers(db: Database, now: datetime) -> list[DueReceiver]:
     rows = db.execute(
-        """SELECT * FROM (
+        f"""SELECT * FROM (
             SELECT account_id, receiver, min(due_at) AS due_at, count(*) AS count,
                 row_number() OVER (PARTITION BY account_id ORDER BY min(due_at), receiver) AS place
-            FROM outbox INDEXED BY outbox_due_receiver WHERE due_at IS NOT NULL AND due_at <= ?
+            FROM outbox {db.use_index("outbox_due_receiver")}
+            WHERE due_at IS NOT NULL AND due_at <= ?
             GROUP BY account_id, receiver
-        ) WHERE place <= ?""",
+        ) AS receivers WHERE place <= ?""",
         (format_time(now), MAX_DUE_RECEIVERS),
     )
     return [
@@ -86,7 +91,7 @@ def list_due_receivers(db: sqlite3.Connection, now: datetime) -> list[DueReceive
 
 
 def list_due_messages(
-    db: sqlite3.Connection, now: datetime, limit: int, receiver: MessageReceiver | None
+    db: Database, now: datetime, limit: int, receiver: MessageReceiver | None
 ) -> list[WebhookMessage]:
     condition = "" if receiver is None else " AND account_id = ? AND receiver = ?"
     chosen = () if receiver is None else (receiver.account_id, receiver.host)
@@ -98,16 +103,14 @@ def list_due_messages(
     return [row_to_message(row) for row in rows]
 
 
-def list_messages(db: sqlite3.Connection, account_id: str, limit: int) -> list[WebhookMessage]:
+def list_messages(db: Database, account_id: str, limit: int) -> list[WebhookMessage]:
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM outbox WHERE account_id = ? ORDER BY id DESC LIMIT ?", (account_id, limit)
     )
     return [row_to_message(row) for row in rows]
 
 
-def record_delivery_attempt(
-    db: sqlite3.Connection, attempt: DeliveryAttempt, retry_at: datetime | None
-) -> None:
+def record_delivery_attempt(db: Database, attempt: DeliveryAttempt, retry_at: datetime | None) -> None:
     at = format_time(attempt.at)
     insert_row(
         db,
@@ -132,7 +135,7 @@ def record_delivery_attempt(
     )
 
 
-def _with_delivery_attempts(db: sqlite3.Connection, message: WebhookMessage) -> WebhookMessage:
+def _with_delivery_attempts(db: Database, message: WebhookMessage) -> WebhookMessage:
     rows = db.execute("SELECT * FROM deliveries WHERE message_id = ? ORDER BY id", (message.id,))
     attempts = [
         DeliveryAttempt(
@@ -147,7 +150,7 @@ def _with_delivery_attempts(db: sqlite3.Connection, message: WebhookMessage) -> 
     return replace(message, delivery_attempts=tuple(attempts))
 
 
-def list_signing_secrets(db: sqlite3.Connection, account_id: str, now: datetime) -> list[str]:
+def list_signing_secrets(db: Database, account_id: str, now: datetime) -> list[str]:
     rows = db.execute(
         "SELECT secret FROM signing_secrets WHERE account_id = ? AND coalesce(ends_at > ?, TRUE)"
         " ORDER BY id DESC",
@@ -156,10 +159,9 @@ def list_signing_secrets(db: sqlite3.Connection, account_id: str, now: datetime)
     return [str(row["secret"]) for row in rows]
 
 
-def get_or_create_signing_secrets(
-    db: sqlite3.Connection, account_id: str, secret: str, now: datetime
-) -> list[str]:
+def get_or_create_signing_secrets(db: Database, account_id: str, secret: str, now: datetime) -> list[str]:
     """Return the active secrets, or add this one if there are none. Raises NotFound."""
+    lock_account(db, account_id)
     known = list_signing_secrets(db, account_id, now)
     if not known:
         add_signing_secret(db, account_id, secret, now, now)
@@ -167,9 +169,10 @@ def get_or_create_signing_secrets(
 
 
 def add_signing_secret(
-    db: sqlite3.Connection, account_id: str, secret: str, now: datetime, previous_expire_at: datetime
+    db: Database, account_id: str, secret: str, now: datetime, previous_expire_at: datetime
 ) -> None:
     """Add a secret and expire the earlier ones. Raises NotFound."""
+    lock_account(db, account_id)
     get_account(db, account_id)
     db.execute(
         "DELETE FROM signing_secrets WHERE account_id = ? AND ends_at <= ?", (account_id, format_time(now))

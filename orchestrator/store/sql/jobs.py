@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import JobRecord, Shard
-from orchestrator.store.sqlite.rows import dump_json, row_to_job, row_to_shard
+from orchestrator.store.sql.database import Database, Row
+from orchestrator.store.sql.rows import row_to_job, row_to_shard
 from orchestrator.store.values import INVALID_CURSOR_MESSAGE, JobFilter, Page
 
 
-def list_jobs(
-    db: sqlite3.Connection, job_filter: JobFilter, limit: int, cursor: str | None
-) -> Page[JobRecord]:
+def list_jobs(db: Database, job_filter: JobFilter, limit: int, cursor: str | None) -> Page[JobRecord]:
     """Return one page of jobs. Raises InvalidRequest for an unknown cursor."""
     after, order = (">", "ASC") if job_filter.oldest_first else ("<", "DESC")
     conditions = []
@@ -26,11 +24,9 @@ def list_jobs(
         conditions.append("status = :status")
         values["status"] = job_filter.status.value
     if job_filter.models is not None:
-        conditions.append(
-            "(model IN (SELECT value FROM json_each(:models))"
-            " OR requested_model IN (SELECT value FROM json_each(:models)))"
-        )
-        values["models"] = dump_json(list(job_filter.models))
+        columns = (db.is_in(column, ":models") for column in ("model", "requested_model"))
+        conditions.append(f"({' OR '.join(columns)})")
+        values["models"] = db.list_value(job_filter.models)
     if cursor is not None:
         conditions.append(f"seq {after} :position")
         values["position"] = _cursor_position(db, job_filter.account_id, cursor)
@@ -42,35 +38,35 @@ def list_jobs(
     return Page(items=found, cursor=found[-1].job.id if len(rows) > limit else None)
 
 
-def _cursor_position(db: sqlite3.Connection, account_id: str | None, cursor: str) -> int:
+def _cursor_position(db: Database, account_id: str | None, cursor: str) -> int:
     row = db.execute("SELECT seq, account_id FROM jobs WHERE id = ?", (cursor,)).fetchone()
     if row is None or account_id not in (None, row["account_id"]):
         raise InvalidRequest(INVALID_CURSOR_MESSAGE, code="invalid_cursor", param="cursor")
     return int(row["seq"])
 
 
-def list_unfinished_jobs(db: sqlite3.Connection) -> list[JobRecord]:
+def list_unfinished_jobs(db: Database) -> list[JobRecord]:
     return load_job_records(
         db, db.execute("SELECT * FROM jobs WHERE finished_at IS NULL ORDER BY seq").fetchall()
     )
 
 
-def load_job_records(db: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[JobRecord]:
+def load_job_records(db: Database, rows: Sequence[Row]) -> list[JobRecord]:
     """Return the jobs of these rows with their shards, in the same order; one query loads all shards."""
     jobs = [row_to_job(row) for row in rows]
     shards = _load_shards(db, [job.id for job in jobs])
     return [JobRecord(job=job, shards=shards[job.id]) for job in jobs]
 
 
-def _load_shards(db: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str, tuple[Shard, ...]]:
+def _load_shards(db: Database, job_ids: Iterable[str]) -> dict[str, tuple[Shard, ...]]:
     rows = db.execute(
-        "SELECT * FROM shards WHERE job_id IN (SELECT value FROM json_each(?)) ORDER BY job_id, position",
-        (dump_json(list(job_ids)),),
+        f"SELECT * FROM shards WHERE {db.is_in('job_id')} ORDER BY job_id, position",
+        (db.list_value(job_ids),),
     )
     shards = (row_to_shard(row) for row in rows)
     return {job_id: tuple(group) for job_id, group in groupby(shards, key=lambda shard: shard.job_id)}
 
 
-def count_unfinished_jobs(db: sqlite3.Connection, account_id: str) -> int:
-    query = "SELECT count(*) FROM jobs WHERE account_id = ? AND finished_at IS NULL"
-    return int(db.execute(query, (account_id,)).fetchone()[0])
+def count_unfinished_jobs(db: Database, account_id: str) -> int:
+    query = "SELECT count(*) AS number FROM jobs WHERE account_id = ? AND finished_at IS NULL"
+    return int(db.execute(query, (account_id,)).fetchone()["number"])

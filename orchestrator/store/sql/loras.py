@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs.loras import Lora
-from orchestrator.store.sqlite.rows import dump_json, format_time, insert_row, parse_time
+from orchestrator.store.sql.database import Database, Row
+from orchestrator.store.sql.rows import format_time, insert_row, parse_time
 from orchestrator.store.values import INVALID_CURSOR_MESSAGE, Page
 
 
-def add_lora(db: sqlite3.Connection, lora: Lora) -> None:
+def add_lora(db: Database, lora: Lora) -> None:
     row = {
         "job_id": lora.job_id,
         "account_id": lora.account_id,
@@ -28,16 +28,16 @@ def add_lora(db: sqlite3.Connection, lora: Lora) -> None:
     insert_row(db, "loras", row)
 
 
-def delete_loras(db: sqlite3.Connection, job_ids: Sequence[str]) -> None:
-    db.execute("DELETE FROM loras WHERE job_id IN (SELECT value FROM json_each(?))", (dump_json(job_ids),))
+def delete_loras(db: Database, job_ids: Sequence[str]) -> None:
+    db.execute(f"DELETE FROM loras WHERE {db.is_in('job_id')}", (db.list_value(job_ids),))
 
 
-def list_old_loras(db: sqlite3.Connection, before: datetime, limit: int) -> list[Lora]:
+def list_old_loras(db: Database, before: datetime, limit: int) -> list[Lora]:
     query = "SELECT * FROM loras WHERE created_at < ? ORDER BY created_at, job_id LIMIT ?"
     return [_row_to_lora(row) for row in db.execute(query, (format_time(before), limit))]
 
 
-def list_loras(db: sqlite3.Connection, account_id: str, limit: int, cursor: str | None) -> Page[Lora]:
+def list_loras(db: Database, account_id: str, limit: int, cursor: str | None) -> Page[Lora]:
     condition, values = "", {"account_id": account_id, "limit": limit + 1}
     if cursor is not None:
         query = "SELECT created_at FROM loras WHERE account_id = ? AND job_id = ?"
@@ -55,7 +55,7 @@ def list_loras(db: sqlite3.Connection, account_id: str, limit: int, cursor: str 
     return Page(items=found, cursor=found[-1].job_id if len(rows) > limit else None)
 
 
-def find_lora(db: sqlite3.Connection, account_id: str, reference: str) -> Lora | None:
+def find_lora(db: Database, account_id: str, reference: str) -> Lora | None:
     row = db.execute(
         """SELECT * FROM loras
         WHERE account_id = :account_id AND (job_id = :text OR key = :text OR name = :text)
@@ -65,7 +65,7 @@ def find_lora(db: sqlite3.Connection, account_id: str, reference: str) -> Lora |
     return None if row is None else _row_to_lora(row)
 
 
-def _row_to_lora(row: sqlite3.Row) -> Lora:
+def _row_to_lora(row: Row) -> Lora:
     return Lora(
         job_id=row["job_id"],
         account_id=row["account_id"],

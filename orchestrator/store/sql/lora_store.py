@@ -6,12 +6,12 @@ from datetime import datetime
 
 from orchestrator.jobs.loras import Lora
 from orchestrator.store import file_operations
-from orchestrator.store.sqlite import loras
-from orchestrator.store.sqlite.access import SqliteAccess
+from orchestrator.store.sql import loras
+from orchestrator.store.sql.access import SqlAccess
 from orchestrator.store.values import Page
 
 
-class SqliteLoras(SqliteAccess):
+class SqlLoras(SqlAccess):
     """Implements `orchestrator.store.loras.LoraStore`, where each method is described."""
 
     async def list_loras(self, account_id: str, limit: int = 50, cursor: str | None = None) -> Page[Lora]:

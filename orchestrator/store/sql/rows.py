@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -20,6 +19,7 @@ from orchestrator.jobs import (
     ShardStatus,
     Usage,
 )
+from orchestrator.store.sql.database import Database, Row
 from orchestrator.store.values import Account, ApiKey, ApiKeyLimits, ApiKeyScope, UsageRow, WebhookMessage
 from pricing.alerts import Alert, AlertMetric
 from pricing.costs import MeteredUsage
@@ -31,12 +31,18 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def parse_time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def parse_time(value: str | datetime) -> datetime:
+    """Convert a stored time: SQLite has text, PostgreSQL a type of its own."""
+    return value.astimezone(UTC) if isinstance(value, datetime) else datetime.fromisoformat(value)
 
 
-def parse_optional_time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+def parse_optional_time(value: str | datetime | None) -> datetime | None:
+    return None if value is None else parse_time(value)
+
+
+def parse_day(value: str | date) -> date:
+    """Convert a stored day, as `parse_time` does."""
+    return value if isinstance(value, date) else date.fromisoformat(value)
 
 
 def dump_json(value: Any) -> str:
@@ -44,19 +50,19 @@ def dump_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def update_row(db: sqlite3.Connection, table: str, id: str, row: Mapping[str, Any]) -> None:
+def update_row(db: Database, table: str, id: str, row: Mapping[str, Any]) -> None:
     """Change some columns of one row. Names come from this package, never from a caller."""
     changes = ", ".join(f"{column} = ?" for column in row)
     db.execute(f"UPDATE {table} SET {changes} WHERE id = ?", (*row.values(), id))
 
 
-def insert_row(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
+def insert_row(db: Database, table: str, row: Mapping[str, Any]) -> None:
     """Insert one row. Table and column names come from this package, never from a caller."""
     columns, marks = ", ".join(row), ", ".join("?" * len(row))
     db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(row.values()))
 
 
-def row_to_account(row: sqlite3.Row) -> Account:
+def row_to_account(row: Row) -> Account:
     return Account(
         id=row["id"],
         name=row["name"],
@@ -76,7 +82,7 @@ def limits_to_row(limits: ApiKeyLimits) -> dict[str, Any]:
     }
 
 
-def row_to_key(row: sqlite3.Row) -> ApiKey:
+def row_to_key(row: Row) -> ApiKey:
     """Convert a key joined with its account (`keys.SELECT_KEYS`)."""
     return ApiKey(
         id=row["id"],
@@ -137,7 +143,7 @@ def job_status_to_row(job: Job) -> dict[str, Any]:
     }
 
 
-def row_to_job(row: sqlite3.Row) -> Job:
+def row_to_job(row: Row) -> Job:
     code, ends, pending = row["error_code"], row["webhook_ends"], row["pending_response"]
     return Job(
         id=row["id"],
@@ -175,7 +181,7 @@ def shard_to_row(shard: Shard) -> dict[str, Any]:
     }
 
 
-def row_to_shard(row: sqlite3.Row) -> Shard:
+def row_to_shard(row: Row) -> Shard:
     return Shard(
         id=row["id"],
         job_id=row["job_id"],
@@ -219,7 +225,7 @@ def attempt_to_row(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def row_to_attempt(row: sqlite3.Row) -> Attempt:
+def row_to_attempt(row: Row) -> Attempt:
     return Attempt(
         prompt_id=row["prompt_id"],
         shard_id=row["shard_id"],
@@ -236,7 +242,7 @@ def entry_to_row(entry: LedgerEntry) -> dict[str, Any]:
     return {**asdict(entry), "kind": entry.kind.value, "at": format_time(entry.at)}
 
 
-def row_to_entry(row: sqlite3.Row) -> LedgerEntry:
+def row_to_entry(row: Row) -> LedgerEntry:
     return LedgerEntry(
         key=row["key"],
         kind=EntryKind(row["kind"]),
@@ -250,9 +256,9 @@ def row_to_entry(row: sqlite3.Row) -> LedgerEntry:
     )
 
 
-def row_to_usage(row: sqlite3.Row) -> UsageRow:
+def row_to_usage(row: Row) -> UsageRow:
     return UsageRow(
-        day=date.fromisoformat(row["day"]),
+        day=parse_day(row["day"]),
         account_id=row["account_id"],
         key_id=row["key_id"],
         model=row["model"],
@@ -264,9 +270,9 @@ def row_to_usage(row: sqlite3.Row) -> UsageRow:
     )
 
 
-def row_to_metered_usage(row: sqlite3.Row) -> MeteredUsage:
+def row_to_metered_usage(row: Row) -> MeteredUsage:
     return MeteredUsage(
-        day=date.fromisoformat(row["day"]),
+        day=parse_day(row["day"]),
         model=row["model"],
         device=row["device"],
         gpu_seconds=row["gpu_seconds"],
@@ -286,7 +292,7 @@ def alert_to_row(alert: Alert) -> dict[str, Any]:
     }
 
 
-def row_to_alert(row: sqlite3.Row) -> Alert:
+def row_to_alert(row: Row) -> Alert:
     return Alert(
         id=row["id"],
         account_id=row["account_id"],
@@ -298,7 +304,7 @@ def row_to_alert(row: sqlite3.Row) -> Alert:
     )
 
 
-def row_to_message(row: sqlite3.Row) -> WebhookMessage:
+def row_to_message(row: Row) -> WebhookMessage:
     return WebhookMessage(
         id=row["id"],
         account_id=row["account_id"],

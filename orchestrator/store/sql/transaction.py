@@ -1,8 +1,7 @@
-"""`Transaction` on one SQLite connection: loads the facts of the rules and writes their changes."""
+"""`Transaction` on one connection: loads the facts of the rules and writes their changes."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from datetime import date, datetime
 
@@ -10,7 +9,8 @@ from orchestrator.billing.changes import Changes
 from orchestrator.billing.values import Account, ApiKeyLimits
 from orchestrator.jobs import Attempt, JobRecord, Shard
 from orchestrator.jobs.loras import Lora
-from orchestrator.store.sqlite import (
+from orchestrator.store.signals import events_of
+from orchestrator.store.sql import (
     accounts,
     alerts,
     files,
@@ -23,7 +23,8 @@ from orchestrator.store.sqlite import (
     usage,
     wallet,
 )
-from orchestrator.store.sqlite.rows import (
+from orchestrator.store.sql.database import Database
+from orchestrator.store.sql.rows import (
     attempt_to_row,
     entry_to_row,
     format_time,
@@ -40,11 +41,24 @@ from pricing.alerts import Alert
 from pricing.ledger import Balance, LedgerEntry
 
 
-class SqliteTransaction:
+class SqlTransaction:
     """Implements `orchestrator.store.transaction.Transaction`; the connection is within a transaction."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
+
+    def lock_account(self, account_id: str) -> None:
+        accounts.lock_account(self._db, account_id)
+
+    def lock_job(self, job_id: str) -> None:
+        self._db.lock_rows("SELECT id FROM jobs WHERE id = ?", (job_id,))
+
+    def lock_job_of_shard(self, shard_id: str) -> None:
+        query = "SELECT id FROM jobs WHERE id = (SELECT job_id FROM shards WHERE id = ?)"
+        self._db.lock_rows(query, (shard_id,))
+
+    def lock_objects(self, keys: Sequence[str]) -> None:
+        self._db.lock_names(keys)
 
     def get_account(self, account_id: str) -> Account:
         return accounts.get_account(self._db, account_id)
@@ -81,12 +95,12 @@ class SqliteTransaction:
         return wallet.get_balance(self._db, account_id)
 
     def sum_refunds(self, job_id: str) -> int:
-        query = "SELECT coalesce(sum(micros), 0) FROM entries WHERE job_id = ? AND kind = 'refund'"
+        query = "SELECT coalesce(sum(micros), 0) AS total FROM entries WHERE job_id = ? AND kind = 'refund'"
         return self._sum(query, job_id)
 
     def sum_net_charges_after(self, entry: LedgerEntry) -> int:
         return self._sum(
-            """SELECT coalesce(sum(CASE kind WHEN 'refund' THEN -micros ELSE micros END), 0)
+            """SELECT coalesce(sum(CASE kind WHEN 'refund' THEN -micros ELSE micros END), 0) AS total
             FROM entries
             WHERE account_id = ? AND kind IN ('capture', 'refund')
                 AND id > (SELECT id FROM entries WHERE key = ?)""",
@@ -104,19 +118,20 @@ class SqliteTransaction:
                 members AS (SELECT id FROM chain
                     UNION SELECT keys.id FROM keys JOIN chain ON keys.first_key_id = chain.id)
             SELECT
-                (SELECT coalesce(sum(micros), 0) FROM usage_days WHERE key_id IN members AND day >= ?)
+                (SELECT coalesce(sum(micros), 0) FROM usage_days
+                 WHERE key_id IN (SELECT id FROM members) AND day >= ?)
                 + (SELECT coalesce(sum(price), 0) FROM jobs
-                   WHERE key_id IN members AND finished_at IS NULL)""",
+                   WHERE key_id IN (SELECT id FROM members) AND finished_at IS NULL) AS total""",
             key_id,
             since.isoformat(),
         )
 
     def sum_account_spend(self, account_id: str, since: date) -> int:
-        query = "SELECT coalesce(sum(micros), 0) FROM usage_days WHERE account_id = ? AND day >= ?"
+        query = "SELECT coalesce(sum(micros), 0) AS total FROM usage_days WHERE account_id = ? AND day >= ?"
         return self._sum(query, account_id, since.isoformat())
 
     def _sum(self, query: str, *values: str) -> int:
-        return int(self._db.execute(query, values).fetchone()[0])
+        return int(self._db.execute(query, values).fetchone()["total"])
 
     def list_alerts(self, account_id: str) -> list[Alert]:
         return alerts.list_alerts(self._db, account_id)
@@ -137,14 +152,21 @@ class SqliteTransaction:
         return loras.list_old_loras(self._db, before, limit)
 
     def apply_changes(self, changes: Changes) -> None:
-        """The connection's savepoint makes this atomic."""
+        """The transaction of the connection, or its savepoint, makes this atomic.
+
+        Rows that transactions of all accounts add to come last, so that they are locked for a short time. All
+        transactions write tables in the same order, so that two do not wait for each other.
+        """
+        for account_id in sorted({entry.account_id for entry in changes.entries}):
+            self.lock_account(account_id)
+        with self._db.batch():
+            self._write_changes(changes)
+        self._db.signal(events_of(changes))
+
+    def _write_changes(self, changes: Changes) -> None:
         self._write_job(changes)
         if changes.quarantined is not None:
             quarantine.add_quarantined_shard(self._db, changes.quarantined)
-        for entry in changes.entries:
-            insert_row(self._db, "entries", entry_to_row(entry))
-        for metered in changes.metered:
-            usage.add_metered_usage(self._db, metered)
         for used in changes.usage:
             usage.add_usage(self._db, used)
         for alert in changes.alerts:
@@ -161,6 +183,10 @@ class SqliteTransaction:
             loras.add_lora(self._db, changes.new_lora)
         loras.delete_loras(self._db, changes.deleted_loras)
         files.write_file_changes(self._db, changes.files)
+        for entry in changes.entries:
+            insert_row(self._db, "entries", entry_to_row(entry))
+        for metered in sorted(changes.metered, key=lambda row: (row.day, row.model, row.device)):
+            usage.add_metered_usage(self._db, metered)
 
     def _write_job(self, changes: Changes) -> None:
         if changes.freed_key_of is not None:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import date
 
-from orchestrator.store.sqlite.rows import row_to_metered_usage, row_to_usage
+from orchestrator.store.sql.database import Database
+from orchestrator.store.sql.rows import row_to_metered_usage, row_to_usage
 from orchestrator.store.values import UsageRow
 from pricing.costs import MeteredUsage
 
 
 def list_usage(
-    db: sqlite3.Connection, since: date | None, until: date | None, account_id: str | None
+    db: Database, since: date | None, until: date | None, account_id: str | None
 ) -> list[UsageRow]:
+    condition, values = ("", ()) if account_id is None else ("AND account_id = ?", (account_id,))
     rows = db.execute(
-        """SELECT * FROM usage_days
-        WHERE day >= ? AND day < ? AND (? IS NULL OR account_id = ?)
+        f"""SELECT * FROM usage_days WHERE day >= ? AND day < ? {condition}
         ORDER BY day, account_id, key_id, model, simulated""",
-        (*_day_bounds(since, until), account_id, account_id),
+        (*_day_bounds(since, until), *values),
     )
     return [row_to_usage(row) for row in rows]
 
 
-def list_metered_usage(db: sqlite3.Connection, since: date | None, until: date | None) -> list[MeteredUsage]:
+def list_metered_usage(db: Database, since: date | None, until: date | None) -> list[MeteredUsage]:
     rows = db.execute(
         "SELECT * FROM meter_days WHERE day >= ? AND day < ? ORDER BY day, model, device",
         _day_bounds(since, until),
@@ -30,19 +30,19 @@ def list_metered_usage(db: sqlite3.Connection, since: date | None, until: date |
     return [row_to_metered_usage(row) for row in rows]
 
 
-def add_metered_usage(db: sqlite3.Connection, row: MeteredUsage) -> None:
+def add_metered_usage(db: Database, row: MeteredUsage) -> None:
     """Add to the operator's totals of a day, model and device."""
     db.execute(
         """INSERT INTO meter_days
             (day, model, device, shards, gpu_seconds, load_seconds, bytes_stored, bytes_sent, revenue)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (day, model, device) DO UPDATE SET
-            shards = shards + excluded.shards,
-            gpu_seconds = gpu_seconds + excluded.gpu_seconds,
-            load_seconds = load_seconds + excluded.load_seconds,
-            bytes_stored = bytes_stored + excluded.bytes_stored,
-            bytes_sent = bytes_sent + excluded.bytes_sent,
-            revenue = revenue + excluded.revenue""",
+            shards = meter_days.shards + excluded.shards,
+            gpu_seconds = meter_days.gpu_seconds + excluded.gpu_seconds,
+            load_seconds = meter_days.load_seconds + excluded.load_seconds,
+            bytes_stored = meter_days.bytes_stored + excluded.bytes_stored,
+            bytes_sent = meter_days.bytes_sent + excluded.bytes_sent,
+            revenue = meter_days.revenue + excluded.revenue""",
         (
             row.day.isoformat(),
             row.model,
@@ -57,23 +57,23 @@ def add_metered_usage(db: sqlite3.Connection, row: MeteredUsage) -> None:
     )
 
 
-def add_usage(db: sqlite3.Connection, row: UsageRow) -> None:
+def add_usage(db: Database, row: UsageRow) -> None:
     """Add to the caller's totals of a day, account, key and model."""
     db.execute(
         """INSERT INTO usage_days
             (day, account_id, key_id, model, simulated, jobs, outputs, micros, gpu_seconds)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (day, account_id, key_id, model, simulated) DO UPDATE SET
-            jobs = jobs + excluded.jobs,
-            outputs = outputs + excluded.outputs,
-            micros = micros + excluded.micros,
-            gpu_seconds = gpu_seconds + excluded.gpu_seconds""",
+            jobs = usage_days.jobs + excluded.jobs,
+            outputs = usage_days.outputs + excluded.outputs,
+            micros = usage_days.micros + excluded.micros,
+            gpu_seconds = usage_days.gpu_seconds + excluded.gpu_seconds""",
         (
             row.day.isoformat(),
             row.account_id,
             row.key_id,
             row.model,
-            int(row.simulated),
+            row.simulated,
             row.jobs,
             row.outputs,
             row.micros,

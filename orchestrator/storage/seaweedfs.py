@@ -188,7 +188,7 @@ class SeaweedFSDirectory:
     def remove_sockets(self, ports: dict[str, int]) -> None:
         """Remove the Unix sockets that the server leaves in /tmp when it is killed."""
         for name, port in ports.items():
-            for path in _socket_paths(name, port):
+            for path in socket_paths(name, port):
                 # One of another user cannot be removed; the next start takes other ports.
                 with suppress(PermissionError):
                     path.unlink(missing_ok=True)
@@ -207,12 +207,12 @@ def are_ports_free(ports: dict[str, int]) -> bool:
 
 
 def _is_service_free(name: str, port: int) -> bool:
-    if any(_is_foreign(path) for path in _socket_paths(name, port)):
+    if any(_is_foreign(path) for path in socket_paths(name, port)):
         return False
     return _is_port_free(port) and _is_port_free(port + _GRPC_PORT_OFFSET)
 
 
-def _socket_paths(name: str, port: int) -> list[Path]:
+def socket_paths(name: str, port: int) -> list[Path]:
     """Return the sockets that a service makes beside its ports."""
     names = (f"{name}-{port}", f"{name}-grpc-{port + _GRPC_PORT_OFFSET}")
     return [Path("/tmp", f"seaweedfs-{name}.sock") for name in names]

@@ -265,7 +265,7 @@ async def test_access_of_earlier_versions_is_closed_at_the_next_start(tmp_path: 
     try:
         assert await asyncio.to_thread(open_to_others, directory) == []
         assert "[grpc.filer]" in (directory / "security.toml").read_text()
-        sockets = [path.stat() for path in sockets_of(server)]
+        sockets = [path.stat() for path in sockets_of(directory)]
         assert sockets
         assert [socket for socket in sockets if socket.st_mode & 0o077] == []
     finally:
@@ -307,14 +307,18 @@ async def test_stop_leaves_nothing_running_and_the_next_life_has_the_same_secret
     await server.stop()
     assert server.pid is None
     assert not is_running(pid)
-    assert sockets_of(server) == []
+    assert sockets_of(tmp_path) == []
     await server.start()
     assert (server.access_key, server.secret_key) == known
     await server.stop()
 
 
-def sockets_of(server: EmbeddedS3) -> list[Path]:
-    return list(Path("/tmp").glob(f"seaweedfs-*-{server.endpoint.rpartition(':')[2]}.sock"))
+def sockets_of(directory: Path) -> list[Path]:
+    """The sockets of a server in /tmp. Another server's may have the same port, under another name."""
+    ports = seaweedfs.SeaweedFSDirectory(directory).read_ports()
+    assert ports
+    paths = [path for name, port in ports.items() for path in seaweedfs.socket_paths(name, port)]
+    return [path for path in paths if path.exists()]
 
 
 async def test_a_port_that_was_taken_meanwhile_is_replaced(server: EmbeddedS3, store: ObjectStore) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
@@ -10,6 +9,7 @@ import aiohttp
 import pytest
 
 from tests.support.callers import new_key
+from tests.support.early_response import post_zeros
 from tests.support.images import base64_png
 from tests.support.service import ServiceProcess
 
@@ -111,9 +111,8 @@ async def test_rejects_a_form(service: ServiceProcess, key: str) -> None:
 
 
 async def test_rejects_a_body_over_the_limit(service: ServiceProcess, key: str) -> None:
-    body = io.BytesIO(json.dumps({"prompt": "a" * 97 * 2**20}).encode())
-    async with service.client(key) as http, http.post(RUN, data=body) as response:
-        assert await rejection(response) == (400, "validation_error")
+    response = await post_zeros(service.url + RUN, 97 * 2**20, {"Authorization": f"Bearer {key}"})
+    assert (response.status, json.loads(response.body)["error"]["code"]) == (400, "validation_error")
 
 
 async def test_rejects_unknown_models(service: ServiceProcess, key: str) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from email.parser import BytesHeaderParser
 from urllib.parse import urlsplit
 
@@ -19,8 +20,12 @@ _CHUNK = bytes(65_536)
 @dataclass(frozen=True)
 class EarlyResponse:
     status: int
-    content_type: str
+    headers: Message
     body: bytes
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get_content_type()
 
 
 async def post_zeros(url: str, size: int, headers: Mapping[str, str] | None = None) -> EarlyResponse:
@@ -56,6 +61,6 @@ async def _read_response(reader: asyncio.StreamReader) -> EarlyResponse:
     headers = BytesHeaderParser().parsebytes(head)
     return EarlyResponse(
         status=int(status_line.split()[1]),
-        content_type=headers.get_content_type(),
+        headers=headers,
         body=await reader.readexactly(int(headers["Content-Length"])),
     )

@@ -46,6 +46,7 @@ BROAD_EXCEPT = {
     "orchestrator/jobs/events.py": "a failing observer must not undo what an event reports",
     "orchestrator/execution/expiry.py": "what can not be cleaned up now is cleaned up at the next look",
     "orchestrator/execution/failures.py": "an attempt's unexpected error fails the attempt, not the service",
+    "orchestrator/store/postgres/connections.py": "a transaction is rolled back whatever ended it",
     "orchestrator/store/sqlite/connection.py": "a write's error goes to whoever awaits the write",
     "orchestrator/web/middleware.py": "the caller gets a proper error whatever went wrong",
     "orchestrator/webhooks/sender.py": "a receiver's surprise is a failed delivery, not the sender's end",

@@ -21,7 +21,7 @@ from orchestrator.jobs import (
 )
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.memory.tables import MemoryTables
-from orchestrator.store.sqlite import SqliteStore
+from orchestrator.store.sql.store import SqlStore
 from tests.support.store_harness import PICTURE, START, USAGE, StoreHarness
 
 LASTING_FAILURES = [kind for kind in FailureKind if kind not in REPEATABLE_FAILURES]
@@ -29,7 +29,7 @@ LASTING_FAILURES = [kind for kind in FailureKind if kind not in REPEATABLE_FAILU
 
 async def damage(world: StoreHarness, sql: str, change: Callable[[MemoryTables], object]) -> None:
     """Do to the stored rows what no operation of the store does."""
-    if isinstance(world.store, SqliteStore):
+    if isinstance(world.store, SqlStore):
         await world.store._db.write(lambda db: db.execute(sql).rowcount)
     else:
         assert isinstance(world.store, MemoryStore)

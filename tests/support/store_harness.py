@@ -13,12 +13,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestrator.jobs import Attempt, Job, JobRecord, Output, Usage, create_shards
+from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
 from orchestrator.store import Account, ApiKey, DeliveryAttempt, Store, WebhookMessage
 from orchestrator.store.memory import MemoryStore, MemoryTables
 from orchestrator.store.sqlite import SqliteStore
 
-STORES = ("sqlite", "memory")
+STORES = ("sqlite", "memory", "postgres")
 #: Tables of the in-memory stores by directory, so that a store can be opened again.
 _TABLES: dict[Path, MemoryTables] = {}
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -41,7 +44,19 @@ def open_store(kind: str, directory: Path) -> Store:
             return SqliteStore(directory / "store.db")
         case "memory":
             return MemoryStore(_TABLES.setdefault(directory, MemoryTables()))
+        case "postgres":
+            return open_postgres(directory)
     raise ValueError(f"there is no store {kind!r}")
+
+
+def open_postgres(directory: Path) -> Store:
+    """Open the database that belongs to a directory; skip the test without PostgreSQL."""
+    # Imported here, so that the tests of other stores need no PostgreSQL.
+    pytest.importorskip("psycopg", reason="needs the extra `postgres`")
+    from orchestrator.store.postgres.store import PostgresStore
+    from tests.support.postgres import database_url
+
+    return PostgresStore(database_url(directory), SecretBox(directory / KEY_FILE_NAME), max_connections=6)
 
 
 @dataclass

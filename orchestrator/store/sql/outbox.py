@@ -7,6 +7,7 @@ from datetime import datetime
 
 from orchestrator.billing.changes import NewMessage
 from orchestrator.net.http_urls import url_receiver
+from orchestrator.secret_box import SecretBox
 from orchestrator.store.lookup import found
 from orchestrator.store.outbox import MAX_DUE_RECEIVERS
 from orchestrator.store.signals import StoreEvent, StoreEventKind
@@ -182,3 +183,10 @@ def add_signing_secret(
         (format_time(previous_expire_at), account_id),
     )
     insert_row(db, "signing_secrets", {"account_id": account_id, "secret": secret})
+
+
+def check_secrets_readable(db: Database, box: SecretBox) -> None:
+    """Raise SecretUnreadable if the newest secret was encrypted with another key."""
+    row = db.execute("SELECT secret, account_id FROM signing_secrets ORDER BY id DESC LIMIT 1").fetchone()
+    if row is not None:
+        box.decrypt(row["secret"], row["account_id"])

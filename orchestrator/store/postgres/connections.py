@@ -1,0 +1,286 @@
+"""Access to one PostgreSQL database: a bounded number of connections, each used by one thread at a time.
+
+A write is a function of the database that runs in a transaction of its own, beside those of other threads and
+processes; what it decides on is locked (`orchestrator.store.transaction`). It is repeated if another
+transaction was in its way. A call returns only after the commit, which is on disk then: no session runs with
+`synchronous_commit = off`.
+
+A connection is opened when a call needs one, and replaced after any doubt. While the database cannot be
+reached, calls fail with ServiceUnavailable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty, LifoQueue
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import Connection
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
+
+from orchestrator.errors import ServiceUnavailable
+from orchestrator.store.postgres.database import PostgresDatabase
+from orchestrator.store.postgres.errors import (
+    describe,
+    ends_connection,
+    max_repeats,
+    translate_error,
+    unavailable,
+)
+from orchestrator.store.signals import StoreEvent
+
+T = TypeVar("T")
+DictConnection = Connection[dict[str, Any]]
+log = logging.getLogger(__name__)
+
+#: Share of the connections for reads: long reports must not keep writes from a connection.
+READER_SHARE = 1 / 3
+#: Longest pause before a transaction is repeated because another one was in its way, in seconds.
+REPEAT_SECONDS = 0.02
+#: How long to ask whether a transaction was committed whose connection was lost meanwhile, in seconds.
+COMMIT_DOUBT_SECONDS = 15.0
+#: How long a call may wait for a thread before it fails, in seconds.
+QUEUE_SECONDS = 15.0
+#: How long calls fail at once after a connection could not be made, in seconds.
+REFUSED_SECONDS = 0.25
+#: How long to wait for another thread's connection if the server gives no further one, in seconds.
+BORROW_SECONDS = 5.0
+#: A peer that vanished is noticed after about 20 seconds. Password and host come from the URL.
+CONNECT_OPTIONS: dict[str, Any] = {
+    "application_name": "pixelfactory",
+    "client_encoding": "utf8",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,
+}
+#: A transaction ends if its process stands still, so that others do not wait for its locks.
+_PREPARE_SESSION = """
+    SELECT set_config('TimeZone', 'UTC', FALSE), set_config('lock_timeout', '30s', FALSE),
+        set_config('idle_in_transaction_session_timeout', '60s', FALSE), set_config('jit', 'off', FALSE),
+        set_config('client_min_messages', 'warning', FALSE),
+        CASE current_setting('synchronous_commit')
+            WHEN 'off' THEN set_config('synchronous_commit', 'on', FALSE) END
+"""
+#: The id of a transaction tells what became of it if the connection is lost during the commit.
+_BEGIN_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text AS id"
+_BEGIN_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT NULL AS id"
+
+
+def connect(url: str, **options: Any) -> DictConnection:
+    """Open a connection whose transactions begin and end only where a statement says so.
+
+    Options of the URL win. Raises psycopg.Error.
+    """
+    given = psycopg.conninfo.conninfo_to_dict(url)
+    wanted = {name: value for name, value in {**CONNECT_OPTIONS, **options}.items() if name not in given}
+    connection = psycopg.connect(url, autocommit=True, row_factory=dict_row, **wanted)
+    # JSON columns are read as the text that was written.
+    connection.adapters.register_loader("json", TextLoader)
+    try:
+        connection.execute(_PREPARE_SESSION)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class ConnectionPool:
+    """The connections of one process to one database."""
+
+    def __init__(
+        self,
+        url: str,
+        max_connections: int,
+        *,
+        publish: Callable[[Sequence[StoreEvent]], None] = lambda _: None,
+    ) -> None:
+        """`publish` is called with the events of committed transactions, in the thread of the writer."""
+        readers = max(1, int(max_connections * READER_SHARE))
+        writers = max(1, max_connections - readers)
+        self._connections = _Connections(url)
+        self._publish = publish
+        self._closed = False
+        self._reader_threads = ThreadPoolExecutor(readers, "store-reader")
+        self._writer_threads = ThreadPoolExecutor(writers, "store-writer")
+
+    async def write(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run `function(database, *arguments)` in a transaction; its result, once that is on disk."""
+        return await self._submit(self._writer_threads, self._write, function, arguments)
+
+    async def read(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run `function(database, *arguments)` on one consistent snapshot of what is committed."""
+        return await self._submit(self._reader_threads, self._read, function, arguments)
+
+    async def close(self) -> None:
+        """Finish what was begun, then close every connection."""
+        if self._closed:
+            return
+        self._closed = True
+        for threads in (self._writer_threads, self._reader_threads):
+            await asyncio.to_thread(threads.shutdown)
+        self._connections.close()
+
+    async def _submit(
+        self,
+        threads: ThreadPoolExecutor,
+        run: Callable[[Callable[..., T], tuple[Any, ...]], T],
+        function: Callable[..., T],
+        arguments: tuple[Any, ...],
+    ) -> T:
+        if self._closed:
+            raise RuntimeError("the store is closed")
+        begun = time.monotonic()
+
+        def call() -> T:
+            if time.monotonic() - begun > QUEUE_SECONDS:
+                raise unavailable()
+            return run(function, arguments)
+
+        return await asyncio.get_running_loop().run_in_executor(threads, call)
+
+    def _write(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        result, events = self._run(_BEGIN_WRITE, function, arguments)
+        if events:
+            self._publish(events)
+        return result
+
+    def _read(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        return self._run(_BEGIN_READ, function, arguments)[0]
+
+    def _run(
+        self, begin: bytes, function: Callable[..., T], arguments: tuple[Any, ...]
+    ) -> tuple[T, list[StoreEvent]]:
+        """Run a function in a transaction, again if another one was in its way or its connection was dead."""
+        repeats = 0
+        while True:
+            connection, reused = self._connections.acquire()
+            database = PostgresDatabase(connection)
+            transaction: str | None = None
+            try:
+                id = _begin(connection, begin)
+                result = function(database, *arguments)
+                transaction = id
+                connection.execute(b"COMMIT")
+            except Exception as error:
+                self._connections.give_up(connection, error)
+                if transaction is not None and ends_connection(error) and self._is_committed(transaction):
+                    return result, database.events
+                # A connection that waited for its next use may have died meanwhile, with all the others.
+                stale = reused and transaction is None and ends_connection(error)
+                if not stale and repeats >= max_repeats(error):
+                    raise _translated(error) from error
+                repeats += not stale
+                time.sleep(random.uniform(0, REPEAT_SECONDS * repeats))
+            else:
+                self._connections.release(connection)
+                return result, database.events
+
+    def _is_committed(self, transaction: str) -> bool:
+        """Find out what became of a transaction whose connection was lost during its commit.
+
+        Raises ServiceUnavailable if the server does not say so for long.
+        """
+        deadline = time.monotonic() + COMMIT_DOUBT_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(ServiceUnavailable, psycopg.Error):
+                connection, _ = self._connections.acquire()
+                try:
+                    row = connection.execute(
+                        "SELECT pg_xact_status(%s::xid8) AS status", (transaction,)
+                    ).fetchone()
+                finally:
+                    self._connections.release(connection)
+                if row is not None and row["status"] != "in progress":
+                    return bool(row["status"] == "committed")
+            time.sleep(REFUSED_SECONDS)
+        raise unavailable()
+
+
+def _begin(connection: DictConnection, begin: bytes) -> str | None:
+    """Begin a transaction and return its id, if it writes."""
+    cursor = connection.execute(begin)
+    cursor.nextset()
+    row = cursor.fetchone()
+    return None if row is None else row["id"]
+
+
+def _translated(error: Exception) -> Exception:
+    """Return the store's error, with a line in the log for one that passes."""
+    translated = translate_error(error)
+    if isinstance(translated, ServiceUnavailable) and translated is not error:
+        log.warning("a transaction was rolled back: %s", describe(error))
+    return translated
+
+
+class _Connections:
+    """The open connections that no thread uses, and the number of those in use."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._idle: LifoQueue[DictConnection] = LifoQueue()
+        self._lock = threading.Lock()
+        self._in_use = 0
+        self._refused_until = 0.0
+
+    def acquire(self) -> tuple[DictConnection, bool]:
+        """Return a connection, and whether it was used before. Raises ServiceUnavailable."""
+        with suppress(Empty):
+            return self._take(self._idle.get_nowait()), True
+        if time.monotonic() < self._refused_until:
+            raise unavailable()
+        try:
+            return self._take(connect(self._url)), False
+        except psycopg.Error as error:
+            if error.sqlstate and error.sqlstate.startswith("53") and self._in_use:
+                with suppress(Empty):
+                    return self._take(self._idle.get(timeout=BORROW_SECONDS)), True
+            self._refused_until = time.monotonic() + REFUSED_SECONDS
+            log.warning("no connection to the database: %s", describe(error))
+            raise unavailable(error) from error
+
+    def _take(self, connection: DictConnection) -> DictConnection:
+        with self._lock:
+            self._in_use += 1
+        return connection
+
+    def release(self, connection: DictConnection) -> None:
+        """Take a connection back; one that is not ready for another transaction is closed."""
+        with self._lock:
+            self._in_use -= 1
+        if not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE:
+            self._idle.put(connection)
+        else:
+            _close(connection)
+
+    def give_up(self, connection: DictConnection, error: Exception) -> None:
+        """End the transaction that raised an error. If the server is gone, its connections are closed."""
+        if ends_connection(error):
+            _close(connection)
+            self.close()
+        else:
+            with suppress(psycopg.Error):
+                connection.execute(b"ROLLBACK")
+        self.release(connection)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        with suppress(Empty):
+            while True:
+                _close(self._idle.get_nowait())
+
+
+def _close(connection: DictConnection) -> None:
+    with suppress(psycopg.Error):
+        connection.close()

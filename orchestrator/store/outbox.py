@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
+from orchestrator.store.values import Claim, DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
 
 #: Receivers of one account in `list_due_receivers`: an account with thousands must not slow down the others.
 MAX_DUE_RECEIVERS = 256
@@ -22,17 +22,25 @@ class OutboxStore(Protocol):
         """Return a message with its delivery attempts. Raises NotFound, also for another account's."""
         ...
 
-    async def list_due_receivers(self, now: datetime) -> list[DueReceiver]:
+    async def list_due_receivers(self, now: datetime, sender: str = "") -> list[DueReceiver]:
         """Return the receivers with messages to deliver now, in any order.
 
-        Of each account at most MAX_DUE_RECEIVERS, those whose messages are due longest.
+        Messages that others than `sender` have claimed are left out. Of each account at most
+        MAX_DUE_RECEIVERS, those whose messages are due longest.
         """
         ...
 
-    async def list_due_messages(
-        self, now: datetime, limit: int = 50, receiver: MessageReceiver | None = None
+    async def claim_messages(
+        self, claim: Claim, now: datetime, limit: int, receiver: MessageReceiver | None = None
     ) -> list[WebhookMessage]:
-        """Return the messages to deliver now, of one receiver or of all, longest due first."""
+        """Claim messages to deliver now, of one receiver or of all, and return them, longest due first.
+
+        Those that other senders have claimed are left out. The sender's own claims are renewed.
+        """
+        ...
+
+    async def release_claims(self, sender: str | None) -> None:
+        """End the claims of a sender that stops, or all claims if None."""
         ...
 
     async def find_job_message(self, job_id: str) -> WebhookMessage | None:
@@ -49,7 +57,7 @@ class OutboxStore(Protocol):
     async def record_delivery_attempt(self, attempt: DeliveryAttempt, retry_at: datetime | None) -> None:
         """Record an attempt; after a failed one the message is due at `retry_at`, or never if None.
 
-        A message that was delivered meanwhile stays delivered.
+        A message that was delivered meanwhile stays delivered. The claim of the message ends.
         """
         ...
 

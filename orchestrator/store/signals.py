@@ -48,11 +48,11 @@ MISSED_EVENTS = StoreEvent(StoreEventKind.MISSED, "")
 class Subscription:
     """The events that one subscriber has not seen; equal ones are kept once."""
 
-    def __init__(self, kinds: frozenset[StoreEventKind]) -> None:
+    def __init__(self, kinds: frozenset[StoreEventKind], wake: asyncio.Event | None) -> None:
         self._kinds = kinds | {StoreEventKind.MISSED}
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[StoreEvent, None] = {}
-        self._arrived = asyncio.Event()
+        self._arrived = wake or asyncio.Event()
 
     def publish(self, events: Iterable[StoreEvent]) -> None:
         """Add events, from any thread."""
@@ -72,6 +72,10 @@ class Subscription:
             async with asyncio.timeout(max_wait):
                 await self._arrived.wait()
         self._arrived.clear()
+        return self.take_events()
+
+    def take_events(self) -> list[StoreEvent]:
+        """Return the events since the last call."""
         events, self._waiting = list(self._waiting), {}
         return events
 
@@ -80,8 +84,8 @@ class StoreSignals(Protocol):
     """Gives out the events of the store: of this process and, where the database can, of all others."""
 
     @contextmanager
-    def subscribe(self, *kinds: StoreEventKind) -> Iterator[Subscription]:
-        """Yield the events of these kinds, and MISSED, from now on."""
+    def subscribe(self, *kinds: StoreEventKind, wake: asyncio.Event | None = None) -> Iterator[Subscription]:
+        """Yield the events of these kinds, and MISSED, from now on. `wake` is set when some have arrived."""
         ...
 
 
@@ -93,8 +97,8 @@ class SignalHub:
         self._subscriptions: set[Subscription] = set()
 
     @contextmanager
-    def subscribe(self, *kinds: StoreEventKind) -> Iterator[Subscription]:
-        subscription = Subscription(frozenset(kinds))
+    def subscribe(self, *kinds: StoreEventKind, wake: asyncio.Event | None = None) -> Iterator[Subscription]:
+        subscription = Subscription(frozenset(kinds), wake)
         with self._lock:
             self._subscriptions.add(subscription)
         try:

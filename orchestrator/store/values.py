@@ -20,6 +20,7 @@ __all__ = [
     "ApiKeyLimits",
     "ApiKeyScope",
     "AuditViolation",
+    "Claim",
     "DeliveryAttempt",
     "DueReceiver",
     "JobFilter",
@@ -85,6 +86,15 @@ class DueReceiver:
     due_at: datetime
     #: Number of messages that are due.
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right of one sender to deliver a message, until another one may have it."""
+
+    #: Unique id of the sender.
+    sender: str
+    until: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

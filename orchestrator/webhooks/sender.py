@@ -25,9 +25,10 @@ from standardwebhooks.webhooks import Webhook
 from comfy_instances.tasks import report_error, spawn
 from orchestrator.errors import ServiceError, ServiceUnavailable
 from orchestrator.net.egress import create_public_session
-from orchestrator.store import DeliveryAttempt, MessageReceiver, Store, WebhookMessage
+from orchestrator.store import Claim, DeliveryAttempt, MessageReceiver, Store, WebhookMessage
 from orchestrator.store.availability import until_store_answers
 from orchestrator.store.outbox import OutboxStore
+from orchestrator.store.signals import StoreEventKind
 from orchestrator.webhooks.delivery_errors import describe_delivery_error
 from orchestrator.webhooks.delivery_plan import ReceiverBackoff, RunningDelivery, plan_deliveries
 
@@ -35,10 +36,12 @@ log = logging.getLogger(__name__)
 
 #: Delay after each failed attempt. After the last one, a day after the first, the message counts as failed.
 RETRY_DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1 / 12, 1, 5, 30, 2 * 60, 6 * 60, 15.5 * 60))
-#: Interval at which the outbox is read, in seconds; other processes write to it too.
+#: Longest time between two looks at the outbox, in seconds; it is also read when the store reports a message.
 OUTBOX_POLL_SECONDS = 1.0
 #: `connect` includes the DNS lookup.
 DELIVERY_TIMEOUT = aiohttp.ClientTimeout(total=15, connect=8, sock_connect=5)
+#: How long others leave a claimed message alone if this process ends: longer than a delivery lasts.
+CLAIM_DURATION = timedelta(seconds=60)
 #: How long messages are also signed with a secret that was replaced.
 SECRET_OVERLAP = timedelta(days=1)
 #: Prefix of public message ids.
@@ -122,7 +125,10 @@ async def build_default_payload(message: WebhookMessage) -> Mapping[str, Any]:
 
 
 class WebhookSender:
-    """Delivers the messages of the outbox between `start` and `stop`."""
+    """Delivers the messages of the outbox between `start` and `stop`.
+
+    Several senders can share an outbox: each claims the messages that it delivers.
+    """
 
     def __init__(
         self,
@@ -132,60 +138,76 @@ class WebhookSender:
         *,
         allow_private: bool,
         poll_seconds: float = OUTBOX_POLL_SECONDS,
+        is_only_sender: bool = True,
     ) -> None:
+        """`is_only_sender`: claims that are left when this sender starts belong to ended processes."""
         self._build_payload = build_payload
         self._store = store
         self._clock = clock
         self._secrets = SigningSecrets(store, clock)
         self._allow_private = allow_private
         self._poll_seconds = poll_seconds
+        self._is_only_sender = is_only_sender
+        self._name = secrets.token_hex(8)
         self._task: asyncio.Task[None] | None = None
         self._backoff = ReceiverBackoff()
         #: The running deliveries, by message id.
         self._in_flight: dict[int, _InFlight] = {}
-        self._delivery_finished = asyncio.Event()
+        self._wake = asyncio.Event()
 
     async def start(self) -> None:
         """Start to deliver due messages."""
+        if self._is_only_sender:
+            await self._store.release_claims(None)
         self._task = spawn(self._run_loop(), "webhook sender")
 
     async def stop(self) -> None:
-        """Cancel all deliveries; the next process repeats them."""
+        """Cancel all deliveries; another sender repeats them."""
         tasks = [delivery.task for delivery in self._in_flight.values()] + (
             [self._task] if self._task else []
         )
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(ServiceUnavailable):  # the claims end by themselves
+            await self._store.release_claims(self._name)
 
     async def _run_loop(self) -> None:
-        async with create_public_session(allow_private=self._allow_private, timeout=DELIVERY_TIMEOUT) as http:
-            while True:
-                self._delivery_finished.clear()
-                try:
-                    await self._start_due_deliveries(http)
-                except Exception as error:
-                    # The outbox still holds the messages, so the next poll tries again.
-                    report_error(error, "webhook sender")
-                await self._wait_for_next_poll()
+        session = create_public_session(allow_private=self._allow_private, timeout=DELIVERY_TIMEOUT)
+        signals = self._store.signals
+        async with session as http:
+            with signals.subscribe(StoreEventKind.MESSAGE_DUE, wake=self._wake) as due:
+                while True:
+                    self._wake.clear()
+                    due.take_events()
+                    await self._look(http)
+                    await self._wait_for_next_look()
 
-    async def _wait_for_next_poll(self) -> None:
-        """Wait until a delivery finishes or the poll interval has passed."""
+    async def _look(self, http: aiohttp.ClientSession) -> None:
+        try:
+            await self._start_due_deliveries(http)
+        except Exception as error:
+            # The outbox still holds the messages, so the next look tries again.
+            report_error(error, "webhook sender")
+
+    async def _wait_for_next_look(self) -> None:
+        """Wait until a message is due, a delivery finishes or the poll interval has passed."""
         with suppress(TimeoutError):
             # `asyncio.wait_for` can swallow a cancellation that arrives together with the result.
             async with asyncio.timeout(self._poll_seconds):
-                await self._delivery_finished.wait()
+                await self._wake.wait()
 
     async def _start_due_deliveries(self, http: aiohttp.ClientSession) -> None:
-        # A delivery that finishes during the queries may still be listed as due; the next poll skips it.
+        # A delivery that finishes during the queries may still be claimed again; the next look skips it.
         before = dict(self._in_flight)
         now = self._clock()
-        due = await self._store.list_due_receivers(now)
+        due = await self._store.list_due_receivers(now, self._name)
         plan = plan_deliveries(due, [delivery.measure() for delivery in before.values()], self._backoff, now)
         for receiver, number in plan.items():
             in_flight = sum(delivery.receiver == receiver for delivery in before.values())
-            listed = await self._store.list_due_messages(now, number + in_flight, receiver)
-            for message in [message for message in listed if message.id not in before][:number]:
+            claim = Claim(self._name, now + CLAIM_DURATION)
+            claimed = await self._store.claim_messages(claim, now, number + in_flight, receiver)
+            for message in [message for message in claimed if message.id not in before][:number]:
                 delivery = self._run_delivery(http, receiver, message)
                 task = spawn(delivery, "webhook delivery", str(message.id))
                 self._in_flight[message.id] = _InFlight(receiver, task, time.monotonic())
@@ -196,7 +218,7 @@ class WebhookSender:
         try:
             await self._deliver_and_record(http, receiver, message)
             # Not set after a store error, which would repeat the delivery at once.
-            self._delivery_finished.set()
+            self._wake.set()
         except ServiceError as error:
             log.warning("could not record the delivery of message %d: %s", message.id, error)
         finally:

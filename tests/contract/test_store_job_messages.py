@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.jobs import Job, JobError, JobStatus, ShardStatus, create_shards
 from orchestrator.webhooks.sender import SigningSecrets
-from tests.support.store_harness import StoreHarness, delivery
+from tests.support.store_harness import StoreHarness, delivery, due_messages
 
 URL = "https://example.com/webhook"
 REFUSED = JobError(code="content_policy_violation", message="no")
@@ -27,7 +27,7 @@ async def test_a_finished_job_sends_one_message(world: StoreHarness) -> None:
     assert await world.store.find_job_message(record.job.id) is None
     await world.store.cancel_job(record.job.id, world.later())
     await world.store.cancel_job(record.job.id, world.later())
-    (message,) = await world.store.list_due_messages(world.later())
+    (message,) = await due_messages(world.store, world.later())
     assert (message.topic, message.url, message.job_id) == ("job.cancelled", URL, record.job.id)
     assert await world.store.find_job_message(record.job.id) == message
 
@@ -63,14 +63,14 @@ async def test_a_job_without_a_webhook_sends_no_message(world: StoreHarness) -> 
 async def test_a_replay_is_the_same_message_once_more(world: StoreHarness) -> None:
     record = await world.add(webhook_url=URL)
     await world.store.cancel_job(record.job.id, world.later())
-    (message,) = await world.store.list_due_messages(world.later())
+    (message,) = await due_messages(world.store, world.later())
     await world.store.record_delivery_attempt(delivery(message, world.later(), "HTTP 500"), None)
     await world.store.record_delivery_attempt(delivery(message, world.later()), None)
-    assert await world.store.list_due_messages(world.later()) == []
+    assert await due_messages(world.store, world.later()) == []
     again = await world.store.replay_message(message.id, world.later())
     assert (again.id, again.attempts, again.delivered_at, again.error) == (message.id, 0, None, None)
     assert (again.total_attempts, len(again.delivery_attempts)) == (2, 2)
-    (due,) = await world.store.list_due_messages(world.later())
+    (due,) = await due_messages(world.store, world.later())
     assert (due.id, due.attempts, due.total_attempts) == (message.id, 0, 2)
     (listed,) = await world.store.list_messages(world.account.id)
     assert (listed.attempts, listed.total_attempts, listed.delivery_attempts) == (0, 2, ())
@@ -86,7 +86,7 @@ async def test_a_replay_is_the_same_message_once_more(world: StoreHarness) -> No
 async def test_unknown_messages_are_not_found(world: StoreHarness) -> None:
     record = await world.add(webhook_url=URL)
     await world.store.cancel_job(record.job.id, world.later())
-    (message,) = await world.store.list_due_messages(world.later())
+    (message,) = await due_messages(world.store, world.later())
     other = await world.store.add_account("Bob", "free", world.now)
     assert await world.store.get_message(world.account.id, message.id) == message
     for account_id, number in ((other.id, message.id), (world.account.id, message.id + 1)):

@@ -11,7 +11,7 @@ from orchestrator.errors import InsufficientBalance, InvalidRequest, NotFound
 from orchestrator.store import ApiKey, ApiKeyLimits, ApiKeyScope, MessageReceiver
 from orchestrator.store.outbox import MAX_DUE_RECEIVERS
 from pricing.alerts import AlertMetric
-from tests.support.store_harness import START, StoreHarness, delivery
+from tests.support.store_harness import START, StoreHarness, delivery, due_messages
 
 APRIL = datetime(2026, 4, 1, 12, tzinfo=UTC)
 
@@ -156,7 +156,7 @@ async def test_an_alert_on_spending_fires_once_a_period(world: StoreHarness) -> 
     for _ in range(3):
         await world.succeed(price=10_000)
     assert await watched() == ["day", "month", "day"]
-    assert await world.store.list_due_messages(world.now) == []
+    assert await due_messages(world.store, world.now) == []
 
 
 async def test_a_changed_alert_fires_again(world: StoreHarness) -> None:
@@ -242,7 +242,7 @@ async def test_due_messages_are_counted_and_listed_by_receiver(world: StoreHarne
     for account_id in (world.account.id, other.id):
         for url in urls:
             await world.store.add_alert(account_id, AlertMetric.BALANCE, 2_000_000, url, START)
-    first, *_ = await world.store.list_due_messages(START)
+    first, *_ = await due_messages(world.store, START)
     later = START + timedelta(minutes=1)
     await world.store.record_delivery_attempt(delivery(first, START, "HTTP 500"), later)
 
@@ -257,9 +257,9 @@ async def test_due_messages_are_counted_and_listed_by_receiver(world: StoreHarne
     assert await counts(START) == {ada: 1, ada_b: 1, bob: 2, bob_b: 1}
     assert await counts(later) == {ada: 2, ada_b: 1, bob: 2, bob_b: 1}
     assert {entry.due_at for entry in await world.store.list_due_receivers(later)} == {START}
-    listed = await world.store.list_due_messages(later, 9, ada)
+    listed = await due_messages(world.store, later, 9, ada)
     assert [message.url for message in listed] == ["https://A.test:443/2", "https://a.test/1"]
-    assert len(await world.store.list_due_messages(later, 1, ada)) == 1
+    assert len(await due_messages(world.store, later, 1, ada)) == 1
 
 
 async def test_an_account_with_many_receivers_leaves_room_for_the_others(world: StoreHarness) -> None:
@@ -286,15 +286,15 @@ async def test_a_message_is_due_until_it_is_delivered_or_given_up(world: StoreHa
         await world.store.add_alert(
             world.account.id, AlertMetric.BALANCE, 2_000_000, f"https://{number}/", START
         )
-    first, second = await world.store.list_due_messages(START)
+    first, second = await due_messages(world.store, START)
     later = START + timedelta(minutes=1)
     await world.store.record_delivery_attempt(delivery(first, START, "HTTP 500"), later)
     await world.store.record_delivery_attempt(delivery(second, START), later)
-    assert await world.store.list_due_messages(START) == []
-    (again,) = await world.store.list_due_messages(later)
+    assert await due_messages(world.store, START) == []
+    (again,) = await due_messages(world.store, later)
     assert (again.id, again.attempts, again.error) == (first.id, 1, "HTTP 500")
     await world.store.record_delivery_attempt(delivery(first, later, "HTTP 410"), None)
-    assert await world.store.list_due_messages(later + timedelta(days=1)) == []
+    assert await due_messages(world.store, later + timedelta(days=1)) == []
     delivered, failed = await world.store.list_messages(world.account.id)
     assert (delivered.delivered_at, delivered.attempts) == (START, 1)
     assert (failed.delivered_at, failed.attempts, failed.error) == (None, 2, "HTTP 410")

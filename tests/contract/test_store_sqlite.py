@@ -23,7 +23,15 @@ from orchestrator.store.sql.rows import insert_row
 from orchestrator.store.sqlite.connection import ConnectionPool
 from orchestrator.store.sqlite.database import SqliteDatabase
 from orchestrator.store.sqlite.migrations import MIGRATIONS, split_statements
-from tests.support.store_harness import PICTURE, START, USAGE, StoreHarness, open_store, open_world
+from tests.support.store_harness import (
+    PICTURE,
+    START,
+    USAGE,
+    StoreHarness,
+    due_messages,
+    open_store,
+    open_world,
+)
 
 #: Submits and finishes jobs until it is killed, and says so after each answer of the store.
 WORKER = f"""
@@ -262,7 +270,7 @@ async def test_earlier_webhook_errors_lose_internal_hosts_and_messages_get_recei
             message = await store.get_message("a", id)
             assert [message.error, message.delivery_attempts[0].error] == [error, error]
         (due,) = await store.list_due_receivers(START)
-        assert due.count == len(await store.list_due_messages(START, 9, due.receiver)) == 2
+        assert due.count == len(await due_messages(store, START, 9, due.receiver)) == 2
     finally:
         await store.close()
 

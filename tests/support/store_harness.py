@@ -17,7 +17,15 @@ import pytest
 
 from orchestrator.jobs import Attempt, Job, JobRecord, Output, Usage, create_shards
 from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
-from orchestrator.store import Account, ApiKey, DeliveryAttempt, Store, WebhookMessage
+from orchestrator.store import (
+    Account,
+    ApiKey,
+    Claim,
+    DeliveryAttempt,
+    MessageReceiver,
+    Store,
+    WebhookMessage,
+)
 from orchestrator.store.memory import MemoryStore, MemoryTables
 from orchestrator.store.sqlite import SqliteStore
 
@@ -35,6 +43,15 @@ def delivery(message: WebhookMessage, at: datetime, error: str | None = None) ->
     """Return a delivery attempt that succeeded, or failed with an error such as `HTTP 500`."""
     status = int(error.removeprefix("HTTP ")) if error else 200
     return DeliveryAttempt(message_id=message.id, at=at, seconds=0.25, http_status=status, error=error)
+
+
+async def due_messages(
+    store: Store, now: datetime, limit: int = 50, receiver: MessageReceiver | None = None
+) -> list[WebhookMessage]:
+    """Return the messages that a sender would get, which leaves them to the next one."""
+    messages = await store.claim_messages(Claim("looker", now), now, limit, receiver)
+    await store.release_claims("looker")
+    return messages
 
 
 def open_store(kind: str, directory: Path) -> Store:

@@ -12,7 +12,7 @@ from orchestrator.store.memory.tables import MemoryTables, SigningSecretRow
 from orchestrator.store.memory.transaction import MemoryTransaction
 from orchestrator.store.outbox import MAX_DUE_RECEIVERS
 from orchestrator.store.signals import StoreEvent, StoreEventKind, StoreSignals
-from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
+from orchestrator.store.values import Claim, DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
 
 
 class MemoryOutbox:
@@ -43,9 +43,9 @@ class MemoryOutbox:
             message = None
         return self._with_delivery_attempts(_found_message(message, message_id))
 
-    async def list_due_receivers(self, now: datetime) -> list[DueReceiver]:
+    async def list_due_receivers(self, now: datetime, sender: str = "") -> list[DueReceiver]:
         moments: dict[MessageReceiver, list[datetime]] = {}
-        for due_at, id in self._list_due(now):
+        for due_at, id in self._list_due(now, sender):
             moments.setdefault(_receiver(self._tables.messages[id]), []).append(due_at)
         places: Counter[str] = Counter()
         listed = []
@@ -55,16 +55,26 @@ class MemoryOutbox:
                 listed.append(DueReceiver(receiver=receiver, due_at=min(due), count=len(due)))
         return listed
 
-    async def list_due_messages(
-        self, now: datetime, limit: int = 50, receiver: MessageReceiver | None = None
+    async def claim_messages(
+        self, claim: Claim, now: datetime, limit: int, receiver: MessageReceiver | None = None
     ) -> list[WebhookMessage]:
-        messages = [self._tables.messages[id] for _, id in self._list_due(now)]
-        listed = [message for message in messages if receiver in (None, _receiver(message))][:limit]
-        return [replace(self._with_delivery_attempts(message), delivery_attempts=()) for message in listed]
+        messages = [self._tables.messages[id] for _, id in self._list_due(now, claim.sender)]
+        claimed = [message for message in messages if receiver in (None, _receiver(message))][:limit]
+        self._tables.claims.update((message.id, claim) for message in claimed)
+        return [replace(self._with_delivery_attempts(message), delivery_attempts=()) for message in claimed]
 
-    def _list_due(self, now: datetime) -> list[tuple[datetime, int]]:
-        """Return due times and ids of the messages to deliver now, longest due first."""
-        messages = self._tables.messages.values()
+    async def release_claims(self, sender: str | None) -> None:
+        claims = self._tables.claims
+        self._tables.claims = {id: claim for id, claim in claims.items() if sender and claim.sender != sender}
+
+    def _list_due(self, now: datetime, sender: str) -> list[tuple[datetime, int]]:
+        """Return due times and ids of the messages to deliver now, longest due first.
+
+        Claimed ones are left out, except those of `sender`.
+        """
+        claims = self._tables.claims.items()
+        claimed = {id for id, claim in claims if claim.until > now and claim.sender != sender}
+        messages = (message for message in self._tables.messages.values() if message.id not in claimed)
         return sorted(
             (message.due_at, message.id) for message in messages if message.due_at and message.due_at <= now
         )
@@ -75,6 +85,7 @@ class MemoryOutbox:
             message, due_at=now if message.url else None, delivered_at=None, error=None, attempts=0
         )
         self._tables.messages[message_id] = replayed
+        self._tables.claims.pop(message_id, None)
         if replayed.url:
             self._tx.signals.publish([StoreEvent(StoreEventKind.MESSAGE_DUE, replayed.account_id)])
         return self._with_delivery_attempts(replayed)
@@ -83,6 +94,7 @@ class MemoryOutbox:
         message = _found_message(self._tables.messages.get(attempt.message_id), attempt.message_id)
         self._tables.deliveries.append(attempt)
         if message.delivered_at is None:
+            self._tables.claims.pop(message.id, None)
             failed = attempt.error is not None
             self._tables.messages[message.id] = replace(
                 message,

@@ -12,7 +12,7 @@ from orchestrator.jobs import Attempt, Job, JobRecord, Shard
 from orchestrator.jobs.loras import Lora
 from orchestrator.jobs.objects import ObjectDeletion
 from orchestrator.jobs.quarantine import QuarantinedShard
-from orchestrator.store.values import DeliveryAttempt, WebhookMessage
+from orchestrator.store.values import Claim, DeliveryAttempt, WebhookMessage
 from pricing.alerts import Alert
 from pricing.costs import MeteredUsage
 from pricing.ledger import LedgerEntry
@@ -55,6 +55,8 @@ class MemoryTables:
     metered: dict[MeteredKey, MeteredUsage] = field(default_factory=dict)
     alerts: dict[str, Alert] = field(default_factory=dict)
     messages: dict[int, WebhookMessage] = field(default_factory=dict)
+    #: Claims of messages by message id.
+    claims: dict[int, Claim] = field(default_factory=dict)
     deliveries: list[DeliveryAttempt] = field(default_factory=list)
     secrets: list[SigningSecretRow] = field(default_factory=list)
     #: The job's `finished_at` by object key and job id.

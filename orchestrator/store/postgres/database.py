@@ -55,8 +55,8 @@ class PostgresDatabase:
     def is_in(self, column: str, value: str = "?") -> str:
         return f"{column} = ANY({value})"
 
-    def list_value(self, items: Iterable[str]) -> list[str]:
-        return list(items)
+    def list_value(self, items: Iterable[str] | Iterable[int]) -> list[str] | list[int]:
+        return list(items)  # type: ignore[return-value]
 
     def use_index(self, name: str) -> str:
         return ""
@@ -78,7 +78,7 @@ class PostgresDatabase:
             )
 
     def skip_locked(self) -> str:
-        return "FOR UPDATE SKIP LOCKED"
+        return "FOR NO KEY UPDATE SKIP LOCKED"
 
     def signal(self, events: Iterable[StoreEvent]) -> None:
         self.events.extend(events)

@@ -49,7 +49,7 @@ class Database(Protocol):
         """Return the condition that a column is in a list; `value` stands for the `list_value`."""
         ...
 
-    def list_value(self, items: Iterable[str]) -> object:
+    def list_value(self, items: Iterable[str] | Iterable[int]) -> object:
         """Return what to pass for the list of `is_in`."""
         ...
 
@@ -73,7 +73,7 @@ class Database(Protocol):
         ...
 
     def skip_locked(self) -> str:
-        """Return what ends a query so that it locks its rows and leaves out those that others have locked."""
+        """Return what ends a query so that it locks its rows and leaves out locked ones."""
         ...
 
     def signal(self, events: Iterable[StoreEvent]) -> None:

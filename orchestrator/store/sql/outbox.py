@@ -14,7 +14,7 @@ from orchestrator.store.signals import StoreEvent, StoreEventKind
 from orchestrator.store.sql.accounts import get_account, lock_account
 from orchestrator.store.sql.database import Database, Row
 from orchestrator.store.sql.rows import dump_json, format_time, insert_row, parse_time, row_to_message
-from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
+from orchestrator.store.values import Claim, DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
 
 #: A message with the number of all attempts; `attempts` counts those since the last replay.
 _COLUMNS = "*, (SELECT count(*) FROM deliveries WHERE message_id = outbox.id) AS total_attempts"
@@ -70,16 +70,17 @@ def _found_message(row: Row | None, message_id: int) -> Row:
     return found(row, "webhook message", message_id, code="message_not_found")
 
 
-def list_due_receivers(db: Database, now: datetime) -> list[DueReceiver]:
+def list_due_receivers(db: Database, now: datetime, sender: str) -> list[DueReceiver]:
     rows = db.execute(
         f"""SELECT * FROM (
             SELECT account_id, receiver, min(due_at) AS due_at, count(*) AS count,
                 row_number() OVER (PARTITION BY account_id ORDER BY min(due_at), receiver) AS place
             FROM outbox {db.use_index("outbox_due_receiver")}
             WHERE due_at IS NOT NULL AND due_at <= ?
+                AND (claimed_until IS NULL OR claimed_until <= ? OR claimed_by = ?)
             GROUP BY account_id, receiver
         ) AS receivers WHERE place <= ?""",
-        (format_time(now), MAX_DUE_RECEIVERS),
+        (format_time(now), format_time(now), sender, MAX_DUE_RECEIVERS),
     )
     return [
         DueReceiver(
@@ -91,17 +92,29 @@ def list_due_receivers(db: Database, now: datetime) -> list[DueReceiver]:
     ]
 
 
-def list_due_messages(
-    db: Database, now: datetime, limit: int, receiver: MessageReceiver | None
+def claim_messages(
+    db: Database, claim: Claim, now: datetime, limit: int, receiver: MessageReceiver | None
 ) -> list[WebhookMessage]:
-    condition = "" if receiver is None else " AND account_id = ? AND receiver = ?"
+    condition = "" if receiver is None else "AND account_id = ? AND receiver = ?"
     chosen = () if receiver is None else (receiver.account_id, receiver.host)
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM outbox WHERE due_at IS NOT NULL AND due_at <= ?{condition}"
-        " ORDER BY due_at, id LIMIT ?",
-        (format_time(now), *chosen, limit),
-    )
+        f"""SELECT {_COLUMNS} FROM outbox
+        WHERE due_at IS NOT NULL AND due_at <= ?
+            AND (claimed_until IS NULL OR claimed_until <= ? OR claimed_by = ?) {condition}
+        ORDER BY due_at, id LIMIT ? {db.skip_locked()}""",
+        (format_time(now), format_time(now), claim.sender, *chosen, limit),
+    ).fetchall()
+    if rows:
+        db.execute(
+            f"UPDATE outbox SET claimed_by = ?, claimed_until = ? WHERE {db.is_in('id')}",
+            (claim.sender, format_time(claim.until), db.list_value([row["id"] for row in rows])),
+        )
     return [row_to_message(row) for row in rows]
+
+
+def release_claims(db: Database, sender: str | None) -> None:
+    condition, values = ("claimed_by = ?", (sender,)) if sender else ("claimed_by IS NOT NULL", ())
+    db.execute(f"UPDATE outbox SET claimed_by = NULL, claimed_until = NULL WHERE {condition}", values)
 
 
 def list_messages(db: Database, account_id: str, limit: int) -> list[WebhookMessage]:
@@ -125,8 +138,8 @@ def record_delivery_attempt(db: Database, attempt: DeliveryAttempt, retry_at: da
         },
     )
     db.execute(
-        "UPDATE outbox SET delivered_at = ?, due_at = ?, error = ?, attempts = attempts + 1"
-        " WHERE id = ? AND delivered_at IS NULL",
+        "UPDATE outbox SET delivered_at = ?, due_at = ?, error = ?, attempts = attempts + 1,"
+        " claimed_by = NULL, claimed_until = NULL WHERE id = ? AND delivered_at IS NULL",
         (
             at if attempt.error is None else None,
             format_time(retry_at) if attempt.error is not None and retry_at else None,

@@ -7,7 +7,7 @@ from datetime import datetime
 from orchestrator.secret_box import SecretBox
 from orchestrator.store.sql import outbox
 from orchestrator.store.sql.access import SqlAccess
-from orchestrator.store.values import DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
+from orchestrator.store.values import Claim, DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage
 
 
 class SqlOutbox(SqlAccess):
@@ -42,13 +42,16 @@ class SqlOutbox(SqlAccess):
         encrypted = self._secret_box.encrypt(secret, account_id)
         await self._db.write(outbox.add_signing_secret, account_id, encrypted, now, previous_expire_at)
 
-    async def list_due_receivers(self, now: datetime) -> list[DueReceiver]:
-        return await self._db.read(outbox.list_due_receivers, now)
+    async def list_due_receivers(self, now: datetime, sender: str = "") -> list[DueReceiver]:
+        return await self._db.read(outbox.list_due_receivers, now, sender)
 
-    async def list_due_messages(
-        self, now: datetime, limit: int = 50, receiver: MessageReceiver | None = None
+    async def claim_messages(
+        self, claim: Claim, now: datetime, limit: int, receiver: MessageReceiver | None = None
     ) -> list[WebhookMessage]:
-        return await self._db.read(outbox.list_due_messages, now, limit, receiver)
+        return await self._db.write(outbox.claim_messages, claim, now, limit, receiver)
+
+    async def release_claims(self, sender: str | None) -> None:
+        await self._db.write(outbox.release_claims, sender)
 
     async def record_delivery_attempt(self, attempt: DeliveryAttempt, retry_at: datetime | None) -> None:
         await self._db.write(outbox.record_delivery_attempt, attempt, retry_at)

@@ -24,7 +24,7 @@ class SqliteDatabase(sqlite3.Connection):
     def is_in(self, column: str, value: str = "?") -> str:
         return f"{column} IN (SELECT value FROM json_each({value}))"
 
-    def list_value(self, items: Iterable[str]) -> str:
+    def list_value(self, items: Iterable[str] | Iterable[int]) -> str:
         return json.dumps(list(items))
 
     def use_index(self, name: str) -> str:

@@ -168,8 +168,20 @@ def _find_marker(data: bytes, offset: int) -> tuple[int, int]:
     return code.start() - 1, data[code.start()]
 
 
-def _strip_webp(data: bytes) -> StrippedImage:
-    kept, exif, at, count = [], None, 12, 0
+class WebpChunk(NamedTuple):
+    """One chunk of a WebP file."""
+
+    kind: bytes
+    body: bytes
+    #: The whole chunk: kind, length, body and padding.
+    raw: bytes
+
+
+def iter_webp_chunks(data: bytes) -> Iterator[WebpChunk]:
+    """Yield the chunks of a WebP. Raises CorruptMedia if it is truncated, or if there are too many."""
+    at, count = 12, 0
+    if len(data) < at:
+        raise CorruptMedia("the image is truncated")
     end = 8 + struct.unpack_from("<I", data, 4)[0]
     if end > len(data):
         raise CorruptMedia("the image is truncated")
@@ -178,13 +190,19 @@ def _strip_webp(data: bytes) -> StrippedImage:
         _check_block_count(count)
         kind, length = struct.unpack_from("<4sI", data, at)
         chunk = data[at : at + 8 + length + length % 2]
+        yield WebpChunk(kind, chunk[8 : 8 + length], chunk)
+        at += len(chunk)
+
+
+def _strip_webp(data: bytes) -> StrippedImage:
+    kept, exif = [], None
+    for kind, body, chunk in iter_webp_chunks(data):
         if kind == b"EXIF":
-            exif = chunk[8 : 8 + length].removeprefix(_EXIF_PREFIX)
+            exif = body.removeprefix(_EXIF_PREFIX)
         elif kind == b"VP8X":
             kept.append(chunk[:8] + bytes([chunk[8] & ~_WEBP_METADATA_FLAGS]) + chunk[9:])
         elif kind in _WEBP_CHUNKS_KEPT:
             kept.append(chunk)
-        at += len(chunk)
     body = b"WEBP" + b"".join(kept)
     return StrippedImage(b"RIFF" + struct.pack("<I", len(body)) + body, exif)
 

@@ -7,59 +7,105 @@ whichever instance made them. Other metadata stays, such as the mark of the simu
 from __future__ import annotations
 
 import io
+import json
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import av
 from av.container import InputContainer
 
 from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.metadata import PNG_SIGNATURE, iter_png_chunks
+from orchestrator.media.image_provenance import (
+    GRAPH_KEYWORDS,
+    is_graph_text,
+    strip_jpeg_graph,
+    strip_png_graph,
+    strip_webp_graph,
+)
 
-#: Metadata keywords of the graph in the API format and in the UI format.
-GRAPH_KEYWORDS = frozenset({"prompt", "workflow"})
-
-_PNG_TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
-_VIDEO_CONTAINERS = {"video/mp4": "mp4", "video/webm": "webm", "video/x-matroska": "matroska"}
+_IMAGE_STRIPPERS: Mapping[str, Callable[[bytes], bytes]] = {
+    "image/png": strip_png_graph,
+    "image/webp": strip_webp_graph,
+    "image/jpeg": strip_jpeg_graph,
+}
+#: FFmpeg's formats of containers with metadata.
+_CONTAINERS = {
+    "video/mp4": "mp4",
+    "video/quicktime": "mov",
+    "video/webm": "webm",
+    "video/x-matroska": "matroska",
+    "audio/flac": "flac",
+    "audio/mpeg": "mp3",
+    "audio/ogg": "ogg",
+    "audio/mp4": "mp4",
+    "audio/webm": "webm",
+}
+_GLB_HEADER = struct.Struct("<4sIIII")
 
 
 def strip_graph_metadata(data: bytes, content_type: str) -> bytes:
     """Return the same media without the graph. CPU-bound: call it in a worker thread. Raises CorruptMedia."""
     try:
-        if content_type == "image/png":
-            return _strip_png_graph(data)
-        if content_type in _VIDEO_CONTAINERS:
-            return _strip_video_graph(data, _VIDEO_CONTAINERS[content_type])
-    except (av.FFmpegError, ValueError) as error:
+        if content_type in _IMAGE_STRIPPERS:
+            return _IMAGE_STRIPPERS[content_type](data)
+        if content_type == "model/gltf-binary":
+            return _strip_mesh_graph(data)
+        if content_type in _CONTAINERS:
+            return _strip_container_graph(data, _CONTAINERS[content_type])
+    except (av.FFmpegError, ValueError, struct.error) as error:
         raise CorruptMedia(f"the {content_type} cannot be rewritten: {error}") from error
     return data
 
 
-def _strip_png_graph(data: bytes) -> bytes:
-    kept = [PNG_SIGNATURE]
-    for chunk in iter_png_chunks(data):
-        keyword = chunk.body.partition(b"\0")[0] if chunk.kind in _PNG_TEXT_CHUNKS else b""
-        if keyword.decode("latin-1") not in GRAPH_KEYWORDS:
-            kept.append(chunk.raw)
-    return b"".join(kept)
+def _strip_mesh_graph(data: bytes) -> bytes:
+    """Return a binary glTF without the graph in the extras of its asset."""
+    magic, version, _, length, kind = _GLB_HEADER.unpack_from(data)
+    start, end = _GLB_HEADER.size, _GLB_HEADER.size + length
+    document = json.loads(data[start:end])
+    extras = document.get("asset", {}).get("extras")
+    kept = _without_graph(extras) if isinstance(extras, dict) else extras
+    if kept == extras:
+        return data
+    document["asset"] = {key: value for key, value in document["asset"].items() if key != "extras"}
+    if kept:
+        document["asset"]["extras"] = kept
+    text = json.dumps(document, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    rest = data[end:]
+    header = _GLB_HEADER.pack(magic, version, _GLB_HEADER.size + len(text) + len(rest), len(text), kind)
+    return header + text + rest
 
 
-def _strip_video_graph(data: bytes, container: str) -> bytes:
+def _strip_container_graph(data: bytes, container: str) -> bytes:
     reader = "matroska" if container == "webm" else container
     with av.open(io.BytesIO(data), "r", format=reader) as source:
-        if not GRAPH_KEYWORDS & {key.lower() for key in source.metadata}:
+        found = [source.metadata, *(stream.metadata for stream in source.streams)]  # Ogg has it in streams
+        if all(_without_graph(metadata) == metadata for metadata in found):
             return data
         return _remux_without_graph(source, container)
+
+
+def _without_graph(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: text for key, text in metadata.items() if not _is_graph(key, text)}
+
+
+def _is_graph(key: str, text: object) -> bool:
+    """Return whether an entry of metadata holds the graph, by its key or by its text."""
+    return key.lower() in GRAPH_KEYWORDS or (isinstance(text, str) and is_graph_text(text))
 
 
 def _remux_without_graph(source: InputContainer, container: str) -> bytes:
     """Copy the packets unchanged, so that the frames stay identical bit for bit."""
     buffer = io.BytesIO()
     # Without this flag the mp4 writer drops unknown keywords.
-    options = {"movflags": "use_metadata_tags"} if container == "mp4" else {}
+    options = {"movflags": "use_metadata_tags"} if container in ("mp4", "mov") else {}
     with av.open(buffer, "w", format=container, container_options=options) as target:
-        target.metadata.update(
-            {key: text for key, text in source.metadata.items() if key.lower() not in GRAPH_KEYWORDS}
-        )
+        target.metadata.update(_without_graph(source.metadata))
         streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for stream in source.streams:
+            streams[stream.index].metadata.clear()
+            streams[stream.index].metadata.update(_without_graph(stream.metadata))
         for packet in source.demux():
             if packet.dts is not None:
                 packet.stream = streams[packet.stream.index]

@@ -85,7 +85,8 @@ def make_data_private(settings: Settings) -> None:
     for folder in (*(directory / name for name in _OWN_FOLDERS), *directory.glob("replaced-*")):
         if folder.is_dir() and not folder.is_symlink():
             make_tree_private(folder)
-    make_database_private(settings.database_path)
+    if settings.postgres_url is None:
+        make_database_private(settings.database_path)
 
 
 def make_database_private(path: Path, *, create: bool = False) -> None:

@@ -20,6 +20,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from orchestrator.database_url import (
+    URL_FORMS,
+    describe_database,
+    find_passwords,
+    is_postgres_url,
+    sqlite_path,
+)
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
 
 USER_DATA_DIR = user_data_path("pixelfactory")
@@ -58,8 +65,16 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 chooses a free port.")
     public_url: str | None = Field(None, description="URL at which callers reach the service.")
-    database_url: str | None = Field(
-        None, description="URL of the database, `sqlite:///PATH`; default: a file in data_dir."
+    database_url: SecretStr | None = Field(
+        None,
+        description="URL of the database, `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`;"
+        " default: an SQLite file in data_dir.",
+    )
+    database_connections: int = Field(
+        12,
+        ge=2,
+        le=1000,
+        description="Most connections of this process to a PostgreSQL database, besides three that wait.",
     )
     workflows_dir: Path = Field(SHIPPED_WORKFLOWS_DIR, description="Directory of the models (workflows).")
     stand_ins_file: Path | None = Field(
@@ -320,8 +335,10 @@ class Settings(BaseSettings):
     @property
     def secret_values(self) -> list[str]:
         """The secrets among the settings."""
-        values = [getattr(self, name) for name in type(self).model_fields]
-        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        values = [getattr(self, name) for name in type(self).model_fields if name != "database_url"]
+        secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        database = self.database_url.get_secret_value() if self.database_url else ""
+        return secrets + (find_passwords(database) if is_postgres_url(database) else [])
 
     @property
     def stand_ins_path(self) -> Path:
@@ -333,14 +350,28 @@ class Settings(BaseSettings):
         return self.stand_ins_file
 
     @property
+    def postgres_url(self) -> str | None:
+        """URL of the PostgreSQL database; None if the database is SQLite's. Raises SettingsError."""
+        if self.database_url is None:
+            return None
+        url = self.database_url.get_secret_value()
+        if is_postgres_url(url):
+            return url
+        if sqlite_path(url) is None:
+            scheme = url.partition(":")[0] if "://" in url else "unknown"
+            raise SettingsError(f"PIXELFACTORY_DATABASE_URL must be {URL_FORMS} (got a {scheme!r} URL)")
+        return None
+
+    @property
     def database_path(self) -> Path:
         """File of the SQLite database. Raises SettingsError for other databases."""
-        if self.database_url is None:
-            return self.data_dir / "pixelfactory.db"
-        scheme, _, path = self.database_url.partition(":///")
-        if scheme != "sqlite" or not path:
-            raise SettingsError(f"PIXELFACTORY_DATABASE_URL must be sqlite:///PATH (got a {scheme!r} URL)")
-        return Path(path)
+        if (postgres := self.postgres_url) is not None:
+            raise SettingsError(
+                f"this works with an SQLite database only, but PIXELFACTORY_DATABASE_URL is"
+                f" {describe_database(postgres)}"
+            )
+        path = None if self.database_url is None else sqlite_path(self.database_url.get_secret_value())
+        return path or self.data_dir / "pixelfactory.db"
 
     @classmethod
     def load(cls, config: Path | None = None, **flags: Any) -> Settings:

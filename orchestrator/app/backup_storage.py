@@ -6,14 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from orchestrator.app.build import ensure_s3_server
-from orchestrator.backup.location import DataLocation
-from orchestrator.settings import Settings
+from orchestrator.backup.location import SECRET_FILES, DataLocation
+from orchestrator.database_url import describe_database
+from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.embedded_server import find_running_server
 from orchestrator.storage.object_store import ObjectStore
 
 
 def locate_data(settings: Settings) -> DataLocation:
-    """Return where the settings keep the data. Raises SettingsError."""
+    """Return where the settings keep the data. Raises SettingsError for a PostgreSQL database."""
+    if (url := settings.postgres_url) is not None:
+        raise SettingsError(
+            f"`backup` and `restore` work with SQLite, and the database is {describe_database(url)}: use"
+            f" pg_dump and pg_restore, and copy {', '.join(SECRET_FILES)} of {settings.data_dir} as well"
+        )
     return DataLocation(data_dir=settings.data_dir, database=settings.database_path)
 
 

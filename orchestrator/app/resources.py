@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 
 from orchestrator.backup.unfinished import require_finished_restore
 from orchestrator.billing.price_files import load_tariffs_for_catalog
@@ -13,7 +15,7 @@ from orchestrator.catalog import Catalog, load_stand_ins
 from orchestrator.data_directory import make_database_private
 from orchestrator.private_files import load_or_create_secret
 from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, SettingsError
 from orchestrator.store import Store
 from orchestrator.store.sqlite import SqliteStore
 from pricing.tariff import DEFAULT_TARIFF, Tariff
@@ -28,16 +30,35 @@ def utc_now() -> datetime:
 async def open_store(settings: Settings) -> AsyncIterator[Store]:
     """Open the configured store. The service and any number of commands may have it open at the same time.
 
-    Raises UnknownSchema for a database of a newer version, RestoreUnfinished, SecretUnreadable.
+    Raises UnknownSchema for a database of a newer version, RestoreUnfinished, SecretUnreadable,
+    SettingsError, ServiceUnavailable if a PostgreSQL database cannot be used now.
     """
     require_finished_restore(settings.data_dir)
-    path = settings.database_path
-    make_database_private(path, create=True)
-    store = SqliteStore(path, secret_box=SecretBox(settings.data_dir / KEY_FILE_NAME))
+    box = SecretBox(settings.data_dir / KEY_FILE_NAME)
+    if (url := settings.postgres_url) is not None:
+        store = await asyncio.to_thread(_open_postgres, url, box, settings.database_connections)
+    else:
+        make_database_private(settings.database_path, create=True)
+        store = SqliteStore(settings.database_path, secret_box=box)
     try:
         yield store
     finally:
         await store.close()
+
+
+def _open_postgres(url: str, box: SecretBox, max_connections: int) -> Store:
+    require_postgres_driver()
+    from orchestrator.store.postgres.store import PostgresStore
+
+    return PostgresStore(url, box, max_connections=max_connections)
+
+
+def require_postgres_driver() -> None:
+    """Raise SettingsError if the driver of PostgreSQL is not installed; nothing else imports it."""
+    if find_spec("psycopg") is None:
+        raise SettingsError(
+            "a PostgreSQL database needs the extra `postgres`: pip install 'pixel-factory[postgres]'"
+        )
 
 
 def load_catalog_and_tariff(settings: Settings) -> tuple[Catalog, Tariff]:

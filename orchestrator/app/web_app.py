@@ -234,7 +234,13 @@ def _build_operator_routes(
         instances,
         quarantine,
         dashboard,
-        HealthRoutes(dispatcher.fleet, dispatcher.scheduler, service.object_store, metrics, metrics_token),
+        HealthRoutes(
+            dispatcher.fleet,
+            dispatcher.scheduler,
+            (service.object_store, service.store),
+            metrics,
+            metrics_token,
+        ),
     )
 
 

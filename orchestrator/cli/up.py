@@ -7,12 +7,14 @@ import logging
 import os
 import signal
 import sys
+from contextlib import AbstractContextManager
 from typing import Annotated
 
 import typer
 from aiohttp import web
 
 from orchestrator.app.build import run_service
+from orchestrator.app.resources import require_postgres_driver
 from orchestrator.cli.console import ConfigOption, DataDirOption, read_settings
 from orchestrator.cli.numbers import integer_between
 from orchestrator.data_directory import locked_data_directory, locked_database
@@ -58,8 +60,22 @@ def up(
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     # What the service and its instances create is for this user only.
     os.umask(0o077)
-    with locked_data_directory(settings.data_dir), locked_database(settings.database_path):
+    with locked_data_directory(settings.data_dir), locked_store(settings):
         asyncio.run(serve(settings))
+
+
+def locked_store(settings: Settings) -> AbstractContextManager[None]:
+    """Hold the lock of the database that the settings name.
+
+    Raises DataDirectoryInUse, ServiceUnavailable, SettingsError, OSError.
+    """
+    if (url := settings.postgres_url) is None:
+        return locked_database(settings.database_path)
+    require_postgres_driver()
+    from orchestrator.store.postgres.locks import service_lock
+
+    # Another service runs the jobs now: this one finishes what it can and ends.
+    return service_lock(url, on_lost=lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
 async def serve(settings: Settings) -> None:

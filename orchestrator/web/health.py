@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 from typing import Literal, Protocol
 
@@ -10,17 +11,27 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import Field
 
 from comfy_instances.fleet.protocol import InstanceState
+from orchestrator.errors import ServiceUnavailable
 from orchestrator.web.auth import require_admin
 from orchestrator.web.http.response_model import ResponseModel, json_response
 from orchestrator.web.instance_status import FleetInstances
 from orchestrator.web.metrics import Metrics
 from orchestrator.web.openapi.operation import Access, openapi_operation
 
+#: How long a readiness probe waits for the database, in seconds.
+STORE_SECONDS = 3.0
+
 
 class StorageHealth(Protocol):
     """The part of the object store that readiness needs."""
 
     async def is_healthy(self) -> bool: ...
+
+
+class StoreHealth(Protocol):
+    """The part of the store that readiness needs."""
+
+    async def get_installation_id(self) -> str: ...
 
 
 class ExpectedInstances(Protocol):
@@ -43,6 +54,7 @@ class ReadinessResponse(ResponseModel):
     status: Literal["ready", "not ready"] = Field(description="Overall readiness.")
     instances_ready: int = Field(description="Number of ComfyUI instances that accept work.", examples=[2])
     object_store: bool = Field(description="Whether object storage is available.")
+    database: bool = Field(description="Whether the database responds.")
 
 
 class HealthRoutes:
@@ -52,14 +64,14 @@ class HealthRoutes:
         self,
         fleet: FleetInstances,
         expected: ExpectedInstances,
-        storage: StorageHealth,
+        dependencies: tuple[StorageHealth, StoreHealth],
         metrics: Metrics,
         metrics_token: str | None,
     ) -> None:
-        """`metrics_token` protects `/metrics`; None leaves it open."""
+        """`dependencies`: storage and store. `metrics_token` protects `/metrics`; None leaves it open."""
         self._fleet = fleet
         self._expected = expected
-        self._storage = storage
+        self._storage, self._store = dependencies
         self._metrics = metrics
         self._metrics_token = metrics_token
 
@@ -85,25 +97,36 @@ class HealthRoutes:
     @openapi_operation(
         summary="Check readiness",
         description="Answers 200 if a job submitted now would run: an instance is ready or restarts, "
-        "and object storage is available. Use it as a readiness probe.",
+        "and object storage and the database respond. Use it as a readiness probe.",
         response=ReadinessResponse,
         response_description="The service can run jobs.",
-        other_responses={503: "No instance is ready, or object storage is unavailable."},
+        other_responses={503: "No instance is ready, or object storage or the database is unavailable."},
         access=Access.NONE,
         tag="service",
     )
     async def get_readiness(self, request: web.Request) -> web.Response:
-        """Return 200 if requests are accepted and object storage is available, else 503."""
+        """Return 200 if requests are accepted and what they need responds, else 503."""
         instances_ready = sum(info.state is InstanceState.READY for info in self._fleet.instances())
-        storage_healthy = await self._storage.is_healthy()
+        storage_healthy, database_healthy = await asyncio.gather(
+            self._storage.is_healthy(), self._does_store_respond()
+        )
         # Instances that restart for some seconds must not make a load balancer turn callers away.
-        ready = self._expected.expects_instance(monotonic()) and storage_healthy
+        ready = self._expected.expects_instance(monotonic()) and storage_healthy and database_healthy
         body = ReadinessResponse(
             status="ready" if ready else "not ready",
             instances_ready=instances_ready,
             object_store=storage_healthy,
+            database=database_healthy,
         )
         return json_response(body, status=200 if ready else 503)
+
+    async def _does_store_respond(self) -> bool:
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                await self._store.get_installation_id()
+        except (ServiceUnavailable, TimeoutError):
+            return False
+        return True
 
     @openapi_operation(
         summary="Export Prometheus metrics",

@@ -22,6 +22,7 @@ from tests.support.cli import CommandProcess, command, start_command
 
 COMMAND = Path(sys.executable).with_name("pixelfactory")
 ROOT = Path(__file__).resolve().parents[2]
+DATABASE_URL = "PIXELFACTORY_DATABASE_URL"
 READY_SECONDS = 60.0
 STOP_SECONDS = 40.0
 
@@ -101,7 +102,8 @@ class ServiceProcess:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command against the same data directory, whatever comes of it."""
-        return command(*arguments, PIXELFACTORY_DATA_DIR=str(self.data_dir))
+        database = {name: self.environment[name] for name in (DATABASE_URL,) if name in self.environment}
+        return command(*arguments, PIXELFACTORY_DATA_DIR=str(self.data_dir), **database)
 
     def key(self, credit: str = "5.00") -> str:
         return str(self.run("keys", "create", "--credit", credit)["key"])

@@ -74,7 +74,7 @@ _PREPARE_SESSION = """
             WHEN 'off' THEN set_config('synchronous_commit', 'on', FALSE) END
 """
 #: The id of a transaction tells what became of it if the connection is lost during the commit.
-_BEGIN_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_current_xact_id()::text AS id"
+_BEGIN_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()::text AS id"
 _BEGIN_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT NULL AS id"
 
 

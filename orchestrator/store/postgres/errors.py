@@ -11,10 +11,10 @@ _CONFLICTS = {"40001": 8, "40P01": 8}
 #: Another transaction has just added the same key: the repeated operation finds it.
 _ADDED_MEANWHILE = {"23505": 2}
 #: Codes and classes of errors that pass: no connection, no resources (connections, memory, disk), shut down,
-#: cancelled, a lock that is held for long, read-only, failing storage.
-_PASSING = ("08", "53", "57P", "57014", "55P03", "25006", "25P03", "58")
+#: cancelled, a lock that is held for long, read-only, a standby, failing storage.
+_PASSING = ("08", "53", "57P", "57014", "55P03", "55000", "25006", "25P03", "58")
 #: The server takes writes elsewhere, or goes down: another connection may lead to another server.
-_MOVED = ("08", "57P", "25006", "25P03")
+_MOVED = ("08", "57P", "55000", "25006", "25P03")
 
 
 def max_repeats(error: Exception) -> int:

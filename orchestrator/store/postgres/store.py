@@ -8,11 +8,11 @@ from contextlib import closing
 
 import psycopg
 
+from orchestrator.database_url import describe_database
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.secret_box import SecretBox
 from orchestrator.settings import SettingsError
 from orchestrator.store.ids import new_id
-from orchestrator.store.postgres.address import describe_database
 from orchestrator.store.postgres.connections import ConnectionPool, DictConnection, connect
 from orchestrator.store.postgres.database import PostgresDatabase
 from orchestrator.store.postgres.errors import describe, is_passing

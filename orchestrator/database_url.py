@@ -1,19 +1,29 @@
-"""The URL of a PostgreSQL database, and what of it may be shown."""
+"""URLs of databases, and what of them may be shown."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-SCHEMES = ("postgresql", "postgres")
+POSTGRES_SCHEMES = ("postgresql", "postgres")
+#: What a URL of a database looks like, for error messages.
+URL_FORMS = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME"
 
 
 def is_postgres_url(url: str) -> bool:
     """Whether a URL names a PostgreSQL database."""
-    return url.partition("://")[0] in SCHEMES and "://" in url
+    scheme, separator, _ = url.partition("://")
+    return bool(separator) and scheme in POSTGRES_SCHEMES
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of an SQLite database; None for other URLs."""
+    scheme, separator, path = url.partition(":///")
+    return Path(path) if scheme == "sqlite" and separator and path else None
 
 
 def describe_database(url: str) -> str:
-    """Return host, port and name of the database of a URL; nothing of its user, password or options."""
+    """Return scheme, hosts, port and name of the database of a URL; not its user, password or options."""
     parts = urlsplit(url)
     hosts = parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "")
     return f"postgresql://{unquote(hosts)}/{unquote(parts.path.lstrip('/'))}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.callers import new_key
 from tests.support.node_project import node_project  # noqa: F401 - a fixture for all tests here
 from tests.support.service import ServiceProcess, running
 
@@ -96,10 +97,10 @@ def turned_on(but: Iterable[str]) -> str:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def key(service: ServiceProcess) -> str:
-    """A key with money for every test."""
-    return service.key("100.00")
+    """A key with money. Each file has its own, so that no job of another file holds money of it."""
+    return new_key(service, "100.00")
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +117,7 @@ def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def paced_key(paced: ServiceProcess) -> str:
-    """A key of that service with money for every test."""
-    return paced.key("100.00")
+    """A key of that service with money."""
+    return new_key(paced, "100.00")

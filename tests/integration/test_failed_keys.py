@@ -42,8 +42,8 @@ Finished = dict[str, list[tuple[str, str, str | None]]]
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """A service with one instance, in which a job may wait for two seconds."""
-    environment = {"PIXELFACTORY_MAX_JOB_SECONDS": "2", "PIXELFACTORY_MAX_ATTEMPTS": "2"}
+    """A service with one instance, in which a job may wait for ten seconds."""
+    environment = {"PIXELFACTORY_MAX_JOB_SECONDS": "10", "PIXELFACTORY_MAX_ATTEMPTS": "2"}
     directory = tmp_path_factory.mktemp("keys")
     with running(ServiceProcess(directory / "data", ("--simulate", "1"), environment)) as started:
         yield started

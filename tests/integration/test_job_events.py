@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from tests.support.api import submit_job
+from tests.support.paused_instances import paused_instances
+from tests.support.polling import wait_until
 from tests.support.service import ServiceProcess, running
 from tests.support.sse import SseEvent, SseReader
 
@@ -75,11 +77,14 @@ async def test_streams_status_progress_and_previews(one_card: ServiceProcess, ca
 
 async def test_streams_queue_position_while_waiting(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
-        ahead = [await submit(http, steps=60) for _ in range(4)]
-        job = await submit(http)
-        shown = await look(http, job)
-        reader = SseReader(http, job)
-        events = await reader.all()
+        with paused_instances(one_card):
+            ahead = [await submit(http, steps=60) for _ in range(4)]
+            job = await submit(http)
+            shown = await look(http, job)
+            reader = SseReader(http, job)
+            reading = asyncio.create_task(reader.all())
+            await wait_until(lambda: bool(named(reader.events, "queue")))
+        events = await reading
         for other in ahead:
             assert (await look(http, other))["status"] == "completed"
             assert (await look(http, other))["queue"] is None

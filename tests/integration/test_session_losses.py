@@ -14,7 +14,7 @@ from aiohttp import web
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import InstanceSession
 from tests.support.impatient_client import SETTINGS
-from tests.support.polling import wait_until
+from tests.support.polling import TIMEOUT_SECONDS, wait_until
 from tests.support.scripted_comfyui import GRAPH, PICTURE, ScriptedComfyUI
 
 
@@ -27,7 +27,7 @@ async def server() -> AsyncIterator[ScriptedComfyUI]:
 @pytest.fixture
 async def session(server: ScriptedComfyUI) -> AsyncIterator[InstanceSession]:
     async with InstanceSession(server.url, settings=SETTINGS, rng=Random(1)) as session:
-        await session.wait_connected(5)
+        await session.wait_connected(TIMEOUT_SECONDS)
         yield session
 
 
@@ -140,5 +140,5 @@ async def test_counts_connections_so_that_a_quick_reconnect_is_noticed(
     await asyncio.sleep(0)
     server.drop_sockets()
     await closing
-    await session.wait_connected(5)
+    await session.wait_connected(TIMEOUT_SECONDS)
     assert session.connections == before + 1

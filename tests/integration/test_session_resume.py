@@ -13,6 +13,7 @@ import pytest
 from comfy_instances.protocol.errors import PromptCancelled
 from comfy_instances.session.session import FileRef, InstanceSession, NodeOutput, NodeStarted
 from tests.support.impatient_client import SETTINGS, launch
+from tests.support.polling import TIMEOUT_SECONDS
 from tests.support.scripted_comfyui import FILE, GRAPH, PICTURE, ScriptedComfyUI, ScriptedPrompt, eventually
 
 
@@ -25,7 +26,7 @@ async def server() -> AsyncIterator[ScriptedComfyUI]:
 @pytest.fixture
 async def session(server: ScriptedComfyUI) -> AsyncIterator[InstanceSession]:
     async with InstanceSession(server.url, settings=SETTINGS, rng=Random(1)) as session:
-        await session.wait_connected(5)
+        await session.wait_connected(TIMEOUT_SECONDS)
         yield session
 
 
@@ -35,10 +36,10 @@ async def test_after_our_crash_a_running_prompt_is_followed_to_its_end(server: S
         lost.cancel()
     heard: list[Any] = []
     async with InstanceSession(server.url, settings=SETTINGS) as session:
-        await session.wait_connected(5)
+        await session.wait_connected(TIMEOUT_SECONDS)
         resumed = asyncio.create_task(session.resume_prompt(prompt.id, heard.append))
         await eventually(lambda: [i for i in server.client_ids if i == prompt.client_id], 2)
-        await session.wait_connected(5)
+        await session.wait_connected(TIMEOUT_SECONDS)
         await server.say(prompt, "executing", node="2")
         await server.end(prompt, outputs={"2": PICTURE})
         result = await resumed

@@ -28,6 +28,7 @@ from comfy_instances.session.session import (
     SessionSettings,
     StepProgress,
 )
+from tests.support.polling import TIMEOUT_SECONDS
 from tests.support.scripted_comfyui import FILE, GRAPH, PICTURE, ScriptedComfyUI, eventually
 
 SETTINGS = SessionSettings(cancel_timeout_s=0.5, connect_timeout_s=1.0, max_output_bytes=3_000_000)
@@ -42,7 +43,7 @@ async def server() -> AsyncIterator[ScriptedComfyUI]:
 @pytest.fixture
 async def session(server: ScriptedComfyUI) -> AsyncIterator[InstanceSession]:
     async with InstanceSession(server.url, settings=SETTINGS) as session:
-        await session.wait_connected(5)
+        await session.wait_connected(TIMEOUT_SECONDS)
         yield session
 
 

@@ -24,6 +24,7 @@ from comfy_instances.protocol.errors import (
     OutOfMemory,
 )
 from comfy_instances.session.session import InstanceSession, SessionSettings
+from tests.support.polling import TIMEOUT_SECONDS
 
 SETTINGS = SessionSettings(silence_s=0.3, gone_after_s=2.0, backoff_max_s=0.2)
 GRAPH = {
@@ -74,7 +75,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
 @pytest.fixture
 async def session(simulator: Simulator) -> AsyncIterator[InstanceSession]:
     async with InstanceSession(simulator.url, settings=SETTINGS) as session:
-        await session.wait_connected(20)
+        await session.wait_connected(TIMEOUT_SECONDS)
         yield session
 
 
@@ -116,7 +117,7 @@ async def test_a_failure_is_what_it_is_and_the_next_run_succeeds(
 async def test_a_dropped_socket_harms_no_run(simulator: Simulator, session: InstanceSession) -> None:
     simulator.arm("drop_socket")
     await a_run_succeeds(session)
-    await session.wait_connected(5)
+    await session.wait_connected(TIMEOUT_SECONDS)
     await a_run_succeeds(session)
 
 
@@ -131,7 +132,7 @@ async def test_a_crashed_prompt_is_unknown_after_a_restart(
     assert [type(outcome) for outcome in outcomes] == [InstanceGone, InstanceGone]
     simulator.wait()
     simulator.start()
-    await session.wait_connected(20)
+    await session.wait_connected(TIMEOUT_SECONDS)
     assert await session.resume_prompt(prompt_id) is None
     await a_run_succeeds(session)
 
@@ -153,5 +154,5 @@ async def test_a_hung_prompt_is_not_let_go_until_the_process_is_killed(
     with pytest.raises(InstanceGone):
         await run
     simulator.start()
-    await session.wait_connected(20)
+    await session.wait_connected(TIMEOUT_SECONDS)
     await a_run_succeeds(session)

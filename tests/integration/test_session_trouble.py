@@ -15,6 +15,7 @@ from aiohttp import web
 from comfy_instances.protocol.errors import InstanceGone, NodeFailed, NoOutput
 from comfy_instances.session.session import InstanceSession, NodeOutput, NodeStarted, Preview
 from tests.support.impatient_client import SETTINGS, launch
+from tests.support.polling import TIMEOUT_SECONDS
 from tests.support.scripted_comfyui import FILE, GRAPH, PICTURE, ScriptedComfyUI, ScriptedPrompt, eventually
 
 
@@ -27,13 +28,13 @@ async def server() -> AsyncIterator[ScriptedComfyUI]:
 @pytest.fixture
 async def session(server: ScriptedComfyUI) -> AsyncIterator[InstanceSession]:
     async with InstanceSession(server.url, settings=SETTINGS, rng=Random(1)) as session:
-        await session.wait_connected(5)
+        await session.wait_connected(TIMEOUT_SECONDS)
         yield session
 
 
 async def reconnected(server: ScriptedComfyUI, session: InstanceSession, count: int = 2) -> None:
     await eventually(lambda: server.client_ids, count)
-    await session.wait_connected(5)
+    await session.wait_connected(TIMEOUT_SECONDS)
 
 
 async def test_reconnects_a_socket_lost_during_a_run(
@@ -134,7 +135,7 @@ async def test_a_restart_in_mid_run_loses_the_prompt(
     await server.start()
     with pytest.raises(InstanceGone):
         await run
-    await session.wait_connected(5)
+    await session.wait_connected(TIMEOUT_SECONDS)
     run, prompt = await launch(server, session)
     await server.end(prompt, outputs={"2": PICTURE})
     assert (await run).outputs == (FILE,)
@@ -165,7 +166,7 @@ async def test_a_server_that_stopped_listening_is_gone(
         await session.get_system_stats()
     assert caught.value.connection_refused
     await server.start()
-    await session.wait_connected(5)
+    await session.wait_connected(TIMEOUT_SECONDS)
 
 
 async def test_a_refused_connection_fails_at_once(server: ScriptedComfyUI) -> None:

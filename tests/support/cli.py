@@ -23,7 +23,8 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     ["orchestrator.cli.user_errors", *(f"orchestrator.cli.{command}" for command in COMMANDS)]
 )
-TIMEOUT_SECONDS = 60.0
+#: A bound for commands that hang; one that installs takes a minute under load.
+TIMEOUT_SECONDS = 240.0
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,19 @@ class Settings(BaseSettings):
     )
     max_dataset_pictures: int = Field(1000, gt=0, description="Maximum number of images in a dataset.")
     dataset_url_seconds: float = Field(120, gt=0, description="Timeout for downloading a dataset from a URL.")
-    url_lifetime_seconds: int = Field(3600, ge=1, le=604800, description="Lifetime of presigned URLs.")
+    url_lifetime_seconds: int = Field(
+        3600,
+        ge=1,
+        le=604800,
+        description="Lifetime of the URLs in responses of `images/...` and the dashboard. Those of jobs live"
+        " a day.",
+    )
+    result_links: Literal["service", "redirect"] = Field(
+        "service",
+        description="How downloads by the URLs of results work: the service sends the files itself"
+        " (`service`), or it redirects to presigned URLs at s3_public_endpoint (`redirect`), which callers"
+        " must reach and their clients follow.",
+    )
     output_lifetime_days: float = Field(
         7, gt=0, description="Days after which finished jobs expire and their files are deleted."
     )

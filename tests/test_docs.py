@@ -16,11 +16,11 @@ import pytest
 import typer
 
 from orchestrator.app.resources import load_catalog_and_tariff
+from orchestrator.billing.model_listing import list_model
 from orchestrator.catalog import Model
 from orchestrator.catalog.markdown_tables import format_model_table, format_parameter_table
 from orchestrator.cli.main import build_app
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings
-from orchestrator.web.dialects.pixel_factory.translation import to_model_entry
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -88,7 +88,7 @@ def models_document() -> str:
     catalog, tariff = load_catalog_and_tariff(Settings(workflows_dir=SHIPPED_WORKFLOWS_DIR))
 
     def price(model: Model) -> str:
-        return f"{to_model_entry(model, tariff).price_per_image_cents:g} ¢"
+        return f"{list_model(model, tariff).price_per_image_cents:g} ¢"
 
     parts = [
         "# The models that ship",

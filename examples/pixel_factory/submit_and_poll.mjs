@@ -31,7 +31,7 @@ while (job.status === "pending" || job.status === "processing") {
   job = await call(`/api/v1/jobs/${job.jobId}`);
 }
 if (job.status !== "completed") throw new Error(`the job ${job.status}: ${JSON.stringify(job.error)}`);
-// The URL is presigned: it needs no API key, and expires.
+// The URL needs no API key, and expires.
 const file = await fetch(job.output.videos[0]);
 writeFileSync("video.mp4", Buffer.from(await file.arrayBuffer()));
 console.log("saved video.mp4");

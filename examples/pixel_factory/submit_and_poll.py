@@ -25,7 +25,7 @@ while job["status"] in ("pending", "processing"):
     job = client.get(f"/api/v1/jobs/{job['jobId']}").raise_for_status().json()
 if job["status"] != "completed":
     raise SystemExit(f"the job {job['status']}: {job.get('error')}")
-# The URL is presigned: it needs no API key, and expires.
+# The URL needs no API key, and expires.
 url = job["output"]["videos"][0]
 Path("video.mp4").write_bytes(httpx.get(url).raise_for_status().content)
 print("saved video.mp4")

@@ -30,7 +30,8 @@ from orchestrator.app.input_rules import (
 from orchestrator.app.resources import load_operator_secrets, open_store, utc_now
 from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import (
-    build_output_links,
+    Delivery,
+    build_delivery,
     build_result_links,
     build_web_app,
     build_webhook_payloads,
@@ -111,9 +112,8 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         await fleet.start()
         object_store = await stack.enter_async_context(ObjectStore(await ensure_s3_server(settings, stack)))
         await object_store.ensure_bucket(retention_days(settings), timeout=settings.startup_seconds)
-        links = build_output_links(operator_secrets, store, object_store, utc_now)
-        result_links = build_result_links(settings, operator_secrets, object_store, utc_now)
-        policy = build_fetch_policy(settings, object_store, links, result_links)
+        links = build_result_links(operator_secrets, object_store, utc_now)
+        policy = build_fetch_policy(settings, object_store, links)
         url_fetcher = await stack.enter_async_context(UrlFetcher(policy))
         dependencies = ServiceDependencies(
             live_catalog=live_catalog,
@@ -127,9 +127,10 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         )
         service = build_service(settings, dependencies)
         # The metrics subscribe to events before any job is scheduled.
-        app = build_web_app(settings, service, operator_secrets)
+        delivery = build_delivery(settings, service, operator_secrets)
+        app = build_web_app(settings, service, operator_secrets, delivery)
         stack.enter_context(observe_task_failures(service.events))
-        await start_webhooks(settings, service, stack)
+        await start_webhooks(settings, service, delivery, stack)
         service.deleter.start()
         stack.push_async_callback(service.deleter.stop)
         await stack.enter_async_context(ExpiredFileSweeper(store, service.deleter, service.expiry))
@@ -268,12 +269,14 @@ def build_orphan_sweeper(settings: Settings, service: GenerationService) -> Orph
     return OrphanSweeper(service.store, service.object_store, service.deleter, policy)
 
 
-async def start_webhooks(settings: Settings, service: GenerationService, stack: AsyncExitStack) -> None:
+async def start_webhooks(
+    settings: Settings, service: GenerationService, delivery: Delivery, stack: AsyncExitStack
+) -> None:
     """Start to deliver webhooks; `stack` stops that."""
     webhooks = WebhookSender(
         service.store,
         utc_now,
-        build_webhook_payloads(service).build_payload,
+        build_webhook_payloads(service, delivery).build_payload,
         allow_private=settings.allow_private_urls,
     )
     await webhooks.start()

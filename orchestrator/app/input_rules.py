@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from orchestrator.catalog.rendering.output_check import OutputCheck
-from orchestrator.execution.output_links import OutputLinks
 from orchestrator.execution.result_links import ResultLinks
 from orchestrator.intake.input_reader import InputReader
 from orchestrator.media.datasets import DatasetLimits
@@ -25,19 +24,13 @@ from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.object_store import ObjectStore
 
 
-def build_fetch_policy(
-    settings: Settings, object_store: ObjectStore, links: OutputLinks, result_links: ResultLinks
-) -> FetchPolicy:
+def build_fetch_policy(settings: Settings, object_store: ObjectStore, links: ResultLinks) -> FetchPolicy:
     """Return the policy for input URLs: public addresses, and the service's own outputs at any address."""
-
-    async def presign_own(url: str) -> str | None:
-        return result_links.presign_own(url) or await links.presign_own(url)
-
     return FetchPolicy(
         allow_private=settings.allow_private_urls,
         timeout_seconds=settings.input_url_seconds,
         own_url_prefix=object_store.presigned_url_prefix("outputs/"),
-        presign_own=presign_own,
+        presign_own=links.presign_own,
     )
 
 

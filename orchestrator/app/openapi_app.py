@@ -12,7 +12,7 @@ from aiohttp import web
 from comfy_instances.fleet.adopted import AdoptedFleet
 from orchestrator.app.build import ServiceDependencies, build_service
 from orchestrator.app.resources import load_operator_secrets, utc_now
-from orchestrator.app.web_app import build_web_app
+from orchestrator.app.web_app import build_delivery, build_web_app
 from orchestrator.billing.price_files import check_model_priced, load_plans, load_tariffs
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.moderation import Moderation
@@ -33,7 +33,8 @@ async def build_openapi_app(settings: Settings) -> AsyncIterator[web.Application
     Raises CatalogError, SettingsError, TariffError.
     """
     async with build_offline_service(settings) as (settings, service):
-        yield build_web_app(settings, service, load_operator_secrets(settings))
+        secrets = load_operator_secrets(settings)
+        yield build_web_app(settings, service, secrets, build_delivery(settings, service, secrets))
 
 
 @asynccontextmanager

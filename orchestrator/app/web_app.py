@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -12,12 +13,11 @@ from aiohttp import web
 from comfy_instances.fleet.protocol import Fleet
 from orchestrator.app.resources import OperatorSecrets
 from orchestrator.billing.price_files import load_costs
-from orchestrator.execution.output_links import OutputLinks
 from orchestrator.execution.result_links import ResultLinks
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.storage.object_store import ObjectStore
-from orchestrator.store import ApiKeyScope, Store
+from orchestrator.store import ApiKeyScope
 from orchestrator.web.account.alerts import AlertRoutes
 from orchestrator.web.account.billing import BillingRoutes
 from orchestrator.web.account.loras import LoraRoutes
@@ -38,7 +38,6 @@ from orchestrator.web.dialects.openai.video_routes import VideoRoutes
 from orchestrator.web.dialects.pixazo.request_ids import DIALECT_NAME as PIXAZO
 from orchestrator.web.dialects.pixazo.routes import PixazoJobViews, PixazoRoutes
 from orchestrator.web.dialects.pixel_factory.routes import PixelFactoryRoutes
-from orchestrator.web.dialects.pixelapi import translation as pixelapi
 from orchestrator.web.dialects.pixelapi.routes import PixelApiRoutes
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.routes import PixelDojoRoutes
@@ -47,6 +46,7 @@ from orchestrator.web.http.response_model import to_json_dict
 from orchestrator.web.jobs.job_updates import JobUpdates
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.result_files import ResultFileRoutes
+from orchestrator.web.jobs.result_sender import ResultSender
 from orchestrator.web.jobs.routes import JobApiRoutes
 from orchestrator.web.jobs.schemas import JobResponseBuilder
 from orchestrator.web.metrics import Metrics
@@ -65,50 +65,84 @@ class RouteGroup(Protocol):
     def routes(self) -> list[web.RouteDef]: ...
 
 
-def build_job_responses(service: GenerationService) -> JobResponseBuilder:
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How results reach callers."""
+
+    links: ResultLinks
+    sender: ResultSender
+    #: With URLs for responses that wait for their results, and for the dashboard.
+    short: OutputDelivery
+    #: With URLs for jobs and webhooks.
+    jobs: OutputDelivery
+
+
+def build_delivery(settings: Settings, service: GenerationService, secrets: OperatorSecrets) -> Delivery:
+    """Return how results reach callers."""
+    links = build_result_links(secrets, service.object_store, service.clock)
+
+    def build(url_lifetime_seconds: int) -> OutputDelivery:
+        return OutputDelivery(
+            service.object_store,
+            service.store,
+            links,
+            service.expiry,
+            url_lifetime_seconds=url_lifetime_seconds,
+            public_url=settings.public_url,
+            own_url=_local_url(settings),
+        )
+
+    return Delivery(
+        links,
+        ResultSender(service.object_store, service.record_bytes_sent),
+        short=build(settings.url_lifetime_seconds),
+        jobs=build(JOB_URL_LIFETIME_SECONDS),
+    )
+
+
+def _local_url(settings: Settings) -> str | None:
+    """Return the address at which the service listens, of an installation that serves one machine.
+
+    With an S3 server of their own, operators have callers elsewhere, who do not reach this address.
+    """
+    if settings.s3_endpoint is not None or settings.port == 0:
+        return None
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def build_result_links(
+    secrets: OperatorSecrets, objects: ObjectStore, clock: Callable[[], datetime]
+) -> ResultLinks:
+    """Return the links to results that responses of all dialects name."""
+    return ResultLinks(secret=secrets.session_secret, objects=objects, clock=clock)
+
+
+def _build_job_responses(service: GenerationService, delivery: OutputDelivery) -> JobResponseBuilder:
     """Return the builder of jobs in the format of the jobs API, for responses and webhooks."""
-    delivery = _build_delivery(service, JOB_URL_LIFETIME_SECONDS)
     return JobResponseBuilder(delivery, lambda: service.price_book.micros_per_unit(pixeldojo.TARIFF))
 
 
-def _build_delivery(service: GenerationService, url_lifetime_seconds: int) -> OutputDelivery:
-    return OutputDelivery(service.object_store, service.store, url_lifetime_seconds, service.expiry)
-
-
-def build_webhook_payloads(service: GenerationService) -> WebhookPayloads:
+def build_webhook_payloads(service: GenerationService, delivery: Delivery) -> WebhookPayloads:
     """Return the builder of webhook payloads: Pixazo's jobs in its own format, all others in the default."""
-    responses = build_job_responses(service)
+    responses = _build_job_responses(service, delivery.jobs)
     return WebhookPayloads(
         jobs=service.store,
-        default=lambda record: to_json_dict(responses.build(record)),
+        default=lambda record: to_json_dict(responses.build(record, None)),
         by_dialect={PIXAZO: PixazoJobViews(responses.delivery).webhook_payload},
     )
 
 
-def build_output_links(
-    secrets: OperatorSecrets, store: Store, objects: ObjectStore, clock: Callable[[], datetime]
-) -> OutputLinks:
-    """Return the links that PixelAPI's responses name, valid for as long as its document promises."""
-    return OutputLinks(
-        secret=secrets.session_secret,
-        lifetime=pixelapi.OUTPUT_LIFETIME,
-        find_job=store.find_job,
-        objects=objects,
-        clock=clock,
-    )
-
-
 def build_web_app(
-    settings: Settings, service: GenerationService, secrets: OperatorSecrets
+    settings: Settings, service: GenerationService, secrets: OperatorSecrets, delivery: Delivery
 ) -> web.Application:
     """Return the HTTP application of a service."""
     dispatcher, events, clock = service.dispatcher, service.events, service.clock
     metrics = Metrics(dispatcher.fleet, dispatcher.scheduler, dispatcher, events, clock)
     parts = (
-        *_build_generation_routes(settings, service, secrets),
-        _build_pixelapi_routes(settings, service, secrets),
+        *_build_generation_routes(settings, service, delivery),
         *_build_account_routes(settings, service),
-        *_build_operator_routes(settings, service, secrets, metrics),
+        *_build_operator_routes(settings, service, secrets, metrics, delivery),
         DocsRoutes(service, settings.public_url),
     )
     auth_context = AuthContext(
@@ -137,49 +171,29 @@ def _simulates(fleet: Fleet) -> bool:
     return bool(instances) and all(instance.simulated for instance in instances)
 
 
-def build_result_links(
-    settings: Settings, secrets: OperatorSecrets, objects: ObjectStore, clock: Callable[[], datetime]
-) -> ResultLinks:
-    """Return the links that responses of OpenAI's images API name."""
-    return ResultLinks(
-        secret=secrets.session_secret,
-        lifetime_seconds=settings.url_lifetime_seconds,
-        objects=objects,
-        clock=clock,
-    )
-
-
 def _build_generation_routes(
-    settings: Settings, service: GenerationService, secrets: OperatorSecrets
+    settings: Settings, service: GenerationService, delivery: Delivery
 ) -> tuple[RouteGroup, ...]:
     """Return the routes of all dialects and of the jobs API."""
     objects, events, clock = service.object_store, service.events, service.clock
-    responses = build_job_responses(service)
-    delivery = _build_delivery(service, settings.url_lifetime_seconds)
-    links = build_result_links(settings, secrets, objects, clock)
+    responses = _build_job_responses(service, delivery.jobs)
     return (
-        ImageRoutes(service, delivery, links, events=events, clock=clock, public_url=settings.public_url),
-        ResultFileRoutes(links, objects),
+        ImageRoutes(service, delivery.short, events=events, clock=clock),
+        ResultFileRoutes(
+            delivery.links,
+            delivery.sender,
+            service.store.find_job,
+            redirects=settings.result_links == "redirect",
+        ),
         PixelFactoryRoutes(service),
         ModelRoutes(service),
         VideoRoutes(service, objects, events, settings.output_lifetime_days),
         PixelDojoRoutes(service, service.accounts, settings.public_url),
-        PixazoRoutes(service, responses.delivery, settings.public_url, settings.batch_wait_seconds),
+        PixazoRoutes(service, delivery.jobs, settings.public_url, settings.batch_wait_seconds),
+        PixelApiRoutes(service, delivery.jobs, service.accounts, clock),
         JobApiRoutes(service, _build_job_updates(service), service.store, responses),
-        LoraRoutes(
-            service,
-            service.request_preparer.lora_resolver,
-            lambda key: objects.presign(key, JOB_URL_LIFETIME_SECONDS),
-        ),
+        LoraRoutes(service, service.request_preparer.lora_resolver, delivery.jobs),
     )
-
-
-def _build_pixelapi_routes(
-    settings: Settings, service: GenerationService, secrets: OperatorSecrets
-) -> PixelApiRoutes:
-    delivery = _build_delivery(service, JOB_URL_LIFETIME_SECONDS)
-    links = build_output_links(secrets, service.store, service.object_store, service.clock)
-    return PixelApiRoutes(service, delivery, links, service.accounts, settings.public_url)
 
 
 def _build_job_updates(service: GenerationService) -> JobUpdates:
@@ -204,7 +218,11 @@ def _build_account_routes(settings: Settings, service: GenerationService) -> tup
 
 
 def _build_operator_routes(
-    settings: Settings, service: GenerationService, secrets: OperatorSecrets, metrics: Metrics
+    settings: Settings,
+    service: GenerationService,
+    secrets: OperatorSecrets,
+    metrics: Metrics,
+    delivery: Delivery,
 ) -> tuple[RouteGroup, ...]:
     """Return the admin API, the dashboard, health and metrics."""
     store, accounts, clock, dispatcher = service.store, service.accounts, service.clock, service.dispatcher
@@ -220,7 +238,8 @@ def _build_operator_routes(
         clock=clock,
         objects=service.object_store,
         fleet=dispatcher.fleet,
-        delivery=_build_delivery(service, settings.url_lifetime_seconds),
+        delivery=delivery.short,
+        sender=delivery.sender,
         updates=_build_job_updates(service),
         admin=(instances, quarantine),
         sessions=_build_session_manager(settings, service, secrets),

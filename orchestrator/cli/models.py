@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json as json_
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator.app.resources import load_catalog_and_tariff, utc_now
+from orchestrator.billing.model_listing import list_model
 from orchestrator.billing.price_files import check_model_priced, load_tariffs
 from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.catalog.checks.model_checks import validate_model
 from orchestrator.cli import model_files
 from orchestrator.cli.console import JsonOption, err, print_error, print_json, print_rows, read_settings
 from orchestrator.settings import Settings
-from orchestrator.web.dialects.pixel_factory.translation import to_model_entry
 from pricing.tariff import Tariff
 
 LIST_COLUMNS = ("id", "type", "owned_by", "max_resolution", "default_steps", "price_per_image_cents")
@@ -29,7 +30,7 @@ app.command()(model_files.export)
 def list_(json: JsonOption = False) -> None:
     """List all models with their prices."""
     catalog, tariff = load_catalog_and_tariff(read_settings())
-    rows = [to_model_entry(model, tariff, name).model_dump() for name, model in catalog.offers()]
+    rows = [asdict(list_model(model, tariff, name)) for name, model in catalog.offers()]
     print_rows(rows, LIST_COLUMNS, as_json=json)
 
 
@@ -91,7 +92,7 @@ def _model_to_json(name: str, model: Model, tariff: Tariff) -> dict[str, Any]:
         {"name": name, **json_.loads(spec.model_dump_json())} for name, spec in model.parameters.items()
     ]
     return {
-        **to_model_entry(model, tariff, name).model_dump(),
+        **asdict(list_model(model, tariff, name)),
         "description": model.description,
         "license": model.manifest.license,
         "aliases": list(model.aliases),

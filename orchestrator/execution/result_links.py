@@ -1,7 +1,7 @@
-"""Links to stored results at the service's own address, which answer HEAD as well as GET.
+"""Links to results at the service's own address, which answer GET, HEAD, and 404 once they expire.
 
-A presigned URL of S3 is signed for one method, so HEAD on it is refused. A result link names the key of an
-object and when it expires, with a code that only the service can make.
+A presigned URL of S3 is signed for one method, so that HEAD on it is refused, and its end is a 403. A link
+names a job, one of its objects and when it expires, with a code that only the service can make.
 """
 
 from __future__ import annotations
@@ -19,9 +19,20 @@ from orchestrator.storage.object_store import ObjectStore
 
 #: Path of all links.
 ROOT = "/results"
-_LINK = re.compile(ROOT + r"/(\d{1,12})/([0-9a-f]{32})/([\w./-]+)", re.ASCII)
+_LINK = re.compile(
+    ROOT + r"/(?P<job>job_[0-9a-f]{32})/(?P<expires>\d{1,12})/(?P<code>[0-9a-f]{32})/(?P<key>[\w.+/-]+)",
+    re.ASCII,
+)
 #: Lifetime of the presigned URL by which the service reads a result of its own, in seconds.
 OWN_READ_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ResultLink:
+    """What a link leads to."""
+
+    job_id: str
+    key: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,43 +40,43 @@ class ResultLinks:
     """Makes and resolves links to stored objects."""
 
     secret: str = field(repr=False)
-    lifetime_seconds: int
     objects: ObjectStore
     clock: Callable[[], datetime]
 
-    def path_of(self, key: str) -> str:
-        """Return the path of a new link to an object."""
-        expires = int(self.clock().timestamp()) + self.lifetime_seconds
-        return f"{ROOT}/{expires}/{self._code(expires, key)}/{key}"
+    def path_of(self, link: ResultLink, expires: datetime) -> str:
+        """Return the path of a link that ends at `expires`, rounded down to seconds."""
+        end = int(expires.timestamp())
+        return f"{ROOT}/{link.job_id}/{end}/{self._code(link, end)}/{link.key}"
 
-    def find_key(self, path: str) -> str:
-        """Return the key of the object that a link leads to.
+    def resolve(self, path: str) -> ResultLink:
+        """Return what a link leads to. Raises NotFound, also for an expired or a forged one."""
+        found = _LINK.fullmatch(path)
+        if found:
+            link, end = ResultLink(found["job"], found["key"]), int(found["expires"])
+            is_ours = hmac.compare_digest(found["code"], self._code(link, end))
+            if is_ours and end > self.clock().timestamp():
+                return link
+        raise result_not_found()
 
-        Raises NotFound, also for a link that has expired or was tampered with.
-        """
-        link = _LINK.fullmatch(path)
-        is_ours = link and hmac.compare_digest(link[2], self._code(int(link[1]), link[3]))
-        if link and is_ours and int(link[1]) > self.clock().timestamp():
-            return link[3]
-        raise NotFound(
-            "There is no result at this URL: it is wrong or has expired; get the job again for new URLs",
-            code="output_not_found",
-        )
-
-    def presign_own(self, url: str) -> str | None:
+    async def presign_own(self, url: str) -> str | None:
         """Return a presigned URL of the object that a link leads to, or None if it is no link of ours."""
         if f"{ROOT}/" not in url:
             return None
         try:
-            key = self.find_key(urlsplit(url).path)
+            link = self.resolve(urlsplit(url).path)
         except (NotFound, ValueError):
             return None
-        return self.objects.presign(key, OWN_READ_SECONDS)
+        return self.objects.presign(link.key, OWN_READ_SECONDS)
 
-    def _code(self, expires: int, key: str) -> str:
-        return link_code(self.secret, f"link to a result until {expires}: {key}")
+    def _code(self, link: ResultLink, end: int) -> str:
+        text = f"link to {link.key} of {link.job_id} until {end}"
+        return hmac.new(self.secret.encode(), text.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def link_code(secret: str, text: str) -> str:
-    """Return the code that proves that this service made a link: 128 bits of an HMAC, in hexadecimal."""
-    return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()[:32]
+def result_not_found() -> NotFound:
+    """Return the error for a link that leads to no result (any more)."""
+    return NotFound(
+        "There is no result at this URL: it is wrong, it has expired, or the result was deleted; get the job"
+        " again for new URLs",
+        code="output_not_found",
+    )

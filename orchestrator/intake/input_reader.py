@@ -94,6 +94,7 @@ class InputReader:
                 else input_object_key(read[0])
             )
             first_files[name] = read[0]
+            warnings |= dict.fromkeys(_dataset_warnings(name, read))
         images = {name: file for name, file in first_files.items() if isinstance(file, InputImage)}
         check_mask(images.get("image"), images.get("mask"), params_with_keys)
         check_area_to_edit(model, images)
@@ -209,6 +210,12 @@ def _scaling_warnings(
                     f"`{name}` was scaled down from {old[0]}x{old[1]} to {new[0]}x{new[1]} pixels,"
                     f" the largest size that {model.id} takes"
                 )
+
+
+def _dataset_warnings(name: str, read: Iterable[InputFile]) -> Iterator[str]:
+    for file in read:
+        if isinstance(file, InputDataset):
+            yield from (f"`{name}`: {sentence}" for sentence in file.unused)
 
 
 def input_object_key(file: InputFile) -> str:

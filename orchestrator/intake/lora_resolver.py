@@ -8,9 +8,8 @@ LoRAs of other accounts are unknown, whatever names them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
@@ -26,6 +25,7 @@ from orchestrator.execution.shared_loras import SharedLoras
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.jobs.loras import Lora
 from orchestrator.jobs.objects import is_job_object
+from orchestrator.similar_names import find_similar
 from orchestrator.store.loras import LoraStore
 
 #: Longest part of a text that an error repeats, and most names that it suggests.
@@ -39,8 +39,6 @@ NAME_PARAM = "lora_name"
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 #: Pixazo writes the id of a job as a UUID after the name of the model.
 _REQUEST_ID = re.compile(r"(?:[\w.-]+_)?(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII)
-#: The service's own links to outputs, of PixelAPI.
-_OUTPUT_LINK = re.compile(r"/(?P<hex>[0-9a-f]{32})-[0-9a-f]{32}\.[a-z0-9]+$", re.ASCII)
 
 
 class TrainingStore(LoraStore, Protocol):
@@ -71,7 +69,8 @@ class LoraResolver:
     async def resolve(self, account_id: str, model: Model, params: Mapping[str, Any]) -> ResolvedLoras:
         """Return validated parameters in which each LoRA is one that can be used with the model.
 
-        Raises InvalidRequest (`unknown_lora`, `lora_mismatch`, `lora_expired`, `lora_not_ready`).
+        Raises InvalidRequest (`unknown_lora`, `duplicate_lora`, `lora_mismatch`, `lora_expired`,
+        `lora_not_ready`).
         """
         check_new_name(model, params)
         resolved, objects = dict(params), dict[str, str]()
@@ -85,6 +84,7 @@ class LoraResolver:
                 self._check_base(lora, model, name)
                 objects[lora.job_id] = lora.key
                 items.append({"job_id": lora.job_id, "strength": item["strength"]})
+            _check_distinct(name, items)
             await self._check_shared(account_id, model, name, [i["name"] for i in items if "name" in i])
             resolved[name] = items
         return ResolvedLoras(params=resolved, objects=objects)
@@ -180,9 +180,7 @@ class LoraResolver:
             )
         own = [lora.name for lora in (await self.store.list_loras(account_id, MAX_NAMES)).items]
         shown = missing[0][:MAX_SHOWN_CHARACTERS]
-        nearest = get_close_matches(
-            shown, [*dict.fromkeys([*own, *sorted(known)])], n=MAX_SUGGESTIONS, cutoff=0.4
-        )
+        nearest = find_similar(shown, dict.fromkeys([*own, *sorted(known)]), MAX_SUGGESTIONS)
         hint = f"; did you mean {' or '.join(nearest)}?" if nearest else "."
         raise _unknown_lora(
             f"`{param}`: there is no LoRA {shown!r} for model {model.id}{hint} {LIST_HINT}", param
@@ -204,6 +202,21 @@ def check_new_name(model: Model, params: Mapping[str, Any]) -> None:
         raise invalid_field(NAME_PARAM, "must not look like the id of a job; choose another name")
 
 
+def _check_distinct(param: str, items: Sequence[Mapping[str, Any]]) -> None:
+    """Raise InvalidRequest if two entries are the same LoRA, in whatever ways they name it."""
+    positions: dict[str, int] = {}
+    for index, item in enumerate(items):
+        reference = str(item.get("job_id") or item["name"])
+        first = positions.setdefault(reference, index)
+        if first != index:
+            raise InvalidRequest(
+                f"`{param}`: entries {first + 1} and {index + 1} are the same LoRA"
+                f" ({reference[:MAX_SHOWN_CHARACTERS]}); send it once, with the sum of their strengths",
+                code="duplicate_lora",
+                param=param,
+            )
+
+
 def is_url(text: str) -> bool:
     """Return whether a reference to a LoRA is a URL."""
     return text.lower().startswith(("http://", "https://"))
@@ -222,13 +235,10 @@ def _job_id_in(text: str) -> str | None:
 
 
 def _reference_in(url: str) -> str | None:
-    """Return the key or the job at the end of the path of a URL, whatever server and bucket precede it."""
+    """Return the key at the end of the path of a URL, whatever server and bucket precede it."""
     try:
         path = unquote(urlsplit(url).path)
     except ValueError:
         return None
     key = "/".join(path.split("/")[-3:])
-    if is_job_object(key):
-        return key
-    link = _OUTPUT_LINK.search(path)
-    return f"job_{link['hex']}" if link else None
+    return key if is_job_object(key) else None

@@ -7,7 +7,7 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -48,9 +48,13 @@ class ArchiveLimits:
 class ZipArchive:
     """A checked archive: its names are safe and its sizes within the limits."""
 
-    def __init__(self, zip_file: ZipFile, entries: dict[PurePosixPath, ZipInfo]) -> None:
+    def __init__(
+        self, zip_file: ZipFile, entries: dict[PurePosixPath, ZipInfo], other_names: Sequence[PurePosixPath]
+    ) -> None:
         self._zip_file = zip_file
         self._entries = entries
+        #: Names of the files that were not selected, without system files, in the order of the archive.
+        self.other_names = other_names
         #: Names of the selected files, sorted.
         self.names = sorted(entries)
 
@@ -74,21 +78,21 @@ class ZipArchive:
 def open_archive(data: bytes, limits: ArchiveLimits, suffixes: frozenset[str]) -> Iterator[ZipArchive]:
     """Open an archive and select the files whose names end in one of `suffixes` (`.png`, case-insensitive).
 
-    Other files and system files (`__MACOSX`, dotfiles) are ignored. Raises ArchiveTooLarge; CorruptMedia if
+    System files (`__MACOSX`, dotfiles) are ignored. Raises ArchiveTooLarge; CorruptMedia if
     the archive is damaged or encrypted, or contains duplicate names, links or paths outside of it.
     """
     _check_directory(data, limits.max_entries)
     with _translate_zip_errors("the archive is damaged"):
         opened = ZipFile(io.BytesIO(data))
     with opened:
-        entries = _select_entries(opened.infolist(), suffixes)
+        entries, other_names = _select_entries(opened.infolist(), suffixes)
         unpacked = sum(info.file_size for info in entries.values())
         max_bytes = min(limits.max_unpacked_bytes, len(data) * MAX_COMPRESSION_RATIO + RATIO_ALLOWANCE_BYTES)
         if unpacked > max_bytes:
             raise ArchiveTooLarge(
                 f"the archive unpacks to {unpacked} bytes; for its size at most {max_bytes} are allowed"
             )
-        yield ZipArchive(opened, entries)
+        yield ZipArchive(opened, entries, other_names)
 
 
 def _check_directory(data: bytes, max_entries: int) -> None:
@@ -119,17 +123,24 @@ def _count_entries(data: bytes, start: int, end: int, maximum: int) -> int:
     return count
 
 
-def _select_entries(infos: list[ZipInfo], suffixes: frozenset[str]) -> dict[PurePosixPath, ZipInfo]:
+def _select_entries(
+    infos: list[ZipInfo], suffixes: frozenset[str]
+) -> tuple[dict[PurePosixPath, ZipInfo], list[PurePosixPath]]:
+    """Return the entries with one of these suffixes, and the names of the other files."""
     entries: dict[PurePosixPath, ZipInfo] = {}
+    other_names: list[PurePosixPath] = []
     for info in infos:
         name = _safe_name(info)
-        if info.is_dir() or _is_system_file(name) or name.suffix.lower() not in suffixes:
+        if info.is_dir() or _is_system_file(name):
+            continue
+        if name.suffix.lower() not in suffixes:
+            other_names.append(name)
             continue
         if name in entries:
             raise CorruptMedia(f"the archive has two files named {name}")
         _check_entry(name, info)
         entries[name] = info
-    return entries
+    return entries, other_names
 
 
 def _safe_name(info: ZipInfo) -> PurePosixPath:

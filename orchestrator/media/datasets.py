@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from zipfile import ZipFile, ZipInfo
 
@@ -42,6 +42,8 @@ _DECODER_POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="dataset-in
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 CAPTION_SUFFIX = ".txt"
+#: Names that a message about unused files shows, and characters of each.
+MAX_SHOWN_NAMES, MAX_SHOWN_NAME = 5, 60
 #: Maximum size of a caption file.
 MAX_CAPTION_BYTES = 10_000
 #: Checks the number of images of a dataset. Raises InvalidRequest.
@@ -79,6 +81,8 @@ class InputDataset:
     image_count: int
     #: All captions, one per line.
     captions: str
+    #: What was sent and is not used, as sentences about the dataset.
+    unused: Sequence[str] = ()
     content_type: str = "application/zip"
 
     @property
@@ -144,14 +148,22 @@ def _decode_dataset(data: bytes, limits: DatasetLimits, check_count: CheckCount)
         images = _list_images(archive)
         if not images:
             suffixes = ", ".join(sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES))
-            raise InputRejected("empty_dataset", f"The dataset contains no images ({suffixes}).")
+            other = _name_some(archive.other_names)
+            raise InputRejected(
+                "empty_dataset",
+                f"The dataset contains no images ({suffixes})" + (f"; it has {other}." if other else "."),
+            )
         if len(images) > limits.max_images:
             raise ArchiveTooLarge(
                 f"it contains {len(images)} images; at most {limits.max_images} are allowed"
             )
         check_count(len(images))
         _check_headers(archive, images, limits)
-        return _pack_dataset(_read_pairs(archive, images, limits), limits.archive_limits.max_unpacked_bytes)
+        captions = _match_captions(archive, images)
+        packed = _pack_dataset(
+            _read_pairs(archive, images, captions, limits), limits.archive_limits.max_unpacked_bytes
+        )
+        return replace(packed, unused=tuple(_describe_unused(archive, images, captions)))
 
 
 def _list_images(archive: ZipArchive) -> list[PurePosixPath]:
@@ -178,12 +190,48 @@ def _check_headers(archive: ZipArchive, names: list[PurePosixPath], limits: Data
             raise ArchiveTooLarge(f"its images have more than {limits.max_pixels} pixels in total")
 
 
+def _match_captions(
+    archive: ZipArchive, images: Iterable[PurePosixPath]
+) -> dict[PurePosixPath, PurePosixPath]:
+    """Return the caption file of each image that has one: that of the same name, before its suffix."""
+    by_stem: dict[PurePosixPath, PurePosixPath] = {}
+    for name in reversed(archive.names):  # lower case comes last, and counts
+        if name.suffix.lower() == CAPTION_SUFFIX:
+            by_stem.setdefault(name.with_suffix(""), name)
+    return {name: by_stem[stem] for name in images if (stem := name.with_suffix("")) in by_stem}
+
+
+def _describe_unused(
+    archive: ZipArchive, images: Iterable[PurePosixPath], captions: Mapping[PurePosixPath, PurePosixPath]
+) -> Iterator[str]:
+    """Yield sentences about files of the archive that are neither images nor their captions."""
+    if archive.other_names:
+        suffixes = ", ".join(sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES))
+        yield (
+            f"not used: {_name_some(archive.other_names)}; images are {suffixes}, captions are"
+            f" {CAPTION_SUFFIX.removeprefix('.')} files"
+        )
+    used = {*images, *captions.values()}
+    lonely = [name for name in archive.names if name not in used]
+    if lonely:
+        yield f"not used: {_name_some(lonely)}; a caption has the name of its image, like fox.jpg and fox.txt"
+
+
+def _name_some(names: Sequence[PurePosixPath]) -> str:
+    """Return the first names of a list, and how many more there are; empty for none."""
+    shown = [repr(str(name)[:MAX_SHOWN_NAME]) for name in names[:MAX_SHOWN_NAMES]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
 def _read_pairs(
-    archive: ZipArchive, names: list[PurePosixPath], limits: DatasetLimits
+    archive: ZipArchive,
+    names: list[PurePosixPath],
+    captions: Mapping[PurePosixPath, PurePosixPath],
+    limits: DatasetLimits,
 ) -> Iterator[tuple[InputImage, str]]:
     for name in names:
-        captions = (name.with_suffix(suffix) for suffix in (CAPTION_SUFFIX, CAPTION_SUFFIX.upper()))
-        caption = next((_read_caption(archive, text) for text in captions if text in archive), "")
+        caption = _read_caption(archive, captions[name]) if name in captions else ""
         yield _decode_dataset_image(str(name), archive.read(name), limits), caption
 
 

@@ -8,8 +8,9 @@ import io
 import logging
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice
@@ -22,6 +23,7 @@ from minio import Minio
 from minio.error import S3Error
 
 from comfy_instances.backoff import backoff_delay
+from orchestrator.fair_slots import run_to_end
 from orchestrator.media.errors import (
     ObjectNotFound,
     ObjectStoreError,
@@ -41,6 +43,8 @@ _TIMEOUT = urllib3.Timeout(connect=3.0, read=30.0)
 _HEALTH_CHECK_TIMEOUT = urllib3.Timeout(connect=1.0, read=1.5)
 #: Prevents multipart uploads: one PUT is one round trip, and its ETag is the MD5 of the data.
 _PART_SIZE = 1024 * 1024 * 1024
+#: Bytes of an object that a download holds in memory.
+CHUNK_BYTES = 256 * 1024
 _FIRST_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.2, 10.0
 _UNSAFE_IN_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -201,6 +205,34 @@ class ObjectStore:
         finally:
             response.close()
             response.release_conn()
+
+    async def read_chunks(self, key: str, start: int, stop: int) -> AsyncGenerator[bytes]:
+        """Yield the bytes of an object from `start` to `stop` (exclusive) in chunks."""
+        if start >= stop:
+            return
+        recent = self._cache.get(key)
+        if recent is not None:
+            for offset in range(start, stop, CHUNK_BYTES):
+                yield recent[offset : min(offset + CHUNK_BYTES, stop)]
+            return
+        async with self._open_range(key, start, stop) as response:
+            while chunk := await run_to_end(self._run_in_thread(lambda: response.read(CHUNK_BYTES))):
+                yield chunk
+
+    @asynccontextmanager
+    async def _open_range(self, key: str, start: int, stop: int) -> AsyncIterator[urllib3.BaseHTTPResponse]:
+        opened: list[urllib3.BaseHTTPResponse] = []
+
+        def open_response() -> None:
+            opened.append(self._client.get_object(self._bucket, key, offset=start, length=stop - start))
+
+        try:
+            await run_to_end(self._run_in_thread(open_response))
+            yield opened[0]
+        finally:
+            for response in opened:
+                response.close()
+                response.release_conn()
 
     async def stat(self, key: str) -> ObjectStat:
         """Return the properties of an object without its data."""

@@ -7,7 +7,7 @@ import hashlib
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 import aiohttp
@@ -24,7 +24,7 @@ from orchestrator.media.errors import (
     ObjectStoreRequestRejected,
     ObjectStoreUnavailable,
 )
-from orchestrator.storage.object_store import ObjectStore, S3Config, content_addressed_key
+from orchestrator.storage.object_store import CHUNK_BYTES, ObjectStore, S3Config, content_addressed_key
 from orchestrator.storage.retention import get_retention
 from tests.support.s3_server import S3Server
 
@@ -281,3 +281,28 @@ def test_an_endpoint_must_be_an_address(endpoint: str) -> None:
 def test_the_secret_is_not_shown() -> None:
     access = S3Config(endpoint="http://h", access_key="a", secret_key="hush-hush", bucket=BUCKET)
     assert "hush" not in repr(access)
+
+
+async def test_reads_a_large_object_in_bounded_chunks(store: ObjectStore) -> None:
+    data = os.urandom(9 * 2**20)  # larger than what the store keeps in memory
+    key = fresh_key(data, "mp4")
+    await store.put(key, data, "video/mp4")
+    for start, stop in ((0, len(data)), (5, 6), (CHUNK_BYTES - 1, 3 * CHUNK_BYTES + 1), (7, 7)):
+        chunks = [chunk async for chunk in store.read_chunks(key, start, stop)]
+        assert b"".join(chunks) == data[start:stop]
+        assert max(map(len, chunks), default=0) <= CHUNK_BYTES
+
+
+async def test_a_reader_that_leaves_early_leaves_no_connection(store: ObjectStore) -> None:
+    data = os.urandom(9 * 2**20)
+    key = fresh_key(data, "mp4")
+    await store.put(key, data, "video/mp4")
+    for _ in range(40):  # more than there are threads
+        async with aclosing(store.read_chunks(key, 0, len(data))) as chunks:
+            assert await anext(chunks)
+    assert len(b"".join([chunk async for chunk in store.read_chunks(key, 0, len(data))])) == len(data)
+
+
+async def test_reading_what_does_not_exist_says_so(store: ObjectStore) -> None:
+    with pytest.raises(ObjectNotFound):
+        await anext(store.read_chunks(fresh_key(os.urandom(8)), 0, 10))

@@ -317,3 +317,33 @@ def set_lora_back(data_dir: Path, job_id: str, by: timedelta) -> None:
         (text,) = db.execute("SELECT created_at FROM loras WHERE job_id = ?", (job_id,)).fetchone()
         earlier = (datetime.fromisoformat(text) - by).isoformat(timespec="microseconds")
         db.execute("UPDATE loras SET created_at = ? WHERE job_id = ?", (earlier, job_id))
+
+
+async def test_a_strength_of_zero_leaves_the_picture_unchanged(http: aiohttp.ClientSession) -> None:
+    plain = await generate(http)
+    job = await train(http, lora_name="idle")
+    assert await generate(http, loras=[{"id": job["jobId"], "strength": 0}]) == plain
+    assert await generate(http, loras=[{"id": job["jobId"], "strength": 0.01}]) != plain
+    flux = {"model": "flux-1-dev", "seed": 2}
+    assert await generate(http, **flux) == await generate(http, **flux, loras=[{"id": "ink", "strength": 0}])
+
+
+async def test_every_listed_id_is_accepted(http: aiohttp.ClientSession) -> None:
+    await train(http, lora_name="listed")
+    own, *shared = await listed(http)
+    plain = await generate(http)
+    for lora in (own, next(one for one in shared if one["name"] == "ink")):
+        assert await generate(http, loras=[{"id": lora["id"]}]) != plain
+
+
+async def test_rejects_a_lora_that_is_given_twice(http: aiohttp.ClientSession) -> None:
+    job = await train(http, lora_name="twin")
+    own = job["jobId"]
+    for loras, positions in (
+        ([{"id": own}, {"name": "twin"}], "entries 1 and 2"),
+        (["ink", {"url": job["output"]["files"][0]}, {"job_id": own}], "entries 2 and 3"),
+        (["gold", "ink", {"path": "gold.safetensors", "scale": 0.5}], "entries 1 and 3"),
+    ):
+        error = await refusal(http, loras=loras)
+        assert (error["code"], error["param"]) == ("duplicate_lora", "loras")
+        assert positions in error["message"]

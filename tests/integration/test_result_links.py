@@ -48,7 +48,7 @@ def test_answer_ranges(url: str) -> None:
     assert (part.status_code, part.content) == (206, b"\x89PNG")
 
 
-@pytest.mark.parametrize("part", [2, 3, 6], ids=["expiry", "code", "key"])
+@pytest.mark.parametrize("part", [2, 3, 4, 7], ids=["job", "expiry", "code", "key"])
 def test_reject_links_that_were_changed(url: str, part: int) -> None:
     parts = url.split("/")
     index = part + 2

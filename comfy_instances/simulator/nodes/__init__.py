@@ -14,7 +14,7 @@ from comfy_instances.simulator.nodes import checking, media, texts
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
 from comfy_instances.simulator.nodes.files import loading, saving
 from comfy_instances.simulator.nodes.images import images, masks, scaling
-from comfy_instances.simulator.nodes.models import cogvideo, conditioning, latents, sampling, training
+from comfy_instances.simulator.nodes.models import cogvideo, conditioning, latents, loras, sampling, training
 from comfy_instances.simulator.nodes.models.stand_in import run_placeholder_node
 
 NODE_FUNCTIONS: Mapping[str, NodeFunction] = {
@@ -24,6 +24,7 @@ NODE_FUNCTIONS: Mapping[str, NodeFunction] = {
     **latents.NODES,
     **sampling.NODES,
     **conditioning.NODES,
+    **loras.NODES,
     **media.NODES,
     **texts.NODES,
     **loading.NODES,

@@ -1,7 +1,7 @@
 """The parameter that lists LoRAs.
 
-An item names its LoRA in one of the forms that clients send: `name`, `job_id`, `url` or `path` (any of
-these), and `strength` or `scale`. Which LoRA the text stands for, and whether it fits the model, is decided
+An item names its LoRA in one of the forms that clients send: `name`, `job_id`, `url`, or `path` or `id` (any
+of these), and `strength` or `scale`. Which LoRA the text stands for, and whether it fits the model, is decided
 by `orchestrator.intake.lora_resolver`; here all forms become `{"name", "strength"}`.
 """
 
@@ -17,7 +17,7 @@ from orchestrator.catalog.parameters.declaration import ParameterBase
 from orchestrator.errors import InvalidRequest, invalid_field
 
 #: Keys of an item that name the LoRA, and that set its strength.
-REFERENCE_KEYS = ("name", "job_id", "url", "path")
+REFERENCE_KEYS = ("name", "job_id", "url", "path", "id")
 STRENGTH_KEYS = ("strength", "scale")
 #: Suffix of the files, which callers may leave on a name.
 LORA_SUFFIX = ".safetensors"
@@ -65,7 +65,7 @@ class LoraListParameter(ParameterBase):
         if unknown:
             raise invalid_field(
                 name,
-                f"items have no field {unknown[0]!r}; they name a LoRA in `name`, `job_id`, `url` or `path`,"
+                f"items have no field {unknown[0]!r}; they name a LoRA in `name`, `id`, `job_id`, `url` or `path`,"
                 " and set `strength` (or `scale`)",
             )
         reference = _only_value(name, given, REFERENCE_KEYS)
@@ -93,6 +93,7 @@ class LoraListParameter(ParameterBase):
             "job_id": {"type": "string", "pattern": _JOB_ID_PATTERN},
             "url": {"type": "string", "pattern": r"^https?://\S+$", "maxLength": MAX_URL_LENGTH},
             "path": {"type": "string", "pattern": LORA_REFERENCE_PATTERN},
+            "id": {"type": "string", "pattern": LORA_REFERENCE_PATTERN},
             "strength": strength,
             "scale": strength,
         }
@@ -117,7 +118,7 @@ def _only_value(name: str, item: Mapping[Any, Any], keys: tuple[str, ...]) -> ob
 def _validate_reference(name: str, reference: object) -> str:
     """Return the name, job id or URL of a LoRA. Raises InvalidRequest."""
     if not isinstance(reference, str) or not reference:
-        raise invalid_field(name, "items need a LoRA: its `name`, `job_id`, `url` or `path`")
+        raise invalid_field(name, "items need a LoRA: its `name`, `id`, `job_id`, `url` or `path`")
     if reference.lower().startswith(("http://", "https://")):
         if len(reference) > MAX_URL_LENGTH:
             raise invalid_field(name, f"URLs must have at most {MAX_URL_LENGTH} characters")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 from aiohttp import web
@@ -14,6 +13,7 @@ from orchestrator.jobs.loras import Lora
 from orchestrator.web.auth import authenticate
 from orchestrator.web.http.queries import parse_limit
 from orchestrator.web.http.response_model import IsoDatetime, ResponseModel, json_response
+from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.openapi.operation import CURSOR_PARAM, LIMIT_PARAM, openapi_operation
 from orchestrator.web.protocols import JobService
 
@@ -49,8 +49,8 @@ class LoraResponse(ResponseModel):
     )
     sha256: str | None = Field(description="SHA-256 of the file; null if unknown.", examples=["9f86d081..."])
     url: str | None = Field(
-        description="Presigned URL of the file, which expires; null for a shared one.",
-        examples=["https://storage.example.com/loras/3f/3f2a.safetensors?X-Amz-Signature=..."],
+        description="URL of the file, which needs no API key and expires; null for a shared one.",
+        examples=["https://api.example.com/results/job_3f2a.../1767225600/9c4e.../loras/3f/3f2a.safetensors"],
     )
     created_at: IsoDatetime | None = Field(description="When it was trained; null for a shared one.")
     expires_at: IsoDatetime | None = Field(
@@ -71,11 +71,10 @@ class LoraListResponse(ResponseModel):
 class LoraRoutes:
     """Lists and deletes LoRAs."""
 
-    def __init__(self, jobs: JobService, loras: LoraResolver, presign: Callable[[str], str]) -> None:
-        """`presign` returns the URL of an object."""
+    def __init__(self, jobs: JobService, loras: LoraResolver, delivery: OutputDelivery) -> None:
         self._jobs = jobs
         self._loras = loras
-        self._presign = presign
+        self._delivery = delivery
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -87,7 +86,7 @@ class LoraRoutes:
         summary="List LoRAs",
         description="Returns the LoRAs that requests can use: those that the account has trained, newest "
         "first, and on the last page those that the operator offers to all. Requests name them in `loras`, "
-        "by `name`, `job_id` or `url`. A name stands for the newest LoRA of the account with it, or else for "
+        "by `id`, `name`, `job_id` or `url`. A name stands for the newest LoRA of the account with it, or else for "
         "a shared one.",
         query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM},
         response=LoraListResponse,
@@ -99,7 +98,7 @@ class LoraRoutes:
         cursor = request.query.get("cursor")
         page = await self._loras.store.list_loras(key.account.id, parse_limit(request), cursor)
         unexpired = [lora for lora in page.items if not self._loras.expiry.is_lora_expired(lora)]
-        loras = [self._to_response(lora) for lora in unexpired]
+        loras = [self._to_response(lora, request) for lora in unexpired]
         if page.cursor is None:
             loras += [_to_shared_response(name) for name in self._loras.shared.names()]
         return json_response(LoraListResponse(loras=loras, next_cursor=page.cursor))
@@ -121,7 +120,7 @@ class LoraRoutes:
         await self._jobs.remove_job(lora.job_id)
         return web.Response(status=204)
 
-    def _to_response(self, lora: Lora) -> LoraResponse:
+    def _to_response(self, lora: Lora, request: web.Request) -> LoraResponse:
         return LoraResponse(
             id=lora.job_id,
             name=lora.name,
@@ -133,7 +132,7 @@ class LoraRoutes:
             trainer=lora.model,
             bytes=lora.size,
             sha256=lora.sha256,
-            url=self._presign(lora.key),
+            url=self._delivery.url_of(lora.job_id, lora.key, request),
             created_at=lora.created_at,
             expires_at=self._loras.expiry.lora_expires_at(lora),
         )

@@ -24,6 +24,7 @@ from orchestrator.web.dashboard.sessions import SessionManager
 from orchestrator.web.instance_status import FleetInstances
 from orchestrator.web.jobs.job_updates import JobUpdates
 from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.jobs.result_sender import ResultSender
 from orchestrator.web.protocols import Clock, DashboardStore, GenerationApi
 
 __all__ = ["DashboardRoutes", "SessionManager"]
@@ -42,6 +43,7 @@ class DashboardRoutes:
         objects: ObjectStore,
         fleet: FleetInstances,
         delivery: OutputDelivery,
+        sender: ResultSender,
         updates: JobUpdates,
         admin: Sequence[AdminRoutes],
         sessions: SessionManager,
@@ -55,7 +57,7 @@ class DashboardRoutes:
                 store=store,
                 accounts=accounts,
                 clock=clock,
-                objects=objects,
+                sender=sender,
                 fleet=fleet,
                 delivery=delivery,
                 sessions=sessions,

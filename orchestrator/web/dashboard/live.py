@@ -13,15 +13,17 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.errors import InvalidRequest, NotAuthenticated
+from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import JobEvent
 from orchestrator.store import ApiKeyScope
 from orchestrator.web.auth import AUTH_CONTEXT
-from orchestrator.web.dashboard.playground import to_playground_job
+from orchestrator.web.dashboard.schemas import to_playground_job
 from orchestrator.web.dashboard.sessions import SessionManager
 from orchestrator.web.dialects.error_responses import to_error_response
 from orchestrator.web.http.event_stream import EventStream, open_event_stream
+from orchestrator.web.http.response_model import to_json_dict
 from orchestrator.web.http.stream_access import end_on_revocation
-from orchestrator.web.jobs.job_events import to_sse_event
+from orchestrator.web.jobs.job_events import JobSerializer, to_sse_event
 from orchestrator.web.jobs.job_updates import JobUpdates, QueuePosition
 from orchestrator.web.jobs.output_urls import OutputDelivery
 
@@ -57,20 +59,25 @@ class JobStreamRoutes:
         ):
             try:
                 async with end_on_revocation(access):
-                    await self._send_jobs(stream, account, ids)
+                    await self._send_jobs(request, stream, account, ids)
             except NotAuthenticated as error:
                 _, body = to_error_response(request.path, error)
                 await stream.send_last("error", body)
         return response
 
-    async def _send_jobs(self, stream: EventStream, account_id: str, job_ids: Iterable[str]) -> None:
+    async def _send_jobs(
+        self, request: web.Request, stream: EventStream, account_id: str, job_ids: Iterable[str]
+    ) -> None:
         """Send the events of all jobs until they have finished or the browser has disconnected."""
+
+        def serialize(record: JobRecord) -> dict[str, Any]:
+            return to_json_dict(to_playground_job(record, self._delivery, request))
 
         async def send_job(job_id: str) -> None:
             async with aclosing(self._updates.stream(account_id, job_id)) as events:
                 async for event in events:
                     if not isinstance(event, QueuePosition):
-                        await stream.send(*self._to_sse_event(job_id, event))
+                        await stream.send(*_to_sse_event(job_id, event, serialize))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -79,11 +86,12 @@ class JobStreamRoutes:
         except* ConnectionResetError:
             pass  # The browser closed the stream; the jobs continue.
 
-    def _to_sse_event(self, job_id: str, event: JobEvent) -> tuple[str, dict[str, Any]]:
-        """Return an event of the jobs API with the job's id; previews are data URLs."""
-        name, data = to_sse_event(event, lambda record: to_playground_job(record, self._delivery))
-        if name == "job":
-            return name, data
-        if name == "preview":
-            data["src"] = f"data:{data.pop('content_type')};base64,{data.pop('b64')}"
-        return name, {"job": job_id, **data}
+
+def _to_sse_event(job_id: str, event: JobEvent, serialize_job: JobSerializer) -> tuple[str, dict[str, Any]]:
+    """Return an event of the jobs API with the job's id; previews are data URLs."""
+    name, data = to_sse_event(event, serialize_job)
+    if name == "job":
+        return name, data
+    if name == "preview":
+        data["src"] = f"data:{data.pop('content_type')};base64,{data.pop('b64')}"
+    return name, {"job": job_id, **data}

@@ -8,56 +8,67 @@ from aiohttp import web
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DownloadFile:
-    """A file to send to the caller."""
+class FileInfo:
+    """What the headers of a response say about a file."""
 
-    data: bytes
+    #: Bytes.
+    size: int
     content_type: str
     #: Name under which a browser saves the file.
     filename: str
     #: Entity tag without quotes; changes when the data changes.
     etag: str
+    #: Whether browsers save the file instead of showing it.
+    attachment: bool = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of every response with this file."""
+        disposition = "attachment" if self.attachment else "inline"
+        return {
+            "Accept-Ranges": "bytes",
+            "Cache-Control": "private, max-age=3600",
+            "Content-Disposition": f'{disposition}; filename="{self.filename}"',
+            "ETag": f'"{self.etag}"',
+            "X-Content-Type-Options": "nosniff",
+        }
 
 
-#: Statuses of `build_file_response` besides 200, for the OpenAPI document.
+#: Statuses of range requests besides 200, for the OpenAPI document.
 RANGE_RESPONSES = {206: "The part of the file that `Range` names.", 416: "The file has no such part."}
 
 
-def build_head_response(size: int, content_type: str) -> web.Response:
-    """Return the response to HEAD for a file of `size` bytes."""
-    headers = {"Content-Length": str(size), "Accept-Ranges": "bytes"}
-    return web.Response(content_type=content_type, headers=headers)
+def build_head_response(info: FileInfo) -> web.Response:
+    """Return the response to HEAD."""
+    headers = info.headers | {"Content-Length": str(info.size)}
+    return web.Response(content_type=info.content_type, headers=headers)
 
 
-def build_file_response(request: web.Request, file: DownloadFile) -> web.Response:
+def build_file_response(request: web.Request, info: FileInfo, data: bytes) -> web.Response:
     """Return the byte range that `Range` asks for (206), or the whole file (200).
 
     416 if the range is outside of the file. A malformed `Range`, or one with several ranges, is ignored.
     """
-    headers = {
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "private, max-age=3600",
-        "Content-Disposition": f'inline; filename="{file.filename}"',
-        "ETag": f'"{file.etag}"',
-    }
-    byte_range, size = _parse_range(request, file), len(file.data)
-    if byte_range is None:
-        return web.Response(body=file.data, content_type=file.content_type, headers=headers)
-    start, end = byte_range
-    if start >= end:
-        return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
-    headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    return web.Response(
-        status=206, body=file.data[start:end], content_type=file.content_type, headers=headers
-    )
+    part = parse_range(request, info)
+    status, headers = build_range_headers(info, part)
+    if part is not None and not part:
+        return web.Response(status=status, headers=headers)
+    body = data if part is None else data[part.start : part.stop]
+    return web.Response(status=status, body=body, content_type=info.content_type, headers=headers)
 
 
-def _parse_range(request: web.Request, file: DownloadFile) -> tuple[int, int] | None:
-    """Return start and end (exclusive) of the requested range, or None for the whole file.
+def build_range_headers(info: FileInfo, part: range | None) -> tuple[int, dict[str, str]]:
+    """Return status and headers of the response with a part of a file, as `parse_range` returns it."""
+    if part is None:
+        return 200, info.headers
+    if not part:
+        return 416, {"Content-Range": f"bytes */{info.size}"}
+    return 206, info.headers | {"Content-Range": f"bytes {part.start}-{part.stop - 1}/{info.size}"}
 
-    A range outside of the file has `start >= end`.
-    """
-    if request.headers.get("If-Range", f'"{file.etag}"') != f'"{file.etag}"':
+
+def parse_range(request: web.Request, info: FileInfo) -> range | None:
+    """Return the bytes that `Range` asks for, none if they are outside of the file; None: the whole file."""
+    if request.headers.get("If-Range", f'"{info.etag}"') != f'"{info.etag}"':
         return None
     try:
         requested = request.http_range
@@ -65,5 +76,4 @@ def _parse_range(request: web.Request, file: DownloadFile) -> tuple[int, int] | 
         return None
     if requested.start is None and requested.stop is None:
         return None
-    start, end, _ = requested.indices(len(file.data))
-    return start, end
+    return range(info.size)[requested]

@@ -1,4 +1,4 @@
-"""Deliver finished outputs to the caller: as base64 in the response, or as presigned URLs that expire."""
+"""Deliver finished outputs to the caller: as base64 in the response, or as links that expire."""
 
 from __future__ import annotations
 
@@ -7,30 +7,47 @@ import base64
 import hashlib
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
-from orchestrator.errors import InvalidRequest, NotFound
+from aiohttp import web
+
+from orchestrator.errors import InvalidRequest
 from orchestrator.execution.expiry import ExpiryPolicy
+from orchestrator.execution.result_links import ResultLink, ResultLinks
 from orchestrator.fair_slots import FairSlots
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key
-from orchestrator.media.errors import ImageTooLarge, LosesFrames, ObjectNotFound
+from orchestrator.media.errors import ImageTooLarge, LosesFrames
 from orchestrator.media.formats import EXTENSIONS, ImageEncoding
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store.files import FileStore
+from orchestrator.web.http.public_url import public_base_url
 
 #: Files below this size (in bytes) are encoded inline; a thread would take longer.
 MAX_INLINE_ENCODE_BYTES = 256 * 1024
 
 
 class OutputDelivery:
-    """Loads stored outputs and presigns their URLs."""
+    """Loads stored outputs and makes links to them."""
 
     def __init__(
-        self, objects: ObjectStore, files: FileStore, url_lifetime_seconds: int, expiry: ExpiryPolicy
+        self,
+        objects: ObjectStore,
+        files: FileStore,
+        links: ResultLinks,
+        expiry: ExpiryPolicy,
+        *,
+        url_lifetime_seconds: int,
+        public_url: str | None,
+        own_url: str | None,
     ) -> None:
-        """`url_lifetime_seconds` is the default lifetime of presigned URLs."""
+        """`public_url` is the URL at which callers reach the service; None: the origin of the request, and
+        without a request `own_url`, if that is known."""
         self._objects = objects
         self._files = files
+        self._links = links
+        self._public_url = public_url
+        self._own_url = public_url or own_url
         # Results wait for as long as it takes: they are paid for.
         self._slots = FairSlots("results", 8, per_account=4, max_waiting=sys.maxsize)
         self._url_lifetime_seconds = url_lifetime_seconds
@@ -56,17 +73,25 @@ class OutputDelivery:
 
         return list(await asyncio.gather(*(load(output) for output in record.outputs)))
 
-    async def load_output(self, record: JobRecord, output: Output) -> bytes:
-        """Return the file of an output. Raises NotFound if it is deleted already."""
-        async with self._slots.slot(record.job.account_id):
-            try:
-                return await self._objects.get(output.key)
-            except ObjectNotFound as error:
-                raise NotFound("The output is deleted", code="output_not_found") from error
+    def url_of(
+        self, job_id: str, key: str, request: web.Request | None, *, expires: datetime | None = None
+    ) -> str:
+        """Return a URL of an object of a job that works without a key until it expires.
 
-    def presign_url(self, output: Output, lifetime_seconds: int | None = None) -> str:
-        """Return a presigned URL: it serves the file without credentials until it expires."""
-        return self._objects.presign(output.key, lifetime_seconds or self._url_lifetime_seconds)
+        Without a request, in webhooks, the service may not know its own address. Then the URL is one of
+        object storage, presigned for GET.
+        """
+        path = self.path_of(job_id, key, expires=expires)
+        if request is not None:
+            return public_base_url(request, self._public_url) + path
+        if self._own_url is not None:
+            return self._own_url.rstrip("/") + path
+        return self._objects.presign(key, self._url_lifetime_seconds)
+
+    def path_of(self, job_id: str, key: str, *, expires: datetime | None = None) -> str:
+        """Return the path of such a URL, for pages of the service itself."""
+        end = expires or self._links.clock() + timedelta(seconds=self._url_lifetime_seconds)
+        return self._links.path_of(ResultLink(job_id, key), end)
 
     async def _deliverable_key(self, job_id: str, output: Output, encoding: ImageEncoding | None) -> str:
         """Return the key of the output; a converted image is stored as a new object of the job first.

@@ -2,57 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
 
-from orchestrator.errors import NotFound
-from orchestrator.execution.result_links import ROOT, ResultLinks
-from orchestrator.fair_slots import FairSlots
-from orchestrator.jobs.objects import object_owner
+from orchestrator.execution.result_links import OWN_READ_SECONDS, ROOT, ResultLinks, result_not_found
+from orchestrator.jobs import JobRecord
 from orchestrator.media.errors import ObjectNotFound
-from orchestrator.storage.object_store import ObjectStore
-from orchestrator.web.http.ranges import (
-    RANGE_RESPONSES,
-    DownloadFile,
-    build_file_response,
-    build_head_response,
-)
+from orchestrator.web.http.ranges import RANGE_RESPONSES
+from orchestrator.web.jobs.result_sender import ResultSender
 from orchestrator.web.openapi.operation import Access, openapi_operation
+
+REDIRECT_RESPONSE = {
+    307: "The file is at the presigned URL in `Location`; only if the operator has set"
+    " `PIXELFACTORY_RESULT_LINKS` to `redirect`."
+}
 
 
 class ResultFileRoutes:
     """`GET` and `HEAD` of result links."""
 
-    def __init__(self, links: ResultLinks, objects: ObjectStore) -> None:
+    def __init__(
+        self,
+        links: ResultLinks,
+        sender: ResultSender,
+        find_job: Callable[[str], Awaitable[JobRecord | None]],
+        *,
+        redirects: bool,
+    ) -> None:
+        """`redirects`: send callers to object storage instead of sending the files."""
         self._links = links
-        self._objects = objects
-        # Each holds a whole file in memory.
-        self._slots = FairSlots("result files", 8, per_account=4, max_waiting=1024)
+        self._sender = sender
+        self._find_job = find_job
+        self._redirects = redirects
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get(f"{ROOT}/{{expires}}/{{code}}/{{folder}}/{{part}}/{{file}}", self.download)]
+        return [web.get(f"{ROOT}/{{job}}/{{expires}}/{{code}}/{{folder}}/{{part}}/{{file}}", self.download)]
 
     @openapi_operation(
         access=Access.NONE,
         content_types=("image/png", "image/jpeg", "image/webp", "video/mp4"),
-        other_responses=RANGE_RESPONSES,
-        tag="images",
+        other_responses=RANGE_RESPONSES | REDIRECT_RESPONSE,
+        tag="jobs",
     )
-    async def download(self, request: web.Request) -> web.Response:
+    async def download(self, request: web.Request) -> web.StreamResponse:
         """Download a result.
 
-        The address is a `url` of a response with images and needs no API key; it expires. `Range` requests a
+        The address is a URL of a response with results and needs no API key; it expires. `Range` requests a
         part of the file.
         """
-        key = self._links.find_key(request.path)
+        link = self._links.resolve(request.path)
+        record = await self._find_job(link.job_id)
+        if record is None or record.job.removed_at is not None:
+            raise result_not_found()
         try:
-            stat = await self._objects.stat(key)
-            if request.method == "HEAD":
-                return build_head_response(stat.size, stat.content_type)
-            async with self._slots.slot(object_owner(key) or key):
-                data = await self._objects.get(key)
+            info = await self._sender.file_info(link.key)
+            if self._redirects and request.method != "HEAD":
+                url = self._sender.objects.presign(link.key, OWN_READ_SECONDS)
+                raise web.HTTPTemporaryRedirect(url)
+            return await self._sender.send(request, record, link.key, info)
         except ObjectNotFound as error:
-            raise NotFound("The result has expired and was deleted", code="output_not_found") from error
-        name = key.rpartition("/")[2]
-        return build_file_response(
-            request, DownloadFile(data=data, content_type=stat.content_type, filename=name, etag=stat.etag)
-        )
+            raise result_not_found() from error

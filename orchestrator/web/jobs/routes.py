@@ -81,14 +81,14 @@ class JobApiRoutes:
             status=_parse_status(request),
             model=request.query.get("model"),
         )
-        jobs = [self._responses.build(record) for record in page.items]
+        jobs = [self._responses.build(record, request) for record in page.items]
         return json_response(JobListResponse(jobs=jobs, nextCursor=page.cursor))
 
     @openapi_operation(
         summary="Get a job",
         description="Returns status, results, queue position and webhook deliveries of a job. Poll it until "
         "`status` is `completed`, `failed` or `cancelled`, or follow the job with "
-        "`GET /api/v1/jobs/{id}/events`. URLs are presigned anew for each response and expire.",
+        "`GET /api/v1/jobs/{id}/events`. URLs are made anew for each response and expire.",
         response=JobResponse,
         tag="jobs",
     )
@@ -96,7 +96,7 @@ class JobApiRoutes:
         """Return one job."""
         record = await self._get_own_job(request)
         position = self._updates.get_queue_position(record.job.id)
-        body = self._responses.build(record).model_copy(
+        body = self._responses.build(record, request).model_copy(
             update={
                 "queue": to_queue_position_response(position) if position else None,
                 "webhook": await self._get_webhook_status(record),
@@ -116,7 +116,7 @@ class JobApiRoutes:
         """Cancel one job and return it."""
         record = await self._get_own_job(request)
         record = await self._jobs.cancel_job(record.job.id)
-        return json_response(self._responses.build(record))
+        return json_response(self._responses.build(record, request))
 
     @openapi_operation(
         summary="Stream job events",
@@ -133,7 +133,10 @@ class JobApiRoutes:
         """Stream the events of one job."""
         key = await authenticate(request)
         return await stream_job_events(
-            request, self._updates, key.account.id, lambda record: to_json_dict(self._responses.build(record))
+            request,
+            self._updates,
+            key.account.id,
+            lambda record: to_json_dict(self._responses.build(record, request)),
         )
 
     async def _get_webhook_status(self, record: JobRecord) -> JobWebhookStatus | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
+from aiohttp import web
 from pydantic import Field
 
 from orchestrator.jobs import Job, JobRecord, JobStatus, Output, ShardStatus
@@ -30,14 +31,14 @@ JOB_STATUS_NAMES: dict[JobStatus, JobStatusName] = {
     JobStatus.CANCELLED: "cancelled",
 }
 _OUTPUT_GROUPS = {"image": "images", "video": "videos", "audio": "audio"}
-_EXAMPLE_URL = "https://storage.example.com/outputs/3f/3f2a.png?X-Amz-Signature=..."
+_EXAMPLE_URL = "https://api.example.com/results/job_3f2a.../1767225600/9c4e.../outputs/3f/3f2a.png"
 _EXAMPLE_JOB_ID = "job_3f2a9c0d5b7e4f1a8c6d2e9b0a4f7c31"
 
 
 class OutputAsset(ResponseModel):
     """One result of a job."""
 
-    url: str = Field(description="Presigned URL of the file; it expires.", examples=[_EXAMPLE_URL])
+    url: str = Field(description="URL of the file; it needs no API key and expires.", examples=[_EXAMPLE_URL])
     contentType: str = Field(description="Content type of the file.", examples=["image/png"])
     width: int | None = Field(description="Width in pixels; null for audio.", examples=[1024])
     height: int | None = Field(description="Height in pixels; null for audio.", examples=[1024])
@@ -116,8 +117,8 @@ class JobFields(ResponseModel):
         examples=[["`user` has no effect"]],
     )
     output: dict[str, list[str]] = Field(
-        description="Presigned URLs by kind (`images`, `videos`, `audio`, `files`); empty until the job has "
-        "completed.",
+        description="URLs of the files by kind (`images`, `videos`, `audio`, `files`); empty until the job "
+        "has completed.",
         examples=[{"images": [_EXAMPLE_URL]}],
     )
     assets: list[OutputAsset] = Field(
@@ -168,21 +169,23 @@ class JobListResponse(ResponseModel):
 
 @dataclass(frozen=True, slots=True)
 class JobResponseBuilder:
-    """Builds `JobResponse` bodies with fresh presigned URLs."""
+    """Builds `JobResponse` bodies with fresh URLs of outputs."""
 
     delivery: OutputDelivery
     #: Returns the value of a PixelDojo credit in micro-dollars, by today's price list.
     credit_micros: Callable[[], Fraction]
 
-    def build(self, record: JobRecord) -> JobResponse:
-        """Return a job as lists, webhooks and live events show it."""
+    def build(self, record: JobRecord, request: web.Request | None) -> JobResponse:
+        """Return a job as lists, webhooks (without a request) and live events show it."""
         credits = to_credits(charged_micros(record.job), self.credit_micros())
-        return JobResponse(**_job_fields(record, self.delivery), creditCost=to_json_number(credits))
+        return JobResponse(
+            **job_field_values(record, self.delivery, request), creditCost=to_json_number(credits)
+        )
 
 
-def to_job_fields(record: JobRecord, delivery: OutputDelivery) -> JobFields:
+def to_job_fields(record: JobRecord, delivery: OutputDelivery, request: web.Request) -> JobFields:
     """Return a job without its price in credits."""
-    return JobFields(**_job_fields(record, delivery))
+    return JobFields(**job_field_values(record, delivery, request))
 
 
 def to_queue_position_response(queue_position: QueuePosition) -> QueuePositionResponse:
@@ -237,11 +240,14 @@ def to_attempt_history(attempts: Sequence[DeliveryAttempt]) -> list[DeliveryAtte
     ]
 
 
-def _job_fields(record: JobRecord, delivery: OutputDelivery) -> dict[str, Any]:
+def job_field_values(
+    record: JobRecord, delivery: OutputDelivery, request: web.Request | None
+) -> dict[str, Any]:
+    """Return the values of `JobFields`, for the models that add some."""
     job, expiry = record.job, delivery.expiry
     succeeded = job.status is JobStatus.SUCCEEDED
     available = record.outputs if succeeded and not expiry.is_expired(job) else ()
-    assets = [_to_asset(output, delivery) for output in available]
+    assets = [_to_asset(output, delivery.url_of(job.id, output.key, request)) for output in available]
     output: dict[str, list[str]] = {}
     for asset in assets:
         output.setdefault(_output_group(asset.contentType), []).append(asset.url)
@@ -272,9 +278,9 @@ def _job_fields(record: JobRecord, delivery: OutputDelivery) -> dict[str, Any]:
     }
 
 
-def _to_asset(output: Output, delivery: OutputDelivery) -> OutputAsset:
+def _to_asset(output: Output, url: str) -> OutputAsset:
     return OutputAsset(
-        url=delivery.presign_url(output),
+        url=url,
         contentType=output.content_type,
         width=output.width,
         height=output.height,

@@ -27,6 +27,7 @@ ERROR_CODES: Mapping[str, str] = {
     "unsupported_input_reference": "The model does not accept an input image.",
     "unsupported_lora": "The model does not accept LoRAs.",
     "unknown_lora": "No LoRA of the account or of the operator has this name, job or URL.",
+    "duplicate_lora": "Two entries of the list are the same LoRA.",
     "lora_mismatch": "The LoRA was trained for another architecture than that of the model.",
     "lora_not_ready": "The job that trains the LoRA has not finished.",
     "lora_expired": "The LoRA has expired, and its file is deleted.",

@@ -90,7 +90,7 @@ are in \
 - `GET /api/v1/models/MODEL/schema`: JSON Schema of the parameters of a model.
 - `GET /api/v1/billing/balance`: balance in US dollars.
 - `GET /api/v1/loras`: the LoRAs that you can use. The job of a trainer model makes one; other models take \
-it at once as `"loras": [{"job_id": "job_...", "strength": 0.8}]`, or by `name` or `url` instead. \
+it at once as `"loras": [{"job_id": "job_...", "strength": 0.8}]`, or by `id`, `name` or `url` instead. \
 `DELETE /api/v1/loras/JOB_ID` deletes it.
 
 An `Idempotency-Key` header makes it safe to repeat a request: the same key and body return the same job \

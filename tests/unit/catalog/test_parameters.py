@@ -131,6 +131,7 @@ def test_default_loras_are_such_as_requests_may_have(items: list[Any]) -> None:
         {"name": "ink.safetensors", "path": None},
         {"path": "ink", "scale": 1},
         {"job_id": "ink", "strength": 1.0, "scale": None},
+        {"id": "ink"},
     ],
 )
 def test_loras_are_named_in_the_forms_of_all_clients(item: Any) -> None:

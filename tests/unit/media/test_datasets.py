@@ -290,3 +290,50 @@ async def test_rejects_an_entry_that_is_shorter_than_it_declares() -> None:
     longer = patched(archive, ENTRY, 24, struct.pack("<I", len(FOX) + 1))
     error = await refusal(longer)
     assert (error.code, "is damaged" in error.message) == ("invalid_dataset", True)
+
+
+# ---------------------------------------------------------------------------- what is not used
+
+
+def archive_of(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, "a caption" if name.lower().endswith(".txt") else FOX)
+    return buffer.getvalue()
+
+
+async def test_names_files_that_are_neither_images_nor_captions() -> None:
+    dataset = await read(archive_of("fox.png", "fox.txt", "cat.gif", "notes.md", ".DS_Store", "__MACOSX/a"))
+    (unused,) = dataset.unused
+    assert unused.startswith("not used: 'cat.gif', 'notes.md'; images are jpeg, jpg, png, webp")
+
+
+async def test_names_captions_without_an_image() -> None:
+    dataset = await read(archive_of("a/fox.png", "a/Fox.txt", "b/fox.txt", "fox.TXT"))
+    (unused,) = dataset.unused
+    assert unused.startswith("not used: 'a/Fox.txt', 'b/fox.txt', 'fox.TXT'; a caption has the name")
+    assert dataset.captions == ""
+
+
+async def test_takes_a_caption_in_either_case_and_names_the_second_one() -> None:
+    assert captions(await read(archive_of("fox.PNG", "fox.Txt"))) == {"0000.txt": "a caption"}
+    dataset = await read(archive_of("fox.png", "fox.TXT", "fox.txt"))
+    assert "not used: 'fox.TXT';" in dataset.unused[0]
+
+
+async def test_names_few_of_many_unused_files_and_no_long_names() -> None:
+    dataset = await read(archive_of("fox.png", "x" * 200 + ".bmp", *(f"{n}.gif" for n in range(40))))
+    (unused,) = dataset.unused
+    assert "and 36 more" in unused
+    assert len(unused) < 300
+
+
+async def test_uses_everything_of_a_complete_dataset() -> None:
+    assert (await read(zipped())).unused == ()
+
+
+async def test_rejects_an_archive_of_unusable_files_and_names_them() -> None:
+    error = await refusal(archive_of("cat.gif", "dog.bmp"))
+    assert error.code == "empty_dataset"
+    assert "it has 'cat.gif', 'dog.bmp'" in error.message

@@ -9,7 +9,6 @@ from aiohttp import web
 
 from orchestrator.catalog import Catalog
 from orchestrator.catalog.model import MAX_IMAGES_PER_REQUEST
-from orchestrator.execution.result_links import ResultLinks
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import EventHub
@@ -28,7 +27,6 @@ from orchestrator.web.dialects.openai.stream_events import EventPrefix
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.request_body import parse_body
 from orchestrator.web.http.bodies import is_form, read_fields
-from orchestrator.web.http.public_url import public_base_url
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.pending_responses import submit_job
@@ -51,16 +49,11 @@ class ImageRoutes:
         self,
         service: GenerationApi,
         delivery: OutputDelivery,
-        links: ResultLinks,
         *,
         events: EventHub,
         clock: Clock,
-        public_url: str | None,
     ) -> None:
-        """`public_url` is the URL at which callers reach the service; None: the origin of the request."""
         self._service = service
-        self._links = links
-        self._public_url = public_url
         self._events = events
         self._clock = clock
         self._delivery = delivery
@@ -149,7 +142,7 @@ class ImageRoutes:
     ) -> web.StreamResponse:
         """Return the queued job, a stream of events or the finished result, as the request asks for."""
         if _wants_job_only(request):
-            job = to_job_fields(record, self._delivery)
+            job = to_job_fields(record, self._delivery, request)
             return json_response(job, status=202, headers=job_headers(record))
         if body.stream:
             responder = ImageStreamResponder(
@@ -162,10 +155,10 @@ class ImageRoutes:
             )
             return await responder.stream_response(request, record)
         record = await wait_for_result(self._service, record)
-        base_url = public_base_url(request, self._public_url)
+        job_id = record.job.id
         files = await self._delivery.load_data_items(
             record,
-            to_url=(lambda key: base_url + self._links.path_of(key)) if body.wants_urls else None,
+            to_url=(lambda key: self._delivery.url_of(job_id, key, request)) if body.wants_urls else None,
             encoding=body.encoding,
         )
         if not body.wants_urls:

@@ -26,7 +26,7 @@ from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
 from orchestrator.web.dialects.request_body import parse_body
 from orchestrator.web.http.bodies import is_form, read_fields
 from orchestrator.web.http.queries import parse_enum, parse_limit
-from orchestrator.web.http.ranges import RANGE_RESPONSES, DownloadFile, build_file_response
+from orchestrator.web.http.ranges import RANGE_RESPONSES, FileInfo, build_file_response
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.pending_responses import submit_job
 from orchestrator.web.jobs.wait_for_result import job_headers, note_job, parse_idempotency_key
@@ -190,12 +190,13 @@ class VideoRoutes:
             file = await run_to_end(_make_variant(video, variant, output.content_type))
         response = build_file_response(
             request,
-            DownloadFile(
-                data=file.data,
+            FileInfo(
+                size=len(file.data),
                 content_type=file.content_type,
                 filename=f"{record.job.id}.{file.extension}",
                 etag=f"{output.sha256}-{variant}",
             ),
+            file.data,
         )
         if request.method == "GET":
             await self._service.record_bytes_sent(record, response.content_length or 0)

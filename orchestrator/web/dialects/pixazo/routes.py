@@ -82,22 +82,23 @@ class PixazoJobViews:
     def webhook_payload(self, record: JobRecord) -> Mapping[str, Any]:
         """Return the payload of a webhook, which is the response to polling."""
         is_batch = to_model_id(record.job) in BATCH_MODEL_IDS
-        status = self.to_batch_status(record) if is_batch else self.to_status(record)
+        status = self.to_batch_status(record, None) if is_batch else self.to_status(record, None)
         return status.model_dump(exclude_unset=True)
 
-    def to_status(self, record: JobRecord) -> PixazoStatusResponse:
+    def to_status(self, record: JobRecord, request: web.Request | None) -> PixazoStatusResponse:
         """Return the state of a request, with new URLs."""
-        return pixazo.to_status_response(record, self.output_urls(record))
+        return pixazo.to_status_response(record, self.output_urls(record, request))
 
-    def to_batch_status(self, record: JobRecord) -> PixazoBatchStatusResponse:
+    def to_batch_status(self, record: JobRecord, request: web.Request | None) -> PixazoBatchStatusResponse:
         """Return the state of a request of a batch, with a new URL."""
-        return pixazo.to_batch_status_response(record.job, next(iter(self.output_urls(record)), None))
+        url = next(iter(self.output_urls(record, request)), None)
+        return pixazo.to_batch_status_response(record.job, url)
 
-    def output_urls(self, record: JobRecord) -> list[str]:
+    def output_urls(self, record: JobRecord, request: web.Request | None) -> list[str]:
         """Return new URLs of the files of a request that succeeded; none for any other."""
         if record.job.status is not JobStatus.SUCCEEDED:
             return []
-        return [self._delivery.presign_url(output) for output in record.outputs]
+        return [self._delivery.url_of(record.job.id, output.key, request) for output in record.outputs]
 
 
 class PixazoRoutes:
@@ -133,7 +134,7 @@ class PixazoRoutes:
         """Get the state and the result of a request."""
         key = await self._authenticate(request, ApiKeyScope.READ)
         record = await self._get_job(key.account.id, parse_request_id(request.match_info["id"]))
-        return _job_response(self._job_views.to_status(record), record)
+        return _job_response(self._job_views.to_status(record, request), record)
 
     @openapi_operation(
         body=CheckStatusBody, response=PixazoBatchStatusResponse, access=Access.GATEWAY, tag="pixazo"
@@ -145,7 +146,7 @@ class PixazoRoutes:
         (origin,) = (to_origin(model) for model in BATCH_MODEL_IDS)
         reference = JobReference(origin=origin, job_id=job_id_from_uuid(body.requestId))
         record = await self._get_job(key.account.id, reference)
-        return _job_response(self._job_views.to_batch_status(record), record)
+        return _job_response(self._job_views.to_batch_status(record, request), record)
 
     def _make_handler(self, endpoint: PixazoEndpoint) -> Handler:
         """Return the documented handler of an endpoint."""
@@ -154,9 +155,9 @@ class PixazoRoutes:
             body, record = await self._submit(request, endpoint)
             match endpoint.response_mode:
                 case ResponseMode.SYNCHRONOUS:
-                    return await self._respond_with_result(record)
+                    return await self._respond_with_result(request, record)
                 case ResponseMode.BATCH:
-                    return await self._respond_batch(record)
+                    return await self._respond_batch(request, record)
                 case ResponseMode.QUEUED:
                     return await self._respond_queued(request, body, record)
 
@@ -204,19 +205,20 @@ class PixazoRoutes:
         if body.waits_for_result:
             record = await self._wait_until_timeout(record)
             if record.job.is_finished:
-                return _job_response(self._job_views.to_status(record), record)
+                return _job_response(self._job_views.to_status(record, request), record)
         base_url = public_base_url(request, self._public_url)
         return _job_response(pixazo.to_queued_response(record.job, base_url), record, 202)
 
-    async def _respond_with_result(self, record: JobRecord) -> web.Response:
+    async def _respond_with_result(self, request: web.Request, record: JobRecord) -> web.Response:
         record = await wait_for_result(self._service, record)
-        return _job_response(PixazoResultResponse(output=self._job_views.output_urls(record)[0]), record)
+        url = self._job_views.output_urls(record, request)[0]
+        return _job_response(PixazoResultResponse(output=url), record)
 
-    async def _respond_batch(self, record: JobRecord) -> web.Response:
+    async def _respond_batch(self, request: web.Request, record: JobRecord) -> web.Response:
         if record.job.webhook_url is None:
             record = await self._wait_until_timeout(record)
             if record.job.is_finished:
-                return _job_response(self._job_views.to_batch_status(record), record)
+                return _job_response(self._job_views.to_batch_status(record, request), record)
         return _job_response(pixazo.to_batch_queued_response(record.job), record, 202)
 
     async def _wait_until_timeout(self, record: JobRecord) -> JobRecord:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from calendar import timegm
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from orchestrator.billing.model_listing import list_model
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.tasks import find_tasks
 from orchestrator.intake.request_preparer import GenerationRequest
@@ -113,17 +114,4 @@ def serving_models(catalog: Catalog, tariff: Tariff, name: str) -> dict[str, Ser
 
 def to_model_entry(model: Model, tariff: Tariff, name: str | None = None) -> ModelEntry:
     """Return a model and its price, under its id or another `name` that requests may use."""
-    return ModelEntry(
-        id=name or model.id,
-        object="model",
-        created=timegm(model.manifest.created.timetuple()),
-        owned_by=model.manifest.owner,
-        type=model.kind.value,
-        display_name=model.name if name in (None, model.id, *model.aliases) else f"{name} ({model.name})",
-        architecture=model.manifest.architecture,
-        max_resolution=model.manifest.max_resolution,
-        default_steps=model.default_steps,
-        default_cfg=model.default_cfg,
-        price_per_image_cents=tariff.base_cents(model.price_class),
-        featured=model.manifest.featured,
-    )
+    return ModelEntry.model_validate({"object": "model", **asdict(list_model(model, tariff, name))})

@@ -7,12 +7,10 @@ from fractions import Fraction
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
-from orchestrator.execution import output_links
-from orchestrator.execution.output_links import OutputLinks
-from orchestrator.jobs import Job, JobRecord
+from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.web.auth import ApiKeyScope, authenticate
 from orchestrator.web.dialects.credits import to_credits
-from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
+from orchestrator.web.dialects.ids import job_id_from_uuid
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
 from orchestrator.web.dialects.pixelapi.schemas import (
     CreditBalanceResponse,
@@ -23,20 +21,13 @@ from orchestrator.web.dialects.pixelapi.schemas import (
 )
 from orchestrator.web.dialects.request_body import parse_body
 from orchestrator.web.http.bodies import read_json
-from orchestrator.web.http.public_url import public_base_url
 from orchestrator.web.http.queries import parse_limit
-from orchestrator.web.http.ranges import (
-    RANGE_RESPONSES,
-    DownloadFile,
-    build_file_response,
-    build_head_response,
-)
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.pending_responses import submit_job
 from orchestrator.web.jobs.wait_for_result import job_headers, note_job, parse_idempotency_key
-from orchestrator.web.openapi.operation import LIMIT_PARAM, Access, openapi_operation
-from orchestrator.web.protocols import GenerationApi
+from orchestrator.web.openapi.operation import LIMIT_PARAM, openapi_operation
+from orchestrator.web.protocols import Clock, GenerationApi
 
 
 class PixelApiRoutes:
@@ -46,16 +37,14 @@ class PixelApiRoutes:
         self,
         service: GenerationApi,
         delivery: OutputDelivery,
-        links: OutputLinks,
         accounts: AccountService,
-        public_url: str | None,
+        clock: Clock,
     ) -> None:
         """Raises TariffError if PixelAPI's price list is missing."""
         self._service = service
         self._accounts = accounts
         self._delivery = delivery
-        self._links = links
-        self._public_url = public_url
+        self._clock = clock
         service.price_book.micros_per_unit(pixelapi.TARIFF)
 
     def routes(self) -> list[web.RouteDef]:
@@ -64,7 +53,6 @@ class PixelApiRoutes:
             web.get("/v1/image/{id}", self.get_generation),
             web.get("/v1/account/balance", self.get_balance),
             web.get("/v1/account/usage", self.list_generations),
-            web.get(f"{output_links.ROOT}/{{year}}/{{month}}/{{day}}/{{file}}", self.download_output),
         ]
 
     @openapi_operation(
@@ -100,31 +88,6 @@ class PixelApiRoutes:
         job_id = job_id_from_uuid(request.match_info["id"])
         record = note_job(request, await self._service.get_job(key.account.id, job_id))
         return json_response(self._to_generation(request, record), headers=job_headers(record))
-
-    @openapi_operation(
-        access=Access.NONE,
-        content_types=("image/png", "image/jpeg", "image/webp", "video/mp4"),
-        other_responses=RANGE_RESPONSES,
-        tag="pixelapi",
-    )
-    async def download_output(self, request: web.Request) -> web.Response:
-        """Download the output of a generation.
-
-        The address is the `output_url` of a generation and needs no API key. 24 hours after completion it is
-        not found. `Range` requests a part of the file.
-        """
-        record = await self._links.find(request.path)
-        output = record.outputs[0]
-        if request.method == "HEAD":
-            return build_head_response(output.size, output.content_type)
-        data = await self._delivery.load_output(record, output)
-        filename = f"{job_id_to_uuid(record.job.id)}.{output.key.rpartition('.')[2]}"
-        file = DownloadFile(
-            data=data, content_type=output.content_type, filename=filename, etag=output.sha256
-        )
-        response = build_file_response(request, file)
-        await self._service.record_bytes_sent(record, response.content_length or 0)
-        return response
 
     @openapi_operation(response=CreditBalanceResponse, tag="pixelapi")
     async def get_balance(self, request: web.Request) -> web.Response:
@@ -162,17 +125,14 @@ class PixelApiRoutes:
         )
 
     def _output_url(self, request: web.Request, record: JobRecord) -> str | None:
-        """Return the URL of the output, or None if there is none (yet, or any more).
-
-        Trained LoRAs have presigned URLs: requests of all dialects name a LoRA by its URL.
-        """
-        seconds = self._links.seconds_left(record.job)
-        if not seconds:
+        """Return the URL of the output, or None if there is none (yet, or any more)."""
+        job = record.job
+        if job.status is not JobStatus.SUCCEEDED or job.finished_at is None:
             return None
-        output = record.outputs[0]
-        if not output.content_type.startswith(("image/", "video/")):
-            return self._delivery.presign_url(output, seconds)
-        return public_base_url(request, self._public_url) + self._links.path_of(record)
+        expires = job.finished_at + pixelapi.OUTPUT_LIFETIME
+        if expires <= self._clock():
+            return None
+        return self._delivery.url_of(job.id, record.outputs[0].key, request, expires=expires)
 
     def _model_name(self, job: Job) -> str:
         """Return the document's name of the job's model, or its id if the catalogue no longer has it."""

@@ -36,7 +36,7 @@ class PixelApiGenerationResponse(ResponseModel):
     )
     output_url: str | None = Field(
         description="URL of the result, valid for 24 hours after completion; otherwise null.",
-        examples=["https://storage.example.com/outputs/3f/3f2a.png?X-Amz-Signature=..."],
+        examples=["https://api.example.com/results/job_3f2a.../1767225600/9c4e.../outputs/3f/3f2a.png"],
     )
     model: str = Field(description="Id of the model.", examples=["sdxl"])
     credits_used: JsonNumber = Field(description="Credits charged; 0 if the generation failed.", examples=[1])

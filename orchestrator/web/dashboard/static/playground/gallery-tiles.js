@@ -11,7 +11,7 @@ const mediaType = (output) => output.type.split("/")[0];
 const textPreview = (text) => el("span", { className: "file-type", textContent: text });
 
 /** @param {Output} output */
-const fileExtension = (output) => new URL(output.url).pathname.split(".").pop() ?? "file";
+const fileExtension = (output) => new URL(output.url, location.href).pathname.split(".").pop() ?? "file";
 
 /** @param {Output} output */
 export const isImage = (output) => mediaType(output) === "image";

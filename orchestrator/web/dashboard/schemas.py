@@ -1,0 +1,111 @@
+"""Bodies of the playground's API, and the functions that build them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from pydantic import Field
+
+from orchestrator.catalog import Model
+from orchestrator.jobs import JobRecord
+from orchestrator.web.account.billing_schemas import BudgetAlert, WalletBalance
+from orchestrator.web.dashboard.presets import preset_sizes
+from orchestrator.web.http.response_model import ResponseModel
+from orchestrator.web.jobs.output_urls import OutputDelivery
+from orchestrator.web.jobs.schemas import JobFields, job_field_values
+from pricing.tariff import Tariff
+
+
+class PlaygroundAccount(ResponseModel):
+    """What the header of every page shows."""
+
+    name: str = Field(description="Name of the account.")
+    plan: str = Field(description="Plan of the account.")
+    key: str = Field(description="The API key, masked.")
+    scopes: list[str] = Field(description="Scopes of the API key.")
+    balance: WalletBalance | None = Field(description="Balance; null without the scope `billing`.")
+    alerts: list[BudgetAlert] = Field(description="Budget alerts that have fired.")
+    simulated: bool = Field(description="Whether instances are simulated.")
+
+
+class PlaygroundModel(ResponseModel):
+    """A model with the parameters, sizes and price that its form needs."""
+
+    id: str = Field(description="Id of the model.")
+    name: str = Field(description="Its name.")
+    kind: str = Field(description="What it makes.")
+    description: str = Field(description="What it is good for.")
+    max_n: int = Field(description="Most results of a job.")
+    price_usd: float = Field(description="Base price of a result.")
+    parameters: dict[str, dict[str, Any]] = Field(description="Declarations of its parameters.")
+    sizes: dict[str, tuple[int, int]] = Field(description="Width and height by aspect ratio.")
+
+
+class PlaygroundModelList(ResponseModel):
+    """The models that the key may use."""
+
+    models: list[PlaygroundModel] = Field(description="The models.")
+    default: str = Field(description="Id of the model that the form shows first.")
+
+
+class PlaygroundQuote(ResponseModel):
+    """The price of a job."""
+
+    cost_usd: float = Field(description="The price.")
+    minimum_applied: bool = Field(description="Whether it is the smallest price of a request.")
+
+
+class PlaygroundOutput(ResponseModel):
+    """An output of a job."""
+
+    url: str = Field(description="Path of the file; it expires.")
+    type: str = Field(description="Content type.")
+    width: int | None = Field(description="Width in pixels.")
+    height: int | None = Field(description="Height in pixels.")
+
+
+class PlaygroundJob(JobFields):
+    """A job with all outputs in the order of their seeds.
+
+    The seed is a string, because JavaScript rounds integers above 2^53.
+    """
+
+    outputs: list[PlaygroundOutput] = Field(description="The outputs.")
+
+
+class PlaygroundJobList(ResponseModel):
+    """A page of jobs, newest first."""
+
+    jobs: list[PlaygroundJob] = Field(description="The jobs.")
+    next: str | None = Field(description="Cursor of the next page; null on the last one.")
+
+
+def to_playground_job(record: JobRecord, delivery: OutputDelivery, request: web.Request) -> PlaygroundJob:
+    """Return a job as the playground shows it."""
+    fields, seed = job_field_values(record, delivery, request), record.job.params.get("seed")
+    outputs = [
+        PlaygroundOutput(
+            url=delivery.path_of(record.job.id, output.key),
+            type=output.content_type,
+            width=output.width,
+            height=output.height,
+        )
+        for output in record.outputs
+    ]
+    params = fields["params"] if seed is None else fields["params"] | {"seed": str(seed)}
+    return PlaygroundJob(**(fields | {"params": params}), outputs=outputs)
+
+
+def to_playground_model(model: Model, tariff: Tariff) -> PlaygroundModel:
+    """Return a model as the playground shows it."""
+    return PlaygroundModel(
+        id=model.id,
+        name=model.name,
+        kind=model.kind.value,
+        description=model.description,
+        max_n=model.max_n,
+        price_usd=tariff.base_cents(model.price_class) / 100,
+        parameters={name: spec.model_dump(mode="json") for name, spec in model.parameters.items()},
+        sizes=preset_sizes(model),
+    )

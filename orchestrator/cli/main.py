@@ -26,6 +26,7 @@ COMMANDS = (
     "usage",
     "backup",
     "restore",
+    "db",
 )
 
 

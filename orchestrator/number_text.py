@@ -28,6 +28,14 @@ def parse_integer(text: str) -> int:
     return int(text)
 
 
+def parse_whole_number(text: str) -> int:
+    """Parse an integer that may be written as a decimal number: `12` or `12.0`. Raises NumberTextError."""
+    number = parse_decimal(text) if _DECIMAL.fullmatch(text) else None
+    if number is None or number != int(number):
+        raise NumberTextError("an integer in plain digits, such as 12")
+    return int(number)
+
+
 def parse_decimal(text: str) -> Decimal:
     """Parse `12`, `-3` or `0.25`. Raises NumberTextError."""
     if _DECIMAL.fullmatch(text) is None:

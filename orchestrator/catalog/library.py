@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES
 from orchestrator.catalog.tasks import Task, TaskModels
 from orchestrator.errors import InvalidRequest
+from orchestrator.similar_names import find_similar
 
 _KIND_ORDER = list(ModelKind)
 #: How many ids the error for an unknown model suggests.
@@ -147,9 +147,9 @@ class Catalog:
         return [model.id] if model and name in model.aliases else []
 
     def _suggest_names(self, name: str) -> str:
-        """Return "; did you mean ...?" with the ids closest to `name`, or nothing if none is close."""
-        close = get_close_matches(name.lower(), self._by_name, n=MAX_SUGGESTED_NAMES)
-        ids = dict.fromkeys(self._by_name[each].id for each in close)
+        """Return "; did you mean ...?" with the ids and stand-ins like `name`, or nothing if none is."""
+        close = find_similar(name, [*self._by_name, *self.stand_ins], MAX_SUGGESTED_NAMES)
+        ids = dict.fromkeys(self._by_name[each].id if each in self._by_name else each for each in close)
         return f"; did you mean {' or '.join(ids)}?" if ids else ""
 
     def __contains__(self, name: object) -> bool:
@@ -162,6 +162,10 @@ class Catalog:
             return self._by_name[name]
         ids = self.stand_ins[name].names() if name in self.stand_ins else ()
         return next((self._by_name[id] for id in ids if id in self._by_name), None)
+
+    def defaults_of(self, name: str | None) -> TaskModels | None:
+        """Return the row with the size and length of videos of a name; None for a name without a row."""
+        return self._task_models(name) if name is not None else None
 
     def _task_models(self, name: str) -> TaskModels | None:
         """Return the models by task of a stand-in or an alias; None for a name of one model."""

@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 from orchestrator.catalog.checks.node_facts import NodeFacts
@@ -42,11 +42,10 @@ from orchestrator.catalog.rendering.cut_parameters import (
 from orchestrator.catalog.rendering.graph import ApiGraph, parse_graph
 from orchestrator.catalog.rendering.output_cut import OutputCut
 from orchestrator.catalog.rendering.render import CompiledGraph
+from orchestrator.catalog.unknown_parameters import unknown_parameter_error
 from orchestrator.errors import InvalidRequest, invalid_field
 
 MAX_IMAGES_PER_REQUEST = 4
-#: Most parameters that an error lists.
-MAX_LISTED_PARAMETERS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,20 +211,14 @@ class Model:
             self.output_sizes.validate_area(size)
         return params
 
-    def unknown_parameter(self, name: str) -> InvalidRequest:
-        """Return the error for a parameter that the model does not have, with those that it has."""
-        known = ["n", *self.parameters]
-        nearest = get_close_matches(name, known, n=1)
-        hint = f"; did you mean `{nearest[0]}`?" if nearest else "."
-        listed = ", ".join(known[:MAX_LISTED_PARAMETERS])
-        more = ", ..." if len(known) > MAX_LISTED_PARAMETERS else ""
-        # Shortened, since the name may be any text that a caller sent.
-        shown = name[:60]
-        return InvalidRequest(
-            f"Model {self.id} has no parameter `{shown}`{hint} Its parameters are: {listed}{more}",
-            code="unknown_parameter",
-            param=shown,
-        )
+    def unknown_parameter(
+        self, name: str, synonyms: Mapping[str, str] = MappingProxyType({})
+    ) -> InvalidRequest:
+        """Return the error for a parameter that the model does not have, with those that it has.
+
+        `synonyms` are other names of parameters that the caller may have misspelt.
+        """
+        return unknown_parameter_error(self.id, ["n", *self.parameters], name, synonyms)
 
     def describe_unused(self, request: Mapping[str, Any]) -> tuple[str, ...]:
         """Return a sentence for each parameter of a request that has no effect on the result."""
@@ -364,12 +357,13 @@ class Model:
         if not isinstance(value, int) or isinstance(value, bool):
             raise invalid_field("n", f"must be an integer (got {str(value)[:20]!r})")
         if self.max_n == 1 and value != 1:
-            raise invalid_field("n", f"must be 1: {self.id} generates one result per request")
+            raise invalid_field(
+                "n", f"must be 1: {self.id} generates one result per request (got {str(value)[:20]})"
+            )
         most = self.max_n if self.max_n == 1 else max_images
         if not 1 <= value <= most:
-            raise invalid_field(
-                "n", f"must be between 1 and {most} (got {str(value)[:20]}); send more requests"
-            )
+            way_out = "; send several requests for more" if value > most else ""
+            raise invalid_field("n", f"must be between 1 and {most} (got {str(value)[:20]}){way_out}")
         return value
 
 

@@ -2,6 +2,7 @@
 
     "flux-pro" = { model = "flux-1-dev", enabled = true }
     "gpt-image-1" = { generate = "qwen-image", edit = "qwen-image-edit", enabled = true }
+    "sora-2" = { video = "ltx2.3-t2v", size = "720x1280", seconds = 4, enabled = true }
 
 Rows are disabled by default: the operator decides whether such requests get another model.
 """
@@ -16,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.catalog.errors import CatalogError, first_validation_error
 from orchestrator.catalog.library import Catalog
+from orchestrator.catalog.parameters.size_text import parse_size
 from orchestrator.catalog.tasks import TaskModels
 
 
@@ -31,8 +33,8 @@ _TABLE_ADAPTER = TypeAdapter(dict[str, StandIn])
 def load_stand_ins(file: Path, catalog: Catalog) -> dict[str, TaskModels]:
     """Return the ids of catalog models by the names that they stand in for, of all enabled rows.
 
-    Raises CatalogError if the file is invalid, or an enabled row names an unknown model or is for the name
-    of a catalog model.
+    Raises CatalogError if the file is invalid, or an enabled row names an unknown model, has a size that its
+    models do not make, or is for the name of a catalog model.
     """
     rows = {name: row for name, row in _read_table(file).items() if row.enabled}
     own = {name for model in catalog for name in (model.id, *model.aliases)}
@@ -42,10 +44,21 @@ def load_stand_ins(file: Path, catalog: Catalog) -> dict[str, TaskModels]:
         for model in row.names():
             if model not in own:
                 raise CatalogError(f"the catalog has no model {model!r}", file=file, where=name)
+        _check_default_size(row, catalog, file, name)
     return {
         name: row.with_names({model: catalog[model].id for model in row.names()})
         for name, row in rows.items()
     }
+
+
+def _check_default_size(row: StandIn, catalog: Catalog, file: Path, name: str) -> None:
+    """Raise CatalogError if a video model of the row does not make the size of the row."""
+    if row.size is None:
+        return
+    videos = (model for id in row.names() if (model := catalog[id]).makes_video)
+    for model in videos:
+        if model.output_sizes is None or not model.output_sizes.allows(parse_size(row.size)):
+            raise CatalogError(f"the model {model.id} does not make {row.size}", file=file, where=name)
 
 
 def _read_table(file: Path) -> Mapping[str, StandIn]:

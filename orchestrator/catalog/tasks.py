@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from orchestrator.catalog.parameters.values import StrictModel
 
@@ -43,6 +43,9 @@ class TaskModels(StrictModel):
     variation: str | None = None
     video: str | None = None
     image_video: str | None = None
+    #: Size and length of a video for which a request sets none; None for those of the model.
+    size: str | None = Field(None, pattern=r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,4}$")
+    seconds: float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
     def _require_a_model(self) -> TaskModels:
@@ -65,7 +68,7 @@ class TaskModels(StrictModel):
     def with_names(self, ids: Mapping[str, str]) -> TaskModels:
         """Return the same models under other names."""
         named = {field: ids[name] for field, name in self.by_field().items()}
-        return TaskModels(**named)
+        return TaskModels(**named, size=self.size, seconds=self.seconds)
 
     def by_field(self) -> dict[str, str]:
         """Return the names that are set, by `model` or task."""

@@ -61,7 +61,7 @@ class GenerationRequest:
     #: Encoding of stored images; None keeps the model's output unchanged.
     encoding: ImageEncoding | None = None
     #: How the size of the output follows the first input image, unless the request sets one.
-    follow_image: FollowImage = FollowImage.MODEL_DEFAULT
+    follow_image: FollowImage = FollowImage.SHAPE
     #: The largest number of pixels by aspect ratio, if the request sets a resolution without a shape: an
     #: output that follows the first input image then has the shape of that image.
     pixels_by_shape: Callable[[float], float] | None = None
@@ -177,7 +177,7 @@ class RequestPreparer:
             followed = size_params_for_image(model, request.params, size, request.follow_image)
         else:
             most = request.pixels_by_shape(size.width / size.height)
-            followed = reshape_for_image(model, size, request.follow_image, most)
+            followed = reshape_for_image(model, size, most)
         files = replace(
             files,
             params={**files.params, **followed},
@@ -205,7 +205,7 @@ def _size_warnings(
     if made != size and not (asked or model.makes_video or has_margins(model)):
         yield (
             f"the result has {made.width}x{made.height} pixels, not the {size.width}x{size.height} of its"
-            f" `image`, which {model.id} does not make; `size` sets another size"
+            " input image; send a size to get another one"
         )
 
 

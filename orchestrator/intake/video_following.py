@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.catalog import FollowImage, Model, size_params_for_image
+from orchestrator.catalog import Model, size_params_for_image
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.catalog.parameters.values import IntegerParameter, VideoParameter
 from orchestrator.errors import InvalidRequest
@@ -28,7 +28,7 @@ def follow_video(
     followed: dict[str, Any] = {}
     if spec.shape:
         size = Size(video.width, video.height)
-        followed |= size_params_for_image(model, given, size, FollowImage.MODEL_DEFAULT)
+        followed |= size_params_for_image(model, given, size)
     if spec.rate:
         _check_rate(params, video)
     if spec.timing:

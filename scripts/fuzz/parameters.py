@@ -305,8 +305,10 @@ def _describe_effect(body: Any, prepared: PreparedRequest) -> str:
 
 def _is_explained(name: str, value: Any, answer: Answer) -> bool:
     """Whether a warning says that the field has no effect, or its value asks for none."""
-    neutral = tuple(WITHOUT_EFFECT.get(name, ()))
-    return value in neutral or any(f"`{name}`" in text for text in answer.warnings)
+    neutral = WITHOUT_EFFECT[name].neutral if name in WITHOUT_EFFECT else frozenset()
+    return (isinstance(value, str | bool) and value in neutral) or any(
+        f"`{name}`" in text for text in answer.warnings
+    )
 
 
 def _is_neutral(meaning: str, first: Any, second: Any) -> bool:

@@ -56,7 +56,7 @@ def test_describes_a_finished_video(client: openai.OpenAI, video: str) -> None:
     found = client.videos.retrieve(video)
     assert (found.object, found.status, found.progress) == ("video", "completed", 100)
     assert (found.model, found.prompt) == ("wan2.1-t2v-fast", "waves")
-    assert (found.size, found.seconds) == ("320x256", "2")
+    assert (found.size, found.seconds) == ("320x256", "2.125")
     assert found.completed_at is not None
     assert found.expires_at is not None
     assert found.created_at <= found.completed_at < found.expires_at
@@ -119,7 +119,7 @@ def test_remixes_a_video(client: openai.OpenAI, video: str) -> None:
     made = client.videos.remix(video, prompt="a storm")
     assert made.remixed_from_video_id == video
     done = client.videos.poll(made.id, poll_interval_ms=50)
-    assert (done.status, done.prompt, done.size, done.seconds) == ("completed", "a storm", "320x256", "2")
+    assert (done.status, done.prompt, done.size, done.seconds) == ("completed", "a storm", "320x256", "2.125")
     assert client.videos.download_content(made.id).content != client.videos.download_content(video).content
 
 
@@ -147,6 +147,25 @@ def test_converts_seconds_to_frames(client: openai.OpenAI, service: ServiceProce
     headers = {"Authorization": f"Bearer {own_key}"}
     params = httpx.get(f"{service.url}/api/v1/jobs/{video.id}", headers=headers).json()["params"]
     assert (params["num_frames"], params["fps"], params["steps"]) == (64, 16, 1)
+
+
+def test_a_length_has_fractions_of_seconds(client: openai.OpenAI) -> None:
+    done = client.videos.create_and_poll(
+        model="wan2.1-t2v-fast",
+        prompt="waves",
+        seconds="4.5",  # type: ignore[arg-type]
+        size="256x256",  # type: ignore[arg-type]
+        extra_body={"steps": 1, "fps": 8},
+        poll_interval_ms=50,
+    )
+    assert (done.status, done.seconds) == ("completed", "4.5")
+    with pytest.raises(openai.BadRequestError, match=r"the nearest values are 4\.25 and 4\.375"):
+        client.videos.create(
+            model="wan2.1-t2v-fast",
+            prompt="waves",
+            seconds="4.3",  # type: ignore[arg-type]
+            extra_body={"fps": 8},
+        )
 
 
 def test_lists_videos_in_pages(service: ServiceProcess) -> None:

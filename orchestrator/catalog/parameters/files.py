@@ -102,7 +102,7 @@ class VideoParameter(ParameterBase):
     def validate_video(self, name: str, size: Size, seconds: float) -> None:
         """Raise InvalidRequest for a video that is too large, too long or too short."""
         if size.width > self.max_width or size.height > self.max_height:
-            limit = f"at most {self.max_width}x{self.max_height} pixels (got {size})"
+            limit = f"at most {self.max_width}x{self.max_height} pixels (got {size.width}x{size.height})"
         elif not self.min_seconds <= seconds <= self.max_seconds:
             limit = f"{self.min_seconds:g} to {self.max_seconds:g} seconds long (got {seconds:.3g})"
         else:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.catalog.parameters.size_text import Size
@@ -18,8 +19,16 @@ if TYPE_CHECKING:
 
 #: Weight of an error in the aspect ratio relative to one in the area.
 ASPECT_RATIO_WEIGHT = 4
+#: How far the shape of a default size may be from an aspect ratio that it stands for, as a logarithm.
+STANDARD_SHAPE_TOLERANCE = 0.05
 #: Sides that are suggested are multiples of this, where there are such.
 _SEARCH_STEP = 8
+#: Sides of sizes with exactly a wanted aspect ratio are multiples of this: videos cannot have odd sides.
+_EXACT_STEP = 4
+#: A size with exactly the wanted aspect ratio is taken if it has this share of the pixels of the nearest one.
+_EXACT_AREA_SHARE = 0.75
+#: Errors of sizes that differ by less are compared.
+_ROUNDING = 1e-9
 #: Sides beyond this are treated alike in the search for the nearest sizes.
 _MAX_WANTED_SIDE = 2**20
 
@@ -55,6 +64,16 @@ class OutputSizes:
     def default_size(self) -> Size:
         """The default sides; 1024 for a model that takes its size from an input image."""
         return Size(self.width.default or 1024, self.height.default or 1024)
+
+    def default_area(self, aspect_ratio: Fraction) -> float:
+        """Return the number of pixels of the default size.
+
+        If its shape stands for the ratio, as 1280x704 stands for 16:9, it is that of 1280x720.
+        """
+        longer, shorter = max(self.default_size), min(self.default_size)
+        shape = max(aspect_ratio, 1 / aspect_ratio)
+        is_near = abs(math.log(longer / shorter / shape)) <= STANDARD_SHAPE_TOLERANCE
+        return max(longer * shorter, float(longer * longer / shape)) if is_near else longer * shorter
 
     def made_size(self, size: Size) -> Size:
         """Return the size that the graph makes for a requested one, which is cut out of it."""
@@ -99,8 +118,47 @@ class OutputSizes:
 
         `on_grid` keeps to sizes that the graph makes without a cut.
         """
-        sizes = self._candidates(aspect_ratio, min(max_area, self.max_pixels), on_grid=on_grid)
-        return min(sizes, key=lambda size: _size_error(size, aspect_ratio, max_area), default=None)
+        ideal_width = math.sqrt(max_area * aspect_ratio)
+
+        def smallest_error(width: int) -> float:
+            """Return the error of the best height, were it allowed."""
+            return 2 * abs(math.log(width / ideal_width))
+
+        limit = min(max_area, self.max_pixels)
+        heights = _allowed_lengths(self.height, on_grid=on_grid)
+        best, error = None, math.inf
+        for width in sorted(_allowed_lengths(self.width, on_grid=on_grid), key=smallest_error):
+            if smallest_error(width) > error + _ROUNDING:
+                break
+            for size in self._sizes_of_width(width, aspect_ratio, limit, heights):
+                found = _size_error(size, aspect_ratio, max_area)
+                if best is None or (found, size) < (error, best):
+                    best, error = size, found
+        return best
+
+    def fit_exact_ratio(
+        self, aspect_ratio: Fraction, max_area: float, *, on_grid: bool = False
+    ) -> Size | None:
+        """Return the largest size of that aspect ratio within `max_area` pixels, or of one near it.
+
+        A size of exactly that ratio is preferred to a larger one near it, within limits; `on_grid` applies to
+        the latter. Returns None if all sizes are larger.
+        """
+        nearest = self.fit_aspect_ratio(float(aspect_ratio), max_area, on_grid=on_grid)
+        exact = self._largest_exact(aspect_ratio, max_area)
+        if nearest is None or exact is None:
+            return exact or nearest
+        return exact if exact.area >= _EXACT_AREA_SHARE * nearest.area else nearest
+
+    def _largest_exact(self, aspect_ratio: Fraction, max_area: float) -> Size | None:
+        """Return the largest size of exactly that ratio within `max_area` pixels; None if there is none."""
+        steps = (math.lcm(_search_step(spec), _EXACT_STEP) for spec in (self.width, self.height))
+        units = zip(steps, (aspect_ratio.numerator, aspect_ratio.denominator), strict=True)
+        factor = math.lcm(*(step // math.gcd(step, part) for step, part in units))
+        smallest = Size(factor * aspect_ratio.numerator, factor * aspect_ratio.denominator)
+        largest = math.isqrt(int(min(max_area, self.max_pixels) / smallest.area))
+        sizes = (Size(smallest.width * by, smallest.height * by) for by in range(largest, 0, -1))
+        return next((size for size in sizes if self.allows(size)), None)
 
     def fit_size(self, width: int, height: int) -> Size:
         """Return the supported size nearest to `width` and `height`."""
@@ -110,14 +168,19 @@ class OutputSizes:
             self.width.minimum, self.height.minimum
         )
 
-    def _candidates(self, aspect_ratio: float, max_area: float, *, on_grid: bool = False) -> Iterator[Size]:
+    def _candidates(self, aspect_ratio: float, max_area: float) -> Iterator[Size]:
         """Yield, for every width, the heights next to the aspect ratio, within `max_area` pixels."""
-        heights = _allowed_lengths(self.height, on_grid=on_grid)
-        for width in _allowed_lengths(self.width, on_grid=on_grid):
-            for height in _adjacent_lengths(heights, width / aspect_ratio):
-                size = Size(width, height)
-                if size.area <= max_area and self.allows(size):
-                    yield size
+        heights = _allowed_lengths(self.height)
+        for width in _allowed_lengths(self.width):
+            yield from self._sizes_of_width(width, aspect_ratio, max_area, heights)
+
+    def _sizes_of_width(
+        self, width: int, aspect_ratio: float, max_area: float, heights: range
+    ) -> Iterator[Size]:
+        for height in _adjacent_lengths(heights, width / aspect_ratio):
+            size = Size(width, height)
+            if size.area <= max_area and self.allows(size):
+                yield size
 
 
 @contextmanager
@@ -138,8 +201,12 @@ def errors_name_sizes(sizes: OutputSizes | None, request: Mapping[str, Any]) -> 
         ) from error
 
 
-def _allowed_lengths(spec: IntegerParameter, *, on_grid: bool) -> range:
-    step = math.lcm(spec.step, spec.grid) if on_grid or spec.off_grid == "reject" else spec.step
+def _search_step(spec: IntegerParameter, *, on_grid: bool = False) -> int:
+    return math.lcm(spec.step, spec.grid) if on_grid or spec.off_grid == "reject" else spec.step
+
+
+def _allowed_lengths(spec: IntegerParameter, *, on_grid: bool = False) -> range:
+    step = _search_step(spec, on_grid=on_grid)
     lengths = range(-(-spec.minimum // step) * step, spec.maximum + 1, step)
     coarse = math.lcm(step, _SEARCH_STEP)
     # Of a model that makes any number of pixels, a search needs no more.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from enum import Enum
+from fractions import Fraction
 from typing import Any
 
 from orchestrator.catalog.model import Model
@@ -17,8 +18,6 @@ from orchestrator.catalog.parameters.values import IntegerParameter
 class FollowImage(Enum):
     """How the size of the output follows the first input image if the request sets none."""
 
-    #: The model's default size if it takes images as references only; else as SHAPE.
-    MODEL_DEFAULT = "model_default"
     #: The shape of the image: for videos with as many pixels as the model's default size, else at most.
     SHAPE = "shape"
     #: The size of the image, as far as the model supports it.
@@ -26,16 +25,17 @@ class FollowImage(Enum):
 
 
 def size_params_for_image(
-    model: Model, given: Mapping[str, Any], image_size: Size, follow: FollowImage
+    model: Model, given: Mapping[str, Any], image_size: Size, follow: FollowImage = FollowImage.SHAPE
 ) -> dict[str, int]:
     """Return the `width` and `height` that follow the input image; {} if they do not.
 
-    `given` are the parameters that the request sets. Raises InvalidRequest if they contradict each other.
+    `given` are the parameters that the request sets. The first image decides, be it the one to change or a
+    reference. Raises InvalidRequest if the parameters contradict each other.
     """
     check_size_fields(model, given)
     sizes = model.output_sizes
     sides = {name: given[name] for name in ("width", "height") if given.get(name) is not None}
-    if sizes is None or len(sides) == 2 or not _follows(model, sizes, follow):
+    if sizes is None or len(sides) == 2:
         return {}
     if sides:
         return _complete_side(sizes, sides, image_size)
@@ -44,33 +44,25 @@ def size_params_for_image(
     if has_margins(model):
         left, top, right, bottom = margins_of(model, given)
         return Size(left + image_size.width + right, top + image_size.height + bottom).to_params()
-    ratio = image_size.width / image_size.height
     if model.makes_video:
-        found = sizes.fit_aspect_ratio(ratio, sizes.default_size.area, on_grid=True)
+        shape = Fraction(*image_size)
+        found = sizes.fit_exact_ratio(shape, sizes.default_area(shape), on_grid=True)
         return found.to_params() if found else {}
     limit = sizes.max_pixels if follow is FollowImage.SIZE or has_canvas(model) else sizes.default_size.area
     return sizes.fit_size(*_shrink(image_size, sizes, limit)).to_params()
 
 
-def reshape_for_image(
-    model: Model, image_size: Size, follow: FollowImage, max_pixels: float
-) -> dict[str, int]:
+def reshape_for_image(model: Model, image_size: Size, max_pixels: float) -> dict[str, int]:
     """Return the `width` and `height` of an output with the image's shape and at most so many pixels.
 
-    Returns {} if the output does not follow the image.
+    Returns {} if the input decides on the size of the output.
     """
     sizes = model.output_sizes
-    if sizes is None or not _follows(model, sizes, follow):
+    if sizes is None:
         return {}
-    ratio = image_size.width / image_size.height
-    found = sizes.fit_aspect_ratio(ratio, min(max_pixels, sizes.max_pixels), on_grid=model.makes_video)
+    area = min(max_pixels, sizes.max_pixels)
+    found = sizes.fit_exact_ratio(Fraction(*image_size), area, on_grid=model.makes_video)
     return found.to_params() if found else {}
-
-
-def _follows(model: Model, sizes: OutputSizes, follow: FollowImage) -> bool:
-    """Return whether the output follows the image. Models with `images` take them as references only."""
-    is_start = model.makes_video or "image" in model.parameters
-    return is_start or sizes.width.default is None or follow is not FollowImage.MODEL_DEFAULT
 
 
 def _complete_side(sizes: OutputSizes, sides: Mapping[str, int], image_size: Size) -> dict[str, int]:

@@ -20,7 +20,7 @@ from orchestrator.catalog.parameters.files import (
     VideoParameter,
 )
 from orchestrator.catalog.parameters.loras import LoraListParameter
-from orchestrator.errors import invalid_field
+from orchestrator.errors import InvalidRequest, invalid_field
 
 __all__ = [
     "MAX_SEED",
@@ -40,6 +40,22 @@ __all__ = [
 ]
 
 MAX_SEED = 2**64 - 1
+#: Longest part of a rejected value that an error repeats.
+MAX_SHOWN_CHARACTERS = 24
+
+
+def out_of_range(name: str, value: float, least: object, most: object) -> InvalidRequest:
+    """Return the error for a number that is too small or too large."""
+    return invalid_field(
+        name, f"must be between {least} and {most} (got {str(value)[:MAX_SHOWN_CHARACTERS]})"
+    )
+
+
+def _got(value: object) -> str:
+    """Return " (got VALUE)" for a value of the wrong type; nothing for lists and objects."""
+    if isinstance(value, str):
+        return f" (got {value[:MAX_SHOWN_CHARACTERS]!r})"
+    return f" (got {str(value)[:MAX_SHOWN_CHARACTERS]})" if isinstance(value, bool | int | float) else ""
 
 
 class TextParameter(ParameterBase):
@@ -64,7 +80,9 @@ class TextParameter(ParameterBase):
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise invalid_field(name, "must be valid Unicode; it contains a lone surrogate")
         if self.choices and value not in self.choices:
-            raise invalid_field(name, f"must be one of {', '.join(self.choices)}")
+            raise invalid_field(
+                name, f"must be one of {', '.join(self.choices)} (got {value[:MAX_SHOWN_CHARACTERS]!r})"
+            )
         return value
 
     def to_json_schema(self) -> dict[str, Any]:
@@ -103,10 +121,10 @@ class IntegerParameter(ParameterBase):
 
     def validate_value(self, name: str, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise invalid_field(name, "must be an integer")
+            raise invalid_field(name, f"must be an integer{_got(value)}")
         largest = self.largest_allowed
         if not self.minimum <= value <= largest:
-            raise invalid_field(name, f"must be between {self.minimum} and {largest}")
+            raise out_of_range(name, value, self.minimum, largest)
         if not self.allows(value):
             rule = f"a multiple of {self.step}" if value % self.step else self._grid_rule
             nearest = " and ".join(map(str, self.nearest_allowed(value)))
@@ -167,10 +185,10 @@ class NumberParameter(ParameterBase):
 
     def validate_value(self, name: str, value: object) -> float:
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise invalid_field(name, "must be a number")
+            raise invalid_field(name, f"must be a number{_got(value)}")
         # Compared before the conversion to float, which fails for huge integers; NaN is rejected here, too.
         if not self.minimum <= value <= self.maximum or not math.isfinite(value):
-            raise invalid_field(name, f"must be between {self.minimum:g} and {self.maximum:g}")
+            raise out_of_range(name, value, f"{self.minimum:g}", f"{self.maximum:g}")
         return float(value)
 
     def to_json_schema(self) -> dict[str, Any]:
@@ -185,7 +203,7 @@ class BooleanParameter(ParameterBase):
 
     def validate_value(self, name: str, value: object) -> bool:
         if not isinstance(value, bool):
-            raise invalid_field(name, "must be true or false")
+            raise invalid_field(name, f"must be true or false{_got(value)}")
         return value
 
     def to_json_schema(self) -> dict[str, Any]:
@@ -200,9 +218,9 @@ class SeedParameter(ParameterBase):
 
     def validate_value(self, name: str, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise invalid_field(name, "must be an integer")
+            raise invalid_field(name, f"must be an integer{_got(value)}")
         if not 0 <= value <= MAX_SEED:
-            raise invalid_field(name, "must be between 0 and 2^64 - 1")
+            raise out_of_range(name, value, 0, "2^64 - 1")
         return value
 
     def to_json_schema(self) -> dict[str, Any]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from functools import partial
 from types import MappingProxyType
 
 from orchestrator.catalog import Model, OutputSizes, parse_size
+from orchestrator.catalog.parameters.output_sizes import STANDARD_SHAPE_TOLERANCE
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.catalog.parameters.values import IntegerParameter
 from orchestrator.errors import InvalidRequest, invalid_field
 from pricing.rates import TariffError, TierMeasure, parse_tier_label
 
 #: A size as a request may write it.
-SizeField = str | dict[str, int]
+SizeField = str | int | dict[str, int]
 #: Names of sizes in other APIs. Portraits may swap the numbers: `portrait_16_9` is 9 wide, 16 high.
 NAMED_SIZES: Mapping[str, Size] = MappingProxyType(
     {
@@ -35,16 +37,15 @@ NAMED_SIZES: Mapping[str, Size] = MappingProxyType(
 _ASPECT_RATIO_TEXT = re.compile(r"[0-9]{1,2}:[0-9]{1,2}", re.ASCII)
 _RESOLUTION_TEXT = re.compile(r"([0-9.]{1,5}) ?(k|p|mp)", re.ASCII | re.IGNORECASE)
 _SIZE_TEXT = re.compile(r"[0-9]+ ?[xX*\u00d7] ?[0-9]+", re.ASCII)
+_SIDE_TEXT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _RESOLUTION_UNITS = {"k": "K", "p": "p", "mp": " MP"}
-#: How far the shape of a default size may be from 16:9, as a logarithm: 1280x704 stands for 1280x720.
-STANDARD_SHAPE_TOLERANCE = 0.05
 ASPECT_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "5:4", "4:5", "21:9", "9:21")
 #: How far a named resolution may exceed the model's largest area: 480p is 853x480, its model makes 832x480.
 AREA_TOLERANCE = 1.05
 #: How far a size may be from an aspect ratio that is sent with it, as a logarithm: 1366x768 is 16:9.
 SHAPE_TOLERANCE = 0.02
-#: How far a length may exceed a whole number of frames without one more: durations are rounded, too.
-FRAME_TOLERANCE = 0.01
+#: How far a length may be from a whole number of frames, in seconds: callers round to two decimals.
+SECONDS_TOLERANCE = 0.005
 #: Frame rate of a video model whose `fps` has no default.
 DEFAULT_FPS = 16
 
@@ -59,8 +60,11 @@ def size_to_dimensions(
     """Return the width and height that `size`, or an aspect ratio and a resolution, ask for.
 
     A size is `WIDTHxHEIGHT`, `{"width": ..., "height": ...}`, the name of one (see `NAMED_SIZES`), an aspect
-    ratio or a resolution. Nothing and `auto` leave the size to the model. Raises InvalidRequest.
+    ratio or a resolution. Nothing and `auto` leave the size to the model. A model with a parameter `size` of
+    its own, the side of squares, gets that. Raises InvalidRequest.
     """
+    if isinstance(model.parameters.get("size"), IntegerParameter) and size not in (None, "", "auto"):
+        return {"size": _parse_side(size)}
     if isinstance(size, str):
         size = size.strip().lower()
         if _ASPECT_RATIO_TEXT.fullmatch(size):
@@ -77,10 +81,23 @@ def size_to_dimensions(
     return dimensions
 
 
+def _parse_side(size: SizeField | None) -> int:
+    """Return the side of a square that is written as a number or as a size."""
+    text = str(size).strip()
+    if _SIDE_TEXT.fullmatch(text):
+        return int(text)
+    if isinstance(size, int) or not _SIZE_TEXT.fullmatch(text):
+        raise invalid_field("size", f"must be the side of a square in pixels (got {text[:40]!r})")
+    width, height = parse_size(text)
+    if width != height:
+        raise invalid_field("size", f"must be a square, such as {width}x{width} or {width} (got {text!r})")
+    return width
+
+
 def _parse_size_field(size: SizeField | None) -> Size:
     if isinstance(size, str):
         return NAMED_SIZES.get(size) or parse_size(size)
-    sides = size or {}
+    sides = size if isinstance(size, dict) else {}
     if set(sides) != {"width", "height"} or not all(type(side) is int for side in sides.values()):
         raise invalid_field("size", 'must be WIDTHxHEIGHT or {"width": ..., "height": ...} in pixels')
     return Size(sides["width"], sides["height"])
@@ -125,16 +142,18 @@ def aspect_ratio_to_dimensions(
         return size.to_params()
     if aspect_ratio is None and resolution is not None and (standard := _standard_size(sizes, resolution)):
         return standard.to_params()
-    width, height = sizes.default_size
-    ratio = width / height if aspect_ratio is None else _parse_aspect_ratio(aspect_ratio)
-    area = width * height if resolution is None else _parse_max_pixels(resolution, ratio)
-    found = sizes.fit_aspect_ratio(ratio, area) if area <= sizes.max_pixels * AREA_TOLERANCE else None
+    ratio = Fraction(*sizes.default_size) if aspect_ratio is None else _parse_aspect_ratio(aspect_ratio)
+    area = sizes.default_area(ratio) if resolution is None else _parse_max_pixels(resolution, ratio)
+    found = None
+    if area <= sizes.max_pixels * AREA_TOLERANCE:
+        is_exact = aspect_ratio is not None
+        found = sizes.fit_exact_ratio(ratio, area) if is_exact else sizes.fit_aspect_ratio(float(ratio), area)
     if found is None:
         largest = model.manifest.max_resolution
         raise invalid_field(
             "resolution", f"must be a size that {model.id} supports, at most {largest} (got {resolution!r})"
         )
-    return {"width": found[0], "height": found[1]}
+    return found.to_params()
 
 
 def pixels_by_shape(
@@ -164,24 +183,52 @@ def _standard_size(sizes: OutputSizes, resolution: str) -> Size | None:
     return size if size.area <= sizes.max_pixels and sizes.fit_size(*size) == size else None
 
 
-def seconds_to_frames(model: Model, seconds: float, fps: object, *, field: str) -> dict[str, int] | None:
-    """Return the number of frames of a video of at least that length; None if the model has no such field.
+def seconds_to_frames(
+    model: Model, seconds: float, fps: object, *, field: str, exact: bool = False
+) -> dict[str, int] | None:
+    """Return the number of frames of a video of that length; None if the model has no such field.
 
-    `fps` is the requested frame rate, None for the model's default; `field` names the length in errors.
-    Raises InvalidRequest.
+    `fps` is the requested frame rate, None for the model's default; `field` names the length in errors. For a
+    length between two frames, it is the longer one, or an error that names both if `exact` is set. Raises
+    InvalidRequest.
     """
-    frames_spec, fps_spec = model.parameters.get("num_frames"), model.parameters.get("fps")
-    if not isinstance(frames_spec, IntegerParameter) or not isinstance(fps_spec, IntegerParameter):
+    frames_spec = model.parameters.get("num_frames")
+    if not isinstance(frames_spec, IntegerParameter) or "fps" not in model.parameters:
         return None
-    rate = fps_spec.default or DEFAULT_FPS if fps is None else fps_spec.validate_value("fps", fps)
+    rate = frame_rate(model, fps)
     least, most = frames_spec.minimum, frames_spec.largest_allowed
-    if not least - 0.5 <= seconds * rate <= most + 0.5:
+    shown = str(seconds)[:20]
+    if not least / rate - SECONDS_TOLERANCE <= seconds <= most / rate + SECONDS_TOLERANCE:
         raise invalid_field(
             field,
-            f"must be between {least / rate:.2f} and {most / rate:.2f} seconds for {model.id} at {rate} fps"
-            f" (got {str(seconds)[:20]})",
+            f"must be between {format_seconds(least / rate)} and {format_seconds(most / rate)} seconds for"
+            f" {model.id} at {rate} fps (got {shown})",
         )
-    return {"num_frames": min(max(math.ceil(seconds * rate - FRAME_TOLERANCE), least), most)}
+    frames = min(max(math.ceil((seconds - SECONDS_TOLERANCE) * rate), least), most)
+    is_between = abs(seconds - frames / rate) > SECONDS_TOLERANCE
+    if (is_between and exact) or not frames_spec.allows(frames):
+        below = math.floor(seconds * rate)
+        near = {*frames_spec.nearest_allowed(below), *frames_spec.nearest_allowed(below + 1)}
+        nearest = sorted(sorted(near, key=lambda one: abs(one - seconds * rate))[:2])
+        raise invalid_field(
+            field,
+            f"must be a number of frames that {model.id} makes, at {rate} fps (got {shown}); the nearest"
+            f" values are {' and '.join(format_seconds(one / rate) for one in nearest)}",
+        )
+    return {"num_frames": frames}
+
+
+def frame_rate(model: Model, fps: object) -> int:
+    """Return the requested frame rate, or the model's default. Raises InvalidRequest."""
+    spec = model.parameters.get("fps")
+    if not isinstance(spec, IntegerParameter):
+        return DEFAULT_FPS
+    return spec.default or DEFAULT_FPS if fps is None else spec.validate_value("fps", fps)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a length as text, to the tenth of a millisecond: `4`, `5.0625`, `4.3333`."""
+    return f"{seconds:.4f}".rstrip("0").rstrip(".")
 
 
 def _check_shape(size: Size, aspect_ratio: str | None) -> None:
@@ -197,14 +244,14 @@ def _check_shape(size: Size, aspect_ratio: str | None) -> None:
         )
 
 
-def _parse_aspect_ratio(text: str) -> float:
+def _parse_aspect_ratio(text: str) -> Fraction:
     if text not in ASPECT_RATIOS:
         raise invalid_field("aspect_ratio", f"must be one of {', '.join(ASPECT_RATIOS)} (got {text[:20]!r})")
     width, _, height = text.partition(":")
-    return int(width) / int(height)
+    return Fraction(int(width), int(height))
 
 
-def _parse_max_pixels(resolution: str, ratio: float) -> float:
+def _parse_max_pixels(resolution: str, ratio: float | Fraction) -> float:
     """Return the largest number of pixels that `720p`, `2K` or `0.5 MP` stands for."""
     try:
         short = _RESOLUTION_TEXT.fullmatch(resolution.strip())
@@ -216,7 +263,7 @@ def _parse_max_pixels(resolution: str, ratio: float) -> float:
         case TierMeasure.AREA:
             return float(number)
         case TierMeasure.LINES:
-            return float(number**2) * max(ratio, 1 / ratio)
+            return float(number**2) * float(max(ratio, 1 / ratio))
         case TierMeasure.SECONDS:
             raise _invalid_resolution(resolution)
 

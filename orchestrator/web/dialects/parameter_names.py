@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 from orchestrator.catalog import Model
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.number_text import is_number_to_python
 
 #: Our name by the names that other APIs and their clients use, in snake case; camel case is converted.
 SYNONYMS: Mapping[str, str] = MappingProxyType(
@@ -66,21 +67,52 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: Names that official SDKs and widespread clients send to every model. They have no effect here; a value that
-#: says so is passed over, any other one gives a warning.
-WITHOUT_EFFECT: Mapping[str, frozenset[Any]] = MappingProxyType(
+
+@dataclass(frozen=True, slots=True)
+class IgnoredField:
+    """A field without an effect; its values are checked as those of other fields are."""
+
+    #: The only values; () for any value of the types.
+    values: tuple[str | bool, ...] = ()
+    types: tuple[type, ...] = (str,)
+    #: Values that ask for nothing, so that no warning is given.
+    neutral: frozenset[str | bool] = frozenset()
+
+    def check(self, name: str, value: object) -> None:
+        """Raise InvalidRequest for a value that the field does not have in the API that it comes from."""
+        if self.values:
+            # A form writes `true` as text.
+            texts = [str(each).lower() if isinstance(each, bool) else each for each in self.values]
+            if not isinstance(value, str | bool) or (value not in self.values and value not in texts):
+                raise invalid_field(name, f"must be one of {', '.join(texts)} (got {str(value)[:40]})")
+        elif not self._has_type(value):
+            expected = "a number" if float in self.types else "a string"
+            raise invalid_field(name, f"must be {expected} (got {str(value)[:40]})")
+
+    def _has_type(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, self.types):
+            return False
+        return float not in self.types or not isinstance(value, str) or is_number_to_python(value)
+
+
+_FLAG = (True, False)
+_NUMBER = (int, float, str)
+
+#: Names that official SDKs and widespread clients send to every model. They have no effect here: a value that
+#: asks for nothing is passed over, any other valid one gives a warning.
+WITHOUT_EFFECT: Mapping[str, IgnoredField] = MappingProxyType(
     {
-        "disable_safety_checker": frozenset({False}),
-        "enable_safety_checker": frozenset({True}),
-        "go_fast": frozenset({False}),
-        "input_fidelity": frozenset(),
-        "moderation": frozenset({"auto"}),
-        "output_quality": frozenset(),
-        "safety_identifier": frozenset(),
-        "safety_tolerance": frozenset(),
-        "prompt_cache_key": frozenset(),
-        "style": frozenset(),
-        "user": frozenset(),
+        "disable_safety_checker": IgnoredField(_FLAG, neutral=frozenset({False})),
+        "enable_safety_checker": IgnoredField(_FLAG, neutral=frozenset({True})),
+        "go_fast": IgnoredField(_FLAG, neutral=frozenset({False})),
+        "input_fidelity": IgnoredField(("high", "low")),
+        "moderation": IgnoredField(("low", "auto"), neutral=frozenset({"auto"})),
+        "output_quality": IgnoredField(types=_NUMBER),
+        "safety_identifier": IgnoredField(),
+        "safety_tolerance": IgnoredField(types=_NUMBER),
+        "prompt_cache_key": IgnoredField(),
+        "style": IgnoredField(("vivid", "natural")),
+        "user": IgnoredField(),
     }
 )
 
@@ -187,16 +219,27 @@ def take_parameters(model: Model, given: Mapping[str, Any]) -> ModelParameters:
         elif name == "negative_prompt":
             warnings.append(f"`negative_prompt` has no effect: {model.id} cannot use one")
         elif name in WITHOUT_EFFECT:
-            if not _is_neutral(value, WITHOUT_EFFECT[name]):
-                warnings.append(f"`{name}` has no effect")
+            warnings += ignore_field(name, value)
         else:
-            raise model.unknown_parameter(name)
+            raise model.unknown_parameter(name, SYNONYMS)
     return ModelParameters(values, tuple(warnings))
+
+
+def ignore_field(name: str, value: object) -> list[str]:
+    """Return the warning that a field of WITHOUT_EFFECT has none; [] for a value that asks for nothing.
+
+    Raises InvalidRequest for a value that the field cannot have.
+    """
+    field = WITHOUT_EFFECT[name]
+    field.check(name, value)
+    return [] if _is_neutral(value, field.neutral) else [f"`{name}` has no effect"]
 
 
 def _is_empty(value: object) -> bool:
     return value in ("", [], {}) or (isinstance(value, str) and not value.strip())
 
 
-def _is_neutral(value: object, neutral: frozenset[Any]) -> bool:
-    return isinstance(value, str | bool) and value in neutral
+def _is_neutral(value: object, neutral: frozenset[str | bool]) -> bool:
+    if not isinstance(value, str | bool):
+        return False
+    return value in neutral or value in {str(each).lower() for each in neutral if isinstance(each, bool)}

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.number_text import NumberTextError, is_number_to_python, parse_decimal, parse_integer
+from orchestrator.number_text import NumberTextError, is_number_to_python, parse_decimal, parse_whole_number
 
 
 class StrictNumbersModel(BaseModel):
@@ -44,7 +44,7 @@ def _check_texts(value: Any, types: set[Any]) -> None:
         if types & {float, Decimal}:
             parse_decimal(text)
         elif int in types:
-            parse_integer(text)
+            parse_whole_number(text)
     except NumberTextError as error:
         if is_number_to_python(text):  # pydantic itself rejects all others
             raise PydanticCustomError(

@@ -146,7 +146,7 @@ def assert_names_allowed(model: Model, error: InvalidRequest, params: Mapping[st
     if error.param == "num_frames":
         spec = model.parameters["num_frames"]
         assert isinstance(spec, IntegerParameter)
-        assert error.message.endswith(f"must be between {spec.minimum} and {spec.largest_allowed}")
+        assert f"must be between {spec.minimum} and {spec.largest_allowed} (got " in error.message
         return
     nearest = _NAMED_SIZE.findall(error.message.partition("the nearest sizes are ")[2])
     assert len(nearest) == 2

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Any
 
 import pytest
 
-from orchestrator.catalog import Catalog
+from orchestrator.catalog import Catalog, size_params_for_image
+from orchestrator.catalog.parameters.size_text import Size
+from orchestrator.catalog.tasks import TaskModels
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.media.formats import ImageEncoding
@@ -44,6 +47,24 @@ def video(*, form: bool = False, **fields: Any) -> GenerationRequest:
 def test_parses_numbers_of_a_form_and_keeps_text() -> None:
     asked = generation(form=True, prompt="12", n="2", seed="7", cfg_scale="1.5", steps="3")
     assert asked.params == {"prompt": "12", "n": 2, "seed": 7, "cfg_scale": 1.5, "steps": 3}
+
+
+def test_whole_numbers_of_a_form_may_have_a_fraction_of_zero() -> None:
+    asked = generation(form=True, prompt="a", n="2.0", seed="7.00", steps="4.0", cfg_scale="2.0")
+    assert asked.params == {"prompt": "a", "n": 2, "seed": 7, "steps": 4, "cfg_scale": 2.0}
+    asked = edit(form=True, prompt="a", image=b"p", steps="4.0", seed=f"{2**64 - 1}.0", n="1.0")
+    assert (asked.params["steps"], asked.params["seed"], asked.params["n"]) == (4, 2**64 - 1, 1)
+    CATALOG[asked.model].validate_params({**asked.params, "image": "p"})
+    asked = video(form=True, model="wan2.1-t2v-fast", prompt="a", num_frames="17.0", fps="8.0", steps="3.0")
+    assert (asked.params["num_frames"], asked.params["fps"], asked.params["steps"]) == (17, 8, 3)
+    CATALOG["wan2.1-t2v-fast"].validate_params(asked.params)
+
+
+@pytest.mark.parametrize("name", ["n", "seed", "steps", "num_frames", "fps", "output_compression"])
+def test_rejects_fractions_of_whole_numbers_in_a_form(name: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        generation(form=True, prompt="a", **{name: "4.5"})
+    assert (raised.value.code, raised.value.param) == (f"invalid_{name}", name)
 
 
 def test_parses_parameters_of_a_form_by_their_type() -> None:
@@ -179,6 +200,82 @@ def test_rejects_invalid_seconds(seconds: str) -> None:
 
 def test_converts_seconds_at_the_requested_frame_rate() -> None:
     assert video(prompt="a", seconds="4", fps=24).params["num_frames"] == 96
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps", "frames"), [("4.5", 16, 72), (4.5, 24, 108), ("5.0625", 16, 81), ("5.06", 16, 81)]
+)
+def test_fractions_of_seconds_are_exact(seconds: str | float, fps: int, frames: int) -> None:
+    asked = video(model="wan2.2-t2v-14b", prompt="a", seconds=seconds, fps=fps)
+    assert asked.params["num_frames"] == frames
+
+
+@pytest.mark.parametrize(
+    ("model", "seconds", "fps", "nearest"),
+    [
+        ("wan2.2-t2v-14b", "4.3", 16, "4.25 and 4.3125"),
+        ("wan2.2-t2v-14b", "4.1", 24, "4.0833 and 4.125"),
+        ("ltx2.3-extend", "4.5", 24, "4.3333 and 4.6667"),
+    ],
+)
+def test_rejects_seconds_between_two_frames(model: str, seconds: str, fps: int, nearest: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        video(model=model, prompt="a", seconds=seconds, fps=fps)
+    assert (raised.value.code, raised.value.param) == ("invalid_seconds", "seconds")
+    assert raised.value.message.endswith(f"(got {seconds}); the nearest values are {nearest}")
+
+
+SORAS = CATALOG.with_stand_ins(
+    {
+        name: TaskModels.model_validate({key: value for key, value in row.items() if key != "enabled"})
+        for name, row in tomllib.loads((ROOT / "workflows/stand-ins.toml").read_text()).items()
+    }
+)
+
+
+def sora(name: str, **fields: Any) -> dict[str, Any]:
+    """The parameters of a video of a stand-in as they are validated."""
+    body = parse_body(openai_videos.VideoCreateBody, {"model": name, "prompt": "a", **fields})
+    request = openai_videos.to_request(body, SORAS, form=False, idempotency_key=None)
+    return SORAS[request.served_by or ""].validate_params(request.params)
+
+
+@pytest.mark.parametrize("name", ["sora-2", "sora-2-pro"])
+@pytest.mark.parametrize("image", [None, "p"])
+def test_stand_ins_make_all_sizes_and_lengths_of_openais_videos(name: str, image: str | None) -> None:
+    for size in ("720x1280", "1280x720", "1024x1792", "1792x1024"):
+        for seconds in ("4", "8", "12"):
+            made = sora(name, size=size, seconds=seconds, input_reference=image)
+            assert f"{made['width']}x{made['height']}" == size
+            assert made["num_frames"] == int(seconds) * made["fps"]
+
+
+@pytest.mark.parametrize("name", ["sora-2", "sora-2-pro"])
+def test_stand_ins_have_openais_default_size_and_length(name: str) -> None:
+    made = sora(name)
+    assert (made["width"], made["height"], made["num_frames"] / made["fps"]) == (720, 1280, 4)
+    assert sora(name, fps=30)["num_frames"] == 120
+    assert sora(name, size="auto")["height"] == 1280
+
+
+def test_what_a_request_sets_takes_the_place_of_the_default_of_the_name() -> None:
+    assert sora("sora-2", num_frames=17)["num_frames"] == 17
+    assert sora("sora-2", seconds="8")["num_frames"] == 192
+    assert sora("sora-2", width=512, height=512)["width"] == 512
+    assert sora("sora-2", aspect_ratio="16:9")["width"] == 1280
+    assert sora("sora-2", resolution="1080p")["width"] == 1920
+
+
+def test_a_video_that_starts_with_an_image_has_the_default_length_and_the_shape_of_the_image() -> None:
+    body = parse_body(
+        openai_videos.VideoCreateBody, {"model": "sora-2", "prompt": "a", "input_reference": "p"}
+    )
+    request = openai_videos.to_request(body, SORAS, form=False, idempotency_key=None)
+    assert request.params["num_frames"] == 96
+    assert not {"width", "height"} & request.params.keys()
+    model = SORAS["ltx2.3-i2v"]
+    assert size_params_for_image(model, request.params, Size(720, 1280)) == {"width": 720, "height": 1280}
+    assert size_params_for_image(model, request.params, Size(1920, 1080)) == {"width": 1280, "height": 720}
 
 
 @pytest.mark.parametrize("size", ["720x1280", "1280x720"])

@@ -114,6 +114,49 @@ def test_fields_of_sdks_without_an_effect_give_a_warning() -> None:
     assert generation("flux-1-schnell", moderation="auto", enable_safety_checker=True).warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("input_fidelity", "foo", "high, low"),
+        ("style", "photo", "vivid, natural"),
+        ("moderation", "high", "low, auto"),
+        ("moderation", True, "low, auto"),
+        ("enable_safety_checker", "yes", "true, false"),
+        ("go_fast", 1, "true, false"),
+        ("quality", "best", "low', 'medium"),
+        ("background", "blue", "transparent', 'opaque' or 'auto"),
+        ("user", 7, "a string"),
+        ("safety_tolerance", [1], "a number"),
+        ("output_quality", "good", "a number"),
+    ],
+)
+def test_rejects_values_that_a_field_without_an_effect_cannot_have(
+    field: str, value: Any, allowed: str
+) -> None:
+    error = refusal("flux-1-schnell", **{field: value})
+    assert (error.code, error.param) == (f"invalid_{field}", field)
+    assert allowed in error.message
+    assert f"(got {value}" in error.message or f"(got {value!r})" in error.message
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("input_fidelity", ["high", "low"]),
+        ("style", ["vivid", "natural"]),
+        ("moderation", ["low"]),
+        ("go_fast", [True, "true"]),
+        ("enable_safety_checker", [False, "false"]),
+        ("safety_tolerance", [2, "2"]),
+        ("output_quality", [80, "80"]),
+    ],
+)
+def test_warns_of_valid_values_of_a_field_without_an_effect(field: str, values: list[Any]) -> None:
+    for value in values:
+        made = generation("flux-1-schnell", **{field: value})
+        assert made.warnings == (f"`{field}` has no effect",)
+
+
 def test_a_negative_prompt_that_a_model_cannot_use_gives_a_warning() -> None:
     (model,) = [model for model in CATALOG if "negative_prompt" not in model.parameters][:1]
     made = take_parameters(model, {"negative_prompt": "blur"})

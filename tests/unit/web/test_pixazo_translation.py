@@ -160,7 +160,7 @@ def test_edits_the_first_of_several_images() -> None:
     assert (request.params["images"], request.follow_image) == ([URL], FollowImage.SIZE)
     request = asked(PRO_EDIT, prompt="a", image_urls=[URL], image_size="1000x512")
     assert (request.params["width"], request.params["height"]) == (1000, 512)
-    assert request.follow_image is FollowImage.MODEL_DEFAULT
+    assert request.follow_image is FollowImage.SHAPE
 
 
 @pytest.mark.parametrize(("acceleration", "steps"), [("none", None), ("regular", 15), ("high", 10)])

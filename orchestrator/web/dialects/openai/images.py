@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from orchestrator.catalog import Catalog, FollowImage, Model
+from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.parameters.values import IntegerParameter
 from orchestrator.errors import InvalidRequest, invalid_field, missing_field
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Output
-from orchestrator.number_text import parse_decimal, parse_integer
+from orchestrator.number_text import parse_decimal
 from orchestrator.web.dialects.dimensions import size_to_dimensions
 from orchestrator.web.dialects.image_formats import check_image_format
 from orchestrator.web.dialects.model_selection import ImageToImageTask, scale_steps, to_image_params
@@ -61,8 +60,7 @@ def to_edit_request(
     task = ImageToImageTask(image_count=len(images), has_mask=bool(mask))
     model = task.select_model(catalog, body.model, PREFERRED_EDIT_MODELS)
     params = to_model_params(body, model, form=form).extended(to_image_params(model, images) | mask)
-    request = body.to_generation_request(model, params, idempotency_key)
-    return replace(request, follow_image=FollowImage.SHAPE)
+    return body.to_generation_request(model, params, idempotency_key)
 
 
 def to_variation_request(
@@ -78,8 +76,7 @@ def to_variation_request(
     task = ImageToImageTask(image_count=1, has_prompt=False)
     model = task.select_model(catalog, body.model, PREFERRED_VARIATION_MODELS)
     params = to_model_params(body, model, form=form).with_computed(to_image_params(model, [image]))
-    request = body.to_generation_request(model, params, idempotency_key)
-    return replace(request, follow_image=FollowImage.SHAPE)
+    return body.to_generation_request(model, params, idempotency_key)
 
 
 def to_model_params(body: ImageRequestBody, model: Model, *, form: bool) -> ModelParameters:
@@ -146,7 +143,9 @@ def _parse_form_value(model: Model, name: str, value: Any) -> Any:
 
 
 def _parse_form_number(text: str) -> int | float:
-    return parse_integer(text) if "." not in text else float(parse_decimal(text))
+    """Parse a number; a whole one is an integer, as in JSON, where 4.0 and 4 are the same."""
+    number = parse_decimal(text)
+    return int(number) if number == int(number) else float(number)
 
 
 #: Parsers of the types of parameters that a form can only write as text. They raise ValueError.

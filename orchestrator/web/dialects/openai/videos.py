@@ -12,16 +12,21 @@ from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.manifest import ModelKind
-from orchestrator.catalog.tasks import Task
+from orchestrator.catalog.tasks import Task, TaskModels
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
-from orchestrator.web.dialects.dimensions import SizeField, seconds_to_frames, size_to_dimensions
+from orchestrator.web.dialects.dimensions import (
+    SizeField,
+    format_seconds,
+    seconds_to_frames,
+    size_to_dimensions,
+)
 from orchestrator.web.dialects.model_selection import max_input_images, to_image_params
 from orchestrator.web.dialects.openai.image_bodies import ImageInput, unwrap_image_input
 from orchestrator.web.dialects.openai.images import find_size_field, pass_parameters
 from orchestrator.web.dialects.openai.schemas import VideoError, VideoResource
-from orchestrator.web.dialects.parameter_names import WITHOUT_EFFECT, ModelParameters
+from orchestrator.web.dialects.parameter_names import WITHOUT_EFFECT, ModelParameters, ignore_field
 from orchestrator.web.dialects.request_body import RequestBody
 from orchestrator.web.dialects.status_names import STATUS_NAMES
 
@@ -34,7 +39,7 @@ REMIX_SOURCE_KEY = "remixed_from_video_id"
 
 VIDEO_STATUS_NAMES = STATUS_NAMES | {JobStatus.RUNNING: "in_progress"}
 
-_SECONDS_PATTERN = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?", re.ASCII)
+_SECONDS_PATTERN = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?", re.ASCII)
 
 
 class VideoCreateBody(RequestBody):
@@ -48,7 +53,7 @@ class VideoCreateBody(RequestBody):
     )
     prompt: str | None = Field(None, description="Description of the video.")
     seconds: str | int | float | None = Field(
-        None, description="Length in seconds; default: the model's default."
+        None, description="Length in seconds: a whole number of frames; default: the model's default."
     )
     size: SizeField | None = Field(
         None, description="Size in pixels as WIDTHxHEIGHT; default: the model's default."
@@ -86,6 +91,7 @@ def to_request(
     images = (
         [] if body.input_reference is None else [unwrap_image_input(body.input_reference, "input_reference")]
     )
+    body = _with_defaults_of_name(body, catalog.defaults_of(body.model), has_image=bool(images))
     task = Task.IMAGE_VIDEO if images else Task.VIDEO
     candidates = (
         [catalog.resolve(body.model, task)]
@@ -107,6 +113,24 @@ def to_request(
         )
     params = _video_params(body, model, form=form).extended(to_image_params(model, images))
     return body.to_generation_request(model, params, idempotency_key)
+
+
+def _with_defaults_of_name(
+    body: VideoCreateBody, row: TaskModels | None, *, has_image: bool
+) -> VideoCreateBody:
+    """Return the body with the size and length that belong to the name of the model.
+
+    A video that starts with an image has the shape of the image instead.
+    """
+    if row is None:
+        return body
+    given = {name for name, value in body if value not in (None, "", "auto")}
+    updates: dict[str, Any] = {}
+    if row.size and not has_image and not given & {"size", "aspect_ratio", "resolution", "width", "height"}:
+        updates["size"] = row.size
+    if row.seconds and not given & {"seconds", "num_frames"}:
+        updates["seconds"] = row.seconds
+    return body.model_copy(update=updates)
 
 
 def to_remix_request(
@@ -141,7 +165,8 @@ def _remix_warnings(body: VideoRemixBody) -> tuple[str, ...]:
             code="unknown_parameter",
             param=others[0][:60],
         )
-    return tuple(f"`{name}` has no effect" for name in body.passed_fields if name != "prompt")
+    passed = body.passed_fields.items()
+    return tuple(text for name, value in passed if name != "prompt" for text in ignore_field(name, value))
 
 
 def to_video_response(record: JobRecord, progress: float, retention_days: float) -> VideoResource:
@@ -206,7 +231,7 @@ def _frames_param(seconds: str | float, model: Model, fps: object) -> dict[str, 
     """Return the number of frames of a video of that length. Raises InvalidRequest."""
     if not _SECONDS_PATTERN.fullmatch(str(seconds)):
         raise invalid_field("seconds", f"must be a number of seconds such as 4 (got {str(seconds)[:20]!r})")
-    frames = seconds_to_frames(model, float(seconds), fps, field="seconds")
+    frames = seconds_to_frames(model, float(seconds), fps, field="seconds", exact=True)
     if frames is None:
         raise InvalidRequest(
             f"Model {model.id} has no `seconds` parameter", code="invalid_seconds", param="seconds"
@@ -222,12 +247,12 @@ def _format_size(record: JobRecord) -> str | None:
 
 
 def _format_seconds(record: JobRecord) -> str:
-    """Return the length in whole seconds, as text; SDKs expect text."""
+    """Return the length in seconds, as text, which SDKs expect: `4`, or `5.0625` for 81 frames at 16 fps."""
     output = record.outputs[0] if record.outputs else None
     params = record.job.params
     frames = (output.frames if output else None) or params.get("num_frames") or 0
     fps = (output.fps if output else None) or params.get("fps") or 0
-    return str(max(1, round(frames / fps))) if fps else "0"
+    return format_seconds(frames / fps) if fps else "0"
 
 
 def _error_details(job: Job) -> VideoError | None:

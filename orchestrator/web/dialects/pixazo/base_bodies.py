@@ -10,8 +10,7 @@ further parameter of the model, or one without effect that gives a warning, or a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -19,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from orchestrator.catalog import Model
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.web.dialects.dimensions import size_to_dimensions
+from orchestrator.similar_names import find_similar
+from orchestrator.web.dialects.dimensions import pixels_by_shape, size_to_dimensions
 from orchestrator.web.dialects.model_selection import check_image_count, to_image_params
 from orchestrator.web.dialects.parameter_names import (
     WITHOUT_EFFECT,
@@ -152,7 +152,7 @@ class PixazoBody(BaseModel):
     def _unknown_field_error(name: str, known: Any) -> InvalidRequest:
         """Return the error for a field that neither the document nor the model has."""
         known = sorted(known)
-        nearest = get_close_matches(name, known, n=1)
+        nearest = find_similar(name, known)
         hint = f"; did you mean {nearest[0]}?" if nearest else "."
         # Shortened, since the name may be any text that a caller sent.
         shown = name[:60]
@@ -222,9 +222,27 @@ class EndpointBody(PixazoBody):
         return bool(getattr(self, "sync_mode", False))
 
     def _dimensions(self, model: Model) -> dict[str, int]:
-        """Return width and height that are given in pixels."""
-        given = {name: getattr(self, name, None) for name in ("width", "height")}
+        """Return width and height in pixels.
+
+        The document's defaults are for images made from a prompt without another size: those made from images
+        follow the shape of the first one.
+        """
+        extra = self.model_extra or {}
+        has_other = any(extra.get(name) for name in _IMAGE_PARAMETERS | _SIZE_WORDS)
+        given = {
+            name: getattr(self, name, None)
+            for name in ("width", "height")
+            if name in self.model_fields_set or not has_other
+        }
         return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def pixels_by_shape(self) -> Callable[[float], float] | None:
+        """The largest number of pixels by aspect ratio, if the request sets a resolution without a shape."""
+        size, aspect_ratio, resolution = (
+            getattr(self, name, None) for name in ("size", "aspect_ratio", "resolution")
+        )
+        return pixels_by_shape(size, aspect_ratio, resolution)
 
     def _further_fields(self, model: Model) -> dict[str, Any]:
         """Return the fields that are not the document's. Raises InvalidRequest for unknown ones."""

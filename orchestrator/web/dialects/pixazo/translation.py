@@ -73,7 +73,8 @@ def to_request(
         webhook_statuses=_webhook_statuses(body.webhook_event_filter),
         store_blocked_job=endpoint.response_mode is not ResponseMode.SYNCHRONOUS,
         encoding=body.encoding,
-        follow_image=FollowImage.SIZE if body.match_input_size else FollowImage.MODEL_DEFAULT,
+        pixels_by_shape=body.pixels_by_shape,
+        follow_image=FollowImage.SIZE if body.match_input_size else FollowImage.SHAPE,
         origin=to_origin(endpoint.id),
     )
 

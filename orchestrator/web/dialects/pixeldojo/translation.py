@@ -19,7 +19,14 @@ from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job
 from orchestrator.web.dialects.credits import charged_micros, to_credits, to_json_number
-from orchestrator.web.dialects.dimensions import pixels_by_shape, seconds_to_frames, size_to_dimensions
+from orchestrator.web.dialects.dimensions import (
+    SECONDS_TOLERANCE,
+    format_seconds,
+    frame_rate,
+    pixels_by_shape,
+    seconds_to_frames,
+    size_to_dimensions,
+)
 from orchestrator.web.dialects.model_selection import (
     check_image_count,
     max_input_images,
@@ -104,7 +111,14 @@ def _with_duration(params: ModelParameters, body: RunBody, model: Model) -> Mode
     frames = seconds_to_frames(model, body.duration, body.fps, field="duration")
     if frames is None:
         raise model.unknown_parameter("duration")
-    return params.with_computed(frames, "duration")
+    made = next(iter(frames.values())) / frame_rate(model, body.fps)
+    params = params.with_computed(frames, "duration")
+    if abs(made - body.duration) <= SECONDS_TOLERANCE:
+        return params
+    return params.extended(
+        {},
+        f"`duration` is {format_seconds(made)} seconds: {body.duration} is not a whole number of frames",
+    )
 
 
 def _field_names(body: RunBody) -> dict[str, str]:

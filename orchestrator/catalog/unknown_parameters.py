@@ -1,0 +1,32 @@
+"""The error for a parameter that a model does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.errors import InvalidRequest
+from orchestrator.similar_names import find_misspelt, find_similar
+
+#: Most parameters that an error lists.
+MAX_LISTED_PARAMETERS = 30
+
+
+def unknown_parameter_error(
+    model_id: str, known: Sequence[str], name: str, synonyms: Mapping[str, str]
+) -> InvalidRequest:
+    """Return the error that names similar parameters, and all that the model has.
+
+    `synonyms` are other names of parameters, which the caller may have misspelt.
+    """
+    misspelt = find_misspelt(name, (other for other, own in synonyms.items() if own in known))
+    nearest = find_similar(name, known) or [synonyms[other] for other in misspelt]
+    hint = f"; did you mean `{nearest[0]}`?" if nearest else "."
+    listed = ", ".join(known[:MAX_LISTED_PARAMETERS])
+    more = ", ..." if len(known) > MAX_LISTED_PARAMETERS else ""
+    # Shortened, since the name may be any text that a caller sent.
+    shown = name[:60]
+    return InvalidRequest(
+        f"Model {model_id} has no parameter `{shown}`{hint} Its parameters are: {listed}{more}",
+        code="unknown_parameter",
+        param=shown,
+    )

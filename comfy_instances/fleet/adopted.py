@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Sequence
 
-from comfy_instances.fleet.fleet_base import FleetBase
-from comfy_instances.fleet.health import HealthReport, check_health
-from comfy_instances.fleet.inventory import FILE_REFRESH_SECONDS, NodeFactsPoller
+from comfy_instances.fleet.inventory import FILE_REFRESH_SECONDS
+from comfy_instances.fleet.monitored import MonitoredFleet
 from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState
-from comfy_instances.process.restart_policy import MAX_MISSED_PROBES
-from comfy_instances.protocol.errors import InstanceError, InstanceGone
-from comfy_instances.protocol.node_facts import RECORDED_VERSION
-from comfy_instances.repeated_errors import RepeatedErrors
 from comfy_instances.session.session import InstanceSession
-from comfy_instances.tasks import loop_time
-
-log = logging.getLogger(__name__)
-#: Longest pause after errors of the monitoring itself.
-MAX_ERROR_PAUSE_S = 5.0
 
 
-class AdoptedFleet(FleetBase):
+class AdoptedFleet(MonitoredFleet):
     """Sessions with running ComfyUI servers at `urls`. Each may disappear and come back at any time."""
 
     def __init__(
@@ -37,7 +25,7 @@ class AdoptedFleet(FleetBase):
         cleaned = [url.rstrip("/") for url in urls]
         if len(set(cleaned)) != len(cleaned):
             raise FleetError(f"each instance URL may be given only once (got {', '.join(cleaned)})")
-        super().__init__(
+        infos = [
             InstanceInfo(
                 id=f"adopted-{number}",
                 url=url,
@@ -47,12 +35,15 @@ class AdoptedFleet(FleetBase):
                 adopted=True,
             )
             for number, url in enumerate(cleaned)
+        ]
+        super().__init__(
+            infos,
+            probe_seconds=probe_seconds,
+            poll_seconds=poll_seconds,
+            file_refresh_seconds=file_refresh_seconds,
         )
-        self._probe_seconds = probe_seconds
-        self._poll_seconds = poll_seconds
-        self._file_refresh_seconds = file_refresh_seconds
         try:
-            self._sessions = {info.id: InstanceSession(info.url) for info in self.instances()}
+            self._sessions = {info.id: InstanceSession(info.url) for info in infos}
         except ValueError as error:
             raise FleetError(str(error)) from error
 
@@ -64,91 +55,4 @@ class AdoptedFleet(FleetBase):
         self._get_member(instance_id)
         raise FleetError(
             f"{instance_id} is adopted and cannot be restarted here; restart it where it was started"
-        )
-
-    async def _monitor(self, instance_id: str, session: InstanceSession) -> None:
-        await session.start()
-        errors = RepeatedErrors(log, f"monitoring of {instance_id}")
-        try:
-            while True:
-                try:
-                    await self._monitor_once(instance_id, session, errors)
-                except Exception as error:
-                    # Whatever went wrong here, the instance stays monitored.
-                    errors.record(error)
-                    state = self.observed_state(instance_id)
-                    self.update_state(instance_id, state, supervision_errors=errors.total)
-                    await asyncio.sleep(errors.backoff(self._poll_seconds, MAX_ERROR_PAUSE_S))
-        finally:
-            self.set_session(instance_id, None)
-            self.update_state(instance_id, InstanceState.DOWN, detail="no longer monitored", vram_free=None)
-            await session.close()
-
-    async def _monitor_once(self, instance_id: str, session: InstanceSession, errors: RepeatedErrors) -> None:
-        """Wait until the instance is ready, then until it is lost."""
-        facts_poller = NodeFactsPoller(session, self._file_refresh_seconds)
-        connection = await self._wait_until_ready(instance_id, session, facts_poller)
-        errors.clear()
-        detail = await self._poll_until_lost(instance_id, session, facts_poller, connection)
-        self.update_state(instance_id, InstanceState.DOWN, detail=detail, vram_free=None)
-
-    async def _wait_until_ready(
-        self, instance_id: str, session: InstanceSession, facts_poller: NodeFactsPoller
-    ) -> int:
-        """Probe the instance until it responds, read its node facts and mark it ready.
-
-        Return the number of the connection over which the facts were read.
-        """
-        while True:
-            try:
-                await session.wait_connected(self._probe_seconds)
-                connection = session.connections
-                report = await check_health(session, self._probe_seconds)
-                facts = await facts_poller.load()
-            except (InstanceError, TimeoutError):
-                self.update_state(instance_id, InstanceState.DOWN, detail="not reachable")
-                await asyncio.sleep(self._poll_seconds)
-                continue
-            self.set_session(instance_id, session, facts)
-            self._mark_ready(instance_id, report)
-            return connection
-
-    async def _poll_until_lost(
-        self, instance_id: str, session: InstanceSession, facts_poller: NodeFactsPoller, connection: int
-    ) -> str:
-        """Probe health and model files until the socket closes or too many probes in a row are missed.
-
-        A socket that closed and opened again counts as closed: another server may respond now. Return why
-        the instance counts as lost.
-        """
-        missed, due = 0, loop_time() + self._probe_seconds
-        while missed < MAX_MISSED_PROBES:
-            await session.wait_disconnected(max(0.0, due - loop_time()))
-            if not session.is_connected or session.connections != connection:
-                return "websocket lost"
-            if loop_time() < due:
-                continue
-            try:
-                report = await check_health(session, self._probe_seconds)
-                self.set_session(instance_id, session, await facts_poller.refresh_if_changed())
-                self._mark_ready(instance_id, report)
-                missed = 0
-            except InstanceGone as gone:
-                # A lack of our own resources says nothing about the instance.
-                missed += not gone.self_inflicted
-            except (InstanceError, TimeoutError):
-                missed += 1
-            due = loop_time() + self._probe_seconds
-        return "does not respond"
-
-    def _mark_ready(self, instance_id: str, report: HealthReport) -> None:
-        self.update_state(
-            instance_id,
-            InstanceState.READY,
-            device=report.device,
-            simulated=report.simulated,
-            version=report.version,
-            vram_total=report.vram_total,
-            vram_free=report.vram_free,
-            detail=None if report.version == RECORDED_VERSION else f"tested with ComfyUI {RECORDED_VERSION}",
         )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack
 
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceListener, InstanceState, UnknownInstance
+from comfy_instances.hardware.gpus import GpuStats
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef, InstanceSession
 from comfy_instances.tasks import spawn
@@ -32,6 +33,8 @@ class InstanceChanges(TypedDict, total=False):
     supervision_errors: int
     detail: str | None
     memory: int | None
+    profile: str | None
+    gpu: GpuStats | None
 
 
 @dataclass(slots=True)
@@ -88,7 +91,7 @@ class FleetBase:
         self.set_session(instance_id, session, node_facts)
         self.update_state(instance_id, member.observed_state)
 
-    def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
+    async def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
         self._get_member(instance_id)
         return []
 
@@ -104,6 +107,10 @@ class FleetBase:
 
     def record_failure(self, instance_id: str) -> None:
         self._get_member(instance_id)
+
+    def runs_foreign_prompt(self, instance_id: str) -> bool:
+        """Return whether an instance runs a prompt of another session than the one of its watcher."""
+        return False
 
     async def delete_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
         self._get_member(instance_id)

@@ -93,7 +93,7 @@ class LocalFleet(FleetBase):
         self._get_member(instance_id)
         self._supervisors[instance_id].record_failure()
 
-    def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
+    async def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
         self._get_member(instance_id)
         return self._supervisors[instance_id].log_file.tail(lines)
 

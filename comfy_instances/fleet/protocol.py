@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
+from comfy_instances.hardware.gpus import GpuStats
 from comfy_instances.session.session import FileRef, InstanceSession
 
 
@@ -72,8 +73,10 @@ class InstanceInfo:
     memory: int | None = None
     #: Name of its GPU profile, which names the preferred weight variants; None if unknown.
     profile: str | None = None
-    #: PCI bus id of its GPU, by which its utilisation and temperature are read.
+    #: PCI bus id of its GPU in this machine, by which its utilisation and temperature are read.
     pci_id: str | None = None
+    #: Load of its GPU in another machine, as reported from there.
+    gpu: GpuStats | None = None
 
 
 InstanceListener = Callable[[InstanceInfo], None]
@@ -109,8 +112,9 @@ class Fleet(Protocol):
     async def reload_node_facts(self, instance_id: str) -> None:
         """Read the `/object_info` of an instance now and call the listeners. Raises InstanceError."""
 
-    def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
-        """Return the last lines of its output; empty for an adopted instance."""
+    async def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
+        """Return the last lines of its output; empty for an adopted instance, and for one elsewhere that
+        cannot be asked now."""
 
     async def drain(self, instance_id: str) -> None:
         """Send no new prompts to the instance until `resume`."""

@@ -153,7 +153,9 @@ class Supervisor:
         if self._facts_poller is not None:
             session = self._facts_poller.session
             await session.close(self_inflicted=planned)
-            under_prompt = session.has_lost_running_prompt
+            # Asked in any case: what ran on the process that ends does not run on the next one.
+            runs_foreign = self._fleet.runs_foreign_prompt(self.launch_spec.id)
+            under_prompt = session.has_lost_running_prompt or runs_foreign
             self._facts_poller = None
         if self._child is not None:
             await self._child.stop(self._policy.stop_timeout_seconds)

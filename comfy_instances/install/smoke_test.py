@@ -51,7 +51,7 @@ async def run_smoke_test(
         try:
             info = await _wait_for_first_state(fleet)
             facts = fleet.node_facts(info.id)
-            log_lines = fleet.log_tail(info.id, 5)
+            log_lines = await fleet.log_tail(info.id, 5)
         finally:
             await fleet.stop()
     if info.state is not InstanceState.READY or facts is None:

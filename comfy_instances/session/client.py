@@ -19,6 +19,7 @@ from comfy_instances.protocol.graphs import Graph
 from comfy_instances.protocol.history import InstanceQueue, parse_history, parse_queue
 from comfy_instances.protocol.messages import Message
 from comfy_instances.protocol.outputs import FileRef
+from comfy_instances.protocol.proxied import NOT_RUNNING, STATE_HEADER
 from comfy_instances.protocol.rejections import parse_graph_rejection
 from comfy_instances.protocol.system_stats import SystemStats, parse_system_stats
 from comfy_instances.session.settings import SessionSettings
@@ -48,6 +49,7 @@ class ComfyUIClient:
             timeout=aiohttp.ClientTimeout(total=self._settings.gone_after_s),
             # Enough for the uploads, downloads and state requests of one running and one waiting prompt.
             connector=aiohttp.TCPConnector(limit=16),
+            headers=self._settings.auth_headers,
         )
 
     async def close(self) -> None:
@@ -225,4 +227,7 @@ class ComfyUIClient:
 
 def _raise_for_status(response: aiohttp.ClientResponse) -> None:
     if response.status >= 400:
-        raise InstanceGone(f"{response.url.path}: status {response.status}")
+        is_running = response.headers.get(STATE_HEADER) != NOT_RUNNING
+        raise InstanceGone(
+            f"{response.url.path}: status {response.status}", connection_refused=not is_running
+        )

@@ -123,6 +123,7 @@ class EventSocket:
             proxy=None,
             open_timeout=_OPEN_TIMEOUT_S,
             close_timeout=_CLOSE_TIMEOUT_S,
+            additional_headers=self._settings.auth_headers,
         ) as socket:
             if client_id != self.client_id:
                 return  # `reconnect` changed the id while the socket was opening

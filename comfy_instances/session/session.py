@@ -91,6 +91,7 @@ class InstanceSession:
         self._reconciler = Reconciler(self._client, self._settings)
         self._event_socket = EventSocket(root, self._settings, rng or SystemRandom(), self._reconciler)
         self._tasks: list[asyncio.Task[None]] = []
+        self._downloads = 0
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -137,6 +138,11 @@ class InstanceSession:
     def has_lost_running_prompt(self) -> bool:
         """Whether the instance was lost while it ran a prompt of this session, which may be the cause."""
         return self._reconciler.has_lost_running_prompt
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a prompt of this session has not ended, or a file is being downloaded."""
+        return bool(self._reconciler.prompt_runs) or self._downloads > 0
 
     async def wait_disconnected(self, timeout_s: float) -> None:
         """Wait until the socket closes, or for `timeout_s` seconds."""
@@ -232,7 +238,11 @@ class InstanceSession:
 
     async def fetch_file(self, file: FileRef) -> bytes:
         """Download a file. Raises NoOutput if it does not exist or is larger than `max_output_bytes`."""
-        return await self._client.fetch_file(file)
+        self._downloads += 1
+        try:
+            return await self._client.fetch_file(file)
+        finally:
+            self._downloads -= 1
 
     async def delete_history(self, prompt_id: str) -> None:
         """Delete the history entry of a prompt, once its outputs are collected."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,3 +28,10 @@ class SessionSettings:
     max_output_bytes: int = 2 * 2**30
     #: Node classes whose images on the socket are results, not previews.
     socket_output_classes: frozenset[str] = frozenset({"SaveImageWebsocket"})
+    #: Token of a proxy in front of the instance; sent with every request. None: ComfyUI itself has no tokens.
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def auth_headers(self) -> dict[str, str]:
+        """Return the headers that authenticate requests and the websocket."""
+        return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}

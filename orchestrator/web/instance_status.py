@@ -56,7 +56,7 @@ class InstanceRow:
     assigned_shards: tuple[ActiveShard, ...]
     #: Share of the last minute in which it ran prompts, 0 to 1.
     busy_ratio: float
-    #: None without a GPU, or if the GPU is in another machine.
+    #: None without a GPU, or if it is in another machine that does not report it.
     gpu_stats: GpuStats | None
 
     @property
@@ -106,7 +106,7 @@ class InstanceRows:
                 loaded_models=tuple(scheduled.loaded_models) if scheduled else (),
                 assigned_shards=tuple(self._assigned_shards(info.id)),
                 busy_ratio=self._busy_ratio(info.id),
-                gpu_stats=self._gpu_stats.get(info.pci_id),
+                gpu_stats=info.gpu or self._gpu_stats.get(info.pci_id),
             )
 
     def get_row(self, instance_id: str) -> InstanceRow:

@@ -94,7 +94,7 @@ async def test_starts_drains_restarts_and_stops_an_instance(fleet: LocalFleet, t
     assert facts is not None
     assert {"SaveImage", "SaveImageWebsocket", "KSampler"} <= facts.keys()
     assert not any(row.get("api_node") for row in facts.values())
-    assert fleet.log_tail("cpu-0")
+    assert await fleet.log_tail("cpu-0")
 
     (tmp_path / "models" / "upscale_models").mkdir(parents=True, exist_ok=True)
     (tmp_path / "models" / "upscale_models" / "late.pth").touch()

@@ -24,10 +24,13 @@ from comfy_instances.fleet.protocol import (
     UnknownInstance,
     wait_until_ready,
 )
+from comfy_instances.fleet.ray.fleet import RayFleet
+from comfy_instances.fleet.ray.options import RayFleetOptions
 from comfy_instances.process.child import find_free_port
 from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef
+from tests.support.agent_cluster import AgentCluster, agent_options
 from tests.support.polling import wait_until
 
 GRAPH = {
@@ -115,7 +118,45 @@ class AdoptedFleetHarness:
         await self.launch(number)
 
 
-@pytest.fixture(params=[LaunchedFleetHarness, AdoptedFleetHarness])
+@dataclass
+class RayFleetHarness:
+    """Agents on nodes launch the instances; an earlier process of the service has placed them there."""
+
+    directory: Path
+    cluster: AgentCluster = field(default_factory=AgentCluster)
+    fleet: RayFleet = field(init=False)
+    output_folder: Path = field(init=False)
+
+    async def begin(self) -> None:
+        for number in range(2):
+            self.cluster.add_node(f"node-{number}", "SIMULATED")
+        earlier = self.new_fleet()
+        await earlier.start()
+        await wait_until(lambda: len(self.cluster.agents) == 2)
+        await wait_until_ready(earlier)
+        await earlier.stop()
+        self.fleet = self.new_fleet()
+        self.output_folder = self.directory / "tests" / "ray-0" / "output"
+
+    def new_fleet(self) -> RayFleet:
+        options = RayFleetOptions(
+            agent=agent_options(self.directory),
+            state_file=self.directory / "ray.json",
+            control_seconds=0.1,
+            probe_seconds=0.2,
+            poll_seconds=0.05,
+            file_refresh_seconds=0.2,
+        )
+        return RayFleet(self.cluster, options)
+
+    async def end(self) -> None:
+        await self.cluster.end()
+
+    async def kill(self, number: int) -> None:
+        await self.cluster.kill_agent(f"ray-{number}")
+
+
+@pytest.fixture(params=[LaunchedFleetHarness, AdoptedFleetHarness, RayFleetHarness])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[FleetHarness]:
     world = request.param(tmp_path)
     await world.begin()
@@ -255,7 +296,7 @@ async def test_deletes_files_of_launched_instances_only(world: FleetHarness) -> 
         files.append(FileRef(input_name, "", "input"))
         assert list(world.output_folder.rglob("*.png"))
         await world.fleet.delete_files(instance_id, files)
-        ours = isinstance(world.fleet, LocalFleet)
+        ours = not world.fleet.instances()[0].adopted
         assert bool(list(world.output_folder.rglob("*.png"))) != ours
         assert (world.output_folder.parent / "input" / input_name).exists() != ours
 
@@ -276,10 +317,10 @@ async def test_only_launched_instances_can_be_restarted(world: FleetHarness) -> 
 
 async def test_unknown_ids_are_not_found(world: FleetHarness) -> None:
     fleet = world.fleet
-    for ask in (fleet.session, fleet.node_facts, fleet.log_tail):
+    for ask in (fleet.session, fleet.node_facts):
         with pytest.raises(UnknownInstance, match="gpu-9"):
             ask("gpu-9")
-    for act in (fleet.drain, fleet.resume, fleet.restart):
+    for act in (fleet.drain, fleet.resume, fleet.restart, fleet.log_tail):
         with pytest.raises(UnknownInstance, match="gpu-9"):
             await act("gpu-9")
     with pytest.raises(UnknownInstance, match="gpu-9"):
@@ -326,4 +367,4 @@ async def test_removes_a_folder_with_its_last_file(world: FleetHarness) -> None:
         await world.fleet.delete_files(instance_id, [first])
         assert folder.is_dir()
         await world.fleet.delete_files(instance_id, [second])
-        assert folder.is_dir() != isinstance(world.fleet, LocalFleet)
+        assert folder.is_dir() == world.fleet.instances()[0].adopted

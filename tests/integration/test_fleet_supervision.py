@@ -219,7 +219,7 @@ async def test_stubborn_ones_and_their_children_are_killed(tmp_path: Path) -> No
     fleet = LocalFleet([misbehaving("stubborn", tmp_path)], policy=QUICK)
     async with running(fleet):
         await wait_until_ready(fleet)
-        grandchild = psutil.Process(int(fleet.log_tail("odd-0", 1)[0].split()[1]))
+        grandchild = psutil.Process(int((await fleet.log_tail("odd-0", 1))[0].split()[1]))
         assert is_alive(grandchild)
     await wait_until(lambda: not is_alive(grandchild))
 

@@ -41,7 +41,7 @@ class FleetControl(Protocol):
 
     async def restart(self, instance_id: str) -> None: ...
 
-    def log_tail(self, instance_id: str, lines: int) -> list[str]: ...
+    async def log_tail(self, instance_id: str, lines: int) -> list[str]: ...
 
 
 class QueueDepth(Protocol):
@@ -152,7 +152,7 @@ class InstanceAdminRoutes:
         """Return the end of one instance's log."""
         require_admin(request, self._token)
         limit = parse_limit(request, LOG_LINES, MAX_LOG_LINES)
-        lines = self._fleet.log_tail(self._get_row(request).info.id, limit)
+        lines = await self._fleet.log_tail(self._get_row(request).info.id, limit)
         return web.Response(text="".join(f"{line}\n" for line in lines))
 
     @openapi_operation(

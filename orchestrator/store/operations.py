@@ -28,6 +28,7 @@ from orchestrator.jobs.loras import TrainedLora, make_lora
 from orchestrator.jobs.quarantine import QuarantinedShard
 from orchestrator.store import file_operations
 from orchestrator.store.lookup import found
+from orchestrator.store.texts import storable_error, storable_text
 from orchestrator.store.transaction import Transaction
 from pricing import ledger
 from pricing.ledger import Balance
@@ -97,7 +98,7 @@ def add_rejected_job(tx: Transaction, job: Job, shards: Sequence[Shard]) -> JobR
 
 def fail_job(tx: Transaction, job_id: str, error: JobError, now: datetime) -> JobRecord:
     """Fail an unfinished job and release its hold."""
-    return _release_job(tx, job_id, JobStatus.FAILED, error, now)
+    return _release_job(tx, job_id, JobStatus.FAILED, storable_error(error), now)
 
 
 def cancel_job(tx: Transaction, job_id: str, now: datetime) -> JobRecord:
@@ -112,7 +113,7 @@ def quarantine_shard(
     tx.lock_job(quarantined.job_id)
     hold = tx.find_entry(hold_key(quarantined.job_id))
     record = get_job(tx, quarantined.job_id)
-    changes = charging.release_on_failure(record, JobStatus.FAILED, error, hold, now)
+    changes = charging.release_on_failure(record, JobStatus.FAILED, storable_error(error), hold, now)
     tx.apply_changes(changes + Changes(quarantined=quarantined))
     return get_job(tx, quarantined.job_id)
 
@@ -156,7 +157,8 @@ def end_attempt(
 ) -> None:
     """End a failed attempt; with `retry` its shard waits again. `has_run`: whether its instance ran it."""
     attempt = _lock_attempt(tx, prompt_id)
-    ended = transitions.end_attempt(attempt, outcome, detail, now)
+    stored = None if detail is None else storable_text(detail)
+    ended = transitions.end_attempt(attempt, outcome, stored, now)
     if ended is None:
         return
     _, shard = _get_shard(tx, attempt.shard_id)

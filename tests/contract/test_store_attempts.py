@@ -157,3 +157,16 @@ async def test_finish_and_cancel_at_once_have_one_winner(world: StoreHarness) ->
             world.finish(attempt), world.store.cancel_job(record.job.id, world.now)
         )
         assert one.job.status == other.job.status
+
+
+@pytest.mark.parametrize("text", ["nul \x00", "surrogate \udcff"])
+async def test_errors_of_instances_are_stored_whatever_they_hold(world: StoreHarness, text: str) -> None:
+    """A settlement that a database refuses would be refused each time."""
+    record = await world.add()
+    attempt = await world.start(record)
+    await world.store.end_attempt(attempt.prompt_id, "bad_graph", text, world.now, retry=False)
+    error = JobError(code="bad_graph", message=text)
+    failed = await world.store.fail_job(record.job.id, error, world.now)
+    (ended,) = await world.store.find_attempts([attempt.prompt_id])
+    assert failed.job.error is not None
+    assert failed.job.error.message == ended.detail == f"{text[:-1]}\ufffd"

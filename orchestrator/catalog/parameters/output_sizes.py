@@ -118,6 +118,8 @@ class OutputSizes:
 
         `on_grid` keeps to sizes that the graph makes without a cut.
         """
+        if max_area < self.width.minimum * self.height.minimum:
+            return None
         ideal_width = math.sqrt(max_area * aspect_ratio)
 
         def smallest_error(width: int) -> float:

@@ -62,6 +62,14 @@ def test_aspect_ratios_are_exact_and_have_about_the_default_area(model: Model, r
     assert sizes.allows(Size(**made))
 
 
+@pytest.mark.parametrize("resolution", ["0 MP", "0p", "0K", "0.001 MP", "1p"])
+@pytest.mark.parametrize("ratio", [None, "16:9"])
+def test_rejects_a_resolution_below_the_smallest_size(resolution: str, ratio: str | None) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        aspect_ratio_to_dimensions(CATALOG["sdxl-1.0"], ratio, resolution)
+    assert (raised.value.code, raised.value.param) == ("invalid_resolution", "resolution")
+
+
 def test_portrait_and_landscape_have_swapped_sides() -> None:
     for model in SIZED:
         portrait, landscape = (aspect_ratio_to_dimensions(model, ratio, None) for ratio in ("9:16", "16:9"))

@@ -20,7 +20,8 @@ from orchestrator.billing.price_book import PriceBook
 from orchestrator.billing.values import Account
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.tasks import find_tasks
-from orchestrator.errors import ContentBlocked, invalid_field
+from orchestrator.errors import ContentBlocked, InvalidRequest, invalid_field
+from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job
 from orchestrator.web.dialects.credits import charged_micros, format_utc, to_credits
@@ -86,6 +87,15 @@ class PixelApiGenerateBody(RequestBody):
     )
     seed: int | None = Field(None, description="The same seed and parameters give the same result.")
 
+    def translate_error(self, error: InvalidRequest, catalog: Catalog) -> InvalidRequest:
+        """Return an error in the document's names: of the model, and of the guidance scale in lists."""
+        message, name = error.message, self.model or DEFAULT_MODEL
+        if name in catalog and (model := catalog[name]).id != name:
+            message = re.sub(rf"(?<![\w.-]){re.escape(model.id)}(?![\w-])", name, message)
+        head, separator, names = message.partition("Its parameters are: ")
+        message = head + separator + re.sub(r"\bcfg_scale\b", "guidance_scale", names)
+        return type(error)(message, code=error.code, param=error.param, details=error.details)
+
 
 def to_request(
     body: PixelApiGenerateBody, catalog: Catalog, *, idempotency_key: str | None
@@ -94,20 +104,25 @@ def to_request(
     tasks = find_tasks(image_count=int("image" in body.passed_fields))
     model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
     name = api_id(model)
-    passed = take_parameters(model, body.passed_fields)
-    if passed.values.get("n", 1) != 1:
-        raise invalid_field("n", "must be 1: a generation is one image; send several requests")
-    params = {**passed.values}
-    if name in MODEL_LIMITS:
-        params |= _documented_params(body, model, MODEL_LIMITS[name])
-    params |= _guidance_param(body, model)
+    with errors_name_fields(body.given_names):
+        passed = take_parameters(model, body.passed_fields)
+        if passed.values.get("n", 1) != 1:
+            given = str(passed.values["n"])[:20]
+        raise invalid_field("n", f"must be 1: a generation is one image (got {given})")
+        params = {**passed.values}
+        if name in MODEL_LIMITS:
+            params |= _documented_params(body, model, MODEL_LIMITS[name])
+        params |= _guidance_param(body, model)
     return GenerationRequest(
         model=body.model or name,
         served_by=model.id,
         tariff_model=name,
         params=params,
         warnings=(*passed.warnings, *_guidance_warnings(body)),
-        field_names=body.given_names,
+        field_names={
+            **body.given_names,
+            "cfg_scale": body.given_names.get("guidance_scale", "guidance_scale"),
+        },
         idempotency_key=idempotency_key,
         tariff=TARIFF,
         webhook_url=body.webhook_url,

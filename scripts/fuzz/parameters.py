@@ -29,7 +29,7 @@ from typing import Any
 from PIL import Image
 
 from orchestrator.app.openapi_app import build_offline_service
-from orchestrator.catalog import Catalog
+from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import InvalidRequest, ServiceError
 from orchestrator.intake.input_slots import InputOwner, InputPurpose
 from orchestrator.intake.request_preparer import GenerationRequest, PreparedRequest, RequestPreparer
@@ -71,7 +71,7 @@ VALUES: Mapping[str, Sequence[Any]] = {
     "width": (512, 640, 768, 1000, 1448),
     "height": (512, 640, 768, 1000, 1448),
     "size": ("512x512", "640x360", "768x1344", "1000x1000", "1448x1448", "1920x1080", "1X1", "wide"),
-    "aspect_ratio": ("1:1", "16:9", "2:3", "7:1"),
+    "aspect_ratio": ("1:1", "16:9", "2:3", "21:9", "4:5", "7:1"),
     "resolution": ("480p", "720p", "1K", "0.25 MP", "640x480", "huge"),
     "steps": (1, 2, 7, 20, 33, 100_000),
     "cfg_scale": (1.0, 2.5, 7.0, 11.0, 99.0),
@@ -80,8 +80,8 @@ VALUES: Mapping[str, Sequence[Any]] = {
     "n": (1, 2, 4, 7, 10, 0),
     "num_frames": (17, 20, 33, 82, 9999),
     "fps": (8, 16, 24, 25, 999),
-    "seconds": (1, "2", 3.5, 900),
-    "duration": (1, 2, 3.5, 900),
+    "seconds": (1, "2", 3.5, 3.3, 900),
+    "duration": (1, 2, 3.5, 3.3, 900),
     "image": PICTURES,
     "input_reference": PICTURES,
     "images": ([PICTURES[0]], [PICTURES[1]], list(PICTURES)),
@@ -98,7 +98,15 @@ VALUES: Mapping[str, Sequence[Any]] = {
     "partial_images": (1, 3),
     "user": ("ann", "bob"),
     "style": ("vivid", "natural"),
-    "moderation": ("low", "auto"),
+    "moderation": ("low", "auto", "strict"),
+    "input_fidelity": ("low", "high", "medium"),
+    "go_fast": (True, False, "fast"),
+    "enable_safety_checker": (True, False, 3),
+    "disable_safety_checker": (True, False, 3),
+    "safety_tolerance": (2, "3", "high"),
+    "output_quality": (70, 90, "good"),
+    "safety_identifier": ("ann", "bob", 3),
+    "prompt_cache_key": ("a", "b", 3),
     "webhook_url": ("https://a.example.com/hook", "https://b.example.com/hook"),
 }
 #: Values for fields of other names; the first ones of each type are tried against each other.
@@ -181,7 +189,7 @@ class ParameterCampaign:
 
     async def _find_base(self, address: Address) -> Fields | None:
         """Return the smallest body that the model accepts, or None if this address does not serve it."""
-        for extra in _bases(address):
+        for extra in bases(address):
             if (await self._send(address, extra)).error is None:
                 return extra
         return None
@@ -228,7 +236,7 @@ class ParameterCampaign:
             self.report.violate(address, f"`{name}`: {error.status} {error.code}")
 
     def _check_exactness(self, address: Address, meaning: str, name: str, value: Any, answer: Answer) -> None:
-        """Check that the result has the size, the length and the number that was asked for."""
+        """Check that the result has the size, shape, length and number that was asked for."""
         assert answer.prepared is not None
         params = answer.prepared.params
         wanted: dict[str, Any] = {}
@@ -238,6 +246,11 @@ class ParameterCampaign:
             wanted["width"], wanted["height"] = map(int, value.split("x"))
         if any(f"`{name}`" in text for text in answer.warnings):
             return
+        if meaning in ("seconds", "duration"):
+            wanted["num_frames"] = round(float(value) * params["fps"], 6)
+        if meaning == "aspect_ratio" and _makes_any_shape(answer.prepared.model):
+            width, _, height = value.partition(":")
+            wanted["height"] = params["width"] * int(height) / int(width)
         for parameter, asked in wanted.items():
             if params.get(parameter) != asked:
                 self.report.violate(
@@ -262,7 +275,7 @@ def field_names(address: Address) -> Iterator[str]:
     yield from names
 
 
-def _bases(address: Address) -> Iterator[Fields]:
+def bases(address: Address) -> Iterator[Fields]:
     """Yield bodies from the smallest to one with all files."""
     image = next(
         (name for name in ("input_reference", "image") if name in address.body.model_fields), "image"
@@ -301,6 +314,11 @@ def _describe_effect(body: Any, prepared: PreparedRequest) -> str:
     for name in ("sync_mode", "waits_for_result"):
         delivery.append(getattr(body, name, None))
     return json.dumps([model.id, params["n"], drawn, graph, delivery], sort_keys=True, default=str)
+
+
+def _makes_any_shape(model: Model) -> bool:
+    """Whether the results of the model are cut to the size that a request asks for."""
+    return model.output_sizes is not None and model.output_sizes.width.off_grid == "cut"
 
 
 def _is_explained(name: str, value: Any, answer: Answer) -> bool:

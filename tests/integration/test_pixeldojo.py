@@ -78,7 +78,7 @@ async def test_applies_aspect_ratio_resolution_and_duration(offering: ServicePro
         film = await run(http, "wan2.1-t2v-fast", prompt="a", aspect_ratio="1:1", duration=1)
         seen = await wait_for_status(http, f"/api/v1/jobs/{picture['jobId']}", "completed")
         (asset,) = seen["assets"]
-        assert (asset["width"], asset["height"]) == (536, 952)
+        assert (asset["width"], asset["height"]) == (504, 896)
         assert asset["url"] == seen["output"]["images"][0]
         seen = await wait_for_status(http, f"/api/v1/jobs/{film['jobId']}", "completed")
         (asset,) = seen["assets"]

@@ -108,7 +108,7 @@ def to_request(
         passed = take_parameters(model, body.passed_fields)
         if passed.values.get("n", 1) != 1:
             given = str(passed.values["n"])[:20]
-        raise invalid_field("n", f"must be 1: a generation is one image (got {given})")
+            raise invalid_field("n", f"must be 1: a generation is one image (got {given})")
         params = {**passed.values}
         if name in MODEL_LIMITS:
             params |= _documented_params(body, model, MODEL_LIMITS[name])

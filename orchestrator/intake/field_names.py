@@ -33,13 +33,15 @@ def errors_name_fields(
     except InvalidRequest as error:
         name = error.param or ""
         source = computed_from.get("width", "") if name == "size" else computed_from.get(name, "")
-        field = field_names.get(source, source) or field_names.get(name)
-        if field in (None, name):
+        field = field_names.get(source, source) or field_names.get(name) or name
+        if field == name and name.lower() in error.message.lower():
             raise
         codes = {f"{kind}_{name}": f"{kind}_{field}" for kind in ("missing", "invalid", "unsupported")}
         message = (
             f"`{field}`: {error.message}" if source else error.message.replace(f"`{name}`", f"`{field}`")
         )
+        if field.lower() not in message.lower():
+            message = f"`{field}`: {message}"
         # Of the same class: some dialects have a format of their own for blocked content.
         raise type(error)(
             message,

@@ -22,6 +22,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -198,7 +199,8 @@ class ParameterCampaign:
         self.report.add(address, "requests")
         try:
             body, request = address.translate(fields)
-            prepared = await self._preparer.prepare(request, OWNER)
+            with translated_errors(body):
+                prepared = await self._preparer.prepare(request, OWNER)
         except ServiceError as error:
             if not isinstance(error, InvalidRequest):
                 self.report.violate(address, f"{_shown(fields)}: {error.status} {error.code}")
@@ -259,6 +261,16 @@ class ParameterCampaign:
                 return
         if wanted:
             self.report.add(address, "exact")
+
+
+@contextmanager
+def translated_errors(body: Any) -> Iterator[None]:
+    """Raise errors as the routes do, in the words of the body's dialect."""
+    try:
+        yield
+    except InvalidRequest as error:
+        translate = getattr(body, "translate_error", None)
+        raise (translate(error) if translate else error) from error
 
 
 def field_names(address: Address) -> Iterator[str]:
@@ -373,9 +385,10 @@ def build_addresses(models: Catalog) -> Iterator[Address]:
 
         def translate(fields: Fields) -> tuple[Any, GenerationRequest]:
             body = endpoint.body.parse(fields, model.parameters)
-            return body, pixazo.to_request(
-                endpoint, body, model, header_webhook_url=None, idempotency_key=None
-            )
+            with translated_errors(body):
+                return body, pixazo.to_request(
+                    endpoint, body, model, header_webhook_url=None, idempotency_key=None
+                )
 
         own = {field.alias or name: name for name, field in endpoint.body.model_fields.items()}
         return Address(f"Pixazo {endpoint.path[-26:]}", model.id, endpoint.body, translate, own)

@@ -86,8 +86,8 @@ class LoraRoutes:
         summary="List LoRAs",
         description="Returns the LoRAs that requests can use: those that the account has trained, newest "
         "first, and on the last page those that the operator offers to all. Requests name them in `loras`, "
-        "by `id`, `name`, `job_id` or `url`. A name stands for the newest LoRA of the account with it, or else for "
-        "a shared one.",
+        "by `id`, `name`, `job_id` or `url`. A name stands for the newest LoRA of the account with it, or "
+        "else for a shared one.",
         query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM},
         response=LoraListResponse,
         tag="loras",

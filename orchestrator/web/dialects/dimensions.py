@@ -14,6 +14,7 @@ from orchestrator.catalog.parameters.output_sizes import STANDARD_SHAPE_TOLERANC
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.catalog.parameters.values import IntegerParameter
 from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.intake.field_names import errors_name_fields
 from pricing.rates import TariffError, TierMeasure, parse_tier_label
 
 #: A size as a request may write it.
@@ -68,9 +69,13 @@ def size_to_dimensions(
     if isinstance(size, str):
         size = size.strip().lower()
         if _ASPECT_RATIO_TEXT.fullmatch(size):
-            size, aspect_ratio = None, _require_one("size", "aspect_ratio", size, aspect_ratio)
-        elif _RESOLUTION_TEXT.fullmatch(size):
-            size, resolution = None, _require_one("size", "resolution", size, resolution)
+            ratio = _require_one("size", "aspect_ratio", size, aspect_ratio)
+            with errors_name_fields({} if aspect_ratio else {"aspect_ratio": "size"}):
+                return size_to_dimensions(model, None, aspect_ratio=ratio, resolution=resolution)
+        if _RESOLUTION_TEXT.fullmatch(size):
+            label = _require_one("size", "resolution", size, resolution)
+            with errors_name_fields({} if resolution else {"resolution": "size"}):
+                return size_to_dimensions(model, None, aspect_ratio=aspect_ratio, resolution=label)
     if size in (None, "", "auto"):
         _require_sizes(model, aspect_ratio=aspect_ratio, resolution=resolution)
         return aspect_ratio_to_dimensions(model, aspect_ratio, resolution)

@@ -98,8 +98,9 @@ def check_image_count(model: Model, image_count: int) -> None:
     most = max_input_images(model)
     if image_count > most:
         limit = f"accepts at most {most} input image(s)" if most else "does not accept input images"
+        hint = "" if most else "; omit `image`"
         raise InvalidRequest(
-            f"Model {model.id} {limit} (got {image_count})", code="too_many_images", param="image"
+            f"Model {model.id} {limit} (got {image_count}){hint}", code="too_many_images", param="image"
         )
 
 

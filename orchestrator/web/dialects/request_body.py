@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
+from functools import wraps
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -19,6 +20,8 @@ from orchestrator.web.http.number_fields import StrictNumbersModel
 from orchestrator.web.http.validation_errors import describe_problem
 
 RequestBodyT = TypeVar("RequestBodyT", bound="RequestBody")
+ResultT = TypeVar("ResultT")
+P = ParamSpec("P")
 
 
 class RequestBody(StrictNumbersModel):
@@ -95,6 +98,19 @@ def parse_body(
             raise to_field_error(error) from error
     body._given_names = named.given_names
     return body
+
+
+def names_sent_fields(
+    translate: Callable[Concatenate[RequestBodyT, P], ResultT],
+) -> Callable[Concatenate[RequestBodyT, P], ResultT]:
+    """Decorate the translation of a body: its errors name the fields as the caller has sent them."""
+
+    @wraps(translate)
+    def run(body: RequestBodyT, /, *args: P.args, **options: P.kwargs) -> ResultT:
+        with errors_name_fields(body.given_names):
+            return translate(body, *args, **options)
+
+    return run
 
 
 def to_field_error(error: ValidationError) -> InvalidRequest:

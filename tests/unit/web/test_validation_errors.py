@@ -22,7 +22,7 @@ from orchestrator.web.dialects.request_body import parse_body
         ({"stream": 1}, "`stream` must be true or false (got 1)"),
         ({"prompt": 7}, "`prompt` must be a string (got 7)"),
         ({"prompt": ["a"]}, "`prompt` must be a string"),
-        ({"size": 512}, "`size` must be a string or an object (got 512)"),
+        ({"size": [512]}, "`size` must be a string, an integer or an object"),
         ({"size": {"width": "a", "height": 2}}, "`size` must be an integer at 'width' (got 'a')"),
         ({"image": 5}, "`image` must be a string, an object or a list (got 5)"),
         ({"images": ["a", 5]}, "`images` must be a string or an object at '1' (got 5)"),

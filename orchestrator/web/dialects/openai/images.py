@@ -22,7 +22,7 @@ from orchestrator.web.dialects.openai.image_bodies import (
     unwrap_image_input,
 )
 from orchestrator.web.dialects.parameter_names import ModelParameters, take_parameters
-from orchestrator.web.dialects.request_body import RequestBody
+from orchestrator.web.dialects.request_body import RequestBody, names_sent_fields
 
 #: Models for edits that name none: the first that accepts the images and the mask, then any other that does.
 PREFERRED_EDIT_MODELS = ("flux-1-kontext-dev", "qwen-image-edit", "flux-2-dev", "flux-1-fill-dev")
@@ -46,6 +46,7 @@ _NEUTRAL_QUALITIES = frozenset({None, "auto", "medium", "standard"})
 _RESPONSE_QUALITIES = {"auto": "medium", "standard": "medium", "hd": "high"}
 
 
+@names_sent_fields
 def to_edit_request(
     body: ImageEditBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
 ) -> GenerationRequest:
@@ -63,6 +64,7 @@ def to_edit_request(
     return body.to_generation_request(model, params, idempotency_key)
 
 
+@names_sent_fields
 def to_variation_request(
     body: ImageVariationBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
 ) -> GenerationRequest:

@@ -27,7 +27,7 @@ from orchestrator.web.dialects.openai.image_bodies import ImageInput, unwrap_ima
 from orchestrator.web.dialects.openai.images import find_size_field, pass_parameters
 from orchestrator.web.dialects.openai.schemas import VideoError, VideoResource
 from orchestrator.web.dialects.parameter_names import WITHOUT_EFFECT, ModelParameters, ignore_field
-from orchestrator.web.dialects.request_body import RequestBody
+from orchestrator.web.dialects.request_body import RequestBody, names_sent_fields
 from orchestrator.web.dialects.status_names import STATUS_NAMES
 
 #: Models for requests that name none: the first one that supports the size and the length.
@@ -71,11 +71,15 @@ class VideoCreateBody(RequestBody):
 
     @property
     def given_names(self) -> Mapping[str, str]:
-        image = super().given_names.get("input_reference", "input_reference")
-        seconds = (
-            {} if self.seconds is None else {"num_frames": super().given_names.get("seconds", "seconds")}
-        )
-        return {**super().given_names, "image": image, "images": image, **seconds}
+        given, sent = super().given_names, self.model_extra or {}
+        names = {
+            name: given.get("input_reference", "input_reference")
+            for name in ("image", "images")
+            if name not in sent
+        }
+        if self.seconds is not None and "num_frames" not in sent:
+            names["num_frames"] = given.get("seconds", "seconds")
+        return {**given, **names}
 
 
 class VideoRemixBody(RequestBody):
@@ -84,6 +88,7 @@ class VideoRemixBody(RequestBody):
     prompt: str | None = Field(None, description="Description of the new video.")
 
 
+@names_sent_fields
 def to_request(
     body: VideoCreateBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
 ) -> GenerationRequest:

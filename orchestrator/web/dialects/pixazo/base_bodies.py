@@ -104,6 +104,7 @@ class PixazoBody(BaseModel):
             return InvalidRequest(f"{shown} is required", code=error.code, param=shown)
         message = error.message.replace(f"`{error.param}`", shown)
         for subject in _FILE_SUBJECTS:
+            message = message.replace(f"{shown}: {subject}", subject, 1)
             if message.startswith(subject):
                 message = f"{shown} {message.removeprefix(subject)}".removesuffix(".")
         return InvalidRequest(message, code=error.code, param=shown, details=error.details)
@@ -194,6 +195,8 @@ class EndpointBody(PixazoBody):
     @property
     def encoding(self) -> ImageEncoding | None:
         """The format to deliver images in, or None for the format that the model makes."""
+        if "output_format" not in type(self).model_fields:
+            return None
         format, quality = getattr(self, "output_format", None), getattr(self, "quality", None)
         if format is None:
             return None

@@ -21,6 +21,7 @@ from orchestrator.web.dialects.openai.schemas import (
     TokenDetails,
 )
 from orchestrator.web.dialects.pixel_factory.schemas import ModelEntry, ModelEntryList, ServingModel
+from orchestrator.web.dialects.request_body import names_sent_fields
 from orchestrator.web.video_length import video_length
 from pricing.money import to_cents
 from pricing.tariff import Tariff
@@ -28,6 +29,7 @@ from pricing.tariff import Tariff
 DEFAULT_MODEL = "flux-1-schnell"
 
 
+@names_sent_fields
 def to_request(
     body: ImageGenerationBody, catalog: Catalog, *, form: bool, idempotency_key: str | None
 ) -> GenerationRequest:

@@ -22,5 +22,4 @@ def to_error_response(error: ServiceError) -> tuple[int, PixelApiErrorResponse]:
     The API knows 422 for invalid requests, no 410 (expired outputs are not found) and no status above 500.
     """
     status = 422 if isinstance(error, InvalidRequest) else 404 if isinstance(error, Gone) else error.status
-    detail = error.message.replace("`cfg_scale`", "`guidance_scale`")
-    return min(status, 500), PixelApiErrorResponse(detail=detail)
+    return min(status, 500), PixelApiErrorResponse(detail=error.message)

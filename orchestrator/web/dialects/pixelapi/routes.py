@@ -7,6 +7,7 @@ from fractions import Fraction
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
+from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.web.auth import ApiKeyScope, authenticate
 from orchestrator.web.dialects.credits import to_credits
@@ -73,10 +74,12 @@ class PixelApiRoutes:
         body = parse_body(
             pixelapi.PixelApiGenerateBody, fields, parameters=catalog.parameters_of(fields.get("model"))
         )
-        generation_request = pixelapi.to_request(
-            body, catalog, idempotency_key=parse_idempotency_key(request)
-        )
-        record = await submit_job(request, self._service, key, generation_request, waits_for_result=False)
+        idempotency_key = parse_idempotency_key(request)
+        try:
+            generation_request = pixelapi.to_request(body, catalog, idempotency_key=idempotency_key)
+            record = await submit_job(request, self._service, key, generation_request, waits_for_result=False)
+        except InvalidRequest as error:
+            raise body.use_document_names(error, catalog) from error
         model = self._service.get_model(record.job)
         response = pixelapi.to_submit_response(record.job, model, self._credit_micros)
         return json_response(response, headers=job_headers(record))

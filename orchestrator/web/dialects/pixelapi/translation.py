@@ -21,7 +21,6 @@ from orchestrator.billing.values import Account
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import ContentBlocked, InvalidRequest, invalid_field
-from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job
 from orchestrator.web.dialects.credits import charged_micros, format_utc, to_credits
@@ -32,7 +31,7 @@ from orchestrator.web.dialects.pixelapi.schemas import (
     PixelApiModelFields,
     PixelApiSubmitResponse,
 )
-from orchestrator.web.dialects.request_body import RequestBody
+from orchestrator.web.dialects.request_body import RequestBody, names_sent_fields
 from orchestrator.web.dialects.status_names import STATUS_NAMES
 
 TARIFF = "pixelapi"
@@ -87,7 +86,13 @@ class PixelApiGenerateBody(RequestBody):
     )
     seed: int | None = Field(None, description="The same seed and parameters give the same result.")
 
-    def translate_error(self, error: InvalidRequest, catalog: Catalog) -> InvalidRequest:
+    @property
+    def parameter_fields(self) -> dict[str, str]:
+        """The caller's name of each parameter that has another name here."""
+        guidance = self.given_names.get("guidance_scale", "guidance_scale")
+        return {**self.given_names, "cfg_scale": guidance}
+
+    def use_document_names(self, error: InvalidRequest, catalog: Catalog) -> InvalidRequest:
         """Return an error in the document's names: of the model, and of the guidance scale in lists."""
         message, name = error.message, self.model or DEFAULT_MODEL
         if name in catalog and (model := catalog[name]).id != name:
@@ -97,6 +102,7 @@ class PixelApiGenerateBody(RequestBody):
         return type(error)(message, code=error.code, param=error.param, details=error.details)
 
 
+@names_sent_fields
 def to_request(
     body: PixelApiGenerateBody, catalog: Catalog, *, idempotency_key: str | None
 ) -> GenerationRequest:
@@ -104,25 +110,21 @@ def to_request(
     tasks = find_tasks(image_count=int("image" in body.passed_fields))
     model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
     name = api_id(model)
-    with errors_name_fields(body.given_names):
-        passed = take_parameters(model, body.passed_fields)
-        if passed.values.get("n", 1) != 1:
-            given = str(passed.values["n"])[:20]
-            raise invalid_field("n", f"must be 1: a generation is one image (got {given})")
-        params = {**passed.values}
-        if name in MODEL_LIMITS:
-            params |= _documented_params(body, model, MODEL_LIMITS[name])
-        params |= _guidance_param(body, model)
+    passed = take_parameters(model, body.passed_fields)
+    if passed.values.get("n", 1) != 1:
+        given = str(passed.values["n"])[:20]
+        raise invalid_field("n", f"must be 1: a generation is one image (got {given})")
+    params = {**passed.values}
+    if name in MODEL_LIMITS:
+        params |= _documented_params(body, model, MODEL_LIMITS[name])
+    params |= _guidance_param(body, model)
     return GenerationRequest(
         model=body.model or name,
         served_by=model.id,
         tariff_model=name,
         params=params,
         warnings=(*passed.warnings, *_guidance_warnings(body)),
-        field_names={
-            **body.given_names,
-            "cfg_scale": body.given_names.get("guidance_scale", "guidance_scale"),
-        },
+        field_names=body.parameter_fields,
         idempotency_key=idempotency_key,
         tariff=TARIFF,
         webhook_url=body.webhook_url,

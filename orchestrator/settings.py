@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -28,8 +27,8 @@ from orchestrator.database_url import (
     sqlite_path,
 )
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
+from orchestrator.ray_settings import USER_DATA_DIR, RaySettings
 
-USER_DATA_DIR = user_data_path("pixelfactory")
 SHIPPED_WORKFLOWS_DIR = Path(__file__).resolve().parent.parent / "workflows"
 MIB = 2**20
 #: Shortest secret that protects the service itself.
@@ -53,7 +52,7 @@ def find_weakness(secret: str) -> str | None:
     return None
 
 
-class Settings(BaseSettings):
+class Settings(RaySettings):
     """Settings of the service. Sizes are in bytes, durations in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="PIXELFACTORY_", frozen=True, extra="forbid")
@@ -288,7 +287,7 @@ class Settings(BaseSettings):
         "text", description="Format of the log: `text`, or `json` with one object per line."
     )
 
-    @field_validator("instances", "cors_origins", mode="before")
+    @field_validator("instances", "ray_models", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

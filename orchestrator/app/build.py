@@ -27,6 +27,7 @@ from orchestrator.app.input_rules import (
     build_output_check,
     open_moderation,
 )
+from orchestrator.app.ray_fleet import build_ray_fleet, serve_ray_fleet
 from orchestrator.app.resources import load_operator_secrets, open_store, utc_now
 from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import (
@@ -107,7 +108,7 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         moderation = await open_moderation(settings, stack)
         store = await stack.enter_async_context(open_store(settings))
         operator_secrets = load_operator_secrets(settings)
-        fleet = build_fleet(settings)
+        fleet = build_fleet(settings, live_catalog)
         stack.push_async_callback(fleet.stop)
         await fleet.start()
         object_store = await stack.enter_async_context(ObjectStore(await ensure_s3_server(settings, stack)))
@@ -137,6 +138,7 @@ async def run_service(settings: Settings) -> AsyncIterator[RunningService]:
         orphan_sweeper = build_orphan_sweeper(settings, service)
         await orphan_sweeper.start()
         stack.push_async_callback(orphan_sweeper.stop)
+        serve_ray_fleet(fleet, object_store, service.dispatcher.scheduler, stack)
         await service.dispatcher.start()
         reconciler = build_reconciler(settings, service)
         reconciler.start()
@@ -283,8 +285,11 @@ async def start_webhooks(
     stack.push_async_callback(webhooks.stop)
 
 
-def build_fleet(settings: Settings) -> Fleet:
-    """Return the configured fleet: adopted servers, simulators, or one ComfyUI per GPU. Raises FleetError."""
+def build_fleet(settings: Settings, live_catalog: LiveCatalog) -> Fleet:
+    """Return the configured fleet: instances of a Ray cluster, adopted servers, simulators, or one ComfyUI
+    per GPU. Raises FleetError, SettingsError."""
+    if settings.ray_address is not None:
+        return build_ray_fleet(settings, live_catalog)
     choice = choose_fleet_kind(
         urls=settings.instances,
         simulate=settings.simulate,

@@ -46,13 +46,18 @@ def up(
     instances: Annotated[
         str | None, typer.Option(help="Comma-separated URLs of running ComfyUI servers to use.")
     ] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster whose GPUs run the instances.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Run the whole service: orchestrator, instances and, unless one is configured, an S3 server.
 
     The service is ready when GET /readyz returns 200. On SIGTERM it finishes running work and exits with 0.
     """
-    settings = read_settings(data_dir, config, host=host, port=port, simulate=simulate, instances=instances)
+    settings = read_settings(
+        data_dir, config, host=host, port=port, simulate=simulate, instances=instances, ray_address=ray
+    )
     for secret in settings.secret_values:
         hide_secret(secret)
     configure_logging(settings.log_level, settings.log_format)

@@ -23,7 +23,8 @@ from rich.progress import (
 
 from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.hardware.profiles import GpuProfile, load_gpu_profiles, select_gpu_profile
-from orchestrator.catalog import Catalog, Model
+from orchestrator.app.backup_storage import open_object_store
+from orchestrator.catalog import Catalog, Model, WeightFile
 from orchestrator.cli.console import GB, CliError, JsonOption, err, print_error, print_json, read_settings
 from orchestrator.cli.numbers import integer_between
 from orchestrator.net.egress import create_public_session
@@ -31,6 +32,7 @@ from orchestrator.settings import Settings
 from orchestrator.weights import planning, pulling, verifying
 from orchestrator.weights.download import HUGGING_FACE_URL, HuggingFaceHub, WeightDownloader
 from orchestrator.weights.file_checks import compute_sha256
+from orchestrator.weights.node_weights import mirror_weights
 from orchestrator.weights.planning import DownloadPlan, PlannedFile, WeightFileState
 from orchestrator.weights.quantize import quantize_to_fp8 as make_fp8
 
@@ -144,6 +146,19 @@ def verify(
 
 
 @app.command()
+def mirror(models: ModelsArgument = None) -> None:
+    """Store the files on this disk in the bucket by their checksums, for nodes of a Ray cluster to pull."""
+    settings = read_settings()
+    weights = verifying.find_weights_on_disk(_select_models(settings, models), settings.models_dir)
+    if not weights:
+        raise CliError(
+            f"none of the files is in {settings.models_dir}: run `pixelfactory weights pull` first"
+        )
+    asyncio.run(_mirror(settings, weights))
+    err.print(f"{len(weights)} file(s) are in the bucket {settings.s3_bucket}")
+
+
+@app.command()
 def quantize(
     source: Annotated[Path, typer.Argument(help="Safetensors file of 16 or 32 bits.")],
     target: Annotated[Path, typer.Argument(help="File to write.")],
@@ -199,6 +214,15 @@ async def _download_missing(
     async with create_public_session(allow_private=settings.allow_private_urls, timeout=unlimited) as http:
         downloader = WeightDownloader(http, hub)
         return [*await pulling.download_missing(plan, downloader, bars, parallel=parallel, replace=replace)]
+
+
+async def _mirror(settings: Settings, weights: list[WeightFile]) -> None:
+    def report(weight: WeightFile, is_new: bool) -> None:
+        err.print(escape(f"{weight.path}: {'stored' if is_new else 'present'}"))
+
+    async with open_object_store(settings) as store:
+        await store.ensure_bucket()
+        await mirror_weights(weights, settings.models_dir, store, report)
 
 
 def _select_models(settings: Settings, names: list[str] | None) -> list[Model]:

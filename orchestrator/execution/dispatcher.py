@@ -384,7 +384,8 @@ class Dispatcher:
 
     async def _quarantine_shard(self, active: ActiveShard) -> None:
         """Keep a shard under which instances died for operators, and fail its job."""
-        instance_id = active.attempt.instance_id if active.attempt else self.fleet.instances()[0].id
+        any_id = next((info.id for info in self.fleet.instances()), "")
+        instance_id = active.attempt.instance_id if active.attempt else any_id
         quarantined = describe_quarantined_shard(
             job=active.job,
             shard=active.shard,

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
@@ -43,6 +44,8 @@ _TIMEOUT = urllib3.Timeout(connect=3.0, read=30.0)
 _HEALTH_CHECK_TIMEOUT = urllib3.Timeout(connect=1.0, read=1.5)
 #: Prevents multipart uploads: one PUT is one round trip, and its ETag is the MD5 of the data.
 _PART_SIZE = 1024 * 1024 * 1024
+#: Of files, which may be larger than the memory; 10 000 parts of this size are the largest one.
+_FILE_PART_SIZE = 64 * 1024 * 1024
 #: Bytes of an object that a download holds in memory.
 CHUNK_BYTES = 256 * 1024
 _FIRST_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.2, 10.0
@@ -193,6 +196,12 @@ class ObjectStore:
         """
         await _retry_while_unavailable(lambda: self.put(key, data, content_type), key, timeout)
 
+    async def put_file(self, key: str, file: Path) -> None:
+        """Store a file of any size under `key`, reading it piece by piece. Raises OSError, too."""
+        await self._run_in_thread(
+            lambda: self._client.fput_object(self._bucket, key, str(file), part_size=_FILE_PART_SIZE)
+        )
+
     async def get(self, key: str) -> bytes:
         """Return the data under `key`, from memory if this process has stored it recently."""
         recent = self._cache.get(key)
@@ -246,6 +255,13 @@ class ObjectStore:
             modified=found.last_modified or datetime.fromtimestamp(0, UTC),
             etag=found.etag or "",
         )
+
+    async def has(self, key: str, size: int) -> bool:
+        """Return whether there is an object of this size under `key`."""
+        try:
+            return (await self.stat(key)).size == size
+        except ObjectNotFound:
+            return False
 
     async def delete(self, key: str) -> None:
         """Delete the object; succeeds if it does not exist."""

@@ -41,7 +41,7 @@ class InstanceActor:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException:
+        except Exception:
             log.exception("the agent has failed")
         finally:
             os._exit(AGENT_FAILED)

@@ -56,7 +56,7 @@ class RayFleet(MonitoredFleet):
         )
         self._cluster = cluster
         self._options = options
-        self._wanted_weights = wanted_weights
+        self.wanted_weights = wanted_weights
         self._remotes: dict[str, RemoteInstance] = {}
         #: Members of the past: what still refers to one finds an instance that is gone.
         self._former: dict[str, FleetMember] = {}
@@ -351,8 +351,8 @@ class RayFleet(MonitoredFleet):
     async def _observe(self, remote: RemoteInstance) -> AgentStatus:
         """Read the agent's status, and send it the list of weights if that is new. Raises InstanceError."""
         status = remote.status = await self._require_agent(remote.name).get_status()
-        if self._wanted_weights is not None and self._options.agent.needs_weights:
-            wanted = await self._wanted_weights(status.profile)
+        if self.wanted_weights is not None and self._options.agent.needs_weights:
+            wanted = await self.wanted_weights.list_files(status.profile)
             key = frozenset((str(row.get("path")), str(row.get("sha256"))) for row in wanted)
             if status.wants_weights or key != remote.sent_weights:
                 await self._require_agent(remote.name).set_weights(wanted)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from comfy_instances.fleet.inventory import FILE_REFRESH_SECONDS
 from comfy_instances.fleet.ray.demand import CapacityLimits
 from comfy_instances.fleet.ray.values import AgentOptions
 
-#: Returns the weight files that a node should have, as the weight puller of its agent reads them.
-WantedWeights = Callable[[str | None], Awaitable[Sequence[Mapping[str, Any]]]]
+
+class WantedWeights(Protocol):
+    """Says what nodes should have."""
+
+    async def list_files(self, profile: str | None) -> Sequence[Mapping[str, Any]]:
+        """Return the weight files for a GPU profile, as the weight puller of an agent reads them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -319,3 +319,37 @@ async def test_reports_unknown_paths_in_the_apis_format(service: ServiceProcess,
             assert (response.status, set(await response.json())) == (405, {"detail"})
         async with http.get("/v1/account/usage?limit=0") as response:
             assert (response.status, set(await response.json())) == (422, {"detail"})
+
+
+async def test_lists_the_models_of_the_document_under_its_names(service: ServiceProcess, key: str) -> None:
+    async with service.client() as http:
+        async with http.get("/v1/models") as response:
+            listed = {entry["id"]: entry for entry in (await response.json())["data"]}
+        async with http.get("/v1/models/sdxl") as response:
+            assert (await response.json())["id"] == "sdxl"
+    for name, model in (
+        ("sdxl", "sdxl-1.0"),
+        ("flux-schnell", "flux-1-schnell"),
+        ("upscale-4x", "4x-ultrasharp"),
+    ):
+        assert listed[name]["credits"] == listed[model]["credits"]
+    async with service.client(key) as http:
+        made = await submit(http, model="sdxl", prompt="a", width=512, height=512)
+        assert made["credits_used"] == listed["sdxl"]["credits"]
+
+
+async def test_errors_have_the_names_that_were_sent(service: ServiceProcess, key: str) -> None:
+    cases = (
+        ({"guidance_scale": "x"}, "`guidance_scale`"),
+        ({"cfg_scale": 99}, "`cfg_scale`"),
+        ({"num_inference_steps": 500}, "`num_inference_steps`"),
+        ({"stpes": 3}, "Model sdxl has no parameter `stpes`"),
+        ({"image_url": "x"}, "`image_url`"),
+    )
+    async with service.client(key) as http:
+        for fields, part in cases:
+            async with http.post(GENERATE, json=SDXL | fields) as response:
+                detail = (await response.json())["detail"]
+                assert response.status == 422
+                assert part in detail, detail
+                assert "sdxl-1.0" not in detail

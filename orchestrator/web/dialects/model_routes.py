@@ -59,9 +59,13 @@ class ModelRoutes:
     async def list_models(self, request: web.Request) -> web.Response:
         """List all models.
 
-        Each entry has the fields of all dialects. Needs no API key.
+        Each entry has the fields of all dialects. `/v1/models` also lists the names that PixelAPI's document
+        has for some of them. Needs no API key.
         """
-        models = [self._to_listed_model(name, model) for name, model in self._service.catalog.offers()]
+        offers = list(self._service.catalog.offers())
+        if request.path.startswith("/v1/"):
+            offers += pixelapi.documented_names(self._service.catalog)
+        models = [self._to_listed_model(name, model) for name, model in offers]
         return json_response(ModelList(object="list", data=models))
 
     @openapi_operation(response=ModelDetails, access=Access.NONE)
@@ -106,8 +110,10 @@ class ModelRoutes:
 
     def _to_entry_fields(self, name: str, model: Model) -> dict[str, Any]:
         catalog, tariff = self._service.catalog, self._service.default_tariff
-        # An alias of one model shows the model's id; a name of several models is an entry of its own.
-        if name in model.aliases and not catalog.tasks_of(name):
+        # An alias of one model shows the model's id; a name of several models is an entry of its own, and so
+        # is one of PixelAPI's document.
+        is_own_entry = bool(catalog.tasks_of(name)) or name in pixelapi.DOCUMENTED_MODELS
+        if name in model.aliases and not is_own_entry:
             name = model.id
         entry = pixel_factory.to_model_entry(model, tariff, name)
         # Without the fields that were never set, so that they stay unset in the response.

@@ -179,7 +179,7 @@ def rename_synonyms(
     for given, value in fields.items():
         if value is None:
             continue
-        name = _our_name(given, own, parameters)
+        name = our_name(given, own, parameters)
         name = own_synonyms.get(name, name)
         if name in values and values[name] != value:
             first = given_names.get(name, name)
@@ -194,7 +194,8 @@ def rename_synonyms(
     return NamedFields(values, given_names)
 
 
-def _our_name(given: str, own: Container[str], parameters: Container[str]) -> str:
+def our_name(given: str, own: Container[str], parameters: Container[str]) -> str:
+    """Return our name of a field; one of the dialect (`own`) or of the model keeps its name."""
     if given in own or given in parameters:
         return given
     snake_case = _UPPER_CASE.sub("_", given).lower()

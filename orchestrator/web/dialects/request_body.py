@@ -14,11 +14,13 @@ from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.web.dialects.dimensions import pixels_by_shape
-from orchestrator.web.dialects.parameter_names import ModelParameters, rename_synonyms
+from orchestrator.web.dialects.parameter_names import ModelParameters, our_name, rename_synonyms
 from orchestrator.web.http.form_fields import MEANINGFUL_EMPTY_FIELDS
 from orchestrator.web.http.number_fields import StrictNumbersModel
 from orchestrator.web.http.validation_errors import describe_problem
 
+#: Parameters of models that are lists.
+LIST_PARAMETERS = frozenset({"images", "loras", "loras2"})
 RequestBodyT = TypeVar("RequestBodyT", bound="RequestBody")
 ResultT = TypeVar("ResultT")
 P = ParamSpec("P")
@@ -90,6 +92,7 @@ def parse_body(
         fields = {
             name: value for name, value in fields.items() if value != "" or name in MEANINGFUL_EMPTY_FIELDS
         }
+        _check_sent_once(body_type, fields, parameters)
     named = rename_synonyms(fields, body_type.model_fields, parameters, body_type.synonyms)
     with errors_name_fields(named.given_names):
         try:
@@ -98,6 +101,18 @@ def parse_body(
             raise to_field_error(error) from error
     body._given_names = named.given_names
     return body
+
+
+def _check_sent_once(
+    body_type: type[RequestBody], fields: Mapping[str, Any], parameters: Container[str]
+) -> None:
+    """Raise InvalidRequest for a field of a form that is given several times, unless it is a list."""
+    for name, value in fields.items():
+        ours = our_name(name, body_type.model_fields, parameters)
+        info = body_type.model_fields.get(body_type.synonyms.get(ours, ours))
+        is_list = "list" in str(info.annotation) if info else ours in LIST_PARAMETERS
+        if isinstance(value, list) and len(value) > 1 and not is_list:
+            raise invalid_field(name, f"is given {len(value)} times in the form; send it once")
 
 
 def names_sent_fields(

@@ -14,6 +14,7 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.settings import Settings
+from orchestrator.web.dialects.dimensions import size_to_dimensions
 from orchestrator.web.dialects.openai import images as openai
 from orchestrator.web.dialects.openai import videos as openai_videos
 from orchestrator.web.dialects.openai.image_bodies import (
@@ -391,3 +392,38 @@ def test_parameters_of_a_form_are_numbers_in_plain_digits_only(name: str, text: 
     assert caught.value.code == f"invalid_{name}"
     plain = video(form=True, model="wan2.1-t2v-fast", prompt="1_0", **{name: "17"})
     assert (plain.params[name], plain.params["prompt"]) == (17, "1_0")
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"size": ["512x512", "512x512"]}, "size"),
+        ({"num_inference_steps": ["4", "5"]}, "num_inference_steps"),
+        ({"mask": [b"1", b"2"]}, "mask"),
+    ],
+)
+def test_rejects_a_form_field_that_is_given_twice(fields: dict[str, Any], name: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"`{name}` is given 2 times") as caught:
+        parse_body(ImageEditBody, fields, form=True, parameters={"steps"})
+    assert caught.value.param == name
+
+
+def test_lists_may_be_given_several_times_in_a_form() -> None:
+    body = parse_body(
+        ImageEditBody,
+        {"prompt": "a", "image": [b"1", b"2"], "loras": ["ink", "gold"]},
+        form=True,
+        parameters={"loras"},
+    )
+    assert body.input_images() == [b"1", b"2"]
+
+
+def test_a_trainer_takes_its_own_size() -> None:
+    model = CATALOG["sd-1.5-lora-trainer"]
+    for size in (512, "512", "512x512"):
+        assert size_to_dimensions(model, size) == {"size": 512}
+    for size in ("512x768", "wide", "1:1"):
+        with pytest.raises(InvalidRequest) as caught:
+            size_to_dimensions(model, size)
+        assert caught.value.param == "size"

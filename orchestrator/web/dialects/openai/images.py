@@ -126,7 +126,8 @@ def _check_response_options(body: ImageRequestBody, model: Model) -> None:
     if not model.makes_images and (body.stream or body.output_format):
         field = "stream" if body.stream else "output_format"
         raise invalid_field(field, f"is only supported for images; model {model.id} does not make images")
-    check_image_format(model, body.encoding)
+    # A transparent `background` is checked with that field.
+    check_image_format(model, body.encoding, background="opaque")
     if body.stream and body.wants_urls:
         raise invalid_field("response_format", "must be b64_json if `stream` is true")
     if body.output_compression not in (None, 100) and body.output_format in (None, "png"):

@@ -56,7 +56,7 @@ def to_request(
     balance, model and parameters at once, and reports all else by status and webhook. A request whose
     response is the result gets a 400 instead. Neither costs anything.
     """
-    check_image_format(model, body.encoding)
+    check_image_format(model, body.encoding, (body.model_extra or {}).get("background"))
     params = body.to_parameters(model)
     webhook_url = body.webhook_receiver_url or header_webhook_url
     return GenerationRequest(

@@ -137,6 +137,12 @@ def api_id(model: Model) -> str:
     return next((name for name in (model.id, *model.aliases) if name in DOCUMENTED_MODELS), model.id)
 
 
+def documented_names(catalog: Catalog) -> list[tuple[str, Model]]:
+    """Return the document's names of models that have another id, with the models."""
+    found = [(name, catalog[name]) for name in sorted(DOCUMENTED_MODELS) if name in catalog]
+    return [(name, model) for name, model in found if model.id != name]
+
+
 def to_model_fields(model: Model, prices: PriceBook) -> PixelApiModelFields:
     """Return what the list of models reports for PixelAPI's clients."""
     micros = prices.example_quote(TARIFF, model).micros

@@ -6,8 +6,8 @@ The doors between rooms are import-linter's, in pyproject.toml.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -73,11 +73,12 @@ class FunctionLocation:
         return (self.node.end_lineno or self.node.lineno) - self.node.lineno + 1
 
 
-def _trees() -> Iterator[tuple[str, ast.Module]]:
-    for file in FILES:
-        yield str(file.relative_to(ROOT)), ast.parse(file.read_text(encoding="utf-8"))
+@cache
+def _trees() -> list[tuple[str, ast.Module]]:
+    return [(str(file.relative_to(ROOT)), ast.parse(file.read_text(encoding="utf-8"))) for file in FILES]
 
 
+@cache
 def _functions() -> list[FunctionLocation]:
     return [
         FunctionLocation(file, node)

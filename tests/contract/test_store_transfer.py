@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("psycopg", reason="needs the extra `postgres`")
-
 from orchestrator.data_directory import DataDirectoryInUse, locked_database
 from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
 from orchestrator.store import Store

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
 import pytest
-
-pytest.importorskip("psycopg", reason="needs the extra `postgres`")
 
 from tests.support.api import submit_job, wait_for_job
 from tests.support.callers import new_key
@@ -187,3 +187,13 @@ async def test_restarts_of_the_database_under_load_lose_no_job(
     keys = "SELECT count(*), count(DISTINCT idempotency_key) FROM jobs WHERE idempotency_key IS NOT NULL"
     assert cluster.query(keys) == [(len(accepted), len(accepted))]
     assert service.audit() == []
+
+
+def test_a_service_on_sqlite_does_not_import_the_driver_of_postgresql() -> None:
+    """The driver is an extra, and takes a tenth of a second and some megabytes."""
+    program = (
+        "import sys; from orchestrator.cli.main import build_app; build_app();"
+        " import orchestrator.cli.up, orchestrator.cli.user_errors, orchestrator.store.sqlite;"
+        " sys.exit(any(name.startswith('psycopg') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

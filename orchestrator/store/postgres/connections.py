@@ -16,9 +16,9 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from queue import Empty, LifoQueue
 from typing import Any, TypeVar
 
@@ -51,6 +51,9 @@ REPEAT_SECONDS = 0.02
 COMMIT_DOUBT_SECONDS = 15.0
 #: How long a call may wait for a thread before it fails, in seconds.
 QUEUE_SECONDS = 15.0
+#: How long a call may last before it counts as failed, in seconds. A server that
+#: stands still, as on a machine that is paused, neither answers nor ends its connections.
+WRITE_SECONDS, READ_SECONDS = 60.0, 300.0
 #: How long calls fail at once after a connection could not be made, in seconds.
 REFUSED_SECONDS = 0.25
 #: How long to wait for another thread's connection if the server gives no further one, in seconds.
@@ -117,11 +120,13 @@ class ConnectionPool:
 
     async def write(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run `function(database, *arguments)` in a transaction; its result, once that is on disk."""
-        return await self._submit(self._writer_threads, self._write, function, arguments)
+        async with _time_limit(WRITE_SECONDS):
+            return await self._submit(self._writer_threads, self._write, function, arguments)
 
     async def read(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run `function(database, *arguments)` on one consistent snapshot of what is committed."""
-        return await self._submit(self._reader_threads, self._read, function, arguments)
+        async with _time_limit(READ_SECONDS):
+            return await self._submit(self._reader_threads, self._read, function, arguments)
 
     async def close(self) -> None:
         """Finish what was begun, then close every connection."""
@@ -206,6 +211,15 @@ class ConnectionPool:
                     return bool(row["status"] == "committed")
             time.sleep(REFUSED_SECONDS)
         raise unavailable()
+
+
+@asynccontextmanager
+async def _time_limit(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise unavailable(error) from error
 
 
 def _begin(connection: DictConnection, begin: bytes) -> str | None:

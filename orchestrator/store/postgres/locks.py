@@ -13,6 +13,7 @@ import psycopg
 from orchestrator.data_directory import DataDirectoryInUse
 from orchestrator.database_url import describe_database
 from orchestrator.errors import ServiceError
+from orchestrator.settings import SettingsError
 from orchestrator.store.postgres.connections import DictConnection
 from orchestrator.store.postgres.errors import describe, translate_error
 from orchestrator.store.postgres.store import open_database
@@ -76,7 +77,7 @@ class AdvisoryLock:
             JOIN pg_stat_activity USING (pid)
             WHERE locktype = 'advisory' AND granted AND classid = %s
                 AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-        with suppress(psycopg.Error, ServiceError), open_database(self._url) as connection:
+        with suppress(psycopg.Error, ServiceError, SettingsError), open_database(self._url) as connection:
             if row := connection.execute(query, (self._number,)).fetchone():
                 return (
                     f"server process {row['pid']} of {row['address'] or 'this machine'}, since {row['since']}"
@@ -121,5 +122,5 @@ def _keep(lock: AdvisoryLock, stopping: threading.Event, on_lost: Callable[[], N
                 log.error("another service has taken the database: %s", lock.describe_holder())
                 on_lost()
                 return
-        except ServiceError as error:
+        except (ServiceError, SettingsError, psycopg.Error) as error:
             log.warning("the lock of the database cannot be taken now: %s", describe(error))

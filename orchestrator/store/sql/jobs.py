@@ -45,6 +45,19 @@ def _cursor_position(db: Database, account_id: str | None, cursor: str) -> int:
     return int(row["seq"])
 
 
+def find_job(db: Database, condition: str, *values: str) -> JobRecord | None:
+    """Return the job that fulfils a condition, which comes from this package."""
+    with db.batch():
+        job = db.execute(f"SELECT * FROM jobs WHERE {condition}", values)
+        shards = db.execute(
+            f"""SELECT * FROM shards WHERE job_id = (SELECT id FROM jobs WHERE {condition})
+            ORDER BY position""",
+            values,
+        )
+    row = job.fetchone()
+    return None if row is None else JobRecord(job=row_to_job(row), shards=tuple(map(row_to_shard, shards)))
+
+
 def list_unfinished_jobs(db: Database) -> list[JobRecord]:
     return load_job_records(
         db, db.execute("SELECT * FROM jobs WHERE finished_at IS NULL ORDER BY seq").fetchall()

@@ -29,6 +29,8 @@ def add_lora(db: Database, lora: Lora) -> None:
 
 
 def delete_loras(db: Database, job_ids: Sequence[str]) -> None:
+    if not job_ids:
+        return
     db.execute(f"DELETE FROM loras WHERE {db.is_in('job_id')}", (db.list_value(job_ids),))
 
 

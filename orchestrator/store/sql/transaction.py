@@ -46,9 +46,12 @@ class SqlTransaction:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._locked_accounts: set[str] = set()
 
     def lock_account(self, account_id: str) -> None:
-        accounts.lock_account(self._db, account_id)
+        if account_id not in self._locked_accounts:
+            accounts.lock_account(self._db, account_id)
+            self._locked_accounts.add(account_id)
 
     def lock_job(self, job_id: str) -> None:
         self._db.lock_rows("SELECT id FROM jobs WHERE id = ?", (job_id,))
@@ -64,19 +67,14 @@ class SqlTransaction:
         return accounts.get_account(self._db, account_id)
 
     def find_job(self, job_id: str) -> JobRecord | None:
-        return self._find_job("SELECT * FROM jobs WHERE id = ?", job_id)
+        return jobs.find_job(self._db, "id = ?", job_id)
 
     def find_job_with_idempotency_key(self, account_id: str, idempotency_key: str) -> JobRecord | None:
-        query = "SELECT * FROM jobs WHERE account_id = ? AND idempotency_key = ?"
-        return self._find_job(query, account_id, idempotency_key)
+        condition = "account_id = ? AND idempotency_key = ?"
+        return jobs.find_job(self._db, condition, account_id, idempotency_key)
 
     def find_job_of_shard(self, shard_id: str) -> JobRecord | None:
-        query = "SELECT * FROM jobs WHERE id = (SELECT job_id FROM shards WHERE id = ?)"
-        return self._find_job(query, shard_id)
-
-    def _find_job(self, query: str, *values: str) -> JobRecord | None:
-        row = self._db.execute(query, values).fetchone()
-        return None if row is None else jobs.load_job_records(self._db, [row])[0]
+        return jobs.find_job(self._db, "id = (SELECT job_id FROM shards WHERE id = ?)", shard_id)
 
     def find_attempt(self, prompt_id: str) -> Attempt | None:
         row = self._db.execute("SELECT * FROM attempts WHERE prompt_id = ?", (prompt_id,)).fetchone()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from orchestrator.errors import InvalidRequest
+from orchestrator.store.lookup import found
 from orchestrator.store.sql.accounts import get_account
 from orchestrator.store.sql.database import Database
 from orchestrator.store.sql.rows import format_time, row_to_entry
@@ -22,11 +23,15 @@ def find_entry(db: Database, key: str) -> LedgerEntry | None:
 
 def get_balance(db: Database, account_id: str) -> Balance:
     """Return what an account has available and held. Raises NotFound."""
-    get_account(db, account_id)
     available, held = ledger.wallet_account(account_id), ledger.held_account(account_id)
-    rows = db.execute("SELECT account, micros FROM balances WHERE account IN (?, ?)", (available, held))
-    found = {row["account"]: row["micros"] for row in rows}
-    return Balance(available=found.get(available, 0), held=found.get(held, 0))
+    row = db.execute(
+        """SELECT (SELECT micros FROM balances WHERE account = ?) AS available,
+            (SELECT micros FROM balances WHERE account = ?) AS held
+        FROM accounts WHERE id = ?""",
+        (available, held, account_id),
+    ).fetchone()
+    found(row, "account", account_id)
+    return Balance(available=row["available"] or 0, held=row["held"] or 0)
 
 
 def list_entries(db: Database, account_id: str, limit: int, cursor: str | None) -> Page[LedgerEntry]:

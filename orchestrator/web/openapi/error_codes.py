@@ -114,7 +114,7 @@ ERROR_CODES: Mapping[str, str] = {
     "stalled": "The run made no progress.",
     "lora_unavailable": "The file of a LoRA no longer exists, or is too large for the instance.",
     "superseded": "The model was replaced by a new version before the job could run.",
-    "store_unavailable": "Object storage is unavailable; retry later.",
+    "store_unavailable": "Object storage or the database is unavailable; retry later.",
     "abandoned": "The run was lost with its instance.",
     "internal": "The service failed to run the job.",
 }

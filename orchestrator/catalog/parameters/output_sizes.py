@@ -147,10 +147,14 @@ class OutputSizes:
         the latter. Returns None if all sizes are larger.
         """
         nearest = self.fit_aspect_ratio(float(aspect_ratio), max_area, on_grid=on_grid)
+        if nearest is None:
+            return self._largest_exact(aspect_ratio, max_area)
+        return self.prefer_exact(aspect_ratio, nearest, max_area)
+
+    def prefer_exact(self, aspect_ratio: Fraction, size: Size, max_area: float) -> Size:
+        """Return the largest size of exactly that ratio, or `size` if that has many more pixels."""
         exact = self._largest_exact(aspect_ratio, max_area)
-        if nearest is None or exact is None:
-            return exact or nearest
-        return exact if exact.area >= _EXACT_AREA_SHARE * nearest.area else nearest
+        return exact if exact and exact.area >= _EXACT_AREA_SHARE * size.area else size
 
     def _largest_exact(self, aspect_ratio: Fraction, max_area: float) -> Size | None:
         """Return the largest size of exactly that ratio within `max_area` pixels; None if there is none."""

@@ -49,7 +49,10 @@ def size_params_for_image(
         found = sizes.fit_exact_ratio(shape, sizes.default_area(shape), on_grid=True)
         return found.to_params() if found else {}
     limit = sizes.max_pixels if follow is FollowImage.SIZE or has_canvas(model) else sizes.default_size.area
-    return sizes.fit_size(*_shrink(image_size, sizes, limit)).to_params()
+    near = sizes.fit_size(*_shrink(image_size, sizes, limit))
+    if near.area >= image_size.area:
+        return near.to_params()
+    return sizes.prefer_exact(Fraction(*image_size), near, min(limit, image_size.area)).to_params()
 
 
 def reshape_for_image(model: Model, image_size: Size, max_pixels: float) -> dict[str, int]:

@@ -54,6 +54,19 @@ def test_an_image_within_the_limits_keeps_its_size() -> None:
     assert followed(FILL, (1999, 1203)) == {"width": 1999, "height": 1203}
 
 
+@pytest.mark.parametrize("model", ["flux-2-dev", "flux-1-kontext-dev", "qwen-image-edit", "hidream-o1"])
+@pytest.mark.parametrize("image", [(1920, 1080), (3000, 2000), (1536, 2048), (1400, 600)])
+def test_a_large_image_is_made_smaller_in_exactly_its_shape(model: str, image: tuple[int, int]) -> None:
+    made = followed(CATALOG[model], image)
+    assert made["width"] * image[1] == made["height"] * image[0]
+    assert 0.8 * 1024**2 < min(image[0] * image[1], made["width"] * made["height"]) <= 1024**2
+
+
+def test_a_small_image_is_not_enlarged_beyond_the_grid() -> None:
+    assert followed(CATALOG["flux-2-dev"], (100, 50)) == {"width": 96, "height": 48}
+    assert followed(KONTEXT, (100, 50)) == {"width": 512, "height": 256}
+
+
 def test_one_given_side_is_completed_by_the_shape() -> None:
     assert followed(KONTEXT, (600, 400), width=300) == {"width": 300, "height": 256}
     assert followed(KONTEXT, (600, 400), width=900) == {"width": 900, "height": 600}

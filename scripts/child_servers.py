@@ -19,6 +19,7 @@ from typing import Any
 from comfy_instances.process.child import find_free_port
 
 PIXELFACTORY_COMMAND = Path(sys.executable).with_name("pixelfactory")
+UP_COMMAND = (str(PIXELFACTORY_COMMAND), "up")
 READY_SECONDS = 60.0
 STOP_SECONDS = 40.0
 
@@ -42,10 +43,14 @@ def run_simulator(directory: Path) -> Iterator[ServerProcess]:
 
 @contextmanager
 def run_service(
-    *options: str, log: Path, environment: Mapping[str, str] | None = None, preferred_port: int = 0
+    *options: str,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    preferred_port: int = 0,
+    program: Sequence[str] = UP_COMMAND,
 ) -> Iterator[ServerProcess]:
-    """Run `pixelfactory up` with `options`; its output goes to the file `log`."""
-    command = [str(PIXELFACTORY_COMMAND), "up", *options]
+    """Run `pixelfactory up`, or `program`, with `options`; its output goes to the file `log`."""
+    command = [*program, *options]
     with _run_server(
         command, "/readyz", log=log, environment=environment, preferred_port=preferred_port
     ) as server:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from orchestrator.jobs import Attempt, Job, Output, Usage, create_shards
 from orchestrator.store import Account
+from orchestrator.store.sql.store import SqlStore
 from orchestrator.store.sqlite import SqliteStore
 
 START_TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,7 +47,7 @@ async def measure_throughput(directory: Path, jobs: int) -> None:
     bare = bare_sqlite_rate(directory / "bare.db", jobs)
     print(f"bare SQLite      {bare:8.0f} jobs/s  (two transactions of 3 and 6 rows each)")
     for together in (1, 64):
-        rate = await store_rate(directory / f"store-{together}.db", jobs, together)
+        rate = await store_rate(SqliteStore(directory / f"store-{together}.db"), jobs, together)
         print(f"store, {together:3} at once {rate:7.0f} jobs/s  ({rate / bare:.2f} of bare)")
 
 
@@ -66,9 +67,8 @@ def bare_sqlite_rate(path: Path, jobs: int) -> float:
     return jobs / elapsed
 
 
-async def store_rate(path: Path, jobs: int, concurrency: int) -> float:
-    """Return jobs per second from hold to capture: `add_job`, `start_attempt`, `finish_shard`."""
-    store = SqliteStore(path)
+async def store_rate(store: SqlStore, jobs: int, concurrency: int) -> float:
+    """Return jobs per second from hold to capture (`add_job`, `start_attempt`, `finish_shard`); closes it."""
     account = await store.add_account("bench", "standard", START_TIME)
     await store.credit(account.id, jobs * 10_000, "bench", START_TIME)
     numbers = iter(range(jobs))
@@ -86,7 +86,7 @@ async def store_rate(path: Path, jobs: int, concurrency: int) -> float:
     return jobs / elapsed
 
 
-async def run_one_job(store: SqliteStore, account: Account, id: str) -> None:
+async def run_one_job(store: SqlStore, account: Account, id: str) -> None:
     job = Job(
         id=id,
         account_id=account.id,

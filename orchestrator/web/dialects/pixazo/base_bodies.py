@@ -189,7 +189,9 @@ class EndpointBody(PixazoBody):
         sizes = {name: further.pop(name) for name in _SIZE_WORDS & further.keys()}
         taken = take_parameters(model, {**defaults, **given, **further})
         taken = taken.with_computed(self._dimensions(model))
-        taken = taken.with_computed(_read_sizes(model, sizes), next(iter(sizes), ""))
+        size_field = next(iter(sizes), "")
+        shown = self._given_names.get(size_field, size_field)
+        taken = taken.with_computed(_read_sizes(model, sizes), shown)
         return taken.extended({}, *self._format_warnings())
 
     @property

@@ -121,6 +121,15 @@ class ComfyUIClient:
         """Return the names of the model files of one folder, as loader nodes call them now."""
         return await self._list_names(f"models/{folder}")
 
+    async def get_model_metadata(self, folder: str, name: str) -> dict[str, Any]:
+        """Return the metadata in the header of a safetensors file; empty if it has none or does not exist."""
+        async with self._request("GET", f"view_metadata/{folder}", params={"filename": name}) as response:
+            if response.status == 404:
+                return {}
+            _raise_for_status(response)
+            metadata = await response.json()
+            return metadata if isinstance(metadata, dict) else {}
+
     async def upload_input(self, name: str, data: bytes, content_type: str, subfolder: str = "") -> str:
         """Upload an input file and return the name by which graphs refer to it.
 

@@ -263,6 +263,10 @@ class InstanceSession:
         """Return the names of the model files that the instance lists, by folder."""
         return await self._client.list_model_files()
 
+    async def get_lora_metadata(self, name: str) -> dict[str, Any]:
+        """Return the metadata in the header of a LoRA file, by its name without suffix; empty if unknown."""
+        return await self._client.get_model_metadata(LORA_FOLDER, name + LORA_FILE_SUFFIX)
+
     async def get_queue(self) -> InstanceQueue:
         """Return the running and waiting prompts of all clients."""
         return await self._client.get_queue()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from comfy_instances.simulator.options import InstanceFolders
+
+SAFETENSORS_SUFFIX = ".safetensors"
+#: Longest header whose metadata the server reads, in bytes.
+_MAX_HEADER_BYTES = 1024 * 1024
 
 
 def is_within(folder: Path, path: Path) -> bool:
@@ -87,3 +93,17 @@ def _highest_number(folder: Path, name: str) -> int:
     rests = (entry[len(start) :] for entry in names if entry.startswith(start))
     numbers = (rest.split(".")[0].split("_")[0] for rest in rests)
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+
+def read_safetensors_metadata(file: Path) -> dict[str, Any] | None:
+    """Return the metadata in the header of a safetensors file; None if it has none or a header over 1 MiB.
+
+    Raises ValueError for another kind of file, on which ComfyUI fails too.
+    """
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        if size > _MAX_HEADER_BYTES:
+            return None
+        header = json.loads(stream.read(size))
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return metadata if isinstance(metadata, dict) else None

@@ -46,13 +46,25 @@ class InstanceFolders:
 
     def list_model_files(self, kind: str) -> list[str]:
         """Return the names of the model files of a kind, as loader nodes call them."""
+        folders = self._model_folders(kind)
+        found = ((folder, path) for folder in folders for path in folder.rglob("*") if path.is_file())
+        return sorted({str(path.relative_to(folder)) for folder, path in found})
+
+    def find_model_file(self, kind: str, name: str) -> Path | None:
+        """Return the path of a model file; None if no file of the kind has that name."""
+        if name not in self.list_model_files(kind):
+            return None
+        return next(path for folder in self._model_folders(kind) if (path := folder / name).is_file())
+
+    def _model_folders(self, kind: str) -> list[Path]:
+        if kind not in MODEL_FOLDERS:
+            return []
         folders = [self.models / kind]
         if self.shared_models is not None:
             folders.append(self.shared_models / kind)
         if kind in OUTPUT_MODEL_FOLDERS:
             folders.append(self.output / kind)
-        found = ((folder, path) for folder in folders for path in folder.rglob("*") if path.is_file())
-        return sorted({str(path.relative_to(folder)) for folder, path in found})
+        return folders
 
     def folder_of_type(self, folder_type: str) -> Path | None:
         """Return the folder that a request's `type` names; None for an unknown type."""

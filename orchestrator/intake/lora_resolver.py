@@ -150,26 +150,37 @@ class LoraResolver:
         """Raise InvalidRequest for a LoRA of another architecture, with the models that take it."""
         if lora.base == model.lora_base:
             return
-        others = self.list_models_for(lora.base)
+        raise self._mismatch(lora.name, [lora.base], model, param)
+
+    async def _check_shared_bases(self, names: Iterable[str], model: Model, param: str) -> None:
+        """Raise InvalidRequest for a file whose header names an architecture that is not the model's."""
+        for name, bases in (await self.shared.read_architectures(names)).items():
+            if bases and model.lora_base not in bases:
+                raise self._mismatch(name, bases, model, param)
+
+    def _mismatch(self, name: str, bases: Sequence[str], model: Model, param: str) -> InvalidRequest:
+        others = self.list_models_for(*bases)
         way_out = f"; use it with {', '.join(others)}" if others else ""
-        raise InvalidRequest(
-            f"`{param}`: the LoRA {lora.name} was trained for {lora.base}, but model {model.id} takes LoRAs"
+        return InvalidRequest(
+            f"`{param}`: the LoRA {name} was trained for {bases[0]}, but model {model.id} takes LoRAs"
             f" for {model.lora_base}{way_out}",
             code="lora_mismatch",
             param=param,
         )
 
-    def list_models_for(self, base: str) -> list[str]:
-        """Return the models that take LoRAs with this base architecture."""
-        return [one.id for one in self.live_catalog.catalog if one.lora_inputs and one.lora_base == base]
+    def list_models_for(self, *bases: str) -> list[str]:
+        """Return the models that take LoRAs with one of these base architectures."""
+        return [one.id for one in self.live_catalog.catalog if one.lora_inputs and one.lora_base in bases]
 
     async def _check_shared(self, account_id: str, model: Model, param: str, names: Iterable[str]) -> None:
         """Raise InvalidRequest unless some instance that can run the model has all of these files."""
         wanted = set(names) - model.default_loras(param)
         offers = self.shared.names_by_instance(model) if wanted else None
         # While no instance can run the model, the error is that one, which passes.
-        if not offers or any(wanted <= offer for offer in offers):
+        if not offers:
             return
+        if any(wanted <= offer for offer in offers):
+            return await self._check_shared_bases(wanted, model, param)
         known = frozenset[str]().union(*offers)
         missing = sorted(wanted - known)
         if not missing and len(wanted) > 1:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from comfy_instances.protocol.errors import BadGraph
+from comfy_instances.protocol.errors import BadGraph, InstanceError
 from comfy_instances.protocol.lora_files import uploaded_lora_name
 from comfy_instances.session.session import InstanceSession
 from tests.support.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui, simulator
@@ -80,6 +80,39 @@ async def test_an_incomplete_file_is_replaced(session: InstanceSession, server: 
     await session.upload_lora(name, data)
     assert file.read_bytes() == data
     assert len(list(server.base.glob(f"output/loras/{name}*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "metadata"),
+    [
+        (
+            {"__metadata__": {"ss_base_model_version": "sdxl_base_v1-0"}},
+            {"ss_base_model_version": "sdxl_base_v1-0"},
+        ),
+        ({}, {}),
+        ({"padding": "." * 2**20, "__metadata__": {"ss_base_model_version": "flux1"}}, {}),
+    ],
+    ids=["metadata", "none", "a header over 1 MiB"],
+)
+async def test_metadata_of_a_lora_is_read(
+    session: InstanceSession, server: ComfyUIServer, header: dict[str, Any], metadata: dict[str, Any]
+) -> None:
+    text = json.dumps(header).encode()
+    folder = server.base / "output" / "loras"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "described.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    assert await session.get_lora_metadata("described") == metadata
+    assert await session.get_lora_metadata("absent") == {}
+
+
+async def test_a_file_that_is_no_lora_has_no_readable_metadata(
+    session: InstanceSession, server: ComfyUIServer
+) -> None:
+    folder = server.base / "output" / "loras"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "broken.safetensors").write_bytes(bytes(8))
+    with pytest.raises(InstanceError, match="500"):
+        await session.get_lora_metadata("broken")
 
 
 async def test_a_file_that_is_too_large_is_refused(session: InstanceSession) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -31,6 +32,27 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]
     share_loras(data / "instances" / "sim-1" / "models", "only-here")
     environment = {"PIXELFACTORY_MODELS_DIR": str(models), **PATIENT}
     with running(ServiceProcess(data, ("--simulate", "2"), environment)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """A service whose operator shares LoRAs with headers as trainers write them."""
+    models = tmp_path_factory.mktemp("models")
+    share_loras(models, "plain")
+    versions = {
+        "of-flux": {"modelspec.architecture": "flux-1-dev/lora"},
+        "of-sd15": {"ss_base_model_version": "sd_v1"},
+        "of-sdxl": {"modelspec.architecture": "", "ss_base_model_version": "sdxl_base_v1-0"},
+    }
+    for name, metadata in versions.items():
+        header = json.dumps({"__metadata__": metadata}).encode()
+        file = models / "loras" / f"{name}.safetensors"
+        file.write_bytes(len(header).to_bytes(8, "little") + header)
+    environment = {"PIXELFACTORY_MODELS_DIR": str(models), **PATIENT}
+    with running(
+        ServiceProcess(tmp_path_factory.mktemp("described"), ("--simulate", "1"), environment)
+    ) as started:
         yield started
 
 
@@ -274,6 +296,23 @@ async def test_a_deleted_lora_is_unknown(http: aiohttp.ClientSession) -> None:
         assert response.status == 404
     async with http.get(f"/api/v1/jobs/{job['jobId']}") as response:
         assert response.status == 404
+
+
+async def test_a_shared_file_for_another_architecture_is_refused(
+    described: ServiceProcess,
+) -> None:
+    async with described.client(new_key(described)) as http:
+        shared = {one["name"]: one for one in await listed(http)}
+        assert {name: one["architecture"] for name, one in shared.items()} == {
+            "of-flux": "flux", "of-sd15": "sd15", "of-sdxl": "sdxl", "plain": None
+        }  # fmt: skip
+        assert "sd-1.5" in shared["of-sd15"]["models"]
+        assert shared["plain"]["models"] is None
+        for name, way_out in (("of-flux", "flux-1-dev"), ("of-sdxl", "sdxl-1.0")):
+            error = await refusal(http, loras=[name])
+            assert (error["code"], error["param"]) == ("lora_mismatch", "loras")
+            assert way_out in error["message"]
+        assert await generate(http, loras=["of-sd15", "plain"])
 
 
 async def test_lists_in_pages_with_shared_ones_last(http: aiohttp.ClientSession) -> None:

@@ -61,6 +61,7 @@ def _routes(instance: SimulatedInstance) -> list[web.RouteDef]:
         get("/features", info.features),
         get("/models", info.model_folders),
         get("/models/{folder}", info.models),
+        get("/view_metadata/{folder}", info.view_metadata),
         get("/embeddings", info.embeddings),
         get("/extensions", info.extensions),
         get("/", info.root),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from comfy_instances.protocol.node_facts import RECORDED_VERSION
 from comfy_instances.simulator.faults import Fault
+from comfy_instances.simulator.files import SAFETENSORS_SUFFIX, read_safetensors_metadata
 from comfy_instances.simulator.instance import SimulatedInstance
 from comfy_instances.simulator.options import MODEL_FOLDERS
 from comfy_instances.simulator.server.websocket_hub import FEATURE_FLAGS
@@ -68,6 +70,19 @@ class InfoRoutes:
             return web.Response(status=404)
         names = self._instance.options.folders.list_model_files(request.match_info["folder"])
         return web.json_response(names)
+
+    async def view_metadata(self, request: web.Request) -> web.Response:
+        """Return the metadata in the header of a safetensors file; 404 if there is no file or no metadata."""
+        name = request.query.get("filename", "")
+        folders = self._instance.options.folders
+        file = folders.find_model_file(request.match_info["folder"], name)
+        if file is None or not name.endswith(SAFETENSORS_SUFFIX):
+            return web.Response(status=404)
+        try:
+            metadata = await asyncio.to_thread(read_safetensors_metadata, file)
+        except (OSError, ValueError):
+            return web.Response(status=500)
+        return web.Response(status=404) if metadata is None else web.json_response(metadata)
 
     async def embeddings(self, request: web.Request) -> web.Response:
         names = self._instance.options.folders.list_model_files("embeddings")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from aiohttp import web
@@ -100,7 +101,8 @@ class LoraRoutes:
         unexpired = [lora for lora in page.items if not self._loras.expiry.is_lora_expired(lora)]
         loras = [self._to_response(lora, request) for lora in unexpired]
         if page.cursor is None:
-            loras += [_to_shared_response(name) for name in self._loras.shared.names()]
+            shared = await self._loras.shared.read_architectures(self._loras.shared.names())
+            loras += [self._to_shared_response(name, bases) for name, bases in shared.items()]
         return json_response(LoraListResponse(loras=loras, next_cursor=page.cursor))
 
     @openapi_operation(
@@ -137,20 +139,19 @@ class LoraRoutes:
             expires_at=self._loras.expiry.lora_expires_at(lora),
         )
 
-
-def _to_shared_response(name: str) -> LoraResponse:
-    return LoraResponse(
-        id=name,
-        name=name,
-        shared=True,
-        architecture=None,
-        models=None,
-        trigger_word=None,
-        job_id=None,
-        trainer=None,
-        bytes=None,
-        sha256=None,
-        url=None,
-        created_at=None,
-        expires_at=None,
-    )
+    def _to_shared_response(self, name: str, bases: Sequence[str]) -> LoraResponse:
+        return LoraResponse(
+            id=name,
+            name=name,
+            shared=True,
+            architecture=bases[0] if bases else None,
+            models=self._loras.list_models_for(*bases) if bases else None,
+            trigger_word=None,
+            job_id=None,
+            trainer=None,
+            bytes=None,
+            sha256=None,
+            url=None,
+            created_at=None,
+            expires_at=None,
+        )

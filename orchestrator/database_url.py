@@ -22,6 +22,13 @@ def sqlite_path(url: str) -> Path | None:
     return Path(path) if scheme == "sqlite" and separator and path else None
 
 
+def check_database_url(url: str) -> None:
+    """Raise ValueError, without the URL, for one that names no database."""
+    if not is_postgres_url(url) and sqlite_path(url) is None:
+        scheme = url.partition(":")[0] if "://" in url else "unknown"
+        raise ValueError(f"must be {URL_FORMS} (got a {scheme!r} URL)")
+
+
 def describe_database(url: str) -> str:
     """Return scheme, hosts, port and name of the database of a URL; not its user, password or options."""
     parts = urlsplit(url)

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.logs import hide_secret
-from orchestrator.settings import SettingsError, find_weakness
+from orchestrator.secret_strength import find_weakness
+from orchestrator.settings import SettingsError
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from orchestrator.database_url import (
-    URL_FORMS,
+    check_database_url,
     describe_database,
     find_passwords,
     is_postgres_url,
@@ -28,11 +28,10 @@ from orchestrator.database_url import (
 )
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
 from orchestrator.ray_settings import USER_DATA_DIR, RaySettings
+from orchestrator.secret_strength import find_weakness
 
 SHIPPED_WORKFLOWS_DIR = Path(__file__).resolve().parent.parent / "workflows"
 MIB = 2**20
-#: Shortest secret that protects the service itself.
-MIN_SECRET_LENGTH = 16
 LogFormat = Literal["text", "json"]
 #: What browsers send as `Origin`; extensions have schemes of their own.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -40,16 +39,6 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]
 
 class SettingsError(Exception):
     """A setting is missing, unknown or invalid; the message names it."""
-
-
-def find_weakness(secret: str) -> str | None:
-    """Return why a text does not do as a secret that protects the service, or None."""
-    if len(secret) < MIN_SECRET_LENGTH:
-        return f"has {len(secret)} characters, at least {MIN_SECRET_LENGTH} are needed"
-    if not (secret.isascii() and secret.isprintable()):
-        # A damaged file may be full of zeros, which anybody can send in JSON.
-        return "has characters that are not printable ASCII"
-    return None
 
 
 class Settings(RaySettings):
@@ -73,7 +62,7 @@ class Settings(RaySettings):
         12,
         ge=2,
         le=1000,
-        description="Most connections of this process to a PostgreSQL database, besides three that wait.",
+        description="Most connections of this process to PostgreSQL, besides three that wait.",
     )
     workflows_dir: Path = Field(SHIPPED_WORKFLOWS_DIR, description="Directory of the models (workflows).")
     stand_ins_file: Path | None = Field(
@@ -335,6 +324,13 @@ class Settings(RaySettings):
             raise ValueError("the secret is empty; remove the setting or set one")
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _require_known_database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_database_url(value.get_secret_value())
+        return value
+
     @field_validator("log_level")
     @classmethod
     def _require_known_level(cls, value: str) -> str:
@@ -348,8 +344,7 @@ class Settings(RaySettings):
         """The secrets among the settings."""
         values = [getattr(self, name) for name in type(self).model_fields if name != "database_url"]
         secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
-        database = self.database_url.get_secret_value() if self.database_url else ""
-        return secrets + (find_passwords(database) if is_postgres_url(database) else [])
+        return secrets + (find_passwords(self.postgres_url) if self.postgres_url else [])
 
     @property
     def stand_ins_path(self) -> Path:
@@ -362,26 +357,16 @@ class Settings(RaySettings):
 
     @property
     def postgres_url(self) -> str | None:
-        """URL of the PostgreSQL database; None if the database is SQLite's. Raises SettingsError."""
-        if self.database_url is None:
-            return None
-        url = self.database_url.get_secret_value()
-        if is_postgres_url(url):
-            return url
-        if sqlite_path(url) is None:
-            scheme = url.partition(":")[0] if "://" in url else "unknown"
-            raise SettingsError(f"PIXELFACTORY_DATABASE_URL must be {URL_FORMS} (got a {scheme!r} URL)")
-        return None
+        """URL of the PostgreSQL database; None if the database is SQLite's."""
+        url = self.database_url and self.database_url.get_secret_value()
+        return url if url and is_postgres_url(url) else None
 
     @property
     def database_path(self) -> Path:
         """File of the SQLite database. Raises SettingsError for other databases."""
-        if (postgres := self.postgres_url) is not None:
-            raise SettingsError(
-                f"this works with an SQLite database only, but PIXELFACTORY_DATABASE_URL is"
-                f" {describe_database(postgres)}"
-            )
-        path = None if self.database_url is None else sqlite_path(self.database_url.get_secret_value())
+        if self.postgres_url is not None:
+            raise SettingsError(f"this works with SQLite only, not {describe_database(self.postgres_url)}")
+        path = self.database_url and sqlite_path(self.database_url.get_secret_value())
         return path or self.data_dir / "pixelfactory.db"
 
     @classmethod

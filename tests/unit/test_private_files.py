@@ -14,7 +14,8 @@ from orchestrator.private_files import (
     write_output_file,
     write_private,
 )
-from orchestrator.settings import MIN_SECRET_LENGTH, SettingsError
+from orchestrator.secret_strength import MIN_SECRET_LENGTH
+from orchestrator.settings import SettingsError
 
 
 def test_writes_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:

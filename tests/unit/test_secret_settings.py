@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.app.resources import load_admin_token
-from orchestrator.settings import MIN_SECRET_LENGTH, Settings, SettingsError
+from orchestrator.secret_strength import MIN_SECRET_LENGTH
+from orchestrator.settings import Settings, SettingsError
 from orchestrator.web.auth import is_secret
 from pricing.payments import PaymentError, sign_payment_webhook, verify_payment_webhook
 

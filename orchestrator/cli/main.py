@@ -21,6 +21,7 @@ COMMANDS = (
     "alerts",
     "models",
     "instances",
+    "ray",
     "weights",
     "comfyui",
     "usage",

@@ -10,15 +10,17 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from comfy_instances.fleet.ray.agent import Agent
 from comfy_instances.fleet.ray.connection import RayUnavailable
 from comfy_instances.fleet.ray.values import AgentOptions, AgentReport, ClusterState, RayNode
 from comfy_instances.tasks import spawn
+from tests.support.polling import wait_until
 
 
 @dataclass
@@ -137,6 +139,18 @@ def agent_options(base_dir: Path, **changes: object) -> AgentOptions:
     """Options of simulated instances."""
     options = AgentOptions(name="", namespace="tests", base_dir=str(base_dir), simulate=True)
     return replace(options, **changes)  # type: ignore[arg-type]
+
+
+async def pull_when_allowed(
+    models_dir: Path, files: Sequence[Mapping[str, Any]], on_file: Callable[[str, int], None]
+) -> None:
+    """A weight puller: makes the files once there is a file `go`."""
+    await wait_until((models_dir / "go").exists)
+    for row in files:
+        target = models_dir / str(row["path"])
+        await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(target.write_bytes, b"weights")
+        on_file(str(row["path"]), 7)
 
 
 async def run_agent(node_id: str) -> None:

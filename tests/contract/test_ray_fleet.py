@@ -1,0 +1,369 @@
+"""A Ray fleet while its cluster changes: real agents and simulators, on nodes that tests add and remove."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import sys
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState, wait_until_ready
+from comfy_instances.fleet.ray.demand import CapacityLimits, WaitingWork
+from comfy_instances.fleet.ray.fleet import RayFleet
+from comfy_instances.fleet.ray.options import RayFleetOptions, WantedWeights
+from comfy_instances.fleet.ray.orphans import kill_orphans
+from comfy_instances.protocol.errors import InstanceGone
+from comfy_instances.session.session import InstanceSession
+from comfy_instances.tasks import spawn
+from tests.support.agent_cluster import AgentCluster, agent_options, running_cluster
+from tests.support.polling import poll, wait_until
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+#: Takes a second or two of simulated time.
+SLOW_GRAPH = {
+    "model": node("CheckpointLoaderSimple", ckpt_name="sd-1.5.safetensors"),
+    "text": node("CLIPTextEncode", clip=["model", 1], text="a lighthouse"),
+    "empty": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+    "sampled": node(
+        "KSampler",
+        model=["model", 0],
+        positive=["text", 0],
+        negative=["text", 0],
+        latent_image=["empty", 0],
+        seed=1,
+        steps=20,
+        cfg=7.0,
+        sampler_name="euler",
+        scheduler="normal",
+        denoise=1.0,
+    ),
+    "image": node("VAEDecode", samples=["sampled", 0], vae=["model", 2]),
+    "saved": node("SaveImage", images=["image", 0], filename_prefix="x"),
+}
+
+
+async def wait_until_it_runs(session: InstanceSession) -> None:
+    """Wait until the instance runs a prompt, and says so."""
+
+    async def runs() -> bool:
+        return bool((await session.get_queue()).running)
+
+    await poll(runs)
+    await asyncio.sleep(0.3)
+
+
+def fleet_of(
+    cluster: AgentCluster,
+    directory: Path,
+    weights: WantedWeights | None = None,
+    agent: Mapping[str, object] | None = None,
+    **changes: Any,
+) -> RayFleet:
+    options = RayFleetOptions(
+        agent=agent_options(directory / "nodes", **(agent or {})),
+        state_file=directory / "service" / "agents.json",
+        control_seconds=0.1,
+        discovery_seconds=20,
+        settle_seconds=0.3,
+        probe_seconds=0.2,
+        poll_seconds=0.05,
+        file_refresh_seconds=0.2,
+    )
+    return RayFleet(cluster, replace(options, **changes), weights)
+
+
+@asynccontextmanager
+async def started(fleet: RayFleet, count: int | None = 1) -> AsyncIterator[list[InstanceInfo]]:
+    """The fleet, with `count` instances ready; yields the growing list of what it tells."""
+    told: list[InstanceInfo] = []
+    fleet.subscribe(told.append)
+    await fleet.start()
+    try:
+        if count is not None:
+            await wait_until(lambda: len(fleet.instances()) >= count)
+            await wait_until_ready(fleet, count)
+        yield told
+    finally:
+        await fleet.stop()
+
+
+def states(fleet: RayFleet) -> dict[str, InstanceState]:
+    return {info.id: info.state for info in fleet.instances()}
+
+
+async def test_keeps_the_tokens_of_agents_private(tmp_path: Path) -> None:
+    async with running_cluster("a") as cluster, started(fleet_of(cluster, tmp_path)):
+        file = tmp_path / "service" / "agents.json"
+        report = cluster.agents["ray-0"].report
+        assert report is not None
+        assert report.token in file.read_text()
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_a_removed_instance_is_unreachable_and_not_unknown(tmp_path: Path) -> None:
+    async with running_cluster("a", "b") as cluster:
+        fleet = fleet_of(cluster, tmp_path, pending_seconds=0.5)
+        async with started(fleet, 2) as told:
+            name = next(agent.options.name for agent in cluster.agents.values() if agent.node_id == "b")
+            session = fleet.session(name)
+            await cluster.remove_node("b")
+            await wait_until(lambda: name not in states(fleet))
+            assert told[-1].id == name
+            assert told[-1].state is InstanceState.FAILED
+            assert fleet.node_facts(name) is None
+            with pytest.raises(InstanceGone):
+                fleet.session(name)
+            with pytest.raises(FleetError, match="has not been found"):
+                await fleet.restart(name)
+            assert await fleet.log_tail(name) == []
+            fleet.record_failure(name)
+            assert not session.is_connected
+            cluster.add_node("c", "SIMULATED")
+            await wait_until(lambda: states(fleet).get(name) is InstanceState.READY)
+
+
+async def test_prompts_go_on_while_ray_is_unreachable_and_the_service_restarts(tmp_path: Path) -> None:
+    """The next process finds its instances by its own file, and their prompts by their ids."""
+    async with running_cluster("a") as cluster:
+        agent = {"time_scale": 4.0}
+        first, prompt_id = fleet_of(cluster, tmp_path, agent=agent), str(uuid.uuid4())
+        async with started(first):
+            cluster.is_reachable = False
+            session = first.session("ray-0")
+            run = spawn(session.run_prompt(prompt_id, SLOW_GRAPH), "prompt", awaited=True)
+            await wait_until_it_runs(session)
+        with pytest.raises(InstanceGone):
+            await run
+        second = fleet_of(cluster, tmp_path, agent=agent, discovery_seconds=0.2)
+        assert set(states(second)) == {"ray-0"}
+        async with started(second):
+            result = await second.session("ray-0").resume_prompt(prompt_id)
+            assert result is not None
+            assert result.outputs
+            cluster.is_reachable = True
+            cluster.add_node("b", "SIMULATED")
+            await wait_until_ready(second, 2)
+
+
+async def test_a_damaged_file_of_agents_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "service").mkdir()
+    (tmp_path / "service" / "agents.json").write_text('[{"name": "ray-0"}')
+    async with running_cluster("a") as cluster, started(fleet_of(cluster, tmp_path)):
+        assert "incarnation" in (tmp_path / "service" / "agents.json").read_text()
+
+
+async def test_an_instance_of_another_version_is_replaced_once_it_is_idle(tmp_path: Path) -> None:
+    """Its prompt ends; the others go on working meanwhile."""
+    async with running_cluster("a", "b") as cluster:
+        old = {"created_by": "0.0.9", "time_scale": 1.0}
+        async with started(fleet_of(cluster, tmp_path, agent=old), 2):
+            pass
+        before = {name: agent.report for name, agent in cluster.agents.items()}
+        fleet = fleet_of(cluster, tmp_path, agent={"time_scale": 1.0}, settle_seconds=1.0)
+        ready = list[int]()
+        fleet.subscribe(lambda info: ready.append(list(states(fleet).values()).count(InstanceState.READY)))
+        await fleet.start()
+        try:
+            await wait_until(lambda: InstanceState.READY in states(fleet).values())
+            name = next(name for name, state in states(fleet).items() if state is InstanceState.READY)
+            result = await fleet.session(name).run_prompt(str(uuid.uuid4()), SLOW_GRAPH)
+            assert result.outputs
+
+            def all_new() -> bool:
+                reports = [agent.report for agent in cluster.agents.values()]
+                return len(reports) == 2 and all(one and one.created_by != "0.0.9" for one in reports)
+
+            await wait_until(all_new)
+            await wait_until_ready(fleet, 2)
+            assert all(agent.report != before.get(name) for name, agent in cluster.agents.items())
+        finally:
+            await fleet.stop()
+
+
+async def test_a_node_with_another_card_than_it_claims_gets_no_work(tmp_path: Path) -> None:
+    async with running_cluster("a") as cluster:
+        cluster.add_node("liar", "H100")
+        fleet = fleet_of(cluster, tmp_path)
+        async with started(fleet, 1):
+            await wait_until(lambda: InstanceState.FAILED in states(fleet).values())
+            [liar] = [info for info in fleet.instances() if info.state is InstanceState.FAILED]
+            assert liar.detail is not None
+            assert "accelerator_type:H100" in liar.detail
+            assert "'simulated'" in liar.detail
+            assert fleet.card(liar.id) == "H100"
+            with pytest.raises(InstanceGone):
+                fleet.session(liar.id)
+
+
+async def test_agents_answer_nothing_without_their_token(tmp_path: Path) -> None:
+    async with running_cluster("a") as cluster, started(fleet_of(cluster, tmp_path)):
+        report = cluster.agents["ray-0"].report
+        assert report is not None
+        assert report.token not in repr(report)
+        paths = ("status", "log", "restart", "failure", "delete-files", "weights")
+        for token in ("", "wrong", report.token[:-1]):
+            async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as http:
+                for path in paths:
+                    for method in ("GET", "POST"):
+                        address = f"{report.url}/pixelfactory-agent/{path}"
+                        async with http.request(method, address) as response:
+                            assert response.status == 401
+
+
+async def test_the_end_of_an_instance_under_a_prompt_is_not_its_failure_until_blamed(
+    tmp_path: Path,
+) -> None:
+    """As of a local one: the prompt may be the cause."""
+    async with running_cluster("a") as cluster:
+        fleet = fleet_of(cluster, tmp_path, agent={"time_scale": 6.0})
+        async with started(fleet):
+            session = fleet.session("ray-0")
+            run = spawn(session.run_prompt(str(uuid.uuid4()), SLOW_GRAPH), "prompt", awaited=True)
+            await wait_until_it_runs(session)
+            find_instance(tmp_path).kill()
+            with pytest.raises(InstanceGone) as error:
+                await run
+            assert error.value.while_running
+            await wait_until(lambda: fleet.instances()[0].restarts == 1)
+            await wait_until_ready(fleet)
+            assert fleet.instances()[0].failures == 0
+            fleet.record_failure("ray-0")
+            await wait_until(lambda: fleet.instances()[0].failures == 1)
+
+
+async def test_a_requested_restart_blames_no_prompt(tmp_path: Path) -> None:
+    async with running_cluster("a") as cluster:
+        fleet = fleet_of(cluster, tmp_path, agent={"time_scale": 6.0})
+        async with started(fleet):
+            session = fleet.session("ray-0")
+            run = spawn(session.run_prompt(str(uuid.uuid4()), SLOW_GRAPH), "prompt", awaited=True)
+            await wait_until_it_runs(session)
+            await fleet.restart("ray-0")
+            with pytest.raises(InstanceGone) as error:
+                await run
+            assert not error.value.while_running
+            await wait_until(lambda: fleet.instances()[0].restarts == 1)
+            await wait_until_ready(fleet)
+
+
+async def test_follows_the_demand_and_tells_the_autoscaler_only_what_changes(tmp_path: Path) -> None:
+    async with running_cluster("a", "b") as cluster:
+        limits = CapacityLimits(min_instances=1, max_instances=3, target_wait_seconds=60, idle_seconds=0)
+        fleet = fleet_of(cluster, tmp_path, limits=limits, autoscale=True)
+        async with started(fleet):
+            assert len(cluster.agents) == 1
+            work = [WaitingWork(model="m", card="SIMULATED", gpu_seconds=1000)]
+            fleet.set_demand(work, {})
+            await wait_until_ready(fleet, 2)
+            for _ in range(5):
+                fleet.set_demand(work, {})
+                await asyncio.sleep(0.15)
+            card = {"GPU": 1.0, "accelerator_type:SIMULATED": 0.001}
+            assert cluster.bundles == [[{"GPU": 1.0}], [card] * 3]
+            # A new head has forgotten it.
+            cluster.is_reachable = False
+            await asyncio.sleep(0.3)
+            cluster.is_reachable = True
+            await wait_until(lambda: cluster.bundles[2:] == [[card] * 3])
+            fleet.set_demand([], {})
+            await wait_until(lambda: len(states(fleet)) == 1)
+            assert len(cluster.agents) == 1
+            assert cluster.bundles[3:] == [[{"GPU": 1.0}]]
+
+
+class Wanted:
+    """A list of weights that a test changes."""
+
+    def __init__(self, *files: Mapping[str, Any]) -> None:
+        self.files: Sequence[Mapping[str, Any]] = files
+
+    async def list_files(self, profile: str | None) -> Sequence[Mapping[str, Any]]:
+        return self.files
+
+
+async def test_a_node_takes_work_only_once_it_has_the_weights(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    agent = {
+        "needs_weights": True,
+        "weight_puller": "tests.support.agent_cluster:pull_when_allowed",
+        "models_dir": str(models),
+    }
+    wanted = Wanted({"path": "vae/first.safetensors", "sha256": "1"})
+    async with running_cluster("a") as cluster:
+        fleet = fleet_of(cluster, tmp_path, wanted, agent)
+        async with started(fleet, None):
+            await wait_until(lambda: [i.detail for i in fleet.instances()] == ["waits for weights"])
+            (models / "go").touch()
+            await wait_until_ready(fleet, 1)
+            facts = await fleet.session("ray-0").list_model_files()
+            assert facts["vae"] == ["first.safetensors"]
+            # A list that changes is pulled beside the work.
+            wanted.files = [*wanted.files, {"path": "vae/second.safetensors", "sha256": "2"}]
+            await wait_until((models / "vae/second.safetensors").exists)
+            assert states(fleet) == {"ray-0": InstanceState.READY}
+
+
+async def test_a_node_without_its_weight_puller_says_so(tmp_path: Path) -> None:
+    agent = {"needs_weights": True, "weight_puller": "no_such_module:pull"}
+    async with running_cluster("a") as cluster:
+        fleet = fleet_of(cluster, tmp_path, Wanted(), agent)
+        async with started(fleet, None):
+            await wait_until(lambda: "no_such_module" in str([i.detail for i in fleet.instances()]))
+            assert states(fleet) == {"ray-0": InstanceState.DOWN}
+
+
+async def test_a_node_without_comfyui_says_what_to_do(tmp_path: Path) -> None:
+    agent = {"simulate": False, "comfyui_dir": str(tmp_path / "nothing"), "models_dir": str(tmp_path)}
+    async with running_cluster("a") as cluster:
+        fleet = fleet_of(cluster, tmp_path, None, agent)
+        async with started(fleet, None):
+            await wait_until(lambda: "comfyui install" in str([i.detail for i in fleet.instances()]))
+
+
+def find_instance(directory: Path) -> psutil.Process:
+    """The process of the only instance below a directory."""
+    [found] = [
+        process
+        for process in psutil.process_iter()
+        if process.status() != psutil.STATUS_ZOMBIE
+        and str(directory) in " ".join(process.cmdline())
+        and "comfy_instances.simulator" in process.cmdline()
+    ]
+    return found
+
+
+async def test_an_agent_ends_what_an_earlier_one_left(tmp_path: Path) -> None:
+    """By its base directory, and nothing else."""
+
+    def command(name: str) -> list[str]:
+        return [
+            sys.executable,
+            "-c",
+            "import time; time.sleep(3600)",
+            "--base-directory",
+            str(tmp_path / name),
+        ]
+
+    left = await asyncio.create_subprocess_exec(*command("ray-0"), start_new_session=True)
+    other = await asyncio.create_subprocess_exec(*command("ray-01"))
+    try:
+        assert await asyncio.to_thread(kill_orphans, tmp_path / "ray-0") == [left.pid]
+        assert await left.wait() == -9
+        assert other.returncode is None
+    finally:
+        other.kill()
+        await other.wait()

@@ -206,6 +206,8 @@ async def claim_rates(bench: Bench, kind: str, waiting: int, claims: int) -> tup
         def fill(db: Any) -> None:
             for statement in _FILL:
                 db.execute(statement.format(number=waiting, now=NOW.isoformat(timespec="microseconds")))
+            # As the database does by itself after a while.
+            db.execute("ANALYZE")
 
         await store._db.write(fill)
 

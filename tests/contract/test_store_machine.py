@@ -156,7 +156,13 @@ class MemoryStoreMachine(StoreMachine):
     kind = "memory"
 
 
+class PostgresStoreMachine(StoreMachine):
+    kind = "postgres"
+
+
 TestMemoryStoreMachine = MemoryStoreMachine.TestCase
 TestMemoryStoreMachine.settings = settings(max_examples=50, stateful_step_count=15, deadline=None)
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+TestPostgresStoreMachine = PostgresStoreMachine.TestCase
+TestPostgresStoreMachine.settings = settings(max_examples=8, stateful_step_count=12, deadline=None)

@@ -215,7 +215,8 @@ CREATE TABLE outbox (
 );
 
 CREATE UNIQUE INDEX outbox_job ON outbox (job_id) WHERE job_id IS NOT NULL;
-CREATE INDEX outbox_due ON outbox (due_at) WHERE due_at IS NOT NULL;
+-- SQLite's indexes end with the number of the row by themselves.
+CREATE INDEX outbox_due ON outbox (due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX outbox_due_receiver ON outbox (account_id, receiver, due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX outbox_account ON outbox (account_id, id);
 CREATE INDEX outbox_claimed ON outbox (claimed_by) WHERE claimed_by IS NOT NULL;

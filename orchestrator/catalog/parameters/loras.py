@@ -1,8 +1,8 @@
 """The parameter that lists LoRAs.
 
 An item names its LoRA in one of the forms that clients send: `name`, `job_id`, `url`, or `path` or `id` (any
-of these), and `strength` or `scale`. Which LoRA the text stands for, and whether it fits the model, is decided
-by `orchestrator.intake.lora_resolver`; here all forms become `{"name", "strength"}`.
+of these), and `strength` or `scale`. Which LoRA the text stands for, and whether it fits the model, is
+decided by `orchestrator.intake.lora_resolver`; here all forms become `{"name", "strength"}`.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class LoraListParameter(ParameterBase):
         if unknown:
             raise invalid_field(
                 name,
-                f"items have no field {unknown[0]!r}; they name a LoRA in `name`, `id`, `job_id`, `url` or `path`,"
-                " and set `strength` (or `scale`)",
+                f"items have no field {unknown[0]!r}; they name a LoRA in `name`, `id`, `job_id`, `url` or"
+                " `path`, and set `strength` (or `scale`)",
             )
         reference = _only_value(name, given, REFERENCE_KEYS)
         strength = _only_value(name, given, STRENGTH_KEYS)

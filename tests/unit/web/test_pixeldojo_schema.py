@@ -182,10 +182,8 @@ def test_refuses_a_body_without_a_required_field(model: Model) -> None:
 
 
 def test_the_schema_of_a_name_with_several_models_depends_on_the_images() -> None:
-    tasks = {"generate": "z-image-turbo", "edit": "flux-1-kontext-dev", "mask": "flux-1-fill-dev"}
-    catalog = CATALOG.with_stand_ins(
-        {"everything": TaskModels(**tasks), "edits": TaskModels(edit="flux-edit")}
-    )
+    everything = TaskModels(generate="z-image-turbo", edit="flux-1-kontext-dev", mask="flux-1-fill-dev")
+    catalog = CATALOG.with_stand_ins({"everything": everything, "edits": TaskModels(edit="flux-edit")})
     schema = schema_of_name(catalog, "everything")
     assert {"prompt", "image", "mask", "loras", "megapixels", "webhook_url"} <= schema["properties"].keys()
     valid = Draft202012Validator(schema).is_valid

@@ -198,15 +198,14 @@ def finish_shard(
         changes += Changes(files=file_operations.discard_outputs(tx, keys, now))
     if changes.usage:
         tx.lock_account(record.job.account_id)
-        changes = with_budget_alerts(changes, _budget_status(tx, record.job.account_id, now), now)
+        changes = _with_alerts(tx, record.job.account_id, changes, now)
     tx.apply_changes(changes)
     return get_job(tx, record.job.id)
 
 
 def _lock_attempt(tx: Transaction, prompt_id: str) -> Attempt:
     """Lock the job of an attempt, and return the attempt as it is now. Raises NotFound."""
-    attempt = found(tx.find_attempt(prompt_id), "attempt with prompt id", prompt_id)
-    tx.lock_job_of_shard(attempt.shard_id)
+    tx.lock_job_of_attempt(prompt_id)
     return found(tx.find_attempt(prompt_id), "attempt with prompt id", prompt_id)
 
 
@@ -294,7 +293,7 @@ def _allowance_facts(tx: Transaction, account_id: str) -> deposits.AllowanceFact
 def _book(tx: Transaction, account_id: str, changes: Changes, now: datetime) -> Balance:
     """Apply changes of an account's balance with the budget alerts that they fire."""
     if changes.entries or changes.renewal:
-        tx.apply_changes(with_budget_alerts(changes, _budget_status(tx, account_id, now), now))
+        tx.apply_changes(_with_alerts(tx, account_id, changes, now))
     return tx.get_balance(account_id)
 
 
@@ -311,6 +310,13 @@ def check_new_alert(tx: Transaction, account_id: str, max_alerts: int | None) ->
 def check_alerts(tx: Transaction, account_id: str, now: datetime) -> None:
     """Evaluate an account's alerts after one was added or changed."""
     tx.apply_changes(check_budget_alerts(_budget_status(tx, account_id, now), now))
+
+
+def _with_alerts(tx: Transaction, account_id: str, changes: Changes, now: datetime) -> Changes:
+    """Return the changes with the budget alerts that they fire; most accounts have none."""
+    if not tx.list_alerts(account_id):
+        return changes
+    return with_budget_alerts(changes, _budget_status(tx, account_id, now), now)
 
 
 def _budget_status(tx: Transaction, account_id: str, now: datetime) -> BudgetStatus:

@@ -30,6 +30,10 @@ class Transaction(Protocol):
         """Lock the job that has this shard."""
         ...
 
+    def lock_job_of_attempt(self, prompt_id: str) -> None:
+        """Lock the job that this attempt belongs to."""
+        ...
+
     def lock_objects(self, keys: Sequence[str]) -> None:
         """Keep which jobs need these objects, and whether they are condemned."""
         ...
@@ -123,6 +127,9 @@ class SerialTransaction:
         """Nothing can change meanwhile."""
 
     def lock_job_of_shard(self, shard_id: str) -> None:
+        """Nothing can change meanwhile."""
+
+    def lock_job_of_attempt(self, prompt_id: str) -> None:
         """Nothing can change meanwhile."""
 
     def lock_objects(self, keys: Sequence[str]) -> None:

@@ -60,6 +60,11 @@ class SqlTransaction:
         query = "SELECT id FROM jobs WHERE id = (SELECT job_id FROM shards WHERE id = ?)"
         self._db.lock_rows(query, (shard_id,))
 
+    def lock_job_of_attempt(self, prompt_id: str) -> None:
+        query = """SELECT id FROM jobs WHERE id = (
+            SELECT job_id FROM shards JOIN attempts ON shard_id = shards.id WHERE prompt_id = ?)"""
+        self._db.lock_rows(query, (prompt_id,))
+
     def lock_objects(self, keys: Sequence[str]) -> None:
         self._db.lock_names(keys)
 

@@ -83,7 +83,8 @@ InstanceListener = Callable[[InstanceInfo], None]
 
 
 class Fleet(Protocol):
-    """A set of instances with fixed ids. All methods raise UnknownInstance for any other id."""
+    """A set of instances, which may come and go. All methods raise UnknownInstance for an id that was never
+    among them; one that has gone is unreachable."""
 
     async def start(self) -> None:
         """Start to launch or monitor all instances. Returns before they are ready."""

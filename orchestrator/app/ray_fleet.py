@@ -6,6 +6,7 @@ Nothing here imports Ray.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -17,17 +18,22 @@ from comfy_instances.fleet.ray.fleet import RayFleet
 from comfy_instances.fleet.ray.options import RayFleetOptions
 from comfy_instances.fleet.ray.values import AgentOptions
 from comfy_instances.hardware.profiles import load_gpu_profiles
-from comfy_instances.tasks import keep_running, spawn
+from comfy_instances.protocol.errors import InstanceGone
+from comfy_instances.tasks import keep_running, loop_time, spawn
 from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.execution.gpu_demand import count_busy_by_card, find_waiting_work
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.object_store import ObjectStore
+from orchestrator.weights.errors import WeightError
 from orchestrator.weights.node_weights import list_wanted_weights
 
+log = logging.getLogger(__name__)
 #: Between two looks at the demand, in seconds.
 DEMAND_SECONDS = 5.0
+#: Between two looks at the files that models need, in seconds.
+LIST_SECONDS = 30.0
 #: Lifetime of the URLs by which nodes pull from the bucket; most of a slow download may come after its start.
 MIRROR_URL_SECONDS = 7 * 86400
 WEIGHT_PULLER = "orchestrator.weights.node_weights:pull_node_weights"
@@ -43,6 +49,8 @@ class WantedNodeWeights:
         self._dtypes = {profile.name: profile.weights for profile in load_gpu_profiles()}
         self._object_store: ObjectStore | None = None
         self._opened = asyncio.Event()
+        #: By profile: when it was made, and the list.
+        self._lists: dict[str | None, tuple[float, Sequence[Mapping[str, Any]]]] = {}
 
     def open(self, object_store: ObjectStore) -> None:
         """Use a bucket; agents wait for their lists until then."""
@@ -50,10 +58,25 @@ class WantedNodeWeights:
         self._opened.set()
 
     async def list_files(self, profile: str | None) -> Sequence[Mapping[str, Any]]:
-        """Return the files for a node whose GPU has this profile. Raises WeightError, CatalogError."""
+        """Return the files for a node whose GPU has this profile.
+
+        While there is no new list, as while a model of the setting is broken, that is the last one.
+        Raises InstanceGone if there is none.
+        """
         await self._opened.wait()
-        return await asyncio.to_thread(
-            list_wanted_weights,
+        listed_at, files = self._lists.get(profile, (float("-inf"), None))
+        if files is None or loop_time() - listed_at >= LIST_SECONDS:
+            try:
+                files = await asyncio.to_thread(self._list_files, profile)
+            except (WeightError, CatalogError, OSError) as error:
+                if files is None:
+                    raise InstanceGone(f"its list of weights cannot be made: {error}") from error
+                log.warning("the list of weights for nodes is not renewed: %s", error)
+            self._lists[profile] = (loop_time(), files)
+        return files
+
+    def _list_files(self, profile: str | None) -> Sequence[Mapping[str, Any]]:
+        return list_wanted_weights(
             select_ray_models(self._settings, self._live_catalog.catalog),
             self._dtypes.get(profile or "", ()),
             self._settings.models_dir,

@@ -100,6 +100,16 @@ class CapacityPlanner:
     #: Per card, what was needed when: (time, number), the numbers falling.
     _recent: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
 
+    def seed(self, present: Mapping[str, int], now: float) -> Capacity:
+        """Count the instances that are present as needed now: an earlier process has wanted them.
+
+        Without this, a restart of the service would give all idle instances back at once.
+        """
+        for card, count in present.items():
+            if count > 0:
+                self._recent[card] = [(now, count)]
+        return bound_capacity(present, self.limits)
+
     def update(self, waiting: Sequence[WaitingWork], busy: Mapping[str, int], now: float) -> Capacity:
         """Return the capacity to have now: by card, the largest need of the last `idle_seconds`."""
         wanted = wanted_instances(waiting, busy, self.limits.target_wait_seconds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,7 @@ from comfy_instances.fleet.health import HealthReport
 from comfy_instances.fleet.monitored import MonitoredFleet, version_note
 from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState
 from comfy_instances.fleet.ray.connection import Cluster, RayUnavailable
-from comfy_instances.fleet.ray.demand import Capacity, CapacityPlanner, WaitingWork
+from comfy_instances.fleet.ray.demand import ANY_CARD, Capacity, CapacityPlanner, WaitingWork
 from comfy_instances.fleet.ray.options import RayFleetOptions, WantedWeights
 from comfy_instances.fleet.ray.placement import (
     Changes,
@@ -176,6 +177,9 @@ class RayFleet(MonitoredFleet):
         connected = [remote.name for remote in self._remotes.values() if remote.is_connected]
         state = await self._cluster.get_state(connected)
         await self._apply_state(state)
+        if not self._looked.is_set():
+            present = Counter(self.card(name) or ANY_CARD for name in self._remotes)
+            self._capacity = self._planner.seed(present, loop_time())
         try:
             await self._apply_changes(self._plan(state))
             await self._send_bundles()

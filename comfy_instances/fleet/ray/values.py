@@ -125,7 +125,7 @@ class AgentStatus:
         started, gpu = row.get("started_at"), row.get("gpu")
         known["state"] = InstanceState(row["state"])
         known["started_at"] = datetime.fromisoformat(started) if started else None
-        known["gpu"] = GpuStats(**_known_fields(GpuStats, gpu)) if gpu else None
+        known["gpu"] = GpuStats(**{one.name: gpu.get(one.name) for one in fields(GpuStats)}) if gpu else None
         return cls(**known)
 
 

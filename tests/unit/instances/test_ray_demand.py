@@ -90,6 +90,14 @@ def test_follows_the_need_upwards_at_once_and_downwards_later() -> None:
     assert planner.update([], {}, 551).by_card == {ANY_CARD: 1}
 
 
+def test_what_an_earlier_process_wanted_is_kept_for_as_long() -> None:
+    planner = CapacityPlanner(LIMITS)
+    assert planner.seed({"H100": 6, "L40S": 0}, 0).by_card == {"H100": 6}
+    assert planner.update([], {}, 5).by_card == {"H100": 6}
+    assert planner.update([], {"H100": 1}, 301).by_card == {"H100": 1}
+    assert CapacityPlanner(LIMITS).seed({}, 0).by_card == {ANY_CARD: 1}
+
+
 def test_a_short_pause_of_the_work_gives_nothing_back() -> None:
     planner = CapacityPlanner(LIMITS)
     seen = set()

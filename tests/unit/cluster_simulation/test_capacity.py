@@ -33,8 +33,21 @@ def test_a_quadratic_part_serves_the_root() -> None:
 
 def test_decisions_carry_less_far_the_more_models_wait() -> None:
     found = limits()
-    one, both = (found[f"scheduler decisions, {what}"] for what in ("one model waits", "all 2 models wait"))
-    assert one == pytest.approx(both * 2**0.5, rel=0.02)
+    assert found["event loop, all 2 models wait"] < found["event loop, one model waits"]
+    assert found["event loop, one model waits"] < found["event loop without decisions"]
+    assert found["event loop, all 2 models wait"] < found["scheduler decisions alone, all 2 models wait"]
+
+
+def test_decisions_grow_with_the_square_of_the_gpus() -> None:
+    slow = replace(INPUTS.decision, base_us=0.0, per_instance_us=0.0)
+    slower = replace(slow, per_candidate_us=4 * slow.per_candidate_us)
+    part = "scheduler decisions alone, all 2 models wait"
+    assert limits(decision=slow)[part] == pytest.approx(2 * limits(decision=slower)[part], abs=2)
+
+
+def test_names_what_is_assumed() -> None:
+    parts = limits(replace(ASSUMPTIONS, network_bytes=1.25e9, s3_puts=100.0))
+    assert {"network of S3, 10 Gbit/s", "S3, 100 PUT/s per prefix"} <= set(parts)
 
 
 def test_twice_the_transactions_serve_twice_the_gpus() -> None:
@@ -79,3 +92,10 @@ def test_idle_time_is_part_of_the_cost() -> None:
 def test_rejects_an_impossible_utilisation(utilisation: float) -> None:
     with pytest.raises(ValueError, match="above 0 and at most 1"):
         cost_per_result(10.0, 1.8, utilisation)
+
+
+def test_captures_wait_for_the_flush_of_the_one_before() -> None:
+    found = limits(replace(ASSUMPTIONS, postgres_flush=0.01))
+    # A hundred jobs a second, each of which takes WORKLOAD.seconds_per_job of a GPU.
+    expected = 100 * WORKLOAD.seconds_per_job / 0.8
+    assert found["PostgreSQL, one capture per flush of 10 ms"] == pytest.approx(expected, rel=0.01)

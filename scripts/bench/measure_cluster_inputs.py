@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -89,10 +89,10 @@ def main() -> None:
     sizes = (8, 32, 128) if quick else (8, 32, 128, 512, 1024)
     result: dict[str, Any] = {
         "commit": find_commit(),
-        "service": measure_service(jobs=20 if quick else 200),
+        "service": measure_service(jobs=20 if quick else 120),
         "decisions": measure_rows(models, sizes, (8,) if quick else (8, 20_000), 6 if quick else 15),
-        "sqlite": measure_sqlite(jobs=100 if quick else 1000),
-        "postgres": measure_postgres(jobs=100 if quick else 1000),
+        "sqlite": measure_sqlite(jobs=100 if quick else 500),
+        "postgres": measure_postgres(jobs=100 if quick else 500),
     }
     print(json.dumps(result, indent=1))
     if not quick:
@@ -154,10 +154,13 @@ def measure_stores(
 def cpu_seconds_below(data: Path) -> float:
     """Return the CPU seconds of a PostgreSQL server and its processes, those that have ended included."""
     pid = int((data / "postmaster.pid").read_text().split()[0])
-    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    times = [process.cpu_times() for process in processes]
-    ended = times[0].children_user + times[0].children_system
-    return float(ended + sum(found.user + found.system for found in times))
+    server = psutil.Process(pid).cpu_times()
+    seconds = server.user + server.system + server.children_user + server.children_system
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found = child.cpu_times()
+            seconds += found.user + found.system
+    return float(seconds)
 
 
 def measure_service(jobs: int) -> dict[str, Any]:

@@ -5,7 +5,8 @@
 It reads `results/cluster_inputs.json` (`scripts.bench.measure_cluster_inputs`), the manifests (seconds per
 run on the reference GPU, an RTX PRO 6000 with 96 GB) and `pricing/costs.toml` (dollars per GPU-hour).
 Capacities that were not measured are assumptions; each has an option of its own (`--help`). The same seed
-gives the same tables. It needs `simpy` (`pip install -e ".[bench]"`).
+gives the same tables. Results are saved, and the tables of `docs/scaling.md` replaced. It needs `simpy`
+(`pip install -e ".[bench]"`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from orchestrator.catalog import Catalog
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from pricing.costs import SHIPPED_COSTS, CostRates, MeteredUsage
 from pricing.money import MICROS_PER_DOLLAR
-from scripts.bench.cluster_simulation import scenarios
+from scripts.bench.cluster_simulation import scaling_page, scenarios
 from scripts.bench.cluster_simulation.assumptions import Assumptions
 from scripts.bench.cluster_simulation.capacity import Demand, find_limits, rates
 from scripts.bench.cluster_simulation.inputs import INPUTS_FILE, ClusterInputs, InputsError, load_inputs
@@ -64,7 +65,11 @@ def main() -> None:
         f" load {inputs.machine['load']}; {workload.seconds_per_shard:.1f} GPU seconds per result"
     )
     result: dict[str, Any] = {"seed": options.seed, "assumptions": asdict(assumptions)}
-    result["inputs"] = {"measured_at": inputs.measured_at, "commit": inputs.commit}
+    result["inputs"] = {
+        "measured_at": inputs.measured_at,
+        "commit": inputs.commit,
+        "machine": inputs.machine,
+    }
     result["workload"] = [asdict(model) for model in workload.models]
     result |= {"rates": print_rates(demand, inputs, assumptions)}
     result |= {"limits": print_limits(demand, inputs, assumptions)}
@@ -76,6 +81,7 @@ def main() -> None:
     result["cards"] = print_cards(catalog)
     if not options.quick:
         save_results("simulate_cluster", result)
+        scaling_page.main()
 
 
 def parse_options() -> argparse.Namespace:

@@ -12,6 +12,9 @@ class Assumptions:
     #: Writing transactions of one PostgreSQL primary with a dozen cores that flushes to NVMe disks: thousands
     #: are usual.
     postgres_transactions: float = 5_000.0
+    #: Seconds of one flush to disk: below a millisecond on local NVMe, some milliseconds on a network disk.
+    #: All captures add to one row, which is locked until the commit.
+    postgres_flush: float = 0.002
     #: Seconds of one round trip between the service and PostgreSQL in the same zone.
     postgres_round_trip: float = 0.0005
     #: PUT requests that one prefix of Amazon S3 takes at least, as its documentation says.

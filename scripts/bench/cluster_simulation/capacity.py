@@ -71,9 +71,10 @@ def find_limits(demand: Demand, inputs: ClusterInputs, assumptions: Assumptions)
     writes = jobs * (inputs.writes.of(n) + webhooks * inputs.webhook_writes)
     loop = jobs * (inputs.loop.of(n) + webhooks * inputs.webhook_loop)
     found = [
-        Limit("scheduler decisions, one model waits", decisions(1), "measured"),
-        Limit(f"scheduler decisions, all {heads} models wait", decisions(heads), "measured"),
-        Limit("event loop of one process, without decisions", lambda gpus: gpus * loop, "measured"),
+        Limit(f"scheduler decisions alone, all {heads} models wait", decisions(heads), "measured"),
+        Limit(f"event loop, all {heads} models wait", lambda g: g * loop + decisions(heads)(g), "measured"),
+        Limit("event loop, one model waits", lambda g: g * loop + decisions(1)(g), "measured"),
+        Limit("event loop without decisions", lambda gpus: gpus * loop, "measured"),
         Limit(
             "one process whose threads share a core", lambda g: g * jobs * inputs.process.of(n), "measured"
         ),
@@ -84,7 +85,7 @@ def find_limits(demand: Demand, inputs: ClusterInputs, assumptions: Assumptions)
     ]
     if (postgres_cpu := inputs.postgres_cpu) is not None:
         found.append(Limit("PostgreSQL, per core", lambda gpus: gpus * writes * postgres_cpu, "measured"))
-    puts, network = shards, assumptions.network_bytes
+    network, gigabits = assumptions.network_bytes, f"{assumptions.network_bytes * 8 / 1e9:g} Gbit/s"
     # A result comes from the instance and goes to S3.
     through = 2 * output + shards * message_bytes(inputs)
     return [
@@ -95,13 +96,18 @@ def find_limits(demand: Demand, inputs: ClusterInputs, assumptions: Assumptions)
             "assumed",
         ),
         Limit(
-            f"S3, {assumptions.s3_puts:g} PUT/s per prefix",
-            lambda gpus: gpus * puts / assumptions.s3_puts,
+            f"PostgreSQL, one capture per flush of {assumptions.postgres_flush * 1e3:g} ms",
+            lambda gpus: gpus * jobs * assumptions.postgres_flush,
             "assumed",
         ),
-        Limit("network of one scheduler, 25 Gbit/s", lambda gpus: gpus * through / network, "assumed"),
         Limit(
-            "network of S3, 25 Gbit/s",
+            f"S3, {assumptions.s3_puts:g} PUT/s per prefix",
+            lambda gpus: gpus * shards / assumptions.s3_puts,
+            "assumed",
+        ),
+        Limit(f"network of the service, {gigabits}", lambda gpus: gpus * through / network, "assumed"),
+        Limit(
+            f"network of S3, {gigabits}",
             lambda gpus: gpus * output * (1 + assumptions.downloads) / network,
             "assumed",
         ),

@@ -9,8 +9,7 @@ import pytest
 from scripts.bench.cluster_simulation.assumptions import Assumptions
 from scripts.bench.cluster_simulation.capacity import Demand, Limit, cost_per_result, find_limits, rates
 from scripts.bench.cluster_simulation.inputs import parse_inputs
-from tests.unit.cluster_simulation.test_inputs import document
-from tests.unit.cluster_simulation.test_workload import WORKLOAD
+from tests.support.cluster_inputs import WORKLOAD, document
 
 INPUTS, ASSUMPTIONS = parse_inputs(document()), Assumptions()
 DEMAND = Demand(WORKLOAD, 0.8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,60 +17,7 @@ from scripts.bench.cluster_simulation.inputs import (
     parse_inputs,
     split_cost,
 )
-from tests.unit.cluster_simulation.test_workload import IMAGE, VIDEO
-
-
-def batch(n: int = 1, steps: int = 4, megapixels: float = 0.065536, **more: Any) -> dict[str, Any]:
-    """A batch whose jobs cost 2 + 3 n ms of the event loop, and more for steps and pixels."""
-    loop = 2.0 + n * (3.0 + 0.1 * steps + 5.0 * megapixels)
-    return {
-        "jobs": 10,
-        "n": n,
-        "process": {name: {"cpu": loop / 1e3} for name in ("event loop", "all threads", "S3 server")},
-        "writes": {"add_job": {"count": 1, "statements": 10}, "finish": {"count": n, "statements": 5 * n}},
-        "reads": {"find_key": {"count": 1}},
-        "commits": {"commit": {"count": 1, "writes": 1 + n, "cpu": 0.001 * (1 + n)}},
-        "messages": {"any": {"count": n * (6 + 2 * steps), "bytes": n * (100 + 50 * steps)}},
-        "s3": {"PUT": {"count": n, "sent": 2e6 * megapixels}},
-        "wall_attempt": [0.01, 0.02, 0.05],
-        **more,
-    }
-
-
-def document() -> dict[str, Any]:
-    rows = [
-        {
-            "instances": size,
-            "heads": heads,
-            "slot_us": 3 + size * (0.1 + 5 * heads),
-            "no_slot_us": 3 + 0.1 * size,
-        }
-        for size in (8, 100)
-        for heads in (1, 16)
-    ]
-    webhook = batch(writes={"add_job": {"count": 1}, "record_delivery_attempt": {"count": 1.5}})
-    webhook["process"]["event loop"]["cpu"] += 0.004
-    return {
-        "at": "2026-01-01T00:00:00+00:00",
-        "machine": {"cpu": "any", "cores": 2, "load": 0.1},
-        "result": {
-            "commit": "abc",
-            "service": {
-                "alone": batch(),
-                "image": batch(),
-                "four_images": batch(n=4),
-                "steps": batch(steps=40),
-                "large": batch(megapixels=1.048576),
-                "webhook": webhook,
-            },
-            "decisions": rows,
-            "sqlite": {"transactions_per_job": 3, "64 at once": {"jobs_per_second": 90}},
-            "postgres": {
-                "transactions_per_job": 3,
-                "64 at once": {"jobs_per_second": 60, "cpu_us_per_job": 3000},
-            },
-        },
-    }
+from tests.support.cluster_inputs import IMAGE, VIDEO, document
 
 
 def test_splits_a_cost_into_parts_per_job_and_per_result() -> None:

@@ -20,7 +20,7 @@ from scripts.bench.cluster_simulation.fleet import (
 from scripts.bench.cluster_simulation.policies import GpuSet, SampledPolicy, SchedulerPolicy, WaitingModels
 from scripts.bench.cluster_simulation.scenarios import balance_accounts, hash_accounts, split_by_kind
 from scripts.bench.cluster_simulation.workload import GPU_MEMORY_BYTES, JobDraw, around_noon
-from tests.unit.cluster_simulation.test_workload import IMAGE, VIDEO, WORKLOAD
+from tests.support.cluster_inputs import IMAGE, VIDEO, WORKLOAD
 
 
 def setup(gpus: int = 20, load: float = 0.7, seconds: float = 600.0, **more: object) -> Setup:

@@ -8,12 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.catalog import ModelKind
 from scripts.bench.cluster_simulation.workload import (
     DAY_SECONDS,
     MAX_N,
     JobDraw,
-    ModelLoad,
     Traffic,
     Workload,
     around_noon,
@@ -22,10 +20,7 @@ from scripts.bench.cluster_simulation.workload import (
     mean_n,
     to_shard_specs,
 )
-
-IMAGE = ModelLoad("image", ModelKind.IMAGE, 0.75, 4.0, 10.0, 30 * 10**9)
-VIDEO = ModelLoad("video", ModelKind.VIDEO, 0.25, 100.0, 20.0, 60 * 10**9)
-WORKLOAD = Workload([IMAGE, VIDEO], 50)
+from tests.support.cluster_inputs import IMAGE, VIDEO, WORKLOAD
 
 
 def draw(traffic: Traffic, seed: int) -> list[JobDraw]:

@@ -44,10 +44,14 @@ OUTPUT = Output(
 CALLERS, CLAIMERS, CLAIMED_AT_ONCE = 8, 8, 10
 #: As they are flushed in production.
 DURABLE = ("fsync=on", "full_page_writes=on", "autovacuum=on", "shared_buffers=256MB")
-_SERIES = "WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {number})"
-_FILL = (
+_SERIES = "WITH RECURSIVE series (n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM series WHERE n < {last})"
+#: Rows of one transaction that fills a database.
+_FILLED_AT_ONCE = 50_000
+_ADD_ACCOUNT = (
     "INSERT INTO accounts (id, name, plan, created_at, plan_since)"
-    " VALUES ('acct_bench', 'bench', 'free', '{now}', '{now}')",
+    " VALUES ('acct_bench', 'bench', 'free', '{now}', '{now}')"
+)
+_FILL = (
     _SERIES + " INSERT INTO jobs (id, account_id, key_id, model, params, price, status, created_at)"
     " SELECT 'job-' || n, 'acct_bench', 'key', 'm', '{{}}', 0, 'queued', '{now}' FROM series",
     _SERIES + " INSERT INTO shards (id, job_id, position, params, status)"
@@ -202,14 +206,19 @@ async def end_to_end_rate(bench: Bench, kind: str, jobs: int) -> float:
 async def claim_rates(bench: Bench, kind: str, waiting: int, claims: int) -> tuple[float, float]:
     """Return claims per second of shards and of messages, while many wait."""
     async with bench.store(kind) as store:
+        now = NOW.isoformat(timespec="microseconds")
 
-        def fill(db: Any) -> None:
-            for statement in _FILL:
-                db.execute(statement.format(number=waiting, now=NOW.isoformat(timespec="microseconds")))
-            # As the database does by itself after a while.
-            db.execute("ANALYZE")
+        def execute(db: Any, *statements: str) -> None:
+            for statement in statements:
+                db.execute(statement)
 
-        await store._db.write(fill)
+        await store._db.write(execute, _ADD_ACCOUNT.format(now=now))
+        for first in range(1, waiting + 1, _FILLED_AT_ONCE):
+            last = min(first + _FILLED_AT_ONCE - 1, waiting)
+            statements = (statement.format(first=first, last=last, now=now) for statement in _FILL)
+            await store._db.write(execute, *statements)
+        # As the database does by itself after a while.
+        await store._db.write(execute, "ANALYZE")
 
         async def claim_shard(number: int) -> None:
             assert await store.start_attempt(attempt_of(f"job-{number + 1}-0"))

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from orchestrator.app.openapi_app import build_offline_service
 from orchestrator.catalog import Catalog
@@ -22,7 +23,11 @@ PORTRAIT = f"data:image/png;base64,{base64.b64encode(png(360, 640)).decode()}"
 LANDSCAPE = f"data:image/png;base64,{base64.b64encode(png(640, 360)).decode()}"
 
 
-@pytest.fixture
+#: The catalogue is loaded once for all tests.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def offline() -> AsyncIterator[tuple[RequestPreparer, Catalog]]:
     async with build_offline_service(Settings()) as (_, service):
         yield service.request_preparer, service.catalog

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from orchestrator.catalog import Model
 from orchestrator.catalog.tasks import TaskModels
@@ -54,7 +56,12 @@ def endpoint_name(endpoint: object) -> str:
 
 
 def schema_of(endpoint: PixazoEndpoint) -> dict[str, Any]:
-    return endpoint.body.model_json_schema()
+    return _schema_of_body(endpoint.body)
+
+
+@cache
+def _schema_of_body(body: type[BaseModel]) -> dict[str, Any]:
+    return body.model_json_schema()
 
 
 def smallest_body(endpoint: PixazoEndpoint) -> dict[str, Any]:

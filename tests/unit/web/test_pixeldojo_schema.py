@@ -94,6 +94,12 @@ def texts(schema: Schema) -> st.SearchStrategy[str]:
     return WORDS
 
 
+@cache
+def values_of(id: str, name: str) -> st.SearchStrategy[Any]:
+    """Return the values that a property of a model allows. They take a while to prepare."""
+    return values(schema_of(id)["properties"][name])
+
+
 @st.composite
 def bodies(draw: st.DrawFn, id: str) -> dict[str, Any]:
     """Draw a body that the schema of a model allows."""
@@ -101,7 +107,7 @@ def bodies(draw: st.DrawFn, id: str) -> dict[str, Any]:
     properties, required = schema["properties"], schema["required"]
     optional = sorted(properties.keys() - set(required))
     chosen = draw(st.lists(st.sampled_from(optional), max_size=MAX_OPTIONAL_FIELDS, unique=True))
-    return {name: draw(values(properties[name])) for name in [*required, *chosen]}
+    return {name: draw(values_of(id, name)) for name in [*required, *chosen]}
 
 
 @pytest.mark.parametrize("model", MODELS)

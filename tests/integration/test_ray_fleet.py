@@ -9,17 +9,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import psutil
 import pytest
 
+from comfy_instances.fleet.ray.connection import RayConnection, RayUnavailable
+from comfy_instances.fleet.ray.values import ClusterState
 from comfy_instances.process.child import find_free_port
 from tests.support.api import Instances, list_instances, submit_job, wait_for_instances, wait_for_job
 from tests.support.callers import new_key
-from tests.support.polling import wait_until_sync
-from tests.support.ray_cluster import HAS_RAY, NO_RAY, RayClusterProcess, ray_cluster
+from tests.support.polling import poll, wait_until_sync
+from tests.support.ray_cluster import HAS_RAY, HAS_RAY_CLIENT, NO_RAY, RayClusterProcess, ray_cluster
 from tests.support.service import ServiceProcess, running
 
 pytestmark = [pytest.mark.skipif(not HAS_RAY, reason=NO_RAY), pytest.mark.timeout(600)]
@@ -242,6 +245,37 @@ async def test_a_node_that_claims_another_card_is_quarantined(
         await all_complete(http, jobs)
         assert not (await list_instances(service))[liar["id"]]["shards"]
     await asyncio.to_thread(cluster.remove_node, address)
+
+
+@pytest.mark.skipif(not HAS_RAY_CLIENT, reason="needs Ray's client: pip install -e '.[ray]'")
+async def test_a_service_outside_of_the_cluster_uses_it_through_the_client_server(
+    cluster: RayClusterProcess,
+) -> None:
+    """All that the fleet asks of Ray works that way, too."""
+    connections = [RayConnection(cluster.client_address, "other"), RayConnection(cluster.address, "other")]
+    try:
+        seen = []
+        for connection in connections:
+            state = await poll(partial(get_state, connection), seconds=SECONDS)
+            assert state is not None
+            seen.append({node.address: (node.gpus, node.card) for node in state.nodes})
+            assert state.actors == ()  # another namespace
+            await connection.request_bundles([{"GPU": 1.0, "accelerator_type:SIMULATED": 0.001}])
+            await connection.request_bundles([])
+            await connection.kill_actor("ray-0")
+        assert seen[0] == seen[1]
+        assert (1, "SIMULATED") in seen[0].values()
+    finally:
+        for connection in connections:
+            await connection.close()
+
+
+async def get_state(connection: RayConnection) -> ClusterState | None:
+    """The state; None while a machine under load does not connect in time."""
+    try:
+        return await connection.get_state(())
+    except RayUnavailable:
+        return None
 
 
 def test_agents_are_listed_and_ended_by_commands(service: ServiceProcess, cluster: RayClusterProcess) -> None:

@@ -19,7 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comfy_instances.process.child import find_free_port
+
 HAS_RAY = importlib.util.find_spec("ray") is not None
+HAS_RAY_CLIENT = HAS_RAY and importlib.util.find_spec("grpc") is not None
 NO_RAY = "needs Ray: pip install -e '.[ray]'"
 CARD = "SIMULATED"
 STORE_BYTES = 80 * 2**20
@@ -31,6 +34,8 @@ class RayClusterProcess:
 
     process: subprocess.Popen[str]
     address: str = ""
+    #: Address of Ray's client server, through which programs outside of the cluster use it.
+    client_address: str = ""
 
     def call(self, operation: str, *arguments: str) -> str:
         """Carry out an operation of `Nodes`, and return what it returns."""
@@ -83,6 +88,7 @@ def ray_cluster(*, redis: str | None = None) -> Iterator[RayClusterProcess]:
             cluster = RayClusterProcess(process)
             try:
                 cluster.address = cluster.call("get_address")
+                cluster.client_address = cluster.call("get_client_address")
                 yield cluster
             finally:
                 _end(process)
@@ -111,13 +117,23 @@ class Nodes:
         folder.mkdir(exist_ok=True)
         self._hosts = (f"127.77.0.{number}" for number in range(1, 250))
         self._nodes: dict[str, Any] = {}
-        head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "temp_dir": str(folder)}
+        self._client_port = find_free_port()
+        head = {
+            "ray_client_server_port": self._client_port,
+            "num_cpus": 1,
+            "num_gpus": 0,
+            "include_dashboard": False,
+            "temp_dir": str(folder),
+        }
         self._cluster = Cluster(initialize_head=True, head_node_args={**head, **self._common()})
         for _ in range(2):
             self.add_node(CARD)
 
     def get_address(self) -> str:
         return str(self._cluster.address)
+
+    def get_client_address(self) -> str:
+        return f"ray://{self._cluster.address.rpartition(':')[0]}:{self._client_port}"
 
     def add_node(self, card: str) -> str:
         common = self._common()

@@ -12,7 +12,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -292,11 +292,6 @@ class Agent:
         self._wanted = list(await request.json())
         self._wanted_changed.set()
         return web.json_response({})
-
-
-def file_to_json(file: FileRef) -> dict[str, Any]:
-    """Return a file of an instance as requests to agents name it."""
-    return asdict(file)
 
 
 def _import_puller(path: str) -> PullWeights:

@@ -24,6 +24,8 @@ from comfy_instances.fleet.ray.actor import InstanceActor
 CARD_PREFIX = "accelerator_type:"
 #: How long actors may take to say where they are, in seconds.
 REPORT_SECONDS = 2.0
+#: Time for a call that runs on the cluster.
+CLUSTER_CALL_SECONDS = 15.0
 #: Ray's share of a card's resource that an actor occupies; there is one unit per node, whatever its GPUs.
 CARD_SHARE = 0.001
 #: A call may come while an earlier one still waits.
@@ -105,8 +107,17 @@ def kill_actor(name: str) -> None:
 
 
 def request_bundles(bundles: Sequence[dict[str, float]]) -> None:
-    """Tell the autoscaler what the cluster should have room for, beside what runs there already."""
-    request_resources(bundles=list(bundles))
+    """Tell the autoscaler what the cluster should have room for in all, what runs there included."""
+    wanted = list(bundles)
+    if ray.util.client.ray.is_connected():
+        # Only processes of the cluster itself reach the autoscaler.
+        ray.get(ray.remote(num_cpus=0)(_request_resources).remote(wanted), timeout=CLUSTER_CALL_SECONDS)
+    else:
+        _request_resources(wanted)
+
+
+def _request_resources(bundles: list[dict[str, float]]) -> None:
+    request_resources(bundles=bundles)
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {

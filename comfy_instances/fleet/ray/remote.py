@@ -6,13 +6,12 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from comfy_instances.fleet.ray.agent import file_to_json
 from comfy_instances.fleet.ray.values import (
     FAILURE_PATH,
     FILES_PATH,
@@ -62,7 +61,7 @@ class AgentClient:
 
     async def delete_files(self, files: Sequence[FileRef]) -> None:
         """Delete input and output files of the instance."""
-        await self._request("POST", FILES_PATH, [file_to_json(file) for file in files])
+        await self._request("POST", FILES_PATH, [asdict(file) for file in files])
 
     async def set_weights(self, files: Sequence[Mapping[str, Any]]) -> None:
         """Send the list of the weight files that the node should have."""

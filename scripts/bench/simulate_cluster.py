@@ -26,8 +26,14 @@ from pricing.costs import SHIPPED_COSTS, CostRates, MeteredUsage
 from pricing.money import MICROS_PER_DOLLAR
 from scripts.bench.cluster_simulation import scaling_page, scenarios
 from scripts.bench.cluster_simulation.assumptions import Assumptions
-from scripts.bench.cluster_simulation.capacity import Demand, find_limits, rates
-from scripts.bench.cluster_simulation.inputs import INPUTS_FILE, ClusterInputs, InputsError, load_inputs
+from scripts.bench.cluster_simulation.capacity import Demand, find_limits, find_service_limits, rates
+from scripts.bench.cluster_simulation.inputs import (
+    INPUTS_FILE,
+    ClusterInputs,
+    InputsError,
+    load_inputs,
+    load_service_rates,
+)
 from scripts.bench.cluster_simulation.workload import DAILY_SWING, Workload, load_models
 from scripts.bench.report import save_results
 
@@ -70,6 +76,7 @@ def main() -> None:
         "commit": inputs.commit,
         "machine": inputs.machine,
     }
+    result["seconds_per_result"] = workload.seconds_per_shard
     result["workload"] = [asdict(model) for model in workload.models]
     result |= {"rates": print_rates(demand, inputs, assumptions)}
     result |= {"limits": print_limits(demand, inputs, assumptions)}
@@ -121,7 +128,10 @@ def print_limits(demand: Demand, inputs: ClusterInputs, assumptions: Assumptions
             "gpus": limit.max_gpus(assumptions.headroom),
             "gpus_saturated": limit.max_gpus(1.0),
         }
-        for limit in find_limits(demand, inputs, assumptions)
+        for limit in [
+            *find_service_limits(demand, load_service_rates()),
+            *find_limits(demand, inputs, assumptions),
+        ]
     ]
     print(f"\nGPUs that each part serves at {assumptions.headroom:.0%} of its capacity, and saturated")
     cells = [[r["part"], r["basis"], f"{r['gpus']:,}", f"{r['gpus_saturated']:,}"] for r in rows]

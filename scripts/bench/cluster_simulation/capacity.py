@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from scripts.bench.cluster_simulation.assumptions import Assumptions
@@ -19,7 +19,7 @@ class Limit:
     part: str
     #: Use of its capacity at a number of GPUs; 1 is saturated.
     use: Callable[[int], float]
-    #: "measured" on the machine of the inputs, or "assumed".
+    #: "measured" on the machine of the inputs, "benchmark" (jobs that were counted), or "assumed".
     basis: str
 
     def max_gpus(self, headroom: float) -> int:
@@ -111,6 +111,14 @@ def find_limits(demand: Demand, inputs: ClusterInputs, assumptions: Assumptions)
             lambda gpus: gpus * output * (1 + assumptions.downloads) / network,
             "assumed",
         ),
+    ]
+
+
+def find_service_limits(demand: Demand, rates: Mapping[str, float]) -> list[Limit]:
+    """Return how far whole services carry that have done so many jobs of one result per second."""
+    return [
+        Limit(name, lambda gpus, rate=rate: gpus * demand.shards / rate, "benchmark")  # type: ignore[misc]
+        for name, rate in rates.items()
     ]
 
 

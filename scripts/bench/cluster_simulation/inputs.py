@@ -12,6 +12,8 @@ from scripts.bench.cluster_simulation.decision_cost import DecisionCost, fit_cos
 from scripts.bench.report import RESULTS_DIR
 
 INPUTS_FILE = RESULTS_DIR / "cluster_inputs.json"
+#: Results of `scripts.bench.stores`.
+STORES_FILE = RESULTS_DIR / "stores.json"
 #: Kinds of writes that deliver webhook messages.
 WEBHOOK_WRITES = ("claim_messages", "record_delivery_attempt")
 
@@ -122,6 +124,27 @@ def parse_inputs(data: Mapping[str, Any]) -> ClusterInputs:
         sqlite_jobs_per_second=result["sqlite"]["64 at once"]["jobs_per_second"],
         postgres_jobs_per_second=postgres["64 at once"]["jobs_per_second"] if postgres else None,
     )
+
+
+def load_service_rates(file: Path = STORES_FILE) -> dict[str, float]:
+    """Return jobs per second from end to end on one machine that did everything, by what they were stored in.
+
+    Empty without a file: the stores have not been compared. Raises InputsError for a file of another kind.
+    """
+    try:
+        data = json.loads(file.read_text("utf-8"))
+        machine, (row,) = data["machine"], data["result"]["end_to_end"]
+        where = f"all on {machine['cores']} cores, load {machine['load']}"
+        return {
+            f"{where}, {name}": float(row[f"{key}_per_second"])
+            for name, key in (("SQLite", "sqlite"), ("PostgreSQL", "postgres"))
+        }
+    except FileNotFoundError:
+        return {}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputsError(
+            f"{file} lacks measurements ({error!r}); run `python -m scripts.bench.stores`"
+        ) from error
 
 
 def _total(batch: Mapping[str, Any], kind: str, amount: str) -> float:

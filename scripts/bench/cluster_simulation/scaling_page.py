@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.bench.cluster_simulation.workload import DAILY_SWING
 from scripts.bench.report import RESULTS_DIR
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "scaling.md"
 RESULTS_FILE = RESULTS_DIR / "simulate_cluster.json"
 _TABLE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+#: GPUs of the largest box, and of the largest fleet that the page recommends.
+BOX_GPUS, FLEET_GPUS = 16, 250
 Document = Mapping[str, Any]
 
 
@@ -84,6 +87,41 @@ def _outcomes(name: str, *, loop: bool = False) -> Callable[[Document], str]:
     return render
 
 
+def _by_size(document: Document) -> str:
+    """Return the shape for each size, and what each database and service of it has to do."""
+    dollars = document["result"]["costs"]["dollars_per_hour"]
+    titles = ["GPUs", "shape", "each database", "outputs through each service", "GPUs an hour"]
+    rows = []
+    for row in document["result"]["rates"]:
+        fleets = -(-row["gpus"] // FLEET_GPUS)
+        shape = f"{fleets} fleets of {row['gpus'] // fleets}" if fleets > 1 else "one cluster"
+        cells = [f"{row['gpus']:,}", "one box or one cluster" if row["gpus"] <= BOX_GPUS else shape]
+        cells.append(f"{_short(row['write_transactions'] / fleets)} transactions/s")
+        cells.append(f"{_short(row['output_megabytes'] / fleets)} MB/s")
+        rows.append([*cells, f"${row['gpus'] * dollars:,.0f}"])
+    return markdown_table(titles, rows)
+
+
+def _loads(document: Document) -> str:
+    """Return the table of loads with the cost of a mean result, if the GPUs are there all day."""
+    result = document["result"]
+    busy = result["seconds_per_result"] * result["costs"]["dollars_per_hour"] / 3600
+    titles = ["GPUs", "asked for at noon", "busy", "of it loading", "median wait", "95 %", "a mean result"]
+    rows = [
+        [
+            str(row["gpus"]),
+            f"{row['load']:.0%}",
+            f"{row['busy']:.0%}",
+            f"{row['loading']:.1%}",
+            f"{row['wait_p50']:.1f} s",
+            f"{row['wait_p95']:.1f} s",
+            f"${busy / (row['load'] / (1 + DAILY_SWING)):.4f}",
+        ]
+        for row in result["loads"]
+    ]
+    return markdown_table(titles, rows)
+
+
 def _costs(document: Document) -> str:
     costs = document["result"]["costs"]
     names = list(costs["utilisations"])
@@ -123,11 +161,12 @@ def _short(value: float) -> str:
 
 _TABLES: Mapping[str, Callable[[Document], str]] = {
     "source": _source,
+    "shapes": _by_size,
     "limits": _limits,
     "rates": _rates,
     "calibration": _outcomes("calibration"),
     "sizes": _outcomes("sizes"),
-    "loads": _outcomes("loads"),
+    "loads": _loads,
     "loop": _outcomes("loop", loop=True),
     "pooling": _outcomes("pooling"),
     "costs": _costs,

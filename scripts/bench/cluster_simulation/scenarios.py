@@ -85,7 +85,7 @@ def simulate_loads(study: Study) -> Iterator[Row]:
     for gpus in LOADED_SIZES:
         for load in LOADS:
             setup = study.setup(gpus, LOADED_SHARDS, load=load)
-            yield simulate(f"{gpus} GPUs, {load:.0%} of their time asked for", setup)
+            yield {"load": load, **simulate(f"{gpus} GPUs, {load:.0%} of their time asked for", setup)}
 
 
 def simulate_loop(study: Study) -> Iterator[Row]:

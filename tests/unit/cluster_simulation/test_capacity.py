@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 
 from scripts.bench.cluster_simulation.assumptions import Assumptions
-from scripts.bench.cluster_simulation.capacity import Demand, Limit, cost_per_result, find_limits, rates
+from scripts.bench.cluster_simulation.capacity import (
+    Demand,
+    Limit,
+    cost_per_result,
+    find_limits,
+    find_service_limits,
+    rates,
+)
 from scripts.bench.cluster_simulation.inputs import parse_inputs
 from tests.support.cluster_inputs import WORKLOAD, document
 
@@ -42,6 +49,13 @@ def test_decisions_grow_with_the_square_of_the_gpus() -> None:
     slower = replace(slow, per_candidate_us=4 * slow.per_candidate_us)
     part = "scheduler decisions alone, all 2 models wait"
     assert limits(decision=slow)[part] == pytest.approx(2 * limits(decision=slower)[part], abs=2)
+
+
+def test_a_service_serves_the_gpus_whose_results_it_can_take() -> None:
+    (limit, slower) = find_service_limits(DEMAND, {"fast": 50.0, "slow": 25.0})
+    assert (limit.part, limit.basis) == ("fast", "benchmark")
+    assert limit.max_gpus(1.0) * DEMAND.shards == pytest.approx(50.0, rel=0.01)
+    assert limit.max_gpus(1.0) == pytest.approx(2 * slower.max_gpus(1.0), abs=1)
 
 
 def test_names_what_is_assumed() -> None:

@@ -14,6 +14,7 @@ from scripts.bench.cluster_simulation.inputs import (
     InputsError,
     PerJob,
     load_inputs,
+    load_service_rates,
     parse_inputs,
     split_cost,
 )
@@ -71,6 +72,18 @@ def test_the_measurements_that_ship_are_complete() -> None:
     assert inputs.writes.of(1) == pytest.approx(5.0, abs=0.5)
     assert list(inputs.overhead) == sorted(inputs.overhead)
     assert inputs.decision.per_candidate_us > 0
+
+
+def test_reads_how_many_jobs_whole_services_did(tmp_path: Path) -> None:
+    file = tmp_path / "stores.json"
+    assert load_service_rates(file) == {}
+    row = {"callers": 8, "sqlite_per_second": 20.0, "postgres_per_second": 9.0, "ratio": 0.45}
+    file.write_text(json.dumps({"machine": {"cores": 2, "load": 1.5}, "result": {"end_to_end": [row]}}))
+    where = "all on 2 cores, load 1.5"
+    assert load_service_rates(file) == {f"{where}, SQLite": 20.0, f"{where}, PostgreSQL": 9.0}
+    file.write_text(json.dumps({"machine": {}, "result": {"end_to_end": [row]}}))
+    with pytest.raises(InputsError, match=r"stores\.json lacks measurements"):
+        load_service_rates(file)
 
 
 def test_finds_the_formula_of_decisions() -> None:

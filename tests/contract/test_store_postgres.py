@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -358,23 +358,28 @@ async def test_a_read_only_server_refuses_writes_and_serves_reads(
 
 
 async def test_fewer_connections_than_wanted_are_shared(cluster: PostgresCluster, tmp_path: Path) -> None:
-    """Other programs take what the server has: calls share what is left, and without any fail in time."""
-    async with on_cluster(cluster, "crowded", tmp_path) as world:
-        await world.wallet()
-        taken = []
-        cluster.execute("CREATE ROLE guest LOGIN")
-        url = cluster.url("crowded").replace("pixel@", "guest@")
-        with suppress(psycopg.OperationalError):
-            while True:
-                taken.append(psycopg.connect(url))
-        cluster.execute("ALTER ROLE pixel CONNECTION LIMIT 5")
-        try:
-            await asyncio.gather(*(world.add(price=10) for _ in range(10)))
-        finally:
-            for connection in taken:
-                connection.close()
-            cluster.execute("ALTER ROLE pixel CONNECTION LIMIT -1")
-        assert await world.wallet() == (999_900, 100)
+    """The server gives four connections, two of them for wake-ups: calls share the others."""
+    cluster.execute("CREATE ROLE app LOGIN CONNECTION LIMIT 4", "CREATE DATABASE crowded OWNER app")
+    url = cluster.url("crowded").replace("pixel@", "app@")
+    store = PostgresStore(url, SecretBox(tmp_path / KEY_FILE_NAME), max_connections=12)
+    try:
+        world = await populate(store, 1_000_000)
+        with store.signals.subscribe(StoreEventKind.MISSED) as signals:
+            await signals.next_events()
+        await asyncio.gather(*(world.add(price=10) for _ in range(24)), *(world.wallet() for _ in range(12)))
+        assert await world.wallet() == (1_000_000 - 240, 240)
+    finally:
+        await store.close()
+
+
+async def test_a_server_without_connections_is_unavailable(cluster: PostgresCluster, tmp_path: Path) -> None:
+    async with on_cluster(cluster, "shut", tmp_path) as world:
+        cluster.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'shut'")
+        cluster.execute("ALTER DATABASE shut ALLOW_CONNECTIONS false")
+        with pytest.raises(ServiceUnavailable):
+            await world.add()
+        cluster.execute("ALTER DATABASE shut ALLOW_CONNECTIONS true")
+        await until_ok(world.wallet)
 
 
 async def test_a_lock_is_held_by_one_process_and_passes_on(tmp_path: Path) -> None:

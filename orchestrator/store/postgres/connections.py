@@ -56,7 +56,7 @@ QUEUE_SECONDS = 15.0
 WRITE_SECONDS, READ_SECONDS = 60.0, 300.0
 #: How long calls fail at once after a connection could not be made, in seconds.
 REFUSED_SECONDS = 0.25
-#: How long to wait for another thread's connection if the server gives no further one, in seconds.
+#: How long to wait for the connection of another thread if none can be opened, in seconds.
 BORROW_SECONDS = 5.0
 #: A peer that vanished is noticed after about 20 seconds. Password and host come from the URL.
 CONNECT_OPTIONS: dict[str, Any] = {
@@ -253,16 +253,25 @@ class _Connections:
         with suppress(Empty):
             return self._take(self._idle.get_nowait()), True
         if time.monotonic() < self._refused_until:
+            if (borrowed := self._borrow()) is not None:
+                return borrowed, True
             raise unavailable()
         try:
             return self._take(connect(self._url)), False
         except psycopg.Error as error:
-            if error.sqlstate and error.sqlstate.startswith("53") and self._in_use:
-                with suppress(Empty):
-                    return self._take(self._idle.get(timeout=BORROW_SECONDS)), True
+            if (borrowed := self._borrow()) is not None:
+                return borrowed, True
             self._refused_until = time.monotonic() + REFUSED_SECONDS
             log.warning("no connection to the database: %s", describe(error))
             raise unavailable(error) from error
+
+    def _borrow(self) -> DictConnection | None:
+        """Wait for the connection of another thread: a server that gives no further one may be well otherwise."""
+        deadline = time.monotonic() + BORROW_SECONDS
+        while self._in_use and time.monotonic() < deadline:
+            with suppress(Empty):
+                return self._take(self._idle.get(timeout=0.05))
+        return None
 
     def _take(self, connection: DictConnection) -> DictConnection:
         with self._lock:

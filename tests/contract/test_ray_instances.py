@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState, wait_until_ready
+from comfy_instances.fleet.ray.connection import RayConnection, RayUnavailable
 from comfy_instances.fleet.ray.demand import CapacityLimits, WaitingWork
 from comfy_instances.fleet.ray.fleet import RayFleet
 from comfy_instances.fleet.ray.options import RayFleetOptions, WantedWeights
@@ -26,6 +27,7 @@ from comfy_instances.session.session import InstanceSession
 from comfy_instances.tasks import spawn
 from tests.support.agent_cluster import AgentCluster, agent_options, running_cluster
 from tests.support.polling import poll, wait_until
+from tests.support.ray_cluster import HAS_RAY
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:
@@ -367,3 +369,24 @@ async def test_an_agent_ends_what_an_earlier_one_left(tmp_path: Path) -> None:
     finally:
         other.kill()
         await other.wait()
+
+
+@pytest.mark.skipif(HAS_RAY, reason="shows what an environment without Ray says")
+async def test_without_ray_the_connection_says_what_is_missing() -> None:
+    connection = RayConnection("127.77.9.9:1", "tests")
+    for _ in range(2):  # each time with a new bridge
+        with pytest.raises(RayUnavailable, match="No module named 'ray'"):
+            await connection.get_state(())
+    await connection.close()
+
+
+async def test_a_service_without_ray_and_instances_starts_and_has_none(tmp_path: Path) -> None:
+    """It is not ready then, and becomes so by itself."""
+    async with running_cluster("a") as cluster:
+        cluster.is_reachable = False
+        fleet = fleet_of(cluster, tmp_path, discovery_seconds=0.2)
+        async with started(fleet, None):
+            assert fleet.instances() == []
+            cluster.is_reachable = True
+            await wait_until(lambda: bool(fleet.instances()))
+            await wait_until_ready(fleet, 1)

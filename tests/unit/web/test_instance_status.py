@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
@@ -10,7 +12,7 @@ from orchestrator.catalog import Catalog
 from orchestrator.execution.active_shards import ActiveShard
 from orchestrator.jobs import Attempt, Job, Shard
 from orchestrator.web.admin.instances import to_instance_response
-from orchestrator.web.instance_status import GpuStatsCache, InstanceRow
+from orchestrator.web.instance_status import GpuStatsCache, InstanceRow, InstanceRows
 from orchestrator.web.metrics.fleet import collect_instance_metrics, collect_job_metrics
 from tests.support.metrics import Scrape
 from tests.support.service import ROOT
@@ -61,6 +63,20 @@ def row(gpu: GpuStats | None = READING) -> InstanceRow:
 def test_used_vram_is_read_from_the_driver_if_possible() -> None:
     assert row().vram_used == 48_000_000_000
     assert row(gpu=None).vram_used == 36_000_000_000
+
+
+def test_a_gpu_of_another_machine_is_shown_as_reported_from_there() -> None:
+    """And never as a GPU of this machine that has the same place."""
+    elsewhere = replace(INFO, id="ray-0", pci_id=None, gpu=replace(READING, temperature=80))
+
+    class Fleet:
+        def instances(self) -> list[InstanceInfo]:
+            return [INFO, elsewhere]
+
+    cache = GpuStatsCache(lambda pci_id: READING)
+    rows = InstanceRows(Fleet(), {}, lambda name: (), lambda name: 0.0, cache)
+    asyncio.run(rows.refresh_gpu_stats())
+    assert [row.gpu_stats.temperature for row in rows.iter_rows() if row.gpu_stats] == [64, 80]
 
 
 def test_instance_response_has_gpu_readings_and_shards() -> None:

@@ -266,7 +266,7 @@ class _Connections:
             raise unavailable(error) from error
 
     def _borrow(self) -> DictConnection | None:
-        """Wait for the connection of another thread: a server that gives no further one may be well otherwise."""
+        """Wait for the connection of another thread: the server may give no further one."""
         deadline = time.monotonic() + BORROW_SECONDS
         while self._in_use and time.monotonic() < deadline:
             with suppress(Empty):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import stat
 import sys
 import uuid
@@ -54,6 +55,12 @@ SLOW_GRAPH = {
     ),
     "image": node("VAEDecode", samples=["sampled", 0], vae=["model", 2]),
     "saved": node("SaveImage", images=["image", 0], filename_prefix="x"),
+}
+
+
+GRAPH = {
+    "empty": node("EmptyImage", width=64, height=64, batch_size=1, color=255),
+    "saved": node("SaveImage", images=["empty", 0], filename_prefix="x"),
 }
 
 
@@ -158,6 +165,25 @@ async def test_prompts_go_on_while_ray_is_unreachable_and_the_service_restarts(t
             cluster.is_reachable = True
             cluster.add_node("b", "SIMULATED")
             await wait_until_ready(second, 2)
+
+
+async def test_an_instance_that_is_cut_off_returns_with_its_prompt(tmp_path: Path) -> None:
+    """Connections stay open and nothing answers, as in a partition of the network."""
+    async with running_cluster("a") as cluster:
+        fleet, prompt_id = fleet_of(cluster, tmp_path), str(uuid.uuid4())
+        async with started(fleet):
+            result = await fleet.session("ray-0").run_prompt(prompt_id, GRAPH)
+            process = cluster.agents["ray-0"].process
+            assert process is not None
+            process.send_signal(signal.SIGSTOP)
+            try:
+                await wait_until(lambda: states(fleet) == {"ray-0": InstanceState.DOWN})
+            finally:
+                process.send_signal(signal.SIGCONT)
+            await wait_until_ready(fleet)
+            found = await fleet.session("ray-0").resume_prompt(prompt_id)
+            assert found is not None
+            assert found.outputs == result.outputs
 
 
 async def test_a_damaged_file_of_agents_is_no_obstacle(tmp_path: Path) -> None:

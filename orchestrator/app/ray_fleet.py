@@ -20,8 +20,9 @@ from comfy_instances.fleet.ray.values import AgentOptions
 from comfy_instances.hardware.profiles import load_gpu_profiles
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.tasks import keep_running, loop_time, spawn
-from orchestrator.catalog import Catalog, CatalogError, Model
+from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.errors import InvalidRequest
 from orchestrator.execution.gpu_demand import count_busy_by_card, find_waiting_work
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.settings import Settings, SettingsError
@@ -68,7 +69,7 @@ class WantedNodeWeights:
         if files is None or loop_time() - listed_at >= LIST_SECONDS:
             try:
                 files = await asyncio.to_thread(self._list_files, profile)
-            except (WeightError, CatalogError, OSError) as error:
+            except (WeightError, InvalidRequest, OSError) as error:
                 if files is None:
                     raise InstanceGone(f"its list of weights cannot be made: {error}") from error
                 log.warning("the list of weights for nodes is not renewed: %s", error)
@@ -89,7 +90,7 @@ class WantedNodeWeights:
 
 
 def select_ray_models(settings: Settings, catalog: Catalog) -> list[Model]:
-    """Return the models of PIXELFACTORY_RAY_MODELS that the catalogue has. Raises CatalogError for others."""
+    """Return the models of PIXELFACTORY_RAY_MODELS. Raises InvalidRequest for one that does not exist."""
     if ALL_MODELS in settings.ray_models:
         return list(catalog)
     return list(dict.fromkeys(catalog[name] for name in settings.ray_models))
@@ -101,8 +102,6 @@ def build_ray_fleet(settings: Settings, live_catalog: LiveCatalog) -> RayFleet:
         raise SettingsError(
             "PIXELFACTORY_RAY_ADDRESS and PIXELFACTORY_INSTANCES exclude each other; remove one of them"
         )
-    if not is_ray_installed():
-        raise SettingsError("PIXELFACTORY_RAY_ADDRESS needs Ray: pip install 'pixel-factory[ray]'")
     if settings.ray_min_instances > settings.ray_max_instances:
         raise SettingsError(
             f"PIXELFACTORY_RAY_MIN_INSTANCES ({settings.ray_min_instances}) must be at most"
@@ -110,8 +109,10 @@ def build_ray_fleet(settings: Settings, live_catalog: LiveCatalog) -> RayFleet:
         )
     try:
         select_ray_models(settings, live_catalog.catalog)
-    except CatalogError as error:
-        raise SettingsError(f"PIXELFACTORY_RAY_MODELS: {error}") from error
+    except InvalidRequest as error:
+        raise SettingsError(f"PIXELFACTORY_RAY_MODELS: {error.message}") from error
+    if not is_ray_installed():
+        raise SettingsError("PIXELFACTORY_RAY_ADDRESS needs Ray: pip install 'pixel-factory[ray]'")
     return RayFleet(
         RayConnection(settings.ray_address, settings.ray_namespace),
         build_ray_options(settings),

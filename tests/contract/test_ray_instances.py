@@ -8,7 +8,7 @@ import stat
 import sys
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import aiohttp
 import psutil
 import pytest
 
+from comfy_instances.fleet.local import LocalFleet
 from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState, wait_until_ready
 from comfy_instances.fleet.ray.connection import RayConnection, RayUnavailable
 from comfy_instances.fleet.ray.demand import CapacityLimits, WaitingWork
@@ -26,6 +27,9 @@ from comfy_instances.fleet.ray.orphans import kill_orphans
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import InstanceSession
 from comfy_instances.tasks import spawn
+from orchestrator.app.ray_fleet import serve_ray_fleet
+from orchestrator.execution.scheduler import InstanceUp, JobAdded, Scheduler, ShardSpec
+from orchestrator.storage.object_store import ObjectStore, S3Config
 from tests.support.agent_cluster import AgentCluster, agent_options, running_cluster
 from tests.support.polling import poll, wait_until
 from tests.support.ray_cluster import HAS_RAY
@@ -310,6 +314,38 @@ async def test_follows_the_demand_and_tells_the_autoscaler_only_what_changes(tmp
             await wait_until(lambda: len(states(fleet)) == 1)
             assert len(cluster.agents) == 1
             assert cluster.bundles[3:] == [[{"GPU": 1.0}]]
+
+
+async def test_waiting_shards_of_the_service_become_requests_for_nodes(tmp_path: Path) -> None:
+    scheduler = Scheduler(max_attempts=3)
+    limits = CapacityLimits(min_instances=1, max_instances=9, target_wait_seconds=60)
+    bucket = S3Config(endpoint="http://127.0.0.1:1", access_key="a", secret_key="b", bucket="c")
+    async with running_cluster("a") as cluster, ObjectStore(bucket) as store, AsyncExitStack() as stack:
+        fleet = fleet_of(cluster, tmp_path, limits=limits, autoscale=True)
+        async with started(fleet):
+            up = InstanceUp(instance_id="ray-0", models=frozenset({"m"}))
+            specs = [
+                ShardSpec(shard_id=str(n), job_id=str(n), account_id="a", model="m", run_seconds=30.0)
+                for n in range(8)
+            ]
+            scheduler.handle(up, 0.0)
+            scheduler.handle(JobAdded(specs=specs), 0.0)
+            serve_ray_fleet(fleet, store, scheduler, stack)
+            card = {"GPU": 1.0, "accelerator_type:SIMULATED": 0.001}
+            # One instance is busy, and six shards of half a minute wait.
+            await wait_until(lambda: cluster.bundles[-1] == [card] * 4)
+
+
+async def test_other_fleets_are_told_nothing(tmp_path: Path) -> None:
+    bucket = S3Config(endpoint="http://127.0.0.1:1", access_key="a", secret_key="b", bucket="c")
+    async with ObjectStore(bucket) as store, AsyncExitStack() as stack:
+        local = LocalFleet.simulated(1, directory=tmp_path)
+        serve_ray_fleet(local, store, Scheduler(max_attempts=3), stack)
+        async with running_cluster() as cluster:
+            fleet = fleet_of(cluster, tmp_path)
+            serve_ray_fleet(fleet, store, Scheduler(max_attempts=3), stack)
+            assert not fleet.follows_demand
+            assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("gpu demand")]
 
 
 class Wanted:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.storage.object_store import ObjectStore
+from comfy_instances.protocol.errors import InstanceGone
+from orchestrator.app.ray_fleet import WantedNodeWeights
+from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings
+from orchestrator.storage.object_store import ObjectStore, S3Config
 from orchestrator.weights.errors import BadWeightFile, WeightError
 from orchestrator.weights.node_weights import (
+    NodeWeight,
     list_wanted_weights,
     mirror_key,
     mirror_weights,
@@ -136,3 +142,35 @@ async def test_a_damaged_file_is_not_mirrored(s3: S3Server, tmp_path: Path) -> N
         with pytest.raises(BadWeightFile, match="pull it again"):
             await mirror_weights([weight(DATA)], tmp_path, store, lambda one, new: None)
         assert not await store.has(mirror_key(hashlib.sha256(OTHER).hexdigest()), len(OTHER))
+
+
+async def test_the_service_lists_what_its_models_need_and_keeps_the_list_while_one_is_broken(
+    tmp_path: Path,
+) -> None:
+    workflows = tmp_path / "workflows"
+    shutil.copytree(SHIPPED_WORKFLOWS_DIR / "sd-1.5", workflows / "sd-1.5")
+    values = {"data_dir": tmp_path, "models_dir": tmp_path / "models", "workflows_dir": workflows}
+    settings = Settings.load(ray_models="sd-1.5", ray_weights_mirror=True, **values)
+    bucket = S3Config(endpoint="http://s3.example", access_key="a", secret_key="b", bucket="weights")
+    wanted = WantedNodeWeights(settings, LiveCatalog(workflows, lambda model: None))
+    asking = asyncio.create_task(wanted.list_files(None))
+    await asyncio.sleep(0.05)
+    assert not asking.done()  # until there is a bucket
+    async with ObjectStore(bucket) as store:
+        wanted.open(store)
+        files = await asking
+    assert files
+    for row in files:
+        assert NodeWeight(row).weight.path == row["path"]
+        assert (
+            not row["digest"]
+            or f"http://s3.example/weights/weights/{row['digest'][:2]}/" in row["mirror_url"]
+        )
+    assert await wanted.list_files(None) is files
+
+    broken = Settings.load(ray_models="no-such-model", **values)
+    without = WantedNodeWeights(broken, LiveCatalog(workflows, lambda model: None))
+    async with ObjectStore(bucket) as store:
+        without.open(store)
+        with pytest.raises(InstanceGone, match="no-such-model"):
+            await without.list_files(None)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from comfy_instances.fleet.protocol import FleetError
 from comfy_instances.fleet.ray.values import AgentOptions, AgentReport, AgentStatus
 from orchestrator.app.ray_fleet import build_ray_fleet, build_ray_options, select_ray_models
 from orchestrator.catalog import Catalog
@@ -38,10 +37,14 @@ def catalog() -> LiveCatalog:
 def test_refuses_settings_that_contradict_each_other(
     tmp_path: Path, catalog: LiveCatalog, values: dict[str, Any], message: str
 ) -> None:
-    if not HAS_RAY and "instances" not in values:
-        message = r"needs Ray: pip install 'pixel-factory\[ray\]'"
-    with pytest.raises((SettingsError, FleetError), match=message):
+    with pytest.raises(SettingsError, match=message):
         build_ray_fleet(settings(tmp_path, **values), catalog)
+
+
+@pytest.mark.skipif(HAS_RAY, reason="shows what an environment without Ray says")
+def test_says_how_to_install_ray(tmp_path: Path, catalog: LiveCatalog) -> None:
+    with pytest.raises(SettingsError, match=r"pip install 'pixel-factory\[ray\]'"):
+        build_ray_fleet(settings(tmp_path), catalog)
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,14 @@ from comfy_instances.fleet.ray.orphans import kill_orphans
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import InstanceSession
 from comfy_instances.tasks import spawn
-from orchestrator.app.ray_fleet import serve_ray_fleet
+from orchestrator.app.ray_fleet import WEIGHT_PULLER, serve_ray_fleet
 from orchestrator.execution.scheduler import InstanceUp, JobAdded, Scheduler, ShardSpec
 from orchestrator.storage.object_store import ObjectStore, S3Config
 from tests.support.agent_cluster import AgentCluster, agent_options, running_cluster
 from tests.support.polling import poll, wait_until
 from tests.support.ray_cluster import HAS_RAY
+from tests.support.weight_files import SMALL, weight
+from tests.support.weight_host import hosting
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:
@@ -379,6 +381,20 @@ async def test_a_node_takes_work_only_once_it_has_the_weights(tmp_path: Path) ->
             wanted.files = [*wanted.files, {"path": "vae/second.safetensors", "sha256": "2"}]
             await wait_until((models / "vae/second.safetensors").exists)
             assert states(fleet) == {"ray-0": InstanceState.READY}
+
+
+async def test_nodes_of_the_service_pull_what_it_lists(tmp_path: Path) -> None:
+    """With the puller that the service names to its agents; two agents of a node share the file."""
+    agent = {"needs_weights": True, "weight_puller": WEIGHT_PULLER, "models_dir": str(tmp_path / "models")}
+    async with hosting(SMALL) as host, running_cluster() as cluster:
+        cluster.add_node("a", "SIMULATED", gpus=2)
+        row = weight(SMALL, url=host.server.url + "/f").model_dump(mode="json")
+        fleet = fleet_of(cluster, tmp_path, Wanted({**row, "digest": row["sha256"]}), agent)
+        async with started(fleet, 2):
+            for name in states(fleet):
+                files = await fleet.session(name).list_model_files()
+                assert files["diffusion_models"] == ["small.safetensors"]
+        assert len(host.server.requests) == 1
 
 
 async def test_a_node_without_its_weight_puller_says_so(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -36,7 +37,7 @@ class PlacedAgent:
 
 @dataclass
 class AgentCluster:
-    """A `Cluster`. Nodes have one GPU each."""
+    """A `Cluster`."""
 
     nodes: dict[str, RayNode] = field(default_factory=dict)
     agents: dict[str, PlacedAgent] = field(default_factory=dict)
@@ -111,9 +112,9 @@ class AgentCluster:
             agent.report = AgentReport.from_json(json.loads(line))
 
     def _find_free_node(self, card: str | None) -> str | None:
-        used = {agent.node_id for agent in self.agents.values()}
-        fitting = (node.id for node in self.nodes.values() if card in (None, node.card))
-        return next((node_id for node_id in fitting if node_id not in used), None)
+        used = Counter(agent.node_id for agent in self.agents.values())
+        fitting = (node for node in self.nodes.values() if card in (None, node.card))
+        return next((node.id for node in fitting if used[node.id] < node.gpus), None)
 
     async def _end(self, agent: PlacedAgent) -> None:
         if agent.process is not None:

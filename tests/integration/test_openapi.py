@@ -137,7 +137,7 @@ def test_llms_txt_lets_an_agent_generate_poll_and_verify_webhooks(service: Servi
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     text = response.text
     assert f"**Base URL:** `{service.url}`" in text
-    for model in httpx.get(f"{service.url}/v1/models").json()["data"]:
+    for model in httpx.get(f"{service.url}/api/v1/images/models").json()["data"]:
         assert f"(`{model['id']}`)" in text
     for operation in ("/v1/images/generations", "/v1/videos/VIDEO_ID/content", "GET /api/v1/jobs/JOB_ID"):
         assert operation in text

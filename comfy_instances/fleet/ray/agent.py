@@ -179,7 +179,7 @@ class Agent:
         return replace(spec, id=options.name, directory=directory.resolve()), policy
 
     async def _keep_weights(self, pull: PullWeights) -> None:
-        """Pull what the service wants each time that it changes; the first time the instance waits for it."""
+        """Pull the required weights each time that they change; the instance waits for the first pull."""
         while True:
             await self._wanted_changed.wait()
             self._wanted_changed.clear()

@@ -252,7 +252,7 @@ class RayFleet(MonitoredFleet):
             await self._remove_instance(self._remotes[name])
 
     async def _send_bundles(self) -> None:
-        """Tell the autoscaler what changed, or what a new head has not heard yet. Raises RayUnavailable."""
+        """Send changed requests to the autoscaler, or all of them to a new head. Raises RayUnavailable."""
         if not self._options.autoscale:
             return
         bundles = self._capacity.to_bundles()
@@ -395,4 +395,4 @@ async def _ignore_gone(request: Awaitable[None]) -> None:
     try:
         await request
     except InstanceGone as error:
-        log.info("an agent was not told of a failure: %s", error)
+        log.info("a failure could not be reported to an agent: %s", error)

@@ -170,7 +170,7 @@ def _lock_empty_tables(connection: DictConnection, url: str) -> None:
 
 
 class _Copier:
-    """Copies tables and compares them, with values converted as the columns' types want."""
+    """Copies tables and compares them, with values converted to the types of the columns."""
 
     def __init__(self, db: SqliteDatabase, connection: DictConnection) -> None:
         self._db = db

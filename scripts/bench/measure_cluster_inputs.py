@@ -22,10 +22,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,9 @@ from tests.support.postgres import PostgresCluster, find_binaries
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = "256x256"
 WARM_UP_JOBS = 30
+#: Times that every batch is run; the one with the least CPU time was disturbed the least.
+ROUNDS = 3
+STORE_ROUNDS = 2
 #: Steps of the quantiles that are kept of a distribution.
 QUANTILES = 20
 SETTLE_SECONDS = 60.0
@@ -89,10 +93,10 @@ def main() -> None:
     sizes = (8, 32, 128) if quick else (8, 32, 128, 512, 1024)
     result: dict[str, Any] = {
         "commit": find_commit(),
-        "service": measure_service(jobs=20 if quick else 120),
+        "service": measure_service(jobs=8 if quick else 60),
         "decisions": measure_rows(models, sizes, (8,) if quick else (8, 20_000), 6 if quick else 15),
-        "sqlite": measure_sqlite(jobs=100 if quick else 500),
-        "postgres": measure_postgres(jobs=100 if quick else 500),
+        "sqlite": measure_sqlite(jobs=50 if quick else 300),
+        "postgres": measure_postgres(jobs=50 if quick else 300),
     }
     print(json.dumps(result, indent=1))
     if not quick:
@@ -108,8 +112,10 @@ def find_commit() -> str:
 def measure_sqlite(jobs: int) -> dict[str, Any]:
     """Measure jobs per second from hold to capture, alone and 64 at a time."""
     with tempfile.TemporaryDirectory() as directory:
-        names = iter(("alone.db", "many.db"))
-        return measure_stores(lambda: SqliteStore(Path(directory) / next(names)), jobs, time.process_time)
+        numbers = count()
+        return measure_stores(
+            lambda: SqliteStore(Path(directory) / f"{next(numbers)}.db"), jobs, time.process_time
+        )
 
 
 def measure_postgres(jobs: int) -> dict[str, Any] | None:
@@ -122,10 +128,10 @@ def measure_postgres(jobs: int) -> dict[str, Any] | None:
     cluster = PostgresCluster("fsync=on", "full_page_writes=on", "autovacuum=on")
     try:
         cluster.start()
-        names = (f"bench_{number}" for number in range(2))
+        numbers = count()
 
         def open_store() -> SqlStore:
-            url = cluster.create_database(next(names))
+            url = cluster.create_database(f"bench_{next(numbers)}")
             return PostgresStore(url, SecretBox(cluster.directory / "key"))
 
         return measure_stores(open_store, jobs, lambda: cpu_seconds_below(cluster.data))
@@ -143,9 +149,12 @@ def measure_stores(
         async def run(together: int = together) -> float:
             return await store_rate(open_store(), jobs, together)
 
-        cpu = read_cpu()
-        rate = asyncio.run(run())
-        cpu = read_cpu() - cpu
+        measured = []
+        for _ in range(STORE_ROUNDS):
+            cpu = read_cpu()
+            rate = asyncio.run(run())
+            measured.append((read_cpu() - cpu, rate))
+        cpu, rate = min(measured)
         row = {"jobs_per_second": round(rate), "cpu_us_per_job": round(cpu / jobs * 1e6)}
         rows[f"{together} at once"] = row
     return rows
@@ -195,20 +204,34 @@ async def run_batches(url: str, key: str, probe: Probe, jobs: int) -> dict[str, 
     seeds = iter(range(1, 10**9))
     async with aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {key}"}) as http:
         await run_batch(http, Batch("warm-up", WARM_UP_JOBS, 4), seeds)
-        for batch in batches(jobs, receiver):
-            before = await probe.read()
-            await run_batch(http, batch, seeds)
-            after = await probe.read()
-            rows[batch.name] = {
-                "jobs": batch.jobs,
-                "n": batch.n,
-                "body": {name: value for name, value in batch.body.items() if name != "webhook_url"},
-                **difference(before, after, batch.jobs),
-                **probe.read_times(batch.jobs),
-            }
-            print(f"{batch.name}: {batch.jobs} jobs", file=sys.stderr)
+        for _ in range(ROUNDS):
+            for batch in batches(jobs, receiver):
+                row = await measure_batch(http, batch, probe, seeds)
+                rows[batch.name] = min(rows.get(batch.name, row), row, key=event_loop_seconds)
     await runner.cleanup()
     return rows
+
+
+def event_loop_seconds(row: Mapping[str, Any]) -> float:
+    """Return the CPU seconds of the event loop per job."""
+    return float(row["process"]["event loop"]["cpu"])
+
+
+async def measure_batch(
+    http: aiohttp.ClientSession, batch: Batch, probe: Probe, seeds: Iterator[int]
+) -> dict[str, Any]:
+    """Run a batch and return what was done per job."""
+    before = await probe.read()
+    await run_batch(http, batch, seeds)
+    after = await probe.read()
+    print(f"{batch.name}: {batch.jobs} jobs", file=sys.stderr)
+    return {
+        "jobs": batch.jobs,
+        "n": batch.n,
+        "body": {name: value for name, value in batch.body.items() if name != "webhook_url"},
+        **difference(before, after, batch.jobs),
+        **probe.read_times(batch.jobs),
+    }
 
 
 async def _accept_message(request: web.Request) -> web.Response:
@@ -216,7 +239,7 @@ async def _accept_message(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def run_batch(http: aiohttp.ClientSession, batch: Batch, seeds: Any) -> None:
+async def run_batch(http: aiohttp.ClientSession, batch: Batch, seeds: Iterator[int]) -> None:
     numbers = iter(range(batch.jobs))
 
     async def work() -> None:
@@ -259,14 +282,11 @@ class Probe:
 
     def _threads(self) -> dict[str, dict[str, float]]:
         """Return the CPU seconds of the event loop's thread, of all threads, and of the S3 server."""
-        process = psutil.Process(self.pid)
-        loop = next(thread for thread in process.threads() if thread.id == self.pid)
-        times = process.cpu_times()
-        children = [child.cpu_times() for child in process.children(recursive=True)]
+        children = psutil.Process(self.pid).children(recursive=True)
         return {
-            "process/event loop": {"cpu": loop.user_time + loop.system_time},
-            "process/all threads": {"cpu": times.user + times.system},
-            "process/S3 server": {"cpu": sum(found.user + found.system for found in children)},
+            "process/event loop": {"cpu": cpu_seconds(Path(f"/proc/{self.pid}/task/{self.pid}"))},
+            "process/all threads": {"cpu": thread_seconds(self.pid)},
+            "process/S3 server": {"cpu": sum(thread_seconds(child.pid) for child in children)},
         }
 
     def read_times(self, jobs: int) -> dict[str, Any]:
@@ -286,6 +306,19 @@ class Probe:
     def _query(self, query: str, *values: object) -> list[Any]:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as db:
             return db.execute(query, values).fetchall()
+
+
+def thread_seconds(pid: int) -> float:
+    """Return the CPU seconds of the threads of a process."""
+    return sum(cpu_seconds(task) for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+def cpu_seconds(task: Path) -> float:
+    """Return the CPU seconds of one thread, which Linux counts in nanoseconds; 0 for one that has ended."""
+    try:
+        return int((task / "schedstat").read_text().split()[0]) / 1e9
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
 
 
 def quantiles(seconds: Sequence[float]) -> list[float]:

@@ -75,7 +75,7 @@ def _rates(document: Document) -> str:
 
 def _outcomes(name: str, *, loop: bool = False) -> Callable[[Document], str]:
     def render(document: Document) -> str:
-        titles = ["case", "simulated", "shards", "busy", "of it loading", "median wait", "95 %", "99 %"]
+        titles = ["case", "simulated", "shards", "busy", "loading", "median wait", "95 %", "99 %"]
         rows = []
         for row in document["result"][name]:
             waits = [f"{row[key]:.1f} s" for key in ("wait_p50", "wait_p95", "wait_p99")]
@@ -106,7 +106,7 @@ def _loads(document: Document) -> str:
     """Return the table of loads with the cost of a mean result, if the GPUs are there all day."""
     result = document["result"]
     busy = result["seconds_per_result"] * result["costs"]["dollars_per_hour"] / 3600
-    titles = ["GPUs", "asked for at noon", "busy", "of it loading", "median wait", "95 %", "a mean result"]
+    titles = ["GPUs", "asked for at noon", "busy", "loading", "median wait", "95 %", "a mean result"]
     rows = [
         [
             str(row["gpus"]),

@@ -73,6 +73,7 @@ def operations(fuzzed: ServiceProcess) -> list[Any]:
     return [found.ok() for found in schema.get_all_operations()]
 
 
+@pytest.mark.timeout(600)  # thousands of requests
 @pytest.mark.parametrize("role", ROLES)
 def test_every_operation_keeps_to_the_document(
     fuzzed: ServiceProcess, secrets: dict[str, str | None], operations: list[Any], role: str

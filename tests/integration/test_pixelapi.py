@@ -50,6 +50,18 @@ async def test_applies_the_documented_defaults(offering: ServiceProcess) -> None
         assert {name: seen[name] for name in ("steps", "cfg_scale")} == {"steps": 4, "cfg_scale": 1.0}
 
 
+async def test_names_a_stand_in_in_the_submission_the_generation_and_the_history(
+    offering: ServiceProcess,
+) -> None:
+    async with offering.client(new_key(offering)) as http:
+        made = await submit(http, model="gpt-image-1", prompt="a cat")
+        async with http.get(f"/v1/image/{made['generation_id']}") as response:
+            polled = await response.json()
+        async with http.get("/v1/account/usage") as response:
+            (listed,) = (await response.json())["generations"]
+    assert {made["model"], polled["model"], listed["model"]} == {"gpt-image-1"}
+
+
 async def test_says_that_a_negative_prompt_has_no_effect_on_flux(offering: ServiceProcess) -> None:
     body = {"model": "flux-schnell", "prompt": "a cat", "negative_prompt": "dogs"}
     async with offering.client(new_key(offering)) as http, http.post(GENERATE, json=body) as response:

@@ -107,7 +107,7 @@ STATUSES = [
 
 @pytest.mark.parametrize(("seen", "status", "credits"), STATUSES)
 def test_reports_status_and_credits(seen: Job, status: str, credits: float) -> None:
-    body = pixelapi.to_generation_response(seen, "sdxl", CREDIT, None)
+    body = pixelapi.to_generation_response(seen, CREDIT, None)
     assert (body.status, body.credits_used) == (status, credits)
     assert body.created_at == "2026-03-01T12:00:00Z"
     assert body.error == (seen.error.message if seen.error else None)
@@ -157,3 +157,11 @@ def test_states_an_email_address_of_every_account(name: str, email: str) -> None
 )
 def test_reports_errors_as_detail(error: ServiceError, status: int) -> None:
     assert to_error_response(error) == (status, PixelApiErrorResponse(detail="no"))
+
+
+def test_responses_name_the_model_as_the_request_did() -> None:
+    asked = job(JobStatus.QUEUED, model="qwen-image", requested_model="gpt-image-1")
+    assert pixelapi.to_submit_response(asked, CREDIT).model == "gpt-image-1"
+    assert pixelapi.to_generation_response(asked, CREDIT, None).model == "gpt-image-1"
+    by_id = job(JobStatus.QUEUED, model="qwen-image")
+    assert pixelapi.to_submit_response(by_id, CREDIT).model == "qwen-image"

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
 from orchestrator.errors import InvalidRequest
-from orchestrator.jobs import Job, JobRecord, JobStatus
+from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.web.auth import ApiKeyScope, authenticate
 from orchestrator.web.dialects.credits import to_credits
 from orchestrator.web.dialects.ids import job_id_from_uuid
@@ -80,8 +80,7 @@ class PixelApiRoutes:
             record = await submit_job(request, self._service, key, generation_request, waits_for_result=False)
         except InvalidRequest as error:
             raise body.use_document_names(error, catalog) from error
-        model = self._service.get_model(record.job)
-        response = pixelapi.to_submit_response(record.job, model, self._credit_micros)
+        response = pixelapi.to_submit_response(record.job, self._credit_micros)
         return json_response(response, headers=job_headers(record))
 
     @openapi_operation(response=PixelApiGenerationResponse, tag="pixelapi")
@@ -124,7 +123,7 @@ class PixelApiRoutes:
 
     def _to_generation(self, request: web.Request, record: JobRecord) -> PixelApiGenerationResponse:
         return pixelapi.to_generation_response(
-            record.job, self._model_name(record.job), self._credit_micros, self._output_url(request, record)
+            record.job, self._credit_micros, self._output_url(request, record)
         )
 
     def _output_url(self, request: web.Request, record: JobRecord) -> str | None:
@@ -136,11 +135,6 @@ class PixelApiRoutes:
         if expires <= self._clock():
             return None
         return self._delivery.url_of(job.id, record.outputs[0].key, request, expires=expires)
-
-    def _model_name(self, job: Job) -> str:
-        """Return the document's name of the job's model, or its id if the catalogue no longer has it."""
-        catalog = self._service.catalog
-        return pixelapi.api_id(catalog[job.model]) if job.model in catalog else job.model
 
     @property
     def _credit_micros(self) -> Fraction:

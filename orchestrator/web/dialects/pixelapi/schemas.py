@@ -18,7 +18,7 @@ class PixelApiSubmitResponse(ResponseModel):
         description="Id of the generation, a UUID.", examples=["3f2a9c0d-5b7e-4f1a-8c6d-2e9b0a4f7c31"]
     )
     status: PixelApiStatus = Field(description="State of the generation.", examples=["queued"])
-    model: str = Field(description="Id of the model.", examples=["sdxl"])
+    model: str = Field(description="The model, as the request named it.", examples=["sdxl"])
     credits_used: JsonNumber = Field(
         description="Credits that the generation costs if it succeeds.", examples=[1]
     )
@@ -38,7 +38,7 @@ class PixelApiGenerationResponse(ResponseModel):
         description="URL of the result, valid for 24 hours after completion; otherwise null.",
         examples=["https://api.example.com/results/job_3f2a.../1767225600/9c4e.../outputs/3f/3f2a.png"],
     )
-    model: str = Field(description="Id of the model.", examples=["sdxl"])
+    model: str = Field(description="The model, as the request named it.", examples=["sdxl"])
     credits_used: JsonNumber = Field(description="Credits charged; 0 if the generation failed.", examples=[1])
     created_at: str = Field(
         description="Time of creation, for example `2026-02-18T10:30:00Z`.", examples=["2026-02-18T10:30:00Z"]

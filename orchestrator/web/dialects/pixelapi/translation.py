@@ -149,21 +149,19 @@ def to_model_fields(model: Model, prices: PriceBook) -> PixelApiModelFields:
     return PixelApiModelFields(credits=to_credits(micros, prices.micros_per_unit(TARIFF)))
 
 
-def to_submit_response(job: Job, model: Model, credit_micros: Fraction) -> PixelApiSubmitResponse:
+def to_submit_response(job: Job, credit_micros: Fraction) -> PixelApiSubmitResponse:
     """Return the response to a submission; a credit is worth `credit_micros` micro-dollars."""
     return PixelApiSubmitResponse.model_validate(
         {
             "generation_id": job_id_to_uuid(job.id),
             "status": to_status_name(job),
-            "model": api_id(model),
+            "model": job.shown_model,
             "credits_used": to_credits(charged_micros(job), credit_micros),
         }
     )
 
 
-def to_generation_response(
-    job: Job, model: str, credit_micros: Fraction, url: str | None
-) -> PixelApiGenerationResponse:
+def to_generation_response(job: Job, credit_micros: Fraction, url: str | None) -> PixelApiGenerationResponse:
     """Return a generation; `url` is that of its file, None if it is unfinished or has expired."""
     error = {"error": job.error.message} if job.error else {}
     return PixelApiGenerationResponse.model_validate(
@@ -171,7 +169,7 @@ def to_generation_response(
             "id": job_id_to_uuid(job.id),
             "status": to_status_name(job),
             "output_url": url,
-            "model": model,
+            "model": job.shown_model,
             "credits_used": to_credits(charged_micros(job), credit_micros),
             "created_at": format_utc(job.created_at),
             **error,

@@ -15,6 +15,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from orchestrator.errors import NotFound
+from orchestrator.media.errors import UrlNotAllowed
 from orchestrator.storage.object_store import ObjectStore
 
 #: Path of all links.
@@ -50,23 +51,41 @@ class ResultLinks:
 
     def resolve(self, path: str) -> ResultLink:
         """Return what a link leads to. Raises NotFound, also for an expired or a forged one."""
-        found = _LINK.fullmatch(path)
-        if found:
-            link, end = ResultLink(found["job"], found["key"]), int(found["expires"])
-            is_ours = hmac.compare_digest(found["code"], self._code(link, end))
-            if is_ours and end > self.clock().timestamp():
-                return link
-        raise result_not_found()
+        found = self._find(path)
+        if found is None or self._has_ended(found[1]):
+            raise result_not_found()
+        return found[0]
 
     async def presign_own(self, url: str) -> str | None:
-        """Return a presigned URL of the object that a link leads to, or None if it is no link of ours."""
+        """Return a presigned URL of the object that a link leads to, or None if it is no link of ours.
+
+        Raises UrlNotAllowed for a link that has expired.
+        """
         if f"{ROOT}/" not in url:
             return None
         try:
-            link = self.resolve(urlsplit(url).path)
-        except (NotFound, ValueError):
+            found = self._find(urlsplit(url).path)
+        except ValueError:
             return None
+        if found is None:
+            return None
+        link, end = found
+        if self._has_ended(end):
+            raise UrlNotAllowed(
+                f"the link to this result of {link.job_id} has expired; get the job again for a new URL"
+            )
         return self.objects.presign(link.key, OWN_READ_SECONDS)
+
+    def _find(self, path: str) -> tuple[ResultLink, int] | None:
+        """Return what a link leads to and its end in Unix time; None if the service has not made it."""
+        found = _LINK.fullmatch(path)
+        if found is None:
+            return None
+        link, end = ResultLink(found["job"], found["key"]), int(found["expires"])
+        return (link, end) if hmac.compare_digest(found["code"], self._code(link, end)) else None
+
+    def _has_ended(self, end: int) -> bool:
+        return end <= self.clock().timestamp()
 
     def _code(self, link: ResultLink, end: int) -> str:
         text = f"link to {link.key} of {link.job_id} until {end}"

@@ -31,6 +31,8 @@ from orchestrator.net.http_urls import (
 #: Maximum number of redirects.
 MAX_REDIRECTS = 3
 CONNECT_TIMEOUT_SECONDS = 5.0
+#: Responses of object storage for presigned URLs that have expired, and for objects that were deleted.
+OWN_GONE_STATUSES = frozenset({403, 404})
 REQUEST_HEADERS = {"User-Agent": "PixelFactory-Fetch/1", "Accept-Encoding": "identity", "Accept": "*/*"}
 
 #: `..` and its percent-encoded forms, which leave the folder of a URL prefix.
@@ -48,7 +50,8 @@ class FetchPolicy:
     #: Prefix of the service's own presigned URLs. They are allowed at private addresses too, so that the
     #: output of one job can be the input of another.
     own_url_prefix: str | None = None
-    #: Returns the presigned URL that another URL of the service stands for; None for URLs of others.
+    #: Returns the presigned URL that another URL of the service stands for; None for URLs of others. Raises
+    #: FetchError for one that has expired.
     presign_own: Callable[[str], Awaitable[str | None]] | None = None
 
 
@@ -117,6 +120,10 @@ class UrlFetcher:
 
     async def _fetch_own(self, url: URL, max_bytes: int) -> bytes:
         async with self._own_session.get(url, headers=REQUEST_HEADERS, allow_redirects=False) as response:
+            if response.status in OWN_GONE_STATUSES:
+                raise UrlUnreachable(
+                    "the result was deleted, or its link is wrong or has expired; get the job again for a new URL"
+                )
             return await _read_body(response, max_bytes)
 
     async def _follow_redirects(self, url: URL, max_bytes: int) -> bytes:

@@ -285,6 +285,15 @@ async def test_does_not_follow_redirects_of_the_own_store() -> None:
                 await fetching.fetch(f"{own}a.png", MOST)
 
 
+@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found"])
+async def test_says_of_own_outputs_that_are_gone_how_to_get_another_url(status: str) -> None:
+    async with serving(answer(b"<Error/>", status=status)) as server:
+        own = f"{server.url}/outputs/"
+        async with downloads(own=own) as fetching:
+            with pytest.raises(UrlUnreachable, match="has expired; get the job again for a new URL"):
+                await fetching.fetch(f"{own}a.png", MOST)
+
+
 async def refusal(say: Say, *reachable: str) -> tuple[InvalidRequest, ScriptedHttpServer]:
     """Why a picture at that server's address is not taken."""
     async with serving(say) as server, downloads(*reachable) as fetching:

@@ -10,6 +10,9 @@ import pytest
 
 from orchestrator.errors import NotFound
 from orchestrator.execution.result_links import ResultLink, ResultLinks
+from orchestrator.media.errors import UrlNotAllowed
+from orchestrator.media.payloads import InputRejected, PayloadDecoder
+from orchestrator.net.downloads import FetchPolicy, UrlFetcher
 from orchestrator.storage.object_store import ObjectStore, S3Config
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -72,3 +75,22 @@ async def test_own_links_are_read_from_storage_and_those_of_others_are_not(objec
     assert urlsplit(presigned).path == f"/files/{LINKS[0].key}"
     for url in ("https://any.host/picture.png", f"https://any.host{path}x", "https://[/results/", ""):
         assert await links(objects).presign_own(url) is None
+
+
+async def test_an_expired_link_as_an_input_says_so_and_how_to_get_another(objects: ObjectStore) -> None:
+    url = "https://any.host" + links(objects).path_of(LINKS[0], NOW + DAY)
+    policy = FetchPolicy(presign_own=links(objects, hours=24).presign_own)
+    async with UrlFetcher(policy) as fetcher:
+        with pytest.raises(InputRejected) as raised:
+            await PayloadDecoder("image", 1000).fetch_if_url(url, fetcher.fetch)
+    assert raised.value.code == "image_url_refused"
+    assert f"result of {JOB_ID} has expired; get the job again" in str(raised.value)
+
+
+async def test_a_forged_end_is_no_expired_link(objects: ObjectStore) -> None:
+    path = links(objects).path_of(LINKS[0], NOW + DAY)
+    end = int((NOW + DAY).timestamp())
+    late = links(objects, hours=48)
+    assert await late.presign_own("https://any.host" + path.replace(str(end), str(end - 1))) is None
+    with pytest.raises(UrlNotAllowed):
+        await late.presign_own("https://any.host" + path)

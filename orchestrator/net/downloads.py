@@ -122,7 +122,8 @@ class UrlFetcher:
         async with self._own_session.get(url, headers=REQUEST_HEADERS, allow_redirects=False) as response:
             if response.status in OWN_GONE_STATUSES:
                 raise UrlUnreachable(
-                    "the result was deleted, or its link is wrong or has expired; get the job again for a new URL"
+                    "the result was deleted, or its link is wrong or has expired; get the job again for a new"
+                    " URL"
                 )
             return await _read_body(response, max_bytes)
 

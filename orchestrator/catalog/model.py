@@ -23,6 +23,7 @@ from orchestrator.catalog.manifest import (
     parse_manifest,
 )
 from orchestrator.catalog.parameters.example_values import example_value
+from orchestrator.catalog.parameters.loras import SERVICE_PARAMETERS
 from orchestrator.catalog.parameters.output_sizes import OutputSizes, errors_name_sizes
 from orchestrator.catalog.parameters.size_text import Size, scale_to_megapixels
 from orchestrator.catalog.parameters.values import (
@@ -230,7 +231,7 @@ class Model:
             spec = self.parameters.get(name)
             if spec is None or value in (None, spec.default) or not str(value).strip():
                 continue
-            if name not in self._graph.used_names and name not in used_before:
+            if name not in self._graph.used_names | SERVICE_PARAMETERS and name not in used_before:
                 sentences.append(f"`{name}` has no effect: {self.id} does not use one")
             elif spec.replaced_by and request.get(spec.replaced_by):
                 sentences.append(f"`{name}` has no effect: `{spec.replaced_by}` takes its place")

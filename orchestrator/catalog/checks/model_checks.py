@@ -16,6 +16,7 @@ from orchestrator.catalog.parameters.example_values import (
     EXAMPLE_IMAGE,
     EXAMPLE_VIDEO,
 )
+from orchestrator.catalog.parameters.loras import SERVICE_PARAMETERS
 from orchestrator.catalog.parameters.values import (
     MAX_SEED,
     DatasetParameter,
@@ -33,8 +34,6 @@ from orchestrator.errors import InvalidRequest
 EXAMPLE_LORA = "example"
 #: How the description of a parameter begins that clients send and the model ignores.
 NOT_USED = "Not used"
-#: Parameters of trainers that the service reads, to name the LoRA, besides nodes or instead of them.
-_SERVICE_PARAMETERS = frozenset({"lora_name", "trigger_word"})
 
 
 def validate_model(model: Model, facts: NodeFacts) -> list[GraphProblem]:
@@ -63,7 +62,7 @@ def ineffective_parameters(model: Model) -> list[str]:
 
 def _works_without_node(model: Model, name: str) -> bool:
     """Return whether the service itself applies a parameter, or its description says that it is not used."""
-    if name in _SERVICE_PARAMETERS or model.parameters[name].description.startswith(NOT_USED):
+    if name in SERVICE_PARAMETERS or model.parameters[name].description.startswith(NOT_USED):
         return True
     return name in ("width", "height") and has_canvas(model)
 

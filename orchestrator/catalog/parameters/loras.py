@@ -19,6 +19,8 @@ from orchestrator.errors import InvalidRequest, invalid_field
 #: Keys of an item that name the LoRA, and that set its strength.
 REFERENCE_KEYS = ("name", "job_id", "url", "path", "id")
 STRENGTH_KEYS = ("strength", "scale")
+#: Parameters of trainers that the service reads, to name the LoRA, besides nodes or instead of them.
+SERVICE_PARAMETERS = frozenset({"lora_name", "trigger_word"})
 #: Suffix of the files, which callers may leave on a name.
 LORA_SUFFIX = ".safetensors"
 #: Longest URL of a LoRA.

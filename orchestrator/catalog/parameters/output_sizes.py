@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product, starmap
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.catalog.parameters.size_text import Size
@@ -29,6 +30,8 @@ _EXACT_STEP = 4
 _EXACT_AREA_SHARE = 0.75
 #: Errors of sizes that differ by less are compared.
 _ROUNDING = 1e-9
+#: How far a side of a suggested size may be from the wanted one where the shape need not be kept, in pixels.
+_MAX_ADJACENT_DISTANCE = 64
 #: Sides beyond this are treated alike in the search for the nearest sizes.
 _MAX_WANTED_SIDE = 2**20
 
@@ -93,8 +96,26 @@ class OutputSizes:
         return self.width.allows(size.width) and self.height.allows(size.height) and self.fits_area(size)
 
     def nearest_sizes(self, size: Size) -> list[Size]:
-        """Return the two supported sizes nearest to a wanted one; fewer if there are not two."""
-        wanted = Size(*(min(max(side, 1), _MAX_WANTED_SIDE) for side in size))
+        """Return the two supported sizes nearest to a wanted one; fewer if there are not two.
+
+        Those whose sides are next to the wanted sides come first, then those nearest in shape and area.
+        """
+        size = _limited(size)
+        near = sorted(
+            self._adjacent_sizes(size), key=lambda one: (sum(_side_distances(one, size)), -one.area)
+        )
+        return list(dict.fromkeys([*near, *self._nearest_by_shape(size)]))[:2]
+
+    def _adjacent_sizes(self, size: Size) -> Iterator[Size]:
+        """Yield supported sizes with sides next to those of a size, and not far from them."""
+        sides = zip((self.width, self.height), size, strict=True)
+        for one in starmap(Size, product(*(_adjacent_lengths(_lengths(spec), side) for spec, side in sides))):
+            if self.allows(one) and max(_side_distances(one, size)) <= _MAX_ADJACENT_DISTANCE:
+                yield one
+
+    def _nearest_by_shape(self, size: Size) -> list[Size]:
+        """Return the two supported sizes with the least difference in aspect ratio and area."""
+        wanted = _limited(size)
         ratio = wanted.width / wanted.height
         found = dict.fromkeys(self._candidates(ratio, self.max_pixels))
         return sorted(found, key=lambda one: _size_error(one, ratio, wanted.area))[:2]
@@ -170,7 +191,7 @@ class OutputSizes:
         """Return the supported size nearest to `width` and `height`."""
         if self.allows(Size(width, height)):
             return Size(width, height)
-        return next(iter(self.nearest_sizes(Size(width, height))), None) or Size(
+        return next(iter(self._nearest_by_shape(Size(width, height))), None) or Size(
             self.width.minimum, self.height.minimum
         )
 
@@ -209,6 +230,21 @@ def errors_name_sizes(sizes: OutputSizes | None, request: Mapping[str, Any]) -> 
 
 def _search_step(spec: IntegerParameter, *, on_grid: bool = False) -> int:
     return math.lcm(spec.step, spec.grid) if on_grid or spec.off_grid == "reject" else spec.step
+
+
+def _lengths(spec: IntegerParameter) -> range:
+    """Return the lengths of a side that requests may ask for."""
+    step = _search_step(spec)
+    return range(-(-spec.minimum // step) * step, spec.maximum + 1, step)
+
+
+def _limited(size: Size) -> Size:
+    """Return a size with sides that can be computed with."""
+    return Size(*(min(max(side, 1), _MAX_WANTED_SIDE) for side in size))
+
+
+def _side_distances(one: Size, other: Size) -> tuple[int, int]:
+    return abs(one.width - other.width), abs(one.height - other.height)
 
 
 def _allowed_lengths(spec: IntegerParameter, *, on_grid: bool = False) -> range:

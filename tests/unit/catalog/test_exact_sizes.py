@@ -189,6 +189,17 @@ def test_sizes_are_exact_or_rejected_with_the_nearest_two(model: Model) -> None:
 
 
 @pytest.mark.parametrize("model", SIZED, ids=lambda model: model.id)
+def test_one_wrong_side_does_not_change_the_other(model: Model) -> None:
+    sizes = OutputSizes.from_model(model)
+    assert sizes is not None
+    width, height = sizes.default_size
+    for wanted in (Size(width + 1, height), Size(width, height + 1)):
+        if not sizes.allows(wanted):
+            first = sizes.nearest_sizes(wanted)[0]
+            assert sum(abs(one - other) for one, other in zip(first, wanted, strict=True)) <= 32, first
+
+
+@pytest.mark.parametrize("model", SIZED, ids=lambda model: model.id)
 def test_the_largest_size_is_allowed_in_both_directions(model: Model) -> None:
     width, height = model.manifest.max_size
     assert assert_has_size(model, width, height)

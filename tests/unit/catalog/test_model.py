@@ -313,6 +313,8 @@ def test_refuses_a_value_without_the_parameter_that_it_needs() -> None:
 def test_names_parameters_of_a_request_without_an_effect() -> None:
     model = parse(parameters=GUIDED)
     assert model.describe_unused({"prompt": " ", "image": None}) == ()
+    trainer = CATALOG["sdxl-1.0-lora-trainer"]
+    assert trainer.describe_unused({"lora_name": "my-fox", "trigger_word": "sks"}) == ()
     unused, *_ = model.describe_unused({"strength": 0.5})
     assert unused == "`strength` has no effect: draft does not use one"
     upscaler = CATALOG["4x-ultrasharp"]

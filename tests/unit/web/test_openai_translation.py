@@ -56,6 +56,7 @@ def test_whole_numbers_of_a_form_may_have_a_fraction_of_zero() -> None:
     asked = edit(form=True, prompt="a", image=b"p", steps="4.0", seed=f"{2**64 - 1}.0", n="1.0")
     assert (asked.params["steps"], asked.params["seed"], asked.params["n"]) == (4, 2**64 - 1, 1)
     CATALOG[asked.model].validate_params({**asked.params, "image": "p"})
+    assert video(form=True, model="wan2.1-t2v-fast", prompt="a", n="1").params["n"] == 1
     asked = video(form=True, model="wan2.1-t2v-fast", prompt="a", num_frames="17.0", fps="8.0", steps="3.0")
     assert (asked.params["num_frames"], asked.params["fps"], asked.params["steps"]) == (17, 8, 3)
     CATALOG["wan2.1-t2v-fast"].validate_params(asked.params)

@@ -23,7 +23,7 @@ from orchestrator.web.dialects.request_body import parse_body
 CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
 MODELS = [pytest.param(model, id=model.id) for model in CATALOG]
 #: Fields that concern the job, not what it makes.
-JOB_FIELDS = {"webhook_url", "n"}
+JOB_FIELDS = {"webhook_url", "n", "lora_name"}
 IMAGES = {"image", "image_url", "images", "reference_images"}
 IMAGE_SIZE = Size(640, 512)
 #: Values that mean the same.

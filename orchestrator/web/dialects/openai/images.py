@@ -137,10 +137,11 @@ def _check_response_options(body: ImageRequestBody, model: Model) -> None:
 def _parse_form_value(model: Model, name: str, value: Any) -> Any:
     """Parse the text of a form field, or return it unchanged for the model to reject."""
     spec = model.parameters.get(name)
-    if spec is None or spec.type not in _FORM_VALUE_PARSERS or not isinstance(value, str):
+    kind = "integer" if name == "n" else spec.type if spec else ""
+    if kind not in _FORM_VALUE_PARSERS or not isinstance(value, str):
         return value
     try:
-        return _FORM_VALUE_PARSERS[spec.type](value)
+        return _FORM_VALUE_PARSERS[kind](value)
     except (ValueError, RecursionError):
         return value
 

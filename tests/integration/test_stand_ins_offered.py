@@ -81,6 +81,38 @@ def test_one_name_makes_videos_with_and_without_an_image(client: openai.OpenAI) 
         assert (remix.model, remix.remixed_from_video_id) == ("sora-2", video.id)
 
 
+VIDEO_BODIES: list[dict[str, Any]] = [
+    {"model": "sora-2", "seconds": "8", "size": "720x1280"},
+    {"model": "sora-2", "duration": 2, "size": "1280x720"},
+    {"model": "wan2.1-t2v-fast", "seconds": 2.125, "fps": 8},
+    {"seconds": "1", "size": "320x256", "fps": 8},
+]
+
+
+@pytest.mark.parametrize("fields", VIDEO_BODIES)
+def test_quotes_the_price_of_a_body_of_a_video(
+    offering: ServiceProcess, offering_key: str, fields: dict[str, Any]
+) -> None:
+    body = {"prompt": "waves", **fields}
+    headers = {"Authorization": f"Bearer {offering_key}"}
+    with httpx.Client(base_url=offering.url, headers=headers) as http:
+        quote = http.post("/api/v1/quote", json=body)
+        assert quote.status_code == 200, quote.text
+        made = http.post("/v1/videos", json=body).json()
+        entries = http.get("/api/v1/billing/ledger").json()["entries"]
+        http.delete(f"/v1/videos/{made['id']}")
+    held = [one["moved_usd"] for one in entries if (one["kind"], one["job_id"]) == ("hold", made["id"])]
+    asked = fields.get("model", quote.json()["model"])
+    assert (quote.json()["model"], [quote.json()["cost_usd"]]) == (asked, held)
+
+
+def test_quotes_of_images_refuse_the_length_of_a_video(offering: ServiceProcess, offering_key: str) -> None:
+    headers = {"Authorization": f"Bearer {offering_key}"}
+    body = {"model": "dall-e-3", "prompt": "a", "seconds": "8"}
+    refused = httpx.post(f"{offering.url}/api/v1/quote", json=body, headers=headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unknown_parameter")
+
+
 def test_refuses_what_a_name_does_not_do(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="it serves: video, image_video") as refused:
         client.images.edit(model="sora-2", prompt="a", image=png(64, 64), mask=png_with_hole(64, 64))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from aiohttp import web
 
@@ -80,7 +82,9 @@ class ImageRoutes:
         stream of server-sent events with unfinished images.
         """
         key = await authenticate(request)
-        body, generation_request = await read_generation_request(request, self._service.catalog)
+        body, generation_request = to_generation_request(
+            request, await read_fields(request), self._service.catalog
+        )
         record = await self._submit(request, key, generation_request)
         return await self._build_response(request, record, body, "image_generation")
 
@@ -168,11 +172,11 @@ class ImageRoutes:
         return await asyncio.to_thread(json_response, images, headers=job_headers(record))
 
 
-async def read_generation_request(
-    request: web.Request, catalog: Catalog
+def to_generation_request(
+    request: web.Request, fields: Mapping[str, Any], catalog: Catalog
 ) -> tuple[ImageGenerationBody, GenerationRequest]:
-    """Read the body of a generation and translate it. Raises InvalidRequest."""
-    fields, form = await read_fields(request), is_form(request)
+    """Translate the fields of a generation's body. Raises InvalidRequest."""
+    form = is_form(request)
     parameters = catalog.parameters_of(fields.get("model"))
     body = parse_body(ImageGenerationBody, fields, form=form, parameters=parameters)
     return body, pixel_factory.to_request(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from aiohttp import web
 
-from orchestrator.catalog import Model
+from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import Gone, InvalidRequest, NotFound
 from orchestrator.fair_slots import FairSlots, run_to_end
 from orchestrator.intake.request_preparer import GenerationRequest
@@ -97,12 +98,7 @@ class VideoRoutes:
         Responds as soon as the job is accepted; poll `GET /v1/videos/{id}` for its progress.
         """
         key = await authenticate(request)
-        fields, form = await read_fields(request), is_form(request)
-        parameters = self._service.catalog.parameters_of(fields.get("model"))
-        body = parse_body(openai_videos.VideoCreateBody, fields, form=form, parameters=parameters)
-        generation_request = openai_videos.to_request(
-            body, self._service.catalog, form=form, idempotency_key=parse_idempotency_key(request)
-        )
+        generation_request = to_video_request(request, await read_fields(request), self._service.catalog)
         return await self._submit_job(request, key, generation_request)
 
     @openapi_operation(
@@ -253,6 +249,13 @@ class VideoRoutes:
     def _to_response(self, record: JobRecord) -> VideoResource:
         progress = self._events.job_progress(record.job.id, len(record.shards))
         return openai_videos.to_video_response(record, progress, self._retention_days)
+
+
+def to_video_request(request: web.Request, fields: Mapping[str, Any], catalog: Catalog) -> GenerationRequest:
+    """Translate the fields of the body of a new video. Raises InvalidRequest."""
+    form, parameters = is_form(request), catalog.parameters_of(fields.get("model"))
+    body = parse_body(openai_videos.VideoCreateBody, fields, form=form, parameters=parameters)
+    return openai_videos.to_request(body, catalog, form=form, idempotency_key=parse_idempotency_key(request))
 
 
 def _require_succeeded(record: JobRecord) -> JobRecord:

@@ -7,9 +7,11 @@ from aiohttp import web
 from orchestrator.store import ApiKeyScope
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai.image_bodies import ImageGenerationBody
-from orchestrator.web.dialects.openai.image_routes import read_generation_request
+from orchestrator.web.dialects.openai.image_routes import to_generation_request
+from orchestrator.web.dialects.openai.video_routes import to_video_request
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.pixel_factory.schemas import ModelEntryList, QuoteResponse
+from orchestrator.web.http.bodies import read_fields
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.openapi.operation import Access, openapi_operation
 from orchestrator.web.protocols import GenerationApi
@@ -31,10 +33,15 @@ class PixelFactoryRoutes:
     async def quote(self, request: web.Request) -> web.Response:
         """Calculate the price of a generation.
 
-        Takes the body of `POST /api/v1/images/generations`; nothing is generated or charged.
+        Takes the body of `POST /api/v1/images/generations`, or with `seconds`, `duration` or
+        `input_reference` that of `POST /v1/videos`; nothing is generated or charged.
         """
         key = await authenticate(request, ApiKeyScope.GENERATE, ApiKeyScope.READ)
-        _, generation_request = await read_generation_request(request, self._service.catalog)
+        fields, catalog = await read_fields(request), self._service.catalog
+        if pixel_factory.is_video_body(fields, catalog):
+            generation_request = to_video_request(request, fields, catalog)
+        else:
+            _, generation_request = to_generation_request(request, fields, catalog)
         prepared = await self._service.quote(key, generation_request)
         return json_response(
             QuoteResponse(

@@ -20,6 +20,7 @@ from orchestrator.web.dialects.openai.schemas import (
     ImagesResponse,
     TokenDetails,
 )
+from orchestrator.web.dialects.parameter_names import our_name
 from orchestrator.web.dialects.pixel_factory.schemas import ModelEntry, ModelEntryList, ServingModel
 from orchestrator.web.dialects.request_body import names_sent_fields
 from orchestrator.web.video_length import video_length
@@ -27,6 +28,22 @@ from pricing.money import to_cents
 from pricing.tariff import Tariff
 
 DEFAULT_MODEL = "flux-1-schnell"
+#: Fields of bodies of videos that those of images do not have.
+VIDEO_ONLY_FIELDS = frozenset({"seconds", "duration", "input_reference"})
+
+
+def is_video_body(fields: Mapping[str, Any], catalog: Catalog) -> bool:
+    """Whether a body is that of a video: by a field that only those have, for a model that makes videos."""
+    name = fields.get("model")
+    parameters = catalog.parameters_of(name)
+    given = {
+        our_name(field, VIDEO_ONLY_FIELDS, parameters)
+        for field, value in fields.items()
+        if value not in (None, "")
+    }
+    if not given & VIDEO_ONLY_FIELDS - {*parameters}:
+        return False
+    return not name or (name in catalog and any(model.makes_video for model in catalog.models_of(name)))
 
 
 @names_sent_fields

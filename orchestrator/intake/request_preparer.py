@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 from orchestrator.billing.price_book import PriceBook, to_billable_work
@@ -13,7 +14,6 @@ from orchestrator.catalog import FollowImage, Model, reshape_for_image, size_par
 from orchestrator.catalog.checks.effects import describe_ineffective
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.model import MAX_IMAGES_PER_REQUEST
-from orchestrator.catalog.parameters.canvases import has_margins
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.errors import invalid_field
 from orchestrator.execution.uploads import replace_keys_with_filenames
@@ -23,7 +23,8 @@ from orchestrator.intake.input_reader import InputFile, InputFiles, InputReader
 from orchestrator.intake.input_slots import InputOwner
 from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.intake.moderated_texts import moderated_texts
-from orchestrator.intake.video_following import follow_video
+from orchestrator.intake.size_warnings import warn_of_aspect_ratio, warn_of_input_size
+from orchestrator.intake.video_following import FramesAtRate, decides_on_shape, follow_video
 from orchestrator.jobs import JobStatus, PendingResponse
 from orchestrator.jobs.objects import INPUT_PREFIX, owned_object_key
 from orchestrator.media.formats import ImageEncoding
@@ -63,8 +64,12 @@ class GenerationRequest:
     #: How the size of the output follows the first input image, unless the request sets one.
     follow_image: FollowImage = FollowImage.SHAPE
     #: The largest number of pixels by aspect ratio, if the request sets a resolution without a shape: an
-    #: output that follows the first input image then has the shape of that image.
+    #: output that follows the first input image, or the video, then has the shape of that one.
     pixels_by_shape: Callable[[float], float] | None = None
+    #: The aspect ratio that the request asks for by name; a result of another one gets a warning.
+    aspect_ratio: Fraction | None = None
+    #: The number of frames of the requested length by frame rate, if the input video decides on the rate.
+    frames_at_rate: FramesAtRate | None = None
     #: Whether a request that the content policy blocks is stored as a failed job instead of being rejected.
     store_blocked_job: bool = False
     #: Sentences about fields of the request that have no effect.
@@ -144,8 +149,16 @@ class RequestPreparer:
             if files.main_image_size:
                 files = await self._follow_image(owner, model, request, files)
             if files.video:
-                followed = follow_video(model, files.params, request.params, files.video)
-                files = replace(files, params=followed)
+                followed = follow_video(
+                    model,
+                    files.params,
+                    request.params,
+                    files.video,
+                    pixels_by_shape=request.pixels_by_shape,
+                    frames_at_rate=request.frames_at_rate,
+                )
+                warnings = (*files.warnings, *followed.warnings)
+                files = replace(files, params=followed.params, warnings=warnings)
         params = dict(files.params)
         work = to_billable_work(model, params, files.main_image_size)
         quote = self.get_price_book().quote(
@@ -154,6 +167,7 @@ class RequestPreparer:
         unused = (
             *model.describe_unused(request.params),
             *describe_ineffective(model, params, request.params),
+            *warn_of_aspect_ratio(params, request.aspect_ratio),
         )
         return PreparedRequest(
             request=replace(
@@ -178,11 +192,12 @@ class RequestPreparer:
         else:
             most = request.pixels_by_shape(size.width / size.height)
             followed = reshape_for_image(model, size, most)
-        files = replace(
-            files,
-            params={**files.params, **followed},
-            warnings=(*files.warnings, *_size_warnings(model, request, size, followed)),
-        )
+        warnings = files.warnings
+        if not (files.video and decides_on_shape(model)):
+            made = Size(followed.get("width", size.width), followed.get("height", size.height))
+            other_area = request.pixels_by_shape is not None
+            warnings += tuple(warn_of_input_size(model, request.params, size, made, other_area=other_area))
+        files = replace(files, params={**files.params, **followed}, warnings=warnings)
         return await fit_canvas(owner, model, request.params, files, self.input_reader.slots)
 
     async def _check_webhook_url(self, url: str | None, account_id: str) -> None:
@@ -193,20 +208,6 @@ class RequestPreparer:
                 "must be an http(s) URL of a public host, without credentials and with at most"
                 f" {MAX_WEBHOOK_URL_LENGTH} characters",
             )
-
-
-def _size_warnings(
-    model: Model, request: GenerationRequest, size: Size, followed: Mapping[str, int]
-) -> Iterator[str]:
-    """Yield that an image will not have the size of its input image, unless the request asks for another."""
-    sides = (request.params.get(name) for name in ("width", "height", "megapixels"))
-    asked = request.pixels_by_shape or any(sides)
-    made = Size(followed.get("width", size.width), followed.get("height", size.height))
-    if made != size and not (asked or model.makes_video or has_margins(model)):
-        yield (
-            f"the result has {made.width}x{made.height} pixels, not the {size.width}x{size.height} of its"
-            " input image; send a size to get another one"
-        )
 
 
 def _job_file_key(job_id: str, key: str, file: InputFile) -> str:

@@ -174,6 +174,12 @@ def pixels_by_shape(
     return partial(_parse_max_pixels, text)
 
 
+def asked_aspect_ratio(size: SizeField | None, aspect_ratio: str | None) -> Fraction | None:
+    """Return the aspect ratio that a request asks for by its name. Raises InvalidRequest."""
+    text = aspect_ratio or (size.strip() if isinstance(size, str) else "")
+    return _parse_aspect_ratio(text) if _ASPECT_RATIO_TEXT.fullmatch(text) else None
+
+
 def _standard_size(sizes: OutputSizes, resolution: str) -> Size | None:
     """Return 1920x1080 for `1080p` and so on, for a model whose default has about this shape."""
     label = _RESOLUTION_TEXT.fullmatch(resolution.strip())

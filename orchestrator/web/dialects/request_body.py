@@ -13,7 +13,7 @@ from orchestrator.catalog import Model
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
-from orchestrator.web.dialects.dimensions import pixels_by_shape
+from orchestrator.web.dialects.dimensions import asked_aspect_ratio, pixels_by_shape
 from orchestrator.web.dialects.parameter_names import ModelParameters, our_name, rename_synonyms
 from orchestrator.web.http.form_fields import MEANINGFUL_EMPTY_FIELDS
 from orchestrator.web.http.number_fields import StrictNumbersModel
@@ -69,6 +69,7 @@ class RequestBody(StrictNumbersModel):
                 getattr(self, "aspect_ratio", None),
                 getattr(self, "resolution", None),
             ),
+            aspect_ratio=asked_aspect_ratio(getattr(self, "size", None), getattr(self, "aspect_ratio", None)),
             computed_from=params.computed_from,
             idempotency_key=idempotency_key,
             webhook_url=self.webhook_url,

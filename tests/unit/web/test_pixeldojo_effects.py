@@ -46,8 +46,13 @@ def ask(model: Model, body: dict[str, Any]) -> Outcome:
     params = model.validate_params(request.params)
     if any(params.get(name) for name in model.image_inputs):
         params |= size_params_for_image(model, request.params, IMAGE_SIZE, request.follow_image)
+    of_length: tuple[str, ...] = ()
+    if request.frames_at_rate:
+        frames, of_length = request.frames_at_rate(params["fps"])
+        params |= frames
     warnings = (
         *request.warnings,
+        *of_length,
         *model.describe_unused(request.params),
         *describe_ineffective(model, params, request.params),
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +17,7 @@ from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.tasks import Task, TaskModels
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.request_preparer import GenerationRequest
+from orchestrator.intake.video_following import follows_rate
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.web.dialects.dimensions import (
     SizeField,
@@ -117,7 +120,19 @@ def to_request(
             param="input_reference",
         )
     params = _video_params(body, model, form=form).extended(to_image_params(model, images))
-    return body.to_generation_request(model, params, idempotency_key)
+    request = body.to_generation_request(model, params, idempotency_key)
+    if body.seconds is None or not _is_rate_open(params, model):
+        return request
+    return replace(request, frames_at_rate=partial(_frames_at_rate, body.seconds, model))
+
+
+def _is_rate_open(params: ModelParameters, model: Model) -> bool:
+    """Whether the length has as many frames as the rate of the input video makes of it."""
+    return follows_rate(model) and not {"fps", "num_frames"} & params.values.keys()
+
+
+def _frames_at_rate(seconds: str | float, model: Model, fps: int) -> tuple[dict[str, int], tuple[str, ...]]:
+    return _frames_param(seconds, model, fps), ()
 
 
 def _with_defaults_of_name(
@@ -227,7 +242,7 @@ def _video_params(body: VideoCreateBody, model: Model, *, form: bool) -> ModelPa
         model, body.size, aspect_ratio=body.aspect_ratio, resolution=body.resolution
     )
     params = pass_parameters(body, model, form=form).with_computed(dimensions, find_size_field(body))
-    if body.seconds is None:
+    if body.seconds is None or _is_rate_open(params, model):
         return params
     return params.with_computed(_frames_param(body.seconds, model, params.values.get("fps")))
 

@@ -11,6 +11,7 @@ further parameter of the model, or one without effect that gives a warning, or a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -19,7 +20,7 @@ from orchestrator.catalog import Model
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.similar_names import find_similar
-from orchestrator.web.dialects.dimensions import pixels_by_shape, size_to_dimensions
+from orchestrator.web.dialects.dimensions import asked_aspect_ratio, pixels_by_shape, size_to_dimensions
 from orchestrator.web.dialects.model_selection import check_image_count, to_image_params
 from orchestrator.web.dialects.parameter_names import (
     WITHOUT_EFFECT,
@@ -248,6 +249,11 @@ class EndpointBody(PixazoBody):
             getattr(self, name, None) for name in ("size", "aspect_ratio", "resolution")
         )
         return pixels_by_shape(size, aspect_ratio, resolution)
+
+    @property
+    def asked_aspect_ratio(self) -> Fraction | None:
+        """The aspect ratio that the request asks for by its name. Raises InvalidRequest."""
+        return asked_aspect_ratio(getattr(self, "size", None), getattr(self, "aspect_ratio", None))
 
     def _further_fields(self, model: Model) -> dict[str, Any]:
         """Return the fields that are not the document's. Raises InvalidRequest for unknown ones."""

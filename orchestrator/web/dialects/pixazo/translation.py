@@ -74,6 +74,7 @@ def to_request(
         store_blocked_job=endpoint.response_mode is not ResponseMode.SYNCHRONOUS,
         encoding=body.encoding,
         pixels_by_shape=body.pixels_by_shape,
+        aspect_ratio=body.asked_aspect_ratio,
         follow_image=FollowImage.SIZE if body.match_input_size else FollowImage.SHAPE,
         origin=to_origin(endpoint.id),
     )

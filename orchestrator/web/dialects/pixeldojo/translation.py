@@ -7,6 +7,7 @@ model for all else. In that schema, the model's parameters keep their names, bes
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from pydantic import Field
@@ -17,10 +18,12 @@ from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
+from orchestrator.intake.video_following import follows_rate
 from orchestrator.jobs import Job
 from orchestrator.web.dialects.credits import charged_micros, to_credits, to_json_number
 from orchestrator.web.dialects.dimensions import (
     SECONDS_TOLERANCE,
+    asked_aspect_ratio,
     format_seconds,
     frame_rate,
     pixels_by_shape,
@@ -91,6 +94,8 @@ def to_request(
         field_names=_field_names(body),
         computed_from=params.computed_from,
         pixels_by_shape=pixels_by_shape(None, body.aspect_ratio, body.resolution),
+        aspect_ratio=asked_aspect_ratio(None, body.aspect_ratio),
+        frames_at_rate=partial(_frames_at_rate, body, model) if _is_rate_open(body, model) else None,
         idempotency_key=idempotency_key,
         tariff=TARIFF,
         webhook_url=body.webhook_url,
@@ -106,19 +111,29 @@ def _with_size(params: ModelParameters, body: RunBody, model: Model) -> ModelPar
 
 def _with_duration(params: ModelParameters, body: RunBody, model: Model) -> ModelParameters:
     """Return the parameters with the number of frames that a duration asks for."""
-    if body.duration is None:
+    if body.duration is None or _is_rate_open(body, model):
         return params
-    frames = seconds_to_frames(model, body.duration, body.fps, field="duration")
+    frames, warnings = _frames_at_rate(body, model, body.fps)
+    return params.with_computed(frames, "duration").extended({}, *warnings)
+
+
+def _is_rate_open(body: RunBody, model: Model) -> bool:
+    """Whether the length has as many frames as the rate of the input video makes of it."""
+    has_frames = body.passed_fields.get("num_frames") is not None
+    return body.duration is not None and body.fps is None and follows_rate(model) and not has_frames
+
+
+def _frames_at_rate(body: RunBody, model: Model, fps: int | None) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Return the number of frames that a duration asks for, and warnings. Raises InvalidRequest."""
+    assert body.duration is not None
+    frames = seconds_to_frames(model, body.duration, fps, field="duration")
     if frames is None:
         raise model.unknown_parameter("duration")
-    made = next(iter(frames.values())) / frame_rate(model, body.fps)
-    params = params.with_computed(frames, "duration")
+    made = next(iter(frames.values())) / frame_rate(model, fps)
     if abs(made - body.duration) <= SECONDS_TOLERANCE:
-        return params
-    return params.extended(
-        {},
-        f"`duration` is {format_seconds(made)} seconds: {body.duration} is not a whole number of frames",
-    )
+        return frames, ()
+    text = f"`duration` is {format_seconds(made)} seconds: {body.duration} is not a whole number of frames"
+    return frames, (text,)
 
 
 def _field_names(body: RunBody) -> dict[str, str]:

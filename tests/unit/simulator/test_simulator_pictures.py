@@ -9,8 +9,8 @@ import pytest
 
 from comfy_instances.simulator.execution.device import OutOfMemoryError
 from comfy_instances.simulator.nodes import texts
-from comfy_instances.simulator.nodes.images import images, masks, scaling
-from comfy_instances.simulator.nodes.images.resizing import check_array_size
+from comfy_instances.simulator.nodes.images import frame_memory, images, masks, scaling
+from comfy_instances.simulator.nodes.images.resizing import check_array_size, resize_batch
 from comfy_instances.simulator.nodes.models import latents
 from comfy_instances.simulator.nodes.values import Latent, fingerprint
 
@@ -192,6 +192,29 @@ def test_arrays_too_large_for_us_are_out_of_memory() -> None:
     with pytest.raises(OutOfMemoryError):
         scaling.scale_image_by(np.zeros((8, 4096, 4096, 3), np.uint8)[:, :64, :64], "area", 300.0)
     check_array_size(1024, 1024, 3)
+
+
+def test_the_longest_videos_of_models_have_memory() -> None:
+    frames_of_12_seconds = frame_memory.allocate_frames(289, 1280, 768, 3)
+    assert isinstance(frames_of_12_seconds, np.memmap)
+    frames_of_12_seconds[288] = 7
+    assert frames_of_12_seconds[288].mean() == 7
+    frame_memory.check_frames_size(505, 1088, 1920, 3)
+    assert not isinstance(frame_memory.allocate_frames(8, 64, 64, 3), np.memmap)
+
+
+def test_a_long_batch_is_resized_on_disk() -> None:
+    frames = resize_batch(np.full((97, 20, 12, 3), 127, np.uint8), 768, 1280, "nearest-exact")
+    assert isinstance(frames, np.memmap)
+    assert {int(frames[0].mean()), int(frames[96].mean())} == {127}
+
+
+def test_collects_more_frames_than_a_file_declares() -> None:
+    frames = [np.full((4, 6, 3), value, np.uint8) for value in range(7)]
+    for declared in (0, 3, 7, 20):
+        assert frame_memory.collect_frames(iter(frames), declared, 4, 6, 3)[:, 0, 0, 0].tolist() == [
+            *range(7)
+        ]
 
 
 @pytest.mark.parametrize(

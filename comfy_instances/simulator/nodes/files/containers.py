@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from comfy_instances.simulator.nodes.images.resizing import check_array_size
+from comfy_instances.simulator.nodes.images.frame_memory import collect_frames
 from comfy_instances.simulator.nodes.values import AudioClip, ImageArray, VideoClip
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ def read_video(path: Path) -> VideoClip:
     with av.open(path) as file:
         stream = file.streams.video[0]
         rate = stream.average_rate or Fraction(24)
-        check_array_size(stream.frames or 1, stream.height, stream.width, 3)
-        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(stream)]
+        decoded = (cast("ImageArray", frame.to_ndarray(format="rgb24")) for frame in file.decode(stream))
+        frames = collect_frames(decoded, stream.frames, stream.height, stream.width, 3)
     with av.open(path) as file:
         audio = _decode_audio(file) if file.streams.audio else None
-    return VideoClip(np.stack(frames), rate, audio)
+    return VideoClip(frames, rate, audio)
 
 
 def write_audio(path: Path, audio: AudioClip, metadata: Mapping[str, str]) -> None:

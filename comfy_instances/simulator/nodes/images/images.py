@@ -9,6 +9,7 @@ from PIL import Image as PILImage
 from PIL import ImageFilter
 
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction
+from comfy_instances.simulator.nodes.images.frame_memory import join_frames
 from comfy_instances.simulator.nodes.images.resizing import check_array_size, scale_to_fit
 from comfy_instances.simulator.nodes.values import FloatArray, ImageArray
 
@@ -36,7 +37,7 @@ def concatenate_images(first: ImageArray, second: ImageArray) -> ImageArray:
     """Join both into one batch, resize the second to match the first, and add alpha where only one has it."""
     channels = max(first.shape[3], second.shape[3])
     first, second = (_pad_channels(image, channels) for image in (first, second))
-    return np.concatenate([first, scale_to_fit(second, first.shape[2], first.shape[1], "bilinear", "center")])
+    return join_frames(first, scale_to_fit(second, first.shape[2], first.shape[1], "bilinear", "center"))
 
 
 def batch_two_images(image1: ImageArray, image2: ImageArray) -> tuple[ImageArray]:

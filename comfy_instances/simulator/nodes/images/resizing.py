@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from comfy_instances.simulator.execution.device import OutOfMemoryError
+from comfy_instances.simulator.nodes.images.frame_memory import allocate_frames
 
 Resampling = PILImage.Resampling
 _RESAMPLING_METHODS = {
@@ -19,7 +20,7 @@ _RESAMPLING_METHODS = {
     "bislerp": Resampling.BICUBIC,
     "lanczos": Resampling.LANCZOS,
 }
-#: Maximum size of an array in bytes; several simulators share the memory of one machine.
+#: Maximum size of an array in memory, in bytes; several simulators share the memory of one machine.
 MAX_ARRAY_BYTES = 768 * 1024**2
 
 
@@ -34,9 +35,13 @@ def resize_batch(batch: NDArray[Any], width: int, height: int, method: str = "ar
     """Resize [batch, height, width(, channels)] of uint8 or float32 to `width` x `height`."""
     if batch.shape[1:3] == (height, width):
         return batch
-    check_array_size(len(batch), height, width, *batch.shape[3:], itemsize=batch.itemsize)
     if batch.dtype == np.uint8:
-        return np.stack([_resize_uint8(frame, width, height, method) for frame in batch])
+        check_array_size(height, width, *batch.shape[3:])
+        frames = allocate_frames(len(batch), height, width, *batch.shape[3:])
+        for place, frame in zip(frames, batch, strict=True):
+            place[...] = _resize_uint8(frame, width, height, method)
+        return frames
+    check_array_size(len(batch), height, width, *batch.shape[3:], itemsize=batch.itemsize)
     planes = batch[..., None] if batch.ndim == 3 else batch
     out = np.stack([_resize_float32(frame, width, height, method) for frame in planes])
     return out[..., 0] if batch.ndim == 3 else out

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comfy_instances.simulator.nodes.call import NodeFunction
+from comfy_instances.simulator.nodes.images.frame_memory import check_frames_size
 from comfy_instances.simulator.nodes.images.images import to_uint8
 from comfy_instances.simulator.nodes.images.resizing import (
     check_array_size,
@@ -91,7 +92,7 @@ def decode_latent(latent: Latent) -> ImageArray:
     if latent.is_video:
         frames = np.concatenate([_interpolate_frames(video, latent.temporal) for video in frames])
     height, width = (side * latent.spatial for side in frames.shape[-3:-1])
-    check_array_size(len(frames), height, width, 3)
+    check_frames_size(len(frames), height, width, 3)
     return resize_batch(to_uint8((frames + 1) / 2), width, height, "bicubic")
 
 

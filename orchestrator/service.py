@@ -32,6 +32,7 @@ from orchestrator.fair_slots import FairSlots
 from orchestrator.intake.admission import check_capacity
 from orchestrator.intake.input_reader import InputFile
 from orchestrator.intake.input_slots import InputOwner, InputPurpose
+from orchestrator.intake.model_names import errors_name_model, name_model_in_each
 from orchestrator.intake.request_preparer import GenerationRequest, PreparedRequest, RequestPreparer
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, PendingResponse, create_shards
 from orchestrator.jobs.events import EventHub, JobChanged
@@ -95,7 +96,7 @@ class GenerationService:
     async def quote(self, key: ApiKey, request: GenerationRequest) -> PreparedRequest:
         """Validate a request and return it with its price. Raises InvalidRequest, RateLimited."""
         owner = InputOwner(key.account.id, InputPurpose.QUOTE)
-        return await self.request_preparer.prepare(request, owner)
+        return await self._prepare(request, owner)
 
     async def submit(self, key: ApiKey, request: GenerationRequest) -> JobRecord:
         """Accept a job; when this returns, the job is stored and its price is held.
@@ -105,10 +106,10 @@ class GenerationService:
         nothing is held.
         """
         owner = InputOwner(key.account.id, InputPurpose.JOB)
-        prepared = await self.request_preparer.prepare(request, owner)
+        prepared = await self._prepare(request, owner)
         if not key.can_use_model(prepared.model.id):
             raise Forbidden(
-                f"This API key may not use model {prepared.model.id}", code="model_not_allowed", param="model"
+                f"This API key may not use model {request.model}", code="model_not_allowed", param="model"
             )
         job = self._create_job(key, prepared)
         existing = await self.store.find_job_by_idempotency_key(job) if job.idempotency_key else None
@@ -262,6 +263,14 @@ class GenerationService:
             JobStatus.FAILED, finished_at=job.created_at, error=reason
         )
         return await self.store.add_rejected_job(rejected, create_shards(job, n))
+
+    async def _prepare(self, request: GenerationRequest, owner: InputOwner) -> PreparedRequest:
+        """Validate a request; errors and warnings name the model as the request did."""
+        catalog = self.catalog
+        with errors_name_model(request.model, catalog):
+            prepared = await self.request_preparer.prepare(request, owner)
+        warnings = name_model_in_each(prepared.request.warnings, request.model, catalog)
+        return replace(prepared, request=replace(prepared.request, warnings=warnings))
 
     def _create_job(self, key: ApiKey, prepared: PreparedRequest) -> Job:
         request, encoding = prepared.request, prepared.request.encoding

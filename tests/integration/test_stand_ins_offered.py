@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from tests.support.callers import new_key
-from tests.support.images import png, png_with_hole, size_of
+from tests.support.images import base64_png, png, png_with_hole, size_of
 from tests.support.service import ServiceProcess, pixelfactory
 
 #: The SDK warns that OpenAI itself gives these operations up.
@@ -79,6 +79,34 @@ def test_one_name_makes_videos_with_and_without_an_image(client: openai.OpenAI) 
         assert (video.status, video.model, video.size) == ("completed", "sora-2", "1280x720")
         remix = client.videos.remix(video.id, prompt="storm")
         assert (remix.model, remix.remixed_from_video_id) == ("sora-2", video.id)
+
+
+def test_errors_and_warnings_name_the_model_that_was_asked_for(
+    offering: ServiceProcess, offering_key: str
+) -> None:
+    headers = {"Authorization": f"Bearer {offering_key}"}
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("/v1/images/generations", {"model": "gpt-image-1", "foo": 1}, "Model gpt-image-1 has no parameter"),
+        ("/v1/images/generations", {"model": "gpt-image-1", "loras": ["none"]}, "gpt-image-1"),
+        ("/v1/image/generate", {"model": "gpt-image-1", "foo": 1}, "Model gpt-image-1 has no parameter"),
+        ("/api/v1/models/flux-1.1-pro/run", {"stpes": 4}, "Model flux-1.1-pro has no parameter"),
+    ]
+    with httpx.Client(base_url=offering.url, headers=headers) as http:
+        for path, fields, part in cases:
+            refused = http.post(path, json={"prompt": "a cat", **fields})
+            assert refused.status_code in {400, 422}, refused.text
+            assert part in refused.text
+            assert "qwen-image" not in refused.text
+            assert "flux-1-dev" not in refused.text
+        enlarged = {
+            "model": "upscale-4x",
+            "prompt": "a",
+            "image": base64_png(64, 48),
+            "negative_prompt": "no",
+        }
+        accepted = http.post("/v1/image/generate", json=enlarged)
+        warning = "`negative_prompt` has no effect: upscale-4x cannot use one"
+        assert warning in accepted.headers.get("X-PixelFactory-Warnings", ""), accepted.text
 
 
 VIDEO_BODIES: list[dict[str, Any]] = [

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationError
 
-from orchestrator.catalog import Model
+from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.field_names import errors_name_fields
+from orchestrator.intake.model_names import errors_name_model
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.web.dialects.dimensions import asked_aspect_ratio, pixels_by_shape
 from orchestrator.web.dialects.parameter_names import ModelParameters, our_name, rename_synonyms
@@ -117,14 +118,14 @@ def _check_sent_once(
 
 
 def names_sent_fields(
-    translate: Callable[Concatenate[RequestBodyT, P], ResultT],
-) -> Callable[Concatenate[RequestBodyT, P], ResultT]:
-    """Decorate the translation of a body: its errors name the fields as the caller has sent them."""
+    translate: Callable[Concatenate[RequestBodyT, Catalog, P], ResultT],
+) -> Callable[Concatenate[RequestBodyT, Catalog, P], ResultT]:
+    """Decorate the translation of a body: its errors name the fields and the model as the caller did."""
 
     @wraps(translate)
-    def run(body: RequestBodyT, /, *args: P.args, **options: P.kwargs) -> ResultT:
-        with errors_name_fields(body.given_names):
-            return translate(body, *args, **options)
+    def run(body: RequestBodyT, catalog: Catalog, /, *args: P.args, **options: P.kwargs) -> ResultT:
+        with errors_name_model(getattr(body, "model", None), catalog), errors_name_fields(body.given_names):
+            return translate(body, catalog, *args, **options)
 
     return run
 

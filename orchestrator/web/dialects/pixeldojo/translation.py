@@ -17,6 +17,7 @@ from orchestrator.catalog.parameters.values import LoraListParameter
 from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.field_names import errors_name_fields
+from orchestrator.intake.model_names import errors_name_model
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.intake.video_following import follows_rate
 from orchestrator.jobs import Job
@@ -81,7 +82,7 @@ def to_request(
     image_count = sum(map(len, _image_fields(body).values()))
     has_mask = bool(body.passed_fields.get("mask"))
     model = catalog.resolve(api_id, *find_tasks(image_count=image_count, has_mask=has_mask))
-    with errors_name_fields(body.given_names):
+    with errors_name_model(api_id, catalog), errors_name_fields(body.given_names):
         params = take_parameters(model, body.passed_fields)
         params = _with_size(params, body, model)
         params = _with_duration(params, body, model)

@@ -229,6 +229,20 @@ def seconds_to_frames(
     return {"num_frames": frames}
 
 
+def check_seconds_at_any_rate(model: Model, seconds: float, *, field: str) -> None:
+    """Raise InvalidRequest for a length that the model makes at no frame rate."""
+    frames, fps = model.parameters.get("num_frames"), model.parameters.get("fps")
+    if not isinstance(frames, IntegerParameter) or not isinstance(fps, IntegerParameter):
+        return
+    least, most = frames.minimum / fps.largest_allowed, frames.largest_allowed / fps.minimum
+    if not least - SECONDS_TOLERANCE <= seconds <= most + SECONDS_TOLERANCE:
+        raise invalid_field(
+            field,
+            f"must be between {format_seconds(least)} and {format_seconds(most)} seconds for {model.id}"
+            f" (got {str(seconds)[:20]})",
+        )
+
+
 def frame_rate(model: Model, fps: object) -> int:
     """Return the requested frame rate, or the model's default. Raises InvalidRequest."""
     spec = model.parameters.get("fps")

@@ -16,6 +16,7 @@ from orchestrator.catalog.parameters.loras import LORA_REFERENCE_PATTERN
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.catalog.parameters.values import ImageListParameter, IntegerParameter, LoraListParameter
 from orchestrator.errors import InvalidRequest
+from orchestrator.intake.video_following import follows_rate
 from orchestrator.net.webhook_urls import MAX_WEBHOOK_URL_LENGTH
 from orchestrator.web.dialects.dimensions import (
     ASPECT_RATIOS,
@@ -209,6 +210,8 @@ def _duration_part(model: Model) -> _Part:
         "maximum": max(one["maximum"] for one in lengths.values()),
     }
     usual = lengths[default]
+    # Without a rate, a model that continues a video has the rate of that video.
+    without_rate = everything if follows_rate(model) else usual
     duration = {
         "type": "number",
         **everything,
@@ -221,7 +224,7 @@ def _duration_part(model: Model) -> _Part:
     ]
     rule = {
         "if": _has("duration"),
-        "then": {"anyOf": [{"not": _has("fps"), "properties": {"duration": usual}}, *rows]},
+        "then": {"anyOf": [{"not": _has("fps"), "properties": {"duration": without_rate}}, *rows]},
     }
     return {"duration": duration}, [exclude("duration", "num_frames"), rule]
 

@@ -25,6 +25,7 @@ from orchestrator.web.dialects.credits import charged_micros, to_credits, to_jso
 from orchestrator.web.dialects.dimensions import (
     SECONDS_TOLERANCE,
     asked_aspect_ratio,
+    check_seconds_at_any_rate,
     format_seconds,
     frame_rate,
     pixels_by_shape,
@@ -112,7 +113,10 @@ def _with_size(params: ModelParameters, body: RunBody, model: Model) -> ModelPar
 
 def _with_duration(params: ModelParameters, body: RunBody, model: Model) -> ModelParameters:
     """Return the parameters with the number of frames that a duration asks for."""
-    if body.duration is None or _is_rate_open(body, model):
+    if body.duration is None:
+        return params
+    if _is_rate_open(body, model):
+        check_seconds_at_any_rate(model, body.duration, field="duration")
         return params
     frames, warnings = _frames_at_rate(body, model, body.fps)
     return params.with_computed(frames, "duration").extended({}, *warnings)

@@ -38,17 +38,12 @@ from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from orchestrator.secret_box import SecretBox
 from orchestrator.store.postgres.store import PostgresStore
-from tests.support.store_harness import populate
+from tests.support.store_harness import keep_working, populate
 
 async def main():
     store = PostgresStore(sys.argv[1], SecretBox(Path(sys.argv[2])), max_connections=3)
     world = await populate(store, 10**12)
-    while True:
-        record = await world.add(n=2)
-        print("added", record.job.id, flush=True)
-        attempts = await asyncio.gather(world.start(record, 0), world.start(record, 1))
-        await asyncio.gather(*(world.finish(attempt) for attempt in attempts))
-        print("finished", record.job.id, flush=True)
+    await keep_working(world)
 
 asyncio.run(main())
 """

@@ -38,16 +38,11 @@ WORKER = f"""
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from tests.support.store_harness import open_store, populate
+from tests.support.store_harness import keep_working, open_store, populate
 
 async def main():
     world = await populate(open_store("sqlite", Path(sys.argv[1])), 10**12)
-    while True:
-        record = await world.add(n=2)
-        print("added", record.job.id, flush=True)
-        attempts = await asyncio.gather(world.start(record, 0), world.start(record, 1))
-        await asyncio.gather(*(world.finish(attempt) for attempt in attempts))
-        print("finished", record.job.id, flush=True)
+    await keep_working(world)
 
 asyncio.run(main())
 """

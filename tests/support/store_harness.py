@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -160,3 +161,13 @@ async def open_world(kind: str, directory: Path, micros: int = 1_000_000) -> Asy
         assert await store.audit_ledger() == []
     finally:
         await store.close()
+
+
+async def keep_working(world: StoreHarness) -> None:
+    """Add jobs and finish them, and print what was committed, until the process is killed."""
+    while True:
+        record = await world.add(n=2)
+        print("added", record.job.id, flush=True)
+        attempts = await asyncio.gather(world.start(record, 0), world.start(record, 1))
+        await asyncio.gather(*(world.finish(attempt) for attempt in attempts))
+        print("finished", record.job.id, flush=True)

@@ -96,4 +96,4 @@ def test_a_negative_prompt_without_an_effect_gives_a_warning(client: httpx.Clien
 
 def test_a_guidance_below_the_least_gives_a_warning(client: httpx.Client) -> None:
     _, usage = generate(client, model="sdxl", cfg_scale=0.5, size="256x256")
-    assert usage["warnings"] == ["`cfg_scale` of 0.5 has the effect of 1, the least that sdxl-1.0 can use"]
+    assert usage["warnings"] == ["`cfg_scale` of 0.5 has the effect of 1, the least that sdxl can use"]

@@ -15,8 +15,8 @@ _WORD = re.compile(r"[a-z]+|[0-9]+(?:\.[0-9]+)*")
 def find_similar(name: str, known: Iterable[str], limit: int = 1) -> list[str]:
     """Return the known names that may be meant, the likeliest first; nothing if none is similar.
 
-    Names are similar if they are spelt almost alike, or if one has all words of the other, as `steps_count`
-    and `steps` have.
+    Names are similar if they are spelt almost alike, or if one contains every word of the other, as
+    `steps_count` contains `steps`.
     """
     names = list(known)
     words = _words(name)
@@ -43,6 +43,6 @@ def _form(name: str) -> str:
 
 
 def _share_words(first: set[str], second: set[str]) -> bool:
-    """Return whether one of two names has all words of the other; single letters are no words."""
+    """Return whether one of two names contains every word of the other; single letters do not count."""
     fewer, more = sorted((first, second), key=len)
     return fewer <= more and any(len(word) > 2 for word in fewer)

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.up import THREAD_SWITCH_SECONDS
-from orchestrator.jobs import Attempt, Job, Output, Usage, create_shards
+from orchestrator.jobs import Attempt
 from orchestrator.secret_box import SecretBox
-from orchestrator.store import Account, Claim
+from orchestrator.store import Claim
 from orchestrator.store.postgres.store import PostgresStore
 from orchestrator.store.sql.store import SqlStore
 from orchestrator.store.sqlite import SqliteStore
+from scripts.bench.ledger import run_one_job
 from scripts.bench.report import save_results
 from tests.support.api import submit_job, wait_for_job
 from tests.support.postgres import PostgresCluster
@@ -36,10 +37,6 @@ from tests.support.service import DATABASE_URL, ServiceProcess, running
 KINDS = ("sqlite", "postgres")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 IMAGE = {"model": "sdxl-1.0", "prompt": "a red fox", "width": 256, "height": 256, "response_format": "url"}
-PARAMS = {"prompt": "a red fox in a snowy forest, golden hour, highly detailed" * 4, "seed": 7, "n": 1}
-OUTPUT = Output(
-    key="outputs/ab/" + "ab" * 32 + ".png", content_type="image/png", size=10**6, sha256="ab" * 32
-)
 #: Callers at once, end to end; and claims at once and in one transaction.
 CALLERS, CLAIMERS, CLAIMED_AT_ONCE = 8, 8, 10
 #: As they are flushed in production.
@@ -151,21 +148,6 @@ async def store_rate(bench: Bench, kind: str, jobs: int, together: int, accounts
         rate = await rate_of(run, jobs, together)
         assert await store.audit_ledger() == []
         return rate
-
-
-async def run_one_job(store: SqlStore, account: Account, id: str) -> None:
-    job = Job(
-        id=id,
-        account_id=account.id,
-        key_id="key",
-        model="sdxl-1.0",
-        params=PARAMS,
-        price=10_000,
-        created_at=NOW,
-    )
-    record, _ = await store.add_job(job, create_shards(job, 1))
-    await store.start_attempt(attempt_of(record.shards[0].id))
-    await store.finish_shard(f"p-{record.shards[0].id}", [OUTPUT], Usage(gpu_seconds=1), NOW)
 
 
 def attempt_of(shard_id: str) -> Attempt:

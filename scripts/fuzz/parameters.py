@@ -265,7 +265,7 @@ class ParameterCampaign:
 
 @contextmanager
 def translated_errors(body: Any) -> Iterator[None]:
-    """Raise errors as the routes do, in the words of the body's dialect."""
+    """Raise errors as the routes do, with the field names of the body's dialect."""
     try:
         yield
     except InvalidRequest as error:

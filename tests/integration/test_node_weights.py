@@ -77,7 +77,7 @@ async def test_a_file_of_the_same_size_and_other_content_is_replaced(tmp_path: P
 async def test_takes_a_file_that_is_there_already_once_it_is_verified(tmp_path: Path) -> None:
     (tmp_path / PATH).parent.mkdir(parents=True)
     (tmp_path / PATH).write_bytes(DATA)
-    assert await pull(tmp_path, row("http://127.0.0.1:1/nobody")) == {PATH: len(DATA)}
+    assert await pull(tmp_path, row("http://127.0.0.1:1/absent")) == {PATH: len(DATA)}
 
 
 async def test_processes_of_a_node_pull_a_file_together_once(tmp_path: Path) -> None:

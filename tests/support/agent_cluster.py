@@ -41,7 +41,7 @@ class AgentCluster:
 
     nodes: dict[str, RayNode] = field(default_factory=dict)
     agents: dict[str, PlacedAgent] = field(default_factory=dict)
-    #: What the autoscaler was told.
+    #: Bundles that were requested from the autoscaler.
     bundles: list[list[Mapping[str, float]]] = field(default_factory=list)
     is_reachable: bool = True
 

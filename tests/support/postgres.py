@@ -1,7 +1,7 @@
 """A temporary PostgreSQL cluster for tests: on loopback and a Unix socket, with a database for each test.
 
 A database is a copy of a template that has the schema already. PostgreSQL refuses to run as root; then the
-cluster belongs to `postgres` or `nobody`.
+cluster belongs to the system user `postgres`, or to an unprivileged one.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ INSTALL = installation()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
 ]
 NAMES = {
     "test-image": '"sdxl", "flux-1.1-pro", "flux-dev", "flux-1-schnell"',
@@ -108,7 +108,7 @@ async def test_pixeldojo_generates_an_image(service: ServiceProcess) -> None:
         async with http.post("/api/v1/models/flux-1.1-pro/run", json=body) as response:
             made = await response.json()
         assert (made["creditCost"], made["creditsRemaining"]) == (2, 98)
-        told = (await receiver.next(60)).data
+        told = (await receiver.next(180)).data
         assert (told["jobId"], told["status"], told["simulated"]) == (made["jobId"], "completed", False)
         assert [size_of(await download(url)) for url in told["output"]["images"]] == [(832, 624)] * 2
         seen = await wait_for_status(http, f"/api/v1/jobs/{made['jobId']}", "completed")
@@ -127,14 +127,14 @@ async def test_pixazos_queue_and_results(service: ServiceProcess) -> None:
         done = await made(http, DEV, **asked, headers=header)
         assert [size_of(data) for data in await files(done)] == [(1024, 768)] * 2
         assert done["output"]["media_type"] == "image/jpeg"
-        told = json.loads((await receiver.next(60)).body)
+        told = json.loads((await receiver.next(180)).body)
         assert (told["request_id"], told["status"]) == (done["request_id"], "COMPLETED")
         async with http.post(SCHNELL, json={"prompt": "a", "width": 512, "height": 256}) as response:
             assert "X-PixelFactory-Simulated" not in response.headers
             assert size_of(await download((await response.json())["output"])) == (512, 256)
         async with http.post(BATCH, json={"prompt": "a", "webhook_url": receiver.url}) as response:
             queued = (await response.json())["requestId"]
-        told = json.loads((await receiver.next(60)).body)
+        told = json.loads((await receiver.next(180)).body)
         assert (told["requestId"], told["status"]) == (queued, "completed")
         assert size_of(await download((await checked(http, queued))["output"])) == (1024, 1024)
 

@@ -52,7 +52,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 @pytest.fixture
 def http(service: ServiceProcess) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {service.key('1.00')}"}
-    with httpx.Client(base_url=service.url, headers=headers, timeout=60) as client:
+    with httpx.Client(base_url=service.url, headers=headers, timeout=200) as client:
         yield client
 
 

@@ -30,7 +30,7 @@ def saving(name: str) -> dict[str, object]:
     }
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_an_agent_runs_a_real_instance_and_ends_it_with_itself(tmp_path: Path) -> None:
     """One test, because a start takes ten seconds: files both ways, a killed agent, a card that is none."""
     comfyui = installation()

@@ -33,7 +33,7 @@ INSTALL = installation()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
 ]
 SHIPPED = sorted({tiny.model for tiny in TINY_MODELS} | {"sd-1.5-lora-trainer"})
 
@@ -259,7 +259,7 @@ async def first_job(http: aiohttp.ClientSession) -> str:
 
 async def until_it_samples(http: aiohttp.ClientSession, job: str) -> None:
     """Until its second step is done."""
-    async with asyncio.timeout(60), http.get(f"/api/v1/jobs/{job}/events") as told:
+    async with asyncio.timeout(180), http.get(f"/api/v1/jobs/{job}/events") as told:
         async for line in told.content:
             data = json.loads(line[6:]) if line.startswith(b"data: ") else {}
             if data.get("node") == "sampler" and data["value"] >= 2:

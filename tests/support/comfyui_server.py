@@ -19,7 +19,7 @@ from comfy_instances.process.child import find_free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Longest time that a start may take.
-START_SECONDS = 90.0
+START_SECONDS = 180.0
 #: The line in which a simulator logs its address.
 LOGGED_URL = re.compile(r"http://127\.0\.0\.1:\d+(?=\n)")
 

@@ -16,7 +16,7 @@ from platformdirs import user_data_path
 
 from comfy_instances.process.child import find_free_port
 
-START_TIMEOUT_S = 90
+START_TIMEOUT_S = 180
 
 
 def installation() -> Path | None:

@@ -43,7 +43,8 @@ def follow_video(
 
     `given` are the parameters that the request sets, without those that `pixels_by_shape`, the largest number
     of pixels by aspect ratio, and `frames_at_rate` decide on. Raises InvalidRequest for another frame rate
-    than the video's (`invalid_fps`), and for more frames than it has (`invalid_num_frames`).
+    than the video's (`invalid_fps`), for more frames than it has (`invalid_num_frames`), and for another
+    number of frames than the requested length has at that rate (`conflicting_fields`).
     """
     spec = _video_spec(model)
     followed: dict[str, Any] = {}
@@ -61,6 +62,7 @@ def follow_video(
         followed["fps"] = _follow_rate(model, given, video)
         if frames_at_rate is not None:
             frames, texts = frames_at_rate(followed["fps"])
+            _require_same_length(frames, given, followed["fps"])
             followed |= frames
             warnings += texts
     if spec is not None and spec.timing:
@@ -105,6 +107,18 @@ def _follow_rate(model: Model, given: Mapping[str, Any], video: InputVideo) -> i
             f"must have {spec.minimum} to {spec.maximum} frames per second (got {video.fps:.4g})",
         )
     return rate
+
+
+def _require_same_length(frames: Mapping[str, int], given: Mapping[str, Any], fps: int) -> None:
+    """Raise InvalidRequest if a request sets another number of frames than its length has at this rate."""
+    asked, wanted = given.get("num_frames"), frames.get("num_frames")
+    if asked is not None and asked != wanted:
+        raise InvalidRequest(
+            f"`num_frames` is {asked}, and the requested length has {wanted} frames at {fps} frames per second,"
+            " the frame rate of the video; send one of them",
+            code="conflicting_fields",
+            param="num_frames",
+        )
 
 
 def _follow_length(

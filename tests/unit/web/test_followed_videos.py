@@ -106,6 +106,29 @@ async def test_seconds_count_frames_at_the_rate_of_the_video(offline: Offline) -
     assert (prepared.params["fps"], prepared.params["num_frames"]) == (16, 24)
 
 
+async def film(offline: Offline, **fields: Any) -> PreparedRequest:
+    preparer, catalog = offline
+    body = parse_body(videos.VideoCreateBody, {"model": MODEL, "prompt": "on", **fields})
+    request = videos.to_request(body, catalog, form=False, idempotency_key=None)
+    return await preparer.prepare(request, OWNER)
+
+
+async def test_a_length_and_a_number_of_frames_agree_at_the_rate_of_the_video(offline: Offline) -> None:
+    run_made = await run(offline, MODEL, video=PORTRAIT, duration=1, num_frames=16)
+    film_made = await film(offline, video=PORTRAIT, seconds=1, num_frames=16)
+    for prepared in (run_made, film_made):
+        assert (prepared.params["num_frames"], prepared.params["fps"]) == (16, 16)
+
+
+async def test_rejects_a_length_with_other_frames_at_the_rate_of_the_video(offline: Offline) -> None:
+    # 24 frames are a second at the default rate of the model, and not at that of the video.
+    for send, length in ((run, "duration"), (film, "seconds")):
+        fields = {"video": PORTRAIT, length: 1, "num_frames": 24}
+        with pytest.raises(InvalidRequest, match="has 16 frames at 16 frames per second") as refused:
+            await (run(offline, MODEL, **fields) if send is run else film(offline, **fields))
+        assert (refused.value.code, refused.value.param) == ("conflicting_fields", "num_frames")
+
+
 async def test_rejects_a_duration_between_frames_of_the_video(offline: Offline) -> None:
     with pytest.raises(InvalidRequest, match="at 16 fps") as refused:
         await run(offline, MODEL, video=PORTRAIT, duration=1.2)

@@ -26,11 +26,11 @@ from orchestrator.errors import (
 )
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
-from orchestrator.web.dialects.credits import to_json_number
+from orchestrator.web.dialects.credits import in_credits, to_json_number
 from orchestrator.web.dialects.dimensions import ASPECT_RATIOS, aspect_ratio_to_dimensions
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
-from orchestrator.web.dialects.pixeldojo.errors import in_credits, to_error_response
+from orchestrator.web.dialects.pixeldojo.errors import to_error_response
 from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
 from orchestrator.web.dialects.request_body import parse_body
 from pricing.rates import ModelPrice

@@ -128,7 +128,7 @@ def to_request(
 
 def _is_rate_open(params: ModelParameters, model: Model) -> bool:
     """Whether the length has as many frames as the rate of the input video makes of it."""
-    return follows_rate(model) and not {"fps", "num_frames"} & params.values.keys()
+    return follows_rate(model) and "fps" not in params.values
 
 
 def _frames_at_rate(seconds: str | float, model: Model, fps: int) -> tuple[dict[str, int], tuple[str, ...]]:

@@ -7,10 +7,10 @@ from fractions import Fraction
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InsufficientBalance, InvalidRequest
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.web.auth import ApiKeyScope, authenticate
-from orchestrator.web.dialects.credits import to_credits
+from orchestrator.web.dialects.credits import in_credits, to_credits
 from orchestrator.web.dialects.ids import job_id_from_uuid
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
 from orchestrator.web.dialects.pixelapi.schemas import (
@@ -80,6 +80,8 @@ class PixelApiRoutes:
             record = await submit_job(request, self._service, key, generation_request, waits_for_result=False)
         except InvalidRequest as error:
             raise body.use_document_names(error, catalog) from error
+        except InsufficientBalance as error:
+            raise in_credits(error, self._credit_micros) from error
         response = pixelapi.to_submit_response(record.job, self._credit_micros)
         return json_response(response, headers=job_headers(record))
 

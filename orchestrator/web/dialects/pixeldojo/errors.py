@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
 from pydantic import Field
 
@@ -18,9 +17,7 @@ from orchestrator.errors import (
     ServiceError,
     ServiceUnavailable,
 )
-from orchestrator.web.dialects.credits import to_json_number
 from orchestrator.web.http.response_model import ResponseModel
-from pricing.money import MICROS_PER_DOLLAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +46,6 @@ ERRORS_BY_CODE: Mapping[str, DocumentedError] = {
 }
 
 
-#: Amounts in credits by the amount in US dollars of which they are made.
-CREDIT_FIELDS: Mapping[str, str] = {
-    "creditCost": "required_usd",
-    "creditsRemaining": "available_usd",
-    "creditsSpent": "spent_usd",
-    "creditCap": "cap_usd",
-}
-
-
 class PixelDojoErrorDetails(ResponseModel):
     """What went wrong. Some errors carry further fields, for example `creditCost` and `creditsRemaining`."""
 
@@ -77,41 +65,11 @@ class PixelDojoErrorResponse(ResponseModel):
     error: PixelDojoErrorDetails = Field(description="What went wrong.")
 
 
-def in_credits(error: InsufficientBalance, credit_micros: Fraction) -> InsufficientBalance:
-    """Return the error with its amounts in credits of `credit_micros` micro-dollars each.
-
-    The fields are those of the response to a run: `creditCost`, and `creditsRemaining` if known.
-    """
-    credits = {
-        name: to_json_number(Fraction(round(error.details[field] * MICROS_PER_DOLLAR)) / credit_micros)
-        for name, field in CREDIT_FIELDS.items()
-        if field in error.details
-    }
-    if error.code != InsufficientBalance.default_code:
-        message = (
-            f"Spend cap of the API key exceeded: this request costs {credits['creditCost']:g} credits, and"
-            f" the key has spent or reserved {credits['creditsSpent']:g} of its {credits['creditCap']:g} per"
-            f" {error.details['period']}. Raise the cap or use another key."
-        )
-    elif "creditsRemaining" in credits:
-        message = (
-            f"Insufficient credits: this request costs {credits['creditCost']:g}, but only"
-            f" {credits['creditsRemaining']:g} are available. Add credits and retry."
-        )
-    else:
-        message = (
-            "Insufficient credits: they do not cover the price of this request,"
-            f" {credits['creditCost']:g}. Add credits and retry."
-        )
-    period = {name: value for name, value in error.details.items() if name == "period"}
-    return InsufficientBalance(message, code=error.code, details={**credits, **period})
-
-
 def to_error_response(error: ServiceError) -> tuple[int, PixelDojoErrorResponse]:
     """Return status and body of an error. Errors that the document does not list keep code and status."""
     by_class = (row for kind, row in ERRORS_BY_CLASS.items() if isinstance(error, kind))
     row = ERRORS_BY_CODE.get(error.code) or next(by_class, DocumentedError(error.code, error.status))
-    # Amounts of this dialect are in credits; see `in_credits`.
+    # Amounts of this dialect are in credits; see `credits.in_credits`.
     further = {name: value for name, value in error.details.items() if not name.endswith("_usd")}
     details = PixelDojoErrorDetails(
         code=row.code, message=error.message, type=error.type, param=error.param, **further

@@ -9,9 +9,9 @@ from aiohttp import web
 from orchestrator.billing.accounts import AccountService
 from orchestrator.errors import InsufficientBalance
 from orchestrator.web.auth import ApiKeyScope, authenticate
+from orchestrator.web.dialects.credits import in_credits
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
-from orchestrator.web.dialects.pixeldojo.errors import in_credits
 from orchestrator.web.dialects.pixeldojo.name_schema import schema_of_name
 from orchestrator.web.dialects.pixeldojo.schemas import (
     RunModelResponse,

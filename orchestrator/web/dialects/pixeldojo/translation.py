@@ -124,8 +124,7 @@ def _with_duration(params: ModelParameters, body: RunBody, model: Model) -> Mode
 
 def _is_rate_open(body: RunBody, model: Model) -> bool:
     """Whether the length has as many frames as the rate of the input video makes of it."""
-    has_frames = body.passed_fields.get("num_frames") is not None
-    return body.duration is not None and body.fps is None and follows_rate(model) and not has_frames
+    return body.duration is not None and body.fps is None and follows_rate(model)
 
 
 def _frames_at_rate(body: RunBody, model: Model, fps: int | None) -> tuple[dict[str, int], tuple[str, ...]]:
